@@ -1,3 +1,73 @@
-"""Named exchanges for threads, with remote reach."""
+"""Named exchanges for threads, with remote reach: see `get_exchange` and `federate`."""
+
+from .errors import (
+    Closed,
+    DecodeError,
+    EncodeError,
+    ExchangeError,
+    InsecureEndpoint,
+    InvalidName,
+    MailboxFull,
+    NotASubscriber,
+    NotAttached,
+    NotReady,
+    Unreachable,
+)
+from .local import (
+    Delivery,
+    DisplayMessages,
+    Exchange,
+    Registry,
+    Stream,
+    View,
+    get_exchange,
+    match,
+    to_async,
+    to_call,
+    to_queue,
+    to_thread,
+)
+from .net.node import Node, federate
+from .net.status import NodeStats, PeerStatus, Received
+from .protocol.codec import Unknown, register
+from .protocol.values import Lost, PeerJoined, PeerLeft, PeerSilent, PeerSlow, Rejected
 
 __version__ = "0.1.0"
+__all__ = [
+    "Closed",
+    "DecodeError",
+    "Delivery",
+    "DisplayMessages",
+    "EncodeError",
+    "Exchange",
+    "ExchangeError",
+    "InsecureEndpoint",
+    "InvalidName",
+    "Lost",
+    "MailboxFull",
+    "Node",
+    "NodeStats",
+    "NotASubscriber",
+    "NotAttached",
+    "NotReady",
+    "PeerJoined",
+    "PeerLeft",
+    "PeerSilent",
+    "PeerSlow",
+    "PeerStatus",
+    "Received",
+    "Registry",
+    "Rejected",
+    "Stream",
+    "Unknown",
+    "Unreachable",
+    "View",
+    "federate",
+    "get_exchange",
+    "match",
+    "register",
+    "to_async",
+    "to_call",
+    "to_queue",
+    "to_thread",
+]

@@ -1,0 +1,31 @@
+"""Exchanges inside one process: no network, no third-party import."""
+
+from .exchange import Bridge, Exchange, ExchangeStats, Room
+from .mailbox import MailboxStats
+from .registry import Observer, Registry, default_registry, get_exchange, match
+from .stream import Delivery, Stream
+from .subscriptions import Task
+from .tasks import DisplayMessages, to_async, to_call, to_queue, to_thread
+from .view import View
+
+__all__ = [
+    "Bridge",
+    "Delivery",
+    "DisplayMessages",
+    "Exchange",
+    "ExchangeStats",
+    "MailboxStats",
+    "Observer",
+    "Registry",
+    "Room",
+    "Stream",
+    "Task",
+    "View",
+    "default_registry",
+    "get_exchange",
+    "match",
+    "to_async",
+    "to_call",
+    "to_queue",
+    "to_thread",
+]

@@ -1,0 +1,196 @@
+"""An exchange: hands each message to every attached task, on the sender's thread.
+
+No lock is held while tasks are called: a send iterates a tuple of bound methods that
+is dropped at each change and rebuilt by the next send. What lies beyond this process
+is a bridge, of which this room knows only that it comes first and is never counted.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .checks import check_callable, key_of_call
+from .outcome import (
+    Room,
+    Target,
+    Trouble,
+    answered,
+    failed,
+    logger,
+    noted,
+    raise_all,
+    serve,
+    wait_for_room,
+)
+from .retained import CatchUp
+from .routing import Bridge, Routing
+from .stream import Delivery
+from .subscriptions import Shaped, Subscription
+
+if TYPE_CHECKING:
+    from .registry import Registry
+
+__all__ = ["Bridge", "Exchange", "ExchangeStats", "Room"]
+
+T = TypeVar("T")
+H = TypeVar("H", bound=Callable[..., object])
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeStats:
+    """The state of an exchange.
+
+    Attributes:
+        tasks: how many are attached to it, those of views not counted.
+        bridges: how many federations carry it.
+        retained: how many messages it keeps at most for late joiners.
+        errors: how many calls of tasks failed since it was made.
+    """
+
+    tasks: int
+    bridges: int
+    retained: int
+    errors: int
+
+
+class Exchange(Routing[T]):
+    """A named channel: ``send(msg)`` hands ``msg`` to every attached task.
+
+    Get one from `get_exchange` or a `Registry`: the same name is the same object. Every
+    method may be called by any thread, from inside a task as well.
+    """
+
+    __slots__ = ("_errors",)
+
+    def __init__(self, name: str, registry: "Registry", retained: int = 0) -> None:
+        self._errors = 0
+        super().__init__(name, registry, retained)
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self.name!r}, {len(self)} tasks>"
+
+    # Sending.
+
+    def send(self, msg: T) -> None:
+        """Hand ``msg`` to every attached task, on this thread, and return when all had it.
+
+        Raises:
+            Exception: what a task raised, after all were served: a lone error as itself,
+                several as an ExceptionGroup, exchange and task in the notes.
+        """
+        # The loop of `serve`, written out: the call would cost a third at no or one task.
+        targets = self._targets
+        if targets is None:
+            targets = self._rebuild()
+        trouble = None
+        for target in targets:
+            try:
+                result = target(msg)
+                if result is not None:
+                    trouble = answered(trouble, target, result)
+            except Exception as error:
+                trouble = failed(trouble, target, error)
+        if trouble is not None:
+            self._settle(trouble)
+
+    def _settle(self, trouble: Trouble) -> None:
+        """Wait for room, then raise what went wrong; a bridge's error last."""
+        wait_for_room(trouble)
+        carried = [bridge.send for bridge in self._bridges]
+        trouble.errors.sort(key=lambda entry: entry[0] in carried)
+        errors = [noted(error, self._note(target)) for target, error in trouble.errors]
+        trouble.errors.clear()
+        if errors:
+            with self._lock:
+                self._errors += len(errors)
+            raise_all(errors, self.name)
+
+    def _note(self, target: Target) -> str:
+        """Return the line that says whose call failed."""
+        if isinstance(target, Shaped | CatchUp):
+            task = target.subscription.task
+        else:
+            found = (s.task for s in self.audience() if s.accept is target)
+            task = next(found, getattr(target, "__self__", target))
+        return f"raised by task {task!r} of exchange {self.name!r}"
+
+    def deliver(self, values: Sequence[Any], origin: str, first: int, sent_at: float) -> None:
+        """Hand on a batch that arrived from a peer: to every task but bridges and exchanges.
+
+        There is no caller to raise to: a task's error is logged and counted.
+
+        Args:
+            values: the messages, numbered ``first``, ``first + 1``, ...
+            origin: the node that sent them.
+            first: the number of the first.
+            sent_at: when they were sent, in seconds since the epoch.
+        """
+        for seq, value in enumerate(values, first):
+            # Looked up for each message: a task may attach or detach in the middle of a batch.
+            plain, detailed = self._routes or self._rebuild_routes()
+            for target in plain:
+                try:
+                    result = target(value)
+                    if result is not None:
+                        self._judge(target, result)
+                except Exception as error:
+                    self._log(target, error)
+            if detailed:
+                self._tell(detailed, Delivery(self.name, value, origin, seq, sent_at))
+
+    def report(self, notice: object) -> None:
+        """Put ``notice`` into every stream with details, in its place in the order."""
+        _, detailed = self._routes or self._rebuild_routes()
+        self._tell(detailed, notice)
+
+    def _tell(self, detailed: tuple[Target, ...], item: object) -> None:
+        """Hand ``item`` to the streams with details."""
+        trouble = serve(detailed, item)
+        for target, error in trouble.errors if trouble else ():
+            self._log(target, error)
+
+    def _judge(self, target: Target, result: object) -> None:
+        """Log what a task's answer to an arrived message shows to be wrong."""
+        trouble = answered(None, target, result)
+        for _, error in trouble.errors if trouble else ():
+            self._log(target, error)
+
+    def _log(self, target: Target, error: Exception) -> None:
+        """Log and count an error that has no caller."""
+        with self._lock:
+            self._errors += 1
+        logger.error("message lost: error %s", self._note(target), exc_info=error)
+
+    def handler(self, fn: H) -> H:
+        """Have ``fn`` called with each message; use it as a decorator, undo with ``detach(fn)``.
+
+        Raises:
+            NotASubscriber: ``fn`` is no callable, or async; the text names the adapter.
+        """
+        check_callable(fn, "handler")
+        self.registry.wake()
+        self._add(Subscription(fn, key_of_call(fn), fn))
+        return fn
+
+    # Bridges.
+
+    def attach_bridge(self, bridge: Bridge) -> None:
+        """Have ``bridge`` get each message before every task; once, however often called."""
+        with self._lock:
+            if not any(present is bridge for present in self._bridges):
+                self._bridges = (*self._bridges, bridge)
+                self._changed()
+
+    def detach_bridge(self, bridge: Bridge) -> None:
+        """Undo `attach_bridge`; without effect if it is not attached."""
+        with self._lock:
+            self._bridges = tuple([b for b in self._bridges if b is not bridge])
+            self._changed()
+
+    # The rest.
+
+    def stats(self) -> ExchangeStats:
+        """Return the state of the exchange as a frozen value."""
+        with self._lock:
+            retained = self._ring.size if self._ring else 0
+            return ExchangeStats(len(self._table), len(self._bridges), retained, self._errors)

@@ -1,0 +1,39 @@
+"""What a forked child has to mend in this package.
+
+A child inherits every lock as it was, held perhaps by a thread that the child
+does not have: so whatever owns a lock registers here and gets fresh ones. Nothing
+here knows what is mended.
+"""
+
+import os
+import weakref
+from typing import Protocol, TypeVar
+
+
+class Forkable(Protocol):
+    """Something with state that must not be carried over a fork as it is."""
+
+    def after_fork(self) -> None:
+        """Make locks anew and forget threads; runs in the child, alone."""
+        ...
+
+
+F = TypeVar("F", bound=Forkable)
+
+_tracked: "weakref.WeakSet[Forkable]" = weakref.WeakSet()
+
+
+def track(owner: F) -> F:
+    """Have ``owner.after_fork()`` called in every forked child, as long as it lives."""
+    _tracked.add(owner)
+    return owner
+
+
+def _mend() -> None:
+    """Mend all; the child has one thread yet, so that no order is needed."""
+    for owner in list(_tracked):
+        owner.after_fork()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+    os.register_at_fork(after_in_child=_mend)

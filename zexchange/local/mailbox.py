@@ -1,0 +1,237 @@
+"""A bounded mailbox between any thread that puts and one that waits, or one event loop.
+
+What does not fit is dropped as the mailbox was told, and counted: never silent.
+It holds items without knowing what they are or where they come from.
+"""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar, get_args
+
+from ..errors import Closed, MailboxFull
+from .forking import track
+
+T = TypeVar("T")
+
+Overflow = Literal["block", "drop_oldest", "drop_newest", "error"]
+"""What a full mailbox does with one more: see `Exchange.stream`."""
+
+
+def check_overflow(overflow: str) -> None:
+    """Raise ValueError unless ``overflow`` is one of the four words."""
+    if overflow not in get_args(Overflow):
+        words = ", ".join(map(repr, get_args(Overflow)))
+        raise ValueError(f"overflow is one of {words}, not {overflow!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxStats:
+    """What went through a mailbox since it was made, in messages.
+
+    Attributes:
+        received: put into it, dropped ones included.
+        dropped: not kept, or removed, for want of room.
+        blocked: how often a sender had to wait for room.
+        waiting: in it now.
+    """
+
+    received: int
+    dropped: int
+    blocked: int
+    waiting: int
+
+
+class Mailbox(Generic[T]):
+    """A bounded queue that is read by waiting threads and by event loops alike."""
+
+    __slots__ = (
+        "__weakref__", "_blocked", "_closed", "_dropped", "_filled", "_finishing", "_items",
+        "_limit", "_lock", "_loop", "_overflow", "_readers", "_roomy", "_taken", "_waiters",
+        "_writers",
+    )  # fmt: skip
+
+    def __init__(self, maxsize: int, overflow: Overflow) -> None:
+        check_overflow(overflow)
+        if maxsize < 1:
+            raise ValueError(f"maxsize is at least 1, not {maxsize}")
+        self._overflow = overflow
+        self._limit = maxsize  # -1 once nothing more is taken: put needs one comparison only
+        self._items: deque[T] = deque()
+        self._taken = self._dropped = self._blocked = 0
+        self._closed = self._finishing = False
+        self._loop: asyncio.AbstractEventLoop | None = None  # the loop that read last
+        track(self).after_fork()
+
+    def after_fork(self) -> None:
+        """Make the locks; whoever waited on the old ones is not in this process."""
+        self._lock = threading.RLock()  # a finaliser may put while its thread holds it
+        self._filled = threading.Condition(self._lock)
+        self._roomy = threading.Condition(self._lock)
+        self._readers = self._writers = 0
+        self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more is put."""
+        return self._limit < 0
+
+    def put(self, item: T) -> None:
+        """Add ``item``, or do what ``overflow`` says; after `close` it is ignored.
+
+        Raises:
+            MailboxFull: with ``overflow="error"``, or where waiting would never end.
+        """
+        with self._lock:
+            if len(self._items) >= self._limit and not self._has_room():
+                return
+            self._items.append(item)
+            if self._readers or self._waiters:
+                self._wake()
+
+    def preload(self, item: T) -> None:
+        """Add ``item`` beyond the bound: for a backlog that the reader asked for."""
+        with self._lock:
+            if self._limit >= 0:
+                self._items.append(item)
+                self._wake()
+
+    def clear(self) -> None:
+        """Forget what is in it, uncounted: in a forked child it is the parent's."""
+        self._items.clear()
+
+    def _has_room(self) -> bool:
+        """Do what ``overflow`` says in a full mailbox; tell whether the item goes in."""
+        if self._limit < 0:
+            return False
+        if self._overflow == "block":
+            return self._wait_for_room()
+        if self._overflow == "error":
+            raise MailboxFull(f"the mailbox holds {len(self._items)} messages and is full")
+        self._dropped += 1
+        if self._overflow == "drop_newest":
+            return False
+        self._items.popleft()
+        return True
+
+    def _wait_for_room(self) -> bool:
+        """Wait until a reader took something; False once the mailbox is closed."""
+        if self._loop is not None and asyncio._get_running_loop() is self._loop:
+            raise MailboxFull(
+                "the mailbox is full, and its reader runs on this very event loop: waiting for"
+                " room here would never end"
+            )
+        self._blocked += 1
+        self._writers += 1
+        try:
+            while len(self._items) >= self._limit >= 0:
+                if self._loop is not None and self._loop.is_closed():
+                    self._dropped += 1  # its reader is gone, and nothing told us
+                    return False
+                self._roomy.wait(None if self._loop is None else 0.25)
+        finally:
+            self._writers -= 1
+        return self._limit >= 0
+
+    def _wake(self) -> None:
+        """Wake who waits; loops by one callback until they wait again, however many puts."""
+        if self._readers:
+            self._filled.notify()
+        waiters, self._waiters = self._waiters, []
+        for loop, future in waiters:
+            try:
+                loop.call_soon_threadsafe(_resolve, future)
+            except RuntimeError:
+                pass  # the loop closed meanwhile: its reader is gone, the sender need not care
+
+    def take(self, timeout: float | None = None) -> T:
+        """Remove and return the oldest item, waiting up to ``timeout`` seconds.
+
+        Raises:
+            TimeoutError: nothing came in time.
+            Closed: the mailbox was closed.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._lock:
+            while not self._readable():
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    raise TimeoutError(f"no message within {timeout} s")
+                self._readers += 1
+                try:
+                    self._filled.wait(left)
+                finally:
+                    self._readers -= 1
+            return self._pop()
+
+    async def take_async(self) -> T:
+        """Remove and return the oldest item, suspending the task meanwhile.
+
+        Raises:
+            Closed: the mailbox was closed.
+        """
+        loop = self._loop = asyncio.get_running_loop()
+        while True:
+            with self._lock:
+                if self._readable():
+                    return self._pop()
+                future: asyncio.Future[None] = loop.create_future()
+                self._waiters.append((loop, future))
+            try:
+                await future
+            except asyncio.CancelledError:
+                self._hand_over((loop, future))
+                raise
+
+    def _hand_over(self, waiter: tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]) -> None:
+        """Leave the line of waiters; a wake-up that came already goes to the next."""
+        with self._lock:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+            elif self._items:
+                self._wake()
+
+    def _readable(self) -> bool:
+        """Tell whether there is an item; raise Closed when there will be none."""
+        if self._closed or (self._finishing and not self._items):
+            raise Closed("the stream was closed")
+        return bool(self._items)
+
+    def _pop(self) -> T:
+        """Remove the oldest item and let one waiting sender go on."""
+        self._taken += 1
+        item = self._items.popleft()
+        if self._writers:
+            self._roomy.notify()
+        return item
+
+    def close(self) -> None:
+        """End at once: readers get Closed, waiting senders go on, their messages unread."""
+        self._closed = True
+        self.finish()
+
+    def finish(self) -> None:
+        """Take nothing more; readers get what is there, then Closed."""
+        with self._lock:
+            self._finishing, self._limit = True, -1
+            self._filled.notify_all()
+            self._roomy.notify_all()
+            self._wake()
+
+    def stats(self) -> MailboxStats:
+        """Return what went through so far, as one consistent value."""
+        with self._lock:
+            waiting = len(self._items)
+            received = self._taken + self._dropped + waiting
+            return MailboxStats(received, self._dropped, self._blocked, waiting)
+
+
+def _resolve(future: Any) -> None:
+    """Wake one waiting coroutine, on its own loop."""
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,118 @@
+"""What comes of handing one message to many tasks.
+
+One failing task never robs the others: what goes wrong is gathered here while the
+round goes on, and settled after it. The loop itself is the exchange's; this room
+must not know how tasks are found.
+"""
+
+import inspect
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import NotASubscriber
+
+logger = logging.getLogger("zexchange")
+
+Target = Callable[[Any], object]
+"""What a round calls with each message: mostly the bound `send` of a task."""
+
+
+class Room(ABC):
+    """Returned by a bridge whose sender has to wait for room."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def wait(self) -> None:
+        """Wait for room; called on the sender's thread after all local tasks were served."""
+
+
+class Trouble:
+    """What went wrong, or has to be waited for, in one round; made only when needed."""
+
+    __slots__ = ("errors", "rooms")
+
+    def __init__(self) -> None:
+        self.errors: list[tuple[Target, Exception]] = []
+        self.rooms: list[tuple[Target, Room]] = []
+
+
+def failed(trouble: Trouble | None, target: Target, error: Exception) -> Trouble:
+    """Add an error that ``target`` raised."""
+    trouble = trouble or Trouble()
+    trouble.errors.append((target, error))
+    return trouble
+
+
+def answered(trouble: Trouble | None, target: Target, result: object) -> Trouble | None:
+    """Judge what a target returned that is not None; most of it means nothing."""
+    if isinstance(result, Trouble):
+        trouble = trouble or Trouble()
+        trouble.errors += result.errors
+        trouble.rooms += result.rooms
+    elif isinstance(result, Room):
+        trouble = trouble or Trouble()
+        trouble.rooms.append((target, result))
+    elif inspect.isawaitable(result):
+        return failed(trouble, target, unawaited(result))
+    return trouble
+
+
+def unawaited(result: Any) -> NotASubscriber:
+    """Close an awaitable that nobody will await, and return the error to raise for it."""
+    close = getattr(result, "close", None)
+    if close is not None:
+        close()
+    return NotASubscriber(
+        f"send returned {type(result).__name__}, which nobody awaits: the message would"
+        " vanish; attach to_async(...) of the coroutine function instead"
+    )
+
+
+def serve(targets: tuple[Target, ...], msg: object) -> Trouble | None:
+    """Call every target with ``msg``; return what went wrong, None when nothing did."""
+    trouble = None
+    for target in targets:
+        try:
+            result = target(msg)
+            if result is not None:
+                trouble = answered(trouble, target, result)
+        except Exception as error:
+            trouble = failed(trouble, target, error)
+    return trouble
+
+
+def wait_for_room(trouble: Trouble) -> None:
+    """Wait for what the bridges asked to wait for; a wait that fails is one more error."""
+    for target, room in trouble.rooms:
+        try:
+            room.wait()
+        except Exception as error:
+            trouble.errors.append((target, error))
+    trouble.rooms.clear()
+
+
+def noted(error: Exception, note: str) -> Exception:
+    """Return ``error`` with ``note``, once: an error object may be raised many times."""
+    if note not in getattr(error, "__notes__", ()):
+        error.add_note(note)
+    return error
+
+
+def raise_all(errors: list[Exception], exchange: str) -> None:
+    """Raise a lone error as itself, several as a group.
+
+    The list is emptied first, so that a traceback, which holds this frame and the
+    sender's, does not hold the error in a circle.
+    """
+    if len(errors) > 1:
+        group = ExceptionGroup(f"{len(errors)} tasks of exchange {exchange!r} failed", errors)
+        errors.clear()
+        raise group
+    error = errors.pop()
+    try:
+        raise error
+    finally:
+        del error

@@ -1,0 +1,213 @@
+"""Names to exchanges, patterns to views, and who wants to hear of both.
+
+The same name is the same object, atomically: a lookup of an existing name takes no
+lock. Observers learn of new exchanges and of interest; what they do with it, and that
+there is a network at all, is not known here.
+"""
+
+import threading
+from collections import Counter
+from typing import Any, Protocol
+
+from ..names import check_name, check_pattern, matches
+from .exchange import Exchange
+from .forking import track
+from .outcome import logger
+from .view import View
+
+
+class Observer(Protocol):
+    """Hears of new exchanges and of interest, on whatever thread causes it.
+
+    The methods are called under the registry's lock, in the order of the changes: they
+    must only queue. `revive` alone is called outside every lock.
+    """
+
+    def exchange_added(self, exchange: Exchange[Any]) -> None:
+        """A new exchange; nobody has it yet."""
+        ...
+
+    def interest_added(self, key: str) -> None:
+        """The first task that wants what arrives came to a name or a pattern."""
+        ...
+
+    def interest_removed(self, key: str) -> None:
+        """The last one left."""
+        ...
+
+    def revive(self) -> None:
+        """This is a forked child, and the registry is used in it for the first time."""
+        ...
+
+
+class Registry:
+    """Named exchanges; programs share `default_registry`, tests may have their own.
+
+    Every method may be called by any thread.
+    """
+
+    def __init__(self) -> None:
+        self._exchanges: dict[str, Exchange[Any]] = {}
+        self._known = self._exchanges  # what `get` looks into; emptied to catch its first use
+        self._nascent: dict[str, Exchange[Any]] = {}
+        self._views: dict[str, View] = {}
+        self._retained: dict[str, int] = {}
+        self._interest: Counter[str] = Counter()
+        self._observers: tuple[Observer, ...] = ()
+        self._forked = False
+        self._lock = threading.RLock()
+        track(self)
+
+    # Looking up.
+
+    def get(self, name: str) -> Exchange[Any]:
+        """Return the exchange of that name, made at the first call.
+
+        Raises:
+            InvalidName: it is no name, or a pattern; then the text points to `match`.
+        """
+        try:
+            return self._known[name]
+        except (KeyError, TypeError):
+            return self._make(check_name(name))
+
+    def find(self, name: str) -> Exchange[Any] | None:
+        """Return the exchange of that name if there is one."""
+        self.wake()
+        return self._exchanges.get(name)
+
+    def match(self, pattern: str) -> View:
+        """Return the view of all exchanges that ``pattern`` covers; same pattern, same object.
+
+        Raises:
+            InvalidName: it is malformed, or has ``**`` anywhere but at the end.
+        """
+        self.wake()
+        check_pattern(pattern)
+        with self._lock:
+            view = self._views.get(pattern)
+            if view is None:
+                view = View(pattern, self)
+                self._views = {**self._views, pattern: view}
+            return view
+
+    def exchanges(self) -> list[Exchange[Any]]:
+        """Return every exchange there is, oldest first."""
+        return list(self._exchanges.values())
+
+    def views(self, name: str) -> list[View]:
+        """Return every view that covers ``name`` and has been made, oldest first."""
+        return [v for v in self._views.values() if len(v) and matches(v.pattern, name)]
+
+    def _make(self, name: str) -> Exchange[Any]:
+        """Return the exchange ``name`` by the slow way; observers have it before anybody."""
+        self.wake()
+        with self._lock:
+            exchange = self._exchanges.get(name) or self._nascent.get(name)
+            if exchange is None:
+                exchange = self._nascent[name] = Exchange(name, self, self.retention(name))
+                for observer in self._observers:
+                    _tell(observer.exchange_added, exchange)
+                self._exchanges[name] = exchange
+                del self._nascent[name]
+            return exchange
+
+    # Retention.
+
+    def retain(self, pattern: str, n: int) -> None:
+        """Keep the last ``n`` messages sent on each exchange that ``pattern`` covers.
+
+        Late joiners ask for them with ``history=``. Where several patterns cover a name,
+        the largest number counts. ``n=0`` takes the pattern back.
+        """
+        check_pattern(pattern)
+        if n < 0:
+            raise ValueError(f"n is a number of messages, not {n}")
+        with self._lock:
+            self._retained = {**self._retained, pattern: n}
+            exchanges = self.exchanges()
+        for exchange in exchanges:
+            if matches(pattern, exchange.name):
+                exchange.retain()
+
+    def retention(self, name: str) -> int:
+        """Return how many messages the exchange ``name`` keeps."""
+        return max((n for p, n in self._retained.items() if matches(p, name)), default=0)
+
+    # Observers.
+
+    def observe(self, observer: Observer) -> frozenset[str]:
+        """Have ``observer`` told from now on; return the interest there is already."""
+        with self._lock:
+            if not any(present is observer for present in self._observers):
+                self._observers = (*self._observers, observer)
+            return frozenset(self._interest)
+
+    def unobserve(self, observer: Observer) -> None:
+        """Undo `observe`; without effect if it does not observe."""
+        with self._lock:
+            self._observers = tuple([o for o in self._observers if o is not observer])
+
+    def interest_up(self, key: str) -> None:
+        """Count one more exchange or view of that name or pattern with interested tasks."""
+        with self._lock:
+            self._interest[key] += 1
+            if self._interest[key] == 1:
+                for observer in self._observers:
+                    _tell(observer.interest_added, key)
+
+    def interest_down(self, key: str) -> None:
+        """Undo one `interest_up`."""
+        with self._lock:
+            self._interest[key] -= 1
+            if self._interest[key] <= 0:
+                del self._interest[key]
+                for observer in self._observers:
+                    _tell(observer.interest_removed, key)
+
+    # Fork.
+
+    def after_fork(self) -> None:
+        """Make the lock anew; have the first use in this child revive the observers."""
+        self._lock = threading.RLock()
+        self._nascent = {}
+        audiences = [*self._exchanges.values(), *self._views.values()]
+        self._interest = Counter(a.key for a in audiences if a.has_interested_task())
+        self._forked = bool(self._observers)
+        if self._forked:
+            self._known = {}
+
+    def wake(self) -> None:
+        """Called, outside every lock, at each use that is not on a fast path."""
+        if self._forked:
+            self._revive()
+
+    def _revive(self) -> None:
+        """Revive the observers, once; what they do in there finds the registry in order."""
+        with self._lock:
+            forked, self._forked = self._forked, False
+        for observer in self._observers if forked else ():
+            _tell(observer.revive)
+        self._known = self._exchanges
+
+
+def _tell(call: Any, *args: object) -> None:
+    """Call an observer; one that fails robs neither the others nor the program."""
+    try:
+        call(*args)
+    except Exception:
+        logger.exception("an observer of the registry failed")
+
+
+default_registry = Registry()
+"""The registry behind `get_exchange` and `match`."""
+
+
+def get_exchange(name: str) -> Exchange[Any]:
+    """Return the exchange of that name, made at the first call; see `Registry.get`."""
+    return default_registry.get(name)
+
+
+def match(pattern: str) -> View:
+    """Return the view of all exchanges that ``pattern`` covers; see `Registry.match`."""
+    return default_registry.match(pattern)

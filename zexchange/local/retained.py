@@ -1,0 +1,90 @@
+"""The last messages of an exchange, and how a late joiner catches up with them.
+
+What is sent meanwhile is parked behind the history, so that nothing is missing,
+nothing comes twice, and all of it comes in order. Everything here is guarded by the
+lock of the exchange; no task is called under it.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from .outcome import Target
+from .subscriptions import Subscription
+
+if TYPE_CHECKING:
+    from .routing import Routing
+
+Kept = tuple[object, float]
+"""A message, and when it was sent in seconds since the epoch."""
+
+
+class Ring:
+    """The last ``size`` messages that were sent in this process."""
+
+    __slots__ = ("_kept",)
+
+    def __init__(self, size: int, kept: Iterable[Kept] = ()) -> None:
+        self._kept: deque[Kept] = deque(kept, size)
+
+    @property
+    def size(self) -> int:
+        """How many messages it keeps at most."""
+        return self._kept.maxlen or 0
+
+    def resized(self, size: int) -> "Ring":
+        """Return a ring of another size with what fits of this one."""
+        return Ring(size, self._kept)
+
+    def keep(self, msg: object) -> None:
+        """Add a message; the oldest goes when there are too many."""
+        self._kept.append((msg, time.time()))
+
+    def last(self, n: int) -> list[Kept]:
+        """Return up to the last ``n`` messages, oldest first."""
+        return list(self._kept)[-n:] if n else []
+
+
+class CatchUp:
+    """Stands in for a late joiner until its history is through."""
+
+    __slots__ = ("_exchange", "_items", "_through", "subscription")
+
+    def __init__(
+        self, exchange: "Routing[Any]", subscription: Subscription, kept: list[Kept]
+    ) -> None:
+        self._exchange = exchange
+        self.subscription = subscription
+        self._items = deque(subscription.item(exchange.name, *entry) for entry in kept)
+        self._through = False
+
+    def __call__(self, msg: object) -> object:
+        """Take a live message: park it, or pass it on once the history is through."""
+        item = self.subscription.item(self._exchange.name, msg, time.time())
+        with self._exchange.lock:
+            if not self._through:
+                self._items.append(item)
+                return None
+        return self.subscription.accept(item)
+
+    def cancel(self) -> None:
+        """Forget the rest: the task was detached."""
+        self._items.clear()
+
+    def run(self, on_error: Callable[[Target, Exception], None]) -> None:
+        """Hand on all that is parked, on the joiner's thread, until nothing is.
+
+        A mailbox takes it beyond its bound: the joiner would wait for itself otherwise.
+        """
+        preload = self.subscription.preload
+        while True:
+            with self._exchange.lock:
+                if not self._items:
+                    self._through = True
+                    return
+                item = self._items.popleft()
+            try:
+                preload(item)
+            except Exception as error:
+                on_error(self, error)

@@ -1,0 +1,216 @@
+"""Whom an exchange calls for a message: its own tasks, those of views, and its bridges.
+
+The answer is a tuple, dropped at each change and made anew by the next message, so
+that no lock is held while tasks are called. What is kept for late joiners belongs
+here too, because keeping a message and choosing who gets it live must be one step.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from .chains import chains, refuse_circle
+from .checks import key_of, key_of_call, subscription_of
+from .outcome import Room, Target, Trouble, serve
+from .retained import CatchUp, Ring
+from .subscriptions import Audience, Forwarder, Key, Subscription
+
+if TYPE_CHECKING:
+    from .registry import Registry
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+Routes = tuple[tuple[Target, ...], tuple[Target, ...]]
+"""Where arriving messages go: tasks that take the bare message, and those for `Delivery`."""
+
+
+class Bridge(Protocol):
+    """What carries messages out of this process."""
+
+    def send(self, msg: Any, /) -> Room | None:
+        """Take a message before any task does; return where to wait for room, if need be."""
+        ...
+
+
+class Routing(Audience[T], Forwarder):
+    """The part of an exchange that knows who gets its messages."""
+
+    __slots__ = (
+        "_bridges", "_kept_targets", "_late", "_ring", "_routes", "_targets", "_version", "name",
+    )  # fmt: skip
+
+    def __init__(self, name: str, registry: "Registry", retained: int = 0) -> None:
+        super().__init__(name, registry)
+        self.name = name
+        self._bridges: tuple[Bridge, ...] = ()
+        self._ring = Ring(retained) if retained else None
+        self._late: dict[Key, CatchUp] = {}
+        self._version = 0
+        self._changed()
+
+    def after_fork(self) -> None:
+        """Drop what belongs to the parent: its bridges, and joiners on its threads."""
+        super().after_fork()
+        self._bridges = ()
+        self._late = {}
+        self._changed()
+
+    @property
+    def lock(self) -> threading.RLock:
+        """What guards the table and what is kept; before a view's and the registry's."""
+        return self._lock
+
+    # Who gets it.
+
+    def _changed(self) -> None:
+        """Have the next message ask again who gets it; the lock is held."""
+        self._version += 1
+        self._targets: tuple[Target, ...] | None = None
+        self._kept_targets: tuple[Target, ...] | None = None
+        self._routes: Routes | None = None
+
+    def audience(self) -> list[Subscription]:
+        """Return every subscription that covers this exchange, each task once."""
+        found = {s.key: s for s in self.subscriptions()}
+        for view in self.registry.views(self.name):
+            for subscription in view.subscriptions():
+                found.setdefault(subscription.key, subscription)
+        return list(found.values())
+
+    def _rebuild(self) -> tuple[Target, ...]:
+        """Return what the next sends call, and keep it until something changes."""
+        self.registry.wake()
+        with self._lock:
+            self._targets = self._unchanged(self._all_targets)
+            return self._targets
+
+    def _unchanged(self, build: Callable[[], R]) -> R:
+        """Return what ``build`` makes of a table that did not change meanwhile; the lock is held.
+
+        No other thread changes it, but a finaliser or a signal handler on this one may.
+        """
+        while True:
+            version = self._version
+            built = build()
+            if version == self._version:
+                return built
+
+    def _all_targets(self) -> tuple[Target, ...]:
+        """Return what a send calls, bridges first; the lock is held."""
+        tasks = self._task_targets() if self._ring is None else (self._retain,)
+        return (*(bridge.send for bridge in self._bridges), *tasks)
+
+    def _task_targets(self) -> tuple[Target, ...]:
+        """Return what to call for each task; the lock is held."""
+        found = self.audience()
+        for subscription in found:
+            self._begin_history(subscription)
+        late = self._late
+        return tuple(late.get(s.key) or s.target(self.name) for s in found)
+
+    def _rebuild_routes(self) -> Routes:
+        """Return who gets what arrives, and keep it until something changes."""
+        with self._lock:
+            self._routes = self._unchanged(self._arrival_routes)
+            return self._routes
+
+    def _arrival_routes(self) -> Routes:
+        """Return who gets what arrives; the lock is held."""
+        found = [s for s in self.audience() if not s.forwarder]
+        plain = tuple(s.target(self.name) for s in found if not s.details)
+        return plain, tuple(s.accept for s in found if s.details)
+
+    # Attaching: what an exchange does in its own way.
+
+    def _keys(self, task: object) -> tuple[Key, ...]:
+        return key_of(task), key_of_call(task)
+
+    def _subscription(self, task: object, names: bool, history: int) -> Subscription:
+        return subscription_of(task, self.discard, names, history)
+
+    def _add(self, subscription: Subscription) -> None:
+        if not subscription.forwarder:
+            return super()._add(subscription)
+        with chains.lock:
+            refuse_circle(subscription.task, self.name, lambda exchange: exchange is self)
+            return super()._add(subscription)
+
+    def _admitted(self, subscription: Subscription) -> None:
+        self._begin_history(subscription)
+        self._changed()
+
+    def _dismissed(self, subscription: Subscription) -> None:
+        self._forget(subscription)
+
+    def _afterwards(self, subscription: Subscription) -> None:
+        self.catch_up(subscription)
+
+    # Retention.
+
+    def _retain(self, msg: object) -> Trouble | None:
+        """Stand in for all tasks of a retained exchange.
+
+        Keeping the message and choosing who gets it live is one step: a late joiner
+        finds each message either kept or among what it is handed, never both.
+        """
+        with self._lock:
+            targets = self._kept_targets
+            if targets is None:  # first of all: who begins here finds what was kept before
+                targets = self._kept_targets = self._unchanged(self._task_targets)
+            if self._ring is not None:
+                self._ring.keep(msg)
+        return serve(targets, msg)
+
+    def retain(self) -> None:
+        """Keep as many messages as the registry says now."""
+        with self._lock:
+            size = self.registry.retention(self.name)
+            ring = self._ring or Ring(size)
+            self._ring = ring.resized(size) if size else None
+            self._changed()
+
+    def _begin_history(self, subscription: Subscription) -> None:
+        """Have a new subscription catch up with what is kept now; the lock is held."""
+        if not subscription.history or self.name in subscription.begun:
+            return
+        subscription.begun.add(self.name)
+        kept = self._ring.last(subscription.history) if self._ring is not None else []
+        others = [s for s in self.audience() if s.key == subscription.key]
+        if kept and others == [subscription]:
+            self._late[subscription.key] = CatchUp(self, subscription, kept)
+
+    def admit(self, subscription: Subscription) -> None:
+        """Have a view's new subscription covered, and give it its history."""
+        with self._lock:
+            self._begin_history(subscription)
+            self._changed()
+        self.catch_up(subscription)
+
+    def dismiss(self, subscription: Subscription) -> None:
+        """Have a view's former subscription no longer covered."""
+        with self._lock:
+            self._forget(subscription)
+
+    def _forget(self, subscription: Subscription) -> None:
+        """End what is still to come for a subscription that left; the lock is held."""
+        late = self._late.get(subscription.key)
+        if late is not None and late.subscription is subscription:
+            late.cancel()
+            del self._late[subscription.key]
+        self._changed()
+
+    def catch_up(self, subscription: Subscription) -> None:
+        """Give a new subscription its history, on this thread, then let it be like the others."""
+        late = self._late.get(subscription.key)
+        if late is None or late.subscription is not subscription:
+            return
+        late.run(self._log)
+        with self._lock:
+            if self._late.get(subscription.key) is late:
+                del self._late[subscription.key]
+                self._changed()
+
+    def _log(self, target: Target, error: Exception) -> None:
+        """Log and count an error that has no caller."""
+        raise NotImplementedError

@@ -1,0 +1,137 @@
+"""Messages of an exchange or a view as something to iterate, by threads and by asyncio.
+
+A stream is a task with a mailbox. `for` and `async for` differ only in how the
+mailbox is awaited. It must not know what it is attached to beyond attach and detach.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from ..errors import Closed
+from .mailbox import Mailbox, MailboxStats, Overflow
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message with what is known about its way.
+
+    Attributes:
+        name: the exchange it was sent on.
+        msg: the message.
+        origin: the node that it was first sent on, None for this process.
+        seq: its number at that node on that exchange, None for this process.
+        sent_at: when it was sent, in seconds since the epoch, by the sender's clock.
+    """
+
+    name: str
+    msg: Any
+    origin: str | None
+    seq: int | None
+    sent_at: float
+
+
+class Stream(Generic[T]):
+    """A bounded mailbox of messages, read by iterating; made by ``stream()`` of an exchange.
+
+    It receives from the moment it is made until `close`, which leaving a ``with`` or
+    ``async with`` block calls. Any thread may read; each message is read once.
+    """
+
+    __slots__ = ("__weakref__", "_detach", "_mailbox", "_wake", "details", "preload", "send")
+
+    def __init__(
+        self, maxsize: int, overflow: Overflow, details: bool, wake: Callable[[], None]
+    ) -> None:
+        self._mailbox: Mailbox[T] = Mailbox(maxsize, overflow)
+        self.send: Callable[[Any], None] = self._mailbox.put
+        self.preload: Callable[[Any], None] = self._mailbox.preload
+        self.details = details
+        self._wake = wake  # what the first use in a forked child has to call
+        self._detach: Callable[[Stream[T]], None] | None = None
+
+    def opened(self, detach: Callable[["Stream[T]"], None]) -> "Stream[T]":
+        """Remember how to detach, once attached."""
+        self._detach = detach
+        return self
+
+    def get(self, timeout: float | None = None) -> T:
+        """Return the next message, waiting up to ``timeout`` seconds (None: without end).
+
+        Raises:
+            TimeoutError: nothing came in time.
+            Closed: the stream was closed.
+        """
+        self._wake()
+        return self._mailbox.take(timeout)
+
+    def __iter__(self) -> "Stream[T]":
+        return self
+
+    def __next__(self) -> T:
+        try:
+            return self.get()
+        except Closed:
+            raise StopIteration from None
+
+    def __aiter__(self) -> "Stream[T]":
+        return self
+
+    async def __anext__(self) -> T:
+        self._wake()
+        try:
+            return await self._mailbox.take_async()
+        except Closed:
+            raise StopAsyncIteration from None
+
+    def close(self) -> None:
+        """Stop receiving: iteration ends, a waiting sender goes on, `get` raises Closed."""
+        detach, self._detach = self._detach, None
+        self._mailbox.close()
+        if detach is not None:
+            detach(self)
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._mailbox.closed
+
+    @property
+    def dropped(self) -> int:
+        """How many messages were dropped for want of room."""
+        return self._mailbox.stats().dropped
+
+    def stats(self) -> MailboxStats:
+        """Return how many messages came, were dropped, and wait; and how often senders did."""
+        return self._mailbox.stats()
+
+    def __len__(self) -> int:
+        return len(self._mailbox)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __enter__(self) -> "Stream[T]":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> "Stream[T]":
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

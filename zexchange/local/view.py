@@ -1,0 +1,110 @@
+"""A pattern to receive by: covers every exchange whose name matches, later ones too.
+
+A view has subscriptions and no messages: exchanges ask it who is attached when they
+work out whom to call, and it tells them when that changes. Nothing is sent to a view.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ..names import matches
+from .chains import chains, refuse_circle
+from .checks import key_of, subscription_of
+from .mailbox import Overflow
+from .stream import Stream
+from .subscriptions import Audience, Key, Subscription, Task
+
+if TYPE_CHECKING:
+    from .exchange import Exchange
+    from .registry import Registry
+
+
+class View(Audience[Any]):
+    """All exchanges that a pattern covers, to receive from; get it from `match`.
+
+    Attributes:
+        pattern: what names must match; ``*`` is one level, a last ``**`` zero or more.
+    """
+
+    __slots__ = ("pattern",)
+
+    def __init__(self, pattern: str, registry: "Registry") -> None:
+        super().__init__(pattern, registry)
+        self.pattern = pattern
+
+    def __repr__(self) -> str:
+        return f"<View {self.pattern!r}, {len(self)} tasks>"
+
+    def covers(self, exchange: "Exchange[Any]") -> bool:
+        """Tell whether what is sent on ``exchange`` comes by here."""
+        return exchange.registry is self.registry and matches(self.pattern, exchange.name)
+
+    def attach(self, task: Task[Any], *, names: bool = False, history: int = 0) -> None:
+        """Have ``task.send`` called with each message of every exchange that is covered.
+
+        A task that is attached in several ways still gets each message once.
+
+        Args:
+            task: anything with a synchronous ``send(msg)``; told apart by identity.
+            names: the task gets ``(name, msg)``; counts as another task than without.
+            history: up to so many retained messages of each exchange come first, in order.
+
+        Raises:
+            NotASubscriber: the task cannot be given messages; the text names the adapter.
+        """
+        self.registry.wake()
+        self._add(self._subscription(task, names, history))
+
+    @contextmanager
+    def subscribe(self, *tasks: Task[Any], names: bool = False) -> Iterator[None]:
+        """Attach ``tasks`` inside a ``with`` block; all of them or none.
+
+        Raises:
+            NotASubscriber: as `attach`; the tasks before it are detached again.
+        """
+        with self._held(tasks, lambda task: self.attach(task, names=names)):
+            yield
+
+    def stream(
+        self,
+        maxsize: int = 1000,
+        overflow: Overflow = "drop_oldest",
+        details: bool = False,
+        history: int = 0,
+        *,
+        names: bool = False,
+    ) -> Stream[Any]:
+        """Return a stream of what all covered exchanges send; see `Exchange.stream`.
+
+        Args:
+            maxsize: so many messages wait at most.
+            overflow: what happens with one more.
+            details: yield `Delivery`, which has the name, and `Lost` in its place.
+            history: up to so many retained messages of each exchange come first.
+            names: yield ``(name, msg)``.
+        """
+        stream: Stream[Any] = Stream(maxsize, overflow, details, self.registry.wake)
+        stream.opened(self._leave)
+        self.attach(stream, names=names, history=history)
+        return stream
+
+    def _keys(self, task: object) -> tuple[Key, ...]:
+        return key_of(task), key_of(task, names=True)
+
+    def _subscription(self, task: object, names: bool, history: int) -> Subscription:
+        return subscription_of(task, self.discard, names, history)
+
+    def _add(self, subscription: Subscription) -> None:
+        if not subscription.forwarder:
+            return super()._add(subscription)
+        with chains.lock:
+            refuse_circle(subscription.task, self.pattern, self.covers)
+            return super()._add(subscription)
+
+    def _afterwards(self, subscription: Subscription) -> None:
+        # The view's lock is free again: an exchange takes its own first, then this one.
+        present = self._table.get(subscription.key) is subscription
+        for exchange in self.registry.exchanges():
+            if self.covers(exchange):
+                (exchange.admit if present else exchange.dismiss)(subscription)

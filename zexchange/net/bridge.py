@@ -1,0 +1,134 @@
+"""Bridges: the subscribers that carry what is sent on an exchange to the node.
+
+An exchange has a bridge only while some peer is interested in its name, so that one
+nobody remote listens to costs what a local one costs. Which names are wanted is
+decided here; that somebody wants them is told by the control thread.
+"""
+
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from ..errors import EncodeError
+from ..local.exchange import Exchange
+from ..local.registry import Registry
+from ..names import is_pattern, matches
+from ..protocol.codec import encode
+from ..protocol.wire import MAX_BODY_BYTES, topic
+from .outbound import Outbound
+
+
+class Bridge:
+    """The subscriber between one exchange and the node."""
+
+    __slots__ = ("_submit", "name", "topic", "wanted")
+
+    def __init__(self, name: str, outbound: Outbound) -> None:
+        self.name = name
+        self.topic = topic(name)
+        self.wanted = False
+        self._submit = outbound.submit
+
+    def send(self, msg: object) -> None:
+        """Encode a message on the caller's thread and queue it.
+
+        Raises:
+            EncodeError: naming the exchange and the path inside the message.
+        """
+        try:
+            body = encode(msg)
+        except EncodeError as error:
+            raise EncodeError(f"exchange {self.name!r}: {error}") from error
+        if len(body) > MAX_BODY_BYTES:
+            limit = MAX_BODY_BYTES >> 20
+            raise EncodeError(
+                f"exchange {self.name!r}: msg: {len(body)} bytes encoded, over {limit} MiB"
+            )
+        if self.wanted:
+            self._submit(self, body)
+
+    def __repr__(self) -> str:
+        """Name the exchange and whether anything crosses."""
+        return f"<Bridge {self.name!r} {'open' if self.wanted else 'idle'}>"
+
+
+class Bridges:
+    """All bridges of one node, and which names some peer wants.
+
+    In Python's dev mode every federated exchange has a bridge at once: it encodes and
+    throws away, so that a message which cannot travel fails on one machine already.
+    """
+
+    def __init__(
+        self, registry: Registry, outbound: Outbound, federated: Callable[[str], bool]
+    ) -> None:
+        self._registry = registry
+        self._outbound = outbound
+        self._federated = federated
+        self._bridges: dict[str, Bridge] = {}
+        self._wants: Counter[str] = Counter()
+        self._patterns: set[str] = set()
+        self._open = True
+        # Held while one exchange is looked at; below the registry's lock, above the
+        # exchange's: never call the registry under it.
+        self._lock = threading.RLock()
+
+    def get(self, name: str) -> Bridge:
+        """Return the bridge of an exchange, made if need be."""
+        with self._lock:
+            bridge = self._bridges.get(name)
+            if bridge is None:
+                bridge = self._bridges[name] = Bridge(name, self._outbound)
+            return bridge
+
+    def refresh(self, keys: Iterable[str], count: Callable[[str], int]) -> None:
+        """Look again at exchanges that ``keys`` cover; ``count`` says how many peers want one."""
+        keys = tuple(keys)
+        with self._lock:
+            for key in keys:
+                self._want(key, count(key))
+        named = [self._registry.find(key) for key in keys if not is_pattern(key)]
+        patterns = [key for key in keys if is_pattern(key)]
+        for exchange in named:
+            if exchange is not None:
+                self.look(exchange)
+        if patterns:
+            for exchange in self._registry.exchanges():
+                if any(matches(pattern, exchange.name) for pattern in patterns):
+                    self.look(exchange)
+
+    def _want(self, key: str, number: int) -> None:
+        if number:
+            self._wants[key] = number
+        else:
+            del self._wants[key]
+        if is_pattern(key):
+            (self._patterns.add if number else self._patterns.discard)(key)
+
+    def look(self, exchange: Exchange[object]) -> None:
+        """Attach or detach an exchange's bridge, as peers' interest stands now."""
+        name = exchange.name
+        with self._lock:
+            wanted = self._open and self._federated(name) and self._wanted(name)
+            bridge = self.get(name) if wanted else self._bridges.get(name)
+            if bridge is not None:
+                bridge.wanted = wanted
+            if wanted or (self._open and sys.flags.dev_mode and self._federated(name)):
+                exchange.attach_bridge(self.get(name))
+            elif bridge is not None:
+                exchange.detach_bridge(bridge)
+
+    def _wanted(self, name: str) -> bool:
+        return name in self._wants or any(matches(pattern, name) for pattern in self._patterns)
+
+    def close(self) -> None:
+        """Detach every bridge, for good."""
+        with self._lock:
+            self._open = False
+            bridges = list(self._bridges.values())
+        for bridge in bridges:
+            bridge.wanted = False
+            exchange = self._registry.find(bridge.name)
+            if exchange is not None:
+                exchange.detach_bridge(bridge)

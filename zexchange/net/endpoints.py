@@ -1,0 +1,126 @@
+"""Endpoints as users write them and as sockets need them: parsing, pairs, loopback.
+
+An endpoint of a node is a pair: control (ROUTER) and data (XPUB), for TCP on
+neighbouring ports unless told otherwise. Nothing here opens a socket.
+"""
+
+import ipaddress
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..errors import InsecureEndpoint
+from ..protocol.values import Address
+
+IPC_PATH_MAX = 107
+"""The longest path of a Unix socket on Linux, in bytes (sun_path is 108 with its NUL)."""
+_WILD = {"*", "0.0.0.0", "[::]", "::"}
+
+
+@dataclass(frozen=True, slots=True)
+class Tcp:
+    """A TCP endpoint, taken apart."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """Return the endpoint as ZeroMQ writes it."""
+        return f"tcp://{self.host}:{self.port}"
+
+    @property
+    def wild(self) -> bool:
+        """Tell whether it stands for every address of this host."""
+        return self.host in _WILD
+
+    @property
+    def loopback(self) -> bool:
+        """Tell whether only this host can reach it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return False
+
+
+def parse_tcp(endpoint: str) -> Tcp:
+    """Return a TCP endpoint taken apart.
+
+    Raises:
+        ValueError: if it is not ``tcp://HOST:PORT``; the text says what is wrong.
+    """
+    scheme, _, rest = endpoint.partition("://")
+    host, colon, port = rest.rpartition(":")
+    if scheme != "tcp" or not colon or not host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"an endpoint is written tcp://HOST:PORT, not {endpoint!r}")
+    return Tcp(host, int(port))
+
+
+def parse_pair(listen: str | Sequence[str]) -> tuple[Tcp, Tcp]:
+    """Return the control and data endpoints that ``listen=`` or ``advertise=`` stands for.
+
+    A single endpoint names the control port; data is on the next one (port 0, "choose
+    one", stays 0 for both). A pair gives both.
+    """
+    if isinstance(listen, str):
+        control = parse_tcp(listen)
+        return control, Tcp(control.host, control.port + 1 if control.port else 0)
+    if len(listen) != 2:
+        raise ValueError(f"listen is one endpoint or a pair of them, not {listen!r}")
+    return parse_tcp(listen[0]), parse_tcp(listen[1])
+
+
+def check_secure(endpoints: Sequence[Tcp], insecure: bool) -> None:
+    """Refuse endpoints that other hosts could reach, unless that was asked for.
+
+    Raises:
+        InsecureEndpoint: naming the endpoint, and what to do.
+    """
+    for endpoint in endpoints:
+        if not (insecure or endpoint.loopback):
+            raise InsecureEndpoint(
+                f"{endpoint} is reachable from other hosts and traffic there is neither "
+                "encrypted nor authenticated: use a loopback address, or write insecure=True"
+            )
+
+
+def resolve_wild(addresses: Sequence[Address], host: str | None) -> tuple[Address, ...]:
+    """Return addresses with wildcard hosts replaced by the host that they came from.
+
+    A node that listens on every address cannot know by which of them it is reached;
+    whoever hears from it does. Without a host, wildcard addresses are left out.
+    """
+    resolved = []
+    for address in addresses:
+        try:
+            control, data = parse_tcp(address.control), parse_tcp(address.data)
+        except ValueError:
+            resolved.append(address)
+            continue
+        if control.wild or data.wild:
+            if host is None:
+                continue
+            control = Tcp(host, control.port) if control.wild else control
+            data = Tcp(host, data.port) if data.wild else data
+        resolved.append(Address(str(control), str(data)))
+    return tuple(resolved)
+
+
+def ipc_path(endpoint: str) -> str | None:
+    """Return the path of an ``ipc://`` endpoint, or None if it is another kind."""
+    return endpoint[6:] if endpoint.startswith("ipc://") else None
+
+
+def reachable(address: Address, local: bool) -> bool:
+    """Tell whether an address could be dialled from here.
+
+    A Unix socket is reachable where its path exists; TCP always may be.
+    """
+    path = ipc_path(address.control)
+    if path is not None:
+        return local and os.path.exists(path)
+    try:
+        return not parse_tcp(address.control).wild and not parse_tcp(address.data).wild
+    except ValueError:
+        return False

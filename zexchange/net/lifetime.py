@@ -1,0 +1,104 @@
+"""What happens to nodes when the process forks or ends.
+
+A forked child must let go of what it inherited: the lock file, or a dead parent would
+look alive; libzmq's connections, or a dead parent's port would stay taken. It makes
+running parts of its own at first use. A process that ends without `close` says goodbye
+with a short linger.
+"""
+
+import atexit
+import os
+import socket
+import sys
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from .endpoints import ipc_path, parse_tcp
+
+if TYPE_CHECKING:
+    from .engine import Engine
+    from .node import Node
+
+EXIT_TIMEOUT = 1.0
+"""Seconds in which a process that ends without `close` tries to deliver what it sent."""
+
+nodes: "dict[tuple[str, int], Node]" = {}
+"""The nodes of this process, by federation and registry. Guarded by `lock`."""
+lock = threading.RLock()
+_graveyard: "list[Engine]" = []
+"""Engines of the parent: kept, since finalising their sockets in the child is not ours."""
+
+
+def close_at_exit() -> None:
+    """See to it that the end of this process closes its nodes."""
+    atexit.unregister(_close_all)
+    atexit.register(_close_all)
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        # A forked multiprocessing child ends with os._exit after its own finalisers.
+        util.Finalize(None, _close_all, exitpriority=100)
+
+
+def _close_all() -> None:
+    for node in list(nodes.values()):
+        node._users = 1
+        node.close(EXIT_TIMEOUT)
+
+
+def leave_parent_behind(engine: "Engine") -> None:
+    """In a forked child, close what the parent's engine had open, without using it."""
+    _graveyard.append(engine)
+    engine.disown()
+    bound, dialled = engine.endpoints()
+    near = {_name(endpoint)[-1] for endpoint in bound}
+    far = {_name(endpoint) for endpoint in dialled}
+    for fd in _open_descriptors():
+        with suppress(OSError):
+            if _is_ours(fd, near, far):
+                os.close(fd)
+
+
+def _open_descriptors() -> list[int]:
+    for listing in ("/proc/self/fd", "/dev/fd"):
+        with suppress(OSError):
+            return [int(fd) for fd in os.listdir(listing)]
+    return []
+
+
+def _name(endpoint: str) -> tuple[object, ...]:
+    """Return what the operating system calls an endpoint: (path,) or (host, port)."""
+    path = ipc_path(endpoint)
+    if path is not None:
+        return (path,)
+    tcp = parse_tcp(endpoint)
+    return (tcp.host.strip("[]").replace("localhost", "127.0.0.1"), tcp.port)
+
+
+def _is_ours(fd: int, near: set[object], far: set[tuple[object, ...]]) -> bool:
+    """Tell whether a descriptor is a socket at one of our endpoints, or dialled one.
+
+    Raises:
+        OSError: if it is no socket at all.
+    """
+    with socket.socket(fileno=os.dup(fd)) as probe:
+        if _parts(probe.getsockname())[-1] in near:
+            return True
+        with suppress(OSError):
+            return _parts(probe.getpeername()) in far
+        return False
+
+
+def _parts(name: object) -> tuple[object, ...]:
+    return name[:2] if isinstance(name, tuple) else (name,)
+
+
+def _after_fork() -> None:
+    global lock
+    lock = threading.RLock()
+    for node in list(nodes.values()):
+        node.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

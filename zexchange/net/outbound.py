@@ -1,0 +1,218 @@
+"""The way out: a queue that any thread may append to, and one XPUB that drains it.
+
+A message is encoded by its sender's thread and appended to one queue; whoever then
+holds the socket's lock takes all that is queued, numbers it, and sends it as one frame
+per exchange and burst. A user's thread never waits for that lock: it appends, and if
+somebody else is sending, they or the sender thread take its message along. So a send
+from a signal handler or a finaliser, even inside a send, is queued and not deadlocked,
+and numbers, frames and heads (`announce`) share one order.
+
+The window will live here: `_emit` is where a frame enters the ring, and `submit` is
+where a sender learns that it has to wait for room.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Protocol
+
+import zmq
+
+from ..protocol.interest import Keys
+from ..protocol.sequence import Numbering
+from ..protocol.values import Ready
+from ..protocol.wire import data_head, ready_frame
+
+BATCH_BYTES = 64 << 10
+"""A frame is closed once its values have this many bytes."""
+BATCH_COUNT = 256
+"""As many queued messages are sent at once by the thread that queued the last."""
+PAUSE = 0.0003
+"""Seconds after a send within which further messages are left to travel together."""
+_ROUNDS = 4
+_log = logging.getLogger("zexchange")
+_monotonic = time.monotonic
+
+
+class Lane(Protocol):
+    """What a message is queued under: an exchange's name and topic."""
+
+    name: str
+    topic: bytes
+
+
+class Outbound:
+    """The data socket of a node and everything that leaves through it."""
+
+    def __init__(
+        self, socket: "zmq.Socket[bytes]", origin: bytes, notify: Callable[[], None]
+    ) -> None:
+        self._socket = socket
+        self._origin = origin
+        self._notify = notify
+        self._queue: deque[tuple[Lane, bytes]] = deque()
+        self._lock = threading.Lock()
+        self._numbering = Numbering()
+        self._direct_at = 0.0
+        self._asked = False
+        self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._closed = False
+        self.subscriptions: deque[bytes] = deque()
+        """Subscription frames that came in on the socket, for the control thread."""
+        self.frames = 0
+        self._thread = threading.Thread(target=self._run, name="zexchange-sender", daemon=True)
+
+    def start(self) -> None:
+        """Start the sender thread."""
+        self._thread.start()
+
+    # ------------------------------------------------------------- called by any thread
+
+    def submit(self, lane: Lane, body: bytes) -> None:
+        """Queue one encoded message, and send what is queued if the lane is idle."""
+        waiting = self._queue
+        waiting.append((lane, body))
+        if (
+            _monotonic() >= self._direct_at
+            or len(waiting) >= BATCH_COUNT
+            or len(body) >= BATCH_BYTES
+        ):
+            self._drain()
+        elif not self._asked:
+            self._ask()
+
+    def _ask(self) -> None:
+        self._asked = True
+        self._wake.put(True)
+
+    def _drain(self) -> None:
+        """Send what is queued, unless somebody holds the socket: then the sender thread will.
+
+        Looked at again after the release, for what others queued while we held it.
+        """
+        for _ in range(_ROUNDS):
+            if not self._queue:
+                return
+            if not self._lock.acquire(blocking=False):
+                break
+            try:
+                self._send_queued()
+            finally:
+                self._lock.release()
+        # Somebody else is at it, or others queue faster than we send.
+        if not self._asked:
+            self._ask()
+
+    # ------------------------------------------------------- called by the control thread
+
+    def announce(self, receiver: bytes, epoch: int, keys: Keys) -> None:
+        """Publish a ready: behind all that was queued before, with the heads it leads to."""
+        with self._lock:
+            self._send_queued()
+            heads = self._numbering.covered(keys)
+            self._send(ready_frame(Ready(receiver, epoch, self._origin, heads)))
+
+    def beacon(self, topics: Iterable[tuple[str, bytes]]) -> None:
+        """Publish the heads of exchanges on their own topics: who has them acknowledges."""
+        with self._lock:
+            self._send_queued()
+            for name, topic in topics:
+                head = self._numbering.heads.get(name, 0)
+                self._send(data_head(topic, self._origin, head + 1, 0, time.time()))
+
+    def heads(self) -> dict[str, int]:
+        """Return the head of every exchange, everything queued before the call included."""
+        with self._lock:
+            self._send_queued()
+            return dict(self._numbering.heads)
+
+    def poll(self) -> None:
+        """Take in subscriptions: the socket's FD has woken the control thread."""
+        with self._lock:
+            self._read_subscriptions()
+
+    def fileno(self) -> int:
+        """Return the descriptor that becomes readable when `poll` has work."""
+        return int(self._socket.getsockopt(zmq.FD))
+
+    def close(self, linger: float) -> None:
+        """Send what is queued and close the socket; later messages go nowhere."""
+        with self._lock:
+            self._send_queued()
+            self._closed = True
+            self._socket.close(linger=int(linger * 1000))
+        self._wake.put(False)
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout=1.0)
+
+    # ------------------------------------------------------------------ under the lock
+
+    def _send_queued(self) -> None:
+        waiting = self._queue
+        lanes: dict[Lane, list[bytes]] = {}
+        for _ in range(len(waiting)):
+            lane, body = waiting.popleft()
+            bodies = lanes.get(lane)
+            if bodies is None:
+                lanes[lane] = [body]
+            else:
+                bodies.append(body)
+        for lane, bodies in lanes.items():
+            self._send_lane(lane, bodies)
+        self._direct_at = _monotonic() + PAUSE
+        self._read_subscriptions()
+
+    def _send_lane(self, lane: Lane, bodies: list[bytes]) -> None:
+        """Send one exchange's messages, in frames of about `BATCH_BYTES`."""
+        start = size = 0
+        for end, body in enumerate(bodies, 1):
+            size += len(body)
+            if size >= BATCH_BYTES:
+                self._emit(lane, bodies[start:end])
+                start, size = end, 0
+        if start < len(bodies):
+            self._emit(lane, bodies[start:])
+
+    def _emit(self, lane: Lane, bodies: list[bytes]) -> None:
+        first = self._numbering.take(lane.name, len(bodies))
+        head = data_head(lane.topic, self._origin, first, len(bodies), time.time())
+        self._send(head + bodies[0] if len(bodies) == 1 else b"".join([head, *bodies]))
+
+    def _send(self, frame: bytes) -> None:
+        if self._closed:
+            return
+        self.frames += 1
+        # An XPUB never blocks: over its high-water mark it drops, and a gap tells.
+        self._socket.send(frame, zmq.NOBLOCK)
+
+    def _read_subscriptions(self) -> None:
+        """Take in what subscribers asked for.
+
+        Also after each send, whose own look at the socket's state may have eaten the
+        wake-up of the control thread.
+        """
+        if self._closed:
+            return
+        socket, seen = self._socket, False
+        while int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            with suppress(zmq.Again):
+                self.subscriptions.append(socket.recv(zmq.NOBLOCK))
+                seen = True
+        if seen:
+            self._notify()
+
+    # -------------------------------------------------------------- the sender thread
+
+    def _run(self) -> None:
+        while self._wake.get():
+            time.sleep(PAUSE)
+            self._asked = False
+            try:
+                with self._lock:
+                    self._send_queued()
+            except Exception:
+                _log.exception("the sender thread failed and goes on")

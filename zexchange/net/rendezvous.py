@@ -1,0 +1,210 @@
+"""The rendezvous directory: how nodes of one user on one host find each other.
+
+Each node leaves a small file with its control endpoint and keeps it locked for as
+long as it lives; the kernel frees the lock of a dead process, whatever killed it. A
+file whose lock is free is stale, and whoever reads it sweeps it, sockets included.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from ..errors import Unreachable
+from .endpoints import IPC_PATH_MAX, ipc_path
+
+_MAX_FILE_BYTES = 4096
+_SUFFIX = ".node"
+
+
+def base_directory() -> Path:
+    """Return where rendezvous directories lie for this user.
+
+    ``$ZEXCHANGE_DIR``, else ``/run/user/UID`` if it is ours (whatever the environment
+    says: cron jobs and services lack ``XDG_RUNTIME_DIR``), else a directory of this
+    user's under the temp dir.
+    """
+    if chosen := os.environ.get("ZEXCHANGE_DIR"):
+        return Path(chosen)
+    runtime = Path(f"/run/user/{os.getuid()}")
+    with suppress(OSError):
+        if runtime.stat().st_uid == os.getuid() and os.access(runtime, os.W_OK):
+            return runtime / "zexchange"
+    return _under_temp()
+
+
+def _under_temp() -> Path:
+    return Path(tempfile.gettempdir()) / f"zexchange-{os.getuid()}"
+
+
+def private_directory(path: Path) -> Path:
+    """Make a directory that only this user can enter, and return it.
+
+    Raises:
+        Unreachable: if it cannot be made or written, or belongs to somebody else.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.lstat()
+    except OSError as error:
+        raise Unreachable(
+            f"cannot make the rendezvous directory {path}: {error}; {_CURE}"
+        ) from error
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise Unreachable(
+            f"the rendezvous directory {path} is not a directory of this user's; {_CURE}"
+        )
+    if found.st_mode & 0o077:
+        with suppress(OSError):
+            path.chmod(0o700)
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise Unreachable(f"the rendezvous directory {path} cannot be written; {_CURE}")
+    return path
+
+
+_CURE = "set ZEXCHANGE_DIR to a directory of yours, or use local=False"
+
+
+def _folder(federation: str) -> str:
+    """Return the folder name of a federation: readable where that is possible."""
+    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,23}", federation):
+        return federation
+    return "~" + hashlib.sha256(federation.encode()).hexdigest()[:16]
+
+
+class Rendezvous:
+    """This node's place in the rendezvous directory of a federation.
+
+    The sockets lie beside the file, or, where that path would be too long for a Unix
+    socket, in a directory under the temp dir that follows from the same path, so that
+    whoever sweeps the file finds them too.
+    """
+
+    def __init__(self, federation: str, node: str) -> None:
+        base = private_directory(base_directory())
+        self.directory = private_directory(base / _folder(federation))
+        self._sockets = self.directory
+        if len(os.fsencode(self.directory)) + 1 + 18 > IPC_PATH_MAX:
+            digest = hashlib.sha256(os.fsencode(self.directory.absolute())).hexdigest()[:16]
+            self._sockets = private_directory(private_directory(_under_temp()) / digest)
+        self._stem = node[:16]
+        self._file = self.directory / (self._stem + _SUFFIX)
+        self._lock: int | None = None
+
+    @property
+    def control(self) -> str:
+        """The control endpoint to bind."""
+        return f"ipc://{self._sockets / self._stem}.c"
+
+    @property
+    def data(self) -> str:
+        """The data endpoint to bind."""
+        return f"ipc://{self._sockets / self._stem}.d"
+
+    def publish(self) -> None:
+        """Leave our file, locked, for others to find: call once the sockets are bound.
+
+        It is locked before it gets its name, so that nobody can take it for stale.
+
+        Raises:
+            Unreachable: if the file cannot be written.
+        """
+        draft = self._file.with_suffix(".new")
+        fd: int | None = None
+        try:
+            fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            os.write(fd, json.dumps({"control": self.control, "pid": os.getpid()}).encode())
+            os.rename(draft, self._file)
+        except OSError as error:
+            if fd is not None:
+                os.close(fd)
+            with suppress(OSError):
+                draft.unlink()
+            raise Unreachable(f"cannot write {self._file}: {error}; {_CURE}") from error
+        if self._lock is not None:
+            os.close(self._lock)
+        self._lock = fd
+
+    def mend(self) -> None:
+        """Publish again if our file has vanished."""
+        if self._lock is not None and not self._file.exists():
+            private_directory(self.directory)
+            self.publish()
+
+    def others(self) -> Iterator[str]:
+        """Yield the control endpoints of the living, and sweep what the dead have left."""
+        for path in sorted(self.directory.glob("*" + _SUFFIX)):
+            if path != self._file:
+                endpoint = self._read(path)
+                if endpoint:
+                    yield endpoint
+        for draft in self.directory.glob("*.new"):
+            self._read(draft)
+
+    def _read(self, path: Path) -> str | None:
+        """Return the endpoint in a file, or None if it is stale (then swept) or nonsense."""
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _endpoint(os.read(fd, _MAX_FILE_BYTES))
+        except OSError:
+            return None
+        else:
+            self._sweep(path, fd)
+            return None
+        finally:
+            os.close(fd)
+
+    def _sweep(self, path: Path, fd: int) -> None:
+        """Remove a stale file and its sockets, if it still is the file that we opened."""
+        with suppress(OSError):
+            if os.stat(path, follow_symlinks=False).st_ino != os.fstat(fd).st_ino:
+                return
+            path.unlink()
+        if path.suffix == _SUFFIX:
+            for socket in (".c", ".d"):
+                with suppress(OSError):
+                    (self._sockets / (path.stem + socket)).unlink()
+
+    def withdraw(self) -> None:
+        """Take our file and sockets away, and let go of the lock."""
+        for path in (
+            self._file,
+            self._sockets / f"{self._stem}.c",
+            self._sockets / f"{self._stem}.d",
+        ):
+            with suppress(OSError):
+                path.unlink()
+        self.release()
+
+    def release(self) -> None:
+        """Let go of the inherited lock in a forked child, which else keeps a ghost alive.
+
+        Closing is enough and unlocking would be wrong: the lock belongs to the open
+        file that parent and child share.
+        """
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _endpoint(text: bytes) -> str | None:
+    """Return the endpoint that a node's file names, or None if it is nonsense."""
+    try:
+        endpoint = json.loads(text)["control"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    if not isinstance(endpoint, str) or ipc_path(endpoint) is None:
+        return None
+    return endpoint if 0 < len(os.fsencode(endpoint)) - 6 <= IPC_PATH_MAX else None

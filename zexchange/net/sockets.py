@@ -1,0 +1,155 @@
+"""How every ZeroMQ socket of a node is set up, and the waker that ends a thread's sleep.
+
+One place for options, because most of them answer a trap of libzmq.
+"""
+
+import os
+import select
+import sys
+from contextlib import suppress
+
+import zmq
+
+from ..protocol.wire import MAX_CONTROL_BYTES, MAX_DATA_BYTES
+
+FRAMES_MARK = 1_000_000
+"""High-water mark of data sockets, in frames: far above what a healthy peer lets wait.
+The window, which bounds bytes, takes over from it; then this is only a second fence."""
+MAX_SUBSCRIPTION_BYTES = 1024
+MAX_SOCKETS = 16_384
+
+
+def new_context() -> "zmq.Context[zmq.Socket[bytes]]":
+    """Return a context with room for two sockets a peer."""
+    context = zmq.Context(io_threads=1)
+    context.set(zmq.MAX_SOCKETS, MAX_SOCKETS)
+    return context
+
+
+def _common(socket: "zmq.Socket[bytes]", largest: int) -> None:
+    # No ZMTP heartbeats: on a SUB or DEALER that has reached its receive mark they
+    # abort the whole process (libzmq 4.3.5, `_input_stopped`). TCP finds dead hosts.
+    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 5)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, 5)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, 3)
+    socket.setsockopt(zmq.MAXMSGSIZE, largest)
+    socket.setsockopt(zmq.RECONNECT_IVL, 50)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+    # Otherwise a context with a stalled peer never terminates.
+    socket.setsockopt(zmq.LINGER, 0)
+
+
+def new_xpub(context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
+    """Return the socket that a node publishes on."""
+    socket = context.socket(zmq.XPUB)
+    _common(socket, MAX_SUBSCRIPTION_BYTES)
+    socket.setsockopt(zmq.SNDHWM, FRAMES_MARK)
+    socket.setsockopt(zmq.RCVHWM, FRAMES_MARK)
+    # A reconnect subscribes again while the old connection may still look alive: pass
+    # on what is already known too, or its token would never be answered.
+    socket.setsockopt(zmq.XPUB_VERBOSE, 1)
+    return socket
+
+
+def new_sub(context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
+    """Return a socket that receives from one peer."""
+    socket = context.socket(zmq.SUB)
+    _common(socket, MAX_DATA_BYTES)
+    socket.setsockopt(zmq.RCVHWM, FRAMES_MARK)
+    # Subscriptions obey this mark: 8000 of them would arrive as 1000.
+    socket.setsockopt(zmq.SNDHWM, 0)
+    return socket
+
+
+def new_router(context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
+    """Return the socket that peers' control links lead to."""
+    socket = context.socket(zmq.ROUTER)
+    _common(socket, MAX_CONTROL_BYTES)
+    socket.setsockopt(zmq.SNDHWM, 10_000)
+    socket.setsockopt(zmq.RCVHWM, 10_000)
+    return socket
+
+
+def new_dealer(context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
+    """Return the socket of a control link."""
+    socket = context.socket(zmq.DEALER)
+    _common(socket, MAX_CONTROL_BYTES)
+    # Refuse to queue for a connection that does not exist: pings of an hour would be
+    # waiting for a host that comes back.
+    socket.setsockopt(zmq.IMMEDIATE, 1)
+    socket.setsockopt(zmq.SNDHWM, 10_000)
+    socket.setsockopt(zmq.RCVHWM, 10_000)
+    return socket
+
+
+class Waker:
+    """Ends another thread's sleep: a descriptor to put into its poller."""
+
+    def __init__(self) -> None:
+        # A pipe to oneself where there is no eventfd (macOS).
+        self.fd, self._in = _eventfd() if hasattr(os, "eventfd") else _pipe()
+
+    def wake(self) -> None:
+        """Make the descriptor readable. Any thread, any time, and after close too."""
+        with suppress(OSError):
+            os.write(self._in, _ONE)
+
+    def clear(self) -> None:
+        """Make the descriptor unreadable, before looking at what there is to do."""
+        with suppress(BlockingIOError):
+            os.read(self.fd, 4096)
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        for fd in {self.fd, self._in}:
+            os.close(fd)
+        self.fd = self._in = -1
+
+
+_ONE = (1).to_bytes(8, sys.byteorder)
+
+
+def _eventfd() -> tuple[int, int]:
+    fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    return fd, fd
+
+
+def _pipe() -> tuple[int, int]:
+    ends = os.pipe()
+    for fd in ends:
+        os.set_blocking(fd, False)
+    return ends
+
+
+class Poller:
+    """Waits for descriptors: epoll, whose cost does not grow with them; else poll.
+
+    `zmq.Poller` on the sockets costs about 2 µs a socket each time; here it is their
+    descriptors that are watched, and the sockets are read until they have nothing.
+    """
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll() if hasattr(select, "epoll") else None
+        self._poll = None if self._epoll else select.poll()
+
+    def watch(self, fd: int, writing: bool = False) -> None:
+        """Wait for a descriptor to become readable, or writable."""
+        event = select.POLLOUT if writing else select.POLLIN
+        (self._epoll or self._poll).register(fd, event)  # type: ignore[union-attr]
+
+    def forget(self, fd: int) -> None:
+        """Wait for a descriptor no longer."""
+        (self._epoll or self._poll).unregister(fd)  # type: ignore[union-attr]
+
+    def wait(self, seconds: float | None) -> list[int]:
+        """Return the descriptors that are ready, at the latest after ``seconds``."""
+        if self._epoll:
+            return [fd for fd, _ in self._epoll.poll(seconds)]
+        assert self._poll is not None
+        return [fd for fd, _ in self._poll.poll(None if seconds is None else seconds * 1000)]
+
+    def close(self) -> None:
+        """Close what the poller itself holds open."""
+        if self._epoll:
+            self._epoll.close()

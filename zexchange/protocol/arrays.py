@@ -1,0 +1,160 @@
+"""NumPy arrays and scalars as lists of plain fields, and back.
+
+The rule of this room: NumPy is never imported to encode, for who sends an array has it; it is
+imported when an array arrives, and without it the value is NotImplemented. It must not know
+of MessagePack. Arrays with Python objects inside do not travel.
+"""
+
+import re
+import sys
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from zexchange.errors import DecodeError, EncodeError
+from zexchange.protocol.registration import full_name
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_FORTRAN, _READ_ONLY = 1, 2
+_KINDS = frozenset("?biufcmMSUV")
+_TYPE_STRING = re.compile(r"([<>|][biufcmMSUV]\d{1,10}(?:\[[0-9a-zA-Zμ/]{1,24}\])?)(?:/(\d+))?")
+_NESTED_DTYPES = 16
+
+
+def array_fields(value: object) -> list[object] | None:
+    """Return dtype, shape, flags and items of an array; None if it is not exactly one."""
+    if type(value) is not getattr(sys.modules.get("numpy"), "ndarray", None):
+        return None
+    array: np.ndarray[Any, Any] = value  # type: ignore[assignment]
+    spec = _dtype_fields(array.dtype)
+    fortran = array.flags.f_contiguous and not array.flags.c_contiguous
+    flags = _FORTRAN * fortran | _READ_ONLY * (not array.flags.writeable)
+    return [spec, list(array.shape), flags, array.tobytes("F" if fortran else "C")]
+
+
+def scalar_fields(value: object) -> list[object] | None:
+    """Return dtype and value of a NumPy scalar; None if it is none of NumPy's own."""
+    generic = getattr(sys.modules.get("numpy"), "generic", None)
+    if generic is None or not isinstance(value, generic):
+        return None
+    scalar: np.generic = value
+    if type(scalar) is not scalar.dtype.type:
+        return None
+    # As text and bytes of their own: an array item of theirs loses its trailing NULs.
+    if isinstance(scalar, str):
+        return ["U", str.__str__(scalar)]
+    if isinstance(scalar, bytes):
+        return ["S", bytes(scalar)]
+    return [_dtype_fields(scalar.dtype), scalar.tobytes()]
+
+
+def to_array(fields: list[Any]) -> object:
+    """Rebuild an array, writable unless it was read-only; NotImplemented without NumPy."""
+    spec, shape, flags, items = fields
+    dtype = _to_dtype(spec)
+    if dtype is NotImplemented:
+        return NotImplemented
+    np = _numpy()
+    _check_size(dtype, shape, items)
+    # Over a buffer, not np.empty: that allocates one item even for no items at all.
+    buffer = items if flags & _READ_ONLY else bytearray(items)
+    return np.ndarray(tuple(shape), dtype, buffer, order="F" if flags & _FORTRAN else "C")
+
+
+def to_scalar(fields: list[Any]) -> object:
+    """Rebuild a scalar; NotImplemented without NumPy."""
+    spec, value = fields
+    np = _numpy()
+    if np is None:
+        return NotImplemented
+    if spec == "U" and type(value) is str:
+        return np.str_(value)
+    if spec == "S" and type(value) is bytes:
+        return np.bytes_(value)
+    array: Any = to_array([spec, [], 0, value])
+    return array if array is NotImplemented else array[()]
+
+
+def _numpy() -> Any:
+    try:
+        import numpy
+    except ImportError:
+        return None
+    return numpy
+
+
+def _check_size(dtype: Any, shape: Any, items: Any) -> None:
+    if type(items) is not bytes or type(shape) is not list:
+        raise DecodeError("an array is shape and bytes")
+    if any(type(extent) is not int or extent < 0 for extent in shape):
+        raise DecodeError("an array's shape is made of integers from 0")
+    if prod(shape) * dtype.itemsize != len(items):
+        raise DecodeError(f"{len(items)} bytes do not fill an array of {shape[:64]} {dtype}")
+
+
+def _dtype_fields(dtype: Any, depth: int = 0) -> object:
+    if dtype.subdtype is not None and depth < _NESTED_DTYPES:
+        base, shape = dtype.subdtype
+        return [_dtype_fields(base, depth + 1), list(shape)]
+    unusual = dtype.kind == "V" and full_name(dtype.type) != "numpy.void"
+    if dtype.hasobject or unusual or dtype.kind not in _KINDS or depth >= _NESTED_DTYPES:
+        raise EncodeError(f"cannot encode NumPy values of dtype {dtype!s:.100}")
+    if dtype.names is not None:
+        return _structure_fields(dtype, depth)
+    return f"{dtype.str}/{_mantissa(dtype)}" if dtype.char in "gG" else dtype.str
+
+
+def _structure_fields(dtype: Any, depth: int) -> dict[str, object]:
+    columns = [dtype.fields[name] for name in dtype.names]
+    spec: dict[str, object] = {
+        "names": list(dtype.names),
+        "formats": [_dtype_fields(column[0], depth + 1) for column in columns],
+        "offsets": [column[1] for column in columns],
+        "itemsize": dtype.itemsize,
+        "aligned": dtype.isalignedstruct,
+    }
+    titles = [column[2] if len(column) > 2 else None for column in columns]
+    return {**spec, "titles": titles} if any(titles) else spec
+
+
+def _to_dtype(spec: Any, depth: int = 0) -> Any:
+    """Return the dtype, or NotImplemented where NumPy, or such a format, is missing here."""
+    np = _numpy()
+    if np is None:
+        return NotImplemented
+    if depth > _NESTED_DTYPES:
+        raise DecodeError("a dtype nested too deeply")
+    if type(spec) is str:
+        return _to_plain_dtype(spec)
+    if type(spec) is dict:
+        return _to_structure(spec, depth)
+    base, shape = spec
+    inner = _to_dtype(base, depth + 1)
+    return inner if inner is NotImplemented else np.dtype((inner, tuple(shape)))
+
+
+def _to_plain_dtype(spec: str) -> Any:
+    # Matched first: np.dtype understands far more than one type, objects among it.
+    match = _TYPE_STRING.fullmatch(spec)
+    if match is None:
+        raise DecodeError(f"not a dtype: {spec[:60]!r}")
+    try:
+        dtype = _numpy().dtype(match[1])
+    except TypeError:  # such as <f16 on a machine that has none
+        return NotImplemented
+    if match[2] is not None and int(match[2]) != _mantissa(dtype):
+        return NotImplemented
+    return dtype
+
+
+def _to_structure(spec: dict[Any, Any], depth: int) -> Any:
+    formats = [_to_dtype(each, depth + 1) for each in spec["formats"]]
+    if any(each is NotImplemented for each in formats):
+        return NotImplemented
+    known = {key: spec[key] for key in ("names", "offsets", "titles", "itemsize") if key in spec}
+    return _numpy().dtype({**known, "formats": formats}, align=bool(spec["aligned"]))
+
+
+def _mantissa(dtype: Any) -> int:
+    return int(_numpy().finfo(dtype).nmant)

@@ -1,0 +1,132 @@
+"""Which names and patterns a node wants, on both sides of a link.
+
+A *key* is a name or a pattern. Epochs number the states of one node's interest; a
+peer answers a state only when it has been proven on the data path. Nothing here
+knows how keys become subscriptions.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from ..names import is_pattern, matches
+
+
+class Keys:
+    """A set of names and patterns that can tell whether it covers a name."""
+
+    __slots__ = ("names", "patterns")
+
+    def __init__(self, keys: Iterable[str] = ()) -> None:
+        self.names: set[str] = set()
+        self.patterns: set[str] = set()
+        self.update(keys)
+
+    def update(self, keys: Iterable[str]) -> None:
+        """Add every key."""
+        for key in keys:
+            (self.patterns if is_pattern(key) else self.names).add(key)
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Take away every key that is there."""
+        for key in keys:
+            self.names.discard(key)
+            self.patterns.discard(key)
+
+    def covers(self, name: str) -> bool:
+        """Tell whether a name is among the names, or covered by a pattern."""
+        return name in self.names or any(matches(pattern, name) for pattern in self.patterns)
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.names
+        yield from self.patterns
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.names or key in self.patterns
+
+    def __len__(self) -> int:
+        return len(self.names) + len(self.patterns)
+
+
+class OwnInterest:
+    """What this node wants: its epoch grows by one with each change told to peers."""
+
+    __slots__ = ("epoch", "keys")
+
+    def __init__(self, keys: Iterable[str] = ()) -> None:
+        self.keys = Keys(keys)
+        self.epoch = 1
+
+    def change(self, steps: Iterable[tuple[str, bool]]) -> tuple[list[str], list[str]] | None:
+        """Take steps of (key, wanted) as one change and return what was added and removed.
+
+        A key that was dropped and wanted again within one change is in both lists:
+        what was sent in between is not for its new task. Returns None if nothing changed.
+        """
+        added: dict[str, None] = {}
+        removed: dict[str, None] = {}
+        for key, wanted in steps:
+            here = key in added or (key in self.keys and key not in removed)
+            if wanted and not here:
+                added[key] = None
+            elif here and not wanted:
+                if key in self.keys:
+                    removed[key] = None
+                added.pop(key, None)
+        if not added and not removed:
+            return None
+        self.keys.remove(removed)
+        self.keys.update(added)
+        self.epoch += 1
+        return list(added), list(removed)
+
+
+class PeerInterest:
+    """What a peer wants, as it told us, and how much of that is announced to it."""
+
+    __slots__ = ("_since", "announced", "confirmed", "epoch", "keys")
+
+    def __init__(self, epoch: int = 0, keys: Iterable[str] = ()) -> None:
+        self.epoch = 0
+        self.announced = 0
+        self.confirmed = 0
+        self.keys = Keys()
+        self._since: dict[str, int] = {}
+        self.replace(epoch, keys)
+
+    def replace(self, epoch: int, keys: Iterable[str]) -> set[str]:
+        """Take the whole interest anew and return the keys that came or went.
+
+        What stays keeps its epoch, unless the epoch went back: then all is new.
+        """
+        if epoch < self.epoch:
+            self._since.clear()
+            self.announced = self.confirmed = 0
+        before, after = set(self.keys), set(keys)
+        self._since = {key: self._since.get(key, epoch) for key in after}
+        self.keys, self.epoch = Keys(after), epoch
+        return before ^ after
+
+    def change(self, epoch: int, added: Iterable[str], removed: Iterable[str]) -> set[str]:
+        """Take a change to the next epoch and return the keys that came or went."""
+        gone = {key for key in removed if key in self.keys}
+        self.keys.remove(gone)
+        for key in gone:
+            self._since.pop(key, None)
+        new = {key for key in added if key not in self.keys}
+        self.keys.update(new)
+        self._since.update((key, epoch) for key in added)
+        self.epoch = epoch
+        return gone ^ new
+
+    def unproven(self, epoch: int) -> tuple[str, ...]:
+        """Return the keys of an epoch whose heads the peer has not confirmed yet."""
+        since = self._since.items()
+        return tuple(key for key, at in since if self.confirmed < at <= epoch)
+
+    def in_force(self, name: str) -> bool:
+        """Tell whether what is sent on ``name`` from now on is promised to the peer."""
+        if not self.announced:
+            return False
+        if self._since.get(name, self.announced + 1) <= self.announced:
+            return True
+        since, announced = self._since, self.announced
+        return any(since[p] <= announced and matches(p, name) for p in self.keys.patterns)

@@ -1,0 +1,166 @@
+"""Candidates and peers, and what time does to them.
+
+A candidate is a control endpoint that may lead to a node; a peer is a node that we
+know. What happens when is a question of deadlines alone, and they are all here:
+
+    candidate   DIALING --welcome--> LINKED       (its peer answers for it from then on)
+                DIALING --nothing listens--> DEAD  (dialled on, but nobody waits for it)
+                DIALING --refused--> REFUSED       (dialled again after a while)
+    peer        heard --3 s--> silent --30 s--> left("silent")
+                not heard for 1.5 s and nothing listens --> left("gone")
+"""
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from .interest import PeerInterest
+from .values import Address, Hello, Label
+
+TICK_LATE = 1.0
+"""Seconds by which a tick may be late before it is we who were stopped, not they."""
+HELLO_EVERY = 1.0
+REFUSED_RETRY = 10.0
+PING_EVERY = 1.0
+PROBE_AFTER = 1.5
+SILENT_AFTER = 3.0
+LEFT_AFTER = 30.0
+FORGET_AFTER = 600.0
+"""Seconds after which an endpoint that only others told us of is dialled no more."""
+UNANSWERED_AFTER = 3.0
+"""Seconds without an answer on a link to something that listens: replace the link."""
+UNPROVEN_AFTER = 2.0
+"""Seconds without proof on the data path: replace the data socket (then twice that, …)."""
+UNPROVEN_MOST = 30.0
+
+
+class State(enum.Enum):
+    """Where a candidate stands."""
+
+    DIALING = "dialing"
+    LINKED = "linked"
+    DEAD = "dead"
+    REFUSED = "refused"
+    OURSELVES = "ourselves"
+
+
+@dataclass(slots=True)
+class Candidate:
+    """A control endpoint that may lead to a node."""
+
+    endpoint: str
+    source: str
+    since: float
+    hello_at: float
+    redial_at: float
+    state: State = State.DIALING
+    peer: bytes | None = None
+    reason: str = ""
+
+    @property
+    def hearsay(self) -> bool:
+        """Tell whether only other nodes' words speak for the endpoint."""
+        return self.source in ("gossip", "hello")
+
+    @property
+    def lasting(self) -> bool:
+        """Tell whether the endpoint is dialled on after the node behind it has left.
+
+        A Unix socket belongs to one node and dies with it; a TCP port may come back.
+        """
+        return self.source == "static" or not self.endpoint.startswith("ipc:")
+
+
+@dataclass(slots=True)
+class Peer:
+    """A node that we know."""
+
+    id: bytes
+    label: Label
+    addresses: tuple[Address, ...]
+    interest: PeerInterest
+    joined_at: float
+    heard_at: float
+    ponged_at: float
+    ping_at: float
+    unproven_at: float | None
+    unproven_for: float = UNPROVEN_AFTER
+    probe_at: float = 0.0
+    data: str = ""
+    link: str | None = None
+    ready_epoch: int = 0
+    silent: bool = False
+    acked: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def from_hello(cls, hello: Hello, now: float) -> "Peer":
+        """Return the peer that a hello speaks of."""
+        return cls(
+            id=hello.sender,
+            label=hello.label,
+            addresses=hello.addresses,
+            interest=PeerInterest(hello.epoch, hello.interest),
+            joined_at=now,
+            heard_at=now,
+            ponged_at=now,
+            ping_at=now + PING_EVERY,
+            unproven_at=now,
+        )
+
+    def proven(self, epoch: int, ours: int) -> None:
+        """Note that the peer has proven an epoch of our interest on the data path."""
+        self.ready_epoch = max(self.ready_epoch, epoch)
+        if self.ready_epoch >= ours:
+            self.unproven_at, self.unproven_for = None, UNPROVEN_AFTER
+
+    def ready(self, ours: int) -> bool:
+        """Tell whether both directions are in force: ours at the peer, and the peer's here."""
+        return (
+            self.link is not None
+            and self.ready_epoch >= ours
+            and self.interest.announced >= self.interest.epoch
+        )
+
+    def delay(self, seconds: float) -> None:
+        """Move every deadline: for these seconds it was we who did not run."""
+        self.heard_at += seconds
+        self.ponged_at += seconds
+        self.ping_at += seconds
+        self.probe_at += seconds
+        if self.unproven_at is not None:
+            self.unproven_at += seconds
+
+
+class Membership:
+    """The tables of candidates and peers; the session decides what follows."""
+
+    __slots__ = ("_ticked_at", "candidates", "peers")
+
+    def __init__(self, now: float) -> None:
+        self.candidates: dict[str, Candidate] = {}
+        self.peers: dict[bytes, Peer] = {}
+        self._ticked_at = now
+
+    def awake(self, now: float) -> None:
+        """Call first in every tick: forgive everybody the time in which we were stopped."""
+        late = now - self._ticked_at
+        self._ticked_at = now
+        if late > TICK_LATE:
+            for peer in self.peers.values():
+                peer.delay(late)
+
+    def linked_to(self, endpoint: str) -> Peer | None:
+        """Return the peer whose control link goes to ``endpoint``."""
+        candidate = self.candidates.get(endpoint)
+        return self.peers.get(candidate.peer) if candidate and candidate.peer else None
+
+    def pending(self, ours: int) -> Iterator[str]:
+        """Say, one by one, which candidates and peers are not ready in both directions."""
+        for candidate in self.candidates.values():
+            if candidate.state is State.DIALING:
+                yield f"{candidate.endpoint} ({candidate.source}) has not answered"
+        for peer in self.peers.values():
+            if peer.ready_epoch < ours:
+                yield f"{peer.label} has not confirmed what is attached here"
+            elif not peer.ready(ours):
+                yield f"{peer.label} has not connected back"

@@ -1,0 +1,111 @@
+"""Dates, times, spans and their zones as lists of plain fields, and back.
+
+The rule of this room: every field is an int, a str or None, laid out as `extensions` says. It
+must not know of MessagePack. What cannot be rebuilt for want of a zone is NotImplemented.
+"""
+
+from datetime import date, datetime, time, timedelta, timezone, tzinfo
+from functools import lru_cache
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from zexchange.errors import EncodeError
+from zexchange.protocol.registration import full_name
+
+_MICROSECOND = timedelta(microseconds=1)
+_LONGEST_KEY = 255
+
+
+def date_fields(value: date) -> list[object]:
+    """Return year, month, day."""
+    return [value.year, value.month, value.day]
+
+
+def time_fields(value: time) -> list[object]:
+    """Return hour to microsecond, fold, zone."""
+    clock = [value.hour, value.minute, value.second, value.microsecond, value.fold]
+    return clock + _zone_fields(value)
+
+
+def datetime_fields(value: datetime) -> list[object]:
+    """Return year to microsecond, fold, zone."""
+    clock = [value.hour, value.minute, value.second, value.microsecond, value.fold]
+    return [value.year, value.month, value.day, *clock, *_zone_fields(value)]
+
+
+def timedelta_fields(value: timedelta) -> list[object]:
+    """Return days, seconds, microseconds."""
+    return [value.days, value.seconds, value.microseconds]
+
+
+def to_date(fields: list[Any]) -> date:
+    """Rebuild a date; raises on fields that make none."""
+    year, month, day = fields
+    return date(year, month, day)
+
+
+def to_time(fields: list[Any]) -> object:
+    """Rebuild a time; NotImplemented if its zone is unknown here and has no fixed offset."""
+    hour, minute, second, microsecond, fold, *zone = fields
+    tz = _to_zone(*zone)
+    if tz is NotImplemented:
+        return NotImplemented
+    return time(hour, minute, second, microsecond, tz, fold=fold)
+
+
+def to_datetime(fields: list[Any]) -> object:
+    """Rebuild a datetime; raises on fields that make none."""
+    year, month, day, hour, minute, second, microsecond, fold, *zone = fields
+    tz = _to_zone(*zone)
+    if tz is NotImplemented:
+        return NotImplemented
+    return datetime(year, month, day, hour, minute, second, microsecond, tz, fold=fold)
+
+
+def to_timedelta(fields: list[Any]) -> timedelta:
+    """Rebuild a span; raises on fields that make none."""
+    days, seconds, microseconds = fields
+    return timedelta(days, seconds, microseconds)
+
+
+def _zone_fields(value: time | datetime) -> list[object]:
+    tz = value.tzinfo
+    if tz is None:
+        return []
+    offset = value.utcoffset()
+    microseconds = None if offset is None else offset // _MICROSECOND
+    if type(tz) is timezone:
+        # The pickling protocol is the only place that tells a given name from a made-up one.
+        given: tuple[Any, ...] = tz.__getinitargs__()  # type: ignore[attr-defined]
+        return [microseconds, *given[1:]]
+    if type(tz) is ZoneInfo and tz.key is not None:
+        return [microseconds, value.tzname(), tz.key]
+    raise EncodeError(
+        f"cannot encode {full_name(type(value))} with the zone {full_name(type(tz))};"
+        " only datetime.timezone and zoneinfo.ZoneInfo with a key can be sent"
+    )
+
+
+def _to_zone(offset: Any = None, name: Any = None, key: Any = None) -> Any:
+    if key is not None:
+        zone = _zone_by_key(key)
+        if zone is not None:
+            return zone
+        if offset is None:
+            return NotImplemented
+    if offset is None:
+        return None
+    span = timedelta(microseconds=offset)
+    return timezone(span) if name is None else timezone(span, name)
+
+
+@lru_cache(maxsize=128)
+def _zone_by_key(key: str) -> tzinfo | None:
+    # Remembered also when it is missing: a failed search reads many directories, and a stream
+    # of moments in a zone unknown here would repeat it with each message.
+    if len(key) > _LONGEST_KEY:
+        return None
+    try:
+        return ZoneInfo(key)
+    except (KeyError, ValueError, OSError):
+        return None

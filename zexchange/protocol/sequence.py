@@ -1,0 +1,132 @@
+"""Numbers of messages: given by the origin, followed by every receiver.
+
+Numbers count per (origin, exchange) from 1. A receiver holds one `Positions` per
+peer: what it was promised (by a ready), where it stands, and so what is new, a
+repetition, a gap, or none of its business. Nothing here knows frames or sockets.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from .interest import Keys
+
+
+class Numbering:
+    """The numbers that a node gives to what it sends, per exchange."""
+
+    __slots__ = ("heads",)
+
+    def __init__(self) -> None:
+        self.heads: dict[str, int] = {}
+
+    def take(self, name: str, count: int) -> int:
+        """Give ``count`` numbers to an exchange and return the first of them."""
+        head = self.heads.get(name, 0)
+        self.heads[name] = head + count
+        return head + 1
+
+    def covered(self, keys: Keys) -> dict[str, int]:
+        """Return the heads of every numbered exchange that ``keys`` cover."""
+        if keys.patterns:
+            return {name: head for name, head in list(self.heads.items()) if keys.covers(name)}
+        return {name: self.heads[name] for name in keys.names if name in self.heads}
+
+
+@dataclass(slots=True)
+class Tally:
+    """What has come of one (origin, exchange), counted in messages."""
+
+    received: int = 0
+    duplicates: int = 0
+    lost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Numbers ``first`` to ``last`` of an exchange are missing."""
+
+    name: str
+    first: int
+    last: int
+
+
+class Positions:
+    """Where a receiver stands with one peer.
+
+    An exchange is *tracked* from the ready that promised it; before that its frames
+    are not for us and are dropped, so that counting starts at head+1 exactly.
+    """
+
+    __slots__ = ("_pending", "in_force", "positions", "ready_epoch", "tallies", "unwanted")
+
+    def __init__(self) -> None:
+        self.positions: dict[str, int] = {}
+        self.tallies: dict[str, Tally] = {}
+        self.in_force = Keys()
+        self.ready_epoch = 0
+        self.unwanted = 0
+        self._pending: dict[int, set[str]] = {}
+
+    def expect(self, epoch: int, added: Iterable[str], removed: Iterable[str]) -> None:
+        """Note a change of our interest: removed keys end now, added ones with a ready."""
+        gone = set(removed)
+        if gone:
+            for keys in self._pending.values():
+                keys -= gone
+            self.in_force.remove(gone)
+            self._forget()
+        self._pending.setdefault(epoch, set()).update(added)
+
+    def _forget(self) -> None:
+        """Drop the positions that nothing in force covers any more."""
+        covers = self.in_force.covers
+        for name in [name for name in self.positions if not covers(name)]:
+            del self.positions[name]
+
+    def ready(self, epoch: int, heads: Mapping[str, int]) -> list[Gap]:
+        """Take a ready: its epoch is in force; return the gaps that its heads expose."""
+        for at in [at for at in self._pending if at <= epoch]:
+            self.in_force.update(self._pending.pop(at))
+        self.ready_epoch = max(self.ready_epoch, epoch)
+        gaps = []
+        for name, head in heads.items():
+            position = self.positions.get(name)
+            if position is None:
+                if self.in_force.covers(name):
+                    self._track(name, head)
+            elif head > position:
+                gaps.append(self._skip(name, position, head))
+        return gaps
+
+    def _track(self, name: str, position: int) -> int:
+        self.positions[name] = position
+        self.tallies.setdefault(name, Tally())
+        return position
+
+    def _skip(self, name: str, position: int, last: int) -> Gap:
+        """Give up what is missing up to ``last`` (recovery will take its place here)."""
+        self.positions[name] = last
+        self.tallies[name].lost += last - position
+        return Gap(name, position + 1, last)
+
+    def receive(self, name: str, first: int, count: int) -> tuple[int, Gap | None]:
+        """Take the numbers of a frame.
+
+        Returns:
+            How many of its leading values to skip (all ``count`` of them if nothing is
+            for us), and the gap in front of it, if there is one.
+        """
+        position = self.positions.get(name)
+        if position is None:
+            if not self.in_force.covers(name):
+                self.unwanted += count
+                return count, None
+            position = self._track(name, 0)
+        gap = self._skip(name, position, first - 1) if first > position + 1 else None
+        skip = min(position + 1 - first, count) if first <= position else 0
+        tally = self.tallies[name]
+        tally.duplicates += skip
+        tally.received += count - skip
+        if skip < count:
+            self.positions[name] = first + count - 1
+        return skip, gap
