@@ -286,6 +286,14 @@ def test_damaged_messages_raise_only_decode_errors(value: object, data: st.DataO
             pass
 
 
+@pytest.mark.parametrize("code", [2, 3, 4, 9, 10, 11, 12, 13, 14])
+def test_items_come_as_an_array(code: int) -> None:
+    """A str or map where the items of a tuple or the fields of a date belong is refused."""
+    for payload in ("abc", {1: 2}, b"abc", 3):
+        with pytest.raises(DecodeError):
+            decode(msgpack.packb(msgpack.ExtType(code, msgpack.packb(payload))))
+
+
 def test_huge_announcements_cost_no_memory() -> None:
     """A nest of headers that each promise a million items is refused before they are made."""
     body = (b"\xdd" + (1_000_000).to_bytes(4, "big")) * 1000 + bytes(1_000_000)

@@ -1,11 +1,12 @@
 """Exchanges inside one process: no network, no third-party import."""
 
+from .buffered import to_async, to_thread
 from .exchange import Bridge, Exchange, ExchangeStats, Room
 from .mailbox import MailboxStats
 from .registry import Observer, Registry, default_registry, get_exchange, match
 from .stream import Delivery, Stream
 from .subscriptions import Task
-from .tasks import DisplayMessages, to_async, to_call, to_queue, to_thread
+from .tasks import DisplayMessages, to_call, to_queue
 from .view import View
 
 __all__ = [

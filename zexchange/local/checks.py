@@ -117,25 +117,30 @@ def _check_primed(generator: Generator[Any, Any, Any]) -> None:
         raise NotASubscriber(f"{generator!r} has finished: attach a fresh one, primed with next()")
 
 
-class _Locks:
-    """One lock for each generator, however many exchanges it is attached to."""
+class _Lock:
+    """A lock that is made anew in a forked child, for all who refer to this."""
+
+    __slots__ = ("__weakref__", "lock")
 
     def __init__(self) -> None:
-        self._of: weakref.WeakKeyDictionary[Any, threading.RLock] = weakref.WeakKeyDictionary()
         track(self).after_fork()
 
     def after_fork(self) -> None:
-        """Make them anew, in place: who has looked one up looks again at each message."""
-        self._guard = threading.RLock()
-        self._of = weakref.WeakKeyDictionary()
-
-    def of(self, generator: Generator[Any, Any, Any]) -> threading.RLock:
-        """Return the lock of ``generator``."""
-        with self._guard:
-            return self._of.setdefault(generator, threading.RLock())
+        """Make the lock."""
+        self.lock = threading.RLock()
 
 
-_locks = _Locks()
+_guard = _Lock()
+_turns: weakref.WeakKeyDictionary[Any, _Lock] = weakref.WeakKeyDictionary()
+
+
+def _turns_of(generator: Generator[Any, Any, Any]) -> _Lock:
+    """Return the one lock of ``generator``, however many exchanges it is attached to."""
+    with _guard.lock:
+        found = _turns.get(generator)
+        if found is None:
+            found = _turns[generator] = _Lock()
+        return found
 
 
 class Turns:
@@ -145,16 +150,12 @@ class Turns:
     gets Python's own ValueError, where a plain lock would stop the thread for good.
     """
 
-    __slots__ = ("__weakref__", "_ended", "_generator", "_lock")
+    __slots__ = ("_ended", "_generator", "_turn")
 
     def __init__(self, generator: Generator[Any, Any, Any], ended: Callable[[], None]) -> None:
         self._generator = generator
         self._ended = ended
-        track(self).after_fork()
-
-    def after_fork(self) -> None:
-        """Take the generator's lock of this process."""
-        self._lock = _locks.of(self._generator)
+        self._turn = _turns_of(generator)
 
     def __repr__(self) -> str:
         return repr(self._generator)
@@ -162,7 +163,7 @@ class Turns:
     def send(self, msg: object) -> object:
         """Hand ``msg`` to the generator; the one that returns has ended and is detached."""
         try:
-            with self._lock:
+            with self._turn.lock:
                 return self._generator.send(msg)
         except StopIteration:
             self._ended()

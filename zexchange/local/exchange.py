@@ -78,18 +78,28 @@ class Exchange(Routing[T]):
             Exception: what a task raised, after all were served: a lone error as itself,
                 several as an ExceptionGroup, exchange and task in the notes.
         """
-        # The loop of `serve`, written out: the call would cost a third at no or one task.
+        # Left at the first trouble, so that a send without any pays for no book-keeping: with
+        # it inside the loop a send to no or one task measured 1.11-1.14 of the plain recipe.
+        # For the same reason nothing asks whether the tuple is stale: then it is (_refresh,).
         targets = self._targets
-        if targets is None:
-            targets = self._rebuild()
-        trouble = None
-        for target in targets:
-            try:
+        try:
+            for target in targets:
                 result = target(msg)
                 if result is not None:
-                    trouble = answered(trouble, target, result)
-            except Exception as error:
-                trouble = failed(trouble, target, error)
+                    trouble = answered(None, target, result)
+                    break
+            else:
+                return
+        except Exception as error:
+            trouble = failed(None, target, error)
+        self._carry_on(targets, target, msg, trouble)
+
+    def _carry_on(
+        self, targets: tuple[Target, ...], target: Target, msg: T, trouble: Trouble | None
+    ) -> None:
+        """Serve the tasks after ``target``, then settle what went wrong with any."""
+        served = next(i for i, present in enumerate(targets, 1) if present is target)
+        trouble = answered(trouble, target, serve(targets[served:], msg))
         if trouble is not None:
             self._settle(trouble)
 

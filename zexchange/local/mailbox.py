@@ -62,7 +62,7 @@ class Mailbox(Generic[T]):
         self._items: deque[T] = deque()
         self._taken = self._dropped = self._blocked = 0
         self._closed = self._finishing = False
-        self._loop: asyncio.AbstractEventLoop | None = None  # the loop that read last
+        self._loop: asyncio.AbstractEventLoop | None = None  # set while a loop reads, not a thread
         track(self).after_fork()
 
     def after_fork(self) -> None:
@@ -156,6 +156,7 @@ class Mailbox(Generic[T]):
             TimeoutError: nothing came in time.
             Closed: the mailbox was closed.
         """
+        self._loop = None
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._lock:
             while not self._readable():
@@ -184,17 +185,9 @@ class Mailbox(Generic[T]):
                 self._waiters.append((loop, future))
             try:
                 await future
-            except asyncio.CancelledError:
-                self._hand_over((loop, future))
-                raise
-
-    def _hand_over(self, waiter: tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]) -> None:
-        """Leave the line of waiters; a wake-up that came already goes to the next."""
-        with self._lock:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
-            elif self._items:
-                self._wake()
+            finally:  # cancelled: all waiters are woken together, so that no wake-up is lost
+                with self._lock:
+                    self._waiters = [w for w in self._waiters if w[1] is not future]
 
     def _readable(self) -> bool:
         """Tell whether there is an item; raise Closed when there will be none."""
@@ -222,6 +215,20 @@ class Mailbox(Generic[T]):
             self._filled.notify_all()
             self._roomy.notify_all()
             self._wake()
+
+    def refuse(self) -> int:
+        """Count one message as dropped without taking it; return how many that are."""
+        with self._lock:
+            self._dropped += 1
+        return 1
+
+    def abandon(self) -> int:
+        """Count what nobody will read as dropped, and forget it; return how many that are."""
+        with self._lock:
+            unread = len(self._items)
+            self._items.clear()
+            self._dropped += unread
+        return unread
 
     def stats(self) -> MailboxStats:
         """Return what went through so far, as one consistent value."""

@@ -9,11 +9,12 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from .audience import Audience
 from .chains import chains, refuse_circle
 from .checks import key_of, key_of_call, subscription_of
 from .outcome import Room, Target, Trouble, serve
 from .retained import CatchUp, Ring
-from .subscriptions import Audience, Forwarder, Key, Subscription
+from .subscriptions import Forwarder, Key, Shaped, Subscription
 
 if TYPE_CHECKING:
     from .registry import Registry
@@ -66,7 +67,7 @@ class Routing(Audience[T], Forwarder):
     def _changed(self) -> None:
         """Have the next message ask again who gets it; the lock is held."""
         self._version += 1
-        self._targets: tuple[Target, ...] | None = None
+        self._targets: tuple[Target, ...] = (self._refresh,)
         self._kept_targets: tuple[Target, ...] | None = None
         self._routes: Routes | None = None
 
@@ -78,12 +79,12 @@ class Routing(Audience[T], Forwarder):
                 found.setdefault(subscription.key, subscription)
         return list(found.values())
 
-    def _rebuild(self) -> tuple[Target, ...]:
-        """Return what the next sends call, and keep it until something changes."""
+    def _refresh(self, msg: object) -> Trouble | None:
+        """Stand in for the targets after a change: work them out, and hand ``msg`` to them."""
         self.registry.wake()
         with self._lock:
-            self._targets = self._unchanged(self._all_targets)
-            return self._targets
+            targets = self._targets = self._unchanged(self._all_targets)
+        return serve(targets, msg)
 
     def _unchanged(self, build: Callable[[], R]) -> R:
         """Return what ``build`` makes of a table that did not change meanwhile; the lock is held.
@@ -107,7 +108,7 @@ class Routing(Audience[T], Forwarder):
         for subscription in found:
             self._begin_history(subscription)
         late = self._late
-        return tuple(late.get(s.key) or s.target(self.name) for s in found)
+        return distinct([(late.get(s.key) or s.target(self.name), s) for s in found], self.name)
 
     def _rebuild_routes(self) -> Routes:
         """Return who gets what arrives, and keep it until something changes."""
@@ -214,3 +215,17 @@ class Routing(Audience[T], Forwarder):
     def _log(self, target: Target, error: Exception) -> None:
         """Log and count an error that has no caller."""
         raise NotImplementedError
+
+
+def distinct(found: list[tuple[Target, Subscription]], name: str) -> tuple[Target, ...]:
+    """Return the targets, each another object, so that a round can tell where it is.
+
+    Two ``to_call(print)`` call the very same object.
+    """
+    seen: set[int] = set()
+    targets: list[Target] = []
+    for target, subscription in found:
+        again = id(target) in seen
+        seen.add(id(target))
+        targets.append(Shaped(subscription, name) if again else target)
+    return tuple(targets)

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..names import matches
+from .audience import Audience
 from .chains import chains, refuse_circle
 from .checks import key_of, subscription_of
 from .mailbox import Overflow
 from .stream import Stream
-from .subscriptions import Audience, Key, Subscription, Task
+from .subscriptions import Key, Subscription, Task
 
 if TYPE_CHECKING:
     from .exchange import Exchange

@@ -12,7 +12,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import zmq
 
@@ -27,6 +28,7 @@ from ..protocol.values import (
     Ack,
     Address,
     Announce,
+    Control,
     Dial,
     Effect,
     Event,
@@ -45,7 +47,7 @@ from ..protocol.values import (
 from ..protocol.wire import read_token, topic
 from .bridge import Bridges
 from .control import Controls
-from .endpoints import Tcp, reachable
+from .endpoints import Tcp, parse_tcp, reachable
 from .inbound import Inbound, Reports
 from .outbound import Outbound
 from .rendezvous import Rendezvous
@@ -70,6 +72,21 @@ class Plan:
     peers: tuple[str, ...] = ()
     local: bool = True
     exchanges: tuple[str, ...] = ("**",)
+
+    def for_child(self, parent: str | None) -> "Plan":
+        """Return the plan of a forked child: its parent has the ports, so it takes free ones.
+
+        It dials its parent, which is the one node that it knows of.
+        """
+        if self.listen is None:
+            return self
+        a = self.advertise
+        return replace(
+            self,
+            listen=(Tcp(self.listen[0].host, 0), Tcp(self.listen[1].host, 0)),
+            advertise=(Tcp(a[0].host, 0), Tcp(a[1].host, 0)) if a else None,
+            peers=(*self.peers, parent) if parent and parent not in self.peers else self.peers,
+        )
 
     def check_same(self, asked: "Plan") -> None:
         """Refuse to share a node that was asked for with other explicit arguments.
@@ -123,7 +140,7 @@ class Engine(Reports):
         try:
             addresses = self._bind(xpub)
         except BaseException:
-            self._abandon(xpub)
+            self.abandon()
             raise
         self._poller.watch(self.outbound.fileno())
         self._xpub_fd = self.outbound.fileno()
@@ -149,16 +166,15 @@ class Engine(Reports):
             control = _bind(self._controls.router, str(self.plan.listen[0]))
             data = _bind(xpub, str(self.plan.listen[1]))
             if self.plan.advertise:
-                control, data = str(self.plan.advertise[0]), str(self.plan.advertise[1])
+                control = _advertised(self.plan.advertise[0], control)
+                data = _advertised(self.plan.advertise[1], data)
             addresses.append(Address(control, data))
         return tuple(addresses)
 
-    def _abandon(self, xpub: "zmq.Socket[bytes]") -> None:
-        """Undo a start that failed."""
+    def abandon(self) -> None:
+        """Undo a start that failed, before any thread was started."""
         if self._rendezvous:
             self._rendezvous.withdraw()
-        self._controls.close(0)
-        xpub.close(linger=0)
         self._context.destroy(linger=0)
         self._poller.close()
         self._waker.close()
@@ -345,7 +361,7 @@ class Engine(Reports):
             if candidate.source == "rendezvous" and candidate.endpoint not in living:
                 self.session.drop_candidate(candidate.endpoint)
 
-    def _received(self, message: object, route: object, link: str | None) -> None:
+    def _received(self, message: Control, route: Any, link: str | None) -> None:
         self.session.receive(message, route, link, time.monotonic())
 
     def _refused_frame(self, source: str, reason: str) -> None:
@@ -417,6 +433,11 @@ class Engine(Reports):
         """Return the names of which a peer is promised all and has not acknowledged ``goal``."""
         acked, in_force = peer.acked, peer.interest.in_force
         return [n for n, head in goal.items() if acked.get(n, 0) < head and in_force(n)]
+
+
+def _advertised(advertise: Tcp, bound: str) -> str:
+    """Return what others are told: a port that was left open is the one we got."""
+    return str(Tcp(advertise.host, advertise.port or parse_tcp(bound).port))
 
 
 def _bind(socket: "zmq.Socket[bytes]", endpoint: str) -> str:

@@ -9,6 +9,7 @@ with a short linger.
 import atexit
 import os
 import socket
+import stat
 import sys
 import threading
 from contextlib import suppress
@@ -76,11 +77,9 @@ def _name(endpoint: str) -> tuple[object, ...]:
 
 
 def _is_ours(fd: int, near: set[object], far: set[tuple[object, ...]]) -> bool:
-    """Tell whether a descriptor is a socket at one of our endpoints, or dialled one.
-
-    Raises:
-        OSError: if it is no socket at all.
-    """
+    """Tell whether a descriptor is a socket at one of our endpoints, or dialled one."""
+    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+        return False
     with socket.socket(fileno=os.dup(fd)) as probe:
         if _parts(probe.getsockname())[-1] in near:
             return True

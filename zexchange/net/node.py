@@ -49,9 +49,9 @@ class Node:
         self._engine: Engine | None = None
         self._me = b""
         self._starting = threading.RLock()
+        self._reviving = False
         self._users = 1
         self._closed = False
-        self._joined_wall = 0.0
         self.events: Exchange[Event] = Registry().get("zexchange.events")
         """What happens to the federation: an exchange of frozen event values. Its tasks
         are called on the data thread."""
@@ -71,7 +71,7 @@ class Node:
         except BaseException:
             self._engine = None
             self._registry.unobserve(self)
-            engine.close(0)
+            engine.abandon()
             raise
         if sys.flags.dev_mode:
             for exchange in self._registry.exchanges():
@@ -99,6 +99,9 @@ class Node:
         if engine is None:
             if self._closed:
                 raise Closed(f"the node in federation {self.name!r} is closed")
+            # Through the registry, which else would wait for this thread to revive us
+            # as soon as a new thread of ours asks it for an exchange.
+            self._registry.wake()
             self.revive()
             engine = self._engine
             assert engine is not None
@@ -170,14 +173,21 @@ class Node:
     def revive(self) -> None:
         """Make the running parts anew in a forked child, once."""
         with self._starting:
-            if self._engine is None and not self._closed:
-                self._start()
+            # The registry, which wakes at its first use too, may call back from inside.
+            if self._engine is None and not self._closed and not self._reviving:
+                self._reviving = True
+                try:
+                    self._start()
+                finally:
+                    self._reviving = False
 
     def after_fork(self) -> None:
         """In a forked child: let go of the parent's sockets, threads and files."""
-        self._starting = threading.RLock()
+        self._starting, self._reviving = threading.RLock(), False
         engine, self._engine = self._engine, None
         if engine is not None:
+            tcp = [a.control for a in engine.session.addresses if a.control.startswith("tcp:")]
+            self._plan = self._plan.for_child(tcp[0] if tcp else None)
             lifetime.leave_parent_behind(engine)
 
     # ------------------------------------------------------------------------ looking

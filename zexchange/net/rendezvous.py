@@ -12,6 +12,7 @@ import os
 import re
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ from .endpoints import IPC_PATH_MAX, ipc_path
 
 _MAX_FILE_BYTES = 4096
 _SUFFIX = ".node"
+_DRAFT_SECONDS = 60.0
 
 
 def base_directory() -> Path:
@@ -146,7 +148,10 @@ class Rendezvous:
                 if endpoint:
                     yield endpoint
         for draft in self.directory.glob("*.new"):
-            self._read(draft)
+            with suppress(OSError):
+                # A young draft may be on its way to its name, and not locked yet.
+                if time.time() - draft.stat().st_mtime > _DRAFT_SECONDS:
+                    self._read(draft)
 
     def _read(self, path: Path) -> str | None:
         """Return the endpoint in a file, or None if it is stale (then swept) or nonsense."""

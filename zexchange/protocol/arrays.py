@@ -98,7 +98,7 @@ def _dtype_fields(dtype: Any, depth: int = 0) -> object:
         base, shape = dtype.subdtype
         return [_dtype_fields(base, depth + 1), list(shape)]
     unusual = dtype.kind == "V" and full_name(dtype.type) != "numpy.void"
-    if dtype.hasobject or unusual or dtype.kind not in _KINDS or depth >= _NESTED_DTYPES:
+    if unusual or dtype.kind not in _KINDS or depth >= _NESTED_DTYPES:
         raise EncodeError(f"cannot encode NumPy values of dtype {dtype!s:.100}")
     if dtype.names is not None:
         return _structure_fields(dtype, depth)

@@ -93,13 +93,13 @@ class PeerInterest:
         self.replace(epoch, keys)
 
     def replace(self, epoch: int, keys: Iterable[str]) -> set[str]:
-        """Take the whole interest anew and return the keys that came or went.
+        """Take the whole interest of a later epoch and return the keys that came or went.
 
-        What stays keeps its epoch, unless the epoch went back: then all is new.
+        Every key is new then: in the changes that were missed one may have been dropped
+        and wanted again, and the peer has forgotten where it stood with it.
         """
-        if epoch < self.epoch:
+        if epoch != self.epoch:
             self._since.clear()
-            self.announced = self.confirmed = 0
         before, after = set(self.keys), set(keys)
         self._since = {key: self._since.get(key, epoch) for key in after}
         self.keys, self.epoch = Keys(after), epoch

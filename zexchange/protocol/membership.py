@@ -121,14 +121,18 @@ class Peer:
             and self.interest.announced >= self.interest.epoch
         )
 
-    def delay(self, seconds: float) -> None:
-        """Move every deadline: for these seconds it was we who did not run."""
-        self.heard_at += seconds
-        self.ponged_at += seconds
+    def delay(self, seconds: float, now: float) -> None:
+        """Move every deadline: for these seconds it was we who did not run.
+
+        What was noted after we woke up, and before the tick that finds us late, stays:
+        nothing was heard in the future.
+        """
+        self.heard_at = min(self.heard_at + seconds, now)
+        self.ponged_at = min(self.ponged_at + seconds, now)
         self.ping_at += seconds
         self.probe_at += seconds
         if self.unproven_at is not None:
-            self.unproven_at += seconds
+            self.unproven_at = min(self.unproven_at + seconds, now)
 
 
 class Membership:
@@ -147,7 +151,7 @@ class Membership:
         self._ticked_at = now
         if late > TICK_LATE:
             for peer in self.peers.values():
-                peer.delay(late)
+                peer.delay(late, now)
 
     def linked_to(self, endpoint: str) -> Peer | None:
         """Return the peer whose control link goes to ``endpoint``."""

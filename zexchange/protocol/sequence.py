@@ -85,6 +85,10 @@ class Positions:
 
     def ready(self, epoch: int, heads: Mapping[str, int]) -> list[Gap]:
         """Take a ready: its epoch is in force; return the gaps that its heads expose."""
+        for name in heads:
+            if name not in self.positions and self.in_force.covers(name):
+                # Promised before its first message, and none of them has come.
+                self._track(name, 0)
         for at in [at for at in self._pending if at <= epoch]:
             self.in_force.update(self._pending.pop(at))
         self.ready_epoch = max(self.ready_epoch, epoch)

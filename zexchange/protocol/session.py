@@ -103,7 +103,7 @@ class Session:
     def drop_candidate(self, endpoint: str) -> None:
         """Stop dialling an endpoint that no node was found behind."""
         candidate = self.members.candidates.get(endpoint)
-        if candidate and candidate.state is not State.LINKED:
+        if candidate and candidate.peer is None:
             del self.members.candidates[endpoint]
             self._do(HangUp(endpoint))
 
@@ -281,7 +281,9 @@ class Session:
         peer = self.members.peers.get(hello.sender)
         if peer is not None:
             peer.addresses = hello.addresses
-            if hello.epoch != peer.interest.epoch:
+            # Whoever says hello may have lost what it knew of us, and where it stood.
+            peer.interest.confirmed = 0
+            if hello.epoch > peer.interest.epoch:
                 self._wanted(peer.interest.replace(hello.epoch, hello.interest))
                 self._announce(peer)
             return peer
@@ -427,7 +429,7 @@ class Session:
     def _tick_candidate(self, candidate: Candidate, now: float) -> None:
         if candidate.state in (State.LINKED, State.OURSELVES) or now < candidate.hello_at:
             return
-        if candidate.hearsay and now - candidate.since > m.FORGET_AFTER:
+        if candidate.hearsay and not candidate.peer and now - candidate.since > m.FORGET_AFTER:
             self.drop_candidate(candidate.endpoint)
             return
         if candidate.state is State.REFUSED:

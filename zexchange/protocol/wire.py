@@ -97,6 +97,9 @@ def read_data(frame: bytes) -> Batch:
         raise DecodeError(f"data frame with unknown flags {flags:#04x}")
     if first < 1:
         raise DecodeError("data frame that starts at number 0")
+    if first + count > 1 << 64:
+        # Positions go back in acknowledgements: one past 64 bits could not be written.
+        raise DecodeError(f"data frame whose numbers, from {first}, run past 64 bits")
     return Batch(name, origin, first, count, flags, sent_at / 1e6, end + 1 + size)
 
 

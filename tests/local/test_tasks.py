@@ -1,0 +1,273 @@
+"""The adapters: callables, queues, async functions, threads, and the displaying task."""
+
+import asyncio
+import io
+import multiprocessing
+import queue
+import threading
+import time
+
+import pytest
+
+from zexchange.errors import Closed, MailboxFull, NotASubscriber
+from zexchange.local import DisplayMessages, Registry, to_async, to_call, to_queue, to_thread
+
+
+class Task:
+    def __init__(self):
+        self.got = []
+
+    def send(self, msg):
+        self.got.append(msg)
+
+
+class Held(Task):
+    """Keeps its thread until it is let go."""
+
+    def __init__(self):
+        super().__init__()
+        self.inside = threading.Event()
+        self.go_on = threading.Event()
+
+    def send(self, msg):
+        self.inside.set()
+        assert self.go_on.wait(10)
+        super().send(msg)
+
+
+@pytest.fixture
+def exchange():
+    return Registry().get("x")
+
+
+def until(condition):
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+async def coroutine_function(msg):
+    pass
+
+
+def test_to_call_calls_and_is_the_handle_to_detach(exchange):
+    """A plain callable becomes a task; an async one is refused by name of the adapter."""
+    got = []
+    task = to_call(got.append)
+    exchange.attach(task)
+    exchange.send(1)
+    exchange.detach(task)
+    exchange.send(2)
+    assert got == [1]
+    assert "append" in repr(task)
+    for bad, advice in ((coroutine_function, "to_async"), (3, "callable")):
+        with pytest.raises(NotASubscriber, match=advice):
+            to_call(bad)
+
+
+@pytest.mark.parametrize(
+    "make", [queue.Queue, queue.SimpleQueue, multiprocessing.Queue, multiprocessing.SimpleQueue]
+)
+@pytest.mark.parametrize("overflow", ["block", "drop_oldest", "drop_newest", "error"])
+def test_to_queue_fills_every_kind_of_queue(exchange, make, overflow):
+    """Those of `queue` and of `multiprocessing`, with room, whatever the overflow."""
+    q = make()
+    with exchange.subscribe(to_queue(q, overflow=overflow)):
+        exchange.send(1)
+        exchange.send(2)
+    assert [q.get(), q.get()] == [1, 2]
+    for end in ("close", "join_thread"):
+        getattr(q, end, lambda: None)()
+
+
+@pytest.mark.parametrize(
+    ("overflow", "kept", "dropped"), [("drop_oldest", [2, 3], 2), ("drop_newest", [0, 1], 2)]
+)
+def test_a_full_queue_drops_as_told_and_counts(exchange, overflow, kept, dropped):
+    """What was dropped is not waited for by `join` either."""
+    q = queue.Queue(2)
+    task = to_queue(q, overflow=overflow)
+    with exchange.subscribe(task):
+        for n in range(4):
+            exchange.send(n)
+    assert task.dropped == dropped
+    assert [q.get(), q.get()] == kept
+    q.task_done()
+    q.task_done()
+    q.join()
+
+
+def test_a_full_queue_may_be_an_error_or_block(exchange):
+    """`error` raises MailboxFull to the sender; `block` has it wait for a reader."""
+    q = queue.Queue(1)
+    with exchange.subscribe(to_queue(q, overflow="error")):
+        exchange.send(1)
+        with pytest.raises(MailboxFull):
+            exchange.send(2)
+    with exchange.subscribe(to_queue(q)):
+        thread = threading.Thread(target=exchange.send, args=(3,))
+        thread.start()
+        assert [q.get(timeout=10), q.get(timeout=10)] == [1, 3]
+        thread.join(10)
+
+
+def test_what_is_no_thread_safe_queue_is_refused():
+    """An asyncio.Queue is pointed to to_async; nonsense is refused too."""
+    with pytest.raises(NotASubscriber, match="to_async"):
+        to_queue(asyncio.Queue())
+    with pytest.raises(NotASubscriber, match="put"):
+        to_queue([])
+    with pytest.raises(ValueError, match="overflow"):
+        to_queue(queue.Queue(), overflow="explode")
+
+
+def test_to_thread_serves_in_order_on_its_own_thread(exchange):
+    """The sender does not wait for the task; close waits until all is served."""
+    held = Held()
+    task = to_thread(held)
+    exchange.attach(task)
+    for n in range(5):
+        exchange.send(n)
+    assert held.inside.wait(10)
+    assert held.got == []
+    held.go_on.set()
+    task.close()
+    assert held.got == [0, 1, 2, 3, 4]
+    with pytest.raises(Closed):
+        exchange.send(5)
+    assert task.stats().received == 5
+
+
+def test_to_thread_starts_no_thread_before_the_first_message():
+    """An adapter that is never used costs no thread, and closes at once."""
+    before = threading.active_count()
+    task = to_thread(Task())
+    assert threading.active_count() == before
+    task.close()
+
+
+def test_errors_on_the_thread_are_logged_and_counted(exchange, caplog):
+    """The thread lives on; an awaitable answer is an error there too."""
+    got = []
+
+    def call(msg):
+        got.append(msg)
+        return coroutine_function(msg) if msg == 1 else 1 / msg
+
+    task = to_thread(to_call(call))
+    with exchange.subscribe(task):
+        for n in (0, 1, 2):
+            exchange.send(n)
+        until(lambda: len(got) == 3)
+    task.close()
+    assert task.errors == 2
+    assert "to_async" in caplog.text
+    with pytest.raises(NotASubscriber):
+        to_thread(object())
+
+
+def test_a_generator_that_finishes_on_the_thread_closes_it(exchange):
+    """It takes no more, and says so to the sender."""
+
+    def one():
+        yield
+
+    generator = one()
+    next(generator)
+    task = to_thread(generator)
+    task.send(1)
+    until(lambda: task._mailbox.closed)
+    with pytest.raises(Closed):
+        task.send(2)
+
+
+def test_a_full_thread_drops_as_told(exchange):
+    """The bound is that of the mailbox."""
+    held = Held()
+    task = to_thread(held, maxsize=1, overflow="drop_newest")
+    task.send(0)
+    assert held.inside.wait(10)
+    for n in (1, 2, 3):
+        task.send(n)
+    assert task.dropped == 2
+    held.go_on.set()
+    task.close()
+    assert held.got == [0, 1]
+
+
+def test_to_async_awaits_in_order_on_its_loop(exchange, caplog):
+    """From any thread, one at a time; an error is logged, counted, and ends nothing."""
+
+    async def main():
+        got, done, loop = [], asyncio.Event(), asyncio.get_running_loop()
+
+        async def fn(msg):
+            await asyncio.sleep(0)
+            assert asyncio.get_running_loop() is loop
+            got.append(msg)
+            if msg == 99:
+                done.set()
+            if msg == 5:
+                raise ValueError("five")
+
+        task = to_async(fn, maxsize=10)
+        with exchange.subscribe(task):
+            thread = threading.Thread(target=lambda: [exchange.send(n) for n in range(100)])
+            thread.start()
+            await asyncio.wait_for(done.wait(), 10)
+            thread.join(10)
+        return got, task
+
+    got, task = asyncio.run(main())
+    assert got == list(range(100))
+    assert task.errors == 1
+    assert "five" in caplog.text
+
+
+def test_after_its_loop_has_ended_messages_are_dropped_and_counted(exchange, caplog):
+    """The sender is not bothered, the log says it once."""
+
+    async def main():
+        exchange.attach(to_async(coroutine_function))
+
+    asyncio.run(main())
+    exchange.send(1)
+    exchange.send(2)
+    (task,) = exchange.subscribers
+    assert task.dropped == 2
+    assert caplog.text.count("ended") == 1
+
+
+def test_to_async_needs_a_running_loop_and_a_callable():
+    """There is nothing to guess a loop from."""
+    with pytest.raises(RuntimeError):
+        to_async(coroutine_function)
+    with pytest.raises(NotASubscriber):
+        to_async(3)
+
+
+def test_to_async_full_on_its_own_loop_is_an_error_not_a_hang(exchange):
+    """A sender on the loop that would have to wait for itself gets MailboxFull."""
+
+    async def main():
+        task = to_async(coroutine_function, maxsize=1)
+        await asyncio.sleep(0)
+        task.send(1)
+        with pytest.raises(MailboxFull):
+            task.send(2)
+        task.close()
+        await task._reader
+
+    asyncio.run(main())
+
+
+def test_display_messages_counts_and_prints(exchange, capsys):
+    """To the file given, or to what stdout is at that moment."""
+    file = io.StringIO()
+    display = DisplayMessages(file)
+    with exchange.subscribe(display, DisplayMessages()):
+        exchange.send("hello")
+        exchange.send({"px": 1})
+    assert file.getvalue() == capsys.readouterr().out == "msg[1]: 'hello'\nmsg[2]: {'px': 1}\n"
+    assert display.count == 2

@@ -1,0 +1,85 @@
+"""Hypothesis strategies for the values that travel: names, control messages, heads, frames."""
+
+from hypothesis import strategies as st
+
+from zexchange.names import MAX_NAME_BYTES
+from zexchange.protocol import values as v
+from zexchange.protocol.wire import control_frame, data_head, ready_frame, topic
+
+NAMES = ("a", "a.x", "a.y", "a.x.z", "b")
+KEYS = (*NAMES, "a.*", "a.**", "**", "*", "a.*.z")
+
+numbers = st.integers(0, 2**64 - 1)
+node_ids = st.binary(min_size=16, max_size=16)
+words = st.text(max_size=20)
+names = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1).filter(
+    lambda text: len(text.encode()) <= MAX_NAME_BYTES
+)
+heads = st.dictionaries(names, numbers, max_size=5)
+labels = st.builds(v.Label, words, numbers, words)
+addresses = st.lists(st.builds(v.Address, words, words), max_size=3).map(tuple)
+some_names = st.lists(names, max_size=4).map(tuple)
+moments = st.integers(0, 2**53 - 1).map(lambda microseconds: microseconds / 1e6)
+
+hellos = st.builds(
+    v.Hello,
+    sender=node_ids,
+    federation=words,
+    label=labels,
+    addresses=addresses,
+    epoch=numbers,
+    interest=some_names,
+    versions=st.tuples(numbers, numbers),
+    features=st.lists(words, max_size=3).map(tuple),
+)
+known = st.lists(st.tuples(node_ids, addresses), max_size=3).map(tuple)
+welcomes = st.builds(lambda hello, peers: v.Welcome(hello.sender, hello, peers), hellos, known)
+controls = st.one_of(
+    hellos,
+    welcomes,
+    st.builds(v.Refuse, node_ids, words, words),
+    st.builds(v.Interest, node_ids, numbers, numbers, numbers, some_names, some_names),
+    st.builds(v.Ping, node_ids, numbers, numbers),
+    st.builds(v.Pong, node_ids),
+    st.builds(v.Resync, node_ids),
+    st.builds(v.Stranger, node_ids),
+    st.builds(v.Ack, node_ids, heads),
+    st.builds(v.Bye, node_ids, heads),
+)
+readies = st.builds(v.Ready, node_ids, numbers, node_ids, heads)
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> tuple[v.Batch, bytes]:
+    """A data frame's head as a value, and the bytes of the whole frame."""
+    name, origin = draw(names), draw(node_ids)
+    first, count = draw(st.integers(1, 2**63)), draw(st.integers(0, 2**32 - 1))
+    sent_at, body = draw(moments), draw(st.binary(max_size=20))
+    head = data_head(topic(name), origin, first, count, sent_at)
+    return v.Batch(name, origin, first, count, 0, sent_at, len(head)), head + body
+
+
+frames = st.one_of(
+    controls.map(control_frame), readies.map(ready_frame), batches().map(lambda pair: pair[1])
+)
+
+
+@st.composite
+def mangled(draw: st.DrawFn) -> bytes:
+    """A valid frame with bytes flipped, cut out or repeated."""
+    frame = bytearray(draw(frames))
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, max(len(frame) - 1, 0)))
+        end = start + draw(st.integers(1, 12))
+        match draw(st.sampled_from(["flip", "cut", "repeat", "end"])):
+            case "flip" if frame:
+                frame[start] ^= draw(st.integers(1, 255))
+            case "cut":
+                del frame[start:end]
+            case "repeat":
+                frame[start:start] = frame[start:end]
+            case "end":
+                del frame[start:]
+    return bytes(frame)
+
+

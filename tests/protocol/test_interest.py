@@ -1,0 +1,150 @@
+"""Interest on both sides of a link, against sets that replay what happened."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import KEYS, NAMES
+
+from zexchange.names import matches
+from zexchange.protocol.interest import Keys, OwnInterest, PeerInterest
+
+keys = st.sampled_from(KEYS)
+key_sets = st.sets(keys)
+steps = st.lists(st.tuples(keys, st.booleans()), max_size=12)
+
+
+# ----------------------------------------------------------------------------- Keys
+
+
+@given(key_sets, st.sampled_from(NAMES))
+def test_keys_cover_what_one_of_them_matches(chosen: set[str], name: str) -> None:
+    """A set of keys covers a name if it holds the name or a pattern that matches it."""
+    assert Keys(chosen).covers(name) == any(matches(key, name) for key in chosen)
+
+
+@given(key_sets, key_sets, key_sets)
+def test_keys_are_a_set(start: set[str], more: set[str], less: set[str]) -> None:
+    """Keys hold what was put in and not taken out."""
+    held = Keys(start)
+    held.update(more)
+    held.remove(less)
+    expected = (start | more) - less
+    assert set(held) == expected
+    assert len(held) == len(expected)
+    assert all((key in held) == (key in expected) for key in KEYS)
+
+
+# ---------------------------------------------------------------------- OwnInterest
+
+
+@given(key_sets, steps)
+def test_a_change_is_the_replay_of_its_steps(start: set[str], taken: list[tuple[str, bool]]) -> None:
+    """Added and removed lead from the state before to the state after the last step."""
+    interest = OwnInterest(start)
+    now, dropped = set(start), set()
+    for key, wanted in taken:
+        if wanted:
+            now.add(key)
+        else:
+            now.discard(key)
+            dropped |= {key} & start
+    change = interest.change(taken)
+    added, removed = map(set, change or ((), ()))
+    assert set(interest.keys) == now == (start - removed) | added
+    assert removed == dropped
+    assert added == (now - start) | (now & dropped)
+
+
+@given(key_sets, steps)
+def test_the_epoch_counts_changes(start: set[str], taken: list[tuple[str, bool]]) -> None:
+    """The epoch grows by one if something changed, and stays if nothing did."""
+    interest = OwnInterest(start)
+    change = interest.change(taken)
+    assert interest.epoch == (1 if change is None else 2)
+    assert change is None or change[0] or change[1]
+
+
+def test_wanted_again_within_one_change() -> None:
+    """A key dropped and wanted again is told as both: the new task is a new subscriber."""
+    assert OwnInterest(["a"]).change([("a", False), ("a", True)]) == (["a"], ["a"])
+
+
+def test_wanted_and_dropped_within_one_change() -> None:
+    """A key that was wanted for a moment only is not told at all."""
+    assert OwnInterest(["a"]).change([("b", True), ("b", False)]) is None
+
+
+# --------------------------------------------------------------------- PeerInterest
+
+
+@given(key_sets, st.lists(steps, max_size=6))
+def test_a_peer_that_hears_every_change_agrees(
+    start: set[str], changes: list[list[tuple[str, bool]]]
+) -> None:
+    """Told of each change, a peer has the same keys and epoch, and names what came or went."""
+    own = OwnInterest(start)
+    peer = PeerInterest(own.epoch, start)
+    for taken in changes:
+        before = set(own.keys)
+        change = own.change(taken)
+        if change is not None:
+            assert peer.change(own.epoch, *change) == before ^ set(own.keys)
+        assert set(peer.keys) == set(own.keys)
+        assert peer.epoch == own.epoch
+
+
+@given(key_sets, st.lists(st.tuples(steps, st.booleans(), st.booleans()), max_size=8), st.data())
+def test_in_force_is_what_was_announced_since_it_was_wanted(
+    start: set[str], changes: list[tuple[list[tuple[str, bool]], bool, bool]], data: st.DataObject
+) -> None:
+    """A name is promised once an epoch was announced from which on a key covered it."""
+    own = OwnInterest(start)
+    peer = PeerInterest(own.epoch, start)
+    since = dict.fromkeys(start, 1)
+    for taken, announced, confirmed in changes:
+        change = own.change(taken)
+        if change is not None:
+            peer.change(own.epoch, *change)
+            since = {key: at for key, at in since.items() if key not in change[1]}
+            since |= dict.fromkeys(change[0], own.epoch)
+        if announced:
+            peer.announced = data.draw(st.integers(peer.announced, own.epoch))
+        if confirmed:
+            peer.confirmed = data.draw(st.integers(peer.confirmed, peer.announced))
+        done, told = peer.announced, peer.confirmed
+        for name in NAMES:
+            covers = [at for key, at in since.items() if matches(key, name)]
+            assert peer.in_force(name) == any(at <= done for at in covers)
+        for epoch in range(own.epoch + 1):
+            expected = {key for key, at in since.items() if told < at <= epoch}
+            assert set(peer.unproven(epoch)) == expected
+
+
+@given(key_sets, key_sets, st.integers(1, 4))
+def test_replacing_names_what_came_or_went(old: set[str], new: set[str], later: int) -> None:
+    """The whole interest told anew leaves exactly its keys, all of them to be announced."""
+    peer = PeerInterest(3, old)
+    peer.announced = peer.confirmed = 3
+    assert peer.replace(3 + later, new) == old ^ new
+    assert set(peer.keys) == new
+    assert set(peer.unproven(3 + later)) == new
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_in_force_after_changes_were_missed(name: str) -> None:
+    """A key may have been dropped and wanted again in what was missed: announce it anew."""
+    peer = PeerInterest(1, KEYS)
+    peer.announced = peer.confirmed = 1
+    peer.replace(3, KEYS)
+    assert not peer.in_force(name)
+    peer.announced = 3
+    assert peer.in_force(name)
+
+
+def test_told_twice_is_told_once() -> None:
+    """The whole interest of the epoch that is known already changes nothing."""
+    peer = PeerInterest(2, ["a"])
+    peer.announced = peer.confirmed = 2
+    assert peer.replace(2, ["a"]) == set()
+    assert peer.in_force("a")
+    assert peer.unproven(2) == ()

@@ -1,0 +1,237 @@
+"""Positions against a model of a receiver that knows every name that will ever be used.
+
+The model holds, for each name in force, the number that it expects next, from 1 on for
+names that were never sent on; so it has none of the shortcuts of the real thing.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from strategies import KEYS, NAMES
+
+from zexchange.names import matches
+from zexchange.protocol.interest import Keys
+from zexchange.protocol.sequence import Gap, Numbering, Positions
+
+
+@given(st.lists(st.tuples(st.sampled_from(NAMES), st.integers(1, 5))))
+def test_numbers_are_given_once_and_without_holes(takes: list[tuple[str, int]]) -> None:
+    """Each exchange is numbered on its own, from 1, without holes."""
+    numbering = Numbering()
+    for name, count in takes:
+        before = numbering.heads.get(name, 0)
+        assert numbering.take(name, count) == before + 1
+        assert numbering.heads[name] == before + count
+
+
+@given(st.sets(st.sampled_from(NAMES)), st.sets(st.sampled_from(KEYS)))
+def test_covered_heads(used: set[str], keys: set[str]) -> None:
+    """The heads that keys cover are those of the numbered names that some key matches."""
+    numbering = Numbering()
+    for number, name in enumerate(sorted(used), 1):
+        numbering.take(name, number)
+    expected = {n: h for n, h in numbering.heads.items() if any(matches(k, n) for k in keys)}
+    assert numbering.covered(Keys(keys)) == expected
+
+
+@dataclass
+class Model:
+    """What a receiver must make of what it is given."""
+
+    pending: dict[int, set[str]] = field(default_factory=dict)
+    in_force: set[str] = field(default_factory=set)
+    expected: dict[str, int] = field(default_factory=dict)
+    received: list[tuple[str, int]] = field(default_factory=list)
+    lost: list[tuple[str, int]] = field(default_factory=list)
+    duplicates: int = 0
+    unwanted: int = 0
+
+    def covers(self, name: str) -> bool:
+        return any(matches(key, name) for key in self.in_force)
+
+    def expect(self, epoch: int, added: set[str], removed: set[str]) -> None:
+        for keys in self.pending.values():
+            keys -= removed
+        self.in_force -= removed
+        self.expected = {n: e for n, e in self.expected.items() if self.covers(n)}
+        self.pending[epoch] = set(added)
+
+    def ready(self, epoch: int, heads: dict[str, int]) -> None:
+        for at in [at for at in self.pending if at <= epoch]:
+            self.in_force |= self.pending.pop(at)
+        for name in NAMES:
+            if self.covers(name):
+                head = heads.get(name, 0)
+                start = self.expected.setdefault(name, head + 1)
+                self.lost += [(name, n) for n in range(start, head + 1)]
+                self.expected[name] = max(start, head + 1)
+
+    def receive(self, name: str, first: int, count: int) -> None:
+        start = self.expected.get(name)
+        if start is None:
+            self.unwanted += count
+            return
+        self.lost += [(name, n) for n in range(start, first)]
+        for number in range(first, first + count):
+            if number < start:
+                self.duplicates += 1
+            else:
+                self.received.append((name, number))
+        self.expected[name] = max(start, first + count)
+
+
+class Following(RuleBasedStateMachine):
+    """One origin, one receiver, and a lane between them that loses and repeats."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbering = Numbering()
+        self.lane: deque[tuple[str, int, int] | tuple[int, dict[str, int]]] = deque()
+        self.positions = Positions()
+        self.model = Model()
+        self.keys: set[str] = set()
+        self.epoch = 0
+        self.received: list[tuple[str, int]] = []
+        self.lost: list[tuple[str, int]] = []
+
+    @rule(name=st.sampled_from(NAMES), count=st.integers(1, 3))
+    def send(self, name: str, count: int) -> None:
+        self.lane.append((name, self.numbering.take(name, count), count))
+
+    @rule(name=st.sampled_from(NAMES))
+    def beacon(self, name: str) -> None:
+        self.lane.append((name, self.numbering.heads.get(name, 0) + 1, 0))
+
+    @rule(added=st.sets(st.sampled_from(KEYS), max_size=3), removed=st.sets(st.sampled_from(KEYS)))
+    def change(self, added: set[str], removed: set[str]) -> None:
+        removed &= self.keys
+        added -= self.keys - removed
+        self.keys = (self.keys - removed) | added
+        self.epoch += 1
+        self.positions.expect(self.epoch, added, removed)
+        self.model.expect(self.epoch, set(added), removed)
+        self.announce(added)
+
+    def announce(self, keys: set[str]) -> None:
+        self.lane.append((self.epoch, self.numbering.covered(Keys(keys))))
+
+    @rule(count=st.integers(1, 4))
+    def deliver(self, count: int) -> None:
+        for _ in range(min(count, len(self.lane))):
+            self.take(self.lane.popleft())
+
+    def take(self, frame: tuple[str, int, int] | tuple[int, dict[str, int]]) -> None:
+        if len(frame) == 2:
+            self.note(self.positions.ready(*frame))
+            self.model.ready(*frame)
+            return
+        name, first, count = frame
+        skip, gap = self.positions.receive(name, first, count)
+        self.note([gap] if gap else [])
+        self.received += [(name, n) for n in range(first + skip, first + count)]
+        self.model.receive(name, first, count)
+
+    def note(self, gaps: list[Gap]) -> None:
+        self.lost += [(gap.name, n) for gap in gaps for n in range(gap.first, gap.last + 1)]
+
+    @rule(at=st.integers(0, 5))
+    def lose(self, at: int) -> None:
+        if at < len(self.lane) and len(self.lane[at]) == 3:
+            del self.lane[at]
+
+    @rule(at=st.integers(0, 5), to=st.integers(0, 5))
+    def repeat(self, at: int, to: int) -> None:
+        if at < len(self.lane) and len(self.lane[at]) == 3:
+            self.lane.insert(at + to, self.lane[at])
+
+    @rule()
+    def cut(self) -> None:
+        """A reconnect loses what was under way and is answered with all heads."""
+        self.lane.clear()
+        self.announce(self.keys)
+
+    @invariant()
+    def agrees(self) -> None:
+        model, positions = self.model, self.positions
+        assert self.received == model.received
+        assert sorted(self.lost) == sorted(model.lost)
+        assert set(positions.in_force) == model.in_force
+        assert positions.unwanted == model.unwanted
+        assert sum(tally.duplicates for tally in positions.tallies.values()) == model.duplicates
+        for name, position in positions.positions.items():
+            assert position + 1 == model.expected[name]
+        assert all(model.expected[n] == 1 for n in model.expected.keys() - positions.positions)
+
+    @invariant()
+    def counts_once(self) -> None:
+        counted = self.received + self.lost
+        assert len(counted) == len(set(counted))
+        for name, tally in self.positions.tallies.items():
+            assert tally.received == sum(n == name for n, _ in self.received)
+            assert tally.lost == sum(n == name for n, _ in self.lost)
+
+
+TestFollowing = Following.TestCase
+TestFollowing.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+
+
+@pytest.fixture
+def following() -> Positions:
+    """A receiver to which ``a`` was promised from number 6 on."""
+    positions = Positions()
+    positions.expect(1, ["a"], [])
+    positions.ready(1, {"a": 5})
+    return positions
+
+
+def test_counting_starts_behind_the_announced_head(following: Positions) -> None:
+    """Frames up to the head that a ready announced are not for us."""
+    assert following.receive("a", 4, 3) == (2, None)
+    assert following.positions == {"a": 6}
+
+
+def test_a_gap_has_its_exact_range(following: Positions) -> None:
+    """A later frame exposes exactly what is missing in front of it."""
+    assert following.receive("a", 9, 2) == (0, Gap("a", 6, 8))
+
+
+def test_a_beacon_exposes_a_lost_tail(following: Positions) -> None:
+    """A frame without values, at the head plus one, exposes what was sent last and lost."""
+    assert following.receive("a", 8, 0) == (0, Gap("a", 6, 7))
+    assert following.receive("a", 8, 0) == (0, None)
+
+
+def test_a_repeated_ready_exposes_a_gap(following: Positions) -> None:
+    """The heads told again after a reconnect expose what was lost in it."""
+    assert following.ready(1, {"a": 7}) == [Gap("a", 6, 7)]
+
+
+def test_what_was_never_seen_is_missed_too() -> None:
+    """Messages lost on a name promised before its first message are a gap from 1."""
+    positions = Positions()
+    positions.expect(1, ["a.*"], [])
+    positions.ready(1, {})
+    assert positions.ready(1, {"a.x": 3}) == [Gap("a.x", 1, 3)]
+
+
+def test_a_name_under_a_pattern_keeps_its_position(following: Positions) -> None:
+    """What is covered twice is followed on when one of its covers goes."""
+    following.expect(2, ["**"], [])
+    following.ready(2, {"a": 5})
+    following.receive("a", 6, 1)
+    following.expect(3, [], ["a"])
+    following.ready(3, {})
+    assert following.receive("a", 7, 1) == (0, None)
+
+
+def test_the_last_cover_takes_the_position_along(following: Positions) -> None:
+    """A name wanted anew starts at the new head; old frames until then are not for us."""
+    following.expect(2, ["a"], ["a"])
+    assert following.receive("a", 6, 2) == (2, None)
+    assert following.ready(2, {"a": 7}) == []
+    assert following.receive("a", 8, 1) == (0, None)
+    assert following.unwanted == 2

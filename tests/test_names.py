@@ -1,0 +1,98 @@
+"""Names, patterns, and what a prefix filter may let through."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zexchange.errors import InvalidName
+from zexchange.names import check_name, check_pattern, is_pattern, matches, prefixes
+
+SEGMENT = st.sampled_from(["", "a", "b", "ab", "a*", "**b", "é", "\n"])
+NAMES = st.lists(SEGMENT, min_size=1, max_size=4).map(".".join).filter(bool)
+HEADS = st.lists(st.one_of(SEGMENT, st.just("*")), max_size=3)
+PATTERNS = st.builds(
+    lambda head, last: ".".join([*head, last]),
+    HEADS,
+    st.one_of(SEGMENT, st.sampled_from(["*", "**"])),
+).filter(bool)
+
+
+def covers(pattern, name):
+    """The rule itself, segment by segment."""
+    if not pattern:
+        return not name
+    if pattern[0] == "**":
+        return True
+    return bool(name) and pattern[0] in ("*", name[0]) and covers(pattern[1:], name[1:])
+
+
+@given(PATTERNS, NAMES)
+def test_matching_is_by_levels(pattern, name):
+    """`*` is one level, a last `**` zero or more, everything else itself."""
+    assert matches(pattern, name) == covers(pattern.split("."), name.split("."))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "expected"),
+    [
+        ("a.*", "a.b", True),
+        ("a.*", "a", False),
+        ("a.*", "a.b.c", False),
+        ("a.**", "a", True),
+        ("a.**", "a.b.c", True),
+        ("a.**", "ab", False),
+        ("**", "anything.at.all", True),
+        ("*", "a", True),
+        ("*.c", "a.c", True),
+        ("a.b", "axb", False),
+        ("a", "a\n", False),
+    ],
+)
+def test_what_patterns_cover(pattern, name, expected):
+    """The examples that a reader would try first."""
+    assert matches(pattern, name) is expected
+
+
+@given(NAMES)
+def test_a_name_is_kept_as_it_is_and_covers_itself(name):
+    """Wildcard characters inside a segment are ordinary."""
+    assert check_name(name) == check_pattern(name) == name
+    assert not is_pattern(name)
+    assert matches(name, name)
+
+
+@given(PATTERNS, NAMES)
+def test_every_covered_name_starts_with_a_prefix(pattern, name):
+    """A prefix filter lets through all that the pattern covers."""
+    if matches(pattern, name):
+        assert (name + "\0").startswith(prefixes(pattern))
+
+
+@given(PATTERNS)
+def test_prefixes_do_not_overlap(pattern):
+    """No name comes by two of them, as it would be counted twice."""
+    found = prefixes(pattern)
+    assert not any(a is not b and a.startswith(b) for a in found for b in found)
+
+
+@pytest.mark.parametrize("name", ["", "a\0", "é" * 128, "\ud800", 1, None, b"a"])
+def test_malformed_text_is_refused_as_name_and_as_pattern(name):
+    """Empty, too long, with NUL, not Unicode, not a string."""
+    for check in (check_name, check_pattern):
+        with pytest.raises(InvalidName):
+            check(name)
+
+
+def test_a_pattern_is_no_name():
+    """The refusal points to match; `**` belongs at the end."""
+    assert check_pattern("a.*.**") == "a.*.**"
+    with pytest.raises(InvalidName, match="match"):
+        check_name("a.*")
+    for bad in ("**.a", "a.**.**"):
+        with pytest.raises(InvalidName, match="last"):
+            check_pattern(bad)
+
+
+def test_the_longest_name_fits():
+    """255 bytes of UTF-8 are a name."""
+    assert check_name("é" * 127 + "x")

@@ -1,0 +1,142 @@
+"""The demo's other processes: sensors that read this machine's counters, and an analyst.
+
+Started by the demo as ``python -m zexchange.cli.demo_parts``. Standard input says when to
+stop, and its end, that the demo is gone: no process outlives it. At a normal end each prints
+what it sent and received, for the demo to compare.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+
+from zexchange import Node, get_exchange, match, to_call
+
+from .options import Joining
+
+PERIOD = 1 / 20
+AVERAGED = 20
+"""So many values go into a moving average."""
+READY_TIMEOUT = 15.0
+FLUSH_TIMEOUT = 5.0
+LAST_CALL = 1.0
+"""Seconds that an orphan has to say goodbye."""
+Meter = Callable[[], float]
+
+
+def cpu() -> Meter:
+    """Return a meter of how busy all processors are, in percent."""
+    psutil.cpu_percent()  # the first call has nothing to compare with
+    return psutil.cpu_percent
+
+
+def memory() -> Meter:
+    """Return a meter of how much memory is in use, in percent."""
+    return lambda: float(psutil.virtual_memory().percent)
+
+
+def network() -> Meter:
+    """Return a meter of the traffic of all interfaces, both ways, in bytes per second."""
+    before = [time.monotonic(), _traffic()]
+
+    def rate() -> float:
+        now, traffic = time.monotonic(), _traffic()
+        speed = (traffic - before[1]) / max(now - before[0], 1e-3)
+        before[:] = now, traffic
+        return max(speed, 0.0)
+
+    return rate
+
+
+def _traffic() -> float:
+    counters = psutil.net_io_counters()
+    return float(counters.bytes_sent + counters.bytes_recv) if counters else 0.0
+
+
+METERS: dict[str, tuple[Callable[[], Meter], str]] = {
+    "cpu": (cpu, "%"),
+    "memory": (memory, "%"),
+    "network": (network, "B/s"),
+}
+"""What a sensor can read: by name, what makes the meter, and its unit."""
+
+
+def sensor(node: Node, stop: threading.Event, what: list[str]) -> None:
+    """Publish readings of ``what`` until told to stop, once screen and analyst listen."""
+    host = level(socket.gethostname())
+    lanes = [(get_exchange(f"metrics.{host}.{w}"), METERS[w][0](), METERS[w][1]) for w in what]
+    for exchange, _, _ in lanes:
+        node.wait_subscribers(exchange.name, 2, READY_TIMEOUT)
+    due = time.monotonic()
+    while not stop.wait(max(0.0, due - time.monotonic())):
+        for exchange, meter, unit in lanes:
+            exchange.send({"value": meter(), "unit": unit})
+        due = max(due + PERIOD, time.monotonic())
+
+
+def analyst(node: Node, stop: threading.Event, what: list[str]) -> None:
+    """Publish the moving average of every metric, for each value that comes."""
+    host = level(socket.gethostname())
+    node.wait_subscribers(f"averages.{host}", 1, READY_TIMEOUT)
+    windows: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=AVERAGED))
+
+    def average(named: tuple[str, dict[str, Any]]) -> None:
+        name, reading = named
+        window = windows[name]
+        window.append(reading["value"])
+        result = {"value": sum(window) / len(window), "unit": reading["unit"]}
+        get_exchange(name.replace("metrics", "averages", 1)).send(result)
+
+    task = to_call(average)
+    metrics = match("metrics.**")
+    metrics.attach(task, names=True)
+    stop.wait()
+
+
+ROLES = {"sensor": sensor, "analyst": analyst}
+
+
+def level(host: str) -> str:
+    """Return a host's name as one level of an exchange's name."""
+    return host.partition(".")[0].replace("*", "_") or "localhost"
+
+
+def report(node: Node) -> str:
+    """Return what a node sent and received, as the line that the demo reads."""
+    stats = node.stats()
+    received = [[*key, came.received] for key, came in stats.received.items()]
+    return json.dumps({"origin": node.id, "sent": stats.sent, "received": received})
+
+
+def heed_parent(stop: threading.Event) -> None:
+    """Set ``stop`` when the parent says so; end this process when the parent is gone."""
+    if os.read(0, 64):
+        stop.set()
+        os.read(0, 64)
+    signal.raise_signal(signal.SIGTERM)  # as SystemExit in the main thread: time for a goodbye
+    time.sleep(LAST_CALL)
+    os._exit(1)
+
+
+def main(role: str, federation: str, label: str, *what: str) -> None:
+    """Play one part until the parent says stop."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
+    stop = threading.Event()
+    threading.Thread(target=heed_parent, args=[stop], daemon=True).start()
+    with Joining(federation, None, None, (), False).node(label) as node:
+        ROLES[role](node, stop, list(what))
+        node.flush(FLUSH_TIMEOUT)
+        print(report(node), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,75 @@
+"""The commands under one name, and how every one of them ends.
+
+Whatever happens, the exit status is the usual one: 0 done, 1 failed and said why, 2 used
+wrongly, 130 Ctrl-C, 141 nobody reads the output, 143 terminated. No command shows a
+traceback for what its user did; none knows how the others work.
+"""
+
+import logging
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+import click
+
+from zexchange import ExchangeError, __version__
+
+from .demo import demo
+from .peers import peers
+from .send import send
+from .tail import tail
+
+INTERRUPTED = 128 + signal.SIGINT
+BROKEN_PIPE = 128 + signal.SIGPIPE
+TERMINATED = 128 + signal.SIGTERM
+
+
+class Commands(click.Group):
+    """A group whose commands end as commands of a shell do."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run a command; turn what ends it into an exit status."""
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt:
+            raise SystemExit(INTERRUPTED) from None
+        except BrokenPipeError:
+            forget_stdout()
+            raise SystemExit(BROKEN_PIPE) from None
+        except ExchangeError as error:
+            raise click.ClickException(str(error)) from error
+
+
+def forget_stdout() -> None:
+    """Let what is still buffered go nowhere: nobody reads it, and the end would complain."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.__stdout__.fileno() if sys.__stdout__ else 1)
+    os.close(nowhere)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, package_name="zexchange", prog_name="zexchange")
+def commands() -> None:
+    """Named channels between processes, without a broker.
+
+    Every command joins a federation like any program that calls zexchange.federate().
+    """
+
+
+for _command in (demo, peers, send, tail):
+    commands.add_command(_command)
+
+
+def run() -> None:
+    """Run the command that the arguments name, and end the process."""
+    logging.basicConfig(format="zexchange: %(message)s", level=logging.WARNING)
+    signal.signal(signal.SIGTERM, _terminated)
+    commands(prog_name="zexchange")
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    # As an exception, so that nodes say goodbye and what was received is written:
+    # `timeout 5 zexchange tail ...` is a sensible thing to write.
+    raise SystemExit(TERMINATED)

@@ -1,0 +1,126 @@
+"""The options that every joining command shares, and what they become: a node.
+
+Each option has its environment variable, so that a shell says once which federation it
+talks to. It must not know what a command does with its node.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from zexchange import ExchangeError, Node, federate
+
+Command = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """How to join, as the options say."""
+
+    federation: str
+    listen: str | None
+    advertise: str | None
+    peers: tuple[str, ...]
+    insecure: bool
+
+    @contextmanager
+    def node(self, label: str) -> Iterator[Node]:
+        """Be in the federation inside a ``with`` block.
+
+        A block that ends in an error leaves at once: nobody waits for what it sent.
+
+        Args:
+            label: what the others see this command as.
+
+        Raises:
+            click.ClickException: the node cannot join; the text says why.
+        """
+        node = self._join(label)
+        try:
+            yield node
+        except BaseException:
+            node.close(timeout=0)
+            raise
+        node.close()
+
+    def _join(self, label: str) -> Node:
+        try:
+            return federate(
+                self.federation,
+                listen=self.listen,
+                advertise=self.advertise,
+                peers=self.peers,
+                insecure=self.insecure,
+                label=label,
+            )
+        except (ExchangeError, ValueError) as error:
+            raise click.ClickException(str(error)) from error
+
+
+_OPTIONS: tuple[Callable[[Command], Command], ...] = (
+    click.option(
+        "--federation",
+        metavar="NAME",
+        default="default",
+        show_default=True,
+        envvar="ZEXCHANGE_FEDERATION",
+        show_envvar=True,
+        help="The federation to join.",
+    ),
+    click.option(
+        "--listen",
+        metavar="ENDPOINT",
+        envvar="ZEXCHANGE_LISTEN",
+        show_envvar=True,
+        help="Also be reachable over TCP: tcp://HOST:PORT, and the next port for data.",
+    ),
+    click.option(
+        "--advertise",
+        metavar="ENDPOINT",
+        envvar="ZEXCHANGE_ADVERTISE",
+        show_envvar=True,
+        help="What others are told to dial, where that differs from --listen.",
+    ),
+    click.option(
+        "--peer",
+        "peers",
+        metavar="ENDPOINT",
+        multiple=True,
+        envvar="ZEXCHANGE_PEER",
+        show_envvar=True,
+        help="A control endpoint to dial; may be repeated.",
+    ),
+    click.option(
+        "--insecure",
+        is_flag=True,
+        envvar="ZEXCHANGE_INSECURE",
+        show_envvar=True,
+        help="Allow TCP endpoints that other hosts can reach, without keys.",
+    ),
+)
+
+
+def joins(command: Command) -> Command:
+    """Give a command the shared options; it gets them as one argument, ``joining``."""
+
+    @functools.wraps(command)
+    def with_joining(
+        *,
+        federation: str,
+        listen: str | None,
+        advertise: str | None,
+        peers: tuple[str, ...],
+        insecure: bool,
+        **rest: Any,
+    ) -> Any:
+        joining = Joining(federation, listen, advertise, peers, insecure)
+        return command(joining=joining, **rest)
+
+    decorated: Command = with_joining
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    return decorated

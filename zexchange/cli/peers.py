@@ -1,0 +1,107 @@
+"""`zexchange peers`: who is in the federation, and what each listens to.
+
+It joins like everybody else, waits until the picture stands still, prints it and leaves;
+it does not list itself. It must not know how peers find each other.
+"""
+
+import json
+import queue
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import click
+
+from zexchange import Node, PeerStatus, to_queue
+
+from .options import Joining, joins
+
+STILL = 0.3
+"""Seconds without news after which everybody who answers is known."""
+AT_MOST = 2.0
+_HEADINGS = ("HOST", "PID", "LABEL", "INTEREST", "SINCE")
+
+
+@click.command()
+@click.option("--json", "json_", is_flag=True, help="Print a JSON array of objects.")
+@joins
+def peers(joining: Joining, json_: bool) -> None:
+    """Print who is in the federation: host, pid, label, interest, and since when."""
+    with joining.node("peers") as node:
+        wait_until_still(node)
+        found = sorted(node.peers, key=lambda peer: (peer.host, peer.name, peer.pid))
+    if json_:
+        click.echo(json.dumps([as_object(peer) for peer in found], indent=2))
+    elif not found:
+        click.echo(f"zexchange: nobody else is in federation {joining.federation!r}", err=True)
+    elif click.get_text_stream("stdout").isatty():
+        print_table(found)
+    else:
+        click.echo("\n".join(as_columns([_HEADINGS, *map(cells, found)])))
+
+
+def wait_until_still(node: Node) -> None:
+    """Wait until nothing was heard of anybody new for `STILL` seconds, at most `AT_MOST`."""
+    news: queue.Queue[Any] = queue.Queue()
+    deadline = time.monotonic() + AT_MOST
+    with node.events.subscribe(to_queue(news)):
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                news.get(timeout=min(left, STILL))
+            except queue.Empty:
+                return
+
+
+def as_object(peer: PeerStatus) -> dict[str, object]:
+    """Return a peer as the object that ``--json`` prints."""
+    return {
+        "id": peer.id,
+        "host": peer.host,
+        "pid": peer.pid,
+        "label": peer.name,
+        "interest": list(peer.interest),
+        "since": _moment(peer).isoformat(),
+        "ready": peer.ready,
+        "silent": peer.silent,
+        "control": peer.control,
+    }
+
+
+def cells(peer: PeerStatus) -> tuple[str, ...]:
+    """Return a peer as the cells of a table."""
+    interest = " ".join(peer.interest) or "-"
+    since = f"{_moment(peer):%Y-%m-%d %H:%M:%S}" + (" (silent)" if peer.silent else "")
+    return peer.host, str(peer.pid), peer.name or "-", interest, since
+
+
+def as_columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows as lines, their columns aligned with spaces."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def print_table(found: Sequence[PeerStatus]) -> None:
+    """Print a table to the terminal."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, header_style="dim")
+    for heading in _HEADINGS:
+        table.add_column(heading.capitalize(), justify="right" if heading == "PID" else "left")
+    for peer in found:
+        host, pid, label, interest, since = map(Text, cells(peer))
+        label.stylize("bold")
+        interest.stylize("cyan")
+        since.stylize("yellow" if peer.silent else "")
+        table.add_row(host, pid, label, interest, since)
+    Console().print(table)
+
+
+def _moment(peer: PeerStatus) -> datetime:
+    return datetime.fromtimestamp(peer.since).astimezone().replace(microsecond=0)

@@ -1,0 +1,135 @@
+"""`zexchange tail`: print what is sent on exchanges, losslessly.
+
+Standard output is written in blocks while messages wait and flushed as soon as none does.
+A slow reader of the output slows the senders down; what is lost nevertheless is said on
+standard error. It must not know how a message becomes text.
+"""
+
+import select
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, BinaryIO
+
+import click
+
+from zexchange import Delivery, Node, Stream, match
+
+from .options import Joining, joins
+from .text import as_json, as_text, named_json, named_text
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks for losses, and for whether anybody reads the output."""
+BLOCK = 1 << 16
+Show = Callable[[Delivery], bytes]
+
+
+@click.command()
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.option("--json", "json_", is_flag=True, help="Print every message as JSON.")
+@click.option("--names", "with_names", is_flag=True, help="Print the exchange's name first.")
+@click.option(
+    "--count", metavar="N", type=click.IntRange(min=1), default=None, help="End after N messages."
+)
+@joins
+def tail(
+    joining: Joining, names: tuple[str, ...], json_: bool, with_names: bool, count: int | None
+) -> None:
+    """Print each message of the exchanges NAME..., one a line; patterns are names too.
+
+    Text and bytes are printed as they are, anything else as JSON. Quote patterns:
+    'prices.*' is one level, 'prices.**' any number.
+    """
+    show = (named_json if with_names else as_json) if json_ else named_text
+    if not json_ and not with_names:
+        show = as_text
+    with ExitStack() as leaving:
+        stream = leaving.enter_context(attached(names))
+        node = leaving.enter_context(joining.node("tail"))
+        output = leaving.enter_context(open(1, "wb", buffering=BLOCK, closefd=False))
+        losses = Losses(node)
+        leaving.callback(losses.tell)
+        # Before the node is closed: its data thread may be waiting for room in the stream.
+        leaving.callback(stream.close)
+        copy(stream, output, show, count, losses.tell)
+
+
+@contextmanager
+def attached(names: tuple[str, ...]) -> Iterator[Stream[Any]]:
+    """Attach one stream to all names and patterns: what several cover comes once."""
+    views = [match(name) for name in dict.fromkeys(names)]
+    with views[0].stream(overflow="block", details=True) as stream, ExitStack() as others:
+        for view in views[1:]:
+            others.enter_context(view.subscribe(stream))
+        yield stream
+
+
+def copy(
+    stream: Stream[Any],
+    output: BinaryIO,
+    show: Show,
+    count: int | None,
+    look: Callable[[], None],
+) -> None:
+    """Write what comes, until ``count`` messages were written.
+
+    Raises:
+        BrokenPipeError: nobody reads ``output`` any more.
+    """
+    left, look_at = count or -1, time.monotonic() + LOOK_EVERY
+    while left:
+        if not len(stream):
+            output.flush()
+        item = _next(stream)
+        if isinstance(item, Delivery):
+            output.write(show(item))
+            left -= 1
+        if item is None or time.monotonic() >= look_at:
+            look_at = time.monotonic() + LOOK_EVERY
+            look()
+            check_reader(output)
+
+
+def _next(stream: Stream[Any]) -> Any:
+    """Return the next item, or None if there is none for a while."""
+    try:
+        return stream.get(LOOK_EVERY)
+    except TimeoutError:
+        return None
+
+
+def check_reader(output: BinaryIO) -> None:
+    """Raise BrokenPipeError if ``output`` is a pipe that nobody will read from again.
+
+    Otherwise ``tail | head -1`` would stay until the next message.
+    """
+    poll = select.poll()
+    poll.register(output.fileno(), 0)
+    if any(event & select.POLLERR for _, event in poll.poll(0)):
+        raise BrokenPipeError
+
+
+class Losses:
+    """Says on standard error what was lost since it last looked."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._told: dict[tuple[str, str], int] = {}
+
+    def tell(self) -> None:
+        """Say it, by exchange and origin, with counts."""
+        for key, came in self._node.stats().received.items():
+            if came.lost > self._told.get(key, 0):
+                self._told[key] = came.lost
+                name, origin = key
+                click.echo(
+                    f"zexchange: {came.lost:,} messages lost so far of {name!r}"
+                    f" from {self._sender(origin)} ({came.received:,} received)",
+                    err=True,
+                )
+
+    def _sender(self, origin: str) -> str:
+        for peer in self._node.peers:
+            if peer.id == origin:
+                return f"{peer.name or 'a process'} (pid {peer.pid} on {peer.host})"
+        return f"node {origin[:8]}, which has left"

@@ -1,0 +1,233 @@
+"""Who is attached to an exchange or a view, and how often.
+
+What was attached twice is gone after the second detach. The table keeps interest in
+step: it tells the registry when the first interested task comes and when the last one
+goes. It hands out no messages.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from ..errors import NotAttached
+from .forking import track
+from .mailbox import Overflow
+from .stream import Stream
+from .subscriptions import Key, Subscription, Task
+
+if TYPE_CHECKING:
+    from .registry import Registry
+
+T = TypeVar("T")
+
+
+class Recorder:
+    """A task that lists what it gets."""
+
+    __slots__ = ("send",)
+
+    def __init__(self, messages: list[Any]) -> None:
+        self.send = messages.append
+
+
+class Audience(Generic[T]):
+    """What exchanges and views share: attaching, detaching, and counting both.
+
+    Every method may be called by any thread, from inside a task as well.
+    """
+
+    __slots__ = ("__weakref__", "_interested", "_lock", "_table", "key", "registry")
+
+    def __init__(self, key: str, registry: "Registry") -> None:
+        self.key = key
+        self.registry = registry
+        self._table: dict[Key, Subscription] = {}
+        self._interested = 0
+        self._lock = threading.RLock()
+        track(self)
+
+    def after_fork(self) -> None:
+        """Make the lock anew and count again what another thread may have half done."""
+        self._lock = threading.RLock()
+        self._interested = sum(not s.forwarder for s in self._table.values())
+
+    def has_interested_task(self) -> bool:
+        """Tell whether a task is attached that also wants what arrives from peers."""
+        return any(not s.forwarder for s in self._table.values())
+
+    @property
+    def subscribers(self) -> tuple[object, ...]:
+        """The tasks as they were attached, each once, oldest first; no bridges."""
+        return tuple([s.task for s in list(self._table.values())])
+
+    def subscriptions(self) -> list[Subscription]:
+        """Return what is attached now, oldest first."""
+        return list(self._table.values())
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __contains__(self, task: object) -> bool:
+        return any(key in self._table for key in self._keys(task))
+
+    # What an exchange and a view do differently.
+
+    def _keys(self, task: object) -> tuple[Key, ...]:
+        """Return the keys under which ``task`` may be attached, likeliest first."""
+        raise NotImplementedError
+
+    def _subscription(self, task: object, names: bool, history: int) -> Subscription:
+        """Check ``task`` and return its subscription, not yet in the table."""
+        raise NotImplementedError
+
+    def _admitted(self, subscription: Subscription) -> None:
+        """Called under the lock after a subscription came into the table."""
+
+    def _dismissed(self, subscription: Subscription) -> None:
+        """Called under the lock after a subscription left the table."""
+
+    def _afterwards(self, subscription: Subscription) -> None:
+        """Called outside the lock after one of the two."""
+
+    # The table.
+
+    def _add(self, subscription: Subscription) -> None:
+        """Put a subscription into the table, or count it once more."""
+        with self._lock:
+            present = self._table.get(subscription.key)
+            if present is not None:
+                present.count += 1
+                return
+            self._table[subscription.key] = subscription
+            if not subscription.forwarder:
+                self._interested += 1
+                if self._interested == 1:
+                    self.registry.interest_up(self.key)
+            self._admitted(subscription)
+        self._afterwards(subscription)
+
+    def _remove(self, task: object) -> None:
+        """Count ``task`` down, and take it out with the last count.
+
+        Raises:
+            NotAttached: if it is not in the table.
+        """
+        with self._lock:
+            key = next((key for key in self._keys(task) if key in self._table), None)
+            if key is None:
+                raise NotAttached(f"{task!r} is not attached to {self.key!r}")
+            subscription = self._table[key]
+            subscription.count -= 1
+            if subscription.count:
+                return
+            self._drop(subscription)
+        self._afterwards(subscription)
+
+    def discard(self, subscription: Subscription) -> None:
+        """Take a subscription out whatever its count: its task has ended."""
+        with self._lock:
+            if self._table.get(subscription.key) is not subscription:
+                return
+            self._drop(subscription)
+        self._afterwards(subscription)
+
+    def _drop(self, subscription: Subscription) -> None:
+        """Take a subscription out; the lock is held."""
+        del self._table[subscription.key]
+        if not subscription.forwarder:
+            self._interested -= 1
+            if not self._interested:
+                self.registry.interest_down(self.key)
+        self._dismissed(subscription)
+
+    # The public verbs.
+
+    def attach(self, task: Task[Any], *, history: int = 0) -> None:
+        """Have ``task.send`` called with each message from now on, on the sender's thread.
+
+        The task is held until it is detached, as often as it was attached; it still gets
+        each message once.
+
+        Args:
+            task: anything with a synchronous ``send(msg)``; told apart by identity.
+            history: up to so many retained messages come first, in order (see `retain`).
+
+        Raises:
+            NotASubscriber: the task cannot be given messages; the text names the adapter.
+        """
+        self.registry.wake()
+        self._add(self._subscription(task, False, history))
+
+    def detach(self, task: object) -> None:
+        """Undo one `attach` (or `handler`) of ``task``.
+
+        Raises:
+            NotAttached: if it is not attached.
+        """
+        self.registry.wake()
+        self._remove(task)
+
+    @contextmanager
+    def subscribe(self, *tasks: Task[Any]) -> Iterator[None]:
+        """Attach ``tasks`` inside a ``with`` block; all of them or none.
+
+        Raises:
+            NotASubscriber: as `attach`; the tasks before it are detached again.
+        """
+        with self._held(tasks, self.attach):
+            yield
+
+    @contextmanager
+    def _held(
+        self, tasks: tuple[Task[Any], ...], attach: Callable[[Task[Any]], None]
+    ) -> Iterator[None]:
+        """Attach ``tasks`` by ``attach`` and detach what was attached."""
+        attached: list[Task[Any]] = []
+        try:
+            for task in tasks:
+                attach(task)
+                attached.append(task)
+            yield
+        finally:
+            for task in reversed(attached):
+                self._leave(task)
+
+    def _leave(self, task: object) -> None:
+        """Detach at the end of a block; that the block did it already is no error."""
+        try:
+            self.detach(task)
+        except NotAttached:
+            pass
+
+    def stream(
+        self,
+        maxsize: int = 1000,
+        overflow: Overflow = "drop_oldest",
+        details: bool = False,
+        history: int = 0,
+    ) -> Stream[Any]:
+        """Return a stream of the messages from now on, to read from other threads or asyncio.
+
+        Args:
+            maxsize: so many messages wait at most.
+            overflow: with that many waiting, ``"block"`` has the sender wait,
+                ``"drop_oldest"`` and ``"drop_newest"`` drop one and count it, ``"error"``
+                raises `MailboxFull` to the sender.
+            details: yield `Delivery` instead of the bare message, and `Lost` in its place.
+            history: up to so many retained messages come first, beyond ``maxsize`` if need be.
+        """
+        stream: Stream[Any] = Stream(maxsize, overflow, details, self.registry.wake)
+        stream.opened(self._leave)
+        self.attach(stream, history=history)
+        return stream
+
+    @contextmanager
+    def record(self) -> Iterator[list[Any]]:
+        """Yield a list that each message inside the ``with`` block is appended to."""
+        messages: list[Any] = []
+        with self.subscribe(Recorder(messages)):
+            yield messages

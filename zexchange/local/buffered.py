@@ -1,0 +1,209 @@
+"""Tasks behind a mailbox: slow ones on a thread of their own, async ones on their loop.
+
+The sender only leaves the message; whoever reads has no caller, so that errors are
+logged and counted there. It must not know any exchange.
+"""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any
+
+from ..errors import Closed, NotASubscriber
+from .checks import Turns, check_task
+from .forking import track
+from .mailbox import Mailbox, MailboxStats, Overflow
+from .outcome import logger, unawaited
+from .subscriptions import Task
+
+
+class _Buffered:
+    """What the adapters with a mailbox share: its figures, and the errors behind it."""
+
+    def __init__(self, maxsize: int, overflow: Overflow) -> None:
+        self._mailbox: Mailbox[Any] = Mailbox(maxsize, overflow)
+        self._errors = 0
+
+    @property
+    def errors(self) -> int:
+        """How many messages the task failed on; each was logged."""
+        return self._errors
+
+    @property
+    def dropped(self) -> int:
+        """How many messages the task never got: for want of room, or of a reader."""
+        return self._mailbox.stats().dropped
+
+    def stats(self) -> MailboxStats:
+        """Return what went through the mailbox."""
+        return self._mailbox.stats()
+
+    def _failed(self, error: Exception) -> None:
+        """Log and count an error that has no caller; only the reading side calls this."""
+        self._errors += 1
+        logger.error("message lost: error in %r", self, exc_info=error)
+
+
+class to_thread(_Buffered):  # noqa: N801
+    """A task that hands messages to ``task.send`` on a daemon thread of its own.
+
+    The thread starts with the first message, in a forked child again. Errors are logged
+    and counted (`errors`). `close` lets it finish what is waiting.
+
+    Args:
+        task: anything with a synchronous ``send(msg)``.
+        maxsize: so many messages wait at most.
+        overflow: what happens with one more; the sender waits unless told otherwise.
+
+    Raises:
+        NotASubscriber: the task cannot be given messages.
+    """
+
+    def __init__(self, task: Task[Any], maxsize: int = 1000, overflow: Overflow = "block") -> None:
+        self._task = task
+        self._call = check_task(task)
+        if isinstance(task, Generator):
+            self._call = Turns(task, self._ended).send
+        super().__init__(maxsize, overflow)
+        track(self)._new_thread()
+
+    def __repr__(self) -> str:
+        return f"to_thread({self._task!r})"
+
+    def _new_thread(self) -> None:
+        """Have the next message start a thread."""
+        self._lock = threading.RLock()
+        self._thread: threading.Thread | None = None
+
+    def after_fork(self) -> None:
+        """Leave what waits to the parent, whose thread has it too; start anew."""
+        self._mailbox.clear()
+        self._new_thread()
+
+    def send(self, msg: object) -> None:
+        """Leave ``msg`` for the thread.
+
+        Raises:
+            Closed: after `close`: nobody would read it.
+            MailboxFull: there is no room, with ``overflow="error"``.
+        """
+        if self._thread is None:
+            self._start()
+        if self._mailbox.closed:
+            raise Closed(f"{self!r} is closed and takes no more messages: detach it")
+        self._mailbox.put(msg)
+
+    def _start(self) -> None:
+        """Start the thread, once."""
+        with self._lock:
+            if self._thread is None and not self._mailbox.closed:
+                name = f"zexchange-{type(self._task).__name__}"
+                self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        """Hand on messages until closed; runs on the thread."""
+        while True:
+            try:
+                msg = self._mailbox.take()
+            except Closed:
+                return
+            try:
+                result = self._call(msg)
+                if asyncio.iscoroutine(result):
+                    raise unawaited(result)
+            except Exception as error:
+                self._failed(error)
+
+    def _ended(self) -> None:
+        """End with a generator that has ended; what still waits is dropped, and counted."""
+        self._mailbox.close()
+        self._mailbox.abandon()
+
+    def close(self, timeout: float | None = None) -> None:
+        """Take no more messages, and wait until the thread is through with what it has.
+
+        Args:
+            timeout: seconds to wait at most; None waits without end.
+        """
+        self._mailbox.finish()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+
+
+class to_async(_Buffered):  # noqa: N801
+    """A task that awaits ``fn(msg)`` on the event loop that runs where this is made.
+
+    Messages are handed over from any thread, in order, one at a time, by one wake-up a
+    burst. Errors are logged and counted (`errors`). When the loop has ended, what comes
+    is dropped and counted.
+
+    Args:
+        fn: an async function.
+        maxsize: so many messages wait at most.
+        overflow: what happens with one more. With ``"block"`` a sender on another thread
+            waits; one on the loop itself, which would wait for itself, gets `MailboxFull`.
+
+    Raises:
+        NotASubscriber: ``fn`` is no callable.
+        RuntimeError: no event loop runs on this thread.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[[Any], Awaitable[object]],
+        maxsize: int = 1000,
+        overflow: Overflow = "block",
+    ) -> None:
+        if not callable(fn):
+            raise NotASubscriber(f"to_async needs an async function, not {fn!r}")
+        super().__init__(maxsize, overflow)
+        self._fn = fn
+        self._told = False
+        self._loop = asyncio.get_running_loop()
+        self._reader = self._loop.create_task(self._run())
+        track(self)
+
+    def __repr__(self) -> str:
+        return f"to_async({self._fn!r})"
+
+    def after_fork(self) -> None:
+        """Leave what waits to the parent, whose loop has it too."""
+        self._mailbox.clear()
+
+    def send(self, msg: object) -> None:
+        """Leave ``msg`` for the loop; from any thread.
+
+        Raises:
+            MailboxFull: there is no room, and waiting is not wanted or would never end.
+        """
+        if self._mailbox.closed or self._loop.is_closed():
+            self._lost(self._mailbox.refuse())
+        else:
+            self._mailbox.put(msg)
+
+    async def _run(self) -> None:
+        """Await the function for each message; runs on the loop until that ends."""
+        try:
+            while True:
+                msg = await self._mailbox.take_async()
+                try:
+                    await self._fn(msg)
+                except Exception as error:
+                    self._failed(error)
+        except Closed:
+            pass
+        finally:
+            self._mailbox.close()
+            self._lost(self._mailbox.abandon())
+
+    def close(self) -> None:
+        """Take no more messages; the loop still awaits what is waiting."""
+        self._mailbox.finish()
+
+    def _lost(self, n: int) -> None:
+        """Log that messages found no loop, when they are the first to; they are counted."""
+        if n and not self._told:
+            self._told = True
+            logger.warning("%r drops messages: its event loop, or it, has ended", self)
