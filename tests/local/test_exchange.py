@@ -496,6 +496,23 @@ def test_two_adapters_of_one_function_both_call_it(exchange):
     assert got == [1, 1, 1]
 
 
+def test_a_function_attached_twice_that_fails_the_second_time_is_not_called_again(exchange):
+    """The round goes on where it was, not after the first task that calls the same object."""
+    calls, after = [], Task()
+
+    def fn(msg):
+        calls.append(msg)
+        if len(calls) == 4:
+            raise ValueError("mine")
+
+    for task in (to_call(fn), to_call(fn), after):
+        exchange.attach(task)
+    exchange.send(0)  # the first after a change goes the long way
+    with pytest.raises(ValueError, match="mine"):
+        exchange.send(1)
+    assert (calls, after.got) == ([0, 0, 1, 1], [0, 1])
+
+
 @pytest.mark.parametrize(
     ("task", "advice"),
     [

@@ -310,6 +310,26 @@ def test_history_has_no_seam_against_concurrent_sends(registry):
             assert got == list(range(per_thread))[per_thread - len(got) :]
 
 
+def test_what_is_sent_during_the_history_comes_after_it(registry):
+    """A message from another thread in the middle of a replay is parked, and not lost."""
+    registry.retain("x", 5)
+    exchange, got = registry.get("x"), []
+
+    class Slow:
+        def send(self, msg):
+            got.append(msg)
+            if msg == 0:
+                thread = threading.Thread(target=exchange.send, args=(3,))
+                thread.start()
+                thread.join(10)
+
+    for n in range(3):
+        exchange.send(n)
+    exchange.attach(Slow(), history=3)
+    exchange.send(4)
+    assert got == [0, 1, 2, 3, 4]
+
+
 def test_a_task_that_fails_on_history_is_logged_and_stays(registry, caplog):
     """History has no sender to raise to."""
     registry.retain("x", 2)

@@ -1,8 +1,84 @@
-"""x."""
+"""`zexchange demo`: real processes, one of which is killed, on one channel, to look at.
+
+Here is who starts what and how it is shown; the plot is in `demo_play`. Whatever
+happens, no process is left behind.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
 
 import click
+
+from zexchange import Node, Stream, federate, match
+
+from .demo_board import Board, Tally
+from .demo_cast import cast
+from .demo_play import SCREEN, DemoError, Play
+
+ROOM = 10_000
+"""Messages that may wait to be shown; so many never do."""
 
 
 @click.command()
 def demo() -> None:
-    """X."""
+    """Watch processes share exchanges: about ten seconds, no arguments.
+
+    Two sensors read this machine's counters, an analyst averages them, a third sensor
+    joins, the first is killed without warning; at the end everything is counted.
+    """
+    with tempfile.TemporaryFile() as errors:
+        try:
+            whole = perform(f"demo-{os.getpid()}", errors)
+        except DemoError as failure:
+            click.echo(f"zexchange: the demo failed: {failure}", err=True)
+            whole = False
+        if not whole:
+            _show(errors)
+            raise SystemExit(1)
+
+
+def perform(federation: str, errors: IO[bytes]) -> bool:
+    """Run the demo; tell whether everything that the living sent was received.
+
+    Raises:
+        DemoError: a process did not do its part.
+    """
+    from .demo_screen import screen_for
+
+    board = Board()
+    screen = screen_for(board, federation)
+    with listening(federation) as (stream, node), cast(federation, errors) as company:
+        with screen:
+            tallies = Play(node, stream, board, company, screen).run()
+    screen.verdict(tallies)
+    return whole(tallies)
+
+
+def whole(tallies: list[Tally]) -> bool:
+    """Tell whether everything that the living sent was received."""
+    return all(line.whole for line in tallies)
+
+
+@contextmanager
+def listening(federation: str) -> Iterator[tuple[Stream[Any], Node]]:
+    """Have a node, and a stream of all that flows."""
+    metrics, averages = match("metrics.**"), match("averages.**")
+    with metrics.stream(ROOM, "block", details=True) as stream, averages.subscribe(stream):
+        node = federate(federation, label=SCREEN)
+        try:
+            yield stream, node
+        finally:
+            stream.close()
+            node.close(timeout=1.0)
+
+
+def _show(errors: IO[bytes]) -> None:
+    """Print what the processes complained of."""
+    errors.seek(0)
+    shutil.copyfileobj(errors, sys.stderr.buffer)
+    sys.stderr.flush()

@@ -57,8 +57,9 @@ def network() -> Meter:
 
 
 def _traffic() -> float:
-    counters = psutil.net_io_counters()
-    return float(counters.bytes_sent + counters.bytes_recv) if counters else 0.0
+    # By interface, and summed here: a machine without any has no total.
+    each = psutil.net_io_counters(pernic=True).values()
+    return float(sum(counters.bytes_sent + counters.bytes_recv for counters in each))
 
 
 METERS: dict[str, tuple[Callable[[], Meter], str]] = {
@@ -121,7 +122,8 @@ def heed_parent(stop: threading.Event) -> None:
     if os.read(0, 64):
         stop.set()
         os.read(0, 64)
-    signal.raise_signal(signal.SIGTERM)  # as SystemExit in the main thread: time for a goodbye
+    # To the main thread, which wakes from any wait with SystemExit and says goodbye.
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
     time.sleep(LAST_CALL)
     os._exit(1)
 

@@ -38,7 +38,7 @@ def peers(joining: Joining, json_: bool) -> None:
     elif click.get_text_stream("stdout").isatty():
         print_table(found)
     else:
-        click.echo("\n".join(as_columns([_HEADINGS, *map(cells, found)])))
+        click.echo("\n".join(as_columns([_HEADINGS, *[cells(peer) for peer in found]])))
 
 
 def wait_until_still(node: Node) -> None:

@@ -144,7 +144,7 @@ class Engine(Reports):
             raise
         self._poller.watch(self.outbound.fileno())
         self._xpub_fd = self.outbound.fileno()
-        self.inbound = Inbound(self._context, me, registry, plan.federated, self)
+        self.inbound = Inbound(self._context, me, registry, plan.federated, self, self._end)
         self.watch = DataWatch(self.inbound)
         self.session = Session(
             me, plan.federation, label, addresses, self._reachable, time.monotonic()
@@ -202,14 +202,9 @@ class Engine(Reports):
             self._rendezvous.withdraw()
         self.bridges.close()
         self.post(lambda: self._leave(linger))
-        if threading.current_thread() is not self.thread:
-            self.thread.join(timeout=linger + 2.0)
-        self.inbound.stop()
-        if threading.current_thread() is not self.inbound.thread:
-            self.inbound.thread.join(timeout=linger + 2.0)
-        if not self.thread.is_alive() and not self.inbound.thread.is_alive():
-            # Bounded: every socket was closed with a linger of its own.
-            self._context.term()
+        for thread in (self.thread, self.inbound.thread):
+            if thread is not threading.current_thread():
+                thread.join(timeout=linger + 2.0)
 
     def _leave(self, linger: float) -> None:
         """On the control thread: the last words."""
@@ -218,6 +213,13 @@ class Engine(Reports):
         self.outbound.close(linger)
         self._controls.close(linger)
         self._finished = True
+        self.inbound.stop()
+
+    def _end(self) -> None:
+        """On the data thread, which ends last: a user's task may be holding it for long."""
+        self.thread.join()
+        # Bounded: every socket was closed with a linger of its own.
+        self._context.term()
 
     def endpoints(self) -> tuple[list[str], list[str]]:
         """Return the endpoints that we have bound, and those that we have dialled."""

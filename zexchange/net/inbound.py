@@ -54,12 +54,14 @@ class Inbound:
         registry: Registry,
         federated: Callable[[str], bool],
         control: "Reports",
+        ended: Callable[[], None],
     ) -> None:
         self._context = context
         self._me = me
         self._registry = registry
         self._federated = federated
         self._control = control
+        self._ended = ended
         self._keys = Keys()
         self._epoch = 0
         self._commands: deque[Callable[[], None]] = deque()
@@ -164,6 +166,7 @@ class Inbound:
                 _log.exception("the data thread failed and goes on")
                 time.sleep(0.05)
         self.close()
+        self._ended()
 
     def _turn(self) -> None:
         for fd in self._poller.wait(0 if self._hot or self._commands else None):

@@ -144,6 +144,8 @@ class Session:
                 if peer:
                     peer.interest.announced = peer.interest.confirmed = 0
             return
+        if epoch < self._tokens.get(node, 0):
+            return  # from a connection that a fresh one has overtaken
         again = peer is not None and peer.interest.announced == epoch
         if node in self._tokens or len(self._tokens) < MAX_STRANGERS_TOKENS or peer:
             self._tokens[node] = epoch

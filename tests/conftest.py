@@ -1,0 +1,44 @@
+"""Fixtures for every test: a rendezvous directory of its own, and nothing left behind."""
+
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from tests.support import eventually
+
+hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
+hypothesis.settings.register_profile("nightly", deadline=None, max_examples=5000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture
+def rendezvous(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A rendezvous directory that no other test shares; the path is short enough for sockets."""
+    path = Path(tempfile.mkdtemp(prefix="zxt-", dir="/tmp"))
+    monkeypatch.setenv("ZEXCHANGE_DIR", str(path))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Tests with sockets leave no thread, no file and no descriptor behind."""
+    if request.node.get_closest_marker("sockets") is None:
+        yield
+        return
+    path = request.getfixturevalue("rendezvous")
+    before = len(os.listdir("/proc/self/fd"))
+    yield
+    from zexchange.net import lifetime
+
+    assert not lifetime.nodes, "a node was left open"
+    eventually(lambda: not [t for t in threading.enumerate() if t.name.startswith("zexchange-")])
+    if request.node.get_closest_marker("leaves_files") is None:
+        assert not [f for f in path.rglob("*") if not f.is_dir()]
+    eventually(lambda: len(os.listdir("/proc/self/fd")) <= before)

@@ -1,0 +1,422 @@
+"""Nodes as pure machines, wired back to back: a session, and a shell made of memory.
+
+Each machine does what the sockets' shell does, frame by frame and through the real wire
+functions, and keeps account of what it was sent, got and missed.
+"""
+
+from collections import defaultdict, deque
+from dataclasses import dataclass, field
+
+from network import DEATH, Connection, Network
+from strategies import NAMES
+
+from zexchange.names import matches
+from zexchange.protocol import values as v
+from zexchange.protocol import wire
+from zexchange.protocol.codec import decode_batch, encode
+from zexchange.protocol.interest import Keys
+from zexchange.protocol.sequence import Gap, Numbering, Positions
+from zexchange.protocol.session import Session
+
+
+@dataclass(eq=False)
+class Inlet:
+    """What a machine receives from one peer, and what came of it."""
+
+    peer: bytes
+    endpoint: str
+    made_at: int
+    positions: Positions = field(default_factory=Positions)
+    connection: Connection | None = None
+    cuts: int = 0
+    arrived: set[tuple[str, int]] = field(default_factory=set)
+    received: list[tuple[str, int]] = field(default_factory=list)
+    lost: set[tuple[str, int]] = field(default_factory=set)
+
+
+@dataclass(eq=False)
+class Promise:
+    """A message sent while it was in force at a receiver."""
+
+    receiver: "Machine"
+    inlet: Inlet
+    connection: Connection | None
+    message: tuple[str, int]
+    excused: bool = False
+
+
+@dataclass(eq=False)
+class Link:
+    """A control link: what waits for a connection, and the connection."""
+
+    endpoint: str
+    outbox: deque[v.Control] = field(default_factory=deque)
+    connection: Connection | None = None
+
+
+class Machine:
+    """One node without sockets or threads."""
+
+    def __init__(
+        self, network: Network, endpoint: str, seeds: tuple[str, ...] = (), federation: str = "f"
+    ) -> None:
+        self.network, self.endpoint, self.seeds = network, endpoint, seeds
+        network.serial += 1
+        self.id = network.serial.to_bytes(16, "big")
+        self.alive = self.running = True
+        self.numbering, self.keys, self.epoch = Numbering(), Keys(), 0
+        self.links: dict[str, Link] = {}
+        self.inlets: dict[bytes, Inlet] = {}
+        self.subscribers: dict[Connection, set[bytes]] = {}
+        self.wanted: set[str] = set()
+        self.attached: dict[str, int] = {}
+        self.covered_at: dict[str, int] = {}
+        self.promises: list[Promise] = []
+        self.history: list[Inlet] = []
+        self.events: list[v.Event] = []
+        self.rescan_at = 0.0
+        address = v.Address(endpoint, endpoint + "/data")
+        network.machines.append(self)
+        network.bound[address.control] = network.bound[address.data] = self
+        label = v.Label(endpoint, network.serial)
+        self.session = Session(
+            self.id, federation, label, (address,), self.reachable, network.now
+        )
+        for seed in seeds:
+            self.session.add_candidate(seed, "static", network.now)
+        self.tick()
+
+    def reachable(self, address: v.Address) -> bool:
+        return not address.control.startswith("ipc:") or address.control in self.network.bound
+
+    @property
+    def peers(self) -> dict[bytes, v.Label]:
+        return {peer.id: peer.label for peer in self.session.members.peers.values()}
+
+    def told(self, kind: type) -> list[v.Event]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    # ----------------------------------------------------------------- what happens to it
+
+    def tick(self) -> None:
+        network = self.network
+        if self.endpoint.startswith("ipc:") and network.now >= self.rescan_at:
+            self.rescan_at = network.now + 2.0
+            self.rescan()
+        self.session.tick(network.now)
+        self.work()
+
+    def rescan(self) -> None:
+        others = {m.endpoint for m in self.network.living() if m is not self}
+        for endpoint in sorted(others):
+            self.session.add_candidate(endpoint, "rendezvous", self.network.now)
+        for candidate in list(self.session.members.candidates.values()):
+            if candidate.source == "rendezvous" and candidate.endpoint not in others:
+                self.session.drop_candidate(candidate.endpoint)
+
+    def resume(self) -> None:
+        self.running = True
+
+    def kill(self) -> None:
+        """End without a word; the operating system closes what was open."""
+        self.alive = self.running = False
+        network = self.network
+        for endpoint in [e for e, machine in network.bound.items() if machine is self]:
+            del network.bound[endpoint]
+        for connection in list(network.alive_connections()):
+            if self in (connection.dialler, connection.bound):
+                connection.cut()
+        for lane in [lane for lane in network.lanes if lane.owner is self]:
+            network.lanes.remove(lane)
+
+    def leave(self) -> None:
+        """End with a goodbye."""
+        self.session.leave(dict(self.numbering.heads))
+        self.work()
+        self.network.flow()
+        self.kill()
+
+    # ------------------------------------------------------------------- what users do
+
+    def attach(self, *keys: str) -> None:
+        self.change([(key, True) for key in keys])
+
+    def detach(self, *keys: str) -> None:
+        self.change([(key, False) for key in keys])
+
+    def change(self, steps: list[tuple[str, bool]]) -> None:
+        self.session.change_interest(steps, self.network.now)
+        epoch = self.session.interest.epoch
+        for key, wanted in steps:
+            if not wanted:
+                self.attached.pop(key, None)
+            elif key not in self.attached:
+                self.attached[key] = epoch
+        for name in NAMES:
+            if not any(matches(key, name) for key in self.attached):
+                self.covered_at.pop(name, None)
+            else:
+                self.covered_at.setdefault(name, self.network.serial)
+        self.work()
+        self.excuse()
+
+    def excuse(self) -> None:
+        """What nothing in force covers any more is not for this machine now."""
+        for machine in self.network.machines:
+            for promise in machine.promises:
+                if promise.receiver is self:
+                    here = self.inlets.get(machine.id) is promise.inlet
+                    covers = promise.inlet.positions.in_force.covers
+                    promise.excused |= not (here and covers(promise.message[0]))
+
+    def send(self, name: str) -> None:
+        if not any(matches(key, name) for key in self.wanted):
+            return
+        self.network.serial += 1
+        number = self.numbering.take(name, 1)
+        self.network.sent_at[self.id, name, number] = self.network.serial
+        self.promises += self.promised((name, number))
+        head = wire.data_head(wire.topic(name), self.id, number, 1, self.network.now)
+        self.publish(head + encode([name, number]))
+
+    def promised(self, message: tuple[str, int]) -> list[Promise]:
+        """Every receiver at which the message is in force, as far as it still wants it."""
+        promises = []
+        for machine in self.network.living():
+            peer = self.session.members.peers.get(machine.id)
+            inlet = machine.inlets.get(self.id)
+            if peer is None or inlet is None or not peer.interest.in_force(message[0]):
+                continue
+            since = [at for key, at in machine.attached.items() if matches(key, message[0])]
+            if any(at <= peer.interest.announced for at in since):
+                promises.append(Promise(machine, inlet, inlet.connection, message))
+        return promises
+
+    def beacon(self) -> None:
+        for name, head in self.numbering.heads.items():
+            self.publish(wire.data_head(wire.topic(name), self.id, head + 1, 0, self.network.now))
+
+    # ------------------------------------------------------------------- publishing
+
+    def publish(self, frame: bytes) -> None:
+        for connection, prefixes in self.subscribers.items():
+            if connection.open and any(frame.startswith(prefix) for prefix in prefixes):
+                connection.down.queue.append(frame)
+
+    def on_subscription(self, connection: Connection, frame: bytes) -> None:
+        if frame == DEATH:
+            self.network.drop(connection.up)
+            topics = self.subscribers.pop(connection, set())
+            gone = [b"\0" + topic for topic in sorted(topics)]
+        elif frame[0] == 1:
+            self.subscribers.setdefault(connection, set()).add(frame[1:])
+            gone = []
+            self.on_topic(frame)
+        else:
+            self.subscribers.get(connection, set()).discard(frame[1:])
+            gone = [frame]
+        for topic in gone:
+            if not any(topic[1:] in topics for topics in self.subscribers.values()):
+                self.on_topic(topic)
+
+    def on_topic(self, frame: bytes) -> None:
+        token = wire.read_token(frame[1:])
+        if token is not None:
+            self.session.token(*token, subscribed=frame[0] == 1)
+
+    # ------------------------------------------------------------------- receiving
+
+    def tune(self, peer: bytes, endpoint: str) -> None:
+        inlet = self.inlets.get(peer)
+        if inlet is None:
+            inlet = self.inlets[peer] = Inlet(peer, endpoint, self.network.serial)
+            inlet.positions.expect(self.epoch, tuple(self.keys), ())
+            self.history.append(inlet)
+        self.cut(inlet)
+        self.reconnect(inlet)
+
+    def cut(self, inlet: Inlet) -> None:
+        if inlet.connection is not None:
+            inlet.cuts += 1
+            inlet.connection.cut()
+            inlet.connection = None
+
+    def reconnect(self, inlet: Inlet) -> None:
+        if inlet.connection is not None:
+            if inlet.connection.open:
+                return
+            self.cut(inlet)
+        inlet.connection = self.network.connect(
+            self,
+            inlet.endpoint,
+            ("subscriptions", "data"),
+            lambda bound, made: lambda frame: bound.on_subscription(made, frame),
+            lambda frame: self.on_frame(inlet, frame),
+        )
+        if inlet.connection:
+            inlet.connection.up.queue.extend(b"\1" + topic for topic in sorted(self.topics()))
+
+    def topics(self) -> set[bytes]:
+        topics = {topic for key in self.keys for topic in wire.topics(key)}
+        return topics | {wire.ready_topic(self.id, self.epoch)}
+
+    def resubscribe(self, effect: v.Resubscribe) -> None:
+        before, gone = self.topics(), {t for key in effect.removed for t in wire.topics(key)}
+        self.keys.remove(effect.removed)
+        kept = self.topics()
+        self.keys.update(effect.added)
+        old, self.epoch = wire.ready_topic(self.id, self.epoch), effect.epoch
+        changes = [b"\0" + topic for topic in sorted(gone & before - kept)]
+        changes += [b"\1" + topic for topic in sorted(self.topics() - kept)]
+        for inlet in self.inlets.values():
+            inlet.positions.expect(effect.epoch, effect.added, effect.removed)
+            if inlet.connection and inlet.connection.open:
+                inlet.connection.up.queue.extend([*changes, b"\0" + old])
+
+    def on_frame(self, inlet: Inlet, frame: bytes) -> None:
+        if frame[:1] == wire.READY:
+            ready = wire.read_ready(frame)
+            assert (ready.receiver, ready.origin) == (self.id, inlet.peer)
+            self.missed(inlet, inlet.positions.ready(ready.epoch, ready.heads))
+            self.session.proven(inlet.peer, ready.epoch)
+        else:
+            self.on_data(inlet, frame)
+
+    def on_data(self, inlet: Inlet, frame: bytes) -> None:
+        batch = wire.read_data(frame)
+        assert batch.origin == inlet.peer
+        skip, gap = inlet.positions.receive(batch.name, batch.first, batch.count)
+        self.missed(inlet, [gap] if gap else [])
+        values = decode_batch(frame[batch.body :], batch.count)
+        assert values == [[batch.name, batch.first + i] for i in range(batch.count)]
+        numbers = [(batch.name, batch.first + i) for i in range(batch.count)]
+        inlet.arrived.update(numbers)
+        inlet.received += numbers[skip:]
+        peer = self.session.members.peers.get(inlet.peer)
+        if batch.count == 0 and peer and peer.link and batch.name in inlet.positions.positions:
+            done = {batch.name: inlet.positions.positions[batch.name]}
+            self.say(peer.link, v.Ack(self.id, done))
+
+    def missed(self, inlet: Inlet, gaps: list[Gap]) -> None:
+        """Account for a gap: it may hold only what was lost since this machine wanted it."""
+        for gap in gaps:
+            assert inlet.cuts, f"{gap} without any cut"
+            since = max(inlet.made_at, self.covered_at.get(gap.name, 1 << 62))
+            for number in range(gap.first, gap.last + 1):
+                assert (gap.name, number) not in inlet.arrived
+                assert self.network.sent_at[inlet.peer, gap.name, number] > since
+                inlet.lost.add((gap.name, number))
+
+    # ----------------------------------------------------------------- control links
+
+    def say(self, endpoint: str, message: v.Control) -> None:
+        link = self.links.get(endpoint)
+        if link is not None:
+            if isinstance(message, v.Hello | v.Ping):
+                link.outbox = deque(m for m in link.outbox if type(m) is not type(message))
+            link.outbox.append(message)
+            self.flush(link)
+
+    def flush(self, link: Link) -> None:
+        if link.connection is None or not link.connection.open:
+            link.connection = self.network.connect(
+                self,
+                link.endpoint,
+                ("control", "answers"),
+                lambda bound, made: lambda frame: bound.on_control(frame, made, None),
+                lambda frame: self.on_control(frame, None, link),
+            )
+        if link.connection is not None:
+            link.connection.up.queue.extend(map(wire.control_frame, link.outbox))
+            link.outbox.clear()
+
+    def on_control(self, frame: bytes, route: Connection | None, link: Link | None) -> None:
+        message = wire.read_control(frame)
+        endpoint = link.endpoint if link else None
+        if link is None or self.links.get(link.endpoint) is link:
+            self.session.receive(message, route, endpoint, self.network.now)
+
+    def hang_up(self, endpoint: str) -> None:
+        link = self.links.pop(endpoint, None)
+        if link is not None and link.connection is not None:
+            link.connection.cut()
+
+    # ----------------------------------------------------------------------- effects
+
+    def work(self) -> None:
+        while self.alive and (effects := self.session.take()):
+            for effect in effects:
+                self.perform(effect)
+        for link in self.links.values():
+            self.flush(link)
+        for inlet in self.inlets.values():
+            self.reconnect(inlet)
+
+    def perform(self, effect: v.Effect) -> None:
+        match effect:
+            case v.Say(endpoint, message):
+                self.say(endpoint, message)
+            case v.Reply(route, message):
+                if route.open:
+                    route.down.queue.append(wire.control_frame(message))
+            case v.Probe(endpoint):
+                self.probe(endpoint)
+            case v.Announce(peer, epoch, keys):
+                self.announce(peer, epoch, keys)
+            case v.Resubscribe():
+                self.resubscribe(effect)
+            case v.Tune(peer, endpoint):
+                self.tune(peer, endpoint)
+            case v.Hush(peer):
+                self.cut(self.inlets.pop(peer))
+                self.excuse()
+            case v.Wanted(keys):
+                self.look_again(keys)
+            case v.Tell(event):
+                self.events.append(event)
+            case v.Dial(endpoint):
+                self.links[endpoint] = Link(endpoint)
+            case v.HangUp(endpoint):
+                self.hang_up(endpoint)
+            case v.Redial(endpoint):
+                self.hang_up(endpoint)
+                self.links[endpoint] = Link(endpoint)
+
+    def probe(self, endpoint: str) -> None:
+        bound = self.network.bound.get(endpoint)
+        if bound is None or self.network.reaches(self, bound):
+            self.session.probed(endpoint, bound is not None, self.network.now)
+
+    def announce(self, node: bytes, epoch: int, keys: tuple[str, ...] | None) -> None:
+        peer = self.session.members.peers.get(node)
+        if peer is not None:
+            heads = self.numbering.covered(peer.interest.keys if keys is None else Keys(keys))
+            self.publish(wire.ready_frame(v.Ready(node, epoch, self.id, heads)))
+            self.session.announced(node, epoch)
+
+    def look_again(self, keys: tuple[str, ...]) -> None:
+        peers = self.session.members.peers.values()
+        for key in keys:
+            wanting = any(key in peer.interest.keys for peer in peers)
+            (self.wanted.add if wanting else self.wanted.discard)(key)
+
+
+def agreed(network: Network) -> list[str]:
+    """Say what is still missing until every living machine sees the same federation."""
+    missing = []
+    living = network.living()
+    for one in living:
+        members, ours = one.session.members, one.session.interest.epoch
+        others = {machine.id for machine in living if machine is not one}
+        if set(members.peers) != others:
+            missing.append(f"{one.endpoint} knows {len(members.peers)} of {len(others)}")
+        missing += [f"{one.endpoint}: {text}" for text in members.pending(ours)]
+        for other in living:
+            peer = members.peers.get(other.id)
+            if peer and set(peer.interest.keys) != set(other.attached):
+                missing.append(f"{one.endpoint} has old interest of {other.endpoint}")
+            if peer and not peer.ready(ours):
+                missing.append(f"{one.endpoint} is not ready with {other.endpoint}")
+        if one.wanted != {key for m in living if m is not one for key in m.attached}:
+            missing.append(f"{one.endpoint} has bridges for {one.wanted}")
+    return missing

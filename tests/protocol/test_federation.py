@@ -1,0 +1,190 @@
+"""Two to four nodes as machines, under any interleaving of what can go wrong.
+
+While it runs, each machine checks what it is given; when faults have ceased and time
+has passed, all must see the same federation and account for every message.
+"""
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from machines import Machine, Promise, agreed
+from network import Network
+from strategies import KEYS, NAMES
+
+SETTLED_AFTER = 120.0
+SHAPES = {
+    "rendezvous": lambda i: (f"ipc://n{i}", ()),
+    "all static": lambda i: (f"tcp://n{i}", tuple(f"tcp://n{j}" for j in range(i))),
+    "chain": lambda i: (f"tcp://n{i}", (f"tcp://n{i - 1}",) if i else ()),
+    "star": lambda i: (f"tcp://n{i}", ("tcp://n0",)),
+    "alias": lambda i: (f"tcp://n{i}", ("tcp://n0", "tcp://also-n0")),
+}
+
+
+class Federation(RuleBasedStateMachine):
+    """What may happen to a federation, one thing after the other."""
+
+    @initialize(shape=st.sampled_from(sorted(SHAPES)), count=st.integers(2, 4))
+    def begin(self, shape: str, count: int) -> None:
+        self.network = Network()
+        self.shape = shape
+        for i in range(count):
+            self.start(i)
+
+    def start(self, index: int) -> None:
+        machine = Machine(self.network, *SHAPES[self.shape](index))
+        if self.shape == "alias" and index == 0:
+            self.network.bound["tcp://also-n0"] = machine
+
+    def machine(self, index: int) -> Machine:
+        living = self.network.living()
+        return living[index % len(living)]
+
+    def pair(self, one: int, other: int) -> tuple[Machine, Machine] | None:
+        a, b = self.machine(one), self.machine(other)
+        return None if a is b else (a, b)
+
+    @rule(index=st.integers(0, 3), names=st.lists(st.sampled_from(NAMES), max_size=4))
+    def send(self, index: int, names: list[str]) -> None:
+        for name in names:
+            self.machine(index).send(name)
+
+    @rule(index=st.integers(0, 3), keys=st.sets(st.sampled_from(KEYS), min_size=1, max_size=3))
+    def attach(self, index: int, keys: set[str]) -> None:
+        self.machine(index).attach(*sorted(keys))
+
+    @rule(index=st.integers(0, 3), data=st.data(), again=st.booleans())
+    def detach(self, index: int, data: st.DataObject, again: bool) -> None:
+        machine = self.machine(index)
+        if machine.attached:
+            key = data.draw(st.sampled_from(sorted(machine.attached)))
+            machine.change([(key, False), (key, True)] if again else [(key, False)])
+
+    @rule(at=st.integers(0, 50), count=st.integers(1, 5))
+    def deliver(self, at: int, count: int) -> None:
+        for _ in range(count):
+            lanes = self.network.full()
+            if lanes:
+                lanes[at % len(lanes)].deliver()
+
+    @rule()
+    def flow(self) -> None:
+        self.network.flow()
+
+    @rule(seconds=st.sampled_from([0.5, 1.0, 3.0]), flow=st.booleans())
+    def pass_time(self, seconds: float, flow: bool) -> None:
+        self.network.pass_time(seconds, flow=flow)
+
+    @rule(seconds=st.sampled_from([5.0, 35.0]))
+    def pass_much_time(self, seconds: float) -> None:
+        self.network.pass_time(seconds)
+
+    @rule(at=st.integers(0, 50))
+    def cut(self, at: int) -> None:
+        connections = self.network.alive_connections()
+        if connections:
+            connections[at % len(connections)].cut()
+
+    @rule(at=st.integers(0, 50))
+    def lose_control(self, at: int) -> None:
+        lanes = [lane for lane in self.network.full() if lane.kind in ("control", "answers")]
+        if lanes:
+            lanes[at % len(lanes)].queue.popleft()
+
+    @rule(at=st.integers(0, 50))
+    def repeat(self, at: int) -> None:
+        lanes = [lane for lane in self.network.full() if lane.kind != "subscriptions"]
+        if lanes:
+            queue = lanes[at % len(lanes)].queue
+            queue.append(queue[0])
+
+    @rule(index=st.integers(0, 3), seconds=st.sampled_from([0.5, 5.0, 40.0]))
+    def stop_and_go_on(self, index: int, seconds: float) -> None:
+        machine = self.machine(index)
+        machine.running = False
+        self.network.pass_time(seconds)
+        machine.running = True
+
+    @precondition(lambda self: len(self.network.living()) > 1)
+    @rule(index=st.integers(1, 3), goodbye=st.booleans())
+    def end(self, index: int, goodbye: bool) -> None:
+        machine = self.machine(index)
+        if machine.endpoint != "tcp://n0":  # the seed of the others
+            (machine.leave if goodbye else machine.kill)()
+
+    @rule(index=st.integers(0, 3))
+    def restart(self, index: int) -> None:
+        for i in range(len(self.network.machines)):
+            endpoint = SHAPES[self.shape](i)[0]
+            living = {machine.endpoint: machine for machine in self.network.living()}
+            if i == index and any(m.endpoint == endpoint for m in self.network.machines):
+                if endpoint in living:
+                    living[endpoint].kill()
+                self.start(i)
+                return
+
+    @rule(one=st.integers(0, 3), other=st.integers(0, 3))
+    def block(self, one: int, other: int) -> None:
+        if pair := self.pair(one, other):
+            self.network.block(*pair)
+
+    @rule()
+    def heal(self) -> None:
+        self.network.blocked.clear()
+
+    def teardown(self) -> None:
+        network = getattr(self, "network", None)
+        if network is None:
+            return
+        network.blocked.clear()
+        settle(network)
+        for machine in network.living():
+            for name in NAMES:
+                machine.send(name)
+        network.flow()
+        for machine in network.living():
+            machine.beacon()
+        network.flow()
+        check_accounts(network)
+
+
+def settle(network: Network) -> None:
+    """Let time pass without faults until all agree, and see that it stays so."""
+    network.flow()
+    limit = network.now + SETTLED_AFTER
+    while agreed(network) and network.now < limit:
+        network.pass_time(1.0)
+    assert not agreed(network)
+    network.pass_time(3.0)
+    assert not agreed(network)
+
+
+def check_accounts(network: Network) -> None:
+    """Every message is received once and in order, or counted as lost once."""
+    for machine in network.machines:
+        for inlet in machine.history:
+            for name in NAMES:
+                numbers = [n for got, n in inlet.received if got == name]
+                assert numbers == sorted(set(numbers))
+            assert not inlet.lost & inlet.arrived
+    for machine in network.living():
+        for promise in machine.promises:
+            if promise.receiver.alive and not promise.excused:
+                check_kept(promise)
+        for peer in machine.session.members.peers.values():
+            for name, head in machine.numbering.heads.items():
+                if peer.interest.in_force(name):
+                    assert peer.acked[name] == head
+
+
+def check_kept(promise: Promise) -> None:
+    inlet, message = promise.inlet, promise.message
+    received = inlet.received.count(message)
+    if promise.connection is not None and promise.connection is inlet.connection:
+        assert received == 1, f"{message} was under way on a connection that was never cut"
+    else:
+        assert received + (message in inlet.lost) == 1, f"{message} is unaccounted for"
+
+
+TestFederation = Federation.TestCase
+TestFederation.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

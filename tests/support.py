@@ -1,0 +1,104 @@
+"""What tests share: waiting on conditions, and real processes that are talked to by lines."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+PATIENCE = 30.0
+"""Seconds after which a condition that should hold is taken to fail."""
+
+
+def eventually(condition: Callable[[], Any], timeout: float = PATIENCE) -> Any:
+    """Return the condition's value once it is true; fail if that takes too long."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout:g} s: {condition}")
+        time.sleep(0.002)
+    return value
+
+
+class Program:
+    """A Python program in a process of its own, which prints lines and is sent lines."""
+
+    def __init__(self, source: str, *args: object, dev: bool = False) -> None:
+        preamble = "import sys; sys.path.insert(0, 'tests'); from support import *\n"
+        command = [sys.executable, "-u", *(["-X", "dev"] if dev else [])]
+        self.process = subprocess.Popen(
+            [*command, "-c", preamble + source, *map(str, args)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        self._buffer = b""
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def line(self, timeout: float = PATIENCE) -> str:
+        """Return the next line that the program prints; fail if it ends or takes too long."""
+        assert self.process.stdout is not None
+        fd = self.process.stdout.fileno()
+        deadline = time.monotonic() + timeout
+        while b"\n" not in self._buffer:
+            ready, _, _ = select.select([fd], [], [], max(0.0, deadline - time.monotonic()))
+            assert ready, f"no line within {timeout:g} s"
+            chunk = os.read(fd, 65536)
+            assert chunk, f"the program ended with status {self.process.wait()}"
+            self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line.decode()
+
+    def expect(self, line: str, timeout: float = PATIENCE) -> None:
+        got = self.line(timeout)
+        assert got == line, f"expected {line!r}, got {got!r}"
+
+    def say(self, line: str = "go") -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line.encode() + b"\n")
+        self.process.stdin.flush()
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        self.process.send_signal(number)
+
+    def end(self, timeout: float = PATIENCE) -> int:
+        """Close the program's input and return its exit status."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        return self.process.wait(timeout)
+
+    def __enter__(self) -> "Program":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, t: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None and kind is not None:
+            self.process.kill()
+        self.process.communicate(timeout=PATIENCE)
+
+
+@contextmanager
+def programs(source: str, arguments: list[tuple[object, ...]]) -> Iterator[list[Program]]:
+    """Run one source with several arguments at the same moment."""
+    started = [Program(source, *args) for args in arguments]
+    try:
+        yield started
+    except BaseException:
+        for program in started:
+            program.kill()
+        raise
+    finally:
+        for program in started:
+            program.process.communicate(timeout=PATIENCE)
