@@ -4,40 +4,15 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
 
 import pytest
 
 import zexchange
+from tests.net.conftest import Joiner, collect
 from tests.support import eventually
-from zexchange import Node, Registry, federate
+from zexchange import Registry, federate
 
 pytestmark = pytest.mark.sockets
-
-Joiner = Callable[..., tuple[Node, Registry]]
-
-
-@pytest.fixture
-def join() -> Iterator[Joiner]:
-    """Join a federation with a registry of its own; all nodes are closed at the end."""
-    nodes = []
-
-    def make(name: str = "fed", **arguments: object) -> tuple[Node, Registry]:
-        registry = Registry()
-        node = federate(name, registry=registry, **arguments)  # type: ignore[arg-type]
-        nodes.append(node)
-        return node, registry
-
-    yield make
-    for node in nodes:
-        node.close()
-
-
-def collect(registry: Registry, name: str) -> list[object]:
-    got: list[object] = []
-    registry.get(name).handler(got.append)
-    return got
-
 
 def test_what_is_sent_after_federate_returned_arrives(join: Joiner) -> None:
     """A message sent right after `federate` returned reaches what was attached elsewhere."""
@@ -405,6 +380,7 @@ def test_looking_at_a_node(join: Joiner) -> None:
     """`peers`, `id`, `endpoints`, `bridge` and the repr say who is there."""
     node, here = join(label="me")
     other, there = join(label="you")
+    here.get("x")
     collect(there, "x")
     node.wait_subscribers("x", 1)
     node.wait_peers(1)

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-WIDTH = 24
-"""So many values make a sparkline."""
+WIDTH = 48
+"""So many values make a sparkline at most."""
 RATE_OVER = 2.0
 LISTENERS = {"metrics": ("analyst", "screen"), "averages": ("screen",)}
 """Who listens to what, by the first level of an exchange's name."""

@@ -14,11 +14,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from .demo_board import Board, Row, Tally, quantity, sparkline
+from .demo_board import WIDTH, Board, Row, Tally, quantity, sparkline
 from .demo_screen import Screen, cells, headings, remark, sentence
 
 COLOURS = {"sensor-1": "yellow", "sensor-2": "cyan", "sensor-3": "green", "analyst": "magenta"}
 SAID = 8
+NARROW = 10
+OTHERS = 40
+"""Columns of the terminal that everything but names and sparklines takes."""
 
 
 class LiveScreen(Screen):
@@ -66,27 +69,33 @@ class LiveScreen(Screen):
         senders = len({row.origin for row in self.board.rows.values()} - set(self.board.gone))
         return Text.assemble(
             ("zexchange", "bold"),
-            ("   every row is one exchange, as it comes from one process", "dim"),
+            ("   one row per exchange and sender", "dim"),
             (f"   {senders} sending   {self.elapsed:4.1f} s", "dim"),
         )
 
     def _table(self) -> Table:
         table = _frame()
-        table.add_column("exchange", min_width=24)
-        table.add_column("last", justify="right", min_width=10)
-        table.add_column("", min_width=24)
-        table.add_column("rate", justify="right", min_width=5)
-        table.add_column("from", min_width=10)
+        # Widths that do not follow the values, or the whole picture would jitter.
+        table.add_column("exchange", min_width=20)
+        table.add_column("last", justify="right", min_width=10, no_wrap=True)
+        table.add_column("", width=self._bars(), no_wrap=True)
+        table.add_column("rate", justify="right", min_width=4, no_wrap=True)
+        table.add_column("from", min_width=10, no_wrap=True)
         now, before = time.monotonic(), ""
         for row in self.board.sorted():
             table.add_row(*self._cells(row, now, row.name == before))
             before = row.name
         return table
 
+    def _bars(self) -> int:
+        """Return how many values of a row there is room for."""
+        longest = max((len(row.name) for row in self.board.rows.values()), default=0)
+        return max(NARROW, min(WIDTH, self._console.width - longest - OTHERS))
+
     def _cells(self, row: Row, now: float, repeated: bool) -> list[Text]:
         label, dead = self.board.label(row.origin), row.origin in self.board.gone
         colour = "dim" if dead else COLOURS.get(label, "white")
-        bars = sparkline(row.values, 100.0 if row.unit == "%" else None)
+        bars = sparkline(list(row.values)[-self._bars() :], 100.0 if row.unit == "%" else None)
         return [
             Text(row.name, "dim" if repeated or dead else ""),
             Text(quantity(row.values[-1], row.unit), "dim" if dead else "bold"),

@@ -121,7 +121,7 @@ class Play:
                 self._board.labels[event.peer] = event.label.name
             elif isinstance(event, PeerLeft) and event.reason != "bye":
                 self._board.gone[event.peer] = event.reason
-                self._watcher.say(f"{event.label.name} is missed: {event.reason}")
+                self._watcher.say(f"{event.label.name} is reported to have left: {event.reason}")
 
     def _stop(self, parts: list[Part]) -> None:
         for part in parts:

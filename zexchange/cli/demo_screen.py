@@ -4,6 +4,7 @@ Both show the same board and say the same sentences. They must not know processe
 nodes.
 """
 
+import sys
 import time
 from types import TracebackType
 
@@ -117,7 +118,7 @@ def sentence(tallies: list[Tally]) -> str:
 
 def screen_for(board: Board, federation: str) -> Screen:
     """Return the screen that suits standard output."""
-    if not click.get_text_stream("stdout").isatty():
+    if not sys.stdout.isatty():
         return PlainScreen(board, federation)
     from .demo_live import LiveScreen
 

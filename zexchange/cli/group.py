@@ -1,7 +1,8 @@
 """The commands under one name, and how every one of them ends.
 
 Whatever happens, the exit status is the usual one: 0 done, 1 failed and said why, 2 used
-wrongly, 130 Ctrl-C, 141 nobody reads the output, 143 terminated. No command shows a
+wrongly, 130 Ctrl-C, 141 nobody reads the output, 143 terminated,
+129 the terminal is gone. No command shows a
 traceback for what its user did; none knows how the others work.
 """
 
@@ -23,7 +24,6 @@ from .tail import tail
 
 INTERRUPTED = 128 + signal.SIGINT
 BROKEN_PIPE = 128 + signal.SIGPIPE
-TERMINATED = 128 + signal.SIGTERM
 
 
 class Commands(click.Group):
@@ -65,11 +65,13 @@ for _command in (demo, peers, send, tail):
 def run() -> None:
     """Run the command that the arguments name, and end the process."""
     logging.basicConfig(format="zexchange: %(message)s", level=logging.WARNING)
-    signal.signal(signal.SIGTERM, _terminated)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _terminated)
     commands(prog_name="zexchange")
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
     # As an exception, so that nodes say goodbye and what was received is written:
     # `timeout 5 zexchange tail ...` is a sensible thing to write.
-    raise SystemExit(TERMINATED)
+    raise SystemExit(128 + number)

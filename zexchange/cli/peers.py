@@ -6,6 +6,7 @@ it does not list itself. It must not know how peers find each other.
 
 import json
 import queue
+import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -35,7 +36,7 @@ def peers(joining: Joining, json_: bool) -> None:
         click.echo(json.dumps([as_object(peer) for peer in found], indent=2))
     elif not found:
         click.echo(f"zexchange: nobody else is in federation {joining.federation!r}", err=True)
-    elif click.get_text_stream("stdout").isatty():
+    elif sys.stdout.isatty():
         print_table(found)
     else:
         click.echo("\n".join(as_columns([_HEADINGS, *[cells(peer) for peer in found]])))

@@ -70,7 +70,7 @@ def send_lines(exchange: Exchange[object], file: BinaryIO, read: Reader) -> int:
         try:
             give(read(line.removesuffix(b"\n")))
         except (ValueError, EncodeError, RecursionError) as error:
-            raise click.ClickException(f"line {number}: {error}") from error
+            raise click.ClickException(f"line {number} is no message: {error}") from error
     return number
 
 

@@ -1,0 +1,70 @@
+"""Commands as real processes, in a rendezvous directory of their own, so that tests never meet."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DEADLINE = 60.0
+
+
+class Shell:
+    """Starts commands and ends what is left of them."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = Path(directory)
+        paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+        self.environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith("ZEXCHANGE_")},
+            "ZEXCHANGE_DIR": directory,
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        }
+        self._started: list[subprocess.Popen[bytes]] = []
+
+    def start(self, *arguments: str, **options: Any) -> "subprocess.Popen[bytes]":
+        """Start a command; its streams are pipes unless told otherwise."""
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "zexchange.cli", *arguments],
+            env=self.environment,
+            # As in a terminal, whatever the test runner was started with.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+            **{**pipes, **options},
+        )
+        self._started.append(process)
+        return process
+
+    def run(self, *arguments: str, text: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
+        """Run a command to its end and return what it said."""
+        process = self.start(*arguments, stdin=subprocess.PIPE)
+        out, err = process.communicate(text, DEADLINE)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def finish(self, process: "subprocess.Popen[bytes]") -> tuple[int, bytes, bytes]:
+        """Wait for a command's end: its exit status, output, and complaints."""
+        out, err = process.communicate(timeout=DEADLINE)
+        return process.returncode, out, err
+
+    def close(self) -> None:
+        """Kill what still runs."""
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+
+@pytest.fixture
+def shell() -> Iterator[Shell]:
+    directory = tempfile.mkdtemp(dir="/tmp", prefix="zc")
+    shell = Shell(directory)
+    yield shell
+    shell.close()
+    shutil.rmtree(directory)

@@ -1,0 +1,32 @@
+"""Several nodes in one process, each with a registry of its own."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from zexchange import Node, Registry, federate
+
+Joiner = Callable[..., tuple[Node, Registry]]
+
+
+@pytest.fixture
+def join() -> Iterator[Joiner]:
+    """Join a federation with a registry of its own; all nodes are closed at the end."""
+    nodes = []
+
+    def make(name: str = "fed", **arguments: object) -> tuple[Node, Registry]:
+        registry = Registry()
+        node = federate(name, registry=registry, **arguments)  # type: ignore[arg-type]
+        nodes.append(node)
+        return node, registry
+
+    yield make
+    for node in nodes:
+        node.close()
+
+
+def collect(registry: Registry, name: str) -> list[object]:
+    """Attach a list to an exchange and return it."""
+    got: list[object] = []
+    registry.get(name).handler(got.append)
+    return got

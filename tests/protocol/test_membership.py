@@ -1,0 +1,311 @@
+"""Every deadline of membership, moved to and past by a clock in the test's hand."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zexchange.protocol import membership as m
+from zexchange.protocol import values as v
+from zexchange.protocol.membership import Candidate, Membership, Peer, State
+from zexchange.protocol.session import Session
+
+ME, THEM = bytes(16), b"\1" * 16
+HERE = v.Address("tcp://127.0.0.1:1", "tcp://127.0.0.1:2")
+THERE = v.Address("tcp://127.0.0.1:3", "tcp://127.0.0.1:4")
+LABEL = v.Label("host", 1, "them")
+START = 100.0
+
+
+def hello(sender: bytes = THEM, **more: object) -> v.Hello:
+    known: dict[str, object] = {"federation": "f", "label": LABEL, "addresses": (THERE,)}
+    known |= {"epoch": 1, "interest": ()}
+    return v.Hello(sender, **{**known, **more})  # type: ignore[arg-type]
+
+
+def alone(reachable: bool = True) -> Session:
+    session = Session(ME, "f", v.Label("host", 2), (HERE,), lambda address: reachable, START)
+    session.take()
+    return session
+
+
+@pytest.fixture
+def joined() -> Session:
+    """A session with one peer, linked and proven, that was heard at `START`."""
+    session = alone()
+    session.add_candidate(THERE.control, "static", START)
+    session.receive(v.Welcome(THEM, hello()), None, THERE.control, START)
+    session.proven(THEM, 1)
+    session.token(THEM, 1, True)
+    session.announced(THEM, 1)
+    session.take()
+    return session
+
+
+def pass_time(session: Session, seconds: float, heard: bool = False) -> list[v.Effect]:
+    """Tick every 0.1 s and return the effects."""
+    effects: list[v.Effect] = []
+    start = session.members._ticked_at
+    for step in range(1, round(seconds * 10) + 1):
+        now = start + step / 10
+        if heard:
+            session.receive(v.Pong(THEM), None, THERE.control, now)
+        session.tick(now)
+        effects += session.take()
+    return effects
+
+
+def events(effects: list[v.Effect]) -> list[v.Event]:
+    return [effect.event for effect in effects if isinstance(effect, v.Tell)]
+
+
+def of(kind: type, effects: list[v.Effect]) -> list[v.Effect]:
+    return [effect for effect in effects if isinstance(effect, kind)]
+
+
+# ------------------------------------------------------------------------- silence
+
+
+def test_silent_at_three_seconds(joined: Session) -> None:
+    """A peer that is not heard is silent at 3 s, told once, and still a peer."""
+    assert events(pass_time(joined, 2.8)) == []
+    (event,) = events(pass_time(joined, 20.0))
+    assert isinstance(event, v.PeerSilent)
+    assert event.seconds == pytest.approx(m.SILENT_AFTER, abs=0.11)
+    assert THEM in joined.members.peers
+
+
+def test_left_at_thirty_seconds(joined: Session) -> None:
+    """Silence alone ends in `PeerLeft` at 30 s; what was received from it stops, too."""
+    pass_time(joined, 29.8)
+    assert THEM in joined.members.peers
+    effects = pass_time(joined, 0.4)
+    assert events(effects) == [v.PeerLeft(THEM.hex(), LABEL, "silent")]
+    assert v.Hush(THEM) in effects
+    assert v.HangUp(THERE.control) in effects
+    assert THEM not in joined.members.peers
+
+
+def test_heard_again(joined: Session) -> None:
+    """A silent peer that is heard is silent no more, and is told of again the next time."""
+    pass_time(joined, 5.0)
+    joined.receive(v.Pong(THEM), None, THERE.control, START + 5.0)
+    assert not joined.members.peers[THEM].silent
+    assert len(events(pass_time(joined, 5.0))) == 1
+
+
+def test_gone_when_refused(joined: Session) -> None:
+    """Not heard for 1.5 s, and nothing listens any more: gone, well before 3 s."""
+    effects = pass_time(joined, 1.6)
+    assert v.Probe(THERE.control) in effects
+    joined.probed(THERE.control, False, START + 1.6)
+    assert events(joined.take()) == [v.PeerLeft(THEM.hex(), LABEL, "gone")]
+
+
+def test_a_refusal_does_not_count_against_one_just_heard(joined: Session) -> None:
+    """A peer that spoke less than 1.5 s ago is not gone because a probe was refused."""
+    joined.probed(THERE.control, False, START + 1.4)
+    assert events(joined.take()) == []
+
+
+def test_listening_and_silent_is_not_gone(joined: Session) -> None:
+    """A process that is stopped still listens: it stays a peer until 30 s."""
+    pass_time(joined, 10.0)
+    joined.probed(THERE.control, True, START + 10.0)
+    assert THEM in joined.members.peers
+
+
+def test_bye_is_at_once(joined: Session) -> None:
+    """A goodbye ends membership at once."""
+    joined.receive(v.Bye(THEM, {}), "route", None, START + 0.1)
+    assert events(joined.take()) == [v.PeerLeft(THEM.hex(), LABEL, "bye")]
+
+
+def test_pings_every_second(joined: Session) -> None:
+    """A peer is pinged every second, with our epoch and what is announced to it."""
+    said = of(v.Say, pass_time(joined, 5.0, heard=True))
+    assert said == [v.Say(THERE.control, v.Ping(ME, 1, 1))] * 5
+
+
+# ---------------------------------------------------------------------- a late tick
+
+
+@pytest.mark.parametrize("late", [1.5, 10.0, 40.0, 3600.0])
+def test_a_late_tick_forgives(joined: Session, late: float) -> None:
+    """Whoever was stopped wakes up without believing that everyone has died."""
+    pass_time(joined, 1.0)
+    now = START + 1.0 + late
+    joined.tick(now)
+    effects = joined.take() + pass_time(joined, 1.8)
+    assert events(effects) == []
+    assert isinstance(events(pass_time(joined, 0.4))[0], v.PeerSilent)
+
+
+def test_a_late_tick_does_not_look_into_the_future(joined: Session) -> None:
+    """What was heard between waking up and the late tick was heard then, not later."""
+    joined.receive(v.Pong(THEM), None, THERE.control, START + 40.0)
+    joined.tick(START + 40.1)
+    assert len(events(pass_time(joined, 3.1))) == 1
+
+
+def test_a_tick_that_is_a_little_late_forgives_nothing(joined: Session) -> None:
+    """Up to a second late is ordinary: deadlines stay."""
+    for step in range(1, 4):
+        joined.tick(START + 0.99 * step)
+    joined.tick(START + 3.0)
+    assert len(events(joined.take())) == 1
+
+
+@given(st.floats(0, 1e4), st.floats(0, 1e4))
+def test_delays_never_pass_now(seconds: float, past: float) -> None:
+    """However long we were stopped, nothing was heard later than now."""
+    now = past + seconds
+    peer = Peer.from_hello(hello(), past)
+    peer.delay(seconds, now)
+    assert peer.heard_at <= now
+    assert peer.ponged_at <= now
+    assert peer.unproven_at is not None
+    assert peer.unproven_at <= now
+
+
+# ----------------------------------------------------------------------- candidates
+
+
+def dialling(source: str = "static") -> Session:
+    session = alone()
+    session.add_candidate(THERE.control, source, START)
+    return session
+
+
+def test_dialled_once_and_greeted_every_second() -> None:
+    """A candidate is dialled once, and said hello to and probed every second."""
+    session = dialling()
+    first = session.take()
+    assert of(v.Dial, first) == [v.Dial(THERE.control)]
+    session.add_candidate(THERE.control, "gossip", START)
+    assert session.take() == []
+    effects = first + pass_time(session, 2.5)
+    assert len(of(v.Say, effects)) == len(of(v.Probe, effects)) == 3
+
+
+def test_nobody_waits_for_the_dead() -> None:
+    """A candidate at which nothing listens is dialled on, and not pending."""
+    session = dialling()
+    assert len(list(session.members.pending(1))) == 1
+    session.probed(THERE.control, False, START + 0.1)
+    assert list(session.members.pending(1)) == []
+    assert of(v.Say, pass_time(session, 2.0))
+    session.probed(THERE.control, True, START + 2.0)
+    assert len(list(session.members.pending(1))) == 1
+
+
+def test_a_link_without_answer_is_replaced() -> None:
+    """Where something listens and does not answer for 3 s, a fresh link is tried."""
+    session = dialling()
+    session.take()
+    assert of(v.Redial, pass_time(session, 2.8)) == []
+    assert of(v.Redial, pass_time(session, 1.3)) == [v.Redial(THERE.control)]
+
+
+def test_a_link_to_a_peer_without_answer_is_replaced(joined: Session) -> None:
+    """A peer that speaks to us and does not answer on our link gets a fresh link."""
+    effects: list[v.Effect] = []
+    for step in range(1, 40):
+        joined.receive(v.Ping(THEM, 1, 1), "route", None, START + step / 10)
+        joined.tick(START + step / 10)
+        effects += joined.take()
+    assert of(v.Redial, effects) == [v.Redial(THERE.control)]
+
+
+@pytest.mark.parametrize("source", ["gossip", "hello"])
+def test_hearsay_is_forgotten(source: str) -> None:
+    """An endpoint that only others told us of is given up after ten minutes."""
+    session = dialling(source)
+    pass_time(session, m.FORGET_AFTER - 1)
+    assert session.members.candidates
+    assert v.HangUp(THERE.control) in pass_time(session, 3.0)
+    assert not session.members.candidates
+
+
+def test_what_the_user_named_is_never_forgotten() -> None:
+    """An endpoint of ``peers=`` is dialled for ever, also when gossip named it first."""
+    session = dialling("gossip")
+    session.add_candidate(THERE.control, "static", START)
+    pass_time(session, m.FORGET_AFTER + 5)
+    assert session.members.candidates
+
+
+def test_refused_is_asked_again_after_ten_seconds() -> None:
+    """Who refuses us is reported, and asked again ten seconds later."""
+    session = dialling()
+    session.take()
+    session.receive(v.Refuse(THEM, "federation", "not here"), None, THERE.control, START)
+    (event,) = events(session.take())
+    assert isinstance(event, v.Rejected)
+    assert "federation" in event.reason
+    assert of(v.Say, pass_time(session, 9.8)) == []
+    assert len(of(v.Say, pass_time(session, 0.4))) == 1
+
+
+def test_ourselves() -> None:
+    """An endpoint that turns out to be our own is hung up and left alone."""
+    session = dialling()
+    session.take()
+    session.receive(v.Refuse(ME, "self", ""), None, THERE.control, START)
+    assert session.take() == [v.HangUp(THERE.control)]
+    assert pass_time(session, 20.0) == []
+    assert events(pass_time(session, 20.0)) == []
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "source", "again"),
+    [
+        ("ipc:///run/x", "rendezvous", False),
+        ("ipc:///run/x", "static", True),
+        ("tcp://h:1", "gossip", True),
+        ("tcp://h:1", "static", True),
+    ],
+)
+def test_who_is_dialled_again(endpoint: str, source: str, again: bool) -> None:
+    """A Unix socket dies with its node; a TCP port may come back."""
+    assert Candidate(endpoint, source, 0, 0, 0).lasting is again
+
+
+# ---------------------------------------------------------------------------- proof
+
+
+def test_an_unproven_data_socket_is_replaced_ever_more_slowly(joined: Session) -> None:
+    """Without proof the data socket is replaced after 2 s, then 4 s, 8 s, ... up to 30 s."""
+    joined.change_interest([("a", True)], START)
+    joined.take()
+    at = []
+    for step in range(1, 900):
+        now = START + step / 10
+        joined.receive(v.Pong(THEM), None, THERE.control, now)
+        joined.tick(now)
+        if of(v.Tune, joined.take()):
+            at.append(now - START)
+    assert at == pytest.approx([2, 6, 14, 30, 60], abs=0.2)
+
+
+def test_proof_ends_the_wait(joined: Session) -> None:
+    """Once the newest epoch is proven, the socket is left alone; an older one is not enough."""
+    joined.change_interest([("a", True)], START)
+    joined.proven(THEM, 1)
+    assert of(v.Tune, pass_time(joined, 2.5, heard=True))
+    joined.proven(THEM, 2)
+    assert not of(v.Tune, pass_time(joined, 40.0, heard=True))
+
+
+def test_a_peer_that_lost_our_token_is_noticed(joined: Session) -> None:
+    """A ping that says "nothing announced to you" starts the clock on the data socket."""
+    assert not of(v.Tune, pass_time(joined, 5.0, heard=True))
+    joined.receive(v.Ping(THEM, 1, 0), "route", None, START + 5.0)
+    assert of(v.Tune, pass_time(joined, 2.5, heard=True)) == [v.Tune(THEM, THERE.data)]
+
+
+def test_members_start_empty() -> None:
+    """A new table knows nobody, and nothing is pending."""
+    members = Membership(0.0)
+    assert list(members.pending(1)) == []
+    assert members.linked_to("tcp://h:1") is None
+    assert State.DIALING not in {c.state for c in members.candidates.values()}
