@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -84,21 +84,31 @@ class Program:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, t: TracebackType | None
     ) -> None:
-        if self.process.poll() is None and kind is not None:
+        self.finish(kind is not None)
+
+    def finish(self, failed: bool) -> None:
+        """See the process end, by force after a failure, and close its pipes."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        if failed:
             self.process.kill()
-        self.process.communicate(timeout=PATIENCE)
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(PATIENCE)
+        finally:
+            self.process.kill()
+            self.process.stdout.close()
 
 
 @contextmanager
 def programs(source: str, arguments: list[tuple[object, ...]]) -> Iterator[list[Program]]:
     """Run one source with several arguments at the same moment."""
     started = [Program(source, *args) for args in arguments]
+    failed = True
     try:
         yield started
-    except BaseException:
-        for program in started:
-            program.kill()
-        raise
+        failed = False
     finally:
         for program in started:
-            program.process.communicate(timeout=PATIENCE)
+            program.finish(failed)

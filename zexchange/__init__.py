@@ -30,7 +30,7 @@ from .local import (
 from .net.node import Node, federate
 from .net.status import NodeStats, PeerStatus, Received
 from .protocol.codec import Unknown, register
-from .protocol.values import Lost, PeerJoined, PeerLeft, PeerSilent, PeerSlow, Rejected
+from .protocol.events import Lost, PeerJoined, PeerLeft, PeerSilent, PeerSlow, Rejected
 
 __version__ = "0.1.0"
 __all__ = [

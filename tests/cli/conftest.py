@@ -1,11 +1,9 @@
 """Commands as real processes, in a rendezvous directory of their own, so that tests never meet."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,12 +17,12 @@ DEADLINE = 60.0
 class Shell:
     """Starts commands and ends what is left of them."""
 
-    def __init__(self, directory: str) -> None:
-        self.directory = Path(directory)
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
         paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("ZEXCHANGE_")},
-            "ZEXCHANGE_DIR": directory,
+            "ZEXCHANGE_DIR": str(directory),
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         }
         self._started: list[subprocess.Popen[bytes]] = []
@@ -36,7 +34,7 @@ class Shell:
             [sys.executable, "-m", "zexchange.cli", *arguments],
             env=self.environment,
             # As in a terminal, whatever the test runner was started with.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             **{**pipes, **options},
         )
         self._started.append(process)
@@ -58,13 +56,14 @@ class Shell:
         for process in self._started:
             if process.poll() is None:
                 process.kill()
-            process.communicate()
+            process.wait()
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe is not None:
+                    pipe.close()
 
 
 @pytest.fixture
-def shell() -> Iterator[Shell]:
-    directory = tempfile.mkdtemp(dir="/tmp", prefix="zc")
-    shell = Shell(directory)
+def shell(rendezvous: Path) -> Iterator[Shell]:
+    shell = Shell(rendezvous)
     yield shell
     shell.close()
-    shutil.rmtree(directory)

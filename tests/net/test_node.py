@@ -1,4 +1,4 @@
-"""`federate` and `Node`, over real sockets: several nodes in this process, each with its registry."""
+"""`federate` and `Node`, over real sockets: several nodes in this process."""
 
 import asyncio
 import logging
@@ -13,6 +13,7 @@ from tests.support import eventually
 from zexchange import Registry, federate
 
 pytestmark = pytest.mark.sockets
+
 
 def test_what_is_sent_after_federate_returned_arrives(join: Joiner) -> None:
     """A message sent right after `federate` returned reaches what was attached elsewhere."""

@@ -166,9 +166,7 @@ def test_other_hosts_need_a_way_back(rendezvous: object) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3000])
-def test_a_cut_connection_heals(
-    join: Joiner, relays: tuple[Relay, Relay], count: int
-) -> None:
+def test_a_cut_connection_heals(join: Joiner, relays: tuple[Relay, Relay], count: int) -> None:
     """After a reconnect every exchange receives again, and what was lost is counted."""
     node, here = behind(join, relays)
     other, there = join(peers=[tcp(relays[0].port)], local=False)

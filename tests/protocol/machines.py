@@ -4,17 +4,20 @@ Each machine does what the sockets' shell does, frame by frame and through the r
 functions, and keeps account of what it was sent, got and missed.
 """
 
-from collections import defaultdict, deque
+from collections import deque
 from dataclasses import dataclass, field
 
 from network import DEATH, Connection, Network
 from strategies import NAMES
 
 from zexchange.names import matches
+from zexchange.protocol import effects as fx
+from zexchange.protocol import events as ev
 from zexchange.protocol import values as v
 from zexchange.protocol import wire
 from zexchange.protocol.codec import decode_batch, encode
 from zexchange.protocol.interest import Keys
+from zexchange.protocol.messages import control_frame, read_control
 from zexchange.protocol.sequence import Gap, Numbering, Positions
 from zexchange.protocol.session import Session
 
@@ -29,6 +32,7 @@ class Inlet:
     positions: Positions = field(default_factory=Positions)
     connection: Connection | None = None
     cuts: int = 0
+    tokens: list[int] = field(default_factory=list)
     arrived: set[tuple[str, int]] = field(default_factory=set)
     received: list[tuple[str, int]] = field(default_factory=list)
     lost: set[tuple[str, int]] = field(default_factory=set)
@@ -73,15 +77,13 @@ class Machine:
         self.covered_at: dict[str, int] = {}
         self.promises: list[Promise] = []
         self.history: list[Inlet] = []
-        self.events: list[v.Event] = []
+        self.events: list[ev.Event] = []
         self.rescan_at = 0.0
         address = v.Address(endpoint, endpoint + "/data")
         network.machines.append(self)
         network.bound[address.control] = network.bound[address.data] = self
         label = v.Label(endpoint, network.serial)
-        self.session = Session(
-            self.id, federation, label, (address,), self.reachable, network.now
-        )
+        self.session = Session(self.id, federation, label, (address,), self.reachable, network.now)
         for seed in seeds:
             self.session.add_candidate(seed, "static", network.now)
         self.tick()
@@ -93,7 +95,7 @@ class Machine:
     def peers(self) -> dict[bytes, v.Label]:
         return {peer.id: peer.label for peer in self.session.members.peers.values()}
 
-    def told(self, kind: type) -> list[v.Event]:
+    def told(self, kind: type) -> list[ev.Event]:
         return [event for event in self.events if isinstance(event, kind)]
 
     # ----------------------------------------------------------------- what happens to it
@@ -233,6 +235,7 @@ class Machine:
             inlet.positions.expect(self.epoch, tuple(self.keys), ())
             self.history.append(inlet)
         self.cut(inlet)
+        inlet.tokens = [self.epoch]
         self.reconnect(inlet)
 
     def cut(self, inlet: Inlet) -> None:
@@ -254,32 +257,40 @@ class Machine:
             lambda frame: self.on_frame(inlet, frame),
         )
         if inlet.connection:
-            inlet.connection.up.queue.extend(b"\1" + topic for topic in sorted(self.topics()))
+            inlet.connection.up.queue.extend(b"\1" + topic for topic in sorted(self.topics(inlet)))
 
-    def topics(self) -> set[bytes]:
+    def topics(self, inlet: Inlet) -> set[bytes]:
         topics = {topic for key in self.keys for topic in wire.topics(key)}
-        return topics | {wire.ready_topic(self.id, self.epoch)}
+        return topics | {wire.ready_topic(self.id, epoch) for epoch in inlet.tokens}
 
-    def resubscribe(self, effect: v.Resubscribe) -> None:
-        before, gone = self.topics(), {t for key in effect.removed for t in wire.topics(key)}
+    def resubscribe(self, effect: fx.Resubscribe) -> None:
+        self.epoch = effect.epoch
+        before = {inlet: self.topics(inlet) for inlet in self.inlets.values()}
         self.keys.remove(effect.removed)
-        kept = self.topics()
+        kept = {inlet: self.topics(inlet) for inlet in self.inlets.values()}
         self.keys.update(effect.added)
-        old, self.epoch = wire.ready_topic(self.id, self.epoch), effect.epoch
-        changes = [b"\0" + topic for topic in sorted(gone & before - kept)]
-        changes += [b"\1" + topic for topic in sorted(self.topics() - kept)]
         for inlet in self.inlets.values():
             inlet.positions.expect(effect.epoch, effect.added, effect.removed)
-            if inlet.connection and inlet.connection.open:
-                inlet.connection.up.queue.extend([*changes, b"\0" + old])
+            inlet.tokens.append(effect.epoch)
+            self.subscribe(inlet, before[inlet] - kept[inlet], self.topics(inlet) - kept[inlet])
+
+    def subscribe(self, inlet: Inlet, gone: set[bytes], new: set[bytes]) -> None:
+        if inlet.connection and inlet.connection.open:
+            changes = [b"\0" + topic for topic in sorted(gone)]
+            inlet.connection.up.queue.extend(changes + [b"\1" + topic for topic in sorted(new)])
 
     def on_frame(self, inlet: Inlet, frame: bytes) -> None:
+        if not any(frame.startswith(topic) for topic in self.topics(inlet)):
+            return  # a SUB filters what arrives, too: it was unsubscribed meanwhile
         if frame[:1] == wire.READY:
             ready = wire.read_ready(frame)
             assert ready.receiver == self.id
             if ready.origin != inlet.peer:
                 return  # another node has taken over the endpoint
             self.missed(inlet, inlet.positions.ready(ready.epoch, ready.heads))
+            before = self.topics(inlet)
+            inlet.tokens = [epoch for epoch in inlet.tokens if epoch >= ready.epoch]
+            self.subscribe(inlet, before - self.topics(inlet), set())
             self.session.proven(inlet.peer, ready.epoch)
         else:
             self.on_data(inlet, frame)
@@ -330,11 +341,11 @@ class Machine:
                 lambda frame: self.on_control(frame, None, link),
             )
         if link.connection is not None:
-            link.connection.up.queue.extend(map(wire.control_frame, link.outbox))
+            link.connection.up.queue.extend(map(control_frame, link.outbox))
             link.outbox.clear()
 
     def on_control(self, frame: bytes, route: Connection | None, link: Link | None) -> None:
-        message = wire.read_control(frame)
+        message = read_control(frame)
         endpoint = link.endpoint if link else None
         if link is None or self.links.get(link.endpoint) is link:
             self.session.receive(message, route, endpoint, self.network.now)
@@ -355,33 +366,33 @@ class Machine:
         for inlet in self.inlets.values():
             self.reconnect(inlet)
 
-    def perform(self, effect: v.Effect) -> None:
+    def perform(self, effect: fx.Effect) -> None:
         match effect:
-            case v.Say(endpoint, message):
+            case fx.Say(endpoint, message):
                 self.say(endpoint, message)
-            case v.Reply(route, message):
+            case fx.Reply(route, message):
                 if route.open:
-                    route.down.queue.append(wire.control_frame(message))
-            case v.Probe(endpoint):
+                    route.down.queue.append(control_frame(message))
+            case fx.Probe(endpoint):
                 self.probe(endpoint)
-            case v.Announce(peer, epoch, keys):
+            case fx.Announce(peer, epoch, keys):
                 self.announce(peer, epoch, keys)
-            case v.Resubscribe():
+            case fx.Resubscribe():
                 self.resubscribe(effect)
-            case v.Tune(peer, endpoint):
+            case fx.Tune(peer, endpoint):
                 self.tune(peer, endpoint)
-            case v.Hush(peer):
+            case fx.Hush(peer):
                 self.cut(self.inlets.pop(peer))
                 self.excuse()
-            case v.Wanted(keys):
+            case fx.Wanted(keys):
                 self.look_again(keys)
-            case v.Tell(event):
+            case fx.Tell(event):
                 self.events.append(event)
-            case v.Dial(endpoint):
+            case fx.Dial(endpoint):
                 self.links[endpoint] = Link(endpoint)
-            case v.HangUp(endpoint):
+            case fx.HangUp(endpoint):
                 self.hang_up(endpoint)
-            case v.Redial(endpoint):
+            case fx.Redial(endpoint):
                 self.hang_up(endpoint)
                 self.links[endpoint] = Link(endpoint)
 

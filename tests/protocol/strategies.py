@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 
 from zexchange.names import MAX_NAME_BYTES
 from zexchange.protocol import values as v
-from zexchange.protocol.wire import control_frame, data_head, ready_frame, topic
+from zexchange.protocol.messages import control_frame
+from zexchange.protocol.wire import data_head, ready_frame, topic
 
 NAMES = ("a", "a.x", "a.y", "a.x.z", "b")
 KEYS = (*NAMES, "a.*", "a.**", "**", "*", "a.*.z")
@@ -81,5 +82,3 @@ def mangled(draw: st.DrawFn) -> bytes:
             case "end":
                 del frame[start:]
     return bytes(frame)
-
-

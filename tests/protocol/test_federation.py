@@ -129,11 +129,20 @@ class Federation(RuleBasedStateMachine):
     def heal(self) -> None:
         self.network.blocked.clear()
 
+    def mend_chain(self) -> None:
+        """Whoever knows of another only through a third that died cannot find it."""
+        if self.shape == "chain":
+            here = {machine.endpoint for machine in self.network.machines}
+            for i in range(len(here)):
+                if SHAPES["chain"](i)[0] not in self.network.bound:
+                    self.start(i)
+
     def teardown(self) -> None:
         network = getattr(self, "network", None)
         if network is None:
             return
         network.blocked.clear()
+        self.mend_chain()
         settle(network)
         for machine in network.living():
             for name in NAMES:

@@ -38,7 +38,9 @@ def test_keys_are_a_set(start: set[str], more: set[str], less: set[str]) -> None
 
 
 @given(key_sets, steps)
-def test_a_change_is_the_replay_of_its_steps(start: set[str], taken: list[tuple[str, bool]]) -> None:
+def test_a_change_is_the_replay_of_its_steps(
+    start: set[str], taken: list[tuple[str, bool]]
+) -> None:
     """Added and removed lead from the state before to the state after the last step."""
     interest = OwnInterest(start)
     now, dropped = set(start), set()

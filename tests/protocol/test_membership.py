@@ -4,6 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zexchange.protocol import effects as fx
+from zexchange.protocol import events as ev
 from zexchange.protocol import membership as m
 from zexchange.protocol import values as v
 from zexchange.protocol.membership import Candidate, Membership, Peer, State
@@ -41,9 +43,9 @@ def joined() -> Session:
     return session
 
 
-def pass_time(session: Session, seconds: float, heard: bool = False) -> list[v.Effect]:
+def pass_time(session: Session, seconds: float, heard: bool = False) -> list[fx.Effect]:
     """Tick every 0.1 s and return the effects."""
-    effects: list[v.Effect] = []
+    effects: list[fx.Effect] = []
     start = session.members._ticked_at
     for step in range(1, round(seconds * 10) + 1):
         now = start + step / 10
@@ -54,11 +56,11 @@ def pass_time(session: Session, seconds: float, heard: bool = False) -> list[v.E
     return effects
 
 
-def events(effects: list[v.Effect]) -> list[v.Event]:
-    return [effect.event for effect in effects if isinstance(effect, v.Tell)]
+def events(effects: list[fx.Effect]) -> list[ev.Event]:
+    return [effect.event for effect in effects if isinstance(effect, fx.Tell)]
 
 
-def of(kind: type, effects: list[v.Effect]) -> list[v.Effect]:
+def of(kind: type, effects: list[fx.Effect]) -> list[fx.Effect]:
     return [effect for effect in effects if isinstance(effect, kind)]
 
 
@@ -69,7 +71,7 @@ def test_silent_at_three_seconds(joined: Session) -> None:
     """A peer that is not heard is silent at 3 s, told once, and still a peer."""
     assert events(pass_time(joined, 2.8)) == []
     (event,) = events(pass_time(joined, 20.0))
-    assert isinstance(event, v.PeerSilent)
+    assert isinstance(event, ev.PeerSilent)
     assert event.seconds == pytest.approx(m.SILENT_AFTER, abs=0.11)
     assert THEM in joined.members.peers
 
@@ -79,9 +81,9 @@ def test_left_at_thirty_seconds(joined: Session) -> None:
     pass_time(joined, 29.8)
     assert THEM in joined.members.peers
     effects = pass_time(joined, 0.4)
-    assert events(effects) == [v.PeerLeft(THEM.hex(), LABEL, "silent")]
-    assert v.Hush(THEM) in effects
-    assert v.HangUp(THERE.control) in effects
+    assert events(effects) == [ev.PeerLeft(THEM.hex(), LABEL, "silent")]
+    assert fx.Hush(THEM) in effects
+    assert fx.HangUp(THERE.control) in effects
     assert THEM not in joined.members.peers
 
 
@@ -96,9 +98,9 @@ def test_heard_again(joined: Session) -> None:
 def test_gone_when_refused(joined: Session) -> None:
     """Not heard for 1.5 s, and nothing listens any more: gone, well before 3 s."""
     effects = pass_time(joined, 1.6)
-    assert v.Probe(THERE.control) in effects
+    assert fx.Probe(THERE.control) in effects
     joined.probed(THERE.control, False, START + 1.6)
-    assert events(joined.take()) == [v.PeerLeft(THEM.hex(), LABEL, "gone")]
+    assert events(joined.take()) == [ev.PeerLeft(THEM.hex(), LABEL, "gone")]
 
 
 def test_a_refusal_does_not_count_against_one_just_heard(joined: Session) -> None:
@@ -117,13 +119,13 @@ def test_listening_and_silent_is_not_gone(joined: Session) -> None:
 def test_bye_is_at_once(joined: Session) -> None:
     """A goodbye ends membership at once."""
     joined.receive(v.Bye(THEM, {}), "route", None, START + 0.1)
-    assert events(joined.take()) == [v.PeerLeft(THEM.hex(), LABEL, "bye")]
+    assert events(joined.take()) == [ev.PeerLeft(THEM.hex(), LABEL, "bye")]
 
 
 def test_pings_every_second(joined: Session) -> None:
     """A peer is pinged every second, with our epoch and what is announced to it."""
-    said = of(v.Say, pass_time(joined, 5.0, heard=True))
-    assert said == [v.Say(THERE.control, v.Ping(ME, 1, 1))] * 5
+    said = of(fx.Say, pass_time(joined, 5.0, heard=True))
+    assert said == [fx.Say(THERE.control, v.Ping(ME, 1, 1))] * 5
 
 
 # ---------------------------------------------------------------------- a late tick
@@ -137,7 +139,7 @@ def test_a_late_tick_forgives(joined: Session, late: float) -> None:
     joined.tick(now)
     effects = joined.take() + pass_time(joined, 1.8)
     assert events(effects) == []
-    assert isinstance(events(pass_time(joined, 0.4))[0], v.PeerSilent)
+    assert isinstance(events(pass_time(joined, 0.4))[0], ev.PeerSilent)
 
 
 def test_a_late_tick_does_not_look_into_the_future(joined: Session) -> None:
@@ -180,11 +182,11 @@ def test_dialled_once_and_greeted_every_second() -> None:
     """A candidate is dialled once, and said hello to and probed every second."""
     session = dialling()
     first = session.take()
-    assert of(v.Dial, first) == [v.Dial(THERE.control)]
+    assert of(fx.Dial, first) == [fx.Dial(THERE.control)]
     session.add_candidate(THERE.control, "gossip", START)
     assert session.take() == []
     effects = first + pass_time(session, 2.5)
-    assert len(of(v.Say, effects)) == len(of(v.Probe, effects)) == 3
+    assert len(of(fx.Say, effects)) == len(of(fx.Probe, effects)) == 3
 
 
 def test_nobody_waits_for_the_dead() -> None:
@@ -193,7 +195,7 @@ def test_nobody_waits_for_the_dead() -> None:
     assert len(list(session.members.pending(1))) == 1
     session.probed(THERE.control, False, START + 0.1)
     assert list(session.members.pending(1)) == []
-    assert of(v.Say, pass_time(session, 2.0))
+    assert of(fx.Say, pass_time(session, 2.0))
     session.probed(THERE.control, True, START + 2.0)
     assert len(list(session.members.pending(1))) == 1
 
@@ -202,18 +204,18 @@ def test_a_link_without_answer_is_replaced() -> None:
     """Where something listens and does not answer for 3 s, a fresh link is tried."""
     session = dialling()
     session.take()
-    assert of(v.Redial, pass_time(session, 2.8)) == []
-    assert of(v.Redial, pass_time(session, 1.3)) == [v.Redial(THERE.control)]
+    assert of(fx.Redial, pass_time(session, 2.8)) == []
+    assert of(fx.Redial, pass_time(session, 1.3)) == [fx.Redial(THERE.control)]
 
 
 def test_a_link_to_a_peer_without_answer_is_replaced(joined: Session) -> None:
     """A peer that speaks to us and does not answer on our link gets a fresh link."""
-    effects: list[v.Effect] = []
+    effects: list[fx.Effect] = []
     for step in range(1, 40):
         joined.receive(v.Ping(THEM, 1, 1), "route", None, START + step / 10)
         joined.tick(START + step / 10)
         effects += joined.take()
-    assert of(v.Redial, effects) == [v.Redial(THERE.control)]
+    assert of(fx.Redial, effects) == [fx.Redial(THERE.control)]
 
 
 @pytest.mark.parametrize("source", ["gossip", "hello"])
@@ -222,7 +224,7 @@ def test_hearsay_is_forgotten(source: str) -> None:
     session = dialling(source)
     pass_time(session, m.FORGET_AFTER - 1)
     assert session.members.candidates
-    assert v.HangUp(THERE.control) in pass_time(session, 3.0)
+    assert fx.HangUp(THERE.control) in pass_time(session, 3.0)
     assert not session.members.candidates
 
 
@@ -240,10 +242,10 @@ def test_refused_is_asked_again_after_ten_seconds() -> None:
     session.take()
     session.receive(v.Refuse(THEM, "federation", "not here"), None, THERE.control, START)
     (event,) = events(session.take())
-    assert isinstance(event, v.Rejected)
+    assert isinstance(event, ev.Rejected)
     assert "federation" in event.reason
-    assert of(v.Say, pass_time(session, 9.8)) == []
-    assert len(of(v.Say, pass_time(session, 0.4))) == 1
+    assert of(fx.Say, pass_time(session, 9.8)) == []
+    assert len(of(fx.Say, pass_time(session, 0.4))) == 1
 
 
 def test_ourselves() -> None:
@@ -251,7 +253,7 @@ def test_ourselves() -> None:
     session = dialling()
     session.take()
     session.receive(v.Refuse(ME, "self", ""), None, THERE.control, START)
-    assert session.take() == [v.HangUp(THERE.control)]
+    assert session.take() == [fx.HangUp(THERE.control)]
     assert pass_time(session, 20.0) == []
     assert events(pass_time(session, 20.0)) == []
 
@@ -282,7 +284,7 @@ def test_an_unproven_data_socket_is_replaced_ever_more_slowly(joined: Session) -
         now = START + step / 10
         joined.receive(v.Pong(THEM), None, THERE.control, now)
         joined.tick(now)
-        if of(v.Tune, joined.take()):
+        if of(fx.Tune, joined.take()):
             at.append(now - START)
     assert at == pytest.approx([2, 6, 14, 30, 60], abs=0.2)
 
@@ -291,16 +293,16 @@ def test_proof_ends_the_wait(joined: Session) -> None:
     """Once the newest epoch is proven, the socket is left alone; an older one is not enough."""
     joined.change_interest([("a", True)], START)
     joined.proven(THEM, 1)
-    assert of(v.Tune, pass_time(joined, 2.5, heard=True))
+    assert of(fx.Tune, pass_time(joined, 2.5, heard=True))
     joined.proven(THEM, 2)
-    assert not of(v.Tune, pass_time(joined, 40.0, heard=True))
+    assert not of(fx.Tune, pass_time(joined, 40.0, heard=True))
 
 
 def test_a_peer_that_lost_our_token_is_noticed(joined: Session) -> None:
     """A ping that says "nothing announced to you" starts the clock on the data socket."""
-    assert not of(v.Tune, pass_time(joined, 5.0, heard=True))
+    assert not of(fx.Tune, pass_time(joined, 5.0, heard=True))
     joined.receive(v.Ping(THEM, 1, 0), "route", None, START + 5.0)
-    assert of(v.Tune, pass_time(joined, 2.5, heard=True)) == [v.Tune(THEM, THERE.data)]
+    assert of(fx.Tune, pass_time(joined, 2.5, heard=True)) == [fx.Tune(THEM, THERE.data)]
 
 
 def test_members_start_empty() -> None:

@@ -21,12 +21,13 @@ from strategies import (
 from zexchange.errors import DecodeError
 from zexchange.names import matches
 from zexchange.protocol import wire
+from zexchange.protocol.messages import control_frame, read_control
 from zexchange.protocol.values import Batch, Control, Hello, Label, Ready
 
 ORIGIN = bytes(range(16))
 HEAD = wire.data_head(wire.topic("prices"), ORIGIN, 7, 2, 1.5)
 START = len(wire.topic("prices"))
-READERS = (wire.read_data, wire.read_ready, wire.read_control, wire.read_token)
+READERS = (wire.read_data, wire.read_ready, read_control, wire.read_token)
 
 
 def patched(frame: bytes, at: int, byte: int) -> bytes:
@@ -44,7 +45,7 @@ def body_of(frame: bytes) -> list[object]:
 @given(controls)
 def test_control_messages_come_back(message: Control) -> None:
     """Every control message is read as it was written."""
-    assert wire.read_control(wire.control_frame(message)) == message
+    assert read_control(control_frame(message)) == message
 
 
 @given(readies)
@@ -127,19 +128,19 @@ def test_kinds_are_told_apart(frame: bytes) -> None:
 @given(controls, st.data())
 def test_a_cut_control_frame_is_refused(message: Control, data: st.DataObject) -> None:
     """No true prefix of a control frame is a control frame."""
-    frame = wire.control_frame(message)
+    frame = control_frame(message)
     with pytest.raises(DecodeError):
-        wire.read_control(frame[: data.draw(st.integers(0, len(frame) - 1))])
+        read_control(frame[: data.draw(st.integers(0, len(frame) - 1))])
 
 
 @given(hellos, st.sampled_from(["versions", "federation", "label", "addresses", "epoch"]))
 def test_a_missing_field_is_named(hello: Hello, key: str) -> None:
     """A control message without a field that it needs is refused by that field's name."""
-    kind, sender, body = body_of(wire.control_frame(hello))
+    kind, sender, body = body_of(control_frame(hello))
     assert isinstance(body, dict)
     del body[key]
     with pytest.raises(DecodeError, match=key):
-        wire.read_control(b"\x02" + msgpack.packb([kind, sender, body]))
+        read_control(b"\x02" + msgpack.packb([kind, sender, body]))
 
 
 WRONG = [None, True, -1, 1.5, "x", b"x", [[1]], {"x": None}, 2**63]
@@ -159,7 +160,7 @@ def test_wrong_types_are_refused_or_equal(
     message: Control, data: st.DataObject, wrong: object
 ) -> None:
     """A field of another type is a `DecodeError`; never does it come out as something else."""
-    kind, sender, body = body_of(wire.control_frame(message))
+    kind, sender, body = body_of(control_frame(message))
     assert isinstance(kind, str)
     assert isinstance(body, dict)
     fields = FIELDS.get(kind, [])
@@ -168,20 +169,20 @@ def test_wrong_types_are_refused_or_equal(
     body[data.draw(st.sampled_from(fields))] = wrong
     frame = b"\x02" + msgpack.packb([kind, sender, body])
     with suppress(DecodeError):
-        assert body_of(wire.control_frame(wire.read_control(frame)))[2] == body
+        assert body_of(control_frame(read_control(frame)))[2] == body
 
 
 @pytest.mark.parametrize("wrong", [b"", b"x" * 15, b"x" * 17, "x" * 16, None, 7])
 def test_a_sender_is_a_node_id(wrong: object) -> None:
     """A control message from anything but 16 bytes is refused."""
     with pytest.raises(DecodeError, match="node id"):
-        wire.read_control(b"\x02" + msgpack.packb(["pong", wrong, {}]))
+        read_control(b"\x02" + msgpack.packb(["pong", wrong, {}]))
 
 
 def test_an_unknown_kind_is_refused() -> None:
     """A control message of a kind not known here is refused by name."""
     with pytest.raises(DecodeError, match="'sing'"):
-        wire.read_control(b"\x02" + msgpack.packb(["sing", ORIGIN, {}]))
+        read_control(b"\x02" + msgpack.packb(["sing", ORIGIN, {}]))
 
 
 @pytest.mark.parametrize(
@@ -219,11 +220,11 @@ def test_bad_ready_heads(at: int, byte: int) -> None:
 @given(controls, st.dictionaries(st.integers() | st.just("later"), st.integers(0, 9), max_size=3))
 def test_unknown_keys_are_skipped(message: Control, more: dict[object, int]) -> None:
     """A later version may add keys to a message, and elements behind its body."""
-    kind, sender, body = body_of(wire.control_frame(message))
+    kind, sender, body = body_of(control_frame(message))
     assert isinstance(body, dict)
     more = {key: value for key, value in more.items() if type(key) is str or abs(key) < 2**63}
     frame = b"\x02" + msgpack.packb([kind, sender, {**more, **body}, "more"])
-    assert wire.read_control(frame) == message
+    assert read_control(frame) == message
 
 
 @given(batches(), st.binary(min_size=1, max_size=200))
@@ -265,6 +266,6 @@ def test_the_longest_name() -> None:
 def test_long_labels_are_cut() -> None:
     """A label's texts are cut to 255 characters: they end up in every log line."""
     hello = Hello(ORIGIN, "f", Label("h" * 999, 1, "n" * 999), (), 1, ())
-    read = wire.read_control(wire.control_frame(hello))
+    read = read_control(control_frame(hello))
     assert isinstance(read, Hello)
     assert (len(read.label.host), len(read.label.name)) == (255, 255)

@@ -87,8 +87,8 @@ def sparkline(values: Sequence[float], top: float | None = None) -> str:
     top = top or max(values, default=0.0)
     if top <= 0:
         return _BARS[0] * len(values)
-    scale = (len(_BARS) - 1) / top
-    return "".join(_BARS[round(min(max(value, 0.0), top) * scale)] for value in values)
+    highest = len(_BARS) - 1
+    return "".join(_BARS[round(min(max(v, 0.0), top) / top * highest)] for v in values)
 
 
 def quantity(value: float, unit: str) -> str:

@@ -89,13 +89,10 @@ class Play:
         """Let it flow until a condition holds.
 
         Raises:
-            DemoError: it did not hold in time, or one of ``parts`` has ended unasked.
+            DemoError: it did not hold in time, or a part has ended unasked.
         """
         end = time.monotonic() + PATIENCE
         while not condition():
-            for part in parts:
-                if part.ended and not part.killed and not part.stopped:
-                    raise DemoError(f"{part.label} has ended")
             if time.monotonic() >= end:
                 names = ", ".join(part.label for part in parts)
                 raise DemoError(f"{names} took more than {PATIENCE:g} s")
@@ -113,6 +110,9 @@ class Play:
                 self._board.take(item.name, item.origin, item.msg, time.monotonic())
         self._take_news()
         self._watcher.frame()
+        for part in self._cast.parts:
+            if part.ended and not part.killed and not part.stopped:
+                raise DemoError(f"{part.label} has ended, and nobody asked it to")
 
     def _take_news(self) -> None:
         while not self._news.empty():

@@ -15,6 +15,8 @@ from typing import Any
 from zexchange import Delivery, Unknown
 
 _dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+MAX_BITS = 10_000
+"""Python refuses to write larger numbers in decimal (`sys.set_int_max_str_digits`)."""
 _PLAIN = (str, int, type(None))  # bool is an int
 
 
@@ -53,7 +55,9 @@ def to_json(value: object) -> bytes:
     """Return any value as JSON in UTF-8, on one line.
 
     Tuples and sets become arrays, moments ISO 8601, a timedelta its seconds, bytes
-    ``{"base64": ...}``, a Decimal or UUID its text, what is not finite null.
+    ``{"base64": ...}``,
+    a Decimal or UUID its text, what is not finite null, an int beyond
+    `MAX_BITS` its hexadecimal text.
     """
     plain = simplify(value)
     try:
@@ -64,6 +68,8 @@ def to_json(value: object) -> bytes:
 
 def simplify(value: Any) -> Any:
     """Return ``value`` in the terms of JSON: str, numbers, bool, None, list, dict."""
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        return hex(value)
     if type(value) in _PLAIN or isinstance(value, bool):
         return value
     if isinstance(value, float):

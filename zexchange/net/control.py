@@ -17,8 +17,8 @@ from typing import Any
 import zmq
 
 from ..errors import DecodeError
+from ..protocol.messages import control_frame, read_control
 from ..protocol.values import Control, Hello, Ping, Welcome
-from ..protocol.wire import control_frame, read_control
 from .endpoints import ipc_path, parse_tcp, resolve_wild
 from .sockets import Poller, new_dealer, new_router
 

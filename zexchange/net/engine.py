@@ -21,20 +21,12 @@ from ..errors import Unreachable
 from ..local.exchange import Exchange
 from ..local.registry import Registry
 from ..names import matches
-from ..protocol.interest import Keys
-from ..protocol.membership import Peer
-from ..protocol.session import Session
-from ..protocol.values import (
-    Ack,
-    Address,
+from ..protocol.effects import (
     Announce,
-    Control,
     Dial,
     Effect,
-    Event,
     HangUp,
     Hush,
-    Label,
     Probe,
     Redial,
     Reply,
@@ -44,6 +36,11 @@ from ..protocol.values import (
     Tune,
     Wanted,
 )
+from ..protocol.events import Event
+from ..protocol.interest import Keys
+from ..protocol.membership import Peer
+from ..protocol.session import Session
+from ..protocol.values import Ack, Address, Control, Label
 from ..protocol.wire import read_token, topic
 from .bridge import Bridges
 from .control import Controls

@@ -41,6 +41,7 @@ class Inlet:
         self.socket = socket
         self.fd = int(socket.getsockopt(zmq.FD))
         self.positions = Positions()
+        self.tokens: list[int] = []
         self.exchanges: dict[str, Exchange[Any] | None] = {}
 
 
@@ -100,7 +101,7 @@ class Inbound:
         """Change what is asked of every peer, and ask it to prove the new epoch."""
         self._keys.remove(removed)
         self._keys.update(added)
-        before, self._epoch = self._epoch, epoch
+        self._epoch = epoch
         for inlet in self.inlets.values():
             inlet.positions.expect(epoch, added, removed)
             inlet.exchanges.clear()
@@ -109,16 +110,13 @@ class Inbound:
             for key in added:
                 _each(inlet.socket, zmq.SUBSCRIBE, topics(key))
             # The token last: the peer sees it after the names.
-            inlet.socket.setsockopt(zmq.SUBSCRIBE, ready_topic(self._me, epoch))
-            if before:
-                inlet.socket.setsockopt(zmq.UNSUBSCRIBE, ready_topic(self._me, before))
+            self._ask_proof(inlet)
 
     def tune(self, peer: bytes, endpoint: str) -> None:
         """Receive from a peer, or replace the socket to it and keep the positions."""
         socket = new_sub(self._context)
         for key in self._keys:
             _each(socket, zmq.SUBSCRIBE, topics(key))
-        socket.setsockopt(zmq.SUBSCRIBE, ready_topic(self._me, self._epoch))
         inlet = self.inlets.get(peer)
         if inlet is None:
             inlet = self.inlets[peer] = Inlet(peer, socket)
@@ -126,11 +124,22 @@ class Inbound:
         else:
             self._close_socket(inlet)
             inlet.socket, inlet.fd = socket, int(socket.getsockopt(zmq.FD))
+            inlet.tokens.clear()
+        self._ask_proof(inlet)
         self._by_fd[inlet.fd] = inlet
         self._poller.watch(inlet.fd)
         socket.connect(endpoint)
         # Connecting may have set off the FD before it was watched.
         self._hot.add(inlet)
+
+    def _ask_proof(self, inlet: Inlet) -> None:
+        """Subscribe to the token of this epoch; those before go when its answer is there.
+
+        Not sooner: a token that is dropped while its answer is on the way filters the
+        answer out, and with it the promise for what follows.
+        """
+        inlet.socket.setsockopt(zmq.SUBSCRIBE, ready_topic(self._me, self._epoch))
+        inlet.tokens.append(self._epoch)
 
     def hush(self, peer: bytes) -> None:
         """Deliver what has arrived from a peer, then receive no more."""
@@ -222,6 +231,9 @@ class Inbound:
         if ready.receiver != self._me or ready.origin != inlet.peer:
             raise DecodeError("a ready frame that is not for this node, or not of this peer")
         inlet.positions.ready(ready.epoch, ready.heads)
+        for epoch in [epoch for epoch in inlet.tokens if epoch < ready.epoch]:
+            inlet.tokens.remove(epoch)
+            inlet.socket.setsockopt(zmq.UNSUBSCRIBE, ready_topic(self._me, epoch))
         self._control.proven(inlet.peer, ready.epoch)
 
     def _acknowledge(self, inlet: Inlet, name: str) -> None:

@@ -20,7 +20,8 @@ from ..errors import Closed, NotReady, Unreachable
 from ..local.exchange import Exchange
 from ..local.registry import Registry, default_registry
 from ..names import check_name, check_pattern
-from ..protocol.values import Event, Label
+from ..protocol.events import Event
+from ..protocol.values import Label
 from . import lifetime
 from .endpoints import check_secure, parse_pair, parse_tcp
 from .status import NodeStats, PeerStatus, Received

@@ -23,6 +23,8 @@ HELLO_EVERY = 1.0
 REFUSED_RETRY = 10.0
 PING_EVERY = 1.0
 PROBE_AFTER = 1.5
+PROBE_EVERY = 0.5
+PROBE_EVERY = 0.5
 SILENT_AFTER = 3.0
 LEFT_AFTER = 30.0
 FORGET_AFTER = 600.0
@@ -86,6 +88,7 @@ class Peer:
     unproven_at: float | None
     unproven_for: float = UNPROVEN_AFTER
     probe_at: float = 0.0
+    control: str = ""
     data: str = ""
     link: str | None = None
     ready_epoch: int = 0
@@ -106,6 +109,15 @@ class Peer:
             ping_at=now + PING_EVERY,
             unproven_at=now,
         )
+
+    def heard(self, now: float) -> None:
+        """Note a sign of life."""
+        self.heard_at, self.silent = now, False
+
+    def acknowledged(self, positions: dict[str, int]) -> None:
+        """Note up to where the peer's tasks have been given what we sent."""
+        for name, position in positions.items():
+            self.acked[name] = max(position, self.acked.get(name, 0))
 
     def proven(self, epoch: int, ours: int) -> None:
         """Note that the peer has proven an epoch of our interest on the data path."""

@@ -1,0 +1,90 @@
+"""How every command begins and ends."""
+
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from zexchange.cli import main
+from zexchange.cli.group import commands
+
+from .conftest import Shell
+
+
+@pytest.mark.parametrize("name", ["demo", "peers", "send", "tail"])
+def test_every_command_explains_itself(name: str) -> None:
+    """--help ends with status 0 and says how to use the command."""
+    result = CliRunner().invoke(commands, [name, "--help"])
+    assert result.exit_code == 0
+    assert f"{name} [OPTIONS]" in result.output
+
+
+def test_an_unknown_command_is_status_2() -> None:
+    """A command that does not exist is wrong use."""
+    assert CliRunner().invoke(commands, ["frobnicate"]).exit_code == 2
+
+
+@pytest.mark.parametrize("missing", ["click", "rich", "psutil"])
+def test_a_missing_extra_is_one_line(
+    missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without what the extra brings, one line names it and how to get it."""
+    real = __import__("importlib.util").util.find_spec
+    monkeypatch.setattr("zexchange.cli.find_spec", lambda n: None if n == missing else real(n))
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert missing in err
+    assert "pip install 'zexchange[cli]'" in err
+
+
+@pytest.mark.sockets
+def test_importing_needs_nothing_of_the_extra() -> None:
+    """`zexchange.cli` itself imports nothing that may be missing."""
+    code = "import sys, zexchange.cli; print([m for m in zexchange.cli.NEEDED if m in sys.modules])"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert ended.stdout.strip() == b"[]"
+
+
+@pytest.mark.sockets
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--listen", "tcp://0.0.0.0:0"], b"insecure"),
+        (["--listen", "nonsense"], b"nonsense"),
+        (["--peer", "tcp://127.0.0.1"], b"tcp://127.0.0.1"),
+        (["--federation", ""], b""),
+    ],
+)
+def test_what_cannot_join_says_why(shell: Shell, options: list[str], says: bytes) -> None:
+    """An option that cannot work ends with status 1 and one sentence."""
+    ended = shell.run("peers", *options)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(b"Error: ")
+    assert says in ended.stderr
+    assert b"Traceback" not in ended.stderr
+
+
+@pytest.mark.sockets
+def test_tcp_joins_two_commands(shell: Shell) -> None:
+    """--listen and --peer, or their variables, join commands without a directory in common."""
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
+    tail = shell.start("tail", "lines", "--count", "1", "--listen", endpoint)
+    shell.environment["ZEXCHANGE_PEER"] = endpoint
+    shell.environment["ZEXCHANGE_DIR"] = str(shell.directory / "other")
+    sent = shell.run("send", "lines", "--wait", "1", text=b"x\n")
+    assert sent.returncode == 0, sent.stderr
+    assert shell.finish(tail)[:2] == (0, b"x\n")
+
+
+def free_port() -> int:
+    """Return a port that, with the next one, was free just now."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port

@@ -1,0 +1,128 @@
+"""How a message becomes a line."""
+
+import json
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zexchange import Delivery, Unknown
+from zexchange.cli.text import as_json, as_text, named_json, named_text, to_json
+
+surrogates = st.text(st.characters(codec=None), max_size=20)
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | surrogates
+    | st.binary(max_size=20)
+    | st.datetimes()
+    | st.dates()
+    | st.times()
+    | st.timedeltas()
+    | st.decimals(allow_nan=False)
+    | st.uuids()
+    | st.complex_numbers()
+)
+keys = st.none() | st.booleans() | st.integers() | surrogates | st.tuples(st.integers())
+values = st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.lists(inner, max_size=4).map(tuple)
+        | st.frozensets(scalars, max_size=4)
+        | st.dictionaries(keys, inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+def delivery(msg: object, name: str = "a.b") -> Delivery:
+    return Delivery(name, msg, None, None, 0.0)
+
+
+@given(values)
+def test_any_value_is_one_line_of_strict_json(value: object) -> None:
+    """Whatever can travel becomes one line that a strict JSON parser reads."""
+    line = as_json(delivery(value))
+    assert line.count(b"\n") == 1
+    assert line.endswith(b"\n")
+    json.loads(line, parse_constant=pytest.fail)
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | surrogates,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(surrogates, inner, max_size=4),
+    max_leaves=20,
+)  # fmt: skip
+
+
+@given(plain)
+def test_what_json_has_comes_back_equal(value: object) -> None:
+    """A value in JSON's own terms is the same after a JSON parser."""
+    assert json.loads(to_json(value)) == value
+
+
+@given(st.text(st.characters(codec="utf-8")))
+def test_text_is_printed_as_it_is(text: str) -> None:
+    """A str is its UTF-8 and a newline."""
+    assert as_text(delivery(text)) == text.encode() + b"\n"
+
+
+@given(st.binary())
+def test_bytes_are_printed_as_they_are(block: bytes) -> None:
+    """Bytes are themselves and a newline."""
+    assert as_text(delivery(block)) == block + b"\n"
+
+
+@given(surrogates)
+def test_a_lone_surrogate_does_no_harm(text: str) -> None:
+    """A str that has no UTF-8 is printed so that it can be told from any other."""
+    line = as_text(delivery(text))
+    assert line[:-1].decode("utf-8", "surrogatepass") == text
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (datetime(2024, 2, 29, 12, 30, tzinfo=UTC), "2024-02-29T12:30:00+00:00"),
+        (date(2024, 2, 29), "2024-02-29"),
+        (time(12, 30), "12:30:00"),
+        (timedelta(minutes=1.5), 90.0),
+        (Decimal("1.10"), "1.10"),
+        (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        (1 + 2j, [1.0, 2.0]),
+        (b"\xff\x00", {"base64": "/wA="}),
+        ((1, (2,)), [1, [2]]),
+        ({3, 1, 2}, [1, 2, 3]),
+        (float("nan"), None),
+        ({1: "a", None: "b", (1, 2): "c"}, {"1": "a", "null": "b", "[1,2]": "c"}),
+        ({1: "a", "1": "b"}, [[1, "a"], ["1", "b"]]),
+        (np.arange(4).reshape(2, 2), [[0, 1], [2, 3]]),
+        (np.float32(1.5), 1.5),
+        (np.float64(1.5), 1.5),
+        (np.array([float("inf")]), [None]),
+        (np.datetime64("2024-02-29T12:30"), "2024-02-29T12:30:00"),
+        (np.array([b"ab"]), [{"base64": "YWI="}]),
+        (1 << 20_000, hex(1 << 20_000)),
+        (Decimal("nan"), "NaN"),
+        (Unknown(7, b"\x00"), {"unknown": 7, "base64": "AA=="}),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_each_type_has_its_form(value: object, expected: object) -> None:
+    """What JSON lacks is written in a form that a script can use."""
+    assert json.loads(to_json(value)) == expected
+
+
+def test_names_come_first() -> None:
+    """With names, text has the name and a tab, and JSON an object."""
+    assert named_text(delivery("x")) == b"a.b\tx\n"
+    assert named_text(delivery({"k": 1})) == b'a.b\t{"k":1}\n'
+    assert named_json(delivery("é")) == '{"name":"a.b","message":"é"}\n'.encode()

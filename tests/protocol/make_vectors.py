@@ -1,0 +1,168 @@
+"""Writes docs/vectors.json: frames and values as bytes, for other implementations to check.
+
+Run ``python tests/protocol/make_vectors.py`` after the format has grown; a vector that is
+there already never changes within a version. It needs NumPy, for the two types of its own.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from zexchange.protocol import values as v
+from zexchange.protocol import wire
+from zexchange.protocol.codec import Unknown, decode, encode
+from zexchange.protocol.messages import control_frame, read_control
+
+PATH = Path(__file__).parents[2] / "docs" / "vectors.json"
+ONE, TWO = bytes(range(16)), bytes(range(0x10, 0x20))
+HELLO = v.Hello(
+    sender=ONE,
+    federation="trading",
+    label=v.Label("host-a", 4711, "feed"),
+    addresses=(v.Address("tcp://10.0.0.1:7400", "tcp://10.0.0.1:7401"),),
+    epoch=2,
+    interest=("orders.*", "prices"),
+)
+OTHER = v.Hello(
+    sender=TWO,
+    federation="trading",
+    label=v.Label("host-b", 42),
+    addresses=(v.Address("ipc:///run/b", "ipc:///run/b.data"),),
+    epoch=1,
+    interest=(),
+    versions=(1, 2),
+    features=("later",),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A value, and the frame that is written for it."""
+
+    value: object
+    frame: bytes
+
+
+CONTROL: dict[str, v.Control] = {
+    "hello": HELLO,
+    "welcome": v.Welcome(TWO, OTHER, ((ONE, HELLO.addresses),)),
+    "refuse": v.Refuse(TWO, "federation", "this node is in federation 'a', not 'b'"),
+    "interest, a change": v.Interest(ONE, 3, 2, 1, ("metrics.**",), ("prices",)),
+    "interest, in whole": v.Interest(ONE, 3, 0, 2, ("metrics.**", "orders.*"), ()),
+    "ping": v.Ping(ONE, 3, 300),
+    "pong": v.Pong(TWO),
+    "resync": v.Resync(TWO),
+    "stranger": v.Stranger(TWO),
+    "ack": v.Ack(ONE, {"prices": 70_000}),
+    "bye": v.Bye(ONE, {"orders.new": 1, "prices": 2**33}),
+}
+
+VALUES: dict[str, object] = {
+    "nil": None,
+    "boolean": True,
+    "integer": -1,
+    "largest integer of MessagePack": 2**64 - 1,
+    "float": 191.25,
+    "text": "Grüße",
+    "bytes": b"\x00\xff",
+    "list": [1, [2.5, "x"]],
+    "map": {"sym": "AAPL", 1: None},
+    "registered type (1), not known here": Unknown("shop.Order", encode([7, "bolt"])),
+    "tuple (2)": (1, "a"),
+    "tuple in a tuple": ((), (1,)),
+    "set (3)": {7},
+    "frozenset (4)": frozenset({"x"}),
+    "integer beyond 64 bits (5)": 2**64,
+    "negative integer beyond 64 bits (5)": -(2**63) - 1,
+    "complex (6)": 1.5 - 2j,
+    "decimal (7)": Decimal("-12.50"),
+    "UUID (8)": UUID("00112233-4455-6677-8899-aabbccddeeff"),
+    "date (9)": date(2024, 2, 29),
+    "time (10)": time(23, 59, 58, 999999),
+    "datetime (11), naive": datetime(2024, 2, 29, 12, 0),
+    "datetime (11), offset": datetime(2024, 2, 29, 12, 0, tzinfo=timezone(timedelta(hours=-5))),
+    "datetime (11), second of two equal times": datetime(
+        2024, 10, 27, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"), fold=1
+    ),
+    "timedelta (12)": timedelta(days=-1, microseconds=5),
+    "array (13)": np.array([[1, 2, 3], [4, 5, 6]], dtype="<i2"),
+    "array (13), Fortran order": np.asfortranarray(np.array([[1.5, 2.5], [3.5, 4.5]], dtype="<f4")),
+    "scalar (14)": np.float64(0.5),
+    "extension not known here": Unknown(99, b"later"),
+}
+
+
+def data(name: str, first: int, count: int, sent_at: float, body: bytes) -> Pair:
+    head = wire.data_head(wire.topic(name), ONE, first, count, sent_at)
+    return Pair(v.Batch(name, ONE, first, count, 0, sent_at, len(head)), head + body)
+
+
+READY = v.Ready(TWO, 3, ONE, {"orders.new": 1, "prices": 70_000})
+DATA: dict[str, Pair] = {
+    "data, one value": data("prices", 1, 1, 1_700_000_000.25, encode({"px": 191.25})),
+    "data, a batch of three": data("orders.new", 7, 3, 1_700_000_000.0, b"\x01\x02\xa1x"),
+    "beacon": data("prices", 70_001, 0, 1_700_000_001.0, b""),
+    "data, name beyond ASCII": data("prix.été", 2**40, 1, 0.000001, b"\xc0"),
+}
+TOKEN = wire.ready_topic(TWO, 3)
+
+
+def plain(value: Any) -> Any:
+    """A frame's value as JSON: field by field, bytes as hexadecimal digits."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def meaning(value: object) -> str:
+    """A value in Python's words; NumPy's differ from version to version."""
+    if isinstance(value, np.ndarray | np.generic):
+        return f"NumPy {value.dtype.str} {list(value.shape)} {value.tolist()}"
+    return repr(value)
+
+
+def entry(kind: str, name: str, frame: bytes, means: Any) -> dict[str, Any]:
+    return {"kind": kind, "name": name, "hex": frame.hex(), "means": means}
+
+
+def vectors() -> list[dict[str, Any]]:
+    """Every vector, in the order of the file."""
+    found = [entry("data", name, pair.frame, plain(pair.value)) for name, pair in DATA.items()]
+    found.append(entry("ready", "ready", wire.ready_frame(READY), plain(READY)))
+    found.append(entry("token", "token", TOKEN, {"receiver": TWO.hex(), "epoch": 3}))
+    for key in ("prices", "orders.*", "orders.**", "**"):
+        means = {"key": key, "topics": [topic.hex() for topic in wire.topics(key)]}
+        found.append(entry("subscription", key, wire.topics(key)[0], means))
+    found += [entry("control", n, control_frame(m), plain(m)) for n, m in CONTROL.items()]
+    found += [entry("value", name, encode(value), meaning(value)) for name, value in VALUES.items()]
+    return found
+
+
+READERS: dict[str, Callable[[bytes], Any]] = {
+    "data": wire.read_data,
+    "ready": wire.read_ready,
+    "control": read_control,
+    "value": decode,
+}
+
+
+def main() -> None:
+    lines = ",\n".join(f"  {json.dumps(vector, ensure_ascii=False)}" for vector in vectors())
+    PATH.write_text(f"[\n{lines}\n]\n")
+
+
+if __name__ == "__main__":
+    main()

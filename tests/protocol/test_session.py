@@ -1,0 +1,465 @@
+"""The session: what it answers to each message, and two machines wired back to back."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from machines import Machine, agreed
+from network import Network
+from strategies import KEYS, NAMES, controls
+from test_membership import HERE, LABEL, ME, START, THEM, THERE, alone, events, hello, of
+
+from zexchange.names import matches
+from zexchange.protocol import effects as fx
+from zexchange.protocol import events as ev
+from zexchange.protocol import values as v
+from zexchange.protocol.session import Session
+
+OTHER = b"\2" * 16
+
+
+def two(*endpoints: str) -> tuple[Network, Machine, Machine]:
+    network = Network()
+    one, other = endpoints or ("ipc://one", "ipc://two")
+    seeds = () if one.startswith("ipc") else (one,)
+    return network, Machine(network, one), Machine(network, other, seeds)
+
+
+def welcomed(session: Session, sender: bytes = THEM, link: str = THERE.control) -> None:
+    session.add_candidate(link, "static", START)
+    session.take()
+    session.receive(v.Welcome(sender, hello(sender)), None, link, START)
+
+
+# -------------------------------------------------------------------- two machines
+
+
+@pytest.mark.parametrize("endpoints", [("ipc://one", "ipc://two"), ("tcp://one", "tcp://two")])
+def test_two_machines_join(endpoints: tuple[str, str]) -> None:
+    """Two nodes that find each other are ready in both directions without time passing."""
+    network, one, other = two(*endpoints)
+    one.attach("a")
+    other.attach("b.*")
+    network.flow()
+    if endpoints[0].startswith("ipc"):
+        network.pass_time(2.0)
+    assert agreed(network) == []
+    assert len(one.told(ev.PeerJoined)) == len(other.told(ev.PeerJoined)) == 1
+
+
+@given(st.sets(st.sampled_from(KEYS)), st.sampled_from(NAMES))
+def test_only_what_is_wanted_is_sent(keys: set[str], name: str) -> None:
+    """A message is numbered, sent and received if somebody wants it, else none of these."""
+    network, one, other = two()
+    one.attach(*keys)
+    network.pass_time(2.0)
+    other.send(name)
+    network.flow()
+    wanted = any(matches(key, name) for key in keys)
+    assert other.numbering.heads == ({name: 1} if wanted else {})
+    assert one.inlets[other.id].received == ([(name, 1)] if wanted else [])
+
+
+def test_the_first_message_after_ready_arrives() -> None:
+    """Whatever is sent once a name is in force is received, starting at head+1."""
+    network, one, other = two()
+    third = Machine(network, "ipc://three")
+    third.attach("a")
+    network.pass_time(2.0)
+    other.send("a")
+    one.attach("a")
+    network.flow()
+    other.send("a")
+    network.flow()
+    assert one.inlets[other.id].received == [("a", 2)]
+    assert third.inlets[other.id].received == [("a", 1), ("a", 2)]
+
+
+def test_a_reconnect_exposes_what_it_lost() -> None:
+    """After a cut the heads come again by themselves, and with them the gap."""
+    network, one, other = two()
+    one.attach("a")
+    network.pass_time(2.0)
+    other.send("a")
+    connection = one.inlets[other.id].connection
+    assert connection is not None
+    connection.cut()
+    network.pass_time(1.0)
+    assert one.inlets[other.id].lost == {("a", 1)}
+    other.send("a")
+    network.flow()
+    assert one.inlets[other.id].received == [("a", 2)]
+
+
+def test_changes_that_were_missed_do_not_look_like_loss() -> None:
+    """A name dropped and wanted again, neither of which was heard, starts at its new head."""
+    network, one, other = two()
+    one.attach("a")
+    network.pass_time(2.0)
+    for _ in range(3):
+        other.send("a")
+    network.flow()
+    control = one.links[other.endpoint].connection
+    assert control is not None
+    one.detach("a")
+    one.attach("a")
+    control.up.queue.clear()
+    network.pass_time(3.0)
+    other.send("a")
+    network.flow()
+    inlet = one.inlets[other.id]
+    assert inlet.received == [("a", n) for n in (1, 2, 3, 4)]
+    assert inlet.lost == set()
+
+
+def test_a_stopped_node_is_silent_then_left_then_back() -> None:
+    """Stopped for 40 s: silent, left, and joined anew; for itself nobody has died."""
+    network, one, other = two()
+    network.pass_time(2.0)
+    other.running = False
+    network.pass_time(40.0)
+    kinds = [type(event) for event in one.events]
+    assert kinds == [ev.PeerJoined, ev.PeerSilent, ev.PeerLeft]
+    other.running = True
+    network.pass_time(5.0)
+    assert agreed(network) == []
+    assert other.told(ev.PeerLeft) == []
+
+
+def test_a_killed_node_is_gone_within_three_seconds() -> None:
+    """A process that died is left, as gone, within 3 s."""
+    network, one, other = two()
+    network.pass_time(2.0)
+    other.kill()
+    network.pass_time(3.0)
+    (event,) = one.told(ev.PeerLeft)
+    assert isinstance(event, ev.PeerLeft)
+    assert event.reason == "gone"
+
+
+def test_a_goodbye_is_heard_at_once() -> None:
+    """A node that leaves is left without time passing."""
+    network, one, other = two()
+    network.pass_time(2.0)
+    other.leave()
+    (event,) = one.told(ev.PeerLeft)
+    assert isinstance(event, ev.PeerLeft)
+    assert event.reason == "bye"
+
+
+def test_a_restart_on_the_same_port_is_a_new_peer() -> None:
+    """A node that takes over an endpoint is not mistaken for the one before it."""
+    network, one, other = two("tcp://one", "tcp://two")
+    network.pass_time(2.0)
+    one.kill()
+    again = Machine(network, "tcp://one")
+    network.pass_time(5.0)
+    assert set(other.peers) == {again.id}
+    assert agreed(network) == []
+
+
+def test_gossip_completes_the_mesh() -> None:
+    """Nodes that know only one seed learn of each other through it."""
+    network = Network()
+    machines = [Machine(network, "tcp://n0")]
+    machines += [Machine(network, f"tcp://n{i}", ("tcp://n0",)) for i in range(1, 4)]
+    network.pass_time(3.0)
+    assert agreed(network) == []
+
+
+def test_two_names_of_one_node_are_one_peer() -> None:
+    """A node dialled under two endpoints is one peer, received from once."""
+    network = Network()
+    one = Machine(network, "tcp://one")
+    network.bound["tcp://alias"] = one
+    other = Machine(network, "tcp://two", ("tcp://one", "tcp://alias"))
+    other.attach("a")
+    network.pass_time(3.0)
+    one.send("a")
+    network.flow()
+    assert other.inlets[one.id].received == [("a", 1)]
+    assert len(other.told(ev.PeerJoined)) == 1
+    assert len(other.links) == 1
+
+
+def test_federations_do_not_mix() -> None:
+    """Nodes of other federations refuse each other, and both sides are told."""
+    network = Network()
+    one = Machine(network, "tcp://one")
+    other = Machine(network, "tcp://two", ("tcp://one",), federation="g")
+    network.pass_time(3.0)
+    assert not one.peers
+    assert not other.peers
+    assert one.told(ev.Rejected)
+    assert other.told(ev.Rejected)
+
+
+# ----------------------------------------------------------------- one message at a time
+
+
+def test_a_hello_is_welcomed_and_called_back() -> None:
+    """Whoever says hello is a peer, is told so with whom we know, and is dialled back."""
+    session = alone()
+    welcomed(session, OTHER, "tcp://o:1")
+    session.take()
+    session.receive(hello(interest=("a",)), "route", None, START)
+    effects = session.take()
+    (reply,) = of(fx.Reply, effects)
+    assert isinstance(reply, fx.Reply)
+    assert isinstance(reply.message, v.Welcome)
+    assert [node for node, _ in reply.message.known] == [OTHER]
+    assert fx.Tune(THEM, THERE.data) in effects
+    assert fx.Wanted(("a",)) in effects
+    assert fx.Dial(THERE.control) in effects
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        ({"federation": "g"}, "federation"),
+        ({"versions": (2, 3)}, "version"),
+        ({"versions": (0, 0)}, "version"),
+        ({"versions": (3, 0)}, "version"),
+        ({"sender": ME}, "self"),
+    ],
+)
+def test_objections(bad: dict[str, object], reason: str) -> None:
+    """Another federation, no common version and ourselves are refused, saying which."""
+    session = alone()
+    session.receive(hello(**{"sender": THEM, **bad}), "route", None, START)  # type: ignore[arg-type]
+    (reply,) = of(fx.Reply, session.take())
+    assert isinstance(reply, fx.Reply)
+    assert isinstance(reply.message, v.Refuse)
+    assert reply.message.reason == reason
+    assert not session.members.peers
+
+
+@pytest.mark.parametrize("versions", [(0, 1), (1, 1), (1, 9), (0, 9)])
+def test_common_versions(versions: tuple[int, int]) -> None:
+    """A node that speaks more versions than we do is a peer, if ours is among them."""
+    session = alone()
+    session.receive(hello(versions=versions), "route", None, START)
+    assert THEM in session.members.peers
+
+
+def test_who_cannot_be_reached_is_refused() -> None:
+    """A node none of whose addresses can be reached from here cannot be a peer."""
+    session = alone(reachable=False)
+    session.receive(hello(), "route", None, START)
+    (reply,) = of(fx.Reply, session.take())
+    assert isinstance(reply, fx.Reply)
+    assert isinstance(reply.message, v.Refuse)
+    assert reply.message.reason == "unreachable"
+
+
+@pytest.mark.parametrize("kind", [v.Pong, v.Resync])
+def test_strangers_are_told_so(kind: type) -> None:
+    """Whoever we do not know is told to say hello first, and says it."""
+    session = alone()
+    session.receive(kind(THEM), "route", None, START)
+    assert session.take() == [fx.Reply("route", v.Stranger(ME))]
+
+
+def test_a_stranger_says_hello() -> None:
+    """Told that we are a stranger, we say hello on that link."""
+    session = alone()
+    welcomed(session)
+    session.take()
+    session.receive(v.Stranger(THEM), None, THERE.control, START + 1)
+    said = [s.message for s in of(fx.Say, session.take()) if isinstance(s, fx.Say)]
+    assert [type(message) for message in said] == [v.Hello]
+
+
+def test_a_ping_is_answered_on_its_own_way() -> None:
+    """A ping is answered where it came from; an epoch that we missed is asked for."""
+    session = alone()
+    welcomed(session)
+    session.take()
+    session.receive(v.Ping(THEM, 1, 1), "route", None, START)
+    assert session.take() == [fx.Reply("route", v.Pong(ME))]
+    session.receive(v.Ping(THEM, 2, 1), "route", None, START)
+    assert fx.Say(THERE.control, v.Resync(ME)) in session.take()
+
+
+def test_a_resync_is_answered_with_everything() -> None:
+    """Asked for it, we tell our whole interest, with the epoch that is proven here."""
+    session = alone()
+    welcomed(session)
+    session.change_interest([("a", True)], START)
+    session.proven(THEM, 1)
+    session.take()
+    session.receive(v.Resync(THEM), "route", None, START)
+    assert session.take() == [fx.Say(THERE.control, v.Interest(ME, 2, 0, 1, ("a",)))]
+
+
+def test_a_change_is_told_with_its_base() -> None:
+    """A change of interest is subscribed, then told, from one epoch to the next."""
+    session = alone()
+    welcomed(session)
+    session.take()
+    session.change_interest([("a", True), ("b", True), ("b", False)], START)
+    told = fx.Say(THERE.control, v.Interest(ME, 2, 1, 0, ("a",), ()))
+    assert session.take() == [fx.Resubscribe(2, ("a",), ()), told]
+
+
+def test_an_old_hello_undoes_nothing() -> None:
+    """A hello that was overtaken by a change of interest does not bring the old one back."""
+    session = alone()
+    welcomed(session)
+    session.receive(v.Interest(THEM, 2, 1, 0, ("a",)), "route", None, START)
+    session.receive(hello(), "route", None, START)
+    assert set(session.members.peers[THEM].interest.keys) == {"a"}
+
+
+def test_a_hello_may_mean_that_all_was_forgotten() -> None:
+    """To one who says hello anew, every head is announced anew with its next token."""
+    session = alone()
+    welcomed(session)
+    session.receive(v.Interest(THEM, 2, 1, 0, ("a",)), "route", None, START)
+    session.token(THEM, 2, True)
+    session.announced(THEM, 2)
+    session.receive(v.Interest(THEM, 3, 2, 2, ("b",)), "route", None, START)
+    session.receive(hello(epoch=3, interest=("a", "b")), "route", None, START)
+    session.take()
+    session.token(THEM, 3, True)
+    (announce,) = session.take()
+    assert isinstance(announce, fx.Announce)
+    assert set(announce.keys or ()) == {"a", "b"}
+
+
+def test_a_token_waits_for_its_interest() -> None:
+    """A token is answered when the interest of its epoch is known, whichever comes first."""
+    session = alone()
+    welcomed(session)
+    session.take()
+    session.token(THEM, 2, True)
+    assert session.take() == []
+    session.receive(v.Interest(THEM, 2, 1, 0, ("a",)), "route", None, START)
+    assert session.take() == [fx.Wanted(("a",)), fx.Announce(THEM, 2, ("a",))]
+
+
+def test_a_token_of_a_stranger_is_remembered() -> None:
+    """The data path may be faster than the hello: its token is answered later."""
+    session = alone()
+    session.token(THEM, 1, True)
+    session.receive(hello(interest=("a",)), "route", None, START)
+    effects = session.take()
+    assert effects.index(fx.Wanted(("a",))) < effects.index(fx.Announce(THEM, 1, ("a",)))
+
+
+def test_an_overtaken_token_is_ignored() -> None:
+    """A token that comes late on an old connection does not hide the newer one."""
+    session = alone()
+    welcomed(session)
+    session.receive(v.Interest(THEM, 2, 1, 0), "route", None, START)
+    session.token(THEM, 2, True)
+    session.announced(THEM, 2)
+    session.take()
+    session.token(THEM, 1, True)
+    session.token(THEM, 1, False)
+    assert session.take() == []
+    assert session.members.peers[THEM].interest.announced == 2
+
+
+def test_the_same_token_again_is_a_reconnect() -> None:
+    """A token seen twice is answered with the heads of everything that the peer wants."""
+    session = alone()
+    welcomed(session)
+    session.token(THEM, 1, True)
+    session.announced(THEM, 1)
+    session.take()
+    session.token(THEM, 1, True)
+    assert session.take() == [fx.Announce(THEM, 1, None)]
+
+
+def test_a_withdrawn_token_ends_the_promise() -> None:
+    """Once a peer's token is unsubscribed, nothing is promised to it until one comes again."""
+    session = alone()
+    session.token(THEM, 1, True)
+    session.receive(hello(interest=("a",)), "route", None, START)
+    session.announced(THEM, 1)
+    interest = session.members.peers[THEM].interest
+    assert interest.in_force("a")
+    session.token(THEM, 1, False)
+    assert not interest.in_force("a")
+    session.announced(THEM, 1)
+    assert not interest.in_force("a")
+
+
+def test_a_missed_change_is_asked_for_at_once() -> None:
+    """A change that does not follow on what is known is answered with a resync."""
+    session = alone()
+    welcomed(session)
+    session.take()
+    session.receive(v.Interest(THEM, 3, 2, 0, ("a",)), "route", None, START)
+    assert session.take() == [fx.Say(THERE.control, v.Resync(ME))]
+    assert not session.members.peers[THEM].interest.keys
+
+
+def test_a_change_told_twice_is_taken_once() -> None:
+    """A change that is known already is ignored, with all that it says."""
+    session = alone()
+    welcomed(session)
+    change = v.Interest(THEM, 2, 1, 0, ("a",))
+    session.receive(change, "route", None, START)
+    session.token(THEM, 2, True)
+    session.announced(THEM, 2)
+    session.receive(v.Interest(THEM, 3, 2, 2, (), ("a",)), "route", None, START)
+    session.take()
+    session.receive(change, "route", None, START)
+    assert session.take() == []
+    interest = session.members.peers[THEM].interest
+    assert (interest.epoch, interest.confirmed, set(interest.keys)) == (3, 2, set())
+
+
+def test_a_peer_without_link_is_probed_where_it_can_be_reached() -> None:
+    """Who said hello and died before it was linked is found gone, too."""
+    session = alone()
+    session.receive(hello(), "route", None, START)
+    session.probed(THERE.control, False, START + 1.6)
+    assert events(session.take())[-1] == ev.PeerLeft(THEM.hex(), LABEL, "gone")
+
+
+def test_rejections_are_counted_and_told_once() -> None:
+    """What is not taken is an event the first time, and a count after that."""
+    session = alone()
+    for _ in range(3):
+        session.reject("somebody", "nonsense")
+    assert events(session.take()) == [ev.Rejected("somebody", "nonsense", 1)]
+    assert session.rejections() == {("somebody", "nonsense"): 3}
+
+
+def test_a_candidate_with_a_peer_is_not_dropped() -> None:
+    """A link that leads to a peer stays, whatever the directory says."""
+    session = alone()
+    welcomed(session)
+    session.receive(v.Stranger(THEM), None, THERE.control, START)
+    session.take()
+    session.drop_candidate(THERE.control)
+    assert session.take() == []
+
+
+@settings(max_examples=150)
+@given(st.lists(st.tuples(controls, st.booleans(), st.booleans()), max_size=8))
+def test_any_message_in_any_order_is_survived(
+    messages: list[tuple[v.Control, bool, bool]],
+) -> None:
+    """No message, from whomever and whenever, raises; the machine ticks on."""
+    session = alone()
+    welcomed(session)
+    now = START
+    for message, known, answer in messages:
+        now += 0.7
+        if known and not isinstance(message, v.Hello | v.Welcome):
+            message = type(message)(THEM, *[getattr(message, f) for f in message.__slots__[1:]])
+        link = THERE.control if answer else None
+        session.receive(message, None if answer else "route", link, now)
+        session.tick(now)
+        session.take()
+
+
+def test_our_own_endpoint_is_not_dialled() -> None:
+    """What is told of ourselves, by gossip or by the user, is not dialled."""
+    session = alone()
+    session.add_candidate(HERE.control, "static", START)
+    assert session.take() == []
+    assert str(LABEL) == "them@host:1"

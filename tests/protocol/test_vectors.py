@@ -1,0 +1,65 @@
+"""docs/vectors.json: what other implementations check themselves against holds here too."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+pytest.importorskip("numpy")
+
+import make_vectors as made
+import numpy as np
+
+from zexchange.protocol import extensions, wire
+from zexchange.protocol.codec import decode, encode
+from zexchange.protocol.messages import control_frame
+
+VECTORS: list[dict[str, Any]] = json.loads(made.PATH.read_text())
+
+
+def of_kind(kind: str) -> list[Any]:
+    found = [vector for vector in VECTORS if vector["kind"] == kind]
+    return [pytest.param(vector, id=vector["name"]) for vector in found]
+
+
+def test_the_file_is_complete() -> None:
+    """The file holds what the script writes, and nothing else."""
+    assert json.loads(json.dumps(made.vectors())) == VECTORS
+
+
+def test_every_extension_type_has_a_vector() -> None:
+    """Each code of the extension table occurs among the values."""
+    named = {int(code) for v in VECTORS for code in re.findall(r"\((\d+)\)", v["name"])}
+    assert named == set(range(extensions.REGISTERED, extensions.SCALAR + 1))
+
+
+@pytest.mark.parametrize("vector", [*of_kind("data"), *of_kind("ready"), *of_kind("control")])
+def test_frames_are_read(vector: dict[str, Any]) -> None:
+    """A frame is read as what the file says it means."""
+    value = made.READERS[vector["kind"]](bytes.fromhex(vector["hex"]))
+    assert made.plain(value) == vector["means"]
+
+
+@pytest.mark.parametrize("vector", of_kind("control"))
+def test_control_frames_are_written(vector: dict[str, Any]) -> None:
+    """A control message is written as the bytes in the file."""
+    assert control_frame(made.CONTROL[vector["name"]]).hex() == vector["hex"]
+
+
+@pytest.mark.parametrize("vector", of_kind("value"))
+def test_values_go_both_ways(vector: dict[str, Any]) -> None:
+    """A value is written as the bytes in the file, and read back with its type."""
+    body, value = bytes.fromhex(vector["hex"]), made.VALUES[vector["name"]]
+    assert encode(value) == body
+    read = decode(body)
+    assert type(read) is type(value)
+    assert np.array_equal(read, value) if isinstance(value, np.ndarray) else read == value
+
+
+def test_the_token_is_the_topic_of_the_ready() -> None:
+    """The ready frame starts with the token that it answers."""
+    (token,), (ready,) = of_kind("token"), of_kind("ready")
+    frame = bytes.fromhex(token.values[0]["hex"])
+    assert bytes.fromhex(ready.values[0]["hex"]).startswith(frame)
+    assert wire.read_token(frame) == (made.TWO, 3)

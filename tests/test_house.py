@@ -1,0 +1,157 @@
+"""The floors of the house, read from the imports of every module.
+
+A room imports only from floors below its own, or from its own folder. Rooms that do
+not exist yet have their floor here already.
+"""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import zexchange
+
+ROOT = Path(zexchange.__file__).parent
+FLOORS = {
+    "errors": 0,  # below the rest of its floor: names raise them
+    "names": 1,
+    "history": 1,
+    "local": 2,
+    "protocol": 2,
+    "net": 3,
+    "testing": 3,
+    "face": 4,  # zexchange itself: what programs import, and so do the rooms above
+    "cli": 5,
+    "contrib": 5,
+}
+FORBIDDEN = {
+    "errors": {"zmq", "msgpack", "socket"},
+    "names": {"zmq", "msgpack", "socket"},
+    "history": {"zmq", "msgpack", "socket", "select", "threading"},
+    "local": {"zmq", "msgpack", "socket", "select", "selectors", "socketserver"},
+    "protocol": {"zmq", "socket", "select", "selectors", "socketserver", "asyncio", "time"},
+    "testing": {"zmq", "socket"},
+    "face": {"zmq", "msgpack", "socket"},
+    "cli": {"zmq", "msgpack"},
+    "contrib": {"zmq", "msgpack"},
+}
+MODULES = sorted(ROOT.rglob("*.py"))
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def room(module: str) -> str:
+    """The room of a dotted module name: its first part below the package."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "face"
+
+
+def imports(source: str, module: str, package: bool) -> Iterator[str]:
+    """Every module that a source imports, wherever in it, by its dotted name."""
+    home = module.split(".") if package else module.split(".")[:-1]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = home[: len(home) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield base
+            if base == "zexchange":
+                yield from (f"zexchange.{alias.name}" for alias in node.names)
+
+
+def violations(source: str, module: str, package: bool = False) -> list[str]:
+    """Say which imports of a source break a floor or bring in what its room must not know."""
+    here = room(module)
+    broken = []
+    for name in set(imports(source, module, package)):
+        outside = name.split(".")[0]
+        if outside != "zexchange":
+            if outside in FORBIDDEN.get(here, set()):
+                broken.append(f"{module} must not know {outside}")
+            continue
+        there = room(name)
+        if there not in FLOORS:  # a name of the face, not a room
+            there = "face"
+        if there != here and FLOORS[there] >= FLOORS[here]:
+            broken.append(f"{module} (floor {FLOORS[here]}) imports {name}")
+    return broken
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_floors(path: Path) -> None:
+    """A module imports only from floors below, or from its own folder."""
+    module = module_name(path)
+    assert room(module) in FLOORS, f"{module} is on no floor: give its room one"
+    assert not violations(path.read_text(), module, path.name == "__init__.py")
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("zexchange.local.exchange", "from ..protocol.codec import encode"),
+        ("zexchange.local.exchange", "import zexchange.protocol.wire"),
+        ("zexchange.protocol.session", "from zexchange.net import node"),
+        ("zexchange.protocol.session", "def f():\n    from ..net.node import Node"),
+        ("zexchange.protocol.session", "from .. import get_exchange"),
+        ("zexchange.protocol.session", "import zmq"),
+        ("zexchange.protocol.session", "from time import monotonic"),
+        ("zexchange.local.stream", "import socket"),
+        ("zexchange.local.stream", "from msgpack import packb"),
+        ("zexchange.net.node", "from ..cli import main"),
+        ("zexchange.errors", "from .names import check_name"),
+        ("zexchange.testing", "from .net.node import Node"),
+        ("zexchange", "import zmq"),
+    ],
+)
+def test_broken_floors_are_found(module: str, source: str) -> None:
+    """An import from the same floor or above, at any place in a module, is found."""
+    assert violations(source, module, module == "zexchange")
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("zexchange.net.engine", "from ..local.exchange import Exchange\nimport zmq"),
+        ("zexchange.local.exchange", "from .stream import Delivery\nfrom ..errors import Closed"),
+        ("zexchange.cli.tail", "from .. import federate\nfrom zexchange import match"),
+        ("zexchange.net.node", "import socket, os"),
+    ],
+)
+def test_good_floors_pass(module: str, source: str) -> None:
+    """An import from below or from the own folder is no violation."""
+    assert not violations(source, module)
+
+
+def test_only_net_imports_zmq() -> None:
+    """No module outside net imports zmq, at any place."""
+    guilty = {
+        room(module_name(path))
+        for path in MODULES
+        for name in imports(path.read_text(), module_name(path), path.name == "__init__.py")
+        if name.split(".")[0] == "zmq"
+    }
+    assert guilty <= {"net"}
+
+
+def test_importing_is_cheap() -> None:
+    """``import zexchange`` brings in neither zmq nor NumPy: who stays local pays for none."""
+    code = (
+        "import sys, zexchange; zexchange.get_exchange('a').send(1); "
+        "print(sorted({'zmq', 'numpy', 'click', 'rich', 'psutil'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        cwd=ROOT.parent,
+    )
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,124 @@
+"""Effects: what the session asks the shell around it to do, in order.
+
+Frozen values, one for each thing that only somebody with sockets can do. Nothing here
+knows how it is done.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from .events import Event
+from .values import Control
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Open a control link to an endpoint."""
+
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """Close the control link to an endpoint."""
+
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Redial:
+    """Replace the control link to an endpoint by a fresh one: this one answers nothing."""
+
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Find out whether anything listens at an endpoint, and report it to `Session.probed`."""
+
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Send a message on the control link to an endpoint."""
+
+    endpoint: str
+    message: Control
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Send a message back to where a control message came from."""
+
+    route: Any
+    message: Control
+
+
+@dataclass(frozen=True, slots=True)
+class Tune:
+    """Receive a peer's data from an endpoint; again for the same peer: with a fresh socket."""
+
+    peer: bytes
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hush:
+    """Stop receiving a peer's data, after what has already arrived."""
+
+    peer: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Resubscribe:
+    """Change what is received from every peer, and prove it under a new epoch."""
+
+    epoch: int
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Publish, behind what was sent before, the heads of the names that ``keys`` cover.
+
+    ``keys`` is ``None`` for everything that the peer is interested in.
+    """
+
+    peer: bytes
+    epoch: int
+    keys: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Remote interest changed: look again which exchanges need a bridge.
+
+    ``keys`` are the names and patterns that gained or lost an interested peer.
+    """
+
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Hand an event to the user."""
+
+    event: Event
+
+
+Effect = (
+    Dial
+    | HangUp
+    | Redial
+    | Probe
+    | Say
+    | Reply
+    | Tune
+    | Hush
+    | Resubscribe
+    | Announce
+    | Wanted
+    | Tell
+)

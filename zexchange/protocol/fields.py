@@ -1,0 +1,71 @@
+"""What fields of a frame may be: MessagePack opened, and each part checked for its type.
+
+Whatever arrives, the only error out of here is `DecodeError`. Nothing here knows which
+message a field belongs to.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+
+from ..errors import DecodeError
+
+ID_BYTES = 16
+
+
+def unpack(data: bytes) -> Any:
+    """Return the one MessagePack value in some bytes."""
+    try:
+        return msgpack.unpackb(data, strict_map_key=False)
+    except Exception as error:
+        # msgpack raises ValueError, its own kinds, and TypeError for unhashable keys.
+        raise DecodeError(f"malformed MessagePack: {type(error).__name__}: {error}") from None
+
+
+def _is(kind: type, what: str) -> Callable[[Any], Any]:
+    """Return a check that a field is of a type; bool does not pass for int."""
+
+    def check(value: Any) -> Any:
+        if type(value) is not kind:
+            raise DecodeError(f"{what} must be {kind.__name__}, not {type(value).__name__}")
+        return value
+
+    return check
+
+
+text = _is(str, "a text")
+items = _is(list, "a list")
+
+
+def count(value: Any) -> int:
+    """Return a value that is an unsigned 64-bit integer."""
+    if type(value) is not int or not 0 <= value < 1 << 64:
+        raise DecodeError(f"a count must be an unsigned 64-bit integer, not {str(value)[:40]}")
+    return value
+
+
+def node_id(value: Any) -> bytes:
+    """Return a value that is a node id."""
+    if type(value) is not bytes or len(value) != ID_BYTES:
+        raise DecodeError(f"a node id has {ID_BYTES} bytes")
+    return value
+
+
+def texts(value: Any) -> tuple[str, ...]:
+    """Return a value that is a list of texts."""
+    return tuple(text(item) for item in items(value))
+
+
+def numbers(value: Any) -> dict[str, int]:
+    """Return a value that is a map of names to counts."""
+    if type(value) is not dict:
+        raise DecodeError("numbers by name must be a map")
+    return {text(name): count(number) for name, number in value.items()}
+
+
+def field(body: dict[Any, Any], key: str) -> Any:
+    """Return a field that must be there."""
+    if key not in body:
+        raise DecodeError(f"control message without {key!r}")
+    return body[key]

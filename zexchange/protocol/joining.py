@@ -1,0 +1,224 @@
+"""How candidates become peers, and how peers end.
+
+A candidate is greeted until it welcomes or refuses us; whoever is welcomed, or says
+hello itself, is a peer, and is dialled if there is no link to it yet. Every step may
+come twice or not at all. What peers want, and its proof, is the business of `proving`.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from . import membership as m
+from .core import Core
+from .effects import Dial, HangUp, Hush, Probe, Redial, Say, Tune
+from .events import PeerJoined, PeerLeft
+from .membership import Candidate, Peer, State
+from .proving import Proving
+from .values import VERSIONS, Address, Control, Hello, Refuse, Welcome
+
+
+class Joining:
+    """Dials, greets, admits and lets go."""
+
+    def __init__(self, core: Core, proving: Proving, reachable: Callable[[Address], bool]) -> None:
+        self._core = core
+        self._proving = proving
+        self._reachable = reachable
+        self._members = core.members
+
+    # ------------------------------------------------------------------------ candidates
+
+    def add_candidate(self, endpoint: str, source: str, now: float) -> None:
+        """See `Session.add_candidate`."""
+        if any(endpoint == address.control for address in self._core.addresses):
+            return
+        candidate = self._members.candidates.get(endpoint)
+        if candidate is None:
+            candidate = Candidate(endpoint, source, now, now, now + m.UNANSWERED_AFTER)
+            self._members.candidates[endpoint] = candidate
+            self._core.do(Dial(endpoint))
+            self._greet(candidate, now)
+        elif source == "static":
+            candidate.source = source
+
+    def drop_candidate(self, endpoint: str) -> None:
+        """See `Session.drop_candidate`."""
+        candidate = self._members.candidates.get(endpoint)
+        if candidate and candidate.peer is None:
+            del self._members.candidates[endpoint]
+            self._core.do(HangUp(endpoint))
+
+    def probed(self, endpoint: str, listening: bool, now: float) -> None:
+        """See `Session.probed`."""
+        for peer in self._members.peers.values():
+            if (peer.link or peer.control) == endpoint:
+                if not listening and now - peer.heard_at >= m.PROBE_AFTER:
+                    self.left(peer, "gone", now)
+                return
+        candidate = self._members.candidates.get(endpoint)
+        if candidate is not None and candidate.state in (State.DIALING, State.DEAD):
+            candidate.state = State.DIALING if listening else State.DEAD
+
+    def tick(self, candidate: Candidate, now: float) -> None:
+        """Greet a candidate again, with a fresh link if this one answers nothing."""
+        if candidate.state in (State.LINKED, State.OURSELVES) or now < candidate.hello_at:
+            return
+        if candidate.hearsay and not candidate.peer and now - candidate.since > m.FORGET_AFTER:
+            self.drop_candidate(candidate.endpoint)
+            return
+        if candidate.state is State.REFUSED:
+            candidate.state = State.DIALING
+        if candidate.state is State.DEAD:
+            candidate.redial_at = now + m.UNANSWERED_AFTER
+        elif now >= candidate.redial_at:
+            # Something listens and does not answer: libzmq may have given up on it for
+            # good (after a wrong protocol or an oversize frame it never reconnects).
+            candidate.redial_at = now + m.UNANSWERED_AFTER
+            self._core.do(Redial(candidate.endpoint))
+        self._greet(candidate, now)
+
+    def _greet(self, candidate: Candidate, now: float) -> None:
+        candidate.hello_at = now + m.HELLO_EVERY
+        self._core.do(Say(candidate.endpoint, self._core.hello()))
+        self._core.do(Probe(candidate.endpoint))
+
+    # -------------------------------------------------------------------- being greeted
+
+    def on_hello(self, hello: Hello, route: Any, now: float) -> None:
+        """Welcome a node, or refuse it and say why."""
+        core = self._core
+        objection = self._objection(hello)
+        if objection:
+            core.reply(route, objection)
+            if objection.reason != "self":
+                core.reject(str(hello.label), objection.reason, objection.text)
+            return
+        known = tuple(
+            (p.id, p.addresses) for p in self._members.peers.values() if p.id != hello.sender
+        )
+        peer = self._admit(hello, now)
+        if peer is None:
+            text = "none of your addresses can be reached from here"
+            core.reply(route, Refuse(core.me, "unreachable", text))
+            core.reject(str(hello.label), "unreachable", str(hello.addresses))
+            return
+        core.reply(route, Welcome(core.me, core.hello(), known))
+        if peer.link is None:
+            self.link(peer, now)
+
+    def _objection(self, hello: Hello) -> Refuse | None:
+        """Return why a node cannot be a peer, or None if it can."""
+        me, ours = self._core.me, self._core.federation
+        if hello.sender == me:
+            return Refuse(me, "self", "you have reached yourself")
+        if hello.federation != ours:
+            text = f"this node is in federation {ours!r}, not {hello.federation!r}"
+            return Refuse(me, "federation", text)
+        if max(VERSIONS[0], hello.versions[0]) > min(VERSIONS[1], hello.versions[1]):
+            text = f"protocol {VERSIONS[0]} to {VERSIONS[1]} is spoken here"
+            return Refuse(me, "version", f"{text}, not {hello.versions}")
+        return None
+
+    def _admit(self, hello: Hello, now: float) -> Peer | None:
+        """Make a node a peer, or renew what we know of it; None if it cannot be reached."""
+        peer = self._members.peers.get(hello.sender)
+        if peer is not None:
+            peer.addresses = hello.addresses
+            self._proving.on_hello(peer, hello)
+            return peer
+        address = self._choose(hello.addresses)
+        if address is None:
+            return None
+        peer = Peer.from_hello(hello, now)
+        peer.control, peer.data = address.control, address.data
+        self._members.peers[peer.id] = peer
+        self._core.do(Tune(peer.id, peer.data))
+        self._core.tell(PeerJoined(peer.id.hex(), peer.label))
+        # Before the announcement: what is promised must find its bridge in place.
+        self._core.wanted(set(peer.interest.keys))
+        self._proving.announce(peer)
+        return peer
+
+    def link(self, peer: Peer, now: float) -> None:
+        """Dial a peer that we know only from its own hello."""
+        address = self._choose(peer.addresses)
+        if address is not None:
+            self.add_candidate(address.control, "hello", now)
+
+    def _choose(self, addresses: Iterable[Address]) -> Address | None:
+        return next((address for address in addresses if self._reachable(address)), None)
+
+    # ------------------------------------------------------------------------- answers
+
+    def expected(self, message: Control, link: str, now: float) -> bool:
+        """Tell whether an answer on a link comes from the node that the link leads to.
+
+        If it does not, another node has taken over the endpoint: the old one is gone.
+        """
+        candidate = self._members.candidates.get(link)
+        if candidate is None:
+            return False
+        peer = self._members.linked_to(link)
+        if peer is not None and peer.link == link and peer.id != message.sender:
+            self.left(peer, "gone", now)
+            return link in self._members.candidates
+        return True
+
+    def on_welcome(self, welcome: Welcome, link: str | None, now: float) -> None:
+        """Make the node at the other end of a link a peer, and dial whom it knows."""
+        candidate = self._members.candidates.get(link) if link else None
+        if candidate is None or link is None:
+            return
+        objection = self._objection(welcome.hello)
+        peer = None if objection else self._admit(welcome.hello, now)
+        if peer is None:
+            self._refused(candidate, objection.reason if objection else "unreachable", now)
+            return
+        candidate.state, candidate.peer = State.LINKED, peer.id
+        if peer.link is not None and peer.link != link:
+            # A second way to the same node: one link is enough.
+            self._core.do(HangUp(link))
+        else:
+            peer.link, peer.ponged_at = link, now
+        for node, addresses in welcome.known:
+            self._gossip(node, addresses, now)
+
+    def _gossip(self, node: bytes, addresses: tuple[Address, ...], now: float) -> None:
+        address = self._choose(addresses)
+        if address and node != self._core.me and node not in self._members.peers:
+            self.add_candidate(address.control, "gossip", now)
+
+    def on_refuse(self, refuse: Refuse, link: str | None, now: float) -> None:
+        """Leave a candidate alone for a while, or for good if it is ourselves."""
+        candidate = self._members.candidates.get(link) if link else None
+        if candidate is None:
+            return
+        if refuse.reason == "self":
+            candidate.state = State.OURSELVES
+            self._core.do(HangUp(candidate.endpoint))
+        else:
+            self._core.reject(candidate.endpoint, f"refused: {refuse.reason}", refuse.text)
+            self._refused(candidate, refuse.reason, now)
+
+    def _refused(self, candidate: Candidate, reason: str, now: float) -> None:
+        candidate.state, candidate.reason = State.REFUSED, reason
+        candidate.hello_at = now + m.REFUSED_RETRY
+
+    def on_stranger(self, link: str | None, now: float) -> None:
+        """Say hello to a node that does not know us (any more)."""
+        candidate = self._members.candidates.get(link) if link else None
+        if candidate is not None:
+            candidate.state = State.DIALING
+            self._greet(candidate, now)
+
+    def left(self, peer: Peer, reason: str, now: float) -> None:
+        """Forget a peer, and what was done for it."""
+        del self._members.peers[peer.id]
+        self._core.do(Hush(peer.id))
+        self._core.wanted(set(peer.interest.keys))
+        self._core.tell(PeerLeft(peer.id.hex(), peer.label, reason))
+        for candidate in [c for c in self._members.candidates.values() if c.peer == peer.id]:
+            self._core.do(HangUp(candidate.endpoint))
+            del self._members.candidates[candidate.endpoint]
+            if candidate.lasting:
+                self.add_candidate(candidate.endpoint, candidate.source, now)

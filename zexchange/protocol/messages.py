@@ -1,0 +1,171 @@
+"""Control messages to frames and back: what each kind's body holds, field by field.
+
+Keys that are not known here are skipped, so that later versions may add some; what is
+missing or of a wrong type is a `DecodeError`, and nothing else comes out of here.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+
+from ..errors import DecodeError
+from .fields import count, field, items, node_id, numbers, text, texts, unpack
+from .values import (
+    Ack,
+    Address,
+    Bye,
+    Control,
+    Hello,
+    Interest,
+    Label,
+    Ping,
+    Pong,
+    Refuse,
+    Resync,
+    Stranger,
+    Welcome,
+)
+from .wire import CONTROL
+
+
+def control_frame(message: Control) -> bytes:
+    """Return the frame of a control message."""
+    kind = _KINDS[type(message)]
+    frame: bytes = msgpack.packb([kind, message.sender, _WRITERS[kind](message)])
+    return CONTROL + frame
+
+
+def read_control(frame: bytes) -> Control:
+    """Return the control message in a frame; keys it does not know are skipped.
+
+    Raises:
+        DecodeError: if it is malformed, or of a kind that is not known here.
+    """
+    if frame[:1] != CONTROL:
+        raise DecodeError("not a control frame")
+    parts = unpack(frame[1:])
+    if not (isinstance(parts, list) and len(parts) >= 3 and isinstance(parts[2], dict)):
+        raise DecodeError("a control frame is a list of kind, sender and body")
+    kind, sender, body = parts[:3]
+    if not isinstance(kind, str) or kind not in _READERS:
+        raise DecodeError(f"control message of unknown kind {str(kind)[:40]!r}")
+    return _READERS[kind](node_id(sender), body)
+
+
+def _label(value: Any) -> Label:
+    if len(items(value)) < 3:
+        raise DecodeError("a label is host, pid and name")
+    return Label(text(value[0])[:255], count(value[1]), text(value[2])[:255])
+
+
+def _addresses(value: Any) -> tuple[Address, ...]:
+    pairs = [texts(pair) for pair in items(value)]
+    if any(len(pair) < 2 for pair in pairs):
+        raise DecodeError("an address is a control and a data endpoint")
+    return tuple(Address(*pair[:2]) for pair in pairs)
+
+
+def _known(value: Any) -> tuple[tuple[bytes, tuple[Address, ...]], ...]:
+    pairs = items(value)
+    if any(len(items(pair)) < 2 for pair in pairs):
+        raise DecodeError("a known peer is a node id and its addresses")
+    return tuple((node_id(pair[0]), _addresses(pair[1])) for pair in pairs)
+
+
+def _versions(value: Any) -> tuple[int, int]:
+    if len(items(value)) != 2:
+        raise DecodeError("versions are the lowest and the highest")
+    return count(value[0]), count(value[1])
+
+
+def _write_addresses(addresses: tuple[Address, ...]) -> list[list[str]]:
+    return [[address.control, address.data] for address in addresses]
+
+
+def _write_hello(m: Hello) -> dict[str, Any]:
+    return {
+        "versions": m.versions,
+        "features": m.features,
+        "federation": m.federation,
+        "label": [m.label.host, m.label.pid, m.label.name],
+        "addresses": _write_addresses(m.addresses),
+        "epoch": m.epoch,
+        "interest": m.interest,
+    }
+
+
+def _read_hello(sender: bytes, body: dict[Any, Any]) -> Hello:
+    return Hello(
+        sender=sender,
+        versions=_versions(field(body, "versions")),
+        features=texts(body.get("features", [])),
+        federation=text(field(body, "federation")),
+        label=_label(field(body, "label")),
+        addresses=_addresses(field(body, "addresses")),
+        epoch=count(field(body, "epoch")),
+        interest=texts(field(body, "interest")),
+    )
+
+
+def _read_welcome(sender: bytes, body: dict[Any, Any]) -> Welcome:
+    return Welcome(sender, _read_hello(sender, body), _known(body.get("known", [])))
+
+
+def _read_interest(sender: bytes, body: dict[Any, Any]) -> Interest:
+    epoch, base, confirmed = (count(field(body, k)) for k in ("epoch", "base", "confirmed"))
+    added, removed = texts(body.get("added", [])), texts(body.get("removed", []))
+    return Interest(sender, epoch, base, confirmed, added, removed)
+
+
+def _write_interest(m: Interest) -> dict[str, Any]:
+    return {
+        "epoch": m.epoch,
+        "base": m.base,
+        "confirmed": m.confirmed,
+        "added": m.added,
+        "removed": m.removed,
+    }
+
+
+_KINDS: dict[type, str] = {
+    Hello: "hello",
+    Welcome: "welcome",
+    Refuse: "refuse",
+    Interest: "interest",
+    Ping: "ping",
+    Pong: "pong",
+    Resync: "resync",
+    Stranger: "stranger",
+    Ack: "ack",
+    Bye: "bye",
+}
+
+_WRITERS: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "hello": _write_hello,
+    "welcome": lambda m: {
+        **_write_hello(m.hello),
+        "known": [[peer, _write_addresses(addresses)] for peer, addresses in m.known],
+    },
+    "refuse": lambda m: {"reason": m.reason, "text": m.text},
+    "interest": _write_interest,
+    "ping": lambda m: {"epoch": m.epoch, "announced": m.announced},
+    "pong": lambda m: {},
+    "resync": lambda m: {},
+    "stranger": lambda m: {},
+    "ack": lambda m: {"positions": m.positions},
+    "bye": lambda m: {"heads": m.heads},
+}
+
+_READERS: dict[str, Callable[[bytes, dict[Any, Any]], Control]] = {
+    "hello": _read_hello,
+    "welcome": _read_welcome,
+    "refuse": lambda s, b: Refuse(s, text(field(b, "reason")), text(b.get("text", ""))),
+    "interest": _read_interest,
+    "ping": lambda s, b: Ping(s, count(field(b, "epoch")), count(field(b, "announced"))),
+    "pong": lambda s, b: Pong(s),
+    "resync": lambda s, b: Resync(s),
+    "stranger": lambda s, b: Stranger(s),
+    "ack": lambda s, b: Ack(s, numbers(field(b, "positions"))),
+    "bye": lambda s, b: Bye(s, numbers(b.get("heads", {}))),
+}
