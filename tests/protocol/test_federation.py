@@ -193,4 +193,4 @@ def check_kept(promise: Promise) -> None:
 
 
 TestFederation = Federation.TestCase
-TestFederation.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestFederation.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from strategies import KEYS, NAMES
 
 from zexchange.names import matches
@@ -98,9 +98,15 @@ class Following(RuleBasedStateMachine):
         self.received: list[tuple[str, int]] = []
         self.lost: list[tuple[str, int]] = []
 
-    @rule(name=st.sampled_from(NAMES), count=st.integers(1, 3))
-    def send(self, name: str, count: int) -> None:
-        self.lane.append((name, self.numbering.take(name, count), count))
+    @initialize(keys=st.sets(st.sampled_from(KEYS), min_size=1))
+    def begin(self, keys: set[str]) -> None:
+        self.change(keys, set())
+
+    @rule(name=st.sampled_from(NAMES), count=st.integers(1, 3), fate=st.sampled_from([1, 1, 0, 2]))
+    def send(self, name: str, count: int, fate: int) -> None:
+        """A frame is under way once, not at all, or twice."""
+        first = self.numbering.take(name, count)
+        self.lane.extend([(name, first, count)] * fate)
 
     @rule(name=st.sampled_from(NAMES))
     def beacon(self, name: str) -> None:
@@ -197,6 +203,12 @@ def test_counting_starts_behind_the_announced_head(following: Positions) -> None
 def test_a_gap_has_its_exact_range(following: Positions) -> None:
     """A later frame exposes exactly what is missing in front of it."""
     assert following.receive("a", 9, 2) == (0, Gap("a", 6, 8))
+
+
+def test_a_single_missing_message_is_a_gap(following: Positions) -> None:
+    """One message missing is a gap of one; none missing is no gap."""
+    assert following.receive("a", 6, 1) == (0, None)
+    assert following.receive("a", 8, 1) == (0, Gap("a", 7, 7))
 
 
 def test_a_beacon_exposes_a_lost_tail(following: Positions) -> None:

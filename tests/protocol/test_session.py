@@ -371,6 +371,15 @@ def test_the_same_token_again_is_a_reconnect() -> None:
     assert session.take() == [fx.Announce(THEM, 1, None)]
 
 
+def test_a_peer_that_leaves_wants_nothing_any_more() -> None:
+    """What a peer wanted is looked at again when it has left: maybe nobody wants it now."""
+    session = alone()
+    session.receive(hello(interest=("a",)), "route", None, START)
+    session.take()
+    session.receive(v.Bye(THEM, {}), "route", None, START)
+    assert fx.Wanted(("a",)) in session.take()
+
+
 def test_a_withdrawn_token_ends_the_promise() -> None:
     """Once a peer's token is unsubscribed, nothing is promised to it until one comes again."""
     session = alone()

@@ -70,8 +70,9 @@ class Bridges:
         self._wants: Counter[str] = Counter()
         self._patterns: set[str] = set()
         self._open = True
-        # Held while one exchange is looked at; below the registry's lock, above the
-        # exchange's: never call the registry under it.
+        self._state = 0
+        # Below the registry's lock, and never held while an exchange's is taken: an
+        # exchange holds its own while it asks for the registry's.
         self._lock = threading.RLock()
 
     def get(self, name: str) -> Bridge:
@@ -86,6 +87,7 @@ class Bridges:
         """Look again at exchanges that ``keys`` cover; ``count`` says how many peers want one."""
         keys = tuple(keys)
         with self._lock:
+            self._state += 1
             for key in keys:
                 self._want(key, count(key))
         named = [self._registry.find(key) for key in keys if not is_pattern(key)]
@@ -107,17 +109,32 @@ class Bridges:
             (self._patterns.add if number else self._patterns.discard)(key)
 
     def look(self, exchange: Exchange[object]) -> None:
-        """Attach or detach an exchange's bridge, as peers' interest stands now."""
-        name = exchange.name
-        with self._lock:
-            wanted = self._open and self._federated(name) and self._wanted(name)
-            bridge = self.get(name) if wanted else self._bridges.get(name)
-            if bridge is not None:
-                bridge.wanted = wanted
-            if wanted or (self._open and sys.flags.dev_mode and self._federated(name)):
-                exchange.attach_bridge(self.get(name))
-            elif bridge is not None:
+        """Attach or detach an exchange's bridge, as peers' interest stands now.
+
+        Done outside the lock, so whoever did it looks again: the last one to act has
+        seen the last state.
+        """
+        while True:
+            with self._lock:
+                state, bridge = self._state, self._judge(exchange.name)
+            if bridge is None:
+                return
+            if bridge.wanted or (self._open and sys.flags.dev_mode):
+                exchange.attach_bridge(bridge)
+            else:
                 exchange.detach_bridge(bridge)
+            if state == self._state:
+                return
+
+    def _judge(self, name: str) -> Bridge | None:
+        """Open or close the bridge of a name, and return it if there is or shall be one."""
+        if not self._federated(name):
+            return None
+        wanted = self._open and self._wanted(name)
+        bridge = self.get(name) if wanted or sys.flags.dev_mode else self._bridges.get(name)
+        if bridge is not None:
+            bridge.wanted = wanted
+        return bridge
 
     def _wanted(self, name: str) -> bool:
         return name in self._wants or any(matches(pattern, name) for pattern in self._patterns)
@@ -126,6 +143,7 @@ class Bridges:
         """Detach every bridge, for good."""
         with self._lock:
             self._open = False
+            self._state += 1
             bridges = list(self._bridges.values())
         for bridge in bridges:
             bridge.wanted = False
