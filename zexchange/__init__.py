@@ -27,7 +27,8 @@ from .local import (
     to_queue,
     to_thread,
 )
-from .net.node import Node, federate
+from .net.federation import federate
+from .net.node import Node
 from .net.status import NodeStats, PeerStatus, Received
 from .protocol.codec import Unknown, register
 from .protocol.events import Lost, PeerJoined, PeerLeft, PeerSilent, PeerSlow, Rejected

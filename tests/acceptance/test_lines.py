@@ -27,12 +27,7 @@ def text() -> Iterator[bytes]:
     library = sorted(Path(os.__file__).parent.glob("*.py"))
     lines = [line for path in library for line in path.read_bytes().split(b"\n")]
     for number in range(COUNT):
-        line = lines[number % len(lines)]
-        yield (
-            line
-            + (b"", " — Grüße, 東京 🎉".encode(), b"\xff\xfe\x80", b"\r")[number % 10 % 4]
-            + b"\n"
-        )
+        yield lines[number % len(lines)] + endings[number % len(endings)] + b"\n"
 
 
 def megabytes() -> Iterator[bytes]:

@@ -69,6 +69,11 @@ def test_twenty_processes_of_which_five_are_killed_and_restarted(run: int) -> No
             program.finish(failed=sys.exc_info()[0] is not None)
 
 
+def attach(registry: Registry, names: list[str], got: list[str]) -> None:
+    for name in names:
+        registry.get(name).handler(got.append)
+
+
 @pytest.mark.parametrize("way", ["federate", "wait_ready", "wait_subscribers"])
 def test_first_messages_on_a_thousand_exchanges(way: str) -> None:
     """The first message after each of the three promises arrives, 100 times over."""
@@ -77,16 +82,12 @@ def test_first_messages_on_a_thousand_exchanges(way: str) -> None:
         names = [f"x{repetition}.{n}" for n in range(1000)]
         got: list[str] = []
 
-        def attach(there: Registry = there, names: list[str] = names) -> None:
-            for name in names:
-                there.get(name).handler(got.append)
-
         with federate("fed", registry=here) as node:
             if way == "federate":
-                attach()
+                attach(there, names, got)
             with federate("fed", registry=there) as other:
                 if way != "federate":
-                    attach()
+                    attach(there, names, got)
                 if way == "wait_ready":
                     other.wait_ready()
                 if way == "wait_subscribers":
@@ -182,7 +183,8 @@ node.flush(60)
 print("sent", json.dumps([[os.getpid(), *key, n] for key, n in sent.items()]), flush=True)
 sys.stdin.readline()
 lost = sum(r.lost for r in node.stats().received.values())
-print("seen", json.dumps([[*k, n] for k, n in seen.items()]), len(wrong), wrong[:3], lost, flush=True)
+rows = json.dumps([[*key, n] for key, n in seen.items()])
+print("seen", rows, len(wrong), wrong[:3], lost, flush=True)
 sys.stdin.read()
 node.close()
 """

@@ -83,3 +83,17 @@ def test_a_part_that_fails_fails_the_demo(shell: Shell) -> None:
     assert code == 1
     assert b"the demo failed: " in err
     assert b"Traceback" not in err
+
+
+@pytest.mark.leaves_files
+def test_a_part_that_hangs_is_not_left(shell: Shell) -> None:
+    """A process that can no longer notice anything is killed at the end."""
+    demo = shell.start("demo", stderr=subprocess.DEVNULL)
+    assert demo.stdout is not None
+    while b"/s  from analyst" not in demo.stdout.readline():
+        assert demo.poll() is None
+    for pid in parts(demo.pid):
+        os.kill(pid, signal.SIGSTOP)
+    demo.send_signal(signal.SIGINT)
+    assert demo.wait(DEADLINE) == 130
+    assert not parts(demo.pid)

@@ -62,7 +62,7 @@ def test_one_that_leaves_early_harms_nobody(shell: Shell, tmp_path: Path) -> Non
 
 def test_names_and_patterns_overlap(shell: Shell, node: zexchange.Node) -> None:
     """What several names cover is printed once, with its name; values as JSON."""
-    tail = shell.start("tail", "a.*", "a.x", "b", "--names", "--count", "3")
+    tail = shell.start("tail", "a.x", "a.*", "b", "--names", "--count", "3")
     node.wait_subscribers("a.x", 1, DEADLINE)
     exchange(node, "a.x").send("text")
     exchange(node, "b").send({"k": (1, None)})

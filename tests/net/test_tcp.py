@@ -106,7 +106,7 @@ def test_an_endpoint_of_our_own_is_no_peer(join: Joiner) -> None:
 def test_a_peer_that_comes_later_is_found(join: Joiner) -> None:
     """A static peer is dialled until it is there, and delays nobody meanwhile."""
     port, data = free_ports()
-    node, here = join(peers=[tcp(port)], local=False)
+    _, here = join(peers=[tcp(port)], local=False)
     got = collect(here, "x")
     late, there = join(listen=[tcp(port), tcp(data)], local=False)
     late.wait_subscribers("x", 1)

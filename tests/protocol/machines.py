@@ -191,7 +191,11 @@ class Machine:
                 continue
             since = [at for key, at in machine.attached.items() if matches(key, message[0])]
             if any(at <= peer.interest.announced for at in since):
-                promises.append(Promise(machine, inlet, inlet.connection, message))
+                token = wire.ready_topic(machine.id, peer.interest.announced)
+                # A fresh connection that has not subscribed yet: a cut, as seen from here.
+                proven = token in self.subscribers.get(inlet.connection, set())  # type: ignore[arg-type]
+                way = inlet.connection if proven else None
+                promises.append(Promise(machine, inlet, way, message))
         return promises
 
     def beacon(self) -> None:

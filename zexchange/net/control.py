@@ -31,7 +31,7 @@ _log = logging.getLogger("zexchange")
 Received = Callable[[Control, Any, str | None], None]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Link:
     """The control connection to one endpoint, and what waits for it to stand."""
 
@@ -49,14 +49,17 @@ class Link:
         if len(self.outbox) < OUTBOX_MOST:
             self.outbox.append(message)
 
-    def flush(self) -> None:
-        """Send what is queued, as far as a connection takes it."""
+    def flush(self) -> bool:
+        """Send what is queued, as far as a connection takes it; tell whether it took any."""
+        sent = False
         while self.outbox:
             try:
                 self.socket.send(control_frame(self.outbox[0]), zmq.NOBLOCK)
             except zmq.Again:
-                return
+                break
             self.outbox.popleft()
+            sent = True
+        return sent
 
 
 class Controls:
@@ -75,6 +78,7 @@ class Controls:
         self._rejected = rejected
         self._links: dict[str, Link] = {}
         self._by_fd: dict[int, Link] = {}
+        self._unread: set[Link | None] = set()
         self._probes: dict[int, tuple[os_socket.socket, str, float]] = {}
         self.router = new_router(context)
         self.router_fd = int(self.router.getsockopt(zmq.FD))
@@ -119,11 +123,13 @@ class Controls:
         if link is not None:
             link.queue(message)
             link.flush()
+            self._unread.add(link)
 
     def reply(self, route: Any, message: Control) -> None:
         """Answer a message that came in at our own endpoint."""
         with suppress(zmq.Again, zmq.ZMQError):
             self.router.send_multipart([route, control_frame(message)], zmq.NOBLOCK)
+        self._unread.add(None)
 
     # -------------------------------------------------------------------------- events
 
@@ -139,11 +145,19 @@ class Controls:
             return False
         return True
 
-    def read_all(self) -> None:
-        """Look at every socket, whatever the poller said: mends a lost wake-up."""
-        self.read_router()
-        for link in list(self._links.values()):
-            self._read_link(link)
+    def settle(self) -> bool:
+        """Read the sockets that were sent on; tell whether there were any.
+
+        A send takes in what its socket was told meanwhile, and with it the wake-up of
+        its descriptor: what has arrived would lie there until the next message.
+        """
+        unread, self._unread = self._unread, set()
+        for link in unread:
+            if link is None:
+                self.read_router()
+            elif self._links.get(link.endpoint) is link:
+                self._read_link(link)
+        return bool(unread)
 
     def read_router(self) -> None:
         """Take what peers say on their links to us."""
@@ -156,14 +170,18 @@ class Controls:
                 self._rejected("control", f"control message of {len(parts)} frames")
                 continue
             self._take(parts[1].bytes, parts[0].bytes, None, _peer_host(parts[1]))
+        self._unread.add(None)
 
     def _read_link(self, link: Link) -> None:
-        link.flush()
         host = _host_of(link.endpoint)
+        link.flush()
         for _ in range(BUDGET):
             try:
                 frames = link.socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
+                # This look may have taken in that the connection stands.
+                if link.flush():
+                    self._unread.add(link)
                 return
             if len(frames) == 1:
                 self._take(frames[0], None, link.endpoint, host)
@@ -171,6 +189,7 @@ class Controls:
                 self._rejected(link.endpoint, f"control message of {len(frames)} frames")
             if self._links.get(link.endpoint) is not link:
                 return
+        self._unread.add(link)
 
     def _take(self, frame: bytes, route: Any, link: str | None, host: str | None) -> None:
         try:

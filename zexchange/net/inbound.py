@@ -111,6 +111,8 @@ class Inbound:
                 _each(inlet.socket, zmq.SUBSCRIBE, topics(key))
             # The token last: the peer sees it after the names.
             self._ask_proof(inlet)
+            # Whatever a call on a socket has taken in may have eaten its wake-up.
+            self._hot.add(inlet)
 
     def tune(self, peer: bytes, endpoint: str) -> None:
         """Receive from a peer, or replace the socket to it and keep the positions."""

@@ -12,27 +12,26 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Closed, NotReady, Unreachable
+from ..errors import Closed, NotReady
 from ..local.exchange import Exchange
-from ..local.registry import Registry, default_registry
-from ..names import check_name, check_pattern
+from ..local.registry import Registry
+from ..names import check_name
 from ..protocol.events import Event
 from ..protocol.values import Label
 from . import lifetime
-from .endpoints import check_secure, parse_pair, parse_tcp
+from .plan import Plan
 from .status import NodeStats, PeerStatus, Received
 
 if TYPE_CHECKING:
     from ..protocol.membership import Peer
     from .bridge import Bridge
-    from .engine import Engine, Plan
+    from .engine import Engine
+    from .waiting import Waiter
 
 _log = logging.getLogger("zexchange")
-_BEACON_EVERY = 0.25
 
 
 class Node:
@@ -43,7 +42,7 @@ class Node:
     event loop, where they would wait for themselves.
     """
 
-    def __init__(self, plan: "Plan", registry: Registry, join_timeout: float) -> None:
+    def __init__(self, plan: Plan, registry: Registry, join_timeout: float) -> None:
         self._plan = plan
         self._registry = registry
         self._join_timeout = join_timeout
@@ -78,21 +77,13 @@ class Node:
             for exchange in self._registry.exchanges():
                 engine.bridges.look(exchange)
         lifetime.close_at_exit()
-        self._join(engine)
+        self._join()
 
-    def _join(self, engine: "Engine") -> None:
+    def _join(self) -> None:
         """Wait until every candidate that lives is ready in both directions."""
-        if self._would_wait_for_itself():
-            return
-        deadline = time.monotonic() + self._join_timeout
-        self._wait(lambda: not self._pending(engine), deadline)
-        for missing in self._pending(engine):
-            _log.warning("federation %r: after %g s, %s", self.name, self._join_timeout, missing)
-
-    @staticmethod
-    def _pending(engine: "Engine") -> list[str]:
-        session = engine.session
-        return list(session.members.pending(session.interest.epoch))
+        if not self._would_wait_for_itself():
+            for missing in self._waiter(self._join_timeout).joined():
+                _log.warning("federation %r: %s", self.name, missing)
 
     def _running(self) -> "Engine":
         """Return the engine, after making it anew in a forked child."""
@@ -132,9 +123,9 @@ class Node:
         self._registry.unobserve(self)
         if not self._would_wait_for_itself():
             try:
-                self._flush(engine, deadline)
+                self._waiter(timeout).flushed()
             except NotReady as error:
-                _log.warning("closing the node in federation %r: %s", self.name, error)
+                _log.warning("closing: %s", error)
         engine.close(min(max(deadline - time.monotonic(), 0.05), 1.0))
         self._engine = None
 
@@ -259,14 +250,7 @@ class Node:
             NotReady: after ``timeout`` seconds, saying how many are and what is missing.
             RuntimeError: on the data thread and in a running event loop.
         """
-        engine = self._may_wait()
-
-        def ready() -> int:
-            session = engine.session
-            return sum(p.ready(session.interest.epoch) for p in session.members.peers.values())
-
-        if not self._wait(lambda: ready() >= n, time.monotonic() + timeout):
-            self._not_ready(engine, f"{ready()} of {n} peers are ready after {timeout:g} s")
+        self._waiter(timeout).peers(n)
 
     def wait_ready(self, timeout: float = 10.0) -> None:
         """Wait until what is attached here is in force at every peer that is known.
@@ -277,18 +261,7 @@ class Node:
             NotReady: after ``timeout`` seconds, naming who has not confirmed.
             RuntimeError: on the data thread and in a running event loop.
         """
-        engine = self._may_wait()
-        deadline = time.monotonic() + timeout
-        epochs: list[int] = []
-        engine.call(lambda: epochs.append(engine.session.interest.epoch), timeout)
-
-        def unconfirmed() -> list[str]:
-            peers = engine.session.members.peers.values()
-            return [str(p.label) for p in peers if p.ready_epoch < epochs[0]]
-
-        if not epochs or not self._wait(lambda: not unconfirmed(), deadline):
-            who = ", ".join(unconfirmed()) if epochs else "the control thread"
-            self._not_ready(engine, f"after {timeout:g} s not confirmed by {who}")
+        self._waiter(timeout).ready()
 
     def wait_subscribers(self, name: str, n: int = 1, timeout: float = 10.0) -> None:
         """Wait until ``n`` other nodes will receive what is sent on an exchange.
@@ -297,15 +270,7 @@ class Node:
             NotReady: after ``timeout`` seconds, saying how many will.
             RuntimeError: on the data thread and in a running event loop.
         """
-        check_name(name)
-        engine = self._may_wait()
-
-        def subscribers() -> int:
-            return sum(p.interest.in_force(name) for p in engine.session.members.peers.values())
-
-        if not self._wait(lambda: subscribers() >= n, time.monotonic() + timeout):
-            text = f"{subscribers()} of {n} nodes receive {name!r} after {timeout:g} s"
-            self._not_ready(engine, text)
+        self._waiter(timeout).subscribers(check_name(name), n)
 
     def flush(self, timeout: float = 10.0) -> None:
         """Wait until every healthy peer has acknowledged what was sent before this call.
@@ -316,49 +281,18 @@ class Node:
             NotReady: after ``timeout`` seconds, naming who has not acknowledged.
             RuntimeError: on the data thread and in a running event loop.
         """
-        self._flush(self._may_wait(), time.monotonic() + timeout)
+        self._waiter(timeout).flushed()
 
-    def _flush(self, engine: "Engine", deadline: float) -> None:
-        goal: dict[str, int] = {}
-        engine.call(lambda: goal.update(engine.outbound.heads()), deadline - time.monotonic())
-        while lagging := self._lagging(engine, goal):
-            now = time.monotonic()
-            if now >= deadline:
-                self._not_ready(engine, f"not acknowledged by {', '.join(lagging)}")
-            engine.post(lambda: engine.beacon_unacknowledged(goal))
-            again = min(now + _BEACON_EVERY, deadline)
-            self._wait(lambda: not self._lagging(engine, goal), again)
+    def _waiter(self, timeout: float) -> "Waiter":
+        from .waiting import Waiter
 
-    @staticmethod
-    def _lagging(engine: "Engine", goal: dict[str, int]) -> list[str]:
-        """Return the healthy peers that have not acknowledged all of ``goal``."""
-        with engine.changed:
-            return [
-                str(peer.label)
-                for peer in engine.session.members.peers.values()
-                if not peer.silent and engine.lag(peer, goal)
-            ]
-
-    def _wait(self, condition: Callable[[], bool], deadline: float) -> bool:
-        """Wait for a condition on the session; tell whether it holds at the end."""
-        engine = self._running()
-        with engine.changed:
-            return engine.changed.wait_for(condition, max(0.0, deadline - time.monotonic()))
-
-    def _not_ready(self, engine: "Engine", text: str) -> None:
-        with engine.changed:
-            missing = self._pending(engine)
-        more = "; ".join(missing[:5])
-        raise NotReady(f"federation {self.name!r}: {text}" + (f" ({more})" if more else ""))
-
-    def _may_wait(self) -> "Engine":
         engine = self._running()
         if self._would_wait_for_itself():
             raise RuntimeError(
                 "this would wait for itself: it was called on the node's data thread or in a "
                 "running event loop; call it from another thread (asyncio.to_thread)"
             )
-        return engine
+        return Waiter(engine, timeout)
 
     def _would_wait_for_itself(self) -> bool:
         engine = self._engine
@@ -379,99 +313,4 @@ def _status(peer: "Peer", ours: int, offset: float) -> PeerStatus:
         ready=peer.ready(ours),
         silent=peer.silent,
         control=peer.link,
-    )
-
-
-# -------------------------------------------------------------------------- federate
-
-
-def federate(
-    name: str,
-    *,
-    listen: str | Sequence[str] | None = None,
-    advertise: str | Sequence[str] | None = None,
-    peers: Sequence[str] = (),
-    local: bool = True,
-    exchanges: str | Sequence[str] = "**",
-    registry: Registry | None = None,
-    label: str = "",
-    join_timeout: float = 1.0,
-    insecure: bool = False,
-) -> Node:
-    """Join a federation: from here on, exchanges of one name are one channel.
-
-    With no more than a name it finds every other process of the same user on this host.
-    It returns when every candidate that is alive is ready in both directions, at the
-    latest after ``join_timeout``, logging what is pending. Called again with the same
-    name and registry it returns the same node, which closes with the last ``close()``.
-
-    Args:
-        name: the federation; its processes share their exchanges.
-        listen: also bind TCP: ``tcp://HOST:PORT`` for control and the next port for data,
-            or a pair of endpoints; port 0 chooses.
-        advertise: what others are told instead of ``listen``, where that differs.
-        peers: control endpoints to dial, ``tcp://HOST:PORT``, and to dial again.
-        local: whether to use the rendezvous directory and Unix sockets of this host.
-        exchanges: pattern or patterns of the names that take part.
-        registry: whose exchanges to federate; the default one if None.
-        label: a name for this node in logs and tables.
-        join_timeout: seconds.
-        insecure: allow TCP endpoints that other hosts can reach, without keys.
-
-    Raises:
-        InvalidName: if the name or a pattern is malformed.
-        InsecureEndpoint: for an endpoint that is not loopback, unless ``insecure``.
-        Unreachable: if an endpoint is taken, or the rendezvous directory cannot be used.
-        ValueError: for a malformed endpoint, or if the node exists with other arguments.
-    """
-    if sys.platform == "win32":
-        raise Unreachable("federate() needs Unix sockets and fork-safe locks: not on Windows")
-    plan = _plan(name, listen, advertise, peers, local, exchanges, label, insecure)
-    registry = registry or default_registry
-    with lifetime.lock:
-        known = lifetime.nodes.get((name, id(registry)))
-        if known is not None:
-            known._plan.check_same(plan)
-            known._users += 1
-            known._running()
-            return known
-        node = Node(plan, registry, join_timeout)
-        lifetime.nodes[name, id(registry)] = node
-        try:
-            node.revive()
-        except BaseException:
-            del lifetime.nodes[name, id(registry)]
-            raise
-        return node
-
-
-def _plan(
-    name: str,
-    listen: str | Sequence[str] | None,
-    advertise: str | Sequence[str] | None,
-    peers: Sequence[str],
-    local: bool,
-    exchanges: str | Sequence[str],
-    label: str,
-    insecure: bool,
-) -> "Plan":
-    from .engine import Plan
-
-    check_name(name)
-    bound = parse_pair(listen) if listen else None
-    dialled = [parse_tcp(peer) for peer in ([peers] if isinstance(peers, str) else peers)]
-    check_secure([*(bound or ()), *dialled], insecure)
-    if bound is None and (dialled or not local):
-        if not all(peer.loopback for peer in dialled):
-            raise ValueError("peers on other hosts connect back: say where, with listen=")
-        bound = parse_pair("tcp://127.0.0.1:0")
-    patterns = (exchanges,) if isinstance(exchanges, str) else tuple(exchanges)
-    return Plan(
-        federation=name,
-        label=label,
-        listen=bound,
-        advertise=parse_pair(advertise) if advertise else None,
-        peers=tuple(map(str, dialled)),
-        local=local,
-        exchanges=tuple(map(check_pattern, patterns)),
     )

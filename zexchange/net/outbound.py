@@ -115,6 +115,7 @@ class Outbound:
             self._send_queued()
             heads = self._numbering.covered(keys)
             self._send(ready_frame(Ready(receiver, epoch, self._origin, heads)))
+            self._read_subscriptions()
 
     def beacon(self, topics: Iterable[tuple[str, bytes]]) -> None:
         """Publish the heads of exchanges on their own topics: who has them acknowledges."""
@@ -123,6 +124,7 @@ class Outbound:
             for name, topic in topics:
                 head = self._numbering.heads.get(name, 0)
                 self._send(data_head(topic, self._origin, head + 1, 0, time.time()))
+            self._read_subscriptions()
 
     def heads(self) -> dict[str, int]:
         """Return the head of every exchange, everything queued before the call included."""

@@ -1,0 +1,119 @@
+"""Carries out what the session asks for: the one place where its effects meet real parts.
+
+On the control thread. What concerns data sockets is passed on to the data thread, which
+owns them.
+"""
+
+import logging
+import time
+
+from ..local.exchange import Exchange
+from ..protocol.effects import (
+    Announce,
+    Dial,
+    Effect,
+    HangUp,
+    Hush,
+    Probe,
+    Redial,
+    Reply,
+    Resubscribe,
+    Say,
+    Tell,
+    Tune,
+    Wanted,
+)
+from ..protocol.events import Event
+from ..protocol.interest import Keys
+from ..protocol.membership import Peer
+from ..protocol.session import Session
+from ..protocol.wire import topic
+from .bridge import Bridges
+from .control import Controls
+from .inbound import Inbound
+from .outbound import Outbound
+
+_log = logging.getLogger("zexchange")
+
+
+class Effects:
+    """Hands and feet of one session."""
+
+    def __init__(
+        self,
+        session: Session,
+        controls: Controls,
+        outbound: Outbound,
+        inbound: Inbound,
+        bridges: Bridges,
+        events: Exchange[Event],
+    ) -> None:
+        self._session = session
+        self._controls = controls
+        self._outbound = outbound
+        self._inbound = inbound
+        self._bridges = bridges
+        self._events = events
+
+    def carry_out(self) -> None:
+        """Do what the session asks for, until it asks for nothing more."""
+        while effects := self._session.take():
+            for effect in effects:
+                self._perform(effect)
+
+    def _perform(self, effect: Effect) -> None:
+        """Carry out one effect. The order of the cases is that of their frequency."""
+        match effect:
+            case Say(endpoint, message):
+                self._controls.say(endpoint, message)
+            case Reply(route, message):
+                self._controls.reply(route, message)
+            case Probe(endpoint):
+                self._controls.probe(endpoint, time.monotonic(), self._probed)
+            case Announce(peer, epoch, keys):
+                self._announce(peer, epoch, keys)
+            case Resubscribe(epoch, added, removed):
+                self._inbound.do(lambda: self._inbound.resubscribe(epoch, added, removed))
+            case Tune(peer, endpoint):
+                self._inbound.do(lambda: self._inbound.tune(peer, endpoint))
+            case Hush(peer):
+                self._inbound.do(lambda: self._inbound.hush(peer))
+            case Wanted(keys):
+                self._bridges.refresh(keys, self._count_wanting)
+            case Tell(event):
+                self._tell(event)
+            case Dial(endpoint):
+                self._controls.dial(endpoint)
+            case HangUp(endpoint):
+                self._controls.hang_up(endpoint)
+            case Redial(endpoint):
+                self._controls.redial(endpoint)
+
+    def _probed(self, endpoint: str, listening: bool) -> None:
+        self._session.probed(endpoint, listening, time.monotonic())
+
+    def _count_wanting(self, key: str) -> int:
+        return sum(key in p.interest.keys for p in self._session.members.peers.values())
+
+    def _announce(self, node: bytes, epoch: int, keys: tuple[str, ...] | None) -> None:
+        peer = self._session.members.peers.get(node)
+        if peer is not None:
+            self._outbound.announce(node, epoch, peer.interest.keys if keys is None else Keys(keys))
+            self._session.announced(node, epoch)
+
+    def _tell(self, event: Event) -> None:
+        """Log an event and hand it to the tasks of `Node.events`, on the data thread."""
+        _log.info("%s", event)
+        self._inbound.do(lambda: self._events.deliver([event], "", 0, time.time()))
+
+    def beacon_unacknowledged(self, goal: dict[str, int]) -> None:
+        """Ask every peer that lags behind ``goal`` how far it is. Control thread only."""
+        peers = self._session.members.peers.values()
+        names = {name for peer in peers for name in lag(peer, goal)}
+        self._outbound.beacon((name, topic(name)) for name in names)
+
+
+def lag(peer: Peer, goal: dict[str, int]) -> list[str]:
+    """Return the names of which a peer is promised all and has not acknowledged ``goal``."""
+    acked, in_force = peer.acked, peer.interest.in_force
+    return [n for n, head in goal.items() if acked.get(n, 0) < head and in_force(n)]

@@ -1,0 +1,96 @@
+"""Where a node can be found: its bound endpoints, and its place in the rendezvous directory."""
+
+import zmq
+
+from ..errors import Unreachable
+from ..protocol.session import Session
+from ..protocol.values import Address
+from .endpoints import Tcp, parse_tcp
+from .plan import Plan
+from .rendezvous import Rendezvous
+
+RESCAN = 2.0
+"""Seconds between two looks into the rendezvous directory."""
+
+
+class Places:
+    """The endpoints of one node, bound when made."""
+
+    def __init__(
+        self, plan: Plan, node: str, router: "zmq.Socket[bytes]", xpub: "zmq.Socket[bytes]"
+    ) -> None:
+        self._rendezvous = Rendezvous(plan.federation, node) if plan.local else None
+        self._rescan_at = 0.0
+        try:
+            self.addresses = tuple(self._bind(plan, router, xpub))
+        except BaseException:
+            self.withdraw()
+            raise
+
+    def _bind(
+        self, plan: Plan, router: "zmq.Socket[bytes]", xpub: "zmq.Socket[bytes]"
+    ) -> list[Address]:
+        """Bind control and data endpoints and return what to tell others of them."""
+        addresses = []
+        if self._rendezvous:
+            control, data = self._rendezvous.control, self._rendezvous.data
+            addresses.append(Address(_bind(router, control), _bind(xpub, data)))
+        if plan.listen:
+            control = _bind(router, str(plan.listen[0]))
+            data = _bind(xpub, str(plan.listen[1]))
+            if plan.advertise:
+                control = _advertised(plan.advertise[0], control)
+                data = _advertised(plan.advertise[1], data)
+            addresses.append(Address(control, data))
+        return addresses
+
+    def publish(self) -> None:
+        """Show ourselves in the rendezvous directory."""
+        if self._rendezvous:
+            self._rendezvous.publish()
+
+    def rescan(self, session: Session, now: float) -> None:
+        """Look from time to time who is there, and who is not any more."""
+        if self._rendezvous is None or now < self._rescan_at:
+            return
+        self._rescan_at = now + RESCAN
+        try:
+            self._rendezvous.mend()
+            living = set(self._rendezvous.others())
+        except (OSError, Unreachable) as error:
+            session.reject("rendezvous", str(error))
+            return
+        for endpoint in living:
+            session.add_candidate(endpoint, "rendezvous", now)
+        for candidate in list(session.members.candidates.values()):
+            if candidate.source == "rendezvous" and candidate.endpoint not in living:
+                session.drop_candidate(candidate.endpoint)
+
+    def withdraw(self) -> None:
+        """Take our file and sockets out of the rendezvous directory."""
+        if self._rendezvous:
+            self._rendezvous.withdraw()
+
+    def release(self) -> None:
+        """In a forked child: let go of the parent's lock."""
+        if self._rendezvous:
+            self._rendezvous.release()
+
+
+def _advertised(advertise: Tcp, bound: str) -> str:
+    """Return what others are told: a port that was left open is the one we got."""
+    return str(Tcp(advertise.host, advertise.port or parse_tcp(bound).port))
+
+
+def _bind(socket: "zmq.Socket[bytes]", endpoint: str) -> str:
+    """Bind an endpoint and return it as bound.
+
+    Raises:
+        Unreachable: if it is taken or cannot be bound.
+    """
+    try:
+        socket.bind(endpoint)
+    except zmq.ZMQError as error:
+        hint = "another process listens there" if error.errno == zmq.EADDRINUSE else "check it"
+        raise Unreachable(f"cannot listen on {endpoint}: {error} ({hint})") from error
+    return bytes(socket.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()

@@ -1,0 +1,88 @@
+"""What a node was asked to be: the arguments of `federate`, checked once and for all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+from ..names import check_name, check_pattern, matches
+from .endpoints import Tcp, check_secure, parse_pair, parse_tcp
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a node was asked to be."""
+
+    federation: str
+    label: str = ""
+    listen: tuple[Tcp, Tcp] | None = None
+    advertise: tuple[Tcp, Tcp] | None = None
+    peers: tuple[str, ...] = ()
+    local: bool = True
+    exchanges: tuple[str, ...] = ("**",)
+
+    def for_child(self, parent: str | None) -> "Plan":
+        """Return the plan of a forked child: its parent has the ports, so it takes free ones.
+
+        It dials its parent, which is the one node that it knows of.
+        """
+        if self.listen is None:
+            return self
+        a = self.advertise
+        return replace(
+            self,
+            listen=(Tcp(self.listen[0].host, 0), Tcp(self.listen[1].host, 0)),
+            advertise=(Tcp(a[0].host, 0), Tcp(a[1].host, 0)) if a else None,
+            peers=(*self.peers, parent) if parent and parent not in self.peers else self.peers,
+        )
+
+    def check_same(self, asked: "Plan") -> None:
+        """Refuse to share a node that was asked for with other explicit arguments.
+
+        Raises:
+            ValueError: naming them.
+        """
+        default = Plan(self.federation)
+        other = [
+            f.name
+            for f in fields(self)
+            if getattr(asked, f.name) not in (getattr(default, f.name), getattr(self, f.name))
+        ]
+        if other:
+            raise ValueError(
+                f"this process is in federation {self.federation!r} already, with other "
+                f"{', '.join(other)}: close that node first, or ask for the same"
+            )
+
+    def federated(self, name: str) -> bool:
+        """Tell whether an exchange takes part."""
+        return any(matches(pattern, name) for pattern in self.exchanges)
+
+
+def make_plan(
+    name: str,
+    listen: str | Sequence[str] | None,
+    advertise: str | Sequence[str] | None,
+    peers: Sequence[str],
+    local: bool,
+    exchanges: str | Sequence[str],
+    label: str,
+    insecure: bool,
+) -> "Plan":
+    """Return the plan that the arguments of `federate` ask for; it documents the errors."""
+    check_name(name)
+    bound = parse_pair(listen) if listen else None
+    dialled = [parse_tcp(peer) for peer in ([peers] if isinstance(peers, str) else peers)]
+    check_secure([*(bound or ()), *dialled], insecure)
+    if bound is None and (dialled or not local):
+        if not all(peer.loopback for peer in dialled):
+            raise ValueError("peers on other hosts connect back: say where, with listen=")
+        bound = parse_pair("tcp://127.0.0.1:0")
+    patterns = (exchanges,) if isinstance(exchanges, str) else tuple(exchanges)
+    return Plan(
+        federation=name,
+        label=label,
+        listen=bound,
+        advertise=parse_pair(advertise) if advertise else None,
+        peers=tuple(map(str, dialled)),
+        local=local,
+        exchanges=tuple(map(check_pattern, patterns)),
+    )
