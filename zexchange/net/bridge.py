@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from ..errors import EncodeError
-from ..local.exchange import Exchange
+from ..local.exchange import Exchange, Room
 from ..local.registry import Registry
 from ..names import is_pattern, matches
 from ..protocol.codec import encode
@@ -22,16 +22,21 @@ from .outbound import Outbound
 class Bridge:
     """The subscriber between one exchange and the node."""
 
-    __slots__ = ("_submit", "name", "topic", "wanted")
+    __slots__ = ("_outbound", "_submit", "name", "topic", "wanted")
 
     def __init__(self, name: str, outbound: Outbound) -> None:
         self.name = name
         self.topic = topic(name)
         self.wanted = False
+        self._outbound = outbound
         self._submit = outbound.submit
 
-    def send(self, msg: object) -> None:
+    def send(self, msg: object) -> Room | None:
         """Encode a message on the caller's thread and queue it.
+
+        Returns:
+            What the sender has to wait for, after the local tasks, if too much is on its
+            way already.
 
         Raises:
             EncodeError: naming the exchange and the path inside the message.
@@ -47,6 +52,9 @@ class Bridge:
             )
         if self.wanted:
             self._submit(self, body)
+            if self._outbound.full:
+                return self._outbound.room
+        return None
 
     def __repr__(self) -> str:
         """Name the exchange and whether anything crosses."""

@@ -19,6 +19,7 @@ import zmq
 from ..errors import DecodeError
 from ..protocol.messages import control_frame, read_control
 from ..protocol.values import Control, Hello, Ping, Welcome
+from ..protocol.wire import DATA
 from .endpoints import ipc_path, parse_tcp, resolve_wild
 from .sockets import Poller, new_dealer, new_router
 
@@ -71,11 +72,13 @@ class Controls:
         poller: Poller,
         received: Received,
         rejected: Callable[[str, str], None],
+        replayed: Callable[[str, bytes], None],
     ) -> None:
         self._context = context
         self._poller = poller
         self._received = received
         self._rejected = rejected
+        self._replayed = replayed
         self._links: dict[str, Link] = {}
         self._by_fd: dict[int, Link] = {}
         self._unread: set[Link | None] = set()
@@ -129,6 +132,12 @@ class Controls:
         """Answer a message that came in at our own endpoint."""
         with suppress(zmq.Again, zmq.ZMQError):
             self.router.send_multipart([route, control_frame(message)], zmq.NOBLOCK)
+        self._unread.add(None)
+
+    def replay(self, route: Any, frame: bytes) -> None:
+        """Send a data frame again, to where it was asked for."""
+        with suppress(zmq.Again, zmq.ZMQError):
+            self.router.send_multipart([route, frame], zmq.NOBLOCK)
         self._unread.add(None)
 
     # -------------------------------------------------------------------------- events
@@ -192,6 +201,9 @@ class Controls:
         self._unread.add(link)
 
     def _take(self, frame: bytes, route: Any, link: str | None, host: str | None) -> None:
+        if link is not None and frame[:1] == DATA:
+            self._replayed(link, frame)
+            return
         try:
             message = read_control(frame)
         except DecodeError as error:

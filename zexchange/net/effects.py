@@ -9,6 +9,7 @@ import time
 
 from ..local.exchange import Exchange
 from ..protocol.effects import (
+    Acknowledged,
     Announce,
     Dial,
     Effect,
@@ -17,6 +18,8 @@ from ..protocol.effects import (
     Probe,
     Redial,
     Reply,
+    Resend,
+    Resent,
     Resubscribe,
     Say,
     Tell,
@@ -27,6 +30,7 @@ from ..protocol.events import Event
 from ..protocol.interest import Keys
 from ..protocol.membership import Peer
 from ..protocol.session import Session
+from ..protocol.values import Replayed
 from ..protocol.wire import topic
 from .bridge import Bridges
 from .control import Controls
@@ -76,8 +80,15 @@ class Effects:
                 self._inbound.do(lambda: self._inbound.resubscribe(epoch, added, removed))
             case Tune(peer, endpoint):
                 self._inbound.do(lambda: self._inbound.tune(peer, endpoint))
-            case Hush(peer):
-                self._inbound.do(lambda: self._inbound.hush(peer))
+            case Hush(peer, heads):
+                self._outbound.forget(peer)
+                self._inbound.do(lambda: self._inbound.hush(peer, heads))
+            case Acknowledged(peer, positions):
+                self._acknowledged(peer, positions)
+            case Resend(route, name, first, last):
+                self._resend(route, name, first, last)
+            case Resent(peer, name, first, last):
+                self._inbound.do(lambda: self._inbound.resent(peer, name, first, last))
             case Wanted(keys):
                 self._bridges.refresh(keys, self._count_wanting)
             case Tell(event):
@@ -98,8 +109,23 @@ class Effects:
     def _announce(self, node: bytes, epoch: int, keys: tuple[str, ...] | None) -> None:
         peer = self._session.members.peers.get(node)
         if peer is not None:
-            self._outbound.announce(node, epoch, peer.interest.keys if keys is None else Keys(keys))
+            named = peer.interest.keys if keys is None else Keys(keys)
+            self._outbound.announce(node, epoch, named, peer.interest.promised(epoch))
             self._session.announced(node, epoch)
+
+    def _acknowledged(self, node: bytes, positions: dict[str, int]) -> None:
+        peer = self._session.members.peers.get(node)
+        if peer is not None and self._outbound.acknowledge(node, peer.acked, positions):
+            self._session.slow(node, False)
+
+    def _resend(self, route: object, name: str, first: int, last: int) -> None:
+        """Send frames again, then say which; the asker paces by asking for the rest."""
+        frames = self._outbound.replay(name, first, last)
+        for frame in frames:
+            self._controls.replay(route, frame.data)
+        start = frames[0].first if frames else last + 1
+        end = frames[-1].last if frames else last
+        self._controls.reply(route, Replayed(self._session.me, name, max(first, start), end))
 
     def _tell(self, event: Event) -> None:
         """Log an event and hand it to the tasks of `Node.events`, on the data thread."""

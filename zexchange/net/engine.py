@@ -8,17 +8,19 @@ holds while it works and notifies when it has.
 """
 
 import logging
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..history import WINDOW, Ring
 from ..local.exchange import Exchange
 from ..local.registry import Registry
-from ..protocol.events import Event
+from ..protocol.events import Event, Lost
 from ..protocol.session import Session
-from ..protocol.values import Ack, Address, Control, Label
+from ..protocol.values import Ack, Address, Control, Label, Replay
 from ..protocol.wire import read_token
 from .bridge import Bridges
 from .control import Controls
@@ -28,6 +30,7 @@ from .inbound import Inbound, Reports
 from .outbound import Outbound
 from .places import Places
 from .plan import Plan
+from .slowness import Stalls
 from .sockets import Poller, Waker, new_context, new_xpub
 from .watch import DataWatch
 
@@ -56,9 +59,12 @@ class Engine(Reports):
         self._poller = Poller()
         self._poller.watch(self._waker.fd)
         self._context = new_context()
-        self._controls = Controls(self._context, self._poller, self._received, self._refused_frame)
+        self._controls = Controls(
+            self._context, self._poller, self._received, self._refused_frame, self._replayed
+        )
         xpub = new_xpub(self._context)
-        self.outbound = Outbound(xpub, me, self._waker.wake)
+        ring = Ring(plan.replay_bytes, plan.replay_messages, WINDOW)
+        self.outbound = Outbound(xpub, me, self._waker.wake, ring, self.may_wait)
         self.bridges = Bridges(registry, self.outbound, plan.federated)
         try:
             self._places = Places(plan, me.hex(), self._controls.router, xpub)
@@ -67,8 +73,11 @@ class Engine(Reports):
             raise
         self._poller.watch(self.outbound.fileno())
         self._xpub_fd = self.outbound.fileno()
-        self.inbound = Inbound(self._context, me, registry, plan.federated, self, self._end)
+        self.inbound = Inbound(
+            self._context, me, registry, plan.federated, self, self._end, plan.recovery_timeout
+        )
         self.watch = DataWatch(self.inbound)
+        self.stalls = Stalls(self, plan.stall)
         self.session = Session(
             me, plan.federation, label, self._places.addresses, self._reachable, time.monotonic()
         )
@@ -173,13 +182,38 @@ class Engine(Reports):
         """See `Reports`."""
         self.post(lambda: self.session.proven(peer, epoch))
 
-    def consumed(self, peer: bytes, name: str, position: int) -> None:
+    def consumed(self, peer: bytes, positions: dict[str, int]) -> None:
         """See `Reports`: gathered here, told by the control thread in one message a peer."""
         with self._acks_lock:
             quiet = not self._acks
-            self._acks.setdefault(peer, {})[name] = position
+            self._acks.setdefault(peer, {}).update(positions)
         if quiet:
             self._waker.wake()
+
+    def ask(self, peer: bytes, name: str, first: int, last: int) -> None:
+        """See `Reports`."""
+        self.post(lambda: self._ask(peer, Replay(self.me, name, first, last)))
+
+    def _ask(self, node: bytes, message: Replay) -> None:
+        peer = self.session.members.peers.get(node)
+        if peer and peer.link:
+            self._controls.say(peer.link, message)
+
+    def lost(self, event: Lost) -> None:
+        """See `Reports`."""
+        self.post(lambda: self.session.tell(event))
+
+    def may_wait(self) -> bool:
+        """Tell whether the calling thread may wait for what the node's threads do."""
+        if threading.current_thread() in (self.inbound.thread, self.thread):
+            return False
+        aio = sys.modules.get("asyncio")
+        return aio is None or aio._get_running_loop() is None
+
+    def _replayed(self, link: str, frame: bytes) -> None:
+        peer = self.session.members.linked_to(link)
+        if peer is not None:
+            self.inbound.do(lambda: self.inbound.replayed(peer.id, frame))
 
     def rejected(self, peer: bytes, reason: str) -> None:
         """See `Reports`."""
@@ -218,6 +252,7 @@ class Engine(Reports):
             self.effects.carry_out()
             while self._controls.settle():
                 self.effects.carry_out()
+            self.stalls.keep_promises()
             self.changed.notify_all()
 
     def _take_steps(self) -> None:
@@ -250,6 +285,8 @@ class Engine(Reports):
         self._controls.expire_probes(now)
         self.session.tick(now)
         self.watch.look(now)
+        self.stalls.look(now)
+        self.inbound.do(self.inbound.tick)
         self._places.rescan(self.session, now)
 
     def _received(self, message: Control, route: Any, link: str | None) -> None:

@@ -16,16 +16,22 @@ from typing import Any
 import zmq
 
 from ..errors import DecodeError, InvalidName
+from ..history import WINDOW
 from ..local.exchange import Exchange
 from ..local.registry import Registry
 from ..protocol.codec import decode_batch
+from ..protocol.events import Lost
 from ..protocol.interest import Keys
+from ..protocol.recovery import Ask, GiveUp, Recovery
 from ..protocol.sequence import Positions
+from ..protocol.values import Batch
 from ..protocol.wire import READY, read_data, read_ready, ready_topic, topics
 from .sockets import Poller, Waker, new_sub
 
 BUDGET = 64
 """Frames read from one peer before the next has its turn."""
+ACKNOWLEDGE_BYTES = WINDOW // 4
+"""Bytes consumed of one peer after which it is told, without being asked."""
 DRAIN_ROUNDS = 1000
 """Budgets granted to what has arrived on a socket before it is closed."""
 DEPARTED_MOST = 256
@@ -35,13 +41,16 @@ _log = logging.getLogger("zexchange")
 class Inlet:
     """What we receive from one peer: its socket, and where we stand."""
 
-    def __init__(self, peer: bytes, socket: "zmq.Socket[bytes]") -> None:
+    def __init__(self, peer: bytes, socket: "zmq.Socket[bytes]", timeout: float) -> None:
         self.peer = peer
         self.origin = peer.hex()
         self.socket = socket
         self.fd = int(socket.getsockopt(zmq.FD))
         self.positions = Positions()
+        self.recovery = Recovery(self.positions, timeout)
         self.tokens: list[int] = []
+        self.unacknowledged = 0
+        self.touched: set[str] = set()
         self.exchanges: dict[str, Exchange[Any] | None] = {}
 
 
@@ -56,6 +65,7 @@ class Inbound:
         federated: Callable[[str], bool],
         control: "Reports",
         ended: Callable[[], None],
+        timeout: float,
     ) -> None:
         self._context = context
         self._me = me
@@ -63,6 +73,7 @@ class Inbound:
         self._federated = federated
         self._control = control
         self._ended = ended
+        self._timeout = timeout
         self._keys = Keys()
         self._epoch = 0
         self._commands: deque[Callable[[], None]] = deque()
@@ -121,7 +132,7 @@ class Inbound:
             _each(socket, zmq.SUBSCRIBE, topics(key))
         inlet = self.inlets.get(peer)
         if inlet is None:
-            inlet = self.inlets[peer] = Inlet(peer, socket)
+            inlet = self.inlets[peer] = Inlet(peer, socket, self._timeout)
             inlet.positions.expect(self._epoch, tuple(self._keys), ())
         else:
             self._close_socket(inlet)
@@ -143,11 +154,18 @@ class Inbound:
         inlet.socket.setsockopt(zmq.SUBSCRIBE, ready_topic(self._me, self._epoch))
         inlet.tokens.append(self._epoch)
 
-    def hush(self, peer: bytes) -> None:
-        """Deliver what has arrived from a peer, then receive no more."""
+    def hush(self, peer: bytes, heads: dict[str, int]) -> None:
+        """Deliver what has arrived from a peer, then receive no more.
+
+        What is missing up to ``heads``, or up to what we know otherwise, is lost.
+        """
         inlet = self.inlets.get(peer)
         if inlet is not None:
             self._close_socket(inlet)
+            for name, head in heads.items():
+                inlet.recovery.expose(name, head, time.monotonic())
+            for step in inlet.recovery.abandon("its origin has left"):
+                self._give_up(inlet, step)
             del self.inlets[peer]
             self.departed[inlet.origin] = inlet.positions
             while len(self.departed) > DEPARTED_MOST:
@@ -165,7 +183,7 @@ class Inbound:
     def _stop(self) -> None:
         self._running = False
         for peer in list(self.inlets):
-            self.hush(peer)
+            self.hush(peer, {})
 
     # ------------------------------------------------------------------------- the thread
 
@@ -213,36 +231,138 @@ class Inbound:
         batch = read_data(frame)
         if batch.origin != inlet.peer:
             raise DecodeError(f"a frame of origin {batch.origin.hex()}, which is not this peer")
-        skip, _gap = inlet.positions.receive(batch.name, batch.first, batch.count)
-        if batch.count == 0:
-            self._acknowledge(inlet, batch.name)
+        position = inlet.positions.where(batch.name)
+        if position is None:
+            inlet.positions.unwanted += batch.count
+        elif batch.count == 0:
+            self._take_beacon(inlet, batch)
+        elif batch.first > position + 1:
+            now = time.monotonic()
+            inlet.recovery.park(batch.name, batch.first, batch.first + batch.count - 1, frame, now)
+            self._pursue(inlet, now)
+        else:
+            self._deliver(inlet, batch, frame)
+            if inlet.recovery:
+                self._advance(inlet, batch.name)
+
+    def _deliver(self, inlet: Inlet, batch: Batch, frame: bytes) -> None:
+        """Hand on the messages of a frame whose turn it is."""
+        name, count = batch.name, batch.count
+        skip, _ = inlet.positions.receive(name, batch.first, count)
+        if skip < count:
+            try:
+                values = decode_batch(memoryview(frame)[batch.body :], count)
+            except DecodeError as error:
+                inlet.positions.spoiled(name, count - skip)
+                self._lost(inlet, name, batch.first + skip, batch.first + count - 1, "undecodable")
+                self._control.rejected(inlet.peer, str(error))
+                values = []
+            exchange = self._exchange(inlet, name)
+            if exchange is not None and values:
+                self.busy = (time.monotonic(), name)
+                exchange.deliver(
+                    values[skip:] if skip else values,
+                    inlet.origin,
+                    batch.first + skip,
+                    batch.sent_at,
+                )
+                self.busy = None
+        inlet.touched.add(name)
+        inlet.unacknowledged += len(frame)
+        if inlet.unacknowledged >= ACKNOWLEDGE_BYTES:
+            self._acknowledge(inlet)
+
+    # ------------------------------------------------------------------------- recovery
+
+    def replayed(self, peer: bytes, frame: bytes) -> None:
+        """Take a frame that a peer has sent again, over its control link."""
+        inlet = self.inlets.get(peer)
+        if inlet is None:
             return
-        if skip == batch.count:
-            return
-        values = decode_batch(memoryview(frame)[batch.body :], batch.count)
-        exchange = self._exchange(inlet, batch.name)
+        try:
+            batch = read_data(frame)
+            before = inlet.positions.positions.get(batch.name, 0)
+            self._take(inlet, frame)
+            now = inlet.positions.positions.get(batch.name, 0)
+            if now > before:
+                inlet.positions.tallies[batch.name].recovered += min(now - before, batch.count)
+        except DecodeError as error:
+            self._control.rejected(peer, str(error))
+
+    def resent(self, peer: bytes, name: str, first: int, last: int) -> None:
+        """A peer has sent again what it could: what came before ``first`` is gone."""
+        inlet = self.inlets.get(peer)
+        if inlet is not None:
+            inlet.recovery.unavailable(name, first - 1, "no longer kept by its origin")
+            inlet.recovery.answered(name, time.monotonic())
+            self._pursue(inlet, time.monotonic())
+
+    def tick(self) -> None:
+        """Ask again, or give up, where something is missing."""
+        for inlet in list(self.inlets.values()):
+            if inlet.recovery:
+                self._pursue(inlet, time.monotonic())
+
+    def _pursue(self, inlet: Inlet, now: float) -> None:
+        again = True
+        while again:
+            again = False
+            for step in inlet.recovery.due(now):
+                if isinstance(step, Ask):
+                    self._control.ask(inlet.peer, step.name, step.first, step.last)
+                else:
+                    self._give_up(inlet, step)
+                    again = True
+
+    def _advance(self, inlet: Inlet, name: str) -> None:
+        """Deliver what was parked and is now in turn."""
+        while (frame := inlet.recovery.in_turn(name)) is not None:
+            self._deliver(inlet, read_data(frame), frame)
+
+    def _give_up(self, inlet: Inlet, step: GiveUp) -> None:
+        gap = inlet.positions.give_up(step.name, step.last)
+        if gap is not None:
+            self._lost(inlet, gap.name, gap.first, gap.last, step.reason)
+            inlet.touched.add(gap.name)
+        self._advance(inlet, step.name)
+
+    def _lost(self, inlet: Inlet, name: str, first: int, last: int, reason: str) -> None:
+        """Report a loss: in its place to detailed streams, and as an event."""
+        lost = Lost(name, inlet.origin, first, last, reason)
+        exchange = self._exchange(inlet, name)
         if exchange is not None:
-            self.busy = (time.monotonic(), batch.name)
-            exchange.deliver(
-                values[skip:] if skip else values, inlet.origin, batch.first + skip, batch.sent_at
-            )
-            self.busy = None
+            exchange.report(lost)
+        self._control.lost(lost)
+
+    def _take_beacon(self, inlet: Inlet, batch: Batch) -> None:
+        """A peer tells its head and asks how far we are."""
+        now = time.monotonic()
+        inlet.recovery.expose(batch.name, batch.first - 1, now)
+        inlet.touched.add(batch.name)
+        self._acknowledge(inlet)
+        if inlet.recovery:
+            self._pursue(inlet, now)
 
     def _take_ready(self, inlet: Inlet, frame: bytes) -> None:
         ready = read_ready(frame)
         if ready.receiver != self._me or ready.origin != inlet.peer:
             raise DecodeError("a ready frame that is not for this node, or not of this peer")
-        inlet.positions.ready(ready.epoch, ready.heads)
+        now = time.monotonic()
+        for gap in inlet.positions.ready(ready.epoch, ready.heads):
+            inlet.recovery.expose(gap.name, gap.last, now)
+        if inlet.recovery:
+            self._pursue(inlet, now)
         for epoch in [epoch for epoch in inlet.tokens if epoch < ready.epoch]:
             inlet.tokens.remove(epoch)
             inlet.socket.setsockopt(zmq.UNSUBSCRIBE, ready_topic(self._me, epoch))
         self._control.proven(inlet.peer, ready.epoch)
 
-    def _acknowledge(self, inlet: Inlet, name: str) -> None:
-        """Answer a beacon: our tasks have been given everything up to here."""
-        position = inlet.positions.positions.get(name)
-        if position is not None:
-            self._control.consumed(inlet.peer, name, position)
+    def _acknowledge(self, inlet: Inlet) -> None:
+        """Tell a peer how far our tasks have been given what it sent."""
+        where = inlet.positions.positions
+        self._control.consumed(inlet.peer, {n: where[n] for n in inlet.touched if n in where})
+        inlet.touched.clear()
+        inlet.unacknowledged = 0
 
     def _exchange(self, inlet: Inlet, name: str) -> Exchange[Any] | None:
         """Return the exchange of a name: made if only a pattern knew of it so far."""
@@ -265,8 +385,16 @@ class Reports:
         """A ready arrived."""
         raise NotImplementedError
 
-    def consumed(self, peer: bytes, name: str, position: int) -> None:
-        """Our tasks have been given a peer's messages up to a position."""
+    def consumed(self, peer: bytes, positions: dict[str, int]) -> None:
+        """Our tasks have been given a peer's messages up to these numbers."""
+        raise NotImplementedError
+
+    def ask(self, peer: bytes, name: str, first: int, last: int) -> None:
+        """Messages of a peer are missing: it shall send them again."""
+        raise NotImplementedError
+
+    def lost(self, event: Lost) -> None:
+        """Messages of a peer will not come any more."""
         raise NotImplementedError
 
     def rejected(self, peer: bytes, reason: str) -> None:

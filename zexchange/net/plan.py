@@ -6,6 +6,11 @@ from dataclasses import dataclass, fields, replace
 from ..names import check_name, check_pattern, matches
 from .endpoints import Tcp, check_secure, parse_pair, parse_tcp
 
+REPLAY_BYTES = 32 << 20
+REPLAY_MESSAGES = 1_000_000
+STALL = 1.0
+RECOVERY_TIMEOUT = 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -18,6 +23,10 @@ class Plan:
     peers: tuple[str, ...] = ()
     local: bool = True
     exchanges: tuple[str, ...] = ("**",)
+    replay_bytes: int = REPLAY_BYTES
+    replay_messages: int = REPLAY_MESSAGES
+    stall: float = STALL
+    recovery_timeout: float = RECOVERY_TIMEOUT
 
     def for_child(self, parent: str | None) -> "Plan":
         """Return the plan of a forked child: its parent has the ports, so it takes free ones.

@@ -12,9 +12,9 @@ import zmq
 
 from ..protocol.wire import MAX_CONTROL_BYTES, MAX_DATA_BYTES
 
-FRAMES_MARK = 1_000_000
-"""High-water mark of data sockets, in frames: far above what a healthy peer lets wait.
-The window, which bounds bytes, takes over from it; then this is only a second fence."""
+FRAMES_MARK = 4_000
+"""High-water mark of data sockets, in frames: a second fence. The window bounds bytes, and
+what is dropped at this mark is in the ring and is asked for again."""
 MAX_SUBSCRIPTION_BYTES = 1024
 MAX_SOCKETS = 16_384
 
@@ -74,7 +74,7 @@ def new_router(context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]"
 def new_dealer(context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
     """Return the socket of a control link."""
     socket = context.socket(zmq.DEALER)
-    _common(socket, MAX_CONTROL_BYTES)
+    _common(socket, MAX_DATA_BYTES)
     # Refuse to queue for a connection that does not exist: pings of an hour would be
     # waiting for a host that comes back.
     socket.setsockopt(zmq.IMMEDIATE, 1)

@@ -65,9 +65,13 @@ class Tune:
 
 @dataclass(frozen=True, slots=True)
 class Hush:
-    """Stop receiving a peer's data, after what has already arrived."""
+    """Stop receiving a peer's data, after what has already arrived.
+
+    ``heads`` are the last numbers that it gave, as far as it has told us.
+    """
 
     peer: bytes
+    heads: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,34 @@ class Tell:
     event: Event
 
 
+@dataclass(frozen=True, slots=True)
+class Resend:
+    """Send messages again to who asks at ``route``, and tell it how far that went."""
+
+    route: Any
+    name: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resent:
+    """A peer has sent again what it could of what we asked for."""
+
+    peer: bytes
+    name: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """A peer's tasks have been given what we sent, up to these numbers."""
+
+    peer: bytes
+    positions: dict[str, int]
+
+
 Effect = (
     Dial
     | HangUp
@@ -117,6 +149,9 @@ Effect = (
     | Reply
     | Tune
     | Hush
+    | Resend
+    | Resent
+    | Acknowledged
     | Resubscribe
     | Announce
     | Wanted

@@ -122,6 +122,10 @@ class PeerInterest:
         since = self._since.items()
         return tuple(key for key, at in since if self.confirmed < at <= epoch)
 
+    def promised(self, epoch: int) -> tuple[str, ...]:
+        """Return the keys that the peer is promised once an epoch is announced."""
+        return tuple(key for key, at in self._since.items() if at <= epoch)
+
     def in_force(self, name: str) -> bool:
         """Tell whether what is sent on ``name`` from now on is promised to the peer."""
         if not self.announced:

@@ -211,10 +211,12 @@ class Joining:
             candidate.state = State.DIALING
             self._greet(candidate, now)
 
-    def left(self, peer: Peer, reason: str, now: float) -> None:
+    def left(
+        self, peer: Peer, reason: str, now: float, heads: dict[str, int] | None = None
+    ) -> None:
         """Forget a peer, and what was done for it."""
         del self._members.peers[peer.id]
-        self._core.do(Hush(peer.id))
+        self._core.do(Hush(peer.id, heads or {}))
         self._core.wanted(set(peer.interest.keys))
         self._core.tell(PeerLeft(peer.id.hex(), peer.label, reason))
         for candidate in [c for c in self._members.candidates.values() if c.peer == peer.id]:

@@ -93,6 +93,7 @@ class Peer:
     link: str | None = None
     ready_epoch: int = 0
     silent: bool = False
+    slow: bool = False
     acked: dict[str, int] = field(default_factory=dict)
 
     @classmethod

@@ -22,6 +22,8 @@ from .values import (
     Ping,
     Pong,
     Refuse,
+    Replay,
+    Replayed,
     Resync,
     Stranger,
     Welcome,
@@ -128,6 +130,14 @@ def _write_interest(m: Interest) -> dict[str, Any]:
     }
 
 
+def _write_range(m: Replay | Replayed) -> dict[str, Any]:
+    return {"name": m.name, "first": m.first, "last": m.last}
+
+
+def _range(body: dict[Any, Any]) -> tuple[str, int, int]:
+    return text(field(body, "name")), count(field(body, "first")), count(field(body, "last"))
+
+
 _KINDS: dict[type, str] = {
     Hello: "hello",
     Welcome: "welcome",
@@ -138,6 +148,8 @@ _KINDS: dict[type, str] = {
     Resync: "resync",
     Stranger: "stranger",
     Ack: "ack",
+    Replay: "replay",
+    Replayed: "replayed",
     Bye: "bye",
 }
 
@@ -154,6 +166,8 @@ _WRITERS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "resync": lambda m: {},
     "stranger": lambda m: {},
     "ack": lambda m: {"positions": m.positions},
+    "replay": _write_range,
+    "replayed": _write_range,
     "bye": lambda m: {"heads": m.heads},
 }
 
@@ -167,5 +181,7 @@ _READERS: dict[str, Callable[[bytes, dict[Any, Any]], Control]] = {
     "resync": lambda s, b: Resync(s),
     "stranger": lambda s, b: Stranger(s),
     "ack": lambda s, b: Ack(s, numbers(field(b, "positions"))),
+    "replay": lambda s, b: Replay(s, *_range(b)),
+    "replayed": lambda s, b: Replayed(s, *_range(b)),
     "bye": lambda s, b: Bye(s, numbers(b.get("heads", {}))),
 }

@@ -39,6 +39,7 @@ class Tally:
     received: int = 0
     duplicates: int = 0
     lost: int = 0
+    recovered: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class Positions:
             del self.positions[name]
 
     def ready(self, epoch: int, heads: Mapping[str, int]) -> list[Gap]:
-        """Take a ready: its epoch is in force; return the gaps that its heads expose."""
+        """Take a ready: its epoch is in force; return what its heads show to be missing."""
         for name in heads:
             if name not in self.positions and self.in_force.covers(name):
                 # Promised before its first message, and none of them has come.
@@ -92,15 +93,33 @@ class Positions:
         for at in [at for at in self._pending if at <= epoch]:
             self.in_force.update(self._pending.pop(at))
         self.ready_epoch = max(self.ready_epoch, epoch)
-        gaps = []
+        exposed = []
         for name, head in heads.items():
             position = self.positions.get(name)
             if position is None:
                 if self.in_force.covers(name):
                     self._track(name, head)
             elif head > position:
-                gaps.append(self._skip(name, position, head))
-        return gaps
+                exposed.append(Gap(name, position + 1, head))
+        return exposed
+
+    def give_up(self, name: str, last: int) -> Gap | None:
+        """Count as lost what is missing up to a number, and go on behind it."""
+        position = self.positions.get(name)
+        return None if position is None or last <= position else self._skip(name, position, last)
+
+    def where(self, name: str) -> int | None:
+        """Return where we stand on an exchange; None if its frames are not for us."""
+        position = self.positions.get(name)
+        if position is None and self.in_force.covers(name):
+            return self._track(name, 0)
+        return position
+
+    def spoiled(self, name: str, count: int) -> None:
+        """Count as lost what was received and turned out to be undecodable."""
+        tally = self.tallies[name]
+        tally.received -= count
+        tally.lost += count
 
     def _track(self, name: str, position: int) -> int:
         self.positions[name] = position
@@ -108,7 +127,7 @@ class Positions:
         return position
 
     def _skip(self, name: str, position: int, last: int) -> Gap:
-        """Give up what is missing up to ``last`` (recovery will take its place here)."""
+        """Count what is missing up to ``last`` as lost."""
         self.positions[name] = last
         self.tallies[name].lost += last - position
         return Gap(name, position + 1, last)

@@ -16,8 +16,8 @@ from typing import Any
 
 from . import membership as m
 from .core import Core
-from .effects import Effect, Probe, Redial, Resubscribe
-from .events import PeerSilent
+from .effects import Acknowledged, Effect, Probe, Redial, Resend, Resent, Resubscribe
+from .events import Event, PeerSilent, PeerSlow
 from .joining import Joining
 from .membership import Peer
 from .proving import Proving
@@ -32,6 +32,8 @@ from .values import (
     Ping,
     Pong,
     Refuse,
+    Replay,
+    Replayed,
     Resync,
     Stranger,
     Welcome,
@@ -102,6 +104,10 @@ class Session:
         """Return how often what was not taken, by source and reason."""
         return dict(self._core.rejections)
 
+    def tell(self, event: Event) -> None:
+        """Tell the user of something that was found out elsewhere."""
+        self._core.tell(event)
+
     def leave(self, heads: dict[str, int]) -> None:
         """Say goodbye to everybody."""
         for peer in self.members.peers.values():
@@ -148,8 +154,25 @@ class Session:
             self._proving.tell_all(peer)
         elif isinstance(message, Ack):
             peer.acknowledged(message.positions)
+            self._core.do(Acknowledged(peer.id, message.positions))
+        elif isinstance(message, Replay):
+            self._on_replay(peer, message, route)
+        elif isinstance(message, Replayed):
+            self._core.do(Resent(peer.id, message.name, message.first, message.last))
         elif isinstance(message, Bye):
-            self._joining.left(peer, "bye", now)
+            self._joining.left(peer, "bye", now, message.heads)
+
+    def _on_replay(self, peer: Peer, message: Replay, route: Any) -> None:
+        """Judge a request: only what a peer is promised is sent to it again."""
+        if route is not None and peer.interest.in_force(message.name):
+            self._core.do(Resend(route, message.name, message.first, message.last))
+
+    def slow(self, node: bytes, slow: bool) -> None:
+        """Take note that a peer acknowledges too slowly, or has caught up."""
+        peer = self.members.peers.get(node)
+        if peer is not None and peer.slow is not slow:
+            peer.slow = slow
+            self._core.tell(PeerSlow(peer.id.hex(), peer.label, slow))
 
     # ---------------------------------------------------------------------------- time
 

@@ -121,6 +121,30 @@ class Ack:
 
 
 @dataclass(frozen=True, slots=True)
+class Replay:
+    """Messages ``first`` to ``last`` of yours on an exchange did not reach me: send them again."""
+
+    sender: bytes
+    name: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """The answer, behind the frames themselves: sent again is ``first`` to ``last``.
+
+    What was asked for before ``first`` is gone; what was asked for behind ``last`` may
+    be asked for again.
+    """
+
+    sender: bytes
+    name: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
 class Bye:
     """I leave, and the last numbers I gave are these."""
 
@@ -128,7 +152,20 @@ class Bye:
     heads: dict[str, int]
 
 
-Control = Hello | Welcome | Refuse | Interest | Ping | Pong | Resync | Stranger | Ack | Bye
+Control = (
+    Hello
+    | Welcome
+    | Refuse
+    | Interest
+    | Ping
+    | Pong
+    | Resync
+    | Stranger
+    | Ack
+    | Replay
+    | Replayed
+    | Bye
+)
 
 
 # --------------------------------------------------------------------- data frames

@@ -1,0 +1,160 @@
+"""The ring of sent frames: the send window, and what a replay is taken from.
+
+Holds the very frames that were sent, bounded by bytes and by messages. A frame that a
+healthy, interested peer has not acknowledged is *held* and is not evicted; whoever sends
+has to wait for room instead. Nothing here knows sockets, peers' states, or time.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+
+WINDOW = 8 << 20
+"""Bytes that may be on their way to healthy peers before senders have to wait."""
+FRAME_OVERHEAD = 256
+"""Bytes that a frame is counted for beside its own: what Python keeps about it."""
+
+
+class Frame:
+    """One sent frame: messages ``first`` to ``last`` of an exchange, and who still waits."""
+
+    __slots__ = ("data", "first", "last", "name", "size", "waiting")
+
+    def __init__(
+        self, name: str, first: int, last: int, data: bytes, waiting: Iterable[bytes]
+    ) -> None:
+        self.name = name
+        self.first = first
+        self.last = last
+        self.data = data
+        self.size = len(data) + FRAME_OVERHEAD
+        self.waiting = set(waiting)
+
+
+class Ring:
+    """Frames in the order sent, the oldest evicted as far as nobody holds it.
+
+    Args:
+        most_bytes: what all frames together may take.
+        most_messages: likewise, in messages.
+        window: how many bytes may be held before senders have to wait; at most half of
+            ``most_bytes``.
+    """
+
+    def __init__(self, most_bytes: int, most_messages: int, window: int) -> None:
+        self.most_bytes = most_bytes
+        self.most_messages = most_messages
+        self.window = min(window, most_bytes // 2)
+        self.bytes = self.messages = self.held_bytes = 0
+        self._order: deque[Frame] = deque()
+        self._frames: dict[str, deque[Frame]] = {}
+        self._held: dict[str, deque[Frame]] = {}
+
+    # ----------------------------------------------------------------- the sender's side
+
+    def append(self, frame: Frame) -> None:
+        """Take a frame that is being sent, and evict what that pushes out."""
+        self._order.append(frame)
+        self._frames.setdefault(frame.name, deque()).append(frame)
+        self.bytes += frame.size
+        self.messages += frame.last - frame.first + 1
+        if frame.waiting:
+            self._held.setdefault(frame.name, deque()).append(frame)
+            self.held_bytes += frame.size
+        self.evict()
+
+    @property
+    def crowded(self) -> bool:
+        """Tell whether more is kept than the ring is meant for, because it is held."""
+        return self.bytes > self.most_bytes or self.messages > self.most_messages
+
+    @property
+    def full(self) -> bool:
+        """Tell whether whoever sends has to wait."""
+        return self.held_bytes > self.window or self.crowded
+
+    def evict(self) -> None:
+        """Drop the oldest frames while there are too many and nobody holds them."""
+        order = self._order
+        while self.crowded and order and not order[0].waiting:
+            self._drop(order.popleft())
+
+    def _drop(self, frame: Frame) -> None:
+        frames = self._frames[frame.name]
+        frames.popleft()
+        if not frames:
+            del self._frames[frame.name]
+        self.bytes -= frame.size
+        self.messages -= frame.last - frame.first + 1
+
+    def holders(self) -> set[bytes]:
+        """Return who holds the oldest frame that is held of each exchange."""
+        return {peer for held in self._held.values() for peer in held[0].waiting}
+
+    def held(self) -> dict[str, int]:
+        """Return the last number held of each exchange of which frames are held."""
+        return {name: held[-1].last for name, held in self._held.items()}
+
+    # --------------------------------------------------------------- the receivers' side
+
+    def acknowledge(self, peer: bytes, name: str, position: int) -> None:
+        """Let go, for a peer, of what it has up to a number."""
+        held = self._held.get(name)
+        if held is None:
+            return
+        for frame in held:
+            if frame.last > position:
+                break
+            frame.waiting.discard(peer)
+        self._tidy(name, held)
+
+    def release(self, peer: bytes, name: str | None = None) -> None:
+        """Let go, for a peer, of everything, or of one exchange."""
+        for key in [name] if name is not None else list(self._held):
+            held = self._held.get(key)
+            if held is not None:
+                for frame in held:
+                    frame.waiting.discard(peer)
+                self._tidy(key, held)
+
+    def _tidy(self, name: str, held: deque[Frame]) -> None:
+        """Take out of the held what nobody waits for any more."""
+        while held and not held[0].waiting:
+            self.held_bytes -= held.popleft().size
+        if not held:
+            del self._held[name]
+        self.evict()
+
+    def hold(self, peer: bytes, name: str, position: int) -> None:
+        """Have a peer hold again what is kept after a number."""
+        frames = self._frames.get(name, ())
+        for frame in frames:
+            if frame.last > position:
+                frame.waiting.add(peer)
+        before = self._held.pop(name, ())
+        held = deque(frame for frame in frames if frame.waiting or frame in before)
+        while held and not held[0].waiting:
+            held.popleft()
+        self.held_bytes += sum(f.size for f in held) - sum(f.size for f in before)
+        if held:
+            self._held[name] = held
+
+    def behind(self, name: str, position: int) -> int | None:
+        """Return the bytes kept after a number; None if some of them are gone already."""
+        frames = self._frames.get(name)
+        if frames is None:
+            return 0
+        if frames[0].first > position + 1:
+            return None
+        return sum(frame.size for frame in frames if frame.last > position)
+
+    def replay(self, name: str, first: int, last: int, most: int) -> list[Frame]:
+        """Return the frames with numbers in a range, oldest first, of about ``most`` bytes."""
+        found: list[Frame] = []
+        for frame in self._frames.get(name, ()):
+            if frame.last < first:
+                continue
+            if frame.first > last or most <= 0:
+                break
+            found.append(frame)
+            most -= frame.size
+        return found

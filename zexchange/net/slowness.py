@@ -1,0 +1,74 @@
+"""Who holds the senders up, for how long, and what is held for whom. Control thread only.
+
+A peer that acknowledges nothing for ``stall`` seconds while senders wait for it is slow:
+it holds nobody any more, until it has caught up into the ring.
+"""
+
+from typing import TYPE_CHECKING
+
+from ..protocol.wire import topic
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+BEACON_EVERY = 0.5
+"""Seconds between two beacons while something is not acknowledged: it shows a lost tail."""
+
+
+class Stalls:
+    """The clock of one node's window."""
+
+    def __init__(self, engine: "Engine", stall: float) -> None:
+        self._engine = engine
+        self._stall = stall
+        self._holding: dict[bytes, tuple[float, int]] = {}
+        self._kept: dict[bytes, tuple[int, int]] = {}
+        self._beacon_at = 0.0
+
+    def look(self, now: float) -> None:
+        """Let time pass: find the slow, and ask who has not acknowledged."""
+        self._find_slow(now)
+        if now >= self._beacon_at:
+            self._beacon_at = now + BEACON_EVERY
+            self._engine.outbound.beacon((n, topic(n)) for n in self._unacknowledged())
+
+    def _find_slow(self, now: float) -> None:
+        outbound, peers = self._engine.outbound, self._engine.session.members.peers
+        holders = outbound.holders()
+        for node in set(self._holding) - holders:
+            del self._holding[node]
+        for node in holders:
+            # Whatever it has acknowledged since is progress.
+            progress = sum(peers[node].acked.values()) if node in peers else 0
+            since, before = self._holding.get(node, (now, progress))
+            if progress != before:
+                since = now
+            self._holding[node] = (since, progress)
+            if now - since >= self._stall:
+                outbound.slow(node)
+        for node in outbound.slow_peers():
+            self._engine.session.slow(node, True)
+
+    def _unacknowledged(self) -> set[str]:
+        """Return the exchanges of which a peer, healthy or slow, has not all."""
+        names = set(self._engine.outbound.unacknowledged())
+        peers = self._engine.session.members.peers.values()
+        lagging = [peer for peer in peers if peer.slow]
+        if lagging:
+            heads = self._engine.outbound.heads()
+            for peer in lagging:
+                acked, in_force = peer.acked, peer.interest.in_force
+                names.update(n for n, h in heads.items() if acked.get(n, 0) < h and in_force(n))
+        return names
+
+    def keep_promises(self) -> None:
+        """Have held for each peer what it is promised now, and no more."""
+        for node, peer in self._engine.session.members.peers.items():
+            interest = peer.interest
+            state = (interest.epoch, interest.announced)
+            # A peer whose connection is cut (nothing is announced to it) is held for.
+            if interest.announced and self._kept.get(node) != state:
+                self._kept[node] = state
+                self._engine.outbound.promise(node, interest.promised(interest.announced))
+        for node in set(self._kept) - set(self._engine.session.members.peers):
+            del self._kept[node]

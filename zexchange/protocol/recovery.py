@@ -1,0 +1,156 @@
+"""What is missing of one peer: park what came after it, ask for it, or give it up.
+
+A receiver that sees a gap holds back what follows on that exchange, and on no other,
+and asks the origin for the range that is missing. Frames leave here in order: through
+`Positions`, which counts as lost whatever is skipped in the end. Time is an argument.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from .sequence import Positions
+
+ASK_AGAIN = 0.25
+"""Seconds after which an unanswered request is repeated; then twice that, and so on."""
+ASK_AGAIN_MOST = 1.0
+PARKED_MOST = 32 << 20
+"""Bytes parked for one peer. What does not fit is asked for again: it is in the ring."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask the origin for messages ``first`` to ``last`` of an exchange."""
+
+    name: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Messages ``first`` to ``last`` will not come: go on behind them."""
+
+    name: str
+    first: int
+    last: int
+    reason: str
+
+
+@dataclass(slots=True)
+class _Missing:
+    """One exchange that is being recovered."""
+
+    head: int
+    until: float
+    ask_at: float
+    pause: float = ASK_AGAIN
+    parked: dict[int, bytes] = field(default_factory=dict)
+    gone_to: int = 0
+    reason: str = ""
+
+
+class Recovery:
+    """The gaps of one peer, by exchange."""
+
+    __slots__ = ("_missing", "_positions", "_timeout", "parked_bytes")
+
+    def __init__(self, positions: Positions, timeout: float) -> None:
+        self._positions = positions
+        self._timeout = timeout
+        self._missing: dict[str, _Missing] = {}
+        self.parked_bytes = 0
+
+    def __bool__(self) -> bool:
+        """Tell whether anything is missing."""
+        return bool(self._missing)
+
+    def concerns(self, name: str, first: int) -> bool:
+        """Tell whether a frame that starts with ``first`` may not be delivered yet."""
+        return first > self._positions.positions.get(name, first) + 1
+
+    def park(self, name: str, first: int, last: int, frame: bytes, now: float) -> None:
+        """Hold back a frame that has come before its turn."""
+        missing = self._expose(name, last, now)
+        if first not in missing.parked and self.parked_bytes + len(frame) <= PARKED_MOST:
+            missing.parked[first] = frame
+            self.parked_bytes += len(frame)
+
+    def expose(self, name: str, head: int, now: float) -> None:
+        """Take note of a head that we have heard of: something may be missing up to it."""
+        if head > self._positions.positions.get(name, head):
+            self._expose(name, head, now)
+
+    def _expose(self, name: str, head: int, now: float) -> _Missing:
+        missing = self._missing.get(name)
+        if missing is None:
+            missing = self._missing[name] = _Missing(head, now + self._timeout, now)
+        missing.head = max(missing.head, head)
+        return missing
+
+    def unavailable(self, name: str, last: int, reason: str) -> None:
+        """The origin has nothing any more up to ``last``."""
+        missing = self._missing.get(name)
+        if missing is not None:
+            missing.gone_to, missing.reason = max(missing.gone_to, last), reason
+
+    def answered(self, name: str, now: float) -> None:
+        """The origin has sent all that it sends for one request: ask for the rest at once."""
+        missing = self._missing.get(name)
+        if missing is not None:
+            missing.ask_at, missing.pause = now, ASK_AGAIN
+            missing.until = now + self._timeout
+
+    def in_turn(self, name: str) -> bytes | None:
+        """Return a parked frame that is next, or None; forget the exchange if all is there."""
+        missing = self._missing.get(name)
+        if missing is None:
+            return None
+        position = self._positions.positions.get(name)
+        if position is None:  # not wanted any more
+            self._forget(name)
+            return None
+        for first in sorted(missing.parked):
+            if first > position + 1:
+                return None
+            frame = missing.parked.pop(first)
+            self.parked_bytes -= len(frame)
+            return frame
+        if position >= missing.head:
+            del self._missing[name]
+        return None
+
+    def _forget(self, name: str) -> None:
+        missing = self._missing.pop(name)
+        self.parked_bytes -= sum(map(len, missing.parked.values()))
+
+    def due(self, now: float) -> Iterator[Ask | GiveUp]:
+        """Yield what to ask for and what to give up now."""
+        for name, missing in list(self._missing.items()):
+            position = self._positions.positions.get(name)
+            if position is None:
+                self._forget(name)
+                continue
+            first = position + 1
+            last = min(missing.parked, default=missing.head + 1) - 1
+            if first > last:
+                continue
+            if missing.gone_to >= first:
+                yield GiveUp(name, first, min(last, missing.gone_to), missing.reason)
+            elif now >= missing.until:
+                missing.until = now + self._timeout
+                yield GiveUp(name, first, last, "not recovered in time")
+            elif now >= missing.ask_at:
+                missing.ask_at = now + missing.pause
+                missing.pause = min(2 * missing.pause, ASK_AGAIN_MOST)
+                yield Ask(name, first, last)
+
+    def abandon(self, reason: str) -> Iterator[GiveUp]:
+        """Yield what is missing of every exchange, gap by gap: the origin has left."""
+        for name in list(self._missing):
+            while (missing := self._missing.get(name)) is not None:
+                position = self._positions.positions.get(name)
+                last = min(missing.parked, default=missing.head + 1) - 1
+                if position is None or position >= last:
+                    self._forget(name)
+                else:
+                    yield GiveUp(name, position + 1, last, reason)
