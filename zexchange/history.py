@@ -91,7 +91,10 @@ class Ring:
         return {peer for held in self._held.values() for peer in held[0].waiting}
 
     def held(self) -> dict[str, int]:
-        """Return the last number held of each exchange of which frames are held."""
+        """Return, of each exchange of which frames are held, a number up to which they are.
+
+        Acknowledgements are in order: what lies behind a held frame counts as held.
+        """
         return {name: held[-1].last for name, held in self._held.items()}
 
     # --------------------------------------------------------------- the receivers' side

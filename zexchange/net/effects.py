@@ -26,7 +26,7 @@ from ..protocol.effects import (
     Tune,
     Wanted,
 )
-from ..protocol.events import Event
+from ..protocol.events import Event, Lost, Rejected
 from ..protocol.interest import Keys
 from ..protocol.membership import Peer
 from ..protocol.session import Session
@@ -129,7 +129,8 @@ class Effects:
 
     def _tell(self, event: Event) -> None:
         """Log an event and hand it to the tasks of `Node.events`, on the data thread."""
-        _log.info("%s", event)
+        unheard = isinstance(event, Lost | Rejected) and not len(self._events)
+        _log.log(logging.WARNING if unheard else logging.INFO, "%s", event)
         self._inbound.do(lambda: self._events.deliver([event], "", 0, time.time()))
 
     def beacon_unacknowledged(self, goal: dict[str, int]) -> None:

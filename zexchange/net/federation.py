@@ -2,12 +2,14 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 from ..errors import Unreachable
 from ..local.registry import Registry, default_registry
 from . import lifetime
 from .node import Node
-from .plan import make_plan
+from .plan import RECOVERY_TIMEOUT, REPLAY_BYTES, REPLAY_MESSAGES, STALL, make_plan
 
 
 def federate(
@@ -20,6 +22,10 @@ def federate(
     exchanges: str | Sequence[str] = "**",
     registry: Registry | None = None,
     label: str = "",
+    replay_messages: int = REPLAY_MESSAGES,
+    replay_bytes: int = REPLAY_BYTES,
+    stall: float = STALL,
+    recovery_timeout: float = RECOVERY_TIMEOUT,
     join_timeout: float = 1.0,
     insecure: bool = False,
 ) -> Node:
@@ -40,6 +46,12 @@ def federate(
         exchanges: pattern or patterns of the names that take part.
         registry: whose exchanges to federate; the default one if None.
         label: a name for this node in logs and tables.
+        replay_messages: how many sent messages are kept for peers that have missed some.
+        replay_bytes: how many bytes of them; half of it at most is on its way to healthy
+            peers before `send` waits.
+        stall: seconds without an acknowledgement after which a peer that senders wait for
+            is slow, and is waited for no more.
+        recovery_timeout: seconds after which a receiver gives up what it has missed.
         join_timeout: seconds.
         insecure: allow TCP endpoints that other hosts can reach, without keys.
 
@@ -51,7 +63,13 @@ def federate(
     """
     if sys.platform == "win32":
         raise Unreachable("federate() needs Unix sockets and fork-safe locks: not on Windows")
-    plan = make_plan(name, listen, advertise, peers, local, exchanges, label, insecure)
+    plan = replace(
+        make_plan(name, listen, advertise, peers, local, exchanges, label, insecure),
+        replay_messages=_positive("replay_messages", replay_messages),
+        replay_bytes=_positive("replay_bytes", replay_bytes),
+        stall=_positive("stall", stall),
+        recovery_timeout=_positive("recovery_timeout", recovery_timeout),
+    )
     registry = registry or default_registry
     with lifetime.lock:
         known = lifetime.nodes.get((name, id(registry)))
@@ -68,3 +86,12 @@ def federate(
             del lifetime.nodes[name, id(registry)]
             raise
         return node
+
+
+N = TypeVar("N", int, float)
+
+
+def _positive(argument: str, value: N) -> N:
+    if not value > 0:
+        raise ValueError(f"{argument} must be over 0, not {value!r}")
+    return value

@@ -218,10 +218,11 @@ class Node:
             return NodeStats(
                 sent=engine.outbound.heads(),
                 received={
-                    (name, origin): Received(t.received, t.duplicates, t.lost)
+                    (name, origin): Received(t.received, t.duplicates, t.lost, t.recovered)
                     for origin, where in positions.items()
                     for name, t in list(where.tallies.items())
                 },
+                waited=engine.outbound.waited,
                 frames=engine.outbound.frames,
                 unwanted=sum(where.unwanted for where in positions.values()),
                 rejected=engine.session.rejections(),

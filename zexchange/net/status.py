@@ -37,6 +37,7 @@ class Received:
     received: int
     duplicates: int
     lost: int
+    recovered: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class NodeStats:
     Attributes:
         sent: by exchange, the number of messages that left this node; the last one's number.
         received: by (exchange, origin), what came from peers, those that have left included.
+        waited: seconds that senders have waited for room, all threads together.
         frames: data frames sent; many messages share one.
         unwanted: messages that arrived for names nothing here is attached to.
         rejected: by (source, reason), how often something that arrived was not taken.
@@ -54,6 +56,7 @@ class NodeStats:
 
     sent: dict[str, int]
     received: dict[tuple[str, str], Received]
+    waited: float
     frames: int
     unwanted: int
     rejected: dict[tuple[str, str], int]

@@ -77,7 +77,11 @@ class Waiter:
         """Return the healthy peers that have not acknowledged all of ``goal``."""
         with self._engine.changed:
             peers = self._members.peers.values()
-            return [str(peer.label) for peer in peers if not peer.silent and lag(peer, goal)]
+            return [
+                str(peer.label)
+                for peer in peers
+                if not (peer.silent or peer.slow) and lag(peer, goal)
+            ]
 
     def _until(self, condition: Callable[[], bool], most: float = math.inf) -> bool:
         """Wait for a condition on the session; tell whether it holds at the end."""

@@ -1,0 +1,246 @@
+"""The send window, replay and losses, over real sockets."""
+
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.net.conftest import Joiner, collect
+from tests.net.test_tcp import behind, free_ports, tcp
+from tests.relay import Relay
+from tests.support import Program, eventually
+from zexchange import Delivery, Lost, PeerSlow, Registry, federate
+
+pytestmark = pytest.mark.sockets
+
+
+@pytest.fixture
+def relays() -> Iterator[tuple[Relay, Relay]]:
+    pair = tuple(Relay(port) for port in free_ports())
+    yield pair  # type: ignore[misc]
+    for relay in pair:
+        relay.close()
+
+
+def test_what_a_cut_loses_is_sent_again(join: Joiner, relays: tuple[Relay, Relay]) -> None:
+    """Cuts of the data connection under load cost nothing: all arrives, once and in order."""
+    node, here = behind(join, relays)
+    other, there = join(peers=[tcp(relays[0].port)], local=False)
+    got = collect(there, "x")
+    node.wait_subscribers("x", 1)
+    for n in range(60_000):
+        here.get("x").send((n, "x" * 100))
+        if n % 15_000 == 7_000:
+            relays[1].cut()
+    node.wait_peers(1)
+    node.flush(30)
+    assert [n for n, _ in got] == list(range(60_000))
+    received = other.stats().received["x", node.id]
+    assert (received.received, received.lost) == (60_000, 0)
+
+
+def test_a_lost_tail_is_noticed(join: Joiner, relays: tuple[Relay, Relay]) -> None:
+    """What is lost at the very end, with nothing sent after it, is recovered all the same."""
+    node, here = behind(join, relays)
+    _, there = join(peers=[tcp(relays[0].port)], local=False)
+    got = collect(there, "x")
+    node.wait_subscribers("x", 1)
+    for n in range(5_000):
+        here.get("x").send((n, "x" * 1000))
+    relays[1].cut()
+    eventually(lambda: len(got) == 5_000)
+    assert [n for n, _ in got] == list(range(5_000))
+
+
+def test_send_waits_for_a_slower_receiver(join: Joiner) -> None:
+    """A sender is held up by a healthy peer that is slower, and by no more than the window."""
+    node, here = join(stall=60)
+    _, there = join()
+    release, got = threading.Event(), []
+
+    @there.get("x").handler
+    def slow(msg: tuple[int, bytes]) -> None:
+        release.wait(30)
+        got.append(msg[0])
+
+    node.wait_subscribers("x", 1)
+    sent = []
+
+    def work() -> None:
+        for n in range(400):
+            here.get("x").send((n, bytes(100_000)))
+            sent.append(n)
+
+    sender = threading.Thread(target=work)
+    sender.start()
+    eventually(lambda: node._engine is not None and node._engine.outbound.full)
+    assert len(sent) < 200
+    release.set()
+    sender.join(30)
+    node.flush(30)
+    assert got == sent == list(range(400))
+    assert node.stats().waited > 0
+
+
+def test_two_that_answer_each_other_do_not_stall(join: Joiner) -> None:
+    """Sends from tasks of the data thread never wait: both sides answer at full speed."""
+    node, here = join(replay_bytes=1 << 20)
+    other, there = join(replay_bytes=1 << 20)
+    done = threading.Event()
+    counts = {"here": 0, "there": 0}
+
+    def answer(side: str, registry: Registry) -> None:
+        @registry.get("ask" if side == "there" else "answer").handler
+        def task(msg: tuple[int, bytes]) -> None:
+            counts[side] += 1
+            if side == "there":
+                registry.get("answer").send(msg)
+            elif counts[side] == 2_000:
+                done.set()
+
+    answer("here", here)
+    answer("there", there)
+    node.wait_subscribers("ask", 1)
+    other.wait_subscribers("answer", 1)
+    for n in range(2_000):
+        here.get("ask").send((n, bytes(2_000)))
+    assert done.wait(30)
+
+
+RECEIVER = """
+import zexchange
+total, got, lost = int(sys.argv[1]), [], []
+class Task:
+    def send(self, msg):
+        got.append(msg[0])
+zexchange.get_exchange("x").attach(Task())
+node = zexchange.federate("fed")
+node.events.handler(lambda e: isinstance(e, zexchange.Lost) and lost.append((e.first, e.last)))
+node.wait_ready()
+print("ready", flush=True)
+numbers = lambda: len(got) + sum(last - first + 1 for first, last in lost)
+eventually(lambda: numbers() == total, 90)
+missing = sorted(n for first, last in lost for n in range(first - 1, last))
+print(len(lost), got == sorted(got), sorted(got + missing) == list(range(total)), flush=True)
+sys.stdin.read()
+node.close()
+"""
+
+
+@pytest.mark.leaves_files
+def test_a_stopped_receiver_holds_nobody_for_long_and_knows_what_it_missed() -> None:
+    """The others go on after `stall`; the stopped one gets the rest, or exact `Lost` ranges."""
+    registry, total = Registry(), 150_000
+    events: list[object] = []
+    with (
+        federate("fed", registry=registry, stall=0.3, replay_bytes=4 << 20) as node,
+        Program(RECEIVER, total) as stopped,
+        Program(RECEIVER, total) as healthy,
+    ):
+        node.events.handler(events.append)
+        for program in (stopped, healthy):
+            program.expect("ready")
+        node.wait_subscribers("x", 2)
+        for n in range(total):
+            registry.get("x").send((n, bytes(200)))
+            if n == 10_000:
+                stopped.kill(signal.SIGSTOP)
+        assert healthy.line(60) == "0 True True"
+        assert any(isinstance(e, PeerSlow) and e.slow for e in events)
+        stopped.kill(signal.SIGCONT)
+        _, in_order, adds_up = stopped.line(90).split()
+        assert (in_order, adds_up) == ("True", "True")
+        eventually(lambda: any(isinstance(e, PeerSlow) and not e.slow for e in events))
+
+
+def test_losses_stand_in_their_place_in_a_detailed_stream(
+    join: Joiner, relays: tuple[Relay, Relay]
+) -> None:
+    """A stream with details yields `Lost` where the messages would have been."""
+    node, here = join(
+        listen=[tcp(relay._target) for relay in relays],
+        advertise=[tcp(relay.port) for relay in relays],
+        local=False,
+        replay_bytes=100_000,
+        stall=0.1,
+    )
+    _, there = join(peers=[tcp(relays[0].port)], local=False)
+    with there.get("x").stream(details=True, overflow="block", maxsize=100_000) as stream:
+        node.wait_subscribers("x", 1)
+        for relay in relays:
+            relay.refuse()
+        for n in range(1, 3_001):
+            here.get("x").send((n, bytes(1000)))
+        for relay in relays:
+            relay.refuse(False)
+        expected, kinds = 1, set()
+        while expected <= 3_000:
+            item = stream.get(timeout=30)
+            kinds.add(type(item))
+            if isinstance(item, Lost):
+                assert item.first == expected
+                expected = item.last + 1
+            else:
+                assert isinstance(item, Delivery)
+                assert item.seq == item.msg[0] == expected
+                expected += 1
+    assert Lost in kinds
+
+
+@pytest.mark.leaves_files
+def test_what_a_killed_origin_had_announced_is_received_or_lost(rendezvous: object) -> None:
+    """Of a killed origin, received and lost add up to the last head that was heard of."""
+    source = """
+import zexchange
+node = zexchange.federate("fed")
+node.wait_subscribers("x", 1)
+for n in range(100_000):
+    zexchange.get_exchange("x").send(n)
+    if n == 50_000:
+        print("half", flush=True)
+"""
+    registry = Registry()
+    got = collect(registry, "x")
+    with federate("fed", registry=registry) as node, Program(source) as program:
+        program.expect("half")
+        program.kill()
+        eventually(lambda: not node.peers)
+        (received,) = node.stats().received.values()
+        assert received.received == len(got)
+        assert received.received + received.lost >= got[-1] + 1
+        assert got == sorted(got)
+
+
+def test_arguments_are_checked(rendezvous: object) -> None:
+    """Numbers that make no sense are refused by name."""
+    for argument in ("replay_messages", "replay_bytes", "stall", "recovery_timeout"):
+        with pytest.raises(ValueError, match=argument):
+            federate("fed", **{argument: 0})  # type: ignore[arg-type]
+
+
+def test_the_cost_of_a_recovery_stays_on_its_exchange(
+    join: Joiner, relays: tuple[Relay, Relay]
+) -> None:
+    """While one exchange waits for what it missed, another goes on."""
+    node, here = behind(join, relays)
+    other, there = join(peers=[tcp(relays[0].port)], local=False, recovery_timeout=30)
+    slow, quick = collect(there, "slow"), collect(there, "quick")
+    node.wait_subscribers("slow", 1)
+    node.wait_subscribers("quick", 1)
+    engine = other._engine
+    assert engine is not None
+    asked = []
+    engine.ask = lambda *question: asked.append(question)  # type: ignore[method-assign]
+    outbound = node._engine.outbound  # type: ignore[union-attr]
+    send = outbound._send
+    outbound._send = lambda frame: None  # type: ignore[method-assign]
+    here.get("slow").send("lost on the way")
+    eventually(lambda: outbound.heads().get("slow") == 1)
+    outbound._send = send  # type: ignore[method-assign]
+    here.get("slow").send("parked")
+    here.get("quick").send("here")
+    eventually(lambda: quick == ["here"] and asked)
+    assert slow == []
+    del engine.ask
+    eventually(lambda: slow == ["lost on the way", "parked"])
