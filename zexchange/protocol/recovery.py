@@ -13,6 +13,8 @@ from .sequence import Positions
 ASK_AGAIN = 0.25
 """Seconds after which an unanswered request is repeated; then twice that, and so on."""
 ASK_AGAIN_MOST = 1.0
+NEXT_GAP = 0.5
+"""Seconds for a gap that comes right behind one that was given up for want of an answer."""
 PARKED_MOST = 32 << 20
 """Bytes parked for one peer. What does not fit is asked for again: it is in the ring."""
 
@@ -46,6 +48,7 @@ class _Missing:
     pause: float = ASK_AGAIN
     parked: dict[int, bytes] = field(default_factory=dict)
     gone_to: int = 0
+    reached: int = 0
     reason: str = ""
 
 
@@ -97,8 +100,11 @@ class Recovery:
         """The origin has sent all that it sends for one request: ask for the rest at once."""
         missing = self._missing.get(name)
         if missing is not None:
-            missing.ask_at, missing.pause = now, ASK_AGAIN
-            missing.until = now + self._timeout
+            position = self._positions.positions.get(name, 0)
+            if position > missing.reached:
+                # Only progress buys more time, and is worth asking on without a pause.
+                missing.reached, missing.until = position, now + self._timeout
+                missing.ask_at, missing.pause = now, ASK_AGAIN
 
     def in_turn(self, name: str) -> bytes | None:
         """Return a parked frame that is next, or None; forget the exchange if all is there."""
@@ -137,7 +143,8 @@ class Recovery:
             if missing.gone_to >= first:
                 yield GiveUp(name, first, min(last, missing.gone_to), missing.reason)
             elif now >= missing.until:
-                missing.until = now + self._timeout
+                # Little time for the next gap: a silent origin costs all of it only once.
+                missing.until, missing.ask_at = now + NEXT_GAP, now
                 yield GiveUp(name, first, last, "not recovered in time")
             elif now >= missing.ask_at:
                 missing.ask_at = now + missing.pause
