@@ -74,7 +74,7 @@ def test_send_waits_for_a_slower_receiver(join: Joiner) -> None:
 
     sender = threading.Thread(target=work)
     sender.start()
-    eventually(lambda: node._engine is not None and node._engine.outbound.full)
+    eventually(lambda: node._engine is not None and node._engine.outbound.window.full)
     assert len(sent) < 200
     release.set()
     sender.join(30)

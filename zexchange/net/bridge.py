@@ -22,13 +22,13 @@ from .outbound import Outbound
 class Bridge:
     """The subscriber between one exchange and the node."""
 
-    __slots__ = ("_outbound", "_submit", "name", "topic", "wanted")
+    __slots__ = ("_submit", "_window", "name", "topic", "wanted")
 
     def __init__(self, name: str, outbound: Outbound) -> None:
         self.name = name
         self.topic = topic(name)
         self.wanted = False
-        self._outbound = outbound
+        self._window = outbound.window
         self._submit = outbound.submit
 
     def send(self, msg: object) -> Room | None:
@@ -52,8 +52,8 @@ class Bridge:
             )
         if self.wanted:
             self._submit(self, body)
-            if self._outbound.full:
-                return self._outbound.room
+            if self._window.full:
+                return self._window.room
         return None
 
     def __repr__(self) -> str:

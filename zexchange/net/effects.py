@@ -81,7 +81,7 @@ class Effects:
             case Tune(peer, endpoint):
                 self._inbound.do(lambda: self._inbound.tune(peer, endpoint))
             case Hush(peer, heads):
-                self._outbound.forget(peer)
+                self._outbound.window.forget(peer)
                 self._inbound.do(lambda: self._inbound.hush(peer, heads))
             case Acknowledged(peer, positions):
                 self._acknowledged(peer, positions)
@@ -115,12 +115,12 @@ class Effects:
 
     def _acknowledged(self, node: bytes, positions: dict[str, int]) -> None:
         peer = self._session.members.peers.get(node)
-        if peer is not None and self._outbound.acknowledge(node, peer.acked, positions):
+        if peer is not None and self._outbound.window.acknowledge(node, peer.acked, positions):
             self._session.slow(node, False)
 
     def _resend(self, route: object, name: str, first: int, last: int) -> None:
         """Send frames again, then say which; the asker paces by asking for the rest."""
-        frames = self._outbound.replay(name, first, last)
+        frames = self._outbound.window.replay(name, first, last)
         for frame in frames:
             self._controls.replay(route, frame.data)
         start = frames[0].first if frames else last + 1

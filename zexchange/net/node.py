@@ -222,7 +222,7 @@ class Node:
                     for origin, where in positions.items()
                     for name, t in list(where.tallies.items())
                 },
-                waited=engine.outbound.waited,
+                waited=engine.outbound.window.room.waited,
                 frames=engine.outbound.frames,
                 unwanted=sum(where.unwanted for where in positions.values()),
                 rejected=engine.session.rejections(),

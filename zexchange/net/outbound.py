@@ -7,9 +7,7 @@ somebody else is sending, they or the sender thread take its message along. So a
 from a signal handler or a finaliser, even inside a send, is queued and not deadlocked,
 and numbers, frames and heads (`announce`) share one order.
 
-The window is here: `_emit` enters each frame into the ring, held for the peers that are
-promised it; acknowledgements let go of it; and while too much is held, `full` tells the
-bridges to have their senders wait for `room`, after the local tasks.
+Each frame enters the window (`window`) as it is sent, in `_emit`.
 """
 
 import logging
@@ -23,12 +21,12 @@ from typing import Protocol
 
 import zmq
 
-from ..history import Frame, Ring
-from ..local.exchange import Room
+from ..history import Ring
 from ..protocol.interest import Keys
 from ..protocol.sequence import Numbering
 from ..protocol.values import Ready
-from ..protocol.wire import data_head, ready_frame
+from ..protocol.wire import data_head, read_token, ready_frame
+from .window import Window
 
 BATCH_BYTES = 64 << 10
 """A frame is closed once its values have this many bytes."""
@@ -36,8 +34,6 @@ BATCH_COUNT = 256
 """As many queued messages are sent at once by the thread that queued the last."""
 PAUSE = 0.0003
 """Seconds after a send within which further messages are left to travel together."""
-REPLAY_BYTES = 256 << 10
-"""About as many bytes are sent again for one request; the rest is asked for again."""
 _ROUNDS = 4
 _log = logging.getLogger("zexchange")
 _monotonic = time.monotonic
@@ -48,32 +44,6 @@ class Lane(Protocol):
 
     name: str
     topic: bytes
-
-
-class SendRoom(Room):
-    """What a sender waits for, after the local tasks, while too much is on its way."""
-
-    def __init__(self, outbound: "Outbound", may_wait: Callable[[], bool]) -> None:
-        self._outbound = outbound
-        self._may_wait = may_wait
-        self._changed = threading.Condition()
-
-    def wait(self) -> None:
-        """Wait until there is room; at once where waiting would be for oneself."""
-        outbound = self._outbound
-        if not outbound.full or not self._may_wait():
-            return
-        started = _monotonic()
-        with self._changed:
-            # Looked at from time to time: a notice may come between look and wait.
-            while outbound.holds_up():
-                self._changed.wait(0.05)
-        outbound.waited += _monotonic() - started
-
-    def open(self) -> None:
-        """Let all go on that wait. Never held for long: nobody works under it."""
-        with self._changed:
-            self._changed.notify_all()
 
 
 class Outbound:
@@ -93,18 +63,11 @@ class Outbound:
         self._queue: deque[tuple[Lane, bytes]] = deque()
         self._lock = threading.Lock()
         self._numbering = Numbering()
-        self._ring = ring
-        self._promised: dict[bytes, Keys] = {}
-        self._slow: set[bytes] = set()
-        self._audiences: dict[str, tuple[bytes, ...]] = {}
-        self.full = False
-        """Whether whoever sends has to wait for `room`."""
-        self.room = SendRoom(self, may_wait)
-        self.waited = 0.0
+        self.window = Window(ring, self._numbering, self._lock, may_wait)
         self._direct_at = 0.0
         self._asked = False
         self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        self.closed = False
+        self._closed = False
         self.subscriptions: deque[bytes] = deque()
         """Subscription frames that came in on the socket, for the control thread."""
         self.frames = 0
@@ -151,106 +114,16 @@ class Outbound:
         if not self._asked:
             self._ask()
 
-    def holds_up(self) -> bool:
-        """Tell whether a sender has to wait."""
-        return self.full and not self.closed
-
-    # -------------------------------------------- the window, called by the control thread
-
-    def promise(self, peer: bytes, keys: Iterable[str]) -> None:
-        """Hold for a peer, from now on, what is sent under these keys, and nothing else."""
-        with self._lock:
-            self._promise(peer, Keys(keys))
-
-    def _promise(self, peer: bytes, keys: Keys) -> None:
-        self._promised[peer] = keys
-        self._audiences.clear()
-        for name in self._ring.held():
-            if not keys.covers(name):
-                self._ring.release(peer, name)
-        self._judge()
-
-    def forget(self, peer: bytes) -> None:
-        """Hold nothing for a peer any more: it has left."""
-        with self._lock:
-            self._promised.pop(peer, None)
-            self._slow.discard(peer)
-            self._audiences.clear()
-            self._ring.release(peer)
-            self._judge()
-
-    def acknowledge(self, peer: bytes, acked: dict[str, int], positions: dict[str, int]) -> bool:
-        """Let go of what a peer has; tell whether a slow one has caught up with that."""
-        with self._lock:
-            for name, position in positions.items():
-                self._ring.acknowledge(peer, name, position)
-            caught_up = peer in self._slow and self._has_caught_up(peer, acked)
-            if caught_up:
-                self._slow.discard(peer)
-                self._audiences.clear()
-            self._judge()
-            return caught_up
-
-    def _has_caught_up(self, peer: bytes, acked: dict[str, int]) -> bool:
-        """Tell whether all that a slow peer lacks is kept, and little; then hold it again."""
-        keys, lacking = self._promised.get(peer, Keys()), 0
-        for name in self._numbering.covered(keys):
-            behind = self._ring.behind(name, acked.get(name, 0))
-            if behind is None:
-                return False
-            lacking += behind
-        if lacking > self._ring.window // 2:
-            return False
-        for name in self._numbering.covered(keys):
-            self._ring.hold(peer, name, acked.get(name, 0))
-        return True
-
-    def slow(self, peer: bytes) -> None:
-        """Have a peer hold nobody any more."""
-        with self._lock:
-            self._make_slow(peer)
-
-    def _make_slow(self, peer: bytes) -> None:
-        self._slow.add(peer)
-        self._audiences.clear()
-        self._ring.release(peer)
-        self._judge()
-
-    def _judge(self) -> None:
-        """Decide whether senders have to wait; wake them where they need not any more."""
-        full, self.full = self.full, self._ring.full
-        if full and not self.full:
-            self.room.open()
-
-    def slow_peers(self) -> set[bytes]:
-        """Return the peers that hold nobody."""
-        return set(self._slow)
-
-    def holders(self) -> set[bytes]:
-        """Return the peers that senders wait for."""
-        with self._lock:
-            return self._ring.holders() if self.full else set()
-
-    def unacknowledged(self) -> dict[str, int]:
-        """Return the head of each exchange of which something is held."""
-        with self._lock:
-            return self._ring.held()
-
-    def replay(self, name: str, first: int, last: int) -> list[Frame]:
-        """Return frames that hold what is asked for again: a bounded part, oldest first."""
-        with self._lock:
-            return self._ring.replay(name, first, last, REPLAY_BYTES)
-
     # ------------------------------------------------------- called by the control thread
 
-    def announce(self, receiver: bytes, epoch: int, keys: Keys, promised: Iterable[str]) -> None:
+    def announce(self, receiver: bytes, epoch: int, keys: Keys, held: Iterable[str]) -> None:
         """Publish a ready: behind all that was queued before, with the heads it leads to.
 
-        What is sent behind it under the ``promised`` keys is held for the receiver.
+        What is sent behind it under the ``held`` keys is held for the receiver.
         """
         with self._lock:
             self._send_queued()
-            self._promise(receiver, Keys(promised))
+            self.window.promise_now(receiver, Keys(held))
             heads = self._numbering.covered(keys)
             self._send(ready_frame(Ready(receiver, epoch, self._origin, heads)))
             self._read_subscriptions()
@@ -283,8 +156,8 @@ class Outbound:
         """Send what is queued and close the socket; later messages go nowhere."""
         with self._lock:
             self._send_queued()
-            self.closed = True
-            self.room.open()
+            self._closed = True
+            self.window.close()
             self._socket.close(linger=int(linger * 1000))
         self._wake.put(False)
         if threading.current_thread() is not self._thread:
@@ -319,34 +192,15 @@ class Outbound:
             self._emit(lane, bodies[start:])
 
     def _emit(self, lane: Lane, bodies: list[bytes]) -> None:
-        name, count = lane.name, len(bodies)
-        first = self._numbering.take(name, count)
+        count = len(bodies)
+        first = self._numbering.take(lane.name, count)
         head = data_head(lane.topic, self._origin, first, count, time.time())
         frame = head + bodies[0] if count == 1 else b"".join([head, *bodies])
-        audience = self._audiences.get(name)
-        if audience is None:
-            audience = self._audience(name)
-        ring = self._ring
-        ring.append(Frame(name, first, first + count - 1, frame, audience))
-        while ring.bytes > ring.most_bytes + ring.window:
-            # Senders that may not wait have overdrawn all there is: the peers that hold
-            # the oldest frame are too slow for that.
-            for peer in ring.holders():
-                self._make_slow(peer)
-        self.full = ring.full
+        self.window.keep(lane.name, first, first + count - 1, frame)
         self._send(frame)
 
-    def _audience(self, name: str) -> tuple[bytes, ...]:
-        """Return the peers that a frame is held for: promised it, and not too slow."""
-        audience = self._audiences[name] = tuple(
-            peer
-            for peer, keys in self._promised.items()
-            if peer not in self._slow and keys.covers(name)
-        )
-        return audience
-
     def _send(self, frame: bytes) -> None:
-        if self.closed:
+        if self._closed:
             return
         self.frames += 1
         # An XPUB never blocks: over its high-water mark it drops, and a gap tells.
@@ -358,12 +212,16 @@ class Outbound:
         Also after each send, whose own look at the socket's state may have eaten the
         wake-up of the control thread.
         """
-        if self.closed:
+        if self._closed:
             return
         socket, seen = self._socket, False
         while int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
             with suppress(zmq.Again):
-                self.subscriptions.append(socket.recv(zmq.NOBLOCK))
+                frame = socket.recv(zmq.NOBLOCK, copy=False)
+                self.subscriptions.append(frame.bytes)
+                token = read_token(frame.bytes[1:])
+                if token is not None and frame.bytes[0] == 1:
+                    self.window.connected(token[0], int(frame.get(zmq.SRCFD)))
                 seen = True
         if seen:
             self._notify()

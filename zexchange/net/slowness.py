@@ -34,7 +34,7 @@ class Stalls:
 
     def _find_slow(self, now: float) -> None:
         outbound, peers = self._engine.outbound, self._engine.session.members.peers
-        holders = outbound.holders()
+        holders = outbound.window.holders()
         for node in set(self._holding) - holders:
             del self._holding[node]
         for node in holders:
@@ -45,13 +45,13 @@ class Stalls:
                 since = now
             self._holding[node] = (since, progress)
             if now - since >= self._stall:
-                outbound.slow(node)
-        for node in outbound.slow_peers():
+                outbound.window.slow(node)
+        for node in outbound.window.slow_peers():
             self._engine.session.slow(node, True)
 
     def _unacknowledged(self) -> set[str]:
         """Return the exchanges of which a peer, healthy or slow, has not all."""
-        names = set(self._engine.outbound.unacknowledged())
+        names = self._engine.outbound.window.unacknowledged()
         peers = self._engine.session.members.peers.values()
         lagging = [peer for peer in peers if peer.slow]
         if lagging:
@@ -69,6 +69,6 @@ class Stalls:
             # A peer whose connection is cut (nothing is announced to it) is held for.
             if interest.announced and self._kept.get(node) != state:
                 self._kept[node] = state
-                self._engine.outbound.promise(node, interest.promised(interest.announced))
+                self._engine.outbound.window.promise(node, interest.promised(interest.announced))
         for node in set(self._kept) - set(self._engine.session.members.peers):
             del self._kept[node]

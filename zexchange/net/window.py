@@ -1,0 +1,228 @@
+"""The send window: what is held for whom, who is too slow to be waited for, and the wait.
+
+A frame is held for the healthy peers that are promised it until they acknowledge it.
+While too much is held, senders wait for `Window.room`, after their local tasks. A slow
+peer holds nobody; what it misses meanwhile is in the ring, or is lost for it. All under
+the lock of the data socket, except the wait itself.
+"""
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from ..history import Frame, Ring
+from ..local.exchange import Room
+from ..protocol.interest import Keys
+from ..protocol.sequence import Numbering
+
+REPLAY_BYTES = 256 << 10
+"""About as many bytes are sent again for one request; the rest is asked for again."""
+UNREAD_BYTES = 64 << 20
+"""Bytes that may lie in the connection of a slow peer before that is cut. A stopped
+process reads nothing, and ZeroMQ's own bound counts frames, however large they are."""
+_log = logging.getLogger("zexchange")
+_monotonic = time.monotonic
+
+
+class SendRoom(Room):
+    """What a sender waits for while too much is on its way."""
+
+    def __init__(self, window: "Window", may_wait: Callable[[], bool]) -> None:
+        self._window = window
+        self._may_wait = may_wait
+        self._changed = threading.Condition()
+        self.waited = 0.0
+
+    def wait(self) -> None:
+        """Wait until there is room; not at all where waiting would be for oneself."""
+        if not self._window.full or not self._may_wait():
+            return
+        started = _monotonic()
+        with self._changed:
+            # Looked at from time to time: a notice may come between look and wait.
+            while self._window.holds_up():
+                self._changed.wait(0.05)
+        self.waited += _monotonic() - started
+
+    def open(self) -> None:
+        """Let all go on that wait."""
+        with self._changed:
+            self._changed.notify_all()
+
+
+class Window:
+    """The window of one node's data socket."""
+
+    def __init__(
+        self,
+        ring: Ring,
+        numbering: Numbering,
+        lock: threading.Lock,
+        may_wait: Callable[[], bool],
+    ) -> None:
+        self._ring = ring
+        self._numbering = numbering
+        self._lock = lock
+        self._promised: dict[bytes, Keys] = {}
+        self._slow: dict[bytes, int] = {}
+        self._audiences: dict[str, tuple[bytes, ...]] = {}
+        self._connections: dict[bytes, tuple[int, int]] = {}
+        self._closed = False
+        self.full = False
+        """Whether whoever sends has to wait for `room`."""
+        self.room = SendRoom(self, may_wait)
+
+    def holds_up(self) -> bool:
+        """Tell whether a sender has to wait."""
+        return self.full and not self._closed
+
+    def close(self) -> None:
+        """Let everybody go on, for good."""
+        self._closed = True
+        self.room.open()
+
+    # --------------------------------------------------- with the lock held by the caller
+
+    def keep(self, name: str, first: int, last: int, data: bytes) -> None:
+        """Take a frame that is being sent into the ring, held for those it is promised to."""
+        audience = self._audiences.get(name)
+        if audience is None:
+            audience = self._audience(name)
+        ring = self._ring
+        ring.append(Frame(name, first, last, data, audience))
+        while ring.bytes > ring.most_bytes + ring.window and (holders := ring.holders()):
+            # Senders that may not wait have overdrawn all there is: the peers that hold
+            # the oldest frames are too slow for that.
+            for peer in holders:
+                self._make_slow(peer)
+        self.full = ring.full
+        if self._slow:
+            self._count_unread(name, len(data))
+
+    def _audience(self, name: str) -> tuple[bytes, ...]:
+        """Return the peers that a frame is held for: promised it, and not too slow."""
+        audience = self._audiences[name] = tuple(
+            peer
+            for peer, keys in self._promised.items()
+            if peer not in self._slow and keys.covers(name)
+        )
+        return audience
+
+    def _count_unread(self, name: str, size: int) -> None:
+        """Cut the connection of a slow peer in which too much lies."""
+        for peer, unread in self._slow.items():
+            if self._promised.get(peer, Keys()).covers(name):
+                self._slow[peer] = unread + size
+                if unread + size > UNREAD_BYTES:
+                    self._slow[peer] = 0
+                    self._cut(peer)
+
+    def _cut(self, peer: bytes) -> None:
+        """Shut a peer's data connection down; if it lives, it comes back and asks.
+
+        The descriptor is libzmq's and may be another's by now: its inode tells.
+        """
+        fd, inode = self._connections.pop(peer, (-1, 0))
+        with suppress(OSError):
+            if os.fstat(fd).st_ino == inode:
+                with socket.socket(fileno=os.dup(fd)) as connection:
+                    connection.shutdown(socket.SHUT_RDWR)
+
+    def connected(self, peer: bytes, fd: int) -> None:
+        """Note the descriptor of a peer's data connection."""
+        with suppress(OSError):
+            self._connections[peer] = (fd, os.fstat(fd).st_ino)
+
+    def promise_now(self, peer: bytes, keys: Keys) -> None:
+        """Hold for a peer, from now on, what is sent under these keys, and nothing else."""
+        self._promised[peer] = keys
+        self._audiences.clear()
+        for name in self._ring.held():
+            if not keys.covers(name):
+                self._ring.release(peer, name)
+        self._judge()
+
+    def _make_slow(self, peer: bytes) -> None:
+        self._slow.setdefault(peer, 0)
+        self._audiences.clear()
+        self._ring.release(peer)
+        self._judge()
+
+    def _judge(self) -> None:
+        """Decide whether senders have to wait; wake them where they need not any more."""
+        was_full, self.full = self.full, self._ring.full
+        if was_full and not self.full:
+            self.room.open()
+
+    # -------------------------------------------------------- called by the control thread
+
+    def promise(self, peer: bytes, keys: Iterable[str]) -> None:
+        """See `promise_now`."""
+        with self._lock:
+            self.promise_now(peer, Keys(keys))
+
+    def forget(self, peer: bytes) -> None:
+        """Hold nothing for a peer any more: it has left."""
+        with self._lock:
+            self._promised.pop(peer, None)
+            self._slow.pop(peer, None)
+            self._connections.pop(peer, None)
+            self._audiences.clear()
+            self._ring.release(peer)
+            self._judge()
+
+    def slow(self, peer: bytes) -> None:
+        """Have a peer hold nobody any more."""
+        with self._lock:
+            self._make_slow(peer)
+
+    def slow_peers(self) -> list[bytes]:
+        """Return the peers that hold nobody."""
+        return list(self._slow)
+
+    def holders(self) -> set[bytes]:
+        """Return the peers that senders wait for."""
+        with self._lock:
+            return self._ring.holders() if self.full else set()
+
+    def acknowledge(self, peer: bytes, acked: dict[str, int], positions: dict[str, int]) -> bool:
+        """Let go of what a peer has; tell whether a slow one has caught up with that."""
+        with self._lock:
+            for name, position in positions.items():
+                self._ring.acknowledge(peer, name, position)
+            caught_up = peer in self._slow and self._has_caught_up(peer, acked)
+            if peer in self._slow:
+                self._slow[peer] = 0
+            if caught_up:
+                del self._slow[peer]
+                self._audiences.clear()
+            self._judge()
+            return caught_up
+
+    def _has_caught_up(self, peer: bytes, acked: dict[str, int]) -> bool:
+        """Tell whether all that a slow peer lacks is kept, and little; then hold it again."""
+        names, lacking = self._numbering.covered(self._promised.get(peer, Keys())), 0
+        for name in names:
+            behind = self._ring.behind(name, acked.get(name, 0))
+            if behind is None:
+                return False
+            lacking += behind
+        if lacking > self._ring.window // 2:
+            return False
+        for name in names:
+            self._ring.hold(peer, name, acked.get(name, 0))
+        return True
+
+    def unacknowledged(self) -> set[str]:
+        """Return the exchanges of which something is held."""
+        with self._lock:
+            return set(self._ring.held())
+
+    def replay(self, name: str, first: int, last: int) -> list[Frame]:
+        """Return frames that hold what is asked for again: a bounded part, oldest first."""
+        with self._lock:
+            return self._ring.replay(name, first, last, REPLAY_BYTES)
