@@ -14,8 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from strategies import KEYS, NAMES
 
 from zexchange.names import matches
-from zexchange.protocol.interest import Keys
+from zexchange.protocol.interest import Keys, PeerInterest
 from zexchange.protocol.sequence import Gap, Numbering, Positions
+from zexchange.protocol.values import Promise
 
 
 @given(st.lists(st.tuples(st.sampled_from(NAMES), st.integers(1, 5))))
@@ -247,3 +248,61 @@ def test_the_last_cover_takes_the_position_along(following: Positions) -> None:
     assert following.ready(2, {"a": 7}) == []
     assert following.receive("a", 8, 1) == (0, None)
     assert following.unwanted == 2
+
+
+# ------------------------------------------------------------------- promises that were lost
+
+
+def test_a_lost_ready_does_not_swallow_what_it_promised() -> None:
+    """What was sent behind a first ready, and lost together with it, is a gap."""
+    positions = Positions()
+    positions.expect(1, ["a"], [])
+    assert positions.ready(1, {"a": 7}, [Promise(1, {"a": 5})]) == [Gap("a", 6, 7)]
+    assert positions.receive("a", 8, 1) == (0, None)
+
+
+def test_a_name_that_has_not_moved_starts_at_its_head() -> None:
+    """A promise leaves out the names of which nothing was sent since."""
+    positions = Positions()
+    positions.expect(1, ["a", "b"], [])
+    assert positions.ready(1, {"a": 7, "b": 3}, [Promise(1, {"a": 5})]) == [Gap("a", 6, 7)]
+    assert positions.receive("b", 4, 1) == (0, None)
+
+
+def test_a_promise_to_an_earlier_subscription_is_not_for_this_one() -> None:
+    """A key dropped and wanted again starts where its new epoch was promised first."""
+    positions = Positions()
+    positions.expect(1, ["a"], [])
+    positions.expect(2, ["a"], ["a"])
+    promised = [Promise(1, {"a": 2}), Promise(2, {"a": 5})]
+    assert positions.ready(2, {"a": 7}, promised) == [Gap("a", 6, 7)]
+
+
+@given(st.lists(st.sampled_from(["send", "want", "again", "lost", "ready"]), max_size=30))
+def test_every_number_behind_the_first_promise_is_accounted_for(steps: list[str]) -> None:
+    """However many readies are lost, one gap starts exactly where the key was promised first."""
+    numbering, peer, positions = Numbering(), PeerInterest(0), Positions()
+    epoch, promised_at, missing = 0, None, []
+    for step in [*steps, "want", "ready"]:
+        if step == "send":
+            numbering.take("a", 1)
+        elif step == "want" or (step == "again" and epoch):
+            key = "a" if step == "again" or not epoch else f"other{epoch}"
+            epoch += 1
+            change = (epoch, [key], [key] if step == "again" else [])
+            positions.expect(*change)
+            peer.change(*change)
+            promised_at = None if key == "a" else promised_at
+        elif epoch:
+            heads = numbering.covered(Keys(peer.unproven(epoch)))
+            behind = [promise.behind(heads) for promise in peer.promised]
+            peer.announce(epoch, heads)
+            peer.announced = 0  # the connection is lost, and with it perhaps the ready
+            if promised_at is None:
+                promised_at = numbering.heads.get("a", 0)
+            if step == "ready":
+                gaps = positions.ready(epoch, heads, behind)
+                missing = [n for gap in gaps for n in range(gap.first, gap.last + 1)]
+                assert missing == list(range(promised_at + 1, numbering.heads.get("a", 0) + 1))
+                promised_at = numbering.heads.get("a", 0)
+                peer.confirm(epoch)

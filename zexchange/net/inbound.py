@@ -130,7 +130,10 @@ class Inbound:
         self._ask_proof(inlet)
         self._by_fd[inlet.fd] = inlet
         self._poller.watch(inlet.fd)
-        socket.connect(endpoint)
+        try:
+            socket.connect(endpoint)
+        except zmq.ZMQError as error:
+            self._control.rejected(peer, f"cannot connect to {endpoint[:200]!r}: {error}")
         # Connecting may have set off the FD before it was watched.
         self._hot.add(inlet)
 
@@ -232,7 +235,7 @@ class Inbound:
         ready = read_ready(frame)
         if ready.receiver != self._me or ready.origin != inlet.peer:
             raise DecodeError("a ready frame that is not for this node, or not of this peer")
-        inlet.positions.ready(ready.epoch, ready.heads)
+        inlet.positions.ready(ready.epoch, ready.heads, ready.promised)
         for epoch in [epoch for epoch in inlet.tokens if epoch < ready.epoch]:
             inlet.tokens.remove(epoch)
             inlet.socket.setsockopt(zmq.UNSUBSCRIBE, ready_topic(self._me, epoch))
