@@ -1,4 +1,4 @@
-"""Every example of `examples/classic` runs, and is the classic recipe's program."""
+"""Every example runs; those of `examples/classic` are the classic recipe's programs."""
 
 import os
 import subprocess
@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CLASSIC = sorted((ROOT / "examples" / "classic").glob("*.py"))
+FEDERATED = sorted((ROOT / "examples" / "federated").glob("*.py"))
 IMPORT = "from zexchange import get_exchange\n"
 
 
@@ -25,12 +26,12 @@ def output(path):
 @pytest.mark.parametrize("path", CLASSIC, ids=lambda path: path.stem)
 def test_a_classic_program_runs_with_only_its_import_replaced(path, tmp_path):
     """With the import of the plain recipe instead, each program prints the very same."""
-    source = path.read_text()
+    source = path.read_text(encoding="utf-8")
     assert source.count(IMPORT) == 1
     assert source.count("zexchange") == 1
     assert f"python examples/classic/{path.name}" in source
     plain = tmp_path / path.name
-    plain.write_text(source.replace(IMPORT, "from naive import get_exchange\n"))
+    plain.write_text(source.replace(IMPORT, "from naive import get_exchange\n"), encoding="utf-8")
     printed = output(path)
     assert printed
     assert printed == output(plain)
@@ -40,3 +41,27 @@ def test_all_six_classic_programs_are_there():
     """Attach, subscribe, display, actor, generator and connection are all examples."""
     names = {path.stem for path in CLASSIC}
     assert names == {"actor", "attach", "connection", "display", "generator", "subscribe"}
+
+
+PRINTED = {
+    "over_tcp": "sunny\nwindy\nrain\n",
+    "patterns": (
+        "house.attic.humidity 40\nhouse.attic.temperature 21.5\n"
+        "house.kitchen.humidity 40\nhouse.kitchen.temperature 21.5\n"
+    ),
+    "prefork": "ready: [0, 1, 2]\nemptied in every process: True\n",
+    "workers": "".join(f"{n} {n * n}\n" for n in range(1, 13)),
+}
+
+
+@pytest.mark.sockets
+@pytest.mark.parametrize("path", FEDERATED, ids=lambda path: path.stem)
+def test_a_federated_program_runs_by_the_command_on_its_top(path, rendezvous):
+    """Each ends by itself, prints what its processes told each other, and complains of nothing."""
+    assert f"Run it with: python examples/federated/{path.name}" in path.read_text(encoding="utf-8")
+    assert output(path) == PRINTED[path.stem]
+
+
+def test_no_federated_program_is_forgotten():
+    """Every program has its expected output, and the other way round."""
+    assert {path.stem for path in FEDERATED} == set(PRINTED)

@@ -34,7 +34,7 @@ class Shell:
             [sys.executable, "-m", "zexchange.cli", *arguments],
             env=self.environment,
             # As in a terminal, whatever the test runner was started with.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=_usual_signals,
             **{**pipes, **options},
         )
         self._started.append(process)
@@ -67,3 +67,9 @@ def shell(rendezvous: Path) -> Iterator[Shell]:
     shell = Shell(rendezvous)
     yield shell
     shell.close()
+
+
+def _usual_signals() -> None:
+    """In a child about to become a command: nothing is ignored that was for the test runner."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 import threading
 import time
 
@@ -9,8 +10,8 @@ import pytest
 
 import zexchange
 from tests.net.conftest import Joiner, collect
-from tests.support import eventually
-from zexchange import Registry, federate
+from tests.support import PATIENCE, eventually
+from zexchange import Closed, Node, Registry, federate
 
 pytestmark = pytest.mark.sockets
 
@@ -392,3 +393,104 @@ def test_looking_at_a_node(join: Joiner) -> None:
     assert repr(node.bridge("x")) == "<Bridge 'x' open>"
     assert repr(node.bridge("y")) == "<Bridge 'y' idle>"
     assert "peers=1" in repr(node)
+
+
+def test_a_task_that_exits_does_not_end_the_data_thread(join: Joiner) -> None:
+    """`sys.exit` in a task is an error of that task: everybody else is served on."""
+    node, here = join()
+    _, there = join()
+    there.get("x").handler(lambda msg: sys.exit(1))
+    got = collect(there, "x")
+    node.wait_subscribers("x", 1)
+    for n in range(3):
+        here.get("x").send(n)
+    node.flush()
+    assert got == [0, 1, 2]
+
+
+def test_closing_ends_every_wait(join: Joiner) -> None:
+    """Whoever waits for something of a node that is closed meanwhile is told so at once."""
+    node, _ = join()
+    errors: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            node.wait_peers(5, timeout=PATIENCE)
+        except BaseException as error:
+            errors.append(error)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    engine = node._engine
+    assert engine is not None
+    eventually(lambda: engine.changed._waiters)  # type: ignore[attr-defined]
+    node.close()
+    waiting.join(timeout=PATIENCE / 2)
+    assert [type(error) for error in errors] == [Closed]
+
+
+def test_an_interrupted_join_leaves_nothing_behind(
+    join: Joiner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while federate waits for others closes the node again."""
+    started: list[Node] = []
+
+    def interrupted(self: Node) -> None:
+        started.append(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Node, "_join", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        join("elsewhere")
+    (node,) = started
+    assert node._engine is None
+    with pytest.raises(Closed):
+        _ = node.peers
+
+
+def test_joining_holds_up_nobody_else(join: Joiner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one call of federate waits for its peers, others come and go."""
+    waiting, go_on = threading.Event(), threading.Event()
+    wait = Node._join
+
+    def slowly(self: Node) -> None:
+        if self.name == "slow":
+            waiting.set()
+            go_on.wait(PATIENCE)
+        wait(self)
+
+    monkeypatch.setattr(Node, "_join", slowly)
+    slow = threading.Thread(target=lambda: join("slow"))
+    slow.start()
+    assert waiting.wait(PATIENCE)
+    other: list[Node] = []
+    quick = threading.Thread(target=lambda: other.append(join("quick")[0]))
+    quick.start()
+    quick.join(PATIENCE / 2)
+    assert other
+    go_on.set()
+    slow.join()
+
+
+def test_an_effect_that_fails_takes_no_other_along(
+    join: Joiner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Out of sockets for one endpoint, the node still does what else is to be done."""
+    node, _ = join()
+    engine = node._engine
+    assert engine is not None
+    dial = engine._controls.dial
+
+    def fail(endpoint: str) -> None:
+        if "127.0.0.1" in endpoint:
+            raise OSError("too many open files")
+        dial(endpoint)
+
+    def both() -> None:
+        for endpoint in ("tcp://127.0.0.1:9", "tcp://localhost:9"):
+            engine.session.add_candidate(endpoint, "static", 0.0)
+
+    monkeypatch.setattr(engine._controls, "dial", fail)
+    assert engine.call(both, PATIENCE)
+    with engine.changed:  # held by the control thread until its turn is over
+        assert "tcp://localhost:9" in engine._controls.endpoints

@@ -291,7 +291,10 @@ class Machine:
             assert ready.receiver == self.id
             if ready.origin != inlet.peer:
                 return  # another node has taken over the endpoint
-            self.missed(inlet, inlet.positions.ready(ready.epoch, ready.heads))
+            gaps = inlet.positions.ready(ready.epoch, ready.heads, ready.promised)
+            for gap in gaps:  # a machine without recovery: what is missing is lost
+                inlet.positions.give_up(gap.name, gap.last)
+            self.missed(inlet, gaps, again=bool(ready.promised))
             before = self.topics(inlet)
             inlet.tokens = [epoch for epoch in inlet.tokens if epoch >= ready.epoch]
             self.subscribe(inlet, before - self.topics(inlet), set())
@@ -313,12 +316,16 @@ class Machine:
         peer = self.session.members.peers.get(inlet.peer)
         if batch.count == 0 and peer and peer.link and batch.name in inlet.positions.positions:
             done = {batch.name: inlet.positions.positions[batch.name]}
-            self.say(peer.link, v.Ack(self.id, done))
+            self.say(peer.link, v.Ack(self.id, done, peer.id))
 
-    def missed(self, inlet: Inlet, gaps: list[Gap]) -> None:
-        """Account for a gap: it may hold only what was lost since this machine wanted it."""
+    def missed(self, inlet: Inlet, gaps: list[Gap], again: bool = False) -> None:
+        """Account for a gap: it may hold only what was lost since this machine wanted it.
+
+        A promise that is told again may have gone, without a cut, to the inlet of the
+        node that was at the same endpoint before.
+        """
         for gap in gaps:
-            assert inlet.cuts, f"{gap} without any cut"
+            assert inlet.cuts or again, f"{gap} without any cut"
             since = max(inlet.made_at, self.covered_at.get(gap.name, 1 << 62))
             for number in range(gap.first, gap.last + 1):
                 assert (gap.name, number) not in inlet.arrived
@@ -405,12 +412,13 @@ class Machine:
         if bound is None or self.network.reaches(self, bound):
             self.session.probed(endpoint, bound is not None, self.network.now)
 
-    def announce(self, node: bytes, epoch: int, keys: tuple[str, ...] | None) -> None:
+    def announce(self, node: bytes, epoch: int, keys: tuple[str, ...]) -> None:
         peer = self.session.members.peers.get(node)
         if peer is not None:
-            heads = self.numbering.covered(peer.interest.keys if keys is None else Keys(keys))
-            self.publish(wire.ready_frame(v.Ready(node, epoch, self.id, heads)))
-            self.session.announced(node, epoch)
+            heads = self.numbering.covered(Keys(keys))
+            behind = tuple(promise.behind(heads) for promise in peer.interest.promised)
+            self.publish(wire.ready_frame(v.Ready(node, epoch, self.id, heads, behind)))
+            self.session.announced(node, epoch, heads)
 
     def look_again(self, keys: tuple[str, ...]) -> None:
         peers = self.session.members.peers.values()

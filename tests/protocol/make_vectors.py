@@ -54,15 +54,18 @@ class Pair:
 
 CONTROL: dict[str, v.Control] = {
     "hello": HELLO,
+    "hello, with its start": dataclasses.replace(HELLO, started=1_700_000_000.25),
     "welcome": v.Welcome(TWO, OTHER, ((ONE, HELLO.addresses),)),
     "refuse": v.Refuse(TWO, "federation", "this node is in federation 'a', not 'b'"),
     "interest, a change": v.Interest(ONE, 3, 2, 1, ("metrics.**",), ("prices",)),
     "interest, in whole": v.Interest(ONE, 3, 0, 2, ("metrics.**", "orders.*"), ()),
     "ping": v.Ping(ONE, 3, 300),
+    "ping, with what is confirmed": v.Ping(ONE, 3, 300, 2),
     "pong": v.Pong(TWO),
     "resync": v.Resync(TWO),
     "stranger": v.Stranger(TWO),
     "ack": v.Ack(ONE, {"prices": 70_000}),
+    "ack, to a node": v.Ack(ONE, {"prices": 70_000}, TWO),
     "bye": v.Bye(ONE, {"orders.new": 1, "prices": 2**33}),
 }
 
@@ -107,6 +110,7 @@ def data(name: str, first: int, count: int, sent_at: float, body: bytes) -> Pair
 
 
 READY = v.Ready(TWO, 3, ONE, {"orders.new": 1, "prices": 70_000})
+READY_AGAIN = dataclasses.replace(READY, promised=(v.Promise(3, {"prices": 69_998}),))
 DATA: dict[str, Pair] = {
     "data, one value": data("prices", 1, 1, 1_700_000_000.25, encode({"px": 191.25})),
     "data, a batch of three": data("orders.new", 7, 3, 1_700_000_000.0, b"\x01\x02\xa1x"),
@@ -142,6 +146,8 @@ def vectors() -> list[dict[str, Any]]:
     """Every vector, in the order of the file."""
     found = [entry("data", name, pair.frame, plain(pair.value)) for name, pair in DATA.items()]
     found.append(entry("ready", "ready", wire.ready_frame(READY), plain(READY)))
+    again = entry("ready", "ready, again", wire.ready_frame(READY_AGAIN), plain(READY_AGAIN))
+    found.append(again)
     found.append(entry("token", "token", TOKEN, {"receiver": TWO.hex(), "epoch": 3}))
     for key in ("prices", "orders.*", "orders.**", "**"):
         means = {"key": key, "topics": [topic.hex() for topic in wire.topics(key)]}

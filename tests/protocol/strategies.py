@@ -12,6 +12,7 @@ KEYS = (*NAMES, "a.*", "a.**", "**", "*", "a.*.z")
 
 numbers = st.integers(0, 2**64 - 1)
 node_ids = st.binary(min_size=16, max_size=16)
+receivers = st.just(b"") | node_ids
 words = st.text(max_size=20)
 names = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1).filter(
     lambda text: len(text.encode()) <= MAX_NAME_BYTES
@@ -33,6 +34,7 @@ hellos = st.builds(
     interest=some_names,
     versions=st.tuples(numbers, numbers),
     features=st.lists(words, max_size=3).map(tuple),
+    started=st.just(0.0) | moments,
 )
 known = st.lists(st.tuples(node_ids, addresses), max_size=3).map(tuple)
 welcomes = st.builds(lambda hello, peers: v.Welcome(hello.sender, hello, peers), hellos, known)
@@ -40,15 +42,16 @@ controls = st.one_of(
     hellos,
     welcomes,
     st.builds(v.Refuse, node_ids, words, words),
-    st.builds(v.Interest, node_ids, numbers, numbers, numbers, some_names, some_names),
-    st.builds(v.Ping, node_ids, numbers, numbers),
+    st.builds(v.Interest, node_ids, numbers, numbers, numbers, some_names, some_names, receivers),
+    st.builds(v.Ping, node_ids, numbers, numbers, numbers, receivers),
     st.builds(v.Pong, node_ids),
     st.builds(v.Resync, node_ids),
     st.builds(v.Stranger, node_ids),
-    st.builds(v.Ack, node_ids, heads),
+    st.builds(v.Ack, node_ids, heads, receivers),
     st.builds(v.Bye, node_ids, heads),
 )
-readies = st.builds(v.Ready, node_ids, numbers, node_ids, heads)
+promises = st.lists(st.builds(v.Promise, numbers, heads), max_size=3).map(tuple)
+readies = st.builds(v.Ready, node_ids, numbers, node_ids, heads, promises)
 
 
 @st.composite

@@ -66,7 +66,7 @@ def test_scalars_arrive_with_their_type(array: Any) -> None:
         np.float64(-0.0),
         np.longdouble(1) / 3,
         np.clongdouble(1j),
-        np.datetime64("NaT"),
+        np.datetime64("NaT", "s"),
         np.datetime64("2026-01-01T00", "25s"),
         np.timedelta64(-3, "us"),
         np.str_(""),

@@ -24,12 +24,20 @@ SHAPES = {
 class Federation(RuleBasedStateMachine):
     """What may happen to a federation, one thing after the other."""
 
-    @initialize(shape=st.sampled_from(sorted(SHAPES)), count=st.integers(2, 4))
-    def begin(self, shape: str, count: int) -> None:
+    @initialize(
+        shape=st.sampled_from(sorted(SHAPES)),
+        count=st.integers(2, 4),
+        keys=st.lists(st.sets(st.sampled_from(KEYS), min_size=1), min_size=4, max_size=4),
+        joined=st.sampled_from([True, True, False]),
+    )
+    def begin(self, shape: str, count: int, keys: list[set[str]], joined: bool) -> None:
         self.network = Network()
         self.shape = shape
         for i in range(count):
             self.start(i)
+            self.network.machines[-1].attach(*sorted(keys[i]))
+        if joined:
+            self.network.pass_time(3.0)
 
     def start(self, index: int) -> None:
         machine = Machine(self.network, *SHAPES[self.shape](index))
@@ -44,7 +52,7 @@ class Federation(RuleBasedStateMachine):
         a, b = self.machine(one), self.machine(other)
         return None if a is b else (a, b)
 
-    @rule(index=st.integers(0, 3), names=st.lists(st.sampled_from(NAMES), max_size=4))
+    @rule(index=st.integers(0, 3), names=st.lists(st.sampled_from(NAMES), min_size=1))
     def send(self, index: int, names: list[str]) -> None:
         for name in names:
             self.machine(index).send(name)
@@ -84,6 +92,42 @@ class Federation(RuleBasedStateMachine):
         connections = self.network.alive_connections()
         if connections:
             connections[at % len(connections)].cut()
+
+    @rule(index=st.integers(0, 3), name=st.sampled_from(NAMES))
+    def lose_what_is_sent(self, index: int, name: str) -> None:
+        """A message is under way when connections to its receivers are cut."""
+        self.machine(index).send(name)
+        for lane in [lane for lane in self.network.full() if lane.kind == "data"]:
+            for connection in list(self.network.alive_connections()):
+                if connection.down is lane:
+                    connection.cut()
+
+    @rule(index=st.integers(0, 3), keys=st.sets(st.sampled_from(KEYS), min_size=1, max_size=2))
+    def lose_a_promise(self, index: int, keys: set[str]) -> None:
+        """New keys are promised; what says so is lost together with what is sent then."""
+        machine, network = self.machine(index), self.network
+        machine.detach(*sorted(keys))
+        machine.attach(*sorted(keys))
+        while lanes := [lane for lane in network.full() if lane.kind != "data"]:
+            lanes[0].deliver()
+        for other in network.living():
+            for name in NAMES if other is not machine else ():
+                other.send(name)
+        for connection in list(network.alive_connections()):
+            if connection.dialler is machine and connection.down.kind == "data":
+                connection.cut()
+
+    @rule(index=st.integers(0, 3), data=st.data())
+    def want_again_unheard(self, index: int, data: st.DataObject) -> None:
+        """A key is dropped and wanted again, and both times nobody hears of it."""
+        machine = self.machine(index)
+        if machine.attached:
+            key = data.draw(st.sampled_from(sorted(machine.attached)))
+            machine.detach(key)
+            machine.attach(key)
+            for connection in self.network.alive_connections():
+                if connection.dialler is machine and connection.up.kind == "control":
+                    connection.up.queue.clear()
 
     @rule(at=st.integers(0, 50))
     def lose_control(self, at: int) -> None:
@@ -193,4 +237,4 @@ def check_kept(promise: Promise) -> None:
 
 
 TestFederation = Federation.TestCase
-TestFederation.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestFederation.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)

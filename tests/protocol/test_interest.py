@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from strategies import KEYS, NAMES
 
 from zexchange.names import matches
-from zexchange.protocol.interest import Keys, OwnInterest, PeerInterest
+from zexchange.protocol.interest import MAX_PROMISES, Keys, OwnInterest, PeerInterest
 
 keys = st.sampled_from(KEYS)
 key_sets = st.sets(keys)
@@ -110,16 +110,17 @@ def test_in_force_is_what_was_announced_since_it_was_wanted(
             since = {key: at for key, at in since.items() if key not in change[1]}
             since |= dict.fromkeys(change[0], own.epoch)
         if announced:
-            peer.announced = data.draw(st.integers(peer.announced, own.epoch))
+            peer.announce(data.draw(st.integers(peer.announced, own.epoch)), {})
         if confirmed:
-            peer.confirmed = data.draw(st.integers(peer.confirmed, peer.announced))
+            peer.confirm(data.draw(st.integers(peer.confirmed, peer.announced)))
         done, told = peer.announced, peer.confirmed
         for name in NAMES:
             covers = [at for key, at in since.items() if matches(key, name)]
             assert peer.in_force(name) == any(at <= done for at in covers)
-        for epoch in range(own.epoch + 1):
+        for epoch in range(1, own.epoch + 1):
             expected = {key for key, at in since.items() if told < at <= epoch}
-            assert set(peer.unproven(epoch)) == expected
+            again = done in (0, epoch)
+            assert set(peer.unproven(epoch)) >= (set(own.keys) if again else expected)
 
 
 @given(key_sets, key_sets, st.integers(1, 4))
@@ -149,4 +150,51 @@ def test_told_twice_is_told_once() -> None:
     peer.announced = peer.confirmed = 2
     assert peer.replace(2, ["a"]) == set()
     assert peer.in_force("a")
-    assert peer.unproven(2) == ()
+    assert peer.whole == 2
+    peer.change(3, ["b"], [])
+    assert peer.unproven(3) == ("b",)
+
+
+def test_what_was_dropped_since_is_announced_too() -> None:
+    """A receiver that is still at the epoch of its token waits for heads of what it dropped."""
+    peer = PeerInterest(1, ["a", "b"])
+    peer.announce(1, {})
+    peer.confirm(1)
+    peer.change(2, ["c"], [])
+    peer.change(3, [], ["c"])
+    assert set(peer.unproven(2)) == {"c"}
+    assert set(peer.unproven(3)) == set()
+    peer.announce(3, {})
+    peer.change(4, ["d"], [])
+    assert set(peer.unproven(4)) == {"d"}
+
+
+# ------------------------------------------------------------------------- promises
+
+
+@given(st.lists(st.tuples(st.integers(1, 60), st.booleans()), max_size=40))
+def test_the_first_announcement_of_an_epoch_is_remembered(
+    told: list[tuple[int, bool]],
+) -> None:
+    """Promises stay, each as it was first made, until confirmed; and never too many of them."""
+    peer = PeerInterest(60, ["a"])
+    first: dict[int, int] = {}
+    for head, (epoch, confirmed) in enumerate(told):
+        if confirmed:
+            peer.confirm(epoch)
+            first = {at: was for at, was in first.items() if at > epoch}
+        else:
+            peer.announce(epoch, {"a": head})
+            if epoch > max(first, default=peer.confirmed):
+                first[epoch] = head
+        kept = [(promise.epoch, promise.heads["a"]) for promise in peer.promised]
+        assert kept == list(first.items())[-MAX_PROMISES:]
+
+
+def test_nobody_confirms_the_future() -> None:
+    """A confirmation beyond the epoch that is known does not reach into later ones."""
+    peer = PeerInterest(2, ["a"])
+    peer.confirm(1 << 60)
+    peer.change(3, ["b"], [])
+    peer.announce(2, {})
+    assert peer.unproven(3) == ("b",)

@@ -38,7 +38,7 @@ def joined() -> Session:
     session.receive(v.Welcome(THEM, hello()), None, THERE.control, START)
     session.proven(THEM, 1)
     session.token(THEM, 1, True)
-    session.announced(THEM, 1)
+    session.announced(THEM, 1, {})
     session.take()
     return session
 
@@ -82,7 +82,7 @@ def test_left_at_thirty_seconds(joined: Session) -> None:
     assert THEM in joined.members.peers
     effects = pass_time(joined, 0.4)
     assert events(effects) == [ev.PeerLeft(THEM.hex(), LABEL, "silent")]
-    assert fx.Hush(THEM) in effects
+    assert fx.Hush(THEM, {}) in effects
     assert fx.HangUp(THERE.control) in effects
     assert THEM not in joined.members.peers
 
@@ -125,7 +125,7 @@ def test_bye_is_at_once(joined: Session) -> None:
 def test_pings_every_second(joined: Session) -> None:
     """A peer is pinged every second, with our epoch and what is announced to it."""
     said = of(fx.Say, pass_time(joined, 5.0, heard=True))
-    assert said == [fx.Say(THERE.control, v.Ping(ME, 1, 1))] * 5
+    assert said == [fx.Say(THERE.control, v.Ping(ME, 1, 1, 1, THEM))] * 5
 
 
 # ---------------------------------------------------------------------- a late tick

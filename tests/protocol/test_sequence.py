@@ -14,8 +14,17 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from strategies import KEYS, NAMES
 
 from zexchange.names import matches
-from zexchange.protocol.interest import Keys
+from zexchange.protocol.interest import Keys, PeerInterest
 from zexchange.protocol.sequence import Gap, Numbering, Positions
+from zexchange.protocol.values import Promise
+
+
+def ready(positions: Positions, *frame: object) -> list[Gap]:
+    """Take a ready, give up at once what it shows to be missing, and return that."""
+    gaps = positions.ready(*frame)  # type: ignore[arg-type]
+    for gap in gaps:
+        assert positions.give_up(gap.name, gap.last) == gap
+    return gaps
 
 
 @given(st.lists(st.tuples(st.sampled_from(NAMES), st.integers(1, 5))))
@@ -132,7 +141,7 @@ class Following(RuleBasedStateMachine):
 
     def take(self, frame: tuple[str, int, int] | tuple[int, dict[str, int]]) -> None:
         if len(frame) == 2:
-            self.note(self.positions.ready(*frame))
+            self.note(ready(self.positions, *frame))
             self.model.ready(*frame)
             return
         name, first, count = frame
@@ -190,7 +199,7 @@ def following() -> Positions:
     """A receiver to which ``a`` was promised from number 6 on."""
     positions = Positions()
     positions.expect(1, ["a"], [])
-    positions.ready(1, {"a": 5})
+    ready(positions, 1, {"a": 5})
     return positions
 
 
@@ -219,24 +228,24 @@ def test_a_beacon_exposes_a_lost_tail(following: Positions) -> None:
 
 def test_a_repeated_ready_exposes_a_gap(following: Positions) -> None:
     """The heads told again after a reconnect expose what was lost in it."""
-    assert following.ready(1, {"a": 7}) == [Gap("a", 6, 7)]
+    assert ready(following, 1, {"a": 7}) == [Gap("a", 6, 7)]
 
 
 def test_what_was_never_seen_is_missed_too() -> None:
     """Messages lost on a name promised before its first message are a gap from 1."""
     positions = Positions()
     positions.expect(1, ["a.*"], [])
-    positions.ready(1, {})
-    assert positions.ready(1, {"a.x": 3}) == [Gap("a.x", 1, 3)]
+    ready(positions, 1, {})
+    assert ready(positions, 1, {"a.x": 3}) == [Gap("a.x", 1, 3)]
 
 
 def test_a_name_under_a_pattern_keeps_its_position(following: Positions) -> None:
     """What is covered twice is followed on when one of its covers goes."""
     following.expect(2, ["**"], [])
-    following.ready(2, {"a": 5})
+    ready(following, 2, {"a": 5})
     following.receive("a", 6, 1)
     following.expect(3, [], ["a"])
-    following.ready(3, {})
+    ready(following, 3, {})
     assert following.receive("a", 7, 1) == (0, None)
 
 
@@ -244,6 +253,64 @@ def test_the_last_cover_takes_the_position_along(following: Positions) -> None:
     """A name wanted anew starts at the new head; old frames until then are not for us."""
     following.expect(2, ["a"], ["a"])
     assert following.receive("a", 6, 2) == (2, None)
-    assert following.ready(2, {"a": 7}) == []
+    assert ready(following, 2, {"a": 7}) == []
     assert following.receive("a", 8, 1) == (0, None)
     assert following.unwanted == 2
+
+
+# ------------------------------------------------------------------- promises that were lost
+
+
+def test_a_lost_ready_does_not_swallow_what_it_promised() -> None:
+    """What was sent behind a first ready, and lost together with it, is a gap."""
+    positions = Positions()
+    positions.expect(1, ["a"], [])
+    assert ready(positions, 1, {"a": 7}, [Promise(1, {"a": 5})]) == [Gap("a", 6, 7)]
+    assert positions.receive("a", 8, 1) == (0, None)
+
+
+def test_a_name_that_has_not_moved_starts_at_its_head() -> None:
+    """A promise leaves out the names of which nothing was sent since."""
+    positions = Positions()
+    positions.expect(1, ["a", "b"], [])
+    assert ready(positions, 1, {"a": 7, "b": 3}, [Promise(1, {"a": 5})]) == [Gap("a", 6, 7)]
+    assert positions.receive("b", 4, 1) == (0, None)
+
+
+def test_a_promise_to_an_earlier_subscription_is_not_for_this_one() -> None:
+    """A key dropped and wanted again starts where its new epoch was promised first."""
+    positions = Positions()
+    positions.expect(1, ["a"], [])
+    positions.expect(2, ["a"], ["a"])
+    promised = [Promise(1, {"a": 2}), Promise(2, {"a": 5})]
+    assert ready(positions, 2, {"a": 7}, promised) == [Gap("a", 6, 7)]
+
+
+@given(st.lists(st.sampled_from(["send", "want", "again", "lost", "ready"]), max_size=30))
+def test_every_number_behind_the_first_promise_is_accounted_for(steps: list[str]) -> None:
+    """However many readies are lost, one gap starts exactly where the key was promised first."""
+    numbering, peer, positions = Numbering(), PeerInterest(0), Positions()
+    epoch, promised_at, missing = 0, None, []
+    for step in [*steps, "want", "ready"]:
+        if step == "send":
+            numbering.take("a", 1)
+        elif step == "want" or (step == "again" and epoch):
+            key = "a" if step == "again" or not epoch else f"other{epoch}"
+            epoch += 1
+            change = (epoch, [key], [key] if step == "again" else [])
+            positions.expect(*change)
+            peer.change(*change)
+            promised_at = None if key == "a" else promised_at
+        elif epoch:
+            heads = numbering.covered(Keys(peer.unproven(epoch)))
+            behind = [promise.behind(heads) for promise in peer.promised]
+            peer.announce(epoch, heads)
+            peer.announced = 0  # the connection is lost, and with it perhaps the ready
+            if promised_at is None:
+                promised_at = numbering.heads.get("a", 0)
+            if step == "ready":
+                gaps = ready(positions, epoch, heads, behind)
+                missing = [n for gap in gaps for n in range(gap.first, gap.last + 1)]
+                assert missing == list(range(promised_at + 1, numbering.heads.get("a", 0) + 1))
+                promised_at = numbering.heads.get("a", 0)
+                peer.confirm(epoch)

@@ -288,7 +288,7 @@ def test_a_resync_is_answered_with_everything() -> None:
     session.proven(THEM, 1)
     session.take()
     session.receive(v.Resync(THEM), "route", None, START)
-    assert session.take() == [fx.Say(THERE.control, v.Interest(ME, 2, 0, 1, ("a",)))]
+    assert session.take() == [fx.Say(THERE.control, v.Interest(ME, 2, 0, 1, ("a",), to=THEM))]
 
 
 def test_a_change_is_told_with_its_base() -> None:
@@ -297,7 +297,7 @@ def test_a_change_is_told_with_its_base() -> None:
     welcomed(session)
     session.take()
     session.change_interest([("a", True), ("b", True), ("b", False)], START)
-    told = fx.Say(THERE.control, v.Interest(ME, 2, 1, 0, ("a",), ()))
+    told = fx.Say(THERE.control, v.Interest(ME, 2, 1, 0, ("a",), (), THEM))
     assert session.take() == [fx.Resubscribe(2, ("a",), ()), told]
 
 
@@ -310,20 +310,78 @@ def test_an_old_hello_undoes_nothing() -> None:
     assert set(session.members.peers[THEM].interest.keys) == {"a"}
 
 
-def test_a_hello_may_mean_that_all_was_forgotten() -> None:
-    """To one who says hello anew, every head is announced anew with its next token."""
+def test_a_hello_of_a_later_epoch_means_that_all_was_forgotten() -> None:
+    """To one who begins anew, every head is announced anew with its next token."""
     session = alone()
     welcomed(session)
     session.receive(v.Interest(THEM, 2, 1, 0, ("a",)), "route", None, START)
     session.token(THEM, 2, True)
-    session.announced(THEM, 2)
+    session.announced(THEM, 2, {})
     session.receive(v.Interest(THEM, 3, 2, 2, ("b",)), "route", None, START)
-    session.receive(hello(epoch=3, interest=("a", "b")), "route", None, START)
+    session.receive(hello(epoch=4, interest=("a", "b")), "route", None, START)
     session.take()
-    session.token(THEM, 3, True)
+    session.token(THEM, 4, True)
     (announce,) = session.take()
     assert isinstance(announce, fx.Announce)
-    assert set(announce.keys or ()) == {"a", "b"}
+    assert set(announce.keys) == {"a", "b"}
+
+
+def test_a_hello_told_again_takes_nothing_back() -> None:
+    """A hello that was late, or came in by a second way, leaves what is confirmed."""
+    session = alone()
+    session.receive(hello(interest=("a",)), "route", None, START)
+    session.token(THEM, 1, True)
+    session.announced(THEM, 1, {"a": 5})
+    session.receive(v.Ping(THEM, 1, 1, 1), "route", None, START)
+    session.receive(hello(interest=("a",)), "route", None, START)
+    interest = session.members.peers[THEM].interest
+    assert (interest.confirmed, interest.promised) == (1, ())
+
+
+def test_a_peer_that_is_met_again_begins_a_new_epoch() -> None:
+    """What a peer promised before we forgot it is not taken for a promise to our new start."""
+    session = alone()
+    welcomed(session)
+    session.receive(v.Bye(THEM, {}), "route", None, START)
+    session.take()
+    session.receive(hello(), "route", None, START)
+    effects = session.take()
+    assert effects.index(fx.Resubscribe(2, (), ())) < effects.index(fx.Tune(THEM, THERE.data))
+    session.proven(THEM, 1)  # from the socket that was there before
+    assert not session.members.peers[THEM].ready_epoch >= session.interest.epoch
+
+
+def test_a_peer_that_is_new_begins_no_epoch() -> None:
+    """Whoever is met for the first time costs the other peers nothing."""
+    session = alone()
+    welcomed(session)
+    session.receive(v.Bye(THEM, {}), "route", None, START)
+    session.receive(hello(sender=bytes(15) + b"\x09"), "route", None, START)
+    assert session.interest.epoch == 1
+
+
+def test_a_token_from_before_the_whole_is_not_answered() -> None:
+    """Changes that were missed have no epochs, so no ready between them could be right."""
+    session = alone()
+    welcomed(session)
+    session.receive(v.Interest(THEM, 5, 0, 1, ("a",)), "route", None, START)
+    session.take()
+    session.token(THEM, 4, True)
+    assert session.take() == []
+    session.token(THEM, 5, True)
+    assert session.take() == [fx.Announce(THEM, 5, ("a",))]
+
+
+def test_a_ping_confirms() -> None:
+    """The ping of a peer that has seen our ready ends the memory of what was promised."""
+    session = alone()
+    session.receive(hello(interest=("a",)), "route", None, START)
+    session.token(THEM, 1, True)
+    session.announced(THEM, 1, {"a": 5})
+    interest = session.members.peers[THEM].interest
+    assert interest.promised == (v.Promise(1, {"a": 5}),)
+    session.receive(v.Ping(THEM, 1, 1, 1), "route", None, START)
+    assert interest.promised == ()
 
 
 def test_a_token_waits_for_its_interest() -> None:
@@ -352,7 +410,7 @@ def test_an_overtaken_token_is_ignored() -> None:
     welcomed(session)
     session.receive(v.Interest(THEM, 2, 1, 0), "route", None, START)
     session.token(THEM, 2, True)
-    session.announced(THEM, 2)
+    session.announced(THEM, 2, {})
     session.take()
     session.token(THEM, 1, True)
     session.token(THEM, 1, False)
@@ -363,12 +421,13 @@ def test_an_overtaken_token_is_ignored() -> None:
 def test_the_same_token_again_is_a_reconnect() -> None:
     """A token seen twice is answered with the heads of everything that the peer wants."""
     session = alone()
-    welcomed(session)
+    session.receive(hello(interest=("a",)), "route", None, START)
     session.token(THEM, 1, True)
-    session.announced(THEM, 1)
+    session.announced(THEM, 1, {})
+    session.receive(v.Ping(THEM, 1, 1, 1), "route", None, START)
     session.take()
     session.token(THEM, 1, True)
-    assert session.take() == [fx.Announce(THEM, 1, None)]
+    assert session.take() == [fx.Announce(THEM, 1, ("a",))]
 
 
 def test_a_peer_that_leaves_wants_nothing_any_more() -> None:
@@ -385,13 +444,32 @@ def test_a_withdrawn_token_ends_the_promise() -> None:
     session = alone()
     session.token(THEM, 1, True)
     session.receive(hello(interest=("a",)), "route", None, START)
-    session.announced(THEM, 1)
+    session.announced(THEM, 1, {})
     interest = session.members.peers[THEM].interest
     assert interest.in_force("a")
     session.token(THEM, 1, False)
     assert not interest.in_force("a")
-    session.announced(THEM, 1)
+    session.announced(THEM, 1, {})
     assert not interest.in_force("a")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        v.Ping(THEM, 1, 1, 1, to=bytes(15) + b"\x09"),
+        v.Interest(THEM, 2, 1, 1, ("a",), to=bytes(15) + b"\x09"),
+        v.Ack(THEM, {"a": 70_000}, to=bytes(15) + b"\x09"),
+    ],
+)
+def test_what_is_meant_for_another_is_not_taken(message: v.Control) -> None:
+    """A restarted node takes over no confirmations that were meant for the one before it."""
+    session = alone()
+    welcomed(session)
+    session.take()
+    session.receive(message, "route", None, START)
+    assert session.take() == [fx.Reply("route", v.Stranger(ME))]
+    peer = session.members.peers[THEM]
+    assert (peer.interest.epoch, peer.interest.confirmed, peer.acked) == (1, 0, {})
 
 
 def test_a_missed_change_is_asked_for_at_once() -> None:
@@ -411,7 +489,7 @@ def test_a_change_told_twice_is_taken_once() -> None:
     change = v.Interest(THEM, 2, 1, 0, ("a",))
     session.receive(change, "route", None, START)
     session.token(THEM, 2, True)
-    session.announced(THEM, 2)
+    session.announced(THEM, 2, {})
     session.receive(v.Interest(THEM, 3, 2, 2, (), ("a",)), "route", None, START)
     session.take()
     session.receive(change, "route", None, START)
@@ -472,3 +550,26 @@ def test_our_own_endpoint_is_not_dialled() -> None:
     session.add_candidate(HERE.control, "static", START)
     assert session.take() == []
     assert str(LABEL) == "them@host:1"
+
+
+def test_rejections_of_many_kinds_are_bounded() -> None:
+    """Their words come from strangers: beyond a number of kinds they are counted together."""
+    session = alone()
+    for n in range(3000):
+        session.reject(f"source {n}" + "x" * 10_000, "reason", "y" * 10_000)
+    kinds = session.rejections()
+    assert len(kinds) <= 1001
+    assert sum(kinds.values()) == 3000
+    assert all(len(source) + len(reason) < 1000 for source, reason in kinds)
+    assert all(len(e.detail) < 1000 for e in events(session.take()) if isinstance(e, ev.Rejected))
+
+
+def test_gossip_is_bounded() -> None:
+    """A peer that knows of a million others makes us dial some thousands at most."""
+    session = alone()
+    welcomed(session)
+    known = [
+        (n.to_bytes(16, "big"), (v.Address(f"tcp://h:{n}", "tcp://h:1"),)) for n in range(9000)
+    ]
+    session.receive(v.Welcome(THEM, hello(), tuple(known)), None, THERE.control, START)
+    assert len(session.members.candidates) <= 4096

@@ -65,7 +65,7 @@ def send_lines(exchange: Exchange[object], file: BinaryIO, read: Reader) -> int:
     """
     number, give = 0, exchange.send
     # Iterating a binary file splits at \n alone, in C, and hands on a line of a pipe as
-    # soon as it is there: blocks split by hand were no faster and need a seam.
+    # soon as it is there.
     for number, line in enumerate(file, 1):
         try:
             give(read(line.removesuffix(b"\n")))

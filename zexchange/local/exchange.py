@@ -143,7 +143,8 @@ class Exchange(Routing[T]):
                     result = target(value)
                     if result is not None:
                         self._judge(target, result)
-                except Exception as error:
+                except BaseException as error:
+                    # SystemExit too: it would end the node's data thread, without a word.
                     self._log(target, error)
             if detailed:
                 self._tell(detailed, Delivery(self.name, value, origin, seq, sent_at))
@@ -165,7 +166,7 @@ class Exchange(Routing[T]):
         for _, error in trouble.errors if trouble else ():
             self._log(target, error)
 
-    def _log(self, target: Target, error: Exception) -> None:
+    def _log(self, target: Target, error: BaseException) -> None:
         """Log and count an error that has no caller."""
         with self._lock:
             self._errors += 1

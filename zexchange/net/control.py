@@ -92,15 +92,22 @@ class Controls:
         """The endpoints that are linked or being dialled."""
         return tuple(self._links)
 
+    @property
+    def unread(self) -> bool:
+        """Tell whether `settle` has work left."""
+        return bool(self._unread)
+
     # ------------------------------------------------------------------------- effects
 
     def dial(self, endpoint: str) -> None:
         """Open a link."""
-        socket = new_dealer(self._context)
+        socket = None
         try:
+            socket = new_dealer(self._context)
             socket.connect(endpoint)
         except zmq.ZMQError as error:
-            socket.close()
+            if socket is not None:
+                socket.close()
             _log.warning("cannot dial %s: %s", endpoint, error)
             return
         link = Link(endpoint, socket, int(socket.getsockopt(zmq.FD)))
@@ -227,7 +234,12 @@ class Controls:
             return
         family, address = target
         probe = os_socket.socket(family, os_socket.SOCK_STREAM | os_socket.SOCK_NONBLOCK)
-        code = probe.connect_ex(address)
+        try:
+            code = probe.connect_ex(address)
+        except (OSError, ValueError):
+            # Not an address at all: a path too long, or with a NUL in it.
+            probe.close()
+            return
         if code == errno.EINPROGRESS:
             self._probes[probe.fileno()] = (probe, endpoint, now + PROBE_TIMEOUT)
             self._poller.watch(probe.fileno(), writing=True)

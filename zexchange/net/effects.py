@@ -63,7 +63,11 @@ class Effects:
         """Do what the session asks for, until it asks for nothing more."""
         while effects := self._session.take():
             for effect in effects:
-                self._perform(effect)
+                try:
+                    self._perform(effect)
+                except Exception:
+                    # The others must not be lost with it: the session takes them for done.
+                    _log.exception("could not carry out %.200s", effect)
 
     def _perform(self, effect: Effect) -> None:
         """Carry out one effect. The order of the cases is that of their frequency."""
@@ -106,12 +110,13 @@ class Effects:
     def _count_wanting(self, key: str) -> int:
         return sum(key in p.interest.keys for p in self._session.members.peers.values())
 
-    def _announce(self, node: bytes, epoch: int, keys: tuple[str, ...] | None) -> None:
+    def _announce(self, node: bytes, epoch: int, keys: tuple[str, ...]) -> None:
         peer = self._session.members.peers.get(node)
         if peer is not None:
-            named = peer.interest.keys if keys is None else Keys(keys)
-            self._outbound.announce(node, epoch, named, peer.interest.promised(epoch))
-            self._session.announced(node, epoch)
+            heads = self._outbound.announce(
+                node, epoch, Keys(keys), peer.interest.held(epoch), peer.interest.promised
+            )
+            self._session.announced(node, epoch, heads)
 
     def _acknowledged(self, node: bytes, positions: dict[str, int]) -> None:
         peer = self._session.members.peers.get(node)

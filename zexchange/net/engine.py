@@ -36,6 +36,8 @@ from .watch import DataWatch
 
 TICK = 0.1
 """Seconds between two looks at the clock."""
+SETTLE_ROUNDS = 16
+"""Times in a turn that control sockets are read again before other work has its turn."""
 _log = logging.getLogger("zexchange")
 
 
@@ -79,7 +81,13 @@ class Engine(Reports):
         self.watch = DataWatch(self.inbound)
         self.stalls = Stalls(self, plan.stall)
         self.session = Session(
-            me, plan.federation, label, self._places.addresses, self._reachable, time.monotonic()
+            me,
+            plan.federation,
+            label,
+            self._places.addresses,
+            self._reachable,
+            now=time.monotonic(),
+            started=time.time(),
         )
         self.effects = Effects(
             self.session, self._controls, self.outbound, self.inbound, self.bridges, events
@@ -92,6 +100,7 @@ class Engine(Reports):
     def abandon(self) -> None:
         """Undo a start that failed, before any thread was started."""
         self._places.withdraw()
+        self.inbound.close()
         self._abandon()
 
     def _abandon(self) -> None:
@@ -117,6 +126,7 @@ class Engine(Reports):
             if self.closed:
                 return
             self.closed = True
+            self.changed.notify_all()
         self._places.withdraw()
         self.bridges.close()
         self.post(lambda: self._leave(linger))
@@ -176,7 +186,11 @@ class Engine(Reports):
             done.set()
 
         self.post(run)
-        return done.wait(timeout)
+        deadline = time.monotonic() + timeout
+        while not done.wait(min(TICK, max(0.0, deadline - time.monotonic()))):
+            if self._finished or time.monotonic() >= deadline:
+                return done.is_set()
+        return True
 
     def proven(self, peer: bytes, epoch: int) -> None:
         """See `Reports`."""
@@ -232,7 +246,7 @@ class Engine(Reports):
         self._waker.close()
 
     def _turn(self) -> None:
-        fds = self._poller.wait(TICK)
+        fds = self._poller.wait(0 if self._controls.unread else TICK)
         if self._waker.fd in fds:
             self._waker.clear()
         with self.changed:
@@ -250,7 +264,10 @@ class Engine(Reports):
             self._tell_acks()
             self._tick(time.monotonic())
             self.effects.carry_out()
-            while self._controls.settle():
+            # Not for ever: a peer that floods us must not stop the clock.
+            for _ in range(SETTLE_ROUNDS):
+                if not self._controls.settle():
+                    break
                 self.effects.carry_out()
             self.stalls.keep_promises()
             self.changed.notify_all()
@@ -276,7 +293,7 @@ class Engine(Reports):
         for node, positions in acks.items():
             peer = self.session.members.peers.get(node)
             if peer and peer.link:
-                self._controls.say(peer.link, Ack(self.me, positions))
+                self._controls.say(peer.link, Ack(self.me, positions, to=node))
 
     def _tick(self, now: float) -> None:
         if now < self._tick_at:

@@ -76,16 +76,15 @@ def federate(
         if known is not None:
             known._plan.check_same(plan)
             known._users += 1
-            known._running()
-            return known
-        node = Node(plan, registry, join_timeout)
+        node = known or Node(plan, registry, join_timeout)
         lifetime.nodes[name, id(registry)] = node
-        try:
-            node.revive()
-        except BaseException:
-            del lifetime.nodes[name, id(registry)]
-            raise
-        return node
+    # Outside the lock: who closes or joins something else does not wait for this.
+    try:
+        node.revive()
+    except BaseException:
+        node.close(0.0)
+        raise
+    return node
 
 
 N = TypeVar("N", int, float)

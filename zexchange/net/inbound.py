@@ -141,7 +141,10 @@ class Inbound:
         self._ask_proof(inlet)
         self._by_fd[inlet.fd] = inlet
         self._poller.watch(inlet.fd)
-        socket.connect(endpoint)
+        try:
+            socket.connect(endpoint)
+        except zmq.ZMQError as error:
+            self._control.rejected(peer, f"cannot connect to {endpoint[:200]!r}: {error}")
         # Connecting may have set off the FD before it was watched.
         self._hot.add(inlet)
 
@@ -348,7 +351,7 @@ class Inbound:
         if ready.receiver != self._me or ready.origin != inlet.peer:
             raise DecodeError("a ready frame that is not for this node, or not of this peer")
         now = time.monotonic()
-        for gap in inlet.positions.ready(ready.epoch, ready.heads):
+        for gap in inlet.positions.ready(ready.epoch, ready.heads, ready.promised):
             inlet.recovery.expose(gap.name, gap.last, now)
         if inlet.recovery:
             self._pursue(inlet, now)

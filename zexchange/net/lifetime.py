@@ -53,7 +53,10 @@ def leave_parent_behind(engine: "Engine") -> None:
     engine.disown()
     bound, dialled = engine.endpoints()
     near = {_name(endpoint)[-1] for endpoint in bound}
-    far = {_name(endpoint) for endpoint in dialled}
+    far = set()
+    for endpoint in dialled:
+        with suppress(ValueError):  # what a peer told us need not be an endpoint
+            far.add(_name(endpoint))
     for fd in _open_descriptors():
         with suppress(OSError):
             if _is_ours(fd, near, far):

@@ -49,7 +49,7 @@ class Node:
         self._engine: Engine | None = None
         self._me = b""
         self._starting = threading.RLock()
-        self._reviving = False
+        self._reviving = self._joined = False
         self._users = 1
         self._closed = False
         self.events: Exchange[Event] = Registry().get("zexchange.events")
@@ -77,13 +77,14 @@ class Node:
             for exchange in self._registry.exchanges():
                 engine.bridges.look(exchange)
         lifetime.close_at_exit()
-        self._join()
 
     def _join(self) -> None:
         """Wait until every candidate that lives is ready in both directions."""
-        if not self._would_wait_for_itself():
+        engine = self._engine
+        if engine is not None and not self._joined and not self._would_wait_for_itself():
             for missing in self._waiter(self._join_timeout).joined():
                 _log.warning("federation %r: %s", self.name, missing)
+            self._joined = True
 
     def _running(self) -> "Engine":
         """Return the engine, after making it anew in a forked child."""
@@ -96,7 +97,8 @@ class Node:
             self._registry.wake()
             self.revive()
             engine = self._engine
-            assert engine is not None
+            if engine is None:
+                raise Closed(f"the node in federation {self.name!r} was closed")
         return engine
 
     def close(self, timeout: float = 5.0) -> None:
@@ -116,7 +118,8 @@ class Node:
             self._closed = True
             for key in [key for key, node in lifetime.nodes.items() if node is self]:
                 del lifetime.nodes[key]
-        engine = self._engine
+        with self._starting:  # a start that has begun is not left running behind us
+            engine = self._engine
         if engine is None:
             return
         deadline = time.monotonic() + timeout
@@ -163,19 +166,21 @@ class Node:
             engine.want(key, False)
 
     def revive(self) -> None:
-        """Make the running parts anew in a forked child, once."""
+        """Make the running parts, once, and join: in a forked child they are made anew."""
         with self._starting:
-            # The registry, which wakes at its first use too, may call back from inside.
-            if self._engine is None and not self._closed and not self._reviving:
+            if self._reviving:  # the registry, which wakes at its first use too
+                return
+            if self._engine is None and not self._closed:
                 self._reviving = True
                 try:
                     self._start()
                 finally:
                     self._reviving = False
+        self._join()
 
     def after_fork(self) -> None:
         """In a forked child: let go of the parent's sockets, threads and files."""
-        self._starting, self._reviving = threading.RLock(), False
+        self._starting, self._reviving, self._joined = threading.RLock(), False, False
         engine, self._engine = self._engine, None
         if engine is not None:
             tcp = [a.control for a in engine.session.addresses if a.control.startswith("tcp:")]
@@ -310,7 +315,7 @@ def _status(peer: "Peer", ours: int, offset: float) -> PeerStatus:
         pid=peer.label.pid,
         name=peer.label.name,
         interest=tuple(sorted(peer.interest.keys)),
-        since=peer.joined_at + offset,
+        since=peer.started or peer.joined_at + offset,
         ready=peer.ready(ours),
         silent=peer.silent,
         control=peer.link,

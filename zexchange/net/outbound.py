@@ -24,7 +24,7 @@ import zmq
 from ..history import Ring
 from ..protocol.interest import Keys
 from ..protocol.sequence import Numbering
-from ..protocol.values import Ready
+from ..protocol.values import Promise, Ready
 from ..protocol.wire import data_head, read_token, ready_frame
 from .window import Window
 
@@ -116,8 +116,15 @@ class Outbound:
 
     # ------------------------------------------------------- called by the control thread
 
-    def announce(self, receiver: bytes, epoch: int, keys: Keys, held: Iterable[str]) -> None:
-        """Publish a ready: behind all that was queued before, with the heads it leads to.
+    def announce(
+        self,
+        receiver: bytes,
+        epoch: int,
+        keys: Keys,
+        held: Iterable[str],
+        promised: Iterable[Promise] = (),
+    ) -> dict[str, int]:
+        """Publish a ready, behind all that was queued before; return the heads in it.
 
         What is sent behind it under the ``held`` keys is held for the receiver.
         """
@@ -125,8 +132,10 @@ class Outbound:
             self._send_queued()
             self.window.promise_now(receiver, Keys(held))
             heads = self._numbering.covered(keys)
-            self._send(ready_frame(Ready(receiver, epoch, self._origin, heads)))
+            behind = tuple(promise.behind(heads) for promise in promised)
+            self._send(ready_frame(Ready(receiver, epoch, self._origin, heads, behind)))
             self._read_subscriptions()
+        return heads
 
     def beacon(self, topics: Iterable[tuple[str, bytes]]) -> None:
         """Publish the heads of exchanges on their own topics: who has them acknowledges."""

@@ -9,6 +9,7 @@ from .endpoints import Tcp, parse_tcp
 from .plan import Plan
 from .rendezvous import Rendezvous
 
+BIND_ATTEMPTS = 10
 RESCAN = 2.0
 """Seconds between two looks into the rendezvous directory."""
 
@@ -33,8 +34,9 @@ class Places:
         """Bind control and data endpoints and return what to tell others of them."""
         addresses = []
         if self._rendezvous:
-            control, data = self._rendezvous.control, self._rendezvous.data
-            addresses.append(Address(_bind(router, control), _bind(xpub, data)))
+            control = _bind_here(router, self._rendezvous)
+            # From now on the directory is not empty: nobody removes it.
+            addresses.append(Address(control, _bind(xpub, self._rendezvous.data)))
         if plan.listen:
             control = _bind(router, str(plan.listen[0]))
             data = _bind(xpub, str(plan.listen[1]))
@@ -75,6 +77,19 @@ class Places:
         """In a forked child: let go of the parent's lock."""
         if self._rendezvous:
             self._rendezvous.release()
+
+
+def _bind_here(router: "zmq.Socket[bytes]", rendezvous: Rendezvous) -> str:
+    """Bind the control socket in a directory that others may be removing at this moment."""
+    for _ in range(BIND_ATTEMPTS - 1):
+        rendezvous.prepare()
+        try:
+            return _bind(router, rendezvous.control)
+        except Unreachable:
+            if rendezvous.directory.exists():
+                break
+    rendezvous.prepare()
+    return _bind(router, rendezvous.control)
 
 
 def _advertised(advertise: Tcp, bound: str) -> str:

@@ -12,6 +12,7 @@ import os
 import re
 import stat
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -23,6 +24,8 @@ from .endpoints import IPC_PATH_MAX, ipc_path
 _MAX_FILE_BYTES = 4096
 _SUFFIX = ".node"
 _DRAFT_SECONDS = 60.0
+_ATTEMPTS = 10
+"""Times that a newcomer makes a directory which those who leave take away again."""
 
 
 def base_directory() -> Path:
@@ -98,6 +101,9 @@ class Rendezvous:
         self._stem = node[:16]
         self._file = self.directory / (self._stem + _SUFFIX)
         self._lock: int | None = None
+        self._withdrawn = False
+        # Between the control thread, which mends, and whoever closes the node.
+        self._changing = threading.Lock()
 
     @property
     def control(self) -> str:
@@ -117,10 +123,24 @@ class Rendezvous:
         Raises:
             Unreachable: if the file cannot be written.
         """
+        with self._changing:
+            if not self._withdrawn:
+                self._publish()
+
+    def prepare(self) -> None:
+        """Make the directories, which the last node that left may just have removed.
+
+        Raises:
+            Unreachable: as `private_directory`.
+        """
+        for directory in {self.directory, self._sockets}:
+            private_directory(directory)
+
+    def _publish(self) -> None:
         draft = self._file.with_suffix(".new")
         fd: int | None = None
         try:
-            fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            fd = self._open_draft(draft)
             fcntl.flock(fd, fcntl.LOCK_EX)
             os.write(fd, json.dumps({"control": self.control, "pid": os.getpid()}).encode())
             os.rename(draft, self._file)
@@ -134,11 +154,21 @@ class Rendezvous:
             os.close(self._lock)
         self._lock = fd
 
+    def _open_draft(self, draft: Path) -> int:
+        """Open a new file, in a directory that others may be removing at this moment."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        for _ in range(_ATTEMPTS - 1):
+            with suppress(FileNotFoundError):
+                return os.open(draft, flags, 0o600)
+            self.prepare()
+        return os.open(draft, flags, 0o600)
+
     def mend(self) -> None:
         """Publish again if our file has vanished."""
-        if self._lock is not None and not self._file.exists():
-            private_directory(self.directory)
-            self.publish()
+        with self._changing:
+            if self._lock is not None and not self._withdrawn and not self._file.exists():
+                private_directory(self.directory)
+                self._publish()
 
     def others(self) -> Iterator[str]:
         """Yield the control endpoints of the living, and sweep what the dead have left."""
@@ -183,15 +213,20 @@ class Rendezvous:
                     (self._sockets / (path.stem + socket)).unlink()
 
     def withdraw(self) -> None:
-        """Take our file and sockets away, and let go of the lock."""
-        for path in (
-            self._file,
-            self._sockets / f"{self._stem}.c",
-            self._sockets / f"{self._stem}.d",
-        ):
-            with suppress(OSError):
-                path.unlink()
-        self.release()
+        """Take our file and sockets away, and the directory if it is empty; free the lock."""
+        with self._changing:
+            self._withdrawn = True
+            for path in (
+                self._file,
+                self._sockets / f"{self._stem}.c",
+                self._sockets / f"{self._stem}.d",
+            ):
+                with suppress(OSError):
+                    path.unlink()
+            for directory in {self.directory, self._sockets}:
+                with suppress(OSError):
+                    directory.rmdir()
+            self.release()
 
     def release(self) -> None:
         """Let go of the inherited lock in a forked child, which else keeps a ghost alive.
@@ -208,8 +243,10 @@ def _endpoint(text: bytes) -> str | None:
     """Return the endpoint that a node's file names, or None if it is nonsense."""
     try:
         endpoint = json.loads(text)["control"]
-    except (ValueError, KeyError, TypeError):
+        size = len(os.fsencode(endpoint)) - 6
+    except (ValueError, KeyError, TypeError, RecursionError):
+        # Not text, not JSON, brackets without end, half a surrogate pair.
         return None
-    if not isinstance(endpoint, str) or ipc_path(endpoint) is None:
+    if not isinstance(endpoint, str) or ipc_path(endpoint) is None or "\0" in endpoint:
         return None
-    return endpoint if 0 < len(os.fsencode(endpoint)) - 6 <= IPC_PATH_MAX else None
+    return endpoint if 0 < size <= IPC_PATH_MAX else None

@@ -69,6 +69,6 @@ class Stalls:
             # A peer whose connection is cut (nothing is announced to it) is held for.
             if interest.announced and self._kept.get(node) != state:
                 self._kept[node] = state
-                self._engine.outbound.window.promise(node, interest.promised(interest.announced))
+                self._engine.outbound.window.promise(node, interest.held(interest.announced))
         for node in set(self._kept) - set(self._engine.session.members.peers):
             del self._kept[node]

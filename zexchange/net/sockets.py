@@ -6,6 +6,7 @@ One place for options, because most of them answer a trap of libzmq.
 import os
 import select
 import sys
+import threading
 from contextlib import suppress
 
 import zmq
@@ -89,10 +90,13 @@ class Waker:
     def __init__(self) -> None:
         # A pipe to oneself where there is no eventfd (macOS).
         self.fd, self._in = _eventfd() if hasattr(os, "eventfd") else _pipe()
+        # Re-entrant: a signal handler may wake while its own thread is waking.
+        self._closing = threading.RLock()
 
     def wake(self) -> None:
         """Make the descriptor readable. Any thread, any time, and after close too."""
-        with suppress(OSError):
+        # Under the lock: a number that was closed may by now be somebody else's file.
+        with self._closing, suppress(OSError):
             os.write(self._in, _ONE)
 
     def clear(self) -> None:
@@ -101,12 +105,19 @@ class Waker:
             os.read(self.fd, 4096)
 
     def close(self) -> None:
-        """Close the descriptor."""
-        for fd in {self.fd, self._in}:
+        """Close the descriptor; doing so again does nothing."""
+        # In a forked child the lock may be held by a thread that is not there any more;
+        # elsewhere it is held for a system call at most.
+        held = self._closing.acquire(timeout=_FORKED)
+        fds, self.fd, self._in = {self.fd, self._in} - {-1}, -1, -1
+        for fd in fds:
             os.close(fd)
-        self.fd = self._in = -1
+        if held:
+            self._closing.release()
 
 
+_FORKED = 0.2
+"""Seconds after which a lock's owner is taken to have stayed in the parent process."""
 _ONE = (1).to_bytes(8, sys.byteorder)
 
 

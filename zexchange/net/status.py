@@ -13,7 +13,8 @@ class PeerStatus:
         pid: its process id there.
         name: its label, or an empty string.
         interest: the names and patterns that its tasks are attached to.
-        since: when it joined, in seconds since the Unix epoch.
+        since: when it was started, by its own clock, in seconds since the Unix epoch; when
+            we first heard of it, if it does not say.
         ready: whether both directions are in force: what is sent on either side arrives.
         silent: whether nothing was heard from it for some seconds.
         control: the endpoint of our control link to it, or None while there is none.

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
-from ..errors import NotReady
+from ..errors import Closed, NotReady
 from .effects import lag
 from .engine import Engine
 
@@ -85,9 +85,14 @@ class Waiter:
 
     def _until(self, condition: Callable[[], bool], most: float = math.inf) -> bool:
         """Wait for a condition on the session; tell whether it holds at the end."""
-        left = max(0.0, self._deadline - time.monotonic())
-        with self._engine.changed:
-            return self._engine.changed.wait_for(condition, min(left, most))
+        engine, left = self._engine, max(0.0, self._deadline - time.monotonic())
+        with engine.changed:
+            engine.changed.wait_for(lambda: engine.closed or condition(), min(left, most))
+            if condition():
+                return True
+            if engine.closed:
+                raise Closed(f"the node in federation {engine.plan.federation!r} was closed")
+            return False
 
     def _pending(self) -> list[str]:
         return list(self._members.pending(self._engine.session.interest.epoch))

@@ -3,23 +3,36 @@
 The parts decide; here is only where they write it down. Nothing here knows when or why.
 """
 
+from dataclasses import replace
+
 from .effects import Effect, Reply, Say, Tell, Wanted
 from .events import Event, Rejected
 from .interest import OwnInterest
 from .membership import Membership, Peer
-from .values import Address, Control, Hello, Label
+from .values import Ack, Address, Control, Hello, Interest, Label, Ping
+
+MAX_KINDS = 1000
+"""Kinds of rejection counted apart: their words come from whoever was rejected."""
+MAX_TEXT = 300
 
 
 class Core:
     """One node's state, and the effects that wait to be carried out."""
 
     def __init__(
-        self, me: bytes, federation: str, label: Label, addresses: tuple[Address, ...], now: float
+        self,
+        me: bytes,
+        federation: str,
+        label: Label,
+        addresses: tuple[Address, ...],
+        now: float,
+        started: float,
     ) -> None:
         self.me = me
         self.federation = federation
         self.label = label
         self.addresses = addresses
+        self.started = started
         self.interest = OwnInterest()
         self.members = Membership(now)
         self.effects: list[Effect] = []
@@ -32,6 +45,8 @@ class Core:
     def say(self, peer: Peer, message: Control) -> None:
         """Tell a peer something, if there is a link to it."""
         if peer.link is not None:
+            if isinstance(message, Interest | Ping | Ack):
+                message = replace(message, to=peer.id)
             self.do(Say(peer.link, message))
 
     def reply(self, route: object, message: Control) -> None:
@@ -49,9 +64,12 @@ class Core:
 
     def reject(self, source: str, reason: str, detail: str = "") -> None:
         """Count something that was not taken; tell of the first of its kind."""
-        count = self.rejections[source, reason] = self.rejections.get((source, reason), 0) + 1
+        kind = source[:MAX_TEXT], reason[:MAX_TEXT]
+        if kind not in self.rejections and len(self.rejections) >= MAX_KINDS:
+            kind = "others", "more kinds of rejection than are kept apart"
+        count = self.rejections[kind] = self.rejections.get(kind, 0) + 1
         if count == 1:
-            self.tell(Rejected(source, reason, count, detail))
+            self.tell(Rejected(*kind, count, detail[:MAX_TEXT]))
 
     def hello(self) -> Hello:
         """Return our hello, as of now."""
@@ -62,4 +80,5 @@ class Core:
             addresses=self.addresses,
             epoch=self.interest.epoch,
             interest=tuple(self.interest.keys),
+            started=self.started,
         )

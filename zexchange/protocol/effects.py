@@ -87,12 +87,13 @@ class Resubscribe:
 class Announce:
     """Publish, behind what was sent before, the heads of the names that ``keys`` cover.
 
-    ``keys`` is ``None`` for everything that the peer is interested in.
+    With what was promised to the peer and is not confirmed; and report the heads to
+    `Session.announced`.
     """
 
     peer: bytes
     epoch: int
-    keys: tuple[str, ...] | None
+    keys: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import msgpack
 from ..errors import DecodeError
 
 ID_BYTES = 16
+_YEAR_10000 = 253_402_300_800
 
 
 def unpack(data: bytes) -> Any:
@@ -21,6 +22,20 @@ def unpack(data: bytes) -> Any:
     except Exception as error:
         # msgpack raises ValueError, its own kinds, and TypeError for unhashable keys.
         raise DecodeError(f"malformed MessagePack: {type(error).__name__}: {error}") from None
+
+
+def unpack_all(data: bytes) -> list[Any]:
+    """Return the MessagePack values, one at least, that stand back to back in some bytes."""
+    unpacker = msgpack.Unpacker(strict_map_key=False, max_buffer_size=max(len(data), 1))
+    try:
+        unpacker.feed(data)
+        values = list(unpacker)
+        whole = unpacker.tell() == len(data)
+    except Exception as error:
+        raise DecodeError(f"malformed MessagePack: {type(error).__name__}: {error}") from None
+    if not values or not whole:
+        raise DecodeError("malformed MessagePack: it ends too early")
+    return values
 
 
 def _is(kind: type, what: str) -> Callable[[Any], Any]:
@@ -43,6 +58,13 @@ def count(value: Any) -> int:
     if type(value) is not int or not 0 <= value < 1 << 64:
         raise DecodeError(f"a count must be an unsigned 64-bit integer, not {str(value)[:40]}")
     return value
+
+
+def seconds(value: Any) -> float:
+    """Return a value that is a moment in seconds since the Unix epoch."""
+    if type(value) not in (int, float) or not 0 <= value < _YEAR_10000:
+        raise DecodeError(f"a moment must be seconds since the epoch, not {str(value)[:40]}")
+    return float(value)
 
 
 def node_id(value: Any) -> bytes:

@@ -8,6 +8,10 @@ knows how keys become subscriptions.
 from collections.abc import Iterable, Iterator
 
 from ..names import is_pattern, matches
+from .values import Promise
+
+MAX_PROMISES = 16
+"""Announcements remembered for a peer that confirms none of them."""
 
 
 class Keys:
@@ -80,16 +84,37 @@ class OwnInterest:
 
 
 class PeerInterest:
-    """What a peer wants, as it told us, and how much of that is announced to it."""
+    """What a peer wants, as it told us, and how much of that is announced to it.
 
-    __slots__ = ("_since", "announced", "confirmed", "epoch", "keys")
+    Attributes:
+        epoch: of the peer's interest as we know it.
+        keys: what it wants.
+        whole: the epoch at which we were told everything; changes before it are not known
+            one by one, so no ready of an earlier epoch can be right.
+        announced: the last epoch that was announced on its connection; 0 on a fresh one.
+        confirmed: the last epoch whose ready the peer has seen.
+        promised: what the first announcements of epochs not confirmed yet said, in order.
+    """
+
+    __slots__ = (
+        "_dropped",
+        "_since",
+        "announced",
+        "confirmed",
+        "epoch",
+        "keys",
+        "promised",
+        "whole",
+    )
 
     def __init__(self, epoch: int = 0, keys: Iterable[str] = ()) -> None:
-        self.epoch = 0
+        self.epoch = self.whole = 0
         self.announced = 0
         self.confirmed = 0
         self.keys = Keys()
+        self.promised: tuple[Promise, ...] = ()
         self._since: dict[str, int] = {}
+        self._dropped: dict[str, int] = {}
         self.replace(epoch, keys)
 
     def replace(self, epoch: int, keys: Iterable[str]) -> set[str]:
@@ -100,6 +125,8 @@ class PeerInterest:
         """
         if epoch != self.epoch:
             self._since.clear()
+            self._dropped.clear()
+            self.whole = epoch
         before, after = set(self.keys), set(keys)
         self._since = {key: self._since.get(key, epoch) for key in after}
         self.keys, self.epoch = Keys(after), epoch
@@ -111,18 +138,51 @@ class PeerInterest:
         self.keys.remove(gone)
         for key in gone:
             self._since.pop(key, None)
+            self._dropped[key] = epoch
         new = {key for key in added if key not in self.keys}
         self.keys.update(new)
         self._since.update((key, epoch) for key in added)
         self.epoch = epoch
         return gone ^ new
 
-    def unproven(self, epoch: int) -> tuple[str, ...]:
-        """Return the keys of an epoch whose heads the peer has not confirmed yet."""
-        since = self._since.items()
-        return tuple(key for key, at in since if self.confirmed < at <= epoch)
+    def answerable(self, epoch: int) -> bool:
+        """Tell whether a token of an epoch can be answered with what we know."""
+        return self.whole <= epoch <= self.epoch
 
-    def promised(self, epoch: int) -> tuple[str, ...]:
+    def unproven(self, epoch: int) -> tuple[str, ...]:
+        """Return the keys whose heads go into an announcement of an epoch.
+
+        They are all on a fresh connection and on one that asks again, which it does
+        after a reconnect; else those that the peer has not confirmed. The ones that it
+        dropped since are there too: its data path may not have got that far, and would
+        take what it still waits for, and finds no head of, to stand at 0. A head that
+        the peer has no use for does no harm.
+        """
+        late = tuple(k for k, at in self._dropped.items() if at > epoch and k not in self.keys)
+        if self.announced in (0, epoch):
+            return (*self.keys, *late)
+        since = self._since.items()
+        return (*(key for key, at in since if at > self.confirmed), *late)
+
+    def announce(self, epoch: int, heads: dict[str, int]) -> None:
+        """Note that an epoch was announced, and with which heads.
+
+        The first announcement of an epoch is the promise. It is remembered until the
+        peer confirms it: on a connection that is lost before, later heads would swallow
+        what was sent, and lost, after the promise.
+        """
+        self.announced = max(self.announced, epoch)
+        self._dropped = {key: at for key, at in self._dropped.items() if at > epoch}
+        if epoch > max(self.confirmed, self.promised[-1].epoch if self.promised else 0):
+            self.promised = (*self.promised, Promise(epoch, heads))[-MAX_PROMISES:]
+
+    def confirm(self, epoch: int) -> None:
+        """Note that the peer has seen the ready of an epoch."""
+        if epoch > self.confirmed:
+            self.confirmed = min(epoch, self.epoch)
+            self.promised = tuple(p for p in self.promised if p.epoch > self.confirmed)
+
+    def held(self, epoch: int) -> tuple[str, ...]:
         """Return the keys that the peer is promised once an epoch is announced."""
         return tuple(key for key, at in self._since.items() if at <= epoch)
 

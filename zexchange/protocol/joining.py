@@ -33,7 +33,9 @@ class Joining:
         if any(endpoint == address.control for address in self._core.addresses):
             return
         candidate = self._members.candidates.get(endpoint)
-        if candidate is None:
+        if candidate is None and source == "gossip" and self._members.crowded:
+            self._core.reject("gossip", "more endpoints than are dialled at a time")
+        elif candidate is None:
             candidate = Candidate(endpoint, source, now, now, now + m.UNANSWERED_AFTER)
             self._members.candidates[endpoint] = candidate
             self._core.do(Dial(endpoint))
@@ -129,7 +131,11 @@ class Joining:
         address = self._choose(hello.addresses)
         if address is None:
             return None
+        promised = self._members.met_again(hello.sender)
+        if promised is not None:
+            self._proving.renew(now)
         peer = Peer.from_hello(hello, now)
+        peer.interest.promised = promised or ()
         peer.control, peer.data = address.control, address.data
         self._members.peers[peer.id] = peer
         self._core.do(Tune(peer.id, peer.data))
@@ -216,6 +222,7 @@ class Joining:
     ) -> None:
         """Forget a peer, and what was done for it."""
         del self._members.peers[peer.id]
+        self._members.lapse(peer)
         self._core.do(Hush(peer.id, heads or {}))
         self._core.wanted(set(peer.interest.keys))
         self._core.tell(PeerLeft(peer.id.hex(), peer.label, reason))

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from .interest import PeerInterest
-from .values import Address, Hello, Label
+from .values import Address, Hello, Label, Promise
 
 TICK_LATE = 1.0
 """Seconds by which a tick may be late before it is we who were stopped, not they."""
@@ -23,7 +23,6 @@ HELLO_EVERY = 1.0
 REFUSED_RETRY = 10.0
 PING_EVERY = 1.0
 PROBE_AFTER = 1.5
-PROBE_EVERY = 0.5
 PROBE_EVERY = 0.5
 SILENT_AFTER = 3.0
 LEFT_AFTER = 30.0
@@ -34,6 +33,10 @@ UNANSWERED_AFTER = 3.0
 UNPROVEN_AFTER = 2.0
 """Seconds without proof on the data path: replace the data socket (then twice that, …)."""
 UNPROVEN_MOST = 30.0
+MAX_CANDIDATES = 4096
+"""Endpoints dialled at a time before those that only others told us of are left out."""
+MAX_LAPSED = 4096
+"""Nodes remembered that have left, and might be met again."""
 
 
 class State(enum.Enum):
@@ -86,6 +89,7 @@ class Peer:
     ponged_at: float
     ping_at: float
     unproven_at: float | None
+    started: float = 0.0
     unproven_for: float = UNPROVEN_AFTER
     probe_at: float = 0.0
     control: str = ""
@@ -109,6 +113,7 @@ class Peer:
             ponged_at=now,
             ping_at=now + PING_EVERY,
             unproven_at=now,
+            started=hello.started,
         )
 
     def heard(self, now: float) -> None:
@@ -151,12 +156,31 @@ class Peer:
 class Membership:
     """The tables of candidates and peers; the session decides what follows."""
 
-    __slots__ = ("_ticked_at", "candidates", "peers")
+    __slots__ = ("_lapsed", "_ticked_at", "candidates", "peers")
 
     def __init__(self, now: float) -> None:
         self.candidates: dict[str, Candidate] = {}
         self.peers: dict[bytes, Peer] = {}
+        self._lapsed: dict[bytes, tuple[Promise, ...]] = {}
         self._ticked_at = now
+
+    @property
+    def crowded(self) -> bool:
+        """Tell whether what others merely speak of is dialled no more."""
+        return len(self.candidates) >= MAX_CANDIDATES
+
+    def lapse(self, peer: Peer) -> None:
+        """Note that a peer has left: it may still be there, and unaware of it.
+
+        What was promised to it stays promised: it tells by its epochs what is still for it.
+        """
+        self._lapsed[peer.id] = peer.interest.promised
+        if len(self._lapsed) > MAX_LAPSED:
+            del self._lapsed[next(iter(self._lapsed))]
+
+    def met_again(self, node: bytes) -> tuple[Promise, ...] | None:
+        """Return what was promised to a node that had left before; None if it had not."""
+        return self._lapsed.pop(node, None)
 
     def awake(self, now: float) -> None:
         """Call first in every tick: forgive everybody the time in which we were stopped."""

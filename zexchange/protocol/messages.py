@@ -10,7 +10,7 @@ from typing import Any
 import msgpack
 
 from ..errors import DecodeError
-from .fields import count, field, items, node_id, numbers, text, texts, unpack
+from .fields import count, field, items, node_id, numbers, seconds, text, texts, unpack
 from .values import (
     Ack,
     Address,
@@ -85,6 +85,14 @@ def _write_addresses(addresses: tuple[Address, ...]) -> list[list[str]]:
     return [[address.control, address.data] for address in addresses]
 
 
+def _write_to(m: Interest | Ping | Ack) -> dict[str, bytes]:
+    return {"to": m.to} if m.to else {}
+
+
+def _read_to(body: dict[Any, Any]) -> bytes:
+    return node_id(body["to"]) if "to" in body else b""
+
+
 def _write_hello(m: Hello) -> dict[str, Any]:
     return {
         "versions": m.versions,
@@ -94,6 +102,7 @@ def _write_hello(m: Hello) -> dict[str, Any]:
         "addresses": _write_addresses(m.addresses),
         "epoch": m.epoch,
         "interest": m.interest,
+        **({"started": m.started} if m.started else {}),
     }
 
 
@@ -107,6 +116,7 @@ def _read_hello(sender: bytes, body: dict[Any, Any]) -> Hello:
         addresses=_addresses(field(body, "addresses")),
         epoch=count(field(body, "epoch")),
         interest=texts(field(body, "interest")),
+        started=seconds(body.get("started", 0.0)),
     )
 
 
@@ -117,7 +127,7 @@ def _read_welcome(sender: bytes, body: dict[Any, Any]) -> Welcome:
 def _read_interest(sender: bytes, body: dict[Any, Any]) -> Interest:
     epoch, base, confirmed = (count(field(body, k)) for k in ("epoch", "base", "confirmed"))
     added, removed = texts(body.get("added", [])), texts(body.get("removed", []))
-    return Interest(sender, epoch, base, confirmed, added, removed)
+    return Interest(sender, epoch, base, confirmed, added, removed, _read_to(body))
 
 
 def _write_interest(m: Interest) -> dict[str, Any]:
@@ -127,6 +137,7 @@ def _write_interest(m: Interest) -> dict[str, Any]:
         "confirmed": m.confirmed,
         "added": m.added,
         "removed": m.removed,
+        **_write_to(m),
     }
 
 
@@ -136,6 +147,16 @@ def _write_range(m: Replay | Replayed) -> dict[str, Any]:
 
 def _range(body: dict[Any, Any]) -> tuple[str, int, int]:
     return text(field(body, "name")), count(field(body, "first")), count(field(body, "last"))
+
+
+def _write_ping(m: Ping) -> dict[str, Any]:
+    confirmed = {"confirmed": m.confirmed} if m.confirmed else {}
+    return {"epoch": m.epoch, "announced": m.announced, **confirmed, **_write_to(m)}
+
+
+def _read_ping(sender: bytes, body: dict[Any, Any]) -> Ping:
+    epoch, announced = count(field(body, "epoch")), count(field(body, "announced"))
+    return Ping(sender, epoch, announced, count(body.get("confirmed", 0)), _read_to(body))
 
 
 _KINDS: dict[type, str] = {
@@ -161,11 +182,11 @@ _WRITERS: dict[str, Callable[[Any], dict[str, Any]]] = {
     },
     "refuse": lambda m: {"reason": m.reason, "text": m.text},
     "interest": _write_interest,
-    "ping": lambda m: {"epoch": m.epoch, "announced": m.announced},
+    "ping": _write_ping,
     "pong": lambda m: {},
     "resync": lambda m: {},
     "stranger": lambda m: {},
-    "ack": lambda m: {"positions": m.positions},
+    "ack": lambda m: {"positions": m.positions, **_write_to(m)},
     "replay": _write_range,
     "replayed": _write_range,
     "bye": lambda m: {"heads": m.heads},
@@ -176,11 +197,11 @@ _READERS: dict[str, Callable[[bytes, dict[Any, Any]], Control]] = {
     "welcome": _read_welcome,
     "refuse": lambda s, b: Refuse(s, text(field(b, "reason")), text(b.get("text", ""))),
     "interest": _read_interest,
-    "ping": lambda s, b: Ping(s, count(field(b, "epoch")), count(field(b, "announced"))),
+    "ping": _read_ping,
     "pong": lambda s, b: Pong(s),
     "resync": lambda s, b: Resync(s),
     "stranger": lambda s, b: Stranger(s),
-    "ack": lambda s, b: Ack(s, numbers(field(b, "positions"))),
+    "ack": lambda s, b: Ack(s, numbers(field(b, "positions")), _read_to(b)),
     "replay": lambda s, b: Replay(s, *_range(b)),
     "replayed": lambda s, b: Replayed(s, *_range(b)),
     "bye": lambda s, b: Bye(s, numbers(b.get("heads", {}))),

@@ -30,9 +30,20 @@ class Proving:
         """See `Session.change_interest`."""
         core = self._core
         change = core.interest.change(steps)
-        if change is None:
-            return
-        epoch, added, removed = core.interest.epoch, tuple(change[0]), tuple(change[1])
+        if change is not None:
+            self._tell_change(tuple(change[0]), tuple(change[1]), now)
+
+    def renew(self, now: float) -> None:
+        """Begin a new epoch without a change, because a peer that had left is met again.
+
+        It may never have noticed, and would answer the tokens and confirmations of our
+        new start with what it had promised to the one before.
+        """
+        self._core.interest.epoch += 1
+        self._tell_change((), (), now)
+
+    def _tell_change(self, added: tuple[str, ...], removed: tuple[str, ...], now: float) -> None:
+        core, epoch = self._core, self._core.interest.epoch
         core.do(Resubscribe(epoch, added, removed))
         for peer in core.members.peers.values():
             peer.unproven_at = now
@@ -61,8 +72,7 @@ class Proving:
 
     def on_hello(self, peer: Peer, hello: Hello) -> None:
         """Take the interest in a hello of a peer that we know already."""
-        # Whoever says hello may have lost what it knew of us, and where it stood.
-        peer.interest.confirmed = 0
+        # Whoever has lost where it stood with us says so by a later epoch.
         if hello.epoch > peer.interest.epoch:
             self._core.wanted(peer.interest.replace(hello.epoch, hello.interest))
             self.announce(peer)
@@ -79,7 +89,7 @@ class Proving:
         else:
             self._core.say(peer, Resync(self._core.me))
             return
-        interest.confirmed = min(message.confirmed, interest.announced)
+        interest.confirm(message.confirmed)
         self._core.wanted(changed)
         self.announce(peer)
 
@@ -87,6 +97,7 @@ class Proving:
         """Compare epochs: what a peer knows of us, and what we know of it."""
         if ping.epoch != peer.interest.epoch:
             self._core.say(peer, Resync(self._core.me))
+        peer.interest.confirm(ping.confirmed)
         if ping.announced < self._core.interest.epoch and peer.unproven_at is None:
             peer.unproven_at = now
 
@@ -105,26 +116,25 @@ class Proving:
             if latest or peer or len(self._tokens) < MAX_STRANGERS_TOKENS:
                 self._tokens[node] = epoch
             if peer:
-                self.announce(peer, whole=peer.interest.announced == epoch)
+                self.announce(peer, again=True)
 
     def _withdrawn(self, node: bytes, peer: Peer | None) -> None:
         del self._tokens[node]
         if peer:
-            peer.interest.announced = peer.interest.confirmed = 0
+            peer.interest.announced = 0
 
-    def announce(self, peer: Peer, whole: bool = False) -> None:
+    def announce(self, peer: Peer, again: bool = False) -> None:
         """Answer the peer's token, once its interest of that epoch is known as well.
 
-        A token that comes again is a reconnect: then the heads of all that it wants.
+        A token that comes again is a reconnect.
         """
         epoch = self._tokens.get(peer.id, 0)
         interest = peer.interest
-        if not epoch or interest.epoch < epoch or (epoch == interest.announced and not whole):
-            return
-        self._core.do(Announce(peer.id, epoch, None if whole else interest.unproven(epoch)))
+        if epoch and interest.answerable(epoch) and (again or epoch != interest.announced):
+            self._core.do(Announce(peer.id, epoch, interest.unproven(epoch)))
 
-    def announced(self, node: bytes, epoch: int) -> None:
+    def announced(self, node: bytes, epoch: int, heads: dict[str, int]) -> None:
         """See `Session.announced`."""
         peer = self._core.members.peers.get(node)
         if peer and self._tokens.get(node, 0) >= epoch:
-            peer.interest.announced = max(peer.interest.announced, epoch)
+            peer.interest.announce(epoch, heads)

@@ -5,10 +5,11 @@ peer: what it was promised (by a ready), where it stands, and so what is new, a
 repetition, a gap, or none of its business. Nothing here knows frames or sockets.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .interest import Keys
+from .values import Promise
 
 
 class Numbering:
@@ -84,22 +85,24 @@ class Positions:
         for name in [name for name in self.positions if not covers(name)]:
             del self.positions[name]
 
-    def ready(self, epoch: int, heads: Mapping[str, int]) -> list[Gap]:
+    def ready(
+        self, epoch: int, heads: Mapping[str, int], promised: Sequence[Promise] = ()
+    ) -> list[Gap]:
         """Take a ready: its epoch is in force; return what its heads show to be missing."""
         for name in heads:
             if name not in self.positions and self.in_force.covers(name):
                 # Promised before its first message, and none of them has come.
                 self._track(name, 0)
-        for at in [at for at in self._pending if at <= epoch]:
-            self.in_force.update(self._pending.pop(at))
+        came = {at: self._pending.pop(at) for at in sorted(self._pending) if at <= epoch}
+        for keys in came.values():
+            self.in_force.update(keys)
         self.ready_epoch = max(self.ready_epoch, epoch)
         exposed = []
         for name, head in heads.items():
             position = self.positions.get(name)
-            if position is None:
-                if self.in_force.covers(name):
-                    self._track(name, head)
-            elif head > position:
+            if position is None and self.in_force.covers(name):
+                position = self._track(name, _start(name, head, came, promised))
+            if position is not None and head > position:
                 exposed.append(Gap(name, position + 1, head))
         return exposed
 
@@ -153,3 +156,19 @@ class Positions:
         if skip < count:
             self.positions[name] = first + count - 1
         return skip, gap
+
+
+def _start(
+    name: str, head: int, came: Mapping[int, Iterable[str]], promised: Sequence[Promise]
+) -> int:
+    """Return where an exchange that came into force starts: where it was first promised.
+
+    That is the first announcement, lost perhaps, of an epoch in which a key of ours
+    covered it already; what was promised to an earlier subscription is not for this one.
+    """
+    if promised:
+        since = min(at for at, keys in came.items() if Keys(keys).covers(name))
+        for promise in promised:
+            if promise.epoch >= since:
+                return min(head, promise.heads.get(name, head))
+    return head

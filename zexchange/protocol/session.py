@@ -51,8 +51,9 @@ class Session:
         addresses: tuple[Address, ...],
         reachable: Callable[[Address], bool],
         now: float,
+        started: float = 0.0,
     ) -> None:
-        self._core = Core(me, federation, label, addresses, now)
+        self._core = Core(me, federation, label, addresses, now, started)
         self._proving = Proving(self._core)
         self._joining = Joining(self._core, self._proving, reachable)
         self.me = me
@@ -84,9 +85,9 @@ class Session:
         """Take a node's token that was (un)subscribed at our data endpoint."""
         self._proving.token(node, epoch, subscribed)
 
-    def announced(self, node: bytes, epoch: int) -> None:
-        """Take note that an `Announce` was carried out."""
-        self._proving.announced(node, epoch)
+    def announced(self, node: bytes, epoch: int, heads: dict[str, int]) -> None:
+        """Take note that an `Announce` was carried out, and with which heads."""
+        self._proving.announced(node, epoch, heads)
 
     def proven(self, node: bytes, epoch: int) -> None:
         """Take note of a ready frame that arrived from a peer."""
@@ -125,6 +126,11 @@ class Session:
             now: seconds on a monotonic clock.
         """
         if link is not None and not self._joining.expected(message, link, now):
+            return
+        if isinstance(message, Interest | Ping | Ack) and message.to not in (b"", self.me):
+            # Meant for the node that was at our endpoint before us.
+            if route is not None:
+                self._core.reply(route, Stranger(self.me))
             return
         peer = self.members.peers.get(message.sender)
         if peer is not None:
@@ -194,7 +200,8 @@ class Session:
             self._core.tell(PeerSilent(peer.id.hex(), peer.label, quiet))
         if now >= peer.ping_at:
             peer.ping_at = now + m.PING_EVERY
-            self._core.say(peer, Ping(self.me, self.interest.epoch, peer.interest.announced))
+            told = self.interest.epoch, peer.interest.announced, peer.ready_epoch
+            self._core.say(peer, Ping(self.me, *told))
         self._tick_link(peer, quiet, now)
         self._proving.tick(peer, now)
 

@@ -32,11 +32,17 @@ class Address:
 
 
 # --------------------------------------------------------------- control messages
+#
+# What says how far two nodes are with each other names its receiver in ``to``: after a
+# restart another node listens at the same endpoint, and must not take it for its own.
 
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """I am here: the first words on a link, and the only ones a stranger may say."""
+    """I am here: the first words on a link, and the only ones a stranger may say.
+
+    ``started`` is when the node was made, in seconds since the Unix epoch; 0 if unknown.
+    """
 
     sender: bytes
     federation: str
@@ -46,6 +52,7 @@ class Hello:
     interest: tuple[str, ...]
     versions: tuple[int, int] = VERSIONS
     features: tuple[str, ...] = ()
+    started: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +87,21 @@ class Interest:
     confirmed: int
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+    to: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """I live; my interest is at ``epoch``; of yours I have announced ``announced``."""
+    """I live; my interest is at ``epoch``; of yours I have announced ``announced``.
+
+    ``confirmed`` is the last epoch of my interest for which your ready has arrived.
+    """
 
     sender: bytes
     epoch: int
     announced: int
+    confirmed: int = 0
+    to: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +131,7 @@ class Ack:
 
     sender: bytes
     positions: dict[str, int]
+    to: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,10 +199,29 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class Promise:
+    """Heads as they were when an epoch was first announced; a name that is missing was at 0."""
+
+    epoch: int
+    heads: dict[str, int]
+
+    def behind(self, heads: dict[str, int]) -> "Promise":
+        """Return the promise with only the names whose head is another by now."""
+        here = self.heads
+        return Promise(self.epoch, {n: here.get(n, 0) for n in heads if here.get(n, 0) != heads[n]})
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
-    """Proof on the data path: what ``origin`` sends from now on reaches ``receiver``."""
+    """Proof on the data path: what ``origin`` sends from now on reaches ``receiver``.
+
+    ``promised`` repeats what was said, and perhaps lost, at the first announcements of
+    epochs that the receiver has not confirmed; names whose head is still the same are
+    left out.
+    """
 
     receiver: bytes
     epoch: int
     origin: bytes
     heads: dict[str, int]
+    promised: tuple[Promise, ...] = ()

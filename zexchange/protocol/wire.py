@@ -6,13 +6,14 @@ Whatever arrives, the only error out of here is `DecodeError`.
 """
 
 import struct
+from typing import Any
 
 import msgpack
 
 from ..errors import DecodeError
 from ..names import MAX_NAME_BYTES, prefixes
-from .fields import ID_BYTES, numbers, unpack
-from .values import Batch, Ready
+from .fields import ID_BYTES, count, items, numbers, unpack_all
+from .values import Batch, Promise, Ready
 
 VERSION = 1
 MAX_CONTROL_BYTES = 64 << 20
@@ -106,6 +107,8 @@ def ready_frame(ready: Ready) -> bytes:
     """Return the frame that answers a token."""
     head = _READY.pack(_READY.size, VERSION, ready.origin)
     body: bytes = msgpack.packb(ready.heads)
+    if ready.promised:
+        body += msgpack.packb([[promise.epoch, promise.heads] for promise in ready.promised])
     return ready_topic(ready.receiver, ready.epoch) + head + body
 
 
@@ -125,5 +128,12 @@ def read_ready(frame: bytes) -> Ready:
         raise DecodeError(f"malformed ready frame: {error}") from None
     if version != VERSION or size < _READY.size:
         raise DecodeError(f"ready frame of version {version}, header of {size} bytes")
-    heads = numbers(unpack(frame[start + size :]))
-    return Ready(token[0], token[1], origin, heads)
+    heads, *later = unpack_all(frame[start + size :])
+    promised = tuple(map(_promise, items(later[0]))) if later else ()
+    return Ready(token[0], token[1], origin, numbers(heads), promised)
+
+
+def _promise(value: Any) -> Promise:
+    if len(items(value)) < 2:
+        raise DecodeError("a promise is an epoch and heads")
+    return Promise(count(value[0]), numbers(value[1]))

@@ -1,0 +1,113 @@
+"""The rendezvous directory by itself: who comes, who goes, and what lies about."""
+
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from zexchange import Registry, federate
+from zexchange.net import places
+from zexchange.net import rendezvous as rv
+from zexchange.net.rendezvous import Rendezvous
+
+pytestmark = pytest.mark.sockets
+
+
+@pytest.fixture
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A rendezvous directory of this test's own."""
+    monkeypatch.setenv("ZEXCHANGE_DIR", str(tmp_path))
+    return tmp_path
+
+
+def test_the_last_one_takes_the_directory_along(base: Path) -> None:
+    """The directory of a federation is there while somebody is in it, and no longer."""
+    one, two = Rendezvous("fed", "1" * 32), Rendezvous("fed", "2" * 32)
+    one.publish()
+    two.publish()
+    one.withdraw()
+    assert (base / "fed").is_dir()
+    two.withdraw()
+    assert not (base / "fed").exists()
+
+
+def test_a_newcomer_makes_the_directory_that_was_just_removed(base: Path) -> None:
+    """Whoever publishes where another has just cleared away is found all the same."""
+    one, two = Rendezvous("fed", "1" * 32), Rendezvous("fed", "2" * 32)
+    one.withdraw()
+    two.publish()
+    assert list(Rendezvous("fed", "3" * 32).others()) == [two.control]
+    two.withdraw()
+
+
+def test_a_node_binds_where_the_directory_was_just_removed(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A directory that vanishes before the sockets are bound in it is made again."""
+    bind, vanished = places._bind, []
+
+    def late(socket: object, endpoint: str) -> str:
+        if not vanished:
+            (base / "fed").rmdir()
+            vanished.append(endpoint)
+        return bind(socket, endpoint)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(places, "_bind", late)
+    with federate("fed", registry=Registry()) as node:
+        assert node.endpoints[0] == vanished[0]
+
+
+def test_mending_does_not_bring_back_who_leaves(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that is closed while its control thread mends leaves no locked file behind."""
+    here = Rendezvous("fed", "1" * 32)
+    here.publish()
+    here._file.unlink()
+    make = rv.private_directory
+    leaving = threading.Thread(target=here.withdraw)
+
+    def interrupted(path: Path) -> Path:
+        leaving.start()
+        leaving.join(timeout=0.2)  # withdraws now, unless it has to wait for us
+        return make(path)
+
+    monkeypatch.setattr(rv, "private_directory", interrupted)
+    here.mend()
+    leaving.join()
+    assert here._lock is None
+    assert not here._file.exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[" * 4000,
+        json.dumps({"control": "ipc:///tmp/\ud800"}).encode(),
+        json.dumps({"control": "ipc:///tmp/\0x"}).encode(),
+        json.dumps({"control": 7}).encode(),
+        b"\xff\xfe",
+        b"",
+    ],
+)
+def test_nonsense_is_nobody(base: Path, text: bytes) -> None:
+    """Whatever a file says, it names an endpoint or nobody, and raises nothing."""
+    assert rv._endpoint(text) is None
+
+
+def test_a_failed_start_leaves_no_descriptor(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that cannot show itself has closed everything that it had opened."""
+
+    def refuse(self: Rendezvous) -> None:
+        raise OSError("no")
+
+    def fail() -> int:
+        with pytest.raises(OSError, match="no"):
+            federate("fed", registry=Registry())
+        return len(os.listdir("/proc/self/fd"))
+
+    monkeypatch.setattr(Rendezvous, "publish", refuse)
+    fail()
+    assert fail() == fail()
