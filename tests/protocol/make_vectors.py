@@ -65,6 +65,8 @@ CONTROL: dict[str, v.Control] = {
     "resync": v.Resync(TWO),
     "stranger": v.Stranger(TWO),
     "ack": v.Ack(ONE, {"prices": 70_000}),
+    "replay": v.Replay(ONE, "prices", 7, 11),
+    "replayed": v.Replayed(ONE, "prices", 9, 11),
     "ack, to a node": v.Ack(ONE, {"prices": 70_000}, TWO),
     "bye": v.Bye(ONE, {"orders.new": 1, "prices": 2**33}),
 }

@@ -48,6 +48,8 @@ controls = st.one_of(
     st.builds(v.Resync, node_ids),
     st.builds(v.Stranger, node_ids),
     st.builds(v.Ack, node_ids, heads, receivers),
+    st.builds(v.Replay, node_ids, words, numbers, numbers),
+    st.builds(v.Replayed, node_ids, words, numbers, numbers),
     st.builds(v.Bye, node_ids, heads),
 )
 promises = st.lists(st.builds(v.Promise, numbers, heads), max_size=3).map(tuple)
