@@ -3,6 +3,7 @@
 import selectors
 import socket
 import threading
+import time
 from contextlib import suppress
 
 
@@ -14,8 +15,10 @@ class Relay:
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
         self._pairs: dict[socket.socket, socket.socket] = {}
+        self._held = threading.Event()
+        self._ended: set[socket.socket] = set()
         self._open = True
-        self._refusing = False
+        self._refusing = self._holding = False
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
         self._thread.start()
@@ -37,15 +40,24 @@ class Relay:
         if refusing:
             self.cut()
 
-    def _drop(self, end: socket.socket) -> None:
+    def hold(self, holding: bool = True) -> None:
+        """Forward nothing, and lose nothing, until told otherwise."""
+        self._held.clear()
+        self._holding = holding
+        if holding:
+            assert self._held.wait(5)
+
+    def _drop(self, end: socket.socket, reset: bool = True) -> None:
         other = self._pairs.pop(end, None)
         if other is None:
             return
         self._pairs.pop(other, None)
+        self._ended -= {end, other}
         for side in (end, other):
             with suppress(OSError):
-                # Linger 0: a reset, and nothing that was queued gets through.
-                side.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                if reset:
+                    # Linger 0: nothing that was queued gets through.
+                    side.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
                 side.shutdown(socket.SHUT_RDWR)
             side.close()
 
@@ -53,6 +65,10 @@ class Relay:
         with selectors.DefaultSelector() as selector:
             selector.register(self._server, selectors.EVENT_READ)
             while self._open:
+                if self._holding:
+                    self._held.set()
+                    time.sleep(0.002)
+                    continue
                 for key, _ in selector.select(0.05):
                     if key.fileobj is self._server:
                         self._accept()
@@ -60,9 +76,10 @@ class Relay:
                         self._forward(key.fileobj)  # type: ignore[arg-type]
                 with self._lock:
                     known = {key.fileobj for key in selector.get_map().values()}
-                    for end in known - set(self._pairs) - {self._server}:
+                    open_ends = set(self._pairs) - self._ended
+                    for end in known - open_ends - {self._server}:
                         selector.unregister(end)
-                    for end in set(self._pairs) - known:
+                    for end in open_ends - known:
                         selector.register(end, selectors.EVENT_READ)
 
     def _accept(self) -> None:
@@ -91,7 +108,16 @@ class Relay:
         except OSError:
             pass
         with self._lock:
-            self._drop(end)
+            self._end(end, other)
+
+    def _end(self, end: socket.socket, other: socket.socket) -> None:
+        """Pass on that one side has ended: the other may still have something to say."""
+        self._ended.add(end)
+        if other in self._ended or end not in self._pairs:
+            self._drop(end, reset=False)
+            return
+        with suppress(OSError):
+            other.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         self._open = False

@@ -244,3 +244,24 @@ def test_the_cost_of_a_recovery_stays_on_its_exchange(
     assert slow == []
     del engine.ask
     eventually(lambda: slow == ["lost on the way", "parked"])
+
+
+def test_a_goodbye_does_not_overtake_the_messages_before_it(
+    join: Joiner, relays: tuple[Relay, Relay]
+) -> None:
+    """What is on its way when its origin closes without waiting has a moment to come."""
+    node, here = behind(join, relays)
+    other, there = join(peers=[tcp(relays[0].port)], local=False)
+    got = collect(there, "x")
+    node.wait_subscribers("x", 1)
+    relays[1].hold()
+    for n in range(500):
+        here.get("x").send(n)
+    closing = threading.Thread(target=node.close, kwargs={"timeout": 0.01})
+    closing.start()
+    eventually(lambda: not other.peers)
+    assert got == []
+    relays[1].hold(False)
+    closing.join(10)
+    eventually(lambda: got == list(range(500)))
+    eventually(lambda: sum(r.lost for r in other.stats().received.values()) == 0)

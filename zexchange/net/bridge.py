@@ -50,10 +50,8 @@ class Bridge:
             raise EncodeError(
                 f"exchange {self.name!r}: msg: {len(body)} bytes encoded, over {limit} MiB"
             )
-        if self.wanted:
-            self._submit(self, body)
-            if self._window.full:
-                return self._window.room
+        if self.wanted and (self._submit(self, body) or self._window.full):
+            return self._window.room
         return None
 
     def __repr__(self) -> str:

@@ -141,11 +141,13 @@ class Effects:
     def beacon_unacknowledged(self, goal: dict[str, int]) -> None:
         """Ask every peer that lags behind ``goal`` how far it is. Control thread only."""
         peers = self._session.members.peers.values()
-        names = {name for peer in peers for name in lag(peer, goal)}
+        names = {name for peer in peers for name in self.lag(peer, goal)}
         self._outbound.beacon((name, topic(name)) for name in names)
 
+    def lag(self, peer: Peer, goal: dict[str, int]) -> list[str]:
+        """Return the names of which a peer is promised all and has not acknowledged ``goal``.
 
-def lag(peer: Peer, goal: dict[str, int]) -> list[str]:
-    """Return the names of which a peer is promised all and has not acknowledged ``goal``."""
-    acked, in_force = peer.acked, peer.interest.in_force
-    return [n for n, head in goal.items() if acked.get(n, 0) < head and in_force(n)]
+        What it was promised counts while its connection is cut, too.
+        """
+        acked, promised = peer.acked, self._outbound.window.promised(peer.id)
+        return [n for n, head in goal.items() if acked.get(n, 0) < head and promised.covers(n)]

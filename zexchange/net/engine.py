@@ -303,7 +303,8 @@ class Engine(Reports):
         self.session.tick(now)
         self.watch.look(now)
         self.stalls.look(now)
-        self.inbound.do(self.inbound.tick)
+        if self.inbound.recovering:
+            self.inbound.do(self.inbound.tick)
         self._places.rescan(self.session, now)
 
     def _received(self, message: Control, route: Any, link: str | None) -> None:

@@ -32,6 +32,8 @@ BUDGET = 64
 """Frames read from one peer before the next has its turn."""
 ACKNOWLEDGE_BYTES = WINDOW // 4
 """Bytes consumed of one peer after which it is told, without being asked."""
+GOODBYE_SECONDS = 1.0
+"""Seconds for what a peer sent before its goodbye; its sockets linger as long at most."""
 DRAIN_ROUNDS = 1000
 """Budgets granted to what has arrived on a socket before it is closed."""
 DEPARTED_MOST = 256
@@ -78,6 +80,7 @@ class Inbound:
         self._epoch = 0
         self._commands: deque[Callable[[], None]] = deque()
         self._hot: set[Inlet] = set()
+        self._leaving: dict[bytes, tuple[float, dict[str, int]]] = {}
         self._by_fd: dict[int, Inlet] = {}
         self._waker = Waker()
         self._poller = Poller()
@@ -127,6 +130,8 @@ class Inbound:
 
     def tune(self, peer: bytes, endpoint: str) -> None:
         """Receive from a peer, or replace the socket to it and keep the positions."""
+        if peer in self._leaving:
+            self._end(self.inlets[peer])
         socket = new_sub(self._context)
         for key in self._keys:
             _each(socket, zmq.SUBSCRIBE, topics(key))
@@ -160,13 +165,35 @@ class Inbound:
     def hush(self, peer: bytes, heads: dict[str, int]) -> None:
         """Deliver what has arrived from a peer, then receive no more.
 
-        What is missing up to ``heads``, or up to what we know otherwise, is lost.
+        A goodbye overtakes what is still on its way on the data connection: then that has
+        a moment to come. What is missing at the end up to ``heads``, or up to what we know
+        otherwise, is lost.
         """
         inlet = self.inlets.get(peer)
-        if inlet is not None:
+        if inlet is None:
+            return
+        now = time.monotonic()
+        for _ in range(DRAIN_ROUNDS):
+            if not self._read(inlet):
+                break
+        for name, head in heads.items():
+            inlet.recovery.expose(name, head, now)
+        self._leaving[peer] = (now + GOODBYE_SECONDS, heads)
+        self._end_if_complete(inlet, now)
+
+    def _end_if_complete(self, inlet: Inlet, now: float) -> None:
+        """End a peer that has left once all is there that it has sent us, or after a while."""
+        until, heads = self._leaving[inlet.peer]
+        where, wanted = inlet.positions.positions, self._keys.covers
+        if now >= until or all(where.get(n, -1) >= h or not wanted(n) for n, h in heads.items()):
+            self._end(inlet)
+
+    def _end(self, inlet: Inlet) -> None:
+        """Close a peer's socket, and account for what is missing of it."""
+        peer = inlet.peer
+        self._leaving.pop(peer, None)
+        if peer in self.inlets:
             self._close_socket(inlet)
-            for name, head in heads.items():
-                inlet.recovery.expose(name, head, time.monotonic())
             for step in inlet.recovery.abandon("its origin has left"):
                 self._give_up(inlet, step)
             del self.inlets[peer]
@@ -300,11 +327,19 @@ class Inbound:
             inlet.recovery.answered(name, time.monotonic())
             self._pursue(inlet, time.monotonic())
 
+    @property
+    def recovering(self) -> bool:
+        """Whether `tick` has anything to do. Any thread."""
+        return bool(self._leaving) or any(i.recovery for i in list(self.inlets.values()))
+
     def tick(self) -> None:
         """Ask again, or give up, where something is missing."""
+        now = time.monotonic()
         for inlet in list(self.inlets.values()):
             if inlet.recovery:
-                self._pursue(inlet, time.monotonic())
+                self._pursue(inlet, now)
+            if inlet.peer in self._leaving:
+                self._end_if_complete(inlet, now)
 
     def _pursue(self, inlet: Inlet, now: float) -> None:
         again = True

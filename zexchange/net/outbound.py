@@ -34,6 +34,9 @@ BATCH_COUNT = 256
 """As many queued messages are sent at once by the thread that queued the last."""
 PAUSE = 0.0003
 """Seconds after a send within which further messages are left to travel together."""
+QUEUED_BYTES = 4 << 20
+"""About as many bytes may be queued behind a socket that another thread is sending on."""
+CATCH_UP_SECONDS = 0.1
 _ROUNDS = 4
 _log = logging.getLogger("zexchange")
 _monotonic = time.monotonic
@@ -63,7 +66,7 @@ class Outbound:
         self._queue: deque[tuple[Lane, bytes]] = deque()
         self._lock = threading.Lock()
         self._numbering = Numbering()
-        self.window = Window(ring, self._numbering, self._lock, may_wait)
+        self.window = Window(ring, self._numbering, self._lock, may_wait, self.catch_up)
         self._direct_at = 0.0
         self._asked = False
         self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
@@ -79,18 +82,32 @@ class Outbound:
 
     # ------------------------------------------------------------- called by any thread
 
-    def submit(self, lane: Lane, body: bytes) -> None:
-        """Queue one encoded message, and send what is queued if the lane is idle."""
+    def submit(self, lane: Lane, body: bytes) -> bool:
+        """Queue one encoded message, and send what is queued if the lane is idle.
+
+        Returns:
+            Whether so much is queued behind a busy socket that the sender has to wait.
+        """
         waiting = self._queue
         waiting.append((lane, body))
-        if (
-            _monotonic() >= self._direct_at
-            or len(waiting) >= BATCH_COUNT
-            or len(body) >= BATCH_BYTES
-        ):
+        size = len(body)
+        if _monotonic() >= self._direct_at or len(waiting) >= BATCH_COUNT or size >= BATCH_BYTES:
             self._drain()
-        elif not self._asked:
+            return len(waiting) * (size + 64) > QUEUED_BYTES
+        if not self._asked:
             self._ask()
+        return False
+
+    def catch_up(self) -> None:
+        """Send what is queued, waiting for the socket; only where `Room.wait` may wait.
+
+        Bounded, since a signal handler may have come in while this very thread holds it.
+        """
+        if self._lock.acquire(timeout=CATCH_UP_SECONDS):
+            try:
+                self._send_queued()
+            finally:
+                self._lock.release()
 
     def _ask(self) -> None:
         self._asked = True

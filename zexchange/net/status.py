@@ -48,17 +48,17 @@ class NodeStats:
     Attributes:
         sent: by exchange, the number of messages that left this node; the last one's number.
         received: by (exchange, origin), what came from peers, those that have left included.
-        waited: seconds that senders have waited for room, all threads together.
         frames: data frames sent; many messages share one.
         unwanted: messages that arrived for names nothing here is attached to.
         rejected: by (source, reason), how often something that arrived was not taken.
         slow_tasks: by exchange and place, how often a task held the data thread.
+        waited: seconds that senders have waited for room, all threads together.
     """
 
     sent: dict[str, int]
     received: dict[tuple[str, str], Received]
-    waited: float
     frames: int
     unwanted: int
     rejected: dict[tuple[str, str], int]
     slow_tasks: dict[str, int]
+    waited: float = 0.0

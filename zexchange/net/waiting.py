@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from ..errors import Closed, NotReady
-from .effects import lag
 from .engine import Engine
 
 BEACON_EVERY = 0.25
@@ -80,7 +79,7 @@ class Waiter:
             return [
                 str(peer.label)
                 for peer in peers
-                if not (peer.silent or peer.slow) and lag(peer, goal)
+                if not (peer.silent or peer.slow) and self._engine.effects.lag(peer, goal)
             ]
 
     def _until(self, condition: Callable[[], bool], most: float = math.inf) -> bool:

@@ -31,17 +31,21 @@ _monotonic = time.monotonic
 class SendRoom(Room):
     """What a sender waits for while too much is on its way."""
 
-    def __init__(self, window: "Window", may_wait: Callable[[], bool]) -> None:
+    def __init__(
+        self, window: "Window", may_wait: Callable[[], bool], catch_up: Callable[[], None]
+    ) -> None:
         self._window = window
+        self._catch_up = catch_up
         self._may_wait = may_wait
         self._changed = threading.Condition()
         self.waited = 0.0
 
     def wait(self) -> None:
         """Wait until there is room; not at all where waiting would be for oneself."""
-        if not self._window.full or not self._may_wait():
+        if not self._may_wait():
             return
         started = _monotonic()
+        self._catch_up()
         with self._changed:
             # Looked at from time to time: a notice may come between look and wait.
             while self._window.holds_up():
@@ -63,6 +67,7 @@ class Window:
         numbering: Numbering,
         lock: threading.Lock,
         may_wait: Callable[[], bool],
+        catch_up: Callable[[], None],
     ) -> None:
         self._ring = ring
         self._numbering = numbering
@@ -74,7 +79,7 @@ class Window:
         self._closed = False
         self.full = False
         """Whether whoever sends has to wait for `room`."""
-        self.room = SendRoom(self, may_wait)
+        self.room = SendRoom(self, may_wait, catch_up)
 
     def holds_up(self) -> bool:
         """Tell whether a sender has to wait."""
@@ -179,6 +184,10 @@ class Window:
         """Have a peer hold nobody any more."""
         with self._lock:
             self._make_slow(peer)
+
+    def promised(self, peer: bytes) -> Keys:
+        """Return what is held for a peer, or would be if it were not slow."""
+        return self._promised.get(peer) or Keys()
 
     def slow_peers(self) -> list[bytes]:
         """Return the peers that hold nobody."""
