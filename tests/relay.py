@@ -17,6 +17,8 @@ class Relay:
         self._pairs: dict[socket.socket, socket.socket] = {}
         self._held = threading.Event()
         self._ended: set[socket.socket] = set()
+        self.accepted = 0
+        """Connections so far: after a cut, more of them show that it has healed."""
         self._open = True
         self._refusing = self._holding = False
         self._lock = threading.Lock()
@@ -94,6 +96,7 @@ class Relay:
             return
         with self._lock:
             self._pairs[client], self._pairs[server] = server, client
+            self.accepted += 1
 
     def _forward(self, end: socket.socket) -> None:
         with self._lock:
