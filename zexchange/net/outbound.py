@@ -2,8 +2,9 @@
 
 A message is encoded by its sender's thread and appended to one queue; whoever then
 holds the socket's lock takes all that is queued, numbers it, and sends it as one frame
-per exchange and burst. A user's thread never waits for that lock: it appends, and if
-somebody else is sending, they or the sender thread take its message along. So a send
+per exchange and burst. To queue, a user's thread never waits for that lock: if somebody
+else is sending, they or the sender thread take its message along. (`catch_up`, after the
+local tasks and where much is queued, does wait, for a bounded time.) So a send
 from a signal handler or a finaliser, even inside a send, is queued and not deadlocked,
 and numbers, frames and heads (`announce`) share one order.
 
