@@ -179,14 +179,24 @@ def dialling(source: str = "static") -> Session:
 
 
 def test_dialled_once_and_greeted_every_second() -> None:
-    """A candidate is dialled once, and said hello to and probed every second."""
+    """A candidate is dialled once, said hello to every second, and probed more often."""
     session = dialling()
     first = session.take()
     assert of(fx.Dial, first) == [fx.Dial(THERE.control)]
     session.add_candidate(THERE.control, "gossip", START)
     assert session.take() == []
     effects = first + pass_time(session, 2.5)
-    assert len(of(fx.Say, effects)) == len(of(fx.Probe, effects)) == 3
+    assert len(of(fx.Say, effects)) == 3
+    assert len(of(fx.Probe, effects)) > 6
+
+
+def test_who_ends_before_it_answers_is_not_waited_for() -> None:
+    """A candidate that was alive when it was dialled is looked at again before the next hello."""
+    session = dialling()
+    session.take()
+    effects = pass_time(session, 0.5)
+    assert of(fx.Probe, effects)
+    assert not of(fx.Say, effects)
 
 
 def test_nobody_waits_for_the_dead() -> None:
@@ -269,7 +279,7 @@ def test_ourselves() -> None:
 )
 def test_who_is_dialled_again(endpoint: str, source: str, again: bool) -> None:
     """A Unix socket dies with its node; a TCP port may come back."""
-    assert Candidate(endpoint, source, 0, 0, 0).lasting is again
+    assert Candidate(endpoint, source, 0, 0, 0, 0).lasting is again
 
 
 # ---------------------------------------------------------------------------- proof

@@ -249,6 +249,9 @@ def test_who_cannot_be_reached_is_refused() -> None:
     assert isinstance(reply, fx.Reply)
     assert isinstance(reply.message, v.Refuse)
     assert reply.message.reason == "unreachable"
+    assert session.rejections() == {}, "it may have ended while its hello was on the way"
+    session.receive(hello(), "route", None, START + 10)
+    assert [reason for _, reason in session.rejections()] == ["unreachable"]
 
 
 @pytest.mark.parametrize("kind", [v.Pong, v.Resync])

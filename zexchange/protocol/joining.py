@@ -16,6 +16,9 @@ from .membership import Candidate, Peer, State
 from .proving import Proving
 from .values import VERSIONS, Address, Control, Hello, Refuse, Welcome
 
+MAX_UNREACHED = 1000
+"""Nodes remembered of which no address can be reached from here."""
+
 
 class Joining:
     """Dials, greets, admits and lets go."""
@@ -25,6 +28,7 @@ class Joining:
         self._proving = proving
         self._reachable = reachable
         self._members = core.members
+        self._unreached: set[bytes] = set()
 
     # ------------------------------------------------------------------------ candidates
 
@@ -36,7 +40,7 @@ class Joining:
         if candidate is None and source == "gossip" and self._members.crowded:
             self._core.reject("gossip", "more endpoints than are dialled at a time")
         elif candidate is None:
-            candidate = Candidate(endpoint, source, now, now, now + m.UNANSWERED_AFTER)
+            candidate = Candidate(endpoint, source, now, now, now + m.UNANSWERED_AFTER, now)
             self._members.candidates[endpoint] = candidate
             self._core.do(Dial(endpoint))
             self._greet(candidate, now)
@@ -63,7 +67,12 @@ class Joining:
 
     def tick(self, candidate: Candidate, now: float) -> None:
         """Greet a candidate again, with a fresh link if this one answers nothing."""
-        if candidate.state in (State.LINKED, State.OURSELVES) or now < candidate.hello_at:
+        if candidate.state in (State.LINKED, State.OURSELVES):
+            return
+        if now < candidate.hello_at:
+            # It may end before it answers: whoever joins need not wait for it then.
+            if candidate.state is State.DIALING and now >= candidate.probe_at:
+                self._probe(candidate, now)
             return
         if candidate.hearsay and not candidate.peer and now - candidate.since > m.FORGET_AFTER:
             self.drop_candidate(candidate.endpoint)
@@ -82,6 +91,10 @@ class Joining:
     def _greet(self, candidate: Candidate, now: float) -> None:
         candidate.hello_at = now + m.HELLO_EVERY
         self._core.do(Say(candidate.endpoint, self._core.hello()))
+        self._probe(candidate, now)
+
+    def _probe(self, candidate: Candidate, now: float) -> None:
+        candidate.probe_at = now + m.CANDIDATE_PROBE_EVERY
         self._core.do(Probe(candidate.endpoint))
 
     # -------------------------------------------------------------------- being greeted
@@ -102,7 +115,11 @@ class Joining:
         if peer is None:
             text = "none of your addresses can be reached from here"
             core.reply(route, Refuse(core.me, "unreachable", text))
-            core.reject(str(hello.label), "unreachable", str(hello.addresses))
+            # The first hello may be the last of one who has left since, sockets and all.
+            if hello.sender in self._unreached:
+                core.reject(str(hello.label), "unreachable", str(hello.addresses))
+            elif len(self._unreached) < MAX_UNREACHED:
+                self._unreached.add(hello.sender)
             return
         core.reply(route, Welcome(core.me, core.hello(), known))
         if peer.link is None:

@@ -24,6 +24,7 @@ REFUSED_RETRY = 10.0
 PING_EVERY = 1.0
 PROBE_AFTER = 1.5
 PROBE_EVERY = 0.5
+CANDIDATE_PROBE_EVERY = 0.25
 SILENT_AFTER = 3.0
 LEFT_AFTER = 30.0
 FORGET_AFTER = 600.0
@@ -58,6 +59,7 @@ class Candidate:
     since: float
     hello_at: float
     redial_at: float
+    probe_at: float
     state: State = State.DIALING
     peer: bytes | None = None
     reason: str = ""
