@@ -92,7 +92,7 @@ class Effects:
             case Resend(route, name, first, last):
                 self._resend(route, name, first, last)
             case Resent(peer, name, first, last):
-                self._inbound.do(lambda: self._inbound.resent(peer, name, first, last))
+                self._inbound.with_inlet(peer, lambda inlet: inlet.resent(name, first, last))
             case Wanted(keys):
                 self._bridges.refresh(keys, self._count_wanting)
             case Tell(event):

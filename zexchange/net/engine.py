@@ -26,7 +26,8 @@ from .bridge import Bridges
 from .control import Controls
 from .effects import Effects
 from .endpoints import reachable
-from .inbound import Inbound, Reports
+from .inbound import Inbound
+from .inlet import Desk, Reports
 from .outbound import Outbound
 from .places import Places
 from .plan import Plan
@@ -75,9 +76,8 @@ class Engine(Reports):
             raise
         self._poller.watch(self.outbound.fileno())
         self._xpub_fd = self.outbound.fileno()
-        self.inbound = Inbound(
-            self._context, me, registry, plan.federated, self, self._end, plan.recovery_timeout
-        )
+        desk = Desk(me, registry, plan.federated, self, plan.recovery_timeout)
+        self.inbound = Inbound(self._context, desk, self._end)
         self.watch = DataWatch(self.inbound)
         self.stalls = Stalls(self, plan.stall)
         self.session = Session(
@@ -227,7 +227,7 @@ class Engine(Reports):
     def _replayed(self, link: str, frame: bytes) -> None:
         peer = self.session.members.linked_to(link)
         if peer is not None:
-            self.inbound.do(lambda: self.inbound.replayed(peer.id, frame))
+            self.inbound.with_inlet(peer.id, lambda inlet: inlet.replayed(frame))
 
     def rejected(self, peer: bytes, reason: str) -> None:
         """See `Reports`."""

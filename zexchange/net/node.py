@@ -216,9 +216,7 @@ class Node:
     def stats(self) -> NodeStats:
         """Return what was sent, received and lost so far."""
         engine = self._running()
-        inbound = engine.inbound
-        positions = {i.origin: i.positions for i in list(inbound.inlets.values())}
-        positions = {**inbound.departed, **positions}
+        positions = engine.inbound.positions()
         with engine.changed:
             return NodeStats(
                 sent=engine.outbound.heads(),

@@ -1,0 +1,249 @@
+"""What comes from one peer, after it has left the socket: checked, put in order, handed on.
+
+An inlet knows where we stand with its peer, parks what came before its turn, asks for
+what is missing, acknowledges what the tasks have been given. It lives on the data
+thread and knows no socket: frames are brought to it.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import DecodeError, InvalidName
+from ..history import WINDOW
+from ..local.exchange import Exchange
+from ..local.registry import Registry
+from ..protocol.codec import decode_batch
+from ..protocol.events import Lost
+from ..protocol.recovery import Ask, GiveUp, Recovery
+from ..protocol.sequence import Positions
+from ..protocol.values import Batch
+from ..protocol.wire import READY, read_data, read_ready
+
+ACKNOWLEDGE_BYTES = WINDOW // 4
+"""Bytes consumed of one peer after which it is told, without being asked."""
+
+
+class Reports:
+    """What the data thread tells the control thread."""
+
+    def proven(self, peer: bytes, epoch: int) -> None:
+        """A ready arrived."""
+        raise NotImplementedError
+
+    def consumed(self, peer: bytes, positions: dict[str, int]) -> None:
+        """Our tasks have been given a peer's messages up to these numbers."""
+        raise NotImplementedError
+
+    def ask(self, peer: bytes, name: str, first: int, last: int) -> None:
+        """Messages of a peer are missing: it shall send them again."""
+        raise NotImplementedError
+
+    def lost(self, event: Lost) -> None:
+        """Messages of a peer will not come any more."""
+        raise NotImplementedError
+
+    def rejected(self, peer: bytes, reason: str) -> None:
+        """A frame was not taken."""
+        raise NotImplementedError
+
+
+class Desk:
+    """What all inlets of a node share: to whom they report, and what they hand on to."""
+
+    def __init__(
+        self,
+        me: bytes,
+        registry: Registry,
+        federated: Callable[[str], bool],
+        control: Reports,
+        timeout: float,
+    ) -> None:
+        self.me = me
+        self.control = control
+        self.timeout = timeout
+        self._registry = registry
+        self._federated = federated
+        self.busy: tuple[float, str] | None = None
+        """Since when, and with which exchange, tasks have held the thread."""
+
+    def exchange(self, name: str) -> Exchange[Any] | None:
+        """Return the exchange of a name, made if need be; None if it takes no part.
+
+        Raises:
+            DecodeError: if it is no name.
+        """
+        try:
+            return self._registry.get(name) if self._federated(name) else None
+        except InvalidName as error:
+            raise DecodeError(str(error)) from None
+
+
+class Inlet:
+    """What we receive from one peer, and where we stand with it."""
+
+    def __init__(self, peer: bytes, desk: Desk) -> None:
+        self.peer = peer
+        self.origin = peer.hex()
+        self.positions = Positions()
+        self.recovery = Recovery(self.positions, desk.timeout)
+        self._desk = desk
+        self._control = desk.control
+        self._exchanges: dict[str, Exchange[Any] | None] = {}
+        self._touched: set[str] = set()
+        self._unacknowledged = 0
+
+    def expect(self, epoch: int, added: tuple[str, ...], removed: tuple[str, ...]) -> None:
+        """Note a change of our interest."""
+        self.positions.expect(epoch, added, removed)
+        self._exchanges.clear()
+
+    # --------------------------------------------------------------------------- frames
+
+    def take(self, frame: bytes) -> int | None:
+        """Take a frame; return the epoch if it is the proof of one.
+
+        Raises:
+            DecodeError: if it is malformed, or not for us, or not of this peer.
+        """
+        if frame[:1] == READY:
+            return self._take_ready(frame)
+        batch = read_data(frame)
+        if batch.origin != self.peer:
+            raise DecodeError(f"a frame of origin {batch.origin.hex()}, which is not this peer")
+        position = self.positions.where(batch.name)
+        if position is None:
+            self.positions.unwanted += batch.count
+        elif batch.count == 0:
+            self._take_beacon(batch)
+        elif batch.first > position + 1:
+            now = time.monotonic()
+            self.recovery.park(batch.name, batch.first, batch.first + batch.count - 1, frame, now)
+            self.pursue(now)
+        else:
+            self._deliver(batch, frame)
+            if self.recovery:
+                self._advance(batch.name)
+        return None
+
+    def _deliver(self, batch: Batch, frame: bytes) -> None:
+        """Hand on the messages of a frame whose turn it is."""
+        name, count = batch.name, batch.count
+        skip, _ = self.positions.receive(name, batch.first, count)
+        if skip < count:
+            try:
+                values = decode_batch(memoryview(frame)[batch.body :], count)
+            except DecodeError as error:
+                self.positions.spoiled(name, count - skip)
+                self._lost(name, batch.first + skip, batch.first + count - 1, "undecodable")
+                self._control.rejected(self.peer, str(error))
+                values = []
+            exchange = self._exchange(name)
+            if exchange is not None and values:
+                desk = self._desk
+                desk.busy = (time.monotonic(), name)
+                exchange.deliver(
+                    values[skip:] if skip else values,
+                    self.origin,
+                    batch.first + skip,
+                    batch.sent_at,
+                )
+                desk.busy = None
+        self._touched.add(name)
+        self._unacknowledged += len(frame)
+        if self._unacknowledged >= ACKNOWLEDGE_BYTES:
+            self._acknowledge()
+
+    def _take_beacon(self, batch: Batch) -> None:
+        """A peer tells its head and asks how far we are."""
+        now = time.monotonic()
+        self.recovery.expose(batch.name, batch.first - 1, now)
+        self._touched.add(batch.name)
+        self._acknowledge()
+        if self.recovery:
+            self.pursue(now)
+
+    def _take_ready(self, frame: bytes) -> int:
+        ready = read_ready(frame)
+        if ready.receiver != self._desk.me or ready.origin != self.peer:
+            raise DecodeError("a ready frame that is not for this node, or not of this peer")
+        now = time.monotonic()
+        for gap in self.positions.ready(ready.epoch, ready.heads, ready.promised):
+            self.recovery.expose(gap.name, gap.last, now)
+        if self.recovery:
+            self.pursue(now)
+        self._control.proven(self.peer, ready.epoch)
+        return ready.epoch
+
+    def _acknowledge(self) -> None:
+        """Tell the peer how far our tasks have been given what it sent."""
+        where = self.positions.positions
+        self._control.consumed(self.peer, {n: where[n] for n in self._touched if n in where})
+        self._touched.clear()
+        self._unacknowledged = 0
+
+    def _exchange(self, name: str) -> Exchange[Any] | None:
+        """Return the exchange of a name: made if only a pattern knew of it so far."""
+        try:
+            return self._exchanges[name]
+        except KeyError:
+            exchange = self._exchanges[name] = self._desk.exchange(name)
+            return exchange
+
+    # ------------------------------------------------------------------------- recovery
+
+    def replayed(self, frame: bytes) -> None:
+        """Take a frame that the peer has sent again, over its control link."""
+        try:
+            batch = read_data(frame)
+            before = self.positions.positions.get(batch.name, 0)
+            self.take(frame)
+            now = self.positions.positions.get(batch.name, 0)
+            if now > before:
+                self.positions.tallies[batch.name].recovered += min(now - before, batch.count)
+        except DecodeError as error:
+            self._control.rejected(self.peer, str(error))
+
+    def resent(self, name: str, first: int, last: int) -> None:
+        """The peer has sent again what it could: what came before ``first`` is gone."""
+        now = time.monotonic()
+        self.recovery.unavailable(name, first - 1, "no longer kept by its origin")
+        self.recovery.answered(name, now)
+        self.pursue(now)
+
+    def pursue(self, now: float) -> None:
+        """Ask for what is missing, again if need be, or give it up."""
+        again = True
+        while again:
+            again = False
+            for step in self.recovery.due(now):
+                if isinstance(step, Ask):
+                    self._control.ask(self.peer, step.name, step.first, step.last)
+                else:
+                    self._give_up(step)
+                    again = True
+
+    def end(self) -> None:
+        """Account for what is missing: the peer has left."""
+        for step in self.recovery.abandon("its origin has left"):
+            self._give_up(step)
+
+    def _advance(self, name: str) -> None:
+        """Deliver what was parked and is now in turn."""
+        while (frame := self.recovery.in_turn(name)) is not None:
+            self._deliver(read_data(frame), frame)
+
+    def _give_up(self, step: GiveUp) -> None:
+        gap = self.positions.give_up(step.name, step.last)
+        if gap is not None:
+            self._lost(gap.name, gap.first, gap.last, step.reason)
+            self._touched.add(gap.name)
+        self._advance(step.name)
+
+    def _lost(self, name: str, first: int, last: int, reason: str) -> None:
+        """Report a loss: in its place to detailed streams, and as an event."""
+        lost = Lost(name, self.origin, first, last, reason)
+        exchange = self._exchange(name)
+        if exchange is not None:
+            exchange.report(lost)
+        self._control.lost(lost)
