@@ -1,12 +1,14 @@
-"""The ring of sent frames: the send window, and what a replay is taken from.
+"""What was sent and is kept: the ring of frames, and the last messages for late joiners.
 
-Holds the very frames that were sent, bounded by bytes and by messages. A frame that a
-healthy, interested peer has not acknowledged is *held* and is not evicted; whoever sends
-has to wait for room instead. Nothing here knows sockets, peers' states, or time.
+The ring is the send window, and what a replay is taken from. It holds the very frames
+that were sent, bounded by bytes and by messages. A frame that a healthy, interested peer
+has not acknowledged is *held* and is not evicted; whoever sends has to wait for room
+instead. Nothing here knows sockets, peers' states, or the clock.
 """
 
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 WINDOW = 8 << 20
 """Bytes that may be on their way to healthy peers before senders have to wait."""
@@ -160,4 +162,53 @@ class Ring:
                 break
             found.append(frame)
             most -= frame.size
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Encoded messages that were sent at one moment: ``first`` and those right after it."""
+
+    first: int
+    sent_at: float
+    bodies: list[bytes]
+
+
+class Retained:
+    """The last messages of one exchange, encoded, for peers that join late.
+
+    Beside the ring, which keeps everything and not for long: one message in a frame of
+    many would hold all of that.
+    """
+
+    __slots__ = ("_kept", "most")
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        """How many messages are kept at most, from the next one on."""
+        self._kept: deque[tuple[int, float, bytes]] = deque()
+
+    def keep(self, first: int, sent_at: float, bodies: Iterable[bytes]) -> None:
+        """Take what is being sent, numbered from ``first``."""
+        self._kept.extend((number, sent_at, body) for number, body in enumerate(bodies, first))
+        while len(self._kept) > self.most:
+            self._kept.popleft()
+
+    def range(self) -> tuple[int, int] | None:
+        """Return the first and last number of what is kept; None without any."""
+        return (self._kept[0][0], self._kept[-1][0]) if self._kept else None
+
+    def runs(self, first: int, last: int, most: int) -> list[Run]:
+        """Return what is kept of a range, oldest first, of about ``most`` bytes."""
+        found: list[Run] = []
+        for number, sent_at, body in self._kept:
+            if number < first:
+                continue
+            if number > last or most <= 0:
+                break
+            if found and found[-1].sent_at == sent_at:
+                found[-1].bodies.append(body)
+            else:
+                found.append(Run(number, sent_at, [body]))
+            most -= len(body) + FRAME_OVERHEAD
         return found

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zexchange.errors import InvalidName
-from zexchange.local import Registry, default_registry, get_exchange, match, to_call
+from zexchange.local import Registry, default_registry, get_exchange, match, retain, to_call
 from zexchange.names import matches
 
 
@@ -367,3 +367,16 @@ def test_retained_exchanges_isolate_errors_too(registry):
     with exchange.record() as got, pytest.raises(ZeroDivisionError):
         exchange.send(0)
     assert got == [0]
+
+
+def test_retain_is_that_of_the_default_registry():
+    """What `get_exchange` gives keeps its last messages, and 0 takes that back."""
+    exchange = get_exchange("test_retain.x")
+    retain("test_retain.*", 1)
+    try:
+        exchange.send(1)
+        with exchange.stream(history=1) as stream:
+            assert stream.get(0) == 1
+    finally:
+        retain("test_retain.*", 0)
+    assert exchange.stats().retained == 0

@@ -11,11 +11,12 @@ Joiner = Callable[..., tuple[Node, Registry]]
 
 @pytest.fixture
 def join() -> Iterator[Joiner]:
-    """Join a federation with a registry of its own; all nodes are closed at the end."""
+    """Join a federation with a registry of its own or a given one; all nodes are closed then."""
     nodes = []
 
     def make(name: str = "fed", **arguments: object) -> tuple[Node, Registry]:
-        registry = Registry()
+        registry = arguments.pop("registry", None) or Registry()
+        assert isinstance(registry, Registry)
         node = federate(name, registry=registry, **arguments)  # type: ignore[arg-type]
         nodes.append(node)
         return node, registry

@@ -36,9 +36,12 @@ def relays() -> Iterator[tuple[Relay, Relay]]:
         relay.close()
 
 
-def behind(join: Joiner, relays: tuple[Relay, Relay]) -> tuple[zexchange.Node, zexchange.Registry]:
+def behind(
+    join: Joiner, relays: tuple[Relay, Relay], **arguments: object
+) -> tuple[zexchange.Node, zexchange.Registry]:
     """Join with a node that others reach through relays alone."""
     return join(
+        **arguments,
         listen=[tcp(relay._target) for relay in relays],
         advertise=[tcp(relay.port) for relay in relays],
         local=False,

@@ -37,6 +37,7 @@ hellos = st.builds(
     started=st.just(0.0) | moments,
 )
 known = st.lists(st.tuples(node_ids, addresses), max_size=3).map(tuple)
+ranges = st.dictionaries(words, st.tuples(numbers, numbers), max_size=3)
 welcomes = st.builds(lambda hello, peers: v.Welcome(hello.sender, hello, peers), hellos, known)
 controls = st.one_of(
     hellos,
@@ -48,8 +49,10 @@ controls = st.one_of(
     st.builds(v.Resync, node_ids),
     st.builds(v.Stranger, node_ids),
     st.builds(v.Ack, node_ids, heads, receivers),
-    st.builds(v.Replay, node_ids, words, numbers, numbers),
-    st.builds(v.Replayed, node_ids, words, numbers, numbers),
+    st.builds(v.Replay, node_ids, words, numbers, numbers, numbers),
+    st.builds(v.Replayed, node_ids, words, numbers, numbers, numbers),
+    st.builds(v.Recall, node_ids, numbers, words),
+    st.builds(v.Recalled, node_ids, numbers, ranges),
     st.builds(v.Bye, node_ids, heads),
 )
 promises = st.lists(st.builds(v.Promise, numbers, heads), max_size=3).map(tuple)

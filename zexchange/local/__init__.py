@@ -3,7 +3,7 @@
 from .buffered import to_async, to_thread
 from .exchange import Bridge, Exchange, ExchangeStats, Room
 from .mailbox import MailboxStats
-from .registry import Observer, Registry, default_registry, get_exchange, match
+from .registry import Observer, Registry, default_registry, get_exchange, match, retain
 from .stream import Delivery, Stream
 from .subscriptions import Task
 from .tasks import DisplayMessages, to_call, to_queue
@@ -25,6 +25,7 @@ __all__ = [
     "default_registry",
     "get_exchange",
     "match",
+    "retain",
     "to_async",
     "to_call",
     "to_queue",

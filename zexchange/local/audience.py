@@ -51,6 +51,9 @@ class Audience(Generic[T]):
         """Make the lock anew and count again what another thread may have half done."""
         self._lock = threading.RLock()
         self._interested = sum(not s.forwarder for s in self._table.values())
+        for subscription in self._table.values():
+            if subscription.arrears is not None:
+                subscription.arrears.after_fork()
 
     def has_interested_task(self) -> bool:
         """Tell whether a task is attached that also wants what arrives from peers."""
@@ -84,6 +87,10 @@ class Audience(Generic[T]):
         """Check ``task`` and return its subscription, not yet in the table."""
         raise NotImplementedError
 
+    def _reroute(self) -> None:
+        """Have what arrives next ask again who gets it; called outside every lock."""
+        raise NotImplementedError
+
     def _admitted(self, subscription: Subscription) -> None:
         """Called under the lock after a subscription came into the table."""
 
@@ -107,6 +114,8 @@ class Audience(Generic[T]):
                 self._interested += 1
                 if self._interested == 1:
                     self.registry.interest_up(self.key)
+                if subscription.history:
+                    self.registry.history_up(self.key, subscription, self._reroute)
             self._admitted(subscription)
         self._afterwards(subscription)
 
@@ -142,6 +151,8 @@ class Audience(Generic[T]):
             self._interested -= 1
             if not self._interested:
                 self.registry.interest_down(self.key)
+        if subscription.arrears is not None:
+            self.registry.history_down(subscription)
         self._dismissed(subscription)
 
     # The public verbs.

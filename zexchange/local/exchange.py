@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .arrears import Arrears, Notice
 from .checks import check_callable, key_of_call
 from .outcome import (
     Room,
@@ -117,7 +118,7 @@ class Exchange(Routing[T]):
 
     def _note(self, target: Target) -> str:
         """Return the line that says whose call failed."""
-        if isinstance(target, Shaped | CatchUp):
+        if isinstance(target, Shaped | CatchUp | Arrears):
             task = target.subscription.task
         else:
             found = (s.task for s in self.audience() if s.accept is target)
@@ -142,14 +143,14 @@ class Exchange(Routing[T]):
                 try:
                     result = target(value)
                     if result is not None:
-                        self._judge(target, result)
+                        self.judge(target, result)
                 except BaseException as error:
                     # SystemExit too: it would end the node's data thread, without a word.
-                    self._log(target, error)
+                    self.log(target, error)
             if detailed:
                 self._tell(detailed, Delivery(self.name, value, origin, seq, sent_at))
 
-    def report(self, notice: object) -> None:
+    def report(self, notice: Notice) -> None:
         """Put ``notice`` into every stream with details, in its place in the order."""
         _, detailed = self._routes or self._rebuild_routes()
         self._tell(detailed, notice)
@@ -158,15 +159,15 @@ class Exchange(Routing[T]):
         """Hand ``item`` to the streams with details."""
         trouble = serve(detailed, item)
         for target, error in trouble.errors if trouble else ():
-            self._log(target, error)
+            self.log(target, error)
 
-    def _judge(self, target: Target, result: object) -> None:
+    def judge(self, target: Target, result: object) -> None:
         """Log what a task's answer to an arrived message shows to be wrong."""
         trouble = answered(None, target, result)
         for _, error in trouble.errors if trouble else ():
-            self._log(target, error)
+            self.log(target, error)
 
-    def _log(self, target: Target, error: BaseException) -> None:
+    def log(self, target: Target, error: BaseException) -> None:
         """Log and count an error that has no caller."""
         with self._lock:
             self._errors += 1
@@ -189,6 +190,9 @@ class Exchange(Routing[T]):
         """Have ``bridge`` get each message before every task; once, however often called."""
         with self._lock:
             if not any(present is bridge for present in self._bridges):
+                if self._ring is not None:
+                    # Each message is kept before this, or handed to the bridge after it.
+                    bridge.inherit(self._ring.last(self._ring.size))
                 self._bridges = (*self._bridges, bridge)
                 self._changed()
 

@@ -7,12 +7,15 @@ there is a network at all, is not known here.
 
 import threading
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..names import check_name, check_pattern, matches
+from .arrears import Arrears
 from .exchange import Exchange
 from .forking import track
 from .outcome import logger
+from .subscriptions import Subscription
 from .view import View
 
 
@@ -20,7 +23,7 @@ class Observer(Protocol):
     """Hears of new exchanges and of interest, on whatever thread causes it.
 
     The methods are called under the registry's lock, in the order of the changes: they
-    must only queue. `revive` alone is called outside every lock.
+    must only queue. `revive` and `retention_changed` are called outside every lock.
     """
 
     def exchange_added(self, exchange: Exchange[Any]) -> None:
@@ -33,6 +36,18 @@ class Observer(Protocol):
 
     def interest_removed(self, key: str) -> None:
         """The last one left."""
+        ...
+
+    def history_added(self, key: str, arrears: Arrears) -> None:
+        """A task came to a name or a pattern, as one of several perhaps, and asks for history.
+
+        The observer calls ``arrears.begin(origin)`` for each origin that may have some,
+        and then ``arrears.noted(observer)``, on the thread that delivers.
+        """
+        ...
+
+    def retention_changed(self, exchange: Exchange[Any]) -> None:
+        """An exchange keeps more, or less, from now on; called outside every lock."""
         ...
 
     def revive(self) -> None:
@@ -52,6 +67,7 @@ class Registry:
         self._nascent: dict[str, Exchange[Any]] = {}
         self._views: dict[str, View] = {}
         self._retained: dict[str, int] = {}
+        self._arrears: dict[Arrears, str] = {}
         self._interest: Counter[str] = Counter()
         self._observers: tuple[Observer, ...] = ()
         self._forked = False
@@ -129,6 +145,8 @@ class Registry:
         for exchange in exchanges:
             if matches(pattern, exchange.name):
                 exchange.retain()
+                for observer in self._observers:
+                    _tell(observer.retention_changed, exchange)
 
     def retention(self, name: str) -> int:
         """Return how many messages the exchange ``name`` keeps."""
@@ -164,6 +182,28 @@ class Registry:
                 del self._interest[key]
                 for observer in self._observers:
                     _tell(observer.interest_removed, key)
+
+    def history_up(self, key: str, subscription: Subscription, reroute: Callable[[], None]) -> None:
+        """Have one more late joiner given the history of other nodes."""
+        with self._lock:
+            arrears = Arrears(subscription, self, self._observers, reroute)
+            subscription.arrears = arrears
+            self._arrears[arrears] = key
+            for observer in self._observers:
+                _tell(observer.history_added, key, arrears)
+
+    def history_down(self, subscription: Subscription) -> None:
+        """Undo `history_up`."""
+        arrears = subscription.arrears
+        if arrears is not None:
+            arrears.cancel()
+            with self._lock:
+                self._arrears.pop(arrears, None)
+
+    def joiners(self) -> list[tuple[str, Arrears]]:
+        """Return, with its name or pattern, what is owed to each who asked for history."""
+        with self._lock:
+            return [(key, arrears) for arrears, key in self._arrears.items()]
 
     # Fork.
 
@@ -211,3 +251,8 @@ def get_exchange(name: str) -> Exchange[Any]:
 def match(pattern: str) -> View:
     """Return the view of all exchanges that ``pattern`` covers; see `Registry.match`."""
     return default_registry.match(pattern)
+
+
+def retain(pattern: str, n: int) -> None:
+    """Keep the last ``n`` messages of each exchange for late joiners; see `Registry.retain`."""
+    default_registry.retain(pattern, n)

@@ -6,14 +6,14 @@ here too, because keeping a message and choosing who gets it live must be one st
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .audience import Audience
 from .chains import chains, refuse_circle
 from .checks import key_of, key_of_call, subscription_of
 from .outcome import Room, Target, Trouble, serve
-from .retained import CatchUp, Ring
+from .retained import CatchUp, Kept, Ring
 from .subscriptions import Forwarder, Key, Shaped, Subscription
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 Routes = tuple[tuple[Target, ...], tuple[Target, ...]]
-"""Where arriving messages go: tasks that take the bare message, and those for `Delivery`."""
+"""Where what arrives goes: tasks that take the bare message, and those for `Delivery`."""
 
 
 class Bridge(Protocol):
@@ -31,6 +31,10 @@ class Bridge(Protocol):
 
     def send(self, msg: Any, /) -> Room | None:
         """Take a message before any task does; return where to wait for room, if need be."""
+        ...
+
+    def inherit(self, kept: Sequence[Kept], /) -> None:
+        """Take what is kept for late joiners already, before the first message."""
         ...
 
 
@@ -99,8 +103,11 @@ class Routing(Audience[T], Forwarder):
 
     def _all_targets(self) -> tuple[Target, ...]:
         """Return what a send calls, bridges first; the lock is held."""
-        tasks = self._task_targets() if self._ring is None else (self._retain,)
-        return (*(bridge.send for bridge in self._bridges), *tasks)
+        return self._live_targets() if self._ring is None else (self._retain,)
+
+    def _live_targets(self) -> tuple[Target, ...]:
+        """Return the bridges, and what to call for each task; the lock is held."""
+        return (*(bridge.send for bridge in self._bridges), *self._task_targets())
 
     def _task_targets(self) -> tuple[Target, ...]:
         """Return what to call for each task; the lock is held."""
@@ -119,8 +126,19 @@ class Routing(Audience[T], Forwarder):
     def _arrival_routes(self) -> Routes:
         """Return who gets what arrives; the lock is held."""
         found = [s for s in self.audience() if not s.forwarder]
-        plain = tuple(s.target(self.name) for s in found if not s.details)
-        return plain, tuple(s.accept for s in found if s.details)
+        late = [s.arrears for s in found if s.arrears is not None and s.arrears.open]
+        there = [s for s in found if s.arrears not in late]
+        plain = tuple(s.target(self.name) for s in there if not s.details)
+        return plain, (*(s.accept for s in there if s.details), *late)
+
+    def _reroute(self) -> None:
+        self.rerouted()
+
+    def rerouted(self) -> None:
+        """Have what arrives next ask again who gets it."""
+        with self._lock:
+            self._routes = None
+            self._version += 1
 
     # Attaching: what an exchange does in its own way.
 
@@ -150,7 +168,7 @@ class Routing(Audience[T], Forwarder):
     # Retention.
 
     def _retain(self, msg: object) -> Trouble | None:
-        """Stand in for all tasks of a retained exchange.
+        """Stand in for all bridges and tasks of a retained exchange.
 
         Keeping the message and choosing who gets it live is one step: a late joiner
         finds each message either kept or among what it is handed, never both.
@@ -158,7 +176,7 @@ class Routing(Audience[T], Forwarder):
         with self._lock:
             targets = self._kept_targets
             if targets is None:  # first of all: who begins here finds what was kept before
-                targets = self._kept_targets = self._unchanged(self._task_targets)
+                targets = self._kept_targets = self._unchanged(self._live_targets)
             if self._ring is not None:
                 self._ring.keep(msg)
         return serve(targets, msg)
@@ -206,13 +224,13 @@ class Routing(Audience[T], Forwarder):
         late = self._late.get(subscription.key)
         if late is None or late.subscription is not subscription:
             return
-        late.run(self._log)
+        late.run(self.log)
         with self._lock:
             if self._late.get(subscription.key) is late:
                 del self._late[subscription.key]
                 self._changed()
 
-    def _log(self, target: Target, error: Exception) -> None:
+    def log(self, target: Target, error: BaseException) -> None:
         """Log and count an error that has no caller."""
         raise NotImplementedError
 

@@ -5,10 +5,13 @@ attached, and nothing here calls it but through what an exchange was given.
 """
 
 import time
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from .outcome import Target
 from .stream import Delivery, Stream
+
+if TYPE_CHECKING:
+    from .arrears import Arrears
 
 M = TypeVar("M", contravariant=True)
 
@@ -33,8 +36,8 @@ class Subscription:
     """One attached task, and what its messages look like."""
 
     __slots__ = (
-        "accept", "begun", "count", "details", "forwarder", "history", "key", "names", "preload",
-        "task",
+        "accept", "arrears", "begun", "count", "details", "forwarder", "history", "key", "names",
+        "preload", "task",
     )  # fmt: skip
 
     def __init__(
@@ -49,6 +52,7 @@ class Subscription:
         self.preload: Target = task.preload if isinstance(task, Stream) else accept
         self.history = history
         self.begun: set[str] = set()  # exchanges that have begun to give it their history
+        self.arrears: Arrears | None = None  # what other nodes owe it
         self.count = 1
 
     def item(self, name: str, msg: object, sent_at: float) -> object:

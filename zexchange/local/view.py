@@ -96,6 +96,11 @@ class View(Audience[Any]):
     def _subscription(self, task: object, names: bool, history: int) -> Subscription:
         return subscription_of(task, self.discard, names, history)
 
+    def _reroute(self) -> None:
+        for exchange in self.registry.exchanges():
+            if self.covers(exchange):
+                exchange.rerouted()
+
     def _add(self, subscription: Subscription) -> None:
         if not subscription.forwarder:
             return super()._add(subscription)

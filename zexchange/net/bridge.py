@@ -5,31 +5,55 @@ nobody remote listens to costs what a local one costs. Which names are wanted is
 decided here; that somebody wants them is told by the control thread.
 """
 
+import logging
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from ..errors import EncodeError
+from ..history import Retained
 from ..local.exchange import Exchange, Room
 from ..local.registry import Registry
 from ..names import is_pattern, matches
 from ..protocol.codec import encode
 from ..protocol.wire import MAX_BODY_BYTES, topic
-from .outbound import Outbound
+from .outbound import Kept, Outbound
+
+_log = logging.getLogger("zexchange")
 
 
 class Bridge:
     """The subscriber between one exchange and the node."""
 
-    __slots__ = ("_submit", "_window", "name", "topic", "wanted")
+    __slots__ = ("_outbound", "_submit", "_window", "kept", "name", "topic", "wanted")
 
     def __init__(self, name: str, outbound: Outbound) -> None:
         self.name = name
         self.topic = topic(name)
         self.wanted = False
+        self.kept: Retained | None = None
+        self._outbound = outbound
         self._window = outbound.window
         self._submit = outbound.submit
+
+    def keep(self, most: int) -> None:
+        """Keep the last ``most`` messages, encoded, for peers that join late."""
+        if most and self.kept:
+            self.kept.most = most
+        elif most or self.kept:
+            self.kept = Retained(most) if most else None
+
+    def inherit(self, kept: Sequence[tuple[object, float]]) -> None:
+        """Keep what was sent before the node was there; the lock of the exchange is held."""
+        bodies = []
+        for msg, sent_at in kept:
+            try:
+                bodies.append((encode(msg), sent_at))
+            except EncodeError as error:
+                _log.warning("exchange %r: not kept for other nodes: %s", self.name, error)
+        if bodies:
+            self._outbound.inherit(self, bodies)
 
     def send(self, msg: object) -> Room | None:
         """Encode a message on the caller's thread and queue it.
@@ -136,11 +160,27 @@ class Bridges:
         """Open or close the bridge of a name, and return it if there is or shall be one."""
         if not self._federated(name):
             return None
-        wanted = self._open and self._wanted(name)
+        retained = self._registry.retention(name) if self._open else 0
+        wanted = self._open and (retained > 0 or self._wanted(name))
         bridge = self.get(name) if wanted or sys.flags.dev_mode else self._bridges.get(name)
         if bridge is not None:
+            bridge.keep(retained)
             bridge.wanted = wanted
         return bridge
+
+    def kept(self, key: str) -> dict[str, tuple[int, int]]:
+        """Return, by exchange that a key covers, which of its last messages are kept."""
+        with self._lock:
+            if is_pattern(key):
+                found = [b for b in self._bridges.values() if b.kept and matches(key, b.name)]
+            else:
+                found = [self._bridges[key]] if key in self._bridges else []
+        return self._outbound.kept(found)
+
+    def recall(self, name: str, first: int, last: int) -> list[Kept]:
+        """Return frames of what is kept of an exchange: a bounded part, oldest first."""
+        bridge = self._bridges.get(name)
+        return self._outbound.recall(bridge, first, last) if bridge is not None else []
 
     def _wanted(self, name: str) -> bool:
         return name in self._wants or any(matches(pattern, name) for pattern in self._patterns)

@@ -6,7 +6,9 @@ owns them.
 
 import logging
 import time
+from collections.abc import Sequence
 
+from ..history import Frame
 from ..local.exchange import Exchange
 from ..protocol.effects import (
     Acknowledged,
@@ -16,6 +18,8 @@ from ..protocol.effects import (
     HangUp,
     Hush,
     Probe,
+    Recount,
+    Recounted,
     Redial,
     Reply,
     Resend,
@@ -30,12 +34,12 @@ from ..protocol.events import Event, Lost, Rejected
 from ..protocol.interest import Keys
 from ..protocol.membership import Peer
 from ..protocol.session import Session
-from ..protocol.values import Replayed
+from ..protocol.values import Recalled, Replayed
 from ..protocol.wire import topic
 from .bridge import Bridges
 from .control import Controls
 from .inbound import Inbound
-from .outbound import Outbound
+from .outbound import Kept, Outbound
 
 _log = logging.getLogger("zexchange")
 
@@ -89,10 +93,19 @@ class Effects:
                 self._inbound.do(lambda: self._inbound.hush(peer, heads))
             case Acknowledged(peer, positions):
                 self._acknowledged(peer, positions)
-            case Resend(route, name, first, last):
-                self._resend(route, name, first, last)
-            case Resent(peer, name, first, last):
-                self._inbound.with_inlet(peer, lambda inlet: inlet.resent(name, first, last))
+            case Resend():
+                self._resend(effect)
+            case Resent(peer, name, first, last, request):
+                self._inbound.with_inlet(
+                    peer, lambda inlet: inlet.resent(name, first, last, request)
+                )
+            case Recount(route, request, key):
+                ranges = self._bridges.kept(key)
+                self._controls.reply(route, Recalled(self._session.me, request, ranges))
+            case Recounted(peer, request, ranges):
+                self._inbound.with_inlet(
+                    peer, lambda inlet: inlet.latecomers.recounted(request, ranges)
+                )
             case Wanted(keys):
                 self._bridges.refresh(keys, self._count_wanting)
             case Tell(event):
@@ -123,14 +136,20 @@ class Effects:
         if peer is not None and self._outbound.window.acknowledge(node, peer.acked, positions):
             self._session.slow(node, False)
 
-    def _resend(self, route: object, name: str, first: int, last: int) -> None:
+    def _resend(self, asked: Resend) -> None:
         """Send frames again, then say which; the asker paces by asking for the rest."""
-        frames = self._outbound.window.replay(name, first, last)
+        name, first, last = asked.name, asked.first, asked.last
+        frames: Sequence[Frame | Kept]
+        if asked.request:
+            frames = self._bridges.recall(name, first, last)
+        else:
+            frames = self._outbound.window.replay(name, first, last)
         for frame in frames:
-            self._controls.replay(route, frame.data)
+            self._controls.replay(asked.route, frame.data)
         start = frames[0].first if frames else last + 1
         end = frames[-1].last if frames else last
-        self._controls.reply(route, Replayed(self._session.me, name, max(first, start), end))
+        answer = Replayed(self._session.me, name, max(first, start), end, asked.request)
+        self._controls.reply(asked.route, answer)
 
     def _tell(self, event: Event) -> None:
         """Log an event and hand it to the tasks of `Node.events`, on the data thread."""

@@ -16,18 +16,19 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..history import WINDOW, Ring
+from ..local.arrears import Arrears
 from ..local.exchange import Exchange
 from ..local.registry import Registry
 from ..protocol.events import Event, Lost
 from ..protocol.session import Session
-from ..protocol.values import Ack, Address, Control, Label, Replay
+from ..protocol.values import Ack, Address, Control, Label, Recall, Replay
 from ..protocol.wire import read_token
 from .bridge import Bridges
 from .control import Controls
+from .desk import Desk, Reports
 from .effects import Effects
 from .endpoints import reachable
 from .inbound import Inbound
-from .inlet import Desk, Reports
 from .outbound import Outbound
 from .places import Places
 from .plan import Plan
@@ -100,6 +101,7 @@ class Engine(Reports):
     def abandon(self) -> None:
         """Undo a start that failed, before any thread was started."""
         self._places.withdraw()
+        self.bridges.close()
         self.inbound.close()
         self._abandon()
 
@@ -204,11 +206,24 @@ class Engine(Reports):
         if quiet:
             self._waker.wake()
 
-    def ask(self, peer: bytes, name: str, first: int, last: int) -> None:
-        """See `Reports`."""
-        self.post(lambda: self._ask(peer, Replay(self.me, name, first, last)))
+    def recall(self, key: str, arrears: Arrears, noted: Callable[[], None]) -> None:
+        """Have a late joiner given the history of every peer, once its key is in force there.
 
-    def _ask(self, node: bytes, message: Replay) -> None:
+        Behind the change of interest that came with it, if there is one.
+        """
+
+        def pass_on() -> None:
+            self._take_steps()
+            self.effects.carry_out()
+            self.inbound.do(lambda: self.inbound.recall(key, arrears, noted))
+
+        self.post(pass_on)
+
+    def ask(self, peer: bytes, request: Replay | Recall) -> None:
+        """See `Reports`."""
+        self.post(lambda: self._ask(peer, request))
+
+    def _ask(self, node: bytes, message: Replay | Recall) -> None:
         peer = self.session.members.peers.get(node)
         if peer and peer.link:
             self._controls.say(peer.link, message)

@@ -1,7 +1,7 @@
 """`federate`: the one call that joins a federation, or finds the node that already has."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -26,6 +26,7 @@ def federate(
     replay_bytes: int = REPLAY_BYTES,
     stall: float = STALL,
     recovery_timeout: float = RECOVERY_TIMEOUT,
+    retain: Mapping[str, int] | None = None,
     join_timeout: float = 1.0,
     insecure: bool = False,
 ) -> Node:
@@ -52,6 +53,9 @@ def federate(
         stall: seconds without an acknowledgement after which a peer that senders wait for
             is slow, and is waited for no more.
         recovery_timeout: seconds after which a receiver gives up what it has missed.
+        retain: by name or pattern, how many of the last messages are kept for late joiners
+            here and elsewhere, see `Registry.retain`. They are encoded and numbered even
+            while nobody remote listens, and go with this process.
         join_timeout: seconds.
         insecure: allow TCP endpoints that other hosts can reach, without keys.
 
@@ -71,6 +75,8 @@ def federate(
         recovery_timeout=_positive("recovery_timeout", recovery_timeout),
     )
     registry = registry or default_registry
+    for pattern, n in (retain or {}).items():
+        registry.retain(pattern, n)
     with lifetime.lock:
         known = lifetime.nodes.get((name, id(registry)))
         if known is not None:

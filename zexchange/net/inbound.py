@@ -15,10 +15,12 @@ from collections.abc import Callable
 import zmq
 
 from ..errors import DecodeError
+from ..local.arrears import Arrears
 from ..protocol.interest import Keys
 from ..protocol.sequence import Positions
 from ..protocol.wire import ready_topic, topics
-from .inlet import Desk, Inlet
+from .desk import Desk
+from .inlet import Inlet
 from .sockets import Poller, Waker, new_sub
 
 BUDGET = 64
@@ -66,6 +68,8 @@ class Inbound:
         self._poller = Poller()
         self._poller.watch(self._waker.fd)
         self._running = True
+        self._joiners: list[tuple[str, Arrears]] = []
+        self._joiners_most = 8
         self._departed: dict[str, Positions] = {}
         self.thread = threading.Thread(target=self._run, name="zexchange-data", daemon=True)
 
@@ -104,7 +108,7 @@ class Inbound:
     def recovering(self) -> bool:
         """Whether `tick` has anything to do. Any thread."""
         tuners = list(self._tuners.values())
-        return bool(self._leaving) or any(tuner.inlet.recovery for tuner in tuners)
+        return bool(self._leaving) or any(tuner.inlet.pursuing for tuner in tuners)
 
     def positions(self) -> dict[str, Positions]:
         """Return where we stand with each origin, some that have left included. Any thread."""
@@ -140,6 +144,8 @@ class Inbound:
         if tuner is None:
             tuner = self._tuners[peer] = Tuner(Inlet(peer, self._desk), socket)
             tuner.inlet.expect(self._epoch, tuple(self._keys), ())
+            for key, arrears in self._joiners:
+                tuner.inlet.latecomers.recall(key, arrears)
         else:
             self._close_socket(tuner)
             tuner.receive(socket)
@@ -153,6 +159,16 @@ class Inbound:
             self._desk.control.rejected(peer, reason)
         # Connecting may have set off the FD before it was watched.
         self._hot.add(tuner)
+
+    def recall(self, key: str, arrears: Arrears, noted: Callable[[], None]) -> None:
+        """Have a late joiner given what each peer keeps, those to come included."""
+        if len(self._joiners) >= self._joiners_most:
+            self._joiners = [joiner for joiner in self._joiners if not joiner[1].cancelled]
+            self._joiners_most = 2 * len(self._joiners) + 8
+        self._joiners.append((key, arrears))
+        for tuner in self._tuners.values():
+            tuner.inlet.latecomers.recall(key, arrears)
+        noted()
 
     def _ask_proof(self, tuner: Tuner) -> None:
         """Subscribe to the token of this epoch; those before go when its answer is there.
@@ -221,7 +237,7 @@ class Inbound:
         """Ask again, or give up, where something is missing."""
         now = time.monotonic()
         for tuner in list(self._tuners.values()):
-            if tuner.inlet.recovery:
+            if tuner.inlet.pursuing:
                 tuner.inlet.pursue(now)
             if tuner.inlet.peer in self._leaving:
                 self._end_if_complete(tuner, now)

@@ -6,77 +6,22 @@ thread and knows no socket: frames are brought to it.
 """
 
 import time
-from collections.abc import Callable
 from typing import Any
 
-from ..errors import DecodeError, InvalidName
+from ..errors import DecodeError
 from ..history import WINDOW
 from ..local.exchange import Exchange
-from ..local.registry import Registry
 from ..protocol.codec import decode_batch
 from ..protocol.events import Lost
 from ..protocol.recovery import Ask, GiveUp, Recovery
 from ..protocol.sequence import Positions
-from ..protocol.values import Batch
+from ..protocol.values import Batch, Recall, Replay
 from ..protocol.wire import READY, read_data, read_ready
+from .desk import Desk
+from .latecomers import Latecomers
 
 ACKNOWLEDGE_BYTES = WINDOW // 4
 """Bytes consumed of one peer after which it is told, without being asked."""
-
-
-class Reports:
-    """What the data thread tells the control thread."""
-
-    def proven(self, peer: bytes, epoch: int) -> None:
-        """A ready arrived."""
-        raise NotImplementedError
-
-    def consumed(self, peer: bytes, positions: dict[str, int]) -> None:
-        """Our tasks have been given a peer's messages up to these numbers."""
-        raise NotImplementedError
-
-    def ask(self, peer: bytes, name: str, first: int, last: int) -> None:
-        """Messages of a peer are missing: it shall send them again."""
-        raise NotImplementedError
-
-    def lost(self, event: Lost) -> None:
-        """Messages of a peer will not come any more."""
-        raise NotImplementedError
-
-    def rejected(self, peer: bytes, reason: str) -> None:
-        """A frame was not taken."""
-        raise NotImplementedError
-
-
-class Desk:
-    """What all inlets of a node share: to whom they report, and what they hand on to."""
-
-    def __init__(
-        self,
-        me: bytes,
-        registry: Registry,
-        federated: Callable[[str], bool],
-        control: Reports,
-        timeout: float,
-    ) -> None:
-        self.me = me
-        self.control = control
-        self.timeout = timeout
-        self._registry = registry
-        self._federated = federated
-        self.busy: tuple[float, str] | None = None
-        """Since when, and with which exchange, tasks have held the thread."""
-
-    def exchange(self, name: str) -> Exchange[Any] | None:
-        """Return the exchange of a name, made if need be; None if it takes no part.
-
-        Raises:
-            DecodeError: if it is no name.
-        """
-        try:
-            return self._registry.get(name) if self._federated(name) else None
-        except InvalidName as error:
-            raise DecodeError(str(error)) from None
 
 
 class Inlet:
@@ -89,6 +34,7 @@ class Inlet:
         self.recovery = Recovery(self.positions, desk.timeout)
         self._desk = desk
         self._control = desk.control
+        self.latecomers = Latecomers(peer, desk, self.positions)
         self._exchanges: dict[str, Exchange[Any] | None] = {}
         self._touched: set[str] = set()
         self._unacknowledged = 0
@@ -170,7 +116,7 @@ class Inlet:
         now = time.monotonic()
         for gap in self.positions.ready(ready.epoch, ready.heads, ready.promised):
             self.recovery.expose(gap.name, gap.last, now)
-        if self.recovery:
+        if self.pursuing:
             self.pursue(now)
         self._control.proven(self.peer, ready.epoch)
         return ready.epoch
@@ -196,6 +142,8 @@ class Inlet:
         """Take a frame that the peer has sent again, over its control link."""
         try:
             batch = read_data(frame)
+            if self.latecomers.take(batch, frame):
+                return
             before = self.positions.positions.get(batch.name, 0)
             self.take(frame)
             now = self.positions.positions.get(batch.name, 0)
@@ -204,11 +152,14 @@ class Inlet:
         except DecodeError as error:
             self._control.rejected(self.peer, str(error))
 
-    def resent(self, name: str, first: int, last: int) -> None:
+    def resent(self, name: str, first: int, last: int, request: int) -> None:
         """The peer has sent again what it could: what came before ``first`` is gone."""
         now = time.monotonic()
-        self.recovery.unavailable(name, first - 1, "no longer kept by its origin")
-        self.recovery.answered(name, now)
+        if request:
+            self.latecomers.resent(request, name, first, last, now)
+        else:
+            self.recovery.unavailable(name, first - 1, "no longer kept by its origin")
+            self.recovery.answered(name, now)
         self.pursue(now)
 
     def pursue(self, now: float) -> None:
@@ -218,15 +169,26 @@ class Inlet:
             again = False
             for step in self.recovery.due(now):
                 if isinstance(step, Ask):
-                    self._control.ask(self.peer, step.name, step.first, step.last)
+                    self._ask(Replay(self._desk.me, step.name, step.first, step.last))
                 else:
                     self._give_up(step)
                     again = True
+        if self.latecomers:
+            self.latecomers.pursue(now)
 
     def end(self) -> None:
         """Account for what is missing: the peer has left."""
         for step in self.recovery.abandon("its origin has left"):
             self._give_up(step)
+        self.latecomers.end()
+
+    @property
+    def pursuing(self) -> bool:
+        """Whether `pursue` has anything to do."""
+        return bool(self.recovery or self.latecomers)
+
+    def _ask(self, request: Replay | Recall) -> None:
+        self._control.ask(self.peer, request)
 
     def _advance(self, name: str) -> None:
         """Deliver what was parked and is now in turn."""

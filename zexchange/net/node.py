@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Closed, NotReady
+from ..local.arrears import Arrears
 from ..local.exchange import Exchange
 from ..local.registry import Registry
 from ..names import check_name
@@ -66,6 +67,10 @@ class Node:
         engine = Engine(self._plan, self._me, label, self._registry, self.events)
         self._registry.unobserve(self)
         self._engine = engine
+        # What is kept already is numbered before any peer is promised what comes.
+        for exchange in self._registry.exchanges():
+            if sys.flags.dev_mode or self._registry.retention(exchange.name):
+                engine.bridges.look(exchange)
         try:
             engine.start(sorted(k for k in self._registry.observe(self)))
         except BaseException:
@@ -73,9 +78,8 @@ class Node:
             self._registry.unobserve(self)
             engine.abandon()
             raise
-        if sys.flags.dev_mode:
-            for exchange in self._registry.exchanges():
-                engine.bridges.look(exchange)
+        for key, arrears in self._registry.joiners():
+            self.history_added(key, arrears)
         lifetime.close_at_exit()
 
     def _join(self) -> None:
@@ -131,6 +135,8 @@ class Node:
                 _log.warning("closing: %s", error)
         engine.close(min(max(deadline - time.monotonic(), 0.05), 1.0))
         self._engine = None
+        for _, arrears in self._registry.joiners():
+            arrears.noted(self)
 
     def __enter__(self) -> "Node":
         """Return the node, which the end of the block closes."""
@@ -164,6 +170,18 @@ class Node:
         engine = self._engine
         if engine is not None:
             engine.want(key, False)
+
+    def history_added(self, key: str, arrears: Arrears) -> None:
+        """Have a late joiner given what peers keep."""
+        engine = self._engine
+        if engine is not None:
+            engine.recall(key, arrears, lambda: arrears.noted(self))
+        else:
+            arrears.noted(self)
+
+    def retention_changed(self, exchange: Exchange[Any]) -> None:
+        """Keep what is sent on an exchange for late joiners elsewhere, or do so no more."""
+        self.exchange_added(exchange)
 
     def revive(self) -> None:
         """Make the running parts, once, and join: in a forked child they are made anew."""

@@ -18,16 +18,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Protocol
 
 import zmq
 
-from ..history import Ring
+from ..history import Retained, Ring, Run
 from ..protocol.interest import Keys
 from ..protocol.sequence import Numbering
 from ..protocol.values import Promise, Ready
 from ..protocol.wire import data_head, read_token, ready_frame
-from .window import Window
+from .window import REPLAY_BYTES, Window
 
 BATCH_BYTES = 64 << 10
 """A frame is closed once its values have this many bytes."""
@@ -48,6 +49,16 @@ class Lane(Protocol):
 
     name: str
     topic: bytes
+    kept: Retained | None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A frame made anew of messages that are kept for late joiners."""
+
+    first: int
+    last: int
+    data: bytes
 
 
 class Outbound:
@@ -164,6 +175,31 @@ class Outbound:
                 self._send(data_head(topic, self._origin, head + 1, 0, time.time()))
             self._read_subscriptions()
 
+    def inherit(self, lane: Lane, kept: Iterable[tuple[bytes, float]]) -> None:
+        """Number what was sent before anything could cross, and keep it. Any thread."""
+        with self._lock:
+            for body, sent_at in kept:
+                first = self._numbering.take(lane.name, 1)
+                if lane.kept is not None:
+                    lane.kept.keep(first, sent_at, [body])
+
+    def kept(self, lanes: Iterable[Lane]) -> dict[str, tuple[int, int]]:
+        """Return, by exchange, which of the last messages are kept for late joiners."""
+        with self._lock:
+            found = {lane.name: lane.kept.range() for lane in lanes if lane.kept is not None}
+        return {name: ends for name, ends in found.items() if ends is not None}
+
+    def recall(self, lane: Lane, first: int, last: int) -> list[Kept]:
+        """Return frames of what is kept for late joiners: a bounded part, oldest first."""
+        with self._lock:
+            runs = lane.kept.runs(first, last, REPLAY_BYTES) if lane.kept is not None else []
+        return [self._recalled(lane, run) for run in runs]
+
+    def _recalled(self, lane: Lane, run: Run) -> Kept:
+        count = len(run.bodies)
+        head = data_head(lane.topic, self._origin, run.first, count, run.sent_at)
+        return Kept(run.first, run.first + count - 1, b"".join([head, *run.bodies]))
+
     def heads(self) -> dict[str, int]:
         """Return the head of every exchange, everything queued before the call included."""
         with self._lock:
@@ -221,7 +257,10 @@ class Outbound:
     def _emit(self, lane: Lane, bodies: list[bytes]) -> None:
         count = len(bodies)
         first = self._numbering.take(lane.name, count)
-        head = data_head(lane.topic, self._origin, first, count, time.time())
+        now = time.time()
+        if lane.kept is not None:
+            lane.kept.keep(first, now, bodies)
+        head = data_head(lane.topic, self._origin, first, count, now)
         frame = head + bodies[0] if count == 1 else b"".join([head, *bodies])
         self.window.keep(lane.name, first, first + count - 1, frame)
         self._send(frame)

@@ -115,12 +115,16 @@ class Tell:
 
 @dataclass(frozen=True, slots=True)
 class Resend:
-    """Send messages again to who asks at ``route``, and tell it how far that went."""
+    """Send messages again to who asks at ``route``, and tell it how far that went.
+
+    With a ``request``, they are taken from what is kept for late joiners.
+    """
 
     route: Any
     name: str
     first: int
     last: int
+    request: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,25 @@ class Resent:
     name: str
     first: int
     last: int
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recount:
+    """Tell who asks at ``route`` what is kept of the last messages under ``key``."""
+
+    route: Any
+    request: int
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recounted:
+    """A peer has told what it keeps of what we asked for: by exchange, first and last number."""
+
+    peer: bytes
+    request: int
+    ranges: dict[str, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +175,8 @@ Effect = (
     | Hush
     | Resend
     | Resent
+    | Recount
+    | Recounted
     | Acknowledged
     | Resubscribe
     | Announce

@@ -21,6 +21,8 @@ from .values import (
     Label,
     Ping,
     Pong,
+    Recall,
+    Recalled,
     Refuse,
     Replay,
     Replayed,
@@ -142,11 +144,34 @@ def _write_interest(m: Interest) -> dict[str, Any]:
 
 
 def _write_range(m: Replay | Replayed) -> dict[str, Any]:
-    return {"name": m.name, "first": m.first, "last": m.last}
+    request = {"request": m.request} if m.request else {}
+    return {"name": m.name, "first": m.first, "last": m.last, **request}
 
 
-def _range(body: dict[Any, Any]) -> tuple[str, int, int]:
-    return text(field(body, "name")), count(field(body, "first")), count(field(body, "last"))
+def _range(body: dict[Any, Any]) -> tuple[str, int, int, int]:
+    first, last = count(field(body, "first")), count(field(body, "last"))
+    return text(field(body, "name")), first, last, count(body.get("request", 0))
+
+
+def _read_recall(sender: bytes, body: dict[Any, Any]) -> Recall:
+    return Recall(sender, count(field(body, "request")), text(field(body, "key")))
+
+
+def _read_recalled(sender: bytes, body: dict[Any, Any]) -> Recalled:
+    ranges = field(body, "ranges")
+    if not isinstance(ranges, dict):
+        raise DecodeError("ranges are a map")
+    return Recalled(
+        sender,
+        count(field(body, "request")),
+        {text(name): _first_and_last(pair) for name, pair in ranges.items()},
+    )
+
+
+def _first_and_last(value: Any) -> tuple[int, int]:
+    if len(items(value)) < 2:
+        raise DecodeError("a range is a first and a last number")
+    return count(value[0]), count(value[1])
 
 
 def _write_ping(m: Ping) -> dict[str, Any]:
@@ -171,6 +196,8 @@ _KINDS: dict[type, str] = {
     Ack: "ack",
     Replay: "replay",
     Replayed: "replayed",
+    Recall: "recall",
+    Recalled: "recalled",
     Bye: "bye",
 }
 
@@ -189,6 +216,8 @@ _WRITERS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "ack": lambda m: {"positions": m.positions, **_write_to(m)},
     "replay": _write_range,
     "replayed": _write_range,
+    "recall": lambda m: {"request": m.request, "key": m.key},
+    "recalled": lambda m: {"request": m.request, "ranges": m.ranges},
     "bye": lambda m: {"heads": m.heads},
 }
 
@@ -204,5 +233,7 @@ _READERS: dict[str, Callable[[bytes, dict[Any, Any]], Control]] = {
     "ack": lambda s, b: Ack(s, numbers(field(b, "positions")), _read_to(b)),
     "replay": lambda s, b: Replay(s, *_range(b)),
     "replayed": lambda s, b: Replayed(s, *_range(b)),
+    "recall": _read_recall,
+    "recalled": _read_recalled,
     "bye": lambda s, b: Bye(s, numbers(b.get("heads", {}))),
 }

@@ -16,7 +16,17 @@ from typing import Any
 
 from . import membership as m
 from .core import Core
-from .effects import Acknowledged, Effect, Probe, Redial, Resend, Resent, Resubscribe
+from .effects import (
+    Acknowledged,
+    Effect,
+    Probe,
+    Recount,
+    Recounted,
+    Redial,
+    Resend,
+    Resent,
+    Resubscribe,
+)
 from .events import Event, PeerSilent, PeerSlow
 from .joining import Joining
 from .membership import Peer
@@ -31,6 +41,8 @@ from .values import (
     Label,
     Ping,
     Pong,
+    Recall,
+    Recalled,
     Refuse,
     Replay,
     Replayed,
@@ -164,14 +176,22 @@ class Session:
         elif isinstance(message, Replay):
             self._on_replay(peer, message, route)
         elif isinstance(message, Replayed):
-            self._core.do(Resent(peer.id, message.name, message.first, message.last))
+            m = message
+            self._core.do(Resent(peer.id, m.name, m.first, m.last, m.request))
+        elif isinstance(message, Recall):
+            # Only under what it has told us of: its messages of that begin with a ready.
+            if route is not None and message.key in peer.interest.keys:
+                self._core.do(Recount(route, message.request, message.key))
+        elif isinstance(message, Recalled):
+            self._core.do(Recounted(peer.id, message.request, message.ranges))
         elif isinstance(message, Bye):
             self._joining.left(peer, "bye", now, message.heads)
 
     def _on_replay(self, peer: Peer, message: Replay, route: Any) -> None:
         """Judge a request: only what a peer is promised is sent to it again."""
         if route is not None and peer.interest.in_force(message.name):
-            self._core.do(Resend(route, message.name, message.first, message.last))
+            m = message
+            self._core.do(Resend(route, m.name, m.first, m.last, m.request))
 
     def slow(self, node: bytes, slow: bool) -> None:
         """Take note that a peer acknowledges too slowly, or has caught up."""

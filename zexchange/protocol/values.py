@@ -136,12 +136,17 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """Messages ``first`` to ``last`` of yours on an exchange did not reach me: send them again."""
+    """Send messages ``first`` to ``last`` of yours on an exchange again.
+
+    They did not reach me (``request`` is 0), or they came before my time: then ``request``
+    is the number of the recall in whose answer they were named.
+    """
 
     sender: bytes
     name: str
     first: int
     last: int
+    request: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +161,28 @@ class Replayed:
     name: str
     first: int
     last: int
+    request: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Which of your last messages do you keep, on every exchange that ``key`` covers?
+
+    ``request`` is a number of the sender's choice, over 0, for the answer.
+    """
+
+    sender: bytes
+    request: int
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """The answer: by exchange, the first and the last number of what is kept."""
+
+    sender: bytes
+    request: int
+    ranges: dict[str, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +205,8 @@ Control = (
     | Ack
     | Replay
     | Replayed
+    | Recall
+    | Recalled
     | Bye
 )
 

@@ -1,0 +1,228 @@
+"""Arrears: who asked for history gets nothing live of a node before that node's history."""
+
+import pytest
+
+from zexchange import Registry
+from zexchange.local.stream import Delivery
+
+
+class Observer:
+    """Federates nothing; a test says by hand what arrives."""
+
+    def __init__(self):
+        self.joiners = []
+        self.changed = []
+
+    def exchange_added(self, exchange):
+        pass
+
+    def interest_added(self, key):
+        pass
+
+    def interest_removed(self, key):
+        pass
+
+    def revive(self):
+        pass
+
+    def retention_changed(self, exchange):
+        self.changed.append(exchange.name)
+
+    def history_added(self, key, arrears):
+        self.joiners.append((key, arrears))
+
+
+class Task:
+    def __init__(self):
+        self.got = []
+
+    def send(self, msg):
+        self.got.append(msg)
+
+
+@pytest.fixture
+def registry():
+    return Registry()
+
+
+@pytest.fixture
+def observer(registry):
+    observer = Observer()
+    registry.observe(observer)
+    return observer
+
+
+def old(name, *numbers, origin="o"):
+    return [Delivery(name, -n, origin, n, 0.0) for n in numbers]
+
+
+def test_live_messages_wait_for_the_history(registry, observer):
+    """Then history comes first, what waited comes next, and all else at once."""
+    exchange, task = registry.get("x"), Task()
+    exchange.attach(task, history=3)
+    ((key, arrears),) = observer.joiners
+    assert (key, arrears.most) == ("x", 3)
+    exchange.deliver([4, 5], "o", 4, 0.0)
+    assert arrears.begin("o")
+    assert not arrears.begin("o")
+    arrears.noted(observer)
+    exchange.deliver([6], "o", 6, 0.0)
+    assert task.got == []
+    assert (arrears.live("o", "x"), arrears.live("o", "y"), arrears.parked) == (4, None, 3)
+    arrears.complete("o", old("x", 2, 3))
+    assert task.got == [-2, -3, 4, 5, 6]
+    exchange.deliver([7], "o", 7, 0.0)
+    assert task.got[5:] == [7]
+    assert not arrears.open
+    assert not arrears.begin("o"), "its history is not given twice"
+
+
+def test_one_origin_does_not_wait_for_another(registry, observer):
+    """What has come through is live, whatever others owe still."""
+    exchange, task = registry.get("x"), Task()
+    exchange.attach(task, history=3)
+    ((_, arrears),) = observer.joiners
+    arrears.begin("slow")
+    arrears.begin("quick")
+    arrears.noted(observer)
+    arrears.complete("quick", [])
+    exchange.deliver(["q"], "quick", 1, 0.0)
+    exchange.deliver(["s"], "slow", 1, 0.0)
+    assert task.got == ["q"]
+    assert arrears.open
+    arrears.complete("slow", [])
+    assert task.got == ["q", "s"]
+
+
+def test_where_nobody_has_history_all_is_live(registry, observer):
+    """As soon as the observer has said so; and at once without any observer."""
+    exchange, task = registry.get("x"), Task()
+    exchange.attach(task, history=1)
+    exchange.deliver([1], "o", 1, 0.0)
+    observer.joiners[0][1].noted(observer)
+    assert task.got == [1], "its origin has left, or owes nothing"
+    exchange.deliver([2], "o", 2, 0.0)
+    assert task.got == [1, 2]
+
+
+def test_what_is_sent_here_does_not_wait(registry, observer):
+    """Only what other nodes send does."""
+    exchange, task = registry.get("x"), Task()
+    exchange.attach(task, history=1)
+    exchange.send("here")
+    assert task.got == ["here"]
+
+
+def test_an_unobserved_registry_owes_nothing(registry):
+    """A task that joins before the node is there gets what arrives."""
+    exchange, task = registry.get("x"), Task()
+    exchange.attach(task, history=1)
+    exchange.deliver([1], "o", 1, 0.0)
+    assert task.got == [1]
+    ((key, arrears),) = registry.joiners()
+    assert (key, arrears.open) == ("x", False)
+    arrears.begin("late")
+    exchange.deliver([2], "late", 2, 0.0)
+    assert task.got == [1]
+    arrears.complete("late", old("x", 1, origin="late"))
+    assert task.got == [1, -1, 2]
+
+
+def test_views_and_streams_get_it_in_their_own_form(registry, observer):
+    """Names, details, and what is reported lost in its place."""
+    named, exchange = Task(), registry.get("a.b")
+    registry.match("a.*").attach(named, names=True, history=2)
+
+    class Notice:
+        origin, exchange, first = "o", "a.b", 5
+
+    with exchange.stream(details=True, history=2) as stream:
+        for _, arrears in observer.joiners:
+            arrears.begin("o")
+            arrears.noted(observer)
+        exchange.deliver([4], "o", 4, 0.0)
+        exchange.report(Notice())
+        for _, arrears in observer.joiners:
+            arrears.complete("o", old("a.b", 3))
+        exchange.deliver([6], "o", 6, 0.0)
+        items = [stream.get(0) for _ in range(4)]
+    assert named.got == [("a.b", -3), ("a.b", 4), ("a.b", 6)]
+    assert [getattr(item, "seq", "lost") for item in items] == [3, 4, "lost", 6]
+    assert stream.stats().received == 4
+
+
+def test_history_fits_a_full_stream(registry, observer):
+    """It goes beyond the bound, or the thread that brings it would wait for the reader."""
+    with registry.get("x").stream(maxsize=1, overflow="block", history=5) as stream:
+        ((_, arrears),) = observer.joiners
+        arrears.begin("o")
+        arrears.noted(observer)
+        arrears.complete("o", old("x", 1, 2, 3))
+        assert len(stream) == 3
+
+
+def test_a_task_that_leaves_is_owed_nothing(registry, observer):
+    """Neither what waits, nor what comes, also from inside its own history."""
+    exchange, task = registry.get("x"), Task()
+    exchange.attach(task, history=3)
+    ((_, arrears),) = observer.joiners
+    exchange.deliver([1], "o", 1, 0.0)
+    exchange.detach(task)
+    assert arrears.cancelled
+    assert not arrears.begin("o")
+    arrears.complete("o", old("x", 1))
+    assert task.got == []
+    assert registry.joiners() == []
+
+    class Once(Task):
+        def send(self, msg):
+            super().send(msg)
+            exchange.detach(self)
+
+    exchange.attach(once := Once(), history=3)
+    arrears = observer.joiners[-1][1]
+    arrears.begin("o")
+    arrears.noted(observer)
+    arrears.complete("o", old("x", 1, 2))
+    assert once.got == [-1]
+
+
+def test_a_task_that_has_the_messages_in_another_way_gets_no_history(registry, observer):
+    """It has had them already, and nothing comes twice."""
+    exchange, task = registry.get("a"), Task()
+    exchange.attach(task)
+    registry.match("*").attach(task, history=3)
+    ((_, arrears),) = observer.joiners
+    arrears.begin("o")
+    arrears.noted(observer)
+    exchange.deliver([2], "o", 2, 0.0)
+    arrears.complete("o", [*old("a", 1), *old("b", 1)])
+    assert task.got == [2]
+
+
+def test_a_failing_task_is_logged_and_robs_nobody(registry, observer, caplog):
+    """Its history goes on, and what waited comes."""
+    exchange = registry.get("x")
+
+    class Failing(Task):
+        def send(self, msg):
+            super().send(msg)
+            raise ValueError(msg)
+
+    exchange.attach(task := Failing(), history=3)
+    ((_, arrears),) = observer.joiners
+    arrears.begin("o")
+    arrears.noted(observer)
+    exchange.deliver([3], "o", 3, 0.0)
+    arrears.complete("o", old("x", 1, 2))
+    assert task.got == [-1, -2, 3]
+    assert exchange.stats().errors == 3
+    assert "Failing" in caplog.text
+
+
+def test_retention_is_told_to_observers(registry, observer):
+    """They have to keep what is sent, too."""
+    registry.get("a.x")
+    registry.get("b.x")
+    registry.retain("a.*", 3)
+    assert observer.changed == ["a.x"]

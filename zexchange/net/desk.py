@@ -1,0 +1,65 @@
+"""What everything that arrives at a node has in common: to whom it is told, and handed on."""
+
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import DecodeError, InvalidName
+from ..local.exchange import Exchange
+from ..local.registry import Registry
+from ..protocol.events import Lost
+from ..protocol.values import Recall, Replay
+
+
+class Reports:
+    """What the data thread tells the control thread."""
+
+    def proven(self, peer: bytes, epoch: int) -> None:
+        """A ready arrived."""
+        raise NotImplementedError
+
+    def consumed(self, peer: bytes, positions: dict[str, int]) -> None:
+        """Our tasks have been given a peer's messages up to these numbers."""
+        raise NotImplementedError
+
+    def ask(self, peer: bytes, request: Replay | Recall) -> None:
+        """Messages of a peer are missing, or wanted of before our time."""
+        raise NotImplementedError
+
+    def lost(self, event: Lost) -> None:
+        """Messages of a peer will not come any more."""
+        raise NotImplementedError
+
+    def rejected(self, peer: bytes, reason: str) -> None:
+        """A frame was not taken."""
+        raise NotImplementedError
+
+
+class Desk:
+    """What all inlets of a node share: to whom they report, and what they hand on to."""
+
+    def __init__(
+        self,
+        me: bytes,
+        registry: Registry,
+        federated: Callable[[str], bool],
+        control: Reports,
+        timeout: float,
+    ) -> None:
+        self.me = me
+        self.control = control
+        self.timeout = timeout
+        self._registry = registry
+        self._federated = federated
+        self.busy: tuple[float, str] | None = None
+        """Since when, and with which exchange, tasks have held the thread."""
+
+    def exchange(self, name: str) -> Exchange[Any] | None:
+        """Return the exchange of a name, made if need be; None if it takes no part.
+
+        Raises:
+            DecodeError: if it is no name.
+        """
+        try:
+            return self._registry.get(name) if self._federated(name) else None
+        except InvalidName as error:
+            raise DecodeError(str(error)) from None

@@ -1,0 +1,120 @@
+"""The late joiners of one peer's messages: what it keeps for them is fetched, then handed on.
+
+What arrives live waits meanwhile (`Arrears`), so that nothing is missing and nothing
+comes twice. On the data thread, as the inlet whose part this is.
+"""
+
+import logging
+import time
+
+from ..errors import DecodeError
+from ..local.arrears import Arrears
+from ..local.stream import Delivery
+from ..protocol.codec import decode_batch
+from ..protocol.recall import Count, Fetch, Recalls, Through
+from ..protocol.sequence import Positions
+from ..protocol.values import Batch, Recall, Replay
+from .desk import Desk
+
+PARKED_MOST = 200_000
+"""Live messages that wait for the history of a late joiner, before that is given up."""
+_log = logging.getLogger("zexchange")
+
+
+class Latecomers:
+    """Who waits for what a peer keeps."""
+
+    def __init__(self, peer: bytes, desk: Desk, positions: Positions) -> None:
+        self._peer = peer
+        self._origin = peer.hex()
+        self._desk = desk
+        self._positions = positions
+        self._recalls = Recalls(desk.timeout)
+        self._owed: dict[int, Arrears] = {}
+        self._requests = 0
+
+    def __bool__(self) -> bool:
+        """Tell whether anybody waits."""
+        return bool(self._recalls)
+
+    def recall(self, key: str, arrears: Arrears) -> None:
+        """Have a late joiner given what the peer keeps for it, before anything live."""
+        if arrears.begin(self._origin):
+            self._requests += 1
+            self._owed[self._requests] = arrears
+            now = time.monotonic()
+            self._recalls.add(self._requests, key, arrears.most, now)
+            self.pursue(now)
+
+    def recounted(self, request: int, ranges: dict[str, tuple[int, int]]) -> None:
+        """Take what the peer says it keeps."""
+        arrears, desk = self._owed.get(request), self._desk
+        if arrears is None:
+            return
+
+        def live(name: str) -> int | None:
+            """Return the number from which the joiner has, or will have, all there is."""
+            position = self._positions.where(name)
+            if position is None or desk.exchange(name) is None:
+                return None
+            waiting = arrears.live(self._origin, name)
+            return position + 1 if waiting is None else waiting
+
+        now = time.monotonic()
+        try:
+            self._recalls.counted(request, ranges, live, now)
+        except DecodeError as error:
+            desk.control.rejected(self._peer, str(error))
+        self.pursue(now)
+
+    def take(self, batch: Batch, frame: bytes) -> bool:
+        """Take a frame of history; tell whether it is one.
+
+        Raises:
+            DecodeError: if it is malformed, or not of this peer.
+        """
+        if not self._recalls.wants(batch.name, batch.first, batch.count):
+            return False
+        if batch.origin != self._peer:
+            raise DecodeError(f"a frame of origin {batch.origin.hex()}, which is not this peer")
+        values = decode_batch(memoryview(frame)[batch.body :], batch.count)
+        self._recalls.take(batch.name, batch.first, values, batch.sent_at)
+        return True
+
+    def resent(self, request: int, name: str, first: int, last: int, now: float) -> None:
+        """The peer has sent what it keeps of a range: what came before ``first`` is gone."""
+        self._recalls.answered(request, name, first, last, now)
+
+    def pursue(self, now: float) -> None:
+        """Ask on, and hand on what is complete."""
+        me, ask = self._desk.me, self._desk.control.ask
+        for request, arrears in list(self._owed.items()):
+            if arrears.cancelled:
+                del self._owed[request]
+                self._recalls.drop(request)
+            elif arrears.parked > PARKED_MOST:
+                self._join(self._recalls.give_up(request))
+        for step in self._recalls.due(now, self._positions.in_force):
+            if isinstance(step, Count):
+                ask(self._peer, Recall(me, step.request, step.key))
+            elif isinstance(step, Fetch):
+                ask(self._peer, Replay(me, step.name, step.first, step.last, step.request))
+            else:
+                self._join(step)
+
+    def end(self) -> None:
+        """Let nobody wait any more: the peer has left."""
+        for step in self._recalls.abandon():
+            self._join(step)
+
+    def _join(self, step: Through) -> None:
+        """Hand a late joiner its history, and then what has waited for that."""
+        arrears, desk = self._owed.pop(step.request), self._desk
+        if not step.complete and not arrears.cancelled:
+            _log.warning("%r did not get all the history that %s keeps", arrears, self._origin)
+        desk.busy = (time.monotonic(), step.history[0].name if step.history else "")
+        arrears.complete(
+            self._origin,
+            [Delivery(k.name, k.value, self._origin, k.number, k.sent_at) for k in step.history],
+        )
+        desk.busy = None
