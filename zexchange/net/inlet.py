@@ -5,7 +5,6 @@ what is missing, acknowledges what the tasks have been given. It lives on the da
 thread and knows no socket: frames are brought to it.
 """
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -58,10 +57,12 @@ class Desk:
         federated: Callable[[str], bool],
         control: Reports,
         timeout: float,
+        monotonic: Callable[[], float],
     ) -> None:
         self.me = me
         self.control = control
         self.timeout = timeout
+        self.monotonic = monotonic
         self._registry = registry
         self._federated = federated
         self.busy: tuple[float, str] | None = None
@@ -89,6 +90,7 @@ class Inlet:
         self.recovery = Recovery(self.positions, desk.timeout)
         self._desk = desk
         self._control = desk.control
+        self._monotonic = desk.monotonic
         self._exchanges: dict[str, Exchange[Any] | None] = {}
         self._touched: set[str] = set()
         self._unacknowledged = 0
@@ -117,7 +119,7 @@ class Inlet:
         elif batch.count == 0:
             self._take_beacon(batch)
         elif batch.first > position + 1:
-            now = time.monotonic()
+            now = self._monotonic()
             self.recovery.park(batch.name, batch.first, batch.first + batch.count - 1, frame, now)
             self.pursue(now)
         else:
@@ -141,7 +143,7 @@ class Inlet:
             exchange = self._exchange(name)
             if exchange is not None and values:
                 desk = self._desk
-                desk.busy = (time.monotonic(), name)
+                desk.busy = (self._monotonic(), name)
                 exchange.deliver(
                     values[skip:] if skip else values,
                     self.origin,
@@ -156,7 +158,7 @@ class Inlet:
 
     def _take_beacon(self, batch: Batch) -> None:
         """A peer tells its head and asks how far we are."""
-        now = time.monotonic()
+        now = self._monotonic()
         self.recovery.expose(batch.name, batch.first - 1, now)
         self._touched.add(batch.name)
         self._acknowledge()
@@ -167,7 +169,7 @@ class Inlet:
         ready = read_ready(frame)
         if ready.receiver != self._desk.me or ready.origin != self.peer:
             raise DecodeError("a ready frame that is not for this node, or not of this peer")
-        now = time.monotonic()
+        now = self._monotonic()
         for gap in self.positions.ready(ready.epoch, ready.heads, ready.promised):
             self.recovery.expose(gap.name, gap.last, now)
         if self.recovery:
@@ -206,7 +208,7 @@ class Inlet:
 
     def resent(self, name: str, first: int, last: int) -> None:
         """The peer has sent again what it could: what came before ``first`` is gone."""
-        now = time.monotonic()
+        now = self._monotonic()
         self.recovery.unavailable(name, first - 1, "no longer kept by its origin")
         self.recovery.answered(name, now)
         self.pursue(now)
