@@ -210,6 +210,11 @@ class Node:
         return self._plan.federation
 
     @property
+    def registry(self) -> Registry:
+        """The registry whose exchanges are shared."""
+        return self._registry
+
+    @property
     def endpoints(self) -> tuple[str, ...]:
         """The control endpoints that this node can be dialled at."""
         return tuple(a.control for a in self._running().session.addresses)
