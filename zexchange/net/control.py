@@ -1,18 +1,15 @@
 """The control sockets: one ROUTER that peers' links lead to, one DEALER to each endpoint.
 
-Frames in and out, dialling, and finding out whether anything listens at an endpoint.
-What a message means is the session's business. One thread, the control thread, owns
-everything here.
+Frames in and out, and dialling. What a message means is the session's business. One
+thread, the control thread, owns everything here.
 """
 
-import errno
 import logging
-import socket as os_socket
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import zmq
 
@@ -20,13 +17,15 @@ from ..errors import DecodeError
 from ..protocol.messages import control_frame, read_control
 from ..protocol.values import Control, Hello, Ping, Welcome
 from ..protocol.wire import DATA
-from .endpoints import ipc_path, parse_tcp, resolve_wild
-from .sockets import Poller, new_dealer, new_router
+from .endpoints import parse_tcp, resolve_wild
+from .sockets import Poller
+
+if TYPE_CHECKING:
+    from .world import Sockets
 
 BUDGET = 256
 """Frames read from one control socket before the others have their turn."""
 OUTBOX_MOST = 1000
-PROBE_TIMEOUT = 2.0
 _log = logging.getLogger("zexchange")
 
 Received = Callable[[Control, Any, str | None], None]
@@ -68,22 +67,21 @@ class Controls:
 
     def __init__(
         self,
-        context: "zmq.Context[zmq.Socket[bytes]]",
+        sockets: "Sockets",
         poller: Poller,
         received: Received,
         rejected: Callable[[str, str], None],
         replayed: Callable[[str, bytes], None],
     ) -> None:
-        self._context = context
+        self._sockets = sockets
         self._poller = poller
         self._received = received
         self._rejected = rejected
         self._replayed = replayed
         self._links: dict[str, Link] = {}
         self._by_fd: dict[int, Link] = {}
-        self._unread: set[Link | None] = set()
-        self._probes: dict[int, tuple[os_socket.socket, str, float]] = {}
-        self.router = new_router(context)
+        self._unread: dict[Link | None, None] = {}
+        self.router = sockets.router()
         self.router_fd = int(self.router.getsockopt(zmq.FD))
         poller.watch(self.router_fd)
 
@@ -103,7 +101,7 @@ class Controls:
         """Open a link."""
         socket = None
         try:
-            socket = new_dealer(self._context)
+            socket = self._sockets.dealer()
             socket.connect(endpoint)
         except zmq.ZMQError as error:
             if socket is not None:
@@ -133,19 +131,19 @@ class Controls:
         if link is not None:
             link.queue(message)
             link.flush()
-            self._unread.add(link)
+            self._unread[link] = None
 
     def reply(self, route: Any, message: Control) -> None:
         """Answer a message that came in at our own endpoint."""
         with suppress(zmq.Again, zmq.ZMQError):
             self.router.send_multipart([route, control_frame(message)], zmq.NOBLOCK)
-        self._unread.add(None)
+        self._unread[None] = None
 
     def replay(self, route: Any, frame: bytes) -> None:
         """Send a data frame again, to where it was asked for."""
         with suppress(zmq.Again, zmq.ZMQError):
             self.router.send_multipart([route, frame], zmq.NOBLOCK)
-        self._unread.add(None)
+        self._unread[None] = None
 
     # -------------------------------------------------------------------------- events
 
@@ -155,8 +153,6 @@ class Controls:
             self.read_router()
         elif fd in self._by_fd:
             self._read_link(self._by_fd[fd])
-        elif fd in self._probes:
-            self._finish_probe(fd)
         else:
             return False
         return True
@@ -167,7 +163,7 @@ class Controls:
         A send takes in what its socket was told meanwhile, and with it the wake-up of
         its descriptor: what has arrived would lie there until the next message.
         """
-        unread, self._unread = self._unread, set()
+        unread, self._unread = self._unread, {}
         for link in unread:
             if link is None:
                 self.read_router()
@@ -186,7 +182,7 @@ class Controls:
                 self._rejected("control", f"control message of {len(parts)} frames")
                 continue
             self._take(parts[1].bytes, parts[0].bytes, None, _peer_host(parts[1]))
-        self._unread.add(None)
+        self._unread[None] = None
 
     def _read_link(self, link: Link) -> None:
         host = _host_of(link.endpoint)
@@ -197,7 +193,7 @@ class Controls:
             except zmq.Again:
                 # This look may have taken in that the connection stands.
                 if link.flush():
-                    self._unread.add(link)
+                    self._unread[link] = None
                 return
             if len(frames) == 1:
                 self._take(frames[0], None, link.endpoint, host)
@@ -205,7 +201,7 @@ class Controls:
                 self._rejected(link.endpoint, f"control message of {len(frames)} frames")
             if self._links.get(link.endpoint) is not link:
                 return
-        self._unread.add(link)
+        self._unread[link] = None
 
     def _take(self, frame: bytes, route: Any, link: str | None, host: str | None) -> None:
         if link is not None and frame[:1] == DATA:
@@ -218,64 +214,10 @@ class Controls:
             return
         self._received(_resolved(message, host), route, link)
 
-    # -------------------------------------------------------------------------- probes
-
-    def probe(self, endpoint: str, now: float, answer: Callable[[str, bool], None]) -> None:
-        """Find out whether anything listens; ``answer`` hears of a clear yes or no.
-
-        A connection of the operating system's own, since ZeroMQ retries in silence and
-        tells neither refusal nor success.
-        """
-        self._answer = answer
-        if any(probed == endpoint for _, probed, _ in self._probes.values()):
-            return
-        target = _probe_target(endpoint)
-        if target is None:
-            return
-        family, address = target
-        probe = os_socket.socket(family, os_socket.SOCK_STREAM | os_socket.SOCK_NONBLOCK)
-        try:
-            code = probe.connect_ex(address)
-        except (OSError, ValueError):
-            # Not an address at all: a path too long, or with a NUL in it.
-            probe.close()
-            return
-        if code == errno.EINPROGRESS:
-            self._probes[probe.fileno()] = (probe, endpoint, now + PROBE_TIMEOUT)
-            self._poller.watch(probe.fileno(), writing=True)
-            return
-        probe.close()
-        # EAGAIN: a Unix socket whose owner is too busy to accept. It lives.
-        self._judge(endpoint, 0 if code == errno.EAGAIN else code)
-
-    def _finish_probe(self, fd: int) -> None:
-        probe, endpoint, _ = self._probes.pop(fd)
-        self._poller.forget(fd)
-        code = probe.getsockopt(os_socket.SOL_SOCKET, os_socket.SO_ERROR)
-        probe.close()
-        self._judge(endpoint, code)
-
-    def _judge(self, endpoint: str, code: int) -> None:
-        if code == 0:
-            self._answer(endpoint, True)
-        elif code in (errno.ECONNREFUSED, errno.ENOENT):
-            self._answer(endpoint, False)
-
-    def expire_probes(self, now: float) -> None:
-        """Give up probes that nobody has answered: that is neither a yes nor a no."""
-        for fd, (probe, _, until) in list(self._probes.items()):
-            if now >= until:
-                del self._probes[fd]
-                self._poller.forget(fd)
-                probe.close()
-
     def close(self, linger: float) -> None:
         """Close every socket; what was said still goes out within ``linger`` seconds."""
         for endpoint in list(self._links):
             self.hang_up(endpoint, linger=int(linger * 1000))
-        for probe, _, _ in self._probes.values():
-            probe.close()
-        self._probes.clear()
         self.router.close(linger=int(linger * 1000))
 
 
@@ -305,22 +247,3 @@ def _host_of(endpoint: str) -> str | None:
         return parse_tcp(endpoint).host
     except ValueError:
         return None
-
-
-def _probe_target(endpoint: str) -> tuple[int, Any] | None:
-    """Return the family and address to probe, or None where that would need a look-up."""
-    path = ipc_path(endpoint)
-    if path is not None:
-        return os_socket.AF_UNIX, path
-    try:
-        tcp = parse_tcp(endpoint)
-    except ValueError:
-        return None
-    if tcp.host == "localhost":
-        return os_socket.AF_INET, ("127.0.0.1", tcp.port)
-    family = os_socket.AF_INET6 if tcp.host.startswith("[") else os_socket.AF_INET
-    try:
-        os_socket.inet_pton(family, tcp.host.strip("[]"))
-    except OSError:
-        return None
-    return family, (tcp.host.strip("[]"), tcp.port)

@@ -44,10 +44,12 @@ class Desk:
         federated: Callable[[str], bool],
         control: Reports,
         timeout: float,
+        monotonic: Callable[[], float],
     ) -> None:
         self.me = me
         self.control = control
         self.timeout = timeout
+        self.monotonic = monotonic
         self._registry = registry
         self._federated = federated
         self.busy: tuple[float, str] | None = None

@@ -5,7 +5,6 @@ owns them.
 """
 
 import logging
-import time
 from collections.abc import Sequence
 
 from ..history import Frame
@@ -40,6 +39,8 @@ from .bridge import Bridges
 from .control import Controls
 from .inbound import Inbound
 from .outbound import Kept, Outbound
+from .probes import Probes
+from .world import World
 
 _log = logging.getLogger("zexchange")
 
@@ -51,17 +52,21 @@ class Effects:
         self,
         session: Session,
         controls: Controls,
+        probes: Probes,
         outbound: Outbound,
         inbound: Inbound,
         bridges: Bridges,
         events: Exchange[Event],
+        world: World,
     ) -> None:
         self._session = session
         self._controls = controls
+        self._probes = probes
         self._outbound = outbound
         self._inbound = inbound
         self._bridges = bridges
         self._events = events
+        self._world = world
 
     def carry_out(self) -> None:
         """Do what the session asks for, until it asks for nothing more."""
@@ -81,7 +86,7 @@ class Effects:
             case Reply(route, message):
                 self._controls.reply(route, message)
             case Probe(endpoint):
-                self._controls.probe(endpoint, time.monotonic(), self._probed)
+                self._probes.probe(endpoint, self._world.monotonic(), self._probed)
             case Announce(peer, epoch, keys):
                 self._announce(peer, epoch, keys)
             case Resubscribe(epoch, added, removed):
@@ -118,7 +123,7 @@ class Effects:
                 self._controls.redial(endpoint)
 
     def _probed(self, endpoint: str, listening: bool) -> None:
-        self._session.probed(endpoint, listening, time.monotonic())
+        self._session.probed(endpoint, listening, self._world.monotonic())
 
     def _count_wanting(self, key: str) -> int:
         return sum(key in p.interest.keys for p in self._session.members.peers.values())
@@ -155,7 +160,8 @@ class Effects:
         """Log an event and hand it to the tasks of `Node.events`, on the data thread."""
         unheard = isinstance(event, Lost | Rejected) and not len(self._events)
         _log.log(logging.WARNING if unheard else logging.INFO, "%s", event)
-        self._inbound.do(lambda: self._events.deliver([event], "", 0, time.time()))
+        told_at = self._world.time()
+        self._inbound.do(lambda: self._events.deliver([event], "", 0, told_at))
 
     def beacon_unacknowledged(self, goal: dict[str, int]) -> None:
         """Ask every peer that lags behind ``goal`` how far it is. Control thread only."""

@@ -7,10 +7,8 @@ sockets. Public calls look at the session under `changed`, which the control thr
 holds while it works and notifies when it has.
 """
 
-import logging
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,58 +25,64 @@ from .bridge import Bridges
 from .control import Controls
 from .desk import Desk, Reports
 from .effects import Effects
-from .endpoints import reachable
 from .inbound import Inbound
 from .outbound import Outbound
-from .places import Places
 from .plan import Plan
 from .slowness import Stalls
-from .sockets import Poller, Waker, new_context, new_xpub
 from .watch import DataWatch
+from .world import World
 
 TICK = 0.1
 """Seconds between two looks at the clock."""
 SETTLE_ROUNDS = 16
 """Times in a turn that control sockets are read again before other work has its turn."""
-_log = logging.getLogger("zexchange")
 
 
 class Engine(Reports):
     """A node's running parts. Made, started and closed once; a forked child makes its own."""
 
     def __init__(
-        self, plan: Plan, me: bytes, label: Label, registry: Registry, events: Exchange[Event]
+        self,
+        plan: Plan,
+        me: bytes,
+        label: Label,
+        registry: Registry,
+        events: Exchange[Event],
+        world: World,
     ) -> None:
         self.plan = plan
+        self.world = world
         self.me = me
         self.registry = registry
-        self.changed = threading.Condition()
+        self.changed = world.condition()
         self.closed = False
         self._finished = False
         self._inbox: deque[Callable[[], None]] = deque()
         self._steps: deque[tuple[str, bool]] = deque()
         self._acks: dict[bytes, dict[str, int]] = {}
         self._acks_lock = threading.Lock()
-        self._waker = Waker()
-        self._poller = Poller()
+        self._waker = world.waker()
+        self._poller = world.poller()
         self._poller.watch(self._waker.fd)
-        self._context = new_context()
+        self._sockets = world.sockets()
+        self._probes = world.probes(self._poller)
         self._controls = Controls(
-            self._context, self._poller, self._received, self._refused_frame, self._replayed
+            self._sockets, self._poller, self._received, self._refused_frame, self._replayed
         )
-        xpub = new_xpub(self._context)
+        xpub = self._sockets.xpub()
         ring = Ring(plan.replay_bytes, plan.replay_messages, WINDOW)
-        self.outbound = Outbound(xpub, me, self._waker.wake, ring, self.may_wait)
+        self.outbound = Outbound(xpub, me, self._waker.wake, ring, self.may_wait, world)
         self.bridges = Bridges(registry, self.outbound, plan.federated)
         try:
-            self._places = Places(plan, me.hex(), self._controls.router, xpub)
+            self._places = world.places(plan, me.hex(), self._controls.router, xpub)
         except BaseException:
             self._abandon()
             raise
         self._poller.watch(self.outbound.fileno())
         self._xpub_fd = self.outbound.fileno()
-        desk = Desk(me, registry, plan.federated, self, plan.recovery_timeout)
-        self.inbound = Inbound(self._context, desk, self._end)
+        clock = world.monotonic
+        desk = Desk(me, registry, plan.federated, self, plan.recovery_timeout, clock)
+        self.inbound = Inbound(self._sockets, desk, self._end, world)
         self.watch = DataWatch(self.inbound)
         self.stalls = Stalls(self, plan.stall)
         self.session = Session(
@@ -87,13 +91,27 @@ class Engine(Reports):
             label,
             self._places.addresses,
             self._reachable,
-            now=time.monotonic(),
-            started=time.time(),
+            now=world.monotonic(),
+            started=world.time(),
         )
         self.effects = Effects(
-            self.session, self._controls, self.outbound, self.inbound, self.bridges, events
+            self.session,
+            self._controls,
+            self._probes,
+            self.outbound,
+            self.inbound,
+            self.bridges,
+            events,
+            world,
         )
-        self.thread = threading.Thread(target=self._run, name="zexchange-control", daemon=True)
+        self.thread = world.loop(
+            "zexchange-control",
+            self._poller,
+            lambda: 0 if self._controls.unread else TICK,
+            self._turn,
+            lambda: self._finished,
+            self._let_go,
+        )
         self._tick_at = 0.0
 
     # ---------------------------------------------------------------- start and close
@@ -106,13 +124,16 @@ class Engine(Reports):
         self._abandon()
 
     def _abandon(self) -> None:
-        self._context.destroy(linger=0)
+        self._sockets.destroy()
+        self._let_go()
+
+    def _let_go(self) -> None:
         self._poller.close()
         self._waker.close()
 
     def start(self, interest: Sequence[str]) -> None:
         """Start the threads, show ourselves, and dial every candidate."""
-        now = time.monotonic()
+        now = self.world.monotonic()
         self.session.change_interest([(key, True) for key in interest], now)
         self._places.publish()
         self._places.rescan(self.session, now)
@@ -133,7 +154,7 @@ class Engine(Reports):
         self.bridges.close()
         self.post(lambda: self._leave(linger))
         for thread in (self.thread, self.inbound.thread):
-            if thread is not threading.current_thread():
+            if not thread.current:
                 thread.join(timeout=linger + 2.0)
 
     def _leave(self, linger: float) -> None:
@@ -142,14 +163,16 @@ class Engine(Reports):
         self.effects.carry_out()
         self.outbound.close(linger)
         self._controls.close(linger)
+        self._probes.close()
         self._finished = True
+        self.changed.notify_all()
         self.inbound.stop()
 
     def _end(self) -> None:
         """On the data thread, which ends last: a user's task may be holding it for long."""
         self.thread.join()
         # Bounded: every socket was closed with a linger of its own.
-        self._context.term()
+        self._sockets.term()
 
     def endpoints(self) -> tuple[list[str], list[str]]:
         """Return the endpoints that we have bound, and those that we have dialled."""
@@ -181,18 +204,16 @@ class Engine(Reports):
 
         Interest that was changed before is taken in first.
         """
-        done = threading.Event()
+        done = []
 
         def run() -> None:
             command()
-            done.set()
+            done.append(True)
 
         self.post(run)
-        deadline = time.monotonic() + timeout
-        while not done.wait(min(TICK, max(0.0, deadline - time.monotonic()))):
-            if self._finished or time.monotonic() >= deadline:
-                return done.is_set()
-        return True
+        with self.changed:
+            self.changed.wait_for(lambda: done or self._finished, timeout)
+        return bool(done)
 
     def proven(self, peer: bytes, epoch: int) -> None:
         """See `Reports`."""
@@ -234,7 +255,7 @@ class Engine(Reports):
 
     def may_wait(self) -> bool:
         """Tell whether the calling thread may wait for what the node's threads do."""
-        if threading.current_thread() in (self.inbound.thread, self.thread):
+        if self.inbound.thread.current or self.thread.current:
             return False
         aio = sys.modules.get("asyncio")
         return aio is None or aio._get_running_loop() is None
@@ -250,26 +271,15 @@ class Engine(Reports):
 
     # ------------------------------------------------------------------ the control thread
 
-    def _run(self) -> None:
-        while not self._finished:
-            try:
-                self._turn()
-            except Exception:
-                _log.exception("the control thread failed and goes on")
-                time.sleep(0.05)
-        self._poller.close()
-        self._waker.close()
-
-    def _turn(self) -> None:
-        fds = self._poller.wait(0 if self._controls.unread else TICK)
+    def _turn(self, fds: Sequence[int]) -> None:
         if self._waker.fd in fds:
             self._waker.clear()
         with self.changed:
             for fd in fds:
                 if fd == self._xpub_fd:
                     self.outbound.poll()
-                else:
-                    self._controls.ready(fd)
+                elif not self._controls.ready(fd):
+                    self._probes.ready(fd)
             self._take_steps()
             while self._inbox:
                 self._inbox.popleft()()
@@ -277,7 +287,7 @@ class Engine(Reports):
                     return
             self._tokens()
             self._tell_acks()
-            self._tick(time.monotonic())
+            self._tick(self.world.monotonic())
             self.effects.carry_out()
             # Not for ever: a peer that floods us must not stop the clock.
             for _ in range(SETTLE_ROUNDS):
@@ -292,7 +302,7 @@ class Engine(Reports):
         while self._steps:
             steps.append(self._steps.popleft())
         if steps:
-            self.session.change_interest(steps, time.monotonic())
+            self.session.change_interest(steps, self.world.monotonic())
 
     def _tokens(self) -> None:
         """Hand the session the tokens among what was (un)subscribed at our data endpoint."""
@@ -314,7 +324,7 @@ class Engine(Reports):
         if now < self._tick_at:
             return
         self._tick_at = now + TICK
-        self._controls.expire_probes(now)
+        self._probes.expire(now)
         self.session.tick(now)
         self.watch.look(now)
         self.stalls.look(now)
@@ -323,10 +333,10 @@ class Engine(Reports):
         self._places.rescan(self.session, now)
 
     def _received(self, message: Control, route: Any, link: str | None) -> None:
-        self.session.receive(message, route, link, time.monotonic())
+        self.session.receive(message, route, link, self.world.monotonic())
 
     def _refused_frame(self, source: str, reason: str) -> None:
         self.session.reject(source, reason)
 
     def _reachable(self, address: Address) -> bool:
-        return reachable(address, self.plan.local)
+        return self.world.reachable(address, self.plan.local)

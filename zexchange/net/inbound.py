@@ -6,11 +6,9 @@ starves the rest; what a frame means is the business of the peer's `Inlet`. It d
 nothing about membership.
 """
 
-import logging
-import threading
-import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import zmq
 
@@ -21,7 +19,9 @@ from ..protocol.sequence import Positions
 from ..protocol.wire import ready_topic, topics
 from .desk import Desk
 from .inlet import Inlet
-from .sockets import Poller, Waker, new_sub
+
+if TYPE_CHECKING:
+    from .world import Sockets, World
 
 BUDGET = 64
 """Frames read from one peer before the next has its turn."""
@@ -30,7 +30,6 @@ GOODBYE_SECONDS = 1.0
 DRAIN_ROUNDS = 1000
 """Budgets granted to what has arrived on a socket before it is closed."""
 DEPARTED_MOST = 256
-_log = logging.getLogger("zexchange")
 
 
 class Tuner:
@@ -52,26 +51,34 @@ class Inbound:
     """The data thread."""
 
     def __init__(
-        self, context: "zmq.Context[zmq.Socket[bytes]]", desk: Desk, ended: Callable[[], None]
+        self, sockets: "Sockets", desk: Desk, ended: Callable[[], None], world: "World"
     ) -> None:
-        self._context = context
+        self._sockets = sockets
+        self._monotonic = world.monotonic
         self._desk = desk
         self._ended = ended
         self._keys = Keys()
         self._epoch = 0
         self._commands: deque[Callable[[], None]] = deque()
-        self._hot: set[Tuner] = set()
+        self._hot: dict[Tuner, None] = {}
         self._leaving: dict[bytes, tuple[float, dict[str, int]]] = {}
         self._tuners: dict[bytes, Tuner] = {}
         self._by_fd: dict[int, Tuner] = {}
-        self._waker = Waker()
-        self._poller = Poller()
+        self._waker = world.waker()
+        self._poller = world.poller()
         self._poller.watch(self._waker.fd)
         self._running = True
         self._joiners: list[tuple[str, Arrears]] = []
         self._joiners_most = 8
         self._departed: dict[str, Positions] = {}
-        self.thread = threading.Thread(target=self._run, name="zexchange-data", daemon=True)
+        self.thread = world.loop(
+            "zexchange-data",
+            self._poller,
+            lambda: 0 if self._hot or self._commands else None,
+            self._turn,
+            lambda: not self._running,
+            self._last,
+        )
 
     # ---------------------------------------------------------- called by other threads
 
@@ -131,13 +138,13 @@ class Inbound:
             # The token last: the peer sees it after the names.
             self._ask_proof(tuner)
             # Whatever a call on a socket has taken in may have eaten its wake-up.
-            self._hot.add(tuner)
+            self._hot[tuner] = None
 
     def tune(self, peer: bytes, endpoint: str) -> None:
         """Receive from a peer, or replace the socket to it and keep the positions."""
         if peer in self._leaving:
             self._end(self._tuners[peer])
-        socket = new_sub(self._context)
+        socket = self._sockets.sub()
         for key in self._keys:
             _each(socket, zmq.SUBSCRIBE, topics(key))
         tuner = self._tuners.get(peer)
@@ -158,7 +165,7 @@ class Inbound:
             reason = f"cannot connect to {endpoint[:200]!r}: {error}"
             self._desk.control.rejected(peer, reason)
         # Connecting may have set off the FD before it was watched.
-        self._hot.add(tuner)
+        self._hot[tuner] = None
 
     def recall(self, key: str, arrears: Arrears, noted: Callable[[], None]) -> None:
         """Have a late joiner given what each peer keeps, those to come included."""
@@ -195,7 +202,7 @@ class Inbound:
         tuner = self._tuners.get(peer)
         if tuner is None:
             return
-        now = time.monotonic()
+        now = self._monotonic()
         self._drain(tuner)
         for name, head in heads.items():
             tuner.inlet.recovery.expose(name, head, now)
@@ -223,7 +230,7 @@ class Inbound:
 
     def _close_socket(self, tuner: Tuner) -> None:
         self._drain(tuner)
-        self._hot.discard(tuner)
+        self._hot.pop(tuner, None)
         del self._by_fd[tuner.fd]
         self._poller.forget(tuner.fd)
         tuner.socket.close()
@@ -235,7 +242,7 @@ class Inbound:
 
     def tick(self) -> None:
         """Ask again, or give up, where something is missing."""
-        now = time.monotonic()
+        now = self._monotonic()
         for tuner in list(self._tuners.values()):
             if tuner.inlet.pursuing:
                 tuner.inlet.pursue(now)
@@ -249,28 +256,22 @@ class Inbound:
 
     # ------------------------------------------------------------------------- the thread
 
-    def _run(self) -> None:
-        while self._running:
-            try:
-                self._turn()
-            except Exception:
-                _log.exception("the data thread failed and goes on")
-                time.sleep(0.05)
+    def _last(self) -> None:
         self.close()
         self._ended()
 
-    def _turn(self) -> None:
-        for fd in self._poller.wait(0 if self._hot or self._commands else None):
+    def _turn(self, fds: Sequence[int]) -> None:
+        for fd in fds:
             tuner = self._by_fd.get(fd)
             if tuner is not None:
-                self._hot.add(tuner)
+                self._hot[tuner] = None
             elif fd == self._waker.fd:
                 self._waker.clear()
         while self._commands:
             self._commands.popleft()()
         for tuner in list(self._hot):
             if tuner in self._hot and not self._read(tuner):
-                self._hot.discard(tuner)
+                self._hot.pop(tuner, None)
 
     def _read(self, tuner: Tuner) -> bool:
         """Take up to `BUDGET` frames from a peer; tell whether there may be more."""

@@ -5,7 +5,6 @@ what is missing, acknowledges what the tasks have been given. It lives on the da
 thread and knows no socket: frames are brought to it.
 """
 
-import time
 from typing import Any
 
 from ..errors import DecodeError
@@ -34,6 +33,7 @@ class Inlet:
         self.recovery = Recovery(self.positions, desk.timeout)
         self._desk = desk
         self._control = desk.control
+        self._monotonic = desk.monotonic
         self.latecomers = Latecomers(peer, desk, self.positions)
         self._exchanges: dict[str, Exchange[Any] | None] = {}
         self._touched: set[str] = set()
@@ -63,7 +63,7 @@ class Inlet:
         elif batch.count == 0:
             self._take_beacon(batch)
         elif batch.first > position + 1:
-            now = time.monotonic()
+            now = self._monotonic()
             self.recovery.park(batch.name, batch.first, batch.first + batch.count - 1, frame, now)
             self.pursue(now)
         else:
@@ -87,7 +87,7 @@ class Inlet:
             exchange = self._exchange(name)
             if exchange is not None and values:
                 desk = self._desk
-                desk.busy = (time.monotonic(), name)
+                desk.busy = (self._monotonic(), name)
                 exchange.deliver(
                     values[skip:] if skip else values,
                     self.origin,
@@ -102,7 +102,7 @@ class Inlet:
 
     def _take_beacon(self, batch: Batch) -> None:
         """A peer tells its head and asks how far we are."""
-        now = time.monotonic()
+        now = self._monotonic()
         self.recovery.expose(batch.name, batch.first - 1, now)
         self._touched.add(batch.name)
         self._acknowledge()
@@ -113,7 +113,7 @@ class Inlet:
         ready = read_ready(frame)
         if ready.receiver != self._desk.me or ready.origin != self.peer:
             raise DecodeError("a ready frame that is not for this node, or not of this peer")
-        now = time.monotonic()
+        now = self._monotonic()
         for gap in self.positions.ready(ready.epoch, ready.heads, ready.promised):
             self.recovery.expose(gap.name, gap.last, now)
         if self.pursuing:
@@ -154,7 +154,7 @@ class Inlet:
 
     def resent(self, name: str, first: int, last: int, request: int) -> None:
         """The peer has sent again what it could: what came before ``first`` is gone."""
-        now = time.monotonic()
+        now = self._monotonic()
         if request:
             self.latecomers.resent(request, name, first, last, now)
         else:

@@ -5,7 +5,6 @@ comes twice. On the data thread, as the inlet whose part this is.
 """
 
 import logging
-import time
 
 from ..errors import DecodeError
 from ..local.arrears import Arrears
@@ -42,7 +41,7 @@ class Latecomers:
         if arrears.begin(self._origin):
             self._requests += 1
             self._owed[self._requests] = arrears
-            now = time.monotonic()
+            now = self._desk.monotonic()
             self._recalls.add(self._requests, key, arrears.most, now)
             self.pursue(now)
 
@@ -60,7 +59,7 @@ class Latecomers:
             waiting = arrears.live(self._origin, name)
             return position + 1 if waiting is None else waiting
 
-        now = time.monotonic()
+        now = self._desk.monotonic()
         try:
             self._recalls.counted(request, ranges, live, now)
         except DecodeError as error:
@@ -112,7 +111,7 @@ class Latecomers:
         arrears, desk = self._owed.pop(step.request), self._desk
         if not step.complete and not arrears.cancelled:
             _log.warning("%r did not get all the history that %s keeps", arrears, self._origin)
-        desk.busy = (time.monotonic(), step.history[0].name if step.history else "")
+        desk.busy = (self._desk.monotonic(), step.history[0].name if step.history else "")
         arrears.complete(
             self._origin,
             [Delivery(k.name, k.value, self._origin, k.number, k.sent_at) for k in step.history],

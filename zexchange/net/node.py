@@ -7,11 +7,9 @@ caller's thread; the engine never waits for a caller.
 
 import logging
 import os
-import secrets
 import socket
 import sys
 import threading
-import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
     from .bridge import Bridge
     from .engine import Engine
     from .waiting import Waiter
+    from .world import World
 
 _log = logging.getLogger("zexchange")
 
@@ -43,10 +42,17 @@ class Node:
     event loop, where they would wait for themselves.
     """
 
-    def __init__(self, plan: Plan, registry: Registry, join_timeout: float) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        registry: Registry,
+        join_timeout: float,
+        world: "World | None" = None,
+    ) -> None:
         self._plan = plan
         self._registry = registry
         self._join_timeout = join_timeout
+        self._world = world
         self._engine: Engine | None = None
         self._me = b""
         self._starting = threading.RLock()
@@ -61,10 +67,12 @@ class Node:
 
     def _start(self) -> None:
         from .engine import Engine
+        from .world import World
 
-        self._me = secrets.token_bytes(16)
+        world = self._world or World()
+        self._me = world.new_id()
         label = Label(socket.gethostname(), os.getpid(), self._plan.label)
-        engine = Engine(self._plan, self._me, label, self._registry, self.events)
+        engine = Engine(self._plan, self._me, label, self._registry, self.events, world)
         self._registry.unobserve(self)
         self._engine = engine
         # What is kept already is numbered before any peer is promised what comes.
@@ -126,14 +134,15 @@ class Node:
             engine = self._engine
         if engine is None:
             return
-        deadline = time.monotonic() + timeout
+        monotonic = engine.world.monotonic
+        deadline = monotonic() + timeout
         self._registry.unobserve(self)
         if not self._would_wait_for_itself():
             try:
                 self._waiter(timeout).flushed()
             except NotReady as error:
                 _log.warning("closing: %s", error)
-        engine.close(min(max(deadline - time.monotonic(), 0.05), 1.0))
+        engine.close(min(max(deadline - monotonic(), 0.05), 1.0))
         self._engine = None
         for _, arrears in self._registry.joiners():
             arrears.noted(self)
@@ -219,6 +228,11 @@ class Node:
         return self._plan.federation
 
     @property
+    def registry(self) -> Registry:
+        """The registry whose exchanges are shared."""
+        return self._registry
+
+    @property
     def endpoints(self) -> tuple[str, ...]:
         """The control endpoints that this node can be dialled at."""
         return tuple(a.control for a in self._running().session.addresses)
@@ -227,8 +241,9 @@ class Node:
     def peers(self) -> tuple[PeerStatus, ...]:
         """The peers that this node knows now, in the order in which they joined."""
         engine = self._running()
+        world = engine.world
         with engine.changed:
-            ours, offset = engine.session.interest.epoch, time.time() - time.monotonic()
+            ours, offset = engine.session.interest.epoch, world.time() - world.monotonic()
             return tuple(_status(p, ours, offset) for p in engine.session.members.peers.values())
 
     def stats(self) -> NodeStats:
@@ -318,7 +333,7 @@ class Node:
 
     def _would_wait_for_itself(self) -> bool:
         engine = self._engine
-        if engine is not None and threading.current_thread() is engine.inbound.thread:
+        if engine is not None and engine.inbound.thread.current:
             return True
         aio = sys.modules.get("asyncio")
         return aio is not None and aio._get_running_loop() is not None

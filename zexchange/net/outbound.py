@@ -11,15 +11,12 @@ and numbers, frames and heads (`announce`) share one order.
 Each frame enters the window (`window`) as it is sent, in `_emit`.
 """
 
-import logging
-import queue
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import zmq
 
@@ -29,6 +26,9 @@ from ..protocol.sequence import Numbering
 from ..protocol.values import Promise, Ready
 from ..protocol.wire import data_head, read_token, ready_frame
 from .window import REPLAY_BYTES, Window
+
+if TYPE_CHECKING:
+    from .world import World
 
 BATCH_BYTES = 64 << 10
 """A frame is closed once its values have this many bytes."""
@@ -40,8 +40,6 @@ QUEUED_BYTES = 4 << 20
 """About as many bytes may be queued behind a socket that another thread is sending on."""
 CATCH_UP_SECONDS = 0.1
 _ROUNDS = 4
-_log = logging.getLogger("zexchange")
-_monotonic = time.monotonic
 
 
 class Lane(Protocol):
@@ -71,26 +69,28 @@ class Outbound:
         notify: Callable[[], None],
         ring: Ring,
         may_wait: Callable[[], bool],
+        world: "World",
     ) -> None:
+        self._monotonic = world.monotonic
         self._socket = socket
         self._origin = origin
         self._notify = notify
         self._queue: deque[tuple[Lane, bytes]] = deque()
         self._lock = threading.Lock()
         self._numbering = Numbering()
-        self.window = Window(ring, self._numbering, self._lock, may_wait, self.catch_up)
+        self.window = Window(ring, self._numbering, self._lock, may_wait, self.catch_up, world)
         self._direct_at = 0.0
         self._asked = False
-        self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._time = world.time
         self._closed = False
         self.subscriptions: deque[bytes] = deque()
         """Subscription frames that came in on the socket, for the control thread."""
         self.frames = 0
-        self._thread = threading.Thread(target=self._run, name="zexchange-sender", daemon=True)
+        self._sender = world.sender(PAUSE, self._send_later)
 
     def start(self) -> None:
         """Start the sender thread."""
-        self._thread.start()
+        self._sender.start()
 
     # ------------------------------------------------------------- called by any thread
 
@@ -103,7 +103,11 @@ class Outbound:
         waiting = self._queue
         waiting.append((lane, body))
         size = len(body)
-        if _monotonic() >= self._direct_at or len(waiting) >= BATCH_COUNT or size >= BATCH_BYTES:
+        if (
+            self._monotonic() >= self._direct_at
+            or len(waiting) >= BATCH_COUNT
+            or size >= BATCH_BYTES
+        ):
             self._drain()
             return len(waiting) * (size + 64) > QUEUED_BYTES
         if not self._asked:
@@ -123,7 +127,7 @@ class Outbound:
 
     def _ask(self) -> None:
         self._asked = True
-        self._wake.put(True)
+        self._sender.ask()
 
     def _drain(self) -> None:
         """Send what is queued, unless somebody holds the socket: then the sender thread will.
@@ -172,7 +176,7 @@ class Outbound:
             self._send_queued()
             for name, topic in topics:
                 head = self._numbering.heads.get(name, 0)
-                self._send(data_head(topic, self._origin, head + 1, 0, time.time()))
+                self._send(data_head(topic, self._origin, head + 1, 0, self._time()))
             self._read_subscriptions()
 
     def inherit(self, lane: Lane, kept: Iterable[tuple[bytes, float]]) -> None:
@@ -222,9 +226,9 @@ class Outbound:
             self._closed = True
             self.window.close()
             self._socket.close(linger=int(linger * 1000))
-        self._wake.put(False)
-        if threading.current_thread() is not self._thread:
-            self._thread.join(timeout=1.0)
+        self._sender.end()
+        if not self._sender.current:
+            self._sender.join(timeout=1.0)
 
     # ------------------------------------------------------------------ under the lock
 
@@ -240,7 +244,7 @@ class Outbound:
                 bodies.append(body)
         for lane, bodies in lanes.items():
             self._send_lane(lane, bodies)
-        self._direct_at = _monotonic() + PAUSE
+        self._direct_at = self._monotonic() + PAUSE
         self._read_subscriptions()
 
     def _send_lane(self, lane: Lane, bodies: list[bytes]) -> None:
@@ -257,7 +261,7 @@ class Outbound:
     def _emit(self, lane: Lane, bodies: list[bytes]) -> None:
         count = len(bodies)
         first = self._numbering.take(lane.name, count)
-        now = time.time()
+        now = self._time()
         if lane.kept is not None:
             lane.kept.keep(first, now, bodies)
         head = data_head(lane.topic, self._origin, first, count, now)
@@ -294,12 +298,7 @@ class Outbound:
 
     # -------------------------------------------------------------- the sender thread
 
-    def _run(self) -> None:
-        while self._wake.get():
-            time.sleep(PAUSE)
-            self._asked = False
-            try:
-                with self._lock:
-                    self._send_queued()
-            except Exception:
-                _log.exception("the sender thread failed and goes on")
+    def _send_later(self) -> None:
+        self._asked = False
+        with self._lock:
+            self._send_queued()

@@ -19,6 +19,12 @@ what is dropped at this mark is in the ring and is asked for again."""
 MAX_SUBSCRIPTION_BYTES = 1024
 MAX_SOCKETS = 16_384
 
+NotNow = zmq.Again
+"""What a socket raises that has nothing to read, or no room."""
+SUBSCRIBE, UNSUBSCRIBE = zmq.SUBSCRIBE, zmq.UNSUBSCRIBE
+FD, SRCFD, EVENTS, READABLE = zmq.FD, zmq.SRCFD, zmq.EVENTS, zmq.POLLIN
+"""What stands in for a socket has to understand these."""
+
 
 def new_context() -> "zmq.Context[zmq.Socket[bytes]]":
     """Return a context with room for two sockets a peer."""

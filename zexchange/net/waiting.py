@@ -4,7 +4,6 @@ The control thread notifies after each turn; here conditions are looked at in be
 """
 
 import math
-import time
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -22,7 +21,8 @@ class Waiter:
     def __init__(self, engine: Engine, timeout: float) -> None:
         self._engine = engine
         self._timeout = timeout
-        self._deadline = time.monotonic() + timeout
+        self._monotonic = engine.world.monotonic
+        self._deadline = self._monotonic() + timeout
         self._members = engine.session.members
 
     def joined(self) -> list[str]:
@@ -67,7 +67,7 @@ class Waiter:
         engine, goal = self._engine, dict[str, int]()
         engine.call(lambda: goal.update(engine.outbound.heads()), self._timeout)
         while self._lagging(goal):
-            if time.monotonic() >= self._deadline:
+            if self._monotonic() >= self._deadline:
                 self._fail(f"not acknowledged by {', '.join(self._lagging(goal))}")
             engine.post(lambda: engine.effects.beacon_unacknowledged(goal))
             self._until(lambda: not self._lagging(goal), BEACON_EVERY)
@@ -84,7 +84,7 @@ class Waiter:
 
     def _until(self, condition: Callable[[], bool], most: float = math.inf) -> bool:
         """Wait for a condition on the session; tell whether it holds at the end."""
-        engine, left = self._engine, max(0.0, self._deadline - time.monotonic())
+        engine, left = self._engine, max(0.0, self._deadline - self._monotonic())
         with engine.changed:
             engine.changed.wait_for(lambda: engine.closed or condition(), min(left, most))
             if condition():

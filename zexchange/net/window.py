@@ -6,51 +6,56 @@ peer holds nobody; what it misses meanwhile is in the ring, or is lost for it. A
 the lock of the data socket, except the wait itself.
 """
 
-import logging
 import os
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from ..history import Frame, Ring
 from ..local.exchange import Room
 from ..protocol.interest import Keys
 from ..protocol.sequence import Numbering
 
+if TYPE_CHECKING:
+    from .world import World
+
 REPLAY_BYTES = 256 << 10
 """About as many bytes are sent again for one request; the rest is asked for again."""
 UNREAD_BYTES = 64 << 20
 """Bytes that may lie in the connection of a slow peer before that is cut. A stopped
 process reads nothing, and ZeroMQ's own bound counts frames, however large they are."""
-_log = logging.getLogger("zexchange")
-_monotonic = time.monotonic
 
 
 class SendRoom(Room):
     """What a sender waits for while too much is on its way."""
 
     def __init__(
-        self, window: "Window", may_wait: Callable[[], bool], catch_up: Callable[[], None]
+        self,
+        window: "Window",
+        may_wait: Callable[[], bool],
+        catch_up: Callable[[], None],
+        world: "World",
     ) -> None:
         self._window = window
         self._catch_up = catch_up
         self._may_wait = may_wait
-        self._changed = threading.Condition()
+        self._changed = world.condition()
+        self._monotonic = world.monotonic
         self.waited = 0.0
 
     def wait(self) -> None:
         """Wait until there is room; not at all where waiting would be for oneself."""
         if not self._may_wait():
             return
-        started = _monotonic()
+        started = self._monotonic()
         self._catch_up()
         with self._changed:
             # Looked at from time to time: a notice may come between look and wait.
             while self._window.holds_up():
                 self._changed.wait(0.05)
-        self.waited += _monotonic() - started
+        self.waited += self._monotonic() - started
 
     def open(self) -> None:
         """Let all go on that wait."""
@@ -68,6 +73,7 @@ class Window:
         lock: threading.Lock,
         may_wait: Callable[[], bool],
         catch_up: Callable[[], None],
+        world: "World",
     ) -> None:
         self._ring = ring
         self._numbering = numbering
@@ -79,7 +85,7 @@ class Window:
         self._closed = False
         self.full = False
         """Whether whoever sends has to wait for `room`."""
-        self.room = SendRoom(self, may_wait, catch_up)
+        self.room = SendRoom(self, may_wait, catch_up, world)
 
     def holds_up(self) -> bool:
         """Tell whether a sender has to wait."""

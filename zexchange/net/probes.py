@@ -1,0 +1,99 @@
+"""Finds out whether anything listens at an endpoint. Control thread only.
+
+With connections of the operating system's own, since ZeroMQ retries in silence and tells
+neither refusal nor success.
+"""
+
+import errno
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from .endpoints import ipc_path, parse_tcp
+from .sockets import Poller
+
+PROBE_TIMEOUT = 2.0
+
+Answer = Callable[[str, bool], None]
+
+
+class Probes:
+    """The connections of one node that are made only to see whether they can be."""
+
+    def __init__(self, poller: Poller) -> None:
+        self._poller = poller
+        self._probes: dict[int, tuple[socket.socket, str, float, Answer]] = {}
+
+    def probe(self, endpoint: str, now: float, answer: Answer) -> None:
+        """Find out whether anything listens; ``answer`` hears of a clear yes or no."""
+        if any(probed == endpoint for _, probed, _, _ in self._probes.values()):
+            return
+        target = _probe_target(endpoint)
+        if target is None:
+            return
+        family, address = target
+        probe = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            code = probe.connect_ex(address)
+        except (OSError, ValueError):
+            # Not an address at all: a path too long, or with a NUL in it.
+            probe.close()
+            return
+        if code == errno.EINPROGRESS:
+            self._probes[probe.fileno()] = (probe, endpoint, now + PROBE_TIMEOUT, answer)
+            self._poller.watch(probe.fileno(), writing=True)
+            return
+        probe.close()
+        # EAGAIN: a Unix socket whose owner is too busy to accept. It lives.
+        _judge(endpoint, 0 if code == errno.EAGAIN else code, answer)
+
+    def ready(self, fd: int) -> bool:
+        """Handle a descriptor that the poller named; tell whether it was one of ours."""
+        if fd not in self._probes:
+            return False
+        probe, endpoint, _, answer = self._probes.pop(fd)
+        self._poller.forget(fd)
+        code = probe.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        probe.close()
+        _judge(endpoint, code, answer)
+        return True
+
+    def expire(self, now: float) -> None:
+        """Give up probes that nobody has answered: that is neither a yes nor a no."""
+        for fd, (probe, _, until, _) in list(self._probes.items()):
+            if now >= until:
+                del self._probes[fd]
+                self._poller.forget(fd)
+                probe.close()
+
+    def close(self) -> None:
+        """Give up every probe."""
+        for probe, _, _, _ in self._probes.values():
+            probe.close()
+        self._probes.clear()
+
+
+def _judge(endpoint: str, code: int, answer: Answer) -> None:
+    if code == 0:
+        answer(endpoint, True)
+    elif code in (errno.ECONNREFUSED, errno.ENOENT):
+        answer(endpoint, False)
+
+
+def _probe_target(endpoint: str) -> tuple[int, Any] | None:
+    """Return the family and address to probe, or None where that would need a look-up."""
+    path = ipc_path(endpoint)
+    if path is not None:
+        return socket.AF_UNIX, path
+    try:
+        tcp = parse_tcp(endpoint)
+    except ValueError:
+        return None
+    if tcp.host == "localhost":
+        return socket.AF_INET, ("127.0.0.1", tcp.port)
+    family = socket.AF_INET6 if tcp.host.startswith("[") else socket.AF_INET
+    try:
+        socket.inet_pton(family, tcp.host.strip("[]"))
+    except OSError:
+        return None
+    return family, (tcp.host.strip("[]"), tcp.port)

@@ -1,0 +1,99 @@
+"""The threads of a node: one kind that takes turns at what its poller names, and the sender.
+
+What is done in a turn is its owner's business. Nothing here knows sockets.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+_log = logging.getLogger("zexchange")
+
+Turn = Callable[[Sequence[int]], None]
+
+
+class Waits(Protocol):
+    """What a loop needs of its poller."""
+
+    def wait(self, seconds: float | None) -> list[int]:
+        """Return the descriptors that are ready, at the latest after ``seconds``."""
+        ...
+
+
+class Loop(threading.Thread):
+    """A thread that waits for descriptors and takes a turn, until it is done.
+
+    Args:
+        name: of the thread.
+        poller: what is waited for.
+        patience: how many seconds, None without end, the next wait may take.
+        turn: called with the descriptors that are ready, perhaps none.
+        done: whether this was the last turn.
+        last: called behind the last turn.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        poller: Waits,
+        patience: Callable[[], float | None],
+        turn: Turn,
+        done: Callable[[], bool],
+        last: Callable[[], None],
+    ) -> None:
+        super().__init__(name=name, daemon=True)
+        self._poller = poller
+        self._patience = patience
+        self._turn = turn
+        self._done = done
+        self._last = last
+
+    @property
+    def current(self) -> bool:
+        """Whether the caller is run by this thread."""
+        return threading.current_thread() is self
+
+    def run(self) -> None:
+        """Take turns; one that fails does not end the thread."""
+        while not self._done():
+            try:
+                self._turn(self._poller.wait(self._patience()))
+            except Exception:
+                _log.exception("the thread %s failed and goes on", self.name)
+                time.sleep(0.05)
+        self._last()
+
+
+class Sender(threading.Thread):
+    """A thread that sends what is queued, a moment after it was asked to."""
+
+    def __init__(self, pause: float, send: Callable[[], None]) -> None:
+        super().__init__(name="zexchange-sender", daemon=True)
+        self._pause = pause
+        self._send = send
+        self._asked: queue.SimpleQueue[bool] = queue.SimpleQueue()
+
+    @property
+    def current(self) -> bool:
+        """Whether the caller is run by this thread."""
+        return threading.current_thread() is self
+
+    def ask(self) -> None:
+        """Have what is queued sent. Any thread, from a signal handler too."""
+        self._asked.put(True)
+
+    def end(self) -> None:
+        """End the thread behind what was asked before."""
+        self._asked.put(False)
+
+    def run(self) -> None:
+        """Send when asked; a send that fails does not end the thread."""
+        while self._asked.get():
+            time.sleep(self._pause)
+            try:
+                self._send()
+            except Exception:
+                _log.exception("the thread %s failed and goes on", self.name)

@@ -1,0 +1,114 @@
+"""What a node stands on: clocks, sockets, descriptors, threads, and where it can be found.
+
+Everything in this room that is not the node's own logic is made here, once a node, and
+asked for nowhere else: who makes the parts of another world (`zexchange.testing` does, of
+one without sockets and threads, whose clock a test moves) runs the very same node in it.
+"""
+
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import zmq
+
+from ..protocol.values import Address
+from . import sockets
+from .endpoints import reachable
+from .places import Places
+from .plan import Plan
+from .probes import Probes
+from .sockets import Poller, Waker
+from .threads import Loop, Sender, Turn
+
+if TYPE_CHECKING:
+    Socket = zmq.Socket[bytes]
+
+
+class Sockets:
+    """The sockets of one node, of one ZeroMQ context."""
+
+    def __init__(self) -> None:
+        self._context = sockets.new_context()
+
+    def xpub(self) -> "Socket":
+        """Return the socket that the node publishes on."""
+        return sockets.new_xpub(self._context)
+
+    def sub(self) -> "Socket":
+        """Return a socket that receives from one peer."""
+        return sockets.new_sub(self._context)
+
+    def router(self) -> "Socket":
+        """Return the socket that peers' control links lead to."""
+        return sockets.new_router(self._context)
+
+    def dealer(self) -> "Socket":
+        """Return the socket of a control link."""
+        return sockets.new_dealer(self._context)
+
+    def destroy(self) -> None:
+        """Close every socket at once."""
+        self._context.destroy(linger=0)
+
+    def term(self) -> None:
+        """Wait until what closed sockets still have to send has lingered."""
+        self._context.term()
+
+
+class World:
+    """The real one: this host's clocks, ZeroMQ's sockets, threads, the rendezvous directory."""
+
+    monotonic: Callable[[], float] = staticmethod(time.monotonic)
+    """Seconds on a clock that is never set."""
+    time: Callable[[], float] = staticmethod(time.time)
+    """Seconds since the Unix epoch."""
+
+    def new_id(self) -> bytes:
+        """Return an id that no other node has."""
+        return secrets.token_bytes(16)
+
+    def sockets(self) -> Sockets:
+        """Return what makes the sockets of one node."""
+        return Sockets()
+
+    def poller(self) -> Poller:
+        """Return what waits for descriptors."""
+        return Poller()
+
+    def waker(self) -> Waker:
+        """Return what ends a poller's wait."""
+        return Waker()
+
+    def condition(self) -> threading.Condition:
+        """Return a lock, with a state under it that can be waited for."""
+        return threading.Condition()
+
+    def loop(
+        self,
+        name: str,
+        poller: Poller,
+        patience: Callable[[], float | None],
+        turn: Turn,
+        done: Callable[[], bool],
+        last: Callable[[], None],
+    ) -> Loop:
+        """Return a thread, not started yet; see `Loop` for the arguments."""
+        return Loop(name, poller, patience, turn, done, last)
+
+    def sender(self, pause: float, send: Callable[[], None]) -> Sender:
+        """Return a thread, not started yet, that calls ``send`` a pause after it was asked."""
+        return Sender(pause, send)
+
+    def places(self, plan: Plan, node: str, router: "Socket", xpub: "Socket") -> Places:
+        """Bind the two sockets where others can find the node."""
+        return Places(plan, node, router, xpub)
+
+    def probes(self, poller: Poller) -> Probes:
+        """Return what finds out whether anything listens at an endpoint."""
+        return Probes(poller)
+
+    def reachable(self, address: Address, local: bool) -> bool:
+        """Tell whether an address could be dialled from here."""
+        return reachable(address, local)

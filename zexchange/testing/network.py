@@ -1,0 +1,218 @@
+"""`Network`: nodes of one process, joined by a wire that a test makes as bad as it likes.
+
+The nodes are the real ones, down to the frames. What is simulated is below them: sockets,
+threads, the rendezvous directory, and time.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from types import TracebackType
+
+from ..errors import NotReady
+from ..local.registry import Registry
+from ..net.node import Node
+from ..net.plan import RECOVERY_TIMEOUT, REPLAY_BYTES, REPLAY_MESSAGES, STALL, make_plan
+from .rest import unsettled, vanish
+from .schedule import Schedule
+from .threads import Host, dead
+from .wire import Faults, Wire
+from .world import Directory, SimulatedWorld
+
+SETTLED_WITHIN = 120.0
+"""Simulated seconds after which nodes that have not come to rest never will."""
+
+
+class Network:
+    """A network of nodes without sockets and threads, and a clock that the test moves.
+
+    Everything happens on the caller's thread, and only inside calls: `settle`, `advance`,
+    a `send` that has to wait for room, `Node.flush`, `Node.wait_*` and `Node.close` let
+    things happen, and the clock move, until what they wait for is there. A wait that knows
+    nothing of the network, such as `Stream.get`, must not be made: nothing would happen
+    meanwhile. What is attached to ``node.registry`` is called as in earnest, one message
+    after the other.
+
+    The same seed gives the same run, as long as the program does the same and hashes the
+    same (``PYTHONHASHSEED``). Use it as a context manager: at the end nodes that are left
+    vanish, as if their processes were killed.
+
+    Args:
+        seed: of everything that is left to chance.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self._schedule = Schedule(seed)
+        self._wire = Wire(self._schedule, seed)
+        self._random = random.Random(f"ids {seed}")
+        self._directory = Directory()
+        self._worlds: dict[Node, SimulatedWorld] = {}
+
+    # -------------------------------------------------------------------------- nodes
+
+    def node(
+        self,
+        name: str,
+        federation: str = "simulated",
+        *,
+        registry: Registry | None = None,
+        exchanges: str | tuple[str, ...] = "**",
+        replay_messages: int = REPLAY_MESSAGES,
+        replay_bytes: int = REPLAY_BYTES,
+        stall: float = STALL,
+        recovery_timeout: float = RECOVERY_TIMEOUT,
+        join_timeout: float = 1.0,
+    ) -> Node:
+        """Start a node in a process of its own, called ``name``, and have it join.
+
+        It is the `Node` that `zexchange.federate` returns, and the arguments of the same
+        names are those of `federate`. Tasks are attached to ``node.registry``: a fresh one,
+        unless told otherwise. With ``join_timeout=0`` nothing happens yet.
+
+        Raises:
+            ValueError: a node of that name runs already.
+        """
+        if any(world.host.name == name for world in self._worlds.values()):
+            raise ValueError(f"a node called {name!r} runs already: stop or kill it first")
+        plan = replace(
+            make_plan(federation, None, None, (), True, exchanges, name, False),
+            replay_messages=replay_messages,
+            replay_bytes=replay_bytes,
+            stall=stall,
+            recovery_timeout=recovery_timeout,
+        )
+        world = SimulatedWorld(
+            self._schedule, self._wire, self._directory, Host(name), self._random
+        )
+        node = Node(plan, registry or Registry(), join_timeout, world)
+        self._worlds[node] = world
+        node.revive()
+        return node
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes that run or are stopped, oldest first."""
+        self._worlds = {node: w for node, w in self._worlds.items() if not node._closed}
+        return tuple(self._worlds)
+
+    def kill(self, node: Node | str) -> None:
+        """End a node's process at once: no goodbye, and what it knew is gone with it."""
+        node = self._find(node)
+        world = self._worlds.pop(node)
+        world.host.alive = False
+        dead(world.parties)
+        self._wire.kill(world.host)
+        vanish(node)
+
+    def stop(self, node: Node | str) -> None:
+        """Stop a node's process: it does nothing, and does not know it, until `go_on`."""
+        self._worlds[self._find(node)].host.stopped = True
+
+    def go_on(self, node: Node | str) -> None:
+        """Let a node's process go on that was stopped."""
+        self._worlds[self._find(node)].host.stopped = False
+
+    def _find(self, node: Node | str) -> Node:
+        for known in self.nodes:
+            if node is known or node == self._worlds[known].host.name:
+                return known
+        raise ValueError(f"no node {node!r} runs in this network")
+
+    def _name(self, node: Node | str) -> str:
+        return self._worlds[self._find(node)].host.name
+
+    # ----------------------------------------------------------------------- the wire
+
+    def faults(
+        self,
+        *,
+        loss: float = 0.0,
+        delay: tuple[float, float] = (0.0, 0.0),
+        duplicate: float = 0.0,
+        reorder: float = 0.0,
+    ) -> None:
+        """Set how bad the wire is from now on; without arguments it is good again.
+
+        Args:
+            loss: the chance of a data frame to be lost.
+            delay: seconds that a frame takes longer, from a least to a most.
+            duplicate: the chance of a data frame to arrive twice.
+            reorder: the chance of a data frame to be overtaken by those behind it.
+        """
+        for chance in (loss, duplicate, reorder):
+            if not 0 <= chance <= 1:
+                raise ValueError(f"a chance is from 0 to 1, not {chance!r}")
+        self._wire.faults = Faults(loss, delay, duplicate, reorder)
+
+    def cut(self, one: Node | str, other: Node | str) -> None:
+        """Cut what connects two nodes, until `heal`; what is under way is lost."""
+        self._wire.part(self._name(one), self._name(other))
+
+    def heal(self, one: Node | str, other: Node | str) -> None:
+        """Let two nodes connect again."""
+        self._wire.rejoin(self._name(one), self._name(other))
+
+    def flicker(self, one: Node | str, other: Node | str) -> None:
+        """Cut what connects two nodes, for no longer than it takes to connect again."""
+        self._wire.cut(self._name(one), self._name(other))
+
+    # --------------------------------------------------------------------------- time
+
+    @property
+    def now(self) -> float:
+        """Seconds since the simulation began."""
+        return self._schedule.now
+
+    def advance(self, seconds: float) -> None:
+        """Let a time pass, and happen what happens in it."""
+        until = self._schedule.now + seconds
+        self._schedule.run(lambda: self._schedule.now >= until, seconds)
+
+    def until(self, condition: Callable[[], bool], timeout: float = SETTLED_WITHIN) -> None:
+        """Let things happen until a condition holds.
+
+        Raises:
+            NotReady: after ``timeout`` simulated seconds.
+        """
+        if not self._schedule.run(condition, timeout):
+            raise NotReady(f"{condition} does not hold after {timeout:g} simulated seconds")
+
+    def settle(self, timeout: float = SETTLED_WITHIN) -> None:
+        """Let things happen until nodes that reach each other are at rest.
+
+        They are ready both ways then, and what was sent was given to the tasks of
+        everybody who is promised it, or is lost. Nodes that are stopped, and pairs that are
+        cut, are not waited for.
+
+        Raises:
+            NotReady: after ``timeout`` simulated seconds, saying what is not at rest.
+        """
+        # Looked at now and then: it costs more than most of what happens in between.
+        until = self._schedule.now + timeout
+        while missing := self._unsettled():
+            if self._schedule.now >= until:
+                raise NotReady(f"not at rest after {timeout:g} s: {'; '.join(missing)}")
+            self.advance(0.02)
+
+    def _unsettled(self) -> list[str]:
+        return unsettled({n: self._worlds[n].host for n in self.nodes}, self._wire)
+
+    # -------------------------------------------------------------------------- the end
+
+    def close(self) -> None:
+        """Kill every node that is left."""
+        for node in self.nodes:
+            self.kill(node)
+
+    def __enter__(self) -> "Network":
+        """Return the network, which the end of the block closes."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()

@@ -1,0 +1,71 @@
+"""When simulated nodes are at rest, and how they end without a word.
+
+The one module here that looks into a node, where its face does not show enough.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from ..net.node import Node
+from .threads import Host
+from .wire import Wire
+
+if TYPE_CHECKING:
+    from ..net.engine import Engine
+
+
+def unsettled(hosts: Mapping[Node, Host], wire: Wire) -> list[str]:
+    """Say what is not at rest, among nodes that run and reach each other."""
+    running = {
+        engine.me: (engine, host)
+        for node, host in hosts.items()
+        if not host.stopped and (engine := node._engine) is not None
+    }
+    missing = []
+    for engine, host in running.values():
+        federation = engine.plan.federation
+        near = {
+            node
+            for node, (other, there) in running.items()
+            if other is not engine
+            and other.plan.federation == federation
+            and wire.reaches(host, there)
+        }
+        missing += [f"{host.name}: {text}" for text in _unsettled(engine, near, _far(hosts))]
+    return missing
+
+
+def vanish(node: Node) -> None:
+    """End a node as the end of its process does; its registry may be used on."""
+    engine, node._engine, node._closed = node._engine, None, True
+    node.registry.unobserve(node)
+    if engine is not None:
+        engine.closed = True
+        engine.outbound.window.close()
+        engine.bridges.close()
+
+
+def _far(hosts: Mapping[Node, Host]) -> set[bytes]:
+    """Return the ids of every node that has not died: they may be stopped, or cut off."""
+    return {node._engine.me for node in hosts if node._engine is not None}
+
+
+def _unsettled(engine: "Engine", near: set[bytes], living: set[bytes]) -> Iterator[str]:
+    peers, ours = engine.session.members.peers, engine.session.interest.epoch
+    inbound = engine.inbound
+    if engine._inbox or engine._steps or engine._acks or engine.outbound._queue:
+        yield "has something to say"
+    if inbound._commands or inbound._hot or inbound.recovering:
+        yield "has something to hand on"
+    for node in near - set(peers):
+        yield f"does not know {node.hex()[:8]} yet"
+    for peer in peers.values():
+        if peer.id not in living:
+            yield f"has not noticed that {peer.label} is gone"
+        elif peer.id in near:
+            if not peer.ready(ours):
+                yield f"is not ready with {peer.label}"
+            elif peer.slow or engine.effects.lag(peer, heads := engine.outbound.heads()):
+                # Nothing says yet how far a peer is that has been sent nothing: ask it.
+                engine.effects.beacon_unacknowledged(heads)
+                yield f"{peer.label} has not acknowledged everything"

@@ -1,0 +1,104 @@
+"""The clock of a simulated network, and whose turn it is.
+
+One thread does everything, one thing after the other: turns of nodes' loops, and what
+happens at a moment (a frame arrives). Time moves only when nothing is left to do now.
+Whoever waits runs the schedule until what it waits for has happened; who is in the
+middle of a turn has no other turn meanwhile, as a thread that waits has none.
+"""
+
+import heapq
+import math
+import random
+from collections.abc import Callable
+from typing import Protocol
+
+EPOCH = 1_700_000_000.0
+"""Seconds since the Unix epoch at which every simulation begins."""
+ENDLESS = 3600.0
+"""Simulated seconds after which a wait without a timeout is taken to be for ever."""
+
+
+class Turns(Protocol):
+    """Something of a node that has turns: a loop, or its sender."""
+
+    def next_at(self) -> float:
+        """Return when it wants its next turn: a moment that has passed means now."""
+        ...
+
+    def take_turn(self) -> None:
+        """Have a turn."""
+        ...
+
+
+class Schedule:
+    """What happens when. Not thread-safe: one thread does everything."""
+
+    def __init__(self, seed: int) -> None:
+        self.now = 0.0
+        self.turns = 0
+        self._random = random.Random(f"schedule {seed}")
+        self._serial = 0
+        self._coming: list[tuple[float, int, Callable[[], None]]] = []
+        self._parties: list[Turns] = []
+
+    def monotonic(self) -> float:
+        """Return the seconds since the simulation began."""
+        return self.now
+
+    def time(self) -> float:
+        """Return the seconds since the Unix epoch."""
+        return EPOCH + self.now
+
+    def join(self, party: Turns) -> None:
+        """Give turns to something from now on."""
+        self._parties.append(party)
+
+    def leave(self, party: Turns) -> None:
+        """Give it no more turns."""
+        if party in self._parties:
+            self._parties.remove(party)
+
+    def after(self, seconds: float, happens: Callable[[], None]) -> None:
+        """Have something happen in a while."""
+        self._serial += 1
+        heapq.heappush(self._coming, (self.now + seconds, self._serial, happens))
+
+    def run(self, condition: Callable[[], bool], seconds: float | None = None) -> bool:
+        """Let things happen until a condition holds; return whether it does.
+
+        Args:
+            condition: looked at between any two things that happen.
+            seconds: give up then; None stands for a wait that must end.
+
+        Raises:
+            RuntimeError: a wait without a timeout did not end.
+        """
+        until = self.now + (ENDLESS if seconds is None else seconds)
+        while not condition():
+            if self._happens():
+                continue
+            following = self._following()
+            if following > until:
+                if seconds is None:
+                    raise RuntimeError(f"waited {ENDLESS:g} simulated seconds for {condition}")
+                self.now = max(self.now, until)
+                return condition()
+            self.now = max(self.now, following)
+        return True
+
+    def _happens(self) -> bool:
+        """Do one of the things that are to be done now; tell whether there was any."""
+        if self._coming and self._coming[0][0] <= self.now:
+            heapq.heappop(self._coming)[2]()
+            return True
+        waiting = [party for party in self._parties if party.next_at() <= self.now]
+        if not waiting:
+            return False
+        self.turns += 1
+        self._random.choice(waiting).take_turn()
+        return True
+
+    def _following(self) -> float:
+        """Return the next moment at which something is to be done."""
+        coming = self._coming[0][0] if self._coming else math.inf
+        return min(coming, min((party.next_at() for party in self._parties), default=math.inf))

@@ -1,0 +1,322 @@
+"""Sockets without sockets: as much of ZeroMQ's four kinds as a node uses, as they behave.
+
+True to ZeroMQ where the node's code has to mind it: a descriptor is raised by what comes
+to a socket that was seen empty, and any call on the socket may lower it again; beyond a
+high-water mark frames are dropped; who connects again subscribes again; a link refuses
+what is sent while it has no connection.
+"""
+
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Any
+
+from ..net.sockets import EVENTS, FD, FRAMES_MARK, READABLE, SRCFD, SUBSCRIBE, NotNow
+from .threads import Host
+from .wire import REDIAL, REDIAL_MOST, Connection, Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Frame:
+    """A received frame, with nothing known about where it came from."""
+
+    def __init__(self, data: bytes) -> None:
+        self.bytes = data
+
+    def get(self, what: object) -> int | str:
+        """Return what is known: no descriptor, no address."""
+        return -1 if what == SRCFD else ""
+
+
+class Socket:
+    """What all have: a descriptor, and an inbox that is read without waiting."""
+
+    def __init__(self, wire: Wire, host: Host, fd: int) -> None:
+        self.wire = wire
+        self.host = host
+        self.inbox: deque[Any] = deque()
+        self.closed = False
+        self._fd = fd
+        self._awake = False
+
+    def _put(self, item: Any) -> None:
+        self.inbox.append(item)
+        if not self._awake:
+            self._awake = True
+            self._raise()
+
+    def _raise(self) -> None:
+        self.host.raised[self._fd] = None
+
+    def _take(self) -> Any:
+        if not self.inbox:
+            self._awake = False
+            self.host.raised.pop(self._fd, None)
+            raise NotNow
+        return self.inbox.popleft()
+
+    def _called(self) -> None:
+        """A call on the socket may take in what raised its descriptor."""
+        if self.wire.random.random() < 0.5:
+            self.host.raised.pop(self._fd, None)
+
+    def getsockopt(self, option: int) -> int:
+        """Return the descriptor, or whether there is something to read."""
+        if option == FD:
+            return self._fd
+        assert option == EVENTS
+        self.host.raised.pop(self._fd, None)
+        self._awake = bool(self.inbox)
+        return READABLE if self.inbox else 0
+
+
+class Dialler(Socket):
+    """A socket that connects, and connects again."""
+
+    def __init__(self, wire: Wire, host: Host, fd: int) -> None:
+        super().__init__(wire, host, fd)
+        self.connection: Connection | None = None
+        self._endpoint = ""
+        self._pause = REDIAL
+
+    def connect(self, endpoint: str) -> None:
+        """Connect, in a while, and whenever the connection is lost."""
+        self._endpoint = endpoint
+        self.wire.at(self.wire.arrival(), self._dial)
+
+    def _dial(self) -> None:
+        if self.closed or self.connection or not self.host.alive:
+            return
+        self.connection = self.wire.connect(self, self._endpoint)
+        if self.connection is None:
+            self._dial_later()
+        else:
+            self._pause = REDIAL
+            self.connection.bound.connected(self.connection)
+            self._raise()
+            self.connected()
+
+    def _dial_later(self) -> None:
+        pause = self._pause * self.wire.random.uniform(1, 2)
+        self._pause = min(2 * self._pause, REDIAL_MOST)
+        self.wire.schedule.after(pause, self._dial)
+
+    def connected(self) -> None:
+        """A connection stands."""
+
+    def disconnected(self) -> None:
+        """The connection is no more."""
+        self.connection = None
+        self._dial_later()
+
+    def arrive(self, frame: bytes) -> None:
+        """A frame has arrived."""
+        if not self.closed:
+            self._put(frame)
+
+    def close(self, linger: int = 0) -> None:
+        """Close; what was sent still arrives if it may linger."""
+        self.closed = True
+        self.host.raised.pop(self._fd, None)
+        if self.connection:
+            self.wire.end(self.connection, lose=not linger)
+
+
+class Sub(Dialler):
+    """Receives from one peer what it has subscribed to."""
+
+    def __init__(self, wire: Wire, host: Host, fd: int) -> None:
+        super().__init__(wire, host, fd)
+        self._topics: Counter[bytes] = Counter()
+
+    def setsockopt(self, option: int, topic: bytes) -> None:
+        """Subscribe or unsubscribe; equal subscriptions are counted."""
+        self._called()
+        if option == SUBSCRIBE:
+            self._topics[topic] += 1
+            self._tell(b"\x01" + topic)
+        elif topic in self._topics:
+            self._topics[topic] -= 1
+            if not self._topics[topic]:
+                del self._topics[topic]
+                self._tell(b"\x00" + topic)
+
+    def _tell(self, frame: bytes) -> None:
+        if self.connection:
+            self.connection.up(frame)
+
+    def connected(self) -> None:
+        """Subscribe again to everything, in order."""
+        for topic in sorted(self._topics):
+            self._tell(b"\x01" + topic)
+
+    def recv(self, flags: int = 0) -> bytes:
+        """Return the next frame that is still subscribed to."""
+        while True:
+            frame: bytes = self._take()
+            if frame.startswith(tuple(self._topics)):
+                return frame
+
+
+class Dealer(Dialler):
+    """A control link."""
+
+    def send(self, frame: bytes, flags: int = 0) -> None:
+        """Send, if there is a connection."""
+        self._called()
+        if self.connection is None:
+            raise NotNow
+        self.connection.up(frame)
+
+    def recv_multipart(self, flags: int = 0) -> list[bytes]:
+        """Return the next message."""
+        return [self._take()]
+
+
+class Bound(Socket):
+    """A socket that others connect to."""
+
+    def __init__(self, wire: Wire, host: Host, fd: int) -> None:
+        super().__init__(wire, host, fd)
+        self.endpoint = ""
+
+    def bind(self, endpoint: str) -> None:
+        """Be found at an endpoint."""
+        self.endpoint = endpoint
+        self.wire.bound[endpoint] = self
+
+    def connected(self, connection: Connection) -> None:
+        """A connection stands."""
+
+    def disconnected(self, connection: Connection) -> None:
+        """A connection is no more."""
+
+    def arrive(self, connection: Connection, frame: bytes) -> None:
+        """A frame has arrived on a connection."""
+        raise NotImplementedError
+
+    def close(self, linger: int = 0) -> None:
+        """Close; what was sent still arrives if it may linger."""
+        self.closed = True
+        self.host.raised.pop(self._fd, None)
+        self.wire.bound.pop(self.endpoint, None)
+        for connection in list(self.wire.connections):
+            if connection.bound is self:
+                self.wire.end(connection, lose=not linger)
+
+
+class Router(Bound):
+    """What control links lead to."""
+
+    def __init__(self, wire: Wire, host: Host, fd: int) -> None:
+        super().__init__(wire, host, fd)
+        self._routes: dict[bytes, Connection] = {}
+
+    def connected(self, connection: Connection) -> None:
+        """Give the connection a route."""
+        self._routes[connection.route] = connection
+
+    def disconnected(self, connection: Connection) -> None:
+        """Forget the route."""
+        self._routes.pop(connection.route, None)
+
+    def arrive(self, connection: Connection, frame: bytes) -> None:
+        """See `Bound`."""
+        if not self.closed:
+            self._put((connection.route, frame))
+
+    def recv_multipart(self, flags: int = 0, copy: bool = True) -> list[Frame]:
+        """Return the next message, its route in front."""
+        return [Frame(part) for part in self._take()]
+
+    def send_multipart(self, parts: list[bytes], flags: int = 0) -> None:
+        """Send along a route; nowhere if that is no more."""
+        self._called()
+        connection = self._routes.get(parts[0])
+        if connection is not None:
+            connection.down(parts[1], data=False)
+
+
+class XPub(Bound):
+    """Publishes; its inbox has the subscriptions."""
+
+    def __init__(self, wire: Wire, host: Host, fd: int) -> None:
+        super().__init__(wire, host, fd)
+        self.high_water = 2 * FRAMES_MARK
+        self._wanted: dict[Connection, dict[bytes, None]] = {}
+
+    def connected(self, connection: Connection) -> None:
+        """Nothing is subscribed to yet."""
+        self._wanted[connection] = {}
+
+    def disconnected(self, connection: Connection) -> None:
+        """What nobody else has subscribed to is unsubscribed from."""
+        for topic in self._wanted.pop(connection, {}):
+            self._unsubscribed(topic)
+
+    def _unsubscribed(self, topic: bytes) -> None:
+        if not any(topic in topics for topics in self._wanted.values()):
+            self._subscription(b"\x00" + topic)
+
+    def arrive(self, connection: Connection, frame: bytes) -> None:
+        """Take a subscription; passed on even if it is known already."""
+        topics, topic = self._wanted.get(connection), frame[1:]
+        if topics is None or self.closed:
+            return
+        if frame[0] == 1:
+            topics[topic] = None
+            self._subscription(frame)
+        elif topic in topics:
+            del topics[topic]
+            self._unsubscribed(topic)
+
+    def _subscription(self, frame: bytes) -> None:
+        # Read by any call on the socket, so each of them wakes.
+        self.inbox.append(frame)
+        self._raise()
+
+    def recv(self, flags: int = 0, copy: bool = True) -> Frame:
+        """Return the next subscription."""
+        return Frame(self._take())
+
+    def send(self, frame: bytes, flags: int = 0) -> None:
+        """Send to every connection that has subscribed to it, as far as there is room."""
+        self._called()
+        for connection, topics in list(self._wanted.items()):
+            if not frame.startswith(tuple(topics)):
+                continue
+            if connection.under_way + len(connection.dialler.inbox) < self.high_water:
+                connection.down(frame, data=True)
+            else:
+                self.wire.dropped += 1
+
+
+class Sockets:
+    """Makes the sockets of one node."""
+
+    def __init__(self, wire: Wire, host: Host, next_fd: "Callable[[], int]") -> None:
+        self._wire = wire
+        self._host = host
+        self._next_fd = next_fd
+
+    def xpub(self) -> XPub:
+        """Return the socket that the node publishes on."""
+        return XPub(self._wire, self._host, self._next_fd())
+
+    def sub(self) -> Sub:
+        """Return a socket that receives from one peer."""
+        return Sub(self._wire, self._host, self._next_fd())
+
+    def router(self) -> Router:
+        """Return the socket that peers' control links lead to."""
+        return Router(self._wire, self._host, self._next_fd())
+
+    def dealer(self) -> Dealer:
+        """Return the socket of a control link."""
+        return Dealer(self._wire, self._host, self._next_fd())
+
+    def destroy(self) -> None:
+        """Do nothing: what is not used any more is forgotten."""
+
+    def term(self) -> None:
+        """Do nothing: what lingers is under way already."""

@@ -1,0 +1,220 @@
+"""What stands in for threads, and for what threads wait with, in a simulated world."""
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+
+from .schedule import Schedule
+
+_log = logging.getLogger("zexchange")
+
+
+class Host:
+    """One simulated process: what a node runs in. It may be stopped, and it may be dead."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.alive = True
+        self.stopped = False
+        self.raised: dict[int, None] = {}
+        """Descriptors of this process that are readable."""
+
+
+class Poller:
+    """Knows which descriptors are readable; it never waits, its loop does."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._watched: dict[int, None] = {}
+
+    def watch(self, fd: int, writing: bool = False) -> None:
+        """Take note of a descriptor."""
+        self._watched[fd] = None
+
+    def forget(self, fd: int) -> None:
+        """Look at a descriptor no longer."""
+        del self._watched[fd]
+
+    def wait(self, seconds: float | None) -> list[int]:
+        """Return the descriptors that are readable now."""
+        raised = self._host.raised
+        return [fd for fd in self._watched if fd in raised] if raised else []
+
+    def close(self) -> None:
+        """Look at nothing any more."""
+        self._watched.clear()
+
+
+class Waker:
+    """Ends another loop's wait."""
+
+    def __init__(self, host: Host, fd: int) -> None:
+        self._host = host
+        self.fd = fd
+
+    def wake(self) -> None:
+        """Make the descriptor readable."""
+        self._host.raised[self.fd] = None
+
+    def clear(self) -> None:
+        """Make the descriptor unreadable."""
+        self._host.raised.pop(self.fd, None)
+
+    def close(self) -> None:
+        """Do nothing more than `clear`."""
+        self.clear()
+
+
+class Condition:
+    """A state that can be waited for, by letting things happen. It locks nothing."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self._schedule = schedule
+        self._notices = 0
+
+    def __enter__(self) -> bool:
+        return True
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        pass
+
+    def notify_all(self) -> None:
+        """End every wait for a notice."""
+        self._notices += 1
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Let things happen until there is a notice."""
+        before = self._notices
+        return self._schedule.run(lambda: self._notices > before, timeout)
+
+    def wait_for(self, predicate: Callable[[], object], timeout: float | None = None) -> bool:
+        """Let things happen until something holds."""
+        return self._schedule.run(lambda: bool(predicate()), timeout)
+
+
+class Party:
+    """What loops and senders share: they run in a process, one turn at a time."""
+
+    ident = None
+
+    def __init__(self, schedule: Schedule, host: Host) -> None:
+        self._schedule = schedule
+        self._host = host
+        self._busy = False
+        self._over = False
+
+    def start(self) -> None:
+        """Have turns from now on."""
+        self._schedule.join(self)
+
+    @property
+    def current(self) -> bool:
+        """Whether this is what called, directly or not."""
+        return self._busy
+
+    def join(self, timeout: float | None = None) -> None:
+        """Let things happen until the last turn is over."""
+        self._schedule.run(lambda: self._over or not self._host.alive, timeout)
+
+    def next_at(self) -> float:
+        """See `Turns`."""
+        if self._busy or self._host.stopped:
+            return math.inf
+        return self.wanted_at()
+
+    def wanted_at(self) -> float:
+        """Return when a turn is wanted."""
+        raise NotImplementedError
+
+    def take_turn(self) -> None:
+        """See `Turns`."""
+        self._busy = True
+        try:
+            self.turn()
+        finally:
+            self._busy = False
+
+    def turn(self) -> None:
+        """Do what is to be done in a turn."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Have no more turns."""
+        self._over = True
+        self._schedule.leave(self)
+
+
+class Loop(Party):
+    """Stands in for `zexchange.net.threads.Loop`. What its turns raise, whoever waits gets."""
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        host: Host,
+        poller: Poller,
+        patience: Callable[[], float | None],
+        turn: Callable[[Sequence[int]], None],
+        done: Callable[[], bool],
+        last: Callable[[], None],
+    ) -> None:
+        super().__init__(schedule, host)
+        self._poller = poller
+        self._patience = patience
+        self._turn = turn
+        self._done = done
+        self._last = last
+        self._since = schedule.now
+
+    def wanted_at(self) -> float:
+        """Return now if a descriptor is readable, else when patience ends."""
+        patience = self._patience()
+        if patience == 0 or self._poller.wait(0):
+            return 0.0
+        return math.inf if patience is None else self._since + patience
+
+    def turn(self) -> None:
+        """Have a turn, and behind the last one the end."""
+        try:
+            self._turn(self._poller.wait(0))
+        finally:
+            self._since = self._schedule.now
+        if self._done():
+            self.end()
+            self._last()
+
+
+class Sender(Party):
+    """Stands in for `zexchange.net.threads.Sender`."""
+
+    def __init__(
+        self, schedule: Schedule, host: Host, pause: float, send: Callable[[], None]
+    ) -> None:
+        super().__init__(schedule, host)
+        self._pause = pause
+        self._send = send
+        self._asked_at = math.inf
+
+    def ask(self) -> None:
+        """Have what is queued sent a pause later."""
+        self._asked_at = min(self._asked_at, self._schedule.now + self._pause)
+
+    def wanted_at(self) -> float:
+        """Return the end of the pause."""
+        return self._asked_at
+
+    def turn(self) -> None:
+        """Send."""
+        self._asked_at = math.inf
+        self._send()
+
+
+def dead(parties: Iterable[Party]) -> None:
+    """End what a process ran that was killed."""
+    for party in parties:
+        party.end()

@@ -1,0 +1,176 @@
+"""The wire between simulated nodes: who reaches whom, and what happens to a frame on its way.
+
+A connection carries frames both ways, each way in order. A cut loses what is under way;
+its dialling side dials again, its bound side may notice later. Beyond that the wire can
+be asked to lose, repeat, delay and reorder the frames of data connections. A proof of
+readiness is not overtaken and overtakes nothing: ZeroMQ guarantees that, and the
+protocol rests on it.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..protocol.wire import READY
+from .schedule import Schedule
+from .threads import Host
+
+if TYPE_CHECKING:
+    from .sockets import Bound, Dialler
+
+LATENCY = 0.0001
+"""Seconds that a frame takes at least."""
+NOTICED = 0.2
+"""Seconds after which the bound side of a connection that is cut has noticed, at the latest."""
+REDIAL, REDIAL_MOST = 0.05, 1.0
+"""Seconds between two attempts to connect: at first, and at most."""
+
+
+@dataclass(slots=True)
+class Faults:
+    """How bad the wire is: chances from 0 to 1, and a range of seconds."""
+
+    loss: float = 0.0
+    delay: tuple[float, float] = (0.0, 0.0)
+    duplicate: float = 0.0
+    reorder: float = 0.0
+
+
+class Connection:
+    """One connection, from a dialling socket to a bound one."""
+
+    def __init__(self, wire: "Wire", dialler: "Dialler", bound: "Bound", route: bytes) -> None:
+        self.dialler = dialler
+        self.bound = bound
+        self.route = route
+        self.lost = False
+        self.under_way = 0
+        """Frames on their way to the dialler."""
+        self._wire = wire
+        self._up_at = self._down_at = self._down_last = 0.0
+
+    def up(self, frame: bytes) -> None:
+        """Send a frame to the bound side."""
+        self._up_at = max(self._up_at, self._wire.arrival())
+
+        def arrives() -> None:
+            if not self.lost:
+                self.bound.arrive(self, frame)
+
+        self._wire.at(self._up_at, arrives)
+
+    def down(self, frame: bytes, data: bool) -> None:
+        """Send a frame to the dialling side; one of a data connection may have bad luck."""
+        wire = self._wire
+        if not data:
+            self._deliver(self._in_turn(wire.arrival()), frame)
+            return
+        faults, chance = wire.faults, wire.random.random
+        if faults.loss and chance() < faults.loss:
+            wire.dropped += 1
+            return
+        if frame[:1] == READY:
+            # Behind all that was sent before, and in front of all that is sent later.
+            self._down_at = max(self._down_last, wire.arrival())
+            self._deliver(self._in_turn(self._down_at), frame)
+            return
+        if faults.duplicate and chance() < faults.duplicate:
+            self._deliver(self._out_of_turn(), frame)
+        if faults.reorder and chance() < faults.reorder:
+            self._deliver(self._out_of_turn(), frame)
+        else:
+            self._deliver(self._in_turn(wire.arrival()), frame)
+
+    def _in_turn(self, at: float) -> float:
+        self._down_at = max(self._down_at, at)
+        self._down_last = max(self._down_last, self._down_at)
+        return self._down_at
+
+    def _out_of_turn(self) -> float:
+        """Return when a frame arrives that others overtake."""
+        at = max(self._down_at, self._wire.arrival()) + self._wire.random.uniform(0, 0.01)
+        self._down_last = max(self._down_last, at)
+        return at
+
+    def _deliver(self, at: float, frame: bytes) -> None:
+        self.under_way += 1
+
+        def arrives() -> None:
+            self.under_way -= 1
+            if not self.lost:
+                self.dialler.arrive(frame)
+
+        self._wire.at(at, arrives)
+
+
+class Wire:
+    """Who is where, who reaches whom, and every connection there is."""
+
+    def __init__(self, schedule: Schedule, seed: int) -> None:
+        self.schedule = schedule
+        self.random = random.Random(f"wire {seed}")
+        self.faults = Faults()
+        self.bound: dict[str, Bound] = {}
+        self.connections: dict[Connection, None] = {}
+        self.dropped = 0
+        """Frames that the wire has lost, those of cut connections not counted."""
+        self._parted: set[frozenset[str]] = set()
+        self._routes = 0
+
+    def arrival(self) -> float:
+        """Return when a frame arrives that is sent now, if nothing else keeps it."""
+        low, high = self.faults.delay
+        late = self.random.uniform(low, high) if high else 0.0
+        return self.schedule.now + LATENCY + late
+
+    def at(self, moment: float, happens: Callable[[], None]) -> None:
+        """Have something happen at a moment."""
+        self.schedule.after(moment - self.schedule.now, happens)
+
+    def reaches(self, one: Host, other: Host) -> bool:
+        """Tell whether nothing parts two processes."""
+        return frozenset((one.name, other.name)) not in self._parted
+
+    def connect(self, dialler: "Dialler", endpoint: str) -> Connection | None:
+        """Connect to an endpoint, if somebody answers there."""
+        bound = self.bound.get(endpoint)
+        if bound is None or bound.host.stopped or not self.reaches(dialler.host, bound.host):
+            return None
+        self._routes += 1
+        connection = Connection(self, dialler, bound, self._routes.to_bytes(5, "big"))
+        self.connections[connection] = None
+        return connection
+
+    def end(self, connection: Connection, lose: bool) -> None:
+        """End a connection; what is under way is lost, or still arrives."""
+        if self.connections.pop(connection, self) is self:
+            return
+        connection.lost = lose
+        connection.dialler.disconnected()
+        noticed = self.random.uniform(0, NOTICED) if lose else 0.0
+        noticed = max(noticed, connection._up_at - self.schedule.now)
+        self.schedule.after(noticed, lambda: connection.bound.disconnected(connection))
+
+    def part(self, one: str, other: str) -> None:
+        """Cut every connection between two processes, and let them make none."""
+        self._parted.add(frozenset((one, other)))
+        self.cut(one, other)
+
+    def rejoin(self, one: str, other: str) -> None:
+        """Undo `part`."""
+        self._parted.discard(frozenset((one, other)))
+
+    def cut(self, one: str, other: str) -> None:
+        """Cut every connection between two processes; they may connect again."""
+        for connection in list(self.connections):
+            if {connection.dialler.host.name, connection.bound.host.name} == {one, other}:
+                self.end(connection, lose=True)
+
+    def kill(self, host: Host) -> None:
+        """End every connection of a process that has died, and what it had bound."""
+        self.bound = {e: socket for e, socket in self.bound.items() if socket.host is not host}
+        for connection in list(self.connections):
+            if host in (connection.dialler.host, connection.bound.host):
+                # Some of what it had sent is still under way.
+                self.end(connection, lose=self.random.random() < 0.5)

@@ -1,0 +1,177 @@
+"""The world of one simulated node: what `zexchange.net.world.World` makes, without the world."""
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..net.plan import Plan
+from ..net.world import World
+from ..protocol.session import Session
+from ..protocol.values import Address
+from .schedule import Schedule
+from .sockets import Router, Sockets, XPub
+from .threads import Condition, Host, Loop, Poller, Sender, Waker
+from .wire import Wire
+
+RESCAN = 2.0
+"""Seconds between two looks into the directory."""
+
+
+class Directory:
+    """Stands in for the rendezvous directory: by federation, who is at which endpoint."""
+
+    def __init__(self) -> None:
+        self._there: dict[str, dict[str, Host]] = {}
+
+    def enter(self, federation: str, endpoint: str, host: Host) -> None:
+        """Leave word of where one can be found."""
+        self._there.setdefault(federation, {})[endpoint] = host
+
+    def remove(self, federation: str, endpoint: str) -> None:
+        """Take that back."""
+        self._there.get(federation, {}).pop(endpoint, None)
+
+    def living(self, federation: str) -> list[str]:
+        """Return the endpoints of those who have not died."""
+        return [e for e, host in self._there.get(federation, {}).items() if host.alive]
+
+
+class Places:
+    """Stands in for `zexchange.net.places.Places`."""
+
+    def __init__(
+        self, directory: Directory, host: Host, plan: Plan, node: str, router: Router, xpub: XPub
+    ) -> None:
+        self._directory = directory
+        self._host = host
+        self._federation = plan.federation
+        self._rescan_at = 0.0
+        self._control, data = (f"ipc://{host.name}.{node[:8]}.{kind}" for kind in ("c", "d"))
+        router.bind(self._control)
+        xpub.bind(data)
+        self.addresses = (Address(self._control, data),)
+
+    def publish(self) -> None:
+        """Leave word of where we are."""
+        self._directory.enter(self._federation, self._control, self._host)
+
+    def rescan(self, session: Session, now: float) -> None:
+        """Look from time to time who is there, and who is not any more."""
+        if now < self._rescan_at:
+            return
+        self._rescan_at = now + RESCAN
+        living = self._directory.living(self._federation)
+        for endpoint in living:
+            session.add_candidate(endpoint, "rendezvous", now)
+        for candidate in list(session.members.candidates.values()):
+            if candidate.source == "rendezvous" and candidate.endpoint not in living:
+                session.drop_candidate(candidate.endpoint)
+
+    def withdraw(self) -> None:
+        """Take our word back."""
+        self._directory.remove(self._federation, self._control)
+
+    def release(self) -> None:
+        """Do nothing: nothing is inherited here."""
+
+
+class Probes:
+    """Stands in for `zexchange.net.probes.Probes`: a clear answer, or none, at once."""
+
+    def __init__(self, wire: Wire, host: Host) -> None:
+        self._wire = wire
+        self._host = host
+
+    def probe(self, endpoint: str, now: float, answer: Callable[[str, bool], None]) -> None:
+        """Tell whether anything listens, unless something is in between."""
+        bound = self._wire.bound.get(endpoint)
+        if bound is None or self._wire.reaches(self._host, bound.host):
+            answer(endpoint, bound is not None)
+
+    def ready(self, fd: int) -> bool:
+        """Tell that the descriptor is none of ours."""
+        return False
+
+    def expire(self, now: float) -> None:
+        """Do nothing: every answer was there at once."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class SimulatedWorld(World):
+    """What one node of a simulated network stands on."""
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        wire: Wire,
+        directory: Directory,
+        host: Host,
+        chance: random.Random,
+    ) -> None:
+        self.monotonic = schedule.monotonic
+        self.time = schedule.time
+        self.schedule = schedule
+        self.host = host
+        self.parties: list[Loop | Sender] = []
+        self._wire = wire
+        self._directory = directory
+        self._random = chance
+        self._fds = 0
+
+    def _next_fd(self) -> int:
+        self._fds += 1
+        return self._fds
+
+    def new_id(self) -> bytes:
+        """See `World`."""
+        return self._random.randbytes(16)
+
+    def sockets(self) -> Any:
+        """See `World`."""
+        return Sockets(self._wire, self.host, self._next_fd)
+
+    def poller(self) -> Any:
+        """See `World`."""
+        return Poller(self.host)
+
+    def waker(self) -> Any:
+        """See `World`."""
+        return Waker(self.host, self._next_fd())
+
+    def condition(self) -> Any:
+        """See `World`."""
+        return Condition(self.schedule)
+
+    def loop(
+        self,
+        name: str,
+        poller: Any,
+        patience: Callable[[], float | None],
+        turn: Callable[[Sequence[int]], None],
+        done: Callable[[], bool],
+        last: Callable[[], None],
+    ) -> Any:
+        """See `World`."""
+        loop = Loop(self.schedule, self.host, poller, patience, turn, done, last)
+        self.parties.append(loop)
+        return loop
+
+    def sender(self, pause: float, send: Callable[[], None]) -> Any:
+        """See `World`."""
+        sender = Sender(self.schedule, self.host, pause, send)
+        self.parties.append(sender)
+        return sender
+
+    def places(self, plan: Plan, node: str, router: Any, xpub: Any) -> Any:
+        """See `World`."""
+        return Places(self._directory, self.host, plan, node, router, xpub)
+
+    def probes(self, poller: Any) -> Any:
+        """See `World`."""
+        return Probes(self._wire, self.host)
+
+    def reachable(self, address: Address, local: bool) -> bool:
+        """Tell that every address is: whether somebody answers is another matter."""
+        return True
