@@ -1,10 +1,14 @@
-"""A TCP relay that a test can cut: what is in flight on its connections is lost."""
+"""A TCP relay that a test can cut, hold, slow down, or shut in one direction alone."""
 
 import selectors
 import socket
 import threading
 import time
 from contextlib import suppress
+
+MOST = 65536
+TICK = 0.005
+"""Seconds between two portions of a throttled connection."""
 
 
 class Relay:
@@ -21,6 +25,8 @@ class Relay:
         """Connections so far: after a cut, more of them show that it has healed."""
         self._open = True
         self._refusing = self._holding = False
+        self._pace: int | None = None
+        self._clients: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
         self._thread.start()
@@ -49,12 +55,29 @@ class Relay:
         if holding:
             assert self._held.wait(5)
 
+    def throttle(self, pace: int | None) -> None:
+        """Forward so many bytes a second on each connection and direction; None: all there is."""
+        self._pace = pace
+
+    def half_close(self, towards_client: bool) -> None:
+        """End every connection in one direction; what comes the other way is still forwarded.
+
+        Args:
+            towards_client: whether those who have connected hear nothing more; else they
+                are not heard any more.
+        """
+        with self._lock:
+            for end, other in list(self._pairs.items()):
+                if end in self._pairs and (end not in self._clients) is towards_client:
+                    self._end(end, other)
+
     def _drop(self, end: socket.socket, reset: bool = True) -> None:
         other = self._pairs.pop(end, None)
         if other is None:
             return
         self._pairs.pop(other, None)
         self._ended -= {end, other}
+        self._clients -= {end, other}
         for side in (end, other):
             with suppress(OSError):
                 if reset:
@@ -76,6 +99,8 @@ class Relay:
                         self._accept()
                     else:
                         self._forward(key.fileobj)  # type: ignore[arg-type]
+                if self._pace is not None:
+                    time.sleep(TICK)
                 with self._lock:
                     known = {key.fileobj for key in selector.get_map().values()}
                     open_ends = set(self._pairs) - self._ended
@@ -96,6 +121,7 @@ class Relay:
             return
         with self._lock:
             self._pairs[client], self._pairs[server] = server, client
+            self._clients.add(client)
             self.accepted += 1
 
     def _forward(self, end: socket.socket) -> None:
@@ -103,8 +129,9 @@ class Relay:
             other = self._pairs.get(end)
         if other is None:
             return
+        pace = self._pace
         try:
-            data = end.recv(65536)
+            data = end.recv(MOST if pace is None else max(1, min(MOST, int(pace * TICK))))
             if data:
                 other.sendall(data)
                 return
