@@ -10,7 +10,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.support import eventually
+from tests.relay import Relay
+from tests.support import eventually, free_ports
 
 hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
 hypothesis.settings.register_profile("nightly", deadline=None, max_examples=5000)
@@ -42,3 +43,12 @@ def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
     if request.node.get_closest_marker("leaves_files") is None:
         assert not [f for f in path.rglob("*") if not f.is_dir()]
     eventually(lambda: len(os.listdir("/proc/self/fd")) <= before)
+
+
+@pytest.fixture
+def relays() -> Iterator[tuple[Relay, Relay]]:
+    """Two relays, for a control and a data port; name it before `join`, to outlive the nodes."""
+    pair = tuple(Relay(port) for port in free_ports())
+    yield pair  # type: ignore[misc]
+    for relay in pair:
+        relay.close()

@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -25,6 +26,18 @@ def eventually(condition: Callable[[], Any], timeout: float = PATIENCE) -> Any:
             raise AssertionError(f"not within {timeout:g} s: {condition}")
         time.sleep(0.002)
     return value
+
+
+def free_ports() -> tuple[int, int]:
+    """Return two ports that are free just now."""
+    with socket.socket() as one, socket.socket() as two:
+        one.bind(("127.0.0.1", 0))
+        two.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], two.getsockname()[1]
+
+
+def tcp(port: int) -> str:
+    return f"tcp://127.0.0.1:{port}"
 
 
 class Program:

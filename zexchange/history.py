@@ -22,7 +22,7 @@ class Frame:
     __slots__ = ("data", "first", "last", "name", "size", "waiting")
 
     def __init__(
-        self, name: str, first: int, last: int, data: bytes, waiting: Iterable[bytes]
+        self, name: str, first: int, last: int, data: bytes, waiting: Iterable[bytes] = ()
     ) -> None:
         self.name = name
         self.first = first
@@ -63,6 +63,23 @@ class Ring:
             self._held.setdefault(frame.name, deque()).append(frame)
             self.held_bytes += frame.size
         self.evict()
+
+    def mend(self, last: Frame) -> None:
+        """Make all anew from the frames in their order, but for one, after an interruption.
+
+        Whatever was being done with that frame: it is not there afterwards.
+        """
+        self._order = deque(frame for frame in self._order if frame is not last)
+        self._frames.clear()
+        self._held.clear()
+        self.bytes = self.messages = self.held_bytes = 0
+        for frame in self._order:
+            self._frames.setdefault(frame.name, deque()).append(frame)
+            self.bytes += frame.size
+            self.messages += frame.last - frame.first + 1
+            if frame.waiting:
+                self._held.setdefault(frame.name, deque()).append(frame)
+                self.held_bytes += frame.size
 
     @property
     def crowded(self) -> bool:
@@ -189,8 +206,10 @@ class Retained:
         self._kept: deque[tuple[int, float, bytes]] = deque()
 
     def keep(self, first: int, sent_at: float, bodies: Iterable[bytes]) -> None:
-        """Take what is being sent, numbered from ``first``."""
-        self._kept.extend((number, sent_at, body) for number, body in enumerate(bodies, first))
+        """Take what is being sent, numbered from ``first``; nothing if that is there already."""
+        if self._kept and self._kept[-1][0] >= first:
+            return
+        self._kept.extend([(number, sent_at, body) for number, body in enumerate(bodies, first)])
         while len(self._kept) > self.most:
             self._kept.popleft()
 

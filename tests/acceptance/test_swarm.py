@@ -2,16 +2,14 @@
 
 import json
 import sys
-from collections.abc import Iterator
 from operator import gt
 
 import pytest
 
 from tests.net.conftest import collect
 from tests.net.test_processes import ALL_TO_ALL
-from tests.net.test_tcp import free_ports, tcp
 from tests.relay import Relay
-from tests.support import Program, eventually, programs
+from tests.support import Program, eventually, programs, tcp
 from zexchange import Registry, federate
 
 pytestmark = [pytest.mark.sockets, pytest.mark.acceptance, pytest.mark.timeout(1800)]
@@ -97,14 +95,6 @@ def test_first_messages_on_a_thousand_exchanges(way: str) -> None:
                     here.get(name).send(name)
                 node.flush(60)
         assert sorted(got) == sorted(names), f"repetition {repetition}: {len(got)} arrived"
-
-
-@pytest.fixture
-def relays() -> Iterator[list[Relay]]:
-    pair = [Relay(port) for port in free_ports()]
-    yield pair
-    for relay in pair:
-        relay.close()
 
 
 def test_eight_thousand_exchanges_before_and_after_a_reconnect(relays: list[Relay]) -> None:

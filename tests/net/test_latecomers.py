@@ -1,14 +1,13 @@
 """Late joiners: the last messages of every publisher, wherever it is, then all that follows."""
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 
 from tests.net.conftest import Joiner
-from tests.net.test_tcp import behind, free_ports, tcp
+from tests.net.test_tcp import behind
 from tests.relay import Relay
-from tests.support import Program, eventually
+from tests.support import Program, eventually, tcp
 from zexchange import Delivery, PeerLeft, Registry
 
 pytestmark = pytest.mark.sockets
@@ -151,16 +150,8 @@ def test_no_seam_under_load(join: Joiner) -> None:
     assert len(joiners) > 3
 
 
-@pytest.fixture
-def relays() -> Iterator[tuple[Relay, Relay]]:
-    pair = tuple(Relay(port) for port in free_ports())
-    yield pair  # type: ignore[misc]
-    for relay in pair:
-        relay.close()
-
-
 def test_a_large_history_comes_in_parts_and_through_cuts(
-    join: Joiner, relays: tuple[Relay, Relay]
+    relays: tuple[Relay, Relay], join: Joiner
 ) -> None:
     """Megabytes of it, while the control connection is cut: asked for again, and complete."""
     _, here = behind(join, relays, retain={"big": 60})

@@ -1,7 +1,6 @@
 """Nodes that meet over TCP: listening, dialling, gossip, cuts and reconnects."""
 
 import socket
-from collections.abc import Iterator
 from operator import gt
 
 import pytest
@@ -9,31 +8,10 @@ import pytest
 import zexchange
 from tests.net.conftest import Joiner, collect
 from tests.relay import Relay
-from tests.support import eventually
+from tests.support import eventually, free_ports, tcp
 from zexchange import InsecureEndpoint, Unreachable, federate
 
 pytestmark = pytest.mark.sockets
-
-
-def free_ports() -> tuple[int, int]:
-    """Return two ports that are free just now."""
-    with socket.socket() as one, socket.socket() as two:
-        one.bind(("127.0.0.1", 0))
-        two.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], two.getsockname()[1]
-
-
-def tcp(port: int) -> str:
-    return f"tcp://127.0.0.1:{port}"
-
-
-@pytest.fixture
-def relays() -> Iterator[tuple[Relay, Relay]]:
-    """Two relays, for control and data, whose targets are free ports."""
-    pair = tuple(Relay(port) for port in free_ports())
-    yield pair  # type: ignore[misc]
-    for relay in pair:
-        relay.close()
 
 
 def behind(
@@ -170,7 +148,7 @@ def test_other_hosts_need_a_way_back(rendezvous: object) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3000])
-def test_a_cut_connection_heals(join: Joiner, relays: tuple[Relay, Relay], count: int) -> None:
+def test_a_cut_connection_heals(relays: tuple[Relay, Relay], join: Joiner, count: int) -> None:
     """After a reconnect every exchange receives again, and what was lost is counted."""
     node, here = behind(join, relays)
     other, there = join(peers=[tcp(relays[0].port)], local=False)
@@ -191,7 +169,7 @@ def test_a_cut_connection_heals(join: Joiner, relays: tuple[Relay, Relay], count
     assert all(messages == ["before", "after"] for messages in got.values())
 
 
-def test_numbers_lost_in_a_cut_are_counted(join: Joiner, relays: tuple[Relay, Relay]) -> None:
+def test_numbers_lost_in_a_cut_are_counted(relays: tuple[Relay, Relay], join: Joiner) -> None:
     """Received and lost add up to sent when the data connection is cut under load."""
     node, here = behind(join, relays)
     other, there = join(peers=[tcp(relays[0].port)], local=False)

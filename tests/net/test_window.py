@@ -2,28 +2,19 @@
 
 import signal
 import threading
-from collections.abc import Iterator
 
 import pytest
 
 from tests.net.conftest import Joiner, collect
-from tests.net.test_tcp import behind, free_ports, tcp
+from tests.net.test_tcp import behind
 from tests.relay import Relay
-from tests.support import Program, eventually
+from tests.support import Program, eventually, tcp
 from zexchange import Delivery, Lost, PeerSlow, Registry, federate
 
 pytestmark = pytest.mark.sockets
 
 
-@pytest.fixture
-def relays() -> Iterator[tuple[Relay, Relay]]:
-    pair = tuple(Relay(port) for port in free_ports())
-    yield pair  # type: ignore[misc]
-    for relay in pair:
-        relay.close()
-
-
-def test_what_a_cut_loses_is_sent_again(join: Joiner, relays: tuple[Relay, Relay]) -> None:
+def test_what_a_cut_loses_is_sent_again(relays: tuple[Relay, Relay], join: Joiner) -> None:
     """Cuts of the data connection under load cost nothing: all arrives, once and in order."""
     node, here = behind(join, relays)
     other, there = join(peers=[tcp(relays[0].port)], local=False)
@@ -40,7 +31,7 @@ def test_what_a_cut_loses_is_sent_again(join: Joiner, relays: tuple[Relay, Relay
     assert (received.received, received.lost) == (60_000, 0)
 
 
-def test_a_lost_tail_is_noticed(join: Joiner, relays: tuple[Relay, Relay]) -> None:
+def test_a_lost_tail_is_noticed(relays: tuple[Relay, Relay], join: Joiner) -> None:
     """What is lost at the very end, with nothing sent after it, is recovered all the same."""
     node, here = behind(join, relays)
     _, there = join(peers=[tcp(relays[0].port)], local=False)
@@ -155,7 +146,7 @@ def test_a_stopped_receiver_holds_nobody_for_long_and_knows_what_it_missed() -> 
 
 
 def test_losses_stand_in_their_place_in_a_detailed_stream(
-    join: Joiner, relays: tuple[Relay, Relay]
+    relays: tuple[Relay, Relay], join: Joiner
 ) -> None:
     """A stream with details yields `Lost` where the messages would have been."""
     node, here = join(
@@ -220,7 +211,7 @@ def test_arguments_are_checked(rendezvous: object) -> None:
 
 
 def test_the_cost_of_a_recovery_stays_on_its_exchange(
-    join: Joiner, relays: tuple[Relay, Relay]
+    relays: tuple[Relay, Relay], join: Joiner
 ) -> None:
     """While one exchange waits for what it missed, another goes on."""
     node, here = behind(join, relays)
@@ -247,7 +238,7 @@ def test_the_cost_of_a_recovery_stays_on_its_exchange(
 
 
 def test_a_goodbye_does_not_overtake_the_messages_before_it(
-    join: Joiner, relays: tuple[Relay, Relay]
+    relays: tuple[Relay, Relay], join: Joiner
 ) -> None:
     """What is on its way when its origin closes without waiting has a moment to come."""
     node, here = behind(join, relays)
@@ -265,3 +256,19 @@ def test_a_goodbye_does_not_overtake_the_messages_before_it(
     closing.join(10)
     eventually(lambda: got == list(range(500)))
     eventually(lambda: sum(r.lost for r in other.stats().received.values()) == 0)
+
+
+@pytest.mark.parametrize("bounds", [{"replay_bytes": 512 << 10}, {"replay_messages": 40}])
+def test_a_small_ring_is_no_reason_to_be_slow(join: Joiner, bounds: dict[str, int]) -> None:
+    """A peer acknowledges as often as the sender's window needs, and is healthy all the time."""
+    node, here = join(**bounds)
+    _, there = join()
+    got = collect(there, "x")
+    events: list[object] = []
+    node.events.handler(events.append)
+    node.wait_subscribers("x", 1)
+    for n in range(1000):
+        here.get("x").send((n, bytes(20_000)))
+    node.flush(30)
+    assert [n for n, _ in got] == list(range(1000))
+    assert not [event for event in events if isinstance(event, PeerSlow)]

@@ -55,6 +55,7 @@ class Pair:
 CONTROL: dict[str, v.Control] = {
     "hello": HELLO,
     "hello, with its start": dataclasses.replace(HELLO, started=1_700_000_000.25),
+    "hello, of a small ring": dataclasses.replace(HELLO, acknowledge=(65_536, 250)),
     "welcome": v.Welcome(TWO, OTHER, ((ONE, HELLO.addresses),)),
     "refuse": v.Refuse(TWO, "federation", "this node is in federation 'a', not 'b'"),
     "interest, a change": v.Interest(ONE, 3, 2, 1, ("metrics.**",), ("prices",)),

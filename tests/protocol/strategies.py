@@ -35,6 +35,7 @@ hellos = st.builds(
     versions=st.tuples(numbers, numbers),
     features=st.lists(words, max_size=3).map(tuple),
     started=st.just(0.0) | moments,
+    acknowledge=st.tuples(numbers, numbers),
 )
 known = st.lists(st.tuples(node_ids, addresses), max_size=3).map(tuple)
 ranges = st.dictionaries(words, st.tuples(numbers, numbers), max_size=3)

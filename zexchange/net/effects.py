@@ -91,8 +91,8 @@ class Effects:
                 self._announce(peer, epoch, keys)
             case Resubscribe(epoch, added, removed):
                 self._inbound.do(lambda: self._inbound.resubscribe(epoch, added, removed))
-            case Tune(peer, endpoint):
-                self._inbound.do(lambda: self._inbound.tune(peer, endpoint))
+            case Tune(peer, endpoint, acknowledge):
+                self._inbound.do(lambda: self._inbound.tune(peer, endpoint, acknowledge))
             case Hush(peer, heads):
                 self._outbound.window.forget(peer)
                 self._inbound.do(lambda: self._inbound.hush(peer, heads))

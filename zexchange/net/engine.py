@@ -93,6 +93,7 @@ class Engine(Reports):
             self._reachable,
             now=world.monotonic(),
             started=world.time(),
+            acknowledge=(max(1, ring.window // 4), max(1, ring.most_messages // 4)),
         )
         self.effects = Effects(
             self.session,
@@ -296,6 +297,7 @@ class Engine(Reports):
                 self.effects.carry_out()
             self.stalls.keep_promises()
             self.changed.notify_all()
+        self.outbound.window.room.turned_at = self.world.monotonic()
 
     def _take_steps(self) -> None:
         steps = []

@@ -140,7 +140,7 @@ class Inbound:
             # Whatever a call on a socket has taken in may have eaten its wake-up.
             self._hot[tuner] = None
 
-    def tune(self, peer: bytes, endpoint: str) -> None:
+    def tune(self, peer: bytes, endpoint: str, acknowledge: tuple[int, int]) -> None:
         """Receive from a peer, or replace the socket to it and keep the positions."""
         if peer in self._leaving:
             self._end(self._tuners[peer])
@@ -149,7 +149,7 @@ class Inbound:
             _each(socket, zmq.SUBSCRIBE, topics(key))
         tuner = self._tuners.get(peer)
         if tuner is None:
-            tuner = self._tuners[peer] = Tuner(Inlet(peer, self._desk), socket)
+            tuner = self._tuners[peer] = Tuner(Inlet(peer, self._desk, acknowledge), socket)
             tuner.inlet.expect(self._epoch, tuple(self._keys), ())
             for key, arrears in self._joiners:
                 tuner.inlet.latecomers.recall(key, arrears)

@@ -19,14 +19,15 @@ from ..protocol.wire import READY, read_data, read_ready
 from .desk import Desk
 from .latecomers import Latecomers
 
-ACKNOWLEDGE_BYTES = WINDOW // 4
-"""Bytes consumed of one peer after which it is told, without being asked."""
+ACKNOWLEDGE = WINDOW // 4, 250_000
+"""Bytes and messages consumed of one peer after which it is told, without being asked. A
+peer with a small ring asks for less."""
 
 
 class Inlet:
     """What we receive from one peer, and where we stand with it."""
 
-    def __init__(self, peer: bytes, desk: Desk) -> None:
+    def __init__(self, peer: bytes, desk: Desk, acknowledge: tuple[int, int] = (0, 0)) -> None:
         self.peer = peer
         self.origin = peer.hex()
         self.positions = Positions()
@@ -37,7 +38,10 @@ class Inlet:
         self.latecomers = Latecomers(peer, desk, self.positions)
         self._exchanges: dict[str, Exchange[Any] | None] = {}
         self._touched: set[str] = set()
-        self._unacknowledged = 0
+        most_bytes, most_messages = acknowledge
+        self._most_bytes = min(most_bytes or ACKNOWLEDGE[0], ACKNOWLEDGE[0])
+        self._most_messages = min(most_messages or ACKNOWLEDGE[1], ACKNOWLEDGE[1])
+        self._bytes = self._messages = 0
 
     def expect(self, epoch: int, added: tuple[str, ...], removed: tuple[str, ...]) -> None:
         """Note a change of our interest."""
@@ -96,8 +100,9 @@ class Inlet:
                 )
                 desk.busy = None
         self._touched.add(name)
-        self._unacknowledged += len(frame)
-        if self._unacknowledged >= ACKNOWLEDGE_BYTES:
+        self._bytes += len(frame)
+        self._messages += count
+        if self._bytes >= self._most_bytes or self._messages >= self._most_messages:
             self._acknowledge()
 
     def _take_beacon(self, batch: Batch) -> None:
@@ -126,7 +131,7 @@ class Inlet:
         where = self.positions.positions
         self._control.consumed(self.peer, {n: where[n] for n in self._touched if n in where})
         self._touched.clear()
-        self._unacknowledged = 0
+        self._bytes = self._messages = 0
 
     def _exchange(self, name: str) -> Exchange[Any] | None:
         """Return the exchange of a name: made if only a pattern knew of it so far."""

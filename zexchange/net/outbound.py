@@ -16,22 +16,22 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING
 
 import zmq
 
-from ..history import Retained, Ring, Run
+from ..history import Frame, Ring, Run
 from ..protocol.interest import Keys
 from ..protocol.sequence import Numbering
 from ..protocol.values import Promise, Ready
 from ..protocol.wire import data_head, read_token, ready_frame
+from .sendqueue import BATCH_BYTES, Lane, SendQueue
 from .window import REPLAY_BYTES, Window
 
 if TYPE_CHECKING:
     from .world import World
 
-BATCH_BYTES = 64 << 10
-"""A frame is closed once its values have this many bytes."""
 BATCH_COUNT = 256
 """As many queued messages are sent at once by the thread that queued the last."""
 PAUSE = 0.0003
@@ -40,14 +40,6 @@ QUEUED_BYTES = 4 << 20
 """About as many bytes may be queued behind a socket that another thread is sending on."""
 CATCH_UP_SECONDS = 0.1
 _ROUNDS = 4
-
-
-class Lane(Protocol):
-    """What a message is queued under: an exchange's name and topic."""
-
-    name: str
-    topic: bytes
-    kept: Retained | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +67,21 @@ class Outbound:
         self._socket = socket
         self._origin = origin
         self._notify = notify
-        self._queue: deque[tuple[Lane, bytes]] = deque()
         self._lock = threading.Lock()
+        self._try_lock = partial(self._lock.acquire, False)
+        self._holder = 0
         self._numbering = Numbering()
-        self.window = Window(ring, self._numbering, self._lock, may_wait, self.catch_up, world)
+        self._waiting = SendQueue(origin, self._numbering, self, world.time)
+        self._queue = self._waiting.waiting
+        self._queued_most = min(QUEUED_BYTES, ring.window)
+        self.window = Window(
+            ring,
+            self._numbering,
+            self._lock,
+            lambda: may_wait() and not self._busy_here(),
+            self.catch_up,
+            world,
+        )
         self._direct_at = 0.0
         self._asked = False
         self._time = world.time
@@ -106,10 +109,10 @@ class Outbound:
         if (
             self._monotonic() >= self._direct_at
             or len(waiting) >= BATCH_COUNT
-            or size >= BATCH_BYTES
+            or len(waiting) * size >= BATCH_BYTES
         ):
             self._drain()
-            return len(waiting) * (size + 64) > QUEUED_BYTES
+            return len(waiting) * (size + 64) > self._queued_most
         if not self._asked:
             self._ask()
         return False
@@ -117,13 +120,20 @@ class Outbound:
     def catch_up(self) -> None:
         """Send what is queued, waiting for the socket; only where `Room.wait` may wait.
 
-        Bounded, since a signal handler may have come in while this very thread holds it.
+        Bounded: what runs while another thread holds it, a finaliser, may wait for us.
         """
-        if self._lock.acquire(timeout=CATCH_UP_SECONDS):
-            try:
+        held = False
+        try:
+            for held in iter(partial(self._lock.acquire, True, CATCH_UP_SECONDS), False):  # noqa: B007
                 self._send_queued()
-            finally:
+                break
+        finally:
+            if held:
                 self._lock.release()
+
+    def _busy_here(self) -> bool:
+        """Tell whether this thread is sending for all: in a signal handler or a finaliser."""
+        return self._holder == threading.get_ident() or self._sender.current
 
     def _ask(self) -> None:
         self._asked = True
@@ -137,12 +147,18 @@ class Outbound:
         for _ in range(_ROUNDS):
             if not self._queue:
                 return
-            if not self._lock.acquire(blocking=False):
-                break
+            held = False
             try:
-                self._send_queued()
+                # Not `acquire`, then `try`: an exception of a signal handler would come in
+                # between. No signal is looked for between this step and the assignment.
+                for held in iter(self._try_lock, False):  # noqa: B007
+                    self._send_queued()
+                    break
             finally:
-                self._lock.release()
+                if held:
+                    self._lock.release()
+            if not held:
+                break
         # Somebody else is at it, or others queue faster than we send.
         if not self._asked:
             self._ask()
@@ -233,41 +249,27 @@ class Outbound:
     # ------------------------------------------------------------------ under the lock
 
     def _send_queued(self) -> None:
-        waiting = self._queue
-        lanes: dict[Lane, list[bytes]] = {}
-        for _ in range(len(waiting)):
-            lane, body = waiting.popleft()
-            bodies = lanes.get(lane)
-            if bodies is None:
-                lanes[lane] = [body]
-            else:
-                bodies.append(body)
-        for lane, bodies in lanes.items():
-            self._send_lane(lane, bodies)
-        self._direct_at = self._monotonic() + PAUSE
-        self._read_subscriptions()
+        self._holder = threading.get_ident()
+        try:
+            try:
+                self._waiting.send()
+            except BaseException:
+                self._waiting.send()  # who comes next finds everything in order
+                raise
+            self._direct_at = self._monotonic() + PAUSE
+            self._read_subscriptions()
+        finally:
+            self._holder = 0
 
-    def _send_lane(self, lane: Lane, bodies: list[bytes]) -> None:
-        """Send one exchange's messages, in frames of about `BATCH_BYTES`."""
-        start = size = 0
-        for end, body in enumerate(bodies, 1):
-            size += len(body)
-            if size >= BATCH_BYTES:
-                self._emit(lane, bodies[start:end])
-                start, size = end, 0
-        if start < len(bodies):
-            self._emit(lane, bodies[start:])
+    def carry(self, frame: Frame) -> None:
+        """See `Carrier`."""
+        self.window.keep(frame)
+        self._send(frame.data)
 
-    def _emit(self, lane: Lane, bodies: list[bytes]) -> None:
-        count = len(bodies)
-        first = self._numbering.take(lane.name, count)
-        now = self._time()
-        if lane.kept is not None:
-            lane.kept.keep(first, now, bodies)
-        head = data_head(lane.topic, self._origin, first, count, now)
-        frame = head + bodies[0] if count == 1 else b"".join([head, *bodies])
-        self.window.keep(lane.name, first, first + count - 1, frame)
-        self._send(frame)
+    def carry_again(self, frame: Frame) -> None:
+        """See `Carrier`: a receiver that gets it twice drops it by its number."""
+        self.window.mend(frame)
+        self.carry(frame)
 
     def _send(self, frame: bytes) -> None:
         if self._closed:

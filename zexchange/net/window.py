@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 REPLAY_BYTES = 256 << 10
 """About as many bytes are sent again for one request; the rest is asked for again."""
+STUCK_AFTER = 0.5
+"""Seconds without a turn of the control thread after which senders go on without room."""
 UNREAD_BYTES = 64 << 20
 """Bytes that may lie in the connection of a slow peer before that is cut. A stopped
 process reads nothing, and ZeroMQ's own bound counts frames, however large they are."""
@@ -44,9 +46,15 @@ class SendRoom(Room):
         self._changed = world.condition()
         self._monotonic = world.monotonic
         self.waited = 0.0
+        self.turned_at = world.monotonic()
+        """When the control thread, which opens, was last seen to take a turn."""
 
     def wait(self) -> None:
-        """Wait until there is room; not at all where waiting would be for oneself."""
+        """Wait until there is room; not at all where waiting would be for oneself.
+
+        A signal handler, a finaliser or a logging handler may have come here inside a lock
+        that the control thread stands before: if that takes no turn, nobody waits for it.
+        """
         if not self._may_wait():
             return
         started = self._monotonic()
@@ -55,6 +63,8 @@ class SendRoom(Room):
             # Looked at from time to time: a notice may come between look and wait.
             while self._window.holds_up():
                 self._changed.wait(0.05)
+                if self._monotonic() - max(started, self.turned_at) > STUCK_AFTER:
+                    break
         self.waited += self._monotonic() - started
 
     def open(self) -> None:
@@ -98,13 +108,14 @@ class Window:
 
     # --------------------------------------------------- with the lock held by the caller
 
-    def keep(self, name: str, first: int, last: int, data: bytes) -> None:
+    def keep(self, frame: Frame) -> None:
         """Take a frame that is being sent into the ring, held for those it is promised to."""
-        audience = self._audiences.get(name)
+        audience = self._audiences.get(frame.name)
         if audience is None:
-            audience = self._audience(name)
+            audience = self._audience(frame.name)
+        frame.waiting.update(audience)
         ring = self._ring
-        ring.append(Frame(name, first, last, data, audience))
+        ring.append(frame)
         while ring.bytes > ring.most_bytes + ring.window and (holders := ring.holders()):
             # Senders that may not wait have overdrawn all there is: the peers that hold
             # the oldest frames are too slow for that.
@@ -112,7 +123,16 @@ class Window:
                 self._make_slow(peer)
         self.full = ring.full
         if self._slow:
-            self._count_unread(name, len(data))
+            self._count_unread(frame.name, len(frame.data))
+
+    def mend(self, frame: Frame) -> None:
+        """Put things in order after a `keep` that an exception may have left anywhere."""
+        self._ring.mend(frame)
+        frame.waiting.clear()
+        self._audiences.clear()
+        for peer in self._slow:
+            self._ring.release(peer)
+        self._judge()
 
     def _audience(self, name: str) -> tuple[bytes, ...]:
         """Return the peers that a frame is held for: promised it, and not too slow."""

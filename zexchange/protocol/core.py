@@ -27,12 +27,14 @@ class Core:
         addresses: tuple[Address, ...],
         now: float,
         started: float,
+        acknowledge: tuple[int, int],
     ) -> None:
         self.me = me
         self.federation = federation
         self.label = label
         self.addresses = addresses
         self.started = started
+        self.acknowledge = acknowledge
         self.interest = OwnInterest()
         self.members = Membership(now)
         self.effects: list[Effect] = []
@@ -81,4 +83,5 @@ class Core:
             epoch=self.interest.epoch,
             interest=tuple(self.interest.keys),
             started=self.started,
+            acknowledge=self.acknowledge,
         )

@@ -57,10 +57,14 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Tune:
-    """Receive a peer's data from an endpoint; again for the same peer: with a fresh socket."""
+    """Receive a peer's data from an endpoint; again for the same peer: with a fresh socket.
+
+    ``acknowledge`` as in its `Hello`.
+    """
 
     peer: bytes
     endpoint: str
+    acknowledge: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,7 +155,7 @@ class Joining:
         peer.interest.promised = promised or ()
         peer.control, peer.data = address.control, address.data
         self._members.peers[peer.id] = peer
-        self._core.do(Tune(peer.id, peer.data))
+        self._core.do(Tune(peer.id, peer.data, peer.acknowledge))
         self._core.tell(PeerJoined(peer.id.hex(), peer.label))
         # Before the announcement: what is promised must find its bridge in place.
         self._core.wanted(set(peer.interest.keys))

@@ -92,6 +92,7 @@ class Peer:
     ping_at: float
     unproven_at: float | None
     started: float = 0.0
+    acknowledge: tuple[int, int] = (0, 0)
     unproven_for: float = UNPROVEN_AFTER
     probe_at: float = 0.0
     control: str = ""
@@ -116,6 +117,7 @@ class Peer:
             ping_at=now + PING_EVERY,
             unproven_at=now,
             started=hello.started,
+            acknowledge=hello.acknowledge,
         )
 
     def heard(self, now: float) -> None:

@@ -105,6 +105,7 @@ def _write_hello(m: Hello) -> dict[str, Any]:
         "epoch": m.epoch,
         "interest": m.interest,
         **({"started": m.started} if m.started else {}),
+        **({"acknowledge": m.acknowledge} if any(m.acknowledge) else {}),
     }
 
 
@@ -119,6 +120,7 @@ def _read_hello(sender: bytes, body: dict[Any, Any]) -> Hello:
         epoch=count(field(body, "epoch")),
         interest=texts(field(body, "interest")),
         started=seconds(body.get("started", 0.0)),
+        acknowledge=_pair(body.get("acknowledge", [0, 0])),
     )
 
 
@@ -164,13 +166,13 @@ def _read_recalled(sender: bytes, body: dict[Any, Any]) -> Recalled:
     return Recalled(
         sender,
         count(field(body, "request")),
-        {text(name): _first_and_last(pair) for name, pair in ranges.items()},
+        {text(name): _pair(pair) for name, pair in ranges.items()},
     )
 
 
-def _first_and_last(value: Any) -> tuple[int, int]:
+def _pair(value: Any) -> tuple[int, int]:
     if len(items(value)) < 2:
-        raise DecodeError("a range is a first and a last number")
+        raise DecodeError("two numbers expected")
     return count(value[0]), count(value[1])
 
 

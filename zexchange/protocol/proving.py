@@ -66,7 +66,7 @@ class Proving:
         if peer.unproven_at is not None and now - peer.unproven_at >= peer.unproven_for:
             peer.unproven_at = now
             peer.unproven_for = min(2 * peer.unproven_for, m.UNPROVEN_MOST)
-            self._core.do(Tune(peer.id, peer.data))
+            self._core.do(Tune(peer.id, peer.data, peer.acknowledge))
 
     # ------------------------------------------------------------------ a peer's interest
 

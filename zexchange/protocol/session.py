@@ -64,8 +64,9 @@ class Session:
         reachable: Callable[[Address], bool],
         now: float,
         started: float = 0.0,
+        acknowledge: tuple[int, int] = (0, 0),
     ) -> None:
-        self._core = Core(me, federation, label, addresses, now, started)
+        self._core = Core(me, federation, label, addresses, now, started, acknowledge)
         self._proving = Proving(self._core)
         self._joining = Joining(self._core, self._proving, reachable)
         self.me = me

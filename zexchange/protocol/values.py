@@ -42,6 +42,8 @@ class Hello:
     """I am here: the first words on a link, and the only ones a stranger may say.
 
     ``started`` is when the node was made, in seconds since the Unix epoch; 0 if unknown.
+    ``acknowledge`` is how many bytes and how many messages of mine you may consume before
+    you tell me; 0 leaves it to you.
     """
 
     sender: bytes
@@ -53,6 +55,7 @@ class Hello:
     versions: tuple[int, int] = VERSIONS
     features: tuple[str, ...] = ()
     started: float = 0.0
+    acknowledge: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
