@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from tests.faults.laboratory import Lab
-from tests.net.test_tcp import free_ports, tcp
 from tests.relay import Relay
+from tests.support import free_ports, tcp
 
 RUNS = int(os.environ.get("ZEXCHANGE_FAULTS", "0"))
 FIRST = int(os.environ.get("ZEXCHANGE_FAULTS_SEED", "1"))

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.net.test_tcp import free_ports, tcp
-from tests.support import eventually
+from tests.support import eventually, free_ports, tcp
 
 from .conftest import Behind
 from .laboratory import Lab
