@@ -173,10 +173,10 @@ class Loop(Party):
 
     def wanted_at(self) -> float:
         """Return now if a descriptor is readable, else when patience ends."""
-        patience = self._patience()
-        if patience == 0 or self._poller.wait(0):
+        if self._host.raised and self._poller.wait(0):
             return 0.0
-        return math.inf if patience is None else self._since + patience
+        patience = self._patience()
+        return math.inf if patience is None else self._since + patience if patience else 0.0
 
     def turn(self) -> None:
         """Have a turn, and behind the last one the end."""
