@@ -36,6 +36,8 @@ class Listener:
     key: str
     stream: Stream[Any]
     next: dict[Where, int] = field(default_factory=dict)
+    promised: dict[Where, int] = field(default_factory=dict)
+    """The first number that was promised; what was sent before may come, or not."""
     owed: dict[Where, list[int]] = field(default_factory=dict)
     breaks: set[Where] = field(default_factory=set)
     floor: dict[Where, int] = field(default_factory=dict)
@@ -71,9 +73,9 @@ class Listener:
         yield from self._step(where, seq, seq)
 
     def _step(self, where: Where, first: int, last: int) -> Iterator[str]:
-        expected = self.next.get(where)
-        broken = where in self.breaks
-        if expected is not None and first != expected and not (broken and first > expected):
+        expected, promised = self.next.get(where, 0), self.promised.get(where, first)
+        broken = where in self.breaks or first <= promised
+        if first != expected and not (broken and first > expected):
             yield f"{self} expected {expected} of {where}, not {first} to {last}"
         if first != expected:
             self.breaks.discard(where)
@@ -121,6 +123,8 @@ class Member:
                 if event.reason != "bye":
                     for where in [where for where in listener.owed if where[0] == event.peer]:
                         listener.owed[where] = []
+                for name in NAMES:
+                    listener.promised.pop((event.peer, name), None)
         elif isinstance(event, PeerSlow) and event.slow:
             self.slow.add(event.peer)
 
@@ -133,11 +137,17 @@ class Member:
         listener = Listener(self, key, source.stream(1 << 40, "block", details=True))
         for name in NAMES:
             if covers(key, name) and name not in covered:
-                for origin in self.federation.members:
+                for origin in self._not_followed(name):
                     head = len(self.federation.sent.get((origin.id, name), ()))
                     listener.floor[origin.id, name] = head
         self.since.setdefault(key, None)
         self.listeners.append(listener)
+
+    def _not_followed(self, name: str) -> list["Member"]:
+        """The origins whose messages on an exchange are not handed on here now."""
+        tuners = self.engine.inbound._tuners.values()
+        followed = {t.inlet.origin for t in tuners if t.inlet.positions.in_force.covers(name)}
+        return [member for member in self.federation.members if member.id not in followed]
 
     def detach(self, listener: Listener) -> None:
         listener.stream.close()
@@ -215,6 +225,7 @@ class Federation:
             for other in self.members:
                 for listener in other.listeners if other is not member else ():
                     if other.promised(member, listener, name):
+                        listener.promised.setdefault(where, len(ledger))
                         listener.owed.setdefault(where, []).append(len(ledger))
         before = self.network.now
         exchange.send(message)
