@@ -23,7 +23,6 @@ from hypothesis.stateful import (
 )
 
 from tests.testing.model import KEYS, NAMES, Federation, Member
-from zexchange import NotReady
 
 NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 STEPS = int(os.environ.get("CONTRACT_STEPS", "500000" if NIGHTLY else "1500"))
@@ -45,9 +44,7 @@ class Contract(RuleBasedStateMachine):
         keys=st.lists(st.sampled_from(KEYS), min_size=4, max_size=4),
         joined=st.sampled_from([True, True, False]),
     )
-    def begin(
-        self, seed: int, count: int, rings: list[int], keys: list[str], joined: bool
-    ) -> None:
+    def begin(self, seed: int, count: int, rings: list[int], keys: list[str], joined: bool) -> None:
         self.federation = Federation(seed)
         self.network = self.federation.network
         self.rings = rings
@@ -96,14 +93,32 @@ class Contract(RuleBasedStateMachine):
         for name in names:
             self.federation.send(self._member(number), name, 10)
 
+    @rule(number=index, name=st.sampled_from(NAMES))
+    def overrun(self, number: int, name: str) -> None:
+        """More is sent than the smallest rings keep, as fast as it may be sent."""
+        for _ in range(25):
+            self.federation.send(self._member(number), name, 30_000)
+            self.network.advance(0.0004)
+
+    @rule(number=index, name=st.sampled_from(NAMES), other=st.sampled_from(NAMES))
+    def overrun_what_is_lost(self, number: int, name: str, other: str) -> None:
+        """What is lost on the way must be kept, whatever is sent behind it."""
+        self.lose_what_is_sent(number, name, 1)
+        self.overrun(number, other)
+
+    @rule(
+        number=index,
+        name=st.sampled_from(NAMES),
+        other=st.sampled_from(NAMES),
+        size=st.sampled_from(SIZES),
+    )
+    def answer(self, number: int, name: str, other: str, size: int) -> None:
+        """Send from a task that is given remote messages, where nobody may wait."""
+        self._member(number).answer(name, other, 3, size)
+
     @rule(number=index, timeout=st.sampled_from([0.1, 3.0]))
     def flush(self, number: int, timeout: float) -> None:
-        member = self._member(number)
-        try:
-            member.node.flush(timeout)
-        except NotReady:
-            return
-        self.federation.flushed(member)
+        self.federation.flush(self._member(number), timeout)
 
     # ------------------------------------------------------------------------ attaching
 
@@ -182,7 +197,7 @@ class Contract(RuleBasedStateMachine):
         reorder=st.sampled_from([0.0, 0.2]),
     )
     def faults(self, loss: float, late: float, duplicate: float, reorder: float) -> None:
-        self.network.faults(loss=loss, delay=(0.0, late), duplicate=duplicate, reorder=reorder)
+        self.federation.faults(loss=loss, delay=(0.0, late), duplicate=duplicate, reorder=reorder)
 
     @precondition(lambda self: len(self.federation.running()) > 1)
     @rule(number=index)

@@ -49,6 +49,10 @@ class Schedule:
         """Return the seconds since the Unix epoch."""
         return EPOCH + self.now
 
+    def chance(self, probability: float) -> bool:
+        """Tell whether something happens that is left to chance."""
+        return self._random.random() < probability
+
     def join(self, party: Turns) -> None:
         """Give turns to something from now on."""
         self._parties.append(party)

@@ -180,8 +180,10 @@ class Loop(Party):
 
     def turn(self) -> None:
         """Have a turn, and behind the last one the end."""
+        # Some become readable only when the wait is over: not all that are have to be seen.
+        seen = [fd for fd in self._poller.wait(0) if self._schedule.chance(0.9)]
         try:
-            self._turn(self._poller.wait(0))
+            self._turn(seen)
         finally:
             self._since = self._schedule.now
         if self._done():
