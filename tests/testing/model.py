@@ -203,6 +203,7 @@ class Federation:
         self.overdrawn: set[str] = set()
         """The names of nodes that have sent where they may not wait."""
         self.wrong: list[str] = []
+        self.suspicions: list[tuple[Member, str, str]] = []
         self.faulty = 0.0
         """When the wire was last made worse than a good one."""
         self._serial = 0
@@ -281,7 +282,8 @@ class Federation:
             window = origin.engine.outbound.window
             slow = member.id in origin.slow or bytes.fromhex(member.id) in window._slow
             if not slow and member.id not in origin.left:
-                yield f"{text}, but was never slow"
+                # It may have been slow for a moment: then that is still to be told.
+                self.suspicions.append((origin, member.id, f"{text}, but was never slow"))
         elif lost.reason == "not recovered in time":
             late = max(self.disturbed.get(m.name, 0.0) for m in (member, origin))
             if network.now - late > CAUGHT_UP_AFTER:
@@ -331,6 +333,9 @@ class Federation:
                 member.stopped = False
         network.settle()
         self.check()
+        told = [text for origin, peer, text in self.suspicions if peer not in origin.slow]
+        assert not told, "\n".join(told)
+        self.suspicions.clear()
         living = {member.id for member in self.members}
         for member in self.members:
             known = {peer.id for peer in member.node.peers}
