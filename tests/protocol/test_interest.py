@@ -198,3 +198,16 @@ def test_nobody_confirms_the_future() -> None:
     peer.change(3, ["b"], [])
     peer.announce(2, {})
     assert peer.unproven(3) == ("b",)
+
+
+def test_what_was_promised_stays_held() -> None:
+    """A connection that comes again with an older token takes nothing back."""
+    interest = PeerInterest(1, ("a",))
+    interest.announce(1, {})
+    interest.change(2, ["b"], [])
+    interest.announce(2, {})
+    assert sorted(interest.held(1)) == ["a", "b"]
+    interest.confirm(2)
+    assert sorted(interest.held(1)) == ["a", "b"]
+    interest.change(3, ["c"], ["b"])
+    assert sorted(interest.held(2)) == ["a"]

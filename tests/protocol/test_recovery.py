@@ -177,3 +177,14 @@ def test_an_origin_that_leaves_leaves_exact_losses() -> None:
     assert receiver.lost == [1, 2, 5, 6, 8, 9]
     assert receiver.got == [3, 4, 7]
     assert not receiver.recovery
+
+
+def test_what_is_wanted_anew_does_not_inherit_a_recovery() -> None:
+    """Unsubscribing and subscribing again, without a look in between, begins from nothing."""
+    positions, recovery = following("x")
+    recovery.park("x", 5, 5, b"frame", 0.0)
+    positions.expect(2, ["x"], ["x"])
+    recovery.forget_unwanted()
+    positions.ready(2, {"x": 5})
+    assert not recovery
+    assert recovery.parked_bytes == 0

@@ -314,3 +314,15 @@ def test_every_number_behind_the_first_promise_is_accounted_for(steps: list[str]
                 assert missing == list(range(promised_at + 1, numbering.heads.get("a", 0) + 1))
                 promised_at = numbering.heads.get("a", 0)
                 peer.confirm(epoch)
+
+
+def test_a_key_that_goes_does_not_bring_back_what_has_come() -> None:
+    """What one key covered is not new to another that was promised it meanwhile."""
+    positions = Positions()
+    positions.expect(1, ["a.*"], [])
+    positions.ready(1, {"a.x": 0})
+    positions.expect(2, ["a.**"], [])
+    positions.receive("a.x", 1, 10)  # the promise of epoch 2, at head 4, was lost on its way
+    positions.expect(3, [], ["a.*"])
+    positions.ready(3, {"a.x": 12}, [Promise(2, {"a.x": 4})])
+    assert positions.positions == {"a.x": 10}

@@ -139,6 +139,8 @@ class Effects:
     def _acknowledged(self, node: bytes, positions: dict[str, int]) -> None:
         peer = self._session.members.peers.get(node)
         if peer is not None and self._outbound.window.acknowledge(node, peer.acked, positions):
+            # Told even if it was slow for a moment only, which no look at the clock has seen.
+            self._session.slow(node, True)
             self._session.slow(node, False)
 
     def _resend(self, asked: Resend) -> None:

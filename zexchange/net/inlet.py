@@ -46,6 +46,7 @@ class Inlet:
     def expect(self, epoch: int, added: tuple[str, ...], removed: tuple[str, ...]) -> None:
         """Note a change of our interest."""
         self.positions.expect(epoch, added, removed)
+        self.recovery.forget_unwanted()
         self._exchanges.clear()
 
     # --------------------------------------------------------------------------- frames

@@ -47,7 +47,12 @@ class Stalls:
             if now - since >= self._stall:
                 outbound.window.slow(node)
         for node in outbound.window.slow_peers():
-            self._engine.session.slow(node, True)
+            peer = peers.get(node)
+            # Who has dropped what it lacked has nothing to acknowledge, and is slow no more.
+            if peer is not None:
+                lacking = self._engine.effects.lag(peer, outbound.heads())
+                caught_up = not lacking and outbound.window.acknowledge(node, peer.acked, {})
+                self._engine.session.slow(node, not caught_up)
 
     def _unacknowledged(self) -> set[str]:
         """Return the exchanges of which a peer, healthy or slow, has not all."""

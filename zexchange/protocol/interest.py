@@ -183,8 +183,14 @@ class PeerInterest:
             self.promised = tuple(p for p in self.promised if p.epoch > self.confirmed)
 
     def held(self, epoch: int) -> tuple[str, ...]:
-        """Return the keys that the peer is promised once an epoch is announced."""
-        return tuple(key for key, at in self._since.items() if at <= epoch)
+        """Return the keys that the peer is promised once an epoch is announced.
+
+        What was promised before stays promised: a connection that comes again may ask for
+        an older epoch first.
+        """
+        promised = self.promised[-1].epoch if self.promised else self.confirmed
+        last = max(epoch, promised)
+        return tuple(key for key, at in self._since.items() if at <= last)
 
     def in_force(self, name: str) -> bool:
         """Tell whether what is sent on ``name`` from now on is promised to the peer."""

@@ -125,6 +125,14 @@ class Recovery:
             del self._missing[name]
         return None
 
+    def forget_unwanted(self) -> None:
+        """Forget exchanges that are not followed any more, before they are followed anew.
+
+        What was parked or missing then is not for whoever wants them next.
+        """
+        for name in [n for n in self._missing if n not in self._positions.positions]:
+            self._forget(name)
+
     def _forget(self, name: str) -> None:
         missing = self._missing.pop(name)
         self.parked_bytes -= sum(map(len, missing.parked.values()))

@@ -59,7 +59,7 @@ class Positions:
     are not for us and are dropped, so that counting starts at head+1 exactly.
     """
 
-    __slots__ = ("_pending", "in_force", "positions", "ready_epoch", "tallies", "unwanted")
+    __slots__ = ("_left", "_pending", "in_force", "positions", "ready_epoch", "tallies", "unwanted")
 
     def __init__(self) -> None:
         self.positions: dict[str, int] = {}
@@ -68,6 +68,7 @@ class Positions:
         self.ready_epoch = 0
         self.unwanted = 0
         self._pending: dict[int, set[str]] = {}
+        self._left: dict[str, int] = {}
 
     def expect(self, epoch: int, added: Iterable[str], removed: Iterable[str]) -> None:
         """Note a change of our interest: removed keys end now, added ones with a ready."""
@@ -83,7 +84,7 @@ class Positions:
         """Drop the positions that nothing in force covers any more."""
         covers = self.in_force.covers
         for name in [name for name in self.positions if not covers(name)]:
-            del self.positions[name]
+            self._left[name] = self.positions.pop(name)
 
     def ready(
         self, epoch: int, heads: Mapping[str, int], promised: Sequence[Promise] = ()
@@ -125,6 +126,9 @@ class Positions:
         tally.lost += count
 
     def _track(self, name: str, position: int) -> int:
+        # Not below where we were: what a key was promised while another one still covered
+        # the name may have come already.
+        position = max(position, self._left.pop(name, 0))
         self.positions[name] = position
         self.tallies.setdefault(name, Tally())
         return position

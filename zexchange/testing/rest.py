@@ -52,6 +52,7 @@ def _far(hosts: Mapping[Node, Host]) -> set[bytes]:
 
 def _unsettled(engine: "Engine", near: set[bytes], living: set[bytes]) -> Iterator[str]:
     peers, ours = engine.session.members.peers, engine.session.interest.epoch
+    heads = engine.outbound.heads()
     inbound = engine.inbound
     if engine._inbox or engine._steps or engine._acks or engine.outbound._queue:
         yield "has something to say"
@@ -65,7 +66,7 @@ def _unsettled(engine: "Engine", near: set[bytes], living: set[bytes]) -> Iterat
         elif peer.id in near:
             if not peer.ready(ours):
                 yield f"is not ready with {peer.label}"
-            elif peer.slow or engine.effects.lag(peer, heads := engine.outbound.heads()):
+            elif peer.slow or engine.effects.lag(peer, heads):
                 # Nothing says yet how far a peer is that has been sent nothing: ask it.
                 engine.effects.beacon_unacknowledged(heads)
                 yield f"{peer.label} has not acknowledged everything"

@@ -49,6 +49,10 @@ class Schedule:
         """Return the seconds since the Unix epoch."""
         return EPOCH + self.now
 
+    def chance(self, probability: float) -> bool:
+        """Tell whether something happens that is left to chance."""
+        return self._random.random() < probability
+
     def join(self, party: Turns) -> None:
         """Give turns to something from now on."""
         self._parties.append(party)
@@ -75,30 +79,36 @@ class Schedule:
         """
         until = self.now + (ENDLESS if seconds is None else seconds)
         while not condition():
-            if self._happens():
+            following = self._happens()
+            if following <= self.now:
                 continue
-            following = self._following()
             if following > until:
                 if seconds is None:
                     raise RuntimeError(f"waited {ENDLESS:g} simulated seconds for {condition}")
                 self.now = max(self.now, until)
                 return condition()
-            self.now = max(self.now, following)
+            self.now = following
         return True
 
-    def _happens(self) -> bool:
-        """Do one of the things that are to be done now; tell whether there was any."""
-        if self._coming and self._coming[0][0] <= self.now:
-            heapq.heappop(self._coming)[2]()
-            return True
-        waiting = [party for party in self._parties if party.next_at() <= self.now]
+    def _happens(self) -> float:
+        """Do one of the things that are to be done now; return when the next is to be done.
+
+        That is now if there was any.
+        """
+        now, coming = self.now, self._coming
+        if coming and coming[0][0] <= now:
+            heapq.heappop(coming)[2]()
+            return now
+        following = coming[0][0] if coming else math.inf
+        waiting = []
+        for party in self._parties:
+            at = party.next_at()
+            if at <= now:
+                waiting.append(party)
+            elif at < following:
+                following = at
         if not waiting:
-            return False
+            return following
         self.turns += 1
         self._random.choice(waiting).take_turn()
-        return True
-
-    def _following(self) -> float:
-        """Return the next moment at which something is to be done."""
-        coming = self._coming[0][0] if self._coming else math.inf
-        return min(coming, min((party.next_at() for party in self._parties), default=math.inf))
+        return now

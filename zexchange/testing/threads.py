@@ -173,15 +173,17 @@ class Loop(Party):
 
     def wanted_at(self) -> float:
         """Return now if a descriptor is readable, else when patience ends."""
-        patience = self._patience()
-        if patience == 0 or self._poller.wait(0):
+        if self._host.raised and self._poller.wait(0):
             return 0.0
-        return math.inf if patience is None else self._since + patience
+        patience = self._patience()
+        return math.inf if patience is None else self._since + patience if patience else 0.0
 
     def turn(self) -> None:
         """Have a turn, and behind the last one the end."""
+        # Some become readable only when the wait is over: not all that are have to be seen.
+        seen = [fd for fd in self._poller.wait(0) if self._schedule.chance(0.9)]
         try:
-            self._turn(self._poller.wait(0))
+            self._turn(seen)
         finally:
             self._since = self._schedule.now
         if self._done():
