@@ -30,7 +30,7 @@ from .local import (
 )
 from .net.federation import federate
 from .net.node import Node
-from .net.status import NodeStats, PeerStatus, Received
+from .net.status import NodeStats, PeerStatus, Received, Sent
 from .protocol.codec import Unknown, register
 from .protocol.events import Lost, PeerJoined, PeerLeft, PeerSilent, PeerSlow, Rejected
 
@@ -60,6 +60,7 @@ __all__ = [
     "Received",
     "Registry",
     "Rejected",
+    "Sent",
     "Stream",
     "Unknown",
     "Unreachable",

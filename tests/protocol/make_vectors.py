@@ -70,6 +70,7 @@ CONTROL: dict[str, v.Control] = {
     "replayed": v.Replayed(ONE, "prices", 9, 11),
     "replay, of a recall": v.Replay(ONE, "prices", 7, 11, 3),
     "replayed, of a recall": v.Replayed(ONE, "prices", 9, 11, 3),
+    "slow": v.Slow(ONE, True, TWO),
     "recall": v.Recall(ONE, 3, "metrics.**"),
     "recalled": v.Recalled(ONE, 3, {"metrics.cpu": (2, 70_000)}),
     "ack, to a node": v.Ack(ONE, {"prices": 70_000}, TWO),

@@ -50,6 +50,7 @@ controls = st.one_of(
     st.builds(v.Resync, node_ids),
     st.builds(v.Stranger, node_ids),
     st.builds(v.Ack, node_ids, heads, receivers),
+    st.builds(v.Slow, node_ids, st.booleans(), receivers),
     st.builds(v.Replay, node_ids, words, numbers, numbers, numbers),
     st.builds(v.Replayed, node_ids, words, numbers, numbers, numbers),
     st.builds(v.Recall, node_ids, numbers, words),

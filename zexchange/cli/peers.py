@@ -65,6 +65,7 @@ def as_object(peer: PeerStatus) -> dict[str, object]:
         "since": _moment(peer).isoformat(),
         "ready": peer.ready,
         "silent": peer.silent,
+        "slow": peer.slow_since is not None,
         "control": peer.control,
     }
 
@@ -72,7 +73,8 @@ def as_object(peer: PeerStatus) -> dict[str, object]:
 def cells(peer: PeerStatus) -> tuple[str, ...]:
     """Return a peer as the cells of a table."""
     interest = " ".join(peer.interest) or "-"
-    since = f"{_moment(peer):%Y-%m-%d %H:%M:%S}" + (" (silent)" if peer.silent else "")
+    state = " (silent)" if peer.silent else " (slow)" if peer.slow_since else ""
+    since = f"{_moment(peer):%Y-%m-%d %H:%M:%S}{state}"
     return peer.host, str(peer.pid), peer.name or "-", interest, since
 
 
@@ -99,7 +101,7 @@ def print_table(found: Sequence[PeerStatus]) -> None:
         host, pid, label, interest, since = map(Text, cells(peer))
         label.stylize("bold")
         interest.stylize("cyan")
-        since.stylize("yellow" if peer.silent else "")
+        since.stylize("yellow" if peer.silent or peer.slow_since else "")
         table.add_row(host, pid, label, interest, since)
     Console().print(table)
 

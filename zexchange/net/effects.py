@@ -140,8 +140,9 @@ class Effects:
         peer = self._session.members.peers.get(node)
         if peer is not None and self._outbound.window.acknowledge(node, peer.acked, positions):
             # Told even if it was slow for a moment only, which no look at the clock has seen.
-            self._session.slow(node, True)
-            self._session.slow(node, False)
+            now = self._world.monotonic()
+            self._session.slow(node, True, now)
+            self._session.slow(node, False, now)
 
     def _resend(self, asked: Resend) -> None:
         """Send frames again, then say which; the asker paces by asking for the rest."""

@@ -117,6 +117,12 @@ class Inbound:
         tuners = list(self._tuners.values())
         return bool(self._leaving) or any(tuner.inlet.pursuing for tuner in tuners)
 
+    def parked(self) -> dict[tuple[str, str], int]:
+        """Return how many messages are parked, by exchange and origin. Any thread."""
+        inlets = [tuner.inlet for tuner in list(self._tuners.values())]
+        parked = [(inlet.origin, inlet.recovery.parked()) for inlet in inlets]
+        return {(name, origin): n for origin, by_name in parked for name, n in by_name.items()}
+
     def positions(self) -> dict[str, Positions]:
         """Return where we stand with each origin, some that have left included. Any thread."""
         inlets = [tuner.inlet for tuner in list(self._tuners.values())]

@@ -20,12 +20,11 @@ from ..local.registry import Registry
 from ..names import check_name
 from ..protocol.events import Event
 from ..protocol.values import Label
-from . import lifetime
+from . import lifetime, report
 from .plan import Plan
-from .status import NodeStats, PeerStatus, Received
+from .status import NodeStats, PeerStatus
 
 if TYPE_CHECKING:
-    from ..protocol.membership import Peer
     from .bridge import Bridge
     from .engine import Engine
     from .waiting import Waiter
@@ -240,30 +239,11 @@ class Node:
     @property
     def peers(self) -> tuple[PeerStatus, ...]:
         """The peers that this node knows now, in the order in which they joined."""
-        engine = self._running()
-        world = engine.world
-        with engine.changed:
-            ours, offset = engine.session.interest.epoch, world.time() - world.monotonic()
-            return tuple(_status(p, ours, offset) for p in engine.session.members.peers.values())
+        return report.peers(self._running())
 
     def stats(self) -> NodeStats:
         """Return what was sent, received and lost so far."""
-        engine = self._running()
-        positions = engine.inbound.positions()
-        with engine.changed:
-            return NodeStats(
-                sent=engine.outbound.heads(),
-                received={
-                    (name, origin): Received(t.received, t.duplicates, t.lost, t.recovered)
-                    for origin, where in positions.items()
-                    for name, t in list(where.tallies.items())
-                },
-                waited=engine.outbound.window.room.waited,
-                frames=engine.outbound.frames,
-                unwanted=sum(where.unwanted for where in positions.values()),
-                rejected=engine.session.rejections(),
-                slow_tasks=dict(engine.watch.holders),
-            )
+        return report.stats(self._running())
 
     def bridge(self, name: str) -> "Bridge":
         """Return the subscriber that carries an exchange's messages to this node."""
@@ -337,17 +317,3 @@ class Node:
             return True
         aio = sys.modules.get("asyncio")
         return aio is not None and aio._get_running_loop() is not None
-
-
-def _status(peer: "Peer", ours: int, offset: float) -> PeerStatus:
-    return PeerStatus(
-        id=peer.id.hex(),
-        host=peer.label.host,
-        pid=peer.label.pid,
-        name=peer.label.name,
-        interest=tuple(sorted(peer.interest.keys)),
-        since=peer.started or peer.joined_at + offset,
-        ready=peer.ready(ours),
-        silent=peer.silent,
-        control=peer.link,
-    )

@@ -26,12 +26,14 @@ from ..protocol.interest import Keys
 from ..protocol.sequence import Numbering
 from ..protocol.values import Promise, Ready
 from ..protocol.wire import data_head, read_token, ready_frame
-from .sendqueue import BATCH_BYTES, Lane, SendQueue
+from .sendqueue import Lane, SendQueue
 from .window import REPLAY_BYTES, Window
 
 if TYPE_CHECKING:
     from .world import World
 
+FRAME_BYTES = 64 << 10
+"""A frame is closed once its values have this many bytes; sooner where the ring is small."""
 BATCH_COUNT = 256
 """As many queued messages are sent at once by the thread that queued the last."""
 PAUSE = 0.0003
@@ -71,7 +73,8 @@ class Outbound:
         self._try_lock = partial(self._lock.acquire, False)
         self._holder = 0
         self._numbering = Numbering()
-        self._waiting = SendQueue(origin, self._numbering, self, world.time)
+        self._frame_bytes = min(FRAME_BYTES, ring.window // 4)
+        self._waiting = SendQueue(origin, self._numbering, self, world.time, self._frame_bytes)
         self._queue = self._waiting.waiting
         self._queued_most = min(QUEUED_BYTES, ring.window)
         self.window = Window(
@@ -109,7 +112,7 @@ class Outbound:
         if (
             self._monotonic() >= self._direct_at
             or len(waiting) >= BATCH_COUNT
-            or len(waiting) * size >= BATCH_BYTES
+            or len(waiting) * size >= self._frame_bytes
         ):
             self._drain()
             return len(waiting) * (size + 64) > self._queued_most

@@ -14,9 +14,6 @@ from ..history import Frame, Retained
 from ..protocol.sequence import Numbering
 from ..protocol.wire import data_head
 
-BATCH_BYTES = 64 << 10
-"""A frame is closed once its values have this many bytes."""
-
 
 class Lane(Protocol):
     """What a message is queued under: an exchange's name and topic, and what it keeps."""
@@ -39,7 +36,10 @@ class Carrier(Protocol):
 
 
 class SendQueue:
-    """Encoded messages, numbered as they leave."""
+    """Encoded messages, numbered as they leave.
+
+    A frame is closed once its values have ``frame_bytes`` bytes.
+    """
 
     def __init__(
         self,
@@ -47,6 +47,7 @@ class SendQueue:
         numbering: Numbering,
         carrier: Carrier,
         time: Callable[[], float],
+        frame_bytes: int,
     ) -> None:
         self.waiting: list[tuple[Lane, bytes]] = []
         """What is queued. Any thread appends; only the holder of the socket takes away."""
@@ -54,6 +55,7 @@ class SendQueue:
         self._heads = numbering.heads
         self._carrier = carrier
         self._time = time
+        self._frame_bytes = frame_bytes
         self._lanes: dict[Lane, list[bytes]] = {}
         self._unsent: tuple[Lane, Frame, float, list[bytes]] | None = None
         self._begun = False
@@ -97,7 +99,7 @@ class SendQueue:
                 for body in bodies:
                     end += 1
                     size += len(body)
-                    if size >= BATCH_BYTES:
+                    if size >= self._frame_bytes:
                         break
                 self._emit(lane, bodies, end)
 

@@ -46,13 +46,13 @@ class Stalls:
             self._holding[node] = (since, progress)
             if now - since >= self._stall:
                 outbound.window.slow(node)
-        for node in outbound.window.slow_peers():
-            peer = peers.get(node)
+        slow = outbound.window.slow_peers()
+        heads = outbound.heads() if slow else {}
+        for peer in [peers[node] for node in slow if node in peers]:
             # Who has dropped what it lacked has nothing to acknowledge, and is slow no more.
-            if peer is not None:
-                lacking = self._engine.effects.lag(peer, outbound.heads())
-                caught_up = not lacking and outbound.window.acknowledge(node, peer.acked, {})
-                self._engine.session.slow(node, not caught_up)
+            lacking = self._engine.effects.lag(peer, heads)
+            caught_up = not lacking and outbound.window.acknowledge(peer.id, peer.acked, {})
+            self._engine.session.slow(peer.id, not caught_up, now)
 
     def _unacknowledged(self) -> set[str]:
         """Return the exchanges of which a peer, healthy or slow, has not all."""

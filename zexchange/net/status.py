@@ -1,6 +1,6 @@
 """What a node says of itself and its peers: frozen snapshots for `Node.peers` and `Node.stats`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +15,8 @@ class PeerStatus:
         interest: the names and patterns that its tasks are attached to.
         since: when it was started, by its own clock, in seconds since the Unix epoch; when
             we first heard of it, if it does not say.
+        slow_since: since when it acknowledges too slowly to be waited for, in seconds since
+            the Unix epoch; None if it does not.
         ready: whether both directions are in force: what is sent on either side arrives.
         silent: whether nothing was heard from it for some seconds.
         control: the endpoint of our control link to it, or None while there is none.
@@ -29,16 +31,41 @@ class PeerStatus:
     ready: bool
     silent: bool
     control: str | None
+    slow_since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What has come of one origin on one exchange, in messages."""
+    """What has come of one origin on one exchange, in messages.
+
+    At rest, ``received + lost`` is what the origin has sent to this node.
+
+    Attributes:
+        received: given to the tasks.
+        duplicates: dropped, because they had come already.
+        lost: reported in `Lost` events.
+        recovered: of those received, how many had been missed and were sent again.
+        parked: waiting for others before them that are asked for again.
+    """
 
     received: int
     duplicates: int
     lost: int
     recovered: int = 0
+    parked: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What was sent on one exchange to one peer, in messages.
+
+    Attributes:
+        sent: from the moment it was ready for it until it was attached no longer.
+        unacknowledged: of those, how many its tasks may not have been given yet.
+    """
+
+    sent: int
+    unacknowledged: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +74,17 @@ class NodeStats:
 
     Attributes:
         sent: by exchange, the number of messages that left this node; the last one's number.
+        sent_to: by (exchange, peer), what was for that peer, some that have left included.
+            A peer that has just detached may have received less.
         received: by (exchange, origin), what came from peers, those that have left included.
         frames: data frames sent; many messages share one.
         unwanted: messages that arrived for names nothing here is attached to.
         rejected: by (source, reason), how often something that arrived was not taken.
         slow_tasks: by exchange and place, how often a task held the data thread.
         waited: seconds that senders have waited for room, all threads together.
+        window_used: bytes on their way to healthy peers; over ``window``, senders wait.
+        window: see there.
+        kept: bytes of sent messages that could be sent again.
     """
 
     sent: dict[str, int]
@@ -62,3 +94,7 @@ class NodeStats:
     rejected: dict[tuple[str, str], int]
     slow_tasks: dict[str, int]
     waited: float = 0.0
+    sent_to: dict[tuple[str, str], Sent] = field(default_factory=dict)
+    window_used: int = 0
+    window: int = 0
+    kept: int = 0

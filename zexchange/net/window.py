@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from ..history import Frame, Ring
 from ..local.exchange import Room
 from ..protocol.interest import Keys
-from ..protocol.sequence import Numbering
+from ..protocol.sequence import Account, Numbering
 
 if TYPE_CHECKING:
     from .world import World
@@ -25,6 +25,8 @@ REPLAY_BYTES = 256 << 10
 """About as many bytes are sent again for one request; the rest is asked for again."""
 STUCK_AFTER = 0.5
 """Seconds without a turn of the control thread after which senders go on without room."""
+DEPARTED_MOST = 256
+"""Peers that have left and of which is still known what was sent to them."""
 UNREAD_BYTES = 64 << 20
 """Bytes that may lie in the connection of a slow peer before that is cut. A stopped
 process reads nothing, and ZeroMQ's own bound counts frames, however large they are."""
@@ -88,7 +90,8 @@ class Window:
         self._ring = ring
         self._numbering = numbering
         self._lock = lock
-        self._promised: dict[bytes, Keys] = {}
+        self._accounts: dict[bytes, Account] = {}
+        self._departed: dict[bytes, dict[str, int]] = {}
         self._slow: dict[bytes, int] = {}
         self._audiences: dict[str, tuple[bytes, ...]] = {}
         self._connections: dict[bytes, tuple[int, int]] = {}
@@ -138,15 +141,15 @@ class Window:
         """Return the peers that a frame is held for: promised it, and not too slow."""
         audience = self._audiences[name] = tuple(
             peer
-            for peer, keys in self._promised.items()
-            if peer not in self._slow and keys.covers(name)
+            for peer, account in self._accounts.items()
+            if peer not in self._slow and account.keys.covers(name)
         )
         return audience
 
     def _count_unread(self, name: str, size: int) -> None:
         """Cut the connection of a slow peer in which too much lies."""
         for peer, unread in self._slow.items():
-            if self._promised.get(peer, Keys()).covers(name):
+            if self.promised(peer).covers(name):
                 self._slow[peer] = unread + size
                 if unread + size > UNREAD_BYTES:
                     self._slow[peer] = 0
@@ -170,7 +173,7 @@ class Window:
 
     def promise_now(self, peer: bytes, keys: Keys) -> None:
         """Hold for a peer, from now on, what is sent under these keys, and nothing else."""
-        self._promised[peer] = keys
+        self._accounts.setdefault(peer, Account()).promise(keys, self._numbering)
         self._audiences.clear()
         for name in self._ring.held():
             if not keys.covers(name):
@@ -199,7 +202,11 @@ class Window:
     def forget(self, peer: bytes) -> None:
         """Hold nothing for a peer any more: it has left."""
         with self._lock:
-            self._promised.pop(peer, None)
+            account = self._accounts.pop(peer, None)
+            if account is not None:
+                self._departed[peer] = account.counts(self._numbering.heads)
+                while len(self._departed) > DEPARTED_MOST:
+                    del self._departed[next(iter(self._departed))]
             self._slow.pop(peer, None)
             self._connections.pop(peer, None)
             self._audiences.clear()
@@ -213,7 +220,25 @@ class Window:
 
     def promised(self, peer: bytes) -> Keys:
         """Return what is held for a peer, or would be if it were not slow."""
-        return self._promised.get(peer) or Keys()
+        account = self._accounts.get(peer)
+        return account.keys if account is not None else Keys()
+
+    def sent(self) -> dict[tuple[str, str], int]:
+        """Return, by exchange and peer, what was for it: some that have left included."""
+        with self._lock:
+            heads, accounts = dict(self._numbering.heads), dict(self._accounts)
+            departed = dict(self._departed)
+        # Not under the lock: many names times many peers take a while.
+        now = {peer: account.counts(heads) for peer, account in accounts.items()}
+        return {
+            (name, peer.hex()): count
+            for peer, counts in {**departed, **now}.items()
+            for name, count in counts.items()
+        }
+
+    def filled(self) -> tuple[int, int, int]:
+        """Return the bytes that are held, how many may be, and how many are kept."""
+        return self._ring.held_bytes, self._ring.window, self._ring.bytes
 
     def slow_peers(self) -> list[bytes]:
         """Return the peers that hold nobody."""
@@ -240,7 +265,7 @@ class Window:
 
     def _has_caught_up(self, peer: bytes, acked: dict[str, int]) -> bool:
         """Tell whether all that a slow peer lacks is kept, and little; then hold it again."""
-        names, lacking = self._numbering.covered(self._promised.get(peer, Keys())), 0
+        names, lacking = self._numbering.covered(self.promised(peer)), 0
         for name in names:
             behind = self._ring.behind(name, acked.get(name, 0))
             if behind is None:

@@ -9,7 +9,7 @@ from .effects import Effect, Reply, Say, Tell, Wanted
 from .events import Event, Rejected
 from .interest import OwnInterest
 from .membership import Membership, Peer
-from .values import Ack, Address, Control, Hello, Interest, Label, Ping
+from .values import Ack, Address, Control, Hello, Interest, Label, Ping, Slow
 
 MAX_KINDS = 1000
 """Kinds of rejection counted apart: their words come from whoever was rejected."""
@@ -47,7 +47,7 @@ class Core:
     def say(self, peer: Peer, message: Control) -> None:
         """Tell a peer something, if there is a link to it."""
         if peer.link is not None:
-            if isinstance(message, Interest | Ping | Ack):
+            if isinstance(message, Interest | Ping | Ack | Slow):
                 message = replace(message, to=peer.id)
             self.do(Say(peer.link, message))
 

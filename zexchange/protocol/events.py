@@ -48,11 +48,15 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class PeerSlow:
-    """A peer acknowledges too slowly and holds nobody any more, or (``False``) has caught up."""
+    """A peer acknowledges too slowly and holds nobody any more, or (``False``) has caught up.
+
+    With ``ourselves``, it is this node that is too slow for the peer, which says so.
+    """
 
     peer: str
     label: Label
     slow: bool
+    ourselves: bool = False
 
 
 @dataclass(frozen=True, slots=True)

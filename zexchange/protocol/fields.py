@@ -53,6 +53,13 @@ text = _is(str, "a text")
 items = _is(list, "a list")
 
 
+def boolean(value: Any) -> bool:
+    """Return a value that must be true or false."""
+    if type(value) is not bool:
+        raise DecodeError(f"a flag must be true or false, not {type(value).__name__}")
+    return value
+
+
 def count(value: Any) -> int:
     """Return a value that is an unsigned 64-bit integer."""
     if type(value) is not int or not 0 <= value < 1 << 64:

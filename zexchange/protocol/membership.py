@@ -100,7 +100,7 @@ class Peer:
     link: str | None = None
     ready_epoch: int = 0
     silent: bool = False
-    slow: bool = False
+    slow_at: float | None = None
     acked: dict[str, int] = field(default_factory=dict)
 
     @classmethod
@@ -119,6 +119,11 @@ class Peer:
             started=hello.started,
             acknowledge=hello.acknowledge,
         )
+
+    @property
+    def slow(self) -> bool:
+        """Whether the peer acknowledges too slowly."""
+        return self.slow_at is not None
 
     def heard(self, now: float) -> None:
         """Note a sign of life."""

@@ -10,7 +10,7 @@ from typing import Any
 import msgpack
 
 from ..errors import DecodeError
-from .fields import count, field, items, node_id, numbers, seconds, text, texts, unpack
+from .fields import boolean, count, field, items, node_id, numbers, seconds, text, texts, unpack
 from .values import (
     Ack,
     Address,
@@ -27,6 +27,7 @@ from .values import (
     Replay,
     Replayed,
     Resync,
+    Slow,
     Stranger,
     Welcome,
 )
@@ -87,7 +88,7 @@ def _write_addresses(addresses: tuple[Address, ...]) -> list[list[str]]:
     return [[address.control, address.data] for address in addresses]
 
 
-def _write_to(m: Interest | Ping | Ack) -> dict[str, bytes]:
+def _write_to(m: Interest | Ping | Ack | Slow) -> dict[str, bytes]:
     return {"to": m.to} if m.to else {}
 
 
@@ -196,6 +197,7 @@ _KINDS: dict[type, str] = {
     Resync: "resync",
     Stranger: "stranger",
     Ack: "ack",
+    Slow: "slow",
     Replay: "replay",
     Replayed: "replayed",
     Recall: "recall",
@@ -216,6 +218,7 @@ _WRITERS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "resync": lambda m: {},
     "stranger": lambda m: {},
     "ack": lambda m: {"positions": m.positions, **_write_to(m)},
+    "slow": lambda m: {"slow": m.slow, **_write_to(m)},
     "replay": _write_range,
     "replayed": _write_range,
     "recall": lambda m: {"request": m.request, "key": m.key},
@@ -233,6 +236,7 @@ _READERS: dict[str, Callable[[bytes, dict[Any, Any]], Control]] = {
     "resync": lambda s, b: Resync(s),
     "stranger": lambda s, b: Stranger(s),
     "ack": lambda s, b: Ack(s, numbers(field(b, "positions")), _read_to(b)),
+    "slow": lambda s, b: Slow(s, boolean(field(b, "slow")), _read_to(b)),
     "replay": lambda s, b: Replay(s, *_range(b)),
     "replayed": lambda s, b: Replayed(s, *_range(b)),
     "recall": _read_recall,

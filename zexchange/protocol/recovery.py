@@ -46,7 +46,7 @@ class _Missing:
     until: float
     ask_at: float
     pause: float = ASK_AGAIN
-    parked: dict[int, bytes] = field(default_factory=dict)
+    parked: dict[int, tuple[int, bytes]] = field(default_factory=dict)
     gone_to: int = 0
     reached: int = 0
     reason: str = ""
@@ -67,6 +67,13 @@ class Recovery:
         """Tell whether anything is missing."""
         return bool(self._missing)
 
+    def parked(self) -> dict[str, int]:
+        """Return how many messages are parked, by exchange. Any thread."""
+        return {
+            name: sum(last - first + 1 for first, (last, _) in list(missing.parked.items()))
+            for name, missing in list(self._missing.items())
+        }
+
     def concerns(self, name: str, first: int) -> bool:
         """Tell whether a frame that starts with ``first`` may not be delivered yet."""
         return first > self._positions.positions.get(name, first) + 1
@@ -75,7 +82,7 @@ class Recovery:
         """Hold back a frame that has come before its turn."""
         missing = self._expose(name, last, now)
         if first not in missing.parked and self.parked_bytes + len(frame) <= PARKED_MOST:
-            missing.parked[first] = frame
+            missing.parked[first] = last, frame
             self.parked_bytes += len(frame)
 
     def expose(self, name: str, head: int, now: float) -> None:
@@ -118,7 +125,7 @@ class Recovery:
         for first in sorted(missing.parked):
             if first > position + 1:
                 return None
-            frame = missing.parked.pop(first)
+            _, frame = missing.parked.pop(first)
             self.parked_bytes -= len(frame)
             return frame
         if position >= missing.head:
@@ -135,7 +142,7 @@ class Recovery:
 
     def _forget(self, name: str) -> None:
         missing = self._missing.pop(name)
-        self.parked_bytes -= sum(map(len, missing.parked.values()))
+        self.parked_bytes -= sum(len(frame) for _, frame in missing.parked.values())
 
     def due(self, now: float) -> Iterator[Ask | GiveUp]:
         """Yield what to ask for and what to give up now."""

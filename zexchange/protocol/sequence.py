@@ -33,6 +33,41 @@ class Numbering:
         return {name: self.heads[name] for name in keys.names if name in self.heads}
 
 
+class Account:
+    """How many messages were sent to one peer, by exchange: what it was promised, and no more.
+
+    From each ready that promised an exchange until the peer wanted it no longer.
+    """
+
+    __slots__ = ("_before", "_from", "keys")
+
+    def __init__(self) -> None:
+        self.keys = Keys()
+        self._from: dict[str, int] = {}
+        self._before: dict[str, int] = {}
+
+    def promise(self, keys: Keys, numbering: Numbering) -> None:
+        """Take note of what the peer is promised from now on."""
+        before = self.keys
+        changed = Keys((*(before.names ^ keys.names), *(before.patterns ^ keys.patterns)))
+        for name, head in numbering.covered(changed).items():
+            was, now = before.covers(name), keys.covers(name)
+            if now and not was:
+                self._from[name] = head
+            elif was and not now:
+                begun = self._from.pop(name, 0)
+                self._before[name] = self._before.get(name, 0) + head - begun
+        self.keys = keys
+
+    def counts(self, heads: Mapping[str, int]) -> dict[str, int]:
+        """Return the sums, given the heads as they are now."""
+        sums = dict(self._before)
+        for name, head in heads.items():
+            if self.keys.covers(name):
+                sums[name] = sums.get(name, 0) + head - self._from.get(name, 0)
+        return {name: sent for name, sent in sums.items() if sent}
+
+
 @dataclass(slots=True)
 class Tally:
     """What has come of one (origin, exchange), counted in messages."""

@@ -47,6 +47,7 @@ from .values import (
     Replay,
     Replayed,
     Resync,
+    Slow,
     Stranger,
     Welcome,
 )
@@ -140,7 +141,7 @@ class Session:
         """
         if link is not None and not self._joining.expected(message, link, now):
             return
-        if isinstance(message, Interest | Ping | Ack) and message.to not in (b"", self.me):
+        if isinstance(message, Interest | Ping | Ack | Slow) and message.to not in (b"", self.me):
             # Meant for the node that was at our endpoint before us.
             if route is not None:
                 self._core.reply(route, Stranger(self.me))
@@ -185,6 +186,8 @@ class Session:
                 self._core.do(Recount(route, message.request, message.key))
         elif isinstance(message, Recalled):
             self._core.do(Recounted(peer.id, message.request, message.ranges))
+        elif isinstance(message, Slow):
+            self._core.tell(PeerSlow(peer.id.hex(), peer.label, message.slow, ourselves=True))
         elif isinstance(message, Bye):
             self._joining.left(peer, "bye", now, message.heads)
 
@@ -194,12 +197,13 @@ class Session:
             m = message
             self._core.do(Resend(route, m.name, m.first, m.last, m.request))
 
-    def slow(self, node: bytes, slow: bool) -> None:
-        """Take note that a peer acknowledges too slowly, or has caught up."""
+    def slow(self, node: bytes, slow: bool, now: float) -> None:
+        """Take note that a peer acknowledges too slowly, or has caught up; tell it, too."""
         peer = self.members.peers.get(node)
         if peer is not None and peer.slow is not slow:
-            peer.slow = slow
+            peer.slow_at = now if slow else None
             self._core.tell(PeerSlow(peer.id.hex(), peer.label, slow))
+            self._core.say(peer, Slow(self.me, slow))
 
     # ---------------------------------------------------------------------------- time
 

@@ -138,6 +138,15 @@ class Ack:
 
 
 @dataclass(frozen=True, slots=True)
+class Slow:
+    """You acknowledge too slowly and hold my senders no more, or (``False``) have caught up."""
+
+    sender: bytes
+    slow: bool
+    to: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class Replay:
     """Send messages ``first`` to ``last`` of yours on an exchange again.
 
@@ -206,6 +215,7 @@ Control = (
     | Resync
     | Stranger
     | Ack
+    | Slow
     | Replay
     | Replayed
     | Recall
