@@ -30,7 +30,7 @@ def test_sums_add_up_for_every_pair(seed: int) -> None:
     dice = random.Random(seed)
     with Network(seed) as network:
         nodes = [
-            network.node(str(n), replay_bytes=dice.choice([40_000, 32 << 20]), stall=0.3)
+            network.node(str(n), replay_bytes=dice.choice([10_000, 32 << 20]), stall=0.3)
             for n in range(3)
         ]
         for _ in range(12):
@@ -46,6 +46,8 @@ def test_sums_add_up_for_every_pair(seed: int) -> None:
                 case 3:
                     pair = dice.sample(nodes, 2)
                     network.cut(*pair)
+                    for n in range(60):
+                        pair[0].registry.get(NAMES[n % 3]).send(bytes(500))
                     network.advance(dice.random())
                     network.heal(*pair)
                 case 4:
