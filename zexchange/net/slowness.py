@@ -28,7 +28,9 @@ class Stalls:
     def look(self, now: float) -> None:
         """Let time pass: find the slow, and ask who has not acknowledged."""
         self._find_slow(now)
-        if now >= self._beacon_at:
+        # While senders wait, at every look: receivers acknowledge unasked only after more
+        # bytes than a small window has.
+        if now >= self._beacon_at or self._engine.outbound.window.full:
             self._beacon_at = now + BEACON_EVERY
             self._engine.outbound.beacon((n, topic(n)) for n in self._unacknowledged())
 
@@ -48,11 +50,11 @@ class Stalls:
                 outbound.window.slow(node)
         for node in outbound.window.slow_peers():
             peer = peers.get(node)
-            # Who has dropped what it lacked has nothing to acknowledge, and is slow no more.
             if peer is not None:
-                lacking = self._engine.effects.lag(peer, outbound.heads())
-                caught_up = not lacking and outbound.window.acknowledge(node, peer.acked, {})
-                self._engine.session.slow(node, not caught_up)
+                self._engine.session.slow(node, True)
+                # Who has dropped what it lacked has nothing to acknowledge, and is slow no more.
+                if not self._engine.effects.lag(peer, outbound.heads()):
+                    self._engine.effects.acknowledged(node, {})
 
     def _unacknowledged(self) -> set[str]:
         """Return the exchanges of which a peer, healthy or slow, has not all."""
