@@ -97,7 +97,7 @@ class Effects:
                 self._outbound.window.forget(peer)
                 self._inbound.do(lambda: self._inbound.hush(peer, heads))
             case Acknowledged(peer, positions):
-                self._acknowledged(peer, positions)
+                self.acknowledged(peer, positions)
             case Resend():
                 self._resend(effect)
             case Resent(peer, name, first, last, request):
@@ -136,7 +136,8 @@ class Effects:
             )
             self._session.announced(node, epoch, heads)
 
-    def _acknowledged(self, node: bytes, positions: dict[str, int]) -> None:
+    def acknowledged(self, node: bytes, positions: dict[str, int]) -> None:
+        """Let go of what a peer has; tell if it is slow no more. Control thread only."""
         peer = self._session.members.peers.get(node)
         if peer is not None and self._outbound.window.acknowledge(node, peer.acked, positions):
             # Told even if it was slow for a moment only, which no look at the clock has seen.

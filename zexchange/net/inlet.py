@@ -8,7 +8,7 @@ thread and knows no socket: frames are brought to it.
 from typing import Any
 
 from ..errors import DecodeError
-from ..history import WINDOW
+from ..history import FRAME_OVERHEAD, WINDOW
 from ..local.exchange import Exchange
 from ..protocol.codec import decode_batch
 from ..protocol.events import Lost
@@ -101,7 +101,7 @@ class Inlet:
                 )
                 desk.busy = None
         self._touched.add(name)
-        self._bytes += len(frame)
+        self._bytes += len(frame) + FRAME_OVERHEAD  # as its origin counts it
         self._messages += count
         if self._bytes >= self._most_bytes or self._messages >= self._most_messages:
             self._acknowledge()

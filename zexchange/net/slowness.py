@@ -28,7 +28,8 @@ class Stalls:
     def look(self, now: float) -> None:
         """Let time pass: find the slow, and ask who has not acknowledged."""
         self._find_slow(now)
-        if now >= self._beacon_at:
+        # While senders wait, at every look.
+        if now >= self._beacon_at or self._engine.outbound.window.full:
             self._beacon_at = now + BEACON_EVERY
             self._engine.outbound.beacon((n, topic(n)) for n in self._unacknowledged())
 
@@ -49,10 +50,10 @@ class Stalls:
         slow = outbound.window.slow_peers()
         heads = outbound.heads() if slow else {}
         for peer in [peers[node] for node in slow if node in peers]:
+            self._engine.session.slow(peer.id, True, now)
             # Who has dropped what it lacked has nothing to acknowledge, and is slow no more.
-            lacking = self._engine.effects.lag(peer, heads)
-            caught_up = not lacking and outbound.window.acknowledge(peer.id, peer.acked, {})
-            self._engine.session.slow(peer.id, not caught_up, now)
+            if not self._engine.effects.lag(peer, heads):
+                self._engine.effects.acknowledged(peer.id, {})
 
     def _unacknowledged(self) -> set[str]:
         """Return the exchanges of which a peer, healthy or slow, has not all."""
