@@ -499,3 +499,27 @@ def test_uuid_and_big_numbers_have_the_documented_bytes() -> None:
     assert encode(-(2**64)) == b"\xc7\x09\x05\xff" + bytes(8)
     assert encode((1, "a")) == b"\xd6\x02\x92\x01\xa1a"
     assert encode(Point(1)) == b"\xc7\x0d\x01\xd9\x0atest.Point\x01"
+
+
+def test_a_signal_handler_s_exception_is_not_the_message_s_fault() -> None:
+    """An alarm that raises while a message is encoded comes out as itself."""
+
+    class Alarmed: ...
+
+    class AlarmError(Exception): ...
+
+    def alarm(*_: object) -> None:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        raise AlarmError
+
+    def interrupted(plain: object) -> None:
+        signal.raise_signal(signal.SIGUSR1)
+
+    register(Alarmed, interrupted, lambda plain: plain, name="test.Alarmed")
+    before = signal.signal(signal.SIGUSR1, alarm)
+    try:
+        with pytest.raises(AlarmError):
+            encode([1, Alarmed()])
+        assert decode(encode([1, Alarmed()])) == [1, None]
+    finally:
+        signal.signal(signal.SIGUSR1, before)

@@ -65,7 +65,10 @@ def encode(msg: object) -> bytes:
         if size > _DEEP_BODY or touched is not _TOP.touched:
             _check_whole(body)
     except Exception as error:
-        raise explain(msg, error, _TOP.pack) from error
+        explained = explain(msg, error, _TOP.pack)
+        if explained is None:
+            raise
+        raise explained from error
     if size <= _KEPT_BUFFER:
         _idle.append(pack)
     return body

@@ -22,8 +22,11 @@ Probe = Callable[[object], object]
 Step = tuple[str, Any]
 
 
-def explain(msg: object, error: Exception, probe: Probe) -> EncodeError:
+def explain(msg: object, error: Exception, probe: Probe) -> EncodeError | None:
     """Return the error to raise for a message whose encoding raised `error`.
+
+    None if nothing is wrong with the message: then it was not encoding that raised, but a
+    signal handler that came in.
 
     Args:
         msg: The whole message.
@@ -32,6 +35,8 @@ def explain(msg: object, error: Exception, probe: Probe) -> EncodeError:
     """
     try:
         found = _find(msg, probe)
+        if found is None and _try(probe, msg) is None:
+            return None
     except Exception:  # it changes under our hands, or the stack is full
         found = None
     path, reason = found or ("msg", _reason(msg, error))
