@@ -1,0 +1,108 @@
+"""From the results of rounds to medians, spread, ratios and verdicts. Pure.
+
+It knows results and bars, not how either came about.
+"""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from .values import Bar, Result, Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A figure over all rounds: its median, and its first and third quartile."""
+
+    median: float
+    low: float
+    high: float
+    rounds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of a bar; ``value`` is None if there was nothing to compare with."""
+
+    bar: Bar
+    value: float | None
+    against: str = ""
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the bar is met."""
+        return None if self.value is None else good(self.bar, self.value, self.bar.limit)
+
+    @property
+    def stretched(self) -> bool | None:
+        """Whether what would be better still is reached, where that is set."""
+        if self.value is None or self.bar.stretch is None:
+            return None
+        return good(self.bar, self.value, self.bar.stretch)
+
+
+def good(bar: Bar, value: float, limit: float) -> bool:
+    """Tell whether a value is on the right side of a limit."""
+    return value >= limit if bar.least else value <= limit
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Return median and quartiles."""
+    ordered = sorted(values)
+    last = len(ordered) - 1
+    low, high = ordered[last // 4], ordered[last - last // 4]
+    return Spread(statistics.median(ordered), low, high, len(ordered))
+
+
+class Table:
+    """All results of a run, by workload, contestant and figure."""
+
+    def __init__(self, results: Iterable[Result], workloads: Iterable[Workload]) -> None:
+        self.workloads = {workload.name: workload for workload in workloads}
+        self._values: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+        self.problems: dict[tuple[str, str], str] = {}
+        for result in results:
+            if result.problem:
+                self.problems[result.workload, result.contestant] = result.problem
+            for figure, value in result.figures.items():
+                self._values[result.workload, result.contestant, figure].append(value)
+
+    def spread(self, workload: str, contestant: str, figure: str = "") -> Spread | None:
+        """Return a figure over all rounds: the workload's own if none is named."""
+        named = figure or (self.workloads[workload].figure if workload in self.workloads else "")
+        values = self._values.get((workload, contestant, named))
+        return spread(values) if values else None
+
+    def lost(self, workload: str, contestant: str) -> float:
+        """Return which part of what was sent never came, over all rounds."""
+        sent = sum(self._values.get((workload, contestant, "sent"), ()))
+        return sum(self._values.get((workload, contestant, "lost"), ())) / sent if sent else 0.0
+
+    def contestants(self, workload: str) -> list[str]:
+        """Return who has figures or problems, in the order of appearance."""
+        had = [key[1] for key in self._values if key[0] == workload]
+        troubled = [key[1] for key in self.problems if key[0] == workload]
+        return list(dict.fromkeys([*had, *troubled]))
+
+    def ratio(self, workload: str, contestant: str, ours: str) -> float | None:
+        """Return our median to theirs: more than 1 is more."""
+        mine, other = self.spread(workload, ours), self.spread(workload, contestant)
+        return mine.median / other.median if mine and other and other.median else None
+
+    def judge(self, bar: Bar) -> Verdict:
+        """Return what came of a bar: of several peers, the one that is hardest to beat."""
+        if bar.workload not in self.workloads:
+            return Verdict(bar, None)
+        mine = self.spread(bar.workload, bar.ours, bar.figure)
+        if mine is None or not bar.against:
+            return Verdict(bar, mine.median if mine else None)
+        ratios = {}
+        for contestant in bar.against:
+            theirs = self.spread(bar.other or bar.workload, contestant, bar.figure)
+            if theirs and theirs.median:
+                ratios[contestant] = mine.median / theirs.median
+        if not ratios:
+            return Verdict(bar, None)
+        worst = (min if bar.least else max)(ratios, key=lambda name: ratios[name])
+        return Verdict(bar, ratios[worst], worst)

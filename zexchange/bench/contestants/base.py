@@ -1,0 +1,139 @@
+"""What every contestant can do: hear topics, send on one, and the work between them.
+
+One object of a contestant is one process's end. What its process does with it, and what
+is measured, is the same for all. A contestant whose client is asyncio's has its own way to
+send many (`flood`, `first`) and to wait for an answer (`ping`), inside its loop.
+"""
+
+import queue
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from shutil import which
+from typing import Any, ClassVar
+
+Send = Callable[[Any], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Where a process sits.
+
+    Attributes:
+        index: its number in its group.
+        hears: the numbers of those that it hears.
+        folder: a folder of the group's own, for sockets.
+        ports: a free port for each number.
+        server: where the peer's server is, if it has one.
+        crowd: how many more nodes this process shall be.
+    """
+
+    index: int
+    hears: tuple[int, ...]
+    folder: Path
+    ports: tuple[int, ...]
+    server: str
+    crowd: int = 0
+
+
+class Ear:
+    """A task: it counts, and past its goal hands every message to whoever wants it.
+
+    The same for every contestant, and as cheap as a task that does anything.
+    """
+
+    __slots__ = ("count", "goal", "more")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.goal = 0
+        self.more: Send = _ignore
+
+    def send(self, msg: Any) -> None:
+        """Take a message."""
+        self.count += 1
+        if self.count >= self.goal:
+            self.more(msg)
+
+
+def _ignore(msg: Any) -> None:
+    pass
+
+
+class Contestant:
+    """One process's end of one contestant."""
+
+    name: ClassVar[str]
+    needs: ClassVar[tuple[str, ...]] = ()
+    remedy: ClassVar[str] = ""
+    server: ClassVar[str] = ""
+    crowded: ClassVar[bool] = False
+    topics: ClassVar[frozenset[str] | None] = None
+    measures: ClassVar[frozenset[str]] = frozenset(
+        {"flood", "ping", "loaded", "oneway", "paced", "burner", "names"}
+    )
+
+    def __init__(self, seat: Seat) -> None:
+        self.seat = seat
+
+    @classmethod
+    def missing(cls) -> bool:
+        """Whether something that it needs is not installed."""
+        programs = [cls.server] if cls.server else []
+        return not all(map(find_spec, cls.needs)) or not all(map(which, programs))
+
+    def hear(self, ears: dict[str, Ear], below: dict[str, Ear]) -> None:
+        """Have what is sent on topics given to ears, from now on, and be able to send.
+
+        Args:
+            ears: by topic.
+            below: by the first level of the topics' names.
+        """
+        raise NotImplementedError
+
+    def sender(self, topic: str) -> Send:
+        """Return what sends on a topic. Each is used by one thread at a time."""
+        raise NotImplementedError
+
+    def flush(self) -> None:
+        """Let go of what waits to be sent together with more."""
+
+    def flood(self, topics: Sequence[str], make: Callable[[int], Any], count: int) -> float:
+        """Send ``count`` messages on topics in turn; return when the first was."""
+        sends = [self.sender(topic) for topic in topics]
+        start = time.monotonic()
+        if len(sends) == 1:
+            send = sends[0]
+            for n in range(count):
+                send(make(n))
+        else:
+            for n in range(count):
+                sends[n % len(sends)](make(n))
+        self.flush()
+        return start
+
+    def first(self, topics: Sequence[str], make: Callable[[int], Any]) -> float:
+        """Send the first message on each of many topics; return when that began."""
+        start, sender = time.monotonic(), self.sender
+        for n, topic in enumerate(topics):
+            sender(topic)(make(n))
+        self.flush()
+        return start
+
+    def ping(self, answers: Ear, count: int) -> list[float]:
+        """Send, and wait for the answer, on a thread that is not the receiving one."""
+        send, arrived = self.sender("ask"), queue.SimpleQueue[Any]()
+        answers.goal, answers.more = 0, arrived.put
+        taken = []
+        for n in range(count):
+            start = time.perf_counter()
+            send(n)
+            self.flush()
+            arrived.get(timeout=10)
+            taken.append(time.perf_counter() - start)
+        return taken
+
+    def close(self) -> None:
+        """End everything."""

@@ -1,0 +1,114 @@
+"""This project, as its README shows it."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import zexchange
+
+from .base import Contestant, Ear, Seat, Send
+from .loop import Loop
+
+
+class Ours(Contestant):
+    """Tasks attached to exchanges; `send`."""
+
+    name = "zexchange"
+    measures = Contestant.measures | {"memory", "join", "codec", "local"}
+
+    def __init__(self, seat: Seat) -> None:
+        super().__init__(seat)
+        os.environ["ZEXCHANGE_DIR"] = str(seat.folder)
+        self.nodes: list[zexchange.Node] = []
+
+    def hear(self, ears: dict[str, Ear], below: dict[str, Ear]) -> None:
+        """Attach, then join: what is attached before is wanted from the first moment."""
+        for topic, ear in ears.items():
+            zexchange.get_exchange(topic).attach(ear)
+        for level, ear in below.items():
+            zexchange.match(f"{level}.**").attach(ear)
+        self.join()
+
+    def join(self) -> zexchange.Node:
+        """Join with as many nodes as this process shall be."""
+        node = zexchange.federate("benchmark", label=str(self.seat.index), join_timeout=30)
+        self.nodes.append(node)
+        for n in range(self.seat.crowd):
+            registry = zexchange.Registry()
+            label = f"crowd {n}"
+            self.nodes.append(zexchange.federate("benchmark", registry=registry, label=label))
+        return node
+
+    def leave(self) -> None:
+        """Leave without waiting."""
+        while self.nodes:
+            self.nodes.pop().close(0.01)
+
+    def exchange(self, name: str, ear: Ear) -> object:
+        """Make an exchange that has a task."""
+        exchange = zexchange.get_exchange(name)
+        exchange.attach(ear)
+        return exchange
+
+    def sender(self, topic: str) -> Send:
+        """Return the method itself."""
+        return zexchange.get_exchange(topic).send
+
+    def close(self) -> None:
+        """Leave."""
+        self.leave()
+
+
+class OursCrowded(Ours):
+    """The same, while many other nodes are in the federation."""
+
+    name = "zexchange, crowded"
+    measures = frozenset({"flood", "ping"})
+    crowded = True
+
+
+class OursAsync(Ours):
+    """A coroutine that sends, and one that iterates a stream."""
+
+    name = "zexchange asyncio"
+    measures = frozenset({"flood", "ping"})
+    topics = frozenset({"x", "ask", "answer"})
+
+    def __init__(self, seat: Seat) -> None:
+        super().__init__(seat)
+        self._loop = Loop()
+
+    def hear(self, ears: dict[str, Ear], below: dict[str, Ear]) -> None:
+        """Read a stream for each topic, then join."""
+        for topic, ear in ears.items():
+            if topic in self.topics:
+                stream = zexchange.get_exchange(topic).stream(10_000, "block")
+                self._loop.start(self._read(stream, ear))
+        self.join()
+
+    async def _read(self, stream: "zexchange.Stream[Any]", ear: Ear) -> None:
+        async for msg in stream:
+            ear.send(msg)
+
+    def flood(self, topics: Sequence[str], make: Callable[[int], Any], count: int) -> float:
+        """Send in the loop, which `flush` holds back now and then."""
+        return self._loop.run(self._flood(zexchange.get_exchange(topics[0]).send, make, count))
+
+    async def _flood(self, send: Send, make: Callable[[int], Any], count: int) -> float:
+        start = time.monotonic()
+        for n in range(count):
+            send(make(n))
+            if n % 10_000 == 9_999:
+                await asyncio.to_thread(self.nodes[0].flush)
+        return start
+
+    def ping(self, answers: Ear, count: int) -> list[float]:
+        """Send and wait in the loop."""
+        return self._loop.run(self._loop.ping(self.sender("ask"), answers, count))
+
+    def close(self) -> None:
+        """Leave, and end the loop."""
+        super().close()
+        self._loop.close()

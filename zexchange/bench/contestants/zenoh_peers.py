@@ -1,0 +1,78 @@
+"""eclipse-zenoh: peers that know each other's addresses, in both ways of congestion."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..payloads import plain
+from .base import Contestant, Ear, Seat, Send
+
+
+class Blocking(Contestant):
+    """Declared publishers that wait where a queue is full."""
+
+    name = "zenoh block"
+    needs = ("zenoh",)
+    remedy = "pip install eclipse-zenoh"
+    blocks = True
+
+    def __init__(self, seat: Seat) -> None:
+        super().__init__(seat)
+        import zenoh
+
+        self._zenoh = zenoh
+        config = zenoh.Config()
+        settings = {
+            "mode": "peer",
+            "scouting/multicast/enabled": False,
+            "listen/endpoints": [f"tcp/127.0.0.1:{seat.ports[seat.index]}"],
+            "connect/endpoints": [f"tcp/127.0.0.1:{seat.ports[index]}" for index in seat.hears],
+        }
+        for key, value in settings.items():
+            config.insert_json5(key, json.dumps(value))
+        self._session = zenoh.open(config)
+        self._held: list[Any] = []
+
+    def hear(self, ears: dict[str, Ear], below: dict[str, Ear]) -> None:
+        """Declare subscribers, called back by a thread of zenoh's."""
+        for topic, ear in ears.items():
+            self._subscribe(topic, topic, ear)
+        for level, ear in below.items():
+            self._subscribe(f"{level}/**", level, ear)
+
+    def _subscribe(self, key: str, topic: str, ear: Ear) -> None:
+        unpack = plain(topic)[1]
+        taken = self._session.declare_subscriber(
+            key, lambda sample: ear.send(unpack(sample.payload.to_bytes()))
+        )
+        self._held.append(taken)
+
+    def sender(self, topic: str) -> Send:
+        """Declare a publisher, and pack."""
+        control = self._zenoh.CongestionControl
+        publisher = self._session.declare_publisher(
+            topic.replace(".", "/"), congestion_control=control.BLOCK if self.blocks else None
+        )
+        self._held.append(publisher)
+        put, pack = publisher.put, plain(topic)[0]
+        return lambda msg: put(pack(msg))
+
+    def first(self, topics: Sequence[str], make: Callable[[int], Any]) -> float:
+        """Put on each without declaring it, which would be for more than one message."""
+        start, put, pack = time.monotonic(), self._session.put, plain("")[0]
+        control = self._zenoh.CongestionControl.BLOCK if self.blocks else None
+        for n, topic in enumerate(topics):
+            put(topic.replace(".", "/"), pack(make(n)), congestion_control=control)
+        return start
+
+    def close(self) -> None:
+        """End the session."""
+        self._session.close()
+
+
+class Default(Blocking):
+    """As it comes: what finds a full queue is dropped."""
+
+    name = "zenoh default"
+    blocks = False

@@ -1,0 +1,234 @@
+"""The processes that carry out workloads for one contestant, as their conductor sees them.
+
+A group stays up for all workloads of its shape and from round to round. Each process hears
+of its conductor's end by the end of its input, however that comes about.
+"""
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import IO, Any
+
+from .contestants import CONTESTANTS
+from .servers import Servers, free_ports
+from .values import Shape, Size
+
+PATIENCE = 90.0
+MANY = tuple(f"many.{n}" for n in range(100))
+CROWDED = {"crowd": 2, "memory": 1}
+"""By shape, the member that is many nodes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """What a process hears: from whom, which topics, and below which first levels."""
+
+    hears: tuple[int, ...] = ()
+    topics: tuple[str, ...] = ()
+    below: tuple[str, ...] = ()
+    starts: bool = True
+
+
+def members(shape: Shape, size: Size) -> list[Member]:
+    """Return who there is in a group of a shape."""
+    others = tuple(range(1, size.fan + 1))
+    asks = Member((1,), ("answer",))
+    hears = ("x", "ask", "bulk", "large", "array")
+    return {
+        "alone": [Member(starts=False)],
+        "pair": [asks, Member((0,), (*hears, *MANY))],
+        "fan-out": [Member(), *(Member((0,), ("x",)) for _ in others)],
+        "fan-in": [Member(others, ("x",)), *(Member() for _ in others)],
+        "names": [Member(), Member((0,), (), ("n",))],
+        "crowd": [asks, Member((0,), ("x", "ask"))],
+        "join": [Member(starts=False) for _ in range(size.nodes)],
+        "memory": [Member(starts=False), Member(starts=False)],
+    }[shape]
+
+
+class GroupError(Exception):
+    """A process did not do its part; the text says what it said."""
+
+
+class Process:
+    """One process of a group."""
+
+    def __init__(self, contestant: str, seat: dict[str, Any], errors: IO[bytes]) -> None:
+        self._errors = errors
+        self._buffer = b""
+        config = json.dumps({"contestant": contestant, "seat": seat})
+        # The same package as here, wherever it lies.
+        path = os.pathsep.join(filter(None, (os.path.abspath(p) for p in sys.path)))
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "zexchange.bench.worker", config],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            process_group=0,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+
+    def tell(self, name: str, **arguments: Any) -> None:
+        """Ask for something whose answer is read later."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps([name, arguments]).encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise GroupError(self._said()) from None
+
+    def answer(self) -> Any:
+        """Return the next answer.
+
+        Raises:
+            GroupError: it is an error, the process has ended, or it takes too long.
+        """
+        answer = json.loads(self._line()) or {"answer": None}
+        if "error" in answer:
+            raise GroupError(answer["error"])
+        return answer["answer"]
+
+    def ask(self, name: str, **arguments: Any) -> Any:
+        """Ask, and return the answer."""
+        self.tell(name, **arguments)
+        return self.answer()
+
+    def _line(self) -> bytes:
+        assert self._process.stdout is not None
+        fd = self._process.stdout.fileno()
+        deadline = time.monotonic() + PATIENCE
+        while b"\n" not in self._buffer:
+            ready = select.select([fd], [], [], max(0.0, deadline - time.monotonic()))[0]
+            chunk = os.read(fd, 65536) if ready else b""
+            if not chunk:
+                raise GroupError(self._said() if ready else f"no answer within {PATIENCE:g} s")
+            self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
+
+    def _said(self) -> str:
+        status = self._process.wait(10)
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").split("\n")
+        return f"a process ended with status {status}: {' | '.join(filter(None, lines[-4:]))}"
+
+    def end(self) -> None:
+        """Let it end by itself."""
+        if self._process.stdin is not None and not self._process.stdin.closed:
+            try:
+                self._process.stdin.close()
+            except BrokenPipeError:
+                pass
+
+    def close(self) -> None:
+        """See to it that it has ended."""
+        self.end()
+        try:
+            self._process.wait(3)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+
+class Group:
+    """A contestant's processes in one shape."""
+
+    def __init__(self, contestant: str, shape: Shape, size: Size, servers: Servers) -> None:
+        self.contestant = contestant
+        self.shape = shape
+        self.size = size
+        self.counts: dict[str, int] = {}
+        self.rounds = 0
+        kind = CONTESTANTS[contestant]
+        self.members = members(shape, size)
+        if kind.crowded:
+            self.members.append(Member())
+        self._probes = 0
+        self._folder = TemporaryDirectory(prefix="zxb-")
+        self._errors = TemporaryFile()
+        seat = {
+            "folder": self._folder.name,
+            "ports": free_ports(len(self.members)) if contestant.startswith("zenoh") else (),
+            "server": servers.address(kind.server),
+        }
+        self.processes: list[Process] = []
+        try:
+            self._start(seat)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, seat: dict[str, Any]) -> None:
+        for index, member in enumerate(self.members):
+            crowd = self.size.crowd - 2 if index == CROWDED.get(self.shape) else 0
+            own = {**seat, "index": index, "hears": member.hears, "crowd": crowd}
+            self.processes.append(Process(self.contestant, own, self._errors))
+        for process in self.processes:
+            process.answer()
+        wanted = CONTESTANTS[self.contestant].topics
+        for member, process in zip(self.members, self.processes, strict=True):
+            topics = [t for t in member.topics if wanted is None or t in wanted]
+            if member.starts:
+                process.tell("hear", topics=topics, below=member.below)
+        for member, process in zip(self.members, self.processes, strict=True):
+            if member.starts:
+                process.answer()
+
+    def hearers(self, topic: str) -> list[int]:
+        """Return who hears a topic."""
+        level = topic.partition(".")[0]
+        return [
+            n
+            for n, member in enumerate(self.members)
+            if topic in member.topics or level in member.below
+        ]
+
+    def senders(self, topic: str) -> list[int]:
+        """Return whom they hear it from."""
+        return sorted({index for n in self.hearers(topic) for index in self.members[n].hears})
+
+    def ask_all(self, indices: Sequence[int], name: str, **arguments: Any) -> list[Any]:
+        """Ask several for the same at the same time."""
+        for index in indices:
+            self.processes[index].tell(name, **arguments)
+        return [self.processes[index].answer() for index in indices]
+
+    def meet(self, topics: Sequence[str]) -> None:
+        """Send probes until every hearer has had the last one of every sender and topic.
+
+        Then everybody is connected, and nothing else is on its way.
+
+        Raises:
+            GroupError: that takes too long.
+        """
+        hearers, senders = self.hearers(topics[0]), self.senders(topics[0])
+        expected = {f"{topic} {sender}" for topic in topics for sender in senders}
+        self.ask_all(hearers, "listen")
+        deadline = time.monotonic() + PATIENCE / 3
+        while time.monotonic() < deadline:
+            self._probes += 1
+            every = dict.fromkeys(expected, self._probes)
+            self.ask_all(senders, "probe", topics=topics, number=self._probes)
+            patient = time.monotonic() + 0.3
+            while time.monotonic() < patient:
+                if all(heard == every for heard in self.ask_all(hearers, "probes")):
+                    return
+                time.sleep(0.005)
+        raise GroupError("its processes do not hear each other")
+
+    def close(self) -> None:
+        """End all processes."""
+        for process in self.processes:
+            process.end()
+        for process in self.processes:
+            process.close()
+        self._errors.close()
+        self._folder.cleanup()

@@ -1,0 +1,177 @@
+"""How a workload is carried out: what its conductor asks the processes of a group.
+
+Each function does one round and returns its figures. Rates are messages a second that each
+receiver was given, latencies microseconds; `sent` and `lost` are messages of the round, all
+receivers together. It must not know one contestant from another.
+"""
+
+import time
+from collections.abc import Callable
+
+from .group import MANY, Group
+from .values import Workload
+
+Figures = dict[str, float]
+FIRST = 50
+"""Messages of the first warm-up, from whose rate the next one's number comes."""
+MOST = 2_000_000
+
+
+def topics_of(workload: Workload) -> list[str]:
+    """Return what a workload sends on."""
+    return list(MANY) if workload.topics > 1 else [workload.topic]
+
+
+def flood(group: Group, workload: Workload) -> Figures:
+    """Send at full speed, everybody who sends at once."""
+    topics = topics_of(workload)
+    topic, level = topics[0], topics[0].partition(".")[0]
+    hearers, senders = group.hearers(topic), group.senders(topic)
+    group.meet(topics)
+    count = group.counts.get(workload.name) or (3 if workload.topic in ("large", "array") else FIRST)
+    sent = count * len(senders)
+    group.ask_all(hearers, "expect", topic=level, goal=sent)
+    load = {"topics": topics, "payload": workload.payload, "count": count}
+    began = min(group.ask_all(senders, "flood", **load))
+    figures = _received(group, hearers, level, sent, began)
+    wanted = figures["rate"] / len(senders) * group.size.seconds
+    group.counts[workload.name] = int(min(max(wanted, 2), MOST, count * 20))
+    return figures
+
+
+def _received(
+    group: Group, hearers: list[int], topic: str, sent: int, began: float
+) -> Figures:
+    counted = group.ask_all(hearers, "counted", topic=topic)
+    counts = [int(count) for count, _ in counted]
+    took = max(came for _, came in counted) - began
+    return {
+        "rate": sum(counts) / len(counts) / max(took, 1e-9),
+        "sent": sent * len(hearers),
+        "lost": sent * len(hearers) - sum(counts),
+    }
+
+
+def ping(group: Group, workload: Workload) -> Figures:
+    """Round trips, one after the other."""
+    asking, answering = group.processes[0], group.processes[1]
+    group.meet(["answer"])
+    group.meet(["ask"])
+    answering.ask("echo")
+    count = group.size.pings
+    asking.ask("ping", count=max(count // 10, 1), rate=workload.rate)
+    figures: Figures = asking.ask("ping", count=count, rate=workload.rate)
+    return figures
+
+
+def loaded(group: Group, workload: Workload) -> Figures:
+    """Round trips while others flow."""
+    group.meet(["bulk"])
+    return ping(group, workload)
+
+
+def oneway(group: Group, workload: Workload) -> Figures:
+    """Messages of one who computes on after each."""
+    sending, hearing = group.processes[0], group.processes[1]
+    count = max(group.size.pings // 4, 2)
+    group.meet(["x"])
+    hearing.ask("clock", topic="x")
+    sending.ask("oneway", count=count)
+    return _aged(hearing.ask("clocked", goal=count), count)
+
+
+def paced(group: Group, workload: Workload) -> Figures:
+    """Messages at a given rate."""
+    sending, hearing = group.processes[0], group.processes[1]
+    count = max(int(workload.rate * group.size.seconds), 5)
+    group.meet(["x"])
+    hearing.ask("clock", topic="x")
+    load = {"payload": "stamp", "rate": workload.rate, "count": count, "burning": False}
+    sent = sending.ask("paced", **load)
+    return {**_aged(hearing.ask("clocked", goal=count), count), "rate": sent["rate"]}
+
+
+def _aged(figures: Figures, sent: int) -> Figures:
+    return {**figures, "sent": sent, "lost": sent - figures.pop("count")}
+
+
+def burner(group: Group, workload: Workload) -> Figures:
+    """How long a send takes beside a thread that burns processor time."""
+    sending, hearing = group.processes[0], group.processes[1]
+    count = max(int(workload.rate * group.size.seconds), 5)
+    group.meet(["x"])
+    hearing.ask("expect", topic="x", goal=count)
+    load = {"payload": workload.payload, "rate": workload.rate, "count": count, "burning": True}
+    figures: Figures = sending.ask("paced", **load)
+    received = _received(group, [1], "x", count, time.monotonic())
+    return {**figures, "sent": received["sent"], "lost": received["lost"]}
+
+
+def names(group: Group, workload: Workload) -> Figures:
+    """The first message on each of many names, to one who wants all of them."""
+    group.rounds += 1
+    group.meet(["n.probe"])
+    count = group.size.names if group.rounds > 1 else 100
+    before = group.processes[1].ask("memory")
+    group.processes[1].ask("expect", topic="n", goal=count)
+    began, sender_took = group.processes[0].ask("first", start=f"n.{group.rounds}", count=count)
+    figures = _received(group, [1], "n", count, began)
+    took = group.processes[1].ask("memory") - before
+    return {**figures, "sender bytes": sender_took / count, "receiver bytes": took / count}
+
+
+def codec(group: Group, workload: Workload) -> Figures:
+    """Packing and unpacking alone."""
+    figures: Figures = group.processes[0].ask("codec", seconds=group.size.seconds)
+    return figures
+
+
+def local(group: Group, workload: Workload) -> Figures:
+    """Sends inside one process: a figure for each who takes part there."""
+    figures: Figures = group.processes[0].ask(
+        "send_local",
+        tasks=workload.tasks,
+        bridged=workload.bridged,
+        seconds=group.size.seconds / 3,
+    )
+    return figures
+
+
+def join(group: Group, workload: Workload) -> Figures:
+    """The time until all that join at the same moment are ready."""
+    everybody = range(len(group.processes))
+    began = time.monotonic()
+    ready = group.ask_all(everybody, "join", others=len(group.processes) - 1)
+    group.ask_all(everybody, "leave")
+    return {"seconds": max(ready) - began}
+
+
+def memory(group: Group, workload: Workload) -> Figures:
+    """What a node, a peer and an exchange take; of processes that are fresh."""
+    one, crowd = group.processes
+    before = one.ask("memory")
+    one.ask("join", others=0)
+    node = one.ask("memory") - before
+    exchanges = group.size.names // 10
+    taken = one.ask("exchanges", count=exchanges) / exchanges
+    before = one.ask("memory")
+    crowd.ask("join", others=1)
+    one.ask("peers", count=group.size.crowd - 1)
+    peer = (one.ask("memory") - before) / (group.size.crowd - 1)
+    return {"node": node / 1024, "peer": peer / 1024, "exchange": taken / 1024}
+
+
+MEASURES: dict[str, Callable[[Group, Workload], Figures]] = {
+    "flood": flood,
+    "ping": ping,
+    "loaded": loaded,
+    "oneway": oneway,
+    "paced": paced,
+    "burner": burner,
+    "names": names,
+    "codec": codec,
+    "local": local,
+    "join": join,
+    "memory": memory,
+}
+"""By the name that workloads give."""

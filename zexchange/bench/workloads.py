@@ -1,0 +1,84 @@
+"""All workloads, each a description."""
+
+from .values import Workload
+
+OURS = ("zexchange",)
+LARGE = (
+    "zexchange",
+    "pyzmq one frame",
+    "pyzmq copy=False",
+    "zenoh block",
+    "zenoh default",
+    "nats-py",
+    "redis-py",
+    "pynng",
+)
+ASYNC = ("zexchange asyncio", "pyzmq asyncio", "nats-py")
+SYNC = (
+    "zexchange",
+    "pyzmq one frame",
+    "pyzmq two frames",
+    "zenoh block",
+    "zenoh default",
+    "nats-py",
+    "redis-py",
+    "pynng",
+)
+MANY = (*SYNC, "pyzmq 64 batched", "redis-py pipelined")
+US = {"figure": "p50", "unit": "us"}
+
+WORKLOADS: tuple[Workload, ...] = (
+    *(
+        Workload(f"local-{n}", f"send inside a process, {n} tasks", "alone", "local", figure="time", unit="ns",
+                 tasks=n, among=OURS)
+        for n in (0, 1, 10, 100)
+    ),
+    Workload("bridged", "send in a federation where nobody remote listens, 1 task", "alone",
+             "local", figure="time", unit="ns", tasks=1, bridged=True, among=OURS),
+    Workload("dict", "one to one, a dict of five keys", "pair", "flood", among=MANY),
+    Workload("codec", "msgpack alone, the slower of pack and unpack", "pair", "codec", among=OURS),
+    Workload("tiny", "one to one, None", "pair", "flood", "none", among=MANY),
+    Workload("text", "one to one, 1 KiB of text", "pair", "flood", "text", among=MANY),
+    Workload("64k", "one to one, 64 KiB of bytes", "pair", "flood", "bytes64k", topic="large",
+             among=LARGE),
+    Workload("1m", "one to one, 1 MiB of bytes", "pair", "flood", "bytes1m", topic="large",
+             among=LARGE),
+    Workload("8m", "one to one, an array of 8 MiB", "pair", "flood", "array8m", topic="array",
+             among=LARGE),
+    Workload("100-exchanges", "one to one, 100 exchanges in turn", "pair", "flood", topics=100,
+             among=SYNC),
+    Workload("asyncio", "one to one, a coroutine to a coroutine", "pair", "flood", among=ASYNC),
+    Workload("round-trip", "round trip at idle", "pair", "ping", among=SYNC, **US),
+    Workload("round-trip-asyncio", "round trip of coroutines", "pair", "ping", among=ASYNC, **US),
+    Workload("round-trip-loaded", "round trip while 50,000 msg/s flow", "pair", "loaded",
+             rate=50_000, among=SYNC, **US),
+    Workload("one-way", "one way, from a caller that computes on", "pair", "oneway", "stamp",
+             among=SYNC, **US),
+    *(
+        Workload(f"burner-{rate // 1000}k", f"send() beside a CPU burner, {rate:,} msg/s", "pair",
+                 "burner", figure="p99", unit="us", rate=rate, among=SYNC)
+        for rate in (1_000, 50_000)
+    ),
+    *(
+        Workload(f"paced-{rate // 1000}k", f"one way at {rate:,} msg/s", "pair", "paced", "stamp",
+                 rate=rate, among=SYNC, **US)
+        for rate in (1_000, 10_000, 100_000)
+    ),
+    Workload("1-to-8", "one to eight, each receiver", "fan-out", "flood", among=MANY),
+    Workload("8-to-1", "eight to one", "fan-in", "flood", among=MANY),
+    Workload("names", "the first message on each of 100,000 names", "names", "names", among=SYNC),
+    Workload("many-peers", "one to one, with 1 and with 64 peers in the federation", "crowd",
+             "flood", among=("zexchange", "zexchange, crowded")),
+    Workload("many-peers-trip", "round trip, with 1 and with 64 peers in the federation", "crowd",
+             "ping", among=("zexchange", "zexchange, crowded"), **US),
+    Workload("joining", "time until 32 nodes that join at once are ready", "join", "join",
+             figure="seconds", unit="s", among=OURS),
+    Workload("memory", "memory of a peer", "memory", "memory", figure="peer", unit="KiB",
+             among=OURS),
+)  # fmt: skip
+"""In the order in which they run; those of one shape together."""
+
+
+def chosen(words: tuple[str, ...]) -> list[Workload]:
+    """Return the workloads with any of the words in their names; all if there is none."""
+    return [w for w in WORKLOADS if not words or any(word in w.name for word in words)]
