@@ -5,5 +5,6 @@ own (`contestants/`), a group the processes that carry a workload out for one co
 (`group.py`, `worker.py`), and what the figures mean is decided in `analysis.py` and
 `bars.py`, which are pure. It lies inside the package, so that who has installed it can run
 it (`zexchange bench`) on their own machine, and every process of it is started by one name.
-It uses the promised names of `zexchange` alone, and peers only inside `contestants/`.
+It uses the promised names of `zexchange`, and the codec to measure it alone; peers are known
+inside `contestants/` and `local.py` only.
 """

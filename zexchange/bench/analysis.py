@@ -80,10 +80,20 @@ class Table:
         return sum(self._values.get((workload, contestant, "lost"), ())) / sent if sent else 0.0
 
     def contestants(self, workload: str) -> list[str]:
-        """Return who has figures or problems, in the order of appearance."""
+        """Return who has figures or problems: ours first."""
         had = [key[1] for key in self._values if key[0] == workload]
         troubled = [key[1] for key in self.problems if key[0] == workload]
-        return list(dict.fromkeys([*had, *troubled]))
+        names = dict.fromkeys([*had, *troubled])
+        return sorted(names, key=lambda name: not name.startswith("zexchange"))
+
+    def figures(self, workload: str) -> list[str]:
+        """Return the names of all figures that somebody has, in the order of appearance."""
+        return list(dict.fromkeys(key[2] for key in self._values if key[0] == workload))
+
+    def ours(self, workload: str) -> str:
+        """Return who of a workload's contestants is of this project."""
+        names = [n for n in self.contestants(workload) if n.startswith("zexchange")]
+        return min(names, key=len, default="")
 
     def ratio(self, workload: str, contestant: str, ours: str) -> float | None:
         """Return our median to theirs: more than 1 is more."""

@@ -18,18 +18,15 @@ BARS: tuple[Bar, ...] = (
     Bar("received, to nats-py", "dict", ("nats-py",), 4.5),
     Bar("received, to redis-py pipelined", "dict", ("redis-py pipelined",), 10.0),
     Bar("received, to 64 messages batched by hand", "dict", (BATCHED,), 0.9),
-    Bar("received, to the codec alone", "dict", ("zexchange",), 0.7, other="codec"),
+    Bar("received, to msgpack alone, pack or unpack", "dict", ("msgpack",), 0.7, other="codec"),
+    Bar("received, to our own codec alone", "dict", ("our codec",), 0.7, other="codec"),
     Bar("round trip, to pyzmq with one frame", "round-trip", (ONE,), 1.2, least=False),
     Bar("round trip, to zenoh", "round-trip", ZENOH, 1.0, least=False),
     Bar("one way, computing on, to pyzmq by hand", "one-way", (ONE,), 1.3, least=False),
     Bar("send() beside a burner, 1 k/s, p99 us", "burner-1k", (), 200, least=False),
-    Bar(
-        "send() beside a burner, 1 k/s, p99.9 us", "burner-1k", (), 2000, False, figure="p999"
-    ),
+    Bar("send() beside a burner, 1 k/s, p99.9 us", "burner-1k", (), 2000, False, figure="p999"),
     Bar("send() beside a burner, 50 k/s, p99 us", "burner-50k", (), 200, least=False),
-    Bar(
-        "send() beside a burner, 50 k/s, p99.9 us", "burner-50k", (), 2000, False, figure="p999"
-    ),
+    Bar("send() beside a burner, 50 k/s, p99.9 us", "burner-50k", (), 2000, False, figure="p999"),
     *(
         Bar(f"local send to {n}, to the naive recipe", f"local-{n}", NAIVE, 1.1, least=False)
         for n in (0, 1, 10, 100)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, Any
@@ -152,10 +153,11 @@ class Group:
         if kind.crowded:
             self.members.append(Member())
         self._probes = 0
-        self._folder = TemporaryDirectory(prefix="zxb-")
-        self._errors = TemporaryFile()
+        self._held = ExitStack()
+        errors: IO[bytes] = TemporaryFile()  # noqa: SIM115 - held as long as this is
+        self._errors = self._held.enter_context(errors)
         seat = {
-            "folder": self._folder.name,
+            "folder": self._held.enter_context(TemporaryDirectory(prefix="zxb-")),
             "ports": free_ports(len(self.members)) if contestant.startswith("zenoh") else (),
             "server": servers.address(kind.server),
         }
@@ -230,5 +232,4 @@ class Group:
             process.end()
         for process in self.processes:
             process.close()
-        self._errors.close()
-        self._folder.cleanup()
+        self._held.close()

@@ -28,20 +28,19 @@ def flood(group: Group, workload: Workload) -> Figures:
     topic, level = topics[0], topics[0].partition(".")[0]
     hearers, senders = group.hearers(topic), group.senders(topic)
     group.meet(topics)
-    count = group.counts.get(workload.name) or (3 if workload.topic in ("large", "array") else FIRST)
+    few = 3 if workload.topic in ("large", "array") else FIRST
+    count = group.counts.get(workload.name, few)
     sent = count * len(senders)
     group.ask_all(hearers, "expect", topic=level, goal=sent)
     load = {"topics": topics, "payload": workload.payload, "count": count}
     began = min(group.ask_all(senders, "flood", **load))
     figures = _received(group, hearers, level, sent, began)
     wanted = figures["rate"] / len(senders) * group.size.seconds
-    group.counts[workload.name] = int(min(max(wanted, 2), MOST, count * 20))
+    group.counts[workload.name] = int(min(max(wanted, 2), MOST, count * 200))
     return figures
 
 
-def _received(
-    group: Group, hearers: list[int], topic: str, sent: int, began: float
-) -> Figures:
+def _received(group: Group, hearers: list[int], topic: str, sent: int, began: float) -> Figures:
     counted = group.ask_all(hearers, "counted", topic=topic)
     counts = [int(count) for count, _ in counted]
     took = max(came for _, came in counted) - began
@@ -120,21 +119,21 @@ def names(group: Group, workload: Workload) -> Figures:
     return {**figures, "sender bytes": sender_took / count, "receiver bytes": took / count}
 
 
-def codec(group: Group, workload: Workload) -> Figures:
-    """Packing and unpacking alone."""
-    figures: Figures = group.processes[0].ask("codec", seconds=group.size.seconds)
-    return figures
+def codec(group: Group, workload: Workload) -> dict[str, Figures]:
+    """Packing and unpacking alone, by name."""
+    found: dict[str, Figures] = group.processes[0].ask("codec", seconds=group.size.seconds)
+    return found
 
 
-def local(group: Group, workload: Workload) -> Figures:
-    """Sends inside one process: a figure for each who takes part there."""
-    figures: Figures = group.processes[0].ask(
+def local(group: Group, workload: Workload) -> dict[str, Figures]:
+    """Sends inside one process, by name: all who take part there live in it."""
+    times: Figures = group.processes[0].ask(
         "send_local",
         tasks=workload.tasks,
         bridged=workload.bridged,
         seconds=group.size.seconds / 3,
     )
-    return figures
+    return {name: {"time": time} for name, time in times.items()}
 
 
 def join(group: Group, workload: Workload) -> Figures:
@@ -161,6 +160,11 @@ def memory(group: Group, workload: Workload) -> Figures:
     return {"node": node / 1024, "peer": peer / 1024, "exchange": taken / 1024}
 
 
+ALONE: dict[str, Callable[[Group, Workload], dict[str, Figures]]] = {
+    "codec": codec,
+    "local": local,
+}
+"""Those that one process does alone, for several at once."""
 MEASURES: dict[str, Callable[[Group, Workload], Figures]] = {
     "flood": flood,
     "ping": ping,
@@ -169,8 +173,6 @@ MEASURES: dict[str, Callable[[Group, Workload], Figures]] = {
     "paced": paced,
     "burner": burner,
     "names": names,
-    "codec": codec,
-    "local": local,
     "join": join,
     "memory": memory,
 }

@@ -6,13 +6,12 @@ that is slower for a while is so for all. It must not know what the figures mean
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
 from itertools import groupby
 
 from . import local
 from .contestants import CONTESTANTS
 from .group import Group, GroupError
-from .measures import MEASURES, Figures
+from .measures import ALONE, MEASURES, Figures
 from .servers import Servers
 from .values import Missing, Result, Shape, Size, Workload
 
@@ -44,33 +43,73 @@ def run(workloads: list[Workload], size: Size, progress: Progress) -> Iterator[R
 def _run_shape(
     shape: Shape, workloads: list[Workload], size: Size, servers: Servers, progress: Progress
 ) -> Iterator[Result]:
-    names = sorted({name for w in workloads for name in takes_part(w)}, key=list(CONTESTANTS).index)
-    groups: dict[str, Group] = {}
-    with ExitStack() as stack:
-        for name in names if shape not in FRESH else ():
+    out: set[tuple[str, str]] = set()
+    with Groups(shape, size, servers) as groups:
+        for name in sorted({name for w in workloads for name in takes_part(w)}):
             progress(f"{shape}: starting {name}")
-            try:
-                groups[name] = Group(name, shape, size, servers)
-            except GroupError as error:
-                yield from (Result(w.name, name, 0, problem=str(error)) for w in workloads)
-            else:
-                stack.callback(groups[name].close)
-        for number in range(-WARM_UPS, size.rounds):
+            groups.prepare(name)
+        for number in range(-WARM_UPS if shape not in FRESH else 0, size.rounds):
             for workload in workloads:
                 for name in _order(takes_part(workload), number):
+                    if (workload.name, name) in out:
+                        continue
                     progress(f"{workload.title}: {_which(number, size)}, {name}")
+                    try:
+                        figures = _measure(groups.get(name), workload, name)
+                    except GroupError as error:
+                        groups.drop(name)
+                        out.add((workload.name, name))
+                        yield Result(workload.name, name, max(number, 0), problem=str(error))
+                        continue
                     if shape in FRESH:
-                        yield from _fresh(workload, name, number, size, servers)
-                    elif name in groups:
-                        yield from _round(groups, workload, name, number)
+                        groups.drop(name)
+                    if number >= 0:
+                        for who, found in figures.items():
+                            yield Result(workload.name, who, number, found)
+
+
+class Groups:
+    """The groups of one shape, by contestant; one that has failed is started anew."""
+
+    def __init__(self, shape: Shape, size: Size, servers: Servers) -> None:
+        self._new: Callable[[str], Group] = lambda name: Group(name, shape, size, servers)
+        self._groups: dict[str, Group] = {}
+
+    def prepare(self, name: str) -> None:
+        """Start a group, if it can be; if not, its first workload will tell why."""
+        try:
+            self.get(name)
+        except GroupError:
+            pass
+
+    def get(self, name: str) -> Group:
+        """Return a group that is up.
+
+        Raises:
+            GroupError: it does not start.
+        """
+        if name not in self._groups:
+            self._groups[name] = self._new(name)
+        return self._groups[name]
+
+    def drop(self, name: str) -> None:
+        """End a group; the next to ask gets a fresh one."""
+        if name in self._groups:
+            self._groups.pop(name).close()
+
+    def __enter__(self) -> "Groups":
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        for name in list(self._groups):
+            self.drop(name)
 
 
 def takes_part(workload: Workload) -> list[str]:
-    """Return who is able to, and installed."""
-    able = workload.among if workload.among is not None else tuple(CONTESTANTS)
+    """Return who of those that it is for is able to do it, and installed."""
     return [
         name
-        for name in able
+        for name in workload.among
         if workload.measure in CONTESTANTS[name].measures and not CONTESTANTS[name].missing()
     ]
 
@@ -85,41 +124,7 @@ def _which(number: int, size: Size) -> str:
     return "warm-up" if number < 0 else f"round {number + 1} of {size.rounds}"
 
 
-def _fresh(
-    workload: Workload, name: str, number: int, size: Size, servers: Servers
-) -> Iterator[Result]:
-    if number < 0:
-        return
-    try:
-        group = Group(name, workload.shape, size, servers)
-    except GroupError as error:
-        yield Result(workload.name, name, number, problem=str(error))
-        return
-    groups = {name: group}
-    try:
-        yield from _round(groups, workload, name, number)
-    finally:
-        for left in groups.values():
-            left.close()
-
-
-def _round(
-    groups: dict[str, Group], workload: Workload, name: str, number: int
-) -> Iterator[Result]:
-    """Do a round; who fails is out of this shape, and closed when all are."""
-    try:
-        figures = MEASURES[workload.measure](groups[name], workload)
-    except GroupError as error:
-        groups.pop(name).close()
-        yield Result(workload.name, name, number, problem=str(error))
-        return
-    if number >= 0:
-        yield from _results(workload, name, number, figures)
-
-
-def _results(workload: Workload, name: str, number: int, figures: Figures) -> Iterator[Result]:
-    if workload.measure == "local":  # one process, a figure for each who takes part
-        for who, value in figures.items():
-            yield Result(workload.name, who, number, {"time": value})
-    else:
-        yield Result(workload.name, name, number, figures)
+def _measure(group: Group, workload: Workload, name: str) -> dict[str, Figures]:
+    """Do a round; return the figures of each who took part in it."""
+    alone = ALONE.get(workload.measure)
+    return alone(group, workload) if alone else {name: MEASURES[workload.measure](group, workload)}

@@ -67,7 +67,7 @@ class Workload:
         topics: how many exchanges are sent on in turn.
         rate: messages a second, where that is given; beside it, for round trips.
         tasks: how many tasks there are, for sends inside a process.
-        among: the contestants; None for all that can.
+        among: the contestants.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Workload:
     rate: float = 0.0
     tasks: int = 0
     bridged: bool = False
-    among: tuple[str, ...] | None = None
+    among: tuple[str, ...] = ()
 
     @property
     def more_is_better(self) -> bool:

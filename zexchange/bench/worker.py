@@ -12,10 +12,12 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..protocol.codec import decode, encode
 from .contestants import CONTESTANTS
 from .contestants.base import Ear, Seat
 from .local import Local
@@ -162,18 +164,12 @@ class Work:
 
     # -------------------------------------------------------------------------------- others
 
-    def codec(self, seconds: float) -> dict[str, float]:
-        """Pack, and unpack, one call a message."""
-        make, (pack, unpack) = maker("dict"), plain("x")
-        rates, body = [], pack(make(1))
-        for work in (lambda n: pack(make(n)), lambda n: unpack(body)):
-            start, n = time.perf_counter(), 0
-            while time.perf_counter() - start < seconds / 2:
-                for _ in range(100):
-                    work(n)
-                    n += 1
-            rates.append(n / (time.perf_counter() - start))
-        return {"pack": rates[0], "unpack": rates[1], "rate": min(rates)}
+    def codec(self, seconds: float) -> dict[str, dict[str, float]]:
+        """Pack, and unpack, one call a message: of msgpack, and of ours."""
+        return {
+            "msgpack": _both_ways(*plain("x"), seconds / 2),
+            "our codec": _both_ways(encode, decode, seconds / 2),
+        }
 
     def send_local(self, tasks: int, bridged: bool, seconds: float) -> dict[str, float]:
         """Measure sends inside this process, of all in turn."""
@@ -205,6 +201,23 @@ class Work:
         before, ear = self.memory(), Ear()
         self.kept = [self.end.exchange(f"memory.{n}", ear) for n in range(count)]
         return self.memory() - before
+
+
+def _both_ways(pack: Any, unpack: Any, seconds: float) -> dict[str, float]:
+    make = maker("dict")
+    body = pack(make(1))
+    packed = _a_second(lambda n: pack(make(n)), seconds / 2)
+    unpacked = _a_second(lambda n: unpack(body), seconds / 2)
+    return {"pack": packed, "unpack": unpacked, "rate": min(packed, unpacked)}
+
+
+def _a_second(work: Callable[[int], Any], seconds: float) -> float:
+    start, n = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
+        for _ in range(100):
+            work(n)
+            n += 1
+    return n / (time.perf_counter() - start)
 
 
 def family(topic: str) -> str:

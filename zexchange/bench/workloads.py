@@ -1,5 +1,8 @@
 """All workloads, each a description."""
 
+from dataclasses import replace
+from typing import Any
+
 from .values import Workload
 
 OURS = ("zexchange",)
@@ -25,18 +28,20 @@ SYNC = (
     "pynng",
 )
 MANY = (*SYNC, "pyzmq 64 batched", "redis-py pipelined")
-US = {"figure": "p50", "unit": "us"}
+US: dict[str, Any] = {"figure": "p50", "unit": "us"}
+NS: dict[str, Any] = {"figure": "time", "unit": "ns"}
 
 WORKLOADS: tuple[Workload, ...] = (
     *(
-        Workload(f"local-{n}", f"send inside a process, {n} tasks", "alone", "local", figure="time", unit="ns",
+        Workload(f"local-{n}", f"send inside a process, {n} tasks", "alone", "local", **NS,
                  tasks=n, among=OURS)
         for n in (0, 1, 10, 100)
     ),
     Workload("bridged", "send in a federation where nobody remote listens, 1 task", "alone",
-             "local", figure="time", unit="ns", tasks=1, bridged=True, among=OURS),
+             "local", **NS, tasks=1, bridged=True, among=OURS),
     Workload("dict", "one to one, a dict of five keys", "pair", "flood", among=MANY),
-    Workload("codec", "msgpack alone, the slower of pack and unpack", "pair", "codec", among=OURS),
+    Workload("codec", "the codecs alone, the slower of the two ways, one call a message", "pair",
+             "codec", among=OURS),
     Workload("tiny", "one to one, None", "pair", "flood", "none", among=MANY),
     Workload("text", "one to one, 1 KiB of text", "pair", "flood", "text", among=MANY),
     Workload("64k", "one to one, 64 KiB of bytes", "pair", "flood", "bytes64k", topic="large",
@@ -79,6 +84,18 @@ WORKLOADS: tuple[Workload, ...] = (
 """In the order in which they run; those of one shape together."""
 
 
-def chosen(words: tuple[str, ...]) -> list[Workload]:
-    """Return the workloads with any of the words in their names; all if there is none."""
-    return [w for w in WORKLOADS if not words or any(word in w.name for word in words)]
+def chosen(words: tuple[str, ...] = (), peers: tuple[str, ...] = ()) -> list[Workload]:
+    """Return the workloads with any of the words in their names, among some peers and us.
+
+    Args:
+        words: parts of workloads' names; none is all.
+        peers: parts of contestants' names; none is all.
+    """
+    found = [w for w in WORKLOADS if not words or any(word in w.name for word in words)]
+    if not peers:
+        return found
+    return [replace(w, among=tuple(n for n in w.among if _wanted(n, peers))) for w in found]
+
+
+def _wanted(name: str, peers: tuple[str, ...]) -> bool:
+    return name.startswith("zexchange") or any(word in name for word in peers)

@@ -17,6 +17,7 @@ import click
 
 from zexchange import ExchangeError, __version__
 
+from .bench import bench
 from .demo import demo
 from .peers import peers
 from .send import send
@@ -58,7 +59,7 @@ def commands() -> None:
     """
 
 
-for _command in (demo, peers, send, tail):
+for _command in (bench, demo, peers, send, tail):
     commands.add_command(_command)
 
 

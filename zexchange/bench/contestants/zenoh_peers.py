@@ -31,7 +31,7 @@ class Blocking(Contestant):
         }
         for key, value in settings.items():
             config.insert_json5(key, json.dumps(value))
-        self._session = zenoh.open(config)
+        self._session: Any = zenoh.open(config)
         self._held: list[Any] = []
 
     def hear(self, ears: dict[str, Ear], below: dict[str, Ear]) -> None:

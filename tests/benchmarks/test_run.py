@@ -1,0 +1,93 @@
+"""The benchmark itself, at a tiny size, with whatever is installed."""
+
+import pytest
+
+from zexchange.bench import run as running
+from zexchange.bench.contestants import CONTESTANTS
+from zexchange.bench.group import GroupError
+from zexchange.bench.measures import MEASURES
+from zexchange.bench.run import run, takes_part
+from zexchange.bench.values import TINY, Result
+from zexchange.bench.workloads import WORKLOADS, chosen
+
+sockets = pytest.mark.sockets
+MAY_LOSE = {"zenoh default", "pynng"}
+
+
+def check(results: list[Result]) -> None:
+    """Everybody has figures, none below zero, and who promises so lost nothing."""
+    assert not [result for result in results if result.problem]
+    for result in results:
+        workload = next(w for w in WORKLOADS if w.name == result.workload)
+        assert result.figures[workload.figure] >= 0
+        if result.contestant not in MAY_LOSE:
+            assert not result.figures.get("lost"), result
+
+
+@sockets
+def test_every_workload() -> None:
+    """Each gives figures of this project and of pyzmq by hand; nothing is lost."""
+    workloads = chosen((), ("one frame", "copy=False"))
+    said: list[str] = []
+    results = list(run(workloads, TINY, said.append))
+    check(results)
+    assert {result.workload for result in results} == {w.name for w in WORKLOADS}
+    assert any("warm-up" in text for text in said)
+
+
+@sockets
+def test_every_contestant_that_is_installed() -> None:
+    """Each takes part across two processes, servers and all."""
+    workloads = chosen(("dict", "asyncio", "8m"))
+    results = list(run(workloads, TINY, lambda text: None))
+    check(results)
+    took_part = {name for w in workloads for name in takes_part(w)}
+    assert {result.contestant for result in results} == took_part
+
+
+@sockets
+def test_who_fails_is_out_of_that_workload_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trouble is in the results; others, and the same in other workloads, go on."""
+    flood = MEASURES["flood"]
+
+    def fails(group, workload):  # type: ignore[no-untyped-def]
+        if (group.contestant, workload.name) == ("zexchange", "tiny"):
+            raise GroupError("it broke")
+        return flood(group, workload)
+
+    monkeypatch.setitem(running.MEASURES, "flood", fails)
+    results = list(run(chosen(("dict", "tiny"), ("one frame",)), TINY, lambda text: None))
+    assert [(r.workload, r.problem) for r in results if r.contestant == "zexchange"] == [
+        ("tiny", "it broke"),
+        ("dict", ""),
+    ]
+    theirs = [r for r in results if r.contestant == "pyzmq one frame"]
+    assert [(r.workload, r.problem) for r in theirs] == [("dict", ""), ("tiny", "")]
+
+
+@sockets
+def test_an_end_without_reason_is_a_problem() -> None:
+    """A process that dies is named with what it said, and is no hanging run."""
+    from zexchange.bench.group import Group
+    from zexchange.bench.servers import Servers
+
+    with Servers() as servers:
+        group = Group("zexchange", "alone", TINY, servers)
+        try:
+            with pytest.raises(GroupError, match="AttributeError"):
+                group.processes[0].ask("nothing_that_there_is")
+            group.processes[0]._process.kill()
+            with pytest.raises(GroupError, match="status -9"):
+                group.processes[0].ask("memory")
+        finally:
+            group.close()
+
+
+def test_who_is_missing_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that is not installed takes no part, and how to install it is said."""
+    monkeypatch.setattr(CONTESTANTS["nats-py"], "needs", ("no_such_module",))
+    monkeypatch.setattr(CONTESTANTS["redis-py"], "server", "no-such-server")
+    absent = {one.contestant: one.remedy for one in running.missing()}
+    assert "nats-server" in absent["nats-py"]
+    assert "redis-server" in absent["redis-py"]
+    assert not {"nats-py", "redis-py"} & set(takes_part(chosen(("dict",))[0]))

@@ -1,0 +1,60 @@
+"""A run as pictures: bars of what matters most, for the README. Needs matplotlib."""
+
+from pathlib import Path
+
+from .analysis import Table
+from .report import number
+
+PLOTS = {
+    "throughput": ("dict", "tiny", "text", "1-to-8", "8-to-1"),
+    "latency": ("round-trip", "round-trip-loaded", "one-way", "paced-10k"),
+    "large": ("64k", "1m", "8m"),
+    "local": ("local-1", "local-10"),
+}
+"""The workloads of each picture."""
+OURS, THEIRS = "#1f77b4", "#bbbbbb"
+
+
+def plot(table: Table, folder: Path) -> list[Path]:
+    """Draw what the table has figures of, and return the files."""
+    return [
+        _draw(table, found, folder / f"{name}.svg")
+        for name, workloads in PLOTS.items()
+        if (found := [w for w in workloads if w in table.workloads and table.contestants(w)])
+    ]
+
+
+def _draw(table: Table, names: list[str], path: Path) -> Path:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    mpl.rcParams["svg.hashsalt"] = "zexchange"  # the same picture, the same file
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(
+        1, len(names), figsize=(3.6 * len(names), 3.4), squeeze=False, layout="constrained"
+    )
+    for axis, name in zip(axes[0], names, strict=True):
+        workload = table.workloads[name]
+        rows = [
+            (contestant, found)
+            for contestant in reversed(table.contestants(name))
+            if (found := table.spread(name, contestant))
+        ]
+        rows.sort(key=lambda row: row[1].median, reverse=not workload.more_is_better)
+        values = [found.median for _, found in rows]
+        errors = [
+            [found.median - found.low for _, found in rows],
+            [found.high - found.median for _, found in rows],
+        ]
+        colors = [OURS if label.startswith("zexchange") else THEIRS for label, _ in rows]
+        bars = axis.barh([label for label, _ in rows], values, xerr=errors, color=colors)
+        axis.bar_label(bars, [number(value) for value in values], padding=4, fontsize=7)
+        axis.set_title(f"{workload.title}\n{workload.unit}", fontsize=8)
+        axis.tick_params(labelsize=7)
+        axis.margins(x=0.22)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.xaxis.set_visible(False)
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+    return path

@@ -1,0 +1,79 @@
+"""A run as a file: what was measured, where, with which versions, and what was missing."""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from .values import Missing, Result, Size
+
+PACKAGES = (
+    "zexchange",
+    "pyzmq",
+    "msgpack",
+    "numpy",
+    "eclipse-zenoh",
+    "nats-py",
+    "redis",
+    "hiredis",
+    "pynng",
+    "blinker",
+    "pyee",
+    "psygnal",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """All there is to know of a run."""
+
+    size: Size
+    results: Sequence[Result]
+    missing: Sequence[Missing] = ()
+    circumstances: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON."""
+        content = {
+            "circumstances": self.circumstances,
+            "size": asdict(self.size),
+            "missing": [asdict(one) for one in self.missing],
+            "results": [asdict(one) for one in self.results],
+        }
+        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> "Record":
+        """Read what `write` wrote."""
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return cls(
+            Size(**content["size"]),
+            [Result(**one) for one in content["results"]],
+            [Missing(**one) for one in content["missing"]],
+            content["circumstances"],
+        )
+
+
+def circumstances() -> dict[str, Any]:
+    """Return when and where this is, and the versions of all that takes part."""
+    return {
+        "time": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "cores": len(os.sched_getaffinity(0)),
+        "load": round(os.getloadavg()[0], 2),
+        "machine": platform.machine(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "versions": {name: version for name in PACKAGES if (version := _version(name))},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""

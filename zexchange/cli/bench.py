@@ -1,0 +1,150 @@
+"""`zexchange bench`: this project and its peers, measured side by side on this machine.
+
+What is measured and how is `zexchange.bench`; here is what the user says and sees. It
+must not know a workload from another.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from zexchange.bench.record import Record
+
+RESULTS = Path("benchmarks") / "results"
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Short rounds, fewer of them: a first look.")
+@click.option(
+    "--only",
+    "words",
+    multiple=True,
+    metavar="WORD",
+    help="Workloads with WORD in their names; may be repeated.",
+)
+@click.option(
+    "--peer",
+    "peers",
+    multiple=True,
+    metavar="WORD",
+    help="Beside this project, only peers with WORD in their names; may be repeated.",
+)
+@click.option("--rounds", type=click.IntRange(1), help="Measured rounds of each.")
+@click.option(
+    "--results",
+    type=click.Path(file_okay=False, path_type=Path),
+    help=f"Folder for the figures (JSON), the table and the plots; {RESULTS} of a whole run.",
+)
+@click.option("--list", "listing", is_flag=True, help="Say what there is to measure, and stop.")
+@click.option("--show", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Print the table of an earlier run's JSON, and stop.")  # fmt: skip
+def bench(
+    quick: bool,
+    words: tuple[str, ...],
+    peers: tuple[str, ...],
+    rounds: int | None,
+    results: Path | None,
+    listing: bool,
+    show: Path | None,
+) -> None:
+    """Measure this project beside every peer that is installed.
+
+    All take turns in each round. A whole run takes about a quarter of an hour, on a
+    machine that should do nothing else. --quick and --only write nothing unless --results
+    says where.
+    """
+    from zexchange.bench.record import Record, circumstances
+    from zexchange.bench.run import missing, run
+    from zexchange.bench.values import FULL, QUICK
+    from zexchange.bench.workloads import chosen
+
+    workloads = chosen(words, peers)
+    if listing:
+        for workload in workloads:
+            click.echo(f"{workload.name:<20}{workload.title}")
+        _say_missing()
+        return
+    if show:
+        _show(Record.read(show))
+        return
+    if not workloads:
+        raise click.UsageError(f"no workload has {' or '.join(words)} in its name; see --list")
+    size = QUICK if quick else FULL
+    if rounds:
+        size = replace(size, rounds=rounds)
+    _say_missing()
+    before = circumstances()
+    with _progress() as progress:
+        record = Record(size, list(run(workloads, size, progress)), missing(), before)
+    _show(record)
+    if results or not (quick or words or peers):
+        _write(record, results or RESULTS)
+
+
+def _say_missing() -> None:
+    from zexchange.bench.run import missing
+
+    for one in missing():
+        click.echo(f"{one.contestant} is not installed: {one.remedy}", err=True)
+
+
+def _show(record: "Record") -> None:
+    from zexchange.bench.report import report
+    from zexchange.bench.workloads import WORKLOADS
+
+    click.echo(report(record, WORKLOADS), nl=False)
+
+
+def _write(record: "Record", folder: Path) -> None:
+    from zexchange.bench.analysis import Table
+    from zexchange.bench.report import report
+    from zexchange.bench.workloads import WORKLOADS
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "README.md").write_text(report(record, WORKLOADS), encoding="utf-8")
+    path = folder / f"{record.circumstances['time'].replace(' ', 'T').replace(':', '')}.json"
+    record.write(path)
+    files = [folder / "README.md", path]
+    try:
+        from zexchange.bench.plots import plot
+
+        files += plot(Table(record.results, WORKLOADS), folder)
+    except ImportError:
+        click.echo("no plots without matplotlib: pip install 'zexchange[bench]'", err=True)
+    click.echo(f"written: {', '.join(map(str, files))}", err=True)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Show what is going on: one line that changes on a terminal, few lines elsewhere."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+
+        with Console(stderr=True).status("starting") as status:
+            yield status.update
+    else:
+        yield _Plain().say
+
+
+class _Plain:
+    """A line every few seconds, for logs."""
+
+    EVERY = 5.0
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._said = 0.0
+
+    def say(self, text: str) -> None:
+        """Tell what is going on, unless something was told a moment ago."""
+        now = time.monotonic()
+        if now - self._said >= self.EVERY:
+            self._said = now
+            click.echo(f"{now - self._began:5.0f} s  {text}", err=True)
