@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable
 
 from .group import MANY, Group
+from .payloads import SIZES
 from .values import Workload
 
 Figures = dict[str, float]
 FIRST = 50
 """Messages of the first warm-up, from whose rate the next one's number comes."""
-MOST = 2_000_000
+MOST_BYTES = 512 << 20
+"""Sent in a round at most: a contestant without bounds keeps all that in memory."""
 
 
 def topics_of(workload: Workload) -> list[str]:
@@ -36,7 +38,8 @@ def flood(group: Group, workload: Workload) -> Figures:
     began = min(group.ask_all(senders, "flood", **load))
     figures = _received(group, hearers, level, sent, began)
     wanted = figures["rate"] / len(senders) * group.size.seconds
-    group.counts[workload.name] = int(min(max(wanted, 2), MOST, count * 200))
+    most = min(MOST_BYTES // SIZES.get(workload.payload, 100), count * 200)
+    group.counts[workload.name] = int(min(max(wanted, 2), most))
     return figures
 
 

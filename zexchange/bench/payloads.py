@@ -46,6 +46,10 @@ _VALUES: dict[str, Callable[[], Any]] = {
 }
 
 
+SIZES = {"text": 1 << 10, "bytes64k": 64 << 10, "bytes1m": 1 << 20, "array8m": 8 << 20}
+"""Bytes, of those that are not small."""
+
+
 def plain(topic: str) -> tuple[Callable[[Any], bytes], Callable[[Any], Any]]:
     """Return what packs and unpacks the messages of a topic.
 

@@ -6,6 +6,7 @@ that is slower for a while is so for all. It must not know what the figures mean
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 
 from . import local
@@ -19,6 +20,8 @@ Progress = Callable[[str], None]
 FRESH: frozenset[Shape] = frozenset({"memory"})
 """Shapes whose processes are good for one round."""
 WARM_UPS = 2
+AT_A_TIME = 3
+"""Groups that start together: much of it is waiting."""
 
 
 def missing() -> list[Missing]:
@@ -45,9 +48,9 @@ def _run_shape(
 ) -> Iterator[Result]:
     out: set[tuple[str, str]] = set()
     with Groups(shape, size, servers) as groups:
-        for name in sorted({name for w in workloads for name in takes_part(w)}):
-            progress(f"{shape}: starting {name}")
-            groups.prepare(name)
+        names = sorted({name for w in workloads for name in takes_part(w)})
+        progress(f"{shape}: starting {', '.join(names)}")
+        groups.prepare(names)
         for number in range(-WARM_UPS if shape not in FRESH else 0, size.rounds):
             for workload in workloads:
                 for name in _order(takes_part(workload), number):
@@ -72,15 +75,18 @@ class Groups:
     """The groups of one shape, by contestant; one that has failed is started anew."""
 
     def __init__(self, shape: Shape, size: Size, servers: Servers) -> None:
+        self._servers = servers
         self._new: Callable[[str], Group] = lambda name: Group(name, shape, size, servers)
         self._groups: dict[str, Group] = {}
 
-    def prepare(self, name: str) -> None:
-        """Start a group, if it can be; if not, its first workload will tell why."""
-        try:
-            self.get(name)
-        except GroupError:
-            pass
+    def prepare(self, names: list[str]) -> None:
+        """Start groups, some at a time; of one that does not, its first workload tells why."""
+        for name in names:
+            self._servers.address(CONTESTANTS[name].server)  # a server ends with its thread
+        with ThreadPoolExecutor(AT_A_TIME) as pool:
+            for future in [pool.submit(self.get, name) for name in names]:
+                if not isinstance(future.exception(), GroupError):
+                    future.result()
 
     def get(self, name: str) -> Group:
         """Return a group that is up.

@@ -1,7 +1,10 @@
 """The servers that peers need: started on free ports or sockets, and stopped at the end."""
 
+import ctypes
+import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -9,6 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 PATIENCE = 20.0
+PR_SET_PDEATHSIG = 1
+"""From <linux/prctl.h>."""
 
 
 class Servers:
@@ -49,7 +54,9 @@ class Servers:
 
     def _run(self, *command: str) -> None:
         nowhere = subprocess.DEVNULL
-        process = subprocess.Popen(command, stdout=nowhere, stderr=nowhere, process_group=0)
+        process = subprocess.Popen(
+            command, stdout=nowhere, stderr=nowhere, process_group=0, preexec_fn=_ends_with_us
+        )
         self._stack.callback(_end, process)
 
     def __enter__(self) -> "Servers":
@@ -66,6 +73,12 @@ def free_ports(count: int) -> tuple[int, ...]:
         for one in taken:
             one.bind(("127.0.0.1", 0))
         return tuple(int(one.getsockname()[1]) for one in taken)
+
+
+def _ends_with_us() -> None:
+    """In the child: be terminated when the benchmark is gone, however it went."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _answers(port: int) -> bool:
