@@ -20,10 +20,8 @@ from .contestants import CONTESTANTS
 from .servers import Servers, free_ports
 from .values import Shape, Size
 
-PATIENCE = 90.0
+PATIENCE = 180.0
 MANY = tuple(f"many.{n}" for n in range(100))
-CROWDED = {"crowd": 2, "memory": 1}
-"""By shape, the member that is many nodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +46,8 @@ def members(shape: Shape, size: Size) -> list[Member]:
         "fan-in": [Member(others, ("x",)), *(Member() for _ in others)],
         "names": [Member(), Member((0,), (), ("n",))],
         "crowd": [asks, Member((0,), ("x", "ask"))],
-        "join": [Member(starts=False) for _ in range(size.nodes)],
-        "memory": [Member(starts=False), Member(starts=False)],
+        "join": [Member(starts=False)] * size.nodes,
+        "memory": [Member(starts=False)] * (min(size.crowd, 16) + 1),
     }[shape]
 
 
@@ -64,10 +62,10 @@ class Process:
         self._errors = errors
         self._buffer = b""
         config = json.dumps({"contestant": contestant, "seat": seat})
-        # The same package as here, wherever it lies.
+        # The same package as here, wherever it lies, and whatever lies where this is run.
         path = os.pathsep.join(filter(None, (os.path.abspath(p) for p in sys.path)))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "zexchange.bench.worker", config],
+            [sys.executable, "-P", "-m", "zexchange.bench.worker", config],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -150,8 +148,8 @@ class Group:
         self.rounds = 0
         kind = CONTESTANTS[contestant]
         self.members = members(shape, size)
-        if kind.crowded:
-            self.members.append(Member())
+        if kind.crowded:  # one of its peers is there already
+            self.members += [Member()] * (size.crowd - 1)
         self._probes = 0
         self._held = ExitStack()
         errors: IO[bytes] = TemporaryFile()  # noqa: SIM115 - held as long as this is
@@ -170,8 +168,7 @@ class Group:
 
     def _start(self, seat: dict[str, Any]) -> None:
         for index, member in enumerate(self.members):
-            crowd = self.size.crowd - 2 if index == CROWDED.get(self.shape) else 0
-            own = {**seat, "index": index, "hears": member.hears, "crowd": crowd}
+            own = {**seat, "index": index, "hears": member.hears}
             self.processes.append(Process(self.contestant, own, self._errors))
         for process in self.processes:
             process.answer()

@@ -7,6 +7,7 @@ receivers together. It must not know one contestant from another.
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from .group import MANY, Group
 from .payloads import SIZES
@@ -15,6 +16,10 @@ from .values import Workload
 Figures = dict[str, float]
 FIRST = 50
 """Messages of the first warm-up, from whose rate the next one's number comes."""
+NEVER = 1 << 60
+"""A number of messages that is not reached."""
+WARM_UPS = 2
+"""Rounds that are thrown away."""
 MOST_BYTES = 512 << 20
 """Sent in a round at most: a contestant without bounds keeps all that in memory."""
 
@@ -44,7 +49,7 @@ def flood(group: Group, workload: Workload) -> Figures:
 
 
 def _received(group: Group, hearers: list[int], topic: str, sent: int, began: float) -> Figures:
-    counted = group.ask_all(hearers, "counted", topic=topic)
+    counted = group.ask_all(hearers, "counted", topic=topic, goal=sent)
     counts = [int(count) for count, _ in counted]
     took = max(came for _, came in counted) - began
     return {
@@ -85,35 +90,43 @@ def oneway(group: Group, workload: Workload) -> Figures:
 def paced(group: Group, workload: Workload) -> Figures:
     """Messages at a given rate."""
     sending, hearing = group.processes[0], group.processes[1]
-    count = max(int(workload.rate * group.size.seconds), 5)
     group.meet(["x"])
     hearing.ask("clock", topic="x")
-    load = {"payload": "stamp", "rate": workload.rate, "count": count, "burning": False}
-    sent = sending.ask("paced", **load)
-    return {**_aged(hearing.ask("clocked", goal=count), count), "rate": sent["rate"]}
+    sent = sending.ask("paced", **_pace(group, workload, False))
+    figures = _aged(hearing.ask("clocked", goal=sent["sent"]), sent["sent"])
+    return {**figures, "rate": sent["rate"]}
 
 
-def _aged(figures: Figures, sent: int) -> Figures:
+def _pace(group: Group, workload: Workload, burning: bool) -> dict[str, Any]:
+    seconds = group.size.seconds
+    return {
+        "payload": workload.payload,
+        "rate": workload.rate,
+        "count": max(int(workload.rate * seconds), 5),
+        "burning": burning,
+        "most": max(3 * seconds, 0.1),
+    }
+
+
+def _aged(figures: Figures, sent: float) -> Figures:
     return {**figures, "sent": sent, "lost": sent - figures.pop("count")}
 
 
 def burner(group: Group, workload: Workload) -> Figures:
     """How long a send takes beside a thread that burns processor time."""
     sending, hearing = group.processes[0], group.processes[1]
-    count = max(int(workload.rate * group.size.seconds), 5)
     group.meet(["x"])
-    hearing.ask("expect", topic="x", goal=count)
-    load = {"payload": workload.payload, "rate": workload.rate, "count": count, "burning": True}
-    figures: Figures = sending.ask("paced", **load)
-    received = _received(group, [1], "x", count, time.monotonic())
-    return {**figures, "sent": received["sent"], "lost": received["lost"]}
+    hearing.ask("expect", topic="x", goal=NEVER)
+    figures: Figures = sending.ask("paced", **_pace(group, workload, True))
+    received = _received(group, [1], "x", int(figures["sent"]), time.monotonic())
+    return {**figures, "lost": received["lost"]}
 
 
 def names(group: Group, workload: Workload) -> Figures:
     """The first message on each of many names, to one who wants all of them."""
     group.rounds += 1
     group.meet(["n.probe"])
-    count = group.size.names if group.rounds > 1 else 100
+    count = group.size.names if group.rounds > WARM_UPS else 100
     before = group.processes[1].ask("memory")
     group.processes[1].ask("expect", topic="n", goal=count)
     began, sender_took = group.processes[0].ask("first", start=f"n.{group.rounds}", count=count)
@@ -150,16 +163,16 @@ def join(group: Group, workload: Workload) -> Figures:
 
 def memory(group: Group, workload: Workload) -> Figures:
     """What a node, a peer and an exchange take; of processes that are fresh."""
-    one, crowd = group.processes
+    one, crowd = group.processes[0], range(1, len(group.processes))
     before = one.ask("memory")
     one.ask("join", others=0)
     node = one.ask("memory") - before
     exchanges = group.size.names // 10
     taken = one.ask("exchanges", count=exchanges) / exchanges
     before = one.ask("memory")
-    crowd.ask("join", others=1)
-    one.ask("peers", count=group.size.crowd - 1)
-    peer = (one.ask("memory") - before) / (group.size.crowd - 1)
+    group.ask_all(crowd, "join", others=len(crowd))
+    one.ask("peers", count=len(crowd))
+    peer = (one.ask("memory") - before) / len(crowd)
     return {"node": node / 1024, "peer": peer / 1024, "exchange": taken / 1024}
 
 

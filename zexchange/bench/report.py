@@ -6,7 +6,7 @@ from typing import Any
 from .analysis import Spread, Table, Verdict
 from .bars import BARS
 from .record import Record
-from .values import Missing, Workload
+from .values import Missing, Size, Workload
 
 ASIDE = {"sent", "lost", "p90"}
 """Figures that tables do not show, or not as such."""
@@ -18,7 +18,7 @@ def report(record: Record, workloads: Iterable[Workload]) -> str:
     table = Table(record.results, workloads)
     parts = [
         "# Benchmark",
-        where(record.circumstances, record.size.rounds),
+        where(record.circumstances, record.size),
         "## Bars",
         bars(table),
         *(part for w in workloads for part in section(table, w)),
@@ -28,7 +28,7 @@ def report(record: Record, workloads: Iterable[Workload]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def where(circumstances: dict[str, Any], rounds: int) -> str:
+def where(circumstances: dict[str, Any], size: Size) -> str:
     """Return a sentence on where the figures come from."""
     versions = ", ".join(f"{k} {v}" for k, v in circumstances.get("versions", {}).items())
     return (
@@ -36,9 +36,10 @@ def where(circumstances: dict[str, Any], rounds: int) -> str:
         f" ({circumstances.get('machine', '?')}, {circumstances.get('system', '?')}),"
         f" load {circumstances.get('load', '?')} before, Python"
         f" {circumstances.get('python', '?')}; {versions}.\n\n"
-        f"Medians of {rounds} rounds, and the middle half of them; contestants take turns in"
+        f"Medians of {size.rounds} rounds, and the middle half of them; contestants take turns in"
         " each round. Absolute figures vary with the machine; ratios in one run are what"
-        " counts."
+        f" counts. Several are {size.fan} receivers or senders, {size.nodes} nodes that join at"
+        f" once, {size.names:,} names, {size.crowd} peers."
     )
 
 

@@ -12,14 +12,13 @@ from itertools import groupby
 from . import local
 from .contestants import CONTESTANTS
 from .group import Group, GroupError
-from .measures import ALONE, MEASURES, Figures
+from .measures import ALONE, MEASURES, WARM_UPS, Figures
 from .servers import Servers
 from .values import Missing, Result, Shape, Size, Workload
 
 Progress = Callable[[str], None]
 FRESH: frozenset[Shape] = frozenset({"memory"})
 """Shapes whose processes are good for one round."""
-WARM_UPS = 2
 AT_A_TIME = 3
 """Groups that start together: much of it is waiting."""
 
@@ -53,6 +52,8 @@ def _run_shape(
         groups.prepare(names)
         for number in range(-WARM_UPS if shape not in FRESH else 0, size.rounds):
             for workload in workloads:
+                if workload.rounds and number >= workload.rounds:
+                    continue
                 for name in _order(takes_part(workload), number):
                     if (workload.name, name) in out:
                         continue

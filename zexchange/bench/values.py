@@ -37,7 +37,7 @@ class Size:
     """
 
     rounds: int = 5
-    seconds: float = 0.6
+    seconds: float = 0.4
     pings: int = 400
     fan: int = 8
     nodes: int = 32
@@ -46,7 +46,7 @@ class Size:
 
 
 FULL = Size()
-QUICK = Size(rounds=3, seconds=0.2, pings=150, names=20_000)
+QUICK = Size(3, 0.2, 150, nodes=16, names=10_000, crowd=16)
 TINY = Size(1, 0.02, 5, fan=2, nodes=3, names=200, crowd=3)
 
 
@@ -67,6 +67,7 @@ class Workload:
         topics: how many exchanges are sent on in turn.
         rate: messages a second, where that is given; beside it, for round trips.
         tasks: how many tasks there are, for sends inside a process.
+        rounds: how many at most, of what takes long; 0 is all.
         among: the contestants.
     """
 
@@ -82,6 +83,7 @@ class Workload:
     rate: float = 0.0
     tasks: int = 0
     bridged: bool = False
+    rounds: int = 0
     among: tuple[str, ...] = ()
 
     @property

@@ -26,8 +26,6 @@ from .payloads import maker, plain
 from .quantiles import in_microseconds
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
-QUIET = 1.0
-"""Seconds without a message after which what is missing is lost."""
 
 
 class Work:
@@ -97,10 +95,10 @@ class Work:
         topics, before = [f"{start}.{n}" for n in range(count)], self.memory()
         return [self.end.first(topics, maker("dict")), self.memory() - before]
 
-    def counted(self, topic: str) -> list[float]:
+    def counted(self, topic: str, goal: int) -> list[float]:
         """Wait for what is on its way; return how many came, and when the last did."""
         ear, before, changed = self.ears[topic], -1, time.monotonic()
-        while ear.count < ear.goal and time.monotonic() < changed + QUIET:
+        while ear.count < goal and time.monotonic() < changed + self.end.quiet:
             if ear.count != before:
                 before, changed = ear.count, time.monotonic()
             time.sleep(0.002)
@@ -138,7 +136,7 @@ class Work:
     def clocked(self, goal: int) -> dict[str, float]:
         """Wait for what is on its way; return how old the messages were."""
         before, changed = -1, time.monotonic()
-        while len(self.durations) < goal and time.monotonic() < changed + QUIET:
+        while len(self.durations) < goal and time.monotonic() < changed + self.end.quiet:
             if len(self.durations) != before:
                 before, changed = len(self.durations), time.monotonic()
             time.sleep(0.002)
@@ -151,16 +149,26 @@ class Work:
             send(make(n))
             compute(0.008)
 
-    def paced(self, payload: str, rate: float, count: int, burning: bool) -> dict[str, float]:
-        """Send at a rate, beside a thread that computes if asked; return the sends' times."""
+    def paced(
+        self, payload: str, rate: float, count: int, burning: bool, most: float
+    ) -> dict[str, float]:
+        """Send at a rate, beside a thread that computes if asked; return the sends' times.
+
+        Who cannot hold the rate sends less, for no longer than ``most`` seconds.
+        """
         send, start = self.end.sender("x"), time.monotonic()
-        pace = partial(paced, send, maker(payload), rate, lambda n: n < count)
+
+        def going(n: int) -> bool:
+            return n < count and time.monotonic() < start + most
+
+        pace = partial(paced, send, maker(payload), rate, going)
         if burning:
             with beside(burn):
                 taken = pace()
         else:
             taken = pace()
-        return {**in_microseconds(taken), "rate": count / (time.monotonic() - start)}
+        took = time.monotonic() - start
+        return {**in_microseconds(taken), "rate": len(taken) / took, "sent": len(taken)}
 
     # -------------------------------------------------------------------------------- others
 

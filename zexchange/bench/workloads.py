@@ -69,16 +69,17 @@ WORKLOADS: tuple[Workload, ...] = (
                  rate=rate, among=SYNC, **US)
         for rate in (1_000, 10_000, 100_000)
     ),
-    Workload("1-to-8", "one to eight, each receiver", "fan-out", "flood", among=MANY),
-    Workload("8-to-1", "eight to one", "fan-in", "flood", among=MANY),
-    Workload("names", "the first message on each of 100,000 names", "names", "names", among=SYNC),
-    Workload("many-peers", "one to one, with 1 and with 64 peers in the federation", "crowd",
+    Workload("1-to-8", "one to several, each receiver", "fan-out", "flood", among=MANY),
+    Workload("8-to-1", "several to one", "fan-in", "flood", among=MANY),
+    Workload("names", "the first message on each of many names", "names", "names", rounds=1,
+             among=SYNC),
+    Workload("many-peers", "one to one, with one and with many peers in the federation", "crowd",
              "flood", among=("zexchange", "zexchange, crowded")),
-    Workload("many-peers-trip", "round trip, with 1 and with 64 peers in the federation", "crowd",
+    Workload("many-peers-trip", "round trip, with one and with many peers in the federation", "crowd",
              "ping", among=("zexchange", "zexchange, crowded"), **US),
-    Workload("joining", "time until 32 nodes that join at once are ready", "join", "join",
-             figure="seconds", unit="s", among=OURS),
-    Workload("memory", "memory of a peer", "memory", "memory", figure="peer", unit="KiB",
+    Workload("joining", "time until all that join at once are ready", "join", "join",
+             figure="seconds", unit="s", rounds=3, among=OURS),
+    Workload("memory", "memory of a peer", "memory", "memory", figure="peer", unit="KiB", rounds=1,
              among=OURS),
 )  # fmt: skip
 """In the order in which they run; those of one shape together."""

@@ -27,7 +27,6 @@ class Seat:
         folder: a folder of the group's own, for sockets.
         ports: a free port for each number.
         server: where the peer's server is, if it has one.
-        crowd: how many more nodes this process shall be.
     """
 
     index: int
@@ -35,7 +34,6 @@ class Seat:
     folder: Path
     ports: tuple[int, ...]
     server: str
-    crowd: int = 0
 
 
 class Ear:
@@ -70,6 +68,8 @@ class Contestant:
     remedy: ClassVar[str] = ""
     server: ClassVar[str] = ""
     crowded: ClassVar[bool] = False
+    quiet: ClassVar[float] = 0.5
+    """Seconds without a message after which what is missing is lost."""
     topics: ClassVar[frozenset[str] | None] = None
     measures: ClassVar[frozenset[str]] = frozenset(
         {"flood", "ping", "loaded", "oneway", "paced", "burner", "names"}

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from .base import Ear
 
 T = TypeVar("T")
-PATIENCE = 120.0
+PATIENCE = 180.0
 
 
 class Loop:
