@@ -79,6 +79,14 @@ def test_a_bar_may_compare_two_workloads() -> None:
     assert (verdict.value, verdict.met) == (0.7, True)
 
 
+def test_contestants_stand_as_in_the_workload() -> None:
+    """Whoever had the first turn; those that it does not name come last."""
+    results = [Result("dict", name, 0, {"rate": 1.0}) for name in ("new", "nats-py", "zexchange")]
+    results.append(Result("dict", "pyzmq one frame", 0, problem="gone"))
+    names = ["zexchange", "pyzmq one frame", "nats-py", "new"]
+    assert Table(results, WORKLOADS).contestants("dict") == names
+
+
 def test_stretch() -> None:
     """What would be better still is judged apart, and only where it is set."""
     found = table(zexchange=[30], peer=[10])

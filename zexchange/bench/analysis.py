@@ -80,11 +80,12 @@ class Table:
         return sum(self._values.get((workload, contestant, "lost"), ())) / sent if sent else 0.0
 
     def contestants(self, workload: str) -> list[str]:
-        """Return who has figures or problems: ours first."""
+        """Return who has figures or problems, in the order of the workload, then of the results."""
         had = [key[1] for key in self._values if key[0] == workload]
         troubled = [key[1] for key in self.problems if key[0] == workload]
         names = dict.fromkeys([*had, *troubled])
-        return sorted(names, key=lambda name: not name.startswith("zexchange"))
+        known = self.workloads[workload].among if workload in self.workloads else ()
+        return sorted(names, key=lambda name: known.index(name) if name in known else len(known))
 
     def figures(self, workload: str) -> list[str]:
         """Return the names of all figures that somebody has, in the order of appearance."""

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from .analysis import Table
+from .analysis import Spread, Table
 from .report import number
 
 PLOTS = {
-    "throughput": ("dict", "tiny", "text", "1-to-8", "8-to-1"),
-    "latency": ("round-trip", "round-trip-loaded", "one-way", "paced-10k"),
+    "throughput": ("dict", "text", "1-to-8"),
+    "latency": ("round-trip", "one-way", "paced-10k"),
     "large": ("64k", "1m", "8m"),
     "local": ("local-1", "local-10"),
 }
@@ -49,7 +49,7 @@ def _draw(table: Table, names: list[str], path: Path) -> Path:
         ]
         colors = [OURS if label.startswith("zexchange") else THEIRS for label, _ in rows]
         bars = axis.barh([label for label, _ in rows], values, xerr=errors, color=colors)
-        axis.bar_label(bars, [number(value) for value in values], padding=4, fontsize=7)
+        axis.bar_label(bars, [_label(table, name, *row) for row in rows], padding=4, fontsize=7)
         axis.set_title(f"{workload.title}\n{workload.unit}", fontsize=8)
         axis.tick_params(labelsize=7)
         axis.margins(x=0.22)
@@ -58,3 +58,8 @@ def _draw(table: Table, names: list[str], path: Path) -> Path:
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
     return path
+
+
+def _label(table: Table, workload: str, contestant: str, found: Spread) -> str:
+    lost = table.lost(workload, contestant)
+    return f"{number(found.median)}, {lost:.0%} lost" if lost >= 0.005 else number(found.median)
