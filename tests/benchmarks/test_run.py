@@ -20,6 +20,7 @@ def check(results: list[Result]) -> None:
     for result in results:
         workload = next(w for w in WORKLOADS if w.name == result.workload)
         assert result.figures[workload.figure] >= 0
+        assert "count" not in result.figures
         if result.contestant not in MAY_LOSE:
             assert not result.figures.get("lost"), result
 

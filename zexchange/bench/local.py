@@ -64,7 +64,8 @@ def with_blinker(tasks: list[Task]) -> Send:
     signal = Signal()
     for task in tasks:
         signal.connect(task.send)
-    return signal.send
+    send: Send = signal.send
+    return send
 
 
 def with_pyee(tasks: list[Task]) -> Send:
@@ -84,7 +85,8 @@ def with_psygnal(tasks: list[Task]) -> Send:
     signal = SignalInstance((object,), check_nargs_on_connect=False)
     for task in tasks:
         signal.connect(task.send, check_nargs=False, unique=False)
-    return signal.emit
+    send: Send = signal.emit
+    return send
 
 
 MAKERS: dict[str, tuple[str, Callable[[list[Task]], Send]]] = {

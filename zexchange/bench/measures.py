@@ -109,7 +109,8 @@ def _pace(group: Group, workload: Workload, burning: bool) -> dict[str, Any]:
 
 
 def _aged(figures: Figures, sent: float) -> Figures:
-    return {**figures, "sent": sent, "lost": sent - figures.pop("count")}
+    count = figures.pop("count")
+    return {**figures, "sent": sent, "lost": sent - count}
 
 
 def burner(group: Group, workload: Workload) -> Figures:
