@@ -39,7 +39,7 @@ def test_every_workload() -> None:
 @sockets
 def test_every_contestant_that_is_installed() -> None:
     """Each takes part across two processes, servers and all."""
-    workloads = chosen(("dict", "asyncio", "8m"))
+    workloads = chosen(("dict", "asyncio", "8m", "100-exchanges"))
     results = list(run(workloads, TINY, lambda text: None))
     check(results)
     took_part = {name for w in workloads for name in takes_part(w)}

@@ -21,6 +21,8 @@ from .servers import Servers, free_ports
 from .values import Shape, Size
 
 PATIENCE = 180.0
+MEETING = 30.0
+"""Seconds in which processes find each other, or do not at all."""
 MANY = tuple(f"many.{n}" for n in range(100))
 
 
@@ -211,7 +213,7 @@ class Group:
         hearers, senders = self.hearers(topics[0]), self.senders(topics[0])
         expected = {f"{topic} {sender}" for topic in topics for sender in senders}
         self.ask_all(hearers, "listen")
-        deadline = time.monotonic() + PATIENCE / 3
+        deadline = time.monotonic() + MEETING
         while time.monotonic() < deadline:
             self._probes += 1
             every = dict.fromkeys(expected, self._probes)

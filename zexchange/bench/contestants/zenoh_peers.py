@@ -9,6 +9,11 @@ from ..payloads import plain
 from .base import Contestant, Ear, Seat, Send
 
 
+def key_of(topic: str) -> str:
+    """Return a topic as a key expression, whose levels are between slashes."""
+    return topic.replace(".", "/")
+
+
 class Blocking(Contestant):
     """Declared publishers that wait where a queue is full."""
 
@@ -33,11 +38,12 @@ class Blocking(Contestant):
             config.insert_json5(key, json.dumps(value))
         self._session: Any = zenoh.open(config)
         self._held: list[Any] = []
+        self._senders: dict[str, Send] = {}
 
     def hear(self, ears: dict[str, Ear], below: dict[str, Ear]) -> None:
         """Declare subscribers, called back by a thread of zenoh's."""
         for topic, ear in ears.items():
-            self._subscribe(topic, topic, ear)
+            self._subscribe(key_of(topic), topic, ear)
         for level, ear in below.items():
             self._subscribe(f"{level}/**", level, ear)
 
@@ -49,21 +55,23 @@ class Blocking(Contestant):
         self._held.append(taken)
 
     def sender(self, topic: str) -> Send:
-        """Declare a publisher, and pack."""
+        """Declare a publisher, once, and pack."""
+        if topic in self._senders:
+            return self._senders[topic]
         control = self._zenoh.CongestionControl
         publisher = self._session.declare_publisher(
-            topic.replace(".", "/"), congestion_control=control.BLOCK if self.blocks else None
+            key_of(topic), congestion_control=control.BLOCK if self.blocks else None
         )
-        self._held.append(publisher)
         put, pack = publisher.put, plain(topic)[0]
-        return lambda msg: put(pack(msg))
+        send = self._senders[topic] = lambda msg: put(pack(msg))
+        return send
 
     def first(self, topics: Sequence[str], make: Callable[[int], Any]) -> float:
         """Put on each without declaring it, which would be for more than one message."""
         start, put, pack = time.monotonic(), self._session.put, plain("")[0]
         control = self._zenoh.CongestionControl.BLOCK if self.blocks else None
         for n, topic in enumerate(topics):
-            put(topic.replace(".", "/"), pack(make(n)), congestion_control=control)
+            put(key_of(topic), pack(make(n)), congestion_control=control)
         return start
 
     def close(self) -> None:
