@@ -19,7 +19,7 @@ class Plain(Contestant):
         super().__init__(seat)
         import redis
 
-        self._redis: Any = redis.Redis(unix_socket_path=seat.server)
+        self._redis: Any = redis.Redis(unix_socket_path=seat.server, socket_timeout=None)
         self._takers: dict[bytes, Send] = {}
         self._below: list[tuple[bytes, Send]] = []
 
