@@ -119,7 +119,8 @@ class Window:
         frame.waiting.update(audience)
         ring = self._ring
         ring.append(frame)
-        while ring.bytes > ring.most_bytes + ring.window and (holders := ring.holders()):
+        most = ring.most_bytes + ring.window + frame.size  # one message may be larger than all
+        while ring.bytes > most and (holders := ring.holders()):
             # Senders that may not wait have overdrawn all there is: the peers that hold
             # the oldest frames are too slow for that.
             for peer in holders:

@@ -192,8 +192,8 @@ class Session:
             self._joining.left(peer, "bye", now, message.heads)
 
     def _on_replay(self, peer: Peer, message: Replay, route: Any) -> None:
-        """Judge a request: only what a peer is promised is sent to it again."""
-        if route is not None and peer.interest.in_force(message.name):
+        """Judge a request: only what a peer wants is sent to it again."""
+        if route is not None and peer.interest.keys.covers(message.name):
             m = message
             self._core.do(Resend(route, m.name, m.first, m.last, m.request))
 
