@@ -450,13 +450,13 @@ def test_an_interrupted_join_leaves_nothing_behind(
 
 def test_joining_holds_up_nobody_else(join: Joiner, monkeypatch: pytest.MonkeyPatch) -> None:
     """While one call of federate waits for its peers, others come and go."""
-    waiting, go_on = threading.Event(), threading.Event()
+    waiting, resume = threading.Event(), threading.Event()
     wait = Node._join
 
     def slowly(self: Node) -> None:
         if self.name == "slow":
             waiting.set()
-            go_on.wait(PATIENCE)
+            resume.wait(PATIENCE)
         wait(self)
 
     monkeypatch.setattr(Node, "_join", slowly)
@@ -468,7 +468,7 @@ def test_joining_holds_up_nobody_else(join: Joiner, monkeypatch: pytest.MonkeyPa
     quick.start()
     quick.join(PATIENCE / 2)
     assert other
-    go_on.set()
+    resume.set()
     slow.join()
 
 

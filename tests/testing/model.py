@@ -331,7 +331,7 @@ class Federation:
             self.parted.discard(pair)
         for member in self.members:
             if member.stopped:
-                network.go_on(member.node)
+                network.resume(member.node)
                 member.stopped = False
         network.settle()
         self.check()

@@ -25,6 +25,7 @@ REPLAY_BYTES = 256 << 10
 """About as many bytes are sent again for one request; the rest is asked for again."""
 STUCK_AFTER = 0.5
 """Seconds without a turn of the control thread after which senders go on without room."""
+CONNECTIONS_MOST = 4096
 DEPARTED_MOST = 256
 """Peers that have left and of which is still known what was sent to them."""
 UNREAD_BYTES = 64 << 20
@@ -169,12 +170,17 @@ class Window:
 
     def connected(self, peer: bytes, fd: int) -> None:
         """Note the descriptor of a peer's data connection."""
+        if len(self._connections) >= CONNECTIONS_MOST:  # of strangers: any node has a token
+            del self._connections[next(iter(self._connections))]
         with suppress(OSError):
             self._connections[peer] = (fd, os.fstat(fd).st_ino)
 
     def promise_now(self, peer: bytes, keys: Keys) -> None:
         """Hold for a peer, from now on, what is sent under these keys, and nothing else."""
-        self._accounts.setdefault(peer, Account()).promise(keys, self._numbering)
+        account = self._accounts.get(peer)
+        if account is None:
+            account = self._accounts[peer] = Account(self._departed.pop(peer, None))
+        account.promise(keys, self._numbering)
         self._audiences.clear()
         for name in self._ring.held():
             if not keys.covers(name):

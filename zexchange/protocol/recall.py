@@ -123,7 +123,8 @@ class Recalls:
             return
         recall.todo = {}
         for name, (first, last) in ranges.items():
-            begin = live(name) if matches(recall.key, name) else None
+            wanted = 0 < first <= last and matches(recall.key, name)
+            begin = live(name) if wanted else None
             if begin is not None:
                 end = min(last, begin - 1)
                 start = max(first, end - recall.most + 1, 1)

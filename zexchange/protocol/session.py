@@ -187,7 +187,9 @@ class Session:
         elif isinstance(message, Recalled):
             self._core.do(Recounted(peer.id, message.request, message.ranges))
         elif isinstance(message, Slow):
-            self._core.tell(PeerSlow(peer.id.hex(), peer.label, message.slow, ourselves=True))
+            if message.slow is not peer.finds_us_slow:
+                peer.finds_us_slow = message.slow
+                self._core.tell(PeerSlow(peer.id.hex(), peer.label, message.slow, ourselves=True))
         elif isinstance(message, Bye):
             self._joining.left(peer, "bye", now, message.heads)
 

@@ -109,10 +109,10 @@ class Network:
         vanish(node)
 
     def stop(self, node: Node | str) -> None:
-        """Stop a node's process: it does nothing, and does not know it, until `go_on`."""
+        """Stop a node's process: it does nothing, and does not know it, until `resume`."""
         self._worlds[self._find(node)].host.stopped = True
 
-    def go_on(self, node: Node | str) -> None:
+    def resume(self, node: Node | str) -> None:
         """Let a node's process go on that was stopped."""
         self._worlds[self._find(node)].host.stopped = False
 
