@@ -125,7 +125,7 @@ class Member:
                         listener.owed[where] = []
                 for name in NAMES:
                     listener.promised.pop((event.peer, name), None)
-        elif isinstance(event, PeerSlow) and event.slow:
+        elif isinstance(event, PeerSlow) and event.slow and not event.ourselves:
             self.slow.add(event.peer)
             self.federation.found_slow(self, event.peer)
 
