@@ -1,6 +1,7 @@
 """What tests share: waiting on conditions, and real processes that are talked to by lines."""
 
 import os
+import random
 import select
 import signal
 import socket
@@ -29,11 +30,13 @@ def eventually(condition: Callable[[], Any], timeout: float = PATIENCE) -> Any:
 
 
 def free_ports() -> tuple[int, int]:
-    """Return two ports that are free just now."""
-    with socket.socket() as one, socket.socket() as two:
-        one.bind(("127.0.0.1", 0))
-        two.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], two.getsockname()[1]
+    """Return two ports that are free just now, below those that connections are given."""
+    while True:
+        one, two = random.SystemRandom().sample(range(15_000, 32_000), 2)
+        with socket.socket() as first, socket.socket() as second, suppress(OSError):
+            first.bind(("127.0.0.1", one))
+            second.bind(("127.0.0.1", two))
+            return one, two
 
 
 def tcp(port: int) -> str:

@@ -494,3 +494,25 @@ def test_an_effect_that_fails_takes_no_other_along(
     assert engine.call(both, PATIENCE)
     with engine.changed:  # held by the control thread until its turn is over
         assert "tcp://localhost:9" in engine._controls.endpoints
+
+
+def test_who_joins_after_a_task_was_attached_knows_of_it(join: Joiner) -> None:
+    """Even if the joiner's hello and the attachment reach the other control thread together."""
+    first, there = join()
+    engine = first._engine
+    assert engine is not None
+    got: list[object] = []
+    # Holds the control thread up in the middle of a turn, where the hello is read next.
+    with engine.changed:
+        joiner = threading.Thread(target=lambda: joined.append(join()))
+        joined: list[tuple[zexchange.Node, zexchange.Registry]] = []
+        joiner.start()
+        eventually(
+            lambda: engine._places._rendezvous and len(list(engine._places._rendezvous.others()))
+        )
+        there.get("x").handler(got.append)
+    joiner.join(30)
+    node, here = joined[0]
+    here.get("x").send(1)
+    node.flush()
+    assert got == [1]

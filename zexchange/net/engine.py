@@ -335,6 +335,9 @@ class Engine(Reports):
         self._places.rescan(self.session, now)
 
     def _received(self, message: Control, route: Any, link: str | None) -> None:
+        # First what tasks here want by now: who joins after they were attached is told.
+        if self._steps:
+            self._take_steps()
         self.session.receive(message, route, link, self.world.monotonic())
 
     def _refused_frame(self, source: str, reason: str) -> None:
