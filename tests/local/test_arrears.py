@@ -34,6 +34,20 @@ class Observer:
         self.joiners.append((key, arrears))
 
 
+class Bridge:
+    def __init__(self):
+        self.got = []
+
+    def prepare(self, kept):
+        return [msg for msg, _ in kept]
+
+    def inherit(self, prepared):
+        self.got += prepared
+
+    def send(self, msg):
+        self.got.append(msg)
+
+
 class Task:
     def __init__(self):
         self.got = []
@@ -236,25 +250,16 @@ def test_a_bridge_is_prepared_outside_the_lock(registry):
     exchange = registry.get("x")
     exchange.send(0)
 
-    class Bridge:
-        def __init__(self):
-            self.got = []
-
+    class Slow(Bridge):
         def prepare(self, kept):
             if len(kept) < 4:
                 sender = threading.Thread(target=exchange.send, args=(len(kept),))
                 sender.start()
                 sender.join(10)
                 assert not sender.is_alive()
-            return [msg for msg, _ in kept]
+            return super().prepare(kept)
 
-        def inherit(self, prepared):
-            self.got += prepared
-
-        def send(self, msg):
-            self.got.append(msg)
-
-    exchange.attach_bridge(bridge := Bridge())
+    exchange.attach_bridge(bridge := Slow())
     exchange.send("live")
     assert bridge.got == [0, 1, 2, 3, "live"]
 
@@ -263,19 +268,6 @@ def test_what_one_bridge_has_carried_the_next_does_not_inherit(registry):
     """Others have it from the node that has left."""
     registry.retain("x", 9)
     exchange = registry.get("x")
-
-    class Bridge:
-        def __init__(self):
-            self.got = []
-
-        def prepare(self, kept):
-            return [msg for msg, _ in kept]
-
-        def inherit(self, prepared):
-            self.got += prepared
-
-        def send(self, msg):
-            self.got.append(msg)
 
     first, second = Bridge(), Bridge()
     exchange.send(0)

@@ -502,10 +502,10 @@ def test_who_joins_after_a_task_was_attached_knows_of_it(join: Joiner) -> None:
     engine = first._engine
     assert engine is not None
     got: list[object] = []
+    joined: list[tuple[zexchange.Node, zexchange.Registry]] = []
     # Holds the control thread up in the middle of a turn, where the hello is read next.
     with engine.changed:
         joiner = threading.Thread(target=lambda: joined.append(join()))
-        joined: list[tuple[zexchange.Node, zexchange.Registry]] = []
         joiner.start()
         eventually(
             lambda: engine._places._rendezvous and len(list(engine._places._rendezvous.others()))

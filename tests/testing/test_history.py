@@ -254,7 +254,7 @@ def test_names_that_are_merely_told_make_no_exchanges(network: Network) -> None:
     network.settle()
     inlet = b._engine.inbound._tuners[bytes.fromhex(a.id)].inlet  # type: ignore[union-attr]
     inlet.latecomers._recalls.add(99, "**", 1, network.now)
-    inlet.latecomers._owed[99] = b.registry.joiners()[0][1]
+    inlet.latecomers.owed[99] = b.registry.joiners()[0][1]
     inlet.latecomers.recounted(99, {f"n{n}": (1, n % 2) for n in range(1000)})
     assert len(b.registry.exchanges()) == 0
     assert len(inlet.positions.positions) == 0

@@ -41,7 +41,7 @@ class Arrears:
 
     __slots__ = (
         "__weakref__", "_awaited", "_cancelled", "_first", "_given", "_lock", "_parked",
-        "_registry", "_reroute", "_through", "_unsure", "most", "subscription",
+        "_registry", "_reroute", "_through", "_unsure", "subscription",
     )  # fmt: skip
 
     def __init__(
@@ -52,8 +52,6 @@ class Arrears:
         reroute: Callable[[], None],
     ) -> None:
         self.subscription = subscription
-        self.most = subscription.history
-        """How many messages of each exchange and origin it asked for."""
         self._registry = registry
         self._reroute = reroute
         self._unsure = set(observers)
@@ -72,6 +70,11 @@ class Arrears:
         """Start anew in a forked child; what the parent was given is not given again."""
         self._lock = threading.RLock()
         self._unsure, self._awaited, self._parked, self._first = set(), set(), {}, {}
+
+    @property
+    def most(self) -> int:
+        """How many messages of each exchange and origin it asked for."""
+        return self.subscription.history
 
     @property
     def open(self) -> bool:

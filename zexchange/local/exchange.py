@@ -198,16 +198,17 @@ class Exchange(Routing[T]):
             with self._lock:
                 if any(present is bridge for present in self._bridges):
                     return
-                if attempt == ATTACH_ATTEMPTS - 1 and self._uncarried()[1] != total:
-                    kept, total = self._uncarried()
+                if self._uncarried()[1] != total:
+                    if attempt < ATTACH_ATTEMPTS - 1:
+                        continue
+                    kept, _ = self._uncarried()
                     prepared = bridge.prepare(kept)
                 # Each message is kept before this, or handed to the bridge after it.
-                if self._uncarried()[1] == total or attempt == ATTACH_ATTEMPTS - 1:
-                    if kept:
-                        bridge.inherit(prepared)
-                    self._bridges = (*self._bridges, bridge)
-                    self._changed()
-                    return
+                if kept:
+                    bridge.inherit(prepared)
+                self._bridges = (*self._bridges, bridge)
+                self._changed()
+                return
 
     def _uncarried(self) -> tuple[list[Kept], int]:
         """Return what is kept and is still to be given to other nodes; the lock is held."""

@@ -144,9 +144,6 @@ class Routing(Audience[T], Forwarder):
         plain = tuple(s.target(self.name) for s in there if not s.details)
         return plain, (*(s.accept for s in there if s.details), *late)
 
-    def _reroute(self) -> None:
-        self.rerouted()
-
     def rerouted(self) -> None:
         """Have what arrives next ask again who gets it."""
         with self._lock:

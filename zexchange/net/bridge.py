@@ -12,13 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from ..errors import EncodeError
-from ..history import Retained
+from ..history import Frame, Retained
 from ..local.exchange import Exchange, Room
 from ..local.registry import Registry
 from ..names import is_pattern, matches
 from ..protocol.codec import encode
 from ..protocol.wire import MAX_BODY_BYTES, topic
-from .outbound import Kept, Outbound
+from .outbound import Outbound
 
 _log = logging.getLogger("zexchange")
 
@@ -189,7 +189,7 @@ class Bridges:
                 found = [self._bridges[key]] if key in self._bridges else []
         return self._outbound.kept(found)
 
-    def recall(self, name: str, first: int, last: int) -> list[Kept]:
+    def recall(self, name: str, first: int, last: int) -> list[Frame]:
         """Return frames of what is kept of an exchange: a bounded part, oldest first."""
         bridge = self._bridges.get(name)
         return self._outbound.recall(bridge, first, last) if bridge is not None else []

@@ -100,7 +100,7 @@ class Inlet:
                     batch.sent_at,
                 )
                 desk.busy = None
-            if self.latecomers:
+            if self.latecomers.owed:
                 self.latecomers.delivered(len(frame))
         self._touched.add(name)
         self._bytes += len(frame) + FRAME_OVERHEAD  # as its origin counts it
@@ -134,7 +134,7 @@ class Inlet:
         where = self.positions.positions
         given = {name: where[name] for name in self._touched if name in where}
         self._touched.clear()
-        if self.latecomers:
+        if self.latecomers.owed:
             for name, position in given.items():
                 waiting = self.latecomers.waits_from(name)
                 if waiting is not None:
@@ -188,7 +188,7 @@ class Inlet:
                 else:
                     self._give_up(step)
                     again = True
-        if self.latecomers:
+        if self.latecomers.owed:
             self.latecomers.pursue(now)
 
     def end(self) -> None:
@@ -200,7 +200,7 @@ class Inlet:
     @property
     def pursuing(self) -> bool:
         """Whether `pursue` has anything to do."""
-        return bool(self.recovery or self.latecomers)
+        return bool(self.recovery or self.latecomers.owed)
 
     def _ask(self, request: Replay | Recall) -> None:
         self._control.ask(self.peer, request)

@@ -26,26 +26,23 @@ class Latecomers:
         self._desk = desk
         self._positions = positions
         self._recalls = Recalls(desk.timeout)
-        self._owed: dict[int, Arrears] = {}
+        self.owed: dict[int, Arrears] = {}
+        """Who waits, by the number of the recall."""
         self._requests = 0
         self._bytes = 0
-
-    def __bool__(self) -> bool:
-        """Tell whether anybody waits."""
-        return bool(self._recalls)
 
     def recall(self, key: str, arrears: Arrears) -> None:
         """Have a late joiner given what the peer keeps for it, before anything live."""
         if arrears.begin(self._origin):
             self._requests += 1
-            self._owed[self._requests] = arrears
+            self.owed[self._requests] = arrears
             now = self._desk.monotonic()
             self._recalls.add(self._requests, key, arrears.most, now)
             self.pursue(now)
 
     def recounted(self, request: int, ranges: dict[str, tuple[int, int]]) -> None:
         """Take what the peer says it keeps."""
-        arrears, desk = self._owed.get(request), self._desk
+        arrears, desk = self.owed.get(request), self._desk
         if arrears is None:
             return
 
@@ -65,12 +62,12 @@ class Latecomers:
         """Note that a frame of so many bytes was handed on, and may wait with a late joiner."""
         self._bytes += size
         if self._bytes > WAITED_BYTES:
-            for request in list(self._owed):
+            for request in list(self.owed):
                 self._join(self._recalls.give_up(request))
 
     def waits_from(self, name: str) -> int | None:
         """Return the number of the first message of an exchange that waits, None without any."""
-        firsts = [arrears.live(self._origin, name) for arrears in self._owed.values()]
+        firsts = [arrears.live(self._origin, name) for arrears in self.owed.values()]
         return min((first for first in firsts if first is not None), default=None)
 
     def take(self, batch: Batch, frame: bytes) -> bool:
@@ -94,9 +91,9 @@ class Latecomers:
     def pursue(self, now: float) -> None:
         """Ask on, and hand on what is complete."""
         me, ask = self._desk.me, self._desk.control.ask
-        for request, arrears in list(self._owed.items()):
+        for request, arrears in list(self.owed.items()):
             if arrears.cancelled:
-                del self._owed[request]
+                del self.owed[request]
                 self._recalls.drop(request)
         for step in self._recalls.due(now, self._positions.in_force):
             if isinstance(step, Count):
@@ -113,8 +110,8 @@ class Latecomers:
 
     def _join(self, step: Through, left: bool = False) -> None:
         """Hand a late joiner its history, and then what has waited for that."""
-        arrears, desk = self._owed.pop(step.request), self._desk
-        if not self._owed:
+        arrears, desk = self.owed.pop(step.request), self._desk
+        if not self.owed:
             self._bytes = 0
         if not (step.complete or left or arrears.cancelled):
             desk.control.rejected(self._peer, f"its history did not all come for {arrears!r}")

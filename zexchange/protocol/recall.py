@@ -11,10 +11,7 @@ from typing import Any
 
 from ..names import matches
 from .interest import Keys
-
-ASK_AGAIN = 0.25
-"""Seconds after which an unanswered request is repeated; then twice that, and so on."""
-ASK_AGAIN_MOST = 1.0
+from .recovery import ASK_AGAIN, ASK_AGAIN_MOST
 
 
 @dataclass(frozen=True, slots=True)
