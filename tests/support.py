@@ -44,17 +44,27 @@ def tcp(port: int) -> str:
 
 
 class Program:
-    """A Python program in a process of its own, which prints lines and is sent lines."""
+    """A Python program in a process of its own, which prints lines and is sent lines.
 
-    def __init__(self, source: str, *args: object, dev: bool = False) -> None:
+    With ``measured`` false, coverage leaves it alone: a signal handler that raises would
+    leave coverage's own lock taken for ever.
+    """
+
+    def __init__(
+        self, source: str, *args: object, dev: bool = False, measured: bool = True
+    ) -> None:
         preamble = "import sys; sys.path.insert(0, 'tests'); from support import *\n"
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        if not measured:
+            environment.pop("COVERAGE_PROCESS_CONFIG", None)
+            environment.pop("COVERAGE_PROCESS_START", None)
         command = [sys.executable, "-u", *(["-X", "dev"] if dev else [])]
         self.process = subprocess.Popen(
             [*command, "-c", preamble + source, *map(str, args)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env=environment,
         )
         self._buffer = b""
 
