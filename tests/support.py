@@ -1,5 +1,6 @@
 """What tests share: waiting on conditions, and real processes that are talked to by lines."""
 
+import fcntl
 import os
 import random
 import select
@@ -10,7 +11,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import cycle
 from pathlib import Path
+from tempfile import gettempdir
 from types import TracebackType
 from typing import Any
 
@@ -30,13 +33,30 @@ def eventually(condition: Callable[[], Any], timeout: float = PATIENCE) -> Any:
 
 
 def free_ports() -> tuple[int, int]:
-    """Return two ports that are free just now, below those that connections are given."""
-    while True:
-        one, two = random.SystemRandom().sample(range(15_000, 32_000), 2)
-        with socket.socket() as first, socket.socket() as second, suppress(OSError):
-            first.bind(("127.0.0.1", one))
-            second.bind(("127.0.0.1", two))
-            return one, two
+    """Return two ports in a row that are free, below those that connections are given."""
+    for port in _own_ports:
+        with socket.socket() as one, socket.socket() as two, suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            two.bind(("127.0.0.1", port + 1))
+            return port, port + 1
+    raise AssertionError("more runs at once than there are ports for")
+
+
+def _ports() -> Iterator[int]:
+    """Yield, over and over, ports of a range that no other run of the tests takes from."""
+    firsts = list(range(15_000, 32_000, 500))
+    random.SystemRandom().shuffle(firsts)
+    for first in firsts:
+        taken = open(Path(gettempdir()) / f"zexchange-test-ports-{first}", "w")  # noqa: SIM115
+        try:
+            fcntl.flock(taken, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            taken.close()
+            continue
+        yield from cycle(range(first, first + 500, 2))  # the lock ends with this process
+
+
+_own_ports = _ports()
 
 
 def tcp(port: int) -> str:

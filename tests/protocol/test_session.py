@@ -345,13 +345,36 @@ def test_a_peer_that_is_met_again_begins_a_new_epoch() -> None:
     """What a peer promised before we forgot it is not taken for a promise to our new start."""
     session = alone()
     welcomed(session)
-    session.receive(v.Bye(THEM, {}), "route", None, START)
+    session.probed(THERE.control, False, START + 2.0)
+    assert not session.members.peers
     session.take()
     session.receive(hello(), "route", None, START)
     effects = session.take()
     assert effects.index(fx.Resubscribe(2, (), ())) < effects.index(fx.Tune(THEM, THERE.data))
     session.proven(THEM, 1)  # from the socket that was there before
     assert not session.members.peers[THEM].ready_epoch >= session.interest.epoch
+
+
+def test_a_node_that_said_goodbye_does_not_come_back() -> None:
+    """What it said before may arrive by another way, later: it is not there any more."""
+    session = alone()
+    session.receive(hello(), "route", None, START)
+    session.receive(v.Bye(THEM, {}), "route", None, START)
+    session.take()
+    session.receive(v.Welcome(THEM, hello()), None, THERE.control, START)
+    session.receive(hello(), "route", None, START)
+    assert session.take() == []
+    assert not session.members.peers
+
+
+def test_a_goodbye_goes_where_no_answer_has_come_yet() -> None:
+    """Whoever we have welcomed takes us for a peer, though it has not answered our hello."""
+    session = alone()
+    session.receive(hello(), "route", None, START)
+    assert session.members.peers[THEM].link is None
+    session.take()
+    session.leave({"a": 1})
+    assert session.take() == [fx.Say(THERE.control, v.Bye(ME, {"a": 1}))]
 
 
 def test_a_peer_that_is_new_begins_no_epoch() -> None:

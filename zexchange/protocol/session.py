@@ -125,8 +125,7 @@ class Session:
 
     def leave(self, heads: dict[str, int]) -> None:
         """Say goodbye to everybody."""
-        for peer in self.members.peers.values():
-            self._core.say(peer, Bye(self.me, heads))
+        self._joining.leave(heads)
 
     # ------------------------------------------------------------------------- messages
 
@@ -191,7 +190,7 @@ class Session:
                 peer.finds_us_slow = message.slow
                 self._core.tell(PeerSlow(peer.id.hex(), peer.label, message.slow, ourselves=True))
         elif isinstance(message, Bye):
-            self._joining.left(peer, "bye", now, message.heads)
+            self._joining.on_bye(peer, message.heads, now)
 
     def _on_replay(self, peer: Peer, message: Replay, route: Any) -> None:
         """Judge a request: only what a peer wants is sent to it again."""
