@@ -367,14 +367,17 @@ def test_a_node_that_said_goodbye_does_not_come_back() -> None:
     assert not session.members.peers
 
 
-def test_a_goodbye_goes_where_no_answer_has_come_yet() -> None:
-    """Whoever we have welcomed takes us for a peer, though it has not answered our hello."""
+def test_a_goodbye_goes_wherever_we_said_hello() -> None:
+    """Whoever we greeted takes us for a peer, though its answer has not come, or never will."""
     session = alone()
-    session.receive(hello(), "route", None, START)
-    assert session.members.peers[THEM].link is None
+    session.add_candidate("ipc:///tmp/greeted", "rendezvous", START)
+    session.add_candidate("ipc:///tmp/dead", "rendezvous", START)
+    session.probed("ipc:///tmp/dead", False, START)
+    session.receive(hello(), "route", None, START)  # welcomed and dialled
     session.take()
     session.leave({"a": 1})
-    assert session.take() == [fx.Say(THERE.control, v.Bye(ME, {"a": 1}))]
+    bye = v.Bye(ME, {"a": 1})
+    assert session.take() == [fx.Say("ipc:///tmp/greeted", bye), fx.Say(THERE.control, bye)]
 
 
 def test_a_peer_that_is_new_begins_no_epoch() -> None:

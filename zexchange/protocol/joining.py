@@ -247,11 +247,10 @@ class Joining:
         self.left(peer, "bye", now, heads)
 
     def leave(self, heads: dict[str, int]) -> None:
-        """Say goodbye to everybody, also where our hello has not been answered yet."""
-        for peer in self._members.peers.values():
-            endpoint = peer.link or peer.control
-            if endpoint in self._members.candidates:
-                self._core.do(Say(endpoint, Bye(self._core.me, heads)))
+        """Say goodbye wherever we said hello: who took us for a peer may not have answered yet."""
+        for candidate in self._members.candidates.values():
+            if candidate.state in (State.DIALING, State.LINKED):
+                self._core.do(Say(candidate.endpoint, Bye(self._core.me, heads)))
 
     def left(
         self, peer: Peer, reason: str, now: float, heads: dict[str, int] | None = None
