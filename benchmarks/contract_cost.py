@@ -46,12 +46,11 @@ def unprotect():
     """Take window, acknowledgements and replay out of this process; before it federates."""
     import zmq
 
-    from zexchange.net import engine, inbound, window
+    from zexchange.net import inlet, sockets, window
 
-    window.Window.keep = lambda self, name, first, last, data: None
-    inbound.ACKNOWLEDGE_BYTES = float("inf")
-    inbound.Inbound._acknowledge = lambda self, inlet: None
-    plain_xpub, plain_sub = engine.new_xpub, inbound.new_sub
+    window.Window.keep = lambda self, frame: None
+    inlet.Inlet._acknowledge = lambda self: None
+    plain_xpub, plain_sub = sockets.new_xpub, sockets.new_sub
 
     def unbounded(make):
         def made(context):
@@ -62,7 +61,7 @@ def unprotect():
 
         return made
 
-    engine.new_xpub, inbound.new_sub = unbounded(plain_xpub), unbounded(plain_sub)
+    sockets.new_xpub, sockets.new_sub = unbounded(plain_xpub), unbounded(plain_sub)
 
 
 class Counter:

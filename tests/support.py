@@ -1,6 +1,8 @@
 """What tests share: waiting on conditions, and real processes that are talked to by lines."""
 
+import fcntl
 import os
+import random
 import select
 import signal
 import socket
@@ -9,7 +11,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import cycle
 from pathlib import Path
+from tempfile import gettempdir
 from types import TracebackType
 from typing import Any
 
@@ -29,11 +33,30 @@ def eventually(condition: Callable[[], Any], timeout: float = PATIENCE) -> Any:
 
 
 def free_ports() -> tuple[int, int]:
-    """Return two ports that are free just now."""
-    with socket.socket() as one, socket.socket() as two:
-        one.bind(("127.0.0.1", 0))
-        two.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], two.getsockname()[1]
+    """Return two ports in a row that are free, below those that connections are given."""
+    for port in _own_ports:
+        with socket.socket() as one, socket.socket() as two, suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            two.bind(("127.0.0.1", port + 1))
+            return port, port + 1
+    raise AssertionError("more runs at once than there are ports for")
+
+
+def _ports() -> Iterator[int]:
+    """Yield, over and over, ports of a range that no other run of the tests takes from."""
+    firsts = list(range(15_000, 32_000, 500))
+    random.SystemRandom().shuffle(firsts)
+    for first in firsts:
+        taken = open(Path(gettempdir()) / f"zexchange-test-ports-{first}", "w")  # noqa: SIM115
+        try:
+            fcntl.flock(taken, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            taken.close()
+            continue
+        yield from cycle(range(first, first + 500, 2))  # the lock ends with this process
+
+
+_own_ports = _ports()
 
 
 def tcp(port: int) -> str:
@@ -41,17 +64,27 @@ def tcp(port: int) -> str:
 
 
 class Program:
-    """A Python program in a process of its own, which prints lines and is sent lines."""
+    """A Python program in a process of its own, which prints lines and is sent lines.
 
-    def __init__(self, source: str, *args: object, dev: bool = False) -> None:
+    With ``measured`` false, coverage leaves it alone: a signal handler that raises would
+    leave coverage's own lock taken for ever.
+    """
+
+    def __init__(
+        self, source: str, *args: object, dev: bool = False, measured: bool = True
+    ) -> None:
         preamble = "import sys; sys.path.insert(0, 'tests'); from support import *\n"
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        if not measured:
+            environment.pop("COVERAGE_PROCESS_CONFIG", None)
+            environment.pop("COVERAGE_PROCESS_START", None)
         command = [sys.executable, "-u", *(["-X", "dev"] if dev else [])]
         self.process = subprocess.Popen(
             [*command, "-c", preamble + source, *map(str, args)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env=environment,
         )
         self._buffer = b""
 

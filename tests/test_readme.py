@@ -8,7 +8,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT
+from tests.support import ROOT, free_ports
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DEADLINE = 60.0
@@ -103,19 +102,6 @@ def desk(rendezvous: Path, tmp_path: Path) -> Iterator[Desk]:
     desk.close()
 
 
-def free_port() -> int:
-    """Return a port that is free, as the next one is."""
-    while True:
-        with socket.socket() as one, socket.socket() as two:
-            one.bind(("127.0.0.1", 0))
-            port = int(one.getsockname()[1])
-            try:
-                two.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            return port
-
-
 def commands(word: str) -> list[str]:
     """The commands of the console blocks that use a subcommand of zexchange."""
     lines = [line[2:] for line in CONSOLE.splitlines() if line.startswith("$ ")]
@@ -198,7 +184,7 @@ def test_the_first_example(desk: Desk) -> None:
 @sockets
 def test_over_tcp(desk: Desk) -> None:
     """The two programs that know an address meet, whichever is first."""
-    port = free_port()
+    port, _ = free_ports()
     south = desk.program(NAMED["south.py"], port)
     north = desk.program(NAMED["north.py"], port)
     assert desk.finish(north) == "sunny\n"

@@ -55,6 +55,10 @@ class Ring:
 
     def append(self, frame: Frame) -> None:
         """Take a frame that is being sent, and evict what that pushes out."""
+        self._add(frame)
+        self.evict()
+
+    def _add(self, frame: Frame) -> None:
         self._order.append(frame)
         self._frames.setdefault(frame.name, deque()).append(frame)
         self.bytes += frame.size
@@ -62,24 +66,19 @@ class Ring:
         if frame.waiting:
             self._held.setdefault(frame.name, deque()).append(frame)
             self.held_bytes += frame.size
-        self.evict()
 
     def mend(self, last: Frame) -> None:
         """Make all anew from the frames in their order, but for one, after an interruption.
 
         Whatever was being done with that frame: it is not there afterwards.
         """
-        self._order = deque(frame for frame in self._order if frame is not last)
+        order, self._order = self._order, deque()
         self._frames.clear()
         self._held.clear()
         self.bytes = self.messages = self.held_bytes = 0
-        for frame in self._order:
-            self._frames.setdefault(frame.name, deque()).append(frame)
-            self.bytes += frame.size
-            self.messages += frame.last - frame.first + 1
-            if frame.waiting:
-                self._held.setdefault(frame.name, deque()).append(frame)
-                self.held_bytes += frame.size
+        for frame in order:
+            if frame is not last:
+                self._add(frame)
 
     @property
     def crowded(self) -> bool:

@@ -6,6 +6,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
+from tests.support import free_ports, tcp
 from zexchange.cli import main
 from zexchange.cli.group import commands
 
@@ -71,20 +72,10 @@ def test_what_cannot_join_says_why(shell: Shell, options: list[str], says: bytes
 @pytest.mark.sockets
 def test_tcp_joins_two_commands(shell: Shell) -> None:
     """--listen and --peer, or their variables, join commands without a directory in common."""
-    endpoint = f"tcp://127.0.0.1:{free_port()}"
+    endpoint = tcp(free_ports()[0])
     tail = shell.start("tail", "lines", "--count", "1", "--listen", endpoint)
     shell.environment["ZEXCHANGE_PEER"] = endpoint
     shell.environment["ZEXCHANGE_DIR"] = str(shell.directory / "other")
     sent = shell.run("send", "lines", "--wait", "1", text=b"x\n")
     assert sent.returncode == 0, sent.stderr
     assert shell.finish(tail)[:2] == (0, b"x\n")
-
-
-def free_port() -> int:
-    """Return a port that, with the next one, was free just now."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port

@@ -169,3 +169,19 @@ def test_a_notice_among_messages_is_not_printed() -> None:
 class Output(io.BytesIO):
     def fileno(self) -> int:
         return 1
+
+
+def test_history_comes_first(shell: Shell, node: zexchange.Node) -> None:
+    """What a sender has kept is printed before what it sends from then on."""
+    node._registry.retain("**", 2)
+    for n in range(4):
+        exchange(node, "state.a").send(f"old {n}")
+    exchange(node, "other").send("kept")
+    options = "--history", "2", "--count", "4"
+    tail = shell.start("tail", "state.*", "other", *options, stdout=subprocess.PIPE)
+    assert tail.stdout is not None
+    first = sorted(tail.stdout.readline() for _ in range(3))
+    assert first == [b"kept\n", b"old 2\n", b"old 3\n"]
+    exchange(node, "state.a").send("new")
+    assert tail.stdout.read() == b"new\n"
+    assert tail.wait(DEADLINE) == 0

@@ -1,5 +1,7 @@
 """Arrears: who asked for history gets nothing live of a node before that node's history."""
 
+import threading
+
 import pytest
 
 from zexchange import Registry
@@ -30,6 +32,20 @@ class Observer:
 
     def history_added(self, key, arrears):
         self.joiners.append((key, arrears))
+
+
+class Bridge:
+    def __init__(self):
+        self.got = []
+
+    def prepare(self, kept):
+        return [msg for msg, _ in kept]
+
+    def inherit(self, prepared):
+        self.got += prepared
+
+    def send(self, msg):
+        self.got.append(msg)
 
 
 class Task:
@@ -68,7 +84,7 @@ def test_live_messages_wait_for_the_history(registry, observer):
     arrears.noted(observer)
     exchange.deliver([6], "o", 6, 0.0)
     assert task.got == []
-    assert (arrears.live("o", "x"), arrears.live("o", "y"), arrears.parked) == (4, None, 3)
+    assert (arrears.live("o", "x"), arrears.live("o", "y")) == (4, None)
     arrears.complete("o", old("x", 2, 3))
     assert task.got == [-2, -3, 4, 5, 6]
     exchange.deliver([7], "o", 7, 0.0)
@@ -226,3 +242,38 @@ def test_retention_is_told_to_observers(registry, observer):
     registry.get("b.x")
     registry.retain("a.*", 3)
     assert observer.changed == ["a.x"]
+
+
+def test_a_bridge_is_prepared_outside_the_lock(registry):
+    """What is encoded for it may call anything, and what is sent meanwhile is not forgotten."""
+    registry.retain("x", 9)
+    exchange = registry.get("x")
+    exchange.send(0)
+
+    class Slow(Bridge):
+        def prepare(self, kept):
+            if len(kept) < 4:
+                sender = threading.Thread(target=exchange.send, args=(len(kept),))
+                sender.start()
+                sender.join(10)
+                assert not sender.is_alive()
+            return super().prepare(kept)
+
+    exchange.attach_bridge(bridge := Slow())
+    exchange.send("live")
+    assert bridge.got == [0, 1, 2, 3, "live"]
+
+
+def test_what_one_bridge_has_carried_the_next_does_not_inherit(registry):
+    """Others have it from the node that has left."""
+    registry.retain("x", 9)
+    exchange = registry.get("x")
+
+    first, second = Bridge(), Bridge()
+    exchange.send(0)
+    exchange.attach_bridge(first)
+    exchange.send(1)
+    exchange.detach_bridge(first)
+    exchange.send(2)
+    exchange.attach_bridge(second)
+    assert (first.got, second.got) == ([0, 1], [2])

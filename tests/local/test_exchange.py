@@ -314,14 +314,14 @@ def test_a_generator_that_finishes_is_detached(make):
 @both(AssertionError)
 def test_a_generator_shared_by_threads_is_served_one_at_a_time(make):
     """Two exchanges, two threads, one generator: no "already executing", nothing missed."""
-    exchanges, inside, go_on, got, errors = (make(), make()), *_events(2), [], []
+    exchanges, inside, resume, got, errors = (make(), make()), *_events(2), [], []
 
     def slow():
         while True:
             msg = yield
             if msg == 0:
                 inside.set()
-                go_on.wait(10)
+                resume.wait(10)
             got.append(msg)
 
     generator = slow()
@@ -342,7 +342,7 @@ def test_a_generator_shared_by_threads_is_served_one_at_a_time(make):
     second.start()
     # The recipe fails at once; otherwise the second is now waiting for its turn.
     second.join(0.05)
-    go_on.set()
+    resume.set()
     first.join(10)
     second.join(10)
     assert errors == []

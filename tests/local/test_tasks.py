@@ -27,11 +27,11 @@ class Held(Task):
     def __init__(self):
         super().__init__()
         self.inside = threading.Event()
-        self.go_on = threading.Event()
+        self.resume = threading.Event()
 
     def send(self, msg):
         self.inside.set()
-        assert self.go_on.wait(10)
+        assert self.resume.wait(10)
         super().send(msg)
 
 
@@ -131,7 +131,7 @@ def test_to_thread_serves_in_order_on_its_own_thread(exchange):
         exchange.send(n)
     assert held.inside.wait(10)
     assert held.got == []
-    held.go_on.set()
+    held.resume.set()
     task.close()
     assert held.got == [0, 1, 2, 3, 4]
     with pytest.raises(Closed):
@@ -191,7 +191,7 @@ def test_a_full_thread_drops_as_told(exchange):
     for n in (1, 2, 3):
         task.send(n)
     assert task.dropped == 2
-    held.go_on.set()
+    held.resume.set()
     task.close()
     assert held.got == [0, 1]
 

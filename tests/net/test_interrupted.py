@@ -188,7 +188,8 @@ with zexchange.federate("fed") as node:
     signal.signal(signal.SIGALRM, signal.SIG_IGN)
     node.flush(30)
     print(node.stats().sent["x"], len(returned), n, flush=True)
-"""
+""",
+            measured=False,
         ) as sender,
     ):
         receiver.expect("ready")

@@ -236,3 +236,36 @@ node.close()
         child.close()
         here.get("x").send("live")
         program.expect("[1, 'live']")
+
+
+def test_what_a_parent_keeps_is_not_its_childs_too(join: Joiner) -> None:
+    """A forked child does not give again what its parent gives, in the child itself neither."""
+    with Program(
+        """
+import zexchange
+got = []
+class Task:
+    def send(self, msg): got.append(msg)
+node = zexchange.federate("fed", retain={"x": 5})
+zexchange.get_exchange("x").send("green")
+pid = os.fork()
+if pid == 0:
+    zexchange.get_exchange("x").attach(Task(), history=5)
+    node.wait_peers(1)
+    zexchange.get_exchange("x").send("blue")
+    eventually(lambda: "green" in got)
+    os.write(1, (repr(sorted(got)) + "\\n").encode())
+    sys.stdin.read()
+    node.close()
+    os._exit(0)
+sys.stdin.read()
+os.waitpid(pid, 0)
+node.close()
+"""
+    ) as program:
+        program.expect("['blue', 'green']")
+        node, here = join()
+        node.wait_peers(2)
+        here.get("x").attach(task := Task(), history=5)
+        eventually(lambda: not here.joiners()[0][1].open)
+        assert sorted(task.got) == ["blue", "green"]  # type: ignore[type-var]

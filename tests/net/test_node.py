@@ -450,13 +450,13 @@ def test_an_interrupted_join_leaves_nothing_behind(
 
 def test_joining_holds_up_nobody_else(join: Joiner, monkeypatch: pytest.MonkeyPatch) -> None:
     """While one call of federate waits for its peers, others come and go."""
-    waiting, go_on = threading.Event(), threading.Event()
+    waiting, resume = threading.Event(), threading.Event()
     wait = Node._join
 
     def slowly(self: Node) -> None:
         if self.name == "slow":
             waiting.set()
-            go_on.wait(PATIENCE)
+            resume.wait(PATIENCE)
         wait(self)
 
     monkeypatch.setattr(Node, "_join", slowly)
@@ -468,7 +468,7 @@ def test_joining_holds_up_nobody_else(join: Joiner, monkeypatch: pytest.MonkeyPa
     quick.start()
     quick.join(PATIENCE / 2)
     assert other
-    go_on.set()
+    resume.set()
     slow.join()
 
 
@@ -494,3 +494,25 @@ def test_an_effect_that_fails_takes_no_other_along(
     assert engine.call(both, PATIENCE)
     with engine.changed:  # held by the control thread until its turn is over
         assert "tcp://localhost:9" in engine._controls.endpoints
+
+
+def test_who_joins_after_a_task_was_attached_knows_of_it(join: Joiner) -> None:
+    """Even if the joiner's hello and the attachment reach the other control thread together."""
+    first, there = join()
+    engine = first._engine
+    assert engine is not None
+    got: list[object] = []
+    joined: list[tuple[zexchange.Node, zexchange.Registry]] = []
+    # Holds the control thread up in the middle of a turn, where the hello is read next.
+    with engine.changed:
+        joiner = threading.Thread(target=lambda: joined.append(join()))
+        joiner.start()
+        eventually(
+            lambda: engine._places._rendezvous and len(list(engine._places._rendezvous.others()))
+        )
+        there.get("x").handler(got.append)
+    joiner.join(30)
+    node, here = joined[0]
+    here.get("x").send(1)
+    node.flush()
+    assert got == [1]

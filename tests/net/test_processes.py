@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT, Program, eventually, programs
+from tests.support import ROOT, Program, eventually, free_ports, programs, tcp
 from zexchange import PeerLeft, Registry, federate
 
 pytestmark = pytest.mark.sockets
@@ -162,7 +162,7 @@ def test_forked_children_get_nodes_of_their_own(
     rendezvous: Path, listen: str, first_use: str
 ) -> None:
     """A pre-forking parent and its children all receive all; the parent leaves no ghost."""
-    endpoint = f"tcp://127.0.0.1:{_free_port()}" if listen else ""
+    endpoint = tcp(free_ports()[0]) if listen else ""
     with Program(FORKING, 4, endpoint, first_use) as program:
         lines = sorted(program.line() for _ in range(5))
         names = ["child0", "child1", "child2", "child3", "parent"]
@@ -173,12 +173,6 @@ def test_forked_children_get_nodes_of_their_own(
             eventually(lambda: _can_bind(endpoint))
         assert sorted(program.line() for _ in range(4)) == [f"{n} alone" for n in names[:4]]
     eventually(lambda: not [f for f in rendezvous.rglob("*") if not f.is_dir()])
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def _can_bind(endpoint: str) -> bool:
@@ -230,7 +224,7 @@ print(child, flush=True)
 sys.stdin.readline()
 os._exit(0)  # without close: as if killed
 """
-    endpoint = f"tcp://127.0.0.1:{_free_port()}"
+    endpoint = tcp(free_ports()[0])
     registry = Registry()
     with federate("fed", registry=registry) as node, Program(source, endpoint) as program:
         child = int(program.line())

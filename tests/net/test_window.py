@@ -272,3 +272,18 @@ def test_a_small_ring_is_no_reason_to_be_slow(join: Joiner, bounds: dict[str, in
     node.flush(30)
     assert [n for n, _ in got] == list(range(1000))
     assert not [event for event in events if isinstance(event, PeerSlow)]
+
+
+def test_one_message_may_be_larger_than_the_ring(join: Joiner) -> None:
+    """It makes nobody slow, and arrives."""
+    node, here = join(replay_bytes=1 << 20)
+    _, there = join()
+    got = collect(there, "x")
+    events: list[object] = []
+    node.events.handler(events.append)
+    node.wait_subscribers("x", 1)
+    for size in (5 << 20, 10, 3 << 20):
+        here.get("x").send(bytes(size))
+    node.flush(30)
+    assert [len(msg) for msg in got] == [5 << 20, 10, 3 << 20]  # type: ignore[arg-type]
+    assert not [event for event in events if isinstance(event, PeerSlow)]

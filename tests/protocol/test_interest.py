@@ -211,3 +211,19 @@ def test_what_was_promised_stays_held() -> None:
     assert sorted(interest.held(1)) == ["a", "b"]
     interest.change(3, ["c"], ["b"])
     assert sorted(interest.held(2)) == ["a"]
+
+
+def test_what_is_held_stays_held_when_all_is_told_anew() -> None:
+    """A missed change costs no healthy peer its frames; what it wants no more is let go."""
+    interest = PeerInterest(1, ["a", "b"])
+    interest.announce(1, {})
+    assert set(interest.held(1)) == {"a", "b"}
+    interest.replace(3, ["a", "c"])
+    assert set(interest.held(1)) == {"a"}
+    assert not interest.in_force("a"), "that is promised anew"
+    interest.change(4, [], ["a"])
+    assert interest.held(1) == ()
+    interest.change(5, ["a"], [])
+    assert interest.held(1) == ()
+    interest.announce(5, {})
+    assert set(interest.held(5)) == {"a", "c"}

@@ -150,7 +150,7 @@ def test_what_a_peer_claims_is_bounded_by_what_was_asked() -> None:
     """A range of any size makes no more work than the joiner asked for."""
     recalls = Recalls(TIMEOUT)
     recalls.add(1, "x", 5, 100.0)
-    recalls.counted(1, {"x": (0, 1 << 63)}, lambda name: 1 << 63, 100.0)
+    recalls.counted(1, {"x": (1, 1 << 63), "y": (2, 1), "z": (0, 1)}, lambda name: 1 << 63, 100.0)
     (fetch,) = finish(recalls)
     assert isinstance(fetch, Fetch)
     assert fetch.last - fetch.first < 5

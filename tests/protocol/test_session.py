@@ -345,13 +345,39 @@ def test_a_peer_that_is_met_again_begins_a_new_epoch() -> None:
     """What a peer promised before we forgot it is not taken for a promise to our new start."""
     session = alone()
     welcomed(session)
-    session.receive(v.Bye(THEM, {}), "route", None, START)
+    session.probed(THERE.control, False, START + 2.0)
+    assert not session.members.peers
     session.take()
     session.receive(hello(), "route", None, START)
     effects = session.take()
     assert effects.index(fx.Resubscribe(2, (), ())) < effects.index(fx.Tune(THEM, THERE.data))
     session.proven(THEM, 1)  # from the socket that was there before
     assert not session.members.peers[THEM].ready_epoch >= session.interest.epoch
+
+
+def test_a_node_that_said_goodbye_does_not_come_back() -> None:
+    """What it said before may arrive by another way, later: it is not there any more."""
+    session = alone()
+    session.receive(hello(), "route", None, START)
+    session.receive(v.Bye(THEM, {}), "route", None, START)
+    session.take()
+    session.receive(v.Welcome(THEM, hello()), None, THERE.control, START)
+    session.receive(hello(), "route", None, START)
+    assert session.take() == []
+    assert not session.members.peers
+
+
+def test_a_goodbye_goes_wherever_we_said_hello() -> None:
+    """Whoever we greeted takes us for a peer, though its answer has not come, or never will."""
+    session = alone()
+    session.add_candidate("ipc:///tmp/greeted", "rendezvous", START)
+    session.add_candidate("ipc:///tmp/dead", "rendezvous", START)
+    session.probed("ipc:///tmp/dead", False, START)
+    session.receive(hello(), "route", None, START)  # welcomed and dialled
+    session.take()
+    session.leave({"a": 1})
+    bye = v.Bye(ME, {"a": 1})
+    assert session.take() == [fx.Say("ipc:///tmp/greeted", bye), fx.Say(THERE.control, bye)]
 
 
 def test_a_peer_that_is_new_begins_no_epoch() -> None:

@@ -20,6 +20,8 @@ NAMES = ("a", "a.x", "a.y", "b")
 KEYS = (*NAMES, "a.*", "a.**", "**")
 CAUGHT_UP_AFTER = 20.0
 """Seconds after a disturbance in which a recovery may still fail because of it."""
+HEALTHY_AFTER = 3.0
+"""Seconds after a disturbance in which a peer may be found slow because of it."""
 
 Where = tuple[str, str]
 """An origin and an exchange."""
@@ -123,7 +125,7 @@ class Member:
                         listener.owed[where] = []
                 for name in NAMES:
                     listener.promised.pop((event.peer, name), None)
-        elif isinstance(event, PeerSlow) and event.slow:
+        elif isinstance(event, PeerSlow) and event.slow and not event.ourselves:
             self.slow.add(event.peer)
             self.federation.found_slow(self, event.peer)
 
@@ -296,7 +298,7 @@ class Federation:
         other = next((m for m in self.members if m.id == peer), None)
         if other is not None and origin.name not in self.overdrawn:
             late = max(self.disturbed.get(m.name, 0.0) for m in (other, origin))
-            if self.network.now - max(late, self.faulty) > CAUGHT_UP_AFTER:
+            if self.network.now - max(late, self.faulty) > HEALTHY_AFTER:
                 self.wrong.append(f"{origin.name} takes {other.name} for slow")
 
     def faults(self, **faults: Any) -> None:
@@ -329,7 +331,7 @@ class Federation:
             self.parted.discard(pair)
         for member in self.members:
             if member.stopped:
-                network.go_on(member.node)
+                network.resume(member.node)
                 member.stopped = False
         network.settle()
         self.check()

@@ -208,10 +208,10 @@ class Contract(RuleBasedStateMachine):
 
     @precondition(lambda self: len(self.federation.running()) < len(self.federation.members))
     @rule(which=index)
-    def go_on(self, which: int) -> None:
+    def resume(self, which: int) -> None:
         stopped = [member for member in self.federation.members if member.stopped]
         member = stopped[which % len(stopped)]
-        self.network.go_on(member.node)
+        self.network.resume(member.node)
         member.stopped = False
 
     @precondition(lambda self: len(self.federation.running()) > 1)

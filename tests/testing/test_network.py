@@ -99,7 +99,7 @@ def test_a_stopped_node_is_silent_and_comes_back(network: Network) -> None:
     network.advance(5)
     assert got == []
     assert any(isinstance(event, PeerSilent) for event in events)
-    network.go_on(b)
+    network.resume(b)
     network.settle()
     assert got == [1]
 

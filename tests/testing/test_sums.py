@@ -81,7 +81,7 @@ def test_who_is_slow_is_told_and_seen_at_both_ends() -> None:
         (peer,) = a.peers
         assert peer.slow_since is not None
         assert a.stats().kept > 0
-        network.go_on(b)
+        network.resume(b)
         network.settle()
         assert [peer.slow_since for peer in a.peers] == [None]
         told = [(e.slow, e.ourselves) for e in here if isinstance(e, PeerSlow)]
@@ -107,3 +107,28 @@ def test_what_was_sent_to_one_that_has_left_is_remembered() -> None:
         b.close()
         network.settle()
         assert a.stats().sent_to["x", me] == Sent(10, 0)
+
+
+@pytest.mark.parametrize("how", ["stopped", "cut"])
+def test_sums_go_on_when_a_peer_that_was_given_up_comes_back(how: str) -> None:
+    """The same node is counted on where it was, at both ends."""
+    with Network() as network:
+        a, b = network.node("a"), network.node("b")
+        b.registry.get("x").attach(Task())
+        network.settle()
+        for seconds in (40, 0):
+            for _ in range(5):
+                a.registry.get("x").send("hello")
+            network.settle()
+            if how == "stopped":
+                network.stop(b)
+                network.advance(seconds)
+                network.resume(b)
+            else:
+                network.cut(a, b)
+                network.advance(seconds)
+                network.heal(a, b)
+            network.settle()
+        assert a.stats().sent_to["x", b.id] == Sent(10, 0)
+        received = b.stats().received["x", a.id]
+        assert (received.received, received.lost) == (10, 0)

@@ -31,9 +31,21 @@ Show = Callable[[Delivery], bytes]
 @click.option(
     "--count", metavar="N", type=click.IntRange(min=1), default=None, help="End after N messages."
 )
+@click.option(
+    "--history",
+    metavar="N",
+    type=click.IntRange(min=0),
+    default=0,
+    help="First print up to N messages that each sender has kept (see retain in the README).",
+)
 @joins
 def tail(
-    joining: Joining, names: tuple[str, ...], json_: bool, with_names: bool, count: int | None
+    joining: Joining,
+    names: tuple[str, ...],
+    json_: bool,
+    with_names: bool,
+    count: int | None,
+    history: int,
 ) -> None:
     """Print each message of the exchanges NAME..., one a line; patterns are names too.
 
@@ -44,7 +56,7 @@ def tail(
     if not json_ and not with_names:
         show = as_text
     with ExitStack() as leaving:
-        stream = leaving.enter_context(attached(names))
+        stream = leaving.enter_context(attached(names, history))
         node = leaving.enter_context(joining.node("tail"))
         output = leaving.enter_context(open(1, "wb", buffering=BLOCK, closefd=False))
         losses = Losses(node)
@@ -55,12 +67,14 @@ def tail(
 
 
 @contextmanager
-def attached(names: tuple[str, ...]) -> Iterator[Stream[Any]]:
+def attached(names: tuple[str, ...], history: int) -> Iterator[Stream[Any]]:
     """Attach one stream to all names and patterns: what several cover comes once."""
     views = [match(name) for name in dict.fromkeys(names)]
-    with views[0].stream(overflow="block", details=True) as stream, ExitStack() as others:
+    first = views[0].stream(overflow="block", details=True, history=history)
+    with first as stream, ExitStack() as others:
         for view in views[1:]:
-            others.enter_context(view.subscribe(stream))
+            view.attach(stream, history=history)
+            others.callback(view.detach, stream)
         yield stream
 
 

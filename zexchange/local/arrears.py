@@ -40,8 +40,8 @@ class Arrears:
     """Stands in for one late joiner, where messages arrive, while it is owed history."""
 
     __slots__ = (
-        "_awaited", "_cancelled", "_lock", "_parked", "_registry", "_reroute", "_through",
-        "_unsure", "most", "subscription",
+        "__weakref__", "_awaited", "_cancelled", "_first", "_given", "_lock", "_parked",
+        "_registry", "_reroute", "_through", "_unsure", "subscription",
     )  # fmt: skip
 
     def __init__(
@@ -52,14 +52,14 @@ class Arrears:
         reroute: Callable[[], None],
     ) -> None:
         self.subscription = subscription
-        self.most = subscription.history
-        """How many messages of each exchange and origin it asked for."""
         self._registry = registry
         self._reroute = reroute
         self._unsure = set(observers)
         self._awaited: set[str] = set()
         self._through: set[str] = set()
         self._parked: dict[str, list[Any]] = {}
+        self._first: dict[tuple[str, str], int] = {}
+        self._given: dict[tuple[str, str], int] = {}
         self._cancelled = False
         self._lock = threading.RLock()
 
@@ -69,7 +69,12 @@ class Arrears:
     def after_fork(self) -> None:
         """Start anew in a forked child; what the parent was given is not given again."""
         self._lock = threading.RLock()
-        self._unsure, self._awaited, self._parked = set(), set(), {}
+        self._unsure, self._awaited, self._parked, self._first = set(), set(), {}, {}
+
+    @property
+    def most(self) -> int:
+        """How many messages of each exchange and origin it asked for."""
+        return self.subscription.history
 
     @property
     def open(self) -> bool:
@@ -86,6 +91,7 @@ class Arrears:
         with self._lock:
             self._cancelled = True
             self._parked.clear()
+            self._first.clear()
 
     # ----------------------------------------------- for who observes the registry
 
@@ -101,6 +107,11 @@ class Arrears:
             self.complete(origin, [])
         if closed:
             self._reroute()
+
+    def decline(self, observer: object) -> None:
+        """An observer knows of nobody; called as soon as it hears of the joiner."""
+        with self._lock:
+            self._unsure.discard(observer)
 
     def begin(self, origin: str) -> bool:
         """Have what comes of an origin wait; False if it does, or has been through before.
@@ -118,42 +129,39 @@ class Arrears:
 
     def live(self, origin: str, name: str) -> int | None:
         """Return the number of the first message of an exchange that waits, None without any."""
-        with self._lock:
-            for item in self._parked.get(origin, ()):
-                where, number = _place(item)
-                if where == name:
-                    return number
-            return None
+        return self._first.get((origin, name))
 
-    @property
-    def parked(self) -> int:
-        """How many messages wait."""
-        return sum(map(len, list(self._parked.values())))
-
-    def complete(self, origin: str, history: Sequence[Delivery]) -> None:
+    def complete(self, origin: str, history: Sequence[Delivery], through: bool = True) -> None:
         """Hand on the history of an origin, then what has waited for it.
 
-        On the thread that delivers what comes of it. Exchanges at which the same task is
-        attached in another way too are left out: it has had their messages already.
+        On the thread that delivers what comes of it. Exchanges that the same task has got
+        messages of in another way are left out: it has had them already. If the origin has
+        left instead (``through`` is false) and comes again, it may `begin` again.
         """
         subscription = self.subscription
         served = {name: self._serves(name) for name in {item.name for item in history}}
         for item in history:
-            if served[item.name]:
+            if served[item.name] and (item.seq or 0) > self._given.get((origin, item.name), 0):
                 self._give(item, subscription.preload)
-        while parked := self._take(origin):
+        while parked := self._take(origin, through):
             for item in parked:
                 self._give(item, subscription.accept)
+                if not through:
+                    name, number = _place(item)
+                    self._given[origin, name] = number
         if not self.open:
             self._reroute()
 
-    def _take(self, origin: str) -> list[Any]:
+    def _take(self, origin: str, through: bool) -> list[Any]:
         """Return what waits for an origin; if nothing does, it waits no more."""
         with self._lock:
             parked = self._parked.pop(origin, [])
             if not parked:
                 self._awaited.discard(origin)
-                self._through.add(origin)
+                for key in [key for key in self._first if key[0] == origin]:
+                    del self._first[key]
+                if through:
+                    self._through.add(origin)
             return parked
 
     def _serves(self, name: str) -> bool:
@@ -179,6 +187,8 @@ class Arrears:
                 return None
             if (self._unsure or self._awaited) and item.origin not in self._through:
                 self._parked.setdefault(item.origin, []).append(item)
+                name, number = _place(item)
+                self._first.setdefault((item.origin, name), number)
                 return None
         return self._hand_on(item, self.subscription.accept)
 

@@ -87,7 +87,7 @@ class Audience(Generic[T]):
         """Check ``task`` and return its subscription, not yet in the table."""
         raise NotImplementedError
 
-    def _reroute(self) -> None:
+    def rerouted(self) -> None:
         """Have what arrives next ask again who gets it; called outside every lock."""
         raise NotImplementedError
 
@@ -115,7 +115,7 @@ class Audience(Generic[T]):
                 if self._interested == 1:
                     self.registry.interest_up(self.key)
                 if subscription.history:
-                    self.registry.history_up(self.key, subscription, self._reroute)
+                    self.registry.history_up(self.key, subscription, self.rerouted)
             self._admitted(subscription)
         self._afterwards(subscription)
 

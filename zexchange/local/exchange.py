@@ -23,7 +23,7 @@ from .outcome import (
     serve,
     wait_for_room,
 )
-from .retained import CatchUp
+from .retained import CatchUp, Kept
 from .routing import Bridge, Routing
 from .stream import Delivery
 from .subscriptions import Shaped, Subscription
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Bridge", "Exchange", "ExchangeStats", "Room"]
 
+ATTACH_ATTEMPTS = 4
+"""Times that what is kept is encoded for a new bridge; at last with the exchange held up."""
 T = TypeVar("T")
 H = TypeVar("H", bound=Callable[..., object])
 
@@ -188,18 +190,38 @@ class Exchange(Routing[T]):
 
     def attach_bridge(self, bridge: Bridge) -> None:
         """Have ``bridge`` get each message before every task; once, however often called."""
-        with self._lock:
-            if not any(present is bridge for present in self._bridges):
-                if self._ring is not None:
-                    # Each message is kept before this, or handed to the bridge after it.
-                    bridge.inherit(self._ring.last(self._ring.size))
+        for attempt in range(ATTACH_ATTEMPTS):
+            with self._lock:
+                kept, total = self._uncarried()
+            # Encoded outside the lock, since that may call anything: again, if more came.
+            prepared = bridge.prepare(kept) if kept else None
+            with self._lock:
+                if any(present is bridge for present in self._bridges):
+                    return
+                if self._uncarried()[1] != total:
+                    if attempt < ATTACH_ATTEMPTS - 1:
+                        continue
+                    kept, _ = self._uncarried()
+                    prepared = bridge.prepare(kept)
+                # Each message is kept before this, or handed to the bridge after it.
+                if kept:
+                    bridge.inherit(prepared)
                 self._bridges = (*self._bridges, bridge)
                 self._changed()
+                return
+
+    def _uncarried(self) -> tuple[list[Kept], int]:
+        """Return what is kept and is still to be given to other nodes; the lock is held."""
+        ring = self._ring
+        return (ring.not_carried(), ring.total) if ring is not None else ([], 0)
 
     def detach_bridge(self, bridge: Bridge) -> None:
         """Undo `attach_bridge`; without effect if it is not attached."""
         with self._lock:
+            there = len(self._bridges)
             self._bridges = tuple([b for b in self._bridges if b is not bridge])
+            if self._ring is not None and len(self._bridges) < there:
+                self._ring.carried()
             self._changed()
 
     # The rest.

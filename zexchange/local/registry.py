@@ -41,8 +41,9 @@ class Observer(Protocol):
     def history_added(self, key: str, arrears: Arrears) -> None:
         """A task came to a name or a pattern, as one of several perhaps, and asks for history.
 
-        The observer calls ``arrears.begin(origin)`` for each origin that may have some,
-        and then ``arrears.noted(observer)``, on the thread that delivers.
+        The observer calls ``arrears.begin(origin)`` for each origin that may have some, on
+        the thread that delivers, and then ``arrears.noted(observer)``; or at once
+        ``arrears.decline(observer)``.
         """
         ...
 

@@ -23,10 +23,13 @@ Kept = tuple[object, float]
 class Ring:
     """The last ``size`` messages that were sent in this process."""
 
-    __slots__ = ("_kept",)
+    __slots__ = ("_carried", "_kept", "total")
 
     def __init__(self, size: int, kept: Iterable[Kept] = ()) -> None:
         self._kept: deque[Kept] = deque(kept, size)
+        self.total = len(self._kept)
+        """How many messages it has kept so far."""
+        self._carried = 0
 
     @property
     def size(self) -> int:
@@ -35,11 +38,22 @@ class Ring:
 
     def resized(self, size: int) -> "Ring":
         """Return a ring of another size with what fits of this one."""
-        return Ring(size, self._kept)
+        ring = Ring(size, self._kept)
+        ring._carried = max(0, ring.total - self.total + self._carried)
+        return ring
 
     def keep(self, msg: object) -> None:
         """Add a message; the oldest goes when there are too many."""
         self._kept.append((msg, time.time()))
+        self.total += 1
+
+    def carried(self) -> None:
+        """Note that all of it has been given to other nodes, by a node that has gone since."""
+        self._carried = self.total
+
+    def not_carried(self) -> list[Kept]:
+        """Return what is kept and was not given to other nodes by a former node."""
+        return self.last(min(self.total - self._carried, len(self._kept)))
 
     def last(self, n: int) -> list[Kept]:
         """Return up to the last ``n`` messages, oldest first."""

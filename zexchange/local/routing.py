@@ -33,8 +33,12 @@ class Bridge(Protocol):
         """Take a message before any task does; return where to wait for room, if need be."""
         ...
 
-    def inherit(self, kept: Sequence[Kept], /) -> None:
-        """Take what is kept for late joiners already, before the first message."""
+    def prepare(self, kept: Sequence[Kept], /) -> object:
+        """Encode what is kept for late joiners already; called outside every lock."""
+        ...
+
+    def inherit(self, prepared: Any, /) -> None:
+        """Keep that, before the first message; the lock of the exchange is held."""
         ...
 
 
@@ -57,6 +61,9 @@ class Routing(Audience[T], Forwarder):
     def after_fork(self) -> None:
         """Drop what belongs to the parent: its bridges, and joiners on its threads."""
         super().after_fork()
+        if self._ring is not None and self._bridges:
+            # The parent keeps it, and gives it to whoever asks, in this process too.
+            self._ring = Ring(self._ring.size)
         self._bridges = ()
         self._late = {}
         self._changed()
@@ -76,11 +83,17 @@ class Routing(Audience[T], Forwarder):
         self._routes: Routes | None = None
 
     def audience(self) -> list[Subscription]:
-        """Return every subscription that covers this exchange, each task once."""
+        """Return every subscription that covers this exchange, each task once, by its oldest.
+
+        That it has begun with: what is attached in a second way, with another history, would
+        get a part of it twice.
+        """
         found = {s.key: s for s in self.subscriptions()}
         for view in self.registry.views(self.name):
             for subscription in view.subscriptions():
-                found.setdefault(subscription.key, subscription)
+                present = found.setdefault(subscription.key, subscription)
+                if subscription.serial < present.serial:
+                    found[subscription.key] = subscription
         return list(found.values())
 
     def _refresh(self, msg: object) -> Trouble | None:
@@ -130,9 +143,6 @@ class Routing(Audience[T], Forwarder):
         there = [s for s in found if s.arrears not in late]
         plain = tuple(s.target(self.name) for s in there if not s.details)
         return plain, (*(s.accept for s in there if s.details), *late)
-
-    def _reroute(self) -> None:
-        self.rerouted()
 
     def rerouted(self) -> None:
         """Have what arrives next ask again who gets it."""

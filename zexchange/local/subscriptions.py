@@ -4,6 +4,7 @@ Tasks are told apart by identity and counted. Nothing here knows where a task is
 attached, and nothing here calls it but through what an exchange was given.
 """
 
+import itertools
 import time
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -26,6 +27,9 @@ class Task(Protocol[M]):
         ...
 
 
+_serials = itertools.count()
+
+
 class Forwarder:
     """Marks tasks that pass on only what was sent in this process: exchanges."""
 
@@ -37,7 +41,7 @@ class Subscription:
 
     __slots__ = (
         "accept", "arrears", "begun", "count", "details", "forwarder", "history", "key", "names",
-        "preload", "task",
+        "preload", "serial", "task",
     )  # fmt: skip
 
     def __init__(
@@ -54,6 +58,7 @@ class Subscription:
         self.begun: set[str] = set()  # exchanges that have begun to give it their history
         self.arrears: Arrears | None = None  # what other nodes owe it
         self.count = 1
+        self.serial = next(_serials)
 
     def item(self, name: str, msg: object, sent_at: float) -> object:
         """Return what `accept` gets for a message that was sent in this process."""

@@ -96,7 +96,8 @@ class View(Audience[Any]):
     def _subscription(self, task: object, names: bool, history: int) -> Subscription:
         return subscription_of(task, self.discard, names, history)
 
-    def _reroute(self) -> None:
+    def rerouted(self) -> None:
+        """See `Audience.rerouted`."""
         for exchange in self.registry.exchanges():
             if self.covers(exchange):
                 exchange.rerouted()

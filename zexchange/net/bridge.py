@@ -12,13 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from ..errors import EncodeError
-from ..history import Retained
+from ..history import Frame, Retained
 from ..local.exchange import Exchange, Room
 from ..local.registry import Registry
 from ..names import is_pattern, matches
 from ..protocol.codec import encode
 from ..protocol.wire import MAX_BODY_BYTES, topic
-from .outbound import Kept, Outbound
+from .outbound import Outbound
 
 _log = logging.getLogger("zexchange")
 
@@ -44,16 +44,23 @@ class Bridge:
         elif most or self.kept:
             self.kept = Retained(most) if most else None
 
-    def inherit(self, kept: Sequence[tuple[object, float]]) -> None:
-        """Keep what was sent before the node was there; the lock of the exchange is held."""
+    def prepare(self, kept: Sequence[tuple[object, float]]) -> list[tuple[bytes, float]]:
+        """Encode what was sent before the node was there; what cannot be is logged."""
         bodies = []
         for msg, sent_at in kept:
             try:
-                bodies.append((encode(msg), sent_at))
+                body = encode(msg)
+                if len(body) > MAX_BODY_BYTES:
+                    raise self._too_large(body)
+                bodies.append((body, sent_at))
             except EncodeError as error:
                 _log.warning("exchange %r: not kept for other nodes: %s", self.name, error)
-        if bodies:
-            self._outbound.inherit(self, bodies)
+        return bodies
+
+    def inherit(self, prepared: list[tuple[bytes, float]]) -> None:
+        """Keep what was prepared; the lock of the exchange is held."""
+        if prepared:
+            self._outbound.inherit(self, prepared)
 
     def send(self, msg: object) -> Room | None:
         """Encode a message on the caller's thread and queue it.
@@ -65,18 +72,23 @@ class Bridge:
         Raises:
             EncodeError: naming the exchange and the path inside the message.
         """
+        # Not in a function of its own: this is the path of every message.
         try:
             body = encode(msg)
         except EncodeError as error:
-            raise EncodeError(f"exchange {self.name!r}: {error}") from error
+            raise self._named(error) from error
         if len(body) > MAX_BODY_BYTES:
-            limit = MAX_BODY_BYTES >> 20
-            raise EncodeError(
-                f"exchange {self.name!r}: msg: {len(body)} bytes encoded, over {limit} MiB"
-            )
+            raise self._too_large(body)
         if self.wanted and (self._submit(self, body) or self._window.full):
             return self._window.room
         return None
+
+    def _named(self, error: EncodeError) -> EncodeError:
+        return EncodeError(f"exchange {self.name!r}: {error}")
+
+    def _too_large(self, body: bytes) -> EncodeError:
+        limit = MAX_BODY_BYTES >> 20
+        return self._named(EncodeError(f"msg: {len(body)} bytes encoded, over {limit} MiB"))
 
     def __repr__(self) -> str:
         """Name the exchange and whether anything crosses."""
@@ -177,7 +189,7 @@ class Bridges:
                 found = [self._bridges[key]] if key in self._bridges else []
         return self._outbound.kept(found)
 
-    def recall(self, name: str, first: int, last: int) -> list[Kept]:
+    def recall(self, name: str, first: int, last: int) -> list[Frame]:
         """Return frames of what is kept of an exchange: a bounded part, oldest first."""
         bridge = self._bridges.get(name)
         return self._outbound.recall(bridge, first, last) if bridge is not None else []

@@ -51,7 +51,7 @@ class Desk:
         self.timeout = timeout
         self.monotonic = monotonic
         self._registry = registry
-        self._federated = federated
+        self.federated = federated
         self.busy: tuple[float, str] | None = None
         """Since when, and with which exchange, tasks have held the thread."""
 
@@ -62,6 +62,6 @@ class Desk:
             DecodeError: if it is no name.
         """
         try:
-            return self._registry.get(name) if self._federated(name) else None
+            return self._registry.get(name) if self.federated(name) else None
         except InvalidName as error:
             raise DecodeError(str(error)) from None

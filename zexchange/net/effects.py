@@ -5,9 +5,7 @@ owns them.
 """
 
 import logging
-from collections.abc import Sequence
 
-from ..history import Frame
 from ..local.exchange import Exchange
 from ..protocol.effects import (
     Acknowledged,
@@ -38,7 +36,7 @@ from ..protocol.wire import topic
 from .bridge import Bridges
 from .control import Controls
 from .inbound import Inbound
-from .outbound import Kept, Outbound
+from .outbound import Outbound
 from .probes import Probes
 from .world import World
 
@@ -148,7 +146,6 @@ class Effects:
     def _resend(self, asked: Resend) -> None:
         """Send frames again, then say which; the asker paces by asking for the rest."""
         name, first, last = asked.name, asked.first, asked.last
-        frames: Sequence[Frame | Kept]
         if asked.request:
             frames = self._bridges.recall(name, first, last)
         else:

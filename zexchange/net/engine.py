@@ -151,15 +151,17 @@ class Engine(Reports):
                 return
             self.closed = True
             self.changed.notify_all()
-        self._places.withdraw()
         self.bridges.close()
         self.post(lambda: self._leave(linger))
         for thread in (self.thread, self.inbound.thread):
             if not thread.current:
                 thread.join(timeout=linger + 2.0)
+        self._places.withdraw()  # where the control thread could not
 
     def _leave(self, linger: float) -> None:
         """On the control thread: the last words."""
+        # In the same turn: who finds our sockets gone refuses us, and we would complain.
+        self._places.withdraw()
         self.session.leave(self.outbound.heads())
         self.effects.carry_out()
         self.outbound.close(linger)
@@ -335,6 +337,9 @@ class Engine(Reports):
         self._places.rescan(self.session, now)
 
     def _received(self, message: Control, route: Any, link: str | None) -> None:
+        # First what tasks here want by now: who joins after they were attached is told.
+        if self._steps:
+            self._take_steps()
         self.session.receive(message, route, link, self.world.monotonic())
 
     def _refused_frame(self, source: str, reason: str) -> None:

@@ -6,6 +6,7 @@ starves the rest; what a frame means is the business of the peer's `Inlet`. It d
 nothing about membership.
 """
 
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -68,7 +69,7 @@ class Inbound:
         self._poller = world.poller()
         self._poller.watch(self._waker.fd)
         self._running = True
-        self._joiners: list[tuple[str, Arrears]] = []
+        self._joiners: list[tuple[str, weakref.ref[Arrears]]] = []
         self._joiners_most = 8
         self._departed: dict[str, Positions] = {}
         self.thread = world.loop(
@@ -157,8 +158,13 @@ class Inbound:
         if tuner is None:
             tuner = self._tuners[peer] = Tuner(Inlet(peer, self._desk, acknowledge), socket)
             tuner.inlet.expect(self._epoch, tuple(self._keys), ())
-            for key, arrears in self._joiners:
-                tuner.inlet.latecomers.recall(key, arrears)
+            former = self._departed.pop(tuner.inlet.origin, None)
+            if former is not None:
+                tuner.inlet.positions.count_on(former)
+            for key, joiner in self._joiners:
+                arrears = joiner()
+                if arrears is not None:
+                    tuner.inlet.latecomers.recall(key, arrears)
         else:
             self._close_socket(tuner)
             tuner.receive(socket)
@@ -176,9 +182,9 @@ class Inbound:
     def recall(self, key: str, arrears: Arrears, noted: Callable[[], None]) -> None:
         """Have a late joiner given what each peer keeps, those to come included."""
         if len(self._joiners) >= self._joiners_most:
-            self._joiners = [joiner for joiner in self._joiners if not joiner[1].cancelled]
+            self._joiners = [joiner for joiner in self._joiners if joiner[1]() is not None]
             self._joiners_most = 2 * len(self._joiners) + 8
-        self._joiners.append((key, arrears))
+        self._joiners.append((key, weakref.ref(arrears)))
         for tuner in self._tuners.values():
             tuner.inlet.latecomers.recall(key, arrears)
         noted()

@@ -100,6 +100,8 @@ class Inlet:
                     batch.sent_at,
                 )
                 desk.busy = None
+            if self.latecomers.owed:
+                self.latecomers.delivered(len(frame))
         self._touched.add(name)
         self._bytes += len(frame) + FRAME_OVERHEAD  # as its origin counts it
         self._messages += count
@@ -130,8 +132,15 @@ class Inlet:
     def _acknowledge(self) -> None:
         """Tell the peer how far our tasks have been given what it sent."""
         where = self.positions.positions
-        self._control.consumed(self.peer, {n: where[n] for n in self._touched if n in where})
+        given = {name: where[name] for name in self._touched if name in where}
         self._touched.clear()
+        if self.latecomers.owed:
+            for name, position in given.items():
+                waiting = self.latecomers.waits_from(name)
+                if waiting is not None:
+                    given[name] = min(position, waiting - 1)
+                    self._touched.add(name)
+        self._control.consumed(self.peer, given)
         self._bytes = self._messages = 0
 
     def _exchange(self, name: str) -> Exchange[Any] | None:
@@ -179,7 +188,7 @@ class Inlet:
                 else:
                     self._give_up(step)
                     again = True
-        if self.latecomers:
+        if self.latecomers.owed:
             self.latecomers.pursue(now)
 
     def end(self) -> None:
@@ -191,7 +200,7 @@ class Inlet:
     @property
     def pursuing(self) -> bool:
         """Whether `pursue` has anything to do."""
-        return bool(self.recovery or self.latecomers)
+        return bool(self.recovery or self.latecomers.owed)
 
     def _ask(self, request: Replay | Recall) -> None:
         self._control.ask(self.peer, request)

@@ -4,8 +4,6 @@ What arrives live waits meanwhile (`Arrears`), so that nothing is missing and no
 comes twice. On the data thread, as the inlet whose part this is.
 """
 
-import logging
-
 from ..errors import DecodeError
 from ..local.arrears import Arrears
 from ..local.stream import Delivery
@@ -15,9 +13,8 @@ from ..protocol.sequence import Positions
 from ..protocol.values import Batch, Recall, Replay
 from .desk import Desk
 
-PARKED_MOST = 200_000
-"""Live messages that wait for the history of a late joiner, before that is given up."""
-_log = logging.getLogger("zexchange")
+WAITED_BYTES = 32 << 20
+"""Bytes that arrive live while a history is waited for, before that is given up."""
 
 
 class Latecomers:
@@ -29,42 +26,49 @@ class Latecomers:
         self._desk = desk
         self._positions = positions
         self._recalls = Recalls(desk.timeout)
-        self._owed: dict[int, Arrears] = {}
+        self.owed: dict[int, Arrears] = {}
+        """Who waits, by the number of the recall."""
         self._requests = 0
-
-    def __bool__(self) -> bool:
-        """Tell whether anybody waits."""
-        return bool(self._recalls)
+        self._bytes = 0
 
     def recall(self, key: str, arrears: Arrears) -> None:
         """Have a late joiner given what the peer keeps for it, before anything live."""
         if arrears.begin(self._origin):
             self._requests += 1
-            self._owed[self._requests] = arrears
+            self.owed[self._requests] = arrears
             now = self._desk.monotonic()
             self._recalls.add(self._requests, key, arrears.most, now)
             self.pursue(now)
 
     def recounted(self, request: int, ranges: dict[str, tuple[int, int]]) -> None:
         """Take what the peer says it keeps."""
-        arrears, desk = self._owed.get(request), self._desk
+        arrears, desk = self.owed.get(request), self._desk
         if arrears is None:
             return
 
         def live(name: str) -> int | None:
             """Return the number from which the joiner has, or will have, all there is."""
-            position = self._positions.where(name)
-            if position is None or desk.exchange(name) is None:
-                return None
+            position = self._positions.positions.get(name)
+            if position is None or not desk.federated(name):
+                return None  # not for us; or promised before its first message: all is live
             waiting = arrears.live(self._origin, name)
             return position + 1 if waiting is None else waiting
 
-        now = self._desk.monotonic()
-        try:
-            self._recalls.counted(request, ranges, live, now)
-        except DecodeError as error:
-            desk.control.rejected(self._peer, str(error))
+        now = desk.monotonic()
+        self._recalls.counted(request, ranges, live, now)
         self.pursue(now)
+
+    def delivered(self, size: int) -> None:
+        """Note that a frame of so many bytes was handed on, and may wait with a late joiner."""
+        self._bytes += size
+        if self._bytes > WAITED_BYTES:
+            for request in list(self.owed):
+                self._join(self._recalls.give_up(request))
+
+    def waits_from(self, name: str) -> int | None:
+        """Return the number of the first message of an exchange that waits, None without any."""
+        firsts = [arrears.live(self._origin, name) for arrears in self.owed.values()]
+        return min((first for first in firsts if first is not None), default=None)
 
     def take(self, batch: Batch, frame: bytes) -> bool:
         """Take a frame of history; tell whether it is one.
@@ -87,12 +91,10 @@ class Latecomers:
     def pursue(self, now: float) -> None:
         """Ask on, and hand on what is complete."""
         me, ask = self._desk.me, self._desk.control.ask
-        for request, arrears in list(self._owed.items()):
+        for request, arrears in list(self.owed.items()):
             if arrears.cancelled:
-                del self._owed[request]
+                del self.owed[request]
                 self._recalls.drop(request)
-            elif arrears.parked > PARKED_MOST:
-                self._join(self._recalls.give_up(request))
         for step in self._recalls.due(now, self._positions.in_force):
             if isinstance(step, Count):
                 ask(self._peer, Recall(me, step.request, step.key))
@@ -104,16 +106,28 @@ class Latecomers:
     def end(self) -> None:
         """Let nobody wait any more: the peer has left."""
         for step in self._recalls.abandon():
-            self._join(step)
+            self._join(step, left=True)
 
-    def _join(self, step: Through) -> None:
+    def _join(self, step: Through, left: bool = False) -> None:
         """Hand a late joiner its history, and then what has waited for that."""
-        arrears, desk = self._owed.pop(step.request), self._desk
-        if not step.complete and not arrears.cancelled:
-            _log.warning("%r did not get all the history that %s keeps", arrears, self._origin)
+        arrears, desk = self.owed.pop(step.request), self._desk
+        if not self.owed:
+            self._bytes = 0
+        if not (step.complete or left or arrears.cancelled):
+            desk.control.rejected(self._peer, f"its history did not all come for {arrears!r}")
         desk.busy = (self._desk.monotonic(), step.history[0].name if step.history else "")
-        arrears.complete(
-            self._origin,
-            [Delivery(k.name, k.value, self._origin, k.number, k.sent_at) for k in step.history],
-        )
+        history = [
+            Delivery(k.name, k.value, self._origin, k.number, k.sent_at)
+            for k in step.history
+            if self._is_there(k.name)
+        ]
+        arrears.complete(self._origin, history, through=not left)
         desk.busy = None
+
+    def _is_there(self, name: str) -> bool:
+        """Tell whether an exchange takes part; make it, if only a pattern knew of it so far."""
+        try:
+            return self._desk.exchange(name) is not None
+        except DecodeError as error:
+            self._desk.control.rejected(self._peer, str(error))
+            return False

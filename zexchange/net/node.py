@@ -79,14 +79,16 @@ class Node:
             if sys.flags.dev_mode or self._registry.retention(exchange.name):
                 engine.bridges.look(exchange)
         try:
-            engine.start(sorted(k for k in self._registry.observe(self)))
+            interest = sorted(self._registry.observe(self))
+            # Before the threads start: what a peer sends first waits for its history.
+            for key, arrears in self._registry.joiners():
+                self.history_added(key, arrears)
+            engine.start(interest)
         except BaseException:
             self._engine = None
             self._registry.unobserve(self)
             engine.abandon()
             raise
-        for key, arrears in self._registry.joiners():
-            self.history_added(key, arrears)
         lifetime.close_at_exit()
 
     def _join(self) -> None:
@@ -185,7 +187,7 @@ class Node:
         if engine is not None:
             engine.recall(key, arrears, lambda: arrears.noted(self))
         else:
-            arrears.noted(self)
+            arrears.decline(self)
 
     def retention_changed(self, exchange: Exchange[Any]) -> None:
         """Keep what is sent on an exchange for late joiners elsewhere, or do so no more."""

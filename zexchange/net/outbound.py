@@ -8,14 +8,13 @@ local tasks and where much is queued, does wait, for a bounded time.) So a send
 from a signal handler or a finaliser, even inside a send, is queued and not deadlocked,
 and numbers, frames and heads (`announce`) share one order.
 
-Each frame enters the window (`window`) as it is sent, in `_emit`.
+Each frame enters the window (`window`) as it is sent, in `carry`.
 """
 
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -42,15 +41,6 @@ QUEUED_BYTES = 4 << 20
 """About as many bytes may be queued behind a socket that another thread is sending on."""
 CATCH_UP_SECONDS = 0.1
 _ROUNDS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A frame made anew of messages that are kept for late joiners."""
-
-    first: int
-    last: int
-    data: bytes
 
 
 class Outbound:
@@ -212,16 +202,17 @@ class Outbound:
             found = {lane.name: lane.kept.range() for lane in lanes if lane.kept is not None}
         return {name: ends for name, ends in found.items() if ends is not None}
 
-    def recall(self, lane: Lane, first: int, last: int) -> list[Kept]:
+    def recall(self, lane: Lane, first: int, last: int) -> list[Frame]:
         """Return frames of what is kept for late joiners: a bounded part, oldest first."""
         with self._lock:
             runs = lane.kept.runs(first, last, REPLAY_BYTES) if lane.kept is not None else []
         return [self._recalled(lane, run) for run in runs]
 
-    def _recalled(self, lane: Lane, run: Run) -> Kept:
+    def _recalled(self, lane: Lane, run: Run) -> Frame:
         count = len(run.bodies)
         head = data_head(lane.topic, self._origin, run.first, count, run.sent_at)
-        return Kept(run.first, run.first + count - 1, b"".join([head, *run.bodies]))
+        last = run.first + count - 1
+        return Frame(lane.name, run.first, last, b"".join([head, *run.bodies]))
 
     def heads(self) -> dict[str, int]:
         """Return the head of every exchange, everything queued before the call included."""

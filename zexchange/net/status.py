@@ -38,7 +38,8 @@ class PeerStatus:
 class Received:
     """What has come of one origin on one exchange, in messages.
 
-    At rest, ``received + lost`` is what the origin has sent to this node.
+    At rest, ``received + lost`` is what the origin has sent to this node; less, where tasks
+    were detached while something was on its way.
 
     Attributes:
         received: given to the tasks.
@@ -75,7 +76,7 @@ class NodeStats:
     Attributes:
         sent: by exchange, the number of messages that left this node; the last one's number.
         sent_to: by (exchange, peer), what was for that peer, some that have left included.
-            A peer that has just detached may have received less.
+            A peer has received less, where it detached while something was on its way.
         received: by (exchange, origin), what came from peers, those that have left included.
         frames: data frames sent; many messages share one.
         unwanted: messages that arrived for names nothing here is attached to.

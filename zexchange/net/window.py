@@ -25,6 +25,7 @@ REPLAY_BYTES = 256 << 10
 """About as many bytes are sent again for one request; the rest is asked for again."""
 STUCK_AFTER = 0.5
 """Seconds without a turn of the control thread after which senders go on without room."""
+CONNECTIONS_MOST = 4096
 DEPARTED_MOST = 256
 """Peers that have left and of which is still known what was sent to them."""
 UNREAD_BYTES = 64 << 20
@@ -119,7 +120,8 @@ class Window:
         frame.waiting.update(audience)
         ring = self._ring
         ring.append(frame)
-        while ring.bytes > ring.most_bytes + ring.window and (holders := ring.holders()):
+        most = ring.most_bytes + ring.window + frame.size  # one message may be larger than all
+        while ring.bytes > most and (holders := ring.holders()):
             # Senders that may not wait have overdrawn all there is: the peers that hold
             # the oldest frames are too slow for that.
             for peer in holders:
@@ -168,12 +170,17 @@ class Window:
 
     def connected(self, peer: bytes, fd: int) -> None:
         """Note the descriptor of a peer's data connection."""
+        if len(self._connections) >= CONNECTIONS_MOST:  # of strangers: any node has a token
+            del self._connections[next(iter(self._connections))]
         with suppress(OSError):
             self._connections[peer] = (fd, os.fstat(fd).st_ino)
 
     def promise_now(self, peer: bytes, keys: Keys) -> None:
         """Hold for a peer, from now on, what is sent under these keys, and nothing else."""
-        self._accounts.setdefault(peer, Account()).promise(keys, self._numbering)
+        account = self._accounts.get(peer)
+        if account is None:
+            account = self._accounts[peer] = Account(self._departed.pop(peer, None))
+        account.promise(keys, self._numbering)
         self._audiences.clear()
         for name in self._ring.held():
             if not keys.covers(name):

@@ -97,6 +97,7 @@ class PeerInterest:
     """
 
     __slots__ = (
+        "_carried",
         "_dropped",
         "_since",
         "announced",
@@ -115,15 +116,18 @@ class PeerInterest:
         self.promised: tuple[Promise, ...] = ()
         self._since: dict[str, int] = {}
         self._dropped: dict[str, int] = {}
+        self._carried: frozenset[str] = frozenset()
         self.replace(epoch, keys)
 
     def replace(self, epoch: int, keys: Iterable[str]) -> set[str]:
         """Take the whole interest of a later epoch and return the keys that came or went.
 
         Every key is new then: in the changes that were missed one may have been dropped
-        and wanted again, and the peer has forgotten where it stood with it.
+        and wanted again, and the peer has forgotten where it stood with it. What was held
+        for it is held on all the same: most likely it has not.
         """
         if epoch != self.epoch:
+            self._carried = frozenset(self.held(self.announced)) & frozenset(keys)
             self._since.clear()
             self._dropped.clear()
             self.whole = epoch
@@ -136,6 +140,7 @@ class PeerInterest:
         """Take a change to the next epoch and return the keys that came or went."""
         gone = {key for key in removed if key in self.keys}
         self.keys.remove(gone)
+        self._carried -= gone
         for key in gone:
             self._since.pop(key, None)
             self._dropped[key] = epoch
@@ -172,6 +177,8 @@ class PeerInterest:
         what was sent, and lost, after the promise.
         """
         self.announced = max(self.announced, epoch)
+        if epoch >= self.whole:
+            self._carried = frozenset()
         self._dropped = {key: at for key, at in self._dropped.items() if at > epoch}
         if epoch > max(self.confirmed, self.promised[-1].epoch if self.promised else 0):
             self.promised = (*self.promised, Promise(epoch, heads))[-MAX_PROMISES:]
@@ -190,7 +197,7 @@ class PeerInterest:
         """
         promised = self.promised[-1].epoch if self.promised else self.confirmed
         last = max(epoch, promised)
-        return tuple(key for key, at in self._since.items() if at <= last)
+        return tuple(k for k, at in self._since.items() if at <= last or k in self._carried)
 
     def in_force(self, name: str) -> bool:
         """Tell whether what is sent on ``name`` from now on is promised to the peer."""

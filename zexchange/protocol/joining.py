@@ -14,10 +14,12 @@ from .effects import Dial, HangUp, Hush, Probe, Redial, Say, Tune
 from .events import PeerJoined, PeerLeft
 from .membership import Candidate, Peer, State
 from .proving import Proving
-from .values import VERSIONS, Address, Control, Hello, Refuse, Welcome
+from .values import VERSIONS, Address, Bye, Control, Hello, Refuse, Welcome
 
 MAX_UNREACHED = 1000
 """Nodes remembered of which no address can be reached from here."""
+MAX_ENDED = 1000
+"""Nodes remembered that said goodbye: what they said before may still come by another way."""
 
 
 class Joining:
@@ -29,6 +31,7 @@ class Joining:
         self._reachable = reachable
         self._members = core.members
         self._unreached: set[bytes] = set()
+        self._ended: dict[bytes, None] = {}
 
     # ------------------------------------------------------------------------ candidates
 
@@ -102,6 +105,8 @@ class Joining:
     def on_hello(self, hello: Hello, route: Any, now: float) -> None:
         """Welcome a node, or refuse it and say why."""
         core = self._core
+        if hello.sender in self._ended:
+            return
         objection = self._objection(hello)
         if objection:
             core.reply(route, objection)
@@ -190,7 +195,7 @@ class Joining:
     def on_welcome(self, welcome: Welcome, link: str | None, now: float) -> None:
         """Make the node at the other end of a link a peer, and dial whom it knows."""
         candidate = self._members.candidates.get(link) if link else None
-        if candidate is None or link is None:
+        if candidate is None or link is None or welcome.sender in self._ended:
             return
         objection = self._objection(welcome.hello)
         peer = None if objection else self._admit(welcome.hello, now)
@@ -233,6 +238,19 @@ class Joining:
         if candidate is not None:
             candidate.state = State.DIALING
             self._greet(candidate, now)
+
+    def on_bye(self, peer: Peer, heads: dict[str, int], now: float) -> None:
+        """Let a peer go, for good: nobody comes back under the id of one that has ended."""
+        self._ended[peer.id] = None
+        if len(self._ended) > MAX_ENDED:
+            del self._ended[next(iter(self._ended))]
+        self.left(peer, "bye", now, heads)
+
+    def leave(self, heads: dict[str, int]) -> None:
+        """Say goodbye wherever we said hello: who took us for a peer may not have answered yet."""
+        for candidate in self._members.candidates.values():
+            if candidate.state in (State.DIALING, State.LINKED):
+                self._core.do(Say(candidate.endpoint, Bye(self._core.me, heads)))
 
     def left(
         self, peer: Peer, reason: str, now: float, heads: dict[str, int] | None = None

@@ -101,6 +101,7 @@ class Peer:
     ready_epoch: int = 0
     silent: bool = False
     slow_at: float | None = None
+    finds_us_slow: bool = False
     acked: dict[str, int] = field(default_factory=dict)
 
     @classmethod

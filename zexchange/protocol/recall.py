@@ -11,10 +11,7 @@ from typing import Any
 
 from ..names import matches
 from .interest import Keys
-
-ASK_AGAIN = 0.25
-"""Seconds after which an unanswered request is repeated; then twice that, and so on."""
-ASK_AGAIN_MOST = 1.0
+from .recovery import ASK_AGAIN, ASK_AGAIN_MOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +120,8 @@ class Recalls:
             return
         recall.todo = {}
         for name, (first, last) in ranges.items():
-            begin = live(name) if matches(recall.key, name) else None
+            wanted = 0 < first <= last and matches(recall.key, name)
+            begin = live(name) if wanted else None
             if begin is not None:
                 end = min(last, begin - 1)
                 start = max(first, end - recall.most + 1, 1)

@@ -74,10 +74,6 @@ class Recovery:
             for name, missing in list(self._missing.items())
         }
 
-    def concerns(self, name: str, first: int) -> bool:
-        """Tell whether a frame that starts with ``first`` may not be delivered yet."""
-        return first > self._positions.positions.get(name, first) + 1
-
     def park(self, name: str, first: int, last: int, frame: bytes, now: float) -> None:
         """Hold back a frame that has come before its turn."""
         missing = self._expose(name, last, now)

@@ -41,10 +41,10 @@ class Account:
 
     __slots__ = ("_before", "_from", "keys")
 
-    def __init__(self) -> None:
+    def __init__(self, before: Mapping[str, int] | None = None) -> None:
         self.keys = Keys()
         self._from: dict[str, int] = {}
-        self._before: dict[str, int] = {}
+        self._before = dict(before or {})
 
     def promise(self, keys: Keys, numbering: Numbering) -> None:
         """Take note of what the peer is promised from now on."""
@@ -141,6 +141,11 @@ class Positions:
             if position is not None and head > position:
                 exposed.append(Gap(name, position + 1, head))
         return exposed
+
+    def count_on(self, former: "Positions") -> None:
+        """Count on where the positions with the same peer ended that had left, and is back."""
+        self.tallies = former.tallies
+        self.unwanted = former.unwanted
 
     def give_up(self, name: str, last: int) -> Gap | None:
         """Count as lost what is missing up to a number, and go on behind it."""

@@ -125,8 +125,7 @@ class Session:
 
     def leave(self, heads: dict[str, int]) -> None:
         """Say goodbye to everybody."""
-        for peer in self.members.peers.values():
-            self._core.say(peer, Bye(self.me, heads))
+        self._joining.leave(heads)
 
     # ------------------------------------------------------------------------- messages
 
@@ -187,13 +186,15 @@ class Session:
         elif isinstance(message, Recalled):
             self._core.do(Recounted(peer.id, message.request, message.ranges))
         elif isinstance(message, Slow):
-            self._core.tell(PeerSlow(peer.id.hex(), peer.label, message.slow, ourselves=True))
+            if message.slow is not peer.finds_us_slow:
+                peer.finds_us_slow = message.slow
+                self._core.tell(PeerSlow(peer.id.hex(), peer.label, message.slow, ourselves=True))
         elif isinstance(message, Bye):
-            self._joining.left(peer, "bye", now, message.heads)
+            self._joining.on_bye(peer, message.heads, now)
 
     def _on_replay(self, peer: Peer, message: Replay, route: Any) -> None:
-        """Judge a request: only what a peer is promised is sent to it again."""
-        if route is not None and peer.interest.in_force(message.name):
+        """Judge a request: only what a peer wants is sent to it again."""
+        if route is not None and peer.interest.keys.covers(message.name):
             m = message
             self._core.do(Resend(route, m.name, m.first, m.last, m.request))
 

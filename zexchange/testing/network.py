@@ -5,7 +5,7 @@ threads, the rendezvous directory, and time.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import TracebackType
 
@@ -61,6 +61,7 @@ class Network:
         replay_bytes: int = REPLAY_BYTES,
         stall: float = STALL,
         recovery_timeout: float = RECOVERY_TIMEOUT,
+        retain: Mapping[str, int] | None = None,
         join_timeout: float = 1.0,
     ) -> Node:
         """Start a node in a process of its own, called ``name``, and have it join.
@@ -84,7 +85,10 @@ class Network:
         world = SimulatedWorld(
             self._schedule, self._wire, self._directory, Host(name), self._random
         )
-        node = Node(plan, registry or Registry(), join_timeout, world)
+        registry = registry or Registry()
+        for pattern, n in (retain or {}).items():
+            registry.retain(pattern, n)
+        node = Node(plan, registry, join_timeout, world)
         self._worlds[node] = world
         node.revive()
         return node
@@ -105,10 +109,10 @@ class Network:
         vanish(node)
 
     def stop(self, node: Node | str) -> None:
-        """Stop a node's process: it does nothing, and does not know it, until `go_on`."""
+        """Stop a node's process: it does nothing, and does not know it, until `resume`."""
         self._worlds[self._find(node)].host.stopped = True
 
-    def go_on(self, node: Node | str) -> None:
+    def resume(self, node: Node | str) -> None:
         """Let a node's process go on that was stopped."""
         self._worlds[self._find(node)].host.stopped = False
 

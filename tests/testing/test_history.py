@@ -1,0 +1,260 @@
+"""Late joiners on a bad wire: of each publisher an unbroken run of numbers, to the very end."""
+
+import gc
+import random
+import weakref
+
+import pytest
+
+from zexchange import Node, Registry
+from zexchange.testing import Network
+
+pytest_plugins = ["zexchange.testing.fixtures"]
+
+NAMES = "state.a", "state.b"
+KEPT = 12
+
+
+class Joiner:
+    """Lists what it gets, by exchange and publisher."""
+
+    def __init__(self, history: int) -> None:
+        self.history = history
+        self.got: dict[tuple[str, str], list[int]] = {}
+
+    def send(self, msg: tuple[str, str, int]) -> None:
+        name, publisher, n = msg
+        self.got.setdefault((name, publisher), []).append(n)
+
+
+class Publishers:
+    """Nodes that number what they send."""
+
+    def __init__(self, nodes: list[Node]) -> None:
+        self.nodes = nodes
+        self.sent: dict[tuple[str, str], int] = {}
+
+    def send(self, node: Node, name: str) -> None:
+        number = self.sent[name, node.id] = self.sent.get((name, node.id), 0) + 1
+        node.registry.get(name).send((name, node.id, number))
+
+
+def join(dice: random.Random, node: Node) -> Joiner:
+    joiner = Joiner(dice.choice([1, 5, KEPT, 100]))
+    if dice.random() < 0.5:
+        node.registry.match("state.*").attach(joiner, history=joiner.history)
+    else:
+        for name in NAMES:
+            node.registry.get(name).attach(joiner, history=joiner.history)
+    return joiner
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_seam_whatever_the_wire_does(seed: int) -> None:
+    """History and live messages meet, through loss, repetition, cuts and late publishers."""
+    dice = random.Random(seed)
+    with Network(seed) as network:
+        nodes = [network.node(str(n), retain={"state.*": KEPT}) for n in range(2)]
+        publishers, joiners = Publishers(nodes), dict[Joiner, Node]()
+        network.faults(loss=0.1, delay=(0, 0.03), duplicate=0.1, reorder=0.2)
+        for step in range(25):
+            for _ in range(dice.randrange(12)):
+                publishers.send(dice.choice(nodes), dice.choice(NAMES))
+            match dice.randrange(5):
+                case 0 | 1:
+                    node = dice.choice(nodes)
+                    joiners[join(dice, node)] = node
+                case 2 if step == 12:
+                    nodes.append(network.node("late", retain={"state.*": KEPT}))
+                case 3:
+                    pair = dice.sample(nodes, 2)
+                    network.cut(*pair)
+                    network.advance(dice.random() / 2)
+                    network.heal(*pair)
+                case _:
+                    network.advance(dice.random() / 10)
+        network.faults()
+        network.settle()
+        network.advance(2)
+        for joiner, node in joiners.items():
+            for (name, publisher), numbers in joiner.got.items():
+                end = publishers.sent[name, publisher]
+                assert numbers == list(range(numbers[0], end + 1))
+            # Whoever has sent anything by then was kept, and so nobody is missing.
+            assert set(joiner.got) == set(publishers.sent), node
+        assert all(tally.lost == 0 for node in nodes for tally in node.stats().received.values())
+
+
+def test_exactly_as_many_as_asked_for() -> None:
+    """Where nothing is sent meanwhile."""
+    with Network() as network:
+        a, b = network.node("a", retain={"x": 10}), network.node("b")
+        for n in range(30):
+            a.registry.get("x").send(n)
+        network.settle()
+        for most, expected in ((3, [27, 28, 29]), (50, list(range(20, 30)))):
+            got: list[object] = []
+            with b.registry.get("x").stream(history=most) as stream:
+                network.settle()
+                got += [stream.get(0) for _ in range(len(stream))]
+            assert got == expected
+
+
+# ------------------------------------------------------------- nothing twice, nothing missing
+
+
+class Task:
+    """Lists what it gets."""
+
+    def __init__(self) -> None:
+        self.got: list[object] = []
+
+    def send(self, msg: object) -> None:
+        self.got.append(msg)
+
+
+def keeping(*names: str) -> Registry:
+    registry = Registry()
+    for name in names:
+        registry.retain(name, 5)
+    return registry
+
+
+def send(node: Node, name: str, *numbers: int) -> None:
+    for n in numbers:
+        node.registry.get(name).send(n)
+
+
+def test_who_closes_and_joins_again_gives_nothing_twice(network: Network) -> None:
+    """What a former node of the registry has given to others is not given by the next."""
+    registry = keeping("x")
+    a, b = network.node("a", registry=registry), network.node("b")
+    b.registry.get("x").attach(task := Task(), history=5)
+    network.settle()
+    send(a, "x", 0, 1, 2)
+    network.settle()
+    a.close()
+    registry.get("x").send(3)
+    network.settle()
+    network.node("a", registry=registry)
+    network.settle()
+    assert task.got == [0, 1, 2, 3]
+
+
+def test_a_joiner_that_was_there_before_its_node(network: Network) -> None:
+    """Its history comes before what is live, however the threads of the node are scheduled."""
+    a, registry = network.node("a", registry=keeping("x")), Registry()
+    registry.get("x").attach(task := Task(), history=5)
+    joiners = registry.joiners
+
+    def late() -> object:
+        """Let the others run while the thread that federates stands still."""
+        network.advance(1)
+        send(a, "x", 0, 1, 2)
+        network.advance(1)
+        return joiners()
+
+    registry.joiners = late  # type: ignore[method-assign, assignment]
+    network.node("b", registry=registry)
+    network.settle()
+    assert task.got == [0, 1, 2]
+
+
+def test_who_left_before_its_history_was_fetched_gives_it_when_it_is_back(
+    network: Network,
+) -> None:
+    """And not what it has given live meanwhile."""
+    a, b = network.node("a", registry=keeping("x")), network.node("b")
+    network.settle()
+    send(a, "x", 1)
+    network.settle()
+    network.cut(a, b)
+    b.registry.get("x").attach(task := Task(), history=5)
+    network.advance(40)
+    network.heal(a, b)
+    network.settle()
+    send(a, "x", 2)
+    network.settle()
+    assert task.got == [1, 2]
+
+
+def test_a_task_that_is_attached_in_two_ways_gets_everything_once(network: Network) -> None:
+    """The older one counts: what it has had does not come again with the other's history."""
+    a, b = network.node("a", registry=keeping("a.x")), network.node("b")
+    task, late = Task(), Task()
+    b.registry.match("a.*").attach(task)
+    network.settle()
+    send(a, "a.x", 0, 1)
+    network.settle()
+    b.registry.get("a.x").attach(task, history=5)
+    send(a, "a.x", 2)
+    network.settle()
+    b.registry.get("a.x").detach(task)
+    send(a, "a.x", 3)
+    b.registry.match("a.*").attach(late, history=2)
+    b.registry.get("a.x").attach(late)
+    network.settle()
+    assert task.got == [0, 1, 2, 3]
+    assert late.got == [1, 2, 3]
+
+
+def test_joiners_of_two_federations_on_one_registry(network: Network) -> None:
+    """Each gives its own, and one that closes keeps nobody waiting."""
+    registry = Registry()
+    network.node("one here", "one", registry=registry)
+    two = network.node("two here", "two", registry=registry)
+    there = network.node("one there", "one", registry=keeping("x"))
+    other = network.node("two there", "two", registry=keeping("x"))
+    network.settle()
+    send(there, "x", 0)
+    send(other, "x", 100)
+    network.settle()
+    registry.get("x").attach(task := Task(), history=3)
+    send(there, "x", 1)
+    two.close()
+    network.settle()
+    send(there, "x", 2)
+    network.settle()
+    assert [n for n in task.got if n in range(100)] == [0, 1, 2]
+
+
+def test_who_is_detached_is_let_go(network: Network) -> None:
+    """Nothing refers to a task that has left, whatever it was owed."""
+    network.node("a", registry=keeping("x"))
+    exchange = network.node("b").registry.get("x")
+    network.settle()
+    left = []
+    for _ in range(20):
+        exchange.attach(task := Task(), history=1)
+        network.settle()
+        exchange.detach(task)
+        left.append(weakref.ref(task))
+        del task
+        network.settle()
+    gc.collect()
+    assert [task for task in left if task() is not None] == []
+
+
+def test_what_waits_for_history_is_not_acknowledged(network: Network) -> None:
+    """`flush` means that the tasks have been given the messages: late joiners, too."""
+    a, b = network.node("a", registry=keeping("x")), network.node("b")
+    b.registry.get("x").attach(Task())
+    network.settle()
+    b.registry.get("x").attach(late := Task(), history=5)
+    network.until(lambda: b.registry.joiners()[0][1]._awaited != set())
+    send(a, "x", *range(50))
+    a.flush()
+    assert late.got == list(range(50))
+
+
+def test_names_that_are_merely_told_make_no_exchanges(network: Network) -> None:
+    """A peer may name any number of exchanges that it keeps nothing of."""
+    a, b = network.node("a"), network.node("b")
+    b.registry.match("**").attach(Task(), history=1)
+    network.settle()
+    inlet = b._engine.inbound._tuners[bytes.fromhex(a.id)].inlet  # type: ignore[union-attr]
+    inlet.latecomers._recalls.add(99, "**", 1, network.now)
+    inlet.latecomers.owed[99] = b.registry.joiners()[0][1]
+    inlet.latecomers.recounted(99, {f"n{n}": (1, n % 2) for n in range(1000)})
+    assert len(b.registry.exchanges()) == 0
+    assert len(inlet.positions.positions) == 0
