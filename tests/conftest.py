@@ -13,6 +13,7 @@ import pytest
 from tests.relay import Relay
 from tests.support import eventually, free_ports
 
+free_ports()  # the file that keeps other runs off our ports is open from here on
 hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
 hypothesis.settings.register_profile("nightly", deadline=None, max_examples=5000)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))

@@ -311,8 +311,10 @@ class Machine:
         values = decode_batch(frame[batch.body :], batch.count)
         assert values == [[batch.name, batch.first + i] for i in range(batch.count)]
         numbers = [(batch.name, batch.first + i) for i in range(batch.count)]
-        inlet.arrived.update(numbers)
-        inlet.received += numbers[skip:]
+        if batch.name in inlet.positions.positions:
+            # Else it was dropped, and asked for later, if a ready shows that it was promised.
+            inlet.arrived.update(numbers)
+            inlet.received += numbers[skip:]
         peer = self.session.members.peers.get(inlet.peer)
         if batch.count == 0 and peer and peer.link and batch.name in inlet.positions.positions:
             done = {batch.name: inlet.positions.positions[batch.name]}
