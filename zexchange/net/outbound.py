@@ -25,6 +25,7 @@ from ..protocol.interest import Keys
 from ..protocol.sequence import Numbering
 from ..protocol.values import Promise, Ready
 from ..protocol.wire import data_head, read_token, ready_frame
+from .pace import Pace
 from .sendqueue import Lane, SendQueue
 from .window import REPLAY_BYTES, Window
 
@@ -35,8 +36,8 @@ FRAME_BYTES = 64 << 10
 """A frame is closed once its values have this many bytes; sooner where the ring is small."""
 BATCH_COUNT = 256
 """As many queued messages are sent at once by the thread that queued the last."""
-PAUSE = 0.0003
-"""Seconds after a send within which further messages are left to travel together."""
+RETRY = 100e-6
+"""Seconds after which the sender thread looks again, where somebody else was sending."""
 QUEUED_BYTES = 4 << 20
 """About as many bytes may be queued behind a socket that another thread is sending on."""
 CATCH_UP_SECONDS = 0.1
@@ -75,14 +76,15 @@ class Outbound:
             self.catch_up,
             world,
         )
-        self._direct_at = 0.0
+        self._pace = Pace()
         self._asked = False
         self._time = world.time
         self._closed = False
         self.subscriptions: deque[bytes] = deque()
         """Subscription frames that came in on the socket, for the control thread."""
         self.frames = 0
-        self._sender = world.sender(PAUSE, self._send_later)
+        self.bytes = 0
+        self._sender = world.sender(self._send_later)
 
     def start(self) -> None:
         """Start the sender thread."""
@@ -96,15 +98,19 @@ class Outbound:
         Returns:
             Whether so much is queued behind a busy socket that the sender has to wait.
         """
-        waiting = self._queue
+        waiting, pace = self._queue, self._pace
         waiting.append((lane, body))
         size = len(body)
+        now = self._monotonic()
         if (
-            self._monotonic() >= self._direct_at
+            now >= pace.direct_at
             or len(waiting) >= BATCH_COUNT
             or len(waiting) * size >= self._frame_bytes
         ):
-            self._drain()
+            if now >= pace.direct_at or not pace.handed_over:
+                self._drain()
+            elif not self._asked:
+                self._ask()
             return len(waiting) * (size + 64) > self._queued_most
         if not self._asked:
             self._ask()
@@ -145,12 +151,12 @@ class Outbound:
                 # Not `acquire`, then `try`: an exception of a signal handler would come in
                 # between. No signal is looked for between this step and the assignment.
                 for held in iter(self._try_lock, False):  # noqa: B007
-                    self._send_queued()
+                    self._send_queued(True)
                     break
             finally:
                 if held:
                     self._lock.release()
-            if not held:
+            if not held or self._pace.handed_over:
                 break
         # Somebody else is at it, or others queue faster than we send.
         if not self._asked:
@@ -242,15 +248,18 @@ class Outbound:
 
     # ------------------------------------------------------------------ under the lock
 
-    def _send_queued(self) -> None:
+    def _send_queued(self, direct: bool = False) -> None:
+        """Send what is queued; ``direct`` if this thread queued some of it itself."""
         self._holder = threading.get_ident()
+        waiting, queue = self._waiting, self._queue
         try:
+            count, size, began = len(queue), self.bytes, self._monotonic()
             try:
-                self._waiting.send()
+                waiting.send()
             except BaseException:
-                self._waiting.send()  # who comes next finds everything in order
+                waiting.send()  # who comes next finds everything in order
                 raise
-            self._direct_at = self._monotonic() + PAUSE
+            self._pace.sent(began, self._monotonic(), count, self.bytes - size, direct)
             self._read_subscriptions()
         finally:
             self._holder = 0
@@ -269,6 +278,7 @@ class Outbound:
         if self._closed:
             return
         self.frames += 1
+        self.bytes += len(frame)
         # An XPUB never blocks: over its high-water mark it drops, and a gap tells.
         self._socket.send(frame, zmq.NOBLOCK)
 
@@ -294,7 +304,17 @@ class Outbound:
 
     # -------------------------------------------------------------- the sender thread
 
-    def _send_later(self) -> None:
-        self._asked = False
-        with self._lock:
+    def _send_later(self) -> float:
+        """Send what is queued, unless others are about to; return when to look again."""
+        pace = self._pace
+        if not pace.handed_over and (left := pace.direct_at - self._monotonic()) > 0:
+            return left
+        if not self._try_lock():
+            return RETRY
+        try:
+            # First: what is queued from here on is seen below, or asked for again.
+            self._asked = False
             self._send_queued()
+        finally:
+            self._lock.release()
+        return 0.0

@@ -68,11 +68,14 @@ class Loop(threading.Thread):
 
 
 class Sender(threading.Thread):
-    """A thread that sends what is queued, a moment after it was asked to."""
+    """A thread that sends what is queued, when it was asked to.
 
-    def __init__(self, pause: float, send: Callable[[], None]) -> None:
+    Args:
+        send: called when asked; returns the seconds after which to call it again, or 0.
+    """
+
+    def __init__(self, send: Callable[[], float]) -> None:
         super().__init__(name="zexchange-sender", daemon=True)
-        self._pause = pause
         self._send = send
         self._asked: queue.SimpleQueue[bool] = queue.SimpleQueue()
 
@@ -92,8 +95,8 @@ class Sender(threading.Thread):
     def run(self) -> None:
         """Send when asked; a send that fails does not end the thread."""
         while self._asked.get():
-            time.sleep(self._pause)
             try:
-                self._send()
+                while seconds := self._send():
+                    time.sleep(seconds)
             except Exception:
                 _log.exception("the thread %s failed and goes on", self.name)

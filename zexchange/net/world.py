@@ -97,9 +97,9 @@ class World:
         """Return a thread, not started yet; see `Loop` for the arguments."""
         return Loop(name, poller, patience, turn, done, last)
 
-    def sender(self, pause: float, send: Callable[[], None]) -> Sender:
-        """Return a thread, not started yet, that calls ``send`` a pause after it was asked."""
-        return Sender(pause, send)
+    def sender(self, send: Callable[[], float]) -> Sender:
+        """Return a thread, not started yet, that calls ``send`` when asked; see `Sender`."""
+        return Sender(send)
 
     def places(self, plan: Plan, node: str, router: "Socket", xpub: "Socket") -> Places:
         """Bind the two sockets where others can find the node."""

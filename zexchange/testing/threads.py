@@ -194,26 +194,25 @@ class Loop(Party):
 class Sender(Party):
     """Stands in for `zexchange.net.threads.Sender`."""
 
-    def __init__(
-        self, schedule: Schedule, host: Host, pause: float, send: Callable[[], None]
-    ) -> None:
+    def __init__(self, schedule: Schedule, host: Host, send: Callable[[], float]) -> None:
         super().__init__(schedule, host)
-        self._pause = pause
         self._send = send
         self._asked_at = math.inf
 
     def ask(self) -> None:
-        """Have what is queued sent a pause later."""
-        self._asked_at = min(self._asked_at, self._schedule.now + self._pause)
+        """Have what is queued sent, soon."""
+        self._asked_at = min(self._asked_at, self._schedule.now)
 
     def wanted_at(self) -> float:
-        """Return the end of the pause."""
+        """Return when it is time."""
         return self._asked_at
 
     def turn(self) -> None:
-        """Send."""
+        """Send, or look again later."""
         self._asked_at = math.inf
-        self._send()
+        seconds = self._send()
+        if seconds:
+            self._asked_at = self._schedule.now + seconds
 
 
 def dead(parties: Iterable[Party]) -> None:

@@ -158,9 +158,9 @@ class SimulatedWorld(World):
         self.parties.append(loop)
         return loop
 
-    def sender(self, pause: float, send: Callable[[], None]) -> Any:
+    def sender(self, send: Callable[[], float]) -> Any:
         """See `World`."""
-        sender = Sender(self.schedule, self.host, pause, send)
+        sender = Sender(self.schedule, self.host, send)
         self.parties.append(sender)
         return sender
 
