@@ -29,6 +29,7 @@ class Inlet:
     peer: bytes
     endpoint: str
     made_at: int
+    epoch: int
     positions: Positions = field(default_factory=Positions)
     connection: Connection | None = None
     cuts: int = 0
@@ -189,6 +190,8 @@ class Machine:
             inlet = machine.inlets.get(self.id)
             if peer is None or inlet is None or not peer.interest.in_force(message[0]):
                 continue
+            if peer.interest.announced < inlet.epoch:
+                continue  # promised to a start that is over there: it took us for gone since
             since = [at for key, at in machine.attached.items() if matches(key, message[0])]
             if any(at <= peer.interest.announced for at in since):
                 token = wire.ready_topic(machine.id, peer.interest.announced)
@@ -235,7 +238,7 @@ class Machine:
     def tune(self, peer: bytes, endpoint: str) -> None:
         inlet = self.inlets.get(peer)
         if inlet is None:
-            inlet = self.inlets[peer] = Inlet(peer, endpoint, self.network.serial)
+            inlet = self.inlets[peer] = Inlet(peer, endpoint, self.network.serial, self.epoch)
             inlet.positions.expect(self.epoch, tuple(self.keys), ())
             self.history.append(inlet)
         self.cut(inlet)
