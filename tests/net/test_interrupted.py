@@ -27,6 +27,8 @@ class Lane:
         self.name = name
         self.topic = topic(name)
         self.kept: Retained | None = Retained(1000)
+        self.bodies: list[bytes] = []
+        self.listed = False
 
 
 def interrupted(act: Callable[[], object], at: int) -> bool:
@@ -72,7 +74,9 @@ class Bench:
     def submit(self, *numbers: int) -> None:
         for n in numbers:
             lane = self.lanes[n % 2]
-            self.outbound.submit(lane, encode(n))
+            body = encode(n)
+            lane.bodies.append(body)
+            self.outbound.see_to(lane, len(body))
             self.returned.append((lane.name, n))
 
     def received(self) -> dict[str, list[int]]:
@@ -124,9 +128,9 @@ def test_an_exception_behind_any_call_loses_nothing(
     while going:
         at += 1
         bench = Bench(context, at)
-        bench.outbound._direct_at = float("inf")
+        bench.outbound.pace.direct_at = float("inf")
         bench.submit(0, 1, 2)
-        bench.outbound._direct_at = 0.0
+        bench.outbound.pace.direct_at = 0.0
         going = interrupted(lambda bench=bench: bench.submit(3), at)
         # Right away: the next to come may be an acknowledgement, which trusts the ring.
         assert bench.ring.bytes == sum(frame.size for frame in bench.ring._order)

@@ -49,6 +49,7 @@ def members(shape: Shape, size: Size) -> list[Member]:
         "names": [Member(), Member((0,), (), ("n",))],
         "crowd": [asks, Member((0,), ("x", "ask"))],
         "join": [Member(starts=False)] * size.nodes,
+        "wide": [Member(), *(Member((0,), ("x",)) for _ in range(size.crowd))],
         "memory": [Member(starts=False)] * (min(size.crowd, 16) + 1),
     }[shape]
 

@@ -7,7 +7,6 @@ receivers together. It must not know one contestant from another.
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 from .group import MANY, Group
 from .payloads import SIZES
@@ -89,38 +88,38 @@ def oneway(group: Group, workload: Workload) -> Figures:
 
 def paced(group: Group, workload: Workload) -> Figures:
     """Messages at a given rate."""
+    rate, figures = _paced(group, workload, group.size.seconds, False)
+    return {**figures[1], "rate": rate}
+
+
+def burner(group: Group, workload: Workload) -> Figures:
+    """How long a send takes beside a thread that burns processor time, and its way."""
+    _, (taken, aged) = _paced(group, workload, group.size.burn, True)
+    return {**taken, "one way": aged["p50"], "sent": aged["sent"], "lost": aged["lost"]}
+
+
+def _paced(
+    group: Group, workload: Workload, seconds: float, burning: bool
+) -> tuple[float, tuple[Figures, Figures]]:
+    """Send at a rate; return what came of that, the sends' times, and the messages' ages."""
     sending, hearing = group.processes[0], group.processes[1]
     group.meet(["x"])
     hearing.ask("clock", topic="x")
-    sent = sending.ask("paced", **_pace(group, workload, False))
-    figures = _aged(hearing.ask("clocked", goal=sent["sent"]), sent["sent"])
-    return {**figures, "rate": sent["rate"]}
-
-
-def _pace(group: Group, workload: Workload, burning: bool) -> dict[str, Any]:
-    seconds = group.size.seconds
-    return {
-        "payload": workload.payload,
-        "rate": workload.rate,
-        "count": max(int(workload.rate * seconds), 5),
-        "burning": burning,
-        "most": max(3 * seconds, 0.1),
-    }
+    taken = sending.ask(
+        "paced",
+        payload=workload.payload,
+        rate=workload.rate,
+        count=max(int(workload.rate * seconds), 5),
+        burning=burning,
+        most=max(3 * seconds if not burning else seconds, 0.1),
+    )
+    rate, sent = taken.pop("rate"), taken.pop("sent")
+    return rate, (taken, _aged(hearing.ask("clocked", goal=sent), sent))
 
 
 def _aged(figures: Figures, sent: float) -> Figures:
     count = figures.pop("count")
     return {**figures, "sent": sent, "lost": sent - count}
-
-
-def burner(group: Group, workload: Workload) -> Figures:
-    """How long a send takes beside a thread that burns processor time."""
-    sending, hearing = group.processes[0], group.processes[1]
-    group.meet(["x"])
-    hearing.ask("expect", topic="x", goal=NEVER)
-    figures: Figures = sending.ask("paced", **_pace(group, workload, True))
-    received = _received(group, [1], "x", int(figures["sent"]), time.monotonic())
-    return {**figures, "lost": received["lost"]}
 
 
 def names(group: Group, workload: Workload) -> Figures:
@@ -177,11 +176,27 @@ def memory(group: Group, workload: Workload) -> Figures:
     return {"node": node / 1024, "peer": peer / 1024, "exchange": taken / 1024}
 
 
+DELIVERIES = 500_000
+"""Of a round in which the cost of one is measured, for each second that a round lasts."""
 ALONE: dict[str, Callable[[Group, Workload], dict[str, Figures]]] = {
     "codec": codec,
     "local": local,
 }
 """Those that one process does alone, for several at once."""
+
+
+def cost(group: Group, workload: Workload) -> Figures:
+    """The processor time that a delivery takes in the sender's process, all threads."""
+    group.meet(["x"])
+    hearers, sender = group.hearers("x"), group.processes[0]
+    count = max(int(DELIVERIES * group.size.seconds) // len(hearers), 1)
+    group.ask_all(hearers, "expect", topic="x", goal=count)
+    before = sender.ask("cpu")
+    began = sender.ask("flood", topics=["x"], payload=workload.payload, count=count)
+    figures = _received(group, hearers, "x", count, began)
+    return {**figures, "time": (sender.ask("cpu") - before) / (count * len(hearers)) * 1e9}
+
+
 MEASURES: dict[str, Callable[[Group, Workload], Figures]] = {
     "flood": flood,
     "ping": ping,
@@ -192,5 +207,6 @@ MEASURES: dict[str, Callable[[Group, Workload], Figures]] = {
     "names": names,
     "join": join,
     "memory": memory,
+    "cost": cost,
 }
 """By the name that workloads give."""

@@ -54,6 +54,8 @@ def _run_shape(
             for workload in workloads:
                 if workload.rounds and number >= workload.rounds:
                     continue
+                if number < 0 and not workload.warm_up:
+                    continue
                 for name in _order(takes_part(workload), number):
                     if (workload.name, name) in out:
                         continue

@@ -18,8 +18,9 @@ Measure = Literal[
     "codec",
     "join",
     "memory",
+    "cost",
 ]
-Shape = Literal["alone", "pair", "fan-out", "fan-in", "names", "crowd", "join", "memory"]
+Shape = Literal["alone", "pair", "fan-out", "fan-in", "names", "crowd", "join", "memory", "wide"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Size:
         nodes: how many processes join at once.
         names: how many exchange names.
         crowd: how many peers there are where there are many.
+        burn: how many seconds a round beside a CPU burner lasts.
     """
 
     rounds: int = 5
@@ -43,11 +45,12 @@ class Size:
     nodes: int = 32
     names: int = 100_000
     crowd: int = 64
+    burn: float = 60.0
 
 
 FULL = Size()
-QUICK = Size(3, 0.2, 150, nodes=16, names=10_000, crowd=16)
-TINY = Size(1, 0.02, 5, fan=2, nodes=3, names=200, crowd=3)
+QUICK = Size(3, 0.2, 150, nodes=16, names=10_000, crowd=16, burn=5.0)
+TINY = Size(1, 0.02, 5, fan=2, nodes=3, names=200, crowd=3, burn=0.02)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class Workload:
         rate: messages a second, where that is given; beside it, for round trips.
         tasks: how many tasks there are, for sends inside a process.
         rounds: how many at most, of what takes long; 0 is all.
+        warm_up: whether there are rounds before those that count.
         among: the contestants.
     """
 
@@ -84,6 +88,7 @@ class Workload:
     tasks: int = 0
     bridged: bool = False
     rounds: int = 0
+    warm_up: bool = True
     among: tuple[str, ...] = ()
 
     @property

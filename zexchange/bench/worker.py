@@ -204,6 +204,10 @@ class Work:
         with open("/proc/self/statm") as statm:
             return int(statm.read().split()[1]) * PAGE
 
+    def cpu(self) -> float:
+        """Return the processor time that all threads of this process have taken, in seconds."""
+        return time.process_time()
+
     def exchanges(self, count: int) -> float:
         """Make as many exchanges with a task each; return the memory they took."""
         before, ear = self.memory(), Ear()

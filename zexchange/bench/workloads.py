@@ -28,6 +28,7 @@ SYNC = (
     "pynng",
 )
 MANY = (*SYNC, "pyzmq 64 batched", "redis-py pipelined")
+COST = ("zexchange", "pyzmq one frame")
 US: dict[str, Any] = {"figure": "p50", "unit": "us"}
 NS: dict[str, Any] = {"figure": "time", "unit": "ns"}
 
@@ -61,7 +62,8 @@ WORKLOADS: tuple[Workload, ...] = (
              among=SYNC, **US),
     *(
         Workload(f"burner-{rate // 1000}k", f"send() beside a CPU burner, {rate:,} msg/s", "pair",
-                 "burner", figure="p99", unit="us", rate=rate, among=SYNC)
+                 "burner", "stamp", figure="p99", unit="us", rate=rate, rounds=1, warm_up=False,
+                 among=("zexchange", "pyzmq one frame", "zenoh block"))
         for rate in (1_000, 50_000)
     ),
     *(
@@ -69,6 +71,10 @@ WORKLOADS: tuple[Workload, ...] = (
                  rate=rate, among=SYNC, **US)
         for rate in (1_000, 10_000, 100_000)
     ),
+    Workload("cost-1", "the sender's processor time for a delivery, to one peer", "pair", "cost",
+             figure="time", unit="ns", among=COST),
+    Workload("cost-many", "the sender's processor time for a delivery, to many peers", "wide",
+             "cost", figure="time", unit="ns", rounds=3, among=COST),
     Workload("1-to-8", "one to several, each receiver", "fan-out", "flood", among=MANY),
     Workload("8-to-1", "several to one", "fan-in", "flood", among=MANY),
     Workload("names", "the first message on each of many names", "names", "names", rounds=1,

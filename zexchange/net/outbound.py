@@ -25,8 +25,9 @@ from ..protocol.interest import Keys
 from ..protocol.sequence import Numbering
 from ..protocol.values import Promise, Ready
 from ..protocol.wire import data_head, read_token, ready_frame
-from .pace import Pace
+from .pace import BATCH_COUNT, Pace
 from .sendqueue import Lane, SendQueue
+from .sockets import DO_NOT_WAIT, EVENTS, READABLE
 from .window import REPLAY_BYTES, Window
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 
 FRAME_BYTES = 64 << 10
 """A frame is closed once its values have this many bytes; sooner where the ring is small."""
-BATCH_COUNT = 256
-"""As many queued messages are sent at once by the thread that queued the last."""
 RETRY = 100e-6
 """Seconds after which the sender thread looks again, where somebody else was sending."""
 QUEUED_BYTES = 4 << 20
@@ -56,7 +55,7 @@ class Outbound:
         may_wait: Callable[[], bool],
         world: "World",
     ) -> None:
-        self._monotonic = world.monotonic
+        self.monotonic = world.monotonic
         self._socket = socket
         self._origin = origin
         self._notify = notify
@@ -66,7 +65,7 @@ class Outbound:
         self._numbering = Numbering()
         self._frame_bytes = min(FRAME_BYTES, ring.window // 4)
         self._waiting = SendQueue(origin, self._numbering, self, world.time, self._frame_bytes)
-        self._queue = self._waiting.waiting
+        self._lanes = self._waiting.lanes
         self._queued_most = min(QUEUED_BYTES, ring.window)
         self.window = Window(
             ring,
@@ -76,7 +75,7 @@ class Outbound:
             self.catch_up,
             world,
         )
-        self._pace = Pace()
+        self.pace = Pace()
         self._asked = False
         self._time = world.time
         self._closed = False
@@ -92,29 +91,31 @@ class Outbound:
 
     # ------------------------------------------------------------- called by any thread
 
-    def submit(self, lane: Lane, body: bytes) -> bool:
-        """Queue one encoded message, and send what is queued if the lane is idle.
+    def see_to(self, lane: Lane, size: int) -> bool:
+        """Have what is queued sent, now or soon; the last in the lane has ``size`` bytes.
+
+        To be called whenever something was queued, but not before `pace.quiet_until` if
+        the lane is listed.
 
         Returns:
-            Whether so much is queued behind a busy socket that the sender has to wait.
+            Whether the sender has to wait: for `window.room`, or since so much is queued
+            behind a socket that is busy.
         """
-        waiting, pace = self._queue, self._pace
-        waiting.append((lane, body))
-        size = len(body)
-        now = self._monotonic()
-        if (
-            now >= pace.direct_at
-            or len(waiting) >= BATCH_COUNT
-            or len(waiting) * size >= self._frame_bytes
-        ):
-            if now >= pace.direct_at or not pace.handed_over:
-                self._drain()
-            elif not self._asked:
+        if not lane.listed:
+            # One step:
+            lane.listed = True
+            self._lanes.append(lane)
+        pace, waiting = self.pace, lane.bodies
+        pace.enough = enough = min(BATCH_COUNT, self._frame_bytes // (size + 1) + 1)
+        if self.monotonic() >= pace.direct_at or (len(waiting) >= enough and not pace.handed_over):
+            self._drain()
+        else:
+            # First this, then whether the sender thread is asked: it takes that back first.
+            if not (pace.handed_over or self.window.full):
+                pace.quiet_until = pace.direct_at
+            if not self._asked:
                 self._ask()
-            return len(waiting) * (size + 64) > self._queued_most
-        if not self._asked:
-            self._ask()
-        return False
+        return self.window.full or len(waiting) * (size + 64) > self._queued_most
 
     def catch_up(self) -> None:
         """Send what is queued, waiting for the socket; only where `Room.wait` may wait.
@@ -144,7 +145,7 @@ class Outbound:
         Looked at again after the release, for what others queued while we held it.
         """
         for _ in range(_ROUNDS):
-            if not self._queue:
+            if not self._lanes:
                 return
             held = False
             try:
@@ -156,7 +157,7 @@ class Outbound:
             finally:
                 if held:
                     self._lock.release()
-            if not held or self._pace.handed_over:
+            if not held or self.pace.handed_over:
                 break
         # Somebody else is at it, or others queue faster than we send.
         if not self._asked:
@@ -251,15 +252,16 @@ class Outbound:
     def _send_queued(self, direct: bool = False) -> None:
         """Send what is queued; ``direct`` if this thread queued some of it itself."""
         self._holder = threading.get_ident()
-        waiting, queue = self._waiting, self._queue
+        waiting = self._waiting
         try:
-            count, size, began = len(queue), self.bytes, self._monotonic()
+            self.pace.quiet_until = 0.0  # before it is looked what there is
+            size, began = self.bytes, self.monotonic()
             try:
-                waiting.send()
+                count = waiting.send()
             except BaseException:
                 waiting.send()  # who comes next finds everything in order
                 raise
-            self._pace.sent(began, self._monotonic(), count, self.bytes - size, direct)
+            self.pace.sent(began, self.monotonic(), count, self.bytes - size, direct)
             self._read_subscriptions()
         finally:
             self._holder = 0
@@ -280,7 +282,7 @@ class Outbound:
         self.frames += 1
         self.bytes += len(frame)
         # An XPUB never blocks: over its high-water mark it drops, and a gap tells.
-        self._socket.send(frame, zmq.NOBLOCK)
+        self._socket.send(frame, DO_NOT_WAIT)
 
     def _read_subscriptions(self) -> None:
         """Take in what subscribers asked for.
@@ -291,7 +293,7 @@ class Outbound:
         if self._closed:
             return
         socket, seen = self._socket, False
-        while int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+        while int(socket.getsockopt(EVENTS)) & READABLE:
             with suppress(zmq.Again):
                 frame = socket.recv(zmq.NOBLOCK, copy=False)
                 self.subscriptions.append(frame.bytes)
@@ -306,8 +308,8 @@ class Outbound:
 
     def _send_later(self) -> float:
         """Send what is queued, unless others are about to; return when to look again."""
-        pace = self._pace
-        if not pace.handed_over and (left := pace.direct_at - self._monotonic()) > 0:
+        pace = self.pace
+        if not pace.handed_over and (left := pace.direct_at - self.monotonic()) > 0:
             return left
         if not self._try_lock():
             return RETRY

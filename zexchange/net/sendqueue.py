@@ -16,11 +16,17 @@ from ..protocol.wire import data_head
 
 
 class Lane(Protocol):
-    """What a message is queued under: an exchange's name and topic, and what it keeps."""
+    """What messages of one exchange are queued in.
+
+    Any thread appends to ``bodies``, and if the lane is not ``listed`` then, marks it so and
+    appends it to `SendQueue.lanes`.
+    """
 
     name: str
     topic: bytes
     kept: Retained | None
+    bodies: list[bytes]
+    listed: bool
 
 
 class Carrier(Protocol):
@@ -49,38 +55,31 @@ class SendQueue:
         time: Callable[[], float],
         frame_bytes: int,
     ) -> None:
-        self.waiting: list[tuple[Lane, bytes]] = []
-        """What is queued. Any thread appends; only the holder of the socket takes away."""
+        self.lanes: list[Lane] = []
+        """Where something is queued. Any thread appends; the holder of the socket takes away."""
         self._origin = origin
         self._heads = numbering.heads
         self._carrier = carrier
         self._time = time
         self._frame_bytes = frame_bytes
-        self._lanes: dict[Lane, list[bytes]] = {}
+        self._taken: list[Lane] = []
         self._unsent: tuple[Lane, Frame, float, list[bytes]] | None = None
-        self._begun = False
 
-    def send(self) -> None:
-        """Number and send all that is queued, and before it what was left by an exception."""
-        if self._begun:
+    def send(self) -> int:
+        """Number and send all that is queued, and before it what was left by an exception.
+
+        Returns:
+            How many messages were queued.
+        """
+        if self._taken:
             self._go_on()
-        waiting = self.waiting
-        batch = waiting[:]
-        if batch:
-            self._begun = True
-            lanes: dict[Lane, list[bytes]] = {}
-            for lane, body in batch:
-                bodies = lanes.get(lane)
-                if bodies is None:
-                    lanes[lane] = [body]
-                else:
-                    bodies.append(body)
-            count = len(batch)
-            # One step:
-            self._lanes = lanes
-            del waiting[:count]
-            self._send_lanes()
-            self._begun = False
+        lanes = self.lanes
+        taken = lanes[:]
+        count = len(taken)
+        # One step:
+        self._taken = taken
+        del lanes[:count]
+        return self._send_taken()
 
     def _go_on(self) -> None:
         if self._unsent is not None:
@@ -89,19 +88,33 @@ class SendQueue:
                 lane.kept.keep(frame.first, sent_at, bodies)
             self._carrier.carry_again(frame)
             self._unsent = None
-        self._send_lanes()
-        self._begun = False
+        self._send_taken()
 
-    def _send_lanes(self) -> None:
-        for lane, bodies in self._lanes.items():
-            while bodies:
-                end = size = 0
-                for body in bodies:
-                    end += 1
-                    size += len(body)
-                    if size >= self._frame_bytes:
-                        break
-                self._emit(lane, bodies, end)
+    def _send_taken(self) -> int:
+        count = 0
+        for lane in self._taken:
+            # First: who queues behind what is seen now lists the lane again.
+            lane.listed = False
+            bodies = lane.bodies
+            left = len(bodies)
+            count += left
+            while left > 0:
+                fitting = self._fitting(bodies, left)
+                left -= fitting
+                self._emit(lane, bodies, fitting)
+        self._taken = []
+        return count
+
+    def _fitting(self, bodies: list[bytes], count: int) -> int:
+        """Return how many of the first ``count`` make up a frame."""
+        if count == 1 or sum(map(len, bodies[:count])) < self._frame_bytes:
+            return count
+        size = 0
+        for number, body in enumerate(bodies[:count], 1):
+            size += len(body)
+            if size >= self._frame_bytes:
+                return number
+        return count
 
     def _emit(self, lane: Lane, bodies: list[bytes], count: int) -> None:
         """Send the first ``count`` of an exchange's messages as one frame."""

@@ -22,7 +22,11 @@ MAX_SOCKETS = 16_384
 NotNow = zmq.Again
 """What a socket raises that has nothing to read, or no room."""
 SUBSCRIBE, UNSUBSCRIBE = zmq.SUBSCRIBE, zmq.UNSUBSCRIBE
-FD, SRCFD, EVENTS, READABLE = zmq.FD, zmq.SRCFD, zmq.EVENTS, zmq.POLLIN
+FD, SRCFD, EVENTS = int(zmq.FD), int(zmq.SRCFD), int(zmq.EVENTS)
+READABLE, DO_NOT_WAIT = (
+    int(zmq.POLLIN),
+    int(zmq.NOBLOCK),
+)  # as plain numbers: it saves a microsecond
 """What stands in for a socket has to understand these."""
 
 

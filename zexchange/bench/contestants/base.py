@@ -72,7 +72,7 @@ class Contestant:
     """Seconds without a message after which what is missing is lost."""
     topics: ClassVar[frozenset[str] | None] = None
     measures: ClassVar[frozenset[str]] = frozenset(
-        {"flood", "ping", "loaded", "oneway", "paced", "burner", "names"}
+        {"flood", "ping", "loaded", "oneway", "paced", "burner", "names", "cost"}
     )
 
     def __init__(self, seat: Seat) -> None:
