@@ -12,11 +12,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from ..errors import EncodeError
-from ..history import Frame, Retained
+from ..history import Body, Frame, Retained
 from ..local.exchange import Exchange, Room
 from ..local.registry import Registry
 from ..names import is_pattern, matches
-from ..protocol.codec import encode
+from ..protocol.buffers import LARGE, Encoder
 from ..protocol.wire import MAX_BODY_BYTES, topic
 from .outbound import Outbound
 
@@ -26,13 +26,14 @@ _log = logging.getLogger("zexchange")
 class Bridge:
     """The subscriber between one exchange and the node."""
 
-    __slots__ = ("_outbound", "_submit", "_window", "kept", "name", "topic", "wanted")
+    __slots__ = ("_encoder", "_outbound", "_submit", "_window", "kept", "name", "topic", "wanted")
 
     def __init__(self, name: str, outbound: Outbound) -> None:
         self.name = name
         self.topic = topic(name)
         self.wanted = False
         self.kept: Retained | None = None
+        self._encoder = Encoder()
         self._outbound = outbound
         self._window = outbound.window
         self._submit = outbound.submit
@@ -44,20 +45,18 @@ class Bridge:
         elif most or self.kept:
             self.kept = Retained(most) if most else None
 
-    def prepare(self, kept: Sequence[tuple[object, float]]) -> list[tuple[bytes, float]]:
+    def prepare(self, kept: Sequence[tuple[object, float]]) -> list[tuple[Body, float]]:
         """Encode what was sent before the node was there; what cannot be is logged."""
-        bodies = []
+        bodies: list[tuple[Body, float]] = []
         for msg, sent_at in kept:
             try:
-                body = encode(msg)
-                if len(body) > MAX_BODY_BYTES:
-                    raise self._too_large(body)
-                bodies.append((body, sent_at))
+                body = self._encoder.encode(msg)
+                bodies.append((self._large(msg, body) if len(body) >= LARGE else body, sent_at))
             except EncodeError as error:
                 _log.warning("exchange %r: not kept for other nodes: %s", self.name, error)
         return bodies
 
-    def inherit(self, prepared: list[tuple[bytes, float]]) -> None:
+    def inherit(self, prepared: list[tuple[Body, float]]) -> None:
         """Keep what was prepared; the lock of the exchange is held."""
         if prepared:
             self._outbound.inherit(self, prepared)
@@ -74,11 +73,11 @@ class Bridge:
         """
         # Not in a function of its own: this is the path of every message.
         try:
-            body = encode(msg)
+            body = self._encoder.encode(msg)
+            if len(body) >= LARGE:
+                body = self._large(msg, body)
         except EncodeError as error:
             raise self._named(error) from error
-        if len(body) > MAX_BODY_BYTES:
-            raise self._too_large(body)
         if self.wanted and (self._submit(self, body) or self._window.full):
             return self._window.room
         return None
@@ -86,9 +85,12 @@ class Bridge:
     def _named(self, error: EncodeError) -> EncodeError:
         return EncodeError(f"exchange {self.name!r}: {error}")
 
-    def _too_large(self, body: bytes) -> EncodeError:
-        limit = MAX_BODY_BYTES >> 20
-        return self._named(EncodeError(f"msg: {len(body)} bytes encoded, over {limit} MiB"))
+    def _large(self, msg: object, body: Body) -> Body:
+        body = self._encoder.large(msg, body)
+        if len(body) > MAX_BODY_BYTES:
+            limit = MAX_BODY_BYTES >> 20
+            raise EncodeError(f"msg: {len(body)} bytes encoded, over {limit} MiB")
+        return body
 
     def __repr__(self) -> str:
         """Name the exchange and whether anything crosses."""

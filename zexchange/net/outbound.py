@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING
 
 import zmq
 
-from ..history import Frame, Ring, Run
+from ..history import Body, Frame, Ring
 from ..protocol.interest import Keys
 from ..protocol.sequence import Numbering
 from ..protocol.values import Promise, Ready
 from ..protocol.wire import data_head, read_token, ready_frame
-from .sendqueue import Lane, SendQueue
+from .sendqueue import Lane, SendQueue, make_frame
 from .window import REPLAY_BYTES, Window
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Outbound:
 
     # ------------------------------------------------------------- called by any thread
 
-    def submit(self, lane: Lane, body: bytes) -> bool:
+    def submit(self, lane: Lane, body: Body) -> bool:
         """Queue one encoded message, and send what is queued if the lane is idle.
 
         Returns:
@@ -188,7 +188,7 @@ class Outbound:
                 self._send(data_head(topic, self._origin, head + 1, 0, self._time()))
             self._read_subscriptions()
 
-    def inherit(self, lane: Lane, kept: Iterable[tuple[bytes, float]]) -> None:
+    def inherit(self, lane: Lane, kept: Iterable[tuple[Body, float]]) -> None:
         """Number what was sent before anything could cross, and keep it. Any thread."""
         with self._lock:
             for body, sent_at in kept:
@@ -206,13 +206,7 @@ class Outbound:
         """Return frames of what is kept for late joiners: a bounded part, oldest first."""
         with self._lock:
             runs = lane.kept.runs(first, last, REPLAY_BYTES) if lane.kept is not None else []
-        return [self._recalled(lane, run) for run in runs]
-
-    def _recalled(self, lane: Lane, run: Run) -> Frame:
-        count = len(run.bodies)
-        head = data_head(lane.topic, self._origin, run.first, count, run.sent_at)
-        last = run.first + count - 1
-        return Frame(lane.name, run.first, last, b"".join([head, *run.bodies]))
+        return [make_frame(lane, self._origin, r.first, r.bodies, r.sent_at) for r in runs]
 
     def heads(self) -> dict[str, int]:
         """Return the head of every exchange, everything queued before the call included."""
@@ -258,11 +252,18 @@ class Outbound:
     def carry(self, frame: Frame) -> None:
         """See `Carrier`."""
         self.window.keep(frame)
-        self._send(frame.data)
+        if frame.buffers:
+            self._send_bulk(frame)
+        else:
+            self._send(frame.data)
 
     def carry_again(self, frame: Frame) -> None:
         """See `Carrier`: a receiver that gets it twice drops it by its number."""
         self.window.mend(frame)
+        if frame.buffers and not self._closed:
+            # If it was left between two of its parts this ends it, and tells the receiver
+            # to drop it; else it is a message on a topic that nobody subscribes to.
+            self._socket.send(b"", zmq.NOBLOCK)
         self.carry(frame)
 
     def _send(self, frame: bytes) -> None:
@@ -271,6 +272,17 @@ class Outbound:
         self.frames += 1
         # An XPUB never blocks: over its high-water mark it drops, and a gap tells.
         self._socket.send(frame, zmq.NOBLOCK)
+
+    def _send_bulk(self, frame: Frame) -> None:
+        if self._closed:
+            return
+        self.frames += 1
+        # Dropped at a high-water mark as one, too.
+        send, last = self._socket.send, frame.buffers[-1]
+        send(frame.data, zmq.NOBLOCK | zmq.SNDMORE)
+        for buffer in frame.buffers[:-1]:
+            send(buffer, zmq.NOBLOCK | zmq.SNDMORE, copy=False)
+        send(last, zmq.NOBLOCK, copy=False)
 
     def _read_subscriptions(self) -> None:
         """Take in what subscribers asked for.

@@ -10,7 +10,7 @@ loop, 3.11 to 3.13).
 from collections.abc import Callable
 from typing import Protocol
 
-from ..history import Frame, Retained
+from ..history import Body, Buffer, Bulk, Frame, Retained
 from ..protocol.sequence import Numbering
 from ..protocol.wire import data_head
 
@@ -35,10 +35,24 @@ class Carrier(Protocol):
         ...
 
 
+def make_frame(
+    lane: Lane, origin: bytes, first: int, bodies: list[Body], sent_at: float
+) -> Frame:
+    """Return messages of one exchange as a frame; only the last may have buffers."""
+    body = bodies[-1]
+    buffers: tuple[Buffer, ...] = ()
+    if isinstance(body, Bulk):
+        buffers, bodies = body.buffers, [*bodies[:-1], body.packed]
+    head = data_head(lane.topic, origin, first, len(bodies), sent_at, len(buffers))
+    data = b"".join([head, *bodies])  # type: ignore[list-item]
+    return Frame(lane.name, first, first + len(bodies) - 1, data, (), buffers)
+
+
 class SendQueue:
     """Encoded messages, numbered as they leave.
 
-    A frame is closed once its values have ``frame_bytes`` bytes.
+    A frame is closed once its values have ``frame_bytes`` bytes, and behind a message with
+    buffers.
     """
 
     def __init__(
@@ -49,15 +63,15 @@ class SendQueue:
         time: Callable[[], float],
         frame_bytes: int,
     ) -> None:
-        self.waiting: list[tuple[Lane, bytes]] = []
+        self.waiting: list[tuple[Lane, Body]] = []
         """What is queued. Any thread appends; only the holder of the socket takes away."""
         self._origin = origin
         self._heads = numbering.heads
         self._carrier = carrier
         self._time = time
         self._frame_bytes = frame_bytes
-        self._lanes: dict[Lane, list[bytes]] = {}
-        self._unsent: tuple[Lane, Frame, float, list[bytes]] | None = None
+        self._lanes: dict[Lane, list[Body]] = {}
+        self._unsent: tuple[Lane, Frame, float, list[Body]] | None = None
         self._begun = False
 
     def send(self) -> None:
@@ -68,7 +82,7 @@ class SendQueue:
         batch = waiting[:]
         if batch:
             self._begun = True
-            lanes: dict[Lane, list[bytes]] = {}
+            lanes: dict[Lane, list[Body]] = {}
             for lane, body in batch:
                 bodies = lanes.get(lane)
                 if bodies is None:
@@ -99,17 +113,16 @@ class SendQueue:
                 for body in bodies:
                     end += 1
                     size += len(body)
-                    if size >= self._frame_bytes:
+                    if size >= self._frame_bytes or type(body) is Bulk:
                         break
                 self._emit(lane, bodies, end)
 
-    def _emit(self, lane: Lane, bodies: list[bytes], count: int) -> None:
+    def _emit(self, lane: Lane, bodies: list[Body], count: int) -> None:
         """Send the first ``count`` of an exchange's messages as one frame."""
         name, heads, sent = lane.name, self._heads, bodies[:count]
         first, now = heads.get(name, 0) + 1, self._time()
         last = first + count - 1
-        head = data_head(lane.topic, self._origin, first, count, now)
-        frame = Frame(name, first, last, b"".join([head, *sent]))
+        frame = make_frame(lane, self._origin, first, sent, now)
         unsent = (lane, frame, now, sent)
         # One step:
         heads[name] = last

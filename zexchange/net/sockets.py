@@ -22,6 +22,7 @@ MAX_SOCKETS = 16_384
 NotNow = zmq.Again
 """What a socket raises that has nothing to read, or no room."""
 SUBSCRIBE, UNSUBSCRIBE = zmq.SUBSCRIBE, zmq.UNSUBSCRIBE
+SNDMORE, RCVMORE = zmq.SNDMORE, zmq.RCVMORE
 FD, SRCFD, EVENTS, READABLE = zmq.FD, zmq.SRCFD, zmq.EVENTS, zmq.POLLIN
 """What stands in for a socket has to understand these."""
 
