@@ -78,6 +78,7 @@ class Outbound:
         self._direct_at = 0.0
         self._asked = False
         self._time = world.time
+        self._lend = world.lend
         self._closed = False
         self.subscriptions: deque[bytes] = deque()
         """Subscription frames that came in on the socket, for the control thread."""
@@ -277,6 +278,7 @@ class Outbound:
         if self._closed:
             return
         self.frames += 1
+        self._lend()
         # Dropped at a high-water mark as one, too.
         send, last = self._socket.send, frame.buffers[-1]
         send(frame.data, zmq.NOBLOCK | zmq.SNDMORE)

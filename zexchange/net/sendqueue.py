@@ -35,9 +35,7 @@ class Carrier(Protocol):
         ...
 
 
-def make_frame(
-    lane: Lane, origin: bytes, first: int, bodies: list[Body], sent_at: float
-) -> Frame:
+def make_frame(lane: Lane, origin: bytes, first: int, bodies: list[Body], sent_at: float) -> Frame:
     """Return messages of one exchange as a frame; only the last may have buffers."""
     body = bodies[-1]
     buffers: tuple[Buffer, ...] = ()

@@ -88,9 +88,7 @@ def decode(body: bytes | memoryview) -> object:
         raise DecodeError(f"not one MessagePack value: {brief(error)}") from error
 
 
-def decode_batch(
-    body: bytes | memoryview, count: int, nest: Nest | None = None
-) -> list[object]:
+def decode_batch(body: bytes | memoryview, count: int, nest: Nest | None = None) -> list[object]:
     """Decode exactly `count` values that lie back to back in `body`.
 
     Args:

@@ -158,6 +158,9 @@ class SimulatedWorld(World):
         self.parties.append(loop)
         return loop
 
+    def lend(self) -> None:
+        """See `World`: nothing is lent here."""
+
     def sender(self, pause: float, send: Callable[[], None]) -> Any:
         """See `World`."""
         sender = Sender(self.schedule, self.host, pause, send)
