@@ -35,6 +35,9 @@ def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     path = request.getfixturevalue("rendezvous")
+    from zexchange.net.sockets import start_collector
+
+    start_collector()  # one for all contexts, and for good
     before = len(os.listdir("/proc/self/fd"))
     yield
     from zexchange.net import lifetime

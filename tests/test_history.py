@@ -5,7 +5,7 @@ from collections import deque
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zexchange.history import FRAME_OVERHEAD, Frame, Ring
+from zexchange.history import FRAME_OVERHEAD, UNDER_WAY, Bulk, Frame, Retained, Ring
 
 PEERS = [b"a", b"b", b"c"]
 NAMES = ["x", "y"]
@@ -62,6 +62,8 @@ def test_the_ring_against_a_plain_list(steps: list, most_bytes: int, most_messag
         assert list(ring._order) == list(model)
         assert ring.bytes == sum(frame.size for frame in model)
         assert ring.messages == sum(f.last - f.first + 1 for f in model)
+        assert ring.held_bytes == sum(frame.size for held in ring._held.values() for frame in held)
+        assert ring.held_frames == sum(map(len, ring._held.values()))
         for name in NAMES:
             own = [frame for frame in model if frame.name == name]
             held = [frame for frame in own if frame.waiting]
@@ -102,13 +104,45 @@ def test_behind_tells_what_is_kept_after_a_number() -> None:
 
 
 def test_the_window_is_full_by_what_is_held() -> None:
-    """Only frames that somebody waits for fill the window."""
+    """Only frames that somebody waits for fill the window, and some, however large they are."""
     ring = Ring(1 << 20, 1000, window=500)
     ring.append(Frame("x", 1, 1, bytes(1000), ()))
     assert not ring.full
-    ring.append(Frame("x", 2, 2, bytes(1000), [b"a"]))
+    for n in range(2, 2 + UNDER_WAY):
+        assert not ring.full
+        ring.append(Frame("x", n, n, bytes(1000), [b"a"]))
     assert ring.full
     assert ring.holders() == {b"a"}
     ring.acknowledge(b"a", "x", 2)
     assert not ring.full
+    ring.acknowledge(b"a", "x", 1 + UNDER_WAY)
     assert ring.holders() == set()
+
+
+def test_frames_under_way_stay_within_the_ring() -> None:
+    """Frames so large that few of them fill the ring leave no room for another."""
+    ring = Ring(5000, 1000, window=2500)
+    ring.append(Frame("x", 1, 1, bytes(4000), [b"a"]))
+    assert not ring.full
+    ring.append(Frame("x", 2, 2, bytes(4000), [b"a"]))
+    assert ring.full
+
+
+def test_buffers_count_like_any_bytes() -> None:
+    """A frame with buffers is as large as all of it, and keeps the very objects."""
+    large = bytes(1000)
+    ring = Ring(1 << 20, 1000, window=1 << 19)
+    frame = Frame("x", 1, 1, b"head", [b"a"], (large, memoryview(large)))
+    ring.append(frame)
+    assert frame.size == ring.bytes == ring.held_bytes == 2004 + FRAME_OVERHEAD
+    assert len(Bulk(b"head", frame.buffers)) + FRAME_OVERHEAD == frame.size
+    assert ring.replay("x", 1, 1, 1)[0].buffers[0] is large
+
+
+def test_runs_end_behind_a_message_with_buffers() -> None:
+    """Kept messages of one moment share a run, but only the last of it has buffers."""
+    bulk = Bulk(b"x", (bytes(10),))
+    kept = Retained(10)
+    kept.keep(1, 0.5, [b"a", bulk, b"b", b"c", bulk, bulk])
+    runs = [run.bodies for run in kept.runs(1, 6, 1 << 20)]
+    assert runs == [[b"a", bulk], [b"b", b"c", bulk], [bulk]]

@@ -14,21 +14,56 @@ WINDOW = 8 << 20
 """Bytes that may be on their way to healthy peers before senders have to wait."""
 FRAME_OVERHEAD = 256
 """Bytes that a frame is counted for beside its own: what Python keeps about it."""
+UNDER_WAY = 3
+"""Frames that may be held, however large, before senders have to wait: with one that fills
+the window alone, each would have to be acknowledged before the next is sent."""
+
+Buffer = bytes | memoryview
+
+
+class Bulk:
+    """What travels as several ZeroMQ frames: a first one, and large buffers behind it."""
+
+    __slots__ = ("_size", "buffers", "packed")
+
+    def __init__(self, packed: bytes, buffers: tuple[Buffer, ...]) -> None:
+        self.packed = packed
+        self.buffers = buffers
+        self._size = len(packed) + sum(map(len, buffers))
+
+    def __len__(self) -> int:
+        """Return how many bytes all frames have."""
+        return self._size
+
+
+Body = bytes | Bulk
 
 
 class Frame:
-    """One sent frame: messages ``first`` to ``last`` of an exchange, and who still waits."""
+    """One sent frame: messages ``first`` to ``last`` of an exchange, and who still waits.
 
-    __slots__ = ("data", "first", "last", "name", "size", "waiting")
+    The last of them may have large parts in ``buffers``, which go as frames of their own.
+    """
+
+    __slots__ = ("buffers", "data", "first", "last", "name", "size", "waiting")
 
     def __init__(
-        self, name: str, first: int, last: int, data: bytes, waiting: Iterable[bytes] = ()
+        self,
+        name: str,
+        first: int,
+        last: int,
+        data: bytes,
+        waiting: Iterable[bytes] = (),
+        buffers: tuple[Buffer, ...] = (),
     ) -> None:
         self.name = name
         self.first = first
         self.last = last
         self.data = data
+        self.buffers = buffers
         self.size = len(data) + FRAME_OVERHEAD
+        if buffers:
+            self.size += sum(map(len, buffers))
         self.waiting = set(waiting)
 
 
@@ -39,14 +74,14 @@ class Ring:
         most_bytes: what all frames together may take.
         most_messages: likewise, in messages.
         window: how many bytes may be held before senders have to wait; at most half of
-            ``most_bytes``.
+            ``most_bytes``. A few frames may be, whatever their size.
     """
 
     def __init__(self, most_bytes: int, most_messages: int, window: int) -> None:
         self.most_bytes = most_bytes
         self.most_messages = most_messages
         self.window = min(window, most_bytes // 2)
-        self.bytes = self.messages = self.held_bytes = 0
+        self.bytes = self.messages = self.held_bytes = self.held_frames = 0
         self._order: deque[Frame] = deque()
         self._frames: dict[str, deque[Frame]] = {}
         self._held: dict[str, deque[Frame]] = {}
@@ -66,6 +101,7 @@ class Ring:
         if frame.waiting:
             self._held.setdefault(frame.name, deque()).append(frame)
             self.held_bytes += frame.size
+            self.held_frames += 1
 
     def mend(self, last: Frame) -> None:
         """Make all anew from the frames in their order, but for one, after an interruption.
@@ -75,7 +111,7 @@ class Ring:
         order, self._order = self._order, deque()
         self._frames.clear()
         self._held.clear()
-        self.bytes = self.messages = self.held_bytes = 0
+        self.bytes = self.messages = self.held_bytes = self.held_frames = 0
         for frame in order:
             if frame is not last:
                 self._add(frame)
@@ -88,7 +124,9 @@ class Ring:
     @property
     def full(self) -> bool:
         """Tell whether whoever sends has to wait."""
-        return self.held_bytes > self.window or self.crowded
+        if self.held_bytes > self.window and self.held_frames >= UNDER_WAY:
+            return True
+        return self.crowded
 
     def evict(self) -> None:
         """Drop the oldest frames while there are too many and nobody holds them."""
@@ -141,6 +179,7 @@ class Ring:
         """Take out of the held what nobody waits for any more."""
         while held and not held[0].waiting:
             self.held_bytes -= held.popleft().size
+            self.held_frames -= 1
         if not held:
             del self._held[name]
         self.evict()
@@ -156,6 +195,7 @@ class Ring:
         while held and not held[0].waiting:
             held.popleft()
         self.held_bytes += sum(f.size for f in held) - sum(f.size for f in before)
+        self.held_frames += len(held) - len(before)
         if held:
             self._held[name] = held
 
@@ -187,7 +227,7 @@ class Run:
 
     first: int
     sent_at: float
-    bodies: list[bytes]
+    bodies: list[Body]
 
 
 class Retained:
@@ -202,9 +242,9 @@ class Retained:
     def __init__(self, most: int) -> None:
         self.most = most
         """How many messages are kept at most, from the next one on."""
-        self._kept: deque[tuple[int, float, bytes]] = deque()
+        self._kept: deque[tuple[int, float, Body]] = deque()
 
-    def keep(self, first: int, sent_at: float, bodies: Iterable[bytes]) -> None:
+    def keep(self, first: int, sent_at: float, bodies: Iterable[Body]) -> None:
         """Take what is being sent, numbered from ``first``; nothing if that is there already."""
         if self._kept and self._kept[-1][0] >= first:
             return
@@ -224,7 +264,8 @@ class Retained:
                 continue
             if number > last or most <= 0:
                 break
-            if found and found[-1].sent_at == sent_at:
+            together = found and found[-1].sent_at == sent_at
+            if together and isinstance(found[-1].bodies[-1], bytes):
                 found[-1].bodies.append(body)
             else:
                 found.append(Run(number, sent_at, [body]))

@@ -17,8 +17,10 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from zexchange.history import Buffer, Bulk
+from zexchange.protocol import buffers, wire
 from zexchange.protocol import values as v
-from zexchange.protocol import wire
+from zexchange.protocol.buffers import encode_attaching
 from zexchange.protocol.codec import Unknown, decode, encode
 from zexchange.protocol.messages import control_frame, read_control
 
@@ -128,6 +130,57 @@ DATA: dict[str, Pair] = {
 TOKEN = wire.ready_topic(TWO, 3)
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Data frames that belong together: values, and the frame with what is attached."""
+
+    values: list[Any]
+    head: bytes
+    attached: tuple[Buffer, ...]
+    means: str
+
+
+def in_parts(means: str, sent_at: float, *values: object) -> Parts:
+    """The last of the values has something attached."""
+    *before, last = values
+    body = encode_attaching(last)
+    assert isinstance(body, Bulk)
+    count, number = len(values), len(body.buffers)
+    head = wire.data_head(wire.topic("prices"), ONE, 1, count, sent_at, number)
+    packed = b"".join([head, *map(encode, before), body.packed])
+    return Parts(list(values), packed, body.buffers, means)
+
+
+LARGE = bytes([7]) * buffers.LARGE
+PARTS: dict[str, Parts] = {
+    "bytes of 64 KiB, in a frame of their own": in_parts(
+        "bytes([7]) * 65536", 1_700_000_000.25, LARGE
+    ),
+    "behind a small value, inside others": in_parts(
+        "1, and {'b': (bytes([7]) * 65536, [bytes([7]) * 65536])}", 0.0, 1, {"b": (LARGE, [LARGE])}
+    ),
+    "an array of 64 KiB": in_parts(
+        "a list of NumPy <f8 [2, 4096], 0.5 throughout", 0.0, [np.full((2, 4096), 0.5, "<f8")]
+    ),
+}
+
+
+def run_lengths(data: bytes | memoryview) -> list[list[Any]]:
+    """What repeats over and over, as it stands in JSON: hexadecimal digits, and how often."""
+    text = bytes(data)
+    for size in (1, 8):
+        if text == text[:size] * (len(text) // size):
+            return [[text[:size].hex(), len(text) // size]]
+    raise ValueError("nothing that repeats")
+
+
+def parts_entry(name: str, parts: Parts) -> dict[str, Any]:
+    batch = wire.read_data(parts.head)
+    means = {**plain(batch), "values": parts.means}
+    found = entry("parts", name, parts.head, means)
+    return {**found, "attached": [run_lengths(buffer) for buffer in parts.attached]}
+
+
 def plain(value: Any) -> Any:
     """A frame's value as JSON: field by field, bytes as hexadecimal digits."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -162,6 +215,7 @@ def vectors() -> list[dict[str, Any]]:
         found.append(entry("subscription", key, wire.topics(key)[0], means))
     found += [entry("control", n, control_frame(m), plain(m)) for n, m in CONTROL.items()]
     found += [entry("value", name, encode(value), meaning(value)) for name, value in VALUES.items()]
+    found += [parts_entry(name, parts) for name, parts in PARTS.items()]
     return found
 
 

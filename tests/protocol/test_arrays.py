@@ -8,6 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zexchange.errors import DecodeError, EncodeError
+from zexchange.history import Bulk
+from zexchange.protocol import arrays as arrays_module
+from zexchange.protocol import buffers
 from zexchange.protocol.codec import Unknown, decode, encode
 
 np = pytest.importorskip("numpy")
@@ -49,6 +52,81 @@ def test_arrays_arrive_as_they_were(array: Any) -> None:
     assert same(arrived, array)
     assert arrived.flags.f_contiguous == array.flags.f_contiguous
     assert arrived.flags.writeable == array.flags.writeable
+
+
+@pytest.fixture
+def small_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attach arrays from one byte on."""
+    monkeypatch.setattr(buffers, "LARGE", 1)
+
+
+def by_frames(msg: object, start: int = 0) -> Any:
+    """The message as it arrives by frames of its own, at some place in memory."""
+    body = buffers.encode_attaching(msg)
+    if isinstance(body, bytes):
+        return decode(body)
+    parts = [memoryview(bytearray(start) + part)[start:] for part in body.buffers]
+    return buffers.decode_frame(Bulk(body.packed, tuple(parts)), 0, 1)[0]
+
+
+@pytest.mark.usefixtures("small_is_large")
+@given(arrays(), st.integers(0, 17))
+@settings(max_examples=300)
+def test_attached_arrays_arrive_as_they_were(array: Any, start: int) -> None:
+    """In frames of their own, too, whatever the alignment of the memory they arrive in."""
+    array.flags.writeable = array.size % 2 == 0
+    arrived: Any = by_frames({"a": (array, [array.T])}, start)["a"]
+    for got, sent in ((arrived[0], array), (arrived[1][0], array.T)):
+        assert same(got, sent)
+        assert got.flags.f_contiguous == sent.flags.f_contiguous
+        assert got.flags.writeable == sent.flags.writeable
+        assert got.flags.aligned
+
+
+@pytest.mark.usefixtures("small_is_large")
+def test_attached_views_arrive_with_what_they_show() -> None:
+    """Strided, reversed, transposed and repeated views, and what is changed right after."""
+    base = np.arange(24.0).reshape(4, 6)
+    for view in (base[::2, ::-1], base.T, base[:, 1], base[1:1], np.broadcast_to(base[0], (3, 6))):
+        assert same(by_frames([view])[0], view)
+    body = buffers.encode_attaching(base)
+    assert isinstance(body, Bulk)
+    before = base.copy()
+    base[:] = 0
+    assert same(buffers.decode_frame(body, 0, 1)[0], before)
+
+
+@pytest.mark.usefixtures("small_is_large")
+def test_an_attached_array_is_made_over_what_arrived() -> None:
+    """It is not copied on the way in, and is nobody else's."""
+    array = np.arange(8.0)
+    body = buffers.encode_attaching([array])
+    assert isinstance(body, Bulk)
+    memory = memoryview(bytearray(body.buffers[0]))
+    (got,) = buffers.decode_frame(Bulk(body.packed, (memory,)), 0, 1)[0]  # type: ignore[misc]
+    got[0] = 7
+    assert memory.cast("d")[0] == 7
+
+
+@pytest.mark.usefixtures("small_is_large")
+def test_attached_arrays_without_numpy_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole, so that they can be sent on."""
+    packed, body = encode([np.arange(3)]), buffers.encode_attaching([np.arange(3)])
+    assert isinstance(body, Bulk)
+    monkeypatch.setattr(arrays_module, "_numpy", lambda: None)
+    (value,) = buffers.decode_frame(body, 0, 1)
+    assert isinstance(value, list)
+    assert isinstance(value[0], Unknown)
+    monkeypatch.undo()
+    assert encode(value) == packed
+
+
+@pytest.mark.usefixtures("small_is_large")
+@pytest.mark.parametrize("dtype", [object, [("a", "O")]])
+def test_attached_objects_are_refused(dtype: Any) -> None:
+    """With the path."""
+    with pytest.raises(EncodeError, match=r'^msg\["a"\]\[1\]: cannot encode'):
+        buffers.encode_attaching({"a": (b"12345", np.zeros(3, dtype))})
 
 
 @given(arrays().filter(lambda array: array.size))

@@ -11,7 +11,9 @@ pytest.importorskip("numpy")
 import make_vectors as made
 import numpy as np
 
+from zexchange.history import Bulk
 from zexchange.protocol import extensions, wire
+from zexchange.protocol.buffers import decode_frame
 from zexchange.protocol.codec import decode, encode
 from zexchange.protocol.messages import control_frame
 
@@ -29,7 +31,7 @@ def test_the_file_is_complete() -> None:
 
 
 def test_every_extension_type_has_a_vector() -> None:
-    """Each code of the extension table occurs among the values."""
+    """Each code of the extension table occurs among the values; the last one in frames."""
     named = {int(code) for v in VECTORS for code in re.findall(r"\((\d+)\)", v["name"])}
     assert named == set(range(extensions.REGISTERED, extensions.SCALAR + 1))
 
@@ -39,6 +41,20 @@ def test_frames_are_read(vector: dict[str, Any]) -> None:
     """A frame is read as what the file says it means."""
     value = made.READERS[vector["kind"]](bytes.fromhex(vector["hex"]))
     assert made.plain(value) == vector["means"]
+
+
+@pytest.mark.parametrize("vector", of_kind("parts"))
+def test_messages_in_several_frames_are_read(vector: dict[str, Any]) -> None:
+    """The first frame says how many follow, and its values stand for what is in them."""
+    head, parts = bytes.fromhex(vector["hex"]), made.PARTS[vector["name"]]
+    runs = [[bytes.fromhex(text) * times for text, times in each] for each in vector["attached"]]
+    frame = Bulk(head, tuple(memoryview(b"".join(each)) for each in runs))
+    assert (head, *frame.buffers) == (parts.head, *parts.attached)
+    batch = wire.read_data(head)
+    assert batch.flags == wire.ATTACHED
+    assert wire.arrived_whole(batch, frame)
+    read = decode_frame(frame, batch.body, batch.count)
+    assert encode(read) == encode(parts.values)
 
 
 @pytest.mark.parametrize("vector", of_kind("control"))

@@ -19,6 +19,7 @@ from strategies import (
 )
 
 from zexchange.errors import DecodeError
+from zexchange.history import Bulk
 from zexchange.names import matches
 from zexchange.protocol import wire
 from zexchange.protocol.messages import control_frame, read_control
@@ -250,11 +251,50 @@ def test_unknown_ready_header_bytes_are_skipped(ready: Ready, more: bytes) -> No
 def test_flags(flags: int) -> None:
     """Unknown low flags are passed on; an unknown high one means: do not take this frame."""
     frame = patched(HEAD, START + 30, flags)
-    if flags & wire.MUST_UNDERSTAND:
+    if flags & wire.MUST_UNDERSTAND & ~wire.ATTACHED:
         with pytest.raises(DecodeError, match="unknown flags"):
             wire.read_data(frame)
     else:
         assert wire.read_data(frame).flags == flags
+
+
+@given(st.integers(1, wire.MAX_ATTACHED), st.binary(max_size=9))
+def test_the_number_of_further_frames(attached: int, more: bytes) -> None:
+    """It lies behind the header of version 1, and fields behind it are skipped."""
+    head = wire.data_head(wire.topic("x"), ORIGIN, 1, 1, 0.0, attached)
+    head = patched(head, 3, head[3] + len(more)) + more
+    batch = wire.read_data(head)
+    assert (batch.flags, batch.body) == (wire.ATTACHED, len(head))
+    frame = Bulk(head, (b"1",) * attached)
+    assert wire.arrived_whole(batch, frame)
+    assert not wire.arrived_whole(batch, Bulk(head, (b"1",) * (attached - 1) + (b"",)))
+    assert not wire.arrived_whole(batch, Bulk(head, (b"",)))
+    for wrong in (head, Bulk(head, (b"1",) * (attached + 1)), Bulk(head, frame.buffers[1:])):
+        with pytest.raises(DecodeError):
+            wire.arrived_whole(batch, wrong)
+
+
+class Endless(bytes):
+    """As long as no message may be."""
+
+    def __len__(self) -> int:
+        return wire.MAX_DATA_BYTES
+
+
+def test_further_frames_that_nobody_announced() -> None:
+    """Frames without the flag, the flag without a number, too many, too much: refused."""
+    flagged = patched(HEAD, START + 30, wire.ATTACHED)
+    many = wire.data_head(wire.topic("x"), ORIGIN, 1, 1, 0.0, wire.MAX_ATTACHED + 1)
+    one = wire.data_head(wire.topic("x"), ORIGIN, 1, 1, 0.0, 1)
+    for head, buffers in (
+        (HEAD, (b"1",)),
+        (flagged, ()),
+        (flagged, (b"1",)),
+        (many, (b"1",) * (wire.MAX_ATTACHED + 1)),
+        (one, (Endless(),)),
+    ):
+        with pytest.raises(DecodeError):
+            wire.arrived_whole(wire.read_data(head), Bulk(head, buffers))
 
 
 def test_the_longest_name() -> None:

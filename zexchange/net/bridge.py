@@ -12,11 +12,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from ..errors import EncodeError
-from ..history import Frame, Retained
+from ..history import Body, Frame, Retained
 from ..local.exchange import Exchange, Room
 from ..local.registry import Registry
 from ..names import is_pattern, matches
-from ..protocol.codec import encode
+from ..protocol.buffers import LARGE, Encoder
 from ..protocol.wire import MAX_BODY_BYTES, topic
 from .outbound import Outbound
 
@@ -28,15 +28,18 @@ _log = logging.getLogger("zexchange")
 class Bridge:
     """The subscriber between one exchange and the node."""
 
-    __slots__ = ("_outbound", "bodies", "kept", "listed", "name", "send", "topic", "wanted")
+    __slots__ = (
+        "_outbound", "bodies", "encoder", "kept", "listed", "name", "send", "topic", "wanted",
+    )  # fmt: skip
 
     def __init__(self, name: str, outbound: Outbound) -> None:
         self.name = name
         self.topic = topic(name)
         self.wanted = False
         self.kept: Retained | None = None
-        self.bodies: list[bytes] = []
+        self.bodies: list[Body] = []
         self.listed = False
+        self.encoder = Encoder()
         self._outbound = outbound
         self.send = _way_out(self, outbound)
 
@@ -47,20 +50,18 @@ class Bridge:
         elif most or self.kept:
             self.kept = Retained(most) if most else None
 
-    def prepare(self, kept: Sequence[tuple[object, float]]) -> list[tuple[bytes, float]]:
+    def prepare(self, kept: Sequence[tuple[object, float]]) -> list[tuple[Body, float]]:
         """Encode what was sent before the node was there; what cannot be is logged."""
-        bodies = []
+        bodies: list[tuple[Body, float]] = []
         for msg, sent_at in kept:
             try:
-                body = encode(msg)
-                if len(body) > MAX_BODY_BYTES:
-                    raise self.too_large(body)
-                bodies.append((body, sent_at))
+                body = self.encoder.encode(msg)
+                bodies.append((self.large(msg, body) if len(body) >= LARGE else body, sent_at))
             except EncodeError as error:
                 _log.warning("exchange %r: not kept for other nodes: %s", self.name, error)
         return bodies
 
-    def inherit(self, prepared: list[tuple[bytes, float]]) -> None:
+    def inherit(self, prepared: list[tuple[Body, float]]) -> None:
         """Keep what was prepared; the lock of the exchange is held."""
         if prepared:
             self._outbound.inherit(self, prepared)
@@ -69,10 +70,13 @@ class Bridge:
         """Return an error that names the exchange, too."""
         return EncodeError(f"exchange {self.name!r}: {error}")
 
-    def too_large(self, body: bytes) -> EncodeError:
-        """Return what is raised for a message of too many bytes."""
-        limit = MAX_BODY_BYTES >> 20
-        return self.named(EncodeError(f"msg: {len(body)} bytes encoded, over {limit} MiB"))
+    def large(self, msg: object, body: Body) -> Body:
+        """Return a message that has turned out large, in the form in which it travels."""
+        body = self.encoder.large(msg, body)
+        if len(body) > MAX_BODY_BYTES:
+            limit = MAX_BODY_BYTES >> 20
+            raise EncodeError(f"msg: {len(body)} bytes encoded, over {limit} MiB")
+        return body
 
     def __repr__(self) -> str:
         """Name the exchange and whether anything crosses."""
@@ -85,7 +89,8 @@ def _way_out(bridge: Bridge, outbound: Outbound) -> Callable[[object], Room | No
     A function with all it needs at hand, and nothing in functions of their own that most
     messages have to pass: a call costs as much as a third of the packing.
     """
-    queue, pace, monotonic = bridge.bodies, outbound.pace, outbound.monotonic
+    encoder, queue = bridge.encoder, bridge.bodies
+    pace, monotonic = outbound.pace, outbound.monotonic
     append, see_to, room = queue.append, outbound.see_to, outbound.window.room
 
     def send(msg: object) -> Room | None:
@@ -99,12 +104,13 @@ def _way_out(bridge: Bridge, outbound: Outbound) -> Callable[[object], Room | No
             EncodeError: naming the exchange and the path inside the message.
         """
         try:
-            body = encode(msg)
+            body = encoder.encode(msg)
+            size = len(body)
+            if size >= LARGE:
+                body = bridge.large(msg, body)
+                size = len(body)
         except EncodeError as error:
             raise bridge.named(error) from error
-        size = len(body)
-        if size > MAX_BODY_BYTES:
-            raise bridge.too_large(body)
         if not bridge.wanted:
             return None
         try:

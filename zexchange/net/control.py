@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 from ..errors import DecodeError
+from ..history import Body, Bulk, Frame
 from ..protocol.messages import control_frame, read_control
 from ..protocol.values import Control, Hello, Ping, Welcome
 from ..protocol.wire import DATA
@@ -71,7 +72,7 @@ class Controls:
         poller: Poller,
         received: Received,
         rejected: Callable[[str, str], None],
-        replayed: Callable[[str, bytes], None],
+        replayed: Callable[[str, Body], None],
     ) -> None:
         self._sockets = sockets
         self._poller = poller
@@ -139,10 +140,11 @@ class Controls:
             self.router.send_multipart([route, control_frame(message)], zmq.NOBLOCK)
         self._unread[None] = None
 
-    def replay(self, route: Any, frame: bytes) -> None:
+    def replay(self, route: Any, frame: Frame) -> None:
         """Send a data frame again, to where it was asked for."""
+        parts = [route, frame.data, *frame.buffers]
         with suppress(zmq.Again, zmq.ZMQError):
-            self.router.send_multipart([route, frame], zmq.NOBLOCK)
+            self.router.send_multipart(parts, zmq.NOBLOCK, copy=not frame.buffers)
         self._unread[None] = None
 
     # -------------------------------------------------------------------------- events
@@ -189,24 +191,25 @@ class Controls:
         link.flush()
         for _ in range(BUDGET):
             try:
-                frames = link.socket.recv_multipart(zmq.NOBLOCK)
+                first, *others = link.socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 # This look may have taken in that the connection stands.
                 if link.flush():
                     self._unread[link] = None
                 return
-            if len(frames) == 1:
-                self._take(frames[0], None, link.endpoint, host)
+            frame = first.bytes
+            if frame[:1] == DATA:
+                buffers = tuple(other.buffer for other in others)
+                self._replayed(link.endpoint, Bulk(frame, buffers) if buffers else frame)
+            elif others:
+                self._rejected(link.endpoint, f"control message of {1 + len(others)} frames")
             else:
-                self._rejected(link.endpoint, f"control message of {len(frames)} frames")
+                self._take(frame, None, link.endpoint, host)
             if self._links.get(link.endpoint) is not link:
                 return
         self._unread[link] = None
 
     def _take(self, frame: bytes, route: Any, link: str | None, host: str | None) -> None:
-        if link is not None and frame[:1] == DATA:
-            self._replayed(link, frame)
-            return
         try:
             message = read_control(frame)
         except DecodeError as error:

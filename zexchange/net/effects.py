@@ -151,7 +151,7 @@ class Effects:
         else:
             frames = self._outbound.window.replay(name, first, last)
         for frame in frames:
-            self._controls.replay(asked.route, frame.data)
+            self._controls.replay(asked.route, frame)
         start = frames[0].first if frames else last + 1
         end = frames[-1].last if frames else last
         answer = Replayed(self._session.me, name, max(first, start), end, asked.request)

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..history import WINDOW, Ring
+from ..history import WINDOW, Body, Ring
 from ..local.arrears import Arrears
 from ..local.exchange import Exchange
 from ..local.registry import Registry
@@ -263,7 +263,7 @@ class Engine(Reports):
         aio = sys.modules.get("asyncio")
         return aio is None or aio._get_running_loop() is None
 
-    def _replayed(self, link: str, frame: bytes) -> None:
+    def _replayed(self, link: str, frame: Body) -> None:
         peer = self.session.members.linked_to(link)
         if peer is not None:
             self.inbound.with_inlet(peer.id, lambda inlet: inlet.replayed(frame))

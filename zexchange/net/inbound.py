@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 import zmq
 
 from ..errors import DecodeError
+from ..history import Body, Bulk
 from ..local.arrears import Arrears
 from ..protocol.interest import Keys
 from ..protocol.sequence import Positions
-from ..protocol.wire import ready_topic, topics
+from ..protocol.wire import MAX_ATTACHED, ready_topic, topics
 from .desk import Desk
 from .inlet import Inlet
 
@@ -46,6 +47,15 @@ class Tuner:
         self.socket = socket
         self.fd = int(socket.getsockopt(zmq.FD))
         self.tokens.clear()
+
+    def rest(self, frame: bytes) -> Bulk:
+        """Return a frame with those behind it that belong to it, which have all arrived."""
+        buffers: list[memoryview] = []
+        while self.socket.getsockopt(zmq.RCVMORE):
+            part = self.socket.recv(zmq.NOBLOCK, copy=False)
+            if len(buffers) <= MAX_ATTACHED:
+                buffers.append(part.buffer)
+        return Bulk(frame, tuple(buffers))
 
 
 class Inbound:
@@ -287,10 +297,11 @@ class Inbound:
 
     def _read(self, tuner: Tuner) -> bool:
         """Take up to `BUDGET` frames from a peer; tell whether there may be more."""
-        recv, take = tuner.socket.recv, tuner.inlet.take
+        recv, take, option = tuner.socket.recv, tuner.inlet.take, tuner.socket.getsockopt
         for _ in range(BUDGET):
             try:
-                frame = recv(zmq.NOBLOCK)
+                first = recv(zmq.NOBLOCK)
+                frame: Body = tuner.rest(first) if option(zmq.RCVMORE) else first
             except zmq.Again:
                 return False
             try:

@@ -8,14 +8,14 @@ thread and knows no socket: frames are brought to it.
 from typing import Any
 
 from ..errors import DecodeError
-from ..history import FRAME_OVERHEAD, WINDOW
+from ..history import FRAME_OVERHEAD, WINDOW, Body
 from ..local.exchange import Exchange
-from ..protocol.codec import decode_batch
+from ..protocol.buffers import decode_frame
 from ..protocol.events import Lost
 from ..protocol.recovery import Ask, GiveUp, Recovery
 from ..protocol.sequence import Positions
 from ..protocol.values import Batch, Recall, Replay
-from ..protocol.wire import READY, read_data, read_ready
+from ..protocol.wire import ATTACHED, READY, arrived_whole, read_data, read_ready
 from .desk import Desk
 from .latecomers import Latecomers
 
@@ -51,15 +51,18 @@ class Inlet:
 
     # --------------------------------------------------------------------------- frames
 
-    def take(self, frame: bytes) -> int | None:
+    def take(self, frame: Body) -> int | None:
         """Take a frame; return the epoch if it is the proof of one.
 
         Raises:
             DecodeError: if it is malformed, or not for us, or not of this peer.
         """
-        if frame[:1] == READY:
-            return self._take_ready(frame)
-        batch = read_data(frame)
+        head = frame if isinstance(frame, bytes) else frame.packed
+        if head[:1] == READY and head is frame:
+            return self._take_ready(head)
+        batch = read_data(head)
+        if (batch.flags & ATTACHED or head is not frame) and not arrived_whole(batch, frame):
+            return None  # it comes again
         if batch.origin != self.peer:
             raise DecodeError(f"a frame of origin {batch.origin.hex()}, which is not this peer")
         position = self.positions.where(batch.name)
@@ -77,13 +80,13 @@ class Inlet:
                 self._advance(batch.name)
         return None
 
-    def _deliver(self, batch: Batch, frame: bytes) -> None:
+    def _deliver(self, batch: Batch, frame: Body) -> None:
         """Hand on the messages of a frame whose turn it is."""
         name, count = batch.name, batch.count
         skip, _ = self.positions.receive(name, batch.first, count)
         if skip < count:
             try:
-                values = decode_batch(memoryview(frame)[batch.body :], count)
+                values = decode_frame(frame, batch.body, count)
             except DecodeError as error:
                 self.positions.spoiled(name, count - skip)
                 self._lost(name, batch.first + skip, batch.first + count - 1, "undecodable")
@@ -153,11 +156,11 @@ class Inlet:
 
     # ------------------------------------------------------------------------- recovery
 
-    def replayed(self, frame: bytes) -> None:
+    def replayed(self, frame: Body) -> None:
         """Take a frame that the peer has sent again, over its control link."""
         try:
-            batch = read_data(frame)
-            if self.latecomers.take(batch, frame):
+            batch = read_data(_head(frame))
+            if arrived_whole(batch, frame) and self.latecomers.take(batch, frame):
                 return
             before = self.positions.positions.get(batch.name, 0)
             self.take(frame)
@@ -208,7 +211,7 @@ class Inlet:
     def _advance(self, name: str) -> None:
         """Deliver what was parked and is now in turn."""
         while (frame := self.recovery.in_turn(name)) is not None:
-            self._deliver(read_data(frame), frame)
+            self._deliver(read_data(_head(frame)), frame)
 
     def _give_up(self, step: GiveUp) -> None:
         gap = self.positions.give_up(step.name, step.last)
@@ -224,3 +227,8 @@ class Inlet:
         if exchange is not None:
             exchange.report(lost)
         self._control.lost(lost)
+
+
+def _head(frame: Body) -> bytes:
+    """Return the first of the ZeroMQ frames that a frame is made of."""
+    return frame if isinstance(frame, bytes) else frame.packed

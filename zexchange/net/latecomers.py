@@ -5,9 +5,10 @@ comes twice. On the data thread, as the inlet whose part this is.
 """
 
 from ..errors import DecodeError
+from ..history import Body
 from ..local.arrears import Arrears
 from ..local.stream import Delivery
-from ..protocol.codec import decode_batch
+from ..protocol.buffers import decode_frame
 from ..protocol.recall import Count, Fetch, Recalls, Through
 from ..protocol.sequence import Positions
 from ..protocol.values import Batch, Recall, Replay
@@ -70,7 +71,7 @@ class Latecomers:
         firsts = [arrears.live(self._origin, name) for arrears in self.owed.values()]
         return min((first for first in firsts if first is not None), default=None)
 
-    def take(self, batch: Batch, frame: bytes) -> bool:
+    def take(self, batch: Batch, frame: Body) -> bool:
         """Take a frame of history; tell whether it is one.
 
         Raises:
@@ -80,7 +81,7 @@ class Latecomers:
             return False
         if batch.origin != self._peer:
             raise DecodeError(f"a frame of origin {batch.origin.hex()}, which is not this peer")
-        values = decode_batch(memoryview(frame)[batch.body :], batch.count)
+        values = decode_frame(frame, batch.body, batch.count)
         self._recalls.take(batch.name, batch.first, values, batch.sent_at)
         return True
 

@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING
 
 import zmq
 
-from ..history import Frame, Ring, Run
+from ..history import Body, Frame, Ring
 from ..protocol.interest import Keys
 from ..protocol.sequence import Numbering
 from ..protocol.values import Promise, Ready
 from ..protocol.wire import data_head, read_token, ready_frame
 from .pace import BATCH_COUNT, Pace
-from .sendqueue import Lane, SendQueue
-from .sockets import DO_NOT_WAIT, EVENTS, READABLE
+from .sendqueue import Lane, SendQueue, make_frame
+from .sockets import DO_NOT_WAIT, EVENTS, READABLE, SNDMORE
 from .window import REPLAY_BYTES, Window
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ class Outbound:
         self.pace = Pace()
         self._asked = False
         self._time = world.time
+        self._lend = world.lend
         self._closed = False
         self.subscriptions: deque[bytes] = deque()
         """Subscription frames that came in on the socket, for the control thread."""
@@ -195,7 +196,7 @@ class Outbound:
                 self._send(data_head(topic, self._origin, head + 1, 0, self._time()))
             self._read_subscriptions()
 
-    def inherit(self, lane: Lane, kept: Iterable[tuple[bytes, float]]) -> None:
+    def inherit(self, lane: Lane, kept: Iterable[tuple[Body, float]]) -> None:
         """Number what was sent before anything could cross, and keep it. Any thread."""
         with self._lock:
             for body, sent_at in kept:
@@ -213,13 +214,7 @@ class Outbound:
         """Return frames of what is kept for late joiners: a bounded part, oldest first."""
         with self._lock:
             runs = lane.kept.runs(first, last, REPLAY_BYTES) if lane.kept is not None else []
-        return [self._recalled(lane, run) for run in runs]
-
-    def _recalled(self, lane: Lane, run: Run) -> Frame:
-        count = len(run.bodies)
-        head = data_head(lane.topic, self._origin, run.first, count, run.sent_at)
-        last = run.first + count - 1
-        return Frame(lane.name, run.first, last, b"".join([head, *run.bodies]))
+        return [make_frame(lane, self._origin, r.first, r.bodies, r.sent_at) for r in runs]
 
     def heads(self) -> dict[str, int]:
         """Return the head of every exchange, everything queued before the call included."""
@@ -269,11 +264,18 @@ class Outbound:
     def carry(self, frame: Frame) -> None:
         """See `Carrier`."""
         self.window.keep(frame)
-        self._send(frame.data)
+        if frame.buffers:
+            self._send_bulk(frame)
+        else:
+            self._send(frame.data)
 
     def carry_again(self, frame: Frame) -> None:
         """See `Carrier`: a receiver that gets it twice drops it by its number."""
         self.window.mend(frame)
+        if frame.buffers and not self._closed:
+            # If it was left between two of its parts this ends it, and tells the receiver
+            # to drop it; else it is a message on a topic that nobody subscribes to.
+            self._socket.send(b"", DO_NOT_WAIT)
         self.carry(frame)
 
     def _send(self, frame: bytes) -> None:
@@ -283,6 +285,19 @@ class Outbound:
         self.bytes += len(frame)
         # An XPUB never blocks: over its high-water mark it drops, and a gap tells.
         self._socket.send(frame, DO_NOT_WAIT)
+
+    def _send_bulk(self, frame: Frame) -> None:
+        if self._closed:
+            return
+        self.frames += 1
+        self.bytes += frame.size
+        self._lend()
+        # Dropped at a high-water mark as one, too.
+        send, last = self._socket.send, frame.buffers[-1]
+        send(frame.data, DO_NOT_WAIT | SNDMORE)
+        for buffer in frame.buffers[:-1]:
+            send(buffer, DO_NOT_WAIT | SNDMORE, copy=False)
+        send(last, DO_NOT_WAIT, copy=False)
 
     def _read_subscriptions(self) -> None:
         """Take in what subscribers asked for.

@@ -10,7 +10,7 @@ loop, 3.11 to 3.13).
 from collections.abc import Callable
 from typing import Protocol
 
-from ..history import Frame, Retained
+from ..history import Body, Buffer, Bulk, Frame, Retained
 from ..protocol.sequence import Numbering
 from ..protocol.wire import data_head
 
@@ -25,7 +25,7 @@ class Lane(Protocol):
     name: str
     topic: bytes
     kept: Retained | None
-    bodies: list[bytes]
+    bodies: list[Body]
     listed: bool
 
 
@@ -41,10 +41,22 @@ class Carrier(Protocol):
         ...
 
 
+def make_frame(lane: Lane, origin: bytes, first: int, bodies: list[Body], sent_at: float) -> Frame:
+    """Return messages of one exchange as a frame; only the last may have buffers."""
+    body = bodies[-1]
+    buffers: tuple[Buffer, ...] = ()
+    if isinstance(body, Bulk):
+        buffers, bodies = body.buffers, [*bodies[:-1], body.packed]
+    head = data_head(lane.topic, origin, first, len(bodies), sent_at, len(buffers))
+    data = b"".join([head, *bodies])  # type: ignore[list-item]
+    return Frame(lane.name, first, first + len(bodies) - 1, data, (), buffers)
+
+
 class SendQueue:
     """Encoded messages, numbered as they leave.
 
-    A frame is closed once its values have ``frame_bytes`` bytes.
+    A frame is closed once its values have ``frame_bytes`` bytes, and behind a message with
+    buffers.
     """
 
     def __init__(
@@ -63,7 +75,7 @@ class SendQueue:
         self._time = time
         self._frame_bytes = frame_bytes
         self._taken: list[Lane] = []
-        self._unsent: tuple[Lane, Frame, float, list[bytes]] | None = None
+        self._unsent: tuple[Lane, Frame, float, list[Body]] | None = None
 
     def send(self) -> int:
         """Number and send all that is queued, and before it what was left by an exception.
@@ -105,24 +117,23 @@ class SendQueue:
         self._taken = []
         return count
 
-    def _fitting(self, bodies: list[bytes], count: int) -> int:
-        """Return how many of the first ``count`` make up a frame."""
+    def _fitting(self, bodies: list[Body], count: int) -> int:
+        """Return how many of the first ``count`` make up a frame; what is bulky ends it."""
         if count == 1 or sum(map(len, bodies[:count])) < self._frame_bytes:
             return count
         size = 0
         for number, body in enumerate(bodies[:count], 1):
             size += len(body)
-            if size >= self._frame_bytes:
+            if size >= self._frame_bytes or type(body) is Bulk:
                 return number
         return count
 
-    def _emit(self, lane: Lane, bodies: list[bytes], count: int) -> None:
+    def _emit(self, lane: Lane, bodies: list[Body], count: int) -> None:
         """Send the first ``count`` of an exchange's messages as one frame."""
         name, heads, sent = lane.name, self._heads, bodies[:count]
         first, now = heads.get(name, 0) + 1, self._time()
         last = first + count - 1
-        head = data_head(lane.topic, self._origin, first, count, now)
-        frame = Frame(name, first, last, b"".join([head, *sent]))
+        frame = make_frame(lane, self._origin, first, sent, now)
         unsent = (lane, frame, now, sent)
         # One step:
         heads[name] = last

@@ -10,6 +10,7 @@ import threading
 from contextlib import suppress
 
 import zmq
+from zmq.utils.garbage import gc as _collector
 
 from ..protocol.wire import MAX_CONTROL_BYTES, MAX_DATA_BYTES
 
@@ -22,11 +23,8 @@ MAX_SOCKETS = 16_384
 NotNow = zmq.Again
 """What a socket raises that has nothing to read, or no room."""
 SUBSCRIBE, UNSUBSCRIBE = zmq.SUBSCRIBE, zmq.UNSUBSCRIBE
-FD, SRCFD, EVENTS = int(zmq.FD), int(zmq.SRCFD), int(zmq.EVENTS)
-READABLE, DO_NOT_WAIT = (
-    int(zmq.POLLIN),
-    int(zmq.NOBLOCK),
-)  # as plain numbers: it saves a microsecond
+FD, SRCFD, EVENTS, RCVMORE = map(int, (zmq.FD, zmq.SRCFD, zmq.EVENTS, zmq.RCVMORE))
+READABLE, DO_NOT_WAIT, SNDMORE = map(int, (zmq.POLLIN, zmq.NOBLOCK, zmq.SNDMORE))
 """What stands in for a socket has to understand these."""
 
 
@@ -35,6 +33,36 @@ def new_context() -> "zmq.Context[zmq.Socket[bytes]]":
     context = zmq.Context(io_threads=1)
     context.set(zmq.MAX_SOCKETS, MAX_SOCKETS)
     return context
+
+
+def start_collector() -> None:
+    """Start pyzmq's thread that lets go of what was sent uncopied, before such a send.
+
+    On a thread of its own: half started, by a signal handler that raises, it would block
+    libzmq for good. Imported above, and so before a node asks to be closed at exit, it ends
+    behind that: what libzmq still sends must not be freed.
+    """
+    if _collector.is_alive() and _collector._push is not None:
+        return
+
+    thread = threading.Thread(target=_start_collector, name="zexchange-start", daemon=True)
+    thread.start()
+    thread.join()
+
+
+def _start_collector() -> None:
+    with _starting:
+        zmq.Frame(b"", copy=False)
+
+
+def _after_fork() -> None:
+    global _starting
+    _starting = threading.Lock()
+
+
+_starting = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _common(socket: "zmq.Socket[bytes]", largest: int) -> None:

@@ -128,7 +128,7 @@ class Window:
                 self._make_slow(peer)
         self.full = ring.full
         if self._slow:
-            self._count_unread(frame.name, len(frame.data))
+            self._count_unread(frame.name, frame.size)
 
     def mend(self, frame: Frame) -> None:
         """Put things in order after a `keep` that an exception may have left anywhere."""

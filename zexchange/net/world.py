@@ -97,6 +97,10 @@ class World:
         """Return a thread, not started yet; see `Loop` for the arguments."""
         return Loop(name, poller, patience, turn, done, last)
 
+    def lend(self) -> None:
+        """Prepare to send memory that is not copied."""
+        sockets.start_collector()
+
     def sender(self, send: Callable[[], float]) -> Sender:
         """Return a thread, not started yet, that calls ``send`` when asked; see `Sender`."""
         return Sender(send)

@@ -22,9 +22,14 @@ _TYPE_STRING = re.compile(r"([<>|][biufcmMSUV]\d{1,10}(?:\[[0-9a-zA-Zμ/]{1,24}\
 _NESTED_DTYPES = 16
 
 
+def is_array(value: object) -> bool:
+    """Tell whether a value is exactly an array, and not of a subclass."""
+    return type(value) is getattr(sys.modules.get("numpy"), "ndarray", None)
+
+
 def array_fields(value: object) -> list[object] | None:
     """Return dtype, shape, flags and items of an array; None if it is not exactly one."""
-    if type(value) is not getattr(sys.modules.get("numpy"), "ndarray", None):
+    if not is_array(value):
         return None
     array: np.ndarray[Any, Any] = value  # type: ignore[assignment]
     spec = _dtype_fields(array.dtype)
@@ -50,16 +55,33 @@ def scalar_fields(value: object) -> list[object] | None:
 
 
 def to_array(fields: list[Any]) -> object:
-    """Rebuild an array, writable unless it was read-only; NotImplemented without NumPy."""
+    """Rebuild an array, writable unless it was read-only; NotImplemented without NumPy.
+
+    Items in a memoryview are nobody else's: the array is made over them, and keeps them.
+    """
     spec, shape, flags, items = fields
     dtype = _to_dtype(spec)
     if dtype is NotImplemented:
         return NotImplemented
-    np = _numpy()
     _check_size(dtype, shape, items)
     # Over a buffer, not np.empty: that allocates one item even for no items at all.
-    buffer = items if flags & _READ_ONLY else bytearray(items)
-    return np.ndarray(tuple(shape), dtype, buffer, order="F" if flags & _FORTRAN else "C")
+    array = _over(_buffer(items, flags), dtype, shape, flags)
+    if not array.flags.aligned:
+        array = _over(_buffer(bytes(items), flags), dtype, shape, flags)
+    return array
+
+
+def _buffer(items: bytes | memoryview, flags: int) -> bytes | bytearray | memoryview:
+    if isinstance(items, bytes):
+        return items if flags & _READ_ONLY else bytearray(items)
+    if flags & _READ_ONLY:
+        return items.toreadonly()
+    return bytearray(items) if items.readonly else items
+
+
+def _over(buffer: object, dtype: Any, shape: Any, flags: int) -> Any:
+    order = "F" if flags & _FORTRAN else "C"
+    return _numpy().ndarray(tuple(shape), dtype, buffer, order=order)
 
 
 def to_scalar(fields: list[Any]) -> object:
@@ -85,7 +107,7 @@ def _numpy() -> Any:
 
 
 def _check_size(dtype: Any, shape: Any, items: Any) -> None:
-    if type(items) is not bytes or type(shape) is not list:
+    if type(items) not in (bytes, memoryview) or type(shape) is not list:
         raise DecodeError("an array is shape and bytes")
     if any(type(extent) is not int or extent < 0 for extent in shape):
         raise DecodeError("an array's shape is made of integers from 0")

@@ -88,8 +88,13 @@ def decode(body: bytes | memoryview) -> object:
         raise DecodeError(f"not one MessagePack value: {brief(error)}") from error
 
 
-def decode_batch(body: bytes | memoryview, count: int) -> list[object]:
+def decode_batch(body: bytes | memoryview, count: int, nest: Nest | None = None) -> list[object]:
     """Decode exactly `count` values that lie back to back in `body`.
+
+    Args:
+        body: the values.
+        count: how many.
+        nest: what unpacks them, if some of their parts are elsewhere.
 
     Raises:
         DecodeError: `body` holds fewer or more values, or something malformed.
@@ -99,7 +104,7 @@ def decode_batch(body: bytes | memoryview, count: int) -> list[object]:
     if not 0 <= count <= len(body):
         raise DecodeError(f"{count} values cannot lie in {len(body)} bytes")
     try:
-        values: list[object] = _TOP.unpack(b"".join((_array_header(count), body)))
+        values: list[object] = (nest or _TOP).unpack(b"".join((_array_header(count), body)))
     except DecodeError:
         raise
     except Exception as error:
@@ -149,8 +154,16 @@ class _Level:
     def unpack(self, body: bytes | memoryview) -> Any:
         """Return the one value in `body`."""
         if len(body) > _SMALL_BODY:
-            _check_announced(body)
+            check_announced(body)
         return self._unpack(body)
+
+    def attached(self, data: bytes) -> object:
+        """See `Nest`: no further frame has come with this message."""
+        raise DecodeError("a value that stands for a frame which is not there")
+
+    def whole(self, body: bytes) -> bytes:
+        """See `Nest`."""
+        return body
 
     def new_packer(self) -> Callable[[object], bytes]:
         """Return the `pack` of a packer that nobody else uses."""
@@ -178,6 +191,12 @@ class _Bottom:
 
     def unpack(self, body: bytes | memoryview) -> Any:
         raise DecodeError(f"more than {MAX_NESTED_EXTENSIONS} extension values nested")
+
+    def attached(self, data: bytes) -> object:
+        raise DecodeError("a value that stands for a frame which is not there")
+
+    def whole(self, body: bytes) -> bytes:
+        return body
 
 
 def _levels() -> _Level:
@@ -220,7 +239,8 @@ def _check_whole(body: bytes) -> None:
         raise EncodeError("a list changed while it was being encoded")
 
 
-def _check_announced(body: bytes | memoryview) -> None:
+def check_announced(body: bytes | memoryview) -> None:
+    """Raise if unpacking `body` would allocate far more than it holds."""
     # msgpack allocates a list when it reads its header, and every level of a nest may announce
     # as many items as the body has bytes. Count what could be a header; only when that many
     # could ask for too much, prove by a scan that builds nothing that all items are there.

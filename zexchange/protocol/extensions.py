@@ -25,6 +25,9 @@ code type           payload
                     are in Fortran (first index fastest) order, else C order; 2 read-only
 14   NumPy scalar   array: dtype, value: bin with the item's bytes; a str where dtype is ``U``,
                     a bin of any length where it is ``S``
+15   attached       stands for what came in a frame of its own: its index (4 bytes, from 0) and
+                    length (4 bytes). Bytes, if nothing follows; else the items of a NumPy
+                    array: MessagePack array of dtype, shape and flags, as in 13
 ==== ============== =========================================================================
 
 A *zone* is nothing (a naive value), or the further array elements
@@ -41,7 +44,7 @@ field has one ``titles`` (str or nil). The str is NumPy's array-interface type s
 included: ``<f8``, ``>i4``, ``|b1``, ``<M8[ns]``, ``<U12`` (UTF-32). Formats wider than binary64
 differ between machines and carry their count of mantissa bits: ``<f16/63``.
 
-Codes 0 and 15 to 127 are free. What is not in the table arrives as `Unknown`.
+Codes 0 and 16 to 127 are free. What is not in the table arrives as `Unknown`.
 """
 
 import struct
@@ -55,6 +58,7 @@ from msgpack import ExtType
 
 from zexchange.errors import DecodeError, EncodeError
 from zexchange.protocol import arrays, moments
+from zexchange.protocol.attached import Attached, Converted, write_attached
 from zexchange.protocol.culprit import brief
 from zexchange.protocol.registration import (
     Unknown,
@@ -65,7 +69,7 @@ from zexchange.protocol.registration import (
 )
 
 REGISTERED, TUPLE, SET, FROZENSET, INTEGER, COMPLEX, DECIMAL, UUID_ = range(1, 9)
-DATE, TIME, DATETIME, TIMEDELTA, ARRAY, SCALAR = range(9, 15)
+DATE, TIME, DATETIME, TIMEDELTA, ARRAY, SCALAR, ATTACHED = range(9, 16)
 
 
 class Nest(Protocol):
@@ -76,6 +80,12 @@ class Nest(Protocol):
 
     def unpack(self, body: bytes | memoryview) -> Any:
         """Return the one value in `body`."""
+
+    def attached(self, data: bytes) -> object:
+        """Return the value that came in a frame of its own, given what stands for it."""
+
+    def whole(self, body: bytes) -> bytes:
+        """Return a value that is not read here, with all that belongs to it inside."""
 
 
 def to_ext(value: object, nest: Nest) -> ExtType:
@@ -90,7 +100,7 @@ def to_ext(value: object, nest: Nest) -> ExtType:
         return ExtType(code, write(value, nest))
     entry = registered_type(type(value))
     if entry is not None:
-        return ExtType(REGISTERED, _write_named(entry.name, nest.pack(plain_form(value))))
+        return ExtType(REGISTERED, write_named(entry.name, nest.pack(plain_form(value))))
     if type(value) is Unknown:
         return _unknown_to_ext(value, nest)
     return _numpy_to_ext(value, nest)
@@ -138,19 +148,25 @@ def _numpy_to_ext(value: object, nest: Nest) -> ExtType:
     raise EncodeError(f"cannot encode {full_name(type(value))}")
 
 
-def _write_named(name: str, body: bytes) -> bytes:
+def write_named(name: str, body: bytes) -> bytes:
+    """Return the payload of a value of a registered type."""
     text = name.encode()
     return b"".join((b"\xd9", bytes((len(text),)), text, body))
 
 
-def _read_named(data: bytes, nest: Nest) -> object:
+def split_named(data: bytes) -> tuple[str, bytes]:
+    """Return the name of a registered type, and the value of it as MessagePack."""
     if len(data) < 3 or data[0] != 0xD9 or len(data) <= 2 + data[1]:
         raise DecodeError("a registered value without its name")
     end = 2 + data[1]
-    name, body = data[2:end].decode(), data[end:]
+    return data[2:end].decode(), data[end:]
+
+
+def _read_named(data: bytes, nest: Nest) -> object:
+    name, body = split_named(data)
     entry = registered_name(name)
     if entry is None:
-        return Unknown(name, body)
+        return Unknown(name, nest.whole(body))
     plain = nest.unpack(body)
     try:
         return entry.decode(plain)
@@ -164,7 +180,7 @@ def _unknown_to_ext(value: Unknown, nest: Nest) -> ExtType:
     try:
         if isinstance(value.code, str):
             nest.unpack(value.data)
-            return ExtType(REGISTERED, _write_named(value.code, value.data))
+            return ExtType(REGISTERED, write_named(value.code, value.data))
         from_ext(value.code, value.data, nest)
         return ExtType(value.code, value.data)
     except Exception as error:
@@ -227,6 +243,8 @@ _ENCODERS: dict[type, tuple[int, Callable[[Any, Nest], bytes]]] = {
     time: (TIME, _fields(moments.time_fields)),
     datetime: (DATETIME, _fields(moments.datetime_fields)),
     timedelta: (TIMEDELTA, _fields(moments.timedelta_fields)),
+    Attached: (ATTACHED, lambda value, nest: write_attached(value, nest.pack)),
+    Converted: (REGISTERED, lambda v, nest: write_named(v.name, nest.pack(v.plain))),
 }
 already_travels(Unknown, *_ENCODERS)
 
@@ -245,4 +263,5 @@ _DECODERS: dict[int, Callable[[bytes, Nest], object]] = {
     TIMEDELTA: _into(moments.to_timedelta),
     ARRAY: _into(arrays.to_array),
     SCALAR: _into(arrays.to_scalar),
+    ATTACHED: lambda data, nest: nest.attached(data),
 }

@@ -8,6 +8,7 @@ and asks the origin for the range that is missing. Frames leave here in order: t
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from ..history import Body
 from .sequence import Positions
 
 ASK_AGAIN = 0.25
@@ -46,7 +47,7 @@ class _Missing:
     until: float
     ask_at: float
     pause: float = ASK_AGAIN
-    parked: dict[int, tuple[int, bytes]] = field(default_factory=dict)
+    parked: dict[int, tuple[int, Body]] = field(default_factory=dict)
     gone_to: int = 0
     reached: int = 0
     reason: str = ""
@@ -74,7 +75,7 @@ class Recovery:
             for name, missing in list(self._missing.items())
         }
 
-    def park(self, name: str, first: int, last: int, frame: bytes, now: float) -> None:
+    def park(self, name: str, first: int, last: int, frame: Body, now: float) -> None:
         """Hold back a frame that has come before its turn."""
         missing = self._expose(name, last, now)
         if first not in missing.parked and self.parked_bytes + len(frame) <= PARKED_MOST:
@@ -109,7 +110,7 @@ class Recovery:
                 missing.reached, missing.until = position, now + self._timeout
                 missing.ask_at, missing.pause = now, ASK_AGAIN
 
-    def in_turn(self, name: str) -> bytes | None:
+    def in_turn(self, name: str) -> Body | None:
         """Return a parked frame that is next, or None; forget the exchange if all is there."""
         missing = self._missing.get(name)
         if missing is None:

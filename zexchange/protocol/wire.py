@@ -11,6 +11,7 @@ from typing import Any
 import msgpack
 
 from ..errors import DecodeError
+from ..history import Body
 from ..names import MAX_NAME_BYTES, prefixes
 from .fields import ID_BYTES, count, items, numbers, unpack_all
 from .values import Batch, Promise, Ready
@@ -21,12 +22,18 @@ MAX_CONTROL_BYTES = 64 << 20
 MAX_BODY_BYTES = 256 << 20
 """The largest body of a data frame, and so the largest message, in bytes."""
 MAX_DATA_BYTES = MAX_BODY_BYTES + 1024
+MAX_ATTACHED = 1000
+"""How many further ZeroMQ frames a data frame may have."""
 
 DATA, CONTROL, READY = b"\x01", b"\x02", b"\xff"
 MUST_UNDERSTAND = 0xF0
 """Flag bits that a receiver which does not know them must not ignore."""
+ATTACHED = 0x10
+"""The flag of a data frame that is followed by the large parts of its last value."""
 
 _BATCH = struct.Struct(">BB16sQIBQ")
+_BULK = struct.Struct(">BB16sQIBQI")
+_UNKNOWN = MUST_UNDERSTAND & ~ATTACHED
 _READY = struct.Struct(">BB16s")
 _EPOCH = struct.Struct(">Q")
 _pack_batch, _unpack_batch = _BATCH.pack, _BATCH.unpack_from
@@ -45,7 +52,9 @@ def topics(key: str) -> tuple[bytes, ...]:
     return tuple(DATA + prefix.encode() for prefix in prefixes(key))
 
 
-def data_head(topic: bytes, origin: bytes, first: int, count: int, sent_at: float) -> bytes:
+def data_head(
+    topic: bytes, origin: bytes, first: int, count: int, sent_at: float, attached: int = 0
+) -> bytes:
     """Return what precedes the values of a data frame.
 
     Args:
@@ -54,7 +63,13 @@ def data_head(topic: bytes, origin: bytes, first: int, count: int, sent_at: floa
         first: the number of the first value; for a beacon (``count`` 0) the head plus one.
         count: how many values follow.
         sent_at: seconds since the Unix epoch; travels in microseconds.
+        attached: how many ZeroMQ frames belong to it beside the first.
     """
+    if attached:
+        moment = int(sent_at * 1e6 + 0.5)
+        return topic + _BULK.pack(
+            _BULK.size, VERSION, origin, first, count, ATTACHED, moment, attached
+        )
     return topic + _pack_batch(
         _BATCH.size, VERSION, origin, first, count, 0, int(sent_at * 1e6 + 0.5)
     )
@@ -78,7 +93,7 @@ def read_data(frame: bytes) -> Batch:
         raise DecodeError(f"data frame of version {version}; version {VERSION} is spoken here")
     if size < _BATCH.size or end + 1 + size > len(frame):
         raise DecodeError(f"data frame with a header of {size} bytes")
-    if flags & MUST_UNDERSTAND:
+    if flags & _UNKNOWN:
         raise DecodeError(f"data frame with unknown flags {flags:#04x}")
     if first < 1:
         raise DecodeError("data frame that starts at number 0")
@@ -86,6 +101,29 @@ def read_data(frame: bytes) -> Batch:
         # Positions go back in acknowledgements: one past 64 bits could not be written.
         raise DecodeError(f"data frame whose numbers, from {first}, run past 64 bits")
     return Batch(name, origin, first, count, flags, sent_at / 1e6, end + 1 + size)
+
+
+def arrived_whole(batch: Batch, frame: Body) -> bool:
+    """Tell whether all came that belongs to a data frame; if not, its sender was interrupted.
+
+    Raises:
+        DecodeError: it has other frames behind it than its head says, or too much in them.
+    """
+    buffers = () if isinstance(frame, bytes) else frame.buffers
+    head = frame if isinstance(frame, bytes) else frame.packed
+    if buffers and not len(buffers[-1]):
+        return False
+    announced = 0
+    if batch.flags & ATTACHED:
+        start = head.index(b"\0", 1) + 1
+        if head[start] < _BULK.size:
+            raise DecodeError("data frame that does not say how many frames more it has")
+        announced = int.from_bytes(head[start + _BATCH.size : start + _BULK.size], "big")
+    if len(buffers) != announced or announced > MAX_ATTACHED:
+        raise DecodeError(f"data frame of {announced} frames more, behind it {len(buffers)}")
+    if len(frame) > MAX_DATA_BYTES:
+        raise DecodeError(f"data frame of {len(frame)} bytes in all")
+    return True
 
 
 # ---------------------------------------------------------------------------- ready

@@ -9,9 +9,19 @@ what is sent while it has no connection.
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
-from ..net.sockets import EVENTS, FD, FRAMES_MARK, READABLE, SRCFD, SUBSCRIBE, NotNow
+from ..net.sockets import (
+    EVENTS,
+    FD,
+    FRAMES_MARK,
+    RCVMORE,
+    READABLE,
+    SNDMORE,
+    SRCFD,
+    SUBSCRIBE,
+    NotNow,
+)
 from .threads import Host
-from .wire import REDIAL, REDIAL_MOST, Connection, Wire
+from .wire import REDIAL, REDIAL_MOST, Connection, Parts, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +32,11 @@ class Frame:
 
     def __init__(self, data: bytes) -> None:
         self.bytes = data
+
+    @property
+    def buffer(self) -> memoryview:
+        """Return the content in memory of its own, writable."""
+        return memoryview(bytearray(self.bytes))
 
     def get(self, what: object) -> int | str:
         """Return what is known: no descriptor, no address."""
@@ -109,10 +124,10 @@ class Dialler(Socket):
         self.connection = None
         self._dial_later()
 
-    def arrive(self, frame: bytes) -> None:
-        """A frame has arrived."""
+    def arrive(self, parts: Parts) -> None:
+        """A message has arrived."""
         if not self.closed:
-            self._put(frame)
+            self._put(parts)
 
     def close(self, linger: int = 0) -> None:
         """Close; what was sent still arrives if it may linger."""
@@ -128,6 +143,7 @@ class Sub(Dialler):
     def __init__(self, wire: Wire, host: Host, fd: int) -> None:
         super().__init__(wire, host, fd)
         self._topics: Counter[bytes] = Counter()
+        self._rest: deque[bytes] = deque()
 
     def setsockopt(self, option: int, topic: bytes) -> None:
         """Subscribe or unsubscribe; equal subscriptions are counted."""
@@ -150,12 +166,18 @@ class Sub(Dialler):
         for topic in sorted(self._topics):
             self._tell(b"\x01" + topic)
 
-    def recv(self, flags: int = 0) -> bytes:
-        """Return the next frame that is still subscribed to."""
-        while True:
-            frame: bytes = self._take()
-            if frame.startswith(tuple(self._topics)):
-                return frame
+    def getsockopt(self, option: int) -> int:
+        """Also tell whether the last frame has more behind it."""
+        return bool(self._rest) if option == RCVMORE else super().getsockopt(option)
+
+    def recv(self, flags: int = 0, copy: bool = True) -> Any:
+        """Return the next frame: of the same message, or of one that is still subscribed to."""
+        while not self._rest:
+            parts: Parts = self._take()
+            if parts[0].startswith(tuple(self._topics)):
+                self._rest.extend(parts)
+        frame = self._rest.popleft()
+        return frame if copy else Frame(frame)
 
 
 class Dealer(Dialler):
@@ -168,9 +190,9 @@ class Dealer(Dialler):
             raise NotNow
         self.connection.up(frame)
 
-    def recv_multipart(self, flags: int = 0) -> list[bytes]:
+    def recv_multipart(self, flags: int = 0, copy: bool = True) -> list[Frame]:
         """Return the next message."""
-        return [self._take()]
+        return [Frame(part) for part in self._take()]
 
 
 class Bound(Socket):
@@ -229,12 +251,12 @@ class Router(Bound):
         """Return the next message, its route in front."""
         return [Frame(part) for part in self._take()]
 
-    def send_multipart(self, parts: list[bytes], flags: int = 0) -> None:
+    def send_multipart(self, parts: list[bytes], flags: int = 0, copy: bool = True) -> None:
         """Send along a route; nowhere if that is no more."""
         self._called()
         connection = self._routes.get(parts[0])
         if connection is not None:
-            connection.down(parts[1], data=False)
+            connection.down(tuple(map(bytes, parts[1:])), data=False)
 
 
 class XPub(Bound):
@@ -244,6 +266,7 @@ class XPub(Bound):
         super().__init__(wire, host, fd)
         self.high_water = 2 * FRAMES_MARK
         self._wanted: dict[Connection, dict[bytes, None]] = {}
+        self._parts: list[bytes] = []
 
     def connected(self, connection: Connection) -> None:
         """Nothing is subscribed to yet."""
@@ -279,14 +302,18 @@ class XPub(Bound):
         """Return the next subscription."""
         return Frame(self._take())
 
-    def send(self, frame: bytes, flags: int = 0) -> None:
+    def send(self, frame: bytes, flags: int = 0, copy: bool = True) -> None:
         """Send to every connection that has subscribed to it, as far as there is room."""
         self._called()
+        self._parts.append(bytes(frame))
+        if flags & SNDMORE:
+            return
+        parts, self._parts = tuple(self._parts), []
         for connection, topics in list(self._wanted.items()):
-            if not frame.startswith(tuple(topics)):
+            if not parts[0].startswith(tuple(topics)):
                 continue
             if connection.under_way + len(connection.dialler.inbox) < self.high_water:
-                connection.down(frame, data=True)
+                connection.down(parts, data=True)
             else:
                 self.wire.dropped += 1
 

@@ -27,6 +27,10 @@ REDIAL, REDIAL_MOST = 0.05, 1.0
 """Seconds between two attempts to connect: at first, and at most."""
 
 
+Parts = tuple[bytes, ...]
+"""A ZeroMQ message: its frames, which arrive together or not at all."""
+
+
 @dataclass(slots=True)
 class Faults:
     """How bad the wire is: chances from 0 to 1, and a range of seconds."""
@@ -60,27 +64,27 @@ class Connection:
 
         self._wire.at(self._up_at, arrives)
 
-    def down(self, frame: bytes, data: bool) -> None:
-        """Send a frame to the dialling side; one of a data connection may have bad luck."""
+    def down(self, parts: Parts, data: bool) -> None:
+        """Send a message to the dialling side; one of a data connection may have bad luck."""
         wire = self._wire
         if not data:
-            self._deliver(self._in_turn(wire.arrival()), frame)
+            self._deliver(self._in_turn(wire.arrival()), parts)
             return
         faults, chance = wire.faults, wire.random.random
         if faults.loss and chance() < faults.loss:
             wire.dropped += 1
             return
-        if frame[:1] == READY:
+        if parts[0][:1] == READY:
             # Behind all that was sent before, and in front of all that is sent later.
             self._down_at = max(self._down_last, wire.arrival())
-            self._deliver(self._in_turn(self._down_at), frame)
+            self._deliver(self._in_turn(self._down_at), parts)
             return
         if faults.duplicate and chance() < faults.duplicate:
-            self._deliver(self._out_of_turn(), frame)
+            self._deliver(self._out_of_turn(), parts)
         if faults.reorder and chance() < faults.reorder:
-            self._deliver(self._out_of_turn(), frame)
+            self._deliver(self._out_of_turn(), parts)
         else:
-            self._deliver(self._in_turn(wire.arrival()), frame)
+            self._deliver(self._in_turn(wire.arrival()), parts)
 
     def _in_turn(self, at: float) -> float:
         self._down_at = max(self._down_at, at)
@@ -93,13 +97,13 @@ class Connection:
         self._down_last = max(self._down_last, at)
         return at
 
-    def _deliver(self, at: float, frame: bytes) -> None:
+    def _deliver(self, at: float, parts: Parts) -> None:
         self.under_way += 1
 
         def arrives() -> None:
             self.under_way -= 1
             if not self.lost:
-                self.dialler.arrive(frame)
+                self.dialler.arrive(parts)
 
         self._wire.at(at, arrives)
 

@@ -158,6 +158,9 @@ class SimulatedWorld(World):
         self.parties.append(loop)
         return loop
 
+    def lend(self) -> None:
+        """See `World`: nothing is lent here."""
+
     def sender(self, send: Callable[[], float]) -> Any:
         """See `World`."""
         sender = Sender(self.schedule, self.host, send)
