@@ -23,17 +23,17 @@ from .outbound import Outbound
 _log = logging.getLogger("zexchange")
 
 
-class Bridge:
+class Bridge(Encoder):
     """The subscriber between one exchange and the node."""
 
-    __slots__ = ("_encoder", "_outbound", "_submit", "_window", "kept", "name", "topic", "wanted")
+    __slots__ = ("_outbound", "_submit", "_window", "kept", "name", "topic", "wanted")
 
     def __init__(self, name: str, outbound: Outbound) -> None:
+        super().__init__()
         self.name = name
         self.topic = topic(name)
         self.wanted = False
         self.kept: Retained | None = None
-        self._encoder = Encoder()
         self._outbound = outbound
         self._window = outbound.window
         self._submit = outbound.submit
@@ -50,7 +50,7 @@ class Bridge:
         bodies: list[tuple[Body, float]] = []
         for msg, sent_at in kept:
             try:
-                body = self._encoder.encode(msg)
+                body = self.encode(msg)
                 bodies.append((self._large(msg, body) if len(body) >= LARGE else body, sent_at))
             except EncodeError as error:
                 _log.warning("exchange %r: not kept for other nodes: %s", self.name, error)
@@ -73,7 +73,7 @@ class Bridge:
         """
         # Not in a function of its own: this is the path of every message.
         try:
-            body = self._encoder.encode(msg)
+            body = self.encode(msg)
             if len(body) >= LARGE:
                 body = self._large(msg, body)
         except EncodeError as error:
@@ -86,7 +86,7 @@ class Bridge:
         return EncodeError(f"exchange {self.name!r}: {error}")
 
     def _large(self, msg: object, body: Body) -> Body:
-        body = self._encoder.large(msg, body)
+        body = self.large(msg, body)
         if len(body) > MAX_BODY_BYTES:
             limit = MAX_BODY_BYTES >> 20
             raise EncodeError(f"msg: {len(body)} bytes encoded, over {limit} MiB")
