@@ -55,6 +55,17 @@ def attached(msg: object) -> Bulk:
     return body
 
 
+def same(a: Any, b: Any) -> bool:
+    """Equal in type and value, all the way down."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, dict):
+        return same(list(a.items()), list(b.items()))
+    return bool(a == b)
+
+
 leaves = (
     st.none()
     | st.integers(-(2**70), 2**70)
@@ -78,8 +89,7 @@ messages = st.recursive(
 @settings(max_examples=300)
 def test_what_is_attached_is_put_back(msg: object) -> None:
     """Attached or not, a message arrives equal, with the types of all its parts."""
-    assert through(msg) == msg
-    assert encode(through(msg)) == encode(msg)
+    assert same(through(msg), msg)
 
 
 @pytest.mark.usefixtures("small_is_large")
@@ -92,7 +102,7 @@ def test_a_frame_may_hold_messages_before(before: list[object], last: object) ->
         body = Bulk(head + body.packed[len(HEAD) :], body.buffers)
     else:
         body = head + body[len(HEAD) :]
-    assert encode(decode_frame(body, len(HEAD), len(before) + 1)) == encode([*before, last])
+    assert same(decode_frame(body, len(HEAD), len(before) + 1), [*before, last])
 
 
 def test_immutable_bytes_are_not_copied() -> None:
