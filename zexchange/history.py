@@ -91,15 +91,18 @@ class Ring:
     def append(self, frame: Frame) -> None:
         """Take a frame that is being sent, and evict what that pushes out."""
         self._add(frame)
-        self.evict()
+        if self.bytes > self.most_bytes or self.messages > self.most_messages:
+            self.evict()
 
     def _add(self, frame: Frame) -> None:
+        name = frame.name
         self._order.append(frame)
-        self._frames.setdefault(frame.name, deque()).append(frame)
+        # Not `setdefault`: a deque that is thrown away again costs more than all the rest.
+        (self._frames.get(name) or self._frames.setdefault(name, deque())).append(frame)
         self.bytes += frame.size
         self.messages += frame.last - frame.first + 1
         if frame.waiting:
-            self._held.setdefault(frame.name, deque()).append(frame)
+            (self._held.get(name) or self._held.setdefault(name, deque())).append(frame)
             self.held_bytes += frame.size
             self.held_frames += 1
 

@@ -224,7 +224,6 @@ Damage = Callable[[bytes], list[bytes]]
         lambda me: parts(me, 1, 1, b"1234", b"5678"),
         lambda me: parts(me, 1, 1),
         lambda me: parts(me, 1, 1, b"12345"),
-        lambda me: [data_head(topic("x"), me, 1, 1, 0.0) + b"\xc0", *parts(me, 1, 1, b"1234")],
         lambda me: parts(me, 1, 1, *[b"1234"] * 3000),
         lambda me: [b"\x01x\0", b"1234"],
         lambda me: [b"\x01x\0" + b"\x2b\x01" + me + bytes(25), b"1234"],

@@ -21,7 +21,7 @@ from ..protocol.wire import MAX_BODY_BYTES, topic
 from .outbound import Outbound
 
 SMALL_BYTES = 4096
-"""Larger messages are looked at one by one: how many of them are queued."""
+"""Of larger messages it matters how many are queued, at any moment."""
 _log = logging.getLogger("zexchange")
 
 
@@ -89,9 +89,8 @@ def _way_out(bridge: Bridge, outbound: Outbound) -> Callable[[object], Room | No
     A function with all it needs at hand, and nothing in functions of their own that most
     messages have to pass: a call costs as much as a third of the packing.
     """
-    encoder, queue = bridge.encoder, bridge.bodies
-    pace, monotonic = outbound.pace, outbound.monotonic
-    append, see_to, room = queue.append, outbound.see_to, outbound.window.room
+    encoder, append = bridge.encoder, bridge.bodies.append
+    pace, monotonic, see_to = outbound.pace, outbound.monotonic, outbound.see_to
 
     def send(msg: object) -> Room | None:
         """Encode a message on the caller's thread and queue it.
@@ -106,25 +105,20 @@ def _way_out(bridge: Bridge, outbound: Outbound) -> Callable[[object], Room | No
         try:
             body = encoder.encode(msg)
             size = len(body)
+            if size <= SMALL_BYTES and bridge.listed:
+                append(body)
+                return None if monotonic() < pace.quiet_until else see_to(bridge, size)
             if size >= LARGE:
                 body = bridge.large(msg, body)
                 size = len(body)
+            if bridge.wanted:
+                append(body)
+                return see_to(bridge, size)
+            return None
         except EncodeError as error:
             raise bridge.named(error) from error
-        if not bridge.wanted:
-            return None
-        try:
-            append(body)
-            if (
-                size <= SMALL_BYTES
-                and bridge.listed
-                and monotonic() < pace.quiet_until
-                and len(queue) < pace.enough
-            ):
-                return None
-            return room if see_to(bridge, size) else None
         except BaseException:  # of a signal handler, perhaps right behind `append`
-            see_to(bridge, size)
+            see_to(bridge, 0)
             raise
 
     return send

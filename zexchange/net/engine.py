@@ -328,6 +328,7 @@ class Engine(Reports):
         if now < self._tick_at:
             return
         self._tick_at = now + TICK
+        self.outbound.poll()
         self._probes.expire(now)
         self.session.tick(now)
         self.watch.look(now)

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import zmq
 
 from ..errors import DecodeError
-from ..history import Body, Bulk
+from ..history import Bulk
 from ..local.arrears import Arrears
 from ..protocol.interest import Keys
 from ..protocol.sequence import Positions
 from ..protocol.wire import MAX_ATTACHED, ready_topic, topics
 from .desk import Desk
 from .inlet import Inlet
+from .sockets import DO_NOT_WAIT, EVENTS, RCVMORE, READABLE
 
 if TYPE_CHECKING:
     from .world import Sockets, World
@@ -51,8 +52,8 @@ class Tuner:
     def rest(self, frame: bytes) -> Bulk:
         """Return a frame with those behind it that belong to it, which have all arrived."""
         buffers: list[memoryview] = []
-        while self.socket.getsockopt(zmq.RCVMORE):
-            part = self.socket.recv(zmq.NOBLOCK, copy=False)
+        while self.socket.getsockopt(RCVMORE):
+            part = self.socket.recv(DO_NOT_WAIT, copy=False)
             if len(buffers) <= MAX_ATTACHED:
                 buffers.append(part.buffer)
         return Bulk(frame, tuple(buffers))
@@ -297,19 +298,21 @@ class Inbound:
 
     def _read(self, tuner: Tuner) -> bool:
         """Take up to `BUDGET` frames from a peer; tell whether there may be more."""
-        recv, take, option = tuner.socket.recv, tuner.inlet.take, tuner.socket.getsockopt
+        socket, take, rest = tuner.socket, tuner.inlet.take, tuner.rest
         for _ in range(BUDGET):
             try:
-                first = recv(zmq.NOBLOCK)
-                frame: Body = tuner.rest(first) if option(zmq.RCVMORE) else first
+                frame = socket.recv(DO_NOT_WAIT)
             except zmq.Again:
                 return False
             try:
-                proven = take(frame)
+                proven = take(frame, rest)
                 if proven is not None:
                     self._proven(tuner, proven)
             except DecodeError as error:
+                rest(frame)  # that nothing of it is taken for a frame
                 self._desk.control.rejected(tuner.inlet.peer, str(error))
+            if not int(socket.getsockopt(EVENTS)) & READABLE:  # half of what `Again` costs
+                return False
         return True
 
 

@@ -5,6 +5,7 @@ what is missing, acknowledges what the tasks have been given. It lives on the da
 thread and knows no socket: frames are brought to it.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from ..errors import DecodeError
@@ -51,8 +52,12 @@ class Inlet:
 
     # --------------------------------------------------------------------------- frames
 
-    def take(self, frame: Body) -> int | None:
+    def take(self, frame: Body, rest: Callable[[bytes], Body] | None = None) -> int | None:
         """Take a frame; return the epoch if it is the proof of one.
+
+        Args:
+            frame: what came first of it, or all.
+            rest: returns all of it, where it says that more belongs to it.
 
         Raises:
             DecodeError: if it is malformed, or not for us, or not of this peer.
@@ -61,8 +66,11 @@ class Inlet:
         if head[:1] == READY and head is frame:
             return self._take_ready(head)
         batch = read_data(head)
-        if (batch.flags & ATTACHED or head is not frame) and not arrived_whole(batch, frame):
-            return None  # it comes again
+        if batch.flags & ATTACHED or head is not frame:
+            if head is frame and rest is not None:
+                frame = rest(head)
+            if not arrived_whole(batch, frame):
+                return None  # it comes again
         if batch.origin != self.peer:
             raise DecodeError(f"a frame of origin {batch.origin.hex()}, which is not this peer")
         position = self.positions.where(batch.name)

@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING
 import zmq
 
 from ..history import Body, Frame, Ring
+from ..local.exchange import Room
 from ..protocol.interest import Keys
 from ..protocol.sequence import Numbering
 from ..protocol.values import Promise, Ready
 from ..protocol.wire import data_head, read_token, ready_frame
-from .pace import BATCH_COUNT, Pace
+from .pace import Pace
 from .sendqueue import Lane, SendQueue, make_frame
 from .sockets import DO_NOT_WAIT, EVENTS, READABLE, SNDMORE
 from .window import REPLAY_BYTES, Window
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 FRAME_BYTES = 64 << 10
 """A frame is closed once its values have this many bytes; sooner where the ring is small."""
+LOOK_EVERY = 0.001
+"""Seconds between two looks, behind sends, at what subscribers asked for."""
 RETRY = 100e-6
 """Seconds after which the sender thread looks again, where somebody else was sending."""
 QUEUED_BYTES = 4 << 20
@@ -77,6 +80,7 @@ class Outbound:
         )
         self.pace = Pace()
         self._asked = False
+        self._look_at = 0.0
         self._time = world.time
         self._lend = world.lend
         self._closed = False
@@ -92,31 +96,34 @@ class Outbound:
 
     # ------------------------------------------------------------- called by any thread
 
-    def see_to(self, lane: Lane, size: int) -> bool:
+    def see_to(self, lane: Lane, size: int) -> Room | None:
         """Have what is queued sent, now or soon; the last in the lane has ``size`` bytes.
 
         To be called whenever something was queued, but not before `pace.quiet_until` if
-        the lane is listed.
+        it is small and the lane is listed.
 
         Returns:
-            Whether the sender has to wait: for `window.room`, or since so much is queued
-            behind a socket that is busy.
+            What the sender has to wait for, if it has: for less to be on its way, or less
+            to be queued behind a socket that is busy.
         """
         if not lane.listed:
             # One step:
             lane.listed = True
             self._lanes.append(lane)
-        pace, waiting = self.pace, lane.bodies
-        pace.enough = enough = min(BATCH_COUNT, self._frame_bytes // (size + 1) + 1)
-        if self.monotonic() >= pace.direct_at or (len(waiting) >= enough and not pace.handed_over):
+        pace, bodies, window = self.pace, lane.bodies, self.window
+        if self.monotonic() >= pace.direct_at or (
+            len(bodies) * (size + 1) >= self._frame_bytes and not pace.handed_over
+        ):
             self._drain()
         else:
             # First this, then whether the sender thread is asked: it takes that back first.
-            if not (pace.handed_over or self.window.full):
+            if not (pace.handed_over or window.full):
                 pace.quiet_until = pace.direct_at
             if not self._asked:
                 self._ask()
-        return self.window.full or len(waiting) * (size + 64) > self._queued_most
+        if window.full or len(bodies) * (size + 64) > self._queued_most:
+            return window.room
+        return None
 
     def catch_up(self) -> None:
         """Send what is queued, waiting for the socket; only where `Room.wait` may wait.
@@ -257,13 +264,20 @@ class Outbound:
                 waiting.send()  # who comes next finds everything in order
                 raise
             self.pace.sent(began, self.monotonic(), count, self.bytes - size, direct)
-            self._read_subscriptions()
+            if began >= self._look_at:
+                self._look_at = began + LOOK_EVERY
+                self._read_subscriptions()
         finally:
             self._holder = 0
 
     def carry(self, frame: Frame) -> None:
         """See `Carrier`."""
         self.window.keep(frame)
+        if self._closed:
+            return
+        self.frames += 1
+        self.bytes += frame.size
+        # An XPUB never blocks: over its high-water mark it drops, and a gap tells.
         if frame.buffers:
             self._send_bulk(frame)
         else:
@@ -279,18 +293,10 @@ class Outbound:
         self.carry(frame)
 
     def _send(self, frame: bytes) -> None:
-        if self._closed:
-            return
-        self.frames += 1
-        self.bytes += len(frame)
-        # An XPUB never blocks: over its high-water mark it drops, and a gap tells.
-        self._socket.send(frame, DO_NOT_WAIT)
+        if not self._closed:
+            self._socket.send(frame, DO_NOT_WAIT)
 
     def _send_bulk(self, frame: Frame) -> None:
-        if self._closed:
-            return
-        self.frames += 1
-        self.bytes += frame.size
         self._lend()
         # Dropped at a high-water mark as one, too.
         send, last = self._socket.send, frame.buffers[-1]
@@ -302,8 +308,8 @@ class Outbound:
     def _read_subscriptions(self) -> None:
         """Take in what subscribers asked for.
 
-        Also after each send, whose own look at the socket's state may have eaten the
-        wake-up of the control thread.
+        Also behind sends, whose own look at the socket's state may have eaten the wake-up of
+        the control thread. What that eats behind the last of many, the next `poll` finds.
         """
         if self._closed:
             return

@@ -11,8 +11,6 @@ GAP = 25e-6
 """Seconds that a send costs, about. Who comes so soon after one leaves its message queued."""
 MOST_GAP = 400e-6
 """The longest that messages are left to travel together, in seconds."""
-BATCH_COUNT = 1000
-"""As many queued messages are sent at once by the thread that queued the last."""
 HELD_UP = 1e-3
 """A send that takes so many seconds was held up by another thread, or by the machine."""
 PER_BYTE = 2e-9
@@ -28,13 +26,11 @@ HAND_OVER_MOST = 8.0
 class Pace:
     """Which way is right just now; times in seconds on any steady clock."""
 
-    __slots__ = ("_again", "_strikes", "direct_at", "enough", "handed_over", "quiet_until")
+    __slots__ = ("_again", "_strikes", "direct_at", "handed_over", "quiet_until")
 
     def __init__(self) -> None:
         self.quiet_until = 0.0
-        """Before this, whoever queues a message need do nothing more: it is seen to."""
-        self.enough = BATCH_COUNT
-        """With as many messages queued it is time to send, sooner or not."""
+        """Before this, whoever queues a small message need do nothing more: it is seen to."""
         self.direct_at = 0.0
         """When the next thread that sends may write to the socket itself."""
         self.handed_over = False

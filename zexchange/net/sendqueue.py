@@ -111,7 +111,7 @@ class SendQueue:
             left = len(bodies)
             count += left
             while left > 0:
-                fitting = self._fitting(bodies, left)
+                fitting = self._fitting(bodies, left) if left > 1 else 1
                 left -= fitting
                 self._emit(lane, bodies, fitting)
         self._taken = []
@@ -119,7 +119,7 @@ class SendQueue:
 
     def _fitting(self, bodies: list[Body], count: int) -> int:
         """Return how many of the first ``count`` make up a frame; what is bulky ends it."""
-        if count == 1 or sum(map(len, bodies[:count])) < self._frame_bytes:
+        if sum(map(len, bodies[:count])) < self._frame_bytes:
             return count
         size = 0
         for number, body in enumerate(bodies[:count], 1):

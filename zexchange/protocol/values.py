@@ -5,6 +5,7 @@ value is written on the wire.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 VERSIONS = (1, 1)
 """The lowest and highest protocol version spoken here."""
@@ -227,14 +228,13 @@ Control = (
 # --------------------------------------------------------------------- data frames
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):  # made for every frame: a third of what a frozen dataclass costs
     """A data frame's head: whose, which numbers, and where in the frame its values start."""
 
     name: str
     origin: bytes
     first: int
-    count: int
+    count: int  # type: ignore[assignment]  # of tuples it hides a method
     flags: int
     sent_at: float
     body: int
