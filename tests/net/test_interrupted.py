@@ -257,7 +257,7 @@ with zexchange.federate("fed") as node:
 
 def test_a_ring_that_is_mended_is_what_its_frames_say() -> None:
     """Whatever the rest has come to; one frame is left out."""
-    ring = Ring(1000, 1000, 500)
+    ring = Ring(1 << 20, 1000, 1 << 19)
     frames = [Frame("x", n, n, bytes(10), {PEER} if n > 2 else ()) for n in range(1, 4)]
     for frame in frames:
         ring.append(frame)

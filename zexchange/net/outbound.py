@@ -272,16 +272,15 @@ class Outbound:
 
     def carry(self, frame: Frame) -> None:
         """See `Carrier`."""
-        self.window.keep(frame)
-        if self._closed:
-            return
-        self.frames += 1
-        self.bytes += frame.size
-        # An XPUB never blocks: over its high-water mark it drops, and a gap tells.
+        # It leaves first, and is noted while it is on its way. An XPUB never blocks: over its
+        # high-water mark it drops, and a gap tells.
         if frame.buffers:
             self._send_bulk(frame)
         else:
             self._send(frame.data)
+        self.window.keep(frame)
+        self.frames += 1
+        self.bytes += frame.size
 
     def carry_again(self, frame: Frame) -> None:
         """See `Carrier`: a receiver that gets it twice drops it by its number."""
@@ -297,6 +296,8 @@ class Outbound:
             self._socket.send(frame, DO_NOT_WAIT)
 
     def _send_bulk(self, frame: Frame) -> None:
+        if self._closed:
+            return
         self._lend()
         # Dropped at a high-water mark as one, too.
         send, last = self._socket.send, frame.buffers[-1]

@@ -33,7 +33,7 @@ class Carrier(Protocol):
     """What numbered frames are handed to."""
 
     def carry(self, frame: Frame) -> None:
-        """Keep a frame in the window and send it."""
+        """Send a frame, and keep it in the window."""
         ...
 
     def carry_again(self, frame: Frame) -> None:

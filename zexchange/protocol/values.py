@@ -5,7 +5,6 @@ value is written on the wire.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 VERSIONS = (1, 1)
 """The lowest and highest protocol version spoken here."""
@@ -228,13 +227,14 @@ Control = (
 # --------------------------------------------------------------------- data frames
 
 
-class Batch(NamedTuple):  # made for every frame: a third of what a frozen dataclass costs
+@dataclass(slots=True)  # made for every frame: not frozen, which costs three times as much
+class Batch:
     """A data frame's head: whose, which numbers, and where in the frame its values start."""
 
     name: str
     origin: bytes
     first: int
-    count: int  # type: ignore[assignment]  # of tuples it hides a method
+    count: int
     flags: int
     sent_at: float
     body: int
