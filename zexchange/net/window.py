@@ -62,12 +62,19 @@ class SendRoom(Room):
             return
         started = self._monotonic()
         self._catch_up()
-        with self._changed:
-            # Looked at from time to time: a notice may come between look and wait.
-            while self._window.holds_up():
-                self._changed.wait(0.05)
-                if self._monotonic() - max(started, self.turned_at) > STUCK_AFTER:
-                    break
+        try:
+            with self._changed:
+                # Looked at from time to time: a notice may come between look and wait.
+                while self._window.holds_up():
+                    self._changed.wait(0.05)
+                    if self._monotonic() - max(started, self.turned_at) > STUCK_AFTER:
+                        break
+        except RuntimeError as error:
+            # A signal handler raised inside the condition's own wait, while that had let go
+            # of the lock; `with` finds the lock free, and hides what was raised.
+            if error.__context__ is None:
+                raise
+            raise error.__context__ from None
         self.waited += self._monotonic() - started
 
     def open(self) -> None:
