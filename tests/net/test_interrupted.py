@@ -197,7 +197,7 @@ def test_an_exception_between_the_parts_of_a_message(
 
 
 @pytest.mark.sockets
-@pytest.mark.parametrize("size", [0])
+@pytest.mark.parametrize("size", [0, 70_000])
 def test_ctrl_c_all_the_time(rendezvous: object, size: int) -> None:
     """Hundreds of exceptions at any moment: the node goes on, and the sums add up."""
     with (
