@@ -201,14 +201,15 @@ def test_an_exception_between_the_parts_of_a_message(
 
 
 @pytest.mark.sockets
-def test_ctrl_c_all_the_time(rendezvous: object) -> None:
+@pytest.mark.parametrize("size", [0, 70_000])
+def test_ctrl_c_all_the_time(rendezvous: object, size: int) -> None:
     """Hundreds of exceptions at any moment: the node goes on, and the sums add up."""
     with (
         Program(
             """
 import zexchange
 got = []
-zexchange.get_exchange("x").handler(got.append)
+zexchange.get_exchange("x").handler(lambda msg: got.append(msg[0]))
 with zexchange.federate("fed") as node:
     print("ready", flush=True)
     sys.stdin.readline()
@@ -236,7 +237,7 @@ with zexchange.federate("fed") as node:
         n += 1
         try:
             sending = True
-            x.send(n)
+            x.send((n, bytes(int(sys.argv[1]))))
             sending = False
             returned.append(n)
         except Stop:
@@ -245,6 +246,7 @@ with zexchange.federate("fed") as node:
     node.flush(30)
     print(node.stats().sent["x"], len(returned), n, flush=True)
 """,
+            size,
             measured=False,
         ) as sender,
     ):

@@ -3,6 +3,7 @@
 One place for options, because most of them answer a trap of libzmq.
 """
 
+import _thread
 import os
 import select
 import sys
@@ -42,25 +43,30 @@ def start_collector() -> None:
     libzmq for good. Imported above, and so before a node asks to be closed at exit, it ends
     behind that: what libzmq still sends must not be freed.
     """
-    if _collector.is_alive() and _collector._push is not None:
-        return
-
-    thread = threading.Thread(target=_start_collector, name="zexchange-start", daemon=True)
-    thread.start()
-    thread.join()
+    if not _lending.is_set():
+        _thread.start_new_thread(_start_collector, ())
+        _lending.wait()
 
 
 def _start_collector() -> None:
     with _starting:
-        zmq.Frame(b"", copy=False)
+        try:
+            if not _lending.is_set():
+                zmq.Frame(b"", copy=False)
+                # Asked at each such send. `Thread.is_alive`, when a signal handler raises
+                # in it, takes a thread that runs for ended (CPython 3.11, bpo-45274): pyzmq
+                # would start another one, and free what libzmq is sending.
+                _collector.thread.is_alive = lambda: True  # type: ignore[union-attr, method-assign]
+        finally:
+            _lending.set()
 
 
 def _after_fork() -> None:
-    global _starting
-    _starting = threading.Lock()
+    global _lending, _starting
+    _lending, _starting = threading.Event(), threading.Lock()
 
 
-_starting = threading.Lock()
+_lending, _starting = threading.Event(), threading.Lock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 

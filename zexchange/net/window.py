@@ -46,7 +46,7 @@ class SendRoom(Room):
         self._window = window
         self._catch_up = catch_up
         self._may_wait = may_wait
-        self._changed = world.condition()
+        self._bell = world.bell()
         self._monotonic = world.monotonic
         self.waited = 0.0
         self.turned_at = world.monotonic()
@@ -62,18 +62,19 @@ class SendRoom(Room):
             return
         started = self._monotonic()
         self._catch_up()
-        with self._changed:
-            # Looked at from time to time: a notice may come between look and wait.
-            while self._window.holds_up():
-                self._changed.wait(0.05)
-                if self._monotonic() - max(started, self.turned_at) > STUCK_AFTER:
-                    break
+        bell = self._bell
+        while True:
+            waiter = bell.listen()  # before the look, or a ring could come in between
+            if not self._window.holds_up():
+                break
+            bell.wait(waiter, 0.05)
+            if self._monotonic() - max(started, self.turned_at) > STUCK_AFTER:
+                break
         self.waited += self._monotonic() - started
 
     def open(self) -> None:
         """Let all go on that wait."""
-        with self._changed:
-            self._changed.notify_all()
+        self._bell.ring()
 
 
 class Window:

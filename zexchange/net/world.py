@@ -15,6 +15,7 @@ import zmq
 
 from ..protocol.values import Address
 from . import sockets
+from .bell import Bell
 from .endpoints import reachable
 from .places import Places
 from .plan import Plan
@@ -96,6 +97,10 @@ class World:
     ) -> Loop:
         """Return a thread, not started yet; see `Loop` for the arguments."""
         return Loop(name, poller, patience, turn, done, last)
+
+    def bell(self) -> Bell:
+        """Return what senders wait for that need room."""
+        return Bell()
 
     def lend(self) -> None:
         """Prepare to send memory that is not copied."""

@@ -98,6 +98,26 @@ class Condition:
         return self._schedule.run(lambda: bool(predicate()), timeout)
 
 
+class Bell:
+    """What is waited for by letting things happen."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self._schedule = schedule
+        self._rings = 0
+
+    def listen(self) -> int:
+        """Return what to wait with."""
+        return self._rings
+
+    def wait(self, rings: int, seconds: float) -> None:
+        """Let things happen until the bell is rung."""
+        self._schedule.run(lambda: self._rings > rings, seconds)
+
+    def ring(self) -> None:
+        """End every wait."""
+        self._rings += 1
+
+
 class Party:
     """What loops and senders share: they run in a process, one turn at a time."""
 

@@ -10,7 +10,7 @@ from ..protocol.session import Session
 from ..protocol.values import Address
 from .schedule import Schedule
 from .sockets import Router, Sockets, XPub
-from .threads import Condition, Host, Loop, Poller, Sender, Waker
+from .threads import Bell, Condition, Host, Loop, Poller, Sender, Waker
 from .wire import Wire
 
 RESCAN = 2.0
@@ -157,6 +157,10 @@ class SimulatedWorld(World):
         loop = Loop(self.schedule, self.host, poller, patience, turn, done, last)
         self.parties.append(loop)
         return loop
+
+    def bell(self) -> Any:
+        """See `World`."""
+        return Bell(self.schedule)
 
     def lend(self) -> None:
         """See `World`: nothing is lent here."""
