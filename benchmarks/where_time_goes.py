@@ -72,10 +72,7 @@ def table(path: Path, thread: str, messages: float, seconds: float) -> None:
     total = sum(shares.values())
     print(f"| {thread} | share | ns a message |\n|---|---:|---:|")
     for name, count in shares.most_common(14):
-        busy = total / 1000 / seconds
-        print(
-            f"| {name} | {count / total:.0%} | {count / total * busy * seconds / messages * 1e9:.0f} |"
-        )
+        print(f"| {name} | {count / total:.0%} | {count / 1000 / messages * 1e9:.0f} |")
     print(f"\nbusy {total / 1000 / seconds:.0%} of the time\n")
 
 
