@@ -14,7 +14,7 @@ WINDOW = 8 << 20
 """Bytes that may be on their way to healthy peers before senders have to wait."""
 FRAME_OVERHEAD = 1024
 """Bytes that a frame is counted for beside its own: what Python keeps about it."""
-UNDER_WAY = 3
+UNDER_WAY = 32
 """Frames that may be held, however large, before senders have to wait: with one that fills
 the window alone, each would have to be acknowledged before the next is sent."""
 
