@@ -105,16 +105,16 @@ def _way_out(bridge: Bridge, outbound: Outbound) -> Callable[[object], Room | No
         try:
             body = encoder.encode(msg)
             size = len(body)
-            if size <= SMALL_BYTES and bridge.listed:
-                append(body)
-                return None if monotonic() < pace.quiet_until else see_to(bridge, size)
             if size >= LARGE:
                 body = bridge.large(msg, body)
                 size = len(body)
-            if bridge.wanted:
-                append(body)
-                return see_to(bridge, size)
-            return None
+            if not bridge.wanted:
+                return None
+            append(body)
+            # Looked at behind that: who takes away what is queued changes them before.
+            if size <= SMALL_BYTES and bridge.listed and monotonic() < pace.quiet_until:
+                return None
+            return see_to(bridge, size)
         except EncodeError as error:
             raise bridge.named(error) from error
         except BaseException:  # of a signal handler, perhaps right behind `append`

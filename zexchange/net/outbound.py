@@ -1,6 +1,6 @@
-"""The way out: a queue that any thread may append to, and one XPUB that drains it.
+"""The way out: what any thread has queued, and one XPUB that it leaves by.
 
-A message is encoded by its sender's thread and appended to one queue; whoever then
+A message is encoded by its sender's thread and appended to its exchange's lane; whoever then
 holds the socket's lock takes all that is queued, numbers it, and sends it as one frame
 per exchange and burst. To queue, a user's thread never waits for that lock: if somebody
 else is sending, they or the sender thread take its message along. (`catch_up`, after the
@@ -8,7 +8,8 @@ local tasks and where much is queued, does wait, for a bounded time.) So a send
 from a signal handler or a finaliser, even inside a send, is queued and not deadlocked,
 and numbers, frames and heads (`announce`) share one order.
 
-Each frame enters the window (`window`) as it is sent, in `carry`.
+Each frame enters the window (`window`) as it is sent, in `carry`. Who sends, and when, is
+decided by the pace (`pace`).
 """
 
 import threading

@@ -1,0 +1,89 @@
+"""The way of a message to its exchange's lane, and who is told that something is there."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from zexchange.errors import EncodeError
+from zexchange.net.bridge import SMALL_BYTES, Bridge, _way_out
+from zexchange.net.pace import Pace
+
+
+class Out:
+    """An outbound of which every call is noted, at a time that stands still."""
+
+    def __init__(self) -> None:
+        self.pace = Pace()
+        self.window = SimpleNamespace(room="room")
+        self.seen: list[tuple[Bridge, int]] = []
+        self.monotonic = lambda: 5.0
+
+    def see_to(self, bridge: Bridge, size: int) -> None:
+        """Note what was queued."""
+        self.seen.append((bridge, size))
+
+
+@pytest.fixture
+def out() -> Out:
+    out = Out()
+    out.pace.quiet_until = 9.0
+    return out
+
+
+@pytest.fixture
+def bridge(out: Any) -> Bridge:
+    bridge = Bridge("x", out)
+    bridge.wanted = bridge.listed = True
+    return bridge
+
+
+def test_what_is_seen_to_is_only_queued(bridge: Bridge, out: Out) -> None:
+    """Most messages of a flood end here."""
+    assert bridge.send("a") is None
+    assert (len(bridge.bodies), out.seen) == (1, [])
+
+
+@pytest.mark.parametrize("change", ["unlisted", "late", "large", "taken"])
+def test_what_nobody_sees_to_is_told(bridge: Bridge, out: Any, change: str) -> None:
+    """A lane that is not listed, a time that is over, a large message: each on its own."""
+    if change == "unlisted":
+        bridge.listed = False
+    elif change == "late":
+        out.pace.quiet_until = 5.0
+    elif change == "taken":
+
+        class Taken(list[Any]):
+            """Somebody takes what is queued at the moment of the append."""
+
+            def append(self, body: Any) -> None:
+                bridge.listed = False
+                super().append(body)
+
+        bridge.bodies = Taken()
+        bridge.send = _way_out(bridge, out)
+    bridge.send(bytes(SMALL_BYTES) if change == "large" else "a")
+    assert [seen for seen, _ in out.seen] == [bridge]
+
+
+def test_what_nobody_wants_is_not_queued(bridge: Bridge, out: Out) -> None:
+    """It is encoded: in dev mode an error shows on one machine already."""
+    bridge.wanted = False
+    assert bridge.send("a") is None
+    assert (bridge.bodies, out.seen) == ([], [])
+    with pytest.raises(EncodeError, match="exchange 'x'"):
+        bridge.send(object())
+
+
+def test_an_exception_behind_the_append_leaves_nothing_unseen(bridge: Bridge, out: Out) -> None:
+    """What a signal handler raises reaches the caller, and what is queued is told of."""
+
+    def interrupted() -> float:
+        raise KeyboardInterrupt
+
+    out.monotonic = interrupted
+    bridge.send = _way_out(bridge, out)  # type: ignore[arg-type]
+    with pytest.raises(KeyboardInterrupt):
+        bridge.send("a")
+    assert len(bridge.bodies) == 1
+    assert [seen for seen, _ in out.seen] == [bridge]
