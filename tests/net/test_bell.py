@@ -1,10 +1,80 @@
 """Bells: whoever listens before a ring hears it."""
 
+import sys
 import threading
 import time
+from types import FrameType
+from typing import Any
+
+import pytest
 
 from tests.support import eventually
-from zexchange.net.bell import Bell
+from zexchange.net.bell import Bell, Condition
+
+
+class Stop(BaseException):
+    """What a signal handler raises."""
+
+
+def interrupted(condition: threading.Condition, at: int) -> bool:
+    """Enter and leave a block, and raise at event number ``at``; tell whether it came to that."""
+    seen = 0
+
+    def profile(frame: FrameType, event: str, arg: Any) -> None:
+        nonlocal seen
+        if frame.f_code.co_name != "interrupted":
+            seen += 1
+            if seen == at:
+                raise Stop
+
+    sys.setprofile(profile)
+    try:
+        with condition:
+            pass
+    except Stop:
+        return True
+    finally:
+        sys.setprofile(None)
+    return False
+
+
+def free(condition: threading.Condition) -> bool:
+    """Tell whether another thread could take the lock."""
+    taken: list[bool] = []
+    other = threading.Thread(target=lambda: taken.append(condition.acquire(timeout=0.2)))
+    other.start()
+    other.join()
+    return taken[0]
+
+
+@pytest.mark.parametrize(
+    "kind", [Condition, pytest.param(threading.Condition, marks=pytest.mark.xfail)]
+)
+def test_an_interruption_leaves_no_lock_taken(kind: type[threading.Condition]) -> None:
+    """Whenever a signal handler raises on the way in or out; with Python's own it is left so."""
+    at, going = 0, True
+    while going:
+        at += 1
+        condition = kind()
+        going = interrupted(condition, at)
+        assert free(condition)
+    assert at > 2
+
+
+def test_it_is_a_condition_all_the_same() -> None:
+    """Who waits is woken by a notice, and sees what was changed before."""
+    condition, state = Condition(), []
+
+    def change() -> None:
+        with condition:
+            state.append(1)
+            condition.notify_all()
+
+    thread = threading.Thread(target=change)
+    with condition:
+        thread.start()
+        assert condition.wait_for(lambda: state, 10)
+    thread.join()
 
 
 def test_a_ring_ends_every_wait() -> None:

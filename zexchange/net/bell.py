@@ -1,16 +1,27 @@
-"""A bell: wakes the threads that wait for it, and nothing that is left taken can stop it.
+"""What threads wait with, where a signal handler that raises must not leave a lock taken.
 
-A `threading.Condition` has a lock of its own, and takes it in Python code: a signal handler
-that raises there leaves it taken, and whoever wants to notify next waits for ever. Here each
-that waits has a lock of its own, and shares none.
+A `threading.Condition` takes its lock in Python code: whoever is interrupted there leaves it
+taken, and the next to want it waits for ever.
 """
 
 import _thread
+import threading
 from collections import deque
 
 
+class Condition(threading.Condition):
+    """A condition whose block is entered and left by its lock's own methods, which are C.
+
+    Both are looked up before the lock is taken (CPython's `with`, 3.11 to 3.13), so there is
+    no step of Python's between having it and the block, nor between the block and letting go.
+    """
+
+    __enter__ = property(lambda self: self._lock.__enter__)
+    __exit__ = property(lambda self: self._lock.__exit__)
+
+
 class Bell:
-    """Rung by one thread, heard by all that wait then."""
+    """Rung by one thread, heard by all that wait then. Each has a lock of its own to wait with."""
 
     def __init__(self) -> None:
         self._waiting: deque[_thread.LockType] = deque()

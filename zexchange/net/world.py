@@ -15,7 +15,7 @@ import zmq
 
 from ..protocol.values import Address
 from . import sockets
-from .bell import Bell
+from .bell import Bell, Condition
 from .endpoints import reachable
 from .places import Places
 from .plan import Plan
@@ -84,7 +84,7 @@ class World:
 
     def condition(self) -> threading.Condition:
         """Return a lock, with a state under it that can be waited for."""
-        return threading.Condition()
+        return Condition()
 
     def loop(
         self,
