@@ -129,7 +129,7 @@ class Ring:
         """Tell whether whoever sends has to wait."""
         if self.held_bytes > self.window and self.held_frames >= UNDER_WAY:
             return True
-        return self.crowded
+        return self.bytes > self.most_bytes or self.messages > self.most_messages
 
     def evict(self) -> None:
         """Drop the oldest frames while there are too many and nobody holds them."""

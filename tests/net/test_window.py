@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -287,3 +288,31 @@ def test_one_message_may_be_larger_than_the_ring(join: Joiner) -> None:
     node.flush(30)
     assert [len(msg) for msg in got] == [5 << 20, 10, 3 << 20]  # type: ignore[arg-type]
     assert not [event for event in events if isinstance(event, PeerSlow)]
+
+
+def test_a_message_on_each_of_many_exchanges_is_waited_for(rendezvous: Path) -> None:
+    """Frames so small and so many neither pile up behind the socket nor are dropped by it."""
+    registry = Registry()
+    with (
+        federate("fed", registry=registry) as node,
+        Program(
+            """
+import zexchange
+got = []
+zexchange.match("many.**").attach(zexchange.to_call(got.append))
+with zexchange.federate("fed") as node:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    print(len(got), sum(t.recovered + t.lost for t in node.stats().received.values()), flush=True)
+"""
+        ) as receiver,
+    ):
+        receiver.expect("ready")
+        node.wait_subscribers("many.0", 1)
+        with node.events.record() as events:
+            for n in range(30_000):
+                registry.get(f"many.{n}").send(n)
+            node.flush(30)
+        receiver.say()
+        receiver.expect("30000 0")
+        assert not [event for event in events if isinstance(event, PeerSlow)]

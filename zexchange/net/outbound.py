@@ -28,7 +28,7 @@ from ..protocol.sequence import Numbering
 from ..protocol.values import Promise, Ready
 from ..protocol.wire import data_head, read_token, ready_frame
 from .pace import Pace
-from .sendqueue import Lane, SendQueue, make_frame
+from .sendqueue import LANES_AT_ONCE, Lane, SendQueue, make_frame
 from .sockets import DO_NOT_WAIT, EVENTS, READABLE, SNDMORE
 from .window import REPLAY_BYTES, Window
 
@@ -43,6 +43,8 @@ RETRY = 100e-6
 """Seconds after which the sender thread looks again, where somebody else was sending."""
 QUEUED_BYTES = 4 << 20
 """About as many bytes may be queued behind a socket that another thread is sending on."""
+LANES_MOST = 4 * LANES_AT_ONCE
+"""So many exchanges may wait behind that socket."""
 CATCH_UP_SECONDS = 0.1
 _ROUNDS = 4
 
@@ -112,8 +114,10 @@ class Outbound:
             lane.listed = True
             self._lanes.append(lane)
         pace, bodies, window = self.pace, lane.bodies, self.window
-        if self.monotonic() >= pace.direct_at or (
-            len(bodies) * (size + 1) >= self._frame_bytes and not pace.handed_over
+        if (
+            self.monotonic() >= pace.direct_at
+            or len(self._lanes) > LANES_AT_ONCE
+            or (len(bodies) * (size + 1) >= self._frame_bytes and not pace.handed_over)
         ):
             self._drain()
         else:
@@ -122,7 +126,12 @@ class Outbound:
                 pace.quiet_until = pace.direct_at
             if not self._asked:
                 self._ask()
-        if window.full or len(bodies) * (size + 64) > self._queued_most:
+        # Many lanes, too: each takes a send, and whoever is at it needs the interpreter's lock.
+        if (
+            window.full
+            or len(self._lanes) > LANES_MOST
+            or len(bodies) * (size + 64) > self._queued_most
+        ):
             return window.room
         return None
 
@@ -134,7 +143,7 @@ class Outbound:
         held = False
         try:
             for held in iter(partial(self._lock.acquire, True, CATCH_UP_SECONDS), False):  # noqa: B007
-                self._send_queued()
+                self._send_everything()
                 break
         finally:
             if held:
@@ -187,7 +196,7 @@ class Outbound:
         What is sent behind it under the ``held`` keys is held for the receiver.
         """
         with self._lock:
-            self._send_queued()
+            self._send_everything()
             self.window.promise_now(receiver, Keys(held))
             heads = self._numbering.covered(keys)
             behind = tuple(promise.behind(heads) for promise in promised)
@@ -198,7 +207,7 @@ class Outbound:
     def beacon(self, topics: Iterable[tuple[str, bytes]]) -> None:
         """Publish the heads of exchanges on their own topics: who has them acknowledges."""
         with self._lock:
-            self._send_queued()
+            self._send_everything()
             for name, topic in topics:
                 head = self._numbering.heads.get(name, 0)
                 self._send(data_head(topic, self._origin, head + 1, 0, self._time()))
@@ -227,7 +236,7 @@ class Outbound:
     def heads(self) -> dict[str, int]:
         """Return the head of every exchange, everything queued before the call included."""
         with self._lock:
-            self._send_queued()
+            self._send_everything()
             return dict(self._numbering.heads)
 
     def poll(self) -> None:
@@ -242,7 +251,7 @@ class Outbound:
     def close(self, linger: float) -> None:
         """Send what is queued and close the socket; later messages go nowhere."""
         with self._lock:
-            self._send_queued()
+            self._send_everything()
             self._closed = True
             self.window.close()
             self._socket.close(linger=int(linger * 1000))
@@ -258,18 +267,25 @@ class Outbound:
         waiting = self._waiting
         try:
             self.pace.quiet_until = 0.0  # before it is looked what there is
-            size, began = self.bytes, self.monotonic()
+            size, frames, began = self.bytes, self.frames, self.monotonic()
             try:
                 count = waiting.send()
             except BaseException:
                 waiting.send()  # who comes next finds everything in order
                 raise
-            self.pace.sent(began, self.monotonic(), count, self.bytes - size, direct)
+            self.pace.sent(
+                began, self.monotonic(), count, self.frames - frames, self.bytes - size, direct
+            )
             if began >= self._look_at:
                 self._look_at = began + LOOK_EVERY
                 self._read_subscriptions()
         finally:
             self._holder = 0
+
+    def _send_everything(self) -> None:
+        """Send all that was queued before."""
+        for _ in range(len(self._lanes) // LANES_AT_ONCE + 1):
+            self._send_queued()
 
     def carry(self, frame: Frame) -> None:
         """See `Carrier`."""
@@ -340,6 +356,8 @@ class Outbound:
             # First: what is queued from here on is seen below, or asked for again.
             self._asked = False
             self._send_queued()
+            if self._lanes:
+                self._asked = True
         finally:
             self._lock.release()
-        return 0.0
+        return RETRY if self._asked else 0.0

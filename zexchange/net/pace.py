@@ -7,26 +7,32 @@ thread holds the interpreter's lock, whoever lets go of it in a send gets it bac
 after the interpreter's switch interval, 5 ms: then the sender thread has that wait.
 """
 
-GAP = 25e-6
-"""Seconds that a send costs, about. Who comes so soon after one leaves its message queued."""
+from math import sqrt
+
+GAP = 30e-6
+"""Seconds after the send of a lone message in which the next ones are left queued: about what
+a send costs. After a send of more it is as many times longer as the root of their number: so
+messages at any rate wait about as long as saves a good part of the sends."""
 MOST_GAP = 400e-6
 """The longest that messages are left to travel together, in seconds."""
 HELD_UP = 1e-3
 """A send that takes so many seconds was held up by another thread, or by the machine."""
+PER_FRAME = 50e-6
+"""Seconds that each frame of a send may take beside that."""
 PER_BYTE = 2e-9
-"""Seconds that a byte may take beside that."""
-STRIKES = 2
-"""So many sends in a row have to be held up before others are spared it."""
+"""Seconds that each byte may take."""
+FORGIVEN = 2.0
+"""Who is held up twice within so many seconds leaves sending to the sender thread."""
 HAND_OVER = 0.25
-"""Seconds for which a thread that was held up leaves sending to the sender thread."""
+"""For so many seconds, at first."""
 HAND_OVER_MOST = 8.0
-"""Where the next try is held up again, that doubles, up to this."""
+"""Who is held up again right after that leaves it to the sender for twice as long, up to this."""
 
 
 class Pace:
     """Which way is right just now; times in seconds on any steady clock."""
 
-    __slots__ = ("_again", "_strikes", "direct_at", "handed_over", "quiet_until")
+    __slots__ = ("_again", "_forgiven_at", "direct_at", "handed_over", "quiet_until")
 
     def __init__(self) -> None:
         self.quiet_until = 0.0
@@ -36,29 +42,34 @@ class Pace:
         self.handed_over = False
         """Whether only the sender thread writes, until `direct_at`."""
         self._again = HAND_OVER
-        self._strikes = 0
+        self._forgiven_at = 0.0
 
-    def sent(self, began: float, ended: float, count: int, size: int, direct: bool) -> None:
-        """Take note of a send of ``count`` messages with ``size`` bytes.
+    def sent(
+        self, began: float, ended: float, count: int, frames: int, size: int, direct: bool
+    ) -> None:
+        """Take note of a send.
 
         Args:
             began: when it began.
             ended: when it ended.
-            count: of messages.
-            size: of all of them, in bytes.
+            count: of its messages.
+            frames: in which they went.
+            size: of these, in bytes.
             direct: whether it was done by a thread that had a message to send.
         """
         if not direct:
             if not self.handed_over:
                 self.direct_at = ended + GAP
-        elif ended - began > HELD_UP + size * PER_BYTE:
-            self._strikes += 1
-            if self._strikes >= STRIKES:
+        elif ended - began > HELD_UP + frames * PER_FRAME + size * PER_BYTE:
+            if ended < self._forgiven_at:
                 self.handed_over = True
                 self.direct_at = ended + self._again
                 self._again = min(2 * self._again, HAND_OVER_MOST)
+                self._forgiven_at = self.direct_at + FORGIVEN
+            else:
+                self._forgiven_at = ended + FORGIVEN
         else:
             self.handed_over = False
-            self._again = HAND_OVER
-            self._strikes = 0
-            self.direct_at = ended + min(GAP * count, MOST_GAP)
+            if ended >= self._forgiven_at:
+                self._again = HAND_OVER
+            self.direct_at = ended + min(GAP * sqrt(count), MOST_GAP)

@@ -14,6 +14,10 @@ from ..history import Body, Buffer, Bulk, Frame, Retained
 from ..protocol.sequence import Numbering
 from ..protocol.wire import data_head
 
+LANES_AT_ONCE = 64
+"""Lanes that are emptied in one go. Each takes a send, and each send may have to wait for the
+interpreter's lock: whoever else wants the socket shall not wait for too many."""
+
 
 class Lane(Protocol):
     """What messages of one exchange are queued in.
@@ -78,15 +82,15 @@ class SendQueue:
         self._unsent: tuple[Lane, Frame, float, list[Body]] | None = None
 
     def send(self) -> int:
-        """Number and send all that is queued, and before it what was left by an exception.
+        """Number and send what is queued in some lanes, and before it what an exception left.
 
         Returns:
-            How many messages were queued.
+            How many messages that were.
         """
         if self._taken:
             self._go_on()
         lanes = self.lanes
-        taken = lanes[:]
+        taken = lanes[:LANES_AT_ONCE]
         count = len(taken)
         # One step:
         self._taken = taken
