@@ -56,7 +56,8 @@ def samples(pid: int, seconds: float, folder: str) -> "subprocess.Popen[bytes]":
     """Begin to look into a process."""
     return subprocess.Popen(
         ["py-spy", "record", "--pid", str(pid), "--rate", "1000", "--duration", f"{seconds:.0f}",
-         "--format", "raw", "--function", "--threads", "--output", f"{folder}/{pid}"],
+         "--format", "raw", "--function", "--threads", "--nonblocking",
+         "--output", f"{folder}/{pid}"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
 

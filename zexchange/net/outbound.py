@@ -27,7 +27,7 @@ from ..protocol.interest import Keys
 from ..protocol.sequence import Numbering
 from ..protocol.values import Promise, Ready
 from ..protocol.wire import data_head, read_token, ready_frame
-from .pace import Pace
+from .pace import MOST_GAP, Pace
 from .sendqueue import LANES_AT_ONCE, Lane, SendQueue, make_frame
 from .sockets import DO_NOT_WAIT, EVENTS, READABLE, SNDMORE
 from .window import REPLAY_BYTES, Window
@@ -114,16 +114,17 @@ class Outbound:
             lane.listed = True
             self._lanes.append(lane)
         pace, bodies, window = self.pace, lane.bodies, self.window
+        now = self.monotonic()
         if (
-            self.monotonic() >= pace.direct_at
+            now >= pace.direct_at
             or len(self._lanes) > LANES_AT_ONCE
             or (len(bodies) * (size + 1) >= self._frame_bytes and not pace.handed_over)
         ):
             self._drain()
         else:
             # First this, then whether the sender thread is asked: it takes that back first.
-            if not (pace.handed_over or window.full):
-                pace.quiet_until = pace.direct_at
+            if not window.full:
+                pace.quiet_until = min(pace.direct_at, now + MOST_GAP)
             if not self._asked:
                 self._ask()
         # Many lanes, too: each takes a send, and whoever is at it needs the interpreter's lock.
