@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from .world import Sockets, World
 
 BUDGET = 64
-"""Frames read from one peer before the next has its turn."""
+"""Frames read from one peer before the next has its turn, and what others ask for."""
+BUDGET_SECONDS = 0.02
+"""Or as many seconds, tasks included."""
 GOODBYE_SECONDS = 1.0
 """Seconds for what a peer sent before its goodbye; its sockets linger as long at most."""
 DRAIN_ROUNDS = 1000
@@ -297,8 +299,9 @@ class Inbound:
                 self._hot.pop(tuner, None)
 
     def _read(self, tuner: Tuner) -> bool:
-        """Take up to `BUDGET` frames from a peer; tell whether there may be more."""
+        """Take frames from a peer, within its budget; tell whether there may be more."""
         socket, take, rest = tuner.socket, tuner.inlet.take, tuner.rest
+        until = self._monotonic() + BUDGET_SECONDS
         for _ in range(BUDGET):
             try:
                 frame = socket.recv(DO_NOT_WAIT)
@@ -313,6 +316,8 @@ class Inbound:
                 self._desk.control.rejected(tuner.inlet.peer, str(error))
             if not int(socket.getsockopt(EVENTS)) & READABLE:  # half of what `Again` costs
                 return False
+            if self._monotonic() > until:
+                break
         return True
 
 

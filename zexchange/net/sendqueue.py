@@ -14,6 +14,8 @@ from ..history import Body, Buffer, Bulk, Frame, Retained
 from ..protocol.sequence import Numbering
 from ..protocol.wire import data_head
 
+FRAME_COUNT = 1000
+"""Messages in a frame at most: its receiver hands them to every task before it looks up."""
 LANES_AT_ONCE = 64
 """Lanes that are emptied in one go. Each takes a send, and each send may have to wait for the
 interpreter's lock: whoever else wants the socket shall not wait for too many."""
@@ -123,6 +125,7 @@ class SendQueue:
 
     def _fitting(self, bodies: list[Body], count: int) -> int:
         """Return how many of the first ``count`` make up a frame; what is bulky ends it."""
+        count = min(count, FRAME_COUNT)
         if sum(map(len, bodies[:count])) < self._frame_bytes:
             return count
         size = 0
