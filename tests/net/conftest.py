@@ -1,6 +1,6 @@
 """Several nodes in one process, each with a registry of its own."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
@@ -31,3 +31,14 @@ def collect(registry: Registry, name: str) -> list[object]:
     got: list[object] = []
     registry.get(name).handler(got.append)
     return got
+
+
+def publish(node: Node, messages: Callable[[bytes], Iterable[list[bytes]]]) -> int:
+    """Have a node publish what it never would, given its id; return how many messages."""
+    engine = node._engine
+    assert engine is not None
+    made = list(messages(engine.me))
+    with engine.outbound._lock:
+        for parts in made:
+            engine.outbound._socket.send_multipart(parts)
+    return len(made)

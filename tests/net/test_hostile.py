@@ -2,12 +2,13 @@
 
 import os
 import socket
+from collections.abc import Iterator
 
 import msgpack
 import pytest
 import zmq
 
-from tests.net.conftest import Joiner, collect
+from tests.net.conftest import Joiner, collect, publish
 from tests.support import eventually
 from zexchange import Node, Registry, Rejected
 from zexchange.protocol.wire import MAX_CONTROL_BYTES
@@ -146,18 +147,17 @@ def test_a_peer_that_publishes_garbage_is_counted_and_others_are_heard(join: Joi
     other, there = join()
     got = collect(here, "x")
     other.wait_subscribers("x", 1)
-    engine = other._engine
-    assert engine is not None
     good = b"\x01x\0"
-    frames = [good, good + b"\x27\x09" + bytes(37), good + bytes(39), b"\x01x\0\xff" + bytes(60)]
-    header = b"\x27\x01" + b"f" * 16 + (1).to_bytes(8, "big") + (1).to_bytes(4, "big") + bytes(9)
-    frames.append(good + header + b"\xc0")  # another origin
-    own = b"\x27\x01" + engine.me + (1).to_bytes(8, "big") + (1).to_bytes(4, "big") + bytes(9)
-    frames.append(good + own + b"\xc1")  # not MessagePack
-    with engine.outbound._lock:
-        for frame in frames:
-            engine.outbound._send(frame)
-    eventually(lambda: sum(node.stats().rejected.values()) >= len(frames))
+
+    def garbage(me: bytes) -> Iterator[list[bytes]]:
+        for bad in (b"", b"\x27\x09" + bytes(37), bytes(39), b"\xff" + bytes(60)):
+            yield [good + bad]
+        ends = (1).to_bytes(8, "big") + (1).to_bytes(4, "big") + bytes(9)
+        yield [good + b"\x27\x01" + b"f" * 16 + ends + b"\xc0"]  # another origin
+        yield [good + b"\x27\x01" + me + ends + b"\xc1"]  # not MessagePack
+
+    count = publish(other, garbage)
+    eventually(lambda: sum(node.stats().rejected.values()) >= count)
     there.get("x").send("ignored: its number 1 was used up")
     there.get("x").send("fine")
     other.flush()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import zmq
 
-from tests.net.conftest import Joiner, collect
+from tests.net.conftest import Joiner, collect, publish
 from tests.net.test_hostile import still_good
 from tests.net.test_tcp import behind
 from tests.relay import Relay
@@ -235,10 +235,7 @@ def test_frames_that_do_not_fit_are_counted(join: Joiner, damage: Damage) -> Non
     other, there = join()
     got = collect(here, "x")
     other.wait_subscribers("x", 1)
-    engine = other._engine
-    assert engine is not None
-    with engine.outbound._lock:
-        engine.outbound._socket.send_multipart(damage(engine.me))
+    publish(other, lambda me: [damage(me)])
     eventually(lambda: rejected(node))
     assert rejected(node) == 1
     there.get("x").send(bytes(MIB))
@@ -255,11 +252,7 @@ def test_a_message_that_was_broken_off_is_dropped(join: Joiner) -> None:
     other, there = join()
     got = collect(here, "x")
     other.wait_subscribers("x", 1)
-    engine = other._engine
-    assert engine is not None
-    with engine.outbound._lock:
-        for broken in (parts(engine.me, 1, 2, b""), parts(engine.me, 1, 2, b"1234", b"")):
-            engine.outbound._socket.send_multipart(broken)
+    publish(other, lambda me: [parts(me, 1, 2, b""), parts(me, 1, 2, b"1234", b"")])
     there.get("x").send(bytes(MIB))
     other.flush()
     assert got == [bytes(MIB)]

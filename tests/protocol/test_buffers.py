@@ -9,6 +9,7 @@ import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sameness import same
 
 from zexchange.errors import DecodeError, EncodeError
 from zexchange.history import Body, Bulk
@@ -53,17 +54,6 @@ def attached(msg: object) -> Bulk:
     body = encode_attaching(msg)
     assert isinstance(body, Bulk)
     return body
-
-
-def same(a: Any, b: Any) -> bool:
-    """Equal in type and value, all the way down."""
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    if isinstance(a, dict):
-        return same(list(a.items()), list(b.items()))
-    return bool(a == b)
 
 
 leaves = (

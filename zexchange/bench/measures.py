@@ -15,8 +15,6 @@ from .values import Workload
 Figures = dict[str, float]
 FIRST = 50
 """Messages of the first warm-up, from whose rate the next one's number comes."""
-NEVER = 1 << 60
-"""A number of messages that is not reached."""
 WARM_UPS = 2
 """Rounds that are thrown away."""
 MOST_BYTES = 512 << 20

@@ -354,11 +354,9 @@ class Outbound:
         if not self._try_lock():
             return RETRY
         try:
-            # First: what is queued from here on is seen below, or asked for again.
+            # First: what is queued from here on is taken along, or asked for again.
             self._asked = False
             self._send_queued()
-            if self._lanes:
-                self._asked = True
         finally:
             self._lock.release()
-        return RETRY if self._asked else 0.0
+        return RETRY if self._lanes else 0.0
