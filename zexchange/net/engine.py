@@ -29,6 +29,7 @@ from .inbound import Inbound
 from .outbound import Outbound
 from .plan import Plan
 from .slowness import Stalls
+from .threads import Ready
 from .watch import DataWatch
 from .world import World
 
@@ -108,9 +109,7 @@ class Engine(Reports):
         self.thread = world.loop(
             "zexchange-control",
             self._poller,
-            lambda: 0 if self._controls.unread else TICK,
             self._turn,
-            lambda: self._finished,
             self._let_go,
         )
         self._tick_at = 0.0
@@ -274,7 +273,11 @@ class Engine(Reports):
 
     # ------------------------------------------------------------------ the control thread
 
-    def _turn(self, fds: Sequence[int]) -> None:
+    def _turn(self, ready: Ready) -> float | None:
+        finished = self._finished
+        if finished:  # and what was to be done then has failed
+            return None
+        fds = [fd for fd, _ in ready]
         if self._waker.fd in fds:
             self._waker.clear()
         with self.changed:
@@ -287,7 +290,7 @@ class Engine(Reports):
             while self._inbox:
                 self._inbox.popleft()()
                 if self._finished:
-                    return
+                    return None
             self._tokens()
             self._tell_acks()
             self._tick(self.world.monotonic())
@@ -300,6 +303,7 @@ class Engine(Reports):
             self.stalls.keep_promises()
             self.changed.notify_all()
         self.outbound.window.room.turned_at = self.world.monotonic()
+        return 0.0 if self._controls.unread else TICK
 
     def _take_steps(self) -> None:
         steps = []

@@ -90,13 +90,11 @@ class World:
         self,
         name: str,
         poller: Poller,
-        patience: Callable[[], float | None],
         turn: Turn,
-        done: Callable[[], bool],
         last: Callable[[], None],
     ) -> Loop:
         """Return a thread, not started yet; see `Loop` for the arguments."""
-        return Loop(name, poller, patience, turn, done, last)
+        return Loop(name, poller, turn, last)
 
     def bell(self) -> Bell:
         """Return what senders wait for that need room."""
