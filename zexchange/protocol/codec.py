@@ -34,6 +34,9 @@ _KEPT_BUFFER = 64 * 1024  # a packer never shrinks its buffer: one that grew lar
 _DEEP_BODY = 1022  # in fewer bytes no nest is too deep to be unpacked
 _LEAF_HEADERS = frozenset(range(0xA0, 0xDC))  # str, bin, ext, and numbers but the smallest
 
+AS_DATETIME = 3
+"""To `unpackb`: what MessagePack's own extension, a timestamp, becomes."""
+
 _SMALL_BODY = 4096
 _ALLOCATED_AHEAD = 32 * 1024 * 1024
 _POINTER = 8
@@ -132,7 +135,7 @@ class _Level:
         self.idle: deque[Callable[[object], bytes]] = deque(maxlen=_IDLE_PACKERS)
         self.touched = object()
         self._unpack: Callable[[bytes | memoryview], Any] = partial(
-            unpackb, ext_hook=self._from_ext, strict_map_key=False
+            unpackb, ext_hook=self._from_ext, strict_map_key=False, timestamp=AS_DATETIME
         )
 
     def pack(self, value: object) -> bytes:
