@@ -37,7 +37,7 @@ def _same_leaf(a: Any, b: Any) -> bool:
         return (a == b and math.copysign(1, a) == math.copysign(1, b)) or (a != a and b != b)
     if isinstance(a, datetime | time):
         return repr(a) == repr(b) and a.fold == b.fold
-    return repr(a) == repr(b)
+    return a == b if isinstance(a, int) else repr(a) == repr(b)
 
 
 def _shown(value: Any) -> str:
@@ -48,4 +48,5 @@ def _shown(value: Any) -> str:
         return f"frozenset {sorted(map(_shown, value))}"
     if isinstance(value, np.generic):
         return f"{value.dtype.str} {value.tobytes().hex()}"
-    return f"{type(value).__name__} {value!r}"
+    shown = hex(value) if isinstance(value, int) else repr(value)
+    return f"{type(value).__name__} {shown}"

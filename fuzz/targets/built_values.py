@@ -4,9 +4,12 @@ Structure-aware: the bytes choose types and sizes, so that deep and mixed values
 that no mutation of encoded ones would hit. The last byte damages one byte of the result.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
+from itertools import islice
+from operator import length_hint
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +19,7 @@ from ..bounds import require
 from ..sameness import same
 from .values import check
 
-MAX_LEN = 100
+MAX_LEN = 40
 _LEAVES = (None, True, "", b"", 0.0, -0.0, float("nan"), 2**64, Decimal("NaN"), UUID(int=7), 1j)
 _DEEPEST = 12
 
@@ -33,11 +36,18 @@ class Choices:
     """Takes one byte after the other; 0 when there is none left."""
 
     def __init__(self, data: bytes) -> None:
-        self._next = iter(data)
+        self._bytes = iter(data)
+        self.take: Callable[[], int] = partial(next, self._bytes, 0)
+        """Returns the next byte."""
 
-    def take(self) -> int:
-        """Return the next byte."""
-        return next(self._next, 0)
+    @property
+    def left(self) -> int:
+        """How many bytes have not been taken."""
+        return length_hint(self._bytes)
+
+    def some(self, number: int) -> bytes:
+        """Return the next bytes, as many as are left of ``number``."""
+        return bytes(islice(self._bytes, number))
 
 
 def build(choices: Choices, depth: int = 0, hashable: bool = False) -> Any:

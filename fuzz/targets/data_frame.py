@@ -26,7 +26,7 @@ def execute(data: bytes) -> None:
     except DecodeError:
         return
     require(0 < batch.body <= len(frame), batch)
-    require(0 < batch.first and batch.first + batch.count <= 1 << 64, batch)
+    require(batch.first > 0 and batch.first + batch.count <= 1 << 64, batch)
     require(0 <= batch.sent_at * 1e6 < 2**64 + 2048, batch)
     if batch.sent_at < 2**31:
         head = wire.data_head(
