@@ -38,9 +38,7 @@ def command(name: str, runs: int, seconds: int) -> list[str]:
 def fuzz(name: str, runs: int, seconds: int) -> bool:
     """Fuzz one target and print how that went; tell whether nothing was found."""
     began = time.monotonic()
-    done = subprocess.run(
-        command(name, runs, seconds), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    done = subprocess.run(command(name, runs, seconds), capture_output=True, text=True)
     took = time.monotonic() - began
     said = {key: int(value) for key, value in _STATISTIC.findall(done.stderr)}
     executions = said.get("number_of_executed_units", 0)

@@ -48,7 +48,7 @@ class Script(Choices):
         """Return one of some choices."""
         return choices[self.take() % len(choices)]
 
-    def keys(self) -> tuple[str, ...]:
+    def wanted(self) -> tuple[str, ...]:
         """Return up to three keys."""
         return tuple(self.of(KEYS) for _ in range(self.take() % 4))  # type: ignore[misc]
 
@@ -66,7 +66,7 @@ def _hello(s: Script, sender: bytes) -> v.Hello:
         v.Label("host", what),
         (v.Address(end, end),) if what % 5 else (),  # type: ignore[arg-type]
         s.number(),
-        s.keys(),
+        s.wanted(),
         versions=(1, 1) if what % 7 else (2, 3),
     )
 
@@ -74,14 +74,14 @@ def _hello(s: Script, sender: bytes) -> v.Hello:
 MESSAGES: tuple[Callable[[Script, bytes], v.Control], ...] = (
     _hello,
     lambda s, me: v.Welcome(me, _hello(s, me), ((NODES[3], (v.Address(*ENDPOINTS[:2]),)),)),
-    lambda s, me: v.Interest(me, s.number(), s.number(), s.number(), s.keys(), s.keys()),
+    lambda s, me: v.Interest(me, s.number(), s.number(), s.number(), s.wanted(), s.wanted()),
     lambda s, me: v.Ping(me, s.number(), s.number(), s.number()),
-    lambda s, me: v.Ack(me, {key: s.number() for key in s.keys()}),
+    lambda s, me: v.Ack(me, {key: s.number() for key in s.wanted()}),
     lambda s, me: v.Replay(me, s.of(KEYS), s.number(), s.number(), s.number()),
     lambda s, me: v.Replayed(me, s.of(KEYS), s.number(), s.number(), s.number()),
     lambda s, me: v.Recall(me, s.number(), s.of(KEYS)),
-    lambda s, me: v.Recalled(me, s.number(), {key: (1, s.number()) for key in s.keys()}),
-    lambda s, me: v.Bye(me, {key: s.number() for key in s.keys()}),
+    lambda s, me: v.Recalled(me, s.number(), {key: (1, s.number()) for key in s.wanted()}),
+    lambda s, me: v.Bye(me, {key: s.number() for key in s.wanted()}),
     lambda s, me: (v.Pong, v.Resync, v.Stranger)[s.take() % 3](me),
     lambda s, me: v.Refuse(me, ("self", "version", "?")[s.take() % 3]),
 )
@@ -135,7 +135,8 @@ def carry_out(session: Session) -> None:
 def check(session: Session) -> None:
     """Hold the session to its limits."""
     members = session.members
-    require(len(members.candidates) <= membership.MAX_CANDIDATES, "candidates")
+    require(len(members.gossip()) <= 2, "gossip")
+    require(len(members.peers) <= 2, "peers")
     require(len(members._lapsed) <= membership.MAX_LAPSED, "lapsed")
     require(len(session.rejections()) <= MAX_KINDS + 1, "rejections")
     require(len(session._joining._ended) <= joining.MAX_ENDED, "ended")
@@ -152,7 +153,11 @@ def _reachable(address: v.Address) -> bool:
 
 def execute(data: bytes) -> None:
     """Run a script."""
-    session, now, s = Session(ME, "fed", LABEL, HOME, _reachable, 100.0), 100.0, Script(data)
+    session, now, s = (
+        Session(ME, "fed", LABEL, HOME, _reachable, 100.0, most_peers=2),
+        100.0,
+        Script(data),
+    )
     while s.left:
         now = step(session, s, now)
         carry_out(session)

@@ -14,7 +14,7 @@ decided by the pace (`pace`).
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -30,6 +30,7 @@ from ..protocol.wire import data_head, read_token, ready_frame
 from .pace import MOST_GAP, Pace
 from .sendqueue import LANES_AT_ONCE, Lane, SendQueue, make_frame
 from .sockets import DO_NOT_WAIT, EVENTS, READABLE, SNDMORE
+from .topics import Topics
 from .window import REPLAY_BYTES, Window
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ RETRY = 100e-6
 """Seconds after which the sender thread looks again, where somebody else was sending."""
 QUEUED_BYTES = 4 << 20
 """About as many bytes may be queued behind a socket that another thread is sending on."""
+SUBSCRIPTIONS_AT_ONCE = 1000
+"""Subscriptions read before whoever reads them goes on with its own work."""
 LANES_MOST = 4 * LANES_AT_ONCE
 """So many exchanges may wait behind that socket."""
 CATCH_UP_SECONDS = 0.1
@@ -88,7 +91,10 @@ class Outbound:
         self._lend = world.lend
         self._closed = False
         self.subscriptions: deque[bytes] = deque()
-        """Subscription frames that came in on the socket, for the control thread."""
+        """Tokens (un)subscribed on the socket, for the control thread."""
+        self.unread = False
+        """Whether there are more than were read at a time."""
+        self.topics = Topics()
         self.frames = 0
         self.bytes = 0
         self._sender = world.sender(self._send_later)
@@ -234,6 +240,11 @@ class Outbound:
             runs = lane.kept.runs(first, last, REPLAY_BYTES) if lane.kept is not None else []
         return [make_frame(lane, self._origin, r.first, r.bodies, r.sent_at) for r in runs]
 
+    @property
+    def numbered(self) -> Mapping[str, int]:
+        """The last number given to each exchange, as it is now. Any thread may look."""
+        return self._numbering.heads
+
     def heads(self) -> dict[str, int]:
         """Return the head of every exchange, everything queued before the call included."""
         with self._lock:
@@ -332,17 +343,26 @@ class Outbound:
         """
         if self._closed:
             return
-        socket, seen = self._socket, False
-        while int(socket.getsockopt(EVENTS)) & READABLE:
+        socket, seen = self._socket, 0
+        # Bounded: this is the sender's time, and the lock.
+        while int(socket.getsockopt(EVENTS)) & READABLE and seen < SUBSCRIPTIONS_AT_ONCE:
+            seen += 1
             with suppress(zmq.Again):
-                frame = socket.recv(zmq.NOBLOCK, copy=False)
-                self.subscriptions.append(frame.bytes)
-                token = read_token(frame.bytes[1:])
-                if token is not None and frame.bytes[0] == 1:
-                    self.window.connected(token[0], int(frame.get(zmq.SRCFD)))
-                seen = True
+                self._take_subscription(socket.recv(zmq.NOBLOCK, copy=False))
+        self.unread = seen == SUBSCRIPTIONS_AT_ONCE
         if seen:
             self._notify()
+
+    def _take_subscription(self, frame: "zmq.Frame") -> None:
+        data = frame.bytes
+        # Who has gone is not asked for its descriptor: what it had is told of once it has none.
+        fd = int(frame.get(zmq.SRCFD)) if data[:1] == b"\1" else -1
+        self.topics.note(data, fd)
+        token = read_token(data[1:])
+        if token is not None:
+            self.subscriptions.append(data)
+            if fd >= 0:
+                self.window.connected(token[0], fd)
 
     # -------------------------------------------------------------- the sender thread
 

@@ -32,7 +32,10 @@ class Probes:
         if target is None:
             return
         family, address = target
-        probe = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            probe = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        except OSError:
+            return  # no descriptor is left: neither a yes nor a no
         try:
             code = probe.connect_ex(address)
         except (OSError, ValueError):

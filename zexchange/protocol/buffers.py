@@ -16,11 +16,11 @@ from msgpack import ExtType, packb, unpackb
 from zexchange.errors import DecodeError, EncodeError
 from zexchange.history import Body, Buffer, Bulk
 from zexchange.protocol import arrays
+from zexchange.protocol.announced import check_announced
 from zexchange.protocol.attached import Attached, Converted, read_attached
 from zexchange.protocol.codec import (
     AS_DATETIME,
     MAX_NESTED_EXTENSIONS,
-    check_announced,
     decode_batch,
     encode,
 )

@@ -86,6 +86,10 @@ class Proving:
             changed = interest.replace(message.epoch, message.added)
         elif message.epoch <= interest.epoch:
             return  # told twice
+        elif message.base == interest.epoch and interest.exceeded_by(message.added):
+            # Not asked for the whole of it, which would be too much as well.
+            self._core.reject(str(peer.label), "an interest in too many names or patterns")
+            return
         elif message.base == interest.epoch:
             changed = interest.change(message.epoch, message.added, message.removed)
         else:
