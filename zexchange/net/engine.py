@@ -323,8 +323,12 @@ class Engine(Reports):
 
     def _tokens(self) -> None:
         """Hand the session the tokens that were (un)subscribed at our data endpoint."""
-        if self.outbound.unread:
+        # libzmq keeps all that has come, read or not: only who reads on knows whom to cut.
+        until = self.world.monotonic() + TICK
+        while self.outbound.unread and self.world.monotonic() < until:
             self.outbound.poll()
+        for _ in range(self.outbound.topics.told()):
+            self.session.reject("data", "a connection with more subscriptions than are kept")
         for _ in range(len(self.outbound.subscriptions)):
             frame = self.outbound.subscriptions.popleft()
             token = read_token(frame[1:])

@@ -21,6 +21,9 @@ FRAMES_MARK = 4_000
 what is dropped at this mark is in the ring and is asked for again."""
 MAX_SUBSCRIPTION_BYTES = 320
 """A topic has 257 bytes at most; the rest is what ZMTP puts around it."""
+SUBSCRIPTIONS_MARK = 1
+"""Subscriptions of one connection that wait to be read. libzmq reads on inside one call for
+as long as any wait: with more, who floods us would hold the publisher in there, unseen."""
 CONTROL_MARK = 64
 """Control frames that wait to be read, for each connection: a second fence, for bytes are
 what is bounded, but libzmq counts frames."""
@@ -110,7 +113,7 @@ def new_xpub(context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
     socket = context.socket(zmq.XPUB)
     _common(socket, MAX_SUBSCRIPTION_BYTES)
     socket.setsockopt(zmq.SNDHWM, FRAMES_MARK)
-    socket.setsockopt(zmq.RCVHWM, FRAMES_MARK)
+    socket.setsockopt(zmq.RCVHWM, SUBSCRIPTIONS_MARK)
     # A reconnect subscribes again while the old connection may still look alive: pass
     # on what is already known too, or its token would never be answered.
     socket.setsockopt(zmq.XPUB_VERBOSE, 1)
