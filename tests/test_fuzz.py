@@ -1,4 +1,4 @@
-"""Every fuzz target without atheris: over its seeds, and some thousand mutations that never change."""
+"""Every fuzz target without atheris: over its seeds, and some thousand fixed mutations."""
 
 import pytest
 
@@ -31,7 +31,7 @@ def test_seeds_and_mutations_break_no_promise(name: str) -> None:
 
 @pytest.mark.parametrize("name", corpus.names())
 def test_memory_is_a_multiple_of_the_input(name: str) -> None:
-    """What is allocated for an input is bounded by its bytes, for bombs more than for all others."""
+    """What is allocated for an input is bounded by its bytes, and bombs are no exception."""
     execute = corpus.target(name).execute
     dense = b"\xdd\x00\x10\x00\x00" + b"\x80" * (1 << 20)
     for data in [*corpus.read(name), *bombs(), b"\x02" + dense, dense]:

@@ -32,14 +32,23 @@ node = zexchange.federate("fed", listen="tcp://127.0.0.1:0", exchanges=("ask", "
 answer = zexchange.get_exchange("answer")
 zexchange.get_exchange("ask").handler(answer.send)
 
+status_file = open("/proc/self/status")  # while there is a descriptor for it
+
+def files():
+    try:
+        return len(os.listdir("/proc/self/fd"))
+    except OSError:
+        return limit
+
 def measured():
-    status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+    status_file.seek(0)
+    status = dict(line.split(":", 1) for line in status_file)
     used = resource.getrusage(resource.RUSAGE_SELF)
     return json.dumps({
         "now": int(status["VmRSS"].split()[0]) << 10,
         "most": int(status["VmHWM"].split()[0]) << 10,
         "seconds": used.ru_utime + used.ru_stime,
-        "files": len(os.listdir("/proc/self/fd")),
+        "files": files(),
         "peers": len(node.peers),
         "rejected": [[*kind, n] for kind, n in node.stats().rejected.items()],
         "addresses": [[a.control, a.data] for a in node._engine.session.addresses],
@@ -151,24 +160,30 @@ class Attacker:
         self.victim = victim
         self.me = os.urandom(16)
         self._context: zmq.Context[Any] = zmq.Context()
+        self._sockets: list[zmq.Socket[Any]] = []
         self.link = self.dealer()
         one, two = free_ports()
         self.address = v.Address(tcp(one), tcp(two))
-        self.router = self._context.socket(zmq.ROUTER)
+        self.router = self._socket(zmq.ROUTER)
         self.router.bind(self.address.control)
-        self.xpub = self._context.socket(zmq.XPUB)
+        self.xpub = self._socket(zmq.XPUB)
         self.xpub.bind(self.address.data)
+
+    def _socket(self, kind: int) -> "zmq.Socket[Any]":
+        socket = self._context.socket(kind)
+        self._sockets.append(socket)
+        return socket
 
     def dealer(self) -> "zmq.Socket[Any]":
         """Return a fresh link to the victim."""
-        link = self._context.socket(zmq.DEALER)
+        link = self._socket(zmq.DEALER)
         link.setsockopt(zmq.SNDTIMEO, 20_000)
         link.connect(self.victim.control)
         return link
 
     def subscriber(self) -> "zmq.Socket[Any]":
         """Return a socket that can subscribe to anything at the victim."""
-        socket = self._context.socket(zmq.XSUB)
+        socket = self._socket(zmq.XSUB)
         socket.setsockopt(zmq.SNDHWM, 0)
         socket.connect(self.victim.data)
         return socket
@@ -207,7 +222,9 @@ class Attacker:
         self.say(v.Ping(self.me, 1, 1))
 
     def close(self) -> None:
-        self._context.destroy(linger=0)
+        for socket in self._sockets:
+            socket.close(linger=0)
+        self._context.term()
 
 
 @contextmanager

@@ -24,6 +24,7 @@ MAX_SUBSCRIPTION_BYTES = 320
 SUBSCRIPTIONS_MARK = 1
 """Subscriptions of one connection that wait to be read. libzmq reads on inside one call for
 as long as any wait: with more, who floods us would hold the publisher in there, unseen."""
+SUBSCRIPTIONS_BUFFER = 64 << 10
 CONTROL_MARK = 64
 """Control frames that wait to be read, for each connection: a second fence, for bytes are
 what is bounded, but libzmq counts frames."""
@@ -114,6 +115,8 @@ def new_xpub(context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
     _common(socket, MAX_SUBSCRIPTION_BYTES)
     socket.setsockopt(zmq.SNDHWM, FRAMES_MARK)
     socket.setsockopt(zmq.RCVHWM, SUBSCRIPTIONS_MARK)
+    # What the kernel has taken is read to its end even after a connection was shut down.
+    socket.setsockopt(zmq.RCVBUF, SUBSCRIPTIONS_BUFFER)
     # A reconnect subscribes again while the old connection may still look alive: pass
     # on what is already known too, or its token would never be answered.
     socket.setsockopt(zmq.XPUB_VERBOSE, 1)

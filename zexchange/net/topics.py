@@ -10,9 +10,10 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 
-TOPICS_BYTES = 8 << 20
+TOPICS_BYTES = 4 << 20
 """Bytes of different subscriptions that are kept, each counted with its overhead. In libzmq
-they take up to fifty times as much (4.3.5: 44 to 46 bytes a byte that is counted)."""
+they take up to fifty times as much (4.3.5: 44 to 46 bytes a byte that is counted), and
+twice that while those of a connection that was cut are not all gone."""
 OVERHEAD = 16
 OWNERS = 4
 """Connections remembered for one topic."""
