@@ -6,6 +6,7 @@ has not acknowledged is *held* and is not evicted; whoever sends has to wait for
 instead. Nothing here knows sockets, peers' states, or the clock.
 """
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -215,14 +216,13 @@ class Ring:
 
     def replay(self, name: str, first: int, last: int, most: int) -> list[Frame]:
         """Return the frames with numbers in a range, oldest first, of about ``most`` bytes."""
-        found: list[Frame] = []
-        for frame in self._frames.get(name, ()):
-            if frame.last < first:
-                continue
-            if frame.first > last or most <= 0:
-                break
-            found.append(frame)
-            most -= frame.size
+        frames, found = self._frames.get(name, ()), list[Frame]()
+        # Not from the start: who asks over and over would have senders wait for the lock.
+        at = bisect_left(frames, first, key=lambda frame: frame.last)
+        while at < len(frames) and frames[at].first <= last and most > 0:
+            found.append(frames[at])
+            most -= frames[at].size
+            at += 1
         return found
 
 

@@ -15,17 +15,27 @@ import zmq
 
 from ..errors import DecodeError
 from ..history import Body, Bulk, Frame
+from ..protocol.allowance import Allowance
 from ..protocol.messages import control_frame, read_control
 from ..protocol.values import Control, Hello, Ping, Welcome
-from ..protocol.wire import DATA
+from ..protocol.wire import DATA, MAX_CONTROL_BYTES
 from .endpoints import parse_tcp, resolve_wild
-from .sockets import Poller
+from .sockets import EVENTS, Poller
 
 if TYPE_CHECKING:
     from .world import Sockets
 
 BUDGET = 256
 """Frames read from one control socket before the others have their turn."""
+BUDGET_SECONDS = 0.02
+"""Or as many seconds, with what follows from them."""
+AT_ONCE, A_SECOND = 4 << 20, 512 << 10
+"""Bytes of control messages that one connection may send: at once, and a second."""
+MESSAGE_OVERHEAD = 256
+"""Bytes that a message is counted for beside its own."""
+PAUSE = 0.02
+"""Seconds that nothing is read from peers' links after somebody has sent too much: what has
+to be thrown away costs time as well."""
 OUTBOX_MOST = 1000
 _log = logging.getLogger("zexchange")
 
@@ -54,10 +64,18 @@ class Link:
         """Send what is queued, as far as a connection takes it; tell whether it took any."""
         sent = False
         while self.outbox:
-            try:
-                self.socket.send(control_frame(self.outbox[0]), zmq.NOBLOCK)
-            except zmq.Again:
-                break
+            frame = control_frame(self.outbox[0])
+            if len(frame) > MAX_CONTROL_BYTES:
+                _log.error(
+                    "not sent to %s: a control message of %d bytes, of which %d are taken: attach "
+                    "to fewer names, or by patterns",
+                    *(self.endpoint, len(frame), MAX_CONTROL_BYTES),
+                )
+            else:
+                try:
+                    self.socket.send(frame, zmq.NOBLOCK)
+                except zmq.Again:
+                    break
             self.outbox.popleft()
             sent = True
         return sent
@@ -73,7 +91,11 @@ class Controls:
         received: Received,
         rejected: Callable[[str, str], None],
         replayed: Callable[[str, Body], None],
+        monotonic: Callable[[], float],
     ) -> None:
+        self._monotonic = monotonic
+        self._allowance = Allowance(AT_ONCE, A_SECOND)
+        self._read_at = 0.0
         self._sockets = sockets
         self._poller = poller
         self._received = received
@@ -91,10 +113,13 @@ class Controls:
         """The endpoints that are linked or being dialled."""
         return tuple(self._links)
 
-    @property
-    def unread(self) -> bool:
-        """Tell whether `settle` has work left."""
-        return bool(self._unread)
+    def patience(self, most: float) -> float:
+        """Return how long the next wait may take: `settle` may have work left."""
+        if self._unread:
+            return 0
+        if self._read_at:
+            return min(most, max(0.0, self._read_at - self._monotonic()))
+        return most
 
     # ------------------------------------------------------------------------- effects
 
@@ -175,6 +200,12 @@ class Controls:
 
     def read_router(self) -> None:
         """Take what peers say on their links to us."""
+        now = self._monotonic()
+        if now < self._read_at:
+            # A look lets its descriptor be quiet, which else would end every wait.
+            self.router.getsockopt(EVENTS)
+            return
+        self._read_at = 0.0
         for _ in range(BUDGET):
             try:
                 parts = self.router.recv_multipart(zmq.NOBLOCK, copy=False)
@@ -184,7 +215,14 @@ class Controls:
                 self._rejected("control", f"control message of {len(parts)} frames")
                 continue
             self._take(parts[1].bytes, parts[0].bytes, None, _peer_host(parts[1]))
+            if self._monotonic() - now > BUDGET_SECONDS:
+                break
         self._unread[None] = None
+
+    def resume(self) -> None:
+        """Read on, once the pause is over that follows a flood."""
+        if self._read_at and self._monotonic() >= self._read_at:
+            self.read_router()
 
     def _read_link(self, link: Link) -> None:
         host = _host_of(link.endpoint)
@@ -210,6 +248,12 @@ class Controls:
         self._unread[link] = None
 
     def _take(self, frame: bytes, route: Any, link: str | None, host: str | None) -> None:
+        now = self._monotonic()
+        if not self._allowance.take(route or link, len(frame) + MESSAGE_OVERHEAD, now):
+            self._rejected(link or host or "control", "more control messages than are taken")
+            if link is None:
+                self._read_at = now + PAUSE
+            return
         try:
             message = read_control(frame)
         except DecodeError as error:

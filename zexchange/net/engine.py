@@ -28,7 +28,9 @@ from .effects import Effects
 from .inbound import Inbound
 from .outbound import Outbound
 from .plan import Plan
+from .replays import Pending
 from .slowness import Stalls
+from .sockets import most_peers
 from .threads import Ready
 from .watch import DataWatch
 from .world import World
@@ -62,13 +64,19 @@ class Engine(Reports):
         self._steps: deque[tuple[str, bool]] = deque()
         self._acks: dict[bytes, dict[str, int]] = {}
         self._acks_lock = threading.Lock()
+        self._replays = Pending()
         self._waker = world.waker()
         self._poller = world.poller()
         self._poller.watch(self._waker.fd)
         self._sockets = world.sockets()
         self._probes = world.probes(self._poller)
         self._controls = Controls(
-            self._sockets, self._poller, self._received, self._refused_frame, self._replayed
+            self._sockets,
+            self._poller,
+            self._received,
+            self._refused_frame,
+            self._replayed,
+            world.monotonic,
         )
         xpub = self._sockets.xpub()
         ring = Ring(plan.replay_bytes, plan.replay_messages, WINDOW)
@@ -95,6 +103,8 @@ class Engine(Reports):
             now=world.monotonic(),
             started=world.time(),
             acknowledge=(max(1, ring.window // 4), max(1, ring.most_messages // 4)),
+            most_peers=most_peers(),
+            heads=self.outbound.numbered,
         )
         self.effects = Effects(
             self.session,
@@ -264,8 +274,10 @@ class Engine(Reports):
 
     def _replayed(self, link: str, frame: Body) -> None:
         peer = self.session.members.linked_to(link)
-        if peer is not None:
+        # What does not fit is asked for again: a data thread that a task holds takes nothing.
+        if peer is not None and self._replays.enter(len(frame)):
             self.inbound.with_inlet(peer.id, lambda inlet: inlet.replayed(frame))
+            self.inbound.do(lambda: self._replays.leave(len(frame)))
 
     def rejected(self, peer: bytes, reason: str) -> None:
         """See `Reports`."""
@@ -286,6 +298,7 @@ class Engine(Reports):
                     self.outbound.poll()
                 elif not self._controls.ready(fd):
                     self._probes.ready(fd)
+            self._controls.resume()
             self._take_steps()
             while self._inbox:
                 self._inbox.popleft()()
@@ -303,7 +316,7 @@ class Engine(Reports):
             self.stalls.keep_promises()
             self.changed.notify_all()
         self.outbound.window.room.turned_at = self.world.monotonic()
-        return 0.0 if self._controls.unread else TICK
+        return self._controls.patience(TICK)
 
     def _take_steps(self) -> None:
         steps = []
@@ -313,8 +326,14 @@ class Engine(Reports):
             self.session.change_interest(steps, self.world.monotonic())
 
     def _tokens(self) -> None:
-        """Hand the session the tokens among what was (un)subscribed at our data endpoint."""
-        while self.outbound.subscriptions:
+        """Hand the session the tokens that were (un)subscribed at our data endpoint."""
+        # libzmq keeps all that has come, read or not: only who reads on knows whom to cut.
+        until = self.world.monotonic() + TICK
+        while self.outbound.unread and self.world.monotonic() < until:
+            self.outbound.poll(wait=True)
+        for _ in range(self.outbound.topics.told()):
+            self.session.reject("data", "a connection with more subscriptions than are kept")
+        for _ in range(len(self.outbound.subscriptions)):
             frame = self.outbound.subscriptions.popleft()
             token = read_token(frame[1:])
             if token is not None and frame[0] in (0, 1):

@@ -163,7 +163,12 @@ class Inbound:
         """Receive from a peer, or replace the socket to it and keep the positions."""
         if peer in self._leaving:
             self._end(self._tuners[peer])
-        socket = self._sockets.sub()
+        try:
+            socket = self._sockets.sub()
+        except zmq.ZMQError as error:
+            # No descriptor is left, perhaps: asked for again while nothing is proven.
+            self._desk.control.rejected(peer, f"no socket to receive by: {error}")
+            return
         for key in self._keys:
             _each(socket, zmq.SUBSCRIBE, topics(key))
         tuner = self._tuners.get(peer)

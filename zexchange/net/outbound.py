@@ -14,7 +14,7 @@ decided by the pace (`pace`).
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -30,6 +30,7 @@ from ..protocol.wire import data_head, read_token, ready_frame
 from .pace import MOST_GAP, Pace
 from .sendqueue import LANES_ALONG, LANES_AT_ONCE, Lane, SendQueue, make_frame
 from .sockets import DO_NOT_WAIT, EVENTS, READABLE, SNDMORE, plain_send
+from .topics import Topics
 from .window import REPLAY_BYTES, Window
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ LANES_TOGETHER = 256
 """So many exchanges may wait for more to travel together, each in a frame of its own."""
 LANES_MOST = 2 * LANES_TOGETHER
 """So many may wait behind a socket that another thread is sending on."""
+SUBSCRIPTIONS_AT_ONCE = 1000
+"""Subscriptions read before whoever reads them goes on with its own work."""
 CATCH_UP_SECONDS = 0.1
 _ROUNDS = 4
 
@@ -96,7 +99,10 @@ class Outbound:
         self._lend = world.lend
         self._closed = False
         self.subscriptions: deque[bytes] = deque()
-        """Subscription frames that came in on the socket, for the control thread."""
+        """Tokens (un)subscribed on the socket, for the control thread."""
+        self.unread = False
+        """Whether there are more than were read at a time."""
+        self.topics = Topics()
         self.frames = 0
         self.bytes = 0
         self._sender = world.sender(self._send_later)
@@ -249,16 +255,25 @@ class Outbound:
             runs = lane.kept.runs(first, last, REPLAY_BYTES) if lane.kept is not None else []
         return [make_frame(lane, self._origin, r.first, r.bodies, r.sent_at) for r in runs]
 
+    @property
+    def numbered(self) -> Mapping[str, int]:
+        """The last number given to each exchange, as it is now. Any thread may look."""
+        return self._numbering.heads
+
     def heads(self) -> dict[str, int]:
         """Return the head of every exchange, everything queued before the call included."""
         with self._lock:
             self._send_everything()
             return dict(self._numbering.heads)
 
-    def poll(self) -> None:
+    def poll(self, wait: bool = False) -> None:
         """Take in subscriptions: the socket's FD has woken the control thread."""
-        self._look_at = 0.0
-        self._if_free(self._read_subscriptions)
+        if wait:
+            with self._lock:
+                self._read_subscriptions()
+        else:
+            self._look_at = 0.0
+            self._if_free(self._read_subscriptions)
 
     def _if_free(self, act: Callable[[], None]) -> None:
         """Do what is done behind every send, too, if nobody is sending.
@@ -349,17 +364,26 @@ class Outbound:
         """
         if self._closed:
             return
-        socket, seen = self._socket, False
-        while int(socket.getsockopt(EVENTS)) & READABLE:
+        socket, seen = self._socket, 0
+        # Bounded: this is the sender's time, and the lock.
+        while int(socket.getsockopt(EVENTS)) & READABLE and seen < SUBSCRIPTIONS_AT_ONCE:
+            seen += 1
             with suppress(zmq.Again):
-                frame = socket.recv(zmq.NOBLOCK, copy=False)
-                self.subscriptions.append(frame.bytes)
-                token = read_token(frame.bytes[1:])
-                if token is not None and frame.bytes[0] == 1:
-                    self.window.connected(token[0], int(frame.get(zmq.SRCFD)))
-                seen = True
+                self._take_subscription(socket.recv(zmq.NOBLOCK, copy=False))
+        self.unread = seen == SUBSCRIPTIONS_AT_ONCE
         if seen:
             self._notify()
+
+    def _take_subscription(self, frame: "zmq.Frame") -> None:
+        data = frame.bytes
+        # Who has gone is not asked for its descriptor: what it had is told of once it has none.
+        fd = int(frame.get(zmq.SRCFD)) if data[:1] == b"\1" else -1
+        self.topics.note(data, fd)
+        token = read_token(data[1:])
+        if token is not None:
+            self.subscriptions.append(data)
+            if fd >= 0:
+                self.window.connected(token[0], fd)
 
     # -------------------------------------------------------------- the sender thread
 

@@ -17,14 +17,27 @@ import zmq
 from zmq.backend import Socket as _Backend
 from zmq.utils.garbage import gc as _collector
 
+from ..protocol.membership import MAX_GOSSIP, MAX_PEERS
 from ..protocol.wire import MAX_CONTROL_BYTES, MAX_DATA_BYTES
 from .threads import Ready
 
 FRAMES_MARK = 4_000
 """High-water mark of data sockets, in frames: a second fence. The window bounds bytes, and
 what is dropped at this mark is in the ring and is asked for again."""
-MAX_SUBSCRIPTION_BYTES = 1024
+MAX_SUBSCRIPTION_BYTES = 320
+"""A topic has 257 bytes at most; the rest is what ZMTP puts around it."""
+SUBSCRIPTIONS_MARK = 1
+"""Subscriptions of one connection that wait to be read. libzmq reads on inside one call for
+as long as any wait: with more, who floods us would hold the publisher in there, unseen."""
+SUBSCRIPTIONS_BUFFER = 64 << 10
+CONTROL_MARK = 64
+"""Control frames that wait to be read, for each connection: a second fence, for bytes are
+what is bounded, but libzmq counts frames."""
 MAX_SOCKETS = 16_384
+FDS_A_PEER = 6
+"""Descriptors: two sockets of ours, their two connections, and the peer's two to us."""
+FDS_OF_OUR_OWN = 64
+FEWEST_PEERS = 16
 
 NotNow = zmq.Again
 """What a socket raises that has nothing to read, or no room."""
@@ -48,6 +61,17 @@ def new_context() -> "zmq.Context[zmq.Socket[bytes]]":
     context = zmq.Context(io_threads=1)
     context.set(zmq.MAX_SOCKETS, MAX_SOCKETS)
     return context
+
+
+def most_peers() -> int:
+    """Return how many peers this process has file descriptors for."""
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return MAX_PEERS
+    spare = soft - FDS_OF_OUR_OWN - 2 * MAX_GOSSIP
+    return max(FEWEST_PEERS, min(MAX_PEERS, spare // FDS_A_PEER))
 
 
 def start_collector() -> None:
@@ -104,7 +128,9 @@ def new_xpub(context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
     socket = context.socket(zmq.XPUB)
     _common(socket, MAX_SUBSCRIPTION_BYTES)
     socket.setsockopt(zmq.SNDHWM, FRAMES_MARK)
-    socket.setsockopt(zmq.RCVHWM, FRAMES_MARK)
+    socket.setsockopt(zmq.RCVHWM, SUBSCRIPTIONS_MARK)
+    # What the kernel has taken is read to its end even after a connection was shut down.
+    socket.setsockopt(zmq.RCVBUF, SUBSCRIPTIONS_BUFFER)
     # A reconnect subscribes again while the old connection may still look alive: pass
     # on what is already known too, or its token would never be answered.
     socket.setsockopt(zmq.XPUB_VERBOSE, 1)
@@ -125,8 +151,8 @@ def new_router(context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]"
     """Return the socket that peers' control links lead to."""
     socket = context.socket(zmq.ROUTER)
     _common(socket, MAX_CONTROL_BYTES)
-    socket.setsockopt(zmq.SNDHWM, 10_000)
-    socket.setsockopt(zmq.RCVHWM, 10_000)
+    socket.setsockopt(zmq.SNDHWM, 1000)
+    socket.setsockopt(zmq.RCVHWM, CONTROL_MARK)
     return socket
 
 

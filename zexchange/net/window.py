@@ -7,7 +7,6 @@ the lock of the data socket, except the wait itself.
 """
 
 import os
-import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -18,6 +17,7 @@ from ..history import Frame, Ring
 from ..local.exchange import Room
 from ..protocol.interest import Keys
 from ..protocol.sequence import Account, Numbering
+from .topics import shut
 
 if TYPE_CHECKING:
     from .world import World
@@ -165,15 +165,8 @@ class Window:
                     self._cut(peer)
 
     def _cut(self, peer: bytes) -> None:
-        """Shut a peer's data connection down; if it lives, it comes back and asks.
-
-        The descriptor is libzmq's and may be another's by now: its inode tells.
-        """
-        fd, inode = self._connections.pop(peer, (-1, 0))
-        with suppress(OSError):
-            if os.fstat(fd).st_ino == inode:
-                with socket.socket(fileno=os.dup(fd)) as connection:
-                    connection.shutdown(socket.SHUT_RDWR)
+        """Shut a peer's data connection down; if it lives, it comes back and asks."""
+        shut(*self._connections.pop(peer, (-1, 0)))
 
     def connected(self, peer: bytes, fd: int) -> None:
         """Note the descriptor of a peer's data connection."""

@@ -16,10 +16,11 @@ from msgpack import ExtType, packb, unpackb
 from zexchange.errors import DecodeError, EncodeError
 from zexchange.history import Body, Buffer, Bulk
 from zexchange.protocol import arrays
+from zexchange.protocol.announced import check_announced
 from zexchange.protocol.attached import Attached, Converted, read_attached
 from zexchange.protocol.codec import (
+    AS_DATETIME,
     MAX_NESTED_EXTENSIONS,
-    check_announced,
     decode_batch,
     encode,
 )
@@ -218,7 +219,7 @@ class _Reader:
 
     def unpack(self, body: bytes | memoryview) -> Any:
         """See `Nest`."""
-        return self._unpack(body, self._from_ext)
+        return self._unpack(body, self._from_ext, AS_DATETIME)
 
     def attached(self, data: bytes) -> object:
         """See `Nest`: each frame is taken once."""
@@ -239,12 +240,14 @@ class _Reader:
         packed: bytes = packb(value)
         return packed
 
-    def _unpack(self, body: bytes | memoryview, ext_hook: Callable[[int, bytes], object]) -> Any:
+    def _unpack(
+        self, body: bytes | memoryview, ext_hook: Callable[[int, bytes], object], timestamp: int = 0
+    ) -> Any:
         if self._depth > MAX_NESTED_EXTENSIONS:
             raise DecodeError(f"more than {MAX_NESTED_EXTENSIONS} extension values nested")
         if len(body) > _SMALL_BODY:
             check_announced(body)
-        return unpackb(body, ext_hook=ext_hook, strict_map_key=False)
+        return unpackb(body, ext_hook=ext_hook, strict_map_key=False, timestamp=timestamp)
 
     def _deeper(self) -> "_Reader":
         return _Reader(self._buffers, self._depth + 1)

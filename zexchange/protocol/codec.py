@@ -13,6 +13,7 @@ from typing import Any
 from msgpack import ExtType, OutOfData, Packer, StackError, Unpacker, unpackb
 
 from zexchange.errors import DecodeError, EncodeError
+from zexchange.protocol.announced import check_announced
 from zexchange.protocol.culprit import brief, explain
 from zexchange.protocol.extensions import Nest, from_ext, to_ext
 from zexchange.protocol.registration import Unknown, register
@@ -35,9 +36,10 @@ DEEP_BODY = 1022
 """In fewer bytes no nest is too deep to be unpacked."""
 _LEAF_HEADERS = frozenset(range(0xA0, 0xDC))  # str, bin, ext, and numbers but the smallest
 
+AS_DATETIME = 3
+"""To `unpackb`: what MessagePack's own extension, a timestamp, becomes."""
+
 _SMALL_BODY = 4096
-_ALLOCATED_AHEAD = 32 * 1024 * 1024
-_POINTER = 8
 
 
 def encode(msg: object) -> bytes:
@@ -135,7 +137,7 @@ class Level:
         self.touched = object()
         """Another one whenever a value was packed by a function in Python."""
         self.unpack_small: Callable[[bytes | memoryview], Any] = partial(
-            unpackb, ext_hook=self._from_ext, strict_map_key=False
+            unpackb, ext_hook=self._from_ext, strict_map_key=False, timestamp=AS_DATETIME
         )
         """Returns the one value in a few bytes, which cannot ask for too much memory."""
 
@@ -245,23 +247,6 @@ def check_whole(body: bytes) -> None:
         raise EncodeError("a list changed while it was being encoded")
     if scan.tell() != len(body) + 1:
         raise EncodeError("a list changed while it was being encoded")
-
-
-def check_announced(body: bytes | memoryview) -> None:
-    """Raise if unpacking `body` would allocate far more than it holds."""
-    # msgpack allocates a list when it reads its header, and every level of a nest may announce
-    # as many items as the body has bytes. Count what could be a header; only when that many
-    # could ask for too much, prove by a scan that builds nothing that all items are there.
-    whole = bytes(body)
-    # Mostly there is none, and a search takes a tenth of what counting does. The header in
-    # front of a batch, its first five bytes, asks for no more than the batch has bytes.
-    if whole.find(b"\xdd", 5) < 0 and whole.find(b"\xdc", 5) < 0:
-        return
-    ahead = whole.count(b"\xdd") * len(whole) + whole.count(b"\xdc") * min(len(whole), 0xFFFF)
-    if ahead * _POINTER > _ALLOCATED_AHEAD:
-        scan = Unpacker(max_buffer_size=len(whole), read_size=len(whole))
-        scan.feed(whole)
-        scan.skip()
 
 
 TOP = _levels()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import membership as m
+from .allowance import Allowance
 from .core import Core
 from .effects import Dial, HangUp, Hush, Probe, Redial, Say, Tune
 from .events import PeerJoined, PeerLeft
@@ -20,13 +21,23 @@ MAX_UNREACHED = 1000
 """Nodes remembered of which no address can be reached from here."""
 MAX_ENDED = 1000
 """Nodes remembered that said goodbye: what they said before may still come by another way."""
+ADMITTED_AT_ONCE, ADMITTED_A_SECOND = 256, 64
+"""New peers taken: each costs sockets. Whoever has to wait says hello again in a second."""
 
 
 class Joining:
     """Dials, greets, admits and lets go."""
 
-    def __init__(self, core: Core, proving: Proving, reachable: Callable[[Address], bool]) -> None:
+    def __init__(
+        self,
+        core: Core,
+        proving: Proving,
+        reachable: Callable[[Address], bool],
+        most_peers: int = m.MAX_PEERS,
+    ) -> None:
         self._core = core
+        self._most_peers = most_peers
+        self._admitted = Allowance(ADMITTED_AT_ONCE, ADMITTED_A_SECOND)
         self._proving = proving
         self._reachable = reachable
         self._members = core.members
@@ -40,7 +51,7 @@ class Joining:
         if any(endpoint == address.control for address in self._core.addresses):
             return
         candidate = self._members.candidates.get(endpoint)
-        if candidate is None and source == "gossip" and self._members.crowded:
+        if candidate is None and source == "gossip" and not self._room(now):
             self._core.reject("gossip", "more endpoints than are dialled at a time")
         elif candidate is None:
             candidate = Candidate(endpoint, source, now, now, now + m.UNANSWERED_AFTER, now)
@@ -49,6 +60,20 @@ class Joining:
             self._greet(candidate, now)
         elif source == "static":
             candidate.source = source
+
+    def _room(self, now: float) -> bool:
+        """Tell whether one more may be dialled that only others told us of.
+
+        The oldest that has not answered makes room: what is made up must not keep out what
+        is not.
+        """
+        unanswered = self._members.gossip()
+        if len(unanswered) < m.MAX_GOSSIP:
+            return True
+        if now - unanswered[0].since < m.CHANCE:
+            return False
+        self.drop_candidate(unanswered[0].endpoint)
+        return True
 
     def drop_candidate(self, endpoint: str) -> None:
         """See `Session.drop_candidate`."""
@@ -113,6 +138,8 @@ class Joining:
             if objection.reason != "self":
                 core.reject(str(hello.label), objection.reason, objection.text)
             return
+        if not self._welcome_here(hello, route, now):
+            return
         known = tuple(
             (p.id, p.addresses) for p in self._members.peers.values() if p.id != hello.sender
         )
@@ -167,11 +194,39 @@ class Joining:
         self._proving.announce(peer)
         return peer
 
+    def _welcome_here(self, hello: Hello, route: Any, now: float) -> bool:
+        """Tell whether there is room for a peer; if not for long, tell it so."""
+        core, peers = self._core, self._members.peers
+        if hello.sender in peers:
+            return True
+        if len(peers) >= self._most_peers:
+            idle = self._members.unproven(now)
+            if idle is None:
+                text = f"this node has {len(peers)} peers and takes no more"
+                if route is not None:
+                    core.reply(route, Refuse(core.me, "full", text))
+                core.reject(str(hello.label), "full", f"{text}: raise its limit of open files")
+                return False
+            self.left(idle, "crowded out", now)
+        if not self._admitted.take("all", 1, now):
+            core.reject("hello", "more newcomers than are taken at a time")
+            return False
+        return True
+
     def link(self, peer: Peer, now: float) -> None:
         """Dial a peer that we know only from its own hello."""
         address = self._choose(peer.addresses)
         if address is not None:
+            if peer.dialled != address.control:
+                self._undial(peer)
+                peer.dialled = address.control
             self.add_candidate(address.control, "hello", now)
+
+    def _undial(self, peer: Peer) -> None:
+        """Let go of what was dialled only because the peer said so."""
+        candidate = self._members.candidates.get(peer.dialled)
+        if candidate is not None and candidate.source == "hello":
+            self.drop_candidate(peer.dialled)
 
     def _choose(self, addresses: Iterable[Address]) -> Address | None:
         return next((address for address in addresses if self._reachable(address)), None)
@@ -198,6 +253,8 @@ class Joining:
         if candidate is None or link is None or welcome.sender in self._ended:
             return
         objection = self._objection(welcome.hello)
+        if objection is None and not self._welcome_here(welcome.hello, None, now):
+            return
         peer = None if objection else self._admit(welcome.hello, now)
         if peer is None:
             self._refused(candidate, objection.reason if objection else "unreachable", now)
@@ -208,7 +265,7 @@ class Joining:
             self._core.do(HangUp(link))
         else:
             peer.link, peer.ponged_at = link, now
-        for node, addresses in welcome.known:
+        for node, addresses in welcome.known[: m.MAX_PEERS]:
             self._gossip(node, addresses, now)
 
     def _gossip(self, node: bytes, addresses: tuple[Address, ...], now: float) -> None:
@@ -258,6 +315,7 @@ class Joining:
         """Forget a peer, and what was done for it."""
         del self._members.peers[peer.id]
         self._members.lapse(peer)
+        self._undial(peer)
         self._core.do(Hush(peer.id, heads or {}))
         self._core.wanted(set(peer.interest.keys))
         self._core.tell(PeerLeft(peer.id.hex(), peer.label, reason))
@@ -265,4 +323,5 @@ class Joining:
             self._core.do(HangUp(candidate.endpoint))
             del self._members.candidates[candidate.endpoint]
             if candidate.lasting:
-                self.add_candidate(candidate.endpoint, candidate.source, now)
+                source = "gossip" if candidate.hearsay else candidate.source
+                self.add_candidate(candidate.endpoint, source, now)

@@ -34,8 +34,11 @@ UNANSWERED_AFTER = 3.0
 UNPROVEN_AFTER = 2.0
 """Seconds without proof on the data path: replace the data socket (then twice that, …)."""
 UNPROVEN_MOST = 30.0
-MAX_CANDIDATES = 4096
-"""Endpoints dialled at a time before those that only others told us of are left out."""
+MAX_GOSSIP = 128
+"""Endpoints dialled at a time that others spoke of and that have not answered."""
+MAX_PEERS = 4096
+CHANCE = 5.0
+"""Seconds after which who has not answered, or proven anything, makes room for another."""
 MAX_LAPSED = 4096
 """Nodes remembered that have left, and might be met again."""
 
@@ -97,6 +100,7 @@ class Peer:
     probe_at: float = 0.0
     control: str = ""
     data: str = ""
+    dialled: str = ""
     link: str | None = None
     ready_epoch: int = 0
     silent: bool = False
@@ -174,10 +178,17 @@ class Membership:
         self._lapsed: dict[bytes, tuple[Promise, ...]] = {}
         self._ticked_at = now
 
-    @property
-    def crowded(self) -> bool:
-        """Tell whether what others merely speak of is dialled no more."""
-        return len(self.candidates) >= MAX_CANDIDATES
+    def gossip(self) -> list[Candidate]:
+        """Return the candidates, oldest first, that others spoke of and that have not answered."""
+        return [c for c in self.candidates.values() if c.source == "gossip" and c.peer is None]
+
+    def unproven(self, now: float) -> Peer | None:
+        """Return the peer that has proven nothing, and for longest, though it had time to."""
+        for peer in self.peers.values():
+            proven = peer.ready_epoch or peer.interest.announced
+            if not proven and now - peer.joined_at >= CHANCE:
+                return peer
+        return None
 
     def lapse(self, peer: Peer) -> None:
         """Note that a peer has left: it may still be there, and unaware of it.

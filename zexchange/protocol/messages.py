@@ -9,8 +9,10 @@ from typing import Any
 
 import msgpack
 
-from ..errors import DecodeError
+from ..errors import DecodeError, InvalidName
+from ..names import check_pattern, is_pattern
 from .fields import boolean, count, field, items, node_id, numbers, seconds, text, texts, unpack
+from .interest import MAX_KEYS, MAX_PATTERNS
 from .values import (
     Ack,
     Address,
@@ -33,6 +35,11 @@ from .values import (
 )
 from .wire import CONTROL
 
+MAX_ADDRESSES = 16
+"""Addresses of one node that are read; the best come first."""
+MAX_ENDPOINT = 512
+"""The longest endpoint, in characters: a host name has at most 253."""
+
 
 def control_frame(message: Control) -> bytes:
     """Return the frame of a control message."""
@@ -54,7 +61,8 @@ def read_control(frame: bytes) -> Control:
         raise DecodeError("a control frame is a list of kind, sender and body")
     kind, sender, body = parts[:3]
     if not isinstance(kind, str) or kind not in _READERS:
-        raise DecodeError(f"control message of unknown kind {str(kind)[:40]!r}")
+        shown = kind[:40] if isinstance(kind, str) else type(kind).__name__
+        raise DecodeError(f"control message of unknown kind {shown!r}")
     return _READERS[kind](node_id(sender), body)
 
 
@@ -65,10 +73,10 @@ def _label(value: Any) -> Label:
 
 
 def _addresses(value: Any) -> tuple[Address, ...]:
-    pairs = [texts(pair) for pair in items(value)]
-    if any(len(pair) < 2 for pair in pairs):
-        raise DecodeError("an address is a control and a data endpoint")
-    return tuple(Address(*pair[:2]) for pair in pairs)
+    pairs = [texts(pair)[:2] for pair in items(value)[:MAX_ADDRESSES]]
+    if any(len(pair) < 2 or max(map(len, pair)) > MAX_ENDPOINT for pair in pairs):
+        raise DecodeError(f"an address is two endpoints of up to {MAX_ENDPOINT} characters")
+    return tuple(Address(*pair) for pair in pairs)
 
 
 def _known(value: Any) -> tuple[tuple[bytes, tuple[Address, ...]], ...]:
@@ -76,6 +84,24 @@ def _known(value: Any) -> tuple[tuple[bytes, tuple[Address, ...]], ...]:
     if any(len(items(pair)) < 2 for pair in pairs):
         raise DecodeError("a known peer is a node id and its addresses")
     return tuple((node_id(pair[0]), _addresses(pair[1])) for pair in pairs)
+
+
+def _keys(value: Any) -> tuple[str, ...]:
+    keys = texts(value)
+    for key in keys:
+        # A short one without a star is a name; that is what nearly all are.
+        if not 0 < len(key) < 64 or "*" in key or "\0" in key:
+            _check_key(key)
+    if len(keys) > MAX_KEYS or sum(map(is_pattern, keys)) > MAX_PATTERNS:
+        raise DecodeError(f"an interest in more than {MAX_KEYS} keys or {MAX_PATTERNS} patterns")
+    return keys
+
+
+def _check_key(key: str) -> None:
+    try:
+        check_pattern(key)
+    except InvalidName as error:
+        raise DecodeError(str(error)[:MAX_ENDPOINT]) from None
 
 
 def _versions(value: Any) -> tuple[int, int]:
@@ -119,7 +145,7 @@ def _read_hello(sender: bytes, body: dict[Any, Any]) -> Hello:
         label=_label(field(body, "label")),
         addresses=_addresses(field(body, "addresses")),
         epoch=count(field(body, "epoch")),
-        interest=texts(field(body, "interest")),
+        interest=_keys(field(body, "interest")),
         started=seconds(body.get("started", 0.0)),
         acknowledge=_pair(body.get("acknowledge", [0, 0])),
     )
@@ -131,7 +157,7 @@ def _read_welcome(sender: bytes, body: dict[Any, Any]) -> Welcome:
 
 def _read_interest(sender: bytes, body: dict[Any, Any]) -> Interest:
     epoch, base, confirmed = (count(field(body, k)) for k in ("epoch", "base", "confirmed"))
-    added, removed = texts(body.get("added", [])), texts(body.get("removed", []))
+    added, removed = _keys(body.get("added", [])), _keys(body.get("removed", []))
     return Interest(sender, epoch, base, confirmed, added, removed, _read_to(body))
 
 

@@ -14,7 +14,9 @@ from .membership import Peer
 from .values import Hello, Interest, Ping, Resync
 
 MAX_STRANGERS_TOKENS = 4096
-"""Tokens remembered for nodes that have not said hello yet."""
+"""Nodes whose tokens are remembered though they have not said hello yet."""
+MAX_TOKENS = 16
+"""Tokens remembered of one node: few epochs can be under way at a time."""
 
 
 class Proving:
@@ -22,7 +24,7 @@ class Proving:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._tokens: dict[bytes, int] = {}
+        self._tokens: dict[bytes, tuple[int, ...]] = {}
 
     # ---------------------------------------------------------------------- our interest
 
@@ -84,6 +86,10 @@ class Proving:
             changed = interest.replace(message.epoch, message.added)
         elif message.epoch <= interest.epoch:
             return  # told twice
+        elif message.base == interest.epoch and interest.exceeded_by(message.added):
+            # Not asked for the whole of it, which would be too much as well.
+            self._core.reject(str(peer.label), "an interest in too many names or patterns")
+            return
         elif message.base == interest.epoch:
             changed = interest.change(message.epoch, message.added, message.removed)
         else:
@@ -106,29 +112,66 @@ class Proving:
     def token(self, node: bytes, epoch: int, subscribed: bool) -> None:
         """See `Session.token`."""
         peer = self._core.members.peers.get(node)
-        latest = self._tokens.get(node, 0)
+        latest = self._latest(node)
         if not subscribed:
-            if latest == epoch:
-                self._withdrawn(node, peer)
-        elif epoch >= latest:
-            # Else from a connection that a fresh one has overtaken, or repeated by a
-            # reconnect, oldest first, because it was not answered.
-            if latest or peer or len(self._tokens) < MAX_STRANGERS_TOKENS:
-                self._tokens[node] = epoch
-            if peer:
-                self.announce(peer, again=True)
+            self._withdrawn(node, epoch, latest, peer)
+        elif 0 < latest > epoch:
+            pass  # of a connection that was replaced, or repeated by a reconnect, oldest first
+        elif epoch and self._note(node, epoch) and peer:
+            self.announce(peer, again=True)
 
-    def _withdrawn(self, node: bytes, peer: Peer | None) -> None:
-        del self._tokens[node]
-        if peer:
+    def _latest(self, node: bytes) -> int:
+        """Return the token that counts: the last one of an epoch that we may know of, or 0.
+
+        Anybody may subscribe to a token of any epoch under another's id. So one of an epoch
+        that the node itself has not told us of yet waits, and takes no other one's place.
+        """
+        peer = self._core.members.peers.get(node)
+        if peer is None:
+            return 0
+        known = peer.interest.epoch
+        return max((epoch for epoch in self._tokens.get(node, ()) if epoch <= known), default=0)
+
+    def _note(self, node: bytes, epoch: int) -> bool:
+        """Remember a token, in the place of those before it; tell whether there was room."""
+        if node not in self._tokens and not self._room(node):
+            return False
+        latest = max(self._latest(node), epoch if self._told(node, epoch) else 0)
+        noted = {e for e in (*self._tokens.get(node, ()), epoch) if e >= latest}
+        self._tokens[node] = tuple(sorted(noted)[:MAX_TOKENS])
+        return True
+
+    def _told(self, node: bytes, epoch: int) -> bool:
+        peer = self._core.members.peers.get(node)
+        return peer is not None and epoch <= peer.interest.epoch
+
+    def _room(self, node: bytes) -> bool:
+        """Tell whether a node's first token can be remembered: a peer's can, always."""
+        if len(self._tokens) < MAX_STRANGERS_TOKENS:
+            return True
+        peers = self._core.members.peers
+        stranger = next((known for known in self._tokens if known not in peers), None)
+        if node not in peers or stranger is None:
+            return node in peers
+        del self._tokens[stranger]
+        return True
+
+    def _withdrawn(self, node: bytes, epoch: int, latest: int, peer: Peer | None) -> None:
+        left = tuple(e for e in self._tokens.get(node, ()) if e != epoch)
+        if peer and epoch == latest > 0:
             peer.interest.announced = 0
+            left = tuple(e for e in left if e > epoch)
+        if left:
+            self._tokens[node] = left
+        else:
+            self._tokens.pop(node, None)
 
     def announce(self, peer: Peer, again: bool = False) -> None:
         """Answer the peer's token, once its interest of that epoch is known as well.
 
         A token that comes again is a reconnect.
         """
-        epoch = self._tokens.get(peer.id, 0)
+        epoch = self._latest(peer.id)
         interest = peer.interest
         if epoch and interest.answerable(epoch) and (again or epoch != interest.announced):
             self._core.do(Announce(peer.id, epoch, interest.unproven(epoch)))
@@ -136,5 +179,5 @@ class Proving:
     def announced(self, node: bytes, epoch: int, heads: dict[str, int]) -> None:
         """See `Session.announced`."""
         peer = self._core.members.peers.get(node)
-        if peer and self._tokens.get(node, 0) >= epoch:
+        if peer and self._latest(node) >= epoch:
             peer.interest.announce(epoch, heads)

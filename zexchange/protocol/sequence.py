@@ -8,6 +8,7 @@ repetition, a gap, or none of its business. Nothing here knows frames or sockets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..names import is_name
 from .interest import Keys
 from .values import Promise
 
@@ -126,7 +127,7 @@ class Positions:
     ) -> list[Gap]:
         """Take a ready: its epoch is in force; return what its heads show to be missing."""
         for name in heads:
-            if name not in self.positions and self.in_force.covers(name):
+            if name not in self.positions and self._wants(name):
                 # Promised before its first message, and none of them has come.
                 self._track(name, 0)
         came = {at: self._pending.pop(at) for at in sorted(self._pending) if at <= epoch}
@@ -136,7 +137,7 @@ class Positions:
         exposed = []
         for name, head in heads.items():
             position = self.positions.get(name)
-            if position is None and self.in_force.covers(name):
+            if position is None and self._wants(name):
                 position = self._track(name, _start(name, head, came, promised))
             if position is not None and head > position:
                 exposed.append(Gap(name, position + 1, head))
@@ -155,7 +156,7 @@ class Positions:
     def where(self, name: str) -> int | None:
         """Return where we stand on an exchange; None if its frames are not for us."""
         position = self.positions.get(name)
-        if position is None and self.in_force.covers(name):
+        if position is None and self._wants(name):
             return self._track(name, 0)
         return position
 
@@ -164,6 +165,10 @@ class Positions:
         tally = self.tallies[name]
         tally.received -= count
         tally.lost += count
+
+    def _wants(self, name: str) -> bool:
+        """Tell whether an exchange is for us; what no exchange can be called is not."""
+        return self.in_force.covers(name) and is_name(name)
 
     def _track(self, name: str, position: int) -> int:
         # Not below where we were: what a key was promised while another one still covered
@@ -188,7 +193,7 @@ class Positions:
         """
         position = self.positions.get(name)
         if position is None:
-            if not self.in_force.covers(name):
+            if not self._wants(name):
                 self.unwanted += count
                 return count, None
             position = self._track(name, 0)

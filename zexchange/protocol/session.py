@@ -11,7 +11,7 @@ Here messages and time are handed to the part that decides: `joining` (candidate
 peers) or `proving` (interest, and its proof); what time does to a peer is decided here.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from . import membership as m
@@ -66,10 +66,13 @@ class Session:
         now: float,
         started: float = 0.0,
         acknowledge: tuple[int, int] = (0, 0),
+        most_peers: int = m.MAX_PEERS,
+        heads: Mapping[str, int] | None = None,
     ) -> None:
+        self._heads = heads
         self._core = Core(me, federation, label, addresses, now, started, acknowledge)
         self._proving = Proving(self._core)
-        self._joining = Joining(self._core, self._proving, reachable)
+        self._joining = Joining(self._core, self._proving, reachable, most_peers)
         self.me = me
         self.addresses = addresses
         self.interest = self._core.interest
@@ -172,8 +175,9 @@ class Session:
         elif isinstance(message, Resync):
             self._proving.tell_all(peer)
         elif isinstance(message, Ack):
-            peer.acknowledged(message.positions)
-            self._core.do(Acknowledged(peer.id, message.positions))
+            positions = self._given(message.positions)
+            peer.acknowledged(positions)
+            self._core.do(Acknowledged(peer.id, positions))
         elif isinstance(message, Replay):
             self._on_replay(peer, message, route)
         elif isinstance(message, Replayed):
@@ -191,6 +195,16 @@ class Session:
                 self._core.tell(PeerSlow(peer.id.hex(), peer.label, message.slow, ourselves=True))
         elif isinstance(message, Bye):
             self._joining.on_bye(peer, message.heads, now)
+
+    def _given(self, positions: dict[str, int]) -> dict[str, int]:
+        """Return, of what a peer says to have, what we have sent.
+
+        Names that are made up would be kept, and counted as progress of who makes none.
+        """
+        heads = self._heads
+        if heads is None:
+            return positions
+        return {name: min(at, heads[name]) for name, at in positions.items() if name in heads}
 
     def _on_replay(self, peer: Peer, message: Replay, route: Any) -> None:
         """Judge a request: only what a peer wants is sent to it again."""

@@ -17,8 +17,8 @@ from .fields import ID_BYTES, count, items, numbers, unpack_all
 from .values import Batch, Promise, Ready
 
 VERSION = 1
-MAX_CONTROL_BYTES = 64 << 20
-"""The largest control frame taken: the interest of two million names fits."""
+MAX_CONTROL_BYTES = 4 << 20
+"""The largest control or ready frame taken: the interest of 200,000 names fits."""
 MAX_BODY_BYTES = 256 << 20
 """The largest body of a data frame, and so the largest message, in bytes."""
 MAX_DATA_BYTES = MAX_BODY_BYTES + 1024
@@ -161,7 +161,7 @@ def read_ready(frame: bytes) -> Ready:
     """
     start = 1 + ID_BYTES + _EPOCH.size
     token = read_token(frame[:start])
-    if token is None:
+    if token is None or len(frame) > MAX_CONTROL_BYTES:
         raise DecodeError("not a ready frame")
     try:
         size, version, origin = _READY.unpack_from(frame, start)
