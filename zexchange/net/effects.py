@@ -14,6 +14,7 @@ from ..protocol.effects import (
     Effect,
     HangUp,
     Hush,
+    Narrow,
     Probe,
     Recount,
     Recounted,
@@ -89,8 +90,10 @@ class Effects:
                 self._announce(peer, epoch, keys)
             case Resubscribe(epoch, added, removed):
                 self._inbound.do(lambda: self._inbound.resubscribe(epoch, added, removed))
-            case Tune(peer, endpoint, acknowledge):
-                self._inbound.do(lambda: self._inbound.tune(peer, endpoint, acknowledge))
+            case Tune():
+                self._inbound.do(lambda: self._inbound.tune(effect))
+            case Narrow(peer, names):
+                self._inbound.do(lambda: self._inbound.narrow(peer, names))
             case Hush(peer, heads):
                 self._outbound.window.forget(peer)
                 self._inbound.do(lambda: self._inbound.hush(peer, heads))
@@ -102,8 +105,8 @@ class Effects:
                 self._inbound.with_inlet(
                     peer, lambda inlet: inlet.resent(name, first, last, request)
                 )
-            case Recount(route, request, key):
-                ranges = self._bridges.kept(key)
+            case Recount(route, request, keys):
+                ranges = {n: ends for key in keys for n, ends in self._bridges.kept(key).items()}
                 self._controls.reply(route, Recalled(self._session.me, request, ranges))
             case Recounted(peer, request, ranges):
                 self._inbound.with_inlet(
@@ -113,12 +116,12 @@ class Effects:
                 self._bridges.refresh(keys, self._count_wanting)
             case Tell(event):
                 self._tell(event)
-            case Dial(endpoint):
-                self._controls.dial(endpoint)
+            case Dial(endpoint, key):
+                self._controls.dial(endpoint, key)
             case HangUp(endpoint):
                 self._controls.hang_up(endpoint)
-            case Redial(endpoint):
-                self._controls.redial(endpoint)
+            case Redial(endpoint, key):
+                self._controls.redial(endpoint, key)
 
     def _probed(self, endpoint: str, listening: bool) -> None:
         self._session.probed(endpoint, listening, self._world.monotonic())

@@ -27,9 +27,10 @@ from ..protocol.interest import Keys
 from ..protocol.sequence import Numbering
 from ..protocol.values import Promise, Ready
 from ..protocol.wire import data_head, read_token, ready_frame
+from .gate import Gate
 from .pace import MOST_GAP, Pace
 from .sendqueue import LANES_AT_ONCE, Lane, SendQueue, make_frame
-from .sockets import DO_NOT_WAIT, EVENTS, READABLE, SNDMORE
+from .sockets import DO_NOT_WAIT, EVENTS, READABLE, SNDMORE, XPUB_MANUAL
 from .window import REPLAY_BYTES, Window
 
 if TYPE_CHECKING:
@@ -60,9 +61,13 @@ class Outbound:
         ring: Ring,
         may_wait: Callable[[], bool],
         world: "World",
+        gate: Gate | None = None,
     ) -> None:
         self.monotonic = world.monotonic
         self._socket = socket
+        self._gate = gate
+        if gate is not None:
+            socket.setsockopt(XPUB_MANUAL, 1)
         self._origin = origin
         self._notify = notify
         self._lock = threading.Lock()
@@ -240,6 +245,17 @@ class Outbound:
             self._send_everything()
             return dict(self._numbering.heads)
 
+    def stir(self) -> None:
+        """Have the control thread look again. Any thread."""
+        self._notify()
+
+    def cut_off(self, keys: Iterable[bytes]) -> None:
+        """Cut the data connections of some keys; what comes by others is judged anew."""
+        with self._lock:  # nobody is being let in by what was in force before
+            for key in keys:
+                if self._gate is not None:
+                    self._gate.connections.cut(key)
+
     def poll(self) -> None:
         """Take in subscriptions: the socket's FD has woken the control thread."""
         with self._lock:
@@ -336,11 +352,15 @@ class Outbound:
         while int(socket.getsockopt(EVENTS)) & READABLE:
             with suppress(zmq.Again):
                 frame = socket.recv(zmq.NOBLOCK, copy=False)
+                if self._gate is not None and not self._gate.admit(socket, frame):
+                    continue
                 self.subscriptions.append(frame.bytes)
                 token = read_token(frame.bytes[1:])
                 if token is not None and frame.bytes[0] == 1:
                     self.window.connected(token[0], int(frame.get(zmq.SRCFD)))
                 seen = True
+        if self._gate is not None:
+            self._gate.drained()
         if seen:
             self._notify()
 

@@ -12,6 +12,7 @@ import msgpack
 from ..errors import DecodeError
 
 ID_BYTES = 16
+KEY_BYTES = 32
 _YEAR_10000 = 253_402_300_800
 
 
@@ -78,6 +79,13 @@ def node_id(value: Any) -> bytes:
     """Return a value that is a node id."""
     if type(value) is not bytes or len(value) != ID_BYTES:
         raise DecodeError(f"a node id has {ID_BYTES} bytes")
+    return value
+
+
+def public_key(value: Any) -> bytes:
+    """Return a value that is a public key."""
+    if type(value) is not bytes or len(value) != KEY_BYTES:
+        raise DecodeError(f"a public key has {KEY_BYTES} bytes")
     return value
 
 

@@ -1,0 +1,221 @@
+"""The key directory: our own key, whose keys are authorized, what is permitted to them.
+
+    DIR/node.key            our secret key, for this user alone
+    DIR/node.pub            the line to hand out; not read
+    DIR/authorized/NAME.pub the public key or keys of a peer
+    DIR/permissions.toml    what peers may do; without it, everything
+
+What the files mean is decided by pure functions (`protocol.keys`, `protocol.permissions`).
+Here they are read, at first and whenever they have changed.
+"""
+
+import logging
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+import zmq
+from zmq.utils import z85
+
+from ..errors import InvalidKeys
+from ..protocol.keys import (
+    MAX_KEY_FILE_BYTES,
+    public_line,
+    read_public,
+    read_secret,
+    secret_line,
+)
+from ..protocol.permissions import (
+    MAX_PERMISSIONS_BYTES,
+    Policy,
+    Rights,
+    make_policy,
+    read_permissions,
+)
+
+SECRET_FILE, PUBLIC_FILE = "node.key", "node.pub"
+AUTHORIZED, PERMISSIONS = "authorized", "permissions.toml"
+_SUFFIX = ".pub"
+MAX_AUTHORIZED = 10_000
+_log = logging.getLogger("zexchange")
+
+Signature = tuple[tuple[str, int, int, int], ...]
+
+
+class Keyring:
+    """One key directory, as it stood when it was last read whole."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.secret = _read_own(directory)
+        self.public = _public_of(self.secret)
+        self._signature = _signature(directory)
+        self._complained = False
+        self.policy = self._read()
+
+    def refresh(self) -> Policy | None:
+        """Read again if a file has changed; return the policy if that is another one now.
+
+        Files that cannot be used change nothing, and are warned of once.
+        """
+        try:
+            signature = _signature(self.directory)
+            if signature == self._signature:
+                return None
+            self._signature = signature
+            policy = self._read()
+        except (InvalidKeys, OSError) as error:
+            if not self._complained:
+                self._complained = True
+                _log.warning("%s; what was read before stays in force", error)
+            return None
+        self._complained = False
+        before, self.policy = self.policy, policy
+        return policy if policy != before else None
+
+    def _read(self) -> Policy:
+        authorized = _read_authorized(self.directory / AUTHORIZED)
+        entries = _read_permissions(self.directory / PERMISSIONS)
+        try:
+            return make_policy(self.public, authorized, entries)
+        except InvalidKeys as error:
+            raise InvalidKeys(f"{self.directory / AUTHORIZED}: {error}") from None
+
+
+def make_keys(directory: str | os.PathLike[str]) -> str:
+    """Make a key for a node, in a key directory that is made if need be.
+
+    Returns:
+        The line to hand out, which is also in ``node.pub``: it goes into the file
+        ``authorized/NAME.pub`` of every peer.
+
+    Raises:
+        InvalidKeys: if there is a key already, or the directory cannot be written.
+    """
+    place = Path(directory)
+    public, secret = (z85.decode(key) for key in zmq.curve_keypair())
+    line = public_line(public)
+    try:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (place / AUTHORIZED).mkdir(mode=0o700, exist_ok=True)
+        _write_once(place / SECRET_FILE, secret_line(secret) + "\n")
+        (place / PUBLIC_FILE).write_text(line + "\n")
+    except FileExistsError:
+        raise InvalidKeys(
+            f"{place / SECRET_FILE} is there already, and is never overwritten: "
+            "make the new key in another directory"
+        ) from None
+    except OSError as error:
+        raise InvalidKeys(f"cannot make a key in {place}: {error}") from error
+    return line
+
+
+def _write_once(path: Path, text: str) -> None:
+    """Write a file that nobody else can read: whole, or not at all, and never over another."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(fd, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(draft, path)
+    finally:
+        draft.unlink()
+
+
+def _read_own(directory: Path) -> bytes:
+    path = directory / SECRET_FILE
+    try:
+        if path.stat().st_mode & 0o077:
+            raise InvalidKeys(f"{path} can be read by others than its owner: chmod 600 it")
+        return read_secret(_read_file(path, MAX_KEY_FILE_BYTES))
+    except FileNotFoundError:
+        raise InvalidKeys(f"there is no {path}: make it with zexchange keygen") from None
+    except OSError as error:
+        raise InvalidKeys(f"cannot read {path}: {error}") from error
+    except InvalidKeys as error:
+        raise InvalidKeys(_at(path, error)) from None
+
+
+def _public_of(secret: bytes) -> bytes:
+    public: bytes = z85.decode(zmq.curve_public(z85.encode(secret)))
+    return public
+
+
+def _read_authorized(directory: Path) -> dict[str, tuple[bytes, ...]]:
+    try:
+        paths = sorted(path for path in directory.iterdir() if _is_key_file(path))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise InvalidKeys(f"cannot read {directory}: {error}") from error
+    if len(paths) > MAX_AUTHORIZED:
+        raise InvalidKeys(f"{directory} has over {MAX_AUTHORIZED} keys")
+    found = {}
+    for path in paths:
+        with suppress(FileNotFoundError):  # taken away at this moment
+            found[path.name.removesuffix(_SUFFIX)] = _read_keys(path)
+    return found
+
+
+def _is_key_file(path: Path) -> bool:
+    return path.name.endswith(_SUFFIX) and not path.name.startswith(".")
+
+
+def _read_keys(path: Path) -> tuple[bytes, ...]:
+    try:
+        return read_public(_read_file(path, MAX_KEY_FILE_BYTES))
+    except InvalidKeys as error:
+        raise InvalidKeys(_at(path, error)) from None
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise InvalidKeys(f"cannot read {path}: {error}") from error
+
+
+def _read_permissions(path: Path) -> dict[str, Rights]:
+    try:
+        data = _read_file(path, MAX_PERMISSIONS_BYTES)
+        return read_permissions(data.decode())
+    except FileNotFoundError:
+        return {}
+    except UnicodeDecodeError:
+        raise InvalidKeys(f"{path}: not a text file") from None
+    except InvalidKeys as error:
+        raise InvalidKeys(_at(path, error)) from None
+    except OSError as error:
+        raise InvalidKeys(f"cannot read {path}: {error}") from error
+
+
+def _at(path: Path, error: InvalidKeys) -> str:
+    return str(error) if str(path) in str(error) else f"{path}: {error}"
+
+
+def _read_file(path: Path, most: int) -> bytes:
+    """Return the content of a regular file, and one byte more than ``most`` if it has that.
+
+    A pipe in its place would hold us until somebody writes.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise InvalidKeys(f"{path} is not a file")
+        return file.read(most + 1)
+
+
+def _signature(directory: Path) -> Signature:
+    """Return what changes whenever a file does that `Keyring` reads again."""
+    found = [_stamp(directory / PERMISSIONS)]
+    with suppress(FileNotFoundError), os.scandir(directory / AUTHORIZED) as entries:
+        found += sorted(_stamp(Path(e.path)) for e in entries if _is_key_file(Path(e.path)))
+    return tuple(found)
+
+
+def _stamp(path: Path) -> tuple[str, int, int, int]:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return path.name, 0, 0, 0
+    return path.name, found.st_mtime_ns, found.st_size, found.st_ino
