@@ -50,6 +50,8 @@ class Handshakes:
         # Without bound: libzmq's own thread would wait for room. Only what failed is told.
         monitor.setsockopt(zmq.RCVHWM, 0)
         monitor.connect(address)
+        # Seen empty once, or its descriptor would not tell of the first event.
+        monitor.getsockopt(zmq.EVENTS)
         fd = int(monitor.getsockopt(zmq.FD))
         self._watched[name], self._by_fd[fd] = (socket, monitor, fd), name
         self._poller.watch(fd)

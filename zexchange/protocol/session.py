@@ -32,7 +32,7 @@ from .events import Event, PeerSilent, PeerSlow
 from .joining import Joining
 from .keys import belongs
 from .membership import Peer
-from .permissions import Policy
+from .permissions import Policy, restricted
 from .proving import Proving
 from .values import (
     Ack,
@@ -231,7 +231,7 @@ class Session:
             self._core.do(Resent(peer.id, m.name, m.first, m.last, m.request))
         elif isinstance(message, Recall):
             # Only under what it has told us of: its messages of that begin with a ready.
-            keys = tuple(k for k in peer.asked.under(message.key) if k in peer.interest.keys)
+            keys = self._recalled(peer, message.key)
             if route is not None and keys:
                 self._core.do(Recount(route, message.request, keys))
         elif isinstance(message, Recalled):
@@ -244,6 +244,14 @@ class Session:
                 self._core.tell(PeerSlow(peer.id.hex(), peer.label, message.slow, ourselves=True))
         elif isinstance(message, Bye):
             self._joining.on_bye(peer, message.heads, now)
+
+    def _recalled(self, peer: Peer, key: str) -> tuple[str, ...]:
+        """Return what of a key a peer has told us that it wants, and may have."""
+        if key in peer.interest.keys:
+            return (key,)
+        if self._core.policy is None:
+            return ()
+        return tuple(restricted([key], tuple(peer.interest.keys)))
 
     def _on_replay(self, peer: Peer, message: Replay, route: Any) -> None:
         """Judge a request: only what a peer wants is sent to it again."""
