@@ -32,10 +32,15 @@ def cut(found: Connection) -> None:
     """Shut a connection down, if it is still that one."""
     fd, inode = found
     with suppress(OSError):
-        # Looked at behind the dup: it cannot become another's between the two.
-        with socket.socket(fileno=os.dup(fd)) as held:
-            if os.fstat(held.fileno()).st_ino == inode:
-                held.shutdown(socket.SHUT_RDWR)
+        # Looked at behind the dup: it cannot become another's between the two. What is
+        # another's by now need not be a socket.
+        held = os.dup(fd)
+        try:
+            if os.fstat(held).st_ino == inode:
+                with socket.socket(fileno=os.dup(held)) as shared:
+                    shared.shutdown(socket.SHUT_RDWR)
+        finally:
+            os.close(held)
 
 
 class Connections:

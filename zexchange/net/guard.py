@@ -12,7 +12,7 @@ import zmq
 
 from ..protocol.granting import Said, as_seen_by
 from ..protocol.keys import id_for
-from ..protocol.permissions import EVERYTHING, Policy
+from ..protocol.permissions import EVERYTHING, NOTHING, Policy
 from ..protocol.trials import Trial, keys_to_try
 from . import handshakes as h
 from .connections import Connections
@@ -151,7 +151,7 @@ class Guard:
         """Return what is said at a link without the names that its other end may not know."""
         policy = self.policy
         rights = policy.rights(key) if policy and key else EVERYTHING
-        return as_seen_by(message, rights) if rights else message
+        return as_seen_by(message, rights or NOTHING)  # just revoked
 
     # ---------------------------------------------------------------- what goes on at them
 

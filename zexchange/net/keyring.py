@@ -44,43 +44,75 @@ Signature = tuple[tuple[str, int, int, int], ...]
 
 
 class Keyring:
-    """One key directory, as it stood when it was last read whole."""
+    """One key directory, as it stood when it was last read."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.secret = _read_own(directory)
         self.public = _public_of(self.secret)
-        self._signature = _signature(directory)
+        self._read_at = self._seen = _signature(directory)
         self._complained = False
-        self.policy = self._read()
+        self._authorized: dict[str, tuple[bytes, ...]] = {}
+        self._entries: dict[str, Rights] | None = None
+        self.policy, trouble = self._read()
+        if trouble:
+            raise trouble[0]
 
     def refresh(self) -> Policy | None:
         """Read again if a file has changed; return the policy if that is another one now.
 
-        Files that cannot be used change nothing, and are warned of once.
+        Not before it has stood still from one look to the next: a file that is just being
+        written is empty for a moment, and an empty one permits everything. Of a file that
+        cannot be used, what was good stays in force, and one warning says so; it is looked
+        at again each time.
         """
-        try:
-            signature = _signature(self.directory)
-            if signature == self._signature:
-                return None
-            self._signature = signature
-            policy = self._read()
-        except (InvalidKeys, OSError) as error:
-            if not self._complained:
-                self._complained = True
-                _log.warning("%s; what was read before stays in force", error)
+        signature = _signature(self.directory)
+        if signature != self._seen:
+            self._seen = signature
             return None
-        self._complained = False
+        if signature == self._read_at:
+            return None
+        policy, trouble = self._read()
+        self._read_at = () if trouble else signature
+        if trouble and not self._complained:
+            _log.warning("%s; what was read before stays in force", trouble[0])
+        self._complained = bool(trouble)
         before, self.policy = self.policy, policy
         return policy if policy != before else None
 
-    def _read(self) -> Policy:
-        authorized = _read_authorized(self.directory / AUTHORIZED)
-        entries = _read_permissions(self.directory / PERMISSIONS)
+    def _read(self) -> tuple[Policy, list[InvalidKeys]]:
+        """Return what the files say, those that say nothing as before; and what is wrong."""
+        trouble: list[InvalidKeys] = []
+        place = self.directory / AUTHORIZED
         try:
-            return make_policy(self.public, authorized, entries)
+            paths = _key_files(place)
         except InvalidKeys as error:
-            raise InvalidKeys(f"{self.directory / AUTHORIZED}: {error}") from None
+            return self.policy, [error]
+        authorized = {}
+        for path in paths:
+            name = path.name.removesuffix(_SUFFIX)
+            try:
+                authorized[name] = _read_keys(path)
+            except FileNotFoundError:  # taken away at this moment
+                continue
+            except InvalidKeys as error:
+                trouble.append(error)
+                if name in self._authorized:
+                    authorized[name] = self._authorized[name]
+        entries = self._entries
+        try:
+            entries = _read_permissions(self.directory / PERMISSIONS, entries is not None)
+        except InvalidKeys as error:
+            trouble.append(error)
+        try:
+            policy = make_policy(self.public, authorized, entries or {})
+        except InvalidKeys as error:
+            trouble.append(InvalidKeys(f"{place}: {error}"))
+            # Whoever is gone is gone nevertheless.
+            known = {n: keys for n, keys in self._authorized.items() if n in authorized}
+            authorized, policy = known, make_policy(self.public, known, entries or {})
+        self._authorized, self._entries = authorized, entries
+        return policy, trouble
 
 
 def make_keys(directory: str | os.PathLike[str]) -> str:
@@ -144,20 +176,16 @@ def _public_of(secret: bytes) -> bytes:
     return public
 
 
-def _read_authorized(directory: Path) -> dict[str, tuple[bytes, ...]]:
+def _key_files(directory: Path) -> list[Path]:
     try:
         paths = sorted(path for path in directory.iterdir() if _is_key_file(path))
     except FileNotFoundError:
-        return {}
+        return []
     except OSError as error:
         raise InvalidKeys(f"cannot read {directory}: {error}") from error
     if len(paths) > MAX_AUTHORIZED:
         raise InvalidKeys(f"{directory} has over {MAX_AUTHORIZED} keys")
-    found = {}
-    for path in paths:
-        with suppress(FileNotFoundError):  # taken away at this moment
-            found[path.name.removesuffix(_SUFFIX)] = _read_keys(path)
-    return found
+    return paths
 
 
 def _is_key_file(path: Path) -> bool:
@@ -175,12 +203,18 @@ def _read_keys(path: Path) -> tuple[bytes, ...]:
         raise InvalidKeys(f"cannot read {path}: {error}") from error
 
 
-def _read_permissions(path: Path) -> dict[str, Rights]:
+def _read_permissions(path: Path, was_there: bool) -> dict[str, Rights] | None:
+    """Return the entries; None if there never was a file, which permits everything.
+
+    One that is gone is trouble: who edits it may have moved it away for a moment.
+    """
     try:
         data = _read_file(path, MAX_PERMISSIONS_BYTES)
         return read_permissions(data.decode())
     except FileNotFoundError:
-        return {}
+        if was_there:
+            raise InvalidKeys(f"{path} is gone") from None
+        return None
     except UnicodeDecodeError:
         raise InvalidKeys(f"{path}: not a text file") from None
     except InvalidKeys as error:
@@ -208,7 +242,7 @@ def _read_file(path: Path, most: int) -> bytes:
 def _signature(directory: Path) -> Signature:
     """Return what changes whenever a file does that `Keyring` reads again."""
     found = [_stamp(directory / PERMISSIONS)]
-    with suppress(FileNotFoundError), os.scandir(directory / AUTHORIZED) as entries:
+    with suppress(OSError), os.scandir(directory / AUTHORIZED) as entries:
         found += sorted(_stamp(Path(e.path)) for e in entries if _is_key_file(Path(e.path)))
     return tuple(found)
 
@@ -216,6 +250,6 @@ def _signature(directory: Path) -> Signature:
 def _stamp(path: Path) -> tuple[str, int, int, int]:
     try:
         found = path.stat()
-    except FileNotFoundError:
+    except OSError:
         return path.name, 0, 0, 0
     return path.name, found.st_mtime_ns, found.st_size, found.st_ino

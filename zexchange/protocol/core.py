@@ -9,7 +9,7 @@ from .effects import Effect, Reply, Say, Tell, Wanted
 from .events import Event, Rejected
 from .interest import OwnInterest
 from .membership import Membership, Peer
-from .permissions import EVERYTHING, Policy, Rights
+from .permissions import EVERYTHING, NOTHING, Policy, Rights
 from .values import Ack, Address, Control, Hello, Interest, Label, Named, Ping, Slow
 
 MAX_KINDS = 1000
@@ -80,7 +80,7 @@ class Core:
     def rights(self, key: bytes) -> Rights:
         """Return what the owner of a key may do; everything, without a key (see `usable`)."""
         found = self.policy.rights(key) if self.policy and key else EVERYTHING
-        return found or Rights("", (), ())
+        return found or NOTHING
 
     def usable(self, address: Address, key: bytes, near: bool) -> bool:
         """Tell whether an address of a node that has a key, or none, may be dialled from here.

@@ -51,6 +51,7 @@ class Rights:
 
 EVERYTHING = Rights("")
 """What whoever runs as the same user may do, or has the node's own key."""
+NOTHING = Rights("", (), ())
 
 
 def permitted(patterns: Patterns, name: str) -> bool:
