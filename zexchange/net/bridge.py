@@ -163,6 +163,8 @@ class Bridges:
         self._outbound = outbound
         self._federated = federated
         self._bridges: dict[str, Bridge] = {}
+        self.made: list[str] = []
+        """The names of all bridges, in the order in which they were made."""
         self._wants: Counter[str] = Counter()
         self._patterns: set[str] = set()
         self._open = True
@@ -177,6 +179,8 @@ class Bridges:
             bridge = self._bridges.get(name)
             if bridge is None:
                 bridge = self._bridges[name] = Bridge(name, self._outbound)
+                self.made.append(name)
+                self._outbound.stir()
             return bridge
 
     def refresh(self, keys: Iterable[str], count: Callable[[str], int]) -> None:

@@ -16,10 +16,12 @@ import zmq
 from ..errors import DecodeError
 from ..history import Bulk
 from ..local.arrears import Arrears
+from ..protocol.effects import Tune
 from ..protocol.interest import Keys
 from ..protocol.sequence import Positions
-from ..protocol.wire import MAX_ATTACHED, ready_topic, topics
+from ..protocol.wire import MAX_ATTACHED, ready_topic, topic, topics
 from .desk import Desk
+from .guard import Guard
 from .inlet import Inlet
 from .sockets import DO_NOT_WAIT, EVENTS, RCVMORE, READABLE
 from .threads import FOREVER, Ready
@@ -44,6 +46,10 @@ class Tuner:
     def __init__(self, inlet: Inlet, socket: "zmq.Socket[bytes]") -> None:
         self.inlet = inlet
         self.tokens: list[int] = []
+        self.told: dict[str, None] = {}
+        """Names that the peer has told, because it does not honour our prefixes."""
+        self.narrow: dict[str, None] = {}
+        """Those of them that are subscribed to."""
         self.receive(socket)
 
     def receive(self, socket: "zmq.Socket[bytes]") -> None:
@@ -66,9 +72,15 @@ class Inbound:
     """The data thread."""
 
     def __init__(
-        self, sockets: "Sockets", desk: Desk, ended: Callable[[], None], world: "World"
+        self,
+        sockets: "Sockets",
+        desk: Desk,
+        ended: Callable[[], None],
+        world: "World",
+        guard: Guard | None = None,
     ) -> None:
         self._sockets = sockets
+        self._guard = guard
         self._monotonic = world.monotonic
         self._desk = desk
         self._ended = ended
@@ -154,13 +166,35 @@ class Inbound:
                 _each(tuner.socket, zmq.UNSUBSCRIBE, topics(key))
             for key in added:
                 _each(tuner.socket, zmq.SUBSCRIBE, topics(key))
+            self._narrow(tuner)
             # The token last: the peer sees it after the names.
             self._ask_proof(tuner)
             # Whatever a call on a socket has taken in may have eaten its wake-up.
             self._hot[tuner] = None
 
-    def tune(self, peer: bytes, endpoint: str, acknowledge: tuple[int, int]) -> None:
+    def narrow(self, peer: bytes, names: tuple[str, ...]) -> None:
+        """Subscribe at one peer to names that it has told us, as far as they are wanted."""
+        tuner = self._tuners.get(peer)
+        if tuner is not None:
+            tuner.told.update(dict.fromkeys(names))
+            if self._narrow(tuner):
+                # Once more the same token: the answer shows what was sent on them before.
+                self._ask_proof(tuner)
+                self._hot[tuner] = None
+
+    def _narrow(self, tuner: Tuner) -> bool:
+        """Subscribe to what is wanted of the names that were told; tell whether any is new."""
+        wanted = dict.fromkeys(filter(self._keys.covers, tuner.told))
+        new = [name for name in wanted if name not in tuner.narrow]
+        gone = [name for name in tuner.narrow if name not in wanted]
+        tuner.narrow = wanted
+        _each(tuner.socket, zmq.UNSUBSCRIBE, tuple(map(topic, gone)))
+        _each(tuner.socket, zmq.SUBSCRIBE, tuple(map(topic, new)))
+        return bool(new)
+
+    def tune(self, asked: Tune) -> None:
         """Receive from a peer, or replace the socket to it and keep the positions."""
+        peer, endpoint = asked.peer, asked.endpoint
         if peer in self._leaving:
             self._end(self._tuners[peer])
         try:
@@ -173,7 +207,8 @@ class Inbound:
             _each(socket, zmq.SUBSCRIBE, topics(key))
         tuner = self._tuners.get(peer)
         if tuner is None:
-            tuner = self._tuners[peer] = Tuner(Inlet(peer, self._desk, acknowledge), socket)
+            tuner = self._tuners[peer] = Tuner(Inlet(peer, self._desk, asked.acknowledge), socket)
+            self._desk.restrict(tuner.inlet.positions, peer, asked.rights)
             tuner.inlet.expect(self._epoch, tuple(self._keys), ())
             former = self._departed.pop(tuner.inlet.origin, None)
             if former is not None:
@@ -185,11 +220,13 @@ class Inbound:
         else:
             self._close_socket(tuner)
             tuner.receive(socket)
+            _each(socket, zmq.SUBSCRIBE, tuple(map(topic, tuner.narrow)))
         self._ask_proof(tuner)
         self._by_fd[tuner.fd] = tuner
         self._poller.watch(tuner.fd)
         try:
-            socket.connect(endpoint)
+            if self._guard is None or self._guard.unlock(socket, endpoint, asked.key):
+                socket.connect(endpoint)
         except zmq.ZMQError as error:
             reason = f"cannot connect to {endpoint[:200]!r}: {error}"
             self._desk.control.rejected(peer, reason)

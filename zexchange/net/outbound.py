@@ -27,9 +27,10 @@ from ..protocol.interest import Keys
 from ..protocol.sequence import Numbering
 from ..protocol.values import Promise, Ready
 from ..protocol.wire import data_head, read_token, ready_frame
+from .gate import Gate
 from .pace import MOST_GAP, Pace
 from .sendqueue import LANES_ALONG, LANES_AT_ONCE, Lane, SendQueue, make_frame
-from .sockets import DO_NOT_WAIT, EVENTS, READABLE, SNDMORE, plain_send
+from .sockets import DO_NOT_WAIT, EVENTS, READABLE, SNDMORE, XPUB_MANUAL, plain_send
 from .topics import Topics
 from .window import REPLAY_BYTES, Window
 
@@ -69,10 +70,14 @@ class Outbound:
         ring: Ring,
         may_wait: Callable[[], bool],
         world: "World",
+        gate: Gate | None = None,
     ) -> None:
         self.monotonic = world.monotonic
         self._socket = socket
         self.put = plain_send(socket)
+        self._gate = gate
+        if gate is not None:
+            socket.setsockopt(XPUB_MANUAL, 1)
         self._origin = origin
         self._notify = notify
         self._lock = threading.Lock()
@@ -266,6 +271,17 @@ class Outbound:
             self._send_everything()
             return dict(self._numbering.heads)
 
+    def stir(self) -> None:
+        """Have the control thread look again. Any thread."""
+        self._notify()
+
+    def cut_off(self, keys: Iterable[bytes]) -> None:
+        """Cut the data connections of some keys; what comes by others is judged anew."""
+        with self._lock:  # nobody is being let in by what was in force before
+            for key in keys:
+                if self._gate is not None:
+                    self._gate.connections.cut(key)
+
     def poll(self, wait: bool = False) -> None:
         """Take in subscriptions: the socket's FD has woken the control thread."""
         if wait:
@@ -371,10 +387,14 @@ class Outbound:
             with suppress(zmq.Again):
                 self._take_subscription(socket.recv(zmq.NOBLOCK, copy=False))
         self.unread = seen == SUBSCRIPTIONS_AT_ONCE
+        if self._gate is not None and not self.unread:
+            self._gate.drained()
         if seen:
             self._notify()
 
     def _take_subscription(self, frame: "zmq.Frame") -> None:
+        if self._gate is not None and not self._gate.admit(self._socket, frame):
+            return
         data = frame.bytes
         # Who has gone is not asked for its descriptor: what it had is told of once it has none.
         fd = int(frame.get(zmq.SRCFD)) if data[:1] == b"\1" else -1

@@ -43,6 +43,7 @@ NotNow = zmq.Again
 """What a socket raises that has nothing to read, or no room."""
 SUBSCRIBE, UNSUBSCRIBE = zmq.SUBSCRIBE, zmq.UNSUBSCRIBE
 FD, SRCFD, EVENTS, RCVMORE = map(int, (zmq.FD, zmq.SRCFD, zmq.EVENTS, zmq.RCVMORE))
+XPUB_MANUAL = int(zmq.XPUB_MANUAL)
 READABLE, DO_NOT_WAIT, SNDMORE = map(int, (zmq.POLLIN, zmq.NOBLOCK, zmq.SNDMORE))
 """What stands in for a socket has to understand these."""
 
@@ -165,6 +166,21 @@ def new_dealer(context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]"
     socket.setsockopt(zmq.IMMEDIATE, 1)
     socket.setsockopt(zmq.SNDHWM, 10_000)
     socket.setsockopt(zmq.RCVHWM, 10_000)
+    return socket
+
+
+def new_zap(context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
+    """Return the socket at which libzmq asks whether a key may come in."""
+    socket = context.socket(zmq.REP)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.bind("inproc://zeromq.zap.01")
+    return socket
+
+
+def new_pair(context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
+    """Return a socket that a monitor of another one talks to."""
+    socket = context.socket(zmq.PAIR)
+    socket.setsockopt(zmq.LINGER, 0)
     return socket
 
 

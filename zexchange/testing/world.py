@@ -170,6 +170,9 @@ class SimulatedWorld(World):
         self.parties.append(sender)
         return sender
 
+    def guard(self, plan: Plan) -> None:
+        """See `World`: nobody has keys here."""
+
     def places(self, plan: Plan, node: str, router: Any, xpub: Any) -> Any:
         """See `World`."""
         return Places(self._directory, self.host, plan, node, router, xpub)
