@@ -18,8 +18,9 @@ from ..history import Body, Bulk, Frame
 from ..protocol.messages import control_frame, read_control
 from ..protocol.values import Control, Hello, Ping, Welcome
 from ..protocol.wire import DATA
-from .endpoints import parse_tcp, resolve_wild
-from .sockets import Poller
+from .endpoints import as_host, parse_tcp, resolve_wild
+from .lookups import Lookups
+from .sockets import Poller, connect
 
 if TYPE_CHECKING:
     from .world import Sockets
@@ -39,6 +40,7 @@ class Link:
     endpoint: str
     socket: "zmq.Socket[bytes]"
     fd: int
+    turn: int = 0
     outbox: deque[Control] = field(default_factory=deque)
 
     def queue(self, message: Control) -> None:
@@ -70,12 +72,14 @@ class Controls:
         self,
         sockets: "Sockets",
         poller: Poller,
+        lookups: Lookups,
         received: Received,
         rejected: Callable[[str, str], None],
         replayed: Callable[[str, Body], None],
     ) -> None:
         self._sockets = sockets
         self._poller = poller
+        self._lookups = lookups
         self._received = received
         self._rejected = rejected
         self._replayed = replayed
@@ -98,20 +102,29 @@ class Controls:
 
     # ------------------------------------------------------------------------- effects
 
-    def dial(self, endpoint: str) -> None:
-        """Open a link."""
-        socket = None
+    def dial(self, endpoint: str, turn: int = 0) -> None:
+        """Open a link; of the addresses of a host's name, to the ``turn``-th."""
         try:
             socket = self._sockets.dealer()
-            socket.connect(endpoint)
         except zmq.ZMQError as error:
-            if socket is not None:
-                socket.close()
             _log.warning("cannot dial %s: %s", endpoint, error)
             return
-        link = Link(endpoint, socket, int(socket.getsockopt(zmq.FD)))
+        link = Link(endpoint, socket, int(socket.getsockopt(zmq.FD)), turn)
         self._links[endpoint] = self._by_fd[link.fd] = link
         self._poller.watch(link.fd)
+        self._lookups.literal(endpoint, lambda literal: self._connect(link, literal), turn)
+
+    def _connect(self, link: Link, literal: str) -> None:
+        if self._links.get(link.endpoint) is not link:
+            return  # closed while its host was looked up
+        try:
+            connect(link.socket, literal)
+        except zmq.ZMQError as error:
+            _log.warning("cannot dial %s: %s", literal, error)
+            self.hang_up(link.endpoint)
+            return
+        # Connecting may have taken in the wake-up of the descriptor.
+        self._unread[link] = None
 
     def hang_up(self, endpoint: str, linger: int = 0) -> None:
         """Close a link. Goodbyes that were sent before still go out within ``linger`` ms."""
@@ -123,8 +136,9 @@ class Controls:
 
     def redial(self, endpoint: str) -> None:
         """Replace a link by a fresh one."""
+        former = self._links.get(endpoint)
         self.hang_up(endpoint)
-        self.dial(endpoint)
+        self.dial(endpoint, former.turn + 1 if former else 0)
 
     def say(self, endpoint: str, message: Control) -> None:
         """Send on a link, as soon as it stands."""
@@ -240,9 +254,7 @@ def _peer_host(frame: zmq.Frame) -> str | None:
         address = str(frame.get("Peer-Address"))
     except zmq.ZMQError:
         return None
-    if ":" in address and "." not in address:
-        return f"[{address}]"
-    return address if address.count(".") == 3 else None
+    return as_host(address) if "." in address or ":" in address else None
 
 
 def _host_of(endpoint: str) -> str | None:

@@ -31,11 +31,13 @@ from ..protocol.events import Event, Lost, Rejected
 from ..protocol.interest import Keys
 from ..protocol.membership import Peer
 from ..protocol.session import Session
-from ..protocol.values import Recalled, Replayed
+from ..protocol.values import Pong, Recalled, Replayed
 from ..protocol.wire import topic
 from .bridge import Bridges
 from .control import Controls
+from .health import Health
 from .inbound import Inbound
+from .lookups import Lookups
 from .outbound import Outbound
 from .probes import Probes
 from .world import World
@@ -52,6 +54,7 @@ class Effects:
         controls: Controls,
         probes: Probes,
         outbound: Outbound,
+        lookups: Lookups,
         inbound: Inbound,
         bridges: Bridges,
         events: Exchange[Event],
@@ -61,10 +64,12 @@ class Effects:
         self._controls = controls
         self._probes = probes
         self._outbound = outbound
+        self._lookups = lookups
         self._inbound = inbound
         self._bridges = bridges
         self._events = events
         self._world = world
+        self._health = Health(inbound, world)
 
     def carry_out(self) -> None:
         """Do what the session asks for, until it asks for nothing more."""
@@ -82,7 +87,8 @@ class Effects:
             case Say(endpoint, message):
                 self._controls.say(endpoint, message)
             case Reply(route, message):
-                self._controls.reply(route, message)
+                signed = self._health.sign(message) if isinstance(message, Pong) else message
+                self._controls.reply(route, signed)
             case Probe(endpoint):
                 self._probes.probe(endpoint, self._world.monotonic(), self._probed)
             case Announce(peer, epoch, keys):
@@ -90,7 +96,9 @@ class Effects:
             case Resubscribe(epoch, added, removed):
                 self._inbound.do(lambda: self._inbound.resubscribe(epoch, added, removed))
             case Tune(peer, endpoint, acknowledge):
-                self._inbound.do(lambda: self._inbound.tune(peer, endpoint, acknowledge))
+                self._lookups.literal(
+                    endpoint, lambda literal: self._tune(peer, literal, acknowledge)
+                )
             case Hush(peer, heads):
                 self._outbound.window.forget(peer)
                 self._inbound.do(lambda: self._inbound.hush(peer, heads))
@@ -119,6 +127,10 @@ class Effects:
                 self._controls.hang_up(endpoint)
             case Redial(endpoint):
                 self._controls.redial(endpoint)
+
+    def _tune(self, peer: bytes, endpoint: str, acknowledge: tuple[int, int]) -> None:
+        if peer in self._session.members.peers:  # still, where its host had to be looked up
+            self._inbound.do(lambda: self._inbound.tune(peer, endpoint, acknowledge))
 
     def _probed(self, endpoint: str, listening: bool) -> None:
         self._session.probed(endpoint, listening, self._world.monotonic())

@@ -24,8 +24,11 @@ from ..protocol.wire import read_token
 from .bridge import Bridges
 from .control import Controls
 from .desk import Desk, Reports
+from .discovery import Discovery
 from .effects import Effects
 from .inbound import Inbound
+from .lan import Lan, require
+from .lookups import Lookups
 from .outbound import Outbound
 from .plan import Plan
 from .slowness import Stalls
@@ -66,8 +69,14 @@ class Engine(Reports):
         self._poller.watch(self._waker.fd)
         self._sockets = world.sockets()
         self._probes = world.probes(self._poller)
+        lookups = Lookups(self.post)
         self._controls = Controls(
-            self._sockets, self._poller, self._received, self._refused_frame, self._replayed
+            self._sockets,
+            self._poller,
+            lookups,
+            self._received,
+            self._refused_frame,
+            self._replayed,
         )
         xpub = self._sockets.xpub()
         ring = Ring(plan.replay_bytes, plan.replay_messages, WINDOW)
@@ -95,11 +104,13 @@ class Engine(Reports):
             started=world.time(),
             acknowledge=(max(1, ring.window // 4), max(1, ring.most_messages // 4)),
         )
+        self.discovery = Discovery(self.session, lookups, plan.peers, clock)
         self.effects = Effects(
             self.session,
             self._controls,
             self._probes,
             self.outbound,
+            lookups,
             self.inbound,
             self.bridges,
             events,
@@ -138,11 +149,18 @@ class Engine(Reports):
         self.session.change_interest([(key, True) for key in interest], now)
         self._places.publish()
         self._places.rescan(self.session, now)
-        for endpoint in self.plan.peers:
-            self.session.add_candidate(endpoint, "static", now)
+        self.discovery.start(now, self._lan())
         self.outbound.start()
         self.inbound.thread.start()
         self.thread.start()
+
+    def _lan(self) -> Lan | None:
+        """Return what looks around on the local network, if that was asked for."""
+        tcp = [a.control for a in self.session.addresses if a.control.startswith("tcp:")]
+        if not (self.plan.lan and tcp):
+            return None
+        require()
+        return Lan(self.plan.federation, self.me.hex(), tcp[0], self.post)
 
     def close(self, linger: float) -> None:
         """Say goodbye, stop the threads and close the sockets, within ``linger`` and a bit."""
@@ -156,12 +174,14 @@ class Engine(Reports):
         for thread in (self.thread, self.inbound.thread):
             if not thread.current:
                 thread.join(timeout=linger + 2.0)
+        self.discovery.join(linger + 1.0)
         self._places.withdraw()  # where the control thread could not
 
     def _leave(self, linger: float) -> None:
         """On the control thread: the last words."""
         # In the same turn: who finds our sockets gone refuses us, and we would complain.
         self._places.withdraw()
+        self.discovery.close()
         self.session.leave(self.outbound.heads())
         self.effects.carry_out()
         self.outbound.close(linger)
@@ -336,6 +356,7 @@ class Engine(Reports):
         if self.inbound.recovering:
             self.inbound.do(self.inbound.tick)
         self._places.rescan(self.session, now)
+        self.discovery.tick(now)
 
     def _received(self, message: Control, route: Any, link: str | None) -> None:
         # First what tasks here want by now: who joins after they were attached is told.

@@ -21,7 +21,7 @@ from ..protocol.sequence import Positions
 from ..protocol.wire import MAX_ATTACHED, ready_topic, topics
 from .desk import Desk
 from .inlet import Inlet
-from .sockets import DO_NOT_WAIT, EVENTS, RCVMORE, READABLE
+from .sockets import DO_NOT_WAIT, EVENTS, RCVMORE, READABLE, connect
 
 if TYPE_CHECKING:
     from .world import Sockets, World
@@ -185,7 +185,7 @@ class Inbound:
         self._by_fd[tuner.fd] = tuner
         self._poller.watch(tuner.fd)
         try:
-            socket.connect(endpoint)
+            connect(socket, endpoint)
         except zmq.ZMQError as error:
             reason = f"cannot connect to {endpoint[:200]!r}: {error}"
             self._desk.control.rejected(peer, reason)

@@ -104,6 +104,8 @@ def _bind(socket: "zmq.Socket[bytes]", endpoint: str) -> str:
         Unreachable: if it is taken or cannot be bound.
     """
     try:
+        if endpoint.startswith("tcp://["):
+            socket.setsockopt(zmq.IPV6, 1)
         socket.bind(endpoint)
     except zmq.ZMQError as error:
         hint = "another process listens there" if error.errno == zmq.EADDRINUSE else "check it"

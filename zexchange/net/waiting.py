@@ -94,7 +94,11 @@ class Waiter:
             return False
 
     def _pending(self) -> list[str]:
-        return list(self._members.pending(self._engine.session.interest.epoch))
+        engine = self._engine
+        return [
+            *engine.discovery.pending(self._monotonic()),
+            *self._members.pending(engine.session.interest.epoch),
+        ]
 
     def _fail(self, text: str) -> NoReturn:
         with self._engine.changed:

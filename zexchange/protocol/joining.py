@@ -25,13 +25,17 @@ MAX_ENDED = 1000
 class Joining:
     """Dials, greets, admits and lets go."""
 
-    def __init__(self, core: Core, proving: Proving, reachable: Callable[[Address], bool]) -> None:
+    def __init__(
+        self, core: Core, proving: Proving, reachable: Callable[[Address], bool], now: float
+    ) -> None:
         self._core = core
         self._proving = proving
         self._reachable = reachable
         self._members = core.members
         self._unreached: set[bytes] = set()
         self._ended: dict[bytes, None] = {}
+        self._ask_around_at = now + m.GOSSIP_EVERY
+        self._asked_last = b""
 
     # ------------------------------------------------------------------------ candidates
 
@@ -47,7 +51,7 @@ class Joining:
             self._members.candidates[endpoint] = candidate
             self._core.do(Dial(endpoint))
             self._greet(candidate, now)
-        elif source == "static":
+        elif candidate.hearsay or source == "static":
             candidate.source = source
 
     def drop_candidate(self, endpoint: str) -> None:
@@ -172,6 +176,47 @@ class Joining:
         address = self._choose(peer.addresses)
         if address is not None:
             self.add_candidate(address.control, "hello", now)
+
+    def redial(self, peer: Peer, now: float) -> None:
+        """Replace a link that is not answered: to the same address, or to the next one.
+
+        The peer may have told us of other addresses since, on its own link: it has moved,
+        or cannot be reached where we have tried. A fresh link begins with a hello, which
+        tells the peer where we are now, should it be we who have moved.
+        """
+        link, peer.ponged_at = peer.link, now
+        assert link is not None
+        there = [a for a in peer.addresses if self._reachable(a)]
+        tried = [n for n, address in enumerate(there) if address.control == link]
+        following = there[(tried[0] + 1) % len(there)] if tried else next(iter(there), None)
+        if following is None or following.control == link:
+            self._core.do(Redial(link))
+            self._core.do(Say(link, self._core.hello()))
+            return
+        self._core.do(HangUp(link))
+        candidate = self._members.candidates.pop(link)
+        peer.link, peer.control, peer.data = None, following.control, following.data
+        self._core.do(Tune(peer.id, peer.data, peer.acknowledge))
+        self.add_candidate(following.control, "hello", now)
+        if candidate.lasting and not candidate.hearsay:
+            self.add_candidate(link, candidate.source, now)
+
+    def ask_around(self, now: float) -> None:
+        """Say hello to one peer after the other: the answers tell whom they know by now.
+
+        Two nodes may have missed each other, where those who introduce others know only
+        one of several ways to them, or while the network was parted.
+        """
+        if now < self._ask_around_at:
+            return
+        self._ask_around_at = now + m.GOSSIP_EVERY
+        linked = sorted(p.id for p in self._members.peers.values() if p.link)
+        if linked:
+            later = [node for node in linked if node > self._asked_last]
+            self._asked_last = (later or linked)[0]
+            link = self._members.peers[self._asked_last].link
+            assert link is not None
+            self._core.do(Say(link, self._core.hello()))
 
     def _choose(self, addresses: Iterable[Address]) -> Address | None:
         return next((address for address in addresses if self._reachable(address)), None)

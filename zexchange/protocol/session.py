@@ -22,7 +22,6 @@ from .effects import (
     Probe,
     Recount,
     Recounted,
-    Redial,
     Resend,
     Resent,
     Resubscribe,
@@ -69,7 +68,7 @@ class Session:
     ) -> None:
         self._core = Core(me, federation, label, addresses, now, started, acknowledge)
         self._proving = Proving(self._core)
-        self._joining = Joining(self._core, self._proving, reachable)
+        self._joining = Joining(self._core, self._proving, reachable, now)
         self.me = me
         self.addresses = addresses
         self.interest = self._core.interest
@@ -148,6 +147,8 @@ class Session:
         peer = self.members.peers.get(message.sender)
         if peer is not None:
             peer.heard(now)
+            if route is not None:
+                peer.called_at = now
         if isinstance(message, Hello):
             self._joining.on_hello(message, route, now)
         elif isinstance(message, Welcome):
@@ -166,7 +167,7 @@ class Session:
             self._core.reply(route, Pong(self.me))
             self._proving.on_ping(peer, message, now)
         elif isinstance(message, Pong):
-            peer.ponged_at = now
+            peer.answered(message, now)
         elif isinstance(message, Interest):
             self._proving.on_interest(peer, message)
         elif isinstance(message, Resync):
@@ -215,6 +216,7 @@ class Session:
             self._joining.tick(candidate, now)
         for peer in list(self.members.peers.values()):
             self._tick_peer(peer, now)
+        self._joining.ask_around(now)
 
     def _tick_peer(self, peer: Peer, now: float) -> None:
         quiet = now - peer.heard_at
@@ -238,5 +240,4 @@ class Session:
             peer.probe_at = now + m.PROBE_EVERY
             self._core.do(Probe(peer.link or peer.control))
         elif peer.link and now - peer.ponged_at >= m.UNANSWERED_AFTER:
-            peer.ponged_at = now
-            self._core.do(Redial(peer.link))
+            self._joining.redial(peer, now)

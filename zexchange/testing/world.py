@@ -179,6 +179,10 @@ class SimulatedWorld(World):
         """See `World`."""
         return Probes(self._wire, self.host)
 
+    def descriptors(self) -> int | None:
+        """See `World`: as many as one likes."""
+        return None
+
     def reachable(self, address: Address, local: bool) -> bool:
         """Tell that every address is: whether somebody answers is another matter."""
         return True
