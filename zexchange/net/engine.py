@@ -26,6 +26,7 @@ from .control import Controls
 from .desk import Desk, Reports
 from .discovery import Discovery
 from .effects import Effects
+from .endpoints import parse_tcp
 from .inbound import Inbound
 from .lan import Lan, require
 from .lookups import Lookups
@@ -156,11 +157,12 @@ class Engine(Reports):
 
     def _lan(self) -> Lan | None:
         """Return what looks around on the local network, if that was asked for."""
-        tcp = [a.control for a in self.session.addresses if a.control.startswith("tcp:")]
-        if not (self.plan.lan and tcp):
+        listen = self.plan.listen
+        if not (self.plan.lan and listen):
             return None
         require()
-        return Lan(self.plan.federation, self.me.hex(), tcp[0], self.post)
+        control = parse_tcp(self.session.addresses[-1].control)
+        return Lan(self.plan.federation, self.me.hex(), listen[0], control, self.post)
 
     def close(self, linger: float) -> None:
         """Say goodbye, stop the threads and close the sockets, within ``linger`` and a bit."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Unreachable
-from .endpoints import Tcp, as_host, parse_tcp
+from .endpoints import Tcp, as_host
 from .lookups import Post
 
 if TYPE_CHECKING:
@@ -56,12 +56,21 @@ def digest(federation: str) -> bytes:
 
 
 class Lan:
-    """One node on the local network."""
+    """One node on the local network.
 
-    def __init__(self, federation: str, node: str, control: str, post: Post) -> None:
+    Args:
+        federation: whom to look for.
+        node: the name to be known under.
+        listen: where we are bound, which says on which interfaces.
+        control: what others are told to dial.
+        post: runs a command on the control thread.
+    """
+
+    def __init__(self, federation: str, node: str, listen: Tcp, control: Tcp, post: Post) -> None:
         self._digest = digest(federation)
         self._name = f"{node}.{SERVICE}"
-        self._control = parse_tcp(control)
+        self._listen = listen
+        self._control = control
         self._post = post
         self._seen: Seen = lambda service, endpoints: None
         self._closing = threading.Event()
@@ -85,7 +94,7 @@ class Lan:
     def _work(self) -> None:
         while not self._closing.is_set():
             try:
-                self._be_there(own_addresses(self._control))
+                self._be_there(own_addresses(self._listen))
             except Exception as error:
                 # No network yet, or not any more; zeroconf says it in many ways.
                 _log.warning("nobody is looked for on the local network now: %s", error)
@@ -95,14 +104,14 @@ class Lan:
         """Look, and be seen, until we close or have other addresses."""
         from zeroconf import ServiceBrowser, Zeroconf
 
-        zeroconf = Zeroconf(interfaces=addresses or self._control.host, use_asyncio=False)
+        zeroconf = Zeroconf(interfaces=addresses, use_asyncio=False)
         try:
             # Before we are registered, which takes a second.
             browser = ServiceBrowser(zeroconf, SERVICE, handlers=[self._changed])
             info = self._info(addresses)
             zeroconf.register_service(info)
             announced_at = time.monotonic()
-            while not self._closing.wait(LOOK_EVERY) and own_addresses(self._control) == addresses:
+            while not self._closing.wait(LOOK_EVERY) and own_addresses(self._listen) == addresses:
                 if time.monotonic() - announced_at >= ANNOUNCE_EVERY:
                     announced_at = time.monotonic()
                     zeroconf.update_service(info)
@@ -113,13 +122,15 @@ class Lan:
     def _info(self, addresses: list[str]) -> "ServiceInfo":
         from zeroconf import ServiceInfo
 
+        told = self._control
+        fixed = told.literal and not told.wild
         return ServiceInfo(
             SERVICE,
             self._name,
             port=self._control.port,
             properties={b"federation": self._digest},
             server=f"{self._name.partition('.')[0]}.local.",
-            parsed_addresses=addresses,
+            parsed_addresses=[told.host.strip("[]")] if fixed else addresses,
         )
 
     def _changed(self, zeroconf: Any, service_type: str, name: str, state_change: Any) -> None:
@@ -145,15 +156,15 @@ def as_endpoints(addresses: Sequence[str], port: int | None) -> tuple[str, ...]:
     return tuple(str(Tcp(as_host(a), port)) for a in addresses if port)
 
 
-def own_addresses(control: Tcp) -> list[str]:
-    """Return the addresses to announce: of every interface where we listen on all."""
-    if not control.wild:
-        return [control.host.strip("[]")]
+def own_addresses(listen: Tcp) -> list[str]:
+    """Return the addresses that we are bound to: of every interface where we listen on all."""
+    if not listen.wild:
+        return [listen.host.strip("[]")]
     from ifaddr import get_adapters
 
     ips = [ip for adapter in get_adapters() for ip in adapter.ips]
     four = [str(ip.ip) for ip in ips if ip.is_IPv4 and not str(ip.ip).startswith("127.")]
-    if control.host != "[::]":
+    if listen.host != "[::]":
         return four
     six = [str(ip.ip[0]) for ip in ips if ip.is_IPv6]
     return [*four, *(a for a in six if a != "::1" and not a.startswith("fe80"))]

@@ -257,9 +257,14 @@ class Joining:
             self._gossip(node, addresses, now)
 
     def _gossip(self, node: bytes, addresses: tuple[Address, ...], now: float) -> None:
+        peer = self._members.peers.get(node)
         address = self._choose(addresses)
-        if address and node != self._core.me and node not in self._members.peers:
+        if address and node != self._core.me and peer is None:
             self.add_candidate(address.control, "gossip", now)
+        elif peer is not None and now - peer.heard_at >= m.PROBE_AFTER:
+            # It may have moved, and we as well: then only others know where it is now.
+            fresh = [a for a in addresses if a not in peer.addresses]
+            peer.addresses = (*peer.addresses, *fresh)[: m.MAX_ADDRESSES]
 
     def on_refuse(self, refuse: Refuse, link: str | None, now: float) -> None:
         """Leave a candidate alone for a while, or for good if it is ourselves."""

@@ -38,6 +38,8 @@ UNPROVEN_AFTER = 2.0
 UNPROVEN_MOST = 30.0
 MAX_CANDIDATES = 4096
 """Endpoints dialled at a time before those that only others told us of are left out."""
+MAX_ADDRESSES = 32
+"""Addresses remembered of a peer that cannot be reached at those that it told itself."""
 MAX_LAPSED = 4096
 """Nodes remembered that have left, and might be met again."""
 
