@@ -69,7 +69,7 @@ class Effects:
         self._bridges = bridges
         self._events = events
         self._world = world
-        self._health = Health(inbound, world)
+        self.health = Health(inbound, world)
 
     def carry_out(self) -> None:
         """Do what the session asks for, until it asks for nothing more."""
@@ -87,7 +87,7 @@ class Effects:
             case Say(endpoint, message):
                 self._controls.say(endpoint, message)
             case Reply(route, message):
-                signed = self._health.sign(message) if isinstance(message, Pong) else message
+                signed = self.health.sign(message) if isinstance(message, Pong) else message
                 self._controls.reply(route, signed)
             case Probe(endpoint):
                 self._probes.probe(endpoint, self._world.monotonic(), self._probed)

@@ -199,6 +199,11 @@ class Engine(Reports):
         # Bounded: every socket was closed with a linger of its own.
         self._sockets.term()
 
+    @property
+    def bound(self) -> tuple[str, ...]:
+        """The TCP endpoints that are bound, whatever others are told."""
+        return self._places.bound
+
     def endpoints(self) -> tuple[list[str], list[str]]:
         """Return the endpoints that we have bound, and those that we have dialled."""
         bound = [e for a in self.session.addresses for e in (a.control, a.data)]

@@ -22,6 +22,7 @@ class Places:
     ) -> None:
         self._rendezvous = Rendezvous(plan.federation, node) if plan.local else None
         self._rescan_at = 0.0
+        self.bound: tuple[str, ...] = ()
         try:
             self.addresses = tuple(self._bind(plan, router, xpub))
         except BaseException:
@@ -40,6 +41,7 @@ class Places:
         if plan.listen:
             control = _bind(router, str(plan.listen[0]))
             data = _bind(xpub, str(plan.listen[1]))
+            self.bound = (control, data)
             if plan.advertise:
                 control = _advertised(plan.advertise[0], control)
                 data = _advertised(plan.advertise[1], data)

@@ -30,6 +30,10 @@ class Waiter:
         self._until(lambda: not self._pending())
         return self._pending()
 
+    def settled(self, condition: Callable[[], bool]) -> bool:
+        """Wait until a condition on the session holds; tell whether it does at the end."""
+        return self._until(condition)
+
     def peers(self, n: int) -> None:
         """Wait for ``n`` peers that are ready in both directions."""
 

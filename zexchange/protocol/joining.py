@@ -245,9 +245,10 @@ class Joining:
         objection = self._objection(welcome.hello)
         peer = None if objection else self._admit(welcome.hello, now)
         if peer is None:
-            self._refused(candidate, objection.reason if objection else "unreachable", now)
+            why = objection or Refuse(self._core.me, "unreachable", "it has no address for us")
+            self._refused(candidate, why.reason, why.text, now)
             return
-        candidate.state, candidate.peer = State.LINKED, peer.id
+        candidate.state, candidate.peer, candidate.reason = State.LINKED, peer.id, ""
         if peer.link is not None and peer.link != link:
             # A second way to the same node: one link is enough.
             self._core.do(HangUp(link))
@@ -276,10 +277,10 @@ class Joining:
             self._core.do(HangUp(candidate.endpoint))
         else:
             self._core.reject(candidate.endpoint, f"refused: {refuse.reason}", refuse.text)
-            self._refused(candidate, refuse.reason, now)
+            self._refused(candidate, refuse.reason, refuse.text, now)
 
-    def _refused(self, candidate: Candidate, reason: str, now: float) -> None:
-        candidate.state, candidate.reason = State.REFUSED, reason
+    def _refused(self, candidate: Candidate, reason: str, text: str, now: float) -> None:
+        candidate.state, candidate.reason, candidate.text = State.REFUSED, reason, text
         candidate.hello_at = now + m.REFUSED_RETRY
 
     def on_stranger(self, link: str | None, now: float) -> None:

@@ -67,6 +67,7 @@ class Candidate:
     state: State = State.DIALING
     peer: bytes | None = None
     reason: str = ""
+    text: str = ""
 
     @property
     def hearsay(self) -> bool:

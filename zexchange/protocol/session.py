@@ -70,6 +70,7 @@ class Session:
         self._proving = Proving(self._core)
         self._joining = Joining(self._core, self._proving, reachable, now)
         self.me = me
+        self.label = label
         self.addresses = addresses
         self.interest = self._core.interest
         self.members = self._core.members

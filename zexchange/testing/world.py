@@ -50,6 +50,7 @@ class Places:
         router.bind(self._control)
         xpub.bind(data)
         self.addresses = (Address(self._control, data),)
+        self.bound: tuple[str, ...] = ()
 
     def publish(self) -> None:
         """Leave word of where we are."""
