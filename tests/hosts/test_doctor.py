@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.support import ROOT, Program
+from tests.support import ROOT
 
 from .network import CONTROL, Host, hosts
+from .there import There
 
 pytestmark = [pytest.mark.sockets, pytest.mark.leaves_files]
 DOCTORS = CONTROL + 100
@@ -40,21 +41,6 @@ with zexchange.federate("lab", insecure=True, local=False, label="sender",
     print("sent", flush=True)
     sys.stdin.read()
 """
-
-
-class There(Program):
-    """A program on a host."""
-
-    def __init__(self, host: Host, source: str, *args: str) -> None:
-        head = "import sys; sys.path.insert(0, 'tests')\n"
-        self.process = subprocess.Popen(
-            [*host.inside, sys.executable, "-u", "-c", head + source, *args],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
-        self._buffer = b""
 
 
 @contextmanager

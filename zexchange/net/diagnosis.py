@@ -70,6 +70,8 @@ class Diagnosis:
 def diagnose(picture: Picture) -> Diagnosis:
     """Judge a picture."""
     found = [finding for rule in RULES for finding in rule(picture)]
+    if not picture.peers and not any(finding.wrong for finding in found):
+        found.append(_nobody(picture))
     found.sort(key=lambda finding: not finding.wrong)  # stable: else as the rules have it
     healthy = not any(finding.wrong for finding in found)
     conclusion = _all_well(picture) if healthy else f"Likeliest cause: {found[0].text}"
@@ -101,11 +103,8 @@ def sent_away(p: Picture) -> Iterator[Finding]:
             yield Finding(not p.peers, source, text)
 
 
-def nobody(p: Picture) -> Iterator[Finding]:
-    """There is no peer, and none was to be found."""
-    others = [e for e in p.endpoints if e.state != "ourselves"]
-    if p.peers or others or any(lookup.why for lookup in p.lookups):
-        return
+def _nobody(p: Picture) -> Finding:
+    """Say that there is no peer, where no rule knows why."""
     asked = []
     if p.rendezvous:
         asked.append(f"no process of this user on this host (in {p.rendezvous})")
@@ -122,7 +121,7 @@ def nobody(p: Picture) -> Iterator[Finding]:
     )
     more = "" if len(asked) > 1 else " For another host, name its address: peers=, --peer."
     text = f"Nobody else is in federation {p.federation!r}: {where}. {hint}{more}"
-    yield Finding(True, p.federation, text)
+    return Finding(True, p.federation, text)
 
 
 def names(p: Picture) -> Iterator[Finding]:
@@ -430,7 +429,6 @@ def clocks(p: Picture) -> Iterator[Finding]:
 Rule = Callable[[Picture], Iterator[Finding]]
 RULES: tuple[Rule, ...] = (
     sent_away,
-    nobody,
     names,
     refusals,
     held_up,
