@@ -20,23 +20,20 @@ from typing import Any
 
 Arguments = dict[str, Any]
 MESSAGE = {"sym": "AAPL", "px": 191.25, "size": 100, "side": "buy", "t": 1_700_000_000.25}
-FIRST_PORT = 21_000
 PATIENCE = 170.0
 
 
-def by_tcp(n: int) -> Arguments:
+def by_tcp(seed: str | None) -> Arguments:
     """Each listens on loopback and knows the first one; gossip does the rest."""
-    seed = f"tcp://127.0.0.1:{FIRST_PORT}"
-    listen = f"tcp://127.0.0.1:{FIRST_PORT + 2 * n}"
-    return {"listen": listen, "peers": [seed] if n else [], "local": False}
+    return {"listen": "tcp://127.0.0.1:0", "peers": [seed] if seed else [], "local": False}
 
 
-def by_directory(n: int) -> Arguments:
+def by_directory(seed: str | None) -> Arguments:
     """Each finds the others in the rendezvous directory, over Unix sockets."""
     return {}
 
 
-SHAPES: dict[str, Callable[[int], Arguments]] = {
+SHAPES: dict[str, Callable[[str | None], Arguments]] = {
     "mesh, TCP, gossip from one seed": by_tcp,
     "mesh, Unix sockets": by_directory,
 }
@@ -45,13 +42,13 @@ SHAPES: dict[str, Callable[[int], Arguments]] = {
 # ------------------------------------------------------------------------------- one node
 
 
-def work(number: int, nodes: int, arguments: Arguments) -> None:
+def work(number: int, nodes: int) -> None:
     """Be a node: say when everybody is ready, then do what the input says."""
     import zexchange
     import zexchange.net.engine
 
     say(up=time.monotonic())
-    sys.stdin.readline()
+    arguments = json.loads(sys.stdin.readline())["join"]
     got = 0
 
     def count(msg: object) -> None:
@@ -60,7 +57,8 @@ def work(number: int, nodes: int, arguments: Arguments) -> None:
 
     exchange = zexchange.get_exchange("load")
     exchange.handler(count)
-    with zexchange.federate("many", label=str(number), join_timeout=0.1, **arguments) as node:
+    with zexchange.federate("many", label=str(number), join_timeout=0, **arguments) as node:
+        say(at=node.endpoints[0])
         node.wait_peers(nodes - 1, PATIENCE)
         node.wait_subscribers("load", nodes - 1, PATIENCE)
         say(ready=time.monotonic())
@@ -95,8 +93,8 @@ def say(**answer: object) -> None:
 class Worker:
     """A node's process, from outside."""
 
-    def __init__(self, number: int, nodes: int, arguments: Arguments) -> None:
-        options = json.dumps([number, nodes, arguments])
+    def __init__(self, number: int, nodes: int) -> None:
+        options = json.dumps([number, nodes])
         self.process = subprocess.Popen(
             [sys.executable, __file__, "--worker", options],
             stdin=subprocess.PIPE,
@@ -139,16 +137,21 @@ def measure(shape: str, nodes: int, seconds: float) -> list[str]:
     workers: list[Worker] = []
     try:
         begun = time.monotonic()
-        workers += [Worker(n, nodes, SHAPES[shape](n)) for n in range(nodes)]
+        workers += [Worker(n, nodes) for n in range(nodes)]
         up = max(w.answer()["up"] for w in workers)
         since = time.monotonic()
-        for worker in workers:
-            worker.tell(join=True)
+        seed = workers[0].ask(join=SHAPES[shape](None))["at"]
+        for worker in workers[1:]:
+            worker.tell(join=SHAPES[shape](seed))
+        for worker in workers[1:]:
+            worker.answer()
         ready = max(w.answer()["ready"] for w in workers)
+        note(f"{shape}: {nodes} nodes started in {up - begun:.1f} s, joined in {ready - since:.1f}")
         memory = statistics.median(w.memory() for w in workers)
         descriptors = max(w.descriptors() for w in workers)
         rest = at_rest(workers)
         sent, took = workers[0].ask(send=seconds)["sent"]
+        note(f"one has sent {sent:,} in {took:.1f} s")
         everybody = all_send(workers, seconds)
         ends = [w.ask(report=True) for w in workers]
     finally:
@@ -167,6 +170,10 @@ def measure(shape: str, nodes: int, seconds: float) -> list[str]:
         f"{everybody:,.0f}",
         str(lost),
     ]
+
+
+def note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 HEADINGS = (
