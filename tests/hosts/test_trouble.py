@@ -83,6 +83,8 @@ def test_a_host_that_nobody_can_dial(lab: Lab) -> None:
         three.shut(CONTROL, SECOND + 1)
         for host in (one, two):
             receiver(lab, host, [one.endpoint(SECOND)], local=False)
+        for known in lab.receivers:  # before they know of one that never confirms
+            known.ready()
         sender(lab, one, 3, [one.endpoint(SECOND)], local=False)
         receiver(lab, three, [one.endpoint(SECOND)], local=False)
         lab.ready()

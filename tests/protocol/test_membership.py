@@ -436,3 +436,26 @@ def test_after_two_failures_data_is_sought_beside_the_link(joined: Session) -> N
     joined.change_interest([("x", True)], START)
     tuned = of(fx.Tune, pass_time(joined, 7.0, heard=True))
     assert [effect.endpoint for effect in tuned] == [MOVED.data, THERE.data]  # type: ignore[attr-defined]
+
+
+def test_a_unix_socket_is_not_left_for_tcp() -> None:
+    """Who does not answer at a Unix socket that exists is stopped: its TCP port is no better."""
+    here = v.Address("ipc:///tmp/x.c", "ipc:///tmp/x.d")
+    session = alone()
+    session.add_candidate(here.control, "rendezvous", START)
+    both = hello(addresses=(here, THERE))
+    session.receive(v.Welcome(THEM, both), None, here.control, START)
+    session.take()
+    effects = pass_time(session, 3.1)
+    assert fx.Redial(here.control) in effects
+    assert not of(fx.Dial, effects)
+
+
+def test_the_local_network_does_not_crowd_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is announced on the network, no more endpoints are dialled than that."""
+    monkeypatch.setattr(m, "MAX_CANDIDATES", 3)
+    session = alone()
+    for port in range(10):
+        session.add_candidate(f"tcp://10.0.0.1:{port}", "lan", START)
+    assert len(session.members.candidates) == 3
+    assert ("lan", "more endpoints than are dialled at a time") in session.rejections()

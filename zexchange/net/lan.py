@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SERVICE = "_zexchange._tcp.local."
 MOST = 4096
 """Services remembered: anybody on the network may announce any number."""
+MOST_ADDRESSES = 16
 ANSWER_MS = 3000
 LOOK_EVERY = 5.0
 """Seconds after which a change of our own addresses is noticed."""
@@ -153,7 +154,7 @@ class Lan:
 
 def as_endpoints(addresses: Sequence[str], port: int | None) -> tuple[str, ...]:
     """Return the endpoints that a service stands for."""
-    return tuple(str(Tcp(as_host(a), port)) for a in addresses if port)
+    return tuple(str(Tcp(as_host(a), port)) for a in addresses[:MOST_ADDRESSES] if port)
 
 
 def own_addresses(listen: Tcp) -> list[str]:

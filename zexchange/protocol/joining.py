@@ -44,8 +44,8 @@ class Joining:
         if any(endpoint == address.control for address in self._core.addresses):
             return
         candidate = self._members.candidates.get(endpoint)
-        if candidate is None and source == "gossip" and self._members.crowded:
-            self._core.reject("gossip", "more endpoints than are dialled at a time")
+        if candidate is None and source in ("gossip", "lan") and self._members.crowded:
+            self._core.reject(source, "more endpoints than are dialled at a time")
         elif candidate is None:
             candidate = Candidate(endpoint, source, now, now, now + m.UNANSWERED_AFTER, now)
             self._members.candidates[endpoint] = candidate
@@ -189,7 +189,8 @@ class Joining:
         there = [a for a in peer.addresses if self._reachable(a)]
         tried = [n for n, address in enumerate(there) if address.control == link]
         following = there[(tried[0] + 1) % len(there)] if tried else next(iter(there), None)
-        if following is None or following.control == link:
+        stays = bool(tried) and link.startswith("ipc:")  # on this host: it is stopped, not away
+        if following is None or following.control == link or stays:
             self._core.do(Redial(link))
             self._core.do(Say(link, self._core.hello()))
             return
