@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zexchange.net.diagnosis import RULES, diagnose
+from zexchange.net.diagnosis import KEYS, RULES, diagnose
 from zexchange.net.picture import Endpoint, Lookup, PeerView, Picture
 from zexchange.net.reach import Reach
 
@@ -170,6 +170,15 @@ def test_who_was_sent_away_matters_if_there_is_nobody_else() -> None:
     rejected = {("x@there:1", "federation"): 3}
     assert "is in another federation" in cause(picture(rejected=rejected))
     assert diagnose(picture(peer(), rejected=rejected)).healthy
+
+
+@pytest.mark.parametrize("reason", list(KEYS))
+def test_keys(reason: str) -> None:
+    """What broke off a connection over keys is the cause, before what a try by hand says."""
+    seen = picture(endpoints=(dialled("keys"),), rejected={(THERE, reason): 1})
+    assert THERE in cause(seen)
+    assert "key" in cause(seen)
+    assert "has keys (" not in cause(seen)
 
 
 flags = st.booleans()

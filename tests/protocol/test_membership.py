@@ -453,7 +453,7 @@ def test_a_unix_socket_is_not_left_for_tcp() -> None:
 
 def test_the_local_network_does_not_crowd_us(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is announced on the network, no more endpoints are dialled than that."""
-    monkeypatch.setattr(m, "MAX_CANDIDATES", 3)
+    monkeypatch.setattr(m, "MAX_GOSSIP", 3)
     session = alone()
     for port in range(10):
         session.add_candidate(f"tcp://10.0.0.1:{port}", "lan", START)

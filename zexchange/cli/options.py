@@ -26,6 +26,7 @@ class Joining:
     advertise: str | None
     peers: tuple[str, ...]
     insecure: bool
+    keys: str | None = None
 
     @contextmanager
     def node(self, label: str, join_timeout: float = 1.0) -> Iterator[Node]:
@@ -55,6 +56,7 @@ class Joining:
                 listen=self.listen,
                 advertise=self.advertise,
                 peers=self.peers,
+                keys=self.keys,
                 insecure=self.insecure,
                 label=label,
                 join_timeout=join_timeout,
@@ -97,6 +99,13 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
         help="A control endpoint to dial, or lan for the local network; may be repeated.",
     ),
     click.option(
+        "--keys",
+        metavar="DIR",
+        envvar="ZEXCHANGE_KEYS",
+        show_envvar=True,
+        help="A key directory, as keygen makes it: encrypt, and speak with whom it authorizes.",
+    ),
+    click.option(
         "--insecure",
         is_flag=True,
         envvar="ZEXCHANGE_INSECURE",
@@ -116,10 +125,11 @@ def joins(command: Command) -> Command:
         listen: str | None,
         advertise: str | None,
         peers: tuple[str, ...],
+        keys: str | None,
         insecure: bool,
         **rest: Any,
     ) -> Any:
-        joining = Joining(federation, listen, advertise, peers, insecure)
+        joining = Joining(federation, listen, advertise, peers, insecure, keys)
         return command(joining=joining, **rest)
 
     decorated: Command = with_joining

@@ -331,6 +331,31 @@ def without_address(p: Picture) -> Iterator[Finding]:
 # --------------------------------------------------------------------------- what holds it up
 
 
+KEYS = {
+    "key unknown there": "The node at {0} does not know our key: put our node.pub there, into the "
+    "authorized/ of its key directory.",
+    "wrong key": "The node at {0} has none of the keys that are authorized here: put its node.pub "
+    "into authorized/ of our key directory.",
+    "not encrypted there": "The node at {0} has no keys and we have: give it keys, too.",
+    "encrypted there": "The node at {0} has keys and we have none: use keys= (--keys).",
+    "key unknown": "Somebody comes from {0} with a key that is not authorized here: put its "
+    "node.pub into authorized/ of our key directory.",
+    "no key": "Somebody comes to our {0} port without keys: give it keys, too.",
+    "not our key": "Somebody comes to our {0} port and expects another key than ours: give it our "
+    "node.pub.",
+}
+"""What is said of a key, by the reason of a rejection; the source is its place."""
+
+
+def keys(p: Picture) -> Iterator[Finding]:
+    """A connection was broken off over keys."""
+    linked = {e.endpoint for e in p.endpoints if e.state == "peer"}
+    for source, reason in p.rejected:
+        if reason in KEYS and source not in linked:
+            dialled = any(e.endpoint == source for e in p.endpoints)
+            yield Finding(dialled or not p.peers, source, KEYS[reason].format(source))
+
+
 def held_up(p: Picture) -> Iterator[Finding]:
     """A task holds a data thread, here or at a peer."""
     if p.held:
@@ -431,6 +456,7 @@ RULES: tuple[Rule, ...] = (
     sent_away,
     names,
     refusals,
+    keys,
     held_up,
     half_open,
     without_address,

@@ -7,11 +7,10 @@ told: who may not hear of them must not hear of them this way.
 
 from ..protocol.values import Pong
 from .inbound import Inbound
+from .sockets import FDS_A_PEER
 from .watch import HELD_AFTER
 from .world import World
 
-DESCRIPTORS_A_PEER = 6
-"""Two sockets with a descriptor and a connection each, and the peer's two connections to us."""
 LOOK_EVERY = 5.0
 """Seconds for which a count of the open descriptors is good: it costs 0.1 ms and more."""
 
@@ -36,7 +35,7 @@ class Health:
         now = self._world.monotonic()
         if now >= self._look_at:
             self._look_at, self._room = now + LOOK_EVERY, self._world.descriptors()
-        return None if self._room is None else self._room // DESCRIPTORS_A_PEER
+        return None if self._room is None else self._room // FDS_A_PEER
 
     def sign(self, pong: Pong) -> Pong:
         """Return a pong that says how we are."""

@@ -1,7 +1,9 @@
 """What a node was asked to be: the arguments of `federate`, checked once and for all."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 from ..names import check_name, check_pattern, matches
 from .endpoints import Tcp, check_secure, parse_pair, parse_tcp
@@ -25,6 +27,7 @@ class Plan:
     peers: tuple[str, ...] = ()
     lan: bool = False
     local: bool = True
+    keys: Path | None = None
     exchanges: tuple[str, ...] = ("**",)
     replay_bytes: int = REPLAY_BYTES
     replay_messages: int = REPLAY_MESSAGES
@@ -78,13 +81,14 @@ def make_plan(
     exchanges: str | Sequence[str],
     label: str,
     insecure: bool,
+    keys: str | os.PathLike[str] | None = None,
 ) -> "Plan":
     """Return the plan that the arguments of `federate` ask for; it documents the errors."""
     check_name(name)
     bound = parse_pair(listen) if listen else None
     named = [peers] if isinstance(peers, str) else list(peers)
     dialled = [parse_tcp(peer) for peer in named if peer != LAN]
-    check_secure([*(bound or ()), *dialled], insecure)
+    check_secure([*(bound or ()), *dialled], insecure or keys is not None)
     lan = LAN in named
     if lan and (bound is None or bound[0].loopback):
         raise ValueError(
@@ -104,5 +108,6 @@ def make_plan(
         peers=tuple(map(str, dialled)),
         lan=lan,
         local=local,
+        keys=Path(keys) if keys is not None else None,
         exchanges=tuple(map(check_pattern, patterns)),
     )

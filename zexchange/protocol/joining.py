@@ -5,30 +5,41 @@ hello itself, is a peer, and is dialled if there is no link to it yet. Every ste
 come twice or not at all. What peers want, and its proof, is the business of `proving`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from . import membership as m
+from .allowance import Allowance
 from .core import Core
-from .effects import Dial, HangUp, Hush, Probe, Redial, Say, Tune
+from .effects import Dial, HangUp, Hush, Probe, Redial, Say
 from .events import PeerJoined, PeerLeft
+from .granting import as_seen_by
 from .membership import Candidate, Peer, State
-from .proving import Proving
+from .proving import Proving, tune
 from .values import VERSIONS, Address, Bye, Control, Hello, Refuse, Welcome
 
 MAX_UNREACHED = 1000
 """Nodes remembered of which no address can be reached from here."""
 MAX_ENDED = 1000
 """Nodes remembered that said goodbye: what they said before may still come by another way."""
+ADMITTED_AT_ONCE, ADMITTED_A_SECOND = 256, 64
+"""New peers taken: each costs sockets. Whoever has to wait says hello again in a second."""
 
 
 class Joining:
     """Dials, greets, admits and lets go."""
 
     def __init__(
-        self, core: Core, proving: Proving, reachable: Callable[[Address], bool], now: float
+        self,
+        core: Core,
+        proving: Proving,
+        reachable: Callable[[Address], bool],
+        now: float,
+        most_peers: int = m.MAX_PEERS,
     ) -> None:
         self._core = core
+        self._most_peers = most_peers
+        self._admitted = Allowance(ADMITTED_AT_ONCE, ADMITTED_A_SECOND)
         self._proving = proving
         self._reachable = reachable
         self._members = core.members
@@ -39,20 +50,35 @@ class Joining:
 
     # ------------------------------------------------------------------------ candidates
 
-    def add_candidate(self, endpoint: str, source: str, now: float) -> None:
+    def add_candidate(self, endpoint: str, source: str, now: float, key: bytes = b"") -> None:
         """See `Session.add_candidate`."""
         if any(endpoint == address.control for address in self._core.addresses):
             return
         candidate = self._members.candidates.get(endpoint)
-        if candidate is None and source in ("gossip", "lan") and self._members.crowded:
+        if candidate is None and source in ("gossip", "lan") and not self._room(now):
             self._core.reject(source, "more endpoints than are dialled at a time")
         elif candidate is None:
             candidate = Candidate(endpoint, source, now, now, now + m.UNANSWERED_AFTER, now)
+            candidate.key = key
             self._members.candidates[endpoint] = candidate
-            self._core.do(Dial(endpoint))
+            self._core.do(Dial(endpoint, key))
             self._greet(candidate, now)
         elif candidate.hearsay or source == "static":
             candidate.source = source
+
+    def _room(self, now: float) -> bool:
+        """Tell whether one more may be dialled that only others told us of.
+
+        The oldest that has not answered makes room: what is made up must not keep out what
+        is not.
+        """
+        unanswered = self._members.gossip()
+        if len(unanswered) < m.MAX_GOSSIP:
+            return True
+        if now - unanswered[0].since < m.CHANCE:
+            return False
+        self.drop_candidate(unanswered[0].endpoint)
+        return True
 
     def drop_candidate(self, endpoint: str) -> None:
         """See `Session.drop_candidate`."""
@@ -92,8 +118,14 @@ class Joining:
             # Something listens and does not answer: libzmq may have given up on it for
             # good (after a wrong protocol or an oversize frame it never reconnects).
             candidate.redial_at = now + m.UNANSWERED_AFTER
-            self._core.do(Redial(candidate.endpoint))
+            self._core.do(Redial(candidate.endpoint, candidate.key))
         self._greet(candidate, now)
+
+    def dial_again(self, now: float) -> None:
+        """Dial whoever is no peer at the next tick: other keys are authorized now."""
+        for candidate in self._members.candidates.values():
+            if candidate.state not in (State.LINKED, State.OURSELVES):
+                candidate.hello_at = candidate.redial_at = now
 
     def _greet(self, candidate: Candidate, now: float) -> None:
         candidate.hello_at = now + m.HELLO_EVERY
@@ -106,7 +138,7 @@ class Joining:
 
     # -------------------------------------------------------------------- being greeted
 
-    def on_hello(self, hello: Hello, route: Any, now: float) -> None:
+    def on_hello(self, hello: Hello, route: Any, now: float, near: bool = True) -> None:
         """Welcome a node, or refuse it and say why."""
         core = self._core
         if hello.sender in self._ended:
@@ -117,10 +149,12 @@ class Joining:
             if objection.reason != "self":
                 core.reject(str(hello.label), objection.reason, objection.text)
             return
-        known = tuple(
-            (p.id, p.addresses) for p in self._members.peers.values() if p.id != hello.sender
-        )
-        peer = self._admit(hello, now)
+        if not self._welcome_here(hello, route, now):
+            return
+        others = [p for p in self._members.peers.values() if p.id != hello.sender]
+        known = tuple((p.id, p.addresses) for p in others)
+        keys = tuple((p.id, p.key) for p in others if p.key)
+        peer = self._admit(hello, now, near)
         if peer is None:
             text = "none of your addresses can be reached from here"
             core.reply(route, Refuse(core.me, "unreachable", text))
@@ -130,7 +164,8 @@ class Joining:
             elif len(self._unreached) < MAX_UNREACHED:
                 self._unreached.add(hello.sender)
             return
-        core.reply(route, Welcome(core.me, core.hello(), known))
+        ours = as_seen_by(core.hello(), peer.rights)
+        core.reply(route, Welcome(core.me, ours, known, keys))
         if peer.link is None:
             self.link(peer, now)
 
@@ -147,35 +182,62 @@ class Joining:
             return Refuse(me, "version", f"{text}, not {hello.versions}")
         return None
 
-    def _admit(self, hello: Hello, now: float) -> Peer | None:
+    def _admit(self, hello: Hello, now: float, near: bool) -> Peer | None:
         """Make a node a peer, or renew what we know of it; None if it cannot be reached."""
         peer = self._members.peers.get(hello.sender)
         if peer is not None:
             peer.addresses = hello.addresses
+            if self._core.policy and peer.link and hello.epoch > peer.interest.epoch:
+                # It had cut us off, perhaps: then this link has been refused for good.
+                self._core.do(Redial(peer.link, peer.key))
             self._proving.on_hello(peer, hello)
             return peer
-        address = self._choose(hello.addresses)
+        address = self._choose(hello.addresses, hello.key, near)
         if address is None:
             return None
         promised = self._members.met_again(hello.sender)
         if promised is not None:
             self._proving.renew(now)
-        peer = Peer.from_hello(hello, now)
+        rights = self._core.rights(b"" if near else hello.key)
+        peer = Peer.from_hello(hello, now, near, rights)
         peer.interest.promised = promised or ()
         peer.control, peer.data = address.control, address.data
         self._members.peers[peer.id] = peer
-        self._core.do(Tune(peer.id, peer.data, peer.acknowledge))
+        self._core.do(tune(peer))
         self._core.tell(PeerJoined(peer.id.hex(), peer.label))
         # Before the announcement: what is promised must find its bridge in place.
         self._core.wanted(set(peer.interest.keys))
+        self._proving.admitted(peer)
         self._proving.announce(peer)
         return peer
 
+    def _welcome_here(self, hello: Hello, route: Any, now: float) -> bool:
+        """Tell whether there is room for a peer; if not for long, tell it so."""
+        core, peers = self._core, self._members.peers
+        if hello.sender in peers:
+            return True
+        if len(peers) >= self._most_peers:
+            idle = self._members.unproven(now)
+            if idle is None:
+                text = f"this node has {len(peers)} peers and takes no more"
+                if route is not None:
+                    core.reply(route, Refuse(core.me, "full", text))
+                core.reject(str(hello.label), "full", f"{text}: raise its limit of open files")
+                return False
+            self.left(idle, "crowded out", now)
+        if not self._admitted.take("all", 1, now):
+            core.reject("hello", "more newcomers than are taken at a time")
+            return False
+        return True
+
     def link(self, peer: Peer, now: float) -> None:
         """Dial a peer that we know only from its own hello."""
-        address = self._choose(peer.addresses)
+        address = self._choose(peer.addresses, peer.key, peer.near)
         if address is not None:
-            self.add_candidate(address.control, "hello", now)
+            if peer.dialled != address.control:
+                self._undial(peer)
+                peer.dialled = address.control
+            self.add_candidate(address.control, "hello", now, peer.key)
 
     def redial(self, peer: Peer, now: float) -> None:
         """Replace a link that is not answered: to the same address, or to the next one.
@@ -186,21 +248,22 @@ class Joining:
         """
         link, peer.ponged_at = peer.link, now
         assert link is not None
-        there = [a for a in peer.addresses if self._reachable(a)]
+        there = list(self._usable(peer.addresses, peer.key, peer.near))
         tried = [n for n, address in enumerate(there) if address.control == link]
         following = there[(tried[0] + 1) % len(there)] if tried else next(iter(there), None)
         stays = bool(tried) and link.startswith("ipc:")  # on this host: it is stopped, not away
         if following is None or following.control == link or stays:
-            self._core.do(Redial(link))
+            self._core.do(Redial(link, peer.key))
             self._core.do(Say(link, self._core.hello()))
             return
         self._core.do(HangUp(link))
         candidate = self._members.candidates.pop(link)
         peer.link, peer.control, peer.data = None, following.control, following.data
-        self._core.do(Tune(peer.id, peer.data, peer.acknowledge))
-        self.add_candidate(following.control, "hello", now)
+        peer.dialled = following.control
+        self._core.do(tune(peer))
+        self.add_candidate(following.control, "hello", now, peer.key)
         if candidate.lasting and not candidate.hearsay:
-            self.add_candidate(link, candidate.source, now)
+            self.add_candidate(link, candidate.source, now, candidate.key)
 
     def ask_around(self, now: float) -> None:
         """Say hello to one peer after the other: the answers tell whom they know by now.
@@ -219,8 +282,18 @@ class Joining:
             assert link is not None
             self._core.do(Say(link, self._core.hello()))
 
-    def _choose(self, addresses: Iterable[Address]) -> Address | None:
-        return next((address for address in addresses if self._reachable(address)), None)
+    def _undial(self, peer: Peer) -> None:
+        """Let go of what was dialled only because the peer said so."""
+        candidate = self._members.candidates.get(peer.dialled)
+        if candidate is not None and candidate.source == "hello":
+            self.drop_candidate(peer.dialled)
+
+    def _choose(self, addresses: Iterable[Address], key: bytes, near: bool) -> Address | None:
+        return next(self._usable(addresses, key, near), None)
+
+    def _usable(self, addresses: Iterable[Address], key: bytes, near: bool) -> Iterator[Address]:
+        usable = (address for address in addresses if self._core.usable(address, key, near))
+        return (address for address in usable if self._reachable(address))
 
     # ------------------------------------------------------------------------- answers
 
@@ -238,13 +311,15 @@ class Joining:
             return link in self._members.candidates
         return True
 
-    def on_welcome(self, welcome: Welcome, link: str | None, now: float) -> None:
+    def on_welcome(self, welcome: Welcome, link: str | None, now: float, near: bool = True) -> None:
         """Make the node at the other end of a link a peer, and dial whom it knows."""
         candidate = self._members.candidates.get(link) if link else None
         if candidate is None or link is None or welcome.sender in self._ended:
             return
         objection = self._objection(welcome.hello)
-        peer = None if objection else self._admit(welcome.hello, now)
+        if objection is None and not self._welcome_here(welcome.hello, None, now):
+            return
+        peer = None if objection else self._admit(welcome.hello, now, near)
         if peer is None:
             why = objection or Refuse(self._core.me, "unreachable", "it has no address for us")
             self._refused(candidate, why.reason, why.text, now)
@@ -255,15 +330,21 @@ class Joining:
             self._core.do(HangUp(link))
         else:
             peer.link, peer.ponged_at = link, now
-        for node, addresses in welcome.known:
-            self._gossip(node, addresses, now)
+        keys = dict(welcome.keys)
+        for node, addresses in welcome.known[: m.MAX_PEERS]:
+            if node != self._core.me:
+                self._gossip(node, addresses, keys.get(node, b""), near, now)
 
-    def _gossip(self, node: bytes, addresses: tuple[Address, ...], now: float) -> None:
+    def _gossip(
+        self, node: bytes, addresses: tuple[Address, ...], key: bytes, near: bool, now: float
+    ) -> None:
         peer = self._members.peers.get(node)
-        address = self._choose(addresses)
-        if address and node != self._core.me and peer is None:
-            self.add_candidate(address.control, "gossip", now)
-        elif peer is not None and now - peer.heard_at >= m.PROBE_AFTER:
+        if peer is None:
+            # A key that is hearsay opens nothing: it has to be authorized here.
+            address = self._choose(addresses, key, near)
+            if address:
+                self.add_candidate(address.control, "gossip", now, key)
+        elif now - peer.heard_at >= m.PROBE_AFTER:
             # It may have moved, and we as well: then only others know where it is now.
             fresh = [a for a in addresses if a not in peer.addresses]
             peer.addresses = (*peer.addresses, *fresh)[: m.MAX_ADDRESSES]
@@ -310,6 +391,7 @@ class Joining:
         """Forget a peer, and what was done for it."""
         del self._members.peers[peer.id]
         self._members.lapse(peer)
+        self._undial(peer)
         self._core.do(Hush(peer.id, heads or {}))
         self._core.wanted(set(peer.interest.keys))
         self._core.tell(PeerLeft(peer.id.hex(), peer.label, reason))
@@ -317,4 +399,5 @@ class Joining:
             self._core.do(HangUp(candidate.endpoint))
             del self._members.candidates[candidate.endpoint]
             if candidate.lasting:
-                self.add_candidate(candidate.endpoint, candidate.source, now)
+                source = "gossip" if candidate.hearsay else candidate.source
+                self.add_candidate(candidate.endpoint, source, now, candidate.key)
