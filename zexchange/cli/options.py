@@ -29,18 +29,19 @@ class Joining:
     keys: str | None = None
 
     @contextmanager
-    def node(self, label: str) -> Iterator[Node]:
+    def node(self, label: str, join_timeout: float = 1.0) -> Iterator[Node]:
         """Be in the federation inside a ``with`` block.
 
         A block that ends in an error leaves at once: nobody waits for what it sent.
 
         Args:
             label: what the others see this command as.
+            join_timeout: seconds that others have to answer.
 
         Raises:
             click.ClickException: the node cannot join; the text says why.
         """
-        node = self._join(label)
+        node = self._join(label, join_timeout)
         try:
             yield node
         except BaseException:
@@ -48,7 +49,7 @@ class Joining:
             raise
         node.close()
 
-    def _join(self, label: str) -> Node:
+    def _join(self, label: str, join_timeout: float) -> Node:
         try:
             return federate(
                 self.federation,
@@ -58,6 +59,7 @@ class Joining:
                 keys=self.keys,
                 insecure=self.insecure,
                 label=label,
+                join_timeout=join_timeout,
             )
         except (ExchangeError, ValueError) as error:
             raise click.ClickException(str(error)) from error
@@ -94,7 +96,7 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
         multiple=True,
         envvar="ZEXCHANGE_PEER",
         show_envvar=True,
-        help="A control endpoint to dial; may be repeated.",
+        help="A control endpoint to dial, or lan for the local network; may be repeated.",
     ),
     click.option(
         "--keys",

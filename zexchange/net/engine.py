@@ -24,9 +24,13 @@ from ..protocol.wire import read_token
 from .bridge import Bridges
 from .control import Controls
 from .desk import Desk, Reports
+from .discovery import Discovery
 from .effects import Effects
+from .endpoints import parse_tcp
 from .guard import Guard
 from .inbound import Inbound
+from .lan import Lan, require
+from .lookups import Lookups
 from .outbound import Outbound
 from .plan import Plan
 from .replays import Pending
@@ -74,9 +78,11 @@ class Engine(Reports):
         self._poller.watch(self._waker.fd)
         self._sockets = world.sockets()
         self._probes = world.probes(self._poller)
+        lookups = Lookups(self.post)
         self._controls = Controls(
             self._sockets,
             self._poller,
+            lookups,
             self._received,
             self._refused_frame,
             self._replayed,
@@ -120,11 +126,13 @@ class Engine(Reports):
             heads=self.outbound.numbered,
             policy=guard.policy if guard else None,
         )
+        self.discovery = Discovery(self.session, lookups, plan.peers, clock)
         self.effects = Effects(
             self.session,
             self._controls,
             self._probes,
             self.outbound,
+            lookups,
             self.inbound,
             self.bridges,
             events,
@@ -161,11 +169,19 @@ class Engine(Reports):
         self.session.change_interest([(key, True) for key in interest], now)
         self._places.publish()
         self._places.rescan(self.session, now)
-        for endpoint in self.plan.peers:
-            self.session.add_candidate(endpoint, "static", now)
+        self.discovery.start(now, self._lan())
         self.outbound.start()
         self.inbound.thread.start()
         self.thread.start()
+
+    def _lan(self) -> Lan | None:
+        """Return what looks around on the local network, if that was asked for."""
+        listen = self.plan.listen
+        if not (self.plan.lan and listen):
+            return None
+        require()
+        control = parse_tcp(self.session.addresses[-1].control)
+        return Lan(self.plan.federation, self.me.hex(), listen[0], control, self.post)
 
     def close(self, linger: float) -> None:
         """Say goodbye, stop the threads and close the sockets, within ``linger`` and a bit."""
@@ -179,12 +195,14 @@ class Engine(Reports):
         for thread in (self.thread, self.inbound.thread):
             if not thread.current:
                 thread.join(timeout=linger + 2.0)
+        self.discovery.join(linger + 1.0)
         self._places.withdraw()  # where the control thread could not
 
     def _leave(self, linger: float) -> None:
         """On the control thread: the last words."""
         # In the same turn: who finds our sockets gone refuses us, and we would complain.
         self._places.withdraw()
+        self.discovery.close()
         self.session.leave(self.outbound.heads())
         self.effects.carry_out()
         self.outbound.close(linger)
@@ -201,6 +219,11 @@ class Engine(Reports):
         self.thread.join()
         # Bounded: every socket was closed with a linger of its own.
         self._sockets.term()
+
+    @property
+    def bound(self) -> tuple[str, ...]:
+        """The TCP endpoints that are bound, whatever others are told."""
+        return self._places.bound
 
     def endpoints(self) -> tuple[list[str], list[str]]:
         """Return the endpoints that we have bound, and those that we have dialled."""
@@ -397,6 +420,7 @@ class Engine(Reports):
         if self.inbound.recovering:
             self.inbound.do(self.inbound.tick)
         self._places.rescan(self.session, now)
+        self.discovery.tick(now)
 
     def _look_at_keys(self, guard: Guard, now: float) -> None:
         """Act on it when other keys are authorized, or for something else."""

@@ -44,7 +44,11 @@ def federate(
         listen: also bind TCP: ``tcp://HOST:PORT`` for control and the next port for data,
             or a pair of endpoints; port 0 chooses.
         advertise: what others are told instead of ``listen``, where that differs.
-        peers: control endpoints to dial, ``tcp://HOST:PORT``, and to dial again.
+        peers: control endpoints to dial, ``tcp://HOST:PORT``, and to dial again. A host may
+            be a name that stands for many addresses, all of which are dialled; it is looked
+            up again every few seconds. ``"lan"`` stands for everybody of the federation on
+            the local network, by multicast DNS (the extra ``discovery``), and shows this
+            node to everybody there.
         local: whether to use the rendezvous directory and Unix sockets of this host.
         exchanges: pattern or patterns of the names that take part.
         registry: whose exchanges to federate; the default one if None.

@@ -23,7 +23,7 @@ from ..protocol.wire import MAX_ATTACHED, ready_topic, topic, topics
 from .desk import Desk
 from .guard import Guard
 from .inlet import Inlet
-from .sockets import DO_NOT_WAIT, EVENTS, RCVMORE, READABLE
+from .sockets import DO_NOT_WAIT, EVENTS, RCVMORE, READABLE, connect
 from .threads import FOREVER, Ready
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ class Inbound:
         self._poller.watch(tuner.fd)
         try:
             if self._guard is None or self._guard.unlock(socket, endpoint, asked.key):
-                socket.connect(endpoint)
+                connect(socket, endpoint)
         except zmq.ZMQError as error:
             reason = f"cannot connect to {endpoint[:200]!r}: {error}"
             self._desk.control.rejected(peer, reason)

@@ -23,7 +23,6 @@ from .effects import (
     Probe,
     Recount,
     Recounted,
-    Redial,
     Resend,
     Resent,
     Resubscribe,
@@ -81,8 +80,9 @@ class Session:
         self._core = Core(me, federation, label, addresses, now, started, acknowledge)
         self._core.policy = policy
         self._proving = Proving(self._core)
-        self._joining = Joining(self._core, self._proving, reachable, most_peers)
+        self._joining = Joining(self._core, self._proving, reachable, now, most_peers)
         self.me = me
+        self.label = label
         self.addresses = addresses
         self.interest = self._core.interest
         self.members = self._core.members
@@ -188,6 +188,8 @@ class Session:
         peer = self.members.peers.get(message.sender)
         if peer is not None:
             peer.heard(now)
+            if route is not None:
+                peer.called_at = now
         if isinstance(message, Hello):
             self._joining.on_hello(message, route, now, near)
         elif isinstance(message, Welcome):
@@ -219,7 +221,7 @@ class Session:
             self._core.reply(route, Pong(self.me))
             self._proving.on_ping(peer, message, now)
         elif isinstance(message, Pong):
-            peer.ponged_at = now
+            peer.answered(message, now)
         elif isinstance(message, Interest):
             self._proving.on_interest(peer, message)
         elif isinstance(message, Resync):
@@ -290,6 +292,7 @@ class Session:
             self._joining.tick(candidate, now)
         for peer in list(self.members.peers.values()):
             self._tick_peer(peer, now)
+        self._joining.ask_around(now)
 
     def _tick_peer(self, peer: Peer, now: float) -> None:
         quiet = now - peer.heard_at
@@ -313,8 +316,7 @@ class Session:
             peer.probe_at = now + m.PROBE_EVERY
             self._core.do(Probe(peer.link or peer.control))
         elif peer.link and now - peer.ponged_at >= m.UNANSWERED_AFTER:
-            peer.ponged_at = now
-            self._core.do(Redial(peer.link))
+            self._joining.redial(peer, now)
 
 
 def _with_key(message: Control, key: bytes) -> Control:
