@@ -33,6 +33,10 @@ class Reports:
         """A frame was not taken."""
         raise NotImplementedError
 
+    def marked(self, trunk: str, mark: int) -> None:
+        """A hub asks how far we have read what it sends."""
+        raise NotImplementedError
+
 
 class Desk:
     """What all inlets of a node share: to whom they report, and what they hand on to."""

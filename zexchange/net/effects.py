@@ -90,7 +90,8 @@ class Effects:
             case Resubscribe(epoch, added, removed):
                 self._inbound.do(lambda: self._inbound.resubscribe(epoch, added, removed))
             case Tune(peer, endpoint, acknowledge):
-                self._inbound.do(lambda: self._inbound.tune(peer, endpoint, acknowledge))
+                where = self._controls.where(endpoint)
+                self._inbound.do(lambda: self._inbound.tune(peer, where, acknowledge))
             case Hush(peer, heads):
                 self._outbound.window.forget(peer)
                 self._inbound.do(lambda: self._inbound.hush(peer, heads))

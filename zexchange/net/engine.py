@@ -18,10 +18,13 @@ from ..local.arrears import Arrears
 from ..local.exchange import Exchange
 from ..local.registry import Registry
 from ..protocol.events import Event, Lost
+from ..protocol.hubs import Hubs
+from ..protocol.relay import node_at
 from ..protocol.session import Session
 from ..protocol.values import Ack, Address, Control, Label, Recall, Replay
 from ..protocol.wire import read_token
 from .bridge import Bridges
+from .carriage import Carriage
 from .control import Controls
 from .desk import Desk, Reports
 from .effects import Effects
@@ -29,7 +32,9 @@ from .inbound import Inbound
 from .outbound import Outbound
 from .plan import Plan
 from .slowness import Stalls
+from .trunk import PREFIX
 from .watch import DataWatch
+from .ways import Ways
 from .world import World
 
 TICK = 0.1
@@ -66,9 +71,8 @@ class Engine(Reports):
         self._poller.watch(self._waker.fd)
         self._sockets = world.sockets()
         self._probes = world.probes(self._poller)
-        self._controls = Controls(
-            self._sockets, self._poller, self._received, self._refused_frame, self._replayed
-        )
+        self._hubs = Hubs(me, plan.federation, label, plan.hubs, world.monotonic())
+        self._controls = self._make_controls()
         xpub = self._sockets.xpub()
         ring = Ring(plan.replay_bytes, plan.replay_messages, WINDOW)
         self.outbound = Outbound(xpub, me, self._waker.wake, ring, self.may_wait, world)
@@ -105,6 +109,9 @@ class Engine(Reports):
             events,
             world,
         )
+        self.carriage = (
+            Carriage(self, self._hubs, self._controls) if isinstance(self._controls, Ways) else None
+        )
         self.thread = world.loop(
             "zexchange-control",
             self._poller,
@@ -114,6 +121,12 @@ class Engine(Reports):
             self._let_go,
         )
         self._tick_at = 0.0
+
+    def _make_controls(self) -> Controls:
+        common = self._sockets, self._poller, self._received, self._refused_frame, self._replayed
+        if not self.plan.hubs:
+            return Controls(*common)
+        return Ways(*common, self.me, self._hubs, self.world.monotonic, self._heard_of_hub)
 
     # ---------------------------------------------------------------- start and close
 
@@ -164,6 +177,8 @@ class Engine(Reports):
         self._places.withdraw()
         self.session.leave(self.outbound.heads())
         self.effects.carry_out()
+        if self.carriage:
+            self.carriage.leave()
         self.outbound.close(linger)
         self._controls.close(linger)
         self._probes.close()
@@ -313,7 +328,9 @@ class Engine(Reports):
         while self.outbound.subscriptions:
             frame = self.outbound.subscriptions.popleft()
             token = read_token(frame[1:])
-            if token is not None and frame[0] in (0, 1):
+            if token is None and self.carriage:
+                self.carriage.asked(frame)
+            elif token is not None and frame[0] in (0, 1):
                 self.session.token(*token, subscribed=frame[0] == 1)
 
     def _tell_acks(self) -> None:
@@ -330,6 +347,8 @@ class Engine(Reports):
         self._tick_at = now + TICK
         self.outbound.poll()
         self._probes.expire(now)
+        if self.carriage:
+            self.carriage.tick(now)
         self.session.tick(now)
         self.watch.look(now)
         self.stalls.look(now)
@@ -347,4 +366,25 @@ class Engine(Reports):
         self.session.reject(source, reason)
 
     def _reachable(self, address: Address) -> bool:
+        if node_at(address.control) is not None:
+            return self.carriage is not None
         return self.world.reachable(address, self.plan.local)
+
+    # ---------------------------------------------------------------------------- hubs
+
+    def probe(self, endpoint: str, answer: Callable[[str, bool], None]) -> None:
+        """Find out whether anything listens at an endpoint. Control thread only."""
+        self._probes.probe(endpoint, self.world.monotonic(), answer)
+
+    def pending(self) -> list[str]:
+        """Say which hubs are waited for."""
+        return self.carriage.pending() if self.carriage else []
+
+    def marked(self, trunk: str, mark: int) -> None:
+        """See `Reports`."""
+        down, now = trunk.removeprefix(PREFIX), self.world.monotonic
+        self.post(lambda: self._hubs.marked(down, mark, now()))
+
+    def _heard_of_hub(self) -> None:
+        if self.carriage:
+            self.carriage.news()

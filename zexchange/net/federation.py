@@ -18,6 +18,7 @@ def federate(
     listen: str | Sequence[str] | None = None,
     advertise: str | Sequence[str] | None = None,
     peers: Sequence[str] = (),
+    hub: str | Sequence[str] | None = None,
     local: bool = True,
     exchanges: str | Sequence[str] = "**",
     registry: Registry | None = None,
@@ -43,6 +44,9 @@ def federate(
             or a pair of endpoints; port 0 chooses.
         advertise: what others are told instead of ``listen``, where that differs.
         peers: control endpoints to dial, ``tcp://HOST:PORT``, and to dial again.
+        hub: one hub or several (``zexchange hub``), ``tcp://HOST:PORT``, that lead to all
+            others who are there: three connections instead of two for each of them. Without
+            ``listen=`` and with ``local=False``, nobody connects to this node.
         local: whether to use the rendezvous directory and Unix sockets of this host.
         exchanges: pattern or patterns of the names that take part.
         registry: whose exchanges to federate; the default one if None.
@@ -68,7 +72,7 @@ def federate(
     if sys.platform == "win32":
         raise Unreachable("federate() needs Unix sockets and fork-safe locks: not on Windows")
     plan = replace(
-        make_plan(name, listen, advertise, peers, local, exchanges, label, insecure),
+        make_plan(name, listen, advertise, peers, local, exchanges, label, insecure, hub),
         replay_messages=_positive("replay_messages", replay_messages),
         replay_bytes=_positive("replay_bytes", replay_bytes),
         stall=_positive("stall", stall),

@@ -24,6 +24,7 @@ import zmq
 from ..history import Body, Frame, Ring
 from ..local.exchange import Room
 from ..protocol.interest import Keys
+from ..protocol.relay import MARK
 from ..protocol.sequence import Numbering
 from ..protocol.values import Promise, Ready
 from ..protocol.wire import data_head, read_token, ready_frame
@@ -46,6 +47,8 @@ QUEUED_BYTES = 4 << 20
 LANES_MOST = 4 * LANES_AT_ONCE
 """So many exchanges may wait behind that socket."""
 CATCH_UP_SECONDS = 0.1
+INTRODUCE = b"\x01" + MARK
+"""What a hub subscribes to first begins so: whose the connection is."""
 _ROUNDS = 4
 
 
@@ -245,6 +248,18 @@ class Outbound:
         with self._lock:
             self._read_subscriptions()
 
+    def publish_to(self, endpoint: str, connect: bool) -> None:
+        """Connect the socket to a hub, or disconnect it."""
+        with self._lock, suppress(zmq.ZMQError):
+            (self._socket.connect if connect else self._socket.disconnect)(endpoint)
+            self._read_subscriptions()
+
+    def introduce(self, topic: bytes, words: bytes) -> None:
+        """Tell a hub whose connection this is."""
+        with self._lock:
+            self._send(topic + words)
+            self._read_subscriptions()
+
     def fileno(self) -> int:
         """Return the descriptor that becomes readable when `poll` has work."""
         return int(self._socket.getsockopt(zmq.FD))
@@ -340,6 +355,8 @@ class Outbound:
                 token = read_token(frame.bytes[1:])
                 if token is not None and frame.bytes[0] == 1:
                     self.window.connected(token[0], int(frame.get(zmq.SRCFD)))
+                elif frame.bytes[:2] == INTRODUCE:
+                    self.window.shared(int(frame.get(zmq.SRCFD)))
                 seen = True
         if seen:
             self._notify()

@@ -21,6 +21,7 @@ class Plan:
     listen: tuple[Tcp, Tcp] | None = None
     advertise: tuple[Tcp, Tcp] | None = None
     peers: tuple[str, ...] = ()
+    hubs: tuple[str, ...] = ()
     local: bool = True
     exchanges: tuple[str, ...] = ("**",)
     replay_bytes: int = REPLAY_BYTES
@@ -75,13 +76,15 @@ def make_plan(
     exchanges: str | Sequence[str],
     label: str,
     insecure: bool,
+    hub: str | Sequence[str] | None = None,
 ) -> "Plan":
     """Return the plan that the arguments of `federate` ask for; it documents the errors."""
     check_name(name)
     bound = parse_pair(listen) if listen else None
     dialled = [parse_tcp(peer) for peer in ([peers] if isinstance(peers, str) else peers)]
-    check_secure([*(bound or ()), *dialled], insecure)
-    if bound is None and (dialled or not local):
+    hubs = [parse_tcp(h) for h in ([hub] if isinstance(hub, str) else hub or ())]
+    check_secure([*(bound or ()), *dialled, *hubs], insecure)
+    if bound is None and (dialled or not (local or hubs)):
         if not all(peer.loopback for peer in dialled):
             raise ValueError("peers on other hosts connect back: say where, with listen=")
         bound = parse_pair("tcp://127.0.0.1:0")
@@ -92,6 +95,7 @@ def make_plan(
         listen=bound,
         advertise=parse_pair(advertise) if advertise else None,
         peers=tuple(map(str, dialled)),
+        hubs=tuple(map(str, hubs)),
         local=local,
         exchanges=tuple(map(check_pattern, patterns)),
     )

@@ -91,6 +91,8 @@ def new_xpub(context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
     _common(socket, MAX_SUBSCRIPTION_BYTES)
     socket.setsockopt(zmq.SNDHWM, FRAMES_MARK)
     socket.setsockopt(zmq.RCVHWM, FRAMES_MARK)
+    # To a hub it connects itself: what a lost connection asked for must go with it.
+    socket.setsockopt(zmq.IMMEDIATE, 1)
     # A reconnect subscribes again while the old connection may still look alive: pass
     # on what is already known too, or its token would never be answered.
     socket.setsockopt(zmq.XPUB_VERBOSE, 1)

@@ -94,7 +94,8 @@ class Waiter:
             return False
 
     def _pending(self) -> list[str]:
-        return list(self._members.pending(self._engine.session.interest.epoch))
+        peers = self._members.pending(self._engine.session.interest.epoch)
+        return [*self._engine.pending(), *peers]
 
     def _fail(self, text: str) -> NoReturn:
         with self._engine.changed:

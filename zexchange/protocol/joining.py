@@ -14,6 +14,7 @@ from .effects import Dial, HangUp, Hush, Probe, Redial, Say, Tune
 from .events import PeerJoined, PeerLeft
 from .membership import Candidate, Peer, State
 from .proving import Proving
+from .relay import SCHEME, node_at
 from .values import VERSIONS, Address, Bye, Control, Hello, Refuse, Welcome
 
 MAX_UNREACHED = 1000
@@ -46,7 +47,11 @@ class Joining:
             candidate = Candidate(endpoint, source, now, now, now + m.UNANSWERED_AFTER, now)
             self._members.candidates[endpoint] = candidate
             self._core.do(Dial(endpoint))
-            self._greet(candidate, now)
+            node = node_at(endpoint)
+            if node is None or self._core.me < node:
+                self._greet(candidate, now)
+            else:  # hubs tell both of each other, and one of two greets
+                candidate.hello_at = candidate.probe_at = now + m.HELLO_EVERY
         elif source == "static":
             candidate.source = source
 
@@ -114,7 +119,9 @@ class Joining:
                 core.reject(str(hello.label), objection.reason, objection.text)
             return
         known = tuple(
-            (p.id, p.addresses) for p in self._members.peers.values() if p.id != hello.sender
+            (p.id, p.addresses)
+            for p in self._members.peers.values()
+            if p.id != hello.sender and not (p.carried or _carried(hello))
         )
         peer = self._admit(hello, now)
         if peer is None:
@@ -127,7 +134,7 @@ class Joining:
                 self._unreached.add(hello.sender)
             return
         core.reply(route, Welcome(core.me, core.hello(), known))
-        if peer.link is None:
+        if peer.link is None or (peer.carried and not _carried(hello)):
             self.link(peer, now)
 
     def _objection(self, hello: Hello) -> Refuse | None:
@@ -147,7 +154,8 @@ class Joining:
         """Make a node a peer, or renew what we know of it; None if it cannot be reached."""
         peer = self._members.peers.get(hello.sender)
         if peer is not None:
-            peer.addresses = hello.addresses
+            if peer.carried or not _carried(hello):
+                peer.addresses = hello.addresses
             self._proving.on_hello(peer, hello)
             return peer
         address = self._choose(hello.addresses)
@@ -170,8 +178,14 @@ class Joining:
     def link(self, peer: Peer, now: float) -> None:
         """Dial a peer that we know only from its own hello."""
         address = self._choose(peer.addresses)
-        if address is not None:
-            self.add_candidate(address.control, "hello", now)
+        if address is None:
+            return
+        self.add_candidate(address.control, "hello", now)
+        candidate = self._members.candidates.get(address.control)
+        if candidate is not None and node_at(candidate.endpoint):
+            # The way that its hello came by leads back.
+            candidate.state, candidate.peer = State.LINKED, peer.id
+            peer.link, peer.ponged_at = candidate.endpoint, now
 
     def _choose(self, addresses: Iterable[Address]) -> Address | None:
         return next((address for address in addresses if self._reachable(address)), None)
@@ -203,13 +217,28 @@ class Joining:
             self._refused(candidate, objection.reason if objection else "unreachable", now)
             return
         candidate.state, candidate.peer = State.LINKED, peer.id
-        if peer.link is not None and peer.link != link:
+        if peer.carried and not node_at(link):
+            self._go_direct(peer, welcome.hello, link, now)
+        elif peer.link is not None and peer.link != link:
             # A second way to the same node: one link is enough.
             self._core.do(HangUp(link))
         else:
             peer.link, peer.ponged_at = link, now
         for node, addresses in welcome.known:
             self._gossip(node, addresses, now)
+
+    def _go_direct(self, peer: Peer, hello: Hello, link: str, now: float) -> None:
+        """Leave the way through hubs to a peer that answers directly."""
+        address = self._choose(hello.addresses)
+        if address is not None:
+            peer.link, peer.ponged_at, peer.addresses = link, now, hello.addresses
+            peer.control, peer.data = address.control, address.data
+            self.tune(peer, now)
+
+    def tune(self, peer: Peer, now: float) -> None:
+        """Receive a peer by another way than before, which has to be proven."""
+        peer.unproven_at = now
+        self._core.do(Tune(peer.id, peer.data, peer.acknowledge))
 
     def _gossip(self, node: bytes, addresses: tuple[Address, ...], now: float) -> None:
         address = self._choose(addresses)
@@ -264,5 +293,10 @@ class Joining:
         for candidate in [c for c in self._members.candidates.values() if c.peer == peer.id]:
             self._core.do(HangUp(candidate.endpoint))
             del self._members.candidates[candidate.endpoint]
-            if candidate.lasting:
+            if candidate.lasting and not (reason == "bye" and node_at(candidate.endpoint)):
                 self.add_candidate(candidate.endpoint, candidate.source, now)
+
+
+def _carried(hello: Hello) -> bool:
+    """Tell whether a hello came through a hub, which is then its only address."""
+    return any(address.control.startswith(SCHEME) for address in hello.addresses)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import membership as m
+from .behind import Behind
 from .core import Core
 from .effects import (
     Acknowledged,
@@ -70,6 +71,7 @@ class Session:
         self._core = Core(me, federation, label, addresses, now, started, acknowledge)
         self._proving = Proving(self._core)
         self._joining = Joining(self._core, self._proving, reachable)
+        self.behind = Behind(self._core, self._joining, self._proving)
         self.me = me
         self.addresses = addresses
         self.interest = self._core.interest
@@ -225,7 +227,7 @@ class Session:
             peer.silent = True
             self._core.tell(PeerSilent(peer.id.hex(), peer.label, quiet))
         if now >= peer.ping_at:
-            peer.ping_at = now + m.PING_EVERY
+            peer.ping_at = now + (m.CARRIED_PING_EVERY if peer.carried else m.PING_EVERY)
             told = self.interest.epoch, peer.interest.announced, peer.ready_epoch
             self._core.say(peer, Ping(self.me, *told))
         self._tick_link(peer, quiet, now)
@@ -234,6 +236,8 @@ class Session:
     def _tick_link(self, peer: Peer, quiet: float, now: float) -> None:
         if peer.link is None:
             self._joining.link(peer, now)
+        if peer.carried:
+            return  # its hub tells
         if quiet >= m.PROBE_AFTER and now >= peer.probe_at:
             peer.probe_at = now + m.PROBE_EVERY
             self._core.do(Probe(peer.link or peer.control))

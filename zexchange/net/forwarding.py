@@ -1,0 +1,184 @@
+"""The data half of a hub: frames in from the nodes that it carries, out to all who want them.
+
+Frames are passed on as they came, uncopied, and never opened: what is looked at is whose they
+are, on which topic, and with which numbers. A frame is taken only over the connection that
+its origin has shown to be its own. Everything is bounded: what a node does not read ends with
+its connection being cut, and is asked for again by who lives.
+"""
+
+import os
+import socket as sockets
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import zmq
+
+from ..errors import DecodeError
+from ..protocol.carrying import Carrying
+from ..protocol.hubmap import Seen
+from ..protocol.relay import (
+    HEAD_BYTES,
+    HOPS_MOST,
+    MARK,
+    introduction_topic,
+    look,
+    mark_frame,
+)
+from ..protocol.wire import MAX_ATTACHED
+from .sockets import DO_NOT_WAIT, SNDMORE, SRCFD
+
+if TYPE_CHECKING:
+    from .hubsockets import HubSockets
+
+BUDGET = 256
+MARK_EVERY = 16 << 20
+"""Bytes passed on after which every node is asked how far it has read."""
+UNREAD_BYTES = 256 << 20
+"""Bytes passed on since a node last said how far it has read, at which its connection is cut.
+So a hub holds no more of what its nodes have not read, all of them together."""
+
+Trunks = Callable[[tuple[bytes, ...], bytes, int, list[zmq.Frame]], None]
+
+
+class Forwarding:
+    """What passes a hub on the data path."""
+
+    def __init__(self, sockets: "HubSockets", core: Carrying, trunks: Trunks) -> None:
+        self._up, self._down = sockets.up, sockets.down
+        self._core = core
+        self._trunks = trunks
+        self._seen = Seen()
+        self._introduction = introduction_topic(core.me)
+        self._connections: dict[bytes, tuple[int, int]] = {}
+        self._read: dict[bytes, int] = {}
+        self._marked = 0
+        self.frames = self.bytes = self.dropped = self.cut = 0
+        self._up.setsockopt(zmq.SUBSCRIBE, self._introduction)
+
+    # ------------------------------------------------------------------------------- in
+
+    def read_up(self) -> int:
+        """Pass on what nodes have sent, within a budget; return how many messages there were."""
+        receive, more = self._up.recv, zmq.RCVMORE
+        for n in range(BUDGET):
+            try:
+                frame = receive(DO_NOT_WAIT, copy=False)
+            except zmq.Again:
+                return n
+            frames = [frame]
+            while frames[-1].more:
+                frames.append(receive(DO_NOT_WAIT, copy=False))
+            try:
+                self._take(frames)
+            except DecodeError as error:
+                self._core.reject(str(error))
+        return BUDGET
+
+    def _take(self, frames: list[zmq.Frame]) -> None:
+        first = frames[0]
+        fd = first.get(SRCFD)
+        head = first.bytes if len(first) <= HEAD_BYTES else bytes(first.buffer[:HEAD_BYTES])
+        if head[:1] == MARK:
+            if head.startswith(self._introduction) and len(head) == 49:
+                self._core.introduced(fd, head[17:33], head[33:])
+            return
+        lodger = self._core.by_connection.get(fd)
+        topic, origin, number, count = look(head)
+        if lodger is None or lodger.id != origin:
+            self._core.reject("a frame over a connection that is not its origin's")
+        elif len(frames) > MAX_ATTACHED + 1:
+            self._core.reject("more attached frames than a message may have")
+        elif not self._core.gate.may_publish(lodger.user, topic):
+            self._core.reject("a frame on a topic that its origin may not publish")
+        elif self._seen.fresh(origin, topic, number, count):
+            self.pass_down(frames)
+            branches = self._core.map.branches(self._core.me, topic)
+            if branches:
+                self._trunks(branches, self._core.me, HOPS_MOST, frames)
+
+    def take_trunk(self, root: bytes, hops: int, source: bytes, frames: list[zmq.Frame]) -> None:
+        """Pass on what another hub has passed on, which entered at ``root``.
+
+        Raises:
+            DecodeError: if it is no data or ready frame.
+        """
+        first = frames[0]
+        head = first.bytes if len(first) <= HEAD_BYTES else bytes(first.buffer[:HEAD_BYTES])
+        topic, origin, number, count = look(head)
+        if not self._seen.fresh(origin, topic, number, count):
+            self.dropped += 1
+            return
+        self.pass_down(frames)
+        if hops > 1:
+            branches = self._core.map.branches(root, topic)
+            branches = tuple(hub for hub in branches if hub != source)
+            if branches:
+                self._trunks(branches, root, hops - 1, frames)
+
+    # ------------------------------------------------------------------------------ out
+
+    def pass_down(self, frames: list[zmq.Frame]) -> None:
+        """Publish a message to the nodes here that want it, whoever they are."""
+        send, last, size = self._down.send, frames[-1], 0
+        for frame in frames:
+            size += len(frame)
+            send(frame, DO_NOT_WAIT if frame is last else DO_NOT_WAIT | SNDMORE, copy=False)
+        self.frames += 1
+        self.bytes += size
+        if self.bytes - self._marked > MARK_EVERY:
+            self._mark()
+
+    def _mark(self) -> None:
+        """Ask every node how far it has read; cut who has not read for too long."""
+        self._marked = self.bytes
+        for lodger in self._core.lodgers.values():
+            if lodger.hub:
+                continue
+            read = self._read[lodger.id] = max(lodger.mark, self._read.get(lodger.id, self.bytes))
+            if self.bytes - read > UNREAD_BYTES:
+                self._cut(lodger.id)
+            else:
+                self._down.send(mark_frame(lodger.id, self.bytes), DO_NOT_WAIT)
+
+    def _cut(self, node: bytes) -> None:
+        """Shut a node's connection down: ZeroMQ lets go of what lies there."""
+        fd, inode = self._connections.pop(node, (-1, 0))
+        self._read.pop(node, None)
+        self.cut += 1
+        with suppress(OSError):
+            if os.fstat(fd).st_ino == inode:
+                with sockets.socket(fileno=os.dup(fd)) as connection:
+                    connection.shutdown(sockets.SHUT_RDWR)
+
+    def forget(self, node: bytes) -> None:
+        """Let go of what was noted of a node."""
+        self._connections.pop(node, None)
+        self._read.pop(node, None)
+
+    def read_down(self) -> int:
+        """Take in what nodes subscribe to, within a budget; return how many there were."""
+        core = self._core
+        for n in range(BUDGET):
+            try:
+                frame = self._down.recv(DO_NOT_WAIT, copy=False)
+            except zmq.Again:
+                return n
+            words = frame.bytes
+            topic, wanted = words[1:], words[:1] == b"\x01"
+            if topic[:1] != MARK:
+                core.want(topic, wanted, user_of(frame))
+            elif wanted and len(topic) == 17:
+                fd = int(frame.get(SRCFD))
+                with suppress(OSError):
+                    self._connections[topic[1:]] = fd, os.fstat(fd).st_ino
+                self._read[topic[1:]] = self.bytes
+        return BUDGET
+
+
+def user_of(frame: zmq.Frame) -> str:
+    """Return who a frame's connection was authenticated as; nothing where there are no keys."""
+    try:
+        return str(frame.get("User-Id"))
+    except zmq.ZMQError:
+        return ""

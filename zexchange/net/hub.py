@@ -1,0 +1,489 @@
+"""A hub: a process that carries many nodes, so that each needs a few connections only.
+
+It passes on what nodes say to each other without opening it: nodes behind a hub are each
+other's peers, and the hub is none of them. What it decides is in `protocol/carrying.py`; here
+are its thread, its links to other hubs, and what it counts.
+"""
+
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from ..errors import DecodeError
+from ..protocol import carrying as c
+from ..protocol.hubwords import (
+    WORD,
+    Carried,
+    Enter,
+    Leave,
+    State,
+    TurnedAway,
+    Word,
+    read_word,
+    word_frame,
+)
+from ..protocol.relay import (
+    BUNDLE,
+    BUNDLE_BYTES,
+    RELAY,
+    TRUNK,
+    Parcel,
+    bundle,
+    read_relay,
+    read_trunk,
+    relay_head,
+    trunk_head,
+    unbundle,
+)
+from ..protocol.values import Label
+from .endpoints import Tcp, check_secure, parse_tcp
+from .forwarding import BUDGET, Forwarding, user_of
+from .hubsockets import HubSockets
+from .world import World
+
+TICK = 0.1
+ENTER_EVERY = 1.0
+TRUNK_UNREAD_BYTES = 32 << 20
+"""Bytes that may be on their way to another hub; data beyond it is dropped."""
+TELL_BYTES = 4 << 20
+_log = logging.getLogger("zexchange")
+
+
+@dataclass(frozen=True, slots=True)
+class HubStats:
+    """What a hub carries now, and has carried since it was started.
+
+    Attributes:
+        nodes: that it carries itself.
+        hubs: other hubs that it is linked to.
+        reachable: nodes, those that other hubs carry included.
+        topics: that its nodes subscribe to.
+        frames: data frames passed on to nodes here; one may hold many messages.
+        bytes: in them.
+        relayed: control messages passed on.
+        dropped: frames and messages that were not passed on: they had been already, or there
+            was no room. Nodes ask again for what they miss.
+        cut: connections of nodes that read too slowly.
+        rejected: by reason, how often something was not taken.
+    """
+
+    nodes: int
+    hubs: int
+    reachable: int
+    topics: int
+    frames: int
+    bytes: int
+    relayed: int
+    dropped: int
+    cut: int
+    rejected: dict[str, int]
+
+
+@dataclass(slots=True, eq=False)
+class Link:
+    """Our link to another hub."""
+
+    endpoint: str
+    socket: "zmq.Socket[bytes]"
+    fd: int
+    hub: bytes = b""
+    secret: bytes = b""
+    enter_at: float = 0.0
+    redial_at: float = 0.0
+    sent: int = 0
+    taken: int = 0
+    told: int = 0
+    its_sent: int = 0
+    parcels: list[Parcel] = field(default_factory=list)
+
+
+class Hub:
+    """A running hub; `close` ends it.
+
+    Args:
+        federation: that it carries.
+        listen: ``tcp://HOST:PORT`` of its control socket; the next two ports are for data.
+        advertise: what nodes are told where that differs.
+        peers: control endpoints of other hubs.
+        insecure: allow endpoints that other hosts can reach, without keys.
+        label: a name in logs and tables.
+
+    Raises:
+        InsecureEndpoint: for an endpoint that is not loopback, unless ``insecure``.
+        Unreachable: if an endpoint is taken.
+        ValueError: for a malformed endpoint.
+    """
+
+    def __init__(
+        self,
+        federation: str,
+        listen: str,
+        *,
+        advertise: str | None = None,
+        peers: Sequence[str] = (),
+        insecure: bool = False,
+        label: Label | None = None,
+        gate: c.Gate | None = None,
+        world: World | None = None,
+    ) -> None:
+        check_secure([parse_tcp(e) for e in (listen, *peers)], insecure)
+        self._world = world or World()
+        self._me = self._world.new_id()
+        self._federation = federation
+        self._label = label or Label("hub", 0)
+        self._sockets = HubSockets(listen, advertise)
+        self.endpoint = self._sockets.endpoints[0]
+        now = self._world.monotonic()
+        self._core = c.Carrying(
+            self._me, federation, self._sockets.endpoints, self._world.new_id, now, gate
+        )
+        self._forwarding = Forwarding(self._sockets, self._core, self._pass_on)
+        self._waker, self._poller = self._world.waker(), self._world.poller()
+        for fd in (self._waker.fd, *self._sockets.fds):
+            self._poller.watch(fd)
+        self._links: dict[str, Link] = {}
+        self._out: dict[Any, list[Parcel]] = {}
+        self._relayed = self._dropped = 0
+        self._tick_at = 0.0
+        self._busy = True
+        self._closing = self._closed = False
+        for endpoint in peers:
+            self._call(str(parse_tcp(endpoint)))
+        self._thread = self._world.loop(
+            "zexchange-hub",
+            self._poller,
+            lambda: 0 if self._busy else TICK,
+            self._turn,
+            lambda: self._closed,
+            self._end,
+        )
+        self._thread.start()
+
+    # ---------------------------------------------------------------- from other threads
+
+    def stats(self) -> HubStats:
+        """Return what the hub carries. Any thread."""
+        core, forwarding = self._core, self._forwarding
+        lodgers = list(core.lodgers.values())
+        return HubStats(
+            nodes=sum(not lodger.hub for lodger in lodgers),
+            hubs=len(core.linked),
+            reachable=len(core.map.nodes()),
+            topics=len(core.wants),
+            frames=forwarding.frames,
+            bytes=forwarding.bytes,
+            relayed=self._relayed,
+            dropped=self._dropped + forwarding.dropped,
+            cut=forwarding.cut,
+            rejected=dict(core.rejected),
+        )
+
+    def close(self) -> None:
+        """End the hub: its nodes go on as soon as there is one again."""
+        self._closing = True
+        self._waker.wake()
+        self._thread.join(timeout=5.0)
+
+    def _end(self) -> None:
+        self._sockets.close(0.2)
+        self._poller.close()
+        self._waker.close()
+
+    # ------------------------------------------------------------------------ the thread
+
+    def _turn(self, fds: Sequence[int]) -> None:
+        if self._waker.fd in fds:
+            self._waker.clear()
+        now = self._world.monotonic()
+        self._read_ended()
+        # Once more after each turn in which there was something: a call on a socket may have
+        # eaten its wake-up.
+        done = self._forwarding.read_up() + self._read_router(now)
+        done += sum(self._read_link(link, now) for link in list(self._links.values()))
+        done += self._forwarding.read_down()
+        if now >= self._tick_at:
+            self._tick_at = now + TICK
+            self._core.tick(now)
+            self._tick_links(now)
+        self._carry_out()
+        self._flush()
+        self._busy = done > 0
+        if self._closing:
+            for link in self._links.values():
+                self._post(link, Leave(self._me))
+            self._closed = True
+
+    def _read_ended(self) -> None:
+        """Take note of data connections that have ended."""
+        while self._sockets.ended.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            self._core.disconnected(recv_monitor_message(self._sockets.ended)["value"])
+
+    def _read_router(self, now: float) -> int:
+        for n in range(BUDGET):
+            try:
+                route, *frames = self._sockets.router.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return n
+            try:
+                if frames:
+                    self._take(route.bytes, frames, now)
+            except DecodeError as error:
+                self._core.reject(str(error))
+        return BUDGET
+
+    def _take(self, route: bytes, frames: list[zmq.Frame], now: float) -> None:
+        """Take what a node or hub says on its link to us."""
+        first, *others = frames
+        kind = first.bytes[:1]
+        if kind == WORD:
+            self._take_word(read_word(first.bytes), route, first, now)
+            return
+        lodger = self._core.heard(route, now)
+        if lodger is None:
+            self._core.reject("a message of somebody who has not entered")
+        elif kind == BUNDLE:
+            for parcel in unbundle(first.bytes):
+                self._relay(lodger, parcel)
+        elif kind == RELAY and others:
+            self._relay_whole(lodger, first.bytes, others)
+        elif kind == TRUNK and others and lodger.hub:
+            root, hops = read_trunk(first.bytes)
+            self._forwarding.take_trunk(root, hops, lodger.id, others)
+        else:
+            raise DecodeError(f"a message of {len(frames)} frames that is for no hub")
+
+    def _take_word(self, word: Word, route: bytes, frame: zmq.Frame, now: float) -> None:
+        if isinstance(word, Enter):
+            if word.endpoint and parse_control(word.endpoint).wild:
+                host = str(frame.get("Peer-Address"))
+                word = _with_host(word, f"[{host}]" if ":" in host else host)
+            self._core.enter(word, route, now, user_of(frame))
+            return
+        lodger = self._core.heard(route, now)
+        if lodger is None:
+            self._core.reject("a word of somebody who has not entered")
+        elif isinstance(word, State) and lodger.hub:
+            self._core.state(word)
+        elif isinstance(word, Leave):
+            self._core.leave(lodger, "bye")
+
+    # ----------------------------------------------------------------------- passing on
+
+    def _relay(self, source: c.Lodger, parcel: Parcel) -> None:
+        """Pass a control message on, to its receiver or the hub that leads there."""
+        if not source.hub and parcel.sender != source.id:
+            self._core.reject("a message under the name of another node")
+            return
+        self._relayed += 1
+        lodger, hub = self._core.reached(parcel.to)
+        if lodger is not None and self._core.room(lodger, len(parcel.content)):
+            self._out.setdefault(lodger.route, []).append(parcel)
+        elif hub is not None and parcel.hops > 1:
+            link = self._link_to(hub)
+            if link is not None:
+                link.parcels.append(parcel._replace(hops=parcel.hops - 1))
+        else:
+            self._dropped += 1
+
+    def _relay_whole(self, source: c.Lodger, head: bytes, frames: list[zmq.Frame]) -> None:
+        """Pass on a message of any number of frames, as it came."""
+        sender, to, hops = read_relay(head)
+        if not source.hub and sender != source.id:
+            self._core.reject("a message under the name of another node")
+            return
+        self._relayed += 1
+        size = sum(map(len, frames))
+        lodger, hub = self._core.reached(to)
+        if lodger is not None and self._core.room(lodger, size):
+            self._flush_to(lodger.route)
+            self._send([lodger.route, head, *frames])
+        elif hub is not None and hops > 1:
+            link = self._link_to(hub)
+            if link is not None:
+                self._flush_link(link)
+                self._send_link(link, [relay_head(sender, to, hops - 1), *frames], size)
+        else:
+            self._dropped += 1
+
+    def _pass_on(
+        self, hubs: tuple[bytes, ...], root: bytes, hops: int, frames: list[zmq.Frame]
+    ) -> None:
+        """Pass a data frame on to other hubs."""
+        size = sum(map(len, frames))
+        for hub in hubs:
+            link = self._link_to(hub)
+            if link is not None:
+                self._send_link(link, [trunk_head(root, hops), *frames], size)
+
+    def _link_to(self, hub: bytes) -> Link | None:
+        return next((link for link in self._links.values() if link.hub == hub), None)
+
+    def _send(self, parts: Sequence[Any]) -> None:
+        with suppress(zmq.Again, zmq.ZMQError):
+            self._sockets.router.send_multipart(parts, zmq.NOBLOCK, copy=False)
+
+    def _send_link(self, link: Link, parts: Sequence[Any], size: int) -> None:
+        if link.sent - link.taken + size > TRUNK_UNREAD_BYTES and link.sent > link.taken:
+            self._dropped += 1
+            return
+        link.sent += size
+        try:
+            link.socket.send_multipart(parts, zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            self._dropped += 1
+        if link.sent - link.told > TELL_BYTES:
+            self._enter(link, self._world.monotonic())
+        self._busy = True
+
+    def _flush(self) -> None:
+        """Send what was gathered in this turn, in one frame for each receiver."""
+        for route in list(self._out):
+            self._flush_to(route)
+        for link in self._links.values():
+            self._flush_link(link)
+
+    def _flush_to(self, route: Any) -> None:
+        for some in _portions(self._out.pop(route, [])):
+            self._send([route, bundle(some)])
+
+    def _flush_link(self, link: Link) -> None:
+        parcels, link.parcels = link.parcels, []
+        for some in _portions(parcels):
+            frame = bundle(some)
+            self._send_link(link, [frame], len(frame))
+
+    def _post(self, link: Link, word: Word) -> None:
+        self._flush_link(link)
+        with suppress(zmq.Again):
+            link.socket.send(word_frame(word), zmq.NOBLOCK)
+
+    # ------------------------------------------------------------------ effects and links
+
+    def _carry_out(self) -> None:
+        for effect in self._core.take():
+            match effect:
+                case c.SayTo(route, word):
+                    self._flush_to(route)
+                    self._send([route, word_frame(word)])
+                case c.Pass(hub, word):
+                    link = self._link_to(hub)
+                    if link is not None:
+                        self._post(link, word)
+                case c.Subscribe(topic, wanted, anew):
+                    self._subscribe(topic, wanted, anew)
+                case c.Call(endpoint):
+                    self._call(endpoint)
+                case c.Forget(lodger):
+                    self._forwarding.forget(lodger.id)
+                    self._out.pop(lodger.route, None)
+
+    def _subscribe(self, topic: bytes, wanted: bool, anew: bool) -> None:
+        up = self._sockets.up
+        if anew or not wanted:
+            up.setsockopt(zmq.UNSUBSCRIBE, topic)
+        if wanted:
+            up.setsockopt(zmq.SUBSCRIBE, topic)
+        self._busy = True
+
+    def _call(self, endpoint: str) -> None:
+        """Link to another hub."""
+        if endpoint in self._links:
+            return
+        socket = self._sockets.dealer()
+        try:
+            socket.connect(endpoint)
+        except zmq.ZMQError as error:
+            socket.close()
+            _log.warning("cannot dial %s: %s", endpoint, error)
+            return
+        now = self._world.monotonic()
+        link = Link(endpoint, socket, int(socket.getsockopt(zmq.FD)), redial_at=now + 3.0)
+        self._links[endpoint] = link
+        self._poller.watch(link.fd)
+
+    def _hang_up(self, link: Link) -> None:
+        del self._links[link.endpoint]
+        self._poller.forget(link.fd)
+        link.socket.close(linger=0)
+
+    def _tick_links(self, now: float) -> None:
+        for link in list(self._links.values()):
+            if link.hub in self._core.linked:
+                link.redial_at = now + 3.0
+            elif now >= link.redial_at:
+                self._hang_up(link)
+                self._call(link.endpoint)
+                continue
+            if now >= link.enter_at:
+                self._enter(link, now)
+
+    def _enter(self, link: Link, now: float) -> None:
+        link.enter_at, link.told = now + ENTER_EVERY, link.sent
+        control = self._sockets.endpoints[0]
+        self._post(link, Enter(
+            self._me, self._federation, self._label, hub=True, endpoint=control,
+            sent=link.sent, taken=link.its_sent, secret=link.secret,
+        ))  # fmt: skip
+
+    def _read_link(self, link: Link, now: float) -> int:
+        """Take what another hub answers."""
+        for n in range(BUDGET):
+            try:
+                frame = link.socket.recv(zmq.NOBLOCK)
+                word = read_word(frame)
+            except zmq.Again:
+                return n
+            except DecodeError as error:
+                self._core.reject(str(error))
+                continue
+            if isinstance(word, Carried):
+                other = self._link_to(word.sender)
+                if other is not None and other is not link:
+                    self._hang_up(link)  # a second way to the same hub
+                    return n
+                link.hub, link.secret = word.sender, word.secret
+                link.taken, link.its_sent = max(link.taken, word.taken), word.sent
+                self._core.link(word.sender, now)
+            elif isinstance(word, TurnedAway):
+                self._turned_away(link, word, now)
+        return BUDGET
+
+    def _turned_away(self, link: Link, word: TurnedAway, now: float) -> None:
+        link.enter_at = link.redial_at = now + 10.0
+        self._core.reject(f"{link.endpoint} refused: {word.reason}: {word.text}")
+
+
+def parse_control(endpoint: str) -> Tcp:
+    """Return an endpoint that another hub names.
+
+    Raises:
+        DecodeError: if it is none.
+    """
+    try:
+        return parse_tcp(endpoint)
+    except ValueError as error:
+        raise DecodeError(str(error)) from None
+
+
+def _with_host(enter: Enter, host: str) -> Enter:
+    from dataclasses import replace
+
+    return replace(enter, endpoint=str(Tcp(host, parse_control(enter.endpoint).port)))
+
+
+def _portions(parcels: list[Parcel]) -> list[list[Parcel]]:
+    """Return parcels in portions of a bundle each."""
+    portions: list[list[Parcel]] = []
+    room = 0
+    for parcel in parcels:
+        if room <= 0:
+            portions.append([])
+            room = BUNDLE_BYTES
+        portions[-1].append(parcel)
+        room -= len(parcel.content)
+    return portions
