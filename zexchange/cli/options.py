@@ -25,6 +25,7 @@ class Joining:
     listen: str | None
     advertise: str | None
     peers: tuple[str, ...]
+    hubs: tuple[str, ...]
     insecure: bool
 
     @contextmanager
@@ -54,6 +55,7 @@ class Joining:
                 listen=self.listen,
                 advertise=self.advertise,
                 peers=self.peers,
+                hub=self.hubs,
                 insecure=self.insecure,
                 label=label,
             )
@@ -61,16 +63,24 @@ class Joining:
             raise click.ClickException(str(error)) from error
 
 
+federation = click.option(
+    "--federation",
+    metavar="NAME",
+    default="default",
+    show_default=True,
+    envvar="ZEXCHANGE_FEDERATION",
+    show_envvar=True,
+    help="The federation to join.",
+)
+insecure = click.option(
+    "--insecure",
+    is_flag=True,
+    envvar="ZEXCHANGE_INSECURE",
+    show_envvar=True,
+    help="Allow TCP endpoints that other hosts can reach, without keys.",
+)
 _OPTIONS: tuple[Callable[[Command], Command], ...] = (
-    click.option(
-        "--federation",
-        metavar="NAME",
-        default="default",
-        show_default=True,
-        envvar="ZEXCHANGE_FEDERATION",
-        show_envvar=True,
-        help="The federation to join.",
-    ),
+    federation,
     click.option(
         "--listen",
         metavar="ENDPOINT",
@@ -95,12 +105,15 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
         help="A control endpoint to dial; may be repeated.",
     ),
     click.option(
-        "--insecure",
-        is_flag=True,
-        envvar="ZEXCHANGE_INSECURE",
+        "--hub",
+        "hubs",
+        metavar="ENDPOINT",
+        multiple=True,
+        envvar="ZEXCHANGE_HUB",
         show_envvar=True,
-        help="Allow TCP endpoints that other hosts can reach, without keys.",
+        help="A hub that leads to the others; may be repeated.",
     ),
+    insecure,
 )
 
 
@@ -114,10 +127,11 @@ def joins(command: Command) -> Command:
         listen: str | None,
         advertise: str | None,
         peers: tuple[str, ...],
+        hubs: tuple[str, ...],
         insecure: bool,
         **rest: Any,
     ) -> Any:
-        joining = Joining(federation, listen, advertise, peers, insecure)
+        joining = Joining(federation, listen, advertise, peers, hubs, insecure)
         return command(joining=joining, **rest)
 
     decorated: Command = with_joining

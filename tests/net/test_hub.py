@@ -1,0 +1,249 @@
+"""Nodes behind hubs, in real processes: what a mesh promises holds there, too."""
+
+import signal
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import zexchange
+from tests.net.conftest import Joiner, collect
+from tests.support import Program, eventually, programs, tcp
+from zexchange.net.hub import Hub
+
+pytestmark = pytest.mark.sockets
+
+HUB = """
+from zexchange.net.hub import Hub
+import time
+hub = Hub("fed", sys.argv[1], peers=sys.argv[2:])
+print(hub.endpoint)
+sys.stdin.read()
+hub.close()
+"""
+
+NODE = """
+import logging
+import zexchange
+registry = zexchange.Registry()
+where = sys.argv[2].split(",")
+node = zexchange.federate("fed", hub=where, local=False, registry=registry, label=sys.argv[1])
+got, lost = {}, []
+def take(msg):
+    who, number, *_ = msg
+    got.setdefault(who, []).append(number)
+if "deaf" not in sys.argv:
+    registry.get("x").handler(take)
+node.events.handler(lambda e: lost.append(e) if isinstance(e, zexchange.Lost) else None)
+print("here")
+for line in sys.stdin:
+    what, *words = line.split()
+    if what == "peers":
+        node.wait_peers(int(words[0]), 60); print("peers")
+    elif what == "subscribers":
+        node.wait_subscribers("x", int(words[0]), 60); print("subscribers")
+    elif what == "send":
+        for n in range(*map(int, words[:2])):
+            registry.get("x").send((sys.argv[1], n, "-" * int(words[2]) if words[2:] else ""))
+        print("sent")
+    elif what == "flush":
+        node.flush(60); print("flushed")
+    elif what == "until":
+        eventually(lambda: got.get(words[0], [-1])[-1] == int(words[1]), 60); print("there")
+    elif what == "whole":
+        whole = all(n == sorted(set(n)) for n in got.values())
+        stats = [r for (name, _), r in node.stats().received.items()]
+        print(whole, sum(map(len, got.values())), len(lost), sum(r.duplicates for r in stats))
+    elif what == "stats":
+        print(node.stats().received)
+node.close()
+"""
+
+
+@pytest.fixture
+def hub() -> Iterator[Callable[..., Hub]]:
+    """Make hubs in this process, which end with the test; name it before `join`."""
+    hubs = []
+
+    def make(listen: str = tcp(0), peers: tuple[str, ...] = ()) -> Hub:
+        hubs.append(Hub("fed", listen, peers=peers))
+        return hubs[-1]
+
+    yield make
+    for made in hubs:
+        made.close()
+
+
+def three_ports() -> str:
+    """Return an endpoint whose port and the next two are free."""
+    from tests.support import free_ports
+
+    while True:
+        first, second = free_ports()[0], free_ports()[0]
+        if second == first + 2:
+            return tcp(first)
+
+
+def ask(program: Program, line: str) -> str:
+    program.say(line)
+    return program.line(90)
+
+
+def behind(hub: Hub, join: Joiner, **arguments: object) -> tuple[zexchange.Node, zexchange.Registry]:
+    return join(hub=hub.endpoint, local=False, **arguments)
+
+
+# ------------------------------------------------------------------------------ one hub
+
+
+def test_two_nodes_and_a_hub(hub: Callable[..., Hub], join: Joiner) -> None:
+    """Nodes that know only a hub are each other's peers: both ways, acknowledged and flushed."""
+    here = hub()
+    node, mine = behind(here, join)
+    other, theirs = behind(here, join)
+    got, back = collect(theirs, "x"), collect(mine, "x")
+    node.wait_subscribers("x", 1)
+    other.wait_subscribers("x", 1)
+    for n in range(1000):
+        mine.get("x").send(n)
+    theirs.get("x").send("back")
+    node.flush()
+    other.flush()
+    assert [n for n in got if n != "back"] == list(range(1000))
+    assert [n for n in back if n == "back"] == ["back"]
+    assert [peer.id for peer in node.peers] == [other.id]
+    assert node.endpoints == ()
+
+
+def test_a_node_that_joins_is_ready_at_once(hub: Callable[..., Hub], join: Joiner) -> None:
+    """`federate` returns when everybody behind the hub is ready in both directions."""
+    here = hub()
+    nodes = [behind(here, join)[0] for _ in range(4)]
+    assert [peer.ready for peer in nodes[-1].peers] == [True] * 3
+
+
+def test_history_comes_through_a_hub(hub: Callable[..., Hub], join: Joiner) -> None:
+    """A late joiner is given the last messages that a node behind the hub keeps, then the live."""
+    here = hub()
+    node, mine = behind(here, join, retain={"x": 3})
+    for n in range(10):
+        mine.get("x").send(n)
+    _, theirs = behind(here, join)
+    got: list[object] = []
+    theirs.get("x").attach(zexchange.to_call(got.append), history=3)
+    eventually(lambda: got == [7, 8, 9])
+    mine.get("x").send(10)
+    eventually(lambda: got == [7, 8, 9, 10])
+    assert [peer.ready for peer in node.peers] == [True]
+
+
+def test_large_messages_pass_a_hub(hub: Callable[..., Hub], join: Joiner) -> None:
+    """8 MiB arrive whole, and once, through a hub."""
+    here = hub()
+    node, mine = behind(here, join)
+    _, theirs = behind(here, join)
+    got = collect(theirs, "x")
+    node.wait_subscribers("x", 1)
+    body = bytes(range(256)) * (32 << 10)
+    for n in range(8):
+        mine.get("x").send((n, body))
+    node.flush()
+    assert [(n, len(b), b == body) for n, b in got] == [(n, 8 << 20, True) for n in range(8)]  # type: ignore[misc]
+
+
+def test_interest_changes_behind_a_hub(hub: Callable[..., Hub], join: Joiner) -> None:
+    """What is attached later is received from then on, and what is detached ends, patterns too."""
+    here = hub()
+    node, mine = behind(here, join)
+    other, theirs = behind(here, join)
+    got: list[object] = []
+    task = zexchange.to_call(got.append)
+    theirs.match("a.*").attach(task)
+    other.wait_ready()
+    mine.get("a.b").send(1)
+    node.flush()
+    theirs.match("a.*").detach(task)
+    other.wait_ready()
+    mine.get("a.b").send(2)
+    theirs.get("a.b").attach(task)
+    other.wait_ready()
+    mine.get("a.b").send(3)
+    node.flush()
+    assert got == [1, 3]
+
+
+def test_who_leaves_has_left_and_who_dies_is_gone(hub: Callable[..., Hub], join: Joiner) -> None:
+    """A goodbye reaches everybody; a killed process is gone by the hub's word."""
+    here = hub()
+    node, _ = behind(here, join)
+    left: list[str] = []
+    node.events.handler(lambda e: left.append(e.reason) if isinstance(e, zexchange.PeerLeft) else None)
+    for reason in ("bye", "gone"):
+        with Program(NODE, "other", here.endpoint) as other:
+            other.expect("here")
+            node.wait_peers(1)
+            if reason == "gone":
+                other.kill()
+            else:
+                other.end()
+        eventually(lambda reason=reason: left and left[-1] == reason)
+        eventually(lambda: not node.peers)
+    assert left == ["bye", "gone"]
+
+
+def test_twenty_nodes_are_all_ready() -> None:
+    """Twenty processes that start at once are all ready, and hear each other once."""
+    count = 20
+    with Program(HUB, tcp(0)) as hub:
+        where = hub.line()
+        with programs(NODE, [(f"n{n}", where) for n in range(count)]) as nodes:
+            for what in (f"peers {count - 1}", f"subscribers {count - 1}", "send 0 50", "flush"):
+                for node in nodes:
+                    node.expect("here") if what[0] == "p" else None
+                    node.say(what)
+                for node in nodes:
+                    node.line(90)
+            for node in nodes:
+                # Its own task has its own messages, too.
+                assert ask(node, "whole") == f"True {count * 50} 0 0"
+
+
+def test_a_slow_node_hurts_nobody_else() -> None:
+    """A stopped node holds the others for the second that it takes to find it slow; not longer."""
+    with Program(HUB, tcp(0)) as hub:
+        where = hub.line()
+        with programs(NODE, [(n, where) for n in ("a", "b", "c")]) as (a, b, c):
+            for node in (a, b, c):
+                node.expect("here")
+                assert ask(node, "subscribers 2") == "subscribers"
+            c.kill(signal.SIGSTOP)
+            assert ask(a, "send 0 400 250000") == "sent"
+            assert ask(a, "send 400 401") == "sent"
+            assert ask(b, "until a 400") == "there"
+            assert ask(b, "whole") == "True 401 0 0"
+            c.kill(signal.SIGCONT)
+            assert ask(c, "until a 400") == "there"
+            whole, count, losses, _ = ask(c, "whole").split()
+            assert whole == "True"
+            assert int(count) == 401 or int(losses)
+
+
+def test_a_hub_that_dies_costs_nothing() -> None:
+    """A hub is killed under traffic and comes back: every message arrives, once and in order."""
+    where = three_ports()
+    with Program(HUB, where) as hub:
+        hub.line()
+        with programs(NODE, [("a", where), ("b", where, "deaf")]) as (a, b):
+            a.expect("here")
+            b.expect("here")
+            assert ask(b, "subscribers 1") == "subscribers"
+            assert ask(b, "send 0 1000") == "sent"
+            hub.kill()
+            hub.process.wait()
+            assert ask(b, "send 1000 3000") == "sent"
+            with Program(HUB, where) as again:
+                again.line()
+                assert ask(b, "send 3000 4000") == "sent"
+                assert ask(a, "until b 3999") == "there"
+                assert ask(b, "flush") == "flushed"
+                assert ask(a, "whole").startswith("True 4000 0")
+    assert hub.process.returncode == -signal.SIGKILL
