@@ -247,3 +247,180 @@ def test_a_hub_that_dies_costs_nothing() -> None:
                 assert ask(b, "flush") == "flushed"
                 assert ask(a, "whole").startswith("True 4000 0")
     assert hub.process.returncode == -signal.SIGKILL
+
+
+# --------------------------------------------------------------------------- several hubs
+
+
+def linked(hubs: list[Hub], each: int) -> None:
+    """Wait until hubs are linked to so many others each, and know each other's nodes."""
+    eventually(lambda: all(hub.stats().hubs == each for hub in hubs))
+
+
+def test_two_hubs_are_one_federation(hub: Callable[..., Hub], join: Joiner) -> None:
+    """Nodes of two hubs that know each other are peers: data, acknowledgements and history."""
+    first = hub()
+    second = hub(peers=(first.endpoint,))
+    node, mine = behind(first, join, retain={"x": 2})
+    other, theirs = behind(second, join)
+    for n in range(5):
+        mine.get("x").send(n)
+    got: list[object] = []
+    theirs.get("x").attach(zexchange.to_call(got.append), history=2)
+    eventually(lambda: got == [3, 4])
+    node.wait_subscribers("x", 1)
+    for n in range(5, 500):
+        mine.get("x").send(n)
+    node.flush()
+    assert got == list(range(3, 500))
+    back = collect(mine, "y")
+    other.wait_subscribers("y", 1)
+    theirs.get("y").send("back")
+    other.flush()
+    assert back == ["back"]
+
+
+def test_a_node_on_two_hubs_gets_everything_once(hub: Callable[..., Hub], join: Joiner) -> None:
+    """Of two hubs that know each other a node receives by one, and goes on when that dies."""
+    first = hub()
+    second = hub(peers=(first.endpoint,))
+    linked([first, second], 1)
+    both = (first.endpoint, second.endpoint)
+    node, mine = join(hub=both, local=False)
+    other, theirs = join(hub=both, local=False)
+    got = collect(theirs, "x")
+    node.wait_subscribers("x", 1)
+    for n in range(300):
+        mine.get("x").send(n)
+    node.flush()
+    assert sorted([first.stats().topics > 0, second.stats().topics > 0]) == [False, True]
+    (first if first.stats().topics else second).close()
+    for n in range(300, 600):
+        mine.get("x").send(n)
+    node.flush(20)
+    assert got == list(range(600))
+    (received,) = other.stats().received.values()
+    assert received.duplicates == received.lost == 0
+
+
+def test_hubs_that_do_not_know_each_other(hub: Callable[..., Hub], join: Joiner) -> None:
+    """A node on two separate hubs reaches those of either, and who is on both once."""
+    first, second = hub(), hub()
+    both, here = join(hub=(first.endpoint, second.endpoint), local=False)
+    too, there = join(hub=(second.endpoint, first.endpoint), local=False)
+    one, ones = behind(first, join)
+    two, twos = behind(second, join)
+    got, also = collect(here, "x"), collect(there, "x")
+    for node in (one, two):
+        node.wait_subscribers("x", 2)
+    too.wait_subscribers("x", 1)
+    ones.get("x").send("one")
+    twos.get("x").send("two")
+    there.get("x").send("too")
+    for node in (one, two, too):
+        node.flush()
+    assert sorted(got) == sorted(also) == ["one", "too", "two"]  # type: ignore[type-var]
+
+
+def test_three_hubs_in_a_ring_pass_everything_once(hub: Callable[..., Hub], join: Joiner) -> None:
+    """In a ring each message comes to each node once, and then nothing is on its way any more."""
+    first = hub()
+    second = hub(peers=(first.endpoint,))
+    third = hub(peers=(first.endpoint, second.endpoint))
+    hubs = [first, second, third]
+    linked(hubs, 2)
+    nodes = [behind(hub, join) for hub in hubs for _ in range(2)]
+    got = [collect(registry, "x") for _, registry in nodes]
+    for node, _ in nodes:
+        node.wait_subscribers("x", 5)
+    for n in range(100):
+        for k, (_, registry) in enumerate(nodes):
+            registry.get("x").send((k, n))
+    for node, _ in nodes:
+        node.flush()
+    for list_ in got:
+        for k in range(6):
+            assert [n for who, n in list_ if who == k] == list(range(100))  # type: ignore[misc]
+    for node, _ in nodes:
+        assert not any(r.duplicates for (n, o), r in node.stats().received.items() if o != node.id)
+    for node, _ in nodes:
+        node.close()
+    eventually(lambda: not any(hub.stats().reachable for hub in hubs))
+    assert not any(hub._forwarding.dropped for hub in hubs)
+
+
+def test_a_link_between_hubs_that_is_cut_costs_nothing(join: Joiner, hub: Callable[..., Hub]) -> None:
+    """A hub between others dies and returns under traffic: what was missed is sent again."""
+    middle = three_ports()
+    with Program(HUB, middle) as between:
+        between.line()
+        left, right = hub(peers=(middle,)), hub(peers=(middle,))
+        linked([left, right], 1)
+        node, mine = behind(left, join)
+        _, theirs = behind(right, join)
+        got = collect(theirs, "x")
+        node.wait_subscribers("x", 1)
+        for n in range(500):
+            mine.get("x").send(n)
+        between.kill()
+        between.process.wait()
+        for n in range(500, 1000):
+            mine.get("x").send(n)
+        with Program(HUB, middle) as again:
+            again.line()
+            for n in range(1000, 1500):
+                mine.get("x").send(n)
+            eventually(lambda: len(got) == 1500)
+            node.flush(20)
+            assert got == list(range(1500))
+            node.close()
+
+
+# --------------------------------------------------------------------- hub and mesh at once
+
+
+def test_a_direct_way_is_preferred(hub: Callable[..., Hub], join: Joiner) -> None:
+    """Nodes that also find each other on this host go there, and get everything once."""
+    here = hub()
+    node, mine = join(hub=here.endpoint)
+    other, theirs = join(hub=here.endpoint)
+    got = collect(theirs, "x")
+    node.wait_subscribers("x", 1)
+    eventually(lambda: all((n.peers[0].control or "").startswith("ipc:") for n in (node, other)))
+    frames = here.stats().frames
+    for n in range(100):
+        mine.get("x").send(n)
+    node.flush()
+    assert got == list(range(100))
+    assert len(node.peers) == len(other.peers) == 1
+    (received,) = other.stats().received.values()
+    assert received.duplicates == received.lost == 0
+    assert here.stats().frames == frames
+
+
+def test_a_node_cannot_speak_as_another(hub: Callable[..., Hub], join: Joiner) -> None:
+    """A frame under another origin, and a message under another name, go no further."""
+    from tests.net.conftest import publish
+    from zexchange.protocol.messages import control_frame
+    from zexchange.protocol.relay import Parcel, bundle
+    from zexchange.protocol.values import Bye
+    from zexchange.protocol.wire import data_head, topic
+
+    here = hub()
+    node, _ = behind(here, join)
+    evil, _ = behind(here, join)
+    third, theirs = behind(here, join)
+    got = collect(theirs, "x")
+    evil.wait_subscribers("x", 1)
+    me = bytes.fromhex(node.id)
+    publish(evil, lambda _: [[data_head(topic("x"), me, 1, 1, 0.0) + b"\x01"]])
+    eventually(lambda: here.stats().rejected)
+    engine = evil._engine
+    assert engine is not None
+    ways = engine._controls
+    parcel = Parcel(me, bytes.fromhex(third.id), 8, control_frame(Bye(me, {})))
+    link = next(iter(ways._hub_links.values()))  # type: ignore[attr-defined]
+    engine.post(lambda: ways._post(link, [bundle([parcel])]))  # type: ignore[attr-defined]
+    eventually(lambda: len(here.stats().rejected) == 2)
+    assert not got
+    assert len(third.peers) == 2

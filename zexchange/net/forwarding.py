@@ -21,6 +21,7 @@ from ..protocol.relay import (
     HEAD_BYTES,
     HOPS_MOST,
     MARK,
+    Passing,
     introduction_topic,
     look,
     mark_frame,
@@ -48,7 +49,7 @@ class Forwarding:
         self._up, self._down = sockets.up, sockets.down
         self._core = core
         self._trunks = trunks
-        self._seen = Seen()
+        self._seen = Seen(core.map)
         self._introduction = introduction_topic(core.me)
         self._connections: dict[bytes, tuple[int, int]] = {}
         self._read: dict[bytes, int] = {}
@@ -84,18 +85,15 @@ class Forwarding:
                 self._core.introduced(fd, head[17:33], head[33:])
             return
         lodger = self._core.by_connection.get(fd)
-        topic, origin, number, count = look(head)
-        if lodger is None or lodger.id != origin:
+        passing = look(head)
+        if lodger is None or lodger.id != passing.origin:
             self._core.reject("a frame over a connection that is not its origin's")
         elif len(frames) > MAX_ATTACHED + 1:
             self._core.reject("more attached frames than a message may have")
-        elif not self._core.gate.may_publish(lodger.user, topic):
+        elif not self._core.gate.may_publish(lodger.user, passing.topic):
             self._core.reject("a frame on a topic that its origin may not publish")
-        elif self._seen.fresh(origin, topic, number, count):
-            self.pass_down(frames)
-            branches = self._core.map.branches(self._core.me, topic)
-            if branches:
-                self._trunks(branches, self._core.me, HOPS_MOST, frames)
+        else:
+            self._pass_on(passing, self._core.me, HOPS_MOST, b"", frames)
 
     def take_trunk(self, root: bytes, hops: int, source: bytes, frames: list[zmq.Frame]) -> None:
         """Pass on what another hub has passed on, which entered at ``root``.
@@ -105,20 +103,22 @@ class Forwarding:
         """
         first = frames[0]
         head = first.bytes if len(first) <= HEAD_BYTES else bytes(first.buffer[:HEAD_BYTES])
-        topic, origin, number, count = look(head)
-        if not self._seen.fresh(origin, topic, number, count):
+        self._pass_on(look(head), root, hops, source, frames)
+
+    def _pass_on(
+        self, passing: Passing, root: bytes, hops: int, source: bytes, frames: list[zmq.Frame]
+    ) -> None:
+        hubs = self._seen.onward(passing, root, hops, source)
+        if hubs is None:
             self.dropped += 1
             return
-        self.pass_down(frames)
-        if hops > 1:
-            branches = self._core.map.branches(root, topic)
-            branches = tuple(hub for hub in branches if hub != source)
-            if branches:
-                self._trunks(branches, root, hops - 1, frames)
+        self._publish(frames)
+        if hubs:
+            self._trunks(hubs, root, hops - 1, frames)
 
     # ------------------------------------------------------------------------------ out
 
-    def pass_down(self, frames: list[zmq.Frame]) -> None:
+    def _publish(self, frames: list[zmq.Frame]) -> None:
         """Publish a message to the nodes here that want it, whoever they are."""
         send, last, size = self._down.send, frames[-1], 0
         for frame in frames:

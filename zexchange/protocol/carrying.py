@@ -171,6 +171,7 @@ class Carrying:
         self._left: dict[bytes, str] = {}
         self._elsewhere: dict[bytes, int] = {}
         self._effects: list[Effect] = []
+        self._asked = 1
         self._changed = True
         self._ticked_at = now
 
@@ -335,7 +336,8 @@ class Carrying:
         token = topic[:1] == b"\xff"
         if again and not token:
             return
-        self.wants[topic] = self.wants.get(topic, 0) + 1
+        self._asked += token
+        self.wants[topic] = self._asked if token else 1
         self._changed = True
         self._effects.append(Subscribe(topic, True, anew=again or topic in self._elsewhere))
 

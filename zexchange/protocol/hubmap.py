@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from .hubwords import State
+from .relay import Passing
 
 MAX_HUBS = 256
 """Hubs remembered, those that cannot be reached included."""
@@ -143,12 +144,31 @@ class HubMap:
 
 
 class Seen:
-    """What has passed: of every origin and exchange, the last number."""
+    """What has passed a hub: of every origin and exchange, the last number."""
 
-    def __init__(self) -> None:
+    def __init__(self, hubs: HubMap) -> None:
+        self._map = hubs
         self._last: dict[tuple[bytes, bytes], int] = {}
 
-    def fresh(self, origin: bytes, topic: bytes, first: int, count: int) -> bool:
+    def onward(
+        self, frame: Passing, root: bytes, hops: int, source: bytes = b""
+    ) -> tuple[bytes, ...] | None:
+        """Return the neighbours that a frame is passed on to; None: it has passed already.
+
+        Args:
+            frame: what is known of it.
+            root: the hub that it entered at.
+            hops: the hubs that it may pass, this one included.
+            source: the neighbour that it came from.
+        """
+        if not self._fresh(frame.origin, frame.topic, frame.first, frame.count):
+            return None
+        if hops <= 1:
+            return ()
+        hubs = self._map.branches(root, frame.topic)
+        return tuple(hub for hub in hubs if hub != source) if source in hubs else hubs
+
+    def _fresh(self, origin: bytes, topic: bytes, first: int, count: int) -> bool:
         """Tell whether a frame has anything that has not passed; note that it has now.
 
         A frame without messages of its own always has: it goes no further than its hops.
