@@ -88,7 +88,9 @@ def ask(program: Program, line: str) -> str:
     return program.line(90)
 
 
-def behind(hub: Hub, join: Joiner, **arguments: object) -> tuple[zexchange.Node, zexchange.Registry]:
+def behind(
+    hub: Hub, join: Joiner, **arguments: object
+) -> tuple[zexchange.Node, zexchange.Registry]:
     return join(hub=hub.endpoint, local=False, **arguments)
 
 
@@ -176,7 +178,9 @@ def test_who_leaves_has_left_and_who_dies_is_gone(hub: Callable[..., Hub], join:
     here = hub()
     node, _ = behind(here, join)
     left: list[str] = []
-    node.events.handler(lambda e: left.append(e.reason) if isinstance(e, zexchange.PeerLeft) else None)
+    node.events.handler(
+        lambda e: left.append(e.reason) if isinstance(e, zexchange.PeerLeft) else None
+    )
     for reason in ("bye", "gone"):
         with Program(NODE, "other", here.endpoint) as other:
             other.expect("here")
@@ -306,7 +310,7 @@ def test_a_node_on_two_hubs_gets_everything_once(hub: Callable[..., Hub], join: 
 def test_hubs_that_do_not_know_each_other(hub: Callable[..., Hub], join: Joiner) -> None:
     """A node on two separate hubs reaches those of either, and who is on both once."""
     first, second = hub(), hub()
-    both, here = join(hub=(first.endpoint, second.endpoint), local=False)
+    _, here = join(hub=(first.endpoint, second.endpoint), local=False)
     too, there = join(hub=(second.endpoint, first.endpoint), local=False)
     one, ones = behind(first, join)
     two, twos = behind(second, join)
@@ -349,7 +353,9 @@ def test_three_hubs_in_a_ring_pass_everything_once(hub: Callable[..., Hub], join
     assert not any(hub._forwarding.dropped for hub in hubs)
 
 
-def test_a_link_between_hubs_that_is_cut_costs_nothing(join: Joiner, hub: Callable[..., Hub]) -> None:
+def test_a_link_between_hubs_that_is_cut_costs_nothing(
+    join: Joiner, hub: Callable[..., Hub]
+) -> None:
     """A hub between others dies and returns under traffic: what was missed is sent again."""
     middle = three_ports()
     with Program(HUB, middle) as between:

@@ -24,6 +24,10 @@ def node_id(n: int) -> bytes:
     return bytes([100 + n]) * 16
 
 
+def carrying(n: int) -> Carrying:
+    return Carrying(hub_id(n), "f", ("c", "u", "d"), lambda: b"s" * 16, 0.0)
+
+
 class Hubs:
     """Several hubs with a node each, and the links between them as queues that may be lost.
 
@@ -32,7 +36,7 @@ class Hubs:
 
     def __init__(self, count: int) -> None:
         self.now = 0.0
-        self.cores = [Carrying(hub_id(n), "f", ("c", "u", "d"), lambda: b"s" * 16, 0.0) for n in range(count)]
+        self.cores = [carrying(n) for n in range(count)]
         self.seen = [Seen(core.map) for core in self.cores]
         self.up: set[frozenset[int]] = set()
         self.queues: dict[tuple[int, int], deque[object]] = defaultdict(deque)
@@ -221,7 +225,7 @@ def test_an_older_state_changes_nothing() -> None:
 
 def test_a_token_that_comes_again_is_asked_for_again() -> None:
     """A node that has connected again proves its way anew, at hubs elsewhere, too."""
-    core = Carrying(hub_id(0), "f", ("c", "u", "d"), lambda: b"s" * 16, 0.0)
+    core = carrying(0)
     token = ready_topic(node_id(0), 1)
     states = []
     for wanted in (True, False, True):

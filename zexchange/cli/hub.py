@@ -84,7 +84,7 @@ def hub(
 def watch(running: Hub, live: bool, json_: bool, every: float) -> None:
     """Print what passes, until interrupted."""
     before, printed_at = running.stats(), time.monotonic()
-    shown = ()
+    shown: tuple[int, ...] = ()
     while True:
         time.sleep(min(0.2, every))
         now, at = running.stats(), time.monotonic()

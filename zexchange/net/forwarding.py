@@ -61,7 +61,7 @@ class Forwarding:
 
     def read_up(self) -> int:
         """Pass on what nodes have sent, within a budget; return how many messages there were."""
-        receive, more = self._up.recv, zmq.RCVMORE
+        receive = self._up.recv
         for n in range(BUDGET):
             try:
                 frame = receive(DO_NOT_WAIT, copy=False)

@@ -8,7 +8,7 @@ are its thread, its links to other hubs, and what it counts.
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import zmq
@@ -44,6 +44,7 @@ from ..protocol.values import Label
 from .endpoints import Tcp, check_secure, parse_tcp
 from .forwarding import BUDGET, Forwarding, user_of
 from .hubsockets import HubSockets
+from .sockets import EVENTS, READABLE
 from .world import World
 
 TICK = 0.1
@@ -220,7 +221,7 @@ class Hub:
 
     def _read_ended(self) -> None:
         """Take note of data connections that have ended."""
-        while self._sockets.ended.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+        while int(self._sockets.ended.getsockopt(EVENTS)) & READABLE:
             self._core.disconnected(recv_monitor_message(self._sockets.ended)["value"])
 
     def _read_router(self, now: float) -> int:
@@ -471,8 +472,6 @@ def parse_control(endpoint: str) -> Tcp:
 
 
 def _with_host(enter: Enter, host: str) -> Enter:
-    from dataclasses import replace
-
     return replace(enter, endpoint=str(Tcp(host, parse_control(enter.endpoint).port)))
 
 

@@ -62,9 +62,7 @@ class Trunk:
         self.inlets.pop(peer, None)
         self._epochs.pop(peer, None)
 
-    def take(
-        self, frame: bytes, rest: Callable[[bytes], Body] | None = None
-    ) -> int | None:
+    def take(self, frame: bytes, rest: Callable[[bytes], Body] | None = None) -> int | None:
         """Hand a frame to the inlet of its origin; return the epoch that all have proven.
 
         Raises:

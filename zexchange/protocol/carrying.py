@@ -256,7 +256,7 @@ class Carrying:
         self._effects.append(SayTo(lodger.route, word))
 
     def room(self, lodger: Lodger, size: int) -> bool:
-        """Tell whether so much may be passed on to a lodger; ask it how far it is from time to time.
+        """Tell whether so much may be passed on to a lodger; ask at times how far it is.
 
         What lies unread may be lost on the way: only what was asked for again is large.
         """

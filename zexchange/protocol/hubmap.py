@@ -161,7 +161,7 @@ class Seen:
             hops: the hubs that it may pass, this one included.
             source: the neighbour that it came from.
         """
-        if not self._fresh(frame.origin, frame.topic, frame.first, frame.count):
+        if not self._fresh(frame.origin, frame.topic, frame.first, frame.messages):
             return None
         if hops <= 1:
             return ()

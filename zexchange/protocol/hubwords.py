@@ -132,7 +132,8 @@ def read_word(frame: bytes) -> Word:
     if not isinstance(kind, str) or kind not in _READERS or not isinstance(body, dict):
         raise DecodeError(f"word of unknown kind {str(kind)[:40]!r}")
     try:
-        return _READERS[kind](node_id(sender), body)
+        word: Word = _READERS[kind](node_id(sender), body)
+        return word
     except KeyError as error:
         raise DecodeError(f"{kind} without {error}") from None
 

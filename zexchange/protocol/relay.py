@@ -131,7 +131,7 @@ class Passing(NamedTuple):
     topic: bytes
     origin: bytes
     first: int
-    count: int
+    messages: int
 
 
 def look(head: bytes) -> Passing:
