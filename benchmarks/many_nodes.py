@@ -2,9 +2,9 @@
 
 ``python benchmarks/many_nodes.py`` starts 64 processes that are one federation and prints
 a table for docs/PERFORMANCE.md. A *shape* is how they are connected: see `SHAPES`, to which
-others can be added. Everything is on loopback, and
-all join at the same moment, once their interpreters have started. Memory is proportional (PSS: what processes
-share is divided among them), processor time is of all nodes together.
+others can be added. Everything is on loopback, and all join at the same moment, once their
+interpreters have started. Memory is proportional (PSS: what processes share is divided among
+them), processor time is of all nodes together.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from typing import Any
 
 Arguments = dict[str, Any]
 MESSAGE = {"sym": "AAPL", "px": 191.25, "size": 100, "side": "buy", "t": 1_700_000_000.25}
-FIRST_PORT = 21_000
+FIRST_PORT = 23_000
 PATIENCE = 170.0
 
 

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable, Iterator
+from textwrap import dedent
 
 import pytest
 
@@ -430,3 +431,25 @@ def test_a_node_cannot_speak_as_another(hub: Callable[..., Hub], join: Joiner) -
     eventually(lambda: len(here.stats().rejected) == 2)
     assert not got
     assert len(third.peers) == 2
+
+
+def test_a_forked_child_is_carried_too() -> None:
+    """A child that was forked behind a hub gets a node of its own there; its parent goes on."""
+    source = """
+    import os, zexchange
+    registry = zexchange.Registry()
+    got = []
+    registry.get("x").handler(got.append)
+    with zexchange.federate("fed", hub=sys.argv[1], local=False, registry=registry) as node:
+        child = os.fork()
+        if not child:
+            node.wait_subscribers("x", 1, 30)
+            registry.get("x").send("child")
+            node.flush(30)
+            node.close()
+            os._exit(0)
+        eventually(lambda: got == ["child"])
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+    with Program(HUB, tcp(0)) as hub, Program(dedent(source), hub.line()) as parent:
+        parent.expect("0")

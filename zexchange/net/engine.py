@@ -195,7 +195,9 @@ class Engine(Reports):
     def endpoints(self) -> tuple[list[str], list[str]]:
         """Return the endpoints that we have bound, and those that we have dialled."""
         bound = [e for a in self.session.addresses for e in (a.control, a.data)]
-        data = [peer.data for peer in list(self.session.members.peers.values())]
+        peers, hubs = list(self.session.members.peers.values()), self._hubs.hubs.values()
+        data = [peer.data for peer in peers if not peer.carried]
+        data += [e for hub in hubs for e in (hub.up, hub.down) if e]
         return bound, [*self._controls.endpoints, *data]
 
     def disown(self) -> None:

@@ -6,6 +6,7 @@ are its thread, its links to other hubs, and what it counts.
 """
 
 import logging
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from ..errors import DecodeError
 from ..protocol import carrying as c
+from ..protocol.hubmap import MAX_HUBS
 from ..protocol.hubwords import (
     WORD,
     Carried,
@@ -52,6 +54,8 @@ ENTER_EVERY = 1.0
 TRUNK_UNREAD_BYTES = 32 << 20
 """Bytes that may be on their way to another hub; data beyond it is dropped."""
 TELL_BYTES = 4 << 20
+FORGET_AFTER = 60.0
+"""Seconds after which a hub that has called us, and does not answer, is dialled no more."""
 _log = logging.getLogger("zexchange")
 
 
@@ -96,6 +100,8 @@ class Link:
     secret: bytes = b""
     enter_at: float = 0.0
     redial_at: float = 0.0
+    forget_at: float = math.inf
+    """When to give up on a hub that was not given to us, and does not answer."""
     sent: int = 0
     taken: int = 0
     told: int = 0
@@ -378,7 +384,7 @@ class Hub:
                 case c.Subscribe(topic, wanted, anew):
                     self._subscribe(topic, wanted, anew)
                 case c.Call(endpoint):
-                    self._call(endpoint)
+                    self._call(endpoint, self._world.monotonic() + FORGET_AFTER)
                 case c.Forget(lodger):
                     self._forwarding.forget(lodger.id)
                     self._out.pop(lodger.route, None)
@@ -391,9 +397,9 @@ class Hub:
             up.setsockopt(zmq.SUBSCRIBE, topic)
         self._busy = True
 
-    def _call(self, endpoint: str) -> None:
+    def _call(self, endpoint: str, forget_at: float = math.inf) -> None:
         """Link to another hub."""
-        if endpoint in self._links:
+        if endpoint in self._links or len(self._links) >= MAX_HUBS:
             return
         socket = self._sockets.dealer()
         try:
@@ -404,6 +410,7 @@ class Hub:
             return
         now = self._world.monotonic()
         link = Link(endpoint, socket, int(socket.getsockopt(zmq.FD)), redial_at=now + 3.0)
+        link.forget_at = forget_at
         self._links[endpoint] = link
         self._poller.watch(link.fd)
 
@@ -416,9 +423,13 @@ class Hub:
         for link in list(self._links.values()):
             if link.hub in self._core.linked:
                 link.redial_at = now + 3.0
+                link.forget_at = max(link.forget_at, now + FORGET_AFTER)
+            elif now >= link.forget_at:
+                self._hang_up(link)
+                continue
             elif now >= link.redial_at:
                 self._hang_up(link)
-                self._call(link.endpoint)
+                self._call(link.endpoint, link.forget_at)
                 continue
             if now >= link.enter_at:
                 self._enter(link, now)

@@ -61,6 +61,7 @@ class Trunk:
         """Feed an inlet no longer."""
         self.inlets.pop(peer, None)
         self._epochs.pop(peer, None)
+        self._ready_bytes -= len(self._readies.pop(peer, b""))
 
     def take(self, frame: bytes, rest: Callable[[bytes], Body] | None = None) -> int | None:
         """Hand a frame to the inlet of its origin; return the epoch that all have proven.

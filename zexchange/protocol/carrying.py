@@ -134,8 +134,8 @@ class Roster:
 
     def since(self, number: int) -> tuple[int, dict[bytes, bool], dict[bytes, str]]:
         """Return the state to start from, 0 for none, and who came and who went since."""
-        oldest = self._log[0][0] if self._log else self.number + 1
-        if not 0 < number <= self.number or number + 1 < oldest:
+        whole = len(self._log) < LOG_MOST or self._log[0][0] <= number
+        if not (0 < number <= self.number and whole):
             return 0, self.entries, {}
         nodes = {node for at, node in self._log if at > number}
         present = {node: self.entries[node] for node in nodes if node in self.entries}
