@@ -17,6 +17,7 @@ import zmq
 from ..errors import DecodeError
 from ..protocol.carrying import Carrying
 from ..protocol.hubmap import Seen
+from ..protocol.reading import Reading
 from ..protocol.relay import (
     HEAD_BYTES,
     HOPS_MOST,
@@ -33,12 +34,6 @@ if TYPE_CHECKING:
     from .hubsockets import HubSockets
 
 BUDGET = 256
-MARK_EVERY = 16 << 20
-"""Bytes passed on after which every node is asked how far it has read."""
-UNREAD_BYTES = 256 << 20
-"""Bytes passed on since a node last said how far it has read, at which its connection is cut.
-So a hub holds no more of what its nodes have not read, all of them together."""
-
 Trunks = Callable[[tuple[bytes, ...], bytes, int, list[zmq.Frame]], None]
 
 
@@ -52,15 +47,16 @@ class Forwarding:
         self._seen = Seen(core.map)
         self._introduction = introduction_topic(core.me)
         self._connections: dict[bytes, tuple[int, int]] = {}
-        self._read: dict[bytes, int] = {}
-        self._marked = 0
-        self.frames = self.bytes = self.dropped = self.cut = 0
+        self.reading = Reading()
+        self.dropped = self.cut = 0
         self._up.setsockopt(zmq.SUBSCRIBE, self._introduction)
 
     # ------------------------------------------------------------------------------- in
 
-    def read_up(self) -> int:
+    def read_up(self, now: float) -> int:
         """Pass on what nodes have sent, within a budget; return how many messages there were."""
+        if self.reading.waits(now):
+            return 0
         receive = self._up.recv
         for n in range(BUDGET):
             try:
@@ -124,27 +120,20 @@ class Forwarding:
         for frame in frames:
             size += len(frame)
             send(frame, DO_NOT_WAIT if frame is last else DO_NOT_WAIT | SNDMORE, copy=False)
-        self.frames += 1
-        self.bytes += size
-        if self.bytes - self._marked > MARK_EVERY:
+        if self.reading.passed(size):
             self._mark()
 
     def _mark(self) -> None:
         """Ask every node how far it has read; cut who has not read for too long."""
-        self._marked = self.bytes
-        for lodger in self._core.lodgers.values():
-            if lodger.hub:
-                continue
-            read = self._read[lodger.id] = max(lodger.mark, self._read.get(lodger.id, self.bytes))
-            if self.bytes - read > UNREAD_BYTES:
-                self._cut(lodger.id)
-            else:
-                self._down.send(mark_frame(lodger.id, self.bytes), DO_NOT_WAIT)
+        for node in self.reading.overdue():
+            self._cut(node)
+        for node in self.reading.readers:
+            self._down.send(mark_frame(node, self.reading.frames), DO_NOT_WAIT)
 
     def _cut(self, node: bytes) -> None:
         """Shut a node's connection down: ZeroMQ lets go of what lies there."""
         fd, inode = self._connections.pop(node, (-1, 0))
-        self._read.pop(node, None)
+        self.reading.readers.pop(node, None)
         self.cut += 1
         with suppress(OSError):
             if os.fstat(fd).st_ino == inode:
@@ -154,9 +143,9 @@ class Forwarding:
     def forget(self, node: bytes) -> None:
         """Let go of what was noted of a node."""
         self._connections.pop(node, None)
-        self._read.pop(node, None)
+        self.reading.readers.pop(node, None)
 
-    def read_down(self) -> int:
+    def read_down(self, now: float) -> int:
         """Take in what nodes subscribe to, within a budget; return how many there were."""
         core = self._core
         for n in range(BUDGET):
@@ -172,7 +161,7 @@ class Forwarding:
                 fd = int(frame.get(SRCFD))
                 with suppress(OSError):
                     self._connections[topic[1:]] = fd, os.fstat(fd).st_ino
-                self._read[topic[1:]] = self.bytes
+                self.reading.connected(topic[1:], now)
         return BUDGET
 
 

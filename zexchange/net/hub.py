@@ -182,8 +182,8 @@ class Hub:
             hubs=len(core.linked),
             reachable=len(core.map.nodes()),
             topics=len(core.wants),
-            frames=forwarding.frames,
-            bytes=forwarding.bytes,
+            frames=forwarding.reading.frames,
+            bytes=forwarding.reading.bytes,
             relayed=self._relayed,
             dropped=self._dropped + forwarding.dropped,
             cut=forwarding.cut,
@@ -210,9 +210,9 @@ class Hub:
         self._read_ended()
         # Once more after each turn in which there was something: a call on a socket may have
         # eaten its wake-up.
-        done = self._forwarding.read_up() + self._read_router(now)
+        done = self._forwarding.read_up(now) + self._read_router(now)
         done += sum(self._read_link(link, now) for link in list(self._links.values()))
-        done += self._forwarding.read_down()
+        done += self._forwarding.read_down(now)
         if now >= self._tick_at:
             self._tick_at = now + TICK
             self._core.tick(now)
@@ -270,6 +270,7 @@ class Hub:
                 host = str(frame.get("Peer-Address"))
                 word = _with_host(word, f"[{host}]" if ":" in host else host)
             self._core.enter(word, route, now, user_of(frame))
+            self._forwarding.reading.confirmed(word.sender, word.mark, now)
             return
         lodger = self._core.heard(route, now)
         if lodger is None:

@@ -28,6 +28,7 @@ LOG_MOST = 10_000
 UNREAD_BYTES = 32 << 20
 """Bytes that may be on their way to a node on its control link; more is dropped there."""
 TELL_BYTES = 4 << 20
+ANSWER_EVERY = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ class Lodger:
     heard_at: float
     roster: int = 0
     mark: int = 0
+    answered_at: float = -1.0
     sent: int = 0
     """Bytes said to it, in all; ``taken`` as many of them have arrived, or are lost."""
     taken: int = 0
@@ -204,7 +206,7 @@ class Carrying:
             self._changed = True
         if lodger.route != route or self.by_route.get(route) is not lodger:
             self.by_route.pop(lodger.route, None)
-            lodger.route = route
+            lodger.route, lodger.answered_at = route, -1.0
             self.by_route[route] = lodger
         self._heard(lodger, now)
         lodger.roster, lodger.its_sent = enter.roster, enter.sent
@@ -213,7 +215,10 @@ class Carrying:
         if enter.hub and enter.endpoint and enter.sender not in self.linked:
             self._effects.append(Call(enter.endpoint))
         self._settle()
-        self._answer(lodger)
+        # Marks are told many times a second, and need no answer each.
+        if now - lodger.answered_at >= ANSWER_EVERY or lodger.roster != self._roster.number:
+            lodger.answered_at = now
+            self._answer(lodger)
 
     def _objection(
         self, enter: Enter, lodger: Lodger | None, route: Any, now: float, user: str
