@@ -2,16 +2,9 @@
 
 import pytest
 
-from zexchange.protocol.carrying import (
-    MAX_TOPICS,
-    UNREAD_BYTES,
-    Carrying,
-    Forget,
-    Gate,
-    SayTo,
-    Subscribe,
-)
+from zexchange.protocol.carrying import MAX_TOPICS, UNREAD_BYTES, Carrying
 from zexchange.protocol.hubwords import Carried, Enter, TurnedAway
+from zexchange.protocol.lodgers import Forget, Gate, SayTo, Subscribe
 from zexchange.protocol.values import Label
 from zexchange.protocol.wire import ready_topic, topic
 

@@ -5,9 +5,10 @@ from collections import Counter, defaultdict, deque
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zexchange.protocol.carrying import Call, Carrying, Pass, SayTo, Subscribe
+from zexchange.protocol.carrying import Carrying
 from zexchange.protocol.hubmap import HubMap, Seen
 from zexchange.protocol.hubwords import Carried, Enter, State
+from zexchange.protocol.lodgers import Call, Pass, SayTo, Subscribe
 from zexchange.protocol.relay import HOPS_MOST, Passing
 from zexchange.protocol.values import Label
 from zexchange.protocol.wire import ready_topic, topic

@@ -47,6 +47,7 @@ class Forwarding:
         self._seen = Seen(core.map)
         self._introduction = introduction_topic(core.me)
         self._connections: dict[bytes, tuple[int, int]] = {}
+        self._topics: dict[int, set[bytes]] = {}
         self.reading = Reading()
         self.dropped = self.cut = 0
         self._up.setsockopt(zmq.SUBSCRIBE, self._introduction)
@@ -108,32 +109,29 @@ class Forwarding:
         if hubs is None:
             self.dropped += 1
             return
-        self._publish(frames)
+        self._publish(passing.topic, frames)
         if hubs:
             self._trunks(hubs, root, hops - 1, frames)
 
     # ------------------------------------------------------------------------------ out
 
-    def _publish(self, frames: list[zmq.Frame]) -> None:
+    def _publish(self, topic: bytes, frames: list[zmq.Frame]) -> None:
         """Publish a message to the nodes here that want it, whoever they are."""
         send, last, size = self._down.send, frames[-1], 0
         for frame in frames:
             size += len(frame)
             send(frame, DO_NOT_WAIT if frame is last else DO_NOT_WAIT | SNDMORE, copy=False)
-        if self.reading.passed(size):
-            self._mark()
-
-    def _mark(self) -> None:
-        """Ask every node how far it has read; cut who has not read for too long."""
-        for node in self.reading.overdue():
-            self._cut(node)
-        for node in self.reading.readers:
-            self._down.send(mark_frame(node, self.reading.frames), DO_NOT_WAIT)
+        due = self.reading.passed(topic, size)
+        if due:
+            for node in self.reading.overdue(due):
+                self._cut(node)
+            for reader in due:
+                self._down.send(mark_frame(reader.node, reader.frames), DO_NOT_WAIT)
 
     def _cut(self, node: bytes) -> None:
         """Shut a node's connection down: ZeroMQ lets go of what lies there."""
         fd, inode = self._connections.pop(node, (-1, 0))
-        self.reading.readers.pop(node, None)
+        self.reading.gone(node)
         self.cut += 1
         with suppress(OSError):
             if os.fstat(fd).st_ino == inode:
@@ -143,7 +141,7 @@ class Forwarding:
     def forget(self, node: bytes) -> None:
         """Let go of what was noted of a node."""
         self._connections.pop(node, None)
-        self.reading.readers.pop(node, None)
+        self.reading.gone(node)
 
     def read_down(self, now: float) -> int:
         """Take in what nodes subscribe to, within a budget; return how many there were."""
@@ -153,16 +151,25 @@ class Forwarding:
                 frame = self._down.recv(DO_NOT_WAIT, copy=False)
             except zmq.Again:
                 return n
-            words = frame.bytes
+            words, fd = frame.bytes, int(frame.get(SRCFD))
             topic, wanted = words[1:], words[:1] == b"\x01"
             if topic[:1] != MARK:
-                core.want(topic, wanted, user_of(frame))
+                if core.want(topic, wanted, user_of(frame)):
+                    self._subscribed(fd, topic, wanted)
             elif wanted and len(topic) == 17:
-                fd = int(frame.get(SRCFD))
                 with suppress(OSError):
                     self._connections[topic[1:]] = fd, os.fstat(fd).st_ino
-                self.reading.connected(topic[1:], now)
+                self.reading.connected(topic[1:], self._topics.setdefault(fd, set()), now)
         return BUDGET
+
+    def _subscribed(self, fd: int, topic: bytes, wanted: bool) -> None:
+        """Note what a connection subscribes to; ZeroMQ tells of the last one only that it ends."""
+        if wanted:
+            self._topics.setdefault(fd, set()).add(topic)
+        else:
+            for topics in self._topics.values():
+                topics.discard(topic)
+        self.reading.subscribed()
 
 
 def user_of(frame: zmq.Frame) -> str:

@@ -5,33 +5,28 @@ other's peers, and the hub is none of them. What it decides is in `protocol/carr
 are its thread, its links to other hubs, and what it counts.
 """
 
-import logging
-import math
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from ..errors import DecodeError
-from ..protocol import carrying as c
-from ..protocol.hubmap import MAX_HUBS
+from ..protocol import lodgers as c
+from ..protocol.carrying import Carrying
 from ..protocol.hubwords import (
     WORD,
-    Carried,
     Enter,
     Leave,
     State,
-    TurnedAway,
     Word,
     read_word,
     word_frame,
 )
 from ..protocol.relay import (
     BUNDLE,
-    BUNDLE_BYTES,
     RELAY,
     TRUNK,
     Parcel,
@@ -45,18 +40,12 @@ from ..protocol.relay import (
 from ..protocol.values import Label
 from .endpoints import Tcp, check_secure, parse_tcp
 from .forwarding import BUDGET, Forwarding, user_of
+from .hublinks import FORGET_AFTER, HubLinks, portions
 from .hubsockets import HubSockets
 from .sockets import EVENTS, READABLE
 from .world import World
 
 TICK = 0.1
-ENTER_EVERY = 1.0
-TRUNK_UNREAD_BYTES = 32 << 20
-"""Bytes that may be on their way to another hub; data beyond it is dropped."""
-TELL_BYTES = 4 << 20
-FORGET_AFTER = 60.0
-"""Seconds after which a hub that has called us, and does not answer, is dialled no more."""
-_log = logging.getLogger("zexchange")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,26 +76,6 @@ class HubStats:
     dropped: int
     cut: int
     rejected: dict[str, int]
-
-
-@dataclass(slots=True, eq=False)
-class Link:
-    """Our link to another hub."""
-
-    endpoint: str
-    socket: "zmq.Socket[bytes]"
-    fd: int
-    hub: bytes = b""
-    secret: bytes = b""
-    enter_at: float = 0.0
-    redial_at: float = 0.0
-    forget_at: float = math.inf
-    """When to give up on a hub that was not given to us, and does not answer."""
-    sent: int = 0
-    taken: int = 0
-    told: int = 0
-    its_sent: int = 0
-    parcels: list[Parcel] = field(default_factory=list)
 
 
 class Hub:
@@ -141,26 +110,28 @@ class Hub:
         check_secure([parse_tcp(e) for e in (listen, *peers)], insecure)
         self._world = world or World()
         self._me = self._world.new_id()
-        self._federation = federation
-        self._label = label or Label("hub", 0)
         self._sockets = HubSockets(listen, advertise)
         self.endpoint = self._sockets.endpoints[0]
         now = self._world.monotonic()
-        self._core = c.Carrying(
+        self._core = Carrying(
             self._me, federation, self._sockets.endpoints, self._world.new_id, now, gate
         )
         self._forwarding = Forwarding(self._sockets, self._core, self._pass_on)
         self._waker, self._poller = self._world.waker(), self._world.poller()
         for fd in (self._waker.fd, *self._sockets.fds):
             self._poller.watch(fd)
-        self._links: dict[str, Link] = {}
+        me = label or Label("hub", 0)
+        hello = Enter(self._me, federation, me, hub=True, endpoint=self.endpoint)
+        self._links = HubLinks(
+            self._sockets, self._poller, self._core, hello, self._world.monotonic
+        )
         self._out: dict[Any, list[Parcel]] = {}
         self._relayed = self._dropped = 0
         self._tick_at = 0.0
         self._busy = True
         self._closing = self._closed = False
         for endpoint in peers:
-            self._call(str(parse_tcp(endpoint)))
+            self._links.call(str(parse_tcp(endpoint)))
         self._thread = self._world.loop(
             "zexchange-hub",
             self._poller,
@@ -185,7 +156,7 @@ class Hub:
             frames=forwarding.reading.frames,
             bytes=forwarding.reading.bytes,
             relayed=self._relayed,
-            dropped=self._dropped + forwarding.dropped,
+            dropped=self._dropped + forwarding.dropped + self._links.dropped,
             cut=forwarding.cut,
             rejected=dict(core.rejected),
         )
@@ -211,18 +182,19 @@ class Hub:
         # Once more after each turn in which there was something: a call on a socket may have
         # eaten its wake-up.
         done = self._forwarding.read_up(now) + self._read_router(now)
-        done += sum(self._read_link(link, now) for link in list(self._links.values()))
+        done += sum(self._links.read(link, now) for link in self._links)
         done += self._forwarding.read_down(now)
         if now >= self._tick_at:
             self._tick_at = now + TICK
             self._core.tick(now)
-            self._tick_links(now)
+            self._links.tick(now)
+        self._links.busy = False
         self._carry_out()
         self._flush()
-        self._busy = done > 0
+        self._busy = done > 0 or self._links.busy
         if self._closing:
-            for link in self._links.values():
-                self._post(link, Leave(self._me))
+            for link in self._links:
+                self._links.say(link, Leave(self._me))
             self._closed = True
 
     def _read_ended(self) -> None:
@@ -292,7 +264,7 @@ class Hub:
         if lodger is not None and self._core.room(lodger, len(parcel.content)):
             self._out.setdefault(lodger.route, []).append(parcel)
         elif hub is not None and parcel.hops > 1:
-            link = self._link_to(hub)
+            link = self._links.to(hub)
             if link is not None:
                 link.parcels.append(parcel._replace(hops=parcel.hops - 1))
         else:
@@ -311,10 +283,10 @@ class Hub:
             self._flush_to(lodger.route)
             self._send([lodger.route, head, *frames])
         elif hub is not None and hops > 1:
-            link = self._link_to(hub)
+            link = self._links.to(hub)
             if link is not None:
-                self._flush_link(link)
-                self._send_link(link, [relay_head(sender, to, hops - 1), *frames], size)
+                self._links.flush(link)
+                self._links.send(link, [relay_head(sender, to, hops - 1), *frames], size)
         else:
             self._dropped += 1
 
@@ -324,51 +296,24 @@ class Hub:
         """Pass a data frame on to other hubs."""
         size = sum(map(len, frames))
         for hub in hubs:
-            link = self._link_to(hub)
+            link = self._links.to(hub)
             if link is not None:
-                self._send_link(link, [trunk_head(root, hops), *frames], size)
-
-    def _link_to(self, hub: bytes) -> Link | None:
-        return next((link for link in self._links.values() if link.hub == hub), None)
+                self._links.send(link, [trunk_head(root, hops), *frames], size)
 
     def _send(self, parts: Sequence[Any]) -> None:
         with suppress(zmq.Again, zmq.ZMQError):
             self._sockets.router.send_multipart(parts, zmq.NOBLOCK, copy=False)
 
-    def _send_link(self, link: Link, parts: Sequence[Any], size: int) -> None:
-        if link.sent - link.taken + size > TRUNK_UNREAD_BYTES and link.sent > link.taken:
-            self._dropped += 1
-            return
-        link.sent += size
-        try:
-            link.socket.send_multipart(parts, zmq.NOBLOCK, copy=False)
-        except zmq.Again:
-            self._dropped += 1
-        if link.sent - link.told > TELL_BYTES:
-            self._enter(link, self._world.monotonic())
-        self._busy = True
-
     def _flush(self) -> None:
         """Send what was gathered in this turn, in one frame for each receiver."""
         for route in list(self._out):
             self._flush_to(route)
-        for link in self._links.values():
-            self._flush_link(link)
+        for link in self._links:
+            self._links.flush(link)
 
     def _flush_to(self, route: Any) -> None:
-        for some in _portions(self._out.pop(route, [])):
+        for some in portions(self._out.pop(route, [])):
             self._send([route, bundle(some)])
-
-    def _flush_link(self, link: Link) -> None:
-        parcels, link.parcels = link.parcels, []
-        for some in _portions(parcels):
-            frame = bundle(some)
-            self._send_link(link, [frame], len(frame))
-
-    def _post(self, link: Link, word: Word) -> None:
-        self._flush_link(link)
-        with suppress(zmq.Again):
-            link.socket.send(word_frame(word), zmq.NOBLOCK)
 
     # ------------------------------------------------------------------ effects and links
 
@@ -379,13 +324,13 @@ class Hub:
                     self._flush_to(route)
                     self._send([route, word_frame(word)])
                 case c.Pass(hub, word):
-                    link = self._link_to(hub)
+                    link = self._links.to(hub)
                     if link is not None:
-                        self._post(link, word)
+                        self._links.say(link, word)
                 case c.Subscribe(topic, wanted, anew):
                     self._subscribe(topic, wanted, anew)
                 case c.Call(endpoint):
-                    self._call(endpoint, self._world.monotonic() + FORGET_AFTER)
+                    self._links.call(endpoint, self._world.monotonic() + FORGET_AFTER)
                 case c.Forget(lodger):
                     self._forwarding.forget(lodger.id)
                     self._out.pop(lodger.route, None)
@@ -397,78 +342,6 @@ class Hub:
         if wanted:
             up.setsockopt(zmq.SUBSCRIBE, topic)
         self._busy = True
-
-    def _call(self, endpoint: str, forget_at: float = math.inf) -> None:
-        """Link to another hub."""
-        if endpoint in self._links or len(self._links) >= MAX_HUBS:
-            return
-        socket = self._sockets.dealer()
-        try:
-            socket.connect(endpoint)
-        except zmq.ZMQError as error:
-            socket.close()
-            _log.warning("cannot dial %s: %s", endpoint, error)
-            return
-        now = self._world.monotonic()
-        link = Link(endpoint, socket, int(socket.getsockopt(zmq.FD)), redial_at=now + 3.0)
-        link.forget_at = forget_at
-        self._links[endpoint] = link
-        self._poller.watch(link.fd)
-
-    def _hang_up(self, link: Link) -> None:
-        del self._links[link.endpoint]
-        self._poller.forget(link.fd)
-        link.socket.close(linger=0)
-
-    def _tick_links(self, now: float) -> None:
-        for link in list(self._links.values()):
-            if link.hub in self._core.linked:
-                link.redial_at = now + 3.0
-                link.forget_at = max(link.forget_at, now + FORGET_AFTER)
-            elif now >= link.forget_at:
-                self._hang_up(link)
-                continue
-            elif now >= link.redial_at:
-                self._hang_up(link)
-                self._call(link.endpoint, link.forget_at)
-                continue
-            if now >= link.enter_at:
-                self._enter(link, now)
-
-    def _enter(self, link: Link, now: float) -> None:
-        link.enter_at, link.told = now + ENTER_EVERY, link.sent
-        control = self._sockets.endpoints[0]
-        self._post(link, Enter(
-            self._me, self._federation, self._label, hub=True, endpoint=control,
-            sent=link.sent, taken=link.its_sent, secret=link.secret,
-        ))  # fmt: skip
-
-    def _read_link(self, link: Link, now: float) -> int:
-        """Take what another hub answers."""
-        for n in range(BUDGET):
-            try:
-                frame = link.socket.recv(zmq.NOBLOCK)
-                word = read_word(frame)
-            except zmq.Again:
-                return n
-            except DecodeError as error:
-                self._core.reject(str(error))
-                continue
-            if isinstance(word, Carried):
-                other = self._link_to(word.sender)
-                if other is not None and other is not link:
-                    self._hang_up(link)  # a second way to the same hub
-                    return n
-                link.hub, link.secret = word.sender, word.secret
-                link.taken, link.its_sent = max(link.taken, word.taken), word.sent
-                self._core.link(word.sender, now)
-            elif isinstance(word, TurnedAway):
-                self._turned_away(link, word, now)
-        return BUDGET
-
-    def _turned_away(self, link: Link, word: TurnedAway, now: float) -> None:
-        link.enter_at = link.redial_at = now + 10.0
-        self._core.reject(f"{link.endpoint} refused: {word.reason}: {word.text}")
 
 
 def parse_control(endpoint: str) -> Tcp:
@@ -485,16 +358,3 @@ def parse_control(endpoint: str) -> Tcp:
 
 def _with_host(enter: Enter, host: str) -> Enter:
     return replace(enter, endpoint=str(Tcp(host, parse_control(enter.endpoint).port)))
-
-
-def _portions(parcels: list[Parcel]) -> list[list[Parcel]]:
-    """Return parcels in portions of a bundle each."""
-    portions: list[list[Parcel]] = []
-    room = 0
-    for parcel in parcels:
-        if room <= 0:
-            portions.append([])
-            room = BUNDLE_BYTES
-        portions[-1].append(parcel)
-        room -= len(parcel.content)
-    return portions

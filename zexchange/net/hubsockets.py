@@ -13,8 +13,8 @@ from ..protocol.wire import MAX_DATA_BYTES
 from . import sockets
 from .endpoints import Tcp, parse_tcp
 
-UP_MARK = 256
-"""Frames of one node that wait to be passed on; beyond it, they wait with the node."""
+UP_MARK = 4_000
+"""Frames of one node that wait to be passed on; with its own mark, more than its window."""
 ROUTER_MARK = 2_000
 
 

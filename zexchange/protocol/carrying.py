@@ -6,15 +6,14 @@ what is in a message. Who may be carried, may want a topic or may publish one is
 `Gate`, which lets everybody through; another one can judge by keys.
 """
 
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from .hubmap import HubMap
-from .hubwords import Carried, Enter, State, TurnedAway, Word
+from .hubwords import Carried, Enter, State, TurnedAway
+from .lodgers import Call, Effect, Forget, Gate, Lodger, Pass, Roster, SayTo, Subscribe
 from .membership import TICK_LATE
-from .values import VERSIONS, Label
+from .values import VERSIONS
 
 QUIET_AFTER = 3.0
 GONE_AFTER = 1.5
@@ -24,124 +23,10 @@ MAX_LODGERS = 10_000
 MAX_LEFT = 1_000
 MAX_TOPICS = 200_000
 """Topics that the nodes of this hub may subscribe to, all together."""
-LOG_MOST = 10_000
 UNREAD_BYTES = 32 << 20
 """Bytes that may be on their way to a node on its control link; more is dropped there."""
 TELL_BYTES = 4 << 20
 ANSWER_EVERY = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class SayTo:
-    """Send a word to where a control message came from."""
-
-    route: Any
-    word: Word
-
-
-@dataclass(frozen=True, slots=True)
-class Pass:
-    """Send a word to a hub that we are linked to."""
-
-    hub: bytes
-    word: Word
-
-
-@dataclass(frozen=True, slots=True)
-class Subscribe:
-    """Change what is asked of every node that we carry; anew: drop and ask again."""
-
-    topic: bytes
-    wanted: bool
-    anew: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """Link to a hub, at its control endpoint."""
-
-    endpoint: str
-
-
-@dataclass(frozen=True, slots=True)
-class Forget:
-    """A node or hub is carried no more."""
-
-    lodger: "Lodger"
-
-
-Effect = SayTo | Pass | Subscribe | Call | Forget
-
-
-@dataclass(slots=True, eq=False)
-class Lodger:
-    """A node, or another hub, that has entered."""
-
-    id: bytes
-    label: Label
-    route: Any
-    secret: bytes
-    hub: bool
-    heard_at: float
-    roster: int = 0
-    mark: int = 0
-    answered_at: float = -1.0
-    sent: int = 0
-    """Bytes said to it, in all; ``taken`` as many of them have arrived, or are lost."""
-    taken: int = 0
-    told: int = 0
-    its_sent: int = 0
-    connections: set[int] = field(default_factory=set)
-    """Descriptors of its data connections to us that it has shown to be its own."""
-    was_connected: bool = False
-    quiet: bool = False
-    user: str = ""
-
-
-class Gate:
-    """Who may do what: everybody everything, where there are no keys."""
-
-    def may_enter(self, enter: Enter, user: str) -> bool:
-        """Tell whether a node or hub may be carried under its id."""
-        return True
-
-    def may_want(self, user: str, topic: bytes) -> bool:
-        """Tell whether a connection may subscribe to a topic."""
-        return True
-
-    def may_publish(self, user: str, topic: bytes) -> bool:
-        """Tell whether a node may publish on a topic."""
-        return True
-
-
-class Roster:
-    """Who can be reached, in numbered states, so that each is told what it lacks."""
-
-    def __init__(self) -> None:
-        self.number = 1
-        self.entries: dict[bytes, bool] = {}
-        self._reasons: dict[bytes, str] = {}
-        self._log: deque[tuple[int, bytes]] = deque(maxlen=LOG_MOST)
-
-    def update(self, entries: dict[bytes, bool], reasons: dict[bytes, str]) -> bool:
-        """Take who can be reached now; tell whether that is a change."""
-        before = self.entries
-        changed = [node for node, quiet in entries.items() if before.get(node) is not quiet]
-        changed += [node for node in before if node not in entries]
-        if changed:
-            self.number += 1
-            self._log.extend((self.number, node) for node in changed)
-            self.entries, self._reasons = entries, reasons
-        return bool(changed)
-
-    def since(self, number: int) -> tuple[int, dict[bytes, bool], dict[bytes, str]]:
-        """Return the state to start from, 0 for none, and who came and who went since."""
-        whole = len(self._log) < LOG_MOST or self._log[0][0] <= number
-        if not (0 < number <= self.number and whole):
-            return 0, self.entries, {}
-        nodes = {node for at, node in self._log if at > number}
-        present = {node: self.entries[node] for node in nodes if node in self.entries}
-        return number, present, {n: self._reasons.get(n, "") for n in nodes - present.keys()}
 
 
 class Carrying:
@@ -319,8 +204,8 @@ class Carrying:
 
     # ----------------------------------------------------------------------------- wants
 
-    def want(self, topic: bytes, wanted: bool, user: str = "") -> None:
-        """Take what nodes here subscribe to.
+    def want(self, topic: bytes, wanted: bool, user: str = "") -> bool:
+        """Take what nodes here subscribe to; tell whether it counts.
 
         A topic that comes again, as tokens do after a reconnect, is asked for again: its
         answer proves the way.
@@ -330,21 +215,22 @@ class Carrying:
                 self._changed = True
                 if topic not in self._elsewhere:
                     self._effects.append(Subscribe(topic, False))
-            return
+            return True
         if not self.gate.may_want(user, topic):
             self.reject("a subscription that is not permitted")
-            return
+            return False
         again = topic in self.wants
         if not again and len(self.wants) >= MAX_TOPICS:
             self.reject("more topics than a hub takes")
-            return
+            return False
         token = topic[:1] == b"\xff"
         if again and not token:
-            return
+            return True
         self._asked += token
         self.wants[topic] = self._asked if token else 1
         self._changed = True
         self._effects.append(Subscribe(topic, True, anew=again or topic in self._elsewhere))
+        return True
 
     # ------------------------------------------------------------------------ other hubs
 
