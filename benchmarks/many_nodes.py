@@ -197,7 +197,9 @@ def measure_with(shape: str, nodes: int, seconds: float, hub: int) -> list[str]:
         descriptors = max(w.descriptors() for w in workers)
         rest = at_rest(workers)
         sent, took = workers[0].ask(send=seconds)["sent"]
+        settle(workers)
         one, one_took = workers[0].ask(pair=seconds)["sent"]
+        settle(workers)
         hub_rest = pss(hub) if hub else 0.0
         everybody = all_send(workers, seconds)
         hub_most = most_memory(hub) if hub else 0.0
@@ -247,12 +249,31 @@ def at_rest(workers: list[Worker], seconds: float = 5.0) -> float:
 
 
 def all_send(workers: list[Worker], seconds: float) -> float:
-    """Have everybody send at once; return messages delivered a second, all together."""
-    since = time.monotonic()
+    """Have everybody send at once; return messages delivered a second, all together.
+
+    Until nothing comes any more, so that what is still on its way counts, and nothing else.
+    """
+    before, since = settle(workers)[0], time.monotonic()
     for worker in workers:
         worker.tell(send=seconds)
-    total = sum(w.answer()["sent"][0] for w in workers)
-    return total * (len(workers) - 1) / (time.monotonic() - since)
+    for worker in workers:
+        worker.answer()
+    after, at = settle(workers)
+    return (after - before) / (at - since)
+
+
+def settle(workers: list[Worker], most: float = 60.0) -> tuple[int, float]:
+    """Wait until nothing comes any more; return how much has, and when the last did."""
+    got, at = -1, time.monotonic()
+    until = at + most
+    while time.monotonic() < until:
+        now = sum(w.ask(report=True)["got"] for w in workers)
+        if now == got and time.monotonic() - at > 1.0:
+            break
+        if now != got:
+            got, at = now, time.monotonic()
+        time.sleep(0.1)
+    return got, at
 
 
 def end(workers: list[Worker]) -> None:

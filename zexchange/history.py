@@ -6,6 +6,7 @@ has not acknowledged is *held* and is not evicted; whoever sends has to wait for
 instead. Nothing here knows sockets, peers' states, or the clock.
 """
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -88,11 +89,13 @@ class Ring:
 
     # ----------------------------------------------------------------- the sender's side
 
-    def append(self, frame: Frame) -> None:
-        """Take a frame that is being sent, and evict what that pushes out."""
+    def append(self, frame: Frame) -> bool:
+        """Take a frame that is being sent, and evict what that pushes out; tell if it is `full`."""
         self._add(frame)
         if self.bytes > self.most_bytes or self.messages > self.most_messages:
             self.evict()
+            return self.full
+        return self.held_bytes > self.window and self.held_frames >= UNDER_WAY
 
     def _add(self, frame: Frame) -> None:
         name = frame.name
@@ -116,7 +119,7 @@ class Ring:
         self._held.clear()
         self.bytes = self.messages = self.held_bytes = self.held_frames = 0
         for frame in order:
-            if frame is not last:
+            if frame.first != last.first or frame.name != last.name:
                 self._add(frame)
 
     @property
@@ -213,14 +216,13 @@ class Ring:
 
     def replay(self, name: str, first: int, last: int, most: int) -> list[Frame]:
         """Return the frames with numbers in a range, oldest first, of about ``most`` bytes."""
-        found: list[Frame] = []
-        for frame in self._frames.get(name, ()):
-            if frame.last < first:
-                continue
-            if frame.first > last or most <= 0:
-                break
-            found.append(frame)
-            most -= frame.size
+        frames, found = self._frames.get(name, ()), list[Frame]()
+        # Not from the start: who asks over and over would have senders wait for the lock.
+        at = bisect_left(frames, first, key=lambda frame: frame.last)
+        while at < len(frames) and frames[at].first <= last and most > 0:
+            found.append(frames[at])
+            most -= frames[at].size
+            at += 1
         return found
 
 

@@ -54,6 +54,15 @@ def check_name(name: object) -> str:
     return text
 
 
+def is_name(text: str) -> bool:
+    """Tell whether ``text`` names one exchange: what `check_name` raises for does not."""
+    try:
+        check_name(text)
+    except InvalidName:
+        return False
+    return True
+
+
 def check_pattern(pattern: object) -> str:
     """Return ``pattern`` if it is a pattern or a plain name.
 

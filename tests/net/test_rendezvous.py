@@ -94,7 +94,7 @@ def test_mending_does_not_bring_back_who_leaves(
 )
 def test_nonsense_is_nobody(base: Path, text: bytes) -> None:
     """Whatever a file says, it names an endpoint or nobody, and raises nothing."""
-    assert rv._endpoint(text) is None
+    assert rv.read_file(text) is None
 
 
 def test_a_failed_start_leaves_no_descriptor(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:

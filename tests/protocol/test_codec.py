@@ -477,3 +477,17 @@ def test_uuid_and_big_numbers_have_the_documented_bytes() -> None:
 def test_an_error_that_is_not_the_message_s_fault_is_not_explained() -> None:
     """Where nothing is wrong with the message, it was a signal handler that raised."""
     assert explain([1, {2}], TimeoutError("an alarm"), encode) is None
+
+
+def test_codes_that_messagepack_keeps_are_refused() -> None:
+    """An extension of a negative code, which nobody could send on, is malformed."""
+    for code in range(0x81, 0xFF):
+        with pytest.raises(DecodeError, match="keeps for itself"):
+            decode(bytes((0xD4, code, 0)))
+
+
+def test_a_timestamp_arrives_as_a_moment() -> None:
+    """MessagePack's own extension, which other languages send, is a datetime that travels on."""
+    moment = decode(b"\xd6\xff" + (1_700_000_000).to_bytes(4, "big"))
+    assert moment == datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
+    assert decode(encode(moment)) == moment

@@ -326,3 +326,16 @@ def test_a_key_that_goes_does_not_bring_back_what_has_come() -> None:
     positions.expect(3, [], ["a.*"])
     positions.ready(3, {"a.x": 12}, [Promise(2, {"a.x": 4})])
     assert positions.positions == {"a.x": 10}
+
+
+def test_what_no_exchange_can_be_called_is_not_for_us() -> None:
+    """A frame or head on a pattern, or no name at all, is unwanted, whatever we want."""
+    positions = Positions()
+    positions.expect(1, ["**"], [])
+    bad = ("*", "a.**", "", "a\0b", "x" * 300)
+    assert positions.ready(1, dict.fromkeys(bad, 7)) == []
+    for name in bad:
+        assert positions.where(name) is None
+        assert positions.receive(name, 1, 2) == (2, None)
+    assert positions.positions == {}
+    assert positions.where("a") == 0

@@ -12,6 +12,9 @@ from zexchange.names import matches
 from zexchange.protocol import effects as fx
 from zexchange.protocol import events as ev
 from zexchange.protocol import values as v
+from zexchange.protocol.interest import MAX_PATTERNS
+from zexchange.protocol.joining import ADMITTED_A_SECOND, ADMITTED_AT_ONCE
+from zexchange.protocol.membership import CHANCE, MAX_GOSSIP
 from zexchange.protocol.session import Session
 
 OTHER = b"\2" * 16
@@ -593,12 +596,133 @@ def test_rejections_of_many_kinds_are_bounded() -> None:
     assert all(len(e.detail) < 1000 for e in events(session.take()) if isinstance(e, ev.Rejected))
 
 
+def many(number: int) -> tuple[tuple[bytes, tuple[v.Address, ...]], ...]:
+    """Peers that somebody knows of, or has made up."""
+    return tuple(
+        (n.to_bytes(16, "big"), (v.Address(f"tcp://h:{n}", "tcp://h:1"),)) for n in range(number)
+    )
+
+
 def test_gossip_is_bounded() -> None:
-    """A peer that knows of a million others makes us dial some thousands at most."""
+    """A peer that knows of a million others makes us dial few of them at a time."""
     session = alone()
     welcomed(session)
-    known = [
-        (n.to_bytes(16, "big"), (v.Address(f"tcp://h:{n}", "tcp://h:1"),)) for n in range(9000)
-    ]
-    session.receive(v.Welcome(THEM, hello(), tuple(known)), None, THERE.control, START)
-    assert len(session.members.candidates) <= 4096
+    session.receive(v.Welcome(THEM, hello(), many(9000)), None, THERE.control, START)
+    assert len(session.members.gossip()) == MAX_GOSSIP
+    assert ("gossip", "more endpoints than are dialled at a time") in session.rejections()
+
+
+def test_made_up_gossip_makes_room() -> None:
+    """Who has not answered for a while is dialled no more once others are spoken of."""
+    session = alone()
+    welcomed(session)
+    session.receive(v.Welcome(THEM, hello(), many(9000)), None, THERE.control, START)
+    there = v.Address("tcp://good:1", "tcp://good:2")
+    welcome = v.Welcome(THEM, hello(), ((b"g" * 16, (there,)),))
+    session.receive(welcome, None, THERE.control, START + CHANCE - 1)
+    assert there.control not in session.members.candidates
+    session.receive(welcome, None, THERE.control, START + CHANCE)
+    assert there.control in session.members.candidates
+    assert len(session.members.gossip()) == MAX_GOSSIP
+
+
+def test_what_a_peer_said_to_dial_is_dialled_once() -> None:
+    """A node that says hello with ever new addresses is dialled at one of them at a time."""
+    session = alone()
+    for n in range(500):
+        told = hello(addresses=(v.Address(f"tcp://h:{n}", "tcp://h:1"),))
+        session.receive(told, b"route", None, START)
+    assert len(session.members.candidates) == 1
+    session.receive(v.Bye(THEM, {}), b"route", None, START)
+    assert len(session.members.candidates) == 0
+
+
+def newcomer(n: int, now: float, session: Session) -> None:
+    session.receive(hello(n.to_bytes(16, "big")), f"route {n}", None, now)
+
+
+def test_newcomers_are_taken_so_many_at_a_time() -> None:
+    """New ids cost sockets: of a flood so many are taken at once and then a second."""
+    session = alone()
+    for n in range(1, 2000):
+        newcomer(n, START, session)
+    assert len(session.members.peers) == ADMITTED_AT_ONCE
+    for n in range(1, 2000):
+        newcomer(n, START + 1, session)
+    assert len(session.members.peers) == ADMITTED_AT_ONCE + ADMITTED_A_SECOND
+    assert ("hello", "more newcomers than are taken at a time") in session.rejections()
+
+
+def small(most: int) -> Session:
+    """A node that has file descriptors for few peers."""
+    return Session(ME, "fed", LABEL, (HERE,), lambda a: True, START, most_peers=most)
+
+
+def test_a_full_node_says_so() -> None:
+    """Who finds no place is told, and so is the user."""
+    session = small(2)
+    for n in range(1, 4):
+        newcomer(n, START, session)
+    assert len(session.members.peers) == 2
+    replies = of(session.take(), fx.Reply)
+    assert replies[-1].route == "route 3"
+    assert (replies[-1].message.reason, len(replies)) == ("full", 3)  # type: ignore[union-attr]
+
+
+def test_who_has_proven_nothing_makes_room() -> None:
+    """The made up do not keep out who is there: after a while they give their places up."""
+    session = small(2)
+    newcomer(1, START, session)
+    session.members.peers[(1).to_bytes(16, "big")].ready_epoch = 1
+    newcomer(2, START, session)
+    newcomer(3, START + CHANCE, session)
+    assert {int.from_bytes(node, "big") for node in session.members.peers} == {1, 3}
+    left = [e for e in events(session.take()) if isinstance(e, ev.PeerLeft)]
+    assert [event.reason for event in left] == ["crowded out"]
+
+
+def test_a_token_under_anothers_id_takes_no_place() -> None:
+    """Tokens of epochs that a peer never told of do not keep its own from being answered."""
+    session = alone()
+    welcomed(session)
+    for epoch in (2**64 - 1, 2**63, *range(2, 40)):
+        session.token(THEM, epoch, True)
+    session.take()
+    session.token(THEM, 1, True)
+    assert [effect.epoch for effect in of(session.take(), fx.Announce)] == [1]
+    session.announced(THEM, 1, {})
+    session.receive(v.Interest(THEM, 2, 1, 0, ("x",)), None, THERE.control, START)
+    assert [effect.epoch for effect in of(session.take(), fx.Announce)] == [2]
+
+
+def test_a_token_that_never_was_can_be_withdrawn() -> None:
+    """Nobody has to have subscribed to what is unsubscribed from; no epoch is 0."""
+    session = alone()
+    for node in (THEM, ME):
+        for epoch in (0, 1):
+            session.token(node, epoch, False)
+    session.token(THEM, 0, True)
+    welcomed(session)
+    assert not of(session.take(), fx.Announce)
+
+
+def test_only_what_was_sent_can_be_acknowledged() -> None:
+    """Made-up names and numbers are not kept, and are no progress."""
+    heads = {"x": 5}
+    session = Session(ME, "fed", LABEL, (HERE,), lambda a: True, START, heads=heads)
+    session.receive(hello(), b"route", None, START)
+    session.receive(v.Ack(THEM, {"x": 9, "made up": 3}), b"route", None, START)
+    assert session.members.peers[THEM].acked == {"x": 5}
+    assert of(session.take(), fx.Acknowledged)[-1].positions == {"x": 5}
+
+
+def test_an_interest_that_grows_without_end_is_not_taken() -> None:
+    """Patterns that are added bit by bit are as many as a hello may have, and no more."""
+    session = alone()
+    welcomed(session)
+    for n in range(11):
+        added = tuple(f"{n}.{m}.*" for m in range(100))
+        session.receive(v.Interest(THEM, n + 2, n + 1, 0, added), None, THERE.control, START)
+    interest = session.members.peers[THEM].interest
+    assert len(interest.keys.patterns) == MAX_PATTERNS
+    assert any("too many" in reason for _, reason in session.rejections())

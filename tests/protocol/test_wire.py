@@ -21,8 +21,11 @@ from strategies import (
 from zexchange.errors import DecodeError
 from zexchange.history import Bulk
 from zexchange.names import matches
+from zexchange.protocol import values as v
 from zexchange.protocol import wire
-from zexchange.protocol.messages import control_frame, read_control
+from zexchange.protocol.fields import MAX_CONTAINERS
+from zexchange.protocol.interest import MAX_PATTERNS
+from zexchange.protocol.messages import MAX_ADDRESSES, control_frame, read_control
 from zexchange.protocol.values import Batch, Control, Hello, Label, Ready
 
 ORIGIN = bytes(range(16))
@@ -309,3 +312,46 @@ def test_long_labels_are_cut() -> None:
     read = read_control(control_frame(hello))
     assert isinstance(read, Hello)
     assert (len(read.label.host), len(read.label.name)) == (255, 255)
+
+
+@pytest.mark.parametrize("depth", [900, 990, 1000, 1015, 1023])
+@pytest.mark.parametrize("nest", [b"\x91", b"\x81\xc0"])
+def test_a_nest_in_the_place_of_a_number(nest: bytes, depth: int) -> None:
+    """However deep, it is malformed, and no text is made of it."""
+    frame = control_frame(v.Ping(bytes(16), 1, 1))
+    bomb = frame.replace(b"\xa5epoch\x01", b"\xa5epoch" + nest * depth + b"\xc0")
+    with pytest.raises(DecodeError):
+        read_control(bomb)
+
+
+@pytest.mark.parametrize("dense", [b"\x80", b"\x90", b"\x81\xc0\xc0"])
+def test_dense_control_frames_are_bounded(dense: bytes) -> None:
+    """Lists and maps that take a byte there and a hundred here are so many at most."""
+    many = MAX_CONTAINERS + 1
+    body = b"\x81\xa1x\xdd" + many.to_bytes(4, "big") + dense * many
+    with pytest.raises(DecodeError, match="lists and maps"):
+        read_control(b"\x02\x93\xa4pong\xc4\x10" + bytes(16) + body)
+    with pytest.raises(DecodeError, match="lists and maps"):
+        wire.read_ready(b"\xff" + bytes(24) + b"\x12\x01" + bytes(16) + b"\x80" + body)
+
+
+def test_an_interest_is_made_of_keys() -> None:
+    """What neither names nor matches exchanges is malformed, and so are too many patterns."""
+    for bad in ("", "a\0b", "x" * 256, "a.**.b", "é" * 130):
+        with pytest.raises(DecodeError):
+            read_control(control_frame(v.Interest(bytes(16), 2, 1, 1, (bad,))))
+    patterns = tuple(f"{n}.*" for n in range(MAX_PATTERNS + 1))
+    with pytest.raises(DecodeError, match="patterns"):
+        read_control(control_frame(v.Interest(bytes(16), 2, 1, 1, patterns)))
+
+
+def test_addresses_are_few_and_short() -> None:
+    """Of a thousand addresses the first are read; an endpoint of a thousand characters is none."""
+    peer = v.Address("tcp://h:1", "tcp://h:2")
+    told = v.Hello(bytes(16), "fed", v.Label("h", 1), (peer,) * 1000, 1, ())
+    read = read_control(control_frame(told))
+    assert isinstance(read, v.Hello)
+    assert len(read.addresses) == MAX_ADDRESSES
+    long = v.Address("tcp://" + "h" * 1000 + ":1", "tcp://h:2")
+    with pytest.raises(DecodeError):
+        read_control(control_frame(v.Hello(bytes(16), "f", v.Label("h", 1), (long,), 1, ())))

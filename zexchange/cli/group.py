@@ -20,6 +20,7 @@ from zexchange import ExchangeError, __version__
 from .bench import bench
 from .demo import demo
 from .hub import hub
+from .keygen import keygen
 from .peers import peers
 from .send import send
 from .tail import tail
@@ -60,7 +61,7 @@ def commands() -> None:
     """
 
 
-for _command in (bench, demo, hub, peers, send, tail):
+for _command in (bench, demo, hub, keygen, peers, send, tail):
     commands.add_command(_command)
 
 

@@ -27,6 +27,7 @@ class Joining:
     peers: tuple[str, ...]
     hubs: tuple[str, ...]
     insecure: bool
+    keys: str | None = None
 
     @contextmanager
     def node(self, label: str) -> Iterator[Node]:
@@ -56,6 +57,7 @@ class Joining:
                 advertise=self.advertise,
                 peers=self.peers,
                 hub=self.hubs,
+                keys=self.keys,
                 insecure=self.insecure,
                 label=label,
             )
@@ -113,6 +115,13 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
         show_envvar=True,
         help="A hub that leads to the others; may be repeated.",
     ),
+    click.option(
+        "--keys",
+        metavar="DIR",
+        envvar="ZEXCHANGE_KEYS",
+        show_envvar=True,
+        help="A key directory, as keygen makes it: encrypt, and speak with whom it authorizes.",
+    ),
     insecure,
 )
 
@@ -128,10 +137,11 @@ def joins(command: Command) -> Command:
         advertise: str | None,
         peers: tuple[str, ...],
         hubs: tuple[str, ...],
+        keys: str | None,
         insecure: bool,
         **rest: Any,
     ) -> Any:
-        joining = Joining(federation, listen, advertise, peers, hubs, insecure)
+        joining = Joining(federation, listen, advertise, peers, hubs, insecure, keys)
         return command(joining=joining, **rest)
 
     decorated: Command = with_joining

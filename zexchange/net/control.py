@@ -15,21 +15,32 @@ import zmq
 
 from ..errors import DecodeError
 from ..history import Body, Bulk, Frame
+from ..protocol.allowance import Allowance
 from ..protocol.messages import control_frame, read_control
 from ..protocol.values import Control, Hello, Ping, Welcome
-from ..protocol.wire import DATA
+from ..protocol.wire import DATA, MAX_CONTROL_BYTES
 from .endpoints import parse_tcp, resolve_wild
-from .sockets import Poller
+from .guard import Guard
+from .sockets import EVENTS, Poller
 
 if TYPE_CHECKING:
     from .world import Sockets
 
 BUDGET = 256
 """Frames read from one control socket before the others have their turn."""
+BUDGET_SECONDS = 0.02
+"""Or as many seconds, with what follows from them."""
+AT_ONCE, A_SECOND = 4 << 20, 512 << 10
+"""Bytes of control messages that one connection may send: at once, and a second."""
+MESSAGE_OVERHEAD = 256
+"""Bytes that a message is counted for beside its own."""
+PAUSE = 0.02
+"""Seconds that nothing is read from peers' links after somebody has sent too much: what has
+to be thrown away costs time as well."""
 OUTBOX_MOST = 1000
 _log = logging.getLogger("zexchange")
 
-Received = Callable[[Control, Any, str | None], None]
+Received = Callable[[Control, Any, str | None, bytes], None]
 
 
 @dataclass(slots=True, eq=False)
@@ -39,6 +50,8 @@ class Link:
     endpoint: str
     socket: "zmq.Socket[bytes]"
     fd: int
+    key: bytes = b""
+    guard: Guard | None = None
     outbox: deque[Control] = field(default_factory=deque)
 
     def queue(self, message: Control) -> None:
@@ -54,10 +67,21 @@ class Link:
         """Send what is queued, as far as a connection takes it; tell whether it took any."""
         sent = False
         while self.outbox:
-            try:
-                self.socket.send(control_frame(self.outbox[0]), zmq.NOBLOCK)
-            except zmq.Again:
-                break
+            message = self.outbox[0]
+            if self.guard is not None:
+                message = self.guard.shaped(message, self.key)
+            frame = control_frame(message)
+            if len(frame) > MAX_CONTROL_BYTES:
+                _log.error(
+                    "not sent to %s: a control message of %d bytes, of which %d are taken: attach "
+                    "to fewer names, or by patterns",
+                    *(self.endpoint, len(frame), MAX_CONTROL_BYTES),
+                )
+            else:
+                try:
+                    self.socket.send(frame, zmq.NOBLOCK)
+                except zmq.Again:
+                    break
             self.outbox.popleft()
             sent = True
         return sent
@@ -73,7 +97,13 @@ class Controls:
         received: Received,
         rejected: Callable[[str, str], None],
         replayed: Callable[[str, Body], None],
+        monotonic: Callable[[], float],
+        guard: Guard | None = None,
     ) -> None:
+        self._monotonic = monotonic
+        self._allowance = Allowance(AT_ONCE, A_SECOND)
+        self._read_at = 0.0
+        self._guard = guard
         self._sockets = sockets
         self._poller = poller
         self._received = received
@@ -91,25 +121,34 @@ class Controls:
         """The endpoints that are linked or being dialled."""
         return tuple(self._links)
 
-    @property
-    def unread(self) -> bool:
-        """Tell whether `settle` has work left."""
-        return bool(self._unread)
+    def patience(self, most: float) -> float:
+        """Return how long the next wait may take: `settle` may have work left."""
+        if self._unread:
+            return 0
+        if self._read_at:
+            return min(most, max(0.0, self._read_at - self._monotonic()))
+        return most
 
     # ------------------------------------------------------------------------- effects
 
-    def dial(self, endpoint: str) -> None:
-        """Open a link."""
-        socket = None
+    def dial(self, endpoint: str, key: bytes = b"") -> None:
+        """Open a link, to the node with a key if that is known."""
+        socket, guard = None, self._guard
         try:
             socket = self._sockets.dealer()
+            expected = guard.approach(socket, endpoint, key) if guard else b""
+            if expected is None:  # nobody is authorized who could be there
+                socket.close()
+                return
             socket.connect(endpoint)
         except zmq.ZMQError as error:
+            if guard:
+                guard.hung_up(endpoint)
             if socket is not None:
                 socket.close()
             _log.warning("cannot dial %s: %s", endpoint, error)
             return
-        link = Link(endpoint, socket, int(socket.getsockopt(zmq.FD)))
+        link = Link(endpoint, socket, int(socket.getsockopt(zmq.FD)), expected, guard)
         self._links[endpoint] = self._by_fd[link.fd] = link
         self._poller.watch(link.fd)
 
@@ -119,12 +158,22 @@ class Controls:
         if link is not None:
             del self._by_fd[link.fd]
             self._poller.forget(link.fd)
+            if self._guard:
+                self._guard.hung_up(endpoint)
             link.socket.close(linger=linger)
 
-    def redial(self, endpoint: str) -> None:
+    def redial(self, endpoint: str, key: bytes = b"") -> None:
         """Replace a link by a fresh one."""
         self.hang_up(endpoint)
-        self.dial(endpoint)
+        self.dial(endpoint, key)
+
+    def try_again(self, endpoint: str) -> None:
+        """Replace a link that has not stood yet, for the next key; what waits for it waits on."""
+        waiting = self._links[endpoint].outbox if endpoint in self._links else deque[Control]()
+        self.redial(endpoint)
+        link = self._links.get(endpoint)
+        if link is not None:
+            link.outbox = waiting
 
     def say(self, endpoint: str, message: Control) -> None:
         """Send on a link, as soon as it stands."""
@@ -179,6 +228,12 @@ class Controls:
 
     def read_router(self) -> None:
         """Take what peers say on their links to us."""
+        now = self._monotonic()
+        if now < self._read_at:
+            # A look lets its descriptor be quiet, which else would end every wait.
+            self.router.getsockopt(EVENTS)
+            return
+        self._read_at = 0.0
         for _ in range(BUDGET):
             try:
                 parts = self.router.recv_multipart(zmq.NOBLOCK, copy=False)
@@ -187,8 +242,19 @@ class Controls:
             if len(parts) != 2:
                 self._rejected("control", f"control message of {len(parts)} frames")
                 continue
-            self._take(parts[1].bytes, parts[0].bytes, None, _peer_host(parts[1]))
+            key = self._guard.user(parts[1]) if self._guard else b""
+            if key is None:
+                self._rejected("control", "key unknown")
+                continue
+            self._take(parts[1].bytes, parts[0].bytes, None, _peer_host(parts[1]), key)
+            if self._monotonic() - now > BUDGET_SECONDS:
+                break
         self._unread[None] = None
+
+    def resume(self) -> None:
+        """Read on, once the pause is over that follows a flood."""
+        if self._read_at and self._monotonic() >= self._read_at:
+            self.read_router()
 
     def _read_link(self, link: Link) -> None:
         host = _host_of(link.endpoint)
@@ -208,18 +274,26 @@ class Controls:
             elif others:
                 self._rejected(link.endpoint, f"control message of {1 + len(others)} frames")
             else:
-                self._take(frame, None, link.endpoint, host)
+                self._take(frame, None, link.endpoint, host, link.key)
             if self._links.get(link.endpoint) is not link:
                 return
         self._unread[link] = None
 
-    def _take(self, frame: bytes, route: Any, link: str | None, host: str | None) -> None:
+    def _take(
+        self, frame: bytes, route: Any, link: str | None, host: str | None, key: bytes
+    ) -> None:
+        now = self._monotonic()
+        if not self._allowance.take(route or link, len(frame) + MESSAGE_OVERHEAD, now):
+            self._rejected(link or host or "control", "more control messages than are taken")
+            if link is None:
+                self._read_at = now + PAUSE
+            return
         try:
             message = read_control(frame)
         except DecodeError as error:
             self._rejected(link or host or "control", str(error))
             return
-        self._received(_resolved(message, host), route, link)
+        self._received(_resolved(message, host), route, link, key)
 
     def close(self, linger: float) -> None:
         """Close every socket; what was said still goes out within ``linger`` seconds."""

@@ -5,8 +5,11 @@ owns them.
 """
 
 import logging
+from dataclasses import replace
+from typing import Any
 
 from ..local.exchange import Exchange
+from ..names import is_pattern
 from ..protocol.effects import (
     Acknowledged,
     Announce,
@@ -14,6 +17,7 @@ from ..protocol.effects import (
     Effect,
     HangUp,
     Hush,
+    Narrow,
     Probe,
     Recount,
     Recounted,
@@ -38,6 +42,7 @@ from .control import Controls
 from .inbound import Inbound
 from .outbound import Outbound
 from .probes import Probes
+from .replays import RECALL, RECALL_PATTERN, REQUEST, Requests
 from .world import World
 
 _log = logging.getLogger("zexchange")
@@ -65,6 +70,7 @@ class Effects:
         self._bridges = bridges
         self._events = events
         self._world = world
+        self._requests = Requests()
 
     def carry_out(self) -> None:
         """Do what the session asks for, until it asks for nothing more."""
@@ -89,9 +95,11 @@ class Effects:
                 self._announce(peer, epoch, keys)
             case Resubscribe(epoch, added, removed):
                 self._inbound.do(lambda: self._inbound.resubscribe(epoch, added, removed))
-            case Tune(peer, endpoint, acknowledge):
-                where = self._controls.where(endpoint)
-                self._inbound.do(lambda: self._inbound.tune(peer, where, acknowledge))
+            case Tune():
+                asked = replace(effect, endpoint=self._controls.where(effect.endpoint))
+                self._inbound.do(lambda: self._inbound.tune(asked))
+            case Narrow(peer, names):
+                self._inbound.do(lambda: self._inbound.narrow(peer, names))
             case Hush(peer, heads):
                 self._outbound.window.forget(peer)
                 self._inbound.do(lambda: self._inbound.hush(peer, heads))
@@ -103,9 +111,8 @@ class Effects:
                 self._inbound.with_inlet(
                     peer, lambda inlet: inlet.resent(name, first, last, request)
                 )
-            case Recount(route, request, key):
-                ranges = self._bridges.kept(key)
-                self._controls.reply(route, Recalled(self._session.me, request, ranges))
+            case Recount():
+                self._recount(effect)
             case Recounted(peer, request, ranges):
                 self._inbound.with_inlet(
                     peer, lambda inlet: inlet.latecomers.recounted(request, ranges)
@@ -114,12 +121,12 @@ class Effects:
                 self._bridges.refresh(keys, self._count_wanting)
             case Tell(event):
                 self._tell(event)
-            case Dial(endpoint):
-                self._controls.dial(endpoint)
+            case Dial(endpoint, key):
+                self._controls.dial(endpoint, key)
             case HangUp(endpoint):
                 self._controls.hang_up(endpoint)
-            case Redial(endpoint):
-                self._controls.redial(endpoint)
+            case Redial(endpoint, key):
+                self._controls.redial(endpoint, key)
 
     def _probed(self, endpoint: str, listening: bool) -> None:
         self._session.probed(endpoint, listening, self._world.monotonic())
@@ -147,16 +154,35 @@ class Effects:
     def _resend(self, asked: Resend) -> None:
         """Send frames again, then say which; the asker paces by asking for the rest."""
         name, first, last = asked.name, asked.first, asked.last
+        now = self._world.monotonic()
+        if not self._allowed(asked.route, REQUEST, now):
+            return
         if asked.request:
             frames = self._bridges.recall(name, first, last)
         else:
             frames = self._outbound.window.replay(name, first, last)
+        self._requests.sent(asked.route, sum(frame.size for frame in frames), now)
         for frame in frames:
             self._controls.replay(asked.route, frame)
         start = frames[0].first if frames else last + 1
         end = frames[-1].last if frames else last
         answer = Replayed(self._session.me, name, max(first, start), end, asked.request)
         self._controls.reply(asked.route, answer)
+
+    def _recount(self, asked: Recount) -> None:
+        """Tell what is kept for late joiners."""
+        cost = RECALL_PATTERN if any(map(is_pattern, asked.keys)) else RECALL * len(asked.keys)
+        if self._allowed(asked.route, cost, self._world.monotonic()):
+            kept = self._bridges.kept
+            ranges = {name: ends for key in asked.keys for name, ends in kept(key).items()}
+            self._controls.reply(asked.route, Recalled(self._session.me, asked.request, ranges))
+
+    def _allowed(self, route: Any, cost: int, now: float) -> bool:
+        """Tell whether a request is answered; one that is not is made again."""
+        allowed = self._requests.allow(route, cost, now)
+        if not allowed:
+            self._session.reject("control", "more requests for messages than are answered")
+        return allowed
 
     def _tell(self, event: Event) -> None:
         """Log an event and hand it to the tasks of `Node.events`, on the data thread."""

@@ -52,9 +52,11 @@ def parse_tcp(endpoint: str) -> Tcp:
     """
     scheme, _, rest = endpoint.partition("://")
     host, colon, port = rest.rpartition(":")
-    if scheme != "tcp" or not colon or not host or not port.isdecimal() or int(port) > 65535:
+    number = int(port) if port.isascii() and port.isdecimal() and len(port) <= 5 else -1
+    # Printable: what the environment holds may be no text at all.
+    if scheme != "tcp" or not colon or not (host and host.isprintable()) or not 0 <= number < 65536:
         raise ValueError(f"an endpoint is written tcp://HOST:PORT, not {endpoint!r}")
-    return Tcp(host, int(port))
+    return Tcp(host, number)
 
 
 def parse_pair(listen: str | Sequence[str]) -> tuple[Tcp, Tcp]:
@@ -65,6 +67,8 @@ def parse_pair(listen: str | Sequence[str]) -> tuple[Tcp, Tcp]:
     """
     if isinstance(listen, str):
         control = parse_tcp(listen)
+        if control.port == 65535:
+            raise ValueError(f"data goes to the port behind {listen!r}, and there is none")
         return control, Tcp(control.host, control.port + 1 if control.port else 0)
     if len(listen) != 2:
         raise ValueError(f"listen is one endpoint or a pair of them, not {listen!r}")
@@ -81,7 +85,8 @@ def check_secure(endpoints: Sequence[Tcp], insecure: bool) -> None:
         if not (insecure or endpoint.loopback):
             raise InsecureEndpoint(
                 f"{endpoint} is reachable from other hosts and traffic there is neither "
-                "encrypted nor authenticated: use a loopback address, or write insecure=True"
+                "encrypted nor authenticated: give it keys (keys=, zexchange keygen), use a "
+                "loopback address, or write insecure=True"
             )
 
 

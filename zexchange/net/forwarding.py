@@ -69,7 +69,7 @@ class Forwarding:
                 frames.append(receive(DO_NOT_WAIT, copy=False))
             try:
                 self._take(frames)
-            except DecodeError as error:
+            except (DecodeError, zmq.ZMQError) as error:
                 self._core.reject(str(error))
         return BUDGET
 
@@ -151,8 +151,10 @@ class Forwarding:
                 frame = self._down.recv(DO_NOT_WAIT, copy=False)
             except zmq.Again:
                 return n
-            words, fd = frame.bytes, int(frame.get(SRCFD))
+            words = frame.bytes
             topic, wanted = words[1:], words[:1] == b"\x01"
+            # What ends with its connection comes from none.
+            fd = int(frame.get(SRCFD)) if wanted else -1
             if topic[:1] != MARK:
                 if core.want(topic, wanted, user_of(frame)):
                     self._subscribed(fd, topic, wanted)

@@ -43,6 +43,7 @@ from .forwarding import BUDGET, Forwarding, user_of
 from .hublinks import FORGET_AFTER, HubLinks, portions
 from .hubsockets import HubSockets
 from .sockets import EVENTS, READABLE
+from .threads import Ready
 from .world import World
 
 TICK = 0.1
@@ -129,15 +130,13 @@ class Hub:
         self._relayed = self._dropped = 0
         self._tick_at = 0.0
         self._busy = True
-        self._closing = self._closed = False
+        self._closing = False
         for endpoint in peers:
             self._links.call(str(parse_tcp(endpoint)))
         self._thread = self._world.loop(
             "zexchange-hub",
             self._poller,
-            lambda: 0 if self._busy else TICK,
             self._turn,
-            lambda: self._closed,
             self._end,
         )
         self._thread.start()
@@ -174,8 +173,8 @@ class Hub:
 
     # ------------------------------------------------------------------------ the thread
 
-    def _turn(self, fds: Sequence[int]) -> None:
-        if self._waker.fd in fds:
+    def _turn(self, ready: Ready) -> float | None:
+        if any(fd == self._waker.fd for fd, _ in ready):
             self._waker.clear()
         now = self._world.monotonic()
         self._read_ended()
@@ -195,7 +194,8 @@ class Hub:
         if self._closing:
             for link in self._links:
                 self._links.say(link, Leave(self._me))
-            self._closed = True
+            return None
+        return 0.0 if self._busy else TICK
 
     def _read_ended(self) -> None:
         """Take note of data connections that have ended."""

@@ -1,7 +1,9 @@
 """What a node was asked to be: the arguments of `federate`, checked once and for all."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 from ..names import check_name, check_pattern, matches
 from .endpoints import Tcp, check_secure, parse_pair, parse_tcp
@@ -23,6 +25,7 @@ class Plan:
     peers: tuple[str, ...] = ()
     hubs: tuple[str, ...] = ()
     local: bool = True
+    keys: Path | None = None
     exchanges: tuple[str, ...] = ("**",)
     replay_bytes: int = REPLAY_BYTES
     replay_messages: int = REPLAY_MESSAGES
@@ -76,6 +79,7 @@ def make_plan(
     exchanges: str | Sequence[str],
     label: str,
     insecure: bool,
+    keys: str | os.PathLike[str] | None = None,
     hub: str | Sequence[str] | None = None,
 ) -> "Plan":
     """Return the plan that the arguments of `federate` ask for; it documents the errors."""
@@ -83,7 +87,9 @@ def make_plan(
     bound = parse_pair(listen) if listen else None
     dialled = [parse_tcp(peer) for peer in ([peers] if isinstance(peers, str) else peers)]
     hubs = [parse_tcp(h) for h in ([hub] if isinstance(hub, str) else hub or ())]
-    check_secure([*(bound or ()), *dialled, *hubs], insecure)
+    if hubs and keys is not None:
+        raise ValueError("hub= with keys=: hubs do not speak with keys yet; use peers=")
+    check_secure([*(bound or ()), *dialled, *hubs], insecure or keys is not None)
     if bound is None and (dialled or not (local or hubs)):
         if not all(peer.loopback for peer in dialled):
             raise ValueError("peers on other hosts connect back: say where, with listen=")
@@ -97,5 +103,6 @@ def make_plan(
         peers=tuple(map(str, dialled)),
         hubs=tuple(map(str, hubs)),
         local=local,
+        keys=Path(keys) if keys is not None else None,
         exchanges=tuple(map(check_pattern, patterns)),
     )

@@ -28,11 +28,14 @@ class Probes:
         """Find out whether anything listens; ``answer`` hears of a clear yes or no."""
         if any(probed == endpoint for _, probed, _, _ in self._probes.values()):
             return
-        target = _probe_target(endpoint)
+        target = probe_target(endpoint)
         if target is None:
             return
         family, address = target
-        probe = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            probe = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        except OSError:
+            return  # no descriptor is left: neither a yes nor a no
         try:
             code = probe.connect_ex(address)
         except (OSError, ValueError):
@@ -80,7 +83,7 @@ def _judge(endpoint: str, code: int, answer: Answer) -> None:
         answer(endpoint, False)
 
 
-def _probe_target(endpoint: str) -> tuple[int, Any] | None:
+def probe_target(endpoint: str) -> tuple[int, Any] | None:
     """Return the family and address to probe, or None where that would need a look-up."""
     path = ipc_path(endpoint)
     if path is not None:

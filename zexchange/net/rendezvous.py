@@ -192,7 +192,7 @@ class Rendezvous:
         try:
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return _endpoint(os.read(fd, _MAX_FILE_BYTES))
+            return read_file(os.read(fd, _MAX_FILE_BYTES))
         except OSError:
             return None
         else:
@@ -239,7 +239,7 @@ class Rendezvous:
             self._lock = None
 
 
-def _endpoint(text: bytes) -> str | None:
+def read_file(text: bytes) -> str | None:
     """Return the endpoint that a node's file names, or None if it is nonsense."""
     try:
         endpoint = json.loads(text)["control"]

@@ -98,10 +98,9 @@ class Ways(Controls):
         monotonic: Callable[[], float],
         news: Callable[[], None],
     ) -> None:
-        super().__init__(sockets, poller, received, rejected, replayed)
+        super().__init__(sockets, poller, received, rejected, replayed, monotonic)
         self._me = me
         self._hubs = hubs
-        self._monotonic = monotonic
         self._news = news
         self._hub_links: dict[str, HubLink] = {}
         self._hub_fds: dict[int, HubLink] = {}
@@ -156,10 +155,10 @@ class Ways(Controls):
         hub = self._hubs.way(node) or next((h for h in self._hubs.hubs.values() if h.down), None)
         return PREFIX + (hub.down if hub is not None else "")
 
-    def dial(self, endpoint: str) -> None:
+    def dial(self, endpoint: str, key: bytes = b"") -> None:
         """Open a link; nothing is to be opened behind a hub."""
         if node_at(endpoint) is None:
-            super().dial(endpoint)
+            super().dial(endpoint, key)
 
     def say(self, endpoint: str, message: Control) -> None:
         """Send on a link, or by the hub that leads to a node, at the end of this turn."""
@@ -215,10 +214,9 @@ class Ways(Controls):
         """The endpoints that are linked or being dialled."""
         return (*super().endpoints, *self._hub_links)
 
-    @property
-    def unread(self) -> bool:
-        """Tell whether `settle` has work left."""
-        return super().unread or bool(self._hub_unread)
+    def patience(self, most: float) -> float:
+        """Return how long the next wait may take: `settle` may have work left."""
+        return 0.0 if self._hub_unread else super().patience(most)
 
     def ready(self, fd: int) -> bool:
         """Handle a descriptor that the poller named; tell whether it was one of ours."""
@@ -289,9 +287,9 @@ class Ways(Controls):
             raise DecodeError("a parcel that is no control message")
         message = _sent_by(read_control(content), sender)
         if isinstance(message, ANSWERS):
-            self._received(message, None, endpoint_of(sender))
+            self._received(message, None, endpoint_of(sender), b"")
         else:
-            self._received(message, Via(sender), None)
+            self._received(message, Via(sender), None, b"")
 
     def close(self, linger: float) -> None:
         """Close every socket; what was said still goes out within ``linger`` seconds."""

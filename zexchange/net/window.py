@@ -7,7 +7,6 @@ the lock of the data socket, except the wait itself.
 """
 
 import os
-import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -18,6 +17,7 @@ from ..history import Frame, Ring
 from ..local.exchange import Room
 from ..protocol.interest import Keys
 from ..protocol.sequence import Account, Numbering
+from .topics import shut
 
 if TYPE_CHECKING:
     from .world import World
@@ -89,6 +89,7 @@ class Window:
         lock: threading.Lock,
         may_wait: Callable[[], bool],
         catch_up: Callable[[], None],
+        if_free: Callable[[Callable[[], None]], None],
         world: "World",
     ) -> None:
         self._ring = ring
@@ -101,6 +102,9 @@ class Window:
         self._connections: dict[bytes, tuple[int, int]] = {}
         self._shared: deque[tuple[int, int]] = deque(maxlen=SHARED_MOST)
         self._closed = False
+        self._if_free = if_free
+        self.acknowledged: deque[tuple[bytes, dict[str, int]]] = deque()
+        """What peers have acknowledged and is still to be taken in, under the lock."""
         self.full = False
         """Whether whoever sends has to wait for `room`."""
         self.room = SendRoom(self, may_wait, catch_up, world)
@@ -123,14 +127,15 @@ class Window:
             audience = self._audience(frame.name)
         frame.waiting.update(audience)
         ring = self._ring
-        ring.append(frame)
+        full = ring.append(frame)
         most = ring.most_bytes + ring.window + frame.size  # one message may be larger than all
         while ring.bytes > most and (holders := ring.holders()):
             # Senders that may not wait have overdrawn all there is: the peers that hold
             # the oldest frames are too slow for that.
             for peer in holders:
                 self._make_slow(peer)
-        self.full = ring.full
+            full = ring.full
+        self.full = full
         if self._slow:
             self._count_unread(frame.name, frame.size)
 
@@ -162,15 +167,8 @@ class Window:
                     self._cut(peer)
 
     def _cut(self, peer: bytes) -> None:
-        """Shut a peer's data connection down; if it lives, it comes back and asks.
-
-        The descriptor is libzmq's and may be another's by now: its inode tells.
-        """
-        fd, inode = self._connections.pop(peer, (-1, 0))
-        with suppress(OSError):
-            if os.fstat(fd).st_ino == inode:
-                with socket.socket(fileno=os.dup(fd)) as connection:
-                    connection.shutdown(socket.SHUT_RDWR)
+        """Shut a peer's data connection down; if it lives, it comes back and asks."""
+        shut(*self._connections.pop(peer, (-1, 0)))
 
     def connected(self, peer: bytes, fd: int) -> None:
         """Note the descriptor of a peer's data connection."""
@@ -212,6 +210,14 @@ class Window:
         was_full, self.full = self.full, self._ring.full
         if was_full and not self.full:
             self.room.open()
+
+    def take_acknowledged(self) -> None:
+        """Let go of what peers have acknowledged."""
+        while self.acknowledged:
+            peer, positions = self.acknowledged.popleft()
+            for name, position in positions.items():
+                self._ring.acknowledge(peer, name, position)
+        self._judge()
 
     # -------------------------------------------------------- called by the control thread
 
@@ -272,9 +278,12 @@ class Window:
 
     def acknowledge(self, peer: bytes, acked: dict[str, int], positions: dict[str, int]) -> bool:
         """Let go of what a peer has; tell whether a slow one has caught up with that."""
+        self.acknowledged.append((peer, positions))
+        if peer not in self._slow:
+            self._if_free(self.take_acknowledged)
+            return False
         with self._lock:
-            for name, position in positions.items():
-                self._ring.acknowledge(peer, name, position)
+            self.take_acknowledged()
             caught_up = peer in self._slow and self._has_caught_up(peer, acked)
             if peer in self._slow:
                 self._slow[peer] = 0

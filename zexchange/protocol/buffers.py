@@ -16,10 +16,11 @@ from msgpack import ExtType, packb, unpackb
 from zexchange.errors import DecodeError, EncodeError
 from zexchange.history import Body, Buffer, Bulk
 from zexchange.protocol import arrays
+from zexchange.protocol.announced import check_announced
 from zexchange.protocol.attached import Attached, Converted, read_attached
 from zexchange.protocol.codec import (
+    AS_DATETIME,
     MAX_NESTED_EXTENSIONS,
-    check_announced,
     decode_batch,
     encode,
 )
@@ -54,23 +55,27 @@ class Encoder:
     Any thread may use it: what it remembers is only a guess about the next message.
     """
 
-    __slots__ = ("_fruitless", "encode")
+    __slots__ = ("_fruitless", "attaching")
 
     def __init__(self) -> None:
-        self.encode: Callable[[object], Body] = encode
-        """Encodes one message; the result goes to `large` if it has `LARGE` bytes or more."""
+        self.attaching = False
+        """Whether messages are looked through before they are packed."""
         self._fruitless = 0
+
+    def encode(self, msg: object) -> Body:
+        """Encode one message; the result goes to `large` if it has `LARGE` bytes or more."""
+        return self._attach_first(msg) if self.attaching else encode(msg)
 
     def large(self, msg: object, body: Body) -> Body:
         """Return a message that has turned out large, its large parts attached if it has any."""
-        if isinstance(body, Bulk) or self.encode is not encode:
+        if isinstance(body, Bulk) or self.attaching:
             return body
         if self._fruitless:
             self._fruitless -= 1
             return body
         body = encode_attaching(msg)
         if isinstance(body, Bulk):
-            self.encode = self._attach_first
+            self.attaching = True
         else:
             self._fruitless = _IN_VAIN
         return body
@@ -82,7 +87,7 @@ class Encoder:
         else:
             self._fruitless += 1
             if self._fruitless >= _SMALL:
-                self.encode, self._fruitless = encode, 0
+                self.attaching, self._fruitless = False, 0
         return body
 
 
@@ -112,9 +117,9 @@ def decode_frame(frame: Body, start: int, count: int) -> list[object]:
         DecodeError: they are not ``count``, or malformed, or do not fit what is attached.
     """
     if isinstance(frame, bytes):
-        return decode_batch(memoryview(frame)[start:], count)
+        return decode_batch(frame, count, None, start)
     buffers: list[Buffer | None] = list(frame.buffers)
-    values = decode_batch(memoryview(frame.packed)[start:], count, _Reader(buffers, 0))
+    values = decode_batch(frame.packed, count, _Reader(buffers, 0), start)
     if any(buffer is not None for buffer in buffers):
         raise DecodeError("a frame more than there are values that stand for one")
     return values
@@ -214,7 +219,7 @@ class _Reader:
 
     def unpack(self, body: bytes | memoryview) -> Any:
         """See `Nest`."""
-        return self._unpack(body, self._from_ext)
+        return self._unpack(body, self._from_ext, AS_DATETIME)
 
     def attached(self, data: bytes) -> object:
         """See `Nest`: each frame is taken once."""
@@ -235,12 +240,14 @@ class _Reader:
         packed: bytes = packb(value)
         return packed
 
-    def _unpack(self, body: bytes | memoryview, ext_hook: Callable[[int, bytes], object]) -> Any:
+    def _unpack(
+        self, body: bytes | memoryview, ext_hook: Callable[[int, bytes], object], timestamp: int = 0
+    ) -> Any:
         if self._depth > MAX_NESTED_EXTENSIONS:
             raise DecodeError(f"more than {MAX_NESTED_EXTENSIONS} extension values nested")
         if len(body) > _SMALL_BODY:
             check_announced(body)
-        return unpackb(body, ext_hook=ext_hook, strict_map_key=False)
+        return unpackb(body, ext_hook=ext_hook, strict_map_key=False, timestamp=timestamp)
 
     def _deeper(self) -> "_Reader":
         return _Reader(self._buffers, self._depth + 1)

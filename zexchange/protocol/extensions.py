@@ -114,6 +114,8 @@ def from_ext(code: int, data: bytes, nest: Nest) -> object:
     """
     read = _DECODERS.get(code)
     if read is None:
+        if code < 0:
+            raise DecodeError(f"extension {code}, which MessagePack keeps for itself")
         return Unknown(code, data)
     try:
         value = read(data, nest)

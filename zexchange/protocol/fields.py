@@ -10,15 +10,20 @@ from typing import Any
 import msgpack
 
 from ..errors import DecodeError
+from .announced import check_announced
 
 ID_BYTES = 16
+MAX_CONTAINERS = 200_000
+"""Lists and maps in one frame: one takes a byte there, and up to a hundred in memory."""
+_SMALL = 4096  # in fewer bytes no bomb is large
+KEY_BYTES = 32
 _YEAR_10000 = 253_402_300_800
 
 
 def unpack(data: bytes) -> Any:
     """Return the one MessagePack value in some bytes."""
     try:
-        return msgpack.unpackb(data, strict_map_key=False)
+        return msgpack.unpackb(data, strict_map_key=False, **_bounded(data))
     except Exception as error:
         # msgpack raises ValueError, its own kinds, and TypeError for unhashable keys.
         raise DecodeError(f"malformed MessagePack: {type(error).__name__}: {error}") from None
@@ -26,8 +31,9 @@ def unpack(data: bytes) -> Any:
 
 def unpack_all(data: bytes) -> list[Any]:
     """Return the MessagePack values, one at least, that stand back to back in some bytes."""
-    unpacker = msgpack.Unpacker(strict_map_key=False, max_buffer_size=max(len(data), 1))
     try:
+        most = max(len(data), 1)
+        unpacker = msgpack.Unpacker(strict_map_key=False, max_buffer_size=most, **_bounded(data))
         unpacker.feed(data)
         values = list(unpacker)
         whole = unpacker.tell() == len(data)
@@ -36,6 +42,27 @@ def unpack_all(data: bytes) -> list[Any]:
     if not values or not whole:
         raise DecodeError("malformed MessagePack: it ends too early")
     return values
+
+
+def _bounded(data: bytes) -> dict[str, Any]:
+    """Return what has a large frame unpacked in bounded memory.
+
+    Raises:
+        ValueError: it announces far more than it has, or is nothing that is packed.
+    """
+    if len(data) <= _SMALL:
+        return {}
+    check_announced(data)
+    left = MAX_CONTAINERS
+
+    def counted(container: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise DecodeError(f"more than {MAX_CONTAINERS} lists and maps")
+        return container
+
+    return {"list_hook": counted, "object_hook": counted}
 
 
 def _is(kind: type, what: str) -> Callable[[Any], Any]:
@@ -63,14 +90,19 @@ def boolean(value: Any) -> bool:
 def count(value: Any) -> int:
     """Return a value that is an unsigned 64-bit integer."""
     if type(value) is not int or not 0 <= value < 1 << 64:
-        raise DecodeError(f"a count must be an unsigned 64-bit integer, not {str(value)[:40]}")
+        raise DecodeError(f"a count must be an unsigned 64-bit integer, not {_brief(value)}")
     return value
+
+
+def _brief(value: Any) -> str:
+    # Of numbers alone: the text of a nest may be too deep to be made, or too long.
+    return str(value) if type(value) in (int, float) else type(value).__name__
 
 
 def seconds(value: Any) -> float:
     """Return a value that is a moment in seconds since the Unix epoch."""
     if type(value) not in (int, float) or not 0 <= value < _YEAR_10000:
-        raise DecodeError(f"a moment must be seconds since the epoch, not {str(value)[:40]}")
+        raise DecodeError(f"a moment must be seconds since the epoch, not {_brief(value)}")
     return float(value)
 
 
@@ -78,6 +110,13 @@ def node_id(value: Any) -> bytes:
     """Return a value that is a node id."""
     if type(value) is not bytes or len(value) != ID_BYTES:
         raise DecodeError(f"a node id has {ID_BYTES} bytes")
+    return value
+
+
+def public_key(value: Any) -> bytes:
+    """Return a value that is a public key."""
+    if type(value) is not bytes or len(value) != KEY_BYTES:
+        raise DecodeError(f"a public key has {KEY_BYTES} bytes")
     return value
 
 

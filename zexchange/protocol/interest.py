@@ -10,6 +10,10 @@ from collections.abc import Iterable, Iterator
 from ..names import is_pattern, matches
 from .values import Promise
 
+MAX_KEYS = 200_000
+"""Names and patterns that one node may be interested in."""
+MAX_PATTERNS = 1000
+"""Patterns among them: each has to be matched with every name."""
 MAX_PROMISES = 16
 """Announcements remembered for a peer that confirms none of them."""
 
@@ -149,6 +153,15 @@ class PeerInterest:
         self._since.update((key, epoch) for key in added)
         self.epoch = epoch
         return gone ^ new
+
+    def exceeded_by(self, added: Iterable[str]) -> bool:
+        """Tell whether keys that are added to these would make them too many."""
+        new = [key for key in added if key not in self.keys]
+        patterns = sum(map(is_pattern, new))
+        return (
+            len(self.keys) + len(new) > MAX_KEYS
+            or len(self.keys.patterns) + patterns > MAX_PATTERNS
+        )
 
     def answerable(self, epoch: int) -> bool:
         """Tell whether a token of an epoch can be answered with what we know."""

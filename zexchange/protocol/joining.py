@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import membership as m
+from .allowance import Allowance
 from .core import Core
-from .effects import Dial, HangUp, Hush, Probe, Redial, Say, Tune
+from .effects import Dial, HangUp, Hush, Probe, Redial, Say
 from .events import PeerJoined, PeerLeft
+from .granting import as_seen_by
 from .membership import Candidate, Peer, State
-from .proving import Proving
+from .proving import Proving, tune
 from .relay import SCHEME, node_at
 from .values import VERSIONS, Address, Bye, Control, Hello, Refuse, Welcome
 
@@ -21,13 +23,23 @@ MAX_UNREACHED = 1000
 """Nodes remembered of which no address can be reached from here."""
 MAX_ENDED = 1000
 """Nodes remembered that said goodbye: what they said before may still come by another way."""
+ADMITTED_AT_ONCE, ADMITTED_A_SECOND = 256, 64
+"""New peers taken: each costs sockets. Whoever has to wait says hello again in a second."""
 
 
 class Joining:
     """Dials, greets, admits and lets go."""
 
-    def __init__(self, core: Core, proving: Proving, reachable: Callable[[Address], bool]) -> None:
+    def __init__(
+        self,
+        core: Core,
+        proving: Proving,
+        reachable: Callable[[Address], bool],
+        most_peers: int = m.MAX_PEERS,
+    ) -> None:
         self._core = core
+        self._most_peers = most_peers
+        self._admitted = Allowance(ADMITTED_AT_ONCE, ADMITTED_A_SECOND)
         self._proving = proving
         self._reachable = reachable
         self._members = core.members
@@ -36,17 +48,18 @@ class Joining:
 
     # ------------------------------------------------------------------------ candidates
 
-    def add_candidate(self, endpoint: str, source: str, now: float) -> None:
+    def add_candidate(self, endpoint: str, source: str, now: float, key: bytes = b"") -> None:
         """See `Session.add_candidate`."""
         if any(endpoint == address.control for address in self._core.addresses):
             return
         candidate = self._members.candidates.get(endpoint)
-        if candidate is None and source == "gossip" and self._members.crowded:
+        if candidate is None and source == "gossip" and not self._room(now):
             self._core.reject("gossip", "more endpoints than are dialled at a time")
         elif candidate is None:
             candidate = Candidate(endpoint, source, now, now, now + m.UNANSWERED_AFTER, now)
+            candidate.key = key
             self._members.candidates[endpoint] = candidate
-            self._core.do(Dial(endpoint))
+            self._core.do(Dial(endpoint, key))
             node = node_at(endpoint)
             if node is None or self._core.me < node:
                 self._greet(candidate, now)
@@ -54,6 +67,20 @@ class Joining:
                 candidate.hello_at = candidate.probe_at = now + m.HELLO_EVERY
         elif source == "static":
             candidate.source = source
+
+    def _room(self, now: float) -> bool:
+        """Tell whether one more may be dialled that only others told us of.
+
+        The oldest that has not answered makes room: what is made up must not keep out what
+        is not.
+        """
+        unanswered = self._members.gossip()
+        if len(unanswered) < m.MAX_GOSSIP:
+            return True
+        if now - unanswered[0].since < m.CHANCE:
+            return False
+        self.drop_candidate(unanswered[0].endpoint)
+        return True
 
     def drop_candidate(self, endpoint: str) -> None:
         """See `Session.drop_candidate`."""
@@ -93,8 +120,14 @@ class Joining:
             # Something listens and does not answer: libzmq may have given up on it for
             # good (after a wrong protocol or an oversize frame it never reconnects).
             candidate.redial_at = now + m.UNANSWERED_AFTER
-            self._core.do(Redial(candidate.endpoint))
+            self._core.do(Redial(candidate.endpoint, candidate.key))
         self._greet(candidate, now)
+
+    def dial_again(self, now: float) -> None:
+        """Dial whoever is no peer at the next tick: other keys are authorized now."""
+        for candidate in self._members.candidates.values():
+            if candidate.state not in (State.LINKED, State.OURSELVES):
+                candidate.hello_at = candidate.redial_at = now
 
     def _greet(self, candidate: Candidate, now: float) -> None:
         candidate.hello_at = now + m.HELLO_EVERY
@@ -107,7 +140,7 @@ class Joining:
 
     # -------------------------------------------------------------------- being greeted
 
-    def on_hello(self, hello: Hello, route: Any, now: float) -> None:
+    def on_hello(self, hello: Hello, route: Any, now: float, near: bool = True) -> None:
         """Welcome a node, or refuse it and say why."""
         core = self._core
         if hello.sender in self._ended:
@@ -118,12 +151,16 @@ class Joining:
             if objection.reason != "self":
                 core.reject(str(hello.label), objection.reason, objection.text)
             return
-        known = tuple(
-            (p.id, p.addresses)
+        if not self._welcome_here(hello, route, now):
+            return
+        others = [
+            p
             for p in self._members.peers.values()
             if p.id != hello.sender and not (p.carried or _carried(hello))
-        )
-        peer = self._admit(hello, now)
+        ]
+        known = tuple((p.id, p.addresses) for p in others)
+        keys = tuple((p.id, p.key) for p in others if p.key)
+        peer = self._admit(hello, now, near)
         if peer is None:
             text = "none of your addresses can be reached from here"
             core.reply(route, Refuse(core.me, "unreachable", text))
@@ -133,7 +170,8 @@ class Joining:
             elif len(self._unreached) < MAX_UNREACHED:
                 self._unreached.add(hello.sender)
             return
-        core.reply(route, Welcome(core.me, core.hello(), known))
+        ours = as_seen_by(core.hello(), peer.rights)
+        core.reply(route, Welcome(core.me, ours, known, keys))
         if peer.link is None or (peer.carried and not _carried(hello)):
             self.link(peer, now)
 
@@ -150,45 +188,79 @@ class Joining:
             return Refuse(me, "version", f"{text}, not {hello.versions}")
         return None
 
-    def _admit(self, hello: Hello, now: float) -> Peer | None:
+    def _admit(self, hello: Hello, now: float, near: bool) -> Peer | None:
         """Make a node a peer, or renew what we know of it; None if it cannot be reached."""
         peer = self._members.peers.get(hello.sender)
         if peer is not None:
             if peer.carried or not _carried(hello):
                 peer.addresses = hello.addresses
+            if self._core.policy and peer.link and hello.epoch > peer.interest.epoch:
+                # It had cut us off, perhaps: then this link has been refused for good.
+                self._core.do(Redial(peer.link, peer.key))
             self._proving.on_hello(peer, hello)
             return peer
-        address = self._choose(hello.addresses)
+        address = self._choose(hello.addresses, hello.key, near)
         if address is None:
             return None
         promised = self._members.met_again(hello.sender)
         if promised is not None:
             self._proving.renew(now)
-        peer = Peer.from_hello(hello, now)
+        rights = self._core.rights(b"" if near else hello.key)
+        peer = Peer.from_hello(hello, now, near, rights)
         peer.interest.promised = promised or ()
         peer.control, peer.data = address.control, address.data
         self._members.peers[peer.id] = peer
-        self._core.do(Tune(peer.id, peer.data, peer.acknowledge))
+        self._core.do(tune(peer))
         self._core.tell(PeerJoined(peer.id.hex(), peer.label))
         # Before the announcement: what is promised must find its bridge in place.
         self._core.wanted(set(peer.interest.keys))
+        self._proving.admitted(peer)
         self._proving.announce(peer)
         return peer
 
+    def _welcome_here(self, hello: Hello, route: Any, now: float) -> bool:
+        """Tell whether there is room for a peer; if not for long, tell it so."""
+        core, peers = self._core, self._members.peers
+        if hello.sender in peers:
+            return True
+        if len(peers) >= self._most_peers:
+            idle = self._members.unproven(now)
+            if idle is None:
+                text = f"this node has {len(peers)} peers and takes no more"
+                if route is not None:
+                    core.reply(route, Refuse(core.me, "full", text))
+                core.reject(str(hello.label), "full", f"{text}: raise its limit of open files")
+                return False
+            self.left(idle, "crowded out", now)
+        if not self._admitted.take("all", 1, now):
+            core.reject("hello", "more newcomers than are taken at a time")
+            return False
+        return True
+
     def link(self, peer: Peer, now: float) -> None:
         """Dial a peer that we know only from its own hello."""
-        address = self._choose(peer.addresses)
+        address = self._choose(peer.addresses, peer.key, peer.near)
         if address is None:
             return
-        self.add_candidate(address.control, "hello", now)
+        if peer.dialled != address.control:
+            self._undial(peer)
+            peer.dialled = address.control
+        self.add_candidate(address.control, "hello", now, peer.key)
         candidate = self._members.candidates.get(address.control)
         if candidate is not None and node_at(candidate.endpoint):
             # The way that its hello came by leads back.
             candidate.state, candidate.peer = State.LINKED, peer.id
             peer.link, peer.ponged_at = candidate.endpoint, now
 
-    def _choose(self, addresses: Iterable[Address]) -> Address | None:
-        return next((address for address in addresses if self._reachable(address)), None)
+    def _undial(self, peer: Peer) -> None:
+        """Let go of what was dialled only because the peer said so."""
+        candidate = self._members.candidates.get(peer.dialled)
+        if candidate is not None and candidate.source == "hello":
+            self.drop_candidate(peer.dialled)
+
+    def _choose(self, addresses: Iterable[Address], key: bytes, near: bool) -> Address | None:
+        usable = (address for address in addresses if self._core.usable(address, key, near))
+        return next((address for address in usable if self._reachable(address)), None)
 
     # ------------------------------------------------------------------------- answers
 
@@ -206,44 +278,48 @@ class Joining:
             return link in self._members.candidates
         return True
 
-    def on_welcome(self, welcome: Welcome, link: str | None, now: float) -> None:
+    def on_welcome(self, welcome: Welcome, link: str | None, now: float, near: bool = True) -> None:
         """Make the node at the other end of a link a peer, and dial whom it knows."""
         candidate = self._members.candidates.get(link) if link else None
         if candidate is None or link is None or welcome.sender in self._ended:
             return
         objection = self._objection(welcome.hello)
-        peer = None if objection else self._admit(welcome.hello, now)
+        if objection is None and not self._welcome_here(welcome.hello, None, now):
+            return
+        peer = None if objection else self._admit(welcome.hello, now, near)
         if peer is None:
             self._refused(candidate, objection.reason if objection else "unreachable", now)
             return
         candidate.state, candidate.peer = State.LINKED, peer.id
-        if peer.carried and not node_at(link):
-            self._go_direct(peer, welcome.hello, link, now)
+        if (peer.carried or node_at(peer.link or "")) and not node_at(link):
+            self._go_direct(peer, welcome.hello, link, now, near)
         elif peer.link is not None and peer.link != link:
             # A second way to the same node: one link is enough.
             self._core.do(HangUp(link))
         else:
             peer.link, peer.ponged_at = link, now
-        for node, addresses in welcome.known:
-            self._gossip(node, addresses, now)
+        keys = dict(welcome.keys)
+        for node, addresses in welcome.known[: m.MAX_PEERS]:
+            if node != self._core.me and node not in self._members.peers:
+                # A key that is hearsay opens nothing: it has to be authorized here.
+                address = self._choose(addresses, keys.get(node, b""), near)
+                if address:
+                    self.add_candidate(address.control, "gossip", now, keys.get(node, b""))
 
-    def _go_direct(self, peer: Peer, hello: Hello, link: str, now: float) -> None:
+    def _go_direct(self, peer: Peer, hello: Hello, link: str, now: float, near: bool) -> None:
         """Leave the way through hubs to a peer that answers directly."""
-        address = self._choose(hello.addresses)
+        address = self._choose(hello.addresses, hello.key, near)
         if address is not None:
             peer.link, peer.ponged_at, peer.addresses = link, now, hello.addresses
-            peer.control, peer.data = address.control, address.data
-            self.tune(peer, now)
+            carried = peer.carried
+            peer.control, peer.data, peer.near = address.control, address.data, near
+            if carried:
+                self.tune(peer, now)
 
     def tune(self, peer: Peer, now: float) -> None:
         """Receive a peer by another way than before, which has to be proven."""
         peer.unproven_at = now
-        self._core.do(Tune(peer.id, peer.data, peer.acknowledge))
-
-    def _gossip(self, node: bytes, addresses: tuple[Address, ...], now: float) -> None:
-        address = self._choose(addresses)
-        if address and node != self._core.me and node not in self._members.peers:
-            self.add_candidate(address.control, "gossip", now)
+        self._core.do(tune(peer))
 
     def on_refuse(self, refuse: Refuse, link: str | None, now: float) -> None:
         """Leave a candidate alone for a while, or for good if it is ourselves."""
@@ -287,6 +363,7 @@ class Joining:
         """Forget a peer, and what was done for it."""
         del self._members.peers[peer.id]
         self._members.lapse(peer)
+        self._undial(peer)
         self._core.do(Hush(peer.id, heads or {}))
         self._core.wanted(set(peer.interest.keys))
         self._core.tell(PeerLeft(peer.id.hex(), peer.label, reason))
@@ -294,7 +371,8 @@ class Joining:
             self._core.do(HangUp(candidate.endpoint))
             del self._members.candidates[candidate.endpoint]
             if candidate.lasting and not (reason == "bye" and node_at(candidate.endpoint)):
-                self.add_candidate(candidate.endpoint, candidate.source, now)
+                source = "gossip" if candidate.hearsay else candidate.source
+                self.add_candidate(candidate.endpoint, source, now, candidate.key)
 
 
 def _carried(hello: Hello) -> bool:

@@ -14,7 +14,9 @@ import enum
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .interest import PeerInterest
+from .granting import Granted
+from .interest import Keys, PeerInterest
+from .permissions import EVERYTHING, Rights
 from .relay import SCHEME
 from .values import Address, Hello, Label, Promise
 
@@ -37,8 +39,11 @@ UNANSWERED_AFTER = 3.0
 UNPROVEN_AFTER = 2.0
 """Seconds without proof on the data path: replace the data socket (then twice that, …)."""
 UNPROVEN_MOST = 30.0
-MAX_CANDIDATES = 4096
-"""Endpoints dialled at a time before those that only others told us of are left out."""
+MAX_GOSSIP = 128
+"""Endpoints dialled at a time that others spoke of and that have not answered."""
+MAX_PEERS = 4096
+CHANCE = 5.0
+"""Seconds after which who has not answered, or proven anything, makes room for another."""
 MAX_LAPSED = 4096
 """Nodes remembered that have left, and might be met again."""
 
@@ -66,6 +71,7 @@ class Candidate:
     state: State = State.DIALING
     peer: bytes | None = None
     reason: str = ""
+    key: bytes = b""
 
     @property
     def hearsay(self) -> bool:
@@ -100,21 +106,50 @@ class Peer:
     probe_at: float = 0.0
     control: str = ""
     data: str = ""
+    dialled: str = ""
     link: str | None = None
     ready_epoch: int = 0
     silent: bool = False
     slow_at: float | None = None
     finds_us_slow: bool = False
     acked: dict[str, int] = field(default_factory=dict)
+    key: bytes = b""
+    near: bool = True
+    rights: Rights = EVERYTHING
+    asked: Granted = field(default_factory=Granted)
+    """Its interest, and what of that it may have."""
+    told: Granted = field(default_factory=Granted)
+    """Our interest, and what of that it may publish, and so is told of."""
+    by_name: Keys = field(default_factory=Keys)
+    """What of its interest it cannot subscribe to by prefixes."""
+    named: dict[str, None] = field(default_factory=dict)
+    """The names that it was told because of that."""
+    names_told: int = 0
+    """How many names it has told us."""
 
     @classmethod
-    def from_hello(cls, hello: Hello, now: float) -> "Peer":
-        """Return the peer that a hello speaks of."""
+    def from_hello(
+        cls, hello: Hello, now: float, near: bool = True, rights: Rights = EVERYTHING
+    ) -> "Peer":
+        """Return the peer that a hello speaks of.
+
+        Args:
+            hello: from it.
+            now: seconds on a monotonic clock.
+            near: it runs as the same user, on this host, or nobody has keys.
+            rights: what it may do.
+        """
+        asked = Granted(rights.subscribe)
         return cls(
+            key=hello.key,
+            near=near,
+            rights=rights,
+            asked=asked,
+            told=Granted(rights.publish),
             id=hello.sender,
             label=hello.label,
             addresses=hello.addresses,
-            interest=PeerInterest(hello.epoch, hello.interest),
+            interest=PeerInterest(hello.epoch, asked.replace(hello.interest)),
             joined_at=now,
             heard_at=now,
             ponged_at=now,
@@ -184,10 +219,17 @@ class Membership:
         self._lapsed: dict[bytes, tuple[Promise, ...]] = {}
         self._ticked_at = now
 
-    @property
-    def crowded(self) -> bool:
-        """Tell whether what others merely speak of is dialled no more."""
-        return len(self.candidates) >= MAX_CANDIDATES
+    def gossip(self) -> list[Candidate]:
+        """Return the candidates, oldest first, that others spoke of and that have not answered."""
+        return [c for c in self.candidates.values() if c.source == "gossip" and c.peer is None]
+
+    def unproven(self, now: float) -> Peer | None:
+        """Return the peer that has proven nothing, and for longest, though it had time to."""
+        for peer in self.peers.values():
+            proven = peer.ready_epoch or peer.interest.announced
+            if not proven and now - peer.joined_at >= CHANCE:
+                return peer
+        return None
 
     def lapse(self, peer: Peer) -> None:
         """Note that a peer has left: it may still be there, and unaware of it.

@@ -9,8 +9,22 @@ from typing import Any
 
 import msgpack
 
-from ..errors import DecodeError
-from .fields import boolean, count, field, items, node_id, numbers, seconds, text, texts, unpack
+from ..errors import DecodeError, InvalidName
+from ..names import check_pattern, is_pattern
+from .fields import (
+    boolean,
+    count,
+    field,
+    items,
+    node_id,
+    numbers,
+    public_key,
+    seconds,
+    text,
+    texts,
+    unpack,
+)
+from .interest import MAX_KEYS, MAX_PATTERNS
 from .values import (
     Ack,
     Address,
@@ -19,6 +33,7 @@ from .values import (
     Hello,
     Interest,
     Label,
+    Named,
     Ping,
     Pong,
     Recall,
@@ -32,6 +47,11 @@ from .values import (
     Welcome,
 )
 from .wire import CONTROL
+
+MAX_ADDRESSES = 16
+"""Addresses of one node that are read; the best come first."""
+MAX_ENDPOINT = 512
+"""The longest endpoint, in characters: a host name has at most 253."""
 
 
 def control_frame(message: Control) -> bytes:
@@ -54,7 +74,8 @@ def read_control(frame: bytes) -> Control:
         raise DecodeError("a control frame is a list of kind, sender and body")
     kind, sender, body = parts[:3]
     if not isinstance(kind, str) or kind not in _READERS:
-        raise DecodeError(f"control message of unknown kind {str(kind)[:40]!r}")
+        shown = kind[:40] if isinstance(kind, str) else type(kind).__name__
+        raise DecodeError(f"control message of unknown kind {shown!r}")
     return _READERS[kind](node_id(sender), body)
 
 
@@ -65,10 +86,10 @@ def _label(value: Any) -> Label:
 
 
 def _addresses(value: Any) -> tuple[Address, ...]:
-    pairs = [texts(pair) for pair in items(value)]
-    if any(len(pair) < 2 for pair in pairs):
-        raise DecodeError("an address is a control and a data endpoint")
-    return tuple(Address(*pair[:2]) for pair in pairs)
+    pairs = [texts(pair)[:2] for pair in items(value)[:MAX_ADDRESSES]]
+    if any(len(pair) < 2 or max(map(len, pair)) > MAX_ENDPOINT for pair in pairs):
+        raise DecodeError(f"an address is two endpoints of up to {MAX_ENDPOINT} characters")
+    return tuple(Address(*pair) for pair in pairs)
 
 
 def _known(value: Any) -> tuple[tuple[bytes, tuple[Address, ...]], ...]:
@@ -76,6 +97,30 @@ def _known(value: Any) -> tuple[tuple[bytes, tuple[Address, ...]], ...]:
     if any(len(items(pair)) < 2 for pair in pairs):
         raise DecodeError("a known peer is a node id and its addresses")
     return tuple((node_id(pair[0]), _addresses(pair[1])) for pair in pairs)
+
+
+def _keys(value: Any) -> tuple[str, ...]:
+    keys = texts(value)
+    for key in keys:
+        # A short one without a star is a name; that is what nearly all are.
+        if not 0 < len(key) < 64 or "*" in key or "\0" in key:
+            _check_key(key)
+    if len(keys) > MAX_KEYS or sum(map(is_pattern, keys)) > MAX_PATTERNS:
+        raise DecodeError(f"an interest in more than {MAX_KEYS} keys or {MAX_PATTERNS} patterns")
+    return keys
+
+
+def _check_key(key: str) -> None:
+    try:
+        check_pattern(key)
+    except InvalidName as error:
+        raise DecodeError(str(error)[:MAX_ENDPOINT]) from None
+
+
+def _public_keys(value: Any) -> tuple[tuple[bytes, bytes], ...]:
+    if type(value) is not dict:
+        raise DecodeError("keys of nodes must be a map")
+    return tuple((node_id(node), public_key(key)) for node, key in value.items())
 
 
 def _versions(value: Any) -> tuple[int, int]:
@@ -88,7 +133,7 @@ def _write_addresses(addresses: tuple[Address, ...]) -> list[list[str]]:
     return [[address.control, address.data] for address in addresses]
 
 
-def _write_to(m: Interest | Ping | Ack | Slow) -> dict[str, bytes]:
+def _write_to(m: Interest | Ping | Ack | Slow | Named) -> dict[str, bytes]:
     return {"to": m.to} if m.to else {}
 
 
@@ -107,6 +152,7 @@ def _write_hello(m: Hello) -> dict[str, Any]:
         "interest": m.interest,
         **({"started": m.started} if m.started else {}),
         **({"acknowledge": m.acknowledge} if any(m.acknowledge) else {}),
+        **({"key": m.key} if m.key else {}),
     }
 
 
@@ -119,19 +165,29 @@ def _read_hello(sender: bytes, body: dict[Any, Any]) -> Hello:
         label=_label(field(body, "label")),
         addresses=_addresses(field(body, "addresses")),
         epoch=count(field(body, "epoch")),
-        interest=texts(field(body, "interest")),
+        interest=_keys(field(body, "interest")),
         started=seconds(body.get("started", 0.0)),
         acknowledge=_pair(body.get("acknowledge", [0, 0])),
+        key=public_key(body["key"]) if "key" in body else b"",
     )
 
 
 def _read_welcome(sender: bytes, body: dict[Any, Any]) -> Welcome:
-    return Welcome(sender, _read_hello(sender, body), _known(body.get("known", [])))
+    known, keys = _known(body.get("known", [])), _public_keys(body.get("keys", {}))
+    return Welcome(sender, _read_hello(sender, body), known, keys)
+
+
+def _write_welcome(m: Welcome) -> dict[str, Any]:
+    return {
+        **_write_hello(m.hello),
+        "known": [[peer, _write_addresses(addresses)] for peer, addresses in m.known],
+        **({"keys": dict(m.keys)} if m.keys else {}),
+    }
 
 
 def _read_interest(sender: bytes, body: dict[Any, Any]) -> Interest:
     epoch, base, confirmed = (count(field(body, k)) for k in ("epoch", "base", "confirmed"))
-    added, removed = texts(body.get("added", [])), texts(body.get("removed", []))
+    added, removed = _keys(body.get("added", [])), _keys(body.get("removed", []))
     return Interest(sender, epoch, base, confirmed, added, removed, _read_to(body))
 
 
@@ -179,12 +235,14 @@ def _pair(value: Any) -> tuple[int, int]:
 
 def _write_ping(m: Ping) -> dict[str, Any]:
     confirmed = {"confirmed": m.confirmed} if m.confirmed else {}
-    return {"epoch": m.epoch, "announced": m.announced, **confirmed, **_write_to(m)}
+    named = {"named": m.named} if m.named else {}
+    return {"epoch": m.epoch, "announced": m.announced, **confirmed, **named, **_write_to(m)}
 
 
 def _read_ping(sender: bytes, body: dict[Any, Any]) -> Ping:
     epoch, announced = count(field(body, "epoch")), count(field(body, "announced"))
-    return Ping(sender, epoch, announced, count(body.get("confirmed", 0)), _read_to(body))
+    confirmed, named = count(body.get("confirmed", 0)), count(body.get("named", 0))
+    return Ping(sender, epoch, announced, confirmed, _read_to(body), named)
 
 
 _KINDS: dict[type, str] = {
@@ -202,15 +260,13 @@ _KINDS: dict[type, str] = {
     Replayed: "replayed",
     Recall: "recall",
     Recalled: "recalled",
+    Named: "named",
     Bye: "bye",
 }
 
 _WRITERS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "hello": _write_hello,
-    "welcome": lambda m: {
-        **_write_hello(m.hello),
-        "known": [[peer, _write_addresses(addresses)] for peer, addresses in m.known],
-    },
+    "welcome": _write_welcome,
     "refuse": lambda m: {"reason": m.reason, "text": m.text},
     "interest": _write_interest,
     "ping": _write_ping,
@@ -223,6 +279,7 @@ _WRITERS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "replayed": _write_range,
     "recall": lambda m: {"request": m.request, "key": m.key},
     "recalled": lambda m: {"request": m.request, "ranges": m.ranges},
+    "named": lambda m: {"base": m.base, "names": m.names, **_write_to(m)},
     "bye": lambda m: {"heads": m.heads},
 }
 
@@ -241,5 +298,6 @@ _READERS: dict[str, Callable[[bytes, dict[Any, Any]], Control]] = {
     "replayed": lambda s, b: Replayed(s, *_range(b)),
     "recall": _read_recall,
     "recalled": _read_recalled,
+    "named": lambda s, b: Named(s, count(field(b, "base")), texts(field(b, "names")), _read_to(b)),
     "bye": lambda s, b: Bye(s, numbers(b.get("heads", {}))),
 }

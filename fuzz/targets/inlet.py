@@ -1,0 +1,155 @@
+"""What comes from one peer on the data path: order, gaps, recovery, loss (`net.inlet`).
+
+Structure-aware: the bytes are a script of frames, replays, readies and time, well-formed
+ones of few names and numbers next to raw ones. Each message is delivered once and in order,
+or reported as lost; what is parked stays within its limit.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+from zexchange.errors import DecodeError
+from zexchange.names import is_name
+from zexchange.net.desk import Desk, Reports
+from zexchange.net.inlet import Inlet
+from zexchange.protocol.events import Lost
+from zexchange.protocol.recovery import PARKED_MOST
+from zexchange.protocol.values import Promise, Ready, Recall, Replay
+from zexchange.protocol.wire import data_head, ready_frame, topic
+
+from ..bounds import require
+from ..seeds import vectors
+from .session import Script
+
+MAX_LEN = 40
+ME, PEER = bytes(16), b"p" * 16
+NAMES = ("x", "x.y", "z", "*")
+FIRSTS = (1, 2, 3, 4, 5, 8, 13, 2**63, 2**64 - 1)
+TOPICS = tuple(map(topic, NAMES))
+
+
+def seeds() -> Iterator[bytes]:
+    """Yield scripts: a ready, then frames in order, with gaps, twice, lost and recovered."""
+    ready = bytes([0, 1, 0, 0])
+    yield ready + bytes([2, 0, 0, 1, 2, 0, 1, 1])
+    yield ready + bytes([2, 0, 3, 2, 4, 0, 0, 3, 5, 0, 0, 3])
+    yield ready + bytes([3, 0, 4, 6, 5, 6, 6, 6])
+    yield bytes([7, 0, 1, 2, 0, 0, 1]) + ready + bytes([7, 0, 0]) * 3
+    for frame, vector in vectors("data", "ready"):
+        origin = bytes.fromhex(vector["means"]["origin"])
+        yield ready + bytes([8, len(frame)]) + frame.replace(origin, PEER)
+
+
+class Control(Reports):
+    """Takes down what the inlet reports."""
+
+    def __init__(self) -> None:
+        self.losses: list[Lost] = []
+
+    def proven(self, peer: bytes, epoch: int) -> None:
+        """See `Reports`."""
+
+    def consumed(self, peer: bytes, positions: dict[str, int]) -> None:
+        """See `Reports`."""
+        require(all(0 <= at < 1 << 64 for at in positions.values()), positions)
+
+    def ask(self, peer: bytes, request: Replay | Recall) -> None:
+        """See `Reports`."""
+        require(not isinstance(request, Replay) or request.first <= request.last, request)
+
+    def lost(self, event: Lost) -> None:
+        """See `Reports`."""
+        require(event.first <= event.last, event)
+        self.losses.append(event)
+
+    def rejected(self, peer: bytes, reason: str) -> None:
+        """See `Reports`."""
+
+
+class Heard:
+    """Stands in for an exchange: counts what it is given, in order."""
+
+    def __init__(self, name: str) -> None:
+        require(is_name(name), name)
+        self.given = self.last = 0
+
+    def deliver(self, values: list[Any], origin: str, first: int, sent_at: float) -> None:
+        """Take messages."""
+        require(first > self.last, "twice, or out of order")
+        self.given += len(values)
+        self.last = first + len(values) - 1
+
+    def report(self, lost: Lost) -> None:
+        """Take word of a loss, in its place."""
+        require(lost.first > self.last, "lost, after it was given")
+        self.last = lost.last
+
+
+class Fed(Desk):
+    """An inlet with nothing around it."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.losses = Control()
+        self.heard: dict[str, Heard] = {}
+        super().__init__(ME, None, lambda name: True, self.losses, 5.0, lambda: self.now)  # type: ignore[arg-type]
+        self.inlet = Inlet(PEER, self)
+        self.epoch = 1
+        self.inlet.expect(1, NAMES[:2], ())
+
+    def exchange(self, name: str) -> Any:
+        """See `Desk`."""
+        if name not in self.heard:
+            self.heard[name] = Heard(name)
+        return self.heard[name]
+
+    def frame(self, s: Script) -> bytes:
+        """Return a data frame; its messages are zeros."""
+        topic_, first = s.of(TOPICS), s.of(FIRSTS)
+        count = min(s.take() % 5, (1 << 64) - first)  # type: ignore[operator]
+        head = data_head(topic_, PEER, first, count, 1.0)  # type: ignore[arg-type]
+        return head + bytes(count)
+
+    def step(self, s: Script) -> None:
+        """Take one step of a script."""
+        kind, inlet = s.take() % 9, self.inlet
+        if kind < 2:
+            heads: Any = {s.of(NAMES): s.of(FIRSTS) for _ in range(s.take() % 3)}
+            promised = (Promise(s.take() % 3 + 1, {"x": 1}),) if s.take() % 2 else ()
+            inlet.take(ready_frame(Ready(ME, s.take() % 4, PEER, heads, promised)))
+        elif kind == 2:
+            inlet.take(self.frame(s))
+        elif kind == 3:
+            inlet.take(self.frame(s)[: -1 - s.take() % 40])
+        elif kind == 4:
+            inlet.replayed(self.frame(s))
+        elif kind == 5:
+            inlet.resent(s.of(NAMES), s.of(FIRSTS), s.of(FIRSTS), s.take() % 2)  # type: ignore[arg-type]
+        elif kind == 6:
+            self.now += s.take() / 20
+            inlet.pursue(self.now)
+        elif kind == 7:
+            self.epoch += 1
+            added = NAMES[s.take() % 4 :][:1]
+            inlet.expect(self.epoch, added, NAMES[: s.take() % 2])
+        else:
+            inlet.take(s.some(s.take()))
+
+
+def execute(data: bytes) -> None:
+    """Run a script, and compare what was delivered and lost with what is counted."""
+    fed, s = Fed(), Script(data)
+    while s.left:
+        with suppress(DecodeError):
+            fed.step(s)
+        require(0 <= fed.inlet.recovery.parked_bytes <= PARKED_MOST, "parked")
+    fed.inlet.end()
+    require(fed.inlet.recovery.parked_bytes == 0, "parked and forgotten")
+    lost: Counter[str] = Counter()
+    for loss in fed.losses.losses:
+        lost[loss.exchange] += loss.last - loss.first + 1
+    for name, tally in fed.inlet.positions.tallies.items():
+        given = fed.heard[name].given if name in fed.heard else 0
+        require((given, lost[name]) == (tally.received, tally.lost), (name, given, lost, tally))
