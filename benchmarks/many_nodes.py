@@ -10,30 +10,41 @@ them), processor time is of all nodes together.
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 Arguments = dict[str, Any]
 MESSAGE = {"sym": "AAPL", "px": 191.25, "size": 100, "side": "buy", "t": 1_700_000_000.25}
+FIRST_PORT = 23_000
 PATIENCE = 170.0
 
 
-def by_tcp(seed: str | None) -> Arguments:
+def by_tcp(n: int) -> Arguments:
     """Each listens on loopback and knows the first one; gossip does the rest."""
-    return {"listen": "tcp://127.0.0.1:0", "peers": [seed] if seed else [], "local": False}
+    seed = f"tcp://127.0.0.1:{FIRST_PORT}"
+    listen = f"tcp://127.0.0.1:{FIRST_PORT + 2 * n}"
+    return {"listen": listen, "peers": [seed] if n else [], "local": False}
 
 
-def by_directory(seed: str | None) -> Arguments:
+def by_directory(n: int) -> Arguments:
     """Each finds the others in the rendezvous directory, over Unix sockets."""
     return {}
 
 
-SHAPES: dict[str, Callable[[str | None], Arguments]] = {
+def by_hub(n: int) -> Arguments:
+    """Each knows a hub, which is a process of its own."""
+    return {"hub": f"tcp://127.0.0.1:{FIRST_PORT}", "local": False}
+
+
+SHAPES: dict[str, Callable[[int], Arguments]] = {
+    "hub": by_hub,
     "mesh, TCP, gossip from one seed": by_tcp,
     "mesh, Unix sockets": by_directory,
 }
@@ -42,13 +53,13 @@ SHAPES: dict[str, Callable[[str | None], Arguments]] = {
 # ------------------------------------------------------------------------------- one node
 
 
-def work(number: int, nodes: int) -> None:
+def work(number: int, nodes: int, arguments: Arguments) -> None:
     """Be a node: say when everybody is ready, then do what the input says."""
     import zexchange
     import zexchange.net.engine
 
     say(up=time.monotonic())
-    arguments = json.loads(sys.stdin.readline())["join"]
+    sys.stdin.readline()
     got = 0
 
     def count(msg: object) -> None:
@@ -57,8 +68,10 @@ def work(number: int, nodes: int) -> None:
 
     exchange = zexchange.get_exchange("load")
     exchange.handler(count)
-    with zexchange.federate("many", label=str(number), join_timeout=0, **arguments) as node:
-        say(at=node.endpoints[0])
+    pair = zexchange.get_exchange("pair")
+    if number == 1:
+        pair.handler(count)
+    with zexchange.federate("many", label=str(number), join_timeout=0.1, **arguments) as node:
         node.wait_peers(nodes - 1, PATIENCE)
         node.wait_subscribers("load", nodes - 1, PATIENCE)
         say(ready=time.monotonic())
@@ -66,6 +79,9 @@ def work(number: int, nodes: int) -> None:
             command = json.loads(line)
             if "send" in command:
                 say(sent=send(node, exchange, command["send"]))
+            elif "pair" in command:
+                node.wait_subscribers("pair", 1, PATIENCE)
+                say(sent=send(node, pair, command["pair"]))
             else:
                 lost = sum(r.lost for r in node.stats().received.values())
                 say(got=got, lost=lost, peers=len(node.peers))
@@ -93,8 +109,8 @@ def say(**answer: object) -> None:
 class Worker:
     """A node's process, from outside."""
 
-    def __init__(self, number: int, nodes: int) -> None:
-        options = json.dumps([number, nodes])
+    def __init__(self, number: int, nodes: int, arguments: Arguments) -> None:
+        options = json.dumps([number, nodes, arguments])
         self.process = subprocess.Popen(
             [sys.executable, __file__, "--worker", options],
             stdin=subprocess.PIPE,
@@ -117,10 +133,7 @@ class Worker:
         return answer
 
     def memory(self) -> float:
-        """Return the proportional memory in MiB."""
-        with open(f"/proc/{self.process.pid}/smaps_rollup") as lines:
-            sizes = [int(line.split()[1]) for line in lines if line.startswith("Pss:")]
-        return sum(sizes) / 1024
+        return pss(self.process.pid)
 
     def seconds(self) -> float:
         """Return the processor time so far."""
@@ -132,27 +145,64 @@ class Worker:
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
 
+def pss(pid: int) -> float:
+    """Return a process's proportional memory in MiB."""
+    with open(f"/proc/{pid}/smaps_rollup") as lines:
+        sizes = [int(line.split()[1]) for line in lines if line.startswith("Pss:")]
+    return sum(sizes) / 1024
+
+
+def most_memory(pid: int) -> float:
+    """Return the most memory in MiB that a process has had resident."""
+    with open(f"/proc/{pid}/status") as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
+
+
+@contextmanager
+def carrier(shape: str) -> Iterator[int]:
+    """Run a hub where the shape has one; yield its process id, or 0."""
+    if SHAPES[shape] is not by_hub:
+        yield 0
+        return
+    endpoint = f"tcp://127.0.0.1:{FIRST_PORT}"
+    command = [sys.executable, "-m", "zexchange.cli", "hub", "--federation", "many"]
+    with subprocess.Popen(
+        [*command, "--listen", endpoint], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stderr is not None
+        process.stderr.readline()
+        try:
+            yield process.pid
+        finally:
+            process.send_signal(signal.SIGINT)
+
+
 def measure(shape: str, nodes: int, seconds: float) -> list[str]:
     """Run one shape; return a row of the table."""
+    with carrier(shape) as hub:
+        return measure_with(shape, nodes, seconds, hub)
+
+
+def measure_with(shape: str, nodes: int, seconds: float, hub: int) -> list[str]:
     workers: list[Worker] = []
     try:
         begun = time.monotonic()
-        workers += [Worker(n, nodes) for n in range(nodes)]
+        workers += [Worker(n, nodes, SHAPES[shape](n)) for n in range(nodes)]
         up = max(w.answer()["up"] for w in workers)
         since = time.monotonic()
-        seed = workers[0].ask(join=SHAPES[shape](None))["at"]
-        for worker in workers[1:]:
-            worker.tell(join=SHAPES[shape](seed))
-        for worker in workers[1:]:
-            worker.answer()
+        for worker in workers:
+            worker.tell(join=True)
         ready = max(w.answer()["ready"] for w in workers)
-        note(f"{shape}: {nodes} nodes started in {up - begun:.1f} s, joined in {ready - since:.1f}")
         memory = statistics.median(w.memory() for w in workers)
         descriptors = max(w.descriptors() for w in workers)
         rest = at_rest(workers)
         sent, took = workers[0].ask(send=seconds)["sent"]
-        note(f"one has sent {sent:,} in {took:.1f} s")
+        settle(workers)
+        one, one_took = workers[0].ask(pair=seconds)["sent"]
+        settle(workers)
+        hub_rest = pss(hub) if hub else 0.0
         everybody = all_send(workers, seconds)
+        hub_most = most_memory(hub) if hub else 0.0
         ends = [w.ask(report=True) for w in workers]
     finally:
         end(workers)
@@ -167,13 +217,11 @@ def measure(shape: str, nodes: int, seconds: float) -> list[str]:
         f"{rest:.0%}",
         f"{sent / took:,.0f}",
         f"{sent / took * (nodes - 1):,.0f}",
+        f"{one / one_took:,.0f}",
         f"{everybody:,.0f}",
+        f"{hub_rest:.0f}, {hub_most:.0f} at most" if hub else "-",
         str(lost),
     ]
-
-
-def note(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 HEADINGS = (
@@ -186,7 +234,9 @@ HEADINGS = (
     "processor at rest, all nodes",
     "one sends: msg/s to each",
     "deliveries/s",
+    "one to one: msg/s",
     "all send: deliveries/s",
+    "memory of the hub, MiB",
     "lost",
 )
 
@@ -199,12 +249,31 @@ def at_rest(workers: list[Worker], seconds: float = 5.0) -> float:
 
 
 def all_send(workers: list[Worker], seconds: float) -> float:
-    """Have everybody send at once; return messages delivered a second, all together."""
-    since = time.monotonic()
+    """Have everybody send at once; return messages delivered a second, all together.
+
+    Until nothing comes any more, so that what is still on its way counts, and nothing else.
+    """
+    before, since = settle(workers)[0], time.monotonic()
     for worker in workers:
         worker.tell(send=seconds)
-    total = sum(w.answer()["sent"][0] for w in workers)
-    return total * (len(workers) - 1) / (time.monotonic() - since)
+    for worker in workers:
+        worker.answer()
+    after, at = settle(workers)
+    return (after - before) / (at - since)
+
+
+def settle(workers: list[Worker], most: float = 60.0) -> tuple[int, float]:
+    """Wait until nothing comes any more; return how much has, and when the last did."""
+    got, at = -1, time.monotonic()
+    until = at + most
+    while time.monotonic() < until:
+        now = sum(w.ask(report=True)["got"] for w in workers)
+        if now == got and time.monotonic() - at > 1.0:
+            break
+        if now != got:
+            got, at = now, time.monotonic()
+        time.sleep(0.1)
+    return got, at
 
 
 def end(workers: list[Worker]) -> None:

@@ -25,6 +25,7 @@ class Joining:
     listen: str | None
     advertise: str | None
     peers: tuple[str, ...]
+    hubs: tuple[str, ...]
     insecure: bool
     keys: str | None = None
 
@@ -56,6 +57,7 @@ class Joining:
                 listen=self.listen,
                 advertise=self.advertise,
                 peers=self.peers,
+                hub=self.hubs,
                 keys=self.keys,
                 insecure=self.insecure,
                 label=label,
@@ -65,16 +67,24 @@ class Joining:
             raise click.ClickException(str(error)) from error
 
 
+federation = click.option(
+    "--federation",
+    metavar="NAME",
+    default="default",
+    show_default=True,
+    envvar="ZEXCHANGE_FEDERATION",
+    show_envvar=True,
+    help="The federation to join.",
+)
+insecure = click.option(
+    "--insecure",
+    is_flag=True,
+    envvar="ZEXCHANGE_INSECURE",
+    show_envvar=True,
+    help="Allow TCP endpoints that other hosts can reach, without keys.",
+)
 _OPTIONS: tuple[Callable[[Command], Command], ...] = (
-    click.option(
-        "--federation",
-        metavar="NAME",
-        default="default",
-        show_default=True,
-        envvar="ZEXCHANGE_FEDERATION",
-        show_envvar=True,
-        help="The federation to join.",
-    ),
+    federation,
     click.option(
         "--listen",
         metavar="ENDPOINT",
@@ -99,19 +109,22 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
         help="A control endpoint to dial, or lan for the local network; may be repeated.",
     ),
     click.option(
+        "--hub",
+        "hubs",
+        metavar="ENDPOINT",
+        multiple=True,
+        envvar="ZEXCHANGE_HUB",
+        show_envvar=True,
+        help="A hub that leads to the others; may be repeated.",
+    ),
+    click.option(
         "--keys",
         metavar="DIR",
         envvar="ZEXCHANGE_KEYS",
         show_envvar=True,
         help="A key directory, as keygen makes it: encrypt, and speak with whom it authorizes.",
     ),
-    click.option(
-        "--insecure",
-        is_flag=True,
-        envvar="ZEXCHANGE_INSECURE",
-        show_envvar=True,
-        help="Allow TCP endpoints that other hosts can reach, without keys.",
-    ),
+    insecure,
 )
 
 
@@ -125,11 +138,12 @@ def joins(command: Command) -> Command:
         listen: str | None,
         advertise: str | None,
         peers: tuple[str, ...],
+        hubs: tuple[str, ...],
         keys: str | None,
         insecure: bool,
         **rest: Any,
     ) -> Any:
-        joining = Joining(federation, listen, advertise, peers, insecure, keys)
+        joining = Joining(federation, listen, advertise, peers, hubs, insecure, keys)
         return command(joining=joining, **rest)
 
     decorated: Command = with_joining

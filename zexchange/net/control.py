@@ -217,6 +217,10 @@ class Controls:
             self.router.send_multipart(parts, zmq.NOBLOCK, copy=not frame.buffers)
         self._unread[None] = None
 
+    def where(self, endpoint: str) -> str:
+        """Return the endpoint that a peer's data comes from."""
+        return endpoint
+
     # -------------------------------------------------------------------------- events
 
     def ready(self, fd: int) -> bool:

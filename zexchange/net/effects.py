@@ -102,7 +102,8 @@ class Effects:
             case Resubscribe(epoch, added, removed):
                 self._inbound.do(lambda: self._inbound.resubscribe(epoch, added, removed))
             case Tune():
-                self._lookups.literal(effect.endpoint, lambda literal: self._tune(effect, literal))
+                asked = replace(effect, endpoint=self._controls.where(effect.endpoint))
+                self._lookups.literal(asked.endpoint, lambda literal: self._tune(asked, literal))
             case Narrow(peer, names):
                 self._inbound.do(lambda: self._inbound.narrow(peer, names))
             case Hush(peer, heads):

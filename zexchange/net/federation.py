@@ -19,6 +19,7 @@ def federate(
     listen: str | Sequence[str] | None = None,
     advertise: str | Sequence[str] | None = None,
     peers: Sequence[str] = (),
+    hub: str | Sequence[str] | None = None,
     local: bool = True,
     exchanges: str | Sequence[str] = "**",
     registry: Registry | None = None,
@@ -49,6 +50,9 @@ def federate(
             up again every few seconds. ``"lan"`` stands for everybody of the federation on
             the local network, by multicast DNS (the extra ``discovery``), and shows this
             node to everybody there.
+        hub: one hub or several (``zexchange hub``), ``tcp://HOST:PORT``, that lead to all
+            others who are there: three connections instead of two for each of them. Without
+            ``listen=`` and with ``local=False``, nobody connects to this node.
         local: whether to use the rendezvous directory and Unix sockets of this host.
         exchanges: pattern or patterns of the names that take part.
         registry: whose exchanges to federate; the default one if None.
@@ -79,7 +83,7 @@ def federate(
     if sys.platform == "win32":
         raise Unreachable("federate() needs Unix sockets and fork-safe locks: not on Windows")
     plan = replace(
-        make_plan(name, listen, advertise, peers, local, exchanges, label, insecure, keys),
+        make_plan(name, listen, advertise, peers, local, exchanges, label, insecure, keys, hub),
         replay_messages=_positive("replay_messages", replay_messages),
         replay_bytes=_positive("replay_bytes", replay_bytes),
         stall=_positive("stall", stall),

@@ -26,6 +26,7 @@ class Plan:
     advertise: tuple[Tcp, Tcp] | None = None
     peers: tuple[str, ...] = ()
     lan: bool = False
+    hubs: tuple[str, ...] = ()
     local: bool = True
     keys: Path | None = None
     exchanges: tuple[str, ...] = ("**",)
@@ -82,20 +83,24 @@ def make_plan(
     label: str,
     insecure: bool,
     keys: str | os.PathLike[str] | None = None,
+    hub: str | Sequence[str] | None = None,
 ) -> "Plan":
     """Return the plan that the arguments of `federate` ask for; it documents the errors."""
     check_name(name)
     bound = parse_pair(listen) if listen else None
     named = [peers] if isinstance(peers, str) else list(peers)
     dialled = [parse_tcp(peer) for peer in named if peer != LAN]
-    check_secure([*(bound or ()), *dialled], insecure or keys is not None)
+    hubs = [parse_tcp(h) for h in ([hub] if isinstance(hub, str) else hub or ())]
+    if hubs and keys is not None:
+        raise ValueError("hub= with keys=: hubs do not speak with keys yet; use peers=")
+    check_secure([*(bound or ()), *dialled, *hubs], insecure or keys is not None)
     lan = LAN in named
     if lan and (bound is None or bound[0].loopback):
         raise ValueError(
             "peers=['lan'] has this node dialled by others on the local network: say where, "
             "with listen='tcp://0.0.0.0:PORT'"
         )
-    if bound is None and (dialled or not local):
+    if bound is None and (dialled or not (local or hubs)):
         if not all(peer.loopback for peer in dialled):
             raise ValueError("peers on other hosts connect back: say where, with listen=")
         bound = parse_pair("tcp://127.0.0.1:0")
@@ -107,6 +112,7 @@ def make_plan(
         advertise=parse_pair(advertise) if advertise else None,
         peers=tuple(map(str, dialled)),
         lan=lan,
+        hubs=tuple(map(str, hubs)),
         local=local,
         keys=Path(keys) if keys is not None else None,
         exchanges=tuple(map(check_pattern, patterns)),

@@ -165,6 +165,8 @@ def new_xpub(context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
     socket.setsockopt(zmq.RCVHWM, SUBSCRIPTIONS_MARK)
     # What the kernel has taken is read to its end even after a connection was shut down.
     socket.setsockopt(zmq.RCVBUF, SUBSCRIPTIONS_BUFFER)
+    # To a hub it connects itself: what a lost connection asked for must go with it.
+    socket.setsockopt(zmq.IMMEDIATE, 1)
     # A reconnect subscribes again while the old connection may still look alive: pass
     # on what is already known too, or its token would never be answered.
     socket.setsockopt(zmq.XPUB_VERBOSE, 1)

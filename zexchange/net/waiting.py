@@ -101,6 +101,7 @@ class Waiter:
         engine = self._engine
         return [
             *engine.discovery.pending(self._monotonic()),
+            *engine.pending(),
             *self._members.pending(engine.session.interest.epoch),
         ]
 

@@ -16,6 +16,7 @@ from .events import PeerJoined, PeerLeft
 from .granting import as_seen_by
 from .membership import Candidate, Peer, State
 from .proving import Proving, tune
+from .relay import SCHEME, node_at
 from .values import VERSIONS, Address, Bye, Control, Hello, Refuse, Welcome
 
 MAX_UNREACHED = 1000
@@ -62,7 +63,11 @@ class Joining:
             candidate.key = key
             self._members.candidates[endpoint] = candidate
             self._core.do(Dial(endpoint, key))
-            self._greet(candidate, now)
+            node = node_at(endpoint)
+            if node is None or self._core.me < node:
+                self._greet(candidate, now)
+            else:  # hubs tell both of each other, and one of two greets
+                candidate.hello_at = candidate.probe_at = now + m.HELLO_EVERY
         elif candidate.hearsay or source == "static":
             candidate.source = source
 
@@ -151,7 +156,11 @@ class Joining:
             return
         if not self._welcome_here(hello, route, now):
             return
-        others = [p for p in self._members.peers.values() if p.id != hello.sender]
+        others = [
+            p
+            for p in self._members.peers.values()
+            if p.id != hello.sender and not (p.carried or _carried(hello))
+        ]
         known = tuple((p.id, p.addresses) for p in others)
         keys = tuple((p.id, p.key) for p in others if p.key)
         peer = self._admit(hello, now, near)
@@ -166,7 +175,7 @@ class Joining:
             return
         ours = as_seen_by(core.hello(), peer.rights)
         core.reply(route, Welcome(core.me, ours, known, keys))
-        if peer.link is None:
+        if peer.link is None or (peer.carried and not _carried(hello)):
             self.link(peer, now)
 
     def _objection(self, hello: Hello) -> Refuse | None:
@@ -186,7 +195,8 @@ class Joining:
         """Make a node a peer, or renew what we know of it; None if it cannot be reached."""
         peer = self._members.peers.get(hello.sender)
         if peer is not None:
-            peer.addresses = hello.addresses
+            if peer.carried or not _carried(hello):
+                peer.addresses = hello.addresses
             if self._core.policy and peer.link and hello.epoch > peer.interest.epoch:
                 # It had cut us off, perhaps: then this link has been refused for good.
                 self._core.do(Redial(peer.link, peer.key))
@@ -233,11 +243,17 @@ class Joining:
     def link(self, peer: Peer, now: float) -> None:
         """Dial a peer that we know only from its own hello."""
         address = self._choose(peer.addresses, peer.key, peer.near)
-        if address is not None:
-            if peer.dialled != address.control:
-                self._undial(peer)
-                peer.dialled = address.control
-            self.add_candidate(address.control, "hello", now, peer.key)
+        if address is None:
+            return
+        if peer.dialled != address.control:
+            self._undial(peer)
+            peer.dialled = address.control
+        self.add_candidate(address.control, "hello", now, peer.key)
+        candidate = self._members.candidates.get(address.control)
+        if candidate is not None and node_at(candidate.endpoint):
+            # The way that its hello came by leads back.
+            candidate.state, candidate.peer = State.LINKED, peer.id
+            peer.link, peer.ponged_at = candidate.endpoint, now
 
     def redial(self, peer: Peer, now: float) -> None:
         """Replace a link that is not answered: to the same address, or to the next one.
@@ -325,7 +341,9 @@ class Joining:
             self._refused(candidate, why.reason, why.text, now)
             return
         candidate.state, candidate.peer, candidate.reason = State.LINKED, peer.id, ""
-        if peer.link is not None and peer.link != link:
+        if (peer.carried or node_at(peer.link or "")) and not node_at(link):
+            self._go_direct(peer, welcome.hello, link, now, near)
+        elif peer.link is not None and peer.link != link:
             # A second way to the same node: one link is enough.
             self._core.do(HangUp(link))
         else:
@@ -348,6 +366,21 @@ class Joining:
             # It may have moved, and we as well: then only others know where it is now.
             fresh = [a for a in addresses if a not in peer.addresses]
             peer.addresses = (*peer.addresses, *fresh)[: m.MAX_ADDRESSES]
+
+    def _go_direct(self, peer: Peer, hello: Hello, link: str, now: float, near: bool) -> None:
+        """Leave the way through hubs to a peer that answers directly."""
+        address = self._choose(hello.addresses, hello.key, near)
+        if address is not None:
+            peer.link, peer.ponged_at, peer.addresses = link, now, hello.addresses
+            carried = peer.carried
+            peer.control, peer.data, peer.near = address.control, address.data, near
+            if carried:
+                self.tune(peer, now)
+
+    def tune(self, peer: Peer, now: float) -> None:
+        """Receive a peer by another way than before, which has to be proven."""
+        peer.unproven_at = now
+        self._core.do(tune(peer))
 
     def on_refuse(self, refuse: Refuse, link: str | None, now: float) -> None:
         """Leave a candidate alone for a while, or for good if it is ourselves."""
@@ -398,6 +431,11 @@ class Joining:
         for candidate in [c for c in self._members.candidates.values() if c.peer == peer.id]:
             self._core.do(HangUp(candidate.endpoint))
             del self._members.candidates[candidate.endpoint]
-            if candidate.lasting:
+            if candidate.lasting and not (reason == "bye" and node_at(candidate.endpoint)):
                 source = "gossip" if candidate.hearsay else candidate.source
                 self.add_candidate(candidate.endpoint, source, now, candidate.key)
+
+
+def _carried(hello: Hello) -> bool:
+    """Tell whether a hello came through a hub, which is then its only address."""
+    return any(address.control.startswith(SCHEME) for address in hello.addresses)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from .granting import Granted
 from .interest import Keys, PeerInterest
 from .permissions import EVERYTHING, Rights
+from .relay import SCHEME
 from .values import Address, Hello, Label, Pong, Promise
 
 TICK_LATE = 1.0
@@ -24,6 +25,8 @@ TICK_LATE = 1.0
 HELLO_EVERY = 1.0
 REFUSED_RETRY = 10.0
 PING_EVERY = 1.0
+CARRIED_PING_EVERY = 10.0
+"""Seconds between pings of a peer that a hub vouches for: they only compare epochs."""
 PROBE_AFTER = 1.5
 PROBE_EVERY = 0.5
 CANDIDATE_PROBE_EVERY = 0.25
@@ -179,6 +182,11 @@ class Peer:
         """Whether the peer acknowledges too slowly."""
         return self.slow_at is not None
 
+    @property
+    def carried(self) -> bool:
+        """Tell whether hubs lead to the peer, and answer for its life."""
+        return self.control.startswith(SCHEME)
+
     def heard(self, now: float) -> None:
         """Note a sign of life."""
         self.heard_at, self.silent = now, False
@@ -199,6 +207,8 @@ class Peer:
         self.ready_epoch = max(self.ready_epoch, epoch)
         if self.ready_epoch >= ours:
             self.unproven_at, self.unproven_for = None, UNPROVEN_AFTER
+            if self.carried:
+                self.ping_at = 0.0  # it is told at once what else the next ping would tell
 
     def ready(self, ours: int) -> bool:
         """Tell whether both directions are in force: ours at the peer, and the peer's here."""

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from . import membership as m
+from .behind import Behind
 from .core import Core
 from .effects import (
     Acknowledged,
@@ -81,6 +82,7 @@ class Session:
         self._core.policy = policy
         self._proving = Proving(self._core)
         self._joining = Joining(self._core, self._proving, reachable, now, most_peers)
+        self.behind = Behind(self._core, self._joining, self._proving)
         self.me = me
         self.label = label
         self.addresses = addresses
@@ -303,7 +305,7 @@ class Session:
             peer.silent = True
             self._core.tell(PeerSilent(peer.id.hex(), peer.label, quiet))
         if now >= peer.ping_at:
-            peer.ping_at = now + m.PING_EVERY
+            peer.ping_at = now + (m.CARRIED_PING_EVERY if peer.carried else m.PING_EVERY)
             told = self.interest.epoch, peer.interest.announced, peer.ready_epoch
             self._core.say(peer, Ping(self.me, *told, named=len(peer.named)))
         self._tick_link(peer, quiet, now)
@@ -312,6 +314,8 @@ class Session:
     def _tick_link(self, peer: Peer, quiet: float, now: float) -> None:
         if peer.link is None:
             self._joining.link(peer, now)
+        if peer.carried:
+            return  # its hub tells
         if quiet >= m.PROBE_AFTER and now >= peer.probe_at:
             peer.probe_at = now + m.PROBE_EVERY
             self._core.do(Probe(peer.link or peer.control))
