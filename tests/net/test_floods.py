@@ -95,9 +95,11 @@ def test_half_open_handshakes_take_all_files(scene: Scene) -> None:
 @pytest.mark.parametrize("scene", [512], indirect=True)
 def test_hellos_of_the_made_up(scene: Scene) -> None:
     """Thousands of new ids take no more places than there are files for, and leave them again."""
+    links = [scene.attacker.dealer() for _ in range(50)]
     for n in range(5000):
-        scene.attacker.say(scene.attacker.hello(n.to_bytes(16, "big")))
+        links[n % 50].send(control_frame(scene.attacker.hello(n.to_bytes(16, "big"))))
     eventually(lambda: scene.victim.measure().told("full"))
+    eventually(lambda: scene.victim.measure().told("newcomers"))
     after = scene.outcome(memory=60 * MB, seconds=30)
     assert after.peers <= 32
     assert after.files < 512
