@@ -21,6 +21,8 @@ class Relay:
         self._pairs: dict[socket.socket, socket.socket] = {}
         self._held = threading.Event()
         self._ended: set[socket.socket] = set()
+        self.seen: list[bytes] | None = None
+        """What has passed, if a test has made it a list."""
         self.accepted = 0
         """Connections so far: after a cut, more of them show that it has healed."""
         self._open = True
@@ -133,6 +135,8 @@ class Relay:
         try:
             data = end.recv(MOST if pace is None else max(1, min(MOST, int(pace * TICK))))
             if data:
+                if self.seen is not None:
+                    self.seen.append(data)
                 other.sendall(data)
                 return
         except OSError:

@@ -12,6 +12,7 @@ would expect, so that code written for the plain recipe keeps working. The tree:
     ├── NotReady           (TimeoutError)  a wait reached its timeout
     ├── MailboxFull        (queue.Full)    a bounded mailbox with overflow="error"
     ├── InsecureEndpoint   (ValueError)    a reachable TCP endpoint without keys
+    ├── InvalidKeys        (ValueError)    a key directory, or a file in it, that cannot be used
     ├── Unreachable        (OSError)       an endpoint or directory that cannot be used
     └── Closed                             use of a node or stream after close()
 """
@@ -57,6 +58,10 @@ class MailboxFull(ExchangeError, queue.Full):
 
 class InsecureEndpoint(ExchangeError, ValueError):
     """A TCP endpoint that other hosts could reach was asked for without keys."""
+
+
+class InvalidKeys(ExchangeError, ValueError):
+    """A key directory, or a file in it, that cannot be used; the text names the file."""
 
 
 class Unreachable(ExchangeError, OSError):

@@ -89,11 +89,13 @@ class Ring:
 
     # ----------------------------------------------------------------- the sender's side
 
-    def append(self, frame: Frame) -> None:
-        """Take a frame that is being sent, and evict what that pushes out."""
+    def append(self, frame: Frame) -> bool:
+        """Take a frame that is being sent, and evict what that pushes out; tell if it is `full`."""
         self._add(frame)
         if self.bytes > self.most_bytes or self.messages > self.most_messages:
             self.evict()
+            return self.full
+        return self.held_bytes > self.window and self.held_frames >= UNDER_WAY
 
     def _add(self, frame: Frame) -> None:
         name = frame.name
@@ -117,7 +119,7 @@ class Ring:
         self._held.clear()
         self.bytes = self.messages = self.held_bytes = self.held_frames = 0
         for frame in order:
-            if frame is not last:
+            if frame.first != last.first or frame.name != last.name:
                 self._add(frame)
 
     @property

@@ -13,7 +13,7 @@ from zexchange.cli.group import commands
 from .conftest import Shell
 
 
-@pytest.mark.parametrize("name", ["demo", "peers", "send", "tail"])
+@pytest.mark.parametrize("name", ["demo", "keygen", "peers", "send", "tail"])
 def test_every_command_explains_itself(name: str) -> None:
     """--help ends with status 0 and says how to use the command."""
     result = CliRunner().invoke(commands, [name, "--help"])

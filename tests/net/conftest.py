@@ -1,9 +1,11 @@
 """Several nodes in one process, each with a registry of its own."""
 
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.net.keyrings import Keyrings
 from zexchange import Node, Registry, federate
 
 Joiner = Callable[..., tuple[Node, Registry]]
@@ -42,3 +44,9 @@ def publish(node: Node, messages: Callable[[bytes], Iterable[list[bytes]]]) -> i
         for parts in made:
             engine.outbound._socket.send_multipart(parts)
     return len(made)
+
+
+@pytest.fixture
+def keyrings(tmp_path: Path) -> Keyrings:
+    """Key directories by name."""
+    return Keyrings(tmp_path)

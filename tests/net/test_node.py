@@ -481,7 +481,7 @@ def test_an_effect_that_fails_takes_no_other_along(
     assert engine is not None
     dial = engine._controls.dial
 
-    def fail(endpoint: str) -> None:
+    def fail(endpoint: str, key: bytes = b"") -> None:
         if "127.0.0.1" in endpoint:
             raise OSError("too many open files")
         dial(endpoint)

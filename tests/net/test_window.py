@@ -225,11 +225,10 @@ def test_the_cost_of_a_recovery_stays_on_its_exchange(
     asked = []
     engine.ask = lambda *question: asked.append(question)  # type: ignore[method-assign]
     outbound = node._engine.outbound  # type: ignore[union-attr]
-    send = outbound._send
-    outbound._send = lambda frame: None  # type: ignore[method-assign]
+    put, outbound.put = outbound.put, lambda frame, flags: None
     here.get("slow").send("lost on the way")
     eventually(lambda: outbound.heads().get("slow") == 1)
-    outbound._send = send  # type: ignore[method-assign]
+    outbound.put = put
     here.get("slow").send("parked")
     here.get("quick").send("here")
     eventually(lambda: quick == ["here"] and asked)

@@ -74,6 +74,12 @@ CONTROL: dict[str, v.Control] = {
     "replayed, of a recall": v.Replayed(ONE, "prices", 9, 11, 3),
     "slow": v.Slow(ONE, True, TWO),
     "recall": v.Recall(ONE, 3, "metrics.**"),
+    "hello, of a node with a key": dataclasses.replace(HELLO, key=bytes(range(32))),
+    "welcome, with keys": v.Welcome(
+        TWO, OTHER, ((ONE, HELLO.addresses),), ((ONE, bytes(range(32))),)
+    ),
+    "ping, of one that tells names": v.Ping(ONE, 3, 2, 2, TWO, 40),
+    "named": v.Named(ONE, 40, ("orders.eu.new",), TWO),
     "recalled": v.Recalled(ONE, 3, {"metrics.cpu": (2, 70_000)}),
     "ack, to a node": v.Ack(ONE, {"prices": 70_000}, TWO),
     "bye": v.Bye(ONE, {"orders.new": 1, "prices": 2**33}),

@@ -14,6 +14,7 @@ numbers = st.integers(0, 2**64 - 1)
 node_ids = st.binary(min_size=16, max_size=16)
 receivers = st.just(b"") | node_ids
 words = st.text(max_size=20)
+public_keys = st.binary(min_size=32, max_size=32)
 names = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1).filter(
     lambda text: len(text.encode()) <= MAX_NAME_BYTES
 )
@@ -36,16 +37,20 @@ hellos = st.builds(
     features=st.lists(words, max_size=3).map(tuple),
     started=st.just(0.0) | moments,
     acknowledge=st.tuples(numbers, numbers),
+    key=st.just(b"") | public_keys,
 )
 known = st.lists(st.tuples(node_ids, addresses), max_size=3).map(tuple)
 ranges = st.dictionaries(words, st.tuples(numbers, numbers), max_size=3)
-welcomes = st.builds(lambda hello, peers: v.Welcome(hello.sender, hello, peers), hellos, known)
+node_keys = st.dictionaries(node_ids, public_keys, max_size=3).map(lambda d: tuple(d.items()))
+welcomes = st.builds(
+    lambda hello, peers, keys: v.Welcome(hello.sender, hello, peers, keys), hellos, known, node_keys
+)
 controls = st.one_of(
     hellos,
     welcomes,
     st.builds(v.Refuse, node_ids, words, words),
     st.builds(v.Interest, node_ids, numbers, numbers, numbers, some_names, some_names, receivers),
-    st.builds(v.Ping, node_ids, numbers, numbers, numbers, receivers),
+    st.builds(v.Ping, node_ids, numbers, numbers, numbers, receivers, numbers),
     st.builds(v.Pong, node_ids),
     st.builds(v.Resync, node_ids),
     st.builds(v.Stranger, node_ids),
@@ -55,6 +60,7 @@ controls = st.one_of(
     st.builds(v.Replayed, node_ids, words, numbers, numbers, numbers),
     st.builds(v.Recall, node_ids, numbers, words),
     st.builds(v.Recalled, node_ids, numbers, ranges),
+    st.builds(v.Named, node_ids, numbers, some_names, receivers),
     st.builds(v.Bye, node_ids, heads),
 )
 promises = st.lists(st.builds(v.Promise, numbers, heads), max_size=3).map(tuple)

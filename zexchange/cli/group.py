@@ -19,6 +19,7 @@ from zexchange import ExchangeError, __version__
 
 from .bench import bench
 from .demo import demo
+from .keygen import keygen
 from .peers import peers
 from .send import send
 from .tail import tail
@@ -59,7 +60,7 @@ def commands() -> None:
     """
 
 
-for _command in (bench, demo, peers, send, tail):
+for _command in (bench, demo, keygen, peers, send, tail):
     commands.add_command(_command)
 
 

@@ -26,6 +26,7 @@ class Joining:
     advertise: str | None
     peers: tuple[str, ...]
     insecure: bool
+    keys: str | None = None
 
     @contextmanager
     def node(self, label: str) -> Iterator[Node]:
@@ -54,6 +55,7 @@ class Joining:
                 listen=self.listen,
                 advertise=self.advertise,
                 peers=self.peers,
+                keys=self.keys,
                 insecure=self.insecure,
                 label=label,
             )
@@ -95,6 +97,13 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
         help="A control endpoint to dial; may be repeated.",
     ),
     click.option(
+        "--keys",
+        metavar="DIR",
+        envvar="ZEXCHANGE_KEYS",
+        show_envvar=True,
+        help="A key directory, as keygen makes it: encrypt, and speak with whom it authorizes.",
+    ),
+    click.option(
         "--insecure",
         is_flag=True,
         envvar="ZEXCHANGE_INSECURE",
@@ -114,10 +123,11 @@ def joins(command: Command) -> Command:
         listen: str | None,
         advertise: str | None,
         peers: tuple[str, ...],
+        keys: str | None,
         insecure: bool,
         **rest: Any,
     ) -> Any:
-        joining = Joining(federation, listen, advertise, peers, insecure)
+        joining = Joining(federation, listen, advertise, peers, insecure, keys)
         return command(joining=joining, **rest)
 
     decorated: Command = with_joining

@@ -20,6 +20,7 @@ from ..protocol.messages import control_frame, read_control
 from ..protocol.values import Control, Hello, Ping, Welcome
 from ..protocol.wire import DATA, MAX_CONTROL_BYTES
 from .endpoints import parse_tcp, resolve_wild
+from .guard import Guard
 from .sockets import EVENTS, Poller
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ to be thrown away costs time as well."""
 OUTBOX_MOST = 1000
 _log = logging.getLogger("zexchange")
 
-Received = Callable[[Control, Any, str | None], None]
+Received = Callable[[Control, Any, str | None, bytes], None]
 
 
 @dataclass(slots=True, eq=False)
@@ -49,6 +50,8 @@ class Link:
     endpoint: str
     socket: "zmq.Socket[bytes]"
     fd: int
+    key: bytes = b""
+    guard: Guard | None = None
     outbox: deque[Control] = field(default_factory=deque)
 
     def queue(self, message: Control) -> None:
@@ -64,7 +67,10 @@ class Link:
         """Send what is queued, as far as a connection takes it; tell whether it took any."""
         sent = False
         while self.outbox:
-            frame = control_frame(self.outbox[0])
+            message = self.outbox[0]
+            if self.guard is not None:
+                message = self.guard.shaped(message, self.key)
+            frame = control_frame(message)
             if len(frame) > MAX_CONTROL_BYTES:
                 _log.error(
                     "not sent to %s: a control message of %d bytes, of which %d are taken: attach "
@@ -92,10 +98,12 @@ class Controls:
         rejected: Callable[[str, str], None],
         replayed: Callable[[str, Body], None],
         monotonic: Callable[[], float],
+        guard: Guard | None = None,
     ) -> None:
         self._monotonic = monotonic
         self._allowance = Allowance(AT_ONCE, A_SECOND)
         self._read_at = 0.0
+        self._guard = guard
         self._sockets = sockets
         self._poller = poller
         self._received = received
@@ -123,18 +131,24 @@ class Controls:
 
     # ------------------------------------------------------------------------- effects
 
-    def dial(self, endpoint: str) -> None:
-        """Open a link."""
-        socket = None
+    def dial(self, endpoint: str, key: bytes = b"") -> None:
+        """Open a link, to the node with a key if that is known."""
+        socket, guard = None, self._guard
         try:
             socket = self._sockets.dealer()
+            expected = guard.approach(socket, endpoint, key) if guard else b""
+            if expected is None:  # nobody is authorized who could be there
+                socket.close()
+                return
             socket.connect(endpoint)
         except zmq.ZMQError as error:
+            if guard:
+                guard.hung_up(endpoint)
             if socket is not None:
                 socket.close()
             _log.warning("cannot dial %s: %s", endpoint, error)
             return
-        link = Link(endpoint, socket, int(socket.getsockopt(zmq.FD)))
+        link = Link(endpoint, socket, int(socket.getsockopt(zmq.FD)), expected, guard)
         self._links[endpoint] = self._by_fd[link.fd] = link
         self._poller.watch(link.fd)
 
@@ -144,12 +158,22 @@ class Controls:
         if link is not None:
             del self._by_fd[link.fd]
             self._poller.forget(link.fd)
+            if self._guard:
+                self._guard.hung_up(endpoint)
             link.socket.close(linger=linger)
 
-    def redial(self, endpoint: str) -> None:
+    def redial(self, endpoint: str, key: bytes = b"") -> None:
         """Replace a link by a fresh one."""
         self.hang_up(endpoint)
-        self.dial(endpoint)
+        self.dial(endpoint, key)
+
+    def try_again(self, endpoint: str) -> None:
+        """Replace a link that has not stood yet, for the next key; what waits for it waits on."""
+        waiting = self._links[endpoint].outbox if endpoint in self._links else deque[Control]()
+        self.redial(endpoint)
+        link = self._links.get(endpoint)
+        if link is not None:
+            link.outbox = waiting
 
     def say(self, endpoint: str, message: Control) -> None:
         """Send on a link, as soon as it stands."""
@@ -214,7 +238,11 @@ class Controls:
             if len(parts) != 2:
                 self._rejected("control", f"control message of {len(parts)} frames")
                 continue
-            self._take(parts[1].bytes, parts[0].bytes, None, _peer_host(parts[1]))
+            key = self._guard.user(parts[1]) if self._guard else b""
+            if key is None:
+                self._rejected("control", "key unknown")
+                continue
+            self._take(parts[1].bytes, parts[0].bytes, None, _peer_host(parts[1]), key)
             if self._monotonic() - now > BUDGET_SECONDS:
                 break
         self._unread[None] = None
@@ -242,12 +270,14 @@ class Controls:
             elif others:
                 self._rejected(link.endpoint, f"control message of {1 + len(others)} frames")
             else:
-                self._take(frame, None, link.endpoint, host)
+                self._take(frame, None, link.endpoint, host, link.key)
             if self._links.get(link.endpoint) is not link:
                 return
         self._unread[link] = None
 
-    def _take(self, frame: bytes, route: Any, link: str | None, host: str | None) -> None:
+    def _take(
+        self, frame: bytes, route: Any, link: str | None, host: str | None, key: bytes
+    ) -> None:
         now = self._monotonic()
         if not self._allowance.take(route or link, len(frame) + MESSAGE_OVERHEAD, now):
             self._rejected(link or host or "control", "more control messages than are taken")
@@ -259,7 +289,7 @@ class Controls:
         except DecodeError as error:
             self._rejected(link or host or "control", str(error))
             return
-        self._received(_resolved(message, host), route, link)
+        self._received(_resolved(message, host), route, link, key)
 
     def close(self, linger: float) -> None:
         """Close every socket; what was said still goes out within ``linger`` seconds."""

@@ -7,6 +7,8 @@ from ..errors import DecodeError, InvalidName
 from ..local.exchange import Exchange
 from ..local.registry import Registry
 from ..protocol.events import Lost
+from ..protocol.permissions import Rights
+from ..protocol.sequence import Positions
 from ..protocol.values import Recall, Replay
 
 
@@ -33,6 +35,13 @@ class Reports:
         """A frame was not taken."""
         raise NotImplementedError
 
+    def forbidden(self, peer: bytes, counts: dict[str, int]) -> None:
+        """Frames were not taken, so many by exchange: the peer may not publish there.
+
+        What is counted in ``counts`` until they are looked at goes with them.
+        """
+        raise NotImplementedError
+
 
 class Desk:
     """What all inlets of a node share: to whom they report, and what they hand on to."""
@@ -54,6 +63,24 @@ class Desk:
         self.federated = federated
         self.busy: tuple[float, str] | None = None
         """Since when, and with which exchange, tasks have held the thread."""
+
+    def restrict(self, positions: Positions, peer: bytes, rights: Rights) -> None:
+        """Have nothing taken of a peer on exchanges where it may not publish."""
+        if rights.publish is None:
+            return
+        counts: dict[str, int] = {}
+
+        def admits(name: str) -> bool:
+            """Judge a name that nothing has been taken on yet."""
+            if rights.may_publish(name):
+                return True
+            quiet = not counts
+            counts[name] = counts.get(name, 0) + 1
+            if quiet:
+                self.control.forbidden(peer, counts)
+            return False
+
+        positions.admits = admits
 
     def exchange(self, name: str) -> Exchange[Any] | None:
         """Return the exchange of a name, made if need be; None if it takes no part.

@@ -16,6 +16,7 @@ from ..protocol.effects import (
     Effect,
     HangUp,
     Hush,
+    Narrow,
     Probe,
     Recount,
     Recounted,
@@ -93,8 +94,10 @@ class Effects:
                 self._announce(peer, epoch, keys)
             case Resubscribe(epoch, added, removed):
                 self._inbound.do(lambda: self._inbound.resubscribe(epoch, added, removed))
-            case Tune(peer, endpoint, acknowledge):
-                self._inbound.do(lambda: self._inbound.tune(peer, endpoint, acknowledge))
+            case Tune():
+                self._inbound.do(lambda: self._inbound.tune(effect))
+            case Narrow(peer, names):
+                self._inbound.do(lambda: self._inbound.narrow(peer, names))
             case Hush(peer, heads):
                 self._outbound.window.forget(peer)
                 self._inbound.do(lambda: self._inbound.hush(peer, heads))
@@ -116,12 +119,12 @@ class Effects:
                 self._bridges.refresh(keys, self._count_wanting)
             case Tell(event):
                 self._tell(event)
-            case Dial(endpoint):
-                self._controls.dial(endpoint)
+            case Dial(endpoint, key):
+                self._controls.dial(endpoint, key)
             case HangUp(endpoint):
                 self._controls.hang_up(endpoint)
-            case Redial(endpoint):
-                self._controls.redial(endpoint)
+            case Redial(endpoint, key):
+                self._controls.redial(endpoint, key)
 
     def _probed(self, endpoint: str, listening: bool) -> None:
         self._session.probed(endpoint, listening, self._world.monotonic())
@@ -166,9 +169,10 @@ class Effects:
 
     def _recount(self, asked: Recount) -> None:
         """Tell what is kept for late joiners."""
-        cost = RECALL_PATTERN if is_pattern(asked.key) else RECALL
+        cost = RECALL_PATTERN if any(map(is_pattern, asked.keys)) else RECALL * len(asked.keys)
         if self._allowed(asked.route, cost, self._world.monotonic()):
-            ranges = self._bridges.kept(asked.key)
+            kept = self._bridges.kept
+            ranges = {name: ends for key in asked.keys for name, ends in kept(key).items()}
             self._controls.reply(asked.route, Recalled(self._session.me, asked.request, ranges))
 
     def _allowed(self, route: Any, cost: int, now: float) -> bool:

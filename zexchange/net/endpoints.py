@@ -85,7 +85,8 @@ def check_secure(endpoints: Sequence[Tcp], insecure: bool) -> None:
         if not (insecure or endpoint.loopback):
             raise InsecureEndpoint(
                 f"{endpoint} is reachable from other hosts and traffic there is neither "
-                "encrypted nor authenticated: use a loopback address, or write insecure=True"
+                "encrypted nor authenticated: give it keys (keys=, zexchange keygen), use a "
+                "loopback address, or write insecure=True"
             )
 
 

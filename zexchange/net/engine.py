@@ -25,12 +25,14 @@ from .bridge import Bridges
 from .control import Controls
 from .desk import Desk, Reports
 from .effects import Effects
+from .guard import Guard
 from .inbound import Inbound
 from .outbound import Outbound
 from .plan import Plan
 from .replays import Pending
 from .slowness import Stalls
 from .sockets import most_peers
+from .threads import Ready
 from .watch import DataWatch
 from .world import World
 
@@ -51,8 +53,11 @@ class Engine(Reports):
         registry: Registry,
         events: Exchange[Event],
         world: World,
+        guard: Guard | None = None,
     ) -> None:
         self.plan = plan
+        self._guard = guard
+        self._names_told = 0
         self.world = world
         self.me = me
         self.registry = registry
@@ -76,10 +81,19 @@ class Engine(Reports):
             self._refused_frame,
             self._replayed,
             world.monotonic,
+            guard,
         )
         xpub = self._sockets.xpub()
+        if guard:
+            controls = self._controls
+            guard.open(
+                self._sockets, self._poller, self._turned_away, controls.try_again, controls.hang_up
+            )
+            guard.watch("control", controls.router)
+            guard.watch("data", xpub)
         ring = Ring(plan.replay_bytes, plan.replay_messages, WINDOW)
-        self.outbound = Outbound(xpub, me, self._waker.wake, ring, self.may_wait, world)
+        gate = guard.gate if guard else None
+        self.outbound = Outbound(xpub, me, self._waker.wake, ring, self.may_wait, world, gate)
         self.bridges = Bridges(registry, self.outbound, plan.federated)
         try:
             self._places = world.places(plan, me.hex(), self._controls.router, xpub)
@@ -90,7 +104,7 @@ class Engine(Reports):
         self._xpub_fd = self.outbound.fileno()
         clock = world.monotonic
         desk = Desk(me, registry, plan.federated, self, plan.recovery_timeout, clock)
-        self.inbound = Inbound(self._sockets, desk, self._end, world)
+        self.inbound = Inbound(self._sockets, desk, self._end, world, guard)
         self.watch = DataWatch(self.inbound)
         self.stalls = Stalls(self, plan.stall)
         self.session = Session(
@@ -104,6 +118,7 @@ class Engine(Reports):
             acknowledge=(max(1, ring.window // 4), max(1, ring.most_messages // 4)),
             most_peers=most_peers(),
             heads=self.outbound.numbered,
+            policy=guard.policy if guard else None,
         )
         self.effects = Effects(
             self.session,
@@ -118,9 +133,7 @@ class Engine(Reports):
         self.thread = world.loop(
             "zexchange-control",
             self._poller,
-            lambda: self._controls.patience(TICK),
             self._turn,
-            lambda: self._finished,
             self._let_go,
         )
         self._tick_at = 0.0
@@ -177,6 +190,8 @@ class Engine(Reports):
         self.outbound.close(linger)
         self._controls.close(linger)
         self._probes.close()
+        if self._guard:
+            self._guard.close()
         self._finished = True
         self.changed.notify_all()
         self.inbound.stop()
@@ -284,24 +299,40 @@ class Engine(Reports):
         """See `Reports`."""
         self.post(lambda: self.session.reject(peer.hex(), reason))
 
+    def forbidden(self, peer: bytes, counts: dict[str, int]) -> None:
+        """See `Reports`."""
+
+        def count() -> None:
+            known = self.session.members.peers.get(peer)
+            who = known.rights.name if known else peer.hex()
+            for name in list(counts):
+                self.session.reject(who, f"may not publish on {name!r}", count=counts.pop(name))
+
+        self.post(count)
+
     # ------------------------------------------------------------------ the control thread
 
-    def _turn(self, fds: Sequence[int]) -> None:
+    def _turn(self, ready: Ready) -> float | None:
+        finished = self._finished
+        if finished:  # and what was to be done then has failed
+            return None
+        fds = [fd for fd, _ in ready]
         if self._waker.fd in fds:
             self._waker.clear()
         with self.changed:
             for fd in fds:
                 if fd == self._xpub_fd:
                     self.outbound.poll()
-                elif not self._controls.ready(fd):
-                    self._probes.ready(fd)
+                elif not (self._controls.ready(fd) or self._probes.ready(fd)) and self._guard:
+                    self._guard.ready(fd)
             self._controls.resume()
             self._take_steps()
             while self._inbox:
                 self._inbox.popleft()()
                 if self._finished:
-                    return
+                    return None
             self._tokens()
+            self._tell_names()
             self._tell_acks()
             self._tick(self.world.monotonic())
             self.effects.carry_out()
@@ -313,6 +344,7 @@ class Engine(Reports):
             self.stalls.keep_promises()
             self.changed.notify_all()
         self.outbound.window.room.turned_at = self.world.monotonic()
+        return self._controls.patience(TICK)
 
     def _take_steps(self) -> None:
         steps = []
@@ -326,7 +358,7 @@ class Engine(Reports):
         # libzmq keeps all that has come, read or not: only who reads on knows whom to cut.
         until = self.world.monotonic() + TICK
         while self.outbound.unread and self.world.monotonic() < until:
-            self.outbound.poll()
+            self.outbound.poll(wait=True)
         for _ in range(self.outbound.topics.told()):
             self.session.reject("data", "a connection with more subscriptions than are kept")
         for _ in range(len(self.outbound.subscriptions)):
@@ -334,6 +366,14 @@ class Engine(Reports):
             token = read_token(frame[1:])
             if token is not None and frame[0] in (0, 1):
                 self.session.token(*token, subscribed=frame[0] == 1)
+
+    def _tell_names(self) -> None:
+        """Tell the session of exchanges that are new: some peers need every name told."""
+        made, told = self.bridges.made, self._names_told
+        if self._guard and self._guard.policy and len(made) > told:
+            names = made[told:]
+            self._names_told += len(names)
+            self.session.publishes(names)
 
     def _tell_acks(self) -> None:
         with self._acks_lock:
@@ -349,6 +389,8 @@ class Engine(Reports):
         self._tick_at = now + TICK
         self.outbound.poll()
         self._probes.expire(now)
+        if self._guard:
+            self._look_at_keys(self._guard, now)
         self.session.tick(now)
         self.watch.look(now)
         self.stalls.look(now)
@@ -356,11 +398,23 @@ class Engine(Reports):
             self.inbound.do(self.inbound.tick)
         self._places.rescan(self.session, now)
 
-    def _received(self, message: Control, route: Any, link: str | None) -> None:
+    def _look_at_keys(self, guard: Guard, now: float) -> None:
+        """Act on it when other keys are authorized, or for something else."""
+        before = guard.policy
+        policy = guard.tick(now)
+        if policy is not None and before is not None:
+            self.session.change_policy(policy, now)
+            self.effects.carry_out()
+            guard.cut_off(before, self.outbound)
+
+    def _turned_away(self, source: str, reason: str, detail: str) -> None:
+        self.session.reject(source, reason, detail)
+
+    def _received(self, message: Control, route: Any, link: str | None, key: bytes = b"") -> None:
         # First what tasks here want by now: who joins after they were attached is told.
         if self._steps:
             self._take_steps()
-        self.session.receive(message, route, link, self.world.monotonic())
+        self.session.receive(message, route, link, self.world.monotonic(), key)
 
     def _refused_frame(self, source: str, reason: str) -> None:
         self.session.reject(source, reason)

@@ -1,5 +1,6 @@
 """`federate`: the one call that joins a federation, or finds the node that already has."""
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -28,6 +29,7 @@ def federate(
     recovery_timeout: float = RECOVERY_TIMEOUT,
     retain: Mapping[str, int] | None = None,
     join_timeout: float = 1.0,
+    keys: str | os.PathLike[str] | None = None,
     insecure: bool = False,
 ) -> Node:
     """Join a federation: from here on, exchanges of one name are one channel.
@@ -57,18 +59,23 @@ def federate(
             here and elsewhere, see `Registry.retain`. They are encoded and numbered even
             while nobody remote listens, and go with this process.
         join_timeout: seconds.
+        keys: a key directory, as `zexchange keygen` makes it: all that goes over TCP is
+            encrypted, and only the peers whose keys are in it are spoken with. It is read
+            again as it changes. See docs/SECURITY.md.
         insecure: allow TCP endpoints that other hosts can reach, without keys.
 
     Raises:
+        InvalidKeys: if the key directory cannot be used; the text names the file.
         InvalidName: if the name or a pattern is malformed.
-        InsecureEndpoint: for an endpoint that is not loopback, unless ``insecure``.
+        InsecureEndpoint: for an endpoint that is not loopback, without keys, unless
+            ``insecure``.
         Unreachable: if an endpoint is taken, or the rendezvous directory cannot be used.
         ValueError: for a malformed endpoint, or if the node exists with other arguments.
     """
     if sys.platform == "win32":
         raise Unreachable("federate() needs Unix sockets and fork-safe locks: not on Windows")
     plan = replace(
-        make_plan(name, listen, advertise, peers, local, exchanges, label, insecure),
+        make_plan(name, listen, advertise, peers, local, exchanges, label, insecure, keys),
         replay_messages=_positive("replay_messages", replay_messages),
         replay_bytes=_positive("replay_bytes", replay_bytes),
         stall=_positive("stall", stall),

@@ -8,7 +8,7 @@ nothing about membership.
 
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import zmq
@@ -16,12 +16,15 @@ import zmq
 from ..errors import DecodeError
 from ..history import Bulk
 from ..local.arrears import Arrears
+from ..protocol.effects import Tune
 from ..protocol.interest import Keys
 from ..protocol.sequence import Positions
-from ..protocol.wire import MAX_ATTACHED, ready_topic, topics
+from ..protocol.wire import MAX_ATTACHED, ready_topic, topic, topics
 from .desk import Desk
+from .guard import Guard
 from .inlet import Inlet
 from .sockets import DO_NOT_WAIT, EVENTS, RCVMORE, READABLE
+from .threads import FOREVER, Ready
 
 if TYPE_CHECKING:
     from .world import Sockets, World
@@ -43,6 +46,10 @@ class Tuner:
     def __init__(self, inlet: Inlet, socket: "zmq.Socket[bytes]") -> None:
         self.inlet = inlet
         self.tokens: list[int] = []
+        self.told: dict[str, None] = {}
+        """Names that the peer has told, because it does not honour our prefixes."""
+        self.narrow: dict[str, None] = {}
+        """Those of them that are subscribed to."""
         self.receive(socket)
 
     def receive(self, socket: "zmq.Socket[bytes]") -> None:
@@ -65,9 +72,15 @@ class Inbound:
     """The data thread."""
 
     def __init__(
-        self, sockets: "Sockets", desk: Desk, ended: Callable[[], None], world: "World"
+        self,
+        sockets: "Sockets",
+        desk: Desk,
+        ended: Callable[[], None],
+        world: "World",
+        guard: Guard | None = None,
     ) -> None:
         self._sockets = sockets
+        self._guard = guard
         self._monotonic = world.monotonic
         self._desk = desk
         self._ended = ended
@@ -88,9 +101,7 @@ class Inbound:
         self.thread = world.loop(
             "zexchange-data",
             self._poller,
-            lambda: 0 if self._hot or self._commands else None,
             self._turn,
-            lambda: not self._running,
             self._last,
         )
 
@@ -155,13 +166,35 @@ class Inbound:
                 _each(tuner.socket, zmq.UNSUBSCRIBE, topics(key))
             for key in added:
                 _each(tuner.socket, zmq.SUBSCRIBE, topics(key))
+            self._narrow(tuner)
             # The token last: the peer sees it after the names.
             self._ask_proof(tuner)
             # Whatever a call on a socket has taken in may have eaten its wake-up.
             self._hot[tuner] = None
 
-    def tune(self, peer: bytes, endpoint: str, acknowledge: tuple[int, int]) -> None:
+    def narrow(self, peer: bytes, names: tuple[str, ...]) -> None:
+        """Subscribe at one peer to names that it has told us, as far as they are wanted."""
+        tuner = self._tuners.get(peer)
+        if tuner is not None:
+            tuner.told.update(dict.fromkeys(names))
+            if self._narrow(tuner):
+                # Once more the same token: the answer shows what was sent on them before.
+                self._ask_proof(tuner)
+                self._hot[tuner] = None
+
+    def _narrow(self, tuner: Tuner) -> bool:
+        """Subscribe to what is wanted of the names that were told; tell whether any is new."""
+        wanted = dict.fromkeys(filter(self._keys.covers, tuner.told))
+        new = [name for name in wanted if name not in tuner.narrow]
+        gone = [name for name in tuner.narrow if name not in wanted]
+        tuner.narrow = wanted
+        _each(tuner.socket, zmq.UNSUBSCRIBE, tuple(map(topic, gone)))
+        _each(tuner.socket, zmq.SUBSCRIBE, tuple(map(topic, new)))
+        return bool(new)
+
+    def tune(self, asked: Tune) -> None:
         """Receive from a peer, or replace the socket to it and keep the positions."""
+        peer, endpoint = asked.peer, asked.endpoint
         if peer in self._leaving:
             self._end(self._tuners[peer])
         try:
@@ -174,7 +207,8 @@ class Inbound:
             _each(socket, zmq.SUBSCRIBE, topics(key))
         tuner = self._tuners.get(peer)
         if tuner is None:
-            tuner = self._tuners[peer] = Tuner(Inlet(peer, self._desk, acknowledge), socket)
+            tuner = self._tuners[peer] = Tuner(Inlet(peer, self._desk, asked.acknowledge), socket)
+            self._desk.restrict(tuner.inlet.positions, peer, asked.rights)
             tuner.inlet.expect(self._epoch, tuple(self._keys), ())
             former = self._departed.pop(tuner.inlet.origin, None)
             if former is not None:
@@ -186,11 +220,13 @@ class Inbound:
         else:
             self._close_socket(tuner)
             tuner.receive(socket)
+            _each(socket, zmq.SUBSCRIBE, tuple(map(topic, tuner.narrow)))
         self._ask_proof(tuner)
         self._by_fd[tuner.fd] = tuner
         self._poller.watch(tuner.fd)
         try:
-            socket.connect(endpoint)
+            if self._guard is None or self._guard.unlock(socket, endpoint, asked.key):
+                socket.connect(endpoint)
         except zmq.ZMQError as error:
             reason = f"cannot connect to {endpoint[:200]!r}: {error}"
             self._desk.control.rejected(peer, reason)
@@ -290,38 +326,46 @@ class Inbound:
         self.close()
         self._ended()
 
-    def _turn(self, fds: Sequence[int]) -> None:
-        for fd in fds:
+    def _turn(self, ready: Ready) -> float | None:
+        hot, commands = self._hot, self._commands
+        for fd, _ in ready:
             tuner = self._by_fd.get(fd)
             if tuner is not None:
-                self._hot[tuner] = None
+                hot[tuner] = None
             elif fd == self._waker.fd:
                 self._waker.clear()
-        while self._commands:
-            self._commands.popleft()()
-        for tuner in list(self._hot):
-            if tuner in self._hot and not self._read(tuner):
-                self._hot.pop(tuner, None)
+        while commands:
+            commands.popleft()()
+        for tuner in list(hot):
+            if tuner in hot and not self._read(tuner):
+                hot.pop(tuner, None)
+        if not self._running:
+            return None
+        return 0.0 if hot or commands else FOREVER
 
     def _read(self, tuner: Tuner) -> bool:
         """Take frames from a peer, within its budget; tell whether there may be more."""
-        socket, take, rest = tuner.socket, tuner.inlet.take, tuner.rest
-        until = self._monotonic() + BUDGET_SECONDS
+        receive, take = tuner.socket.recv, tuner.inlet.take
+        until = 0.0
         for _ in range(BUDGET):
             try:
-                frame = socket.recv(DO_NOT_WAIT)
+                frame = receive(DO_NOT_WAIT)
             except zmq.Again:
                 return False
             try:
-                proven = take(frame, rest)
+                proven = take(frame, tuner.rest)
                 if proven is not None:
                     self._proven(tuner, proven)
             except DecodeError as error:
-                rest(frame)  # that nothing of it is taken for a frame
+                tuner.rest(frame)  # that nothing of it is taken for a frame
                 self._desk.control.rejected(tuner.inlet.peer, str(error))
-            if not int(socket.getsockopt(EVENTS)) & READABLE:  # half of what `Again` costs
-                return False
-            if self._monotonic() > until:
+            if not until:
+                # Asked for once: half of what `Again` costs where that was all, and where it
+                # was not, more than a few mostly come.
+                if not int(tuner.socket.getsockopt(EVENTS)) & READABLE:
+                    return False
+                until = self._monotonic() + BUDGET_SECONDS
+            elif self._monotonic() > until:
                 break
         return True
 

@@ -12,17 +12,31 @@ from ..errors import DecodeError
 from ..history import FRAME_OVERHEAD, WINDOW, Body
 from ..local.exchange import Exchange
 from ..protocol.buffers import decode_frame
+from ..protocol.codec import decode_batch
 from ..protocol.events import Lost
 from ..protocol.recovery import Ask, GiveUp, Recovery
-from ..protocol.sequence import Positions
+from ..protocol.sequence import Positions, Tally
 from ..protocol.values import Batch, Recall, Replay
-from ..protocol.wire import ATTACHED, READY, arrived_whole, read_data, read_ready
+from ..protocol.wire import (
+    ATTACHED,
+    HEAD,
+    LAST_NUMBER,
+    LONGEST_TOPIC,
+    READY,
+    VERSION,
+    arrived_whole,
+    read_data,
+    read_ready,
+    topic,
+    unpack_head,
+)
 from .desk import Desk
 from .latecomers import Latecomers
 
 ACKNOWLEDGE = WINDOW // 4, 250_000
 """Bytes and messages consumed of one peer after which it is told, without being asked. A
 peer with a small ring asks for less."""
+_NOTHING = "", None, Tally()
 
 
 class Inlet:
@@ -37,7 +51,11 @@ class Inlet:
         self._control = desk.control
         self._monotonic = desk.monotonic
         self.latecomers = Latecomers(peer, desk, self.positions)
+        self._missing = self.recovery.missing
+        self._owed = self.latecomers.owed
         self._exchanges: dict[str, Exchange[Any] | None] = {}
+        self._plain: dict[bytes, tuple[str, Exchange[Any] | None, Tally]] = {}
+        """By topic, what a frame in its turn needs: of exchanges whose frames have come."""
         self._touched: set[str] = set()
         most_bytes, most_messages = acknowledge
         self._most_bytes = min(most_bytes or ACKNOWLEDGE[0], ACKNOWLEDGE[0])
@@ -49,6 +67,7 @@ class Inlet:
         self.positions.expect(epoch, added, removed)
         self.recovery.forget_unwanted()
         self._exchanges.clear()
+        self._plain.clear()
 
     # --------------------------------------------------------------------------- frames
 
@@ -62,6 +81,42 @@ class Inlet:
         Raises:
             DecodeError: if it is malformed, or not for us, or not of this peer.
         """
+        # First a frame of small messages in its turn, as nearly all are, without a call that
+        # is not needed: one in Python costs 0.05 µs in a flood, and 1 µs to a message that
+        # comes alone, when caches are cold. Whatever is not so plain is looked at below.
+        if type(frame) is bytes and not self._missing and not self._owed:
+            end = frame.find(0, 1, LONGEST_TOPIC) + 1
+            name, exchange, tally = self._plain.get(frame[:end], _NOTHING)
+            if exchange is not None and len(frame) >= end + HEAD:
+                size, version, origin, first, count, flags, sent_at = unpack_head(frame, end)
+                where, last = self.positions.positions, first + count - 1
+                if (
+                    first == where[name] + 1
+                    and size == HEAD
+                    and version == VERSION
+                    and origin == self.peer
+                    and not flags
+                    and first <= last <= LAST_NUMBER
+                ):
+                    try:
+                        values = decode_batch(frame, count, None, end + HEAD)
+                    except DecodeError:
+                        return self._take_any(frame, rest)
+                    where[name] = last
+                    tally.received += count
+                    self._desk.busy = (self._monotonic(), name)
+                    exchange.deliver(values, self.origin, first, sent_at / 1e6)
+                    self._desk.busy = None
+                    self._touched.add(name)
+                    self._bytes += len(frame) + FRAME_OVERHEAD  # as its origin counts it
+                    self._messages += count
+                    if self._bytes >= self._most_bytes or self._messages >= self._most_messages:
+                        self._acknowledge()
+                    return None
+        return self._take_any(frame, rest)
+
+    def _take_any(self, frame: Body, rest: Callable[[bytes], Body] | None) -> int | None:
+        """Take whatever comes."""
         head = frame if isinstance(frame, bytes) else frame.packed
         if head[:1] == READY and head is frame:
             return self._take_ready(head)
@@ -111,6 +166,7 @@ class Inlet:
                     batch.sent_at,
                 )
                 desk.busy = None
+                self._plain[topic(name)] = name, exchange, self.positions.tallies[name]
             if self.latecomers.owed:
                 self.latecomers.delivered(len(frame))
         self._touched.add(name)

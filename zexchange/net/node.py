@@ -69,9 +69,10 @@ class Node:
         from .world import World
 
         world = self._world or World()
-        self._me = world.new_id()
+        guard = world.guard(self._plan)
+        self._me = guard.node_id(world.new_id()) if guard else world.new_id()
         label = Label(socket.gethostname(), os.getpid(), self._plan.label)
-        engine = Engine(self._plan, self._me, label, self._registry, self.events, world)
+        engine = Engine(self._plan, self._me, label, self._registry, self.events, world, guard)
         self._registry.unobserve(self)
         self._engine = engine
         # What is kept already is numbered before any peer is promised what comes.

@@ -8,7 +8,7 @@ local tasks and where much is queued, does wait, for a bounded time.) So a send
 from a signal handler or a finaliser, even inside a send, is queued and not deadlocked,
 and numbers, frames and heads (`announce`) share one order.
 
-Each frame enters the window (`window`) as it is sent, in `carry`. Who sends, and when, is
+Each frame enters the window (`window`) as it is sent, in `keep`. Who sends, and when, is
 decided by the pace (`pace`).
 """
 
@@ -21,15 +21,16 @@ from typing import TYPE_CHECKING
 
 import zmq
 
-from ..history import Body, Frame, Ring
+from ..history import Body, Buffer, Frame, Ring
 from ..local.exchange import Room
 from ..protocol.interest import Keys
 from ..protocol.sequence import Numbering
 from ..protocol.values import Promise, Ready
 from ..protocol.wire import data_head, read_token, ready_frame
+from .gate import Gate
 from .pace import MOST_GAP, Pace
-from .sendqueue import LANES_AT_ONCE, Lane, SendQueue, make_frame
-from .sockets import DO_NOT_WAIT, EVENTS, READABLE, SNDMORE
+from .sendqueue import LANES_ALONG, LANES_AT_ONCE, Lane, SendQueue, make_frame
+from .sockets import DO_NOT_WAIT, EVENTS, READABLE, SNDMORE, XPUB_MANUAL, plain_send
 from .topics import Topics
 from .window import REPLAY_BYTES, Window
 
@@ -44,12 +45,18 @@ RETRY = 100e-6
 """Seconds after which the sender thread looks again, where somebody else was sending."""
 QUEUED_BYTES = 4 << 20
 """About as many bytes may be queued behind a socket that another thread is sending on."""
+LANES_TOGETHER = 256
+"""So many exchanges may wait for more to travel together, each in a frame of its own."""
+LANES_MOST = 2 * LANES_TOGETHER
+"""So many may wait behind a socket that another thread is sending on."""
 SUBSCRIPTIONS_AT_ONCE = 1000
 """Subscriptions read before whoever reads them goes on with its own work."""
-LANES_MOST = 4 * LANES_AT_ONCE
-"""So many exchanges may wait behind that socket."""
 CATCH_UP_SECONDS = 0.1
 _ROUNDS = 4
+
+
+def _nowhere(frame: bytes, flags: int) -> None:
+    """Take the place of a socket that is closed."""
 
 
 class Outbound:
@@ -63,9 +70,14 @@ class Outbound:
         ring: Ring,
         may_wait: Callable[[], bool],
         world: "World",
+        gate: Gate | None = None,
     ) -> None:
         self.monotonic = world.monotonic
         self._socket = socket
+        self.put = plain_send(socket)
+        self._gate = gate
+        if gate is not None:
+            socket.setsockopt(XPUB_MANUAL, 1)
         self._origin = origin
         self._notify = notify
         self._lock = threading.Lock()
@@ -82,6 +94,7 @@ class Outbound:
             self._lock,
             lambda: may_wait() and not self._busy_here(),
             self.catch_up,
+            self._if_free,
             world,
         )
         self.pace = Pace()
@@ -120,10 +133,10 @@ class Outbound:
             lane.listed = True
             self._lanes.append(lane)
         pace, bodies, window = self.pace, lane.bodies, self.window
-        now = self.monotonic()
+        now, lanes = self.monotonic(), len(self._lanes)
         if (
             now >= pace.direct_at
-            or len(self._lanes) > LANES_AT_ONCE
+            or lanes > (LANES_AT_ONCE if pace.handed_over else LANES_TOGETHER)
             or (len(bodies) * (size + 1) >= self._frame_bytes and not pace.handed_over)
         ):
             self._drain()
@@ -134,10 +147,11 @@ class Outbound:
             if not self._asked:
                 self._ask()
         # Many lanes, too: each takes a send, and whoever is at it needs the interpreter's lock.
+        # What is in all of them is taken to be as much as is in this one.
         if (
             window.full
-            or len(self._lanes) > LANES_MOST
-            or len(bodies) * (size + 64) > self._queued_most
+            or lanes > LANES_MOST
+            or (lanes + 1) * len(bodies) * (size + 64) > self._queued_most
         ):
             return window.room
         return None
@@ -182,9 +196,14 @@ class Outbound:
             finally:
                 if held:
                     self._lock.release()
-            if not held or self.pace.handed_over:
+            if not held:
+                # Somebody else is at it. If that is a thread which waits for the interpreter's
+                # lock, whoever has that may as well queue on, without asking each time.
+                self.pace.quiet_until = self.monotonic() + RETRY
                 break
-        # Somebody else is at it, or others queue faster than we send.
+            if self.pace.handed_over:
+                break
+        # Or others queue faster than we send.
         if not self._asked:
             self._ask()
 
@@ -207,7 +226,8 @@ class Outbound:
             self.window.promise_now(receiver, Keys(held))
             heads = self._numbering.covered(keys)
             behind = tuple(promise.behind(heads) for promise in promised)
-            self._send(ready_frame(Ready(receiver, epoch, self._origin, heads, behind)))
+            ready = ready_frame(Ready(receiver, epoch, self._origin, heads, behind))
+            self.put(ready, DO_NOT_WAIT)
             self._read_subscriptions()
         return heads
 
@@ -217,7 +237,7 @@ class Outbound:
             self._send_everything()
             for name, topic in topics:
                 head = self._numbering.heads.get(name, 0)
-                self._send(data_head(topic, self._origin, head + 1, 0, self._time()))
+                self.put(data_head(topic, self._origin, head + 1, 0, self._time()), DO_NOT_WAIT)
             self._read_subscriptions()
 
     def inherit(self, lane: Lane, kept: Iterable[tuple[Body, float]]) -> None:
@@ -251,10 +271,39 @@ class Outbound:
             self._send_everything()
             return dict(self._numbering.heads)
 
-    def poll(self) -> None:
+    def stir(self) -> None:
+        """Have the control thread look again. Any thread."""
+        self._notify()
+
+    def cut_off(self, keys: Iterable[bytes]) -> None:
+        """Cut the data connections of some keys; what comes by others is judged anew."""
+        with self._lock:  # nobody is being let in by what was in force before
+            for key in keys:
+                if self._gate is not None:
+                    self._gate.connections.cut(key)
+
+    def poll(self, wait: bool = False) -> None:
         """Take in subscriptions: the socket's FD has woken the control thread."""
-        with self._lock:
-            self._read_subscriptions()
+        if wait:
+            with self._lock:
+                self._read_subscriptions()
+        else:
+            self._look_at = 0.0
+            self._if_free(self._read_subscriptions)
+
+    def _if_free(self, act: Callable[[], None]) -> None:
+        """Do what is done behind every send, too, if nobody is sending.
+
+        Not waiting for the lock: a thread that gets it has yet to get the interpreter's, and
+        meanwhile nobody could send. That was 5 ms for each acknowledgement during a flood.
+        """
+        if self._try_lock():
+            try:
+                act()
+            finally:
+                self._lock.release()
+        elif not self._asked:
+            self._ask()
 
     def fileno(self) -> int:
         """Return the descriptor that becomes readable when `poll` has work."""
@@ -265,6 +314,7 @@ class Outbound:
         with self._lock:
             self._send_everything()
             self._closed = True
+            self.put = _nowhere
             self.window.close()
             self._socket.close(linger=int(linger * 1000))
         self._sender.end()
@@ -273,21 +323,23 @@ class Outbound:
 
     # ------------------------------------------------------------------ under the lock
 
-    def _send_queued(self, direct: bool = False) -> None:
-        """Send what is queued; ``direct`` if this thread queued some of it itself."""
+    def _send_queued(self, direct: bool = False, most: int = LANES_AT_ONCE) -> None:
+        """Send what is queued in ``most`` lanes; ``direct`` if by a thread that queued there."""
         self._holder = threading.get_ident()
         waiting = self._waiting
         try:
             self.pace.quiet_until = 0.0  # before it is looked what there is
             size, frames, began = self.bytes, self.frames, self.monotonic()
             try:
-                count = waiting.send()
+                count = waiting.send(most)
             except BaseException:
                 waiting.send()  # who comes next finds everything in order
                 raise
             self.pace.sent(
                 began, self.monotonic(), count, self.frames - frames, self.bytes - size, direct
             )
+            if self.window.acknowledged:
+                self.window.take_acknowledged()
             if began >= self._look_at:
                 self._look_at = began + LOOK_EVERY
                 self._read_subscriptions()
@@ -299,39 +351,24 @@ class Outbound:
         for _ in range(len(self._lanes) // LANES_AT_ONCE + 1):
             self._send_queued()
 
-    def carry(self, frame: Frame) -> None:
+    def keep(self, frame: Frame) -> None:
         """See `Carrier`."""
-        # It leaves first, and is noted while it is on its way. An XPUB never blocks: over its
-        # high-water mark it drops, and a gap tells.
-        if frame.buffers:
-            self._send_bulk(frame)
-        else:
-            self._send(frame.data)
         self.window.keep(frame)
         self.frames += 1
         self.bytes += frame.size
 
-    def carry_again(self, frame: Frame) -> None:
-        """See `Carrier`: a receiver that gets it twice drops it by its number."""
+    def mend(self, frame: Frame) -> None:
+        """See `Carrier`."""
         self.window.mend(frame)
-        if frame.buffers and not self._closed:
-            # If it was left between two of its parts this ends it, and tells the receiver
-            # to drop it; else it is a message on a topic that nobody subscribes to.
-            self._socket.send(b"", DO_NOT_WAIT)
-        self.carry(frame)
 
-    def _send(self, frame: bytes) -> None:
-        if not self._closed:
-            self._socket.send(frame, DO_NOT_WAIT)
-
-    def _send_bulk(self, frame: Frame) -> None:
+    def put_parts(self, data: bytes, buffers: tuple[Buffer, ...]) -> None:
+        """See `Carrier`: dropped at a high-water mark as one, too."""
         if self._closed:
             return
         self._lend()
-        # Dropped at a high-water mark as one, too.
-        send, last = self._socket.send, frame.buffers[-1]
-        send(frame.data, DO_NOT_WAIT | SNDMORE)
-        for buffer in frame.buffers[:-1]:
+        send, last = self._socket.send, buffers[-1]
+        send(data, DO_NOT_WAIT | SNDMORE)
+        for buffer in buffers[:-1]:
             send(buffer, DO_NOT_WAIT | SNDMORE, copy=False)
         send(last, DO_NOT_WAIT, copy=False)
 
@@ -350,10 +387,14 @@ class Outbound:
             with suppress(zmq.Again):
                 self._take_subscription(socket.recv(zmq.NOBLOCK, copy=False))
         self.unread = seen == SUBSCRIPTIONS_AT_ONCE
+        if self._gate is not None and not self.unread:
+            self._gate.drained()
         if seen:
             self._notify()
 
     def _take_subscription(self, frame: "zmq.Frame") -> None:
+        if self._gate is not None and not self._gate.admit(self._socket, frame):
+            return
         data = frame.bytes
         # Who has gone is not asked for its descriptor: what it had is told of once it has none.
         fd = int(frame.get(zmq.SRCFD)) if data[:1] == b"\1" else -1
@@ -376,7 +417,7 @@ class Outbound:
         try:
             # First: what is queued from here on is taken along, or asked for again.
             self._asked = False
-            self._send_queued()
+            self._send_queued(False, LANES_AT_ONCE if pace.handed_over else LANES_ALONG)
         finally:
             self._lock.release()
         return RETRY if self._lanes else 0.0

@@ -6,6 +6,7 @@ from ..errors import Unreachable
 from ..protocol.session import Session
 from ..protocol.values import Address
 from .endpoints import Tcp, parse_tcp
+from .guard import Guard
 from .plan import Plan
 from .rendezvous import Rendezvous
 
@@ -18,8 +19,14 @@ class Places:
     """The endpoints of one node, bound when made."""
 
     def __init__(
-        self, plan: Plan, node: str, router: "zmq.Socket[bytes]", xpub: "zmq.Socket[bytes]"
+        self,
+        plan: Plan,
+        node: str,
+        router: "zmq.Socket[bytes]",
+        xpub: "zmq.Socket[bytes]",
+        guard: Guard | None = None,
     ) -> None:
+        self._guard = guard
         self._rendezvous = Rendezvous(plan.federation, node) if plan.local else None
         self._rescan_at = 0.0
         try:
@@ -37,6 +44,10 @@ class Places:
             control = _bind_here(router, self._rendezvous)
             # From now on the directory is not empty: nobody removes it.
             addresses.append(Address(control, _bind(xpub, self._rendezvous.data)))
+        if self._guard:
+            # Behind the Unix sockets, which only this user reaches, and before TCP.
+            self._guard.lock(router)
+            self._guard.lock(xpub)
         if plan.listen:
             control = _bind(router, str(plan.listen[0]))
             data = _bind(xpub, str(plan.listen[1]))

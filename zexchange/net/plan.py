@@ -1,7 +1,9 @@
 """What a node was asked to be: the arguments of `federate`, checked once and for all."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 from ..names import check_name, check_pattern, matches
 from .endpoints import Tcp, check_secure, parse_pair, parse_tcp
@@ -22,6 +24,7 @@ class Plan:
     advertise: tuple[Tcp, Tcp] | None = None
     peers: tuple[str, ...] = ()
     local: bool = True
+    keys: Path | None = None
     exchanges: tuple[str, ...] = ("**",)
     replay_bytes: int = REPLAY_BYTES
     replay_messages: int = REPLAY_MESSAGES
@@ -75,12 +78,13 @@ def make_plan(
     exchanges: str | Sequence[str],
     label: str,
     insecure: bool,
+    keys: str | os.PathLike[str] | None = None,
 ) -> "Plan":
     """Return the plan that the arguments of `federate` ask for; it documents the errors."""
     check_name(name)
     bound = parse_pair(listen) if listen else None
     dialled = [parse_tcp(peer) for peer in ([peers] if isinstance(peers, str) else peers)]
-    check_secure([*(bound or ()), *dialled], insecure)
+    check_secure([*(bound or ()), *dialled], insecure or keys is not None)
     if bound is None and (dialled or not local):
         if not all(peer.loopback for peer in dialled):
             raise ValueError("peers on other hosts connect back: say where, with listen=")
@@ -93,5 +97,6 @@ def make_plan(
         advertise=parse_pair(advertise) if advertise else None,
         peers=tuple(map(str, dialled)),
         local=local,
+        keys=Path(keys) if keys is not None else None,
         exchanges=tuple(map(check_pattern, patterns)),
     )

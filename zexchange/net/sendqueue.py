@@ -12,13 +12,17 @@ from typing import Protocol
 
 from ..history import Body, Buffer, Bulk, Frame, Retained
 from ..protocol.sequence import Numbering
-from ..protocol.wire import data_head
+from ..protocol.wire import HEAD, VERSION, data_head, pack_head
+from .sockets import DO_NOT_WAIT
 
 FRAME_COUNT = 1000
 """Messages in a frame at most: its receiver hands them to every task before it looks up."""
 LANES_AT_ONCE = 64
 """Lanes that are emptied in one go. Each takes a send, and each send may have to wait for the
 interpreter's lock: whoever else wants the socket shall not wait for too many."""
+LANES_ALONG = 4
+"""Likewise by the sender thread, where it only takes along what busy threads have left: they
+send a frame in microseconds, and it in up to the interpreter's switch interval."""
 
 
 class Lane(Protocol):
@@ -38,23 +42,38 @@ class Lane(Protocol):
 class Carrier(Protocol):
     """What numbered frames are handed to."""
 
-    def carry(self, frame: Frame) -> None:
-        """Send a frame, and keep it in the window."""
+    put: Callable[[bytes, int], object]
+    """Sends a frame, with ZeroMQ's flags. It never blocks: beyond the high-water mark an XPUB
+    drops, and a gap tells."""
+
+    def put_parts(self, data: bytes, buffers: tuple[Buffer, ...]) -> None:
+        """Send a frame and those that belong to it."""
         ...
 
-    def carry_again(self, frame: Frame) -> None:
-        """Do so after a `carry` that may have been left anywhere."""
+    def keep(self, frame: Frame) -> None:
+        """Take note of what has been sent."""
+        ...
+
+    def mend(self, frame: Frame) -> None:
+        """Put things in order where any of these may have been left anywhere."""
         ...
 
 
-def make_frame(lane: Lane, origin: bytes, first: int, bodies: list[Body], sent_at: float) -> Frame:
-    """Return messages of one exchange as a frame; only the last may have buffers."""
+def frame_parts(
+    topic: bytes, origin: bytes, first: int, bodies: list[Body], sent_at: float
+) -> tuple[bytes, tuple[Buffer, ...]]:
+    """Return messages of one exchange as a frame, and the buffers of the last of them."""
     body = bodies[-1]
     buffers: tuple[Buffer, ...] = ()
     if isinstance(body, Bulk):
         buffers, bodies = body.buffers, [*bodies[:-1], body.packed]
-    head = data_head(lane.topic, origin, first, len(bodies), sent_at, len(buffers))
-    data = b"".join([head, *bodies])  # type: ignore[list-item]
+    head = data_head(topic, origin, first, len(bodies), sent_at, len(buffers))
+    return b"".join([head, *bodies]), buffers  # type: ignore[list-item]
+
+
+def make_frame(lane: Lane, origin: bytes, first: int, bodies: list[Body], sent_at: float) -> Frame:
+    """Return messages of one exchange as a frame; only the last may have buffers."""
+    data, buffers = frame_parts(lane.topic, origin, first, bodies, sent_at)
     return Frame(lane.name, first, first + len(bodies) - 1, data, (), buffers)
 
 
@@ -81,36 +100,28 @@ class SendQueue:
         self._time = time
         self._frame_bytes = frame_bytes
         self._taken: list[Lane] = []
-        self._unsent: tuple[Lane, Frame, float, list[Body]] | None = None
+        self._unsent: tuple[Lane, int, list[Body], float] | None = None
 
-    def send(self) -> int:
+    def send(self, most: int = LANES_AT_ONCE) -> int:
         """Number and send what is queued in some lanes, and before it what an exception left.
+
+        Args:
+            most: how many lanes.
 
         Returns:
             How many messages that were.
         """
-        if self._taken:
-            self._go_on()
+        if self._unsent is not None:
+            self._send_again(*self._unsent)
         lanes = self.lanes
-        taken = lanes[:LANES_AT_ONCE]
-        count = len(taken)
+        new = lanes[:most]
+        count = len(new)
+        taken = self._taken + new if self._taken else new
         # One step:
         self._taken = taken
         del lanes[:count]
-        return self._send_taken()
-
-    def _go_on(self) -> None:
-        if self._unsent is not None:
-            lane, frame, sent_at, bodies = self._unsent
-            if lane.kept is not None:
-                lane.kept.keep(frame.first, sent_at, bodies)
-            self._carrier.carry_again(frame)
-            self._unsent = None
-        self._send_taken()
-
-    def _send_taken(self) -> int:
         count = 0
-        for lane in self._taken:
+        for lane in taken:
             # First: who queues behind what is seen now lists the lane again.
             lane.listed = False
             bodies = lane.bodies
@@ -139,14 +150,40 @@ class SendQueue:
         """Send the first ``count`` of an exchange's messages as one frame."""
         name, heads, sent = lane.name, self._heads, bodies[:count]
         first, now = heads.get(name, 0) + 1, self._time()
-        last = first + count - 1
-        frame = make_frame(lane, self._origin, first, sent, now)
-        unsent = (lane, frame, now, sent)
+        last, carrier = first + count - 1, self._carrier
+        if type(sent[-1]) is Bulk:
+            data, buffers = frame_parts(lane.topic, self._origin, first, sent, now)
+        else:  # the same, with no call that is not needed
+            moment, buffers = int(now * 1e6 + 0.5), ()
+            head = pack_head(HEAD, VERSION, self._origin, first, count, 0, moment)
+            data = b"".join((lane.topic, head, *sent))  # type: ignore[arg-type]
+        unsent = (lane, first, sent, now)
         # One step:
         heads[name] = last
         self._unsent = unsent
         del bodies[:count]
+        # It leaves first, and is noted while it is on its way.
+        if buffers:
+            carrier.put_parts(data, buffers)
+        else:
+            carrier.put(data, DO_NOT_WAIT)
         if lane.kept is not None:
             lane.kept.keep(first, now, sent)
-        self._carrier.carry(frame)
+        carrier.keep(Frame(name, first, last, data, (), buffers))
+        self._unsent = None
+
+    def _send_again(self, lane: Lane, first: int, sent: list[Body], now: float) -> None:
+        """Send what an exception has left: a receiver that gets it twice drops it by its number."""
+        carrier, frame = self._carrier, make_frame(lane, self._origin, first, sent, now)
+        if lane.kept is not None:
+            lane.kept.keep(first, now, sent)
+        carrier.mend(frame)
+        if frame.buffers:
+            # If it was left between two of its parts this ends it, and tells the receiver
+            # to drop it; else it is a message on a topic that nobody subscribes to.
+            carrier.put(b"", DO_NOT_WAIT)
+            carrier.put_parts(frame.data, frame.buffers)
+        else:
+            carrier.put(frame.data, DO_NOT_WAIT)
+        carrier.keep(frame)
         self._unsent = None

@@ -12,13 +12,17 @@ from typing import Protocol
 
 _log = logging.getLogger("zexchange")
 
-Turn = Callable[[Sequence[int]], None]
+Ready = Sequence[tuple[int, int]]
+"""Descriptors that are ready, each with what for."""
+Turn = Callable[[Ready], float | None]
+FOREVER = -1.0
+"""Seconds of a wait that only a descriptor ends."""
 
 
 class Waits(Protocol):
     """What a loop needs of its poller."""
 
-    def wait(self, seconds: float | None) -> list[int]:
+    def wait(self, seconds: float, /) -> Ready:
         """Return the descriptors that are ready, at the latest after ``seconds``."""
         ...
 
@@ -29,9 +33,8 @@ class Loop(threading.Thread):
     Args:
         name: of the thread.
         poller: what is waited for.
-        patience: how many seconds, None without end, the next wait may take.
-        turn: called with the descriptors that are ready, perhaps none.
-        done: whether this was the last turn.
+        turn: called with the descriptors that are ready, perhaps none; returns how many seconds
+            the next wait may take, None if this was the last turn.
         last: called behind the last turn.
     """
 
@@ -39,16 +42,12 @@ class Loop(threading.Thread):
         self,
         name: str,
         poller: Waits,
-        patience: Callable[[], float | None],
         turn: Turn,
-        done: Callable[[], bool],
         last: Callable[[], None],
     ) -> None:
         super().__init__(name=name, daemon=True)
         self._poller = poller
-        self._patience = patience
         self._turn = turn
-        self._done = done
         self._last = last
 
     @property
@@ -58,12 +57,15 @@ class Loop(threading.Thread):
 
     def run(self) -> None:
         """Take turns; one that fails does not end the thread."""
-        while not self._done():
+        wait, turn = self._poller.wait, self._turn
+        patience: float | None = 0.0
+        while patience is not None:
             try:
-                self._turn(self._poller.wait(self._patience()))
+                patience = turn(wait(patience))
             except Exception:
                 _log.exception("the thread %s failed and goes on", self.name)
                 time.sleep(0.05)
+                patience = 0.0
         self._last()
 
 

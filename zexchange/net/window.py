@@ -8,6 +8,7 @@ the lock of the data socket, except the wait itself.
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -87,6 +88,7 @@ class Window:
         lock: threading.Lock,
         may_wait: Callable[[], bool],
         catch_up: Callable[[], None],
+        if_free: Callable[[Callable[[], None]], None],
         world: "World",
     ) -> None:
         self._ring = ring
@@ -98,6 +100,9 @@ class Window:
         self._audiences: dict[str, tuple[bytes, ...]] = {}
         self._connections: dict[bytes, tuple[int, int]] = {}
         self._closed = False
+        self._if_free = if_free
+        self.acknowledged: deque[tuple[bytes, dict[str, int]]] = deque()
+        """What peers have acknowledged and is still to be taken in, under the lock."""
         self.full = False
         """Whether whoever sends has to wait for `room`."""
         self.room = SendRoom(self, may_wait, catch_up, world)
@@ -120,14 +125,15 @@ class Window:
             audience = self._audience(frame.name)
         frame.waiting.update(audience)
         ring = self._ring
-        ring.append(frame)
+        full = ring.append(frame)
         most = ring.most_bytes + ring.window + frame.size  # one message may be larger than all
         while ring.bytes > most and (holders := ring.holders()):
             # Senders that may not wait have overdrawn all there is: the peers that hold
             # the oldest frames are too slow for that.
             for peer in holders:
                 self._make_slow(peer)
-        self.full = ring.full
+            full = ring.full
+        self.full = full
         if self._slow:
             self._count_unread(frame.name, frame.size)
 
@@ -193,6 +199,14 @@ class Window:
         if was_full and not self.full:
             self.room.open()
 
+    def take_acknowledged(self) -> None:
+        """Let go of what peers have acknowledged."""
+        while self.acknowledged:
+            peer, positions = self.acknowledged.popleft()
+            for name, position in positions.items():
+                self._ring.acknowledge(peer, name, position)
+        self._judge()
+
     # -------------------------------------------------------- called by the control thread
 
     def promise(self, peer: bytes, keys: Iterable[str]) -> None:
@@ -252,9 +266,12 @@ class Window:
 
     def acknowledge(self, peer: bytes, acked: dict[str, int], positions: dict[str, int]) -> bool:
         """Let go of what a peer has; tell whether a slow one has caught up with that."""
+        self.acknowledged.append((peer, positions))
+        if peer not in self._slow:
+            self._if_free(self.take_acknowledged)
+            return False
         with self._lock:
-            for name, position in positions.items():
-                self._ring.acknowledge(peer, name, position)
+            self.take_acknowledged()
             caught_up = peer in self._slow and self._has_caught_up(peer, acked)
             if peer in self._slow:
                 self._slow[peer] = 0

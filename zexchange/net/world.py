@@ -17,6 +17,7 @@ from ..protocol.values import Address
 from . import sockets
 from .bell import Bell, Condition
 from .endpoints import reachable
+from .guard import Guard
 from .places import Places
 from .plan import Plan
 from .probes import Probes
@@ -49,6 +50,14 @@ class Sockets:
         """Return the socket of a control link."""
         return sockets.new_dealer(self._context)
 
+    def zap(self) -> "Socket":
+        """Return the socket at which libzmq asks whether a key may come in."""
+        return sockets.new_zap(self._context)
+
+    def pair(self) -> "Socket":
+        """Return a socket that hears of what becomes of another one."""
+        return sockets.new_pair(self._context)
+
     def destroy(self) -> None:
         """Close every socket at once."""
         self._context.destroy(linger=0)
@@ -61,6 +70,7 @@ class Sockets:
 class World:
     """The real one: this host's clocks, ZeroMQ's sockets, threads, the rendezvous directory."""
 
+    _guard: Guard | None = None
     monotonic: Callable[[], float] = staticmethod(time.monotonic)
     """Seconds on a clock that is never set."""
     time: Callable[[], float] = staticmethod(time.time)
@@ -90,13 +100,11 @@ class World:
         self,
         name: str,
         poller: Poller,
-        patience: Callable[[], float | None],
         turn: Turn,
-        done: Callable[[], bool],
         last: Callable[[], None],
     ) -> Loop:
         """Return a thread, not started yet; see `Loop` for the arguments."""
-        return Loop(name, poller, patience, turn, done, last)
+        return Loop(name, poller, turn, last)
 
     def bell(self) -> Bell:
         """Return what senders wait for that need room."""
@@ -110,9 +118,18 @@ class World:
         """Return a thread, not started yet, that calls ``send`` when asked; see `Sender`."""
         return Sender(send)
 
+    def guard(self, plan: Plan) -> Guard | None:
+        """Return what keeps strangers from the node's TCP sockets; None where there are none.
+
+        Raises:
+            InvalidKeys: if the key directory cannot be used.
+        """
+        self._guard = Guard(plan)
+        return self._guard
+
     def places(self, plan: Plan, node: str, router: "Socket", xpub: "Socket") -> Places:
         """Bind the two sockets where others can find the node."""
-        return Places(plan, node, router, xpub)
+        return Places(plan, node, router, xpub, self._guard)
 
     def probes(self, poller: Poller) -> Probes:
         """Return what finds out whether anything listens at an endpoint."""

@@ -55,23 +55,27 @@ class Encoder:
     Any thread may use it: what it remembers is only a guess about the next message.
     """
 
-    __slots__ = ("_fruitless", "encode")
+    __slots__ = ("_fruitless", "attaching")
 
     def __init__(self) -> None:
-        self.encode: Callable[[object], Body] = encode
-        """Encodes one message; the result goes to `large` if it has `LARGE` bytes or more."""
+        self.attaching = False
+        """Whether messages are looked through before they are packed."""
         self._fruitless = 0
+
+    def encode(self, msg: object) -> Body:
+        """Encode one message; the result goes to `large` if it has `LARGE` bytes or more."""
+        return self._attach_first(msg) if self.attaching else encode(msg)
 
     def large(self, msg: object, body: Body) -> Body:
         """Return a message that has turned out large, its large parts attached if it has any."""
-        if isinstance(body, Bulk) or self.encode is not encode:
+        if isinstance(body, Bulk) or self.attaching:
             return body
         if self._fruitless:
             self._fruitless -= 1
             return body
         body = encode_attaching(msg)
         if isinstance(body, Bulk):
-            self.encode = self._attach_first
+            self.attaching = True
         else:
             self._fruitless = _IN_VAIN
         return body
@@ -83,7 +87,7 @@ class Encoder:
         else:
             self._fruitless += 1
             if self._fruitless >= _SMALL:
-                self.encode, self._fruitless = encode, 0
+                self.attaching, self._fruitless = False, 0
         return body
 
 
@@ -113,9 +117,9 @@ def decode_frame(frame: Body, start: int, count: int) -> list[object]:
         DecodeError: they are not ``count``, or malformed, or do not fit what is attached.
     """
     if isinstance(frame, bytes):
-        return decode_batch(memoryview(frame)[start:], count)
+        return decode_batch(frame, count, None, start)
     buffers: list[Buffer | None] = list(frame.buffers)
-    values = decode_batch(memoryview(frame.packed)[start:], count, _Reader(buffers, 0))
+    values = decode_batch(frame.packed, count, _Reader(buffers, 0), start)
     if any(buffer is not None for buffer in buffers):
         raise DecodeError("a frame more than there are values that stand for one")
     return values

@@ -30,9 +30,10 @@ _FREE_EXTENSIONS = 2
 _INNER_DEPTH = 32
 
 _IDLE_PACKERS = 32
-_KEPT_BUFFER = 64 * 1024  # a packer never shrinks its buffer: one that grew larger is dropped
-
-_DEEP_BODY = 1022  # in fewer bytes no nest is too deep to be unpacked
+KEPT_BUFFER = 64 << 10
+"""A packer never shrinks its buffer: one that has packed so many bytes is not used again."""
+DEEP_BODY = 1022
+"""In fewer bytes no nest is too deep to be unpacked."""
 _LEAF_HEADERS = frozenset(range(0xA0, 0xDC))  # str, bin, ext, and numbers but the smallest
 
 AS_DATETIME = 3
@@ -54,26 +55,21 @@ def encode(msg: object) -> bytes:
     Raises:
         EncodeError: Something inside cannot be encoded; the text names where and why.
     """
-    # `_Level.pack` once more, written out: a call more would cost a small message 1.5 times what
-    # msgpack alone takes instead of 1.3; the call of this function is 1.15 of that.
     try:
-        pack = _idle.pop()
-    except IndexError:
-        pack = _TOP.new_packer()
-    touched = _TOP.touched
-    try:
-        body = pack(msg)
-        size = len(body)
-        if size > _DEEP_BODY or touched is not _TOP.touched:
-            _check_whole(body)
+        return TOP.pack(msg)
     except Exception as error:
-        explained = explain(msg, error, _TOP.pack)
+        explained = explained_error(msg, error)
         if explained is None:
             raise
         raise explained from error
-    if size <= _KEPT_BUFFER:
-        _idle.append(pack)
-    return body
+
+
+def explained_error(msg: object, error: Exception) -> EncodeError | None:
+    """Return the error that says where in a message lies what could not be packed.
+
+    None if nothing is wrong with the message: then a signal handler has raised.
+    """
+    return explain(msg, error, TOP.pack)
 
 
 def decode(body: bytes | memoryview) -> object:
@@ -83,42 +79,47 @@ def decode(body: bytes | memoryview) -> object:
         DecodeError: `body` is anything but one well-formed value.
     """
     try:
-        return _TOP.unpack(body)
+        return TOP.unpack(body)
     except DecodeError:
         raise
     except Exception as error:
         raise DecodeError(f"not one MessagePack value: {brief(error)}") from error
 
 
-def decode_batch(body: bytes | memoryview, count: int, nest: Nest | None = None) -> list[object]:
+def decode_batch(
+    body: bytes | memoryview, count: int, nest: Nest | None = None, start: int = 0
+) -> list[object]:
     """Decode exactly `count` values that lie back to back in `body`.
 
     Args:
         body: the values.
         count: how many.
         nest: what unpacks them, if some of their parts are elsewhere.
+        start: where in `body` they begin.
 
     Raises:
         DecodeError: `body` holds fewer or more values, or something malformed.
     """
+    if not 0 <= count <= len(body) - start:
+        raise DecodeError(f"{count} values cannot lie in {len(body) - start} bytes")
     # An array header in front lets the C code build the whole list in one call; a loop over an
     # Unpacker costs a call per value and copies the body as well.
-    if not 0 <= count <= len(body):
-        raise DecodeError(f"{count} values cannot lie in {len(body)} bytes")
+    values = memoryview(body)[start:] if start else body
+    packed = b"".join(((0xDD00000000 | count).to_bytes(5, "big"), values))
     try:
-        values: list[object] = (nest or _TOP).unpack(b"".join((_array_header(count), body)))
+        # As `Level.unpack`, written out: one call less on the way of every frame.
+        if nest is not None or len(packed) > _SMALL_BODY:
+            unpacked: list[object] = (nest or TOP).unpack(packed)
+        else:
+            unpacked = _unpack_top(packed)
     except DecodeError:
         raise
     except Exception as error:
         raise DecodeError(f"not {count} MessagePack values: {brief(error)}") from error
-    return values
+    return unpacked
 
 
-def _array_header(count: int) -> bytes:
-    return (0xDD00000000 | count).to_bytes(5, "big")
-
-
-class _Level:
+class Level:
     """Packs and unpacks what lies inside a given number of extension values.
 
     A packer is neither thread-safe nor re-entrant, and its `default` runs Python code in which
@@ -126,16 +127,19 @@ class _Level:
     of its own out of a pool (`deque` needs no lock), and one that failed is not put back.
     """
 
-    __slots__ = ("_deeper", "_depth", "_unpack", "idle", "touched")
+    __slots__ = ("_deeper", "_depth", "idle", "touched", "unpack_small")
 
     def __init__(self, depth: int, deeper: Nest) -> None:
         self._depth = depth
         self._deeper = deeper
         self.idle: deque[Callable[[object], bytes]] = deque(maxlen=_IDLE_PACKERS)
+        """The `pack` of packers that nobody uses: take one, and put it back behind a success."""
         self.touched = object()
-        self._unpack: Callable[[bytes | memoryview], Any] = partial(
+        """Another one whenever a value was packed by a function in Python."""
+        self.unpack_small: Callable[[bytes | memoryview], Any] = partial(
             unpackb, ext_hook=self._from_ext, strict_map_key=False, timestamp=AS_DATETIME
         )
+        """Returns the one value in a few bytes, which cannot ask for too much memory."""
 
     def pack(self, value: object) -> bytes:
         """Return `value` as MessagePack; errors do not name the path yet."""
@@ -147,9 +151,9 @@ class _Level:
             pack = self.new_packer()
         touched = self.touched
         body = pack(value)
-        if len(body) > _DEEP_BODY or touched is not self.touched:
-            _check_whole(body)
-        if len(body) <= _KEPT_BUFFER:
+        if len(body) > DEEP_BODY or touched is not self.touched:
+            check_whole(body)
+        if len(body) < KEPT_BUFFER:
             self.idle.append(pack)
         return body
 
@@ -157,7 +161,7 @@ class _Level:
         """Return the one value in `body`."""
         if len(body) > _SMALL_BODY:
             check_announced(body)
-        return self._unpack(body)
+        return self.unpack_small(body)
 
     def attached(self, data: bytes) -> object:
         """See `Nest`: no further frame has come with this message."""
@@ -201,11 +205,11 @@ class _Bottom:
         return body
 
 
-def _levels() -> _Level:
+def _levels() -> Level:
     level: Nest = _Bottom()
     for depth in range(MAX_NESTED_EXTENSIONS, 0, -1):
-        level = _Level(depth, level)
-    return _Level(0, level)
+        level = Level(depth, level)
+    return Level(0, level)
 
 
 def _deeper_than(value: object, limit: int) -> bool:
@@ -220,7 +224,11 @@ def _deeper_than(value: object, limit: int) -> bool:
     return True
 
 
-def _check_whole(body: bytes) -> None:
+def check_whole(body: bytes) -> None:
+    """Raise `EncodeError` if what was packed could not be unpacked.
+
+    To be called with more than `DEEP_BODY` bytes, and where `Level.touched` has changed.
+    """
     # A list is packed as its length, then its items. When an item needs `default`, Python code
     # runs in between, and another thread may have changed that list: what was packed would be
     # read as something else, and with it everything that follows in the frame. And msgpack 1.2
@@ -241,5 +249,6 @@ def _check_whole(body: bytes) -> None:
         raise EncodeError("a list changed while it was being encoded")
 
 
-_TOP = _levels()
-_idle = _TOP.idle
+TOP = _levels()
+"""What packs and unpacks messages."""
+_unpack_top = TOP.unpack_small

@@ -9,7 +9,8 @@ from .effects import Effect, Reply, Say, Tell, Wanted
 from .events import Event, Rejected
 from .interest import OwnInterest
 from .membership import Membership, Peer
-from .values import Ack, Address, Control, Hello, Interest, Label, Ping, Slow
+from .permissions import EVERYTHING, NOTHING, Policy, Rights
+from .values import Ack, Address, Control, Hello, Interest, Label, Named, Ping, Slow
 
 MAX_KINDS = 1000
 """Kinds of rejection counted apart: their words come from whoever was rejected."""
@@ -37,6 +38,8 @@ class Core:
         self.acknowledge = acknowledge
         self.interest = OwnInterest()
         self.members = Membership(now)
+        self.policy: Policy | None = None
+        """Whose keys are authorized; None where there are no keys."""
         self.effects: list[Effect] = []
         self.rejections: dict[tuple[str, str], int] = {}
 
@@ -47,7 +50,7 @@ class Core:
     def say(self, peer: Peer, message: Control) -> None:
         """Tell a peer something, if there is a link to it."""
         if peer.link is not None:
-            if isinstance(message, Interest | Ping | Ack | Slow):
+            if isinstance(message, Interest | Ping | Ack | Slow | Named):
                 message = replace(message, to=peer.id)
             self.do(Say(peer.link, message))
 
@@ -64,14 +67,31 @@ class Core:
         if keys:
             self.do(Wanted(tuple(keys)))
 
-    def reject(self, source: str, reason: str, detail: str = "") -> None:
-        """Count something that was not taken; tell of the first of its kind."""
+    def reject(self, source: str, reason: str, detail: str = "", count: int = 1) -> None:
+        """Count what was not taken; tell of the first of its kind."""
         kind = source[:MAX_TEXT], reason[:MAX_TEXT]
         if kind not in self.rejections and len(self.rejections) >= MAX_KINDS:
             kind = "others", "more kinds of rejection than are kept apart"
-        count = self.rejections[kind] = self.rejections.get(kind, 0) + 1
-        if count == 1:
+        before = self.rejections.get(kind, 0)
+        self.rejections[kind] = before + count
+        if not before:
             self.tell(Rejected(*kind, count, detail[:MAX_TEXT]))
+
+    def rights(self, key: bytes) -> Rights:
+        """Return what the owner of a key may do; everything, without a key (see `usable`)."""
+        found = self.policy.rights(key) if self.policy and key else EVERYTHING
+        return found or NOTHING
+
+    def usable(self, address: Address, key: bytes, near: bool) -> bool:
+        """Tell whether an address of a node that has a key, or none, may be dialled from here.
+
+        Over TCP both have to have keys, and its key to be authorized, or both have none.
+        Unix sockets are spoken of by this host alone: another one could have us dial anything.
+        """
+        kinds = {address.control[:4], address.data[:4]}
+        if "ipc:" in kinds:
+            return near and len(kinds) == 1
+        return not key if self.policy is None else self.policy.rights(key) is not None
 
     def hello(self) -> Hello:
         """Return our hello, as of now."""
@@ -84,4 +104,5 @@ class Core:
             interest=tuple(self.interest.keys),
             started=self.started,
             acknowledge=self.acknowledge,
+            key=self.policy.own if self.policy else b"",
         )

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from .events import Event
+from .permissions import EVERYTHING, Rights
 from .values import Control
 
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """Open a control link to an endpoint."""
+    """Open a control link to an endpoint, of which the public key may be known."""
 
     endpoint: str
+    key: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class Redial:
     """Replace the control link to an endpoint by a fresh one: this one answers nothing."""
 
     endpoint: str
+    key: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +62,15 @@ class Reply:
 class Tune:
     """Receive a peer's data from an endpoint; again for the same peer: with a fresh socket.
 
-    ``acknowledge`` as in its `Hello`.
+    ``acknowledge`` as in its `Hello`; ``key`` is its public key, if it has one, and what
+    it sends is judged by ``rights``.
     """
 
     peer: bytes
     endpoint: str
     acknowledge: tuple[int, int] = (0, 0)
+    key: bytes = b""
+    rights: Rights = EVERYTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,14 @@ class Resubscribe:
     epoch: int
     added: tuple[str, ...]
     removed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Narrow:
+    """Subscribe at one peer to names that it has told us, and have it prove that."""
+
+    peer: bytes
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +158,11 @@ class Resent:
 
 @dataclass(frozen=True, slots=True)
 class Recount:
-    """Tell who asks at ``route`` what is kept of the last messages under ``key``."""
+    """Tell who asks at ``route`` what is kept of the last messages under ``keys``."""
 
     route: Any
     request: int
-    key: str
+    keys: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +197,7 @@ Effect = (
     | Recounted
     | Acknowledged
     | Resubscribe
+    | Narrow
     | Announce
     | Wanted
     | Tell

@@ -16,6 +16,7 @@ ID_BYTES = 16
 MAX_CONTAINERS = 200_000
 """Lists and maps in one frame: one takes a byte there, and up to a hundred in memory."""
 _SMALL = 4096  # in fewer bytes no bomb is large
+KEY_BYTES = 32
 _YEAR_10000 = 253_402_300_800
 
 
@@ -109,6 +110,13 @@ def node_id(value: Any) -> bytes:
     """Return a value that is a node id."""
     if type(value) is not bytes or len(value) != ID_BYTES:
         raise DecodeError(f"a node id has {ID_BYTES} bytes")
+    return value
+
+
+def public_key(value: Any) -> bytes:
+    """Return a value that is a public key."""
+    if type(value) is not bytes or len(value) != KEY_BYTES:
+        raise DecodeError(f"a public key has {KEY_BYTES} bytes")
     return value
 
 

@@ -11,10 +11,11 @@ from typing import Any
 from . import membership as m
 from .admission import Admission
 from .core import Core
-from .effects import Dial, HangUp, Hush, Probe, Redial, Say, Tune
+from .effects import Dial, HangUp, Hush, Probe, Redial, Say
 from .events import PeerJoined, PeerLeft
+from .granting import as_seen_by
 from .membership import Candidate, Peer, State
-from .proving import Proving
+from .proving import Proving, tune
 from .values import VERSIONS, Address, Bye, Control, Hello, Refuse, Welcome
 
 MAX_UNREACHED = 1000
@@ -43,7 +44,7 @@ class Joining:
 
     # ------------------------------------------------------------------------ candidates
 
-    def add_candidate(self, endpoint: str, source: str, now: float) -> None:
+    def add_candidate(self, endpoint: str, source: str, now: float, key: bytes = b"") -> None:
         """See `Session.add_candidate`."""
         if any(endpoint == address.control for address in self._core.addresses):
             return
@@ -52,8 +53,9 @@ class Joining:
             self._core.reject("gossip", "more endpoints than are dialled at a time")
         elif candidate is None:
             candidate = Candidate(endpoint, source, now, now, now + m.UNANSWERED_AFTER, now)
+            candidate.key = key
             self._members.candidates[endpoint] = candidate
-            self._core.do(Dial(endpoint))
+            self._core.do(Dial(endpoint, key))
             self._greet(candidate, now)
         elif source == "static":
             candidate.source = source
@@ -110,8 +112,14 @@ class Joining:
             # Something listens and does not answer: libzmq may have given up on it for
             # good (after a wrong protocol or an oversize frame it never reconnects).
             candidate.redial_at = now + m.UNANSWERED_AFTER
-            self._core.do(Redial(candidate.endpoint))
+            self._core.do(Redial(candidate.endpoint, candidate.key))
         self._greet(candidate, now)
+
+    def dial_again(self, now: float) -> None:
+        """Dial whoever is no peer at the next tick: other keys are authorized now."""
+        for candidate in self._members.candidates.values():
+            if candidate.state not in (State.LINKED, State.OURSELVES):
+                candidate.hello_at = candidate.redial_at = now
 
     def _greet(self, candidate: Candidate, now: float) -> None:
         candidate.hello_at = now + m.HELLO_EVERY
@@ -124,7 +132,7 @@ class Joining:
 
     # -------------------------------------------------------------------- being greeted
 
-    def on_hello(self, hello: Hello, route: Any, now: float) -> None:
+    def on_hello(self, hello: Hello, route: Any, now: float, near: bool = True) -> None:
         """Welcome a node, or refuse it and say why."""
         core = self._core
         if hello.sender in self._ended:
@@ -137,10 +145,10 @@ class Joining:
             return
         if self._choose(hello.addresses) and not self._admission.room_for(hello, route, None, now):
             return
-        known = tuple(
-            (p.id, p.addresses) for p in self._members.peers.values() if p.id != hello.sender
-        )
-        peer = self._admit(hello, now)
+        others = [p for p in self._members.peers.values() if p.id != hello.sender]
+        known = tuple((p.id, p.addresses) for p in others)
+        keys = tuple((p.id, p.key) for p in others if p.key)
+        peer = self._admit(hello, now, near)
         if peer is None:
             text = "none of your addresses can be reached from here"
             core.reply(route, Refuse(core.me, "unreachable", text))
@@ -150,7 +158,8 @@ class Joining:
             elif len(self._unreached) < MAX_UNREACHED:
                 self._unreached.add(hello.sender)
             return
-        core.reply(route, Welcome(core.me, core.hello(), known))
+        ours = as_seen_by(core.hello(), peer.rights)
+        core.reply(route, Welcome(core.me, ours, known, keys))
         if peer.link is None:
             self.link(peer, now)
 
@@ -167,38 +176,43 @@ class Joining:
             return Refuse(me, "version", f"{text}, not {hello.versions}")
         return None
 
-    def _admit(self, hello: Hello, now: float) -> Peer | None:
+    def _admit(self, hello: Hello, now: float, near: bool) -> Peer | None:
         """Make a node a peer, or renew what we know of it; None if it cannot be reached."""
         peer = self._members.peers.get(hello.sender)
         if peer is not None:
             peer.addresses = hello.addresses
+            if self._core.policy and peer.link and hello.epoch > peer.interest.epoch:
+                # It had cut us off, perhaps: then this link has been refused for good.
+                self._core.do(Redial(peer.link, peer.key))
             self._proving.on_hello(peer, hello)
             return peer
-        address = self._choose(hello.addresses)
+        address = self._choose(hello.addresses, hello.key, near)
         if address is None:
             return None
         promised = self._members.met_again(hello.sender)
         if promised is not None:
             self._proving.renew(now)
-        peer = Peer.from_hello(hello, now)
+        rights = self._core.rights(b"" if near else hello.key)
+        peer = Peer.from_hello(hello, now, near, rights)
         peer.interest.promised = promised or ()
         peer.control, peer.data = address.control, address.data
         self._members.peers[peer.id] = peer
-        self._core.do(Tune(peer.id, peer.data, peer.acknowledge))
+        self._core.do(tune(peer))
         self._core.tell(PeerJoined(peer.id.hex(), peer.label))
         # Before the announcement: what is promised must find its bridge in place.
         self._core.wanted(set(peer.interest.keys))
+        self._proving.admitted(peer)
         self._proving.announce(peer)
         return peer
 
     def link(self, peer: Peer, now: float) -> None:
         """Dial a peer that we know only from its own hello."""
-        address = self._choose(peer.addresses)
+        address = self._choose(peer.addresses, peer.key, peer.near)
         if address is not None:
             if peer.dialled != address.control:
                 self._undial(peer)
                 peer.dialled = address.control
-            self.add_candidate(address.control, "hello", now)
+            self.add_candidate(address.control, "hello", now, peer.key)
 
     def _undial(self, peer: Peer) -> None:
         """Let go of what was dialled only because the peer said so."""
@@ -206,8 +220,9 @@ class Joining:
         if candidate is not None and candidate.source == "hello":
             self.drop_candidate(peer.dialled)
 
-    def _choose(self, addresses: Iterable[Address]) -> Address | None:
-        return next((address for address in addresses if self._reachable(address)), None)
+    def _choose(self, addresses: Iterable[Address], key: bytes, near: bool) -> Address | None:
+        usable = (address for address in addresses if self._core.usable(address, key, near))
+        return next((address for address in usable if self._reachable(address)), None)
 
     # ------------------------------------------------------------------------- answers
 
@@ -225,7 +240,7 @@ class Joining:
             return link in self._members.candidates
         return True
 
-    def on_welcome(self, welcome: Welcome, link: str | None, now: float) -> None:
+    def on_welcome(self, welcome: Welcome, link: str | None, now: float, near: bool = True) -> None:
         """Make the node at the other end of a link a peer, and dial whom it knows."""
         candidate = self._members.candidates.get(link) if link else None
         if candidate is None or link is None or welcome.sender in self._ended:
@@ -233,7 +248,7 @@ class Joining:
         objection = self._objection(welcome.hello)
         if objection is None and not self._admission.room_for(welcome.hello, None, link, now):
             return
-        peer = None if objection else self._admit(welcome.hello, now)
+        peer = None if objection else self._admit(welcome.hello, now, near)
         if peer is None:
             self._refused(candidate, objection.reason if objection else "unreachable", now)
             return
@@ -243,13 +258,13 @@ class Joining:
             self._core.do(HangUp(link))
         else:
             peer.link, peer.ponged_at = link, now
+        keys = dict(welcome.keys)
         for node, addresses in welcome.known[: m.MAX_PEERS]:
-            self._gossip(node, addresses, now)
-
-    def _gossip(self, node: bytes, addresses: tuple[Address, ...], now: float) -> None:
-        address = self._choose(addresses)
-        if address and node != self._core.me and node not in self._members.peers:
-            self.add_candidate(address.control, "gossip", now)
+            if node != self._core.me and node not in self._members.peers:
+                # A key that is hearsay opens nothing: it has to be authorized here.
+                address = self._choose(addresses, keys.get(node, b""), near)
+                if address:
+                    self.add_candidate(address.control, "gossip", now, keys.get(node, b""))
 
     def on_refuse(self, refuse: Refuse, link: str | None, now: float) -> None:
         """Leave a candidate alone for a while, or for good if it is ourselves."""
@@ -302,4 +317,4 @@ class Joining:
             del self._members.candidates[candidate.endpoint]
             if candidate.lasting:
                 source = "gossip" if candidate.hearsay else candidate.source
-                self.add_candidate(candidate.endpoint, source, now)
+                self.add_candidate(candidate.endpoint, source, now, candidate.key)

@@ -14,7 +14,9 @@ import enum
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .interest import PeerInterest
+from .granting import Granted
+from .interest import Keys, PeerInterest
+from .permissions import EVERYTHING, Rights
 from .values import Address, Hello, Label, Promise
 
 TICK_LATE = 1.0
@@ -66,6 +68,7 @@ class Candidate:
     state: State = State.DIALING
     peer: bytes | None = None
     reason: str = ""
+    key: bytes = b""
 
     @property
     def hearsay(self) -> bool:
@@ -107,15 +110,43 @@ class Peer:
     slow_at: float | None = None
     finds_us_slow: bool = False
     acked: dict[str, int] = field(default_factory=dict)
+    key: bytes = b""
+    near: bool = True
+    rights: Rights = EVERYTHING
+    asked: Granted = field(default_factory=Granted)
+    """Its interest, and what of that it may have."""
+    told: Granted = field(default_factory=Granted)
+    """Our interest, and what of that it may publish, and so is told of."""
+    by_name: Keys = field(default_factory=Keys)
+    """What of its interest it cannot subscribe to by prefixes."""
+    named: dict[str, None] = field(default_factory=dict)
+    """The names that it was told because of that."""
+    names_told: int = 0
+    """How many names it has told us."""
 
     @classmethod
-    def from_hello(cls, hello: Hello, now: float) -> "Peer":
-        """Return the peer that a hello speaks of."""
+    def from_hello(
+        cls, hello: Hello, now: float, near: bool = True, rights: Rights = EVERYTHING
+    ) -> "Peer":
+        """Return the peer that a hello speaks of.
+
+        Args:
+            hello: from it.
+            now: seconds on a monotonic clock.
+            near: it runs as the same user, on this host, or nobody has keys.
+            rights: what it may do.
+        """
+        asked = Granted(rights.subscribe)
         return cls(
+            key=hello.key,
+            near=near,
+            rights=rights,
+            asked=asked,
+            told=Granted(rights.publish),
             id=hello.sender,
             label=hello.label,
             addresses=hello.addresses,
-            interest=PeerInterest(hello.epoch, hello.interest),
+            interest=PeerInterest(hello.epoch, asked.replace(hello.interest)),
             joined_at=now,
             heard_at=now,
             ponged_at=now,

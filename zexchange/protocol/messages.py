@@ -11,7 +11,19 @@ import msgpack
 
 from ..errors import DecodeError, InvalidName
 from ..names import check_pattern, is_pattern
-from .fields import boolean, count, field, items, node_id, numbers, seconds, text, texts, unpack
+from .fields import (
+    boolean,
+    count,
+    field,
+    items,
+    node_id,
+    numbers,
+    public_key,
+    seconds,
+    text,
+    texts,
+    unpack,
+)
 from .interest import MAX_KEYS, MAX_PATTERNS
 from .values import (
     Ack,
@@ -21,6 +33,7 @@ from .values import (
     Hello,
     Interest,
     Label,
+    Named,
     Ping,
     Pong,
     Recall,
@@ -104,6 +117,12 @@ def _check_key(key: str) -> None:
         raise DecodeError(str(error)[:MAX_ENDPOINT]) from None
 
 
+def _public_keys(value: Any) -> tuple[tuple[bytes, bytes], ...]:
+    if type(value) is not dict:
+        raise DecodeError("keys of nodes must be a map")
+    return tuple((node_id(node), public_key(key)) for node, key in value.items())
+
+
 def _versions(value: Any) -> tuple[int, int]:
     if len(items(value)) != 2:
         raise DecodeError("versions are the lowest and the highest")
@@ -114,7 +133,7 @@ def _write_addresses(addresses: tuple[Address, ...]) -> list[list[str]]:
     return [[address.control, address.data] for address in addresses]
 
 
-def _write_to(m: Interest | Ping | Ack | Slow) -> dict[str, bytes]:
+def _write_to(m: Interest | Ping | Ack | Slow | Named) -> dict[str, bytes]:
     return {"to": m.to} if m.to else {}
 
 
@@ -133,6 +152,7 @@ def _write_hello(m: Hello) -> dict[str, Any]:
         "interest": m.interest,
         **({"started": m.started} if m.started else {}),
         **({"acknowledge": m.acknowledge} if any(m.acknowledge) else {}),
+        **({"key": m.key} if m.key else {}),
     }
 
 
@@ -148,11 +168,21 @@ def _read_hello(sender: bytes, body: dict[Any, Any]) -> Hello:
         interest=_keys(field(body, "interest")),
         started=seconds(body.get("started", 0.0)),
         acknowledge=_pair(body.get("acknowledge", [0, 0])),
+        key=public_key(body["key"]) if "key" in body else b"",
     )
 
 
 def _read_welcome(sender: bytes, body: dict[Any, Any]) -> Welcome:
-    return Welcome(sender, _read_hello(sender, body), _known(body.get("known", [])))
+    known, keys = _known(body.get("known", [])), _public_keys(body.get("keys", {}))
+    return Welcome(sender, _read_hello(sender, body), known, keys)
+
+
+def _write_welcome(m: Welcome) -> dict[str, Any]:
+    return {
+        **_write_hello(m.hello),
+        "known": [[peer, _write_addresses(addresses)] for peer, addresses in m.known],
+        **({"keys": dict(m.keys)} if m.keys else {}),
+    }
 
 
 def _read_interest(sender: bytes, body: dict[Any, Any]) -> Interest:
@@ -205,12 +235,14 @@ def _pair(value: Any) -> tuple[int, int]:
 
 def _write_ping(m: Ping) -> dict[str, Any]:
     confirmed = {"confirmed": m.confirmed} if m.confirmed else {}
-    return {"epoch": m.epoch, "announced": m.announced, **confirmed, **_write_to(m)}
+    named = {"named": m.named} if m.named else {}
+    return {"epoch": m.epoch, "announced": m.announced, **confirmed, **named, **_write_to(m)}
 
 
 def _read_ping(sender: bytes, body: dict[Any, Any]) -> Ping:
     epoch, announced = count(field(body, "epoch")), count(field(body, "announced"))
-    return Ping(sender, epoch, announced, count(body.get("confirmed", 0)), _read_to(body))
+    confirmed, named = count(body.get("confirmed", 0)), count(body.get("named", 0))
+    return Ping(sender, epoch, announced, confirmed, _read_to(body), named)
 
 
 _KINDS: dict[type, str] = {
@@ -228,15 +260,13 @@ _KINDS: dict[type, str] = {
     Replayed: "replayed",
     Recall: "recall",
     Recalled: "recalled",
+    Named: "named",
     Bye: "bye",
 }
 
 _WRITERS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "hello": _write_hello,
-    "welcome": lambda m: {
-        **_write_hello(m.hello),
-        "known": [[peer, _write_addresses(addresses)] for peer, addresses in m.known],
-    },
+    "welcome": _write_welcome,
     "refuse": lambda m: {"reason": m.reason, "text": m.text},
     "interest": _write_interest,
     "ping": _write_ping,
@@ -249,6 +279,7 @@ _WRITERS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "replayed": _write_range,
     "recall": lambda m: {"request": m.request, "key": m.key},
     "recalled": lambda m: {"request": m.request, "ranges": m.ranges},
+    "named": lambda m: {"base": m.base, "names": m.names, **_write_to(m)},
     "bye": lambda m: {"heads": m.heads},
 }
 
@@ -267,5 +298,6 @@ _READERS: dict[str, Callable[[bytes, dict[Any, Any]], Control]] = {
     "replayed": lambda s, b: Replayed(s, *_range(b)),
     "recall": _read_recall,
     "recalled": _read_recalled,
+    "named": lambda s, b: Named(s, count(field(b, "base")), texts(field(b, "names")), _read_to(b)),
     "bye": lambda s, b: Bye(s, numbers(b.get("heads", {}))),
 }

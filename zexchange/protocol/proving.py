@@ -9,14 +9,25 @@ from collections.abc import Iterable
 
 from . import membership as m
 from .core import Core
-from .effects import Announce, Resubscribe, Tune
+from .effects import Announce, Narrow, Resubscribe, Tune
+from .interest import Keys
 from .membership import Peer
-from .values import Hello, Interest, Ping, Resync
+from .permissions import wants_by_name
+from .values import Hello, Interest, Named, Ping, Resync
 
 MAX_STRANGERS_TOKENS = 4096
 """Nodes whose tokens are remembered though they have not said hello yet."""
 MAX_TOKENS = 16
 """Tokens remembered of one node: few epochs can be under way at a time."""
+NAMES_AT_ONCE = 5_000
+"""Names told in one message; each has 255 bytes at most."""
+MAX_NAMES = 100_000
+"""Names taken of one peer that wants to be subscribed to name by name."""
+
+
+def tune(peer: Peer) -> Tune:
+    """Return what has a peer's data received, as it is permitted."""
+    return Tune(peer.id, peer.data, peer.acknowledge, peer.key, peer.rights)
 
 
 class Proving:
@@ -25,6 +36,7 @@ class Proving:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._tokens: dict[bytes, tuple[int, ...]] = {}
+        self._names: list[str] = []
 
     # ---------------------------------------------------------------------- our interest
 
@@ -49,13 +61,14 @@ class Proving:
         core.do(Resubscribe(epoch, added, removed))
         for peer in core.members.peers.values():
             peer.unproven_at = now
-            told = Interest(core.me, epoch, epoch - 1, peer.ready_epoch, added, removed)
-            core.say(peer, told)
+            came, went = peer.told.change(added, removed)
+            core.say(peer, Interest(core.me, epoch, epoch - 1, peer.ready_epoch, came, went))
 
     def tell_all(self, peer: Peer) -> None:
         """Tell a peer our whole interest: it has missed a change."""
-        core, keys = self._core, tuple(self._core.interest.keys)
+        core, keys = self._core, peer.told.replace(self._core.interest.keys)
         core.say(peer, Interest(core.me, core.interest.epoch, 0, peer.ready_epoch, keys))
+        self._tell_names(peer, tuple(peer.named), 0)
 
     def proven(self, node: bytes, epoch: int) -> None:
         """See `Session.proven`."""
@@ -68,7 +81,7 @@ class Proving:
         if peer.unproven_at is not None and now - peer.unproven_at >= peer.unproven_for:
             peer.unproven_at = now
             peer.unproven_for = min(2 * peer.unproven_for, m.UNPROVEN_MOST)
-            self._core.do(Tune(peer.id, peer.data, peer.acknowledge))
+            self._core.do(tune(peer))
 
     # ------------------------------------------------------------------ a peer's interest
 
@@ -76,14 +89,18 @@ class Proving:
         """Take the interest in a hello of a peer that we know already."""
         # Whoever has lost where it stood with us says so by a later epoch.
         if hello.epoch > peer.interest.epoch:
-            self._core.wanted(peer.interest.replace(hello.epoch, hello.interest))
+            granted = peer.asked.replace(hello.interest)
+            self._core.wanted(peer.interest.replace(hello.epoch, granted))
+            self._judge(peer)
+            if self._core.policy and peer.unproven_at is not None:
+                self._core.do(tune(peer))  # likewise, the connection to its data
             self.announce(peer)
 
     def on_interest(self, peer: Peer, message: Interest) -> None:
         """Take a change of a peer's interest, or ask for the whole if one was missed."""
         interest = peer.interest
         if message.base == 0 and message.epoch >= interest.epoch:
-            changed = interest.replace(message.epoch, message.added)
+            changed = interest.replace(message.epoch, peer.asked.replace(message.added))
         elif message.epoch <= interest.epoch:
             return  # told twice
         elif message.base == interest.epoch and interest.exceeded_by(message.added):
@@ -91,21 +108,73 @@ class Proving:
             self._core.reject(str(peer.label), "an interest in too many names or patterns")
             return
         elif message.base == interest.epoch:
-            changed = interest.change(message.epoch, message.added, message.removed)
+            granted = peer.asked.change(message.added, message.removed)
+            changed = interest.change(message.epoch, *granted)
         else:
             self._core.say(peer, Resync(self._core.me))
             return
         interest.confirm(message.confirmed)
         self._core.wanted(changed)
+        self._judge(peer)
         self.announce(peer)
 
     def on_ping(self, peer: Peer, ping: Ping, now: float) -> None:
         """Compare epochs: what a peer knows of us, and what we know of it."""
-        if ping.epoch != peer.interest.epoch:
+        if ping.epoch != peer.interest.epoch or ping.named != peer.names_told:
             self._core.say(peer, Resync(self._core.me))
         peer.interest.confirm(ping.confirmed)
         if ping.announced < self._core.interest.epoch and peer.unproven_at is None:
             peer.unproven_at = now
+
+    # ---------------------------------------------------------------------- permissions
+
+    def admitted(self, peer: Peer) -> None:
+        """Note what a new peer knows of us, and judge what it wants."""
+        peer.told.replace(self._core.interest.keys)
+        self._judge(peer)
+
+    def _judge(self, peer: Peer) -> None:
+        """Tell a peer the names that it has to subscribe to one by one; count what it may not."""
+        rights = peer.rights
+        if rights.subscribe is None:
+            return
+        for key in peer.asked.refused():
+            self._core.reject(rights.name, "may not subscribe", repr(key))
+        asked = peer.asked.asked()
+        narrow = [key for key in asked if wants_by_name(key, rights)]
+        peer.by_name = Keys(part for key in narrow for part in peer.asked.under(key))
+        self._name(peer, self._names)
+
+    def publishes(self, names: list[str]) -> None:
+        """See `Session.publishes`."""
+        self._names += names
+        for peer in self._core.members.peers.values():
+            self._name(peer, names)
+
+    def _name(self, peer: Peer, names: list[str]) -> None:
+        if not peer.by_name:
+            return
+        new = tuple(n for n in names if n not in peer.named and peer.by_name.covers(n))
+        before = len(peer.named)
+        peer.named.update(dict.fromkeys(new))
+        if new:
+            self._tell_names(peer, new, before)
+
+    def _tell_names(self, peer: Peer, names: tuple[str, ...], base: int) -> None:
+        for start in range(0, len(names), NAMES_AT_ONCE):
+            part = names[start : start + NAMES_AT_ONCE]
+            self._core.say(peer, Named(self._core.me, base + start, part))
+
+    def on_named(self, peer: Peer, message: Named) -> None:
+        """Subscribe to names that a peer has told us, unless some before them are missing."""
+        told = message.base + len(message.names)
+        if message.base > peer.names_told:
+            self._core.say(peer, Resync(self._core.me))
+        elif told > MAX_NAMES:
+            self._core.reject(peer.id.hex(), "more names than are subscribed to one by one")
+        else:
+            peer.names_told = told if message.base == 0 else max(told, peer.names_told)
+            self._core.do(Narrow(peer.id, message.names))
 
     # --------------------------------------------------------------------------- tokens
 

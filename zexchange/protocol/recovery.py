@@ -56,23 +56,23 @@ class _Missing:
 class Recovery:
     """The gaps of one peer, by exchange."""
 
-    __slots__ = ("_missing", "_positions", "_timeout", "parked_bytes")
+    __slots__ = ("_positions", "_timeout", "missing", "parked_bytes")
 
     def __init__(self, positions: Positions, timeout: float) -> None:
         self._positions = positions
         self._timeout = timeout
-        self._missing: dict[str, _Missing] = {}
+        self.missing: dict[str, _Missing] = {}
         self.parked_bytes = 0
 
     def __bool__(self) -> bool:
         """Tell whether anything is missing."""
-        return bool(self._missing)
+        return bool(self.missing)
 
     def parked(self) -> dict[str, int]:
         """Return how many messages are parked, by exchange. Any thread."""
         return {
             name: sum(last - first + 1 for first, (last, _) in list(missing.parked.items()))
-            for name, missing in list(self._missing.items())
+            for name, missing in list(self.missing.items())
         }
 
     def park(self, name: str, first: int, last: int, frame: Body, now: float) -> None:
@@ -88,21 +88,21 @@ class Recovery:
             self._expose(name, head, now)
 
     def _expose(self, name: str, head: int, now: float) -> _Missing:
-        missing = self._missing.get(name)
+        missing = self.missing.get(name)
         if missing is None:
-            missing = self._missing[name] = _Missing(head, now + self._timeout, now)
+            missing = self.missing[name] = _Missing(head, now + self._timeout, now)
         missing.head = max(missing.head, head)
         return missing
 
     def unavailable(self, name: str, last: int, reason: str) -> None:
         """The origin has nothing any more up to ``last``."""
-        missing = self._missing.get(name)
+        missing = self.missing.get(name)
         if missing is not None:
             missing.gone_to, missing.reason = max(missing.gone_to, last), reason
 
     def answered(self, name: str, now: float) -> None:
         """The origin has sent all that it sends for one request: ask for the rest at once."""
-        missing = self._missing.get(name)
+        missing = self.missing.get(name)
         if missing is not None:
             position = self._positions.positions.get(name, 0)
             if position > missing.reached:
@@ -112,7 +112,7 @@ class Recovery:
 
     def in_turn(self, name: str) -> Body | None:
         """Return a parked frame that is next, or None; forget the exchange if all is there."""
-        missing = self._missing.get(name)
+        missing = self.missing.get(name)
         if missing is None:
             return None
         position = self._positions.positions.get(name)
@@ -126,7 +126,7 @@ class Recovery:
             self.parked_bytes -= len(frame)
             return frame
         if position >= missing.head:
-            del self._missing[name]
+            del self.missing[name]
         return None
 
     def forget_unwanted(self) -> None:
@@ -134,16 +134,16 @@ class Recovery:
 
         What was parked or missing then is not for whoever wants them next.
         """
-        for name in [n for n in self._missing if n not in self._positions.positions]:
+        for name in [n for n in self.missing if n not in self._positions.positions]:
             self._forget(name)
 
     def _forget(self, name: str) -> None:
-        missing = self._missing.pop(name)
+        missing = self.missing.pop(name)
         self.parked_bytes -= sum(len(frame) for _, frame in missing.parked.values())
 
     def due(self, now: float) -> Iterator[Ask | GiveUp]:
         """Yield what to ask for and what to give up now."""
-        for name, missing in list(self._missing.items()):
+        for name, missing in list(self.missing.items()):
             position = self._positions.positions.get(name)
             if position is None:
                 self._forget(name)
@@ -165,8 +165,8 @@ class Recovery:
 
     def abandon(self, reason: str) -> Iterator[GiveUp]:
         """Yield what is missing of every exchange, gap by gap: the origin has left."""
-        for name in list(self._missing):
-            while (missing := self._missing.get(name)) is not None:
+        for name in list(self.missing):
+            while (missing := self.missing.get(name)) is not None:
                 position = self._positions.positions.get(name)
                 last = min(missing.parked, default=missing.head + 1) - 1
                 if position is None or position >= last:

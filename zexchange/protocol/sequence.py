@@ -5,7 +5,7 @@ peer: what it was promised (by a ready), where it stands, and so what is new, a
 repetition, a gap, or none of its business. Nothing here knows frames or sockets.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..names import is_name
@@ -95,9 +95,20 @@ class Positions:
     are not for us and are dropped, so that counting starts at head+1 exactly.
     """
 
-    __slots__ = ("_left", "_pending", "in_force", "positions", "ready_epoch", "tallies", "unwanted")
+    __slots__ = (
+        "_left",
+        "_pending",
+        "admits",
+        "in_force",
+        "positions",
+        "ready_epoch",
+        "tallies",
+        "unwanted",
+    )
 
     def __init__(self) -> None:
+        self.admits: Callable[[str], bool] = _everything
+        """Judges whether the peer may publish on an exchange. Asked before one is tracked."""
         self.positions: dict[str, int] = {}
         self.tallies: dict[str, Tally] = {}
         self.in_force = Keys()
@@ -127,7 +138,7 @@ class Positions:
     ) -> list[Gap]:
         """Take a ready: its epoch is in force; return what its heads show to be missing."""
         for name in heads:
-            if name not in self.positions and self._wants(name):
+            if name not in self.positions and self._takes(name):
                 # Promised before its first message, and none of them has come.
                 self._track(name, 0)
         came = {at: self._pending.pop(at) for at in sorted(self._pending) if at <= epoch}
@@ -137,7 +148,7 @@ class Positions:
         exposed = []
         for name, head in heads.items():
             position = self.positions.get(name)
-            if position is None and self._wants(name):
+            if position is None and self._takes(name):
                 position = self._track(name, _start(name, head, came, promised))
             if position is not None and head > position:
                 exposed.append(Gap(name, position + 1, head))
@@ -156,19 +167,19 @@ class Positions:
     def where(self, name: str) -> int | None:
         """Return where we stand on an exchange; None if its frames are not for us."""
         position = self.positions.get(name)
-        if position is None and self._wants(name):
+        if position is None and self._takes(name):
             return self._track(name, 0)
         return position
+
+    def _takes(self, name: str) -> bool:
+        """Tell whether an exchange is for us; what no exchange can be called is not."""
+        return self.in_force.covers(name) and is_name(name) and self.admits(name)
 
     def spoiled(self, name: str, count: int) -> None:
         """Count as lost what was received and turned out to be undecodable."""
         tally = self.tallies[name]
         tally.received -= count
         tally.lost += count
-
-    def _wants(self, name: str) -> bool:
-        """Tell whether an exchange is for us; what no exchange can be called is not."""
-        return self.in_force.covers(name) and is_name(name)
 
     def _track(self, name: str, position: int) -> int:
         # Not below where we were: what a key was promised while another one still covered
@@ -193,7 +204,7 @@ class Positions:
         """
         position = self.positions.get(name)
         if position is None:
-            if not self._wants(name):
+            if not self._takes(name):
                 self.unwanted += count
                 return count, None
             position = self._track(name, 0)
@@ -205,6 +216,10 @@ class Positions:
         if skip < count:
             self.positions[name] = first + count - 1
         return skip, gap
+
+
+def _everything(name: str) -> bool:
+    return True
 
 
 def _start(

@@ -12,6 +12,7 @@ peers) or `proving` (interest, and its proof); what time does to a peer is decid
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from . import membership as m
@@ -29,7 +30,9 @@ from .effects import (
 )
 from .events import Event, PeerSilent, PeerSlow
 from .joining import Joining
+from .keys import belongs
 from .membership import Peer
+from .permissions import Policy, restricted
 from .proving import Proving
 from .values import (
     Ack,
@@ -39,6 +42,7 @@ from .values import (
     Hello,
     Interest,
     Label,
+    Named,
     Ping,
     Pong,
     Recall,
@@ -51,6 +55,9 @@ from .values import (
     Stranger,
     Welcome,
 )
+
+Addressed = Interest | Ping | Ack | Slow | Named
+"""The messages that say for which node they are."""
 
 
 class Session:
@@ -68,9 +75,11 @@ class Session:
         acknowledge: tuple[int, int] = (0, 0),
         most_peers: int = m.MAX_PEERS,
         heads: Mapping[str, int] | None = None,
+        policy: Policy | None = None,
     ) -> None:
         self._heads = heads
         self._core = Core(me, federation, label, addresses, now, started, acknowledge)
+        self._core.policy = policy
         self._proving = Proving(self._core)
         self._joining = Joining(self._core, self._proving, reachable, most_peers)
         self.me = me
@@ -114,9 +123,28 @@ class Session:
         """Take what local tasks want now, as steps of (name or pattern, wanted)."""
         self._proving.change_interest(steps, now)
 
-    def reject(self, source: str, reason: str, detail: str = "") -> None:
-        """Count something that was not taken; tell of the first of its kind."""
-        self._core.reject(source, reason, detail)
+    def publishes(self, names: list[str]) -> None:
+        """Take note of names that are, or may soon be, sent on, not told before."""
+        self._proving.publishes(names)
+
+    def change_policy(self, policy: Policy, now: float) -> None:
+        """Judge by other keys and permissions from now on.
+
+        Whoever is not authorized any more, or for something else, leaves. If it still may
+        come, it comes back by itself, and is judged anew in all that it wants and sends.
+        """
+        core, before = self._core, self._core.policy
+        core.policy = policy
+        changed = before.changed(policy) if before else set()
+        for peer in list(self.members.peers.values()):
+            if not peer.near and peer.key in changed:
+                left = policy.rights(peer.key) is None
+                self._joining.left(peer, "revoked" if left else "permissions", now)
+        self._joining.dial_again(now)
+
+    def reject(self, source: str, reason: str, detail: str = "", count: int = 1) -> None:
+        """Count what was not taken; tell of the first of its kind."""
+        self._core.reject(source, reason, detail, count)
 
     def rejections(self) -> dict[tuple[str, str], int]:
         """Return how often what was not taken, by source and reason."""
@@ -132,7 +160,9 @@ class Session:
 
     # ------------------------------------------------------------------------- messages
 
-    def receive(self, message: Control, route: Any, link: str | None, now: float) -> None:
+    def receive(
+        self, message: Control, route: Any, link: str | None, now: float, key: bytes = b""
+    ) -> None:
         """Take a control message.
 
         Args:
@@ -140,10 +170,17 @@ class Session:
             route: where a reply goes, if the message came in at our own endpoint.
             link: the endpoint of the link it came in on, if it is an answer to us.
             now: seconds on a monotonic clock.
+            key: the public key that the other end of the connection has proven to have; none
+                where nobody has keys, and from the same user on this host.
         """
+        near = not key or self._core.policy is None
+        if not near:
+            if not self._credible(message, route, key):
+                return
+            message = _with_key(message, key)
         if link is not None and not self._joining.expected(message, link, now):
             return
-        if isinstance(message, Interest | Ping | Ack | Slow) and message.to not in (b"", self.me):
+        if isinstance(message, Addressed) and message.to not in (b"", self.me):
             # Meant for the node that was at our endpoint before us.
             if route is not None:
                 self._core.reply(route, Stranger(self.me))
@@ -152,9 +189,9 @@ class Session:
         if peer is not None:
             peer.heard(now)
         if isinstance(message, Hello):
-            self._joining.on_hello(message, route, now)
+            self._joining.on_hello(message, route, now, near)
         elif isinstance(message, Welcome):
-            self._joining.on_welcome(message, link, now)
+            self._joining.on_welcome(message, link, now, near)
         elif isinstance(message, Refuse):
             self._joining.on_refuse(message, link, now)
         elif isinstance(message, Stranger):
@@ -163,6 +200,19 @@ class Session:
             self._on_peer(peer, message, route, now)
         elif route is not None:
             self._core.reply(route, Stranger(self.me))
+
+    def _credible(self, message: Control, route: Any, key: bytes) -> bool:
+        """Tell whether a message speaks for a node that its key may speak for."""
+        core = self._core
+        rights = core.policy.rights(key) if core.policy else None
+        if rights is None:
+            core.reject(key.hex(), "key unknown")
+        elif not belongs(message.sender, key):
+            who = rights.name or key.hex()
+            core.reject(who, "identity", f"says to be {message.sender.hex()}, of another key")
+            if route is not None:
+                core.reply(route, Refuse(self.me, "identity", "that node id is of another key"))
+        return rights is not None and belongs(message.sender, key)
 
     def _on_peer(self, peer: Peer, message: Control, route: Any, now: float) -> None:
         if isinstance(message, Ping):
@@ -185,10 +235,13 @@ class Session:
             self._core.do(Resent(peer.id, m.name, m.first, m.last, m.request))
         elif isinstance(message, Recall):
             # Only under what it has told us of: its messages of that begin with a ready.
-            if route is not None and message.key in peer.interest.keys:
-                self._core.do(Recount(route, message.request, message.key))
+            keys = self._recalled(peer, message.key)
+            if route is not None and keys:
+                self._core.do(Recount(route, message.request, keys))
         elif isinstance(message, Recalled):
             self._core.do(Recounted(peer.id, message.request, message.ranges))
+        elif isinstance(message, Named):
+            self._proving.on_named(peer, message)
         elif isinstance(message, Slow):
             if message.slow is not peer.finds_us_slow:
                 peer.finds_us_slow = message.slow
@@ -205,6 +258,14 @@ class Session:
         if heads is None:
             return positions
         return {name: min(at, heads[name]) for name, at in positions.items() if name in heads}
+
+    def _recalled(self, peer: Peer, key: str) -> tuple[str, ...]:
+        """Return what of a key a peer has told us that it wants, and may have."""
+        if key in peer.interest.keys:
+            return (key,)
+        if self._core.policy is None:
+            return ()
+        return tuple(restricted([key], tuple(peer.interest.keys)))
 
     def _on_replay(self, peer: Peer, message: Replay, route: Any) -> None:
         """Judge a request: only what a peer wants is sent to it again."""
@@ -241,7 +302,7 @@ class Session:
         if now >= peer.ping_at:
             peer.ping_at = now + m.PING_EVERY
             told = self.interest.epoch, peer.interest.announced, peer.ready_epoch
-            self._core.say(peer, Ping(self.me, *told))
+            self._core.say(peer, Ping(self.me, *told, named=len(peer.named)))
         self._tick_link(peer, quiet, now)
         self._proving.tick(peer, now)
 
@@ -254,3 +315,12 @@ class Session:
         elif peer.link and now - peer.ponged_at >= m.UNANSWERED_AFTER:
             peer.ponged_at = now
             self._core.do(Redial(peer.link))
+
+
+def _with_key(message: Control, key: bytes) -> Control:
+    """Return a message that says of a node's key what its connection proves."""
+    if isinstance(message, Hello):
+        return replace(message, key=key)
+    if isinstance(message, Welcome):
+        return replace(message, hello=replace(message.hello, key=key))
+    return message

@@ -43,7 +43,7 @@ class Hello:
 
     ``started`` is when the node was made, in seconds since the Unix epoch; 0 if unknown.
     ``acknowledge`` is how many bytes and how many messages of mine you may consume before
-    you tell me; 0 leaves it to you.
+    you tell me; 0 leaves it to you. ``key`` is my public key, empty without one.
     """
 
     sender: bytes
@@ -56,15 +56,17 @@ class Hello:
     features: tuple[str, ...] = ()
     started: float = 0.0
     acknowledge: tuple[int, int] = (0, 0)
+    key: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """The answer to a hello: the same about me, and the peers that I know."""
+    """The answer to a hello: the same about me, and the peers that I know, with their keys."""
 
     sender: bytes
     hello: Hello
     known: tuple[tuple[bytes, tuple[Address, ...]], ...] = ()
+    keys: tuple[tuple[bytes, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,8 @@ class Interest:
 class Ping:
     """I live; my interest is at ``epoch``; of yours I have announced ``announced``.
 
-    ``confirmed`` is the last epoch of my interest for which your ready has arrived.
+    ``confirmed`` is the last epoch of my interest for which your ready has arrived;
+    ``named`` is how many names I have told you in `Named`.
     """
 
     sender: bytes
@@ -105,6 +108,7 @@ class Ping:
     announced: int
     confirmed: int = 0
     to: bytes = b""
+    named: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +202,19 @@ class Recalled:
 
 
 @dataclass(frozen=True, slots=True)
+class Named:
+    """Subscribe to these names one by one: I do not honour the prefixes of your patterns.
+
+    ``base`` is how many I have told you before; 0 begins anew.
+    """
+
+    sender: bytes
+    base: int
+    names: tuple[str, ...]
+    to: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class Bye:
     """I leave, and the last numbers I gave are these."""
 
@@ -220,6 +237,7 @@ Control = (
     | Replayed
     | Recall
     | Recalled
+    | Named
     | Bye
 )
 

@@ -36,7 +36,13 @@ _BULK = struct.Struct(">BB16sQIBQI")
 _UNKNOWN = MUST_UNDERSTAND & ~ATTACHED
 _READY = struct.Struct(">BB16s")
 _EPOCH = struct.Struct(">Q")
-_pack_batch, _unpack_batch = _BATCH.pack, _BATCH.unpack_from
+pack_head, unpack_head = _BATCH.pack, _BATCH.unpack_from
+"""The head of a data frame behind its topic: `HEAD`, version, origin, number of the first value,
+their count, flags, moment. Here for the two places that have no function call to spare."""
+HEAD = _BATCH.size
+LONGEST_TOPIC = MAX_NAME_BYTES + 2
+LAST_NUMBER = (1 << 64) - 1
+"""Positions go back in acknowledgements: one past 64 bits could not be written."""
 
 
 # ----------------------------------------------------------------------------- data
@@ -70,9 +76,7 @@ def data_head(
         return topic + _BULK.pack(
             _BULK.size, VERSION, origin, first, count, ATTACHED, moment, attached
         )
-    return topic + _pack_batch(
-        _BATCH.size, VERSION, origin, first, count, 0, int(sent_at * 1e6 + 0.5)
-    )
+    return topic + pack_head(HEAD, VERSION, origin, first, count, 0, int(sent_at * 1e6 + 0.5))
 
 
 def read_data(frame: bytes) -> Batch:
@@ -81,12 +85,12 @@ def read_data(frame: bytes) -> Batch:
     Raises:
         DecodeError: if the frame is not a data frame of a version spoken here.
     """
-    end = frame.find(b"\0", 1, MAX_NAME_BYTES + 2)
+    end = frame.find(b"\0", 1, LONGEST_TOPIC)
     if end < 2 or frame[:1] != DATA:
         raise DecodeError("not a data frame: no topic")
     try:
         name = frame[1:end].decode()
-        size, version, origin, first, count, flags, sent_at = _unpack_batch(frame, end + 1)
+        size, version, origin, first, count, flags, sent_at = unpack_head(frame, end + 1)
     except (UnicodeDecodeError, struct.error) as error:
         raise DecodeError(f"malformed data frame: {error}") from None
     if version != VERSION:
@@ -97,8 +101,7 @@ def read_data(frame: bytes) -> Batch:
         raise DecodeError(f"data frame with unknown flags {flags:#04x}")
     if first < 1:
         raise DecodeError("data frame that starts at number 0")
-    if first + count > 1 << 64:
-        # Positions go back in acknowledgements: one past 64 bits could not be written.
+    if first + count - 1 > LAST_NUMBER:
         raise DecodeError(f"data frame whose numbers, from {first}, run past 64 bits")
     return Batch(name, origin, first, count, flags, sent_at / 1e6, end + 1 + size)
 

@@ -2,9 +2,11 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from types import TracebackType
 
+from ..net.sockets import READABLE
+from ..net.threads import Ready, Turn
 from .schedule import Schedule
 
 _log = logging.getLogger("zexchange")
@@ -36,10 +38,10 @@ class Poller:
         """Look at a descriptor no longer."""
         del self._watched[fd]
 
-    def wait(self, seconds: float | None) -> list[int]:
+    def wait(self, seconds: float) -> Ready:
         """Return the descriptors that are readable now."""
         raised = self._host.raised
-        return [fd for fd in self._watched if fd in raised] if raised else []
+        return [(fd, READABLE) for fd in self._watched if fd in raised] if raised else []
 
     def close(self) -> None:
         """Look at nothing any more."""
@@ -178,16 +180,13 @@ class Loop(Party):
         schedule: Schedule,
         host: Host,
         poller: Poller,
-        patience: Callable[[], float | None],
-        turn: Callable[[Sequence[int]], None],
-        done: Callable[[], bool],
+        turn: Turn,
         last: Callable[[], None],
     ) -> None:
         super().__init__(schedule, host)
         self._poller = poller
-        self._patience = patience
+        self._patience: float | None = 0.0
         self._turn = turn
-        self._done = done
         self._last = last
         self._since = schedule.now
 
@@ -195,18 +194,18 @@ class Loop(Party):
         """Return now if a descriptor is readable, else when patience ends."""
         if self._host.raised and self._poller.wait(0):
             return 0.0
-        patience = self._patience()
-        return math.inf if patience is None else self._since + patience if patience else 0.0
+        patience = self._patience or 0.0
+        return math.inf if patience < 0 else self._since + patience if patience else 0.0
 
     def turn(self) -> None:
         """Have a turn, and behind the last one the end."""
         # Some become readable only when the wait is over: not all that are have to be seen.
-        seen = [fd for fd in self._poller.wait(0) if self._schedule.chance(0.9)]
+        seen = [ready for ready in self._poller.wait(0) if self._schedule.chance(0.9)]
         try:
-            self._turn(seen)
+            self._patience = self._turn(seen)
         finally:
             self._since = self._schedule.now
-        if self._done():
+        if self._patience is None:
             self.end()
             self._last()
 

@@ -1,10 +1,11 @@
 """The world of one simulated node: what `zexchange.net.world.World` makes, without the world."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from ..net.plan import Plan
+from ..net.threads import Turn
 from ..net.world import World
 from ..protocol.session import Session
 from ..protocol.values import Address
@@ -148,13 +149,11 @@ class SimulatedWorld(World):
         self,
         name: str,
         poller: Any,
-        patience: Callable[[], float | None],
-        turn: Callable[[Sequence[int]], None],
-        done: Callable[[], bool],
+        turn: Turn,
         last: Callable[[], None],
     ) -> Any:
         """See `World`."""
-        loop = Loop(self.schedule, self.host, poller, patience, turn, done, last)
+        loop = Loop(self.schedule, self.host, poller, turn, last)
         self.parties.append(loop)
         return loop
 
@@ -170,6 +169,9 @@ class SimulatedWorld(World):
         sender = Sender(self.schedule, self.host, send)
         self.parties.append(sender)
         return sender
+
+    def guard(self, plan: Plan) -> None:
+        """See `World`: nobody has keys here."""
 
     def places(self, plan: Plan, node: str, router: Any, xpub: Any) -> Any:
         """See `World`."""

@@ -1,0 +1,64 @@
+"""The accepted connections of each key, so that a key that is revoked can be cut off.
+
+libzmq asks whether a key is welcome only when a connection is made, and closes none for us.
+What it tells is the descriptor that a frame came in on: shutting that down ends the
+connection, as if its other end had.
+"""
+
+import os
+import socket
+from contextlib import suppress
+
+PER_KEY = 256
+"""Connections remembered of one key. Beyond that the oldest is cut off only when it speaks."""
+
+Connection = tuple[int, int]
+"""A descriptor and its inode: numbers are given again, and may be another's by now."""
+
+
+def connection(fd: int) -> Connection | None:
+    """Return the connection of a descriptor, None if it is closed."""
+    with suppress(OSError):
+        return fd, os.fstat(fd).st_ino
+    return None
+
+
+def alive(found: Connection) -> bool:
+    """Tell whether a connection is still open here."""
+    return connection(found[0]) == found
+
+
+def cut(found: Connection) -> None:
+    """Shut a connection down, if it is still that one."""
+    fd, inode = found
+    with suppress(OSError):
+        # Looked at behind the dup: it cannot become another's between the two. What is
+        # another's by now need not be a socket.
+        held = os.dup(fd)
+        try:
+            if os.fstat(held).st_ino == inode:
+                with socket.socket(fileno=os.dup(held)) as shared:
+                    shared.shutdown(socket.SHUT_RDWR)
+        finally:
+            os.close(held)
+
+
+class Connections:
+    """By key, the connections on which something has come."""
+
+    def __init__(self) -> None:
+        self._of: dict[bytes, dict[Connection, None]] = {}
+
+    def note(self, key: bytes, fd: int) -> None:
+        """Take note that something came from the owner of a key."""
+        found = connection(fd)
+        if found is not None:
+            known = self._of.setdefault(key, {})
+            known[found] = None
+            if len(known) > PER_KEY:
+                del known[next(iter(known))]
+
+    def cut(self, key: bytes) -> None:
+        """Cut off every connection of a key."""
+        for found in self._of.pop(key, {}):
+            cut(found)
