@@ -143,7 +143,8 @@ class Joining:
             if objection.reason != "self":
                 core.reject(str(hello.label), objection.reason, objection.text)
             return
-        if self._choose(hello.addresses) and not self._admission.room_for(hello, route, None, now):
+        reachable = self._choose(hello.addresses, hello.key, near) is not None
+        if reachable and not self._admission.room_for(hello, route, None, now):
             return
         others = [p for p in self._members.peers.values() if p.id != hello.sender]
         known = tuple((p.id, p.addresses) for p in others)
