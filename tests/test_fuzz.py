@@ -33,7 +33,7 @@ def test_seeds_and_mutations_break_no_promise(name: str) -> None:
 def test_memory_is_a_multiple_of_the_input(name: str) -> None:
     """What is allocated for an input is bounded by its bytes, and bombs are no exception."""
     execute = corpus.target(name).execute
-    dense = b"\xdd\x00\x10\x00\x00" + b"\x80" * (1 << 20)
+    dense = b"\xdd\x00\x01\x00\x00" + b"\x80" * (1 << 16)
     for data in [*corpus.read(name), *bombs(), b"\x02" + dense, dense]:
         most = bounds.AHEAD_BYTES + bounds.TIMES_INPUT * len(data)
         assert bounds.allocated(execute, data) <= most

@@ -6,7 +6,7 @@ import numpy as np
 
 from zexchange.protocol.codec import encode
 
-from .moments import split
+from .moments import framed, split
 from .values import check
 
 MAX_LEN = 160
@@ -36,5 +36,4 @@ def seeds() -> Iterator[bytes]:
 def execute(data: bytes) -> None:
     """Decode one; see `values`."""
     if data:
-        length = len(data[1:]).to_bytes(2, "big")
-        check(b"\xc8" + length + bytes([13 + data[0] % 2]) + data[1:])
+        check(framed(13 + data[0] % 2, data[1:]))

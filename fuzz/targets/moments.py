@@ -12,9 +12,9 @@ MAX_LEN = 120
 _ZONE = ZoneInfo("Europe/Berlin")
 
 
-def framed(first: int, data: bytes) -> bytes:
-    """Return an extension value with a code from ``first`` to the end of its group."""
-    return b"\xc8" + len(data[1:]).to_bytes(2, "big") + bytes([first + data[0] % 4]) + data[1:]
+def framed(code: int, payload: bytes) -> bytes:
+    """Return an extension value."""
+    return b"\xc9" + len(payload).to_bytes(4, "big") + bytes([code]) + payload
 
 
 def seeds() -> Iterator[bytes]:
@@ -42,4 +42,4 @@ def split(body: bytes) -> tuple[int, bytes]:
 def execute(data: bytes) -> None:
     """Decode one; see `values`."""
     if data:
-        check(framed(9, data))
+        check(framed(9 + data[0] % 4, data[1:]))

@@ -51,15 +51,14 @@ def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
 
 
 def test_junk_subscriptions_are_cut(scene: Scene) -> None:
-    """120,000 random topics on four connections would cost 1.5 GB: whoever has most is cut."""
-    sockets = [scene.attacker.subscriber() for _ in range(4)]
-    for n in range(30_000):
-        for one in sockets:
+    """120,000 random topics would cost 1.5 GB: whoever has brought most is cut, and they go."""
+    for _ in range(12):
+        one = scene.attacker.subscriber()
+        for _ in range(10_000):
             one.send(b"\x01" + os.urandom(250))
-        if n % 4000 == 0:
-            scene.good.served()
-    eventually(lambda: scene.victim.measure().told("more subscriptions"))
-    scene.outcome(memory=900 * MB, seconds=60)
+        scene.good.served()
+    eventually(lambda: scene.victim.measure().told("more subscriptions") >= 5)
+    scene.outcome(memory=700 * MB, seconds=60)
 
 
 def test_connections_that_come_and_go(scene: Scene) -> None:
@@ -95,11 +94,13 @@ def test_half_open_handshakes_take_all_files(scene: Scene) -> None:
 @pytest.mark.parametrize("scene", [512], indirect=True)
 def test_hellos_of_the_made_up(scene: Scene) -> None:
     """Thousands of new ids take no more places than there are files for, and leave them again."""
+    links = [scene.attacker.dealer() for _ in range(50)]
     for n in range(5000):
-        scene.attacker.say(scene.attacker.hello(n.to_bytes(16, "big")))
+        links[n % 50].send(control_frame(scene.attacker.hello(n.to_bytes(16, "big"))))
     eventually(lambda: scene.victim.measure().told("full"))
+    eventually(lambda: scene.victim.measure().told("newcomers"))
     after = scene.outcome(memory=60 * MB, seconds=30)
-    assert after.peers <= 32
+    assert after.peers <= 16
     assert after.files < 512
 
 
@@ -116,7 +117,7 @@ def test_gossip_of_the_made_up(scene: Scene) -> None:
         attacks.alive(lambda w=welcome: attacks.router.send_multipart([route, control_frame(w)]))
     eventually(lambda: scene.victim.measure().told("more endpoints"))
     after = scene.outcome(memory=60 * MB, seconds=30)
-    assert after.files <= scene.started.files + 2 * 128 + 20
+    assert after.files <= scene.started.files + 3 * 128 + 20
 
 
 def test_acknowledgements_of_the_made_up(scene: Scene) -> None:
@@ -187,17 +188,17 @@ def test_bombs_on_control(scene: Scene) -> None:
 def test_bombs_on_the_data_path(scene: Scene) -> None:
     """Frames of a peer that ask for gigabytes are rejected, and others' messages flow."""
     with federate("fed", registry=Registry(), join_timeout=20) as other:
-        other.wait_subscribers("ask", 1, timeout=20)
+        other.wait_subscribers("sink", 1, timeout=20)
         other.wait_ready(timeout=20)
 
         def frames(me: bytes) -> Iterator[list[bytes]]:
             first = 1
             for name, bomb in BOMBS.items():
                 if not name.startswith("dense"):
-                    yield [data_head(topic("ask"), me, first, 1, 1.0) + bomb]
-                    yield [data_head(topic("ask"), me, first + 1, 2**32 - 1, 1.0) + bomb]
+                    yield [data_head(topic("sink"), me, first, 1, 1.0) + bomb]
+                    yield [data_head(topic("sink"), me, first + 1, 2**32 - 1, 1.0) + bomb]
                     first += 2**32
-            yield [data_head(topic("ask"), me, 2**63, 5, 1.0) + b"\x00" * 5]
+            yield [data_head(topic("sink"), me, 2**63, 5, 1.0) + b"\x00" * 5]
 
         publish(other, frames)
         eventually(lambda: scene.victim.measure().told("values") >= 8)

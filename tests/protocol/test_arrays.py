@@ -305,3 +305,12 @@ def test_any_dtype_is_decoded_or_refused(
     except DecodeError:
         return
     assert isinstance(value, Unknown) or not value.dtype.hasobject
+
+
+def test_titles_are_texts() -> None:
+    """NumPy takes anything for a field's title; what is no text could not be sent on."""
+    spec = {"names": ["a"], "formats": ["<i4"], "offsets": [0], "itemsize": 4, "aligned": False}
+    for titles in ([0], [b"x"], [["x"]]):
+        body = msgpack.packb([{**spec, "titles": titles}, [1], 0, bytes(4)])
+        with pytest.raises(DecodeError, match="titles"):
+            decode(bytes((0xC7, len(body), 13)) + body)

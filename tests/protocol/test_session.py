@@ -12,8 +12,8 @@ from zexchange.names import matches
 from zexchange.protocol import effects as fx
 from zexchange.protocol import events as ev
 from zexchange.protocol import values as v
+from zexchange.protocol.admission import ADMITTED_A_SECOND, ADMITTED_AT_ONCE, INTRODUCED
 from zexchange.protocol.interest import MAX_PATTERNS
-from zexchange.protocol.joining import ADMITTED_A_SECOND, ADMITTED_AT_ONCE
 from zexchange.protocol.membership import CHANCE, MAX_GOSSIP
 from zexchange.protocol.session import Session
 
@@ -653,9 +653,21 @@ def test_newcomers_are_taken_so_many_at_a_time() -> None:
     assert ("hello", "more newcomers than are taken at a time") in session.rejections()
 
 
+def test_a_connection_brings_few_nodes() -> None:
+    """Who makes nodes up takes no places of others: a connection is there for one."""
+    session = alone()
+    for n in range(1, 2000):
+        session.receive(hello(n.to_bytes(16, "big")), b"route", None, START)
+    assert len(session.members.peers) == INTRODUCED[0]
+    newcomer(3000, START, session)
+    assert len(session.members.peers) == INTRODUCED[0] + 1
+    reason = "more newcomers by one connection than are taken"
+    assert session.rejections()["hello", reason] == 1999 - INTRODUCED[0]
+
+
 def small(most: int) -> Session:
     """A node that has file descriptors for few peers."""
-    return Session(ME, "fed", LABEL, (HERE,), lambda a: True, START, most_peers=most)
+    return Session(ME, "f", LABEL, (HERE,), lambda a: True, START, most_peers=most)
 
 
 def test_a_full_node_says_so() -> None:
@@ -664,7 +676,7 @@ def test_a_full_node_says_so() -> None:
     for n in range(1, 4):
         newcomer(n, START, session)
     assert len(session.members.peers) == 2
-    replies = of(session.take(), fx.Reply)
+    replies = of(fx.Reply, session.take())
     assert replies[-1].route == "route 3"
     assert (replies[-1].message.reason, len(replies)) == ("full", 3)  # type: ignore[union-attr]
 
@@ -689,10 +701,10 @@ def test_a_token_under_anothers_id_takes_no_place() -> None:
         session.token(THEM, epoch, True)
     session.take()
     session.token(THEM, 1, True)
-    assert [effect.epoch for effect in of(session.take(), fx.Announce)] == [1]
+    assert [effect.epoch for effect in of(fx.Announce, session.take())] == [1]
     session.announced(THEM, 1, {})
     session.receive(v.Interest(THEM, 2, 1, 0, ("x",)), None, THERE.control, START)
-    assert [effect.epoch for effect in of(session.take(), fx.Announce)] == [2]
+    assert [effect.epoch for effect in of(fx.Announce, session.take())] == [2]
 
 
 def test_a_token_that_never_was_can_be_withdrawn() -> None:
@@ -703,17 +715,17 @@ def test_a_token_that_never_was_can_be_withdrawn() -> None:
             session.token(node, epoch, False)
     session.token(THEM, 0, True)
     welcomed(session)
-    assert not of(session.take(), fx.Announce)
+    assert not of(fx.Announce, session.take())
 
 
 def test_only_what_was_sent_can_be_acknowledged() -> None:
     """Made-up names and numbers are not kept, and are no progress."""
     heads = {"x": 5}
-    session = Session(ME, "fed", LABEL, (HERE,), lambda a: True, START, heads=heads)
+    session = Session(ME, "f", LABEL, (HERE,), lambda a: True, START, heads=heads)
     session.receive(hello(), b"route", None, START)
     session.receive(v.Ack(THEM, {"x": 9, "made up": 3}), b"route", None, START)
     assert session.members.peers[THEM].acked == {"x": 5}
-    assert of(session.take(), fx.Acknowledged)[-1].positions == {"x": 5}
+    assert of(fx.Acknowledged, session.take())[-1].positions == {"x": 5}
 
 
 def test_an_interest_that_grows_without_end_is_not_taken() -> None:

@@ -77,7 +77,7 @@ def most_peers() -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return MAX_PEERS
-    spare = soft - FDS_OF_OUR_OWN - 2 * MAX_GOSSIP
+    spare = soft - FDS_OF_OUR_OWN - 3 * MAX_GOSSIP
     return max(FEWEST_PEERS, min(MAX_PEERS, spare // FDS_A_PEER))
 
 

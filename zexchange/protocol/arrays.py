@@ -137,7 +137,7 @@ def _structure_fields(dtype: Any, depth: int) -> dict[str, object]:
         "aligned": dtype.isalignedstruct,
     }
     titles = [column[2] if len(column) > 2 else None for column in columns]
-    return {**spec, "titles": titles} if any(titles) else spec
+    return {**spec, "titles": titles} if any(t is not None for t in titles) else spec
 
 
 def _to_dtype(spec: Any, depth: int = 0) -> Any:
@@ -174,6 +174,8 @@ def _to_structure(spec: dict[Any, Any], depth: int) -> Any:
     formats = [_to_dtype(each, depth + 1) for each in spec["formats"]]
     if any(each is NotImplemented for each in formats):
         return NotImplemented
+    if any(type(title) not in (str, type(None)) for title in spec.get("titles", ())):
+        raise DecodeError("the titles of a structure are texts")
     known = {key: spec[key] for key in ("names", "offsets", "titles", "itemsize") if key in spec}
     return _numpy().dtype({**known, "formats": formats}, align=bool(spec["aligned"]))
 

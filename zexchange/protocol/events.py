@@ -28,7 +28,10 @@ class PeerSilent:
 
 @dataclass(frozen=True, slots=True)
 class PeerLeft:
-    """A peer is gone: it said so (``bye``), its process died (``gone``), or ``silent``."""
+    """A peer is gone: it said so (``bye``), its process died (``gone``), or ``silent``.
+
+    Or ``crowded out``: it had proven nothing, and another needed its place.
+    """
 
     peer: str
     label: Label

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from . import membership as m
-from .allowance import Allowance
+from .admission import Admission
 from .core import Core
 from .effects import Dial, HangUp, Hush, Probe, Redial, Say
 from .events import PeerJoined, PeerLeft
@@ -23,8 +23,6 @@ MAX_UNREACHED = 1000
 """Nodes remembered of which no address can be reached from here."""
 MAX_ENDED = 1000
 """Nodes remembered that said goodbye: what they said before may still come by another way."""
-ADMITTED_AT_ONCE, ADMITTED_A_SECOND = 256, 64
-"""New peers taken: each costs sockets. Whoever has to wait says hello again in a second."""
 
 
 class Joining:
@@ -39,10 +37,9 @@ class Joining:
         most_peers: int = m.MAX_PEERS,
     ) -> None:
         self._core = core
-        self._most_peers = most_peers
-        self._admitted = Allowance(ADMITTED_AT_ONCE, ADMITTED_A_SECOND)
         self._proving = proving
         self._reachable = reachable
+        self._admission = Admission(core, most_peers, self.left)
         self._members = core.members
         self._unreached: set[bytes] = set()
         self._ended: dict[bytes, None] = {}
@@ -154,7 +151,8 @@ class Joining:
             if objection.reason != "self":
                 core.reject(str(hello.label), objection.reason, objection.text)
             return
-        if not self._welcome_here(hello, route, now):
+        reachable = self._choose(hello.addresses, hello.key, near) is not None
+        if reachable and not self._admission.room_for(hello, route, None, now):
             return
         others = [
             p
@@ -220,25 +218,6 @@ class Joining:
         self._proving.admitted(peer)
         self._proving.announce(peer)
         return peer
-
-    def _welcome_here(self, hello: Hello, route: Any, now: float) -> bool:
-        """Tell whether there is room for a peer; if not for long, tell it so."""
-        core, peers = self._core, self._members.peers
-        if hello.sender in peers:
-            return True
-        if len(peers) >= self._most_peers:
-            idle = self._members.unproven(now)
-            if idle is None:
-                text = f"this node has {len(peers)} peers and takes no more"
-                if route is not None:
-                    core.reply(route, Refuse(core.me, "full", text))
-                core.reject(str(hello.label), "full", f"{text}: raise its limit of open files")
-                return False
-            self.left(idle, "crowded out", now)
-        if not self._admitted.take("all", 1, now):
-            core.reject("hello", "more newcomers than are taken at a time")
-            return False
-        return True
 
     def link(self, peer: Peer, now: float) -> None:
         """Dial a peer that we know only from its own hello."""
@@ -333,7 +312,7 @@ class Joining:
         if candidate is None or link is None or welcome.sender in self._ended:
             return
         objection = self._objection(welcome.hello)
-        if objection is None and not self._welcome_here(welcome.hello, None, now):
+        if objection is None and not self._admission.room_for(welcome.hello, None, link, now):
             return
         peer = None if objection else self._admit(welcome.hello, now, near)
         if peer is None:
