@@ -31,7 +31,15 @@ from ..protocol.wire import data_head, read_token, ready_frame
 from .gate import Gate
 from .pace import MOST_GAP, Pace
 from .sendqueue import LANES_ALONG, LANES_AT_ONCE, Lane, SendQueue, make_frame
-from .sockets import DO_NOT_WAIT, EVENTS, READABLE, SNDMORE, XPUB_MANUAL, plain_send
+from .sockets import (
+    DO_NOT_WAIT,
+    EVENTS,
+    JUDGED_MARK,
+    READABLE,
+    SNDMORE,
+    XPUB_MANUAL,
+    plain_send,
+)
 from .topics import Topics
 from .window import REPLAY_BYTES, Window
 
@@ -79,6 +87,7 @@ class Outbound:
         self._gate = gate
         if gate is not None:
             socket.setsockopt(XPUB_MANUAL, 1)
+            socket.setsockopt(zmq.RCVHWM, JUDGED_MARK)
         self._origin = origin
         self._notify = notify
         self._lock = threading.Lock()

@@ -26,10 +26,12 @@ FRAMES_MARK = 4_000
 what is dropped at this mark is in the ring and is asked for again."""
 MAX_SUBSCRIPTION_BYTES = 320
 """A topic has 257 bytes at most; the rest is what ZMTP puts around it."""
-SUBSCRIPTIONS_MARK = 2
+SUBSCRIPTIONS_MARK = 1
 """Subscriptions of one connection that wait to be read. libzmq reads on inside one call for
-as long as any wait: with more, who floods us would hold the publisher in there, unseen. With
-one, no connection that ZAP has to judge ever delivers any (libzmq 4.3.5)."""
+as long as any wait: with more, who floods us would hold the publisher in there, unseen."""
+JUDGED_MARK = 2
+"""Likewise with keys: with one, no connection that ZAP has to judge delivers any at all (libzmq
+4.3.5)."""
 SUBSCRIPTIONS_BUFFER = 64 << 10
 CONTROL_MARK = 64
 """Control frames that wait to be read, for each connection: a second fence, for bytes are
