@@ -7,6 +7,7 @@ end, also after a failure.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -128,6 +129,7 @@ def hosts(n: int, net: int = 92) -> Iterator[list[Host]]:
     """Make hosts on one switch, with nothing else between them."""
     if sys.platform != "linux" or os.geteuid() != 0:
         pytest.skip("network namespaces need Linux and root")
+    sweep()
     stem = f"zx{os.getpid()}-{next(_serial)}"
     with ExitStack() as undo:
         folder = Path(tempfile.mkdtemp(prefix="zxh-", dir="/tmp"))
@@ -139,6 +141,15 @@ def hosts(n: int, net: int = 92) -> Iterator[list[Host]]:
         for host in made:
             _make(host, f"{stem}s", undo)
         yield made
+
+
+def sweep() -> None:
+    """Remove what runs have left that were killed: a name says whose it was."""
+    with suppress(FileNotFoundError):
+        listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, timeout=30)
+        for name in re.findall(r"^(zx\d+-\S+)", listed.stdout, re.M):
+            if not Path("/proc", name[2:].split("-")[0]).exists():
+                _remove(name)
 
 
 def _namespace(name: str, undo: ExitStack) -> None:
