@@ -54,10 +54,11 @@ RETRY = 100e-6
 """Seconds after which the sender thread looks again, where somebody else was sending."""
 QUEUED_BYTES = 4 << 20
 """About as many bytes may be queued behind a socket that another thread is sending on."""
-LANES_TOGETHER = 256
+LANES_TOGETHER = 128
 """So many exchanges may wait for more to travel together, each in a frame of its own."""
 LANES_MOST = 2 * LANES_TOGETHER
-"""So many may wait behind a socket that another thread is sending on."""
+"""So many may wait behind a socket that another thread is sending on. Each is a frame, and with
+those of the window they have to stay below ZeroMQ's mark, or are dropped and asked for again."""
 SUBSCRIPTIONS_AT_ONCE = 1000
 """Subscriptions read before whoever reads them goes on with its own work."""
 CATCH_UP_SECONDS = 0.1
