@@ -203,7 +203,8 @@ def test_a_hub(desk: Desk) -> None:
     printed, shown = (
         re.sub(r"[\d.,]+", "N", line) for line in (hub.stdout.readline(), pasted("hub")[0])
     )
-    assert printed.replace("kB", "B") == shown + "\n"
+    # On a busy machine it is the line behind the spokes' departure, and says what was dropped then.
+    assert printed.replace("kB", "B").startswith(shown)
     desk.interrupt(hub)
 
 
