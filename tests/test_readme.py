@@ -192,6 +192,22 @@ def test_over_tcp(desk: Desk) -> None:
 
 
 @sockets
+def test_a_hub(desk: Desk) -> None:
+    """Two programs that know the hub alone hear each other, and the hub says what it carries."""
+    port, _ = free_ports()
+    hub = desk.shell(commands("hub")[0].replace("7400", str(port)))
+    spokes = [desk.program(NAMED["spoke.py"], port) for _ in range(2)]
+    for spoke in spokes:
+        assert desk.finish(spoke) == "here I am\n"
+    assert hub.stdout is not None
+    printed, shown = (
+        re.sub(r"[\d.,]+", "N", line) for line in (hub.stdout.readline(), pasted("hub")[0])
+    )
+    assert printed.replace("kB", "B") == shown + "\n"
+    desk.interrupt(hub)
+
+
+@sockets
 @pytest.mark.parametrize("number", range(len(NAMELESS)))
 def test_blocks_without_a_name(desk: Desk, number: int) -> None:
     """Every other block runs as it is, and prints something."""

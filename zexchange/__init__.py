@@ -29,6 +29,7 @@ from .local import (
     to_queue,
     to_thread,
 )
+from .net.diagnosis import Diagnosis, Finding
 from .net.federation import federate
 from .net.node import Node
 from .net.status import NodeStats, PeerStatus, Received, Sent
@@ -40,10 +41,12 @@ __all__ = [
     "Closed",
     "DecodeError",
     "Delivery",
+    "Diagnosis",
     "DisplayMessages",
     "EncodeError",
     "Exchange",
     "ExchangeError",
+    "Finding",
     "InsecureEndpoint",
     "InvalidKeys",
     "InvalidName",

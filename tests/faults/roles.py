@@ -65,6 +65,8 @@ class Role:
             case {"event": wanted}:
                 eventually(lambda: any(wanted.items() <= e.items() for e in self.events), LONG)
                 say(event=wanted)
+            case {"events": wanted}:
+                say(events=sum(wanted.items() <= e.items() for e in self.events))
             case _:
                 raise ValueError(f"nobody knows how to do {command}")
 

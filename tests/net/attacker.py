@@ -28,8 +28,9 @@ if limit:
 zexchange.retain("kept", 100)
 for n in range(100):
     zexchange.get_exchange("kept").send(b"k" * 1000)
-names = ("ask", "answer", "kept", "sink")
-node = zexchange.federate("fed", listen="tcp://127.0.0.1:0", exchanges=names)
+node = zexchange.federate(
+    "fed", listen="tcp://127.0.0.1:0", exchanges=("ask", "answer", "kept", "sink")
+)
 answer = zexchange.get_exchange("answer")
 zexchange.get_exchange("ask").handler(answer.send)
 zexchange.get_exchange("sink").handler(lambda msg: None)

@@ -1,6 +1,7 @@
 """Nodes that meet over TCP: listening, dialling, gossip, cuts and reconnects."""
 
 import socket
+import sys
 from operator import gt
 
 import pytest
@@ -123,6 +124,24 @@ def test_a_wildcard_address_is_filled_in_by_who_hears_it(join: Joiner) -> None:
     here.get("x").send(1)
     node.flush()
     assert got == [1]
+
+
+def test_the_local_network_needs_a_way_to_us(rendezvous: object) -> None:
+    """``peers=["lan"]`` is refused where nobody could dial us, or without consent."""
+    for listen in (None, "tcp://127.0.0.1:0"):
+        with pytest.raises(ValueError, match="listen="):
+            federate("fed", peers=["lan"], listen=listen, insecure=True)
+    with pytest.raises(InsecureEndpoint, match="insecure=True"):
+        federate("fed", peers=["lan"], listen="tcp://0.0.0.0:0")
+
+
+def test_the_local_network_needs_its_library(
+    rendezvous: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the extra the error says what to install, and nothing of the node stays."""
+    monkeypatch.setitem(sys.modules, "zeroconf", None)
+    with pytest.raises(Unreachable, match=r"zexchange\[discovery\]"):
+        federate("fed", peers=["lan"], listen="tcp://0.0.0.0:0", insecure=True)
 
 
 def test_malformed_endpoints_are_refused(rendezvous: object) -> None:

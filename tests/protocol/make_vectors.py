@@ -65,6 +65,7 @@ CONTROL: dict[str, v.Control] = {
     "ping": v.Ping(ONE, 3, 300),
     "ping, with what is confirmed": v.Ping(ONE, 3, 300, 2),
     "pong": v.Pong(TWO),
+    "pong of who is held up": v.Pong(TWO, 1_700_000_000.25, 12.5, 40),
     "resync": v.Resync(TWO),
     "stranger": v.Stranger(TWO),
     "ack": v.Ack(ONE, {"prices": 70_000}),

@@ -124,8 +124,9 @@ def test_bye_is_at_once(joined: Session) -> None:
 
 def test_pings_every_second(joined: Session) -> None:
     """A peer is pinged every second, with our epoch and what is announced to it."""
-    said = of(fx.Say, pass_time(joined, 5.0, heard=True))
-    assert said == [fx.Say(THERE.control, v.Ping(ME, 1, 1, 1, THEM))] * 5
+    said = [e for e in pass_time(joined, 5.0, heard=True) if isinstance(e, fx.Say)]
+    pings = [effect for effect in said if isinstance(effect.message, v.Ping)]
+    assert pings == [fx.Say(THERE.control, v.Ping(ME, 1, 1, 1, THEM))] * 5
 
 
 # ---------------------------------------------------------------------- a late tick
@@ -321,3 +322,140 @@ def test_members_start_empty() -> None:
     assert list(members.pending(1)) == []
     assert members.linked_to("tcp://h:1") is None
     assert State.DIALING not in {c.state for c in members.candidates.values()}
+
+
+# ------------------------------------------------------------------------- moved and missed
+
+MOVED = v.Address("tcp://127.0.0.1:5", "tcp://127.0.0.1:6")
+
+
+def test_an_unanswered_link_is_replaced_and_begins_with_a_hello(joined: Session) -> None:
+    """After 3 s without a pong the link is replaced; the hello says where we are by now."""
+    effects = pass_time(joined, 3.1)
+    at = effects.index(fx.Redial(THERE.control))
+    said = effects[at + 1]
+    assert isinstance(said, fx.Say)
+    assert isinstance(said.message, v.Hello)
+
+
+def test_a_peer_that_has_moved_is_dialled_where_it_is(joined: Session) -> None:
+    """Its hello, on its own link, gave another address: a link that is dead goes there."""
+    pass_time(joined, 1.0)
+    joined.receive(hello(addresses=(MOVED,)), "route", None, START + 1.0)
+    assert fx.Dial(MOVED.control) not in joined.take()
+    effects = pass_time(joined, 3.0)
+    assert fx.HangUp(THERE.control) in effects
+    assert fx.Dial(MOVED.control) in effects
+    assert fx.Tune(THEM, MOVED.data) in effects
+    joined.receive(v.Welcome(THEM, hello(addresses=(MOVED,))), None, MOVED.control, START + 4.1)
+    assert joined.members.peers[THEM].link == MOVED.control
+    # It was named by the user: whoever may come there is dialled on.
+    assert joined.members.candidates[THERE.control].source == "static"
+
+
+def test_an_answered_link_stays_where_it_is(joined: Session) -> None:
+    """Another address in a hello moves nobody whose link is answered."""
+    joined.receive(hello(addresses=(MOVED,)), "route", None, START)
+    assert not of(fx.Dial, pass_time(joined, 20.0, heard=True))
+    assert joined.members.peers[THEM].link == THERE.control
+
+
+def test_several_addresses_take_turns(joined: Session) -> None:
+    """Of several addresses the next is tried each time that a link is not answered."""
+    joined.receive(hello(addresses=(THERE, MOVED)), "route", None, START)
+    first = pass_time(joined, 3.1)
+    assert fx.Dial(MOVED.control) in first
+
+
+def test_others_tell_where_a_lost_peer_is(joined: Session) -> None:
+    """When both have moved, only a third node knows where each is by now."""
+    third = b"\3" * 16
+    there = v.Address("tcp://127.0.0.1:8", "tcp://127.0.0.1:9")
+    joined.add_candidate(there.control, "static", START)
+    pass_time(joined, 2.0)
+    known = ((THEM, (MOVED,)),)
+    welcome = v.Welcome(third, hello(third, addresses=(there,)), known)
+    joined.receive(welcome, None, there.control, START + 2.0)
+    assert fx.Dial(MOVED.control) in pass_time(joined, 2.0)
+
+
+def test_the_word_of_others_does_not_move_who_is_heard(joined: Session) -> None:
+    """What a third node says of a peer that is heard changes nothing."""
+    third = b"\3" * 16
+    there = v.Address("tcp://127.0.0.1:8", "tcp://127.0.0.1:9")
+    joined.add_candidate(there.control, "static", START)
+    welcome = v.Welcome(third, hello(third, addresses=(there,)), ((THEM, (MOVED,)),))
+    joined.receive(welcome, None, there.control, START)
+    assert joined.members.peers[THEM].addresses == (THERE,)
+
+
+def test_peers_are_asked_in_turn_whom_they_know() -> None:
+    """Every few seconds one peer is greeted again, each as often as the others."""
+    session, greeted = alone(), list[str]()
+    peers = [bytes([n]) * 16 for n in (1, 2, 3)]
+    for n, peer in enumerate(peers):
+        there = v.Address(f"tcp://127.0.0.1:{10 + n}", f"tcp://127.0.0.1:{20 + n}")
+        session.add_candidate(there.control, "static", START)
+        welcome = v.Welcome(peer, hello(peer, addresses=(there,)))
+        session.receive(welcome, None, there.control, START)
+    session.take()
+    for step in range(1, int(6 * m.GOSSIP_EVERY * 10) + 2):
+        now = START + step / 10
+        for peer in peers:
+            link = session.members.peers[peer].link
+            session.receive(v.Pong(peer), None, link, now)
+        session.tick(now)
+        says = of(fx.Say, session.take())
+        greeted += [e.endpoint for e in says if isinstance(e.message, v.Hello)]  # type: ignore[attr-defined]
+    assert sorted(greeted) == sorted(f"tcp://127.0.0.1:{10 + n}" for n in (0, 1, 2) for _ in "ab")
+
+
+def test_a_pong_tells_how_a_peer_is(joined: Session) -> None:
+    """The clock, a held thread and room are kept, with when they came and how long it took."""
+    pass_time(joined, 1.0)
+    pong = v.Pong(THEM, 1_700_000_000.0, 3.0, 12)
+    joined.receive(pong, None, THERE.control, START + 1.25)
+    peer = joined.members.peers[THEM]
+    assert (peer.pong, peer.pong_at) == (pong, START + 1.25)
+    assert peer.round_trip == pytest.approx(0.25)
+
+
+def test_who_calls_us_is_noted(joined: Session) -> None:
+    """A peer that is heard on its own link has called; one that only answers has not."""
+    joined.receive(v.Pong(THEM), None, THERE.control, START + 1.0)
+    assert joined.members.peers[THEM].called_at == 0.0
+    joined.receive(v.Ping(THEM, 1, 1, 1, ME), "route", None, START + 2.0)
+    assert joined.members.peers[THEM].called_at == START + 2.0
+
+
+def test_after_two_failures_data_is_sought_beside_the_link(joined: Session) -> None:
+    """Where nothing is proven twice, the data address beside that of the link is tried."""
+    peer = joined.members.peers[THEM]
+    peer.addresses = (MOVED, THERE)
+    peer.data = MOVED.data
+    joined.change_interest([("x", True)], START)
+    tuned = of(fx.Tune, pass_time(joined, 7.0, heard=True))
+    assert [effect.endpoint for effect in tuned] == [MOVED.data, THERE.data]  # type: ignore[attr-defined]
+
+
+def test_a_unix_socket_is_not_left_for_tcp() -> None:
+    """Who does not answer at a Unix socket that exists is stopped: its TCP port is no better."""
+    here = v.Address("ipc:///tmp/x.c", "ipc:///tmp/x.d")
+    session = alone()
+    session.add_candidate(here.control, "rendezvous", START)
+    both = hello(addresses=(here, THERE))
+    session.receive(v.Welcome(THEM, both), None, here.control, START)
+    session.take()
+    effects = pass_time(session, 3.1)
+    assert fx.Redial(here.control) in effects
+    assert not of(fx.Dial, effects)
+
+
+def test_the_local_network_does_not_crowd_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is announced on the network, no more endpoints are dialled than that."""
+    monkeypatch.setattr(m, "MAX_GOSSIP", 3)
+    session = alone()
+    for port in range(10):
+        session.add_candidate(f"tcp://10.0.0.1:{port}", "lan", START)
+    assert len(session.members.candidates) == 3
+    assert ("lan", "more endpoints than are dialled at a time") in session.rejections()

@@ -19,6 +19,8 @@ from zexchange import ExchangeError, __version__
 
 from .bench import bench
 from .demo import demo
+from .doctor import doctor
+from .hub import hub
 from .keygen import keygen
 from .peers import peers
 from .send import send
@@ -60,7 +62,7 @@ def commands() -> None:
     """
 
 
-for _command in (bench, demo, keygen, peers, send, tail):
+for _command in (bench, demo, doctor, hub, keygen, peers, send, tail):
     commands.add_command(_command)
 
 

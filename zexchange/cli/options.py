@@ -25,22 +25,24 @@ class Joining:
     listen: str | None
     advertise: str | None
     peers: tuple[str, ...]
+    hubs: tuple[str, ...]
     insecure: bool
     keys: str | None = None
 
     @contextmanager
-    def node(self, label: str) -> Iterator[Node]:
+    def node(self, label: str, join_timeout: float = 1.0) -> Iterator[Node]:
         """Be in the federation inside a ``with`` block.
 
         A block that ends in an error leaves at once: nobody waits for what it sent.
 
         Args:
             label: what the others see this command as.
+            join_timeout: seconds that others have to answer.
 
         Raises:
             click.ClickException: the node cannot join; the text says why.
         """
-        node = self._join(label)
+        node = self._join(label, join_timeout)
         try:
             yield node
         except BaseException:
@@ -48,31 +50,41 @@ class Joining:
             raise
         node.close()
 
-    def _join(self, label: str) -> Node:
+    def _join(self, label: str, join_timeout: float) -> Node:
         try:
             return federate(
                 self.federation,
                 listen=self.listen,
                 advertise=self.advertise,
                 peers=self.peers,
+                hub=self.hubs,
                 keys=self.keys,
                 insecure=self.insecure,
                 label=label,
+                join_timeout=join_timeout,
             )
         except (ExchangeError, ValueError) as error:
             raise click.ClickException(str(error)) from error
 
 
+federation = click.option(
+    "--federation",
+    metavar="NAME",
+    default="default",
+    show_default=True,
+    envvar="ZEXCHANGE_FEDERATION",
+    show_envvar=True,
+    help="The federation to join.",
+)
+insecure = click.option(
+    "--insecure",
+    is_flag=True,
+    envvar="ZEXCHANGE_INSECURE",
+    show_envvar=True,
+    help="Allow TCP endpoints that other hosts can reach, without keys.",
+)
 _OPTIONS: tuple[Callable[[Command], Command], ...] = (
-    click.option(
-        "--federation",
-        metavar="NAME",
-        default="default",
-        show_default=True,
-        envvar="ZEXCHANGE_FEDERATION",
-        show_envvar=True,
-        help="The federation to join.",
-    ),
+    federation,
     click.option(
         "--listen",
         metavar="ENDPOINT",
@@ -94,7 +106,16 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
         multiple=True,
         envvar="ZEXCHANGE_PEER",
         show_envvar=True,
-        help="A control endpoint to dial; may be repeated.",
+        help="A control endpoint to dial, or lan for the local network; may be repeated.",
+    ),
+    click.option(
+        "--hub",
+        "hubs",
+        metavar="ENDPOINT",
+        multiple=True,
+        envvar="ZEXCHANGE_HUB",
+        show_envvar=True,
+        help="A hub that leads to the others; may be repeated.",
     ),
     click.option(
         "--keys",
@@ -103,13 +124,7 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
         show_envvar=True,
         help="A key directory, as keygen makes it: encrypt, and speak with whom it authorizes.",
     ),
-    click.option(
-        "--insecure",
-        is_flag=True,
-        envvar="ZEXCHANGE_INSECURE",
-        show_envvar=True,
-        help="Allow TCP endpoints that other hosts can reach, without keys.",
-    ),
+    insecure,
 )
 
 
@@ -123,11 +138,12 @@ def joins(command: Command) -> Command:
         listen: str | None,
         advertise: str | None,
         peers: tuple[str, ...],
+        hubs: tuple[str, ...],
         keys: str | None,
         insecure: bool,
         **rest: Any,
     ) -> Any:
-        joining = Joining(federation, listen, advertise, peers, insecure, keys)
+        joining = Joining(federation, listen, advertise, peers, hubs, insecure, keys)
         return command(joining=joining, **rest)
 
     decorated: Command = with_joining

@@ -19,9 +19,10 @@ from ..protocol.allowance import Allowance
 from ..protocol.messages import control_frame, read_control
 from ..protocol.values import Control, Hello, Ping, Welcome
 from ..protocol.wire import DATA, MAX_CONTROL_BYTES
-from .endpoints import parse_tcp, resolve_wild
+from .endpoints import as_host, parse_tcp, resolve_wild
 from .guard import Guard
-from .sockets import EVENTS, Poller
+from .lookups import Lookups
+from .sockets import EVENTS, Poller, connect
 
 if TYPE_CHECKING:
     from .world import Sockets
@@ -52,6 +53,7 @@ class Link:
     fd: int
     key: bytes = b""
     guard: Guard | None = None
+    turn: int = 0
     outbox: deque[Control] = field(default_factory=deque)
 
     def queue(self, message: Control) -> None:
@@ -94,6 +96,7 @@ class Controls:
         self,
         sockets: "Sockets",
         poller: Poller,
+        lookups: Lookups,
         received: Received,
         rejected: Callable[[str, str], None],
         replayed: Callable[[str, Body], None],
@@ -106,6 +109,7 @@ class Controls:
         self._guard = guard
         self._sockets = sockets
         self._poller = poller
+        self._lookups = lookups
         self._received = received
         self._rejected = rejected
         self._replayed = replayed
@@ -131,16 +135,15 @@ class Controls:
 
     # ------------------------------------------------------------------------- effects
 
-    def dial(self, endpoint: str, key: bytes = b"") -> None:
-        """Open a link, to the node with a key if that is known."""
+    def dial(self, endpoint: str, key: bytes = b"", turn: int = 0) -> None:
+        """Open a link, to the node with a key if that is known.
+
+        Of the addresses that a host's name stands for, to the ``turn``-th.
+        """
         socket, guard = None, self._guard
         try:
             socket = self._sockets.dealer()
             expected = guard.approach(socket, endpoint, key) if guard else b""
-            if expected is None:  # nobody is authorized who could be there
-                socket.close()
-                return
-            socket.connect(endpoint)
         except zmq.ZMQError as error:
             if guard:
                 guard.hung_up(endpoint)
@@ -148,9 +151,25 @@ class Controls:
                 socket.close()
             _log.warning("cannot dial %s: %s", endpoint, error)
             return
-        link = Link(endpoint, socket, int(socket.getsockopt(zmq.FD)), expected, guard)
+        if expected is None:  # nobody is authorized who could be there
+            socket.close()
+            return
+        link = Link(endpoint, socket, int(socket.getsockopt(zmq.FD)), expected, guard, turn)
         self._links[endpoint] = self._by_fd[link.fd] = link
         self._poller.watch(link.fd)
+        self._lookups.literal(endpoint, lambda literal: self._connect(link, literal), turn)
+
+    def _connect(self, link: Link, literal: str) -> None:
+        if self._links.get(link.endpoint) is not link:
+            return  # closed while its host was looked up
+        try:
+            connect(link.socket, literal)
+        except zmq.ZMQError as error:
+            _log.warning("cannot dial %s: %s", literal, error)
+            self.hang_up(link.endpoint)
+            return
+        # Connecting may have taken in the wake-up of the descriptor.
+        self._unread[link] = None
 
     def hang_up(self, endpoint: str, linger: int = 0) -> None:
         """Close a link. Goodbyes that were sent before still go out within ``linger`` ms."""
@@ -164,16 +183,18 @@ class Controls:
 
     def redial(self, endpoint: str, key: bytes = b"") -> None:
         """Replace a link by a fresh one."""
+        former = self._links.get(endpoint)
         self.hang_up(endpoint)
-        self.dial(endpoint, key)
+        self.dial(endpoint, key, former.turn + 1 if former else 0)
 
     def try_again(self, endpoint: str) -> None:
         """Replace a link that has not stood yet, for the next key; what waits for it waits on."""
-        waiting = self._links[endpoint].outbox if endpoint in self._links else deque[Control]()
-        self.redial(endpoint)
+        former = self._links.get(endpoint)
+        self.hang_up(endpoint)
+        self.dial(endpoint, turn=former.turn if former else 0)
         link = self._links.get(endpoint)
-        if link is not None:
-            link.outbox = waiting
+        if link is not None and former is not None:
+            link.outbox = former.outbox
 
     def say(self, endpoint: str, message: Control) -> None:
         """Send on a link, as soon as it stands."""
@@ -195,6 +216,10 @@ class Controls:
         with suppress(zmq.Again, zmq.ZMQError):
             self.router.send_multipart(parts, zmq.NOBLOCK, copy=not frame.buffers)
         self._unread[None] = None
+
+    def where(self, endpoint: str) -> str:
+        """Return the endpoint that a peer's data comes from."""
+        return endpoint
 
     # -------------------------------------------------------------------------- events
 
@@ -314,9 +339,7 @@ def _peer_host(frame: zmq.Frame) -> str | None:
         address = str(frame.get("Peer-Address"))
     except zmq.ZMQError:
         return None
-    if ":" in address and "." not in address:
-        return f"[{address}]"
-    return address if address.count(".") == 3 else None
+    return as_host(address) if "." in address or ":" in address else None
 
 
 def _host_of(endpoint: str) -> str | None:

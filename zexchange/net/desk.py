@@ -35,6 +35,10 @@ class Reports:
         """A frame was not taken."""
         raise NotImplementedError
 
+    def marked(self, trunk: str, mark: int) -> None:
+        """A hub asks how far we have read what it sends."""
+        raise NotImplementedError
+
     def forbidden(self, peer: bytes, counts: dict[str, int]) -> None:
         """Frames were not taken, so many by exchange: the peer may not publish there.
 

@@ -5,6 +5,7 @@ owns them.
 """
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 from ..local.exchange import Exchange
@@ -34,11 +35,13 @@ from ..protocol.events import Event, Lost, Rejected
 from ..protocol.interest import Keys
 from ..protocol.membership import Peer
 from ..protocol.session import Session
-from ..protocol.values import Recalled, Replayed
+from ..protocol.values import Pong, Recalled, Replayed
 from ..protocol.wire import topic
 from .bridge import Bridges
 from .control import Controls
+from .health import Health
 from .inbound import Inbound
+from .lookups import Lookups
 from .outbound import Outbound
 from .probes import Probes
 from .replays import RECALL, RECALL_PATTERN, REQUEST, Requests
@@ -56,6 +59,7 @@ class Effects:
         controls: Controls,
         probes: Probes,
         outbound: Outbound,
+        lookups: Lookups,
         inbound: Inbound,
         bridges: Bridges,
         events: Exchange[Event],
@@ -65,10 +69,12 @@ class Effects:
         self._controls = controls
         self._probes = probes
         self._outbound = outbound
+        self._lookups = lookups
         self._inbound = inbound
         self._bridges = bridges
         self._events = events
         self._world = world
+        self.health = Health(inbound, world)
         self._requests = Requests()
 
     def carry_out(self) -> None:
@@ -87,7 +93,8 @@ class Effects:
             case Say(endpoint, message):
                 self._controls.say(endpoint, message)
             case Reply(route, message):
-                self._controls.reply(route, message)
+                signed = self.health.sign(message) if isinstance(message, Pong) else message
+                self._controls.reply(route, signed)
             case Probe(endpoint):
                 self._probes.probe(endpoint, self._world.monotonic(), self._probed)
             case Announce(peer, epoch, keys):
@@ -95,7 +102,8 @@ class Effects:
             case Resubscribe(epoch, added, removed):
                 self._inbound.do(lambda: self._inbound.resubscribe(epoch, added, removed))
             case Tune():
-                self._inbound.do(lambda: self._inbound.tune(effect))
+                asked = replace(effect, endpoint=self._controls.where(effect.endpoint))
+                self._lookups.literal(asked.endpoint, lambda literal: self._tune(asked, literal))
             case Narrow(peer, names):
                 self._inbound.do(lambda: self._inbound.narrow(peer, names))
             case Hush(peer, heads):
@@ -125,6 +133,11 @@ class Effects:
                 self._controls.hang_up(endpoint)
             case Redial(endpoint, key):
                 self._controls.redial(endpoint, key)
+
+    def _tune(self, asked: Tune, endpoint: str) -> None:
+        if asked.peer in self._session.members.peers:  # still, where a name was looked up
+            tuned = replace(asked, endpoint=endpoint)
+            self._inbound.do(lambda: self._inbound.tune(tuned))
 
     def _probed(self, endpoint: str, listening: bool) -> None:
         self._session.probed(endpoint, listening, self._world.monotonic())

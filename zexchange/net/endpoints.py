@@ -34,18 +34,40 @@ class Tcp:
         return self.host in _WILD
 
     @property
+    def literal(self) -> bool:
+        """Tell whether the host is an address, so that nobody has to be asked for it."""
+        return self.wild or _ip(self.host) is not None
+
+    @property
     def loopback(self) -> bool:
         """Tell whether only this host can reach it."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
-        except ValueError:
-            return False
+        address = _ip(self.host)
+        return self.host == "localhost" if address is None else address.is_loopback
+
+
+def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host[1:-1] if host.startswith("[") else host)
+    except ValueError:
+        return None
+
+
+def as_host(address: str) -> str:
+    """Return an IP address as the host of an endpoint.
+
+    IPv6 in brackets; an IPv4 address that a socket for both families shows as
+    ``::ffff:192.0.2.1``, as what it is.
+    """
+    ip = _ip(address)
+    if isinstance(ip, ipaddress.IPv6Address):
+        return str(ip.ipv4_mapped) if ip.ipv4_mapped else f"[{address}]"
+    return address
 
 
 def parse_tcp(endpoint: str) -> Tcp:
     """Return a TCP endpoint taken apart.
+
+    An IPv6 address is written in brackets.
 
     Raises:
         ValueError: if it is not ``tcp://HOST:PORT``; the text says what is wrong.
@@ -53,8 +75,10 @@ def parse_tcp(endpoint: str) -> Tcp:
     scheme, _, rest = endpoint.partition("://")
     host, colon, port = rest.rpartition(":")
     number = int(port) if port.isascii() and port.isdecimal() and len(port) <= 5 else -1
+    bare = ":" in host and not (host.startswith("[") and host.endswith("]"))
     # Printable: what the environment holds may be no text at all.
-    if scheme != "tcp" or not colon or not (host and host.isprintable()) or not 0 <= number < 65536:
+    well = scheme == "tcp" and colon and host and host.isprintable() and not bare
+    if not well or not 0 <= number < 65536:
         raise ValueError(f"an endpoint is written tcp://HOST:PORT, not {endpoint!r}")
     return Tcp(host, number)
 

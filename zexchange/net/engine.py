@@ -18,22 +18,31 @@ from ..local.arrears import Arrears
 from ..local.exchange import Exchange
 from ..local.registry import Registry
 from ..protocol.events import Event, Lost
+from ..protocol.hubs import Hubs
+from ..protocol.relay import node_at
 from ..protocol.session import Session
 from ..protocol.values import Ack, Address, Control, Label, Recall, Replay
 from ..protocol.wire import read_token
 from .bridge import Bridges
+from .carriage import Carriage
 from .control import Controls
 from .desk import Desk, Reports
+from .discovery import Discovery
 from .effects import Effects
+from .endpoints import parse_tcp
 from .guard import Guard
 from .inbound import Inbound
+from .lan import Lan, require
+from .lookups import Lookups
 from .outbound import Outbound
 from .plan import Plan
 from .replays import Pending
 from .slowness import Stalls
 from .sockets import most_peers
 from .threads import Ready
+from .trunk import PREFIX
 from .watch import DataWatch
+from .ways import Ways
 from .world import World
 
 TICK = 0.1
@@ -74,15 +83,9 @@ class Engine(Reports):
         self._poller.watch(self._waker.fd)
         self._sockets = world.sockets()
         self._probes = world.probes(self._poller)
-        self._controls = Controls(
-            self._sockets,
-            self._poller,
-            self._received,
-            self._refused_frame,
-            self._replayed,
-            world.monotonic,
-            guard,
-        )
+        self._hubs = Hubs(me, plan.federation, label, plan.hubs, world.monotonic())
+        lookups = Lookups(self.post)
+        self._controls = self._make_controls(lookups, guard)
         xpub = self._sockets.xpub()
         if guard:
             controls = self._controls
@@ -120,15 +123,20 @@ class Engine(Reports):
             heads=self.outbound.numbered,
             policy=guard.policy if guard else None,
         )
+        self.discovery = Discovery(self.session, lookups, plan.peers, clock)
         self.effects = Effects(
             self.session,
             self._controls,
             self._probes,
             self.outbound,
+            lookups,
             self.inbound,
             self.bridges,
             events,
             world,
+        )
+        self.carriage = (
+            Carriage(self, self._hubs, self._controls) if isinstance(self._controls, Ways) else None
         )
         self.thread = world.loop(
             "zexchange-control",
@@ -137,6 +145,14 @@ class Engine(Reports):
             self._let_go,
         )
         self._tick_at = 0.0
+
+    def _make_controls(self, lookups: Lookups, guard: Guard | None) -> Controls:
+        received = self._received, self._refused_frame, self._replayed
+        common = self._sockets, self._poller, lookups, *received
+        monotonic = self.world.monotonic
+        if not self.plan.hubs:
+            return Controls(*common, monotonic, guard)
+        return Ways(*common, self.me, self._hubs, monotonic, self._heard_of_hub)
 
     # ---------------------------------------------------------------- start and close
 
@@ -161,11 +177,19 @@ class Engine(Reports):
         self.session.change_interest([(key, True) for key in interest], now)
         self._places.publish()
         self._places.rescan(self.session, now)
-        for endpoint in self.plan.peers:
-            self.session.add_candidate(endpoint, "static", now)
+        self.discovery.start(now, self._lan())
         self.outbound.start()
         self.inbound.thread.start()
         self.thread.start()
+
+    def _lan(self) -> Lan | None:
+        """Return what looks around on the local network, if that was asked for."""
+        listen = self.plan.listen
+        if not (self.plan.lan and listen):
+            return None
+        require()
+        control = parse_tcp(self.session.addresses[-1].control)
+        return Lan(self.plan.federation, self.me.hex(), listen[0], control, self.post)
 
     def close(self, linger: float) -> None:
         """Say goodbye, stop the threads and close the sockets, within ``linger`` and a bit."""
@@ -179,14 +203,18 @@ class Engine(Reports):
         for thread in (self.thread, self.inbound.thread):
             if not thread.current:
                 thread.join(timeout=linger + 2.0)
+        self.discovery.join(linger + 1.0)
         self._places.withdraw()  # where the control thread could not
 
     def _leave(self, linger: float) -> None:
         """On the control thread: the last words."""
         # In the same turn: who finds our sockets gone refuses us, and we would complain.
         self._places.withdraw()
+        self.discovery.close()
         self.session.leave(self.outbound.heads())
         self.effects.carry_out()
+        if self.carriage:
+            self.carriage.leave()
         self.outbound.close(linger)
         self._controls.close(linger)
         self._probes.close()
@@ -202,10 +230,17 @@ class Engine(Reports):
         # Bounded: every socket was closed with a linger of its own.
         self._sockets.term()
 
+    @property
+    def bound(self) -> tuple[str, ...]:
+        """The TCP endpoints that are bound, whatever others are told."""
+        return self._places.bound
+
     def endpoints(self) -> tuple[list[str], list[str]]:
         """Return the endpoints that we have bound, and those that we have dialled."""
         bound = [e for a in self.session.addresses for e in (a.control, a.data)]
-        data = [peer.data for peer in list(self.session.members.peers.values())]
+        peers, hubs = list(self.session.members.peers.values()), self._hubs.hubs.values()
+        data = [peer.data for peer in peers if not peer.carried]
+        data += [e for hub in hubs for e in (hub.up, hub.down) if e]
         return bound, [*self._controls.endpoints, *data]
 
     def disown(self) -> None:
@@ -364,7 +399,9 @@ class Engine(Reports):
         for _ in range(len(self.outbound.subscriptions)):
             frame = self.outbound.subscriptions.popleft()
             token = read_token(frame[1:])
-            if token is not None and frame[0] in (0, 1):
+            if token is None and self.carriage:
+                self.carriage.asked(frame)
+            elif token is not None and frame[0] in (0, 1):
                 self.session.token(*token, subscribed=frame[0] == 1)
 
     def _tell_names(self) -> None:
@@ -389,6 +426,8 @@ class Engine(Reports):
         self._tick_at = now + TICK
         self.outbound.poll()
         self._probes.expire(now)
+        if self.carriage:
+            self.carriage.tick(now)
         if self._guard:
             self._look_at_keys(self._guard, now)
         self.session.tick(now)
@@ -397,6 +436,7 @@ class Engine(Reports):
         if self.inbound.recovering:
             self.inbound.do(self.inbound.tick)
         self._places.rescan(self.session, now)
+        self.discovery.tick(now)
 
     def _look_at_keys(self, guard: Guard, now: float) -> None:
         """Act on it when other keys are authorized, or for something else."""
@@ -420,4 +460,25 @@ class Engine(Reports):
         self.session.reject(source, reason)
 
     def _reachable(self, address: Address) -> bool:
+        if node_at(address.control) is not None:
+            return self.carriage is not None
         return self.world.reachable(address, self.plan.local)
+
+    # ---------------------------------------------------------------------------- hubs
+
+    def probe(self, endpoint: str, answer: Callable[[str, bool], None]) -> None:
+        """Find out whether anything listens at an endpoint. Control thread only."""
+        self._probes.probe(endpoint, self.world.monotonic(), answer)
+
+    def pending(self) -> list[str]:
+        """Say which hubs are waited for."""
+        return self.carriage.pending() if self.carriage else []
+
+    def marked(self, trunk: str, mark: int) -> None:
+        """See `Reports`."""
+        down, now = trunk.removeprefix(PREFIX), self.world.monotonic
+        self.post(lambda: self._hubs.marked(down, mark, now()))
+
+    def _heard_of_hub(self) -> None:
+        if self.carriage:
+            self.carriage.news()

@@ -19,6 +19,7 @@ def federate(
     listen: str | Sequence[str] | None = None,
     advertise: str | Sequence[str] | None = None,
     peers: Sequence[str] = (),
+    hub: str | Sequence[str] | None = None,
     local: bool = True,
     exchanges: str | Sequence[str] = "**",
     registry: Registry | None = None,
@@ -44,7 +45,14 @@ def federate(
         listen: also bind TCP: ``tcp://HOST:PORT`` for control and the next port for data,
             or a pair of endpoints; port 0 chooses.
         advertise: what others are told instead of ``listen``, where that differs.
-        peers: control endpoints to dial, ``tcp://HOST:PORT``, and to dial again.
+        peers: control endpoints to dial, ``tcp://HOST:PORT``, and to dial again. A host may
+            be a name that stands for many addresses, all of which are dialled; it is looked
+            up again every few seconds. ``"lan"`` stands for everybody of the federation on
+            the local network, by multicast DNS (the extra ``discovery``), and shows this
+            node to everybody there.
+        hub: one hub or several (``zexchange hub``), ``tcp://HOST:PORT``, that lead to all
+            others who are there: three connections instead of two for each of them. Without
+            ``listen=`` and with ``local=False``, nobody connects to this node.
         local: whether to use the rendezvous directory and Unix sockets of this host.
         exchanges: pattern or patterns of the names that take part.
         registry: whose exchanges to federate; the default one if None.
@@ -75,7 +83,7 @@ def federate(
     if sys.platform == "win32":
         raise Unreachable("federate() needs Unix sockets and fork-safe locks: not on Windows")
     plan = replace(
-        make_plan(name, listen, advertise, peers, local, exchanges, label, insecure, keys),
+        make_plan(name, listen, advertise, peers, local, exchanges, label, insecure, keys, hub),
         replay_messages=_positive("replay_messages", replay_messages),
         replay_bytes=_positive("replay_bytes", replay_bytes),
         stall=_positive("stall", stall),

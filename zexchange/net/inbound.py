@@ -18,13 +18,15 @@ from ..history import Bulk
 from ..local.arrears import Arrears
 from ..protocol.effects import Tune
 from ..protocol.interest import Keys
+from ..protocol.relay import mark_topic
 from ..protocol.sequence import Positions
 from ..protocol.wire import MAX_ATTACHED, ready_topic, topic, topics
 from .desk import Desk
 from .guard import Guard
 from .inlet import Inlet
-from .sockets import DO_NOT_WAIT, EVENTS, RCVMORE, READABLE
+from .sockets import DO_NOT_WAIT, EVENTS, RCVMORE, READABLE, connect
 from .threads import FOREVER, Ready
+from .trunk import PREFIX, REFRESH_EVERY, TOKENS_MOST, Passenger, Trunk
 
 if TYPE_CHECKING:
     from .world import Sockets, World
@@ -50,13 +52,8 @@ class Tuner:
         """Names that the peer has told, because it does not honour our prefixes."""
         self.narrow: dict[str, None] = {}
         """Those of them that are subscribed to."""
-        self.receive(socket)
-
-    def receive(self, socket: "zmq.Socket[bytes]") -> None:
-        """Receive by a socket from now on."""
         self.socket = socket
         self.fd = int(socket.getsockopt(zmq.FD))
-        self.tokens.clear()
 
     def rest(self, frame: bytes) -> Bulk:
         """Return a frame with those behind it that belong to it, which have all arrived."""
@@ -87,10 +84,11 @@ class Inbound:
         self._keys = Keys()
         self._epoch = 0
         self._commands: deque[Callable[[], None]] = deque()
-        self._hot: dict[Tuner, None] = {}
+        self._hot: dict[Tuner | Trunk, None] = {}
         self._leaving: dict[bytes, tuple[float, dict[str, int]]] = {}
-        self._tuners: dict[bytes, Tuner] = {}
-        self._by_fd: dict[int, Tuner] = {}
+        self._tuners: dict[bytes, Tuner | Passenger] = {}
+        self._by_fd: dict[int, Tuner | Trunk] = {}
+        self._trunks: dict[str, Trunk] = {}
         self._waker = world.waker()
         self._poller = world.poller()
         self._poller.watch(self._waker.fd)
@@ -162,20 +160,22 @@ class Inbound:
         self._epoch = epoch
         for tuner in self._tuners.values():
             tuner.inlet.expect(epoch, added, removed)
+        for way in self._by_fd.values():
             for key in removed:
-                _each(tuner.socket, zmq.UNSUBSCRIBE, topics(key))
+                _each(way.socket, zmq.UNSUBSCRIBE, topics(key))
             for key in added:
-                _each(tuner.socket, zmq.SUBSCRIBE, topics(key))
-            self._narrow(tuner)
+                _each(way.socket, zmq.SUBSCRIBE, topics(key))
+            if isinstance(way, Tuner):
+                self._narrow(way)
             # The token last: the peer sees it after the names.
-            self._ask_proof(tuner)
+            self._ask_proof(way)
             # Whatever a call on a socket has taken in may have eaten its wake-up.
-            self._hot[tuner] = None
+            self._hot[way] = None
 
     def narrow(self, peer: bytes, names: tuple[str, ...]) -> None:
         """Subscribe at one peer to names that it has told us, as far as they are wanted."""
         tuner = self._tuners.get(peer)
-        if tuner is not None:
+        if isinstance(tuner, Tuner):
             tuner.told.update(dict.fromkeys(names))
             if self._narrow(tuner):
                 # Once more the same token: the answer shows what was sent on them before.
@@ -197,41 +197,85 @@ class Inbound:
         peer, endpoint = asked.peer, asked.endpoint
         if peer in self._leaving:
             self._end(self._tuners[peer])
+        tuner = self._tuners.get(peer)
+        inlet = tuner.inlet if tuner is not None else self._new_inlet(asked)
+        if endpoint.startswith(PREFIX):
+            self._board(inlet, tuner, endpoint)
+            return
         try:
             socket = self._sockets.sub()
         except zmq.ZMQError as error:
             # No descriptor is left, perhaps: asked for again while nothing is proven.
             self._desk.control.rejected(peer, f"no socket to receive by: {error}")
             return
-        for key in self._keys:
-            _each(socket, zmq.SUBSCRIBE, topics(key))
-        tuner = self._tuners.get(peer)
-        if tuner is None:
-            tuner = self._tuners[peer] = Tuner(Inlet(peer, self._desk, asked.acknowledge), socket)
-            self._desk.restrict(tuner.inlet.positions, peer, asked.rights)
-            tuner.inlet.expect(self._epoch, tuple(self._keys), ())
-            former = self._departed.pop(tuner.inlet.origin, None)
-            if former is not None:
-                tuner.inlet.positions.count_on(former)
-            for key, joiner in self._joiners:
-                arrears = joiner()
-                if arrears is not None:
-                    tuner.inlet.latecomers.recall(key, arrears)
-        else:
+        fresh = Tuner(inlet, socket)
+        if tuner is not None:
             self._close_socket(tuner)
-            tuner.receive(socket)
+        if isinstance(tuner, Tuner):
+            fresh.told, fresh.narrow = tuner.told, tuner.narrow
             _each(socket, zmq.SUBSCRIBE, tuple(map(topic, tuner.narrow)))
-        self._ask_proof(tuner)
-        self._by_fd[tuner.fd] = tuner
-        self._poller.watch(tuner.fd)
+        self._tuners[peer] = fresh
+        self._connect(fresh, peer, endpoint, asked.key)
+
+    def _new_inlet(self, asked: Tune) -> Inlet:
+        inlet = Inlet(asked.peer, self._desk, asked.acknowledge)
+        self._desk.restrict(inlet.positions, asked.peer, asked.rights)
+        inlet.expect(self._epoch, tuple(self._keys), ())
+        former = self._departed.pop(inlet.origin, None)
+        if former is not None:
+            inlet.positions.count_on(former)
+        for key, joiner in self._joiners:
+            arrears = joiner()
+            if arrears is not None:
+                inlet.latecomers.recall(key, arrears)
+        return inlet
+
+    def _connect(self, way: Tuner | Trunk, peer: bytes, endpoint: str, key: bytes = b"") -> None:
+        """Have a fresh socket receive from an endpoint what we want, and ask for the proof."""
+        for wanted in self._keys:
+            _each(way.socket, zmq.SUBSCRIBE, topics(wanted))
+        self._ask_proof(way)
+        self._by_fd[way.fd] = way
+        self._poller.watch(way.fd)
         try:
-            if self._guard is None or self._guard.unlock(socket, endpoint, asked.key):
-                socket.connect(endpoint)
+            if self._guard is None or self._guard.unlock(way.socket, endpoint, key):
+                connect(way.socket, endpoint)
         except zmq.ZMQError as error:
             reason = f"cannot connect to {endpoint[:200]!r}: {error}"
             self._desk.control.rejected(peer, reason)
         # Connecting may have set off the FD before it was watched.
-        self._hot[tuner] = None
+        self._hot[way] = None
+
+    def _board(self, inlet: Inlet, before: Tuner | Passenger | None, endpoint: str) -> None:
+        """Receive from a peer by the connection to a hub, which is made if need be."""
+        trunk, peer = self._trunks.get(endpoint), inlet.peer
+        if isinstance(before, Passenger) and before.trunk is trunk:
+            self._prove_again(before.trunk)
+            return
+        fresh = trunk is None
+        if trunk is None:
+            trunk = self._trunks[endpoint] = Trunk(endpoint, self._sockets.sub(), self._desk)
+            trunk.socket.setsockopt(zmq.SUBSCRIBE, mark_topic(self._desk.me))
+        if before is not None:
+            self._close_socket(before)
+        self._tuners[peer] = Passenger(inlet, trunk)
+        proven = trunk.board(inlet)
+        if fresh:
+            self._connect(trunk, peer, endpoint.removeprefix(PREFIX))
+        elif proven is not None:
+            self._proven(trunk, proven)
+        elif before is not None:
+            self._prove_again(trunk)  # else it proves itself when it hears of us
+
+    def _prove_again(self, trunk: Trunk) -> None:
+        """Ask everybody behind a hub once more, but not once for each."""
+        now = self._monotonic()
+        if now >= trunk.refresh_at:
+            trunk.refresh_at = now + REFRESH_EVERY
+            token = ready_topic(self._desk.me, self._epoch)
+            trunk.socket.setsockopt(zmq.UNSUBSCRIBE, token)
+            trunk.socket.setsockopt(zmq.SUBSCRIBE, token)
+            self._hot[trunk] = None
 
     def recall(self, key: str, arrears: Arrears, noted: Callable[[], None]) -> None:
         """Have a late joiner given what each peer keeps, those to come included."""
@@ -243,7 +287,7 @@ class Inbound:
             tuner.inlet.latecomers.recall(key, arrears)
         noted()
 
-    def _ask_proof(self, tuner: Tuner) -> None:
+    def _ask_proof(self, tuner: Tuner | Trunk) -> None:
         """Subscribe to the token of this epoch; those before go when its answer is there.
 
         Not sooner: a token that is dropped while its answer is on the way filters the
@@ -251,8 +295,11 @@ class Inbound:
         """
         tuner.socket.setsockopt(zmq.SUBSCRIBE, ready_topic(self._desk.me, self._epoch))
         tuner.tokens.append(self._epoch)
+        if isinstance(tuner, Trunk) and len(tuner.tokens) > TOKENS_MOST:
+            # One peer behind a hub that proves nothing must not have them pile up.
+            self._proven(tuner, tuner.tokens[-TOKENS_MOST])
 
-    def _proven(self, tuner: Tuner, proven: int) -> None:
+    def _proven(self, tuner: Tuner | Trunk, proven: int) -> None:
         """Drop the tokens of the epochs before the one that was proven."""
         for epoch in [epoch for epoch in tuner.tokens if epoch < proven]:
             tuner.tokens.remove(epoch)
@@ -275,14 +322,14 @@ class Inbound:
         self._leaving[peer] = (now + GOODBYE_SECONDS, heads)
         self._end_if_complete(tuner, now)
 
-    def _end_if_complete(self, tuner: Tuner, now: float) -> None:
+    def _end_if_complete(self, tuner: Tuner | Passenger, now: float) -> None:
         """End a peer that has left once all is there that it has sent us, or after a while."""
         until, heads = self._leaving[tuner.inlet.peer]
         where, wanted = tuner.inlet.positions.positions, self._keys.covers
         if now >= until or all(where.get(n, -1) >= h or not wanted(n) for n, h in heads.items()):
             self._end(tuner)
 
-    def _end(self, tuner: Tuner) -> None:
+    def _end(self, tuner: Tuner | Passenger) -> None:
         """Close a peer's socket, and account for what is missing of it."""
         inlet = tuner.inlet
         self._leaving.pop(inlet.peer, None)
@@ -294,16 +341,23 @@ class Inbound:
             while len(self._departed) > DEPARTED_MOST:
                 del self._departed[next(iter(self._departed))]
 
-    def _close_socket(self, tuner: Tuner) -> None:
+    def _close_socket(self, tuner: Tuner | Passenger) -> None:
         self._drain(tuner)
-        self._hot.pop(tuner, None)
-        del self._by_fd[tuner.fd]
-        self._poller.forget(tuner.fd)
-        tuner.socket.close()
+        way = tuner.trunk if isinstance(tuner, Passenger) else tuner
+        if isinstance(way, Trunk):
+            way.leave(tuner.inlet.peer)
+            if way.inlets:
+                return
+            del self._trunks[way.endpoint]
+        self._hot.pop(way, None)
+        del self._by_fd[way.fd]
+        self._poller.forget(way.fd)
+        way.socket.close()
 
-    def _drain(self, tuner: Tuner) -> None:
+    def _drain(self, tuner: Tuner | Passenger) -> None:
+        way = tuner.trunk if isinstance(tuner, Passenger) else tuner
         for _ in range(DRAIN_ROUNDS):
-            if not self._read(tuner):
+            if not self._read(way):
                 break
 
     def tick(self) -> None:
@@ -343,7 +397,7 @@ class Inbound:
             return None
         return 0.0 if hot or commands else FOREVER
 
-    def _read(self, tuner: Tuner) -> bool:
+    def _read(self, tuner: Tuner | Trunk) -> bool:
         """Take frames from a peer, within its budget; tell whether there may be more."""
         receive, take = tuner.socket.recv, tuner.inlet.take
         until = 0.0

@@ -26,6 +26,7 @@ from .status import NodeStats, PeerStatus
 
 if TYPE_CHECKING:
     from .bridge import Bridge
+    from .diagnosis import Diagnosis
     from .engine import Engine
     from .waiting import Waiter
     from .world import World
@@ -247,6 +248,25 @@ class Node:
     def stats(self) -> NodeStats:
         """Return what was sent, received and lost so far."""
         return report.stats(self._running())
+
+    def diagnose(self, exchange: str = "", timeout: float = 2.0) -> "Diagnosis":
+        """Say why messages do not arrive: `zexchange doctor`, for a node of this program.
+
+        Takes up to two seconds, and ``timeout`` more where something does not answer. It
+        tries endpoints by connections of its own; to peers it does nothing.
+
+        Args:
+            exchange: the name of the exchange that is in question, if it is one.
+            timeout: seconds that a connection may take.
+
+        Raises:
+            RuntimeError: on the data thread and in a running event loop.
+        """
+        from .diagnosis import diagnose
+        from .examine import examine
+
+        self._waiter(0)  # where one must not wait
+        return diagnose(examine(self._running(), exchange and check_name(exchange), timeout))
 
     def bridge(self, name: str) -> "Bridge":
         """Return the subscriber that carries an exchange's messages to this node."""

@@ -24,13 +24,22 @@ import zmq
 from ..history import Body, Buffer, Frame, Ring
 from ..local.exchange import Room
 from ..protocol.interest import Keys
+from ..protocol.relay import MARK
 from ..protocol.sequence import Numbering
 from ..protocol.values import Promise, Ready
 from ..protocol.wire import data_head, read_token, ready_frame
 from .gate import Gate
 from .pace import MOST_GAP, Pace
 from .sendqueue import LANES_ALONG, LANES_AT_ONCE, Lane, SendQueue, make_frame
-from .sockets import DO_NOT_WAIT, EVENTS, READABLE, SNDMORE, XPUB_MANUAL, plain_send
+from .sockets import (
+    DO_NOT_WAIT,
+    EVENTS,
+    JUDGED_MARK,
+    READABLE,
+    SNDMORE,
+    XPUB_MANUAL,
+    plain_send,
+)
 from .topics import Topics
 from .window import REPLAY_BYTES, Window
 
@@ -78,6 +87,7 @@ class Outbound:
         self._gate = gate
         if gate is not None:
             socket.setsockopt(XPUB_MANUAL, 1)
+            socket.setsockopt(zmq.RCVHWM, JUDGED_MARK)
         self._origin = origin
         self._notify = notify
         self._lock = threading.Lock()
@@ -305,6 +315,18 @@ class Outbound:
         elif not self._asked:
             self._ask()
 
+    def publish_to(self, endpoint: str, connect: bool) -> None:
+        """Connect the socket to a hub, or disconnect it."""
+        with self._lock, suppress(zmq.ZMQError):
+            (self._socket.connect if connect else self._socket.disconnect)(endpoint)
+            self._read_subscriptions()
+
+    def introduce(self, topic: bytes, words: bytes) -> None:
+        """Tell a hub whose connection this is."""
+        with self._lock:
+            self.put(topic + words, DO_NOT_WAIT)
+            self._read_subscriptions()
+
     def fileno(self) -> int:
         """Return the descriptor that becomes readable when `poll` has work."""
         return int(self._socket.getsockopt(zmq.FD))
@@ -404,6 +426,11 @@ class Outbound:
             self.subscriptions.append(data)
             if fd >= 0:
                 self.window.connected(token[0], fd)
+        elif data[1:2] == MARK:
+            # Of a hub, which asks whose the connection is.
+            self.subscriptions.append(data)
+            if fd >= 0:
+                self.window.shared(fd)
 
     # -------------------------------------------------------------- the sender thread
 

@@ -29,6 +29,7 @@ class Places:
         self._guard = guard
         self._rendezvous = Rendezvous(plan.federation, node) if plan.local else None
         self._rescan_at = 0.0
+        self.bound: tuple[str, ...] = ()
         try:
             self.addresses = tuple(self._bind(plan, router, xpub))
         except BaseException:
@@ -51,6 +52,7 @@ class Places:
         if plan.listen:
             control = _bind(router, str(plan.listen[0]))
             data = _bind(xpub, str(plan.listen[1]))
+            self.bound = (control, data)
             if plan.advertise:
                 control = _advertised(plan.advertise[0], control)
                 data = _advertised(plan.advertise[1], data)
@@ -115,6 +117,8 @@ def _bind(socket: "zmq.Socket[bytes]", endpoint: str) -> str:
         Unreachable: if it is taken or cannot be bound.
     """
     try:
+        if endpoint.startswith("tcp://["):
+            socket.setsockopt(zmq.IPV6, 1)
         socket.bind(endpoint)
     except zmq.ZMQError as error:
         hint = "another process listens there" if error.errno == zmq.EADDRINUSE else "check it"

@@ -8,6 +8,8 @@ from pathlib import Path
 from ..names import check_name, check_pattern, matches
 from .endpoints import Tcp, check_secure, parse_pair, parse_tcp
 
+LAN = "lan"
+"""What stands in ``peers=`` for everybody of the federation on the local network."""
 REPLAY_BYTES = 32 << 20
 REPLAY_MESSAGES = 1_000_000
 STALL = 1.0
@@ -23,6 +25,8 @@ class Plan:
     listen: tuple[Tcp, Tcp] | None = None
     advertise: tuple[Tcp, Tcp] | None = None
     peers: tuple[str, ...] = ()
+    lan: bool = False
+    hubs: tuple[str, ...] = ()
     local: bool = True
     keys: Path | None = None
     exchanges: tuple[str, ...] = ("**",)
@@ -79,13 +83,24 @@ def make_plan(
     label: str,
     insecure: bool,
     keys: str | os.PathLike[str] | None = None,
+    hub: str | Sequence[str] | None = None,
 ) -> "Plan":
     """Return the plan that the arguments of `federate` ask for; it documents the errors."""
     check_name(name)
     bound = parse_pair(listen) if listen else None
-    dialled = [parse_tcp(peer) for peer in ([peers] if isinstance(peers, str) else peers)]
-    check_secure([*(bound or ()), *dialled], insecure or keys is not None)
-    if bound is None and (dialled or not local):
+    named = [peers] if isinstance(peers, str) else list(peers)
+    dialled = [parse_tcp(peer) for peer in named if peer != LAN]
+    hubs = [parse_tcp(h) for h in ([hub] if isinstance(hub, str) else hub or ())]
+    if hubs and keys is not None:
+        raise ValueError("hub= with keys=: hubs do not speak with keys yet; use peers=")
+    check_secure([*(bound or ()), *dialled, *hubs], insecure or keys is not None)
+    lan = LAN in named
+    if lan and (bound is None or bound[0].loopback):
+        raise ValueError(
+            "peers=['lan'] has this node dialled by others on the local network: say where, "
+            "with listen='tcp://0.0.0.0:PORT'"
+        )
+    if bound is None and (dialled or not (local or hubs)):
         if not all(peer.loopback for peer in dialled):
             raise ValueError("peers on other hosts connect back: say where, with listen=")
         bound = parse_pair("tcp://127.0.0.1:0")
@@ -96,6 +111,8 @@ def make_plan(
         listen=bound,
         advertise=parse_pair(advertise) if advertise else None,
         peers=tuple(map(str, dialled)),
+        lan=lan,
+        hubs=tuple(map(str, hubs)),
         local=local,
         keys=Path(keys) if keys is not None else None,
         exchanges=tuple(map(check_pattern, patterns)),

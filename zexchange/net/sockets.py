@@ -29,11 +29,19 @@ MAX_SUBSCRIPTION_BYTES = 1024
 SUBSCRIPTIONS_MARK = 1
 """Subscriptions of one connection that wait to be read. libzmq reads on inside one call for
 as long as any wait: with more, who floods us would hold the publisher in there, unseen."""
+JUDGED_MARK = 2
+"""Likewise with keys: with one, no connection that ZAP has to judge delivers any at all (libzmq
+4.3.5)."""
 SUBSCRIPTIONS_BUFFER = 64 << 10
 CONTROL_MARK = 64
 """Control frames that wait to be read, for each connection: a second fence, for bytes are
 what is bounded, but libzmq counts frames."""
 MAX_SOCKETS = 16_384
+DIAL_TIMEOUT_MS = 1000
+"""How long one attempt to connect may take. The kernel repeats what opens a connection after
+1, 3, 7, 15 s and so on: a host that comes back would be found up to a minute later."""
+DEAD_PATH_MS = 3000
+"""How long what was sent on a dialled connection may stay unconfirmed by the other kernel."""
 FDS_A_PEER = 6
 """Descriptors: two sockets of ours, their two connections, and the peer's two to us."""
 FDS_OF_OUR_OWN = 64
@@ -113,15 +121,42 @@ if hasattr(os, "register_at_fork"):
 def _common(socket: "zmq.Socket[bytes]", largest: int) -> None:
     # No ZMTP heartbeats: on a SUB or DEALER that has reached its receive mark they
     # abort the whole process (libzmq 4.3.5, `_input_stopped`). TCP finds dead hosts.
-    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
-    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 5)
-    socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, 5)
-    socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, 3)
+    _keep_alive(socket, idle=5, every=5, times=3)
     socket.setsockopt(zmq.MAXMSGSIZE, largest)
-    socket.setsockopt(zmq.RECONNECT_IVL, 50)
-    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
     # Otherwise a context with a stalled peer never terminates.
     socket.setsockopt(zmq.LINGER, 0)
+
+
+def _keep_alive(socket: "zmq.Socket[bytes]", idle: int, every: int, times: int) -> None:
+    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, idle)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, every)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, times)
+
+
+def _dialling(socket: "zmq.Socket[bytes]") -> None:
+    """Have a socket notice within three seconds that a host is gone, and soon that it is back.
+
+    Only who dials does: it has little to send. At the bound end the same would cut off
+    whoever reads slowly, whose kernel has confirmed everything but has no room.
+    """
+    _keep_alive(socket, idle=1, every=1, times=2)
+    socket.setsockopt(zmq.TCP_MAXRT, DEAD_PATH_MS)
+    socket.setsockopt(zmq.CONNECT_TIMEOUT, DIAL_TIMEOUT_MS)
+    socket.setsockopt(zmq.RECONNECT_IVL, 50)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
+
+
+def connect(socket: "zmq.Socket[bytes]", endpoint: str) -> None:
+    """Connect to an endpoint whose host, if it has one, is an address.
+
+    libzmq takes addresses of one family at a time: with `IPV6` on, a name that has an
+    IPv6 address is tried at that alone. And it would look names up on the one thread that
+    serves every connection, so names never come here: see `lookups`.
+    """
+    if endpoint.startswith("tcp://["):
+        socket.setsockopt(zmq.IPV6, 1)
+    socket.connect(endpoint)
 
 
 def new_xpub(context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
@@ -132,6 +167,8 @@ def new_xpub(context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
     socket.setsockopt(zmq.RCVHWM, SUBSCRIPTIONS_MARK)
     # What the kernel has taken is read to its end even after a connection was shut down.
     socket.setsockopt(zmq.RCVBUF, SUBSCRIPTIONS_BUFFER)
+    # To a hub it connects itself: what a lost connection asked for must go with it.
+    socket.setsockopt(zmq.IMMEDIATE, 1)
     # A reconnect subscribes again while the old connection may still look alive: pass
     # on what is already known too, or its token would never be answered.
     socket.setsockopt(zmq.XPUB_VERBOSE, 1)
@@ -142,6 +179,7 @@ def new_sub(context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
     """Return a socket that receives from one peer."""
     socket = context.socket(zmq.SUB)
     _common(socket, MAX_DATA_BYTES)
+    _dialling(socket)
     socket.setsockopt(zmq.RCVHWM, FRAMES_MARK)
     # Subscriptions obey this mark: 8000 of them would arrive as 1000.
     socket.setsockopt(zmq.SNDHWM, 0)
@@ -161,6 +199,7 @@ def new_dealer(context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]"
     """Return the socket of a control link."""
     socket = context.socket(zmq.DEALER)
     _common(socket, MAX_DATA_BYTES)
+    _dialling(socket)
     # Refuse to queue for a connection that does not exist: pings of an hour would be
     # waiting for a host that comes back.
     socket.setsockopt(zmq.IMMEDIATE, 1)
@@ -266,3 +305,16 @@ class Poller:
         """Close what the poller itself holds open."""
         if self._epoll:
             self._epoll.close()
+
+
+def free_descriptors() -> int | None:
+    """Return how many more files and sockets this process may open."""
+    import resource  # not on Windows
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return None
+    for listing in ("/proc/self/fd", "/dev/fd"):
+        with suppress(OSError):
+            return max(0, limit - len(os.listdir(listing)))
+    return None

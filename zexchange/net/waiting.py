@@ -30,6 +30,10 @@ class Waiter:
         self._until(lambda: not self._pending())
         return self._pending()
 
+    def settled(self, condition: Callable[[], bool]) -> bool:
+        """Wait until a condition on the session holds; tell whether it does at the end."""
+        return self._until(condition)
+
     def peers(self, n: int) -> None:
         """Wait for ``n`` peers that are ready in both directions."""
 
@@ -94,7 +98,12 @@ class Waiter:
             return False
 
     def _pending(self) -> list[str]:
-        return list(self._members.pending(self._engine.session.interest.epoch))
+        engine = self._engine
+        return [
+            *engine.discovery.pending(self._monotonic()),
+            *engine.pending(),
+            *self._members.pending(engine.session.interest.epoch),
+        ]
 
     def _fail(self, text: str) -> NoReturn:
         with self._engine.changed:

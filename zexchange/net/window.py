@@ -27,6 +27,7 @@ REPLAY_BYTES = 256 << 10
 STUCK_AFTER = 0.5
 """Seconds without a turn of the control thread after which senders go on without room."""
 CONNECTIONS_MOST = 4096
+SHARED_MOST = 64
 DEPARTED_MOST = 256
 """Peers that have left and of which is still known what was sent to them."""
 UNREAD_BYTES = 64 << 20
@@ -99,6 +100,7 @@ class Window:
         self._slow: dict[bytes, int] = {}
         self._audiences: dict[str, tuple[bytes, ...]] = {}
         self._connections: dict[bytes, tuple[int, int]] = {}
+        self._shared: deque[tuple[int, int]] = deque(maxlen=SHARED_MOST)
         self._closed = False
         self._if_free = if_free
         self.acknowledged: deque[tuple[bytes, dict[str, int]]] = deque()
@@ -173,7 +175,17 @@ class Window:
         if len(self._connections) >= CONNECTIONS_MOST:  # of strangers: any node has a token
             del self._connections[next(iter(self._connections))]
         with suppress(OSError):
-            self._connections[peer] = (fd, os.fstat(fd).st_ino)
+            connection = fd, os.fstat(fd).st_ino
+            if connection not in self._shared:
+                self._connections[peer] = connection
+
+    def shared(self, fd: int) -> None:
+        """Note the descriptor of a connection to a hub: many peers' tokens come by it.
+
+        It is never cut: the hub bounds what lies there for each.
+        """
+        with suppress(OSError):
+            self._shared.append((fd, os.fstat(fd).st_ino))
 
     def promise_now(self, peer: bytes, keys: Keys) -> None:
         """Hold for a peer, from now on, what is sent under these keys, and nothing else."""

@@ -135,6 +135,10 @@ class World:
         """Return what finds out whether anything listens at an endpoint."""
         return Probes(poller)
 
+    def descriptors(self) -> int | None:
+        """Return how many more files and sockets the process may open; None if unknown."""
+        return sockets.free_descriptors()
+
     def reachable(self, address: Address, local: bool) -> bool:
         """Tell whether an address could be dialled from here."""
         return reachable(address, local)

@@ -5,7 +5,7 @@ hello itself, is a peer, and is dialled if there is no link to it yet. Every ste
 come twice or not at all. What peers want, and its proof, is the business of `proving`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from . import membership as m
@@ -16,6 +16,7 @@ from .events import PeerJoined, PeerLeft
 from .granting import as_seen_by
 from .membership import Candidate, Peer, State
 from .proving import Proving, tune
+from .relay import SCHEME, node_at
 from .values import VERSIONS, Address, Bye, Control, Hello, Refuse, Welcome
 
 MAX_UNREACHED = 1000
@@ -32,6 +33,7 @@ class Joining:
         core: Core,
         proving: Proving,
         reachable: Callable[[Address], bool],
+        now: float,
         most_peers: int = m.MAX_PEERS,
     ) -> None:
         self._core = core
@@ -41,6 +43,8 @@ class Joining:
         self._members = core.members
         self._unreached: set[bytes] = set()
         self._ended: dict[bytes, None] = {}
+        self._ask_around_at = now + m.GOSSIP_EVERY
+        self._asked_last = b""
 
     # ------------------------------------------------------------------------ candidates
 
@@ -49,15 +53,19 @@ class Joining:
         if any(endpoint == address.control for address in self._core.addresses):
             return
         candidate = self._members.candidates.get(endpoint)
-        if candidate is None and source == "gossip" and not self._room(now):
-            self._core.reject("gossip", "more endpoints than are dialled at a time")
+        if candidate is None and source in ("gossip", "lan") and not self._room(now):
+            self._core.reject(source, "more endpoints than are dialled at a time")
         elif candidate is None:
             candidate = Candidate(endpoint, source, now, now, now + m.UNANSWERED_AFTER, now)
             candidate.key = key
             self._members.candidates[endpoint] = candidate
             self._core.do(Dial(endpoint, key))
-            self._greet(candidate, now)
-        elif source == "static":
+            node = node_at(endpoint)
+            if node is None or self._core.me < node:
+                self._greet(candidate, now)
+            else:  # hubs tell both of each other, and one of two greets
+                candidate.hello_at = candidate.probe_at = now + m.HELLO_EVERY
+        elif candidate.hearsay or source == "static":
             candidate.source = source
 
     def _room(self, now: float) -> bool:
@@ -146,7 +154,11 @@ class Joining:
         reachable = self._choose(hello.addresses, hello.key, near) is not None
         if reachable and not self._admission.room_for(hello, route, None, now):
             return
-        others = [p for p in self._members.peers.values() if p.id != hello.sender]
+        others = [
+            p
+            for p in self._members.peers.values()
+            if p.id != hello.sender and not (p.carried or _carried(hello))
+        ]
         known = tuple((p.id, p.addresses) for p in others)
         keys = tuple((p.id, p.key) for p in others if p.key)
         peer = self._admit(hello, now, near)
@@ -161,7 +173,7 @@ class Joining:
             return
         ours = as_seen_by(core.hello(), peer.rights)
         core.reply(route, Welcome(core.me, ours, known, keys))
-        if peer.link is None:
+        if peer.link is None or (peer.carried and not _carried(hello)):
             self.link(peer, now)
 
     def _objection(self, hello: Hello) -> Refuse | None:
@@ -181,7 +193,8 @@ class Joining:
         """Make a node a peer, or renew what we know of it; None if it cannot be reached."""
         peer = self._members.peers.get(hello.sender)
         if peer is not None:
-            peer.addresses = hello.addresses
+            if peer.carried or not _carried(hello):
+                peer.addresses = hello.addresses
             if self._core.policy and peer.link and hello.epoch > peer.interest.epoch:
                 # It had cut us off, perhaps: then this link has been refused for good.
                 self._core.do(Redial(peer.link, peer.key))
@@ -209,11 +222,60 @@ class Joining:
     def link(self, peer: Peer, now: float) -> None:
         """Dial a peer that we know only from its own hello."""
         address = self._choose(peer.addresses, peer.key, peer.near)
-        if address is not None:
-            if peer.dialled != address.control:
-                self._undial(peer)
-                peer.dialled = address.control
-            self.add_candidate(address.control, "hello", now, peer.key)
+        if address is None:
+            return
+        if peer.dialled != address.control:
+            self._undial(peer)
+            peer.dialled = address.control
+        self.add_candidate(address.control, "hello", now, peer.key)
+        candidate = self._members.candidates.get(address.control)
+        if candidate is not None and node_at(candidate.endpoint):
+            # The way that its hello came by leads back.
+            candidate.state, candidate.peer = State.LINKED, peer.id
+            peer.link, peer.ponged_at = candidate.endpoint, now
+
+    def redial(self, peer: Peer, now: float) -> None:
+        """Replace a link that is not answered: to the same address, or to the next one.
+
+        The peer may have told us of other addresses since, on its own link: it has moved,
+        or cannot be reached where we have tried. A fresh link begins with a hello, which
+        tells the peer where we are now, should it be we who have moved.
+        """
+        link, peer.ponged_at = peer.link, now
+        assert link is not None
+        there = list(self._usable(peer.addresses, peer.key, peer.near))
+        tried = [n for n, address in enumerate(there) if address.control == link]
+        following = there[(tried[0] + 1) % len(there)] if tried else next(iter(there), None)
+        stays = bool(tried) and link.startswith("ipc:")  # on this host: it is stopped, not away
+        if following is None or following.control == link or stays:
+            self._core.do(Redial(link, peer.key))
+            self._core.do(Say(link, self._core.hello()))
+            return
+        self._core.do(HangUp(link))
+        candidate = self._members.candidates.pop(link)
+        peer.link, peer.control, peer.data = None, following.control, following.data
+        peer.dialled = following.control
+        self._core.do(tune(peer))
+        self.add_candidate(following.control, "hello", now, peer.key)
+        if candidate.lasting and not candidate.hearsay:
+            self.add_candidate(link, candidate.source, now, candidate.key)
+
+    def ask_around(self, now: float) -> None:
+        """Say hello to one peer after the other: the answers tell whom they know by now.
+
+        Two nodes may have missed each other, where those who introduce others know only
+        one of several ways to them, or while the network was parted.
+        """
+        if now < self._ask_around_at:
+            return
+        self._ask_around_at = now + m.GOSSIP_EVERY
+        linked = sorted(p.id for p in self._members.peers.values() if p.link)
+        if linked:
+            later = [node for node in linked if node > self._asked_last]
+            self._asked_last = (later or linked)[0]
+            link = self._members.peers[self._asked_last].link
+            assert link is not None
+            self._core.do(Say(link, self._core.hello()))
 
     def _undial(self, peer: Peer) -> None:
         """Let go of what was dialled only because the peer said so."""
@@ -222,8 +284,11 @@ class Joining:
             self.drop_candidate(peer.dialled)
 
     def _choose(self, addresses: Iterable[Address], key: bytes, near: bool) -> Address | None:
+        return next(self._usable(addresses, key, near), None)
+
+    def _usable(self, addresses: Iterable[Address], key: bytes, near: bool) -> Iterator[Address]:
         usable = (address for address in addresses if self._core.usable(address, key, near))
-        return next((address for address in usable if self._reachable(address)), None)
+        return (address for address in usable if self._reachable(address))
 
     # ------------------------------------------------------------------------- answers
 
@@ -251,21 +316,50 @@ class Joining:
             return
         peer = None if objection else self._admit(welcome.hello, now, near)
         if peer is None:
-            self._refused(candidate, objection.reason if objection else "unreachable", now)
+            why = objection or Refuse(self._core.me, "unreachable", "it has no address for us")
+            self._refused(candidate, why.reason, why.text, now)
             return
-        candidate.state, candidate.peer = State.LINKED, peer.id
-        if peer.link is not None and peer.link != link:
+        candidate.state, candidate.peer, candidate.reason = State.LINKED, peer.id, ""
+        if (peer.carried or node_at(peer.link or "")) and not node_at(link):
+            self._go_direct(peer, welcome.hello, link, now, near)
+        elif peer.link is not None and peer.link != link:
             # A second way to the same node: one link is enough.
             self._core.do(HangUp(link))
         else:
             peer.link, peer.ponged_at = link, now
         keys = dict(welcome.keys)
         for node, addresses in welcome.known[: m.MAX_PEERS]:
-            if node != self._core.me and node not in self._members.peers:
-                # A key that is hearsay opens nothing: it has to be authorized here.
-                address = self._choose(addresses, keys.get(node, b""), near)
-                if address:
-                    self.add_candidate(address.control, "gossip", now, keys.get(node, b""))
+            if node != self._core.me:
+                self._gossip(node, addresses, keys.get(node, b""), near, now)
+
+    def _gossip(
+        self, node: bytes, addresses: tuple[Address, ...], key: bytes, near: bool, now: float
+    ) -> None:
+        peer = self._members.peers.get(node)
+        if peer is None:
+            # A key that is hearsay opens nothing: it has to be authorized here.
+            address = self._choose(addresses, key, near)
+            if address:
+                self.add_candidate(address.control, "gossip", now, key)
+        elif now - peer.heard_at >= m.PROBE_AFTER:
+            # It may have moved, and we as well: then only others know where it is now.
+            fresh = [a for a in addresses if a not in peer.addresses]
+            peer.addresses = (*peer.addresses, *fresh)[: m.MAX_ADDRESSES]
+
+    def _go_direct(self, peer: Peer, hello: Hello, link: str, now: float, near: bool) -> None:
+        """Leave the way through hubs to a peer that answers directly."""
+        address = self._choose(hello.addresses, hello.key, near)
+        if address is not None:
+            peer.link, peer.ponged_at, peer.addresses = link, now, hello.addresses
+            carried = peer.carried
+            peer.control, peer.data, peer.near = address.control, address.data, near
+            if carried:
+                self.tune(peer, now)
+
+    def tune(self, peer: Peer, now: float) -> None:
+        """Receive a peer by another way than before, which has to be proven."""
+        peer.unproven_at = now
+        self._core.do(tune(peer))
 
     def on_refuse(self, refuse: Refuse, link: str | None, now: float) -> None:
         """Leave a candidate alone for a while, or for good if it is ourselves."""
@@ -277,10 +371,10 @@ class Joining:
             self._core.do(HangUp(candidate.endpoint))
         else:
             self._core.reject(candidate.endpoint, f"refused: {refuse.reason}", refuse.text)
-            self._refused(candidate, refuse.reason, now)
+            self._refused(candidate, refuse.reason, refuse.text, now)
 
-    def _refused(self, candidate: Candidate, reason: str, now: float) -> None:
-        candidate.state, candidate.reason = State.REFUSED, reason
+    def _refused(self, candidate: Candidate, reason: str, text: str, now: float) -> None:
+        candidate.state, candidate.reason, candidate.text = State.REFUSED, reason, text
         candidate.hello_at = now + m.REFUSED_RETRY
 
     def on_stranger(self, link: str | None, now: float) -> None:
@@ -316,6 +410,11 @@ class Joining:
         for candidate in [c for c in self._members.candidates.values() if c.peer == peer.id]:
             self._core.do(HangUp(candidate.endpoint))
             del self._members.candidates[candidate.endpoint]
-            if candidate.lasting:
+            if candidate.lasting and not (reason == "bye" and node_at(candidate.endpoint)):
                 source = "gossip" if candidate.hearsay else candidate.source
                 self.add_candidate(candidate.endpoint, source, now, candidate.key)
+
+
+def _carried(hello: Hello) -> bool:
+    """Tell whether a hello came through a hub, which is then its only address."""
+    return any(address.control.startswith(SCHEME) for address in hello.addresses)

@@ -17,13 +17,16 @@ from dataclasses import dataclass, field
 from .granting import Granted
 from .interest import Keys, PeerInterest
 from .permissions import EVERYTHING, Rights
-from .values import Address, Hello, Label, Promise
+from .relay import SCHEME
+from .values import Address, Hello, Label, Pong, Promise
 
 TICK_LATE = 1.0
 """Seconds by which a tick may be late before it is we who were stopped, not they."""
 HELLO_EVERY = 1.0
 REFUSED_RETRY = 10.0
 PING_EVERY = 1.0
+CARRIED_PING_EVERY = 10.0
+"""Seconds between pings of a peer that a hub vouches for: they only compare epochs."""
 PROBE_AFTER = 1.5
 PROBE_EVERY = 0.5
 CANDIDATE_PROBE_EVERY = 0.25
@@ -33,9 +36,13 @@ FORGET_AFTER = 600.0
 """Seconds after which an endpoint that only others told us of is dialled no more."""
 UNANSWERED_AFTER = 3.0
 """Seconds without an answer on a link to something that listens: replace the link."""
+GOSSIP_EVERY = 5.0
+"""Seconds between two hellos to peers in turn, whose answers say whom they know by now."""
 UNPROVEN_AFTER = 2.0
 """Seconds without proof on the data path: replace the data socket (then twice that, …)."""
 UNPROVEN_MOST = 30.0
+MAX_ADDRESSES = 32
+"""Addresses remembered of a peer that cannot be reached at those that it told itself."""
 MAX_GOSSIP = 128
 """Endpoints dialled at a time that others spoke of and that have not answered."""
 MAX_PEERS = 4096
@@ -68,6 +75,7 @@ class Candidate:
     state: State = State.DIALING
     peer: bytes | None = None
     reason: str = ""
+    text: str = ""
     key: bytes = b""
 
     @property
@@ -86,7 +94,16 @@ class Candidate:
 
 @dataclass(slots=True)
 class Peer:
-    """A node that we know."""
+    """A node that we know.
+
+    Attributes:
+        heard_at: when it was heard last, in whatever way.
+        called_at: when it was heard last on its own link, which leads to us; 0 for never.
+        ponged_at: when our link to it was answered, or replaced, last.
+        control: the address that its link goes to, and ``data`` the other half of it.
+        pong: what it told of itself with its last pong, and ``pong_at`` when that came.
+        round_trip: seconds from the last ping to its pong.
+    """
 
     id: bytes
     label: Label
@@ -97,6 +114,7 @@ class Peer:
     ponged_at: float
     ping_at: float
     unproven_at: float | None
+    called_at: float = 0.0
     started: float = 0.0
     acknowledge: tuple[int, int] = (0, 0)
     unproven_for: float = UNPROVEN_AFTER
@@ -110,6 +128,9 @@ class Peer:
     slow_at: float | None = None
     finds_us_slow: bool = False
     acked: dict[str, int] = field(default_factory=dict)
+    pong: Pong | None = None
+    pong_at: float = 0.0
+    round_trip: float = 0.0
     key: bytes = b""
     near: bool = True
     rights: Rights = EVERYTHING
@@ -161,9 +182,20 @@ class Peer:
         """Whether the peer acknowledges too slowly."""
         return self.slow_at is not None
 
+    @property
+    def carried(self) -> bool:
+        """Tell whether hubs lead to the peer, and answer for its life."""
+        return self.control.startswith(SCHEME)
+
     def heard(self, now: float) -> None:
         """Note a sign of life."""
         self.heard_at, self.silent = now, False
+
+    def answered(self, pong: Pong, now: float) -> None:
+        """Note the answer to a ping, on our link."""
+        sent_at = self.ping_at - PING_EVERY
+        self.ponged_at = self.pong_at = now
+        self.pong, self.round_trip = pong, max(0.0, now - sent_at)
 
     def acknowledged(self, positions: dict[str, int]) -> None:
         """Note up to where the peer's tasks have been given what we sent."""
@@ -175,6 +207,8 @@ class Peer:
         self.ready_epoch = max(self.ready_epoch, epoch)
         if self.ready_epoch >= ours:
             self.unproven_at, self.unproven_for = None, UNPROVEN_AFTER
+            if self.carried:
+                self.ping_at = 0.0  # it is told at once what else the next ping would tell
 
     def ready(self, ours: int) -> bool:
         """Tell whether both directions are in force: ours at the peer, and the peer's here."""
@@ -183,6 +217,16 @@ class Peer:
             and self.ready_epoch >= ours
             and self.interest.announced >= self.interest.epoch
         )
+
+    def data_to_try(self) -> str:
+        """Return where to receive from next, when nothing was proven where we receive now.
+
+        Beside the address that its link has found to work, if that is another one.
+        """
+        if self.unproven_for > UNPROVEN_AFTER:
+            beside = [address.data for address in self.addresses if address.control == self.link]
+            return next(iter(beside), self.data)
+        return self.data
 
     def delay(self, seconds: float, now: float) -> None:
         """Move every deadline: for these seconds it was we who did not run.
@@ -211,7 +255,7 @@ class Membership:
 
     def gossip(self) -> list[Candidate]:
         """Return the candidates, oldest first, that others spoke of and that have not answered."""
-        return [c for c in self.candidates.values() if c.source == "gossip" and c.peer is None]
+        return [c for c in self.candidates.values() if c.source in ("gossip", "lan") and not c.peer]
 
     def unproven(self, now: float) -> Peer | None:
         """Return the peer that has proven nothing, and for longest, though it had time to."""

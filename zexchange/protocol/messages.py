@@ -245,6 +245,20 @@ def _read_ping(sender: bytes, body: dict[Any, Any]) -> Ping:
     return Ping(sender, epoch, announced, confirmed, _read_to(body), named)
 
 
+def _write_pong(m: Pong) -> dict[str, Any]:
+    room = {} if m.room is None else {"room": m.room}
+    return {
+        **({"time": m.time} if m.time else {}),
+        **({"held": m.held} if m.held else {}),
+        **room,
+    }
+
+
+def _read_pong(sender: bytes, body: dict[Any, Any]) -> Pong:
+    room = count(body["room"]) if "room" in body else None
+    return Pong(sender, seconds(body.get("time", 0.0)), seconds(body.get("held", 0.0)), room)
+
+
 _KINDS: dict[type, str] = {
     Hello: "hello",
     Welcome: "welcome",
@@ -270,7 +284,7 @@ _WRITERS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "refuse": lambda m: {"reason": m.reason, "text": m.text},
     "interest": _write_interest,
     "ping": _write_ping,
-    "pong": lambda m: {},
+    "pong": _write_pong,
     "resync": lambda m: {},
     "stranger": lambda m: {},
     "ack": lambda m: {"positions": m.positions, **_write_to(m)},
@@ -289,7 +303,7 @@ _READERS: dict[str, Callable[[bytes, dict[Any, Any]], Control]] = {
     "refuse": lambda s, b: Refuse(s, text(field(b, "reason")), text(b.get("text", ""))),
     "interest": _read_interest,
     "ping": _read_ping,
-    "pong": lambda s, b: Pong(s),
+    "pong": _read_pong,
     "resync": lambda s, b: Resync(s),
     "stranger": lambda s, b: Stranger(s),
     "ack": lambda s, b: Ack(s, numbers(field(b, "positions")), _read_to(b)),

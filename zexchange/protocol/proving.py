@@ -79,7 +79,7 @@ class Proving:
     def tick(self, peer: Peer, now: float) -> None:
         """Replace a data socket on which our interest is not proven in time."""
         if peer.unproven_at is not None and now - peer.unproven_at >= peer.unproven_for:
-            peer.unproven_at = now
+            peer.unproven_at, peer.data = now, peer.data_to_try()
             peer.unproven_for = min(2 * peer.unproven_for, m.UNPROVEN_MOST)
             self._core.do(tune(peer))
 

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from . import membership as m
+from .behind import Behind
 from .core import Core
 from .effects import (
     Acknowledged,
@@ -23,7 +24,6 @@ from .effects import (
     Probe,
     Recount,
     Recounted,
-    Redial,
     Resend,
     Resent,
     Resubscribe,
@@ -81,8 +81,10 @@ class Session:
         self._core = Core(me, federation, label, addresses, now, started, acknowledge)
         self._core.policy = policy
         self._proving = Proving(self._core)
-        self._joining = Joining(self._core, self._proving, reachable, most_peers)
+        self._joining = Joining(self._core, self._proving, reachable, now, most_peers)
+        self.behind = Behind(self._core, self._joining, self._proving)
         self.me = me
+        self.label = label
         self.addresses = addresses
         self.interest = self._core.interest
         self.members = self._core.members
@@ -188,6 +190,8 @@ class Session:
         peer = self.members.peers.get(message.sender)
         if peer is not None:
             peer.heard(now)
+            if route is not None:
+                peer.called_at = now
         if isinstance(message, Hello):
             self._joining.on_hello(message, route, now, near)
         elif isinstance(message, Welcome):
@@ -219,7 +223,7 @@ class Session:
             self._core.reply(route, Pong(self.me))
             self._proving.on_ping(peer, message, now)
         elif isinstance(message, Pong):
-            peer.ponged_at = now
+            peer.answered(message, now)
         elif isinstance(message, Interest):
             self._proving.on_interest(peer, message)
         elif isinstance(message, Resync):
@@ -290,6 +294,7 @@ class Session:
             self._joining.tick(candidate, now)
         for peer in list(self.members.peers.values()):
             self._tick_peer(peer, now)
+        self._joining.ask_around(now)
 
     def _tick_peer(self, peer: Peer, now: float) -> None:
         quiet = now - peer.heard_at
@@ -300,7 +305,7 @@ class Session:
             peer.silent = True
             self._core.tell(PeerSilent(peer.id.hex(), peer.label, quiet))
         if now >= peer.ping_at:
-            peer.ping_at = now + m.PING_EVERY
+            peer.ping_at = now + (m.CARRIED_PING_EVERY if peer.carried else m.PING_EVERY)
             told = self.interest.epoch, peer.interest.announced, peer.ready_epoch
             self._core.say(peer, Ping(self.me, *told, named=len(peer.named)))
         self._tick_link(peer, quiet, now)
@@ -309,12 +314,13 @@ class Session:
     def _tick_link(self, peer: Peer, quiet: float, now: float) -> None:
         if peer.link is None:
             self._joining.link(peer, now)
+        if peer.carried:
+            return  # its hub tells
         if quiet >= m.PROBE_AFTER and now >= peer.probe_at:
             peer.probe_at = now + m.PROBE_EVERY
             self._core.do(Probe(peer.link or peer.control))
         elif peer.link and now - peer.ponged_at >= m.UNANSWERED_AFTER:
-            peer.ponged_at = now
-            self._core.do(Redial(peer.link))
+            self._joining.redial(peer, now)
 
 
 def _with_key(message: Control, key: bytes) -> Control:

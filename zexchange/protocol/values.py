@@ -113,9 +113,17 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """Your ping arrived on this link."""
+    """Your ping arrived on this link.
+
+    ``time`` is my clock, in seconds since the Unix epoch; ``held`` for how many seconds a
+    task has held my data thread, so that I deliver nothing; ``room`` for how many more peers
+    I have descriptors. Each is 0, or None, where it is not told.
+    """
 
     sender: bytes
+    time: float = 0.0
+    held: float = 0.0
+    room: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

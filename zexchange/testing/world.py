@@ -51,6 +51,7 @@ class Places:
         router.bind(self._control)
         xpub.bind(data)
         self.addresses = (Address(self._control, data),)
+        self.bound: tuple[str, ...] = ()
 
     def publish(self) -> None:
         """Leave word of where we are."""
@@ -180,6 +181,10 @@ class SimulatedWorld(World):
     def probes(self, poller: Any) -> Any:
         """See `World`."""
         return Probes(self._wire, self.host)
+
+    def descriptors(self) -> int | None:
+        """See `World`: as many as one likes."""
+        return None
 
     def reachable(self, address: Address, local: bool) -> bool:
         """Tell that every address is: whether somebody answers is another matter."""

@@ -1,0 +1,75 @@
+"""`zexchange doctor`, as a process on one host; between hosts see `tests/hosts`."""
+
+import json
+import os
+
+import pytest
+
+import zexchange
+from tests.support import free_ports
+
+from .conftest import Shell
+
+pytestmark = pytest.mark.sockets
+
+
+def test_it_is_well(shell: Shell) -> None:
+    """With a peer that listens, the status is 0, and the exchange's listener is shown."""
+    registry = zexchange.Registry()
+    registry.match("prices.*").attach(zexchange.to_call(lambda msg: None))
+    with zexchange.federate("lab", registry=registry, label="tester"):
+        ended = shell.run("doctor", "--federation", "lab", "prices.AAPL")
+    said = ended.stdout.decode("ascii")
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert "tester@" in said
+    assert "prices.*" in said
+    assert said.splitlines()[-1].startswith("Nothing is wrong: 1 peer is ready both ways")
+
+
+def test_nobody_listens(shell: Shell) -> None:
+    """Asked for a name in the wrong case, it says what is listened to, and the status is 1."""
+    registry = zexchange.Registry()
+    registry.get("prices").attach(zexchange.to_call(lambda msg: None))
+    with zexchange.federate("lab", registry=registry):
+        ended = shell.run("doctor", "--federation", "lab", "Prices", "--json")
+    found = json.loads(ended.stdout)
+    assert (ended.returncode, found["healthy"]) == (1, False)
+    assert "Listened to is 'prices'" in found["conclusion"]
+
+
+def test_alone_on_a_terminal(shell: Shell) -> None:
+    """On a terminal it is coloured, and still ends with the cause."""
+    port, _ = free_ports()
+    master, slave = os.openpty()
+    shell.environment |= {"TERM": "xterm", "COLUMNS": "200"}
+    there = f"tcp://127.0.0.1:{port}"
+    ended = shell.start("doctor", "--peer", there, "--patience", "0.2", stdout=slave)
+    os.close(slave)
+    shown = b""
+    while b"not loopback" not in shown:
+        shown += os.read(master, 4096)
+    os.close(master)
+    assert b"\x1b[" in shown
+    assert f"Likeliest cause: Nothing listens at {there}".encode() in shown
+    ended.communicate()
+    assert ended.returncode == 1
+
+
+def test_what_cannot_join_says_why(shell: Shell) -> None:
+    """An endpoint that needs consent is an error, as for every command."""
+    ended = shell.run("doctor", "--peer", "tcp://192.0.2.1:7400")
+    assert ended.returncode == 1
+    assert b"insecure=True" in ended.stderr
+
+
+def test_a_node_examines_itself(rendezvous: object) -> None:
+    """`Node.diagnose` says the same inside a program."""
+    first, second = zexchange.Registry(), zexchange.Registry()
+    second.get("x").attach(zexchange.to_call(lambda msg: None))
+    with zexchange.federate("lab", registry=first) as node:
+        with zexchange.federate("lab", registry=second):
+            node.wait_subscribers("x", 1)
+            assert node.diagnose("x").healthy
+        found = node.diagnose("x")
+    assert not found.healthy
+    assert "Nobody else is in federation 'lab'" in str(found)

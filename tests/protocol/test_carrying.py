@@ -1,0 +1,153 @@
+"""A hub as a machine: whom it carries, what it tells them, and what it refuses."""
+
+import pytest
+
+from zexchange.protocol.carrying import MAX_TOPICS, UNREAD_BYTES, Carrying
+from zexchange.protocol.hubwords import Carried, Enter, TurnedAway
+from zexchange.protocol.lodgers import Forget, Gate, SayTo, Subscribe
+from zexchange.protocol.values import Label
+from zexchange.protocol.wire import ready_topic, topic
+
+HUB, A, B = b"h" * 16, b"a" * 16, b"b" * 16
+LABEL = Label("host", 1)
+
+
+def carrying(gate: Gate | None = None) -> Carrying:
+    secrets = iter(bytes([n]) * 16 for n in range(100))
+    return Carrying(HUB, "f", ("c", "u", "d"), lambda: next(secrets), 0.0, gate)
+
+
+def enter(core: Carrying, node: bytes, now: float = 0.0, route: str = "", **more: object) -> object:
+    """Have a node enter; return what it is answered."""
+    core.enter(Enter(node, "f", LABEL, **more), route or node.decode(), now)  # type: ignore[arg-type]
+    route = route or node.decode()
+    return [e.word for e in core.take() if isinstance(e, SayTo) and e.route == route][-1]
+
+
+def test_nodes_are_told_of_each_other() -> None:
+    """Who enters is told who is there, and those who are there are told of it."""
+    core = carrying()
+    first = enter(core, A)
+    assert isinstance(first, Carried)
+    assert (first.base, first.present) == (0, ())
+    core.enter(Enter(B, "f", LABEL), "b", 0.0)
+    told = {e.route: e.word for e in core.take() if isinstance(e, SayTo)}
+    assert told["b"].present == ((A, False),)  # type: ignore[union-attr]
+    assert told[A.decode()].present == ((B, False),)  # type: ignore[union-attr]
+    assert told[A.decode()].base == first.roster  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"federation": "g"}, "federation"),
+        ({"versions": (7, 9)}, "version"),
+        ({"sender": HUB}, "self"),
+    ],
+)
+def test_strangers_are_turned_away(more: dict[str, object], reason: str) -> None:
+    """Another federation, no version in common, and the hub itself are refused, with a reason."""
+    core = carrying()
+    fields: dict[str, object] = {"sender": A, "federation": "f", "label": LABEL, **more}
+    core.enter(Enter(**fields), "r", 0.0)  # type: ignore[arg-type]
+    (effect,) = [e for e in core.take() if isinstance(e, SayTo)]
+    assert isinstance(effect.word, TurnedAway)
+    assert effect.word.reason == reason
+    assert not core.lodgers
+    assert core.rejected
+
+
+def test_an_id_is_its_owners() -> None:
+    """Another connection speaks under an id only if it knows what the hub told its owner."""
+    core = carrying()
+    carried = enter(core, A)
+    assert isinstance(carried, Carried)
+    assert isinstance(enter(core, A, 0.5, route="thief"), TurnedAway)
+    again = enter(core, A, 0.6, route="again", secret=carried.secret)
+    assert isinstance(again, Carried)
+    core.introduced(5, A, b"?" * 16)
+    assert not core.by_connection
+    core.introduced(5, A, carried.secret)
+    assert core.by_connection[5].id == A
+
+
+def test_who_dies_is_gone_and_who_is_stopped_is_quiet() -> None:
+    """Without a data connection a silent node is gone; with one it is quiet, for 30 seconds."""
+    core = carrying()
+    for node, fd in ((A, 5), (B, 6)):
+        carried = enter(core, node)
+        assert isinstance(carried, Carried)
+        core.introduced(fd, node, carried.secret)
+    core.disconnected(5)
+    for tenths in range(17):
+        core.tick(tenths / 10)
+    assert [e.lodger.id for e in core.take() if isinstance(e, Forget)] == [A]
+    assert core.map.reasons() == {A: "gone"}
+    for tenths in range(17, 32):
+        core.tick(tenths / 10)
+    core.take()
+    assert core.map.nodes() == {B: True}
+    core.heard(B.decode(), 3.2)
+    core.take()
+    assert core.map.nodes() == {B: False}
+
+
+def test_a_hub_that_was_stopped_forgives_everybody() -> None:
+    """A hub that did not run does not take its nodes for silent."""
+    core = carrying()
+    enter(core, A)
+    core.tick(0.1)
+    core.tick(100.0)
+    assert A in core.lodgers
+
+
+def test_names_are_asked_for_once_and_end_with_the_last() -> None:
+    """What nodes subscribe to is asked of all publishers; XPUB tells the first and the last."""
+    core = carrying()
+    core.want(topic("x"), True)
+    core.want(topic("x"), True)
+    core.want(topic("x"), False)
+    steps = [e for e in core.take() if isinstance(e, Subscribe)]
+    assert steps == [Subscribe(topic("x"), True), Subscribe(topic("x"), False)]
+
+
+def test_junk_subscriptions_are_bounded() -> None:
+    """Beyond a number of topics a hub passes none on, and counts them."""
+    core = carrying()
+    for n in range(MAX_TOPICS + 10):
+        core.want(b"\x01%d" % n, True)
+    assert len(core.wants) == MAX_TOPICS
+    assert core.rejected == {"more topics than a hub takes": 10}
+
+
+def test_what_a_node_does_not_read_is_not_heaped_up() -> None:
+    """Beyond the bytes that may be under way to a node, what is relayed to it is dropped."""
+    core = carrying()
+    enter(core, A)
+    lodger = core.lodgers[A]
+    sent = 0
+    while core.room(lodger, 1 << 20):
+        sent += 1 << 20
+    assert sent == UNREAD_BYTES
+    enter(core, A, 1.0, taken=sent // 2)
+    assert core.room(lodger, 1 << 20)
+
+
+class Strict(Gate):
+    """Lets A in, and nobody see secrets."""
+
+    def may_enter(self, enter: Enter, user: str) -> bool:
+        return enter.sender == A
+
+    def may_want(self, user: str, topic: bytes) -> bool:
+        return not topic.startswith(b"\x01secret")
+
+
+def test_a_gate_judges() -> None:
+    """Who may be carried, and what may be subscribed to, is asked of the gate."""
+    core = carrying(Strict())
+    assert isinstance(enter(core, A), Carried)
+    assert isinstance(enter(core, B), TurnedAway)
+    core.want(topic("secret"), True)
+    core.want(ready_topic(A, 1), True)
+    assert list(core.wants) == [ready_topic(A, 1)]

@@ -1,0 +1,131 @@
+"""A node's hubs: which way it goes to whom, and what it makes of hubs that die and return."""
+
+from zexchange.protocol import hubs as h
+from zexchange.protocol.hubwords import Carried, TurnedAway
+from zexchange.protocol.values import Label
+
+ME, A, B = b"m" * 16, b"a" * 16, b"b" * 16
+ONE, TWO = "tcp://one:1", "tcp://two:1"
+
+
+def given(*endpoints: str) -> h.Hubs:
+    return h.Hubs(ME, "f", Label("host", 1), endpoints, 0.0)
+
+
+def roster(
+    hub: bytes,
+    *nodes: bytes,
+    base: int = 0,
+    number: int = 1,
+    left: tuple[tuple[bytes, str], ...] = (),
+) -> Carried:
+    present = tuple((node, False) for node in nodes)
+    return Carried(hub * 16, "tcp://h:3", "tcp://h:2", b"s" * 16, base, number, present, left)
+
+
+def news(hubs: h.Hubs) -> list[h.Effect]:
+    """Return what is to be done about nodes."""
+    return [e for e in hubs.take() if isinstance(e, h.Appeared | h.Vanished | h.Moved)]
+
+
+def test_each_node_is_reached_by_one_hub() -> None:
+    """Of two hubs that lead to a node, the first is taken, and kept to."""
+    hubs = given(ONE, TWO)
+    hubs.carried(roster(b"2", A, B), TWO, 0.0)
+    assert sorted(e.node for e in news(hubs)) == [A, B]  # type: ignore[union-attr]
+    hubs.carried(roster(b"1", A), ONE, 0.0)
+    assert news(hubs) == []
+    assert hubs.ways == {A: TWO, B: TWO}
+
+
+def test_a_hub_that_falls_silent_hands_over() -> None:
+    """Nodes are reached by another hub where one leads there; others stay known."""
+    hubs = given(ONE, TWO)
+    hubs.carried(roster(b"1", A, B), ONE, 0.0)
+    hubs.carried(roster(b"2", A), TWO, 2.5)
+    news(hubs)
+    for tenths in range(41):
+        hubs.tick(tenths / 10)
+    assert news(hubs) == [h.Moved(A)]
+    assert hubs.ways == {A: TWO, B: ONE}
+    hubs.carried(roster(b"1", A, B), ONE, 5.0)
+    assert news(hubs) == []
+
+
+def test_nobody_is_gone_because_a_hub_has_just_started() -> None:
+    """A hub that comes back knows few at first: who is missing may be on the way to it."""
+    hubs = given(ONE)
+    hubs.carried(roster(b"1", A, B), ONE, 0.0)
+    news(hubs)
+    hubs.carried(roster(b"3", A), ONE, 1.0)
+    assert news(hubs) == [h.Vanished(B, "")]
+    hubs.carried(roster(b"3", B, base=1, number=2), ONE, 1.5)
+    assert news(hubs) == [h.Appeared(B)]
+
+
+def test_who_left_for_a_reason_is_gone() -> None:
+    """A hub's word that a node has left is passed on with its reason."""
+    hubs = given(ONE)
+    hubs.carried(roster(b"1", A), ONE, 0.0)
+    news(hubs)
+    hubs.carried(roster(b"1", base=1, number=2, left=((A, "gone"),)), ONE, 0.1)
+    assert news(hubs) == [h.Vanished(A, "gone")]
+
+
+def test_news_with_something_missing_before_is_asked_for_again() -> None:
+    """A change to a roster that we do not have changes nothing; the hub is told what we have."""
+    hubs = given(ONE)
+    hubs.carried(roster(b"1", A, number=4), ONE, 0.0)
+    hubs.take()
+    hubs.carried(roster(b"1", B, base=6, number=7), ONE, 0.1)
+    (knock,) = hubs.take()
+    assert isinstance(knock, h.Knock)
+    assert knock.word.roster == 4
+    assert hubs.ways == {A: ONE}
+
+
+def test_a_hub_is_told_every_second_and_dialled_again_when_it_is_silent() -> None:
+    """A node knocks each second; a link without an answer for three is replaced."""
+    hubs = given(ONE)
+    seen: list[str] = []
+    for tenths in range(80):
+        hubs.tick(tenths / 10)
+        seen += [type(effect).__name__ for effect in hubs.take()]
+    assert seen.count("Knock") == 8
+    assert seen.count("Redial") == 2
+
+
+def test_who_is_turned_away_waits() -> None:
+    """A hub that refuses is asked again after a while only, and its reason is told."""
+    hubs = given(ONE)
+    hubs.tick(0.0)
+    hubs.take()
+    hubs.turned_away(TurnedAway(b"1" * 16, "federation", "another"), ONE, 0.0)
+    assert h.Objected(ONE, "federation", "another") in hubs.take()
+    hubs.tick(0.9)
+    hubs.tick(1.5)
+    assert not [e for e in hubs.take() if isinstance(e, h.Knock)]
+
+
+def test_what_a_hub_does_not_take_is_not_heaped_up() -> None:
+    """Beyond the bytes that may be under way, nothing more is said until some has arrived."""
+    hubs = given(ONE)
+    hub = hubs.hubs[ONE]
+    said = 0
+    while hubs.room(hub, 1 << 20, 0.0):
+        said += 1
+    assert said == h.UNREAD_BYTES >> 20
+    word = roster(b"1")
+    hubs.carried(
+        Carried(word.sender, word.up, word.down, word.secret, 0, 1, taken=1 << 24), ONE, 0.0
+    )
+    assert hubs.room(hub, 1 << 20, 0.0)
+
+
+def test_a_stop_of_our_own_is_forgiven() -> None:
+    """A node that was stopped does not take its hub for silent."""
+    hubs = given(ONE)
+    hubs.carried(roster(b"1", A), ONE, 0.0)
+    hubs.tick(0.1)
+    hubs.tick(60.0)
+    assert hubs.hubs[ONE].live

@@ -1,0 +1,236 @@
+"""`zexchange doctor`: why messages do not arrive.
+
+It joins with the options of the program in question, has `Node.diagnose` look around, and
+shows what that has found. It must not know what is wrong with what: it only shows.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from typing import Any
+
+import click
+
+from zexchange import Diagnosis, Node, Unreachable, match, to_call
+
+from .options import Joining, joins
+from .peers import as_columns
+
+Row = tuple[str, ...]
+FOUND_BY = {
+    "static": "peers=",
+    "dns": "name",
+    "lan": "network",
+    "rendezvous": "this host",
+    "gossip": "a peer",
+    "hello": "its call",
+}
+RESULT = {
+    "ok": "a node that does not answer",
+    "data port": "a data port",
+    "keys": "wants keys",
+    "zmq": "not zexchange",
+    "unresolved": "no address",
+    "refused": "nothing listens",
+    "timeout": "no answer",
+    "mute": "says nothing",
+    "not ours": "not zexchange",
+}
+
+
+@click.command()
+@click.argument("name", metavar="[EXCHANGE]", default="")
+@click.option("--json", "json_", is_flag=True, help="Print everything as a JSON object.")
+@click.option(
+    "--patience",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    default=3.0,
+    show_default=True,
+    help="How long to wait for everybody to answer.",
+)
+@joins
+@click.pass_context
+def doctor(
+    context: click.Context, joining: Joining, name: str, json_: bool, patience: float
+) -> None:
+    """Find out why messages do not arrive; of EXCHANGE, if one is named.
+
+    Give it the options of the program that is in trouble: it joins as that would, looks at
+    who is there, who is not and why, and ends with the likeliest cause. The exit status is
+    0 if nothing is wrong. For what only shows inside a program, such as a task that holds it
+    up, call node.diagnose() there.
+    """
+    logging.getLogger("zexchange").setLevel(logging.CRITICAL)  # all of it is said here
+    with ExitStack() as leaving:
+        if name:
+            # Whoever listens is told the last numbers that were given.
+            leaving.enter_context(match(name).subscribe(to_call(_ignore)))
+        node, aside = _join(joining, patience, leaving)
+        found = node.diagnose(name)
+    if json_:
+        click.echo(json.dumps(as_object(found), indent=2))
+    elif sys.stdout.isatty():
+        show(found, aside)
+    else:
+        click.echo("\n".join(as_lines(found, aside)))
+    context.exit(0 if found.healthy else 1)
+
+
+def _ignore(msg: object) -> None:
+    pass
+
+
+def _join(joining: Joining, patience: float, leaving: ExitStack) -> tuple[Node, str]:
+    """Join as the program would; beside it, if it has the port. Say so then."""
+    try:
+        return leaving.enter_context(joining.node("doctor", patience)), ""
+    except click.ClickException as error:
+        if not (isinstance(error.__cause__, Unreachable) and joining.listen):
+            raise
+        beside, port = _beside(joining.listen)
+        if port == "0":
+            raise
+    near = (*joining.peers, f"tcp://{'127.0.0.1' if beside in WILD else beside}:{port}")
+    elsewhere = replace(joining, listen=f"tcp://{beside}:0", peers=near)
+    aside = (
+        f"{joining.listen} is taken, by the program itself perhaps: this look is from other "
+        "ports, which a firewall may treat otherwise."
+    )
+    return leaving.enter_context(elsewhere.node("doctor", patience)), aside
+
+
+WILD = ("0.0.0.0", "*", "[::]")
+
+
+def _beside(listen: str) -> tuple[str, str]:
+    host, _, port = listen.removeprefix("tcp://").rpartition(":")
+    return host, port
+
+
+# -------------------------------------------------------------------------------- what is shown
+
+
+def as_object(found: Diagnosis) -> dict[str, Any]:
+    """Return everything as the object that ``--json`` prints."""
+    facts = asdict(found.picture)
+    facts["rejected"] = [
+        {"source": source, "reason": reason, "count": count}
+        for (source, reason), count in found.picture.rejected.items()
+    ]
+    findings = [asdict(finding) for finding in found.findings]
+    return {
+        "healthy": found.healthy,
+        "conclusion": found.conclusion,
+        "findings": findings,
+        **facts,
+    }
+
+
+def facts(found: Diagnosis) -> list[Row]:
+    """Return what is so of this node, as pairs."""
+    p = found.picture
+    rows: list[Row] = [("federation", p.federation), ("seen from", f"{p.host}, node {p.id[:8]}")]
+    rows.append(("listens on", " and ".join(p.listens) or "Unix sockets of this host only"))
+    told = [control for control, _ in p.advertises if control.startswith("tcp:")]
+    if told and told != list(p.listens[:1]):
+        rows.append(("advertises", ", ".join(told)))
+    elif any(wild in told[0] for wild in WILD) if told else False:
+        rows.append(("advertises", "the address that each peer sees it come from"))
+    rows += [(n.endpoint, n.why or f"{len(n.found)} addresses") for n in p.lookups]
+    if p.lan:
+        rows.append(("local network", f"{len(p.around)} endpoints found"))
+    if p.room is not None:
+        rows.append(("descriptors", f"left for {p.room} more peers"))
+    return rows
+
+
+def candidates(found: Diagnosis) -> list[Row]:
+    """Return the endpoints that were dialled, as rows under headings."""
+    rows: list[Row] = [("DIALLED", "FOUND BY", "RESULT")]
+    for e in found.picture.endpoints:
+        if e.state == "peer":
+            result = e.peer
+        elif e.state == "ourselves":
+            result = "this node itself"
+        elif e.state == "refused":
+            result = f"sent us away: {e.reason}"
+        else:
+            outcome = e.reach.outcome if e.reach else "timeout"
+            result = RESULT.get(outcome, outcome)
+        rows.append((e.endpoint, FOUND_BY.get(e.found_by, e.found_by), result))
+    return rows
+
+
+def peers(found: Diagnosis) -> list[Row]:
+    """Return the peers, as rows under headings."""
+    p = found.picture
+    asked = ("LISTENS", "SENT") if p.exchange else ()
+    rows: list[Row] = [("PEER", "WE HEAR IT", "IT HEARS US", "CLOCK", *asked)]
+    for peer in p.peers:
+        clock = "?" if peer.clock is None else f"{round(peer.clock, 1) or 0.0:+.1f} s"
+        sent = "?" if peer.sent is None else str(peer.sent)
+        listens = (peer.key or "-", sent) if p.exchange else ()
+        heard = "yes" if peer.heard and peer.answers else "no"
+        hears = "yes" if peer.hears and peer.calls else "no"
+        rows.append((peer.label, heard, hears, clock, *listens))
+    return rows
+
+
+def findings(found: Diagnosis) -> list[Row]:
+    """Return what is wrong or worth knowing, but the conclusion, as pairs."""
+    rest = [f for f in found.findings if not found.conclusion.endswith(f.text)]
+    return [("wrong" if f.wrong else "note", f.text) for f in rest]
+
+
+def as_lines(found: Diagnosis, aside: str) -> list[str]:
+    """Return everything as plain lines."""
+    lines = as_columns(facts(found))
+    for table in (candidates(found), peers(found)):
+        if len(table) > 1:
+            lines += ["", *as_columns(table)]
+    also = findings(found)
+    if also or aside:
+        lines += ["", *(f"{kind}: {text}" for kind, text in also)]
+        lines += [f"note: {aside}"] if aside else []
+    return [*lines, "", found.conclusion]
+
+
+def show(found: Diagnosis, aside: str) -> None:
+    """Show everything on the terminal."""
+    from rich import box
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    about = Table.grid(padding=(0, 2))
+    for key, value in facts(found):
+        about.add_row(Text(key, "dim"), Text(value))
+    console.print(Padding(about, (1, 1, 0, 1)))
+    for rows in (candidates(found), peers(found)):
+        if len(rows) > 1:
+            console.print(_table(rows, Table(box=box.SIMPLE_HEAD, header_style="dim")))
+    for kind, text in [*findings(found), *([("note", aside)] if aside else [])]:
+        style = "bold red" if kind == "wrong" else "yellow"
+        console.print(Text.assemble((f" {kind}: ", style), text))
+    style = "bold green" if found.healthy else "bold red"
+    console.print(Padding(Text(found.conclusion, style), (1, 1)))
+
+
+def _table(rows: Sequence[Row], table: Any) -> Any:
+    from rich.text import Text
+
+    for heading in rows[0]:
+        table.add_column(heading.capitalize())
+    for row in rows[1:]:
+        cells = [Text(cell) for cell in row]
+        cells[0].stylize("bold")
+        for cell in cells[1:]:
+            cell.stylize({"yes": "green", "no": "bold red"}.get(cell.plain, ""))
+        table.add_row(*cells)
+    return table

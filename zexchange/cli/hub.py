@@ -1,0 +1,123 @@
+"""`zexchange hub`: a process that carries many nodes, and prints what it carries.
+
+On a terminal one line is kept up to date; elsewhere a line is printed when nodes or hubs have
+come or gone, and while something passes. It must not know how a hub works.
+"""
+
+import json
+import os
+import socket
+import sys
+import time
+from dataclasses import asdict
+
+import click
+
+from zexchange import ExchangeError
+from zexchange.net.hub import Hub, HubStats
+from zexchange.protocol.values import Label
+
+from .options import federation, insecure
+
+PLAIN_EVERY = 10.0
+
+
+@click.command()
+@federation
+@click.option(
+    "--listen",
+    metavar="ENDPOINT",
+    required=True,
+    envvar="ZEXCHANGE_LISTEN",
+    show_envvar=True,
+    help="Where nodes find the hub: tcp://HOST:PORT for control, the next two ports for data.",
+)
+@click.option(
+    "--advertise",
+    metavar="ENDPOINT",
+    envvar="ZEXCHANGE_ADVERTISE",
+    show_envvar=True,
+    help="What nodes are told to connect to, where that differs from --listen.",
+)
+@click.option(
+    "--peer",
+    "peers",
+    metavar="ENDPOINT",
+    multiple=True,
+    envvar="ZEXCHANGE_PEER",
+    show_envvar=True,
+    help="Another hub of the federation; may be repeated.",
+)
+@insecure
+@click.option("--every", metavar="SECONDS", type=float, help="How often to print a line.")
+@click.option("--json", "json_", is_flag=True, help="Print lines of JSON.")
+def hub(
+    federation: str,
+    listen: str,
+    advertise: str | None,
+    peers: tuple[str, ...],
+    insecure: bool,
+    every: float | None,
+    json_: bool,
+) -> None:
+    """Carry the nodes that federate(hub=ENDPOINT), so that each needs three connections only."""
+    label = Label(socket.gethostname(), os.getpid(), "hub")
+    try:
+        running = Hub(
+            federation,
+            listen,
+            advertise=advertise,
+            peers=peers,
+            insecure=insecure,
+            label=label,
+        )
+    except (ExchangeError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"zexchange: a hub of federation {federation!r} at {running.endpoint}", err=True)
+    live = sys.stdout.isatty() and not json_
+    try:
+        watch(running, live, json_, every or (1.0 if live else PLAIN_EVERY))
+    finally:
+        running.close()
+
+
+def watch(running: Hub, live: bool, json_: bool, every: float) -> None:
+    """Print what passes, until interrupted."""
+    before, printed_at = running.stats(), time.monotonic()
+    shown: tuple[int, ...] = ()
+    while True:
+        time.sleep(min(0.2, every))
+        now, at = running.stats(), time.monotonic()
+        here = now.nodes, now.hubs, now.reachable
+        if at - printed_at < every and (live or here == shown):
+            continue
+        if live or json_ or here != shown or now.frames != before.frames:
+            text = as_json(now) if json_ else as_line(now, before, at - printed_at)
+            click.echo(f"\r{text}\x1b[K" if live else text, nl=not live)
+        before, printed_at, shown = now, at, here
+
+
+def as_line(now: HubStats, before: HubStats, seconds: float) -> str:
+    """Return what passed between two looks, in one line for people."""
+    frames = (now.frames - before.frames) / seconds
+    size = (now.bytes - before.bytes) / seconds
+    text = f"{now.nodes} nodes, {now.hubs} hubs, {frames:,.0f} frames/s, {amount(size)}/s"
+    if now.reachable != now.nodes:
+        text += f", {now.reachable} nodes with those of other hubs"
+    if now.dropped or now.cut:
+        text += f", {now.dropped} dropped, {now.cut} cut"
+    return text + (f", {sum(now.rejected.values())} rejected" if now.rejected else "")
+
+
+def as_json(now: HubStats) -> str:
+    """Return what passed so far, as a line of JSON."""
+    return json.dumps({"time": round(time.time(), 3), **asdict(now)})
+
+
+def amount(size: float) -> str:
+    """Return an amount of bytes for people."""
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"

@@ -1,0 +1,110 @@
+"""What a node does with its hubs: carries out what `protocol/hubs.py` decides.
+
+On the control thread. It stands between the hubs' words and the session, the data socket and
+the rest of the engine; nothing here decides anything but when a hub may be dialled again.
+"""
+
+from typing import TYPE_CHECKING
+
+from ..protocol import hubs as h
+from ..protocol.hubwords import Leave
+from ..protocol.relay import MARK, introduction_topic
+from .ways import Ways
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+PROBE_EVERY = 0.5
+
+
+class Carriage:
+    """A node's hubs, and its running parts."""
+
+    def __init__(self, engine: "Engine", hubs: h.Hubs, ways: Ways) -> None:
+        self._engine = engine
+        self._hubs = hubs
+        self._ways = ways
+        self._asked: set[bytes] = set()
+        self._secrets: dict[bytes, bytes] = {}
+        self._dead: set[str] = set()
+        self._probe_at = 0.0
+
+    def tick(self, now: float) -> None:
+        """Let time pass; find out early that nothing listens where a hub should."""
+        self._hubs.tick(now)
+        if now >= self._probe_at:
+            self._probe_at = now + PROBE_EVERY
+            for hub in self._hubs.hubs.values():
+                if now - hub.heard_at >= 2 * PROBE_EVERY or not hub.id:
+                    self._engine.probe(hub.endpoint, self._probed)
+        self.news()
+
+    def _probed(self, endpoint: str, listening: bool) -> None:
+        if listening:
+            self._dead.discard(endpoint)
+        else:
+            self._dead.add(endpoint)
+            self._hubs.lost(endpoint)
+            self.news()
+
+    def pending(self) -> list[str]:
+        """Say which hubs have not answered, and are not known to be down."""
+        hubs = self._hubs.hubs.values()
+        return [
+            f"the hub {hub.endpoint} has not answered"
+            for hub in hubs
+            if not hub.id and hub.endpoint not in self._dead
+        ]
+
+    def news(self) -> None:
+        """Do what follows from what hubs said."""
+        now = self._engine.world.monotonic()
+        for effect in self._hubs.take():
+            self._perform(effect, now)
+
+    def _perform(self, effect: h.Effect, now: float) -> None:
+        session = self._engine.session
+        match effect:
+            case h.Knock(endpoint, word):
+                self._ways.tell_hub(endpoint, word)
+            case h.Alive(nodes):
+                session.behind.alive(nodes, now)
+            case h.Appeared(node):
+                session.behind.appeared(node, now)
+            case h.Vanished(node, reason):
+                session.behind.vanished(node, reason, now)
+            case h.Moved(node):
+                session.behind.moved(node, now)
+                session.behind.appeared(node, now)
+            case h.Publish(up, connect):
+                self._engine.outbound.publish_to(up, connect)
+            case h.Introduce(hub, secret):
+                self._secrets = {**self._secrets, hub: secret}
+                if hub in self._asked:
+                    self._introduce(hub)
+                    # What was answered on that connection before was not let through.
+                    session.behind.announce_again()
+            case h.Redial(endpoint):
+                self._ways.redial_hub(endpoint)
+            case h.Objected(endpoint, reason, text):
+                session.reject(endpoint, f"refused: {reason}", text)
+
+    def asked(self, frame: bytes) -> None:
+        """Take a subscription by which a hub asks whose our data connection is."""
+        if frame[1:2] == MARK and len(frame) == 18:
+            hub = frame[2:]
+            if frame[0] == 1:
+                self._asked.add(hub)
+                if hub in self._secrets:
+                    self._introduce(hub)
+            else:
+                self._asked.discard(hub)
+
+    def _introduce(self, hub: bytes) -> None:
+        words = self._engine.me + self._secrets[hub]
+        self._engine.outbound.introduce(introduction_topic(hub), words)
+
+    def leave(self) -> None:
+        """Say goodbye to every hub, behind what was said to the nodes there."""
+        for endpoint in self._hubs.hubs:
+            self._ways.tell_hub(endpoint, Leave(self._engine.me))

@@ -1,0 +1,360 @@
+"""A hub: a process that carries many nodes, so that each needs a few connections only.
+
+It passes on what nodes say to each other without opening it: nodes behind a hub are each
+other's peers, and the hub is none of them. What it decides is in `protocol/carrying.py`; here
+are its thread, its links to other hubs, and what it counts.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from ..errors import DecodeError
+from ..protocol import lodgers as c
+from ..protocol.carrying import Carrying
+from ..protocol.hubwords import (
+    WORD,
+    Enter,
+    Leave,
+    State,
+    Word,
+    read_word,
+    word_frame,
+)
+from ..protocol.relay import (
+    BUNDLE,
+    RELAY,
+    TRUNK,
+    Parcel,
+    bundle,
+    read_relay,
+    read_trunk,
+    relay_head,
+    trunk_head,
+    unbundle,
+)
+from ..protocol.values import Label
+from .endpoints import Tcp, check_secure, parse_tcp
+from .forwarding import BUDGET, Forwarding, user_of
+from .hublinks import FORGET_AFTER, HubLinks, portions
+from .hubsockets import HubSockets
+from .sockets import EVENTS, READABLE
+from .threads import Ready
+from .world import World
+
+TICK = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class HubStats:
+    """What a hub carries now, and has carried since it was started.
+
+    Attributes:
+        nodes: that it carries itself.
+        hubs: other hubs that it is linked to.
+        reachable: nodes, those that other hubs carry included.
+        topics: that its nodes subscribe to.
+        frames: data frames passed on to nodes here; one may hold many messages.
+        bytes: in them.
+        relayed: control messages passed on.
+        dropped: frames and messages that were not passed on: they had been already, or there
+            was no room. Nodes ask again for what they miss.
+        cut: connections of nodes that read too slowly.
+        rejected: by reason, how often something was not taken.
+    """
+
+    nodes: int
+    hubs: int
+    reachable: int
+    topics: int
+    frames: int
+    bytes: int
+    relayed: int
+    dropped: int
+    cut: int
+    rejected: dict[str, int]
+
+
+class Hub:
+    """A running hub; `close` ends it.
+
+    Args:
+        federation: that it carries.
+        listen: ``tcp://HOST:PORT`` of its control socket; the next two ports are for data.
+        advertise: what nodes are told where that differs.
+        peers: control endpoints of other hubs.
+        insecure: allow endpoints that other hosts can reach, without keys.
+        label: a name in logs and tables.
+
+    Raises:
+        InsecureEndpoint: for an endpoint that is not loopback, unless ``insecure``.
+        Unreachable: if an endpoint is taken.
+        ValueError: for a malformed endpoint.
+    """
+
+    def __init__(
+        self,
+        federation: str,
+        listen: str,
+        *,
+        advertise: str | None = None,
+        peers: Sequence[str] = (),
+        insecure: bool = False,
+        label: Label | None = None,
+        gate: c.Gate | None = None,
+        world: World | None = None,
+    ) -> None:
+        check_secure([parse_tcp(e) for e in (listen, *peers)], insecure)
+        self._world = world or World()
+        self._me = self._world.new_id()
+        self._sockets = HubSockets(listen, advertise)
+        self.endpoint = self._sockets.endpoints[0]
+        now = self._world.monotonic()
+        self._core = Carrying(
+            self._me, federation, self._sockets.endpoints, self._world.new_id, now, gate
+        )
+        self._forwarding = Forwarding(self._sockets, self._core, self._pass_on)
+        self._waker, self._poller = self._world.waker(), self._world.poller()
+        for fd in (self._waker.fd, *self._sockets.fds):
+            self._poller.watch(fd)
+        me = label or Label("hub", 0)
+        hello = Enter(self._me, federation, me, hub=True, endpoint=self.endpoint)
+        self._links = HubLinks(
+            self._sockets, self._poller, self._core, hello, self._world.monotonic
+        )
+        self._out: dict[Any, list[Parcel]] = {}
+        self._relayed = self._dropped = 0
+        self._tick_at = 0.0
+        self._busy = True
+        self._closing = False
+        for endpoint in peers:
+            self._links.call(str(parse_tcp(endpoint)))
+        self._thread = self._world.loop(
+            "zexchange-hub",
+            self._poller,
+            self._turn,
+            self._end,
+        )
+        self._thread.start()
+
+    # ---------------------------------------------------------------- from other threads
+
+    def stats(self) -> HubStats:
+        """Return what the hub carries. Any thread."""
+        core, forwarding = self._core, self._forwarding
+        lodgers = list(core.lodgers.values())
+        return HubStats(
+            nodes=sum(not lodger.hub for lodger in lodgers),
+            hubs=len(core.linked),
+            reachable=len(core.map.nodes()),
+            topics=len(core.wants),
+            frames=forwarding.reading.frames,
+            bytes=forwarding.reading.bytes,
+            relayed=self._relayed,
+            dropped=self._dropped + forwarding.dropped + self._links.dropped,
+            cut=forwarding.cut,
+            rejected=dict(core.rejected),
+        )
+
+    def close(self) -> None:
+        """End the hub: its nodes go on as soon as there is one again."""
+        self._closing = True
+        self._waker.wake()
+        self._thread.join(timeout=5.0)
+
+    def _end(self) -> None:
+        self._sockets.close(0.2)
+        self._poller.close()
+        self._waker.close()
+
+    # ------------------------------------------------------------------------ the thread
+
+    def _turn(self, ready: Ready) -> float | None:
+        if any(fd == self._waker.fd for fd, _ in ready):
+            self._waker.clear()
+        now = self._world.monotonic()
+        self._read_ended()
+        # Once more after each turn in which there was something: a call on a socket may have
+        # eaten its wake-up.
+        done = self._forwarding.read_up(now) + self._read_router(now)
+        done += sum(self._links.read(link, now) for link in self._links)
+        done += self._forwarding.read_down(now)
+        if now >= self._tick_at:
+            self._tick_at = now + TICK
+            self._core.tick(now)
+            self._links.tick(now)
+        self._links.busy = False
+        self._carry_out()
+        self._flush()
+        self._busy = done > 0 or self._links.busy
+        if self._closing:
+            for link in self._links:
+                self._links.say(link, Leave(self._me))
+            return None
+        return 0.0 if self._busy else TICK
+
+    def _read_ended(self) -> None:
+        """Take note of data connections that have ended."""
+        while int(self._sockets.ended.getsockopt(EVENTS)) & READABLE:
+            self._core.disconnected(recv_monitor_message(self._sockets.ended)["value"])
+
+    def _read_router(self, now: float) -> int:
+        for n in range(BUDGET):
+            try:
+                route, *frames = self._sockets.router.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return n
+            try:
+                if frames:
+                    self._take(route.bytes, frames, now)
+            except DecodeError as error:
+                self._core.reject(str(error))
+        return BUDGET
+
+    def _take(self, route: bytes, frames: list[zmq.Frame], now: float) -> None:
+        """Take what a node or hub says on its link to us."""
+        first, *others = frames
+        kind = first.bytes[:1]
+        if kind == WORD:
+            self._take_word(read_word(first.bytes), route, first, now)
+            return
+        lodger = self._core.heard(route, now)
+        if lodger is None:
+            self._core.reject("a message of somebody who has not entered")
+        elif kind == BUNDLE:
+            for parcel in unbundle(first.bytes):
+                self._relay(lodger, parcel)
+        elif kind == RELAY and others:
+            self._relay_whole(lodger, first.bytes, others)
+        elif kind == TRUNK and others and lodger.hub:
+            root, hops = read_trunk(first.bytes)
+            self._forwarding.take_trunk(root, hops, lodger.id, others)
+        else:
+            raise DecodeError(f"a message of {len(frames)} frames that is for no hub")
+
+    def _take_word(self, word: Word, route: bytes, frame: zmq.Frame, now: float) -> None:
+        if isinstance(word, Enter):
+            if word.endpoint and parse_control(word.endpoint).wild:
+                host = str(frame.get("Peer-Address"))
+                word = _with_host(word, f"[{host}]" if ":" in host else host)
+            self._core.enter(word, route, now, user_of(frame))
+            self._forwarding.reading.confirmed(word.sender, word.mark, now)
+            return
+        lodger = self._core.heard(route, now)
+        if lodger is None:
+            self._core.reject("a word of somebody who has not entered")
+        elif isinstance(word, State) and lodger.hub:
+            self._core.state(word)
+        elif isinstance(word, Leave):
+            self._core.leave(lodger, "bye")
+
+    # ----------------------------------------------------------------------- passing on
+
+    def _relay(self, source: c.Lodger, parcel: Parcel) -> None:
+        """Pass a control message on, to its receiver or the hub that leads there."""
+        if not source.hub and parcel.sender != source.id:
+            self._core.reject("a message under the name of another node")
+            return
+        self._relayed += 1
+        lodger, hub = self._core.reached(parcel.to)
+        if lodger is not None and self._core.room(lodger, len(parcel.content)):
+            self._out.setdefault(lodger.route, []).append(parcel)
+        elif hub is not None and parcel.hops > 1:
+            link = self._links.to(hub)
+            if link is not None:
+                link.parcels.append(parcel._replace(hops=parcel.hops - 1))
+        else:
+            self._dropped += 1
+
+    def _relay_whole(self, source: c.Lodger, head: bytes, frames: list[zmq.Frame]) -> None:
+        """Pass on a message of any number of frames, as it came."""
+        sender, to, hops = read_relay(head)
+        if not source.hub and sender != source.id:
+            self._core.reject("a message under the name of another node")
+            return
+        self._relayed += 1
+        size = sum(map(len, frames))
+        lodger, hub = self._core.reached(to)
+        if lodger is not None and self._core.room(lodger, size):
+            self._flush_to(lodger.route)
+            self._send([lodger.route, head, *frames])
+        elif hub is not None and hops > 1:
+            link = self._links.to(hub)
+            if link is not None:
+                self._links.flush(link)
+                self._links.send(link, [relay_head(sender, to, hops - 1), *frames], size)
+        else:
+            self._dropped += 1
+
+    def _pass_on(
+        self, hubs: tuple[bytes, ...], root: bytes, hops: int, frames: list[zmq.Frame]
+    ) -> None:
+        """Pass a data frame on to other hubs."""
+        size = sum(map(len, frames))
+        for hub in hubs:
+            link = self._links.to(hub)
+            if link is not None:
+                self._links.send(link, [trunk_head(root, hops), *frames], size)
+
+    def _send(self, parts: Sequence[Any]) -> None:
+        with suppress(zmq.Again, zmq.ZMQError):
+            self._sockets.router.send_multipart(parts, zmq.NOBLOCK, copy=False)
+
+    def _flush(self) -> None:
+        """Send what was gathered in this turn, in one frame for each receiver."""
+        for route in list(self._out):
+            self._flush_to(route)
+        for link in self._links:
+            self._links.flush(link)
+
+    def _flush_to(self, route: Any) -> None:
+        for some in portions(self._out.pop(route, [])):
+            self._send([route, bundle(some)])
+
+    # ------------------------------------------------------------------ effects and links
+
+    def _carry_out(self) -> None:
+        for effect in self._core.take():
+            match effect:
+                case c.SayTo(route, word):
+                    self._flush_to(route)
+                    self._send([route, word_frame(word)])
+                case c.Pass(hub, word):
+                    link = self._links.to(hub)
+                    if link is not None:
+                        self._links.say(link, word)
+                case c.Subscribe(topic, wanted, anew):
+                    self._subscribe(topic, wanted, anew)
+                case c.Call(endpoint):
+                    self._links.call(endpoint, self._world.monotonic() + FORGET_AFTER)
+                case c.Forget(lodger):
+                    self._forwarding.forget(lodger.id)
+                    self._out.pop(lodger.route, None)
+
+    def _subscribe(self, topic: bytes, wanted: bool, anew: bool) -> None:
+        up = self._sockets.up
+        if anew or not wanted:
+            up.setsockopt(zmq.UNSUBSCRIBE, topic)
+        if wanted:
+            up.setsockopt(zmq.SUBSCRIBE, topic)
+        self._busy = True
+
+
+def parse_control(endpoint: str) -> Tcp:
+    """Return an endpoint that another hub names.
+
+    Raises:
+        DecodeError: if it is none.
+    """
+    try:
+        return parse_tcp(endpoint)
+    except ValueError as error:
+        raise DecodeError(str(error)) from None
+
+
+def _with_host(enter: Enter, host: str) -> Enter:
+    return replace(enter, endpoint=str(Tcp(host, parse_control(enter.endpoint).port)))

@@ -1,0 +1,77 @@
+"""The sockets of a hub: three that are bound, and a link to each other hub.
+
+On three ports in a row: control (ROUTER), *down* (XPUB), which nodes receive from, and *up*
+(SUB), which they publish to. Nobody is ever dialled but other hubs.
+"""
+
+from collections.abc import Sequence
+
+import zmq
+
+from ..errors import Unreachable
+from ..protocol.wire import MAX_DATA_BYTES
+from . import sockets
+from .endpoints import Tcp, parse_tcp
+
+UP_MARK = 4_000
+"""Frames of one node that wait to be passed on; with its own mark, more than its window."""
+ROUTER_MARK = 2_000
+
+
+class HubSockets:
+    """The bound sockets of a hub."""
+
+    def __init__(self, listen: str, advertise: str | None) -> None:
+        self._context = sockets.new_context()
+        self.router = sockets.new_router(self._context)
+        self.router.setsockopt(zmq.MAXMSGSIZE, MAX_DATA_BYTES)
+        self.router.setsockopt(zmq.SNDHWM, ROUTER_MARK)
+        self.router.setsockopt(zmq.RCVHWM, ROUTER_MARK)
+        self.down = sockets.new_xpub(self._context)
+        self.up = sockets.new_sub(self._context)
+        self.up.setsockopt(zmq.RCVHWM, UP_MARK)
+        self.ended = self.up.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        try:
+            self.endpoints = self._bind(parse_tcp(listen), advertise)
+        except BaseException:
+            self.close(0)
+            raise
+
+    def _bind(self, listen: Tcp, advertise: str | None) -> tuple[str, str, str]:
+        """Bind control, up and down, and return what others are told of them."""
+        bound = []
+        for socket, offset in ((self.router, 0), (self.up, 2), (self.down, 1)):
+            endpoint = Tcp(listen.host, listen.port + offset if listen.port else 0)
+            try:
+                socket.bind(str(endpoint))
+            except zmq.ZMQError as error:
+                raise Unreachable(f"cannot listen on {endpoint}: {error}") from error
+            last = bytes(socket.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
+            bound.append(parse_tcp(last))
+        if advertise:
+            told = parse_tcp(advertise)
+            shifts = (0, 2, 1)
+            bound = [
+                Tcp(told.host, told.port + shift if told.port else b.port)
+                for b, shift in zip(bound, shifts, strict=True)
+            ]
+        control, up, down = map(str, bound)
+        return control, up, down
+
+    def dealer(self) -> "zmq.Socket[bytes]":
+        """Return a socket for a link to another hub."""
+        socket = sockets.new_dealer(self._context)
+        socket.setsockopt(zmq.SNDHWM, ROUTER_MARK)
+        return socket
+
+    @property
+    def fds(self) -> Sequence[int]:
+        """The descriptors of the bound sockets."""
+        return [int(s.getsockopt(zmq.FD)) for s in (self.router, self.up, self.down, self.ended)]
+
+    def close(self, linger: float) -> None:
+        """Close every socket; what was said still goes out within ``linger`` seconds."""
+        self.up.disable_monitor()
+        for socket in (self.router, self.down):
+            socket.setsockopt(zmq.LINGER, int(linger * 1000))
+        self._context.destroy(linger=None)

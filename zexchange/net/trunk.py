@@ -1,0 +1,115 @@
+"""The data connection to one hub, by which the messages of many peers come.
+
+To the data thread it is read like the connection to a peer; each frame is handed to the
+inlet of its origin. That the hub takes a frame from nobody but its origin is the hub's word.
+What comes of peers that are received by another way is dropped here.
+"""
+
+from collections.abc import Callable
+
+import zmq
+
+from ..history import Body, Bulk
+from ..protocol.relay import MARK, origin_of, read_mark
+from ..protocol.wire import MAX_ATTACHED, READY
+from .desk import Desk
+from .inlet import Inlet
+from .sockets import DO_NOT_WAIT, RCVMORE
+
+PREFIX = "hub+"
+"""What an endpoint starts with that is received from by a trunk."""
+READIES_MOST = 4096
+"""Peers whose proof is remembered that have come before we know of them."""
+READY_BYTES = 1 << 20
+TOKENS_MOST = 16
+REFRESH_EVERY = 1.0
+
+
+class Trunk:
+    """A socket that many inlets are fed from; to be read as a `Tuner` whose inlet it is."""
+
+    def __init__(self, endpoint: str, socket: "zmq.Socket[bytes]", desk: Desk) -> None:
+        self.endpoint = endpoint
+        self.socket = socket
+        self.fd = int(socket.getsockopt(zmq.FD))
+        self.tokens: list[int] = []
+        self.inlets: dict[bytes, Inlet] = {}
+        self.peer = b""
+        """Whose frame is being read."""
+        self.refresh_at = 0.0
+        self._desk = desk
+        self._epochs: dict[bytes, int] = {}
+        self._readies: dict[bytes, bytes] = {}
+        self._ready_bytes = 0
+
+    @property
+    def inlet(self) -> "Trunk":
+        """What takes the frames: the trunk."""
+        return self
+
+    def board(self, inlet: Inlet) -> int | None:
+        """Feed an inlet from here; return the epoch that is proven by that for all, if one is."""
+        self.inlets[inlet.peer] = inlet
+        self._epochs[inlet.peer] = 0
+        ready = self._readies.pop(inlet.peer, None)
+        if ready is None:
+            return None
+        self._ready_bytes -= len(ready)
+        return self.take(ready)
+
+    def leave(self, peer: bytes) -> None:
+        """Feed an inlet no longer."""
+        self.inlets.pop(peer, None)
+        self._epochs.pop(peer, None)
+        self._ready_bytes -= len(self._readies.pop(peer, b""))
+
+    def take(self, frame: bytes, rest: Callable[[bytes], Body] | None = None) -> int | None:
+        """Hand a frame to the inlet of its origin; return the epoch that all have proven.
+
+        Raises:
+            DecodeError: as `Inlet.take`.
+        """
+        self.peer = origin = origin_of(frame)
+        inlet = self.inlets.get(origin)
+        if inlet is None:
+            self._take_other(frame, origin)
+            if rest is not None:
+                rest(frame)
+            return None
+        proven = inlet.take(frame, rest)
+        if proven is None:
+            return None
+        self._epochs[origin] = max(proven, self._epochs[origin])
+        return min(self._epochs.values())
+
+    def _take_other(self, frame: bytes, origin: bytes) -> None:
+        """Take a frame of nobody who is received from here.
+
+        A proof may come before we have heard of who gives it; with what it says, nothing that
+        came behind it is missed for good.
+        """
+        if frame[:1] == MARK:
+            self.peer = b""
+            self._desk.control.marked(self.endpoint, read_mark(frame))
+        elif frame[:1] == READY and origin != self._desk.me and len(frame) <= READY_BYTES:
+            self._ready_bytes += len(frame) - len(self._readies.pop(origin, b""))
+            self._readies[origin] = frame
+            while len(self._readies) > READIES_MOST or self._ready_bytes > READY_BYTES:
+                self._ready_bytes -= len(self._readies.pop(next(iter(self._readies))))
+
+    def rest(self, frame: bytes) -> Bulk:
+        """Return a frame with those behind it that belong to it."""
+        buffers: list[memoryview] = []
+        while self.socket.getsockopt(RCVMORE):
+            part = self.socket.recv(DO_NOT_WAIT, copy=False)
+            if len(buffers) <= MAX_ATTACHED:
+                buffers.append(part.buffer)
+        return Bulk(frame, tuple(buffers))
+
+
+class Passenger:
+    """A peer whose messages come by a trunk: what the data thread keeps of it."""
+
+    def __init__(self, inlet: Inlet, trunk: Trunk) -> None:
+        self.inlet = inlet
+        self.trunk = trunk

@@ -1,0 +1,333 @@
+"""Control by way of hubs: one link to each, and what is said to the nodes behind them.
+
+To the engine it is the control sockets, which also lead to endpoints that hubs lead to. What
+is said there in one turn leaves together. The hub vouches for the sender of what comes back;
+what a message means is the session's business. One thread, the control thread, owns it.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import zmq
+
+from ..errors import DecodeError
+from ..history import Body, Bulk, Frame
+from ..protocol import hubs as h
+from ..protocol.hubwords import WORD, Carried, TurnedAway, read_word, word_frame
+from ..protocol.messages import control_frame, read_control
+from ..protocol.relay import (
+    BUNDLE,
+    BUNDLE_BYTES,
+    HOPS_MOST,
+    RELAY,
+    Parcel,
+    bundle,
+    endpoint_of,
+    node_at,
+    read_relay,
+    relay_head,
+    unbundle,
+)
+from ..protocol.values import (
+    Address,
+    Control,
+    Hello,
+    Pong,
+    Recalled,
+    Refuse,
+    Replayed,
+    Stranger,
+    Welcome,
+)
+from ..protocol.wire import CONTROL, DATA
+from .control import BUDGET, Controls, Received, _host_of
+from .endpoints import Tcp, parse_tcp
+from .lookups import Lookups
+from .sockets import Poller
+from .trunk import PREFIX
+
+if TYPE_CHECKING:
+    from .world import Sockets
+
+ANSWERS = Welcome, Refuse, Stranger, Pong, Replayed, Recalled
+"""What comes back on a link, and not at a node's own endpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Via:
+    """Where an answer goes to a message that came through a hub."""
+
+    node: bytes
+
+
+@dataclass(slots=True, eq=False)
+class HubLink:
+    """The control connection to a hub, and what is to be said on it in this turn."""
+
+    endpoint: str
+    socket: "zmq.Socket[bytes]"
+    fd: int
+    parcels: list[Parcel]
+    size: int = 0
+    word: bytes = b""
+    """What is to be said to the hub itself as soon as there is a connection."""
+
+    def knock(self) -> bool:
+        """Say it; tell whether it is said now."""
+        with suppress(zmq.Again):
+            if self.word:
+                self.socket.send(self.word, zmq.NOBLOCK)
+                self.word = b""
+                return True
+        return False
+
+
+class Ways(Controls):
+    """All control sockets of a node that has hubs."""
+
+    def __init__(
+        self,
+        sockets: "Sockets",
+        poller: Poller,
+        lookups: Lookups,
+        received: Received,
+        rejected: Callable[[str, str], None],
+        replayed: Callable[[str, Body], None],
+        me: bytes,
+        hubs: h.Hubs,
+        monotonic: Callable[[], float],
+        news: Callable[[], None],
+    ) -> None:
+        super().__init__(sockets, poller, lookups, received, rejected, replayed, monotonic)
+        self._me = me
+        self._hubs = hubs
+        self._news = news
+        self._hub_links: dict[str, HubLink] = {}
+        self._hub_fds: dict[int, HubLink] = {}
+        self._hub_unread: dict[HubLink, None] = {}
+        for endpoint in hubs.hubs:
+            self._dial_hub(endpoint)
+
+    # -------------------------------------------------------------------------- to hubs
+
+    def _dial_hub(self, endpoint: str) -> None:
+        socket = self._sockets.dealer()
+        socket.connect(endpoint)
+        link = HubLink(endpoint, socket, int(socket.getsockopt(zmq.FD)), [])
+        self._hub_links[endpoint] = self._hub_fds[link.fd] = link
+        self._poller.watch(link.fd)
+        self._hub_unread[link] = None
+
+    def redial_hub(self, endpoint: str) -> None:
+        """Replace the link to a hub by a fresh one."""
+        self._close_hub(endpoint, 0)
+        self._dial_hub(endpoint)
+
+    def _close_hub(self, endpoint: str, linger: int) -> None:
+        link = self._hub_links.pop(endpoint)
+        del self._hub_fds[link.fd]
+        self._hub_unread.pop(link, None)
+        self._poller.forget(link.fd)
+        link.socket.close(linger=linger)
+
+    def tell_hub(self, endpoint: str, word: Any) -> None:
+        """Say something to a hub itself, behind what was said to others through it."""
+        link = self._hub_links[endpoint]
+        self._flush(link)
+        link.word = word_frame(word)
+        link.knock()
+        self._hub_unread[link] = None
+
+    def _post(self, link: HubLink, parts: Sequence[Any], copy: bool = True) -> None:
+        # What a hub has no room for is lost, as on any way: acknowledgements are asked for
+        # again, epochs are compared.
+        with suppress(zmq.Again):
+            link.socket.send_multipart(parts, zmq.NOBLOCK, copy=copy)
+        self._hub_unread[link] = None
+
+    # ----------------------------------------------------------------- to nodes behind them
+
+    def where(self, endpoint: str) -> str:
+        """Return the endpoint that a peer's data comes from, which a hub may lead to."""
+        node = node_at(endpoint)
+        if node is None:
+            return endpoint
+        hub = self._hubs.way(node) or next((h for h in self._hubs.hubs.values() if h.down), None)
+        return PREFIX + (hub.down if hub is not None else "")
+
+    def dial(self, endpoint: str, key: bytes = b"", turn: int = 0) -> None:
+        """Open a link; nothing is to be opened behind a hub."""
+        if node_at(endpoint) is None:
+            super().dial(endpoint, key, turn)
+
+    def say(self, endpoint: str, message: Control) -> None:
+        """Send on a link, or by the hub that leads to a node, at the end of this turn."""
+        node = node_at(endpoint)
+        if node is None:
+            super().say(endpoint, message)
+        else:
+            self._say_to(node, control_frame(message))
+
+    def reply(self, route: Any, message: Control) -> None:
+        """Answer a message where it came from."""
+        if isinstance(route, Via):
+            self._say_to(route.node, control_frame(message))
+        else:
+            super().reply(route, message)
+
+    def replay(self, route: Any, frame: Frame) -> None:
+        """Send a data frame again, to where it was asked for."""
+        if not isinstance(route, Via):
+            super().replay(route, frame)
+            return
+        hub = self._hubs.way(route.node)
+        if hub is not None and self._hubs.room(hub, frame.size, self._monotonic()):
+            link = self._hub_links[hub.endpoint]
+            self._flush(link)
+            head = relay_head(self._me, route.node)
+            self._post(link, [head, frame.data, *frame.buffers], copy=not frame.buffers)
+
+    def _say_to(self, node: bytes, content: bytes) -> None:
+        hub = self._hubs.way(node)
+        if hub is None or not self._hubs.room(hub, len(content), self._monotonic()):
+            return
+        link = self._hub_links[hub.endpoint]
+        if len(content) > BUNDLE_BYTES:
+            self._flush(link)
+            self._post(link, [relay_head(self._me, node), content])
+            return
+        link.parcels.append(Parcel(self._me, node, HOPS_MOST, content))
+        link.size += len(content)
+        if link.size > BUNDLE_BYTES:
+            self._flush(link)
+
+    def _flush(self, link: HubLink) -> None:
+        """Send what was said to nodes behind a hub, in one frame."""
+        if link.parcels:
+            parcels, link.parcels, link.size = link.parcels, [], 0
+            self._post(link, [bundle(parcels)])
+
+    # -------------------------------------------------------------------------- events
+
+    @property
+    def endpoints(self) -> Sequence[str]:
+        """The endpoints that are linked or being dialled."""
+        return (*super().endpoints, *self._hub_links)
+
+    def patience(self, most: float) -> float:
+        """Return how long the next wait may take: `settle` may have work left."""
+        return 0.0 if self._hub_unread else super().patience(most)
+
+    def ready(self, fd: int) -> bool:
+        """Handle a descriptor that the poller named; tell whether it was one of ours."""
+        link = self._hub_fds.get(fd)
+        if link is None:
+            return super().ready(fd)
+        self._read_hub(link)
+        return True
+
+    def settle(self) -> bool:
+        """Send what was gathered, and read the sockets that were sent on."""
+        for link in self._hub_links.values():
+            self._flush(link)
+        unread, self._hub_unread = self._hub_unread, {}
+        for link in unread:
+            if self._hub_links.get(link.endpoint) is link:
+                self._read_hub(link)
+        return super().settle() or bool(unread)
+
+    def _read_hub(self, link: HubLink) -> None:
+        link.knock()
+        for _ in range(BUDGET):
+            try:
+                first, *others = link.socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                # This look may have taken in that the connection stands.
+                if link.knock():
+                    self._hub_unread[link] = None
+                return
+            try:
+                self._take_from(link, first.bytes, others)
+            except DecodeError as error:
+                self._rejected(link.endpoint, str(error))
+            if self._hub_links.get(link.endpoint) is not link:
+                return
+        self._hub_unread[link] = None
+
+    def _take_from(self, link: HubLink, frame: bytes, others: list[zmq.Frame]) -> None:
+        now, kind = self._monotonic(), frame[:1]
+        self._hubs.heard(link.endpoint, now)
+        if kind == BUNDLE and not others:
+            for parcel in unbundle(frame):
+                self._open(parcel.sender, parcel.content)
+        elif kind == RELAY and others:
+            sender, _, _ = read_relay(frame)
+            head = others[0].bytes
+            if head[:1] == DATA:
+                buffers = tuple(other.buffer for other in others[1:])
+                body = Bulk(head, buffers) if buffers else head
+                self._replayed(endpoint_of(sender), body)
+            elif len(others) == 1:
+                self._open(sender, head)
+        elif kind == WORD and not others:
+            word = read_word(frame)
+            if isinstance(word, Carried):
+                host = _host_of(link.endpoint)
+                up, down = _reachable(word.up, host), _reachable(word.down, host)
+                self._hubs.carried(replace(word, up=up, down=down), link.endpoint, now)
+            elif isinstance(word, TurnedAway):
+                self._hubs.turned_away(word, link.endpoint, now)
+            self._news()
+        else:
+            raise DecodeError(f"a message of {1 + len(others)} frames that no hub sends")
+
+    def _open(self, sender: bytes, content: bytes) -> None:
+        """Take a control message that the hub vouches for."""
+        if content[:1] != CONTROL:
+            raise DecodeError("a parcel that is no control message")
+        message = _sent_by(read_control(content), sender)
+        if isinstance(message, ANSWERS):
+            self._received(message, None, endpoint_of(sender), b"")
+        else:
+            self._received(message, Via(sender), None, b"")
+
+    def close(self, linger: float) -> None:
+        """Close every socket; what was said still goes out within ``linger`` seconds."""
+        for endpoint, link in list(self._hub_links.items()):
+            self._flush(link)
+            self._close_hub(endpoint, int(linger * 1000))
+        super().close(linger)
+
+
+def _reachable(endpoint: str, host: str | None) -> str:
+    """Return an endpoint with the host that the hub was reached at, if it names none.
+
+    Raises:
+        DecodeError: if it is no endpoint.
+    """
+    try:
+        told = parse_tcp(endpoint)
+    except ValueError as error:
+        raise DecodeError(str(error)) from None
+    return str(Tcp(host, told.port)) if told.wild and host else endpoint
+
+
+def _sent_by(message: Control, sender: bytes) -> Control:
+    """Return a message with the way through hubs as its sender's only address.
+
+    Raises:
+        DecodeError: if it names another sender than the hub does.
+    """
+    if message.sender != sender:
+        raise DecodeError("a message that names another sender than the hub vouches for")
+    endpoint = endpoint_of(sender)
+    if isinstance(message, Hello):
+        return replace(message, addresses=(Address(endpoint, endpoint),))
+    if isinstance(message, Welcome):
+        if message.hello.sender != sender:
+            raise DecodeError("a welcome of another than its sender")
+        hello = replace(message.hello, addresses=(Address(endpoint, endpoint),))
+        return replace(message, hello=hello, known=())
+    return message

@@ -1,0 +1,257 @@
+"""The hubs of one node: which of them carry it, whom they lead to, and by which to go.
+
+A node enters at every hub that it was given, publishes to all of them, and goes to each
+other node by one: the first that leads there, and that one for as long as it does. So what
+comes through two hubs is taken once. A hub that falls silent keeps its nodes known until they
+are silent for as long as any peer. No clock, no socket: time is an argument.
+"""
+
+from dataclasses import dataclass, field
+
+from .hubwords import Carried, Enter, TurnedAway
+from .membership import TICK_LATE
+from .values import Label
+
+ENTER_EVERY = 1.0
+SILENT_AFTER = 3.0
+REDIAL_AFTER = 3.0
+TURNED_AWAY_RETRY = 10.0
+UNREAD_BYTES = 32 << 20
+"""Bytes that may be on their way to a hub on the control link; more is dropped."""
+TELL_BYTES = 1 << 20
+"""Bytes either way after which there is more to say than each second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Knock:
+    """Say to a hub that we are here."""
+
+    endpoint: str
+    word: Enter
+
+
+@dataclass(frozen=True, slots=True)
+class Redial:
+    """Replace the link to a hub that does not answer."""
+
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Connect what we publish to a hub, or (``False``) disconnect it."""
+
+    up: str
+    connect: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Introduce:
+    """Show a hub that our data connection is ours, once it asks."""
+
+    hub: bytes
+    secret: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Appeared:
+    """A node can be reached through hubs."""
+
+    node: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Vanished:
+    """No hub leads to a node any more; with a reason, it will not come back."""
+
+    node: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A node is reached by another hub than before."""
+
+    node: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """Hubs say that these nodes live."""
+
+    nodes: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Objected:
+    """A hub does not carry us."""
+
+    endpoint: str
+    reason: str
+    text: str
+
+
+Effect = Knock | Redial | Publish | Introduce | Appeared | Vanished | Moved | Alive | Objected
+
+
+@dataclass(slots=True)
+class Hub:
+    """A hub that we were given, and what it has told us."""
+
+    endpoint: str
+    heard_at: float
+    enter_at: float = 0.0
+    redial_at: float = 0.0
+    id: bytes = b""
+    up: str = ""
+    down: str = ""
+    secret: bytes = b""
+    number: int = 0
+    mark: int = 0
+    sent: int = 0
+    acknowledged: int = 0
+    asked: int = 0
+    taken: int = 0
+    told: int = 0
+    live: bool = False
+    nodes: dict[bytes, bool] = field(default_factory=dict)
+
+
+class Hubs:
+    """A node's hubs."""
+
+    def __init__(
+        self, me: bytes, federation: str, label: Label, endpoints: tuple[str, ...], now: float
+    ) -> None:
+        self.hubs = {e: Hub(e, now, redial_at=now + REDIAL_AFTER) for e in endpoints}
+        self.ways: dict[bytes, str] = {}
+        """By which hub each node is reached: the hub's endpoint."""
+        self._me = me
+        self._federation = federation
+        self._label = label
+        self._effects: list[Effect] = []
+        self._ticked_at = now
+
+    def take(self) -> list[Effect]:
+        """Return what is to be done now, in order, and forget it."""
+        out, self._effects = self._effects, []
+        return out
+
+    def way(self, node: bytes) -> Hub | None:
+        """Return the hub that a node is reached by."""
+        endpoint = self.ways.get(node)
+        return self.hubs[endpoint] if endpoint is not None else None
+
+    def pending(self) -> list[str]:
+        """Say which hubs have not answered yet."""
+        return [f"the hub {h.endpoint} has not answered" for h in self.hubs.values() if not h.id]
+
+    # ------------------------------------------------------------------- what hubs say
+
+    def carried(self, word: Carried, endpoint: str, now: float) -> None:
+        """Take a hub's answer, or its news."""
+        hub = self.hubs[endpoint]
+        if hub.id != word.sender:
+            # Another one than before: it knows nothing of us, and counts its roster anew. Whom
+            # the one before led to may be on the way to it.
+            hub.id, hub.number, hub.mark = word.sender, 0, 0
+        if hub.secret != word.secret:
+            hub.secret = word.secret
+            self._effects.append(Introduce(hub.id, hub.secret))
+        if hub.up != word.up:
+            if hub.up:
+                self._effects.append(Publish(hub.up, False))
+            hub.up = word.up
+            self._effects.append(Publish(hub.up, True))
+        moved = hub.down and hub.down != word.down
+        hub.down, hub.live, hub.heard_at = word.down, True, now
+        if word.base == 0:
+            hub.nodes = dict(word.present)
+        elif word.base <= hub.number:
+            hub.nodes.update(word.present)
+            for node, _ in word.left:
+                hub.nodes.pop(node, None)
+        else:
+            self._enter(hub, now)  # something between is missing
+            return
+        hub.acknowledged, hub.taken = max(hub.acknowledged, word.taken), word.sent
+        if hub.taken - hub.told > TELL_BYTES:
+            self._enter(hub, now)
+        hub.number = max(hub.number, word.roster) if word.base else word.roster
+        self._choose(dict(word.left))
+        if moved:
+            self._effects.extend(Moved(node) for node, e in self.ways.items() if e == endpoint)
+        self._effects.append(Alive(tuple(n for n, quiet in hub.nodes.items() if not quiet)))
+
+    def turned_away(self, word: TurnedAway, endpoint: str, now: float) -> None:
+        """Take note that a hub does not carry us; ask again in a while."""
+        self.hubs[endpoint].enter_at = now + TURNED_AWAY_RETRY
+        self._effects.append(Objected(endpoint, word.reason, word.text))
+
+    def marked(self, down: str, mark: int, now: float) -> None:
+        """Take note of how far we have read a hub's data, and tell it."""
+        for known in self.hubs.values():
+            if known.down == down:
+                known.mark = max(known.mark, mark)
+                self._enter(known, now)
+
+    def heard(self, endpoint: str, now: float) -> None:
+        """Take note of something that came from a hub."""
+        self.hubs[endpoint].heard_at = now
+
+    def room(self, hub: Hub, size: int, now: float) -> bool:
+        """Tell whether so much may be said to a hub now: else it is lost, and asked for again."""
+        if hub.sent - hub.acknowledged + size > UNREAD_BYTES and hub.sent > hub.acknowledged:
+            return False
+        hub.sent += size
+        if hub.sent - hub.asked > TELL_BYTES:
+            self._enter(hub, now)
+        return True
+
+    # -------------------------------------------------------------------------- choosing
+
+    def _choose(self, left: dict[bytes, str]) -> None:
+        """Choose by which hub to go to each node; keep to the choice while it holds."""
+        order = list(self.hubs.values())
+        for node in {n for hub in order for n in hub.nodes} | self.ways.keys():
+            before = self.ways.get(node)
+            leading = [h.endpoint for h in order if h.live and node in h.nodes]
+            if before in leading:
+                continue
+            if leading:
+                self.ways[node] = leading[0]
+                self._effects.append(Moved(node) if before else Appeared(node))
+            elif before and self.hubs[before].live:
+                del self.ways[node]
+                self._effects.append(Vanished(node, left.get(node, "")))
+            # Else its hub is silent: where it led to, it may lead again.
+
+    # ------------------------------------------------------------------------------ time
+
+    def tick(self, now: float) -> None:
+        """Let time pass: call several times a second."""
+        late, self._ticked_at = now - self._ticked_at, now
+        for hub in self.hubs.values():
+            if late > TICK_LATE:  # it was we who were stopped
+                hub.heard_at = min(hub.heard_at + late, now)
+            if hub.live and now - hub.heard_at >= SILENT_AFTER:
+                self.lost(hub.endpoint)
+            if now - hub.heard_at >= REDIAL_AFTER and now >= hub.redial_at:
+                hub.redial_at = now + REDIAL_AFTER
+                self._effects.append(Redial(hub.endpoint))
+            if now >= hub.enter_at:
+                self._enter(hub, now)
+
+    def lost(self, endpoint: str) -> None:
+        """Take note that a hub is silent, or that nothing listens there: go by another."""
+        if self.hubs[endpoint].live:
+            self.hubs[endpoint].live = False
+            self._choose({})
+
+    def _enter(self, hub: Hub, now: float) -> None:
+        hub.enter_at, hub.told, hub.asked = now + ENTER_EVERY, hub.taken, hub.sent
+        word = Enter(
+            self._me, self._federation, self._label, roster=hub.number, mark=hub.mark,
+            sent=hub.sent, taken=hub.taken, secret=hub.secret,
+        )  # fmt: skip
+        self._effects.append(Knock(hub.endpoint, word))

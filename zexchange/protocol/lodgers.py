@@ -1,0 +1,126 @@
+"""Whom a hub carries, what they are told of each other, and what a hub has its shell do.
+
+Values, and one small machine, `Roster`; when anything happens is decided in `carrying`.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from .hubwords import Enter, Word
+from .values import Label
+
+LOG_MOST = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class SayTo:
+    """Send a word to where a control message came from."""
+
+    route: Any
+    word: Word
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Send a word to a hub that we are linked to."""
+
+    hub: bytes
+    word: Word
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """Change what is asked of every node that we carry; anew: drop and ask again."""
+
+    topic: bytes
+    wanted: bool
+    anew: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Link to a hub, at its control endpoint."""
+
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """A node or hub is carried no more."""
+
+    lodger: "Lodger"
+
+
+Effect = SayTo | Pass | Subscribe | Call | Forget
+
+
+@dataclass(slots=True, eq=False)
+class Lodger:
+    """A node, or another hub, that has entered."""
+
+    id: bytes
+    label: Label
+    route: Any
+    secret: bytes
+    hub: bool
+    heard_at: float
+    roster: int = 0
+    mark: int = 0
+    answered_at: float = -1.0
+    sent: int = 0
+    """Bytes said to it, in all; ``taken`` as many of them have arrived, or are lost."""
+    taken: int = 0
+    told: int = 0
+    its_sent: int = 0
+    connections: set[int] = field(default_factory=set)
+    """Descriptors of its data connections to us that it has shown to be its own."""
+    was_connected: bool = False
+    quiet: bool = False
+    user: str = ""
+
+
+class Gate:
+    """Who may do what: everybody everything, where there are no keys."""
+
+    def may_enter(self, enter: Enter, user: str) -> bool:
+        """Tell whether a node or hub may be carried under its id."""
+        return True
+
+    def may_want(self, user: str, topic: bytes) -> bool:
+        """Tell whether a connection may subscribe to a topic."""
+        return True
+
+    def may_publish(self, user: str, topic: bytes) -> bool:
+        """Tell whether a node may publish on a topic."""
+        return True
+
+
+class Roster:
+    """Who can be reached, in numbered states, so that each is told what it lacks."""
+
+    def __init__(self) -> None:
+        self.number = 1
+        self.entries: dict[bytes, bool] = {}
+        self._reasons: dict[bytes, str] = {}
+        self._log: deque[tuple[int, bytes]] = deque(maxlen=LOG_MOST)
+
+    def update(self, entries: dict[bytes, bool], reasons: dict[bytes, str]) -> bool:
+        """Take who can be reached now; tell whether that is a change."""
+        before = self.entries
+        changed = [node for node, quiet in entries.items() if before.get(node) is not quiet]
+        changed += [node for node in before if node not in entries]
+        if changed:
+            self.number += 1
+            self._log.extend((self.number, node) for node in changed)
+            self.entries, self._reasons = entries, reasons
+        return bool(changed)
+
+    def since(self, number: int) -> tuple[int, dict[bytes, bool], dict[bytes, str]]:
+        """Return the state to start from, 0 for none, and who came and who went since."""
+        whole = len(self._log) < LOG_MOST or self._log[0][0] <= number
+        if not (0 < number <= self.number and whole):
+            return 0, self.entries, {}
+        nodes = {node for at, node in self._log if at > number}
+        present = {node: self.entries[node] for node in nodes if node in self.entries}
+        return number, present, {n: self._reasons.get(n, "") for n in nodes - present.keys()}
