@@ -24,8 +24,8 @@ from .threads import Ready
 FRAMES_MARK = 4_000
 """High-water mark of data sockets, in frames: a second fence. The window bounds bytes, and
 what is dropped at this mark is in the ring and is asked for again."""
-MAX_SUBSCRIPTION_BYTES = 320
-"""A topic has 257 bytes at most; the rest is what ZMTP puts around it."""
+MAX_SUBSCRIPTION_BYTES = 1024
+"""A topic has 257 bytes at most. The limit is that of a handshake, too: CURVE's takes more."""
 SUBSCRIPTIONS_MARK = 1
 """Subscriptions of one connection that wait to be read. libzmq reads on inside one call for
 as long as any wait: with more, who floods us would hold the publisher in there, unseen."""
