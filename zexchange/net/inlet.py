@@ -91,7 +91,7 @@ class Inlet:
                 size, version, origin, first, count, flags, sent_at = unpack_head(frame, end)
                 where, last = self.positions.positions, first + count - 1
                 if (
-                    first == where[name] + 1
+                    first == where.get(name, last) + 1
                     and size == HEAD
                     and version == VERSION
                     and origin == self.peer

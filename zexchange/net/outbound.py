@@ -210,7 +210,8 @@ class Outbound:
             if not held:
                 # Somebody else is at it. If that is a thread which waits for the interpreter's
                 # lock, whoever has that may as well queue on, without asking each time.
-                self.pace.quiet_until = self.monotonic() + RETRY
+                if not self.window.full:
+                    self.pace.quiet_until = self.monotonic() + RETRY
                 break
             if self.pace.handed_over:
                 break
