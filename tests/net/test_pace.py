@@ -6,10 +6,12 @@ from hypothesis import strategies as st
 
 from zexchange.net.pace import (
     FORGIVEN,
+    FRAME_GAP,
     GAP,
     HAND_OVER,
     HAND_OVER_MOST,
     HELD_UP,
+    MOST_FRAMES_GAP,
     MOST_GAP,
     PER_BYTE,
     PER_FRAME,
@@ -113,3 +115,13 @@ def test_nothing_waits_for_long(sends: list[tuple[float, float, int, bool]]) -> 
         pace.sent(began, now, count, 1, 100, direct)
         longest = HAND_OVER_MOST if pace.handed_over else MOST_GAP
         assert pace.direct_at <= now + longest + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("frames", "gap"), [(1, GAP), (40, 40 * FRAME_GAP), (500, MOST_FRAMES_GAP)]
+)
+def test_many_exchanges_wait_for_more(frames: int, gap: float) -> None:
+    """A frame for each of many exchanges is sent again when it pays, and not much later."""
+    pace = Pace()
+    pace.sent(1.0, 1.001, 1, frames, 100, True)
+    assert pace.direct_at == pytest.approx(1.001 + gap)

@@ -54,6 +54,8 @@ RETRY = 100e-6
 """Seconds after which the sender thread looks again, where somebody else was sending."""
 QUEUED_BYTES = 4 << 20
 """About as many bytes may be queued behind a socket that another thread is sending on."""
+LANES_ALONE = 64
+"""So many are the most that the sender thread is left alone with, where much is in them."""
 LANES_TOGETHER = 128
 """So many exchanges may wait for more to travel together, each in a frame of its own."""
 LANES_MOST = 2 * LANES_TOGETHER
@@ -145,11 +147,14 @@ class Outbound:
             self._lanes.append(lane)
         pace, bodies, window = self.pace, lane.bodies, self.window
         now, lanes = self.monotonic(), len(self._lanes)
-        if (
-            now >= pace.direct_at
-            or lanes > (LANES_AT_ONCE if pace.handed_over else LANES_TOGETHER)
-            or (len(bodies) * (size + 1) >= self._frame_bytes and not pace.handed_over)
-        ):
+        # What is in all lanes is taken to be as much as is in this one.
+        queued = (lanes + 1) * len(bodies) * (size + 64)
+        if pace.handed_over:
+            # Many lanes are too much for the sender thread alone, if it has to wait for each.
+            much = lanes > LANES_ALONE and queued > self._queued_most // 8
+        else:
+            much = len(bodies) * (size + 1) >= self._frame_bytes
+        if much or now >= pace.direct_at or lanes > LANES_TOGETHER:
             self._drain()
         else:
             # First this, then whether the sender thread is asked: it takes that back first.
@@ -158,12 +163,7 @@ class Outbound:
             if not self._asked:
                 self._ask()
         # Many lanes, too: each takes a send, and whoever is at it needs the interpreter's lock.
-        # What is in all of them is taken to be as much as is in this one.
-        if (
-            window.full
-            or lanes > LANES_MOST
-            or (lanes + 1) * len(bodies) * (size + 64) > self._queued_most
-        ):
+        if window.full or lanes > LANES_MOST or queued > self._queued_most:
             return window.room
         return None
 

@@ -15,6 +15,11 @@ a send costs. After a send of more it is as many times longer as the root of the
 messages at any rate wait about as long as saves a good part of the sends."""
 MOST_GAP = 400e-6
 """The longest that messages are left to travel together, in seconds."""
+FRAME_GAP = 10e-6
+"""Or as many seconds for each frame, if that is longer: about what one costs. Each exchange takes
+a frame of its own, so that where many send, half of the time goes into sending, and not all."""
+MOST_FRAMES_GAP = 1e-3
+"""The longest that messages wait for more because of that: as long as their send takes then."""
 HELD_UP = 3e-3
 """A send that takes so many seconds was held up by another thread: for most of the switch
 interval of 5 ms. A busy machine takes a millisecond away now and then."""
@@ -73,4 +78,5 @@ class Pace:
             self.handed_over = False
             if ended >= self._forgiven_at:
                 self._again = HAND_OVER
-            self.direct_at = ended + min(GAP * sqrt(count), MOST_GAP)
+            gap = min(GAP * sqrt(count), MOST_GAP)
+            self.direct_at = ended + max(gap, min(frames * FRAME_GAP, MOST_FRAMES_GAP))

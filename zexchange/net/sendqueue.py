@@ -17,7 +17,7 @@ from .sockets import DO_NOT_WAIT
 
 FRAME_COUNT = 1000
 """Messages in a frame at most: its receiver hands them to every task before it looks up."""
-LANES_AT_ONCE = 64
+LANES_AT_ONCE = 128
 """Lanes that are emptied in one go. Each takes a send, and each send may have to wait for the
 interpreter's lock: whoever else wants the socket shall not wait for too many."""
 LANES_ALONG = 4
