@@ -58,7 +58,9 @@ def test_junk_subscriptions_are_cut(scene: Scene) -> None:
             one.send(b"\x01" + os.urandom(250))
         scene.good.served()
     eventually(lambda: scene.victim.measure().told("more subscriptions") >= 5)
-    scene.outcome(memory=700 * MB, seconds=60)
+    # What libzmq has taken in before it can be said whose that is depends on who has the
+    # processor: 480 to 770 MB were seen, the more the busier the machine.
+    scene.outcome(memory=1000 * MB, seconds=60)
 
 
 def test_connections_that_come_and_go(scene: Scene) -> None:
