@@ -32,15 +32,20 @@ def _same_leaf(a: Any, b: Any) -> bool:
     if isinstance(a, set | frozenset):
         return len(a) == len(b) and sorted(map(_shown, a)) == sorted(map(_shown, b))
     if isinstance(a, np.ndarray | np.generic):
-        # Padding between the fields of a structure is nothing that anybody sent.
-        if a.dtype != b.dtype or a.shape != b.shape:
-            return False
-        return repr(a.tolist()) == repr(b.tolist()) if a.dtype.names else a.tobytes() == b.tobytes()
+        return a.dtype == b.dtype and a.shape == b.shape and _same_items(a, b)
     if isinstance(a, float):
         return (a == b and math.copysign(1, a) == math.copysign(1, b)) or (a != a and b != b)
     if isinstance(a, datetime | time):
         return repr(a) == repr(b) and a.fold == b.fold
     return a == b if isinstance(a, int) else repr(a) == repr(b)
+
+
+def _same_items(a: Any, b: Any) -> bool:
+    # Field by field: the padding between them is nothing that anybody sent.
+    names = a.dtype.names
+    if names is None:
+        return bool(a.tobytes() == b.tobytes())
+    return all(_same_items(a[name], b[name]) for name in names)
 
 
 def _shown(value: Any) -> str:
