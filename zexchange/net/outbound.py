@@ -147,10 +147,9 @@ class Outbound:
             self._lanes.append(lane)
         pace, bodies, window = self.pace, lane.bodies, self.window
         now, lanes = self.monotonic(), len(self._lanes)
-        # What is in all lanes is taken to be as much as is in this one.
-        queued = (lanes + 1) * len(bodies) * (size + 64)
         if pace.handed_over:
             # Many lanes are too much for the sender thread alone, if it has to wait for each.
+            queued = lanes * len(bodies) * (size + 64)
             much = lanes > LANES_ALONE and queued > self._queued_most // 8
         else:
             much = len(bodies) * (size + 1) >= self._frame_bytes
@@ -163,7 +162,14 @@ class Outbound:
             if not self._asked:
                 self._ask()
         # Many lanes, too: each takes a send, and whoever is at it needs the interpreter's lock.
-        if window.full or lanes > LANES_MOST or queued > self._queued_most:
+        # Looked at anew, for it may just have been sent. What is in all of them is taken to be
+        # as much as is in this one.
+        lanes = max(len(self._lanes), 1)
+        if (
+            window.full
+            or lanes > LANES_MOST
+            or lanes * len(bodies) * (size + 64) > self._queued_most
+        ):
             return window.room
         return None
 
