@@ -144,7 +144,7 @@ class Routing(Audience[T], Forwarder):
         late = [s.arrears for s in found if s.arrears is not None and s.arrears.open]
         there = [s for s in found if s.arrears not in late]
         plain = tuple(s.target(self.name) for s in there if not s.details)
-        detailed = (*(s.accept for s in there if s.details), *late)
+        detailed: tuple[Target, ...] = (*(s.accept for s in there if s.details), *late)
         streams = tuple(s.task for s in there if isinstance(s.task, Stream) and not s.names)
         return plain, detailed, streams if len(streams) == len(plain) and not detailed else ()
 
