@@ -46,12 +46,11 @@ class Carrier(Protocol):
     """Sends a frame, with ZeroMQ's flags. It never blocks: beyond the high-water mark an XPUB
     drops, and a gap tells."""
 
+    keep: Callable[[Frame], None]
+    """Takes note of a frame that has been sent."""
+
     def put_parts(self, data: bytes, buffers: tuple[Buffer, ...]) -> None:
         """Send a frame and those that belong to it."""
-        ...
-
-    def keep(self, frame: Frame) -> None:
-        """Take note of what has been sent."""
         ...
 
     def mend(self, frame: Frame) -> None:
@@ -94,6 +93,9 @@ class SendQueue:
     ) -> None:
         self.lanes: list[Lane] = []
         """Where something is queued. Any thread appends; the holder of the socket takes away."""
+        self.frames = 0
+        """How many have been sent, and how many ``bytes`` in them."""
+        self.bytes = 0
         self._origin = origin
         self._heads = numbering.heads
         self._carrier = carrier
@@ -169,7 +171,10 @@ class SendQueue:
             carrier.put(data, DO_NOT_WAIT)
         if lane.kept is not None:
             lane.kept.keep(first, now, sent)
-        carrier.keep(Frame(name, first, last, data, (), buffers))
+        frame = Frame(name, first, last, data, (), buffers)
+        carrier.keep(frame)
+        self.frames += 1
+        self.bytes += frame.size
         self._unsent = None
 
     def _send_again(self, lane: Lane, first: int, sent: list[Body], now: float) -> None:
