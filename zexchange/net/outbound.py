@@ -99,7 +99,8 @@ class Outbound:
         self._numbering = Numbering()
         self._frame_bytes = min(FRAME_BYTES, ring.window // 4)
         self._waiting = SendQueue(origin, self._numbering, self, world.time, self._frame_bytes)
-        self._lanes = self._waiting.lanes
+        self.lanes = self._waiting.lanes
+        """Where something is queued. Any thread may look, and append."""
         self._queued_most = min(QUEUED_BYTES, ring.window)
         self.window = Window(
             ring,
@@ -143,14 +144,9 @@ class Outbound:
         if not lane.listed:
             # One step:
             lane.listed = True
-            self._lanes.append(lane)
+            self.lanes.append(lane)
         pace, bodies, window = self.pace, lane.bodies, self.window
-        now, lanes = self.monotonic(), len(self._lanes)
-        if lanes == 1 and now >= pace.direct_at and not pace.handed_over:
-            self._send_alone(now)
-            if not self._lanes:
-                return window.room if window.full else None
-            lanes = len(self._lanes)
+        now, lanes = self.monotonic(), len(self.lanes)
         if pace.handed_over:
             # Many lanes are too much for the sender thread alone, if it has to wait for each.
             queued = lanes * len(bodies) * (size + 64)
@@ -168,7 +164,7 @@ class Outbound:
         # Many lanes, too: each takes a send, and whoever is at it needs the interpreter's lock.
         # Looked at anew, for it may just have been sent. What is in all of them is taken to be
         # as much as is in this one.
-        lanes = max(len(self._lanes), 1)
+        lanes = max(len(self.lanes), 1)
         if (
             window.full
             or lanes > LANES_MOST
@@ -176,6 +172,48 @@ class Outbound:
         ):
             return window.room
         return None
+
+    def send_alone(self, lane: Lane, size: int) -> Room | None:
+        """See to a message that nothing is queued before: mostly, it is sent at once.
+
+        As `see_to`, `_drain` and `_send_queued` do, written out: to a message that comes when
+        nothing else happens, and caches are cold, each call costs a microsecond.
+        """
+        pace, lanes = self.pace, self.lanes
+        # One step:
+        lane.listed = True
+        lanes.append(lane)
+        began, held = self.monotonic(), False
+        if began < pace.direct_at or pace.handed_over:
+            return self.see_to(lane, size)
+        try:
+            for held in iter(self._try_lock, False):  # noqa: B007
+                self._holder = threading.get_ident()
+                waiting = self._waiting
+                bytes_before, frames_before = waiting.bytes, waiting.frames
+                try:
+                    count = waiting.send()
+                except BaseException:
+                    waiting.send()  # who comes next finds everything in order
+                    raise
+                ended = self.monotonic()
+                if count == 1 and ended - began < HELD_UP:
+                    pace.direct_at = ended + GAP
+                else:
+                    sent_frames, sent = waiting.frames - frames_before, waiting.bytes - bytes_before
+                    pace.sent(began, ended, count, sent_frames, sent, True)
+                if self.window.acknowledged or began >= self._look_at:
+                    self._look_around(began)
+                break
+        finally:
+            if held:
+                self._holder = 0
+                self._lock.release()
+        if not held:
+            return self.see_to(lane, size)
+        if lanes and not self._asked:
+            self._ask()
+        return self.window.room if self.window.full else None
 
     def catch_up(self) -> None:
         """Send what is queued, waiting for the socket; only where `Room.wait` may wait.
@@ -199,44 +237,13 @@ class Outbound:
         self._asked = True
         self._sender.ask()
 
-    def _send_alone(self, began: float) -> None:
-        """Send what is queued at once, unless somebody else is at it.
-
-        As `_drain` and `_send_queued` do, written out: to a message that comes when nothing
-        else happens, and caches are cold, each call costs a microsecond.
-        """
-        held = False
-        try:
-            for held in iter(self._try_lock, False):  # noqa: B007
-                self._holder = threading.get_ident()
-                waiting = self._waiting
-                size, frames = waiting.bytes, waiting.frames
-                try:
-                    count = waiting.send()
-                except BaseException:
-                    waiting.send()  # who comes next finds everything in order
-                    raise
-                ended = self.monotonic()
-                if count == 1 and ended - began < HELD_UP:
-                    self.pace.direct_at = ended + GAP
-                else:
-                    frames, size = waiting.frames - frames, waiting.bytes - size
-                    self.pace.sent(began, ended, count, frames, size, True)
-                if self.window.acknowledged or began >= self._look_at:
-                    self._look_around(began)
-                break
-        finally:
-            if held:
-                self._holder = 0
-                self._lock.release()
-
     def _drain(self) -> None:
         """Send what is queued, unless somebody holds the socket: then the sender thread will.
 
         Looked at again after the release, for what others queued while we held it.
         """
         for _ in range(_ROUNDS):
-            if not self._lanes:
+            if not self.lanes:
                 return
             held = False
             try:
@@ -422,7 +429,7 @@ class Outbound:
 
     def _send_everything(self) -> None:
         """Send all that was queued before."""
-        for _ in range(len(self._lanes) // LANES_AT_ONCE + 1):
+        for _ in range(len(self.lanes) // LANES_AT_ONCE + 1):
             self._send_queued()
 
     def mend(self, frame: Frame) -> None:
@@ -493,4 +500,4 @@ class Outbound:
             self._send_queued(False, LANES_AT_ONCE if pace.handed_over else LANES_ALONG)
         finally:
             self._lock.release()
-        return RETRY if self._lanes else 0.0
+        return RETRY if self.lanes else 0.0
