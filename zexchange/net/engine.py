@@ -90,7 +90,12 @@ class Engine(Reports):
         if guard:
             controls = self._controls
             guard.open(
-                self._sockets, self._poller, self._turned_away, controls.try_again, controls.hang_up
+                self._sockets,
+                self._poller,
+                self._turned_away,
+                controls.try_again,
+                controls.hang_up,
+                lambda endpoint: self.session.shut_out(endpoint, world.monotonic()),
             )
             guard.watch("control", controls.router)
             guard.watch("data", xpub)
