@@ -127,7 +127,10 @@ class Waiter:
             done.append(True)
 
         engine.post(run)
-        return (yield lambda: bool(done) or engine.finished, self._timeout)
+        yield lambda: bool(done) or engine.finished, self._timeout
+        if engine.finished and not done:
+            raise self._closed()
+        return bool(done)
 
     # ------------------------------------------------------------------ parts of them
 
@@ -153,8 +156,11 @@ class Waiter:
             if condition():
                 return True
             if engine.closed:
-                raise Closed(f"the node in federation {engine.plan.federation!r} was closed")
+                raise self._closed()
             return False
+
+    def _closed(self) -> Closed:
+        return Closed(f"the node in federation {self._engine.plan.federation!r} was closed")
 
     def _pending(self) -> list[str]:
         engine = self._engine
