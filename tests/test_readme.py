@@ -159,6 +159,7 @@ def test_names_it_mentions_exist() -> None:
 
     for name in re.findall(r"`node\.(\w+)", README):
         assert hasattr(zexchange.Node, name) or name == "events", name
+        assert hasattr(zexchange.AsyncNode, name) or name == "events", name
     for name in re.findall(r"`(Peer\w+|Rejected|NotReady|EncodeError|to_\w+)`", README):
         assert hasattr(zexchange, name), name
     fields = set(zexchange.NodeStats.__dataclass_fields__)
