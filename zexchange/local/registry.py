@@ -120,10 +120,9 @@ class Registry:
             exchange = self._known[name]
         except (KeyError, TypeError):
             exchange = self._make(check_name(name))
-        if type is not None:
-            declare(exchange, type, codec)
-        elif codec is not None:
-            raise TypeError("a codec needs to know of which type= it is")
+        if type is None and codec is None:
+            return exchange
+        declare(exchange, type, codec)
         return exchange
 
     def find(self, name: str) -> Exchange[Any] | None:

@@ -25,6 +25,8 @@ def declare(exchange: Exchange[Any], kind: Any, codec: Codec[Any] | None) -> Non
         TypeError: there is no codec for the type.
         ValueError: the exchange has another one, or another codec.
     """
+    if kind is None:
+        raise TypeError("a codec needs to know of which type= it is")
     if exchange.type is None:
         chosen = codec or codec_for(kind)
         with exchange.lock:
