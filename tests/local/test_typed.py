@@ -46,14 +46,15 @@ class Watcher:
     """An observer of the registry that hears of what was refused."""
 
     def __init__(self, registry: Registry) -> None:
-        self.refused: list[tuple[str, str, int, str, str]] = []
+        self.refused: list[tuple[str, str, int | None, str, str]] = []
         registry.observe(self)  # type: ignore[arg-type]
 
     def message_refused(
-        self, exchange: Exchange[Any], origin: str, seq: int, reason: str, detail: str
+        self, exchange: Exchange[Any], origin: str, seq: int | None, reason: str, detail: str
     ) -> bool:
         self.refused.append((exchange.name, origin, seq, reason, detail))
-        exchange.report(("lost", seq))  # type: ignore[arg-type]
+        if seq is not None:
+            exchange.report(("lost", seq))  # type: ignore[arg-type]
         return True
 
     def __getattr__(self, name: str) -> Any:
@@ -314,6 +315,14 @@ def test_a_codec_that_fails_in_any_way_stops_nobody(registry: Registry) -> None:
     assert watcher.refused[0][4] == "broken"
 
 
+def test_what_is_said_of_a_message_is_bounded(registry: Registry) -> None:
+    """Whatever it holds: that came from outside."""
+    nested = registry.get("nested", type=dict[str, list[dict[str, int]]])
+    watcher = Watcher(registry)
+    nested.deliver([{"k" * 100_000: [{"j" * 100_000: "x" * 100_000}]}], ORIGIN, 1, 0.0)
+    assert len(watcher.refused[0][4]) <= 300
+
+
 def test_what_nobody_claims_is_logged(
     trades: Exchange[Trade], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -330,7 +339,9 @@ def test_history_is_rebuilt_as_well(registry: Registry, trades: Exchange[Trade])
     kept = [Delivery("trades", {"sym": "A", "px": 1.0}, ORIGIN, 1, 0.0)]
     kept.append(Delivery("trades", "old", ORIGIN, 2, 0.0))
     assert [d.msg for d in trades.rebuilt(kept)] == [Trade("A", 1.0)]
-    assert watcher.refused[0][2] == 2
+    assert [(seq, said) for _, _, seq, _, said in watcher.refused] == [
+        (None, "msg: expected Trade, not str")
+    ]
     assert registry.get("plain").rebuilt(kept) is kept
 
 

@@ -246,7 +246,10 @@ async def in_thread(call: Callable[[], None]) -> None:
             failed.append(error)
         here.wake(waiter)
 
-    threading.Thread(target=run, name="zexchange-closing").start()
+    try:
+        threading.Thread(target=run, name="zexchange-closing").start()
+    except RuntimeError:  # there can be no more threads: better late than never
+        run()
     await here.wait(waiter)
     if failed:
         raise failed.pop()

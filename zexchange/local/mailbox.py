@@ -128,6 +128,7 @@ class Mailbox(Generic[T]):
 
     def clear(self) -> None:
         """Forget what is in it, uncounted: in a forked child it is the parent's."""
+        self._received -= len(self.items)
         self.items.clear()
 
     def _has_room(self) -> bool:

@@ -55,11 +55,12 @@ class Observer(Protocol):
         ...
 
     def message_refused(
-        self, exchange: Exchange[Any], origin: str, seq: int, reason: str, detail: str
+        self, exchange: Exchange[Any], origin: str, seq: int | None, reason: str, detail: str
     ) -> bool:
         """A message arrived that is not of the exchange's type; tell if it came by this observer.
 
-        On the thread that delivers, outside every lock, in the place of the message.
+        On the thread that delivers, outside every lock, in the place of the message, which is
+        ``seq``; None if it is of the history that a late joiner is given.
         """
         ...
 
@@ -222,7 +223,7 @@ class Registry:
                     _tell(observer.interest_removed, key)
 
     def refused(
-        self, exchange: Exchange[Any], origin: str, seq: int, reason: str, detail: str
+        self, exchange: Exchange[Any], origin: str, seq: int | None, reason: str, detail: str
     ) -> bool:
         """Tell observers that a message arrived and does not fit; return if it was of one."""
         claims = [

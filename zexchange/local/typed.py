@@ -17,6 +17,9 @@ from .retained import Kept
 from .routing import Bridge
 from .stream import Delivery, T
 
+DETAIL_MOST = 300
+"""Characters that are said of what does not fit."""
+
 
 def declare(exchange: Exchange[Any], kind: Any, codec: Codec[Any] | None) -> None:
     """Give an exchange its type, if it has none.
@@ -137,16 +140,17 @@ class TypedExchange(Exchange[T]):
             try:
                 msg = decode(item.msg)
             except Exception as error:
-                self._refuse(item.origin or "", item.seq or 0, error)
+                self._refuse(item.origin or "", None, error)
             else:
                 made.append(Delivery(item.name, msg, item.origin, item.seq, item.sent_at))
         return made
 
-    def _refuse(self, origin: str, seq: int, error: Exception) -> None:
-        """Report a message that arrived and does not fit."""
-        reason = self._takes
-        if not self.registry.refused(self, origin, seq, reason, str(error)):
-            logger.warning("message %s of %s not taken: %s: %s", seq, origin, reason, error)
+    def _refuse(self, origin: str, seq: int | None, error: Exception) -> None:
+        """Report a message that arrived and does not fit; of history, streams need not hear."""
+        # Cut off: what is said may have come in the message, which may be large.
+        reason, detail = self._takes, str(error)[:DETAIL_MOST]
+        if not self.registry.refused(self, origin, seq, reason, detail):
+            logger.warning("message %s of %s not taken: %s: %s", seq, origin, reason, detail)
 
 
 class _Way:

@@ -156,7 +156,7 @@ class Node(Membership):
         waiter, monotonic = Waiter(engine, timeout), engine.world.monotonic
         deadline = monotonic() + timeout
         self._registry.unobserve(self)
-        if wait:
+        if wait and timeout > 0:
             try:
                 waiter.wait(waiter.flushed())
             except NotReady as error:
@@ -244,13 +244,14 @@ class Node(Membership):
         self.exchange_added(exchange)
 
     def message_refused(
-        self, exchange: Exchange[Any], origin: str, seq: int, reason: str, detail: str
+        self, exchange: Exchange[Any], origin: str, seq: int | None, reason: str, detail: str
     ) -> bool:
         """Count a message that is not of its exchange's type, and show streams where it was."""
         engine = self._engine
         if engine is None or not engine.inbound.thread.current:
             return False  # it came by another federation
-        exchange.report(Lost(exchange.name, origin, seq, seq, f"{reason}: {detail}"))
+        if seq is not None:
+            exchange.report(Lost(exchange.name, origin, seq, seq, f"{reason}: {detail}"))
         engine.misfits.add(origin, reason, detail)
         return True
 
