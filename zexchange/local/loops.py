@@ -13,7 +13,18 @@ import weakref
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
+
+
+class Waiter(Protocol):
+    """What one coroutine awaits; made by `Home.waiter`."""
+
+    @property
+    def end(self) -> Callable[[], None]:
+        """Called on its loop, has the coroutine go on, if it does not already."""
+        ...
+
+    def __await__(self) -> Generator[Any, Any, None]: ...
 
 
 class Home(ABC):
@@ -25,10 +36,10 @@ class Home(ABC):
     def __init__(self, loop: object, post: Callable[[Callable[[], None]], object]) -> None:
         self.loop = loop
         self._post = post
-        self._due: deque[Any] = deque()
+        self._due: deque[Waiter] = deque()
         self._posted = False
 
-    def wake(self, waiter: object) -> None:
+    def wake(self, waiter: "Waiter") -> None:
         """Have a waiter go on; without effect if its loop has ended, or it has gone on."""
         # Appended before the look: a callback that is on its way takes along what it finds.
         self._due.append(waiter)
@@ -44,25 +55,21 @@ class Home(ABC):
         """Let all go on that are due; on the loop."""
         self._posted = False
         # Not those that become due meanwhile: two who answer each other would never end.
-        left = len(self._due)
+        due, left = self._due, len(self._due)
         try:
             while left:
                 left -= 1
-                self.resolve(self._due.popleft())
+                due.popleft().end()
         finally:  # a task may have raised SystemExit
             if left:
                 self.wake(self._due.popleft())
 
     @abstractmethod
-    def waiter(self) -> Any:
-        """Return what to `wait` with: every `wake` from now on ends that wait."""
+    def waiter(self) -> "Waiter":
+        """Return what one coroutine awaits: every `wake` from now on ends that."""
 
     @abstractmethod
-    def resolve(self, waiter: Any) -> None:
-        """Let a waiter go on; on the loop."""
-
-    @abstractmethod
-    async def wait(self, waiter: Any, seconds: float | None = None) -> None:
+    async def wait(self, waiter: "Waiter", seconds: float) -> None:
         """Wait until woken, at the longest for some seconds."""
 
     @abstractmethod
@@ -102,7 +109,11 @@ class _Pause:
         """Have the task go on, now; in a callback of the loop."""
         if self._state == "waiting":
             self._state = "done"
-            self._call()
+            if self._context is not None and self._go_on is not None:
+                go_on, self._go_on = self._go_on, None
+                self._context.run(go_on, self)
+            else:
+                self._call()
 
     def cancel(self, msg: object = None) -> bool:
         """Have `result` raise, and the task go on soon; False if it goes on already."""
@@ -149,14 +160,8 @@ class _Asyncio(Home):
     def waiter(self) -> _Pause:
         return _Pause(self._aio)
 
-    def resolve(self, waiter: _Pause) -> None:
-        waiter.end()
-
-    async def wait(self, waiter: _Pause, seconds: float | None = None) -> None:
-        if seconds is None:
-            await waiter
-            return
-        timer = self._aio.call_later(seconds, self.resolve, waiter)
+    async def wait(self, waiter: "Waiter", seconds: float) -> None:
+        timer = self._aio.call_later(seconds, waiter.end)
         try:
             await waiter
         finally:
@@ -170,20 +175,31 @@ class _Asyncio(Home):
         return self._aio.is_closed()
 
 
+class _Moment:
+    """What one trio task waits for."""
+
+    __slots__ = ("_event", "end")
+
+    def __init__(self, event: Any) -> None:
+        self._event = event
+        self.end: Callable[[], None] = event.set
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        waiting: Generator[Any, Any, None] = self._event.wait().__await__()
+        return waiting
+
+
 class _Trio(Home):
     def __init__(self, token: Any) -> None:
         super().__init__(token, token.run_sync_soon)
         self._trio = sys.modules["trio"]
 
-    def waiter(self) -> Any:
-        return self._trio.Event()
+    def waiter(self) -> "_Moment":
+        return _Moment(self._trio.Event())
 
-    def resolve(self, waiter: Any) -> None:
-        waiter.set()
-
-    async def wait(self, waiter: Any, seconds: float | None = None) -> None:
-        with self._trio.move_on_after(float("inf") if seconds is None else seconds):
-            await waiter.wait()
+    async def wait(self, waiter: "Waiter", seconds: float) -> None:
+        with self._trio.move_on_after(seconds):
+            await waiter
 
     async def pause(self) -> None:
         await self._trio.lowlevel.checkpoint()
@@ -250,6 +266,6 @@ async def in_thread(call: Callable[[], None]) -> None:
         threading.Thread(target=run, name="zexchange-closing").start()
     except RuntimeError:  # there can be no more threads: better late than never
         run()
-    await here.wait(waiter)
+    await waiter
     if failed:
         raise failed.pop()

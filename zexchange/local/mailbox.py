@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar, get_args
+from typing import Generic, Literal, TypeVar, get_args
 
 from ..errors import Closed, MailboxFull
 from . import loops
@@ -80,7 +80,7 @@ class Mailbox(Generic[T]):
         self._filled = threading.Condition(self._lock)
         self._roomy = threading.Condition(self._lock)
         self._readers = self.writers = 0
-        self._waiters: list[tuple[loops.Home, Any]] = []
+        self._waiters: list[tuple[loops.Home, loops.Waiter]] = []
         self._home: loops.Home | None = None  # set while a loop reads, not a thread
         self._paused = 0.0  # when others on the loop had a turn
         self.turns = 0  # items that a coroutine may still take at once
@@ -232,14 +232,15 @@ class Mailbox(Generic[T]):
         while True:
             with self._lock:
                 if self._readable():
-                    with suppress(IndexError):  # a coroutine of another loop was faster
+                    try:
                         return self._pop()
-                    continue
+                    except IndexError:  # a coroutine of another loop was faster
+                        continue
                 waiter = home.waiter()
                 self._waiters.append((home, waiter))
             self.turns, self._paused = IN_A_ROW, time.monotonic()
             try:
-                await home.wait(waiter)
+                await waiter
             except BaseException:  # whoever wakes one wakes all: no wake-up is lost with it
                 with self._lock:
                     self._waiters = [w for w in self._waiters if w[1] is not waiter]

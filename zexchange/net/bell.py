@@ -25,7 +25,7 @@ class Condition(threading.Condition):
 
     def __init__(self) -> None:
         super().__init__()
-        self._coroutines: list[tuple[Callable[[], object], loops.Home, object]] = []
+        self._coroutines: list[tuple[Callable[[], object], loops.Home, loops.Waiter]] = []
 
     def notify_all(self) -> None:
         """Wake all that wait: of the coroutines, those whose state has come."""
@@ -41,13 +41,14 @@ class Condition(threading.Condition):
     async def wait_for_here(self, predicate: Callable[[], object], timeout: float) -> None:
         """Wait in a coroutine, without the lock, for a state or for ``timeout`` seconds."""
         home = loops.home()
-        entry = predicate, home, home.waiter()
+        waiter = home.waiter()
+        entry = predicate, home, waiter
         with self:
             if predicate():
                 return
             self._coroutines = [*self._coroutines, entry]
         try:
-            await home.wait(entry[2], None if timeout == math.inf else timeout)
+            await (waiter if timeout == math.inf else home.wait(waiter, timeout))
         finally:
             with self:
                 self._coroutines = [e for e in self._coroutines if e is not entry]
