@@ -13,7 +13,6 @@ decided by the pace (`pace`).
 """
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -24,23 +23,18 @@ import zmq
 from ..history import Body, Buffer, Frame, Ring
 from ..local.exchange import Room
 from ..protocol.interest import Keys
-from ..protocol.relay import MARK
 from ..protocol.sequence import Numbering
 from ..protocol.values import Promise, Ready
-from ..protocol.wire import data_head, read_token, ready_frame
+from ..protocol.wire import data_head, ready_frame
+from .demand import Demand
 from .gate import Gate
 from .pace import GAP, HELD_UP, MOST_GAP, Pace
 from .sendqueue import LANES_ALONG, LANES_AT_ONCE, Lane, SendQueue, make_frame
 from .sockets import (
     DO_NOT_WAIT,
-    EVENTS,
-    JUDGED_MARK,
-    READABLE,
     SNDMORE,
-    XPUB_MANUAL,
     plain_send,
 )
-from .topics import Topics
 from .window import REPLAY_BYTES, Window
 
 if TYPE_CHECKING:
@@ -61,8 +55,6 @@ LANES_TOGETHER = 128
 LANES_MOST = 2 * LANES_TOGETHER
 """So many may wait behind a socket that another thread is sending on. Each is a frame, and with
 those of the window they have to stay below ZeroMQ's mark, or are dropped and asked for again."""
-SUBSCRIPTIONS_AT_ONCE = 1000
-"""Subscriptions read before whoever reads them goes on with its own work."""
 CATCH_UP_SECONDS = 0.1
 _ROUNDS = 4
 
@@ -88,9 +80,6 @@ class Outbound:
         self._socket = socket
         self.put = plain_send(socket)
         self._gate = gate
-        if gate is not None:
-            socket.setsockopt(XPUB_MANUAL, 1)
-            socket.setsockopt(zmq.RCVHWM, JUDGED_MARK)
         self._origin = origin
         self._notify = notify
         self._lock = threading.Lock()
@@ -112,17 +101,13 @@ class Outbound:
             world,
         )
         self.keep = self.window.keep
+        self.demand = Demand(socket, self.window, notify, gate)
         self.pace = Pace()
         self._asked = False
         self._look_at = 0.0
         self._time = world.time
         self._lend = world.lend
         self._closed = False
-        self.subscriptions: deque[bytes] = deque()
-        """Tokens (un)subscribed on the socket, for the control thread."""
-        self.unread = False
-        """Whether there are more than were read at a time."""
-        self.topics = Topics()
         self._sender = world.sender(self._send_later)
 
     def start(self) -> None:
@@ -288,7 +273,7 @@ class Outbound:
             behind = tuple(promise.behind(heads) for promise in promised)
             ready = ready_frame(Ready(receiver, epoch, self._origin, heads, behind))
             self.put(ready, DO_NOT_WAIT)
-            self._read_subscriptions()
+            self.demand.read()
         return heads
 
     def beacon(self, topics: Iterable[tuple[str, bytes]]) -> None:
@@ -298,7 +283,7 @@ class Outbound:
             for name, topic in topics:
                 head = self._numbering.heads.get(name, 0)
                 self.put(data_head(topic, self._origin, head + 1, 0, self._time()), DO_NOT_WAIT)
-            self._read_subscriptions()
+            self.demand.read()
 
     def inherit(self, lane: Lane, kept: Iterable[tuple[Body, float]]) -> None:
         """Number what was sent before anything could cross, and keep it. Any thread."""
@@ -351,10 +336,10 @@ class Outbound:
         """Take in subscriptions: the socket's FD has woken the control thread."""
         if wait:
             with self._lock:
-                self._read_subscriptions()
+                self.demand.read()
         else:
             self._look_at = 0.0
-            self._if_free(self._read_subscriptions)
+            self._if_free(self.demand.read)
 
     def _if_free(self, act: Callable[[], None]) -> None:
         """Do what is done behind every send, too, if nobody is sending.
@@ -374,13 +359,13 @@ class Outbound:
         """Connect the socket to a hub, or disconnect it."""
         with self._lock, suppress(zmq.ZMQError):
             (self._socket.connect if connect else self._socket.disconnect)(endpoint)
-            self._read_subscriptions()
+            self.demand.read()
 
     def introduce(self, topic: bytes, words: bytes) -> None:
         """Tell a hub whose connection this is."""
         with self._lock:
             self.put(topic + words, DO_NOT_WAIT)
-            self._read_subscriptions()
+            self.demand.read()
 
     def fileno(self) -> int:
         """Return the descriptor that becomes readable when `poll` has work."""
@@ -390,7 +375,7 @@ class Outbound:
         """Send what is queued and close the socket; later messages go nowhere."""
         with self._lock:
             self._send_everything()
-            self._closed = True
+            self._closed = self.demand.closed = True
             self.put = _nowhere
             self.window.close()
             self._socket.close(linger=int(linger * 1000))
@@ -425,7 +410,7 @@ class Outbound:
             self.window.take_acknowledged()
         if now >= self._look_at:
             self._look_at = now + LOOK_EVERY
-            self._read_subscriptions()
+            self.demand.read()
 
     def _send_everything(self) -> None:
         """Send all that was queued before."""
@@ -446,44 +431,6 @@ class Outbound:
         for buffer in buffers[:-1]:
             send(buffer, DO_NOT_WAIT | SNDMORE, copy=False)
         send(last, DO_NOT_WAIT, copy=False)
-
-    def _read_subscriptions(self) -> None:
-        """Take in what subscribers asked for.
-
-        Also behind sends, whose own look at the socket's state may have eaten the wake-up of
-        the control thread. What that eats behind the last of many, the next `poll` finds.
-        """
-        if self._closed:
-            return
-        socket, seen = self._socket, 0
-        # Bounded: this is the sender's time, and the lock.
-        while int(socket.getsockopt(EVENTS)) & READABLE and seen < SUBSCRIPTIONS_AT_ONCE:
-            seen += 1
-            with suppress(zmq.Again):
-                self._take_subscription(socket.recv(zmq.NOBLOCK, copy=False))
-        self.unread = seen == SUBSCRIPTIONS_AT_ONCE
-        if self._gate is not None and not self.unread:
-            self._gate.drained()
-        if seen:
-            self._notify()
-
-    def _take_subscription(self, frame: "zmq.Frame") -> None:
-        if self._gate is not None and not self._gate.admit(self._socket, frame):
-            return
-        data = frame.bytes
-        # Who has gone is not asked for its descriptor: what it had is told of once it has none.
-        fd = int(frame.get(zmq.SRCFD)) if data[:1] == b"\1" else -1
-        self.topics.note(data, fd)
-        token = read_token(data[1:])
-        if token is not None:
-            self.subscriptions.append(data)
-            if fd >= 0:
-                self.window.connected(token[0], fd)
-        elif data[1:2] == MARK:
-            # Of a hub, which asks whose the connection is.
-            self.subscriptions.append(data)
-            if fd >= 0:
-                self.window.shared(fd)
 
     # -------------------------------------------------------------- the sender thread
 
