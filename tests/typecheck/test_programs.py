@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.sockets  # it starts processes
 PROGRAM = Path(__file__).with_name("programs.py")
 
 
