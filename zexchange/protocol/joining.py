@@ -16,11 +16,12 @@ from .events import PeerJoined, PeerLeft
 from .granting import as_seen_by
 from .membership import Candidate, Peer, State
 from .proving import Proving, tune
-from .relay import SCHEME, node_at
+from .relay import by_hub, node_at
 from .values import VERSIONS, Address, Bye, Control, Hello, Refuse, Welcome
 
 MAX_UNREACHED = 1000
 """Nodes remembered of which no address can be reached from here."""
+PASSED_ON = "its hub gives it what it may not have here"
 MAX_ENDED = 1000
 """Nodes remembered that said goodbye: what they said before may still come by another way."""
 
@@ -157,7 +158,7 @@ class Joining:
         others = [
             p
             for p in self._members.peers.values()
-            if p.id != hello.sender and not (p.carried or _carried(hello))
+            if p.id != hello.sender and not (p.carried or by_hub(hello.addresses))
         ]
         known = tuple((p.id, p.addresses) for p in others)
         keys = tuple((p.id, p.key) for p in others if p.key)
@@ -173,7 +174,7 @@ class Joining:
             return
         ours = as_seen_by(core.hello(), peer.rights)
         core.reply(route, Welcome(core.me, ours, known, keys))
-        if peer.link is None or (peer.carried and not _carried(hello)):
+        if peer.link is None or (peer.carried and not by_hub(hello.addresses)):
             self.link(peer, now)
 
     def _objection(self, hello: Hello) -> Refuse | None:
@@ -193,7 +194,7 @@ class Joining:
         """Make a node a peer, or renew what we know of it; None if it cannot be reached."""
         peer = self._members.peers.get(hello.sender)
         if peer is not None:
-            if peer.carried or not _carried(hello):
+            if peer.carried or not by_hub(hello.addresses):
                 peer.addresses = hello.addresses
             if self._core.policy and peer.link and hello.epoch > peer.interest.epoch:
                 # It had cut us off, perhaps: then this link has been refused for good.
@@ -206,8 +207,10 @@ class Joining:
         promised = self._members.met_again(hello.sender)
         if promised is not None:
             self._proving.renew(now)
-        rights = self._core.rights(b"" if near else hello.key)
+        rights = self._core.rights_of(hello, near)
         peer = Peer.from_hello(hello, now, near, rights)
+        if self._core.vouching and peer.rights.hub and self._core.vouching.exceeded(peer.id):
+            self._core.reject(rights.name, PASSED_ON, "say it in the hub's permissions, too")
         peer.interest.promised = promised or ()
         peer.control, peer.data = address.control, address.data
         self._members.peers[peer.id] = peer
@@ -314,6 +317,7 @@ class Joining:
         objection = self._objection(welcome.hello)
         if objection is None and not self._admission.room_for(welcome.hello, None, link, now):
             return
+        self._let_in_anew(welcome.hello, now, near)
         peer = None if objection else self._admit(welcome.hello, now, near)
         if peer is None:
             why = objection or Refuse(self._core.me, "unreachable", "it has no address for us")
@@ -355,6 +359,25 @@ class Joining:
             peer.control, peer.data, peer.near = address.control, address.data, near
             if carried:
                 self.tune(peer, now)
+
+    def _let_in_anew(self, hello: Hello, now: float, near: bool) -> None:
+        """Let a peer go that a hub spoke for, where it comes by itself and may do other things."""
+        peer = self._members.peers.get(hello.sender)
+        if peer is not None and peer.carried and not by_hub(hello.addresses):
+            rights = self._core.rights_of(hello, near)
+            if self._core.policy and rights.plain() != peer.rights.plain():
+                peer.dialled = ""  # that link stays
+                self.left(peer, "permissions", now)
+
+    def judge_carried(self, now: float) -> None:
+        """Let the peers go that hubs speak for and that may do something else now.
+
+        They come back, where they may, and are judged anew in all that they want and send.
+        """
+        for peer in list(self._members.peers.values()):
+            rights = self._core.vouched(peer.id) if peer.carried else None
+            if rights is not None and rights != peer.rights:
+                self.left(peer, "permissions" if rights.hub else "revoked", now)
 
     def tune(self, peer: Peer, now: float) -> None:
         """Receive a peer by another way than before, which has to be proven."""
@@ -413,8 +436,3 @@ class Joining:
             if candidate.lasting and not (reason == "bye" and node_at(candidate.endpoint)):
                 source = "gossip" if candidate.hearsay else candidate.source
                 self.add_candidate(candidate.endpoint, source, now, candidate.key)
-
-
-def _carried(hello: Hello) -> bool:
-    """Tell whether a hello came through a hub, which is then its only address."""
-    return any(address.control.startswith(SCHEME) for address in hello.addresses)
