@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 import zmq
 
 from ..protocol.granting import Said, as_seen_by
+from ..protocol.hubs import Hubs
 from ..protocol.keys import id_for
 from ..protocol.permissions import EVERYTHING, NOTHING, Policy
 from ..protocol.trials import Trial, keys_to_try
+from ..protocol.vouching import Vouching
 from . import handshakes as h
-from .connections import Connections
+from .connections import Connections, canonical
 from .endpoints import parse_tcp
 from .gate import Gate, user_of
 from .handshakes import Handshakes
@@ -47,6 +49,7 @@ class Guard:
         self._look_at = 0.0
         self._trials: dict[str, Trial] = {}
         self._using: dict[str, bytes] = {}
+        self._to_hubs: set[str] = set()
         self._connections = Connections()
         self.gate = Gate(self._in_force, self._refused_at_gate) if self._keyring else None
 
@@ -62,6 +65,13 @@ class Guard:
     def node_id(self, fresh: bytes) -> bytes:
         """Return the id of a new node, which goes with our key."""
         return id_for(self._keyring.public, fresh) if self._keyring else fresh
+
+    def vouching(self, hubs: Hubs) -> Vouching | None:
+        """Return what judges whom hubs speak for; None without keys, or without hubs."""
+        if self.gate is None or not hubs.hubs:
+            return None
+        self.gate.hubs = {}
+        return Vouching(self._in_force, hubs)
 
     def open(
         self, sockets: "Sockets", poller: Poller, rejected: Rejected, another: Next, dismiss: Next
@@ -117,14 +127,46 @@ class Guard:
         dialling.setsockopt(zmq.CURVE_SECRETKEY, self._keyring.secret)
         return True
 
-    def approach(self, link: "Socket", endpoint: str, key: bytes) -> bytes | None:
+    def unlock_hub(self, dialling: "Socket", endpoint: str, key: bytes) -> bool:
+        """Have a socket expect a hub's key at the endpoint that it is about to dial. Any thread.
+
+        Returns:
+            Whether it may be dialled at all: only a key that is marked ``hub`` may be there.
+        """
+        return self.may_carry(key) and self.unlock(dialling, endpoint, key)
+
+    def unlock_up(self, xpub: "Socket", endpoint: str, key: bytes) -> bool:
+        """Have our data socket expect a hub's key where it is about to dial a hub.
+
+        Under the lock of the data socket; the endpoint has an address, and no name.
+        """
+        if self.gate is None:
+            return True
+        tcp = parse_tcp(endpoint)
+        hubs = self.gate.hubs = self.gate.hubs or {}
+        hubs.pop((canonical(tcp.host), tcp.port), None)
+        hubs[canonical(tcp.host), tcp.port] = key
+        if len(hubs) > MOST_TRIALS:
+            del hubs[next(iter(hubs))]
+        return self.unlock_hub(xpub, endpoint, key)
+
+    def may_carry(self, key: bytes) -> bool:
+        """Tell whether the owner of a key may be a hub for us; anybody without keys. Any thread."""
+        return self._keyring is None or self._keyring.policy.is_hub(key)
+
+    def approach(
+        self, link: "Socket", endpoint: str, key: bytes = b"", hub: bool = False
+    ) -> bytes | None:
         """Have a link expect a key at its endpoint: the one given, or the next one to try.
 
         Returns:
-            The key; None if there is none to try.
+            The key; None if there is none to try. One that is no hub's may be tried where a
+            hub is looked for: then there is nothing to say to it, but that is said.
         """
         if not endpoint.startswith("tcp:"):
             return b""
+        if hub:
+            self._to_hubs.add(endpoint)
         if self._keyring:
             chosen = self._choose(endpoint, key)
             if chosen is None or not self.unlock(link, endpoint, chosen):
@@ -139,7 +181,8 @@ class Guard:
         if len(self._trials) > MOST_TRIALS:
             del self._trials[next(iter(self._trials))]
         if not trial.left:
-            trial.begin([key] if key else keys_to_try(self._keyring.policy, _host(endpoint)))
+            policy, hub = self._keyring.policy, endpoint in self._to_hubs
+            trial.begin([key] if key else keys_to_try(policy, _host(endpoint), hub))
         return trial.next()
 
     def hung_up(self, endpoint: str) -> None:
@@ -205,6 +248,8 @@ class Guard:
             self._handshakes.forget(name)
             if trial is not None and using is not None:
                 trial.stands(using)
+                if name in self._to_hubs and not self.may_carry(using):
+                    self._rejected(name, "no hub's key", self._not_a_hub(using))
         elif event == h.REFUSED:
             if trial is not None and using is not None:
                 trial.stands(using)
@@ -213,6 +258,11 @@ class Guard:
             self._rejected(name, *(_PLAIN if self._keyring else _LOCKED))
         elif event == h.BROKEN_OFF and trial is not None:
             self._try_another(name, trial)
+
+    def _not_a_hub(self, key: bytes) -> str:
+        rights = self._in_force().rights(key)
+        name = rights.name if rights and rights.name else "NAME"
+        return f"it may not carry others here: hub = true under [{name}] in permissions.toml"
 
     def _try_another(self, endpoint: str, trial: Trial) -> None:
         """Try the next key at an endpoint, or leave it alone for a while."""

@@ -38,6 +38,7 @@ from .sockets import (
     READABLE,
     SNDMORE,
     XPUB_MANUAL,
+    connect,
     plain_send,
 )
 from .topics import Topics
@@ -323,10 +324,21 @@ class Outbound:
         elif not self._asked:
             self._ask()
 
-    def publish_to(self, endpoint: str, connect: bool) -> None:
-        """Connect the socket to a hub, or disconnect it."""
+    def publish_to(
+        self,
+        endpoint: str,
+        connecting: bool,
+        prepare: "Callable[[zmq.Socket[bytes]], bool] | None" = None,
+    ) -> None:
+        """Connect the socket to a hub, or disconnect it.
+
+        ``prepare`` has the socket expect the hub's key, and tells whether it may be connected.
+        """
         with self._lock, suppress(zmq.ZMQError):
-            (self._socket.connect if connect else self._socket.disconnect)(endpoint)
+            if not connecting:
+                self._socket.disconnect(endpoint)
+            elif prepare is None or prepare(self._socket):
+                connect(self._socket, endpoint)
             self._read_subscriptions()
 
     def introduce(self, topic: bytes, words: bytes) -> None:

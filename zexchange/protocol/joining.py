@@ -21,9 +21,10 @@ from .values import VERSIONS, Address, Bye, Control, Hello, Refuse, Welcome
 
 MAX_UNREACHED = 1000
 """Nodes remembered of which no address can be reached from here."""
-PASSED_ON = "its hub gives it what it may not have here"
 MAX_ENDED = 1000
 """Nodes remembered that said goodbye: what they said before may still come by another way."""
+PASSED_ON = "its hub gives it what it may not have here"
+"""The reason where two files disagree: what many may have, a hub cannot keep from one for us."""
 
 
 class Joining:

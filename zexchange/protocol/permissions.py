@@ -187,6 +187,11 @@ class Policy:
         """Return the keys that are authorized under a name."""
         return [key for key, rights in self._rights.items() if rights.name == name]
 
+    def is_hub(self, key: bytes) -> bool:
+        """Tell whether the owner of a key may carry messages of others."""
+        rights = self._rights.get(key)
+        return rights is not None and rights.hub
+
     def owner(self, node: bytes) -> bytes | None:
         """Return the authorized key that a node id goes with, if there is one."""
         return self._owners.get(mark_of(node))
