@@ -43,7 +43,7 @@ OUTBOX_MOST = 1000
 _log = logging.getLogger("zexchange")
 
 Received = Callable[..., None]
-"""Takes a message, where an answer goes, the link it came on, its key, and whether a hub vouches."""
+"""Takes a message, where an answer goes, its link, its key, and whether a hub vouches for it."""
 
 
 @dataclass(slots=True, eq=False)

@@ -57,7 +57,7 @@ class Gate:
         self._tokens: dict[bytes, Connection] = {}
         self._skewed = False
         self.hubs: dict[tuple[str, int], bytes] | None = None
-        """The key of the hub at each address that the socket itself may dial; None: it dials none."""
+        """The key of the hub at each address that the socket dials; None if it never does."""
         self.connections = Connections()
 
     def admit(self, socket: "Socket", frame: zmq.Frame) -> bool:

@@ -5,8 +5,9 @@ it is told our key, asked who may come in (ZAP), and watched. Sockets on this ho
 only the same user can reach stay plain. Without keys there is only watching left to do.
 """
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import zmq
 
@@ -20,14 +21,13 @@ from . import handshakes as h
 from .connections import Connections, canonical
 from .endpoints import parse_tcp
 from .gate import Gate, user_of
-from .handshakes import Handshakes
+from .handshakes import Handshakes, Monitors
 from .keyring import Keyring
-from .plan import Plan
 from .sockets import Poller
 
 if TYPE_CHECKING:
     from .outbound import Outbound
-    from .world import Socket, Sockets
+    from .world import Socket
 
 DOMAIN = "zexchange"
 LOOK_EVERY = 0.5
@@ -41,24 +41,32 @@ Rejected = Callable[[str, str, str], None]
 Next = Callable[[str], None]
 
 
-class Guard:
-    """The keys of one node, and what they open."""
+class Asked(Monitors, Protocol):
+    """What makes the sockets that a guard needs."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._keyring = Keyring(plan.keys) if plan.keys is not None else None
+    def zap(self) -> "Socket":
+        """Return the socket at which libzmq asks whether a key may come in."""
+
+
+class Guard:
+    """The keys of one node or hub, and what they open."""
+
+    def __init__(self, keys: Path | None) -> None:
+        self._keyring = Keyring(keys) if keys is not None else None
         self._look_at = 0.0
         self._trials: dict[str, Trial] = {}
         self._using: dict[str, bytes] = {}
         self._to_hubs: set[str] = set()
         self._connections = Connections()
-        self.gate = Gate(self._in_force, self._refused_at_gate) if self._keyring else None
+        self.gate = Gate(self.in_force, self._refused_at_gate) if self._keyring else None
 
     @property
     def policy(self) -> Policy | None:
         """Whose keys are authorized; None without keys. Any thread."""
         return self._keyring.policy if self._keyring else None
 
-    def _in_force(self) -> Policy:
+    def in_force(self) -> Policy:
+        """Return whose keys are authorized, where there are keys. Any thread."""
         assert self._keyring is not None
         return self._keyring.policy
 
@@ -71,10 +79,10 @@ class Guard:
         if self.gate is None or not hubs.hubs:
             return None
         self.gate.hubs = {}
-        return Vouching(self._in_force, hubs)
+        return Vouching(self.in_force, hubs)
 
     def open(
-        self, sockets: "Sockets", poller: Poller, rejected: Rejected, another: Next, dismiss: Next
+        self, sockets: Asked, poller: Poller, rejected: Rejected, another: Next, dismiss: Next
     ) -> None:
         """Be there for every connection; before anything is bound.
 
@@ -232,7 +240,7 @@ class Guard:
     def _judge(self, request: list[bytes]) -> list[bytes]:
         version, number = [*request, b"", b""][:2]
         mechanism, key = (request[5], request[6]) if len(request) == 7 else (b"", b"")
-        if mechanism == b"CURVE" and self._in_force().rights(key) is not None:
+        if mechanism == b"CURVE" and self.in_force().rights(key) is not None:
             return [version, number, b"200", b"OK", key.hex().encode(), b""]
         source = request[3].decode(errors="replace") if len(request) > 3 else ""
         self._rejected(source or "control", "key unknown", f"not authorized here: {key.hex()}")
@@ -260,7 +268,7 @@ class Guard:
             self._try_another(name, trial)
 
     def _not_a_hub(self, key: bytes) -> str:
-        rights = self._in_force().rights(key)
+        rights = self.in_force().rights(key)
         name = rights.name if rights and rights.name else "NAME"
         return f"it may not carry others here: hub = true under [{name}] in permissions.toml"
 
@@ -303,10 +311,17 @@ class Guard:
 
         After the session has judged. They come back, where they still may.
         """
-        changed = before.changed(self._in_force())
+        changed = before.changed(self.in_force())
         outbound.cut_off(changed)
         for key in changed:
             self._connections.cut(key)
+
+    def cut(self, changed: Iterable[bytes]) -> None:
+        """Cut the connections of some keys, where our data socket is no other thread's too."""
+        for key in changed:
+            self._connections.cut(key)
+            if self.gate is not None:
+                self.gate.connections.cut(key)
 
     def close(self) -> None:
         """Close what is ours; the last of all sockets, or nobody could say goodbye."""

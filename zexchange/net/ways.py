@@ -194,7 +194,7 @@ class Ways(Controls):
     # ----------------------------------------------------------------- to nodes behind them
 
     def routed(self, asked: Tune) -> Tune:
-        """Return where a peer's data comes from, which a hub may lead to, and which key is there."""
+        """Return where a peer's data comes from, by a hub perhaps, and which key is there."""
         node = node_at(asked.endpoint)
         if node is None:
             return asked
