@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.net.keyrings import Keyrings
+from tests.support import tcp
 from zexchange import Node, Registry, federate
+from zexchange.net.hub import Hub
 
 Joiner = Callable[..., tuple[Node, Registry]]
 
@@ -44,6 +46,20 @@ def publish(node: Node, messages: Callable[[bytes], Iterable[list[bytes]]]) -> i
         for parts in made:
             engine.outbound._socket.send_multipart(parts)
     return len(made)
+
+
+@pytest.fixture
+def keyed_hub(keyrings: Keyrings) -> Iterator[Callable[..., Hub]]:
+    """Make hubs with keys in this process, which end with the test; name it before `join`."""
+    hubs = []
+
+    def make(name: str = "relay", peers: tuple[str, ...] = (), listen: str = tcp(0)) -> Hub:
+        hubs.append(Hub("fed", listen, peers=peers, keys=keyrings(name)))
+        return hubs[-1]
+
+    yield make
+    for made in hubs:
+        made.close()
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ from .control import BUDGET, Controls, Received, _host_of
 from .endpoints import Tcp, parse_tcp
 from .guard import Guard
 from .lookups import Lookups
-from .sockets import Poller
+from .sockets import EVENTS, Poller
 from .trunk import PREFIX
 
 if TYPE_CHECKING:
@@ -143,10 +143,15 @@ class Ways(Controls):
 
     def try_again(self, endpoint: str) -> None:
         """Replace a link that has not stood yet, for the next key."""
-        if endpoint in self._hub_links:
-            self.redial_hub(endpoint)
-        else:
+        former = self._hub_links.get(endpoint)
+        if former is None:
             super().try_again(endpoint)
+            return
+        self.redial_hub(endpoint)
+        link = self._hub_links.get(endpoint)
+        if link is not None:
+            link.word = former.word
+            self._hub_unread[link] = None
 
     def hang_up(self, endpoint: str, linger: int = 0) -> None:
         """Close a link; one to a hub is made again in a while."""
@@ -178,10 +183,11 @@ class Ways(Controls):
     def tell_hub(self, endpoint: str, word: Any) -> None:
         """Say something to a hub itself, behind what was said to others through it."""
         link = self._hub_links.get(endpoint)
-        if link is not None and self._may_carry(link):
+        if link is not None:
             self._flush(link)
             link.word = word_frame(word)
-            link.knock()
+            if self._may_carry(link):
+                link.knock()
             self._hub_unread[link] = None
 
     def _post(self, link: HubLink, parts: Sequence[Any], copy: bool = True) -> None:
@@ -291,6 +297,9 @@ class Ways(Controls):
         return super().settle() or bool(unread)
 
     def _read_hub(self, link: HubLink) -> None:
+        if not self._may_carry(link):
+            link.socket.getsockopt(EVENTS)  # else its descriptor would end every wait
+            return
         link.knock()
         for _ in range(BUDGET):
             try:
@@ -309,8 +318,6 @@ class Ways(Controls):
         self._hub_unread[link] = None
 
     def _take_from(self, link: HubLink, frame: bytes, others: list[zmq.Frame]) -> None:
-        if not self._may_carry(link):
-            return
         now, kind = self._monotonic(), frame[:1]
         self._hubs.heard(link.endpoint, now)
         if kind == BUNDLE and not others:

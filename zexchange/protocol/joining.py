@@ -6,6 +6,7 @@ come twice or not at all. What peers want, and its proof, is the business of `pr
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from . import membership as m
@@ -366,7 +367,7 @@ class Joining:
         peer = self._members.peers.get(hello.sender)
         if peer is not None and peer.carried and not by_hub(hello.addresses):
             rights = self._core.rights_of(hello, near)
-            if self._core.policy and rights.plain() != peer.rights.plain():
+            if self._core.policy and not replace(rights, hub=True).equal(peer.rights):
                 peer.dialled = ""  # that link stays
                 self.left(peer, "permissions", now)
 
@@ -377,7 +378,7 @@ class Joining:
         """
         for peer in list(self._members.peers.values()):
             rights = self._core.vouched(peer.id) if peer.carried else None
-            if rights is not None and rights != peer.rights:
+            if rights is not None and not rights.equal(peer.rights):
                 self.left(peer, "permissions" if rights.hub else "revoked", now)
 
     def tune(self, peer: Peer, now: float) -> None:
