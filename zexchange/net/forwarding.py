@@ -59,7 +59,7 @@ class Forwarding:
         self._topics: dict[int, set[bytes]] = {}
         self.reading = Reading()
         self.dropped = self.cut = 0
-        self._up.setsockopt(zmq.SUBSCRIBE, self._introduction)
+        sockets.subscribe(self._introduction)
 
     # ------------------------------------------------------------------------------- in
 

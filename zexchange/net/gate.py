@@ -13,7 +13,7 @@ import zmq
 from ..protocol.keys import belongs
 from ..protocol.permissions import Policy, owner_in
 from ..protocol.vouching import reduced
-from ..protocol.wire import READY, read_token
+from ..protocol.wire import DATA, READY, read_token
 from .connections import Connection, Connections, address_of, alive, connection, cut
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Gate:
         found = self._for_hub(key, topic)
         for part in found:
             socket.setsockopt(zmq.SUBSCRIBE, part)
-        if not found:
+        if not found and topic[:1] == DATA:
             self._refused(key, "may not subscribe", repr(topic))
         return bool(found)
 

@@ -389,11 +389,10 @@ class Hub:
         self._busy = True
         if topic[:1] == DATA and not self._keys.names(topic, wanted):
             return
-        up = self._sockets.up
         if anew or not wanted:
-            up.setsockopt(zmq.UNSUBSCRIBE, topic)
+            self._sockets.unsubscribe(topic)
         if wanted:
-            up.setsockopt(zmq.SUBSCRIBE, topic)
+            self._sockets.subscribe(topic)
 
 
 def parse_control(endpoint: str) -> Tcp:

@@ -104,9 +104,9 @@ class HubKeys:
         self._hiding = hiding
         before, after = (self._names, {DATA}) if hiding else ({DATA}, self._names)
         for topic in after:
-            self._sockets.up.setsockopt(zmq.SUBSCRIBE, topic)
+            self._sockets.subscribe(topic)
         for topic in before:
-            self._sockets.up.setsockopt(zmq.UNSUBSCRIBE, topic)
+            self._sockets.unsubscribe(topic)
 
     # ------------------------------------------------------------------------------ time
 

@@ -1,7 +1,7 @@
 """The sockets of a hub: three that are bound, and a link to each other hub.
 
 On three ports in a row: control (ROUTER), *down* (XPUB), which nodes receive from, and *up*
-(SUB), which they publish to. Nobody is ever dialled but other hubs.
+(XSUB), which they publish to. Nobody is ever dialled but other hubs.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ class HubSockets:
         self.router.setsockopt(zmq.SNDHWM, ROUTER_MARK)
         self.router.setsockopt(zmq.RCVHWM, ROUTER_MARK)
         self.down = sockets.new_xpub(self._context)
-        self.up = sockets.new_sub(self._context)
+        self.up = sockets.new_xsub(self._context)
         self.up.setsockopt(zmq.RCVHWM, UP_MARK)
         self.ended = self.up.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         """Tells of connections to ``up``, by their descriptors."""
@@ -83,6 +83,14 @@ class HubSockets:
     def pair(self) -> "zmq.Socket[bytes]":
         """Return a socket that hears of what becomes of another one."""
         return sockets.new_pair(self._context)
+
+    def subscribe(self, topic: bytes) -> None:
+        """Ask every node for a topic."""
+        self.up.send(b"\1" + topic)
+
+    def unsubscribe(self, topic: bytes) -> None:
+        """Ask nobody for a topic any more."""
+        self.up.send(b"\0" + topic)
 
     def judge(self) -> None:
         """Have it asked of us what nodes may subscribe to."""
