@@ -122,10 +122,15 @@ def test_two_linked_hubs_with_keys_are_one_federation(
     assert back == ["back"]
 
 
-def linked(keyed_hub: Huber, keyrings: Keyrings, more: str = "") -> tuple[Hub, Hub]:
+def linked(
+    keyed_hub: Huber,
+    keyrings: Keyrings,
+    at_one: str = "[two]\nhub = true\n",
+    at_two: str = "[one]\nhub = true\n",
+) -> tuple[Hub, Hub]:
     """Return two hubs that know each other, ``north`` to be carried by one, ``south`` by two."""
-    carried(keyrings, "north", hub="one", permissions=f"[two]\nhub = true\n{more}")
-    carried(keyrings, "south", hub="two", permissions="[one]\nhub = true\n")
+    carried(keyrings, "north", hub="one", permissions=at_one)
+    carried(keyrings, "south", hub="two", permissions=at_two)
     keyrings.friends("one", "two")
     first = keyed_hub("one")
     second = keyed_hub("two", peers=(first.endpoint,))

@@ -206,14 +206,14 @@ class Joining:
         address = self._choose(hello.addresses, hello.key, near)
         if address is None:
             return None
-        promised = self._members.met_again(hello.sender)
-        if promised is not None:
+        promised, renewed = self._members.met_again(hello.sender) or ((), True)
+        if not renewed:
             self._proving.renew(now)
         rights = self._core.rights_of(hello, near)
         peer = Peer.from_hello(hello, now, near, rights)
         if self._core.vouching and peer.rights.hub and self._core.vouching.exceeded(peer.id):
             self._core.reject(rights.name, PASSED_ON, "say it in the hub's permissions, too")
-        peer.interest.promised = promised or ()
+        peer.interest.promised = promised
         peer.control, peer.data = address.control, address.data
         self._members.peers[peer.id] = peer
         self._core.do(tune(peer))
@@ -376,10 +376,15 @@ class Joining:
 
         They come back, where they may, and are judged anew in all that they want and send.
         """
-        for peer in list(self._members.peers.values()):
+        leaving = []
+        for peer in self._members.peers.values():
             rights = self._core.vouched(peer.id) if peer.carried else None
             if rights is not None and not rights.equal(peer.rights):
-                self.left(peer, "permissions" if rights.hub else "revoked", now)
+                leaving.append((peer, "permissions" if rights.hub else "revoked"))
+        if leaving:
+            self._proving.renew(now)
+        for peer, reason in leaving:
+            self.left(peer, reason, now, renewed=True)
 
     def tune(self, peer: Peer, now: float) -> None:
         """Receive a peer by another way than before, which has to be proven."""
@@ -423,11 +428,21 @@ class Joining:
                 self._core.do(Say(candidate.endpoint, Bye(self._core.me, heads)))
 
     def left(
-        self, peer: Peer, reason: str, now: float, heads: dict[str, int] | None = None
+        self,
+        peer: Peer,
+        reason: str,
+        now: float,
+        heads: dict[str, int] | None = None,
+        renewed: bool = False,
     ) -> None:
-        """Forget a peer, and what was done for it."""
+        """Forget a peer, and what was done for it; ``renewed`` if a new epoch was begun."""
+        if peer.carried and not renewed and reason not in ("bye", "gone"):
+            # It may come back by the connection that all behind the hub share, where the token
+            # of our last epoch still is. It must not answer that: we have forgotten where we stood.
+            self._proving.renew(now)
+            renewed = True
         del self._members.peers[peer.id]
-        self._members.lapse(peer)
+        self._members.lapse(peer, renewed)
         self._undial(peer)
         self._core.do(Hush(peer.id, heads or {}))
         self._core.wanted(set(peer.interest.keys))
