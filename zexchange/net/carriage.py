@@ -12,6 +12,7 @@ from ..protocol.permissions import Policy
 from ..protocol.relay import MARK, introduction_topic
 from .guard import Guard
 from .lookups import Lookups
+from .picture import Endpoint
 from .ways import Ways
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Carriage:
         self._dead: set[str] = set()
         self._probe_at = 0.0
         self._ups: dict[str, str] = {}
+        self._objections: dict[str, tuple[str, str]] = {}
 
     def tick(self, now: float) -> None:
         """Let time pass; find out early that nothing listens where a hub should."""
@@ -68,6 +70,15 @@ class Carriage:
             for hub in hubs
             if not hub.id and hub.endpoint not in self._dead
         ]
+
+    def endpoints(self) -> list[Endpoint]:
+        """Return what has become of the hubs that we were given."""
+        return [self._endpoint(hub) for hub in self._hubs.hubs.values()]
+
+    def _endpoint(self, hub: h.Hub) -> Endpoint:
+        reason, text = self._objections.get(hub.endpoint, ("", ""))
+        state = "hub" if hub.live else "refused" if reason else "dialing"
+        return Endpoint(hub.endpoint, "hub", state, reason=reason, text=text)
 
     def news(self) -> None:
         """Do what follows from what hubs said."""
@@ -104,6 +115,7 @@ class Carriage:
             case h.Redial(endpoint):
                 self._ways.redial_hub(endpoint)
             case h.Objected(endpoint, reason, text):
+                self._objections[endpoint] = reason, text
                 session.reject(endpoint, f"refused: {reason}", text)
 
     def _publish(self, up: str, connect: bool, key: bytes) -> None:
