@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import zmq
 
-from .connections import Connection, alive, connection
+from ..protocol.carrying import MAX_TOPICS
+from .connections import Connection, alive, connection, cut
 from .gate import Gate
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ class Wanted:
             yield from self._ended(data[1:], _connection(frame), now)
         elif honoured:
             found = _connection(frame)
-            if found is not None:
+            if found is not None and len(self._by) >= MAX_TOPICS and data[1:] not in self._by:
+                cut(found)  # libzmq keeps it by now: it goes with the connection
+            elif found is not None:
                 self._of.setdefault(found, set()).add(data[1:])
                 self._by.setdefault(data[1:], set()).add(found)
                 yield data[1:], True
