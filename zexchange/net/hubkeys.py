@@ -37,7 +37,7 @@ class HubKeys:
         self._hiding = False
         self.gate: KeyedGate | None = None
         self.wanted: Wanted | None = None
-        guard.open(sockets, poller, self._rejected, self._another, self._dismiss)
+        guard.open(sockets, poller, self._rejected, self._another, self._dismiss, self._shut_out)
         if guard.gate is not None:
             self.gate = KeyedGate(guard.in_force)
             self.wanted = Wanted(guard.gate, sockets.down)
@@ -60,6 +60,9 @@ class HubKeys:
 
     def _dismiss(self, endpoint: str) -> None:
         self._links.dismiss(endpoint)
+
+    def _shut_out(self, endpoint: str) -> None:
+        self._links.shut_out(endpoint)
 
     # ------------------------------------------------------------------- what goes on
 

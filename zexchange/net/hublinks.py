@@ -18,6 +18,7 @@ from ..protocol.carrying import Carrying
 from ..protocol.hubmap import MAX_HUBS
 from ..protocol.hubwords import Carried, Enter, TurnedAway, Word, read_word, word_frame
 from ..protocol.keys import belongs
+from ..protocol.membership import KNOCK_EVERY
 from ..protocol.permissions import Policy
 from ..protocol.relay import BUNDLE_BYTES, Parcel, bundle
 from .forwarding import BUDGET
@@ -134,6 +135,12 @@ class HubLinks:
         link = self._links.get(endpoint)
         if link is not None:
             self._hang_up(link)
+
+    def shut_out(self, endpoint: str) -> None:
+        """Dial a hub soon again that does not know our key: it may be there by then."""
+        link = self._links.get(endpoint)
+        if link is not None:
+            link.redial_at = link.enter_at = self._monotonic() + KNOCK_EVERY
 
     def judge(self, before: Policy, policy: Policy) -> None:
         """Make the links anew whose key may do something else, or might be a hub's by now."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from .hubwords import Carried, Enter, TurnedAway
 from .keys import belongs
-from .membership import TICK_LATE
+from .membership import KNOCK_EVERY, TICK_LATE
 from .permissions import Rights
 from .values import Label
 
@@ -231,6 +231,13 @@ class Hubs:
         if hub.rights != before:
             self._effects.append(Judge())
         return True
+
+    def shut_out(self, endpoint: str, now: float) -> None:
+        """Take note that our key was refused by a hub: it may soon be there, so knock again."""
+        hub = self.hubs.get(endpoint)
+        if hub is not None:
+            hub.heard_at = min(hub.heard_at, now - REDIAL_AFTER)
+            hub.redial_at = hub.enter_at = now + KNOCK_EVERY
 
     def disowned(self, endpoint: str) -> None:
         """Leave a hub that may not carry others any more; go by another where one leads."""
