@@ -73,6 +73,19 @@ def test_a_data_connection_is_of_the_key_that_entered() -> None:
     assert hub.core.by_connection[5].id == A
 
 
+def test_who_comes_by_another_connection_is_told_everything() -> None:
+    """With the key of its id a node is let in at once, and told again what may have been lost."""
+    hub = Keyed(north=Rights("north"), south=Rights("south", ("p",)))
+    hub.enter(SOUTH)
+    first = hub.enter(NORTH)
+    assert isinstance(first, Carried)
+    hub.core.enter(Enter(A, "f", LABEL, roster=first.roster), "other", 0.1, NORTH.hex())
+    (again,) = [e.word for e in hub.core.take() if isinstance(e, SayTo) and e.route == "other"]
+    assert isinstance(again, Carried)
+    assert (again.base, again.present) == (0, ((B, False),))
+    assert again.rights == {B: Rights("", ("p",))}
+
+
 def test_topics_are_judged_by_key() -> None:
     """Names by the lists, proofs and marks for their owner alone, and nothing for a stranger."""
     gate = Keyed(north=Rights("north", ("up", "up.*"), ("down",))).gate

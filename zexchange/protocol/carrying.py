@@ -111,6 +111,8 @@ class Carrying:
         if lodger.route != route or self.by_route.get(route) is not lodger:
             self.by_route.pop(lodger.route, None)
             lodger.route, lodger.answered_at = route, -1.0
+            # What was said by the other way may have been lost with it.
+            lodger.fresh = lodger.fresh or bool(user)
             self.by_route[route] = lodger
         self._heard(lodger, now)
         lodger.roster, lodger.its_sent = enter.roster, enter.sent
@@ -146,7 +148,9 @@ class Carrying:
         if lodger is None:
             full = len(self.lodgers) >= MAX_LODGERS
             return away("full", "this hub carries as many as it can") if full else None
-        known = lodger.route == route or enter.secret == lodger.secret
+        # With keys, the id goes with the key, and who has that is one party.
+        same = bool(user) and lodger.user == user
+        known = same or lodger.route == route or enter.secret == lodger.secret
         if not known and now - lodger.heard_at < QUIET_AFTER:
             return away("taken", "another connection speaks under this id")
         return None
