@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import zmq
 
 from tests.net.conftest import Joiner
-from tests.net.keyrings import Keyrings
+from tests.net.keyrings import Keyrings, everything
 from tests.support import eventually
 from zexchange import Node, Registry
 from zexchange.net.hub import Hub
@@ -47,6 +48,8 @@ class RawLodger:
         self.hub = hub._me
         self.id = id_for(us.public, bytes(range(16))) if us else bytes(range(16))
         self.secret = bytes(16)
+        self.asked: list[bytes] = []
+        """What the hub has subscribed to where we publish, as far as that was read."""
 
     def control(self) -> "zmq.Socket[bytes]":
         return self._connected(zmq.DEALER, self._control)
@@ -84,9 +87,32 @@ class RawLodger:
         """Return a publishing socket that we have shown to be ours, once we have entered."""
         up = self.up()
         topic = introduction_topic(self.hub)
-        eventually(lambda: up.poll(0) and up.recv() == b"\1" + topic)
+        eventually(lambda: b"\1" + topic in self.asked_for(up))
         up.send(topic + self.id + self.secret)
         return up
+
+    def asked_for(self, up: "zmq.Socket[bytes]") -> list[bytes]:
+        """Return all that the hub has subscribed to at a publishing socket by now."""
+        self.asked += everything(up)
+        return self.asked
+
+
+def passed(hub: Hub) -> list[bytes]:
+    """Return a list of the topics of all that nodes and hubs send to a hub from now on."""
+    topics: list[bytes] = []
+    take, trunk = hub._forwarding._take, hub._forwarding.take_trunk
+
+    def noted(frames: list[zmq.Frame]) -> None:
+        topics.append(bytes(frames[0].buffer[:40]))
+        take(frames)
+
+    def noted_trunk(root: bytes, hops: int, source: Any, frames: list[zmq.Frame]) -> None:
+        topics.append(bytes(frames[0].buffer[:40]))
+        trunk(root, hops, source, frames)
+
+    hub._forwarding._take = noted  # type: ignore[method-assign]
+    hub._forwarding.take_trunk = noted_trunk  # type: ignore[method-assign]
+    return topics
 
 
 @contextmanager

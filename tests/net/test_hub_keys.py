@@ -10,6 +10,7 @@ from tests.net.keyedhubs import Huber, behind, carried, hear_word, raw_lodger, s
 from tests.net.keyrings import Keyrings, everything
 from tests.support import Program, eventually, tcp
 from zexchange import Lost, Node, PeerLeft, Registry, to_call
+from zexchange.net.guard import Guard
 from zexchange.net.hub import Hub
 from zexchange.protocol.hubwords import State, TurnedAway
 from zexchange.protocol.keys import id_for
@@ -565,6 +566,21 @@ def test_a_hub_that_is_unmarked_carries_nothing_more(
     other.wait_peers(1, timeout=60)
     eventually(lambda: all(peer.ready for peer in (*node.peers, *other.peers)), 60)
     still_good(node, mine, got)
+
+
+def test_only_a_hubs_key_is_expected_where_others_come_from(keyrings: Keyrings) -> None:
+    """No socket is readied for a hub's data with a key that is not marked, or not known."""
+    carried(keyrings, "north")
+    keyrings.authorize("north", "south")
+    guard, context = Guard(keyrings("north")), zmq.Context()
+    try:
+        socket = context.socket(zmq.SUB)
+        for name, may in (("relay", True), ("south", False), ("west", False)):
+            key = keyrings.public(name)
+            assert guard.unlock_hub(socket, tcp(1), key) is may
+            assert guard.may_carry(key) is may
+    finally:
+        context.destroy(linger=0)
 
 
 def test_hubs_part_when_one_is_unmarked(keyed_hub: Huber, join: Joiner, keyrings: Keyrings) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.net.conftest import Joiner, collect
-from tests.net.keyedhubs import Huber, RawLodger, behind, carried, raw_lodger
+from tests.net.keyedhubs import Huber, RawLodger, behind, carried, passed, raw_lodger
 from tests.net.keyrings import Keyrings, everything
 from tests.net.test_hub_keys import complaints, linked, reasons
 from tests.support import eventually
@@ -263,19 +263,25 @@ def test_what_a_hub_itself_may_have_bounds_what_leaves(
     """A node gives a hub what the hub's key may have, and nobody behind it is held up by more."""
     carried(keyrings, "north", "south")
     keyrings.permit("north", '[relay]\nhub = true\nsubscribe = ["open", "public.**"]')
+    keyrings.friends("north", "east")
     hub = keyed_hub()
-    node, here = behind(hub, join, keyrings, "north")
+    topics = passed(hub)
+    node, here = behind(hub, join, keyrings, "north", listen="tcp://127.0.0.1:0")
+    _, direct = join(keys=keyrings("east"), peers=node.endpoints, local=False)
+    everywhere = names(direct, "**")  # so that all of it is published
+    node.wait_subscribers("secret", 1)
     _, there = behind(hub, join, keyrings, "south")
     got = names(there, "**")
     slow: list[object] = []
     node.events.handler(slow.append)
     for name in ("open", "public.x"):
-        node.wait_subscribers(name, 1)
+        node.wait_subscribers(name, 2)
     for n in range(100):
         for name in ("open", "public.x", "secret", "opened"):
             here.get(name).send(n)
     node.flush()
-    eventually(lambda: len(got) == 200)
+    eventually(lambda: len(got) == 200 and len(everywhere) == 400)
+    assert not [head for head in topics if b"secret" in head or b"opened" in head]
     assert {name for name, _ in got} == {"open", "public.x"}  # type: ignore[misc]
     assert not [event for event in slow if isinstance(event, PeerSlow)]
 
@@ -394,17 +400,19 @@ def test_a_publisher_is_not_told_what_is_wanted_that_it_may_not_give(
         collect(here, "secret.later")
         collect(here, "open.later")
         told: list[object] = [heard]
-        seen: list[bytes] = []
 
         def later() -> bool:
-            seen.extend(everything(up))
             told.append(controls(raw_frames(control)))
             return "open.later" in repr(told)
 
         eventually(later)
+        engine = node._engine
+        assert engine is not None
+        last = b"\1" + ready_topic(node_id(node), engine.session.interest.epoch)
+        eventually(lambda: last in thief.asked_for(up))  # names come before tokens
         assert "secret" not in repr(told)
         assert "hidden" not in repr(told)
-        assert not [topic for topic in seen if b"secret" in topic or b"hidden" in topic]
+        assert not [asked for asked in thief.asked if b"secret" in asked or b"hidden" in asked]
     keyrings.permit("relay", "")  # and by name again, where nobody is restricted
     other, there = behind(hub, join, keyrings, "south")
     other.wait_subscribers("secret", 1, timeout=30)
@@ -461,6 +469,30 @@ def test_a_hubs_own_permissions_bound_what_it_may_carry(
     assert not reasons(node)
 
 
+def test_what_is_sent_again_is_judged_for_both_ends(
+    keyed_hub: Huber, join: Joiner, keyrings: Keyrings
+) -> None:
+    """Data on a control link passes if its sender may publish it, and its receiver have it."""
+    permitted = '[west]\npublish = ["a", "b"]\n[south]\nsubscribe = ["b", "c"]'
+    carried(keyrings, "west", "south", permissions=permitted)
+    hub, relay = keyed_hub(), keyrings("relay")
+    with raw_lodger(hub, keyrings("west"), relay) as sender:
+        with raw_lodger(hub, keyrings("south"), relay) as receiver:
+            ours, theirs = sender.entered(), receiver.entered()
+            for name in "abc":
+                frame = data_head(topic(name), sender.id, 1, 1, 0.0) + b"\xc0"
+                ours.send_multipart([relay_head(sender.id, receiver.id), frame])
+            tell(ours, sender, receiver.id, Ping(sender.id, 1, 0))
+            messages: list[list[bytes]] = []
+
+            def last() -> bool:
+                messages.extend(raw_frames(theirs))
+                return any(isinstance(m, Ping) for m in controls(messages)[0])
+
+            eventually(last)
+            assert [frame[:3] for frame in controls(messages)[1]] == [topic("b")]
+
+
 # ------------------------------------------------------------------------------- two hubs
 
 
@@ -500,11 +532,19 @@ def test_a_hub_bounds_what_another_hub_may_carry_and_have(
 ) -> None:
     """Between hubs the permissions of the hub's key hold, both ways."""
     at_one = '[two]\nhub = true\nsubscribe = ["open"]\npublish = ["up"]'
+    carried(keyrings, "west", hub="one")
+    carried(keyrings, "east", hub="two")
     first, second = linked(keyed_hub, keyrings, at_one=at_one)
+    to_second = passed(second)
     node, here = behind(first, join, keyrings, "north")
     other, there = behind(second, join, keyrings, "south")
+    # At either hub somebody else listens to it all: so it is published.
+    beside = names(behind(first, join, keyrings, "west")[1], "**")
+    too = names(behind(second, join, keyrings, "east")[1], "**")
     got, back = names(there, "**"), names(here, "**")
-    node.wait_subscribers("open", 1)
+    node.wait_subscribers("open", 3)
+    node.wait_subscribers("secret", 1)
+    other.wait_subscribers("down", 1)
     other.wait_subscribers("up", 1)
     for name in ("open", "secret"):
         here.get(name).send(name)
@@ -512,5 +552,8 @@ def test_a_hub_bounds_what_another_hub_may_carry_and_have(
         there.get(name).send(name)
     node.flush()
     other.flush()
+    eventually(lambda: ("secret", "secret") in beside and ("down", "down") in too)
+    assert not [head for head in to_second if b"secret" in head]
+    assert "two may not publish on 'down'" in complaints(first)
     assert [pair for pair in got if pair[0] in ("open", "secret")] == [("open", "open")]  # type: ignore[index]
     assert [pair for pair in back if pair[0] in ("up", "down")] == [("up", "up")]  # type: ignore[index]
