@@ -545,7 +545,7 @@ def test_a_hub_bounds_what_another_hub_may_carry_and_have(
     node.wait_subscribers("open", 3)
     node.wait_subscribers("secret", 1)
     other.wait_subscribers("down", 1)
-    other.wait_subscribers("up", 1)
+    other.wait_subscribers("up", 3)
     for name in ("open", "secret"):
         here.get(name).send(name)
     for name in ("up", "down"):
