@@ -11,7 +11,7 @@ from ..protocol.hubwords import Leave
 from ..protocol.permissions import Policy
 from ..protocol.relay import MARK, introduction_topic
 from .guard import Guard
-from .lookups import Lookups
+from .lookups import Lookups, needs_lookup
 from .picture import Endpoint
 from .ways import Ways
 
@@ -76,6 +76,8 @@ class Carriage:
         return [self._endpoint(hub) for hub in self._hubs.hubs.values()]
 
     def _endpoint(self, hub: h.Hub) -> Endpoint:
+        if hub.live:
+            self._objections.pop(hub.endpoint, None)
         reason, text = self._objections.get(hub.endpoint, ("", ""))
         state = "hub" if hub.live else "refused" if reason else "dialing"
         return Endpoint(hub.endpoint, "hub", state, reason=reason, text=text)
@@ -120,15 +122,17 @@ class Carriage:
 
     def _publish(self, up: str, connect: bool, key: bytes) -> None:
         """Connect what we publish to a hub, or disconnect it; of a name, to one address."""
-        if connect:
-            self._lookups.literal(up, lambda literal: self._connect(up, literal, key))
+        if connect and needs_lookup(up):
+            self._lookups.ask(up, lambda found, _: self._connect(up, _first(found), key))
+        elif connect:
+            self._connect(up, up, key)
         elif up in self._ups:
             self._engine.outbound.publish_to(self._ups.pop(up), False)
 
     def _connect(self, up: str, literal: str, key: bytes) -> None:
         guard = self._guard
-        if all(hub.up != up for hub in self._hubs.hubs.values()):
-            return  # it was left while its name was looked up
+        if not literal or all(hub.up != up for hub in self._hubs.hubs.values()):
+            return  # it has no address, or was left while its name was looked up
         self._ups[up] = literal
         prepare = None if guard is None else lambda xpub: guard.unlock_up(xpub, literal, key)
         self._engine.outbound.publish_to(literal, True, prepare)
@@ -170,3 +174,8 @@ class Carriage:
         """Say goodbye to every hub, behind what was said to the nodes there."""
         for endpoint in self._hubs.hubs:
             self._ways.tell_hub(endpoint, Leave(self._engine.me))
+
+
+def _first(found: list[str]) -> str:
+    """Return the address to take of a hub's: IPv4 first, as its other sockets are dialled."""
+    return min(found, key=lambda endpoint: endpoint.startswith("tcp://["), default="")

@@ -125,7 +125,12 @@ class Hub:
         self._sockets = HubSockets(listen, advertise)
         self._waker, self._poller = self._world.waker(), self._world.poller()
         self._keys = HubKeys(guard, self._sockets, self._poller)
-        self._sockets.bind(guard.lock)
+        try:
+            self._sockets.bind(guard.lock)
+        except BaseException:
+            self._poller.close()
+            self._waker.close()
+            raise
         self.endpoint = self._sockets.endpoints[0]
         self._core = Carrying(
             self._me,
