@@ -86,6 +86,7 @@ class Engine(Reports):
         self._sockets = world.sockets()
         self._probes = world.probes(self._poller)
         self._hubs = Hubs(me, plan.federation, label, plan.hubs, world.monotonic())
+        self._vouching = guard.vouching(self._hubs) if guard else None
         lookups = Lookups(self.post)
         self._controls = self._make_controls(lookups, guard)
         xpub = self._sockets.xpub()
@@ -97,10 +98,12 @@ class Engine(Reports):
                 self._turned_away,
                 controls.try_again,
                 controls.hang_up,
-                lambda endpoint: self.session.shut_out(endpoint, world.monotonic()),
+                self._shut_out,
             )
             guard.watch("control", controls.router)
             guard.watch("data", xpub)
+        if isinstance(self._controls, Ways):
+            self._controls.open()
         ring = Ring(plan.replay_bytes, plan.replay_messages, WINDOW)
         gate = guard.gate if guard else None
         self.outbound = Outbound(xpub, me, self._waker.wake, ring, self.may_wait, world, gate)
@@ -130,6 +133,8 @@ class Engine(Reports):
             heads=self.outbound.numbered,
             policy=guard.policy if guard else None,
         )
+        if self._vouching:
+            self.session.vouch(self._vouching)
         self.discovery = Discovery(self.session, lookups, plan.peers, clock)
         self.effects = Effects(
             self.session,
@@ -143,7 +148,9 @@ class Engine(Reports):
             world,
         )
         self.carriage = (
-            Carriage(self, self._hubs, self._controls) if isinstance(self._controls, Ways) else None
+            Carriage(self, self._hubs, self._controls, lookups, guard)
+            if isinstance(self._controls, Ways)
+            else None
         )
         self.thread = world.loop(
             "zexchange-control",
@@ -159,7 +166,8 @@ class Engine(Reports):
         monotonic = self.world.monotonic
         if not self.plan.hubs:
             return Controls(*common, monotonic, guard)
-        return Ways(*common, self.me, self._hubs, monotonic, self._heard_of_hub)
+        ours = self.me, self._hubs, monotonic, self._heard_of_hub
+        return Ways(*common, *ours, guard, self._vouching)
 
     # ---------------------------------------------------------------- start and close
 
@@ -320,6 +328,8 @@ class Engine(Reports):
 
     def _replayed(self, link: str, frame: Body) -> None:
         peer = self.session.members.linked_to(link)
+        if peer is not None and node_at(link) and peer.link != link:
+            return  # a hub's word for one that we reach without it
         # What does not fit is asked for again: a data thread that a task holds takes nothing.
         if peer is not None and self._replays.enter(len(frame)):
             self.inbound.with_inlet(peer.id, lambda inlet: inlet.replayed(frame))
@@ -447,17 +457,31 @@ class Engine(Reports):
         policy = guard.tick(now)
         if policy is not None and before is not None:
             self.session.change_policy(policy, now)
+            if self.carriage:
+                self.carriage.keys_changed(before, policy)
             self.effects.carry_out()
             guard.cut_off(before, self.outbound)
 
     def _turned_away(self, source: str, reason: str, detail: str) -> None:
         self.session.reject(source, reason, detail)
 
-    def _received(self, message: Control, route: Any, link: str | None, key: bytes = b"") -> None:
+    def _shut_out(self, endpoint: str) -> None:
+        now = self.world.monotonic()
+        self.session.shut_out(endpoint, now)
+        self._hubs.shut_out(endpoint, now)
+
+    def _received(
+        self,
+        message: Control,
+        route: Any,
+        link: str | None,
+        key: bytes = b"",
+        vouched: bool = False,
+    ) -> None:
         # First what tasks here want by now: who joins after they were attached is told.
         if self._steps:
             self._take_steps()
-        self.session.receive(message, route, link, self.world.monotonic(), key)
+        self.session.receive(message, route, link, self.world.monotonic(), key, vouched)
 
     def _refused_frame(self, source: str, reason: str) -> None:
         self.session.reject(source, reason)

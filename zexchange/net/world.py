@@ -128,7 +128,7 @@ class World:
         Raises:
             InvalidKeys: if the key directory cannot be used.
         """
-        self._guard = Guard(plan)
+        self._guard = Guard(plan.keys)
         return self._guard
 
     def places(self, plan: Plan, node: str, router: "Socket", xpub: "Socket") -> Places:
