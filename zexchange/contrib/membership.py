@@ -8,6 +8,7 @@ they want to hear before they join: joined then means that it is in force at eve
 import asyncio
 import logging
 import threading
+from collections.abc import Callable
 
 from .. import Node, NotReady, Registry, federate
 from ..local.forking import track
@@ -16,12 +17,14 @@ from ..local.registry import default_registry
 JOIN_TIMEOUT = 5.0
 """Seconds that a newcomer waits for peers that are alive and do not answer. Longer than
 `federate` waits by itself: all processes of a server start at the same moment, and who
-is let in before the others hear it misses what they send."""
+lets clients in before the others hear it misses what they send."""
+OVERHEAD = 128
+"""Bytes that a message may take beyond its content."""
 _log = logging.getLogger("zexchange")
 
 
 class Membership:
-    """One adapter's place in a federation.
+    """One adapter's place in a federation; its coroutines are for one event loop at a time.
 
     Args:
         federation: the name of the federation to join with the first use.
@@ -42,8 +45,10 @@ class Membership:
     def after_fork(self) -> None:
         """Join anew: the node of a forked child is another one."""
         self._lock = threading.RLock()
-        self._joining: asyncio.Future[None] | None = None
+        self._joining: asyncio.Future[object] | None = None
+        self._flushing: asyncio.Future[object] | None = None
         self._joined = False
+        self._sent = self._most = 0
 
     @property
     def registry(self) -> Registry:
@@ -56,28 +61,47 @@ class Membership:
         Raises:
             ExchangeError: the federation cannot be joined; the next use tries again.
         """
-        node = self._node
-        if self._joined and node is not None:
-            return node
         with self._lock:
-            if self._node is None:
-                self._node = federate(self._federation, join_timeout=JOIN_TIMEOUT)
+            node = self._node
+            if node is None:
+                node = self._node = federate(self._federation, join_timeout=JOIN_TIMEOUT)
             if not self._joined:
-                _wait_ready(self._node)
+                _in_time(lambda: node.wait_ready(JOIN_TIMEOUT), "joined, but")
+                self._most = node.stats().window // 8
                 self._joined = True
-            return self._node
+            return node
 
     async def joined(self) -> None:
-        """Do as `join`, for an event loop, which goes on meanwhile."""
-        if self._joined:
-            return
-        if self._joining is None:
-            self._joining = asyncio.ensure_future(asyncio.to_thread(self.join))
-            self._joining.add_done_callback(self._tried)
-        await asyncio.shield(self._joining)  # it is the others', too
+        """Do as `join`, while the event loop goes on."""
+        if not self._joined:
+            self._joining = self._joining or asyncio.ensure_future(asyncio.to_thread(self.join))
+            try:
+                await asyncio.shield(self._joining)  # it is the others', too
+            finally:
+                if self._joining is not None and self._joining.done():
+                    self._joining = None
 
-    def _tried(self, done: "asyncio.Future[Node]") -> None:
-        self._joining = None
+    async def sent(self, size: int) -> None:
+        """Note that so many bytes were sent; wait now and then until peers have them.
+
+        In an event loop `send` waits for nobody, and a loop that published without a pause
+        would run away from its peers until they lose messages.
+        """
+        self._sent += size + OVERHEAD
+        if self._flushing is None and self._sent >= self._most:
+            self._sent = 0
+            self._flushing = asyncio.ensure_future(asyncio.to_thread(self._flush))
+            self._flushing.add_done_callback(self._flushed)
+        if self._flushing is not None:
+            await asyncio.shield(self._flushing)
+
+    def _flush(self) -> None:
+        node = self._node
+        if node is not None:
+            _in_time(node.flush, "not flushed:")
+
+    def _flushed(self, done: object) -> None:
+        self._flushing = None
 
     def leave(self) -> None:
         """Leave the federation, if it was joined here; a given node stays."""
@@ -88,9 +112,9 @@ class Membership:
             node.close()
 
 
-def _wait_ready(node: Node) -> None:
-    """Wait for every peer; who does not answer is logged, and holds nobody up for ever."""
+def _in_time(wait: Callable[[], None], what: str) -> None:
+    """Wait; who does not answer is logged, and holds nobody up for ever."""
     try:
-        node.wait_ready(JOIN_TIMEOUT)
+        wait()
     except NotReady as error:
-        _log.warning("joined with peers missing: %s", error)
+        _log.warning("%s %s", what, error)

@@ -119,6 +119,7 @@ class AsyncExchangeManager(AsyncPubSubManager):
         text = self.json.dumps(data)
         await self._membership.joined()
         self._channel.publish(self.host_id, text)
+        await self._membership.sent(len(text))
 
     async def _listen(self) -> AsyncIterator[str]:
         async for _, text in self._channel.stream:
