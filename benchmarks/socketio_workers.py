@@ -27,6 +27,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -77,7 +78,7 @@ def judge(
     outcome.expected += max(0, last - first + 1)
     outcome.delivered += len(different)
     outcome.repeated += len(got) - len(set(got))
-    outcome.disordered += sum(after < before for before, after in zip(got, got[1:]))
+    outcome.disordered += sum(after < before for before, after in pairwise(got))
     outcome.delays.extend(session.delays)
 
 
@@ -215,7 +216,7 @@ class Round:
                 oldest = min(self.connected(), key=lambda session: session.since).worker
                 self.killed[oldest] = time.monotonic()
                 os.kill(oldest, signal.SIGKILL)
-                await wait_async(lambda: not any(s.worker == oldest for s in self.connected()))
+                await wait_async(lambda: not self.complete())
 
     async def _settle(self) -> None:
         """Wait until nothing has come for some seconds."""
@@ -293,7 +294,14 @@ def main() -> int:
         for kind in kinds:
             play(kind, options, outcomes[kind])
     if options.json:
-        print(json.dumps({kind: dict(zip(HEADINGS, row(kind, outcomes[kind]))) for kind in kinds}))
+        print(
+            json.dumps(
+                {
+                    kind: dict(zip(HEADINGS, row(kind, outcomes[kind]), strict=True))
+                    for kind in kinds
+                }
+            )
+        )
     else:
         for line in (HEADINGS, ["---"] * len(HEADINGS), *(row(k, outcomes[k]) for k in kinds)):
             print("|", " | ".join(line), "|")

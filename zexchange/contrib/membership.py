@@ -18,6 +18,8 @@ JOIN_TIMEOUT = 5.0
 """Seconds that a newcomer waits for peers that are alive and do not answer. Longer than
 `federate` waits by itself: all processes of a server start at the same moment, and who
 lets clients in before the others hear it misses what they send."""
+READY_TIMEOUT = 1.0
+"""Seconds that one more subscription waits for peers that do not answer."""
 OVERHEAD = 128
 """Bytes that a message may take beyond its content."""
 _log = logging.getLogger("zexchange")
@@ -45,8 +47,8 @@ class Membership:
     def after_fork(self) -> None:
         """Join anew: the node of a forked child is another one."""
         self._lock = threading.RLock()
-        self._joining: asyncio.Future[object] | None = None
-        self._flushing: asyncio.Future[object] | None = None
+        self._joining: asyncio.Future[Node] | None = None
+        self._flushing: asyncio.Future[None] | None = None
         self._joined = False
         self._sent = self._most = 0
 
@@ -60,26 +62,50 @@ class Membership:
 
         Raises:
             ExchangeError: the federation cannot be joined; the next use tries again.
+            RuntimeError: in a running event loop: see `joined` and `enter`.
         """
         with self._lock:
-            node = self._node
-            if node is None:
-                node = self._node = federate(self._federation, join_timeout=JOIN_TIMEOUT)
+            node = self._federated()
             if not self._joined:
                 _in_time(lambda: node.wait_ready(JOIN_TIMEOUT), "joined, but")
                 self._most = node.stats().window // 8
                 self._joined = True
             return node
 
+    def enter(self) -> None:
+        """Do as `join`, but in a running event loop, where nothing waits, only begin to.
+
+        Raises:
+            ExchangeError: the federation cannot be joined.
+        """
+        if asyncio._get_running_loop() is None:
+            self.join()
+        else:
+            with self._lock:
+                self._federated()
+
+    def _federated(self) -> Node:
+        if self._node is None:
+            self._node = federate(self._federation, join_timeout=JOIN_TIMEOUT)
+        return self._node
+
     async def joined(self) -> None:
         """Do as `join`, while the event loop goes on."""
         if not self._joined:
-            self._joining = self._joining or asyncio.ensure_future(asyncio.to_thread(self.join))
-            try:
-                await asyncio.shield(self._joining)  # it is the others', too
-            finally:
-                if self._joining is not None and self._joining.done():
-                    self._joining = None
+            joining = self._joining
+            if joining is None or joining.done():
+                joining = self._joining = asyncio.ensure_future(asyncio.to_thread(self.join))
+            await asyncio.shield(joining)  # it is the others', too
+
+    async def in_force(self) -> None:
+        """Wait until what was attached since is in force at every peer, as `join` does once."""
+        await self.joined()
+        await asyncio.to_thread(self._wait_ready)
+
+    def _wait_ready(self) -> None:
+        node = self._node
+        if node is not None:
+            _in_time(lambda: node.wait_ready(READY_TIMEOUT), "subscribed, but")
 
     async def sent(self, size: int) -> None:
         """Note that so many bytes were sent; wait now and then until peers have them.
@@ -88,20 +114,18 @@ class Membership:
         would run away from its peers until they lose messages.
         """
         self._sent += size + OVERHEAD
-        if self._flushing is None and self._sent >= self._most:
+        flushing = self._flushing
+        if flushing is None or flushing.done():
+            if self._sent < self._most:
+                return
             self._sent = 0
-            self._flushing = asyncio.ensure_future(asyncio.to_thread(self._flush))
-            self._flushing.add_done_callback(self._flushed)
-        if self._flushing is not None:
-            await asyncio.shield(self._flushing)
+            flushing = self._flushing = asyncio.ensure_future(asyncio.to_thread(self._flush))
+        await asyncio.shield(flushing)
 
     def _flush(self) -> None:
         node = self._node
         if node is not None:
             _in_time(node.flush, "not flushed:")
-
-    def _flushed(self, done: object) -> None:
-        self._flushing = None
 
     def leave(self) -> None:
         """Leave the federation, if it was joined here; a given node stays."""

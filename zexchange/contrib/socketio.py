@@ -4,6 +4,7 @@ With no more than the name of a federation, the processes of one host find each 
 
     manager = AsyncExchangeManager("chat")
     sio = socketio.AsyncServer(async_mode="asgi", client_manager=manager)
+    app = socketio.ASGIApp(sio, on_shutdown=manager.close)
 
 Clients are let in only when their process hears all others: who is connected misses no
 emit. What passes is the JSON that the framework would give to any other queue.
