@@ -481,10 +481,10 @@ def test_an_effect_that_fails_takes_no_other_along(
     assert engine is not None
     dial = engine._controls.dial
 
-    def fail(endpoint: str, key: bytes = b"") -> None:
+    def fail(endpoint: str, key: bytes = b"", turn: int = 0) -> None:
         if "127.0.0.1" in endpoint:
             raise OSError("too many open files")
-        dial(endpoint)
+        dial(endpoint, key, turn)
 
     def both() -> None:
         for endpoint in ("tcp://127.0.0.1:9", "tcp://localhost:9"):
