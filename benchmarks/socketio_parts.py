@@ -47,7 +47,10 @@ def application() -> Any:
 
 
 async def broadcast(backend: str, count: int, rate: float, folder: str) -> None:
-    """Emit ``count`` numbered events, ``rate`` a second; note when each began and ended."""
+    """Emit ``count`` numbered events, ``rate`` a second; note when each began and ended.
+
+    It ends with its input, since what it has sent may have to be sent again.
+    """
     emitter = manager(backend, write_only=True)
     begun, ended = array("d"), array("d")
     since = time.monotonic()
@@ -58,10 +61,12 @@ async def broadcast(backend: str, count: int, rate: float, folder: str) -> None:
         begun.append(time.monotonic())
         await emitter.emit(EVENT, (n, begun[-1]))
         ended.append(time.monotonic())
-    if hasattr(emitter, "close"):
-        await emitter.close()
     for name, moments in (("begun", begun), ("ended", ended)):
         (Path(folder) / name).write_bytes(moments.tobytes())
+    print("done", flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+    if hasattr(emitter, "close"):
+        await emitter.close()
 
 
 # -------------------------------------------------------------------------------- who listens

@@ -194,14 +194,22 @@ class Round:
         options = self.options
         arguments = [backend, str(options.broadcasts // options.rounds), str(options.rate), folder]
         script = str(HERE / "socketio_parts.py")
-        broadcaster = await asyncio.create_subprocess_exec(sys.executable, script, *arguments)
+        broadcaster = await asyncio.create_subprocess_exec(
+            *(sys.executable, script, *arguments),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert broadcaster.stdin is not None
+        assert broadcaster.stdout is not None
         killer = asyncio.create_task(self._kill())
         try:
-            if await broadcaster.wait():
+            if await broadcaster.stdout.readline() != b"done\n":
                 raise SystemExit("the broadcaster failed")
             killer.cancel()
             await wait_async(self.complete)
             await self._settle()
+            broadcaster.stdin.close()
+            await broadcaster.wait()
             self.whole = self.connected()
         finally:
             for task in tasks:

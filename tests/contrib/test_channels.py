@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support import PATIENCE, eventually
-from zexchange import Lost, Registry, Unreachable, federate
+from zexchange import Lost, Node, Registry, Unreachable, federate
 from zexchange.contrib.membership import Membership
 
 pytestmark = pytest.mark.sockets
@@ -165,6 +165,21 @@ def test_a_loop_that_publishes_without_a_pause(rendezvous: Path) -> None:
         eventually(lambda: len(got) >= count)
     assert got == list(range(count))
     assert not [event for event in events if isinstance(event, Lost)]
+
+
+def test_what_stands_for_a_node(rendezvous: Path) -> None:
+    """Where things are awaited a node has a twin, and an adapter takes that as well."""
+
+    class Twin:
+        def __init__(self, node: Node) -> None:
+            self.node = node
+
+    with federate("fed", registry=Registry()) as node:
+        membership = Membership(None, Twin(node))
+        assert membership.registry is node.registry
+        assert membership.join() is node
+        membership.leave()
+        assert membership.join() is node
 
 
 def test_a_federation_that_cannot_be_joined(

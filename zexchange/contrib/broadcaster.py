@@ -12,9 +12,8 @@ from typing import Any
 
 from broadcaster import BroadcastBackend, Event
 
-from .. import Node
 from .channels import Channels
-from .membership import Membership
+from .membership import AnyNode, Membership
 
 
 class ExchangeBackend(BroadcastBackend):
@@ -31,7 +30,7 @@ class ExchangeBackend(BroadcastBackend):
         federation: str | None = None,
         *,
         prefix: str = "broadcast.",
-        node: Node | None = None,
+        node: AnyNode | None = None,
     ) -> None:
         self._membership = Membership(federation, node)
         self._prefix = prefix

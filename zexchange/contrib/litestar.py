@@ -16,9 +16,9 @@ from collections.abc import AsyncGenerator, Iterable
 
 from litestar.channels.backends.base import ChannelsBackend
 
-from .. import Delivery, InvalidName, Node, Stream
+from .. import Delivery, InvalidName, Stream
 from .channels import WAITING, Channels
-from .membership import JOIN_TIMEOUT, Membership
+from .membership import JOIN_TIMEOUT, AnyNode, Membership
 
 _log = logging.getLogger("zexchange")
 
@@ -40,7 +40,7 @@ class ExchangeChannelsBackend(ChannelsBackend):
         *,
         history: int = 0,
         prefix: str = "channels.",
-        node: Node | None = None,
+        node: AnyNode | None = None,
     ) -> None:
         self._membership = Membership(federation, node)
         self._prefix = prefix

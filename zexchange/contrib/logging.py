@@ -20,9 +20,9 @@ from decimal import Decimal
 from types import TracebackType
 from typing import Any
 
-from .. import Exchange, Node, to_thread
+from .. import Exchange, to_thread
 from ..local.forking import track
-from .membership import Membership
+from .membership import AnyNode, Membership
 
 WAITING = 10_000
 """Records that may wait for the listener's thread. With more, whoever sends waits."""
@@ -59,7 +59,7 @@ class ExchangeHandler(logging.Handler):
         exchange: str = "logs",
         level: int | str = logging.NOTSET,
         *,
-        node: Node | None = None,
+        node: AnyNode | None = None,
     ) -> None:
         super().__init__(level)
         self._membership = Membership(federation, node)
@@ -119,7 +119,7 @@ class ExchangeListener:
         logger: logging.Logger | None = None,
         exchange: str = "logs",
         *,
-        node: Node | None = None,
+        node: AnyNode | None = None,
     ) -> None:
         self._membership = Membership(federation, node)
         self._exchange: Exchange[dict[str, Any]] = self._membership.registry.get(exchange)

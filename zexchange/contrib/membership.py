@@ -9,6 +9,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from typing import Protocol
 
 from .. import Node, NotReady, Registry, federate
 from ..local.forking import track
@@ -25,6 +26,18 @@ OVERHEAD = 128
 _log = logging.getLogger("zexchange")
 
 
+class Twin(Protocol):
+    """What stands for a node where things are awaited."""
+
+    @property
+    def node(self) -> Node:
+        """The node itself."""
+        ...
+
+
+AnyNode = Node | Twin
+
+
 class Membership:
     """One adapter's place in a federation; its coroutines are for one event loop at a time.
 
@@ -36,12 +49,12 @@ class Membership:
         TypeError: for both, or neither.
     """
 
-    def __init__(self, federation: str | None, node: Node | None) -> None:
+    def __init__(self, federation: str | None, node: AnyNode | None) -> None:
         if (federation is None) == (node is None):
             raise TypeError("name the federation to join, or give a node=; one of the two")
         self._federation = federation or ""
-        self._given = node
-        self._node: Node | None = node
+        self._given = node if node is None or isinstance(node, Node) else node.node
+        self._node = self._given
         track(self).after_fork()
 
     def after_fork(self) -> None:

@@ -18,8 +18,8 @@ from typing import Any
 from socketio import PubSubManager
 from socketio.async_pubsub_manager import AsyncPubSubManager
 
-from .. import Exchange, ExchangeError, Node, Registry, Stream
-from .membership import Membership
+from .. import Exchange, ExchangeError, Registry, Stream
+from .membership import AnyNode, Membership
 
 WAITING = 10_000
 """Messages that may wait for the server's loop or thread. With more, whoever sends waits."""
@@ -93,7 +93,7 @@ class AsyncExchangeManager(AsyncPubSubManager):
         logger: Any = None,
         json: Any = None,
         *,
-        node: Node | None = None,
+        node: AnyNode | None = None,
     ) -> None:
         super().__init__(channel, write_only, logger, json)
         self._membership = Membership(federation, node)
@@ -154,7 +154,7 @@ class ExchangeManager(PubSubManager):
         logger: Any = None,
         json: Any = None,
         *,
-        node: Node | None = None,
+        node: AnyNode | None = None,
     ) -> None:
         super().__init__(channel, write_only, logger, json)
         self._membership = Membership(federation, node)
