@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support import PATIENCE
-from zexchange import Lost, Node, Registry, Unreachable, federate
+from zexchange import Node, PeerSlow, Registry, Unreachable, federate
 from zexchange.contrib.channels import WAITING
 from zexchange.contrib.membership import Membership
 
@@ -139,9 +139,9 @@ def test_broadcaster(rendezvous: Path) -> None:
 
 
 def test_a_loop_that_publishes_without_a_pause(rendezvous: Path) -> None:
-    """It waits for a slower peer now and then, which so loses nothing."""
+    """It waits for a slower peer now and then, and overruns none."""
     pytest.importorskip("broadcaster", reason="needs the extra broadcaster")
-    count, there = 4000, Registry()
+    count, there = 2000, Registry()
     got: list[int] = []
     events: list[Any] = []
 
@@ -150,17 +150,18 @@ def test_a_loop_that_publishes_without_a_pause(rendezvous: Path) -> None:
         time.sleep(0.0003)
 
     async def main() -> None:
-        async with broadcasting(replay_bytes=1 << 20) as broadcast:
+        # A stall is not what this is about, and is to be had on a busy machine.
+        async with broadcasting(replay_bytes=1 << 20, stall=60.0) as broadcast:
+            broadcast._backend._membership.join().events.handler(events.append)
             for n in range(count):
                 await broadcast.publish("x", (n, b"." * 4000))
             await until(lambda: len(got) >= count)
 
     there.get("broadcast.x").handler(slow)
-    with federate("fed", registry=there) as node:
-        node.events.handler(events.append)
+    with federate("fed", registry=there):
         asyncio.run(main())
     assert got == list(range(count))
-    assert not [event for event in events if isinstance(event, Lost)]
+    assert not [event for event in events if isinstance(event, PeerSlow)]
 
 
 def test_a_loop_that_publishes_to_itself_without_a_pause(rendezvous: Path) -> None:
@@ -168,11 +169,13 @@ def test_a_loop_that_publishes_to_itself_without_a_pause(rendezvous: Path) -> No
     pytest.importorskip("broadcaster", reason="needs the extra broadcaster")
 
     async def main() -> None:
-        async with broadcasting() as broadcast, broadcast.subscribe("x") as here:
-            for n in range(WAITING + 1000):
-                await broadcast.publish("x", n)
-            for n in range(WAITING + 1000):
-                assert (await asyncio.wait_for(here.get(), PATIENCE)).message == n
+        # With so wide a window no wait for peers comes between.
+        async with broadcasting(replay_bytes=256 << 20) as broadcast:
+            async with broadcast.subscribe("x") as here:
+                for n in range(WAITING + 1000):
+                    await broadcast.publish("x", str(n))
+                for n in range(WAITING + 1000):
+                    assert (await asyncio.wait_for(here.get(), PATIENCE)).message == str(n)
 
     asyncio.run(main())
 

@@ -15,6 +15,9 @@ from broadcaster import BroadcastBackend, Event
 from .channels import Channels
 from .membership import AnyNode, Membership
 
+UNKNOWN = 16 << 10
+"""Bytes that a message is taken to have where only encoding it would tell."""
+
 
 class ExchangeBackend(BroadcastBackend):
     """A backend for `broadcaster.Broadcast`, for any number of processes.
@@ -66,7 +69,7 @@ class ExchangeBackend(BroadcastBackend):
         Raises:
             EncodeError: the message cannot cross to another process.
         """
-        size = len(message) if isinstance(message, str | bytes) else 0
+        size = len(message) if isinstance(message, str | bytes) else UNKNOWN
         await self._open.publish(channel, message, size)
 
     async def next_published(self) -> Event:
