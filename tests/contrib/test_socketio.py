@@ -11,7 +11,7 @@ import pytest
 
 from tests.contrib.servers import Client, spread, uvicorn
 from tests.support import PATIENCE, ROOT, Program, eventually
-from zexchange import Registry, Unreachable, federate
+from zexchange import Node, Registry, Unreachable, federate
 
 pytest.importorskip("socketio", reason="needs the extra socketio")
 pytest.importorskip("uvicorn", reason="needs uvicorn")
@@ -179,6 +179,39 @@ def test_a_loop_that_emits_without_a_pause(rendezvous: Path) -> None:
         await manager.close()
 
     asyncio.run(main())
+
+
+@pytest.mark.sockets
+def test_a_first_client_after_emits(rendezvous: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that has emitted before it listened lets no client in before it is heard, too."""
+    import socketio
+
+    from zexchange.contrib.socketio import AsyncExchangeManager
+
+    async def main(node: Node) -> None:
+        manager = AsyncExchangeManager(node=node)
+        server = socketio.AsyncServer(async_mode="asgi", client_manager=manager)
+        await server.emit("said", "x")
+        await manager.close()  # nobody has come: that is no error
+        waits.clear()
+        await server.emit("said", "y")
+        assert waits == [()]
+        manager.initialize()
+        await manager.pre_connect("eio", "/")
+        await manager.pre_connect("another", "/")
+        assert waits == [(), ("socketio",)]
+        await manager.close()
+
+    waits: list[tuple[str, ...]] = []
+    there = Registry()
+    with federate("fed", registry=Registry()) as node, federate("fed", registry=there) as other:
+
+        def wait_ready(timeout: float) -> None:
+            Node.wait_ready(node, timeout)
+            waits.append(other.peers[0].interest)
+
+        monkeypatch.setattr(node, "wait_ready", wait_ready)
+        asyncio.run(main(node))
 
 
 @pytest.mark.sockets

@@ -62,7 +62,8 @@ class Channels(Generic[M]):
                 exchange = self.exchange(channel)
                 tap = self._taps[channel] = _Tap(channel, self._inbox)
                 exchange.attach(tap)
-        await self._membership.in_force()
+                self._membership.attached()
+        await self._membership.joined()
 
     async def unsubscribe(self, channels: Iterable[str]) -> None:
         """Have nothing more come of channels."""

@@ -137,6 +137,7 @@ class ExchangeListener:
             self._pid = os.getpid()
             self._task = to_thread(self, WAITING)
             self._exchange.attach(self._task)
+            self._membership.attached()
             self._membership.enter()
 
     def stop(self) -> None:

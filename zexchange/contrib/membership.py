@@ -1,8 +1,8 @@
 """How an adapter has its node: joined at the first use, or given.
 
-Joining waits, so an event loop leaves it to a thread. It is done once in each process:
-an adapter that was made before a fork joins anew in each child. Adapters attach what
-they want to hear before they join: joined then means that it is in force at every peer.
+Joining waits, so an event loop leaves it to a thread. It is done once in each process, and
+again when an adapter has attached something: joined means that all of it is in force at
+every peer. An adapter that was made before a fork joins anew in each child.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ JOIN_TIMEOUT = 5.0
 `federate` waits by itself: all processes of a server start at the same moment, and who
 lets clients in before the others hear it misses what they send."""
 READY_TIMEOUT = 1.0
-"""Seconds that one more subscription waits for peers that do not answer."""
+"""Seconds that what is attached later waits for them."""
 OVERHEAD = 128
 """Bytes that a message may take beyond its content."""
 _log = logging.getLogger("zexchange")
@@ -62,7 +62,7 @@ class Membership:
         self._lock = threading.RLock()
         self._joining: asyncio.Future[Node] | None = None
         self._flushing: asyncio.Future[None] | None = None
-        self._joined = False
+        self._attached, self._in_force = 0, -1
         self._sent = self._most = 0
 
     @property
@@ -70,19 +70,28 @@ class Membership:
         """The registry whose exchanges the adapter uses; asking joins nothing."""
         return default_registry if self._given is None else self._given.registry
 
+    def attached(self) -> None:
+        """Note that something was attached, which whoever joins next has to wait for."""
+        self._attached += 1
+
+    @property
+    def _joined(self) -> bool:
+        return self._in_force >= self._attached
+
     def join(self) -> Node:
-        """Join, once, and wait until all that is attached here is in force at every peer.
+        """Join, and wait until all that is attached here is in force at every peer.
 
         Raises:
             ExchangeError: the federation cannot be joined; the next use tries again.
             RuntimeError: in a running event loop: see `joined` and `enter`.
         """
         with self._lock:
-            node = self._federated()
+            node, attached = self._federated(), self._attached
             if not self._joined:
-                _in_time(lambda: node.wait_ready(JOIN_TIMEOUT), "joined, but")
+                timeout = JOIN_TIMEOUT if self._in_force < 0 else READY_TIMEOUT
+                _in_time(lambda: node.wait_ready(timeout), "joined, but")
                 self._most = node.stats().window // 8
-                self._joined = True
+                self._in_force = attached
             return node
 
     def enter(self) -> None:
@@ -104,21 +113,11 @@ class Membership:
 
     async def joined(self) -> None:
         """Do as `join`, while the event loop goes on."""
-        if not self._joined:
+        while not self._joined:
             joining = self._joining
             if joining is None or joining.done():
                 joining = self._joining = asyncio.ensure_future(asyncio.to_thread(self.join))
             await asyncio.shield(joining)  # it is the others', too
-
-    async def in_force(self) -> None:
-        """Wait until what was attached since is in force at every peer, as `join` does once."""
-        await self.joined()
-        await asyncio.to_thread(self._wait_ready)
-
-    def _wait_ready(self) -> None:
-        node = self._node
-        if node is not None:
-            _in_time(lambda: node.wait_ready(READY_TIMEOUT), "subscribed, but")
 
     async def sent(self, size: int) -> None:
         """Note that so many bytes were sent; wait now and then until peers have them.
@@ -144,7 +143,7 @@ class Membership:
         """Leave the federation, if it was joined here; a given node stays."""
         with self._lock:
             node, self._node = self._node, self._given
-            self._joined = False
+            self._in_force = -1
         if node is not None and node is not self._given:
             node.close()
 

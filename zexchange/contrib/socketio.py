@@ -104,6 +104,7 @@ class AsyncExchangeManager(AsyncPubSubManager):
         self.host_id = _new_host_id()
         if not self.write_only:
             self._channel.open(self.host_id)
+            self._membership.attached()
         super().initialize()
 
     async def pre_connect(self, eio_sid: str, namespace: str) -> str | None:
@@ -128,8 +129,9 @@ class AsyncExchangeManager(AsyncPubSubManager):
 
     async def close(self) -> None:
         """Hear nothing any more and leave the federation; for the end of the application."""
-        if not self.write_only and self.server is not None:
-            self.thread.cancel()
+        listening = getattr(self, "thread", None)
+        if listening is not None:
+            listening.cancel()
         self._channel.close()
         await asyncio.to_thread(self._membership.leave)
 
@@ -172,6 +174,7 @@ class ExchangeManager(PubSubManager):
         self.host_id = _new_host_id()
         if not self.write_only:
             self._channel.open(self.host_id)
+            self._membership.attached()
         super().initialize()
 
     def pre_connect(self, eio_sid: str, namespace: str) -> str | None:
