@@ -76,12 +76,14 @@ async def broadcast(backend: str, count: int, rate: float, folder: str) -> None:
 class Session:
     """One connection of one client: from the answer to its CONNECT to its end.
 
-    All moments are of the machine's monotonic clock, in seconds.
+    All moments are of the machine's monotonic clock, in seconds; ``at`` is when the last event
+    came.
     """
 
     worker: int
     since: float
     until: float | None = None
+    at: float = 0.0
     got: "array[int]" = field(default_factory=lambda: array("I"))
     delays: "array[float]" = field(default_factory=lambda: array("f"))
 
@@ -132,7 +134,7 @@ class Client:
                     delays(0.0)
             async for frame in socket:
                 if frame.startswith(start):
-                    now = time.monotonic()
+                    now = session.at = time.monotonic()
                     _, n, begun = json.loads(frame[2:])
                     got(n)
                     delays(now - begun)
