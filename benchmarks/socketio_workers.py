@@ -6,11 +6,9 @@ another). Once over a federation and once over Redis, in turns, and prints a tab
 the extra ``socketio``, and ``pip install uvicorn websockets redis``; and ``redis-server``.
 ``--broadcasts 2000`` takes some seconds; ``--only federation`` leaves Redis out.
 
-What counts: an event, for a client, if it was begun after the client had read the answer to
-its CONNECT, and if its worker lived on for a second after the emit had ended; of that last
-second, all up to the last that came. A worker is killed only while it keeps up: each of its
+What counts is in `socketio_verdict.py`. A worker is killed only while it keeps up: each of its
 clients has been given, within the last quarter of a second, an event that took no longer than
-that. A busy machine delays kills, and does not look like a loss. All by one clock.
+that. So a busy machine delays kills, and does not look like a loss.
 """
 
 import argparse
@@ -25,65 +23,18 @@ import sys
 import tempfile
 import time
 from array import array
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 from socketio_parts import Client, Session
+from socketio_verdict import HEADINGS, Outcome, judge, row
 
 HERE = Path(__file__).parent
-GRACE = 1.0
-"""Seconds that a worker must live on after an emit for the event to count."""
 PROMPT = 0.25
 """Seconds within which, and not longer ago, events have come where a worker keeps up."""
 PATIENCE = 60.0
-
-
-@dataclass
-class Outcome:
-    """What came of the rounds of one backend."""
-
-    expected: int = 0
-    delivered: int = 0
-    repeated: int = 0
-    disordered: int = 0
-    kills: int = 0
-    broken: int = 0
-    processes: str = ""
-    memory: list[float] = field(default_factory=list)
-    rates: list[float] = field(default_factory=list)
-    delays: "array[float]" = field(default_factory=lambda: array("f"))
-
-    def quantile(self, share: float) -> float:
-        """Return a quantile of the delays, in milliseconds."""
-        ordered = sorted(self.delays)
-        return ordered[min(int(len(ordered) * share), len(ordered) - 1)] * 1000 if ordered else 0.0
-
-
-def judge(
-    outcome: Outcome,
-    session: Session,
-    begun: "array[float]",
-    ended: "array[float]",
-    killed: dict[int, float],
-) -> None:
-    """Add to an outcome what a session should have been given, and what it was."""
-    got = session.got
-    first, last = bisect_left(begun, session.since), len(begun) - 1
-    if session.until is not None:
-        end = min(session.until, killed.get(session.worker, session.until))
-        last = max(bisect_right(ended, end - GRACE) - 1, max(got, default=-1))
-        outcome.broken += session.worker not in killed
-    different = {n for n in got if first <= n <= last}
-    outcome.expected += max(0, last - first + 1)
-    outcome.delivered += len(different)
-    outcome.repeated += len(got) - len(set(got))
-    outcome.disordered += sum(after < before for before, after in pairwise(got))
-    outcome.delays.extend(session.delays)
 
 
 # --------------------------------------------------------------------------- the processes
@@ -267,33 +218,10 @@ def play(kind: str, options: argparse.Namespace, outcome: Outcome) -> None:
         for name, moments in (("begun", begun), ("ended", ended)):
             moments.frombytes((Path(folder) / name).read_bytes())
     outcome.kills += len(this.killed)
-    outcome.rates.append(len(begun) / (ended[-1] - begun[0]))
     outcome.processes = f"{options.workers} workers" + (" and redis-server" if server else "")
     for client in this.clients:
         for session in client.sessions:
             judge(outcome, session, begun, ended, this.killed)
-
-
-# ------------------------------------------------------------------------------- the report
-
-HEADINGS = (
-    *("between the workers", "delivered", "of", "lost", "twice", "out of order", "kills"),
-    *("p50", "p99", "memory of all processes", "processes"),
-)
-
-
-def row(kind: str, outcome: Outcome) -> list[str]:
-    lost = outcome.expected - outcome.delivered
-    share = 100 * outcome.delivered / max(outcome.expected, 1)
-    return [
-        kind,
-        "100 %" if not lost else f"{min(share, 99.9999):.4f} %",
-        *(f"{n:,}" for n in (outcome.expected, lost, outcome.repeated, outcome.disordered)),
-        str(outcome.kills),
-        *(f"{outcome.quantile(share):.1f} ms" for share in (0.5, 0.99)),
-        f"{max(outcome.memory):.0f} MiB",
-        outcome.processes,
-    ]
 
 
 def main() -> int:

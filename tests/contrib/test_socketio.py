@@ -109,7 +109,7 @@ def test_killed_workers_cost_no_client_a_message(rendezvous: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     row = json.loads(done.stdout)["federation"]
     assert row["delivered"] == "100 %"
-    assert int(row["kills"]) >= 1
+    assert int(row["workers killed"]) >= 1
     assert int(row["of"].replace(",", "")) > 1000
 
 
