@@ -100,7 +100,11 @@ def step(session: Session, s: Script, now: float) -> float:
         session.proven(s.of(NODES), s.number())  # type: ignore[arg-type]
     elif kind == 14:
         now += s.of(MOMENTS)  # type: ignore[operator]
-        session.probed(s.of(ENDPOINTS), bool(s.take() % 2), now)  # type: ignore[arg-type]
+        endpoint, how = str(s.of(ENDPOINTS)), s.take() % 3
+        if how == 2:
+            session.shut_out(endpoint, now)
+        else:
+            session.probed(endpoint, bool(how), now)
         session.tick(now)
     else:
         try:

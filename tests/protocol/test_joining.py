@@ -68,6 +68,15 @@ def test_a_link_that_was_refused_is_replaced_soon(joined: Session) -> None:
     assert of(fx.Redial, pass_time(joined, SOON)) == [fx.Redial(THERE.control, THEIRS)]
 
 
+def test_who_refuses_us_is_not_looked_for_elsewhere(joined: Session) -> None:
+    """A peer that refuses our key is there: other addresses of it would be no better."""
+    away = v.Address("tcp://10.0.0.1:3", "tcp://10.0.0.1:4")
+    joined.members.peers[THEM].addresses = (THERE, away)
+    joined.shut_out(THERE.control, START)
+    assert of(fx.Redial, pass_time(joined, SOON)) == [fx.Redial(THERE.control, THEIRS)]
+    assert joined.members.peers[THEM].link == THERE.control
+
+
 def test_who_greets_us_may_be_dialled_again(joined: Session) -> None:
     """A hello of who refused us before says that the key is authorized: at once we dial, too."""
     joined.shut_out(THERE.control, START)

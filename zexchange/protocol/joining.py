@@ -168,8 +168,8 @@ class Joining:
             if p.id != hello.sender and not (p.carried or _carried(hello))
         ]
         known = tuple((p.id, p.addresses) for p in others)
-        self._open_again(hello)
         keys = tuple((p.id, p.key) for p in others if p.key)
+        self._open_again(hello)
         peer = self._admit(hello, now, near)
         if peer is None:
             text = "none of your addresses can be reached from here"
@@ -264,7 +264,8 @@ class Joining:
         there = list(self._usable(peer.addresses, peer.key, peer.near))
         tried = [n for n, address in enumerate(there) if address.control == link]
         following = there[(tried[0] + 1) % len(there)] if tried else next(iter(there), None)
-        stays = bool(tried) and link.startswith("ipc:")  # on this host: it is stopped, not away
+        # Stopped, and not away, if it is on this host; and who refuses our key is there.
+        stays = bool(tried) and (link.startswith("ipc:") or peer.shut)
         if following is None or following.control == link or stays:
             self._core.do(Redial(link, peer.key))
             self._core.do(Say(link, self._core.hello()))
