@@ -130,8 +130,15 @@ def _block(
     )
 
 
-def same(shown: list[str], printed: list[str]) -> bool:
+def same(shown: list[str], printed: str) -> bool:
     """Tell whether what was printed is what is shown, where ``...`` stands for anything."""
-    pieces = ("\n".join(shown)).split("...")
-    pattern = ".*".join(re.escape(piece) for piece in pieces)
-    return re.fullmatch(pattern, "\n".join(printed), re.DOTALL) is not None
+    return re.fullmatch(_pattern(shown) + r"\s*", printed, re.DOTALL) is not None
+
+
+def begins(shown: list[str], printed: str) -> bool:
+    """Tell whether what was printed begins with the lines that are shown."""
+    return re.match(_pattern(shown) + r"(\n|\Z)", printed, re.DOTALL) is not None
+
+
+def _pattern(shown: list[str]) -> str:
+    return ".*".join(re.escape(piece) for piece in "\n".join(shown).split("..."))
