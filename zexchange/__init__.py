@@ -29,6 +29,7 @@ from .local import (
     to_queue,
     to_thread,
 )
+from .net.awaiting import AsyncNode
 from .net.diagnosis import Diagnosis, Finding
 from .net.federation import federate
 from .net.node import Node
@@ -38,6 +39,7 @@ from .protocol.events import Lost, PeerJoined, PeerLeft, PeerSilent, PeerSlow, R
 
 __version__ = "0.1.0"
 __all__ = [
+    "AsyncNode",
     "Closed",
     "DecodeError",
     "Delivery",

@@ -4,7 +4,6 @@ What does not fit is dropped as the mailbox was told, and counted: never silent.
 It holds items without knowing what they are or where they come from.
 """
 
-import asyncio
 import threading
 import time
 from collections import deque
@@ -12,12 +11,16 @@ from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar, get_args
 
 from ..errors import Closed, MailboxFull
+from . import loops
 from .forking import track
 
 T = TypeVar("T")
 
 Overflow = Literal["block", "drop_oldest", "drop_newest", "error"]
 """What a full mailbox does with one more: see `Exchange.stream`."""
+IN_A_ROW = 100
+"""Items that a coroutine may take without waiting before others on its loop have a turn. It
+would starve them in a flood; with each item, a turn of the loop (20 µs) would be most of it."""
 
 
 def check_overflow(overflow: str) -> None:
@@ -48,9 +51,9 @@ class Mailbox(Generic[T]):
     """A bounded queue that is read by waiting threads and by event loops alike."""
 
     __slots__ = (
-        "__weakref__", "_blocked", "_closed", "_dropped", "_filled", "_finishing", "_items",
-        "_limit", "_lock", "_loop", "_overflow", "_readers", "_roomy", "_taken", "_waiters",
-        "_writers",
+        "__weakref__", "_blocked", "_closed", "_dropped", "_filled", "_finishing", "_home",
+        "_in_a_row", "_items", "_limit", "_lock", "_overflow", "_readers", "_roomy", "_taken",
+        "_waiters", "_writers",
     )  # fmt: skip
 
     def __init__(self, maxsize: int, overflow: Overflow) -> None:
@@ -62,7 +65,8 @@ class Mailbox(Generic[T]):
         self._items: deque[T] = deque()
         self._taken = self._dropped = self._blocked = 0
         self._closed = self._finishing = False
-        self._loop: asyncio.AbstractEventLoop | None = None  # set while a loop reads, not a thread
+        self._home: loops.Home | None = None  # set while a loop reads, not a thread
+        self._in_a_row = 0
         track(self).after_fork()
 
     def after_fork(self) -> None:
@@ -71,7 +75,7 @@ class Mailbox(Generic[T]):
         self._filled = threading.Condition(self._lock)
         self._roomy = threading.Condition(self._lock)
         self._readers = self._writers = 0
-        self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._waiters: list[tuple[loops.Home, Any]] = []
 
     def __len__(self) -> int:
         return len(self._items)
@@ -121,7 +125,8 @@ class Mailbox(Generic[T]):
 
     def _wait_for_room(self) -> bool:
         """Wait until a reader took something; False once the mailbox is closed."""
-        if self._loop is not None and asyncio._get_running_loop() is self._loop:
+        home = self._home
+        if home is not None and loops.running() is home.loop:
             raise MailboxFull(
                 "the mailbox is full, and its reader runs on this very event loop: waiting for"
                 " room here would never end"
@@ -130,10 +135,10 @@ class Mailbox(Generic[T]):
         self._writers += 1
         try:
             while len(self._items) >= self._limit >= 0:
-                if self._loop is not None and self._loop.is_closed():
+                if self._home is not None and self._home.closed:
                     self._dropped += 1  # its reader is gone, and nothing told us
                     return False
-                self._roomy.wait(None if self._loop is None else 0.25)
+                self._roomy.wait(None if self._home is None else 0.25)
         finally:
             self._writers -= 1
         return self._limit >= 0
@@ -143,11 +148,8 @@ class Mailbox(Generic[T]):
         if self._readers:
             self._filled.notify()
         waiters, self._waiters = self._waiters, []
-        for loop, future in waiters:
-            try:
-                loop.call_soon_threadsafe(_resolve, future)
-            except RuntimeError:
-                pass  # the loop closed meanwhile: its reader is gone, the sender need not care
+        for home, waiter in waiters:
+            home.wake(waiter)
 
     def take(self, timeout: float | None = None) -> T:
         """Remove and return the oldest item, waiting up to ``timeout`` seconds.
@@ -156,7 +158,7 @@ class Mailbox(Generic[T]):
             TimeoutError: nothing came in time.
             Closed: the mailbox was closed.
         """
-        self._loop = None
+        self._home = None
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._lock:
             while not self._readable():
@@ -170,24 +172,38 @@ class Mailbox(Generic[T]):
                     self._readers -= 1
             return self._pop()
 
+    def read_here(self) -> loops.Home:
+        """Note that coroutines of the loop on this thread read from now on."""
+        home = self._home = loops.home()
+        return home
+
     async def take_async(self) -> T:
         """Remove and return the oldest item, suspending the task meanwhile.
+
+        Nothing is taken before the last step, which does not suspend: whoever is cancelled,
+        at whatever moment, leaves the item where it is.
 
         Raises:
             Closed: the mailbox was closed.
         """
-        loop = self._loop = asyncio.get_running_loop()
+        if self._in_a_row % IN_A_ROW == 0:
+            home = self.read_here()
+            if self._in_a_row:
+                await home.pause()
+        self._in_a_row += 1
         while True:
             with self._lock:
                 if self._readable():
                     return self._pop()
-                future: asyncio.Future[None] = loop.create_future()
-                self._waiters.append((loop, future))
+                home = self.read_here()
+                waiter = home.waiter()
+                self._waiters.append((home, waiter))
+            self._in_a_row = 1
             try:
-                await future
+                await home.wait(waiter)
             finally:  # cancelled: all waiters are woken together, so that no wake-up is lost
                 with self._lock:
-                    self._waiters = [w for w in self._waiters if w[1] is not future]
+                    self._waiters = [w for w in self._waiters if w[1] is not waiter]
 
     def _readable(self) -> bool:
         """Tell whether there is an item; raise Closed when there will be none."""
@@ -236,9 +252,3 @@ class Mailbox(Generic[T]):
             waiting = len(self._items)
             received = self._taken + self._dropped + waiting
             return MailboxStats(received, self._dropped, self._blocked, waiting)
-
-
-def _resolve(future: Any) -> None:
-    """Wake one waiting coroutine, on its own loop."""
-    if not future.done():
-        future.set_result(None)

@@ -126,6 +126,7 @@ class Stream(Generic[T]):
         self.close()
 
     async def __aenter__(self) -> "Stream[T]":
+        self._mailbox.read_here()
         return self
 
     async def __aexit__(

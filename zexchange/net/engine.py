@@ -7,13 +7,13 @@ sockets. Public calls look at the session under `changed`, which the control thr
 holds while it works and notifies when it has.
 """
 
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..history import WINDOW, Body, Ring
+from ..local import loops
 from ..local.arrears import Arrears
 from ..local.exchange import Exchange
 from ..local.registry import Registry
@@ -231,6 +231,11 @@ class Engine(Reports):
         self._sockets.term()
 
     @property
+    def finished(self) -> bool:
+        """Whether the last words are said: what is posted from now on is not done."""
+        return self._finished
+
+    @property
     def bound(self) -> tuple[str, ...]:
         """The TCP endpoints that are bound, whatever others are told."""
         return self._places.bound
@@ -320,8 +325,7 @@ class Engine(Reports):
         """Tell whether the calling thread may wait for what the node's threads do."""
         if self.inbound.thread.current or self.thread.current:
             return False
-        aio = sys.modules.get("asyncio")
-        return aio is None or aio._get_running_loop() is None
+        return loops.running() is None
 
     def _replayed(self, link: str, frame: Body) -> None:
         peer = self.session.members.linked_to(link)

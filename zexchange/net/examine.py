@@ -30,7 +30,8 @@ def examine(engine: Engine, exchange: str, timeout: float) -> Picture:
         exchange: the name that is asked about, or an empty string.
         timeout: seconds that a connection by hand may take.
     """
-    Waiter(engine, PATIENCE).settled(lambda: _answered(engine))
+    waiter = Waiter(engine, PATIENCE)
+    waiter.wait(waiter.settled(lambda: _answered(engine)))
     with engine.changed:
         picture = _look(engine, exchange)
     tried = reach_all(_doubtful(picture), timeout)
