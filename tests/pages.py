@@ -1,8 +1,10 @@
 """The fenced blocks of a Markdown page, and what each of them asks for.
 
 Pure: text in, blocks out. `tests/test_guide.py` carries them out. A block may have a
-comment before it, which readers do not see: ``<!-- not run: REASON -->``, or
-``<!-- needs: redis, redis-server -->`` for modules and commands that not everybody has.
+comments before it, which readers do not see: ``<!-- not run: REASON -->``,
+``<!-- needs: redis, redis-server -->`` for modules and commands that not everybody has, and
+``<!-- wait: until it is up -->`` for a terminal that has to have printed what it shows before
+the page goes on.
 """
 
 import re
@@ -11,7 +13,7 @@ from pathlib import Path
 from textwrap import dedent
 
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>[\w-]*)(?P<options>[^`]*)$")
-COMMENT = re.compile(r"<!-- (not run|needs): (.+?) -->")
+COMMENT = re.compile(r"<!-- (not run|needs|wait): (.+?) -->")
 TITLE = re.compile(r'title="([^"]*)"')
 PRINTS = "Prints"
 """The title of a block that shows what the block of Python before it prints."""
@@ -30,6 +32,7 @@ class Block:
         text: what is between the fences, without common indentation.
         not_run: why it is not run, or nothing.
         needs: modules and commands without which it cannot be run.
+        wait: why the page does not go on until what it shows is printed, or nothing.
     """
 
     page: Path
@@ -40,6 +43,7 @@ class Block:
     text: str
     not_run: str = ""
     needs: tuple[str, ...] = ()
+    wait: str = ""
 
     @property
     def place(self) -> str:
@@ -89,20 +93,21 @@ def blocks(page: Path) -> list[Block]:
     """Return every block of a page, in order."""
     found: list[Block] = []
     lines = page.read_text(encoding="utf-8").splitlines()
-    comment, start, section = ("", ""), 0, ""
+    remarks: dict[str, str] = {}
+    start, section = 0, ""
     opened: re.Match[str] | None = None
     for number, line in enumerate(lines, 1):
         if opened is not None:
             if line.strip() == "```":
                 text = lines[start - 1 : number - 1]
-                found.append(_block(page, start, section, opened, text, *comment))
-                opened, comment = None, ("", "")
+                found.append(_block(page, start, section, opened, text, remarks))
+                opened, remarks = None, {}
         elif match := FENCE.match(line):
             opened, start = match, number + 1
         elif remark := COMMENT.search(line):
-            comment = remark[1], remark[2]
+            remarks[remark[1]] = remark[2]
         elif line.strip():
-            comment = ("", "")
+            remarks = {}
             section = line if line.startswith("## ") else section
     assert opened is None, f"{page.name}:{start}: a fence that is not closed"
     return found
@@ -114,8 +119,7 @@ def _block(
     section: str,
     fence: re.Match[str],
     text: list[str],
-    word: str,
-    value: str,
+    remarks: dict[str, str],
 ) -> Block:
     title = TITLE.search(fence["options"])
     return Block(
@@ -125,20 +129,28 @@ def _block(
         fence["language"],
         title[1] if title else "",
         dedent("\n".join(text) + "\n"),
-        value if word == "not run" else "",
-        tuple(value.split(", ")) if word == "needs" else (),
+        remarks.get("not run", ""),
+        tuple(remarks.get("needs", "").split(", ")) if "needs" in remarks else (),
+        remarks.get("wait", ""),
     )
 
 
 def same(shown: list[str], printed: str) -> bool:
-    """Tell whether what was printed is what is shown, where ``...`` stands for anything."""
-    return re.fullmatch(_pattern(shown) + r"\s*", printed, re.DOTALL) is not None
+    """Tell whether what was printed is what is shown.
+
+    ``...`` stands for anything in a line; alone on a line, for any number of lines.
+    """
+    return re.fullmatch(_pattern(shown), printed.strip("\n") + "\n", re.DOTALL) is not None
 
 
 def begins(shown: list[str], printed: str) -> bool:
     """Tell whether what was printed begins with the lines that are shown."""
-    return re.match(_pattern(shown) + r"(\n|\Z)", printed, re.DOTALL) is not None
+    return re.match(_pattern(shown), printed, re.DOTALL) is not None
 
 
 def _pattern(shown: list[str]) -> str:
-    return ".*".join(re.escape(piece) for piece in "\n".join(shown).split("..."))
+    return "".join(r"(?:.*\n)?" if line == "..." else _line(line) for line in shown) or r"\n?"
+
+
+def _line(line: str) -> str:
+    return r"[^\n]*".join(re.escape(piece) for piece in line.split("...")) + r"\n"

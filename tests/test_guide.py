@@ -33,7 +33,13 @@ RUN = {name: found for name, found in PAGES.items() if any(not b.not_run for b i
 NEEDS = {name: sorted({need for b in found for need in b.needs}) for name, found in RUN.items()}
 DEADLINE = 30.0
 PORTS = ("7400", "7410", "8000", "6379", "4222", "5556")
-COMMANDS = {"python": "", "zexchange": "-m zexchange.cli", "pytest": "-m pytest -p no:cacheprovider"}
+COMMANDS = {
+    "python": "",
+    "zexchange": "-m zexchange.cli",
+    "pytest": "-m pytest -p no:cacheprovider",
+    "uvicorn": "-m uvicorn",
+    "gunicorn": "-m gunicorn",
+}
 """What is on the reader's path, and is a module here."""
 
 sockets = pytest.mark.sockets
@@ -117,6 +123,8 @@ class Desk:
             terminal = self.open(block)
             if block.terminal:
                 self.terminals.append(terminal)
+                if block.wait:
+                    terminal.catch_up()
             else:
                 terminal.finish()
 
@@ -253,6 +261,10 @@ def test_what_is_shown_may_leave_things_out() -> None:
     """Three dots stand for anything, and nothing else does."""
     assert same(["a ... z", "b"], "a b c z\nb\n")
     assert same(["a", "...", "z"], "a\nb\nc\nz\n")
+    assert same(["a", "...", "z"], "a\nz\n")
+    assert same([], "")
+    assert not same([], "a\n")
+    assert not same(["a ... z"], "a\nz\n")
     assert not same(["a.c"], "abc\n")
     assert not same(["a"], "a\nb\n")
     assert begins(["a"], "a\nb\n")

@@ -156,6 +156,23 @@ def window() -> Figure:
     return f
 
 
+def web() -> Figure:
+    """A chat of two workers."""
+    f = Figure("web", 760, 250, "Two worker processes, and the browsers that each of them serves")
+    f.box(20, 130, 720, 104, "one host, one command: uvicorn --workers 2", "room")
+    for worker, x in enumerate((60, 420), 1):
+        f.box(x, 160, 280, 58)
+        f.words(x + 66, 189, f"worker {worker}")
+        f.box(x + 140, 170, 120, 38, "`chat`", "ours")
+        for n in (0, 1):
+            tab = x + 30 + n * 130
+            f.box(tab, 20, 110, 40, "browser tab")
+            f.arrow((tab + 55, 60), (x + 180 + n * 40, 169), both=True)
+    f.arrow((321, 189), (559, 189), both=True)
+    f.words(380, 76, "WebSockets", faint=True)
+    return f
+
+
 def hub() -> Figure:
     """A mesh beside a hub."""
     f = Figure("hub", 760, 270, "A mesh, and a hub")
@@ -247,7 +264,7 @@ def joining() -> Figure:
     return f
 
 
-FIGURES = (federation, way, window, hub, out, way_in, joining)
+FIGURES = (federation, way, window, web, hub, out, way_in, joining)
 
 
 def main() -> None:
