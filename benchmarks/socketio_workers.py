@@ -1,0 +1,313 @@
+"""Socket.IO behind several uvicorn workers that are killed: does every client get everything?
+
+``python benchmarks/socketio_workers.py`` runs 4 workers and 40 clients, has 100,000 events
+broadcast by a process of its own, and kills a worker every few seconds (uvicorn starts
+another). Once over a federation and once over Redis, in turns, and prints a table. It needs
+the extra ``socketio``, and ``pip install uvicorn websockets redis``; and ``redis-server``.
+``--broadcasts 2000`` takes some seconds; ``--only federation`` leaves Redis out.
+
+What counts: an event, for a client, if it was begun after the client had read the answer to
+its CONNECT, and if its worker lived on: it was not killed within a second after the emit had
+ended. The last second before a kill counts up to the last event that came. All by one clock.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from socketio_parts import Client, Session
+
+HERE = Path(__file__).parent
+GRACE = 1.0
+"""Seconds that a worker must live on after an emit for the event to count."""
+PATIENCE = 60.0
+
+
+@dataclass
+class Outcome:
+    """What came of the rounds of one backend."""
+
+    expected: int = 0
+    delivered: int = 0
+    repeated: int = 0
+    disordered: int = 0
+    kills: int = 0
+    broken: int = 0
+    processes: str = ""
+    memory: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    delays: "array[float]" = field(default_factory=lambda: array("f"))
+
+    def quantile(self, share: float) -> float:
+        """Return a quantile of the delays, in milliseconds."""
+        ordered = sorted(self.delays)
+        return ordered[min(int(len(ordered) * share), len(ordered) - 1)] * 1000 if ordered else 0.0
+
+
+def judge(
+    outcome: Outcome,
+    session: Session,
+    begun: "array[float]",
+    ended: "array[float]",
+    killed: dict[int, float],
+) -> None:
+    """Add to an outcome what a session should have been given, and what it was."""
+    got = session.got
+    first, last = bisect_left(begun, session.since), len(begun) - 1
+    if session.until is not None:
+        end = min(session.until, killed.get(session.worker, session.until))
+        last = max(bisect_right(ended, end - GRACE) - 1, max(got, default=-1))
+        outcome.broken += session.worker not in killed
+    different = {n for n in got if first <= n <= last}
+    outcome.expected += max(0, last - first + 1)
+    outcome.delivered += len(different)
+    outcome.repeated += len(got) - len(set(got))
+    outcome.disordered += sum(after < before for before, after in pairwise(got))
+    outcome.delays.extend(session.delays)
+
+
+# --------------------------------------------------------------------------- the processes
+
+
+def pss(pid: int) -> float:
+    """Return a process's proportional memory in MiB; 0 if it has just ended."""
+    with suppress(OSError), open(f"/proc/{pid}/smaps_rollup") as lines:
+        return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+    return 0.0
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and its children."""
+    with suppress(OSError), open(f"/proc/{pid}/task/{pid}/children") as children:
+        return [pid, *map(int, children.read().split())]
+    return [pid]
+
+
+def free_port() -> int:
+    """Return a port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def started(command: list[str], port: int, **environment: str) -> Iterator[int]:
+    """Run a server until the end of the block; yield its process id once it answers."""
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, **environment},
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        wait_for(lambda: answers(port), f"{command[0]} answers")
+        yield process.pid
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def answers(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    until = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > until:
+            raise SystemExit(f"not within {PATIENCE:g} s: {what}")
+        time.sleep(0.05)
+
+
+async def wait_async(condition: Callable[[], bool], seconds: float = PATIENCE) -> bool:
+    until = time.monotonic() + seconds
+    while not condition() and time.monotonic() < until:
+        await asyncio.sleep(0.05)
+    return condition()
+
+
+@contextmanager
+def carrier(kind: str) -> Iterator[tuple[str, int]]:
+    """Run what a backend needs; yield what names it, and a process id or 0."""
+    if kind == "federation":
+        yield f"socketio-benchmark-{os.getpid()}", 0
+        return
+    port = free_port()
+    command = ["redis-server", "--port", str(port), "--save", "", "--appendonly", "no"]
+    with started(command, port) as pid:
+        yield f"redis://127.0.0.1:{port}/0", pid
+
+
+# ------------------------------------------------------------------------------- one round
+
+
+class Round:
+    """One run of one backend: its clients, and what is done to its workers."""
+
+    def __init__(self, options: argparse.Namespace, port: int) -> None:
+        self.options = options
+        self.killed: dict[int, float] = {}
+        self.whole: list[Session] = []
+        places: dict[int, int] = {}
+        url = f"ws://127.0.0.1:{port}/socket.io/?EIO=4&transport=websocket"
+        most = -(-options.clients // options.workers)
+        self.clients = [Client(url, places, most) for _ in range(options.clients)]
+
+    def connected(self) -> list[Session]:
+        """Return the sessions that go on."""
+        last = [client.sessions[-1] for client in self.clients if client.sessions]
+        return [session for session in last if session.until is None]
+
+    def complete(self) -> bool:
+        return len(self.connected()) == len(self.clients)
+
+    async def run(self, backend: str, folder: str) -> None:
+        """Have everything broadcast while workers die; return when no more comes."""
+        tasks = [asyncio.create_task(client.run()) for client in self.clients]
+        if not await wait_async(self.complete):
+            raise SystemExit(f"{len(self.connected())} of {len(self.clients)} clients connected")
+        options = self.options
+        arguments = [backend, str(options.broadcasts // options.rounds), str(options.rate), folder]
+        script = str(HERE / "socketio_parts.py")
+        broadcaster = await asyncio.create_subprocess_exec(sys.executable, script, *arguments)
+        killer = asyncio.create_task(self._kill())
+        try:
+            if await broadcaster.wait():
+                raise SystemExit("the broadcaster failed")
+            killer.cancel()
+            await wait_async(self.complete)
+            await self._settle()
+            self.whole = self.connected()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for session in self.whole:
+                session.until = None  # its end was ours, not its worker's
+
+    async def _kill(self) -> None:
+        """Kill the worker that has lived longest, again and again, when all are connected."""
+        while True:
+            await asyncio.sleep(self.options.every)
+            if await wait_async(self.complete):
+                oldest = min(self.connected(), key=lambda session: session.since).worker
+                self.killed[oldest] = time.monotonic()
+                os.kill(oldest, signal.SIGKILL)
+                await wait_async(lambda: not self.complete())
+
+    async def _settle(self) -> None:
+        """Wait until nothing has come for some seconds."""
+        count, at = -1, time.monotonic()
+        while time.monotonic() - at < 3.0:
+            now = sum(len(s.got) for c in self.clients for s in c.sessions)
+            if now != count:
+                count, at = now, time.monotonic()
+            await asyncio.sleep(0.1)
+
+
+def play(kind: str, options: argparse.Namespace, outcome: Outcome) -> None:
+    """Run one round of one backend, and judge it."""
+    port = free_port()
+    command = [
+        *(sys.executable, "-m", "uvicorn", "--factory", "socketio_parts:application"),
+        *("--workers", str(options.workers), "--port", str(port), "--log-level", "error"),
+    ]
+    with carrier(kind) as (backend, server), tempfile.TemporaryDirectory() as folder:
+        path = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
+        with started(command, port, BACKEND=backend, PYTHONPATH=path) as pid:
+            this = Round(options, port)
+            asyncio.run(this.run(backend, folder))
+            members = [*family(pid), *([server] if server else [])]
+            outcome.memory.append(sum(map(pss, members)))
+        begun, ended = array("d"), array("d")
+        for name, moments in (("begun", begun), ("ended", ended)):
+            moments.frombytes((Path(folder) / name).read_bytes())
+    outcome.kills += len(this.killed)
+    outcome.rates.append(len(begun) / (ended[-1] - begun[0]))
+    outcome.processes = f"{options.workers} workers" + (" and redis-server" if server else "")
+    for client in this.clients:
+        for session in client.sessions:
+            judge(outcome, session, begun, ended, this.killed)
+
+
+# ------------------------------------------------------------------------------- the report
+
+HEADINGS = (
+    *("between the workers", "delivered", "of", "lost", "twice", "out of order", "kills"),
+    *("p50", "p99", "memory of all processes", "processes"),
+)
+
+
+def row(kind: str, outcome: Outcome) -> list[str]:
+    lost = outcome.expected - outcome.delivered
+    share = 100 * outcome.delivered / max(outcome.expected, 1)
+    return [
+        kind,
+        "100 %" if not lost else f"{min(share, 99.9999):.4f} %",
+        *(f"{n:,}" for n in (outcome.expected, lost, outcome.repeated, outcome.disordered)),
+        str(outcome.kills),
+        *(f"{outcome.quantile(share):.1f} ms" for share in (0.5, 0.99)),
+        f"{max(outcome.memory):.0f} MiB",
+        outcome.processes,
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--clients", type=int, default=40)
+    parser.add_argument("--broadcasts", type=int, default=100_000, help="of each backend")
+    parser.add_argument("--rate", type=float, default=400.0, help="broadcasts a second")
+    parser.add_argument("--every", type=float, default=8.0, help="seconds between two kills")
+    parser.add_argument("--rounds", type=int, default=2, help="in which the backends take turns")
+    parser.add_argument("--only", choices=("federation", "Redis"))
+    parser.add_argument("--json", action="store_true", help="instead of a table")
+    options = parser.parse_args()
+    kinds = [options.only] if options.only else ["federation", "Redis"]
+    if "Redis" in kinds and not shutil.which("redis-server"):
+        raise SystemExit("redis-server is not installed: install it, or say --only federation")
+    outcomes = {kind: Outcome() for kind in kinds}
+    for _ in range(options.rounds):
+        for kind in kinds:
+            play(kind, options, outcomes[kind])
+    if options.json:
+        print(
+            json.dumps(
+                {
+                    kind: dict(zip(HEADINGS, row(kind, outcomes[kind]), strict=True))
+                    for kind in kinds
+                }
+            )
+        )
+    else:
+        for line in (HEADINGS, ["---"] * len(HEADINGS), *(row(k, outcomes[k]) for k in kinds)):
+            print("|", " | ".join(line), "|")
+    ours = outcomes.get("federation", Outcome())
+    return int(ours.expected != ours.delivered or ours.repeated + ours.disordered > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
