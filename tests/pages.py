@@ -53,7 +53,7 @@ class Block:
     @property
     def file(self) -> str:
         """The name of the file that it shows, or nothing."""
-        return self.title if re.fullmatch(r"[\w/-]+\.[a-z]+", self.title) else ""
+        return self.title if re.fullmatch(r"[\w/.-]+\.[a-z]+", self.title) else ""
 
     @property
     def terminal(self) -> str:

@@ -4,7 +4,8 @@ Blocks of a page are carried out in order, in a folder and a rendezvous director
 own. Python without a title runs in one process a page; ```text title="Prints"``` behind it
 is what it printed. A title that is a file's name makes that file. Console blocks are typed
 into a shell, and print what they show, ``...`` being anything; one with a title is a
-terminal that stays open until the section's end. The ports that a page names are free ones.
+terminal that stays open until the section's end, and what it prints later may be shown in
+another block of that title. The ports that a page names are free ones.
 """
 
 import importlib.util
@@ -32,7 +33,7 @@ PAGES = {str(path.relative_to(DOCS)): blocks(path) for path in sorted(DOCS.rglob
 RUN = {name: found for name, found in PAGES.items() if any(not b.not_run for b in found)}
 NEEDS = {name: sorted({need for b in found for need in b.needs}) for name, found in RUN.items()}
 DEADLINE = 30.0
-PORTS = ("7400", "7410", "8000", "6379", "4222", "5556")
+PORTS = ("7400", "7410", "8000", "8010", "8020", "8030", "8040", "6379", "4222", "5556")
 COMMANDS = {
     "python": "",
     "zexchange": "-m zexchange.cli",
@@ -50,6 +51,7 @@ class Terminal:
     """A shell that runs the commands of one block, and what they are to print."""
 
     place: str
+    title: str
     shown: list[str]
     process: "subprocess.Popen[bytes]"
     screen: Path
@@ -67,10 +69,13 @@ class Terminal:
     def catch_up(self) -> None:
         """Wait until what is shown has been printed; the commands may go on."""
         deadline = time.monotonic() + DEADLINE
-        while self.shown and not begins(self.shown, self.printed):
-            assert self.process.poll() in (None, 0), self.complaint()
+        running = True
+        while not begins(self.shown, self.printed):
+            assert running, self.complaint()
             assert time.monotonic() < deadline, self.complaint()
+            running = self.process.poll() is None  # looked at before what it printed last
             time.sleep(0.01)
+        assert self.process.poll() in (None, 0), self.complaint()
 
     def complaint(self) -> str:
         shown, status = "\n".join(self.shown), self.process.poll()
@@ -120,13 +125,23 @@ class Desk:
             shown = self.local(block.text).splitlines()
             assert same(shown, self.printed), f"{block.place} printed:\n{self.printed}"
         elif block.language == "console":
-            terminal = self.open(block)
-            if block.terminal:
-                self.terminals.append(terminal)
-                if block.wait:
-                    terminal.catch_up()
-            else:
-                terminal.finish()
+            self.type(block)
+
+    def type(self, block: Block) -> None:
+        """Type a block's commands, or see what a terminal that is open has printed since."""
+        shown = self.local("\n".join(block.shown)).splitlines()
+        if block.terminal and not block.script:
+            (terminal,) = (t for t in self.terminals if t.title == block.terminal)
+            terminal.shown += shown
+            terminal.catch_up()
+            return
+        terminal = self.open(block, shown)
+        if not block.terminal:
+            terminal.finish()
+            return
+        self.terminals.append(terminal)
+        if block.wait:
+            terminal.catch_up()
 
     def local(self, text: str) -> str:
         """Put free ports in the place of those that a page names."""
@@ -161,8 +176,8 @@ class Desk:
                 start_new_session=True,
             )
 
-    def open(self, block: Block) -> Terminal:
-        """Type a block's commands into a shell."""
+    def open(self, block: Block, shown: list[str]) -> Terminal:
+        """Start a shell on a block's commands."""
         screen = self.folder / f"{len(list(self.folder.glob('*.screen')))}.screen"
         with screen.open("wb") as stdout:
             process = subprocess.Popen(
@@ -176,8 +191,7 @@ class Desk:
                 # As in a terminal, whatever the test runner was started with.
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
-        shown = self.local("\n".join(block.shown)).splitlines()
-        return Terminal(block.place, shown, process, screen)
+        return Terminal(block.place, block.terminal, shown, process, screen)
 
     def leave_terminals(self) -> None:
         """See that the open terminals printed what is shown, and end what runs in them."""
