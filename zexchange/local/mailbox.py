@@ -7,6 +7,7 @@ It holds items without knowing what they are or where they come from.
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar, get_args
 
@@ -21,6 +22,10 @@ Overflow = Literal["block", "drop_oldest", "drop_newest", "error"]
 IN_A_ROW = 100
 """Items that a coroutine may take without waiting before others on its loop have a turn. It
 would starve them in a flood; with each item, a turn of the loop (20 µs) would be most of it."""
+
+ROOM_AFTER = 0.01
+"""Seconds after which a sender that waits looks for room again. It is woken when half is free:
+woken for each message that is taken, it and the reader would hand the interpreter to and fro."""
 
 
 def check_overflow(overflow: str) -> None:
@@ -52,7 +57,7 @@ class Mailbox(Generic[T]):
 
     __slots__ = (
         "__weakref__", "_blocked", "_closed", "_dropped", "_filled", "_finishing", "_home",
-        "_in_a_row", "_items", "_limit", "_lock", "_overflow", "_readers", "_roomy", "_taken",
+        "_items", "_limit", "_lock", "_overflow", "_readers", "_received", "_roomy", "_turns",
         "_waiters", "_writers",
     )  # fmt: skip
 
@@ -63,10 +68,8 @@ class Mailbox(Generic[T]):
         self._overflow = overflow
         self._limit = maxsize  # -1 once nothing more is taken: put needs one comparison only
         self._items: deque[T] = deque()
-        self._taken = self._dropped = self._blocked = 0
+        self._received = self._dropped = self._blocked = 0
         self._closed = self._finishing = False
-        self._home: loops.Home | None = None  # set while a loop reads, not a thread
-        self._in_a_row = 0
         track(self).after_fork()
 
     def after_fork(self) -> None:
@@ -76,6 +79,8 @@ class Mailbox(Generic[T]):
         self._roomy = threading.Condition(self._lock)
         self._readers = self._writers = 0
         self._waiters: list[tuple[loops.Home, Any]] = []
+        self._home: loops.Home | None = None  # set while a loop reads, not a thread
+        self._turns = 0  # items that a coroutine may still take at once
 
     def __len__(self) -> int:
         return len(self._items)
@@ -94,14 +99,27 @@ class Mailbox(Generic[T]):
         with self._lock:
             if len(self._items) >= self._limit and not self._has_room():
                 return
+            self._received += 1
             self._items.append(item)
             if self._readers or self._waiters:
                 self._wake()
+
+    def put_all(self, items: Sequence[T]) -> bool:
+        """Add items, if there is room for all of them and it is open; tell whether that is so."""
+        with self._lock:
+            if len(self._items) + len(items) > self._limit:
+                return False
+            self._received += len(items)
+            self._items.extend(items)
+            if self._readers or self._waiters:
+                self._wake()
+            return True
 
     def preload(self, item: T) -> None:
         """Add ``item`` beyond the bound: for a backlog that the reader asked for."""
         with self._lock:
             if self._limit >= 0:
+                self._received += 1
                 self._items.append(item)
                 self._wake()
 
@@ -117,11 +135,20 @@ class Mailbox(Generic[T]):
             return self._wait_for_room()
         if self._overflow == "error":
             raise MailboxFull(f"the mailbox holds {len(self._items)} messages and is full")
-        self._dropped += 1
         if self._overflow == "drop_newest":
+            self._refuse()
             return False
-        self._items.popleft()
+        try:
+            self._items.popleft()
+            self._dropped += 1
+        except IndexError:
+            pass  # a coroutine took it meanwhile
         return True
+
+    def _refuse(self) -> None:
+        """Count an item that is dropped and was never in here; the lock is held."""
+        self._received += 1
+        self._dropped += 1
 
     def _wait_for_room(self) -> bool:
         """Wait until a reader took something; False once the mailbox is closed."""
@@ -136,9 +163,9 @@ class Mailbox(Generic[T]):
         try:
             while len(self._items) >= self._limit >= 0:
                 if self._home is not None and self._home.closed:
-                    self._dropped += 1  # its reader is gone, and nothing told us
+                    self._refuse()  # its reader is gone, and nothing told us
                     return False
-                self._roomy.wait(None if self._home is None else 0.25)
+                self._roomy.wait(ROOM_AFTER)
         finally:
             self._writers -= 1
         return self._limit >= 0
@@ -158,7 +185,7 @@ class Mailbox(Generic[T]):
             TimeoutError: nothing came in time.
             Closed: the mailbox was closed.
         """
-        self._home = None
+        self._home, self._turns = None, 0
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._lock:
             while not self._readable():
@@ -177,33 +204,55 @@ class Mailbox(Generic[T]):
         home = self._home = loops.home()
         return home
 
-    async def take_async(self) -> T:
+    async def take_async(self, ended: type[Exception] = Closed) -> T:
         """Remove and return the oldest item, suspending the task meanwhile.
 
         Nothing is taken before the last step, which does not suspend: whoever is cancelled,
         at whatever moment, leaves the item where it is.
 
         Raises:
-            Closed: the mailbox was closed.
+            Closed: the mailbox was closed; or ``ended``, if something else is to be raised.
         """
-        if self._in_a_row % IN_A_ROW == 0:
-            home = self.read_here()
-            if self._in_a_row:
-                await home.pause()
-        self._in_a_row += 1
+        # Without the lock, which is half of the cost: `popleft` is atomic, and what the lock
+        # guards else does not matter here, but for who waits for room at this very moment;
+        # that looks again by itself (`ROOM_AFTER`).
+        if self._turns and not self._closed:
+            self._turns -= 1
+            try:
+                item = self._items.popleft()
+                if self._writers and len(self._items) <= self._limit // 2:
+                    self._let_write()
+                return item
+            except IndexError:
+                pass
+        try:
+            return await self._take_slowly()
+        except Closed as error:
+            raise ended(*error.args) from None
+
+    async def _take_slowly(self) -> T:
+        """Let others on the loop have a turn if it is time, and wait for an item."""
+        home, turns = self.read_here(), self._turns
+        self._turns = IN_A_ROW  # whoever is cancelled in the pause has had others run as well
+        if not turns and self._items:
+            await home.pause()
         while True:
             with self._lock:
                 if self._readable():
                     return self._pop()
-                home = self.read_here()
                 waiter = home.waiter()
                 self._waiters.append((home, waiter))
-            self._in_a_row = 1
             try:
                 await home.wait(waiter)
-            finally:  # cancelled: all waiters are woken together, so that no wake-up is lost
+            except BaseException:  # whoever wakes one wakes all: no wake-up is lost with it
                 with self._lock:
                     self._waiters = [w for w in self._waiters if w[1] is not waiter]
+                raise
+
+    def _let_write(self) -> None:
+        """Let waiting senders go on."""
+        with self._lock:
+            self._roomy.notify_all()
 
     def _readable(self) -> bool:
         """Tell whether there is an item; raise Closed when there will be none."""
@@ -212,17 +261,17 @@ class Mailbox(Generic[T]):
         return bool(self._items)
 
     def _pop(self) -> T:
-        """Remove the oldest item and let one waiting sender go on."""
-        self._taken += 1
+        """Remove the oldest item and let one waiting sender go on; the lock is held."""
         item = self._items.popleft()
-        if self._writers:
-            self._roomy.notify()
+        if self._writers and len(self._items) <= self._limit // 2:
+            self._roomy.notify_all()
         return item
 
     def close(self) -> None:
         """End at once: readers get Closed, waiting senders go on, their messages unread."""
         self._closed = True
         self.finish()
+        self._home = None  # it would stay as long as the stream does
 
     def finish(self) -> None:
         """Take nothing more; readers get what is there, then Closed."""
@@ -235,7 +284,7 @@ class Mailbox(Generic[T]):
     def refuse(self) -> int:
         """Count one message as dropped without taking it; return how many that are."""
         with self._lock:
-            self._dropped += 1
+            self._refuse()
         return 1
 
     def abandon(self) -> int:
@@ -249,6 +298,4 @@ class Mailbox(Generic[T]):
     def stats(self) -> MailboxStats:
         """Return what went through so far, as one consistent value."""
         with self._lock:
-            waiting = len(self._items)
-            received = self._taken + self._dropped + waiting
-            return MailboxStats(received, self._dropped, self._blocked, waiting)
+            return MailboxStats(self._received, self._dropped, self._blocked, len(self._items))

@@ -4,7 +4,7 @@ A stream is a task with a mailbox. `for` and `async for` differ only in how the
 mailbox is awaited. It must not know what it is attached to beyond attach and detach.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, TypeVar
@@ -41,13 +41,16 @@ class Stream(Generic[T]):
     ``async with`` block calls. Any thread may read; each message is read once.
     """
 
-    __slots__ = ("__weakref__", "_detach", "_mailbox", "_wake", "details", "preload", "send")
+    __slots__ = (
+        "__weakref__", "_detach", "_mailbox", "_wake", "details", "preload", "send", "send_all",
+    )  # fmt: skip
 
     def __init__(
         self, maxsize: int, overflow: Overflow, details: bool, wake: Callable[[], None]
     ) -> None:
         self._mailbox: Mailbox[T] = Mailbox(maxsize, overflow)
         self.send: Callable[[Any], None] = self._mailbox.put
+        self.send_all: Callable[[Sequence[Any]], bool] = self._mailbox.put_all
         self.preload: Callable[[Any], None] = self._mailbox.preload
         self.details = details
         self._wake = wake  # what the first use in a forked child has to call
@@ -80,12 +83,9 @@ class Stream(Generic[T]):
     def __aiter__(self) -> "Stream[T]":
         return self
 
-    async def __anext__(self) -> T:
+    def __anext__(self) -> Coroutine[Any, Any, T]:
         self._wake()
-        try:
-            return await self._mailbox.take_async()
-        except Closed:
-            raise StopAsyncIteration from None
+        return self._mailbox.take_async(StopAsyncIteration)
 
     def close(self) -> None:
         """Stop receiving: iteration ends, a waiting sender goes on, `get` raises Closed."""

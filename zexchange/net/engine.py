@@ -267,22 +267,6 @@ class Engine(Reports):
         self._steps.append((key, wanted))
         self._waker.wake()
 
-    def call(self, command: Callable[[], None], timeout: float) -> bool:
-        """Run a command on the control thread and wait for it; tell whether it was run.
-
-        Interest that was changed before is taken in first.
-        """
-        done = []
-
-        def run() -> None:
-            command()
-            done.append(True)
-
-        self.post(run)
-        with self.changed:
-            self.changed.wait_for(lambda: done or self._finished, timeout)
-        return bool(done)
-
     def proven(self, peer: bytes, epoch: int) -> None:
         """See `Reports`."""
         self.post(lambda: self.session.proven(peer, epoch))

@@ -85,7 +85,7 @@ class Waiter:
     def ready(self) -> Wait[None]:
         """Wait until our interest as of now is in force at every peer."""
         epochs: list[int] = []
-        yield from self._call(lambda: epochs.append(self._engine.session.interest.epoch))
+        yield from self.run(lambda: epochs.append(self._engine.session.interest.epoch))
 
         def unconfirmed() -> list[str]:
             peers = self._members.peers.values()
@@ -107,13 +107,27 @@ class Waiter:
     def flushed(self) -> Wait[None]:
         """Wait until the healthy peers have acknowledged all heads as of now."""
         engine, goal = self._engine, dict[str, int]()
-        if not (yield from self._call(lambda: goal.update(engine.outbound.heads()))):
+        if not (yield from self.run(lambda: goal.update(engine.outbound.heads()))):
             self._fail(f"after {self._timeout:g} s the control thread has not answered")
         while self._lagging(goal):
             if self._monotonic() >= self._deadline:
                 self._fail(f"not acknowledged by {', '.join(self._lagging(goal))}")
             engine.post(lambda: engine.effects.beacon_unacknowledged(goal))
             yield from self._until(lambda: not self._lagging(goal), BEACON_EVERY)
+
+    def run(self, command: Callable[[], None]) -> Wait[bool]:
+        """Have the control thread run a command, and wait for it; tell whether it did.
+
+        Interest that was changed before is taken in first.
+        """
+        engine, done = self._engine, list[bool]()
+
+        def run() -> None:
+            command()
+            done.append(True)
+
+        engine.post(run)
+        return (yield lambda: bool(done) or engine.finished, self._timeout)
 
     # ------------------------------------------------------------------ parts of them
 
@@ -126,20 +140,6 @@ class Waiter:
                 for peer in peers
                 if not (peer.silent or peer.slow) and self._engine.effects.lag(peer, goal)
             ]
-
-    def _call(self, command: Callable[[], None]) -> Wait[bool]:
-        """Have the control thread run a command; tell whether it did.
-
-        Interest that was changed before is taken in first.
-        """
-        engine, done = self._engine, list[bool]()
-
-        def run() -> None:
-            command()
-            done.append(True)
-
-        engine.post(run)
-        return (yield lambda: bool(done) or engine.finished, self._timeout)
 
     def _until(self, condition: Callable[[], bool], most: float = math.inf) -> Wait[bool]:
         """Wait for a condition on the session; tell whether it holds at the end."""
