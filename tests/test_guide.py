@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import re
+import runpy
 import shlex
 import shutil
 import signal
@@ -25,6 +26,7 @@ from pathlib import Path
 
 import pytest
 
+import zexchange
 from tests.pages import Block, begins, blocks, same
 from tests.support import ROOT, free_ports
 
@@ -33,6 +35,8 @@ PAGES = {str(path.relative_to(DOCS)): blocks(path) for path in sorted(DOCS.rglob
 RUN = {name: found for name, found in PAGES.items() if any(not b.not_run for b in found)}
 NEEDS = {name: sorted({need for b in found for need in b.needs}) for name, found in RUN.items()}
 DEADLINE = 30.0
+GRACE = 2.0
+"""Seconds that what runs in a terminal has to end at Ctrl-C; a server with clients takes longer."""
 PORTS = ("7400", "7410", "8000", "8010", "8020", "8030", "8040", "6379", "4222", "5556")
 COMMANDS = {
     "python": "",
@@ -208,7 +212,7 @@ class Desk:
                     os.killpg(process.pid, number)
             for process in left:
                 with suppress(subprocess.TimeoutExpired):
-                    process.wait(5)
+                    process.wait(GRACE)
 
     def finish(self) -> None:
         """See the terminals' end, and the notebook's."""
@@ -269,6 +273,33 @@ def test_every_program_is_run() -> None:
             rest = "\n".join(b.text for b in found if b is not block and not b.not_run)
             stem = Path(block.file).stem
             assert re.search(rf"\b{stem}\b|\bpytest\b", rest), f"{block.place}: never run"
+
+
+def test_figures_are_what_their_program_draws() -> None:
+    """Nobody has changed a figure by hand, or forgotten to draw it anew."""
+    draw = runpy.run_path(str(DOCS / "figures" / "draw.py"))
+    drawn = {f"{figure.name}.svg": figure.svg() for figure in (make() for make in draw["FIGURES"])}
+    there = {path.name: path.read_text(encoding="utf-8") for path in DOCS.rglob("*.svg")}
+    assert there == drawn
+
+
+def test_every_promised_name_is_in_the_reference() -> None:
+    """`zexchange.__all__` and the names below `:::` are the same."""
+    pages = [path.read_text(encoding="utf-8") for path in (DOCS / "reference").glob("*.md")]
+    named = [name for text in pages for name in re.findall(r"^::: zexchange\.(\w+)$", text, re.M)]
+    assert sorted(named) == sorted(zexchange.__all__)
+
+
+def test_every_adapter_fits_on_a_card() -> None:
+    """The shortest useful program of each adapter has at most 15 lines of code."""
+    shown = {}
+    for block in (b for found in PAGES.values() for b in found):
+        for name in re.findall(r"zexchange\.contrib\.(\w+) import", block.text):
+            lines = [line for line in block.text.splitlines() if line.strip()]
+            shown[name] = min(shown.get(name, 99), len(lines))
+    adapters = {p.stem for p in (ROOT / "zexchange" / "contrib").glob("*.py")}
+    assert set(shown) == adapters - {"__init__", "channels", "membership"}
+    assert max(shown.values()) <= 15
 
 
 def test_what_is_shown_may_leave_things_out() -> None:
