@@ -158,17 +158,18 @@ def window() -> Figure:
 
 def web() -> Figure:
     """A chat of two workers."""
-    f = Figure("web", 760, 250, "Two worker processes, and the browsers that each of them serves")
-    f.box(20, 130, 720, 104, "one host, one command: uvicorn --workers 2", "room")
-    for worker, x in enumerate((60, 420), 1):
-        f.box(x, 160, 280, 58)
-        f.words(x + 66, 189, f"worker {worker}")
-        f.box(x + 140, 170, 120, 38, "`chat`", "ours")
+    f = Figure("web", 760, 236, "Two worker processes, and the browsers that each of them serves")
+    f.box(20, 106, 720, 114, "", "room")
+    f.words(34, 204, "one host, one command: uvicorn --workers 2", faint=True, anchor="start")
+    for who, x, words, pill in (("worker 1", 60, 66, 150), ("worker 2", 430, 204, 20)):
+        f.box(x, 122, 270, 58)
+        f.words(x + words, 151, who)
+        f.box(x + pill, 132, 100, 38, "`chat`", "ours")
         for n in (0, 1):
-            tab = x + 30 + n * 130
-            f.box(tab, 20, 110, 40, "browser tab")
-            f.arrow((tab + 55, 60), (x + 180 + n * 40, 169), both=True)
-    f.arrow((321, 189), (559, 189), both=True)
+            tab = x + 10 + n * 140
+            f.box(tab, 20, 110, 36, "browser tab")
+            f.arrow((tab + 55, 56), (x + pill + 30 + n * 40, 131), both=True)
+    f.arrow((310, 151), (450, 151), both=True)
     f.words(380, 76, "WebSockets", faint=True)
     return f
 
