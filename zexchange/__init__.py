@@ -13,8 +13,10 @@ from .errors import (
     NotAttached,
     NotReady,
     Unreachable,
+    WrongType,
 )
 from .local import (
+    Codec,
     Delivery,
     DisplayMessages,
     Exchange,
@@ -41,6 +43,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AsyncNode",
     "Closed",
+    "Codec",
     "DecodeError",
     "Delivery",
     "Diagnosis",
@@ -72,6 +75,7 @@ __all__ = [
     "Unknown",
     "Unreachable",
     "View",
+    "WrongType",
     "federate",
     "get_exchange",
     "match",

@@ -5,6 +5,7 @@ is dropped at each change and rebuilt by the next send. What lies beyond this pr
 is a bridge, of which this room knows only that it comes first and is never counted.
 """
 
+import builtins
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,7 +26,7 @@ from .outcome import (
 )
 from .retained import CatchUp, Kept
 from .routing import Bridge, Routing
-from .stream import Delivery
+from .stream import Delivery, T
 from .subscriptions import Shaped, Subscription
 
 if TYPE_CHECKING:
@@ -35,8 +36,7 @@ __all__ = ["Bridge", "Exchange", "ExchangeStats", "Room"]
 
 ATTACH_ATTEMPTS = 4
 """Times that what is kept is encoded for a new bridge; at last with the exchange held up."""
-T = TypeVar("T")
-H = TypeVar("H", bound=Callable[..., object])
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +63,22 @@ class Exchange(Routing[T]):
     method may be called by any thread, from inside a task as well.
     """
 
-    __slots__ = ("_errors",)
+    __slots__ = ("_codec", "_errors", "_type")
 
     def __init__(self, name: str, registry: "Registry", retained: int = 0) -> None:
         self._errors = 0
+        self._type: Any = None
+        self._codec: Any = None
         super().__init__(name, registry, retained)
 
     def __repr__(self) -> str:
         return f"<Exchange {self.name!r}, {len(self)} tasks>"
+
+    @property
+    def type(self) -> builtins.type[T] | None:
+        """The type of its messages, None if none was said; see `get_exchange`."""
+        kind: builtins.type[T] | None = self._type
+        return kind
 
     # Sending.
 
@@ -109,7 +117,7 @@ class Exchange(Routing[T]):
     def _settle(self, trouble: Trouble) -> None:
         """Wait for room, then raise what went wrong; a bridge's error last."""
         wait_for_room(trouble)
-        carried = [bridge.send for bridge in self._bridges]
+        carried = self._ways()
         trouble.errors.sort(key=lambda entry: entry[0] in carried)
         errors = [noted(error, self._note(target)) for target, error in trouble.errors]
         trouble.errors.clear()
@@ -174,6 +182,10 @@ class Exchange(Routing[T]):
             if detailed:
                 self._tell(detailed, Delivery(self.name, value, origin, seq, sent_at))
 
+    def rebuilt(self, history: list[Delivery]) -> list[Delivery]:
+        """Return what a peer had kept in the form in which tasks here get it."""
+        return history
+
     def report(self, notice: Notice) -> None:
         """Put ``notice`` into every stream with details, in its place in the order."""
         _, detailed, _ = self._routes or self._rebuild_routes()
@@ -206,7 +218,7 @@ class Exchange(Routing[T]):
             self._errors += 1
         logger.error("message lost: error %s", self._note(target), exc_info=error)
 
-    def handler(self, fn: H) -> H:
+    def handler(self, fn: Callable[[T], R]) -> Callable[[T], R]:
         """Have ``fn`` called with each message; use it as a decorator, undo with ``detach(fn)``.
 
         Raises:
@@ -225,7 +237,7 @@ class Exchange(Routing[T]):
             with self._lock:
                 kept, total = self._uncarried()
             # Encoded outside the lock, since that may call anything: again, if more came.
-            prepared = bridge.prepare(kept) if kept else None
+            prepared = self._prepare(bridge, kept) if kept else None
             with self._lock:
                 if any(present is bridge for present in self._bridges):
                     return
@@ -233,13 +245,17 @@ class Exchange(Routing[T]):
                     if attempt < ATTACH_ATTEMPTS - 1:
                         continue
                     kept, _ = self._uncarried()
-                    prepared = bridge.prepare(kept)
+                    prepared = self._prepare(bridge, kept)
                 # Each message is kept before this, or handed to the bridge after it.
                 if kept:
                     bridge.inherit(prepared)
                 self._bridges = (*self._bridges, bridge)
                 self._changed()
                 return
+
+    def _prepare(self, bridge: Bridge, kept: Sequence[Kept]) -> object:
+        """Have a bridge encode what is kept."""
+        return bridge.prepare(kept)
 
     def _uncarried(self) -> tuple[list[Kept], int]:
         """Return what is kept and is still to be given to other nodes; the lock is held."""

@@ -14,13 +14,12 @@ from .chains import chains, refuse_circle
 from .checks import key_of, key_of_call, subscription_of
 from .outcome import Room, Target, Trouble, serve
 from .retained import CatchUp, Kept, Ring
-from .stream import Stream
+from .stream import Stream, T
 from .subscriptions import Forwarder, Key, Shaped, Subscription
 
 if TYPE_CHECKING:
     from .registry import Registry
 
-T = TypeVar("T")
 R = TypeVar("R")
 
 Routes = tuple[tuple[Target, ...], tuple[Target, ...], tuple[Stream[Any], ...]]
@@ -122,7 +121,11 @@ class Routing(Audience[T], Forwarder):
 
     def _live_targets(self) -> tuple[Target, ...]:
         """Return the bridges, and what to call for each task; the lock is held."""
-        return (*(bridge.send for bridge in self._bridges), *self._task_targets())
+        return (*self._ways(), *self._task_targets())
+
+    def _ways(self) -> tuple[Target, ...]:
+        """Return what to call for each bridge."""
+        return tuple(bridge.send for bridge in self._bridges)
 
     def _task_targets(self) -> tuple[Target, ...]:
         """Return what to call for each task; the lock is held."""

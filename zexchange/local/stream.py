@@ -7,12 +7,19 @@ mailbox is awaited. It must not know what it is attached to beyond attach and de
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic
 
 from ..errors import Closed
 from .mailbox import Mailbox, MailboxStats, Overflow
 
-T = TypeVar("T")
+if TYPE_CHECKING:  # what runs needs no default, and no package that has it
+    from typing_extensions import TypeVar
+
+    T = TypeVar("T", default=Any)
+else:
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)

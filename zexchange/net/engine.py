@@ -34,6 +34,7 @@ from .guard import Guard
 from .inbound import Inbound
 from .lan import Lan, require
 from .lookups import Lookups
+from .misfits import Misfit, Misfits
 from .outbound import Outbound
 from .plan import Plan
 from .replays import Pending
@@ -77,6 +78,7 @@ class Engine(Reports):
         self._steps: deque[tuple[str, bool]] = deque()
         self._acks: dict[bytes, dict[str, int]] = {}
         self._acks_lock = threading.Lock()
+        self.misfits = Misfits(self._count_misfits)
         self._replays = Pending()
         self._waker = world.waker()
         self._poller = world.poller()
@@ -321,6 +323,13 @@ class Engine(Reports):
     def rejected(self, peer: bytes, reason: str) -> None:
         """See `Reports`."""
         self.post(lambda: self.session.reject(peer.hex(), reason))
+
+    def _count_misfits(self, take: Callable[[], list[Misfit]]) -> None:
+        def count() -> None:
+            for origin, reason, detail, n in take():
+                self.session.reject(origin, reason, detail, n)
+
+        self.post(count)
 
     def forbidden(self, peer: bytes, counts: dict[str, int]) -> None:
         """See `Reports`."""

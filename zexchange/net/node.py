@@ -20,7 +20,7 @@ from ..local.arrears import Arrears
 from ..local.exchange import Exchange
 from ..local.registry import Registry
 from ..names import check_name
-from ..protocol.events import Event
+from ..protocol.events import Event, Lost
 from ..protocol.values import Label
 from . import lifetime
 from .membership import Membership
@@ -242,6 +242,17 @@ class Node(Membership):
     def retention_changed(self, exchange: Exchange[Any]) -> None:
         """Keep what is sent on an exchange for late joiners elsewhere, or do so no more."""
         self.exchange_added(exchange)
+
+    def message_refused(
+        self, exchange: Exchange[Any], origin: str, seq: int, reason: str, detail: str
+    ) -> bool:
+        """Count a message that is not of its exchange's type, and show streams where it was."""
+        engine = self._engine
+        if engine is None or not engine.inbound.thread.current:
+            return False  # it came by another federation
+        exchange.report(Lost(exchange.name, origin, seq, seq, f"{reason}: {detail}"))
+        engine.misfits.add(origin, reason, detail)
+        return True
 
     def revive(self) -> None:
         """Make the running parts, once, and join: in a forked child they are made anew."""
