@@ -280,7 +280,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--clients", type=int, default=40)
     parser.add_argument("--broadcasts", type=int, default=100_000, help="of each backend")
-    parser.add_argument("--rate", type=float, default=400.0, help="broadcasts a second")
+    parser.add_argument("--rate", type=float, default=300.0, help="broadcasts a second")
     parser.add_argument("--every", type=float, default=8.0, help="seconds between two kills")
     parser.add_argument("--rounds", type=int, default=2, help="in which the backends take turns")
     parser.add_argument("--only", choices=("federation", "Redis"))

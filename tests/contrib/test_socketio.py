@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -18,17 +17,12 @@ pytest.importorskip("uvicorn", reason="needs uvicorn")
 pytest.importorskip("websockets", reason="needs websockets")
 
 APP = """
-import os
 import socketio
 from zexchange.contrib.socketio import AsyncExchangeManager
 
 manager = AsyncExchangeManager("chat")
 sio = socketio.AsyncServer(async_mode="asgi", client_manager=manager)
 app = socketio.ASGIApp(sio, on_shutdown=manager.close)
-
-@sio.event
-async def where(sid):
-    return os.getpid()
 
 @sio.event
 async def say(sid, text):
@@ -66,11 +60,8 @@ manager.close()
 @pytest.mark.sockets
 def test_everything_crosses_between_workers(rendezvous: Path, tmp_path: Path) -> None:
     """Emits, rooms, answers and disconnects reach clients of other workers than the caller's."""
-    (tmp_path / "chat.py").write_text(APP)
-    with uvicorn(tmp_path, "chat:app", 3) as port, ExitStack() as stack:
-        clients = spread(lambda: Client(port), lambda c: c.call("where"), 3)
+    with uvicorn(tmp_path, APP, 3) as port, spread(lambda: Client(port), 3) as clients:
         for client, name in zip(clients, "abc", strict=True):
-            stack.callback(client.close)
             client.name = name
         a, b, c = clients
         for client in clients:

@@ -18,7 +18,7 @@ from litestar.channels.backends.base import ChannelsBackend
 
 from .. import Delivery, InvalidName, Node, Stream
 from .channels import WAITING, Channels
-from .membership import Membership
+from .membership import JOIN_TIMEOUT, Membership
 
 _log = logging.getLogger("zexchange")
 
@@ -56,13 +56,22 @@ class ExchangeChannelsBackend(ChannelsBackend):
 
     async def on_startup(self) -> None:
         """Join; the plugin calls this."""
-        registry = self._membership.registry
         self._channels = Channels(self._membership, self._prefix)
-        if self._most:
-            registry.retain(self._prefix + "**", self._most)
-            every = registry.match(self._prefix + "**")
-            self._past.open(every.stream(WAITING, "block", details=True, history=self._most))
-        await self._membership.joined()
+        if not self._most:
+            await self._membership.joined()
+            return
+        registry, every = self._membership.registry, self._prefix + "**"
+        registry.retain(every, self._most)
+        view = registry.match(every)
+        self._past.open(view.stream(WAITING, "block", details=True))
+        # Apart from what comes live, which would wait while a newcomer's history is asked for.
+        with view.stream(WAITING, "drop_oldest", details=True, history=self._most) as earlier:
+            owed = next(s.arrears for s in view.subscriptions() if s.task is earlier)
+            await self._membership.joined()
+            until = asyncio.get_running_loop().time() + JOIN_TIMEOUT
+            while owed and owed.open and asyncio.get_running_loop().time() < until:
+                await asyncio.sleep(0.005)
+            self._past.take(earlier)
 
     async def on_shutdown(self) -> None:
         """Leave; the plugin calls this."""
@@ -109,36 +118,43 @@ class _Past:
     def __init__(self, most: int, prefix: str) -> None:
         self._most = most
         self._prefix = prefix
-        self._kept: dict[str, list[tuple[float, int, bytes]]] = {}
+        self._kept: dict[str, list[tuple[float, str, int, bytes]]] = {}
         self._count = 0
-        self._stream: Stream[Delivery] | None = None
+        self._live: Stream[Delivery] | None = None
         self._reader: asyncio.Task[None] | None = None
 
-    def open(self, stream: "Stream[Delivery]") -> None:
+    def open(self, live: "Stream[Delivery]") -> None:
         """Keep what comes by a stream."""
-        self._stream = stream
-        self._reader = asyncio.ensure_future(self._read(stream))
+        self._live = live
+        self._reader = asyncio.ensure_future(self._read(live))
 
-    async def _read(self, stream: "Stream[Delivery]") -> None:
-        async for item in stream:
+    async def _read(self, live: "Stream[Delivery]") -> None:
+        async for item in live:
             self._keep(item)
 
+    def take(self, stream: "Stream[Delivery]") -> None:
+        """Keep what waits in a stream; some of it may be kept already."""
+        while len(stream):
+            self._keep(stream.get(0))
+
     def _keep(self, item: object) -> None:
-        if isinstance(item, Delivery) and isinstance(item.msg, bytes):
-            kept = self._kept.setdefault(item.name.removeprefix(self._prefix), [])
-            self._count += 1  # of two at the same time, the one that came first is first
-            insort(kept, (item.sent_at, self._count, item.msg))
+        if not isinstance(item, Delivery) or not isinstance(item.msg, bytes):
+            return  # a loss, or something that is not for a channel
+        kept = self._kept.setdefault(item.name.removeprefix(self._prefix), [])
+        self._count += 1
+        origin, number = item.origin or "", item.seq or self._count
+        if all((there[1], there[2]) != (origin, number) for there in kept):
+            insort(kept, (item.sent_at, origin, number, item.msg))
             del kept[: -self._most]
 
     def of(self, channel: str, limit: int | None) -> list[bytes]:
         """Return what is kept of a channel, what waits to be kept included."""
-        stream = self._stream
-        while stream is not None and len(stream):
-            self._keep(stream.get(0))
-        past = [data for _, _, data in self._kept.get(channel, [])]
+        if self._live is not None:
+            self.take(self._live)
+        past = [kept[-1] for kept in self._kept.get(channel, [])]
         return past[-limit:] if limit else past
 
     def close(self) -> None:
         """Keep nothing more."""
-        if self._stream is not None:
-            self._stream.close()
+        if self._live is not None:
+            self._live.close()
