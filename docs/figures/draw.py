@@ -32,7 +32,8 @@ class Figure:
         """A box with its text in the middle, lines apart; that of a room is on its top."""
         inside, edge = FILL[kind]
         self._parts.append(
-            f'<rect x="{x}" y="{y}" width="{w}" height="{h}" rx="8" fill="{inside}" stroke="{edge}"/>'
+            f'<rect x="{x}" y="{y}" width="{w}" height="{h}" rx="8" '
+            f'fill="{inside}" stroke="{edge}"/>'
         )
         lines = text.split("\n")
         if kind == "room":
@@ -68,7 +69,8 @@ class Figure:
         ends = ' marker-end="url(#head)"' * head + ' marker-start="url(#head)"' * both
         dashes = ' stroke-dasharray="5 4"' if dashed else ""
         self._parts.append(
-            f'<polyline points="{path}" fill="none" stroke="{LINE}" stroke-width="1.6"{dashes}{ends}/>'
+            f'<polyline points="{path}" fill="none" stroke="{LINE}" stroke-width="1.6"'
+            f"{dashes}{ends}/>"
         )
         if text:
             (x0, y0), (x1, y1) = points[0], points[-1]
@@ -78,8 +80,9 @@ class Figure:
     def svg(self) -> str:
         """Return the whole file."""
         head = (
-            '<marker id="head" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" '
-            f'orient="auto-start-reverse"><path d="M0,0 L10,5 L0,10 z" fill="{LINE}"/></marker>'
+            '<marker id="head" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" '
+            'markerHeight="7" orient="auto-start-reverse">'
+            f'<path d="M0,0 L10,5 L0,10 z" fill="{LINE}"/></marker>'
         )
         return "\n".join(
             [
@@ -99,7 +102,11 @@ def federation() -> Figure:
     f = Figure("federation", 760, 270, "One name is one channel, in every process of a federation")
     f.box(20, 20, 470, 230, "host north", "room")
     f.box(510, 20, 230, 230, "host south", "room")
-    programs = [(40, "publish.py", "sends"), (265, "listen.py", "prints"), (530, "listen.py", "prints")]
+    programs = [
+        (40, "publish.py", "sends"),
+        (265, "listen.py", "prints"),
+        (530, "listen.py", "prints"),
+    ]
     for x, who, what in programs:
         f.box(x, 62, 190, 168)
         f.words(x + 95, 82, who)
@@ -150,7 +157,9 @@ def window() -> Figure:
             f.words(x + 30, 114, "lost", faint=True)
         else:
             f.arrow((x + 30, 66), (x + 30, 185))
-    f.arrow((428, 206), (398, 206), (398, 46), (427, 46), text="ask for 3", at=(430, 150), dashed=True)
+    f.arrow(
+        (428, 206), (398, 206), (398, 46), (427, 46), text="ask for 3", at=(430, 150), dashed=True
+    )
     f.arrow((488, 46), (514, 46), (514, 206), (489, 206), text="3 again", at=(540, 150))
     f.words(617, 242, "kept back until 3 is there", faint=True)
     return f
@@ -205,10 +214,14 @@ def out() -> Figure:
     f.box(60, 212, 250, 48, "Outbound.see_to\nunless it is seen to", "ours")
     f.arrow((185, 164), (185, 211), text="append to the exchange's list", at=(292, 188))
     f.box(60, 318, 250, 48, "Outbound._drain\nif nobody has the socket", "ours")
-    f.arrow((185, 260), (185, 317), text="nothing sent a moment ago, or much is queued", at=(350, 288))
+    f.arrow(
+        (185, 260), (185, 317), text="nothing sent a moment ago, or much is queued", at=(350, 288)
+    )
     f.box(530, 212, 210, 48, "sender thread", "ours")
     f.arrow((310, 236), (529, 236), text="a moment ago, or handed over", at=(420, 222))
-    f.box(60, 414, 250, 64, "SendQueue.send → _emit\nnumber, join into one\nframe an exchange", "ours")
+    f.box(
+        60, 414, 250, 64, "SendQueue.send → _emit\nnumber, join into one\nframe an exchange", "ours"
+    )
     f.arrow((185, 366), (185, 413))
     f.arrow((640, 260), (640, 388), (250, 388), (250, 413))
     f.box(530, 422, 210, 48, "Outbound.put\nXPUB, then Window.keep", "ours")
@@ -230,7 +243,14 @@ def way_in() -> Figure:
     f.arrow((300, 222), (469, 222), text="before its turn", at=(390, 238))
     f.box(40, 284, 260, 48, "Positions.receive\nnew or repeated", "ours")
     f.arrow((170, 236), (170, 283))
-    f.arrow((595, 236), (595, 296), (301, 296), text="the gap is closed, or given up", at=(480, 282), dashed=True)
+    f.arrow(
+        (595, 236),
+        (595, 296),
+        (301, 296),
+        text="the gap is closed, or given up",
+        at=(480, 282),
+        dashed=True,
+    )
     f.box(470, 330, 250, 36, "dropped, counted")
     f.arrow((300, 322), (380, 322), (380, 348), (469, 348), text="nothing new", at=(426, 334))
     f.box(40, 380, 260, 40, "decode_frame", "ours")
