@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar, get_args
 
@@ -56,9 +57,9 @@ class Mailbox(Generic[T]):
     """A bounded queue that is read by waiting threads and by event loops alike."""
 
     __slots__ = (
-        "__weakref__", "_blocked", "_closed", "_dropped", "_filled", "_finishing", "_home",
-        "_items", "_limit", "_lock", "_overflow", "_readers", "_received", "_roomy", "_turns",
-        "_waiters", "_writers",
+        "__weakref__", "_blocked", "_dropped", "_filled", "_finishing", "_home",
+        "_limit", "_lock", "_overflow", "_readers", "_received", "_roomy", "_waiters",
+        "items", "over", "turns", "writers",
     )  # fmt: skip
 
     def __init__(self, maxsize: int, overflow: Overflow) -> None:
@@ -67,9 +68,9 @@ class Mailbox(Generic[T]):
             raise ValueError(f"maxsize is at least 1, not {maxsize}")
         self._overflow = overflow
         self._limit = maxsize  # -1 once nothing more is taken: put needs one comparison only
-        self._items: deque[T] = deque()
+        self.items: deque[T] = deque()
         self._received = self._dropped = self._blocked = 0
-        self._closed = self._finishing = False
+        self.over = self._finishing = False
         track(self).after_fork()
 
     def after_fork(self) -> None:
@@ -77,13 +78,13 @@ class Mailbox(Generic[T]):
         self._lock = threading.RLock()  # a finaliser may put while its thread holds it
         self._filled = threading.Condition(self._lock)
         self._roomy = threading.Condition(self._lock)
-        self._readers = self._writers = 0
+        self._readers = self.writers = 0
         self._waiters: list[tuple[loops.Home, Any]] = []
         self._home: loops.Home | None = None  # set while a loop reads, not a thread
-        self._turns = 0  # items that a coroutine may still take at once
+        self.turns = 0  # items that a coroutine may still take at once
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self.items)
 
     @property
     def closed(self) -> bool:
@@ -97,20 +98,20 @@ class Mailbox(Generic[T]):
             MailboxFull: with ``overflow="error"``, or where waiting would never end.
         """
         with self._lock:
-            if len(self._items) >= self._limit and not self._has_room():
+            if len(self.items) >= self._limit and not self._has_room():
                 return
             self._received += 1
-            self._items.append(item)
+            self.items.append(item)
             if self._readers or self._waiters:
                 self._wake()
 
     def put_all(self, items: Sequence[T]) -> bool:
         """Add items, if there is room for all of them and it is open; tell whether that is so."""
         with self._lock:
-            if len(self._items) + len(items) > self._limit:
+            if len(self.items) + len(items) > self._limit:
                 return False
             self._received += len(items)
-            self._items.extend(items)
+            self.items.extend(items)
             if self._readers or self._waiters:
                 self._wake()
             return True
@@ -120,12 +121,12 @@ class Mailbox(Generic[T]):
         with self._lock:
             if self._limit >= 0:
                 self._received += 1
-                self._items.append(item)
+                self.items.append(item)
                 self._wake()
 
     def clear(self) -> None:
         """Forget what is in it, uncounted: in a forked child it is the parent's."""
-        self._items.clear()
+        self.items.clear()
 
     def _has_room(self) -> bool:
         """Do what ``overflow`` says in a full mailbox; tell whether the item goes in."""
@@ -134,12 +135,12 @@ class Mailbox(Generic[T]):
         if self._overflow == "block":
             return self._wait_for_room()
         if self._overflow == "error":
-            raise MailboxFull(f"the mailbox holds {len(self._items)} messages and is full")
+            raise MailboxFull(f"the mailbox holds {len(self.items)} messages and is full")
         if self._overflow == "drop_newest":
             self._refuse()
             return False
         try:
-            self._items.popleft()
+            self.items.popleft()
             self._dropped += 1
         except IndexError:
             pass  # a coroutine took it meanwhile
@@ -159,15 +160,15 @@ class Mailbox(Generic[T]):
                 " room here would never end"
             )
         self._blocked += 1
-        self._writers += 1
+        self.writers += 1
         try:
-            while len(self._items) >= self._limit >= 0:
+            while len(self.items) >= self._limit >= 0:
                 if self._home is not None and self._home.closed:
                     self._refuse()  # its reader is gone, and nothing told us
                     return False
                 self._roomy.wait(ROOM_AFTER)
         finally:
-            self._writers -= 1
+            self.writers -= 1
         return self._limit >= 0
 
     def _wake(self) -> None:
@@ -185,10 +186,14 @@ class Mailbox(Generic[T]):
             TimeoutError: nothing came in time.
             Closed: the mailbox was closed.
         """
-        self._home, self._turns = None, 0
+        self._home, self.turns = None, 0
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._lock:
-            while not self._readable():
+            while True:
+                if self._readable():
+                    with suppress(IndexError):  # a coroutine was faster
+                        return self._pop()
+                    continue
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     raise TimeoutError(f"no message within {timeout} s")
@@ -197,51 +202,38 @@ class Mailbox(Generic[T]):
                     self._filled.wait(left)
                 finally:
                     self._readers -= 1
-            return self._pop()
 
     def read_here(self) -> loops.Home:
         """Note that coroutines of the loop on this thread read from now on."""
         home = self._home = loops.home()
         return home
 
-    async def take_async(self, ended: type[Exception] = Closed) -> T:
+    async def take_async(self) -> T:
         """Remove and return the oldest item, suspending the task meanwhile.
 
         Nothing is taken before the last step, which does not suspend: whoever is cancelled,
-        at whatever moment, leaves the item where it is.
+        at whatever moment, leaves the item where it is. Without waiting, `IN_A_ROW` are taken
+        at most before others on the loop have a turn.
 
         Raises:
-            Closed: the mailbox was closed; or ``ended``, if something else is to be raised.
+            Closed: the mailbox was closed.
         """
-        # Without the lock, which is half of the cost: `popleft` is atomic, and what the lock
-        # guards else does not matter here, but for who waits for room at this very moment;
-        # that looks again by itself (`ROOM_AFTER`).
-        if self._turns and not self._closed:
-            self._turns -= 1
-            try:
-                item = self._items.popleft()
-                if self._writers and len(self._items) <= self._limit // 2:
-                    self._let_write()
-                return item
-            except IndexError:
-                pass
-        try:
-            return await self._take_slowly()
-        except Closed as error:
-            raise ended(*error.args) from None
-
-    async def _take_slowly(self) -> T:
-        """Let others on the loop have a turn if it is time, and wait for an item."""
-        home, turns = self.read_here(), self._turns
-        self._turns = IN_A_ROW  # whoever is cancelled in the pause has had others run as well
-        if not turns and self._items:
-            await home.pause()
+        home = self.read_here()
+        if self.turns:
+            self.turns -= 1
+        else:
+            self.turns = IN_A_ROW  # whoever is cancelled in the pause has had others run, too
+            if self.items:
+                await home.pause()
         while True:
             with self._lock:
                 if self._readable():
-                    return self._pop()
+                    with suppress(IndexError):  # a coroutine of another loop was faster
+                        return self._pop()
+                    continue
                 waiter = home.waiter()
                 self._waiters.append((home, waiter))
+            self.turns = IN_A_ROW
             try:
                 await home.wait(waiter)
             except BaseException:  # whoever wakes one wakes all: no wake-up is lost with it
@@ -249,27 +241,28 @@ class Mailbox(Generic[T]):
                     self._waiters = [w for w in self._waiters if w[1] is not waiter]
                 raise
 
-    def _let_write(self) -> None:
-        """Let waiting senders go on."""
-        with self._lock:
-            self._roomy.notify_all()
+    def let_write(self) -> None:
+        """Let waiting senders go on, behind a `popleft` without the lock, if there is room."""
+        if len(self.items) <= self._limit // 2:
+            with self._lock:
+                self._roomy.notify_all()
 
     def _readable(self) -> bool:
         """Tell whether there is an item; raise Closed when there will be none."""
-        if self._closed or (self._finishing and not self._items):
+        if self.over or (self._finishing and not self.items):
             raise Closed("the stream was closed")
-        return bool(self._items)
+        return bool(self.items)
 
     def _pop(self) -> T:
         """Remove the oldest item and let one waiting sender go on; the lock is held."""
-        item = self._items.popleft()
-        if self._writers and len(self._items) <= self._limit // 2:
+        item = self.items.popleft()
+        if self.writers and len(self.items) <= self._limit // 2:
             self._roomy.notify_all()
         return item
 
     def close(self) -> None:
         """End at once: readers get Closed, waiting senders go on, their messages unread."""
-        self._closed = True
+        self.over = True
         self.finish()
         self._home = None  # it would stay as long as the stream does
 
@@ -290,12 +283,12 @@ class Mailbox(Generic[T]):
     def abandon(self) -> int:
         """Count what nobody will read as dropped, and forget it; return how many that are."""
         with self._lock:
-            unread = len(self._items)
-            self._items.clear()
+            unread = len(self.items)
+            self.items.clear()
             self._dropped += unread
         return unread
 
     def stats(self) -> MailboxStats:
         """Return what went through so far, as one consistent value."""
         with self._lock:
-            return MailboxStats(self._received, self._dropped, self._blocked, len(self._items))
+            return MailboxStats(self._received, self._dropped, self._blocked, len(self.items))

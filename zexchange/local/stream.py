@@ -4,7 +4,7 @@ A stream is a task with a mailbox. `for` and `async for` differ only in how the
 mailbox is awaited. It must not know what it is attached to beyond attach and detach.
 """
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic
@@ -90,9 +90,25 @@ class Stream(Generic[T]):
     def __aiter__(self) -> "Stream[T]":
         return self
 
-    def __anext__(self) -> Coroutine[Any, Any, T]:
+    async def __anext__(self) -> T:
+        # Without the lock, and without a call of ours: 0.2 µs instead of 0.7. `popleft` is
+        # atomic, and what the lock guards else does not matter here, but for who waits for room
+        # at this very moment; that looks again by itself.
+        mailbox = self._mailbox
+        if mailbox.turns and not mailbox.over:
+            try:
+                item = mailbox.items.popleft()
+                mailbox.turns -= 1
+                if mailbox.writers:
+                    mailbox.let_write()
+                return item
+            except IndexError:
+                pass
         self._wake()
-        return self._mailbox.take_async(StopAsyncIteration)
+        try:
+            return await mailbox.take_async()
+        except Closed:
+            raise StopAsyncIteration from None
 
     def close(self) -> None:
         """Stop receiving: iteration ends, a waiting sender goes on, `get` raises Closed."""
