@@ -11,39 +11,40 @@ import argparse
 import json
 import os
 import signal
+import socket
 import statistics
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 Arguments = dict[str, Any]
 MESSAGE = {"sym": "AAPL", "px": 191.25, "size": 100, "side": "buy", "t": 1_700_000_000.25}
-FIRST_PORT = 23_000
 PATIENCE = 170.0
 
 
-def by_tcp(n: int) -> Arguments:
+def by_tcp(n: int, port: int) -> Arguments:
     """Each listens on loopback and knows the first one; gossip does the rest."""
-    seed = f"tcp://127.0.0.1:{FIRST_PORT}"
-    listen = f"tcp://127.0.0.1:{FIRST_PORT + 2 * n}"
-    return {"listen": listen, "peers": [seed] if n else [], "local": False}
+    seed, anywhere = f"tcp://127.0.0.1:{port}", "tcp://127.0.0.1:0"
+    if n == 0:
+        return {"listen": seed, "local": False}
+    return {"listen": anywhere, "peers": [seed], "local": False}
 
 
-def by_directory(n: int) -> Arguments:
+def by_directory(n: int, port: int) -> Arguments:
     """Each finds the others in the rendezvous directory, over Unix sockets."""
     return {}
 
 
-def by_hub(n: int) -> Arguments:
+def by_hub(n: int, port: int) -> Arguments:
     """Each knows a hub, which is a process of its own."""
-    return {"hub": f"tcp://127.0.0.1:{FIRST_PORT}", "local": False}
+    return {"hub": f"tcp://127.0.0.1:{port}", "local": False}
 
 
-SHAPES: dict[str, Callable[[int], Arguments]] = {
+SHAPES: dict[str, Callable[[int, int], Arguments]] = {
     "hub": by_hub,
     "mesh, TCP, gossip from one seed": by_tcp,
     "mesh, Unix sockets": by_directory,
@@ -158,13 +159,26 @@ def most_memory(pid: int) -> float:
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
 
 
+def free_port(row: int = 3) -> int:
+    """Return the first of some ports in a row that are free: a hub takes three, a node two."""
+    while True:
+        with ExitStack() as taken:
+            sockets = [taken.enter_context(socket.socket()) for _ in range(row)]
+            sockets[0].bind(("127.0.0.1", 0))
+            port: int = sockets[0].getsockname()[1]
+            with suppress(OSError, OverflowError):
+                for n, one in enumerate(sockets[1:], 1):
+                    one.bind(("127.0.0.1", port + n))
+                return port
+
+
 @contextmanager
-def carrier(shape: str) -> Iterator[int]:
+def carrier(shape: str, port: int) -> Iterator[int]:
     """Run a hub where the shape has one; yield its process id, or 0."""
     if SHAPES[shape] is not by_hub:
         yield 0
         return
-    endpoint = f"tcp://127.0.0.1:{FIRST_PORT}"
+    endpoint = f"tcp://127.0.0.1:{port}"
     command = [sys.executable, "-m", "zexchange.cli", "hub", "--federation", "many"]
     with subprocess.Popen(
         [*command, "--listen", endpoint], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
@@ -179,15 +193,16 @@ def carrier(shape: str) -> Iterator[int]:
 
 def measure(shape: str, nodes: int, seconds: float) -> list[str]:
     """Run one shape; return a row of the table."""
-    with carrier(shape) as hub:
-        return measure_with(shape, nodes, seconds, hub)
+    port = free_port()
+    with carrier(shape, port) as hub:
+        return measure_with(shape, nodes, seconds, hub, port)
 
 
-def measure_with(shape: str, nodes: int, seconds: float, hub: int) -> list[str]:
+def measure_with(shape: str, nodes: int, seconds: float, hub: int, port: int) -> list[str]:
     workers: list[Worker] = []
     try:
         begun = time.monotonic()
-        workers += [Worker(n, nodes, SHAPES[shape](n)) for n in range(nodes)]
+        workers += [Worker(n, nodes, SHAPES[shape](n, port)) for n in range(nodes)]
         up = max(w.answer()["up"] for w in workers)
         since = time.monotonic()
         for worker in workers:

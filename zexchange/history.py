@@ -91,23 +91,20 @@ class Ring:
 
     def append(self, frame: Frame) -> bool:
         """Take a frame that is being sent, and evict what that pushes out; tell if it is `full`."""
-        self._add(frame)
+        name, size = frame.name, frame.size
+        self._order.append(frame)
+        # Not `setdefault`: a deque that is thrown away again costs more than all the rest.
+        (self._frames.get(name) or self._frames.setdefault(name, deque())).append(frame)
+        self.bytes += size
+        self.messages += frame.last - frame.first + 1
+        if frame.waiting:
+            (self._held.get(name) or self._held.setdefault(name, deque())).append(frame)
+            self.held_bytes += size
+            self.held_frames += 1
         if self.bytes > self.most_bytes or self.messages > self.most_messages:
             self.evict()
             return self.full
         return self.held_bytes > self.window and self.held_frames >= UNDER_WAY
-
-    def _add(self, frame: Frame) -> None:
-        name = frame.name
-        self._order.append(frame)
-        # Not `setdefault`: a deque that is thrown away again costs more than all the rest.
-        (self._frames.get(name) or self._frames.setdefault(name, deque())).append(frame)
-        self.bytes += frame.size
-        self.messages += frame.last - frame.first + 1
-        if frame.waiting:
-            (self._held.get(name) or self._held.setdefault(name, deque())).append(frame)
-            self.held_bytes += frame.size
-            self.held_frames += 1
 
     def mend(self, last: Frame) -> None:
         """Make all anew from the frames in their order, but for one, after an interruption.
@@ -120,7 +117,7 @@ class Ring:
         self.bytes = self.messages = self.held_bytes = self.held_frames = 0
         for frame in order:
             if frame.first != last.first or frame.name != last.name:
-                self._add(frame)
+                self.append(frame)
 
     @property
     def crowded(self) -> bool:

@@ -16,12 +16,18 @@ class Out:
     def __init__(self) -> None:
         self.pace = Pace()
         self.window = SimpleNamespace(room="room")
+        self.lanes: list[object] = ["another"]
         self.seen: list[tuple[Bridge, int]] = []
+        self.alone: list[tuple[Bridge, int]] = []
         self.monotonic = lambda: 5.0
 
     def see_to(self, bridge: Bridge, size: int) -> None:
         """Note what was queued."""
         self.seen.append((bridge, size))
+
+    def send_alone(self, bridge: Bridge, size: int) -> None:
+        """Note what was queued with nothing before it."""
+        self.alone.append((bridge, size))
 
 
 @pytest.fixture
@@ -64,6 +70,17 @@ def test_what_nobody_sees_to_is_told(bridge: Bridge, out: Any, change: str) -> N
         bridge.send = _way_out(bridge, out)
     bridge.send(bytes(SMALL_BYTES) if change == "large" else "a")
     assert [seen for seen, _ in out.seen] == [bridge]
+
+
+def test_what_nothing_is_queued_before_goes_alone(bridge: Bridge, out: Out) -> None:
+    """By the shorter way, and by that only: not where its lane is listed, or another."""
+    bridge.send("a")
+    bridge.listed = False
+    bridge.send("b")
+    assert (len(out.seen), out.alone) == (1, [])
+    out.lanes.clear()
+    bridge.send("c")
+    assert ([seen for seen, _ in out.alone], len(out.seen)) == ([bridge], 1)
 
 
 def test_what_nobody_wants_is_not_queued(bridge: Bridge, out: Out) -> None:

@@ -416,13 +416,13 @@ def signal_here():
         signal.raise_signal(signal.SIGUSR1)
 
 def socket_lock(_):
-    hook(node._engine.outbound.window, "keep", signal_here)
+    hook(node._engine.outbound, "keep", signal_here)
     fill()
 
 def sender_thread(_):
     me = "zexchange-sender"
     inside = lambda: threading.current_thread().name == me and again("finaliser")
-    hook(node._engine.outbound.window, "keep", inside)
+    hook(node._engine.outbound, "keep", inside)
     fill()
 
 def session_lock(_):

@@ -251,7 +251,7 @@ def test_a_message_among_subscriptions_gives_nobody_anothers(
         def connected(socket: "zmq.Socket[bytes]") -> bool:
             socket.send(b"\x01" + topic("open"))
             with engine.outbound._lock:
-                engine.outbound._read_subscriptions()
+                engine.outbound.demand.read()
                 engine.outbound._socket.send(topic("open"))
             probe[socket] += len(everything(socket))
             return bool(probe[socket])
@@ -266,7 +266,7 @@ def test_a_message_among_subscriptions_gives_nobody_anothers(
             settle(xpub, threading.Event())
             bad.send(b"\x01" + topic("open"))
             settle(xpub, threading.Event())
-            engine.outbound._read_subscriptions()
+            engine.outbound.demand.read()
             for _ in range(100):
                 xpub.send(topic("secret") + b"for west alone")
             xpub.send(topic("open"))

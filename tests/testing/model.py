@@ -314,7 +314,7 @@ class Federation:
             return
         self.check()
         peers = member.engine.session.members.peers.values()
-        healthy = {peer.id.hex() for peer in peers if not (peer.silent or peer.slow)}
+        healthy = {peer.id.hex() for peer in peers if not peer.slow}
         for other in self.members:
             for listener in other.listeners if other.id in healthy else ():
                 for where, owed in listener.owed.items():

@@ -104,6 +104,21 @@ def test_a_stopped_node_is_silent_and_comes_back(network: Network) -> None:
     assert got == [1]
 
 
+def test_a_flush_waits_for_a_silent_node(network: Network) -> None:
+    """Who is silent has not acknowledged: a flush says so, and is through once it goes on."""
+    a, b = network.node("a"), network.node("b")
+    got = collect(b.registry, "x")
+    network.settle()
+    network.stop(b)
+    network.advance(5)
+    a.registry.get("x").send(1)
+    with pytest.raises(NotReady, match=r"not acknowledged by b\S* \(silent\)"):
+        a.flush(timeout=1)
+    network.resume(b)
+    a.flush(timeout=10)
+    assert got == [1]
+
+
 def test_a_killed_node_says_no_goodbye(network: Network) -> None:
     """Others find out that it is gone; one of the same name may be started again."""
     a, b = network.node("a"), network.node("b")

@@ -97,7 +97,8 @@ def _way_out(bridge: Bridge, outbound: Outbound) -> Callable[[object], Room | No
     messages have to pass: a call costs as much as a third of the packing.
     """
     encoder, append = bridge.encoder, bridge.bodies.append
-    pace, monotonic, see_to = outbound.pace, outbound.monotonic, outbound.see_to
+    pace, monotonic, lanes = outbound.pace, outbound.monotonic, outbound.lanes
+    see_to, send_alone = outbound.see_to, outbound.send_alone
     pop, push, level, new_packer = TOP.idle.pop, TOP.idle.append, TOP, TOP.new_packer
 
     def send(msg: object) -> Room | None:
@@ -133,8 +134,11 @@ def _way_out(bridge: Bridge, outbound: Outbound) -> Callable[[object], Room | No
                 return None
             append(body)
             # Looked at behind that: who takes away what is queued changes them before.
-            if size <= SMALL_BYTES and bridge.listed and monotonic() < pace.quiet_until:
-                return None
+            if bridge.listed:
+                if size <= SMALL_BYTES and monotonic() < pace.quiet_until:
+                    return None
+            elif not lanes:
+                return send_alone(bridge, size)
             return see_to(bridge, size)
         except Exception as error:
             see_to(bridge, 0)

@@ -92,7 +92,12 @@ class Engine(Reports):
         if guard:
             controls = self._controls
             guard.open(
-                self._sockets, self._poller, self._turned_away, controls.try_again, controls.hang_up
+                self._sockets,
+                self._poller,
+                self._turned_away,
+                controls.try_again,
+                controls.hang_up,
+                lambda endpoint: self.session.shut_out(endpoint, world.monotonic()),
             )
             guard.watch("control", controls.router)
             guard.watch("data", xpub)
@@ -389,12 +394,13 @@ class Engine(Reports):
         """Hand the session the tokens that were (un)subscribed at our data endpoint."""
         # libzmq keeps all that has come, read or not: only who reads on knows whom to cut.
         until = self.world.monotonic() + TICK
-        while self.outbound.unread and self.world.monotonic() < until:
+        demand = self.outbound.demand
+        while demand.unread and self.world.monotonic() < until:
             self.outbound.poll(wait=True)
-        for _ in range(self.outbound.topics.told()):
+        for _ in range(demand.topics.told()):
             self.session.reject("data", "a connection with more subscriptions than are kept")
-        for _ in range(len(self.outbound.subscriptions)):
-            frame = self.outbound.subscriptions.popleft()
+        for _ in range(len(demand.subscriptions)):
+            frame = demand.subscriptions.popleft()
             token = read_token(frame[1:])
             if token is None and self.carriage:
                 self.carriage.asked(frame)

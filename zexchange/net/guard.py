@@ -64,7 +64,13 @@ class Guard:
         return id_for(self._keyring.public, fresh) if self._keyring else fresh
 
     def open(
-        self, sockets: "Sockets", poller: Poller, rejected: Rejected, another: Next, dismiss: Next
+        self,
+        sockets: "Sockets",
+        poller: Poller,
+        rejected: Rejected,
+        another: Next,
+        dismiss: Next,
+        shut_out: Next,
     ) -> None:
         """Be there for every connection; before anything is bound.
 
@@ -74,8 +80,10 @@ class Guard:
             rejected: hears of what was not let in, as `Session.reject` does.
             another: dials an endpoint again, with the next key.
             dismiss: closes the link to an endpoint, until the session dials it again.
+            shut_out: hears of an endpoint at which our key was refused.
         """
         self._rejected, self._another, self._dismiss = rejected, another, dismiss
+        self._shut_out = shut_out
         self._handshakes = Handshakes(sockets, poller, self._told)
         self._zap: Socket | None = None
         if self._keyring:
@@ -209,6 +217,7 @@ class Guard:
             if trial is not None and using is not None:
                 trial.stands(using)
             self._rejected(name, "key unknown there", "our key is not authorized there")
+            self._shut_out(name)
         elif event == h.MALFORMED and value == h.OTHER_MECHANISM:
             self._rejected(name, *(_PLAIN if self._keyring else _LOCKED))
         elif event == h.BROKEN_OFF and trial is not None:

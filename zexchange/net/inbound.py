@@ -382,6 +382,14 @@ class Inbound:
 
     def _turn(self, ready: Ready) -> float | None:
         hot, commands = self._hot, self._commands
+        if len(ready) == 1 and not hot and not commands:
+            # A message that has come alone, to be handed on without delay. A command that is
+            # given meanwhile wakes us again.
+            alone = self._by_fd.get(ready[0][0])
+            if alone is not None:
+                if self._read(alone):
+                    hot[alone] = None
+                return 0.0 if hot else FOREVER
         for fd, _ in ready:
             tuner = self._by_fd.get(fd)
             if tuner is not None:

@@ -12,7 +12,7 @@ from ..errors import DecodeError
 from ..history import FRAME_OVERHEAD, WINDOW, Body
 from ..local.exchange import Exchange
 from ..protocol.buffers import decode_frame
-from ..protocol.codec import decode_batch
+from ..protocol.codec import SMALL_BODY, TOP, decode_batch
 from ..protocol.events import Lost
 from ..protocol.recovery import Ask, GiveUp, Recovery
 from ..protocol.sequence import Positions, Tally
@@ -37,6 +37,7 @@ ACKNOWLEDGE = WINDOW // 4, 250_000
 """Bytes and messages consumed of one peer after which it is told, without being asked. A
 peer with a small ring asks for less."""
 _NOTHING = "", None, Tally()
+unpack_small = TOP.unpack_small
 
 
 class Inlet:
@@ -99,8 +100,11 @@ class Inlet:
                     and first <= last <= LAST_NUMBER
                 ):
                     try:
-                        values = decode_batch(frame, count, None, end + HEAD)
-                    except DecodeError:
+                        if count == 1 and len(frame) <= SMALL_BODY:
+                            values = [unpack_small(frame[end + HEAD :])]
+                        else:
+                            values = decode_batch(frame, count, None, end + HEAD)
+                    except Exception:  # once more, to find out what is wrong
                         return self._take_any(frame, rest)
                     where[name] = last
                     tally.received += count

@@ -299,10 +299,11 @@ class Node(Membership):
     def wait_ready(self, timeout: float = 10.0) -> None:
         """Wait until what is attached here is in force at every peer that is known.
 
-        Whatever a peer sends after that reaches the tasks attached before this call.
+        Whatever a peer sends after that reaches the tasks attached before this call. It
+        cannot be in force at a peer that reaches us and that we do not reach.
 
         Raises:
-            NotReady: after ``timeout`` seconds, naming who has not confirmed.
+            NotReady: after ``timeout`` seconds, naming who has not confirmed, and why.
             RuntimeError: on the data thread and in a running event loop.
         """
         self._wait(timeout, lambda waiter: waiter.ready())
@@ -320,7 +321,8 @@ class Node(Membership):
     def flush(self, timeout: float = 10.0) -> None:
         """Wait until every healthy peer has acknowledged what was sent before this call.
 
-        Acknowledged means that its tasks have been given the messages.
+        Acknowledged means that its tasks have been given the messages. Healthy are all but
+        those that are slow; one that is silent is waited for until it is heard, or has left.
 
         Raises:
             NotReady: after ``timeout`` seconds, naming who has not acknowledged.

@@ -13,7 +13,6 @@ decided by the pace (`pace`).
 """
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -24,23 +23,18 @@ import zmq
 from ..history import Body, Buffer, Frame, Ring
 from ..local.exchange import Room
 from ..protocol.interest import Keys
-from ..protocol.relay import MARK
 from ..protocol.sequence import Numbering
 from ..protocol.values import Promise, Ready
-from ..protocol.wire import data_head, read_token, ready_frame
+from ..protocol.wire import data_head, ready_frame
+from .demand import Demand
 from .gate import Gate
-from .pace import MOST_GAP, Pace
+from .pace import GAP, HELD_UP, MOST_GAP, Pace
 from .sendqueue import LANES_ALONG, LANES_AT_ONCE, Lane, SendQueue, make_frame
 from .sockets import (
     DO_NOT_WAIT,
-    EVENTS,
-    JUDGED_MARK,
-    READABLE,
     SNDMORE,
-    XPUB_MANUAL,
     plain_send,
 )
-from .topics import Topics
 from .window import REPLAY_BYTES, Window
 
 if TYPE_CHECKING:
@@ -61,8 +55,6 @@ LANES_TOGETHER = 128
 LANES_MOST = 2 * LANES_TOGETHER
 """So many may wait behind a socket that another thread is sending on. Each is a frame, and with
 those of the window they have to stay below ZeroMQ's mark, or are dropped and asked for again."""
-SUBSCRIPTIONS_AT_ONCE = 1000
-"""Subscriptions read before whoever reads them goes on with its own work."""
 CATCH_UP_SECONDS = 0.1
 _ROUNDS = 4
 
@@ -88,9 +80,6 @@ class Outbound:
         self._socket = socket
         self.put = plain_send(socket)
         self._gate = gate
-        if gate is not None:
-            socket.setsockopt(XPUB_MANUAL, 1)
-            socket.setsockopt(zmq.RCVHWM, JUDGED_MARK)
         self._origin = origin
         self._notify = notify
         self._lock = threading.Lock()
@@ -99,7 +88,8 @@ class Outbound:
         self._numbering = Numbering()
         self._frame_bytes = min(FRAME_BYTES, ring.window // 4)
         self._waiting = SendQueue(origin, self._numbering, self, world.time, self._frame_bytes)
-        self._lanes = self._waiting.lanes
+        self.lanes = self._waiting.lanes
+        """Where something is queued. Any thread may look, and append."""
         self._queued_most = min(QUEUED_BYTES, ring.window)
         self.window = Window(
             ring,
@@ -110,19 +100,14 @@ class Outbound:
             self._if_free,
             world,
         )
+        self.keep = self.window.keep
+        self.demand = Demand(socket, self.window, notify, gate)
         self.pace = Pace()
         self._asked = False
         self._look_at = 0.0
         self._time = world.time
         self._lend = world.lend
         self._closed = False
-        self.subscriptions: deque[bytes] = deque()
-        """Tokens (un)subscribed on the socket, for the control thread."""
-        self.unread = False
-        """Whether there are more than were read at a time."""
-        self.topics = Topics()
-        self.frames = 0
-        self.bytes = 0
         self._sender = world.sender(self._send_later)
 
     def start(self) -> None:
@@ -144,9 +129,9 @@ class Outbound:
         if not lane.listed:
             # One step:
             lane.listed = True
-            self._lanes.append(lane)
+            self.lanes.append(lane)
         pace, bodies, window = self.pace, lane.bodies, self.window
-        now, lanes = self.monotonic(), len(self._lanes)
+        now, lanes = self.monotonic(), len(self.lanes)
         if pace.handed_over:
             # Many lanes are too much for the sender thread alone, if it has to wait for each.
             queued = lanes * len(bodies) * (size + 64)
@@ -164,7 +149,7 @@ class Outbound:
         # Many lanes, too: each takes a send, and whoever is at it needs the interpreter's lock.
         # Looked at anew, for it may just have been sent. What is in all of them is taken to be
         # as much as is in this one.
-        lanes = max(len(self._lanes), 1)
+        lanes = max(len(self.lanes), 1)
         if (
             window.full
             or lanes > LANES_MOST
@@ -172,6 +157,48 @@ class Outbound:
         ):
             return window.room
         return None
+
+    def send_alone(self, lane: Lane, size: int) -> Room | None:
+        """See to a message that nothing is queued before: mostly, it is sent at once.
+
+        As `see_to`, `_drain` and `_send_queued` do, written out: to a message that comes when
+        nothing else happens, and caches are cold, each call costs a microsecond.
+        """
+        pace, lanes = self.pace, self.lanes
+        # One step:
+        lane.listed = True
+        lanes.append(lane)
+        began, held = self.monotonic(), False
+        if began < pace.direct_at or pace.handed_over:
+            return self.see_to(lane, size)
+        try:
+            for held in iter(self._try_lock, False):  # noqa: B007
+                self._holder = threading.get_ident()
+                waiting = self._waiting
+                bytes_before, frames_before = waiting.bytes, waiting.frames
+                try:
+                    count = waiting.send()
+                except BaseException:
+                    waiting.send()  # who comes next finds everything in order
+                    raise
+                ended = self.monotonic()
+                if count == 1 and ended - began < HELD_UP:
+                    pace.direct_at = ended + GAP
+                else:
+                    sent_frames, sent = waiting.frames - frames_before, waiting.bytes - bytes_before
+                    pace.sent(began, ended, count, sent_frames, sent, True)
+                if self.window.acknowledged or began >= self._look_at:
+                    self._look_around(began)
+                break
+        finally:
+            if held:
+                self._holder = 0
+                self._lock.release()
+        if not held:
+            return self.see_to(lane, size)
+        if lanes and not self._asked:
+            self._ask()
+        return self.window.room if self.window.full else None
 
     def catch_up(self) -> None:
         """Send what is queued, waiting for the socket; only where `Room.wait` may wait.
@@ -201,7 +228,7 @@ class Outbound:
         Looked at again after the release, for what others queued while we held it.
         """
         for _ in range(_ROUNDS):
-            if not self._lanes:
+            if not self.lanes:
                 return
             held = False
             try:
@@ -246,7 +273,7 @@ class Outbound:
             behind = tuple(promise.behind(heads) for promise in promised)
             ready = ready_frame(Ready(receiver, epoch, self._origin, heads, behind))
             self.put(ready, DO_NOT_WAIT)
-            self._read_subscriptions()
+            self.demand.read()
         return heads
 
     def beacon(self, topics: Iterable[tuple[str, bytes]]) -> None:
@@ -256,7 +283,7 @@ class Outbound:
             for name, topic in topics:
                 head = self._numbering.heads.get(name, 0)
                 self.put(data_head(topic, self._origin, head + 1, 0, self._time()), DO_NOT_WAIT)
-            self._read_subscriptions()
+            self.demand.read()
 
     def inherit(self, lane: Lane, kept: Iterable[tuple[Body, float]]) -> None:
         """Number what was sent before anything could cross, and keep it. Any thread."""
@@ -277,6 +304,11 @@ class Outbound:
         with self._lock:
             runs = lane.kept.runs(first, last, REPLAY_BYTES) if lane.kept is not None else []
         return [make_frame(lane, self._origin, r.first, r.bodies, r.sent_at) for r in runs]
+
+    @property
+    def frames(self) -> int:
+        """How many frames have been sent. Any thread may look."""
+        return self._waiting.frames
 
     @property
     def numbered(self) -> Mapping[str, int]:
@@ -304,10 +336,10 @@ class Outbound:
         """Take in subscriptions: the socket's FD has woken the control thread."""
         if wait:
             with self._lock:
-                self._read_subscriptions()
+                self.demand.read()
         else:
             self._look_at = 0.0
-            self._if_free(self._read_subscriptions)
+            self._if_free(self.demand.read)
 
     def _if_free(self, act: Callable[[], None]) -> None:
         """Do what is done behind every send, too, if nobody is sending.
@@ -327,13 +359,13 @@ class Outbound:
         """Connect the socket to a hub, or disconnect it."""
         with self._lock, suppress(zmq.ZMQError):
             (self._socket.connect if connect else self._socket.disconnect)(endpoint)
-            self._read_subscriptions()
+            self.demand.read()
 
     def introduce(self, topic: bytes, words: bytes) -> None:
         """Tell a hub whose connection this is."""
         with self._lock:
             self.put(topic + words, DO_NOT_WAIT)
-            self._read_subscriptions()
+            self.demand.read()
 
     def fileno(self) -> int:
         """Return the descriptor that becomes readable when `poll` has work."""
@@ -343,7 +375,7 @@ class Outbound:
         """Send what is queued and close the socket; later messages go nowhere."""
         with self._lock:
             self._send_everything()
-            self._closed = True
+            self._closed = self.demand.closed = True
             self.put = _nowhere
             self.window.close()
             self._socket.close(linger=int(linger * 1000))
@@ -359,33 +391,31 @@ class Outbound:
         waiting = self._waiting
         try:
             self.pace.quiet_until = 0.0  # before it is looked what there is
-            size, frames, began = self.bytes, self.frames, self.monotonic()
+            size, frames, began = waiting.bytes, waiting.frames, self.monotonic()
             try:
                 count = waiting.send(most)
             except BaseException:
                 waiting.send()  # who comes next finds everything in order
                 raise
-            self.pace.sent(
-                began, self.monotonic(), count, self.frames - frames, self.bytes - size, direct
-            )
-            if self.window.acknowledged:
-                self.window.take_acknowledged()
-            if began >= self._look_at:
-                self._look_at = began + LOOK_EVERY
-                self._read_subscriptions()
+            frames, size = waiting.frames - frames, waiting.bytes - size
+            self.pace.sent(began, self.monotonic(), count, frames, size, direct)
+            if self.window.acknowledged or began >= self._look_at:
+                self._look_around(began)
         finally:
             self._holder = 0
 
+    def _look_around(self, now: float) -> None:
+        """Take in what peers have acknowledged, and now and then what they ask for."""
+        if self.window.acknowledged:
+            self.window.take_acknowledged()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_EVERY
+            self.demand.read()
+
     def _send_everything(self) -> None:
         """Send all that was queued before."""
-        for _ in range(len(self._lanes) // LANES_AT_ONCE + 1):
+        for _ in range(len(self.lanes) // LANES_AT_ONCE + 1):
             self._send_queued()
-
-    def keep(self, frame: Frame) -> None:
-        """See `Carrier`."""
-        self.window.keep(frame)
-        self.frames += 1
-        self.bytes += frame.size
 
     def mend(self, frame: Frame) -> None:
         """See `Carrier`."""
@@ -402,44 +432,6 @@ class Outbound:
             send(buffer, DO_NOT_WAIT | SNDMORE, copy=False)
         send(last, DO_NOT_WAIT, copy=False)
 
-    def _read_subscriptions(self) -> None:
-        """Take in what subscribers asked for.
-
-        Also behind sends, whose own look at the socket's state may have eaten the wake-up of
-        the control thread. What that eats behind the last of many, the next `poll` finds.
-        """
-        if self._closed:
-            return
-        socket, seen = self._socket, 0
-        # Bounded: this is the sender's time, and the lock.
-        while int(socket.getsockopt(EVENTS)) & READABLE and seen < SUBSCRIPTIONS_AT_ONCE:
-            seen += 1
-            with suppress(zmq.Again):
-                self._take_subscription(socket.recv(zmq.NOBLOCK, copy=False))
-        self.unread = seen == SUBSCRIPTIONS_AT_ONCE
-        if self._gate is not None and not self.unread:
-            self._gate.drained()
-        if seen:
-            self._notify()
-
-    def _take_subscription(self, frame: "zmq.Frame") -> None:
-        if self._gate is not None and not self._gate.admit(self._socket, frame):
-            return
-        data = frame.bytes
-        # Who has gone is not asked for its descriptor: what it had is told of once it has none.
-        fd = int(frame.get(zmq.SRCFD)) if data[:1] == b"\1" else -1
-        self.topics.note(data, fd)
-        token = read_token(data[1:])
-        if token is not None:
-            self.subscriptions.append(data)
-            if fd >= 0:
-                self.window.connected(token[0], fd)
-        elif data[1:2] == MARK:
-            # Of a hub, which asks whose the connection is.
-            self.subscriptions.append(data)
-            if fd >= 0:
-                self.window.shared(fd)
-
     # -------------------------------------------------------------- the sender thread
 
     def _send_later(self) -> float:
@@ -455,4 +447,4 @@ class Outbound:
             self._send_queued(False, LANES_AT_ONCE if pace.handed_over else LANES_ALONG)
         finally:
             self._lock.release()
-        return RETRY if self._lanes else 0.0
+        return RETRY if self.lanes else 0.0

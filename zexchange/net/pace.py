@@ -15,11 +15,11 @@ a send costs. After a send of more it is as many times longer as the root of the
 messages at any rate wait about as long as saves a good part of the sends."""
 MOST_GAP = 400e-6
 """The longest that messages are left to travel together, in seconds."""
-FRAME_GAP = 10e-6
-"""Or as many seconds for each frame, if that is longer: about what one costs. Each exchange takes
-a frame of its own, so that where many send, half of the time goes into sending, and not all."""
-MOST_FRAMES_GAP = 1e-3
-"""The longest that messages wait for more because of that: as long as their send takes then."""
+FRAME_GAP = 20e-6
+"""Or as many seconds for each frame, if that is longer: about twice what one costs. Each exchange
+takes a frame of its own, so that where many send, a third of the time goes into sending."""
+MOST_FRAMES_GAP = 2e-3
+"""The longest that messages wait for more because of that: twice what their send takes then."""
 HELD_UP = 3e-3
 """A send that takes so many seconds was held up by another thread: for most of the switch
 interval of 5 ms. A busy machine takes a millisecond away now and then."""
@@ -67,16 +67,19 @@ class Pace:
             if not self.handed_over:
                 self.direct_at = ended + GAP
         elif ended - began > HELD_UP + frames * PER_FRAME + size * PER_BYTE:
-            if ended < self._forgiven_at:
-                self.handed_over = True
-                self.direct_at = ended + self._again
-                self._again = min(2 * self._again, HAND_OVER_MOST)
-                self._forgiven_at = self.direct_at + FORGIVEN
-            else:
-                self._forgiven_at = ended + FORGIVEN
+            self._held_up(ended)
         else:
             self.handed_over = False
-            if ended >= self._forgiven_at:
-                self._again = HAND_OVER
             gap = min(GAP * sqrt(count), MOST_GAP)
             self.direct_at = ended + max(gap, min(frames * FRAME_GAP, MOST_FRAMES_GAP))
+
+    def _held_up(self, ended: float) -> None:
+        """Leave sending to the sender thread, if this has happened a short while ago, too."""
+        if ended < self._forgiven_at:
+            self.handed_over = True
+            self.direct_at = ended + self._again
+            self._again = min(2 * self._again, HAND_OVER_MOST)
+            self._forgiven_at = self.direct_at + FORGIVEN
+        else:
+            self._again = HAND_OVER
+            self._forgiven_at = ended + FORGIVEN

@@ -46,12 +46,11 @@ class Carrier(Protocol):
     """Sends a frame, with ZeroMQ's flags. It never blocks: beyond the high-water mark an XPUB
     drops, and a gap tells."""
 
+    keep: Callable[[Frame], None]
+    """Takes note of a frame that has been sent."""
+
     def put_parts(self, data: bytes, buffers: tuple[Buffer, ...]) -> None:
         """Send a frame and those that belong to it."""
-        ...
-
-    def keep(self, frame: Frame) -> None:
-        """Take note of what has been sent."""
         ...
 
     def mend(self, frame: Frame) -> None:
@@ -94,6 +93,9 @@ class SendQueue:
     ) -> None:
         self.lanes: list[Lane] = []
         """Where something is queued. Any thread appends; the holder of the socket takes away."""
+        self.frames = 0
+        """How many have been sent, and how many ``bytes`` in them."""
+        self.bytes = 0
         self._origin = origin
         self._heads = numbering.heads
         self._carrier = carrier
@@ -113,7 +115,7 @@ class SendQueue:
         """
         if self._unsent is not None:
             self._send_again(*self._unsent)
-        lanes = self.lanes
+        lanes, heads, carrier = self.lanes, self._heads, self._carrier
         new = lanes[:most]
         count = len(new)
         taken = self._taken + new if self._taken else new
@@ -124,13 +126,39 @@ class SendQueue:
         for lane in taken:
             # First: who queues behind what is seen now lists the lane again.
             lane.listed = False
-            bodies = lane.bodies
+            name, bodies = lane.name, lane.bodies
             left = len(bodies)
             count += left
             while left > 0:
+                # A frame, and no call that is not needed before it leaves: each costs a frame
+                # 0.1 µs, and a message that comes alone a whole one.
                 fitting = self._fitting(bodies, left) if left > 1 else 1
                 left -= fitting
-                self._emit(lane, bodies, fitting)
+                sent, first, now = bodies[:fitting], heads.get(name, 0) + 1, self._time()
+                last = first + fitting - 1
+                if type(sent[-1]) is Bulk:
+                    data, buffers = frame_parts(lane.topic, self._origin, first, sent, now)
+                else:
+                    moment, buffers = int(now * 1e6 + 0.5), ()
+                    head = pack_head(HEAD, VERSION, self._origin, first, fitting, 0, moment)
+                    data = b"".join((lane.topic, head, *sent))  # type: ignore[arg-type]
+                unsent = (lane, first, sent, now)
+                # One step:
+                heads[name] = last
+                self._unsent = unsent
+                del bodies[:fitting]
+                # It leaves first, and is noted while it is on its way.
+                if buffers:
+                    carrier.put_parts(data, buffers)
+                else:
+                    carrier.put(data, DO_NOT_WAIT)
+                if lane.kept is not None:
+                    lane.kept.keep(first, now, sent)
+                frame = Frame(name, first, last, data, (), buffers)
+                carrier.keep(frame)
+                self.frames += 1
+                self.bytes += frame.size
+                self._unsent = None
         self._taken = []
         return count
 
@@ -145,32 +173,6 @@ class SendQueue:
             if size >= self._frame_bytes or type(body) is Bulk:
                 return number
         return count
-
-    def _emit(self, lane: Lane, bodies: list[Body], count: int) -> None:
-        """Send the first ``count`` of an exchange's messages as one frame."""
-        name, heads, sent = lane.name, self._heads, bodies[:count]
-        first, now = heads.get(name, 0) + 1, self._time()
-        last, carrier = first + count - 1, self._carrier
-        if type(sent[-1]) is Bulk:
-            data, buffers = frame_parts(lane.topic, self._origin, first, sent, now)
-        else:  # the same, with no call that is not needed
-            moment, buffers = int(now * 1e6 + 0.5), ()
-            head = pack_head(HEAD, VERSION, self._origin, first, count, 0, moment)
-            data = b"".join((lane.topic, head, *sent))  # type: ignore[arg-type]
-        unsent = (lane, first, sent, now)
-        # One step:
-        heads[name] = last
-        self._unsent = unsent
-        del bodies[:count]
-        # It leaves first, and is noted while it is on its way.
-        if buffers:
-            carrier.put_parts(data, buffers)
-        else:
-            carrier.put(data, DO_NOT_WAIT)
-        if lane.kept is not None:
-            lane.kept.keep(first, now, sent)
-        carrier.keep(Frame(name, first, last, data, (), buffers))
-        self._unsent = None
 
     def _send_again(self, lane: Lane, first: int, sent: list[Body], now: float) -> None:
         """Send what an exception has left: a receiver that gets it twice drops it by its number."""

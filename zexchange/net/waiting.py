@@ -132,13 +132,17 @@ class Waiter:
     # ------------------------------------------------------------------ parts of them
 
     def _lagging(self, goal: dict[str, int]) -> list[str]:
-        """Return the healthy peers that have not acknowledged all of ``goal``."""
+        """Return the healthy peers that have not acknowledged all of ``goal``.
+
+        Those are all but the slow ones, as for senders: what is sent is held for one that is
+        silent, and it may have nothing of it yet.
+        """
         with self._engine.changed:
             peers = self._members.peers.values()
             return [
-                str(peer.label)
+                f"{peer.label}{' (silent)' if peer.silent else ''}"
                 for peer in peers
-                if not (peer.silent or peer.slow) and self._engine.effects.lag(peer, goal)
+                if not peer.slow and self._engine.effects.lag(peer, goal)
             ]
 
     def _until(self, condition: Callable[[], bool], most: float = math.inf) -> Wait[bool]:

@@ -39,7 +39,8 @@ _LEAF_HEADERS = frozenset(range(0xA0, 0xDC))  # str, bin, ext, and numbers but t
 AS_DATETIME = 3
 """To `unpackb`: what MessagePack's own extension, a timestamp, becomes."""
 
-_SMALL_BODY = 4096
+SMALL_BODY = 4096
+"""Fewer bytes cannot announce so much that it has to be looked at first."""
 
 
 def encode(msg: object) -> bytes:
@@ -108,7 +109,7 @@ def decode_batch(
     packed = b"".join(((0xDD00000000 | count).to_bytes(5, "big"), values))
     try:
         # As `Level.unpack`, written out: one call less on the way of every frame.
-        if nest is not None or len(packed) > _SMALL_BODY:
+        if nest is not None or len(packed) > SMALL_BODY:
             unpacked: list[object] = (nest or TOP).unpack(packed)
         else:
             unpacked = _unpack_top(packed)
@@ -159,7 +160,7 @@ class Level:
 
     def unpack(self, body: bytes | memoryview) -> Any:
         """Return the one value in `body`."""
-        if len(body) > _SMALL_BODY:
+        if len(body) > SMALL_BODY:
             check_announced(body)
         return self.unpack_small(body)
 

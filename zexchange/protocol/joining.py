@@ -129,6 +129,14 @@ class Joining:
             if candidate.state not in (State.LINKED, State.OURSELVES):
                 candidate.hello_at = candidate.redial_at = now
 
+    def shut_out(self, endpoint: str, now: float) -> None:
+        """See `Session.shut_out`."""
+        candidate, peer = self._members.candidates.get(endpoint), self._members.linked_to(endpoint)
+        if peer is not None and peer.link == endpoint:
+            peer.shut, peer.ponged_at = True, now - m.UNANSWERED_AFTER + m.KNOCK_EVERY
+        elif candidate is not None and candidate.state is State.DIALING:
+            candidate.hello_at = candidate.redial_at = now + m.KNOCK_EVERY
+
     def _greet(self, candidate: Candidate, now: float) -> None:
         candidate.hello_at = now + m.HELLO_EVERY
         self._core.do(Say(candidate.endpoint, self._core.hello()))
@@ -160,6 +168,7 @@ class Joining:
             if p.id != hello.sender and not (p.carried or _carried(hello))
         ]
         known = tuple((p.id, p.addresses) for p in others)
+        self._open_again(hello)
         keys = tuple((p.id, p.key) for p in others if p.key)
         peer = self._admit(hello, now, near)
         if peer is None:
@@ -195,9 +204,6 @@ class Joining:
         if peer is not None:
             if peer.carried or not _carried(hello):
                 peer.addresses = hello.addresses
-            if self._core.policy and peer.link and hello.epoch > peer.interest.epoch:
-                # It had cut us off, perhaps: then this link has been refused for good.
-                self._core.do(Redial(peer.link, peer.key))
             self._proving.on_hello(peer, hello)
             return peer
         address = self._choose(hello.addresses, hello.key, near)
@@ -218,6 +224,18 @@ class Joining:
         self._proving.admitted(peer)
         self._proving.announce(peer)
         return peer
+
+    def _open_again(self, hello: Hello) -> None:
+        """Replace our link to a peer that greets us: it has cut us off before, perhaps.
+
+        Then our link has been refused for good.
+        """
+        peer = self._members.peers.get(hello.sender)
+        if peer is None or not peer.link or self._core.policy is None:
+            return
+        if peer.shut or hello.epoch > peer.interest.epoch:
+            self._core.do(Redial(peer.link, peer.key))
+            self._core.do(Say(peer.link, self._core.hello()))
 
     def link(self, peer: Peer, now: float) -> None:
         """Dial a peer that we know only from its own hello."""
@@ -314,6 +332,10 @@ class Joining:
         objection = self._objection(welcome.hello)
         if objection is None and not self._admission.room_for(welcome.hello, None, link, now):
             return
+        known = self._members.peers.get(welcome.sender)
+        if known is not None and known.shut:
+            known.shut = False
+            self.tune(known, now)  # the connection to its data was refused as well
         peer = None if objection else self._admit(welcome.hello, now, near)
         if peer is None:
             why = objection or Refuse(self._core.me, "unreachable", "it has no address for us")

@@ -24,6 +24,8 @@ TICK_LATE = 1.0
 """Seconds by which a tick may be late before it is we who were stopped, not they."""
 HELLO_EVERY = 1.0
 REFUSED_RETRY = 10.0
+KNOCK_EVERY = 0.5
+"""Seconds until an endpoint is dialled again where our key is not authorized: it may be soon."""
 PING_EVERY = 1.0
 CARRIED_PING_EVERY = 10.0
 """Seconds between pings of a peer that a hub vouches for: they only compare epochs."""
@@ -123,6 +125,8 @@ class Peer:
     data: str = ""
     dialled: str = ""
     link: str | None = None
+    shut: bool = False
+    """Whether our key was refused at its end of our link, and so perhaps of the data."""
     ready_epoch: int = 0
     silent: bool = False
     slow_at: float | None = None
@@ -297,7 +301,10 @@ class Membership:
             if candidate.state is State.DIALING:
                 yield f"{candidate.endpoint} ({candidate.source}) has not answered"
         for peer in self.peers.values():
-            if peer.ready_epoch < ours:
+            if peer.link is None:
+                where = peer.dialled or "any of its addresses"
+                yield f"{peer.label} is heard, and does not answer at {where}"
+            elif peer.ready_epoch < ours:
                 yield f"{peer.label} has not confirmed what is attached here"
             elif not peer.ready(ours):
                 yield f"{peer.label} has not connected back"

@@ -109,6 +109,10 @@ class Session:
         """Take the answer to a `Probe`."""
         self._joining.probed(endpoint, listening, now)
 
+    def shut_out(self, endpoint: str, now: float) -> None:
+        """Take note that our key was refused at an endpoint: libzmq does not connect again."""
+        self._joining.shut_out(endpoint, now)
+
     def token(self, node: bytes, epoch: int, subscribed: bool) -> None:
         """Take a node's token that was (un)subscribed at our data endpoint."""
         self._proving.token(node, epoch, subscribed)

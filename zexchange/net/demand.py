@@ -1,0 +1,90 @@
+"""What subscribers ask for at the data socket: taken in behind sends, kept for the control thread.
+
+All under the lock of the data socket, but for what the control thread takes away.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+
+import zmq
+
+from ..protocol.relay import MARK
+from ..protocol.wire import read_token
+from .gate import Gate
+from .sockets import EVENTS, JUDGED_MARK, READABLE, XPUB_MANUAL
+from .topics import Topics
+from .window import Window
+
+AT_ONCE = 1000
+"""Subscriptions read before whoever reads them goes on with its own work."""
+
+
+class Demand:
+    """The subscriptions that come in by the data socket.
+
+    Args:
+        socket: the XPUB.
+        window: told which connection is whose.
+        notify: has the control thread look.
+        gate: who may subscribe to what, where there are keys.
+    """
+
+    def __init__(
+        self,
+        socket: "zmq.Socket[bytes]",
+        window: Window,
+        notify: Callable[[], None],
+        gate: Gate | None,
+    ) -> None:
+        self._socket = socket
+        self._window = window
+        self._notify = notify
+        self._gate = gate
+        if gate is not None:
+            socket.setsockopt(XPUB_MANUAL, 1)
+            socket.setsockopt(zmq.RCVHWM, JUDGED_MARK)
+        self.closed = False
+        self.subscriptions: deque[bytes] = deque()
+        """Tokens (un)subscribed on the socket, for the control thread."""
+        self.unread = False
+        """Whether there are more than were read at a time."""
+        self.topics = Topics()
+
+    def read(self) -> None:
+        """Take in what subscribers asked for.
+
+        Also behind sends, whose own look at the socket's state may have eaten the wake-up of
+        the control thread. What that eats behind the last of many, its next look finds.
+        """
+        if self.closed:
+            return
+        socket, seen = self._socket, 0
+        # Bounded: this is the sender's time, and the lock.
+        while int(socket.getsockopt(EVENTS)) & READABLE and seen < AT_ONCE:
+            seen += 1
+            with suppress(zmq.Again):
+                self._take(socket.recv(zmq.NOBLOCK, copy=False))
+        self.unread = seen == AT_ONCE
+        if self._gate is not None and not self.unread:
+            self._gate.drained()
+        if seen:
+            self._notify()
+
+    def _take(self, frame: zmq.Frame) -> None:
+        if self._gate is not None and not self._gate.admit(self._socket, frame):
+            return
+        data = frame.bytes
+        # Who has gone is not asked for its descriptor: what it had is told of once it has none.
+        fd = int(frame.get(zmq.SRCFD)) if data[:1] == b"\1" else -1
+        self.topics.note(data, fd)
+        token = read_token(data[1:])
+        if token is not None:
+            self.subscriptions.append(data)
+            if fd >= 0:
+                self._window.connected(token[0], fd)
+        elif data[1:2] == MARK:
+            # Of a hub, which asks whose the connection is.
+            self.subscriptions.append(data)
+            if fd >= 0:
+                self._window.shared(fd)
