@@ -154,7 +154,7 @@ class Desk:
     def _open_notebook(self) -> "subprocess.Popen[str]":
         with (self.folder / "notebook.err").open("wb") as stderr:
             return subprocess.Popen(
-                [sys.executable, "-W", "error", str(ROOT / "tests" / "notebook.py")],
+                [sys.executable, "-P", "-W", "error", str(ROOT / "tests" / "notebook.py")],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
