@@ -19,8 +19,8 @@ import pytest
 
 import zexchange
 from tests.desk import Desk
+from tests.links import complaints
 from tests.pages import begins, blocks, same
-from tests.site import complaints
 from tests.support import ROOT
 
 DOCS = ROOT / "docs"

@@ -1,4 +1,4 @@
-"""Follows every link of the built site: `python -m tests.site site`, as `tox -e docs` does.
+"""Follows every link of the built site: `python -m tests.links site`, as `tox -e docs` does.
 
 Zensical looks at the links of Markdown; this looks at what readers get. Every link inside the
 site leads to a page and a place that are there, and no page loads anything from elsewhere.
