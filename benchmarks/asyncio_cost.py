@@ -88,16 +88,18 @@ class Asker:
             send(MESSAGE)
         return self.count / (self.came.get(PATIENCE) - began)
 
-    def ask(self, kind: str, count: int) -> list[float]:
-        """Return the microseconds of round trips, one after the other."""
-        send, answered, taken = zexchange.get_exchange(f"ask.{kind}").send, self.answered, []
+    def ask(self, count: int) -> dict[str, list[float]]:
+        """Return the microseconds of round trips to both, in turn."""
+        sends = {kind: zexchange.get_exchange(f"ask.{kind}").send for kind in KINDS}
+        taken: dict[str, list[float]] = {kind: [] for kind in KINDS}
         for _ in range(count):
-            answered.clear()
-            began = time.monotonic()
-            send(MESSAGE)
-            if not answered.wait(PATIENCE):
-                raise SystemExit(f"no answer to {kind}")
-            taken.append((time.monotonic() - began) * 1e6)
+            for kind, send in sends.items():
+                self.answered.clear()
+                began = time.monotonic()
+                send(MESSAGE)
+                if not self.answered.wait(PATIENCE):
+                    raise SystemExit(f"no answer to {kind}")
+                taken[kind].append((time.monotonic() - began) * 1e6)
         return taken
 
 
@@ -113,10 +115,11 @@ def measure(rounds: int, count: int, asks: int, uvloop: bool) -> int:
             node.wait_subscribers(name, 1, PATIENCE)
         for turn in range(rounds + 1):
             for kind in KINDS if turn % 2 else KINDS[::-1]:
-                rate, taken = asker.flood(kind), asker.ask(kind, asks)
+                rate = asker.flood(kind)
                 if turn:  # the first warms up
                     rates[kind].append(rate)
-                    trips[kind].append(statistics.median(taken))
+            for kind, taken in asker.ask(asks if turn else 10).items():
+                trips[kind].append(statistics.median(taken))
         lost = sum(r.lost for r in node.stats().received.values())
         other.stdin.close()
         other.wait(PATIENCE)

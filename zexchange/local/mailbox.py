@@ -20,9 +20,10 @@ T = TypeVar("T")
 
 Overflow = Literal["block", "drop_oldest", "drop_newest", "error"]
 """What a full mailbox does with one more: see `Exchange.stream`."""
-IN_A_ROW = 100
-"""Items that a coroutine may take without waiting before others on its loop have a turn. It
-would starve them in a flood; with each item, a turn of the loop (20 µs) would be most of it."""
+IN_A_ROW, A_WHILE = 64, 0.001
+"""Items that a coroutine takes between two looks at the clock, and the seconds after which
+others on its loop have a turn, though it need not wait. It would starve them in a flood; with
+a turn each 100 items, the loop and the thread that delivers wait for each other all the time."""
 
 ROOM_AFTER = 0.01
 """Seconds after which a sender that waits looks for room again. It is woken when half is free:
@@ -58,7 +59,7 @@ class Mailbox(Generic[T]):
 
     __slots__ = (
         "__weakref__", "_blocked", "_dropped", "_filled", "_finishing", "_home",
-        "_limit", "_lock", "_overflow", "_readers", "_received", "_roomy", "_waiters",
+        "_limit", "_lock", "_overflow", "_paused", "_readers", "_received", "_roomy", "_waiters",
         "items", "over", "turns", "writers",
     )  # fmt: skip
 
@@ -81,6 +82,7 @@ class Mailbox(Generic[T]):
         self._readers = self.writers = 0
         self._waiters: list[tuple[loops.Home, Any]] = []
         self._home: loops.Home | None = None  # set while a loop reads, not a thread
+        self._paused = 0.0  # when others on the loop had a turn
         self.turns = 0  # items that a coroutine may still take at once
 
     def __len__(self) -> int:
@@ -212,8 +214,8 @@ class Mailbox(Generic[T]):
         """Remove and return the oldest item, suspending the task meanwhile.
 
         Nothing is taken before the last step, which does not suspend: whoever is cancelled,
-        at whatever moment, leaves the item where it is. Without waiting, `IN_A_ROW` are taken
-        at most before others on the loop have a turn.
+        at whatever moment, leaves the item where it is. Who need not wait lets others on the
+        loop have a turn after `A_WHILE`.
 
         Raises:
             Closed: the mailbox was closed.
@@ -222,8 +224,9 @@ class Mailbox(Generic[T]):
         if self.turns:
             self.turns -= 1
         else:
-            self.turns = IN_A_ROW  # whoever is cancelled in the pause has had others run, too
-            if self.items:
+            self.turns, now = IN_A_ROW, time.monotonic()
+            if self.items and now - self._paused > A_WHILE:
+                self._paused = now  # whoever is cancelled in the pause has had others run, too
                 await home.pause()
         while True:
             with self._lock:
@@ -233,7 +236,7 @@ class Mailbox(Generic[T]):
                     continue
                 waiter = home.waiter()
                 self._waiters.append((home, waiter))
-            self.turns = IN_A_ROW
+            self.turns, self._paused = IN_A_ROW, time.monotonic()
             try:
                 await home.wait(waiter)
             except BaseException:  # whoever wakes one wakes all: no wake-up is lost with it
