@@ -7,8 +7,9 @@ the extra ``socketio``, and ``pip install uvicorn websockets redis``; and ``redi
 ``--broadcasts 2000`` takes some seconds; ``--only federation`` leaves Redis out.
 
 What counts: an event, for a client, if it was begun after the client had read the answer to
-its CONNECT, and if its worker lived on: it was not killed within a second after the emit had
-ended. The last second before a kill counts up to the last event that came. All by one clock.
+its CONNECT, and its worker lived to deliver it. Up to the last event that came before a kill
+that is every one; and behind it every one whose emit had ended before the kill by a second
+more than that last one had taken to arrive. All by one clock.
 """
 
 import argparse
@@ -35,7 +36,7 @@ from socketio_parts import Client, Session
 
 HERE = Path(__file__).parent
 GRACE = 1.0
-"""Seconds that a worker must live on after an emit for the event to count."""
+"""Seconds that a worker must live on, beyond what the last event took, for one to count."""
 PATIENCE = 60.0
 
 
@@ -72,7 +73,8 @@ def judge(
     first, last = bisect_left(begun, session.since), len(begun) - 1
     if session.until is not None:
         end = min(session.until, killed.get(session.worker, session.until))
-        last = max(bisect_right(ended, end - GRACE) - 1, max(got, default=-1))
+        usual = session.delays[-1] if got else 0.0
+        last = max(bisect_right(ended, end - usual - GRACE) - 1, max(got, default=-1))
         outcome.broken += session.worker not in killed
     different = {n for n in got if first <= n <= last}
     outcome.expected += max(0, last - first + 1)

@@ -150,7 +150,7 @@ class ExchangeListener:
     def send(self, fields: dict[str, Any]) -> None:
         """Hand one record on; called by the thread."""
         if self._pid != os.getpid():
-            self.stop()  # a child has inherited the task, and is no listener
+            self._renounce()
             return
         if fields.pop("zexchange_process", "") == _process.id:
             return
@@ -161,6 +161,15 @@ class ExchangeListener:
                 self._logger.handle(record)
             finally:
                 _handling.record = False
+
+    def _renounce(self) -> None:
+        """In a forked child, which has inherited the task and is no listener: ask for no more.
+
+        The thread stays, for what was on its way already.
+        """
+        task, self._task = self._task, None
+        if task is not None:
+            self._exchange.detach(task)
 
     def __enter__(self) -> "ExchangeListener":
         """Start."""
