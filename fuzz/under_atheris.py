@@ -13,7 +13,7 @@ import atheris
 from .bounds import watched
 
 PACKAGE = "zexchange"
-EVERYTHING = ("zexchange.protocol", "zexchange.names", "zexchange.net")
+EVERYTHING = ("zexchange.protocol", "zexchange.names", "zexchange.net", "zexchange.local.shapes")
 ONLY = {
     "inlet": (
         "zexchange.net.inlet",

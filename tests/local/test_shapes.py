@@ -136,6 +136,23 @@ def test_whatever_arrives_is_made_or_is_a_misfit(plain: Any) -> None:
     assert type(made) is Trade or len(said) < 500
 
 
+@dataclass
+class Chain:
+    below: "Chain | None" = None
+
+
+def test_too_deep_a_nest_is_a_misfit() -> None:
+    """A class that has itself inside may come nested as deeply as MessagePack goes."""
+    plain: dict[str, Any] = {}
+    shape, chain = shape_of(Chain), Chain()
+    for _ in range(2000):
+        plain, chain = {"below": plain}, Chain(chain)
+    with pytest.raises(Misfit, match="nested more deeply"):
+        shape.decode(plain)
+    with pytest.raises(Misfit, match="nested more deeply"):
+        shape.encode(chain)
+
+
 GOOD: dict[str, Any] = {"sym": "A", "at": NOW, "side": "buy", "legs": []}
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from zexchange.protocol.carrying import MAX_TOPICS, UNREAD_BYTES, Carrying
 from zexchange.protocol.hubwords import Carried, Enter, TurnedAway
-from zexchange.protocol.lodgers import Forget, Gate, SayTo, Subscribe
+from zexchange.protocol.lodgers import Complain, Forget, Gate, SayTo, Subscribe
 from zexchange.protocol.values import Label
 from zexchange.protocol.wire import ready_topic, topic
 
@@ -55,6 +55,17 @@ def test_strangers_are_turned_away(more: dict[str, object], reason: str) -> None
     assert effect.word.reason == reason
     assert not core.lodgers
     assert core.rejected
+
+
+def test_a_rejection_is_as_short_as_what_is_kept_of_it() -> None:
+    """A stranger says how long a federation's name is: of what it says a little is kept."""
+    core = carrying()
+    for n in range(3):
+        core.enter(Enter(A, f"{n}" + "f" * 100_000, LABEL), "r", 0.0)
+        core.complain("x" * 100_000)
+    assert sum(core.rejected.values()) == 6
+    assert sum(map(len, core.rejected)) < 3_000
+    assert len([e for e in core.take() if isinstance(e, Complain)]) == 1
 
 
 def test_an_id_is_its_owners() -> None:

@@ -2,7 +2,15 @@
 
 from zexchange.protocol.carrying import Carrying
 from zexchange.protocol.hubgate import KeyedGate, name_in
-from zexchange.protocol.hubwords import Carried, Enter, State, TurnedAway
+from zexchange.protocol.hubwords import (
+    MAX_PATTERNS,
+    Carried,
+    Enter,
+    State,
+    TurnedAway,
+    read_word,
+    word_frame,
+)
 from zexchange.protocol.keys import id_for
 from zexchange.protocol.lodgers import Complain, SayTo
 from zexchange.protocol.permissions import EVERYTHING, Policy, Rights
@@ -140,6 +148,18 @@ def test_nodes_are_told_what_concerns_them_of_each_others_rights() -> None:
     again = hub.enter(NORTH)
     assert isinstance(again, Carried)
     assert "hidden" not in str(again)
+
+
+def test_what_is_told_of_two_long_lists_can_be_read() -> None:
+    """What two lists leave of each other may be much more than either: the first of it is told."""
+    north = Rights("north", tuple(f"{n}.*" for n in range(40)))
+    south = Rights("south", None, tuple(f"*.{n}" for n in range(40)))
+    hub = Keyed(north=north, south=south)
+    hub.enter(SOUTH)
+    answer = hub.enter(NORTH)
+    assert isinstance(answer, Carried)
+    assert read_word(word_frame(answer)) == answer
+    assert len(answer.rights[B].subscribe or ()) == MAX_PATTERNS
 
 
 def test_who_may_do_everything_is_not_told_of() -> None:

@@ -46,6 +46,14 @@ def test_an_intersection_covers_what_both_cover(one: str, other: str, name: str)
     )
 
 
+def test_an_intersection_can_be_told() -> None:
+    """What would be longer than any name covers none: its reader would refuse all it came with."""
+    one, other = "x" * 200 + ".*", "*." + "y" * 200
+    assert intersection(one, other) is None
+    assert list(restricted([one], (other, "*.y"))) == ["x" * 200 + ".y"]
+    assert intersection(one, "*." + "y" * 54) == "x" * 200 + "." + "y" * 54
+
+
 @given(patterns, names, st.integers(0, 12), st.text("ab.", max_size=6))
 def test_what_a_covered_prefix_begins_is_permitted(
     pattern: str, name: str, length: int, rest: str

@@ -9,8 +9,9 @@ what is in a message. Who may be carried, may want a topic or may publish one is
 from collections.abc import Callable
 from typing import Any
 
+from .core import MAX_TEXT
 from .hubmap import HubMap
-from .hubwords import Carried, Enter, State, TurnedAway
+from .hubwords import Carried, Enter, State, TurnedAway, told_of
 from .lodgers import (
     Call,
     Complain,
@@ -82,13 +83,14 @@ class Carrying:
         return out
 
     def reject(self, reason: str) -> None:
-        """Count something that was not taken."""
+        """Count something that was not taken; its words may come from whoever sent it."""
+        reason = reason[:MAX_TEXT]
         if reason in self.rejected or len(self.rejected) < 1000:
             self.rejected[reason] = self.rejected.get(reason, 0) + 1
 
     def complain(self, reason: str, detail: str = "") -> None:
         """Count something that was not taken, and have it told the first time."""
-        if reason not in self.rejected:
+        if reason[:MAX_TEXT] not in self.rejected:
             self._effects.append(Complain(f"{reason}: {detail}" if detail else reason))
         self.reject(reason)
 
@@ -183,7 +185,7 @@ class Carrying:
             told = theirs
         else:
             turned = Rights("", its.subscribe, its.publish)
-            told = {node: rights.within(turned) for node, rights in theirs.items()}
+            told = {node: told_of(rights.within(turned)) for node, rights in theirs.items()}
         return {node: rights for node, rights in told.items() if rights != EVERYTHING}
 
     def judge(self, changed: set[str]) -> None:

@@ -8,7 +8,7 @@ clock; keys are written as libzmq tells them, in hexadecimal digits (`User-Id`).
 
 from collections.abc import Callable
 
-from .hubwords import MAX_PATTERNS, Enter
+from .hubwords import Enter, told_of
 from .keys import belongs
 from .lodgers import Gate
 from .permissions import NOTHING, Policy, Rights
@@ -78,14 +78,14 @@ class KeyedGate(Gate):
 
     def rights(self, user: str) -> Rights:
         """Return what a node that is carried here may do."""
-        return _told(self._rights(user))
+        return told_of(self._rights(user))
 
     def vouched(self, node: bytes, told: Rights, user: str) -> Rights:
         """Return what a node may do that another hub speaks for, whose key is given."""
         policy = self._policy()
         hub, known = self._rights(user), policy.rights(policy.owner(node) or b"")
         rights = told.within(hub)
-        return _told(rights.within(Rights("", known.publish)) if known else rights)
+        return told_of(rights.within(Rights("", known.publish)) if known else rights)
 
     def name(self, user: str) -> str:
         """Return the name under which a key is authorized."""
@@ -105,12 +105,3 @@ def name_in(topic: bytes) -> str | None:
         return topic[1:-1].decode()
     except UnicodeDecodeError:
         return ""
-
-
-def _told(rights: Rights) -> Rights:
-    """Return rights as they are told; of more patterns than can be told, the first."""
-    plain = rights.plain()
-    if max(len(plain.publish or ()), len(plain.subscribe or ())) <= MAX_PATTERNS:
-        return plain
-    publish, subscribe = plain.publish, plain.subscribe
-    return Rights("", publish and publish[:MAX_PATTERNS], subscribe and subscribe[:MAX_PATTERNS])

@@ -118,6 +118,12 @@ class State:
 Word = Enter | Carried | TurnedAway | Leave | State
 
 
+def told_of(rights: Rights) -> Rights:
+    """Return rights as a word can tell them of a node; of too many patterns, the first."""
+    publish, subscribe = rights.publish, rights.subscribe
+    return Rights("", publish and publish[:MAX_PATTERNS], subscribe and subscribe[:MAX_PATTERNS])
+
+
 def word_frame(word: Word) -> bytes:
     """Return the frame of a word."""
     body = {f.name: getattr(word, f.name) for f in fields(word) if f.name != "sender"}

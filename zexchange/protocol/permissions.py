@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..errors import InvalidKeys, InvalidName
-from ..names import check_pattern, is_pattern, matches
+from ..names import MAX_NAME_BYTES, check_pattern, is_pattern, matches
 from .fields import ID_BYTES
 from .keys import belongs, mark, mark_of
 from .relay import MARK
@@ -125,7 +125,9 @@ def intersection(one: str, other: str) -> str | None:
         rest = right[len(left) :]
         if rest and rest != ["**"]:
             return None
-    return ".".join(parts)
+    found = ".".join(parts)
+    # No name is so long (but with empty levels), and whoever were told of it would refuse it.
+    return found if len(found.encode()) <= MAX_NAME_BYTES else None
 
 
 def _level(one: str, other: str) -> str | None:

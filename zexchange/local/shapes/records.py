@@ -12,6 +12,8 @@ from typing import Any
 
 from .base import Misfit, Shape, refuse
 
+TOO_DEEP = "nested more deeply than Python's recursion goes"
+
 
 class Record:
     """A dataclass and the dict of its fields."""
@@ -68,6 +70,8 @@ class Record:
                 plain[name] = value if type(value) in untouched else encode(value)
         except Misfit as misfit:
             raise misfit.within(f".{name}")
+        except RecursionError:
+            raise Misfit(TOO_DEEP) from None
         except AttributeError as error:
             raise Misfit(f"no value for a field: {error}") from None
         return plain
@@ -89,6 +93,8 @@ class Record:
                     raise Misfit("missing, and it has no default")
         except Misfit as misfit:
             raise misfit.within(f".{name}")
+        except RecursionError:
+            raise Misfit(TOO_DEEP) from None
         try:
             return kind(**values)
         except Exception as error:  # of its own __post_init__
