@@ -44,12 +44,13 @@ END = "tcp://hub:1"
 def seeds() -> Iterator[bytes]:
     """Yield scripts: nodes and hubs enter, want, tell of others, are judged and leave."""
     a, b, hub = bytes([0, 0, 0, 2, 0, 0]), bytes([0, 1, 1, 2, 0, 0]), bytes([0, 2, 2, 1, 0, 0])
-    linked, told = hub + bytes([5, 2]), bytes([6, 2, 3, 3, 0, 1, 0, 7, 7, 1, 0, 1])
+    linked, told = hub + bytes([5, 2]), bytes([6, 2, 3, 3, 0, 1, 0, 7, 7, 0, 1, 0, 1])
     restricted = bytes([8, 1, 7, 2, 0, 1, 2, 7, 0, 1, 0, 0, 1])
     for keyed in (b"\0", b"\1"):
         yield keyed + a + b + linked + told + bytes([3, 0, 1, 0, 3, 7, 1, 0, 7, 2, 4, 4])
         yield keyed + restricted + a + b + linked + told + bytes([6, 2, 4, 0, 2, 0, 0, 0])
         yield keyed + a + b + linked + told + restricted + a + b + bytes([7, 9]) + bytes(9) + a
+        yield keyed + a + linked + told + bytes([3, 0, 1, 0, 3, 0, 0, 0, 4, 6, 1, 0, 4, 6, 0, 0])
         yield keyed + a + bytes([1, 0, 1, 0, 1, 2, 1, 7, 9, 4, 4, 4, 4, 4, 4, 4, 4, 4])
         for step in range(13):
             yield keyed + a + b + linked + bytes([step, 1, 2, 3, 1, 2, 0, 1, step, 2, 1, 1, 7, 3])

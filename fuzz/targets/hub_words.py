@@ -54,7 +54,10 @@ def seeds() -> Iterator[bytes]:
     yield relay.mark_frame(A, 5)
     yield relay.introduction_topic(HUB) + A + b"s" * 16
     yield from (frame for frame, _ in vectors("data", "ready", "token"))
-    rights = word_frame(Carried(HUB, "u", "d", A, 0, 1))
+    rights, entry = word_frame(Carried(HUB, "u", "d", A, 0, 1)), b"\x92\xc4\x10" + A + b"\xc2"
+    for wrong in (b"\x91" + entry[1:-1], entry[:-1] + b"\x01", b"\xc0", b"\x92\x01\xc2", b"\x80"):
+        yield rights.replace(b"\xa7present\x90", b"\xa7present\x91" + wrong)
+        yield rights.replace(b"\xa6rights\x80", b"\xa6rights\x81" + entry[1:-1] + wrong)
     for bomb in bombs():
         yield b"\x06" + bomb
         yield rights.replace(b"\xa6rights\x80", b"\xa6rights" + bomb)

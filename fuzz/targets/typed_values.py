@@ -77,14 +77,18 @@ SHAPES = tuple(map(shape_of, KINDS))
 
 def seeds() -> Iterator[bytes]:
     """Yield what instances travel as, what is like it, and nests without end."""
-    order = Order(1.5, Side.BUY, _MOMENT, frozenset("ab"), ((1.0, 2),), {"x": [1]}, "limit")
+    order = Order(1.5, Side.BUY, _MOMENT, frozenset({"a"}), ((1.0, 2),), {"x": [1]}, "limit")
     book = Book({1: order}, order, (1, "x"), {UUID(int=7)}, [1, None], {"s": Side.SELL}, {(1, 2)})
     tree = Tree("a", [Tree("b"), Tree("c", [], Tree("d"))], Tree("e"))
     for kind, value in ((Tree, tree), (Order, order), (Book, book), (Side, Side.NEITHER)):
         plain = shape_of(kind).encode(value)
         yield encode(plain)
         if isinstance(plain, dict):
-            yield from (encode({**plain, name: wrong}) for name in plain for wrong in (None, [{}]))
+            yield from (
+                encode({**plain, name: wrong})
+                for name in plain
+                for wrong in (None, [{}], (1, "x", 2))
+            )
     yield encode(asdict(tree))
     yield encode({"price": -1.0, "side": "buy", "more": 1})
     below: dict[str, Any] = {"name": "x"}
