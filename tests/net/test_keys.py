@@ -13,6 +13,8 @@ from tests.net.keyrings import Keyrings, everything, hear, raw, say, strangers
 from tests.relay import Relay
 from tests.support import eventually, tcp
 from zexchange import InvalidKeys, Lost, Node, PeerLeft, Registry, federate
+from zexchange.net.guard import Guard
+from zexchange.net.handshakes import BROKEN_OFF
 from zexchange.net.keyring import make_keys
 from zexchange.protocol.values import Ack, Address, Named, Ping, Refuse, Welcome
 from zexchange.protocol.wire import ready_topic, topic
@@ -172,6 +174,25 @@ def test_an_unknown_key_gets_nothing_in_or_out(join: Joiner, keyrings: Keyrings)
     assert thief.peers == ()
     assert leaked == ["forged"]
     assert "forged" not in mine
+
+
+def test_a_handshake_that_is_broken_off_once_is_no_wrong_key(keyrings: Keyrings) -> None:
+    """Who left in the middle of it had the right one: the link stays for whoever comes next."""
+    keyrings.friends("north", "south", "west")
+    guard, said = Guard(keyrings("north")), list[str]()
+    guard._rejected = lambda source, reason, detail: said.append(reason)
+    guard._another = lambda endpoint: said.append("another")
+    guard._dismiss = lambda endpoint: said.append("dismissed")
+    there, key = tcp(1), keyrings.public("south")
+    assert guard._choose(there, key) == key
+    guard._told(there, BROKEN_OFF, 0)
+    assert said == []
+    guard._told(there, BROKEN_OFF, 0)
+    assert said == ["wrong key", "dismissed"]
+    said.clear()
+    assert {guard._choose(tcp(2), b"") for _ in range(3)} >= {key, keyrings.public("west")}
+    guard._told(tcp(2), BROKEN_OFF, 0)
+    assert said == ["dismissed"]
 
 
 def test_a_wrong_server_key_gets_nothing_in_or_out(join: Joiner, keyrings: Keyrings) -> None:

@@ -115,3 +115,21 @@ def test_a_peer_that_is_only_heard_is_not_ready_and_says_why() -> None:
     session.probed(THERE.control, False, START)
     *_, why = session.members.pending(session.interest.epoch)
     assert "is heard, and does not answer at tcp://127.0.0.1:3" in why
+
+
+def test_who_comes_in_the_place_of_one_that_left_is_dialled(joined: Session) -> None:
+    """An endpoint at which nobody listened for a while is dialled anew, also that of a peer."""
+    joined.receive(v.Bye(THEM, {}), b"route", None, START, THEIRS)
+    joined.probed(THERE.control, False, START + 0.1)
+    pass_time(joined, 0.5)
+    next_one = id_for(THEIRS, b"\1" * 16)
+    joined.receive(hello(next_one, addresses=(THERE,)), b"new", None, START + 0.6, THEIRS)
+    joined.take()
+    assert joined.members.peers[next_one].link is None
+    joined.probed(THERE.control, True, START + 0.7)
+    effects: list[fx.Effect] = []
+    for tenths in range(7, 50):
+        joined.receive(v.Ping(next_one, 1, 1, 0), b"new", None, START + tenths / 10, THEIRS)
+        joined.tick(START + tenths / 10)
+        effects += joined.take()
+    assert [e.endpoint for e in effects if isinstance(e, fx.Redial)][:1] == [THERE.control]

@@ -289,6 +289,8 @@ class Guard:
         if trial.rounds > 1:  # once may be one who left in the middle of it
             detail = f"none of the {trial.tried} authorized keys is that node's"
             self._rejected(endpoint, "wrong key", detail)
+        elif trial.tried == 1:
+            return  # libzmq connects again, perhaps to who comes next
         self._dismiss(endpoint)
 
     def _broken_at(self, name: str, value: int) -> None:

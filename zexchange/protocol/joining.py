@@ -98,7 +98,8 @@ class Joining:
             if (peer.link or peer.control) == endpoint:
                 if not listening and now - peer.heard_at >= m.PROBE_AFTER:
                     self.left(peer, "gone", now)
-                return
+                    return
+                break  # who is heard may be dialled there still, in place of one who has left
         candidate = self._members.candidates.get(endpoint)
         if candidate is not None and candidate.state in (State.DIALING, State.DEAD):
             candidate.state = State.DIALING if listening else State.DEAD
