@@ -9,15 +9,18 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CLASSIC = sorted((ROOT / "examples" / "classic").glob("*.py"))
-FEDERATED = sorted((ROOT / "examples" / "federated").glob("*.py"))
+FEDERATED = sorted(
+    path for path in (ROOT / "examples").glob("*/*.py") if path.parent.name != "classic"
+)
+NEEDS = {"under_trio": "trio"}
 IMPORT = "from zexchange import get_exchange\n"
 
 
-def output(path):
+def output(path, *arguments):
     path_entries = [str(ROOT), str(ROOT / "tests" / "local")]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(path_entries)}
     done = subprocess.run(
-        [sys.executable, str(path)], capture_output=True, text=True, timeout=60, env=env
+        [sys.executable, str(path), *arguments], capture_output=True, text=True, timeout=60, env=env
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
@@ -44,24 +47,53 @@ def test_all_six_classic_programs_are_there():
 
 
 PRINTED = {
+    "coroutines": "1 1\n2 4\n3 9\n4 16\n5 25\n",
+    "logs": (
+        "worker.0 INFO 0 squared is 0 \nworker.1 INFO 1 squared is 1 \n"
+        "worker.2 INFO 2 squared is 4 \n"
+        "worker.2 ERROR worker 2 failed ZeroDivisionError: division by zero\n"
+    ),
     "over_tcp": "sunny\nwindy\nrain\n",
     "patterns": (
         "house.attic.humidity 40\nhouse.attic.temperature 21.5\n"
         "house.kitchen.humidity 40\nhouse.kitchen.temperature 21.5\n"
     ),
+    "pool": "ended well: True\n" + "".join(f"{n} {n * n}\n" for n in range(1, 13)),
     "prefork": "ready: [0, 1, 2]\nemptied in every process: True\n",
+    "trades": (
+        "exchange 'trades' takes Trade: msg.px: expected float, not str\n"
+        "{'sym': 'AAPL', 'side': 'buy', 'px': 191.25, 'size': 10}\n"
+        "AAPL BUY 1912.5\nMSFT SELL 402.5\n"
+    ),
+    "under_trio": "left 1.5\nright 1.5\nleft 2.5\nright 2.5\n",
+    "redundant": "200 of 200 answered, with one of two killed at the 100th\n",
     "workers": "".join(f"{n} {n * n}\n" for n in range(1, 13)),
 }
 
 
 @pytest.mark.sockets
+@pytest.mark.leaves_files  # one kills a process
 @pytest.mark.parametrize("path", FEDERATED, ids=lambda path: path.stem)
-def test_a_federated_program_runs_by_the_command_on_its_top(path, rendezvous):
+def test_a_program_runs_by_the_command_on_its_top(path, rendezvous):
     """Each ends by itself, prints what its processes told each other, and complains of nothing."""
-    assert f"Run it with: python examples/federated/{path.name}" in path.read_text(encoding="utf-8")
+    pytest.importorskip(NEEDS.get(path.stem, "zexchange"))
+    command = f"Run it with: python {path.relative_to(ROOT).as_posix()}"
+    assert command in path.read_text(encoding="utf-8")
     assert output(path) == PRINTED[path.stem]
 
 
-def test_no_federated_program_is_forgotten():
+def test_no_program_is_forgotten():
     """Every program has its expected output, and the other way round."""
     assert {path.stem for path in FEDERATED} == set(PRINTED)
+
+
+@pytest.mark.sockets
+def test_the_plot_of_sensors(rendezvous, tmp_path):
+    """Without a screen it ends with a picture of everything that three processes measured."""
+    pytest.importorskip("matplotlib", reason="needs matplotlib")
+    path = ROOT / "examples" / "plot" / "sensors.py"
+    assert f"Run it with: python examples/plot/{path.name}" in path.read_text(encoding="utf-8")
+    picture = tmp_path / "plot.png"
+    printed = output(path, str(picture))
+    assert printed == "north: 100 readings, east: 100 readings, south: 100 readings\n"
+    assert picture.read_bytes().startswith(b"\x89PNG")

@@ -159,6 +159,7 @@ def test_names_it_mentions_exist() -> None:
 
     for name in re.findall(r"`node\.(\w+)", README):
         assert hasattr(zexchange.Node, name) or name == "events", name
+        assert hasattr(zexchange.AsyncNode, name) or name == "events", name
     for name in re.findall(r"`(Peer\w+|Rejected|NotReady|EncodeError|to_\w+)`", README):
         assert hasattr(zexchange, name), name
     fields = set(zexchange.NodeStats.__dataclass_fields__)
@@ -196,9 +197,9 @@ def test_a_hub(desk: Desk) -> None:
     """Two programs that know the hub alone hear each other, and the hub says what it carries."""
     port, _ = free_ports()
     hub = desk.shell(commands("hub")[0].replace("7400", str(port)))
-    spokes = [desk.program(NAMED["spoke.py"], port) for _ in range(2)]
-    for spoke in spokes:
-        assert desk.finish(spoke) == "here I am\n"
+    reader, writer = (desk.program(NAMED[name], port) for name in ("reader.py", "writer.py"))
+    assert desk.finish(reader) == "by the hub\n"
+    assert desk.finish(writer) == ""
     assert hub.stdout is not None
     printed, shown = (
         re.sub(r"[\d.,]+", "N", line) for line in (hub.stdout.readline(), pasted("hub")[0])

@@ -13,8 +13,10 @@ from .errors import (
     NotAttached,
     NotReady,
     Unreachable,
+    WrongType,
 )
 from .local import (
+    Codec,
     Delivery,
     DisplayMessages,
     Exchange,
@@ -29,6 +31,7 @@ from .local import (
     to_queue,
     to_thread,
 )
+from .net.awaiting import AsyncNode
 from .net.diagnosis import Diagnosis, Finding
 from .net.federation import federate
 from .net.node import Node
@@ -38,7 +41,9 @@ from .protocol.events import Lost, PeerJoined, PeerLeft, PeerSilent, PeerSlow, R
 
 __version__ = "0.1.0"
 __all__ = [
+    "AsyncNode",
     "Closed",
+    "Codec",
     "DecodeError",
     "Delivery",
     "Diagnosis",
@@ -70,6 +75,7 @@ __all__ = [
     "Unknown",
     "Unreachable",
     "View",
+    "WrongType",
     "federate",
     "get_exchange",
     "match",

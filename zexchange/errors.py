@@ -8,6 +8,7 @@ would expect, so that code written for the plain recipe keeps working. The tree:
     ├── NotASubscriber     (TypeError)     a task that cannot be given messages
     ├── NotAttached        (KeyError)      detach of a task that is not attached
     ├── EncodeError        (TypeError)     a message that cannot cross a process boundary
+    ├── WrongType          (TypeError, ValueError)  a message that is not of its exchange's type
     ├── DecodeError        (ValueError)    bytes that are not ours, or not of this version
     ├── NotReady           (TimeoutError)  a wait reached its timeout
     ├── MailboxFull        (queue.Full)    a bounded mailbox with overflow="error"
@@ -42,6 +43,10 @@ class NotAttached(ExchangeError, KeyError):
 
 class EncodeError(ExchangeError, TypeError):
     """A message that cannot be encoded; the text names the path inside it."""
+
+
+class WrongType(ExchangeError, TypeError, ValueError):
+    """A message that is not of the type of its exchange; the text says which part is not."""
 
 
 class DecodeError(ExchangeError, ValueError):

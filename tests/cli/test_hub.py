@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -65,3 +66,50 @@ def test_nobody_reads_what_it_prints(shell: Shell) -> None:
     os.close(write)
     os.close(read)
     assert shell.finish(hub)[0] == 141
+
+
+def keys(shell: Shell, home: Path, *names: str) -> list[str]:
+    """Make key directories, each of which authorizes the others, and return their paths."""
+    places = [home / name for name in names]
+    for place in places:
+        made = shell.run("keygen", str(place))
+        assert made.returncode == 0, made.stderr
+    for place in places:
+        for other in places:
+            line = (other / "node.pub").read_text()
+            (place / "authorized" / f"{other.name}.pub").write_text(line)
+    return [str(place) for place in places]
+
+
+def test_commands_meet_at_a_hub_with_keys(shell: Shell, tmp_path: Path) -> None:
+    """With keys everywhere messages cross, and the doctor finds nothing wrong."""
+    relay, north, south = keys(shell, tmp_path, "relay", "north", "south")
+    for place in (north, south):
+        Path(place, "permissions.toml").write_text("[relay]\nhub = true\n")
+    _, endpoint = start(shell, "--keys", relay)
+    tail = shell.start("tail", "x", "--count", "2", "--hub", endpoint, "--keys", north)
+    there = ("--hub", endpoint, "--keys", south)
+    sent = shell.run("send", "x", "--wait", "1", *there, text=b"one\ntwo\n")
+    assert sent.returncode == 0, sent.stderr
+    status, out, _ = shell.finish(tail)
+    assert (status, out) == (0, b"one\ntwo\n")
+
+
+def test_the_doctor_says_why_a_hub_is_refused(shell: Shell, tmp_path: Path) -> None:
+    """A hub that is not marked, a key that a hub does not know, and no keys at all."""
+    relay, north, _ = keys(shell, tmp_path, "relay", "north", "other")
+    (stranger,) = keys(shell, tmp_path, "stranger")
+    _, endpoint = start(shell, "--keys", relay)
+    for arguments, words in (
+        (("--keys", north), "may not carry others here: write hub = true"),
+        (("--keys", stranger), "has none of the keys that are authorized here"),
+        ((), "has keys and we have none"),
+    ):
+        said = shell.run("doctor", "--hub", endpoint, "--patience", "12", *arguments).stdout
+        assert said.splitlines()[-1].startswith(f"Likeliest cause: The hub at {endpoint}".encode())
+        assert words.encode() in said.splitlines()[-1]
+    line = (tmp_path / "relay" / "node.pub").read_text()
+    (tmp_path / "stranger" / "authorized" / "relay.pub").write_text(line)
+    Path(stranger, "permissions.toml").write_text("[relay]\nhub = true\n")
+    said = shell.run("doctor", "--hub", endpoint, "--patience", "3", "--keys", stranger).stdout
+    assert b"does not know our key" in said.splitlines()[-1]

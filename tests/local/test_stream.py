@@ -87,6 +87,26 @@ def test_block_has_the_sender_wait_and_loses_nothing(exchange):
         assert stream.dropped == 0
 
 
+def test_a_batch_is_given_to_streams_at_once_or_in_step(exchange):
+    """Bounds, counts and order hold; who reads two full streams in step is not waited for."""
+    one, other = (exchange.stream(maxsize=2, overflow="block") for _ in range(2))
+    few = exchange.stream(maxsize=3)
+    refuses = exchange.stream(maxsize=4, overflow="error")
+    arrives = threading.Thread(target=exchange.deliver, args=(range(10), "o", 1, 0.0))
+    arrives.start()
+    assert [(one.get(10), other.get(10)) for _ in range(10)] == [(n, n) for n in range(10)]
+    arrives.join(10)
+    assert [few.get(0) for _ in range(3)] == [7, 8, 9]
+    assert few.dropped == 7
+    assert [refuses.get(0) for _ in range(4)] == [0, 1, 2, 3]
+    assert exchange.stats().errors == 6
+    exchange.deliver(range(2), "o", 11, 0.0)
+    assert [(one.get(0), other.get(0), few.get(0)) for _ in range(2)] == [(0, 0, 0), (1, 1, 1)]
+    assert one.stats().received == 12
+    for stream in (one, other, few, refuses):
+        stream.close()
+
+
 def test_close_releases_a_blocked_sender(exchange):
     """It must not wait for a reader who has left."""
     stream = exchange.stream(maxsize=1, overflow="block")

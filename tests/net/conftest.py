@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.net.keyrings import Keyrings
+from tests.support import PATIENCE, tcp
 from zexchange import Node, Registry, federate
+from zexchange.net.hub import Hub
+from zexchange.net.waiting import Waiter
 
 Joiner = Callable[..., tuple[Node, Registry]]
 
@@ -44,6 +47,28 @@ def publish(node: Node, messages: Callable[[bytes], Iterable[list[bytes]]]) -> i
         for parts in made:
             engine.outbound._socket.send_multipart(parts)
     return len(made)
+
+
+def on_control(node: Node, command: Callable[[], None]) -> None:
+    """Have a node's control thread run a command, and wait for it."""
+    engine = node._engine
+    assert engine is not None
+    waiter = Waiter(engine, PATIENCE)
+    assert waiter.wait(waiter.run(command))
+
+
+@pytest.fixture
+def keyed_hub(keyrings: Keyrings) -> Iterator[Callable[..., Hub]]:
+    """Make hubs with keys in this process, which end with the test; name it before `join`."""
+    hubs = []
+
+    def make(name: str = "relay", peers: tuple[str, ...] = (), listen: str = tcp(0)) -> Hub:
+        hubs.append(Hub("fed", listen, peers=peers, keys=keyrings(name)))
+        return hubs[-1]
+
+    yield make
+    for made in hubs:
+        made.close()
 
 
 @pytest.fixture

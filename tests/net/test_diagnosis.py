@@ -181,6 +181,19 @@ def test_keys(reason: str) -> None:
     assert "has keys (" not in cause(seen)
 
 
+def test_a_hub_that_is_refused_for_its_key() -> None:
+    """Of a hub it is said that it is one, and what to write where; of one that carries us, none."""
+    hub = dialled("keys", found_by="hub")
+    seen = picture(endpoints=(hub,), rejected={(THERE, "no hub's key"): 1})
+    assert f"The hub at {THERE}" in cause(seen)
+    assert "hub = true" in cause(seen)
+    away = replace(hub, state="refused", reason="identity", text="not yours")
+    seen = picture(endpoints=(away,), rejected={(THERE, "wrong key"): 1})
+    assert f"The hub at {THERE} knows another key of us (not yours)" in cause(seen)
+    carries = replace(hub, state="hub")
+    assert diagnose(picture(peer(), endpoints=(carries,), rejected=seen.rejected)).healthy
+
+
 flags = st.booleans()
 views = st.builds(
     PeerView,
@@ -204,9 +217,9 @@ outcomes = st.sampled_from(["ok", "refused", "timeout", "keys", "whatever comes"
 endpoints = st.builds(
     Endpoint,
     endpoint=st.just(THERE),
-    found_by=st.sampled_from(["static", "dns", "lan", "gossip", "hello", "rendezvous"]),
-    state=st.sampled_from(["peer", "ourselves", "refused", "dialing"]),
-    reason=st.sampled_from(["", "version", "federation", "else"]),
+    found_by=st.sampled_from(["static", "dns", "lan", "gossip", "hello", "rendezvous", "hub"]),
+    state=st.sampled_from(["peer", "hub", "ourselves", "refused", "dialing"]),
+    reason=st.sampled_from(["", "version", "federation", "identity", "taken", "else"]),
     reach=st.none() | st.builds(Reach, outcomes, st.just("words")),
 )
 pictures = st.builds(

@@ -9,7 +9,7 @@ import time
 import pytest
 
 import zexchange
-from tests.net.conftest import Joiner, collect
+from tests.net.conftest import Joiner, collect, on_control
 from tests.support import PATIENCE, eventually
 from zexchange import Closed, Node, Registry, federate
 
@@ -491,7 +491,7 @@ def test_an_effect_that_fails_takes_no_other_along(
             engine.session.add_candidate(endpoint, "static", 0.0)
 
     monkeypatch.setattr(engine._controls, "dial", fail)
-    assert engine.call(both, PATIENCE)
+    on_control(node, both)
     with engine.changed:  # held by the control thread until its turn is over
         assert "tcp://localhost:9" in engine._controls.endpoints
 

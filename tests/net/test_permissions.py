@@ -5,7 +5,7 @@ import threading
 import pytest
 import zmq
 
-from tests.net.conftest import Joiner, collect
+from tests.net.conftest import Joiner, collect, on_control
 from tests.net.keyrings import Keyrings, Raw, everything, hear, raw, say
 from tests.support import eventually
 from zexchange import Node, PeerSlow, Registry, Rejected, to_call
@@ -438,12 +438,12 @@ def test_names_are_told_again_where_some_are_missing(join: Joiner, keyrings: Key
         for known in engine.session.members.peers.values():
             known.names_told = 0
 
-    engine.call(forget, 10)
-    engine.call(
+    on_control(other, forget)
+    on_control(
+        other,
         lambda: engine.session.receive(
             Named(bytes.fromhex(node.id), 50, ("0.secret",)), None, node.endpoints[0], 0.0
         ),
-        10,
     )
     here.get("1.open").send("x")
     node.flush()

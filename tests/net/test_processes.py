@@ -185,6 +185,27 @@ def _can_bind(endpoint: str) -> bool:
         return True
 
 
+@pytest.mark.leaves_files
+def test_forked_children_that_federate_again_are_ready_at_once(rendezvous: Path) -> None:
+    """`federate` in a child is a first use like any other: what is sent behind it arrives."""
+    source = """
+import zexchange
+exchange = zexchange.get_exchange("x")
+with exchange.stream() as arrived, zexchange.federate("fed"):
+    for child in "abc":
+        if os.fork() == 0:
+            node = zexchange.federate("fed")
+            exchange.send(child)
+            node.flush()
+            sys.stdin.read()
+            os._exit(0)
+    print(sorted(arrived.get(PATIENCE) for _ in range(3)), flush=True)
+    sys.stdin.read()
+"""
+    with Program(source) as program:
+        program.expect("['a', 'b', 'c']")
+
+
 def test_multiprocessing_children_share_the_channel(rendezvous: Path) -> None:
     """A forked `multiprocessing` child sends without being told anything of federations."""
     source = """

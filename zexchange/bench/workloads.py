@@ -16,6 +16,7 @@ LARGE = (
     "redis-py",
     "pynng",
 )
+STREAM = ("zexchange", "zexchange stream")
 ASYNC = ("zexchange asyncio", "pyzmq asyncio", "nats-py")
 SYNC = (
     "zexchange",
@@ -54,8 +55,12 @@ WORKLOADS: tuple[Workload, ...] = (
     Workload("100-exchanges", "one to one, 100 exchanges in turn", "pair", "flood", topics=100,
              among=SYNC),
     Workload("asyncio", "one to one, a coroutine to a coroutine", "pair", "flood", among=ASYNC),
+    Workload("asyncio-stream", "one to one, a task and a stream in asyncio", "pair", "flood",
+             among=STREAM),
     Workload("round-trip", "round trip at idle", "pair", "ping", among=SYNC, **US),
     Workload("round-trip-asyncio", "round trip of coroutines", "pair", "ping", among=ASYNC, **US),
+    Workload("round-trip-stream", "round trip, answered by a task and by a stream in asyncio",
+             "pair", "ping", among=STREAM, **US),
     Workload("round-trip-loaded", "round trip while 50,000 msg/s flow", "pair", "loaded",
              rate=50_000, among=SYNC, **US),
     Workload("one-way", "one way, from a caller that computes on", "pair", "oneway", "stamp",

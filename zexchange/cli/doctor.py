@@ -154,6 +154,8 @@ def candidates(found: Diagnosis) -> list[Row]:
     for e in found.picture.endpoints:
         if e.state == "peer":
             result = e.peer
+        elif e.state == "hub":
+            result = "carries us"
         elif e.state == "ourselves":
             result = "this node itself"
         elif e.state == "refused":

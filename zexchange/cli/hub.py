@@ -17,7 +17,7 @@ from zexchange import ExchangeError
 from zexchange.net.hub import Hub, HubStats
 from zexchange.protocol.values import Label
 
-from .options import federation, insecure
+from .options import federation, insecure, keys
 
 PLAIN_EVERY = 10.0
 
@@ -48,6 +48,7 @@ PLAIN_EVERY = 10.0
     show_envvar=True,
     help="Another hub of the federation; may be repeated.",
 )
+@keys
 @insecure
 @click.option("--every", metavar="SECONDS", type=float, help="How often to print a line.")
 @click.option("--json", "json_", is_flag=True, help="Print lines of JSON.")
@@ -56,6 +57,7 @@ def hub(
     listen: str,
     advertise: str | None,
     peers: tuple[str, ...],
+    keys: str | None,
     insecure: bool,
     every: float | None,
     json_: bool,
@@ -68,6 +70,7 @@ def hub(
             listen,
             advertise=advertise,
             peers=peers,
+            keys=keys,
             insecure=insecure,
             label=label,
         )

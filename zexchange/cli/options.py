@@ -83,6 +83,13 @@ insecure = click.option(
     show_envvar=True,
     help="Allow TCP endpoints that other hosts can reach, without keys.",
 )
+keys = click.option(
+    "--keys",
+    metavar="DIR",
+    envvar="ZEXCHANGE_KEYS",
+    show_envvar=True,
+    help="A key directory, as keygen makes it: encrypt, and speak with whom it authorizes.",
+)
 _OPTIONS: tuple[Callable[[Command], Command], ...] = (
     federation,
     click.option(
@@ -117,13 +124,7 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
         show_envvar=True,
         help="A hub that leads to the others; may be repeated.",
     ),
-    click.option(
-        "--keys",
-        metavar="DIR",
-        envvar="ZEXCHANGE_KEYS",
-        show_envvar=True,
-        help="A key directory, as keygen makes it: encrypt, and speak with whom it authorizes.",
-    ),
+    keys,
     insecure,
 )
 

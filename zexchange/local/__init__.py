@@ -1,6 +1,7 @@
 """Exchanges inside one process: no network, no third-party import."""
 
 from .buffered import to_async, to_thread
+from .codecs import Codec
 from .exchange import Bridge, Exchange, ExchangeStats, Room
 from .mailbox import MailboxStats
 from .registry import Observer, Registry, default_registry, get_exchange, match, retain
@@ -11,6 +12,7 @@ from .view import View
 
 __all__ = [
     "Bridge",
+    "Codec",
     "Delivery",
     "DisplayMessages",
     "Exchange",

@@ -8,18 +8,16 @@ goes. It hands out no messages.
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 
 from ..errors import NotAttached
 from .forking import track
 from .mailbox import Overflow
-from .stream import Stream
+from .stream import Stream, T
 from .subscriptions import Key, Subscription, Task
 
 if TYPE_CHECKING:
     from .registry import Registry
-
-T = TypeVar("T")
 
 
 class Recorder:
@@ -157,7 +155,7 @@ class Audience(Generic[T]):
 
     # The public verbs.
 
-    def attach(self, task: Task[Any], *, history: int = 0) -> None:
+    def attach(self, task: Task[T], *, history: int = 0) -> None:
         """Have ``task.send`` called with each message from now on, on the sender's thread.
 
         The task is held until it is detached, as often as it was attached; it still gets
@@ -183,7 +181,7 @@ class Audience(Generic[T]):
         self._remove(task)
 
     @contextmanager
-    def subscribe(self, *tasks: Task[Any]) -> Iterator[None]:
+    def subscribe(self, *tasks: Task[T]) -> Iterator[None]:
         """Attach ``tasks`` inside a ``with`` block; all of them or none.
 
         Raises:
@@ -194,10 +192,10 @@ class Audience(Generic[T]):
 
     @contextmanager
     def _held(
-        self, tasks: tuple[Task[Any], ...], attach: Callable[[Task[Any]], None]
+        self, tasks: tuple[Task[T], ...], attach: Callable[[Task[T]], None]
     ) -> Iterator[None]:
         """Attach ``tasks`` by ``attach`` and detach what was attached."""
-        attached: list[Task[Any]] = []
+        attached: list[Task[T]] = []
         try:
             for task in tasks:
                 attach(task)
@@ -213,6 +211,24 @@ class Audience(Generic[T]):
             self.detach(task)
         except NotAttached:
             pass
+
+    @overload
+    def stream(
+        self,
+        maxsize: int = 1000,
+        overflow: Overflow = "drop_oldest",
+        details: Literal[False] = False,
+        history: int = 0,
+    ) -> Stream[T]: ...
+
+    @overload
+    def stream(
+        self,
+        maxsize: int = 1000,
+        overflow: Overflow = "drop_oldest",
+        details: bool = False,
+        history: int = 0,
+    ) -> Stream[Any]: ...
 
     def stream(
         self,
@@ -237,8 +253,8 @@ class Audience(Generic[T]):
         return stream
 
     @contextmanager
-    def record(self) -> Iterator[list[Any]]:
+    def record(self) -> Iterator[list[T]]:
         """Yield a list that each message inside the ``with`` block is appended to."""
-        messages: list[Any] = []
+        messages: list[T] = []
         with self.subscribe(Recorder(messages)):
             yield messages

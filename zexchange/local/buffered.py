@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 
 from ..errors import Closed, NotASubscriber
+from . import loops
 from .checks import Turns, check_task
 from .forking import track
 from .mailbox import Mailbox, MailboxStats, Overflow
@@ -38,7 +39,7 @@ class _Buffered:
         """Return what went through the mailbox."""
         return self._mailbox.stats()
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: BaseException) -> None:
         """Log and count an error that has no caller; only the reading side calls this."""
         self._errors += 1
         logger.error("message lost: error in %r", self, exc_info=error)
@@ -137,7 +138,7 @@ class to_async(_Buffered):  # noqa: N801
 
     Messages are handed over from any thread, in order, one at a time, by one wake-up a
     burst. Errors are logged and counted (`errors`). When the loop has ended, what comes
-    is dropped and counted.
+    is dropped and counted. For asyncio only: under trio, read a `stream` in a nursery.
 
     Args:
         fn: an async function.
@@ -147,7 +148,7 @@ class to_async(_Buffered):  # noqa: N801
 
     Raises:
         NotASubscriber: ``fn`` is no callable.
-        RuntimeError: no event loop runs on this thread.
+        RuntimeError: no event loop runs on this thread, or it is trio's.
     """
 
     def __init__(
@@ -161,7 +162,13 @@ class to_async(_Buffered):  # noqa: N801
         super().__init__(maxsize, overflow)
         self._fn = fn
         self._told = False
-        self._loop = asyncio.get_running_loop()
+        loop = loops.running()
+        if not isinstance(loop, asyncio.AbstractEventLoop):
+            raise RuntimeError(
+                "to_async needs a running asyncio loop, which awaits the function"
+                + (": under trio, read a stream() in a nursery" if loop else "")
+            )
+        self._loop = loop
         self._reader = self._loop.create_task(self._run())
         track(self)
 
@@ -190,6 +197,11 @@ class to_async(_Buffered):  # noqa: N801
                 msg = await self._mailbox.take_async()
                 try:
                     await self._fn(msg)
+                except asyncio.CancelledError as error:
+                    task = asyncio.current_task()
+                    if task is None or task.cancelling():
+                        raise
+                    self._failed(error)  # something that the function has awaited was
                 except Exception as error:
                     self._failed(error)
         except Closed:
@@ -201,6 +213,10 @@ class to_async(_Buffered):  # noqa: N801
     def close(self) -> None:
         """Take no more messages; the loop still awaits what is waiting."""
         self._mailbox.finish()
+
+    async def wait_closed(self) -> None:
+        """Wait, after `close`, until the function has been awaited for all that came."""
+        await asyncio.wait([self._reader])
 
     def _lost(self, n: int) -> None:
         """Log that messages found no loop, when they are the first to; they are counted."""

@@ -5,6 +5,7 @@ is dropped at each change and rebuilt by the next send. What lies beyond this pr
 is a bridge, of which this room knows only that it comes first and is never counted.
 """
 
+import builtins
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,7 +26,7 @@ from .outcome import (
 )
 from .retained import CatchUp, Kept
 from .routing import Bridge, Routing
-from .stream import Delivery
+from .stream import Delivery, T
 from .subscriptions import Shaped, Subscription
 
 if TYPE_CHECKING:
@@ -35,8 +36,7 @@ __all__ = ["Bridge", "Exchange", "ExchangeStats", "Room"]
 
 ATTACH_ATTEMPTS = 4
 """Times that what is kept is encoded for a new bridge; at last with the exchange held up."""
-T = TypeVar("T")
-H = TypeVar("H", bound=Callable[..., object])
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +63,22 @@ class Exchange(Routing[T]):
     method may be called by any thread, from inside a task as well.
     """
 
-    __slots__ = ("_errors",)
+    __slots__ = ("_codec", "_errors", "_type")
 
     def __init__(self, name: str, registry: "Registry", retained: int = 0) -> None:
         self._errors = 0
+        self._type: Any = None
+        self._codec: Any = None
         super().__init__(name, registry, retained)
 
     def __repr__(self) -> str:
         return f"<Exchange {self.name!r}, {len(self)} tasks>"
+
+    @property
+    def type(self) -> builtins.type[T] | None:
+        """The type of its messages, None if none was said; see `get_exchange`."""
+        kind: builtins.type[T] | None = self._type
+        return kind
 
     # Sending.
 
@@ -109,7 +117,7 @@ class Exchange(Routing[T]):
     def _settle(self, trouble: Trouble) -> None:
         """Wait for room, then raise what went wrong; a bridge's error last."""
         wait_for_room(trouble)
-        carried = [bridge.send for bridge in self._bridges]
+        carried = self._ways()
         trouble.errors.sort(key=lambda entry: entry[0] in carried)
         errors = [noted(error, self._note(target)) for target, error in trouble.errors]
         trouble.errors.clear()
@@ -139,7 +147,16 @@ class Exchange(Routing[T]):
             sent_at: when they were sent, in seconds since the epoch.
         """
         routes = self._routes or self._rebuild_routes()
-        plain, detailed = routes
+        plain, detailed, streams = routes
+        if streams:
+            # They run no code of anybody's: a batch at once is as good, at a tenth of the cost.
+            # Where it does not fit, message by message: who reads two in step would wait for
+            # the one, while we wait for room in the other.
+            full = [stream for stream in streams if not stream.send_all(values)]
+            for value in values if full else ():
+                for stream in full:
+                    self._give(stream.send, value)
+            return
         numbered = enumerate(values, first)
         if len(plain) == 1 and not detailed:
             # As most are, at two thirds of the cost (0.11 to 0.076 µs) of a loop in a loop.
@@ -155,7 +172,7 @@ class Exchange(Routing[T]):
                     break
         for seq, value in numbered:
             # Looked up for each message: a task may attach or detach in the middle of a batch.
-            plain, detailed = self._routes or self._rebuild_routes()
+            plain, detailed, _ = self._routes or self._rebuild_routes()
             for target in plain:
                 try:
                     result = target(value)
@@ -167,10 +184,23 @@ class Exchange(Routing[T]):
             if detailed:
                 self._tell(detailed, Delivery(self.name, value, origin, seq, sent_at))
 
+    def rebuilt(self, history: list[Delivery]) -> list[Delivery]:
+        """Return what a peer had kept in the form in which tasks here get it."""
+        return history
+
     def report(self, notice: Notice) -> None:
         """Put ``notice`` into every stream with details, in its place in the order."""
-        _, detailed = self._routes or self._rebuild_routes()
+        _, detailed, _ = self._routes or self._rebuild_routes()
         self._tell(detailed, notice)
+
+    def _give(self, target: Target, value: object) -> None:
+        """Hand what arrived to one task."""
+        try:
+            result = target(value)
+            if result is not None:
+                self.judge(target, result)
+        except BaseException as error:
+            self.log(target, error)
 
     def _tell(self, detailed: tuple[Target, ...], item: object) -> None:
         """Hand ``item`` to the streams with details."""
@@ -190,7 +220,7 @@ class Exchange(Routing[T]):
             self._errors += 1
         logger.error("message lost: error %s", self._note(target), exc_info=error)
 
-    def handler(self, fn: H) -> H:
+    def handler(self, fn: Callable[[T], R]) -> Callable[[T], R]:
         """Have ``fn`` called with each message; use it as a decorator, undo with ``detach(fn)``.
 
         Raises:
@@ -209,7 +239,7 @@ class Exchange(Routing[T]):
             with self._lock:
                 kept, total = self._uncarried()
             # Encoded outside the lock, since that may call anything: again, if more came.
-            prepared = bridge.prepare(kept) if kept else None
+            prepared = self._prepare(bridge, kept) if kept else None
             with self._lock:
                 if any(present is bridge for present in self._bridges):
                     return
@@ -217,13 +247,17 @@ class Exchange(Routing[T]):
                     if attempt < ATTACH_ATTEMPTS - 1:
                         continue
                     kept, _ = self._uncarried()
-                    prepared = bridge.prepare(kept)
+                    prepared = self._prepare(bridge, kept)
                 # Each message is kept before this, or handed to the bridge after it.
                 if kept:
                     bridge.inherit(prepared)
                 self._bridges = (*self._bridges, bridge)
                 self._changed()
                 return
+
+    def _prepare(self, bridge: Bridge, kept: Sequence[Kept]) -> object:
+        """Have a bridge encode what is kept."""
+        return bridge.prepare(kept)
 
     def _uncarried(self) -> tuple[list[Kept], int]:
         """Return what is kept and is still to be given to other nodes; the lock is held."""

@@ -4,20 +4,30 @@ What does not fit is dropped as the mailbox was told, and counted: never silent.
 It holds items without knowing what they are or where they come from.
 """
 
-import asyncio
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar, get_args
+from typing import Generic, Literal, TypeVar, get_args
 
 from ..errors import Closed, MailboxFull
+from . import loops
 from .forking import track
 
 T = TypeVar("T")
 
 Overflow = Literal["block", "drop_oldest", "drop_newest", "error"]
 """What a full mailbox does with one more: see `Exchange.stream`."""
+IN_A_ROW, A_WHILE = 64, 0.001
+"""Items that a coroutine takes between two looks at the clock, and the seconds after which
+others on its loop have a turn, though it need not wait. It would starve them in a flood; with
+a turn each 100 items, the loop and the thread that delivers wait for each other all the time."""
+
+ROOM_AFTER = 0.01
+"""Seconds after which a sender that waits looks for room again. It is woken when half is free:
+woken for each message that is taken, it and the reader would hand the interpreter to and fro."""
 
 
 def check_overflow(overflow: str) -> None:
@@ -48,9 +58,9 @@ class Mailbox(Generic[T]):
     """A bounded queue that is read by waiting threads and by event loops alike."""
 
     __slots__ = (
-        "__weakref__", "_blocked", "_closed", "_dropped", "_filled", "_finishing", "_items",
-        "_limit", "_lock", "_loop", "_overflow", "_readers", "_roomy", "_taken", "_waiters",
-        "_writers",
+        "__weakref__", "_blocked", "_dropped", "_filled", "_finishing", "_home",
+        "_limit", "_lock", "_overflow", "_paused", "_readers", "_received", "_roomy", "_waiters",
+        "items", "over", "turns", "writers",
     )  # fmt: skip
 
     def __init__(self, maxsize: int, overflow: Overflow) -> None:
@@ -59,10 +69,9 @@ class Mailbox(Generic[T]):
             raise ValueError(f"maxsize is at least 1, not {maxsize}")
         self._overflow = overflow
         self._limit = maxsize  # -1 once nothing more is taken: put needs one comparison only
-        self._items: deque[T] = deque()
-        self._taken = self._dropped = self._blocked = 0
-        self._closed = self._finishing = False
-        self._loop: asyncio.AbstractEventLoop | None = None  # set while a loop reads, not a thread
+        self.items: deque[T] = deque()
+        self._received = self._dropped = self._blocked = 0
+        self.over = self._finishing = False
         track(self).after_fork()
 
     def after_fork(self) -> None:
@@ -70,11 +79,14 @@ class Mailbox(Generic[T]):
         self._lock = threading.RLock()  # a finaliser may put while its thread holds it
         self._filled = threading.Condition(self._lock)
         self._roomy = threading.Condition(self._lock)
-        self._readers = self._writers = 0
-        self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._readers = self.writers = 0
+        self._waiters: list[tuple[loops.Home, loops.Waiter]] = []
+        self._home: loops.Home | None = None  # set while a loop reads, not a thread
+        self._paused = 0.0  # when others on the loop had a turn
+        self.turns = 0  # items that a coroutine may still take at once
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self.items)
 
     @property
     def closed(self) -> bool:
@@ -88,22 +100,36 @@ class Mailbox(Generic[T]):
             MailboxFull: with ``overflow="error"``, or where waiting would never end.
         """
         with self._lock:
-            if len(self._items) >= self._limit and not self._has_room():
+            if len(self.items) >= self._limit and not self._has_room():
                 return
-            self._items.append(item)
+            self._received += 1
+            self.items.append(item)
             if self._readers or self._waiters:
                 self._wake()
+
+    def put_all(self, items: Sequence[T]) -> bool:
+        """Add items, if there is room for all of them and it is open; tell whether that is so."""
+        with self._lock:
+            if len(self.items) + len(items) > self._limit:
+                return False
+            self._received += len(items)
+            self.items.extend(items)
+            if self._readers or self._waiters:
+                self._wake()
+            return True
 
     def preload(self, item: T) -> None:
         """Add ``item`` beyond the bound: for a backlog that the reader asked for."""
         with self._lock:
             if self._limit >= 0:
-                self._items.append(item)
+                self._received += 1
+                self.items.append(item)
                 self._wake()
 
     def clear(self) -> None:
         """Forget what is in it, uncounted: in a forked child it is the parent's."""
-        self._items.clear()
+        self._received -= len(self.items)
+        self.items.clear()
 
     def _has_room(self) -> bool:
         """Do what ``overflow`` says in a full mailbox; tell whether the item goes in."""
@@ -112,30 +138,40 @@ class Mailbox(Generic[T]):
         if self._overflow == "block":
             return self._wait_for_room()
         if self._overflow == "error":
-            raise MailboxFull(f"the mailbox holds {len(self._items)} messages and is full")
-        self._dropped += 1
+            raise MailboxFull(f"the mailbox holds {len(self.items)} messages and is full")
         if self._overflow == "drop_newest":
+            self._refuse()
             return False
-        self._items.popleft()
+        try:
+            self.items.popleft()
+            self._dropped += 1
+        except IndexError:
+            pass  # a coroutine took it meanwhile
         return True
+
+    def _refuse(self) -> None:
+        """Count an item that is dropped and was never in here; the lock is held."""
+        self._received += 1
+        self._dropped += 1
 
     def _wait_for_room(self) -> bool:
         """Wait until a reader took something; False once the mailbox is closed."""
-        if self._loop is not None and asyncio._get_running_loop() is self._loop:
+        home = self._home
+        if home is not None and loops.running() is home.loop:
             raise MailboxFull(
                 "the mailbox is full, and its reader runs on this very event loop: waiting for"
                 " room here would never end"
             )
         self._blocked += 1
-        self._writers += 1
+        self.writers += 1
         try:
-            while len(self._items) >= self._limit >= 0:
-                if self._loop is not None and self._loop.is_closed():
-                    self._dropped += 1  # its reader is gone, and nothing told us
+            while len(self.items) >= self._limit >= 0:
+                if self._home is not None and self._home.closed:
+                    self._refuse()  # its reader is gone, and nothing told us
                     return False
-                self._roomy.wait(None if self._loop is None else 0.25)
+                self._roomy.wait(ROOM_AFTER)
         finally:
-            self._writers -= 1
+            self.writers -= 1
         return self._limit >= 0
 
     def _wake(self) -> None:
@@ -143,11 +179,8 @@ class Mailbox(Generic[T]):
         if self._readers:
             self._filled.notify()
         waiters, self._waiters = self._waiters, []
-        for loop, future in waiters:
-            try:
-                loop.call_soon_threadsafe(_resolve, future)
-            except RuntimeError:
-                pass  # the loop closed meanwhile: its reader is gone, the sender need not care
+        for home, waiter in waiters:
+            home.wake(waiter)
 
     def take(self, timeout: float | None = None) -> T:
         """Remove and return the oldest item, waiting up to ``timeout`` seconds.
@@ -156,10 +189,14 @@ class Mailbox(Generic[T]):
             TimeoutError: nothing came in time.
             Closed: the mailbox was closed.
         """
-        self._loop = None
+        self._home, self.turns = None, 0
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._lock:
-            while not self._readable():
+            while True:
+                if self._readable():
+                    with suppress(IndexError):  # a coroutine was faster
+                        return self._pop()
+                    continue
                 left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     raise TimeoutError(f"no message within {timeout} s")
@@ -168,45 +205,71 @@ class Mailbox(Generic[T]):
                     self._filled.wait(left)
                 finally:
                     self._readers -= 1
-            return self._pop()
+
+    def read_here(self) -> loops.Home:
+        """Note that coroutines of the loop on this thread read from now on."""
+        home = self._home = loops.home()
+        return home
 
     async def take_async(self) -> T:
         """Remove and return the oldest item, suspending the task meanwhile.
 
+        Nothing is taken before the last step, which does not suspend: whoever is cancelled,
+        at whatever moment, leaves the item where it is. Who need not wait lets others on the
+        loop have a turn after `A_WHILE`.
+
         Raises:
             Closed: the mailbox was closed.
         """
-        loop = self._loop = asyncio.get_running_loop()
+        home = self.read_here()
+        if self.turns:
+            self.turns -= 1
+        else:
+            self.turns, now = IN_A_ROW, time.monotonic()
+            if self.items and now - self._paused > A_WHILE:
+                self._paused = now  # whoever is cancelled in the pause has had others run, too
+                await home.pause()
         while True:
             with self._lock:
                 if self._readable():
-                    return self._pop()
-                future: asyncio.Future[None] = loop.create_future()
-                self._waiters.append((loop, future))
+                    try:
+                        return self._pop()
+                    except IndexError:  # a coroutine of another loop was faster
+                        continue
+                waiter = home.waiter()
+                self._waiters.append((home, waiter))
+            self.turns, self._paused = IN_A_ROW, time.monotonic()
             try:
-                await future
-            finally:  # cancelled: all waiters are woken together, so that no wake-up is lost
+                await waiter
+            except BaseException:  # whoever wakes one wakes all: no wake-up is lost with it
                 with self._lock:
-                    self._waiters = [w for w in self._waiters if w[1] is not future]
+                    self._waiters = [w for w in self._waiters if w[1] is not waiter]
+                raise
+
+    def let_write(self) -> None:
+        """Let waiting senders go on, behind a `popleft` without the lock, if there is room."""
+        if len(self.items) <= self._limit // 2:
+            with self._lock:
+                self._roomy.notify_all()
 
     def _readable(self) -> bool:
         """Tell whether there is an item; raise Closed when there will be none."""
-        if self._closed or (self._finishing and not self._items):
+        if self.over or (self._finishing and not self.items):
             raise Closed("the stream was closed")
-        return bool(self._items)
+        return bool(self.items)
 
     def _pop(self) -> T:
-        """Remove the oldest item and let one waiting sender go on."""
-        self._taken += 1
-        item = self._items.popleft()
-        if self._writers:
-            self._roomy.notify()
+        """Remove the oldest item and let one waiting sender go on; the lock is held."""
+        item = self.items.popleft()
+        if self.writers and len(self.items) <= self._limit // 2:
+            self._roomy.notify_all()
         return item
 
     def close(self) -> None:
         """End at once: readers get Closed, waiting senders go on, their messages unread."""
-        self._closed = True
+        self.over = True
         self.finish()
+        self._home = None  # it would stay as long as the stream does
 
     def finish(self) -> None:
         """Take nothing more; readers get what is there, then Closed."""
@@ -219,26 +282,18 @@ class Mailbox(Generic[T]):
     def refuse(self) -> int:
         """Count one message as dropped without taking it; return how many that are."""
         with self._lock:
-            self._dropped += 1
+            self._refuse()
         return 1
 
     def abandon(self) -> int:
         """Count what nobody will read as dropped, and forget it; return how many that are."""
         with self._lock:
-            unread = len(self._items)
-            self._items.clear()
+            unread = len(self.items)
+            self.items.clear()
             self._dropped += unread
         return unread
 
     def stats(self) -> MailboxStats:
         """Return what went through so far, as one consistent value."""
         with self._lock:
-            waiting = len(self._items)
-            received = self._taken + self._dropped + waiting
-            return MailboxStats(received, self._dropped, self._blocked, waiting)
-
-
-def _resolve(future: Any) -> None:
-    """Wake one waiting coroutine, on its own loop."""
-    if not future.done():
-        future.set_result(None)
+            return MailboxStats(self._received, self._dropped, self._blocked, len(self.items))

@@ -8,14 +8,17 @@ there is a network at all, is not known here.
 import threading
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 from ..names import check_name, check_pattern, matches
 from .arrears import Arrears
+from .codecs import Codec
 from .exchange import Exchange
 from .forking import track
 from .outcome import logger
+from .stream import T
 from .subscriptions import Subscription
+from .typed import declare
 from .view import View
 
 
@@ -51,6 +54,16 @@ class Observer(Protocol):
         """An exchange keeps more, or less, from now on; called outside every lock."""
         ...
 
+    def message_refused(
+        self, exchange: Exchange[Any], origin: str, seq: int | None, reason: str, detail: str
+    ) -> bool:
+        """A message arrived that is not of the exchange's type; tell if it came by this observer.
+
+        On the thread that delivers, outside every lock, in the place of the message, which is
+        ``seq``; None if it is of the history that a late joiner is given.
+        """
+        ...
+
     def revive(self) -> None:
         """This is a forked child, and the registry is used in it for the first time."""
         ...
@@ -77,16 +90,41 @@ class Registry:
 
     # Looking up.
 
-    def get(self, name: str) -> Exchange[Any]:
+    @overload
+    def get(self, name: str) -> Exchange[Any]: ...
+
+    @overload
+    def get(self, name: str, *, type: type[T], codec: Codec[T] | None = None) -> Exchange[T]: ...
+
+    def get(self, name: str, *, type: Any = None, codec: Codec[Any] | None = None) -> Exchange[Any]:
         """Return the exchange of that name, made at the first call.
+
+        With ``type=`` its messages are of that type from now on, for all of this process.
+        `Exchange.send` checks them, and local tasks get the very object. What leaves is
+        plain, a dict of fields, which a process without a type gets as it is, and one with
+        a type as an instance of that. What arrives and does not fit no task gets: it is a
+        `Rejected` event. Missing fields get their default, unknown ones are ignored.
+
+        Args:
+            name: dots make levels.
+            type: a dataclass, or what such are made of; a ``msgspec.Struct`` or a pydantic
+                model, with the extras of these names; or anything, with ``codec``.
+            codec: what makes messages plain, and plain values messages; else it is chosen
+                by the type.
 
         Raises:
             InvalidName: it is no name, or a pattern; then the text points to `match`.
+            TypeError: there is no codec for the type; the text says why.
+            ValueError: the exchange has another type in this process.
         """
         try:
-            return self._known[name]
+            exchange = self._known[name]
         except (KeyError, TypeError):
-            return self._make(check_name(name))
+            exchange = self._make(check_name(name))
+        if type is None and codec is None:
+            return exchange
+        declare(exchange, type, codec)
+        return exchange
 
     def find(self, name: str) -> Exchange[Any] | None:
         """Return the exchange of that name if there is one."""
@@ -184,6 +222,16 @@ class Registry:
                 for observer in self._observers:
                     _tell(observer.interest_removed, key)
 
+    def refused(
+        self, exchange: Exchange[Any], origin: str, seq: int | None, reason: str, detail: str
+    ) -> bool:
+        """Tell observers that a message arrived and does not fit; return if it was of one."""
+        claims = [
+            _tell(observer.message_refused, exchange, origin, seq, reason, detail)
+            for observer in self._observers
+        ]
+        return any(claims)
+
     def history_up(self, key: str, subscription: Subscription, reroute: Callable[[], None]) -> None:
         """Have one more late joiner given the history of other nodes."""
         with self._lock:
@@ -232,21 +280,30 @@ class Registry:
         self._known = self._exchanges
 
 
-def _tell(call: Any, *args: object) -> None:
+def _tell(call: Any, *args: object) -> Any:
     """Call an observer; one that fails robs neither the others nor the program."""
     try:
-        call(*args)
+        return call(*args)
     except Exception:
         logger.exception("an observer of the registry failed")
+        return None
 
 
 default_registry = Registry()
 """The registry behind `get_exchange` and `match`."""
 
 
-def get_exchange(name: str) -> Exchange[Any]:
+@overload
+def get_exchange(name: str) -> Exchange[Any]: ...
+
+
+@overload
+def get_exchange(name: str, *, type: type[T], codec: Codec[T] | None = None) -> Exchange[T]: ...
+
+
+def get_exchange(name: str, *, type: Any = None, codec: Codec[Any] | None = None) -> Exchange[Any]:
     """Return the exchange of that name, made at the first call; see `Registry.get`."""
-    return default_registry.get(name)
+    return default_registry.get(name, type=type, codec=codec)
 
 
 def match(pattern: str) -> View:

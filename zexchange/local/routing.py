@@ -14,16 +14,17 @@ from .chains import chains, refuse_circle
 from .checks import key_of, key_of_call, subscription_of
 from .outcome import Room, Target, Trouble, serve
 from .retained import CatchUp, Kept, Ring
+from .stream import Stream, T
 from .subscriptions import Forwarder, Key, Shaped, Subscription
 
 if TYPE_CHECKING:
     from .registry import Registry
 
-T = TypeVar("T")
 R = TypeVar("R")
 
-Routes = tuple[tuple[Target, ...], tuple[Target, ...]]
-"""Where what arrives goes: tasks that take the bare message, and those for `Delivery`."""
+Routes = tuple[tuple[Target, ...], tuple[Target, ...], tuple[Stream[Any], ...]]
+"""Where what arrives goes: tasks that take the bare message, and those for `Delivery`. If all
+of them are streams of bare messages, these too, which can be given many at once."""
 
 
 class Bridge(Protocol):
@@ -120,7 +121,11 @@ class Routing(Audience[T], Forwarder):
 
     def _live_targets(self) -> tuple[Target, ...]:
         """Return the bridges, and what to call for each task; the lock is held."""
-        return (*(bridge.send for bridge in self._bridges), *self._task_targets())
+        return (*self._ways(), *self._task_targets())
+
+    def _ways(self) -> tuple[Target, ...]:
+        """Return what to call for each bridge."""
+        return tuple(bridge.send for bridge in self._bridges)
 
     def _task_targets(self) -> tuple[Target, ...]:
         """Return what to call for each task; the lock is held."""
@@ -142,7 +147,9 @@ class Routing(Audience[T], Forwarder):
         late = [s.arrears for s in found if s.arrears is not None and s.arrears.open]
         there = [s for s in found if s.arrears not in late]
         plain = tuple(s.target(self.name) for s in there if not s.details)
-        return plain, (*(s.accept for s in there if s.details), *late)
+        detailed: tuple[Target, ...] = (*(s.accept for s in there if s.details), *late)
+        streams = tuple(s.task for s in there if isinstance(s.task, Stream) and not s.names)
+        return plain, detailed, streams if len(streams) == len(plain) and not detailed else ()
 
     def rerouted(self) -> None:
         """Have what arrives next ask again who gets it."""

@@ -5,8 +5,12 @@ taken, and the next to want it waits for ever.
 """
 
 import _thread
+import math
 import threading
 from collections import deque
+from collections.abc import Callable
+
+from ..local import loops
 
 
 class Condition(threading.Condition):
@@ -18,6 +22,36 @@ class Condition(threading.Condition):
 
     __enter__ = property(lambda self: self._lock.__enter__)
     __exit__ = property(lambda self: self._lock.__exit__)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._coroutines: list[tuple[Callable[[], object], loops.Home, loops.Waiter]] = []
+
+    def notify_all(self) -> None:
+        """Wake all that wait: of the coroutines, those whose state has come."""
+        super().notify_all()
+        for predicate, home, waiter in self._coroutines:
+            try:  # here, and not on its loop, which would be woken at each turn for nothing
+                wanted = predicate()
+            except Exception:
+                wanted = True  # it is the coroutine that finds out what is wrong
+            if wanted:
+                home.wake(waiter)
+
+    async def wait_for_here(self, predicate: Callable[[], object], timeout: float) -> None:
+        """Wait in a coroutine, without the lock, for a state or for ``timeout`` seconds."""
+        home = loops.home()
+        waiter = home.waiter()
+        entry = predicate, home, waiter
+        with self:
+            if predicate():
+                return
+            self._coroutines = [*self._coroutines, entry]
+        try:
+            await (waiter if timeout == math.inf else home.wait(waiter, timeout))
+        finally:
+            with self:
+                self._coroutines = [e for e in self._coroutines if e is not entry]
 
 
 class Bell:

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 
 from ..protocol import hubs as h
 from ..protocol.hubwords import Leave
+from ..protocol.permissions import Policy
 from ..protocol.relay import MARK, introduction_topic
+from .guard import Guard
+from .lookups import Lookups, needs_lookup
+from .picture import Endpoint
 from .ways import Ways
 
 if TYPE_CHECKING:
@@ -20,14 +24,25 @@ PROBE_EVERY = 0.5
 class Carriage:
     """A node's hubs, and its running parts."""
 
-    def __init__(self, engine: "Engine", hubs: h.Hubs, ways: Ways) -> None:
+    def __init__(
+        self,
+        engine: "Engine",
+        hubs: h.Hubs,
+        ways: Ways,
+        lookups: Lookups,
+        guard: Guard | None = None,
+    ) -> None:
         self._engine = engine
+        self._lookups = lookups
+        self._guard = guard
         self._hubs = hubs
         self._ways = ways
         self._asked: set[bytes] = set()
         self._secrets: dict[bytes, bytes] = {}
         self._dead: set[str] = set()
         self._probe_at = 0.0
+        self._ups: dict[str, str] = {}
+        self._objections: dict[str, tuple[str, str]] = {}
 
     def tick(self, now: float) -> None:
         """Let time pass; find out early that nothing listens where a hub should."""
@@ -56,6 +71,17 @@ class Carriage:
             if not hub.id and hub.endpoint not in self._dead
         ]
 
+    def endpoints(self) -> list[Endpoint]:
+        """Return what has become of the hubs that we were given."""
+        return [self._endpoint(hub) for hub in self._hubs.hubs.values()]
+
+    def _endpoint(self, hub: h.Hub) -> Endpoint:
+        if hub.live:
+            self._objections.pop(hub.endpoint, None)
+        reason, text = self._objections.get(hub.endpoint, ("", ""))
+        state = "hub" if hub.live else "refused" if reason else "dialing"
+        return Endpoint(hub.endpoint, "hub", state, reason=reason, text=text)
+
     def news(self) -> None:
         """Do what follows from what hubs said."""
         now = self._engine.world.monotonic()
@@ -76,8 +102,12 @@ class Carriage:
             case h.Moved(node):
                 session.behind.moved(node, now)
                 session.behind.appeared(node, now)
-            case h.Publish(up, connect):
-                self._engine.outbound.publish_to(up, connect)
+            case h.Publish(up, connect, key):
+                self._publish(up, connect, key)
+            case h.Renew(down):
+                self._renew(down)
+            case h.Judge():
+                session.judge_carried(now)
             case h.Introduce(hub, secret):
                 self._secrets = {**self._secrets, hub: secret}
                 if hub in self._asked:
@@ -87,7 +117,43 @@ class Carriage:
             case h.Redial(endpoint):
                 self._ways.redial_hub(endpoint)
             case h.Objected(endpoint, reason, text):
+                self._objections[endpoint] = reason, text
                 session.reject(endpoint, f"refused: {reason}", text)
+
+    def _publish(self, up: str, connect: bool, key: bytes) -> None:
+        """Connect what we publish to a hub, or disconnect it; of a name, to one address."""
+        if connect and needs_lookup(up):
+            self._lookups.ask(up, lambda found, _: self._connect(up, _first(found), key))
+        elif connect:
+            self._connect(up, up, key)
+        elif up in self._ups:
+            self._engine.outbound.publish_to(self._ups.pop(up), False)
+
+    def _connect(self, up: str, literal: str, key: bytes) -> None:
+        guard = self._guard
+        if not literal or all(hub.up != up for hub in self._hubs.hubs.values()):
+            return  # it has no address, or was left while its name was looked up
+        self._ups[up] = literal
+        prepare = None if guard is None else lambda xpub: guard.unlock_up(xpub, literal, key)
+        self._engine.outbound.publish_to(literal, True, prepare)
+
+    def _renew(self, down: str) -> None:
+        key = next((hub.key for hub in self._hubs.hubs.values() if hub.down == down), b"")
+        self._engine.inbound.do(lambda: self._engine.inbound.renew(down, key))
+
+    def keys_changed(self, before: Policy, policy: Policy) -> None:
+        """Leave hubs that may not carry others any more; have others take what they may now."""
+        changed = before.changed(policy)
+        for hub in self._hubs.hubs.values():
+            if hub.key in changed and not policy.is_hub(hub.key):
+                self._hubs.disowned(hub.endpoint)
+            elif hub.key in changed:
+                self._publish(hub.up, False, hub.key)
+                self._publish(hub.up, True, hub.key)
+            tried = self._ways.key_of(hub.endpoint)
+            if not (before.is_hub(tried) and policy.is_hub(tried)):
+                self._ways.redial_hub(hub.endpoint)
+        self.news()
 
     def asked(self, frame: bytes) -> None:
         """Take a subscription by which a hub asks whose our data connection is."""
@@ -108,3 +174,8 @@ class Carriage:
         """Say goodbye to every hub, behind what was said to the nodes there."""
         for endpoint in self._hubs.hubs:
             self._ways.tell_hub(endpoint, Leave(self._engine.me))
+
+
+def _first(found: list[str]) -> str:
+    """Return the address to take of a hub's: IPv4 first, as its other sockets are dialled."""
+    return min(found, key=lambda endpoint: endpoint.startswith("tcp://["), default="")

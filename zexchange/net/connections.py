@@ -5,6 +5,7 @@ What it tells is the descriptor that a frame came in on: shutting that down ends
 connection, as if its other end had.
 """
 
+import ipaddress
 import os
 import socket
 from contextlib import suppress
@@ -26,6 +27,26 @@ def connection(fd: int) -> Connection | None:
 def alive(found: Connection) -> bool:
     """Tell whether a connection is still open here."""
     return connection(found[0]) == found
+
+
+def address_of(fd: int) -> tuple[str, int] | None:
+    """Return the address and port at the other end of a connection; None for a Unix socket.
+
+    Raises:
+        OSError: if it is closed.
+    """
+    with socket.socket(fileno=os.dup(fd)) as shared:
+        if shared.family == socket.AF_UNIX:
+            return None
+        host, port, *_ = shared.getpeername()
+    return canonical(host), port
+
+
+def canonical(host: str) -> str:
+    """Return an address as it is compared: without brackets and zone, IPv4 as itself."""
+    ip = ipaddress.ip_address(host.strip("[]").partition("%")[0])
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return str(mapped or ip)
 
 
 def cut(found: Connection) -> None:

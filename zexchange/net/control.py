@@ -16,6 +16,7 @@ import zmq
 from ..errors import DecodeError
 from ..history import Body, Bulk, Frame
 from ..protocol.allowance import Allowance
+from ..protocol.effects import Tune
 from ..protocol.messages import control_frame, read_control
 from ..protocol.values import Control, Hello, Ping, Welcome
 from ..protocol.wire import DATA, MAX_CONTROL_BYTES
@@ -41,7 +42,8 @@ to be thrown away costs time as well."""
 OUTBOX_MOST = 1000
 _log = logging.getLogger("zexchange")
 
-Received = Callable[[Control, Any, str | None, bytes], None]
+Received = Callable[..., None]
+"""Takes a message, where an answer goes, its link, its key, and whether a hub vouches for it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -217,9 +219,9 @@ class Controls:
             self.router.send_multipart(parts, zmq.NOBLOCK, copy=not frame.buffers)
         self._unread[None] = None
 
-    def where(self, endpoint: str) -> str:
-        """Return the endpoint that a peer's data comes from."""
-        return endpoint
+    def routed(self, asked: Tune) -> Tune:
+        """Return where a peer's data comes from, and which key is there."""
+        return asked
 
     # -------------------------------------------------------------------------- events
 

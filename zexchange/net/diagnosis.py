@@ -26,6 +26,7 @@ FOUND_BY = {
     "rendezvous": "this host",
     "gossip": "a peer",
     "hello": "its own call",
+    "hub": "hub=",
 }
 """How a candidate was found, in words."""
 
@@ -142,7 +143,7 @@ def refusals(p: Picture) -> Iterator[Finding]:
 
 
 def _refusal(p: Picture, e: Endpoint) -> str:
-    who = f"The node at {e.endpoint}"
+    who = f"The {'hub' if e.found_by == 'hub' else 'node'} at {e.endpoint}"
     said = f" ({e.text})" if e.text else ""
     match e.reason:
         case "federation":
@@ -157,6 +158,10 @@ def _refusal(p: Picture, e: Endpoint) -> str:
             )
         case "key":
             return f"{who} does not know our key{said}: put our .pub file into its authorized/."
+        case "identity":
+            return f"{who} knows another key of us{said}: join again with the key that it knows."
+        case "taken":
+            return f"{who} has heard of us by another connection{said}: it lets us in in a moment."
         case "permission":
             return f"{who} does not permit it{said}: see its permissions.toml."
         case _:
@@ -338,6 +343,8 @@ KEYS = {
     "into authorized/ of our key directory.",
     "not encrypted there": "The node at {0} has no keys and we have: give it keys, too.",
     "encrypted there": "The node at {0} has keys and we have none: use keys= (--keys).",
+    "no hub's key": "The node at {0} has a key that may not carry others here: write hub = true "
+    "under its name in permissions.toml of our key directory.",
     "key unknown": "Somebody comes from {0} with a key that is not authorized here: put its "
     "node.pub into authorized/ of our key directory.",
     "no key": "Somebody comes to our {0} port without keys: give it keys, too.",
@@ -349,11 +356,14 @@ KEYS = {
 
 def keys(p: Picture) -> Iterator[Finding]:
     """A connection was broken off over keys."""
-    linked = {e.endpoint for e in p.endpoints if e.state == "peer"}
+    linked = {e.endpoint for e in p.endpoints if e.state in ("peer", "hub")}
+    hubs = {e.endpoint for e in p.endpoints if e.found_by == "hub"}
     for source, reason in p.rejected:
         if reason in KEYS and source not in linked:
             dialled = any(e.endpoint == source for e in p.endpoints)
-            yield Finding(dialled or not p.peers, source, KEYS[reason].format(source))
+            text = KEYS[reason].format(source)
+            text = text.replace("The node at", "The hub at") if source in hubs else text
+            yield Finding(dialled or not p.peers, source, text)
 
 
 def held_up(p: Picture) -> Iterator[Finding]:

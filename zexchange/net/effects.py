@@ -102,7 +102,7 @@ class Effects:
             case Resubscribe(epoch, added, removed):
                 self._inbound.do(lambda: self._inbound.resubscribe(epoch, added, removed))
             case Tune():
-                asked = replace(effect, endpoint=self._controls.where(effect.endpoint))
+                asked = self._controls.routed(effect)
                 self._lookups.literal(asked.endpoint, lambda literal: self._tune(asked, literal))
             case Narrow(peer, names):
                 self._inbound.do(lambda: self._inbound.narrow(peer, names))

@@ -7,13 +7,13 @@ sockets. Public calls look at the session under `changed`, which the control thr
 holds while it works and notifies when it has.
 """
 
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..history import WINDOW, Body, Ring
+from ..local import loops
 from ..local.arrears import Arrears
 from ..local.exchange import Exchange
 from ..local.registry import Registry
@@ -34,6 +34,7 @@ from .guard import Guard
 from .inbound import Inbound
 from .lan import Lan, require
 from .lookups import Lookups
+from .misfits import Misfit, Misfits
 from .outbound import Outbound
 from .plan import Plan
 from .replays import Pending
@@ -77,6 +78,7 @@ class Engine(Reports):
         self._steps: deque[tuple[str, bool]] = deque()
         self._acks: dict[bytes, dict[str, int]] = {}
         self._acks_lock = threading.Lock()
+        self.misfits = Misfits(self._count_misfits)
         self._replays = Pending()
         self._waker = world.waker()
         self._poller = world.poller()
@@ -84,6 +86,7 @@ class Engine(Reports):
         self._sockets = world.sockets()
         self._probes = world.probes(self._poller)
         self._hubs = Hubs(me, plan.federation, label, plan.hubs, world.monotonic())
+        self._vouching = guard.vouching(self._hubs) if guard else None
         lookups = Lookups(self.post)
         self._controls = self._make_controls(lookups, guard)
         xpub = self._sockets.xpub()
@@ -95,10 +98,12 @@ class Engine(Reports):
                 self._turned_away,
                 controls.try_again,
                 controls.hang_up,
-                lambda endpoint: self.session.shut_out(endpoint, world.monotonic()),
+                self._shut_out,
             )
             guard.watch("control", controls.router)
             guard.watch("data", xpub)
+        if isinstance(self._controls, Ways):
+            self._controls.open()
         ring = Ring(plan.replay_bytes, plan.replay_messages, WINDOW)
         gate = guard.gate if guard else None
         self.outbound = Outbound(xpub, me, self._waker.wake, ring, self.may_wait, world, gate)
@@ -128,6 +133,8 @@ class Engine(Reports):
             heads=self.outbound.numbered,
             policy=guard.policy if guard else None,
         )
+        if self._vouching:
+            self.session.vouch(self._vouching)
         self.discovery = Discovery(self.session, lookups, plan.peers, clock)
         self.effects = Effects(
             self.session,
@@ -141,7 +148,9 @@ class Engine(Reports):
             world,
         )
         self.carriage = (
-            Carriage(self, self._hubs, self._controls) if isinstance(self._controls, Ways) else None
+            Carriage(self, self._hubs, self._controls, lookups, guard)
+            if isinstance(self._controls, Ways)
+            else None
         )
         self.thread = world.loop(
             "zexchange-control",
@@ -157,7 +166,8 @@ class Engine(Reports):
         monotonic = self.world.monotonic
         if not self.plan.hubs:
             return Controls(*common, monotonic, guard)
-        return Ways(*common, self.me, self._hubs, monotonic, self._heard_of_hub)
+        ours = self.me, self._hubs, monotonic, self._heard_of_hub
+        return Ways(*common, *ours, guard, self._vouching)
 
     # ---------------------------------------------------------------- start and close
 
@@ -236,6 +246,11 @@ class Engine(Reports):
         self._sockets.term()
 
     @property
+    def finished(self) -> bool:
+        """Whether the last words are said: what is posted from now on is not done."""
+        return self._finished
+
+    @property
     def bound(self) -> tuple[str, ...]:
         """The TCP endpoints that are bound, whatever others are told."""
         return self._places.bound
@@ -266,22 +281,6 @@ class Engine(Reports):
         """Take note that local tasks began, or ceased, to want a name or pattern."""
         self._steps.append((key, wanted))
         self._waker.wake()
-
-    def call(self, command: Callable[[], None], timeout: float) -> bool:
-        """Run a command on the control thread and wait for it; tell whether it was run.
-
-        Interest that was changed before is taken in first.
-        """
-        done = []
-
-        def run() -> None:
-            command()
-            done.append(True)
-
-        self.post(run)
-        with self.changed:
-            self.changed.wait_for(lambda: done or self._finished, timeout)
-        return bool(done)
 
     def proven(self, peer: bytes, epoch: int) -> None:
         """See `Reports`."""
@@ -325,11 +324,12 @@ class Engine(Reports):
         """Tell whether the calling thread may wait for what the node's threads do."""
         if self.inbound.thread.current or self.thread.current:
             return False
-        aio = sys.modules.get("asyncio")
-        return aio is None or aio._get_running_loop() is None
+        return loops.running() is None
 
     def _replayed(self, link: str, frame: Body) -> None:
         peer = self.session.members.linked_to(link)
+        if peer is not None and node_at(link) and peer.link != link:
+            return  # a hub's word for one that we reach without it
         # What does not fit is asked for again: a data thread that a task holds takes nothing.
         if peer is not None and self._replays.enter(len(frame)):
             self.inbound.with_inlet(peer.id, lambda inlet: inlet.replayed(frame))
@@ -338,6 +338,13 @@ class Engine(Reports):
     def rejected(self, peer: bytes, reason: str) -> None:
         """See `Reports`."""
         self.post(lambda: self.session.reject(peer.hex(), reason))
+
+    def _count_misfits(self, take: Callable[[], list[Misfit]]) -> None:
+        def count() -> None:
+            for origin, reason, detail, n in take():
+                self.session.reject(origin, reason, detail, n)
+
+        self.post(count)
 
     def forbidden(self, peer: bytes, counts: dict[str, int]) -> None:
         """See `Reports`."""
@@ -450,17 +457,31 @@ class Engine(Reports):
         policy = guard.tick(now)
         if policy is not None and before is not None:
             self.session.change_policy(policy, now)
+            if self.carriage:
+                self.carriage.keys_changed(before, policy)
             self.effects.carry_out()
             guard.cut_off(before, self.outbound)
 
     def _turned_away(self, source: str, reason: str, detail: str) -> None:
         self.session.reject(source, reason, detail)
 
-    def _received(self, message: Control, route: Any, link: str | None, key: bytes = b"") -> None:
+    def _shut_out(self, endpoint: str) -> None:
+        now = self.world.monotonic()
+        self.session.shut_out(endpoint, now)
+        self._hubs.shut_out(endpoint, now)
+
+    def _received(
+        self,
+        message: Control,
+        route: Any,
+        link: str | None,
+        key: bytes = b"",
+        vouched: bool = False,
+    ) -> None:
         # First what tasks here want by now: who joins after they were attached is told.
         if self._steps:
             self._take_steps()
-        self.session.receive(message, route, link, self.world.monotonic(), key)
+        self.session.receive(message, route, link, self.world.monotonic(), key, vouched)
 
     def _refused_frame(self, source: str, reason: str) -> None:
         self.session.reject(source, reason)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from ..protocol import membership as m
 from ..protocol.interest import Keys
 from ..protocol.membership import Candidate, Peer, State
+from ..protocol.relay import SCHEME
 from .engine import Engine
 from .picture import Endpoint, Lookup, PeerView, Picture
 from .reach import Reach, reach_all
@@ -30,7 +31,8 @@ def examine(engine: Engine, exchange: str, timeout: float) -> Picture:
         exchange: the name that is asked about, or an empty string.
         timeout: seconds that a connection by hand may take.
     """
-    Waiter(engine, PATIENCE).settled(lambda: _answered(engine))
+    waiter = Waiter(engine, PATIENCE)
+    waiter.wait(waiter.settled(lambda: _answered(engine)))
     with engine.changed:
         picture = _look(engine, exchange)
     tried = reach_all(_doubtful(picture), timeout)
@@ -54,7 +56,8 @@ def _answered(engine: Engine) -> bool:
 def _doubtful(picture: Picture) -> list[str]:
     """Return the endpoints that a try by hand may explain."""
     dialled = [e.endpoint for e in picture.endpoints if e.state == "dialing"]
-    return [*dialled, *filter(None, map(_suspect, picture.peers))]
+    suspect = [*dialled, *filter(None, map(_suspect, picture.peers))]
+    return [endpoint for endpoint in suspect if not endpoint.startswith(SCHEME)]
 
 
 def _suspect(peer: PeerView) -> str:
@@ -86,7 +89,10 @@ def _look(engine: Engine, exchange: str) -> Picture:
         lan=plan.lan,
         around=tuple(e for found in discovery.around.values() for e in found),
         lookups=tuple(Lookup(e, n.found, n.why) for e, n in discovery.names.items()),
-        endpoints=tuple(_endpoint(engine, c) for c in session.members.candidates.values()),
+        endpoints=(
+            *(engine.carriage.endpoints() if engine.carriage else ()),
+            *(_endpoint(engine, c) for c in session.members.candidates.values()),
+        ),
         peers=tuple(_peer(engine, p, exchange) for p in session.members.peers.values()),
         held=engine.effects.health.held(),
         holder=f"exchange {busy[1]!r}" if busy else "",
@@ -118,6 +124,7 @@ def _peer(engine: Engine, peer: Peer, exchange: str) -> PeerView:
     now, wall = engine.world.monotonic(), engine.world.time()
     ours = engine.session.interest.epoch
     pong, interest = peer.pong, peer.interest
+    lives = peer.carried and not peer.silent  # by its hub's word; it is seldom pinged
     clock = None
     if pong is not None and pong.time:
         # Half of the way there and back is how old what it said was when it came.
@@ -127,8 +134,9 @@ def _peer(engine: Engine, peer: Peer, exchange: str) -> PeerView:
         label=str(peer.label),
         host=peer.label.host,
         id=peer.id.hex(),
-        answers=peer.link is not None and now - max(peer.pong_at, peer.joined_at) < RECENT,
-        calls=bool(peer.called_at) and now - peer.called_at < RECENT,
+        answers=peer.link is not None
+        and (lives or now - max(peer.pong_at, peer.joined_at) < RECENT),
+        calls=lives or (bool(peer.called_at) and now - peer.called_at < RECENT),
         heard=peer.ready_epoch >= ours,
         hears=interest.announced >= interest.epoch,
         control=peer.link or peer.control,

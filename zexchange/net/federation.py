@@ -101,6 +101,9 @@ def federate(
         lifetime.nodes[name, id(registry)] = node
     # Outside the lock: who closes or joins something else does not wait for this.
     try:
+        # In a forked child, through the registry, as in `Node._running`: a thread of the node
+        # that asked it for an exchange would wait for this one, and this one for that.
+        registry.wake()
         node.revive()
     except BaseException:
         node.close(0.0)

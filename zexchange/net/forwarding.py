@@ -17,6 +17,7 @@ import zmq
 from ..errors import DecodeError
 from ..protocol.carrying import Carrying
 from ..protocol.hubmap import Seen
+from ..protocol.lodgers import Lodger
 from ..protocol.reading import Reading
 from ..protocol.relay import (
     HEAD_BYTES,
@@ -27,21 +28,29 @@ from ..protocol.relay import (
     look,
     mark_frame,
 )
-from ..protocol.wire import MAX_ATTACHED
+from ..protocol.wire import DATA, MAX_ATTACHED
+from .hubgate import Wanted
 from .sockets import DO_NOT_WAIT, SNDMORE, SRCFD
 
 if TYPE_CHECKING:
     from .hubsockets import HubSockets
 
 BUDGET = 256
-Trunks = Callable[[tuple[bytes, ...], bytes, int, list[zmq.Frame]], None]
+Trunks = Callable[[tuple[bytes, ...], bytes, int, bytes, list[zmq.Frame]], None]
 
 
 class Forwarding:
     """What passes a hub on the data path."""
 
-    def __init__(self, sockets: "HubSockets", core: Carrying, trunks: Trunks) -> None:
+    def __init__(
+        self,
+        sockets: "HubSockets",
+        core: Carrying,
+        trunks: Trunks,
+        wanted: Wanted | None = None,
+    ) -> None:
         self._up, self._down = sockets.up, sockets.down
+        self._wanted = wanted
         self._core = core
         self._trunks = trunks
         self._seen = Seen(core.map)
@@ -50,7 +59,7 @@ class Forwarding:
         self._topics: dict[int, set[bytes]] = {}
         self.reading = Reading()
         self.dropped = self.cut = 0
-        self._up.setsockopt(zmq.SUBSCRIBE, self._introduction)
+        sockets.subscribe(self._introduction)
 
     # ------------------------------------------------------------------------------- in
 
@@ -79,20 +88,27 @@ class Forwarding:
         head = first.bytes if len(first) <= HEAD_BYTES else bytes(first.buffer[:HEAD_BYTES])
         if head[:1] == MARK:
             if head.startswith(self._introduction) and len(head) == 49:
-                self._core.introduced(fd, head[17:33], head[33:])
+                self._core.introduced(fd, head[17:33], head[33:], user_of(first))
             return
         lodger = self._core.by_connection.get(fd)
         passing = look(head)
         if lodger is None or lodger.id != passing.origin:
             self._core.reject("a frame over a connection that is not its origin's")
+        elif self._wanted is not None and user_of(first) != lodger.user:
+            # A descriptor that was closed, and is another's by now.
+            self._core.reject("a frame over a connection of another key than its origin's")
         elif len(frames) > MAX_ATTACHED + 1:
             self._core.reject("more attached frames than a message may have")
         elif not self._core.gate.may_publish(lodger.user, passing.topic):
-            self._core.reject("a frame on a topic that its origin may not publish")
+            self._forbidden(lodger.user, passing.topic)
         else:
             self._pass_on(passing, self._core.me, HOPS_MOST, b"", frames)
 
-    def take_trunk(self, root: bytes, hops: int, source: bytes, frames: list[zmq.Frame]) -> None:
+    def _forbidden(self, user: str, topic: bytes) -> None:
+        exchange = topic[1:-1].decode(errors="replace")
+        self._core.complain(f"{self._core.gate.name(user)} may not publish on {exchange!r}")
+
+    def take_trunk(self, root: bytes, hops: int, source: Lodger, frames: list[zmq.Frame]) -> None:
         """Pass on what another hub has passed on, which entered at ``root``.
 
         Raises:
@@ -100,7 +116,13 @@ class Forwarding:
         """
         first = frames[0]
         head = first.bytes if len(first) <= HEAD_BYTES else bytes(first.buffer[:HEAD_BYTES])
-        self._pass_on(look(head), root, hops, source, frames)
+        passing, core = look(head), self._core
+        if self._wanted is not None and not core.map.carries(root, passing.origin):
+            core.reject("a frame of a node that no other hub carries")
+        elif not core.gate.may_vouch(source.user, passing.origin, passing.topic):
+            self._forbidden(source.user, passing.topic)
+        else:
+            self._pass_on(passing, root, hops, source.id, frames)
 
     def _pass_on(
         self, passing: Passing, root: bytes, hops: int, source: bytes, frames: list[zmq.Frame]
@@ -111,7 +133,7 @@ class Forwarding:
             return
         self._publish(passing.topic, frames)
         if hubs:
-            self._trunks(hubs, root, hops - 1, frames)
+            self._trunks(hubs, root, hops - 1, passing.topic, frames)
 
     # ------------------------------------------------------------------------------ out
 
@@ -145,24 +167,49 @@ class Forwarding:
 
     def read_down(self, now: float) -> int:
         """Take in what nodes subscribe to, within a budget; return how many there were."""
-        core = self._core
         for n in range(BUDGET):
             try:
                 frame = self._down.recv(DO_NOT_WAIT, copy=False)
             except zmq.Again:
+                if self._wanted is not None:
+                    self._wanted.drained()
                 return n
+            if self._wanted is not None:
+                self._judge(frame, now)
+                continue
             words = frame.bytes
             topic, wanted = words[1:], words[:1] == b"\x01"
             # What ends with its connection comes from none.
             fd = int(frame.get(SRCFD)) if wanted else -1
-            if topic[:1] != MARK:
-                if core.want(topic, wanted, user_of(frame)):
-                    self._subscribed(fd, topic, wanted)
-            elif wanted and len(topic) == 17:
-                with suppress(OSError):
-                    self._connections[topic[1:]] = fd, os.fstat(fd).st_ino
-                self.reading.connected(topic[1:], self._topics.setdefault(fd, set()), now)
+            self._take_want(topic, wanted, fd, user_of(frame), now)
         return BUDGET
+
+    def _take_want(self, topic: bytes, wanted: bool, fd: int, user: str, now: float) -> None:
+        if topic[:1] != MARK:
+            if self._core.want(topic, wanted, user):
+                self._subscribed(fd, topic, wanted)
+        elif wanted and len(topic) == 17:
+            with suppress(OSError):
+                self._connections[topic[1:]] = fd, os.fstat(fd).st_ino
+            self.reading.connected(topic[1:], self._topics.setdefault(fd, set()), now)
+
+    def _judge(self, frame: zmq.Frame, now: float) -> None:
+        """Take what a node subscribes to, if it may have it."""
+        assert self._wanted is not None
+        user, words = user_of(frame), frame.bytes
+        refused = words[:1] == b"\x01"
+        for topic, wanted in self._wanted.admit(frame, now):
+            refused = False
+            self._take_want(topic, wanted, int(frame.get(SRCFD)) if wanted else -1, user, now)
+        if refused and words[1:2] == DATA and words[-1:] == b"\0":  # a name, and all of it
+            exchange = words[2:-1].decode(errors="replace")
+            self._core.complain(f"{self._core.gate.name(user)} may not subscribe to {exchange!r}")
+
+    def tick(self, now: float) -> None:
+        """Let go of what nodes wanted whose connections are closed by now."""
+        if self._wanted is not None:
+            for topic, wanted in self._wanted.tick(now):
+                self._take_want(topic, wanted, -1, "", now)
 
     def _subscribed(self, fd: int, topic: bytes, wanted: bool) -> None:
         """Note what a connection subscribes to; ZeroMQ tells of the last one only that it ends."""

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import zmq
 
-from ..protocol.permissions import Policy
-from ..protocol.wire import read_token
-from .connections import Connection, Connections, alive, connection, cut
+from ..protocol.keys import belongs
+from ..protocol.permissions import Policy, owner_in
+from ..protocol.vouching import reduced
+from ..protocol.wire import DATA, READY, read_token
+from .connections import Connection, Connections, address_of, alive, connection, cut
 
 if TYPE_CHECKING:
     Socket = zmq.Socket[bytes]
@@ -54,26 +56,71 @@ class Gate:
         self._refused = refused
         self._tokens: dict[bytes, Connection] = {}
         self._skewed = False
+        self.hubs: dict[tuple[str, int], bytes] | None = None
+        """The key of the hub at each address that the socket dials; None if it never does."""
         self.connections = Connections()
 
     def admit(self, socket: "Socket", frame: zmq.Frame) -> bool:
         """Honour a subscription or not; tell whether the control thread is to know of it."""
         data = frame.bytes
         user = user_of(frame)
+        hub = self._hub(frame) if user == b"" and self.hubs is not None else b""
+        if hub is None:
+            user = None
         if not data or data[0] > 1:
-            return self._not_a_subscription(user, frame)
+            return self._not_a_subscription(hub or user, frame)
         topic = data[1:]
         if data[0] == 0:
-            return self._end(socket, topic, user)
+            return self._end_hub(socket, topic, hub) if hub else self._end(socket, topic, user)
         if self._skewed:
             # It comes again by another connection, with all that is subscribed to.
             self._cut(frame)
             return False
+        if hub:
+            return self._admit_hub(socket, topic, hub)
         if user is None or (user and not self._policy().may_hear(user, topic)):
             return False
         socket.setsockopt(zmq.SUBSCRIBE, topic)
         self._note(user, frame, topic)
         return True
+
+    def _hub(self, frame: zmq.Frame) -> bytes | None:
+        """Return the key of the hub that a frame came from; nothing from a Unix socket.
+
+        What this socket has dialled has no User-Id: we have proven its key, and nobody ours.
+        None where it is none of the addresses that were dialled.
+        """
+        try:
+            address = address_of(int(frame.get(zmq.SRCFD)))
+        except (OSError, zmq.ZMQError):
+            return None if _property(frame, "Socket-Type") else b""
+        return b"" if address is None else (self.hubs or {}).get(address)
+
+    def _admit_hub(self, socket: "Socket", topic: bytes, key: bytes) -> bool:
+        """Honour what a hub subscribes to for others, as far as it may have it."""
+        found = self._for_hub(key, topic)
+        for part in found:
+            socket.setsockopt(zmq.SUBSCRIBE, part)
+        if not found and topic[:1] == DATA:
+            self._refused(key, "may not subscribe", repr(topic))
+        return bool(found)
+
+    def _end_hub(self, socket: "Socket", topic: bytes, key: bytes) -> bool:
+        """Take the end of what a hub subscribed to."""
+        if not self._skewed:
+            for part in self._for_hub(key, topic):
+                socket.setsockopt(zmq.UNSUBSCRIBE, part)
+        return True
+
+    def _for_hub(self, key: bytes, topic: bytes) -> tuple[bytes, ...]:
+        """Return what a hub is given for a topic: tokens of any node, and marks of its own."""
+        rights = self._policy().rights(key)
+        if rights is None or not rights.hub:
+            return ()
+        node = owner_in(topic)
+        if node:
+            return (topic,) if topic[:1] == READY or belongs(node, key) else ()
+        return tuple(reduced(rights, topic))
 
     def _not_a_subscription(self, user: bytes | None, frame: zmq.Frame) -> bool:
         """Cut off who sends messages where only subscriptions belong.

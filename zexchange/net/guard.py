@@ -5,27 +5,29 @@ it is told our key, asked who may come in (ZAP), and watched. Sockets on this ho
 only the same user can reach stay plain. Without keys there is only watching left to do.
 """
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import zmq
 
 from ..protocol.granting import Said, as_seen_by
+from ..protocol.hubs import Hubs
 from ..protocol.keys import id_for
 from ..protocol.permissions import EVERYTHING, NOTHING, Policy
 from ..protocol.trials import Trial, keys_to_try
+from ..protocol.vouching import Vouching
 from . import handshakes as h
-from .connections import Connections
+from .connections import Connections, canonical
 from .endpoints import parse_tcp
 from .gate import Gate, user_of
-from .handshakes import Handshakes
+from .handshakes import Handshakes, Monitors
 from .keyring import Keyring
-from .plan import Plan
 from .sockets import Poller
 
 if TYPE_CHECKING:
     from .outbound import Outbound
-    from .world import Socket, Sockets
+    from .world import Socket
 
 DOMAIN = "zexchange"
 LOOK_EVERY = 0.5
@@ -39,23 +41,32 @@ Rejected = Callable[[str, str, str], None]
 Next = Callable[[str], None]
 
 
-class Guard:
-    """The keys of one node, and what they open."""
+class Asked(Monitors, Protocol):
+    """What makes the sockets that a guard needs."""
 
-    def __init__(self, plan: Plan) -> None:
-        self._keyring = Keyring(plan.keys) if plan.keys is not None else None
+    def zap(self) -> "Socket":
+        """Return the socket at which libzmq asks whether a key may come in."""
+
+
+class Guard:
+    """The keys of one node or hub, and what they open."""
+
+    def __init__(self, keys: Path | None) -> None:
+        self._keyring = Keyring(keys) if keys is not None else None
         self._look_at = 0.0
         self._trials: dict[str, Trial] = {}
         self._using: dict[str, bytes] = {}
+        self._to_hubs: set[str] = set()
         self._connections = Connections()
-        self.gate = Gate(self._in_force, self._refused_at_gate) if self._keyring else None
+        self.gate = Gate(self.in_force, self._refused_at_gate) if self._keyring else None
 
     @property
     def policy(self) -> Policy | None:
         """Whose keys are authorized; None without keys. Any thread."""
         return self._keyring.policy if self._keyring else None
 
-    def _in_force(self) -> Policy:
+    def in_force(self) -> Policy:
+        """Return whose keys are authorized, where there are keys. Any thread."""
         assert self._keyring is not None
         return self._keyring.policy
 
@@ -63,9 +74,16 @@ class Guard:
         """Return the id of a new node, which goes with our key."""
         return id_for(self._keyring.public, fresh) if self._keyring else fresh
 
+    def vouching(self, hubs: Hubs) -> Vouching | None:
+        """Return what judges whom hubs speak for; None without keys, or without hubs."""
+        if self.gate is None or not hubs.hubs:
+            return None
+        self.gate.hubs = {}
+        return Vouching(self.in_force, hubs)
+
     def open(
         self,
-        sockets: "Sockets",
+        sockets: Asked,
         poller: Poller,
         rejected: Rejected,
         another: Next,
@@ -125,14 +143,46 @@ class Guard:
         dialling.setsockopt(zmq.CURVE_SECRETKEY, self._keyring.secret)
         return True
 
-    def approach(self, link: "Socket", endpoint: str, key: bytes) -> bytes | None:
+    def unlock_hub(self, dialling: "Socket", endpoint: str, key: bytes) -> bool:
+        """Have a socket expect a hub's key at the endpoint that it is about to dial. Any thread.
+
+        Returns:
+            Whether it may be dialled at all: only a key that is marked ``hub`` may be there.
+        """
+        return self.may_carry(key) and self.unlock(dialling, endpoint, key)
+
+    def unlock_up(self, xpub: "Socket", endpoint: str, key: bytes) -> bool:
+        """Have our data socket expect a hub's key where it is about to dial a hub.
+
+        Under the lock of the data socket; the endpoint has an address, and no name.
+        """
+        if self.gate is None:
+            return True
+        tcp = parse_tcp(endpoint)
+        hubs = self.gate.hubs = self.gate.hubs or {}
+        hubs.pop((canonical(tcp.host), tcp.port), None)
+        hubs[canonical(tcp.host), tcp.port] = key
+        if len(hubs) > MOST_TRIALS:
+            del hubs[next(iter(hubs))]
+        return self.unlock_hub(xpub, endpoint, key)
+
+    def may_carry(self, key: bytes) -> bool:
+        """Tell whether the owner of a key may be a hub for us; anybody without keys. Any thread."""
+        return self._keyring is None or self._keyring.policy.is_hub(key)
+
+    def approach(
+        self, link: "Socket", endpoint: str, key: bytes = b"", hub: bool = False
+    ) -> bytes | None:
         """Have a link expect a key at its endpoint: the one given, or the next one to try.
 
         Returns:
-            The key; None if there is none to try.
+            The key; None if there is none to try. One that is no hub's may be tried where a
+            hub is looked for: then there is nothing to say to it, but that is said.
         """
         if not endpoint.startswith("tcp:"):
             return b""
+        if hub:
+            self._to_hubs.add(endpoint)
         if self._keyring:
             chosen = self._choose(endpoint, key)
             if chosen is None or not self.unlock(link, endpoint, chosen):
@@ -147,7 +197,8 @@ class Guard:
         if len(self._trials) > MOST_TRIALS:
             del self._trials[next(iter(self._trials))]
         if not trial.left:
-            trial.begin([key] if key else keys_to_try(self._keyring.policy, _host(endpoint)))
+            policy, hub = self._keyring.policy, endpoint in self._to_hubs
+            trial.begin([key] if key else keys_to_try(policy, _host(endpoint), hub))
         return trial.next()
 
     def hung_up(self, endpoint: str) -> None:
@@ -197,7 +248,7 @@ class Guard:
     def _judge(self, request: list[bytes]) -> list[bytes]:
         version, number = [*request, b"", b""][:2]
         mechanism, key = (request[5], request[6]) if len(request) == 7 else (b"", b"")
-        if mechanism == b"CURVE" and self._in_force().rights(key) is not None:
+        if mechanism == b"CURVE" and self.in_force().rights(key) is not None:
             return [version, number, b"200", b"OK", key.hex().encode(), b""]
         source = request[3].decode(errors="replace") if len(request) > 3 else ""
         self._rejected(source or "control", "key unknown", f"not authorized here: {key.hex()}")
@@ -213,6 +264,8 @@ class Guard:
             self._handshakes.forget(name)
             if trial is not None and using is not None:
                 trial.stands(using)
+                if name in self._to_hubs and not self.may_carry(using):
+                    self._rejected(name, "no hub's key", self._not_a_hub(using))
         elif event == h.REFUSED:
             if trial is not None and using is not None:
                 trial.stands(using)
@@ -222,6 +275,11 @@ class Guard:
             self._rejected(name, *(_PLAIN if self._keyring else _LOCKED))
         elif event == h.BROKEN_OFF and trial is not None:
             self._try_another(name, trial)
+
+    def _not_a_hub(self, key: bytes) -> str:
+        rights = self.in_force().rights(key)
+        name = rights.name if rights and rights.name else "NAME"
+        return f"it may not carry others here: hub = true under [{name}] in permissions.toml"
 
     def _try_another(self, endpoint: str, trial: Trial) -> None:
         """Try the next key at an endpoint, or leave it alone for a while."""
@@ -262,10 +320,17 @@ class Guard:
 
         After the session has judged. They come back, where they still may.
         """
-        changed = before.changed(self._in_force())
+        changed = before.changed(self.in_force())
         outbound.cut_off(changed)
         for key in changed:
             self._connections.cut(key)
+
+    def cut(self, changed: Iterable[bytes]) -> None:
+        """Cut the connections of some keys, where our data socket is no other thread's too."""
+        for key in changed:
+            self._connections.cut(key)
+            if self.gate is not None:
+                self.gate.connections.cut(key)
 
     def close(self) -> None:
         """Close what is ours; the last of all sockets, or nobody could say goodbye."""

@@ -7,7 +7,7 @@ follows.
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
@@ -15,7 +15,7 @@ from zmq.utils.monitor import parse_monitor_message
 from .sockets import Poller
 
 if TYPE_CHECKING:
-    from .world import Socket, Sockets
+    from .world import Socket
 
 STANDS = int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
 BROKEN_OFF = int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL)
@@ -29,10 +29,17 @@ Told = Callable[[str, int, int], None]
 """Takes the name of what is watched, the event, and its value."""
 
 
+class Monitors(Protocol):
+    """What makes the sockets that monitors talk to."""
+
+    def pair(self) -> "Socket":
+        """Return a socket that hears of what becomes of another one."""
+
+
 class Handshakes:
     """The monitors of one node."""
 
-    def __init__(self, sockets: "Sockets", poller: Poller, told: Told) -> None:
+    def __init__(self, sockets: Monitors, poller: Poller, told: Told) -> None:
         self._sockets = sockets
         self._poller = poller
         self._told = told

@@ -5,13 +5,15 @@ other's peers, and the hub is none of them. What it decides is in `protocol/carr
 are its thread, its links to other hubs, and what it counts.
 """
 
+import logging
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from ..errors import DecodeError
 from ..protocol import lodgers as c
@@ -27,10 +29,12 @@ from ..protocol.hubwords import (
 )
 from ..protocol.relay import (
     BUNDLE,
+    HEAD_BYTES,
     RELAY,
     TRUNK,
     Parcel,
     bundle,
+    look,
     read_relay,
     read_trunk,
     relay_head,
@@ -38,15 +42,18 @@ from ..protocol.relay import (
     unbundle,
 )
 from ..protocol.values import Label
+from ..protocol.wire import DATA
 from .endpoints import Tcp, check_secure, parse_tcp
-from .forwarding import BUDGET, Forwarding, user_of
+from .forwarding import BUDGET, Forwarding
+from .guard import Guard
+from .hubkeys import HubKeys
 from .hublinks import FORGET_AFTER, HubLinks, portions
 from .hubsockets import HubSockets
-from .sockets import EVENTS, READABLE
 from .threads import Ready
 from .world import World
 
 TICK = 0.1
+_log = logging.getLogger("zexchange")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +94,14 @@ class Hub:
         listen: ``tcp://HOST:PORT`` of its control socket; the next two ports are for data.
         advertise: what nodes are told where that differs.
         peers: control endpoints of other hubs.
+        keys: a key directory: nodes and hubs need a key that is authorized there, and may do
+            what its permissions say. Who is linked to as a hub is marked ``hub`` there.
         insecure: allow endpoints that other hosts can reach, without keys.
         label: a name in logs and tables.
 
     Raises:
-        InsecureEndpoint: for an endpoint that is not loopback, unless ``insecure``.
+        InsecureEndpoint: for an endpoint that is not loopback, without keys or ``insecure``.
+        InvalidKeys: if the key directory cannot be used.
         Unreachable: if an endpoint is taken.
         ValueError: for a malformed endpoint.
     """
@@ -103,36 +113,50 @@ class Hub:
         *,
         advertise: str | None = None,
         peers: Sequence[str] = (),
+        keys: str | os.PathLike[str] | None = None,
         insecure: bool = False,
         label: Label | None = None,
-        gate: c.Gate | None = None,
         world: World | None = None,
     ) -> None:
-        check_secure([parse_tcp(e) for e in (listen, *peers)], insecure)
+        check_secure([parse_tcp(e) for e in (listen, *peers)], insecure or keys is not None)
         self._world = world or World()
-        self._me = self._world.new_id()
+        guard = Guard(Path(keys) if keys is not None else None)
+        self._me = guard.node_id(self._world.new_id())
         self._sockets = HubSockets(listen, advertise)
-        self.endpoint = self._sockets.endpoints[0]
-        now = self._world.monotonic()
-        self._core = Carrying(
-            self._me, federation, self._sockets.endpoints, self._world.new_id, now, gate
-        )
-        self._forwarding = Forwarding(self._sockets, self._core, self._pass_on)
         self._waker, self._poller = self._world.waker(), self._world.poller()
+        self._keys = HubKeys(guard, self._sockets, self._poller)
+        try:
+            self._sockets.bind(guard.lock)
+        except BaseException:
+            self._poller.close()
+            self._waker.close()
+            raise
+        self.endpoint = self._sockets.endpoints[0]
+        self._core = Carrying(
+            self._me,
+            federation,
+            self._sockets.endpoints,
+            self._world.new_id,
+            self._world.monotonic(),
+            self._keys.gate,
+        )
+        wanted = self._keys.wanted
+        self._forwarding = Forwarding(self._sockets, self._core, self._pass_on, wanted)
         for fd in (self._waker.fd, *self._sockets.fds):
             self._poller.watch(fd)
         me = label or Label("hub", 0)
         hello = Enter(self._me, federation, me, hub=True, endpoint=self.endpoint)
         self._links = HubLinks(
-            self._sockets, self._poller, self._core, hello, self._world.monotonic
+            self._sockets, self._poller, self._core, hello, self._world.monotonic, guard
         )
+        self._keys.start(self._core, self._links)
         self._out: dict[Any, list[Parcel]] = {}
         self._relayed = self._dropped = 0
         self._tick_at = 0.0
         self._busy = True
         self._closing = False
         for endpoint in peers:
-            self._links.call(str(parse_tcp(endpoint)))
+            self._links.keep(str(parse_tcp(endpoint)))
         self._thread = self._world.loop(
             "zexchange-hub",
             self._poller,
@@ -167,6 +191,7 @@ class Hub:
         self._thread.join(timeout=5.0)
 
     def _end(self) -> None:
+        self._keys.close()
         self._sockets.close(0.2)
         self._poller.close()
         self._waker.close()
@@ -177,7 +202,9 @@ class Hub:
         if any(fd == self._waker.fd for fd, _ in ready):
             self._waker.clear()
         now = self._world.monotonic()
-        self._read_ended()
+        for fd, _ in ready:
+            self._keys.ready(fd)
+        self._keys.read_ended()
         # Once more after each turn in which there was something: a call on a socket may have
         # eaten its wake-up.
         done = self._forwarding.read_up(now) + self._read_router(now)
@@ -185,6 +212,8 @@ class Hub:
         done += self._forwarding.read_down(now)
         if now >= self._tick_at:
             self._tick_at = now + TICK
+            self._keys.tick(now)
+            self._forwarding.tick(now)
             self._core.tick(now)
             self._links.tick(now)
         self._links.busy = False
@@ -196,11 +225,6 @@ class Hub:
                 self._links.say(link, Leave(self._me))
             return None
         return 0.0 if self._busy else TICK
-
-    def _read_ended(self) -> None:
-        """Take note of data connections that have ended."""
-        while int(self._sockets.ended.getsockopt(EVENTS)) & READABLE:
-            self._core.disconnected(recv_monitor_message(self._sockets.ended)["value"])
 
     def _read_router(self, now: float) -> int:
         for n in range(BUDGET):
@@ -218,12 +242,15 @@ class Hub:
     def _take(self, route: bytes, frames: list[zmq.Frame], now: float) -> None:
         """Take what a node or hub says on its link to us."""
         first, *others = frames
+        user = self._keys.user(first)
+        if user is None:
+            return
         kind = first.bytes[:1]
         if kind == WORD:
-            self._take_word(read_word(first.bytes), route, first, now)
+            self._take_word(read_word(first.bytes), route, first, user, now)
             return
         lodger = self._core.heard(route, now)
-        if lodger is None:
+        if lodger is None or lodger.user != user:
             self._core.reject("a message of somebody who has not entered")
         elif kind == BUNDLE:
             for parcel in unbundle(first.bytes):
@@ -232,20 +259,20 @@ class Hub:
             self._relay_whole(lodger, first.bytes, others)
         elif kind == TRUNK and others and lodger.hub:
             root, hops = read_trunk(first.bytes)
-            self._forwarding.take_trunk(root, hops, lodger.id, others)
+            self._forwarding.take_trunk(root, hops, lodger, others)
         else:
             raise DecodeError(f"a message of {len(frames)} frames that is for no hub")
 
-    def _take_word(self, word: Word, route: bytes, frame: zmq.Frame, now: float) -> None:
+    def _take_word(self, word: Word, route: bytes, frame: zmq.Frame, user: str, now: float) -> None:
         if isinstance(word, Enter):
             if word.endpoint and parse_control(word.endpoint).wild:
                 host = str(frame.get("Peer-Address"))
                 word = _with_host(word, f"[{host}]" if ":" in host else host)
-            self._core.enter(word, route, now, user_of(frame))
+            self._core.enter(word, route, now, user)
             self._forwarding.reading.confirmed(word.sender, word.mark, now)
             return
         lodger = self._core.heard(route, now)
-        if lodger is None:
+        if lodger is None or lodger.user != user:
             self._core.reject("a word of somebody who has not entered")
         elif isinstance(word, State) and lodger.hub:
             self._core.state(word)
@@ -276,9 +303,13 @@ class Hub:
         if not source.hub and sender != source.id:
             self._core.reject("a message under the name of another node")
             return
+        lodger, hub = self._core.reached(to)
+        receiver = lodger or self._core.lodgers.get(hub or b"")
+        if receiver is None or not self._judged(source, sender, receiver, frames[0]):
+            self._dropped += 1
+            return
         self._relayed += 1
         size = sum(map(len, frames))
-        lodger, hub = self._core.reached(to)
         if lodger is not None and self._core.room(lodger, size):
             self._flush_to(lodger.route)
             self._send([lodger.route, head, *frames])
@@ -290,14 +321,36 @@ class Hub:
         else:
             self._dropped += 1
 
+    def _judged(
+        self, source: c.Lodger, sender: bytes, receiver: c.Lodger, frame: zmq.Frame
+    ) -> bool:
+        """Tell whether a message may be passed on, if it is data that is sent again."""
+        gate, head = self._core.gate, bytes(frame.buffer[:HEAD_BYTES])
+        if head[:1] != DATA or self._keys.gate is None:
+            return True
+        passing = look(head)
+        if passing.origin != sender:
+            self._core.complain(f"{gate.name(source.user)} sends again what is another's")
+            return False
+        if source.hub:
+            permitted = gate.may_vouch(source.user, sender, passing.topic)
+        else:
+            permitted = gate.may_publish(source.user, passing.topic)
+        return permitted and gate.may_have(receiver.user, passing.topic)
+
     def _pass_on(
-        self, hubs: tuple[bytes, ...], root: bytes, hops: int, frames: list[zmq.Frame]
+        self,
+        hubs: tuple[bytes, ...],
+        root: bytes,
+        hops: int,
+        topic: bytes,
+        frames: list[zmq.Frame],
     ) -> None:
         """Pass a data frame on to other hubs."""
         size = sum(map(len, frames))
         for hub in hubs:
             link = self._links.to(hub)
-            if link is not None:
+            if link is not None and self._core.gate.may_have(link.key.hex(), topic):
                 self._links.send(link, [trunk_head(root, hops), *frames], size)
 
     def _send(self, parts: Sequence[Any]) -> None:
@@ -329,6 +382,8 @@ class Hub:
                         self._links.say(link, word)
                 case c.Subscribe(topic, wanted, anew):
                     self._subscribe(topic, wanted, anew)
+                case c.Complain(text):
+                    _log.warning("%s", text)
                 case c.Call(endpoint):
                     self._links.call(endpoint, self._world.monotonic() + FORGET_AFTER)
                 case c.Forget(lodger):
@@ -336,12 +391,13 @@ class Hub:
                     self._out.pop(lodger.route, None)
 
     def _subscribe(self, topic: bytes, wanted: bool, anew: bool) -> None:
-        up = self._sockets.up
-        if anew or not wanted:
-            up.setsockopt(zmq.UNSUBSCRIBE, topic)
-        if wanted:
-            up.setsockopt(zmq.SUBSCRIBE, topic)
         self._busy = True
+        if topic[:1] == DATA and not self._keys.names(topic, wanted):
+            return
+        if anew or not wanted:
+            self._sockets.unsubscribe(topic)
+        if wanted:
+            self._sockets.subscribe(topic)
 
 
 def parse_control(endpoint: str) -> Tcp:

@@ -17,8 +17,12 @@ from ..errors import DecodeError
 from ..protocol.carrying import Carrying
 from ..protocol.hubmap import MAX_HUBS
 from ..protocol.hubwords import Carried, Enter, TurnedAway, Word, read_word, word_frame
+from ..protocol.keys import belongs
+from ..protocol.membership import KNOCK_EVERY
+from ..protocol.permissions import Policy
 from ..protocol.relay import BUNDLE_BYTES, Parcel, bundle
 from .forwarding import BUDGET
+from .guard import Guard
 from .hubsockets import HubSockets
 from .sockets import Poller
 
@@ -40,6 +44,8 @@ class Link:
     endpoint: str
     socket: "zmq.Socket[bytes]"
     fd: int
+    key: bytes = b""
+    """The key that is expected there, or has proven to be there."""
     hub: bytes = b""
     secret: bytes = b""
     enter_at: float = 0.0
@@ -63,7 +69,11 @@ class HubLinks:
         core: Carrying,
         hello: Enter,
         monotonic: Callable[[], float],
+        guard: Guard,
     ) -> None:
+        self._guard = guard
+        self._given: dict[str, float] = {}
+        """Endpoints that we were told to link to, and when to try again where there is no link."""
         self._sockets = sockets
         self._poller = poller
         self._core = core
@@ -82,26 +92,69 @@ class HubLinks:
         """Return the link to a hub that answers there, if there is one."""
         return next((link for link in self._links.values() if link.hub == hub), None)
 
+    def keep(self, endpoint: str) -> None:
+        """Link to another hub, for as long as we are there."""
+        self._given[endpoint] = 0.0
+        self.call(endpoint)
+
     def call(self, endpoint: str, forget_at: float = math.inf) -> None:
         """Link to another hub, unless there is a link there."""
         if endpoint in self._links or len(self._links) >= MAX_HUBS:
             return
-        socket = self._sockets.dealer()
-        try:
-            socket.connect(endpoint)
-        except zmq.ZMQError as error:
-            socket.close()
-            _log.warning("cannot dial %s: %s", endpoint, error)
-            return
         now = self._monotonic()
-        link = Link(endpoint, socket, int(socket.getsockopt(zmq.FD)), redial_at=now + REDIAL_AFTER)
+        if endpoint in self._given:
+            self._given[endpoint] = now + REDIAL_AFTER
+        socket = self._sockets.dealer()
+        key: bytes | None = None
+        try:
+            key = self._guard.approach(socket, endpoint, hub=True)
+            if key is not None:
+                socket.connect(endpoint)
+        except zmq.ZMQError as error:
+            _log.warning("cannot dial %s: %s", endpoint, error)
+            key = None
+        if key is None:  # or nobody is authorized who could be there
+            self._guard.hung_up(endpoint)
+            socket.close()
+            return
+        fd = int(socket.getsockopt(zmq.FD))
+        link = Link(endpoint, socket, fd, key, redial_at=now + REDIAL_AFTER)
         link.forget_at = forget_at
         self._links[endpoint] = link
         self._poller.watch(link.fd)
 
+    def try_again(self, endpoint: str) -> None:
+        """Replace a link that has not stood yet, for the next key."""
+        link = self._links.get(endpoint)
+        if link is not None:
+            self._hang_up(link)
+            self.call(endpoint, link.forget_at)
+
+    def dismiss(self, endpoint: str) -> None:
+        """Close a link; it is made again in a while, if we were told to."""
+        link = self._links.get(endpoint)
+        if link is not None:
+            self._hang_up(link)
+
+    def shut_out(self, endpoint: str) -> None:
+        """Dial a hub soon again that does not know our key: it may be there by then."""
+        link = self._links.get(endpoint)
+        if link is not None:
+            link.redial_at = link.enter_at = self._monotonic() + KNOCK_EVERY
+
+    def judge(self, before: Policy, policy: Policy) -> None:
+        """Make the links anew whose key may do something else, or might be a hub's by now."""
+        changed = before.changed(policy)
+        for link in self:
+            if link.key in changed or not policy.is_hub(link.key):
+                self.try_again(link.endpoint)
+        for endpoint in self._given:
+            self.call(endpoint)
+
     def _hang_up(self, link: Link) -> None:
         del self._links[link.endpoint]
         self._poller.forget(link.fd)
+        self._guard.hung_up(link.endpoint)
         link.socket.close(linger=0)
 
     def tick(self, now: float) -> None:
@@ -119,6 +172,9 @@ class HubLinks:
                 continue
             if now >= link.enter_at:
                 self._enter(link, now)
+        for endpoint, again_at in self._given.items():
+            if now >= again_at:
+                self.call(endpoint)
 
     def _enter(self, link: Link, now: float) -> None:
         link.enter_at, link.told = now + ENTER_EVERY, link.sent
@@ -136,7 +192,12 @@ class HubLinks:
             except DecodeError as error:
                 self._core.reject(str(error))
                 continue
+            if not self._guard.may_carry(link.key):
+                continue
             if isinstance(word, Carried):
+                if link.key and not belongs(word.sender, link.key):
+                    self._core.complain(f"the hub at {link.endpoint} has an id of another key")
+                    continue
                 other = self.to(word.sender)
                 if other is not None and other is not link:
                     self._hang_up(link)  # a second way to the same hub
@@ -154,6 +215,8 @@ class HubLinks:
 
     def send(self, link: Link, parts: Sequence[Any], size: int) -> None:
         """Send a message of any number of frames, if there is room for it."""
+        if not self._guard.may_carry(link.key):
+            return
         if link.sent - link.taken + size > UNREAD_BYTES and link.sent > link.taken:
             self.dropped += 1
             return
@@ -175,6 +238,8 @@ class HubLinks:
 
     def say(self, link: Link, word: Word) -> None:
         """Say something to a hub itself, behind what was gathered for others there."""
+        if not self._guard.may_carry(link.key):
+            return  # the guard has said so
         self.flush(link)
         with suppress(zmq.Again):
             link.socket.send(word_frame(word), zmq.NOBLOCK)

@@ -1,10 +1,10 @@
 """The sockets of a hub: three that are bound, and a link to each other hub.
 
 On three ports in a row: control (ROUTER), *down* (XPUB), which nodes receive from, and *up*
-(SUB), which they publish to. Nobody is ever dialled but other hubs.
+(XSUB), which they publish to. Nobody is ever dialled but other hubs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import zmq
 
@@ -22,26 +22,38 @@ class HubSockets:
     """The bound sockets of a hub."""
 
     def __init__(self, listen: str, advertise: str | None) -> None:
+        self._listen, self._advertise = parse_tcp(listen), advertise
         self._context = sockets.new_context()
         self.router = sockets.new_router(self._context)
         self.router.setsockopt(zmq.MAXMSGSIZE, MAX_DATA_BYTES)
         self.router.setsockopt(zmq.SNDHWM, ROUTER_MARK)
         self.router.setsockopt(zmq.RCVHWM, ROUTER_MARK)
         self.down = sockets.new_xpub(self._context)
-        self.up = sockets.new_sub(self._context)
+        self.up = sockets.new_xsub(self._context)
         self.up.setsockopt(zmq.RCVHWM, UP_MARK)
-        self.ended = self.up.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self.ended = self.up.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
+        """Tells of connections to ``up``, by their descriptors."""
+        self.endpoints = "", "", ""
+
+    def bind(self, lock: Callable[["zmq.Socket[bytes]"], None]) -> None:
+        """Bind control, up and down, each locked before; from then on they have endpoints.
+
+        Raises:
+            Unreachable: if an endpoint is taken.
+        """
         try:
-            self.endpoints = self._bind(parse_tcp(listen), advertise)
+            self.endpoints = self._bind(self._listen, self._advertise, lock)
         except BaseException:
             self.close(0)
             raise
 
-    def _bind(self, listen: Tcp, advertise: str | None) -> tuple[str, str, str]:
-        """Bind control, up and down, and return what others are told of them."""
+    def _bind(
+        self, listen: Tcp, advertise: str | None, lock: Callable[["zmq.Socket[bytes]"], None]
+    ) -> tuple[str, str, str]:
         bound = []
         for socket, offset in ((self.router, 0), (self.up, 2), (self.down, 1)):
             endpoint = Tcp(listen.host, listen.port + offset if listen.port else 0)
+            lock(socket)
             try:
                 socket.bind(str(endpoint))
             except zmq.ZMQError as error:
@@ -63,6 +75,27 @@ class HubSockets:
         socket = sockets.new_dealer(self._context)
         socket.setsockopt(zmq.SNDHWM, ROUTER_MARK)
         return socket
+
+    def zap(self) -> "zmq.Socket[bytes]":
+        """Return the socket at which libzmq asks whether a key may come in."""
+        return sockets.new_zap(self._context)
+
+    def pair(self) -> "zmq.Socket[bytes]":
+        """Return a socket that hears of what becomes of another one."""
+        return sockets.new_pair(self._context)
+
+    def subscribe(self, topic: bytes) -> None:
+        """Ask every node for a topic."""
+        self.up.send(b"\1" + topic)
+
+    def unsubscribe(self, topic: bytes) -> None:
+        """Ask nobody for a topic any more."""
+        self.up.send(b"\0" + topic)
+
+    def judge(self) -> None:
+        """Have it asked of us what nodes may subscribe to."""
+        self.down.setsockopt(zmq.XPUB_MANUAL, 1)
+        self.down.setsockopt(zmq.RCVHWM, sockets.JUDGED_MARK)
 
     @property
     def fds(self) -> Sequence[int]:

@@ -18,7 +18,7 @@ from ..history import Bulk
 from ..local.arrears import Arrears
 from ..protocol.effects import Tune
 from ..protocol.interest import Keys
-from ..protocol.relay import mark_topic
+from ..protocol.proving import MAX_NAMES
 from ..protocol.sequence import Positions
 from ..protocol.wire import MAX_ATTACHED, ready_topic, topic, topics
 from .desk import Desk
@@ -165,8 +165,7 @@ class Inbound:
                 _each(way.socket, zmq.UNSUBSCRIBE, topics(key))
             for key in added:
                 _each(way.socket, zmq.SUBSCRIBE, topics(key))
-            if isinstance(way, Tuner):
-                self._narrow(way)
+            self._narrow(way)
             # The token last: the peer sees it after the names.
             self._ask_proof(way)
             # Whatever a call on a socket has taken in may have eaten its wake-up.
@@ -175,14 +174,15 @@ class Inbound:
     def narrow(self, peer: bytes, names: tuple[str, ...]) -> None:
         """Subscribe at one peer to names that it has told us, as far as they are wanted."""
         tuner = self._tuners.get(peer)
-        if isinstance(tuner, Tuner):
-            tuner.told.update(dict.fromkeys(names))
-            if self._narrow(tuner):
+        way = tuner.trunk if isinstance(tuner, Passenger) else tuner
+        if way is not None and len(way.told) < MAX_NAMES:
+            way.told.update(dict.fromkeys(names))
+            if self._narrow(way):
                 # Once more the same token: the answer shows what was sent on them before.
-                self._ask_proof(tuner)
-                self._hot[tuner] = None
+                self._ask_proof(way)
+                self._hot[way] = None
 
-    def _narrow(self, tuner: Tuner) -> bool:
+    def _narrow(self, tuner: Tuner | Trunk) -> bool:
         """Subscribe to what is wanted of the names that were told; tell whether any is new."""
         wanted = dict.fromkeys(filter(self._keys.covers, tuner.told))
         new = [name for name in wanted if name not in tuner.narrow]
@@ -200,7 +200,7 @@ class Inbound:
         tuner = self._tuners.get(peer)
         inlet = tuner.inlet if tuner is not None else self._new_inlet(asked)
         if endpoint.startswith(PREFIX):
-            self._board(inlet, tuner, endpoint)
+            self._board(inlet, tuner, endpoint, asked.key)
             return
         try:
             socket = self._sockets.sub()
@@ -213,7 +213,6 @@ class Inbound:
             self._close_socket(tuner)
         if isinstance(tuner, Tuner):
             fresh.told, fresh.narrow = tuner.told, tuner.narrow
-            _each(socket, zmq.SUBSCRIBE, tuple(map(topic, tuner.narrow)))
         self._tuners[peer] = fresh
         self._connect(fresh, peer, endpoint, asked.key)
 
@@ -234,11 +233,12 @@ class Inbound:
         """Have a fresh socket receive from an endpoint what we want, and ask for the proof."""
         for wanted in self._keys:
             _each(way.socket, zmq.SUBSCRIBE, topics(wanted))
+        _each(way.socket, zmq.SUBSCRIBE, tuple(map(topic, way.narrow)))
         self._ask_proof(way)
         self._by_fd[way.fd] = way
         self._poller.watch(way.fd)
         try:
-            if self._guard is None or self._guard.unlock(way.socket, endpoint, key):
+            if self._unlock(way, endpoint, key):
                 connect(way.socket, endpoint)
         except zmq.ZMQError as error:
             reason = f"cannot connect to {endpoint[:200]!r}: {error}"
@@ -246,7 +246,27 @@ class Inbound:
         # Connecting may have set off the FD before it was watched.
         self._hot[way] = None
 
-    def _board(self, inlet: Inlet, before: Tuner | Passenger | None, endpoint: str) -> None:
+    def _unlock(self, way: Tuner | Trunk, endpoint: str, key: bytes) -> bool:
+        """Have a fresh socket expect a key; tell whether it may be connected at all."""
+        if self._guard is None:
+            return True
+        unlock = self._guard.unlock_hub if isinstance(way, Trunk) else self._guard.unlock
+        return unlock(way.socket, endpoint, key)
+
+    def renew(self, down: str, key: bytes) -> None:
+        """Replace the connection by which a hub's data comes, and ask for proof again."""
+        trunk = self._trunks.get(PREFIX + down)
+        if trunk is not None:
+            self._hot.pop(trunk, None)
+            del self._by_fd[trunk.fd]
+            self._poller.forget(trunk.fd)
+            trunk.socket.close()
+            trunk.reopen(self._sockets.sub())
+            self._connect(trunk, b"", down, key)
+
+    def _board(
+        self, inlet: Inlet, before: Tuner | Passenger | None, endpoint: str, key: bytes
+    ) -> None:
         """Receive from a peer by the connection to a hub, which is made if need be."""
         trunk, peer = self._trunks.get(endpoint), inlet.peer
         if isinstance(before, Passenger) and before.trunk is trunk:
@@ -255,13 +275,12 @@ class Inbound:
         fresh = trunk is None
         if trunk is None:
             trunk = self._trunks[endpoint] = Trunk(endpoint, self._sockets.sub(), self._desk)
-            trunk.socket.setsockopt(zmq.SUBSCRIBE, mark_topic(self._desk.me))
         if before is not None:
             self._close_socket(before)
         self._tuners[peer] = Passenger(inlet, trunk)
         proven = trunk.board(inlet)
         if fresh:
-            self._connect(trunk, peer, endpoint.removeprefix(PREFIX))
+            self._connect(trunk, peer, endpoint.removeprefix(PREFIX), key)
         elif proven is not None:
             self._proven(trunk, proven)
         elif before is not None:

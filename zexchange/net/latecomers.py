@@ -4,9 +4,13 @@ What arrives live waits meanwhile (`Arrears`), so that nothing is missing and no
 comes twice. On the data thread, as the inlet whose part this is.
 """
 
+from itertools import groupby
+from typing import Any
+
 from ..errors import DecodeError
 from ..history import Body
 from ..local.arrears import Arrears
+from ..local.exchange import Exchange
 from ..local.stream import Delivery
 from ..protocol.buffers import decode_frame
 from ..protocol.recall import Count, Fetch, Recalls, Through
@@ -117,18 +121,20 @@ class Latecomers:
         if not (step.complete or left or arrears.cancelled):
             desk.control.rejected(self._peer, f"its history did not all come for {arrears!r}")
         desk.busy = (self._desk.monotonic(), step.history[0].name if step.history else "")
-        history = [
-            Delivery(k.name, k.value, self._origin, k.number, k.sent_at)
-            for k in step.history
-            if self._is_there(k.name)
-        ]
+        history: list[Delivery] = []
+        for name, kept in groupby(step.history, key=lambda k: k.name):
+            exchange = self._exchange(name)
+            if exchange is not None:
+                history += exchange.rebuilt(
+                    [Delivery(name, k.value, self._origin, k.number, k.sent_at) for k in kept]
+                )
         arrears.complete(self._origin, history, through=not left)
         desk.busy = None
 
-    def _is_there(self, name: str) -> bool:
-        """Tell whether an exchange takes part; make it, if only a pattern knew of it so far."""
+    def _exchange(self, name: str) -> Exchange[Any] | None:
+        """Return an exchange if it takes part: made, if only a pattern knew of it so far."""
         try:
-            return self._desk.exchange(name) is not None
+            return self._desk.exchange(name)
         except DecodeError as error:
             self._desk.control.rejected(self._peer, str(error))
-            return False
+            return None

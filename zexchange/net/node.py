@@ -10,31 +10,33 @@ import os
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Closed, NotReady
+from ..local import loops
 from ..local.arrears import Arrears
 from ..local.exchange import Exchange
 from ..local.registry import Registry
 from ..names import check_name
-from ..protocol.events import Event
+from ..protocol.events import Event, Lost
 from ..protocol.values import Label
-from . import lifetime, report
+from . import lifetime
+from .membership import Membership
 from .plan import Plan
-from .status import NodeStats, PeerStatus
 
 if TYPE_CHECKING:
-    from .bridge import Bridge
+    from .awaiting import AsyncNode
     from .diagnosis import Diagnosis
     from .engine import Engine
-    from .waiting import Waiter
+    from .waiting import Wait, Waiter
     from .world import World
 
 _log = logging.getLogger("zexchange")
 
 
-class Node:
+class Node(Membership):
     """One process's membership in a federation: made by `federate`, also a context manager.
 
     Every method may be called from any thread. Those that wait raise `RuntimeError` on
@@ -59,6 +61,7 @@ class Node:
         self._reviving = self._joined = False
         self._users = 1
         self._closed = False
+        self._aio: AsyncNode | None = None
         self.events: Exchange[Event] = Registry().get("zexchange.events")
         """What happens to the federation: an exchange of frozen event values. Its tasks
         are called on the data thread."""
@@ -95,11 +98,13 @@ class Node:
 
     def _join(self) -> None:
         """Wait until every candidate that lives is ready in both directions."""
-        engine = self._engine
-        if engine is not None and not self._joined and not self._would_wait_for_itself():
-            for missing in self._waiter(self._join_timeout).joined():
-                _log.warning("federation %r: %s", self.name, missing)
-            self._joined = True
+        if self._engine is not None and not self._joined and not self._would_wait_for_itself():
+            self._wait(self._join_timeout, self._steps_to_join)
+
+    def _steps_to_join(self, waiter: "Waiter") -> "Wait[None]":
+        for missing in (yield from waiter.joined()):
+            _log.warning("federation %r: %s", self.name, missing)
+        self._joined = True
 
     def _running(self) -> "Engine":
         """Return the engine, after making it anew in a forked child."""
@@ -126,23 +131,34 @@ class Node:
         Args:
             timeout: seconds for everything; who has not acknowledged by then is logged.
         """
+        if self._release():
+            self._shut(timeout, not self._would_wait_for_itself())
+
+    def _release(self) -> bool:
+        """Have one user less; tell whether it was the last, behind which nothing works."""
         with lifetime.lock:
             self._users -= 1
             if self._closed or self._users > 0:
-                return
+                return False
             self._closed = True
             for key in [key for key, node in lifetime.nodes.items() if node is self]:
                 del lifetime.nodes[key]
+            return True
+
+    def _shut(self, timeout: float, wait: bool) -> None:
+        """End the running parts; ``wait`` for acknowledgements first."""
+        from .waiting import Waiter
+
         with self._starting:  # a start that has begun is not left running behind us
             engine = self._engine
         if engine is None:
             return
-        monotonic = engine.world.monotonic
+        waiter, monotonic = Waiter(engine, timeout), engine.world.monotonic
         deadline = monotonic() + timeout
         self._registry.unobserve(self)
-        if not self._would_wait_for_itself():
+        if wait and timeout > 0:
             try:
-                self._waiter(timeout).flushed()
+                waiter.wait(waiter.flushed())
             except NotReady as error:
                 _log.warning("closing: %s", error)
         engine.close(min(max(deadline - monotonic(), 0.05), 1.0))
@@ -162,6 +178,38 @@ class Node:
     ) -> None:
         """Close."""
         self.close()
+
+    @property
+    def node(self) -> "Node":
+        """This."""
+        return self
+
+    @property
+    def aio(self) -> "AsyncNode":
+        """This, for coroutines: what waits here is awaited there. Always the same object."""
+        if self._aio is None:
+            from .awaiting import AsyncNode
+
+            self._aio = AsyncNode(self)
+        return self._aio
+
+    async def __aenter__(self) -> "AsyncNode":
+        """Wait until every living candidate is ready, and return the node for coroutines."""
+        try:
+            await self.aio.joined()
+        except BaseException:
+            await self.aio.close(0.0)
+            raise
+        return self.aio
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close, awaited."""
+        await self.aio.close()
 
     # ------------------------------------------- what the registry tells (local.Observer)
 
@@ -195,6 +243,18 @@ class Node:
         """Keep what is sent on an exchange for late joiners elsewhere, or do so no more."""
         self.exchange_added(exchange)
 
+    def message_refused(
+        self, exchange: Exchange[Any], origin: str, seq: int | None, reason: str, detail: str
+    ) -> bool:
+        """Count a message that is not of its exchange's type, and show streams where it was."""
+        engine = self._engine
+        if engine is None or not engine.inbound.thread.current:
+            return False  # it came by another federation
+        if seq is not None:
+            exchange.report(Lost(exchange.name, origin, seq, seq, f"{reason}: {detail}"))
+        engine.misfits.add(origin, reason, detail)
+        return True
+
     def revive(self) -> None:
         """Make the running parts, once, and join: in a forked child they are made anew."""
         with self._starting:
@@ -217,61 +277,6 @@ class Node:
             self._plan = self._plan.for_child(tcp[0] if tcp else None)
             lifetime.leave_parent_behind(engine)
 
-    # ------------------------------------------------------------------------ looking
-
-    @property
-    def id(self) -> str:
-        """The node id, 32 hexadecimal digits: the origin of this node's messages."""
-        self._running()
-        return self._me.hex()
-
-    @property
-    def name(self) -> str:
-        """The name of the federation."""
-        return self._plan.federation
-
-    @property
-    def registry(self) -> Registry:
-        """The registry whose exchanges are shared."""
-        return self._registry
-
-    @property
-    def endpoints(self) -> tuple[str, ...]:
-        """The control endpoints that this node can be dialled at."""
-        return tuple(a.control for a in self._running().session.addresses)
-
-    @property
-    def peers(self) -> tuple[PeerStatus, ...]:
-        """The peers that this node knows now, in the order in which they joined."""
-        return report.peers(self._running())
-
-    def stats(self) -> NodeStats:
-        """Return what was sent, received and lost so far."""
-        return report.stats(self._running())
-
-    def diagnose(self, exchange: str = "", timeout: float = 2.0) -> "Diagnosis":
-        """Say why messages do not arrive: `zexchange doctor`, for a node of this program.
-
-        Takes up to two seconds, and ``timeout`` more where something does not answer. It
-        tries endpoints by connections of its own; to peers it does nothing.
-
-        Args:
-            exchange: the name of the exchange that is in question, if it is one.
-            timeout: seconds that a connection may take.
-
-        Raises:
-            RuntimeError: on the data thread and in a running event loop.
-        """
-        from .diagnosis import diagnose
-        from .examine import examine
-
-        self._waiter(0)  # where one must not wait
-        return diagnose(examine(self._running(), exchange and check_name(exchange), timeout))
-
-    def bridge(self, name: str) -> "Bridge":
-        """Return the subscriber that carries an exchange's messages to this node."""
-        return self._running().bridges.get(check_name(name))
-
     def __repr__(self) -> str:
         """Name the federation and how many peers are known."""
         engine = self._engine
@@ -290,7 +295,7 @@ class Node:
             NotReady: after ``timeout`` seconds, saying how many are and what is missing.
             RuntimeError: on the data thread and in a running event loop.
         """
-        self._waiter(timeout).peers(n)
+        self._wait(timeout, lambda waiter: waiter.peers(n))
 
     def wait_ready(self, timeout: float = 10.0) -> None:
         """Wait until what is attached here is in force at every peer that is known.
@@ -302,7 +307,7 @@ class Node:
             NotReady: after ``timeout`` seconds, naming who has not confirmed, and why.
             RuntimeError: on the data thread and in a running event loop.
         """
-        self._waiter(timeout).ready()
+        self._wait(timeout, lambda waiter: waiter.ready())
 
     def wait_subscribers(self, name: str, n: int = 1, timeout: float = 10.0) -> None:
         """Wait until ``n`` other nodes will receive what is sent on an exchange.
@@ -311,7 +316,8 @@ class Node:
             NotReady: after ``timeout`` seconds, saying how many will.
             RuntimeError: on the data thread and in a running event loop.
         """
-        self._waiter(timeout).subscribers(check_name(name), n)
+        check_name(name)
+        self._wait(timeout, lambda waiter: waiter.subscribers(name, n))
 
     def flush(self, timeout: float = 10.0) -> None:
         """Wait until every healthy peer has acknowledged what was sent before this call.
@@ -323,22 +329,52 @@ class Node:
             NotReady: after ``timeout`` seconds, naming who has not acknowledged.
             RuntimeError: on the data thread and in a running event loop.
         """
-        self._waiter(timeout).flushed()
+        self._wait(timeout, lambda waiter: waiter.flushed())
 
-    def _waiter(self, timeout: float) -> "Waiter":
+    def diagnose(self, exchange: str = "", timeout: float = 2.0) -> "Diagnosis":
+        """Say why messages do not arrive: `zexchange doctor`, for a node of this program.
+
+        Takes up to two seconds, and ``timeout`` more where something does not answer. It
+        tries endpoints by connections of its own; to peers it does nothing.
+
+        Args:
+            exchange: the name of the exchange that is in question, if it is one.
+            timeout: seconds that a connection may take.
+
+        Raises:
+            RuntimeError: on the data thread and in a running event loop.
+        """
+        self._running()
+        self._may_wait()
+        return self._diagnosis(exchange, timeout)()
+
+    def _diagnosis(self, exchange: str, timeout: float) -> "Callable[[], Diagnosis]":
+        """Return what takes a while and says why messages do not arrive."""
+        from .diagnosis import diagnose
+        from .examine import examine
+
+        engine, name = self._running(), exchange and check_name(exchange)
+        return lambda: diagnose(examine(engine, name, timeout))
+
+    def _wait(self, timeout: float, steps: "Callable[[Waiter], Wait[None]]") -> None:
+        """Go through what ``steps`` waits for, on this thread."""
         from .waiting import Waiter
 
         engine = self._running()
+        self._may_wait()
+        waiter = Waiter(engine, timeout)
+        waiter.wait(steps(waiter))
+
+    def _may_wait(self) -> None:
+        """Raise RuntimeError where one must not wait."""
         if self._would_wait_for_itself():
             raise RuntimeError(
                 "this would wait for itself: it was called on the node's data thread or in a "
-                "running event loop; call it from another thread (asyncio.to_thread)"
+                "running event loop; call it from another thread, or await that of `node.aio`"
             )
-        return Waiter(engine, timeout)
 
     def _would_wait_for_itself(self) -> bool:
         engine = self._engine
         if engine is not None and engine.inbound.thread.current:
             return True
-        aio = sys.modules.get("asyncio")
-        return aio is not None and aio._get_running_loop() is not None
+        return loops.running() is not None

@@ -33,6 +33,7 @@ from .sendqueue import LANES_ALONG, LANES_AT_ONCE, Lane, SendQueue, make_frame
 from .sockets import (
     DO_NOT_WAIT,
     SNDMORE,
+    connect,
     plain_send,
 )
 from .window import REPLAY_BYTES, Window
@@ -355,10 +356,21 @@ class Outbound:
         elif not self._asked:
             self._ask()
 
-    def publish_to(self, endpoint: str, connect: bool) -> None:
-        """Connect the socket to a hub, or disconnect it."""
+    def publish_to(
+        self,
+        endpoint: str,
+        connecting: bool,
+        prepare: "Callable[[zmq.Socket[bytes]], bool] | None" = None,
+    ) -> None:
+        """Connect the socket to a hub, or disconnect it.
+
+        ``prepare`` has the socket expect the hub's key, and tells whether it may be connected.
+        """
         with self._lock, suppress(zmq.ZMQError):
-            (self._socket.connect if connect else self._socket.disconnect)(endpoint)
+            if not connecting:
+                self._socket.disconnect(endpoint)
+            elif prepare is None or prepare(self._socket):
+                connect(self._socket, endpoint)
             self.demand.read()
 
     def introduce(self, topic: bytes, words: bytes) -> None:

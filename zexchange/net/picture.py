@@ -16,8 +16,10 @@ class Endpoint:
     Attributes:
         endpoint: what is dialled.
         found_by: ``static`` (``peers=``), ``dns``, ``lan``, ``rendezvous`` (this host),
-            ``gossip`` (a peer's word) or ``hello`` (it dialled us).
-        state: ``peer``, ``ourselves``, ``refused`` (by its node) or ``dialing``.
+            ``gossip`` (a peer's word), ``hello`` (it dialled us) or ``hub`` (``hub=``; or a
+            hub's word, where the endpoint is that of a node).
+        state: ``peer``, ``hub`` (it carries us), ``ourselves``, ``refused`` (by its node or
+            hub) or ``dialing``.
         peer: the label of the node behind it, if that is known.
         reason: why its node refused us: ``federation``, ``version``, ``unreachable``, ``key``,
             ``permission``.

@@ -91,8 +91,6 @@ def make_plan(
     named = [peers] if isinstance(peers, str) else list(peers)
     dialled = [parse_tcp(peer) for peer in named if peer != LAN]
     hubs = [parse_tcp(h) for h in ([hub] if isinstance(hub, str) else hub or ())]
-    if hubs and keys is not None:
-        raise ValueError("hub= with keys=: hubs do not speak with keys yet; use peers=")
     check_secure([*(bound or ()), *dialled, *hubs], insecure or keys is not None)
     lan = LAN in named
     if lan and (bound is None or bound[0].loopback):

@@ -186,6 +186,19 @@ def new_sub(context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
     return socket
 
 
+def new_xsub(context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
+    r"""Return the socket that the nodes of a hub publish to.
+
+    No SUB: that keeps what it unsubscribes from if it starts with ``\x01``, as data topics do,
+    and asks for it again on each new connection (libzmq 4.3.5, xsub.cpp: a cancelled topic that
+    starts so is taken for a subscription). What is sent on an XSUB starts with its own byte.
+    """
+    socket = context.socket(zmq.XSUB)
+    _common(socket, MAX_DATA_BYTES)
+    socket.setsockopt(zmq.SNDHWM, 0)
+    return socket
+
+
 def new_router(context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
     """Return the socket that peers' control links lead to."""
     socket = context.socket(zmq.ROUTER)

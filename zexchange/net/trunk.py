@@ -10,7 +10,7 @@ from collections.abc import Callable
 import zmq
 
 from ..history import Body, Bulk
-from ..protocol.relay import MARK, origin_of, read_mark
+from ..protocol.relay import MARK, mark_topic, origin_of, read_mark
 from ..protocol.wire import MAX_ATTACHED, READY
 from .desk import Desk
 from .inlet import Inlet
@@ -30,17 +30,26 @@ class Trunk:
 
     def __init__(self, endpoint: str, socket: "zmq.Socket[bytes]", desk: Desk) -> None:
         self.endpoint = endpoint
-        self.socket = socket
-        self.fd = int(socket.getsockopt(zmq.FD))
-        self.tokens: list[int] = []
+        self._desk = desk
+        self.told: dict[str, None] = {}
+        """Names that peers have told, because the hub does not honour our prefixes."""
+        self.narrow: dict[str, None] = {}
+        """Those of them that are subscribed to."""
+        self.reopen(socket)
         self.inlets: dict[bytes, Inlet] = {}
         self.peer = b""
         """Whose frame is being read."""
         self.refresh_at = 0.0
-        self._desk = desk
         self._epochs: dict[bytes, int] = {}
         self._readies: dict[bytes, bytes] = {}
         self._ready_bytes = 0
+
+    def reopen(self, socket: "zmq.Socket[bytes]") -> None:
+        """Receive by a fresh socket."""
+        self.socket = socket
+        self.fd = int(socket.getsockopt(zmq.FD))
+        self.tokens: list[int] = []
+        socket.setsockopt(zmq.SUBSCRIBE, mark_topic(self._desk.me))
 
     @property
     def inlet(self) -> "Trunk":

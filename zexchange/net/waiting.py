@@ -1,11 +1,13 @@
-"""Waiting for a node's state, on the caller's thread: what `Node.wait_*` and `flush` do.
+"""Waiting for a node's state: what `Node.wait_*` and `flush` do, and their awaitable twins.
 
-The control thread notifies after each turn; here conditions are looked at in between.
+Each wait is written once, as a generator that says what it waits for. Who runs it waits
+on a thread (`wait`) or in a coroutine (`wait_here`); the control thread notifies both
+after each turn.
 """
 
 import math
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Generator
+from typing import NoReturn, TypeVar
 
 from ..errors import Closed, NotReady
 from .engine import Engine
@@ -13,6 +15,12 @@ from .engine import Engine
 BEACON_EVERY = 0.25
 """Seconds after which a flush asks again who has what."""
 _NAMED = 5
+R = TypeVar("R")
+
+Step = tuple[Callable[[], bool], float]
+"""A condition on the session, and the seconds after which to go on without it."""
+Wait = Generator[Step, bool, R]
+"""What is waited for, step by step; it is told whether each condition holds."""
 
 
 class Waiter:
@@ -25,56 +33,106 @@ class Waiter:
         self._deadline = self._monotonic() + timeout
         self._members = engine.session.members
 
-    def joined(self) -> list[str]:
+    # ------------------------------------------------------------------- the two ways
+
+    def wait(self, wait: Wait[R]) -> R:
+        """Go through a wait on this thread."""
+        changed, held = self._engine.changed, None
+        while True:
+            try:
+                condition, most = next(wait) if held is None else wait.send(held)
+            except StopIteration as end:
+                result: R = end.value
+                return result
+            with changed:
+                changed.wait_for(condition, most)
+                held = condition()
+
+    async def wait_here(self, wait: Wait[R]) -> R:
+        """Go through a wait in this coroutine; cancelled, it leaves nothing behind."""
+        changed, held = self._engine.changed, None
+        while True:
+            try:
+                condition, most = next(wait) if held is None else wait.send(held)
+            except StopIteration as end:
+                result: R = end.value
+                return result
+            await changed.wait_for_here(condition, most)
+            with changed:
+                held = condition()
+
+    # ------------------------------------------------------------------ what for
+
+    def joined(self) -> Wait[list[str]]:
         """Wait until every living candidate is ready; return what is missing at the end."""
-        self._until(lambda: not self._pending())
+        yield from self._until(lambda: not self._pending())
         return self._pending()
 
-    def settled(self, condition: Callable[[], bool]) -> bool:
+    def settled(self, condition: Callable[[], bool]) -> Wait[bool]:
         """Wait until a condition on the session holds; tell whether it does at the end."""
-        return self._until(condition)
+        return (yield from self._until(condition))
 
-    def peers(self, n: int) -> None:
+    def peers(self, n: int) -> Wait[None]:
         """Wait for ``n`` peers that are ready in both directions."""
 
         def ready() -> int:
             ours = self._engine.session.interest.epoch
             return sum(peer.ready(ours) for peer in self._members.peers.values())
 
-        if not self._until(lambda: ready() >= n):
+        if not (yield from self._until(lambda: ready() >= n)):
             self._fail(f"{ready()} of {n} peers are ready after {self._timeout:g} s")
 
-    def ready(self) -> None:
+    def ready(self) -> Wait[None]:
         """Wait until our interest as of now is in force at every peer."""
         epochs: list[int] = []
-        self._engine.call(lambda: epochs.append(self._engine.session.interest.epoch), self._timeout)
+        yield from self.run(lambda: epochs.append(self._engine.session.interest.epoch))
 
         def unconfirmed() -> list[str]:
             peers = self._members.peers.values()
             return [str(peer.label) for peer in peers if peer.ready_epoch < epochs[0]]
 
-        if not epochs or not self._until(lambda: not unconfirmed()):
+        if not epochs or not (yield from self._until(lambda: not unconfirmed())):
             who = ", ".join(unconfirmed()) if epochs else "the control thread"
             self._fail(f"after {self._timeout:g} s not confirmed by {who}")
 
-    def subscribers(self, name: str, n: int) -> None:
+    def subscribers(self, name: str, n: int) -> Wait[None]:
         """Wait for ``n`` peers that are promised what is sent on an exchange."""
 
         def subscribers() -> int:
             return sum(peer.interest.in_force(name) for peer in self._members.peers.values())
 
-        if not self._until(lambda: subscribers() >= n):
+        if not (yield from self._until(lambda: subscribers() >= n)):
             self._fail(f"{subscribers()} of {n} nodes receive {name!r} after {self._timeout:g} s")
 
-    def flushed(self) -> None:
+    def flushed(self) -> Wait[None]:
         """Wait until the healthy peers have acknowledged all heads as of now."""
         engine, goal = self._engine, dict[str, int]()
-        engine.call(lambda: goal.update(engine.outbound.heads()), self._timeout)
+        if not (yield from self.run(lambda: goal.update(engine.outbound.heads()))):
+            self._fail(f"after {self._timeout:g} s the control thread has not answered")
         while self._lagging(goal):
             if self._monotonic() >= self._deadline:
                 self._fail(f"not acknowledged by {', '.join(self._lagging(goal))}")
             engine.post(lambda: engine.effects.beacon_unacknowledged(goal))
-            self._until(lambda: not self._lagging(goal), BEACON_EVERY)
+            yield from self._until(lambda: not self._lagging(goal), BEACON_EVERY)
+
+    def run(self, command: Callable[[], None]) -> Wait[bool]:
+        """Have the control thread run a command, and wait for it; tell whether it did.
+
+        Interest that was changed before is taken in first.
+        """
+        engine, done = self._engine, list[bool]()
+
+        def run() -> None:
+            command()
+            done.append(True)
+
+        engine.post(run)
+        yield lambda: bool(done) or engine.finished, self._timeout
+        if engine.finished and not done:
+            raise self._closed()
+        return bool(done)
+
+    # ------------------------------------------------------------------ parts of them
 
     def _lagging(self, goal: dict[str, int]) -> list[str]:
         """Return the healthy peers that have not acknowledged all of ``goal``.
@@ -90,16 +148,19 @@ class Waiter:
                 if not peer.slow and self._engine.effects.lag(peer, goal)
             ]
 
-    def _until(self, condition: Callable[[], bool], most: float = math.inf) -> bool:
+    def _until(self, condition: Callable[[], bool], most: float = math.inf) -> Wait[bool]:
         """Wait for a condition on the session; tell whether it holds at the end."""
         engine, left = self._engine, max(0.0, self._deadline - self._monotonic())
+        yield lambda: engine.closed or condition(), min(left, most)
         with engine.changed:
-            engine.changed.wait_for(lambda: engine.closed or condition(), min(left, most))
             if condition():
                 return True
             if engine.closed:
-                raise Closed(f"the node in federation {engine.plan.federation!r} was closed")
+                raise self._closed()
             return False
+
+    def _closed(self) -> Closed:
+        return Closed(f"the node in federation {self._engine.plan.federation!r} was closed")
 
     def _pending(self) -> list[str]:
         engine = self._engine

@@ -15,8 +15,11 @@ import zmq
 from ..errors import DecodeError
 from ..history import Body, Bulk, Frame
 from ..protocol import hubs as h
+from ..protocol.effects import Tune
+from ..protocol.granting import as_seen_by
 from ..protocol.hubwords import WORD, Carried, TurnedAway, read_word, word_frame
 from ..protocol.messages import control_frame, read_control
+from ..protocol.permissions import EVERYTHING
 from ..protocol.relay import (
     BUNDLE,
     BUNDLE_BYTES,
@@ -41,11 +44,13 @@ from ..protocol.values import (
     Stranger,
     Welcome,
 )
+from ..protocol.vouching import Vouching
 from ..protocol.wire import CONTROL, DATA
 from .control import BUDGET, Controls, Received, _host_of
 from .endpoints import Tcp, parse_tcp
+from .guard import Guard
 from .lookups import Lookups
-from .sockets import Poller
+from .sockets import EVENTS, Poller
 from .trunk import PREFIX
 
 if TYPE_CHECKING:
@@ -70,6 +75,7 @@ class HubLink:
     socket: "zmq.Socket[bytes]"
     fd: int
     parcels: list[Parcel]
+    key: bytes = b""
     size: int = 0
     word: bytes = b""
     """What is to be said to the hub itself as soon as there is a connection."""
@@ -99,23 +105,33 @@ class Ways(Controls):
         hubs: h.Hubs,
         monotonic: Callable[[], float],
         news: Callable[[], None],
+        guard: Guard | None = None,
+        vouching: Vouching | None = None,
     ) -> None:
-        super().__init__(sockets, poller, lookups, received, rejected, replayed, monotonic)
+        super().__init__(sockets, poller, lookups, received, rejected, replayed, monotonic, guard)
         self._me = me
+        self._vouching = vouching
         self._hubs = hubs
         self._news = news
         self._hub_links: dict[str, HubLink] = {}
         self._hub_fds: dict[int, HubLink] = {}
         self._hub_unread: dict[HubLink, None] = {}
-        for endpoint in hubs.hubs:
+
+    def open(self) -> None:
+        """Dial every hub; behind the guard, which is there for every connection."""
+        for endpoint in self._hubs.hubs:
             self._dial_hub(endpoint)
 
     # -------------------------------------------------------------------------- to hubs
 
     def _dial_hub(self, endpoint: str) -> None:
         socket = self._sockets.dealer()
+        key = self._guard.approach(socket, endpoint, hub=True) if self._guard else b""
+        if key is None:  # nobody is authorized who could be there
+            socket.close()
+            return
         socket.connect(endpoint)
-        link = HubLink(endpoint, socket, int(socket.getsockopt(zmq.FD)), [])
+        link = HubLink(endpoint, socket, int(socket.getsockopt(zmq.FD)), [], key)
         self._hub_links[endpoint] = self._hub_fds[link.fd] = link
         self._poller.watch(link.fd)
         self._hub_unread[link] = None
@@ -125,20 +141,54 @@ class Ways(Controls):
         self._close_hub(endpoint, 0)
         self._dial_hub(endpoint)
 
+    def try_again(self, endpoint: str) -> None:
+        """Replace a link that has not stood yet, for the next key."""
+        former = self._hub_links.get(endpoint)
+        if former is None:
+            super().try_again(endpoint)
+            return
+        self.redial_hub(endpoint)
+        link = self._hub_links.get(endpoint)
+        if link is not None:
+            link.word = former.word
+            self._hub_unread[link] = None
+
+    def hang_up(self, endpoint: str, linger: int = 0) -> None:
+        """Close a link; one to a hub is made again in a while."""
+        if endpoint in self._hub_links:
+            self._close_hub(endpoint, linger)
+        else:
+            super().hang_up(endpoint, linger)
+
     def _close_hub(self, endpoint: str, linger: int) -> None:
-        link = self._hub_links.pop(endpoint)
+        link = self._hub_links.pop(endpoint, None)
+        if link is None:
+            return
         del self._hub_fds[link.fd]
         self._hub_unread.pop(link, None)
         self._poller.forget(link.fd)
+        if self._guard:
+            self._guard.hung_up(endpoint)
         link.socket.close(linger=linger)
+
+    def key_of(self, endpoint: str) -> bytes:
+        """Return the key that is tried at a hub now, or has proven to be there."""
+        link = self._hub_links.get(endpoint)
+        return link.key if link is not None else b""
+
+    def _may_carry(self, link: HubLink) -> bool:
+        """Tell whether the key at the other end of a link may be a hub's."""
+        return self._guard is None or self._guard.may_carry(link.key)
 
     def tell_hub(self, endpoint: str, word: Any) -> None:
         """Say something to a hub itself, behind what was said to others through it."""
-        link = self._hub_links[endpoint]
-        self._flush(link)
-        link.word = word_frame(word)
-        link.knock()
-        self._hub_unread[link] = None
+        link = self._hub_links.get(endpoint)
+        if link is not None:
+            self._flush(link)
+            link.word = word_frame(word)
+            if self._may_carry(link):
+                link.knock()
+            self._hub_unread[link] = None
 
     def _post(self, link: HubLink, parts: Sequence[Any], copy: bool = True) -> None:
         # What a hub has no room for is lost, as on any way: acknowledgements are asked for
@@ -149,13 +199,15 @@ class Ways(Controls):
 
     # ----------------------------------------------------------------- to nodes behind them
 
-    def where(self, endpoint: str) -> str:
-        """Return the endpoint that a peer's data comes from, which a hub may lead to."""
-        node = node_at(endpoint)
+    def routed(self, asked: Tune) -> Tune:
+        """Return where a peer's data comes from, by a hub perhaps, and which key is there."""
+        node = node_at(asked.endpoint)
         if node is None:
-            return endpoint
+            return asked
         hub = self._hubs.way(node) or next((h for h in self._hubs.hubs.values() if h.down), None)
-        return PREFIX + (hub.down if hub is not None else "")
+        if hub is None:
+            return replace(asked, endpoint=PREFIX)
+        return replace(asked, endpoint=PREFIX + hub.down, key=hub.key)
 
     def dial(self, endpoint: str, key: bytes = b"", turn: int = 0) -> None:
         """Open a link; nothing is to be opened behind a hub."""
@@ -168,7 +220,9 @@ class Ways(Controls):
         if node is None:
             super().say(endpoint, message)
         else:
-            self._say_to(node, control_frame(message))
+            rights = self._vouching.rights(node) if self._vouching else EVERYTHING
+            if rights is not None:
+                self._say_to(node, control_frame(as_seen_by(message, rights)))
 
     def reply(self, route: Any, message: Control) -> None:
         """Answer a message where it came from."""
@@ -183,17 +237,21 @@ class Ways(Controls):
             super().replay(route, frame)
             return
         hub = self._hubs.way(route.node)
-        if hub is not None and self._hubs.room(hub, frame.size, self._monotonic()):
-            link = self._hub_links[hub.endpoint]
+        link = self._hub_links.get(hub.endpoint) if hub is not None else None
+        if hub is None or link is None or not self._may_carry(link):
+            return
+        if self._hubs.room(hub, frame.size, self._monotonic()):
             self._flush(link)
             head = relay_head(self._me, route.node)
             self._post(link, [head, frame.data, *frame.buffers], copy=not frame.buffers)
 
     def _say_to(self, node: bytes, content: bytes) -> None:
         hub = self._hubs.way(node)
-        if hub is None or not self._hubs.room(hub, len(content), self._monotonic()):
+        link = self._hub_links.get(hub.endpoint) if hub is not None else None
+        if hub is None or link is None or not self._may_carry(link):
             return
-        link = self._hub_links[hub.endpoint]
+        if not self._hubs.room(hub, len(content), self._monotonic()):
+            return
         if len(content) > BUNDLE_BYTES:
             self._flush(link)
             self._post(link, [relay_head(self._me, node), content])
@@ -239,6 +297,9 @@ class Ways(Controls):
         return super().settle() or bool(unread)
 
     def _read_hub(self, link: HubLink) -> None:
+        if not self._may_carry(link):
+            link.socket.getsockopt(EVENTS)  # else its descriptor would end every wait
+            return
         link.knock()
         for _ in range(BUDGET):
             try:
@@ -276,7 +337,8 @@ class Ways(Controls):
             if isinstance(word, Carried):
                 host = _host_of(link.endpoint)
                 up, down = _reachable(word.up, host), _reachable(word.down, host)
-                self._hubs.carried(replace(word, up=up, down=down), link.endpoint, now)
+                told = replace(word, up=up, down=down)
+                self._hubs.carried(told, link.endpoint, now, link.key)
             elif isinstance(word, TurnedAway):
                 self._hubs.turned_away(word, link.endpoint, now)
             self._news()
@@ -289,9 +351,9 @@ class Ways(Controls):
             raise DecodeError("a parcel that is no control message")
         message = _sent_by(read_control(content), sender)
         if isinstance(message, ANSWERS):
-            self._received(message, None, endpoint_of(sender), b"")
+            self._received(message, None, endpoint_of(sender), b"", True)
         else:
-            self._received(message, Via(sender), None, b"")
+            self._received(message, Via(sender), None, b"", True)
 
     def close(self, linger: float) -> None:
         """Close every socket; what was said still goes out within ``linger`` seconds."""

@@ -6,13 +6,13 @@ one without sockets and threads, whose clock a test moves) runs the very same no
 """
 
 import secrets
-import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import zmq
 
+from ..local.loops import in_thread
 from ..protocol.values import Address
 from . import sockets
 from .bell import Bell, Condition
@@ -92,9 +92,13 @@ class World:
         """Return what ends a poller's wait."""
         return Waker()
 
-    def condition(self) -> threading.Condition:
+    def condition(self) -> Condition:
         """Return a lock, with a state under it that can be waited for."""
         return Condition()
+
+    async def aside(self, call: Callable[[], None]) -> None:
+        """Have a call that waits made where it does not hold up the event loop; see `in_thread`."""
+        await in_thread(call)
 
     def loop(
         self,
@@ -124,7 +128,7 @@ class World:
         Raises:
             InvalidKeys: if the key directory cannot be used.
         """
-        self._guard = Guard(plan)
+        self._guard = Guard(plan.keys)
         return self._guard
 
     def places(self, plan: Plan, node: str, router: "Socket", xpub: "Socket") -> Places:

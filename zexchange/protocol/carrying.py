@@ -11,8 +11,21 @@ from typing import Any
 
 from .hubmap import HubMap
 from .hubwords import Carried, Enter, State, TurnedAway
-from .lodgers import Call, Effect, Forget, Gate, Lodger, Pass, Roster, SayTo, Subscribe
+from .lodgers import (
+    Call,
+    Complain,
+    Effect,
+    Forget,
+    Gate,
+    Lodger,
+    Pass,
+    Presence,
+    Roster,
+    SayTo,
+    Subscribe,
+)
 from .membership import TICK_LATE
+from .permissions import EVERYTHING, Rights
 from .values import VERSIONS
 
 QUIET_AFTER = 3.0
@@ -73,6 +86,12 @@ class Carrying:
         if reason in self.rejected or len(self.rejected) < 1000:
             self.rejected[reason] = self.rejected.get(reason, 0) + 1
 
+    def complain(self, reason: str, detail: str = "") -> None:
+        """Count something that was not taken, and have it told the first time."""
+        if reason not in self.rejected:
+            self._effects.append(Complain(f"{reason}: {detail}" if detail else reason))
+        self.reject(reason)
+
     # -------------------------------------------------------------------- who is carried
 
     def enter(self, enter: Enter, route: Any, now: float, user: str = "") -> None:
@@ -92,6 +111,8 @@ class Carrying:
         if lodger.route != route or self.by_route.get(route) is not lodger:
             self.by_route.pop(lodger.route, None)
             lodger.route, lodger.answered_at = route, -1.0
+            # What was said by the other way may have been lost with it.
+            lodger.fresh = lodger.fresh or bool(user)
             self.by_route[route] = lodger
         self._heard(lodger, now)
         lodger.roster, lodger.its_sent = enter.roster, enter.sent
@@ -120,30 +141,63 @@ class Carrying:
             return away("federation", f"this hub carries federation {ours!r}, not {theirs!r}")
         if max(VERSIONS[0], enter.versions[0]) > min(VERSIONS[1], enter.versions[1]):
             return away("version", f"protocol {VERSIONS[0]} to {VERSIONS[1]} is spoken here")
-        if not self.gate.may_enter(enter, user):
-            return away("key", "this key may not be carried here")
+        objection = self.gate.objection(enter, user)
+        if objection is not None:
+            self.complain(f"{self.gate.name(user)} was turned away: {objection[1]}")
+            return away(*objection)
         if lodger is None:
             full = len(self.lodgers) >= MAX_LODGERS
             return away("full", "this hub carries as many as it can") if full else None
-        known = lodger.route == route or enter.secret == lodger.secret
+        # With keys, the id goes with the key, and who has that is one party.
+        same = bool(user) and lodger.user == user
+        known = same or lodger.route == route or enter.secret == lodger.secret
         if not known and now - lodger.heard_at < QUIET_AFTER:
             return away("taken", "another connection speaks under this id")
         return None
 
     def _answer(self, lodger: Lodger) -> None:
         """Tell a lodger what it has not heard of the roster."""
-        base, present, left = self._roster.since(0 if lodger.hub else lodger.roster)
+        base, present, left = self._roster.since(0 if lodger.fresh else lodger.roster)
         if lodger.hub:
             base, present, left = self._roster.number, {}, {}
+        lodger.fresh = False
         word = Carried(
             self.me, self._up, self._down, lodger.secret, base, self._roster.number,
-            tuple((n, q) for n, q in present.items() if n != lodger.id),
+            tuple((n, quiet) for n, (quiet, _) in present.items() if n != lodger.id),
             tuple((n, why) for n, why in left.items() if n != lodger.id),
-            lodger.sent, lodger.its_sent,
+            lodger.sent, lodger.its_sent, self._concerning(lodger, present),
         )  # fmt: skip
         # Taken to arrive: who finds that something is missing between says so.
         lodger.told, lodger.roster = lodger.sent, self._roster.number
         self._effects.append(SayTo(lodger.route, word))
+
+    def _concerning(self, lodger: Lodger, present: dict[bytes, Presence]) -> dict[bytes, Rights]:
+        """Return what nodes may do as far as a lodger has to do with it.
+
+        What they may have of what it may publish, and may publish of what it may have: no other
+        name is for it to know.
+        """
+        its = self.gate.rights(lodger.user)
+        theirs = {node: rights for node, (_, rights) in present.items() if node != lodger.id}
+        if its is EVERYTHING:
+            told = theirs
+        else:
+            turned = Rights("", its.subscribe, its.publish)
+            told = {node: rights.within(turned) for node, rights in theirs.items()}
+        return {node: rights for node, rights in told.items() if rights != EVERYTHING}
+
+    def judge(self, changed: set[str]) -> None:
+        """Let go of whoever has a key that may do something else now.
+
+        They come back, where they may, and are told everything anew.
+        """
+        gone = [lodger for lodger in self.lodgers.values() if lodger.user in changed]
+        for lodger in gone:
+            known = self.gate.objection(Enter(lodger.id, "", lodger.label), lodger.user) is None
+            self.leave(lodger, "permissions" if known else "revoked")
+            if lodger.hub:
+                self.linked.pop(lodger.id, None)
+        self._changed = True
 
     def room(self, lodger: Lodger, size: int) -> bool:
         """Tell whether so much may be passed on to a lodger; ask at times how far it is.
@@ -185,10 +239,10 @@ class Carrying:
 
     # -------------------------------------------------------------- their data connections
 
-    def introduced(self, fd: int, node: bytes, secret: bytes) -> None:
+    def introduced(self, fd: int, node: bytes, secret: bytes, user: str = "") -> None:
         """Take note whose a data connection is: its owner shows what only it was told."""
         lodger = self.lodgers.get(node)
-        if lodger is None or lodger.secret != secret:
+        if lodger is None or lodger.secret != secret or lodger.user != user:
             self.reject("a data connection of somebody who has not entered")
             return
         self.disconnected(fd)
@@ -271,10 +325,29 @@ class Carrying:
             tuple((n.id, n.quiet) for n in self.lodgers.values() if not n.hub),
             dict(self.wants),
             tuple(self._left.items()),
+            self._own_rights(),
         )
         self.map.take(state)
         self._effects.extend(Pass(hub, state) for hub in self.linked)
         self._follow()
+
+    def _own_rights(self) -> dict[bytes, Rights]:
+        """Return what the nodes that we carry may do, but for those that may do everything."""
+        nodes = [lodger for lodger in self.lodgers.values() if not lodger.hub]
+        rights = ((lodger.id, self.gate.rights(lodger.user)) for lodger in nodes)
+        return {node: its for node, its in rights if its != EVERYTHING}
+
+    def _rights_of(self, node: bytes) -> Rights:
+        """Return what a node may do, here or behind another hub."""
+        lodger = self.lodgers.get(node)
+        if lodger is not None:
+            return self.gate.rights(lodger.user)
+        home = self.map.home(node)
+        if home is None:
+            return EVERYTHING
+        leads = self.lodgers.get(self.map.next_to(home) or b"")
+        told = self.map.states[home].rights.get(node, EVERYTHING)
+        return self.gate.vouched(node, told, leads.user if leads else "")
 
     def _follow(self) -> None:
         """Do what follows from another map: ask for what is wanted elsewhere, tell the roster."""
@@ -290,7 +363,8 @@ class Carrying:
             if topic not in now and topic not in self.wants:
                 self._effects.append(Subscribe(topic, False))
         nodes = self.map.nodes()
-        if self._roster.update(nodes, self.map.reasons()):
+        entries = {node: (quiet, self._rights_of(node)) for node, quiet in nodes.items()}
+        if self._roster.update(entries, self.map.reasons()):
             for lodger in list(self.lodgers.values()):
                 if not lodger.hub and lodger.roster:
                     self._answer(lodger)

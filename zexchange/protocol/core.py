@@ -10,7 +10,9 @@ from .events import Event, Rejected
 from .interest import OwnInterest
 from .membership import Membership, Peer
 from .permissions import EVERYTHING, NOTHING, Policy, Rights
+from .relay import by_hub
 from .values import Ack, Address, Control, Hello, Interest, Label, Named, Ping, Slow
+from .vouching import Vouching
 
 MAX_KINDS = 1000
 """Kinds of rejection counted apart: their words come from whoever was rejected."""
@@ -40,6 +42,8 @@ class Core:
         self.members = Membership(now)
         self.policy: Policy | None = None
         """Whose keys are authorized; None where there are no keys."""
+        self.vouching: Vouching | None = None
+        """With keys and hubs: what nodes may do that hubs speak for."""
         self.effects: list[Effect] = []
         self.rejections: dict[tuple[str, str], int] = {}
 
@@ -82,6 +86,16 @@ class Core:
         found = self.policy.rights(key) if self.policy and key else EVERYTHING
         return found or NOTHING
 
+    def vouched(self, node: bytes) -> Rights | None:
+        """Return what a node may do that a hub speaks for; None if no hub has told of it."""
+        return self.vouching.rights(node) if self.vouching else None
+
+    def rights_of(self, hello: Hello, near: bool) -> Rights:
+        """Return what the node may do that a hello speaks of, by the way that it came."""
+        if self.policy is not None and by_hub(hello.addresses):
+            return self.vouched(hello.sender) or NOTHING
+        return self.rights(b"" if near else hello.key)
+
     def usable(self, address: Address, key: bytes, near: bool) -> bool:
         """Tell whether an address of a node that has a key, or none, may be dialled from here.
 
@@ -89,6 +103,8 @@ class Core:
         Unix sockets are spoken of by this host alone: another one could have us dial anything.
         """
         kinds = {address.control[:4], address.data[:4]}
+        if "hub:" in kinds:
+            return True  # none but a hub's word has one: see `Session.receive`
         if "ipc:" in kinds:
             return near and len(kinds) == 1
         return not key if self.policy is None else self.policy.rights(key) is not None

@@ -44,6 +44,7 @@ class HubMap:
         """Drop what was worked out from the map as it was."""
         self._trees: dict[bytes, dict[bytes, bytes]] = {}
         self._homes: dict[bytes, bytes] | None = None
+        self._carried: dict[bytes, frozenset[bytes]] = {}
         self._branches: dict[tuple[bytes, bytes], tuple[bytes, ...]] = {}
 
     def _linked(self, hub: bytes) -> Iterator[bytes]:
@@ -104,6 +105,14 @@ class HubMap:
     def reasons(self) -> dict[bytes, str]:
         """Return why nodes have left, as far as their hubs say."""
         return {node: why for hub in self.ways for node, why in self.states[hub].left}
+
+    def carries(self, hub: bytes, node: bytes) -> bool:
+        """Tell whether a hub says that it carries a node itself."""
+        carried = self._carried.get(hub)
+        if carried is None:
+            state = self.states.get(hub)
+            carried = self._carried[hub] = frozenset(n for n, _ in (state.nodes if state else ()))
+        return node in carried
 
     # ------------------------------------------------------------------------------ data
 

@@ -9,7 +9,9 @@ are silent for as long as any peer. No clock, no socket: time is an argument.
 from dataclasses import dataclass, field
 
 from .hubwords import Carried, Enter, TurnedAway
-from .membership import TICK_LATE
+from .keys import belongs
+from .membership import KNOCK_EVERY, TICK_LATE
+from .permissions import Rights
 from .values import Label
 
 ENTER_EVERY = 1.0
@@ -43,6 +45,19 @@ class Publish:
 
     up: str
     connect: bool
+    key: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Replace the connection by which a hub's data comes: it may have been refused for good."""
+
+    down: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """What nodes behind hubs may do may have changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +106,10 @@ class Objected:
     text: str
 
 
-Effect = Knock | Redial | Publish | Introduce | Appeared | Vanished | Moved | Alive | Objected
+Effect = (
+    Knock | Redial | Publish | Renew | Introduce | Appeared | Vanished | Moved | Alive | Judge
+    | Objected
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -115,6 +133,10 @@ class Hub:
     told: int = 0
     live: bool = False
     nodes: dict[bytes, bool] = field(default_factory=dict)
+    key: bytes = b""
+    """The key that it has proven to have."""
+    rights: dict[bytes, Rights] = field(default_factory=dict)
+    """What it says that nodes may do; who is left out may do everything."""
 
 
 class Hubs:
@@ -148,30 +170,21 @@ class Hubs:
 
     # ------------------------------------------------------------------- what hubs say
 
-    def carried(self, word: Carried, endpoint: str, now: float) -> None:
-        """Take a hub's answer, or its news."""
+    def carried(self, word: Carried, endpoint: str, now: float, key: bytes = b"") -> None:
+        """Take a hub's answer, or its news; it has proven to have a key, where there are keys."""
         hub = self.hubs[endpoint]
+        if key and not belongs(word.sender, key):
+            self._effects.append(Objected(endpoint, "identity", "a hub's id of another key"))
+            return
+        hub.key = key
         if hub.id != word.sender:
             # Another one than before: it knows nothing of us, and counts its roster anew. Whom
             # the one before led to may be on the way to it.
             hub.id, hub.number, hub.mark = word.sender, 0, 0
-        if hub.secret != word.secret:
-            hub.secret = word.secret
-            self._effects.append(Introduce(hub.id, hub.secret))
-        if hub.up != word.up:
-            if hub.up:
-                self._effects.append(Publish(hub.up, False))
-            hub.up = word.up
-            self._effects.append(Publish(hub.up, True))
         moved = hub.down and hub.down != word.down
-        hub.down, hub.live, hub.heard_at = word.down, True, now
-        if word.base == 0:
-            hub.nodes = dict(word.present)
-        elif word.base <= hub.number:
-            hub.nodes.update(word.present)
-            for node, _ in word.left:
-                hub.nodes.pop(node, None)
-        else:
+        self._connect(hub, word)
+        hub.live, hub.heard_at = True, now
+        if not self._take_roster(hub, word):
             self._enter(hub, now)  # something between is missing
             return
         hub.acknowledged, hub.taken = max(hub.acknowledged, word.taken), word.sent
@@ -182,6 +195,61 @@ class Hubs:
         if moved:
             self._effects.extend(Moved(node) for node, e in self.ways.items() if e == endpoint)
         self._effects.append(Alive(tuple(n for n, quiet in hub.nodes.items() if not quiet)))
+
+    def _connect(self, hub: Hub, word: Carried) -> None:
+        """Have our data go where a hub says, and come from there."""
+        # One that has let us go, because of our key perhaps, has refused connections for good.
+        again = bool(hub.key and hub.secret and hub.secret != word.secret)
+        if hub.secret != word.secret:
+            hub.secret = word.secret
+            self._effects.append(Introduce(hub.id, hub.secret))
+        if again and hub.down == word.down:
+            self._effects.append(Renew(hub.down))
+        if hub.up != word.up or again:
+            if hub.up:
+                self._effects.append(Publish(hub.up, False))
+            hub.up = word.up
+            self._effects.append(Publish(hub.up, True, hub.key))
+        hub.down = word.down
+
+    def _take_roster(self, hub: Hub, word: Carried) -> bool:
+        """Take who is there, and may do what; tell whether nothing before it is missing."""
+        if word.base > hub.number:
+            return False
+        before = hub.rights
+        hub.rights = dict(word.rights) if word.base == 0 else {**before, **word.rights}
+        if word.base == 0:
+            hub.nodes = dict(word.present)
+        else:
+            hub.nodes.update(word.present)
+            for node, _ in word.left:
+                hub.nodes.pop(node, None)
+                hub.rights.pop(node, None)
+            for node, _ in word.present:
+                if node not in word.rights:
+                    hub.rights.pop(node, None)
+        if hub.rights != before:
+            self._effects.append(Judge())
+        return True
+
+    def shut_out(self, endpoint: str, now: float) -> None:
+        """Take note that our key was refused by a hub: it may soon be there, so knock again."""
+        hub = self.hubs.get(endpoint)
+        if hub is not None:
+            hub.heard_at = min(hub.heard_at, now - REDIAL_AFTER)
+            hub.redial_at = hub.enter_at = now + KNOCK_EVERY
+
+    def disowned(self, endpoint: str) -> None:
+        """Leave a hub that may not carry others any more; go by another where one leads."""
+        hub = self.hubs[endpoint]
+        if hub.up:
+            self._effects.append(Publish(hub.up, False))
+        hub.id, hub.key, hub.secret, hub.up, hub.number = b"", b"", b"", "", 0
+        hub.live, hub.nodes, hub.rights = False, {}, {}
+        self._choose({})
+        for node in [node for node, e in self.ways.items() if e == endpoint]:
+            del self.ways[node]
+            self._effects.append(Vanished(node, "revoked"))
 
     def turned_away(self, word: TurnedAway, endpoint: str, now: float) -> None:
         """Take note that a hub does not carry us; ask again in a while."""
@@ -221,6 +289,8 @@ class Hubs:
             if leading:
                 self.ways[node] = leading[0]
                 self._effects.append(Moved(node) if before else Appeared(node))
+                if before and self.hubs[leading[0]].key:
+                    self._effects.append(Judge())  # another hub, which speaks for it now
             elif before and self.hubs[before].live:
                 del self.ways[node]
                 self._effects.append(Vanished(node, left.get(node, "")))

@@ -9,11 +9,15 @@ from typing import Any
 
 import msgpack
 
-from ..errors import DecodeError
+from ..errors import DecodeError, InvalidName
+from ..names import check_pattern
 from .fields import boolean, count, items, node_id, text, unpack
+from .permissions import Rights
 from .values import VERSIONS, Label
 
 WORD = b"\x06"
+MAX_PATTERNS = 1000
+"""Names and patterns that a word says of one node; a hub permits no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,8 @@ class Carried:
         left: those that cannot be reached any more, and why; without a reason they may return.
         sent: as in `Enter`.
         taken: as in `Enter`.
+        rights: what those in ``present`` may do, as far as it concerns the reader; who is
+            left out may do everything.
     """
 
     sender: bytes
@@ -68,6 +74,7 @@ class Carried:
     left: tuple[tuple[bytes, str], ...] = ()
     sent: int = 0
     taken: int = 0
+    rights: dict[bytes, Rights] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +103,7 @@ class State:
         nodes: those that it carries, and whether nothing was heard of them lately.
         wants: topics that its nodes subscribe to; tokens are numbered anew when they come again.
         left: nodes that it carried until lately, and why it does not.
+        rights: what its nodes may do; who is left out may do everything.
     """
 
     sender: bytes
@@ -104,6 +112,7 @@ class State:
     nodes: tuple[tuple[bytes, bool], ...] = ()
     wants: dict[bytes, int] = field(default_factory=dict)
     left: tuple[tuple[bytes, str], ...] = ()
+    rights: dict[bytes, Rights] = field(default_factory=dict)
 
 
 Word = Enter | Carried | TurnedAway | Leave | State
@@ -115,6 +124,8 @@ def word_frame(word: Word) -> bytes:
     if isinstance(word, Enter):
         label = word.label
         body["label"] = (label.host, label.pid, label.name)
+    elif isinstance(word, Carried | State):
+        body["rights"] = {node: (r.publish, r.subscribe) for node, r in word.rights.items()}
     frame: bytes = msgpack.packb([type(word).__name__.lower(), word.sender, body])
     return WORD + frame
 
@@ -168,6 +179,7 @@ def _carried(sender: bytes, body: dict[Any, Any]) -> Carried:
         _left(body.get("left", [])),
         count(body.get("sent", 0)),
         count(body.get("taken", 0)),
+        _rights(body.get("rights", {})),
     )
 
 
@@ -182,6 +194,7 @@ def _state(sender: bytes, body: dict[Any, Any]) -> State:
         _present(body.get("nodes", [])),
         {_bytes(topic): count(number) for topic, number in wants.items()},
         _left(body.get("left", [])),
+        _rights(body.get("rights", {})),
     )
 
 
@@ -206,6 +219,27 @@ def _present(value: Any) -> tuple[tuple[bytes, bool], ...]:
 def _left(value: Any) -> tuple[tuple[bytes, str], ...]:
     pairs = (_some(item, 2) for item in items(value))
     return tuple((node_id(node), text(reason)) for node, reason in pairs)
+
+
+def _rights(value: Any) -> dict[bytes, Rights]:
+    if not isinstance(value, dict):
+        raise DecodeError("what nodes may do is a map of ids")
+    found = {}
+    for node, granted in value.items():
+        publish, subscribe = _some(granted, 2)
+        found[node_id(node)] = Rights("", _patterns(publish), _patterns(subscribe))
+    return found
+
+
+def _patterns(value: Any) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if len(items(value)) > MAX_PATTERNS:
+        raise DecodeError(f"over {MAX_PATTERNS} names and patterns that a node is permitted")
+    try:
+        return tuple(check_pattern(text(item)) for item in value)
+    except InvalidName as error:
+        raise DecodeError(str(error)) from None
 
 
 _READERS: dict[str, Any] = {

@@ -6,6 +6,7 @@ come twice or not at all. What peers want, and its proof, is the business of `pr
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from . import membership as m
@@ -16,13 +17,15 @@ from .events import PeerJoined, PeerLeft
 from .granting import as_seen_by
 from .membership import Candidate, Peer, State
 from .proving import Proving, tune
-from .relay import SCHEME, node_at
+from .relay import by_hub, node_at
 from .values import VERSIONS, Address, Bye, Control, Hello, Refuse, Welcome
 
 MAX_UNREACHED = 1000
 """Nodes remembered of which no address can be reached from here."""
 MAX_ENDED = 1000
 """Nodes remembered that said goodbye: what they said before may still come by another way."""
+PASSED_ON = "its hub gives it what it may not have here"
+"""The reason where two files disagree: what many may have, a hub cannot keep from one for us."""
 
 
 class Joining:
@@ -165,7 +168,7 @@ class Joining:
         others = [
             p
             for p in self._members.peers.values()
-            if p.id != hello.sender and not (p.carried or _carried(hello))
+            if p.id != hello.sender and not (p.carried or by_hub(hello.addresses))
         ]
         known = tuple((p.id, p.addresses) for p in others)
         keys = tuple((p.id, p.key) for p in others if p.key)
@@ -182,7 +185,7 @@ class Joining:
             return
         ours = as_seen_by(core.hello(), peer.rights)
         core.reply(route, Welcome(core.me, ours, known, keys))
-        if peer.link is None or (peer.carried and not _carried(hello)):
+        if peer.link is None or (peer.carried and not by_hub(hello.addresses)):
             self.link(peer, now)
 
     def _objection(self, hello: Hello) -> Refuse | None:
@@ -202,19 +205,21 @@ class Joining:
         """Make a node a peer, or renew what we know of it; None if it cannot be reached."""
         peer = self._members.peers.get(hello.sender)
         if peer is not None:
-            if peer.carried or not _carried(hello):
+            if peer.carried or not by_hub(hello.addresses):
                 peer.addresses = hello.addresses
             self._proving.on_hello(peer, hello)
             return peer
         address = self._choose(hello.addresses, hello.key, near)
         if address is None:
             return None
-        promised = self._members.met_again(hello.sender)
-        if promised is not None:
+        promised, renewed = self._members.met_again(hello.sender) or ((), True)
+        if not renewed:
             self._proving.renew(now)
-        rights = self._core.rights(b"" if near else hello.key)
+        rights = self._core.rights_of(hello, near)
         peer = Peer.from_hello(hello, now, near, rights)
-        peer.interest.promised = promised or ()
+        if self._core.vouching and peer.rights.hub and self._core.vouching.exceeded(peer.id):
+            self._core.reject(rights.name, PASSED_ON, "say it in the hub's permissions, too")
+        peer.interest.promised = promised
         peer.control, peer.data = address.control, address.data
         self._members.peers[peer.id] = peer
         self._core.do(tune(peer))
@@ -231,7 +236,7 @@ class Joining:
         Then our link has been refused for good.
         """
         peer = self._members.peers.get(hello.sender)
-        if peer is None or not peer.link or self._core.policy is None:
+        if peer is None or not peer.link or peer.carried or self._core.policy is None:
             return
         if peer.shut or hello.epoch > peer.interest.epoch:
             self._core.do(Redial(peer.link, peer.key))
@@ -333,6 +338,7 @@ class Joining:
         objection = self._objection(welcome.hello)
         if objection is None and not self._admission.room_for(welcome.hello, None, link, now):
             return
+        self._let_in_anew(welcome.hello, now, near)
         known = self._members.peers.get(welcome.sender)
         if known is not None and known.shut:
             known.shut = False
@@ -379,6 +385,30 @@ class Joining:
             if carried:
                 self.tune(peer, now)
 
+    def _let_in_anew(self, hello: Hello, now: float, near: bool) -> None:
+        """Let a peer go that a hub spoke for, where it comes by itself and may do other things."""
+        peer = self._members.peers.get(hello.sender)
+        if peer is not None and peer.carried and not by_hub(hello.addresses):
+            rights = self._core.rights_of(hello, near)
+            if self._core.policy and not replace(rights, hub=True).equal(peer.rights):
+                peer.dialled = ""  # that link stays
+                self.left(peer, "permissions", now)
+
+    def judge_carried(self, now: float) -> None:
+        """Let the peers go that hubs speak for and that may do something else now.
+
+        They come back, where they may, and are judged anew in all that they want and send.
+        """
+        leaving = []
+        for peer in self._members.peers.values():
+            rights = self._core.vouched(peer.id) if peer.carried else None
+            if rights is not None and not rights.equal(peer.rights):
+                leaving.append((peer, "permissions" if rights.hub else "revoked"))
+        if leaving:
+            self._proving.renew(now)
+        for peer, reason in leaving:
+            self.left(peer, reason, now, renewed=True)
+
     def tune(self, peer: Peer, now: float) -> None:
         """Receive a peer by another way than before, which has to be proven."""
         peer.unproven_at = now
@@ -421,11 +451,21 @@ class Joining:
                 self._core.do(Say(candidate.endpoint, Bye(self._core.me, heads)))
 
     def left(
-        self, peer: Peer, reason: str, now: float, heads: dict[str, int] | None = None
+        self,
+        peer: Peer,
+        reason: str,
+        now: float,
+        heads: dict[str, int] | None = None,
+        renewed: bool = False,
     ) -> None:
-        """Forget a peer, and what was done for it."""
+        """Forget a peer, and what was done for it; ``renewed`` if a new epoch was begun."""
+        if peer.carried and not renewed and reason not in ("bye", "gone"):
+            # It may come back by the connection that all behind the hub share, where the token
+            # of our last epoch still is. It must not answer that: we have forgotten where we stood.
+            self._proving.renew(now)
+            renewed = True
         del self._members.peers[peer.id]
-        self._members.lapse(peer)
+        self._members.lapse(peer, renewed)
         self._undial(peer)
         self._core.do(Hush(peer.id, heads or {}))
         self._core.wanted(set(peer.interest.keys))
@@ -436,8 +476,3 @@ class Joining:
             if candidate.lasting and not (reason == "bye" and node_at(candidate.endpoint)):
                 source = "gossip" if candidate.hearsay else candidate.source
                 self.add_candidate(candidate.endpoint, source, now, candidate.key)
-
-
-def _carried(hello: Hello) -> bool:
-    """Tell whether a hello came through a hub, which is then its only address."""
-    return any(address.control.startswith(SCHEME) for address in hello.addresses)

@@ -82,13 +82,19 @@ def _key(line: str, kind: str) -> bytes:
 
 def id_for(key: bytes, fresh: bytes) -> bytes:
     """Return the id of a new node that has a key; ``fresh`` are random bytes."""
-    return _mark(key) + fresh[_MARK_BYTES:ID_BYTES]
+    return mark(key) + fresh[_MARK_BYTES:ID_BYTES]
 
 
 def belongs(node: bytes, key: bytes) -> bool:
     """Tell whether a node id is one that the owner of a key may have."""
-    return node[:_MARK_BYTES] == _mark(key)
+    return mark_of(node) == mark(key)
 
 
-def _mark(key: bytes) -> bytes:
+def mark_of(node: bytes) -> bytes:
+    """Return what a node id has of its key."""
+    return node[:_MARK_BYTES]
+
+
+def mark(key: bytes) -> bytes:
+    """Return what every node id of a key starts with."""
     return hashlib.sha256(b"zexchange node id" + key).digest()[:_MARK_BYTES]

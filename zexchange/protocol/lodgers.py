@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .hubwords import Enter, Word
+from .permissions import EVERYTHING, Rights
 from .values import Label
 
 LOG_MOST = 10_000
@@ -46,13 +47,20 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Complain:
+    """Tell whoever runs the hub; said once for each cause."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Forget:
     """A node or hub is carried no more."""
 
     lodger: "Lodger"
 
 
-Effect = SayTo | Pass | Subscribe | Call | Forget
+Effect = SayTo | Pass | Subscribe | Call | Complain | Forget
 
 
 @dataclass(slots=True, eq=False)
@@ -78,6 +86,9 @@ class Lodger:
     was_connected: bool = False
     quiet: bool = False
     user: str = ""
+    """The key that it has proven to have, in hexadecimal digits; nothing without keys."""
+    fresh: bool = True
+    """Whether it has to be told the whole roster, whatever it knows."""
 
 
 class Gate:
@@ -87,6 +98,12 @@ class Gate:
         """Tell whether a node or hub may be carried under its id."""
         return True
 
+    def objection(self, enter: Enter, user: str) -> tuple[str, str] | None:
+        """Return why a node or hub is not carried under its id: a word, and a text."""
+        if self.may_enter(enter, user):
+            return None
+        return "key", "this key may not be carried here"
+
     def may_want(self, user: str, topic: bytes) -> bool:
         """Tell whether a connection may subscribe to a topic."""
         return True
@@ -95,20 +112,49 @@ class Gate:
         """Tell whether a node may publish on a topic."""
         return True
 
+    def may_vouch(self, user: str, origin: bytes, topic: bytes) -> bool:
+        """Tell whether a hub may pass on what a node has published."""
+        return True
+
+    def may_have(self, user: str, topic: bytes) -> bool:
+        """Tell whether a node or hub may be sent what is on a topic."""
+        return True
+
+    def rights(self, user: str) -> Rights:
+        """Return what a node that is carried here may do."""
+        return EVERYTHING
+
+    def vouched(self, node: bytes, told: Rights, user: str) -> Rights:
+        """Return what a node may do that another hub speaks for."""
+        return told
+
+    def name(self, user: str) -> str:
+        """Return the name under which a key is authorized."""
+        return user
+
+    @property
+    def hides_interest(self) -> bool:
+        """Whether somebody must not be told all that is listened to."""
+        return False
+
+
+Presence = tuple[bool, Rights]
+"""Whether nothing was heard of a node lately, and what it may do."""
+
 
 class Roster:
     """Who can be reached, in numbered states, so that each is told what it lacks."""
 
     def __init__(self) -> None:
         self.number = 1
-        self.entries: dict[bytes, bool] = {}
+        self.entries: dict[bytes, Presence] = {}
         self._reasons: dict[bytes, str] = {}
         self._log: deque[tuple[int, bytes]] = deque(maxlen=LOG_MOST)
 
-    def update(self, entries: dict[bytes, bool], reasons: dict[bytes, str]) -> bool:
+    def update(self, entries: dict[bytes, Presence], reasons: dict[bytes, str]) -> bool:
         """Take who can be reached now; tell whether that is a change."""
         before = self.entries
-        changed = [node for node, quiet in entries.items() if before.get(node) is not quiet]
+        changed = [node for node, entry in entries.items() if before.get(node) != entry]
         changed += [node for node in before if node not in entries]
         if changed:
             self.number += 1
@@ -116,7 +162,7 @@ class Roster:
             self.entries, self._reasons = entries, reasons
         return bool(changed)
 
-    def since(self, number: int) -> tuple[int, dict[bytes, bool], dict[bytes, str]]:
+    def since(self, number: int) -> tuple[int, dict[bytes, Presence], dict[bytes, str]]:
         """Return the state to start from, 0 for none, and who came and who went since."""
         whole = len(self._log) < LOG_MOST or self._log[0][0] <= number
         if not (0 < number <= self.number and whole):

@@ -254,7 +254,7 @@ class Membership:
     def __init__(self, now: float) -> None:
         self.candidates: dict[str, Candidate] = {}
         self.peers: dict[bytes, Peer] = {}
-        self._lapsed: dict[bytes, tuple[Promise, ...]] = {}
+        self._lapsed: dict[bytes, tuple[tuple[Promise, ...], bool]] = {}
         self._ticked_at = now
 
     def gossip(self) -> list[Candidate]:
@@ -269,17 +269,21 @@ class Membership:
                 return peer
         return None
 
-    def lapse(self, peer: Peer) -> None:
+    def lapse(self, peer: Peer, renewed: bool = False) -> None:
         """Note that a peer has left: it may still be there, and unaware of it.
 
         What was promised to it stays promised: it tells by its epochs what is still for it.
+        ``renewed`` if we have begun a new epoch since we knew it.
         """
-        self._lapsed[peer.id] = peer.interest.promised
+        self._lapsed[peer.id] = peer.interest.promised, renewed
         if len(self._lapsed) > MAX_LAPSED:
             del self._lapsed[next(iter(self._lapsed))]
 
-    def met_again(self, node: bytes) -> tuple[Promise, ...] | None:
-        """Return what was promised to a node that had left before; None if it had not."""
+    def met_again(self, node: bytes) -> tuple[tuple[Promise, ...], bool] | None:
+        """Return what was promised to a node that had left before; None if it had not.
+
+        And whether a new epoch was begun when it left.
+        """
         return self._lapsed.pop(node, None)
 
     def awake(self, now: float) -> None:

@@ -7,14 +7,16 @@ here is `InvalidKeys`.
 """
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 from ..errors import InvalidKeys, InvalidName
 from ..names import check_pattern, is_pattern, matches
-from .keys import belongs
+from .fields import ID_BYTES
+from .keys import belongs, mark, mark_of
+from .relay import MARK
 from .wire import DATA, read_token, topics
 
 DEFAULT = "default"
@@ -47,6 +49,23 @@ class Rights:
         if self.subscribe is None:
             return topic[:1] == DATA
         return topic[:1] == DATA and _all_permitted(self.subscribe, topic[1:])
+
+    def within(self, other: "Rights") -> "Rights":
+        """Return what is permitted both here and there, under this name."""
+        publish, subscribe = other.publish, other.subscribe
+        if publish is None and subscribe is None:
+            return self
+        return replace(
+            self, publish=both(self.publish, publish), subscribe=both(self.subscribe, subscribe)
+        )
+
+    def equal(self, other: "Rights") -> bool:
+        """Tell whether the same is permitted, under whatever name."""
+        return self.hub is other.hub and self.plain() == other.plain()
+
+    def plain(self) -> "Rights":
+        """Return what is permitted by name, without whose it is: what a hub tells of a node."""
+        return Rights("", self.publish, self.subscribe)
 
 
 EVERYTHING = Rights("")
@@ -115,7 +134,7 @@ def _level(one: str, other: str) -> str | None:
     return other if one == "*" else None
 
 
-def restricted(keys: "tuple[str, ...] | list[str]", patterns: Patterns) -> dict[str, None]:
+def restricted(keys: Iterable[str], patterns: Patterns) -> dict[str, None]:
     """Return the names and patterns that cover what both ``keys`` and ``patterns`` do."""
     if patterns is None:
         return dict.fromkeys(keys)
@@ -127,6 +146,14 @@ def _part(key: str, pattern: str) -> str | None:
     if is_pattern(key):
         return intersection(key, pattern)
     return key if matches(pattern, key) else None
+
+
+@lru_cache(maxsize=4096)
+def both(one: Patterns, other: Patterns) -> Patterns:
+    """Return the names and patterns that cover what two lists of them both do."""
+    if one is None or other is None:
+        return other if one is None else one
+    return tuple(restricted(one, other))
 
 
 def wants_by_name(key: str, rights: Rights) -> bool:
@@ -144,11 +171,12 @@ def wants_by_name(key: str, rights: Rights) -> bool:
 class Policy:
     """Whose keys are authorized, and for what: as it stands now, and never changed."""
 
-    __slots__ = ("_rights", "own")
+    __slots__ = ("_owners", "_rights", "own")
 
     def __init__(self, own: bytes, rights: Mapping[bytes, Rights]) -> None:
         self.own = own
         self._rights = {**rights, own: EVERYTHING}
+        self._owners = {mark(key): key for key in self._rights}
 
     def rights(self, key: bytes) -> Rights | None:
         """Return what the owner of a key may do; None if the key is not authorized."""
@@ -163,16 +191,30 @@ class Policy:
         """Return the keys that are authorized under a name."""
         return [key for key, rights in self._rights.items() if rights.name == name]
 
+    def is_hub(self, key: bytes) -> bool:
+        """Tell whether the owner of a key may carry messages of others."""
+        rights = self._rights.get(key)
+        return rights is not None and rights.hub
+
+    def owner(self, node: bytes) -> bytes | None:
+        """Return the authorized key that a node id goes with, if there is one."""
+        return self._owners.get(mark_of(node))
+
+    @property
+    def hides_interest(self) -> bool:
+        """Whether there is a key that must not be told all that is listened to."""
+        return any(rights.publish is not None for rights in self._rights.values())
+
     def may_hear(self, key: bytes, topic: bytes) -> bool:
         r"""Tell whether a subscription of the owner of a key is honoured.
 
-        Tokens (``\xff``) are for the node whose id is in them.
+        Tokens (``\xff``) and marks (``\xfe``) are for the node whose id is in them.
         """
         rights = self._rights.get(key)
         if rights is None:
             return False
-        token = read_token(topic)
-        return belongs(token[0], key) if token else rights.honours(topic)
+        node = owner_in(topic)
+        return belongs(node, key) if node else rights.honours(topic)
 
     def changed(self, other: "Policy") -> set[bytes]:
         """Return the keys that are not authorized any more, or for something else."""
@@ -182,6 +224,14 @@ class Policy:
         return isinstance(other, Policy) and self._rights == other._rights
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def owner_in(topic: bytes) -> bytes:
+    """Return the node id in a token or mark, nothing if the topic is neither."""
+    token = read_token(topic)
+    if token is not None:
+        return token[0]
+    return topic[1:] if topic[:1] == MARK and len(topic) == 1 + ID_BYTES else b""
 
 
 def read_permissions(text: str) -> dict[str, Rights]:

@@ -141,7 +141,9 @@ class Proving:
         for key in peer.asked.refused():
             self._core.reject(rights.name, "may not subscribe", repr(key))
         asked = peer.asked.asked()
-        narrow = [key for key in asked if wants_by_name(key, rights)]
+        # Behind a hub we are told what of its interest we may publish: what looks like a name may
+        # be part of a pattern.
+        narrow = [key for key in asked if peer.carried or wants_by_name(key, rights)]
         peer.by_name = Keys(part for key in narrow for part in peer.asked.under(key))
         self._name(peer, self._names)
 

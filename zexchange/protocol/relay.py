@@ -13,6 +13,7 @@ from typing import NamedTuple
 from ..errors import DecodeError
 from ..names import MAX_NAME_BYTES
 from .fields import ID_BYTES
+from .values import Address
 from .wire import DATA, READY
 
 RELAY, BUNDLE, TRUNK, MARK = b"\x03", b"\x04", b"\x05", b"\xfe"
@@ -46,6 +47,11 @@ def node_at(endpoint: str) -> bytes | None:
     except ValueError:
         return None
     return node if len(node) == ID_BYTES else None
+
+
+def by_hub(addresses: Iterable[Address]) -> bool:
+    """Tell whether addresses are the way through hubs, which is then the only one."""
+    return any(address.control.startswith(SCHEME) for address in addresses)
 
 
 # ------------------------------------------------------------------------- envelopes

@@ -34,6 +34,7 @@ from .keys import belongs
 from .membership import Peer
 from .permissions import Policy, restricted
 from .proving import Proving
+from .relay import by_hub
 from .values import (
     Ack,
     Address,
@@ -55,6 +56,7 @@ from .values import (
     Stranger,
     Welcome,
 )
+from .vouching import Vouching
 
 Addressed = Interest | Ping | Ack | Slow | Named
 """The messages that say for which node they are."""
@@ -142,11 +144,20 @@ class Session:
         core, before = self._core, self._core.policy
         core.policy = policy
         changed = before.changed(policy) if before else set()
+        self._joining.judge_carried(now)
         for peer in list(self.members.peers.values()):
-            if not peer.near and peer.key in changed:
+            if not (peer.near or peer.carried) and peer.key in changed:
                 left = policy.rights(peer.key) is None
                 self._joining.left(peer, "revoked" if left else "permissions", now)
         self._joining.dial_again(now)
+
+    def vouch(self, vouching: Vouching) -> None:
+        """Judge by it from now on who comes by a hub."""
+        self._core.vouching = vouching
+
+    def judge_carried(self, now: float) -> None:
+        """Take note that hubs may say something else of what nodes may do."""
+        self._joining.judge_carried(now)
 
     def reject(self, source: str, reason: str, detail: str = "", count: int = 1) -> None:
         """Count what was not taken; tell of the first of its kind."""
@@ -167,7 +178,13 @@ class Session:
     # ------------------------------------------------------------------------- messages
 
     def receive(
-        self, message: Control, route: Any, link: str | None, now: float, key: bytes = b""
+        self,
+        message: Control,
+        route: Any,
+        link: str | None,
+        now: float,
+        key: bytes = b"",
+        vouched: bool = False,
     ) -> None:
         """Take a control message.
 
@@ -178,12 +195,19 @@ class Session:
             now: seconds on a monotonic clock.
             key: the public key that the other end of the connection has proven to have; none
                 where nobody has keys, and from the same user on this host.
+            vouched: it came by a hub, which speaks for its sender.
         """
-        near = not key or self._core.policy is None
-        if not near:
-            if not self._credible(message, route, key):
+        policy = self._core.policy
+        near = policy is None or not (key or vouched)
+        if vouched and policy is not None:
+            rights = self._core.vouched(message.sender)
+            if rights is None or not rights.hub:
+                return  # not told of yet: it says it again
+            message = _with_key(message, policy.owner(message.sender) or b"")
+        elif policy is not None:
+            if not (near or self._credible(message, route, key)):
                 return
-            message = _with_key(message, key)
+            message = _by_itself(message if near else _with_key(message, key))
         if link is not None and not self._joining.expected(message, link, now):
             return
         if isinstance(message, Addressed) and message.to not in (b"", self.me):
@@ -325,6 +349,21 @@ class Session:
             self._core.do(Probe(peer.link or peer.control))
         elif peer.link and now - peer.ponged_at >= m.UNANSWERED_AFTER:
             self._joining.redial(peer, now)
+
+
+def _by_itself(message: Control) -> Control:
+    """Return a message without ways through hubs, of which only hubs may speak."""
+    if isinstance(message, Hello):
+        return replace(message, addresses=_direct(message.addresses))
+    if isinstance(message, Welcome):
+        hello = replace(message.hello, addresses=_direct(message.hello.addresses))
+        known = tuple((node, _direct(addresses)) for node, addresses in message.known)
+        return replace(message, hello=hello, known=known)
+    return message
+
+
+def _direct(addresses: tuple[Address, ...]) -> tuple[Address, ...]:
+    return tuple(a for a in addresses if not by_hub((a,)))
 
 
 def _with_key(message: Control, key: bytes) -> Control:

@@ -46,9 +46,14 @@ class Trial:
         self.known, self.left, self.rounds = key, [], 0
 
 
-def keys_to_try(policy: Policy, host: str) -> list[bytes]:
-    """Return the authorized keys, those first whose name is that of the host."""
+def keys_to_try(policy: Policy, host: str, hub: bool = False) -> list[bytes]:
+    """Return the authorized keys, those first whose name is that of the host.
+
+    Before them, where a hub is looked for, those that may be one; and behind them the others,
+    for it is better to know that a hub is there which may not be one.
+    """
     host = host.strip("[]")
     named = [key for name in (host, host.partition(".")[0]) for key in policy.named(name)]
     others = [key for key in policy.authorized if key != policy.own]
-    return list(dict.fromkeys([*named, *others, policy.own]))
+    keys = list(dict.fromkeys([*named, *others, policy.own]))
+    return sorted(keys, key=lambda key: not policy.is_hub(key)) if hub else keys

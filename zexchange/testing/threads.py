@@ -99,6 +99,10 @@ class Condition:
         """Let things happen until something holds."""
         return self._schedule.run(lambda: bool(predicate()), timeout)
 
+    async def wait_for_here(self, predicate: Callable[[], object], timeout: float) -> None:
+        """Let things happen, in a coroutine no less, which none of it takes time."""
+        self.wait_for(predicate, timeout)
+
 
 class Bell:
     """What is waited for by letting things happen."""

@@ -146,6 +146,10 @@ class SimulatedWorld(World):
         """See `World`."""
         return Condition(self.schedule)
 
+    async def aside(self, call: Callable[[], None]) -> None:
+        """See `World`: nothing here takes time, and all of it happens on one thread."""
+        call()
+
     def loop(
         self,
         name: str,

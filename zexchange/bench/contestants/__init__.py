@@ -3,7 +3,7 @@
 from .base import Contestant
 from .by_hand import Batched, ByHandAsync, OneFrame, TwoFrames, Uncopied
 from .nats_client import Nats
-from .ours import Ours, OursAsync, OursCrowded
+from .ours import Ours, OursAsync, OursCrowded, OursStream
 from .pynng_sockets import Pynng
 from .redis_client import Pipelined, Plain
 from .zenoh_peers import Blocking, Default
@@ -22,6 +22,7 @@ CONTESTANTS: dict[str, type[Contestant]] = {
         Plain,
         Pipelined,
         Pynng,
+        OursStream,
         OursAsync,
         OursCrowded,
         ByHandAsync,

@@ -1,6 +1,5 @@
 """This project, as its README shows it."""
 
-import asyncio
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -66,28 +65,41 @@ class OursCrowded(Ours):
     crowded = True
 
 
-class OursAsync(Ours):
-    """A coroutine that sends, and one that iterates a stream."""
+class OursStream(Ours):
+    """Who answers and who is flooded iterate a stream in a coroutine; all else is as ever."""
 
-    name = "zexchange asyncio"
+    name = "zexchange stream"
     measures = frozenset({"flood", "ping"})
     topics = frozenset({"x", "ask", "answer"})
+    streamed = frozenset({"x", "ask"})
 
     def __init__(self, seat: Seat) -> None:
         super().__init__(seat)
         self._loop = Loop()
 
     def hear(self, ears: dict[str, Ear], below: dict[str, Ear]) -> None:
-        """Read a stream for each topic, then join."""
+        """Read streams, attach to what is left, then join."""
         for topic, ear in ears.items():
-            if topic in self.topics:
+            if topic in self.streamed:
                 stream = zexchange.get_exchange(topic).stream(10_000, "block")
                 self._loop.start(self._read(stream, ear))
-        self.join()
+        super().hear({t: ear for t, ear in ears.items() if t not in self.streamed}, {})
 
     async def _read(self, stream: "zexchange.Stream[Any]", ear: Ear) -> None:
         async for msg in stream:
             ear.send(msg)
+
+    def close(self) -> None:
+        """Leave, and end the loop."""
+        super().close()
+        self._loop.close()
+
+
+class OursAsync(OursStream):
+    """Who sends and asks is a coroutine, too."""
+
+    name = "zexchange asyncio"
+    streamed = OursStream.topics
 
     def flood(self, topics: Sequence[str], make: Callable[[int], Any], count: int) -> float:
         """Send in the loop, which `flush` holds back now and then."""
@@ -98,14 +110,9 @@ class OursAsync(Ours):
         for n in range(count):
             send(make(n))
             if n % 10_000 == 9_999:
-                await asyncio.to_thread(self.nodes[0].flush)
+                await self.nodes[0].aio.flush()
         return start
 
     def ping(self, answers: Ear, count: int) -> list[float]:
         """Send and wait in the loop."""
         return self._loop.run(self._loop.ping(self.sender("ask"), answers, count))
-
-    def close(self) -> None:
-        """Leave, and end the loop."""
-        super().close()
-        self._loop.close()

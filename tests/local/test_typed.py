@@ -1,0 +1,483 @@
+"""Exchanges with a type: the same object, checked at the sender, converted at the edges alone."""
+
+import datetime
+import enum
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from zexchange import Exchange, ExchangeError, Registry, WrongType, get_exchange
+from zexchange.local import Delivery
+from zexchange.local.routing import Bridge
+from zexchange.local.typed import TypedExchange
+
+ORIGIN = "ab" * 16
+
+
+@dataclass(frozen=True)
+class Trade:
+    sym: str
+    px: float
+    size: int = 1
+
+
+class Carrier:
+    """A bridge that lists what it is given."""
+
+    def __init__(self) -> None:
+        self.got: list[object] = []
+        self.kept: list[object] = []
+
+    def send(self, msg: object, /) -> None:
+        self.got.append(msg)
+
+    def prepare(self, kept: Sequence[tuple[object, float]], /) -> object:
+        return [msg for msg, _ in kept]
+
+    def inherit(self, prepared: Any, /) -> None:
+        self.kept += prepared
+
+
+class Watcher:
+    """An observer of the registry that hears of what was refused."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.refused: list[tuple[str, str, int | None, str, str]] = []
+        registry.observe(self)  # type: ignore[arg-type]
+
+    def message_refused(
+        self, exchange: Exchange[Any], origin: str, seq: int | None, reason: str, detail: str
+    ) -> bool:
+        self.refused.append((exchange.name, origin, seq, reason, detail))
+        if seq is not None:
+            exchange.report(("lost", seq))  # type: ignore[arg-type]
+        return True
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args: None
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry()
+
+
+@pytest.fixture
+def trades(registry: Registry) -> Exchange[Trade]:
+    return registry.get("trades", type=Trade)
+
+
+# ------------------------------------------------------------------------------ the object
+
+
+def test_the_same_name_is_the_same_object(registry: Registry) -> None:
+    """Whoever asked first, with a type or without; tasks attached before stay."""
+    plain = registry.get("trades")
+    got: list[Any] = []
+    plain.handler(got.append)
+    assert plain.type is None
+    typed = registry.get("trades", type=Trade)
+    assert typed is plain
+    assert typed is registry.get("trades", type=Trade) is registry.get("trades")
+    assert plain.type is Trade
+    typed.send(Trade("A", 1.0))
+    assert got == [Trade("A", 1.0)]
+
+
+def test_another_type_in_the_same_process_is_an_error(
+    registry: Registry, trades: Exchange[Trade]
+) -> None:
+    """The text names both."""
+
+    @dataclass
+    class Quote:
+        px: float
+
+    with pytest.raises(ValueError, match=r"'trades' has the type Trade .* Quote"):
+        registry.get("trades", type=Quote)
+    assert trades.type is Trade
+
+
+def test_a_type_without_a_codec_is_an_error_and_changes_nothing(registry: Registry) -> None:
+    """It is said at once."""
+    with pytest.raises(TypeError, match="codec"):
+        registry.get("x", type=Callable[[int], int])  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="which type"):
+        registry.get("x", codec=Celsius())  # type: ignore[call-overload]
+    assert registry.get("x").type is None
+
+
+def test_threads_that_say_the_type_together(registry: Registry) -> None:
+    """All get the one object, with the one type."""
+    found: list[object] = []
+    start = threading.Barrier(8)
+
+    def say() -> None:
+        start.wait()
+        found.append(registry.get("trades", type=Trade))
+
+    threads = [threading.Thread(target=say) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(found) == 8
+    assert set(map(id, found)) == {id(registry.get("trades"))}
+
+
+def test_get_exchange_takes_a_type() -> None:
+    """The face of the default registry."""
+    trades = get_exchange("test_typed.trades", type=Trade)
+    assert trades.type is Trade
+    assert trades is get_exchange("test_typed.trades")
+
+
+def test_an_exchange_without_a_type_has_no_part_in_it(registry: Registry) -> None:
+    """Its send and deliver are those of the plain class."""
+    assert type(registry.get("x")) is Exchange
+    assert type(registry.get("y", type=Trade)) is TypedExchange
+    assert Exchange.send is registry.get("x").send.__func__  # type: ignore[attr-defined]
+
+
+# ------------------------------------------------------------------------------ sending
+
+
+def test_local_tasks_get_the_very_object_and_bridges_a_plain_dict(
+    registry: Registry, trades: Exchange[Trade]
+) -> None:
+    """What travels needs no class of anybody's; views of this process see the object, too."""
+    bridge, trade = Carrier(), Trade("A", 1.0)
+    trades.attach_bridge(bridge)
+    with trades.record() as got, registry.match("**").stream() as view:
+        trades.send(trade)
+        assert view.get(0) is trade
+    assert got[0] is trade
+    assert bridge.got == [{"sym": "A", "px": 1.0, "size": 1}]
+
+
+@pytest.mark.parametrize(
+    ("msg", "said"),
+    [
+        ({"sym": "A", "px": 1.0}, "exchange 'trades' takes Trade: msg: expected Trade, not dict"),
+        (Trade("A", "1"), r"msg\.px: expected float, not str"),  # type: ignore[arg-type]
+        (None, "expected Trade, not None"),
+    ],
+)
+def test_what_does_not_fit_is_an_error_for_the_sender_and_nobody_gets_it(
+    trades: Exchange[Trade], msg: Any, said: str
+) -> None:
+    """Whether anybody remote listens or not."""
+    bridge = Carrier()
+    with trades.record() as got:
+        with pytest.raises(WrongType, match=said) as caught:
+            trades.send(msg)
+        trades.attach_bridge(bridge)
+        with pytest.raises(WrongType, match=said):
+            trades.send(msg)
+    assert got == bridge.got == []
+    assert isinstance(caught.value, TypeError)
+    assert isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, ExchangeError)
+
+
+def test_it_is_converted_once_however_many_bridges(registry: Registry) -> None:
+    """And again only where a message is sent on, as another type."""
+    celsius = Celsius()
+    warm = registry.get("warm", type=float, codec=celsius)
+    bridges = [Carrier(), Carrier()]
+    for bridge in bridges:
+        warm.attach_bridge(bridge)
+    warm.send(20.0)
+    assert celsius.encoded == 1
+    assert [bridge.got for bridge in bridges] == [[293.15]] * 2
+
+
+def test_a_message_sent_by_a_task_does_not_disturb_the_one_being_sent(
+    registry: Registry, trades: Exchange[Trade]
+) -> None:
+    """The very object, on another exchange that carries it in another form."""
+
+    class Brief:
+        def encode(self, msg: Trade, /) -> object:
+            return msg.sym
+
+        def decode(self, plain: Any, /) -> Trade:
+            return Trade(plain, 0.0)
+
+    symbols = registry.get("symbols", type=Trade, codec=Brief())
+    one, other = Carrier(), Carrier()
+    symbols.attach_bridge(one)
+
+    class SendsOn:
+        """First of the bridges: as a finaliser or a signal handler may."""
+
+        def send(self, msg: object, /) -> None:
+            symbols.send(trade)
+
+        prepare, inherit = other.prepare, other.inherit
+
+    trade = Trade("A", 1.0)
+    trades.attach_bridge(SendsOn())
+    trades.attach_bridge(other)
+    trades.send(trade)
+    assert one.got == ["A"]
+    assert other.got == [{"sym": "A", "px": 1.0, "size": 1}]
+
+
+def test_a_send_that_was_looked_up_before_still_reaches_bridges_plain(registry: Registry) -> None:
+    """The type came between; what does not fit is an error then, too."""
+    exchange, bridge = registry.get("trades"), Carrier()
+    send = exchange.send
+    registry.get("trades", type=Trade)
+    exchange.attach_bridge(bridge)
+    send(Trade("A", 1.0))
+    with pytest.raises(WrongType):
+        send("nothing of the kind")
+    assert bridge.got == [{"sym": "A", "px": 1.0, "size": 1}]
+
+
+def test_a_bridges_error_still_comes_last(registry: Registry, trades: Exchange[Trade]) -> None:
+    """Behind those of the tasks, as without a type."""
+
+    class Fails(Carrier):
+        def send(self, msg: object, /) -> None:
+            raise OSError("bridge")
+
+    trades.attach_bridge(Fails())
+
+    @trades.handler
+    def fails(trade: Trade) -> None:
+        raise ValueError("task")
+
+    with pytest.raises(ExceptionGroup) as caught:
+        trades.send(Trade("A", 1.0))
+    assert [str(error) for error in caught.value.exceptions] == ["task", "bridge"]
+
+
+def test_what_is_kept_for_late_joiners_is_plain_for_others(registry: Registry) -> None:
+    """Also what was kept before anybody remote was there, or before there was a type."""
+    registry.retain("trades", 5)
+    registry.get("trades").send("from before")
+    trades = registry.get("trades", type=Trade)
+    trade = Trade("A", 1.0)
+    trades.send(trade)
+    bridge = Carrier()
+    trades.attach_bridge(bridge)
+    assert bridge.kept == ["from before", {"sym": "A", "px": 1.0, "size": 1}]
+    with trades.stream(history=1) as late:
+        assert late.get(0) is trade
+
+
+# ------------------------------------------------------------------------------ arriving
+
+
+def test_what_arrives_is_made_an_instance(trades: Exchange[Trade]) -> None:
+    """For every task, and with its number for those who want it."""
+    with trades.record() as got, trades.stream(details=True) as detailed:
+        trades.deliver([{"sym": "A", "px": 1.0}, {"sym": "B", "px": 2.0}], ORIGIN, 5, 1.5)
+        assert detailed.get(0) == Delivery("trades", Trade("A", 1.0), ORIGIN, 5, 1.5)
+        assert detailed.get(0) == Delivery("trades", Trade("B", 2.0), ORIGIN, 6, 1.5)
+    assert got == [Trade("A", 1.0), Trade("B", 2.0)]
+
+
+def test_what_does_not_fit_reaches_no_task_and_is_reported_in_its_place(
+    registry: Registry, trades: Exchange[Trade]
+) -> None:
+    """The others of its batch do, with their own numbers."""
+    watcher = Watcher(registry)
+    good = {"sym": "A", "px": 1.0}
+    with trades.record() as got, trades.stream(details=True) as detailed:
+        trades.deliver([good, 3, good, {"sym": "A"}], ORIGIN, 5, 1.5)
+        seen: list[Any] = [detailed.get(0) for _ in range(4)]
+    assert got == [Trade("A", 1.0)] * 2
+    assert [getattr(item, "seq", item) for item in seen] == [5, ("lost", 6), 7, ("lost", 8)]
+    takes = "exchange 'trades' takes Trade"
+    assert watcher.refused == [
+        ("trades", ORIGIN, 6, takes, "msg: expected Trade, not int"),
+        ("trades", ORIGIN, 8, takes, "msg.px: missing, and it has no default"),
+    ]
+
+
+def test_a_codec_that_fails_in_any_way_stops_nobody(registry: Registry) -> None:
+    """Its error is the reason; without anybody to tell, it is logged."""
+
+    class Breaks(Celsius):
+        def decode(self, plain: Any, /) -> float:
+            raise RuntimeError("broken")
+
+    registry.get("warm", type=float, codec=Breaks()).deliver([1.0], ORIGIN, 1, 0.0)
+    watcher = Watcher(registry)
+    registry.get("warm").deliver([1.0], ORIGIN, 1, 0.0)
+    assert watcher.refused[0][4] == "broken"
+
+
+def test_what_is_said_of_a_message_is_bounded(registry: Registry) -> None:
+    """Whatever it holds: that came from outside."""
+    nested = registry.get("nested", type=dict[str, list[dict[str, int]]])
+    watcher = Watcher(registry)
+    nested.deliver([{"k" * 100_000: [{"j" * 100_000: "x" * 100_000}]}], ORIGIN, 1, 0.0)
+    assert len(watcher.refused[0][4]) <= 300
+
+
+def test_what_nobody_claims_is_logged(
+    trades: Exchange[Trade], caplog: pytest.LogCaptureFixture
+) -> None:
+    """No message goes without a word."""
+    with caplog.at_level(logging.WARNING, logger="zexchange"):
+        trades.deliver([3], ORIGIN, 7, 0.0)
+    assert "message 7" in caplog.text
+    assert "expected Trade, not int" in caplog.text
+
+
+def test_history_is_rebuilt_as_well(registry: Registry, trades: Exchange[Trade]) -> None:
+    """And refused as well."""
+    watcher = Watcher(registry)
+    kept = [Delivery("trades", {"sym": "A", "px": 1.0}, ORIGIN, 1, 0.0)]
+    kept.append(Delivery("trades", "old", ORIGIN, 2, 0.0))
+    assert [d.msg for d in trades.rebuilt(kept)] == [Trade("A", 1.0)]
+    assert [(seq, said) for _, _, seq, _, said in watcher.refused] == [
+        (None, "msg: expected Trade, not str")
+    ]
+    assert registry.get("plain").rebuilt(kept) is kept
+
+
+# ------------------------------------------------------------------------------ codecs
+
+
+class Celsius:
+    """A codec of one's own: kelvin travel."""
+
+    def __init__(self) -> None:
+        self.encoded = 0
+
+    def encode(self, msg: float, /) -> object:
+        self.encoded += 1
+        return msg + 273.15
+
+    def decode(self, plain: Any, /) -> float:
+        if plain < 0:
+            raise ValueError(f"{plain} K is below zero")
+        return float(plain) - 273.15
+
+
+def test_a_codec_of_ones_own(registry: Registry) -> None:
+    """Two functions; what they raise names the exchange."""
+    warm = registry.get("warm", type=float, codec=Celsius())
+    watcher = Watcher(registry)
+    with warm.record() as got:
+        warm.deliver([273.15, -1.0], ORIGIN, 1, 0.0)
+    assert got == [0.0]
+    assert watcher.refused[0][4] == "-1.0 K is below zero"
+    with pytest.raises(WrongType, match="'warm' takes float"):
+        warm.send("hot")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="another codec"):
+        registry.get("warm", type=float, codec=Celsius())
+
+
+class Side(enum.Enum):
+    BUY = "buy"
+
+
+NOW = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
+
+
+def library(name: str) -> tuple[Any, Any]:
+    """Return a model of a library, and one it has inside."""
+    if name == "msgspec":
+        msgspec = pytest.importorskip("msgspec")
+
+        class Leg(msgspec.Struct):  # type: ignore[name-defined, misc]
+            px: float
+
+        class Order(msgspec.Struct):  # type: ignore[name-defined, misc]
+            sym: str
+            at: datetime.datetime
+            side: Side
+            legs: list[Leg]
+            note: str | None = None
+
+        return Order, Leg
+    pydantic = pytest.importorskip("pydantic")
+
+    class Part(pydantic.BaseModel):  # type: ignore[name-defined, misc]
+        px: float
+
+    class Model(pydantic.BaseModel):  # type: ignore[name-defined, misc]
+        sym: str
+        at: datetime.datetime
+        side: Side
+        legs: list[Part]
+        note: str | None = None
+
+    if name == "pydantic":
+        return Model, Part
+    fields = {"sym": str, "at": datetime.datetime, "side": Side, "legs": list[Part]}
+    made = type("Made", (), {"__annotations__": {**fields, "note": str | None}, "note": None})
+    return pydantic.dataclasses.dataclass(made), Part
+
+
+@pytest.mark.parametrize("name", ["msgspec", "pydantic", "pydantic.dataclasses"])
+def test_models_of_other_libraries(registry: Registry, name: str) -> None:
+    """The same rules: plain outside, checked both ways, defaults, unknown fields ignored."""
+    if "." in name:
+        pytest.importorskip(name)
+    Order, Leg = library(name)  # noqa: N806
+    orders: Exchange[Any] = registry.get("orders", type=Order)
+    watcher, bridge = Watcher(registry), Carrier()
+    orders.attach_bridge(bridge)
+    order = Order(sym="A", at=NOW, side=Side.BUY, legs=[Leg(px=1.0)])
+    orders.send(order)
+    plain = {"sym": "A", "at": NOW, "side": "buy", "legs": [{"px": 1.0}], "note": None}
+    assert bridge.got == [plain]
+    with orders.record() as got:
+        orders.deliver([plain, {**plain, "invented": 1}], ORIGIN, 1, 0.0)
+        del plain["note"]
+        orders.deliver([plain, {**plain, "legs": [{"px": "much"}]}, {}, 3], ORIGIN, 3, 0.0)
+    assert got == [order] * 3
+    assert [refused[2] for refused in watcher.refused] == [4, 5, 6]
+    assert "px" in watcher.refused[0][4]
+    wrong = Order(sym="A", at=NOW, side=Side.BUY, legs=[Leg(px=1.0)])
+    wrong.sym = 3
+    with pytest.raises(WrongType, match="sym"):
+        orders.send(wrong)
+    with pytest.raises(WrongType, match="not dict"):
+        orders.send(plain)
+    assert len(bridge.got) == 1
+
+
+def test_what_pydantic_has_of_its_own_travels_as_text(registry: Registry) -> None:
+    """Addresses and paths have no form of their own on the wire; they come back as they were."""
+    pydantic = pytest.importorskip("pydantic")
+    from pathlib import Path
+
+    class Page(pydantic.BaseModel):  # type: ignore[name-defined, misc]
+        url: pydantic.HttpUrl  # type: ignore[name-defined]
+        file: Path
+
+    pages: Exchange[Any] = registry.get("pages", type=Page)
+    bridge = Carrier()
+    pages.attach_bridge(bridge)
+    page = Page(url="https://example.org/a", file=Path("/a/b"))
+    pages.send(page)
+    assert bridge.got == [{"url": "https://example.org/a", "file": "/a/b"}]
+    with pages.record() as got:
+        pages.deliver(bridge.got, ORIGIN, 1, 0.0)
+    assert got == [page]
+
+
+def test_bridges_are_told_apart() -> None:
+    """A carrier that is detached gets nothing any more."""
+    registry = Registry()
+    trades = registry.get("trades", type=Trade)
+    one: Bridge = Carrier()
+    two = Carrier()
+    trades.attach_bridge(one)
+    trades.attach_bridge(two)
+    trades.detach_bridge(one)
+    trades.send(Trade("A", 1.0))
+    assert one.got == []  # type: ignore[attr-defined]
+    assert len(two.got) == 1

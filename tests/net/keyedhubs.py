@@ -1,0 +1,139 @@
+"""Hubs with keys for tests, and raw sockets at them that have a key and keep to no rule."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from tests.net.conftest import Joiner
+from tests.net.keyrings import Keyrings, everything
+from tests.support import eventually
+from zexchange import Node, Registry
+from zexchange.net.hub import Hub
+from zexchange.net.keyring import Keyring
+from zexchange.protocol.hubwords import Carried, Enter, Word, read_word, word_frame
+from zexchange.protocol.keys import id_for
+from zexchange.protocol.relay import introduction_topic
+from zexchange.protocol.values import Label
+
+Huber = Callable[..., Hub]
+
+
+def carried(keyrings: Keyrings, *nodes: str, hub: str = "relay", permissions: str = "") -> None:
+    """Have a hub know some nodes, and permit them something, and each of them know the hub."""
+    keyrings.authorize(hub, *nodes)
+    keyrings.permit(hub, permissions)
+    for node in nodes:
+        keyrings.authorize(node, hub)
+        keyrings.permit(node, f"[{hub}]\nhub = true\n")
+
+
+def behind(
+    hub: Hub, join: Joiner, keyrings: Keyrings, name: str, **arguments: object
+) -> tuple[Node, Registry]:
+    return join(hub=hub.endpoint, keys=keyrings(name), local=False, **arguments)
+
+
+class RawLodger:
+    """Sockets with the key of a name that say to a hub whatever a test wants."""
+
+    def __init__(
+        self, context: "zmq.Context[zmq.Socket[bytes]]", hub: Hub, us: Keyring | None, server: bytes
+    ) -> None:
+        self._context = context
+        self._us, self._server = us, server
+        self._control, self._up, self._down = hub._sockets.endpoints
+        self.hub = hub._me
+        self.id = id_for(us.public, bytes(range(16))) if us else bytes(range(16))
+        self.secret = bytes(16)
+        self.asked: list[bytes] = []
+        """What the hub has subscribed to where we publish, as far as that was read."""
+
+    def control(self) -> "zmq.Socket[bytes]":
+        return self._connected(zmq.DEALER, self._control)
+
+    def down(self) -> "zmq.Socket[bytes]":
+        return self._connected(zmq.XSUB, self._down)
+
+    def up(self) -> "zmq.Socket[bytes]":
+        return self._connected(zmq.XPUB, self._up)
+
+    def _connected(self, kind: int, endpoint: str) -> "zmq.Socket[bytes]":
+        socket = self._context.socket(kind)
+        socket.setsockopt(zmq.LINGER, 0)
+        if self._us is not None:
+            socket.setsockopt(zmq.CURVE_SERVERKEY, self._server)
+            socket.setsockopt(zmq.CURVE_PUBLICKEY, self._us.public)
+            socket.setsockopt(zmq.CURVE_SECRETKEY, self._us.secret)
+        socket.connect(endpoint)
+        return socket
+
+    def enter(self, **other: object) -> Enter:
+        fields = {"sender": self.id, "federation": "fed", "label": Label("raw", 1, "raw")}
+        return Enter(**{**fields, **other})  # type: ignore[arg-type]
+
+    def entered(self) -> "zmq.Socket[bytes]":
+        """Return a control socket on which we have entered."""
+        control = self.control()
+        say_word(control, self.enter())
+        answer = hear_word(control)
+        assert isinstance(answer, Carried)
+        self.secret = answer.secret
+        return control
+
+    def introduced(self) -> "zmq.Socket[bytes]":
+        """Return a publishing socket that we have shown to be ours, once we have entered."""
+        up = self.up()
+        topic = introduction_topic(self.hub)
+        eventually(lambda: b"\1" + topic in self.asked_for(up))
+        up.send(topic + self.id + self.secret)
+        return up
+
+    def asked_for(self, up: "zmq.Socket[bytes]") -> list[bytes]:
+        """Return all that the hub has subscribed to at a publishing socket by now."""
+        self.asked += everything(up)
+        return self.asked
+
+
+def passed(hub: Hub) -> list[bytes]:
+    """Return a list of the topics of all that nodes and hubs send to a hub from now on."""
+    topics: list[bytes] = []
+    take, trunk = hub._forwarding._take, hub._forwarding.take_trunk
+
+    def noted(frames: list[zmq.Frame]) -> None:
+        topics.append(bytes(frames[0].buffer[:40]))
+        take(frames)
+
+    def noted_trunk(root: bytes, hops: int, source: Any, frames: list[zmq.Frame]) -> None:
+        topics.append(bytes(frames[0].buffer[:40]))
+        trunk(root, hops, source, frames)
+
+    hub._forwarding._take = noted  # type: ignore[method-assign]
+    hub._forwarding.take_trunk = noted_trunk  # type: ignore[method-assign]
+    return topics
+
+
+@contextmanager
+def raw_lodger(hub: Hub, directory: Path | None, at: Path) -> Iterator[RawLodger]:
+    """Be somebody at a hub, with the key in a directory or none, whom nothing binds."""
+    context = zmq.Context()
+    us = Keyring(directory) if directory else None
+    try:
+        yield RawLodger(context, hub, us, Keyring(at).public)
+    finally:
+        context.destroy(linger=0)
+
+
+def say_word(socket: "zmq.Socket[bytes]", word: Word) -> None:
+    socket.send(word_frame(word))
+
+
+def hear_word(socket: "zmq.Socket[bytes]", timeout: float = 30.0) -> Word:
+    """Return the next word; what else comes is dropped."""
+    while socket.poll(int(timeout * 1000)):
+        frame = socket.recv_multipart()[0]
+        if frame[:1] == b"\x06":
+            return read_word(frame)
+    raise AssertionError(f"nothing was said within {timeout:g} s")

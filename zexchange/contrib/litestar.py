@@ -1,0 +1,161 @@
+"""A channels backend for Litestar: what one worker publishes reaches the subscribers of all.
+
+With no more than the name of a federation, the workers of one host find each other::
+
+    backend = ExchangeChannelsBackend("chat", history=20)
+    channels = ChannelsPlugin(backend, channels=["news"], create_ws_route_handlers=True)
+    app = Litestar(plugins=[channels])
+
+A channel is an exchange of messages in bytes: any program of the federation may send there.
+"""
+
+import asyncio
+import logging
+from bisect import insort
+from collections.abc import AsyncGenerator, Iterable
+
+from litestar.channels.backends.base import ChannelsBackend
+
+from .. import Delivery, InvalidName, Stream
+from .channels import WAITING, Channels
+from .membership import JOIN_TIMEOUT, AnyNode, Membership
+
+_log = logging.getLogger("zexchange")
+
+
+class ExchangeChannelsBackend(ChannelsBackend):
+    """A backend for Litestar's `ChannelsPlugin`, for any number of processes.
+
+    Args:
+        federation: the name of the federation that the processes meet in.
+        history: how many of the last messages of each channel every process keeps. One
+            that starts later is given what those that run have published and still keep.
+        prefix: what the names of the exchanges begin with; a channel's name follows.
+        node: a node of the program's own instead of ``federation``.
+    """
+
+    def __init__(
+        self,
+        federation: str | None = None,
+        *,
+        history: int = 0,
+        prefix: str = "channels.",
+        node: AnyNode | None = None,
+    ) -> None:
+        self._membership = Membership(federation, node)
+        self._prefix = prefix
+        self._most = history
+        self._past = _Past(history, prefix)
+        self._channels: Channels[bytes] | None = None
+
+    @property
+    def _open(self) -> Channels[bytes]:
+        if self._channels is None:
+            raise RuntimeError("the backend is used before on_startup, or after on_shutdown")
+        return self._channels
+
+    async def on_startup(self) -> None:
+        """Join; the plugin calls this."""
+        self._channels = Channels(self._membership, self._prefix)
+        if not self._most:
+            await self._membership.joined()
+            return
+        registry, every = self._membership.registry, self._prefix + "**"
+        registry.retain(every, self._most)
+        view = registry.match(every)
+        self._past.open(view.stream(WAITING, "block", details=True))
+        # Apart from what comes live, which would wait while a newcomer's history is asked for.
+        with view.stream(WAITING, "drop_oldest", details=True, history=self._most) as earlier:
+            self._membership.attached()
+            owed = next(s.arrears for s in view.subscriptions() if s.task is earlier)
+            await self._membership.joined()
+            until = asyncio.get_running_loop().time() + JOIN_TIMEOUT
+            while owed and owed.open and asyncio.get_running_loop().time() < until:
+                await asyncio.sleep(0.005)
+            self._past.take(earlier)
+
+    async def on_shutdown(self) -> None:
+        """Leave; the plugin calls this."""
+        self._past.close()
+        channels, self._channels = self._open, None
+        await channels.close()
+
+    async def publish(self, data: bytes, channels: Iterable[str]) -> None:
+        """Send ``data`` to the subscribers of channels, in all processes.
+
+        A channel that cannot be named is logged: an error would end the plugin's publishing.
+        """
+        for channel in channels:
+            try:
+                await self._open.publish(channel, data, len(data))
+            except InvalidName as error:
+                _log.error("not published: %s", error)
+
+    async def subscribe(self, channels: Iterable[str]) -> None:
+        """Have what is published on channels come, from when this returns on.
+
+        Raises:
+            InvalidName: a channel cannot be named so.
+        """
+        await self._open.subscribe(channels)
+
+    async def unsubscribe(self, channels: Iterable[str]) -> None:
+        """Have nothing more come of channels."""
+        await self._open.unsubscribe(channels)
+
+    async def stream_events(self) -> AsyncGenerator[tuple[str, bytes], None]:
+        """Yield what comes, each with its channel."""
+        async for channel, data in self._open.stream:
+            yield channel, data
+
+    async def get_history(self, channel: str, limit: int | None = None) -> list[bytes]:
+        """Return the last messages of a channel, in the order in which they were sent."""
+        return self._past.of(channel, limit)
+
+
+class _Past:
+    """The last messages of every channel, in the order of the senders' clocks."""
+
+    def __init__(self, most: int, prefix: str) -> None:
+        self._most = most
+        self._prefix = prefix
+        self._kept: dict[str, list[tuple[float, str, int, bytes]]] = {}
+        self._count = 0
+        self._live: Stream[Delivery] | None = None
+        self._reader: asyncio.Task[None] | None = None
+
+    def open(self, live: "Stream[Delivery]") -> None:
+        """Keep what comes by a stream."""
+        self._live = live
+        self._reader = asyncio.ensure_future(self._read(live))
+
+    async def _read(self, live: "Stream[Delivery]") -> None:
+        async for item in live:
+            self._keep(item)
+
+    def take(self, stream: "Stream[Delivery]") -> None:
+        """Keep what waits in a stream; some of it may be kept already."""
+        while len(stream):
+            self._keep(stream.get(0))
+
+    def _keep(self, item: object) -> None:
+        if not isinstance(item, Delivery) or not isinstance(item.msg, bytes):
+            return  # a loss, or something that is not for a channel
+        kept = self._kept.setdefault(item.name.removeprefix(self._prefix), [])
+        self._count += 1
+        origin, number = item.origin or "", item.seq or self._count
+        if all((there[1], there[2]) != (origin, number) for there in kept):
+            insort(kept, (item.sent_at, origin, number, item.msg))
+            del kept[: -self._most]
+
+    def of(self, channel: str, limit: int | None) -> list[bytes]:
+        """Return what is kept of a channel, what waits to be kept included."""
+        if self._live is not None:
+            self.take(self._live)
+        past = [kept[-1] for kept in self._kept.get(channel, [])]
+        return past[-limit:] if limit else past
+
+    def close(self) -> None:
+        """Keep nothing more."""
+        if self._live is not None:
+            self._live.close()

@@ -1,0 +1,200 @@
+"""The log records of all processes, in one logger: a handler that sends, a listener that receives.
+
+Every process adds a handler; one of them listens, and hands what comes to a logger::
+
+    logging.getLogger().addHandler(ExchangeHandler("shop"))      # in each worker
+
+    with ExchangeListener("shop", logging.getLogger("shop")):    # in one process
+        ...
+
+No record is sent twice: not one that arrived, nor one that was logged while an arrived one
+was handled, nor those of zexchange itself, which would be about their own sending.
+"""
+
+import logging
+import os
+import threading
+import uuid
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from types import TracebackType
+from typing import Any
+
+from .. import Exchange, to_thread
+from ..local.forking import track
+from .membership import AnyNode, Membership
+
+WAITING = 10_000
+"""Records that may wait for the listener's thread. With more, whoever sends waits."""
+PLAIN = (
+    *(type(None), bool, int, float, complex, Decimal, str, bytes, uuid.UUID),
+    *(date, time, datetime, timedelta),
+)
+"""Types of arguments that arrive as they were; with others the message arrives formatted."""
+ARRIVED = "zexchange_arrived"
+"""The attribute that marks a record as one of another process."""
+_handling = threading.local()
+_tracebacks = logging.Formatter()
+
+
+class ExchangeHandler(logging.Handler):
+    """A handler that sends each record to whoever listens, in any process of a federation.
+
+    A record that cannot be sent, for something in its ``extra=``, is dealt with by
+    `logging.Handler.handleError`. Where nobody listens, nothing is sent.
+
+    Args:
+        federation: the name of the federation to join, at once.
+        exchange: the name of the exchange that carries the records.
+        level: of records below it nothing is sent.
+        node: a node of the program's own instead of ``federation``.
+
+    Raises:
+        ExchangeError: the federation cannot be joined.
+    """
+
+    def __init__(
+        self,
+        federation: str | None = None,
+        exchange: str = "logs",
+        level: int | str = logging.NOTSET,
+        *,
+        node: AnyNode | None = None,
+    ) -> None:
+        super().__init__(level)
+        self._membership = Membership(federation, node)
+        self._exchange: Exchange[dict[str, Any]] = self._membership.registry.get(exchange)
+        self._membership.enter()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send a record; called by logging, on the thread that logs."""
+        if record.name.partition(".")[0] == "zexchange" or hasattr(record, ARRIVED):
+            return
+        if getattr(_handling, "record", False):
+            return
+        try:
+            self._exchange.send(_portable(record))
+        except Exception:
+            self.handleError(record)
+
+    def close(self) -> None:
+        """Leave the federation; called by `logging.shutdown`."""
+        self._membership.leave()
+        super().close()
+
+
+def _portable(record: logging.LogRecord) -> dict[str, Any]:
+    """Return a record's attributes without what cannot leave the process.
+
+    A traceback becomes its text, as every formatter would show it.
+    """
+    fields = dict(record.__dict__)
+    if record.exc_info and not record.exc_text:
+        fields["exc_text"] = _tracebacks.formatException(record.exc_info)
+    fields["exc_info"] = None
+    args = record.args.values() if isinstance(record.args, dict) else record.args or ()
+    if type(record.msg) is not str or any(type(value) not in PLAIN for value in args):
+        fields["msg"], fields["args"] = record.getMessage(), None
+    fields["zexchange_process"] = _process.id
+    return fields
+
+
+class ExchangeListener:
+    """Hands the records of all other processes to a logger, on a thread of its own.
+
+    Use it in a ``with`` block, or call `start` and `stop`. Records of this process are left
+    out: they have reached its loggers already. Arrived ones have an attribute
+    ``zexchange_arrived``. A forked child does not listen.
+
+    Args:
+        federation: the name of the federation to join.
+        logger: who gets the records that its level lets pass; the root logger if None.
+        exchange: the name of the exchange that carries them.
+        node: a node of the program's own instead of ``federation``.
+    """
+
+    def __init__(
+        self,
+        federation: str | None = None,
+        logger: logging.Logger | None = None,
+        exchange: str = "logs",
+        *,
+        node: AnyNode | None = None,
+    ) -> None:
+        self._membership = Membership(federation, node)
+        self._exchange: Exchange[dict[str, Any]] = self._membership.registry.get(exchange)
+        self._logger = logger or logging.getLogger()
+        self._task: to_thread | None = None
+        self._pid = os.getpid()
+
+    def start(self) -> None:
+        """Listen from here on: who logs after this returns is heard.
+
+        Raises:
+            ExchangeError: the federation cannot be joined.
+        """
+        if self._task is None:
+            self._pid = os.getpid()
+            self._task = to_thread(self, WAITING)
+            self._exchange.attach(self._task)
+            self._membership.attached()
+            self._membership.enter()
+
+    def stop(self) -> None:
+        """Listen no more, and leave the federation; what has come is still handed on."""
+        task, self._task = self._task, None
+        if task is not None:
+            self._exchange.detach(task)
+            self._membership.leave()
+            task.close()
+
+    def send(self, fields: dict[str, Any]) -> None:
+        """Hand one record on; called by the thread."""
+        if self._pid != os.getpid():
+            self._renounce()
+            return
+        if fields.pop("zexchange_process", "") == _process.id:
+            return
+        record = logging.makeLogRecord({**fields, ARRIVED: True})
+        if self._logger.isEnabledFor(record.levelno):
+            _handling.record = True
+            try:
+                self._logger.handle(record)
+            finally:
+                _handling.record = False
+
+    def _renounce(self) -> None:
+        """In a forked child, which has inherited the task and is no listener: ask for no more.
+
+        The thread stays, for what was on its way already.
+        """
+        task, self._task = self._task, None
+        if task is not None:
+            self._exchange.detach(task)
+
+    def __enter__(self) -> "ExchangeListener":
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop."""
+        self.stop()
+
+
+class _Process:
+    """What tells this process from all others; a forked child is another one."""
+
+    def __init__(self) -> None:
+        track(self).after_fork()
+
+    def after_fork(self) -> None:
+        self.id = uuid.uuid4().hex
+
+
+_process = _Process()

@@ -1,0 +1,156 @@
+"""How an adapter has its node: joined at the first use, or given.
+
+Joining waits, so an event loop leaves it to a thread. It is done once in each process, and
+again when an adapter has attached something: joined means that all of it is in force at
+every peer. An adapter that was made before a fork joins anew in each child.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from .. import Node, NotReady, Registry, federate
+from ..local.forking import track
+from ..local.registry import default_registry
+
+JOIN_TIMEOUT = 5.0
+"""Seconds that a newcomer waits for peers that are alive and do not answer. Longer than
+`federate` waits by itself: all processes of a server start at the same moment, and who
+lets clients in before the others hear it misses what they send."""
+READY_TIMEOUT = 1.0
+"""Seconds that what is attached later waits for them."""
+OVERHEAD = 128
+"""Bytes that a message may take beyond its content."""
+_log = logging.getLogger("zexchange")
+
+
+class Twin(Protocol):
+    """What stands for a node where things are awaited."""
+
+    @property
+    def node(self) -> Node:
+        """The node itself."""
+        ...
+
+
+AnyNode = Node | Twin
+
+
+class Membership:
+    """One adapter's place in a federation; its coroutines are for one event loop at a time.
+
+    Args:
+        federation: the name of the federation to join with the first use.
+        node: a node of the program's own to use instead, which stays the program's.
+
+    Raises:
+        TypeError: for both, or neither.
+    """
+
+    def __init__(self, federation: str | None, node: AnyNode | None) -> None:
+        if (federation is None) == (node is None):
+            raise TypeError("name the federation to join, or give a node=; one of the two")
+        self._federation = federation or ""
+        self._given = node if node is None or isinstance(node, Node) else node.node
+        self._node = self._given
+        track(self).after_fork()
+
+    def after_fork(self) -> None:
+        """Join anew: the node of a forked child is another one."""
+        self._lock = threading.RLock()
+        self._joining: asyncio.Future[Node] | None = None
+        self._flushing: asyncio.Future[None] | None = None
+        self._attached, self._in_force = 0, -1
+        self._sent = self._most = 0
+
+    @property
+    def registry(self) -> Registry:
+        """The registry whose exchanges the adapter uses; asking joins nothing."""
+        return default_registry if self._given is None else self._given.registry
+
+    def attached(self) -> None:
+        """Note that something was attached, which whoever joins next has to wait for."""
+        self._attached += 1
+
+    @property
+    def _joined(self) -> bool:
+        return self._in_force >= self._attached
+
+    def join(self) -> Node:
+        """Join, and wait until all that is attached here is in force at every peer.
+
+        Raises:
+            ExchangeError: the federation cannot be joined; the next use tries again.
+            RuntimeError: in a running event loop: see `joined` and `enter`.
+        """
+        with self._lock:
+            node, attached = self._federated(), self._attached
+            if not self._joined:
+                timeout = JOIN_TIMEOUT if self._in_force < 0 else READY_TIMEOUT
+                _in_time(lambda: node.wait_ready(timeout), "joined, but")
+                self._most = node.stats().window // 8
+                self._in_force = attached
+            return node
+
+    def enter(self) -> None:
+        """Do as `join`, but in a running event loop, where nothing waits, only begin to.
+
+        Raises:
+            ExchangeError: the federation cannot be joined.
+        """
+        if asyncio._get_running_loop() is None:
+            self.join()
+        else:
+            with self._lock:
+                self._federated()
+
+    def _federated(self) -> Node:
+        if self._node is None:
+            self._node = federate(self._federation, join_timeout=JOIN_TIMEOUT)
+        return self._node
+
+    async def joined(self) -> None:
+        """Do as `join`, while the event loop goes on."""
+        while not self._joined:
+            joining = self._joining
+            if joining is None or joining.done():
+                joining = self._joining = asyncio.ensure_future(asyncio.to_thread(self.join))
+            await asyncio.shield(joining)  # it is the others', too
+
+    async def sent(self, size: int) -> None:
+        """Note that so many bytes were sent; wait now and then until peers have them.
+
+        In an event loop `send` waits for nobody, and a loop that published without a pause
+        would run away from its peers until they lose messages.
+        """
+        self._sent += size + OVERHEAD
+        flushing = self._flushing
+        if flushing is None or flushing.done():
+            if self._sent < self._most:
+                return
+            self._sent = 0
+            flushing = self._flushing = asyncio.ensure_future(asyncio.to_thread(self._flush))
+        await asyncio.shield(flushing)
+
+    def _flush(self) -> None:
+        node = self._node
+        if node is not None:
+            _in_time(node.flush, "not flushed:")
+
+    def leave(self) -> None:
+        """Leave the federation, if it was joined here; a given node stays."""
+        with self._lock:
+            node, self._node = self._node, self._given
+            self._in_force = -1
+        if node is not None and node is not self._given:
+            node.close()
+
+
+def _in_time(wait: Callable[[], None], what: str) -> None:
+    """Wait; who does not answer is logged, and holds nobody up for ever."""
+    try:
+        wait()
+    except NotReady as error:
+        _log.warning("%s %s", what, error)

@@ -1,0 +1,154 @@
+"""Codecs: how messages of a type are made plain, and plain values messages again.
+
+One small interface, and what is chosen for a type: pydantic's own way for its models,
+msgspec's for its structs, ours for dataclasses and what annotations can say. Neither of
+the two is imported but for a type of theirs.
+"""
+
+import sys
+from typing import Any, Generic, Protocol
+
+from .shapes import Misfit, shape_of
+from .stream import T
+
+
+class Codec(Protocol[T]):
+    """Makes messages of one type plain, and plain values messages again.
+
+    Plain is what arrives where nobody has said a type: values that `Exchange.send` takes
+    on any exchange, mostly a dict of fields. Called by whatever thread sends, and by the
+    one that delivers; it must not wait.
+    """
+
+    def encode(self, msg: T, /) -> object:
+        """Return ``msg`` as a plain value, which may share its parts.
+
+        Raises:
+            TypeError: it is not of this type; the text says which part.
+            ValueError: likewise.
+        """
+        ...
+
+    def decode(self, plain: Any, /) -> T:
+        """Return the message that a plain value stands for.
+
+        Raises:
+            TypeError: it stands for none; the text says which part is wrong.
+            ValueError: likewise.
+        """
+        ...
+
+
+def codec_for(kind: Any) -> Codec[Any]:
+    """Return the codec of a type.
+
+    Raises:
+        TypeError: there is none; the text says what to do.
+    """
+    if "pydantic" in sys.modules and hasattr(kind, "__pydantic_validator__"):
+        return _Pydantic(kind)
+    if "msgspec" in sys.modules and hasattr(kind, "__struct_fields__"):
+        return _Msgspec(kind)
+    return _Shaped(kind)
+
+
+class _Shaped(Generic[T]):
+    """Of dataclasses, and of what annotations are made of."""
+
+    def __init__(self, kind: Any) -> None:
+        shape = shape_of(kind)
+        self.encode = shape.encode
+        self.decode = shape.decode
+
+
+class _Msgspec:
+    """Of `msgspec.Struct`. A struct is not checked when it is made: here it is, when it is sent."""
+
+    def __init__(self, kind: Any) -> None:
+        import datetime
+        import decimal
+        import uuid
+
+        import msgspec
+
+        self._kind = kind
+        self._convert = msgspec.convert
+        self._to_builtins = msgspec.to_builtins
+        self._error = msgspec.MsgspecError
+        # What travels as it is.
+        self._native = (
+            bytes,
+            datetime.datetime,
+            datetime.date,
+            datetime.time,
+            datetime.timedelta,
+            decimal.Decimal,
+            uuid.UUID,
+        )
+
+    def encode(self, msg: Any) -> object:
+        """Return the fields."""
+        if type(msg) is not self._kind:
+            raise Misfit(f"expected {self._kind.__name__}, not {type(msg).__name__}")
+        try:
+            plain = self._to_builtins(msg, builtin_types=self._native)
+        except (self._error, TypeError) as error:
+            raise Misfit(str(error)) from None
+        self.decode(plain)
+        return plain
+
+    def decode(self, plain: Any) -> Any:
+        """Return an instance."""
+        if type(plain) is self._kind:  # of a sender that has registered it
+            return plain
+        try:
+            return self._convert(plain, self._kind, builtin_types=self._native)
+        except (self._error, TypeError, ValueError) as error:
+            raise Misfit(str(error)) from None
+
+
+class _Pydantic:
+    """Of pydantic's models and dataclasses. What fits is what the model says, lax or strict."""
+
+    def __init__(self, kind: Any) -> None:
+        import pydantic
+        import pydantic_core
+
+        self._kind = kind
+        self._to_jsonable = pydantic_core.to_jsonable_python
+        adapter = pydantic.TypeAdapter(kind)
+        self._dump = adapter.dump_python
+        self._validate = adapter.validate_python
+
+    def encode(self, msg: Any) -> object:
+        """Return the fields."""
+        if type(msg) is not self._kind:
+            raise Misfit(f"expected {self._kind.__name__}, not {type(msg).__name__}")
+        try:
+            return self._plain(self._dump(msg, warnings="error"))
+        except ValueError as error:
+            raise Misfit(str(error)) from None
+
+    def decode(self, plain: Any) -> Any:
+        """Return an instance."""
+        try:
+            return self._validate(plain)
+        except ValueError as error:
+            raise Misfit("; ".join(str(error).splitlines()[1:4])) from None
+
+    def _plain(self, value: Any) -> Any:
+        """Return a value without pydantic's own types, and without enums."""
+        kind = type(value)
+        if kind is dict:
+            return {self._plain(k): self._plain(v) for k, v in value.items()}
+        if kind in (list, tuple, set, frozenset):
+            return kind([self._plain(part) for part in value])
+        if kind.__module__ in _PLAIN_MODULES:
+            return value
+        try:
+            return self._to_jsonable(value)
+        except ValueError:  # it may be one that the program has registered
+            return value
+
+
+_PLAIN_MODULES = ("builtins", "datetime", "decimal", "uuid", "numpy")

@@ -1,0 +1,11 @@
+"""Types into converters: a type is read once, and a message is converted without it.
+
+What travels is plain: values that need no class of anybody's, a dict of fields for a
+dataclass. Both ways are checked, and what does not fit is a `Misfit` with the path to it.
+Nothing here knows exchanges, or how plain values are encoded.
+"""
+
+from .base import Convert, Misfit, Shape
+from .reader import shape_of
+
+__all__ = ["Convert", "Misfit", "Shape", "shape_of"]

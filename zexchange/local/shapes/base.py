@@ -1,0 +1,72 @@
+"""What it is to have a shape: how the values of one type travel, and what does not fit.
+
+Nothing here knows any type.
+"""
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+Convert = Callable[[Any], Any]
+_SHOWN = 60
+_LARGE = 1 << 64
+
+
+class Misfit(ValueError):
+    """A value that is not of the type it should be; `path` leads to it from the message."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+        self.path = ""
+
+    def within(self, step: str) -> "Misfit":
+        """Put one more step in front of the path."""
+        self.path = step + self.path
+        return self
+
+    def __str__(self) -> str:
+        return f"msg{self.path}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How the values of one type travel.
+
+    Attributes:
+        name: what the type is called in errors.
+        types: exact classes of its values.
+        plain: exact classes of what travels.
+        same: a value whose class is in ``types`` travels, and arrives, as it is.
+        encode: makes a value plain.
+        decode: makes it a value again.
+    """
+
+    name: str
+    types: frozenset[type]
+    plain: frozenset[type]
+    same: bool
+    encode: Convert
+    decode: Convert
+
+    @property
+    def untouched(self) -> frozenset[type]:
+        """The classes whose values need not be converted: asking that costs less than a call."""
+        return self.types if self.same else frozenset()
+
+
+def refuse(expected: str, value: object) -> NoReturn:
+    """Raise the Misfit of a value."""
+    if value is None or isinstance(value, enum.Enum):
+        raise Misfit(f"expected {expected}, not {value}")
+    raise Misfit(f"expected {expected}, not {type(value).__name__}")
+
+
+def brief(value: object) -> str:
+    """Return a value as it is shown in errors; whoever sent it decides how long it is."""
+    plain = isinstance(value, str | bytes | float) or (
+        type(value) is int and -_LARGE < value < _LARGE
+    )
+    shown = repr(value) if plain else type(value).__name__
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"

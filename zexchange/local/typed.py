@@ -1,0 +1,183 @@
+"""Exchanges that have a type: what is sent is checked, what arrives is made into it.
+
+The conversion is at the edges alone. Local tasks get the very object; a bridge gets the
+plain value; what arrives is made an instance, or is refused. An exchange without a type
+knows nothing of all this, and pays nothing.
+"""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import WrongType
+from .codecs import Codec, codec_for
+from .exchange import Exchange
+from .outcome import Room, Target, logger
+from .retained import Kept
+from .routing import Bridge
+from .stream import Delivery, T
+
+DETAIL_MOST = 300
+"""Characters that are said of what does not fit."""
+
+
+def declare(exchange: Exchange[Any], kind: Any, codec: Codec[Any] | None) -> None:
+    """Give an exchange its type, if it has none.
+
+    Raises:
+        TypeError: there is no codec for the type.
+        ValueError: the exchange has another one, or another codec.
+    """
+    if kind is None:
+        raise TypeError("a codec needs to know of which type= it is")
+    if exchange.type is None:
+        chosen = codec or codec_for(kind)
+        with exchange.lock:
+            if exchange.type is None:
+                exchange._type, exchange._codec = kind, chosen
+                # The same name stays the same object, whoever asked for it before; and an
+                # exchange without a type need not ask in each send whether it has one.
+                exchange.__class__ = TypedExchange
+                exchange._changed()
+                return
+    if exchange.type != kind or codec not in (None, exchange._codec):
+        raise ValueError(
+            f"exchange {exchange.name!r} has the type {_called(exchange.type)} in this process,"
+            f" and cannot have {_called(kind)}, or another codec, too"
+        )
+
+
+class _Sending(threading.local):
+    """What this thread is sending, and as what it travels: converted once."""
+
+    now: tuple[object, object] = (None, None)
+
+
+_sending = _Sending()
+
+
+class TypedExchange(Exchange[T]):
+    """An exchange with a type; made by ``get_exchange(name, type=…)``."""
+
+    __slots__ = ()
+
+    def send(self, msg: T) -> None:
+        """Hand ``msg`` to every attached task; see `Exchange.send`.
+
+        Raises:
+            WrongType: it is not of this exchange's type; nobody gets it.
+        """
+        try:
+            plain = self._codec.encode(msg)
+        except (TypeError, ValueError) as error:
+            raise self._misfit(error) from error
+        if not self._bridges:  # one that comes at this moment converts it again
+            Exchange.send(self, msg)
+            return
+        before = _sending.now
+        _sending.now = msg, plain
+        try:
+            Exchange.send(self, msg)
+        finally:
+            _sending.now = before
+
+    def travels_as(self, msg: object) -> object:
+        """Return a message as a plain value.
+
+        Raises:
+            WrongType: it is not of this exchange's type.
+        """
+        try:
+            return self._codec.encode(msg)
+        except (TypeError, ValueError) as error:
+            raise self._misfit(error) from error
+
+    def _misfit(self, error: Exception) -> WrongType:
+        return WrongType(f"{self._takes}: {error}")
+
+    @property
+    def _takes(self) -> str:
+        return f"exchange {self.name!r} takes {_called(self.type)}"
+
+    # The way out.
+
+    def _ways(self) -> tuple[Target, ...]:
+        return tuple(_Way(bridge, self) for bridge in self._bridges)
+
+    def _prepare(self, bridge: Bridge, kept: Sequence[Kept]) -> object:
+        return bridge.prepare([(self._kept_as(msg), sent_at) for msg, sent_at in kept])
+
+    def _kept_as(self, msg: object) -> object:
+        try:
+            return self._codec.encode(msg)
+        except (TypeError, ValueError):
+            return msg  # sent before the exchange had its type
+
+    # The way in.
+
+    def deliver(self, values: Sequence[Any], origin: str, first: int, sent_at: float) -> None:
+        """Hand on a batch that arrived, as instances; see `Exchange.deliver`."""
+        decode = self._codec.decode
+        try:
+            made = [decode(value) for value in values]
+        except Exception:
+            made = None  # one by one, then: most often all fit
+        if made is not None:
+            Exchange.deliver(self, made, origin, first, sent_at)
+            return
+        for seq, value in enumerate(values, first):
+            try:
+                one = [decode(value)]
+            except Exception as error:
+                self._refuse(origin, seq, error)
+            else:
+                Exchange.deliver(self, one, origin, seq, sent_at)
+
+    def rebuilt(self, history: list[Delivery]) -> list[Delivery]:
+        """Return what a peer had kept as instances, without what does not fit."""
+        decode, made = self._codec.decode, []
+        for item in history:
+            try:
+                msg = decode(item.msg)
+            except Exception as error:
+                self._refuse(item.origin or "", None, error)
+            else:
+                made.append(Delivery(item.name, msg, item.origin, item.seq, item.sent_at))
+        return made
+
+    def _refuse(self, origin: str, seq: int | None, error: Exception) -> None:
+        """Report a message that arrived and does not fit; of history, streams need not hear."""
+        # Cut off: what is said may have come in the message, which may be large.
+        reason, detail = self._takes, str(error)[:DETAIL_MOST]
+        if not self.registry.refused(self, origin, seq, reason, detail):
+            logger.warning("message %s of %s not taken: %s: %s", seq, origin, reason, detail)
+
+
+class _Way:
+    """A bridge of a typed exchange, which gets plain values."""
+
+    __slots__ = ("_bridge", "_exchange", "_send")
+
+    def __init__(self, bridge: Bridge, exchange: TypedExchange[Any]) -> None:
+        self._bridge = bridge
+        self._exchange = exchange
+        self._send = bridge.send
+
+    def __repr__(self) -> str:
+        return repr(self._bridge)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Way) and other._bridge is self._bridge
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __call__(self, msg: object) -> Room | None:
+        """Hand on what the message travels as."""
+        sent, plain = _sending.now
+        if sent is not msg:  # by a `send` that was looked up before the exchange had its type
+            plain = self._exchange.travels_as(msg)
+        return self._send(plain)
+
+
+def _called(kind: Any) -> str:
+    return kind.__name__ if isinstance(kind, type) else str(kind)
