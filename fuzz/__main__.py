@@ -15,6 +15,8 @@ from . import corpus
 from .corpus import names, target
 
 KEPT = Path(".fuzz")
+OUTCOMES = {0: "ok", 72: "stopped"}
+"""What libFuzzer's exit status says; every other one is a find."""
 _STATISTIC = re.compile(r"stat::(\w+):\s+(\d+)")
 
 
@@ -44,7 +46,7 @@ def fuzz(name: str, runs: int, seconds: int) -> bool:
     executions = said.get("number_of_executed_units", 0)
     print(
         f"{name:16} {executions:>11,} executions {executions / took:>9,.0f}/s"
-        f" {said.get('peak_rss_mb', 0):>5} MB  {'ok' if done.returncode == 0 else 'FOUND'}",
+        f" {said.get('peak_rss_mb', 0):>5} MB  {OUTCOMES.get(done.returncode, 'FOUND')}",
         flush=True,
     )
     if done.returncode:

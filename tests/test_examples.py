@@ -9,8 +9,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CLASSIC = sorted((ROOT / "examples" / "classic").glob("*.py"))
+APART = ("classic", "plot", "web")
+"""Folders of programs that have tests of their own."""
 FEDERATED = sorted(
-    path for path in (ROOT / "examples").glob("*/*.py") if path.parent.name != "classic"
+    path for path in (ROOT / "examples").glob("*/*.py") if path.parent.name not in APART
 )
 NEEDS = {"under_trio": "trio"}
 IMPORT = "from zexchange import get_exchange\n"

@@ -24,11 +24,8 @@ zexchange.retain("chat.said", 20)  # for who comes later, on any worker
 
 @asynccontextmanager
 async def lifespan(app):
-    node = await asyncio.to_thread(zexchange.federate, "chat-example")
-    try:
+    async with zexchange.federate("chat-example"):
         yield
-    finally:
-        await asyncio.to_thread(node.close)
 
 
 async def page(request):

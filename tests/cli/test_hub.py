@@ -105,7 +105,7 @@ def test_the_doctor_says_why_a_hub_is_refused(shell: Shell, tmp_path: Path) -> N
         (("--keys", stranger), "has none of the keys that are authorized here"),
         ((), "has keys and we have none"),
     ):
-        said = shell.run("doctor", "--hub", endpoint, "--patience", "12", *arguments).stdout
+        said = shell.run("doctor", "--hub", endpoint, "--patience", "8", *arguments).stdout
         assert said.splitlines()[-1].startswith(f"Likeliest cause: The hub at {endpoint}".encode())
         assert words.encode() in said.splitlines()[-1]
     line = (tmp_path / "relay" / "node.pub").read_text()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support import PATIENCE
-from zexchange import Node, PeerSlow, Registry, Unreachable, federate
+from zexchange import PeerSlow, Registry, Unreachable, federate
 from zexchange.contrib.channels import WAITING
 from zexchange.contrib.membership import Membership
 
@@ -181,15 +181,10 @@ def test_a_loop_that_publishes_into_its_own_full_mailbox(rendezvous: Path) -> No
     asyncio.run(main())
 
 
-def test_what_stands_for_a_node(rendezvous: Path) -> None:
-    """Where things are awaited a node has a twin, and an adapter takes that as well."""
-
-    class Twin:
-        def __init__(self, node: Node) -> None:
-            self.node = node
-
+def test_the_node_of_asyncio(rendezvous: Path) -> None:
+    """An adapter takes an `AsyncNode` as well, and uses the node behind it."""
     with federate("fed", registry=Registry()) as node:
-        membership = Membership(None, Twin(node))
+        membership = Membership(None, node.aio)
         assert membership.registry is node.registry
         assert membership.join() is node
         membership.leave()

@@ -59,8 +59,8 @@ def test_junk_subscriptions_are_cut(scene: Scene) -> None:
         scene.good.served()
     eventually(lambda: scene.victim.measure().told("more subscriptions") >= 5)
     # What libzmq has taken in before it can be said whose that is depends on who has the
-    # processor: 480 to 770 MB were seen, the more the busier the machine.
-    scene.outcome(memory=1000 * MB, seconds=60)
+    # processor: 480 to 1120 MB were seen, and docs/LIMITS.md says up to 1.3 GB.
+    scene.outcome(memory=1400 * MB, seconds=60)
 
 
 def test_connections_that_come_and_go(scene: Scene) -> None:

@@ -1,6 +1,7 @@
 """Nodes behind hubs, in real processes: what a mesh promises holds there, too."""
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from textwrap import dedent
 
@@ -8,7 +9,7 @@ import pytest
 
 import zexchange
 from tests.net.conftest import Joiner, collect
-from tests.support import Program, eventually, programs, tcp
+from tests.support import PATIENCE, Program, eventually, programs, tcp
 from zexchange.net.hub import Hub
 
 pytestmark = pytest.mark.sockets
@@ -230,6 +231,27 @@ def test_a_slow_node_hurts_nobody_else() -> None:
             whole, count, losses, _ = ask(c, "whole").split()
             assert whole == "True"
             assert int(count) == 401 or int(losses)
+
+
+def test_a_node_that_reads_slowly_is_waited_for(hub: Callable[..., Hub], join: Joiner) -> None:
+    """Ten windows are more than a hub holds for a node: it takes in no more, and cuts nobody."""
+    here, got = hub(), list[int]()
+    node, registry = join(hub=here.endpoint, local=False)
+
+    def slowly(msg: bytes) -> None:
+        got.append(len(msg))
+        time.sleep(0.002)
+
+    registry.get("x").handler(slowly)
+    senders = [join(hub=here.endpoint, local=False) for _ in range(10)]
+    for sender, _ in senders:
+        sender.wait_subscribers("x", 1, PATIENCE)
+    for _, exchanges in senders:
+        for _ in range(110):
+            exchanges.get("x").send(bytes(64 << 10))
+    eventually(lambda: len(got) == 1100)
+    recovered = sum(received.recovered for received in node.stats().received.values())
+    assert (here.stats().cut, here.stats().dropped, recovered) == (0, 0, 0)
 
 
 def test_a_hub_that_dies_costs_nothing() -> None:

@@ -1,6 +1,7 @@
 """How far nodes have read: the hub waits for who reads, and for nobody else."""
 
 from zexchange.protocol.reading import (
+    BYTES_MOST,
     FRAMES_MOST,
     MARK_BYTES,
     MARK_FRAMES,
@@ -59,6 +60,18 @@ def test_it_waits_for_who_reads() -> None:
     assert not reading.waits(0.2)
 
 
+def test_large_frames_are_waited_for_as_well() -> None:
+    """A few that are large are as much as many small ones; who reads them is never cut."""
+    reading = connected(A)
+    assert [reading.waits(0.1) for _ in range(10) if reading.passed(X, BYTES_MOST // 4)] == [
+        *[False] * 3,
+        *[True] * 7,
+    ]
+    assert reading.overdue(reading.audience(X)) == []
+    reading.confirmed(A, reading.frames, 0.2)
+    assert not reading.waits(0.2)
+
+
 def test_it_waits_for_nobody_who_does_not_read() -> None:
     """Who has read nothing for a second is slow, and waited for again once it has caught up."""
     reading = connected(A, B)
@@ -83,10 +96,12 @@ def test_a_node_that_was_idle_has_its_second() -> None:
 
 
 def test_who_does_not_read_is_cut() -> None:
-    """Bytes that a node has not read are bounded, whoever else has read them."""
+    """Bytes that are before a node which reads nothing are bounded, whoever else has read them."""
     reading = connected(A, B)
     passing(reading, UNREAD_BYTES // MARK_BYTES + 1, MARK_BYTES)
     reading.confirmed(B, reading.frames, 0.1)
+    assert reading.overdue(reading.audience(X)) == []
+    assert not reading.waits(STALL)
     assert reading.overdue(reading.audience(X)) == [A]
     reading.connected(A, {X}, 0.2)
     assert reading.overdue(reading.audience(X)) == []

@@ -13,10 +13,13 @@ from dataclasses import dataclass, field
 FRAMES_MOST = 3_000
 """Frames that a node has not read, at which the hub waits for it: fewer than ZeroMQ holds
 for each connection before it drops."""
+BYTES_MOST = 16 << 20
+"""Bytes that a node has not read, at which the hub waits for it."""
 UNREAD_BYTES = 64 << 20
-"""Bytes that a node has not read, at which its connection is cut. Queues share what is in them."""
-MARK_FRAMES = 1_000
-MARK_BYTES = 8 << 20
+"""Bytes that a node which is not waited for has not read, at which its connection is cut. Queues
+share what is in them."""
+MARK_FRAMES = 250
+MARK_BYTES = 1 << 20
 STALL = 1.0
 MAX_AUDIENCES = 100_000
 
@@ -33,6 +36,10 @@ class Reader:
     read_bytes: int = 0
     slow: bool = False
     marks: deque[tuple[int, int]] = field(default_factory=lambda: deque([(0, 0)], maxlen=1_000))
+
+    def has_unread(self, frames: int, size: int) -> bool:
+        """Tell whether it has not read as many frames or bytes, or more."""
+        return self.frames - self.read_frames >= frames or self.bytes - self.read_bytes >= size
 
 
 class Reading:
@@ -96,21 +103,20 @@ class Reading:
         frames, size = reader.marks[0]
         if frames == mark and frames > reader.read_frames:
             reader.read_frames, reader.read_bytes, reader.advanced_at = frames, size, now
-            if reader.frames - frames <= MARK_FRAMES:
+            if not reader.has_unread(MARK_FRAMES + 1, MARK_BYTES + 1):
                 reader.slow = False
 
     def waits(self, now: float) -> bool:
         """Tell whether the hub waits for a node that reads, but has much before it."""
         waits = False
         for reader, _ in self._readers.values():
-            unread = reader.frames - reader.read_frames
-            if unread <= MARK_FRAMES:
+            if not reader.has_unread(MARK_FRAMES + 1, MARK_BYTES + 1):
                 reader.advanced_at = now
-            elif unread >= FRAMES_MOST and not reader.slow:
+            elif not reader.slow and reader.has_unread(FRAMES_MOST, BYTES_MOST):
                 reader.slow = now - reader.advanced_at >= STALL
                 waits = waits or not reader.slow
         return waits
 
     def overdue(self, readers: Iterable[Reader]) -> list[bytes]:
-        """Return the nodes that have not read for too long."""
-        return [r.node for r in readers if r.bytes - r.read_bytes > UNREAD_BYTES]
+        """Return the nodes that have not read for too long, and have too much before them."""
+        return [r.node for r in readers if r.slow and r.bytes - r.read_bytes > UNREAD_BYTES]
