@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from zexchange.net.connections import PER_KEY, Connections, alive, connection, cut
+from zexchange.net.connections import PER_KEY, Connections, address_of, alive, connection, cut
 
 pytestmark = pytest.mark.sockets
 
@@ -41,6 +41,17 @@ def test_what_has_taken_over_a_descriptor_is_left_alone() -> None:
     os.close(reading)
     os.close(writing)
     cut(found)  # closed: nothing happens
+
+
+def test_what_is_no_connection_has_no_address() -> None:
+    """A number that has become a file's is an error, and no copy of it is left open."""
+    reading, writing = os.pipe()
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(OSError, match="non-socket"):
+        address_of(reading)
+    assert len(os.listdir("/proc/self/fd")) == before
+    os.close(reading)
+    os.close(writing)
 
 
 def test_connections_remembered_of_a_key_are_bounded() -> None:

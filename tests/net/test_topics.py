@@ -12,9 +12,7 @@ class Sockets:
     def __init__(self, most: int) -> None:
         self.inodes: dict[int, int] = {}
         self.cuts: list[tuple[int, int]] = []
-        self.topics = Topics(
-            lambda *by: self.cuts.append(by), most * SIZE, lambda fd: (fd, self.inodes.get(fd, 0))
-        )
+        self.topics = Topics(self.cuts.append, most * SIZE, lambda fd: (fd, self.inodes.get(fd, 0)))
 
     def add(self, fd: int, *topics: int) -> None:
         for topic in topics:

@@ -8,7 +8,8 @@ connection, as if its other end had.
 import ipaddress
 import os
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 PER_KEY = 256
 """Connections remembered of one key. Beyond that the oldest is cut off only when it speaks."""
@@ -29,16 +30,33 @@ def alive(found: Connection) -> bool:
     return connection(found[0]) == found
 
 
+@contextmanager
+def shared(fd: int) -> Iterator[socket.socket]:
+    """Look at a descriptor of libzmq's by a socket of our own, which is closed behind that.
+
+    Raises:
+        OSError: if it is closed, or no socket: a number is given again, to anything.
+    """
+    own = os.dup(fd)
+    try:
+        found = socket.socket(fileno=own)
+    except BaseException:
+        os.close(own)
+        raise
+    with found:
+        yield found
+
+
 def address_of(fd: int) -> tuple[str, int] | None:
     """Return the address and port at the other end of a connection; None for a Unix socket.
 
     Raises:
-        OSError: if it is closed.
+        OSError: if it is closed, or another's by now that is no connection.
     """
-    with socket.socket(fileno=os.dup(fd)) as shared:
-        if shared.family == socket.AF_UNIX:
+    with shared(fd) as connected:
+        if connected.family == socket.AF_UNIX:
             return None
-        host, port, *_ = shared.getpeername()
+        host, port, *_ = connected.getpeername()
     return canonical(host), port
 
 
@@ -50,18 +68,12 @@ def canonical(host: str) -> str:
 
 
 def cut(found: Connection) -> None:
-    """Shut a connection down, if it is still that one."""
+    """Shut a connection down, if it is still that one; who lives at its other end comes back."""
     fd, inode = found
-    with suppress(OSError):
-        # Looked at behind the dup: it cannot become another's between the two. What is
-        # another's by now need not be a socket.
-        held = os.dup(fd)
-        try:
-            if os.fstat(held).st_ino == inode:
-                with socket.socket(fileno=os.dup(held)) as shared:
-                    shared.shutdown(socket.SHUT_RDWR)
-        finally:
-            os.close(held)
+    with suppress(OSError), shared(fd) as connected:
+        # Looked at behind the dup: it cannot become another's between the two.
+        if os.fstat(connected.fileno()).st_ino == inode:
+            connected.shutdown(socket.SHUT_RDWR)
 
 
 class Connections:

@@ -7,7 +7,6 @@ its connection being cut, and is asked for again by who lives.
 """
 
 import os
-import socket as sockets
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -29,6 +28,7 @@ from ..protocol.relay import (
     mark_frame,
 )
 from ..protocol.wire import DATA, MAX_ATTACHED
+from .connections import cut
 from .hubgate import Wanted
 from .sockets import DO_NOT_WAIT, SNDMORE, SRCFD
 
@@ -152,13 +152,10 @@ class Forwarding:
 
     def _cut(self, node: bytes) -> None:
         """Shut a node's connection down: ZeroMQ lets go of what lies there."""
-        fd, inode = self._connections.pop(node, (-1, 0))
+        found = self._connections.pop(node, (-1, 0))
         self.reading.gone(node)
         self.cut += 1
-        with suppress(OSError):
-            if os.fstat(fd).st_ino == inode:
-                with sockets.socket(fileno=os.dup(fd)) as connection:
-                    connection.shutdown(sockets.SHUT_RDWR)
+        cut(found)
 
     def forget(self, node: bytes) -> None:
         """Let go of what was noted of a node."""

@@ -5,10 +5,9 @@ cost 840 MB. It tells the publisher of each new topic, and of each that nobody h
 so what all of them take can be known here. Under the lock of the data socket.
 """
 
-import os
-import socket
 from collections.abc import Callable
-from contextlib import suppress
+
+from .connections import Connection, connection, cut
 
 TOPICS_BYTES = 4 << 20
 """Bytes of different subscriptions that are kept, each counted with its overhead. In libzmq
@@ -19,42 +18,25 @@ OWNERS = 4
 """Connections remembered for one topic."""
 
 
-def shut(fd: int, inode: int) -> None:
-    """Shut down a connection of libzmq's, if the descriptor still is that connection.
-
-    Whoever lives at its other end comes back.
-    """
-    with suppress(OSError):
-        if os.fstat(fd).st_ino == inode:
-            with socket.socket(fileno=os.dup(fd)) as connection:
-                connection.shutdown(socket.SHUT_RDWR)
-
-
-Connection = tuple[int, int]
-"""A descriptor, and its inode: the number alone is soon another connection's."""
-
-
-def connection(fd: int) -> Connection:
+def _connection(fd: int) -> Connection:
     """Return what a descriptor stands for now."""
-    with suppress(OSError):
-        return fd, os.fstat(fd).st_ino
-    return fd, -1
+    return connection(fd) or (fd, -1)
 
 
 class Topics:
     """The different topics that are subscribed to, and the connections that brought them.
 
     Args:
-        cut: called with the descriptor and inode of a connection that is too much.
+        cut: called with a connection that is too much.
         most: as `TOPICS_BYTES`.
         find: returns what a descriptor stands for.
     """
 
     def __init__(
         self,
-        cut: Callable[[int, int], None] = shut,
+        cut: Callable[[Connection], None] = cut,
         most: int = TOPICS_BYTES,
-        find: Callable[[int], Connection] = connection,
+        find: Callable[[int], Connection] = _connection,
     ) -> None:
         self._cut = cut
         self._most = most
@@ -114,7 +96,7 @@ class Topics:
         self._ending.add(by)
         self.bytes -= self._held[by]
         self._cuts += 1
-        self._cut(*by)
+        self._cut(by)
         # What others have as well stays, and is theirs.
         for topic, (size, owners) in list(self._topics.items()):
             if owners[0] == by and len(owners) > 1:

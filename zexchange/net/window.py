@@ -17,7 +17,7 @@ from ..history import Frame, Ring
 from ..local.exchange import Room
 from ..protocol.interest import Keys
 from ..protocol.sequence import Account, Numbering
-from .topics import shut
+from .connections import cut
 
 if TYPE_CHECKING:
     from .world import World
@@ -168,7 +168,7 @@ class Window:
 
     def _cut(self, peer: bytes) -> None:
         """Shut a peer's data connection down; if it lives, it comes back and asks."""
-        shut(*self._connections.pop(peer, (-1, 0)))
+        cut(self._connections.pop(peer, (-1, 0)))
 
     def connected(self, peer: bytes, fd: int) -> None:
         """Note the descriptor of a peer's data connection."""
