@@ -210,5 +210,7 @@ class Desk:
         """End whatever runs."""
         self.interrupt()
         if self._notebook is not None:
-            self._notebook.kill()
-            self._notebook.communicate()
+            # What it has started, too: it holds the other end of what is read here.
+            with suppress(ProcessLookupError):
+                os.killpg(self._notebook.pid, signal.SIGKILL)
+            self._notebook.communicate(timeout=DEADLINE)
