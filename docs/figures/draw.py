@@ -219,9 +219,7 @@ def out() -> Figure:
     )
     f.box(530, 212, 210, 48, "sender thread", "ours")
     f.arrow((310, 236), (529, 236), text="a moment ago, or handed over", at=(420, 222))
-    f.box(
-        60, 414, 250, 64, "SendQueue.send → _emit\nnumber, join into one\nframe an exchange", "ours"
-    )
+    f.box(60, 414, 250, 64, "SendQueue.send\nnumber, join into one\nframe an exchange", "ours")
     f.arrow((185, 366), (185, 413))
     f.arrow((640, 260), (640, 388), (250, 388), (250, 413))
     f.box(530, 422, 210, 48, "Outbound.put\nXPUB, then Window.keep", "ours")

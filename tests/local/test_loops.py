@@ -6,17 +6,17 @@ import logging
 import sys
 import threading
 import warnings
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from tests.eventloops import Main, run_anyio_on_trio, run_asyncio, run_trio, run_uvloop
 from tests.support import eventually
 from zexchange import Exchange, MailboxFull, Registry, to_async
 from zexchange.local import loops
 
 CANCELS = 10_000
-Main = Callable[[], Awaitable[Any]]
 
 
 @pytest.fixture
@@ -24,23 +24,9 @@ def exchange() -> Exchange[Any]:
     return Registry().get("x")
 
 
-def run_asyncio(main: Main) -> Any:
-    return asyncio.run(main())  # type: ignore[arg-type]
-
-
-def run_uvloop(main: Main) -> Any:
-    return pytest.importorskip("uvloop").run(main())
-
-
-def run_trio(main: Main) -> Any:
-    return pytest.importorskip("trio").run(main)
-
-
-def run_anyio(main: Main) -> Any:
-    return pytest.importorskip("anyio").run(main, backend="trio")
-
-
-in_every_loop = pytest.mark.parametrize("run", [run_asyncio, run_uvloop, run_trio, run_anyio])
+in_every_loop = pytest.mark.parametrize(
+    "run", [run_asyncio, run_uvloop, run_trio, run_anyio_on_trio]
+)
 in_asyncio = pytest.mark.parametrize("run", [run_asyncio, run_uvloop])
 
 

@@ -6,34 +6,31 @@ import socket
 import threading
 import time
 import warnings
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from tests.eventloops import Main, run_anyio, run_asyncio, run_trio, run_uvloop
 from tests.net.conftest import Joiner, collect
 from tests.support import PATIENCE, Program, eventually, tcp
-from zexchange import AsyncNode, Closed, NotReady, Registry, federate
+from zexchange import AsyncNode, Closed, Node, NotReady, Registry, federate
 
 pytestmark = pytest.mark.sockets
-Main = Callable[[], Awaitable[Any]]
 
 
-def run_asyncio(main: Main) -> Any:
-    return asyncio.run(main())  # type: ignore[arg-type]
+async def until(condition: Callable[[], object]) -> None:
+    """Let the others on the loop go on until a condition holds."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0)
 
 
-def run_uvloop(main: Main) -> Any:
-    return pytest.importorskip("uvloop").run(main())
-
-
-def run_trio(main: Main) -> Any:
-    return pytest.importorskip("trio").run(main)
-
-
-def run_anyio(main: Main) -> Any:
-    return pytest.importorskip("anyio").run(main, backend="asyncio")
+def waiting(node: Node) -> int:
+    """Return how many coroutines wait for a node."""
+    assert node._engine is not None
+    return len(node._engine.changed._coroutines)
 
 
 in_every_loop = pytest.mark.parametrize("run", [run_asyncio, run_uvloop, run_trio, run_anyio])
@@ -136,7 +133,7 @@ def test_a_wait_holds_nobody_up(join: Joiner) -> None:
             asyncio.ensure_future(node.aio.wait_subscribers("x", timeout=PATIENCE))
             for _ in range(300)
         ]
-        await asyncio.sleep(0.01)
+        await until(lambda: waiting(node) == 300)
         assert threading.active_count() == before
         assert not any(wait.done() for wait in waits)
         there.get("x").handler(got.append)
@@ -172,7 +169,7 @@ def test_a_closed_node_ends_every_wait(join: Joiner) -> None:
 
     async def main() -> None:
         wait = asyncio.ensure_future(node.aio.wait_peers(5, timeout=PATIENCE))
-        await asyncio.sleep(0.01)
+        await until(lambda: waiting(node) == 1)
         await node.aio.close()
         with pytest.raises(Closed):
             await asyncio.wait_for(wait, PATIENCE / 2)
@@ -262,16 +259,20 @@ def test_nodes_of_one_name_are_shared_and_counted(rendezvous: object) -> None:
     """Two blocks in two tasks, and one outside, have one node, which ends with the last."""
     registry = Registry()
 
-    async def block(inside: asyncio.Event) -> AsyncNode:
+    inside = 0
+
+    async def block(goes_on: asyncio.Event) -> AsyncNode:
+        nonlocal inside
         async with federate("fed", registry=registry) as node:
-            await inside.wait()
+            inside += 1
+            await goes_on.wait()
             assert node.id
             return node
 
     async def main() -> None:
         first, second = asyncio.Event(), asyncio.Event()
         tasks = [asyncio.ensure_future(block(event)) for event in (first, second)]
-        await asyncio.sleep(0.01)
+        await until(lambda: inside == 2)
         first.set()
         node = await tasks[0]
         assert node.id

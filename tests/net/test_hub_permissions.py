@@ -6,6 +6,7 @@ from tests.net.conftest import Joiner, collect
 from tests.net.keyedhubs import Huber, RawLodger, behind, carried, passed, raw_lodger
 from tests.net.keyrings import Keyrings, everything
 from tests.net.test_hub_keys import complaints, linked, reasons
+from tests.net.test_permissions import overlapping_is_one_channel
 from tests.support import eventually
 from zexchange import Node, PeerSlow, Registry, Rejected, to_call
 from zexchange.net.hub import Hub
@@ -85,25 +86,7 @@ def test_patterns_that_overlap_are_one_channel_behind_a_hub(
     permitted = '[south]\nsubscribe = ["a.*.c"]'
     _, (node, here), (other, there), (_, where) = three(keyed_hub, join, keyrings, permitted)
     names(where, "**")  # so that all of it reaches the hub
-    got: list[object] = []
-    task = to_call(got.append)
-    for pattern in ("a.**", "a.*.c", "**"):
-        there.match(pattern).attach(task)
-    there.get("a.1.c").attach(task)
-    node.wait_subscribers("a.1.c", 2)
-    other.wait_ready()
-    for n in range(10):
-        here.get("a.1.c").send(n)
-        here.get("a.1.x").send("secret")
-    node.flush()
-    assert got == list(range(10))
-    there.match("a.**").detach(task)
-    there.match("**").detach(task)
-    other.wait_ready()
-    here.get("a.1.c").send("more")
-    here.get("a.2.c").send("new")
-    node.flush()
-    assert got[10:] == ["more", "new"]
+    overlapping_is_one_channel(node, here, other, there, 2)
 
 
 def test_no_subscription_at_a_hub_lets_the_forbidden_through(

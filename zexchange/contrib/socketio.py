@@ -70,7 +70,36 @@ class _Channel:
             stream.close()
 
 
-class AsyncExchangeManager(AsyncPubSubManager):
+class _Meeting:
+    """What both managers do alike; to stand before a base of the framework's."""
+
+    host_id: str
+    write_only: bool
+
+    def __init__(
+        self,
+        federation: str | None = None,
+        channel: str = "socketio",
+        write_only: bool = False,
+        logger: Any = None,
+        json: Any = None,
+        *,
+        node: AnyNode | None = None,
+    ) -> None:
+        super().__init__(channel, write_only, logger, json)  # type: ignore[call-arg]
+        self._membership = Membership(federation, node)
+        self._channel = _Channel(channel, self._membership.registry)
+
+    def initialize(self) -> None:
+        """Begin to listen; the server calls this at its first client."""
+        self.host_id = _new_host_id()
+        if not self.write_only:
+            self._channel.open(self.host_id)
+            self._membership.attached()
+        super().initialize()  # type: ignore[misc]
+
+
+class AsyncExchangeManager(_Meeting, AsyncPubSubManager):
     """The client manager of a `socketio.AsyncServer` with several processes.
 
     Args:
@@ -84,28 +113,6 @@ class AsyncExchangeManager(AsyncPubSubManager):
     """
 
     name = "aioexchange"
-
-    def __init__(
-        self,
-        federation: str | None = None,
-        channel: str = "socketio",
-        write_only: bool = False,
-        logger: Any = None,
-        json: Any = None,
-        *,
-        node: AnyNode | None = None,
-    ) -> None:
-        super().__init__(channel, write_only, logger, json)
-        self._membership = Membership(federation, node)
-        self._channel = _Channel(channel, self._membership.registry)
-
-    def initialize(self) -> None:
-        """Begin to listen; the server calls this at its first client."""
-        self.host_id = _new_host_id()
-        if not self.write_only:
-            self._channel.open(self.host_id)
-            self._membership.attached()
-        super().initialize()
 
     async def pre_connect(self, eio_sid: str, namespace: str) -> str | None:
         """Let a client in, once its process hears all others; None refuses it."""
@@ -136,7 +143,7 @@ class AsyncExchangeManager(AsyncPubSubManager):
         await asyncio.to_thread(self._membership.leave)
 
 
-class ExchangeManager(PubSubManager):
+class ExchangeManager(_Meeting, PubSubManager):
     """The client manager of a `socketio.Server`, or of Flask-SocketIO, with several processes.
 
     It needs real threads: ``async_mode="threading"``. For the arguments see
@@ -148,34 +155,12 @@ class ExchangeManager(PubSubManager):
 
     name = "exchange"
 
-    def __init__(
-        self,
-        federation: str | None = None,
-        channel: str = "socketio",
-        write_only: bool = False,
-        logger: Any = None,
-        json: Any = None,
-        *,
-        node: AnyNode | None = None,
-    ) -> None:
-        super().__init__(channel, write_only, logger, json)
-        self._membership = Membership(federation, node)
-        self._channel = _Channel(channel, self._membership.registry)
-
     def set_server(self, server: Any) -> None:
         """Take a server; called when that is made."""
         mode = server.eio.async_mode
         if mode in ("eventlet", "gevent", "gevent_uwsgi"):
             raise ValueError(f"async_mode={mode!r} has no real threads: use 'threading'")
         super().set_server(server)
-
-    def initialize(self) -> None:
-        """Begin to listen; the server calls this at its first client."""
-        self.host_id = _new_host_id()
-        if not self.write_only:
-            self._channel.open(self.host_id)
-            self._membership.attached()
-        super().initialize()
 
     def pre_connect(self, eio_sid: str, namespace: str) -> str | None:
         """Let a client in, once its process hears all others; None refuses it."""

@@ -10,7 +10,7 @@ holds while it works and notifies when it has.
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..history import WINDOW, Body, Ring
 from ..local import loops
@@ -45,6 +45,9 @@ from .trunk import PREFIX
 from .watch import DataWatch
 from .ways import Ways
 from .world import World
+
+if TYPE_CHECKING:
+    from .world import Socket
 
 TICK = 0.1
 """Seconds between two looks at the clock."""
@@ -91,17 +94,7 @@ class Engine(Reports):
         self._controls = self._make_controls(lookups, guard)
         xpub = self._sockets.xpub()
         if guard:
-            controls = self._controls
-            guard.open(
-                self._sockets,
-                self._poller,
-                self._turned_away,
-                controls.try_again,
-                controls.hang_up,
-                self._shut_out,
-            )
-            guard.watch("control", controls.router)
-            guard.watch("data", xpub)
+            self._judge_connections(guard, xpub)
         if isinstance(self._controls, Ways):
             self._controls.open()
         ring = Ring(plan.replay_bytes, plan.replay_messages, WINDOW)
@@ -120,21 +113,7 @@ class Engine(Reports):
         self.inbound = Inbound(self._sockets, desk, self._end, world, guard)
         self.watch = DataWatch(self.inbound)
         self.stalls = Stalls(self, plan.stall)
-        self.session = Session(
-            me,
-            plan.federation,
-            label,
-            self._places.addresses,
-            self._reachable,
-            now=world.monotonic(),
-            started=world.time(),
-            acknowledge=(max(1, ring.window // 4), max(1, ring.most_messages // 4)),
-            most_peers=most_peers(),
-            heads=self.outbound.numbered,
-            policy=guard.policy if guard else None,
-        )
-        if self._vouching:
-            self.session.vouch(self._vouching)
+        self.session = self._make_session(label, ring)
         self.discovery = Discovery(self.session, lookups, plan.peers, clock)
         self.effects = Effects(
             self.session,
@@ -159,6 +138,38 @@ class Engine(Reports):
             self._let_go,
         )
         self._tick_at = 0.0
+
+    def _judge_connections(self, guard: Guard, xpub: "Socket") -> None:
+        """Have every connection judged, before anything is bound."""
+        controls = self._controls
+        guard.open(
+            self._sockets,
+            self._poller,
+            self._turned_away,
+            controls.try_again,
+            controls.hang_up,
+            self._shut_out,
+        )
+        guard.watch("control", controls.router)
+        guard.watch("data", xpub)
+
+    def _make_session(self, label: Label, ring: Ring) -> Session:
+        session = Session(
+            self.me,
+            self.plan.federation,
+            label,
+            self._places.addresses,
+            self._reachable,
+            now=self.world.monotonic(),
+            started=self.world.time(),
+            acknowledge=(max(1, ring.window // 4), max(1, ring.most_messages // 4)),
+            most_peers=most_peers(),
+            heads=self.outbound.numbered,
+            policy=self._guard.policy if self._guard else None,
+        )
+        if self._vouching:
+            session.vouch(self._vouching)
+        return session
 
     def _make_controls(self, lookups: Lookups, guard: Guard | None) -> Controls:
         received = self._received, self._refused_frame, self._replayed
