@@ -160,7 +160,7 @@ class Group:
         seat = {
             "folder": self._held.enter_context(TemporaryDirectory(prefix="zxb-")),
             "ports": free_ports(len(self.members)) if contestant.startswith("zenoh") else (),
-            "server": servers.address(kind.server),
+            "server": servers.address(kind.server, contestant),
         }
         self.processes: list[Process] = []
         try:

@@ -85,7 +85,7 @@ class Groups:
     def prepare(self, names: list[str]) -> None:
         """Start groups, some at a time; of one that does not, its first workload tells why."""
         for name in names:
-            self._servers.address(CONTESTANTS[name].server)  # a server ends with its thread
+            self._servers.address(CONTESTANTS[name].server, name)  # it ends with its thread
         with ThreadPoolExecutor(AT_A_TIME) as pool:
             for future in [pool.submit(self.get, name) for name in names]:
                 if not isinstance(future.exception(), GroupError):

@@ -17,22 +17,25 @@ PR_SET_PDEATHSIG = 1
 
 
 class Servers:
-    """Starts each server when it is first asked for; a context manager that stops them."""
+    """Starts each server when it is first asked for; a context manager that stops them.
+
+    Each contestant has its own: two at one server would pay for what is sent to the other.
+    """
 
     def __init__(self) -> None:
         self._stack = ExitStack()
-        self._addresses: dict[str, str] = {}
+        self._addresses: dict[tuple[str, str], str] = {}
         self._makers: dict[str, Callable[[Path], str]] = {
             "nats-server": self._nats,
             "redis-server": self._redis,
         }
 
-    def address(self, program: str) -> str:
-        """Return where a server is; the empty name is no server."""
-        if program and program not in self._addresses:
+    def address(self, program: str, whose: str) -> str:
+        """Return where the server of a contestant is; the empty name is no server."""
+        if program and (program, whose) not in self._addresses:
             folder = self._stack.enter_context(TemporaryDirectory(prefix="zxb-"))
-            self._addresses[program] = self._makers[program](Path(folder))
-        return self._addresses.get(program, "")
+            self._addresses[program, whose] = self._makers[program](Path(folder))
+        return self._addresses.get((program, whose), "")
 
     def _nats(self, folder: Path) -> str:
         (port,) = free_ports(1)

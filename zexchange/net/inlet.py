@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import DecodeError
-from ..history import FRAME_OVERHEAD, WINDOW, Body
+from ..history import FRAME_OVERHEAD, WINDOW, Body, Bulk
 from ..local.exchange import Exchange
 from ..protocol.buffers import decode_frame
 from ..protocol.codec import SMALL_BODY, TOP, decode_batch
@@ -36,6 +36,9 @@ from .latecomers import Latecomers
 ACKNOWLEDGE = WINDOW // 4, 250_000
 """Bytes and messages consumed of one peer after which it is told, without being asked. A
 peer with a small ring asks for less."""
+LARGE_TOGETHER = 8
+"""Large messages that are acknowledged together: each alone, and the way back would cost a third
+of theirs. Unless they make up four times those bytes, which is what the peer's window holds."""
 _NOTHING = "", None, Tally()
 unpack_small = TOP.unpack_small
 
@@ -61,7 +64,7 @@ class Inlet:
         most_bytes, most_messages = acknowledge
         self._most_bytes = min(most_bytes or ACKNOWLEDGE[0], ACKNOWLEDGE[0])
         self._most_messages = min(most_messages or ACKNOWLEDGE[1], ACKNOWLEDGE[1])
-        self._bytes = self._messages = 0
+        self._bytes = self._messages = self._large = 0
 
     def expect(self, epoch: int, added: tuple[str, ...], removed: tuple[str, ...]) -> None:
         """Note a change of our interest."""
@@ -176,7 +179,11 @@ class Inlet:
         self._touched.add(name)
         self._bytes += len(frame) + FRAME_OVERHEAD  # as its origin counts it
         self._messages += count
-        if self._bytes >= self._most_bytes or self._messages >= self._most_messages:
+        most = self._most_bytes
+        if isinstance(frame, Bulk):
+            self._large += 1
+            most *= 1 if self._large >= LARGE_TOGETHER else 4
+        if self._bytes >= most or self._messages >= self._most_messages:
             self._acknowledge()
 
     def _take_beacon(self, batch: Batch) -> None:
@@ -212,7 +219,7 @@ class Inlet:
                     given[name] = min(position, waiting - 1)
                     self._touched.add(name)
         self._control.consumed(self.peer, given)
-        self._bytes = self._messages = 0
+        self._bytes = self._messages = self._large = 0
 
     def _exchange(self, name: str) -> Exchange[Any] | None:
         """Return the exchange of a name: made if only a pattern knew of it so far."""
