@@ -19,11 +19,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from math import inf
 from typing import Any
 
 Arguments = dict[str, Any]
 MESSAGE = {"sym": "AAPL", "px": 191.25, "size": 100, "side": "buy", "t": 1_700_000_000.25}
 PATIENCE = 170.0
+DELIVERIES_MOST = 20_000_000
 
 
 def by_tcp(n: int, port: int) -> Arguments:
@@ -79,7 +81,7 @@ def work(number: int, nodes: int, arguments: Arguments) -> None:
         for line in sys.stdin:
             command = json.loads(line)
             if "send" in command:
-                say(sent=send(node, exchange, command["send"]))
+                say(sent=send(node, exchange, command["send"], command.get("most", inf)))
             elif "pair" in command:
                 node.wait_subscribers("pair", 1, PATIENCE)
                 say(sent=send(node, pair, command["pair"]))
@@ -88,12 +90,12 @@ def work(number: int, nodes: int, arguments: Arguments) -> None:
                 say(got=got, lost=lost, peers=len(node.peers))
 
 
-def send(node: Any, exchange: Any, seconds: float) -> tuple[int, float]:
+def send(node: Any, exchange: Any, seconds: float, most: float = inf) -> tuple[int, float]:
     """Send for a while; return how many, and the seconds until all of it was acknowledged."""
     from zexchange import NotReady
 
     since, n = time.monotonic(), 0
-    while time.monotonic() - since < seconds:
+    while n < most and time.monotonic() - since < seconds:
         for _ in range(50):
             exchange.send(MESSAGE)
         n += 50
@@ -271,11 +273,13 @@ def at_rest(workers: list[Worker], seconds: float = 5.0) -> float:
 def all_send(workers: list[Worker], seconds: float) -> float:
     """Have everybody send at once; return messages delivered a second, all together.
 
-    Until nothing comes any more, so that what is still on its way counts, and nothing else.
+    Until nothing comes any more, so that what is still on its way counts, and nothing else. No
+    more than what two processors deliver in a minute.
     """
     before, since = settle(workers)[0], time.monotonic()
+    most = DELIVERIES_MOST / len(workers) ** 2
     for worker in workers:
-        worker.tell(send=seconds)
+        worker.tell(send=seconds, most=most)
     for worker in workers:
         worker.answer()
     after, at = settle(workers)

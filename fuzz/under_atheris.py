@@ -15,6 +15,10 @@ from .bounds import watched
 PACKAGE = "zexchange"
 EVERYTHING = ("zexchange.protocol", "zexchange.names", "zexchange.net", "zexchange.local.shapes")
 ONLY = {
+    "hub": tuple(
+        f"zexchange.protocol.{room}"
+        for room in ("carrying", "granting", "hubgate", "hubmap", "hubs", "lodgers", "vouching")
+    ),
     "inlet": (
         "zexchange.net.inlet",
         "zexchange.net.latecomers",

@@ -6,6 +6,7 @@ what somebody wants, and a node that follows its words ends up with the roster t
 """
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 from zexchange.errors import DecodeError
 from zexchange.protocol import carrying as c
@@ -98,8 +99,7 @@ class Hub:
         """Do what the hub asks for, and hold it to what it may say."""
         for effect in self.core.take():
             if isinstance(effect, SayTo | Pass):
-                frame = word_frame(effect.word)
-                require(read_word(frame) == effect.word, effect)
+                require(_read(word_frame(effect.word)) == effect.word, effect)
             if isinstance(effect, SayTo) and isinstance(effect.word, Carried):
                 self._concerns(effect.word, effect.route)
                 if effect.route == A:
@@ -142,6 +142,12 @@ class Hub:
         entries = {n: entry for n, entry in core._roster.entries.items() if n != A}
         require(hub.nodes == {n: quiet for n, (quiet, _) in entries.items()}, (hub, entries))
         require(hub.rights == core._concerning(lodger, entries), (hub, entries))
+
+
+@lru_cache(1 << 14)
+def _read(frame: bytes) -> Word:
+    """Read a word, once for the many scripts in which it is said."""
+    return read_word(frame)
 
 
 def _enter(hub: Hub, s: Script) -> None:

@@ -2,8 +2,9 @@
 
 Marks go along with the data, and come back on control. While a node that reads has much before
 it, the hub takes nothing in, and the publishers' own windows fill: what it dropped instead would
-be asked for by each receiver apart. Nobody is waited for that has read nothing for a second, and
-who has not read for too long is cut. No socket, no clock: time is an argument.
+be asked for by each receiver apart. Who has read nothing for a while is not waited for, until
+it has read half of what that takes; who has too much before it then is cut. No socket, no clock:
+time is an argument.
 """
 
 from collections import deque
@@ -19,8 +20,9 @@ UNREAD_BYTES = 64 << 20
 """Bytes that a node which is not waited for has not read, at which its connection is cut. Queues
 share what is in them."""
 MARK_FRAMES = 250
-MARK_BYTES = 1 << 20
-STALL = 1.0
+MARK_BYTES = 256 << 10
+STALL = 2.0
+"""Seconds in which who reads gets past a mark: at 128 KiB a second, on a machine that does too much."""
 MAX_AUDIENCES = 100_000
 
 
@@ -103,7 +105,7 @@ class Reading:
         frames, size = reader.marks[0]
         if frames == mark and frames > reader.read_frames:
             reader.read_frames, reader.read_bytes, reader.advanced_at = frames, size, now
-            if not reader.has_unread(MARK_FRAMES + 1, MARK_BYTES + 1):
+            if not reader.has_unread(FRAMES_MOST // 2, BYTES_MOST // 2):
                 reader.slow = False
 
     def waits(self, now: float) -> bool:
