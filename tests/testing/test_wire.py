@@ -2,7 +2,7 @@
 
 import pytest
 
-from zexchange.net.sockets import EVENTS, FD, READABLE, SUBSCRIBE, UNSUBSCRIBE, NotNow
+from zexchange.net.sockets import EVENTS, FD, READABLE, NotNow, subscribe, unsubscribe
 from zexchange.testing.schedule import Schedule
 from zexchange.testing.sockets import Dealer, Router, Sockets, Sub, XPub
 from zexchange.testing.threads import Host
@@ -51,7 +51,7 @@ def bench() -> Bench:
 
 def test_subscriptions_are_prefixes(bench: Bench) -> None:
     """A subscriber gets the frames that begin with what it has subscribed to."""
-    bench.sub.setsockopt(SUBSCRIBE, b"ab")
+    subscribe(bench.sub, b"ab")
     bench.sub.connect("data")
     bench.flow()
     for frame in (b"a", b"ab", b"abc", b"b"):
@@ -64,11 +64,11 @@ def test_equal_subscriptions_are_counted(bench: Bench) -> None:
     """Two patterns may share a prefix: it takes two to unsubscribe from it."""
     bench.sub.connect("data")
     bench.flow()
-    for option in (SUBSCRIBE, SUBSCRIBE, UNSUBSCRIBE):
-        bench.sub.setsockopt(option, b"a")
+    subscribe(bench.sub, b"a", b"a")
+    unsubscribe(bench.sub, b"a")
     bench.flow()
     assert bench.subscriptions() == [b"\x01a", b"\x01a"]
-    bench.sub.setsockopt(UNSUBSCRIBE, b"a")
+    unsubscribe(bench.sub, b"a")
     bench.flow()
     assert bench.subscriptions() == [b"\x00a"]
 
@@ -76,7 +76,7 @@ def test_equal_subscriptions_are_counted(bench: Bench) -> None:
 def test_a_cut_loses_what_is_under_way_and_subscribes_again(bench: Bench) -> None:
     """After a cut the publisher sees the end of the old connection, and all names anew."""
     for topic in (b"b", b"a"):
-        bench.sub.setsockopt(SUBSCRIBE, topic)
+        subscribe(bench.sub, topic)
     bench.sub.connect("data")
     bench.flow()
     bench.subscriptions()
@@ -95,7 +95,7 @@ def test_a_cut_loses_what_is_under_way_and_subscribes_again(bench: Bench) -> Non
 def test_frames_over_the_high_water_mark_are_dropped(bench: Bench) -> None:
     """A subscriber that reads nothing misses what does not fit, and nobody is told."""
     bench.xpub.high_water = 3
-    bench.sub.setsockopt(SUBSCRIBE, b"")
+    subscribe(bench.sub, b"")
     bench.sub.connect("data")
     bench.flow()
     for n in range(5):
@@ -107,7 +107,7 @@ def test_frames_over_the_high_water_mark_are_dropped(bench: Bench) -> None:
 
 def test_faults_lose_repeat_and_reorder(bench: Bench) -> None:
     """What is asked for happens, to some frames and not to all."""
-    bench.sub.setsockopt(SUBSCRIBE, b"")
+    subscribe(bench.sub, b"")
     bench.sub.connect("data")
     bench.flow()
     bench.wire.faults = Faults(0.1, (0.0, 0.001), 0.1, 0.1)
@@ -123,7 +123,7 @@ def test_faults_lose_repeat_and_reorder(bench: Bench) -> None:
 
 def test_a_proof_overtakes_nothing_and_is_not_overtaken(bench: Bench) -> None:
     """What was sent in front of a proof arrives in front of it, and what behind, behind."""
-    bench.sub.setsockopt(SUBSCRIBE, b"")
+    subscribe(bench.sub, b"")
     bench.sub.connect("data")
     bench.flow()
     bench.wire.faults = Faults(delay=(0.0, 0.05), duplicate=0.5, reorder=0.5)
@@ -154,7 +154,7 @@ def test_a_link_refuses_what_it_cannot_send(bench: Bench) -> None:
 
 def test_a_wake_up_is_eaten(bench: Bench) -> None:
     """A descriptor is raised once until the socket is seen empty: who looks must read on."""
-    bench.sub.setsockopt(SUBSCRIBE, b"")
+    subscribe(bench.sub, b"")
     bench.sub.connect("data")
     bench.flow()
     assert bench.sub.getsockopt(EVENTS) == 0

@@ -86,11 +86,11 @@ class HubSockets:
 
     def subscribe(self, topic: bytes) -> None:
         """Ask every node for a topic."""
-        self.up.send(b"\1" + topic)
+        sockets.subscribe(self.up, topic)
 
     def unsubscribe(self, topic: bytes) -> None:
         """Ask nobody for a topic any more."""
-        self.up.send(b"\0" + topic)
+        sockets.unsubscribe(self.up, topic)
 
     def judge(self) -> None:
         """Have it asked of us what nodes may subscribe to."""

@@ -24,7 +24,15 @@ from ..protocol.wire import MAX_ATTACHED, ready_topic, topic, topics
 from .desk import Desk
 from .guard import Guard
 from .inlet import Inlet
-from .sockets import DO_NOT_WAIT, EVENTS, RCVMORE, READABLE, connect
+from .sockets import (
+    DO_NOT_WAIT,
+    EVENTS,
+    RCVMORE,
+    READABLE,
+    connect,
+    subscribe,
+    unsubscribe,
+)
 from .threads import FOREVER, Ready
 from .trunk import PREFIX, REFRESH_EVERY, TOKENS_MOST, Passenger, Trunk
 
@@ -162,9 +170,9 @@ class Inbound:
             tuner.inlet.expect(epoch, added, removed)
         for way in self._by_fd.values():
             for key in removed:
-                _each(way.socket, zmq.UNSUBSCRIBE, topics(key))
+                unsubscribe(way.socket, *topics(key))
             for key in added:
-                _each(way.socket, zmq.SUBSCRIBE, topics(key))
+                subscribe(way.socket, *topics(key))
             self._narrow(way)
             # The token last: the peer sees it after the names.
             self._ask_proof(way)
@@ -188,8 +196,8 @@ class Inbound:
         new = [name for name in wanted if name not in tuner.narrow]
         gone = [name for name in tuner.narrow if name not in wanted]
         tuner.narrow = wanted
-        _each(tuner.socket, zmq.UNSUBSCRIBE, tuple(map(topic, gone)))
-        _each(tuner.socket, zmq.SUBSCRIBE, tuple(map(topic, new)))
+        unsubscribe(tuner.socket, *map(topic, gone))
+        subscribe(tuner.socket, *map(topic, new))
         return bool(new)
 
     def tune(self, asked: Tune) -> None:
@@ -232,8 +240,8 @@ class Inbound:
     def _connect(self, way: Tuner | Trunk, peer: bytes, endpoint: str, key: bytes = b"") -> None:
         """Have a fresh socket receive from an endpoint what we want, and ask for the proof."""
         for wanted in self._keys:
-            _each(way.socket, zmq.SUBSCRIBE, topics(wanted))
-        _each(way.socket, zmq.SUBSCRIBE, tuple(map(topic, way.narrow)))
+            subscribe(way.socket, *topics(wanted))
+        subscribe(way.socket, *map(topic, way.narrow))
         self._ask_proof(way)
         self._by_fd[way.fd] = way
         self._poller.watch(way.fd)
@@ -292,8 +300,8 @@ class Inbound:
         if now >= trunk.refresh_at:
             trunk.refresh_at = now + REFRESH_EVERY
             token = ready_topic(self._desk.me, self._epoch)
-            trunk.socket.setsockopt(zmq.UNSUBSCRIBE, token)
-            trunk.socket.setsockopt(zmq.SUBSCRIBE, token)
+            unsubscribe(trunk.socket, token)
+            subscribe(trunk.socket, token)
             self._hot[trunk] = None
 
     def recall(self, key: str, arrears: Arrears, noted: Callable[[], None]) -> None:
@@ -312,7 +320,7 @@ class Inbound:
         Not sooner: a token that is dropped while its answer is on the way filters the
         answer out, and with it the promise for what follows.
         """
-        tuner.socket.setsockopt(zmq.SUBSCRIBE, ready_topic(self._desk.me, self._epoch))
+        subscribe(tuner.socket, ready_topic(self._desk.me, self._epoch))
         tuner.tokens.append(self._epoch)
         if isinstance(tuner, Trunk) and len(tuner.tokens) > TOKENS_MOST:
             # One peer behind a hub that proves nothing must not have them pile up.
@@ -322,7 +330,7 @@ class Inbound:
         """Drop the tokens of the epochs before the one that was proven."""
         for epoch in [epoch for epoch in tuner.tokens if epoch < proven]:
             tuner.tokens.remove(epoch)
-            tuner.socket.setsockopt(zmq.UNSUBSCRIBE, ready_topic(self._desk.me, epoch))
+            unsubscribe(tuner.socket, ready_topic(self._desk.me, epoch))
 
     def hush(self, peer: bytes, heads: dict[str, int]) -> None:
         """Deliver what has arrived from a peer, then receive no more.
@@ -449,8 +457,3 @@ class Inbound:
             elif self._monotonic() > until:
                 break
         return True
-
-
-def _each(socket: "zmq.Socket[bytes]", option: int, values: tuple[bytes, ...]) -> None:
-    for value in values:
-        socket.setsockopt(option, value)

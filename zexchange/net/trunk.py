@@ -14,7 +14,7 @@ from ..protocol.relay import MARK, mark_topic, origin_of, read_mark
 from ..protocol.wire import MAX_ATTACHED, READY
 from .desk import Desk
 from .inlet import Inlet
-from .sockets import DO_NOT_WAIT, RCVMORE
+from .sockets import DO_NOT_WAIT, RCVMORE, subscribe
 
 PREFIX = "hub+"
 """What an endpoint starts with that is received from by a trunk."""
@@ -49,7 +49,7 @@ class Trunk:
         self.socket = socket
         self.fd = int(socket.getsockopt(zmq.FD))
         self.tokens: list[int] = []
-        socket.setsockopt(zmq.SUBSCRIBE, mark_topic(self._desk.me))
+        subscribe(socket, mark_topic(self._desk.me))
 
     @property
     def inlet(self) -> "Trunk":

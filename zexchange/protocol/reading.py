@@ -22,7 +22,7 @@ share what is in them."""
 MARK_FRAMES = 250
 MARK_BYTES = 256 << 10
 STALL = 2.0
-"""Seconds in which who reads gets past a mark: at 128 KiB a second, on a machine that does too much."""
+"""Seconds in which who reads at all gets past a mark: 128 KiB a second will do."""
 MAX_AUDIENCES = 100_000
 
 

@@ -17,7 +17,6 @@ from ..net.sockets import (
     READABLE,
     SNDMORE,
     SRCFD,
-    SUBSCRIBE,
     NotNow,
 )
 from .threads import Host
@@ -145,10 +144,11 @@ class Sub(Dialler):
         self._topics: Counter[bytes] = Counter()
         self._rest: deque[bytes] = deque()
 
-    def setsockopt(self, option: int, topic: bytes) -> None:
+    def send(self, frame: bytes, flags: int = 0) -> None:
         """Subscribe or unsubscribe; equal subscriptions are counted."""
         self._called()
-        if option == SUBSCRIBE:
+        topic = frame[1:]
+        if frame[0] == 1:
             self._topics[topic] += 1
             self._tell(b"\x01" + topic)
         elif topic in self._topics:
@@ -171,11 +171,9 @@ class Sub(Dialler):
         return bool(self._rest) if option == RCVMORE else super().getsockopt(option)
 
     def recv(self, flags: int = 0, copy: bool = True) -> Any:
-        """Return the next frame: of the same message, or of one that is still subscribed to."""
-        while not self._rest:
-            parts: Parts = self._take()
-            if parts[0].startswith(tuple(self._topics)):
-                self._rest.extend(parts)
+        """Return the next frame, whether it is still subscribed to or not."""
+        if not self._rest:
+            self._rest.extend(self._take())
         frame = self._rest.popleft()
         return frame if copy else Frame(frame)
 
