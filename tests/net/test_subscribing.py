@@ -1,7 +1,9 @@
 """What a node asks its peers for: one key may go while another one has the same topic."""
 
+import random
 from collections.abc import Iterator
 from operator import gt
+from typing import Any
 
 import pytest
 
@@ -9,10 +11,27 @@ from tests.net.conftest import Joiner, collect
 from tests.net.test_tcp import behind
 from tests.relay import Relay
 from tests.support import eventually, tcp
-from zexchange import to_call
+from zexchange import Registry, to_call
+from zexchange.names import is_pattern, matches
 from zexchange.net.hub import Hub
 
 pytestmark = pytest.mark.sockets
+NAMES = ("a", "a.x", "a.x.c", "a.y", "b", "b.x", "c.x")
+KEYS = (
+    "a",
+    "a.x",
+    "a.x.c",
+    "b.x",
+    "a.*",
+    "a.**",
+    "*.x",
+    "**",
+    "*",
+    "a.*.c",
+    "a.x.*",
+    "b.**",
+    "*.*",
+)
 
 
 @pytest.fixture(params=["mesh", "hub"])
@@ -56,6 +75,47 @@ def test_patterns_with_the_same_prefix(
         here.get(name).send("with one")
         node.flush()
     assert got == ["with both", "with one"] * 2
+
+
+class Ear:
+    """A task with one key, and what has come under it."""
+
+    def __init__(self, registry: Registry, key: str) -> None:
+        self.got: list[object] = []
+        self._at: Any = registry.match(key) if is_pattern(key) else registry.get(key)
+        self._task = to_call(self.got.append)
+        self._at.attach(self._task)
+
+    def close(self) -> None:
+        self._at.detach(self._task)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_keys_get_what_they_cover(way: dict[str, object], join: Joiner, seed: int) -> None:
+    """Names and patterns come and go, in whatever order: each gets all that it covers, once."""
+    chance = random.Random(seed)
+    node, here = join(**way)
+    other, there = join(**way)
+    node.wait_peers(1)
+    ears: dict[str, Ear] = {}
+    for turn in range(60):
+        for key in chance.sample(KEYS, chance.choice((1, 1, 2, 4))):
+            if key in ears and chance.random() < 0.6:
+                ears.pop(key).close()
+            else:
+                if key in ears:
+                    ears.pop(key).close()
+                ears[key] = Ear(there, key)
+        other.wait_ready()
+        for ear in ears.values():
+            ear.got.clear()
+        sent = [(chance.choice(NAMES), turn, n) for n in range(chance.choice((1, 3, 20)))]
+        for msg in sent:
+            here.get(msg[0]).send(msg)
+        node.flush()
+        for key, ear in ears.items():
+            got: Any = sorted(ear.got, key=lambda msg: msg[2])  # type: ignore[index]
+            assert got == [msg for msg in sent if matches(key, msg[0])], (seed, turn, key)
 
 
 def test_a_name_and_a_pattern_that_covers_it(join: Joiner) -> None:
