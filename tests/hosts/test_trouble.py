@@ -102,8 +102,8 @@ def test_only_the_data_port_is_shut(lab: Lab) -> None:
     with hosts(2) as (one, two):
         two.shut(CONTROL + 1)
         receiver(lab, one, [], local=False)
+        lab.receivers[0].ready()  # for nobody yet: it would wait for who is not heard
         sender(lab, two, 1, [one.endpoint(SECOND)], local=False)
-        lab.receivers[0].ready()
         lab.receivers[0].ask(event={"event": "PeerJoined"})
         two.open()
         lab.ready()
