@@ -8,7 +8,7 @@ from tests.net.keyrings import Keyrings, everything
 from tests.net.test_hub_keys import complaints, linked, reasons
 from tests.net.test_permissions import overlapping_is_one_channel
 from tests.support import eventually
-from zexchange import Node, PeerSlow, Registry, Rejected, to_call
+from zexchange import Exchange, Node, PeerSlow, Registry, Rejected, View, to_call
 from zexchange.net.hub import Hub
 from zexchange.protocol.messages import control_frame, read_control
 from zexchange.protocol.relay import Parcel, bundle, read_relay, relay_head, unbundle
@@ -267,6 +267,33 @@ def test_what_a_hub_itself_may_have_bounds_what_leaves(
     assert not [head for head in topics if b"secret" in head or b"opened" in head]
     assert {name for name, _ in got} == {"open", "public.x"}  # type: ignore[misc]
     assert not [event for event in slow if isinstance(event, PeerSlow)]
+
+
+@pytest.mark.parametrize("dropped", ["**", "a.*", "a.x", "*.x"])
+def test_a_part_that_several_topics_leave_goes_with_the_last(
+    keyed_hub: Huber, join: Joiner, keyrings: Keyrings, dropped: str
+) -> None:
+    """A hub that ceases to ask for one topic is still given what another one covers."""
+    carried(keyrings, "north", "south")
+    keyrings.permit("north", '[relay]\nhub = true\nsubscribe = ["a.x", "b.**"]')
+    hub = keyed_hub()
+    node, here = behind(hub, join, keyrings, "north")
+    other, there = behind(hub, join, keyrings, "south")
+    got = names(there, "a.**")
+    node.wait_subscribers("a.x", 1)
+    for turn in range(3):
+        key: View | Exchange[object] = (
+            there.match(dropped) if "*" in dropped else there.get(dropped)
+        )
+        with key.subscribe(to_call(lambda msg: None)):
+            other.wait_ready()
+            here.get("a.x").send(turn)
+            node.flush()
+        other.wait_ready()
+        here.get("a.x").send(turn)
+        here.get("a.secret").send(turn)
+        node.flush()
+    assert got == [("a.x", turn) for turn in (0, 0, 1, 1, 2, 2)]
 
 
 def test_two_files_that_disagree_are_told(
