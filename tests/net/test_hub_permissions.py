@@ -47,6 +47,11 @@ def three(
     return hub, north, south, west
 
 
+def told(node: Node) -> list[str]:
+    """Return what the only peer of a node wants of it."""
+    return sorted(key for peer in node.peers for key in peer.interest)
+
+
 def rejected(node: Node) -> "dict[tuple[str, str], int]":
     return node.stats().rejected
 
@@ -477,6 +482,31 @@ def test_a_hubs_own_permissions_bound_what_it_may_carry(
     other.flush()
     assert got == [("public.x", n) for n in range(10)]
     assert not reasons(node)
+
+
+def test_what_a_node_takes_of_its_hub_changes_while_running(
+    keyed_hub: Huber, join: Joiner, keyrings: Keyrings
+) -> None:
+    """Publishers are told what is for them from then on, less of it and more of it."""
+    carried(keyrings, "north", "south")
+    hub = keyed_hub()
+    node, here = behind(hub, join, keyrings, "north")
+    other, there = behind(hub, join, keyrings, "south")
+    got = names(there, "**")
+    node.wait_subscribers("a", 1)
+    for permitted in (["a"], ["a", "b"], ["b"]):
+        text = str(permitted).replace("'", '"')
+        keyrings.permit("south", f"[relay]\nhub = true\npublish = {text}")
+        eventually(lambda expected=permitted: told(node) == expected)  # type: ignore[misc]
+        other.wait_peers(1)
+        other.wait_ready()
+        for name in permitted:
+            node.wait_subscribers(name, 1)
+        got.clear()
+        for name in ("a", "b"):
+            here.get(name).send(len(permitted))
+        node.flush()
+        assert got == [(name, len(permitted)) for name in permitted]
 
 
 def test_what_is_sent_again_is_judged_for_both_ends(
