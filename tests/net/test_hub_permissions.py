@@ -8,7 +8,7 @@ from tests.net.keyrings import Keyrings, everything
 from tests.net.test_hub_keys import complaints, linked, reasons
 from tests.net.test_permissions import overlapping_is_one_channel
 from tests.support import eventually
-from zexchange import Node, PeerSlow, Registry, Rejected, to_call
+from zexchange import Exchange, Node, PeerSlow, Registry, Rejected, View, to_call
 from zexchange.net.hub import Hub
 from zexchange.protocol.messages import control_frame, read_control
 from zexchange.protocol.relay import Parcel, bundle, read_relay, relay_head, unbundle
@@ -45,6 +45,11 @@ def three(
     hub = keyed_hub()
     north, south, west = (behind(hub, join, keyrings, name) for name in ("north", "south", "west"))
     return hub, north, south, west
+
+
+def told(node: Node) -> list[str]:
+    """Return what the only peer of a node wants of it."""
+    return sorted(key for peer in node.peers for key in peer.interest)
 
 
 def rejected(node: Node) -> "dict[tuple[str, str], int]":
@@ -269,6 +274,33 @@ def test_what_a_hub_itself_may_have_bounds_what_leaves(
     assert not [event for event in slow if isinstance(event, PeerSlow)]
 
 
+@pytest.mark.parametrize("dropped", ["**", "a.*", "a.x", "*.x"])
+def test_a_part_that_several_topics_leave_goes_with_the_last(
+    keyed_hub: Huber, join: Joiner, keyrings: Keyrings, dropped: str
+) -> None:
+    """A hub that ceases to ask for one topic is still given what another one covers."""
+    carried(keyrings, "north", "south")
+    keyrings.permit("north", '[relay]\nhub = true\nsubscribe = ["a.x", "b.**"]')
+    hub = keyed_hub()
+    node, here = behind(hub, join, keyrings, "north")
+    other, there = behind(hub, join, keyrings, "south")
+    got = names(there, "a.**")
+    node.wait_subscribers("a.x", 1)
+    for turn in range(3):
+        key: View | Exchange[object] = (
+            there.match(dropped) if "*" in dropped else there.get(dropped)
+        )
+        with key.subscribe(to_call(lambda msg: None)):
+            other.wait_ready()
+            here.get("a.x").send(turn)
+            node.flush()
+        other.wait_ready()
+        here.get("a.x").send(turn)
+        here.get("a.secret").send(turn)
+        node.flush()
+    assert got == [("a.x", turn) for turn in (0, 0, 1, 1, 2, 2)]
+
+
 def test_two_files_that_disagree_are_told(
     keyed_hub: Huber, join: Joiner, keyrings: Keyrings
 ) -> None:
@@ -450,6 +482,31 @@ def test_a_hubs_own_permissions_bound_what_it_may_carry(
     other.flush()
     assert got == [("public.x", n) for n in range(10)]
     assert not reasons(node)
+
+
+def test_what_a_node_takes_of_its_hub_changes_while_running(
+    keyed_hub: Huber, join: Joiner, keyrings: Keyrings
+) -> None:
+    """Publishers are told what is for them from then on, less of it and more of it."""
+    carried(keyrings, "north", "south")
+    hub = keyed_hub()
+    node, here = behind(hub, join, keyrings, "north")
+    other, there = behind(hub, join, keyrings, "south")
+    got = names(there, "**")
+    node.wait_subscribers("a", 1)
+    for permitted in (["a"], ["a", "b"], ["b"]):
+        text = str(permitted).replace("'", '"')
+        keyrings.permit("south", f"[relay]\nhub = true\npublish = {text}")
+        eventually(lambda expected=permitted: told(node) == expected)  # type: ignore[misc]
+        other.wait_peers(1)
+        other.wait_ready()
+        for name in permitted:
+            node.wait_subscribers(name, 1)
+        got.clear()
+        for name in ("a", "b"):
+            here.get(name).send(len(permitted))
+        node.flush()
+        assert got == [(name, len(permitted)) for name in permitted]
 
 
 def test_what_is_sent_again_is_judged_for_both_ends(

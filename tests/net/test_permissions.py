@@ -9,6 +9,7 @@ from tests.net.conftest import Joiner, collect, on_control
 from tests.net.keyrings import Keyrings, Raw, everything, hear, raw, say
 from tests.support import eventually
 from zexchange import Node, PeerSlow, Registry, Rejected, to_call
+from zexchange.names import matches
 from zexchange.protocol.messages import read_control
 from zexchange.protocol.values import (
     Bye,
@@ -101,6 +102,36 @@ def test_patterns_that_overlap_are_one_channel(join: Joiner, keyrings: Keyrings)
     node, here = serving(join, keyrings, '[south]\nsubscribe = ["a.*.c"]')
     other, there = guest(join, keyrings, node)
     overlapping_is_one_channel(node, here, other, there, 1)
+
+
+@pytest.mark.parametrize(
+    ("subscribe", "publish"),
+    [("a.**", "a.**"), ("a.**", "a.x"), ("*", "a"), ("*.x", "a.**"), ("a.*", "*.x")],
+)
+def test_both_ends_permit_a_part(
+    join: Joiner, keyrings: Keyrings, subscribe: str, publish: str
+) -> None:
+    """A publisher is told a part of a pattern, and honours that where it refuses the whole."""
+    keyrings.permit("south", f'[north]\npublish = ["{publish}"]')
+    node, here = serving(join, keyrings, f'[south]\nsubscribe = ["{subscribe}"]')
+    other, there = guest(join, keyrings, node)
+    got = names(there, "**")
+    mine = [
+        name for name in ("a", "a.x", "b.x") if all(matches(p, name) for p in (subscribe, publish))
+    ]
+    for turn in range(3):
+        if turn == 1:  # a part that another key shares stays
+            there.get(mine[0]).attach(shared := to_call(lambda msg: None))
+        elif turn == 2:
+            there.get(mine[0]).detach(shared)
+        other.wait_ready()
+        got.clear()
+        for name in mine:
+            node.wait_subscribers(name, 1)
+        for name in ("a", "a.x", "b.x", "c"):
+            here.get(name).send(turn)
+        node.flush()
+        assert got == [(name, turn) for name in mine]
 
 
 def test_names_that_come_later_are_told(join: Joiner, keyrings: Keyrings) -> None:

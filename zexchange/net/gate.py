@@ -5,6 +5,7 @@ repeat to it. What is refused here is never sent: it does not leave this node. C
 the lock of the data socket, by whichever thread reads it.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,33 @@ def _property(frame: zmq.Frame, name: str) -> str:
         return ""
 
 
+class Honoured:
+    """What is given by one connection to a hub that may not have all of what it subscribes to.
+
+    Several of its topics may leave the same part, which libzmq does not count: it goes with the
+    last of them.
+    """
+
+    def __init__(self) -> None:
+        self._parts: dict[bytes, tuple[bytes, ...]] = {}
+        self._counts: Counter[bytes] = Counter()
+
+    def begin(self, topic: bytes, parts: tuple[bytes, ...]) -> None:
+        """Note what of a topic is honoured."""
+        self.end(topic)  # tokens are subscribed to again
+        self._parts[topic] = parts
+        self._counts.update(parts)
+
+    def end(self, topic: bytes) -> list[bytes]:
+        """Forget a topic; return what no other one leaves."""
+        parts = self._parts.pop(topic, ())
+        self._counts.subtract(parts)
+        gone = [part for part in parts if not self._counts[part]]
+        for part in gone:
+            del self._counts[part]
+        return gone
+
+
 class Gate:
     """Judges the subscriptions at one XPUB."""
 
@@ -55,6 +83,7 @@ class Gate:
         self._policy = policy
         self._refused = refused
         self._tokens: dict[bytes, Connection] = {}
+        self._to_hubs: dict[Connection, Honoured] = {}
         self._skewed = False
         self.hubs: dict[tuple[str, int], bytes] | None = None
         """The key of the hub at each address that the socket dials; None if it never does."""
@@ -71,13 +100,13 @@ class Gate:
             return self._not_a_subscription(hub or user, frame)
         topic = data[1:]
         if data[0] == 0:
-            return self._end_hub(socket, topic, hub) if hub else self._end(socket, topic, user)
+            return self._end_hub(socket, topic, frame) if hub else self._end(socket, topic, user)
         if self._skewed:
             # It comes again by another connection, with all that is subscribed to.
             self._cut(frame)
             return False
         if hub:
-            return self._admit_hub(socket, topic, hub)
+            return self._admit_hub(socket, topic, hub, frame)
         if user is None or (user and not self._policy().may_hear(user, topic)):
             return False
         socket.setsockopt(zmq.SUBSCRIBE, topic)
@@ -96,21 +125,35 @@ class Gate:
             return None if _property(frame, "Socket-Type") else b""
         return b"" if address is None else (self.hubs or {}).get(address)
 
-    def _admit_hub(self, socket: "Socket", topic: bytes, key: bytes) -> bool:
+    def _admit_hub(self, socket: "Socket", topic: bytes, key: bytes, frame: zmq.Frame) -> bool:
         """Honour what a hub subscribes to for others, as far as it may have it."""
         found = self._for_hub(key, topic)
         for part in found:
             socket.setsockopt(zmq.SUBSCRIBE, part)
+        if found:
+            self._honoured_at(frame).begin(topic, found)
         if not found and topic[:1] == DATA:
             self._refused(key, "may not subscribe", repr(topic))
         return bool(found)
 
-    def _end_hub(self, socket: "Socket", topic: bytes, key: bytes) -> bool:
+    def _end_hub(self, socket: "Socket", topic: bytes, frame: zmq.Frame) -> bool:
         """Take the end of what a hub subscribed to."""
+        ended = self._honoured_at(frame).end(topic)
         if not self._skewed:
-            for part in self._for_hub(key, topic):
+            for part in ended:
                 socket.setsockopt(zmq.UNSUBSCRIBE, part)
         return True
+
+    def _honoured_at(self, frame: zmq.Frame) -> "Honoured":
+        """Return what a hub is given by the connection that a frame came by."""
+        found = connection(int(frame.get(zmq.SRCFD)))
+        if found is None:
+            return Honoured()
+        if found not in self._to_hubs:
+            for ended in [known for known in self._to_hubs if not alive(known)]:
+                del self._to_hubs[ended]
+            self._to_hubs[found] = Honoured()
+        return self._to_hubs[found]
 
     def _for_hub(self, key: bytes, topic: bytes) -> tuple[bytes, ...]:
         """Return what a hub is given for a topic: tokens of any node, and marks of its own."""

@@ -18,6 +18,7 @@ from ..history import Bulk
 from ..local.arrears import Arrears
 from ..protocol.effects import Tune
 from ..protocol.interest import Keys
+from ..protocol.permissions import Patterns, restricted
 from ..protocol.proving import MAX_NAMES
 from ..protocol.sequence import Positions
 from ..protocol.wire import MAX_ATTACHED, ready_topic, topic, topics
@@ -53,8 +54,9 @@ DEPARTED_MOST = 256
 class Tuner:
     """The data connection to one peer: a socket, and the tokens it is subscribed to."""
 
-    def __init__(self, inlet: Inlet, socket: "zmq.Socket[bytes]") -> None:
+    def __init__(self, inlet: Inlet, socket: "zmq.Socket[bytes]", publish: Patterns = None) -> None:
         self.inlet = inlet
+        self._publish = publish
         self.tokens: list[int] = []
         self.told: dict[str, None] = {}
         """Names that the peer has told, because it does not honour our prefixes."""
@@ -62,6 +64,15 @@ class Tuner:
         """Those of them that are subscribed to."""
         self.socket = socket
         self.fd = int(socket.getsockopt(zmq.FD))
+
+    def topics(self, key: str) -> list[bytes]:
+        """Return what to subscribe to for a key.
+
+        A peer that may not publish everything is told a part of the key alone, and may honour
+        that where it refuses the prefixes of the whole.
+        """
+        parts = () if self._publish is None else restricted([key], self._publish)
+        return [topic for part in {key: None, **dict.fromkeys(parts)} for topic in topics(part)]
 
     def rest(self, frame: bytes) -> Bulk:
         """Return a frame with those behind it that belong to it, which have all arrived."""
@@ -170,9 +181,9 @@ class Inbound:
             tuner.inlet.expect(epoch, added, removed)
         for way in self._by_fd.values():
             for key in removed:
-                unsubscribe(way.socket, *topics(key))
+                unsubscribe(way.socket, *way.topics(key))
             for key in added:
-                subscribe(way.socket, *topics(key))
+                subscribe(way.socket, *way.topics(key))
             self._narrow(way)
             # The token last: the peer sees it after the names.
             self._ask_proof(way)
@@ -216,7 +227,7 @@ class Inbound:
             # No descriptor is left, perhaps: asked for again while nothing is proven.
             self._desk.control.rejected(peer, f"no socket to receive by: {error}")
             return
-        fresh = Tuner(inlet, socket)
+        fresh = Tuner(inlet, socket, asked.rights.publish)
         if tuner is not None:
             self._close_socket(tuner)
         if isinstance(tuner, Tuner):
@@ -240,7 +251,7 @@ class Inbound:
     def _connect(self, way: Tuner | Trunk, peer: bytes, endpoint: str, key: bytes = b"") -> None:
         """Have a fresh socket receive from an endpoint what we want, and ask for the proof."""
         for wanted in self._keys:
-            subscribe(way.socket, *topics(wanted))
+            subscribe(way.socket, *way.topics(wanted))
         subscribe(way.socket, *map(topic, way.narrow))
         self._ask_proof(way)
         self._by_fd[way.fd] = way

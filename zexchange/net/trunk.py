@@ -11,7 +11,7 @@ import zmq
 
 from ..history import Body, Bulk
 from ..protocol.relay import MARK, mark_topic, origin_of, read_mark
-from ..protocol.wire import MAX_ATTACHED, READY
+from ..protocol.wire import MAX_ATTACHED, READY, topics
 from .desk import Desk
 from .inlet import Inlet
 from .sockets import DO_NOT_WAIT, RCVMORE, subscribe
@@ -55,6 +55,10 @@ class Trunk:
     def inlet(self) -> "Trunk":
         """What takes the frames: the trunk."""
         return self
+
+    def topics(self, key: str) -> tuple[bytes, ...]:
+        """Return what to subscribe to for a key."""
+        return topics(key)
 
     def board(self, inlet: Inlet) -> int | None:
         """Feed an inlet from here; return the epoch that is proven by that for all, if one is."""

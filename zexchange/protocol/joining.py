@@ -406,7 +406,7 @@ class Joining:
             if rights is not None and not rights.equal(peer.rights):
                 leaving.append((peer, "permissions" if rights.hub else "revoked"))
         if leaving:
-            self._proving.renew(now)
+            self._proving.renew(now, [peer for peer, _ in leaving])
         for peer, reason in leaving:
             self.left(peer, reason, now, renewed=True)
 

@@ -5,7 +5,7 @@ our heads behind them, which is what the peer calls ready. What is lost is told 
 by the epochs in pings, and by replacing a data socket on which nothing is proven.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from . import membership as m
 from .core import Core
@@ -47,19 +47,27 @@ class Proving:
         if change is not None:
             self._tell_change(tuple(change[0]), tuple(change[1]), now)
 
-    def renew(self, now: float) -> None:
+    def renew(self, now: float, leaving: Collection[Peer] = ()) -> None:
         """Begin a new epoch without a change, because a peer that had left is met again.
 
         It may never have noticed, and would answer the tokens and confirmations of our
-        new start with what it had promised to the one before.
+        new start with what it had promised to the one before. Who is ``leaving`` for what it
+        may do is not told: it hears of the epoch with the whole of what is for it from then on.
         """
         self._core.interest.epoch += 1
-        self._tell_change((), (), now)
+        self._tell_change((), (), now, leaving)
 
-    def _tell_change(self, added: tuple[str, ...], removed: tuple[str, ...], now: float) -> None:
+    def _tell_change(
+        self,
+        added: tuple[str, ...],
+        removed: tuple[str, ...],
+        now: float,
+        leaving: Collection[Peer] = (),
+    ) -> None:
         core, epoch = self._core, self._core.interest.epoch
         core.do(Resubscribe(epoch, added, removed))
-        for peer in core.members.peers.values():
+        gone = {peer.id for peer in leaving}
+        for peer in [peer for peer in core.members.peers.values() if peer.id not in gone]:
             peer.unproven_at = now
             came, went = peer.told.change(added, removed)
             core.say(peer, Interest(core.me, epoch, epoch - 1, peer.ready_epoch, came, went))
