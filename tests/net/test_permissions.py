@@ -182,6 +182,33 @@ def test_no_subscription_of_any_bytes_lets_the_forbidden_through(
     assert ("secret", "secret") in got
 
 
+def test_what_was_refused_is_asked_for_again_once_it_is_permitted(
+    join: Joiner, keyrings: Keyrings
+) -> None:
+    """A connection by which nothing was honoured yet is cut, and made anew, as any other."""
+    node, here = serving(join, keyrings, '[south]\nsubscribe = ["open"]')
+    _, there = guest(join, keyrings, node, "west")
+    got = collect(there, "secret")
+    node.wait_subscribers("secret", 1)
+    with raw(node, keyrings("south")) as south:
+        data, engine = south.data(), node._engine
+        assert engine is not None
+        asked: list[bytes] = []
+        take = engine.outbound.demand._take
+        with engine.outbound._lock:
+            engine.outbound.demand._take = lambda f: (take(f), asked.append(f.bytes))[0]  # type: ignore[method-assign, func-returns-value]
+        data.send(b"\x01" + topic("secret"))
+        eventually(lambda: b"\x01" + topic("secret") in asked)
+        keyrings.permit("north", '[south]\nsubscribe = ["secret"]')
+
+        def arrived() -> bool:
+            here.get("secret").send("permitted")
+            return bool(everything(data))
+
+        eventually(arrived)
+    assert got
+
+
 def greeted(thief: Raw, *interest: str) -> "tuple[zmq.Socket[bytes], zmq.Socket[bytes]]":
     """Return control and data sockets of a raw peer that has said hello, and was welcomed."""
     control, data = thief.control(), thief.data()

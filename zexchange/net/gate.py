@@ -107,7 +107,12 @@ class Gate:
             return False
         if hub:
             return self._admit_hub(socket, topic, hub, frame)
-        if user is None or (user and not self._policy().may_hear(user, topic)):
+        if user is None:
+            return False
+        if user and not self._policy().may_hear(user, topic):
+            # It is cut off, too, when the key may do something else: what it asked for may be
+            # permitted then, and it does not ask again by the same connection.
+            self.connections.note(user, int(frame.get(zmq.SRCFD)))
             return False
         socket.setsockopt(zmq.SUBSCRIBE, topic)
         self._note(user, frame, topic)
