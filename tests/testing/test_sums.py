@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from zexchange import Node, PeerSlow, Sent
+from zexchange import Lost, Node, PeerSlow, Sent
 from zexchange.testing import Network
 
 NAMES = "a", "b.c", "b.d"
@@ -132,3 +132,113 @@ def test_sums_go_on_when_a_peer_that_was_given_up_comes_back(how: str) -> None:
         assert a.stats().sent_to["x", b.id] == Sent(10, 0)
         received = b.stats().received["x", a.id]
         assert (received.received, received.lost) == (10, 0)
+
+
+def away(network: Network, one: Node, other: Node, how: str) -> None:
+    """Have a node be out of reach."""
+    if how == "stopped":
+        network.stop(other)
+    else:
+        network.cut(one, other)
+    network.advance(2)
+
+
+def back(network: Network, one: Node, other: Node, how: str) -> None:
+    """Have it be back after a minute, when both have long given each other up."""
+    network.advance(60)
+    if how == "stopped":
+        network.resume(other)
+    else:
+        network.heal(one, other)
+    network.settle()
+    assert other.id in [peer.id for peer in one.peers]
+
+
+def listen(node: Node, name: str) -> list[object]:
+    got: list[object] = []
+    node.registry.get(name).handler(got.append)
+    return got
+
+
+@pytest.mark.parametrize("how", ["stopped", "cut"])
+def test_what_was_sent_while_a_peer_was_away_comes_when_it_is_back(how: str) -> None:
+    """Before it was given up, and after: in order, once, and the sums of both ends say the same."""
+    with Network() as network:
+        a, b, c = (network.node(name) for name in "abc")
+        there, here = listen(b, "x"), listen(a, "y")
+        for name in ("x", "y"):  # or what nobody out there wants would not be sent at all
+            listen(c, name)
+        network.settle()
+
+        def send(*numbers: int) -> None:
+            for n in numbers:
+                a.registry.get("x").send(n)
+                if how == "cut":  # a node that is stopped sends nothing
+                    b.registry.get("y").send(n)
+
+        send(0, 1)
+        network.settle()
+        away(network, a, b, how)
+        send(2, 3)
+        network.advance(60)
+        assert [peer.id for peer in a.peers] == [c.id]
+        send(4, 5)
+        back(network, a, b, how)
+        send(6)
+        network.settle()
+        assert there == list(range(7))
+        assert here == (list(range(7)) if how == "cut" else [])
+        assert a.stats().sent_to["x", b.id] == Sent(7, 0)
+        received = b.stats().received["x", a.id]
+        assert (received.received, received.lost) == (7, 0)
+
+
+def test_what_is_no_longer_kept_when_a_peer_is_back_is_lost() -> None:
+    """To the message, also where both had given each other up."""
+    with Network() as network:
+        a, b, c = network.node("a", replay_messages=4), network.node("b"), network.node("c")
+        got, _ = listen(b, "x"), listen(c, "x")
+        network.settle()
+        a.registry.get("x").send(0)
+        network.settle()
+        with b.events.record() as events:
+            away(network, a, b, "cut")
+            network.advance(60)
+            for n in range(1, 11):
+                a.registry.get("x").send(n)
+                network.settle()
+            back(network, a, b, "cut")
+        (lost,) = [event for event in events if isinstance(event, Lost)]
+        assert lost.first == 2
+        assert got == [0, *range(lost.last, 11)]
+        assert 3 <= len(got) <= 5
+        assert a.stats().sent_to["x", b.id] == Sent(11, 0)
+        received = b.stats().received["x", a.id]
+        assert (received.received, received.lost) == (len(got), 11 - len(got))
+
+
+def test_what_was_not_wanted_for_a_while_is_not_owed() -> None:
+    """Who detaches and attaches again while a peer is away gets what is sent from then on."""
+    with Network() as network:
+        a, b, c = (network.node(name) for name in "abc")
+        exchange, task = b.registry.get("x"), Task()
+        got, _ = listen(b, "y.z"), [listen(c, name) for name in ("x", "y.z")]
+        exchange.attach(task)
+        network.settle()
+        for name in ("x", "y.z"):
+            a.registry.get(name).send("before")
+        network.settle()
+        away(network, a, b, "cut")
+        network.advance(60)
+        exchange.detach(task)
+        for name in ("x", "y.z"):
+            a.registry.get(name).send("meanwhile")
+        network.settle()
+        late = listen(b, "x")
+        back(network, a, b, "cut")
+        for name in ("x", "y.z"):
+            a.registry.get(name).send("after")
+        network.settle()
+        assert late == ["after"]
+        assert got == ["before", "meanwhile", "after"]
+        assert b.stats().received["x", a.id].lost == 0

@@ -179,6 +179,8 @@ class Inbound:
         self._epoch = epoch
         for tuner in self._tuners.values():
             tuner.inlet.expect(epoch, added, removed)
+        for former in self._departed.values() if removed else ():
+            former.dropped(removed)
         for way in self._by_fd.values():
             for key in removed:
                 unsubscribe(way.socket, *way.topics(key))
@@ -343,18 +345,19 @@ class Inbound:
             tuner.tokens.remove(epoch)
             unsubscribe(tuner.socket, ready_topic(self._desk.me, epoch))
 
-    def hush(self, peer: bytes, heads: dict[str, int]) -> None:
+    def hush(self, peer: bytes, heads: dict[str, int], resume: bool = False) -> None:
         """Deliver what has arrived from a peer, then receive no more.
 
         A goodbye overtakes what is still on its way on the data connection: then that has
         a moment to come. What is missing at the end up to ``heads``, or up to what we know
-        otherwise, is lost.
+        otherwise, is lost. With ``resume``, where it ended is remembered for its return.
         """
         tuner = self._tuners.get(peer)
         if tuner is None:
             return
         now = self._monotonic()
         self._drain(tuner)
+        tuner.inlet.positions.resumes = resume
         for name, head in heads.items():
             tuner.inlet.recovery.expose(name, head, now)
         self._leaving[peer] = (now + GOODBYE_SECONDS, heads)

@@ -96,7 +96,7 @@ class Window:
         self._numbering = numbering
         self._lock = lock
         self._accounts: dict[bytes, Account] = {}
-        self._departed: dict[bytes, dict[str, int]] = {}
+        self._departed: dict[bytes, Account] = {}
         self._slow: dict[bytes, int] = {}
         self._audiences: dict[str, tuple[bytes, ...]] = {}
         self._connections: dict[bytes, tuple[int, int]] = {}
@@ -191,7 +191,7 @@ class Window:
         """Hold for a peer, from now on, what is sent under these keys, and nothing else."""
         account = self._accounts.get(peer)
         if account is None:
-            account = self._accounts[peer] = Account(self._departed.pop(peer, None))
+            account = self._accounts[peer] = self._departed.pop(peer, Account())
         account.promise(keys, self._numbering)
         self._audiences.clear()
         for name in self._ring.held():
@@ -226,12 +226,13 @@ class Window:
         with self._lock:
             self.promise_now(peer, Keys(keys))
 
-    def forget(self, peer: bytes) -> None:
-        """Hold nothing for a peer any more: it has left."""
+    def forget(self, peer: bytes, resume: bool = False) -> None:
+        """Hold nothing for a peer any more: it has left; with ``resume``, it may be back."""
         with self._lock:
             account = self._accounts.pop(peer, None)
             if account is not None:
-                self._departed[peer] = account.counts(self._numbering.heads)
+                account.leave(self._numbering.heads, resume)
+                self._departed[peer] = account
                 while len(self._departed) > DEPARTED_MOST:
                     del self._departed[next(iter(self._departed))]
             self._slow.pop(peer, None)
@@ -253,14 +254,12 @@ class Window:
     def sent(self) -> dict[tuple[str, str], int]:
         """Return, by exchange and peer, what was for it: some that have left included."""
         with self._lock:
-            heads, accounts = dict(self._numbering.heads), dict(self._accounts)
-            departed = dict(self._departed)
+            heads, accounts = dict(self._numbering.heads), {**self._departed, **self._accounts}
         # Not under the lock: many names times many peers take a while.
-        now = {peer: account.counts(heads) for peer, account in accounts.items()}
         return {
             (name, peer.hex()): count
-            for peer, counts in {**departed, **now}.items()
-            for name, count in counts.items()
+            for peer, account in accounts.items()
+            for name, count in account.counts(heads).items()
         }
 
     def filled(self) -> tuple[int, int, int]:

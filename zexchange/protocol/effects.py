@@ -77,11 +77,13 @@ class Tune:
 class Hush:
     """Stop receiving a peer's data, after what has already arrived.
 
-    ``heads`` are the last numbers that it gave, as far as it has told us.
+    ``heads`` are the last numbers that it gave, as far as it has told us. With ``resume`` it is
+    out of reach, no more: if it is met again, what it sent meanwhile is asked for.
     """
 
     peer: bytes
     heads: dict[str, int]
+    resume: bool = False
 
 
 @dataclass(frozen=True, slots=True)

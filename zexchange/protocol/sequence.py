@@ -37,15 +37,17 @@ class Numbering:
 class Account:
     """How many messages were sent to one peer, by exchange: what it was promised, and no more.
 
-    From each ready that promised an exchange until the peer wanted it no longer.
+    From each ready that promised an exchange until the peer wanted it no longer. What is sent
+    while it is out of reach was for it, too, if it comes back and wants it still.
     """
 
-    __slots__ = ("_before", "_from", "keys")
+    __slots__ = ("_before", "_from", "_since", "keys")
 
-    def __init__(self, before: Mapping[str, int] | None = None) -> None:
+    def __init__(self) -> None:
         self.keys = Keys()
         self._from: dict[str, int] = {}
-        self._before = dict(before or {})
+        self._before: dict[str, int] = {}
+        self._since: dict[str, int] = {}
 
     def promise(self, keys: Keys, numbering: Numbering) -> None:
         """Take note of what the peer is promised from now on."""
@@ -54,11 +56,19 @@ class Account:
         for name, head in numbering.covered(changed).items():
             was, now = before.covers(name), keys.covers(name)
             if now and not was:
-                self._from[name] = head
+                self._from[name] = self._since.get(name, head)
             elif was and not now:
                 begun = self._from.pop(name, 0)
                 self._before[name] = self._before.get(name, 0) + head - begun
         self.keys = keys
+        self._since.clear()
+
+    def leave(self, heads: Mapping[str, int], resume: bool) -> None:
+        """Take note that the peer has left; with ``resume``, it goes on from here if it is back."""
+        self._since = {n: h for n, h in heads.items() if resume and self.keys.covers(n)}
+        self._before = self.counts(heads)
+        self.keys = Keys()
+        self._from.clear()
 
     def counts(self, heads: Mapping[str, int]) -> dict[str, int]:
         """Return the sums, given the heads as they are now."""
@@ -96,12 +106,14 @@ class Positions:
     """
 
     __slots__ = (
+        "_before",
         "_left",
         "_pending",
         "admits",
         "in_force",
         "positions",
         "ready_epoch",
+        "resumes",
         "tallies",
         "unwanted",
     )
@@ -114,8 +126,11 @@ class Positions:
         self.in_force = Keys()
         self.ready_epoch = 0
         self.unwanted = 0
+        self.resumes = False
+        """Whether its origin, which has left, may come back with the numbers it had."""
         self._pending: dict[int, set[str]] = {}
         self._left: dict[str, int] = {}
+        self._before: dict[str, int] = {}
 
     def expect(self, epoch: int, added: Iterable[str], removed: Iterable[str]) -> None:
         """Note a change of our interest: removed keys end now, added ones with a ready."""
@@ -149,15 +164,26 @@ class Positions:
         for name, head in heads.items():
             position = self.positions.get(name)
             if position is None and self._takes(name):
-                position = self._track(name, _start(name, head, came, promised))
+                start = _start(name, head, came, promised)
+                position = self._track(name, min(start, self._before.get(name, start)))
             if position is not None and head > position:
                 exposed.append(Gap(name, position + 1, head))
+        self._before.clear()  # what is wanted from here on begins anew
         return exposed
 
     def count_on(self, former: "Positions") -> None:
         """Count on where the positions with the same peer ended that had left, and is back."""
         self.tallies = former.tallies
         self.unwanted = former.unwanted
+        if former.resumes:
+            self._before = dict(former.positions)
+
+    def dropped(self, keys: Iterable[str]) -> None:
+        """Note that keys have gone while the peer was away: what they cover is not resumed."""
+        if self.resumes:
+            gone = Keys(keys)
+            for name in [name for name in self.positions if gone.covers(name)]:
+                del self.positions[name]
 
     def give_up(self, name: str, last: int) -> Gap | None:
         """Count as lost what is missing up to a number, and go on behind it."""
