@@ -178,7 +178,10 @@ class HubLinks:
 
     def _enter(self, link: Link, now: float) -> None:
         link.enter_at, link.told = now + ENTER_EVERY, link.sent
-        hello = replace(self._hello, sent=link.sent, taken=link.its_sent, secret=link.secret)
+        known = self._core.map.digest
+        hello = replace(
+            self._hello, sent=link.sent, taken=link.its_sent, mark=known, secret=link.secret
+        )
         self.say(link, hello)
 
     def read(self, link: Link, now: float) -> int:

@@ -7,6 +7,7 @@ what is in a message. Who may be carried, may want a topic or may publish one is
 """
 
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 from .core import MAX_TEXT
@@ -41,6 +42,8 @@ UNREAD_BYTES = 32 << 20
 """Bytes that may be on their way to a node on its control link; more is dropped there."""
 TELL_BYTES = 4 << 20
 ANSWER_EVERY = 0.1
+APART = 0.9
+"""Seconds for which another hub's map may be another one than ours, while news is on its way."""
 
 
 class Carrying:
@@ -123,10 +126,26 @@ class Carrying:
         if enter.hub and enter.endpoint and enter.sender not in self.linked:
             self._effects.append(Call(enter.endpoint))
         self._settle()
+        if enter.hub and enter.mark:
+            self._compare(lodger, enter.mark, now)
         # Marks are told many times a second, and need no answer each.
         if now - lodger.answered_at >= ANSWER_EVERY or lodger.roster != self._roster.number:
             lodger.answered_at = now
             self._answer(lodger)
+
+    def _compare(self, lodger: Lodger, digest: int, now: float) -> None:
+        """Tell a hub all again, if its map has been another one than ours for a while.
+
+        What was said while its connection was away is lost: it will not be said again.
+        """
+        if digest == self.map.digest:
+            lodger.apart_at = inf
+        elif now - lodger.apart_at >= APART:
+            lodger.apart_at = now
+            if lodger.id in self.linked:
+                self._effects.extend(Pass(lodger.id, s) for s in self.map.states.values())
+        else:
+            lodger.apart_at = min(lodger.apart_at, now)
 
     def _objection(
         self, enter: Enter, lodger: Lodger | None, route: Any, now: float, user: str

@@ -8,6 +8,7 @@ While maps differ it might; then numbers (`Seen`) and hop counts end it. No cloc
 
 from collections import deque
 from collections.abc import Iterator
+from hashlib import sha256
 
 from .hubwords import State
 from .relay import Passing
@@ -43,6 +44,7 @@ class HubMap:
     def _forget(self) -> None:
         """Drop what was worked out from the map as it was."""
         self._trees: dict[bytes, dict[bytes, bytes]] = {}
+        self._digest = 0
         self._homes: dict[bytes, bytes] | None = None
         self._carried: dict[bytes, frozenset[bytes]] = {}
         self._branches: dict[tuple[bytes, bytes], tuple[bytes, ...]] = {}
@@ -74,6 +76,15 @@ class HubMap:
     def ways(self) -> dict[bytes, bytes]:
         """The hubs that can be reached, ourselves included, and the one before each."""
         return self.tree(self.me)
+
+    @property
+    def digest(self) -> int:
+        """A number that hubs which can reach each other have in common if their maps are equal."""
+        if not self._digest:
+            states = sorted((hub, self.states[hub].number) for hub in self.ways)
+            told = b"".join(hub + number.to_bytes(8, "big") for hub, number in states)
+            self._digest = int.from_bytes(sha256(told).digest()[:7], "big") or 1
+        return self._digest
 
     def next_to(self, hub: bytes) -> bytes | None:
         """Return the neighbour that leads to a hub; None if none does, or it is ourselves."""

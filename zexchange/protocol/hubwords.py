@@ -27,7 +27,7 @@ class Enter:
     Attributes:
         hub: whether a hub says it, which then has ``endpoint`` for its control socket.
         roster: the last state of the hub's roster that arrived, 0 before the first.
-        mark: the last mark that arrived on the data path.
+        mark: the last mark that arrived on the data path; of a hub, the digest of its map.
         sent: bytes said on this link, in all, before this.
         taken: what the hub's last word gave as ``sent``: as much has arrived, or is lost.
         secret: what the hub gave; who comes by another connection has to know it.

@@ -5,6 +5,7 @@ Values, and one small machine, `Roster`; when anything happens is decided in `ca
 
 from collections import deque
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from .hubwords import Enter, Word
@@ -89,6 +90,8 @@ class Lodger:
     """The key that it has proven to have, in hexadecimal digits; nothing without keys."""
     fresh: bool = True
     """Whether it has to be told the whole roster, whatever it knows."""
+    apart_at: float = inf
+    """Since when its map is another one than ours, if it is a hub; or when that was last mended."""
 
 
 class Gate:
