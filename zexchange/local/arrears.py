@@ -48,13 +48,12 @@ class Arrears:
         self,
         subscription: Subscription,
         registry: "Registry",
-        observers: Iterable[object],
         reroute: Callable[[], None],
     ) -> None:
         self.subscription = subscription
         self._registry = registry
         self._reroute = reroute
-        self._unsure = set(observers)
+        self._unsure: set[object] = {registry}
         self._awaited: set[str] = set()
         self._through: set[str] = set()
         self._parked: dict[str, list[Any]] = {}
@@ -92,6 +91,11 @@ class Arrears:
             self._cancelled = True
             self._parked.clear()
             self._first.clear()
+
+    def asked(self, observers: Iterable[object]) -> None:
+        """These are being told of the joiner; until now all that arrived had to wait."""
+        with self._lock:
+            self._unsure = set(observers)
 
     # ----------------------------------------------- for who observes the registry
 
