@@ -135,6 +135,26 @@ class Arrears:
         """Return the number of the first message of an exchange that waits, None without any."""
         return self._first.get((origin, name))
 
+    def forgo(self, origin: str, name: str, last: int) -> None:
+        """Drop what waits of an exchange up to a number: the history will reach that far.
+
+        On the thread that delivers what comes of it.
+        """
+        with self._lock:
+            if self._first.get((origin, name), last + 1) > last:
+                return
+            del self._first[origin, name]
+            parked, kept = self._parked.pop(origin, []), list[Any]()
+            for item in parked:
+                of, number = _place(item)
+                if of != name:
+                    kept.append(item)
+                elif number > last:
+                    kept.append(item)
+                    self._first.setdefault((origin, name), number)
+            if kept:
+                self._parked[origin] = kept
+
     def complete(self, origin: str, history: Sequence[Delivery], through: bool = True) -> None:
         """Hand on the history of an origin, then what has waited for it.
 
