@@ -277,3 +277,37 @@ def test_what_one_bridge_has_carried_the_next_does_not_inherit(registry):
     exchange.send(2)
     exchange.attach_bridge(second)
     assert (first.got, second.got) == ([0, 1], [2])
+
+
+class Early(Observer):
+    """Has something arrive the moment that it is told of a key, and of a joiner."""
+
+    def __init__(self, registry):
+        super().__init__()
+        self._registry = registry
+
+    def interest_added(self, key):
+        self._registry.get("a.x").deliver([2], "o", 2, 0.0)
+
+    def history_added(self, key, arrears):
+        super().history_added(key, arrears)
+        arrears.begin("o")
+        self._registry.get("a.x").deliver([3], "o", 3, 0.0)
+
+
+@pytest.mark.parametrize("where", ["a.x", "a.*"])
+@pytest.mark.parametrize("known", [False, True])
+def test_what_arrives_while_a_task_is_being_attached_waits(registry, where, known):
+    """It comes behind the history, and neither before it nor not at all."""
+    if known:
+        registry.get("a.x").deliver([1], "o", 1, 0.0)
+    registry.observe(observer := Early(registry))
+    task = Task()
+    at = registry.match(where) if "*" in where else registry.get(where)
+    at.attach(task, history=3)
+    ((_, arrears),) = observer.joiners
+    arrears.noted(observer)
+    first = arrears.live("o", "a.x")
+    assert (task.got, first) in (([], 2), ([], 3))
+    arrears.complete("o", old("a.x", *range(1, first)))
+    assert task.got == [*range(-1, -first, -1), *range(first, 4)]

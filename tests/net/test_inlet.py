@@ -1,15 +1,16 @@
-"""What comes from one peer, without sockets: when it is acknowledged."""
+"""What comes from one peer, without sockets: when it is acknowledged, and late joiners."""
 
 import time
 
 import pytest
 
-from zexchange import Registry
+from zexchange import Registry, to_call
 from zexchange.history import Bulk
 from zexchange.net.desk import Desk, Reports
 from zexchange.net.inlet import Inlet
 from zexchange.net.sendqueue import frame_parts
-from zexchange.protocol.values import Ready
+from zexchange.protocol.codec import encode
+from zexchange.protocol.values import Ready, Recall, Replay
 from zexchange.protocol.wire import ready_frame, topic
 
 ME, PEER = b"m" * 16, b"p" * 16
@@ -21,6 +22,7 @@ class Control(Reports):
 
     def __init__(self) -> None:
         self.told: list[int] = []
+        self.asked: list[Replay | Recall] = []
 
     def proven(self, peer: bytes, epoch: int) -> None:
         """See `Reports`."""
@@ -28,6 +30,10 @@ class Control(Reports):
     def consumed(self, peer: bytes, positions: dict[str, int]) -> None:
         """See `Reports`."""
         self.told.append(positions["x"])
+
+    def ask(self, peer: bytes, request: Replay | Recall) -> None:
+        """See `Reports`."""
+        self.asked.append(request)
 
 
 def take_large(inlet: Inlet, number: int, size: int) -> None:
@@ -64,3 +70,34 @@ def test_large_messages_are_acknowledged_together(
     for number in range(1, told[-1] + 1):
         take_large(inlet, number, size)
     assert control.told == told
+
+
+def test_history_reaches_over_what_came_for_no_key() -> None:
+    """A pattern brings one message and ends, the next is for nobody, then a name is ready."""
+    control, registry, got = Control(), Registry(), list[object]()
+    desk = Desk(ME, registry, lambda name: True, control, 5.0, time.monotonic)
+    inlet = Inlet(PEER, desk)
+
+    def frame(number: int) -> bytes:
+        packed, _ = frame_parts(topic("a.x"), PEER, number, [encode(number)], 0.0)
+        return packed
+
+    inlet.expect(1, ("a.*",), ())
+    inlet.take(ready_frame(Ready(ME, 1, PEER, {"a.x": 1})))
+    registry.get("a.x").attach(to_call(got.append), history=9)
+    inlet.expect(2, ("a.x",), ())
+    ((_, arrears),) = registry.joiners()
+    inlet.latecomers.recall("a.x", arrears)
+    inlet.take(frame(2))
+    inlet.expect(3, (), ("a.*",))
+    inlet.take(frame(3))
+    inlet.take(ready_frame(Ready(ME, 2, PEER, {"a.x": 3})))
+    assert control.asked == [Recall(ME, 1, "a.x")]
+    inlet.take(frame(4))
+    inlet.latecomers.recounted(1, {"a.x": (1, 4)})
+    assert control.asked[1:] == [Replay(ME, "a.x", 1, 3, 1)]
+    for number in (1, 2, 3):
+        inlet.replayed(frame(number))
+    inlet.resent("a.x", 1, 3, 1)
+    inlet.take(frame(5))
+    assert got == [1, 2, 3, 4, 5]

@@ -48,13 +48,12 @@ class Arrears:
         self,
         subscription: Subscription,
         registry: "Registry",
-        observers: Iterable[object],
         reroute: Callable[[], None],
     ) -> None:
         self.subscription = subscription
         self._registry = registry
         self._reroute = reroute
-        self._unsure = set(observers)
+        self._unsure: set[object] = {registry}
         self._awaited: set[str] = set()
         self._through: set[str] = set()
         self._parked: dict[str, list[Any]] = {}
@@ -93,6 +92,11 @@ class Arrears:
             self._parked.clear()
             self._first.clear()
 
+    def asked(self, observers: Iterable[object]) -> None:
+        """These are being told of the joiner; until now all that arrived had to wait."""
+        with self._lock:
+            self._unsure = set(observers)
+
     # ----------------------------------------------- for who observes the registry
 
     def noted(self, observer: object) -> None:
@@ -130,6 +134,26 @@ class Arrears:
     def live(self, origin: str, name: str) -> int | None:
         """Return the number of the first message of an exchange that waits, None without any."""
         return self._first.get((origin, name))
+
+    def forgo(self, origin: str, name: str, last: int) -> None:
+        """Drop what waits of an exchange up to a number: the history will reach that far.
+
+        On the thread that delivers what comes of it.
+        """
+        with self._lock:
+            if self._first.get((origin, name), last + 1) > last:
+                return
+            del self._first[origin, name]
+            parked, kept = self._parked.pop(origin, []), list[Any]()
+            for item in parked:
+                of, number = _place(item)
+                if of != name:
+                    kept.append(item)
+                elif number > last:
+                    kept.append(item)
+                    self._first.setdefault((origin, name), number)
+            if kept:
+                self._parked[origin] = kept
 
     def complete(self, origin: str, history: Sequence[Delivery], through: bool = True) -> None:
         """Hand on the history of an origin, then what has waited for it.

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 
 from ..errors import NotAttached
+from .arrears import Arrears
 from .forking import track
 from .mailbox import Overflow
 from .stream import Stream, T
@@ -107,14 +108,19 @@ class Audience(Generic[T]):
             if present is not None:
                 present.count += 1
                 return
+            owed = bool(subscription.history) and not subscription.forwarder
+            if owed:  # before it is in the table, from which what arrives finds it
+                subscription.arrears = Arrears(subscription, self.registry, self.rerouted)
             self._table[subscription.key] = subscription
             if not subscription.forwarder:
                 self._interested += 1
                 if self._interested == 1:
                     self.registry.interest_up(self.key)
-                if subscription.history:
-                    self.registry.history_up(self.key, subscription, self.rerouted)
             self._admitted(subscription)
+        if owed:
+            # Asked for only when what arrives waits: else it would be neither kept nor live.
+            self.rerouted()
+            self.registry.history_up(self.key, subscription)
         self._afterwards(subscription)
 
     def _remove(self, task: object) -> None:

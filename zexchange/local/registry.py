@@ -7,7 +7,6 @@ there is a network at all, is not known here.
 
 import threading
 from collections import Counter
-from collections.abc import Callable
 from typing import Any, Protocol, overload
 
 from ..names import check_name, check_pattern, matches
@@ -232,12 +231,14 @@ class Registry:
         ]
         return any(claims)
 
-    def history_up(self, key: str, subscription: Subscription, reroute: Callable[[], None]) -> None:
+    def history_up(self, key: str, subscription: Subscription) -> None:
         """Have one more late joiner given the history of other nodes."""
+        arrears = subscription.arrears
         with self._lock:
-            arrears = Arrears(subscription, self, self._observers, reroute)
-            subscription.arrears = arrears
+            if arrears is None or arrears.cancelled:
+                return  # it has left meanwhile
             self._arrears[arrears] = key
+            arrears.asked(self._observers)
             for observer in self._observers:
                 _tell(observer.history_added, key, arrears)
 

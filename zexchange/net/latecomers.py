@@ -56,6 +56,8 @@ class Latecomers:
             position = self._positions.positions.get(name)
             if position is None or not desk.federated(name):
                 return None  # not for us; or promised before its first message: all is live
+            # What came by another key that has ended since, and a hole behind it: kept as well.
+            arrears.forgo(self._origin, name, self._positions.jumped.get(name, 0))
             waiting = arrears.live(self._origin, name)
             return position + 1 if waiting is None else waiting
 

@@ -111,6 +111,7 @@ class Positions:
         "_pending",
         "admits",
         "in_force",
+        "jumped",
         "positions",
         "ready_epoch",
         "resumes",
@@ -124,6 +125,9 @@ class Positions:
         self.positions: dict[str, int] = {}
         self.tallies: dict[str, Tally] = {}
         self.in_force = Keys()
+        self.jumped: dict[str, int] = {}
+        """Where an exchange was taken up again, if that is behind where it had been left: what
+        was sent in between was for none of our keys."""
         self.ready_epoch = 0
         self.unwanted = 0
         self.resumes = False
@@ -210,7 +214,10 @@ class Positions:
     def _track(self, name: str, position: int) -> int:
         # Not below where we were: what a key was promised while another one still covered
         # the name may have come already.
-        position = max(position, self._left.pop(name, 0))
+        left = self._left.pop(name, position)
+        if position > left:
+            self.jumped[name] = position
+        position = max(position, left)
         self.positions[name] = position
         self.tallies.setdefault(name, Tally())
         return position
