@@ -240,6 +240,28 @@ def test_a_send_that_was_looked_up_before_still_reaches_bridges_plain(registry: 
     assert bridge.got == [{"sym": "A", "px": 1.0, "size": 1}]
 
 
+def test_a_message_sent_on_by_a_send_looked_up_before_travels_as_its_exchange_says(
+    registry: Registry, trades: Exchange[Trade]
+) -> None:
+    """The same object on two exchanges whose codecs differ: each has its own plain value."""
+
+    class Symbol:
+        def encode(self, trade: Trade, /) -> object:
+            return trade.sym
+
+        def decode(self, plain: Any, /) -> Trade:
+            return Trade(plain, 0.0)
+
+    symbols, here, there = registry.get("symbols"), Carrier(), Carrier()
+    trades.handler(symbols.send)
+    registry.get("symbols", type=Trade, codec=Symbol())
+    trades.attach_bridge(here)
+    symbols.attach_bridge(there)
+    trades.send(Trade("A", 1.0))
+    assert here.got == [{"sym": "A", "px": 1.0, "size": 1}]
+    assert there.got == ["A"]
+
+
 def test_a_bridges_error_still_comes_last(registry: Registry, trades: Exchange[Trade]) -> None:
     """Behind those of the tasks, as without a type."""
 

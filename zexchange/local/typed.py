@@ -48,9 +48,9 @@ def declare(exchange: Exchange[Any], kind: Any, codec: Codec[Any] | None) -> Non
 
 
 class _Sending(threading.local):
-    """What this thread is sending, and as what it travels: converted once."""
+    """Where this thread is sending what, and as what that travels: converted once."""
 
-    now: tuple[object, object] = (None, None)
+    now: tuple[object, object, object] = (None, None, None)
 
 
 _sending = _Sending()
@@ -75,7 +75,7 @@ class TypedExchange(Exchange[T]):
             Exchange.send(self, msg)
             return
         before = _sending.now
-        _sending.now = msg, plain
+        _sending.now = self, msg, plain
         try:
             Exchange.send(self, msg)
         finally:
@@ -173,8 +173,9 @@ class _Way:
 
     def __call__(self, msg: object) -> Room | None:
         """Hand on what the message travels as."""
-        sent, plain = _sending.now
-        if sent is not msg:  # by a `send` that was looked up before the exchange had its type
+        exchange, sent, plain = _sending.now
+        if sent is not msg or exchange is not self._exchange:
+            # By a `send` that was looked up before the exchange had its type.
             plain = self._exchange.travels_as(msg)
         return self._send(plain)
 
