@@ -324,6 +324,26 @@ def test_what_does_not_fit_reaches_no_task_and_is_reported_in_its_place(
     ]
 
 
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_type_that_is_said_in_the_middle_of_a_batch_counts_for_the_rest_of_it(
+    registry: Registry, others: int
+) -> None:
+    """Whoever is attached from then on gets instances alone, numbered as they were sent."""
+    watcher, got, exchange = Watcher(registry), list[object](), registry.get("trades")
+
+    def says(plain: object) -> None:
+        exchange.detach(says)
+        registry.get("trades", type=Trade).handler(got.append)
+
+    exchange.handler(says)
+    for _ in range(others):
+        exchange.handler(lambda trade: None)
+    good = {"sym": "A", "px": 1.0}
+    exchange.deliver([good, good, 3, good], ORIGIN, 5, 1.5)
+    assert got == [Trade("A", 1.0)] * 2
+    assert [seq for _, _, seq, _, _ in watcher.refused] == [7]
+
+
 def test_a_codec_that_fails_in_any_way_stops_nobody(registry: Registry) -> None:
     """Its error is the reason; without anybody to tell, it is logged."""
 

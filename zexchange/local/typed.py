@@ -115,15 +115,22 @@ class TypedExchange(Exchange[T]):
 
     # The way in.
 
-    def deliver(self, values: Sequence[Any], origin: str, first: int, sent_at: float) -> None:
+    def deliver(
+        self,
+        values: Sequence[Any],
+        origin: str,
+        first: int,
+        sent_at: float,
+        made: bool = False,
+    ) -> None:
         """Hand on a batch that arrived, as instances; see `Exchange.deliver`."""
         decode = self._codec.decode
         try:
-            made = [decode(value) for value in values]
+            all_of_them = [decode(value) for value in values]
         except Exception:
-            made = None  # one by one, then: most often all fit
-        if made is not None:
-            Exchange.deliver(self, made, origin, first, sent_at)
+            all_of_them = None  # one by one, then: most often all fit
+        if all_of_them is not None:
+            Exchange.deliver(self, all_of_them, origin, first, sent_at, made=True)
             return
         for seq, value in enumerate(values, first):
             try:
@@ -131,7 +138,7 @@ class TypedExchange(Exchange[T]):
             except Exception as error:
                 self._refuse(origin, seq, error)
             else:
-                Exchange.deliver(self, one, origin, seq, sent_at)
+                Exchange.deliver(self, one, origin, seq, sent_at, made=True)
 
     def rebuilt(self, history: list[Delivery]) -> list[Delivery]:
         """Return what a peer had kept as instances, without what does not fit."""
