@@ -262,6 +262,25 @@ def test_a_message_sent_on_by_a_send_looked_up_before_travels_as_its_exchange_sa
     assert there.got == ["A"]
 
 
+@pytest.mark.parametrize("by_pattern", [False, True])
+def test_an_exchange_that_was_attached_before_it_had_a_type_refuses_what_does_not_fit(
+    registry: Registry, by_pattern: bool
+) -> None:
+    """The sender hears of it, the tasks of the one in front get it, those behind do not."""
+    front, behind = registry.get("front"), registry.get("trades")
+    source = registry.match("front.**") if by_pattern else front
+    source.attach(behind)
+    front.send("before")
+    trades = registry.get("trades", type=Trade)
+    with front.record() as all_of_them, trades.record() as fitting:
+        with pytest.raises(WrongType):
+            front.send("nothing of the kind")
+        front.send(Trade("A", 1.0))
+    assert all_of_them == ["nothing of the kind", Trade("A", 1.0)]
+    assert fitting == [Trade("A", 1.0)]
+    source.detach(behind)
+
+
 def test_a_bridges_error_still_comes_last(registry: Registry, trades: Exchange[Trade]) -> None:
     """Behind those of the tasks, as without a type."""
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import WrongType
+from .chains import chains, relink
 from .codecs import Codec, codec_for
 from .exchange import Exchange
 from .outcome import Room, Target, logger
@@ -32,13 +33,15 @@ def declare(exchange: Exchange[Any], kind: Any, codec: Codec[Any] | None) -> Non
         raise TypeError("a codec needs to know of which type= it is")
     if exchange.type is None:
         chosen = codec or codec_for(kind)
-        with exchange.lock:
+        with chains.lock:
             if exchange.type is None:
-                exchange._type, exchange._codec = kind, chosen
-                # The same name stays the same object, whoever asked for it before; and an
-                # exchange without a type need not ask in each send whether it has one.
-                exchange.__class__ = TypedExchange
-                exchange._changed()
+                with exchange.lock:
+                    exchange._type, exchange._codec = kind, chosen
+                    # The same name stays the same object, whoever asked for it before; and an
+                    # exchange without a type need not ask in each send whether it has one.
+                    exchange.__class__ = TypedExchange
+                    exchange._changed()
+                relink(exchange)
                 return
     if exchange.type != kind or codec not in (None, exchange._codec):
         raise ValueError(
