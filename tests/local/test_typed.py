@@ -240,6 +240,47 @@ def test_a_send_that_was_looked_up_before_still_reaches_bridges_plain(registry: 
     assert bridge.got == [{"sym": "A", "px": 1.0, "size": 1}]
 
 
+def test_a_message_sent_on_by_a_send_looked_up_before_travels_as_its_exchange_says(
+    registry: Registry, trades: Exchange[Trade]
+) -> None:
+    """The same object on two exchanges whose codecs differ: each has its own plain value."""
+
+    class Symbol:
+        def encode(self, trade: Trade, /) -> object:
+            return trade.sym
+
+        def decode(self, plain: Any, /) -> Trade:
+            return Trade(plain, 0.0)
+
+    symbols, here, there = registry.get("symbols"), Carrier(), Carrier()
+    trades.handler(symbols.send)
+    registry.get("symbols", type=Trade, codec=Symbol())
+    trades.attach_bridge(here)
+    symbols.attach_bridge(there)
+    trades.send(Trade("A", 1.0))
+    assert here.got == [{"sym": "A", "px": 1.0, "size": 1}]
+    assert there.got == ["A"]
+
+
+@pytest.mark.parametrize("by_pattern", [False, True])
+def test_an_exchange_that_was_attached_before_it_had_a_type_refuses_what_does_not_fit(
+    registry: Registry, by_pattern: bool
+) -> None:
+    """The sender hears of it, the tasks of the one in front get it, those behind do not."""
+    front, behind = registry.get("front"), registry.get("trades")
+    source = registry.match("front.**") if by_pattern else front
+    source.attach(behind)
+    front.send("before")
+    trades = registry.get("trades", type=Trade)
+    with front.record() as all_of_them, trades.record() as fitting:
+        with pytest.raises(WrongType):
+            front.send("nothing of the kind")
+        front.send(Trade("A", 1.0))
+    assert all_of_them == ["nothing of the kind", Trade("A", 1.0)]
+    assert fitting == [Trade("A", 1.0)]
+    source.detach(behind)
+
+
 def test_a_bridges_error_still_comes_last(registry: Registry, trades: Exchange[Trade]) -> None:
     """Behind those of the tasks, as without a type."""
 
@@ -300,6 +341,26 @@ def test_what_does_not_fit_reaches_no_task_and_is_reported_in_its_place(
         ("trades", ORIGIN, 6, takes, "msg: expected Trade, not int"),
         ("trades", ORIGIN, 8, takes, "msg.px: missing, and it has no default"),
     ]
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_type_that_is_said_in_the_middle_of_a_batch_counts_for_the_rest_of_it(
+    registry: Registry, others: int
+) -> None:
+    """Whoever is attached from then on gets instances alone, numbered as they were sent."""
+    watcher, got, exchange = Watcher(registry), list[object](), registry.get("trades")
+
+    def says(plain: object) -> None:
+        exchange.detach(says)
+        registry.get("trades", type=Trade).handler(got.append)
+
+    exchange.handler(says)
+    for _ in range(others):
+        exchange.handler(lambda trade: None)
+    good = {"sym": "A", "px": 1.0}
+    exchange.deliver([good, good, 3, good], ORIGIN, 5, 1.5)
+    assert got == [Trade("A", 1.0)] * 2
+    assert [seq for _, _, seq, _, _ in watcher.refused] == [7]
 
 
 def test_a_codec_that_fails_in_any_way_stops_nobody(registry: Registry) -> None:

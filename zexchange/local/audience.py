@@ -87,7 +87,7 @@ class Audience(Generic[T]):
         raise NotImplementedError
 
     def rerouted(self) -> None:
-        """Have what arrives next ask again who gets it; called outside every lock."""
+        """Have the next message ask again who gets it, and how; called outside their locks."""
         raise NotImplementedError
 
     def _admitted(self, subscription: Subscription) -> None:

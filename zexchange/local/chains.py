@@ -5,6 +5,7 @@ would close one is refused. Only the chains are judged here, not other tasks.
 """
 
 import threading
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,9 @@ from ..errors import NotASubscriber
 from .forking import track
 
 if TYPE_CHECKING:
+    from .audience import Audience
     from .exchange import Exchange
+    from .subscriptions import Subscription
 
 
 class _Chains:
@@ -22,6 +25,8 @@ class _Chains:
     """
 
     def __init__(self) -> None:
+        self.sources: weakref.WeakSet[Audience[Any]] = weakref.WeakSet()
+        """The exchanges and views that exchanges have been attached to."""
         track(self).after_fork()
 
     def after_fork(self) -> None:
@@ -41,6 +46,22 @@ def reached_from(start: "Exchange[Any]") -> list["Exchange[Any]"]:
             if subscription.forwarder and not any(task is known for known in found):
                 found.append(task)
     return found
+
+
+def link(source: "Audience[Any]", subscription: "Subscription") -> None:
+    """Note that an exchange is being attached to ``source``; the lock of `chains` is held."""
+    chains.sources.add(source)
+    subscription.accept = subscription.preload = subscription.task.send  # type: ignore[attr-defined]
+
+
+def relink(exchange: "Exchange[Any]") -> None:
+    """Have what leads to an exchange call its `send` of now; the lock of `chains` is held."""
+    for source in chains.sources:
+        found = [s for s in source.subscriptions() if s.task is exchange]
+        for subscription in found:
+            subscription.accept = subscription.preload = exchange.send
+        if found:
+            source.rerouted()
 
 
 def refuse_circle(task: Any, key: str, covers: Callable[["Exchange[Any]"], bool]) -> None:

@@ -135,7 +135,14 @@ class Exchange(Routing[T]):
             task = next(found, getattr(target, "__self__", target))
         return f"raised by task {task!r} of exchange {self.name!r}"
 
-    def deliver(self, values: Sequence[Any], origin: str, first: int, sent_at: float) -> None:
+    def deliver(
+        self,
+        values: Sequence[Any],
+        origin: str,
+        first: int,
+        sent_at: float,
+        made: bool = False,
+    ) -> None:
         """Hand on a batch that arrived from a peer: to every task but bridges and exchanges.
 
         There is no caller to raise to: a task's error is logged and counted.
@@ -145,8 +152,14 @@ class Exchange(Routing[T]):
             origin: the node that sent them.
             first: the number of the first.
             sent_at: when they were sent, in seconds since the epoch.
+            made: whether they are of the exchange's type already, if it has one.
         """
-        routes = self._routes or self._rebuild_routes()
+        routes = self._routes
+        if routes is None:
+            routes = self._rebuild_routes()
+            if not made and self.__class__ is not Exchange:  # since a moment ago
+                self.deliver(values, origin, first, sent_at)
+                return
         plain, detailed, streams = routes
         if streams:
             # They run no code of anybody's: a batch at once is as good, at a tenth of the cost.
@@ -171,8 +184,15 @@ class Exchange(Routing[T]):
                 if self._routes is not routes:
                     break
         for seq, value in numbered:
-            # Looked up for each message: a task may attach or detach in the middle of a batch.
-            plain, detailed, _ = self._routes or self._rebuild_routes()
+            # Looked up for each message: a task may attach or detach in the middle of a batch,
+            # or say of what type the rest of it is to be.
+            latest = self._routes or self._rebuild_routes()
+            if latest is not routes:
+                routes = latest
+                plain, detailed, _ = routes
+                if not made and self.__class__ is not Exchange:
+                    self.deliver(values[seq - first :], origin, seq, sent_at)
+                    return
             for target in plain:
                 try:
                     result = target(value)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .audience import Audience
-from .chains import chains, refuse_circle
+from .chains import chains, link, refuse_circle
 from .checks import key_of, key_of_call, subscription_of
 from .outcome import Room, Target, Trouble, serve
 from .retained import CatchUp, Kept, Ring
@@ -152,10 +152,9 @@ class Routing(Audience[T], Forwarder):
         return plain, detailed, streams if len(streams) == len(plain) and not detailed else ()
 
     def rerouted(self) -> None:
-        """Have what arrives next ask again who gets it."""
+        """Have the next message ask again who gets it, and how."""
         with self._lock:
-            self._routes = None
-            self._version += 1
+            self._changed()
 
     # Attaching: what an exchange does in its own way.
 
@@ -170,6 +169,7 @@ class Routing(Audience[T], Forwarder):
             return super()._add(subscription)
         with chains.lock:
             refuse_circle(subscription.task, self.name, lambda exchange: exchange is self)
+            link(self, subscription)
             return super()._add(subscription)
 
     def _admitted(self, subscription: Subscription) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import WrongType
+from .chains import chains, relink
 from .codecs import Codec, codec_for
 from .exchange import Exchange
 from .outcome import Room, Target, logger
@@ -32,13 +33,15 @@ def declare(exchange: Exchange[Any], kind: Any, codec: Codec[Any] | None) -> Non
         raise TypeError("a codec needs to know of which type= it is")
     if exchange.type is None:
         chosen = codec or codec_for(kind)
-        with exchange.lock:
+        with chains.lock:
             if exchange.type is None:
-                exchange._type, exchange._codec = kind, chosen
-                # The same name stays the same object, whoever asked for it before; and an
-                # exchange without a type need not ask in each send whether it has one.
-                exchange.__class__ = TypedExchange
-                exchange._changed()
+                with exchange.lock:
+                    exchange._type, exchange._codec = kind, chosen
+                    # The same name stays the same object, whoever asked for it before; and an
+                    # exchange without a type need not ask in each send whether it has one.
+                    exchange.__class__ = TypedExchange
+                    exchange._changed()
+                relink(exchange)
                 return
     if exchange.type != kind or codec not in (None, exchange._codec):
         raise ValueError(
@@ -48,9 +51,9 @@ def declare(exchange: Exchange[Any], kind: Any, codec: Codec[Any] | None) -> Non
 
 
 class _Sending(threading.local):
-    """What this thread is sending, and as what it travels: converted once."""
+    """Where this thread is sending what, and as what that travels: converted once."""
 
-    now: tuple[object, object] = (None, None)
+    now: tuple[object, object, object] = (None, None, None)
 
 
 _sending = _Sending()
@@ -75,7 +78,7 @@ class TypedExchange(Exchange[T]):
             Exchange.send(self, msg)
             return
         before = _sending.now
-        _sending.now = msg, plain
+        _sending.now = self, msg, plain
         try:
             Exchange.send(self, msg)
         finally:
@@ -115,15 +118,22 @@ class TypedExchange(Exchange[T]):
 
     # The way in.
 
-    def deliver(self, values: Sequence[Any], origin: str, first: int, sent_at: float) -> None:
+    def deliver(
+        self,
+        values: Sequence[Any],
+        origin: str,
+        first: int,
+        sent_at: float,
+        made: bool = False,
+    ) -> None:
         """Hand on a batch that arrived, as instances; see `Exchange.deliver`."""
         decode = self._codec.decode
         try:
-            made = [decode(value) for value in values]
+            all_of_them = [decode(value) for value in values]
         except Exception:
-            made = None  # one by one, then: most often all fit
-        if made is not None:
-            Exchange.deliver(self, made, origin, first, sent_at)
+            all_of_them = None  # one by one, then: most often all fit
+        if all_of_them is not None:
+            Exchange.deliver(self, all_of_them, origin, first, sent_at, made=True)
             return
         for seq, value in enumerate(values, first):
             try:
@@ -131,7 +141,7 @@ class TypedExchange(Exchange[T]):
             except Exception as error:
                 self._refuse(origin, seq, error)
             else:
-                Exchange.deliver(self, one, origin, seq, sent_at)
+                Exchange.deliver(self, one, origin, seq, sent_at, made=True)
 
     def rebuilt(self, history: list[Delivery]) -> list[Delivery]:
         """Return what a peer had kept as instances, without what does not fit."""
@@ -173,8 +183,9 @@ class _Way:
 
     def __call__(self, msg: object) -> Room | None:
         """Hand on what the message travels as."""
-        sent, plain = _sending.now
-        if sent is not msg:  # by a `send` that was looked up before the exchange had its type
+        exchange, sent, plain = _sending.now
+        if sent is not msg or exchange is not self._exchange:
+            # By a `send` that was looked up before the exchange had its type.
             plain = self._exchange.travels_as(msg)
         return self._send(plain)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..names import matches
 from .audience import Audience
-from .chains import chains, refuse_circle
+from .chains import chains, link, refuse_circle
 from .checks import key_of, subscription_of
 from .mailbox import Overflow
 from .stream import Stream
@@ -107,6 +107,7 @@ class View(Audience[Any]):
             return super()._add(subscription)
         with chains.lock:
             refuse_circle(subscription.task, self.pattern, self.covers)
+            link(self, subscription)
             return super()._add(subscription)
 
     def _afterwards(self, subscription: Subscription) -> None:
