@@ -2,15 +2,14 @@
 
 import random
 from collections.abc import Iterator
-from operator import gt
 from typing import Any
 
 import pytest
 
 from tests.net.conftest import Joiner, collect
-from tests.net.test_tcp import behind
+from tests.net.test_tcp import behind, cut_once
 from tests.relay import Relay
-from tests.support import eventually, tcp
+from tests.support import tcp
 from zexchange import Registry, to_call
 from zexchange.names import is_pattern, matches
 from zexchange.net.hub import Hub
@@ -146,10 +145,7 @@ def test_what_was_dropped_is_not_asked_for_after_a_cut(
     with there.get("dropped").subscribe(to_call(lambda msg: None)):
         node.wait_subscribers("dropped", 2)
     other.wait_ready()
-    before = [relay.accepted for relay in relays]
-    for relay in relays:
-        relay.cut()
-    eventually(lambda: all(map(gt, [relay.accepted for relay in relays], before)))
+    cut_once(relays)
     node.wait_peers(2)
     node.wait_subscribers("kept", 1)
     node.wait_subscribers("dropped", 1)

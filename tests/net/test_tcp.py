@@ -27,6 +27,14 @@ def behind(
     )
 
 
+def cut_once(relays: tuple[Relay, Relay]) -> None:
+    """Reset all connections, and wait until each relay has new ones."""
+    before = [relay.accepted for relay in relays]
+    for relay in relays:
+        relay.cut()
+    eventually(lambda: all(map(gt, [relay.accepted for relay in relays], before)))
+
+
 def test_a_peer_by_its_address(join: Joiner) -> None:
     """`listen=` on one side and `peers=` on the other make one channel, both ways."""
     node, here = join(listen="tcp://127.0.0.1:0", local=False)
@@ -176,10 +184,7 @@ def test_a_cut_connection_heals(relays: tuple[Relay, Relay], join: Joiner, count
     for name in got:
         here.get(name).send("before")
     node.flush()
-    before = [relay.accepted for relay in relays]
-    for relay in relays:
-        relay.cut()
-    eventually(lambda: all(map(gt, [relay.accepted for relay in relays], before)))
+    cut_once(relays)
     node.wait_peers(1)
     other.wait_ready()
     for name in got:

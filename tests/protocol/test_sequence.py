@@ -328,6 +328,23 @@ def test_a_key_that_goes_does_not_bring_back_what_has_come() -> None:
     assert positions.positions == {"a.x": 10}
 
 
+@pytest.mark.parametrize("resumes", [False, True])
+def test_who_comes_back_goes_on_where_it_stood(resumes: bool) -> None:
+    """On what was wanted all the time, until its ready: not on what was dropped meanwhile."""
+    former = Positions()
+    former.expect(1, ["a.*", "b", "c"], [])
+    former.ready(1, {"a.x": 3, "b": 5, "c": 7})
+    former.resumes = resumes
+    former.dropped(["b"])
+    positions = Positions()
+    positions.expect(2, ["a.*", "b", "c"], [])
+    positions.count_on(former)
+    positions.expect(3, ["c"], ["c"])
+    gaps = positions.ready(3, {"a.x": 9, "b": 9, "c": 9})
+    assert gaps == ([Gap("a.x", 4, 9)] if resumes else [])
+    assert positions.positions == {"a.x": 3 if resumes else 9, "b": 9, "c": 9}
+
+
 def test_what_no_exchange_can_be_called_is_not_for_us() -> None:
     """A frame or head on a pattern, or no name at all, is unwanted, whatever we want."""
     positions = Positions()

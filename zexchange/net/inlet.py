@@ -182,7 +182,8 @@ class Inlet:
         most = self._most_bytes
         if isinstance(frame, Bulk):
             self._large += 1
-            most *= 1 if self._large >= LARGE_TOGETHER else 4
+            if self._large < LARGE_TOGETHER:
+                most *= 4
         if self._bytes >= most or self._messages >= self._most_messages:
             self._acknowledge()
 

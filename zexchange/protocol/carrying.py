@@ -122,7 +122,6 @@ class Carrying:
         self._heard(lodger, now)
         lodger.roster, lodger.its_sent = enter.roster, enter.sent
         lodger.taken = max(lodger.taken, min(enter.taken, lodger.sent))
-        lodger.mark = max(lodger.mark, enter.mark)
         if enter.hub and enter.endpoint and enter.sender not in self.linked:
             self._effects.append(Call(enter.endpoint))
         self._settle()
@@ -143,7 +142,7 @@ class Carrying:
         elif now - lodger.apart_at >= APART:
             lodger.apart_at = now
             if lodger.id in self.linked:
-                self._effects.extend(Pass(lodger.id, s) for s in self.map.states.values())
+                self._tell_all(lodger.id)
         else:
             lodger.apart_at = min(lodger.apart_at, now)
 
@@ -313,9 +312,12 @@ class Carrying:
         """Take note that a hub answers on our link to it."""
         if hub not in self.linked:
             self._changed = True
-            # What it missed while it could not be reached.
-            self._effects.extend(Pass(hub, state) for state in self.map.states.values())
+            self._tell_all(hub)  # what it missed while it could not be reached
         self.linked[hub] = now
+
+    def _tell_all(self, hub: bytes) -> None:
+        """Tell another hub of all hubs that we know."""
+        self._effects.extend(Pass(hub, state) for state in self.map.states.values())
 
     def state(self, state: State) -> None:
         """Take what a hub tells of itself, and tell those who may not know."""

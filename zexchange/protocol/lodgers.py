@@ -75,7 +75,6 @@ class Lodger:
     hub: bool
     heard_at: float
     roster: int = 0
-    mark: int = 0
     answered_at: float = -1.0
     sent: int = 0
     """Bytes said to it, in all; ``taken`` as many of them have arrived, or are lost."""

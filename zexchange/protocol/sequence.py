@@ -144,6 +144,7 @@ class Positions:
                 keys -= gone
             self.in_force.remove(gone)
             self._forget()
+            self._before = _without(self._before, gone)
         self._pending.setdefault(epoch, set()).update(added)
 
     def _forget(self) -> None:
@@ -185,9 +186,7 @@ class Positions:
     def dropped(self, keys: Iterable[str]) -> None:
         """Note that keys have gone while the peer was away: what they cover is not resumed."""
         if self.resumes:
-            gone = Keys(keys)
-            for name in [name for name in self.positions if gone.covers(name)]:
-                del self.positions[name]
+            self.positions = _without(self.positions, keys)
 
     def give_up(self, name: str, last: int) -> Gap | None:
         """Count as lost what is missing up to a number, and go on behind it."""
@@ -253,6 +252,12 @@ class Positions:
 
 def _everything(name: str) -> bool:
     return True
+
+
+def _without(positions: dict[str, int], keys: Iterable[str]) -> dict[str, int]:
+    """Return positions without what keys cover."""
+    gone = Keys(keys)
+    return {name: at for name, at in positions.items() if not gone.covers(name)}
 
 
 def _start(
