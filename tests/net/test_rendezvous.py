@@ -2,12 +2,14 @@
 
 import json
 import os
+import socket
 import threading
 from pathlib import Path
 
 import pytest
 
 from zexchange import Registry, federate
+from zexchange.errors import Unreachable
 from zexchange.net import places
 from zexchange.net import rendezvous as rv
 from zexchange.net.rendezvous import Rendezvous
@@ -111,3 +113,28 @@ def test_a_failed_start_leaves_no_descriptor(base: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(Rendezvous, "publish", refuse)
     fail()
     assert fail() == fail()
+
+
+def test_a_living_socket_is_not_taken_away(base: Path) -> None:
+    """Two nodes that would have the same sockets: the second is refused, the first goes on."""
+    one, two = Rendezvous("fed", "1" * 32), Rendezvous("fed", "1" * 32)
+    one.claim()
+    path = one.control.removeprefix("ipc://")
+    with socket.socket(socket.AF_UNIX) as living:
+        living.bind(path)
+        living.listen()
+        one.publish()
+        with pytest.raises(Unreachable, match="another process listens there"):
+            two.claim()
+        two.withdraw()
+        assert Path(path).exists()
+        assert list(Rendezvous("fed", "2" * 32).others()) == [one.control]
+    one.claim()  # what the dead have left is nobody's
+    one.withdraw()
+    assert not Path(path).exists()
+
+
+def test_nodes_of_one_key_have_sockets_of_their_own(base: Path) -> None:
+    """The first ten bytes of an id belong to a key that several nodes may share."""
+    made = {Rendezvous("fed", "ab" * 10 + end).control for end in ("1" * 12, "2" * 12)}
+    assert len(made) == 2

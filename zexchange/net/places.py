@@ -42,6 +42,7 @@ class Places:
         """Bind control and data endpoints and return what to tell others of them."""
         addresses = []
         if self._rendezvous:
+            self._rendezvous.claim()
             control = _bind_here(router, self._rendezvous)
             # From now on the directory is not empty: nobody removes it.
             addresses.append(Address(control, _bind(xpub, self._rendezvous.data)))

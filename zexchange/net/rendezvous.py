@@ -10,12 +10,13 @@ import hashlib
 import json
 import os
 import re
+import socket
 import stat
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 from ..errors import Unreachable
@@ -24,6 +25,8 @@ from .endpoints import IPC_PATH_MAX, ipc_path
 _MAX_FILE_BYTES = 4096
 _SUFFIX = ".node"
 _DRAFT_SECONDS = 60.0
+_STEM = 16
+"""Hexadecimal digits of a node's id in the names of its file and sockets."""
 _ATTEMPTS = 10
 """Times that a newcomer makes a directory which those who leave take away again."""
 
@@ -95,13 +98,16 @@ class Rendezvous:
         base = private_directory(base_directory())
         self.directory = private_directory(base / _folder(federation))
         self._sockets = self.directory
-        if len(os.fsencode(self.directory)) + 1 + 18 > IPC_PATH_MAX:
+        # The end of the id, which is random also where the beginning belongs to a key: several
+        # workers of one program have one key directory.
+        self._stem = node[-_STEM:]
+        if len(os.fsencode(self.directory / f"{self._stem}.c")) > IPC_PATH_MAX:
             digest = hashlib.sha256(os.fsencode(self.directory.absolute())).hexdigest()[:16]
             self._sockets = private_directory(private_directory(_under_temp()) / digest)
-        self._stem = node[:16]
         self._file = self.directory / (self._stem + _SUFFIX)
         self._lock: int | None = None
         self._withdrawn = False
+        self._claimed = False
         # Between the control thread, which mends, and whoever closes the node.
         self._changing = threading.Lock()
 
@@ -114,6 +120,20 @@ class Rendezvous:
     def data(self) -> str:
         """The data endpoint to bind."""
         return f"ipc://{self._sockets / self._stem}.d"
+
+    def claim(self) -> None:
+        """Take the paths of our sockets: call before they are bound.
+
+        libzmq takes a Unix socket away from a living process without a word: it removes the
+        path, and binds it anew. So we ask first whether anything listens there.
+
+        Raises:
+            Unreachable: another process listens there, and goes on doing so.
+        """
+        for endpoint in (self.control, self.data):
+            if _listens(endpoint.removeprefix("ipc://")):
+                raise Unreachable(f"cannot listen on {endpoint}: another process listens there")
+        self._claimed = True
 
     def publish(self) -> None:
         """Leave our file, locked, for others to find: call once the sockets are bound.
@@ -208,19 +228,18 @@ class Rendezvous:
                 return
             path.unlink()
         if path.suffix == _SUFFIX:
-            for socket in (".c", ".d"):
+            for kind in (".c", ".d"):
                 with suppress(OSError):
-                    (self._sockets / (path.stem + socket)).unlink()
+                    (self._sockets / (path.stem + kind)).unlink()
 
     def withdraw(self) -> None:
         """Take our file and sockets away, and the directory if it is empty; free the lock."""
         with self._changing:
             self._withdrawn = True
-            for path in (
-                self._file,
-                self._sockets / f"{self._stem}.c",
-                self._sockets / f"{self._stem}.d",
-            ):
+            ours = [self._file] if self._lock is not None else []
+            if self._claimed:
+                ours += [self._sockets / f"{self._stem}.{kind}" for kind in "cd"]
+            for path in ours:
                 with suppress(OSError):
                     path.unlink()
             for directory in {self.directory, self._sockets}:
@@ -237,6 +256,19 @@ class Rendezvous:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def _listens(path: str) -> bool:
+    """Return whether a process listens at the path of a Unix socket."""
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except BlockingIOError:
+            return True  # it lives, and is too busy to accept
+        except OSError:
+            return False
+        return True
 
 
 def read_file(text: bytes) -> str | None:
