@@ -33,6 +33,7 @@ from ..protocol.permissions import (
     make_policy,
     read_permissions,
 )
+from .ownership import check_directory, check_file
 
 SECRET_FILE, PUBLIC_FILE = "node.key", "node.pub"
 AUTHORIZED, PERMISSIONS = "authorized", "permissions.toml"
@@ -40,7 +41,8 @@ _SUFFIX = ".pub"
 MAX_AUTHORIZED = 10_000
 _log = logging.getLogger("zexchange")
 
-Signature = tuple[tuple[str, int, int, int], ...]
+Stamp = tuple[str, int, int, int, int, int]
+Signature = tuple[Stamp, ...]
 
 
 class Keyring:
@@ -48,12 +50,14 @@ class Keyring:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        _refuse_foreign(directory)
         self.secret = _read_own(directory)
         self.public = _public_of(self.secret)
         self._read_at = self._seen = _signature(directory)
         self._complained = False
         self._authorized: dict[str, tuple[bytes, ...]] = {}
         self._entries: dict[str, Rights] | None = None
+        self.policy = make_policy(self.public, {}, {})
         self.policy, trouble = self._read()
         if trouble:
             raise trouble[0]
@@ -85,6 +89,7 @@ class Keyring:
         trouble: list[InvalidKeys] = []
         place = self.directory / AUTHORIZED
         try:
+            _refuse_foreign(self.directory)
             paths = _key_files(place)
         except InvalidKeys as error:
             return self.policy, [error]
@@ -160,9 +165,7 @@ def _write_once(path: Path, text: str) -> None:
 def _read_own(directory: Path) -> bytes:
     path = directory / SECRET_FILE
     try:
-        if path.stat().st_mode & 0o077:
-            raise InvalidKeys(f"{path} can be read by others than its owner: chmod 600 it")
-        return read_secret(_read_file(path, MAX_KEY_FILE_BYTES))
+        return read_secret(_read_file(path, MAX_KEY_FILE_BYTES, secret=True))
     except FileNotFoundError:
         raise InvalidKeys(f"there is no {path}: make it with zexchange keygen") from None
     except OSError as error:
@@ -176,7 +179,18 @@ def _public_of(secret: bytes) -> bytes:
     return public
 
 
+def _refuse_foreign(directory: Path) -> None:
+    """Raise `InvalidKeys` if other users may put files into a directory; it need not be there."""
+    try:
+        check_directory(directory)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise InvalidKeys(f"cannot read {directory}: {error}") from error
+
+
 def _key_files(directory: Path) -> list[Path]:
+    _refuse_foreign(directory)
     try:
         paths = sorted(path for path in directory.iterdir() if _is_key_file(path))
     except FileNotFoundError:
@@ -227,15 +241,18 @@ def _at(path: Path, error: InvalidKeys) -> str:
     return str(error) if str(path) in str(error) else f"{path}: {error}"
 
 
-def _read_file(path: Path, most: int) -> bytes:
+def _read_file(path: Path, most: int, *, secret: bool = False) -> bytes:
     """Return the content of a regular file, and one byte more than ``most`` if it has that.
 
-    A pipe in its place would hold us until somebody writes.
+    A pipe in its place would hold us until somebody writes. The file that is judged is the
+    one that is read.
     """
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
             raise InvalidKeys(f"{path} is not a file")
+        check_file(path, found, secret=secret)
         return file.read(most + 1)
 
 
@@ -247,9 +264,10 @@ def _signature(directory: Path) -> Signature:
     return tuple(found)
 
 
-def _stamp(path: Path) -> tuple[str, int, int, int]:
+def _stamp(path: Path) -> Stamp:
     try:
         found = path.stat()
     except OSError:
-        return path.name, 0, 0, 0
-    return path.name, found.st_mtime_ns, found.st_size, found.st_ino
+        return path.name, 0, 0, 0, 0, 0
+    state = found.st_mtime_ns, found.st_size, found.st_ino
+    return path.name, *state, found.st_mode, found.st_uid

@@ -210,6 +210,8 @@ class Rendezvous:
         except OSError:
             return None
         try:
+            if os.fstat(fd).st_uid != os.geteuid():
+                return None  # put there by another user, before the directory was ours alone
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return read_file(os.read(fd, _MAX_FILE_BYTES))
