@@ -30,7 +30,7 @@ async def until(condition: Callable[[], object]) -> None:
 def waiting(node: Node) -> int:
     """Return how many coroutines wait for a node."""
     assert node._engine is not None
-    return len(node._engine.changed._coroutines)
+    return len(node._engine.changed._awaited)
 
 
 in_every_loop = pytest.mark.parametrize("run", [run_asyncio, run_uvloop, run_trio, run_anyio])
@@ -159,7 +159,7 @@ def test_cancelled_waits_leave_nothing_behind(run: Callable[[Main], Any], join: 
 
     before = threading.active_count()
     run(main)
-    assert engine.changed._coroutines == []
+    assert engine.changed._awaited == []
     assert threading.active_count() <= before
 
 

@@ -7,10 +7,27 @@ taken, and the next to want it waits for ever.
 import _thread
 import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 from ..local import loops
+
+T = TypeVar("T")
+
+
+class _Awaited:
+    """A state that somebody waits for, and what the last look at it has found."""
+
+    __slots__ = ("found", "predicate", "wake")
+
+    def __init__(
+        self, predicate: Callable[[], Any], wake: Callable[[], None] | None = None
+    ) -> None:
+        self.predicate = predicate
+        self.wake = wake
+        self.found: Any = None
 
 
 class Condition(threading.Condition):
@@ -25,33 +42,64 @@ class Condition(threading.Condition):
 
     def __init__(self) -> None:
         super().__init__()
-        self._coroutines: list[tuple[Callable[[], object], loops.Home, loops.Waiter]] = []
+        self._awaited: list[_Awaited] = []
 
     def notify_all(self) -> None:
-        """Wake all that wait: of the coroutines, those whose state has come."""
-        super().notify_all()
-        for predicate, home, waiter in self._coroutines:
-            try:  # here, and not on its loop, which would be woken at each turn for nothing
-                wanted = predicate()
-            except Exception:
-                wanted = True  # it is the coroutine that finds out what is wrong
-            if wanted:
-                home.wake(waiter)
+        """Wake all threads that wait, and the coroutines whose state has come.
 
-    async def wait_for_here(self, predicate: Callable[[], object], timeout: float) -> None:
-        """Wait in a coroutine, without the lock, for a state or for ``timeout`` seconds."""
+        Each state is looked at here, as it is now: whoever looked again only after it was
+        woken could find it gone, over and over, though it comes again and again.
+        """
+        super().notify_all()
+        for awaited in self._awaited:
+            try:
+                awaited.found = awaited.found or awaited.predicate()
+                wanted = bool(awaited.found)
+            except Exception:
+                wanted = True  # whoever waits finds out what is wrong
+            if wanted and awaited.wake is not None:
+                awaited.wake()
+
+    def wait_for(self, predicate: Callable[[], T], timeout: float | None = None) -> T:
+        """Wait, with the lock, until ``predicate`` finds something, and return that.
+
+        It counts if it was found when all were notified. After ``timeout`` seconds, what a
+        last look finds is returned.
+        """
+        found = predicate()
+        if found:
+            return found
+        awaited = _Awaited(predicate)
+        until = None if timeout is None else time.monotonic() + timeout
+        self._awaited = [*self._awaited, awaited]
+        try:
+            while not found:
+                left = None if until is None else until - time.monotonic()
+                if left is not None and left <= 0:
+                    break
+                self.wait(left)
+                found = awaited.found or predicate()
+        finally:
+            self._awaited = [a for a in self._awaited if a is not awaited]
+        return found
+
+    async def wait_for_here(self, predicate: Callable[[], T], timeout: float) -> T:
+        """Do as `wait_for`, in a coroutine and without the lock."""
         home = loops.home()
         waiter = home.waiter()
-        entry = predicate, home, waiter
+        awaited = _Awaited(predicate, lambda: home.wake(waiter))
         with self:
-            if predicate():
-                return
-            self._coroutines = [*self._coroutines, entry]
+            found = predicate()
+            if found:
+                return found
+            self._awaited = [*self._awaited, awaited]
         try:
             await (waiter if timeout == math.inf else home.wait(waiter, timeout))
         finally:
             with self:
-                self._coroutines = [e for e in self._coroutines if e is not entry]
+                self._awaited = [a for a in self._awaited if a is not awaited]
+        with self:
+            return awaited.found or predicate()
 
 
 class Bell:

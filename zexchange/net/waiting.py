@@ -17,10 +17,16 @@ BEACON_EVERY = 0.25
 _NAMED = 5
 R = TypeVar("R")
 
-Step = tuple[Callable[[], bool], float]
+Step = tuple[Callable[[], object], float]
 """A condition on the session, and the seconds after which to go on without it."""
-Wait = Generator[Step, bool, R]
-"""What is waited for, step by step; it is told whether each condition holds."""
+Wait = Generator[Step, object, R]
+"""What is waited for, step by step; it is told what each condition was when the wait ended.
+
+That is the last word on it. The state may have changed again by the next look, under the lock
+taken anew: a wait that looked again gave up on something that had come.
+"""
+CLOSED = object()
+"""What a condition is that can hold no more."""
 
 
 class Waiter:
@@ -40,80 +46,96 @@ class Waiter:
         changed, held = self._engine.changed, None
         while True:
             try:
-                condition, most = next(wait) if held is None else wait.send(held)
+                condition, most = wait.send(held)
             except StopIteration as end:
                 result: R = end.value
                 return result
             with changed:
-                changed.wait_for(condition, most)
-                held = condition()
+                held = changed.wait_for(condition, most)
 
     async def wait_here(self, wait: Wait[R]) -> R:
         """Go through a wait in this coroutine; cancelled, it leaves nothing behind."""
         changed, held = self._engine.changed, None
         while True:
             try:
-                condition, most = next(wait) if held is None else wait.send(held)
+                condition, most = wait.send(held)
             except StopIteration as end:
                 result: R = end.value
                 return result
-            await changed.wait_for_here(condition, most)
-            with changed:
-                held = condition()
+            held = await changed.wait_for_here(condition, most)
 
     # ------------------------------------------------------------------ what for
 
     def joined(self) -> Wait[list[str]]:
         """Wait until every living candidate is ready; return what is missing at the end."""
-        yield from self._until(lambda: not self._pending())
-        return self._pending()
+        pending: list[str] = []
+
+        def complete() -> bool:
+            pending[:] = self._pending()
+            return not pending
+
+        yield from self._until(complete)
+        return pending
 
     def settled(self, condition: Callable[[], bool]) -> Wait[bool]:
-        """Wait until a condition on the session holds; tell whether it does at the end."""
+        """Wait until a condition on the session holds; return whether it did."""
         return (yield from self._until(condition))
 
     def peers(self, n: int) -> Wait[None]:
         """Wait for ``n`` peers that are ready in both directions."""
+        ready = 0
 
-        def ready() -> int:
+        def enough() -> bool:
+            nonlocal ready
             ours = self._engine.session.interest.epoch
-            return sum(peer.ready(ours) for peer in self._members.peers.values())
+            ready = sum(peer.ready(ours) for peer in self._members.peers.values())
+            return ready >= n
 
-        if not (yield from self._until(lambda: ready() >= n)):
-            self._fail(f"{ready()} of {n} peers are ready after {self._timeout:g} s")
+        if not (yield from self._until(enough)):
+            self._fail(f"{ready} of {n} peers are ready after {self._timeout:g} s")
 
     def ready(self) -> Wait[None]:
         """Wait until our interest as of now is in force at every peer."""
         epochs: list[int] = []
-        yield from self.run(lambda: epochs.append(self._engine.session.interest.epoch))
+        unconfirmed = ["the control thread"]
 
-        def unconfirmed() -> list[str]:
+        def confirmed() -> bool:
             peers = self._members.peers.values()
-            return [str(peer.label) for peer in peers if peer.ready_epoch < epochs[0]]
+            unconfirmed[:] = [str(peer.label) for peer in peers if peer.ready_epoch < epochs[0]]
+            return not unconfirmed
 
-        if not epochs or not (yield from self._until(lambda: not unconfirmed())):
-            who = ", ".join(unconfirmed()) if epochs else "the control thread"
-            self._fail(f"after {self._timeout:g} s not confirmed by {who}")
+        yield from self.run(lambda: epochs.append(self._engine.session.interest.epoch))
+        if not epochs or not (yield from self._until(confirmed)):
+            self._fail(f"after {self._timeout:g} s not confirmed by {', '.join(unconfirmed)}")
 
     def subscribers(self, name: str, n: int) -> Wait[None]:
         """Wait for ``n`` peers that are promised what is sent on an exchange."""
+        found = 0
 
-        def subscribers() -> int:
-            return sum(peer.interest.in_force(name) for peer in self._members.peers.values())
+        def enough() -> bool:
+            nonlocal found
+            found = sum(peer.interest.in_force(name) for peer in self._members.peers.values())
+            return found >= n
 
-        if not (yield from self._until(lambda: subscribers() >= n)):
-            self._fail(f"{subscribers()} of {n} nodes receive {name!r} after {self._timeout:g} s")
+        if not (yield from self._until(enough)):
+            self._fail(f"{found} of {n} nodes receive {name!r} after {self._timeout:g} s")
 
     def flushed(self) -> Wait[None]:
         """Wait until the healthy peers have acknowledged all heads as of now."""
-        engine, goal = self._engine, dict[str, int]()
+        engine, goal, lagging = self._engine, dict[str, int](), list[str]()
+
+        def acknowledged() -> bool:
+            lagging[:] = self._lagging(goal)
+            return not lagging
+
         if not (yield from self.run(lambda: goal.update(engine.outbound.heads()))):
             self._fail(f"after {self._timeout:g} s the control thread has not answered")
-        while self._lagging(goal):
+        most = 0.0
+        while not (yield from self._until(acknowledged, most)):
             if self._monotonic() >= self._deadline:
-                self._fail(f"not acknowledged by {', '.join(self._lagging(goal))}")
+                self._fail(f"not acknowledged by {', '.join(lagging)}")
             engine.post(lambda: engine.effects.beacon_unacknowledged(goal))
-            yield from self._until(lambda: not self._lagging(goal), BEACON_EVERY)
+            most = BEACON_EVERY
 
     def run(self, command: Callable[[], None]) -> Wait[bool]:
         """Have the control thread run a command, and wait for it; tell whether it did.
@@ -127,7 +149,7 @@ class Waiter:
             done.append(True)
 
         engine.post(run)
-        yield lambda: bool(done) or engine.finished, self._timeout
+        yield lambda: bool(done) or engine.finished, max(0.0, self._deadline - self._monotonic())
         if engine.finished and not done:
             raise self._closed()
         return bool(done)
@@ -135,29 +157,33 @@ class Waiter:
     # ------------------------------------------------------------------ parts of them
 
     def _lagging(self, goal: dict[str, int]) -> list[str]:
-        """Return the healthy peers that have not acknowledged all of ``goal``.
+        """Return the healthy peers that have not acknowledged all of ``goal``; under the lock.
 
         Those are all but the slow ones, as for senders: what is sent is held for one that is
         silent, and it may have nothing of it yet.
         """
-        with self._engine.changed:
-            peers = self._members.peers.values()
-            return [
-                f"{peer.label}{' (silent)' if peer.silent else ''}"
-                for peer in peers
-                if not peer.slow and self._engine.effects.lag(peer, goal)
-            ]
+        return [
+            f"{peer.label}{' (silent)' if peer.silent else ''}"
+            for peer in self._members.peers.values()
+            if not peer.slow and self._engine.effects.lag(peer, goal)
+        ]
 
     def _until(self, condition: Callable[[], bool], most: float = math.inf) -> Wait[bool]:
-        """Wait for a condition on the session; tell whether it holds at the end."""
-        engine, left = self._engine, max(0.0, self._deadline - self._monotonic())
-        yield lambda: engine.closed or condition(), min(left, most)
-        with engine.changed:
-            if condition():
-                return True
-            if engine.closed:
-                raise self._closed()
-            return False
+        """Wait for a condition on the session, to the end of the time; return whether it held."""
+        engine, held = self._engine, None
+        until = min(self._deadline, self._monotonic() + most)
+
+        def look() -> object:
+            return condition() or (CLOSED if engine.closed else None)
+
+        while not held:
+            left = until - self._monotonic()
+            held = yield look, max(0.0, left)
+            if left <= 0:
+                break
+        if held is CLOSED:
+            raise self._closed()
+        return bool(held)
 
     def _closed(self) -> Closed:
         return Closed(f"the node in federation {self._engine.plan.federation!r} was closed")

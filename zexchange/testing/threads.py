@@ -4,11 +4,13 @@ import logging
 import math
 from collections.abc import Callable, Iterable
 from types import TracebackType
+from typing import TypeVar
 
 from ..net.sockets import READABLE
 from ..net.threads import Ready, Turn
 from .schedule import Schedule
 
+T = TypeVar("T")
 _log = logging.getLogger("zexchange")
 
 
@@ -95,13 +97,20 @@ class Condition:
         before = self._notices
         return self._schedule.run(lambda: self._notices > before, timeout)
 
-    def wait_for(self, predicate: Callable[[], object], timeout: float | None = None) -> bool:
-        """Let things happen until something holds."""
-        return self._schedule.run(lambda: bool(predicate()), timeout)
+    def wait_for(self, predicate: Callable[[], T], timeout: float | None = None) -> T:
+        """Let things happen until something holds, and return what the last look has found."""
+        found: list[T] = []
 
-    async def wait_for_here(self, predicate: Callable[[], object], timeout: float) -> None:
+        def look() -> bool:
+            found[:] = [predicate()]
+            return bool(found[0])
+
+        self._schedule.run(look, timeout)
+        return found[0]
+
+    async def wait_for_here(self, predicate: Callable[[], T], timeout: float) -> T:
         """Let things happen, in a coroutine no less, which none of it takes time."""
-        self.wait_for(predicate, timeout)
+        return self.wait_for(predicate, timeout)
 
 
 class Bell:
