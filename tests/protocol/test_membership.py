@@ -82,7 +82,7 @@ def test_left_at_thirty_seconds(joined: Session) -> None:
     assert THEM in joined.members.peers
     effects = pass_time(joined, 0.4)
     assert events(effects) == [ev.PeerLeft(THEM.hex(), LABEL, "silent")]
-    assert fx.Hush(THEM, {}, resume=True) in effects
+    assert fx.Hush(THEM, {}, final=False) in effects
     assert fx.HangUp(THERE.control) in effects
     assert THEM not in joined.members.peers
 

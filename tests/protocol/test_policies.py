@@ -94,7 +94,7 @@ def test_who_is_revoked_is_let_go_of_and_not_heard() -> None:
     talk.greets("a", "b.*")
     effects = talk.change(south=Rights("south"))
     assert left(effects) == [(THEM.hex(), "revoked")]
-    assert of(fx.Hush, effects) == [fx.Hush(THEM, {})]
+    assert of(fx.Hush, effects) == [fx.Hush(THEM, {}, final=False)]
     assert fx.HangUp(HOMES[NORTH].control) in effects
     assert [set(e.keys) for e in effects if isinstance(e, fx.Wanted)] == [{"a", "b.*"}]
     for word in (v.Ping(THEM, 1, 1, 0), v.Replay(THEM, "a", 1, 1, 1), hello(THEM)):

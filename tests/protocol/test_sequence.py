@@ -15,7 +15,8 @@ from strategies import KEYS, NAMES
 
 from zexchange.names import matches
 from zexchange.protocol.interest import Keys, PeerInterest
-from zexchange.protocol.sequence import Gap, Numbering, Positions
+from zexchange.protocol.permissions import permitted
+from zexchange.protocol.sequence import Account, Gap, Numbering, Positions
 from zexchange.protocol.values import Promise
 
 
@@ -328,21 +329,132 @@ def test_a_key_that_goes_does_not_bring_back_what_has_come() -> None:
     assert positions.positions == {"a.x": 10}
 
 
-@pytest.mark.parametrize("resumes", [False, True])
-def test_who_comes_back_goes_on_where_it_stood(resumes: bool) -> None:
-    """On what was wanted all the time, until its ready: not on what was dropped meanwhile."""
+# --------------------------------------------------------------------- peers that come back
+
+
+def test_who_comes_back_goes_on_where_it_stood() -> None:
+    """On what was wanted all the time: not on what was dropped meanwhile, or before its ready."""
+    positions = Positions()
+    positions.expect(1, ["a.*", "b", "c"], [])
+    positions.ready(1, {"a.x": 3, "b": 5, "c": 7})
+    positions.expect(2, ["b"], ["b"])  # while it is away
+    positions.expect(3, ["c"], ["c"])
+    assert positions.ready(3, {"a.x": 9, "b": 9, "c": 9}) == [Gap("a.x", 4, 9)]
+    assert positions.positions == {"a.x": 3, "b": 9, "c": 9}
+
+
+def test_an_older_ready_takes_nothing_along() -> None:
+    """One that brings nothing into force leaves a peer that is back where it stood."""
+    positions = Positions()
+    positions.expect(1, ["x"], [])
+    positions.ready(1, {"x": 10})
+    positions.expect(5, [], [])  # a new epoch, because the peer is met again
+    assert positions.ready(4, {}) == []
+    assert positions.ready(5, {"x": 60}) == [Gap("x", 11, 60)]
+
+
+@pytest.mark.parametrize("dropped", ["**", "x"])
+def test_a_key_that_goes_leaves_what_another_covers(dropped: str) -> None:
+    """Also while the peer is away."""
+    positions = Positions()
+    positions.expect(1, ["x", "**"], [])
+    positions.ready(1, {"x": 10})
+    positions.expect(2, [], [dropped])
+    assert positions.ready(2, {"x": 60}) == [Gap("x", 11, 60)]
+
+
+def test_what_begins_while_a_peer_is_away_is_missed_from_the_first_message_on() -> None:
+    """A pattern was promised names that nothing had been sent on."""
+    positions = Positions()
+    positions.expect(1, ["a.*"], [])
+    positions.ready(1, {})
+    positions.expect(2, [], [])
+    assert positions.ready(2, {"a.x": 4}) == [Gap("a.x", 1, 4)]
+
+
+def test_a_promise_whose_ready_never_came_holds_for_who_is_back() -> None:
+    """The key is waited for from the epoch in which it was added."""
+    positions = Positions()
+    positions.expect(1, ["x"], [])
+    positions.expect(2, [], [])
+    promised = [Promise(1, {"x": 3}), Promise(2, {"x": 8})]
+    assert positions.ready(2, {"x": 9}, promised) == [Gap("x", 4, 9)]
+
+
+def test_who_was_away_for_too_long_has_a_gap_without_a_beginning() -> None:
+    """On what was in force all the time; what is wanted anew starts at its head."""
     former = Positions()
     former.expect(1, ["a.*", "b", "c"], [])
-    former.ready(1, {"a.x": 3, "b": 5, "c": 7})
-    former.resumes = resumes
-    former.dropped(["b"])
+    former.ready(1, {"a.x": 3, "b": 5, "c": 2})
+    former.receive("a.x", 4, 2)
+    former.lapse()
+    assert former.positions == {}
+    former.expect(2, [], ["b"])
     positions = Positions()
-    positions.expect(2, ["a.*", "b", "c"], [])
     positions.count_on(former)
-    positions.expect(3, ["c"], ["c"])
-    gaps = positions.ready(3, {"a.x": 9, "b": 9, "c": 9})
-    assert gaps == ([Gap("a.x", 4, 9)] if resumes else [])
-    assert positions.positions == {"a.x": 3 if resumes else 9, "b": 9, "c": 9}
+    positions.expect(3, ["a.*", "b"], [])
+    assert positions.ready(3, {"a.x": 9, "b": 9, "a.y": 1}) == [Gap("a.x", 0, 9), Gap("a.y", 0, 1)]
+    assert positions.positions == {"a.x": 9, "b": 9, "a.y": 1}
+    assert positions.tallies["a.x"].received == 2
+    assert positions.ready(3, {"a.x": 11}) == [Gap("a.x", 10, 11)]
+
+
+def test_who_may_do_something_else_goes_on_with_what_it_still_may() -> None:
+    """What it might not publish on before is taken from where it is when that is proven."""
+    positions = Positions()
+    positions.permit(("a", "b.*"), 0)
+    positions.admits = lambda name: permitted(positions.publish, name)
+    positions.expect(1, ["**"], [])
+    positions.ready(1, {"a": 3, "b.x": 5})
+    positions.permit(("b.*", "c"), 2)
+    positions.expect(2, [], [])
+    assert positions.where("a") is None
+    assert positions.where("c") is None
+    assert positions.ready(1, {"c": 7}) == []  # an older one
+    assert positions.where("c") is None
+    assert positions.ready(2, {"b.x": 6, "b.y": 2, "c": 9, "a": 8}) == [
+        Gap("b.x", 6, 6),
+        Gap("b.y", 1, 2),
+    ]
+    assert positions.positions == {"b.x": 5, "b.y": 0, "c": 9}
+    positions.permit(None, 3)
+    assert positions.ready(3, {"a": 20, "c": 10}) == [Gap("c", 10, 10)]
+    assert positions.positions["a"] == 20
+
+
+def test_a_key_that_comes_and_goes_leaves_nothing_with_who_is_away() -> None:
+    """However many epochs there are before it is back."""
+    positions = Positions()
+    for epoch in range(1, 1000):
+        positions.expect(epoch, [f"reply.{epoch}"], [f"reply.{epoch - 1}"])
+    assert len(positions._pending) == 1
+
+
+def test_what_is_sent_while_a_peer_is_away_counts_when_it_is_back() -> None:
+    """What began meanwhile, too; not what it no longer wants, nor what it did not want before."""
+    numbering, account = Numbering(), Account()
+    numbering.take("a.x", 3)
+    account.promise(Keys(["a.*", "b"]), numbering)
+    numbering.take("a.x", 2)
+    account.leave(numbering.heads)
+    for name in ("a.x", "a.y", "b", "c"):
+        numbering.take(name, 4)
+    assert account.counts(numbering.heads) == {"a.x": 2}
+    account.promise(Keys(["a.*", "c"]), numbering)
+    assert account.counts(numbering.heads) == {"a.x": 6, "a.y": 4}
+
+
+def test_what_is_sent_to_who_is_away_for_too_long_does_not_count() -> None:
+    """It goes on at the heads as they are when it is back."""
+    numbering, account = Numbering(), Account()
+    account.promise(Keys(["a.*"]), numbering)
+    numbering.take("a.x", 2)
+    account.leave(numbering.heads)
+    numbering.take("a.x", 4)
+    account.lapse()
+    account.promise(Keys(["a.*"]), numbering)
+    numbering.take("a.x", 1)
+    assert account.counts(numbering.heads) == {"a.x": 3}
 
 
 def test_what_no_exchange_can_be_called_is_not_for_us() -> None:

@@ -68,10 +68,12 @@ class Desk:
         self.busy: tuple[float, str] | None = None
         """Since when, and with which exchange, tasks have held the thread."""
 
-    def restrict(self, positions: Positions, peer: bytes, rights: Rights) -> None:
-        """Have nothing taken of a peer on exchanges where it may not publish."""
-        if rights.publish is None:
-            return
+    def restrict(self, positions: Positions, peer: bytes, rights: Rights, epoch: int) -> None:
+        """Have nothing taken of a peer on exchanges where it may not publish.
+
+        What it may now, and might not before it left, is taken from ``epoch`` on.
+        """
+        positions.permit(rights.publish, epoch)
         counts: dict[str, int] = {}
 
         def admits(name: str) -> bool:

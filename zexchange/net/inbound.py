@@ -16,6 +16,7 @@ import zmq
 from ..errors import DecodeError
 from ..history import Bulk
 from ..local.arrears import Arrears
+from ..protocol.departed import Departed
 from ..protocol.effects import Tune
 from ..protocol.interest import Keys
 from ..protocol.permissions import Patterns, restricted
@@ -48,7 +49,8 @@ GOODBYE_SECONDS = 1.0
 """Seconds for what a peer sent before its goodbye; its sockets linger as long at most."""
 DRAIN_ROUNDS = 1000
 """Budgets granted to what has arrived on a socket before it is closed."""
-DEPARTED_MOST = 256
+FORMER_MOST = 256
+"""Peers that have left for good, or for too long, and of which is still known what came."""
 
 
 class Tuner:
@@ -114,7 +116,10 @@ class Inbound:
         self._running = True
         self._joiners: list[tuple[str, weakref.ref[Arrears]]] = []
         self._joiners_most = 8
-        self._departed: dict[str, Positions] = {}
+        self._departed = Departed[str, Positions]()
+        self._former: dict[str, Positions] = {}
+        self._since: dict[str, int] = {}
+        """The epoch in which each key was added."""
         self.thread = world.loop(
             "zexchange-data",
             self._poller,
@@ -157,7 +162,9 @@ class Inbound:
     def recovering(self) -> bool:
         """Whether `tick` has anything to do. Any thread."""
         tuners = list(self._tuners.values())
-        return bool(self._leaving) or any(tuner.inlet.pursuing for tuner in tuners)
+        if self._leaving or self._departed.next_at <= self._monotonic():
+            return True
+        return any(tuner.inlet.pursuing for tuner in tuners)
 
     def parked(self) -> dict[tuple[str, str], int]:
         """Return how many messages are parked, by exchange and origin. Any thread."""
@@ -168,7 +175,8 @@ class Inbound:
     def positions(self) -> dict[str, Positions]:
         """Return where we stand with each origin, some that have left included. Any thread."""
         inlets = [tuner.inlet for tuner in list(self._tuners.values())]
-        return {**self._departed, **{inlet.origin: inlet.positions for inlet in inlets}}
+        here = {inlet.origin: inlet.positions for inlet in inlets}
+        return {**self._former, **self._departed.there, **here}
 
     # ------------------------------------------------------- commands, on the data thread
 
@@ -176,11 +184,16 @@ class Inbound:
         """Change what is asked of every peer, and ask it to prove the new epoch."""
         self._keys.remove(removed)
         self._keys.update(added)
+        for key in removed:
+            self._since.pop(key, None)
+        self._since.update(dict.fromkeys(added, epoch))
         self._epoch = epoch
         for tuner in self._tuners.values():
             tuner.inlet.expect(epoch, added, removed)
-        for former in self._departed.values() if removed else ():
-            former.dropped(removed)
+        for away in self._departed.there.values():
+            away.expect(epoch, added, removed)
+        for former in self._former.values() if removed else ():
+            former.expect(epoch, (), removed)
         for way in self._by_fd.values():
             for key in removed:
                 unsubscribe(way.socket, *way.topics(key))
@@ -216,7 +229,7 @@ class Inbound:
     def tune(self, asked: Tune) -> None:
         """Receive from a peer, or replace the socket to it and keep the positions."""
         peer, endpoint = asked.peer, asked.endpoint
-        if peer in self._leaving:
+        if peer in self._leaving:  # it is back already
             self._end(self._tuners[peer])
         tuner = self._tuners.get(peer)
         inlet = tuner.inlet if tuner is not None else self._new_inlet(asked)
@@ -238,12 +251,16 @@ class Inbound:
         self._connect(fresh, peer, endpoint, asked.key)
 
     def _new_inlet(self, asked: Tune) -> Inlet:
-        inlet = Inlet(asked.peer, self._desk, asked.acknowledge)
-        self._desk.restrict(inlet.positions, asked.peer, asked.rights)
-        inlet.expect(self._epoch, tuple(self._keys), ())
-        former = self._departed.pop(inlet.origin, None)
-        if former is not None:
-            inlet.positions.count_on(former)
+        origin = asked.peer.hex()
+        inlet = Inlet(asked.peer, self._desk, asked.acknowledge, self._departed.back(origin))
+        self._desk.restrict(inlet.positions, asked.peer, asked.rights, self._epoch)
+        if not inlet.returned:
+            former = self._former.pop(origin, None)
+            if former is not None:
+                inlet.positions.count_on(former)
+            # Each in its own epoch: behind a hub, a proof of that may have come before us.
+            for key, epoch in self._since.items():
+                inlet.positions.expect(epoch, (key,), ())
         for key, joiner in self._joiners:
             arrears = joiner()
             if arrears is not None:
@@ -345,19 +362,19 @@ class Inbound:
             tuner.tokens.remove(epoch)
             unsubscribe(tuner.socket, ready_topic(self._desk.me, epoch))
 
-    def hush(self, peer: bytes, heads: dict[str, int], resume: bool = False) -> None:
+    def hush(self, peer: bytes, heads: dict[str, int], final: bool = True) -> None:
         """Deliver what has arrived from a peer, then receive no more.
 
         A goodbye overtakes what is still on its way on the data connection: then that has
         a moment to come. What is missing at the end up to ``heads``, or up to what we know
-        otherwise, is lost. With ``resume``, where it ended is remembered for its return.
+        otherwise, is lost. Unless it is ``final``, where it ended is remembered for its return.
         """
         tuner = self._tuners.get(peer)
         if tuner is None:
             return
         now = self._monotonic()
         self._drain(tuner)
-        tuner.inlet.positions.resumes = resume
+        tuner.inlet.ended = final
         for name, head in heads.items():
             tuner.inlet.recovery.expose(name, head, now)
         self._leaving[peer] = (now + GOODBYE_SECONDS, heads)
@@ -378,9 +395,17 @@ class Inbound:
             self._close_socket(tuner)
             inlet.end()
             del self._tuners[inlet.peer]
-            self._departed[inlet.origin] = inlet.positions
-            while len(self._departed) > DEPARTED_MOST:
-                del self._departed[next(iter(self._departed))]
+            if inlet.ended:
+                self._remember(inlet.origin, inlet.positions)
+            else:
+                self._departed.leave(inlet.origin, inlet.positions, self._monotonic())
+
+    def _remember(self, origin: str, positions: Positions) -> None:
+        """Remember what came of a peer that will not go on where it was."""
+        positions.lapse()
+        self._former[origin] = positions
+        if len(self._former) > FORMER_MOST:
+            del self._former[next(iter(self._former))]
 
     def _close_socket(self, tuner: Tuner | Passenger) -> None:
         self._drain(tuner)
@@ -409,6 +434,8 @@ class Inbound:
                 tuner.inlet.pursue(now)
             if tuner.inlet.peer in self._leaving:
                 self._end_if_complete(tuner, now)
+        for origin, positions in self._departed.expire(now):
+            self._remember(origin, positions)
 
     def _stop(self) -> None:
         self._running = False

@@ -46,10 +46,20 @@ unpack_small = TOP.unpack_small
 class Inlet:
     """What we receive from one peer, and where we stand with it."""
 
-    def __init__(self, peer: bytes, desk: Desk, acknowledge: tuple[int, int] = (0, 0)) -> None:
+    def __init__(
+        self,
+        peer: bytes,
+        desk: Desk,
+        acknowledge: tuple[int, int] = (0, 0),
+        positions: Positions | None = None,
+    ) -> None:
         self.peer = peer
         self.origin = peer.hex()
-        self.positions = Positions()
+        self.returned = positions is not None
+        """Whether it goes on where it was when its peer had left."""
+        self.ended = False
+        """Whether its peer, which leaves, will not come back."""
+        self.positions = positions or Positions()
         self.recovery = Recovery(self.positions, desk.timeout)
         self._desk = desk
         self._control = desk.control
@@ -202,7 +212,10 @@ class Inlet:
             raise DecodeError("a ready frame that is not for this node, or not of this peer")
         now = self._monotonic()
         for gap in self.positions.ready(ready.epoch, ready.heads, ready.promised):
-            self.recovery.expose(gap.name, gap.last, now)
+            if gap.first:
+                self.recovery.expose(gap.name, gap.last, now)
+            else:
+                self._lost(gap.name, 0, gap.last, "its origin was away for too long")
         if self.pursuing:
             self.pursue(now)
         self._control.proven(self.peer, ready.epoch)

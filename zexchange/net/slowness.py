@@ -28,6 +28,7 @@ class Stalls:
     def look(self, now: float) -> None:
         """Let time pass: find the slow, and ask who has not acknowledged."""
         self._find_slow(now)
+        self._engine.outbound.window.expire(now)
         # While senders wait, at every look.
         if now >= self._beacon_at or self._engine.outbound.window.full:
             self._beacon_at = now + BEACON_EVERY

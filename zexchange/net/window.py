@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..history import Frame, Ring
 from ..local.exchange import Room
+from ..protocol.departed import Departed
 from ..protocol.interest import Keys
 from ..protocol.sequence import Account, Numbering
 from .connections import cut
@@ -28,8 +29,8 @@ STUCK_AFTER = 0.5
 """Seconds without a turn of the control thread after which senders go on without room."""
 CONNECTIONS_MOST = 4096
 SHARED_MOST = 64
-DEPARTED_MOST = 256
-"""Peers that have left and of which is still known what was sent to them."""
+FORMER_MOST = 256
+"""Peers that have left for good, or for too long, and of which is still known what was sent."""
 UNREAD_BYTES = 64 << 20
 """Bytes that may lie in the connection of a slow peer before that is cut. A stopped
 process reads nothing, and ZeroMQ's own bound counts frames, however large they are."""
@@ -96,13 +97,15 @@ class Window:
         self._numbering = numbering
         self._lock = lock
         self._accounts: dict[bytes, Account] = {}
-        self._departed: dict[bytes, Account] = {}
+        self._departed = Departed[bytes, Account]()
+        self._former: dict[bytes, Account] = {}
         self._slow: dict[bytes, int] = {}
         self._audiences: dict[str, tuple[bytes, ...]] = {}
         self._connections: dict[bytes, tuple[int, int]] = {}
         self._shared: deque[tuple[int, int]] = deque(maxlen=SHARED_MOST)
         self._closed = False
         self._if_free = if_free
+        self._monotonic = world.monotonic
         self.acknowledged: deque[tuple[bytes, dict[str, int]]] = deque()
         """What peers have acknowledged and is still to be taken in, under the lock."""
         self.full = False
@@ -191,7 +194,8 @@ class Window:
         """Hold for a peer, from now on, what is sent under these keys, and nothing else."""
         account = self._accounts.get(peer)
         if account is None:
-            account = self._accounts[peer] = self._departed.pop(peer, Account())
+            account = self._departed.back(peer) or self._former.pop(peer, None) or Account()
+            self._accounts[peer] = account
         account.promise(keys, self._numbering)
         self._audiences.clear()
         for name in self._ring.held():
@@ -226,20 +230,36 @@ class Window:
         with self._lock:
             self.promise_now(peer, Keys(keys))
 
-    def forget(self, peer: bytes, resume: bool = False) -> None:
-        """Hold nothing for a peer any more: it has left; with ``resume``, it may be back."""
+    def forget(self, peer: bytes, final: bool = True) -> None:
+        """Hold nothing for a peer any more: it has left, and may be back unless it is ``final``."""
+        now = self._monotonic()
         with self._lock:
             account = self._accounts.pop(peer, None)
             if account is not None:
-                account.leave(self._numbering.heads, resume)
-                self._departed[peer] = account
-                while len(self._departed) > DEPARTED_MOST:
-                    del self._departed[next(iter(self._departed))]
+                account.leave(self._numbering.heads)
+                if final:
+                    self._remember(peer, account)
+                else:
+                    self._departed.leave(peer, account, now)
             self._slow.pop(peer, None)
             self._connections.pop(peer, None)
             self._audiences.clear()
             self._ring.release(peer)
             self._judge()
+
+    def _remember(self, peer: bytes, account: Account) -> None:
+        """Remember what was sent to a peer that will not go on where it was."""
+        account.lapse()
+        self._former[peer] = account
+        if len(self._former) > FORMER_MOST:
+            del self._former[next(iter(self._former))]
+
+    def expire(self, now: float) -> None:
+        """Forget where peers were that have been away for too long."""
+        if self._departed.next_at <= now:
+            with self._lock:
+                for peer, account in self._departed.expire(now):
+                    self._remember(peer, account)
 
     def slow(self, peer: bytes) -> None:
         """Have a peer hold nobody any more."""
@@ -254,7 +274,8 @@ class Window:
     def sent(self) -> dict[tuple[str, str], int]:
         """Return, by exchange and peer, what was for it: some that have left included."""
         with self._lock:
-            heads, accounts = dict(self._numbering.heads), {**self._departed, **self._accounts}
+            heads = dict(self._numbering.heads)
+            accounts = {**self._former, **self._departed.there, **self._accounts}
         # Not under the lock: many names times many peers take a while.
         return {
             (name, peer.hex()): count

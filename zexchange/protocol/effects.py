@@ -77,13 +77,13 @@ class Tune:
 class Hush:
     """Stop receiving a peer's data, after what has already arrived.
 
-    ``heads`` are the last numbers that it gave, as far as it has told us. With ``resume`` it is
-    out of reach, no more: if it is met again, what it sent meanwhile is asked for.
+    ``heads`` are the last numbers that it gave, as far as it has told us. Unless it is ``final``,
+    it may live, whatever we take it for: if it is met again, what it sent meanwhile is asked for.
     """
 
     peer: bytes
     heads: dict[str, int]
-    resume: bool = False
+    final: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -468,7 +468,7 @@ class Joining:
         del self._members.peers[peer.id]
         self._members.lapse(peer, renewed)
         self._undial(peer)
-        self._core.do(Hush(peer.id, heads or {}, reason == "silent"))
+        self._core.do(Hush(peer.id, heads or {}, reason == "bye"))
         self._core.wanted(set(peer.interest.keys))
         self._core.tell(PeerLeft(peer.id.hex(), peer.label, reason))
         for candidate in [c for c in self._members.candidates.values() if c.peer == peer.id]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from ..names import is_name
 from .interest import Keys
+from .permissions import Patterns, both, permitted
 from .values import Promise
 
 
@@ -41,10 +42,11 @@ class Account:
     while it is out of reach was for it, too, if it comes back and wants it still.
     """
 
-    __slots__ = ("_before", "_from", "_since", "keys")
+    __slots__ = ("_away", "_before", "_from", "_since", "keys")
 
     def __init__(self) -> None:
         self.keys = Keys()
+        self._away = Keys()
         self._from: dict[str, int] = {}
         self._before: dict[str, int] = {}
         self._since: dict[str, int] = {}
@@ -56,19 +58,26 @@ class Account:
         for name, head in numbering.covered(changed).items():
             was, now = before.covers(name), keys.covers(name)
             if now and not was:
-                self._from[name] = self._since.get(name, head)
+                # What began while it was away, under a key of its, was for it from the first on.
+                away = self._away.covers(name)
+                self._from[name] = self._since.get(name, 0) if away else head
             elif was and not now:
                 begun = self._from.pop(name, 0)
                 self._before[name] = self._before.get(name, 0) + head - begun
         self.keys = keys
-        self._since.clear()
+        self.lapse()
 
-    def leave(self, heads: Mapping[str, int], resume: bool) -> None:
-        """Take note that the peer has left; with ``resume``, it goes on from here if it is back."""
-        self._since = {n: h for n, h in heads.items() if resume and self.keys.covers(n)}
+    def leave(self, heads: Mapping[str, int]) -> None:
+        """Take note that the peer has left: it goes on from here when it is back."""
+        self._since = {name: head for name, head in heads.items() if self.keys.covers(name)}
         self._before = self.counts(heads)
-        self.keys = Keys()
+        self._away, self.keys = self.keys, Keys()
         self._from.clear()
+
+    def lapse(self) -> None:
+        """Take note that a peer that has left does not go on from where it was."""
+        self._since.clear()
+        self._away = Keys()
 
     def counts(self, heads: Mapping[str, int]) -> dict[str, int]:
         """Return the sums, given the heads as they are now."""
@@ -99,22 +108,25 @@ class Gap:
 
 
 class Positions:
-    """Where a receiver stands with one peer.
+    """Where a receiver stands with one peer, also while that is away.
 
     An exchange is *tracked* from the ready that promised it; before that its frames
-    are not for us and are dropped, so that counting starts at head+1 exactly.
+    are not for us and are dropped, so that counting starts at head+1 exactly. A peer that has
+    left goes on here if it comes back: our interest may change meanwhile as it may otherwise.
     """
 
     __slots__ = (
-        "_before",
+        "_anew",
+        "_began",
         "_left",
         "_pending",
+        "_unsure",
         "admits",
         "in_force",
         "jumped",
         "positions",
+        "publish",
         "ready_epoch",
-        "resumes",
         "tallies",
         "unwanted",
     )
@@ -122,6 +134,8 @@ class Positions:
     def __init__(self) -> None:
         self.admits: Callable[[str], bool] = _everything
         """Judges whether the peer may publish on an exchange. Asked before one is tracked."""
+        self.publish: Patterns = None
+        """On what it may."""
         self.positions: dict[str, int] = {}
         self.tallies: dict[str, Tally] = {}
         self.in_force = Keys()
@@ -130,22 +144,25 @@ class Positions:
         was sent in between was for none of our keys."""
         self.ready_epoch = 0
         self.unwanted = 0
-        self.resumes = False
-        """Whether its origin, which has left, may come back with the numbers it had."""
         self._pending: dict[int, set[str]] = {}
         self._left: dict[str, int] = {}
-        self._before: dict[str, int] = {}
+        self._unsure = Keys()
+        self._began: Patterns = None
+        """On what it might publish before, too, until a ready of epoch ``_anew``."""
+        self._anew = 0
 
     def expect(self, epoch: int, added: Iterable[str], removed: Iterable[str]) -> None:
         """Note a change of our interest: removed keys end now, added ones with a ready."""
         gone = set(removed)
         if gone:
-            for keys in self._pending.values():
-                keys -= gone
+            pending = {at: keys - gone for at, keys in self._pending.items()}
+            self._pending = {at: keys for at, keys in pending.items() if keys}
             self.in_force.remove(gone)
+            self._unsure.remove(gone)
             self._forget()
-            self._before = _without(self._before, gone)
-        self._pending.setdefault(epoch, set()).update(added)
+        new = set(added)
+        if new:
+            self._pending.setdefault(epoch, set()).update(new)
 
     def _forget(self) -> None:
         """Drop the positions that nothing in force covers any more."""
@@ -156,9 +173,15 @@ class Positions:
     def ready(
         self, epoch: int, heads: Mapping[str, int], promised: Sequence[Promise] = ()
     ) -> list[Gap]:
-        """Take a ready: its epoch is in force; return what its heads show to be missing."""
+        """Take a ready: its epoch is in force; return what its heads show to be missing.
+
+        A gap whose first number is 0 has no known beginning, and is not asked for: where we
+        stood was forgotten, because the peer was away for too long.
+        """
+        if self._began is not None and epoch >= self._anew:
+            self._track_at_heads(heads)
         for name in heads:
-            if name not in self.positions and self._takes(name):
+            if name not in self.positions and self._begins(name):
                 # Promised before its first message, and none of them has come.
                 self._track(name, 0)
         came = {at: self._pending.pop(at) for at in sorted(self._pending) if at <= epoch}
@@ -168,25 +191,45 @@ class Positions:
         exposed = []
         for name, head in heads.items():
             position = self.positions.get(name)
-            if position is None and self._takes(name):
-                start = _start(name, head, came, promised)
-                position = self._track(name, min(start, self._before.get(name, start)))
+            if position is None and self._begins(name):
+                position = self._track(name, _start(name, head, came, promised))
+                if position and self._unsure.covers(name):
+                    exposed.append(Gap(name, 0, position))
             if position is not None and head > position:
                 exposed.append(Gap(name, position + 1, head))
-        self._before.clear()  # what is wanted from here on begins anew
         return exposed
 
+    def permit(self, publish: Patterns, epoch: int) -> None:
+        """Judge by something else what the peer may publish on: it has left, and is back.
+
+        On what it might before and still may, it goes on. What it might not begins, as if it
+        were wanted anew, with a ready of ``epoch`` at the earliest.
+        """
+        if publish == self.publish:
+            return
+        for name in [name for name in self.positions if not permitted(publish, name)]:
+            self._left[name] = self.positions.pop(name)
+        self._began = both(self._began, self.publish)
+        self.publish, self._anew = publish, epoch
+
+    def _track_at_heads(self, heads: Mapping[str, int]) -> None:
+        """Begin with what the peer might not publish on before it left."""
+        for name, head in heads.items():
+            if name not in self.positions and self._takes(name) and not self._begins(name):
+                self._track(name, head)
+        self._began = None
+
+    def lapse(self) -> None:
+        """Forget where we stand with a peer that has been away for too long."""
+        self._unsure.update(self.in_force)
+        self.positions, self._left, self.jumped = {}, {}, {}
+        self._pending, self.in_force = {}, Keys()
+
     def count_on(self, former: "Positions") -> None:
-        """Count on where the positions with the same peer ended that had left, and is back."""
+        """Count on where those had counted that have lapsed: their peer is back."""
         self.tallies = former.tallies
         self.unwanted = former.unwanted
-        if former.resumes:
-            self._before = dict(former.positions)
-
-    def dropped(self, keys: Iterable[str]) -> None:
-        """Note that keys have gone while the peer was away: what they cover is not resumed."""
-        if self.resumes:
-            self.positions = _without(self.positions, keys)
+        self._unsure = former._unsure
 
     def give_up(self, name: str, last: int) -> Gap | None:
         """Count as lost what is missing up to a number, and go on behind it."""
@@ -196,13 +239,17 @@ class Positions:
     def where(self, name: str) -> int | None:
         """Return where we stand on an exchange; None if its frames are not for us."""
         position = self.positions.get(name)
-        if position is None and self._takes(name):
+        if position is None and self._begins(name):
             return self._track(name, 0)
         return position
 
     def _takes(self, name: str) -> bool:
         """Tell whether an exchange is for us; what no exchange can be called is not."""
         return self.in_force.covers(name) and is_name(name) and self.admits(name)
+
+    def _begins(self, name: str) -> bool:
+        """Tell whether an exchange is for us from its first message on."""
+        return permitted(self._began, name) and self._takes(name)
 
     def spoiled(self, name: str, count: int) -> None:
         """Count as lost what was received and turned out to be undecodable."""
@@ -236,7 +283,7 @@ class Positions:
         """
         position = self.positions.get(name)
         if position is None:
-            if not self._takes(name):
+            if not self._begins(name):
                 self.unwanted += count
                 return count, None
             position = self._track(name, 0)
@@ -252,12 +299,6 @@ class Positions:
 
 def _everything(name: str) -> bool:
     return True
-
-
-def _without(positions: dict[str, int], keys: Iterable[str]) -> dict[str, int]:
-    """Return positions without what keys cover."""
-    gone = Keys(keys)
-    return {name: at for name, at in positions.items() if not gone.covers(name)}
 
 
 def _start(
