@@ -34,13 +34,13 @@ from pathlib import Path
 import msgpack
 
 import zexchange
+from zexchange.bench.analysis import bootstrap
 
 BAR = 0.95
 NAME = "ticks"
 PATIENCE = 60.0
 BATCH = 64
 KINDS = ("ours", "single")
-DRAWS = 4000
 WARM_UP = 20_000
 TITLES = {"ours": "zexchange", "single": "pyzmq, a frame each", "batched": "pyzmq, 64 a frame"}
 
@@ -337,12 +337,6 @@ def ratio(taken, kind):
     return on / off
 
 
-def interval(taken, figure):
-    """Return between what 95 of 100 values of a figure lie, of cycles that are drawn again."""
-    drawn = sorted(figure(random.choices(taken, k=len(taken))) for _ in range(DRAWS))
-    return drawn[DRAWS * 25 // 1000], drawn[-1 - DRAWS * 25 // 1000]
-
-
 def main(arguments):
     """Print the table; return the exit status."""
     kinds = (*KINDS, "batched") if arguments.batched else KINDS
@@ -357,7 +351,7 @@ def main(arguments):
         on, off = (
             statistics.median(r[kind, curve] for r in taken) / 1e3 for curve in (True, False)
         )
-        low, high = interval(taken, lambda some, kind=kind: ratio(some, kind))
+        low, high = bootstrap(taken, lambda some, kind=kind: ratio(some, kind))
         spread = f"{low:.3f} to {high:.3f}"
         print(f"{TITLES[kind]:<22}{on:>8.0f}{off:>9.0f}{ratio(taken, kind):>8.3f}{spread:>16}")
     reached = tell(taken, "single", f", bar {BAR}")
@@ -372,7 +366,7 @@ def tell(taken, hand, which):
     def figure(some):
         return ratio(some, "ours") / ratio(some, hand)
 
-    low, high = interval(taken, figure)
+    low, high = bootstrap(taken, figure)
     print(f"our ratio is {figure(taken):.3f} ({low:.3f} to {high:.3f}) of that by hand{which}")
     return figure(taken) >= BAR
 

@@ -3,12 +3,18 @@
 It knows results and bars, not how either came about.
 """
 
+import random
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from .values import Bar, Result, Workload
+
+Unit = TypeVar("Unit")
+DRAWS = 4000
+"""Of a bootstrap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,19 @@ def spread(values: Sequence[float]) -> Spread:
     last = len(ordered) - 1
     low, high = ordered[last // 4], ordered[last - last // 4]
     return Spread(statistics.median(ordered), low, high, len(ordered))
+
+
+def bootstrap(
+    taken: Sequence[Unit], figure: Callable[[Sequence[Unit]], float]
+) -> tuple[float, float]:
+    """Return between what 95 of 100 values of a figure lie, of units that are drawn again.
+
+    Args:
+        taken: what was measured, in units that do not depend on each other.
+        figure: what is of interest, of any sequence of units.
+    """
+    drawn = sorted(figure(random.choices(taken, k=len(taken))) for _ in range(DRAWS))
+    return drawn[DRAWS * 25 // 1000], drawn[-1 - DRAWS * 25 // 1000]
 
 
 class Table:
