@@ -1,5 +1,6 @@
 """A TCP relay that a test can cut, hold, slow down, or shut in one direction alone."""
 
+import random
 import selectors
 import socket
 import threading
@@ -14,9 +15,9 @@ TICK = 0.005
 class Relay:
     """Forwards connections from a port of its own to a target port, until they are cut."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, port: int = 0) -> None:
         self._target = target
-        self._server = socket.create_server(("127.0.0.1", 0))
+        self._server: socket.socket | None = socket.create_server(("127.0.0.1", port))
         self.port: int = self._server.getsockname()[1]
         self._pairs: dict[socket.socket, socket.socket] = {}
         self._held = threading.Event()
@@ -25,7 +26,7 @@ class Relay:
         """What has passed, if a test has made it a list."""
         self.accepted = 0
         """Connections so far: after a cut, more of them show that it has healed."""
-        self._open = True
+        self._open = self._listening = True
         self._refusing = self._holding = False
         self._pace: int | None = None
         self._clients: set[socket.socket] = set()
@@ -38,17 +39,28 @@ class Relay:
         with self._lock:
             return len(self._pairs) // 2
 
-    def cut(self) -> None:
-        """Reset every connection; new ones are accepted."""
+    def cut(self, share: float = 1.0) -> None:
+        """Reset every connection, or so much of them at random; new ones are accepted."""
         with self._lock:
-            for end in list(self._pairs):
-                self._drop(end)
+            for end in list(self._clients):
+                if random.random() < share:
+                    self._drop(end)
 
-    def refuse(self, refusing: bool = True) -> None:
-        """Close new connections at once, or accept them again."""
+    def refuse(self, refusing: bool = True, share: float = 1.0) -> None:
+        """Close new connections at once and cut the others, or accept them again."""
         self._refusing = refusing
         if refusing:
-            self.cut()
+            self.cut(share)
+
+    def listen(self, listening: bool, share: float = 1.0) -> None:
+        """Have nothing listen at the port and cut what there is, or listen again."""
+        self._listening = listening
+        deadline = time.monotonic() + 5
+        while (self._server is not None) is not listening and self._thread.is_alive():
+            assert time.monotonic() < deadline, "the relay's thread does not follow"
+            time.sleep(0.001)
+        if not listening:
+            self.cut(share)
 
     def hold(self, holding: bool = True) -> None:
         """Forward nothing, and lose nothing, until told otherwise."""
@@ -90,14 +102,17 @@ class Relay:
 
     def _run(self) -> None:
         with selectors.DefaultSelector() as selector:
+            assert self._server is not None
             selector.register(self._server, selectors.EVENT_READ)
             while self._open:
+                self._listen(selector)
                 if self._holding:
                     self._held.set()
                     time.sleep(0.002)
                     continue
+                server = self._server
                 for key, _ in selector.select(0.05):
-                    if key.fileobj is self._server:
+                    if key.fileobj is server:
                         self._accept()
                     else:
                         self._forward(key.fileobj)  # type: ignore[arg-type]
@@ -106,12 +121,23 @@ class Relay:
                 with self._lock:
                     known = {key.fileobj for key in selector.get_map().values()}
                     open_ends = set(self._pairs) - self._ended
-                    for end in known - open_ends - {self._server}:
+                    for end in known - open_ends - {server}:
                         selector.unregister(end)
                     for end in open_ends - known:
                         selector.register(end, selectors.EVENT_READ)
 
+    def _listen(self, selector: selectors.BaseSelector) -> None:
+        """Listen, or do not, as was asked."""
+        if self._server is not None and not self._listening:
+            selector.unregister(self._server)
+            self._server.close()
+            self._server = None
+        elif self._server is None and self._listening:
+            self._server = socket.create_server(("127.0.0.1", self.port))
+            selector.register(self._server, selectors.EVENT_READ)
+
     def _accept(self) -> None:
+        assert self._server is not None
         client, _ = self._server.accept()
         if self._refusing:
             client.close()
@@ -157,4 +183,5 @@ class Relay:
         self._open = False
         self._thread.join(5)
         self.cut()
-        self._server.close()
+        if self._server is not None:
+            self._server.close()

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from tests.faults.laboratory import Figures
+from tests.faults.laboratory import Figures, onlookers
 from tests.support import ROOT
 
 DOCUMENT = ROOT / "docs" / "RELIABILITY.md"
@@ -68,13 +68,21 @@ class Results:
         self.rows: dict[str, Row] = {}
         self.running, self.since, self.done, self.total = "", time.monotonic(), 0, 0
         self.failures: list[str] = []
+        self.stands = ""
         self._console = console
+
+    def look_on(self, text: str) -> None:
+        """Show how a long run stands."""
+        self.stands = text
+        if not self._console.is_terminal:
+            self._console.print(f"    {text}", highlight=False, soft_wrap=True)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self.total = len(session.items)
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self.running, self.since = nodeid.split("::")[1], time.monotonic()
+        self.stands = ""
         if not self._console.is_terminal:
             self._console.print(f"{self.done + 1}/{self.total} {self.running}")
 
@@ -97,6 +105,7 @@ class Results:
         """Return what to show now."""
         spent = time.monotonic() - self.since
         caption = f"{self.done} of {self.total} done; {spent:.0f} s: {self.running}"
+        caption += f"\n{self.stands}" if self.stands else ""
         table = Table(caption=caption, box=None)
         table.add_column("fault")
         for heading in [*COLUMNS.values(), "failed"]:
@@ -142,17 +151,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--seeds", type=int, default=20, help="runs of each fault")
     parser.add_argument("--first", type=int, default=1, help="the first seed")
+    parser.add_argument("--minutes", type=float, default=1.0, help="of load in a soak")
     parser.add_argument("--only", default="", help="as pytest's -k; then nothing is written")
     options = parser.parse_args()
     os.environ["ZEXCHANGE_FAULTS"] = str(options.seeds)
     os.environ["ZEXCHANGE_FAULTS_SEED"] = str(options.first)
-    console = Console(stderr=True)
+    os.environ["ZEXCHANGE_FAULTS_MINUTES"] = str(options.minutes)
+    # A descriptor of its own: while a test runs, the other one is captured.
+    console = Console(file=os.fdopen(os.dup(2), "w"))
     results = Results(console)
+    onlookers.append(results.look_on)
     quiet = ["-p", "no:terminalreporter", "-p", "no:cacheprovider", f"--rootdir={ROOT}"]
     with live(console, results):
-        status = pytest.main([str(FOLDER), "-k", options.only or "not ledger", *quiet], [results])
+        status = pytest.main(
+            [str(FOLDER), "-k", options.only or "not ledger and not books", *quiet], [results]
+        )
     for failure in results.failures:
-        console.print(failure, markup=False, highlight=False)
+        console.print(failure, markup=False, highlight=False, soft_wrap=True)
     rows = list(results.rows.values())
     print("\n".join(markdown(rows)))
     if not options.only:

@@ -1,8 +1,8 @@
 """Every test of a fault gets a laboratory, and its figures are kept for the table.
 
 By default each fault is tried once, at a size that fits into the normal run.
-``$ZEXCHANGE_FAULTS=20`` tries each with 20 seeds at full size; ``python -m tests.faults``
-sets it.
+``$ZEXCHANGE_FAULTS=20`` tries each with 20 seeds at full size, and soaks for
+``$ZEXCHANGE_FAULTS_MINUTES``; ``python -m tests.faults`` sets them.
 """
 
 import os
@@ -18,6 +18,7 @@ from tests.support import free_ports, tcp
 
 RUNS = int(os.environ.get("ZEXCHANGE_FAULTS", "0"))
 FIRST = int(os.environ.get("ZEXCHANGE_FAULTS_SEED", "1"))
+MINUTES = float(os.environ.get("ZEXCHANGE_FAULTS_MINUTES", "1"))
 Behind = Callable[[], tuple[list[Relay], dict[str, Any]]]
 
 
@@ -29,7 +30,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if RUNS and "lab" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.timeout(600))
+            item.add_marker(pytest.mark.timeout(600 + 60 * MINUTES))
 
 
 @pytest.fixture

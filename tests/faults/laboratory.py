@@ -6,7 +6,7 @@ settles: every account has to add up with what was sent, message by message.
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +16,14 @@ from tests.faults.processes import Process, Receiver, Sender
 
 BULKY = (20_000, 60_000)
 """Sizes of messages that fill queues soon."""
+onlookers: list[Callable[[str], None]] = []
+"""Told by what takes minutes how it stands."""
+
+
+def progress(text: str) -> None:
+    """Tell those who look on how a long run stands."""
+    for tell in onlookers:
+        tell(text)
 
 
 @dataclass(slots=True)

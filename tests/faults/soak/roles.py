@@ -1,0 +1,296 @@
+"""The processes of a soak: senders, receivers whose streams come and go, hubs.
+
+Run as ``python -m tests.faults.soak.roles sender|receiver|hub OPTIONS``. They answer commands,
+one in JSON a line, and tell of what happens as it does, with the time by the machine's
+monotonic clock, which is the same in all processes.
+"""
+
+import json
+import logging
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
+
+import zexchange
+from tests.faults.roles import LONG
+from tests.support import eventually
+from zexchange.names import matches
+from zexchange.net.hub import Hub
+
+from .books import Book
+
+FEDERATION = "soak"
+NAMES = ("soak.a", "soak.b", "soak.c.d", "soak.c.e")
+KEYS = (*NAMES, "soak.*", "soak.c.*", "soak.c.**", "soak.fresh.**", "soak.**", "**")
+"""What a receiver that changes its mind attaches to."""
+clock = time.monotonic
+
+
+def say(**what: object) -> None:
+    # In one write: several threads speak.
+    sys.stdout.write(json.dumps({"at": round(clock(), 3), **what}) + "\n")
+    sys.stdout.flush()
+
+
+class _Clocked(logging.Formatter):
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
+        return f"{clock():.3f}"
+
+
+def log_to(path: str) -> None:
+    """Write what the library says into a file, with the times of the timeline."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(_Clocked("%(asctime)s %(threadName)s %(levelname)s %(message)s"))
+    logging.getLogger("zexchange").addHandler(handler)
+    logging.getLogger("zexchange").setLevel(logging.INFO)
+
+
+class Role:
+    """A node that tells of its events."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.options, self.label = options, str(options["label"])
+        self.chance = random.Random(options["seed"])
+        self.lost: list[tuple[str, str, int, int]] = []
+        self.node = zexchange.federate(FEDERATION, label=self.label, **options["federate"])
+        self.node.events.handler(self._note)
+        for peer in self.node.peers:  # joined before anybody could be told
+            say(event="PeerJoined", who=peer.name, peer=peer.id)
+        say(ready=self.node.id)
+
+    def _note(self, event: Any) -> None:
+        values = {k: v for k, v in asdict(event).items() if k != "label"}
+        if isinstance(event, zexchange.Lost):
+            self.lost.append((event.origin, event.exchange, event.first, event.last))
+        label = getattr(event, "label", None)
+        say(event=type(event).__name__, who=label.name if label else "", **values)
+
+    def answer(self, what: str, value: Any) -> object:
+        """Do one thing, and return what to answer."""
+        if what == "meet":
+            return self._within(lambda: self.node.wait_peers(value, LONG))
+        raise ValueError(f"nobody knows how to do {what}")
+
+    def _within(self, wait: Callable[[], None]) -> str:
+        """Wait for something, and return what is wrong if it does not come."""
+        try:
+            wait()
+        except zexchange.NotReady as error:
+            return f"{error}; {self.node.peers}"
+        return ""
+
+    def serve(self) -> None:
+        """Answer until the input ends, then leave."""
+        for line in sys.stdin:
+            ((what, value),) = json.loads(line).items()
+            try:
+                say(answer=what, value=self.answer(what, value))
+            except BaseException as error:
+                say(answer=what, value=f"{type(error).__name__}: {error}")
+                raise
+        self.node.close()
+
+
+class Sender(Role):
+    """Sends on several exchanges, at a moderate rate and in bursts; some names come and go."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        super().__init__(options)
+        self.own: dict[str, int] = {}
+        self._at: dict[str, float] = {}
+        self._over = threading.Event()
+        self._worker = threading.Thread(target=self._work, daemon=True)
+
+    def _send(self, name: str) -> None:
+        own = self.own[name] = self.own.get(name, 0) + 1
+        before, now = self._at.get(name, 0.0), clock()
+        self._at[name] = now
+        fill = "x" * self.chance.randint(*self.options["sizes"])
+        zexchange.get_exchange(name).send((self.label, own, now, before, fill))
+
+    def _work(self) -> None:
+        rate, begun, fresh = self.options["rate"], clock(), ""
+        while not self._over.is_set():
+            if self.chance.random() < 0.01 or not fresh:
+                fresh = f"soak.fresh.{self.label}.{self.chance.randrange(10**9)}"
+            burst = self.chance.choice([1, 10, 10, 100])
+            for _ in range(burst):
+                self._send(self.chance.choice([*NAMES, *NAMES, fresh]))
+            begun = max(begun + burst / rate, clock() - 1.0)
+            self._over.wait(max(0.0, begun - clock()))
+
+    def answer(self, what: str, value: Any) -> object:
+        match what:
+            case "go":
+                self._worker.start()
+            case "finish":
+                self._over.set()
+                self._worker.join(LONG)
+                if self._worker.is_alive():
+                    return "send does not return"
+            case "epilogue":
+                for _ in range(value):
+                    for name in NAMES:
+                        self._send(name)
+                return self.node.stats().sent
+            case "flush":
+                return self._within(lambda: self.node.flush(value))
+            case "report":
+                sent_to = self.node.stats().sent_to.items()
+                rows = [[name, peer, s.sent, s.unacknowledged] for (name, peer), s in sent_to]
+                return {"own": self.own, "sent": self.node.stats().sent, "sent_to": rows}
+            case _:
+                return super().answer(what, value)
+        return ""
+
+
+class Receiver(Role):
+    """Keeps a book for each of its streams; attaches and detaches while it lives, if told to."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.books: list[Book] = []
+        self.open: list[tuple[Book, zexchange.Stream[Any]]] = []
+        self._over = threading.Event()
+        for key in options["lasting"]:
+            self._attach(Book(key, lasting=True))
+        super().__init__(options)
+        self._churner = threading.Thread(target=self._churn, daemon=True)
+        if options["churn"]:
+            self._churner.start()
+        threading.Thread(target=self._tell, daemon=True).start()
+
+    # ------------------------------------------------------------------------- streams
+
+    def _attach(self, book: Book) -> None:
+        self.books.append(book)
+        source = zexchange.match(book.key) if "*" in book.key else zexchange.get_exchange(book.key)
+        stream = source.stream(maxsize=20_000, overflow="block", details=True)
+        self.open.append((book, stream))
+        threading.Thread(target=self._read, args=(book, stream), daemon=True).start()
+
+    def _read(self, book: Book, stream: "zexchange.Stream[Any]") -> None:
+        for item in stream:
+            if isinstance(item, zexchange.Lost):
+                wrong = book.miss(item.origin, item.exchange, item.first, item.last)
+                name = item.exchange
+            else:
+                wrong, name = book.come(item.origin, item.name, item.seq, item.msg), item.name
+            for fault in wrong:
+                say(fault=f"{book.key}: {name} of {item.origin[:8]}: {fault}")
+
+    def _floors(self) -> dict[tuple[str, str], int]:
+        """Return how far this node's streams are."""
+        floors: dict[tuple[str, str], int] = {}
+        for book in self.books:
+            for key, sheet in list(book.sheets.items()):
+                floors[key] = max(floors.get(key, 0), sheet.account.position)
+        return floors
+
+    def _churn(self) -> None:
+        while not self._over.wait(self.chance.choice([0.0, 0.05, 0.5, 2.0])):
+            changing = [one for one in self.open if not one[0].lasting]
+            if changing and self.chance.random() < len(changing) / 4:
+                one = self.chance.choice(changing)
+                self.open.remove(one)
+                one[1].close()
+                say(detach=one[0].key)
+                continue
+            book = Book(self.chance.choice(KEYS), floors=self._floors())
+            self._attach(book)
+            say(attach=book.key)
+            if self.chance.random() < 0.7:
+                self._promise(book, 1.0)
+
+    def _promise(self, book: Book, timeout: float) -> None:
+        """Note what a stream is owed, if it is in force in time."""
+        with suppress(zexchange.NotReady):
+            self.node.wait_ready(timeout)
+            at = clock()
+            book.promised = {p.id: at for p in self.node.peers if p.ready}
+            say(promised=book.key, by=[p.name for p in self.node.peers if p.ready])
+
+    # ------------------------------------------------------------------------- answers
+
+    def _sums(self) -> dict[str, int]:
+        each = [book.sums() for book in self.books]
+        return {key: sum(sums[key] for sums in each) for key in Book("").sums()}
+
+    def _tell(self) -> None:
+        while True:
+            say(sums=self._sums())
+            time.sleep(0.5)
+
+    def _settle(self) -> str:
+        self._over.set()
+        if self._churner.is_alive():
+            self._churner.join(LONG)
+        return self._within(lambda: self.node.wait_ready(LONG))
+
+    def _lacks(self, heads: dict[str, dict[str, int]]) -> Iterator[str]:
+        for book, _ in self.open:
+            yield from book.lacks(heads, set(NAMES), lambda n, key=book.key: matches(key, n))
+
+    def _reach(self, heads: dict[str, dict[str, int]]) -> str:
+        with suppress(AssertionError):
+            eventually(lambda: not list(self._lacks(heads)), LONG)
+        return "; ".join(self._lacks(heads))
+
+    def _report(self) -> dict[str, object]:
+        stats = self.node.stats()
+        return {
+            "sums": self._sums(),
+            "stats": [[n, o, r.received, r.lost] for (n, o), r in stats.received.items()],
+            "recovered": sum(r.recovered for r in stats.received.values()),
+            "lost": self.lost,
+            "doubts": [asdict(d) for b in self.books for s in b.sheets.values() for d in s.doubts],
+            "books": [
+                {
+                    "key": book.key,
+                    "lasting": book.lasting,
+                    "open": any(book is other for other, _ in self.open),
+                    "sheets": [
+                        [s.name, s.origin, a.received, a.lost, a.losses, s.unnumbered]
+                        for s in book.sheets.values()
+                        for a in [s.account]
+                    ],
+                }
+                for book in self.books
+            ],
+            "dropped": sum(stream.dropped for _, stream in self.open),
+        }
+
+    def answer(self, what: str, value: Any) -> object:
+        match what:
+            case "settle":
+                return self._settle()
+            case "reach":
+                return self._reach(value)
+            case "report":
+                return self._report()
+            case _:
+                return super().answer(what, value)
+
+
+def carry(options: dict[str, Any]) -> None:
+    """Be a hub until the input ends."""
+    hub = Hub(FEDERATION, options["listen"], advertise=options["advertise"], peers=options["peers"])
+    say(ready="")
+    sys.stdin.read()
+    hub.close()
+
+
+def main(role: str, options: dict[str, Any]) -> None:
+    log_to(options["log"])
+    if role == "hub":
+        carry(options)
+    else:
+        {"sender": Sender, "receiver": Receiver}[role](options).serve()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], json.loads(sys.argv[2]))

@@ -1,0 +1,115 @@
+"""The books and the plan of a soak: they find each kind of error, and a seed decides all."""
+
+import random
+from collections.abc import Sequence
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
+
+from .books import Book
+from .checks import BEFORE, BEHIND, STEADY, alone
+from .plan import MOST, Step, draw
+
+ORIGIN = "0a" * 16
+
+
+def came(book: Book, *numbers: int, unnumbered: int = 0, name: str = "x") -> list[str]:
+    """Book messages, the nth of which was sent at n, and return what is wrong."""
+    return [
+        fault
+        for n in numbers
+        for fault in book.come(ORIGIN, name, n, ["s", n + unnumbered, n, n - 1, ""])
+    ]
+
+
+def doubts(book: Book) -> list[tuple[str, float, float]]:
+    return [(d.what, d.since, d.until) for s in book.sheets.values() for d in s.doubts]
+
+
+def test_what_comes_in_order_or_is_lost_is_well() -> None:
+    """Messages in order, and holes that are reported in their place, are no faults."""
+    book = Book("x")
+    assert came(book, 3, 4) == []
+    assert book.miss(ORIGIN, "x", 5, 7) == []
+    assert came(book, 8) == []
+    assert doubts(book) == []
+    assert book.sums()["lost"] == 3
+
+
+def test_each_error_is_told_when_it_comes_up() -> None:
+    """A silent hole, a repetition, a report of what came: each is told once."""
+    book = Book("x")
+    assert came(book, 1, 4) == ["at 4: silent [(2, 3)], 0 twice, 0 out of order"]
+    assert came(book, 5) == []
+    assert came(book, 5) == ["at 5: silent [(2, 3)], 1 twice, 0 out of order"]
+    assert len(book.miss(ORIGIN, "x", 5, 6)) == 1
+    assert book.come(ORIGIN, "x", 7, ["t", 7, 7, 6, ""]) == ["7 is t's 7: 0 unnumbered"]
+
+
+def test_a_stream_does_not_begin_with_what_another_one_had() -> None:
+    """What came to an earlier stream of the node does not come to a later one."""
+    assert came(Book("x", floors={(ORIGIN, "x"): 4}), 5) == []
+    assert len(came(Book("x", floors={(ORIGIN, "x"): 4}), 4)) == 1
+
+
+def test_a_promise_is_remembered() -> None:
+    """A stream begins no later than with the first message sent after it was ready."""
+    assert not doubts(_begun(at=5, promised_from=4.5))
+    assert doubts(_begun(at=6, promised_from=4.5)) == [("begins at 6", 4.5, 6)]
+
+
+def _begun(at: int, promised_from: float) -> Book:
+    book = Book("x", promised={ORIGIN: promised_from})
+    assert came(book, at) == []
+    return book
+
+
+def test_messages_without_a_number_are_for_a_judge() -> None:
+    """Where a sender's own count goes ahead of the numbers, it has to have been alone."""
+    book = Book("x")
+    came(book, 1, 2)
+    came(book, 3, unnumbered=10)
+    assert doubts(book) == [("10 unnumbered before 3", 2, 3)]
+
+
+def test_a_sender_is_alone_until_it_knows_the_steady_receiver_and_while_it_has_left() -> None:
+    """From its own events, whose times may be wrong by as long as a process was stopped."""
+    sender: Any = SimpleNamespace(label="s", name="s.1")
+
+    def spans(*events: tuple[float, str], steps: Sequence[Step] = ()) -> list[tuple[float, float]]:
+        rows = [(at, "s.1", {"event": e, "who": STEADY, "peer": "p"}) for at, e in events]
+        return list(alone(sender, rows, steps, 0.0))
+
+    assert spans() == [(0.0, float("inf"))]
+    assert spans((1.0, "PeerJoined")) == [(0.0, 1.0 + BEHIND)]
+    came_back = spans((1.0, "PeerJoined"), (50.0, "PeerLeft"), (60.0, "PeerJoined"))
+    assert came_back[1:] == [(50.0 - BEFORE, 60.0 + BEHIND)]
+    stop = Step(30.0, "stop", "s", 20.0)
+    assert spans((1.0, "PeerJoined"), (51.0, "PeerLeft"), steps=[stop])[1][0] == 31.0 - BEFORE
+
+
+def test_what_is_not_here_in_the_end_is_missing() -> None:
+    """A stream has to reach the heads of what it covers, if it is owed that."""
+    book = Book("x")
+    came(book, 1, 2)
+    assert book.lacks({ORIGIN: {"x": 2, "y": 9}}, set(), lambda name: name == "x") == []
+    assert len(book.lacks({ORIGIN: {"x": 3}}, set(), lambda name: True)) == 1
+    assert len(book.lacks({ORIGIN: {"y": 1}}, {"y"}, lambda name: True)) == 1
+    assert book.lacks({ORIGIN: {"y": 1}}, set(), lambda name: True) == []
+
+
+def test_a_seed_decides_everything() -> None:
+    """One seed is one plan; stops are of many lengths, and nothing overlaps on one process."""
+
+    def plan(seed: int) -> list[Step]:
+        return draw(random.Random(seed), 180, ["a", "h"], ["a", "b"], {"a": 2, "h": 3})
+
+    assert plan(1) == plan(1) != plan(2)
+    stops = [step for seed in range(50) for step in plan(seed) if step.harm == "stop"]
+    assert min(step.span for step in stops) < 0.2
+    assert 30 < max(step.span for step in stops) <= MOST
+    for seed in range(20):
+        of_a = [s for s in plan(seed) if s.whom == "a" and s.harm in ("stop", "kill")]
+        assert all(one.until <= other.at for one, other in pairwise(of_a)), (
+            "one process suffers one thing at a time"
+        )
