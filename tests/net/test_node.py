@@ -319,7 +319,7 @@ def test_a_task_that_holds_the_data_thread_is_named(
         eventually(lambda: receiver.stats().slow_tasks)
         release.set()
     assert "'slow'" in next(iter(receiver.stats().slow_tasks))
-    assert any("held the data thread" in r.getMessage() for r in caplog.records)
+    eventually(lambda: any("held the data thread" in r.getMessage() for r in caplog.records))
 
 
 def test_statistics_add_up(join: Joiner) -> None:

@@ -14,7 +14,7 @@ from .arrears import Arrears
 from .codecs import Codec
 from .exchange import Exchange
 from .forking import track
-from .outcome import logger
+from .logs import log
 from .stream import T
 from .subscriptions import Subscription
 from .typed import declare
@@ -286,7 +286,7 @@ def _tell(call: Any, *args: object) -> Any:
     try:
         return call(*args)
     except Exception:
-        logger.exception("an observer of the registry failed")
+        log.exception("an observer of the registry failed")
         return None
 
 

@@ -5,7 +5,6 @@ nobody remote listens to costs what a local one costs. Which names are wanted is
 decided here; that somebody wants them is told by the control thread.
 """
 
-import logging
 import sys
 import threading
 from collections import Counter
@@ -14,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from ..errors import EncodeError
 from ..history import Body, Frame, Retained
 from ..local.exchange import Exchange, Room
+from ..local.logs import log
 from ..local.registry import Registry
 from ..names import is_pattern, matches
 from ..protocol.buffers import LARGE, Encoder
@@ -23,7 +23,6 @@ from .outbound import Outbound
 
 SMALL_BYTES = 4096
 """Of larger messages it matters how many are queued, at any moment."""
-_log = logging.getLogger("zexchange")
 
 
 class Bridge:
@@ -59,7 +58,7 @@ class Bridge:
                 body = self.encoder.encode(msg)
                 bodies.append((self.large(msg, body) if len(body) >= LARGE else body, sent_at))
             except EncodeError as error:
-                _log.warning("exchange %r: not kept for other nodes: %s", self.name, error)
+                log.warning("exchange %r: not kept for other nodes: %s", self.name, error)
         return bodies
 
     def inherit(self, prepared: list[tuple[Body, float]]) -> None:

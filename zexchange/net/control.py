@@ -4,7 +4,6 @@ Frames in and out, and dialling. What a message means is the session's business.
 thread, the control thread, owns everything here.
 """
 
-import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -15,6 +14,7 @@ import zmq
 
 from ..errors import DecodeError
 from ..history import Body, Bulk, Frame
+from ..local.logs import log
 from ..protocol.allowance import Allowance
 from ..protocol.effects import Tune
 from ..protocol.messages import control_frame, read_control
@@ -40,7 +40,6 @@ PAUSE = 0.02
 """Seconds that nothing is read from peers' links after somebody has sent too much: what has
 to be thrown away costs time as well."""
 OUTBOX_MOST = 1000
-_log = logging.getLogger("zexchange")
 
 Received = Callable[..., None]
 """Takes a message, where an answer goes, its link, its key, and whether a hub vouches for it."""
@@ -76,7 +75,7 @@ class Link:
                 message = self.guard.shaped(message, self.key)
             frame = control_frame(message)
             if len(frame) > MAX_CONTROL_BYTES:
-                _log.error(
+                log.error(
                     "not sent to %s: a control message of %d bytes, of which %d are taken: attach "
                     "to fewer names, or by patterns",
                     *(self.endpoint, len(frame), MAX_CONTROL_BYTES),
@@ -151,7 +150,7 @@ class Controls:
                 guard.hung_up(endpoint)
             if socket is not None:
                 socket.close()
-            _log.warning("cannot dial %s: %s", endpoint, error)
+            log.warning("cannot dial %s: %s", endpoint, error)
             return
         if expected is None:  # nobody is authorized who could be there
             socket.close()
@@ -167,7 +166,7 @@ class Controls:
         try:
             connect(link.socket, literal)
         except zmq.ZMQError as error:
-            _log.warning("cannot dial %s: %s", literal, error)
+            log.warning("cannot dial %s: %s", literal, error)
             self.hang_up(link.endpoint)
             return
         # Connecting may have taken in the wake-up of the descriptor.

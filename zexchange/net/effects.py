@@ -4,11 +4,11 @@ On the control thread. What concerns data sockets is passed on to the data threa
 owns them.
 """
 
-import logging
 from dataclasses import replace
 from typing import Any
 
 from ..local.exchange import Exchange
+from ..local.logs import log
 from ..names import is_pattern
 from ..protocol.effects import (
     Acknowledged,
@@ -47,8 +47,6 @@ from .probes import Probes
 from .replays import RECALL, RECALL_PATTERN, REQUEST, Requests
 from .world import World
 
-_log = logging.getLogger("zexchange")
-
 
 class Effects:
     """Hands and feet of one session."""
@@ -85,7 +83,7 @@ class Effects:
                     self._perform(effect)
                 except Exception:
                     # The others must not be lost with it: the session takes them for done.
-                    _log.exception("could not carry out %.200s", effect)
+                    log.exception("could not carry out %.200s", effect)
 
     def _perform(self, effect: Effect) -> None:
         """Carry out one effect. The order of the cases is that of their frequency."""
@@ -198,7 +196,7 @@ class Effects:
     def _tell(self, event: Event) -> None:
         """Log an event and hand it to the tasks of `Node.events`, on the data thread."""
         unheard = isinstance(event, Lost | Rejected) and not len(self._events)
-        _log.log(logging.WARNING if unheard else logging.INFO, "%s", event)
+        (log.warning if unheard else log.info)("%s", event)
         told_at = self._world.time()
         self._inbound.do(lambda: self._events.deliver([event], "", 0, told_at))
 

@@ -5,7 +5,6 @@ other's peers, and the hub is none of them. What it decides is in `protocol/carr
 are its thread, its links to other hubs, and what it counts.
 """
 
-import logging
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,6 +15,7 @@ from typing import Any
 import zmq
 
 from ..errors import DecodeError
+from ..local.logs import log
 from ..protocol import lodgers as c
 from ..protocol.carrying import Carrying
 from ..protocol.hubwords import (
@@ -53,7 +53,6 @@ from .threads import Ready
 from .world import World
 
 TICK = 0.1
-_log = logging.getLogger("zexchange")
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +188,7 @@ class Hub:
         self._closing = True
         self._waker.wake()
         self._thread.join(timeout=5.0)
+        log.flush()
 
     def _end(self) -> None:
         self._keys.close()
@@ -383,7 +383,7 @@ class Hub:
                 case c.Subscribe(topic, wanted, anew):
                     self._subscribe(topic, wanted, anew)
                 case c.Complain(text):
-                    _log.warning("%s", text)
+                    log.warning("%s", text)
                 case c.Call(endpoint):
                     self._links.call(endpoint, self._world.monotonic() + FORGET_AFTER)
                 case c.Forget(lodger):

@@ -4,7 +4,6 @@ Each hub dials those that it was given, and those that have called it. What a li
 for is dropped: nodes ask again for what they miss. On the hub's thread.
 """
 
-import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -14,6 +13,7 @@ from typing import Any
 import zmq
 
 from ..errors import DecodeError
+from ..local.logs import log
 from ..protocol.carrying import Carrying
 from ..protocol.hubmap import MAX_HUBS
 from ..protocol.hubwords import Carried, Enter, TurnedAway, Word, read_word, word_frame
@@ -34,7 +34,6 @@ UNREAD_BYTES = 32 << 20
 TELL_BYTES = 4 << 20
 FORGET_AFTER = 60.0
 """Seconds after which a hub that has called us, and does not answer, is dialled no more."""
-_log = logging.getLogger("zexchange")
 
 
 @dataclass(slots=True, eq=False)
@@ -111,7 +110,7 @@ class HubLinks:
             if key is not None:
                 socket.connect(endpoint)
         except zmq.ZMQError as error:
-            _log.warning("cannot dial %s: %s", endpoint, error)
+            log.warning("cannot dial %s: %s", endpoint, error)
             key = None
         if key is None:  # or nobody is authorized who could be there
             self._guard.hung_up(endpoint)

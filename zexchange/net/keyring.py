@@ -9,7 +9,6 @@ What the files mean is decided by pure functions (`protocol.keys`, `protocol.per
 Here they are read, at first and whenever they have changed.
 """
 
-import logging
 import os
 import stat
 from contextlib import suppress
@@ -19,6 +18,7 @@ import zmq
 from zmq.utils import z85
 
 from ..errors import InvalidKeys
+from ..local.logs import log
 from ..protocol.keys import (
     MAX_KEY_FILE_BYTES,
     public_line,
@@ -39,7 +39,6 @@ SECRET_FILE, PUBLIC_FILE = "node.key", "node.pub"
 AUTHORIZED, PERMISSIONS = "authorized", "permissions.toml"
 _SUFFIX = ".pub"
 MAX_AUTHORIZED = 10_000
-_log = logging.getLogger("zexchange")
 
 Stamp = tuple[str, int, int, int, int, int]
 Signature = tuple[Stamp, ...]
@@ -79,7 +78,7 @@ class Keyring:
         policy, trouble = self._read()
         self._read_at = () if trouble else signature
         if trouble and not self._complained:
-            _log.warning("%s; what was read before stays in force", trouble[0])
+            log.warning("%s; what was read before stays in force", trouble[0])
         self._complained = bool(trouble)
         before, self.policy = self.policy, policy
         return policy if policy != before else None

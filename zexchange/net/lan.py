@@ -9,13 +9,13 @@ a thread beside the node's, which hears of nothing but what `Lan.start` was give
 """
 
 import hashlib
-import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Unreachable
+from ..local.logs import log
 from .endpoints import Tcp, as_host
 from .lookups import Post
 
@@ -32,7 +32,6 @@ LOOK_EVERY = 5.0
 ANNOUNCE_EVERY = 60.0
 """Seconds after which we say again that we are here: others forget who was away for 75
 minutes, and ask anew once an hour at most."""
-_log = logging.getLogger("zexchange")
 
 Seen = Callable[[str, tuple[str, ...]], None]
 
@@ -98,7 +97,7 @@ class Lan:
                 self._be_there(own_addresses(self._listen))
             except Exception as error:
                 # No network yet, or not any more; zeroconf says it in many ways.
-                _log.warning("nobody is looked for on the local network now: %s", error)
+                log.warning("nobody is looked for on the local network now: %s", error)
                 self._closing.wait(LOOK_EVERY)
 
     def _be_there(self, addresses: list[str]) -> None:

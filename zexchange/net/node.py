@@ -5,7 +5,6 @@ of its users, made anew in a forked child at first use. Waiting happens here, on
 caller's thread; the engine never waits for a caller.
 """
 
-import logging
 import os
 import socket
 import sys
@@ -18,6 +17,7 @@ from ..errors import Closed, NotReady
 from ..local import loops
 from ..local.arrears import Arrears
 from ..local.exchange import Exchange
+from ..local.logs import log
 from ..local.registry import Registry
 from ..names import check_name
 from ..protocol.events import Event, Lost
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from .engine import Engine
     from .waiting import Wait, Waiter
     from .world import World
-
-_log = logging.getLogger("zexchange")
 
 
 class Node(Membership):
@@ -103,7 +101,7 @@ class Node(Membership):
 
     def _steps_to_join(self, waiter: "Waiter") -> "Wait[None]":
         for missing in (yield from waiter.joined()):
-            _log.warning("federation %r: %s", self.name, missing)
+            log.warning("federation %r: %s", self.name, missing)
         self._joined = True
 
     def _running(self) -> "Engine":
@@ -160,11 +158,12 @@ class Node(Membership):
             try:
                 waiter.wait(waiter.flushed())
             except NotReady as error:
-                _log.warning("closing: %s", error)
+                log.warning("closing: %s", error)
         engine.close(min(max(deadline - monotonic(), 0.05), 1.0))
         self._engine = None
         for _, arrears in self._registry.joiners():
             arrears.noted(self)
+        log.flush()
 
     def __enter__(self) -> "Node":
         """Return the node, which the end of the block closes."""

@@ -3,14 +3,13 @@
 What is done in a turn is its owner's business. Nothing here knows sockets.
 """
 
-import logging
 import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-_log = logging.getLogger("zexchange")
+from ..local.logs import log
 
 Ready = Sequence[tuple[int, int]]
 """Descriptors that are ready, each with what for."""
@@ -63,7 +62,7 @@ class Loop(threading.Thread):
             try:
                 patience = turn(wait(patience))
             except Exception:
-                _log.exception("the thread %s failed and goes on", self.name)
+                log.exception("the thread %s failed and goes on", self.name)
                 time.sleep(0.05)
                 patience = 0.0
         self._last()
@@ -101,4 +100,4 @@ class Sender(threading.Thread):
                 while seconds := self._send():
                     time.sleep(seconds)
             except Exception:
-                _log.exception("the thread %s failed and goes on", self.name)
+                log.exception("the thread %s failed and goes on", self.name)

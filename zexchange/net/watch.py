@@ -4,15 +4,14 @@ Looked at from the control thread, so that the path of a message pays one assign
 batch and no more.
 """
 
-import logging
 import sys
 import traceback
 
+from ..local.logs import log
 from .inbound import Inbound
 
 HELD_AFTER = 1.0
 """Seconds for which a batch may hold the data thread before it is named."""
-_log = logging.getLogger("zexchange")
 
 
 class DataWatch:
@@ -32,7 +31,7 @@ class DataWatch:
         self._named = busy
         place = f"exchange {busy[1]!r}: {self._place()}"
         self.holders[place] = self.holders.get(place, 0) + 1
-        _log.warning(
+        log.warning(
             "a task has held the data thread for over %g s, nothing else is delivered "
             "meanwhile; use stream() or to_thread() for slow work. %s",
             HELD_AFTER,

@@ -1,6 +1,5 @@
 """What stands in for threads, and for what threads wait with, in a simulated world."""
 
-import logging
 import math
 from collections.abc import Callable, Iterable
 from types import TracebackType
@@ -11,7 +10,6 @@ from ..net.threads import Ready, Turn
 from .schedule import Schedule
 
 T = TypeVar("T")
-_log = logging.getLogger("zexchange")
 
 
 class Host:
