@@ -1,5 +1,6 @@
 """The send window, replay and losses, over real sockets."""
 
+import asyncio
 import signal
 import threading
 from pathlib import Path
@@ -10,7 +11,7 @@ from tests.net.conftest import Joiner, collect
 from tests.net.test_tcp import behind
 from tests.relay import Relay
 from tests.support import Program, eventually, tcp
-from zexchange import Delivery, Lost, PeerSlow, Registry, federate
+from zexchange import Delivery, Lost, Node, PeerSlow, Registry, federate
 
 pytestmark = pytest.mark.sockets
 
@@ -272,6 +273,61 @@ def test_a_small_ring_is_no_reason_to_be_slow(join: Joiner, bounds: dict[str, in
     node.flush(30)
     assert [n for n, _ in got] == list(range(1000))
     assert not [event for event in events if isinstance(event, PeerSlow)]
+
+
+def gated(join: Joiner) -> tuple[Node, Registry, threading.Event, list[bytes]]:
+    """Return a node with a small ring, and what releases the task of its healthy receiver."""
+    node, here = join(replay_bytes=1 << 20, stall=60)
+    _, there = join()
+    release, got = threading.Event(), list[bytes]()
+
+    @there.get("x").handler
+    def held(msg: bytes) -> None:
+        release.wait(30)
+        got.append(msg)
+
+    node.wait_subscribers("x", 1)
+    return node, here, release, got
+
+
+def test_senders_that_wait_make_nobody_slow_however_small_the_ring(join: Joiner) -> None:
+    """What many threads have in hand is more than all the ring; `stall` alone decides."""
+    node, here, release, got = gated(join)
+    engine = node._engine
+    assert engine is not None
+    with node.events.record() as events:
+        threads = [
+            threading.Thread(target=here.get("x").send, args=(bytes(1 << 20),)) for _ in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        eventually(lambda: engine.outbound.frames == 8)
+        assert engine.outbound.window.slow_peers() == []
+        assert engine.outbound.window.full
+        release.set()
+        for thread in threads:
+            thread.join(30)
+        node.flush(30)
+    assert len(got) == 8
+    assert not [event for event in events if isinstance(event, PeerSlow)]
+
+
+def test_what_senders_that_may_not_wait_overdraw_is_bounded(join: Joiner) -> None:
+    """In an event loop nobody waits: a peer that holds too much is slow at once."""
+    node, here, release, _ = gated(join)
+    engine = node._engine
+    assert engine is not None
+
+    async def flood() -> None:
+        for _ in range(8):
+            here.get("x").send(bytes(1 << 20))
+
+    with node.events.record() as events:
+        asyncio.run(flood())
+        assert engine.outbound.window.slow_peers()
+        assert engine.outbound.window.filled()[2] < 4 << 20
+        release.set()
+        eventually(lambda: [e.slow for e in events if isinstance(e, PeerSlow)] == [True, False])
 
 
 def test_one_message_may_be_larger_than_the_ring(join: Joiner) -> None:

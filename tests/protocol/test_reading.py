@@ -89,6 +89,16 @@ def test_it_waits_for_nobody_who_does_not_read() -> None:
     assert reading.waits(STALL + 0.3)
 
 
+def test_a_hub_that_was_stopped_has_yet_to_read_how_far_they_are() -> None:
+    """Its own stop makes nobody slow."""
+    reading = connected(A)
+    passing(reading, FRAMES_MOST)
+    assert reading.waits(0.1)
+    assert reading.waits(20.0)
+    looks = [20.0 + n / 4 for n in range(1, int(4 * STALL) + 1)]
+    assert [reading.waits(now) for now in looks] == [True] * (len(looks) - 1) + [False]
+
+
 def test_who_reads_slowly_is_waited_for() -> None:
     """On a machine that does too much each gets past a mark now and then; nobody is let go."""
     reading = connected(A)

@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zexchange.protocol.elapsed import Elapsed
 from zexchange.protocol.interest import Keys
 from zexchange.protocol.recall import Count, Fetch, Recalls, Through
 
@@ -46,11 +47,13 @@ def test_history_leads_up_to_the_live_messages(
 ) -> None:
     """It is at most what was asked for, in order, without a hole, and ends right before them."""
     peer, live = Peer(head, kept), max(0, head - behind) + 1
-    recalls, now = Recalls(TIMEOUT), 100.0
+    elapsed, now = Elapsed(), 100.0
+    recalls = Recalls(TIMEOUT, elapsed)
     recalls.add(1, "x", most, now)
     through: Through | None = None
     for _ in range(400):
-        now += 0.3
+        now += 0.2
+        elapsed.look(now)
         for step in list(recalls.due(now, IN_FORCE)):
             if isinstance(step, Through):
                 through = step
@@ -83,7 +86,7 @@ def finish(recalls: Recalls, now: float = 100.0) -> list[object]:
 
 def test_all_that_is_kept_comes_if_nothing_is_lost() -> None:
     """Several exchanges of a pattern, each up to its own live messages."""
-    recalls = Recalls(TIMEOUT)
+    recalls = Recalls(TIMEOUT, Elapsed())
     recalls.add(7, "a.**", 3, 100.0)
     assert finish(recalls) == [Count(7, "a.**")]
     ranges = {"a.b": (2, 9), "a.c": (1, 1), "b": (1, 1), "a.new": (1, 2), "a.none": (4, 4)}
@@ -110,7 +113,7 @@ def test_all_that_is_kept_comes_if_nothing_is_lost() -> None:
 
 def test_nothing_is_asked_before_the_key_is_in_force() -> None:
     """What is kept must reach up to where live messages begin, and they begin with a ready."""
-    recalls = Recalls(TIMEOUT)
+    recalls = Recalls(TIMEOUT, Elapsed())
     recalls.add(1, "later", 3, 100.0)
     assert list(recalls.due(200.0, IN_FORCE)) == []
     assert list(recalls.due(200.0, Keys(["later"]))) == [Count(1, "later")]
@@ -118,9 +121,12 @@ def test_nothing_is_asked_before_the_key_is_in_force() -> None:
 
 def test_a_silent_peer_is_given_up() -> None:
     """Asked again a few times, then the joiner is given what there is: nothing."""
-    recalls, asked = Recalls(TIMEOUT), 0
+    elapsed, asked = Elapsed(), 0
+    recalls = Recalls(TIMEOUT, elapsed)
+    elapsed.look(99.9)
     recalls.add(1, "x", 3, 100.0)
     for step in range(100):
+        elapsed.look(100.0 + step / 10)
         for due in recalls.due(100.0 + step / 10, IN_FORCE):
             if isinstance(due, Through):
                 assert not due.complete
@@ -133,7 +139,7 @@ def test_a_silent_peer_is_given_up() -> None:
 
 def test_a_hole_drops_what_is_older() -> None:
     """What was evicted in the middle of fetching takes what came before with it."""
-    recalls = Recalls(TIMEOUT)
+    recalls = Recalls(TIMEOUT, Elapsed())
     recalls.add(1, "x", 9, 100.0)
     finish(recalls)
     recalls.counted(1, {"x": (1, 9)}, lambda name: 10, 100.0)
@@ -148,7 +154,7 @@ def test_a_hole_drops_what_is_older() -> None:
 
 def test_what_a_peer_claims_is_bounded_by_what_was_asked() -> None:
     """A range of any size makes no more work than the joiner asked for."""
-    recalls = Recalls(TIMEOUT)
+    recalls = Recalls(TIMEOUT, Elapsed())
     recalls.add(1, "x", 5, 100.0)
     recalls.counted(1, {"x": (1, 1 << 63), "y": (2, 1), "z": (0, 1)}, lambda name: 1 << 63, 100.0)
     (fetch,) = finish(recalls)
@@ -160,7 +166,7 @@ def test_what_a_peer_claims_is_bounded_by_what_was_asked() -> None:
 
 def test_the_peer_leaves_or_the_joiner_does() -> None:
     """Either way nothing is owed any more."""
-    recalls = Recalls(TIMEOUT)
+    recalls = Recalls(TIMEOUT, Elapsed())
     for request in (1, 2):
         recalls.add(request, "x", 5, 100.0)
     recalls.drop(1)
@@ -172,7 +178,7 @@ def test_the_peer_leaves_or_the_joiner_does() -> None:
 
 def test_a_frame_that_is_dropped_on_the_way_is_asked_for_again() -> None:
     """The answer behind it says that it was sent: that is no reason to do without."""
-    recalls = Recalls(TIMEOUT)
+    recalls = Recalls(TIMEOUT, Elapsed())
     recalls.add(1, "x", 9, 100.0)
     finish(recalls)
     recalls.counted(1, {"x": (1, 3)}, lambda name: 4, 100.0)

@@ -3,26 +3,28 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from zexchange.protocol.elapsed import Elapsed
 from zexchange.protocol.recovery import PARKED_MOST, Ask, GiveUp, Recovery
 from zexchange.protocol.sequence import Positions
 
 TIMEOUT = 5.0
 
 
-def following(*names: str) -> tuple[Positions, Recovery]:
+def following(*names: str, elapsed: Elapsed | None = None) -> tuple[Positions, Recovery]:
     positions = Positions()
     positions.expect(1, names, ())
     positions.ready(1, {})
     for name in names:
         positions.where(name)
-    return positions, Recovery(positions, TIMEOUT)
+    return positions, Recovery(positions, TIMEOUT, elapsed or Elapsed())
 
 
 class Receiver:
     """Drives a recovery as the data thread does, with frames as (first, last) in text."""
 
     def __init__(self) -> None:
-        self.positions, self.recovery = following("x")
+        self.elapsed = Elapsed()
+        self.positions, self.recovery = following("x", elapsed=self.elapsed)
         self.got: list[int] = []
         self.lost: list[int] = []
         self.asked: list[tuple[int, int]] = []
@@ -46,6 +48,7 @@ class Receiver:
             self._deliver(*map(int, frame.split()))
 
     def pursue(self, now: float) -> None:
+        self.elapsed.look(now)
         for step in self.recovery.due(now):
             self.do(step)
 
@@ -121,6 +124,30 @@ def test_a_gap_is_asked_for_at_once_and_again_with_pauses() -> None:
     assert receiver.got == [5, 6]
 
 
+def test_time_in_which_nobody_looked_gives_nothing_up() -> None:
+    """A receiver that was itself stopped takes first what has come, and asks once more."""
+    receiver = Receiver()
+    receiver.take(5, 6, 10.0)
+    receiver.pursue(10.0)
+    receiver.pursue(10.1)
+    receiver.pursue(70.0)  # looked at before the answer, which lies in our own queue
+    assert receiver.lost == []
+    assert receiver.asked == [(1, 4), (1, 4)]
+    receiver.take(1, 4, 70.0)
+    assert receiver.got == [1, 2, 3, 4, 5, 6]
+
+
+def test_frames_that_come_do_not_make_time_pass() -> None:
+    """While nobody has told the time, who asks for us may be the one that is late."""
+    receiver = Receiver()
+    receiver.take(5, 6, 10.0)
+    for n in range(100):
+        receiver.take(7 + n, 7 + n, 10.0 + n / 10)
+        for step in receiver.recovery.due(10.0 + n / 10):
+            receiver.do(step)
+    assert receiver.lost == []
+
+
 def test_what_the_origin_no_longer_has_is_given_up_at_once() -> None:
     """An answer that starts behind what was asked for makes exactly that range lost."""
     receiver = Receiver()
@@ -145,7 +172,8 @@ def test_an_answer_asks_for_the_rest() -> None:
 
 def test_parked_frames_are_bounded() -> None:
     """What does not fit is not kept, and is asked for when its turn comes."""
-    positions, recovery = following("x")
+    elapsed = Elapsed()
+    positions, recovery = following("x", elapsed=elapsed)
     recovery.park("x", 2, 2, bytes(PARKED_MOST), 0.0)
     recovery.park("x", 3, 3, bytes(10), 0.0)
     assert recovery.parked_bytes == PARKED_MOST
@@ -153,6 +181,7 @@ def test_parked_frames_are_bounded() -> None:
     assert recovery.in_turn("x") == bytes(PARKED_MOST)
     positions.receive("x", 2, 1)
     assert recovery.in_turn("x") is None
+    elapsed.seconds += TIMEOUT
     assert [*recovery.due(100.0)] == [GiveUp("x", 3, 3, "not recovered in time")]
 
 

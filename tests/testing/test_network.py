@@ -175,6 +175,29 @@ def test_a_fresh_registry(registry: Registry) -> None:
     assert registry.exchanges() == []
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_receiver_that_was_stopped_gives_nothing_up_before_it_has_looked(seed: int) -> None:
+    """A stop longer than `recovery_timeout`, in the middle of a recovery, costs no message."""
+    with Network(seed=seed) as network:
+        a, b = network.node("a"), network.node("b")
+        got = collect(b.registry, "x")
+        network.settle()
+        network.faults(loss=1.0)
+        a.registry.get("x").send("lost on its way")
+        network.advance(0.01)
+        network.faults(delay=(0.02, 0.03))
+        a.registry.get("x").send("shows it")
+        engine = b._engine
+        assert engine is not None
+        while not engine.inbound.recovering:
+            network.advance(0.001)
+        network.stop(b)
+        network.advance(20)
+        network.resume(b)
+        network.settle()
+        assert got == ["lost on its way", "shows it"]
+
+
 SCENARIO = """
 import logging, zexchange
 from zexchange.testing import Network

@@ -6,6 +6,7 @@ from typing import Any
 from ..errors import DecodeError, InvalidName
 from ..local.exchange import Exchange
 from ..local.registry import Registry
+from ..protocol.elapsed import Elapsed
 from ..protocol.events import Lost
 from ..protocol.permissions import Rights
 from ..protocol.sequence import Positions
@@ -62,6 +63,9 @@ class Desk:
         self.me = me
         self.control = control
         self.timeout = timeout
+        self.elapsed = Elapsed()
+        """What counts for ``timeout``: seconds in which the data thread, told by the control
+        thread, looked in time at what is missing."""
         self.monotonic = monotonic
         self._registry = registry
         self.federated = federated

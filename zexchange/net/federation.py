@@ -61,7 +61,9 @@ def federate(
         replay_bytes: how many bytes of them; half of it at most is on its way to healthy
             peers before `send` waits.
         stall: seconds without an acknowledgement after which a peer that senders wait for
-            is slow, and is waited for no more.
+            is slow, and is waited for no more. Sooner only where senders that may not wait, in
+            an event loop or on the data thread, exceed ``replay_bytes`` by half of it, or 8 MiB.
+            In this and the next, seconds in which this process did not run do not count.
         recovery_timeout: seconds after which a receiver gives up what it has missed.
         retain: by name or pattern, how many of the last messages are kept for late joiners
             here and elsewhere, see `Registry.retain`. They are encoded and numbered even

@@ -377,14 +377,15 @@ class Inbound:
         tuner.inlet.ended = final
         for name, head in heads.items():
             tuner.inlet.recovery.expose(name, head, now)
-        self._leaving[peer] = (now + GOODBYE_SECONDS, heads)
-        self._end_if_complete(tuner, now)
+        self._leaving[peer] = (self._desk.elapsed.seconds + GOODBYE_SECONDS, heads)
+        self._end_if_complete(tuner)
 
-    def _end_if_complete(self, tuner: Tuner | Passenger, now: float) -> None:
+    def _end_if_complete(self, tuner: Tuner | Passenger) -> None:
         """End a peer that has left once all is there that it has sent us, or after a while."""
         until, heads = self._leaving[tuner.inlet.peer]
         where, wanted = tuner.inlet.positions.positions, self._keys.covers
-        if now >= until or all(where.get(n, -1) >= h or not wanted(n) for n, h in heads.items()):
+        late = self._desk.elapsed.seconds >= until
+        if late or all(where.get(n, -1) >= h or not wanted(n) for n, h in heads.items()):
             self._end(tuner)
 
     def _end(self, tuner: Tuner | Passenger) -> None:
@@ -429,11 +430,12 @@ class Inbound:
     def tick(self) -> None:
         """Ask again, or give up, where something is missing."""
         now = self._monotonic()
+        self._desk.elapsed.look(now)
         for tuner in list(self._tuners.values()):
             if tuner.inlet.pursuing:
                 tuner.inlet.pursue(now)
             if tuner.inlet.peer in self._leaving:
-                self._end_if_complete(tuner, now)
+                self._end_if_complete(tuner)
         for origin, positions in self._departed.expire(now):
             self._remember(origin, positions)
 

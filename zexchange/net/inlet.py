@@ -60,7 +60,7 @@ class Inlet:
         self.ended = False
         """Whether its peer, which leaves, will not come back."""
         self.positions = positions or Positions()
-        self.recovery = Recovery(self.positions, desk.timeout)
+        self.recovery = Recovery(self.positions, desk.timeout, desk.elapsed)
         self._desk = desk
         self._control = desk.control
         self._monotonic = desk.monotonic

@@ -30,7 +30,7 @@ class Latecomers:
         self._origin = peer.hex()
         self._desk = desk
         self._positions = positions
-        self._recalls = Recalls(desk.timeout)
+        self._recalls = Recalls(desk.timeout, desk.elapsed)
         self.owed: dict[int, Arrears] = {}
         """Who waits, by the number of the recall."""
         self._requests = 0

@@ -1,11 +1,13 @@
 """Who holds the senders up, for how long, and what is held for whom. Control thread only.
 
 A peer that acknowledges nothing for ``stall`` seconds while senders wait for it is slow:
-it holds nobody any more, until it has caught up into the ring.
+it holds nobody any more, until it has caught up into the ring. Seconds in which this thread did
+not run are not held against it.
 """
 
 from typing import TYPE_CHECKING
 
+from ..protocol.stalling import Stalling
 from ..protocol.wire import topic
 
 if TYPE_CHECKING:
@@ -20,8 +22,7 @@ class Stalls:
 
     def __init__(self, engine: "Engine", stall: float) -> None:
         self._engine = engine
-        self._stall = stall
-        self._holding: dict[bytes, tuple[float, int]] = {}
+        self._stalling = Stalling(stall)
         self._kept: dict[bytes, tuple[int, int]] = {}
         self._beacon_at = 0.0
 
@@ -36,18 +37,13 @@ class Stalls:
 
     def _find_slow(self, now: float) -> None:
         outbound, peers = self._engine.outbound, self._engine.session.members.peers
-        holders = outbound.window.holders()
-        for node in set(self._holding) - holders:
-            del self._holding[node]
-        for node in holders:
-            # Whatever it has acknowledged since is progress.
-            progress = sum(peers[node].acked.values()) if node in peers else 0
-            since, before = self._holding.get(node, (now, progress))
-            if progress != before:
-                since = now
-            self._holding[node] = (since, progress)
-            if now - since >= self._stall:
-                outbound.window.slow(node)
+        # Whatever a peer has acknowledged since is progress.
+        progress = {
+            node: sum(peers[node].acked.values()) if node in peers else 0
+            for node in outbound.window.holders()
+        }
+        for node in self._stalling.look(progress, now):
+            outbound.window.slow(node)
         slow = outbound.window.slow_peers()
         heads = outbound.heads() if slow else {}
         for peer in [peers[node] for node in slow if node in peers]:

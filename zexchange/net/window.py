@@ -62,6 +62,7 @@ class SendRoom(Room):
         that the control thread stands before: if that takes no turn, nobody waits for it.
         """
         if not self._may_wait():
+            self._window.overdraw()
             return
         started = self._monotonic()
         self._catch_up()
@@ -104,6 +105,7 @@ class Window:
         self._connections: dict[bytes, tuple[int, int]] = {}
         self._shared: deque[tuple[int, int]] = deque(maxlen=SHARED_MOST)
         self._closed = False
+        self._overdrawn_from = 0
         self._if_free = if_free
         self._monotonic = world.monotonic
         self.acknowledged: deque[tuple[bytes, dict[str, int]]] = deque()
@@ -121,6 +123,15 @@ class Window:
         self._closed = True
         self.room.open()
 
+    def overdraw(self) -> None:
+        """Take note that a sender goes on without room: it may not wait. Any thread.
+
+        From here on that is bounded. Senders that wait need no bound: each adds what it has in
+        hand, so that many threads, or what is queued, may well exceed a small ring together.
+        """
+        if self.full and not self._overdrawn_from:
+            self._overdrawn_from = max(self._ring.bytes, self._ring.most_bytes)
+
     # --------------------------------------------------- with the lock held by the caller
 
     def keep(self, frame: Frame) -> None:
@@ -129,18 +140,24 @@ class Window:
         if audience is None:
             audience = self._audience(frame.name)
         frame.waiting.update(audience)
-        ring = self._ring
-        full = ring.append(frame)
-        most = ring.most_bytes + ring.window + frame.size  # one message may be larger than all
-        while ring.bytes > most and (holders := ring.holders()):
-            # Senders that may not wait have overdrawn all there is: the peers that hold
-            # the oldest frames are too slow for that.
-            for peer in holders:
-                self._make_slow(peer)
-            full = ring.full
-        self.full = full
+        self.full = self._ring.append(frame)
+        if self._overdrawn_from:
+            self._bound_overdraft(frame.size)
         if self._slow:
             self._count_unread(frame.name, frame.size)
+
+    def _bound_overdraft(self, size: int) -> None:
+        """Find the peers too slow that hold the oldest frames, once too much is overdrawn.
+
+        By senders that may not wait; the last message, of ``size`` bytes, may be larger than all.
+        """
+        ring = self._ring
+        most = self._overdrawn_from + ring.window + size
+        while ring.bytes > most and (holders := ring.holders()):
+            for peer in holders:
+                self._make_slow(peer)
+        if not self.full:
+            self._overdrawn_from = 0
 
     def mend(self, frame: Frame) -> None:
         """Put things in order after a `keep` that an exception may have left anywhere."""
@@ -213,6 +230,7 @@ class Window:
         """Decide whether senders have to wait; wake them where they need not any more."""
         was_full, self.full = self.full, self._ring.full
         if was_full and not self.full:
+            self._overdrawn_from = 0
             self.room.open()
 
     def take_acknowledged(self) -> None:

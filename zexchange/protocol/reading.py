@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from .elapsed import Elapsed
+
 FRAMES_MOST = 3_000
 """Frames that a node has not read, at which the hub waits for it: fewer than ZeroMQ holds
 for each connection before it drops."""
@@ -49,6 +51,7 @@ class Reading:
 
     def __init__(self) -> None:
         self.frames = self.bytes = 0
+        self._elapsed = Elapsed()
         self._readers: dict[bytes, tuple[Reader, set[bytes]]] = {}
         self._audiences: dict[bytes, tuple[Reader, ...]] = {}
 
@@ -109,9 +112,15 @@ class Reading:
                 reader.slow = False
 
     def waits(self, now: float) -> bool:
-        """Tell whether the hub waits for a node that reads, but has much before it."""
-        waits = False
+        """Tell whether the hub waits for a node that reads, but has much before it.
+
+        Call several times a second: if the hub itself was stopped, it has yet to read how far
+        they are.
+        """
+        waits, forgiven = False, self._elapsed.look(now)
         for reader, _ in self._readers.values():
+            if forgiven:
+                reader.advanced_at = min(reader.advanced_at + forgiven, now)
             if not reader.has_unread(MARK_FRAMES + 1, MARK_BYTES + 1):
                 reader.advanced_at = now
             elif not reader.slow and reader.has_unread(FRAMES_MOST, BYTES_MOST):

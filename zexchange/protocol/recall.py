@@ -2,7 +2,8 @@
 
 A recall is asked once the joiner's key is in force at the peer, so that what is kept and
 what comes live meet without a seam: history is cut off where the live messages begin.
-Time is an argument; nothing here knows who has joined, or what a message is.
+Time is an argument; nothing here knows who has joined, or what a message is. When to give up is
+counted as in `recovery`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..names import matches
+from .elapsed import Elapsed
 from .interest import Keys
 from .recovery import ASK_AGAIN, ASK_AGAIN_MOST
 
@@ -62,8 +64,8 @@ class _Recall:
     ends: dict[str, int] = field(default_factory=dict)
     found: dict[str, dict[int, Kept]] = field(default_factory=dict)
 
-    def progress(self, now: float, timeout: float) -> None:
-        self.until, self.ask_at, self.pause = now + timeout, now, ASK_AGAIN
+    def progress(self, now: float, until: float) -> None:
+        self.until, self.ask_at, self.pause = until, now, ASK_AGAIN
 
     def history(self) -> Iterator[Kept]:
         """Yield what has come, of each exchange only what leads up to its end without a hole."""
@@ -77,10 +79,11 @@ class _Recall:
 class Recalls:
     """What the late joiners of this node are owed by one peer."""
 
-    __slots__ = ("_recalls", "_timeout")
+    __slots__ = ("_elapsed", "_recalls", "_timeout")
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, elapsed: Elapsed) -> None:
         self._timeout = timeout
+        self._elapsed = elapsed
         self._recalls: dict[int, _Recall] = {}
 
     def __bool__(self) -> bool:
@@ -127,7 +130,7 @@ class Recalls:
                 start = max(first, end - recall.most + 1, 1)
                 if start <= end:
                     recall.todo[name], recall.ends[name] = (start, end), end
-        recall.progress(now, self._timeout)
+        recall.progress(now, self._elapsed.seconds + self._timeout)
 
     def wants(self, name: str, first: int, count: int) -> bool:
         """Tell whether any of these messages is waited for."""
@@ -162,7 +165,7 @@ class Recalls:
             del recall.todo[name]
         else:
             recall.todo[name] = (upto + 1, end)
-        recall.progress(now, self._timeout)
+        recall.progress(now, self._elapsed.seconds + self._timeout)
 
     def due(self, now: float, in_force: Keys) -> Iterator[Count | Fetch | Through]:
         """Yield what to ask for, and what has ended, now."""
@@ -170,10 +173,10 @@ class Recalls:
             if recall.todo is None and recall.key not in in_force:
                 continue  # nothing comes live yet: history would end before that begins
             if recall.until is None:
-                recall.until = now + self._timeout
+                recall.until = self._elapsed.seconds + self._timeout
             if recall.todo == {}:
                 yield self._end(request, recall, True)
-            elif now >= recall.until:
+            elif self._elapsed.seconds >= recall.until:
                 yield self._end(request, recall, False)
             elif now >= recall.ask_at:
                 recall.ask_at = now + recall.pause

@@ -2,13 +2,15 @@
 
 A receiver that sees a gap holds back what follows on that exchange, and on no other,
 and asks the origin for the range that is missing. Frames leave here in order: through
-`Positions`, which counts as lost whatever is skipped in the end. Time is an argument.
+`Positions`, which counts as lost whatever is skipped in the end. Time is an argument; when to
+give up is counted in seconds in which we looked, for answers may lie in our own queues.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..history import Body
+from .elapsed import Elapsed
 from .sequence import Positions
 
 ASK_AGAIN = 0.25
@@ -56,11 +58,12 @@ class _Missing:
 class Recovery:
     """The gaps of one peer, by exchange."""
 
-    __slots__ = ("_positions", "_timeout", "missing", "parked_bytes")
+    __slots__ = ("_elapsed", "_positions", "_timeout", "missing", "parked_bytes")
 
-    def __init__(self, positions: Positions, timeout: float) -> None:
+    def __init__(self, positions: Positions, timeout: float, elapsed: Elapsed) -> None:
         self._positions = positions
         self._timeout = timeout
+        self._elapsed = elapsed
         self.missing: dict[str, _Missing] = {}
         self.parked_bytes = 0
 
@@ -90,7 +93,8 @@ class Recovery:
     def _expose(self, name: str, head: int, now: float) -> _Missing:
         missing = self.missing.get(name)
         if missing is None:
-            missing = self.missing[name] = _Missing(head, now + self._timeout, now)
+            until = self._elapsed.seconds + self._timeout
+            missing = self.missing[name] = _Missing(head, until, now)
         missing.head = max(missing.head, head)
         return missing
 
@@ -107,7 +111,7 @@ class Recovery:
             position = self._positions.positions.get(name, 0)
             if position > missing.reached:
                 # Only progress buys more time, and is worth asking on without a pause.
-                missing.reached, missing.until = position, now + self._timeout
+                missing.reached, missing.until = position, self._elapsed.seconds + self._timeout
                 missing.ask_at, missing.pause = now, ASK_AGAIN
 
     def in_turn(self, name: str) -> Body | None:
@@ -154,9 +158,9 @@ class Recovery:
                 continue
             if missing.gone_to >= first:
                 yield GiveUp(name, first, min(last, missing.gone_to), missing.reason)
-            elif now >= missing.until:
+            elif self._elapsed.seconds >= missing.until:
                 # Little time for the next gap: a silent origin costs all of it only once.
-                missing.until, missing.ask_at = now + NEXT_GAP, now
+                missing.until, missing.ask_at = self._elapsed.seconds + NEXT_GAP, now
                 yield GiveUp(name, first, last, "not recovered in time")
             elif now >= missing.ask_at:
                 missing.ask_at = now + missing.pause
