@@ -1,5 +1,7 @@
 """Names to exchanges, views over them, observers and interest."""
 
+import gc
+import random
 import threading
 
 import pytest
@@ -381,3 +383,115 @@ def test_retain_is_that_of_the_default_registry():
     finally:
         retain("test_retain.*", 0)
     assert exchange.stats().retained == 0
+
+
+@pytest.fixture
+def few(monkeypatch, registry):
+    """A registry that holds three exchanges strongly, as others hold thousands."""
+    monkeypatch.setattr("zexchange.local.registry.AWAKE", 3)
+    return registry
+
+
+def held(registry):
+    return {exchange.name for exchange in registry.exchanges()}
+
+
+def test_exchanges_that_nobody_refers_to_go_where_there_are_many(few):
+    """At once, without the collector: what is made for one message each stays small."""
+    gc.disable()
+    try:
+        for n in range(100):
+            few.get(f"reply.{n}").send(n)
+        for n in range(100, 200):  # as where messages arrive
+            few.get(f"reply.{n}").deliver([n], "o", 1, 0.0)
+        for n in range(200, 300):
+            few.get(f"reply.{n}")
+    finally:
+        gc.enable()
+    assert held(few) == {"reply.297", "reply.298", "reply.299"}
+    assert few.find("reply.0") is None
+    assert not few.has("reply.0")
+
+
+def test_an_exchange_that_rests_stays_the_same_object(few):
+    """As long as anybody refers to it; what is attached to it then holds it again."""
+    kept, task = few.get("kept"), Task()
+    for n in range(100):
+        few.get(str(n))
+    assert few.find("kept") is kept
+    assert few.get("kept") is kept
+    for n in range(100):
+        few.get(str(n))
+    kept.attach(task)
+    del kept
+    for n in range(100):
+        few.get(str(n))
+    few.get("kept").send(1)
+    assert task.got == [1]
+
+
+def test_a_view_is_told_of_by_exchanges_that_rest(few):
+    """What is attached to a view, and what is kept from now on, counts for them, too."""
+    one, other, task = few.get("a.one"), few.get("a.other"), Task()
+    for exchange in (one, other):
+        exchange.send(0)
+    for n in range(100):
+        few.get(str(n))
+    few.match("a.*").attach(task)
+    few.retain("a.other", 1)
+    one.send(1)
+    other.send(2)
+    del one, other
+    for n in range(100):
+        few.get(str(n))
+    assert task.got == [1, 2]
+    assert held(few) >= {"a.other"}
+    assert "a.one" not in held(few)
+    late = Task()
+    few.get("a.other").attach(late, history=1)
+    assert late.got == [2]
+
+
+def test_what_is_used_is_held_however_much_there_is(few):
+    """Exchanges with tasks, with a type, or that keep messages, do not rest."""
+    few.retain("kept", 1)
+    few.get("kept").send(1)
+    few.get("typed", type=int)
+    few.get("heard").attach(Task())
+    for n in range(100):
+        few.get(str(n))
+    assert held(few) >= {"kept", "typed", "heard"}
+    assert few.get("typed").type is int
+
+
+def test_a_pattern_without_retention_is_forgotten(registry):
+    """Taken back, it leaves nothing behind."""
+    for n in range(10):
+        registry.retain(f"a.{n}.*", 3)
+        registry.retain(f"a.{n}.*", 0)
+    assert not registry._retained
+
+
+def test_threads_that_make_and_let_go_of_names_get_one_object_each(few):
+    """Two threads that refer to one name at the same time refer to the same exchange."""
+    held_by, wrong, lock = {}, [], threading.Lock()
+
+    def work(seed):
+        chance = random.Random(seed)
+        for _ in range(3000):
+            name = str(chance.randrange(12))
+            exchange = few.get(name)
+            with lock:
+                held_by.setdefault(name, []).append(exchange)
+                if any(other is not exchange for other in held_by[name]):
+                    wrong.append(name)
+            exchange.send(1)
+            with lock:
+                held_by[name].remove(exchange)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong

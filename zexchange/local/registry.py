@@ -1,11 +1,13 @@
 """Names to exchanges, patterns to views, and who wants to hear of both.
 
 The same name is the same object, atomically: a lookup of an existing name takes no
-lock. Observers learn of new exchanges and of interest; what they do with it, and that
-there is a network at all, is not known here.
+lock. Where there are many, those that nothing is attached to *rest*: they are held
+weakly, and go when nobody refers to them any more. Observers learn of new exchanges and
+of interest; what they do with it, and that there is a network at all, is not known here.
 """
 
 import threading
+import weakref
 from collections import Counter
 from typing import Any, Protocol, overload
 
@@ -19,6 +21,12 @@ from .stream import T
 from .subscriptions import Subscription
 from .typed import declare
 from .view import View
+
+AWAKE = 4096
+"""Exchanges that are held strongly in any case. Of more, the oldest rest."""
+LOOKED_AT = 4
+"""Exchanges that are looked at for each that is made: more than one, or those that are used
+would keep others from resting."""
 
 
 class Observer(Protocol):
@@ -78,6 +86,8 @@ class Registry:
         self._exchanges: dict[str, Exchange[Any]] = {}
         self._known = self._exchanges  # what `get` looks into; emptied to catch its first use
         self._nascent: dict[str, Exchange[Any]] = {}
+        self._resting: weakref.WeakValueDictionary[str, Exchange[Any]]
+        self._resting = weakref.WeakValueDictionary()
         self._views: dict[str, View] = {}
         self._retained: dict[str, int] = {}
         self._arrears: dict[Arrears, str] = {}
@@ -128,7 +138,11 @@ class Registry:
     def find(self, name: str) -> Exchange[Any] | None:
         """Return the exchange of that name if there is one."""
         self.wake()
-        return self._exchanges.get(name)
+        return self._exchanges.get(name) or self._resting.get(name)
+
+    def has(self, name: str) -> bool:
+        """Tell whether there is, or is about to be, an exchange of that name; takes no lock."""
+        return name in self._nascent or name in self._exchanges or name in self._resting
 
     def match(self, pattern: str) -> View:
         """Return the view of all exchanges that ``pattern`` covers; same pattern, same object.
@@ -146,8 +160,9 @@ class Registry:
             return view
 
     def exchanges(self) -> list[Exchange[Any]]:
-        """Return every exchange there is, oldest first."""
-        return list(self._exchanges.values())
+        """Return every exchange there is."""
+        with self._lock:
+            return [*self._resting.values(), *self._exchanges.values()]
 
     def views(self, name: str) -> list[View]:
         """Return every view that covers ``name`` and has been made, oldest first."""
@@ -158,13 +173,33 @@ class Registry:
         self.wake()
         with self._lock:
             exchange = self._exchanges.get(name) or self._nascent.get(name)
-            if exchange is None:
+            if exchange is None and (exchange := self._resting.pop(name, None)):
+                self._exchanges[name] = exchange
+            elif exchange is None:
                 exchange = self._nascent[name] = Exchange(name, self, self.retention(name))
                 for observer in self._observers:
                     _tell(observer.exchange_added, exchange)
                 self._exchanges[name] = exchange
                 del self._nascent[name]
+                self._let_rest(min(len(self._exchanges) - AWAKE, LOOKED_AT))
             return exchange
+
+    def _let_rest(self, most: int) -> None:
+        """Hold the oldest exchanges weakly, as far as they are idle; the lock is held."""
+        for _ in range(most):
+            name = next(iter(self._exchanges))
+            exchange = self._exchanges.pop(name)
+            if exchange.idle:
+                self._resting[name] = exchange
+            else:
+                self._exchanges[name] = exchange
+
+    def keep(self, name: str) -> None:
+        """Hold an exchange that is idle no more; called after the change that makes it so."""
+        with self._lock:
+            exchange = self._resting.pop(name, None)
+            if exchange is not None:
+                self._exchanges[name] = exchange
 
     # Retention.
 
@@ -178,7 +213,8 @@ class Registry:
         if n < 0:
             raise ValueError(f"n is a number of messages, not {n}")
         with self._lock:
-            self._retained = {**self._retained, pattern: n}
+            others = {other: most for other, most in self._retained.items() if other != pattern}
+            self._retained = {**others, pattern: n} if n else others
             exchanges = self.exchanges()
         for exchange in exchanges:
             if matches(pattern, exchange.name):
@@ -261,7 +297,9 @@ class Registry:
         """Make the lock anew; have the first use in this child revive the observers."""
         self._lock = threading.RLock()
         self._nascent = {}
-        audiences = [*self._exchanges.values(), *self._views.values()]
+        # Made anew: a thread of the parent that was reading it puts off for ever what goes.
+        self._resting = weakref.WeakValueDictionary(list(self._resting.items()))
+        audiences = [*self.exchanges(), *self._views.values()]
         self._interest = Counter(a.key for a in audiences if a.has_interested_task())
         self._forked = bool(self._observers)
         if self._forked:

@@ -6,6 +6,7 @@ here too, because keeping a message and choosing who gets it live must be one st
 """
 
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -43,11 +44,30 @@ class Bridge(Protocol):
         ...
 
 
+class Stale:
+    """Stands in for the targets of an exchange after a change.
+
+    Not its bound method: an exchange that referred to itself would not go with the last one
+    who refers to it, but when the collector comes round.
+    """
+
+    __slots__ = ("_of",)
+
+    def __init__(self, of: "Routing[Any]") -> None:
+        self._of = weakref.ref(of)
+
+    def __call__(self, msg: object) -> Trouble | None:
+        """Have the exchange, which is sending, work out its targets, and hand ``msg`` to them."""
+        exchange = self._of()
+        return None if exchange is None else exchange.refresh(msg)
+
+
 class Routing(Audience[T], Forwarder):
     """The part of an exchange that knows who gets its messages."""
 
     __slots__ = (
-        "_bridges", "_kept_targets", "_late", "_ring", "_routes", "_targets", "_version", "name",
+        "_bridges", "_kept_targets", "_late", "_ring", "_routes", "_stale", "_targets", "_version",
+        "name",
     )  # fmt: skip
 
     def __init__(self, name: str, registry: "Registry", retained: int = 0) -> None:
@@ -57,6 +77,7 @@ class Routing(Audience[T], Forwarder):
         self._ring = Ring(retained) if retained else None
         self._late: dict[Key, CatchUp] = {}
         self._version = 0
+        self._stale: tuple[Target, ...] = (Stale(self),)
         self._changed()
 
     def after_fork(self) -> None:
@@ -79,7 +100,7 @@ class Routing(Audience[T], Forwarder):
     def _changed(self) -> None:
         """Have the next message ask again who gets it; the lock is held."""
         self._version += 1
-        self._targets: tuple[Target, ...] = (self._refresh,)
+        self._targets: tuple[Target, ...] = self._stale
         self._kept_targets: tuple[Target, ...] | None = None
         self._routes: Routes | None = None
 
@@ -97,8 +118,8 @@ class Routing(Audience[T], Forwarder):
                     found[subscription.key] = subscription
         return list(found.values())
 
-    def _refresh(self, msg: object) -> Trouble | None:
-        """Stand in for the targets after a change: work them out, and hand ``msg`` to them."""
+    def refresh(self, msg: object) -> Trouble | None:
+        """Work out the targets after a change, and hand ``msg`` to them."""
         self.registry.wake()
         with self._lock:
             targets = self._targets = self._unchanged(self._all_targets)
@@ -175,6 +196,7 @@ class Routing(Audience[T], Forwarder):
     def _admitted(self, subscription: Subscription) -> None:
         self._begin_history(subscription)
         self._changed()
+        self.registry.keep(self.name)
 
     def _dismissed(self, subscription: Subscription) -> None:
         self._forget(subscription)
@@ -205,12 +227,13 @@ class Routing(Audience[T], Forwarder):
             ring = self._ring or Ring(size)
             self._ring = ring.resized(size) if size else None
             self._changed()
+            self.registry.keep(self.name)
 
     def _begin_history(self, subscription: Subscription) -> None:
         """Have a new subscription catch up with what is kept now; the lock is held."""
-        if not subscription.history or self.name in subscription.begun:
+        if not subscription.history or self in subscription.begun:
             return
-        subscription.begun.add(self.name)
+        subscription.begun.add(self)
         kept = self._ring.last(subscription.history) if self._ring is not None else []
         others = [s for s in self.audience() if s.key == subscription.key]
         if kept and others == [subscription]:

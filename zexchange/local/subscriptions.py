@@ -6,6 +6,7 @@ attached, and nothing here calls it but through what an exchange was given.
 
 import itertools
 import time
+import weakref
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from .outcome import Target
@@ -28,6 +29,7 @@ class Task(Protocol[M]):
 
 
 _serials = itertools.count()
+_NONE: weakref.WeakSet[object] = weakref.WeakSet()
 
 
 class Forwarder:
@@ -55,7 +57,8 @@ class Subscription:
         self.forwarder = isinstance(task, Forwarder)
         self.preload: Target = task.preload if isinstance(task, Stream) else accept
         self.history = history
-        self.begun: set[str] = set()  # exchanges that have begun to give it their history
+        # Exchanges that have begun to give it their history; one that is gone keeps nothing.
+        self.begun: weakref.WeakSet[object] = weakref.WeakSet() if history else _NONE
         self.arrears: Arrears | None = None  # what other nodes owe it
         self.count = 1
         self.serial = next(_serials)

@@ -42,6 +42,7 @@ def declare(exchange: Exchange[Any], kind: Any, codec: Codec[Any] | None) -> Non
                     exchange.__class__ = TypedExchange
                     exchange._changed()
                 relink(exchange)
+                exchange.registry.keep(exchange.name)
                 return
     if exchange.type != kind or codec not in (None, exchange._codec):
         raise ValueError(
