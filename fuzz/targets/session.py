@@ -8,8 +8,8 @@ step what the session asks for must be writable, and its tables within their lim
 from collections.abc import Callable, Iterator
 
 from zexchange.errors import DecodeError
+from zexchange.protocol import departed, membership, proving
 from zexchange.protocol import effects as e
-from zexchange.protocol import joining, membership, proving
 from zexchange.protocol import values as v
 from zexchange.protocol.core import MAX_KINDS
 from zexchange.protocol.messages import control_frame, read_control
@@ -141,9 +141,9 @@ def check(session: Session) -> None:
     members = session.members
     require(len(members.gossip()) <= 2, "gossip")
     require(len(members.peers) <= 2, "peers")
-    require(len(members._lapsed) <= membership.MAX_LAPSED, "lapsed")
+    require(len(members._lapsed.there) <= departed.DEPARTED_MOST, "lapsed")
     require(len(session.rejections()) <= MAX_KINDS + 1, "rejections")
-    require(len(session._joining._ended) <= joining.MAX_ENDED, "ended")
+    require(len(members.ended.there) <= membership.MAX_ENDED, "ended")
     require(len(session._proving._tokens) <= proving.MAX_STRANGERS_TOKENS, "tokens")
     require(ME not in members.peers, "ourselves a peer")
     for peer in members.peers.values():

@@ -436,7 +436,8 @@ def test_what_is_sent_while_a_peer_is_away_counts_when_it_is_back() -> None:
     numbering.take("a.x", 3)
     account.promise(Keys(["a.*", "b"]), numbering)
     numbering.take("a.x", 2)
-    account.leave(numbering.heads)
+    account.leave(numbering.heads, {"a.x": 4})
+    assert account.unacknowledged == {"a.x": 1}
     for name in ("a.x", "a.y", "b", "c"):
         numbering.take(name, 4)
     assert account.counts(numbering.heads) == {"a.x": 2}
@@ -449,7 +450,7 @@ def test_what_is_sent_to_who_is_away_for_too_long_does_not_count() -> None:
     numbering, account = Numbering(), Account()
     account.promise(Keys(["a.*"]), numbering)
     numbering.take("a.x", 2)
-    account.leave(numbering.heads)
+    account.leave(numbering.heads, {})
     numbering.take("a.x", 4)
     account.lapse()
     account.promise(Keys(["a.*"]), numbering)

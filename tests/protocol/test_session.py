@@ -370,6 +370,31 @@ def test_a_node_that_said_goodbye_does_not_come_back() -> None:
     assert not session.members.peers
 
 
+def test_a_goodbye_is_final_for_ten_minutes() -> None:
+    """And no longer: no table grows with who has ended."""
+    session = alone()
+    session.receive(hello(), "route", None, START)
+    session.receive(v.Bye(THEM, {}), "route", None, START)
+    session.tick(START + 599)
+    session.receive(hello(), "route", None, START + 599)
+    assert not session.members.peers
+    session.tick(START + 601)
+    session.receive(hello(), "route", None, START + 601)
+    assert THEM in session.members.peers
+
+
+def test_who_comes_back_is_known_to_have_what_it_acknowledged() -> None:
+    """Whatever it left for; what was sent meanwhile is what it has not."""
+    session = alone()
+    session.receive(hello(interest=("a",)), "route", None, START)
+    session.receive(v.Ack(THEM, {"a": 7}, ME), "route", None, START)
+    session.take()
+    session.probed(THERE.control, False, START + 2.0)
+    assert fx.Hush(THEM, {}, final=False, acked={"a": 7}) in session.take()
+    session.receive(hello(interest=("a",)), "route", None, START + 3.0)
+    assert session.members.peers[THEM].acked == {"a": 7}
+
+
 def test_a_goodbye_goes_wherever_we_said_hello() -> None:
     """Whoever we greeted takes us for a peer, though its answer has not come, or never will."""
     session = alone()

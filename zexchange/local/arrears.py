@@ -32,7 +32,12 @@ class Notice(Protocol):
 
     @property
     def first(self) -> int:
-        """The number of the first of them."""
+        """The number of the first of them; 0 if nobody knows it."""
+        ...
+
+    @property
+    def last(self) -> int:
+        """The number of the last of them."""
         ...
 
 
@@ -226,7 +231,10 @@ class Arrears:
 
 
 def _place(item: Any) -> tuple[str, int]:
-    """Return the exchange and the number of a delivery, or of the first that a notice is about."""
+    """Return the exchange and the number of a delivery, or of the first that a notice is about.
+
+    Of a gap without a beginning, the one behind it: what is live begins there.
+    """
     if isinstance(item, Delivery):
         return item.name, item.seq or 0
-    return item.exchange, item.first
+    return item.exchange, item.first or item.last + 1

@@ -104,8 +104,8 @@ class Effects:
                 self._lookups.literal(asked.endpoint, lambda literal: self._tune(asked, literal))
             case Narrow(peer, names):
                 self._inbound.do(lambda: self._inbound.narrow(peer, names))
-            case Hush(peer, heads, final):
-                self._outbound.window.forget(peer, final)
+            case Hush(peer, heads, final, acked):
+                self._outbound.window.forget(peer, final, acked)
                 self._inbound.do(lambda: self._inbound.hush(peer, heads, final))
             case Acknowledged(peer, positions):
                 self.acknowledged(peer, positions)

@@ -19,7 +19,7 @@ def stats(engine: "Engine") -> NodeStats:
         acked = {peer.id.hex(): peer.acked for peer in engine.session.members.peers.values()}
         return NodeStats(
             sent=heads,
-            sent_to={key: _sent(*key, n, heads, acked) for key, n in sent.items()},
+            sent_to={key: _sent(*key, *n, heads, acked) for key, n in sent.items()},
             received={
                 (name, origin): Received(
                     t.received, t.duplicates, t.lost, t.recovered, parked.get((name, origin), 0)
@@ -39,9 +39,14 @@ def stats(engine: "Engine") -> NodeStats:
 
 
 def _sent(
-    name: str, peer: str, sent: int, heads: dict[str, int], acked: dict[str, dict[str, int]]
+    name: str,
+    peer: str,
+    sent: int,
+    missing: int,
+    heads: dict[str, int],
+    acked: dict[str, dict[str, int]],
 ) -> Sent:
-    behind = heads.get(name, 0) - acked[peer].get(name, 0) if peer in acked else 0
+    behind = heads.get(name, 0) - acked[peer].get(name, 0) if peer in acked else missing
     return Sent(sent, min(sent, max(0, behind)))
 
 

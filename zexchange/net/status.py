@@ -62,7 +62,8 @@ class Sent:
 
     Attributes:
         sent: from the moment it was ready for it until it was attached no longer.
-        unacknowledged: of those, how many its tasks may not have been given yet.
+        unacknowledged: of those, how many its tasks may not have been given yet, or may never
+            have been, if it has left.
     """
 
     sent: int

@@ -9,7 +9,7 @@ the lock of the data socket, except the wait itself.
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -248,13 +248,16 @@ class Window:
         with self._lock:
             self.promise_now(peer, Keys(keys))
 
-    def forget(self, peer: bytes, final: bool = True) -> None:
-        """Hold nothing for a peer any more: it has left, and may be back unless it is ``final``."""
+    def forget(self, peer: bytes, final: bool, acked: Mapping[str, int]) -> None:
+        """Hold nothing for a peer any more: it has left, and may be back unless it is ``final``.
+
+        ``acked`` is how far it had acknowledged what was sent.
+        """
         now = self._monotonic()
         with self._lock:
             account = self._accounts.pop(peer, None)
             if account is not None:
-                account.leave(self._numbering.heads)
+                account.leave(self._numbering.heads, acked)
                 if final:
                     self._remember(peer, account)
                 else:
@@ -289,14 +292,17 @@ class Window:
         account = self._accounts.get(peer)
         return account.keys if account is not None else Keys()
 
-    def sent(self) -> dict[tuple[str, str], int]:
-        """Return, by exchange and peer, what was for it: some that have left included."""
+    def sent(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """Return, by exchange and peer, what was for it: some that have left included.
+
+        And how much of that was not acknowledged when it left; 0 for who is here.
+        """
         with self._lock:
             heads = dict(self._numbering.heads)
             accounts = {**self._former, **self._departed.there, **self._accounts}
         # Not under the lock: many names times many peers take a while.
         return {
-            (name, peer.hex()): count
+            (name, peer.hex()): (count, account.unacknowledged.get(name, 0))
             for peer, account in accounts.items()
             for name, count in account.counts(heads).items()
         }

@@ -4,7 +4,7 @@ Frozen values, one for each thing that only somebody with sockets can do. Nothin
 knows how it is done.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .events import Event
@@ -79,11 +79,13 @@ class Hush:
 
     ``heads`` are the last numbers that it gave, as far as it has told us. Unless it is ``final``,
     it may live, whatever we take it for: if it is met again, what it sent meanwhile is asked for.
+    ``acked`` is how far it has acknowledged what we sent.
     """
 
     peer: bytes
     heads: dict[str, int]
     final: bool = True
+    acked: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,9 +28,10 @@ class PeerSilent:
 
 @dataclass(frozen=True, slots=True)
 class PeerLeft:
-    """A peer is gone: it said so (``bye``), its process died (``gone``), or ``silent``.
+    """A peer is gone: it said so (``bye``), nothing listens there (``gone``), or ``silent``.
 
-    Or ``crowded out``: it had proven nothing, and another needed its place.
+    Or ``crowded out``: it had proven nothing, and another needed its place. Only ``bye`` is
+    final: whoever left otherwise and lives goes on where it was if it is back within ten minutes.
     """
 
     peer: str
@@ -40,7 +41,12 @@ class PeerLeft:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Messages ``first`` to ``last`` of an origin on an exchange did not arrive, and will not."""
+    """Messages ``first`` to ``last`` of an origin on an exchange did not arrive, and will not.
+
+    ``first`` is 0 where nobody knows how many: the origin was away for more than ten minutes,
+    and is back. Then what came of it before stays as it was, what was sent between that and
+    ``last`` is lost, if anything was, and `Node.stats` does not count it.
+    """
 
     exchange: str
     origin: str

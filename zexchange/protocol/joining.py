@@ -22,8 +22,6 @@ from .values import VERSIONS, Address, Bye, Control, Hello, Refuse, Welcome
 
 MAX_UNREACHED = 1000
 """Nodes remembered of which no address can be reached from here."""
-MAX_ENDED = 1000
-"""Nodes remembered that said goodbye: what they said before may still come by another way."""
 PASSED_ON = "its hub gives it what it may not have here"
 """The reason where two files disagree: what many may have, a hub cannot keep from one for us."""
 
@@ -45,7 +43,6 @@ class Joining:
         self._admission = Admission(core, most_peers, self.left)
         self._members = core.members
         self._unreached: set[bytes] = set()
-        self._ended: dict[bytes, None] = {}
         self._ask_around_at = now + m.GOSSIP_EVERY
         self._asked_last = b""
 
@@ -155,7 +152,7 @@ class Joining:
     def on_hello(self, hello: Hello, route: Any, now: float, near: bool = True) -> None:
         """Welcome a node, or refuse it and say why."""
         core = self._core
-        if hello.sender in self._ended:
+        if hello.sender in self._members.ended.there:
             return
         objection = self._objection(hello)
         if objection:
@@ -213,14 +210,15 @@ class Joining:
         address = self._choose(hello.addresses, hello.key, near)
         if address is None:
             return None
-        promised, renewed = self._members.met_again(hello.sender) or ((), True)
-        if not renewed:
+        before = self._members.met_again(hello.sender)
+        if before is not None and not before.renewed:
             self._proving.renew(now)
         rights = self._core.rights_of(hello, near)
         peer = Peer.from_hello(hello, now, near, rights)
         if self._core.vouching and peer.rights.hub and self._core.vouching.exceeded(peer.id):
             self._core.reject(rights.name, PASSED_ON, "say it in the hub's permissions, too")
-        peer.interest.promised = promised
+        if before is not None:
+            peer.interest.promised, peer.acked = before.promised, before.acked
         peer.control, peer.data = address.control, address.data
         self._members.peers[peer.id] = peer
         self._core.do(tune(peer))
@@ -334,7 +332,7 @@ class Joining:
     def on_welcome(self, welcome: Welcome, link: str | None, now: float, near: bool = True) -> None:
         """Make the node at the other end of a link a peer, and dial whom it knows."""
         candidate = self._members.candidates.get(link) if link else None
-        if candidate is None or link is None or welcome.sender in self._ended:
+        if candidate is None or link is None or welcome.sender in self._members.ended.there:
             return
         objection = self._objection(welcome.hello)
         if objection is None and not self._admission.room_for(welcome.hello, None, link, now):
@@ -440,9 +438,6 @@ class Joining:
 
     def on_bye(self, peer: Peer, heads: dict[str, int], now: float) -> None:
         """Let a peer go, for good: nobody comes back under the id of one that has ended."""
-        self._ended[peer.id] = None
-        if len(self._ended) > MAX_ENDED:
-            del self._ended[next(iter(self._ended))]
         self.left(peer, "bye", now, heads)
 
     def leave(self, heads: dict[str, int]) -> None:
@@ -466,9 +461,13 @@ class Joining:
             self._proving.renew(now)
             renewed = True
         del self._members.peers[peer.id]
-        self._members.lapse(peer, renewed)
+        final = reason == "bye"
+        if final:
+            self._members.end(peer.id, now)
+        else:
+            self._members.lapse(peer, now, renewed)
         self._undial(peer)
-        self._core.do(Hush(peer.id, heads or {}, reason == "bye"))
+        self._core.do(Hush(peer.id, heads or {}, final, peer.acked))
         self._core.wanted(set(peer.interest.keys))
         self._core.tell(PeerLeft(peer.id.hex(), peer.label, reason))
         for candidate in [c for c in self._members.candidates.values() if c.peer == peer.id]:

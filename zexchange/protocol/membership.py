@@ -14,6 +14,7 @@ import enum
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from .departed import Departed
 from .granting import Granted
 from .interest import Keys, PeerInterest
 from .permissions import EVERYTHING, Rights
@@ -50,8 +51,8 @@ MAX_GOSSIP = 128
 MAX_PEERS = 4096
 CHANCE = 5.0
 """Seconds after which who has not answered, or proven anything, makes room for another."""
-MAX_LAPSED = 4096
-"""Nodes remembered that have left, and might be met again."""
+MAX_ENDED = 65_536
+"""Nodes remembered that said goodbye: what they said before may still come by another way."""
 
 
 class State(enum.Enum):
@@ -246,15 +247,32 @@ class Peer:
             self.unproven_at = min(self.unproven_at + seconds, now)
 
 
+@dataclass(frozen=True, slots=True)
+class Lapsed:
+    """What there was between us and a peer that has left.
+
+    Attributes:
+        promised: what we have announced to it and it has not confirmed.
+        acked: how far it has acknowledged what we sent.
+        renewed: whether we have begun a new epoch since we knew it.
+    """
+
+    promised: tuple[Promise, ...]
+    acked: dict[str, int]
+    renewed: bool
+
+
 class Membership:
     """The tables of candidates and peers; the session decides what follows."""
 
-    __slots__ = ("_lapsed", "_ticked_at", "candidates", "peers")
+    __slots__ = ("_lapsed", "_ticked_at", "candidates", "ended", "peers")
 
     def __init__(self, now: float) -> None:
         self.candidates: dict[str, Candidate] = {}
         self.peers: dict[bytes, Peer] = {}
-        self._lapsed: dict[bytes, tuple[tuple[Promise, ...], bool]] = {}
+        self.ended = Departed[bytes, bool](MAX_ENDED)
+        """Who has said goodbye."""
+        self._lapsed = Departed[bytes, Lapsed]()
         self._ticked_at = now
 
     def gossip(self) -> list[Candidate]:
@@ -269,22 +287,29 @@ class Membership:
                 return peer
         return None
 
-    def lapse(self, peer: Peer, renewed: bool = False) -> None:
+    def lapse(self, peer: Peer, now: float, renewed: bool = False) -> None:
         """Note that a peer has left: it may still be there, and unaware of it.
 
         What was promised to it stays promised: it tells by its epochs what is still for it.
         ``renewed`` if we have begun a new epoch since we knew it.
         """
-        self._lapsed[peer.id] = peer.interest.promised, renewed
-        if len(self._lapsed) > MAX_LAPSED:
-            del self._lapsed[next(iter(self._lapsed))]
+        self._lapsed.leave(peer.id, Lapsed(peer.interest.promised, peer.acked, renewed), now)
+        self.expire(now)
 
-    def met_again(self, node: bytes) -> tuple[tuple[Promise, ...], bool] | None:
-        """Return what was promised to a node that had left before; None if it had not.
+    def end(self, node: bytes, now: float) -> None:
+        """Note that a peer has left for good."""
+        self.ended.leave(node, True, now)
+        self.expire(now)
 
-        And whether a new epoch was begun when it left.
-        """
-        return self._lapsed.pop(node, None)
+    def met_again(self, node: bytes) -> Lapsed | None:
+        """Return what was between us and a node that had left before; None if it had not."""
+        return self._lapsed.back(node)
+
+    def expire(self, now: float) -> None:
+        """Forget who has left too long ago."""
+        for table in (self._lapsed, self.ended):
+            for _ in table.expire(now):
+                pass
 
     def awake(self, now: float) -> None:
         """Call first in every tick: forgive everybody the time in which we were stopped."""

@@ -42,7 +42,7 @@ class Account:
     while it is out of reach was for it, too, if it comes back and wants it still.
     """
 
-    __slots__ = ("_away", "_before", "_from", "_since", "keys")
+    __slots__ = ("_away", "_before", "_from", "_since", "keys", "unacknowledged")
 
     def __init__(self) -> None:
         self.keys = Keys()
@@ -50,6 +50,8 @@ class Account:
         self._from: dict[str, int] = {}
         self._before: dict[str, int] = {}
         self._since: dict[str, int] = {}
+        self.unacknowledged: dict[str, int] = {}
+        """Of a peer that has left, by exchange, what it has not said to have."""
 
     def promise(self, keys: Keys, numbering: Numbering) -> None:
         """Take note of what the peer is promised from now on."""
@@ -64,20 +66,24 @@ class Account:
             elif was and not now:
                 begun = self._from.pop(name, 0)
                 self._before[name] = self._before.get(name, 0) + head - begun
-        self.keys = keys
+        self.keys, self.unacknowledged = keys, {}
         self.lapse()
 
-    def leave(self, heads: Mapping[str, int]) -> None:
-        """Take note that the peer has left: it goes on from here when it is back."""
+    def leave(self, heads: Mapping[str, int], acked: Mapping[str, int]) -> None:
+        """Take note that the peer has left: it goes on from here when it is back.
+
+        ``acked`` is how far it had acknowledged what was sent.
+        """
         self._since = {name: head for name, head in heads.items() if self.keys.covers(name)}
         self._before = self.counts(heads)
+        behind = {name: at - acked.get(name, 0) for name, at in self._since.items()}
+        self.unacknowledged = {name: n for name, n in behind.items() if n > 0}
         self._away, self.keys = self.keys, Keys()
         self._from.clear()
 
     def lapse(self) -> None:
         """Take note that a peer that has left does not go on from where it was."""
-        self._since.clear()
-        self._away = Keys()
+        self._since, self._away = {}, Keys()
 
     def counts(self, heads: Mapping[str, int]) -> dict[str, int]:
         """Return the sums, given the heads as they are now."""
