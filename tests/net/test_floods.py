@@ -63,6 +63,21 @@ def test_junk_subscriptions_are_cut(scene: Scene) -> None:
     scene.outcome(memory=1400 * MB, seconds=60)
 
 
+def test_refusals_that_nobody_reads(scene: Scene) -> None:
+    """Strangers who ask without end, and read no answer, have few of them wait here."""
+    links = [scene.attacker.dealer() for _ in range(40)]
+    asked = [
+        control_frame(scene.attacker.hello(os.urandom(16), federation="f" * 255)),
+        control_frame(v.Ping(os.urandom(16), 1, 1)),
+    ]
+    for _ in range(150):
+        for link in links:
+            for frame in asked:
+                link.send(frame)
+    eventually(lambda: scene.victim.measure().told("federation") >= 6000)
+    scene.outcome(memory=60 * MB, seconds=30)
+
+
 def test_connections_that_come_and_go(scene: Scene) -> None:
     """Two thousand connections that are opened, say half a word and go leave nothing behind."""
     files = scene.started.files

@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from zexchange.names import MAX_NAME_BYTES
+from zexchange.names import MAX_NAME_BYTES, is_name
 from zexchange.protocol import values as v
 from zexchange.protocol.messages import control_frame
 from zexchange.protocol.wire import data_head, ready_frame, topic
@@ -25,10 +25,12 @@ some_names = st.lists(names, max_size=4).map(tuple)
 # Up to the year 2041 a float of seconds holds microseconds exactly enough to come back.
 moments = st.integers(0, 2**51).map(lambda microseconds: microseconds / 1e6)
 
+federations = names.filter(is_name)
+
 hellos = st.builds(
     v.Hello,
     sender=node_ids,
-    federation=words,
+    federation=federations,
     label=labels,
     addresses=addresses,
     epoch=numbers,

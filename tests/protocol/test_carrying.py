@@ -3,6 +3,7 @@
 import pytest
 
 from zexchange.protocol.carrying import MAX_TOPICS, UNREAD_BYTES, Carrying
+from zexchange.protocol.core import REFUSALS
 from zexchange.protocol.hubwords import Carried, Enter, TurnedAway
 from zexchange.protocol.lodgers import Complain, Forget, Gate, SayTo, Subscribe
 from zexchange.protocol.values import Label
@@ -162,3 +163,19 @@ def test_a_gate_judges() -> None:
     core.want(topic("secret"), True)
     core.want(ready_topic(A, 1), True)
     assert list(core.wants) == [ready_topic(A, 1)]
+
+
+def test_strangers_are_told_why_now_and_then() -> None:
+    """What a stranger does not read waits at the hub: of many questions few are answered."""
+    core = carrying()
+
+    def answers(now: float) -> int:
+        for _ in range(50):
+            core.enter(Enter(A, "another", LABEL), "r", now)
+        return len([e for e in core.take() if isinstance(e, SayTo)])
+
+    at_once, a_second = REFUSALS
+    assert answers(0.0) == at_once
+    assert answers(0.0) == 0
+    assert answers(3.0) == 3 * a_second
+    assert core.rejected

@@ -24,6 +24,9 @@ from zexchange.protocol.wire import data_head, ready_frame, ready_topic, topic
 
 IDS = st.binary(min_size=16, max_size=16)
 COUNTS = st.integers(0, 2**64 - 1)
+FEDERATIONS = st.text(
+    st.characters(codec="ascii", exclude_characters="\0*"), min_size=1, max_size=20
+)
 SHORT = st.text(max_size=20)
 PARCELS = st.builds(r.Parcel, IDS, IDS, st.integers(0, 255), st.binary(max_size=60))
 PRESENT = st.lists(st.tuples(IDS, st.booleans()), max_size=4).map(tuple)
@@ -31,7 +34,7 @@ LEFT = st.lists(st.tuples(IDS, SHORT), max_size=4).map(tuple)
 LABELS = st.builds(Label, SHORT, COUNTS, SHORT)
 WORDS = st.one_of(
     st.builds(
-        Enter, IDS, SHORT, LABELS, st.tuples(COUNTS, COUNTS), st.booleans(), SHORT,
+        Enter, IDS, FEDERATIONS, LABELS, st.tuples(COUNTS, COUNTS), st.booleans(), SHORT,
         COUNTS, COUNTS, COUNTS, COUNTS, st.binary(max_size=16),
     ),
     st.builds(Carried, IDS, SHORT, SHORT, IDS, COUNTS, COUNTS, PRESENT, LEFT, COUNTS, COUNTS),

@@ -8,13 +8,16 @@ from network import Network
 from strategies import KEYS, NAMES, controls
 from test_membership import HERE, LABEL, ME, START, THEM, THERE, alone, events, hello, of
 
+from zexchange.errors import DecodeError
 from zexchange.names import matches
 from zexchange.protocol import effects as fx
 from zexchange.protocol import events as ev
 from zexchange.protocol import values as v
 from zexchange.protocol.admission import ADMITTED_A_SECOND, ADMITTED_AT_ONCE, INTRODUCED
+from zexchange.protocol.core import REFUSALS
 from zexchange.protocol.interest import MAX_PATTERNS
 from zexchange.protocol.membership import CHANCE, MAX_GOSSIP
+from zexchange.protocol.messages import control_frame, read_control
 from zexchange.protocol.session import Session
 
 OTHER = b"\2" * 16
@@ -763,3 +766,30 @@ def test_an_interest_that_grows_without_end_is_not_taken() -> None:
     interest = session.members.peers[THEM].interest
     assert len(interest.keys.patterns) == MAX_PATTERNS
     assert any("too many" in reason for _, reason in session.rejections())
+
+
+def test_strangers_are_told_why_now_and_then() -> None:
+    """What a stranger does not read waits here: of many questions on a connection few are answered.
+
+    Another connection is answered all the same.
+    """
+    session = alone()
+    asked = [hello(OTHER, federation="another"), v.Ping(OTHER, 1, 1)]
+
+    def answers(route: str, now: float) -> int:
+        for message in asked * 50:
+            session.receive(message, route, None, now)
+        return len(of(fx.Reply, session.take()))
+
+    at_once, a_second = REFUSALS
+    assert answers("one", START) == at_once
+    assert answers("one", START) == 0
+    assert answers("two", START) == at_once
+    assert answers("one", START + 3.0) == 3 * a_second
+
+
+@pytest.mark.parametrize("name", ["", "f" * 256, "\0", "é" * 128])
+def test_a_federation_has_a_name_that_can_be_repeated(name: str) -> None:
+    """A hello of a federation that nobody can join is malformed, and is not answered."""
+    with pytest.raises(DecodeError, match="federation"):
+        read_control(control_frame(hello(OTHER, federation=name)))

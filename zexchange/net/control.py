@@ -33,7 +33,8 @@ BUDGET = 256
 BUDGET_SECONDS = 0.02
 """Or as many seconds, with what follows from them."""
 AT_ONCE, A_SECOND = 4 << 20, 512 << 10
-"""Bytes of control messages that one connection may send: at once, and a second."""
+"""Bytes of control messages that one connection may send, and may be answered: at once, and a
+second."""
 MESSAGE_OVERHEAD = 256
 """Bytes that a message is counted for beside its own."""
 PAUSE = 0.02
@@ -106,6 +107,7 @@ class Controls:
     ) -> None:
         self._monotonic = monotonic
         self._allowance = Allowance(AT_ONCE, A_SECOND)
+        self._answers = Allowance(AT_ONCE, A_SECOND)
         self._read_at = 0.0
         self._guard = guard
         self._sockets = sockets
@@ -206,9 +208,17 @@ class Controls:
             self._unread[link] = None
 
     def reply(self, route: Any, message: Control) -> None:
-        """Answer a message that came in at our own endpoint."""
+        """Answer a message that came in at our own endpoint.
+
+        A peer that asks and does not read has its answers wait in memory of ours, so they are
+        bounded like its questions. It asks again for what it was not told.
+        """
+        frame = control_frame(message)
+        if not self._answers.take(route, len(frame) + MESSAGE_OVERHEAD, self._monotonic()):
+            self._rejected("control", "more is asked than is answered")
+            return
         with suppress(zmq.Again, zmq.ZMQError):
-            self.router.send_multipart([route, control_frame(message)], zmq.NOBLOCK)
+            self.router.send_multipart([route, frame], zmq.NOBLOCK)
         self._unread[None] = None
 
     def replay(self, route: Any, frame: Frame) -> None:

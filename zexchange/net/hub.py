@@ -16,6 +16,7 @@ import zmq
 
 from ..errors import DecodeError
 from ..local.logs import log
+from ..names import check_name
 from ..protocol import lodgers as c
 from ..protocol.carrying import Carrying
 from ..protocol.hubwords import (
@@ -117,6 +118,7 @@ class Hub:
         label: Label | None = None,
         world: World | None = None,
     ) -> None:
+        check_name(federation)
         check_secure([parse_tcp(e) for e in (listen, *peers)], insecure or keys is not None)
         self._world = world or World()
         guard = Guard(Path(keys) if keys is not None else None)

@@ -53,7 +53,7 @@ class Admission:
             if idle is None:
                 text = f"this node has {len(peers)} peers and takes no more"
                 if route is not None:
-                    core.reply(route, Refuse(core.me, "full", text))
+                    core.refuse(route, Refuse(core.me, "full", text), now)
                 core.reject(str(hello.label), "full", f"{text}: raise its limit of open files")
                 return False
             self._left(idle, "crowded out", now)

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
-from .core import MAX_TEXT
+from .allowance import Allowance
+from .core import MAX_TEXT, REFUSALS
 from .hubmap import HubMap
 from .hubwords import Carried, Enter, State, TurnedAway, told_of
 from .lodgers import (
@@ -69,6 +70,7 @@ class Carrying:
         self.linked: dict[bytes, float] = {}
         """Hubs that answer on our links to them, and when they did last."""
         self._federation = federation
+        self._refusals = Allowance(*REFUSALS)
         self._control, self._up, self._down = endpoints
         self._new_secret = new_secret
         self._roster = Roster()
@@ -105,7 +107,8 @@ class Carrying:
         refusal = self._objection(enter, lodger, route, now, user)
         if refusal is not None:
             self.reject(f"{enter.label} was turned away: {refusal.text}")
-            self._effects.append(SayTo(route, refusal))
+            if self._refusals.take(route, 1, now):
+                self._effects.append(SayTo(route, refusal))
             return
         if lodger is None:
             lodger = Lodger(enter.sender, enter.label, route, self._new_secret(), enter.hub, now)

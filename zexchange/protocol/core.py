@@ -5,18 +5,33 @@ The parts decide; here is only where they write it down. Nothing here knows when
 
 from dataclasses import replace
 
+from .allowance import Allowance
 from .effects import Effect, Reply, Say, Tell, Wanted
 from .events import Event, Rejected
 from .interest import OwnInterest
 from .membership import Membership, Peer
 from .permissions import EVERYTHING, NOTHING, Policy, Rights
 from .relay import by_hub
-from .values import Ack, Address, Control, Hello, Interest, Label, Named, Ping, Slow
+from .values import (
+    Ack,
+    Address,
+    Control,
+    Hello,
+    Interest,
+    Label,
+    Named,
+    Ping,
+    Refuse,
+    Slow,
+    Stranger,
+)
 from .vouching import Vouching
 
 MAX_KINDS = 1000
 """Kinds of rejection counted apart: their words come from whoever was rejected."""
 MAX_TEXT = 300
+REFUSALS = 8, 1
+"""Refusals that one connection is told, at once and a second: an honest node asks once a second."""
 
 
 class Core:
@@ -46,6 +61,7 @@ class Core:
         """With keys and hubs: what nodes may do that hubs speak for."""
         self.effects: list[Effect] = []
         self.rejections: dict[tuple[str, str], int] = {}
+        self._refusals = Allowance(*REFUSALS)
 
     def do(self, effect: Effect) -> None:
         """Ask the shell for something."""
@@ -61,6 +77,14 @@ class Core:
     def reply(self, route: object, message: Control) -> None:
         """Answer a message where it came from."""
         self.do(Reply(route, message))
+
+    def refuse(self, route: object, message: Refuse | Stranger, now: float) -> None:
+        """Answer a sender that is no peer, if its connection was not answered so just before.
+
+        What it does not read waits in memory of ours: see `REFUSALS`.
+        """
+        if self._refusals.take(route, 1, now):
+            self.reply(route, message)
 
     def tell(self, event: Event) -> None:
         """Tell the user something."""

@@ -10,6 +10,7 @@ from typing import Any
 import msgpack
 
 from ..errors import DecodeError
+from ..names import is_name
 from .announced import check_announced
 
 ID_BYTES = 16
@@ -85,6 +86,13 @@ def boolean(value: Any) -> bool:
     if type(value) is not bool:
         raise DecodeError(f"a flag must be true or false, not {type(value).__name__}")
     return value
+
+
+def federation(value: Any) -> str:
+    """Return a value that is the name of a federation; it is repeated to who asks for another."""
+    if not is_name(text(value)):
+        raise DecodeError("a federation's name has 1 to 255 bytes of UTF-8, none of them 0")
+    return str(value)
 
 
 def count(value: Any) -> int:

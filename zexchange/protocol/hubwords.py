@@ -11,7 +11,7 @@ import msgpack
 
 from ..errors import DecodeError, InvalidName
 from ..names import check_pattern
-from .fields import boolean, count, items, node_id, text, unpack
+from .fields import boolean, count, federation, items, node_id, text, unpack
 from .permissions import Rights
 from .values import VERSIONS, Label
 
@@ -160,7 +160,7 @@ def _enter(sender: bytes, body: dict[Any, Any]) -> Enter:
     host, pid, name = _some(body["label"], 3)
     return Enter(
         sender,
-        text(body["federation"]),
+        federation(body["federation"]),
         Label(text(host)[:255], count(pid), text(name)[:255]),
         (lowest, highest),
         boolean(body.get("hub", False)),

@@ -156,7 +156,7 @@ class Joining:
             return
         objection = self._objection(hello)
         if objection:
-            core.reply(route, objection)
+            core.refuse(route, objection, now)
             if objection.reason != "self":
                 core.reject(str(hello.label), objection.reason, objection.text)
             return
@@ -174,7 +174,7 @@ class Joining:
         peer = self._admit(hello, now, near)
         if peer is None:
             text = "none of your addresses can be reached from here"
-            core.reply(route, Refuse(core.me, "unreachable", text))
+            core.refuse(route, Refuse(core.me, "unreachable", text), now)
             # The first hello may be the last of one who has left since, sockets and all.
             if hello.sender in self._unreached:
                 core.reject(str(hello.label), "unreachable", str(hello.addresses))

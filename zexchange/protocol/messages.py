@@ -14,6 +14,7 @@ from ..names import check_pattern, is_pattern
 from .fields import (
     boolean,
     count,
+    federation,
     field,
     items,
     node_id,
@@ -161,7 +162,7 @@ def _read_hello(sender: bytes, body: dict[Any, Any]) -> Hello:
         sender=sender,
         versions=_versions(field(body, "versions")),
         features=texts(body.get("features", [])),
-        federation=text(field(body, "federation")),
+        federation=federation(field(body, "federation")),
         label=_label(field(body, "label")),
         addresses=_addresses(field(body, "addresses")),
         epoch=count(field(body, "epoch")),

@@ -61,6 +61,8 @@ from .vouching import Vouching
 Addressed = Interest | Ping | Ack | Slow | Named
 """The messages that say for which node they are."""
 
+_OTHER_KEY = "that node id is of another key"
+
 
 class Session:
     """One node's membership of one federation. Not thread-safe: one thread calls it."""
@@ -205,7 +207,7 @@ class Session:
                 return  # not told of yet: it says it again
             message = _with_key(message, policy.owner(message.sender) or b"")
         elif policy is not None:
-            if not (near or self._credible(message, route, key)):
+            if not (near or self._credible(message, route, key, now)):
                 return
             message = _by_itself(message if near else _with_key(message, key))
         if link is not None and not self._joining.expected(message, link, now):
@@ -213,7 +215,7 @@ class Session:
         if isinstance(message, Addressed) and message.to not in (b"", self.me):
             # Meant for the node that was at our endpoint before us.
             if route is not None:
-                self._core.reply(route, Stranger(self.me))
+                self._core.refuse(route, Stranger(self.me), now)
             return
         peer = self.members.peers.get(message.sender)
         if peer is not None:
@@ -231,9 +233,9 @@ class Session:
         elif peer is not None:
             self._on_peer(peer, message, route, now)
         elif route is not None:
-            self._core.reply(route, Stranger(self.me))
+            self._core.refuse(route, Stranger(self.me), now)
 
-    def _credible(self, message: Control, route: Any, key: bytes) -> bool:
+    def _credible(self, message: Control, route: Any, key: bytes, now: float) -> bool:
         """Tell whether a message speaks for a node that its key may speak for."""
         core = self._core
         rights = core.policy.rights(key) if core.policy else None
@@ -243,7 +245,7 @@ class Session:
             who = rights.name or key.hex()
             core.reject(who, "identity", f"says to be {message.sender.hex()}, of another key")
             if route is not None:
-                core.reply(route, Refuse(self.me, "identity", "that node id is of another key"))
+                core.refuse(route, Refuse(self.me, "identity", _OTHER_KEY), now)
         return rights is not None and belongs(message.sender, key)
 
     def _on_peer(self, peer: Peer, message: Control, route: Any, now: float) -> None:
