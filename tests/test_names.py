@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zexchange.errors import InvalidName
-from zexchange.names import check_name, check_pattern, is_pattern, matches, prefixes
+from zexchange.names import Patterns, check_name, check_pattern, is_pattern, matches, prefixes
 
 SEGMENT = st.sampled_from(["", "a", "b", "ab", "a*", "**b", "é", "\n"])
 NAMES = st.lists(SEGMENT, min_size=1, max_size=4).map(".".join).filter(bool)
@@ -96,3 +96,21 @@ def test_a_pattern_is_no_name():
 def test_the_longest_name_fits():
     """255 bytes of UTF-8 are a name."""
     assert check_name("é" * 127 + "x")
+
+
+@given(st.lists(st.tuples(st.booleans(), PATTERNS)), NAMES)
+def test_patterns_are_found_by_the_names_that_they_cover(changes, name):
+    """Whatever was set and taken back before: as if each were asked."""
+    patterns, model = Patterns(), {}
+    for n, (there, pattern) in enumerate(changes, 1):
+        if there:
+            patterns.set(pattern, n)
+            model[pattern] = n
+        else:
+            patterns.discard(pattern)
+            model.pop(pattern, None)
+        covering = [value for known, value in model.items() if matches(known, name)]
+        assert sorted(patterns.covering(name)) == sorted(covering)
+    for pattern in model:
+        patterns.discard(pattern)
+    assert patterns.empty

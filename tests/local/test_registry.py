@@ -2,6 +2,7 @@
 
 import gc
 import random
+import sys
 import threading
 
 import pytest
@@ -495,3 +496,33 @@ def test_threads_that_make_and_let_go_of_names_get_one_object_each(few):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def calls_of_a_first_send(patterns):
+    """Return how many Python functions the first send on a new name calls."""
+    registry, calls, got = Registry(), [], Task()
+    for n in range(patterns):
+        registry.match(f"room.{n}.*.log.**").attach(got)
+    exchange = registry.get("room.7.door.log.new")
+    sys.setprofile(lambda frame, event, arg: calls.append(event))
+    try:
+        exchange.send(1)
+    finally:
+        sys.setprofile(None)
+    assert got.got == [1]
+    return calls.count("call")
+
+
+def test_a_new_name_costs_by_the_patterns_that_cover_it():
+    """Others cost nothing: five times as many are no cliff."""
+    assert calls_of_a_first_send(5000) <= 2 * calls_of_a_first_send(10)
+
+
+def test_tasks_of_views_are_called_in_the_order_in_which_the_views_were_made():
+    """However their patterns are kept."""
+    registry, order = Registry(), []
+    patterns = ["a.**", "*.b", "**", "a.*", "a.b", "*.**", "a.b.**"]
+    for pattern in patterns:
+        registry.match(pattern).attach(to_call(lambda msg, pattern=pattern: order.append(pattern)))
+    registry.get("a.b").send(1)
+    assert order == patterns

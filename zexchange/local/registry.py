@@ -11,7 +11,7 @@ import weakref
 from collections import Counter
 from typing import Any, Protocol, overload
 
-from ..names import check_name, check_pattern, matches
+from ..names import Patterns, check_name, check_pattern, matches
 from .arrears import Arrears
 from .codecs import Codec
 from .exchange import Exchange
@@ -89,6 +89,7 @@ class Registry:
         self._resting: weakref.WeakValueDictionary[str, Exchange[Any]]
         self._resting = weakref.WeakValueDictionary()
         self._views: dict[str, View] = {}
+        self._covering: Patterns[View] = Patterns()
         self._retained: dict[str, int] = {}
         self._arrears: dict[Arrears, str] = {}
         self._interest: Counter[str] = Counter()
@@ -155,8 +156,8 @@ class Registry:
         with self._lock:
             view = self._views.get(pattern)
             if view is None:
-                view = View(pattern, self)
-                self._views = {**self._views, pattern: view}
+                view = self._views[pattern] = View(pattern, self)
+                self._covering.set(pattern, view)
             return view
 
     def exchanges(self) -> list[Exchange[Any]]:
@@ -166,7 +167,8 @@ class Registry:
 
     def views(self, name: str) -> list[View]:
         """Return every view that covers ``name`` and has been made, oldest first."""
-        return [v for v in self._views.values() if len(v) and matches(v.pattern, name)]
+        found = [view for view in self._covering.covering(name) if len(view)]
+        return sorted(found, key=lambda view: view.serial)
 
     def _make(self, name: str) -> Exchange[Any]:
         """Return the exchange ``name`` by the slow way; observers have it before anybody."""

@@ -4,6 +4,7 @@ A view has subscriptions and no messages: exchanges ask it who is attached when 
 work out whom to call, and it tells them when that changes. Nothing is sent to a view.
 """
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from .exchange import Exchange
     from .registry import Registry
 
+_serials = itertools.count()
+
 
 class View(Audience[Any]):
     """All exchanges that a pattern covers, to receive from; get it from `match`.
@@ -28,11 +31,12 @@ class View(Audience[Any]):
         pattern: what names must match; ``*`` is one level, a last ``**`` zero or more.
     """
 
-    __slots__ = ("pattern",)
+    __slots__ = ("pattern", "serial")
 
     def __init__(self, pattern: str, registry: "Registry") -> None:
         super().__init__(pattern, registry)
         self.pattern = pattern
+        self.serial = next(_serials)
 
     def __repr__(self) -> str:
         return f"<View {self.pattern!r}, {len(self)} tasks>"
