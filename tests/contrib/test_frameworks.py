@@ -1,5 +1,6 @@
 """The programs of docs/guide/frameworks.md, served by several workers as the page says."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -150,6 +151,49 @@ def test_gunicorn(rendezvous: Path, tmp_path: Path) -> None:
         for _ in range(20):
             hit()
         assert sum(seen.values()) > before
+
+
+LOGGED = """
+import logging, os
+from zexchange.contrib.logging import ExchangeHandler
+
+logging.basicConfig(handlers=[ExchangeHandler("fed")], level=logging.INFO)
+logging.info("master")
+
+
+def app(environ, start_response):
+    logging.info("worker %d", os.getpid())
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(os.getpid()).encode()]
+"""
+
+
+@sockets
+@pytest.mark.leaves_files
+def test_gunicorn_whose_workers_log(rendezvous: Path, tmp_path: Path) -> None:
+    """They are forked while the master joins, answer, and what each logs arrives."""
+    pytest.importorskip("gunicorn", reason="needs gunicorn")
+    from zexchange.contrib.logging import ExchangeListener
+
+    (tmp_path / "logged.py").write_text(LOGGED)
+    words = ("logged:app", "--preload", "--workers", "3", "--bind", "127.0.0.1:PORT")
+    heard: list[str] = []
+    logger = logging.Logger("collected")
+    logger.addFilter(lambda record: heard.append(record.getMessage()) or False)  # type: ignore[func-returns-value]
+    with (
+        ExchangeListener("fed", logger),
+        served(tmp_path, "gunicorn", *words, "--log-level", "error") as port,
+    ):
+        answered: list[str] = []
+
+        def hit() -> bool:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20) as answer:
+                answered.append("worker " + answer.read().decode())
+            return len(set(answered)) == 3
+
+        eventually(hit)
+        eventually(lambda: len(heard) > len(answered))
+    assert sorted(heard) == sorted(["master", *answered])
 
 
 def run(program: str) -> "subprocess.CompletedProcess[str]":

@@ -2,6 +2,7 @@
 
 import logging
 import logging.handlers
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import Program, eventually
+from tests.support import PATIENCE, Program, eventually
 from zexchange import Lost, Node, Registry, federate
 from zexchange.contrib.logging import ExchangeHandler, ExchangeListener
 
@@ -206,15 +207,109 @@ def test_forked_workers(rendezvous: Path) -> None:
         assert lines == [f"True hello from {n}" for n in range(3)]
 
 
+CONFIGURED = """
+import logging.config
+began = time.monotonic()
+for again in range(2):  # the second time, dictConfig closes what the first has made
+    logging.config.dictConfig({
+        "version": 1,
+        "handlers": {
+            "all": {"class": "zexchange.contrib.logging.ExchangeHandler", "federation": "fed"}},
+        "root": {"handlers": ["all"], "level": "DEBUG"},
+        "disable_existing_loggers": False,
+    })
+    logging.getLogger("app").warning("hello %d", again)
+"""
+
+
+def test_dict_config(rendezvous: Path, logger: logging.Logger) -> None:
+    """Handlers are constructed, and closed, with logging's own lock held, while peers are there."""
+    kept = keep(logger)
+    with ExchangeListener("fed", logger), Program(CONFIGURED):
+        eventually(lambda: kept.texts() == ["hello 0", "hello 1"])
+
+
+CLOSED = """
+import logging
+from zexchange.contrib.logging import ExchangeHandler
+log, handler = logging.getLogger("shop"), ExchangeHandler("fed")
+log.addHandler(handler)
+log.warning("before")
+handler.close()
+log.warning("after")
+"""
+
+
+def test_a_handler_that_was_closed_goes_on(rendezvous: Path, logger: logging.Logger) -> None:
+    """As those of logging itself do: uvicorn closes every handler that is attached."""
+    kept = keep(logger)
+    with ExchangeListener("fed", logger), Program(CLOSED):
+        eventually(lambda: kept.texts() == ["before", "after"])
+
+
+ROOT_AT_INFO = """
+import logging, multiprocessing
+from zexchange.contrib.logging import ExchangeHandler
+
+def work(n):
+    logging.getLogger("worker").info("hello from %d", n)
+
+logging.basicConfig(handlers=[ExchangeHandler("fed")], level=logging.INFO)
+work(0)
+if sys.argv[1] == "fork":
+    for n in range(1, 4):
+        if os.fork() == 0:
+            work(n)
+            from zexchange import federate
+            federate("fed").flush()
+            os._exit(0)
+        os.wait()
+else:
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=work, args=[n]) for n in range(1, 4)]
+    [worker.start() for worker in workers]
+    [worker.join() for worker in workers]
+"""
+
+
+@pytest.mark.leaves_files
+@pytest.mark.parametrize("how", ["fork", "multiprocessing"])
+def test_forked_workers_at_info(rendezvous: Path, logger: logging.Logger, how: str) -> None:
+    """What a child's node logs of itself holds nobody up, and its first record arrives."""
+    kept = keep(logger)
+    with ExchangeListener("fed", logger), Program(ROOT_AT_INFO, how):
+        eventually(lambda: len(kept.records) >= 4)
+    assert sorted(kept.texts()) == [f"hello from {n}" for n in range(4)]
+
+
+def test_who_logs_does_not_wait_for_a_listener(
+    rendezvous: Path, logger: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One in the same process, whose thread is held up, has no use for these records."""
+    monkeypatch.setattr("zexchange.contrib.logging.WAITING", 2)
+    with federate("fed", registry=Registry()) as node:
+        log, handler = logging.Logger("mine"), ExchangeHandler(node=node)
+        log.addHandler(handler)
+        with ExchangeListener(logger=logger, node=node) as listener:
+            monkeypatch.setattr(listener, "_handle", lambda fields: time.sleep(PATIENCE))
+            for n in range(10):
+                log.warning("%d", n)
+            assert listener._task is not None
+            assert listener._task.stats().received == 0
+        handler.close()
+
+
 def test_nothing_is_lost_in_a_flood(rendezvous: Path, logger: logging.Logger) -> None:
     """Records come faster than they are handled, and all come, in order."""
     flood = """
 import logging
+from zexchange import federate
 from zexchange.contrib.logging import ExchangeHandler
 log = logging.getLogger("flood")
 log.addHandler(ExchangeHandler("fed"))
-for n in range(30_000):
-    log.warning("%d", n)
+with federate("fed"):
+    for n in range(30_000):
+        log.warning("%d", n)
 """
     kept = keep(logger)
     events: list[Any] = []

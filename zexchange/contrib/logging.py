@@ -20,9 +20,10 @@ from decimal import Decimal
 from types import TracebackType
 from typing import Any
 
-from .. import Exchange, to_thread
+from .. import Exchange, to_call, to_thread
 from ..local.forking import track
 from .membership import AnyNode, Membership
+from .outbox import Outbox
 
 WAITING = 10_000
 """Records that may wait for the listener's thread. With more, whoever sends waits."""
@@ -40,17 +41,17 @@ _tracebacks = logging.Formatter()
 class ExchangeHandler(logging.Handler):
     """A handler that sends each record to whoever listens, in any process of a federation.
 
+    Whoever logs never waits, whatever is held or has just been forked: a thread joins when the
+    first record is there, and records until then are held, up to a bound, and sent first of all.
     A record that cannot be sent, for something in its ``extra=``, is dealt with by
-    `logging.Handler.handleError`. Where nobody listens, nothing is sent.
+    `logging.Handler.handleError`. Where nobody listens, nothing is sent. After `close`, as
+    ``logging.config`` calls it for handlers that stay attached, too, the next record joins anew.
 
     Args:
-        federation: the name of the federation to join, at once.
+        federation: the name of the federation to join, with the first record.
         exchange: the name of the exchange that carries the records.
         level: of records below it nothing is sent.
         node: a node of the program's own instead of ``federation``.
-
-    Raises:
-        ExchangeError: the federation cannot be joined.
     """
 
     def __init__(
@@ -62,9 +63,13 @@ class ExchangeHandler(logging.Handler):
         node: AnyNode | None = None,
     ) -> None:
         super().__init__(level)
-        self._membership = Membership(federation, node)
-        self._exchange: Exchange[dict[str, Any]] = self._membership.registry.get(exchange)
-        self._membership.enter()
+        membership = Membership(federation, node)
+        self._outbox = Outbox(membership, membership.registry.get(exchange), self._failed)
+
+    @property
+    def dropped(self) -> int:
+        """How many records were dropped because the federation was not joined in time."""
+        return self._outbox.dropped
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send a record; called by logging, on the thread that logs."""
@@ -73,13 +78,16 @@ class ExchangeHandler(logging.Handler):
         if getattr(_handling, "record", False):
             return
         try:
-            self._exchange.send(_portable(record))
+            self._outbox.send(_portable(record), record)
         except Exception:
             self.handleError(record)
 
+    def _failed(self, record: logging.LogRecord) -> None:
+        self.handleError(record)
+
     def close(self) -> None:
-        """Leave the federation; called by `logging.shutdown`."""
-        self._membership.leave()
+        """Send what is held, and leave; called by `logging.shutdown` and ``logging.config``."""
+        self._outbox.close()
         super().close()
 
 
@@ -135,8 +143,8 @@ class ExchangeListener:
         """
         if self._task is None:
             self._pid = os.getpid()
-            self._task = to_thread(self, WAITING)
-            self._exchange.attach(self._task)
+            self._task = to_thread(to_call(self._handle), WAITING)
+            self._exchange.attach(self)
             self._membership.attached()
             self._membership.enter()
 
@@ -144,17 +152,24 @@ class ExchangeListener:
         """Listen no more, and leave the federation; what has come is still handed on."""
         task, self._task = self._task, None
         if task is not None:
-            self._exchange.detach(task)
+            self._exchange.detach(self)
             self._membership.leave()
             task.close()
 
     def send(self, fields: dict[str, Any]) -> None:
-        """Hand one record on; called by the thread."""
+        """Leave a record for the thread; called by the node that it has arrived at.
+
+        Not one of this process, which is sent by whoever logs: that must not wait for room.
+        """
+        task = self._task
         if self._pid != os.getpid():
             self._renounce()
-            return
-        if fields.pop("zexchange_process", "") == _process.id:
-            return
+        elif task is not None and fields.get("zexchange_process") != _process.id:
+            task.send(fields)
+
+    def _handle(self, fields: dict[str, Any]) -> None:
+        """Hand one record on; called by the thread."""
+        fields.pop("zexchange_process", None)
         record = logging.makeLogRecord({**fields, ARRIVED: True})
         if self._logger.isEnabledFor(record.levelno):
             _handling.record = True
@@ -164,13 +179,10 @@ class ExchangeListener:
                 _handling.record = False
 
     def _renounce(self) -> None:
-        """In a forked child, which has inherited the task and is no listener: ask for no more.
-
-        The thread stays, for what was on its way already.
-        """
+        """In a forked child, which has inherited the task and is no listener: ask for no more."""
         task, self._task = self._task, None
         if task is not None:
-            self._exchange.detach(task)
+            self._exchange.detach(self)
 
     def __enter__(self) -> "ExchangeListener":
         """Start."""

@@ -6,14 +6,16 @@ every peer. An adapter that was made before a fork joins anew in each child.
 """
 
 import asyncio
-import logging
 import threading
 from collections.abc import Callable
 from typing import Protocol
 
 from .. import Node, NotReady, Registry, federate
 from ..local.forking import track
+from ..local.logs import log
 from ..local.registry import default_registry
+from ..net.federation import enlist
+from ..net.node import Backlog
 
 JOIN_TIMEOUT = 5.0
 """Seconds that a newcomer waits for peers that are alive and do not answer. Longer than
@@ -23,7 +25,6 @@ READY_TIMEOUT = 1.0
 """Seconds that what is attached later waits for them."""
 OVERHEAD = 128
 """Bytes that a message may take beyond its content."""
-_log = logging.getLogger("zexchange")
 
 
 class Twin(Protocol):
@@ -70,6 +71,11 @@ class Membership:
         """The registry whose exchanges the adapter uses; asking joins nothing."""
         return default_registry if self._given is None else self._given.registry
 
+    @property
+    def federation(self) -> str:
+        """The name of the federation."""
+        return self._federation if self._given is None else self._given.name
+
     def attached(self) -> None:
         """Note that something was attached, which whoever joins next has to wait for."""
         self._attached += 1
@@ -111,6 +117,22 @@ class Membership:
             self._node = federate(self._federation, join_timeout=JOIN_TIMEOUT)
         return self._node
 
+    def enlist(self, backlog: Backlog) -> Node:
+        """Return the node without joining, which is left to `Node.revive`. Waits for nobody.
+
+        Args:
+            backlog: what is to be sent as soon as it has joined.
+        """
+        node = self._node
+        if node is None or backlog not in node._backlogs:
+            with self._lock:
+                if self._node is None:
+                    self._node = enlist(self._federation, join_timeout=JOIN_TIMEOUT)
+                node = self._node
+                if backlog not in node._backlogs:
+                    node._backlogs.append(backlog)
+        return node
+
     async def joined(self) -> None:
         """Do as `join`, while the event loop goes on."""
         while not self._joined:
@@ -139,11 +161,13 @@ class Membership:
         if node is not None:
             _in_time(node.flush, "not flushed:")
 
-    def leave(self) -> None:
+    def leave(self, backlog: Backlog | None = None) -> None:
         """Leave the federation, if it was joined here; a given node stays."""
         with self._lock:
             node, self._node = self._node, self._given
             self._in_force = -1
+        if node is not None and backlog in node._backlogs:
+            node._backlogs.remove(backlog)
         if node is not None and node is not self._given:
             node.close()
 
@@ -153,4 +177,4 @@ def _in_time(wait: Callable[[], None], what: str) -> None:
     try:
         wait()
     except NotReady as error:
-        _log.warning("%s %s", what, error)
+        log.warning("%s %s", what, error)

@@ -7,8 +7,10 @@ must not know how tasks are found.
 
 import inspect
 import logging
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ..errors import NotASubscriber
@@ -84,9 +86,23 @@ def serve(targets: tuple[Target, ...], msg: object) -> Trouble | None:
     return trouble
 
 
+_here = threading.local()
+
+
+@contextmanager
+def without_waiting() -> Iterator[None]:
+    """In this block sends on this thread wait for no room, as in an event loop."""
+    before = getattr(_here, "hurried", False)
+    _here.hurried = True
+    try:
+        yield
+    finally:
+        _here.hurried = before
+
+
 def wait_for_room(trouble: Trouble) -> None:
     """Wait for what the bridges asked to wait for; a wait that fails is one more error."""
-    for target, room in trouble.rooms:
+    for target, room in () if getattr(_here, "hurried", False) else trouble.rooms:
         try:
             room.wait()
         except Exception as error:

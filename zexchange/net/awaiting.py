@@ -45,6 +45,7 @@ class AsyncNode(Membership):
         node = self._node
         if node._engine is not None and not node._joined:
             await self._wait(node._join_timeout, node._steps_to_join)
+            node._settle(0.0)
 
     async def wait_peers(self, n: int = 1, timeout: float = 10.0) -> None:
         """Wait until ``n`` other nodes are ready in both directions; see `Node.wait_peers`.

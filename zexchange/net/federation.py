@@ -8,9 +8,10 @@ from typing import TypeVar
 
 from ..errors import Unreachable
 from ..local.registry import Registry, default_registry
+from ..names import check_name
 from . import lifetime
 from .node import Node
-from .plan import RECOVERY_TIMEOUT, REPLAY_BYTES, REPLAY_MESSAGES, STALL, make_plan
+from .plan import RECOVERY_TIMEOUT, REPLAY_BYTES, REPLAY_MESSAGES, STALL, Plan, make_plan
 
 
 def federate(
@@ -82,8 +83,6 @@ def federate(
         Unreachable: if an endpoint is taken, or the rendezvous directory cannot be used.
         ValueError: for a malformed endpoint, or if the node exists with other arguments.
     """
-    if sys.platform == "win32":
-        raise Unreachable("federate() needs Unix sockets and fork-safe locks: not on Windows")
     plan = replace(
         make_plan(name, listen, advertise, peers, local, exchanges, label, insecure, keys, hub),
         replay_messages=_positive("replay_messages", replay_messages),
@@ -94,14 +93,7 @@ def federate(
     registry = registry or default_registry
     for pattern, n in (retain or {}).items():
         registry.retain(pattern, n)
-    with lifetime.lock:
-        known = lifetime.nodes.get((name, id(registry)))
-        if known is not None:
-            known._plan.check_same(plan)
-            known._users += 1
-        node = known or Node(plan, registry, join_timeout)
-        lifetime.nodes[name, id(registry)] = node
-    # Outside the lock: who closes or joins something else does not wait for this.
+    node = _enlisted(plan, registry, join_timeout)
     try:
         # In a forked child, through the registry, as in `Node._running`: a thread of the node
         # that asked it for an exchange would wait for this one, and this one for that.
@@ -110,6 +102,28 @@ def federate(
     except BaseException:
         node.close(0.0)
         raise
+    return node
+
+
+def enlist(name: str, join_timeout: float) -> Node:
+    """Return the node that `federate` would, for one user more, and leave it to others to join.
+
+    Its first use does, or `Node.revive`. Waits for nobody.
+    """
+    return _enlisted(Plan(check_name(name)), default_registry, join_timeout)
+
+
+def _enlisted(plan: Plan, registry: Registry, join_timeout: float) -> Node:
+    if sys.platform == "win32":
+        raise Unreachable("federate() needs Unix sockets and fork-safe locks: not on Windows")
+    # Nothing is started under the lock: who closes or joins something else does not wait for it.
+    with lifetime.lock:
+        known = lifetime.nodes.get((plan.federation, id(registry)))
+        if known is not None:
+            known._plan.check_same(plan)
+            known._users += 1
+        node = known or Node(plan, registry, join_timeout)
+        lifetime.nodes[plan.federation, id(registry)] = node
     return node
 
 

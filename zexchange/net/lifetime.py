@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     from .engine import Engine
     from .node import Node
 
+START_TIMEOUT = 5.0
+"""Seconds that a fork waits for nodes which are being started."""
 EXIT_TIMEOUT = 1.0
 """Seconds in which a process that ends without `close` tries to deliver what it sent."""
 
 nodes: "dict[tuple[str, int], Node]" = {}
 """The nodes of this process, by federation and registry. Guarded by `lock`."""
 lock = threading.RLock()
+_held_up: "list[Node]" = []
 _graveyard: "list[Engine]" = []
 """Engines of the parent: kept, since finalising their sockets in the child is not ours."""
 
@@ -43,6 +46,8 @@ def close_at_exit() -> None:
 
 def _close_all() -> None:
     for node in list(nodes.values()):
+        for backlog in list(node._backlogs):
+            backlog.finish(node._join_timeout)
         node._users = 1
         node.close(EXIT_TIMEOUT)
 
@@ -95,12 +100,28 @@ def _parts(name: object) -> tuple[object, ...]:
     return name[:2] if isinstance(name, tuple) else (name,)
 
 
+def _before_fork() -> None:
+    """Let no child be made in the middle of a start: it would inherit sockets that nobody knows.
+
+    A start takes some milliseconds, on any thread: an adapter's, in a server that forks workers.
+    """
+    for node in list(nodes.values()):
+        if node._starting.acquire(timeout=START_TIMEOUT):
+            _held_up.append(node)
+
+
+def _forked() -> None:
+    while _held_up:
+        _held_up.pop()._starting.release()
+
+
 def _after_fork() -> None:
     global lock
     lock = threading.RLock()
+    _held_up.clear()
     for node in list(nodes.values()):
         node.after_fork()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(before=_before_fork, after_in_parent=_forked, after_in_child=_after_fork)

@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import Closed, NotReady
 from ..local import loops
@@ -32,6 +32,18 @@ if TYPE_CHECKING:
     from .engine import Engine
     from .waiting import Wait, Waiter
     from .world import World
+
+
+class Backlog(Protocol):
+    """What waits for a node to join."""
+
+    def settle(self, patience: float) -> None:
+        """Send it, or wait so many seconds for the thread that does; the node has joined."""
+        ...
+
+    def finish(self, patience: float) -> None:
+        """Wait so many seconds until it has been sent: the process ends."""
+        ...
 
 
 class Node(Membership):
@@ -60,6 +72,7 @@ class Node(Membership):
         self._users = 1
         self._closed = False
         self._aio: AsyncNode | None = None
+        self._backlogs: list[Backlog] = []
         self.events: Exchange[Event] = Registry().get("zexchange.events")
         """What happens to the federation: an exchange of frozen event values. Its tasks
         are called on the data thread."""
@@ -98,11 +111,28 @@ class Node(Membership):
         """Wait until every candidate that lives is ready in both directions."""
         if self._engine is not None and not self._joined and not self._would_wait_for_itself():
             self._wait(self._join_timeout, self._steps_to_join)
+            self._settle(self._join_timeout)
 
     def _steps_to_join(self, waiter: "Waiter") -> "Wait[None]":
         for missing in (yield from waiter.joined()):
             log.warning("federation %r: %s", self.name, missing)
+
+    def _settle(self, patience: float) -> None:
+        """Have sent what waited for this, before anybody is told that the node has joined."""
+        for backlog in list(self._backlogs):
+            backlog.settle(patience)
         self._joined = True
+
+    @property
+    def _has_joined(self) -> bool:
+        """Whether what is sent reaches whoever was there; or nobody, since it is closed."""
+        return self._joined or self._closed
+
+    @property
+    def _has_room(self) -> bool:
+        """Whether senders need not wait now."""
+        engine = self._engine
+        return engine is None or not engine.outbound.window.full
 
     def _running(self) -> "Engine":
         """Return the engine, after making it anew in a forked child."""
