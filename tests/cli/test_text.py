@@ -1,6 +1,8 @@
 """How a message becomes a line."""
 
 import json
+import unicodedata
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -11,7 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zexchange import Delivery, Unknown
-from zexchange.cli.text import as_json, as_text, named_json, named_text, to_json
+from zexchange.cli.text import (
+    as_json,
+    as_text,
+    named_json,
+    named_text,
+    on_terminal,
+    printable,
+    to_json,
+)
 
 surrogates = st.text(st.characters(codec=None), max_size=20)
 scalars = (
@@ -126,3 +136,57 @@ def test_names_come_first() -> None:
     assert named_text(delivery("x")) == b"a.b\tx\n"
     assert named_text(delivery({"k": 1})) == b'a.b\t{"k":1}\n'
     assert named_json(delivery("é")) == '{"name":"a.b","message":"é"}\n'.encode()
+
+
+def nested(depth: int, make: Callable[[object], object]) -> object:
+    value: object = 1
+    for _ in range(depth):
+        value = make(value)
+    return value
+
+
+@pytest.mark.parametrize("make", [lambda v: [v], lambda v: (v,), lambda v: {"k": v}])
+def test_a_deep_nest_is_a_line_nevertheless(make: Callable[[object], object]) -> None:
+    """A message of some hundred bytes may be nested deeper than JSON can be written."""
+    line = as_json(delivery(nested(500, make)))
+    assert b"nested" in line
+    json.loads(line)
+
+
+@pytest.mark.parametrize("shape", [(2**40, 0), (300, 300, 300, 0), (0, 2**40)])
+def test_an_array_without_items_is_not_unrolled(shape: tuple[int, ...]) -> None:
+    """Its lists would fill the memory though it holds nothing."""
+    assert json.loads(to_json(np.empty(shape, "f4"))) == {"shape": list(shape), "dtype": "float32"}
+    assert to_json(np.empty((2, 0))) == b"[[],[]]"
+
+
+DANGEROUS = "\x1b]0;owned\x07", "a\nb", "\r", "\x9b2J", "\u202egnp", "\u2028", "\ud800", "\x00"
+
+
+@pytest.mark.parametrize("text", DANGEROUS)
+def test_nothing_that_a_terminal_obeys_is_printable(text: str) -> None:
+    """Names, labels and reasons that peers choose neither move the cursor nor make rows."""
+    shown = printable(text)
+    assert shown.isprintable()
+    assert "\\" in shown
+
+
+@given(st.text(st.characters(codec=None)))
+def test_printable_text_is_left_alone(text: str) -> None:
+    """What is shown as itself stays, and all else is ASCII that says which character it was."""
+    shown = printable(text)
+    shown.encode()
+    if not any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in text):
+        assert shown == text
+
+
+def test_a_name_makes_no_row() -> None:
+    """A tab or newline in a name would look like another message."""
+    assert named_text(delivery("x", "a\tadmin\nb")) == b"a\\tadmin\\nb\tx\n"
+
+
+def test_a_terminal_takes_no_orders_from_a_message() -> None:
+    """On a terminal escapes are shown; lines and columns of a text stay as they are."""
+    show = on_terminal(as_text)
+    assert show(delivery("one\n\ttwo\x1b[2J")) == b"one\n\ttwo\\x1b[2J\n"
+    assert show(delivery(b"\xff\x1b")) == b"\\xff\\x1b\n"

@@ -18,6 +18,7 @@ from zexchange import Diagnosis, Node, Unreachable, match, to_call
 
 from .options import Joining, joins
 from .peers import as_columns
+from .text import printable
 
 Row = tuple[str, ...]
 FOUND_BY = {
@@ -145,7 +146,7 @@ def facts(found: Diagnosis) -> list[Row]:
         rows.append(("local network", f"{len(p.around)} endpoints found"))
     if p.room is not None:
         rows.append(("descriptors", f"left for {p.room} more peers"))
-    return rows
+    return _shown(rows)
 
 
 def candidates(found: Diagnosis) -> list[Row]:
@@ -164,7 +165,7 @@ def candidates(found: Diagnosis) -> list[Row]:
             outcome = e.reach.outcome if e.reach else "timeout"
             result = RESULT.get(outcome, outcome)
         rows.append((e.endpoint, FOUND_BY.get(e.found_by, e.found_by), result))
-    return rows
+    return _shown(rows)
 
 
 def peers(found: Diagnosis) -> list[Row]:
@@ -179,13 +180,18 @@ def peers(found: Diagnosis) -> list[Row]:
         heard = "yes" if peer.heard and peer.answers else "no"
         hears = "yes" if peer.hears and peer.calls else "no"
         rows.append((peer.label, heard, hears, clock, *listens))
-    return rows
+    return _shown(rows)
 
 
 def findings(found: Diagnosis) -> list[Row]:
     """Return what is wrong or worth knowing, but the conclusion, as pairs."""
     rest = [f for f in found.findings if not found.conclusion.endswith(f.text)]
-    return [("wrong" if f.wrong else "note", f.text) for f in rest]
+    return _shown([("wrong" if f.wrong else "note", f.text) for f in rest])
+
+
+def _shown(rows: Sequence[Row]) -> list[Row]:
+    """Return rows without what could move a terminal's cursor: peers say much of it."""
+    return [tuple(map(printable, row)) for row in rows]
 
 
 def as_lines(found: Diagnosis, aside: str) -> list[str]:
@@ -198,7 +204,7 @@ def as_lines(found: Diagnosis, aside: str) -> list[str]:
     if also or aside:
         lines += ["", *(f"{kind}: {text}" for kind, text in also)]
         lines += [f"note: {aside}"] if aside else []
-    return [*lines, "", found.conclusion]
+    return [*lines, "", printable(found.conclusion)]
 
 
 def show(found: Diagnosis, aside: str) -> None:
@@ -221,7 +227,7 @@ def show(found: Diagnosis, aside: str) -> None:
         style = "bold red" if kind == "wrong" else "yellow"
         console.print(Text.assemble((f" {kind}: ", style), text))
     style = "bold green" if found.healthy else "bold red"
-    console.print(Padding(Text(found.conclusion, style), (1, 1)))
+    console.print(Padding(Text(printable(found.conclusion), style), (1, 1)))
 
 
 def _table(rows: Sequence[Row], table: Any) -> Any:

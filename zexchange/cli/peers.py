@@ -17,6 +17,7 @@ import click
 from zexchange import Node, PeerStatus, to_queue
 
 from .options import Joining, joins
+from .text import printable
 
 STILL = 0.3
 """Seconds without news after which everybody who answers is known."""
@@ -75,7 +76,8 @@ def cells(peer: PeerStatus) -> tuple[str, ...]:
     interest = " ".join(peer.interest) or "-"
     state = " (silent)" if peer.silent else " (slow)" if peer.slow_since else ""
     since = f"{_moment(peer):%Y-%m-%d %H:%M:%S}{state}"
-    return peer.host, str(peer.pid), peer.name or "-", interest, since
+    row = peer.host, str(peer.pid), peer.name or "-", interest, since
+    return tuple(map(printable, row))
 
 
 def as_columns(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -5,6 +5,7 @@ A slow reader of the output slows the senders down; what is lost nevertheless is
 standard error. It must not know how a message becomes text.
 """
 
+import os
 import select
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ import click
 from zexchange import Delivery, Node, Stream, match
 
 from .options import Joining, joins
-from .text import as_json, as_text, named_json, named_text
+from .text import as_json, as_text, named_json, named_text, on_terminal, printable
 
 LOOK_EVERY = 1.0
 """Seconds between two looks for losses, and for whether anybody reads the output."""
@@ -52,9 +53,7 @@ def tail(
     Text and bytes are printed as they are, anything else as JSON. Quote patterns:
     'prices.*' is one level, 'prices.**' any number.
     """
-    show = (named_json if with_names else as_json) if json_ else named_text
-    if not json_ and not with_names:
-        show = as_text
+    show = _form(json_, with_names)
     with ExitStack() as leaving:
         stream = leaving.enter_context(attached(names, history))
         node = leaving.enter_context(joining.node("tail"))
@@ -64,6 +63,13 @@ def tail(
         # Before the node is closed: its data thread may be waiting for room in the stream.
         leaving.callback(stream.close)
         copy(stream, output, show, count, losses.tell)
+
+
+def _form(json_: bool, with_names: bool) -> Show:
+    """Return what makes a line of a message, as the options ask for it."""
+    plain: Show = named_text if with_names else as_text
+    show: Show = (named_json if with_names else as_json) if json_ else plain
+    return on_terminal(show) if os.isatty(1) else show
 
 
 @contextmanager
@@ -145,5 +151,6 @@ class Losses:
     def _sender(self, origin: str) -> str:
         for peer in self._node.peers:
             if peer.id == origin:
-                return f"{peer.name or 'a process'} (pid {peer.pid} on {peer.host})"
+                who = f"{peer.name or 'a process'} (pid {peer.pid} on {peer.host})"
+                return printable(who)
         return f"node {origin[:8]}, which has left"
