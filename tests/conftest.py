@@ -11,12 +11,14 @@ import hypothesis
 import pytest
 
 from tests.relay import Relay
-from tests.support import eventually, free_ports
+from tests.support import EXAMPLES, PROFILE, eventually, examples, free_ports
 
 free_ports()  # the file that keeps other runs off our ports is open from here on
-hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
-hypothesis.settings.register_profile("nightly", deadline=None, max_examples=5000)
-hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+for name in EXAMPLES:
+    hypothesis.settings.register_profile(
+        name, deadline=None, print_blob=True, max_examples=examples()
+    )
+hypothesis.settings.load_profile(PROFILE)
 
 
 @pytest.fixture

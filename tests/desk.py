@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.pages import Block, begins, same
-from tests.support import ROOT, free_ports
+from tests.support import ROOT, Deadline, free_ports, patience
 
 DEADLINE = 30.0
 GRACE = 2.0
@@ -49,17 +49,17 @@ class Terminal:
 
     def finish(self) -> None:
         """Wait for the end, which is to be a good one with nothing else printed."""
-        status = self.process.wait(DEADLINE)
+        status = self.process.wait(patience(DEADLINE))
         assert same(self.shown, self.printed), self.complaint()
         assert status == 0, self.complaint()
 
     def catch_up(self) -> None:
         """Wait until what is shown has been printed; the commands may go on."""
-        deadline = time.monotonic() + DEADLINE
+        deadline = Deadline(DEADLINE)
         running = True
         while not begins(self.shown, self.printed):
             assert running, self.complaint()
-            assert time.monotonic() < deadline, self.complaint()
+            assert not deadline.over, self.complaint()
             running = self.process.poll() is None  # looked at before what it printed last
             time.sleep(0.01)
         assert self.process.poll() in (None, 0), self.complaint()
@@ -202,7 +202,7 @@ class Desk:
         """See the terminals' end, and the notebook's."""
         self.leave_terminals()
         if self._notebook is not None:
-            self._notebook.communicate(timeout=DEADLINE)
+            self._notebook.communicate(timeout=patience(DEADLINE))
             complaints = (self.folder / "notebook.err").read_text(encoding="utf-8")
             assert (self._notebook.returncode, complaints) == (0, "")
 
@@ -213,4 +213,4 @@ class Desk:
             # What it has started, too: it holds the other end of what is read here.
             with suppress(ProcessLookupError):
                 os.killpg(self._notebook.pid, signal.SIGKILL)
-            self._notebook.communicate(timeout=DEADLINE)
+            self._notebook.communicate(timeout=patience(DEADLINE))

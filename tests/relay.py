@@ -7,6 +7,8 @@ import threading
 import time
 from contextlib import suppress
 
+from tests.support import Deadline
+
 MOST = 65536
 TICK = 0.005
 """Seconds between two portions of a throttled connection."""
@@ -55,9 +57,9 @@ class Relay:
     def listen(self, listening: bool, share: float = 1.0) -> None:
         """Have nothing listen at the port and cut what there is, or listen again."""
         self._listening = listening
-        deadline = time.monotonic() + 5
+        deadline = Deadline()
         while (self._server is not None) is not listening and self._thread.is_alive():
-            assert time.monotonic() < deadline, "the relay's thread does not follow"
+            assert not deadline.over, "the relay's thread does not follow"
             time.sleep(0.001)
         if not listening:
             self.cut(share)

@@ -19,14 +19,70 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 30.0
-"""Seconds after which a condition that should hold is taken to fail."""
+"""Seconds, of a quiet machine, after which a condition that should hold is taken to fail."""
+MOST_SLOWNESS = 10.0
+CORES = os.cpu_count() or 1
+
+
+EXAMPLES = {"suite": 0.3, "slow": 10.0, "nightly": 50.0}
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE") or "suite"
+
+
+def examples(usual: int = 100) -> int:
+    """Return how many examples a property is tried with, by ``$HYPOTHESIS_PROFILE``.
+
+    A profile of somebody's own has as many as the suite.
+    """
+    return max(1, int(usual * EXAMPLES.get(PROFILE, EXAMPLES["suite"])))
+
+
+def slowness() -> float:
+    """Return how many times longer something may take here, now, than on a quiet machine.
+
+    The threads that could run share the cores; how many they are is asked of this moment and
+    of the last minute, in which others may have made late what is waited for.
+    """
+    minute, _, _, running, _ = Path("/proc/loadavg").read_text().split()
+    threads = max(float(minute), float(running.partition("/")[0]))
+    return min(max(threads / CORES, 1.0), MOST_SLOWNESS)
+
+
+def patience(seconds: float = PATIENCE) -> float:
+    """Return what so many seconds of a quiet machine are here, for a wait that takes a number."""
+    return seconds * slowness()
+
+
+class Deadline:
+    """The end of some seconds, which pass more slowly the busier the machine is.
+
+    It counts looks, each for no more than a second: of the time in which this process, or all
+    of them, did not run at all, nothing could have been expected.
+    """
+
+    def __init__(self, seconds: float = PATIENCE) -> None:
+        self._left = seconds
+        self._looked = time.monotonic()
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is up."""
+        passed = time.monotonic() - self._looked
+        if passed > 0.1:
+            self._left -= min(passed, 1.0) / slowness()
+            self._looked += passed
+        return self._left <= 0
 
 
 def eventually(condition: Callable[[], Any], timeout: float = PATIENCE) -> Any:
-    """Return the condition's value once it is true; fail if that takes too long."""
-    deadline = time.monotonic() + timeout
+    """Return the condition's value once it is true; fail if that takes too long.
+
+    Args:
+        condition: looked at every few milliseconds.
+        timeout: in seconds of a quiet machine, see `Deadline`.
+    """
+    deadline = Deadline(timeout)
     while not (value := condition()):
-        if time.monotonic() > deadline:
+        if deadline.over:
             raise AssertionError(f"not within {timeout:g} s: {condition}")
         time.sleep(0.002)
     return value
@@ -96,10 +152,11 @@ class Program:
         """Return the next line that the program prints; fail if it ends or takes too long."""
         assert self.process.stdout is not None
         fd = self.process.stdout.fileno()
-        deadline = time.monotonic() + timeout
+        deadline = Deadline(timeout)
         while b"\n" not in self._buffer:
-            ready, _, _ = select.select([fd], [], [], max(0.0, deadline - time.monotonic()))
-            assert ready, f"no line within {timeout:g} s"
+            if not select.select([fd], [], [], 0.2)[0]:
+                assert not deadline.over, f"no line within {timeout:g} s"
+                continue
             chunk = os.read(fd, 65536)
             assert chunk, f"the program ended with status {self.process.wait()}"
             self._buffer += chunk
@@ -122,7 +179,7 @@ class Program:
         """Close the program's input and return its exit status."""
         assert self.process.stdin is not None
         self.process.stdin.close()
-        return self.process.wait(timeout)
+        return self.process.wait(patience(timeout))
 
     def __enter__(self) -> "Program":
         return self
@@ -141,7 +198,7 @@ class Program:
         with suppress(BrokenPipeError):
             self.process.stdin.close()
         try:
-            self.process.wait(PATIENCE)
+            self.process.wait(patience())
         finally:
             self.process.kill()
             self.process.stdout.close()

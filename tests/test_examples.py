@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import patience
+
 ROOT = Path(__file__).parent.parent
 CLASSIC = sorted((ROOT / "examples" / "classic").glob("*.py"))
 APART = ("classic", "plot", "web")
@@ -22,7 +24,11 @@ def output(path, *arguments):
     path_entries = [str(ROOT), str(ROOT / "tests" / "local")]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(path_entries)}
     done = subprocess.run(
-        [sys.executable, str(path), *arguments], capture_output=True, text=True, timeout=60, env=env
+        [sys.executable, str(path), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=patience(60),
+        env=env,
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout

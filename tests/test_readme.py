@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT, free_ports
+from tests.support import ROOT, free_ports, patience
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DEADLINE = 60.0
@@ -76,14 +76,14 @@ class Desk:
 
     def finish(self, process: "subprocess.Popen[str]") -> str:
         """Wait for a good end and return what was printed."""
-        out, err = process.communicate(timeout=DEADLINE)
+        out, err = process.communicate(timeout=patience(DEADLINE))
         assert (process.returncode, err) == (0, "")
         return out
 
     def interrupt(self, process: "subprocess.Popen[str]") -> None:
         """Press Ctrl-C and wait for the end."""
         os.killpg(process.pid, signal.SIGINT)
-        process.communicate(timeout=DEADLINE)
+        process.communicate(timeout=patience(DEADLINE))
 
     def close(self) -> None:
         for process in self._started:
@@ -259,6 +259,6 @@ def shape(line: str) -> str:
 def test_the_benchmark_that_the_claim_names(desk: Desk) -> None:
     """It runs and prints a row for each number of tasks; what it measures is not judged here."""
     run = desk.start(sys.executable, str(ROOT / "benchmarks" / "local_send.py"), "0", "1")
-    out, err = run.communicate(timeout=DEADLINE)
+    out, err = run.communicate(timeout=patience(DEADLINE))
     assert (run.returncode in (0, 1), err) == (True, "")
     assert len(out.splitlines()) == 4

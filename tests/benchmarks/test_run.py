@@ -26,6 +26,7 @@ def check(results: list[Result]) -> None:
 
 
 @sockets
+@pytest.mark.slow
 def test_every_workload() -> None:
     """Each gives figures of this project and of pyzmq by hand; nothing is lost."""
     workloads = chosen((), ("one frame", "copy=False"))
@@ -37,6 +38,7 @@ def test_every_workload() -> None:
 
 
 @sockets
+@pytest.mark.slow
 def test_every_contestant_that_is_installed() -> None:
     """Each takes part across two processes, servers and all."""
     workloads = chosen(("dict", "asyncio", "8m", "100-exchanges"))

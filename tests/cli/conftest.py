@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.support import patience
+
 ROOT = Path(__file__).parents[2]
 DEADLINE = 60.0
 
@@ -43,12 +45,12 @@ class Shell:
     def run(self, *arguments: str, text: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
         """Run a command to its end and return what it said."""
         process = self.start(*arguments, stdin=subprocess.PIPE)
-        out, err = process.communicate(text, DEADLINE)
+        out, err = process.communicate(text, patience(DEADLINE))
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def finish(self, process: "subprocess.Popen[bytes]") -> tuple[int, bytes, bytes]:
         """Wait for a command's end: its exit status, output, and complaints."""
-        out, err = process.communicate(timeout=DEADLINE)
+        out, err = process.communicate(timeout=patience(DEADLINE))
         return process.returncode, out, err
 
     def close(self) -> None:

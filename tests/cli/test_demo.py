@@ -1,12 +1,12 @@
 """`zexchange demo`, as a process."""
 
 import os
-import select
 import signal
 import subprocess
-import time
 
 import pytest
+
+from tests.support import eventually, patience
 
 from .conftest import DEADLINE, Shell
 
@@ -29,10 +29,7 @@ def parts(pid: int) -> list[int]:
 
 def until_gone(pid: int) -> None:
     """Wait until none of a demo's processes is left."""
-    deadline = time.monotonic() + DEADLINE
-    while parts(pid):
-        assert time.monotonic() < deadline, "processes are left behind"
-        select.select([], [], [], 0.05)
+    eventually(lambda: not parts(pid), DEADLINE)
 
 
 def test_the_whole_play(shell: Shell) -> None:
@@ -66,7 +63,7 @@ def test_however_it_ends_nobody_is_left(shell: Shell, number: int, status: int) 
     while b"/s  from analyst" not in demo.stdout.readline():
         assert demo.poll() is None
     demo.send_signal(number)
-    assert demo.wait(DEADLINE) == status
+    assert demo.wait(patience(DEADLINE)) == status
     until_gone(demo.pid)
 
 
@@ -95,5 +92,5 @@ def test_a_part_that_hangs_is_not_left(shell: Shell) -> None:
     for pid in parts(demo.pid):
         os.kill(pid, signal.SIGSTOP)
     demo.send_signal(signal.SIGINT)
-    assert demo.wait(DEADLINE) == 130
+    assert demo.wait(patience(DEADLINE)) == 130
     assert not parts(demo.pid)

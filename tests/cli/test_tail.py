@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import zexchange
+from tests.support import patience
 from zexchange.cli.tail import Losses, copy
 from zexchange.cli.text import as_text
 
@@ -44,7 +45,7 @@ def test_three_tails_get_every_line(shell: Shell, tmp_path: Path) -> None:
     tails = [tail_into(shell, path, COUNT) for path in paths]
     sent = shell.run("send", "lines", "--wait", "3", text=text)
     assert (sent.returncode, sent.stdout) == (0, b""), sent.stderr
-    assert [tail.wait(DEADLINE) for tail in tails] == [0, 0, 0]
+    assert [tail.wait(patience(DEADLINE)) for tail in tails] == [0, 0, 0]
     for path in paths:
         assert path.read_bytes() == text
 
@@ -55,7 +56,7 @@ def test_one_that_leaves_early_harms_nobody(shell: Shell, tmp_path: Path) -> Non
     early = tail_into(shell, tmp_path / "early", 10)
     late = tail_into(shell, tmp_path / "late", COUNT)
     assert shell.run("send", "lines", "--wait", "2", text=text).returncode == 0
-    assert (early.wait(DEADLINE), late.wait(DEADLINE)) == (0, 0)
+    assert (early.wait(patience(DEADLINE)), late.wait(patience(DEADLINE))) == (0, 0)
     assert (tmp_path / "early").read_bytes() == text[:20]
     assert (tmp_path / "late").read_bytes() == text
 
@@ -63,7 +64,7 @@ def test_one_that_leaves_early_harms_nobody(shell: Shell, tmp_path: Path) -> Non
 def test_names_and_patterns_overlap(shell: Shell, node: zexchange.Node) -> None:
     """What several names cover is printed once, with its name; values as JSON."""
     tail = shell.start("tail", "a.x", "a.*", "b", "--names", "--count", "3")
-    node.wait_subscribers("a.x", 1, DEADLINE)
+    node.wait_subscribers("a.x", 1, patience(DEADLINE))
     exchange(node, "a.x").send("text")
     exchange(node, "b").send({"k": (1, None)})
     exchange(node, "c").send("nobody asked")
@@ -76,7 +77,7 @@ def test_names_and_patterns_overlap(shell: Shell, node: zexchange.Node) -> None:
 def test_json_with_names_is_an_object(shell: Shell, node: zexchange.Node) -> None:
     """With both options each line is an object."""
     tail = shell.start("tail", "**", "--names", "--json", "--count", "2")
-    node.wait_subscribers("a", 1, DEADLINE)
+    node.wait_subscribers("a", 1, patience(DEADLINE))
     for message in ("x", {"k": {1}}):
         exchange(node, "a").send(message)
     lines = shell.finish(tail)[1].splitlines()
@@ -92,7 +93,7 @@ def test_a_signal_ends_it_quietly(
 ) -> None:
     """What came is printed, nothing is complained of, and the status is the usual one."""
     tail = shell.start("tail", "a")
-    node.wait_subscribers("a", 1, DEADLINE)
+    node.wait_subscribers("a", 1, patience(DEADLINE))
     exchange(node, "a").send("x")
     node.flush()
     assert tail.stdout is not None
@@ -106,11 +107,11 @@ def test_nobody_reading_ends_it_quietly(shell: Shell, node: zexchange.Node) -> N
     reading, writing = os.pipe()
     tail = shell.start("tail", "a", stdout=writing)
     os.close(writing)
-    node.wait_subscribers("a", 1, DEADLINE)
+    node.wait_subscribers("a", 1, patience(DEADLINE))
     exchange(node, "a").send("x")
     assert os.read(reading, 10) == b"x\n"
     os.close(reading)
-    _, err = tail.communicate(timeout=DEADLINE)
+    _, err = tail.communicate(timeout=patience(DEADLINE))
     assert (tail.returncode, err) == (141, b"")
 
 
@@ -122,10 +123,10 @@ def test_a_flood_into_a_closed_pipe_ends_quietly(shell: Shell) -> None:
     tail.stdout.close()
     text = b"".join(b"%d\n" % n for n in range(COUNT))
     assert shell.run("send", "lines", "--wait", "1", text=text).returncode == 0
-    assert head.communicate(timeout=DEADLINE)[0] == b"0\n1\n2\n"
+    assert head.communicate(timeout=patience(DEADLINE))[0] == b"0\n1\n2\n"
     assert tail.stderr is not None
     assert tail.stderr.read() == b""
-    assert tail.wait(DEADLINE) == 141
+    assert tail.wait(patience(DEADLINE)) == 141
 
 
 class Losing:
@@ -184,4 +185,4 @@ def test_history_comes_first(shell: Shell, node: zexchange.Node) -> None:
     assert first == [b"kept\n", b"old 2\n", b"old 3\n"]
     exchange(node, "state.a").send("new")
     assert tail.stdout.read() == b"new\n"
-    assert tail.wait(DEADLINE) == 0
+    assert tail.wait(patience(DEADLINE)) == 0

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tests.support import PATIENCE, ROOT, eventually, free_ports
+from tests.support import ROOT, Deadline, eventually, free_ports, patience
 
 L = TypeVar("L", bound="Listener")
 
@@ -43,7 +43,7 @@ def served(folder: Path, module: str, *command: str) -> Iterator[int]:
     finally:
         server.terminate()
         try:
-            server.wait(10)
+            server.wait(patience())
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(server.pid, signal.SIGKILL)
@@ -72,10 +72,10 @@ def spread(
 ) -> Iterator[list[L]]:
     """Connect until there is a client on each of so many workers; yield one a worker."""
     found: dict[object, L] = {}
-    deadline = time.monotonic() + PATIENCE
+    deadline = Deadline()
     with ExitStack() as stack:
         while len(found) < workers:
-            assert time.monotonic() < deadline, f"all clients came to {len(found)} workers"
+            assert not deadline.over, f"all clients came to {len(found)} workers"
             client = connect()
             stack.callback(client.close)
             found.setdefault(place(client), client)
@@ -127,10 +127,10 @@ class Listener:
 
     def until(self, condition: Callable[[], object]) -> None:
         """Wait for a condition; fail if it takes too long, or once disconnected."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = Deadline()
         while not condition():
             assert not self.closed, f"disconnected after {self.got}"
-            assert time.monotonic() < deadline, f"this has come: {self.got}"
+            assert not deadline.over, f"this has come: {self.got}"
             time.sleep(0.002)
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import PATIENCE
+from tests.support import Deadline, patience
 from zexchange import PeerSlow, Registry, Unreachable, federate
 from zexchange.contrib.channels import WAITING
 from zexchange.contrib.membership import Membership
@@ -20,9 +20,9 @@ pytestmark = pytest.mark.sockets
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait for a condition while the loop goes on."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = Deadline()
     while not condition():
-        assert time.monotonic() < deadline, "it did not come to be"
+        assert not deadline.over, "it did not come to be"
         await asyncio.sleep(0.002)
 
 
@@ -132,7 +132,7 @@ def test_broadcaster(rendezvous: Path) -> None:
                 for message in ("text", {"n": (1, 2)}):
                     await one.publish("x", message)
                     for subscriber in (here, there):
-                        event = await asyncio.wait_for(subscriber.get(), PATIENCE)
+                        event = await asyncio.wait_for(subscriber.get(), patience())
                         assert (event.channel, event.message) == ("x", message)
 
     asyncio.run(main())
@@ -176,7 +176,7 @@ def test_a_loop_that_publishes_into_its_own_full_mailbox(rendezvous: Path) -> No
             for n in range(WAITING - 1, WAITING + 10):
                 await broadcast.publish("x", n)
             for n in range(WAITING + 10):
-                assert (await asyncio.wait_for(here.get(), PATIENCE)).message == n
+                assert (await asyncio.wait_for(here.get(), patience())).message == n
 
     asyncio.run(main())
 

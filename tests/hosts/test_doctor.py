@@ -16,7 +16,7 @@ from tests.support import ROOT
 from .network import CONTROL, Host, hosts
 from .there import There
 
-pytestmark = [pytest.mark.sockets, pytest.mark.leaves_files]
+pytestmark = [pytest.mark.slow, pytest.mark.sockets, pytest.mark.leaves_files]
 DOCTORS = CONTROL + 100
 
 LISTENER = """

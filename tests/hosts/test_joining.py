@@ -13,7 +13,7 @@ from tests.faults.processes import Receiver, Sender
 
 from .network import CONTROL, Host, hosts
 
-pytestmark = [pytest.mark.sockets, pytest.mark.leaves_files]
+pytestmark = [pytest.mark.slow, pytest.mark.sockets, pytest.mark.leaves_files]
 SECOND = CONTROL + 100
 """The port of the second process of a host."""
 Peers = Callable[[Host, list[Host]], list[str]]

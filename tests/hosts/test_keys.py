@@ -13,7 +13,7 @@ from tests.support import ROOT
 
 from .terminal import Terminal, terminal
 
-pytestmark = [pytest.mark.sockets, pytest.mark.leaves_files]
+pytestmark = [pytest.mark.slow, pytest.mark.sockets, pytest.mark.leaves_files]
 PAGE = blocks(ROOT / "docs" / "SECURITY.md")
 
 

@@ -12,7 +12,7 @@ from tests.faults.laboratory import Lab
 from .network import CONTROL, hosts
 from .test_joining import SECOND, populate, receiver, seed, send_some, sender
 
-pytestmark = [pytest.mark.sockets, pytest.mark.leaves_files]
+pytestmark = [pytest.mark.slow, pytest.mark.sockets, pytest.mark.leaves_files]
 
 
 def under_load(lab: Lab, total: int = 8_000) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support import eventually
 from zexchange.errors import Closed, MailboxFull
 from zexchange.local import Delivery, Registry
 from zexchange.local.mailbox import Mailbox
@@ -18,14 +19,6 @@ def exchange():
     return Registry().get("x")
 
 
-def until(condition):
-    """Wait for ``condition`` with a deadline."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
 def test_a_stream_is_iterated_until_it_is_closed(exchange):
     """A reading thread gets every message in order; close ends its loop."""
     got, stream = [], exchange.stream()
@@ -33,7 +26,7 @@ def test_a_stream_is_iterated_until_it_is_closed(exchange):
     thread.start()
     for n in range(1000):
         exchange.send(n)
-    until(lambda: len(got) == 1000 or not len(stream))
+    eventually(lambda: len(got) == 1000 or not len(stream))
     stream.close()
     thread.join(10)
     assert not thread.is_alive()
@@ -81,7 +74,7 @@ def test_block_has_the_sender_wait_and_loses_nothing(exchange):
     with exchange.stream(maxsize=2, overflow="block") as stream:
         thread = threading.Thread(target=lambda: [exchange.send(n) for n in range(100)])
         thread.start()
-        until(lambda: stream.stats().blocked)
+        eventually(lambda: stream.stats().blocked)
         assert [stream.get(10) for _ in range(100)] == list(range(100))
         thread.join(10)
         assert stream.dropped == 0
@@ -112,7 +105,7 @@ def test_close_releases_a_blocked_sender(exchange):
     stream = exchange.stream(maxsize=1, overflow="block")
     thread = threading.Thread(target=lambda: [exchange.send(n) for n in range(3)])
     thread.start()
-    until(lambda: stream.stats().blocked)
+    eventually(lambda: stream.stats().blocked)
     stream.close()
     thread.join(10)
     assert not thread.is_alive()

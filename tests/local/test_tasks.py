@@ -5,10 +5,10 @@ import io
 import multiprocessing
 import queue
 import threading
-import time
 
 import pytest
 
+from tests.support import eventually
 from zexchange.errors import Closed, MailboxFull, NotASubscriber
 from zexchange.local import DisplayMessages, Registry, to_async, to_call, to_queue, to_thread
 
@@ -38,13 +38,6 @@ class Held(Task):
 @pytest.fixture
 def exchange():
     return Registry().get("x")
-
-
-def until(condition):
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 async def coroutine_function(msg):
@@ -159,7 +152,7 @@ def test_errors_on_the_thread_are_logged_and_counted(exchange, caplog):
     with exchange.subscribe(task):
         for n in (0, 1, 2):
             exchange.send(n)
-        until(lambda: len(got) == 3)
+        eventually(lambda: len(got) == 3)
     task.close()
     assert task.errors == 2
     assert "to_async" in caplog.text
@@ -177,7 +170,7 @@ def test_a_generator_that_finishes_on_the_thread_closes_it(exchange):
     next(generator)
     task = to_thread(generator)
     task.send(1)
-    until(lambda: task._mailbox.closed)
+    eventually(lambda: task._mailbox.closed)
     with pytest.raises(Closed):
         task.send(2)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import zmq
 
-from tests.support import Program, eventually, free_ports, tcp
+from tests.support import Program, eventually, free_ports, patience, tcp
 from zexchange import Registry, federate
 from zexchange.protocol import values as v
 from zexchange.protocol.messages import control_frame, read_control
@@ -117,9 +117,9 @@ class Good:
         self.registry = Registry()
         self.got: list[int] = []
         self.registry.get("answer").handler(self.got.append)
-        self.node = federate("fed", registry=self.registry, join_timeout=20)
-        self.node.wait_subscribers("ask", 1, timeout=20)
-        self.node.wait_ready(timeout=20)
+        self.node = federate("fed", registry=self.registry, join_timeout=patience())
+        self.node.wait_subscribers("ask", 1, timeout=patience())
+        self.node.wait_ready(timeout=patience())
         self.asked = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._ask)
@@ -180,7 +180,7 @@ class Attacker:
     def dealer(self) -> "zmq.Socket[Any]":
         """Return a fresh link to the victim."""
         link = self._socket(zmq.DEALER)
-        link.setsockopt(zmq.SNDTIMEO, 20_000)
+        link.setsockopt(zmq.SNDTIMEO, int(patience() * 1000))
         link.connect(self.victim.control)
         return link
 
@@ -211,7 +211,7 @@ class Attacker:
     def join(self) -> bytes:
         """Become a peer, and return the route by which the victim has dialled us."""
         self.say(self.hello())
-        assert self.router.poll(20_000)
+        assert self.router.poll(int(patience() * 1000))
         route, frame = self.router.recv_multipart()
         assert isinstance(read_control(frame), v.Hello)
         self.router.send_multipart([route, control_frame(v.Welcome(self.me, self.hello()))])

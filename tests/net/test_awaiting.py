@@ -4,7 +4,6 @@ import asyncio
 import gc
 import socket
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -203,15 +202,14 @@ def test_a_cancelled_join_leaves_no_node(run: Callable[[Main], Any], rendezvous:
     async def main() -> bool:
         with anyio.move_on_after(0.05) as scope:
             async with federate(
-                "fed", registry=Registry(), peers=[mute], local=False, join_timeout=PATIENCE
+                "fed", registry=Registry(), peers=[mute], local=False, join_timeout=1e6
             ):
                 raise AssertionError("nobody answers who could be joined")
         return bool(scope.cancelled_caught)
 
-    began = time.monotonic()
     with mute_listener() as mute:
         assert run(main)
-    assert time.monotonic() < began + PATIENCE / 2  # the rest is looked at by `nothing_left`
+    # The rest is looked at by `nothing_left`.
 
 
 @in_every_loop

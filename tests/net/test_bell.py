@@ -2,7 +2,6 @@
 
 import sys
 import threading
-import time
 from types import FrameType
 from typing import Any
 
@@ -93,10 +92,8 @@ def test_a_ring_ends_every_wait() -> None:
     bell.ring()
     for thread in threads:
         thread.join(10)
-    started = time.monotonic()
-    bell.wait(early, 30)
+    bell.wait(early, 1e6)  # returns at once, or the test does not
     assert len(heard) == 3
-    assert time.monotonic() - started < 20
 
 
 def test_who_has_given_up_is_no_trouble() -> None:

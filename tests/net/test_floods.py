@@ -13,7 +13,7 @@ import pytest
 
 from tests.net.attacker import Attacker, Good, Measured, Victim, attacker, good_peer, victim
 from tests.net.conftest import publish
-from tests.support import eventually
+from tests.support import eventually, patience
 from zexchange import Registry, federate
 from zexchange.protocol import values as v
 from zexchange.protocol.messages import control_frame
@@ -50,17 +50,21 @@ def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
         good.served()
 
 
-def test_junk_subscriptions_are_cut(scene: Scene) -> None:
+@pytest.mark.parametrize(
+    ("connections", "cuts", "memory"),
+    [(4, 1, 600 * MB), pytest.param(12, 5, 1400 * MB, marks=pytest.mark.slow)],
+)
+def test_junk_subscriptions_are_cut(scene: Scene, connections: int, cuts: int, memory: int) -> None:
     """120,000 random topics would cost 1.5 GB: whoever has brought most is cut, and they go."""
-    for _ in range(12):
+    for _ in range(connections):
         one = scene.attacker.subscriber()
         for _ in range(10_000):
             one.send(b"\x01" + os.urandom(250))
         scene.good.served()
-    eventually(lambda: scene.victim.measure().told("more subscriptions") >= 5)
+    eventually(lambda: scene.victim.measure().told("more subscriptions") >= cuts)
     # What libzmq has taken in before it can be said whose that is depends on who has the
     # processor: 480 to 1120 MB were seen, and docs/LIMITS.md says up to 1.3 GB.
-    scene.outcome(memory=1400 * MB, seconds=60)
+    scene.outcome(memory, seconds=60)
 
 
 def test_refusals_that_nobody_reads(scene: Scene) -> None:
@@ -133,8 +137,10 @@ def test_gossip_of_the_made_up(scene: Scene) -> None:
         welcome = v.Welcome(attacks.me, attacks.hello(), tuple(known))
         attacks.alive(lambda w=welcome: attacks.router.send_multipart([route, control_frame(w)]))
     eventually(lambda: scene.victim.measure().told("more endpoints"))
-    after = scene.outcome(memory=60 * MB, seconds=30)
-    assert after.files <= scene.started.files + 3 * 128 + 20
+    scene.outcome(memory=60 * MB, seconds=30)
+    # Those of whom it has given up may still be closing.
+    most = scene.started.files + 3 * 128 + 20
+    eventually(lambda: scene.victim.measure().files <= most)
 
 
 def test_acknowledgements_of_the_made_up(scene: Scene) -> None:
@@ -173,7 +179,7 @@ def test_tokens_under_anothers_id(scene: Scene) -> None:
     got: list[object] = []
     for n in range(3):
         scene.good.registry.get(f"new.{n}").handler(got.append)
-        good.wait_ready(timeout=20)
+        good.wait_ready(timeout=patience())
     scene.outcome(memory=60 * MB, seconds=20)
 
 
@@ -204,9 +210,9 @@ def test_bombs_on_control(scene: Scene) -> None:
 
 def test_bombs_on_the_data_path(scene: Scene) -> None:
     """Frames of a peer that ask for gigabytes are rejected, and others' messages flow."""
-    with federate("fed", registry=Registry(), join_timeout=20) as other:
-        other.wait_subscribers("sink", 1, timeout=20)
-        other.wait_ready(timeout=20)
+    with federate("fed", registry=Registry(), join_timeout=patience()) as other:
+        other.wait_subscribers("sink", 1, timeout=patience())
+        other.wait_ready(timeout=patience())
 
         def frames(me: bytes) -> Iterator[list[bytes]]:
             first = 1

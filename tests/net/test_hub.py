@@ -196,9 +196,9 @@ def test_who_leaves_has_left_and_who_dies_is_gone(hub: Callable[..., Hub], join:
     assert left == ["bye", "gone"]
 
 
-def test_twenty_nodes_are_all_ready() -> None:
-    """Twenty processes that start at once are all ready, and hear each other once."""
-    count = 20
+@pytest.mark.parametrize("count", [8, pytest.param(20, marks=pytest.mark.slow)])
+def test_many_nodes_are_all_ready(count: int) -> None:
+    """Processes that start at once are all ready, and hear each other once."""
     with Program(HUB, tcp(0)) as hub:
         where = hub.line()
         with programs(NODE, [(f"n{n}", where) for n in range(count)]) as nodes:

@@ -457,7 +457,7 @@ def worst(place):
     if filler.ident:
         filler.join()
 
-faulthandler.dump_traceback_later(25, exit=True)
+faulthandler.dump_traceback_later(patience(50), exit=True)
 with zexchange.federate("fed") as node:
     for name in ("x", "side", "end"):
         node.wait_subscribers(name, 1)

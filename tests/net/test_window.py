@@ -10,7 +10,7 @@ import pytest
 from tests.net.conftest import Joiner, collect
 from tests.net.test_tcp import behind
 from tests.relay import Relay
-from tests.support import Program, eventually, tcp
+from tests.support import Program, eventually, patience, tcp
 from zexchange import Delivery, Lost, Node, PeerSlow, Registry, federate
 
 pytestmark = pytest.mark.sockets
@@ -349,7 +349,7 @@ def test_a_message_on_each_of_many_exchanges_is_waited_for(rendezvous: Path) -> 
     """Frames so small and so many neither pile up behind the socket nor are dropped by it."""
     registry = Registry()
     with (
-        federate("fed", registry=registry) as node,
+        federate("fed", registry=registry, stall=600) as node,
         Program(
             """
 import zexchange
@@ -367,7 +367,7 @@ with zexchange.federate("fed") as node:
         with node.events.record() as events:
             for n in range(30_000):
                 registry.get(f"many.{n}").send(n)
-            node.flush(30)
+            node.flush(patience(60))
         receiver.say()
         receiver.expect("30000 0")
         assert not [event for event in events if isinstance(event, PeerSlow)]

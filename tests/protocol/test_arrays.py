@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support import examples
 from zexchange.errors import DecodeError, EncodeError
 from zexchange.history import Bulk
 from zexchange.protocol import arrays as arrays_module
@@ -44,7 +45,7 @@ def arrays(draw: st.DrawFn) -> Any:
 
 
 @given(arrays())
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_arrays_arrive_as_they_were(array: Any) -> None:
     """Dtype, byte order, shape, memory order, writability and every bit arrive."""
     array.flags.writeable = array.size % 2 == 0
@@ -71,7 +72,7 @@ def by_frames(msg: object, start: int = 0) -> Any:
 
 @pytest.mark.usefixtures("small_is_large")
 @given(arrays(), st.integers(0, 17))
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_attached_arrays_arrive_as_they_were(array: Any, start: int) -> None:
     """In frames of their own, too, whatever the alignment of the memory they arrive in."""
     array.flags.writeable = array.size % 2 == 0
@@ -294,7 +295,7 @@ dtype_specs = st.recursive(
     st.integers(-1, 4),
     st.binary(max_size=32),
 )
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 def test_any_dtype_is_decoded_or_refused(
     code: int, spec: object, shape: list[int], flags: int, items: bytes
 ) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sameness import same
 
+from tests.support import examples
 from zexchange.errors import DecodeError, EncodeError
 from zexchange.history import Body, Bulk
 from zexchange.protocol import buffers, extensions
@@ -76,7 +77,7 @@ messages = st.recursive(
 
 @pytest.mark.usefixtures("small_is_large")
 @given(messages)
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_what_is_attached_is_put_back(msg: object) -> None:
     """Attached or not, a message arrives equal, with the types of all its parts."""
     assert same(through(msg), msg)
@@ -224,7 +225,7 @@ def test_damaged_messages_are_refused() -> None:
 
 @pytest.mark.usefixtures("small_is_large")
 @given(messages.map(encode_attaching), st.data())
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 def test_any_bytes_are_decoded_or_refused(body: Body, data: st.DataObject) -> None:
     """Whatever is changed in the packed part or the buffers: a value, or DecodeError."""
     packed = bytearray(body if isinstance(body, bytes) else body.packed)

@@ -23,6 +23,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sameness import same
 
+from tests.support import examples
 from zexchange.errors import DecodeError, EncodeError
 from zexchange.protocol import moments
 from zexchange.protocol.codec import (
@@ -98,7 +99,7 @@ values = st.recursive(
 
 
 @given(values)
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @example(datetime(2026, 10, 25, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Berlin")))
 @example(time(2, 30, fold=1, tzinfo=ZoneInfo("Europe/Berlin")))
 @example([datetime.max, datetime.min, date.max, timedelta.max, timedelta.min])
@@ -218,7 +219,7 @@ def test_a_list_that_changes_meanwhile_is_refused() -> None:
 
 
 @given(st.binary(max_size=200), st.integers(0, 8))
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @example(b"\xdd\xff\xff\xff\xff", 1)
 @example(b"\x81\x90\x01", 1)
 @example(b"\xd9\x01\xff", 1)
@@ -234,7 +235,7 @@ def test_arbitrary_bytes_raise_only_decode_errors(body: bytes, count: int) -> No
 
 
 @given(st.integers(0, 20), st.binary(max_size=40) | values.map(encode))
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 def test_arbitrary_payloads_raise_only_decode_errors(code: int, payload: bytes) -> None:
     """Every extension code with any payload is decoded or refused with DecodeError."""
     try:
@@ -244,7 +245,7 @@ def test_arbitrary_payloads_raise_only_decode_errors(code: int, payload: bytes) 
 
 
 @given(values, st.data())
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 def test_damaged_messages_raise_only_decode_errors(value: object, data: st.DataObject) -> None:
     """Flipped, cut, repeated and inserted bytes lead to a value or to DecodeError."""
     body = bytearray(encode([value, value]))

@@ -11,6 +11,8 @@ from machines import Machine, Promise, agreed
 from network import Network
 from strategies import KEYS, NAMES
 
+from tests.support import examples
+
 SETTLED_AFTER = 120.0
 SHAPES = {
     "rendezvous": lambda i: (f"ipc://n{i}", ()),
@@ -237,4 +239,6 @@ def check_kept(promise: Promise) -> None:
 
 
 TestFederation = Federation.TestCase
-TestFederation.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestFederation.settings = settings(
+    max_examples=examples(150), stateful_step_count=30, deadline=None
+)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.support import examples
 from zexchange.protocol.carrying import Carrying
 from zexchange.protocol.hubmap import HubMap, Seen
 from zexchange.protocol.hubwords import Carried, Enter, State
@@ -142,7 +143,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @example(links={(1, 2)}, steps=[("toggle", 0, 1), ("toggle", 1, 2), ("second", 0, 0)], settled=True)
 @example(links={(0, 1)}, steps=[("toggle", 0, 1), ("toggle", 1, 2), ("second", 0, 0)], settled=True)
 @given(

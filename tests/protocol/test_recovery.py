@@ -3,6 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support import examples
 from zexchange.protocol.elapsed import Elapsed
 from zexchange.protocol.recovery import PARKED_MOST, Ask, GiveUp, Recovery
 from zexchange.protocol.sequence import Positions
@@ -75,7 +76,7 @@ def traffic(draw: st.DrawFn) -> tuple[list[tuple[int, int]], list[int], set[int]
     return frames, arriving, kept
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(traffic())
 def test_all_comes_in_order_or_is_given_up(
     case: tuple[list[tuple[int, int]], list[int], set[int]],

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from strategies import KEYS, NAMES
 
+from tests.support import examples
 from zexchange.names import matches
 from zexchange.protocol.interest import Keys, PeerInterest
 from zexchange.protocol.permissions import permitted
@@ -192,7 +193,7 @@ class Following(RuleBasedStateMachine):
 
 
 TestFollowing = Following.TestCase
-TestFollowing.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestFollowing.settings = settings(max_examples=examples(80), stateful_step_count=40, deadline=None)
 
 
 @pytest.fixture

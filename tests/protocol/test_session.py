@@ -8,6 +8,7 @@ from network import Network
 from strategies import KEYS, NAMES, controls
 from test_membership import HERE, LABEL, ME, START, THEM, THERE, alone, events, hello, of
 
+from tests.support import examples
 from zexchange.errors import DecodeError
 from zexchange.names import matches
 from zexchange.protocol import effects as fx
@@ -585,7 +586,7 @@ def test_a_candidate_with_a_peer_is_not_dropped() -> None:
     assert session.take() == []
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.lists(st.tuples(controls, st.booleans(), st.booleans()), max_size=8))
 def test_any_message_in_any_order_is_survived(
     messages: list[tuple[v.Control, bool, bool]],

@@ -6,7 +6,6 @@ exchange, each number once and in order, as a message or as part of a loss.
 """
 
 import logging
-import os
 import time
 from collections.abc import Iterator
 
@@ -22,10 +21,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from tests.support import PROFILE
 from tests.testing.model import KEYS, NAMES, Federation, Member
 
-NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
-STEPS = int(os.environ.get("CONTRACT_STEPS", "500000" if NIGHTLY else "1500"))
+STEPS = {"slow": 30_000, "nightly": 500_000}.get(PROFILE, 1_500)
 RINGS = (300_000, 600_000, 4_000_000)
 """Bytes kept for replay, so few that what cannot be acknowledged is soon gone."""
 SIZES = (0, 0, 300, 3_000, 30_000)
@@ -260,12 +259,12 @@ def quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-@pytest.mark.timeout(120 if STEPS < 5000 else 0)
+@pytest.mark.timeout(600 if STEPS < 5000 else 0)
 def test_the_contract_holds(quiet: None, capsys: pytest.CaptureFixture[str]) -> None:
     """Whatever happens, each message is received once and in order, or is reported as lost."""
     Contract.steps, started = 0, time.monotonic()
     bounds = settings(
-        max_examples=200 if NIGHTLY else 10,
+        max_examples=200 if PROFILE == "nightly" else 10,
         stateful_step_count=50,
         report_multiple_bugs=False,
         deadline=None,

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import ROOT, patience
+
 pytestmark = pytest.mark.sockets  # it starts processes
 PROGRAM = Path(__file__).with_name("programs.py")
+CACHE = ROOT / ".mypy_cache" / "programs"
 
 
 def expected() -> dict[int, str]:
@@ -24,10 +27,14 @@ def test_mypy_sees_what_an_exchange_takes(tmp_path: Path) -> None:
     """In strict mode: errors where they belong, of their kind, and nowhere else."""
     pytest.importorskip("mypy")
     command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--no-pretty"]
-    command += ["--config-file", "", "--cache-dir", str(tmp_path), "--hide-error-context"]
+    command += ["--config-file", "", "--cache-dir", str(CACHE), "--hide-error-context"]
     command += ["--disable-error-code", "unused-coroutine"]
     done = subprocess.run(
-        [*command, str(PROGRAM)], capture_output=True, text=True, timeout=110, cwd=tmp_path
+        [*command, str(PROGRAM)],
+        capture_output=True,
+        text=True,
+        timeout=patience(110),
+        cwd=tmp_path,
     )
     errors = re.findall(r"programs\.py:(\d+): error: .*\[(\S+)\]$", done.stdout, re.MULTILINE)
     assert {int(line): code for line, code in errors} == expected(), done.stdout + done.stderr
@@ -40,7 +47,11 @@ def test_pyright_sees_the_same(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable]
     try:
         done = subprocess.run(
-            [*command, str(PROGRAM)], capture_output=True, text=True, timeout=110, cwd=tmp_path
+            [*command, str(PROGRAM)],
+            capture_output=True,
+            text=True,
+            timeout=patience(110),
+            cwd=tmp_path,
         )
         report = json.loads(done.stdout)
     except (subprocess.TimeoutExpired, ValueError):
