@@ -12,6 +12,7 @@ from .errors import (
     NotASubscriber,
     NotAttached,
     NotReady,
+    TooFewDescriptors,
     Unreachable,
     WrongType,
 )
@@ -72,6 +73,7 @@ __all__ = [
     "Rejected",
     "Sent",
     "Stream",
+    "TooFewDescriptors",
     "Unknown",
     "Unreachable",
     "View",

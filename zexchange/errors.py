@@ -15,6 +15,7 @@ would expect, so that code written for the plain recipe keeps working. The tree:
     ├── InsecureEndpoint   (ValueError)    a reachable TCP endpoint without keys
     ├── InvalidKeys        (ValueError)    a key directory, or a file in it, that cannot be used
     ├── Unreachable        (OSError)       an endpoint or directory that cannot be used
+    ├── TooFewDescriptors  (OSError)       the process may not open as many files as this takes
     └── Closed                             use of a node or stream after close()
 """
 
@@ -71,6 +72,10 @@ class InvalidKeys(ExchangeError, ValueError):
 
 class Unreachable(ExchangeError, OSError):
     """An endpoint or a directory that cannot be used: taken, foreign, or unwritable."""
+
+
+class TooFewDescriptors(ExchangeError, OSError):
+    """The process may not open as many files and sockets as this takes; ``errno`` is EMFILE."""
 
 
 class Closed(ExchangeError):

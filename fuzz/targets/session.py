@@ -158,7 +158,7 @@ def _reachable(address: v.Address) -> bool:
 def execute(data: bytes) -> None:
     """Run a script."""
     session, now, s = (
-        Session(ME, "fed", LABEL, HOME, _reachable, 100.0, most_peers=2),
+        Session(ME, "fed", LABEL, HOME, _reachable, 100.0, room=(2, 128)),
         100.0,
         Script(data),
     )

@@ -20,15 +20,17 @@ pytestmark = [pytest.mark.slow, pytest.mark.sockets, pytest.mark.leaves_files]
 DOCTORS = CONTROL + 100
 
 LISTENER = """
-import json, resource, time, zexchange
+import json, os, resource, time, zexchange
 how = json.loads(sys.argv[1])
 exec(how.pop("first", ""))
+then = how.pop("then", "")
 def work(msg):
     print("got", flush=True)
     time.sleep(how_long)
 how_long = how.pop("slow", 0)
 zexchange.get_exchange("prices").handler(work)
 with zexchange.federate("lab", insecure=True, local=False, label="program", **how) as node:
+    exec(then)
     print("up", flush=True)
     sys.stdin.read()
 """
@@ -250,8 +252,11 @@ def test_a_task_holds_it_up(pair: Pair) -> None:
 def test_too_few_descriptors(pair: Pair) -> None:
     """A peer that has hardly any descriptors left is named, with what to do."""
     one, two = pair
-    few = "resource.setrlimit(resource.RLIMIT_NOFILE, (42, 42))"
-    with program(one, first=few):
+    few = (
+        "most = len(os.listdir('/proc/self/fd')) + 20\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))"
+    )
+    with program(one, then=few):
         found = doctor(two, "--peer", one.endpoint())
     assert "ulimit -n" in found["conclusion"]
     assert "program@host1" in found["conclusion"]

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,58 @@ def test_a_failed_start_leaves_no_descriptor(base: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(Rendezvous, "publish", refuse)
     fail()
     assert fail() == fail()
+
+
+def test_hidden_sockets_live_and_nobody_finds_them(base: Path) -> None:
+    """Who is connected stays so; who comes then waits, and is sent there when they are shown."""
+    place = Rendezvous("fed", "1" * 32)
+    place.claim()
+    path = place.control.removeprefix("ipc://")
+    with socket.socket(socket.AF_UNIX) as bound, ExitStack() as leaving:
+
+        def connected() -> socket.socket:
+            client = leaving.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            client.connect(path)
+            return client
+
+        bound.bind(path)
+        bound.listen()
+        before = connected()
+        there, _ = bound.accept()
+        leaving.enter_context(there)
+        bound.setblocking(False)
+        place.hide()
+        place.hide()
+        waiting = connected()
+        with pytest.raises(BlockingIOError):
+            bound.accept()
+        there.send(b"!")
+        assert before.recv(1) == b"!"
+        place.show()
+        place.show()
+        with pytest.raises(ConnectionResetError):
+            waiting.recv(1)
+        connected()
+        leaving.enter_context(bound.accept()[0])
+        place.hide()
+        place.withdraw()
+    assert not (base / "fed").exists()
+
+
+def test_a_node_that_died_hidden_is_swept(base: Path) -> None:
+    """What it had hidden goes with the rest."""
+    dead = Rendezvous("fed", "1" * 32)
+    dead.claim()
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(dead.control.removeprefix("ipc://"))
+        dead.publish()
+        dead.hide()
+        dead.release()
+    living = Rendezvous("fed", "2" * 32)
+    assert list(living.others()) == []
+    living.withdraw()
+    assert not (base / "fed").exists()
 
 
 def test_a_living_socket_is_not_taken_away(base: Path) -> None:

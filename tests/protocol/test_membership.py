@@ -451,10 +451,9 @@ def test_a_unix_socket_is_not_left_for_tcp() -> None:
     assert not of(fx.Dial, effects)
 
 
-def test_the_local_network_does_not_crowd_us(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is announced on the network, no more endpoints are dialled than that."""
-    monkeypatch.setattr(m, "MAX_GOSSIP", 3)
-    session = alone()
+def test_the_local_network_does_not_crowd_us() -> None:
+    """Whatever is announced on the network, no more is dialled than there is room for."""
+    session = Session(ME, "f", v.Label("host", 2), (HERE,), lambda a: True, START, room=(9, 3))
     for port in range(10):
         session.add_candidate(f"tcp://10.0.0.1:{port}", "lan", START)
     assert len(session.members.candidates) == 3

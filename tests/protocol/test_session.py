@@ -696,7 +696,7 @@ def test_a_connection_brings_few_nodes() -> None:
 
 def small(most: int) -> Session:
     """A node that has file descriptors for few peers."""
-    return Session(ME, "f", LABEL, (HERE,), lambda a: True, START, most_peers=most)
+    return Session(ME, "f", LABEL, (HERE,), lambda a: True, START, room=(most, MAX_GOSSIP))
 
 
 def test_a_full_node_says_so() -> None:

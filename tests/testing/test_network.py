@@ -1,10 +1,12 @@
 """`Network` as a program's tests use it, and what its users may rely on."""
 
+import errno
 import os
 import subprocess
 import sys
 
 import pytest
+import zmq
 
 from tests.support import ROOT
 from zexchange import Lost, NotReady, PeerLeft, PeerSilent, PeerSlow, Registry
@@ -196,6 +198,36 @@ def test_a_receiver_that_was_stopped_gives_nothing_up_before_it_has_looked(seed:
         network.resume(b)
         network.settle()
         assert got == ["lost on its way", "shows it"]
+
+
+def test_a_peer_that_returns_while_no_socket_is_left_is_resumed_later(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a descriptor it is received from once there is one, and from where it was."""
+    a, b, c = network.node("a"), network.node("b"), network.node("c")
+    got = collect(b.registry, "x")
+    collect(c.registry, "x")
+    network.settle()
+    a.registry.get("x").send("before")
+    network.settle()
+    network.cut("a", "b")
+    network.advance(40)
+    assert a.id not in {peer.id for peer in b.peers}
+    a.registry.get("x").send("meanwhile")
+    engine = b._engine
+    assert engine is not None
+    sockets, asked = engine.inbound._sockets, list[bool]()
+
+    def none_left() -> None:
+        asked.append(True)
+        raise zmq.ZMQError(errno.EMFILE)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sockets, "sub", none_left)
+        network.heal("a", "b")
+        network.until(lambda: len(asked) > 1)
+    network.settle()
+    assert got == ["before", "meanwhile"]
 
 
 SCENARIO = """

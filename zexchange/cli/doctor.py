@@ -38,6 +38,7 @@ RESULT = {
     "refused": "nothing listens",
     "timeout": "no answer",
     "mute": "says nothing",
+    "hidden": "lets nobody connect",
     "not ours": "not zexchange",
 }
 

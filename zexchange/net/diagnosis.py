@@ -92,6 +92,16 @@ def _all_well(p: Picture) -> str:
 # ------------------------------------------------------------------------------ who is there
 
 
+def hidden(p: Picture) -> Iterator[Finding]:
+    """So few file descriptors are left here that much else fails."""
+    if p.hidden:
+        text = (
+            "This process has so few file descriptors left that nobody on this host can connect to "
+            "it anew: raise its limit (ulimit -n), or close files."
+        )
+        yield Finding(True, "This process", text)
+
+
 def sent_away(p: Picture) -> Iterator[Finding]:
     """A node has called that is of another federation or version."""
     what = {"federation": "is in another federation", "version": "speaks another version"}
@@ -203,6 +213,11 @@ def _why(endpoint: str, reach: Reach) -> str:
             return (
                 f"Something listens at {endpoint} and does not say what it is ({detail}): "
                 "another program's port, or a process that is stopped."
+            )
+        case "hidden":
+            return (
+                f"The node at {endpoint} lets nobody connect anew, for its process has few file "
+                "descriptors left: raise its limit (ulimit -n), or close files there."
             )
         case "not ours":
             return f"What listens at {endpoint} is not zexchange: {detail}. Check the port."
@@ -408,7 +423,8 @@ def slow(p: Picture) -> Iterator[Finding]:
 
 def descriptors(p: Picture) -> Iterator[Finding]:
     """There are too few file descriptors for the peers."""
-    for who, room in [("This process", p.room), *((peer.label, peer.room) for peer in p.peers)]:
+    own = [] if p.hidden else [("This process", p.room)]
+    for who, room in [*own, *((peer.label, peer.room) for peer in p.peers)]:
         if room is not None and room < FEW:
             left = "no further peer" if not room else f"{room} more peers"
             yield Finding(
@@ -463,6 +479,7 @@ def clocks(p: Picture) -> Iterator[Finding]:
 
 Rule = Callable[[Picture], Iterator[Finding]]
 RULES: tuple[Rule, ...] = (
+    hidden,
     sent_away,
     names,
     refusals,

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from ..errors import InsecureEndpoint
 from ..protocol.values import Address
 
+HIDDEN = "-"
+"""What the path of a Unix socket ends with while its node lets nobody connect to it."""
 IPC_PATH_MAX = 107
 """The longest path of a Unix socket on Linux, in bytes (sun_path is 108 with its NUL)."""
 _WILD = {"*", "0.0.0.0", "[::]", "::"}

@@ -26,6 +26,7 @@ from ..protocol.wire import read_token
 from .bridge import Bridges
 from .carriage import Carriage
 from .control import Controls
+from .descriptors import needed, shares
 from .desk import Desk, Reports
 from .discovery import Discovery
 from .effects import Effects
@@ -39,7 +40,6 @@ from .outbound import Outbound
 from .plan import Plan
 from .replays import Pending
 from .slowness import Stalls
-from .sockets import most_peers
 from .threads import Ready
 from .trunk import PREFIX
 from .watch import DataWatch
@@ -99,6 +99,8 @@ class Engine(Reports):
             self._controls.open()
         ring = Ring(plan.replay_bytes, plan.replay_messages, WINDOW)
         gate = guard.gate if guard else None
+        there = world.descriptors()
+        self._room = shares(None if there is None else there - needed(plan))
         self.outbound = Outbound(xpub, me, self._waker.wake, ring, self.may_wait, world, gate)
         self.bridges = Bridges(registry, self.outbound, plan.federated)
         try:
@@ -163,7 +165,7 @@ class Engine(Reports):
             now=self.world.monotonic(),
             started=self.world.time(),
             acknowledge=(max(1, ring.window // 4), max(1, ring.most_messages // 4)),
-            most_peers=most_peers(),
+            room=self._room,
             heads=self.outbound.numbered,
             policy=self._guard.policy if self._guard else None,
         )
@@ -260,6 +262,11 @@ class Engine(Reports):
     def finished(self) -> bool:
         """Whether the last words are said: what is posted from now on is not done."""
         return self._finished
+
+    @property
+    def hidden(self) -> bool:
+        """Whether nobody on this host can connect to us for want of descriptors."""
+        return self._places.hidden
 
     @property
     def bound(self) -> tuple[str, ...]:
@@ -459,6 +466,7 @@ class Engine(Reports):
         self.stalls.look(now)
         if self.inbound.recovering:
             self.inbound.do(self.inbound.tick)
+        self._places.mind_descriptors(self.session)
         self._places.rescan(self.session, now)
         self.discovery.tick(now)
 

@@ -98,6 +98,7 @@ def _look(engine: Engine, exchange: str) -> Picture:
         holder=f"exchange {busy[1]!r}" if busy else "",
         holders=dict(watch.holders),
         room=engine.effects.health.room(),
+        hidden=engine.hidden,
         rejected=session.rejections(),
         exchange=exchange,
         tasks=0 if local is None else len(local),

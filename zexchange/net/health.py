@@ -6,8 +6,8 @@ told: who may not hear of them must not hear of them this way.
 """
 
 from ..protocol.values import Pong
+from .descriptors import A_PEER
 from .inbound import Inbound
-from .sockets import FDS_A_PEER
 from .watch import HELD_AFTER
 from .world import World
 
@@ -35,7 +35,7 @@ class Health:
         now = self._world.monotonic()
         if now >= self._look_at:
             self._look_at, self._room = now + LOOK_EVERY, self._world.descriptors()
-        return None if self._room is None else self._room // FDS_A_PEER
+        return None if self._room is None else self._room // A_PEER
 
     def sign(self, pong: Pong) -> Pong:
         """Return a pong that says how we are."""

@@ -44,6 +44,7 @@ from ..protocol.relay import (
 )
 from ..protocol.values import Label
 from ..protocol.wire import DATA
+from .descriptors import A_HUB, HUB, KEYS, require
 from .endpoints import Tcp, check_secure, parse_tcp
 from .forwarding import BUDGET, Forwarding
 from .guard import Guard
@@ -102,6 +103,7 @@ class Hub:
     Raises:
         InsecureEndpoint: for an endpoint that is not loopback, without keys or ``insecure``.
         InvalidKeys: if the key directory cannot be used.
+        TooFewDescriptors: if this process may not open as many files as a hub takes.
         Unreachable: if an endpoint is taken.
         ValueError: for a malformed endpoint.
     """
@@ -121,6 +123,8 @@ class Hub:
         check_name(federation)
         check_secure([parse_tcp(e) for e in (listen, *peers)], insecure or keys is not None)
         self._world = world or World()
+        needed = HUB + A_HUB * len(peers) + (KEYS if keys else 0)
+        require(needed, self._world.descriptors(), "a hub")
         guard = Guard(Path(keys) if keys is not None else None)
         self._me = guard.node_id(self._world.new_id())
         self._sockets = HubSockets(listen, advertise)

@@ -231,16 +231,14 @@ class Inbound:
         peer, endpoint = asked.peer, asked.endpoint
         if peer in self._leaving:  # it is back already
             self._end(self._tuners[peer])
+        # First: an inlet takes along what is remembered of a peer that has left.
+        socket = None if endpoint in self._trunks else self._new_socket(peer)
+        if socket is None and endpoint not in self._trunks:
+            return
         tuner = self._tuners.get(peer)
         inlet = tuner.inlet if tuner is not None else self._new_inlet(asked)
-        if endpoint.startswith(PREFIX):
-            self._board(inlet, tuner, endpoint, asked.key)
-            return
-        try:
-            socket = self._sockets.sub()
-        except zmq.ZMQError as error:
-            # No descriptor is left, perhaps: asked for again while nothing is proven.
-            self._desk.control.rejected(peer, f"no socket to receive by: {error}")
+        if socket is None or endpoint.startswith(PREFIX):
+            self._board(inlet, tuner, endpoint, asked.key, socket)
             return
         fresh = Tuner(inlet, socket, asked.rights.publish)
         if tuner is not None:
@@ -249,6 +247,17 @@ class Inbound:
             fresh.told, fresh.narrow = tuner.told, tuner.narrow
         self._tuners[peer] = fresh
         self._connect(fresh, peer, endpoint, asked.key)
+
+    def _new_socket(self, peer: bytes) -> "zmq.Socket[bytes] | None":
+        """Return a socket to receive by; None if there is none, told as of a peer.
+
+        No descriptor is left, perhaps: asked for again while nothing is proven.
+        """
+        try:
+            return self._sockets.sub()
+        except zmq.ZMQError as error:
+            self._desk.control.rejected(peer, f"no socket to receive by: {error}")
+            return None
 
     def _new_inlet(self, asked: Tune) -> Inlet:
         origin = asked.peer.hex()
@@ -294,30 +303,37 @@ class Inbound:
     def renew(self, down: str, key: bytes) -> None:
         """Replace the connection by which a hub's data comes, and ask for proof again."""
         trunk = self._trunks.get(PREFIX + down)
-        if trunk is not None:
+        socket = self._new_socket(b"") if trunk is not None else None
+        if trunk is not None and socket is not None:
             self._hot.pop(trunk, None)
             del self._by_fd[trunk.fd]
             self._poller.forget(trunk.fd)
             trunk.socket.close()
-            trunk.reopen(self._sockets.sub())
+            trunk.reopen(socket)
             self._connect(trunk, b"", down, key)
 
     def _board(
-        self, inlet: Inlet, before: Tuner | Passenger | None, endpoint: str, key: bytes
+        self,
+        inlet: Inlet,
+        before: Tuner | Passenger | None,
+        endpoint: str,
+        key: bytes,
+        socket: "zmq.Socket[bytes] | None",
     ) -> None:
-        """Receive from a peer by the connection to a hub, which is made if need be."""
-        trunk, peer = self._trunks.get(endpoint), inlet.peer
+        """Receive from a peer by the connection to a hub: a new one, if there is a ``socket``."""
+        peer = inlet.peer
+        if socket is None:
+            trunk = self._trunks[endpoint]
+        else:
+            trunk = self._trunks[endpoint] = Trunk(endpoint, socket, self._desk)
         if isinstance(before, Passenger) and before.trunk is trunk:
             self._prove_again(before.trunk)
             return
-        fresh = trunk is None
-        if trunk is None:
-            trunk = self._trunks[endpoint] = Trunk(endpoint, self._sockets.sub(), self._desk)
         if before is not None:
             self._close_socket(before)
         self._tuners[peer] = Passenger(inlet, trunk)
         proven = trunk.board(inlet)
-        if fresh:
+        if socket is not None:
             self._connect(trunk, peer, endpoint.removeprefix(PREFIX), key)
         elif proven is not None:
             self._proven(trunk, proven)

@@ -23,6 +23,7 @@ from ..names import check_name
 from ..protocol.events import Event, Lost
 from ..protocol.values import Label
 from . import lifetime
+from .descriptors import needed, require
 from .membership import Membership
 from .plan import Plan
 
@@ -84,6 +85,7 @@ class Node(Membership):
         from .world import World
 
         world = self._world or World()
+        require(needed(self._plan), world.descriptors(), f"federation {self.name!r}")
         guard = world.guard(self._plan)
         self._me = guard.node_id(world.new_id()) if guard else world.new_id()
         label = Label(socket.gethostname(), os.getpid(), self._plan.label)

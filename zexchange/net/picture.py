@@ -103,6 +103,7 @@ class Picture:
         held: seconds for which a task has held our own data thread, and ``holder`` which.
         holders: by exchange and place, how often one was found doing so.
         room: for how many more peers there are descriptors; None if that has no end.
+        hidden: nobody on this host can connect to us anew, for want of descriptors.
         rejected: by (source, reason), how often something was not taken.
         exchange: the exchange that is asked about; ``tasks`` are attached to it here,
             and it is ``federated`` if it takes part.
@@ -123,6 +124,7 @@ class Picture:
     holder: str = ""
     holders: dict[str, int] = field(default_factory=dict)
     room: int | None = None
+    hidden: bool = False
     rejected: dict[tuple[str, str], int] = field(default_factory=dict)
     exchange: str = ""
     tasks: int = 0

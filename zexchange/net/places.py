@@ -1,16 +1,21 @@
 """Where a node can be found: its bound endpoints, and its place in the rendezvous directory."""
 
+from importlib import import_module
+
 import zmq
 
 from ..errors import Unreachable
 from ..protocol.session import Session
 from ..protocol.values import Address
+from .descriptors import RESERVE, ROOM, Shortage
 from .endpoints import Tcp, parse_tcp
 from .guard import Guard
 from .plan import Plan
 from .rendezvous import Rendezvous
 
 BIND_ATTEMPTS = 10
+LATER = (".awaiting", ".diagnosis", ".examine", ".waiting", "concurrent.futures.thread")
+"""Modules that are imported at their first use: without a descriptor they could not be read."""
 RESCAN = 2.0
 """Seconds between two looks into the rendezvous directory."""
 
@@ -24,9 +29,11 @@ class Places:
         node: str,
         router: "zmq.Socket[bytes]",
         xpub: "zmq.Socket[bytes]",
-        guard: Guard | None = None,
+        guard: Guard | None,
+        shortage: Shortage,
     ) -> None:
         self._guard = guard
+        self._shortage = shortage
         self._rendezvous = Rendezvous(plan.federation, node) if plan.local else None
         self._rescan_at = 0.0
         self.bound: tuple[str, ...] = ()
@@ -65,9 +72,34 @@ class Places:
         if self._rendezvous:
             self._rendezvous.publish()
 
+    def mind_descriptors(self, session: Session) -> None:
+        """Hide our Unix sockets while few descriptors are left: libzmq would end the process."""
+        before = self._shortage.short
+        if self._rendezvous is None or self._shortage.look() is before:
+            return
+        if before:
+            self._rendezvous.show()
+        else:
+            for later in LATER:
+                import_module(later, __package__)
+            self._rendezvous.hide()
+            text = (
+                f"fewer than {RESERVE}, so nobody on this host can connect anew until {ROOM} are "
+                "left: raise the limit (ulimit -n), or close files"
+            )
+            session.reject("descriptors", "few file descriptors are left", text)
+
+    @property
+    def hidden(self) -> bool:
+        """Whether nobody on this host can connect to us for want of descriptors. Any thread."""
+        return self._rendezvous is not None and self._shortage.short
+
     def rescan(self, session: Session, now: float) -> None:
-        """Look from time to time who is there, and who is not any more."""
-        if self._rendezvous is None or now < self._rescan_at:
+        """Look from time to time who is there, and who is not any more.
+
+        Not while descriptors are few: whoever is new takes some.
+        """
+        if self._rendezvous is None or now < self._rescan_at or self._shortage.short:
             return
         self._rescan_at = now + RESCAN
         try:

@@ -7,11 +7,12 @@ Blocking; for whoever examines, never for the node's own threads.
 """
 
 import errno
+import os
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .endpoints import ipc_path, parse_tcp
+from .endpoints import HIDDEN, ipc_path, parse_tcp
 from .lookups import look_up, needs_lookup
 
 TIMEOUT = 2.0
@@ -33,6 +34,7 @@ class Reach:
         outcome: ``ok`` (a control socket), ``data port`` (its neighbour), ``keys`` (it takes
             only who has keys), ``zmq`` (another ZeroMQ socket), ``unresolved``, ``no route``,
             ``forbidden``, ``refused``, ``timeout``, ``mute`` (connected, and nothing said),
+            ``hidden`` (a node on this host that lets nobody connect: it lacks descriptors),
             ``not ours`` (something that is not ZeroMQ).
         detail: the system's own words, or those of the other side.
     """
@@ -54,6 +56,9 @@ def reach_all(endpoints: Iterable[str], timeout: float = TIMEOUT) -> dict[str, R
 
 def reach(endpoint: str, timeout: float = TIMEOUT) -> Reach:
     """Try one endpoint."""
+    path = ipc_path(endpoint)
+    if path is not None and os.path.lexists(path + HIDDEN):
+        return Reach("hidden")
     if needs_lookup(endpoint):
         found, why = look_up(endpoint)
         if not found:

@@ -20,7 +20,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from ..errors import Unreachable
-from .endpoints import IPC_PATH_MAX, ipc_path
+from .endpoints import HIDDEN, IPC_PATH_MAX, ipc_path
 
 _MAX_FILE_BYTES = 4096
 _SUFFIX = ".node"
@@ -108,6 +108,7 @@ class Rendezvous:
         self._lock: int | None = None
         self._withdrawn = False
         self._claimed = False
+        self._stand_ins: dict[Path, socket.socket | None] = {}
         # Between the control thread, which mends, and whoever closes the node.
         self._changing = threading.Lock()
 
@@ -190,6 +191,34 @@ class Rendezvous:
                 private_directory(self.directory)
                 self._publish()
 
+    def hide(self) -> None:
+        """Have nobody connect to our sockets any more; who is connected stays so.
+
+        What libzmq listens at gets another name, and a socket takes its place that accepts
+        nothing: who comes finds that we live, and waits for us.
+        """
+        with self._changing:
+            for path in self._bound() if not self._withdrawn else ():
+                if path not in self._stand_ins:
+                    with suppress(OSError):
+                        path.rename(_hidden(path))
+                        self._stand_ins[path] = None
+                        self._stand_ins[path] = _stand_in(path)
+
+    def show(self) -> None:
+        """Have others connect to our sockets again; who waits is sent there at once."""
+        with self._changing:
+            while self._stand_ins:
+                path, stand_in = self._stand_ins.popitem()
+                with suppress(OSError):
+                    _hidden(path).rename(path)
+                if stand_in is not None:
+                    stand_in.close()  # resets what has connected to it
+
+    def _bound(self) -> list[Path]:
+        """Return the paths of our sockets."""
+        return [self._sockets / f"{self._stem}.{kind}" for kind in "cd"] if self._claimed else []
+
     def others(self) -> Iterator[str]:
         """Yield the control endpoints of the living, and sweep what the dead have left."""
         for path in sorted(self.directory.glob("*" + _SUFFIX)):
@@ -231,16 +260,17 @@ class Rendezvous:
             path.unlink()
         if path.suffix == _SUFFIX:
             for kind in (".c", ".d"):
-                with suppress(OSError):
-                    (self._sockets / (path.stem + kind)).unlink()
+                bound = self._sockets / (path.stem + kind)
+                for left in (bound, _hidden(bound)):
+                    with suppress(OSError):
+                        left.unlink()
 
     def withdraw(self) -> None:
         """Take our file and sockets away, and the directory if it is empty; free the lock."""
         with self._changing:
             self._withdrawn = True
             ours = [self._file] if self._lock is not None else []
-            if self._claimed:
-                ours += [self._sockets / f"{self._stem}.{kind}" for kind in "cd"]
+            ours += [*self._bound(), *map(_hidden, self._stand_ins)]
             for path in ours:
                 with suppress(OSError):
                     path.unlink()
@@ -258,6 +288,27 @@ class Rendezvous:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+        for stand_in in self._stand_ins.values():
+            if stand_in is not None:
+                stand_in.close()
+        self._stand_ins.clear()
+
+
+def _hidden(path: Path) -> Path:
+    """Return the name of a socket while nobody is to find it."""
+    return path.with_name(path.name + HIDDEN)
+
+
+def _stand_in(path: Path) -> socket.socket:
+    """Return a socket that listens at a path, and accepts nobody."""
+    stand_in = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        stand_in.bind(os.fspath(path))
+        stand_in.listen(0)
+    except BaseException:
+        stand_in.close()
+        raise
+    return stand_in
 
 
 def _listens(path: str) -> bool:

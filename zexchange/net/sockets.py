@@ -17,7 +17,6 @@ import zmq
 from zmq.backend import Socket as _Backend
 from zmq.utils.garbage import gc as _collector
 
-from ..protocol.membership import MAX_GOSSIP, MAX_PEERS
 from ..protocol.wire import MAX_CONTROL_BYTES, MAX_DATA_BYTES
 from .threads import Ready
 
@@ -42,10 +41,6 @@ DIAL_TIMEOUT_MS = 1000
 1, 3, 7, 15 s and so on: a host that comes back would be found up to a minute later."""
 DEAD_PATH_MS = 3000
 """How long what was sent on a dialled connection may stay unconfirmed by the other kernel."""
-FDS_A_PEER = 6
-"""Descriptors: two sockets of ours, their two connections, and the peer's two to us."""
-FDS_OF_OUR_OWN = 64
-FEWEST_PEERS = 16
 
 NotNow = zmq.Again
 """What a socket raises that has nothing to read, or no room."""
@@ -69,17 +64,6 @@ def new_context() -> "zmq.Context[zmq.Socket[bytes]]":
     context = zmq.Context(io_threads=1)
     context.set(zmq.MAX_SOCKETS, MAX_SOCKETS)
     return context
-
-
-def most_peers() -> int:
-    """Return how many peers this process has file descriptors for."""
-    import resource
-
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return MAX_PEERS
-    spare = soft - FDS_OF_OUR_OWN - 3 * MAX_GOSSIP
-    return max(FEWEST_PEERS, min(MAX_PEERS, spare // FDS_A_PEER))
 
 
 def start_collector() -> None:
@@ -328,16 +312,3 @@ class Poller:
         """Close what the poller itself holds open."""
         if self._epoll:
             self._epoll.close()
-
-
-def free_descriptors() -> int | None:
-    """Return how many more files and sockets this process may open."""
-    import resource  # not on Windows
-
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if limit == resource.RLIM_INFINITY:
-        return None
-    for listing in ("/proc/self/fd", "/dev/fd"):
-        with suppress(OSError):
-            return max(0, limit - len(os.listdir(listing)))
-    return None

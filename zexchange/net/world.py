@@ -14,7 +14,7 @@ import zmq
 
 from ..local.loops import in_thread
 from ..protocol.values import Address
-from . import sockets
+from . import descriptors, sockets
 from .bell import Bell, Condition
 from .endpoints import reachable
 from .guard import Guard
@@ -133,7 +133,8 @@ class World:
 
     def places(self, plan: Plan, node: str, router: "Socket", xpub: "Socket") -> Places:
         """Bind the two sockets where others can find the node."""
-        return Places(plan, node, router, xpub, self._guard)
+        shortage = descriptors.Shortage(self.descriptors_at_most)
+        return Places(plan, node, router, xpub, self._guard, shortage)
 
     def probes(self, poller: Poller) -> Probes:
         """Return what finds out whether anything listens at an endpoint."""
@@ -141,7 +142,11 @@ class World:
 
     def descriptors(self) -> int | None:
         """Return how many more files and sockets the process may open; None if unknown."""
-        return sockets.free_descriptors()
+        return descriptors.left()
+
+    def descriptors_at_most(self, enough: int) -> int | None:
+        """Return the same, or ``enough`` if it is more, which is cheap."""
+        return descriptors.left_at_most(enough)
 
     def reachable(self, address: Address, local: bool) -> bool:
         """Tell whether an address could be dialled from here."""

@@ -35,11 +35,12 @@ class Joining:
         proving: Proving,
         reachable: Callable[[Address], bool],
         now: float,
-        most_peers: int = m.MAX_PEERS,
+        room: tuple[int, int] = (m.MAX_PEERS, m.MAX_GOSSIP),
     ) -> None:
         self._core = core
         self._proving = proving
         self._reachable = reachable
+        most_peers, self._most_hearsay = room
         self._admission = Admission(core, most_peers, self.left)
         self._members = core.members
         self._unreached: set[bytes] = set()
@@ -75,7 +76,7 @@ class Joining:
         is not.
         """
         unanswered = self._members.gossip()
-        if len(unanswered) < m.MAX_GOSSIP:
+        if len(unanswered) < self._most_hearsay:
             return True
         if now - unanswered[0].since < m.CHANCE:
             return False

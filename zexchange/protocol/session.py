@@ -77,7 +77,7 @@ class Session:
         now: float,
         started: float = 0.0,
         acknowledge: tuple[int, int] = (0, 0),
-        most_peers: int = m.MAX_PEERS,
+        room: tuple[int, int] = (m.MAX_PEERS, m.MAX_GOSSIP),
         heads: Mapping[str, int] | None = None,
         policy: Policy | None = None,
     ) -> None:
@@ -85,7 +85,7 @@ class Session:
         self._core = Core(me, federation, label, addresses, now, started, acknowledge)
         self._core.policy = policy
         self._proving = Proving(self._core)
-        self._joining = Joining(self._core, self._proving, reachable, now, most_peers)
+        self._joining = Joining(self._core, self._proving, reachable, now, room)
         self.behind = Behind(self._core, self._joining, self._proving)
         self.me = me
         self.label = label

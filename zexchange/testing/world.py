@@ -57,6 +57,11 @@ class Places:
         """Leave word of where we are."""
         self._directory.enter(self._federation, self._control, self._host)
 
+    hidden = False
+
+    def mind_descriptors(self, session: Session) -> None:
+        """Do nothing: there are as many as one likes."""
+
     def rescan(self, session: Session, now: float) -> None:
         """Look from time to time who is there, and who is not any more."""
         if now < self._rescan_at:
@@ -188,6 +193,10 @@ class SimulatedWorld(World):
 
     def descriptors(self) -> int | None:
         """See `World`: as many as one likes."""
+        return None
+
+    def descriptors_at_most(self, enough: int) -> int | None:
+        """See `World`."""
         return None
 
     def reachable(self, address: Address, local: bool) -> bool:
