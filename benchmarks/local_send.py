@@ -1,6 +1,6 @@
 """What a send costs, as a ratio to the plain recipe: a set of subscribers and a loop.
 
-    python benchmarks/local_send.py [COUNT ...]
+    python benchmarks/local_send.py [COUNT ...] [--rounds N]
 
 Rounds of both are interleaved, so that a slower machine is slower for both; the table
 has medians in nanoseconds a send and the median of the ratios round by round. The bars are
@@ -8,6 +8,7 @@ has medians in nanoseconds a send and the median of the ratios round by round. T
 federation where nobody remote listens, with 1 task. Exit status 1 is over a bar.
 """
 
+import argparse
 import gc
 import statistics
 import sys
@@ -58,11 +59,11 @@ def sends_a_round(send):
     return max(20, int(200 * ROUND_SECONDS / timed(send, 200)))
 
 
-def measure(naive, ours):
+def measure(naive, ours, number):
     """Return both costs in nanoseconds, and their ratio, as medians of interleaved rounds."""
     n = sends_a_round(naive)
     rounds = []
-    for i in range(ROUNDS):
+    for i in range(number):
         if i % 2:
             ours_took = timed(ours, n)
             naive_took = timed(naive, n)
@@ -81,15 +82,15 @@ def filled(exchange, count):
     return exchange
 
 
-def row(label, naive, ours, bar):
+def row(label, naive, ours, bar, rounds):
     """Measure and print one row; tell whether it is under its bar."""
-    plain_ns, ours_ns, ratio = measure(naive.send, ours.send)
+    plain_ns, ours_ns, ratio = measure(naive.send, ours.send, rounds)
     verdict = "ok" if ratio <= bar else "OVER"
     print(f"{label:<44}{plain_ns:>10.0f}{ours_ns:>10.0f}{ratio:>8.2f}{bar:>7.1f}  {verdict}")
     return ratio <= bar
 
 
-def bridged_row():
+def bridged_row(rounds):
     """Measure a federated exchange with no remote listener, where there is a federation."""
     label = "bridged, nobody remote listens, 1 task"
     if not hasattr(zexchange, "federate"):
@@ -97,20 +98,30 @@ def bridged_row():
         return True
     registry = Registry()
     with zexchange.federate("benchmark-local-send", registry=registry):
-        return row(label, filled(Naive(), 1), filled(registry.get("x"), 1), BRIDGED_BAR)
+        return row(label, filled(Naive(), 1), filled(registry.get("x"), 1), BRIDGED_BAR, rounds)
 
 
-def main(counts):
+def main(counts, rounds):
     """Print the table; return the exit status."""
     gc.disable()
     print(f"{'':<44}{'naive ns':>10}{'ours ns':>10}{'ratio':>8}{'bar':>7}")
     results = [
-        row(f"local, {n} tasks", filled(Naive(), n), filled(Registry().get("x"), n), LOCAL_BAR)
+        row(
+            f"local, {n} tasks",
+            filled(Naive(), n),
+            filled(Registry().get("x"), n),
+            LOCAL_BAR,
+            rounds,
+        )
         for n in counts
     ]
-    results.append(bridged_row())
+    results.append(bridged_row(rounds))
     return 0 if all(results) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main([int(arg) for arg in sys.argv[1:]] or COUNTS))
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("counts", nargs="*", type=int, default=COUNTS, help="of tasks")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of each row")
+    arguments = parser.parse_args()
+    sys.exit(main(arguments.counts, arguments.rounds))

@@ -7,8 +7,8 @@ is unpacked into a temporary folder, and both are run by the same interpreter, w
 worker (`speed_worker.py`), so that they differ in nothing but the package.
 
 Each has a sender and a receiver, and both take turns: a *slice* of some tenths of a second
-of one, then of the other, which of them first is drawn. After `SLICES` of each kind of load
-all four processes are replaced: what a process is given by chance (addresses, hashes) makes
+of one, then of the other, which of them first is drawn. After a few slices of each load all
+four processes are replaced: what a process is given by chance (addresses, hashes) makes
 it a few percent faster or slower for its whole life. Such a *generation* is therefore what the
 bootstrap draws again and again, and the figure is the ratio of the medians of all slices of
 the generations drawn, this tree's to the other's: more than 1 is faster.
@@ -40,6 +40,8 @@ MINUTES = 10.0
 SECONDS = 0.12
 """That a slice takes, about."""
 SLICES = 2
+"""Of each load in a generation; more of the last few that are open, which else only start."""
+MOST_SLICES = 8
 
 
 # ------------------------------------------------------------------------------ processes
@@ -188,7 +190,7 @@ class Generations:
             for pair in drawn(pairs.values()):
                 self._warm(load, pair)
         rates = {load: {name: [] for name in pairs} for load in loads}
-        for _ in range(SLICES):
+        for _ in range(min(max(SLICES, 20 // len(loads)), MOST_SLICES)):
             for load in drawn(loads):
                 for name in drawn(pairs):
                     rates[load][name].append(LOADS[load](pairs[name], self._counts[load]))
