@@ -7,6 +7,8 @@ would expect, so that code written for the plain recipe keeps working. The tree:
     ├── InvalidName        (ValueError)    not a name, or a pattern where a name belongs
     ├── NotASubscriber     (TypeError)     a task that cannot be given messages
     ├── NotAttached        (KeyError)      detach of a task that is not attached
+    ├── TaskFailed         (RuntimeError)  a task raised what is no Exception, as CancelledError
+    ├── TooManyDeferred    (RecursionError)  tasks that send on their own exchange without end
     ├── EncodeError        (TypeError)     a message that cannot cross a process boundary
     ├── WrongType          (TypeError, ValueError)  a message that is not of its exchange's type
     ├── DecodeError        (ValueError)    bytes that are not ours, or not of this version
@@ -40,6 +42,17 @@ class NotAttached(ExchangeError, KeyError):
     def __str__(self) -> str:
         """Return the plain sentence: `KeyError` would show its repr."""
         return Exception.__str__(self)
+
+
+class TaskFailed(ExchangeError, RuntimeError):
+    """A task raised something that is no `Exception`, such as `asyncio.CancelledError`.
+
+    That is its cause. As itself it would cancel, or end, the coroutine or generator that sends.
+    """
+
+
+class TooManyDeferred(ExchangeError, RecursionError):
+    """Tasks have sent more messages on their own exchange than may wait for the end of a round."""
 
 
 class EncodeError(ExchangeError, TypeError):

@@ -1,5 +1,6 @@
 """The exchange, and every rule that the plain recipe breaks."""
 
+import asyncio
 import contextlib
 import gc
 import sys
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zexchange.errors import NotASubscriber, NotAttached
+from zexchange.errors import NotASubscriber, NotAttached, TaskFailed
 from zexchange.local import Registry, Room, to_call
 
 
@@ -431,14 +432,84 @@ def test_several_errors_are_a_group_with_the_bridge_last(exchange):
     assert exchange.stats().errors == 3
 
 
-def test_an_interrupt_passes_at_once(exchange):
-    """KeyboardInterrupt is nobody's task to isolate."""
-    after = Task()
-    exchange.attach(Failing(KeyboardInterrupt()))
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_what_ends_the_program_reaches_the_sender_after_all_were_served(exchange, kind):
+    """As itself, with the other errors as its cause."""
+    end, other, after = kind(), ValueError("mine"), Task()
+    exchange.attach(Failing(other))
+    exchange.attach(Failing(end))
     exchange.attach(after)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(kind) as caught:
         exchange.send(1)
-    assert after.got == []
+    assert caught.value is end
+    assert caught.value.__cause__ is other
+    assert after.got == [1]
+    exchange.detach(exchange.subscribers[0])
+    with pytest.raises(kind):
+        exchange.send(2)
+    assert after.got == [1, 2]
+
+
+class Custom(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError("far"), GeneratorExit(), Custom()])
+@pytest.mark.parametrize("tasks", [1, 2])
+def test_what_is_no_exception_is_one_for_the_sender(exchange, error, tasks):
+    """It robs nobody, and would end the coroutine, or the generator, that sends."""
+    after = Task()
+    exchange.attach(Failing(error))
+    for task in [after][: tasks - 1]:
+        exchange.attach(task)
+    for n in range(2):
+        with pytest.raises(TaskFailed, match=type(error).__name__) as caught:
+            exchange.send(n)
+        assert caught.value.__cause__ is error
+        assert "Failing" in caught.value.__notes__[0]
+    assert after.got == [0, 1][: 2 * (tasks - 1)]
+
+
+def test_a_cancelled_future_does_not_cancel_the_coroutine_that_sends(exchange):
+    """Which would end without a word to anybody."""
+
+    async def run():
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        exchange.handler(lambda msg: future.result())
+        sender = asyncio.create_task(send())
+        await asyncio.wait([sender])
+        return sender
+
+    async def send():
+        exchange.send(1)
+
+    sender = asyncio.run(run())
+    assert not sender.cancelled()
+    assert isinstance(sender.exception(), TaskFailed)
+
+
+def test_a_joiner_that_raises_no_exception_still_gets_the_rest(exchange):
+    """Its history goes on, then what is sent, and what ends the program comes at the end."""
+    exchange.registry.retain("x", 3)
+    for n in range(3):
+        exchange.send(n)
+    got = []
+
+    class Joiner:
+        def send(self, msg):
+            got.append(msg)
+            if msg == 0:
+                raise asyncio.CancelledError
+            if msg == 1:
+                raise SystemExit(5)
+
+    with pytest.raises(SystemExit):
+        exchange.attach(Joiner(), history=3)
+    assert got == [0, 1, 2]
+    exchange.send(3)
+    assert got == [0, 1, 2, 3]
+    assert exchange.stats().errors == 1
 
 
 def test_the_bridge_comes_first_once_and_room_is_waited_for_last(exchange):

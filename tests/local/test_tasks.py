@@ -21,6 +21,10 @@ class Task:
         self.got.append(msg)
 
 
+class Custom(BaseException):
+    """No `Exception`, as some libraries have them."""
+
+
 class Held(Task):
     """Keeps its thread until it is let go."""
 
@@ -146,15 +150,19 @@ def test_errors_on_the_thread_are_logged_and_counted(exchange, caplog):
 
     def call(msg):
         got.append(msg)
+        if msg == 3:
+            raise SystemExit
+        if msg == 4:
+            raise asyncio.CancelledError
         return coroutine_function(msg) if msg == 1 else 1 / msg
 
     task = to_thread(to_call(call))
     with exchange.subscribe(task):
-        for n in (0, 1, 2):
+        for n in (0, 1, 3, 4, 2):
             exchange.send(n)
-        eventually(lambda: len(got) == 3)
+        eventually(lambda: len(got) == 5)
     task.close()
-    assert task.errors == 2
+    assert task.errors == 4
     assert "to_async" in caplog.text
     with pytest.raises(NotASubscriber):
         to_thread(object())
@@ -203,6 +211,8 @@ def test_to_async_awaits_in_order_on_its_loop(exchange, caplog):
                 done.set()
             if msg == 5:
                 raise ValueError("five")
+            if msg == 6:
+                raise Custom
 
         task = to_async(fn, maxsize=10)
         with exchange.subscribe(task):
@@ -214,7 +224,7 @@ def test_to_async_awaits_in_order_on_its_loop(exchange, caplog):
 
     got, task = asyncio.run(main())
     assert got == list(range(100))
-    assert task.errors == 1
+    assert task.errors == 2
     assert "five" in caplog.text
 
 

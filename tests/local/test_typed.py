@@ -1,5 +1,6 @@
 """Exchanges with a type: the same object, checked at the sender, converted at the edges alone."""
 
+import asyncio
 import datetime
 import enum
 import logging
@@ -363,17 +364,22 @@ def test_a_type_that_is_said_in_the_middle_of_a_batch_counts_for_the_rest_of_it(
     assert [seq for _, _, seq, _, _ in watcher.refused] == [7]
 
 
-def test_a_codec_that_fails_in_any_way_stops_nobody(registry: Registry) -> None:
+@pytest.mark.parametrize("kind", [RuntimeError, SystemExit, asyncio.CancelledError])
+def test_a_codec_that_fails_in_any_way_stops_nobody(
+    registry: Registry, kind: type[BaseException]
+) -> None:
     """Its error is the reason; without anybody to tell, it is logged."""
 
     class Breaks(Celsius):
         def decode(self, plain: Any, /) -> float:
-            raise RuntimeError("broken")
+            raise kind("broken")
 
     registry.get("warm", type=float, codec=Breaks()).deliver([1.0], ORIGIN, 1, 0.0)
     watcher = Watcher(registry)
     registry.get("warm").deliver([1.0], ORIGIN, 1, 0.0)
     assert watcher.refused[0][4] == "broken"
+    history = [Delivery("warm", 1.0, ORIGIN, 1, 0.0)]
+    assert registry.get("warm").rebuilt(history) == []
 
 
 def test_what_is_said_of_a_message_is_bounded(registry: Registry) -> None:

@@ -50,12 +50,17 @@ class Fragile:
     pass
 
 
+class Ending:
+    pass
+
+
 def fail(value: object) -> Any:
     raise LookupError("on purpose")
 
 
 register(Point, lambda point: point.x, Point, name="test.Point")
 register(Fragile, lambda fragile: None, fail, name="test.Fragile")
+register(Ending, lambda ending: None, sys.exit, name="test.Ending")
 
 
 fixed_zones = st.builds(
@@ -356,6 +361,8 @@ def test_errors_of_registered_functions_name_the_type() -> None:
         encode([Shy()])
     with pytest.raises(DecodeError, match=r"decoding test.Fragile failed: LookupError: on purpose"):
         decode(encode([Fragile()]))
+    with pytest.raises(DecodeError, match=r"decoding test.Ending failed: SystemExit"):
+        decode(encode([Ending()]))
 
 
 def test_registering_checks_the_name() -> None:

@@ -113,7 +113,7 @@ class to_thread(_Buffered):  # noqa: N801
                 result = self._call(msg)
                 if asyncio.iscoroutine(result):
                     raise unawaited(result)
-            except Exception as error:
+            except BaseException as error:  # SystemExit too: nobody would read what comes then
                 self._failed(error)
 
     def _ended(self) -> None:
@@ -202,7 +202,9 @@ class to_async(_Buffered):  # noqa: N801
                     if task is None or task.cancelling():
                         raise
                     self._failed(error)  # something that the function has awaited was
-                except Exception as error:
+                except (KeyboardInterrupt, SystemExit, GeneratorExit):
+                    raise  # these end the loop, or come from its end
+                except BaseException as error:
                     self._failed(error)
         except Closed:
             pass

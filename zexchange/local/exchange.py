@@ -1,32 +1,23 @@
 """An exchange: hands each message to every attached task, on the sender's thread.
 
-No lock is held while tasks are called: a send iterates a tuple of bound methods that
-is dropped at each change and rebuilt by the next send. What lies beyond this process
-is a bridge, of which this room knows only that it comes first and is never counted.
+What is sent goes out by `rounds`, what arrives by `deliver`: no lock is held while tasks are
+called. Whom to call is worked out by the first message after a change. What lies beyond
+this process is a bridge, of which this room knows only that it comes first and is never counted.
 """
 
 import builtins
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .arrears import Arrears, Notice
 from .checks import check_callable, key_of_call
-from .outcome import (
-    Room,
-    Target,
-    Trouble,
-    answered,
-    failed,
-    logger,
-    noted,
-    raise_all,
-    serve,
-    wait_for_room,
-)
+from .outcome import Room, Target, Trouble, answered, logger, noted, raise_all, serve, wait_for_room
 from .retained import CatchUp, Kept
-from .routing import Bridge, Routing
-from .stream import Delivery, T
+from .rounds import OVER, Rounds, is_round
+from .routing import Bridge, Routes
+from .stream import Delivery, Stream, T
 from .subscriptions import Shaped, Subscription
 
 if TYPE_CHECKING:
@@ -56,7 +47,7 @@ class ExchangeStats:
     errors: int
 
 
-class Exchange(Routing[T]):
+class Exchange(Rounds[T]):
     """A named channel: ``send(msg)`` hands ``msg`` to every attached task.
 
     Get one from `get_exchange` or a `Registry`: the same name is the same object. Every
@@ -86,38 +77,6 @@ class Exchange(Routing[T]):
         return not self._table and self._ring is None and self._type is None
 
     # Sending.
-
-    def send(self, msg: T) -> None:
-        """Hand ``msg`` to every attached task, on this thread, and return when all had it.
-
-        Raises:
-            Exception: what a task raised, after all were served: a lone error as itself,
-                several as an ExceptionGroup, exchange and task in the notes.
-        """
-        # Left at the first trouble, so that a send without any pays for no book-keeping: with
-        # it inside the loop a send to no or one task measured 1.11-1.14 of the plain recipe.
-        # For the same reason nothing asks whether the tuple is stale: then it is `_stale`.
-        targets = self._targets
-        try:
-            for target in targets:
-                result = target(msg)
-                if result is not None:
-                    trouble = answered(None, target, result)
-                    break
-            else:
-                return
-        except Exception as error:
-            trouble = failed(None, target, error)
-        self._carry_on(targets, target, msg, trouble)
-
-    def _carry_on(
-        self, targets: tuple[Target, ...], target: Target, msg: T, trouble: Trouble | None
-    ) -> None:
-        """Serve the tasks after ``target``, then settle what went wrong with any."""
-        served = next(i for i, present in enumerate(targets, 1) if present is target)
-        trouble = answered(trouble, target, serve(targets[served:], msg))
-        if trouble is not None:
-            self._settle(trouble)
 
     def _settle(self, trouble: Trouble) -> None:
         """Wait for room, then raise what went wrong; a bridge's error last."""
@@ -159,55 +118,99 @@ class Exchange(Routing[T]):
             sent_at: when they were sent, in seconds since the epoch.
             made: whether they are of the exchange's type already, if it has one.
         """
-        routes = self._routes
-        if routes is None:
-            routes = self._rebuild_routes()
-            if not made and self.__class__ is not Exchange:  # since a moment ago
-                self.deliver(values, origin, first, sent_at)
+        given = 0
+        while given < len(values):
+            # Looked up again after each change: a task may attach or detach in the middle of a
+            # batch, or say of what type the rest of it is to be.
+            routes = self._routes
+            if routes is None:
+                routes = self._rebuild_routes()
+                if not made and self.__class__ is not Exchange:  # since a moment ago
+                    self.deliver(values[given:], origin, first + given, sent_at)
+                    return
+            plain, detailed, streams = routes
+            rest = values[given:] if given else values
+            if streams:
+                self._fill(streams, rest)
                 return
-        plain, detailed, streams = routes
-        if streams:
-            # They run no code of anybody's: a batch at once is as good, at a tenth of the cost.
-            # Where it does not fit, message by message: who reads two in step would wait for
-            # the one, while we wait for room in the other.
-            full = [stream for stream in streams if not stream.send_all(values)]
-            for value in values if full else ():
-                for stream in full:
-                    self._give(stream.send, value)
-            return
-        numbered = enumerate(values, first)
-        if len(plain) == 1 and not detailed:
-            # As most are, at two thirds of the cost (0.11 to 0.076 µs) of a loop in a loop.
-            (target,) = plain
-            for _, value in numbered:
-                try:
-                    result = target(value)
-                    if result is not None:
-                        self.judge(target, result)
-                except BaseException as error:
-                    self.log(target, error)
+            if len(plain) + len(detailed) > 1:
+                given += self._hand_on_in_turn(routes, rest, origin, first + given, sent_at)
+            elif plain:
+                given += self._hand_on(routes, rest)
+            elif detailed:
+                given += self._report_on(routes, rest, origin, first + given, sent_at)
+            else:
+                return
+
+    def _fill(self, streams: tuple[Stream[Any], ...], values: Sequence[Any]) -> None:
+        """Hand a batch to streams: they run no code of anybody's, which is a tenth of the cost.
+
+        Where it does not fit, message by message: who reads two in step would wait for the
+        one, while we wait for room in the other.
+        """
+        full = [stream for stream in streams if not stream.send_all(values)]
+        for value in values if full else ():
+            for stream in full:
+                self._give(stream.send, value)
+
+    def _hand_on(self, routes: Routes, values: Sequence[Any]) -> int:
+        """Hand a batch to the only task, up to a change; return how many it was given."""
+        ((target,), _, _) = routes
+        for given, value in enumerate(values, 1):
+            try:
+                result = target(value)
+                if result is not None:
+                    self.judge(target, result)
+            except BaseException as error:
+                self.log(target, error)
+            if self._routes is not routes:
+                return given
+        return len(values)
+
+    def _report_on(
+        self, routes: Routes, values: Sequence[Any], origin: str, first: int, sent_at: float
+    ) -> int:
+        """Hand a batch to the only stream with details, as `_hand_on`."""
+        for seq, value in enumerate(values, first):
+            self._tell(routes[1], Delivery(self.name, value, origin, seq, sent_at))
+            if self._routes is not routes:
+                return seq + 1 - first
+        return len(values)
+
+    @is_round
+    def _hand_on_in_turn(
+        self, routes: Routes, values: Sequence[Any], origin: str, first: int, sent_at: float
+    ) -> int:
+        """Hand a batch to several tasks, as `_hand_on`; what they send here waits its turn."""
+        frame = sys._getframe()
+        self._begin()
+        targets, detailed, _ = routes
+        try:
+            for seq, value in enumerate(values, first):
+                for target in targets:
+                    try:
+                        result = target(value)
+                        if result is not None:
+                            self.judge(target, result)
+                    except BaseException as error:
+                        # SystemExit too: it would end the node's data thread, without a word.
+                        self.log(target, error)
+                if detailed:
+                    self._tell(detailed, Delivery(self.name, value, origin, seq, sent_at))
+                self._answer(self._drain(frame, None))
                 if self._routes is not routes:
                     break
-        for seq, value in numbered:
-            # Looked up for each message: a task may attach or detach in the middle of a batch,
-            # or say of what type the rest of it is to be.
-            latest = self._routes or self._rebuild_routes()
-            if latest is not routes:
-                routes = latest
-                plain, detailed, _ = routes
-                if not made and self.__class__ is not Exchange:
-                    self.deliver(values[seq - first :], origin, seq, sent_at)
-                    return
-            for target in plain:
-                try:
-                    result = target(value)
-                    if result is not None:
-                        self.judge(target, result)
-                except BaseException as error:
-                    # SystemExit too: it would end the node's data thread, without a word.
-                    self.log(target, error)
-            if detailed:
-                self._tell(detailed, Delivery(self.name, value, origin, seq, sent_at))
+        finally:
+            trouble, targets = self._end(frame, None), OVER
+        self._answer(trouble)
+        return seq + 1 - first
+
+    def _answer(self, trouble: Trouble | None) -> None:
+        """Settle what came of messages that were sent here by tasks, with no caller to raise to."""
+        if trouble is not None:
+            wait_for_room(trouble)
+            for target, error in trouble.errors:
+                self.log(target, error)
 
     def rebuilt(self, history: list[Delivery]) -> list[Delivery]:
         """Return what a peer had kept in the form in which tasks here get it."""

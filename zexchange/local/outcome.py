@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..errors import NotASubscriber
+from ..errors import NotASubscriber, TaskFailed
 
 logger = logging.getLogger("zexchange")
 
@@ -37,24 +37,31 @@ class Trouble:
     __slots__ = ("errors", "rooms")
 
     def __init__(self) -> None:
-        self.errors: list[tuple[Target, Exception]] = []
+        self.errors: list[tuple[Target, BaseException]] = []
         self.rooms: list[tuple[Target, Room]] = []
 
 
-def failed(trouble: Trouble | None, target: Target, error: Exception) -> Trouble:
+def failed(trouble: Trouble | None, target: Target, error: BaseException) -> Trouble:
     """Add an error that ``target`` raised."""
     trouble = trouble or Trouble()
     trouble.errors.append((target, error))
     return trouble
 
 
+def joined(trouble: Trouble | None, more: Trouble | None) -> Trouble | None:
+    """Return both together."""
+    if trouble is None or more is None:
+        return trouble or more
+    trouble.errors += more.errors
+    trouble.rooms += more.rooms
+    return trouble
+
+
 def answered(trouble: Trouble | None, target: Target, result: object) -> Trouble | None:
     """Judge what a target returned that is not None; most of it means nothing."""
     if isinstance(result, Trouble):
-        trouble = trouble or Trouble()
-        trouble.errors += result.errors
-        trouble.rooms += result.rooms
-    elif isinstance(result, Room):
+        return joined(trouble, result)
+    if isinstance(result, Room):
         trouble = trouble or Trouble()
         trouble.rooms.append((target, result))
     elif inspect.isawaitable(result):
@@ -81,7 +88,7 @@ def serve(targets: tuple[Target, ...], msg: object) -> Trouble | None:
             result = target(msg)
             if result is not None:
                 trouble = answered(trouble, target, result)
-        except Exception as error:
+        except BaseException as error:
             trouble = failed(trouble, target, error)
     return trouble
 
@@ -107,28 +114,48 @@ def wait_for_room(trouble: Trouble) -> None:
             room.wait()
         except Exception as error:
             trouble.errors.append((target, error))
+        except BaseException as error:  # Ctrl-C, for instance: nothing more is waited for
+            trouble.errors.append((target, error))
+            break
     trouble.rooms.clear()
 
 
-def noted(error: Exception, note: str) -> Exception:
+def noted(error: BaseException, note: str) -> BaseException:
     """Return ``error`` with ``note``, once: an error object may be raised many times."""
     if note not in getattr(error, "__notes__", ()):
         error.add_note(note)
     return error
 
 
-def raise_all(errors: list[Exception], exchange: str) -> None:
-    """Raise a lone error as itself, several as a group.
+def raise_all(errors: list[BaseException], exchange: str) -> None:
+    """Raise a lone error as itself, several as a group, and what ends the program before all.
 
     The list is emptied first, so that a traceback, which holds this frame and the
     sender's, does not hold the error in a circle.
     """
-    if len(errors) > 1:
-        group = ExceptionGroup(f"{len(errors)} tasks of exchange {exchange!r} failed", errors)
-        errors.clear()
-        raise group
-    error = errors.pop()
+    end = next((e for e in errors if isinstance(e, KeyboardInterrupt | SystemExit)), None)
+    others = [_as_exception(error) for error in errors if error is not end]
+    errors.clear()
+    cause: Exception | None = None
+    if len(others) > 1:
+        cause = ExceptionGroup(f"{len(others)} tasks of exchange {exchange!r} failed", others)
+    elif others:
+        (cause,) = others
+    others.clear()
     try:
-        raise error
+        if end is not None and cause is not None:
+            raise end from cause
+        raise end or cause  # type: ignore[misc]
     finally:
-        del error
+        del end, cause
+
+
+def _as_exception(error: BaseException) -> Exception:
+    """Return an error that ends nothing but what the sender lets it end."""
+    if isinstance(error, Exception):
+        return error
+    failure = TaskFailed(f"a task raised {error!r}")
+    failure.__cause__ = error
+    for note in getattr(error, "__notes__", ()):
+        failure.add_note(note)
+    return failure

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Kept = tuple[object, float]
 """A message, and when it was sent in seconds since the epoch."""
+_NOTHING = object()
 
 
 class Ring:
@@ -86,19 +87,29 @@ class CatchUp:
         """Forget the rest: the task was detached."""
         self._items.clear()
 
-    def run(self, on_error: Callable[[Target, Exception], None]) -> None:
+    def run(self, on_error: Callable[[Target, BaseException], None]) -> None:
         """Hand on all that is parked, on the joiner's thread, until nothing is.
 
         A mailbox takes it beyond its bound: the joiner would wait for itself otherwise.
+
+        Raises:
+            KeyboardInterrupt: or SystemExit, after all was handed on.
         """
-        preload = self.subscription.preload
-        while True:
-            with self._exchange.lock:
-                if not self._items:
-                    self._through = True
-                    return
-                item = self._items.popleft()
+        preload, end = self.subscription.preload, list[BaseException]()
+        while (item := self._next()) is not _NOTHING:
             try:
                 preload(item)
-            except Exception as error:
+            except (KeyboardInterrupt, SystemExit) as error:
+                end.append(error)
+            except BaseException as error:
                 on_error(self, error)
+        if end:
+            raise end.pop(0)
+
+    def _next(self) -> object:
+        """Return the next that is parked; without any the history is through."""
+        with self._exchange.lock:
+            if self._items:
+                return self._items.popleft()
+            self._through = True
+            return _NOTHING

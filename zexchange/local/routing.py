@@ -66,8 +66,7 @@ class Routing(Audience[T], Forwarder):
     """The part of an exchange that knows who gets its messages."""
 
     __slots__ = (
-        "_bridges", "_kept_targets", "_late", "_ring", "_routes", "_stale", "_targets", "_version",
-        "name",
+        "_bridges", "_kept_targets", "_late", "_ring", "_routes", "_stale", "_version", "name",
     )  # fmt: skip
 
     def __init__(self, name: str, registry: "Registry", retained: int = 0) -> None:
@@ -77,7 +76,7 @@ class Routing(Audience[T], Forwarder):
         self._ring = Ring(retained) if retained else None
         self._late: dict[Key, CatchUp] = {}
         self._version = 0
-        self._stale: tuple[Target, ...] = (Stale(self),)
+        self._stale = Stale(self)
         self._changed()
 
     def after_fork(self) -> None:
@@ -100,7 +99,6 @@ class Routing(Audience[T], Forwarder):
     def _changed(self) -> None:
         """Have the next message ask again who gets it; the lock is held."""
         self._version += 1
-        self._targets: tuple[Target, ...] = self._stale
         self._kept_targets: tuple[Target, ...] | None = None
         self._routes: Routes | None = None
 
@@ -120,10 +118,7 @@ class Routing(Audience[T], Forwarder):
 
     def refresh(self, msg: object) -> Trouble | None:
         """Work out the targets after a change, and hand ``msg`` to them."""
-        self.registry.wake()
-        with self._lock:
-            targets = self._targets = self._unchanged(self._all_targets)
-        return serve(targets, msg)
+        raise NotImplementedError
 
     def _unchanged(self, build: Callable[[], R]) -> R:
         """Return what ``build`` makes of a table that did not change meanwhile; the lock is held.
@@ -264,11 +259,13 @@ class Routing(Audience[T], Forwarder):
         late = self._late.get(subscription.key)
         if late is None or late.subscription is not subscription:
             return
-        late.run(self.log)
-        with self._lock:
-            if self._late.get(subscription.key) is late:
-                del self._late[subscription.key]
-                self._changed()
+        try:
+            late.run(self.log)
+        finally:
+            with self._lock:
+                if self._late.get(subscription.key) is late:
+                    del self._late[subscription.key]
+                    self._changed()
 
     def log(self, target: Target, error: BaseException) -> None:
         """Log and count an error that has no caller."""

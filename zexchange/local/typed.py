@@ -131,7 +131,7 @@ class TypedExchange(Exchange[T]):
         decode = self._codec.decode
         try:
             all_of_them = [decode(value) for value in values]
-        except Exception:
+        except BaseException:
             all_of_them = None  # one by one, then: most often all fit
         if all_of_them is not None:
             Exchange.deliver(self, all_of_them, origin, first, sent_at, made=True)
@@ -139,7 +139,7 @@ class TypedExchange(Exchange[T]):
         for seq, value in enumerate(values, first):
             try:
                 one = [decode(value)]
-            except Exception as error:
+            except BaseException as error:  # of a codec: it is not to end the node's data thread
                 self._refuse(origin, seq, error)
             else:
                 Exchange.deliver(self, one, origin, seq, sent_at, made=True)
@@ -150,13 +150,13 @@ class TypedExchange(Exchange[T]):
         for item in history:
             try:
                 msg = decode(item.msg)
-            except Exception as error:
+            except BaseException as error:
                 self._refuse(item.origin or "", None, error)
             else:
                 made.append(Delivery(item.name, msg, item.origin, item.seq, item.sent_at))
         return made
 
-    def _refuse(self, origin: str, seq: int | None, error: Exception) -> None:
+    def _refuse(self, origin: str, seq: int | None, error: BaseException) -> None:
         """Report a message that arrived and does not fit; of history, streams need not hear."""
         # Cut off: what is said may have come in the message, which may be large.
         reason, detail = self._takes, str(error)[:DETAIL_MOST]

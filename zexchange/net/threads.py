@@ -61,7 +61,7 @@ class Loop(threading.Thread):
         while patience is not None:
             try:
                 patience = turn(wait(patience))
-            except Exception:
+            except BaseException:  # SystemExit too: it would end the thread without a word
                 log.exception("the thread %s failed and goes on", self.name)
                 time.sleep(0.05)
                 patience = 0.0
@@ -99,5 +99,5 @@ class Sender(threading.Thread):
             try:
                 while seconds := self._send():
                     time.sleep(seconds)
-            except Exception:
+            except BaseException:
                 log.exception("the thread %s failed and goes on", self.name)

@@ -172,7 +172,7 @@ def _read_named(data: bytes, nest: Nest) -> object:
     plain = nest.unpack(body)
     try:
         return entry.decode(plain)
-    except Exception as error:
+    except BaseException as error:  # of a user's function: it is not to end the data thread
         raise DecodeError(f"decoding {name} failed: {brief(error)}") from error
 
 

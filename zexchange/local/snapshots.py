@@ -1,0 +1,90 @@
+"""Messages as they are now, for what keeps them after `send` has returned.
+
+A producer may fill its buffer again then. Nothing here knows who keeps what.
+"""
+
+import array
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from .outcome import Target
+
+UNCHANGING = frozenset({str, bytes, int, float, bool, type(None), dict, list, tuple})
+"""Types of which `settled` makes nothing else, as nearly all messages are: looked at first."""
+_CASTS = frozenset("cbB?hHiIlLqQnNefd")
+
+
+def settled(msg: Any) -> Any:
+    """Return a copy of a mutable buffer, and anything else as it is.
+
+    A buffer is a `bytearray`, a `memoryview`, an `array.array` or a NumPy array, by itself:
+    inside a list or a dict it is as it is, like these.
+    """
+    if isinstance(msg, bytearray | array.array):
+        return msg[:]
+    if isinstance(msg, memoryview):
+        return _view(msg)
+    arrays = getattr(sys.modules.get("numpy"), "ndarray", None)
+    return msg.copy() if arrays is not None and isinstance(msg, arrays) else msg
+
+
+def keeping(keep: Target) -> Target:
+    """Return what hands messages to ``keep``, which has them after `send` has returned."""
+
+    def settle(msg: Any) -> object:
+        return keep(msg if type(msg) in UNCHANGING else settled(msg))
+
+    return settle
+
+
+def snapshot(msg: Any) -> Any:
+    """Return ``msg`` with copies of all buffers, lists, dicts and sets that it is made of."""
+    return _copied(msg, {})
+
+
+def _view(view: memoryview) -> memoryview:
+    """Return a view of a copy, of the same format, shape and access where there is a way."""
+    raw = view.tobytes()
+    copied = memoryview(raw if view.readonly else bytearray(raw))
+    if view.format not in _CASTS or view.ndim != 1 or not raw:
+        return copied
+    return copied.cast(view.format)  # type: ignore[call-overload,no-any-return]
+
+
+def _copied(msg: Any, made: dict[int, Any]) -> Any:
+    """Return a copy; ``made`` has those of what was met before, by identity."""
+    make = _CONTAINERS.get(type(msg))
+    if make is None:
+        return msg if type(msg) in UNCHANGING else settled(msg)
+    if id(msg) not in made:
+        make(msg, made)
+    return made[id(msg)]
+
+
+def _list(msg: list[Any], made: dict[int, Any]) -> None:
+    copied = made[id(msg)] = list[Any]()
+    copied += [_copied(item, made) for item in msg]
+
+
+def _dict(msg: dict[Any, Any], made: dict[int, Any]) -> None:
+    copied = made[id(msg)] = dict[Any, Any]()
+    copied.update({key: _copied(value, made) for key, value in msg.items()})
+
+
+def _set(msg: set[Any], made: dict[int, Any]) -> None:
+    made[id(msg)] = msg.copy()
+
+
+def _tuple(msg: tuple[Any, ...], made: dict[int, Any]) -> None:
+    items = [_copied(item, made) for item in msg]
+    same = all(new is old for new, old in zip(items, msg, strict=True))
+    made[id(msg)] = msg if same else tuple(items)
+
+
+_CONTAINERS: dict[type, Callable[[Any, dict[int, Any]], None]] = {
+    list: _list,
+    dict: _dict,
+    set: _set,
+    tuple: _tuple,
+}
