@@ -254,6 +254,12 @@ class Retained:
         while len(self._kept) > self.most:
             self._kept.popleft()
 
+    def copy(self) -> "Retained":
+        """Return what keeps the same from here on."""
+        copied = Retained(self.most)
+        copied._kept = self._kept.copy()
+        return copied
+
     def range(self) -> tuple[int, int] | None:
         """Return the first and last number of what is kept; None without any."""
         return (self._kept[0][0], self._kept[-1][0]) if self._kept else None

@@ -75,6 +75,9 @@ CONTROL: dict[str, v.Control] = {
     "replayed, of a recall": v.Replayed(ONE, "prices", 9, 11, 3),
     "slow": v.Slow(ONE, True, TWO),
     "recall": v.Recall(ONE, 3, "metrics.**"),
+    "hello, of a process in several federations": dataclasses.replace(
+        HELLO, registry=bytes(range(0x20, 0x30)), exchanges=("chat.**", "logs")
+    ),
     "hello, of a node with a key": dataclasses.replace(HELLO, key=bytes(range(32))),
     "welcome, with keys": v.Welcome(
         TWO, OTHER, ((ONE, HELLO.addresses),), ((ONE, bytes(range(32))),)

@@ -40,6 +40,8 @@ hellos = st.builds(
     started=st.just(0.0) | moments,
     acknowledge=st.tuples(numbers, numbers),
     key=st.just(b"") | public_keys,
+    registry=st.just(b"") | node_ids,
+    exchanges=some_names,
 )
 known = st.lists(st.tuples(node_ids, addresses), max_size=3).map(tuple)
 ranges = st.dictionaries(words, st.tuples(numbers, numbers), max_size=3)

@@ -292,6 +292,13 @@ class Exchange(Rounds[T]):
         ring = self._ring
         return (ring.not_carried(), ring.total) if ring is not None else ([], 0)
 
+    def replace_bridges(self, gone: Sequence[Bridge], bridge: Bridge) -> None:
+        """Have ``bridge`` get each message that others got so far, in one step."""
+        with self._lock:
+            left = [b for b in self._bridges if not any(b is former for former in gone)]
+            self._bridges = (*left, bridge)
+            self._changed()
+
     def detach_bridge(self, bridge: Bridge) -> None:
         """Undo `attach_bridge`; without effect if it is not attached."""
         with self._lock:
@@ -307,4 +314,5 @@ class Exchange(Rounds[T]):
         """Return the state of the exchange as a frozen value."""
         with self._lock:
             retained = self._ring.size if self._ring else 0
-            return ExchangeStats(len(self._table), len(self._bridges), retained, self._errors)
+            bridges = sum(getattr(bridge, "federations", 1) for bridge in self._bridges)
+            return ExchangeStats(len(self._table), bridges, retained, self._errors)

@@ -8,7 +8,8 @@ decided here; that somebody wants them is told by the control thread.
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 
 from ..errors import EncodeError
 from ..history import Body, Frame, Retained
@@ -17,31 +18,49 @@ from ..local.logs import log
 from ..local.registry import Registry
 from ..names import is_pattern, matches
 from ..protocol.buffers import LARGE, Encoder
-from ..protocol.codec import DEEP_BODY, KEPT_BUFFER, TOP, check_whole, explained_error
-from ..protocol.wire import MAX_BODY_BYTES, topic
+from ..protocol.codec import DEEP_BODY, KEPT_BUFFER, TOP, check_whole
+from ..protocol.interest import Keys
+from ..protocol.wire import topic
+from .encoding import large_body, named_error
 from .outbound import Outbound
-
-SMALL_BYTES = 4096
-"""Of larger messages it matters how many are queued, at any moment."""
+from .shared import SMALL_BYTES
+from .siblings import Siblings
 
 
 class Bridge:
     """The subscriber between one exchange and the node."""
 
     __slots__ = (
-        "_outbound", "bodies", "encoder", "kept", "listed", "name", "send", "topic", "wanted",
+        "bodies", "encoder", "handed", "kept", "listed", "name", "outbound", "send", "topic",
+        "wanted",
     )  # fmt: skip
+    federations = 1
 
     def __init__(self, name: str, outbound: Outbound) -> None:
         self.name = name
         self.topic = topic(name)
         self.wanted = False
+        """Whether it carries what it is sent. One that is a lane of others is sent nothing."""
+        self.handed: int | None = None
+        """The last number that a `SharedBridge` has put into this lane; None if none ever has."""
         self.kept: Retained | None = None
         self.bodies: list[Body] = []
         self.listed = False
         self.encoder = Encoder()
-        self._outbound = outbound
+        self.outbound = outbound
         self.send = _way_out(self, outbound)
+
+    def renew(self) -> None:
+        """Begin with a queue of its own: a send that is not through has the former one."""
+        self.bodies = []
+        self.send = _way_out(self, self.outbound)
+
+    def enlist(self) -> None:
+        """Have what is queued sent with the next that is."""
+        if self.bodies and not self.listed:
+            # One step:
+            self.listed = True
+            self.outbound.lanes.append(self)
 
     def keep(self, most: int) -> None:
         """Keep the last ``most`` messages, encoded, for peers that join late."""
@@ -64,25 +83,11 @@ class Bridge:
     def inherit(self, prepared: list[tuple[Body, float]]) -> None:
         """Keep what was prepared; the lock of the exchange is held."""
         if prepared:
-            self._outbound.inherit(self, prepared)
-
-    def named(self, msg: object, error: Exception) -> EncodeError | None:
-        """Return an error that says what cannot be encoded, and names the exchange, too.
-
-        None if nothing is wrong with the message: then a signal handler has raised.
-        """
-        found = explained_error(msg, error)
-        if found is None and not isinstance(error, EncodeError):
-            return None
-        return EncodeError(f"exchange {self.name!r}: {found or error}")
+            self.outbound.inherit(self, prepared)
 
     def large(self, msg: object, body: Body) -> Body:
         """Return a message that has turned out large, in the form in which it travels."""
-        body = self.encoder.large(msg, body)
-        if len(body) > MAX_BODY_BYTES:
-            limit = MAX_BODY_BYTES >> 20
-            raise EncodeError(f"msg: {len(body)} bytes encoded, over {limit} MiB")
-        return body
+        return large_body(self.encoder, msg, body)
 
     def __repr__(self) -> str:
         """Name the exchange and whether anything crosses."""
@@ -141,7 +146,7 @@ def _way_out(bridge: Bridge, outbound: Outbound) -> Callable[[object], Room | No
             return see_to(bridge, size)
         except Exception as error:
             see_to(bridge, 0)
-            named = bridge.named(msg, error)
+            named = named_error(bridge.name, msg, error)
             if named is None:
                 raise
             raise named from error
@@ -160,7 +165,11 @@ class Bridges:
     """
 
     def __init__(
-        self, registry: Registry, outbound: Outbound, federated: Callable[[str], bool]
+        self,
+        registry: Registry,
+        outbound: Outbound,
+        federated: Callable[[str], bool],
+        siblings: Siblings,
     ) -> None:
         self._registry = registry
         self._outbound = outbound
@@ -175,6 +184,8 @@ class Bridges:
         # Below the registry's lock, and never held while an exchange's is taken: an
         # exchange holds its own while it asks for the registry's.
         self._lock = threading.RLock()
+        self._siblings = siblings
+        siblings.join(self)
 
     def get(self, name: str) -> Bridge:
         """Return the bridge of an exchange, made if need be."""
@@ -202,6 +213,9 @@ class Bridges:
             for exchange in self._registry.exchanges():
                 if any(matches(pattern, exchange.name) for pattern in patterns):
                     self.look(exchange)
+        wanted = Keys(keys).covers
+        for name in self._siblings.shared(lambda n: wanted(n) and not self._registry.has(n)):
+            self._place(name, None)
 
     def _want(self, key: str, number: int) -> None:
         if number:
@@ -211,35 +225,75 @@ class Bridges:
         if is_pattern(key):
             (self._patterns.add if number else self._patterns.discard)(key)
 
-    def look(self, exchange: Exchange[object]) -> None:
+    def look(self, exchange: Exchange[object], fresh: bool = False) -> None:
         """Attach or detach an exchange's bridge, as peers' interest stands now.
 
         Done outside the lock, so whoever did it looks again: the last one to act has
-        seen the last state.
+        seen the last state. ``fresh`` says that nobody has the exchange yet.
         """
+        self._place(exchange.name, exchange, fresh)
+
+    def _place(self, name: str, exchange: Exchange[object] | None, fresh: bool = False) -> None:
         while True:
             with self._lock:
-                state, bridge = self._state, self._judge(exchange.name)
-            if bridge is None:
+                state, found = self._state, self._judge(name)
+            if found is None:
                 return
-            if bridge.wanted or (self._open and sys.flags.dev_mode):
-                exchange.attach_bridge(bridge)
-            else:
-                exchange.detach_bridge(bridge)
+            bridge, wanted = found
+            idle, now = self._open and sys.flags.dev_mode, self._outbound.monotonic()
+            self._siblings.place(self, exchange, bridge, wanted, now, idle, fresh)
             if state == self._state:
                 return
 
-    def _judge(self, name: str) -> Bridge | None:
-        """Open or close the bridge of a name, and return it if there is or shall be one."""
+    def _judge(self, name: str) -> tuple[Bridge, bool] | None:
+        """Return the bridge of a name if there is one, and whether it is wanted."""
         if not self._federated(name):
             return None
         retained = self._registry.retention(name) if self._open else 0
         wanted = self._open and (retained > 0 or self._wanted(name))
         bridge = self.get(name) if wanted or sys.flags.dev_mode else self._bridges.get(name)
-        if bridge is not None:
-            bridge.keep(retained)
-            bridge.wanted = wanted
-        return bridge
+        if bridge is None:
+            return None
+        bridge.keep(retained)
+        return bridge, wanted
+
+    # What siblings ask for.
+
+    def find(self, name: str) -> Bridge | None:
+        """Return the bridge of an exchange, if there is one."""
+        return self._bridges.get(name)
+
+    @property
+    def numbered(self) -> Mapping[str, int]:
+        """The last number given to each exchange."""
+        return self._outbound.numbered
+
+    def begin_at(self, name: str, head: int, fresh: bool = False) -> None:
+        """Number an exchange, which this node does not carry now, from ``head`` + 1 on."""
+        if head <= self.numbered.get(name, 0):
+            return
+        with nullcontext() if fresh else self._outbound.held():
+            self._outbound.begin_at(name, head)
+
+    def heads(self) -> dict[str, int]:
+        """Return the last numbers given, and to be given to what is queued."""
+        bridges = list(self._bridges.values())
+        queued = {bridge.name: len(bridge.bodies) for bridge in bridges if bridge.bodies}
+        return {**queued, **{n: h + queued.get(n, 0) for n, h in dict(self.numbered).items()}}
+
+    def raise_heads(self, heads: Mapping[str, int]) -> None:
+        """Begin above the numbers of a node that is there no more, on what both had carried."""
+        for name, head in heads.items():
+            if name in self.numbered:
+                self.begin_at(name, head)
+
+    def settle(self) -> None:
+        """Have all that was sent before this call queued here, whoever has carried it first."""
+        self._siblings.settle()
+
+    def tick(self, now: float) -> None:
+        """See to what is queued and nobody has seen to."""
+        self._siblings.tick(now)
 
     def kept(self, key: str) -> dict[str, tuple[int, int]]:
         """Return, by exchange that a key covers, which of its last messages are kept."""
@@ -264,8 +318,8 @@ class Bridges:
             self._open = False
             self._state += 1
             bridges = list(self._bridges.values())
+        now = self._outbound.monotonic()
         for bridge in bridges:
-            bridge.wanted = False
             exchange = self._registry.find(bridge.name)
-            if exchange is not None:
-                exchange.detach_bridge(bridge)
+            self._siblings.place(self, exchange, bridge, False, now)
+        self._siblings.leave(self)

@@ -11,6 +11,7 @@ from ..protocol.events import Lost
 from ..protocol.permissions import Rights
 from ..protocol.sequence import Positions
 from ..protocol.values import Recall, Replay
+from .merging import Sources
 
 
 class Reports:
@@ -59,6 +60,7 @@ class Desk:
         control: Reports,
         timeout: float,
         monotonic: Callable[[], float],
+        sources: Sources | None = None,
     ) -> None:
         self.me = me
         self.control = control
@@ -67,6 +69,7 @@ class Desk:
         """What counts for ``timeout``: seconds in which the data thread, told by the control
         thread, looked in time at what is missing."""
         self.monotonic = monotonic
+        self.sources = sources or Sources()
         self._registry = registry
         self.federated = federated
         self.busy: tuple[float, str] | None = None

@@ -7,6 +7,7 @@ sockets. Public calls look at the session under `changed`, which the control thr
 holds while it works and notifies when it has.
 """
 
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ from .misfits import Misfit, Misfits
 from .outbound import Outbound
 from .plan import Plan
 from .replays import Pending
+from .siblings import siblings_of
 from .slowness import Stalls
 from .threads import Ready
 from .trunk import PREFIX
@@ -78,7 +80,8 @@ class Engine(Reports):
         self._finished = False
         self._inbox: deque[Callable[[], None]] = deque()
         self._steps: deque[tuple[str, bool]] = deque()
-        self._acks: deque[tuple[bytes, dict[str, int]]] = deque()
+        self._acks: dict[bytes, dict[str, int]] = {}
+        self._acks_lock = threading.Lock()
         self.misfits = Misfits(self._count_misfits)
         self._replays = Pending()
         self._waker = world.waker()
@@ -100,7 +103,8 @@ class Engine(Reports):
         there = world.descriptors()
         self._room = shares(None if there is None else there - needed(plan))
         self.outbound = Outbound(xpub, me, self._waker.wake, ring, self.may_wait, world, gate)
-        self.bridges = Bridges(registry, self.outbound, plan.federated)
+        siblings = siblings_of(registry, world.new_id)
+        self.bridges = Bridges(registry, self.outbound, plan.federated, siblings)
         try:
             self._places = world.places(plan, me.hex(), self._controls.router, xpub)
         except BaseException:
@@ -109,11 +113,13 @@ class Engine(Reports):
         self._poller.watch(self.outbound.fileno())
         self._xpub_fd = self.outbound.fileno()
         clock = world.monotonic
-        desk = Desk(me, registry, plan.federated, self, plan.recovery_timeout, clock)
+        desk = Desk(
+            me, registry, plan.federated, self, plan.recovery_timeout, clock, siblings.sources
+        )
         self.inbound = Inbound(self._sockets, desk, self._end, world, guard)
         self.watch = DataWatch(self.inbound)
         self.stalls = Stalls(self, plan.stall)
-        self.session = self._make_session(label, ring)
+        self.session = self._make_session(label, ring, siblings.id)
         self.discovery = Discovery(self.session, lookups, plan.peers, clock)
         self.effects = Effects(
             self.session,
@@ -153,7 +159,7 @@ class Engine(Reports):
         guard.watch("control", controls.router)
         guard.watch("data", xpub)
 
-    def _make_session(self, label: Label, ring: Ring) -> Session:
+    def _make_session(self, label: Label, ring: Ring, registry: bytes) -> Session:
         session = Session(
             self.me,
             self.plan.federation,
@@ -166,6 +172,8 @@ class Engine(Reports):
             room=self._room,
             heads=self.outbound.numbered,
             policy=self._guard.policy if self._guard else None,
+            registry=registry,
+            exchanges=() if "**" in self.plan.exchanges else self.plan.exchanges,
         )
         if self._vouching:
             session.vouch(self._vouching)
@@ -237,7 +245,7 @@ class Engine(Reports):
         # In the same turn: who finds our sockets gone refuses us, and we would complain.
         self._places.withdraw()
         self.discovery.close()
-        self.session.leave(self.outbound.heads())
+        self.session.leave(self.heads())
         self.effects.carry_out()
         if self.carriage:
             self.carriage.leave()
@@ -304,8 +312,9 @@ class Engine(Reports):
 
     def consumed(self, peer: bytes, positions: dict[str, int]) -> None:
         """See `Reports`: gathered here, told by the control thread in one message a peer."""
-        quiet = not self._acks
-        self._acks.append((peer, positions))
+        with self._acks_lock:
+            quiet = not self._acks
+            self._acks.setdefault(peer, {}).update(positions)
         if quiet:
             self._waker.wake()
 
@@ -334,6 +343,11 @@ class Engine(Reports):
     def lost(self, event: Lost) -> None:
         """See `Reports`."""
         self.post(lambda: self.session.tell(event))
+
+    def heads(self) -> dict[str, int]:
+        """Return the head of every exchange, all that was sent before the call included."""
+        self.bridges.settle()
+        return self.outbound.heads()
 
     def may_wait(self) -> bool:
         """Tell whether the calling thread may wait for what the node's threads do."""
@@ -441,10 +455,8 @@ class Engine(Reports):
             self.session.publishes(names)
 
     def _tell_acks(self) -> None:
-        acks: dict[bytes, dict[str, int]] = {}
-        for _ in range(len(self._acks)):
-            node, positions = self._acks.popleft()
-            acks.setdefault(node, {}).update(positions)
+        with self._acks_lock:
+            acks, self._acks = self._acks, {}
         for node, positions in acks.items():
             peer = self.session.members.peers.get(node)
             if peer and peer.link:
@@ -456,6 +468,7 @@ class Engine(Reports):
         self._tick_at = now + TICK
         self.outbound.poll()
         self._probes.expire(now)
+        self.bridges.tick(now)
         if self.carriage:
             self.carriage.tick(now)
         if self._guard:

@@ -25,7 +25,8 @@ from ..protocol.sequence import Positions
 from ..protocol.wire import MAX_ATTACHED, ready_topic, topic, topics
 from .desk import Desk
 from .guard import Guard
-from .inlet import Inlet
+from .inlet import Inlet, everything
+from .merging import identities
 from .sockets import (
     DO_NOT_WAIT,
     EVENTS,
@@ -261,7 +262,9 @@ class Inbound:
 
     def _new_inlet(self, asked: Tune) -> Inlet:
         origin = asked.peer.hex()
-        inlet = Inlet(asked.peer, self._desk, asked.acknowledge, self._departed.back(origin))
+        carries = Keys(asked.exchanges).covers if asked.exchanges else everything
+        positions = self._departed.back(origin)
+        inlet = Inlet(asked.peer, self._desk, asked.acknowledge, positions, carries)
         self._desk.restrict(inlet.positions, asked.peer, asked.rights, self._epoch)
         if not inlet.returned:
             former = self._former.pop(origin, None)
@@ -270,6 +273,9 @@ class Inbound:
             # Each in its own epoch: behind a hub, a proof of that may have come before us.
             for key, epoch in self._since.items():
                 inlet.positions.expect(epoch, (key,), ())
+        if asked.registry:
+            known = identities(asked.registry, asked.key, asked.endpoint)
+            self._desk.sources.join(known, inlet, self.do)
         for key, joiner in self._joiners:
             arrears = joiner()
             if arrears is not None:

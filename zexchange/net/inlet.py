@@ -32,6 +32,7 @@ from ..protocol.wire import (
 )
 from .desk import Desk
 from .latecomers import Latecomers
+from .merging import Share
 
 ACKNOWLEDGE = WINDOW // 4, 250_000
 """Bytes and messages consumed of one peer after which it is told, without being asked. A
@@ -43,6 +44,11 @@ _NOTHING = "", None, Tally()
 unpack_small = TOP.unpack_small
 
 
+def everything(name: str) -> bool:
+    """Tell that a peer carries every exchange."""
+    return True
+
+
 class Inlet:
     """What we receive from one peer, and where we stand with it."""
 
@@ -52,17 +58,22 @@ class Inlet:
         desk: Desk,
         acknowledge: tuple[int, int] = (0, 0),
         positions: Positions | None = None,
+        carries: Callable[[str], bool] = everything,
     ) -> None:
         self.peer = peer
         self.origin = peer.hex()
+        self.sender = self.origin
+        """Of whom its messages are said to be: of another node, if that is the same process."""
         self.returned = positions is not None
         """Whether it goes on where it was when its peer had left."""
         self.ended = False
         """Whether its peer, which leaves, will not come back."""
         self.positions = positions or Positions()
         self.recovery = Recovery(self.positions, desk.timeout, desk.elapsed)
+        self._carries: Callable[[str], bool] = carries
         self._desk = desk
         self._control = desk.control
+        self.patience = desk.timeout
         self._monotonic = desk.monotonic
         self.latecomers = Latecomers(peer, desk, self.positions)
         self._missing = self.recovery.missing
@@ -75,13 +86,33 @@ class Inlet:
         self._most_bytes = min(most_bytes or ACKNOWLEDGE[0], ACKNOWLEDGE[0])
         self._most_messages = min(most_messages or ACKNOWLEDGE[1], ACKNOWLEDGE[1])
         self._bytes = self._messages = self._large = 0
+        self.share: Share | None = None
+        """Its part in what its process sends, if that has said which one it is."""
+        self.shared: Share | None = None
+        """The same, while that process is met in other federations, too."""
 
     def expect(self, epoch: int, added: tuple[str, ...], removed: tuple[str, ...]) -> None:
         """Note a change of our interest."""
+        before = set(self.positions.positions) if removed and self.shared else set()
         self.positions.expect(epoch, added, removed)
+        if self.shared:
+            self.shared.drop(before.difference(self.positions.positions))
         self.recovery.forget_unwanted()
         self._exchanges.clear()
         self._plain.clear()
+
+    def begin_to_share(self) -> None:
+        """Hand on together with the other inlets of the same process from here on."""
+        self.shared = self.share
+        self._plain.clear()
+
+    def carries(self, name: str) -> bool:
+        """Tell whether an exchange may come from this peer, and is for us."""
+        return self._carries(name) and self.exchange(name) is not None
+
+    def now(self) -> float:
+        """Return the time, in seconds on a monotonic clock."""
+        return self._monotonic()
 
     # --------------------------------------------------------------------------- frames
 
@@ -122,7 +153,7 @@ class Inlet:
                     where[name] = last
                     tally.received += count
                     self._desk.busy = (self._monotonic(), name)
-                    exchange.deliver(values, self.origin, first, sent_at / 1e6)
+                    exchange.deliver(values, self.sender, first, sent_at / 1e6)
                     self._desk.busy = None
                     self._touched.add(name)
                     self._bytes += len(frame) + FRAME_OVERHEAD  # as its origin counts it
@@ -161,28 +192,16 @@ class Inlet:
         return None
 
     def _deliver(self, batch: Batch, frame: Body) -> None:
-        """Hand on the messages of a frame whose turn it is."""
+        """Take the messages of a frame whose turn it is."""
         name, count = batch.name, batch.count
         skip, _ = self.positions.receive(name, batch.first, count)
         if skip < count:
-            try:
-                values = decode_frame(frame, batch.body, count)
-            except DecodeError as error:
-                self.positions.spoiled(name, count - skip)
-                self._lost(name, batch.first + skip, batch.first + count - 1, "undecodable")
-                self._control.rejected(self.peer, str(error))
-                values = []
-            exchange = self._exchange(name)
-            if exchange is not None and values:
-                desk = self._desk
-                desk.busy = (self._monotonic(), name)
-                exchange.deliver(
-                    values[skip:] if skip else values,
-                    self.origin,
-                    batch.first + skip,
-                    batch.sent_at,
-                )
-                desk.busy = None
+            exchange = self.exchange(name)
+            if exchange is None:
+                pass
+            elif self.shared:
+                self.shared.bring(exchange, batch, frame, skip)
+            elif self.hand_on(exchange, batch, frame, skip, self):
                 self._plain[topic(name)] = name, exchange, self.positions.tallies[name]
             if self.latecomers.owed:
                 self.latecomers.delivered(len(frame))
@@ -196,6 +215,32 @@ class Inlet:
                 most *= 4
         if self._bytes >= most or self._messages >= self._most_messages:
             self._acknowledge()
+
+    def hand_on(
+        self, exchange: Exchange[Any], batch: Batch, frame: Body, skip: int, by: "Inlet"
+    ) -> bool:
+        """Hand on what came by an inlet in a frame; tell whether it could be read."""
+        name, first = batch.name, batch.first + skip
+        try:
+            values = decode_frame(frame, batch.body, batch.count)
+        except DecodeError as error:
+            count = batch.count - skip
+            by.spoiled(name, count)
+            self.tell_lost(name, first, first + count - 1, "undecodable")
+            self._control.rejected(by.peer, str(error))
+            return False
+        desk = self._desk
+        desk.busy = (self._monotonic(), name)
+        exchange.deliver(values[skip:] if skip else values, self.sender, first, batch.sent_at)
+        desk.busy = None
+        return True
+
+    def spoiled(self, name: str, count: int) -> None:
+        """Count as lost what came here and cannot be read; for another inlet's thread, too."""
+        if self.shared:
+            self.shared.do(lambda: self.positions.spoiled(name, count))
+        else:
+            self.positions.spoiled(name, count)
 
     def _take_beacon(self, batch: Batch) -> None:
         """A peer tells its head and asks how far we are."""
@@ -218,6 +263,8 @@ class Inlet:
                 self._lost(gap.name, 0, gap.last, "its origin was away for too long")
         if self.pursuing:
             self.pursue(now)
+        if self.shared:
+            self.shared.proven()
         self._control.proven(self.peer, ready.epoch)
         return ready.epoch
 
@@ -232,10 +279,13 @@ class Inlet:
                 if waiting is not None:
                     given[name] = min(position, waiting - 1)
                     self._touched.add(name)
+        if self.shared:
+            given, behind = self.shared.given(given), given
+            self._touched.update(n for n, at in behind.items() if given.get(n, 0) < at)
         self._control.consumed(self.peer, given)
         self._bytes = self._messages = self._large = 0
 
-    def _exchange(self, name: str) -> Exchange[Any] | None:
+    def exchange(self, name: str) -> Exchange[Any] | None:
         """Return the exchange of a name: made if only a pattern knew of it so far."""
         try:
             return self._exchanges[name]
@@ -282,17 +332,22 @@ class Inlet:
                     again = True
         if self.latecomers.owed:
             self.latecomers.pursue(now)
+        if self.shared:
+            self.shared.pursue()
 
     def end(self) -> None:
         """Account for what is missing: the peer has left."""
         for step in self.recovery.abandon("its origin has left"):
             self._give_up(step)
+        owed = self.latecomers.owing()
         self.latecomers.end()
+        if self.share:
+            self.share.end(self.ended, owed)
 
     @property
     def pursuing(self) -> bool:
         """Whether `pursue` has anything to do."""
-        return bool(self.recovery or self.latecomers.owed)
+        return bool(self.recovery or self.latecomers.owed or (self.shared and self.shared.pursuing))
 
     def _ask(self, request: Replay | Recall) -> None:
         self._control.ask(self.peer, request)
@@ -310,9 +365,16 @@ class Inlet:
         self._advance(step.name)
 
     def _lost(self, name: str, first: int, last: int, reason: str) -> None:
+        """Take note of a loss."""
+        if self.shared and self.exchange(name) is not None:
+            self.shared.lose(name, first, last, reason)
+        else:
+            self.tell_lost(name, first, last, reason)
+
+    def tell_lost(self, name: str, first: int, last: int, reason: str) -> None:
         """Report a loss: in its place to detailed streams, and as an event."""
-        lost = Lost(name, self.origin, first, last, reason)
-        exchange = self._exchange(name)
+        lost = Lost(name, self.sender, first, last, reason)
+        exchange = self.exchange(name)
         if exchange is not None:
             exchange.report(lost)
         self._control.lost(lost)

@@ -4,6 +4,7 @@ What arrives live waits meanwhile (`Arrears`), so that nothing is missing and no
 comes twice. On the data thread, as the inlet whose part this is.
 """
 
+from collections.abc import Callable
 from itertools import groupby
 from typing import Any
 
@@ -27,7 +28,9 @@ class Latecomers:
 
     def __init__(self, peer: bytes, desk: Desk, positions: Positions) -> None:
         self._peer = peer
-        self._origin = peer.hex()
+        self.origin = peer.hex()
+        self.handed: Callable[[str], int] = lambda name: 0
+        """Returns up to where an exchange has come, by whatever way."""
         self._desk = desk
         self._positions = positions
         self._recalls = Recalls(desk.timeout, desk.elapsed)
@@ -38,12 +41,16 @@ class Latecomers:
 
     def recall(self, key: str, arrears: Arrears) -> None:
         """Have a late joiner given what the peer keeps for it, before anything live."""
-        if arrears.begin(self._origin):
+        if arrears.begin(self.origin):
             self._requests += 1
             self.owed[self._requests] = arrears
             now = self._desk.monotonic()
             self._recalls.add(self._requests, key, arrears.most, now)
             self.pursue(now)
+
+    def owing(self) -> list[tuple[str, Arrears]]:
+        """Return who waits still, each with the key that it has come for."""
+        return [(self._recalls.key(request), arrears) for request, arrears in self.owed.items()]
 
     def recounted(self, request: int, ranges: dict[str, tuple[int, int]]) -> None:
         """Take what the peer says it keeps."""
@@ -57,9 +64,9 @@ class Latecomers:
             if position is None or not desk.federated(name):
                 return None  # not for us; or promised before its first message: all is live
             # What came by another key that has ended since, and a hole behind it: kept as well.
-            arrears.forgo(self._origin, name, self._positions.jumped.get(name, 0))
-            waiting = arrears.live(self._origin, name)
-            return position + 1 if waiting is None else waiting
+            arrears.forgo(self.origin, name, self._positions.jumped.get(name, 0))
+            waiting = arrears.live(self.origin, name)
+            return max(position, self.handed(name)) + 1 if waiting is None else waiting
 
         now = desk.monotonic()
         self._recalls.counted(request, ranges, live, now)
@@ -74,7 +81,7 @@ class Latecomers:
 
     def waits_from(self, name: str) -> int | None:
         """Return the number of the first message of an exchange that waits, None without any."""
-        firsts = [arrears.live(self._origin, name) for arrears in self.owed.values()]
+        firsts = [arrears.live(self.origin, name) for arrears in self.owed.values()]
         return min((first for first in firsts if first is not None), default=None)
 
     def take(self, batch: Batch, frame: Body) -> bool:
@@ -128,9 +135,9 @@ class Latecomers:
             exchange = self._exchange(name)
             if exchange is not None:
                 history += exchange.rebuilt(
-                    [Delivery(name, k.value, self._origin, k.number, k.sent_at) for k in kept]
+                    [Delivery(name, k.value, self.origin, k.number, k.sent_at) for k in kept]
                 )
-        arrears.complete(self._origin, history, through=not left)
+        arrears.complete(self.origin, history, through=not left)
         desk.busy = None
 
     def _exchange(self, name: str) -> Exchange[Any] | None:

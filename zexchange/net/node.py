@@ -248,7 +248,7 @@ class Node(Membership):
         """Give a new exchange its bridge, if some peer waits for it."""
         engine = self._engine
         if engine is not None:
-            engine.bridges.look(exchange)
+            engine.bridges.look(exchange, fresh=True)
 
     def interest_added(self, key: str) -> None:
         """Tell peers that a name or pattern is wanted here from now on."""
@@ -272,7 +272,9 @@ class Node(Membership):
 
     def retention_changed(self, exchange: Exchange[Any]) -> None:
         """Keep what is sent on an exchange for late joiners elsewhere, or do so no more."""
-        self.exchange_added(exchange)
+        engine = self._engine
+        if engine is not None:
+            engine.bridges.look(exchange)
 
     def message_refused(
         self, exchange: Exchange[Any], origin: str, seq: int | None, reason: str, detail: str

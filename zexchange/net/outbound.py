@@ -13,14 +13,14 @@ decided by the pace (`pace`).
 """
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 import zmq
 
-from ..history import Body, Buffer, Frame, Ring
+from ..history import Body, Buffer, Frame, Retained, Ring
 from ..local.exchange import Room
 from ..protocol.interest import Keys
 from ..protocol.sequence import Numbering
@@ -293,6 +293,26 @@ class Outbound:
                 first = self._numbering.take(lane.name, 1)
                 if lane.kept is not None:
                     lane.kept.keep(first, sent_at, [body])
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Send what is queued, and nothing more inside the ``with`` block."""
+        with self._lock:
+            self._send_everything()
+            yield
+
+    def begin_at(self, name: str, head: int) -> None:
+        """Number an exchange from ``head`` + 1 on: others of the process have given what is below.
+
+        Inside `held`; or nobody has the exchange yet.
+        """
+        if head > self._numbering.heads.get(name, 0):
+            self._numbering.heads[name] = head
+
+    def copy_kept(self, lane: Lane) -> Retained | None:
+        """Return a copy of what is kept for late joiners, all that is queued included."""
+        with self.held():
+            return lane.kept.copy() if lane.kept is not None else None
 
     def kept(self, lanes: Iterable[Lane]) -> dict[str, tuple[int, int]]:
         """Return, by exchange, which of the last messages are kept for late joiners."""

@@ -42,7 +42,7 @@ class Received:
     were detached while something was on its way.
 
     Attributes:
-        received: given to the tasks.
+        received: given to the tasks; by another federation, perhaps, in which its sender is, too.
         duplicates: dropped, because they had come already.
         lost: reported in `Lost` events.
         recovered: of those received, how many had been missed and were sent again.
@@ -75,7 +75,8 @@ class NodeStats:
     """What a node has done so far.
 
     Attributes:
-        sent: by exchange, the number of messages that left this node; the last one's number.
+        sent: by exchange, the number of messages that left this node; the last one's number, which
+            counts what went by other federations of the same registry alone, too.
         sent_to: by (exchange, peer), what was for that peer, some that have left included.
             A peer has received less, where it detached while something was on its way.
         received: by (exchange, origin), what came from peers, those that have left included.

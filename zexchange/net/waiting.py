@@ -128,7 +128,7 @@ class Waiter:
             lagging[:] = self._lagging(goal)
             return not lagging
 
-        if not (yield from self.run(lambda: goal.update(engine.outbound.heads()))):
+        if not (yield from self.run(lambda: goal.update(engine.heads()))):
             self._fail(f"after {self._timeout:g} s the control thread has not answered")
         most = 0.0
         while not (yield from self._until(acknowledged, most)):

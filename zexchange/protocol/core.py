@@ -46,6 +46,8 @@ class Core:
         now: float,
         started: float,
         acknowledge: tuple[int, int],
+        registry: bytes = b"",
+        exchanges: tuple[str, ...] = (),
     ) -> None:
         self.me = me
         self.federation = federation
@@ -53,6 +55,8 @@ class Core:
         self.addresses = addresses
         self.started = started
         self.acknowledge = acknowledge
+        self.registry = registry
+        self.exchanges = exchanges
         self.interest = OwnInterest()
         self.members = Membership(now)
         self.policy: Policy | None = None
@@ -145,4 +149,6 @@ class Core:
             started=self.started,
             acknowledge=self.acknowledge,
             key=self.policy.own if self.policy else b"",
+            registry=self.registry,
+            exchanges=self.exchanges,
         )

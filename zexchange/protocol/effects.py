@@ -62,8 +62,8 @@ class Reply:
 class Tune:
     """Receive a peer's data from an endpoint; again for the same peer: with a fresh socket.
 
-    ``acknowledge`` as in its `Hello`; ``key`` is its public key, if it has one, and what
-    it sends is judged by ``rights``.
+    ``acknowledge``, ``registry`` and ``exchanges`` are as in its `Hello`; ``key`` is its public
+    key, if it has one, and what it sends is judged by ``rights``.
     """
 
     peer: bytes
@@ -71,6 +71,8 @@ class Tune:
     acknowledge: tuple[int, int] = (0, 0)
     key: bytes = b""
     rights: Rights = EVERYTHING
+    registry: bytes = b""
+    exchanges: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

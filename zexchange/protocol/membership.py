@@ -149,6 +149,8 @@ class Peer:
     """The names that it was told because of that."""
     names_told: int = 0
     """How many names it has told us."""
+    registry: bytes = b""
+    exchanges: tuple[str, ...] = ()
 
     @classmethod
     def from_hello(
@@ -180,6 +182,8 @@ class Peer:
             unproven_at=now,
             started=hello.started,
             acknowledge=hello.acknowledge,
+            registry=hello.registry,
+            exchanges=hello.exchanges,
         )
 
     @property

@@ -154,6 +154,8 @@ def _write_hello(m: Hello) -> dict[str, Any]:
         **({"started": m.started} if m.started else {}),
         **({"acknowledge": m.acknowledge} if any(m.acknowledge) else {}),
         **({"key": m.key} if m.key else {}),
+        **({"registry": m.registry} if m.registry else {}),
+        **({"exchanges": m.exchanges} if m.exchanges else {}),
     }
 
 
@@ -170,6 +172,8 @@ def _read_hello(sender: bytes, body: dict[Any, Any]) -> Hello:
         started=seconds(body.get("started", 0.0)),
         acknowledge=_pair(body.get("acknowledge", [0, 0])),
         key=public_key(body["key"]) if "key" in body else b"",
+        registry=node_id(body["registry"]) if "registry" in body else b"",
+        exchanges=_keys(body.get("exchanges", [])),
     )
 
 

@@ -27,7 +27,8 @@ MAX_NAMES = 100_000
 
 def tune(peer: Peer) -> Tune:
     """Return what has a peer's data received, as it is permitted."""
-    return Tune(peer.id, peer.data, peer.acknowledge, peer.key, peer.rights)
+    said = peer.registry, peer.exchanges
+    return Tune(peer.id, peer.data, peer.acknowledge, peer.key, peer.rights, *said)
 
 
 class Proving:

@@ -94,6 +94,10 @@ class Recalls:
         """Recall the last ``most`` messages of every exchange that ``key`` covers."""
         self._recalls[request] = _Recall(key, most, now)
 
+    def key(self, request: int) -> str:
+        """Return what a recall asks for."""
+        return self._recalls[request].key
+
     def drop(self, request: int) -> None:
         """Ask no more: the joiner has left."""
         self._recalls.pop(request, None)

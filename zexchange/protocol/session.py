@@ -80,9 +80,13 @@ class Session:
         room: tuple[int, int] = (m.MAX_PEERS, m.MAX_GOSSIP),
         heads: Mapping[str, int] | None = None,
         policy: Policy | None = None,
+        registry: bytes = b"",
+        exchanges: tuple[str, ...] = (),
     ) -> None:
         self._heads = heads
-        self._core = Core(me, federation, label, addresses, now, started, acknowledge)
+        self._core = Core(
+            me, federation, label, addresses, now, started, acknowledge, registry, exchanges
+        )
         self._core.policy = policy
         self._proving = Proving(self._core)
         self._joining = Joining(self._core, self._proving, reachable, now, room)

@@ -44,6 +44,8 @@ class Hello:
     ``started`` is when the node was made, in seconds since the Unix epoch; 0 if unknown.
     ``acknowledge`` is how many bytes and how many messages of mine you may consume before
     you tell me; 0 leaves it to you. ``key`` is my public key, empty without one.
+    ``registry`` is the same in all nodes of one process that number messages alike, empty if
+    unknown; ``exchanges`` are the names and patterns that take part, empty for all.
     """
 
     sender: bytes
@@ -57,6 +59,8 @@ class Hello:
     started: float = 0.0
     acknowledge: tuple[int, int] = (0, 0)
     key: bytes = b""
+    registry: bytes = b""
+    exchanges: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,210 @@
+"""The nodes of one registry: one for each federation that its exchanges are in.
+
+They number a message alike, and say so in their hellos by an id that they have in common: so a
+process that meets them in several federations hands each message on once. Which of them carry
+an exchange, and with what, is decided here, for one exchange after the other.
+"""
+
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+from ..local.exchange import Exchange
+from ..local.registry import Registry
+from .merging import Sources
+from .shared import SharedBridge, share
+
+if TYPE_CHECKING:
+    from .bridge import Bridge, Bridges
+
+STRAYS_FOR = 60.0
+"""Seconds for which it is looked after messages that a send has queued which began before an
+exchange was shared: only the node sees to them that had it alone."""
+
+
+class Siblings:
+    """What the nodes of one registry have in common.
+
+    Args:
+        new_id: returns an id that no other registry has, in whatever process.
+    """
+
+    def __init__(self, new_id: Callable[[], bytes]) -> None:
+        self.id = new_id()
+        """Said to peers; another one in a forked child, and once no node is left."""
+        self._new_id = new_id
+        self.sources = Sources()
+        self._nodes: list[Bridges] = []
+        self._placing = threading.RLock()
+        self._shared: dict[str, SharedBridge] = {}
+        self._young: list[tuple[float, SharedBridge]] = []
+        self._floor = 0
+        """No number that a node has given which is there no more is above."""
+
+    def join(self, node: "Bridges") -> None:
+        """Take in a node."""
+        with self._placing:
+            self._nodes.append(node)
+
+    def leave(self, node: "Bridges") -> None:
+        """Let go of a node that carries nothing any more."""
+        with self._placing:
+            if node not in self._nodes:
+                return
+            self._nodes.remove(node)
+            heads = node.heads()
+            self._floor = max(self._floor, *heads.values(), 0)
+            for other in self._nodes:
+                other.raise_heads(heads)
+            if not self._nodes:  # so numbers may begin anew
+                self.id, self._floor = self._new_id(), 0
+
+    def place(
+        self,
+        node: "Bridges",
+        exchange: Exchange[Any] | None,
+        bridge: "Bridge",
+        wanted: bool,
+        now: float,
+        idle: bool = False,
+        fresh: bool = False,
+    ) -> None:
+        """Have a node carry an exchange, or do so no more.
+
+        Args:
+            node: whose bridge it is.
+            exchange: which; None while nobody has it, and only its name is carried on.
+            bridge: of the node, for that exchange.
+            wanted: whether it is to carry it.
+            now: seconds on a monotonic clock.
+            idle: whether to attach it in any case, where nothing else is.
+            fresh: nobody has the exchange yet, and the registry's lock is held.
+        """
+        with nullcontext() if fresh else self._placing:
+            shared, renewed = self._shared.get(bridge.name), False
+            if shared is None and wanted:
+                first = next((b for b in self._others(node, bridge.name) if b.wanted), None)
+                if first is not None:
+                    shared = self._share(exchange, first, bridge, now, fresh)
+                else:
+                    renewed = self._carry_alone(node, bridge, fresh)
+            elif shared is None:
+                bridge.wanted = False
+            elif wanted and bridge not in shared.lanes:
+                shared.take_in(bridge, fresh)
+            elif not wanted and bridge in shared.lanes:
+                shared = self._leave_shared(exchange, shared, bridge)
+            if exchange is not None:
+                self._attach(exchange, bridge, shared, wanted or idle)
+                if renewed:
+                    exchange.rerouted()
+
+    def _share(
+        self,
+        exchange: Exchange[Any] | None,
+        first: "Bridge",
+        second: "Bridge",
+        now: float,
+        fresh: bool,
+    ) -> SharedBridge:
+        """Have a second node carry an exchange beside the one that has it."""
+        shared = self._shared[first.name] = share(first, second, fresh)
+        if exchange is not None:
+            exchange.replace_bridges((first, second), shared)
+        shared.see_to(0)
+        self._young.append((now + STRAYS_FOR, shared))
+        return shared
+
+    def _carry_alone(self, node: "Bridges", bridge: "Bridge", fresh: bool) -> bool:
+        """Have a node carry an exchange that no other does now; tell if by a queue of its own."""
+        if bridge.wanted:
+            return False
+        renewed = bridge.handed is not None
+        if renewed:
+            bridge.renew()
+        if self._floor or len(self._nodes) > 1:
+            node.begin_at(bridge.name, self._head(node, bridge.name), fresh)
+        bridge.wanted = True
+        return renewed
+
+    def _leave_shared(
+        self, exchange: Exchange[Any] | None, shared: SharedBridge, bridge: "Bridge"
+    ) -> SharedBridge | None:
+        """Have one node less carry an exchange; return what carries it for the others."""
+        shared.let_go(bridge)
+        bridge.wanted = False
+        if shared.lanes:
+            return shared
+        del self._shared[bridge.name]
+        if exchange is not None:
+            exchange.detach_bridge(shared)
+        return None
+
+    def _attach(
+        self,
+        exchange: Exchange[Any],
+        bridge: "Bridge",
+        shared: SharedBridge | None,
+        attached: bool,
+    ) -> None:
+        """Have an exchange send to what carries it."""
+        if shared is not None:
+            exchange.attach_bridge(shared)
+        elif attached:
+            exchange.attach_bridge(bridge)
+        else:
+            exchange.detach_bridge(bridge)
+
+    def shared(self, covered: Callable[[str], bool]) -> list[str]:
+        """Return the names of exchanges that several nodes carry, of those that are asked for."""
+        return [name for name in list(self._shared) if covered(name)]
+
+    def _others(self, node: "Bridges", name: str) -> "list[Bridge]":
+        found = [other.find(name) for other in self._nodes if other is not node]
+        return [bridge for bridge in found if bridge is not None]
+
+    def _head(self, node: "Bridges", name: str) -> int:
+        """Return the last number that any node may have given to a message of an exchange."""
+        heads = [other.numbered.get(name, 0) for other in self._nodes]
+        return max([*heads, 0 if name in node.numbered else self._floor])
+
+    # ------------------------------------------------------------------- called by each node
+
+    def settle(self) -> None:
+        """Have what was sent before this call in the lanes of all nodes."""
+        for shared in list(self._shared.values()):
+            if shared.unsettled:
+                shared.settle()
+
+    def tick(self, now: float) -> None:
+        """See to what sends have left that began before an exchange was shared."""
+        for until, shared in list(self._young):
+            if shared.unsettled:
+                shared.see_to(0)
+            if now >= until:
+                self._young.remove((until, shared))
+
+
+_found: "weakref.WeakKeyDictionary[Registry, Siblings]" = weakref.WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def siblings_of(registry: Registry, new_id: Callable[[], bytes]) -> Siblings:
+    """Return what the nodes of a registry have in common, in this process."""
+    with _lock:
+        siblings = _found.get(registry)
+        if siblings is None:
+            siblings = _found[registry] = Siblings(new_id)
+        return siblings
+
+
+def _after_fork() -> None:
+    global _found, _lock
+    _found, _lock = weakref.WeakKeyDictionary(), threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,443 @@
+"""What one process sends by several federations, made one sequence: each message once, in order.
+
+The nodes of one registry number a message alike (`net/shared`). A *way* is what one of them
+brings: in order, and without holes but for those that it says are lost. Here the ways of one
+process become one sequence for each exchange. Whichever brings a number first, it is handed on
+from there; what the others bring of it is dropped. What one way has lost is lost only if no
+other may still bring it, and is told once.
+
+Where an exchange begins, the ways may begin at different numbers. The lowest counts, so that
+nothing is skipped that one of them has promised: so all are asked where they stand, and are
+waited for, for a moment. Time is an argument, and nobody here knows what a message is.
+"""
+
+from bisect import insort
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+OPENING = 1.0
+"""Seconds for ways to say where they stand on an exchange that begins."""
+PARKED_MOST = 32 << 20
+"""Bytes of one process that wait for a slower way before that is waited for no longer."""
+GAPS_MOST = 64
+"""Gaps remembered of an exchange that were left out, since nobody had promised them."""
+LATE = "by another federation later messages had come already"
+FULL = "too much was waiting for another federation"
+LEFT = "its origin has left"
+SLOW = "not recovered in time"
+
+Way = Hashable
+
+
+@dataclass(frozen=True, slots=True)
+class HandOn:
+    """Hand on what ``way`` has brought, from the number ``first`` on."""
+
+    name: str
+    way: Any
+    first: int
+    last: int
+    item: Any
+
+
+@dataclass(frozen=True, slots=True)
+class TellLost:
+    """Tell that ``first`` to ``last`` will not come."""
+
+    name: str
+    way: Any
+    first: int
+    last: int
+    reason: str
+
+
+Step = HandOn | TellLost
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What has become of messages that a way has not brought: so many lost, so many ``filled``.
+
+    ``counted`` is what the way has counted all of them as: ``lost``, ``received`` or nothing.
+    """
+
+    name: str
+    way: Any
+    counted: str
+    told: int
+    filled: int
+
+
+@dataclass(slots=True, order=True)
+class _Part:
+    first: int
+    last: int
+    way: Any = field(compare=False)
+    item: Any = field(compare=False)
+    size: int = field(compare=False)
+
+
+@dataclass(slots=True)
+class _Hole:
+    first: int
+    last: int
+    way: Any
+    reason: str
+    counted: str
+    told: int = 0
+
+
+@dataclass(slots=True)
+class _Stream:
+    """One exchange.
+
+    Attributes:
+        ways: up to which number each has brought, or lost, everything.
+        starts: where each began, until that is decided for all.
+        asked: who has not said yet where it stands; counts until ``until``.
+        taken: the last number that was handed on, or is being so; None before the beginning.
+        done: the last number that has been handed on.
+        gaps: what was left out, since nobody was known to have promised it.
+        late: what some way brings of that, and is to be told as lost.
+        forced: up to here nothing is waited for.
+    """
+
+    asked: set[Any]
+    until: float
+    ways: dict[Any, int] = field(default_factory=dict)
+    starts: dict[Any, int] = field(default_factory=dict)
+    taken: int | None = None
+    done: int = 0
+    forced: int = 0
+    busy: bool = False
+    waits: float | None = None
+    parked: list[_Part] = field(default_factory=list)
+    holes: list[_Hole] = field(default_factory=list)
+    late: list[_Hole] = field(default_factory=list)
+    gaps: list[tuple[int, int]] = field(default_factory=list)
+
+    def begin(self, at: int, began: int) -> None:
+        """Go on behind a number."""
+        self.taken = self.done = at
+        self.gaps = [(1, began)] if began else []
+        self.starts.clear()
+        holes, self.holes = self.holes, []
+        for part in self.parked:
+            self.missed(_Hole(part.first, part.last, part.way, LATE, "received"))
+        for hole in holes:
+            left = self.missed(hole)
+            self.holes += [replace(hole, first=start, last=end) for start, end in left]
+
+    def missed(self, hole: _Hole) -> list[tuple[int, int]]:
+        """Have told as lost what was left out, once; return what of it was not."""
+        before, self.gaps = self.gaps, []
+        for first, last in before:
+            start, end = max(first, hole.first), min(last, hole.last)
+            if start <= end:
+                self.late.append(replace(hole, first=start, last=end))
+            self.gaps += _without(first, last, [(hole.first, hole.last)])
+        return list(_without(hole.first, hole.last, before))
+
+    def known(self) -> int:
+        """Return the highest number that is known of."""
+        lasts = [part.last for part in self.parked] + [hole.last for hole in self.holes]
+        return max([*self.ways.values(), *lasts, self.taken or 0])
+
+
+class Merger:
+    """All exchanges of one process. Not thread-safe.
+
+    Args:
+        patience: seconds for which what one way has lost is waited for by the others.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self.ways: set[Any] = set()
+        self.waiting: set[str] = set()
+        """The exchanges on which something waits, for a way or for time to pass."""
+        self.settled: list[Settled] = []
+        """To be taken away by the caller."""
+        self.parked_bytes = 0
+        self._patience = patience
+        self.alone: set[Any] = set()
+        """Those that hand on by themselves still."""
+        self._streams: dict[str, _Stream] = {}
+
+    # ----------------------------------------------------------------------------- ways
+
+    def join(self, way: Any, alone: bool = False) -> None:
+        """Take in one more way; ``alone`` if it still hands on by itself, until `share`."""
+        self.ways.add(way)
+        if alone:
+            self.alone.add(way)
+
+    def share(self, way: Any, handed: Mapping[str, tuple[int, int]]) -> None:
+        """Take note that a way hands on nothing by itself any more.
+
+        Args:
+            way: which, or None for one that has left.
+            handed: by exchange, where it began, and up to where it has handed on.
+        """
+        self.alone.discard(way)
+        for name, (began, at) in handed.items():
+            stream = self._streams.setdefault(name, _Stream(set(), 0.0))
+            if stream.taken is None:
+                stream.begin(at, began)
+            if way is not None:
+                stream.asked.discard(way)
+                stream.ways[way] = at
+            self.waiting.add(name)
+
+    def leave(self, way: Any, final: bool) -> None:
+        """Take note that nothing more comes by a way: for good, or for now."""
+        self.ways.discard(way)
+        self.alone.discard(way)
+        for name, stream in self._streams.items():
+            stream.asked.discard(way)
+            at = stream.ways.pop(way, None)
+            if at is not None and not final:
+                first, last = max(at, stream.taken or 0) + 1, stream.known()
+                if first <= last:
+                    stream.holes.append(_Hole(first, last, way, LEFT, ""))
+            if stream.parked or stream.holes:
+                self.waiting.add(name)
+
+    def drop(self, way: Any, name: str) -> None:
+        """Take note that an exchange is not wanted of a way any more."""
+        stream = self._streams.get(name)
+        if stream is None:
+            return
+        stream.asked.discard(way)
+        stream.ways.pop(way, None)
+        if stream.ways:
+            self.waiting.add(name)  # the way may be waited for no longer
+        else:
+            self.parked_bytes -= sum(part.size for part in stream.parked)
+            del self._streams[name]
+            self.waiting.discard(name)
+
+    def answer(self, way: Any, name: str, at: int | None) -> None:
+        """Take word of where a way stands on an exchange; None if it does not carry it."""
+        stream = self._streams.get(name)
+        if stream is None or way not in stream.asked:
+            return
+        stream.asked.discard(way)
+        if at is not None:
+            stream.ways[way] = stream.starts[way] = at
+        self.waiting.add(name)
+
+    # ------------------------------------------------------------------------- what comes
+
+    def bring(
+        self,
+        way: Any,
+        name: str,
+        first: int,
+        last: int,
+        item: Any,
+        size: int,
+        now: float,
+    ) -> list[Any]:
+        """Take what a way has brought next.
+
+        Args:
+            way: which.
+            name: of the exchange.
+            first: the number of the first message, right behind what the way brought before.
+            last: the number of the last.
+            item: the messages.
+            size: the bytes that these take.
+            now: seconds on a monotonic clock.
+
+        Returns:
+            The ways that are to `answer` where they stand.
+        """
+        stream, asked = self._follow(way, name, first, last, now)
+        taken = stream.taken
+        stream.missed(_Hole(first, last, way, LATE, "received"))
+        if taken is None or last > taken:
+            held_up = stream.busy or taken is None or first > taken + 1
+            if held_up and self.parked_bytes + size > PARKED_MOST:
+                stream.holes.append(_Hole(first, last, way, FULL, "received"))
+            else:
+                insort(stream.parked, _Part(first, last, way, item, size))
+                self.parked_bytes += size
+        return asked
+
+    def lose(
+        self,
+        way: Any,
+        name: str,
+        first: int,
+        last: int,
+        reason: str,
+        now: float,
+    ) -> list[Any]:
+        """Take word that a way will not bring what comes next; otherwise as `bring`."""
+        stream, asked = self._follow(way, name, first, last, now)
+        for start, end in stream.missed(_Hole(first, last, way, reason, "lost")):
+            stream.holes.append(_Hole(start, end, way, reason, "lost"))
+        return asked
+
+    def _follow(
+        self, way: Any, name: str, first: int, last: int, now: float
+    ) -> tuple[_Stream, list[Any]]:
+        """Note how far a way has come on an exchange, which may begin with that."""
+        stream, asked = self._streams.get(name), list[Any]()
+        if stream is None:
+            asked = [other for other in self.ways if other != way]
+            stream = self._streams[name] = _Stream(set(asked), now + OPENING)
+            if first == 1 and not self.alone:
+                stream.begin(0, 0)  # nothing can have come before
+        if stream.taken is None:
+            stream.starts.setdefault(way, first - 1)
+        stream.asked.discard(way)
+        stream.ways[way] = last
+        self.waiting.add(name)
+        return stream, asked
+
+    # ------------------------------------------------------------------------ what leaves
+
+    def next(self, name: str, now: float) -> Step | None:
+        """Return what is to be done next on an exchange, and then `served`; None for nothing."""
+        stream = self._streams.get(name)
+        if stream is None or stream.busy or not self._begun(stream, now):
+            return None
+        if stream.late:
+            return self._tell_late(name, stream)
+        while True:
+            assert stream.taken is not None
+            self._tidy(name, stream, stream.taken)
+            following, part = stream.taken + 1, stream.parked[0] if stream.parked else None
+            if part is not None and part.first <= following:
+                return self._hand_on(name, stream, part)
+            last = part.first - 1 if part else max((h.last for h in stream.holes), default=0)
+            if last < following:
+                stream.waits = None
+                self.waiting.discard(name)
+                return None
+            coming = self._coming(stream, following)
+            if coming and self._patient(stream, following, last, now):
+                return None
+            step = self._skip(name, stream, last, coming)
+            if step is not None:
+                return step
+
+    def served(self, name: str) -> None:
+        """Take note that what `next` returned is done."""
+        stream = self._streams.get(name)
+        if stream is not None:
+            stream.busy = False
+            stream.done = stream.taken or 0
+
+    def _begun(self, stream: _Stream, now: float) -> bool:
+        """Tell whether it is known where an exchange begins; it does, when all have said so."""
+        if stream.asked and now >= stream.until:
+            stream.asked &= self.alone
+        if stream.taken is None and not stream.asked:
+            start = min(stream.starts.values(), default=0)
+            stream.begin(start, start)
+        return stream.taken is not None
+
+    def _tell_late(self, name: str, stream: _Stream) -> TellLost:
+        hole = stream.late.pop(0)
+        count = hole.last - hole.first + 1
+        self.settled.append(Settled(name, hole.way, hole.counted, count, 0))
+        stream.busy = True
+        return TellLost(name, hole.way, hole.first, hole.last, hole.reason)
+
+    def _hand_on(self, name: str, stream: _Stream, part: _Part) -> HandOn:
+        del stream.parked[0]
+        self.parked_bytes -= part.size
+        first, stream.taken = (stream.taken or 0) + 1, part.last
+        stream.waits, stream.busy = None, True
+        return HandOn(name, part.way, first, part.last, part.item)
+
+    def _tidy(self, name: str, stream: _Stream, taken: int) -> None:
+        """Drop what has come by another way; say what has become of what is behind us."""
+        while stream.parked and stream.parked[0].last <= taken:
+            self.parked_bytes -= stream.parked.pop(0).size
+        for hole in [hole for hole in stream.holes if hole.last <= taken]:
+            stream.holes.remove(hole)
+            filled = hole.last - hole.first + 1 - hole.told
+            self.settled.append(Settled(name, hole.way, hole.counted, hole.told, filled))
+
+    def _coming(self, stream: _Stream, number: int) -> bool:
+        """Tell whether any way may still bring a number."""
+        return bool(stream.asked) or any(at < number for at in stream.ways.values())
+
+    def _patient(self, stream: _Stream, following: int, last: int, now: float) -> bool:
+        """Tell whether what is missing is waited for, for a while longer."""
+        if stream.waits is None:
+            stream.waits = now + self._patience
+        if following > stream.forced and (
+            now >= stream.waits or self.parked_bytes > PARKED_MOST // 2
+        ):
+            stream.forced = last
+        return following > stream.forced
+
+    def _skip(self, name: str, stream: _Stream, last: int, forced: bool) -> TellLost | None:
+        """Go on behind what will not come; return what of it was promised by some way."""
+        first = (stream.taken or 0) + 1
+        if not forced:
+            last = min([last, *stream.ways.values()])
+        lost = [hole for hole in stream.holes if hole.first <= first <= hole.last]
+        ahead = [hole.first - 1 for hole in stream.holes if hole.first > first]
+        last = min([last, *ahead, *(hole.last for hole in lost)])
+        stream.taken, stream.waits = last, None
+        for hole in lost:
+            hole.told += last - first + 1
+        if not lost and not forced:
+            stream.done = last  # nobody is known to have promised it
+            stream.gaps = [*stream.gaps, (first, last)][-GAPS_MOST:]
+            return None
+        way, reason = (lost[0].way, lost[0].reason) if lost else (self._slowest(stream), SLOW)
+        stream.busy = True
+        return TellLost(name, way, first, last, reason)
+
+    def _slowest(self, stream: _Stream) -> Any:
+        ways = stream.ways or dict.fromkeys(stream.asked, 0)
+        return min(ways, key=ways.__getitem__)
+
+    # --------------------------------------------------------------------- where it stands
+
+    def given(self, name: str, at: int) -> int:
+        """Return up to where a way that is at a number may say that all was handed on; or 0."""
+        stream = self._streams.get(name)
+        if stream is None:
+            return at
+        return min(at, stream.done) if stream.taken is not None else 0
+
+    def handed(self, name: str) -> int:
+        """Return up to where messages were handed on, or are being so; 0 for unknown."""
+        stream = self._streams.get(name)
+        return (stream.taken or 0) if stream is not None else 0
+
+    def quiet(self, at: dict[str, int]) -> bool:
+        """Tell whether one way, with these positions, may hand on by itself: as far as all."""
+        return len(self.ways) == 1 and not any(
+            stream.busy
+            or stream.parked
+            or stream.holes
+            or stream.late
+            or stream.taken is None
+            or stream.taken > at.get(name, stream.taken)
+            for name, stream in self._streams.items()
+        )
+
+    def forget(self) -> None:
+        """Forget all exchanges: who is left hands on by itself."""
+        self._streams.clear()
+        self.waiting.clear()
+
+
+def _without(first: int, last: int, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield the parts of a range that are in none of others, which do not overlap."""
+    for start, end in sorted(ranges):
+        if first <= end and start <= last:
+            if first < start:
+                yield first, start - 1
+            first = end + 1
+    if first <= last:
+        yield first, last
