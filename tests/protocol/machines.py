@@ -16,9 +16,10 @@ from zexchange.protocol import events as ev
 from zexchange.protocol import values as v
 from zexchange.protocol import wire
 from zexchange.protocol.codec import decode_batch, encode
+from zexchange.protocol.departed import Departed
 from zexchange.protocol.interest import Keys
 from zexchange.protocol.messages import control_frame, read_control
-from zexchange.protocol.sequence import Gap, Numbering, Positions
+from zexchange.protocol.sequence import Account, Gap, Numbering, Positions
 from zexchange.protocol.session import Session
 
 
@@ -29,7 +30,6 @@ class Inlet:
     peer: bytes
     endpoint: str
     made_at: int
-    epoch: int
     positions: Positions = field(default_factory=Positions)
     connection: Connection | None = None
     cuts: int = 0
@@ -37,16 +37,18 @@ class Inlet:
     arrived: set[tuple[str, int]] = field(default_factory=set)
     received: list[tuple[str, int]] = field(default_factory=list)
     lost: set[tuple[str, int]] = field(default_factory=set)
+    unsure: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
 class Promise:
-    """A message sent while it was in force at a receiver."""
+    """A message sent while it was promised to a receiver, in an epoch: also if that was away."""
 
     receiver: "Machine"
     inlet: Inlet
     connection: Connection | None
     message: tuple[str, int]
+    epoch: int
     excused: bool = False
 
 
@@ -72,6 +74,12 @@ class Machine:
         self.numbering, self.keys, self.epoch = Numbering(), Keys(), 0
         self.links: dict[str, Link] = {}
         self.inlets: dict[bytes, Inlet] = {}
+        self.away = Departed[bytes, Inlet]()
+        self.lapsed: dict[bytes, Inlet] = {}
+        self.since: dict[str, int] = {}
+        self.accounts: dict[bytes, Account] = {}
+        self.accounts_away = Departed[bytes, Account]()
+        self.dropped: set[str] = set()
         self.subscribers: dict[Connection, set[bytes]] = {}
         self.wanted: set[str] = set()
         self.attached: dict[str, int] = {}
@@ -107,6 +115,11 @@ class Machine:
             self.rescan_at = network.now + 2.0
             self.rescan()
         self.session.tick(network.now)
+        for peer, inlet in self.away.expire(network.now):
+            inlet.positions.lapse()
+            self.lapsed[peer] = inlet
+        for _, account in self.accounts_away.expire(network.now):
+            account.lapse()
         self.work()
 
     def rescan(self) -> None:
@@ -153,6 +166,7 @@ class Machine:
         for key, wanted in steps:
             if not wanted:
                 self.attached.pop(key, None)
+                self.dropped.add(key)
             elif key not in self.attached:
                 self.attached[key] = epoch
         for name in NAMES:
@@ -164,13 +178,13 @@ class Machine:
         self.excuse()
 
     def excuse(self) -> None:
-        """What nothing in force covers any more is not for this machine now."""
+        """What no key covers any more that it was promised to is not for this machine now."""
         for machine in self.network.machines:
             for promise in machine.promises:
-                if promise.receiver is self:
-                    here = self.inlets.get(machine.id) is promise.inlet
-                    covers = promise.inlet.positions.in_force.covers
-                    promise.excused |= not (here and covers(promise.message[0]))
+                if promise.receiver is self and not promise.excused:
+                    name, attached = promise.message[0], self.attached.items()
+                    there = [at for key, at in attached if matches(key, name)]
+                    promise.excused = not any(at <= promise.epoch for at in there)
 
     def send(self, name: str) -> None:
         if not any(matches(key, name) for key in self.wanted):
@@ -183,23 +197,32 @@ class Machine:
         self.publish(head + encode([name, number]))
 
     def promised(self, message: tuple[str, int]) -> list[Promise]:
-        """Every receiver at which the message is in force, as far as it still wants it."""
+        """Every receiver to which the message is promised, as far as it still wants it."""
         promises = []
         for machine in self.network.living():
             peer = self.session.members.peers.get(machine.id)
-            inlet = machine.inlets.get(self.id)
-            if peer is None or inlet is None or not peer.interest.in_force(message[0]):
+            inlet = machine.inlets.get(self.id) or machine.away.there.get(self.id)
+            if inlet is None:
                 continue
-            if peer.interest.announced < inlet.epoch:
-                continue  # promised to a start that is over there: it took us for gone since
+            if peer is not None and peer.interest.in_force(message[0]):
+                epoch = peer.interest.announced
+            elif peer is None and self.owed(machine.id, message[0]):
+                epoch = inlet.positions.ready_epoch  # it is away, and may be back
+            else:
+                continue
             since = [at for key, at in machine.attached.items() if matches(key, message[0])]
-            if any(at <= peer.interest.announced for at in since):
-                token = wire.ready_topic(machine.id, peer.interest.announced)
+            if any(at <= epoch for at in since):
+                token = wire.ready_topic(machine.id, epoch)
                 # A fresh connection that has not subscribed yet: a cut, as seen from here.
                 proven = token in self.subscribers.get(inlet.connection, set())  # type: ignore[arg-type]
-                way = inlet.connection if proven else None
-                promises.append(Promise(machine, inlet, way, message))
+                way = inlet.connection if proven and peer else None
+                promises.append(Promise(machine, inlet, way, message, epoch))
         return promises
+
+    def owed(self, node: bytes, name: str) -> bool:
+        """Tell whether what is sent on a name is for one that has left, should it be back."""
+        account = self.accounts_away.there.get(node)
+        return account is not None and account._away.covers(name)
 
     def beacon(self) -> None:
         for name, head in self.numbering.heads.items():
@@ -236,11 +259,18 @@ class Machine:
     # ------------------------------------------------------------------- receiving
 
     def tune(self, peer: bytes, endpoint: str) -> None:
-        inlet = self.inlets.get(peer)
+        inlet = self.inlets.get(peer) or self.away.back(peer)
         if inlet is None:
-            inlet = self.inlets[peer] = Inlet(peer, endpoint, self.network.serial, self.epoch)
-            inlet.positions.expect(self.epoch, tuple(self.keys), ())
-            self.history.append(inlet)
+            inlet = Inlet(peer, endpoint, self.network.serial)
+            if peer in self.lapsed:
+                inlet = self.lapsed[peer]
+                former, inlet.positions = inlet.positions, Positions()
+                inlet.positions.count_on(former)
+            for key, epoch in self.since.items():
+                inlet.positions.expect(epoch, (key,), ())
+            if inlet not in self.history:
+                self.history.append(inlet)
+        self.inlets[peer], inlet.endpoint = inlet, endpoint
         self.cut(inlet)
         inlet.tokens = [self.epoch]
         self.reconnect(inlet)
@@ -276,6 +306,14 @@ class Machine:
         self.keys.remove(effect.removed)
         kept = {inlet: self.topics(inlet) for inlet in self.inlets.values()}
         self.keys.update(effect.added)
+        for key in effect.removed:
+            del self.since[key]
+        self.since.update(dict.fromkeys(effect.added, effect.epoch))
+        for inlet in self.away.there.values():
+            inlet.positions.expect(effect.epoch, effect.added, effect.removed)
+        for inlet in self.lapsed.values():
+            if inlet is not self.inlets.get(inlet.peer):
+                inlet.positions.expect(effect.epoch, (), effect.removed)
         for inlet in self.inlets.values():
             inlet.positions.expect(effect.epoch, effect.added, effect.removed)
             inlet.tokens.append(effect.epoch)
@@ -295,6 +333,8 @@ class Machine:
             if ready.origin != inlet.peer:
                 return  # another node has taken over the endpoint
             gaps = inlet.positions.ready(ready.epoch, ready.heads, ready.promised)
+            inlet.unsure.update({gap.name: gap.last for gap in gaps if not gap.first})
+            gaps = [gap for gap in gaps if gap.first]
             for gap in gaps:  # a machine without recovery: what is missing is lost
                 inlet.positions.give_up(gap.name, gap.last)
             self.missed(inlet, gaps, again=bool(ready.promised))
@@ -397,9 +437,8 @@ class Machine:
                 self.resubscribe(effect)
             case fx.Tune(peer, endpoint):
                 self.tune(peer, endpoint)
-            case fx.Hush(peer):
-                self.cut(self.inlets.pop(peer))
-                self.excuse()
+            case fx.Hush(peer, _, final, acked):
+                self.hush(peer, final, acked)
             case fx.Wanted(keys):
                 self.look_again(keys)
             case fx.Tell(event):
@@ -412,14 +451,28 @@ class Machine:
                 self.hang_up(endpoint)
                 self.links[endpoint] = Link(endpoint)
 
+    def hush(self, peer: bytes, final: bool, acked: dict[str, int]) -> None:
+        inlet = self.inlets.pop(peer)
+        self.cut(inlet)
+        account = self.accounts.pop(peer, None)
+        if account is not None:
+            account.leave(self.numbering.heads, acked)
+        if not final:
+            self.away.leave(peer, inlet, self.network.now)
+            if account is not None:
+                self.accounts_away.leave(peer, account, self.network.now)
+
     def probe(self, endpoint: str) -> None:
-        bound = self.network.bound.get(endpoint)
+        bound = self.network.listening(endpoint)
         if bound is None or self.network.reaches(self, bound):
             self.session.probed(endpoint, bound is not None, self.network.now)
 
     def announce(self, node: bytes, epoch: int, keys: tuple[str, ...]) -> None:
         peer = self.session.members.peers.get(node)
         if peer is not None:
+            if node not in self.accounts:
+                self.accounts[node] = self.accounts_away.back(node) or Account()
+            self.accounts[node].promise(Keys(peer.interest.held(epoch)), self.numbering)
             heads = self.numbering.covered(Keys(keys))
             behind = tuple(promise.behind(heads) for promise in peer.interest.promised)
             self.publish(wire.ready_frame(v.Ready(node, epoch, self.id, heads, behind)))

@@ -67,6 +67,8 @@ class Network:
         self.lanes: list[Lane] = []
         self.connections: list[Connection] = []
         self.blocked: set[frozenset[Machine]] = set()
+        self.refused: set[Machine] = set()
+        """Machines at whose endpoints nothing listens, as seen from outside, though they live."""
         self.sent_at: dict[tuple[bytes, str, int], int] = {}
 
     def living(self) -> "list[Machine]":
@@ -74,6 +76,18 @@ class Network:
 
     def reaches(self, one: "Machine", other: "Machine") -> bool:
         return frozenset((one, other)) not in self.blocked
+
+    def listening(self, endpoint: str) -> "Machine | None":
+        """Return who has bound an endpoint, unless whoever tries is refused there."""
+        bound = self.bound.get(endpoint)
+        return None if bound in self.refused else bound
+
+    def refuse(self, machine: "Machine") -> None:
+        """Cut what leads to a machine, and have everything new refused, as a proxy that is down."""
+        self.refused.add(machine)
+        for connection in list(self.alive_connections()):
+            if connection.bound is machine:
+                connection.cut()
 
     def connect(
         self,
@@ -84,7 +98,7 @@ class Network:
         down: Callable[[bytes], None],
     ) -> Connection | None:
         """Connect to whoever has bound an endpoint, if anybody has and can be reached."""
-        bound = self.bound.get(endpoint)
+        bound = self.listening(endpoint)
         if bound is None or not self.reaches(dialler, bound):
             return None
         lanes = Lane(bound, lambda frame: None, kinds[0]), Lane(dialler, down, kinds[1])

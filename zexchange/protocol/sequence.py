@@ -198,9 +198,11 @@ class Positions:
         for name, head in heads.items():
             position = self.positions.get(name)
             if position is None and self._begins(name):
-                position = self._track(name, _start(name, head, came, promised))
-                if position and self._unsure.covers(name):
-                    exposed.append(Gap(name, 0, position))
+                if self._unsure.covers(name):
+                    position = self._track(name, head)
+                    exposed.append(Gap(name, 0, head))
+                else:
+                    position = self._track(name, _start(name, head, came, promised))
             if position is not None and head > position:
                 exposed.append(Gap(name, position + 1, head))
         return exposed
