@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from zexchange import Delivery, Lost, Node, NotReady, PeerJoined, PeerLeft, PeerSlow
+from zexchange import Delivery, Lost, Node, NotReady, PeerLeft, PeerSlow
 from zexchange.local.stream import Stream
 from zexchange.names import is_pattern, matches
 from zexchange.protocol.membership import Peer
@@ -100,8 +100,6 @@ class Member:
         self.listeners: list[Listener] = []
         self.since: dict[str, int | None] = {}
         """The epoch in which a key was first wanted; None while that is not known."""
-        self.renewed: dict[str, int | None] = {}
-        """The epoch since when an origin is a peer (again); None while it is not."""
         self.left: set[str] = set()
         self.slow: set[str] = set()
         self.stopped = False
@@ -112,13 +110,11 @@ class Member:
         return self.node._engine
 
     def _happened(self, event: object) -> None:
-        if isinstance(event, PeerJoined):
-            rejoined = event.peer in self.left
-            self.renewed[event.peer] = self.engine.session.interest.epoch if rejoined else 0
-        elif isinstance(event, PeerLeft):
-            self.renewed[event.peer] = None
+        if isinstance(event, PeerLeft):
             self.left.add(event.peer)
-            for listener in self.listeners:
+            # Whoever lives comes back, and goes on where it was.
+            ended = all(event.peer != member.id for member in self.federation.members)
+            for listener in self.listeners if ended else ():
                 listener.breaks |= {(event.peer, name) for name in NAMES}
                 if event.reason != "bye":
                     for where in [where for where in listener.owed if where[0] == event.peer]:
@@ -179,14 +175,13 @@ class Member:
 
     def promised(self, origin: "Member", listener: Listener, name: str) -> bool:
         """Tell whether an origin has promised a listener what it sends from now on."""
-        since, renewed = self.since[listener.key], self.renewed.get(origin.id)
+        since = self.since[listener.key]
         peer: Peer | None = origin.engine.session.members.peers.get(bytes.fromhex(self.id))
         return (
             peer is not None
             and since is not None
-            and renewed is not None
             and covers(listener.key, name)
-            and peer.interest.announced >= max(since, renewed)
+            and peer.interest.announced >= since
             and peer.interest._since.get(listener.key, 1 << 60) <= peer.interest.announced
         )
 
@@ -200,6 +195,8 @@ class Federation:
         self.sent: dict[Where, list[int]] = {}
         """By origin and exchange, the messages in the order of their numbers."""
         self.parted: set[frozenset[str]] = set()
+        self.refused: set[str] = set()
+        """The names of nodes at which connections are refused."""
         self.disturbed: dict[str, float] = {}
         """By the name of a node, when it was last cut off, stopped or restarted."""
         self.overdrawn: set[str] = set()
@@ -223,6 +220,8 @@ class Federation:
     def remove(self, member: Member, kill: bool) -> None:
         """End a member: what it had sent and not announced is excused if it is killed."""
         self.disturb(member.name)
+        if member.name in self.refused:
+            self.accept(member.name)
         if kill:
             self.network.kill(member.node)
         else:
@@ -231,6 +230,15 @@ class Federation:
 
     def disturb(self, *names: str) -> None:
         self.disturbed.update(dict.fromkeys(names, self.network.now))
+
+    def refuse(self, name: str) -> None:
+        """Have whoever is connected to a node cut off, and refused."""
+        self.network.refuse(name)
+        self.refused.add(name)
+
+    def accept(self, name: str) -> None:
+        self.network.accept(name)
+        self.refused.discard(name)
 
     # -------------------------------------------------------------------------- sending
 
@@ -260,6 +268,8 @@ class Federation:
         """Read what has come, everywhere; fail if anything is not as it was promised."""
         for pair in self.parted:
             self.disturb(*pair)
+        if self.refused:  # each of the others is cut off from it
+            self.disturb(*(member.name for member in self.members))
         if self.network._wire.faults != Faults():
             self.faulty = self.network.now
         for member in self.members:
@@ -329,6 +339,8 @@ class Federation:
         for pair in list(self.parted):
             network.heal(*pair)
             self.parted.discard(pair)
+        for name in list(self.refused):
+            self.accept(name)
         for member in self.members:
             if member.stopped:
                 network.resume(member.node)

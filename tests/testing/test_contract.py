@@ -171,6 +171,32 @@ class Contract(RuleBasedStateMachine):
         self.network.heal(*pair)
         self.federation.parted.discard(pair)
 
+    @rule(number=index)
+    def refuse(self, number: int) -> None:
+        """What leads to a node ends, and it lives: others take it for gone after 1.5 s."""
+        self.federation.refuse(self._member(number).name)
+
+    @rule(number=index, name=st.sampled_from(NAMES), key=st.sampled_from(KEYS))
+    def take_for_gone(self, number: int, name: str, key: str) -> None:
+        """A node is gone for others; all send, one attaches or detaches, and it is back."""
+        gone, federation = self._member(number), self.federation
+        federation.refuse(gone.name)
+        self.network.advance(2.5)
+        for member in federation.running():
+            federation.send(member, name, 10)
+        some = self._member(number + 1)
+        if some.listeners:
+            some.detach(some.listeners[0])
+        some.attach(key)
+        self.network.advance(0.1)
+        federation.accept(gone.name)
+
+    @precondition(lambda self: self.federation.refused)
+    @rule(which=index)
+    def accept(self, which: int) -> None:
+        refused = sorted(self.federation.refused)
+        self.federation.accept(refused[which % len(refused)])
+
     @rule(one=index, other=index)
     def flicker(self, one: int, other: int) -> None:
         pair = self._pair(one, other)

@@ -160,6 +160,18 @@ class Network:
         """Cut what connects two nodes, for no longer than it takes to connect again."""
         self._wire.cut(self._name(one), self._name(other))
 
+    def refuse(self, node: Node | str) -> None:
+        """Cut what others have connected to a node, and refuse them until `accept`.
+
+        As if a proxy or a port forward before it had ended: the node lives, and connects to
+        others. Whoever has not heard of it for 1.5 s takes it for gone.
+        """
+        self._wire.refuse(self._name(node))
+
+    def accept(self, node: Node | str) -> None:
+        """Let others connect to a node again."""
+        self._wire.accept(self._name(node))
+
     # --------------------------------------------------------------------------- time
 
     @property

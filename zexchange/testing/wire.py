@@ -120,6 +120,7 @@ class Wire:
         self.dropped = 0
         """Frames that the wire has lost, those of cut connections not counted."""
         self._parted: set[frozenset[str]] = set()
+        self._refused: set[str] = set()
         self._routes = 0
 
     def arrival(self) -> float:
@@ -138,7 +139,7 @@ class Wire:
 
     def connect(self, dialler: "Dialler", endpoint: str) -> Connection | None:
         """Connect to an endpoint, if somebody answers there."""
-        bound = self.bound.get(endpoint)
+        bound = self.listening(endpoint)
         if bound is None or bound.host.stopped or not self.reaches(dialler.host, bound.host):
             return None
         self._routes += 1
@@ -160,6 +161,22 @@ class Wire:
         """Cut every connection between two processes, and let them make none."""
         self._parted.add(frozenset((one, other)))
         self.cut(one, other)
+
+    def listening(self, endpoint: str) -> "Bound | None":
+        """Return what is bound at an endpoint, unless connections there are refused."""
+        bound = self.bound.get(endpoint)
+        return None if bound is not None and bound.host.name in self._refused else bound
+
+    def refuse(self, name: str) -> None:
+        """Cut what was connected to a process from outside, and refuse what is new."""
+        self._refused.add(name)
+        for connection in list(self.connections):
+            if connection.bound.host.name == name:
+                self.end(connection, lose=True)
+
+    def accept(self, name: str) -> None:
+        """Undo `refuse`."""
+        self._refused.discard(name)
 
     def rejoin(self, one: str, other: str) -> None:
         """Undo `part`."""

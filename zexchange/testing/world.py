@@ -91,7 +91,7 @@ class Probes:
 
     def probe(self, endpoint: str, now: float, answer: Callable[[str, bool], None]) -> None:
         """Tell whether anything listens, unless something is in between."""
-        bound = self._wire.bound.get(endpoint)
+        bound = self._wire.listening(endpoint)
         if bound is None or self._wire.reaches(self._host, bound.host):
             answer(endpoint, bound is not None)
 
