@@ -259,6 +259,13 @@ class Machine:
     # ------------------------------------------------------------------- receiving
 
     def tune(self, peer: bytes, endpoint: str) -> None:
+        inlet = self.inlet(peer, endpoint)
+        self.cut(inlet)
+        inlet.tokens = [self.epoch]
+        self.reconnect(inlet)
+
+    def inlet(self, peer: bytes, endpoint: str) -> Inlet:
+        """Return the inlet of a peer, as it was if the peer is back."""
         inlet = self.inlets.get(peer) or self.away.back(peer)
         if inlet is None:
             inlet = Inlet(peer, endpoint, self.network.serial)
@@ -271,9 +278,7 @@ class Machine:
             if inlet not in self.history:
                 self.history.append(inlet)
         self.inlets[peer], inlet.endpoint = inlet, endpoint
-        self.cut(inlet)
-        inlet.tokens = [self.epoch]
-        self.reconnect(inlet)
+        return inlet
 
     def cut(self, inlet: Inlet) -> None:
         if inlet.connection is not None:
@@ -301,10 +306,19 @@ class Machine:
         return topics | {wire.ready_topic(self.id, epoch) for epoch in inlet.tokens}
 
     def resubscribe(self, effect: fx.Resubscribe) -> None:
-        self.epoch = effect.epoch
         before = {inlet: self.topics(inlet) for inlet in self.inlets.values()}
         self.keys.remove(effect.removed)
         kept = {inlet: self.topics(inlet) for inlet in self.inlets.values()}
+        self.change_keys(effect)
+        for inlet in self.inlets.values():
+            inlet.positions.expect(effect.epoch, effect.added, effect.removed)
+            inlet.tokens.append(effect.epoch)
+            self.subscribe(inlet, before[inlet] - kept[inlet], self.topics(inlet) - kept[inlet])
+
+    def change_keys(self, effect: fx.Resubscribe) -> None:
+        """Take note of other keys, also where we stand with those that are away."""
+        self.epoch = effect.epoch
+        self.keys.remove(effect.removed)
         self.keys.update(effect.added)
         for key in effect.removed:
             del self.since[key]
@@ -314,10 +328,6 @@ class Machine:
         for inlet in self.lapsed.values():
             if inlet is not self.inlets.get(inlet.peer):
                 inlet.positions.expect(effect.epoch, (), effect.removed)
-        for inlet in self.inlets.values():
-            inlet.positions.expect(effect.epoch, effect.added, effect.removed)
-            inlet.tokens.append(effect.epoch)
-            self.subscribe(inlet, before[inlet] - kept[inlet], self.topics(inlet) - kept[inlet])
 
     def subscribe(self, inlet: Inlet, gone: set[bytes], new: set[bytes]) -> None:
         if inlet.connection and inlet.connection.open:
@@ -328,22 +338,27 @@ class Machine:
         if not any(frame.startswith(topic) for topic in self.topics(inlet)):
             return  # a SUB filters what arrives, too: it was unsubscribed meanwhile
         if frame[:1] == wire.READY:
-            ready = wire.read_ready(frame)
-            assert ready.receiver == self.id
-            if ready.origin != inlet.peer:
-                return  # another node has taken over the endpoint
-            gaps = inlet.positions.ready(ready.epoch, ready.heads, ready.promised)
-            inlet.unsure.update({gap.name: gap.last for gap in gaps if not gap.first})
-            gaps = [gap for gap in gaps if gap.first]
-            for gap in gaps:  # a machine without recovery: what is missing is lost
-                inlet.positions.give_up(gap.name, gap.last)
-            self.missed(inlet, gaps, again=bool(ready.promised))
             before = self.topics(inlet)
-            inlet.tokens = [epoch for epoch in inlet.tokens if epoch >= ready.epoch]
-            self.subscribe(inlet, before - self.topics(inlet), set())
-            self.session.proven(inlet.peer, ready.epoch)
+            proven = self.take_ready(inlet, wire.read_ready(frame))
+            if proven is not None:
+                inlet.tokens = [epoch for epoch in inlet.tokens if epoch >= proven]
+                self.subscribe(inlet, before - self.topics(inlet), set())
         else:
             self.on_data(inlet, frame)
+
+    def take_ready(self, inlet: Inlet, ready: v.Ready) -> int | None:
+        """Take a ready; return the epoch that it proves, unless it is another node's."""
+        assert ready.receiver == self.id
+        if ready.origin != inlet.peer:
+            return None  # another node has taken over the endpoint
+        gaps = inlet.positions.ready(ready.epoch, ready.heads, ready.promised)
+        inlet.unsure.update({gap.name: gap.last for gap in gaps if not gap.first})
+        gaps = [gap for gap in gaps if gap.first]
+        for gap in gaps:  # a machine without recovery: what is missing is lost
+            inlet.positions.give_up(gap.name, gap.last)
+        self.missed(inlet, gaps, again=bool(ready.promised))
+        self.session.proven(inlet.peer, ready.epoch)
+        return ready.epoch
 
     def on_data(self, inlet: Inlet, frame: bytes) -> None:
         batch = wire.read_data(frame)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from carried import HubMachine
     from machines import Machine
 
 DEATH = b""
@@ -63,6 +64,7 @@ class Network:
         self.now = 1000.0
         self.serial = 0
         self.machines: list[Machine] = []
+        self.hubs: list[HubMachine] = []
         self.bound: dict[str, Machine] = {}
         self.lanes: list[Lane] = []
         self.connections: list[Connection] = []
@@ -134,7 +136,7 @@ class Network:
         """Let time pass for every machine that runs."""
         for _ in range(round(seconds / step)):
             self.now += step
-            for machine in self.living():
+            for machine in (*self.hubs, *self.living()):
                 if machine.running:
                     machine.tick()
             if flow:

@@ -226,9 +226,9 @@ def settle(network: Network) -> None:
     limit = network.now + SETTLED_AFTER
     while agreed(network) and network.now < limit:
         network.pass_time(1.0)
-    assert not agreed(network)
+    assert not (missing := agreed(network)), missing
     network.pass_time(3.0)
-    assert not agreed(network)
+    assert not (missing := agreed(network)), missing
 
 
 def check_accounts(network: Network) -> None:

@@ -1,0 +1,208 @@
+"""Nodes behind a hub as machines, under any interleaving of what can go wrong.
+
+As in `test_federation`: while it runs, each checks what it is given; when faults have ceased
+and time has passed, all see the same federation and account for every message.
+"""
+
+import pytest
+from carried import HUB, Guest, HubMachine
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from network import Connection, Network
+from strategies import KEYS, NAMES
+from test_federation import check_accounts, settle
+
+index = st.integers(0, 3)
+some_names = st.lists(st.sampled_from(NAMES), max_size=4)
+
+
+class Carried(RuleBasedStateMachine):
+    """What may happen to nodes behind a hub, one thing after the other."""
+
+    @initialize(
+        keys=st.lists(st.sets(st.sampled_from(KEYS), min_size=1), min_size=2, max_size=3),
+        joined=st.sampled_from([True, True, False]),
+    )
+    def begin(self, keys: list[set[str]], joined: bool) -> None:
+        self.network = Network()
+        self.started = 0
+        HubMachine(self.network)
+        for some in keys:
+            self.start().attach(*sorted(some))
+        if joined:
+            self.network.pass_time(5.0)
+
+    def start(self) -> Guest:
+        self.started += 1
+        return Guest(self.network, f"guest{self.started}")
+
+    def guest(self, number: int) -> Guest:
+        living = self.network.living()
+        guest = living[number % len(living)]
+        assert isinstance(guest, Guest)
+        return guest
+
+    # ---------------------------------------------------------------------- what users do
+
+    @rule(number=index, names=some_names)
+    def send(self, number: int, names: list[str]) -> None:
+        for name in names:
+            self.guest(number).send(name)
+
+    @rule(number=index, keys=st.sets(st.sampled_from(KEYS), min_size=1, max_size=3))
+    def attach(self, number: int, keys: set[str]) -> None:
+        self.guest(number).attach(*sorted(keys))
+
+    @rule(number=index, which=st.integers(0, 20), again=st.booleans())
+    def detach(self, number: int, which: int, again: bool) -> None:
+        guest = self.guest(number)
+        if guest.attached:
+            key = sorted(guest.attached)[which % len(guest.attached)]
+            guest.change([(key, False), (key, True)] if again else [(key, False)])
+
+    # ------------------------------------------------------------------------------- time
+
+    @rule(at=st.integers(0, 50), count=st.integers(1, 5))
+    def deliver(self, at: int, count: int) -> None:
+        for _ in range(count):
+            lanes = self.network.full()
+            if lanes:
+                lanes[at % len(lanes)].deliver()
+
+    @rule()
+    def flow(self) -> None:
+        self.network.flow()
+
+    @rule(seconds=st.sampled_from([0.5, 1.0, 3.0]), flow=st.booleans())
+    def pass_time(self, seconds: float, flow: bool) -> None:
+        self.network.pass_time(seconds, flow=flow)
+
+    @rule(seconds=st.sampled_from([5.0, 35.0, 700.0]))
+    def pass_much_time(self, seconds: float) -> None:
+        self.network.pass_time(seconds)
+
+    # ----------------------------------------------------------------------------- faults
+
+    @rule(number=index, which=st.sampled_from(["link", "up", "down", "all"]))
+    def reset(self, number: int, which: str) -> None:
+        guest = self.guest(number)
+        for connection in connections(guest, which):
+            connection.cut()
+
+    @rule(number=index, name=st.sampled_from(NAMES))
+    def lose_what_is_sent(self, number: int, name: str) -> None:
+        """A message is under way when its sender's data connection is reset."""
+        guest = self.guest(number)
+        guest.send(name)
+        for connection in connections(guest, "up"):
+            connection.cut()
+
+    @rule(
+        number=index,
+        seconds=st.sampled_from([1.0, 2.5, 2.5, 5.0, 40.0]),
+        names=some_names,
+        change=st.none() | st.sampled_from(KEYS),
+    )
+    def cut_off(self, number: int, seconds: float, names: list[str], change: str | None) -> None:
+        """A node is reset and without a word for a while; others send, and it, and want others."""
+        guest, network = self.guest(number), self.network
+        hub = network.bound.get(HUB)
+        if hub is None:
+            return
+        network.block(guest, hub)
+        network.pass_time(seconds)
+        for other in network.living():
+            for name in names:
+                other.send(name)
+            if change is not None and other is not guest:
+                (other.detach if change in other.attached else other.attach)(change)
+        network.blocked.clear()
+
+    @rule(number=index, seconds=st.sampled_from([0.5, 2.5, 5.0, 40.0]), names=some_names)
+    def stop_and_go_on(self, number: int, seconds: float, names: list[str]) -> None:
+        guest = self.guest(number)
+        guest.running = False
+        self.network.pass_time(seconds)
+        for other in self.network.living():
+            for name in names if other is not guest else ():
+                other.send(name)
+        guest.running = True
+
+    @rule(number=index)
+    def reset_and_stop(self, number: int) -> None:
+        """Its connections end while it is stopped: after 1.5 s the hub takes it for gone."""
+        guest = self.guest(number)
+        for connection in connections(guest, "all"):
+            connection.cut()
+        self.stop_and_go_on(number, 2.5, [])
+
+    @rule(seconds=st.sampled_from([0.5, 2.5, 5.0]))
+    def stop_the_hub(self, seconds: float) -> None:
+        for hub in self.network.hubs:
+            hub.running = False
+            self.network.pass_time(seconds)
+            hub.running = True
+
+    @rule(seconds=st.sampled_from([0.0, 1.0, 5.0]))
+    def restart_the_hub(self, seconds: float) -> None:
+        for hub in list(self.network.hubs):
+            hub.kill()
+            self.network.pass_time(seconds)
+            HubMachine(self.network)
+
+    @rule(number=index, goodbye=st.booleans(), change=st.none() | st.sampled_from(KEYS))
+    def restart(self, number: int, goodbye: bool, change: str | None) -> None:
+        """A new node comes in the place of an old one, while others change what they want."""
+        old = self.guest(number)
+        keys = sorted(old.attached)
+        (old.leave if goodbye else old.kill)()
+        self.start().attach(*keys)
+        for other in self.network.living() if change is not None else ():
+            if change not in other.attached:
+                other.attach(change)
+
+    def teardown(self) -> None:
+        network = getattr(self, "network", None)
+        if network is None:
+            return
+        network.blocked.clear()
+        settle(network)
+        for guest in network.living():
+            for name in NAMES:
+                guest.send(name)
+        network.flow()
+        for guest in network.living():
+            guest.beacon()
+        network.flow()
+        check_accounts(network)
+
+
+def connections(guest: Guest, which: str) -> list[Connection]:
+    """Return connections of a node to its hub, as far as it has them."""
+    found = {"link": guest.link, "up": guest.up, "down": guest.down}
+    wanted = found.values() if which == "all" else [found[which]]
+    return [connection for connection in wanted if connection is not None]
+
+
+TestCarried = Carried.TestCase
+TestCarried.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+@pytest.fixture
+def joined() -> tuple[Network, Guest, Guest]:
+    """A hub, and two nodes behind it: one that sends, and one that wants ``a``."""
+    network = Network()
+    HubMachine(network)
+    sender, receiver = Guest(network, "sender"), Guest(network, "receiver")
+    receiver.attach("a")
+    settle(network)
+    return network, sender, receiver
+
+
+def test_nodes_behind_a_hub_meet(joined: tuple[Network, Guest, Guest]) -> None:
+    """And receive what is sent."""
+    network, sender, receiver = joined
+    sender.send("a")
+    network.flow()
+    assert receiver.inlets[sender.id].received == [("a", 1)]
