@@ -162,6 +162,25 @@ class Carried(RuleBasedStateMachine):
             if change not in other.attached:
                 other.attach(change)
 
+    @rule(
+        number=index,
+        hears=st.lists(st.booleans(), min_size=3, max_size=8),
+        names=some_names,
+        change=st.tuples(st.integers(0, 8), st.sampled_from(KEYS)),
+    )
+    def meet_slowly(
+        self, number: int, hears: list[bool], names: list[str], change: tuple[int, str]
+    ) -> None:
+        """A node comes; one that hears of it now and then changes what it wants, and it sends."""
+        old, new = self.guest(number), self.start()
+        for step, heard in enumerate(hears):
+            self.network.pass_time(0.5, flow=False)
+            deaf(self.network, old, not heard)
+            if step == change[0] and change[1] not in old.attached:
+                old.attach(change[1])
+            for name in names:
+                new.send(name)
+
     def teardown(self) -> None:
         network = getattr(self, "network", None)
         if network is None:
@@ -176,6 +195,15 @@ class Carried(RuleBasedStateMachine):
             guest.beacon()
         network.flow()
         check_accounts(network)
+
+
+def deaf(network: Network, guest: Guest, silent: bool = True) -> None:
+    """Deliver everything but, if it hears nothing, what others say to a node on its link."""
+    held = guest.link.down if silent and guest.link is not None else None
+    while lanes := [lane for lane in network.full() if lane is not held]:
+        for lane in lanes:
+            if lane.queue:
+                lane.deliver()
 
 
 def connections(guest: Guest, which: str) -> list[Connection]:
@@ -206,3 +234,48 @@ def test_nodes_behind_a_hub_meet(joined: tuple[Network, Guest, Guest]) -> None:
     sender.send("a")
     network.flow()
     assert receiver.inlets[sender.id].received == [("a", 1)]
+
+
+def test_a_promise_that_came_before_its_origin_was_met_holds() -> None:
+    """Also where we want something else by the time that we meet it: nothing of it is missed."""
+    network = Network()
+    HubMachine(network)
+    receiver, other = Guest(network, "receiver"), Guest(network, "other")
+    receiver.attach("a")
+    other.attach("b")
+    settle(network)
+    sender = Guest(network, "sender")
+    while sender.id not in receiver.hubs.ways:  # type: ignore[union-attr]
+        network.full()[0].deliver() if network.full() else network.pass_time(0.5, flow=False)
+    # The receiver, older and so the one to greet, does so, and hears no answer.
+    for _ in range(4):
+        deaf(network, receiver)
+        network.pass_time(0.5, flow=False)
+    assert sender.id not in receiver.inlets
+    assert sender.wanted >= {"a"}
+    for _ in range(3):
+        sender.send("a")
+    deaf(network, receiver)
+    receiver.attach("a.x")
+    settle(network)
+    inlet = receiver.inlets[sender.id]
+    assert inlet.positions.positions["a"] == 3
+    assert inlet.positions.tallies["a"].lost == 3  # a machine asks for nothing
+    assert sender.accounts[receiver.id].counts(sender.numbering.heads) == {"a": 3}
+
+
+def test_a_node_that_no_hub_leads_to_any_more_is_not_dialled() -> None:
+    """What its hub says of its end was lost, and it left as silent."""
+    network = Network()
+    HubMachine(network)
+    one, other = Guest(network, "one"), Guest(network, "other")
+    settle(network)
+    other.kill()
+    for connection in connections(one, "all"):
+        connection.cut()
+    one.running = False
+    network.pass_time(2.5)
+    one.running = True
+    network.pass_time(40.0)
+    assert not one.session.members.peers
+    assert not one.session.members.candidates

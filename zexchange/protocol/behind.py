@@ -26,6 +26,7 @@ class Behind:
     def appeared(self, node: bytes, now: float) -> None:
         """Greet a node that a hub leads to; compare notes with one that it leads to again."""
         endpoint = endpoint_of(node)
+        self._core.led_to.add(node)
         peer = self._members.peers.get(node)
         if peer is not None and peer.link == endpoint:
             peer.heard(now)
@@ -36,6 +37,7 @@ class Behind:
 
     def vanished(self, node: bytes, reason: str, now: float) -> None:
         """Let go of a node that has left; wait for one that is only out of reach."""
+        self._core.led_to.discard(node)
         peer = self._members.peers.get(node)
         if peer is not None and peer.carried:
             if not reason:

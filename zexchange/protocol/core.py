@@ -59,6 +59,8 @@ class Core:
         self.exchanges = exchanges
         self.interest = OwnInterest()
         self.members = Membership(now)
+        self.led_to: set[bytes] = set()
+        """Nodes that hubs lead to, as far as they have told."""
         self.policy: Policy | None = None
         """Whose keys are authorized; None where there are no keys."""
         self.vouching: Vouching | None = None

@@ -474,6 +474,7 @@ class Joining:
         for candidate in [c for c in self._members.candidates.values() if c.peer == peer.id]:
             self._core.do(HangUp(candidate.endpoint))
             del self._members.candidates[candidate.endpoint]
-            if candidate.lasting and not (reason == "bye" and node_at(candidate.endpoint)):
+            hub_leads = not final and peer.id in self._core.led_to
+            if hub_leads if node_at(candidate.endpoint) else candidate.lasting:
                 source = "gossip" if candidate.hearsay else candidate.source
                 self.add_candidate(candidate.endpoint, source, now, candidate.key)
