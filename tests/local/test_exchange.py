@@ -470,6 +470,19 @@ def test_what_is_no_exception_is_one_for_the_sender(exchange, error, tasks):
     assert after.got == [0, 1][: 2 * (tasks - 1)]
 
 
+def test_what_a_signal_handler_raises_in_a_bridge_is_no_error_of_a_task(exchange):
+    """It reaches the sender as itself, after the tasks were served."""
+    error, after = Custom(), Task()
+    exchange.attach_bridge(Failing(error))
+    for tasks in range(3):
+        with pytest.raises(Custom) as caught:
+            exchange.send(tasks)
+        assert caught.value is error
+        if tasks < 2:
+            exchange.attach([after, Task()][tasks])
+    assert after.got == [1, 2]
+
+
 def test_a_cancelled_future_does_not_cancel_the_coroutine_that_sends(exchange):
     """Which would end without a word to anybody."""
 

@@ -16,7 +16,7 @@ from .checks import check_callable, key_of_call
 from .outcome import Room, Target, Trouble, answered, logger, noted, raise_all, serve, wait_for_room
 from .retained import CatchUp, Kept
 from .rounds import OVER, Rounds, is_round
-from .routing import Bridge, Routes
+from .routing import Bridge, Routes, Stale
 from .stream import Delivery, Stream, T
 from .subscriptions import Shaped, Subscription
 
@@ -84,11 +84,22 @@ class Exchange(Rounds[T]):
         carried = self._ways()
         trouble.errors.sort(key=lambda entry: entry[0] in carried)
         errors = [noted(error, self._note(target)) for target, error in trouble.errors]
+        ends = [error for target, error in trouble.errors if self._ends(target, error, carried)]
         trouble.errors.clear()
         if errors:
             with self._lock:
                 self._errors += len(errors)
-            raise_all(errors, self.name)
+            raise_all(errors, ends, self.name)
+
+    def _ends(self, target: Target, error: BaseException, carried: tuple[Target, ...]) -> bool:
+        """Tell whether an error is to reach the sender as itself, though it is no Exception.
+
+        In code of our own, a signal handler of the program has raised it.
+        """
+        if isinstance(error, Exception | KeyboardInterrupt | SystemExit):
+            return not isinstance(error, Exception)
+        ours = isinstance(target, Stale) or getattr(target, "__self__", None) is self
+        return ours or target in carried
 
     def _note(self, target: Target) -> str:
         """Return the line that says whose call failed."""

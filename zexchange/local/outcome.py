@@ -127,13 +127,14 @@ def noted(error: BaseException, note: str) -> BaseException:
     return error
 
 
-def raise_all(errors: list[BaseException], exchange: str) -> None:
-    """Raise a lone error as itself, several as a group, and what ends the program before all.
+def raise_all(errors: list[BaseException], ends: list[BaseException], exchange: str) -> None:
+    """Raise a lone error as itself, several as a group; the first of ``ends`` before all others.
 
-    The list is emptied first, so that a traceback, which holds this frame and the
+    The lists are emptied first, so that a traceback, which holds this frame and the
     sender's, does not hold the error in a circle.
     """
-    end = next((e for e in errors if isinstance(e, KeyboardInterrupt | SystemExit)), None)
+    end = ends[0] if ends else None
+    ends.clear()
     others = [_as_exception(error) for error in errors if error is not end]
     errors.clear()
     cause: Exception | None = None
