@@ -544,12 +544,12 @@ def test_threads_that_ask_and_answer(exchange):
     logs = [[], []]
 
     def answer(msg):
-        logs[0].append((threading.get_ident(), msg))
+        logs[0].append((threading.current_thread(), msg))
         if msg % 2 == 0:
             exchange.send(msg + 1)
 
     exchange.handler(answer)
-    exchange.handler(lambda msg: logs[1].append((threading.get_ident(), msg)))
+    exchange.handler(lambda msg: logs[1].append((threading.current_thread(), msg)))
     threads = [
         threading.Thread(target=lambda: [exchange.send(n) for n in range(0, 1000, 2)])
         for _ in range(3)
@@ -564,8 +564,8 @@ def test_threads_that_ask_and_answer(exchange):
     finally:
         sys.setswitchinterval(interval)
     for log in logs:
-        by_thread = {ident: [m for i, m in log if i == ident] for ident, _ in log}
-        assert list(by_thread.values()) == [list(range(1000))] * 3
+        for one in threads:
+            assert [msg for thread, msg in log if thread is one] == list(range(1000))
     assert exchange._active is None
 
 

@@ -14,6 +14,7 @@ from ..errors import NotAttached
 from .arrears import Arrears
 from .forking import track
 from .mailbox import Overflow
+from .snapshots import Keeper, settled
 from .stream import Stream, T
 from .subscriptions import Key, Subscription, Task
 
@@ -21,13 +22,18 @@ if TYPE_CHECKING:
     from .registry import Registry
 
 
-class Recorder:
+class Recorder(Keeper):
     """A task that lists what it gets."""
 
-    __slots__ = ("send",)
+    __slots__ = ("_messages", "send")
 
     def __init__(self, messages: list[Any]) -> None:
+        self._messages = messages
         self.send = messages.append
+
+    def keep(self, msg: object) -> None:
+        """List a message that its sender may change."""
+        self._messages.append(settled(msg))
 
 
 class Audience(Generic[T]):

@@ -15,15 +15,24 @@ from .checks import Turns, check_task
 from .forking import track
 from .mailbox import Mailbox, MailboxStats, Overflow
 from .outcome import logger, unawaited
+from .snapshots import Keeper, settled
 from .subscriptions import Task
 
 
-class _Buffered:
+class _Buffered(Keeper):
     """What the adapters with a mailbox share: its figures, and the errors behind it."""
 
     def __init__(self, maxsize: int, overflow: Overflow) -> None:
         self._mailbox: Mailbox[Any] = Mailbox(maxsize, overflow)
         self._errors = 0
+
+    def send(self, msg: object) -> None:
+        """Leave ``msg`` in the mailbox."""
+        raise NotImplementedError
+
+    def keep(self, msg: object) -> None:
+        """Leave a message that its sender may change: a copy of a buffer."""
+        self.send(settled(msg))
 
     @property
     def errors(self) -> int:

@@ -51,7 +51,7 @@ def reached_from(start: "Exchange[Any]") -> list["Exchange[Any]"]:
 def link(source: "Audience[Any]", subscription: "Subscription") -> None:
     """Note that an exchange is being attached to ``source``; the lock of `chains` is held."""
     chains.sources.add(source)
-    subscription.accept = subscription.preload = subscription.task.send  # type: ignore[attr-defined]
+    subscription.calls(subscription.task.send)  # type: ignore[attr-defined]
 
 
 def relink(exchange: "Exchange[Any]") -> None:
@@ -59,7 +59,7 @@ def relink(exchange: "Exchange[Any]") -> None:
     for source in chains.sources:
         found = [s for s in source.subscriptions() if s.task is exchange]
         for subscription in found:
-            subscription.accept = subscription.preload = exchange.send
+            subscription.calls(exchange.send)
         if found:
             source.rerouted()
 

@@ -62,7 +62,7 @@ def subscription_of(
     subscription = Subscription(task, key_of(task, names), accept, names=names, history=history)
     if isinstance(task, Generator):
         turns = Turns(task, lambda: ended(subscription))
-        subscription.accept = subscription.preload = turns.send
+        subscription.calls(turns.send)
     return subscription
 
 

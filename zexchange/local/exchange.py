@@ -106,7 +106,7 @@ class Exchange(Rounds[T]):
         if isinstance(target, Shaped | CatchUp | Arrears):
             task = target.subscription.task
         else:
-            found = (s.task for s in self.audience() if s.accept is target)
+            found = (s.task for s in self.audience() if target in (s.accept, s.sent))
             task = next(found, getattr(target, "__self__", target))
         return f"raised by task {task!r} of exchange {self.name!r}"
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from .outcome import Target
+from .snapshots import UNCHANGING, settled
 from .subscriptions import Subscription
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class Ring:
 
     def keep(self, msg: object) -> None:
         """Add a message; the oldest goes when there are too many."""
+        if type(msg) not in UNCHANGING:
+            msg = settled(msg)
         self._kept.append((msg, time.time()))
         self.total += 1
 
@@ -76,7 +79,7 @@ class CatchUp:
 
     def __call__(self, msg: object) -> object:
         """Take a live message: park it, or pass it on once the history is through."""
-        item = self.subscription.item(self._exchange.name, msg, time.time())
+        item = self.subscription.item(self._exchange.name, settled(msg), time.time())
         with self._exchange.lock:
             if not self._through:
                 self._items.append(item)

@@ -162,7 +162,7 @@ class Routing(Audience[T], Forwarder):
         found = [s for s in self.audience() if not s.forwarder]
         late = [s.arrears for s in found if s.arrears is not None and s.arrears.open]
         there = [s for s in found if s.arrears not in late]
-        plain = tuple(s.target(self.name) for s in there if not s.details)
+        plain = tuple(s.arrival(self.name) for s in there if not s.details)
         detailed: tuple[Target, ...] = (*(s.accept for s in there if s.details), *late)
         streams = tuple(s.task for s in there if isinstance(s.task, Stream) and not s.names)
         return plain, detailed, streams if len(streams) == len(plain) and not detailed else ()

@@ -8,11 +8,24 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from .outcome import Target
-
 UNCHANGING = frozenset({str, bytes, int, float, bool, type(None), dict, list, tuple})
-"""Types of which `settled` makes nothing else, as nearly all messages are: looked at first."""
+"""Types of which `settled` makes nothing else, as nearly all messages are: looked at first, where
+a message must not cost much."""
+TYPES_MOST = 1000
 _CASTS = frozenset("cbB?hHiIlLqQnNefd")
+_copies: dict[type, Callable[[Any], Any] | None] = {}
+
+
+class Keeper:
+    """Marks tasks that have messages after `send` has returned.
+
+    What is sent in this process they are given by ``keep``, which copies a buffer; what has
+    arrived from another one nobody changes.
+    """
+
+    __slots__ = ()
+
+    keep: Callable[[Any], object]
 
 
 def settled(msg: Any) -> Any:
@@ -21,21 +34,26 @@ def settled(msg: Any) -> Any:
     A buffer is a `bytearray`, a `memoryview`, an `array.array` or a NumPy array, by itself:
     inside a list or a dict it is as it is, like these.
     """
-    if isinstance(msg, bytearray | array.array):
-        return msg[:]
-    if isinstance(msg, memoryview):
-        return _view(msg)
+    kind = type(msg)
+    try:
+        copy = _copies[kind]
+    except KeyError:
+        if len(_copies) >= TYPES_MOST:
+            _copies.clear()
+        copy = _copies[kind] = _copy_of(kind)
+    return msg if copy is None else copy(msg)
+
+
+def _copy_of(kind: type) -> Callable[[Any], Any] | None:
+    """Return what copies a buffer of a type, None for a type that is none."""
+    if issubclass(kind, bytearray | array.array):
+        return lambda msg: msg[:]
+    if kind is memoryview:
+        return _view
     arrays = getattr(sys.modules.get("numpy"), "ndarray", None)
-    return msg.copy() if arrays is not None and isinstance(msg, arrays) else msg
-
-
-def keeping(keep: Target) -> Target:
-    """Return what hands messages to ``keep``, which has them after `send` has returned."""
-
-    def settle(msg: Any) -> object:
-        return keep(msg if type(msg) in UNCHANGING else settled(msg))
-
-    return settle
+    if arrays is not None and issubclass(kind, arrays):
+        return lambda msg: msg.copy()
+    return None
 
 
 def snapshot(msg: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from ..errors import Closed
 from .mailbox import Mailbox, MailboxStats, Overflow
+from .snapshots import Keeper
 
 if TYPE_CHECKING:  # what runs needs no default, and no package that has it
     from typing_extensions import TypeVar
@@ -41,7 +42,7 @@ class Delivery:
     sent_at: float
 
 
-class Stream(Generic[T]):
+class Stream(Keeper, Generic[T]):
     """A bounded mailbox of messages, read by iterating; made by ``stream()`` of an exchange.
 
     It receives from the moment it is made until `close`, which leaving a ``with`` or
@@ -49,7 +50,8 @@ class Stream(Generic[T]):
     """
 
     __slots__ = (
-        "__weakref__", "_detach", "_mailbox", "_wake", "details", "preload", "send", "send_all",
+        "__weakref__", "_detach", "_mailbox", "_wake", "details", "keep", "preload", "send",
+        "send_all",
     )  # fmt: skip
 
     def __init__(
@@ -57,6 +59,7 @@ class Stream(Generic[T]):
     ) -> None:
         self._mailbox: Mailbox[T] = Mailbox(maxsize, overflow)
         self.send: Callable[[Any], None] = self._mailbox.put
+        self.keep: Callable[[Any], None] = self._mailbox.keep
         self.send_all: Callable[[Sequence[Any]], bool] = self._mailbox.put_all
         self.preload: Callable[[Any], None] = self._mailbox.preload
         self.details = details

@@ -7,9 +7,10 @@ attached, and nothing here calls it but through what an exchange was given.
 import itertools
 import time
 import weakref
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .outcome import Target
+from .snapshots import UNCHANGING, Keeper, settled
 from .stream import Delivery, Stream
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Subscription:
 
     __slots__ = (
         "accept", "arrears", "begun", "count", "details", "forwarder", "history", "key", "names",
-        "preload", "serial", "task",
+        "preload", "sent", "serial", "task",
     )  # fmt: skip
 
     def __init__(
@@ -51,11 +52,10 @@ class Subscription:
     ) -> None:
         self.task = task
         self.key = key
-        self.accept = accept  # takes what `item` makes of a message
+        self.calls(accept)
         self.names = names
         self.details = isinstance(task, Stream) and task.details
         self.forwarder = isinstance(task, Forwarder)
-        self.preload: Target = task.preload if isinstance(task, Stream) else accept
         self.history = history
         # Exchanges that have begun to give it their history; one that is gone keeps nothing.
         self.begun: weakref.WeakSet[object] = weakref.WeakSet() if history else _NONE
@@ -63,17 +63,28 @@ class Subscription:
         self.count = 1
         self.serial = next(_serials)
 
+    def calls(self, accept: Target) -> None:
+        """Have the task called by ``accept``."""
+        task: Any = self.task
+        self.accept = accept  # takes what has arrived, and what `item` makes of a message
+        self.sent: Target = task.keep if isinstance(task, Keeper) else accept
+        self.preload: Target = task.preload if isinstance(task, Stream) else accept
+
     def item(self, name: str, msg: object, sent_at: float) -> object:
         """Return what `accept` gets for a message that was sent in this process."""
+        if type(msg) not in UNCHANGING and isinstance(self.task, Keeper):
+            msg = settled(msg)
         if self.details:
             return Delivery(name, msg, None, None, sent_at)
         return (name, msg) if self.names else msg
 
     def target(self, name: str) -> Target:
-        """Return what exchange ``name`` calls with each message: mostly the bare `send`."""
-        if not (self.details or self.names):
-            return self.accept
-        return Shaped(self, name)
+        """Return what exchange ``name`` calls with what is sent: mostly the bare `send`."""
+        return Shaped(self, name) if self.details or self.names else self.sent
+
+    def arrival(self, name: str) -> Target:
+        """Return what exchange ``name`` calls with what has arrived."""
+        return Named(self, name) if self.names else self.accept
 
 
 class Shaped:
@@ -89,3 +100,13 @@ class Shaped:
         """Hand on ``msg`` in the form that the subscription wants."""
         subscription = self.subscription
         return subscription.accept(subscription.item(self._name, msg, time.time()))
+
+
+class Named(Shaped):
+    """Calls a task that wants the name, too, with what has arrived."""
+
+    __slots__ = ()
+
+    def __call__(self, msg: object) -> object:
+        """Hand on ``msg`` with the name."""
+        return self.subscription.accept((self._name, msg))

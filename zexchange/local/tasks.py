@@ -15,6 +15,7 @@ from ..errors import MailboxFull, NotASubscriber
 from .checks import check_callable
 from .forking import track
 from .mailbox import Overflow, check_overflow
+from .snapshots import Keeper, settled
 
 
 class to_call:  # noqa: N801 - used as a verb, like the built-in classes
@@ -34,7 +35,7 @@ class to_call:  # noqa: N801 - used as a verb, like the built-in classes
         return f"to_call({self.send!r})"
 
 
-class to_queue:  # noqa: N801
+class to_queue(Keeper):  # noqa: N801
     """A task that puts each message into a queue, on the sender's thread.
 
     Args:
@@ -67,6 +68,10 @@ class to_queue:  # noqa: N801
     def after_fork(self) -> None:
         """Make the lock anew."""
         self._lock = threading.RLock()
+
+    def keep(self, msg: object) -> None:
+        """Put a message that its sender may change: a copy of a buffer."""
+        self.send(settled(msg))
 
     def __repr__(self) -> str:
         return f"to_queue({self._q!r})"
