@@ -12,7 +12,7 @@ from typing import Any
 
 from broadcaster import BroadcastBackend, Event
 
-from .channels import Channels
+from .channels import Channels, below
 from .membership import AnyNode, Membership
 
 UNKNOWN = 16 << 10
@@ -35,7 +35,7 @@ class ExchangeBackend(BroadcastBackend):
         prefix: str = "broadcast.",
         node: AnyNode | None = None,
     ) -> None:
-        self._membership = Membership(federation, node)
+        self._membership = Membership(federation, node, below(prefix))
         self._prefix = prefix
         self._channels: Channels[Any] | None = None
 

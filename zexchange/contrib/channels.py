@@ -17,6 +17,12 @@ WAITING = 10_000
 """Messages that may wait for the loop."""
 
 
+def below(prefix: str) -> str:
+    """Return the pattern of what a backend uses, whose names all begin with a prefix."""
+    level, dot, _ = prefix.rpartition(".")
+    return f"{level}.**" if dot else "**"
+
+
 class _Tap:
     """A task that leaves messages with the name of their channel."""
 

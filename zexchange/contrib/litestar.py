@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator, Iterable
 from litestar.channels.backends.base import ChannelsBackend
 
 from .. import Delivery, InvalidName, Stream
-from .channels import WAITING, Channels
+from .channels import WAITING, Channels, below
 from .membership import JOIN_TIMEOUT, AnyNode, Membership
 
 _log = logging.getLogger("zexchange")
@@ -42,7 +42,7 @@ class ExchangeChannelsBackend(ChannelsBackend):
         prefix: str = "channels.",
         node: AnyNode | None = None,
     ) -> None:
-        self._membership = Membership(federation, node)
+        self._membership = Membership(federation, node, below(prefix))
         self._prefix = prefix
         self._most = history
         self._past = _Past(history, prefix)

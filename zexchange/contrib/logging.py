@@ -63,7 +63,7 @@ class ExchangeHandler(logging.Handler):
         node: AnyNode | None = None,
     ) -> None:
         super().__init__(level)
-        membership = Membership(federation, node)
+        membership = Membership(federation, node, exchange)
         self._outbox = Outbox(membership, membership.registry.get(exchange), self._failed)
 
     @property
@@ -129,7 +129,7 @@ class ExchangeListener:
         *,
         node: AnyNode | None = None,
     ) -> None:
-        self._membership = Membership(federation, node)
+        self._membership = Membership(federation, node, exchange)
         self._exchange: Exchange[dict[str, Any]] = self._membership.registry.get(exchange)
         self._logger = logger or logging.getLogger()
         self._task: to_thread | None = None

@@ -10,11 +10,11 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from .. import Node, NotReady, Registry, federate
+from .. import Node, NotReady, Registry
 from ..local.forking import track
 from ..local.logs import log
 from ..local.registry import default_registry
-from ..net.federation import enlist
+from ..net.federation import enlist, revive
 from ..net.node import Backlog
 
 JOIN_TIMEOUT = 5.0
@@ -45,15 +45,18 @@ class Membership:
     Args:
         federation: the name of the federation to join with the first use.
         node: a node of the program's own to use instead, which stays the program's.
+        exchanges: the name or pattern of what the adapter uses: of a node that only adapters
+            have joined by, nothing else takes part.
 
     Raises:
         TypeError: for both, or neither.
     """
 
-    def __init__(self, federation: str | None, node: AnyNode | None) -> None:
+    def __init__(self, federation: str | None, node: AnyNode | None, exchanges: str = "**") -> None:
         if (federation is None) == (node is None):
             raise TypeError("name the federation to join, or give a node=; one of the two")
         self._federation = federation or ""
+        self._exchanges = exchanges
         self._given = node if node is None or isinstance(node, Node) else node.node
         self._node = self._given
         track(self).after_fork()
@@ -114,7 +117,9 @@ class Membership:
 
     def _federated(self) -> Node:
         if self._node is None:
-            self._node = federate(self._federation, join_timeout=JOIN_TIMEOUT)
+            node = enlist(self._federation, JOIN_TIMEOUT, self._exchanges)
+            revive(node)
+            self._node = node
         return self._node
 
     def enlist(self, backlog: Backlog) -> Node:
@@ -127,7 +132,7 @@ class Membership:
         if node is None or backlog not in node._backlogs:
             with self._lock:
                 if self._node is None:
-                    self._node = enlist(self._federation, join_timeout=JOIN_TIMEOUT)
+                    self._node = enlist(self._federation, JOIN_TIMEOUT, self._exchanges)
                 node = self._node
                 if backlog not in node._backlogs:
                     node._backlogs.append(backlog)

@@ -87,7 +87,7 @@ class _Meeting:
         node: AnyNode | None = None,
     ) -> None:
         super().__init__(channel, write_only, logger, json)  # type: ignore[call-arg]
-        self._membership = Membership(federation, node)
+        self._membership = Membership(federation, node, channel)
         self._channel = _Channel(channel, self._membership.registry)
 
     def initialize(self) -> None:

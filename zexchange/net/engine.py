@@ -37,7 +37,7 @@ from .lan import Lan, require
 from .lookups import Lookups
 from .misfits import Misfit, Misfits
 from .outbound import Outbound
-from .plan import Plan
+from .plan import Plan, Scope
 from .replays import Pending
 from .siblings import siblings_of
 from .slowness import Stalls
@@ -68,8 +68,11 @@ class Engine(Reports):
         events: Exchange[Event],
         world: World,
         guard: Guard | None = None,
+        scope: Scope | None = None,
     ) -> None:
         self.plan = plan
+        self.scope = scope or Scope(plan.exchanges)
+        """Tells whether an exchange takes part."""
         self._guard = guard
         self._names_told = 0
         self.world = world
@@ -104,18 +107,17 @@ class Engine(Reports):
         self._room = shares(None if there is None else there - needed(plan))
         self.outbound = Outbound(xpub, me, self._waker.wake, ring, self.may_wait, world, gate)
         siblings = siblings_of(registry, world.new_id)
-        self.bridges = Bridges(registry, self.outbound, plan.federated, siblings)
+        self.bridges = Bridges(registry, self.outbound, self.scope, siblings)
         try:
             self._places = world.places(plan, me.hex(), self._controls.router, xpub)
         except BaseException:
+            self.bridges.close()
             self._abandon()
             raise
         self._poller.watch(self.outbound.fileno())
         self._xpub_fd = self.outbound.fileno()
         clock = world.monotonic
-        desk = Desk(
-            me, registry, plan.federated, self, plan.recovery_timeout, clock, siblings.sources
-        )
+        desk = Desk(me, registry, self.scope, self, plan.recovery_timeout, clock, siblings.sources)
         self.inbound = Inbound(self._sockets, desk, self._end, world, guard)
         self.watch = DataWatch(self.inbound)
         self.stalls = Stalls(self, plan.stall)
@@ -173,11 +175,23 @@ class Engine(Reports):
             heads=self.outbound.numbered,
             policy=self._guard.policy if self._guard else None,
             registry=registry,
-            exchanges=() if "**" in self.plan.exchanges else self.plan.exchanges,
+            exchanges=self._carried(),
         )
         if self._vouching:
             session.vouch(self._vouching)
         return session
+
+    def _carried(self) -> tuple[str, ...]:
+        """Return what takes part, as peers are told: nothing where everything does."""
+        return () if "**" in self.scope.exchanges else self.scope.exchanges
+
+    def widened(self) -> None:
+        """Take note that more exchanges take part. Any thread."""
+        for exchange in self.registry.exchanges():
+            if self.scope(exchange.name):
+                self.bridges.look(exchange)
+        self.inbound.do(self.inbound.look_again)
+        self.post(lambda: self.session.carry(self._carried()))
 
     def _make_controls(self, lookups: Lookups, guard: Guard | None) -> Controls:
         received = self._received, self._refused_frame, self._replayed

@@ -102,7 +102,7 @@ def _look(engine: Engine, exchange: str) -> Picture:
         rejected=session.rejections(),
         exchange=exchange,
         tasks=0 if local is None else len(local),
-        federated=not exchange or plan.federated(exchange),
+        federated=not exchange or engine.scope(exchange),
     )
 
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from ..errors import Unreachable
 from ..local.registry import Registry, default_registry
-from ..names import check_name
+from ..names import check_name, check_pattern
 from . import lifetime
 from .node import Node
 from .plan import RECOVERY_TIMEOUT, REPLAY_BYTES, REPLAY_MESSAGES, STALL, Plan, make_plan
@@ -96,36 +96,43 @@ def federate(
     for pattern, n in (retain or {}).items():
         registry.retain(pattern, n)
     node = _enlisted(plan, registry, join_timeout)
+    revive(node)
+    return node
+
+
+def revive(node: Node) -> None:
+    """Have a node run, for a user that has just got it; what goes wrong ends that use."""
     try:
         # In a forked child, through the registry, as in `Node._running`: a thread of the node
         # that asked it for an exchange would wait for this one, and this one for that.
-        registry.wake()
+        node.registry.wake()
         node.revive()
     except BaseException:
         node.close(0.0)
         raise
-    return node
 
 
-def enlist(name: str, join_timeout: float) -> Node:
+def enlist(name: str, join_timeout: float, exchanges: str = "**") -> Node:
     """Return the node that `federate` would, for one user more, and leave it to others to join.
 
-    Its first use does, or `Node.revive`. Waits for nobody.
+    Its first use does, or `revive`. Waits for nobody. Of a node that nobody has asked for in
+    another way, only the ``exchanges`` take part that are named here.
     """
-    return _enlisted(Plan(check_name(name)), default_registry, join_timeout)
+    plan = Plan(check_name(name), exchanges=(check_pattern(exchanges),))
+    return _enlisted(plan, default_registry, join_timeout, part=True)
 
 
-def _enlisted(plan: Plan, registry: Registry, join_timeout: float) -> Node:
+def _enlisted(plan: Plan, registry: Registry, join_timeout: float, part: bool = False) -> Node:
     if sys.platform == "win32":
         raise Unreachable("federate() needs Unix sockets and fork-safe locks: not on Windows")
     # Nothing is started under the lock: who closes or joins something else does not wait for it.
     with lifetime.lock:
         known = lifetime.nodes.get((plan.federation, id(registry)))
         if known is not None:
-            known._plan.check_same(plan)
-            known._users += 1
-        node = known or Node(plan, registry, join_timeout)
+            known.asked_for(plan, part)
+        node = known or Node(plan, registry, join_timeout, part=part)
         lifetime.nodes[plan.federation, id(registry)] = node
+    node.widen(plan.exchanges if part else node._plan.exchanges)
     return node
 
 

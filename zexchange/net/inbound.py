@@ -206,6 +206,11 @@ class Inbound:
             # Whatever a call on a socket has taken in may have eaten its wake-up.
             self._hot[way] = None
 
+    def look_again(self) -> None:
+        """Take note that more exchanges take part."""
+        for tuner in self._tuners.values():
+            tuner.inlet.look_again()
+
     def narrow(self, peer: bytes, names: tuple[str, ...]) -> None:
         """Subscribe at one peer to names that it has told us, as far as they are wanted."""
         tuner = self._tuners.get(peer)

@@ -98,6 +98,10 @@ class Inlet:
         if self.shared:
             self.shared.drop(before.difference(self.positions.positions))
         self.recovery.forget_unwanted()
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Ask anew which exchange a name stands for, and whether it takes part."""
         self._exchanges.clear()
         self._plain.clear()
 

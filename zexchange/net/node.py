@@ -9,7 +9,8 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,7 +26,7 @@ from ..protocol.values import Label
 from . import lifetime
 from .descriptors import needed, require
 from .membership import Membership
-from .plan import Plan
+from .plan import Plan, Scope
 
 if TYPE_CHECKING:
     from .awaiting import AsyncNode
@@ -61,8 +62,12 @@ class Node(Membership):
         registry: Registry,
         join_timeout: float,
         world: "World | None" = None,
+        part: bool = False,
     ) -> None:
         self._plan = plan
+        self._scope = Scope(plan.exchanges)
+        self._part = part
+        """Whether it was joined by adapters alone, which name what takes part."""
         self._registry = registry
         self._join_timeout = join_timeout
         self._world = world
@@ -89,7 +94,9 @@ class Node(Membership):
         guard = world.guard(self._plan)
         self._me = guard.node_id(world.new_id()) if guard else world.new_id()
         label = Label(socket.gethostname(), os.getpid(), self._plan.label)
-        engine = Engine(self._plan, self._me, label, self._registry, self.events, world, guard)
+        engine = Engine(
+            self._plan, self._me, label, self._registry, self.events, world, guard, self._scope
+        )
         self._registry.unobserve(self)
         self._engine = engine
         # What is kept already is numbered before any peer is promised what comes.
@@ -108,6 +115,24 @@ class Node(Membership):
             engine.abandon()
             raise
         lifetime.close_at_exit()
+
+    def asked_for(self, plan: Plan, part: bool) -> None:
+        """Have one user more, who has asked for a plan. The lock of `lifetime` is held.
+
+        Raises:
+            ValueError: it is not this one; the text names the difference.
+        """
+        named = part or self._part
+        same = replace(plan, exchanges=self._plan.exchanges) if named else plan
+        self._plan.check_same(same)
+        if self._part and not part:
+            self._part, self._plan = False, replace(self._plan, exchanges=plan.exchanges)
+        self._users += 1
+
+    def widen(self, exchanges: Sequence[str]) -> None:
+        """Have more exchanges take part, as far as they do not yet."""
+        if self._scope.widen(exchanges) and (engine := self._engine) is not None:
+            engine.widened()
 
     def _join(self) -> None:
         """Wait until every candidate that lives is ready in both directions."""

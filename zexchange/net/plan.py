@@ -16,6 +16,25 @@ STALL = 1.0
 RECOVERY_TIMEOUT = 5.0
 
 
+class Scope:
+    """The names and patterns of the exchanges that take part, of which there may be more later."""
+
+    def __init__(self, exchanges: Sequence[str]) -> None:
+        self.exchanges = tuple(exchanges)
+
+    def __call__(self, name: str) -> bool:
+        """Tell whether an exchange takes part."""
+        return any(matches(pattern, name) for pattern in self.exchanges)
+
+    def widen(self, exchanges: Sequence[str]) -> bool:
+        """Have more take part; tell whether any are new."""
+        new = [pattern for pattern in exchanges if pattern not in self.exchanges]
+        if not new or "**" in self.exchanges:
+            return False
+        self.exchanges = (*self.exchanges, *new)
+        return True
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a node was asked to be."""
@@ -67,10 +86,6 @@ class Plan:
                 f"this process is in federation {self.federation!r} already, with other "
                 f"{', '.join(other)}: close that node first, or ask for the same"
             )
-
-    def federated(self, name: str) -> bool:
-        """Tell whether an exchange takes part."""
-        return any(matches(pattern, name) for pattern in self.exchanges)
 
 
 def make_plan(

@@ -165,6 +165,10 @@ class Session:
         """Take note that hubs may say something else of what nodes may do."""
         self._joining.judge_carried(now)
 
+    def carry(self, exchanges: tuple[str, ...]) -> None:
+        """Take note of the names and patterns that take part here from now on."""
+        self._core.exchanges = exchanges
+
     def reject(self, source: str, reason: str, detail: str = "", count: int = 1) -> None:
         """Count what was not taken; tell of the first of its kind."""
         self._core.reject(source, reason, detail, count)

@@ -1,0 +1,186 @@
+"""Several federations of the same processes, with real sockets, threads and processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.net.conftest import Joiner, collect
+from tests.relay import Relay
+from tests.support import PATIENCE, eventually, tcp
+from zexchange import Node, Registry, federate, get_exchange
+
+pytestmark = pytest.mark.sockets
+COUNT = 400
+
+SENDER = """
+import os, sys, zexchange
+nodes = [zexchange.federate(name) for name in sys.argv[2:]]
+for node in nodes:
+    node.wait_subscribers("x", 1, 60)
+for number in range(int(sys.argv[1])):
+    zexchange.get_exchange("x").send((os.getpid(), number))
+for node in nodes:
+    node.flush(60)
+    node.close(60)
+"""
+
+
+def test_two_processes_that_share_three_federations(join: Joiner) -> None:
+    """Each message once, in order, from several senders at once."""
+    registry = Registry()
+    got = collect(registry, "x")
+    nodes = [join(name, registry=registry)[0] for name in ("a", "b", "c")]
+    senders = [
+        subprocess.Popen([sys.executable, "-c", SENDER, str(COUNT), *names])
+        for names in (("a", "b", "c"), ("c", "b"), ("b",))
+    ]
+    for sender in senders:
+        assert sender.wait(2 * PATIENCE) == 0
+    eventually(lambda: len(got) >= len(senders) * COUNT)
+    for sender in senders:
+        numbers = [n for pid, n in got if pid == sender.pid]  # type: ignore[misc]
+        assert numbers == list(range(COUNT))
+    assert len(got) == len(senders) * COUNT
+    assert all(node.stats().rejected == {} for node in nodes)
+
+
+def test_threads_that_send_at_once(join: Joiner) -> None:
+    """Both federations number their messages alike, while one of them is joined and left."""
+    here, there = Registry(), Registry()
+    got = collect(there, "x")
+    first = [join("a", registry=registry)[0] for registry in (here, there)]
+    first[0].wait_subscribers("x", 1)
+    going = threading.Event()
+
+    def send(sender: int) -> None:
+        for number in range(10 * COUNT):
+            here.get("x").send((sender, number))
+            if number == COUNT:
+                going.set()
+
+    threads = [threading.Thread(target=send, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    going.wait(PATIENCE)
+    with ExitStack() as stack:
+        for registry in (here, there):
+            stack.enter_context(federate("b", registry=registry))
+        for thread in threads:
+            thread.join()
+    first[0].flush()
+    for sender in range(4):
+        assert [n for who, n in got if who == sender] == list(range(10 * COUNT))  # type: ignore[misc]
+    assert len(got) == 40 * COUNT
+
+
+@pytest.fixture
+def pair(relays: tuple[Relay, Relay], join: Joiner) -> tuple[list[Node], list[object]]:
+    """Two processes in federations *a*, behind relays, and *b*: their nodes, and what comes."""
+    control, data = relays
+    here, there = Registry(), Registry()
+    got = collect(there, "x")
+    nodes = [
+        join(
+            "a",
+            registry=here,
+            local=False,
+            listen=(tcp(control._target), tcp(data._target)),
+            advertise=(tcp(control.port), tcp(data.port)),
+        )[0]
+    ]
+    join("a", registry=there, local=False, peers=[tcp(control.port)])
+    nodes += [join("b", registry=here)[0]]
+    join("b", registry=there)
+    for node in nodes:
+        node.wait_subscribers("x", 1)
+    return nodes, got
+
+
+def test_a_federation_that_is_cut(
+    pair: tuple[list[Node], list[object]], relays: tuple[Relay, Relay]
+) -> None:
+    """The other one goes on, without a gap and at once; and so when it is there again."""
+    nodes, got = pair
+    exchange = nodes[0].registry.get("x")
+    for number in range(10):
+        exchange.send(number)
+    for relay in relays:
+        relay.close()
+    for number in range(10, 1000):
+        exchange.send(number)
+    nodes[1].flush()
+    assert got == list(range(1000))
+
+
+def test_a_federation_that_is_left(pair: tuple[list[Node], list[object]]) -> None:
+    """In the middle of a flood; the other one has all of it."""
+    nodes, got = pair
+    exchange = nodes[0].registry.get("x")
+    for number in range(1000):
+        exchange.send(number)
+        if number == 500:
+            nodes[1].close()
+    nodes[0].flush()
+    assert got == list(range(1000))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_is_another_process(rendezvous: Path) -> None:
+    """What it sends is its own, though it has the registry and the numbers of its parent."""
+    there = Registry()
+    got = collect(there, "x")
+    with ExitStack() as stack:
+        for name in ("a", "b"):
+            stack.enter_context(federate(name, registry=there))
+        nodes = [stack.enter_context(federate(name)) for name in ("a", "b")]
+        for node in nodes:
+            node.wait_subscribers("x", 1)
+        get_exchange("x").send("parent")
+        child = os.fork()
+        if not child:
+            try:
+                for node in nodes:
+                    node.wait_subscribers("x", 1, PATIENCE)
+                get_exchange("x").send("child")
+                for node in nodes:
+                    node.flush(PATIENCE)
+                    node.close()
+            finally:
+                os.kill(os.getpid(), signal.SIGKILL)
+        os.waitpid(child, 0)
+        get_exchange("x").send("parent again")
+        for node in nodes:
+            node.flush()
+        assert got == ["parent", "child", "parent again"]
+
+
+def test_an_earlier_version_gets_what_each_federation_brings(
+    join: Joiner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not say which process it is, and is taken for two, as before."""
+    from zexchange.net import engine
+
+    here, there = Registry(), Registry()
+    got = collect(there, "x")
+    nodes = [join(name, registry=here)[0] for name in ("a", "b")]
+    said = engine.Session
+
+    def silent(*args: object, **words: object) -> object:
+        return said(*args, **{**words, "registry": b""})  # type: ignore[arg-type]
+
+    monkeypatch.setattr(engine, "Session", silent)
+    old = Registry()
+    senders = [join(name, registry=old)[0] for name in ("a", "b")]
+    other = [join(name, registry=there)[0] for name in ("a", "b")]
+    for node in senders:
+        node.wait_subscribers("x", 1)
+    old.get("x").send(1)
+    for node in [*senders, *nodes, *other]:
+        node.flush()
+    assert got == [1, 1]
