@@ -2,6 +2,7 @@
 
 import socket
 import sys
+from collections.abc import Iterator
 from operator import gt
 
 import pytest
@@ -10,7 +11,7 @@ import zexchange
 from tests.net.conftest import Joiner, collect
 from tests.relay import Relay
 from tests.support import eventually, free_ports, tcp
-from zexchange import InsecureEndpoint, Unreachable, federate
+from zexchange import InsecureEndpoint, Lost, PeerLeft, Unreachable, federate
 
 pytestmark = pytest.mark.sockets
 
@@ -209,6 +210,46 @@ def test_numbers_lost_in_a_cut_are_counted(relays: tuple[Relay, Relay], join: Jo
     assert received.received == len(got)
     assert received.received + received.lost == node.stats().sent["x"] == 30_000
     assert [n for n, _ in got] == sorted({n for n, _ in got})
+
+
+@pytest.fixture
+def more_relays() -> Iterator[tuple[Relay, Relay]]:
+    """Two more."""
+    pair = Relay(free_ports()[0]), Relay(free_ports()[0])
+    yield pair
+    for relay in pair:
+        relay.close()
+
+
+def test_a_peer_that_was_taken_for_gone_goes_on(
+    relays: tuple[Relay, Relay], more_relays: tuple[Relay, Relay], join: Joiner
+) -> None:
+    """Port forwards end and start again: what was sent meanwhile comes, and the sums are right."""
+    sender, there = behind(join, relays)
+    receiver, here = behind(join, more_relays, peers=[tcp(relays[0].port)])
+    got = collect(here, "x")
+    sender.wait_subscribers("x", 1)
+    there.get("x").send(0)
+    sender.flush()
+    with sender.events.record() as left, receiver.events.record() as told:
+        for relay in (*relays, *more_relays):
+            relay.listen(False)
+        there.get("x").send(1)  # to a peer that is still one
+        eventually(lambda: any(isinstance(e, PeerLeft) for e in left))
+        eventually(lambda: any(isinstance(e, PeerLeft) for e in told))
+        sent = sender.stats().sent_to["x", receiver.id]
+        assert (sent.sent, sent.unacknowledged) == (2, 1)
+        for relay in (*relays, *more_relays):
+            relay.listen(True)
+        sender.wait_subscribers("x", 1)
+        there.get("x").send(2)
+        sender.flush()
+    assert got == [0, 1, 2]
+    assert [e.reason for e in (*left, *told) if isinstance(e, PeerLeft)] == ["gone", "gone"]
+    assert not any(isinstance(e, Lost) for e in told)
+    sent = sender.stats().sent_to["x", receiver.id]
+    came = receiver.stats().received["x", sender.id]
+    assert (sent.sent, sent.unacknowledged, came.received, came.lost) == (3, 0, 3, 0)
 
 
 def test_a_wrong_protocol_at_a_peers_address_is_survived(join: Joiner) -> None:

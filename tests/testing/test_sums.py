@@ -136,7 +136,10 @@ def test_sums_go_on_when_a_peer_that_was_given_up_comes_back(how: str) -> None:
 
 def away(network: Network, one: Node, other: Node, how: str) -> None:
     """Have a node be out of reach."""
-    if how == "stopped":
+    if how == "refused":
+        network.refuse(one)
+        network.refuse(other)
+    elif how == "stopped":
         network.stop(other)
     else:
         network.cut(one, other)
@@ -148,6 +151,9 @@ def back(network: Network, one: Node, other: Node, how: str) -> None:
     network.advance(60)
     if how == "stopped":
         network.resume(other)
+    elif how == "refused":
+        network.accept(one)
+        network.accept(other)
     else:
         network.heal(one, other)
     network.settle()
@@ -160,7 +166,7 @@ def listen(node: Node, name: str) -> list[object]:
     return got
 
 
-@pytest.mark.parametrize("how", ["stopped", "cut"])
+@pytest.mark.parametrize("how", ["stopped", "cut", "refused"])
 def test_what_was_sent_while_a_peer_was_away_comes_when_it_is_back(how: str) -> None:
     """Before it was given up, and after: in order, once, and the sums of both ends say the same."""
     with Network() as network:
@@ -173,7 +179,7 @@ def test_what_was_sent_while_a_peer_was_away_comes_when_it_is_back(how: str) -> 
         def send(*numbers: int) -> None:
             for n in numbers:
                 a.registry.get("x").send(n)
-                if how == "cut":  # a node that is stopped sends nothing
+                if how != "stopped":  # a node that is stopped sends nothing
                     b.registry.get("y").send(n)
 
         send(0, 1)
@@ -187,7 +193,7 @@ def test_what_was_sent_while_a_peer_was_away_comes_when_it_is_back(how: str) -> 
         send(6)
         network.settle()
         assert there == list(range(7))
-        assert here == (list(range(7)) if how == "cut" else [])
+        assert here == (list(range(7)) if how != "stopped" else [])
         assert a.stats().sent_to["x", b.id] == Sent(7, 0)
         received = b.stats().received["x", a.id]
         assert (received.received, received.lost) == (7, 0)
@@ -242,3 +248,35 @@ def test_what_was_not_wanted_for_a_while_is_not_owed() -> None:
         assert late == ["after"]
         assert got == ["before", "meanwhile", "after"]
         assert b.stats().received["x", a.id].lost == 0
+
+
+@pytest.mark.parametrize("minutes", [9, 11])
+def test_who_is_away_for_ten_minutes_has_a_gap_without_a_beginning(minutes: int) -> None:
+    """And before that one that is known to the message."""
+    with Network() as network:
+        a, b, c = (network.node(name) for name in "abc")
+        stream = b.registry.match("**").stream(details=True)
+        listen(c, "x"), listen(c, "y")
+        network.settle()
+        a.registry.get("x").send(0)
+        network.settle()
+        network.cut(a, b)
+        network.advance(40)
+        for name in ("x", "x", "y"):
+            a.registry.get(name).send(1)
+        network.advance(60 * minutes)
+        network.heal(a, b)
+        network.settle()
+        a.registry.get("x").send(2)
+        network.settle()
+        items = [stream.get(timeout=0) for _ in range(len(stream))]
+        received = b.stats().received["x", a.id]
+    told = [(i.exchange, i.first, i.last) for i in items if isinstance(i, Lost)]
+    came = sorted((i.name, i.seq) for i in items if not isinstance(i, Lost))
+    if minutes < 10:
+        assert told == []
+        assert came == [("x", 1), ("x", 2), ("x", 3), ("x", 4), ("y", 1)]
+    else:
+        assert sorted(told) == [("x", 0, 3), ("y", 0, 1)]
+        assert came == [("x", 1), ("x", 4)]
+        assert (received.received, received.lost) == (2, 0)
