@@ -165,16 +165,19 @@ class Positions:
             self._pending = {at: keys for at, keys in pending.items() if keys}
             self.in_force.remove(gone)
             self._unsure.remove(gone)
-            self._forget()
+            self._forget(Keys(gone))
         new = set(added)
         if new:
             self._pending.setdefault(epoch, set()).update(new)
 
-    def _forget(self) -> None:
-        """Drop the positions that nothing in force covers any more."""
+    def _forget(self, gone: Keys) -> None:
+        """Drop the positions that nothing in force covers any more, of what ``gone`` covers."""
         covers = self.in_force.covers
-        for name in [name for name in self.positions if not covers(name)]:
-            self._left[name] = self.positions.pop(name)
+        # A name that was used once goes at once, however many others there are.
+        some = filter(gone.covers, list(self.positions)) if gone.patterns else gone.names
+        for name in some:
+            if name in self.positions and not covers(name):
+                self._left[name] = self.positions.pop(name)
 
     def ready(
         self, epoch: int, heads: Mapping[str, int], promised: Sequence[Promise] = ()
