@@ -7,6 +7,7 @@ from strategies import KEYS, NAMES
 
 from zexchange.names import matches
 from zexchange.protocol.interest import MAX_PROMISES, Keys, OwnInterest, PeerInterest
+from zexchange.protocol.sequence import Account, Numbering
 
 keys = st.sampled_from(KEYS)
 key_sets = st.sets(keys)
@@ -227,3 +228,45 @@ def test_what_is_held_stays_held_when_all_is_told_anew() -> None:
     assert interest.held(1) == ()
     interest.announce(5, {})
     assert set(interest.held(5)) == {"a", "c"}
+
+
+@pytest.mark.parametrize("how", ["together", "apart", "whole"])
+def test_what_is_wanted_under_one_key_after_another_is_held_all_the_time(how: str) -> None:
+    """Though the later one is still to be announced: of it, what both cover."""
+    interest, numbering, account = PeerInterest(1, ["**"]), Numbering(), Account()
+    interest.announce(1, {})
+    numbering.take("x", 3)
+    account.promise(Keys(interest.held(1)), numbering)
+    if how == "together":
+        interest.change(2, ["x", "a.*"], ["**"])
+    elif how == "apart":
+        interest.change(2, ["x", "a.*"], [])
+        interest.change(3, [], ["**"])
+    else:
+        interest.replace(3, ["x", "a.*"])
+    assert set(interest.held(1)) == {"x", "a.*"}
+    account.promise(Keys(interest.held(1)), numbering)
+    for name in ("x", "y", "a.b"):
+        numbering.take(name, 2)
+    assert account.counts(numbering.heads) == {"x": 2, "a.b": 2}
+    interest.announce(interest.epoch, {})
+    assert set(interest.held(interest.epoch)) == {"x", "a.*"}
+    interest.change(4, [], ["a.*"])
+    assert interest.held(4) == ("x",)
+
+
+def test_a_key_that_is_dropped_and_wanted_again_is_not_held_meanwhile() -> None:
+    """What is sent in between is not for it; under another one that waits, it is."""
+    interest = PeerInterest(1, ["x"])
+    interest.announce(1, {})
+    interest.change(2, ["x"], ["x"])
+    assert interest.held(1) == ()
+    interest = PeerInterest(1, ["x"])
+    interest.announce(1, {})
+    interest.change(2, ["**"], [])
+    interest.change(3, ["x"], ["x"])
+    assert interest.held(1) == ("x",)
+    interest.change(4, [], ["x"])
+    assert interest.held(1) == ("x",)
+    interest.change(5, [], ["**"])
+    assert interest.held(1) == ()

@@ -68,7 +68,11 @@ class Model:
         for keys in self.pending.values():
             keys -= removed
         self.in_force -= removed
-        self.expected = {n: e for n, e in self.expected.items() if self.covers(n)}
+        waited = {key for keys in self.pending.values() for key in keys} | (added - removed)
+        there = self.in_force | waited
+        self.expected = {
+            n: e for n, e in self.expected.items() if any(matches(key, n) for key in there)
+        }
         self.pending[epoch] = set(added)
 
     def ready(self, epoch: int, heads: dict[str, int]) -> None:
@@ -362,6 +366,25 @@ def test_a_key_that_goes_leaves_what_another_covers(dropped: str) -> None:
     positions.ready(1, {"x": 10})
     positions.expect(2, [], [dropped])
     assert positions.ready(2, {"x": 60}) == [Gap("x", 11, 60)]
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_key_that_goes_before_another_ones_ready_leaves_it_what_both_cover(
+    together: bool,
+) -> None:
+    """Wanted all the time: what was lost meanwhile is missed, what begins is from its first on."""
+    positions = Positions()
+    positions.expect(1, ["**"], [])
+    positions.ready(1, {"x": 10})
+    if together:
+        positions.expect(2, ["x", "a.*"], ["**"])
+    else:
+        positions.expect(2, ["x", "a.*"], [])
+        positions.expect(3, [], ["**"])
+    assert positions.where("x") == 10
+    assert positions.where("b") is None
+    assert positions.ready(3, {"x": 60, "a.y": 2}) == [Gap("x", 11, 60), Gap("a.y", 1, 2)]
+    assert positions.where("b") is None
 
 
 def test_what_begins_while_a_peer_is_away_is_missed_from_the_first_message_on() -> None:

@@ -8,6 +8,7 @@ knows how keys become subscriptions.
 from collections.abc import Iterable, Iterator
 
 from ..names import is_pattern, matches
+from .permissions import restricted
 from .values import Promise
 
 MAX_KEYS = 200_000
@@ -52,6 +53,15 @@ class Keys:
 
     def __len__(self) -> int:
         return len(self.names) + len(self.patterns)
+
+
+def common(some: Keys, others: Keys) -> Keys:
+    """Return what some keys cover that others cover, too."""
+    if not (some and others):
+        return Keys()
+    found = Keys(name for name in some.names if others.covers(name))
+    found.update(restricted(some.patterns, tuple(others)))
+    return found
 
 
 class OwnInterest:
@@ -103,6 +113,7 @@ class PeerInterest:
     __slots__ = (
         "_carried",
         "_dropped",
+        "_followed",
         "_since",
         "announced",
         "confirmed",
@@ -121,6 +132,8 @@ class PeerInterest:
         self._since: dict[str, int] = {}
         self._dropped: dict[str, int] = {}
         self._carried: frozenset[str] = frozenset()
+        self._followed = Keys()
+        """What was held under keys that went, and is wanted under others still to be announced."""
         self.replace(epoch, keys)
 
     def replace(self, epoch: int, keys: Iterable[str]) -> set[str]:
@@ -131,7 +144,9 @@ class PeerInterest:
         for it is held on all the same: most likely it has not.
         """
         if epoch != self.epoch:
-            self._carried = frozenset(self.held(self.announced)) & frozenset(keys)
+            held, keys = frozenset(self.held(self.announced)), frozenset(keys)
+            self._carried = held & keys
+            self._followed = common(Keys(held - keys), Keys(keys - held))
             self._since.clear()
             self._dropped.clear()
             self.whole = epoch
@@ -143,6 +158,7 @@ class PeerInterest:
     def change(self, epoch: int, added: Iterable[str], removed: Iterable[str]) -> set[str]:
         """Take a change to the next epoch and return the keys that came or went."""
         gone = {key for key in removed if key in self.keys}
+        ended = gone.intersection(self._under(self.announced, gone))
         self.keys.remove(gone)
         self._carried -= gone
         for key in gone:
@@ -152,7 +168,17 @@ class PeerInterest:
         self.keys.update(new)
         self._since.update((key, epoch) for key in added)
         self.epoch = epoch
+        self._follow(ended, gone)
         return gone ^ new
+
+    def _follow(self, ended: Iterable[str], gone: Iterable[str] = ()) -> None:
+        """Hold on what was held under keys that have ended and others cover that are to come."""
+        self._followed.update(ended)
+        if self._followed:
+            wanted = Keys(self.keys)
+            wanted.remove(gone)  # what was dropped and is wanted again is wanted anew
+            wanted.remove(self._under(self.announced, self.keys))
+            self._followed = common(self._followed, wanted)
 
     def exceeded_by(self, added: Iterable[str]) -> bool:
         """Tell whether keys that are added to these would make them too many."""
@@ -192,6 +218,7 @@ class PeerInterest:
         self.announced = max(self.announced, epoch)
         if epoch >= self.whole:
             self._carried = frozenset()
+        self._follow(())
         self._dropped = {key: at for key, at in self._dropped.items() if at > epoch}
         if epoch > max(self.confirmed, self.promised[-1].epoch if self.promised else 0):
             self.promised = (*self.promised, Promise(epoch, heads))[-MAX_PROMISES:]
@@ -206,11 +233,15 @@ class PeerInterest:
         """Return the keys that the peer is promised once an epoch is announced.
 
         What was promised before stays promised: a connection that comes again may ask for
-        an older epoch first.
+        an older epoch first. So does what is wanted all the time, under one key after another.
         """
+        return (*self._under(epoch, self._since), *self._followed)
+
+    def _under(self, epoch: int, keys: Iterable[str]) -> tuple[str, ...]:
+        """Return those of the peer's keys that it is promised once an epoch is announced."""
         promised = self.promised[-1].epoch if self.promised else self.confirmed
-        last = max(epoch, promised)
-        return tuple(k for k, at in self._since.items() if at <= last or k in self._carried)
+        last, since = max(epoch, promised), self._since
+        return tuple(k for k in keys if since[k] <= last or k in self._carried)
 
     def in_force(self, name: str) -> bool:
         """Tell whether what is sent on ``name`` from now on is promised to the peer."""

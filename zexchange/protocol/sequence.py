@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..names import is_name
-from .interest import Keys
+from .interest import Keys, common
 from .permissions import Patterns, both, permitted
 from .values import Promise
 
@@ -124,6 +124,7 @@ class Positions:
     __slots__ = (
         "_anew",
         "_began",
+        "_ended",
         "_left",
         "_pending",
         "_unsure",
@@ -156,27 +157,48 @@ class Positions:
         self._began: Patterns = None
         """On what it might publish before, too, until a ready of epoch ``_anew``."""
         self._anew = 0
+        self._ended: list[tuple[int, Keys]] = []
+        """What has ended while other keys were waited for, in which epoch: what those cover of it
+        is followed on, and not anew."""
 
     def expect(self, epoch: int, added: Iterable[str], removed: Iterable[str]) -> None:
-        """Note a change of our interest: removed keys end now, added ones with a ready."""
-        gone = set(removed)
+        """Note a change of our interest: removed keys end now, added ones with a ready.
+
+        Where one that is added, or waited for, covers a name that one covered which ends, the
+        name was wanted all the time: it is followed on.
+        """
+        gone, new = set(removed), set(added)
         if gone:
+            ended = self._ending(gone)
             pending = {at: keys - gone for at, keys in self._pending.items()}
             self._pending = {at: keys for at, keys in pending.items() if keys}
             self.in_force.remove(gone)
             self._unsure.remove(gone)
-            self._forget(Keys(gone))
-        new = set(added)
+            waited = Keys(key for keys in self._pending.values() for key in keys)
+            waited.update(new - gone)
+            followed = common(ended, waited)
+            if followed:
+                self._ended.append((epoch, followed))
+            self._forget(Keys(gone), waited)
         if new:
             self._pending.setdefault(epoch, set()).update(new)
 
-    def _forget(self, gone: Keys) -> None:
-        """Drop the positions that nothing in force covers any more, of what ``gone`` covers."""
+    def _ending(self, gone: set[str]) -> Keys:
+        """Return what has been for us of what ends: in force, or followed on until it would be."""
+        ended = Keys(key for key in gone if key in self.in_force)
+        for at, keys in self._pending.items() if self._ended else ():
+            for when, before in self._ended:
+                if when >= at:
+                    ended.update(common(Keys(keys & gone), before))
+        return ended
+
+    def _forget(self, gone: Keys, waited: Keys) -> None:
+        """Drop the positions of what ``gone`` covers, and nothing in force or waited for."""
         covers = self.in_force.covers
         # A name that was used once goes at once, however many others there are.
         some = filter(gone.covers, list(self.positions)) if gone.patterns else gone.names
         for name in some:
-            if name in self.positions and not covers(name):
+            if name in self.positions and not (covers(name) or waited.covers(name)):
                 self._left[name] = self.positions.pop(name)
 
     def ready(
@@ -196,6 +218,8 @@ class Positions:
         came = {at: self._pending.pop(at) for at in sorted(self._pending) if at <= epoch}
         for keys in came.values():
             self.in_force.update(keys)
+        oldest = min(self._pending, default=epoch)
+        self._ended = [e for e in self._ended if self._pending and e[0] >= oldest]
         self.ready_epoch = max(self.ready_epoch, epoch)
         exposed = []
         for name, head in heads.items():
@@ -234,7 +258,7 @@ class Positions:
         """Forget where we stand with a peer that has been away for too long."""
         self._unsure.update(self.in_force)
         self.positions, self._left, self.jumped = {}, {}, {}
-        self._pending, self.in_force = {}, Keys()
+        self._pending, self.in_force, self._ended = {}, Keys(), []
 
     def count_on(self, former: "Positions") -> None:
         """Count on where those had counted that have lapsed: their peer is back."""
@@ -256,7 +280,16 @@ class Positions:
 
     def _takes(self, name: str) -> bool:
         """Tell whether an exchange is for us; what no exchange can be called is not."""
-        return self.in_force.covers(name) and is_name(name) and self.admits(name)
+        here = self.in_force.covers(name) or (self._ended and self._follows(name))
+        return bool(here) and is_name(name) and self.admits(name)
+
+    def _follows(self, name: str) -> bool:
+        """Tell whether a key that is waited for covers a name since before another one ended."""
+        pending = self._pending.items()
+        since = [at for at, keys in pending if Keys(keys).covers(name)]
+        return bool(since) and any(
+            at >= min(since) and keys.covers(name) for at, keys in self._ended
+        )
 
     def _begins(self, name: str) -> bool:
         """Tell whether an exchange is for us from its first message on."""
