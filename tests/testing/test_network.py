@@ -267,3 +267,19 @@ def test_the_same_seed_is_the_same_run() -> None:
         for _ in range(2)
     }
     assert len(runs) == 1
+
+
+def test_a_node_detaches_streams_that_nobody_refers_to():
+    """Where nobody uses an exchange any more: others need not send there on and on."""
+    with Network() as network:
+        here, there = network.node("here"), network.node("there")
+        exchange, view = there.registry.get("x"), there.registry.match("a.*")
+        exchange.stream()
+        view.stream()
+        network.settle()
+        network.advance(3)
+        assert len(exchange._table) == len(view._table) == 0
+        network.settle()
+        here.registry.get("x").send(1)
+        network.settle()
+        assert not here.stats().sent.get("x")

@@ -67,7 +67,7 @@ class ExchangeChannelsBackend(ChannelsBackend):
         # Apart from what comes live, which would wait while a newcomer's history is asked for.
         with view.stream(WAITING, "drop_oldest", details=True, history=self._most) as earlier:
             self._membership.attached()
-            owed = next(s.arrears for s in view.subscriptions() if s.task is earlier)
+            owed = next(s.arrears for s in view.subscriptions() if s.task is earlier.feed)
             await self._membership.joined()
             until = asyncio.get_running_loop().time() + JOIN_TIMEOUT
             while owed and owed.open and asyncio.get_running_loop().time() < until:

@@ -6,12 +6,14 @@ goes. It hands out no messages.
 """
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 
 from ..errors import NotAttached
 from .arrears import Arrears
+from .feeds import Feed, tidy
 from .forking import track
 from .mailbox import Overflow
 from .snapshots import Keeper, settled
@@ -67,13 +69,22 @@ class Audience(Generic[T]):
     @property
     def subscribers(self) -> tuple[object, ...]:
         """The tasks as they were attached, each once, oldest first; no bridges."""
-        return tuple([s.task for s in list(self._table.values())])
+        tidy()
+        tasks = [s.task for s in list(self._table.values())]
+        shown = [task.stream() if isinstance(task, Feed) else task for task in tasks]
+        return tuple([task for task in shown if task is not None])
+
+    @property
+    def occupied(self) -> bool:
+        """Whether anything is attached, though it may be a stream that nobody reads any more."""
+        return bool(self._table)
 
     def subscriptions(self) -> list[Subscription]:
         """Return what is attached now, oldest first."""
         return list(self._table.values())
 
     def __len__(self) -> int:
+        tidy()
         return len(self._table)
 
     def __bool__(self) -> bool:
@@ -118,6 +129,8 @@ class Audience(Generic[T]):
             if owed:  # before it is in the table, from which what arrives finds it
                 subscription.arrears = Arrears(subscription, self.registry, self.rerouted)
             self._table[subscription.key] = subscription
+            if isinstance(subscription.task, Feed):
+                subscription.task.places.add(weakref.ref(self))
             if not subscription.forwarder:
                 self._interested += 1
                 if self._interested == 1:
@@ -154,9 +167,19 @@ class Audience(Generic[T]):
             self._drop(subscription)
         self._afterwards(subscription)
 
+    def release(self, feed: Feed) -> None:
+        """Take out what stands for a stream that nobody refers to any more."""
+        for key in self._keys(feed):
+            subscription = self._table.get(key)
+            if subscription is not None:
+                self.discard(subscription)
+
     def _drop(self, subscription: Subscription) -> None:
         """Take a subscription out; the lock is held."""
         del self._table[subscription.key]
+        task = subscription.task
+        if isinstance(task, Feed) and not any(key in self._table for key in self._keys(task)):
+            task.places.discard(weakref.ref(self))
         if not subscription.forwarder:
             self._interested -= 1
             if not self._interested:

@@ -16,12 +16,18 @@ from typing import Any
 from ..errors import NotASubscriber
 from .forking import track
 from .outcome import Target
+from .stream import Stream
 from .subscriptions import Key, Subscription
 
 
 def key_of(task: object, names: bool = False) -> Key:
     """Return what tells ``task`` apart: its identity, whatever it thinks it equals."""
-    return (id(task), names)
+    return (id(held(task)), names)
+
+
+def held(task: object) -> object:
+    """Return what is held of a task that is attached: of a stream, not itself."""
+    return task.feed if isinstance(task, Stream) else task
 
 
 def key_of_call(fn: object) -> Key:
@@ -58,6 +64,7 @@ def subscription_of(
     """
     if history < 0:
         raise ValueError(f"history is a number of messages, not {history}")
+    task = held(task)
     accept = check_task(task)
     subscription = Subscription(task, key_of(task, names), accept, names=names, history=history)
     if isinstance(task, Generator):

@@ -61,8 +61,8 @@ class Mailbox(Generic[T]):
 
     __slots__ = (
         "__weakref__", "_blocked", "_dropped", "_filled", "_finishing", "_home",
-        "_limit", "_lock", "_overflow", "_paused", "_readers", "_received", "_roomy", "_waiters",
-        "items", "over", "turns", "writers",
+        "_left", "_limit", "_lock", "_overflow", "_paused", "_readers", "_received", "_roomy",
+        "_waiters", "items", "over", "turns", "writers",
     )  # fmt: skip
 
     def __init__(self, maxsize: int, overflow: Overflow) -> None:
@@ -74,6 +74,7 @@ class Mailbox(Generic[T]):
         self.items: deque[T] = deque()
         self._received = self._dropped = self._blocked = 0
         self.over = self._finishing = False
+        self._left: object = None
         track(self).after_fork()
 
     def after_fork(self) -> None:
@@ -95,31 +96,36 @@ class Mailbox(Generic[T]):
         """Whether nothing more is put."""
         return self._limit < 0
 
-    def put(self, item: T) -> None:
+    def put(self, item: T) -> object:
         """Add ``item``, or do what ``overflow`` says; after `close` it is ignored.
+
+        Returns:
+            None, or what `orphan` was given: nobody will read it.
 
         Raises:
             MailboxFull: with ``overflow="error"``, or where waiting would never end.
         """
         with self._lock:
             if len(self.items) >= self._limit and not self._has_room():
-                return
+                return self._left
             self._received += 1
             self.items.append(item)
             if self._readers or self._waiters:
                 self._wake()
+            return None
 
-    def keep(self, item: T) -> None:
+    def keep(self, item: T) -> object:
         """Add ``item`` like `put`, or a copy, if it is a buffer that its sender may fill again."""
         if type(item) not in UNCHANGING:
             item = settled(item)
         with self._lock:  # and not by `put`: that is a tenth of what this takes
             if len(self.items) >= self._limit and not self._has_room():
-                return
+                return self._left
             self._received += 1
             self.items.append(item)
             if self._readers or self._waiters:
                 self._wake()
+            return None
 
     def put_all(self, items: Sequence[T]) -> bool:
         """Add items, if there is room for all of them and it is open; tell whether that is so."""
@@ -284,6 +290,12 @@ class Mailbox(Generic[T]):
         self.over = True
         self.finish()
         self._home = None  # it would stay as long as the stream does
+
+    def orphan(self, left: object) -> None:
+        """End at once, as nobody refers to a reader; by a finaliser, so that no lock is taken."""
+        self._left = left
+        self._limit, self.over = -1, True
+        self.items.clear()
 
     def finish(self) -> None:
         """Take nothing more; readers get what is there, then Closed."""

@@ -31,6 +31,16 @@ class Room(ABC):
         """Wait for room; called on the sender's thread after all local tasks were served."""
 
 
+class Gone(ABC):
+    """Returned by what takes messages for a reader that is no more: nobody can read them."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def detach(self) -> None:
+        """Detach it wherever it is attached; called with no lock held."""
+
+
 class Trouble:
     """What went wrong, or has to be waited for, in one round; made only when needed."""
 
@@ -64,6 +74,8 @@ def answered(trouble: Trouble | None, target: Target, result: object) -> Trouble
     if isinstance(result, Room):
         trouble = trouble or Trouble()
         trouble.rooms.append((target, result))
+    elif isinstance(result, Gone):
+        result.detach()
     elif inspect.isawaitable(result):
         return failed(trouble, target, unawaited(result))
     return trouble

@@ -15,6 +15,7 @@ from ..names import Patterns, check_name, check_pattern, matches
 from .arrears import Arrears
 from .codecs import Codec
 from .exchange import Exchange
+from .feeds import orphans, tidy
 from .forking import track
 from .logs import log
 from .stream import T
@@ -167,7 +168,7 @@ class Registry:
 
     def views(self, name: str) -> list[View]:
         """Return every view that covers ``name`` and has been made, oldest first."""
-        found = [view for view in self._covering.covering(name) if len(view)]
+        found = [view for view in self._covering.covering(name) if view.occupied]
         return sorted(found, key=lambda view: view.serial)
 
     def _make(self, name: str) -> Exchange[Any]:
@@ -311,6 +312,8 @@ class Registry:
         """Called, outside every lock, at each use that is not on a fast path."""
         if self._forked:
             self._revive()
+        if orphans:
+            tidy()
 
     def _revive(self) -> None:
         """Revive the observers, once; what they do in there finds the registry in order."""

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from .audience import Audience
 from .chains import chains, link, refuse_circle
 from .checks import key_of, key_of_call, subscription_of
+from .feeds import Feed
 from .outcome import Room, Target, Trouble, serve
 from .retained import CatchUp, Kept, Ring
-from .stream import Stream, T
+from .stream import T
 from .subscriptions import Forwarder, Key, Shaped, Subscription
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-Routes = tuple[tuple[Target, ...], tuple[Target, ...], tuple[Stream[Any], ...]]
+Routes = tuple[tuple[Target, ...], tuple[Target, ...], tuple[Feed, ...]]
 """Where what arrives goes: tasks that take the bare message, and those for `Delivery`. If all
 of them are streams of bare messages, these too, which can be given many at once."""
 
@@ -164,7 +165,7 @@ class Routing(Audience[T], Forwarder):
         there = [s for s in found if s.arrears not in late]
         plain = tuple(s.arrival(self.name) for s in there if not s.details)
         detailed: tuple[Target, ...] = (*(s.accept for s in there if s.details), *late)
-        streams = tuple(s.task for s in there if isinstance(s.task, Stream) and not s.names)
+        streams = tuple(s.task for s in there if isinstance(s.task, Feed) and not s.names)
         return plain, detailed, streams if len(streams) == len(plain) and not detailed else ()
 
     def rerouted(self) -> None:

@@ -4,14 +4,14 @@ A stream is a task with a mailbox. `for` and `async for` differ only in how the
 mailbox is awaited. It must not know what it is attached to beyond attach and detach.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic
 
 from ..errors import Closed
+from .feeds import Feed
 from .mailbox import Mailbox, MailboxStats, Overflow
-from .snapshots import Keeper
 
 if TYPE_CHECKING:  # what runs needs no default, and no package that has it
     from typing_extensions import TypeVar
@@ -42,27 +42,26 @@ class Delivery:
     sent_at: float
 
 
-class Stream(Keeper, Generic[T]):
+class Stream(Generic[T]):
     """A bounded mailbox of messages, read by iterating; made by ``stream()`` of an exchange.
 
     It receives from the moment it is made until `close`, which leaving a ``with`` or
-    ``async with`` block calls. Any thread may read; each message is read once.
+    ``async with`` block calls. Any thread may read; each message is read once. One that nobody
+    refers to any more is detached, soon, and told of by a `ResourceWarning` in Python's dev mode.
     """
 
     __slots__ = (
-        "__weakref__", "_detach", "_mailbox", "_wake", "details", "keep", "preload", "send",
-        "send_all",
+        "__weakref__", "_detach", "_mailbox", "_wake", "details", "feed", "send",
     )  # fmt: skip
 
     def __init__(
         self, maxsize: int, overflow: Overflow, details: bool, wake: Callable[[], None]
     ) -> None:
         self._mailbox: Mailbox[T] = Mailbox(maxsize, overflow)
-        self.send: Callable[[Any], None] = self._mailbox.put
-        self.keep: Callable[[Any], None] = self._mailbox.keep
-        self.send_all: Callable[[Sequence[Any]], bool] = self._mailbox.put_all
-        self.preload: Callable[[Any], None] = self._mailbox.preload
+        self.send: Callable[[Any], object] = self._mailbox.put
         self.details = details
+        self.feed = Feed(self, self._mailbox, details)
+        """What is attached in its place."""
         self._wake = wake  # what the first use in a forked child has to call
         self._detach: Callable[[Stream[T]], None] | None = None
 
@@ -70,6 +69,11 @@ class Stream(Keeper, Generic[T]):
         """Remember how to detach, once attached."""
         self._detach = detach
         return self
+
+    def __del__(self) -> None:
+        feed: Feed | None = getattr(self, "feed", None)  # none of one that could not be made
+        if feed is not None and feed.places:
+            feed.orphan()
 
     def get(self, timeout: float | None = None) -> T:
         """Return the next message, waiting up to ``timeout`` seconds (None: without end).

@@ -9,9 +9,10 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from .feeds import Feed
 from .outcome import Target
 from .snapshots import UNCHANGING, Keeper, settled
-from .stream import Delivery, Stream
+from .stream import Delivery
 
 if TYPE_CHECKING:
     from .arrears import Arrears
@@ -54,7 +55,7 @@ class Subscription:
         self.key = key
         self.calls(accept)
         self.names = names
-        self.details = isinstance(task, Stream) and task.details
+        self.details = isinstance(task, Feed) and task.details
         self.forwarder = isinstance(task, Forwarder)
         self.history = history
         # Exchanges that have begun to give it their history; one that is gone keeps nothing.
@@ -68,7 +69,7 @@ class Subscription:
         task: Any = self.task
         self.accept = accept  # takes what has arrived, and what `item` makes of a message
         self.sent: Target = task.keep if isinstance(task, Keeper) else accept
-        self.preload: Target = task.preload if isinstance(task, Stream) else accept
+        self.preload: Target = task.preload if isinstance(task, Feed) else accept
 
     def item(self, name: str, msg: object, sent_at: float) -> object:
         """Return what `accept` gets for a message that was sent in this process."""

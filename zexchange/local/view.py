@@ -39,7 +39,7 @@ class View(Audience[Any]):
         self.serial = next(_serials)
 
     def __repr__(self) -> str:
-        return f"<View {self.pattern!r}, {len(self)} tasks>"
+        return f"<View {self.pattern!r}, {len(self._table)} tasks>"
 
     def covers(self, exchange: "Exchange[Any]") -> bool:
         """Tell whether what is sent on ``exchange`` comes by here."""

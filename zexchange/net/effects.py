@@ -195,7 +195,7 @@ class Effects:
 
     def _tell(self, event: Event) -> None:
         """Log an event and hand it to the tasks of `Node.events`, on the data thread."""
-        unheard = isinstance(event, Lost | Rejected) and not len(self._events)
+        unheard = isinstance(event, Lost | Rejected) and not self._events.occupied
         (log.warning if unheard else log.info)("%s", event)
         told_at = self._world.time()
         self._inbound.do(lambda: self._events.deliver([event], "", 0, told_at))

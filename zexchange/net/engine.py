@@ -16,6 +16,7 @@ from ..history import WINDOW, Body, Ring
 from ..local import loops
 from ..local.arrears import Arrears
 from ..local.exchange import Exchange
+from ..local.feeds import orphans, tidy
 from ..local.registry import Registry
 from ..protocol.events import Event, Lost
 from ..protocol.hubs import Hubs
@@ -492,6 +493,8 @@ class Engine(Reports):
         self.stalls.look(now)
         if self.inbound.recovering:
             self.inbound.do(self.inbound.tick)
+        if orphans:  # with no lock held, and also where nobody uses an exchange any more
+            self.inbound.do(tidy)
         self._places.mind_descriptors(self.session)
         self._places.rescan(self.session, now)
         self.discovery.tick(now)
