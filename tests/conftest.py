@@ -1,5 +1,9 @@
-"""Fixtures for every test: a rendezvous directory of its own, and nothing left behind."""
+"""Fixtures for every test: a rendezvous directory of its own, and nothing left behind.
 
+In every test a handler on the root logger asks for everything, whatever is logged.
+"""
+
+import logging
 import os
 import shutil
 import tempfile
@@ -10,6 +14,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests import locks
 from tests.relay import Relay
 from tests.support import EXAMPLES, PROFILE, eventually, examples, free_ports
 
@@ -19,6 +24,20 @@ for name in EXAMPLES:
         name, deadline=None, print_blob=True, max_examples=examples()
     )
 hypothesis.settings.load_profile(PROFILE)
+locks.watch()
+
+
+@pytest.fixture(autouse=True)
+def asking() -> Iterator[locks.Asking]:
+    """Nothing is logged with a lock held, and a handler may ask for whatever there is."""
+    handler, logger = locks.Asking(), logging.getLogger("zexchange")
+    level = logger.level
+    logging.getLogger().addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield handler
+    logging.getLogger().removeHandler(handler)
+    logger.setLevel(level)
+    assert not handler.wrong
 
 
 @pytest.fixture

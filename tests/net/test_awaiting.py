@@ -133,7 +133,7 @@ def test_a_wait_holds_nobody_up(join: Joiner) -> None:
             for _ in range(300)
         ]
         await until(lambda: waiting(node) == 300)
-        assert threading.active_count() == before
+        assert threading.active_count() <= before
         assert not any(wait.done() for wait in waits)
         there.get("x").handler(got.append)
         await asyncio.gather(*waits)

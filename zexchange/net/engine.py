@@ -7,7 +7,6 @@ sockets. Public calls look at the session under `changed`, which the control thr
 holds while it works and notifies when it has.
 """
 
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -84,8 +83,7 @@ class Engine(Reports):
         self._finished = False
         self._inbox: deque[Callable[[], None]] = deque()
         self._steps: deque[tuple[str, bool]] = deque()
-        self._acks: dict[bytes, dict[str, int]] = {}
-        self._acks_lock = threading.Lock()
+        self._acks: deque[tuple[bytes, dict[str, int]]] = deque()
         self.misfits = Misfits(self._count_misfits)
         self._replays = Pending()
         self._waker = world.waker()
@@ -327,9 +325,8 @@ class Engine(Reports):
 
     def consumed(self, peer: bytes, positions: dict[str, int]) -> None:
         """See `Reports`: gathered here, told by the control thread in one message a peer."""
-        with self._acks_lock:
-            quiet = not self._acks
-            self._acks.setdefault(peer, {}).update(positions)
+        quiet = not self._acks
+        self._acks.append((peer, positions))
         if quiet:
             self._waker.wake()
 
@@ -470,8 +467,10 @@ class Engine(Reports):
             self.session.publishes(names)
 
     def _tell_acks(self) -> None:
-        with self._acks_lock:
-            acks, self._acks = self._acks, {}
+        acks: dict[bytes, dict[str, int]] = {}
+        for _ in range(len(self._acks)):
+            node, positions = self._acks.popleft()
+            acks.setdefault(node, {}).update(positions)
         for node, positions in acks.items():
             peer = self.session.members.peers.get(node)
             if peer and peer.link:

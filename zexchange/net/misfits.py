@@ -19,7 +19,7 @@ class Misfits:
 
     def __init__(self, tell: Callable[[Callable[[], list[Misfit]]], None]) -> None:
         self._tell = tell
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._counts: dict[tuple[str, str], tuple[str, int]] = {}
 
     def add(self, origin: str, reason: str, detail: str) -> None:

@@ -110,7 +110,7 @@ class Rendezvous:
         self._claimed = False
         self._stand_ins: dict[Path, socket.socket | None] = {}
         # Between the control thread, which mends, and whoever closes the node.
-        self._changing = threading.Lock()
+        self._changing = threading.RLock()
 
     @property
     def control(self) -> str:

@@ -93,10 +93,10 @@ def _start_collector() -> None:
 
 def _after_fork() -> None:
     global _lending, _starting
-    _lending, _starting = threading.Event(), threading.Lock()
+    _lending, _starting = threading.Event(), threading.RLock()
 
 
-_lending, _starting = threading.Event(), threading.Lock()
+_lending, _starting = threading.Event(), threading.RLock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 

@@ -6,7 +6,7 @@ code to run but through this table. It knows nothing of MessagePack.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Lock
+from threading import RLock
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ class Registration:
 _by_type: dict[type, Registration] = {}
 _by_name: dict[str, Registration] = {}
 _already: set[type] = {bool, bytearray, bytes, dict, float, list, memoryview, str, type(None)}
-_changing = Lock()
+_changing = RLock()
 
 
 def register(

@@ -1,0 +1,136 @@
+"""Which locks of the package a thread has, and a logging handler that asks for everything.
+
+No lock of ours is held while somebody else's code runs: so whoever is logged to, told of an
+event, or called in any other way, may ask for whatever there is.
+"""
+
+import logging
+import threading
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+from zexchange import Registry
+from zexchange.errors import ExchangeError
+from zexchange.local import forking
+from zexchange.net import lifetime, sockets
+from zexchange.net.engine import Engine
+from zexchange.protocol import registration
+
+MADE = {
+    "contrib/membership.py": {"self._lock"},
+    "contrib/outbox.py": {"self._turn"},  # only ever tried, by one thread at a time
+    "local/arrears.py": {"self._lock"},
+    "local/audience.py": {"self._lock"},
+    "local/buffered.py": {"self._lock"},
+    "local/chains.py": {"self.lock"},
+    "local/checks.py": {"self.lock"},
+    "local/logs.py": {"self._turn", "self._counting"},  # the first is only ever tried
+    "local/mailbox.py": {"self._lock", "self._filled", "self._roomy"},
+    "local/registry.py": {"self._lock"},
+    "local/tasks.py": {"self._lock"},
+    "net/bridge.py": {"self._lock"},
+    "net/lifetime.py": {"lock"},
+    "net/misfits.py": {"self._lock"},
+    "net/node.py": {"self._starting"},
+    "net/outbound.py": {"self._lock"},
+    "net/rendezvous.py": {"self._changing"},
+    "net/sockets.py": {"_starting", "self._closing"},
+    "net/world.py": {"return"},  # of Engine.changed
+    "protocol/registration.py": {"_changing"},
+}
+"""Where locks are made, and what they are called: `held` has to know each of them."""
+NAMES = ("_lock", "lock", "_starting", "_changing", "_closing", "_counting")
+MOST = 20
+"""Questions that are asked in one test: some log thousands of records."""
+_engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
+
+
+def watch() -> None:
+    """Have `held` know every engine from now on, those included that are only just made."""
+    make = Engine.__init__
+
+    def made(self: Engine, *args: Any, **kwargs: Any) -> None:
+        _engines.add(self)
+        make(self, *args, **kwargs)
+
+    Engine.__init__ = made  # type: ignore[method-assign]
+
+
+def held() -> list[str]:
+    """Return the locks that this thread has, but for the turn of a generator that is a task."""
+    found = [_name(owner, name) for owner in _owners() for name in NAMES if _has(owner, name)]
+    me = threading.get_ident()
+    for engine in list(_engines):
+        if vars(engine).get("changed") is not None and _owned(engine.changed):
+            found.append("Engine.changed")
+        if getattr(getattr(engine, "outbound", None), "_holder", 0) == me:
+            found.append("Outbound._lock")
+    return found
+
+
+def _owners() -> Iterator[object]:
+    yield from (lifetime, sockets, registration)
+    yield from list(lifetime.nodes.values())
+    for owner in list(forking._tracked):
+        if type(owner).__module__ != "zexchange.local.checks":
+            yield owner
+        for subscription in list(getattr(owner, "_table", {}).values()):
+            if subscription.arrears is not None:
+                yield subscription.arrears
+    for engine in list(_engines):
+        for part in ("bridges", "misfits", "_waker"):
+            yield getattr(engine, part, None)
+        yield getattr(getattr(engine, "_places", None), "_rendezvous", None)
+        yield getattr(getattr(engine, "inbound", None), "_waker", None)
+
+
+def _has(owner: object, name: str) -> bool:
+    return _owned(getattr(owner, name, None))
+
+
+def _owned(lock: Any) -> bool:
+    owned = getattr(lock, "_is_owned", None)
+    return bool(owned and owned())
+
+
+def _name(owner: object, name: str) -> str:
+    return f"{getattr(owner, '__name__', type(owner).__name__)}.{name}"
+
+
+class Asking(logging.Handler):
+    """A handler, with a lock of its own as every handler has, that asks for everything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+        self.wrong: list[str] = []
+        self._local = Registry()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        locks = held()
+        if locks:
+            self.wrong.append(f"{record.getMessage()!r} was logged with {locks} held")
+        elif self.asked < MOST:
+            self.asked += 1
+            try:
+                self.ask()
+            except ExchangeError:
+                pass  # of a node that is closed meanwhile
+            except Exception as error:
+                self.wrong.append(f"{type(error).__name__} in a handler: {error}")
+
+    def ask(self) -> None:
+        """Ask for all that changes nothing for anybody else."""
+        exchange = self._local.get("asked")
+        with exchange.record() as heard:
+            exchange.send(1)
+        assert heard == [1]
+        self._local.match("**")
+        for node in list(lifetime.nodes.values()):
+            # Not those of a simulated world, which is run by one thread; and asking that of a
+            # forked child would start it.
+            if node._world is None and node._engine is not None:
+                _ = node.peers, node.stats(), node.endpoints, repr(node)
+                if not node._would_wait_for_itself():
+                    node.wait_peers(0, 0.0)
