@@ -13,7 +13,7 @@ from typing import Any
 from zexchange import Registry
 from zexchange.errors import ExchangeError
 from zexchange.local import forking
-from zexchange.net import lifetime, sockets
+from zexchange.net import lifetime, siblings, sockets
 from zexchange.net.engine import Engine
 from zexchange.protocol import registration
 
@@ -32,15 +32,18 @@ MADE = {
     "net/bridge.py": {"self._lock"},
     "net/lifetime.py": {"lock"},
     "net/misfits.py": {"self._lock"},
+    "net/merging.py": {"self.lock"},
     "net/node.py": {"self._starting"},
     "net/outbound.py": {"self._lock"},
     "net/rendezvous.py": {"self._changing"},
+    "net/shared.py": {"self.moving"},
+    "net/siblings.py": {"self._placing", "_lock"},
     "net/sockets.py": {"_starting", "self._closing"},
     "net/world.py": {"return"},  # of Engine.changed
     "protocol/registration.py": {"_changing"},
 }
 """Where locks are made, and what they are called: `held` has to know each of them."""
-NAMES = ("_lock", "lock", "_starting", "_changing", "_closing", "_counting")
+NAMES = ("_lock", "lock", "_starting", "_changing", "_closing", "_counting", "_placing", "moving")
 MOST = 20
 """Questions that are asked in one test: some log thousands of records."""
 _engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
@@ -70,7 +73,7 @@ def held() -> list[str]:
 
 
 def _owners() -> Iterator[object]:
-    yield from (lifetime, sockets, registration)
+    yield from (lifetime, siblings, sockets, registration)
     yield from list(lifetime.nodes.values())
     for owner in list(forking._tracked):
         if type(owner).__module__ != "zexchange.local.checks":
@@ -82,6 +85,9 @@ def _owners() -> Iterator[object]:
         for part in ("bridges", "misfits", "_waker"):
             yield getattr(engine, part, None)
         yield getattr(getattr(engine, "_places", None), "_rendezvous", None)
+        shared = getattr(getattr(engine, "bridges", None), "_siblings", None)
+        if shared is not None:
+            yield from (shared, shared.sources, *list(shared._shared.values()))
         yield getattr(getattr(engine, "inbound", None), "_waker", None)
 
 

@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from zexchange import Registry
+from zexchange.local.parking import Parking
 from zexchange.local.stream import Delivery
 
 
@@ -35,6 +36,8 @@ class Observer:
 
 
 class Bridge:
+    inherits = True
+
     def __init__(self):
         self.got = []
 
@@ -252,16 +255,72 @@ def test_a_bridge_is_prepared_outside_the_lock(registry):
 
     class Slow(Bridge):
         def prepare(self, kept):
-            if len(kept) < 4:
-                sender = threading.Thread(target=exchange.send, args=(len(kept),))
-                sender.start()
-                sender.join(10)
-                assert not sender.is_alive()
+            if kept[0][0] == 0:
+                for n in (1, 2, 3):
+                    sender = threading.Thread(target=exchange.send, args=(n,))
+                    sender.start()
+                    sender.join(10)
+                    assert not sender.is_alive()
+                exchange.send(4)
             return super().prepare(kept)
 
     exchange.attach_bridge(bridge := Slow())
     exchange.send("live")
-    assert bridge.got == [0, 1, 2, 3, "live"]
+    assert bridge.got == [0, 1, 2, 3, 4, "live"]
+
+
+def test_a_second_thread_that_attaches_a_bridge_returns_when_it_is_there(registry):
+    """It does what the first is about to do, which then has nothing left to do."""
+    registry.retain("x", 9)
+    exchange = registry.get("x")
+    exchange.send(0)
+
+    class Twice(Bridge):
+        def prepare(self, kept):
+            if kept[0][0] == 0 and not self.got:
+                self.got.append("second")
+                second = threading.Thread(target=exchange.attach_bridge, args=(self,))
+                second.start()
+                second.join(10)
+                assert self.got == ["second", 0]
+                exchange.send(1)
+            return super().prepare(kept)
+
+    exchange.attach_bridge(bridge := Twice())
+    exchange.send(2)
+    assert bridge.got == ["second", 0, 1, 2]
+    assert exchange.stats().bridges == 1
+
+
+def test_a_bridge_that_is_detached_while_it_is_prepared_stays_so(registry):
+    """And the next one inherits all that is kept."""
+    registry.retain("x", 9)
+    exchange = registry.get("x")
+    exchange.send(0)
+
+    class Leaving(Bridge):
+        def prepare(self, kept):
+            if kept[0][0] == 0:
+                exchange.send(1)
+                exchange.detach_bridge(self)
+            return super().prepare(kept)
+
+    exchange.attach_bridge(gone := Leaving())
+    exchange.send(2)
+    assert gone.got == []
+    exchange.attach_bridge(following := Bridge())
+    assert following.got == [0, 1, 2]
+
+
+def test_a_send_that_began_before_the_bridge_was_there_passes_by_it(registry):
+    """Whoever was about to park finds the bridge instead, and nothing is lost between them."""
+    bridge = Bridge()
+    parking = Parking(bridge, [], threading.RLock())
+    parking.send(1)
+    assert bridge.got == []
+    bridge.inherit(parking.end([0]))
+    parking.send(2)
+    assert bridge.got == [0, 1, 2]
 
 
 def test_what_one_bridge_has_carried_the_next_does_not_inherit(registry):

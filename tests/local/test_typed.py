@@ -29,6 +29,8 @@ class Trade:
 class Carrier:
     """A bridge that lists what it is given."""
 
+    inherits = True
+
     def __init__(self) -> None:
         self.got: list[object] = []
         self.kept: list[object] = []

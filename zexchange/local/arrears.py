@@ -94,7 +94,8 @@ class Arrears:
         """Owe nothing any more: the joiner has left."""
         with self._lock:
             self._cancelled = True
-            self._parked.clear()
+            self.subscription.left += (self._parked,)
+            self._parked = {}
             self._first.clear()
 
     def asked(self, observers: Iterable[object]) -> None:

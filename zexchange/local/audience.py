@@ -158,6 +158,7 @@ class Audience(Generic[T]):
                 return
             self._drop(subscription)
         self._afterwards(subscription)
+        subscription.left = ()  # outside the locks: messages may have finalisers
 
     def discard(self, subscription: Subscription) -> None:
         """Take a subscription out whatever its count: its task has ended."""
@@ -166,6 +167,7 @@ class Audience(Generic[T]):
                 return
             self._drop(subscription)
         self._afterwards(subscription)
+        subscription.left = ()  # outside the locks: messages may have finalisers
 
     def release(self, feed: Feed) -> None:
         """Take out what stands for a stream that nobody refers to any more."""

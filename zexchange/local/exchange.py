@@ -9,12 +9,14 @@ import builtins
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .arrears import Arrears, Notice
 from .checks import check_callable, key_of_call
 from .feeds import Feed
 from .outcome import Room, Target, Trouble, answered, logger, noted, raise_all, serve, wait_for_room
+from .parking import Parking, stand_in
 from .retained import CatchUp, Kept
 from .rounds import OVER, Rounds, is_round
 from .routing import Bridge, Routes, Stale
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Bridge", "Exchange", "ExchangeStats", "Room"]
 
-ATTACH_ATTEMPTS = 4
-"""Times that what is kept is encoded for a new bridge; at last with the exchange held up."""
 R = TypeVar("R")
 
 
@@ -275,34 +275,54 @@ class Exchange(Rounds[T]):
 
     def attach_bridge(self, bridge: Bridge) -> None:
         """Have ``bridge`` get each message before every task; once, however often called."""
-        for attempt in range(ATTACH_ATTEMPTS):
-            with self._lock:
-                kept, total = self._uncarried()
-            # Encoded outside the lock, since that may call anything: again, if more came.
-            prepared = self._prepare(bridge, kept) if kept else None
-            with self._lock:
-                if any(present is bridge for present in self._bridges):
-                    return
-                if self._uncarried()[1] != total:
-                    if attempt < ATTACH_ATTEMPTS - 1:
-                        continue
-                    kept, _ = self._uncarried()
-                    prepared = self._prepare(bridge, kept)
-                # Each message is kept before this, or handed to the bridge after it.
-                if kept:
-                    bridge.inherit(prepared)
-                self._bridges = (*self._bridges, bridge)
-                self._changed()
-                return
+        finish = self.begin_bridge(bridge)
+        if finish is not None:
+            finish()
 
-    def _prepare(self, bridge: Bridge, kept: Sequence[Kept]) -> object:
+    def begin_bridge(self, bridge: Bridge) -> Callable[[], None] | None:
+        """Do as `attach_bridge`, but for what may call anything: that is returned, if need be.
+
+        It encodes what was kept, and is to be called with no lock held. A second thread may do
+        it, too: when either returns, the bridge is there.
+        """
+        with self._lock:
+            if any(present is bridge for present in self._bridges):
+                return None
+            parking = stand_in(self._bridges, bridge)
+            if parking is None:
+                kept = self._uncarried()
+                parking = Parking(bridge, kept, self.lock) if kept and bridge.inherits else None
+                self._bridges = (*self._bridges, parking or bridge)
+                self._changed()
+        return None if parking is None else partial(self._finish_bridge, parking)
+
+    def finish_bridge(self, bridge: Bridge) -> None:
+        """Have a bridge whose attaching another thread has begun be there."""
+        parking = stand_in(self._bridges, bridge)
+        if parking is not None:
+            self._finish_bridge(parking)
+
+    def _finish_bridge(self, parking: Parking) -> None:
+        bridge = parking.bridge
+        try:
+            prepared = self._prepare(bridge, parking.kept)
+        except BaseException:
+            self.detach_bridge(bridge)
+            raise
+        with self._lock:
+            if any(present is parking for present in self._bridges):
+                # Each message was kept before, or parked, or is handed to the bridge.
+                bridge.inherit(parking.end(prepared))
+                self._bridges = tuple([bridge if b is parking else b for b in self._bridges])
+                self._changed()
+
+    def _prepare(self, bridge: Bridge, kept: Sequence[Kept]) -> list[Any]:
         """Have a bridge encode what is kept."""
         return bridge.prepare(kept)
 
-    def _uncarried(self) -> tuple[list[Kept], int]:
+    def _uncarried(self) -> list[Kept]:
         """Return what is kept and is still to be given to other nodes; the lock is held."""
-        ring = self._ring
-        return (ring.not_carried(), ring.total) if ring is not None else ([], 0)
+        return self._ring.not_carried() if self._ring is not None else []
 
     def replace_bridges(self, gone: Sequence[Bridge], bridge: Bridge) -> None:
         """Have ``bridge`` get each message that others got so far, in one step."""
@@ -314,9 +334,10 @@ class Exchange(Rounds[T]):
     def detach_bridge(self, bridge: Bridge) -> None:
         """Undo `attach_bridge`; without effect if it is not attached."""
         with self._lock:
-            there = len(self._bridges)
-            self._bridges = tuple([b for b in self._bridges if b is not bridge])
-            if self._ring is not None and len(self._bridges) < there:
+            parking, there = stand_in(self._bridges, bridge), self._bridges
+            self._bridges = tuple([b for b in there if b is not bridge and b is not parking])
+            # Not by one that has not got it yet: then the next one does.
+            if self._ring is not None and any(b is bridge for b in there):
                 self._ring.carried()
             self._changed()
 

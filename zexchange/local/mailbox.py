@@ -27,6 +27,7 @@ IN_A_ROW, A_WHILE = 64, 0.001
 others on its loop have a turn, though it need not wait. It would starve them in a flood; with
 a turn each 100 items, the loop and the thread that delivers wait for each other all the time."""
 
+_NO_ROOM = object()
 ROOM_AFTER = 0.01
 """Seconds after which a sender that waits looks for room again. It is woken when half is free:
 woken for each message that is taken, it and the reader would hand the interpreter to and fro."""
@@ -106,8 +107,10 @@ class Mailbox(Generic[T]):
             MailboxFull: with ``overflow="error"``, or where waiting would never end.
         """
         with self._lock:
-            if len(self.items) >= self._limit and not self._has_room():
-                return self._left
+            if len(self.items) >= self._limit:
+                gone = self._make_room()  # let go of outside the lock, with this function
+                if gone is _NO_ROOM:
+                    return self._left
             self._received += 1
             self.items.append(item)
             if self._readers or self._waiters:
@@ -119,8 +122,10 @@ class Mailbox(Generic[T]):
         if type(item) not in UNCHANGING:
             item = settled(item)
         with self._lock:  # and not by `put`: that is a tenth of what this takes
-            if len(self.items) >= self._limit and not self._has_room():
-                return self._left
+            if len(self.items) >= self._limit:
+                gone = self._make_room()
+                if gone is _NO_ROOM:
+                    return self._left
             self._received += 1
             self.items.append(item)
             if self._readers or self._waiters:
@@ -151,23 +156,27 @@ class Mailbox(Generic[T]):
         self._received -= len(self.items)
         self.items.clear()
 
-    def _has_room(self) -> bool:
-        """Do what ``overflow`` says in a full mailbox; tell whether the item goes in."""
+    def _make_room(self) -> object:
+        """Do what ``overflow`` says in a full mailbox.
+
+        Returns:
+            `_NO_ROOM` if the item does not go in; else one that has gone for it, if any.
+        """
         if self._limit < 0:
-            return False
+            return _NO_ROOM
         if self._overflow == "block":
-            return self._wait_for_room()
+            return None if self._wait_for_room() else _NO_ROOM
         if self._overflow == "error":
             raise MailboxFull(f"the mailbox holds {len(self.items)} messages and is full")
         if self._overflow == "drop_newest":
             self._refuse()
-            return False
+            return _NO_ROOM
         try:
-            self.items.popleft()
-            self._dropped += 1
+            gone = self.items.popleft()
         except IndexError:
-            pass  # a coroutine took it meanwhile
-        return True
+            return None  # a coroutine took it meanwhile
+        self._dropped += 1
+        return gone
 
     def _refuse(self) -> None:
         """Count an item that is dropped and was never in here; the lock is held."""
@@ -314,10 +323,10 @@ class Mailbox(Generic[T]):
     def abandon(self) -> int:
         """Count what nobody will read as dropped, and forget it; return how many that are."""
         with self._lock:
-            unread = len(self.items)
+            unread = list(self.items)
             self.items.clear()
-            self._dropped += unread
-        return unread
+            self._dropped += len(unread)
+        return len(unread)  # which are let go of only now
 
     def stats(self) -> MailboxStats:
         """Return what went through so far, as one consistent value."""

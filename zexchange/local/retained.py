@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from .outcome import Target
-from .snapshots import UNCHANGING, settled
+from .snapshots import settled
 from .subscriptions import Subscription
 
 if TYPE_CHECKING:
@@ -25,18 +25,15 @@ _NOTHING = object()
 class Ring:
     """The last ``size`` messages that were sent in this process."""
 
-    __slots__ = ("_carried", "_kept", "total")
+    __slots__ = ("_carried", "_kept", "size", "total")
 
     def __init__(self, size: int, kept: Iterable[Kept] = ()) -> None:
-        self._kept: deque[Kept] = deque(kept, size)
+        self.size = size
+        """How many messages it keeps at most."""
+        self._kept: deque[Kept] = deque(deque(kept, size))
         self.total = len(self._kept)
         """How many messages it has kept so far."""
         self._carried = 0
-
-    @property
-    def size(self) -> int:
-        """How many messages it keeps at most."""
-        return self._kept.maxlen or 0
 
     def resized(self, size: int) -> "Ring":
         """Return a ring of another size with what fits of this one."""
@@ -44,12 +41,15 @@ class Ring:
         ring._carried = max(0, ring.total - self.total + self._carried)
         return ring
 
-    def keep(self, msg: object) -> None:
-        """Add a message; the oldest goes when there are too many."""
-        if type(msg) not in UNCHANGING:
-            msg = settled(msg)
-        self._kept.append((msg, time.time()))
+    def keep(self, msg: object) -> Kept | None:
+        """Add a message; return the oldest, which goes when there are too many.
+
+        It is the caller's to let go of, outside the lock: a message may have a finaliser.
+        """
+        kept = self._kept
+        kept.append((msg, time.time()))
         self.total += 1
+        return kept.popleft() if self.total > self.size else None
 
     def carried(self) -> None:
         """Note that all of it has been given to other nodes, by a node that has gone since."""
@@ -67,7 +67,7 @@ class Ring:
 class CatchUp:
     """Stands in for a late joiner until its history is through."""
 
-    __slots__ = ("_exchange", "_items", "_through", "subscription")
+    __slots__ = ("_cancelled", "_exchange", "_items", "_through", "subscription")
 
     def __init__(
         self, exchange: "Routing[Any]", subscription: Subscription, kept: list[Kept]
@@ -75,20 +75,22 @@ class CatchUp:
         self._exchange = exchange
         self.subscription = subscription
         self._items = deque(subscription.item(exchange.name, *entry) for entry in kept)
-        self._through = False
+        self._through = self._cancelled = False
 
     def __call__(self, msg: object) -> object:
         """Take a live message: park it, or pass it on once the history is through."""
         item = self.subscription.item(self._exchange.name, settled(msg), time.time())
         with self._exchange.lock:
+            if self._cancelled:
+                return None
             if not self._through:
                 self._items.append(item)
                 return None
         return self.subscription.accept(item)
 
     def cancel(self) -> None:
-        """Forget the rest: the task was detached."""
-        self._items.clear()
+        """Hand on no more: the task was detached. The lock is held."""
+        self._cancelled = True
 
     def run(self, on_error: Callable[[Target, BaseException], None]) -> None:
         """Hand on all that is parked, on the joiner's thread, until nothing is.
@@ -112,7 +114,7 @@ class CatchUp:
     def _next(self) -> object:
         """Return the next that is parked; without any the history is through."""
         with self._exchange.lock:
-            if self._items:
+            if self._items and not self._cancelled:
                 return self._items.popleft()
             self._through = True
             return _NOTHING

@@ -16,6 +16,7 @@ from .checks import key_of, key_of_call, subscription_of
 from .feeds import Feed
 from .outcome import Room, Target, Trouble, serve
 from .retained import CatchUp, Kept, Ring
+from .snapshots import UNCHANGING, settled
 from .stream import T
 from .subscriptions import Forwarder, Key, Shaped, Subscription
 
@@ -32,15 +33,23 @@ of them are streams of bare messages, these too, which can be given many at once
 class Bridge(Protocol):
     """What carries messages out of this process."""
 
+    @property
+    def inherits(self) -> bool:
+        """Whether it is given what was kept before it came."""
+        ...
+
     def send(self, msg: Any, /) -> Room | None:
         """Take a message before any task does; return where to wait for room, if need be."""
         ...
 
-    def prepare(self, kept: Sequence[Kept], /) -> object:
-        """Encode what is kept for late joiners already; called outside every lock."""
+    def prepare(self, kept: Sequence[Kept], /) -> list[Any]:
+        """Encode what is kept for late joiners already; called outside every lock.
+
+        What cannot be encoded is left out, and told.
+        """
         ...
 
-    def inherit(self, prepared: Any, /) -> None:
+    def inherit(self, prepared: list[Any], /) -> None:
         """Keep that, before the first message; the lock of the exchange is held."""
         ...
 
@@ -208,12 +217,13 @@ class Routing(Audience[T], Forwarder):
         Keeping the message and choosing who gets it live is one step: a late joiner
         finds each message either kept or among what it is handed, never both.
         """
+        mine = msg if type(msg) in UNCHANGING else settled(msg)  # which may run a class's code
         with self._lock:
             targets = self._kept_targets
             if targets is None:  # first of all: who begins here finds what was kept before
                 targets = self._kept_targets = self._unchanged(self._live_targets)
             if self._ring is not None:
-                self._ring.keep(msg)
+                gone = self._ring.keep(mine)  # noqa: F841 - let go of outside the lock
         return serve(targets, msg)
 
     def retain(self) -> None:
@@ -252,6 +262,7 @@ class Routing(Audience[T], Forwarder):
         late = self._late.get(subscription.key)
         if late is not None and late.subscription is subscription:
             late.cancel()
+            subscription.left += (late,)
             del self._late[subscription.key]
         self._changed()
 

@@ -44,8 +44,8 @@ class Subscription:
     """One attached task, and what its messages look like."""
 
     __slots__ = (
-        "accept", "arrears", "begun", "count", "details", "forwarder", "history", "key", "names",
-        "preload", "sent", "serial", "task",
+        "accept", "arrears", "begun", "count", "details", "forwarder", "history", "key", "left",
+        "names", "preload", "sent", "serial", "task",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +61,7 @@ class Subscription:
         # Exchanges that have begun to give it their history; one that is gone keeps nothing.
         self.begun: weakref.WeakSet[object] = weakref.WeakSet() if history else _NONE
         self.arrears: Arrears | None = None  # what other nodes owe it
+        self.left: tuple[object, ...] = ()  # what it was still to get when it left
         self.count = 1
         self.serial = next(_serials)
 

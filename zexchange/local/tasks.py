@@ -96,14 +96,13 @@ class to_queue(Keeper):  # noqa: N801
         """Do what ``overflow`` says in a full queue."""
         if self._overflow == "error":
             raise MailboxFull(f"{self._q!r} is full") from None
-        with self._lock:
-            if self._overflow == "drop_oldest" and self._drop_oldest():
-                try:
-                    self._q.put_nowait(msg)
-                    return
-                except queue.Full:
-                    pass  # another sender was faster: then it is this one that is dropped
-            self._dropped += 1
+        if self._overflow == "drop_oldest" and self._drop_oldest():
+            try:
+                self._q.put_nowait(msg)
+                return
+            except queue.Full:
+                pass  # another sender was faster: then it is this one that is dropped
+        self._count_dropped()
 
     def _drop_oldest(self) -> bool:
         """Take one message out; False where it cannot be had, as in a feeder's buffer."""
@@ -114,8 +113,12 @@ class to_queue(Keeper):  # noqa: N801
         done = getattr(self._q, "task_done", None)
         if done is not None:
             done()  # nobody will process it, and join() must not wait for it
-        self._dropped += 1
+        self._count_dropped()
         return True
+
+    def _count_dropped(self) -> None:
+        with self._lock:
+            self._dropped += 1
 
 
 class DisplayMessages:
@@ -137,5 +140,6 @@ class DisplayMessages:
     def send(self, msg: object) -> None:
         """Print ``msg``, whole lines also when several threads send."""
         with self._lock:
-            self.count += 1
-            print(f"msg[{self.count}]: {msg!r}", file=self._file or sys.stdout)
+            self.count = number = self.count + 1
+        # In one piece, and outside the lock: the message says itself what it looks like.
+        print(f"msg[{number}]: {msg!r}\n", end="", file=self._file or sys.stdout)

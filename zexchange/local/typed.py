@@ -108,7 +108,7 @@ class TypedExchange(Exchange[T]):
     def _ways(self) -> tuple[Target, ...]:
         return tuple(_Way(bridge, self) for bridge in self._bridges)
 
-    def _prepare(self, bridge: Bridge, kept: Sequence[Kept]) -> object:
+    def _prepare(self, bridge: Bridge, kept: Sequence[Kept]) -> list[Any]:
         return bridge.prepare([(self._kept_as(msg), sent_at) for msg, sent_at in kept])
 
     def _kept_as(self, msg: object) -> object:

@@ -9,7 +9,8 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from ..local import loops
@@ -43,6 +44,16 @@ class Condition(threading.Condition):
     def __init__(self) -> None:
         super().__init__()
         self._awaited: list[_Awaited] = []
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Let others have the lock in this block, whose thread has it."""
+        # As `wait` does, however often the thread has taken it.
+        state = self._release_save()  # type: ignore[attr-defined]
+        try:
+            yield
+        finally:
+            self._acquire_restore(state)  # type: ignore[attr-defined]
 
     def notify_all(self) -> None:
         """Wake all threads that wait, and the coroutines whose state has come.

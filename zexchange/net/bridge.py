@@ -35,6 +35,7 @@ class Bridge:
         "wanted",
     )  # fmt: skip
     federations = 1
+    inherits = True
 
     def __init__(self, name: str, outbound: Outbound) -> None:
         self.name = name

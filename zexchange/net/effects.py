@@ -37,6 +37,7 @@ from ..protocol.membership import Peer
 from ..protocol.session import Session
 from ..protocol.values import Pong, Recalled, Replayed
 from ..protocol.wire import topic
+from .bell import Condition
 from .bridge import Bridges
 from .control import Controls
 from .health import Health
@@ -62,6 +63,7 @@ class Effects:
         bridges: Bridges,
         events: Exchange[Event],
         world: World,
+        changed: Condition,
     ) -> None:
         self._session = session
         self._controls = controls
@@ -72,6 +74,7 @@ class Effects:
         self._bridges = bridges
         self._events = events
         self._world = world
+        self._changed = changed
         self.health = Health(inbound, world)
         self._requests = Requests()
 
@@ -122,7 +125,9 @@ class Effects:
                     peer, lambda inlet: inlet.latecomers.recounted(request, ranges)
                 )
             case Wanted(keys):
-                self._bridges.refresh(keys, self._count_wanting)
+                # What was kept before a bridge came is encoded, which may call anything.
+                with self._changed.aside():
+                    self._bridges.refresh(keys, self._count_wanting)
             case Tell(event):
                 self._tell(event)
             case Dial(endpoint, key):

@@ -132,6 +132,7 @@ class Engine(Reports):
             self.bridges,
             events,
             world,
+            self.changed,
         )
         self.carriage = (
             Carriage(self, self._hubs, self._controls, lookups, guard)

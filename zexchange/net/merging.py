@@ -41,7 +41,7 @@ class Sources:
     """The processes that one registry hears of, by whatever federation."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self._there: dict[Identity, Source] = {}
         self._former: dict[Identity, Source] = {}
 

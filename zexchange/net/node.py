@@ -433,6 +433,6 @@ class Node(Membership):
 
     def _would_wait_for_itself(self) -> bool:
         engine = self._engine
-        if engine is not None and engine.inbound.thread.current:
+        if engine is not None and (engine.inbound.thread.current or engine.thread.current):
             return True
         return loops.running() is not None

@@ -99,10 +99,15 @@ class SharedBridge:
         """Into how many federations it carries messages."""
         return len(self.lanes)
 
-    def prepare(self, kept: object) -> None:
-        """Do nothing: what is kept, the lanes have."""
+    inherits = False
+    """What is kept, the lanes have."""
 
-    inherit = prepare
+    def prepare(self, kept: object) -> list[object]:
+        """Return nothing: see `inherits`."""
+        return []
+
+    def inherit(self, prepared: object) -> None:
+        """Do nothing."""
 
     def see_to(self, size: int) -> Room | None:
         """Have what is queued sent by every node, now or soon."""

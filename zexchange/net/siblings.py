@@ -97,10 +97,13 @@ class Siblings:
                 shared.take_in(bridge, fresh)
             elif not wanted and bridge in shared.lanes:
                 shared = self._leave_shared(exchange, shared, bridge)
+            finish = None
             if exchange is not None:
-                self._attach(exchange, bridge, shared, wanted or idle)
+                finish = self._attach(exchange, bridge, shared, wanted or idle)
                 if renewed:
                     exchange.rerouted()
+        if finish is not None:  # which may call anything
+            finish()
 
     def _share(
         self,
@@ -111,6 +114,8 @@ class Siblings:
         fresh: bool,
     ) -> SharedBridge:
         """Have a second node carry an exchange beside the one that has it."""
+        if exchange is not None:
+            exchange.finish_bridge(first)
         shared = self._shared[first.name] = share(first, second, fresh)
         if exchange is not None:
             exchange.replace_bridges((first, second), shared)
@@ -149,14 +154,14 @@ class Siblings:
         bridge: "Bridge",
         shared: SharedBridge | None,
         attached: bool,
-    ) -> None:
-        """Have an exchange send to what carries it."""
+    ) -> Callable[[], None] | None:
+        """Have an exchange send to what carries it; see `Exchange.begin_bridge`."""
         if shared is not None:
-            exchange.attach_bridge(shared)
-        elif attached:
-            exchange.attach_bridge(bridge)
-        else:
-            exchange.detach_bridge(bridge)
+            return exchange.begin_bridge(shared)
+        if attached:
+            return exchange.begin_bridge(bridge)
+        exchange.detach_bridge(bridge)
+        return None
 
     def shared(self, covered: Callable[[str], bool]) -> list[str]:
         """Return the names of exchanges that several nodes carry, of those that are asked for."""
@@ -189,7 +194,7 @@ class Siblings:
 
 
 _found: "weakref.WeakKeyDictionary[Registry, Siblings]" = weakref.WeakKeyDictionary()
-_lock = threading.Lock()
+_lock = threading.RLock()
 
 
 def siblings_of(registry: Registry, new_id: Callable[[], bytes]) -> Siblings:
@@ -203,7 +208,7 @@ def siblings_of(registry: Registry, new_id: Callable[[], bytes]) -> Siblings:
 
 def _after_fork() -> None:
     global _found, _lock
-    _found, _lock = weakref.WeakKeyDictionary(), threading.Lock()
+    _found, _lock = weakref.WeakKeyDictionary(), threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import TypeVar
 
@@ -85,6 +86,10 @@ class Condition:
         trace: TracebackType | None,
     ) -> None:
         pass
+
+    def aside(self) -> AbstractContextManager[None]:
+        """Do nothing."""
+        return nullcontext()
 
     def notify_all(self) -> None:
         """End every wait for a notice."""

@@ -1,0 +1,62 @@
+"""What stands in for a bridge while it encodes what was kept before it came.
+
+To encode may call anything of the program's, and takes its time: no lock is held meanwhile, and
+sends go on. What they send is encoded here, on the sender's thread, and comes behind that.
+"""
+
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .outcome import Room
+
+if TYPE_CHECKING:
+    from .retained import Kept
+    from .routing import Bridge
+
+
+class Parking:
+    """One bridge's stand-in: see `Bridge`.
+
+    Args:
+        bridge: that comes.
+        kept: what was kept before.
+        lock: of the exchange.
+    """
+
+    inherits = True
+
+    def __init__(self, bridge: "Bridge", kept: "Sequence[Kept]", lock: threading.RLock) -> None:
+        self.bridge = bridge
+        self.kept = kept
+        self._lock = lock
+        self._parked: list[Any] = []
+        self._over = False
+
+    def send(self, msg: Any) -> Room | None:
+        """Park a message, or pass it on once the bridge is there."""
+        prepared = self.bridge.prepare([(msg, time.time())])
+        with self._lock:
+            if not self._over:
+                self._parked += prepared
+                return None
+        return self.bridge.send(msg)
+
+    def prepare(self, kept: "Sequence[Kept]") -> list[Any]:
+        """See `Bridge`."""
+        return self.bridge.prepare(kept)
+
+    def inherit(self, prepared: list[Any]) -> None:
+        """See `Bridge`: nothing inherits for a stand-in."""
+
+    def end(self, prepared: list[Any]) -> list[Any]:
+        """Return what was kept, as it was prepared, and what was parked; the lock is held."""
+        self._over = True
+        return [*prepared, *self._parked]
+
+
+def stand_in(present: "Iterable[Bridge]", bridge: "Bridge") -> Parking | None:
+    """Return what stands in for a bridge, if anything does."""
+    parked = (p for p in present if isinstance(p, Parking) and p.bridge is bridge)
+    return next(parked, None)
