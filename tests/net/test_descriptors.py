@@ -243,6 +243,49 @@ def test_a_program_at_its_limit_lives_while_others_join(
             two.expect("joined", 60)
 
 
+HUB = """
+import resource
+from zexchange.net.hub import Hub
+resource.setrlimit(resource.RLIMIT_NOFILE, (150, 150))
+hub, files = Hub("fed", tcp(0)), []
+print(hub.endpoint, flush=True)
+for line in map(str.strip, sys.stdin):
+    if line == "fill":
+        try:
+            while True:
+                files.append(open(os.devnull))
+        except OSError as error:
+            print(error.errno, flush=True)
+    else:
+        while files:
+            files.pop().close()
+        print("free", flush=True)
+hub.close()
+"""
+
+
+@pytest.mark.sockets
+@pytest.mark.leaves_files
+def test_a_hub_at_its_limit_lives_while_others_join(join: Joiner) -> None:
+    """It carries on whom it carries; who comes meanwhile is carried when there is room again."""
+    with Program(HUB) as hub:
+        way = {"hub": hub.line(), "local": False, "join_timeout": 0.01}
+        node, here = join(**way)
+        _, there = join(**way)
+        got = collect(there, "x")
+        node.wait_subscribers("x", 1)
+        hub.say("fill")
+        hub.expect("24")
+        late, _ = join(**way)
+        here.get("x").send("hello")
+        node.flush()
+        assert got == ["hello"]
+        assert not late.peers
+        hub.say("free")
+        hub.expect("free")
+        late.wait_peers(2, 60)
+
+
 @pytest.mark.sockets
 def test_a_doctor_says_that_descriptors_are_few(join: Joiner) -> None:
     """In the program itself, and beside it."""
