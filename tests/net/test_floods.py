@@ -15,6 +15,7 @@ from tests.net.attacker import Attacker, Good, Measured, Victim, attacker, good_
 from tests.net.conftest import publish
 from tests.support import eventually, patience
 from zexchange import Registry, federate
+from zexchange.net.descriptors import shares
 from zexchange.protocol import values as v
 from zexchange.protocol.messages import control_frame
 from zexchange.protocol.wire import data_head, ready_topic, topic
@@ -121,7 +122,7 @@ def test_hellos_of_the_made_up(scene: Scene) -> None:
     eventually(lambda: scene.victim.measure().told("full"))
     eventually(lambda: scene.victim.measure().told("newcomers"))
     after = scene.outcome(memory=60 * MB, seconds=30)
-    assert after.peers <= 16
+    assert after.peers <= shares(512)[0]
     assert after.files < 512
 
 
