@@ -5,7 +5,7 @@ from collections import deque
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zexchange.history import FRAME_OVERHEAD, UNDER_WAY, Bulk, Frame, Retained, Ring
+from zexchange.history import FRAME_OVERHEAD, HELD_MOST, UNDER_WAY, Bulk, Frame, Retained, Ring
 
 PEERS = [b"a", b"b", b"c"]
 NAMES = ["x", "y"]
@@ -101,6 +101,28 @@ def test_behind_tells_what_is_kept_after_a_number() -> None:
     assert ring.behind("x", 3) == 2 * (100 + FRAME_OVERHEAD)
     assert ring.behind("x", 1) is None
     assert ring.behind("never", 0) == 0
+
+
+def test_the_window_is_full_by_many_small_frames() -> None:
+    """However few bytes they are: each may lie in a pipe that drops what is too many."""
+    ring = Ring(1 << 30, 1_000_000, window=1 << 29)
+    full = [ring.append(Frame("x", n, n, b"", [b"a"])) for n in range(1, HELD_MOST + 2)]
+    assert full == [False] * (HELD_MOST - 1) + [True] * 2
+    assert ring.full
+    ring.acknowledge(b"a", "x", 2)
+    assert not ring.full
+
+
+def test_one_exchange_for_each_that_holds() -> None:
+    """By few exchanges all can be asked, however many there are."""
+    ring = Ring(1 << 20, 1000, window=500)
+    for n in range(50):
+        ring.append(Frame(f"x.{n}", 1, 1, b"", [b"a"]))
+    ring.append(Frame("y", 1, 1, b"", [b"b"]))
+    ring.append(Frame("z", 1, 1, b""))
+    assert sorted(name[0] for name in ring.foremost()) == ["x", "y"]
+    ring.release(b"a")
+    assert ring.foremost() == ["y"]
 
 
 def test_the_window_is_full_by_what_is_held() -> None:

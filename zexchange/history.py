@@ -19,6 +19,10 @@ UNDER_WAY = 32
 """Frames that may be held, however large, before senders have to wait: with one that fills
 the window alone, each would have to be acknowledged before the next is sent."""
 
+HELD_MOST = 3_500
+"""Frames that may be held, however small, before senders have to wait. One that is held may lie
+in a peer's pipe, on a busy machine all of them, and ZeroMQ drops what is over 4,000."""
+
 Buffer = bytes | memoryview
 
 
@@ -104,7 +108,8 @@ class Ring:
         if self.bytes > self.most_bytes or self.messages > self.most_messages:
             self.evict()
             return self.full
-        return self.held_bytes > self.window and self.held_frames >= UNDER_WAY
+        frames = self.held_frames
+        return frames >= HELD_MOST or (self.held_bytes > self.window and frames >= UNDER_WAY)
 
     def mend(self, last: Frame) -> None:
         """Make all anew from the frames in their order, but for one, after an interruption.
@@ -127,7 +132,8 @@ class Ring:
     @property
     def full(self) -> bool:
         """Tell whether whoever sends has to wait."""
-        if self.held_bytes > self.window and self.held_frames >= UNDER_WAY:
+        frames = self.held_frames
+        if frames >= HELD_MOST or (self.held_bytes > self.window and frames >= UNDER_WAY):
             return True
         return self.bytes > self.most_bytes or self.messages > self.most_messages
 
@@ -148,6 +154,10 @@ class Ring:
     def holders(self) -> set[bytes]:
         """Return who holds the oldest frame that is held of each exchange."""
         return {peer for held in self._held.values() for peer in held[0].waiting}
+
+    def foremost(self) -> list[str]:
+        """Return exchanges of which frames are held: one for each peer that holds any."""
+        return list({p: n for n, held in self._held.items() for p in held[0].waiting}.values())
 
     def held(self) -> dict[str, int]:
         """Return, of each exchange of which frames are held, a number up to which they are.

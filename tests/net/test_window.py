@@ -345,6 +345,44 @@ def test_one_message_may_be_larger_than_the_ring(join: Joiner) -> None:
     assert not [event for event in events if isinstance(event, PeerSlow)]
 
 
+@pytest.mark.leaves_files
+def test_a_receiver_that_is_held_up_has_nothing_dropped_before_it(rendezvous: Path) -> None:
+    """However many small frames there are for it: senders wait sooner than ZeroMQ drops any."""
+    registry = Registry()
+    with (
+        federate("fed", registry=registry, stall=60) as node,
+        Program(
+            """
+import zexchange
+got = []
+zexchange.match("many.**").attach(zexchange.to_call(got.append))
+with zexchange.federate("fed") as node:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    print(len(got), sum(t.recovered + t.lost for t in node.stats().received.values()), flush=True)
+"""
+        ) as receiver,
+    ):
+        receiver.expect("ready")
+        node.wait_subscribers("many.0", 1)
+        engine = node._engine
+        assert engine is not None
+
+        def send() -> None:
+            for n in range(5_000):
+                registry.get(f"many.{n}").send(bytes(500))
+
+        sender = threading.Thread(target=send)
+        receiver.kill(signal.SIGSTOP)
+        sender.start()
+        eventually(lambda: engine.outbound.window.full or not sender.is_alive())
+        receiver.kill(signal.SIGCONT)
+        sender.join(60)
+        node.flush(60)
+        receiver.say()
+        receiver.expect("5000 0")
+
+
 def test_a_message_on_each_of_many_exchanges_is_waited_for(rendezvous: Path) -> None:
     """Frames so small and so many neither pile up behind the socket nor are dropped by it."""
     registry = Registry()

@@ -1,6 +1,6 @@
 """Who holds senders up for too long: seconds in which we did not look are not held against them."""
 
-from zexchange.protocol.stalling import Stalling
+from zexchange.protocol.stalling import Stalling, Turns
 
 A, B = b"a" * 16, b"b" * 16
 
@@ -46,3 +46,16 @@ def test_on_a_machine_that_is_always_late_it_takes_longer() -> None:
     stalling = Stalling(1.0)
     slow = [stalling.look({A: 1}, float(now)) for now in range(8)]
     assert slow == [[]] * 5 + [[A]] * 3
+
+
+def test_each_name_has_its_turn() -> None:
+    """Whatever comes and goes meanwhile, nobody waits for longer than one round of all."""
+    turns, names = Turns(), {f"{n:02}" for n in range(10)}
+    assert turns.take(names, 10) == sorted(names)
+    assert turns.take(names, 4) == ["00", "01", "02", "03"]
+    names -= {"03", "05"}
+    assert turns.take(names, 4) == ["04", "06", "07", "08"]
+    names.add("03x")
+    assert turns.take(names, 4) == ["09", "00", "01", "02"]
+    assert turns.take(set(), 4) == []
+    assert turns.take({"x"}, 4) == ["x"]

@@ -7,14 +7,17 @@ not run are not held against it.
 
 from typing import TYPE_CHECKING
 
-from ..protocol.stalling import Stalling
+from ..protocol.stalling import Stalling, Turns
 from ..protocol.wire import topic
 
 if TYPE_CHECKING:
     from .engine import Engine
 
 BEACON_EVERY = 0.5
-"""Seconds between two beacons while something is not acknowledged: it shows a lost tail."""
+"""Seconds between two beacons while something is not acknowledged: it shows a lost tail.
+While senders wait, there is one at every look for each peer: it tells all that it has then."""
+BEACONS_MOST = 500
+"""Exchanges at a time. They lie in the same pipe as what is sent, and may fill it as well."""
 
 
 class Stalls:
@@ -25,15 +28,21 @@ class Stalls:
         self._stalling = Stalling(stall)
         self._kept: dict[bytes, tuple[int, int]] = {}
         self._beacon_at = 0.0
+        self._turns = Turns()
 
     def look(self, now: float) -> None:
         """Let time pass: find the slow, and ask who has not acknowledged."""
         self._find_slow(now)
         self._engine.outbound.window.expire(now)
-        # While senders wait, at every look.
-        if now >= self._beacon_at or self._engine.outbound.window.full:
+        outbound = self._engine.outbound
+        if now >= self._beacon_at:
             self._beacon_at = now + BEACON_EVERY
-            self._engine.outbound.beacon((n, topic(n)) for n in self._unacknowledged())
+            names = self._turns.take(self._unacknowledged(), BEACONS_MOST)
+        elif outbound.window.full:
+            names = outbound.window.foremost()
+        else:
+            return
+        outbound.beacon((n, topic(n)) for n in names)
 
     def _find_slow(self, now: float) -> None:
         outbound, peers = self._engine.outbound, self._engine.session.members.peers

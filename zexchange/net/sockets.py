@@ -20,6 +20,10 @@ from zmq.utils.garbage import gc as _collector
 from ..protocol.wire import MAX_CONTROL_BYTES, MAX_DATA_BYTES
 from .threads import Ready
 
+SEND_MARK = 8_000
+"""High-water mark of what publishes, in frames: twice what may lie there for a peer that is waited
+for. libzmq tells a pipe what was read out of it after half of that, so that one which holds half
+may look full."""
 FRAMES_MARK = 4_000
 """High-water mark of data sockets, in frames: a second fence. The window bounds bytes, and
 what is dropped at this mark is in the ring and is asked for again."""
@@ -146,7 +150,7 @@ def new_xpub(context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
     """Return the socket that a node publishes on."""
     socket = context.socket(zmq.XPUB)
     _common(socket, MAX_SUBSCRIPTION_BYTES)
-    socket.setsockopt(zmq.SNDHWM, FRAMES_MARK)
+    socket.setsockopt(zmq.SNDHWM, SEND_MARK)
     socket.setsockopt(zmq.RCVHWM, SUBSCRIPTIONS_MARK)
     # What the kernel has taken is read to its end even after a connection was shut down.
     socket.setsockopt(zmq.RCVBUF, SUBSCRIPTIONS_BUFFER)

@@ -356,6 +356,11 @@ class Window:
         with self._lock:
             return set(self._ring.held())
 
+    def foremost(self) -> list[str]:
+        """Return exchanges by which all that hold any frames can be asked how far they are."""
+        with self._lock:
+            return self._ring.foremost()
+
     def replay(self, name: str, first: int, last: int) -> list[Frame]:
         """Return frames that hold what is asked for again: a bounded part, oldest first."""
         with self._lock:

@@ -1,6 +1,7 @@
 """Which peers hold senders up for too long without acknowledging anything. Time is an argument."""
 
-from collections.abc import Mapping
+from bisect import bisect
+from collections.abc import Collection, Mapping
 
 from .elapsed import Elapsed
 
@@ -31,3 +32,18 @@ class Stalling:
             for node, done in progress.items()
         }
         return [n for n, (since, _) in self._holding.items() if counted - since >= self._stall]
+
+
+class Turns:
+    """Some of many names at a time: each has its turn."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def take(self, names: Collection[str], most: int) -> list[str]:
+        """Return at most so many of the names, going on behind those before."""
+        ordered = sorted(names)
+        at = bisect(ordered, self._last) if len(ordered) > most else 0
+        taken = [*ordered[at:], *ordered[:at]][:most]
+        self._last = taken[-1] if taken else ""
+        return taken
