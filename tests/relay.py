@@ -24,6 +24,8 @@ class Relay:
         self._pairs: dict[socket.socket, socket.socket] = {}
         self._held = threading.Event()
         self._ended: set[socket.socket] = set()
+        self._owed: dict[socket.socket, bytes] = {}
+        """What an end has no room for yet: nothing more is read for it meanwhile."""
         self.seen: list[bytes] | None = None
         """What has passed, if a test has made it a list."""
         self.accepted = 0
@@ -92,6 +94,8 @@ class Relay:
         if other is None:
             return
         self._pairs.pop(other, None)
+        for side in (end, other):
+            self._owed.pop(side, None)
         self._ended -= {end, other}
         self._clients -= {end, other}
         for side in (end, other):
@@ -113,20 +117,33 @@ class Relay:
                     time.sleep(0.002)
                     continue
                 server = self._server
-                for key, _ in selector.select(0.05):
+                for key, events in selector.select(0.05):
                     if key.fileobj is server:
                         self._accept()
-                    else:
+                        continue
+                    if events & selectors.EVENT_WRITE:
+                        self._pay(key.fileobj)  # type: ignore[arg-type]
+                    if events & selectors.EVENT_READ:
                         self._forward(key.fileobj)  # type: ignore[arg-type]
                 if self._pace is not None:
                     time.sleep(TICK)
                 with self._lock:
-                    known = {key.fileobj for key in selector.get_map().values()}
-                    open_ends = set(self._pairs) - self._ended
-                    for end in known - open_ends - {server}:
-                        selector.unregister(end)
-                    for end in open_ends - known:
-                        selector.register(end, selectors.EVENT_READ)
+                    self._watch(selector)
+
+    def _watch(self, selector: selectors.BaseSelector) -> None:
+        """Wait for each end to be read, unless the other has no room, or to have room."""
+        wanted: dict[socket.socket, int] = dict.fromkeys(self._owed, selectors.EVENT_WRITE)
+        for end, other in self._pairs.items():
+            if end not in self._ended and other not in self._owed:
+                wanted[end] = wanted.get(end, 0) | selectors.EVENT_READ
+        for key in list(selector.get_map().values()):
+            end = key.fileobj
+            if end is not self._server and wanted.get(end) != key.events:  # type: ignore[call-overload]
+                selector.unregister(end)
+        known = {key.fileobj for key in selector.get_map().values()}
+        for end, events in wanted.items():
+            if end not in known:
+                selector.register(end, events)
 
     def _listen(self, selector: selectors.BaseSelector) -> None:
         """Listen, or do not, as was asked."""
@@ -149,6 +166,8 @@ class Relay:
         except OSError:
             client.close()
             return
+        for end in (client, server):
+            end.setblocking(False)
         with self._lock:
             self._pairs[client], self._pairs[server] = server, client
             self._clients.add(client)
@@ -165,12 +184,36 @@ class Relay:
             if data:
                 if self.seen is not None:
                     self.seen.append(data)
-                other.sendall(data)
+                self._send(other, data)
                 return
+        except BlockingIOError:
+            return
         except OSError:
             pass
         with self._lock:
             self._end(end, other)
+
+    def _send(self, end: socket.socket, data: bytes) -> None:
+        """Send as much as there is room for, and remember the rest."""
+        try:
+            sent = end.send(data)
+        except BlockingIOError:
+            sent = 0
+        with self._lock:
+            if end in self._pairs and data[sent:]:
+                self._owed[end] = data[sent:]
+
+    def _pay(self, end: socket.socket) -> None:
+        """Send what an end had no room for: whoever does not read holds nobody else."""
+        with self._lock:
+            data, other = self._owed.pop(end, b""), self._pairs.get(end)
+        try:
+            if data:
+                self._send(end, data)
+        except OSError:
+            with self._lock:
+                if other is not None:
+                    self._end(other, end)
 
     def _end(self, end: socket.socket, other: socket.socket) -> None:
         """Pass on that one side has ended: the other may still have something to say."""

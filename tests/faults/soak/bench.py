@@ -20,13 +20,13 @@ from tests.support import free_ports, tcp
 
 from . import checks
 from .actors import Actor, Timeline
+from .books import SUMS
 from .plan import Step, draw
 
 SENDERS = ("s1", "s2", "s3")
 RECEIVERS = ("steady", "churn1", "churn2")
 LASTING = {"steady": ["soak.**"], "churn1": ["soak.a"], "churn2": []}
 EPILOGUE = 50
-SUMS = ("received", "lost", "silent", "duplicates", "disorder")
 
 
 class Soak:
@@ -34,7 +34,8 @@ class Soak:
 
     def __init__(self, lab: Lab, hub: bool, seconds: float) -> None:
         self._lab, self._hub, self._seconds = lab, hub, seconds
-        self.chance = random.Random(f"{lab.seed} {'hub' if hub else 'mesh'}")
+        self.kind = "hub" if hub else "mesh"
+        self.chance = random.Random(f"{lab.seed} {self.kind}")
         self.timeline = Timeline()
         self.folder = Path(tempfile.mkdtemp(prefix="zxsoak-"))
         self.actors: dict[str, Actor] = {}
@@ -64,7 +65,8 @@ class Soak:
 
     def _start(self, role: str, label: str, **options: Any) -> None:
         seed = self.chance.randrange(10**9)
-        full = {"label": label, "life": 1, "seed": seed, **options}
+        full = {"label": label, "life": 1, "seed": seed, "second": None, "forgets": False}
+        full.update(options)
         self.actors[label] = Actor(role, full, self.folder, self.timeline.tell)
 
     def _cast(self) -> None:
@@ -80,9 +82,7 @@ class Soak:
             federate = {"replay_bytes": ring, "stall": stall, **places(label)}
             rate = self.chance.choice([100, 400, 1_000])
             sizes = self.chance.choice([(10, 300), (10, 3_000)])
-            self._start("sender", label, rate=rate, sizes=sizes, federate=federate)
-        for actor in self.actors.values():
-            actor.ready()
+            self._start("sender", label, rate=rate, sizes=sizes, fresh=0.01, federate=federate)
 
     def _mesh(self) -> Callable[[str], dict[str, Any]]:
         behind = {label: self._relayed(label, 2) for label in (*RECEIVERS, *SENDERS)}
@@ -121,11 +121,8 @@ class Soak:
         """Do everything, and leave nothing behind."""
         try:
             self._cast()
-            self._all("meet", len(SENDERS) + len(RECEIVERS) - 1)
-            relayed = {label: len(relays) for label, relays in self.relays.items()}
-            people = [*SENDERS, *RECEIVERS]
-            everybody = list(self.actors)
-            self.steps = draw(self.chance, self._seconds, everybody, people, relayed)
+            self._expect("meet", len(SENDERS) + len(RECEIVERS) - 1)
+            self.steps = self._draw({label: len(relays) for label, relays in self.relays.items()})
             self._load()
             self._settle()
             self._failed = False
@@ -134,6 +131,11 @@ class Soak:
         finally:
             self._count()
             self.close()
+
+    def _draw(self, relayed: dict[str, int]) -> list[Step]:
+        """Return the plan."""
+        people = [*SENDERS, *RECEIVERS]
+        return draw(self.chance, self._seconds, list(self.actors), people, relayed)
 
     def _load(self) -> None:
         """Have the plan come to pass while senders send."""
@@ -214,7 +216,7 @@ class Soak:
         self._expect("settle", role="receiver")
         self._expect("meet", len(SENDERS) + len(RECEIVERS) - 1)
         sent = self._all("epilogue", EPILOGUE, "sender")
-        heads = {self.actors[label].id: by_name for label, by_name in sent.items()}
+        heads = {self.actors[label].name: by_name for label, by_name in sent.items()}
         self._expect("reach", heads, "receiver")
         self._lab.figures.slowest = time.monotonic() - since
         self._expect("flush", 30.0, "sender")
@@ -249,7 +251,7 @@ class Soak:
         plan = "\n".join(f"{step.at:8.3f}  {step}" for step in self.steps)
         faults = [line for line in lines if " fault=" in line]
         return (
-            f"seed {self._lab.seed}, {'hub' if self._hub else 'mesh'}, {self._seconds:g} s; "
+            f"seed {self._lab.seed}, {self.kind}, {self._seconds:g} s; "
             f"logs and the whole timeline are in {self.folder}\n{wrong}\n\n"
             f"as it was seen:\n" + "\n".join(faults[:50]) + f"\n\nthe plan:\n{plan}"
         )

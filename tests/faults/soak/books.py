@@ -1,12 +1,14 @@
-"""The books of a soak: for each stream, what of every origin and exchange came, and what is wrong.
+"""The books of a soak: for each stream, what of every sender and exchange came, and what is wrong.
 
 A message says when it was sent, and when the one before it: by that a stream knows whether it
 begins with what it was promised. Its own number counts everything that was sent, also what
 nobody wanted and which so has no number of the library's. Nothing here knows sockets.
 """
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tests.faults.ledger import Account
 
@@ -21,35 +23,43 @@ class Message(NamedTuple):
     fill: str = ""
 
 
+IDLE = 60.0
+"""Seconds after which nothing more comes on a name that was used for a while."""
+
+
 @dataclass(frozen=True, slots=True)
 class Doubt:
     """What is wrong unless its sender knew nobody who wanted it: judged when all is over.
 
     Attributes:
         what: a text about it.
+        source: the sender, with the number of its life.
         since: it is in order if the sender was alone at a moment from here on.
         until: and up to here.
     """
 
     what: str
-    origin: str
+    source: str
     since: float
     until: float
 
 
 @dataclass(slots=True)
 class Sheet:
-    """What one stream has of one exchange of one origin."""
+    """What one stream has of one exchange of one sender.
 
-    origin: str
+    Attributes:
+        news: what was found to be wrong, or in doubt, and is not told yet.
+    """
+
+    source: str
     name: str
     account: Account = field(default_factory=Account)
     unnumbered: int = 0
     """How many its sender had sent without a number, at the last message that came."""
     sent_at: float = 0.0
     told: int = 0
-    faults: list[str] = field(default_factory=list)
-    doubts: list[Doubt] = field(default_factory=list)
+    news: list[str | Doubt] = field(default_factory=list)
 
     def come(self, msg: Message, seq: int, promised_from: float | None) -> None:
         """Book a message.
@@ -58,14 +68,14 @@ class Sheet:
             msg: it.
             seq: the number that it came with.
             promised_from: everything is due that was sent after this moment; None if nothing
-                was promised of this origin so far.
+                was promised of this sender so far.
         """
         account, unnumbered = self.account, msg.own - seq
         if account.start is None:
             if promised_from is not None and msg.before_at > promised_from:
                 self._doubt(f"begins at {seq}", promised_from, msg.sent_at)
         elif unnumbered < self.unnumbered or (account.label and account.label != msg.label):
-            self.faults.append(f"{seq} is {msg.label}'s {msg.own}: {self.unnumbered} unnumbered")
+            self.news.append(f"{seq} is {msg.label}'s {msg.own}: {self.unnumbered} unnumbered")
         elif unnumbered > self.unnumbered and account.received:
             count = unnumbered - self.unnumbered
             self._doubt(f"{count} unnumbered before {seq}", self.sent_at, msg.sent_at)
@@ -79,7 +89,7 @@ class Sheet:
         self._look(f"at Lost({first}, {last})")
 
     def _doubt(self, what: str, since: float, until: float) -> None:
-        self.doubts.append(Doubt(what, self.origin, since, until))
+        self.news.append(Doubt(what, self.source, since, until))
 
     def _look(self, where: str) -> None:
         """Note a fault when it comes up: once for each that is new."""
@@ -87,10 +97,13 @@ class Sheet:
         wrong = account.silently_lost + account.duplicates + account.disorder
         if wrong != self.told:
             self.told = wrong
-            self.faults.append(
+            self.news.append(
                 f"{where}: silent {account.silent[-3:]}, {account.duplicates} twice,"
                 f" {account.disorder} out of order"
             )
+
+
+SUMS = ("received", "lost", "silent", "duplicates", "disorder")
 
 
 @dataclass(slots=True)
@@ -100,8 +113,9 @@ class Book:
     Attributes:
         key: the name or pattern that it is attached to.
         lasting: whether it is there from before its node is until after.
-        floors: where the node's other streams were, by origin and exchange, when this one came.
-        promised: from when on each origin's messages are due.
+        floors: where the node's other streams were, by sender and exchange, when this one came.
+        promised: from when on each sender's messages are due.
+        past: the sums of sheets that were closed.
     """
 
     key: str
@@ -109,55 +123,75 @@ class Book:
     floors: dict[tuple[str, str], int] = field(default_factory=dict)
     promised: dict[str, float] = field(default_factory=dict)
     sheets: dict[tuple[str, str], Sheet] = field(default_factory=dict)
+    past: Counter[str] = field(default_factory=Counter)
 
-    def sheet(self, origin: str, name: str) -> Sheet:
-        """Return the account of an exchange of an origin."""
-        sheet = self.sheets.get((origin, name))
+    def sheet(self, source: str, name: str) -> Sheet:
+        """Return the account of an exchange of a sender."""
+        sheet = self.sheets.get((source, name))
         if sheet is None:
-            sheet = self.sheets[origin, name] = Sheet(origin, name)
+            sheet = self.sheets[source, name] = Sheet(source, name)
         return sheet
 
-    def come(self, origin: str, name: str, seq: int, msg: Any) -> list[str]:
+    def come(self, source: str, name: str, seq: int, msg: Message) -> list[str | Doubt]:
         """Book a message, and return what is wrong with it."""
-        sheet = self.sheet(origin, name)
-        before = len(sheet.faults)
-        if sheet.account.start is None and seq <= self.floors.get((origin, name), 0):
-            sheet.faults.append(f"begins with {seq}, which had come to another stream")
-        sheet.come(Message(*msg), seq, self.promised.get(origin))
-        return sheet.faults[before:]
+        sheet = self.sheet(source, name)
+        if sheet.account.start is None and seq <= self.floors.get((source, name), 0):
+            sheet.news.append(f"begins with {seq}, which had come to another stream")
+        sheet.come(msg, seq, self.promised.get(source))
+        return _told(sheet)
 
-    def miss(self, origin: str, name: str, first: int, last: int) -> list[str]:
+    def miss(self, source: str, name: str, first: int, last: int) -> list[str | Doubt]:
         """Book a report of losses, and return what is wrong with it."""
-        sheet = self.sheet(origin, name)
-        before = len(sheet.faults)
+        sheet = self.sheet(source, name)
         sheet.miss(first, last)
-        return sheet.faults[before:]
+        return _told(sheet)
 
-    def lacks(self, heads: dict[str, dict[str, int]], due: set[str], covers: Any) -> list[str]:
+    def lacks(
+        self, heads: dict[str, dict[str, int]], due: set[str], covers: Callable[[str], bool]
+    ) -> list[str]:
         """Return what is neither here nor lost.
 
         Args:
-            heads: the last numbers, by origin and exchange.
+            heads: the last numbers, by sender and exchange.
             due: exchanges of which something was sent after this stream was promised all.
             covers: tells whether the key covers an exchange.
         """
         missing = []
-        for origin, by_name in heads.items():
+        for source, by_name in heads.items():
             for name, head in by_name.items():
-                sheet = self.sheets.get((origin, name))
+                sheet = self.sheets.get((source, name))
                 if covers(name) and (sheet or name in due):
                     position = sheet.account.position if sheet else 0
                     if position < head:
-                        missing.append(f"{self.key}: {name} of {origin[:8]}: {position} of {head}")
+                        missing.append(f"{self.key}: {name} of {source}: {position} of {head}")
         return missing
 
-    def sums(self) -> dict[str, int]:
+    def retire(self, before: float, for_good: Callable[[str], bool]) -> None:
+        """Close sheets of names that are used no more, if nothing of theirs was lost.
+
+        Args:
+            before: the last message was sent before this moment.
+            for_good: tells whether a name may be one of those.
+        """
+        for key, sheet in list(self.sheets.items()):
+            if sheet.sent_at < before and for_good(sheet.name) and not sheet.account.losses:
+                self.past.update(_sums(sheet.account))
+                del self.sheets[key]
+
+    def sums(self) -> Counter[str]:
         """Return the sums over everything."""
-        accounts = [sheet.account for sheet in list(self.sheets.values())]
-        return {
-            "received": sum(a.received for a in accounts),
-            "lost": sum(a.lost for a in accounts),
-            "silent": sum(a.silently_lost for a in accounts),
-            "duplicates": sum(a.duplicates for a in accounts),
-            "disorder": sum(a.disorder for a in accounts),
-        }
+        sums = Counter(self.past)
+        for sheet in list(self.sheets.values()):
+            sums.update(_sums(sheet.account))
+        return sums
+
+
+def _told(sheet: Sheet) -> list[str | Doubt]:
+    news, sheet.news = sheet.news, []
+    return news
+
+
+def _sums(account: Account) -> dict[str, int]:
+    a = account
+    values = a.received, a.lost, a.silently_lost, a.duplicates, a.disorder
+    return dict(zip(SUMS, values, strict=True))

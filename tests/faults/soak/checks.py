@@ -31,14 +31,16 @@ def wrong(
     """Return everything that does not hold."""
     found = [f"{who}: {what['fault']}" for _, who, what in rows if "fault" in what]
     senders = [actor for actor in lives if actor.role == "sender"]
-    spans = {actor.id: list(alone(actor, rows, steps, begun)) for actor in senders}
+    spans = {actor.name: list(alone(actor, rows, steps, begun)) for actor in senders}
+    found += _doubts(rows, spans)
     ids = {actor.label: actor.id for actor in lives}  # the last of a label is the living one
+    names = {actor.label: actor.name for actor in lives}
     for label, report in reports.items():
         if "own" in report:
             continue
-        found += [f"{label}: {text}" for text in _receiver(report, spans)]
-        for sender in {actor.label for actor in senders}:
-            for text in _pair(reports[sender], report, ids[sender], ids[label]):
+        found += [f"{label}: {text}" for text in _receiver(report)]
+        for sender in {actor.label for actor in senders if report["federations"] == 1}:
+            for text in _pair(reports[sender], report, names[sender], ids[label]):
                 found.append(f"{label} of {sender}: {text}")
     return found
 
@@ -51,7 +53,7 @@ def alone(
     since = 0.0
     stops = [s for s in steps if s.whom in (sender.label, STEADY) and s.harm in ("stop", "kill")]
     for at, who, what in rows:
-        if who != sender.name or what.get("who") != STEADY:
+        if who != sender.name or what.get("who", "").split(".")[0] != STEADY:
             continue
         if what["event"] == "PeerJoined":
             if not known:
@@ -71,42 +73,49 @@ def _stretched(at: float, stops: Sequence[Step], begun: float, direction: int) -
     return at + direction * sum(s.span for s in about)
 
 
-def _receiver(report: dict[str, Any], lonely: dict[str, list[Span]]) -> Iterator[str]:
+def _doubts(rows: Sequence[Row], lonely: dict[str, list[Span]]) -> Iterator[str]:
+    """Yield the doubts of receivers about senders that were not alone then."""
+    for _, who, what in rows:
+        if doubt := what.get("doubt"):
+            spans = lonely.get(doubt["source"], [])
+            if not any(a <= doubt["until"] and b >= doubt["since"] for a, b in spans):
+                yield f"{who}: {doubt['what']} of {doubt['source']}, not alone: {doubt}"
+
+
+def _receiver(report: dict[str, Any]) -> Iterator[str]:
     """Yield what is wrong in one receiver's own accounts."""
     if report["dropped"]:
         yield f"{report['dropped']} dropped by its own streams"
-    for doubt in report["doubts"]:
-        spans = lonely.get(doubt["origin"], [])
-        if not any(a <= doubt["until"] and b >= doubt["since"] for a, b in spans):
-            yield f"{doubt['what']} of {doubt['origin'][:8]}, which was not alone: {doubt}"
+    if report["federations"] > 1:
+        return  # each counts what it carried; the streams have it all
     told = {(o, n, first, last) for o, n, first, last in report["lost"]}
     for book in report["books"]:
-        for name, origin, _, _, losses, _ in book["sheets"]:
-            mine = [(origin, name, first, last) for first, last in pairs(losses)]
+        for name, source, _, _, losses, _ in book["sheets"]:
+            mine = [(source, name, first, last) for first, last in pairs(losses)]
             if unknown := [loss for loss in mine if loss not in told]:
                 yield f"{book['key']} was told {unknown}, and no event of it came"
-            if book["lasting"] and len(mine) != _count(report["lost"], origin, name):
+            if book["lasting"] and len(mine) != _count(report["lost"], source, name):
                 yield f"{book['key']}: {mine}, events {report['lost']}"
     yield from _own_stats(report)
 
 
-def _count(lost: Sequence[Sequence[Any]], origin: str, name: str) -> int:
-    return sum(o == origin and n == name for o, n, _, _ in lost)
+def _count(lost: Sequence[Sequence[Any]], source: str, name: str) -> int:
+    return sum(o == source and n == name for o, n, _, _ in lost)
 
 
 def _own_stats(report: dict[str, Any]) -> Iterator[str]:
     """Yield where a node's own sums are not those of its lasting streams, and of its events."""
-    stats = {(name, origin): (received, lost) for name, origin, received, lost in report["stats"]}
+    stats = {(name, source): (received, lost) for name, source, received, lost in report["stats"]}
     for book in report["books"]:
         if book["lasting"]:
-            for name, origin, received, lost, _, _ in book["sheets"]:
-                if stats.get((name, origin)) != (received, lost):
-                    said = stats.get((name, origin))
-                    yield f"{name} of {origin[:8]}: stats {said}, came {received}, lost {lost}"
-    for (name, origin), (_, lost) in stats.items():
-        events = sum(z - a + 1 for o, n, a, z in report["lost"] if (o, n) == (origin, name))
+            for name, source, received, lost, _, _ in book["sheets"]:
+                said = stats.get((name, source))
+                if said != (received, lost):
+                    yield f"{name} of {source}: stats {said}, came {received}, lost {lost}"
+    for (name, source), (_, lost) in stats.items():
+        events = sum(z - a + 1 for o, n, a, z in report["lost"] if (o, n) == (source, name))
         if events != lost:
-            yield f"{name} of {origin[:8]}: {lost} lost by its stats, {events} by its events"
+            yield f"{name} of {source}: {lost} lost by its stats, {events} by its events"
 
 
 def _pair(sent: dict[str, Any], came: dict[str, Any], sender: str, receiver: str) -> Iterator[str]:
@@ -123,8 +132,8 @@ def _pair(sent: dict[str, Any], came: dict[str, Any], sender: str, receiver: str
         if covered and unacknowledged:
             yield f"{name}: {unacknowledged} of {count} unacknowledged"
     for book in came["books"]:
-        for name, origin, _, _, _, unnumbered in book["sheets"]:
-            if origin == sender and book["lasting"] and book["open"] and name in sent["sent"]:
+        for name, source, _, _, _, unnumbered in book["sheets"]:
+            if source == sender and book["lasting"] and book["open"] and name in sent["sent"]:
                 said = sent["own"][name] - sent["sent"][name]
                 if said != unnumbered:
                     yield f"{name}: {unnumbered} came without a number, {said} were sent so"

@@ -4,7 +4,7 @@ Pure: a plan knows names of processes and of relays, and no process.
 """
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 LEAST, MOST = 0.1, 40.0
@@ -53,6 +53,8 @@ def draw(
     mortal: Sequence[str],
     stoppable: Sequence[str],
     relayed: dict[str, int],
+    harms: Mapping[str, int] = HARMS,
+    every: float = EVERY,
 ) -> list[Step]:
     """Return the faults of so many seconds, in the order in which they begin.
 
@@ -62,13 +64,15 @@ def draw(
         mortal: the processes that may be killed.
         stoppable: the processes that may be stopped.
         relayed: the processes that have relays before them, with how many.
+        harms: what may happen, and how often beside the others.
+        every: seconds from one fault to the next, on average.
     """
     steps: list[Step] = []
     busy: dict[str, float] = {}
     at = min(1.0, seconds / 10)
     longest = min(MOST, seconds / 3)
-    while (at := at + chance.expovariate(1 / min(EVERY, seconds / 8))) < seconds:
-        (harm,) = chance.choices(list(HARMS), list(HARMS.values()))
+    while (at := at + chance.expovariate(1 / min(every, seconds / 8))) < seconds:
+        (harm,) = chance.choices(list(harms), list(harms.values()))
         among = {"stop": stoppable, "kill": mortal}.get(harm, list(relayed))
         # Relays and the process behind them may suffer at the same time.
         space = "process" if harm in ("stop", "kill") else "relays"
@@ -101,8 +105,3 @@ def _step(
 def _between(chance: random.Random, least: float, most: float) -> float:
     """Return a span: as likely to be ten times as long as ten times as short."""
     return float(least * (most / least) ** chance.random())
-
-
-def overlapping(steps: Iterable[Step], since: float, until: float) -> list[Step]:
-    """Return the steps that last at some moment of a span."""
-    return [step for step in steps if step.at <= until and step.until >= since]

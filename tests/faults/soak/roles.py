@@ -11,6 +11,7 @@ import random
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
@@ -22,12 +23,13 @@ from tests.support import eventually
 from zexchange.names import matches
 from zexchange.net.hub import Hub
 
-from .books import Book
+from .books import IDLE, SUMS, Book, Doubt, Message
 
-FEDERATION = "soak"
+FEDERATION, SECOND = "soak", "soak-second"
 NAMES = ("soak.a", "soak.b", "soak.c.d", "soak.c.e")
 KEYS = (*NAMES, "soak.*", "soak.c.*", "soak.c.**", "soak.fresh.**", "soak.**", "**")
 """What a receiver that changes its mind attaches to."""
+FRESH = "soak.fresh."
 clock = time.monotonic
 
 
@@ -51,37 +53,48 @@ def log_to(path: str) -> None:
 
 
 class Role:
-    """A node that tells of its events."""
+    """A node, or one in each of two federations, that tells of its events."""
 
     def __init__(self, options: dict[str, Any]) -> None:
-        self.options, self.label = options, str(options["label"])
+        self.options, self.label = options, f"{options['label']}.{options['life']}"
         self.chance = random.Random(options["seed"])
         self.lost: list[tuple[str, str, int, int]] = []
+        self.who: dict[str, str] = {}
+        """The labels of nodes, by their ids; a label says which life it is."""
         self.node = zexchange.federate(FEDERATION, label=self.label, **options["federate"])
-        self.node.events.handler(self._note)
-        for peer in self.node.peers:  # joined before anybody could be told
-            say(event="PeerJoined", who=peer.name, peer=peer.id)
+        self.nodes = [self.node]
+        if options["second"] is not None:
+            self.nodes.append(zexchange.federate(SECOND, label=self.label, **options["second"]))
+        for node in self.nodes:
+            node.events.handler(self._note)
+            for peer in node.peers:  # joined before anybody could be told
+                self.who[peer.id] = peer.name
+                say(event="PeerJoined", who=peer.name, peer=peer.id)
         say(ready=self.node.id)
 
     def _note(self, event: Any) -> None:
         values = {k: v for k, v in asdict(event).items() if k != "label"}
+        if isinstance(event, zexchange.PeerJoined):
+            self.who[event.peer] = event.label.name
         if isinstance(event, zexchange.Lost):
-            self.lost.append((event.origin, event.exchange, event.first, event.last))
+            source = self.who.get(event.origin, event.origin)
+            self.lost.append((source, event.exchange, event.first, event.last))
         label = getattr(event, "label", None)
         say(event=type(event).__name__, who=label.name if label else "", **values)
 
     def answer(self, what: str, value: Any) -> object:
         """Do one thing, and return what to answer."""
         if what == "meet":
-            return self._within(lambda: self.node.wait_peers(value, LONG))
+            return self._within(lambda node: node.wait_peers(value, LONG))
         raise ValueError(f"nobody knows how to do {what}")
 
-    def _within(self, wait: Callable[[], None]) -> str:
-        """Wait for something, and return what is wrong if it does not come."""
-        try:
-            wait()
-        except zexchange.NotReady as error:
-            return f"{error}; {self.node.peers}"
+    def _within(self, wait: Callable[[zexchange.Node], None]) -> str:
+        """Wait for something at each node, and return what is wrong if it does not come."""
+        for node in self.nodes:
+            try:
+                wait(node)
+            except zexchange.NotReady as error:
+                return f"{error}; {node.peers}"
         return ""
 
     def serve(self) -> None:
@@ -93,7 +106,8 @@ class Role:
             except BaseException as error:
                 say(answer=what, value=f"{type(error).__name__}: {error}")
                 raise
-        self.node.close()
+        for node in self.nodes:
+            node.close()
 
 
 class Sender(Role):
@@ -116,13 +130,24 @@ class Sender(Role):
     def _work(self) -> None:
         rate, begun, fresh = self.options["rate"], clock(), ""
         while not self._over.is_set():
-            if self.chance.random() < 0.01 or not fresh:
-                fresh = f"soak.fresh.{self.label}.{self.chance.randrange(10**9)}"
+            if self.chance.random() < self.options["fresh"] or not fresh:
+                if self.options["forgets"]:
+                    self.own.pop(fresh, None)
+                    self._at.pop(fresh, None)
+                fresh = f"{FRESH}{self.label}.{self.chance.randrange(10**9)}"
             burst = self.chance.choice([1, 10, 10, 100])
             for _ in range(burst):
                 self._send(self.chance.choice([*NAMES, *NAMES, fresh]))
             begun = max(begun + burst / rate, clock() - 1.0)
             self._over.wait(max(0.0, begun - clock()))
+
+    def _heads(self) -> dict[str, int]:
+        """Return the last number of each exchange: the same in each federation."""
+        heads: dict[str, int] = {}
+        for node in self.nodes:
+            for name, head in node.stats().sent.items():
+                heads[name] = max(head, heads.get(name, 0))
+        return heads
 
     def answer(self, what: str, value: Any) -> object:
         match what:
@@ -137,13 +162,13 @@ class Sender(Role):
                 for _ in range(value):
                     for name in NAMES:
                         self._send(name)
-                return self.node.stats().sent
+                return self._heads()
             case "flush":
-                return self._within(lambda: self.node.flush(value))
+                return self._within(lambda node: node.flush(value))
             case "report":
                 sent_to = self.node.stats().sent_to.items()
                 rows = [[name, peer, s.sent, s.unacknowledged] for (name, peer), s in sent_to]
-                return {"own": self.own, "sent": self.node.stats().sent, "sent_to": rows}
+                return {"own": self.own, "sent": self._heads(), "sent_to": rows}
             case _:
                 return super().answer(what, value)
         return ""
@@ -154,6 +179,7 @@ class Receiver(Role):
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.books: list[Book] = []
+        self.past: Counter[str] = Counter()
         self.open: list[tuple[Book, zexchange.Stream[Any]]] = []
         self._over = threading.Event()
         for key in options["lasting"]:
@@ -176,12 +202,17 @@ class Receiver(Role):
     def _read(self, book: Book, stream: "zexchange.Stream[Any]") -> None:
         for item in stream:
             if isinstance(item, zexchange.Lost):
-                wrong = book.miss(item.origin, item.exchange, item.first, item.last)
-                name = item.exchange
+                source, name = self.who.get(item.origin, item.origin), item.exchange
+                wrong = book.miss(source, name, item.first, item.last)
             else:
-                wrong, name = book.come(item.origin, item.name, item.seq, item.msg), item.name
-            for fault in wrong:
-                say(fault=f"{book.key}: {name} of {item.origin[:8]}: {fault}")
+                msg, name = Message(*item.msg), item.name
+                source = self.who.setdefault(item.origin, msg.label)
+                wrong = book.come(source, name, item.seq, msg)
+            for news in wrong:
+                if isinstance(news, Doubt):
+                    say(doubt=asdict(news), key=book.key)
+                else:
+                    say(fault=f"{book.key}: {name} of {source}: {news}")
 
     def _floors(self) -> dict[tuple[str, str], int]:
         """Return how far this node's streams are."""
@@ -199,6 +230,9 @@ class Receiver(Role):
                 self.open.remove(one)
                 one[1].close()
                 say(detach=one[0].key)
+                if self.options["forgets"]:
+                    self.past.update(one[0].sums())
+                    self.books.remove(one[0])
                 continue
             book = Book(self.chance.choice(KEYS), floors=self._floors())
             self._attach(book)
@@ -209,27 +243,32 @@ class Receiver(Role):
     def _promise(self, book: Book, timeout: float) -> None:
         """Note what a stream is owed, if it is in force in time."""
         with suppress(zexchange.NotReady):
-            self.node.wait_ready(timeout)
+            for node in self.nodes:
+                node.wait_ready(timeout)
             at = clock()
-            book.promised = {p.id: at for p in self.node.peers if p.ready}
-            say(promised=book.key, by=[p.name for p in self.node.peers if p.ready])
+            ready = [{p.name for p in node.peers if p.ready} for node in self.nodes]
+            book.promised = dict.fromkeys(set.intersection(*ready), at)
+            say(promised=book.key, by=sorted(book.promised))
 
     # ------------------------------------------------------------------------- answers
 
     def _sums(self) -> dict[str, int]:
         each = [book.sums() for book in self.books]
-        return {key: sum(sums[key] for sums in each) for key in Book("").sums()}
+        return {key: sum(sums[key] for sums in (*each, self.past)) for key in SUMS}
 
     def _tell(self) -> None:
         while True:
             say(sums=self._sums())
             time.sleep(0.5)
+            if self.options["forgets"]:
+                for book in list(self.books):
+                    book.retire(clock() - IDLE, lambda name: name.startswith(FRESH))
 
     def _settle(self) -> str:
         self._over.set()
         if self._churner.is_alive():
             self._churner.join(LONG)
-        return self._within(lambda: self.node.wait_ready(LONG))
+        return self._within(lambda node: node.wait_ready(LONG))
 
     def _lacks(self, heads: dict[str, dict[str, int]]) -> Iterator[str]:
         for book, _ in self.open:
@@ -243,18 +282,21 @@ class Receiver(Role):
     def _report(self) -> dict[str, object]:
         stats = self.node.stats()
         return {
+            "federations": len(self.nodes),
             "sums": self._sums(),
-            "stats": [[n, o, r.received, r.lost] for (n, o), r in stats.received.items()],
+            "stats": [
+                [name, self.who.get(origin, origin), r.received, r.lost]
+                for (name, origin), r in stats.received.items()
+            ],
             "recovered": sum(r.recovered for r in stats.received.values()),
             "lost": self.lost,
-            "doubts": [asdict(d) for b in self.books for s in b.sheets.values() for d in s.doubts],
             "books": [
                 {
                     "key": book.key,
                     "lasting": book.lasting,
                     "open": any(book is other for other, _ in self.open),
                     "sheets": [
-                        [s.name, s.origin, a.received, a.lost, a.losses, s.unnumbered]
+                        [s.name, s.source, a.received, a.lost, a.losses, s.unnumbered]
                         for s in book.sheets.values()
                         for a in [s.account]
                     ],

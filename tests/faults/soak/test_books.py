@@ -6,33 +6,32 @@ from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
-from .books import Book
+from .books import Book, Doubt, Message
 from .checks import BEFORE, BEHIND, STEADY, alone
 from .plan import MOST, Step, draw
 
-ORIGIN = "0a" * 16
+SENDER = "s.1"
 
 
-def came(book: Book, *numbers: int, unnumbered: int = 0, name: str = "x") -> list[str]:
+def came(book: Book, *numbers: int, unnumbered: int = 0, name: str = "x") -> list[str | Doubt]:
     """Book messages, the nth of which was sent at n, and return what is wrong."""
     return [
-        fault
+        news
         for n in numbers
-        for fault in book.come(ORIGIN, name, n, ["s", n + unnumbered, n, n - 1, ""])
+        for news in book.come(SENDER, name, n, Message("s.1", n + unnumbered, n, n - 1))
     ]
 
 
-def doubts(book: Book) -> list[tuple[str, float, float]]:
-    return [(d.what, d.since, d.until) for s in book.sheets.values() for d in s.doubts]
+def doubts(news: list[str | Doubt]) -> list[tuple[str, float, float]]:
+    return [(d.what, d.since, d.until) for d in news if isinstance(d, Doubt)]
 
 
 def test_what_comes_in_order_or_is_lost_is_well() -> None:
     """Messages in order, and holes that are reported in their place, are no faults."""
     book = Book("x")
     assert came(book, 3, 4) == []
-    assert book.miss(ORIGIN, "x", 5, 7) == []
+    assert book.miss(SENDER, "x", 5, 7) == []
     assert came(book, 8) == []
-    assert doubts(book) == []
     assert book.sums()["lost"] == 3
 
 
@@ -42,34 +41,29 @@ def test_each_error_is_told_when_it_comes_up() -> None:
     assert came(book, 1, 4) == ["at 4: silent [(2, 3)], 0 twice, 0 out of order"]
     assert came(book, 5) == []
     assert came(book, 5) == ["at 5: silent [(2, 3)], 1 twice, 0 out of order"]
-    assert len(book.miss(ORIGIN, "x", 5, 6)) == 1
-    assert book.come(ORIGIN, "x", 7, ["t", 7, 7, 6, ""]) == ["7 is t's 7: 0 unnumbered"]
+    assert len(book.miss(SENDER, "x", 5, 6)) == 1
+    assert book.come(SENDER, "x", 7, Message("t", 7, 7, 6)) == ["7 is t's 7: 0 unnumbered"]
 
 
 def test_a_stream_does_not_begin_with_what_another_one_had() -> None:
     """What came to an earlier stream of the node does not come to a later one."""
-    assert came(Book("x", floors={(ORIGIN, "x"): 4}), 5) == []
-    assert len(came(Book("x", floors={(ORIGIN, "x"): 4}), 4)) == 1
+    assert came(Book("x", floors={(SENDER, "x"): 4}), 5) == []
+    assert len(came(Book("x", floors={(SENDER, "x"): 4}), 4)) == 1
 
 
 def test_a_promise_is_remembered() -> None:
     """A stream begins no later than with the first message sent after it was ready."""
-    assert not doubts(_begun(at=5, promised_from=4.5))
-    assert doubts(_begun(at=6, promised_from=4.5)) == [("begins at 6", 4.5, 6)]
-
-
-def _begun(at: int, promised_from: float) -> Book:
-    book = Book("x", promised={ORIGIN: promised_from})
-    assert came(book, at) == []
-    return book
+    book = Book("x", promised={SENDER: 4.5})
+    assert came(book, 5) == []
+    book = Book("x", promised={SENDER: 4.5})
+    assert doubts(came(book, 6)) == [("begins at 6", 4.5, 6)]
 
 
 def test_messages_without_a_number_are_for_a_judge() -> None:
     """Where a sender's own count goes ahead of the numbers, it has to have been alone."""
     book = Book("x")
     came(book, 1, 2)
-    came(book, 3, unnumbered=10)
-    assert doubts(book) == [("10 unnumbered before 3", 2, 3)]
+    assert doubts(came(book, 3, unnumbered=10)) == [("10 unnumbered before 3", 2, 3)]
 
 
 def test_a_sender_is_alone_until_it_knows_the_steady_receiver_and_while_it_has_left() -> None:
@@ -77,7 +71,7 @@ def test_a_sender_is_alone_until_it_knows_the_steady_receiver_and_while_it_has_l
     sender: Any = SimpleNamespace(label="s", name="s.1")
 
     def spans(*events: tuple[float, str], steps: Sequence[Step] = ()) -> list[tuple[float, float]]:
-        rows = [(at, "s.1", {"event": e, "who": STEADY, "peer": "p"}) for at, e in events]
+        rows = [(at, "s.1", {"event": e, "who": f"{STEADY}.1", "peer": "p"}) for at, e in events]
         return list(alone(sender, rows, steps, 0.0))
 
     assert spans() == [(0.0, float("inf"))]
@@ -92,10 +86,23 @@ def test_what_is_not_here_in_the_end_is_missing() -> None:
     """A stream has to reach the heads of what it covers, if it is owed that."""
     book = Book("x")
     came(book, 1, 2)
-    assert book.lacks({ORIGIN: {"x": 2, "y": 9}}, set(), lambda name: name == "x") == []
-    assert len(book.lacks({ORIGIN: {"x": 3}}, set(), lambda name: True)) == 1
-    assert len(book.lacks({ORIGIN: {"y": 1}}, {"y"}, lambda name: True)) == 1
-    assert book.lacks({ORIGIN: {"y": 1}}, set(), lambda name: True) == []
+    assert book.lacks({SENDER: {"x": 2, "y": 9}}, set(), lambda name: name == "x") == []
+    assert len(book.lacks({SENDER: {"x": 3}}, set(), lambda name: True)) == 1
+    assert len(book.lacks({SENDER: {"y": 1}}, {"y"}, lambda name: True)) == 1
+    assert book.lacks({SENDER: {"y": 1}}, set(), lambda name: True) == []
+
+
+def test_names_that_are_used_no_more_are_closed() -> None:
+    """Their sums are kept; what had losses stays, to be compared with what the node tells."""
+    book = Book("**")
+    came(book, 1, 2, name="old")
+    came(book, 1, 2, 3, name="lossy")
+    book.miss(SENDER, "lossy", 4, 5)
+    came(book, 1, 20, name="young")
+    sums = book.sums()
+    book.retire(10.0, lambda name: True)
+    assert {name for _, name in book.sheets} == {"lossy", "young"}
+    assert book.sums() == sums
 
 
 def test_a_seed_decides_everything() -> None:
