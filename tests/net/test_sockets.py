@@ -5,7 +5,58 @@ import threading
 
 import pytest
 
+from tests.support import Program
 from zexchange.net.sockets import Waker
+
+RECONNECTING = """
+import time
+import zmq
+from relay import Relay
+from zexchange.net.sockets import new_context, new_dealer, new_router, receive_parts
+context = new_context()
+router, dealer = new_router(context), new_dealer(context)
+for socket in (router, dealer):
+    socket.setsockopt(zmq.SNDHWM, 0)
+    socket.setsockopt(zmq.RCVHWM, 0)
+relay = Relay(router.bind_to_random_port("tcp://127.0.0.1"))
+dealer.connect(f"tcp://127.0.0.1:{relay.port}")
+
+def said():
+    try:
+        dealer.send(b"here", zmq.NOBLOCK)
+    except zmq.Again:
+        return False
+    return router.poll(200)
+
+for _ in range(8):
+    eventually(said)
+    while router.poll(0):
+        route, _ = router.recv_multipart()
+    for _ in range(500):
+        router.send_multipart([route, b"one", b"two"])
+    for n in range(10):
+        assert dealer.poll(10_000)
+        receive_parts(dealer)
+    monitor = dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+    relay.cut()
+    assert monitor.poll(10_000)
+    dealer.disable_monitor()
+    try:
+        while True:
+            assert len(receive_parts(dealer)) == 2
+    except zmq.Again:
+        pass
+relay.close()
+context.destroy()
+print("alive")
+"""
+
+
+@pytest.mark.sockets
+def test_a_connection_that_is_replaced_between_two_parts_ends_no_process() -> None:
+    """A dealer reads on, or has nothing more to read, when what it reads from was cut."""
+    with Program(RECONNECTING) as program:
+        program.expect("alive")
 
 
 def test_a_waker_is_readable_until_cleared() -> None:

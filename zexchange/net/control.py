@@ -23,7 +23,7 @@ from ..protocol.wire import DATA, MAX_CONTROL_BYTES
 from .endpoints import as_host, parse_tcp, resolve_wild
 from .guard import Guard
 from .lookups import Lookups
-from .sockets import EVENTS, Poller, connect
+from .sockets import EVENTS, Poller, connect, receive_parts
 
 if TYPE_CHECKING:
     from .world import Sockets
@@ -293,7 +293,7 @@ class Controls:
         link.flush()
         for _ in range(BUDGET):
             try:
-                first, *others = link.socket.recv_multipart(zmq.NOBLOCK, copy=False)
+                first, *others = receive_parts(link.socket)
             except zmq.Again:
                 # This look may have taken in that the connection stands.
                 if link.flush():

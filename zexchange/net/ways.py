@@ -50,7 +50,7 @@ from .control import BUDGET, Controls, Received, _host_of
 from .endpoints import Tcp, parse_tcp
 from .guard import Guard
 from .lookups import Lookups
-from .sockets import EVENTS, Poller
+from .sockets import EVENTS, Poller, receive_parts
 from .trunk import PREFIX
 
 if TYPE_CHECKING:
@@ -303,7 +303,7 @@ class Ways(Controls):
         link.knock()
         for _ in range(BUDGET):
             try:
-                first, *others = link.socket.recv_multipart(zmq.NOBLOCK, copy=False)
+                first, *others = receive_parts(link.socket)
             except zmq.Again:
                 # This look may have taken in that the connection stands.
                 if link.knock():
