@@ -278,9 +278,10 @@ def test_a_way_that_is_left_alone_goes_on_by_itself(receiver: Receiver) -> None:
     """Once it is as far as the other one was."""
     receiver.bring("b", 2, 4)
     receiver.leave("b")
-    assert not receiver.merger.quiet({"x": 1})
+    assert not receiver.merger.quiet({"x": 1}.__getitem__)
+    assert not receiver.merger.quiet(lambda name: 0)
     receiver.bring("a", 2, 4)
-    assert receiver.merger.quiet({"x": 4})
+    assert receiver.merger.quiet({"x": 4}.__getitem__)
     receiver.merger.forget()
 
 

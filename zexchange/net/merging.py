@@ -16,6 +16,7 @@ from ..local.exchange import Exchange
 from ..protocol.merging import HandOn, Merger, Settled
 from ..protocol.sequence import Tally
 from ..protocol.values import Batch
+from ..protocol.wire import LAST_NUMBER
 
 if TYPE_CHECKING:
     from .inlet import Inlet
@@ -119,7 +120,7 @@ class Source:
         """Tell whether an inlet hands on by itself from here on, since it is the only one."""
         with self.lock:
             alone = len(self._shares) == 1
-            if not (alone and self.merger.quiet(share.inlet.positions.positions)):
+            if not (alone and self.merger.quiet(share.at)):
                 return False
             self.merger.leave(share, True)
             self.merger.forget()
@@ -180,6 +181,11 @@ class Share:
         where, tallies = self.inlet.positions.positions, self.inlet.positions.tallies
         counts = {name: tallies[name].received + tallies[name].lost for name in where}
         return {n: (max(at - counts[n], 0), at) for n, at in where.items() if counts[n]}
+
+    def at(self, name: str) -> int:
+        """Return where the inlet stands; 0 if all may still come, and the end if nothing will."""
+        end = 0 if self.inlet.carries(name) else LAST_NUMBER
+        return self.inlet.positions.positions.get(name, end)
 
     def begin(self) -> None:
         """Share from here on."""

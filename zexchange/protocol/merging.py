@@ -12,7 +12,7 @@ waited for, for a moment. Time is an argument, and nobody here knows what a mess
 """
 
 from bisect import insort
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -414,15 +414,18 @@ class Merger:
         stream = self._streams.get(name)
         return (stream.taken or 0) if stream is not None else 0
 
-    def quiet(self, at: dict[str, int]) -> bool:
-        """Tell whether one way, with these positions, may hand on by itself: as far as all."""
+    def quiet(self, at: Callable[[str], int]) -> bool:
+        """Tell whether one way may hand on by itself, since it is as far as all were.
+
+        ``at`` returns where it stands on an exchange: nowhere near, if it may still come.
+        """
         return len(self.ways) == 1 and not any(
             stream.busy
             or stream.parked
             or stream.holes
             or stream.late
             or stream.taken is None
-            or stream.taken > at.get(name, stream.taken)
+            or stream.taken > at(name)
             for name, stream in self._streams.items()
         )
 
