@@ -42,13 +42,12 @@ class Inlet:
 
 @dataclass(eq=False)
 class Promise:
-    """A message sent while it was promised to a receiver, in an epoch: also if that was away."""
+    """A message sent while it was promised to a receiver, also if that was away."""
 
     receiver: "Machine"
     inlet: Inlet
     connection: Connection | None
     message: tuple[str, int]
-    epoch: int
     excused: bool = False
 
 
@@ -169,22 +168,24 @@ class Machine:
                 self.dropped.add(key)
             elif key not in self.attached:
                 self.attached[key] = epoch
+        dropped = {key for key, wanted in steps if not wanted}
+        kept = [key for key in self.attached if key not in dropped]
         for name in NAMES:
-            if not any(matches(key, name) for key in self.attached):
+            if not any(matches(key, name) for key in kept):
                 self.covered_at.pop(name, None)
-            else:
+            if any(matches(key, name) for key in self.attached):
                 self.covered_at.setdefault(name, self.network.serial)
         self.work()
         self.excuse()
 
     def excuse(self) -> None:
-        """What no key covers any more that it was promised to is not for this machine now."""
+        """What has not been covered all the time since it was sent is not for this machine now."""
         for machine in self.network.machines:
             for promise in machine.promises:
                 if promise.receiver is self and not promise.excused:
-                    name, attached = promise.message[0], self.attached.items()
-                    there = [at for key, at in attached if matches(key, name)]
-                    promise.excused = not any(at <= promise.epoch for at in there)
+                    sent_at = self.network.sent_at[machine.id, *promise.message]
+                    since = self.covered_at.get(promise.message[0])
+                    promise.excused = since is None or since >= sent_at
 
     def send(self, name: str) -> None:
         if not any(matches(key, name) for key in self.wanted):
@@ -198,31 +199,34 @@ class Machine:
 
     def promised(self, message: tuple[str, int]) -> list[Promise]:
         """Every receiver to which the message is promised, as far as it still wants it."""
-        promises = []
+        promises, name = [], message[0]
         for machine in self.network.living():
             peer = self.session.members.peers.get(machine.id)
             inlet = machine.inlets.get(self.id) or machine.away.there.get(self.id)
             if inlet is None:
                 continue
-            if peer is not None and peer.interest.in_force(message[0]):
+            way = None
+            if peer is not None and peer.interest.in_force(name):
                 epoch = peer.interest.announced
-            elif peer is None and self.owed(machine.id, message[0]):
-                epoch = inlet.positions.ready_epoch  # it is away, and may be back
-            else:
-                continue
-            since = [at for key, at in machine.attached.items() if matches(key, message[0])]
-            if any(at <= epoch for at in since):
-                token = wire.ready_topic(machine.id, epoch)
+                since = [at for key, at in machine.attached.items() if matches(key, name)]
+                owed = any(at <= epoch for at in since)
                 # A fresh connection that has not subscribed yet: a cut, as seen from here.
-                proven = token in self.subscribers.get(inlet.connection, set())  # type: ignore[arg-type]
-                way = inlet.connection if proven and peer else None
-                promises.append(Promise(machine, inlet, way, message, epoch))
+                token = wire.ready_topic(machine.id, epoch)
+                if token in self.subscribers.get(inlet.connection, set()):  # type: ignore[arg-type]
+                    way = inlet.connection
+            else:
+                owed = self.owed(machine.id, name) and inlet.positions._takes(name)
+            if owed:
+                promises.append(Promise(machine, inlet, way, message))
         return promises
 
     def owed(self, node: bytes, name: str) -> bool:
-        """Tell whether what is sent on a name is for one that has left, should it be back."""
-        account = self.accounts_away.there.get(node)
-        return account is not None and account._away.covers(name)
+        """Tell whether what is sent is for a node by what it was promised before.
+
+        It has left, and is owed it if it is back; or it wants it under another key by now.
+        """
+        account, away = self.accounts.get(node), self.accounts_away.there.get(node)
+        return bool((account and account.keys.covers(name)) or (away and away._away.covers(name)))
 
     def beacon(self) -> None:
         for name, head in self.numbering.heads.items():

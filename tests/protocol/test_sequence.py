@@ -79,7 +79,7 @@ class Model:
         for at in [at for at in self.pending if at <= epoch]:
             self.in_force |= self.pending.pop(at)
         for name in NAMES:
-            if self.covers(name):
+            if self.covers(name) or name in self.expected:
                 head = heads.get(name, 0)
                 start = self.expected.setdefault(name, head + 1)
                 self.lost += [(name, n) for n in range(start, head + 1)]
