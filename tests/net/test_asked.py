@@ -7,8 +7,9 @@ import pytest
 
 from tests.locks import Asking, held
 from tests.net.conftest import Joiner
-from tests.support import PATIENCE, eventually
-from zexchange import Node, register, to_call
+from tests.support import PATIENCE, Program, eventually
+from zexchange import Node, NotReady, register, to_call
+from zexchange.history import Frame
 
 pytestmark = pytest.mark.sockets
 
@@ -115,3 +116,129 @@ def test_what_encodes_may_ask_for_everything(
         assert isinstance(got.get(PATIENCE), Thing)
     assert thread in threads
     assert wrong == []
+
+
+def test_a_finaliser_inside_a_send_may_ask(join: Joiner) -> None:
+    """The control thread waits for its socket, with the lock of the session that it asks for."""
+    node, here = join()
+    _, there = join()
+    there.get("x").handler(lambda msg: None)
+    node.wait_subscribers("x")
+    engine = node._engine
+    assert engine is not None
+    keep, asked, failed = engine.outbound.keep, list[object](), list[BaseException]()
+
+    def session_held() -> bool:
+        if engine.changed.acquire(blocking=False):
+            engine.changed.release()
+            return False
+        return True
+
+    def inside(frame: Frame) -> None:
+        keep(frame)
+        if not asked:
+            asked.append("something")
+            try:
+                engine.post(engine.outbound.heads)  # type: ignore[arg-type]
+                eventually(session_held)
+                asked.extend([node.peers, node.stats()])
+                with pytest.raises(RuntimeError, match="wait for itself"):
+                    node.wait_peers(1)
+            except BaseException as error:
+                failed.append(error)
+
+    engine.outbound.keep = inside
+    here.get("x").send(1)
+    eventually(lambda: len(asked) == 3 or failed)
+    node.flush()
+    assert failed == []
+
+
+def test_who_only_looks_waits_for_no_lock_for_long(join: Joiner) -> None:
+    """Nor does a wait beyond its time: whoever has the lock may wait for this very thread."""
+    node, _ = join()
+    engine = node._engine
+    assert engine is not None
+    taken, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with engine.changed, engine.outbound._lock:
+            taken.set()
+            go_on.wait(PATIENCE)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert taken.wait(PATIENCE)
+    assert node.peers == ()
+    assert node.stats().sent == {}
+    with pytest.raises(NotReady):
+        node.wait_peers(1, 0.3)
+    go_on.set()
+    holder.join()
+
+
+FINALISERS = """
+import gc, threading, zexchange
+asking, asked, over = threading.local(), [0], threading.Event()
+
+class Circle:
+    def __init__(self):
+        self.me = self
+    def __del__(self):
+        if over.is_set() or getattr(asking, "now", False):
+            return
+        asking.now = True
+        try:
+            asked[0] += 1
+            ask(asked[0])
+        finally:
+            asking.now = False
+
+def ask(n):
+    if n % 5 == 0:
+        node.peers
+    elif n % 5 == 1:
+        node.stats()
+    elif n % 5 == 2:
+        there.match(f"y.{n % 7}").stream().close()
+    elif n % 5 == 3:
+        zexchange.get_exchange(f"y.{n % 7}").send(n)
+    else:
+        there.get("z").detach(there.get("z").handler(lambda msg: None))
+    if asked[0] >= 2000:
+        over.set()
+
+def send():
+    while not over.is_set():
+        Circle()
+        zexchange.get_exchange("x").send([{}, []])
+
+def attach():
+    while not over.is_set():
+        Circle()
+        here = zexchange.get_exchange("z")
+        here.detach(here.handler(lambda msg: None))
+
+def look():
+    while not over.is_set():
+        Circle()
+        node.stats(), node.wait_subscribers("x", 1, 20)
+
+there = zexchange.Registry()
+there.get("x").handler(lambda msg: None)
+with zexchange.federate("fed") as node, zexchange.federate("fed", registry=there):
+    node.wait_subscribers("x", 1, 20)
+    gc.set_threshold(20, 3, 3)
+    threads = [threading.Thread(target=act) for act in (send, attach, look)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    gc.set_threshold(700, 10, 10)
+    node.flush(20)
+print("done", flush=True)
+"""
+
+
+def test_finalisers_may_ask_wherever_they_run(rendezvous: object) -> None:
+    """Those of circles run wherever something is made, in the middle of our locks, too."""
+    with Program(FINALISERS) as program:
+        program.expect("done", 4 * PATIENCE)

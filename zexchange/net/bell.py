@@ -11,11 +11,55 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from ..local import loops
 
 T = TypeVar("T")
+LOOK_SECONDS = 0.2
+"""Seconds that whoever only looks waits for a lock; then it looks without."""
+LOOKS = 100
+
+
+class Lock(Protocol):
+    """A lock that is waited for up to some seconds."""
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Take it; return whether it was to be had."""
+        ...
+
+    def release(self) -> None:
+        """Give it back."""
+        ...
+
+
+def looking(lock: Lock, look: Callable[[bool], T], seconds: float = LOOK_SECONDS) -> T:
+    """Look at something with a lock, or without it where it cannot be had for some seconds.
+
+    A finaliser runs anywhere, inside another lock perhaps, that the thread waits for which has
+    this one: then nothing changes, so that the lock is not needed.
+
+    Args:
+        lock: that guards it.
+        look: told whether the lock is held.
+        seconds: that are waited.
+    """
+    held, tries = False, 0
+    try:
+        # Not `acquire`, then `try`: an exception of a signal handler would come in between.
+        for held in iter(partial(lock.acquire, True, seconds), None):  # noqa: B007
+            break
+        while True:
+            try:
+                return look(held)
+            except RuntimeError:  # a dict has changed while it was gone through
+                tries += 1
+                if held or tries == LOOKS:
+                    raise
+    finally:
+        if held:
+            lock.release()
 
 
 class _Awaited:
@@ -71,6 +115,25 @@ class Condition(threading.Condition):
             if wanted and awaited.wake is not None:
                 awaited.wake()
 
+    def look(self, look: Callable[[bool], T]) -> T:
+        """Look at the state: see `looking`."""
+        return looking(self._lock, look)  # type: ignore[attr-defined]
+
+    def await_state(self, predicate: Callable[[], T], timeout: float) -> T | None:
+        """Do as `wait_for`, but without the lock, which is waited for no longer than that.
+
+        None is returned where it could not be had: a finaliser may wait inside another lock.
+        """
+        until, held = time.monotonic() + timeout, False
+        try:
+            acquire = partial(self._lock.acquire, True, min(timeout, threading.TIMEOUT_MAX))  # type: ignore[attr-defined]
+            for held in iter(acquire, None):  # noqa: B007 - see `looking`
+                break
+            return self.wait_for(predicate, until - time.monotonic()) if held else None
+        finally:
+            if held:
+                self._lock.release()  # type: ignore[attr-defined]
+
     def wait_for(self, predicate: Callable[[], T], timeout: float | None = None) -> T:
         """Wait, with the lock, until ``predicate`` finds something, and return that.
 
@@ -88,7 +151,7 @@ class Condition(threading.Condition):
                 left = None if until is None else until - time.monotonic()
                 if left is not None and left <= 0:
                     break
-                self.wait(left)
+                self.wait(left and min(left, threading.TIMEOUT_MAX))
                 found = awaited.found or predicate()
         finally:
             self._awaited = [a for a in self._awaited if a is not awaited]

@@ -241,11 +241,8 @@ class Engine(Reports):
 
     def close(self, linger: float) -> None:
         """Say goodbye, stop the threads and close the sockets, within ``linger`` and a bit."""
-        with self.changed:
-            if self.closed:
-                return
-            self.closed = True
-            self.changed.notify_all()
+        if not self.changed.look(self._begin_to_close):
+            return
         self.bridges.close()
         self.post(lambda: self._leave(linger))
         for thread in (self.thread, self.inbound.thread):
@@ -253,6 +250,14 @@ class Engine(Reports):
                 thread.join(timeout=linger + 2.0)
         self.discovery.join(linger + 1.0)
         self._places.withdraw()  # where the control thread could not
+
+    def _begin_to_close(self, held: bool) -> bool:
+        if self.closed:
+            return False
+        self.closed = True
+        if held:  # else all are told at the end of the control thread's turn
+            self.changed.notify_all()
+        return True
 
     def _leave(self, linger: float) -> None:
         """On the control thread: the last words."""

@@ -33,8 +33,7 @@ def examine(engine: Engine, exchange: str, timeout: float) -> Picture:
     """
     waiter = Waiter(engine, PATIENCE)
     waiter.wait(waiter.settled(lambda: _answered(engine)))
-    with engine.changed:
-        picture = _look(engine, exchange)
+    picture = engine.changed.look(lambda held: _look(engine, exchange))
     tried = reach_all(_doubtful(picture), timeout)
     return replace(
         picture,

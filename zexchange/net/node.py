@@ -433,6 +433,8 @@ class Node(Membership):
 
     def _would_wait_for_itself(self) -> bool:
         engine = self._engine
-        if engine is not None and (engine.inbound.thread.current or engine.thread.current):
+        if engine is not None and (
+            engine.inbound.thread.current or engine.thread.current or engine.outbound.busy_here()
+        ):
             return True
         return loops.running() is not None

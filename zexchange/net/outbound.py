@@ -26,6 +26,7 @@ from ..protocol.interest import Keys
 from ..protocol.sequence import Numbering
 from ..protocol.values import Promise, Ready
 from ..protocol.wire import data_head, ready_frame
+from .bell import LOOK_SECONDS, looking
 from .demand import Demand
 from .gate import Gate
 from .pace import GAP, HELD_UP, MOST_GAP, Pace
@@ -96,7 +97,7 @@ class Outbound:
             ring,
             self._numbering,
             self._lock,
-            lambda: may_wait() and not self._busy_here(),
+            lambda: may_wait() and not self.busy_here(),
             self.catch_up,
             self._if_free,
             world,
@@ -215,7 +216,7 @@ class Outbound:
             if held:
                 self._lock.release()
 
-    def _busy_here(self) -> bool:
+    def busy_here(self) -> bool:
         """Tell whether this thread is sending for all: in a signal handler or a finaliser."""
         return self._holder == threading.get_ident() or self._sender.current
 
@@ -341,6 +342,16 @@ class Outbound:
         with self._lock:
             self._send_everything()
             return dict(self._numbering.heads)
+
+    def peek(self) -> dict[str, int]:
+        """Return the heads, for whoever only looks: it waits for no lock for long. Any thread."""
+
+        def look(held: bool) -> dict[str, int]:
+            if held:
+                self._send_everything()
+            return dict(self._numbering.heads)
+
+        return looking(self._lock, look, 0.0 if self.busy_here() else LOOK_SECONDS)
 
     def stir(self) -> None:
         """Have the control thread look again. Any thread."""

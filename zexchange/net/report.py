@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 def stats(engine: "Engine") -> NodeStats:
     """Return what a node has done so far. Any thread."""
     inbound, window = engine.inbound, engine.outbound.window
-    heads = engine.outbound.heads()
+    heads = engine.outbound.peek()
     positions, parked, sent = inbound.positions(), inbound.parked(), window.sent()
     used, most, kept = window.filled()
-    with engine.changed:
+
+    def look(held: bool) -> NodeStats:
         acked = {peer.id.hex(): peer.acked for peer in engine.session.members.peers.values()}
         return NodeStats(
             sent=heads,
@@ -37,6 +38,8 @@ def stats(engine: "Engine") -> NodeStats:
             slow_tasks=dict(engine.watch.holders),
         )
 
+    return engine.changed.look(look)
+
 
 def _sent(
     name: str,
@@ -53,9 +56,12 @@ def _sent(
 def peers(engine: "Engine") -> tuple[PeerStatus, ...]:
     """Return the peers that a node knows now. Any thread."""
     world = engine.world
-    with engine.changed:
+
+    def look(held: bool) -> tuple[PeerStatus, ...]:
         ours, offset = engine.session.interest.epoch, world.time() - world.monotonic()
-        return tuple(_status(p, ours, offset) for p in engine.session.members.peers.values())
+        return tuple([_status(p, ours, offset) for p in engine.session.members.peers.values()])
+
+    return engine.changed.look(look)
 
 
 def _status(peer: "Peer", ours: int, offset: float) -> PeerStatus:

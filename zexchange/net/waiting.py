@@ -50,8 +50,7 @@ class Waiter:
             except StopIteration as end:
                 result: R = end.value
                 return result
-            with changed:
-                held = changed.wait_for(condition, most)
+            held = changed.await_state(condition, most)
 
     async def wait_here(self, wait: Wait[R]) -> R:
         """Go through a wait in this coroutine; cancelled, it leaves nothing behind."""
@@ -197,7 +196,6 @@ class Waiter:
         ]
 
     def _fail(self, text: str) -> NoReturn:
-        with self._engine.changed:
-            missing = self._pending()[:_NAMED]
+        missing = self._engine.changed.look(lambda held: self._pending()[:_NAMED])
         more = f" ({'; '.join(missing)})" if missing else ""
         raise NotReady(f"federation {self._engine.plan.federation!r}: {text}{more}")

@@ -18,6 +18,7 @@ from ..local.exchange import Room
 from ..protocol.departed import Departed
 from ..protocol.interest import Keys
 from ..protocol.sequence import Account, Numbering
+from .bell import LOOK_SECONDS, looking
 from .connections import cut
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ class Window:
         self._connections: dict[bytes, tuple[int, int]] = {}
         self._shared: deque[tuple[int, int]] = deque(maxlen=SHARED_MOST)
         self._closed = False
+        self._may_wait = may_wait
         self._overdrawn_from = 0
         self._if_free = if_free
         self._monotonic = world.monotonic
@@ -297,9 +299,12 @@ class Window:
 
         And how much of that was not acknowledged when it left; 0 for who is here.
         """
-        with self._lock:
+
+        def look(held: bool) -> tuple[dict[str, int], dict[bytes, Account]]:
             heads = dict(self._numbering.heads)
-            accounts = {**self._former, **self._departed.there, **self._accounts}
+            return heads, {**self._former, **self._departed.there, **self._accounts}
+
+        heads, accounts = looking(self._lock, look, LOOK_SECONDS if self._may_wait() else 0.0)
         # Not under the lock: many names times many peers take a while.
         return {
             (name, peer.hex()): (count, account.unacknowledged.get(name, 0))

@@ -87,6 +87,14 @@ class Condition:
     ) -> None:
         pass
 
+    def look(self, look: Callable[[bool], T]) -> T:
+        """Look at the state."""
+        return look(True)
+
+    def await_state(self, predicate: Callable[[], T], timeout: float) -> T | None:
+        """Do as `wait_for`."""
+        return self.wait_for(predicate, timeout)
+
     def aside(self) -> AbstractContextManager[None]:
         """Do nothing."""
         return nullcontext()
