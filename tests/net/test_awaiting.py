@@ -309,7 +309,7 @@ def test_a_loop_that_ends_while_messages_arrive(run: Callable[[Main], Any], join
     """The data thread lives, nothing is left un-awaited, and later loops read on."""
     node, here = join()
     _, there = join()
-    there.get("x").stream()  # somebody else who keeps them coming
+    another = there.get("x").stream()  # who keeps them coming
     over = threading.Event()
 
     def feed() -> None:
@@ -336,6 +336,7 @@ def test_a_loop_that_ends_while_messages_arrive(run: Callable[[Main], Any], join
     thread.join(PATIENCE)
     assert there.get("x").stats().errors == 0
     node.flush(PATIENCE)
+    another.close()
 
 
 def test_a_coroutine_never_waits_in_send(join: Joiner) -> None:
