@@ -109,16 +109,25 @@ class Fed(Desk):
         """Return a data frame; its messages are zeros."""
         topic_, first = s.of(TOPICS), s.of(FIRSTS)
         count = min(s.take() % 5, (1 << 64) - first)  # type: ignore[operator]
-        head = data_head(topic_, PEER, first, count, 1.0)  # type: ignore[arg-type]
+        start = s.take() % 4 and s.of(FIRSTS)
+        if first <= start:  # type: ignore[operator]
+            start = 0
+        head = data_head(topic_, PEER, first, count, 1.0, 0, start)  # type: ignore[arg-type]
         return head + bytes(count)
 
     def step(self, s: Script) -> None:
         """Take one step of a script."""
-        kind, inlet = s.take() % 9, self.inlet
+        kind, inlet = s.take() % 10, self.inlet
         if kind < 2:
             heads: Any = {s.of(NAMES): s.of(FIRSTS) for _ in range(s.take() % 3)}
             promised = (Promise(s.take() % 3 + 1, {"x": 1}),) if s.take() % 2 else ()
-            inlet.take(ready_frame(Ready(ME, s.take() % 4, PEER, heads, promised)))
+            starts: Any = {s.of(NAMES): s.of(FIRSTS) for _ in range(s.take() % 2)}
+            part = s.take() % 2 + 1
+            ready = Ready(ME, s.take() % 4, PEER, heads, promised, starts, part, 2 - s.take() % 2)
+            if part <= ready.parts:
+                inlet.take(ready_frame(ready))
+        elif kind == 9:
+            inlet.forget({s.of(NAMES): s.of(FIRSTS)})  # type: ignore[dict-item]
         elif kind == 2:
             inlet.take(self.frame(s))
         elif kind == 3:

@@ -475,7 +475,7 @@ class Machine:
         self.cut(inlet)
         account = self.accounts.pop(peer, None)
         if account is not None:
-            account.leave(self.numbering.heads, acked)
+            account.leave(self.numbering, acked)
         if not final:
             self.away.leave(peer, inlet, self.network.now)
             if account is not None:

@@ -74,6 +74,9 @@ CONTROL: dict[str, v.Control] = {
     "replay, of a recall": v.Replay(ONE, "prices", 7, 11, 3),
     "replayed, of a recall": v.Replayed(ONE, "prices", 9, 11, 3),
     "slow": v.Slow(ONE, True, TWO),
+    "forget": v.Forget(ONE, 4, {"reply.7": 70_002}, TWO),
+    "forgot": v.Forgot(TWO, 4, ONE),
+    "hello, of a node that forgets": dataclasses.replace(HELLO, features=v.FEATURES),
     "recall": v.Recall(ONE, 3, "metrics.**"),
     "hello, of a process in several federations": dataclasses.replace(
         HELLO, registry=bytes(range(0x20, 0x30)), exchanges=("chat.**", "logs")
@@ -124,17 +127,28 @@ VALUES: dict[str, object] = {
 }
 
 
-def data(name: str, first: int, count: int, sent_at: float, body: bytes) -> Pair:
-    head = wire.data_head(wire.topic(name), ONE, first, count, sent_at)
-    return Pair(v.Batch(name, ONE, first, count, 0, sent_at, len(head)), head + body)
+def data(name: str, first: int, count: int, sent_at: float, body: bytes, start: int = 0) -> Pair:
+    head = wire.data_head(wire.topic(name), ONE, first, count, sent_at, 0, start)
+    flags = wire.STARTED if start else 0
+    return Pair(v.Batch(name, ONE, first, count, flags, sent_at, len(head), start), head + body)
 
 
 READY = v.Ready(TWO, 3, ONE, {"orders.new": 1, "prices": 70_000})
+READY_STARTED = dataclasses.replace(
+    READY, heads={"prices": 70_000, "reply.7": 70_002}, starts={"reply.7": 70_000}
+)
+READY_PARTS = dataclasses.replace(READY_STARTED, part=2, parts=3)
 READY_AGAIN = dataclasses.replace(READY, promised=(v.Promise(3, {"prices": 69_998}),))
 DATA: dict[str, Pair] = {
     "data, one value": data("prices", 1, 1, 1_700_000_000.25, encode({"px": 191.25})),
     "data, a batch of three": data("orders.new", 7, 3, 1_700_000_000.0, b"\x01\x02\xa1x"),
     "beacon": data("prices", 70_001, 0, 1_700_000_001.0, b""),
+    "data, of an exchange that starts at 70,000": data(
+        "reply.7", 70_001, 2, 1_700_000_000.25, b"\x01\x02", 70_000
+    ),
+    "beacon, of an exchange that starts at 70,000": data(
+        "reply.7", 70_003, 0, 1_700_000_001.0, b"", 70_000
+    ),
     "data, name beyond ASCII": data("prix.été", 2**40, 1, 0.000001, b"\xc0"),
 }
 TOKEN = wire.ready_topic(TWO, 3)
@@ -191,10 +205,15 @@ def parts_entry(name: str, parts: Parts) -> dict[str, Any]:
     return {**found, "attached": [run_lengths(buffer) for buffer in parts.attached]}
 
 
+LATER = {"start": 0, "starts": {}, "part": 1, "parts": 1}
+"""Fields that frames have not had from the beginning, and what a frame means without them."""
+
+
 def plain(value: Any) -> Any:
     """A frame's value as JSON: field by field, bytes as hexadecimal digits."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        fields = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {name: found for name, found in fields.items() if LATER.get(name, ...) != found}
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
@@ -219,6 +238,8 @@ def vectors() -> list[dict[str, Any]]:
     found.append(entry("ready", "ready", wire.ready_frame(READY), plain(READY)))
     again = entry("ready", "ready, again", wire.ready_frame(READY_AGAIN), plain(READY_AGAIN))
     found.append(again)
+    for name, ready in (("with a start", READY_STARTED), ("part 2 of 3", READY_PARTS)):
+        found.append(entry("ready", f"ready, {name}", wire.ready_frame(ready), plain(ready)))
     found.append(entry("token", "token", TOKEN, {"receiver": TWO.hex(), "epoch": 3}))
     for key in ("prices", "orders.*", "orders.**", "**"):
         means = {"key": key, "topics": [topic.hex() for topic in wire.topics(key)]}

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from zexchange.names import MAX_NAME_BYTES, is_name
 from zexchange.protocol import values as v
 from zexchange.protocol.messages import control_frame
-from zexchange.protocol.wire import data_head, ready_frame, topic
+from zexchange.protocol.wire import STARTED, data_head, ready_frame, topic
 
 NAMES = ("a", "a.x", "a.y", "a.x.z", "b")
 KEYS = (*NAMES, "a.*", "a.**", "**", "*", "a.*.z")
@@ -71,10 +71,16 @@ controls = st.one_of(
     st.builds(v.Recall, node_ids, numbers, words),
     st.builds(v.Recalled, node_ids, numbers, ranges),
     st.builds(v.Named, node_ids, numbers, some_names, receivers),
+    st.builds(v.Forget, node_ids, numbers, heads, receivers),
+    st.builds(v.Forgot, node_ids, numbers, receivers),
     st.builds(v.Bye, node_ids, heads),
 )
 promises = st.lists(st.builds(v.Promise, numbers, heads), max_size=3).map(tuple)
-readies = st.builds(v.Ready, node_ids, numbers, node_ids, heads, promises)
+parts = st.sampled_from([(1, 1), (1, 2), (2, 2), (7, 256)])
+readies = st.builds(
+    lambda part, *fields: v.Ready(*fields, *part),
+    parts, node_ids, numbers, node_ids, heads, promises, heads,
+)  # fmt: skip
 
 
 @st.composite
@@ -83,8 +89,11 @@ def batches(draw: st.DrawFn) -> tuple[v.Batch, bytes]:
     name, origin = draw(names), draw(node_ids)
     first, count = draw(st.integers(1, 2**63)), draw(st.integers(0, 2**32 - 1))
     sent_at, body = draw(moments), draw(st.binary(max_size=20))
-    head = data_head(topic(name), origin, first, count, sent_at)
-    return v.Batch(name, origin, first, count, 0, sent_at, len(head)), head + body
+    start = draw(st.sampled_from([0, 0, 1, 2**62]))
+    first += start
+    head = data_head(topic(name), origin, first, count, sent_at, 0, start)
+    flags = STARTED if start else 0
+    return v.Batch(name, origin, first, count, flags, sent_at, len(head), start), head + body
 
 
 frames = st.one_of(

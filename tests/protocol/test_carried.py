@@ -262,7 +262,7 @@ def test_a_promise_that_came_before_its_origin_was_met_holds() -> None:
     inlet = receiver.inlets[sender.id]
     assert inlet.positions.positions["a"] == 3
     assert inlet.positions.tallies["a"].lost == 3  # a machine asks for nothing
-    assert sender.accounts[receiver.id].counts(sender.numbering.heads) == {"a": 3}
+    assert sender.accounts[receiver.id].counts(sender.numbering) == {"a": 3}
 
 
 def test_a_node_that_no_hub_leads_to_any_more_is_not_dialled() -> None:

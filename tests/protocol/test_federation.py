@@ -257,9 +257,7 @@ def check_sums(sender: Machine, receiver: Machine) -> None:
     if account is None or inlet is None or receiver.dropped:
         return
     came = {name: t.received + t.lost for name, t in inlet.positions.tallies.items()}
-    assert account.counts(sender.numbering.heads) == {
-        n: count for n, count in came.items() if count
-    }
+    assert account.counts(sender.numbering) == {n: count for n, count in came.items() if count}
 
 
 def check_kept(promise: Promise) -> None:

@@ -248,7 +248,7 @@ def test_what_is_wanted_under_one_key_after_another_is_held_all_the_time(how: st
     account.promise(Keys(interest.held(1)), numbering)
     for name in ("x", "y", "a.b"):
         numbering.take(name, 2)
-    assert account.counts(numbering.heads) == {"x": 2, "a.b": 2}
+    assert account.counts(numbering) == {"x": 2, "a.b": 2}
     interest.announce(interest.epoch, {})
     assert set(interest.held(interest.epoch)) == {"x", "a.*"}
     interest.change(4, [], ["a.*"])

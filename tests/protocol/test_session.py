@@ -19,6 +19,7 @@ from zexchange.protocol.core import REFUSALS
 from zexchange.protocol.interest import MAX_PATTERNS
 from zexchange.protocol.membership import CHANCE, MAX_GOSSIP
 from zexchange.protocol.messages import control_frame, read_control
+from zexchange.protocol.sequence import Numbering
 from zexchange.protocol.session import Session
 
 OTHER = b"\2" * 16
@@ -749,8 +750,9 @@ def test_a_token_that_never_was_can_be_withdrawn() -> None:
 
 def test_only_what_was_sent_can_be_acknowledged() -> None:
     """Made-up names and numbers are not kept, and are no progress."""
-    heads = {"x": 5}
-    session = Session(ME, "f", LABEL, (HERE,), lambda a: True, START, heads=heads)
+    numbering = Numbering()
+    numbering.take("x", 5)
+    session = Session(ME, "f", LABEL, (HERE,), lambda a: True, START, numbering=numbering)
     session.receive(hello(), b"route", None, START)
     session.receive(v.Ack(THEM, {"x": 9, "made up": 3}), b"route", None, START)
     assert session.members.peers[THEM].acked == {"x": 5}

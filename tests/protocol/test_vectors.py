@@ -75,7 +75,7 @@ def test_values_go_both_ways(vector: dict[str, Any]) -> None:
 
 def test_the_token_is_the_topic_of_the_ready() -> None:
     """The ready frame starts with the token that it answers."""
-    (token,), (ready, _again) = of_kind("token"), of_kind("ready")
+    (token,), (ready, *_) = of_kind("token"), of_kind("ready")
     frame = bytes.fromhex(token.values[0]["hex"])
     assert bytes.fromhex(ready.values[0]["hex"]).startswith(frame)
     assert wire.read_token(frame) == (made.TWO, 3)

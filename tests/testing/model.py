@@ -23,6 +23,8 @@ CAUGHT_UP_AFTER = 20.0
 HEALTHY_AFTER = 3.0
 """Seconds after a disturbance in which a peer may be found slow because of it."""
 
+VOID = 0
+"""In the place of a message, where a number was never given."""
 Where = tuple[str, str]
 """An origin and an exchange."""
 
@@ -74,6 +76,8 @@ class Listener:
 
     def _step(self, where: Where, first: int, last: int) -> Iterator[str]:
         expected, promised = self.next.get(where, 0), self.promised.get(where, first)
+        while self.member.federation.void(where, expected):
+            expected += 1
         broken = where in self.breaks or first <= promised
         if first != expected and not (broken and first > expected):
             yield f"{self} expected {expected} of {where}, not {first} to {last}"
@@ -207,6 +211,11 @@ class Federation:
         """When the wire was last made worse than a good one."""
         self._serial = 0
 
+    def void(self, where: Where, number: int) -> bool:
+        """Tell whether a number was never given, because the exchange was forgotten."""
+        sent = self.sent.get(where, [])
+        return 0 < number <= len(sent) and sent[number - 1] == VOID
+
     def running(self) -> list[Member]:
         return [member for member in self.members if not member.stopped]
 
@@ -251,6 +260,8 @@ class Federation:
         where = (member.id, name)
         if bridge is not None and bridge.wanted:
             ledger = self.sent.setdefault(where, [])
+            # Forgotten meanwhile: it starts behind all that was.
+            ledger += [VOID] * (member.engine.outbound.numbering.start(name) - len(ledger))
             ledger.append(self._serial)
             for other in self.members:
                 for listener in other.listeners if other is not member else ():

@@ -23,8 +23,12 @@ from hypothesis.stateful import (
 
 from tests.support import PROFILE
 from tests.testing.model import KEYS, NAMES, Federation, Member
+from zexchange.local import registry
+from zexchange.net import memory
+from zexchange.protocol import sequence
 
 STEPS = {"slow": 30_000, "nightly": 500_000}.get(PROFILE, 1_500)
+REMEMBERED = memory.REMEMBERED, registry.AWAKE, sequence.IDLE_MOST
 RINGS = (300_000, 600_000, 4_000_000)
 """Bytes kept for replay, so few that what cannot be acknowledged is soon gone."""
 SIZES = (0, 0, 300, 3_000, 30_000)
@@ -42,8 +46,19 @@ class Contract(RuleBasedStateMachine):
         rings=st.lists(st.sampled_from(RINGS), min_size=4, max_size=4),
         keys=st.lists(st.sampled_from(KEYS), min_size=4, max_size=4),
         joined=st.sampled_from([True, True, False]),
+        forgetful=st.booleans(),
     )
-    def begin(self, seed: int, count: int, rings: list[int], keys: list[str], joined: bool) -> None:
+    def begin(
+        self,
+        seed: int,
+        count: int,
+        rings: list[int],
+        keys: list[str],
+        joined: bool,
+        forgetful: bool,
+    ) -> None:
+        if forgetful:  # as where there are thousands of exchanges
+            memory.REMEMBERED, registry.AWAKE, sequence.IDLE_MOST = 0, 1, 1
         self.federation = Federation(seed)
         self.network = self.federation.network
         self.rings = rings
@@ -267,6 +282,12 @@ class Contract(RuleBasedStateMachine):
             self.federation.check()
 
     def teardown(self) -> None:
+        try:
+            self._end()
+        finally:
+            memory.REMEMBERED, registry.AWAKE, sequence.IDLE_MOST = REMEMBERED
+
+    def _end(self) -> None:
         if not hasattr(self, "federation"):
             return
         self.federation.calm()

@@ -138,8 +138,11 @@ class Losses:
 
     def tell(self) -> None:
         """Say it, by exchange and origin, with counts."""
-        for key, came in self._node.stats().received.items():
-            if came.lost > self._told.get(key, 0):
+        received = self._node.stats().received
+        self._told = {key: lost for key, lost in self._told.items() if key in received}
+        for key, came in received.items():
+            # What is forgotten, and stands together under no name, was told before.
+            if key[0] and came.lost > self._told.get(key, 0):
                 self._told[key] = came.lost
                 name, origin = key
                 click.echo(

@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from itertools import islice
 
 from ..errors import EncodeError
 from ..history import Body, Frame, Retained
@@ -20,6 +21,7 @@ from ..names import is_pattern, matches
 from ..protocol.buffers import LARGE, Encoder
 from ..protocol.codec import DEEP_BODY, KEPT_BUFFER, TOP, check_whole
 from ..protocol.interest import Keys
+from ..protocol.sequence import Numbering
 from ..protocol.wire import topic
 from .encoding import large_body, named_error
 from .outbound import Outbound
@@ -158,6 +160,10 @@ def _way_out(bridge: Bridge, outbound: Outbound) -> Callable[[object], Room | No
     return send
 
 
+def _gone(msg: object) -> None:
+    """Take the place of the `send` of a bridge whose exchange is gone."""
+
+
 class Bridges:
     """All bridges of one node, and which names some peer wants.
 
@@ -176,8 +182,7 @@ class Bridges:
         self._outbound = outbound
         self._federated = federated
         self._bridges: dict[str, Bridge] = {}
-        self.made: list[str] = []
-        """The names of all bridges, in the order in which they were made."""
+        self._made: list[str] = []
         self._wants: Counter[str] = Counter()
         self._patterns: set[str] = set()
         self._open = True
@@ -193,10 +198,52 @@ class Bridges:
         with self._lock:
             bridge = self._bridges.get(name)
             if bridge is None:
+                self._outbound.begin(name, self._siblings.begun(self, name))
                 bridge = self._bridges[name] = Bridge(name, self._outbound)
-                self.made.append(name)
+                self._made.append(name)
                 self._outbound.stir()
             return bridge
+
+    def made(self) -> list[str]:
+        """Return the names of the bridges that were made since this was asked last."""
+        with self._lock:
+            made, self._made = self._made, []
+            return made
+
+    def has(self, name: str) -> bool:
+        """Tell whether there is a bridge, so that an exchange may be sent on. Any thread."""
+        return name in self._bridges
+
+    def let_go(self, most: int) -> None:
+        """Let go of the bridges, the oldest first, of exchanges that are gone.
+
+        Args:
+            most: how many are looked at.
+        """
+        with self._lock:
+            for name in list(islice(self._bridges, most)):
+                bridge = self._bridges.pop(name)
+                # Who makes the exchange again has said so, or waits for the lock.
+                if bridge.bodies or bridge.listed or bridge.kept or self._registry.has(name):
+                    self._bridges[name] = bridge
+                else:
+                    bridge.send = _gone  # which else refers to the bridge
+                    self._outbound.unused(name)
+
+    def forget(
+        self, most: int, acked: Mapping[bytes, Mapping[str, int]]
+    ) -> dict[bytes, dict[str, int]]:
+        """Forget the numbers of exchanges without a bridge; see `Outbound.forget`."""
+        with self._lock:
+
+            def used(name: str, head: int) -> bool:
+                return name in self._bridges or self._siblings.need(self, name, head)
+
+            return self._outbound.forget(most, used, acked)
+
+    def __len__(self) -> int:
+        """Return how many there are. Any thread."""
+        return len(self._bridges)
 
     def refresh(self, keys: Iterable[str], count: Callable[[str], int]) -> None:
         """Look again at exchanges that ``keys`` cover; ``count`` says how many peers want one."""
@@ -265,13 +312,18 @@ class Bridges:
         return self._bridges.get(name)
 
     @property
+    def numbering(self) -> Numbering:
+        """The places given to each exchange."""
+        return self._outbound.numbering
+
+    @property
     def numbered(self) -> Mapping[str, int]:
-        """The last number given to each exchange."""
-        return self._outbound.numbered
+        """The last place given on each exchange."""
+        return self._outbound.numbering.heads
 
     def begin_at(self, name: str, head: int, fresh: bool = False) -> None:
         """Number an exchange, which this node does not carry now, from ``head`` + 1 on."""
-        if head <= self.numbered.get(name, 0):
+        if head <= self.numbering.place(name):
             return
         with nullcontext() if fresh else self._outbound.held():
             self._outbound.begin_at(name, head)

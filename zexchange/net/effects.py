@@ -15,6 +15,7 @@ from ..protocol.effects import (
     Announce,
     Dial,
     Effect,
+    Forgotten,
     HangUp,
     Hush,
     Narrow,
@@ -124,6 +125,8 @@ class Effects:
                 self._inbound.with_inlet(
                     peer, lambda inlet: inlet.latecomers.recounted(request, ranges)
                 )
+            case Forgotten(peer, heads):
+                self._inbound.with_inlet(peer, lambda inlet: inlet.forget(heads))
             case Wanted(keys):
                 # What was kept before a bridge came is encoded, which may call anything.
                 with self._changed.aside():
@@ -151,9 +154,21 @@ class Effects:
     def _announce(self, node: bytes, epoch: int, keys: tuple[str, ...]) -> None:
         peer = self._session.members.peers.get(node)
         if peer is not None:
-            heads = self._outbound.announce(
-                node, epoch, Keys(keys), peer.interest.held(epoch), peer.interest.promised
+            interest = peer.interest
+            heads, left_out = self._outbound.announce(
+                node,
+                epoch,
+                Keys(keys),
+                interest.held(epoch),
+                interest.promised,
+                peer.forgets,
+                self._bridges.has,
             )
+            if left_out:
+                reason = "more exchanges than a ready of its version holds; of the others it is"
+                self._session.reject(
+                    str(peer.label), f"{reason} told losses that are none", count=left_out
+                )
             self._session.announced(node, epoch, heads)
 
     def acknowledged(self, node: bytes, positions: dict[str, int]) -> None:
@@ -180,6 +195,7 @@ class Effects:
             self._controls.replay(asked.route, frame)
         start = frames[0].first if frames else last + 1
         end = frames[-1].last if frames else last
+        first, start, end = (max(0, n - asked.start) for n in (first, start, end))
         answer = Replayed(self._session.me, name, max(first, start), end, asked.request)
         self._controls.reply(asked.route, answer)
 
@@ -189,6 +205,9 @@ class Effects:
         if self._allowed(asked.route, cost, self._world.monotonic()):
             kept = self._bridges.kept
             ranges = {name: ends for key in asked.keys for name, ends in kept(key).items()}
+            if not asked.places:
+                start = self._outbound.numbering.start
+                ranges = {n: (a - start(n), b - start(n)) for n, (a, b) in ranges.items()}
             self._controls.reply(asked.route, Recalled(self._session.me, asked.request, ranges))
 
     def _allowed(self, route: Any, cost: int, now: float) -> bool:
@@ -217,4 +236,5 @@ class Effects:
         What it was promised counts while its connection is cut, too.
         """
         acked, promised = peer.acked, self._outbound.window.promised(peer.id)
-        return [n for n, head in goal.items() if acked.get(n, 0) < head and promised.covers(n)]
+        lacks = self._outbound.numbering.lacks
+        return [n for n, head in goal.items() if lacks(n, head, acked) and promised.covers(n)]

@@ -35,6 +35,7 @@ from .guard import Guard
 from .inbound import Inbound
 from .lan import Lan, require
 from .lookups import Lookups
+from .memory import Memory
 from .misfits import Misfit, Misfits
 from .outbound import Outbound
 from .plan import Plan, Scope
@@ -74,7 +75,6 @@ class Engine(Reports):
         self.scope = scope or Scope(plan.exchanges)
         """Tells whether an exchange takes part."""
         self._guard = guard
-        self._names_told = 0
         self.world = world
         self.me = me
         self.registry = registry
@@ -120,6 +120,7 @@ class Engine(Reports):
         self.inbound = Inbound(self._sockets, desk, self._end, world, guard)
         self.watch = DataWatch(self.inbound)
         self.stalls = Stalls(self, plan.stall)
+        self.memory = Memory(self)
         self.session = self._make_session(label, ring, siblings.id)
         self.discovery = Discovery(self.session, lookups, plan.peers, clock)
         self.effects = Effects(
@@ -172,7 +173,7 @@ class Engine(Reports):
             started=self.world.time(),
             acknowledge=(max(1, ring.window // 4), max(1, ring.most_messages // 4)),
             room=self._room,
-            heads=self.outbound.numbered,
+            numbering=self.outbound.numbering,
             policy=self._guard.policy if self._guard else None,
             registry=registry,
             exchanges=self._carried(),
@@ -466,10 +467,8 @@ class Engine(Reports):
 
     def _tell_names(self) -> None:
         """Tell the session of exchanges that are new: some peers need every name told."""
-        made, told = self.bridges.made, self._names_told
-        if self._guard and self._guard.policy and len(made) > told:
-            names = made[told:]
-            self._names_told += len(names)
+        names = self.bridges.made()
+        if names and self._guard and self._guard.policy:
             self.session.publishes(names)
 
     def _tell_acks(self) -> None:
@@ -496,6 +495,7 @@ class Engine(Reports):
         self.session.tick(now)
         self.watch.look(now)
         self.stalls.look(now)
+        self.memory.look(now)
         if self.inbound.recovering:
             self.inbound.do(self.inbound.tick)
         if orphans:  # with no lock held, and also where nobody uses an exchange any more

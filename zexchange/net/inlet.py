@@ -16,19 +16,23 @@ from ..protocol.codec import SMALL_BODY, TOP, decode_batch
 from ..protocol.events import Lost
 from ..protocol.recovery import Ask, GiveUp, Recovery
 from ..protocol.sequence import Positions, Tally
-from ..protocol.values import Batch, Recall, Replay
+from ..protocol.values import Batch, Ready, Recall, Replay
 from ..protocol.wire import (
     ATTACHED,
     HEAD,
     LAST_NUMBER,
     LONGEST_TOPIC,
     READY,
+    STARTED,
+    STARTED_HEAD,
     VERSION,
     arrived_whole,
     read_data,
     read_ready,
     topic,
     unpack_head,
+    unpack_start,
+    whole_ready,
 )
 from .desk import Desk
 from .latecomers import Latecomers
@@ -40,6 +44,8 @@ peer with a small ring asks for less."""
 LARGE_TOGETHER = 8
 """Large messages that are acknowledged together: each alone, and the way back would cost a third
 of theirs. Unless they make up four times those bytes, which is what the peer's window holds."""
+EXCHANGES_MOST = 8192
+"""Exchanges that are held at hand for the next frame on them."""
 _NOTHING = "", None, Tally()
 unpack_small = TOP.unpack_small
 
@@ -78,6 +84,7 @@ class Inlet:
         self.latecomers = Latecomers(peer, desk, self.positions)
         self._missing = self.recovery.missing
         self._owed = self.latecomers.owed
+        self._parts: list[Ready] = []
         self._exchanges: dict[str, Exchange[Any] | None] = {}
         self._plain: dict[bytes, tuple[str, Exchange[Any] | None, Tally]] = {}
         """By topic, what a frame in its turn needs: of exchanges whose frames have come."""
@@ -138,6 +145,10 @@ class Inlet:
             name, exchange, tally = self._plain.get(frame[:end], _NOTHING)
             if exchange is not None and len(frame) >= end + HEAD:
                 size, version, origin, first, count, flags, sent_at = unpack_head(frame, end)
+                body = end + HEAD
+                if flags == STARTED and size == STARTED_HEAD and len(frame) >= body + 8:
+                    first += unpack_start(frame, body)[0]
+                    body, size, flags = body + 8, HEAD, 0
                 where, last = self.positions.positions, first + count - 1
                 if (
                     first == where.get(name, last) + 1
@@ -149,9 +160,9 @@ class Inlet:
                 ):
                     try:
                         if count == 1 and len(frame) <= SMALL_BODY:
-                            values = [unpack_small(frame[end + HEAD :])]
+                            values = [unpack_small(frame[body:])]
                         else:
-                            values = decode_batch(frame, count, None, end + HEAD)
+                            values = decode_batch(frame, count, None, body)
                     except Exception:  # once more, to find out what is wrong
                         return self._take_any(frame, rest)
                     where[name] = last
@@ -180,7 +191,9 @@ class Inlet:
                 return None  # it comes again
         if batch.origin != self.peer:
             raise DecodeError(f"a frame of origin {batch.origin.hex()}, which is not this peer")
-        position = self.positions.where(batch.name)
+        position = self.positions.where(batch.name, batch.start)
+        if position is not None and position < batch.start:
+            position = self._start(batch.name, batch.start)
         if position is None:
             self.positions.unwanted += batch.count
         elif batch.count == 0:
@@ -255,12 +268,31 @@ class Inlet:
         if self.recovery:
             self.pursue(now)
 
-    def _take_ready(self, frame: bytes) -> int:
-        ready = read_ready(frame)
+    def _start(self, name: str, start: int) -> int:
+        """Go on where an exchange starts that its origin had forgotten; return that place.
+
+        Had anything been missing before, it would not have been forgotten, unless we were away
+        for too long.
+        """
+        if name in self._missing:
+            self.recovery.unavailable(name, start, "forgotten by its origin")
+            self.pursue(self._monotonic())
+        self.positions.start(name, start)
+        return self.positions.positions[name]
+
+    def _take_ready(self, frame: bytes) -> int | None:
+        part = read_ready(frame)
+        ready = whole_ready(self._parts, part)
+        if ready is None:
+            return None
         if ready.receiver != self._desk.me or ready.origin != self.peer:
             raise DecodeError("a ready frame that is not for this node, or not of this peer")
         now = self._monotonic()
-        for gap in self.positions.ready(ready.epoch, ready.heads, ready.promised):
+        for name in [name for name in self._missing if name in ready.starts]:
+            if self.positions.positions.get(name, 0) < ready.starts[name]:
+                self._start(name, ready.starts[name])
+        gaps = self.positions.ready(ready.epoch, ready.heads, ready.promised, ready.starts)
+        for gap in gaps:
             if gap.first:
                 self.recovery.expose(gap.name, gap.last, now)
             else:
@@ -289,11 +321,26 @@ class Inlet:
         self._control.consumed(self.peer, given)
         self._bytes = self._messages = self._large = 0
 
+    def forget(self, heads: dict[str, int]) -> None:
+        """Forget exchanges as the peer has, that were complete up to a place."""
+        gone: list[str] = []
+        for name, head in heads.items():
+            if name not in self._missing and self.positions.forget(name, head):
+                self._exchanges.pop(name, None)
+                self._plain.pop(topic(name), None)
+                self._touched.discard(name)
+                gone.append(name)
+        if gone and self.shared:
+            self.shared.drop(gone)
+
     def exchange(self, name: str) -> Exchange[Any] | None:
         """Return the exchange of a name: made if only a pattern knew of it so far."""
         try:
             return self._exchanges[name]
         except KeyError:
+            if len(self._exchanges) >= EXCHANGES_MOST:  # of a peer that never has any forgotten
+                self._exchanges.clear()
+                self._plain.clear()
             exchange = self._exchanges[name] = self._desk.exchange(name)
             return exchange
 

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import zmq
@@ -25,7 +26,8 @@ from ..local.exchange import Room
 from ..protocol.interest import Keys
 from ..protocol.sequence import Numbering
 from ..protocol.values import Promise, Ready
-from ..protocol.wire import data_head, ready_frame
+from ..protocol.wire import data_head, ready_frames, ready_that_fits
+from ..protocol.wire import topic as make_topic
 from .bell import LOOK_SECONDS, looking
 from .demand import Demand
 from .gate import Gate
@@ -263,29 +265,112 @@ class Outbound:
         keys: Keys,
         held: Iterable[str],
         promised: Iterable[Promise] = (),
-    ) -> dict[str, int]:
-        """Publish a ready, behind all that was queued before; return the heads in it.
+        forgets: bool = True,
+        used: Callable[[str], bool] = lambda name: False,
+    ) -> tuple[dict[str, int], int]:
+        """Publish a ready, behind all that was queued before.
 
         What is sent behind it under the ``held`` keys is held for the receiver.
+
+        Args:
+            receiver: whose token is answered.
+            epoch: of the token.
+            keys: whose heads it is told.
+            held: what it is promised.
+            promised: what it has been promised, and has not confirmed.
+            forgets: whether it knows starts, and takes a ready of several frames.
+            used: tells which exchanges are told of first, where it does not.
+
+        Returns:
+            The heads, as places, and how many of them it was not told: without ``forgets``, what
+            one frame does not hold.
         """
+        numbering = self._numbering
         with self._lock:
             self._send_everything()
-            self.window.promise_now(receiver, Keys(held))
-            heads = self._numbering.covered(keys)
+            self.window.promise_now(receiver, Keys(held), forgets)
+            heads = numbering.covered(keys)
             behind = tuple(promise.behind(heads) for promise in promised)
-            ready = ready_frame(Ready(receiver, epoch, self._origin, heads, behind))
-            self.put(ready, DO_NOT_WAIT)
+            if forgets:
+                starts = {name: at for name, at in numbering.starts.items() if name in heads}
+                whole, left_out = Ready(receiver, epoch, self._origin, heads, behind, starts), 0
+                frames = ready_frames(whole)
+            else:
+                behind = tuple(Promise(p.epoch, numbering.numbers(p.heads)) for p in behind)
+                told = numbering.numbers(dict(sorted(heads.items(), key=lambda h: used(h[0]))))
+                whole = Ready(receiver, epoch, self._origin, told, behind)
+                frame, left_out = ready_that_fits(whole)
+                frames = [frame]
+            for frame in frames:
+                self.put(frame, DO_NOT_WAIT)
             self.demand.read()
-        return heads
+        return heads, left_out
 
     def beacon(self, topics: Iterable[tuple[str, bytes]]) -> None:
         """Publish the heads of exchanges on their own topics: who has them acknowledges."""
         with self._lock:
             self._send_everything()
-            for name, topic in topics:
-                head = self._numbering.heads.get(name, 0)
-                self.put(data_head(topic, self._origin, head + 1, 0, self._time()), DO_NOT_WAIT)
+            self._beacon(topics)
             self.demand.read()
+
+    def _beacon(self, topics: Iterable[tuple[str, bytes]]) -> None:
+        """Publish heads; the lock is held."""
+        numbering, now = self._numbering, self._time()
+        for name, topic in topics:
+            start = numbering.start(name)
+            head = numbering.heads.get(name, start)
+            self.put(data_head(topic, self._origin, head + 1, 0, now, 0, start), DO_NOT_WAIT)
+
+    def begin(self, name: str, at: int = 0) -> None:
+        """Take note that an exchange may be sent on; under the lock of `Bridges`."""
+        self._numbering.begin(name, at)
+
+    def unused(self, name: str) -> None:
+        """Take note that nothing will be sent on an exchange for now; as `begin`."""
+        if name not in self._numbering.heads:
+            self._numbering.starts.pop(name, None)
+
+    def forget(
+        self,
+        most: int,
+        used: Callable[[str, int], bool],
+        acked: Mapping[bytes, Mapping[str, int]],
+    ) -> dict[bytes, dict[str, int]]:
+        """Forget the oldest exchanges, as far as nobody needs them to be remembered.
+
+        Who has not acknowledged one that is idle is asked to. Control thread only, under the
+        lock of `Bridges`.
+
+        Args:
+            most: how many are looked at.
+            used: tells whether one, with its head, is still needed here.
+            acked: by peer, what it has acknowledged.
+
+        Returns:
+            By peer that was promised them, the exchanges that were forgotten and their heads;
+            under no peer (``b""``), all of them.
+        """
+        forgotten: dict[bytes, dict[str, int]] = {b"": {}}
+        unsure, window = list[tuple[str, bytes]](), self.window
+        with self._lock:
+            if self._waiting.interrupted:
+                return forgotten
+            window.take_acknowledged()
+            heads = self._numbering.heads
+            for name in list(islice(heads, most)):
+                head = heads.pop(name)
+                heads[name] = head  # behind all others: those are looked at before it is again
+                if used(name, head) or not window.free(name):
+                    continue
+                audience = window.audience(name)
+                if any(acked.get(peer, {}).get(name, 0) < head for peer in audience):
+                    unsure.append((name, make_topic(name)))
+                    continue
+                window.forget_exchange(name)
+                for peer in (b"", *audience):
+                    forgotten.setdefault(peer, {})[name] = head
+            self._beacon(unsure)
+        return forgotten
 
     def inherit(self, lane: Lane, kept: Iterable[tuple[Body, float]]) -> None:
         """Number what was sent before anything could cross, and keep it. Any thread."""
@@ -307,8 +392,7 @@ class Outbound:
 
         Inside `held`; or nobody has the exchange yet.
         """
-        if head > self._numbering.heads.get(name, 0):
-            self._numbering.heads[name] = head
+        self._numbering.jump(name, head)
 
     def copy_kept(self, lane: Lane) -> Retained | None:
         """Return a copy of what is kept for late joiners, all that is queued included."""
@@ -325,7 +409,8 @@ class Outbound:
         """Return frames of what is kept for late joiners: a bounded part, oldest first."""
         with self._lock:
             runs = lane.kept.runs(first, last, REPLAY_BYTES) if lane.kept is not None else []
-        return [make_frame(lane, self._origin, r.first, r.bodies, r.sent_at) for r in runs]
+        origin, start = self._origin, self._numbering.start(lane.name)
+        return [make_frame(lane, origin, r.first, r.bodies, r.sent_at, start) for r in runs]
 
     @property
     def frames(self) -> int:
@@ -333,9 +418,9 @@ class Outbound:
         return self._waiting.frames
 
     @property
-    def numbered(self) -> Mapping[str, int]:
-        """The last number given to each exchange, as it is now. Any thread may look."""
-        return self._numbering.heads
+    def numbering(self) -> Numbering:
+        """The places given to each exchange, as they are now. Any thread may look."""
+        return self._numbering
 
     def heads(self) -> dict[str, int]:
         """Return the head of every exchange, everything queued before the call included."""
@@ -343,13 +428,16 @@ class Outbound:
             self._send_everything()
             return dict(self._numbering.heads)
 
-    def peek(self) -> dict[str, int]:
-        """Return the heads, for whoever only looks: it waits for no lock for long. Any thread."""
+    def peek(self) -> Numbering:
+        """Return what is numbered, for whoever only looks: it waits for no lock for long.
 
-        def look(held: bool) -> dict[str, int]:
+        Any thread.
+        """
+
+        def look(held: bool) -> Numbering:
             if held:
                 self._send_everything()
-            return dict(self._numbering.heads)
+            return self._numbering.copy()
 
         return looking(self._lock, look, 0.0 if self.busy_here() else LOOK_SECONDS)
 

@@ -12,21 +12,22 @@ if TYPE_CHECKING:
 def stats(engine: "Engine") -> NodeStats:
     """Return what a node has done so far. Any thread."""
     inbound, window = engine.inbound, engine.outbound.window
-    heads = engine.outbound.peek()
+    numbering = engine.outbound.peek()
+    heads = numbering.heads
     positions, parked, sent = inbound.positions(), inbound.parked(), window.sent()
     used, most, kept = window.filled()
 
     def look(held: bool) -> NodeStats:
         acked = {peer.id.hex(): peer.acked for peer in engine.session.members.peers.values()}
         return NodeStats(
-            sent=heads,
+            sent=numbering.counts(),
             sent_to={key: _sent(*key, *n, heads, acked) for key, n in sent.items()},
             received={
                 (name, origin): Received(
                     t.received, t.duplicates, t.lost, t.recovered, parked.get((name, origin), 0)
                 )
                 for origin, where in positions.items()
-                for name, t in list(where.tallies.items())
+                for name, t in where.counted().items()
             },
             waited=window.room.waited,
             window_used=used,

@@ -12,7 +12,15 @@ from typing import Protocol
 
 from ..history import Body, Buffer, Bulk, Frame, Retained
 from ..protocol.sequence import Numbering
-from ..protocol.wire import HEAD, VERSION, data_head, pack_head
+from ..protocol.wire import (
+    HEAD,
+    STARTED,
+    STARTED_HEAD,
+    VERSION,
+    data_head,
+    pack_head,
+    pack_start,
+)
 from .sockets import DO_NOT_WAIT
 
 FRAME_COUNT = 1000
@@ -59,20 +67,27 @@ class Carrier(Protocol):
 
 
 def frame_parts(
-    topic: bytes, origin: bytes, first: int, bodies: list[Body], sent_at: float
+    topic: bytes,
+    origin: bytes,
+    first: int,
+    bodies: list[Body],
+    sent_at: float,
+    start: int = 0,
 ) -> tuple[bytes, tuple[Buffer, ...]]:
     """Return messages of one exchange as a frame, and the buffers of the last of them."""
     body = bodies[-1]
     buffers: tuple[Buffer, ...] = ()
     if isinstance(body, Bulk):
         buffers, bodies = body.buffers, [*bodies[:-1], body.packed]
-    head = data_head(topic, origin, first, len(bodies), sent_at, len(buffers))
+    head = data_head(topic, origin, first, len(bodies), sent_at, len(buffers), start)
     return b"".join([head, *bodies]), buffers  # type: ignore[list-item]
 
 
-def make_frame(lane: Lane, origin: bytes, first: int, bodies: list[Body], sent_at: float) -> Frame:
+def make_frame(
+    lane: Lane, origin: bytes, first: int, bodies: list[Body], sent_at: float, start: int = 0
+) -> Frame:
     """Return messages of one exchange as a frame; only the last may have buffers."""
-    data, buffers = frame_parts(lane.topic, origin, first, bodies, sent_at)
+    data, buffers = frame_parts(lane.topic, origin, first, bodies, sent_at, start)
     return Frame(lane.name, first, first + len(bodies) - 1, data, (), buffers)
 
 
@@ -97,7 +112,7 @@ class SendQueue:
         """How many have been sent, and how many ``bytes`` in them."""
         self.bytes = 0
         self._origin = origin
-        self._heads = numbering.heads
+        self._heads, self._starts = numbering.heads, numbering.starts
         self._carrier = carrier
         self._time = time
         self._frame_bytes = frame_bytes
@@ -116,6 +131,7 @@ class SendQueue:
         if self._unsent is not None:
             self._send_again(*self._unsent)
         lanes, heads, carrier = self.lanes, self._heads, self._carrier
+        starts = self._starts
         new = lanes[:most]
         count = len(new)
         taken = self._taken + new if self._taken else new
@@ -127,6 +143,7 @@ class SendQueue:
             # First: who queues behind what is seen now lists the lane again.
             lane.listed = False
             name, bodies = lane.name, lane.bodies
+            start = starts.get(name, 0) if starts else 0
             left = len(bodies)
             count += left
             while left > 0:
@@ -134,13 +151,19 @@ class SendQueue:
                 # 0.1 µs, and a message that comes alone a whole one.
                 fitting = self._fitting(bodies, left) if left > 1 else 1
                 left -= fitting
-                sent, first, now = bodies[:fitting], heads.get(name, 0) + 1, self._time()
+                sent, first, now = bodies[:fitting], heads.get(name, start) + 1, self._time()
                 last = first + fitting - 1
                 if type(sent[-1]) is Bulk:
-                    data, buffers = frame_parts(lane.topic, self._origin, first, sent, now)
+                    data, buffers = frame_parts(lane.topic, self._origin, first, sent, now, start)
                 else:
                     moment, buffers = int(now * 1e6 + 0.5), ()
-                    head = pack_head(HEAD, VERSION, self._origin, first, fitting, 0, moment)
+                    if start:
+                        size, number, flags = STARTED_HEAD, first - start, STARTED
+                        head = pack_head(
+                            size, VERSION, self._origin, number, fitting, flags, moment
+                        ) + pack_start(start)
+                    else:
+                        head = pack_head(HEAD, VERSION, self._origin, first, fitting, 0, moment)
                     data = b"".join((lane.topic, head, *sent))  # type: ignore[arg-type]
                 unsent = (lane, first, sent, now)
                 # One step:
@@ -162,6 +185,11 @@ class SendQueue:
         self._taken = []
         return count
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether an exception has left something, which whoever sends next goes on with."""
+        return bool(self._taken) or self._unsent is not None
+
     def _fitting(self, bodies: list[Body], count: int) -> int:
         """Return how many of the first ``count`` make up a frame; what is bulky ends it."""
         count = min(count, FRAME_COUNT)
@@ -176,7 +204,8 @@ class SendQueue:
 
     def _send_again(self, lane: Lane, first: int, sent: list[Body], now: float) -> None:
         """Send what an exception has left: a receiver that gets it twice drops it by its number."""
-        carrier, frame = self._carrier, make_frame(lane, self._origin, first, sent, now)
+        carrier, start = self._carrier, self._starts.get(lane.name, 0)
+        frame = make_frame(lane, self._origin, first, sent, now, start)
         if lane.kept is not None:
             lane.kept.keep(first, now, sent)
         carrier.mend(frame)

@@ -213,7 +213,7 @@ def share(first: "Bridge", second: "Bridge", fresh: bool) -> SharedBridge:
     """Return what carries an exchange for a second node, beside the one that has it."""
     with _held(first, fresh):
         queue, first.bodies = first.bodies, []
-        head = first.outbound.numbered.get(first.name, 0)
+        head = first.outbound.numbering.place(first.name)
     shared = SharedBridge(first, queue, head)
     shared.take_in(second, fresh)
     return shared

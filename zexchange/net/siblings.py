@@ -56,7 +56,7 @@ class Siblings:
                 return
             self._nodes.remove(node)
             heads = node.heads()
-            self._floor = max(self._floor, *heads.values(), 0)
+            self._floor = max(self._floor, node.numbering.floor, *heads.values())
             for other in self._nodes:
                 other.raise_heads(heads)
             if not self._nodes:  # so numbers may begin anew
@@ -173,8 +173,25 @@ class Siblings:
 
     def _head(self, node: "Bridges", name: str) -> int:
         """Return the last number that any node may have given to a message of an exchange."""
-        heads = [other.numbered.get(name, 0) for other in self._nodes]
+        heads = [other.numbering.place(name) for other in self._nodes]
         return max([*heads, 0 if name in node.numbered else self._floor])
+
+    def begun(self, node: "Bridges", name: str) -> int:
+        """Return where an exchange starts at a node: where others of it are, if they are anywhere.
+
+        Else behind all that any of them has forgotten.
+        """
+        others = [other.numbering for other in list(self._nodes) if other is not node]
+        found = [n.place(name) for n in others if name in n.heads or name in n.starts]
+        return max(found, default=max([self._floor, *(other.floor for other in others)]))
+
+    def need(self, node: "Bridges", name: str, head: int) -> bool:
+        """Tell whether another node needs one to remember an exchange, and where that is.
+
+        It may send on it, or would go on with places that this one has given already.
+        """
+        others = [other for other in list(self._nodes) if other is not node]
+        return any(other.has(name) or other.numbered.get(name, head) < head for other in others)
 
     # ------------------------------------------------------------------- called by each node
 

@@ -48,8 +48,7 @@ class Stalls:
         outbound, peers = self._engine.outbound, self._engine.session.members.peers
         # Whatever a peer has acknowledged since is progress.
         progress = {
-            node: sum(peers[node].acked.values()) if node in peers else 0
-            for node in outbound.window.holders()
+            node: peers[node].progress if node in peers else 0 for node in outbound.window.holders()
         }
         for node in self._stalling.look(progress, now):
             outbound.window.slow(node)
@@ -81,6 +80,7 @@ class Stalls:
             # A peer whose connection is cut (nothing is announced to it) is held for.
             if interest.announced and self._kept.get(node) != state:
                 self._kept[node] = state
-                self._engine.outbound.window.promise(node, interest.held(interest.announced))
+                held = interest.held(interest.announced)
+                self._engine.outbound.window.promise(node, held, peer.forgets)
         for node in set(self._kept) - set(self._engine.session.members.peers):
             del self._kept[node]

@@ -74,9 +74,12 @@ class Sent:
 class NodeStats:
     """What a node has done so far.
 
+    Exchanges that are forgotten, because they are not used any more and there are many, are
+    counted together, under ``""`` in the place of their names.
+
     Attributes:
-        sent: by exchange, the number of messages that left this node; the last one's number, which
-            counts what went by other federations of the same registry alone, too.
+        sent: by exchange, the number of messages that left this node, or went by other federations
+            of the same registry alone.
         sent_to: by (exchange, peer), what was for that peer, some that have left included.
             A peer has received less, where it detached while something was on its way.
         received: by (exchange, origin), what came from peers, those that have left included.

@@ -11,7 +11,7 @@ import zmq
 
 from ..history import Body, Bulk
 from ..protocol.relay import MARK, mark_topic, origin_of, read_mark
-from ..protocol.wire import MAX_ATTACHED, READY, topics
+from ..protocol.wire import MAX_ATTACHED, READY, read_ready, topics
 from .desk import Desk
 from .inlet import Inlet
 from .sockets import DO_NOT_WAIT, RCVMORE, subscribe
@@ -41,7 +41,7 @@ class Trunk:
         """Whose frame is being read."""
         self.refresh_at = 0.0
         self._epochs: dict[bytes, int] = {}
-        self._readies: dict[bytes, bytes] = {}
+        self._readies: dict[bytes, list[bytes]] = {}
         self._ready_bytes = 0
 
     def reopen(self, socket: "zmq.Socket[bytes]") -> None:
@@ -64,17 +64,22 @@ class Trunk:
         """Feed an inlet from here; return the epoch that is proven by that for all, if one is."""
         self.inlets[inlet.peer] = inlet
         self._epochs[inlet.peer] = 0
-        ready = self._readies.pop(inlet.peer, None)
-        if ready is None:
-            return None
-        self._ready_bytes -= len(ready)
-        return self.take(ready)
+        proven = None
+        for frame in self._drop_ready(inlet.peer):
+            proven = self.take(frame)
+        return proven
 
     def leave(self, peer: bytes) -> None:
         """Feed an inlet no longer."""
         self.inlets.pop(peer, None)
         self._epochs.pop(peer, None)
-        self._ready_bytes -= len(self._readies.pop(peer, b""))
+        self._drop_ready(peer)
+
+    def _drop_ready(self, origin: bytes) -> list[bytes]:
+        """Return the frames of a proof that is remembered, and forget them."""
+        frames = self._readies.pop(origin, [])
+        self._ready_bytes -= sum(map(len, frames))
+        return frames
 
     def take(self, frame: bytes, rest: Callable[[bytes], Body] | None = None) -> int | None:
         """Hand a frame to the inlet of its origin; return the epoch that all have proven.
@@ -105,10 +110,12 @@ class Trunk:
             self.peer = b""
             self._desk.control.marked(self.endpoint, read_mark(frame))
         elif frame[:1] == READY and origin != self._desk.me and len(frame) <= READY_BYTES:
-            self._ready_bytes += len(frame) - len(self._readies.pop(origin, b""))
-            self._readies[origin] = frame
+            before = [] if read_ready(frame).part == 1 else self._readies.get(origin, [])
+            self._drop_ready(origin)
+            self._readies[origin] = [*before, frame]
+            self._ready_bytes += sum(map(len, self._readies[origin]))
             while len(self._readies) > READIES_MOST or self._ready_bytes > READY_BYTES:
-                self._ready_bytes -= len(self._readies.pop(next(iter(self._readies))))
+                self._drop_ready(next(iter(self._readies)))
 
     def rest(self, frame: bytes) -> Bulk:
         """Return a frame with those behind it that belong to it."""

@@ -209,18 +209,47 @@ class Window:
         with suppress(OSError):
             self._shared.append((fd, os.fstat(fd).st_ino))
 
-    def promise_now(self, peer: bytes, keys: Keys) -> None:
-        """Hold for a peer, from now on, what is sent under these keys, and nothing else."""
+    def promise_now(self, peer: bytes, keys: Keys, forgets: bool = True) -> None:
+        """Hold for a peer, from now on, what is sent under these keys, and nothing else.
+
+        What a peer has been promised that knows no starts (``forgets``) is not forgotten.
+        """
         account = self._accounts.get(peer)
         if account is None:
             account = self._departed.back(peer) or self._former.pop(peer, None) or Account()
             self._accounts[peer] = account
         account.promise(keys, self._numbering)
+        if not forgets:
+            account.lasting.update(keys)
         self._audiences.clear()
         for name in self._ring.held():
             if not keys.covers(name):
                 self._ring.release(peer, name)
         self._judge()
+
+    def free(self, name: str) -> bool:
+        """Tell whether no peer keeps an exchange from being forgotten, whatever it has of it.
+
+        One that is away would, and one that would take what is numbered anew for repetitions.
+        """
+        accounts = [*self._departed.there.values(), *self._accounts.values()]
+        return not any(account.minds(name) for account in accounts)
+
+    def audience(self, name: str) -> list[bytes]:
+        """Return the peers that are promised an exchange, the slow ones included."""
+        found = self._audiences.get(name)
+        slow = [peer for peer in self._slow if self.promised(peer).covers(name)]
+        return [*(self._audience(name) if found is None else found), *slow]
+
+    def forget_exchange(self, name: str) -> int:
+        """Forget an exchange that everybody has all of; return its head."""
+        numbering = self._numbering
+        start, head = numbering.start(name), numbering.forget(name)
+        self._audiences.pop(name, None)
+        for accounts in (self._accounts, self._departed.there, self._former):
+            for account in accounts.values():
+                account.forget(name, head, start)
+        return head
 
     def _make_slow(self, peer: bytes) -> None:
         self._slow.setdefault(peer, 0)
@@ -245,10 +274,10 @@ class Window:
 
     # -------------------------------------------------------- called by the control thread
 
-    def promise(self, peer: bytes, keys: Iterable[str]) -> None:
+    def promise(self, peer: bytes, keys: Iterable[str], forgets: bool = True) -> None:
         """See `promise_now`."""
         with self._lock:
-            self.promise_now(peer, Keys(keys))
+            self.promise_now(peer, Keys(keys), forgets)
 
     def forget(self, peer: bytes, final: bool, acked: Mapping[str, int]) -> None:
         """Hold nothing for a peer any more: it has left, and may be back unless it is ``final``.
@@ -259,7 +288,7 @@ class Window:
         with self._lock:
             account = self._accounts.pop(peer, None)
             if account is not None:
-                account.leave(self._numbering.heads, acked)
+                account.leave(self._numbering, acked)
                 if final:
                     self._remember(peer, account)
                 else:
@@ -300,16 +329,16 @@ class Window:
         And how much of that was not acknowledged when it left; 0 for who is here.
         """
 
-        def look(held: bool) -> tuple[dict[str, int], dict[bytes, Account]]:
-            heads = dict(self._numbering.heads)
-            return heads, {**self._former, **self._departed.there, **self._accounts}
+        def look(held: bool) -> tuple[Numbering, dict[bytes, Account]]:
+            there = {**self._former, **self._departed.there, **self._accounts}
+            return self._numbering.copy(), there
 
-        heads, accounts = looking(self._lock, look, LOOK_SECONDS if self._may_wait() else 0.0)
+        numbering, accounts = looking(self._lock, look, LOOK_SECONDS if self._may_wait() else 0.0)
         # Not under the lock: many names times many peers take a while.
         return {
             (name, peer.hex()): (count, account.unacknowledged.get(name, 0))
             for peer, account in accounts.items()
-            for name, count in account.counts(heads).items()
+            for name, count in account.counts(numbering).items()
         }
 
     def filled(self) -> tuple[int, int, int]:
@@ -345,15 +374,16 @@ class Window:
     def _has_caught_up(self, peer: bytes, acked: dict[str, int]) -> bool:
         """Tell whether all that a slow peer lacks is kept, and little; then hold it again."""
         names, lacking = self._numbering.covered(self.promised(peer)), 0
-        for name in names:
-            behind = self._ring.behind(name, acked.get(name, 0))
+        where = {n: max(acked.get(n, 0), self._numbering.start(n)) for n in names}
+        for name, position in where.items():
+            behind = self._ring.behind(name, position)
             if behind is None:
                 return False
             lacking += behind
         if lacking > self._ring.window // 2:
             return False
-        for name in names:
-            self._ring.hold(peer, name, acked.get(name, 0))
+        for name, position in where.items():
+            self._ring.hold(peer, name, position)
         return True
 
     def unacknowledged(self) -> set[str]:

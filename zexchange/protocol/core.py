@@ -12,10 +12,14 @@ from .interest import OwnInterest
 from .membership import Membership, Peer
 from .permissions import EVERYTHING, NOTHING, Policy, Rights
 from .relay import by_hub
+from .sequence import Numbering
 from .values import (
+    FEATURES,
     Ack,
     Address,
     Control,
+    Forget,
+    Forgot,
     Hello,
     Interest,
     Label,
@@ -61,6 +65,8 @@ class Core:
         self.members = Membership(now)
         self.led_to: set[bytes] = set()
         """Nodes that hubs lead to, as far as they have told."""
+        self.numbering: Numbering | None = None
+        """The places that we give to what we send; None where nothing is sent."""
         self.policy: Policy | None = None
         """Whose keys are authorized; None where there are no keys."""
         self.vouching: Vouching | None = None
@@ -76,7 +82,7 @@ class Core:
     def say(self, peer: Peer, message: Control) -> None:
         """Tell a peer something, if there is a link to it."""
         if peer.link is not None:
-            if isinstance(message, Interest | Ping | Ack | Slow | Named):
+            if isinstance(message, Interest | Ping | Ack | Slow | Named | Forget | Forgot):
                 message = replace(message, to=peer.id)
             self.do(Say(peer.link, message))
 
@@ -148,6 +154,7 @@ class Core:
             addresses=self.addresses,
             epoch=self.interest.epoch,
             interest=tuple(self.interest.keys),
+            features=FEATURES,
             started=self.started,
             acknowledge=self.acknowledge,
             key=self.policy.own if self.policy else b"",

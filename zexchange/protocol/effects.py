@@ -141,7 +141,8 @@ class Tell:
 class Resend:
     """Send messages again to who asks at ``route``, and tell it how far that went.
 
-    With a ``request``, they are taken from what is kept for late joiners.
+    With a ``request``, they are taken from what is kept for late joiners. ``first`` and ``last``
+    are places; what is told in answer counts from ``start``.
     """
 
     route: Any
@@ -149,6 +150,7 @@ class Resend:
     first: int
     last: int
     request: int
+    start: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +166,15 @@ class Resent:
 
 @dataclass(frozen=True, slots=True)
 class Recount:
-    """Tell who asks at ``route`` what is kept of the last messages under ``keys``."""
+    """Tell who asks at ``route`` what is kept of the last messages under ``keys``.
+
+    By places, or by numbers, if it knows no starts.
+    """
 
     route: Any
     request: int
     keys: tuple[str, ...]
+    places: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +184,14 @@ class Recounted:
     peer: bytes
     request: int
     ranges: dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A peer has forgotten exchanges that we had all of: up to these places, so do we."""
+
+    peer: bytes
+    heads: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +215,7 @@ Effect = (
     | Resent
     | Recount
     | Recounted
+    | Forgotten
     | Acknowledged
     | Resubscribe
     | Narrow

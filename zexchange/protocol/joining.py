@@ -443,9 +443,13 @@ class Joining:
 
     def leave(self, heads: dict[str, int]) -> None:
         """Say goodbye wherever we said hello: who took us for a peer may not have answered yet."""
+        numbering = self._core.numbering
+        numbers = numbering.numbers(heads) if numbering else heads
         for candidate in self._members.candidates.values():
             if candidate.state in (State.DIALING, State.LINKED):
-                self._core.do(Say(candidate.endpoint, Bye(self._core.me, heads)))
+                peer = self._members.peers.get(candidate.peer or b"")
+                told = heads if peer and peer.forgets else numbers
+                self._core.do(Say(candidate.endpoint, Bye(self._core.me, told)))
 
     def left(
         self,

@@ -19,7 +19,7 @@ from .granting import Granted
 from .interest import Keys, PeerInterest
 from .permissions import EVERYTHING, Rights
 from .relay import SCHEME
-from .values import Address, Hello, Label, Pong, Promise
+from .values import FORGETS, Address, Hello, Label, Pong, Promise
 
 TICK_LATE = 1.0
 """Seconds by which a tick may be late before it is we who were stopped, not they."""
@@ -133,6 +133,16 @@ class Peer:
     slow_at: float | None = None
     finds_us_slow: bool = False
     acked: dict[str, int] = field(default_factory=dict)
+    progress: int = 0
+    """Changes when it acknowledges more."""
+    features: tuple[str, ...] = ()
+    to_forget: dict[str, int] = field(default_factory=dict)
+    """Exchanges that it is still to be told to forget, and their heads."""
+    forgetting: dict[str, int] = field(default_factory=dict)
+    """Those that it was told last, and has not answered."""
+    forgot: int = 0
+    """How often it was told some."""
+    forget_at: float = 0.0
     pong: Pong | None = None
     pong_at: float = 0.0
     round_trip: float = 0.0
@@ -184,12 +194,18 @@ class Peer:
             acknowledge=hello.acknowledge,
             registry=hello.registry,
             exchanges=hello.exchanges,
+            features=hello.features,
         )
 
     @property
     def slow(self) -> bool:
         """Whether the peer acknowledges too slowly."""
         return self.slow_at is not None
+
+    @property
+    def forgets(self) -> bool:
+        """Whether the peer knows starts and places, and forgets what it is told to."""
+        return FORGETS in self.features
 
     @property
     def carried(self) -> bool:
@@ -208,8 +224,11 @@ class Peer:
 
     def acknowledged(self, positions: dict[str, int]) -> None:
         """Note up to where the peer's tasks have been given what we sent."""
+        acked = self.acked
         for name, position in positions.items():
-            self.acked[name] = max(position, self.acked.get(name, 0))
+            if position > acked.get(name, 0):
+                acked[name] = position
+                self.progress += 1
 
     def proven(self, epoch: int, ours: int) -> None:
         """Note that the peer has proven an epoch of our interest on the data path."""

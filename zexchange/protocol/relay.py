@@ -14,7 +14,7 @@ from ..errors import DecodeError
 from ..names import MAX_NAME_BYTES
 from .fields import ID_BYTES
 from .values import Address
-from .wire import DATA, READY
+from .wire import DATA, READY, STARTED, read_start
 
 RELAY, BUNDLE, TRUNK, MARK = b"\x03", b"\x04", b"\x05", b"\xfe"
 HOPS_MOST = 16
@@ -28,7 +28,7 @@ SCHEME = "hub://"
 _ITEM = struct.Struct(">16s16sBI")
 _RELAY = struct.Struct(">c16s16sB")
 _TRUNK = struct.Struct(">c16sB")
-_NUMBERS = struct.Struct(">QI")
+_NUMBERS = struct.Struct(">QIB")
 _MARK = struct.Struct(">c16sQ")
 _READY_ORIGIN = 1 + ID_BYTES + 8 + 2
 
@@ -132,7 +132,10 @@ def read_trunk(frame: bytes) -> tuple[bytes, int]:
 
 
 class Passing(NamedTuple):
-    """What a hub has to know of a data or ready frame; ``first`` is 0 where it has no numbers."""
+    """What a hub has to know of a data or ready frame.
+
+    ``first`` is a place (see `sequence`), 0 where the frame has none.
+    """
 
     topic: bytes
     origin: bytes
@@ -150,7 +153,10 @@ def look(head: bytes) -> Passing:
         end = head.find(b"\0", 1, MAX_NAME_BYTES + 2)
         start = end + 3
         if end > 1 and len(head) >= start + ID_BYTES + _NUMBERS.size:
-            first, count = _NUMBERS.unpack_from(head, start + ID_BYTES)
+            first, count, flags = _NUMBERS.unpack_from(head, start + ID_BYTES)
+            size = head[start - 2]
+            if flags & STARTED and len(head) >= end + 1 + size:
+                first += read_start(head, end + 1, size, flags)
             return Passing(head[: end + 1], head[start : start + ID_BYTES], first, count)
     elif head[:1] == READY and len(head) >= _READY_ORIGIN + ID_BYTES:
         origin = head[_READY_ORIGIN : _READY_ORIGIN + ID_BYTES]

@@ -1,32 +1,106 @@
 """Numbers of messages: given by the origin, followed by every receiver.
 
-Numbers count per (origin, exchange) from 1. A receiver holds one `Positions` per
-peer: what it was promised (by a ready), where it stands, and so what is new, a
-repetition, a gap, or none of its business. Nothing here knows frames or sockets.
+Numbers count per (origin, exchange) from 1. An exchange that its origin has forgotten counts
+from 1 again, so what is compared is a *place*: its *start*, which is not below any place
+that was ever forgotten, plus the number. All numbers in here are places; they only go up.
+A receiver holds one `Positions` per peer: what it was promised (by a ready), where it stands,
+and so what is new, a repetition, a gap, or none of its business. Nothing here knows frames
+or sockets.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from ..names import is_name
 from .interest import Keys, common
 from .permissions import Patterns, both, permitted
 from .values import Promise
 
+IDLE_MOST = 4096
+"""Exchanges that are not followed any more, and whose sums are still kept apart."""
+
 
 class Numbering:
-    """The numbers that a node gives to what it sends, per exchange."""
+    """The places that a node gives to what it sends, per exchange."""
 
-    __slots__ = ("heads",)
+    __slots__ = ("floor", "forgotten", "heads", "starts")
 
     def __init__(self) -> None:
         self.heads: dict[str, int] = {}
+        """The last place that was given on each exchange."""
+        self.starts: dict[str, int] = {}
+        """Where exchanges start, if not at 0."""
+        self.floor = 0
+        """The highest place that was forgotten: where an exchange starts that is new."""
+        self.forgotten = 0
+        """How many messages were sent on the exchanges that were forgotten."""
+
+    def begin(self, name: str, at: int = 0) -> int:
+        """Return where an exchange starts, now that it is to be sent on; not below ``at``."""
+        at = max(at, self.floor)
+        if at and name not in self.heads:
+            return self.starts.setdefault(name, at)
+        return self.starts.get(name, 0)
+
+    def place(self, name: str) -> int:
+        """Return the last place that was given on an exchange, or where it starts."""
+        return self.heads.get(name, self.starts.get(name, 0))
+
+    def jump(self, name: str, head: int) -> None:
+        """Go on behind a place that others of this process have given."""
+        if name not in self.heads and head > self.starts.get(name, 0):
+            self.starts[name] = head
+        if head > self.heads.get(name, 0):
+            self.heads[name] = head
+
+    def copy(self) -> "Numbering":
+        """Return what it is now, to be looked at later."""
+        copy = Numbering()
+        copy.heads, copy.starts = dict(self.heads), dict(self.starts)
+        copy.floor, copy.forgotten = self.floor, self.forgotten
+        return copy
+
+    def counts(self) -> dict[str, int]:
+        """Return how many messages were numbered, by exchange; under ``""`` of those forgotten."""
+        forgotten = {"": self.forgotten} if self.forgotten else {}
+        return {**forgotten, **self.numbers(self.heads)}
 
     def take(self, name: str, count: int) -> int:
-        """Give ``count`` numbers to an exchange and return the first of them."""
-        head = self.heads.get(name, 0)
+        """Give ``count`` places to an exchange and return the first of them."""
+        head = self.heads.get(name)
+        if head is None:
+            head = self.begin(name)
         self.heads[name] = head + count
         return head + 1
+
+    def forget(self, name: str) -> int:
+        """Forget an exchange, and return its head: if it is sent on again, it starts anew."""
+        start, head = self.start(name), self.place(name)
+        self.forgotten += head - start
+        self.floor = max(self.floor, head)  # first: others look at it, and at the heads
+        self.heads.pop(name, None)
+        self.starts.pop(name, None)
+        return head
+
+    def lacks(self, name: str, head: int, acked: Mapping[str, int]) -> bool:
+        """Tell whether what was sent up to a place is not acknowledged.
+
+        What has been forgotten since was.
+        """
+        return acked.get(name, 0) < head <= self.heads.get(name, 0) and head > self.start(name)
+
+    def start(self, name: str) -> int:
+        """Return where an exchange starts that is numbered."""
+        return self.starts.get(name, 0)
+
+    def places(self, numbers: Mapping[str, int]) -> dict[str, int]:
+        """Return what a node means that knows nothing of starts."""
+        return {name: number + self.start(name) for name, number in numbers.items()}
+
+    def numbers(self, places: Mapping[str, int]) -> dict[str, int]:
+        """Return places as such a node is told of them."""
+        return {name: max(0, at - self.start(name)) for name, at in places.items()}
 
     def covered(self, keys: Keys) -> dict[str, int]:
         """Return the heads of every numbered exchange that ``keys`` cover."""
@@ -42,10 +116,24 @@ class Account:
     while it is out of reach was for it, too, if it comes back and wants it still.
     """
 
-    __slots__ = ("_away", "_before", "_from", "_since", "keys", "unacknowledged")
+    __slots__ = (
+        "_away",
+        "_before",
+        "_from",
+        "_since",
+        "forgotten",
+        "keys",
+        "lasting",
+        "unacknowledged",
+    )
 
     def __init__(self) -> None:
         self.keys = Keys()
+        self.lasting = Keys()
+        """What it has ever been promised, if it knows nothing of starts: no exchange that this
+        covers may count anew."""
+        self.forgotten = 0
+        """How many messages were sent to it on exchanges that were forgotten."""
         self._away = Keys()
         self._from: dict[str, int] = {}
         self._before: dict[str, int] = {}
@@ -64,19 +152,25 @@ class Account:
                 away = self._away.covers(name)
                 self._from[name] = self._since.get(name, 0) if away else head
             elif was and not now:
-                begun = self._from.pop(name, 0)
-                self._before[name] = self._before.get(name, 0) + head - begun
+                sent = head - self._begun(name, numbering)
+                self._from.pop(name, None)
+                self._before[name] = self._before.get(name, 0) + sent
         self.keys, self.unacknowledged = keys, {}
         self.lapse()
 
-    def leave(self, heads: Mapping[str, int], acked: Mapping[str, int]) -> None:
+    def leave(self, numbering: Numbering, acked: Mapping[str, int]) -> None:
         """Take note that the peer has left: it goes on from here when it is back.
 
         ``acked`` is how far it had acknowledged what was sent.
         """
+        heads = numbering.heads
         self._since = {name: head for name, head in heads.items() if self.keys.covers(name)}
-        self._before = self.counts(heads)
-        behind = {name: at - acked.get(name, 0) for name, at in self._since.items()}
+        self._before = self.counts(numbering)
+        self._before.pop("", None)
+        behind = {
+            name: at - max(acked.get(name, 0), numbering.start(name))
+            for name, at in self._since.items()
+        }
         self.unacknowledged = {name: n for name, n in behind.items() if n > 0}
         self._away, self.keys = self.keys, Keys()
         self._from.clear()
@@ -85,12 +179,35 @@ class Account:
         """Take note that a peer that has left does not go on from where it was."""
         self._since, self._away = {}, Keys()
 
-    def counts(self, heads: Mapping[str, int]) -> dict[str, int]:
-        """Return the sums, given the heads as they are now."""
-        sums = dict(self._before)
-        for name, head in heads.items():
+    def minds(self, name: str) -> bool:
+        """Tell whether an exchange must not be forgotten because of the peer.
+
+        It is away, and if it comes back, what was sent meanwhile is for it; or it would take
+        what is numbered anew for repetitions.
+        """
+        return self._away.covers(name) or self.lasting.covers(name)
+
+    def forget(self, name: str, head: int, start: int) -> None:
+        """Count an exchange that is forgotten with all others that are."""
+        if self.keys.covers(name):
+            self.forgotten += head - max(start, self._from.get(name, 0))
+        self.forgotten += self._before.pop(name, 0)
+        self._from.pop(name, None)
+        self._since.pop(name, None)
+        missing = self.unacknowledged.pop(name, 0)
+        if missing:
+            self.unacknowledged[""] = self.unacknowledged.get("", 0) + missing
+
+    def _begun(self, name: str, numbering: Numbering) -> int:
+        """Return up to where what was sent was not for the peer."""
+        return max(self._from.get(name, 0), numbering.start(name))
+
+    def counts(self, numbering: Numbering) -> dict[str, int]:
+        """Return the sums, given the heads as they are; under ``""`` of what is forgotten."""
+        sums = {"": self.forgotten, **self._before}
+        for name, head in numbering.heads.items():
             if self.keys.covers(name):
-                sums[name] = sums.get(name, 0) + head - self._from.get(name, 0)
+                sums[name] = sums.get(name, 0) + head - self._begun(name, numbering)
         return {name: sent for name, sent in sums.items() if sent}
 
 
@@ -102,6 +219,13 @@ class Tally:
     duplicates: int = 0
     lost: int = 0
     recovered: int = 0
+
+    def add(self, other: "Tally") -> None:
+        """Count what another one has counted, too."""
+        self.received += other.received
+        self.duplicates += other.duplicates
+        self.lost += other.lost
+        self.recovered += other.recovered
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +249,12 @@ class Positions:
         "_anew",
         "_began",
         "_ended",
+        "_idle",
         "_left",
         "_pending",
         "_unsure",
         "admits",
+        "forgotten",
         "in_force",
         "jumped",
         "positions",
@@ -145,6 +271,9 @@ class Positions:
         """On what it may."""
         self.positions: dict[str, int] = {}
         self.tallies: dict[str, Tally] = {}
+        """What has come; of the exchanges that are not followed any more, the latest."""
+        self.forgotten = Tally()
+        """What has come of all others, together."""
         self.in_force = Keys()
         self.jumped: dict[str, int] = {}
         """Where an exchange was taken up again, if that is behind where it had been left: what
@@ -152,7 +281,8 @@ class Positions:
         self.ready_epoch = 0
         self.unwanted = 0
         self._pending: dict[int, set[str]] = {}
-        self._left: dict[str, int] = {}
+        self._left: dict[str, tuple[int, int]] = {}
+        self._idle: dict[str, None] = {}
         self._unsure = Keys()
         self._began: Patterns = None
         """On what it might publish before, too, until a ready of epoch ``_anew``."""
@@ -179,7 +309,7 @@ class Positions:
             followed = common(ended, waited)
             if followed:
                 self._ended.append((epoch, followed))
-            self._forget(Keys(gone), waited)
+            self._forget(Keys(gone), waited, epoch)
         if new:
             self._pending.setdefault(epoch, set()).update(new)
 
@@ -192,20 +322,60 @@ class Positions:
                     ended.update(common(Keys(keys & gone), before))
         return ended
 
-    def _forget(self, gone: Keys, waited: Keys) -> None:
+    def _forget(self, gone: Keys, waited: Keys, epoch: int) -> None:
         """Drop the positions of what ``gone`` covers, and nothing in force or waited for."""
         covers = self.in_force.covers
         # A name that was used once goes at once, however many others there are.
         some = filter(gone.covers, list(self.positions)) if gone.patterns else gone.names
         for name in some:
             if name in self.positions and not (covers(name) or waited.covers(name)):
-                self._left[name] = self.positions.pop(name)
+                self._leave(name, epoch)
+
+    def _leave(self, name: str, epoch: int) -> None:
+        """Follow an exchange no more; count apart what came of the latest of those alone."""
+        self._left.pop(name, None)
+        self._left[name] = self.positions.pop(name), epoch
+        self._idle[name] = None
+        while len(self._idle) > IDLE_MOST:
+            self._fold(next(iter(self._idle)))
+
+    def _fold(self, name: str) -> None:
+        """Count what has come of an exchange with all others that are forgotten."""
+        self._idle.pop(name, None)
+        self.jumped.pop(name, None)
+        tally = self.tallies.pop(name, None)
+        if tally is not None:
+            self.forgotten.add(tally)
+
+    def forget(self, name: str, head: int) -> bool:
+        """Forget an exchange as its origin has, up to a place; tell whether we have."""
+        if self.positions.get(name, head) > head:
+            return False  # it has started anew
+        self.positions.pop(name, None)
+        self._left.pop(name, None)
+        self._fold(name)
+        return True
+
+    def counted(self) -> dict[str, Tally]:
+        """Return what has come, by exchange; under ``""`` what is forgotten. Any thread."""
+        forgotten = {"": self.forgotten} if self.forgotten != Tally() else {}
+        return {**forgotten, **dict(list(self.tallies.items()))}
+
+    def start(self, name: str, start: int) -> None:
+        """Count on from where an exchange starts that its origin had forgotten."""
+        if self.positions.get(name, start) < start:
+            self.positions[name] = start
 
     def ready(
-        self, epoch: int, heads: Mapping[str, int], promised: Sequence[Promise] = ()
+        self,
+        epoch: int,
+        heads: Mapping[str, int],
+        promised: Sequence[Promise] = (),
+        starts: Mapping[str, int] = MappingProxyType({}),
     ) -> list[Gap]:
         """Take a ready: its epoch is in force; return what its heads show to be missing.
 
+        ``starts`` is where exchanges start, if not at 0: nothing is missing before that.
         A gap whose first number is 0 has no known beginning, and is not asked for: where we
         stood was forgotten, because the peer was away for too long.
         """
@@ -214,7 +384,9 @@ class Positions:
         for name in heads:
             if name not in self.positions and self._begins(name):
                 # Promised before its first message, and none of them has come.
-                self._track(name, 0)
+                self._track(name, starts.get(name, 0))
+            elif name in starts:
+                self.start(name, starts[name])
         came = {at: self._pending.pop(at) for at in sorted(self._pending) if at <= epoch}
         for keys in came.values():
             self.in_force.update(keys)
@@ -229,10 +401,22 @@ class Positions:
                     position = self._track(name, head)
                     exposed.append(Gap(name, 0, head))
                 else:
-                    position = self._track(name, _start(name, head, came, promised))
+                    start = _start(name, head, came, promised)
+                    position = self._track(name, max(start, starts.get(name, 0)))
             if position is not None and head > position:
                 exposed.append(Gap(name, position + 1, head))
+        self._forget_left(epoch)
         return exposed
+
+    def _forget_left(self, epoch: int) -> None:
+        """Forget where exchanges were left before an epoch that is in force now.
+
+        Whoever wants one of them from here on is promised it at a later place.
+        """
+        for name, (_, left_at) in list(self._left.items()):
+            if left_at > epoch:
+                break
+            del self._left[name]
 
     def permit(self, publish: Patterns, epoch: int) -> None:
         """Judge by something else what the peer may publish on: it has left, and is back.
@@ -243,7 +427,7 @@ class Positions:
         if publish == self.publish:
             return
         for name in [name for name in self.positions if not permitted(publish, name)]:
-            self._left[name] = self.positions.pop(name)
+            self._leave(name, epoch)
         self._began = both(self._began, self.publish)
         self.publish, self._anew = publish, epoch
 
@@ -257,12 +441,14 @@ class Positions:
     def lapse(self) -> None:
         """Forget where we stand with a peer that has been away for too long."""
         self._unsure.update(self.in_force)
+        for name in list(self.positions):
+            self._leave(name, 0)
         self.positions, self._left, self.jumped = {}, {}, {}
         self._pending, self.in_force, self._ended = {}, Keys(), []
 
     def count_on(self, former: "Positions") -> None:
         """Count on where those had counted that have lapsed: their peer is back."""
-        self.tallies = former.tallies
+        self.tallies, self.forgotten, self._idle = former.tallies, former.forgotten, former._idle
         self.unwanted = former.unwanted
         self._unsure = former._unsure
 
@@ -271,11 +457,14 @@ class Positions:
         position = self.positions.get(name)
         return None if position is None or last <= position else self._skip(name, position, last)
 
-    def where(self, name: str) -> int | None:
-        """Return where we stand on an exchange; None if its frames are not for us."""
+    def where(self, name: str, start: int = 0) -> int | None:
+        """Return where we stand on an exchange; None if its frames are not for us.
+
+        ``start`` is where it starts. We may stand before that, if it had been forgotten.
+        """
         position = self.positions.get(name)
         if position is None and self._begins(name):
-            return self._track(name, 0)
+            return self._track(name, start)
         return position
 
     def _takes(self, name: str) -> bool:
@@ -304,7 +493,8 @@ class Positions:
     def _track(self, name: str, position: int) -> int:
         # Not below where we were: what a key was promised while another one still covered
         # the name may have come already.
-        left = self._left.pop(name, position)
+        left, _ = self._left.pop(name, (position, 0))
+        self._idle.pop(name, None)
         if position > left:
             self.jumped[name] = position
         position = max(position, left)
@@ -318,7 +508,7 @@ class Positions:
         self.tallies[name].lost += last - position
         return Gap(name, position + 1, last)
 
-    def receive(self, name: str, first: int, count: int) -> tuple[int, Gap | None]:
+    def receive(self, name: str, first: int, count: int, start: int = 0) -> tuple[int, Gap | None]:
         """Take the numbers of a frame.
 
         Returns:
@@ -330,7 +520,8 @@ class Positions:
             if not self._begins(name):
                 self.unwanted += count
                 return count, None
-            position = self._track(name, 0)
+            position = self._track(name, start)
+        position = max(position, start)
         gap = self._skip(name, position, first - 1) if first > position + 1 else None
         skip = min(position + 1 - first, count) if first <= position else 0
         tally = self.tallies[name]

@@ -11,7 +11,7 @@ Here messages and time are handed to the part that decides: `joining` (candidate
 peers) or `proving` (interest, and its proof); what time does to a peer is decided here.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -29,17 +29,21 @@ from .effects import (
     Resubscribe,
 )
 from .events import Event, PeerSilent, PeerSlow
+from .forgetting import Forgetting
 from .joining import Joining
 from .keys import belongs
 from .membership import Peer
 from .permissions import Policy, restricted
 from .proving import Proving
 from .relay import by_hub
+from .sequence import Numbering
 from .values import (
     Ack,
     Address,
     Bye,
     Control,
+    Forget,
+    Forgot,
     Hello,
     Interest,
     Label,
@@ -58,7 +62,7 @@ from .values import (
 )
 from .vouching import Vouching
 
-Addressed = Interest | Ping | Ack | Slow | Named
+Addressed = Interest | Ping | Ack | Slow | Named | Forget | Forgot
 """The messages that say for which node they are."""
 
 _OTHER_KEY = "that node id is of another key"
@@ -78,18 +82,19 @@ class Session:
         started: float = 0.0,
         acknowledge: tuple[int, int] = (0, 0),
         room: tuple[int, int] = (m.MAX_PEERS, m.MAX_GOSSIP),
-        heads: Mapping[str, int] | None = None,
+        numbering: Numbering | None = None,
         policy: Policy | None = None,
         registry: bytes = b"",
         exchanges: tuple[str, ...] = (),
     ) -> None:
-        self._heads = heads
         self._core = Core(
             me, federation, label, addresses, now, started, acknowledge, registry, exchanges
         )
+        self._core.numbering = numbering
         self._core.policy = policy
         self._proving = Proving(self._core)
         self._joining = Joining(self._core, self._proving, reachable, now, room)
+        self.forgetting = Forgetting(self._core)
         self.behind = Behind(self._core, self._joining, self._proving)
         self.me = me
         self.label = label
@@ -267,7 +272,7 @@ class Session:
         elif isinstance(message, Resync):
             self._proving.tell_all(peer)
         elif isinstance(message, Ack):
-            positions = self._given(message.positions)
+            positions = self._given(peer, message.positions)
             peer.acknowledged(positions)
             self._core.do(Acknowledged(peer.id, positions))
         elif isinstance(message, Replay):
@@ -279,9 +284,13 @@ class Session:
             # Only under what it has told us of: its messages of that begin with a ready.
             keys = self._recalled(peer, message.key)
             if route is not None and keys:
-                self._core.do(Recount(route, message.request, keys))
+                self._core.do(Recount(route, message.request, keys, peer.forgets))
         elif isinstance(message, Recalled):
             self._core.do(Recounted(peer.id, message.request, message.ranges))
+        elif isinstance(message, Forget):
+            self.forgetting.on_forget(peer, message)
+        elif isinstance(message, Forgot):
+            self.forgetting.on_forgot(peer, message, now)
         elif isinstance(message, Named):
             self._proving.on_named(peer, message)
         elif isinstance(message, Slow):
@@ -291,14 +300,17 @@ class Session:
         elif isinstance(message, Bye):
             self._joining.on_bye(peer, message.heads, now)
 
-    def _given(self, positions: dict[str, int]) -> dict[str, int]:
-        """Return, of what a peer says to have, what we have sent.
+    def _given(self, peer: Peer, positions: dict[str, int]) -> dict[str, int]:
+        """Return, of what a peer says to have, what we have sent, as places.
 
         Names that are made up would be kept, and counted as progress of who makes none.
         """
-        heads = self._heads
-        if heads is None:
+        numbering = self._core.numbering
+        if numbering is None:
             return positions
+        if not peer.forgets:
+            positions = numbering.places(positions)
+        heads = numbering.heads
         return {name: min(at, heads[name]) for name, at in positions.items() if name in heads}
 
     def _recalled(self, peer: Peer, key: str) -> tuple[str, ...]:
@@ -312,8 +324,10 @@ class Session:
     def _on_replay(self, peer: Peer, message: Replay, route: Any) -> None:
         """Judge a request: only what a peer wants is sent to it again."""
         if route is not None and peer.interest.keys.covers(message.name):
-            m = message
-            self._core.do(Resend(route, m.name, m.first, m.last, m.request))
+            m, numbering = message, self._core.numbering
+            start = numbering.start(m.name) if numbering and not peer.forgets else 0
+            first, last = m.first + start, m.last + start
+            self._core.do(Resend(route, m.name, first, last, m.request, start))
 
     def slow(self, node: bytes, slow: bool, now: float) -> None:
         """Take note that a peer acknowledges too slowly, or has caught up; tell it, too."""
@@ -349,6 +363,7 @@ class Session:
             self._core.say(peer, Ping(self.me, *told, named=len(peer.named)))
         self._tick_link(peer, quiet, now)
         self._proving.tick(peer, now)
+        self.forgetting.tick(peer, now)
 
     def _tick_link(self, peer: Peer, quiet: float, now: float) -> None:
         if peer.link is None:

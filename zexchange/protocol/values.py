@@ -4,10 +4,14 @@ They say what one node tells another. Nothing here acts, and nothing here knows 
 value is written on the wire.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 VERSIONS = (1, 1)
 """The lowest and highest protocol version spoken here."""
+FORGETS = "forget"
+"""The feature of a node that knows starts and places (see `sequence`), and `Forget`."""
+FEATURES = (FORGETS,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +231,29 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
+class Forget:
+    """I have forgotten these exchanges, which you had all of: forget them, too.
+
+    ``heads`` are the last places that they had; what is behind that is of a new start.
+    ``number`` counts what I have told you so; I go on when you have answered.
+    """
+
+    sender: bytes
+    number: int
+    heads: dict[str, int]
+    to: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Forgot:
+    """The answer."""
+
+    sender: bytes
+    number: int
+    to: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class Bye:
     """I leave, and the last numbers I gave are these."""
 
@@ -250,6 +277,8 @@ Control = (
     | Recall
     | Recalled
     | Named
+    | Forget
+    | Forgot
     | Bye
 )
 
@@ -259,7 +288,10 @@ Control = (
 
 @dataclass(slots=True)  # made for every frame: not frozen, which costs three times as much
 class Batch:
-    """A data frame's head: whose, which numbers, and where in the frame its values start."""
+    """A data frame's head: whose, which places, and where in the frame its values start.
+
+    ``start`` is where its exchange starts (see `sequence`); ``first`` is behind that.
+    """
 
     name: str
     origin: bytes
@@ -268,6 +300,7 @@ class Batch:
     flags: int
     sent_at: float
     body: int
+    start: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +315,10 @@ class Promise:
         here = self.heads
         return Promise(self.epoch, {n: here.get(n, 0) for n in heads if here.get(n, 0) != heads[n]})
 
+    def of(self, names: Mapping[str, int]) -> "Promise":
+        """Return the part of it that concerns some names."""
+        return Promise(self.epoch, {n: head for n, head in self.heads.items() if n in names})
+
 
 @dataclass(frozen=True, slots=True)
 class Ready:
@@ -289,7 +326,8 @@ class Ready:
 
     ``promised`` repeats what was said, and perhaps lost, at the first announcements of
     epochs that the receiver has not confirmed; names whose head is still the same are
-    left out.
+    left out. ``starts`` is where exchanges in ``heads`` start, if not at 0. With many heads
+    it comes in several frames, and this is ``part`` 1, 2, … of ``parts``.
     """
 
     receiver: bytes
@@ -297,3 +335,6 @@ class Ready:
     origin: bytes
     heads: dict[str, int]
     promised: tuple[Promise, ...] = ()
+    starts: dict[str, int] = field(default_factory=dict)
+    part: int = 1
+    parts: int = 1

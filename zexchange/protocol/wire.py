@@ -6,6 +6,7 @@ Whatever arrives, the only error out of here is `DecodeError`.
 """
 
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 import msgpack
@@ -30,16 +31,28 @@ MUST_UNDERSTAND = 0xF0
 """Flag bits that a receiver which does not know them must not ignore."""
 ATTACHED = 0x10
 """The flag of a data frame that is followed by the large parts of its last value."""
+STARTED = 0x01
+"""The flag of a data frame that says where its exchange starts: see `sequence`."""
 
 _BATCH = struct.Struct(">BB16sQIBQ")
 _BULK = struct.Struct(">BB16sQIBQI")
 _UNKNOWN = MUST_UNDERSTAND & ~ATTACHED
 _READY = struct.Struct(">BB16s")
+READY_PARTS = 256
+"""The frames that one ready is made of, at most."""
+_ENTRY = 12
+"""Bytes of a name and its head in a map, beside the name's own, at most."""
+READY_PART = 512 << 10
+"""Heads in one of the frames of a ready, in bytes; with starts and promises it has more."""
 _EPOCH = struct.Struct(">Q")
 pack_head, unpack_head = _BATCH.pack, _BATCH.unpack_from
 """The head of a data frame behind its topic: `HEAD`, version, origin, number of the first value,
 their count, flags, moment. Here for the two places that have no function call to spare."""
 HEAD = _BATCH.size
+START = struct.Struct(">Q")
+pack_start, unpack_start = START.pack, START.unpack_from
+"""Where the exchange starts, behind that; the first value has the place ``start + first``."""
+STARTED_HEAD = HEAD + START.size
 LONGEST_TOPIC = MAX_NAME_BYTES + 2
 LAST_NUMBER = (1 << 64) - 1
 """Positions go back in acknowledgements: one past 64 bits could not be written."""
@@ -59,24 +72,35 @@ def topics(key: str) -> tuple[bytes, ...]:
 
 
 def data_head(
-    topic: bytes, origin: bytes, first: int, count: int, sent_at: float, attached: int = 0
+    topic: bytes,
+    origin: bytes,
+    first: int,
+    count: int,
+    sent_at: float,
+    attached: int = 0,
+    start: int = 0,
 ) -> bytes:
     """Return what precedes the values of a data frame.
 
     Args:
         topic: as `topic` makes it.
         origin: the node id of the origin, 16 bytes.
-        first: the number of the first value; for a beacon (``count`` 0) the head plus one.
+        first: the place of the first value; for a beacon (``count`` 0) the head plus one.
         count: how many values follow.
         sent_at: seconds since the Unix epoch; travels in microseconds.
         attached: how many ZeroMQ frames belong to it beside the first.
+        start: where the exchange starts; the number that travels counts from there.
     """
+    moment, flags, more = int(sent_at * 1e6 + 0.5), 0, b""
+    if start:
+        flags, more = STARTED, START.pack(start)
     if attached:
-        moment = int(sent_at * 1e6 + 0.5)
-        return topic + _BULK.pack(
-            _BULK.size, VERSION, origin, first, count, ATTACHED, moment, attached
-        )
-    return topic + pack_head(HEAD, VERSION, origin, first, count, 0, int(sent_at * 1e6 + 0.5))
+        size, flags = _BULK.size + len(more), flags | ATTACHED
+        head = _BULK.pack(size, VERSION, origin, first - start, count, flags, moment, attached)
+    else:
+        size = HEAD + len(more)
+        head = pack_head(size, VERSION, origin, first - start, count, flags, moment)
+    return topic + head + more
 
 
 def read_data(frame: bytes) -> Batch:
@@ -101,9 +125,26 @@ def read_data(frame: bytes) -> Batch:
         raise DecodeError(f"data frame with unknown flags {flags:#04x}")
     if first < 1:
         raise DecodeError("data frame that starts at number 0")
-    if first + count - 1 > LAST_NUMBER:
-        raise DecodeError(f"data frame whose numbers, from {first}, run past 64 bits")
-    return Batch(name, origin, first, count, flags, sent_at / 1e6, end + 1 + size)
+    start = read_start(frame, end + 1, size, flags) if flags & STARTED else 0
+    if start + first + count - 1 > LAST_NUMBER:
+        raise DecodeError(f"data frame whose numbers, from {start + first}, run past 64 bits")
+    body = end + 1 + size
+    return Batch(name, origin, start + first, count, flags, sent_at / 1e6, body, start)
+
+
+def read_start(frame: bytes, head: int, size: int, flags: int) -> int:
+    """Return where the exchange of a frame starts whose flags say so.
+
+    Args:
+        frame: the data frame.
+        head: where its header begins.
+        size: of its header, which has all arrived.
+        flags: of the frame.
+    """
+    at = _BULK.size if flags & ATTACHED else _BATCH.size
+    if size < at + START.size:
+        return 0
+    return int(START.unpack_from(frame, head + at)[0])
 
 
 def arrived_whole(batch: Batch, frame: Body) -> bool:
@@ -147,10 +188,61 @@ def read_token(token: bytes) -> tuple[bytes, int] | None:
 def ready_frame(ready: Ready) -> bytes:
     """Return the frame that answers a token."""
     head = _READY.pack(_READY.size, VERSION, ready.origin)
+    more: dict[str, object] = {"starts": ready.starts} if ready.starts else {}
+    if ready.parts > 1:
+        more |= {"part": ready.part, "parts": ready.parts}
     body: bytes = msgpack.packb(ready.heads)
-    if ready.promised:
+    if ready.promised or more:
         body += msgpack.packb([[promise.epoch, promise.heads] for promise in ready.promised])
+    if more:
+        body += msgpack.packb(more)
     return ready_topic(ready.receiver, ready.epoch) + head + body
+
+
+def ready_frames(ready: Ready) -> list[bytes]:
+    """Return the frames that answer a token: several, where there are many heads."""
+    parts = _parts(ready.heads, READY_PART)
+    return [
+        ready_frame(
+            Ready(
+                ready.receiver,
+                ready.epoch,
+                ready.origin,
+                part,
+                tuple(promise.of(part) for promise in ready.promised),
+                {name: ready.starts[name] for name in part if name in ready.starts},
+                number,
+                len(parts),
+            )
+        )
+        for number, part in enumerate(parts, 1)
+    ]
+
+
+def ready_that_fits(ready: Ready) -> tuple[bytes, int]:
+    """Return one frame with the newest of the heads, as many as it holds; and how many it lacks."""
+    frame = ready_frame(ready)
+    if len(frame) <= MAX_CONTROL_BYTES:
+        return frame, 0
+    newest = dict(reversed(ready.heads.items()))
+    # With what was promised a name may be in it as often as there are promises, and once more.
+    fitting = _parts(newest, (MAX_CONTROL_BYTES - 1024) // (1 + len(ready.promised)))[0]
+    promised = tuple(promise.of(fitting) for promise in ready.promised)
+    whole = Ready(ready.receiver, ready.epoch, ready.origin, fitting, promised)
+    return ready_frame(whole), len(newest) - len(fitting)
+
+
+def _parts(heads: Mapping[str, int], most: int) -> list[dict[str, int]]:
+    """Return heads in parts of about ``most`` bytes, one at least."""
+    parts, size = [dict[str, int]()], 0
+    for name, head in heads.items():
+        entry = len(name.encode()) + _ENTRY
+        if size + entry > most:
+            parts.append({})
+            size = 0
+        parts[-1][name] = head
+        size += entry
+    return parts
 
 
 def read_ready(frame: bytes) -> Ready:
@@ -167,11 +259,39 @@ def read_ready(frame: bytes) -> Ready:
         size, version, origin = _READY.unpack_from(frame, start)
     except struct.error as error:
         raise DecodeError(f"malformed ready frame: {error}") from None
-    if version != VERSION or size < _READY.size:
+    if version != VERSION or size < _READY.size or start + size > len(frame):
         raise DecodeError(f"ready frame of version {version}, header of {size} bytes")
     heads, *later = unpack_all(frame[start + size :])
     promised = tuple(map(_promise, items(later[0]))) if later else ()
-    return Ready(token[0], token[1], origin, numbers(heads), promised)
+    more = later[1] if len(later) > 1 and type(later[1]) is dict else {}
+    starts, part, parts = numbers(more.get("starts", {})), more.get("part", 1), more.get("parts", 1)
+    if not 1 <= count(part) <= count(parts) <= READY_PARTS:
+        raise DecodeError(f"ready frame that is part {part} of {parts}")
+    return Ready(token[0], token[1], origin, numbers(heads), promised, starts, part, parts)
+
+
+def whole_ready(parts: list[Ready], part: Ready) -> Ready | None:
+    """Return a ready once all its parts are there; ``parts`` is where those before are kept."""
+    if part.parts == 1:
+        parts.clear()
+        return part
+    if part.part != len(parts) + 1 or any(
+        (before.epoch, before.parts) != (part.epoch, part.parts) for before in parts[-1:]
+    ):
+        parts.clear()  # one was dropped on its way; or they begin anew
+    if part.part == len(parts) + 1:
+        parts.append(part)
+    if len(parts) < part.parts:
+        return None
+    heads, starts, promised = dict[str, int](), dict[str, int](), dict[int, dict[str, int]]()
+    for each in parts:
+        heads.update(each.heads)
+        starts.update(each.starts)
+        for promise in each.promised:
+            promised.setdefault(promise.epoch, {}).update(promise.heads)
+    parts.clear()
+    said = tuple(Promise(epoch, before) for epoch, before in sorted(promised.items()))
+    return Ready(part.receiver, part.epoch, part.origin, heads, said, starts)
 
 
 def _promise(value: Any) -> Promise:

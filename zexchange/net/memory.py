@@ -1,0 +1,52 @@
+"""Sees to it that exchanges which are not used any more cost nothing. Control thread only.
+
+The latest few thousand are remembered in any case, so that programs with no more than that,
+and their sums, notice nothing. Of the others, those go whose exchange is gone: first the bridge,
+which is made again if need be, then the numbers, if no peer needs them to be remembered.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+REMEMBERED = 4096
+"""Exchanges that are remembered in any case."""
+PIECE = 500
+"""Exchanges that are looked at before others have their turn with the locks."""
+PIECES = 4
+"""At a tick: so 20,000 names a second, at most, are let go of."""
+IN_VAIN = 1.0
+"""Seconds until the next look when nothing could be forgotten."""
+
+
+class Memory:
+    """What one node lets go of."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+        self._forget_at = 0.0
+
+    def look(self, now: float) -> None:
+        """Let go of what is not needed, a bounded part of it."""
+        bridges = self._engine.bridges
+        for _ in range(PIECES):
+            over = len(bridges) - REMEMBERED
+            if over > 0:
+                bridges.let_go(min(over, PIECE))
+        if now >= self._forget_at and self._forget() == 0:
+            self._forget_at = now + IN_VAIN
+
+    def _forget(self) -> int:
+        """Forget numbers that nobody needs, and have peers forget them; return how many."""
+        engine, forgotten = self._engine, 0
+        for _ in range(PIECES):
+            over = len(engine.outbound.numbering.heads) - REMEMBERED
+            if over <= 0 or not engine.session.forgetting.keeps_up:
+                break
+            acked = {node: peer.acked for node, peer in engine.session.members.peers.items()}
+            told = engine.bridges.forget(min(over, PIECE), acked)
+            names = told.pop(b"")
+            engine.session.forgetting.forget(names, told)
+            forgotten += len(names)
+        return forgotten
