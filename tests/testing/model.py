@@ -248,6 +248,7 @@ class Federation:
     def accept(self, name: str) -> None:
         self.network.accept(name)
         self.refused.discard(name)
+        self.disturb(*(member.name for member in self.members))  # they have yet to connect
 
     # -------------------------------------------------------------------------- sending
 
