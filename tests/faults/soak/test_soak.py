@@ -1,7 +1,7 @@
 """Everything at once: kills, stops, resets, refusals, and streams that come and go.
 
 Three senders, a receiver whose streams stay, and two that change them; each behind relays of
-its own, or all behind hubs.
+its own, or all behind hubs: for a few seconds in the normal run.
 ``python -m tests.faults --only soak --minutes 3`` is the real thing.
 """
 
@@ -12,11 +12,7 @@ from tests.faults.laboratory import Lab
 
 from .bench import Soak
 
-pytestmark = [
-    pytest.mark.sockets,
-    pytest.mark.leaves_files,
-    pytest.mark.skipif(not conftest.RUNS, reason="not part of every run yet: it finds losses"),
-]
+pytestmark = [pytest.mark.sockets, pytest.mark.leaves_files]
 
 
 def soak(lab: Lab, hub: bool) -> None:
