@@ -51,6 +51,9 @@ class Control(Reports):
     def proven(self, peer: bytes, epoch: int) -> None:
         """See `Reports`."""
 
+    def forgot(self, peer: bytes, number: int) -> None:
+        """See `Reports`."""
+
     def consumed(self, peer: bytes, positions: dict[str, int]) -> None:
         """See `Reports`."""
         require(all(0 <= at < 1 << 64 for at in positions.values()), positions)
@@ -127,7 +130,8 @@ class Fed(Desk):
             if part <= ready.parts:
                 inlet.take(ready_frame(ready))
         elif kind == 9:
-            inlet.forget({s.of(NAMES): s.of(FIRSTS)})  # type: ignore[dict-item]
+            forget: Any = {s.of(NAMES): s.of(FIRSTS)}
+            inlet.take(ready_frame(Ready(ME, 1, PEER, {}, forget=forget, number=1)))
         elif kind == 2:
             inlet.take(self.frame(s))
         elif kind == 3:

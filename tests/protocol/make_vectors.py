@@ -74,7 +74,6 @@ CONTROL: dict[str, v.Control] = {
     "replay, of a recall": v.Replay(ONE, "prices", 7, 11, 3),
     "replayed, of a recall": v.Replayed(ONE, "prices", 9, 11, 3),
     "slow": v.Slow(ONE, True, TWO),
-    "forget": v.Forget(ONE, 4, {"reply.7": 70_002}, TWO),
     "forgot": v.Forgot(TWO, 4, ONE),
     "hello, of a node that forgets": dataclasses.replace(HELLO, features=v.FEATURES),
     "recall": v.Recall(ONE, 3, "metrics.**"),
@@ -137,6 +136,7 @@ READY = v.Ready(TWO, 3, ONE, {"orders.new": 1, "prices": 70_000})
 READY_STARTED = dataclasses.replace(
     READY, heads={"prices": 70_000, "reply.7": 70_002}, starts={"reply.7": 70_000}
 )
+READY_FORGET = v.Ready(TWO, 3, ONE, {}, forget={"reply.7": 70_002}, number=4)
 READY_PARTS = dataclasses.replace(READY_STARTED, part=2, parts=3)
 READY_AGAIN = dataclasses.replace(READY, promised=(v.Promise(3, {"prices": 69_998}),))
 DATA: dict[str, Pair] = {
@@ -205,15 +205,17 @@ def parts_entry(name: str, parts: Parts) -> dict[str, Any]:
     return {**found, "attached": [run_lengths(buffer) for buffer in parts.attached]}
 
 
-LATER = {"start": 0, "starts": {}, "part": 1, "parts": 1}
+LATER = {"start": 0, "starts": {}, "part": 1, "parts": 1, "forget": {}, "number": 0}
 """Fields that frames have not had from the beginning, and what a frame means without them."""
+NOT_IN: dict[type, tuple[str, ...]] = {v.Ready: tuple(LATER), v.Batch: ("start",)}
 
 
 def plain(value: Any) -> Any:
     """A frame's value as JSON: field by field, bytes as hexadecimal digits."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {name: found for name, found in fields.items() if LATER.get(name, ...) != found}
+        later = NOT_IN.get(type(value), ())
+        return {n: found for n, found in fields.items() if n not in later or LATER[n] != found}
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
@@ -238,7 +240,8 @@ def vectors() -> list[dict[str, Any]]:
     found.append(entry("ready", "ready", wire.ready_frame(READY), plain(READY)))
     again = entry("ready", "ready, again", wire.ready_frame(READY_AGAIN), plain(READY_AGAIN))
     found.append(again)
-    for name, ready in (("with a start", READY_STARTED), ("part 2 of 3", READY_PARTS)):
+    later = {"with a start": READY_STARTED, "part 2 of 3": READY_PARTS, "forget": READY_FORGET}
+    for name, ready in later.items():
         found.append(entry("ready", f"ready, {name}", wire.ready_frame(ready), plain(ready)))
     found.append(entry("token", "token", TOKEN, {"receiver": TWO.hex(), "epoch": 3}))
     for key in ("prices", "orders.*", "orders.**", "**"):

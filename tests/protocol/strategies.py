@@ -71,15 +71,15 @@ controls = st.one_of(
     st.builds(v.Recall, node_ids, numbers, words),
     st.builds(v.Recalled, node_ids, numbers, ranges),
     st.builds(v.Named, node_ids, numbers, some_names, receivers),
-    st.builds(v.Forget, node_ids, numbers, heads, receivers),
     st.builds(v.Forgot, node_ids, numbers, receivers),
     st.builds(v.Bye, node_ids, heads),
 )
 promises = st.lists(st.builds(v.Promise, numbers, heads), max_size=3).map(tuple)
 parts = st.sampled_from([(1, 1), (1, 2), (2, 2), (7, 256)])
 readies = st.builds(
-    lambda part, *fields: v.Ready(*fields, *part),
+    lambda part, *fields: v.Ready(*fields[:-1], *part, *fields[-1]),
     parts, node_ids, numbers, node_ids, heads, promises, heads,
+    st.just(({}, 0)) | st.tuples(heads, st.integers(1, 2**64 - 1)),
 )  # fmt: skip
 
 

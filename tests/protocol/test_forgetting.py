@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from zexchange.protocol import values as v
 from zexchange.protocol import wire
 from zexchange.protocol.codec import decode_batch, encode
-from zexchange.protocol.effects import Effect, Forgotten, Say
+from zexchange.protocol.effects import HaveForgotten, Say
 from zexchange.protocol.forgetting import AGAIN, PORTION, WAITING_MOST
 from zexchange.protocol.interest import Keys, PeerInterest
 from zexchange.protocol.sequence import Account, Numbering, Positions
@@ -38,7 +38,6 @@ class Receiver:
         self.interest, self.account = PeerInterest(1), Account()
         self.acked: dict[str, int] = {}
         self.wire: deque[bytes] = deque()
-        self.told: deque[dict[str, int]] = deque()
         self.got: dict[str, list[int]] = {}
         self.lost: dict[str, set[int]] = {}
         self.owed: dict[str, list[int]] = {}
@@ -101,12 +100,14 @@ class Forgetful(RuleBasedStateMachine):
     def claims(self, receiver: Receiver, name: str) -> bool:
         return receiver.away and receiver.account._away.covers(name)
 
-    @rule(name=st.sampled_from(NAMES), at_rest=st.booleans())
-    def forget(self, name: str, at_rest: bool) -> None:
-        """Forget, if nobody needs it to be remembered."""
+    @rule(name=st.sampled_from(NAMES), at_rest=st.booleans(), again=st.booleans())
+    def forget(self, name: str, at_rest: bool, again: bool = False) -> None:
+        """Forget, if nobody needs it to be remembered; perhaps with what was sent under way."""
         for number in range(len(self.receivers) if at_rest else 0):
             self.beacon(number)
             self.arrive(number, 1 << 30)
+            if again:
+                self.beacon(number)
         numbering = self.numbering
         if name not in numbering.heads:
             return
@@ -123,7 +124,8 @@ class Forgetful(RuleBasedStateMachine):
             receiver.acked.pop(name, None)
         for receiver in there:
             if not receiver.old:
-                receiver.told.append({name: head})
+                ready = v.Ready(THEM, receiver.epoch, ME, {}, forget={name: head}, number=1)
+                receiver.wire.append(wire.ready_frame(ready))
 
     @rule(number=which)
     def beacon(self, number: int) -> None:
@@ -145,6 +147,10 @@ class Forgetful(RuleBasedStateMachine):
         where = receiver.positions
         if frame[:1] == wire.READY:
             ready = wire.read_ready(frame)
+            for name, head in ready.forget.items():
+                where.forget(name, head)
+            if ready.number:
+                return
             for gap in where.ready(ready.epoch, ready.heads, ready.promised, ready.starts):
                 self.recover(receiver, gap.name, gap.last)
             receiver.interest.confirm(ready.epoch)
@@ -184,18 +190,6 @@ class Forgetful(RuleBasedStateMachine):
                 where.receive(name, number, 1)
                 receiver.got.setdefault(name, []).append(serial)
 
-    @rule(number=which)
-    def hear_what_is_forgotten(self, number: int) -> None:
-        """It comes by the control link, before or after what came by the other."""
-        receiver = self.receiver(number)
-        if receiver.told:
-            for name, head in receiver.told.popleft().items():
-                receiver.positions.forget(name, head)
-
-    @rule(number=which)
-    def miss_what_is_forgotten(self, number: int) -> None:
-        self.receiver(number).told.clear()
-
     # ------------------------------------------------------------------------- what happens
 
     @rule(number=which, key=st.sampled_from(KEYS))
@@ -234,7 +228,6 @@ class Forgetful(RuleBasedStateMachine):
         if not receiver.away:
             receiver.away = True
             receiver.wire.clear()
-            receiver.told.clear()
             receiver.account.leave(self.numbering, receiver.acked)
 
     @rule(number=which)
@@ -374,8 +367,14 @@ def session_with(features: tuple[str, ...], numbering: Numbering) -> Session:
     hello = v.Hello(THEM, "f", label, (THERE,), 1, ("**",), features=features)
     session.receive(hello, b"route", None, 0.0)
     session.receive(v.Welcome(THEM, hello), None, THERE.control, 0.0)
+    session.token(THEM, 1, True)
+    session.announced(THEM, 1, {})
     session.take()
     return session
+
+
+def told(session: Session) -> list[HaveForgotten]:
+    return [e for e in session.take() if isinstance(e, HaveForgotten)]
 
 
 def said(session: Session, kind: type[Any]) -> list[Any]:
@@ -388,19 +387,32 @@ def test_a_peer_is_told_in_portions_until_it_has_answered() -> None:
     names = {f"reply.{n}": n for n in range(PORTION + 5)}
     session.forgetting.forget(names, {THEM: names})
     session.tick(1.0)
-    (first,) = said(session, v.Forget)
-    assert (first.number, len(first.heads), first.to) == (1, PORTION, THEM)
+    (first,) = told(session)
+    assert (first.peer, first.epoch, first.number, len(first.heads)) == (THEM, 1, 1, PORTION)
     session.tick(1.5)
-    assert not said(session, v.Forget)
+    assert not told(session)
     session.tick(1.0 + AGAIN)
-    assert said(session, v.Forget) == [first]
+    assert told(session) == [first]
     session.receive(v.Forgot(THEM, 1, ME), b"route", None, 2.5)
-    (second,) = said(session, v.Forget)
+    (second,) = told(session)
     assert {**first.heads, **second.heads} == names
     session.receive(v.Forgot(THEM, 1, ME), b"route", None, 2.6)  # twice
     session.receive(v.Forgot(THEM, 2, ME), b"route", None, 2.6)
     session.tick(9.0)
-    assert not said(session, v.Forget)
+    assert not told(session)
+
+
+def test_a_peer_whose_connection_is_cut_is_told_when_it_is_back() -> None:
+    """It is told by its token."""
+    session = session_with(v.FEATURES, Numbering())
+    session.token(THEM, 1, False)
+    session.forgetting.forget({"a": 3}, {THEM: {"a": 3}})
+    session.tick(1.0)
+    assert not told(session)
+    session.token(THEM, 1, True)
+    session.announced(THEM, 1, {})
+    session.tick(1.1)
+    assert told(session) == [HaveForgotten(THEM, 1, 1, {"a": 3})]
 
 
 def test_nothing_more_is_forgotten_while_a_peer_is_far_behind() -> None:
@@ -412,13 +424,11 @@ def test_nothing_more_is_forgotten_while_a_peer_is_far_behind() -> None:
     assert not session.forgetting.keeps_up
 
 
-def test_a_peer_forgets_what_it_is_told_and_says_so() -> None:
+def test_a_peer_that_has_forgotten_says_so() -> None:
     """Under the number that it was told it by."""
     session = session_with(v.FEATURES, Numbering())
-    session.receive(v.Forget(THEM, 7, {"a": 3}, ME), b"route", None, 1.0)
-    effects: list[Effect] = session.take()
-    assert Forgotten(THEM, {"a": 3}) in effects
-    assert Say(THERE.control, v.Forgot(ME, 7, THEM)) in effects
+    session.has_forgotten(THEM, 7)
+    assert said(session, v.Forgot) == [v.Forgot(ME, 7, THEM)]
 
 
 ROUTE = b"route"

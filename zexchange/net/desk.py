@@ -21,6 +21,10 @@ class Reports:
         """A ready arrived."""
         raise NotImplementedError
 
+    def forgot(self, peer: bytes, number: int) -> None:
+        """We have forgotten what a peer has told us to."""
+        raise NotImplementedError
+
     def consumed(self, peer: bytes, positions: dict[str, int]) -> None:
         """Our tasks have been given a peer's messages up to these numbers."""
         raise NotImplementedError

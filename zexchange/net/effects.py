@@ -15,8 +15,8 @@ from ..protocol.effects import (
     Announce,
     Dial,
     Effect,
-    Forgotten,
     HangUp,
+    HaveForgotten,
     Hush,
     Narrow,
     Probe,
@@ -125,8 +125,8 @@ class Effects:
                 self._inbound.with_inlet(
                     peer, lambda inlet: inlet.latecomers.recounted(request, ranges)
                 )
-            case Forgotten(peer, heads):
-                self._inbound.with_inlet(peer, lambda inlet: inlet.forget(heads))
+            case HaveForgotten(peer, epoch, number, heads):
+                self._outbound.have_forgotten(peer, epoch, number, heads)
             case Wanted(keys):
                 # What was kept before a bridge came is encoded, which may call anything.
                 with self._changed.aside():

@@ -330,6 +330,10 @@ class Engine(Reports):
         """See `Reports`."""
         self.post(lambda: self.session.proven(peer, epoch))
 
+    def forgot(self, peer: bytes, number: int) -> None:
+        """See `Reports`."""
+        self.post(lambda: self.session.has_forgotten(peer, number))
+
     def consumed(self, peer: bytes, positions: dict[str, int]) -> None:
         """See `Reports`: gathered here, told by the control thread in one message a peer."""
         quiet = not self._acks

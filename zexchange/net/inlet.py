@@ -282,11 +282,15 @@ class Inlet:
 
     def _take_ready(self, frame: bytes) -> int | None:
         part = read_ready(frame)
+        if part.receiver != self._desk.me or part.origin != self.peer:
+            raise DecodeError("a ready frame that is not for this node, or not of this peer")
+        if part.number:
+            self.forget(part.forget)
+            self._control.forgot(self.peer, part.number)
+            return None
         ready = whole_ready(self._parts, part)
         if ready is None:
             return None
-        if ready.receiver != self._desk.me or ready.origin != self.peer:
-            raise DecodeError("a ready frame that is not for this node, or not of this peer")
         now = self._monotonic()
         for name in [name for name in self._missing if name in ready.starts]:
             if self.positions.positions.get(name, 0) < ready.starts[name]:
@@ -352,7 +356,9 @@ class Inlet:
             batch = read_data(_head(frame))
             if arrived_whole(batch, frame) and self.latecomers.take(batch, frame):
                 return
-            before = self.positions.positions.get(batch.name, 0)
+            before = self.positions.positions.get(batch.name)
+            if before is None:
+                return  # it was asked for twice, and forgotten in between
             self.take(frame)
             now = self.positions.positions.get(batch.name, 0)
             if now > before:

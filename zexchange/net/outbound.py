@@ -26,7 +26,7 @@ from ..local.exchange import Room
 from ..protocol.interest import Keys
 from ..protocol.sequence import Numbering
 from ..protocol.values import Promise, Ready
-from ..protocol.wire import data_head, ready_frames, ready_that_fits
+from ..protocol.wire import data_head, ready_frame, ready_frames, ready_that_fits
 from ..protocol.wire import topic as make_topic
 from .bell import LOOK_SECONDS, looking
 from .demand import Demand
@@ -305,6 +305,13 @@ class Outbound:
                 self.put(frame, DO_NOT_WAIT)
             self.demand.read()
         return heads, left_out
+
+    def have_forgotten(self, peer: bytes, epoch: int, number: int, heads: dict[str, int]) -> None:
+        """Tell a peer to forget exchanges: after all that was sent on them, in this order."""
+        ready = Ready(peer, epoch, self._origin, {}, forget=heads, number=number)
+        with self._lock:
+            self.put(ready_frame(ready), DO_NOT_WAIT)
+            self.demand.read()
 
     def beacon(self, topics: Iterable[tuple[str, bytes]]) -> None:
         """Publish the heads of exchanges on their own topics: who has them acknowledges."""

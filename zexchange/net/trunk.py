@@ -110,7 +110,10 @@ class Trunk:
             self.peer = b""
             self._desk.control.marked(self.endpoint, read_mark(frame))
         elif frame[:1] == READY and origin != self._desk.me and len(frame) <= READY_BYTES:
-            before = [] if read_ready(frame).part == 1 else self._readies.get(origin, [])
+            ready = read_ready(frame)
+            if ready.number:
+                return
+            before = [] if ready.part == 1 else self._readies.get(origin, [])
             self._drop_ready(origin)
             self._readies[origin] = [*before, frame]
             self._ready_bytes += sum(map(len, self._readies[origin]))

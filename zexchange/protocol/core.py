@@ -18,7 +18,6 @@ from .values import (
     Ack,
     Address,
     Control,
-    Forget,
     Forgot,
     Hello,
     Interest,
@@ -82,7 +81,7 @@ class Core:
     def say(self, peer: Peer, message: Control) -> None:
         """Tell a peer something, if there is a link to it."""
         if peer.link is not None:
-            if isinstance(message, Interest | Ping | Ack | Slow | Named | Forget | Forgot):
+            if isinstance(message, Interest | Ping | Ack | Slow | Named | Forgot):
                 message = replace(message, to=peer.id)
             self.do(Say(peer.link, message))
 

@@ -187,10 +187,15 @@ class Recounted:
 
 
 @dataclass(frozen=True, slots=True)
-class Forgotten:
-    """A peer has forgotten exchanges that we had all of: up to these places, so do we."""
+class HaveForgotten:
+    """Tell a peer, after all that was sent to it, to forget exchanges up to these places.
+
+    By the token of ``epoch``, to which it is subscribed.
+    """
 
     peer: bytes
+    epoch: int
+    number: int
     heads: dict[str, int]
 
 
@@ -215,7 +220,7 @@ Effect = (
     | Resent
     | Recount
     | Recounted
-    | Forgotten
+    | HaveForgotten
     | Acknowledged
     | Resubscribe
     | Narrow

@@ -3,16 +3,18 @@
 A name that was used once must not cost memory for good, at either end. So an origin forgets
 exchanges that nobody needs to be remembered, and has its peers forget them, too. That is
 housekeeping and no more: the origin counts such an exchange on behind all places that it has
-forgotten, whether or not a receiver was told (see `sequence`). Which exchanges those are is not
-known here.
+forgotten, whether or not a receiver was told (see `sequence`). They are told by the data
+path, where it comes after all messages of these exchanges, and after each beacon: one that came
+after it would seem to be of an exchange that begins, and all before it to be missing. Which
+exchanges those are is not known here.
 """
 
 from collections.abc import Mapping
 
 from .core import Core
-from .effects import Forgotten
+from .effects import HaveForgotten
 from .membership import Peer
-from .values import Forget, Forgot
+from .values import Forgot
 
 PORTION = 1000
 """Names told at a time; each has 255 bytes at most."""
@@ -52,9 +54,10 @@ class Forgetting:
         if not peer.forgetting and peer.to_forget:
             self._next(peer)
             peer.forget_at = 0.0
-        if peer.forgetting and now >= peer.forget_at:
+        epoch = peer.interest.announced
+        if epoch and peer.forgetting and now >= peer.forget_at:
             peer.forget_at = now + AGAIN
-            self._core.say(peer, Forget(self._core.me, peer.forgot, peer.forgetting))
+            self._core.do(HaveForgotten(peer.id, epoch, peer.forgot, peer.forgetting))
 
     def _next(self, peer: Peer) -> None:
         waiting = peer.to_forget
@@ -67,8 +70,3 @@ class Forgetting:
         if answer.number == peer.forgot:
             peer.forgetting = {}
             self.tick(peer, now)
-
-    def on_forget(self, peer: Peer, message: Forget) -> None:
-        """Forget what a peer has forgotten."""
-        self._core.do(Forgotten(peer.id, message.heads))
-        self._core.say(peer, Forgot(self._core.me, message.number))

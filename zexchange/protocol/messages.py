@@ -31,7 +31,6 @@ from .values import (
     Address,
     Bye,
     Control,
-    Forget,
     Forgot,
     Hello,
     Interest,
@@ -136,7 +135,7 @@ def _write_addresses(addresses: tuple[Address, ...]) -> list[list[str]]:
     return [[address.control, address.data] for address in addresses]
 
 
-def _write_to(m: Interest | Ping | Ack | Slow | Named | Forget | Forgot) -> dict[str, bytes]:
+def _write_to(m: Interest | Ping | Ack | Slow | Named | Forgot) -> dict[str, bytes]:
     return {"to": m.to} if m.to else {}
 
 
@@ -282,7 +281,6 @@ _KINDS: dict[type, str] = {
     Recall: "recall",
     Recalled: "recalled",
     Named: "named",
-    Forget: "forget",
     Forgot: "forgot",
     Bye: "bye",
 }
@@ -303,7 +301,6 @@ _WRITERS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "recall": lambda m: {"request": m.request, "key": m.key},
     "recalled": lambda m: {"request": m.request, "ranges": m.ranges},
     "named": lambda m: {"base": m.base, "names": m.names, **_write_to(m)},
-    "forget": lambda m: {"number": m.number, "heads": m.heads, **_write_to(m)},
     "forgot": lambda m: {"number": m.number, **_write_to(m)},
     "bye": lambda m: {"heads": m.heads},
 }
@@ -324,9 +321,6 @@ _READERS: dict[str, Callable[[bytes, dict[Any, Any]], Control]] = {
     "recall": _read_recall,
     "recalled": _read_recalled,
     "named": lambda s, b: Named(s, count(field(b, "base")), texts(field(b, "names")), _read_to(b)),
-    "forget": lambda s, b: Forget(
-        s, count(field(b, "number")), numbers(field(b, "heads")), _read_to(b)
-    ),
     "forgot": lambda s, b: Forgot(s, count(field(b, "number")), _read_to(b)),
     "bye": lambda s, b: Bye(s, numbers(b.get("heads", {}))),
 }

@@ -42,7 +42,6 @@ from .values import (
     Address,
     Bye,
     Control,
-    Forget,
     Forgot,
     Hello,
     Interest,
@@ -62,7 +61,7 @@ from .values import (
 )
 from .vouching import Vouching
 
-Addressed = Interest | Ping | Ack | Slow | Named | Forget | Forgot
+Addressed = Interest | Ping | Ack | Slow | Named | Forgot
 """The messages that say for which node they are."""
 
 _OTHER_KEY = "that node id is of another key"
@@ -133,6 +132,12 @@ class Session:
     def announced(self, node: bytes, epoch: int, heads: dict[str, int]) -> None:
         """Take note that an `Announce` was carried out, and with which heads."""
         self._proving.announced(node, epoch, heads)
+
+    def has_forgotten(self, node: bytes, number: int) -> None:
+        """Take note that we have forgotten what a peer told us to, and say so."""
+        peer = self.members.peers.get(node)
+        if peer is not None:
+            self._core.say(peer, Forgot(self.me, number))
 
     def proven(self, node: bytes, epoch: int) -> None:
         """Take note of a ready frame that arrived from a peer."""
@@ -287,8 +292,6 @@ class Session:
                 self._core.do(Recount(route, message.request, keys, peer.forgets))
         elif isinstance(message, Recalled):
             self._core.do(Recounted(peer.id, message.request, message.ranges))
-        elif isinstance(message, Forget):
-            self.forgetting.on_forget(peer, message)
         elif isinstance(message, Forgot):
             self.forgetting.on_forgot(peer, message, now)
         elif isinstance(message, Named):

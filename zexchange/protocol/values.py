@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 VERSIONS = (1, 1)
 """The lowest and highest protocol version spoken here."""
 FORGETS = "forget"
-"""The feature of a node that knows starts and places (see `sequence`), and `Forget`."""
+"""The feature of a node that knows starts and places: see `sequence`."""
 FEATURES = (FORGETS,)
 
 
@@ -231,22 +231,8 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
-class Forget:
-    """I have forgotten these exchanges, which you had all of: forget them, too.
-
-    ``heads`` are the last places that they had; what is behind that is of a new start.
-    ``number`` counts what I have told you so; I go on when you have answered.
-    """
-
-    sender: bytes
-    number: int
-    heads: dict[str, int]
-    to: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
 class Forgot:
-    """The answer."""
+    """I have forgotten what you told me to, by a ready (see there) of that ``number``."""
 
     sender: bytes
     number: int
@@ -277,7 +263,6 @@ Control = (
     | Recall
     | Recalled
     | Named
-    | Forget
     | Forgot
     | Bye
 )
@@ -328,6 +313,9 @@ class Ready:
     epochs that the receiver has not confirmed; names whose head is still the same are
     left out. ``starts`` is where exchanges in ``heads`` start, if not at 0. With many heads
     it comes in several frames, and this is ``part`` 1, 2, … of ``parts``.
+
+    With a ``number`` it is no proof, but tells the receiver to ``forget`` exchanges that it has
+    all of, and up to which place. It comes this way so that it comes after all their messages.
     """
 
     receiver: bytes
@@ -338,3 +326,5 @@ class Ready:
     starts: dict[str, int] = field(default_factory=dict)
     part: int = 1
     parts: int = 1
+    forget: dict[str, int] = field(default_factory=dict)
+    number: int = 0

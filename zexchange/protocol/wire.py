@@ -191,6 +191,8 @@ def ready_frame(ready: Ready) -> bytes:
     more: dict[str, object] = {"starts": ready.starts} if ready.starts else {}
     if ready.parts > 1:
         more |= {"part": ready.part, "parts": ready.parts}
+    if ready.number:
+        more |= {"forget": ready.forget, "number": ready.number}
     body: bytes = msgpack.packb(ready.heads)
     if ready.promised or more:
         body += msgpack.packb([[promise.epoch, promise.heads] for promise in ready.promised])
@@ -267,7 +269,9 @@ def read_ready(frame: bytes) -> Ready:
     starts, part, parts = numbers(more.get("starts", {})), more.get("part", 1), more.get("parts", 1)
     if not 1 <= count(part) <= count(parts) <= READY_PARTS:
         raise DecodeError(f"ready frame that is part {part} of {parts}")
-    return Ready(token[0], token[1], origin, numbers(heads), promised, starts, part, parts)
+    forget, number = numbers(more.get("forget", {})), count(more.get("number", 0))
+    told = numbers(heads), promised, starts, part, parts, forget, number
+    return Ready(token[0], token[1], origin, *told)
 
 
 def whole_ready(parts: list[Ready], part: Ready) -> Ready | None:
