@@ -498,9 +498,8 @@ class Machine:
             self.session.announced(node, epoch, heads)
 
     def look_again(self, keys: tuple[str, ...]) -> None:
-        peers = self.session.members.peers.values()
         for key in keys:
-            wanting = any(key in peer.interest.keys for peer in peers)
+            wanting = self.session.members.wanting(key)
             (self.wanted.add if wanting else self.wanted.discard)(key)
 
 
@@ -520,6 +519,7 @@ def agreed(network: Network) -> list[str]:
                 missing.append(f"{one.endpoint} has old interest of {other.endpoint}")
             if peer and not peer.ready(ours):
                 missing.append(f"{one.endpoint} is not ready with {other.endpoint}")
-        if one.wanted != {key for m in living if m is not one for key in m.attached}:
+        away = {k for lapsed in members._lapsed.there.values() for k in lapsed.wants}
+        if one.wanted != away | {key for m in living if m is not one for key in m.attached}:
             missing.append(f"{one.endpoint} has bridges for {one.wanted}")
     return missing

@@ -172,8 +172,6 @@ def test_what_was_sent_while_a_peer_was_away_comes_when_it_is_back(how: str) -> 
     with Network() as network:
         a, b, c = (network.node(name) for name in "abc")
         there, here = listen(b, "x"), listen(a, "y")
-        for name in ("x", "y"):  # or what nobody out there wants would not be sent at all
-            listen(c, name)
         network.settle()
 
         def send(*numbers: int) -> None:
@@ -202,8 +200,8 @@ def test_what_was_sent_while_a_peer_was_away_comes_when_it_is_back(how: str) -> 
 def test_what_is_no_longer_kept_when_a_peer_is_back_is_lost() -> None:
     """To the message, also where both had given each other up."""
     with Network() as network:
-        a, b, c = network.node("a", replay_messages=4), network.node("b"), network.node("c")
-        got, _ = listen(b, "x"), listen(c, "x")
+        a, b = network.node("a", replay_messages=4), network.node("b")
+        got = listen(b, "x")
         network.settle()
         a.registry.get("x").send(0)
         network.settle()
@@ -280,3 +278,20 @@ def test_who_is_away_for_ten_minutes_has_a_gap_without_a_beginning(minutes: int)
         assert sorted(told) == [("x", 0, 3), ("y", 0, 1)]
         assert came == [("x", 1), ("x", 4)]
         assert (received.received, received.lost) == (2, 0)
+
+
+def test_what_is_sent_is_for_nobody_once_a_peer_will_not_be_back() -> None:
+    """It has said goodbye, or was away for ten minutes: then nothing crosses any more."""
+    with Network() as network:
+        a, b, c = (network.node(name) for name in "abc")
+        listen(b, "x"), listen(c, "y")
+        network.settle()
+        c.close()
+        network.kill(b)
+        network.advance(5)
+        for name in ("x", "y"):
+            a.registry.get(name).send(1)
+        assert a.stats().sent == {"x": 1}
+        network.advance(600)
+        a.registry.get("x").send(2)
+        assert a.stats().sent == {"x": 1}

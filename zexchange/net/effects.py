@@ -130,7 +130,7 @@ class Effects:
             case Wanted(keys):
                 # What was kept before a bridge came is encoded, which may call anything.
                 with self._changed.aside():
-                    self._bridges.refresh(keys, self._count_wanting)
+                    self._bridges.refresh(keys, self._session.members.wanting)
             case Tell(event):
                 self._tell(event)
             case Dial(endpoint, key):
@@ -147,9 +147,6 @@ class Effects:
 
     def _probed(self, endpoint: str, listening: bool) -> None:
         self._session.probed(endpoint, listening, self._world.monotonic())
-
-    def _count_wanting(self, key: str) -> int:
-        return sum(key in p.interest.keys for p in self._session.members.peers.values())
 
     def _announce(self, node: bytes, epoch: int, keys: tuple[str, ...]) -> None:
         peer = self._session.members.peers.get(node)

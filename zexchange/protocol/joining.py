@@ -225,7 +225,7 @@ class Joining:
         self._core.do(tune(peer))
         self._core.tell(PeerJoined(peer.id.hex(), peer.label))
         # Before the announcement: what is promised must find its bridge in place.
-        self._core.wanted(set(peer.interest.keys))
+        self._core.wanted({*peer.interest.keys, *(before.wants if before else ())})
         self._proving.admitted(peer)
         self._proving.announce(peer)
         return peer
@@ -470,10 +470,10 @@ class Joining:
         if final:
             self._members.end(peer.id, now)
         else:
-            self._members.lapse(peer, now, renewed)
+            self._members.lapse(peer, now, renewed, reason in ("revoked", "crowded out"))
         self._undial(peer)
         self._core.do(Hush(peer.id, heads or {}, final, peer.acked))
-        self._core.wanted(set(peer.interest.keys))
+        self._core.wanted({*peer.interest.keys, *self._members.expire(now)})
         self._core.tell(PeerLeft(peer.id.hex(), peer.label, reason))
         for candidate in [c for c in self._members.candidates.values() if c.peer == peer.id]:
             self._core.do(HangUp(candidate.endpoint))

@@ -278,11 +278,13 @@ class Lapsed:
         promised: what we have announced to it and it has not confirmed.
         acked: how far it has acknowledged what we sent.
         renewed: whether we have begun a new epoch since we knew it.
+        wants: what it wanted: that is sent on as long as it may be back.
     """
 
     promised: tuple[Promise, ...]
     acked: dict[str, int]
     renewed: bool
+    wants: frozenset[str] = frozenset()
 
 
 class Membership:
@@ -310,29 +312,37 @@ class Membership:
                 return peer
         return None
 
-    def lapse(self, peer: Peer, now: float, renewed: bool = False) -> None:
+    def lapse(self, peer: Peer, now: float, renewed: bool = False, barred: bool = False) -> None:
         """Note that a peer has left: it may still be there, and unaware of it.
 
         What was promised to it stays promised: it tells by its epochs what is still for it.
-        ``renewed`` if we have begun a new epoch since we knew it.
+        ``renewed`` if we have begun a new epoch since we knew it, ``barred`` if it may not come
+        back, as things are now.
         """
-        self._lapsed.leave(peer.id, Lapsed(peer.interest.promised, peer.acked, renewed), now)
-        self.expire(now)
+        interest = peer.interest
+        wants = frozenset() if barred else frozenset(interest.keys)
+        lapsed = Lapsed(interest.promised, peer.acked, renewed, wants)
+        self._lapsed.leave(peer.id, lapsed, now)
 
     def end(self, node: bytes, now: float) -> None:
         """Note that a peer has left for good."""
         self.ended.leave(node, True, now)
-        self.expire(now)
 
     def met_again(self, node: bytes) -> Lapsed | None:
         """Return what was between us and a node that had left before; None if it had not."""
         return self._lapsed.back(node)
 
-    def expire(self, now: float) -> None:
-        """Forget who has left too long ago."""
-        for table in (self._lapsed, self.ended):
-            for _ in table.expire(now):
-                pass
+    def wanting(self, key: str) -> bool:
+        """Return whether a peer wants what is sent under a key, or will if it is back."""
+        if any(key in peer.interest.keys for peer in self.peers.values()):
+            return True
+        return any(key in lapsed.wants for lapsed in self._lapsed.there.values())
+
+    def expire(self, now: float) -> set[str]:
+        """Forget who has left too long ago; return what such peers wanted."""
+        for _ in self.ended.expire(now):
+            pass
+        return {key for _, lapsed in self._lapsed.expire(now) for key in lapsed.wants}
 
     def awake(self, now: float) -> None:
         """Call first in every tick: forgive everybody the time in which we were stopped."""

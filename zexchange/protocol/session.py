@@ -345,7 +345,7 @@ class Session:
     def tick(self, now: float) -> None:
         """Let time pass: call several times a second."""
         self.members.awake(now)
-        self.members.expire(now)
+        self._core.wanted(self.members.expire(now))
         for candidate in list(self.members.candidates.values()):
             self._joining.tick(candidate, now)
         for peer in list(self.members.peers.values()):
