@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import islice
 
-from ..errors import EncodeError
+from ..errors import EncodeError, ExchangeError
 from ..history import Body, Frame, Retained
 from ..local.exchange import Exchange, Room
 from ..local.logs import log
@@ -27,6 +27,10 @@ from .encoding import large_body, named_error
 from .outbound import Outbound
 from .shared import SMALL_BYTES
 from .siblings import Siblings
+
+NAMES_MOST = 1_000_000
+"""Exchanges whose numbers are remembered at most: each takes some 300 bytes, and as many for each
+peer that has acknowledged it."""
 
 
 class Bridge:
@@ -160,6 +164,20 @@ def _way_out(bridge: Bridge, outbound: Outbound) -> Callable[[object], Room | No
     return send
 
 
+def _too_many(name: str) -> Callable[[object], Room | None]:
+    """Return the `send` of a bridge that there is no more room for."""
+
+    def send(msg: object) -> Room | None:
+        """Raise to the sender, whose local tasks get the message."""
+        raise ExchangeError(
+            f"exchange {name!r}: {NAMES_MOST:,} exchanges are remembered for peers already, and"
+            " cannot be forgotten, because a peer is of an earlier version, slow or away;"
+            " what is sent on more of them stays in this process"
+        )
+
+    return send
+
+
 def _gone(msg: object) -> None:
     """Take the place of the `send` of a bridge whose exchange is gone."""
 
@@ -200,6 +218,8 @@ class Bridges:
             if bridge is None:
                 self._outbound.begin(name, self._siblings.begun(self, name))
                 bridge = self._bridges[name] = Bridge(name, self._outbound)
+                if len(self.numbered) >= NAMES_MOST and name not in self.numbered:
+                    bridge.send = _too_many(name)
                 self._made.append(name)
                 self._outbound.stir()
             return bridge
@@ -224,7 +244,8 @@ class Bridges:
             for name in list(islice(self._bridges, most)):
                 bridge = self._bridges.pop(name)
                 # Who makes the exchange again has said so, or waits for the lock.
-                if bridge.bodies or bridge.listed or bridge.kept or self._registry.has(name):
+                used = bridge.bodies or bridge.listed or bridge.kept or self._registry.has(name)
+                if used or self._siblings.keep(name):
                     self._bridges[name] = bridge
                 else:
                     bridge.send = _gone  # which else refers to the bridge
@@ -236,8 +257,8 @@ class Bridges:
         """Forget the numbers of exchanges without a bridge; see `Outbound.forget`."""
         with self._lock:
 
-            def used(name: str, head: int) -> bool:
-                return name in self._bridges or self._siblings.need(self, name, head)
+            def used(name: str) -> bool:
+                return name in self._bridges or self._siblings.keep(name)
 
             return self._outbound.forget(most, used, acked)
 

@@ -16,6 +16,8 @@ PIECE = 500
 """Exchanges that are looked at before others have their turn with the locks."""
 PIECES = 4
 """At a tick: so 20,000 names a second, at most, are let go of."""
+MANY = 100_000
+"""Exchanges that are remembered, because they cannot be forgotten, before that is told."""
 IN_VAIN = 1.0
 """Seconds until the next look when nothing could be forgotten."""
 
@@ -26,6 +28,7 @@ class Memory:
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
         self._forget_at = 0.0
+        self._told = MANY // 2
 
     def look(self, now: float) -> None:
         """Let go of what is not needed, a bounded part of it."""
@@ -36,6 +39,15 @@ class Memory:
                 bridges.let_go(min(over, PIECE))
         if now >= self._forget_at and self._forget() == 0:
             self._forget_at = now + IN_VAIN
+            self._tell(len(self._engine.outbound.numbering.heads))
+
+    def _tell(self, remembered: int) -> None:
+        """Say that there are very many exchanges which cannot be forgotten, and more and more."""
+        if remembered >= 2 * self._told:
+            self._told = remembered
+            reason = f"over {MANY:,} exchanges cannot be forgotten"
+            detail = f"{remembered:,} now, because of peers of earlier versions, or slow, or away"
+            self._engine.session.reject("names", reason, detail)
 
     def _forget(self) -> int:
         """Forget numbers that nobody needs, and have peers forget them; return how many."""

@@ -340,7 +340,7 @@ class Outbound:
     def forget(
         self,
         most: int,
-        used: Callable[[str, int], bool],
+        used: Callable[[str], bool],
         acked: Mapping[bytes, Mapping[str, int]],
     ) -> dict[bytes, dict[str, int]]:
         """Forget the oldest exchanges, as far as nobody needs them to be remembered.
@@ -350,7 +350,7 @@ class Outbound:
 
         Args:
             most: how many are looked at.
-            used: tells whether one, with its head, is still needed here.
+            used: tells whether one is still needed here.
             acked: by peer, what it has acknowledged.
 
         Returns:
@@ -367,7 +367,7 @@ class Outbound:
             for name in list(islice(heads, most)):
                 head = heads.pop(name)
                 heads[name] = head  # behind all others: those are looked at before it is again
-                if used(name, head) or not window.free(name):
+                if used(name) or not window.free(name):
                     continue
                 audience = window.audience(name)
                 if any(acked.get(peer, {}).get(name, 0) < head for peer in audience):

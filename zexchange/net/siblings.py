@@ -185,13 +185,12 @@ class Siblings:
         found = [n.place(name) for n in others if name in n.heads or name in n.starts]
         return max(found, default=max([self._floor, *(other.floor for other in others)]))
 
-    def need(self, node: "Bridges", name: str, head: int) -> bool:
-        """Tell whether another node needs one to remember an exchange, and where that is.
+    def keep(self, name: str) -> bool:
+        """Tell whether an exchange must be remembered, though nobody has it.
 
-        It may send on it, or would go on with places that this one has given already.
+        What several nodes carry they number alike, and none of them may begin anew alone.
         """
-        others = [other for other in list(self._nodes) if other is not node]
-        return any(other.has(name) or other.numbered.get(name, head) < head for other in others)
+        return len(self._nodes) > 1 or name in self._shared
 
     # ------------------------------------------------------------------- called by each node
 

@@ -10,6 +10,8 @@ import traceback
 from ..local.logs import log
 from .inbound import Inbound
 
+HOLDERS_MOST = 1000
+"""Exchanges and places that are counted apart."""
 HELD_AFTER = 1.0
 """Seconds for which a batch may hold the data thread before it is named."""
 
@@ -30,6 +32,8 @@ class DataWatch:
             return
         self._named = busy
         place = f"exchange {busy[1]!r}: {self._place()}"
+        if place not in self.holders and len(self.holders) >= HOLDERS_MOST:
+            place = "others"
         self.holders[place] = self.holders.get(place, 0) + 1
         log.warning(
             "a task has held the data thread for over %g s, nothing else is delivered "
