@@ -292,7 +292,10 @@ class Outbound:
             heads = numbering.covered(keys)
             behind = tuple(promise.behind(heads) for promise in promised)
             if forgets:
-                starts = {name: at for name, at in numbering.starts.items() if name in heads}
+                # Not over all of `starts`: other threads add to it, of what is not numbered yet.
+                starts = {
+                    name: numbering.starts[name] for name in heads if name in numbering.starts
+                }
                 whole, left_out = Ready(receiver, epoch, self._origin, heads, behind, starts), 0
                 frames = ready_frames(whole)
             else:
