@@ -300,7 +300,8 @@ class Inlet:
             if gap.first:
                 self.recovery.expose(gap.name, gap.last, now)
             else:
-                self._lost(gap.name, 0, gap.last, "its origin was away for too long")
+                # Not compared with what comes by other federations: nobody knows what it is.
+                self.tell_lost(gap.name, 0, gap.last, "its origin was away for too long")
         if self.pursuing:
             self.pursue(now)
         if self.shared:
