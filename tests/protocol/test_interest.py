@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from strategies import KEYS, NAMES
 
 from zexchange.names import matches
-from zexchange.protocol.interest import MAX_PROMISES, Keys, OwnInterest, PeerInterest, in_order
+from zexchange.protocol.interest import MAX_PROMISES, Keys, OwnInterest, PeerInterest
 from zexchange.protocol.sequence import Account, Numbering
 
 keys = st.sampled_from(KEYS)
@@ -270,23 +270,3 @@ def test_a_key_that_is_dropped_and_wanted_again_is_not_held_meanwhile() -> None:
     assert interest.held(1) == ("x",)
     interest.change(5, [], ["**"])
     assert interest.held(1) == ()
-
-
-@pytest.mark.parametrize(
-    ("steps", "changes"),
-    [
-        ("+x -**", 1),  # x was wanted while ** still was
-        ("-** +x", 2),
-        ("-x +**", 2),
-        ("-x +x", 1),  # in both lists: it begins anew in any case
-        ("-a +b -b +c", 1),
-        ("-a.* +b +a.x -b +b.**", 3),
-        ("", 1),
-    ],
-)
-def test_the_order_of_steps_is_kept_where_it_matters(steps: str, changes: int) -> None:
-    """Who wants some of what went before begins anew; whoever came first goes on."""
-    all_steps = [(step[1:], step[0] == "+") for step in steps.split()]
-    split = list(in_order(all_steps))
-    assert len(split) == changes
-    assert [step for change in split for step in change] == all_steps

@@ -159,8 +159,8 @@ class Member:
 
     def _not_followed(self, name: str) -> list["Member"]:
         """The origins whose messages on an exchange are not handed on here now."""
-        tuners = self.engine.inbound._tuners.values()
-        followed = {t.inlet.origin for t in tuners if t.inlet.positions.in_force.covers(name)}
+        positions = self.engine.inbound.positions()  # also of who has left, and may be back
+        followed = {origin for origin, at in positions.items() if at.in_force.covers(name)}
         return [member for member in self.federation.members if member.id not in followed]
 
     def detach(self, listener: Listener) -> None:

@@ -64,29 +64,6 @@ def common(some: Keys, others: Keys) -> Keys:
     return found
 
 
-Step = tuple[str, bool]
-"""A name or pattern, and whether it is wanted from here on."""
-
-
-def in_order(steps: Iterable[Step]) -> Iterator[list[Step]]:
-    """Yield steps in as few changes as keep what matters of their order.
-
-    Within a change, what is added was wanted before anything went, and goes on with what that
-    covered. Where a key went first, and one is wanted then that covers some of the same, that
-    begins anew: it is another change.
-    """
-    change: list[Step] = []
-    gone = Keys()
-    for key, wanted in steps:
-        if wanted and key not in gone and common(Keys((key,)), gone):
-            yield change
-            change, gone = [], Keys()
-        if not wanted:
-            gone.update((key,))
-        change.append((key, wanted))
-    yield change
-
-
 class OwnInterest:
     """What this node wants: its epoch grows by one with each change told to peers."""
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from . import membership as m
 from .core import Core
 from .effects import Announce, Narrow, Resubscribe, Tune
-from .interest import Keys, in_order
+from .interest import Keys
 from .membership import Peer
 from .permissions import wants_by_name
 from .values import Hello, Interest, Named, Ping, Resync
@@ -43,10 +43,9 @@ class Proving:
 
     def change_interest(self, steps: Iterable[tuple[str, bool]], now: float) -> None:
         """See `Session.change_interest`."""
-        for some in in_order(steps):
-            change = self._core.interest.change(some)
-            if change is not None:
-                self._tell_change(tuple(change[0]), tuple(change[1]), now)
+        change = self._core.interest.change(steps)
+        if change is not None:
+            self._tell_change(tuple(change[0]), tuple(change[1]), now)
 
     def renew(self, now: float, leaving: Collection[Peer] = ()) -> None:
         """Begin a new epoch without a change, because a peer that had left is met again.
