@@ -28,6 +28,8 @@ SENDERS = ("s1", "s2", "s3")
 RECEIVERS = ("steady", "churn1", "churn2")
 LASTING = {"steady": ["soak.**"], "churn1": ["soak.a"], "churn2": []}
 EPILOGUE = 50
+BURSTS = (1, 10, 10, 100)
+"""Messages that are sent in one go."""
 
 
 class Soak:
@@ -83,7 +85,15 @@ class Soak:
             federate = {"replay_bytes": ring, "stall": stall, **places(label)}
             rate = self.chance.choice([100, 400, 1_000])
             sizes = self.chance.choice([(10, 300), (10, 3_000)])
-            self._start("sender", label, rate=rate, sizes=sizes, fresh=0.01, federate=federate)
+            self._start(
+                "sender",
+                label,
+                rate=rate,
+                sizes=sizes,
+                fresh=0.01,
+                bursts=BURSTS,
+                federate=federate,
+            )
 
     def _mesh(self) -> Callable[[str], dict[str, Any]]:
         behind = {label: self._relayed(label, 2) for label in (*RECEIVERS, *SENDERS)}

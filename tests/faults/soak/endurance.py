@@ -1,7 +1,8 @@
 """Half an hour at moderate load: every account adds up, and memory stays where it was.
 
-Each process is in two federations, with the same exchanges; names come and go, and so do
-streams. The resident memory of those that live all the time is looked at every five seconds.
+Each process is in two federations, with registries of their own (nodes that share one forget
+nothing); names come and go, and so do streams. The resident memory of those that live all the
+time is looked at every five seconds.
 """
 
 import os
@@ -13,8 +14,9 @@ from tests.faults.laboratory import progress
 
 from .bench import LASTING, RECEIVERS, SENDERS, Soak
 from .plan import Step, draw
+from .roles import OTHER
 
-HARMS = {"stop": 5, "kill": 3, "cut": 2}
+HARMS = {"stop": 5, "kill": 1, "cut": 2}
 EVERY = 8.0
 """Seconds from one fault to the next, on average."""
 LONG_LIVED = ("s1", "s2", "steady", "churn1")
@@ -42,7 +44,7 @@ class Endurance(Soak):
                 "receiver",
                 label,
                 churn=label != "steady",
-                lasting=LASTING[label],
+                lasting=[*LASTING[label], OTHER],
                 federate=places(label),
                 second={},
                 forgets=True,
@@ -53,7 +55,9 @@ class Endurance(Soak):
                 label,
                 rate=200,
                 sizes=(10, 1_000),
-                fresh=0.3,
+                # More names in five minutes than a node remembers.
+                fresh=1.0,
+                bursts=(1, 5, 10),
                 federate={"replay_bytes": 4 << 20, **places(label)},
                 second={"replay_bytes": 4 << 20},
                 forgets=True,

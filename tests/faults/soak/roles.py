@@ -30,6 +30,8 @@ NAMES = ("soak.a", "soak.b", "soak.c.d", "soak.c.e")
 KEYS = (*NAMES, "soak.*", "soak.c.*", "soak.c.**", "soak.fresh.**", "soak.**", "**")
 """What a receiver that changes its mind attaches to."""
 FRESH = "soak.fresh."
+OTHER = "other"
+"""The exchange of the second federation, which has a registry of its own."""
 clock = time.monotonic
 
 
@@ -55,6 +57,8 @@ def log_to(path: str) -> None:
 class Role:
     """A node, or one in each of two federations, that tells of its events."""
 
+    registry: zexchange.Registry
+
     def __init__(self, options: dict[str, Any]) -> None:
         self.options, self.label = options, f"{options['label']}.{options['life']}"
         self.chance = random.Random(options["seed"])
@@ -64,7 +68,8 @@ class Role:
         self.node = zexchange.federate(FEDERATION, label=self.label, **options["federate"])
         self.nodes = [self.node]
         if options["second"] is not None:
-            self.nodes.append(zexchange.federate(SECOND, label=self.label, **options["second"]))
+            second = {"registry": self.registry, "label": self.label, **options["second"]}
+            self.nodes.append(zexchange.federate(SECOND, **second))
         for node in self.nodes:
             node.events.handler(self._note)
             for peer in node.peers:  # joined before anybody could be told
@@ -114,6 +119,7 @@ class Sender(Role):
     """Sends on several exchanges, at a moderate rate and in bursts; some names come and go."""
 
     def __init__(self, options: dict[str, Any]) -> None:
+        self.registry = zexchange.Registry()
         super().__init__(options)
         self.own: dict[str, int] = {}
         self._at: dict[str, float] = {}
@@ -125,7 +131,8 @@ class Sender(Role):
         before, now = self._at.get(name, 0.0), clock()
         self._at[name] = now
         fill = "x" * self.chance.randint(*self.options["sizes"])
-        zexchange.get_exchange(name).send((self.label, own, now, before, fill))
+        source = self.registry.get(name) if name == OTHER else zexchange.get_exchange(name)
+        source.send((self.label, own, now, before, fill))
 
     def _work(self) -> None:
         rate, begun, fresh = self.options["rate"], clock(), ""
@@ -135,14 +142,16 @@ class Sender(Role):
                     self.own.pop(fresh, None)
                     self._at.pop(fresh, None)
                 fresh = f"{FRESH}{self.label}.{self.chance.randrange(10**9)}"
-            burst = self.chance.choice([1, 10, 10, 100])
+            burst = self.chance.choice(self.options["bursts"])
             for _ in range(burst):
                 self._send(self.chance.choice([*NAMES, *NAMES, fresh]))
+            if len(self.nodes) > 1:
+                self._send(OTHER)
             begun = max(begun + burst / rate, clock() - 1.0)
             self._over.wait(max(0.0, begun - clock()))
 
     def _heads(self) -> dict[str, int]:
-        """Return the last number of each exchange: the same in each federation."""
+        """Return the last number of each exchange."""
         heads: dict[str, int] = {}
         for node in self.nodes:
             for name, head in node.stats().sent.items():
@@ -160,7 +169,7 @@ class Sender(Role):
                     return "send does not return"
             case "epilogue":
                 for _ in range(value):
-                    for name in NAMES:
+                    for name in (*NAMES, OTHER)[: None if len(self.nodes) > 1 else -1]:
                         self._send(name)
                 return self._heads()
             case "flush":
@@ -182,6 +191,7 @@ class Receiver(Role):
         self.past: Counter[str] = Counter()
         self.open: list[tuple[Book, zexchange.Stream[Any]]] = []
         self._over = threading.Event()
+        self.registry = zexchange.Registry()
         for key in options["lasting"]:
             self._attach(Book(key, lasting=True))
         super().__init__(options)
@@ -194,7 +204,13 @@ class Receiver(Role):
 
     def _attach(self, book: Book) -> None:
         self.books.append(book)
-        source = zexchange.match(book.key) if "*" in book.key else zexchange.get_exchange(book.key)
+        source: Any
+        if book.key == OTHER:
+            source = self.registry.get(book.key)
+        elif "*" in book.key:
+            source = zexchange.match(book.key)
+        else:
+            source = zexchange.get_exchange(book.key)
         stream = source.stream(maxsize=20_000, overflow="block", details=True)
         self.open.append((book, stream))
         threading.Thread(target=self._read, args=(book, stream), daemon=True).start()
@@ -272,7 +288,12 @@ class Receiver(Role):
 
     def _lacks(self, heads: dict[str, dict[str, int]]) -> Iterator[str]:
         for book, _ in self.open:
-            yield from book.lacks(heads, set(NAMES), lambda n, key=book.key: matches(key, n))
+            other = book.key == OTHER
+
+            def covers(name: str, key: str = book.key, other: bool = other) -> bool:
+                return matches(key, name) and (name == OTHER) is other
+
+            yield from book.lacks(heads, {*NAMES, OTHER}, covers)
 
     def _reach(self, heads: dict[str, dict[str, int]]) -> str:
         with suppress(AssertionError):
