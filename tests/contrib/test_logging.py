@@ -4,7 +4,6 @@ import logging
 import logging.handlers
 import time
 from collections.abc import Iterator
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 from tests.support import PATIENCE, Program, eventually
 from zexchange import Lost, Node, Registry, federate
 from zexchange.contrib.logging import ExchangeHandler, ExchangeListener
+from zexchange.contrib.records import fields_of
 
 pytestmark = pytest.mark.sockets
 
@@ -79,17 +79,17 @@ log.info("last")
 
 
 def test_what_survives(rendezvous: Path, logger: logging.Logger) -> None:
-    """Level, name, place, arguments, extra and traceback arrive; objects arrive as their text."""
+    """Level, name, place, text, extra and traceback arrive; objects arrive as their text."""
     kept = keep(logger)
     with ExchangeListener("fed", logger), Program(WORKER) as worker:
         eventually(lambda: kept.texts()[-1:] == ["last"])
         pid = worker.pid
     first, second, third, fourth, failed, stack, last = kept.records
     assert (first.name, first.levelname, first.process) == ("shop.till", "INFO", pid)
-    assert (first.msg, first.args) == ("%d of %s at %s", (3, "bicycles", Decimal("1.50")))
+    assert (first.msg, first.args) == ("3 of bicycles at 1.50", None)
     assert first.customer == ("Ada", 7)  # type: ignore[attr-defined]
     assert first.getMessage() == "3 of bicycles at 1.50"
-    assert (second.args, second.getMessage()) == ({"what": 1.5}, "1.5")
+    assert (second.args, second.getMessage()) == (None, "1.5")
     assert (third.getMessage(), fourth.getMessage()) == ("saw a thing", "a thing")
     assert failed.exc_text is not None
     assert failed.exc_text.startswith("Traceback")
@@ -110,7 +110,7 @@ def test_the_loggers_level_is_minded(rendezvous: Path, logger: logging.Logger) -
 
 
 def test_a_record_that_cannot_be_sent(node: Node, logger: logging.Logger) -> None:
-    """What is in the way is dealt with by handleError, and the program goes on."""
+    """A text that cannot be formatted is dealt with by handleError; an object goes as its text."""
     other = Registry()
     failed: list[logging.LogRecord] = []
     handler = ExchangeHandler(node=node)
@@ -118,12 +118,27 @@ def test_a_record_that_cannot_be_sent(node: Node, logger: logging.Logger) -> Non
     logger.addHandler(handler)
     with federate("logs", registry=other) as there, other.get("logs").record() as heard:
         there.wait_ready()
-        logger.info("with a handle", extra={"handle": object()})
+        logger.info("with a handle", extra={"handle": Registry, "seen": [1, {"two": Registry}]})
         logger.info("%d", "no number")
         logger.info("good")
         eventually(lambda: len(heard) > 1)
-    assert [fields["msg"] for fields in heard] == ["%d", "good"]
-    assert [record.msg for record in failed] == ["with a handle"]
+    assert [fields["msg"] for fields in heard] == ["with a handle", "good"]
+    assert (heard[0]["handle"], heard[0]["seen"]) == (str(Registry), str([1, {"two": Registry}]))
+    assert [record.msg for record in failed] == ["%d"]
+
+
+def test_what_is_no_record_is_counted(node: Node, logger: logging.Logger) -> None:
+    """Anybody in the federation may send anything: records go on, and one warning tells of it."""
+    kept, other = keep(logger), Registry()
+    record = logging.makeLogRecord({"msg": "good", "levelno": logging.INFO})
+    with ExchangeListener(node=node, logger=logger) as listener:
+        with federate("logs", registry=other) as there:
+            there.wait_subscribers("logs", 1, 30)
+            for junk in (None, "text", {"msg": "%500000000d", "args": (1,)}):
+                other.get("logs").send(junk)
+            other.get("logs").send(fields_of(record, "another process"))
+            eventually(lambda: kept.texts() == ["good"])
+        assert listener.rejected == 3
 
 
 TALKER = """

@@ -15,27 +15,19 @@ import logging
 import os
 import threading
 import uuid
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 from types import TracebackType
 from typing import Any
 
 from .. import Exchange, to_call, to_thread
 from ..local.forking import track
+from ..local.logs import log
 from .membership import AnyNode, Membership
 from .outbox import Outbox
+from .records import ARRIVED, PROCESS, fields_of, record_of
 
 WAITING = 10_000
 """Records that may wait for the listener's thread. With more, whoever sends waits."""
-PLAIN = (
-    *(type(None), bool, int, float, complex, Decimal, str, bytes, uuid.UUID),
-    *(date, time, datetime, timedelta),
-)
-"""Types of arguments that arrive as they were; with others the message arrives formatted."""
-ARRIVED = "zexchange_arrived"
-"""The attribute that marks a record as one of another process."""
 _handling = threading.local()
-_tracebacks = logging.Formatter()
 
 
 class ExchangeHandler(logging.Handler):
@@ -43,9 +35,10 @@ class ExchangeHandler(logging.Handler):
 
     Whoever logs never waits, whatever is held or has just been forked: a thread joins when the
     first record is there, and records until then are held, up to a bound, and sent first of all.
-    A record that cannot be sent, for something in its ``extra=``, is dealt with by
-    `logging.Handler.handleError`. Where nobody listens, nothing is sent. After `close`, as
-    ``logging.config`` calls it for handlers that stay attached, too, the next record joins anew.
+    The text of a record is formatted here; where that fails, `logging.Handler.handleError` is
+    called. A value in ``extra=`` that cannot travel arrives as its text. Where nobody listens,
+    nothing is sent. After `close`, as ``logging.config`` calls it for handlers that stay attached,
+    too, the next record joins anew.
 
     Args:
         federation: the name of the federation to join, with the first record.
@@ -78,7 +71,7 @@ class ExchangeHandler(logging.Handler):
         if getattr(_handling, "record", False):
             return
         try:
-            self._outbox.send(_portable(record), record)
+            self._outbox.send(fields_of(record, _process.id), record)
         except Exception:
             self.handleError(record)
 
@@ -89,22 +82,6 @@ class ExchangeHandler(logging.Handler):
         """Send what is held, and leave; called by `logging.shutdown` and ``logging.config``."""
         self._outbox.close()
         super().close()
-
-
-def _portable(record: logging.LogRecord) -> dict[str, Any]:
-    """Return a record's attributes without what cannot leave the process.
-
-    A traceback becomes its text, as every formatter would show it.
-    """
-    fields = dict(record.__dict__)
-    if record.exc_info and not record.exc_text:
-        fields["exc_text"] = _tracebacks.formatException(record.exc_info)
-    fields["exc_info"] = None
-    args = record.args.values() if isinstance(record.args, dict) else record.args or ()
-    if type(record.msg) is not str or any(type(value) not in PLAIN for value in args):
-        fields["msg"], fields["args"] = record.getMessage(), None
-    fields["zexchange_process"] = _process.id
-    return fields
 
 
 class ExchangeListener:
@@ -133,6 +110,8 @@ class ExchangeListener:
         self._exchange: Exchange[dict[str, Any]] = self._membership.registry.get(exchange)
         self._logger = logger or logging.getLogger()
         self._task: to_thread | None = None
+        self.rejected = 0
+        """How many messages arrived that are no records; the first is told in a warning."""
         self._pid = os.getpid()
 
     def start(self) -> None:
@@ -164,13 +143,22 @@ class ExchangeListener:
         task = self._task
         if self._pid != os.getpid():
             self._renounce()
-        elif task is not None and fields.get("zexchange_process") != _process.id:
+        elif task is not None and not self._is_ours(fields):
             task.send(fields)
+
+    @staticmethod
+    def _is_ours(fields: object) -> bool:
+        return isinstance(fields, dict) and fields.get(PROCESS) == _process.id
 
     def _handle(self, fields: dict[str, Any]) -> None:
         """Hand one record on; called by the thread."""
-        fields.pop("zexchange_process", None)
-        record = logging.makeLogRecord({**fields, ARRIVED: True})
+        try:
+            record = record_of(fields)
+        except ValueError as error:
+            self.rejected += 1
+            if self.rejected == 1:
+                log.warning("not taken for a log record on %r: %s", self._exchange.name, error)
+            return
         if self._logger.isEnabledFor(record.levelno):
             _handling.record = True
             try:

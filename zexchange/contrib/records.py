@@ -1,0 +1,96 @@
+"""Log records as maps of plain fields, and back: what of a record travels, and what is taken.
+
+The text of a record travels formatted. A format and its arguments are never put together where
+they arrive: a format of ten characters can ask for a line of half a gigabyte.
+"""
+
+import logging
+import uuid
+from collections.abc import Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+
+ARRIVED = "zexchange_arrived"
+"""The attribute that marks a record as one of another process."""
+PROCESS = "zexchange_process"
+"""The field that says which process a record is of."""
+_PLAIN = (
+    *(type(None), bool, int, float, complex, Decimal, str, bytes, uuid.UUID),
+    *(date, time, datetime, timedelta),
+)
+_DEEPEST = 16
+_tracebacks = logging.Formatter()
+_FIELDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("name", "msg", "levelname", "pathname", "filename", "module"), (str,)),
+    **dict.fromkeys(
+        ("funcName", "processName", "threadName", "taskName", "exc_text", "stack_info"),
+        (str, type(None)),
+    ),
+    **dict.fromkeys(("levelno", "lineno"), (int,)),
+    **dict.fromkeys(("process", "thread"), (int, type(None))),
+    **dict.fromkeys(("created", "msecs", "relativeCreated"), (int, float)),
+    **dict.fromkeys(("args", "exc_info"), (type(None),)),
+}
+"""The attributes of a record, and of what types they may be where they arrive."""
+_LARGEST = 1 << 64
+_YEAR_10000 = 253_402_300_800
+_NEEDED = frozenset({"name", "msg", "levelno", "levelname", "created"})
+
+
+def fields_of(record: logging.LogRecord, process: str) -> dict[str, Any]:
+    """Return a record's attributes in a form that can leave the process.
+
+    Its text is formatted, and its traceback becomes text, as every formatter would show it. What
+    is no plain value in ``extra=``, such as a request, becomes its text.
+
+    Raises:
+        Exception: what formatting the text raises, or the ``__str__`` of something in ``extra=``.
+    """
+    fields = {name: _portable(value) for name, value in record.__dict__.items()
+              if name not in _FIELDS}  # fmt: skip
+    fields |= {name: value for name, value in record.__dict__.items() if name in _FIELDS}
+    if record.exc_info and not record.exc_text:
+        fields["exc_text"] = _tracebacks.formatException(record.exc_info)
+    return {**fields, "msg": record.getMessage(), "args": None, "exc_info": None, PROCESS: process}
+
+
+def _portable(value: object) -> object:
+    return value if _is_plain(value) else str(value)
+
+
+def _is_plain(value: Any, depth: int = 0) -> bool:
+    """Return whether a value is made of types that arrive as they were."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return True
+    if depth > _DEEPEST:
+        return False
+    if kind is dict:
+        return all(_is_plain(k, depth + 1) and _is_plain(v, depth + 1) for k, v in value.items())
+    return kind in (list, tuple, set, frozenset) and all(_is_plain(v, depth + 1) for v in value)
+
+
+def record_of(fields: object) -> logging.LogRecord:
+    """Return the record that arrived as a map of fields.
+
+    Raises:
+        ValueError: it is none; the text says what is wrong.
+    """
+    if not isinstance(fields, Mapping) or not all(type(name) is str for name in fields):
+        raise ValueError("a record is a map of names to values")
+    if missing := _NEEDED - fields.keys():
+        raise ValueError(f"a record without {', '.join(sorted(missing))}")
+    for name, kinds in _FIELDS.items():
+        if name in fields and type(fields[name]) not in kinds:
+            raise ValueError(f"a record whose {name} is a {type(fields[name]).__name__}")
+        # Larger ones have no date, or take long to be written.
+        if type(fields.get(name)) in (int, float) and not abs(fields[name]) < _LARGEST:
+            raise ValueError(f"a record whose {name} is out of range")
+    if not 0 <= fields["created"] < _YEAR_10000:
+        raise ValueError("a record of no moment")
+    # An attribute that hides a method would end whoever handles the record.
+    hidden = [name for name in fields if hasattr(logging.LogRecord, name)]
+    if hidden:
+        raise ValueError(f"a record with an attribute {hidden[0][:40]!r}")
+    return logging.makeLogRecord({**fields, ARRIVED: True})
