@@ -268,6 +268,11 @@ class Retained:
         while len(self._kept) > self.most:
             self._kept.popleft()
 
+    def cut(self, start: int) -> None:
+        """Let go of what has numbers up to one."""
+        while self._kept and self._kept[0][0] <= start:
+            self._kept.popleft()
+
     def copy(self) -> "Retained":
         """Return what keeps the same from here on."""
         copied = Retained(self.most)

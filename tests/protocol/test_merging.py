@@ -159,6 +159,14 @@ def test_from_the_first_message_on_nobody_is_waited_for() -> None:
     assert receiver.handed == [1, 2]
 
 
+def test_from_the_start_of_a_name_that_was_forgotten_on_nobody_is_waited_for() -> None:
+    """Its numbers go on behind all that was forgotten."""
+    receiver = Receiver()
+    receiver.merger.bring("b", "x", 101, 101, [101], 1, 0.0, start=100)
+    receiver.look()
+    assert receiver.handed == [101]
+
+
 def test_who_handed_on_alone_says_where_it_stands_before_anything_else_is() -> None:
     """However long that takes: it may be handing on at this moment."""
     receiver = Receiver(Merger(PATIENCE))

@@ -351,6 +351,39 @@ def test_a_process_that_starts_again(network: Network) -> None:
     assert q.got == [1, 2, 3, 4]
 
 
+def test_a_name_that_is_new_has_nothing_before_it(network: Network) -> None:
+    """Whatever nodes have given to others that are there no more."""
+    p, q = Process(network, "p", "f1", "f2"), Process(network, "q", "f1", "f2")
+    q.listen("**")
+    network.settle()
+    p.send(*range(5))
+    p.nodes["f2"].close()
+    network.settle()
+    p.send("first", name="y")
+    network.settle()
+    assert q.got == [*range(5), "first"]
+
+
+def test_an_exchange_that_goes_over_to_another_federation(network: Network) -> None:
+    """Its numbers go on there, though the one that has given them so far has ended."""
+    p, q = Process(network, "p", "f1"), Process(network, "q", "f1", "f2")
+    q.listen()
+    network.settle()
+    p.send(1, 2)
+    network.settle()
+    p.join("f2")
+    q.nodes["f2"].close()
+    network.settle()
+    p.nodes["f1"].close()
+    network.settle()
+    q.join("f2")
+    network.settle()
+    p.send(3)
+    network.settle()
+    assert q.got == [1, 2, 3]
+    assert [item.seq for item in q.items if isinstance(item, Delivery)] == [1, 2, 3]
+
+
 def test_exchanges_that_are_made_later(network: Network) -> None:
     """Each name is in order, and each message there once, from the first on."""
     p, q = Process(network, "p", "f1", "f2"), Process(network, "q", "f1", "f2")

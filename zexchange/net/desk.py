@@ -73,7 +73,7 @@ class Desk:
         """What counts for ``timeout``: seconds in which the data thread, told by the control
         thread, looked in time at what is missing."""
         self.monotonic = monotonic
-        self.sources = sources or Sources()
+        self.sources = Sources() if sources is None else sources
         self._registry = registry
         self.federated = federated
         self.busy: tuple[float, str] | None = None

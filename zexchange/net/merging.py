@@ -180,7 +180,7 @@ class Share:
         """By exchange, where the inlet began, and up to where it has handed on by itself."""
         where, tallies = self.inlet.positions.positions, self.inlet.positions.tallies
         counts = {name: tallies[name].received + tallies[name].lost for name in where}
-        return {n: (max(at - counts[n], 0), at) for n, at in where.items() if counts[n]}
+        return {n: (max(at - counts[n], 0), at) for n, at in where.items()}
 
     def at(self, name: str) -> int:
         """Return where the inlet stands; 0 if all may still come, and the end if nothing will."""
@@ -224,7 +224,7 @@ class Share:
         name, first, last = batch.name, batch.first + skip, batch.first + batch.count - 1
         item, now = (exchange, batch, frame), self.inlet.now()
         with self._lock:
-            asked = self._merger.bring(self, name, first, last, item, len(frame), now)
+            asked = self._merger.bring(self, name, first, last, item, len(frame), now, batch.start)
         self._ask(asked, name)
         self._source.run(name, self.inlet)
 
@@ -269,9 +269,9 @@ class Share:
         """Take note that exchanges are not wanted any more."""
         gone = set(names)
         with self._lock:
-            for name in gone | self._questions:
+            for name in gone:
                 self._merger.drop(self, name)
-        self._questions.clear()
+            self._questions = {name for name in self._questions if self._merger.knows(name)}
         self._source.look(self.inlet)
 
     def settle(self, settled: Settled) -> None:

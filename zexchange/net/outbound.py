@@ -397,12 +397,12 @@ class Outbound:
             self._send_everything()
             yield
 
-    def begin_at(self, name: str, head: int) -> None:
+    def begin_at(self, name: str, head: int, start: int | None = None) -> None:
         """Number an exchange from ``head`` + 1 on: others of the process have given what is below.
 
         Inside `held`; or nobody has the exchange yet.
         """
-        self._numbering.jump(name, head)
+        self._numbering.jump(name, head, start)
 
     def copy_kept(self, lane: Lane) -> Retained | None:
         """Return a copy of what is kept for late joiners, all that is queued included."""

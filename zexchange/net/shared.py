@@ -176,7 +176,10 @@ class SharedBridge:
                 lane.kept = keeping[0].outbound.copy_kept(keeping[0])
             with _held(lane, fresh):
                 lane.renew()
-                lane.outbound.begin_at(self.name, self.head)
+                kept = lane.kept.range() if lane.kept is not None else None
+                lane.outbound.begin_at(self.name, self.head, kept[0] - 1 if kept else None)
+                if lane.kept is not None:
+                    lane.kept.cut(lane.outbound.numbering.start(self.name))
             lane.handed = self.head
             self.lanes = (*self.lanes, lane)
 

@@ -96,6 +96,7 @@ class _Stream:
         ways: up to which number each has brought, or lost, everything.
         starts: where each began, until that is decided for all.
         asked: who has not said yet where it stands; counts until ``until``.
+        absent: who does not carry it. Whoever is in none of these may bring something still.
         taken: the last number that was handed on, or is being so; None before the beginning.
         done: the last number that has been handed on.
         gaps: what was left out, since nobody was known to have promised it.
@@ -107,6 +108,7 @@ class _Stream:
     until: float
     ways: dict[Any, int] = field(default_factory=dict)
     starts: dict[Any, int] = field(default_factory=dict)
+    absent: set[Any] = field(default_factory=set)
     taken: int | None = None
     done: int = 0
     forced: int = 0
@@ -195,6 +197,7 @@ class Merger:
         self.alone.discard(way)
         for name, stream in self._streams.items():
             stream.asked.discard(way)
+            stream.absent.discard(way)
             at = stream.ways.pop(way, None)
             if at is not None and not final:
                 first, last = max(at, stream.taken or 0) + 1, stream.known()
@@ -210,6 +213,7 @@ class Merger:
             return
         stream.asked.discard(way)
         stream.ways.pop(way, None)
+        stream.absent.add(way)
         if stream.ways:
             self.waiting.add(name)  # the way may be waited for no longer
         else:
@@ -223,7 +227,9 @@ class Merger:
         if stream is None or way not in stream.asked:
             return
         stream.asked.discard(way)
-        if at is not None:
+        if at is None:
+            stream.absent.add(way)
+        else:
             stream.ways[way] = stream.starts[way] = at
         self.waiting.add(name)
 
@@ -238,6 +244,7 @@ class Merger:
         item: Any,
         size: int,
         now: float,
+        start: int = 0,
     ) -> list[Any]:
         """Take what a way has brought next.
 
@@ -249,11 +256,12 @@ class Merger:
             item: the messages.
             size: the bytes that these take.
             now: seconds on a monotonic clock.
+            start: where the exchange starts: there is nothing up to that.
 
         Returns:
             The ways that are to `answer` where they stand.
         """
-        stream, asked = self._follow(way, name, first, last, now)
+        stream, asked = self._follow(way, name, first, last, now, start)
         taken = stream.taken
         stream.missed(_Hole(first, last, way, LATE, "received"))
         if taken is None or last > taken:
@@ -281,18 +289,19 @@ class Merger:
         return asked
 
     def _follow(
-        self, way: Any, name: str, first: int, last: int, now: float
+        self, way: Any, name: str, first: int, last: int, now: float, start: int = 0
     ) -> tuple[_Stream, list[Any]]:
         """Note how far a way has come on an exchange, which may begin with that."""
         stream, asked = self._streams.get(name), list[Any]()
         if stream is None:
             asked = [other for other in self.ways if other != way]
             stream = self._streams[name] = _Stream(set(asked), now + OPENING)
-            if first == 1 and not self.alone:
-                stream.begin(0, 0)  # nothing can have come before
+            if first == start + 1 and not self.alone:
+                stream.begin(start, start)  # nothing can have come before
         if stream.taken is None:
             stream.starts.setdefault(way, first - 1)
         stream.asked.discard(way)
+        stream.absent.discard(way)
         stream.ways[way] = last
         self.waiting.add(name)
         return stream, asked
@@ -317,10 +326,11 @@ class Merger:
                 stream.waits = None
                 self.waiting.discard(name)
                 return None
-            coming = self._coming(stream, following)
+            behind = any(at < following for at in stream.ways.values())
+            coming = behind or not self.ways <= stream.ways.keys() | stream.absent
             if coming and self._patient(stream, following, last, now):
                 return None
-            step = self._skip(name, stream, last, coming)
+            step = self._skip(name, stream, last, behind)
             if step is not None:
                 return step
 
@@ -363,10 +373,6 @@ class Merger:
             filled = hole.last - hole.first + 1 - hole.told
             self.settled.append(Settled(name, hole.way, hole.counted, hole.told, filled))
 
-    def _coming(self, stream: _Stream, number: int) -> bool:
-        """Tell whether any way may still bring a number."""
-        return bool(stream.asked) or any(at < number for at in stream.ways.values())
-
     def _patient(self, stream: _Stream, following: int, last: int, now: float) -> bool:
         """Tell whether what is missing is waited for, for a while longer."""
         if stream.waits is None:
@@ -397,8 +403,7 @@ class Merger:
         return TellLost(name, way, first, last, reason)
 
     def _slowest(self, stream: _Stream) -> Any:
-        ways = stream.ways or dict.fromkeys(stream.asked, 0)
-        return min(ways, key=ways.__getitem__)
+        return min(stream.ways, key=stream.ways.__getitem__)
 
     # --------------------------------------------------------------------- where it stands
 
@@ -408,6 +413,10 @@ class Merger:
         if stream is None:
             return at
         return min(at, stream.done) if stream.taken is not None else 0
+
+    def knows(self, name: str) -> bool:
+        """Tell whether anything is known of an exchange."""
+        return name in self._streams
 
     def handed(self, name: str) -> int:
         """Return up to where messages were handed on, or are being so; 0 for unknown."""

@@ -47,9 +47,14 @@ class Numbering:
         """Return the last place that was given on an exchange, or where it starts."""
         return self.heads.get(name, self.starts.get(name, 0))
 
-    def jump(self, name: str, head: int) -> None:
-        """Go on behind a place that others of this process have given."""
-        if name not in self.heads and head > self.starts.get(name, 0):
+    def jump(self, name: str, head: int, start: int | None = None) -> None:
+        """Go on behind a place that others of this process have given.
+
+        An exchange that is new here starts there, or at ``start``, from where on it is kept.
+        """
+        if name not in self.heads and start is not None and start < head:
+            self.starts[name] = start
+        elif name not in self.heads and head > self.starts.get(name, 0):
             self.starts[name] = head
         if head > self.heads.get(name, 0):
             self.heads[name] = head
