@@ -32,6 +32,7 @@ BATCH = 250
 """Names that are attached, waited for, and asked about in one go."""
 PATIENCE = 60.0
 FLAT_FROM = 200_000
+REPLAY_BYTES = 4 << 20
 GROWTH_MB = 6.0
 """Resident memory that an allocator may take without a table that grows."""
 LATER = 1.0
@@ -128,7 +129,8 @@ def work(role, alive):
     if role == "late":
         join_late()
         return
-    with zexchange.federate(FEDERATION, label=role) as node:
+    # What is kept to be sent again fills its room first, whatever the names; 32 MiB take long.
+    with zexchange.federate(FEDERATION, label=role, replay_bytes=REPLAY_BYTES) as node:
         serve(node) if role == "service" else ask(node, alive)
 
 
