@@ -130,7 +130,7 @@ def test_a_record_that_cannot_be_sent(node: Node, logger: logging.Logger) -> Non
 def test_what_is_no_record_is_counted(node: Node, logger: logging.Logger) -> None:
     """Anybody in the federation may send anything: records go on, and one warning tells of it."""
     kept, other = keep(logger), Registry()
-    record = logging.makeLogRecord({"msg": "good", "levelno": logging.INFO})
+    record = logging.LogRecord("shop", logging.INFO, "till.py", 7, "good", None, None)
     with ExchangeListener(node=node, logger=logger) as listener:
         with federate("logs", registry=other) as there:
             there.wait_subscribers("logs", 1, 30)
