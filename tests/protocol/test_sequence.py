@@ -387,6 +387,18 @@ def test_a_key_that_goes_before_another_ones_ready_leaves_it_what_both_cover(
     assert positions.where("b") is None
 
 
+def test_a_promise_to_a_key_that_went_holds_for_another_that_covers_the_same() -> None:
+    """Though neither had its ready: the name was wanted all the time since that promise."""
+    positions = Positions()
+    positions.expect(2, ["a.*", "a.x"], [])
+    positions.expect(5, [], ["a.x"])
+    positions.expect(6, ["a.x"], [])
+    positions.expect(7, [], ["a.*"])
+    promised = [Promise(2, {"a.x": 0}), Promise(6, {"a.x": 1})]
+    assert ready(positions, 7, {"a.x": 2}, promised) == [Gap("a.x", 1, 2)]
+    assert positions._ended == []
+
+
 def test_what_begins_while_a_peer_is_away_is_missed_from_the_first_message_on() -> None:
     """A pattern was promised names that nothing had been sent on."""
     positions = Positions()

@@ -292,9 +292,9 @@ class Positions:
         self._began: Patterns = None
         """On what it might publish before, too, until a ready of epoch ``_anew``."""
         self._anew = 0
-        self._ended: list[tuple[int, Keys]] = []
-        """What has ended while other keys were waited for, in which epoch: what those cover of it
-        is followed on, and not anew."""
+        self._ended: list[tuple[int, int, Keys]] = []
+        """What has ended while keys were waited for that cover some of it, which is followed on:
+        in which epoch, and in which it had been added, 0 if it was in force."""
 
     def expect(self, epoch: int, added: Iterable[str], removed: Iterable[str]) -> None:
         """Note a change of our interest: removed keys end now, added ones with a ready.
@@ -304,28 +304,38 @@ class Positions:
         """
         gone, new = set(removed), set(added)
         if gone:
-            ended = self._ending(gone)
+            ended = [(at, keys & gone) for at, keys in self._pending.items() if keys & gone]
+            ended.append((0, {key for key in gone if key in self.in_force}))
             pending = {at: keys - gone for at, keys in self._pending.items()}
             self._pending = {at: keys for at, keys in pending.items() if keys}
             self.in_force.remove(gone)
             self._unsure.remove(gone)
-            waited = Keys(key for keys in self._pending.values() for key in keys)
-            waited.update(new - gone)
-            followed = common(ended, waited)
-            if followed:
-                self._ended.append((epoch, followed))
+            for since, keys in ended:
+                followed = common(Keys(keys), self._waited(since, new - gone))
+                if followed:
+                    self._ended.append((epoch, since, followed))
+            waited = self._waited(0, new - gone)
             self._forget(Keys(gone), waited, epoch)
         if new:
             self._pending.setdefault(epoch, set()).update(new)
 
-    def _ending(self, gone: set[str]) -> Keys:
-        """Return what has been for us of what ends: in force, or followed on until it would be."""
-        ended = Keys(key for key in gone if key in self.in_force)
-        for at, keys in self._pending.items() if self._ended else ():
-            for when, before in self._ended:
-                if when >= at:
-                    ended.update(common(Keys(keys & gone), before))
-        return ended
+    def _waited(self, since: int, new: set[str]) -> Keys:
+        """Return the keys that were added after an epoch, and wait for their ready."""
+        waited = Keys(new)
+        waited.update(key for at, keys in self._pending.items() if at > since for key in keys)
+        return waited
+
+    def _since(self, name: str) -> int | None:
+        """Return since which epoch a name is wanted by keys that wait; 0: since one was in force.
+
+        One may have come while another one still covered the name, which has ended.
+        """
+        there = [at for at, keys in self._pending.items() if Keys(keys).covers(name)]
+        since = min(there, default=None)
+        for at, before, keys in reversed(self._ended):
+            if since is not None and before < since <= at and keys.covers(name):
+                since = before
+        return since
 
     def _forget(self, gone: Keys, waited: Keys, epoch: int) -> None:
         """Drop the positions of what ``gone`` covers, and nothing in force or waited for."""
@@ -392,11 +402,13 @@ class Positions:
                 self._track(name, starts.get(name, 0))
             elif name in starts:
                 self.start(name, starts[name])
+        news = [name for name in heads if self._ended and name not in self.positions]
+        wanted = {name: self._since(name) for name in news}
         came = {at: self._pending.pop(at) for at in sorted(self._pending) if at <= epoch}
         for keys in came.values():
             self.in_force.update(keys)
-        oldest = min(self._pending, default=epoch)
-        self._ended = [e for e in self._ended if self._pending and e[0] >= oldest]
+        if not self._pending:
+            self._ended = []
         self.ready_epoch = max(self.ready_epoch, epoch)
         exposed = []
         for name, head in heads.items():
@@ -406,7 +418,7 @@ class Positions:
                     position = self._track(name, head)
                     exposed.append(Gap(name, 0, head))
                 else:
-                    start = _start(name, head, came, promised)
+                    start = _start(name, head, came, promised, wanted.get(name))
                     position = self._track(name, max(start, starts.get(name, 0)))
             if position is not None and head > position:
                 exposed.append(Gap(name, position + 1, head))
@@ -474,16 +486,8 @@ class Positions:
 
     def _takes(self, name: str) -> bool:
         """Tell whether an exchange is for us; what no exchange can be called is not."""
-        here = self.in_force.covers(name) or (self._ended and self._follows(name))
+        here = self.in_force.covers(name) or (self._ended and self._since(name) == 0)
         return bool(here) and is_name(name) and self.admits(name)
-
-    def _follows(self, name: str) -> bool:
-        """Tell whether a key that is waited for covers a name since before another one ended."""
-        pending = self._pending.items()
-        since = [at for at, keys in pending if Keys(keys).covers(name)]
-        return bool(since) and any(
-            at >= min(since) and keys.covers(name) for at, keys in self._ended
-        )
 
     def _begins(self, name: str) -> bool:
         """Tell whether an exchange is for us from its first message on."""
@@ -542,15 +546,21 @@ def _everything(name: str) -> bool:
 
 
 def _start(
-    name: str, head: int, came: Mapping[int, Iterable[str]], promised: Sequence[Promise]
+    name: str,
+    head: int,
+    came: Mapping[int, Iterable[str]],
+    promised: Sequence[Promise],
+    wanted: int | None = None,
 ) -> int:
     """Return where an exchange that came into force starts: where it was first promised.
 
     That is the first announcement, lost perhaps, of an epoch in which a key of ours
-    covered it already; what was promised to an earlier subscription is not for this one.
+    covered it already; what was promised to an earlier subscription is not for this one. It may
+    be ``wanted`` since an earlier epoch, by keys that have ended.
     """
     if promised:
         since = min(at for at, keys in came.items() if Keys(keys).covers(name))
+        since = since if wanted is None else min(since, wanted)
         for promise in promised:
             if promise.epoch >= since:
                 return min(head, promise.heads.get(name, head))
