@@ -160,7 +160,14 @@ class Member:
     def _not_followed(self, name: str) -> list["Member"]:
         """The origins whose messages on an exchange are not handed on here now."""
         positions = self.engine.inbound.positions()  # also of who has left, and may be back
-        followed = {origin for origin, at in positions.items() if at.in_force.covers(name)}
+        waited = {
+            o: {k for keys in at._pending.values() for k in keys} for o, at in positions.items()
+        }
+        followed = {
+            origin
+            for origin, at in positions.items()
+            if at.in_force.covers(name) or any(covers(key, name) for key in waited[origin])
+        }
         return [member for member in self.federation.members if member.id not in followed]
 
     def detach(self, listener: Listener) -> None:
