@@ -243,6 +243,25 @@ def test_malformed_arrays_are_refused(fields: tuple[object, ...]) -> None:
         decode(packed(13, *fields))
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ("<f8", [1 << 8000] * 700, 0, b""),
+        ("<f8", [1] * 1_000_000, 0, b""),
+        (["<f8", [1 << 8000] * 700], [0], 0, b""),
+        ("<f8", [1 << 63, 0], 0, b""),
+    ],
+    ids=["huge extents", "many extents", "a subarray of huge extents", "beyond NumPy's"],
+)
+def test_a_shape_is_bounded_before_it_is_multiplied(
+    fields: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The product of a megabyte of extents takes minutes, with the interpreter's lock held."""
+    monkeypatch.setattr("zexchange.protocol.arrays.prod", pytest.fail)
+    with pytest.raises(DecodeError):
+        arrays_module.to_array(list(fields))
+
+
 def test_items_of_no_size_cost_no_memory() -> None:
     """An empty array of gigantic items is made without allocating one."""
     arrived: Any = decode(packed(13, "<U500000000", [0], 0, b""))

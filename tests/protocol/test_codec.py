@@ -499,3 +499,13 @@ def test_a_timestamp_arrives_as_a_moment() -> None:
     moment = decode(b"\xd6\xff" + (1_700_000_000).to_bytes(4, "big"))
     assert moment == datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
     assert decode(encode(moment)) == moment
+
+
+def test_zones_that_are_nowhere_are_not_searched_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message can name thousands of them, and each search reads many directories."""
+    monkeypatch.setattr("zexchange.protocol.moments.ZoneInfo", pytest.fail)
+    fields = [2020, 1, 1, 0, 0, 0, 0, 0, 3_600_000_000, "CET"]
+    for n in range(3):
+        body = msgpack.packb(msgpack.ExtType(11, msgpack.packb([*fields, f"Europe/Nowhere{n}"])))
+        arrived: Any = decode(body)
+        assert arrived.tzinfo == timezone(timedelta(hours=1), "CET")

@@ -20,6 +20,9 @@ _FORTRAN, _READ_ONLY = 1, 2
 _KINDS = frozenset("?biufcmMSUV")
 _TYPE_STRING = re.compile(r"([<>|][biufcmMSUV]\d{1,10}(?:\[[0-9a-zA-Zμ/]{1,24}\])?)(?:/(\d+))?")
 _NESTED_DTYPES = 16
+MAX_DIMENSIONS = 64
+"""Extents of a shape: as many as NumPy takes. More are not multiplied before it says so."""
+_MAX_EXTENT = (1 << 63) - 1
 
 
 def is_array(value: object) -> bool:
@@ -109,10 +112,21 @@ def _numpy() -> Any:
 def _check_size(dtype: Any, shape: Any, items: Any) -> None:
     if type(items) not in (bytes, memoryview) or type(shape) is not list:
         raise DecodeError("an array is shape and bytes")
-    if any(type(extent) is not int or extent < 0 for extent in shape):
-        raise DecodeError("an array's shape is made of integers from 0")
+    _check_shape(shape)
     if prod(shape) * dtype.itemsize != len(items):
-        raise DecodeError(f"{len(items)} bytes do not fill an array of {shape[:64]} {dtype}")
+        raise DecodeError(f"{len(items)} bytes do not fill an array of {shape} {dtype!s:.100}")
+
+
+def _check_shape(shape: list[Any]) -> None:
+    """Refuse a shape before its product is worked out, which may take minutes.
+
+    The product of numbers of any size costs by the square of their digits, and holds the
+    interpreter's lock all the while.
+    """
+    if len(shape) > MAX_DIMENSIONS:
+        raise DecodeError(f"an array has at most {MAX_DIMENSIONS} dimensions, not {len(shape)}")
+    if any(type(extent) is not int or not 0 <= extent <= _MAX_EXTENT for extent in shape):
+        raise DecodeError("an array's shape is made of integers from 0 to 2**63 - 1")
 
 
 def _dtype_fields(dtype: Any, depth: int = 0) -> object:
@@ -152,6 +166,7 @@ def _to_dtype(spec: Any, depth: int = 0) -> Any:
     if type(spec) is dict:
         return _to_structure(spec, depth)
     base, shape = spec
+    _check_shape(shape)
     inner = _to_dtype(base, depth + 1)
     return inner if inner is NotImplemented else np.dtype((inner, tuple(shape)))
 

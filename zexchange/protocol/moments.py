@@ -7,7 +7,7 @@ must not know of MessagePack. What cannot be rebuilt for want of a zone is NotIm
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from functools import lru_cache
 from typing import Any
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from zexchange.errors import EncodeError
 from zexchange.protocol.registration import full_name
@@ -99,11 +99,19 @@ def _to_zone(offset: Any = None, name: Any = None, key: Any = None) -> Any:
     return timezone(span) if name is None else timezone(span, name)
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=1)
+def _known_keys() -> frozenset[str]:
+    """Return the keys of all zones that there are here."""
+    return frozenset(available_timezones())
+
+
+@lru_cache(maxsize=4096)
 def _zone_by_key(key: str) -> tzinfo | None:
-    # Remembered also when it is missing: a failed search reads many directories, and a stream
-    # of moments in a zone unknown here would repeat it with each message.
-    if len(key) > _LONGEST_KEY:
+    # Looked up among those that are there: a search that fails reads many directories, and a
+    # message of a megabyte can name 30,000 zones that there are nowhere. All that there are, in
+    # their three forms, are remembered.
+    plain = key.removeprefix("posix/").removeprefix("right/")
+    if len(key) > _LONGEST_KEY or plain not in _known_keys():
         return None
     try:
         return ZoneInfo(key)
