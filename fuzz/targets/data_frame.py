@@ -30,7 +30,12 @@ def execute(data: bytes) -> None:
     require(0 <= batch.sent_at * 1e6 < 2**64 + 2048, batch)
     if batch.sent_at < 2**31:
         head = wire.data_head(
-            wire.topic(batch.name), batch.origin, batch.first, batch.count, batch.sent_at
+            wire.topic(batch.name),
+            batch.origin,
+            batch.first,
+            batch.count,
+            batch.sent_at,
+            start=batch.start,
         )
         again = wire.read_data(head)
         batch.body, batch.flags = again.body, again.flags
