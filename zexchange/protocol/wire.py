@@ -269,7 +269,8 @@ def read_ready(frame: bytes) -> Ready:
     starts, part, parts = numbers(more.get("starts", {})), more.get("part", 1), more.get("parts", 1)
     if not 1 <= count(part) <= count(parts) <= READY_PARTS:
         raise DecodeError(f"ready frame that is part {part} of {parts}")
-    forget, number = numbers(more.get("forget", {})), count(more.get("number", 0))
+    number = count(more.get("number", 0))
+    forget = numbers(more.get("forget", {})) if number else {}
     told = numbers(heads), promised, starts, part, parts, forget, number
     return Ready(token[0], token[1], origin, *told)
 
