@@ -553,7 +553,10 @@ def test_others_lose_nothing_by_a_revocation(
 def test_a_hub_that_is_unmarked_carries_nothing_more(
     keyed_hub: Huber, join: Joiner, keyrings: Keyrings
 ) -> None:
-    """A node that takes ``hub = true`` back leaves at once, and returns when it is there again."""
+    """A node that takes ``hub = true`` back leaves at once, and returns when it is there again.
+
+    What was sent meanwhile comes then, and not before.
+    """
     hub, node, mine, other, _theirs, got = pair(keyed_hub, join, keyrings)
     keyrings.permit("south", "")
     eventually(lambda: not other.peers)
@@ -565,6 +568,7 @@ def test_a_hub_that_is_unmarked_carries_nothing_more(
     node.wait_subscribers("x", 1, timeout=60)
     other.wait_peers(1, timeout=60)
     eventually(lambda: all(peer.ready for peer in (*node.peers, *other.peers)), 60)
+    eventually(lambda: got == ["after"])  # sent while it was away, which was for it as well
     still_good(node, mine, got)
 
 
