@@ -30,7 +30,9 @@ def output(path, *arguments):
         timeout=patience(60),
         env=env,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    # A busy machine takes more than the second that `federate` waits for all to have confirmed.
+    complaints = [line for line in done.stderr.splitlines() if "has not confirmed" not in line]
+    assert (done.returncode, complaints) == (0, [])
     return done.stdout
 
 

@@ -6,7 +6,7 @@ import os
 import pytest
 
 import zexchange
-from tests.support import free_ports
+from tests.support import eventually, free_ports
 
 from .conftest import Shell
 
@@ -69,7 +69,7 @@ def test_a_node_examines_itself(rendezvous: object) -> None:
     with zexchange.federate("lab", registry=first) as node:
         with zexchange.federate("lab", registry=second):
             node.wait_subscribers("x", 1)
-            assert node.diagnose("x").healthy
+            eventually(lambda: node.diagnose("x").healthy)
         found = node.diagnose("x")
     assert not found.healthy
     assert "Nobody else is in federation 'lab'" in str(found)
