@@ -569,6 +569,33 @@ def test_threads_that_ask_and_answer(exchange):
     assert exchange._active is None
 
 
+def test_targets_that_another_thread_has_worked_out_are_not_worked_out_again(exchange):
+    """Else the exchange would look idle in the middle of that thread's round: answers were lost."""
+    inside, go_on, idle = threading.Event(), threading.Event(), []
+
+    def hold(msg):
+        if msg == "held":
+            inside.set()
+            go_on.wait(60)
+
+    exchange.handler(hold)
+    exchange.handler(lambda msg: None)
+    other = threading.Thread(target=lambda: [exchange.send(msg) for msg in ("first", "held")])
+    wake = exchange.registry.wake
+
+    def late():
+        exchange.registry.wake = wake
+        other.start()
+        inside.wait(60)
+
+    exchange.registry.wake = late  # between our look and the lock, the other has done it all
+    exchange._current()
+    idle.append(exchange._idle)
+    go_on.set()
+    other.join(60)
+    assert idle == [False]
+
+
 def test_an_answer_that_nobody_awaits_is_an_error_when_deferred_too(exchange):
     """As any other, for the outer sender."""
 

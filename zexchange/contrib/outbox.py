@@ -17,7 +17,10 @@ from .. import Exchange, ExchangeError
 from ..local.forking import track
 from ..local.logs import log
 from ..local.outcome import without_waiting
-from ..net import engine  # noqa: F401 - or the thread would import it, and wait for whoever does
+
+# All that a node needs to join. Or the thread would import it, and a process that is forked
+# meanwhile would wait for that import for ever.
+from ..net import engine, waiting, world  # noqa: F401
 from ..net.lifetime import close_at_exit
 from .membership import JOIN_TIMEOUT, Membership
 

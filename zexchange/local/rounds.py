@@ -279,8 +279,11 @@ class Rounds(Routing[T]):
         if self._only is self._stale:
             self.registry.wake()
             with self._lock:
-                targets, only, many, idle = self._unchanged(self._state)
-                self._targets, self._only, self._many, self._idle = targets, only, many, idle
+                # Again: another thread may have worked it out meanwhile and be in a quick round,
+                # which is idle no more and has counted nothing.
+                if self._only is self._stale:
+                    targets, only, many, idle = self._unchanged(self._state)
+                    self._targets, self._only, self._many, self._idle = targets, only, many, idle
         return self._targets
 
     def _state(self) -> tuple[tuple[Target, ...], Target | None, bool, bool]:
