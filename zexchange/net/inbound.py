@@ -21,11 +21,11 @@ from ..protocol.effects import Tune
 from ..protocol.interest import Keys
 from ..protocol.permissions import Patterns, restricted
 from ..protocol.proving import MAX_NAMES
-from ..protocol.sequence import Positions
+from ..protocol.sequence import Positions, everything
 from ..protocol.wire import MAX_ATTACHED, ready_topic, topic, topics
 from .desk import Desk
 from .guard import Guard
-from .inlet import Inlet, everything
+from .inlet import Inlet
 from .merging import identities
 from .sockets import (
     DO_NOT_WAIT,

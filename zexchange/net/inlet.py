@@ -15,7 +15,7 @@ from ..protocol.buffers import decode_frame
 from ..protocol.codec import SMALL_BODY, TOP, decode_batch
 from ..protocol.events import Lost
 from ..protocol.recovery import Ask, GiveUp, Recovery
-from ..protocol.sequence import Positions, Tally
+from ..protocol.sequence import Positions, Tally, everything
 from ..protocol.values import Batch, Ready, Recall, Replay
 from ..protocol.wire import (
     ATTACHED,
@@ -48,11 +48,6 @@ EXCHANGES_MOST = 8192
 """Exchanges that are held at hand for the next frame on them."""
 _NOTHING = "", None, Tally()
 unpack_small = TOP.unpack_small
-
-
-def everything(name: str) -> bool:
-    """Tell that a peer carries every exchange."""
-    return True
 
 
 class Inlet:

@@ -270,7 +270,7 @@ class Positions:
     )
 
     def __init__(self) -> None:
-        self.admits: Callable[[str], bool] = _everything
+        self.admits: Callable[[str], bool] = everything
         """Judges whether the peer may publish on an exchange. Asked before one is tracked."""
         self.publish: Patterns = None
         """On what it may."""
@@ -541,7 +541,8 @@ class Positions:
         return skip, gap
 
 
-def _everything(name: str) -> bool:
+def everything(name: str) -> bool:
+    """Judge that an exchange counts, whatever its name."""
     return True
 
 
