@@ -19,12 +19,14 @@ FLOORS = {
     "errors": 0,  # below the rest of its floor: names raise them
     "names": 1,
     "history": 1,
+    "seconds": 1,
     "local": 2,
     "protocol": 2,
     "net": 3,
     "face": 4,  # zexchange itself: what programs import, and so do the rooms above
     "bench": 5,
     "cli": 6,
+    "__main__": 7,
     "contrib": 5,
     "testing": 5,
 }

@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zexchange.errors import InvalidName
-from zexchange.names import Patterns, check_name, check_pattern, is_pattern, matches, prefixes
+from zexchange.names import (
+    Patterns,
+    check_key,
+    check_name,
+    check_pattern,
+    check_scope,
+    is_pattern,
+    matches,
+    prefixes,
+)
 
 SEGMENT = st.sampled_from(["", "a", "b", "ab", "a*", "**b", "é", "\n"])
 NAMES = st.lists(SEGMENT, min_size=1, max_size=4).map(".".join).filter(bool)
@@ -56,7 +65,7 @@ def test_what_patterns_cover(pattern, name, expected):
 @given(NAMES)
 def test_a_name_is_kept_as_it_is_and_covers_itself(name):
     """Wildcard characters inside a segment are ordinary."""
-    assert check_name(name) == check_pattern(name) == name
+    assert check_name(name) == check_key(name) == name
     assert not is_pattern(name)
     assert matches(name, name)
 
@@ -78,7 +87,7 @@ def test_prefixes_do_not_overlap(pattern):
 @pytest.mark.parametrize("name", ["", "a\0", "é" * 128, "\ud800", 1, None, b"a"])
 def test_malformed_text_is_refused_as_name_and_as_pattern(name):
     """Empty, too long, with NUL, not Unicode, not a string."""
-    for check in (check_name, check_pattern):
+    for check in (check_name, check_key, check_pattern, check_scope):
         with pytest.raises(InvalidName):
             check(name)
 
@@ -91,6 +100,37 @@ def test_a_pattern_is_no_name():
     for bad in ("**.a", "a.**.**"):
         with pytest.raises(InvalidName, match="last"):
             check_pattern(bad)
+
+
+@pytest.mark.parametrize(
+    ("slip", "instead"),
+    [
+        ("prices.A*", "prices.*"),
+        ("a**", "a.**"),
+        ("*.b*.c", "*.*.c"),
+        ("a***", "a.**"),
+        ("a..b", "a.b"),
+        (".a", "a"),
+        ("a.", "a"),
+        ("a..*", "a.*"),
+    ],
+)
+def test_a_pattern_that_matches_nothing_is_refused(slip, instead):
+    """The refusal says what to write, which is taken; peers may ask for it all the same."""
+    with pytest.raises(InvalidName) as refused:
+        check_pattern(slip)
+    assert str(refused.value).endswith(f"write {instead!r}")
+    assert check_pattern(instead) == instead
+    assert check_key(slip) == slip
+
+
+def test_a_scope_is_any_name_or_a_pattern_without_slips():
+    """Names may have empty levels, as others use them."""
+    for good in ("a..b", ".a", "a.", "a.*", "**"):
+        assert check_scope(good) == good
+    for bad in ("a*", "a..*"):
+        with pytest.raises(InvalidName, match="write"):
+            check_scope(bad)
 
 
 def test_the_longest_name_fits():

@@ -64,16 +64,58 @@ def is_name(text: str) -> bool:
     return True
 
 
-def check_pattern(pattern: object) -> str:
-    """Return ``pattern`` if it is a pattern or a plain name.
+def check_key(key: object) -> str:
+    """Return ``key`` if a peer may ask for it: a pattern or a plain name.
 
     Raises:
-        InvalidName: if it is malformed, or has ``**`` anywhere but at the end.
+        InvalidName: it is malformed, or has ``**`` anywhere but at the end.
     """
-    text = check_text(pattern)
+    text = check_text(key)
     if "**" in text.split(".")[:-1]:
         raise InvalidName(f"'**' may only be the last segment of a pattern: {text!r}")
     return text
+
+
+def check_pattern(pattern: object) -> str:
+    """Return ``pattern`` if a program may ask for it.
+
+    Stricter than `check_key`: what matches nothing, or nothing that was meant, is a slip.
+
+    Raises:
+        InvalidName: it is malformed; has ``**`` anywhere but at the end, a ``*`` beside
+            other characters in a level, or an empty level. The text says what to write.
+    """
+    text = check_key(pattern)
+    segments = text.split(".")
+    partial = next((s for s in segments if "*" in s and s not in ("*", "**")), None)
+    if partial is not None:
+        instead = _whole_levels(segments)
+        raise InvalidName(
+            f"'*' stands for a whole level, so {text!r} matches nothing: write {instead!r}"
+        )
+    if "" in segments:
+        instead = ".".join(segment for segment in segments if segment)
+        meant = f": write {instead!r}" if instead else ""
+        raise InvalidName(f"a pattern has no empty level, as {text!r} has{meant}")
+    return text
+
+
+def check_scope(scope: object) -> str:
+    """Return ``scope`` if it is any name, or a pattern that `check_pattern` takes.
+
+    Raises:
+        InvalidName: it is neither.
+    """
+    return check_pattern(scope) if isinstance(scope, str) and "*" in scope else check_name(scope)
+
+
+def _whole_levels(segments: list[str]) -> str:
+    """Return a pattern in which each ``*`` is a whole level, as near to the given as there is."""
+    *first, last = [segment for segment in segments if segment]
+    head = [segment if segment in ("*", "**") or "*" not in segment else "*" for segment in first]
+    if last.endswith("**"):
+        return ".".join([*head, *filter(None, [last.strip("*")]), "**"])
+    return ".".join([*head, "*" if "*" in last else last])
 
 
 def matches(pattern: str, name: str) -> bool:

@@ -156,7 +156,7 @@ def work(thread):
             mine[n] += 1
             if dice.random() < 0.05:
                 with zexchange.get_exchange(dice.choice(names)).subscribe(passing):
-                    with zexchange.match("c*").subscribe(passing):
+                    with zexchange.match("**").subscribe(passing):
                         pass
             if dice.random() < 0.02:
                 other = zexchange.get_exchange(f"other{dice.randrange(50)}")

@@ -21,6 +21,22 @@ def test_every_command_explains_itself(name: str) -> None:
     assert f"{name} [OPTIONS]" in result.output
 
 
+def test_the_list_of_commands_fits_a_terminal() -> None:
+    """No line of it is cut off at 80 columns."""
+    result = CliRunner().invoke(commands, ["--help"], terminal_width=80)
+    assert "..." not in result.output.partition("Commands:")[2]
+
+
+@pytest.mark.sockets
+def test_help_needs_no_docstrings() -> None:
+    """Under -OO each command says what it says without; ``python -m zexchange`` is one, too."""
+    ask = [sys.executable, "-OO", "-m", "zexchange"]
+    for arguments in ([], ["doctor"], ["bench"]):
+        shown = CliRunner().invoke(commands, [*arguments, "--help"], prog_name="zexchange")
+        ended = subprocess.run([*ask, *arguments, "--help"], capture_output=True, check=True)
+        assert ended.stdout.decode().split() == shown.output.split()
+
+
 def test_an_unknown_command_is_status_2() -> None:
     """A command that does not exist is wrong use."""
     assert CliRunner().invoke(commands, ["frobnicate"]).exit_code == 2

@@ -1,6 +1,8 @@
 """Names to exchanges, views over them, observers and interest."""
 
+import copy
 import gc
+import pickle
 import random
 import sys
 import threading
@@ -526,3 +528,50 @@ def test_tasks_of_views_are_called_in_the_order_in_which_the_views_were_made():
         registry.match(pattern).attach(to_call(lambda msg, pattern=pattern: order.append(pattern)))
     registry.get("a.b").send(1)
     assert order == patterns
+
+
+class Point:
+    """What a codec of the program makes plain."""
+
+
+class Codec:
+    """A codec that is given with the type, and pickled by its place."""
+
+    def encode(self, msg):
+        return None
+
+    def decode(self, plain):
+        return Point()
+
+    def __eq__(self, other):
+        return isinstance(other, Codec)
+
+    __hash__ = None
+
+
+def test_an_exchange_is_its_name():
+    """Copied or unpickled it is the same object, a typed one and a view as well."""
+    plain, view = get_exchange("recalled.plain"), match("recalled.*")
+    typed = get_exchange("recalled.int", type=int)
+    coded = get_exchange("recalled.point", type=Point, codec=Codec())
+    for one in (plain, typed, coded, view):
+        assert copy.copy(one) is one
+        assert copy.deepcopy([one])[0] is one
+        assert pickle.loads(pickle.dumps(one)) is one
+    made, given_ = typed.__reduce__()
+    assert made.keywords == {"type": int, "codec": None}
+    assert given_ == ()
+
+
+def test_what_belongs_to_this_process_is_not_copied():
+    """An exchange of a registry of one's own is not pickled; a stream is neither."""
+    registry = Registry()
+    own = registry.get("own")
+    assert copy.deepcopy(own) is own
+    for one in (own, registry.match("*")):
+        with pytest.raises(TypeError, match="pass its name"):
+            pickle.dumps(one)
+    with own.stream() as stream:
+        for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
+            with pytest.raises(TypeError, match="stream"):
+                attempt(stream)

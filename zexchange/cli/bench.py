@@ -20,7 +20,16 @@ if TYPE_CHECKING:
 RESULTS = Path("benchmarks") / "results"
 
 
-@click.command()
+_HELP = """
+Measure this project beside every peer that is installed.
+
+All take turns in each round. A whole run takes about a quarter of an hour, on a
+machine that should do nothing else. --quick and --only write nothing unless --results
+says where.
+"""
+
+
+@click.command(help=_HELP)
 @click.option("--quick", is_flag=True, help="Short rounds, fewer of them: a first look.")
 @click.option(
     "--only",
@@ -54,12 +63,7 @@ def bench(
     listing: bool,
     show: Path | None,
 ) -> None:
-    """Measure this project beside every peer that is installed.
-
-    All take turns in each round. A whole run takes about a quarter of an hour, on a
-    machine that should do nothing else. --quick and --only write nothing unless --results
-    says where.
-    """
+    """Run the command."""
     from zexchange.bench.record import Record, circumstances
     from zexchange.bench.run import missing, run
     from zexchange.bench.values import FULL, QUICK

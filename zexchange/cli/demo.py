@@ -24,13 +24,17 @@ ROOM = 10_000
 """Messages that may wait to be shown; so many never do."""
 
 
-@click.command()
-def demo() -> None:
-    """Watch processes share exchanges: about ten seconds, no arguments.
+_HELP = """
+Watch processes share exchanges: about ten seconds, no arguments.
 
-    Two sensors read this machine's counters, an analyst averages them, a third sensor
-    joins, the first is killed without warning; at the end everything is counted.
-    """
+Two sensors read this machine's counters, an analyst averages them, a third sensor
+joins, the first is killed without warning; at the end everything is counted.
+"""
+
+
+@click.command(help=_HELP)
+def demo() -> None:
+    """Run the command."""
     with tempfile.TemporaryFile() as errors:
         try:
             whole = perform(f"demo-{os.getpid()}", errors)

@@ -43,7 +43,17 @@ RESULT = {
 }
 
 
-@click.command()
+_HELP = """
+Find out why messages do not arrive; of EXCHANGE, if one is named.
+
+Give it the options of the program that is in trouble: it joins as that would, looks at
+who is there, who is not and why, and ends with the likeliest cause. The exit status is
+0 if nothing is wrong. For what only shows inside a program, such as a task that holds it
+up, call node.diagnose() there.
+"""
+
+
+@click.command(help=_HELP)
 @click.argument("name", metavar="[EXCHANGE]", default="")
 @click.option("--json", "json_", is_flag=True, help="Print everything as a JSON object.")
 @click.option(
@@ -59,13 +69,7 @@ RESULT = {
 def doctor(
     context: click.Context, joining: Joining, name: str, json_: bool, patience: float
 ) -> None:
-    """Find out why messages do not arrive; of EXCHANGE, if one is named.
-
-    Give it the options of the program that is in trouble: it joins as that would, looks at
-    who is there, who is not and why, and ends with the likeliest cause. The exit status is
-    0 if nothing is wrong. For what only shows inside a program, such as a task that holds it
-    up, call node.diagnose() there.
-    """
+    """Run the command."""
     logging.getLogger("zexchange").setLevel(logging.CRITICAL)  # all of it is said here
     with ExitStack() as leaving:
         if name:

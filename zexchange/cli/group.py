@@ -53,13 +53,17 @@ def forget_stdout() -> None:
     os.close(nowhere)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+_HELP = """
+Named channels between processes, without a broker.
+
+Every command joins a federation like any program that calls zexchange.federate().
+"""
+
+
+@click.group(cls=Commands, help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, package_name="zexchange", prog_name="zexchange")
 def commands() -> None:
-    """Named channels between processes, without a broker.
-
-    Every command joins a federation like any program that calls zexchange.federate().
-    """
+    """Stand for all commands."""
 
 
 for _command in (bench, demo, doctor, hub, keygen, peers, send, tail):

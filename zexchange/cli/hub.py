@@ -22,7 +22,14 @@ from .options import federation, insecure, keys
 PLAIN_EVERY = 10.0
 
 
-@click.command()
+_HELP = """
+Carry the nodes that join with federate(hub=ENDPOINT).
+
+Each of them needs three connections only, however many there are.
+"""
+
+
+@click.command(help=_HELP)
 @federation
 @click.option(
     "--listen",
@@ -62,7 +69,7 @@ def hub(
     every: float | None,
     json_: bool,
 ) -> None:
-    """Carry the nodes that federate(hub=ENDPOINT), so that each needs three connections only."""
+    """Run the command."""
     label = Label(socket.gethostname(), os.getpid(), "hub")
     try:
         running = Hub(

@@ -8,16 +8,20 @@ from pathlib import Path
 
 import click
 
+_HELP = """
+Make a key for a node in DIR, and print the line to hand out.
 
-@click.command()
+A node uses it with --keys DIR.
+DIR/node.key is the secret one: it stays on this host, for this user alone, and is
+never overwritten. The line is in DIR/node.pub, too: it goes into the file
+authorized/NAME.pub in the key directory of each peer. docs/SECURITY.md has the rest.
+"""
+
+
+@click.command(help=_HELP)
 @click.argument("directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 def keygen(directory: Path) -> None:
-    """Make a key for a node in DIR, for --keys DIR, and print the line to hand out.
-
-    DIR/node.key is the secret one: it stays on this host, for this user alone, and is
-    never overwritten. The line is in DIR/node.pub, too: it goes into the file
-    authorized/NAME.pub in the key directory of each peer. docs/SECURITY.md has the rest.
-    """
+    """Run the command."""
     from zexchange.net.keyring import make_keys
 
     click.echo(make_keys(directory))

@@ -25,11 +25,18 @@ AT_MOST = 2.0
 _HEADINGS = ("HOST", "PID", "LABEL", "INTEREST", "SINCE")
 
 
-@click.command()
+_HELP = """
+Print who is in the federation, and what each listens to.
+
+Each line has host, process id, label, exchanges, and since when.
+"""
+
+
+@click.command(help=_HELP)
 @click.option("--json", "json_", is_flag=True, help="Print a JSON array of objects.")
 @joins
 def peers(joining: Joining, json_: bool) -> None:
-    """Print who is in the federation: host, pid, label, interest, and since when."""
+    """Run the command."""
     with joining.node("peers") as node:
         wait_until_still(node)
         found = sorted(node.peers, key=lambda peer: (peer.host, peer.name, peer.pid))

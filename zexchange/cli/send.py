@@ -18,7 +18,17 @@ Reader = Callable[[bytes], object]
 """What makes a message of a line that has lost its newline."""
 
 
-@click.command()
+_HELP = """
+Send each line of FILE, or of standard input, as a message.
+
+The messages are sent on the exchange NAME.
+
+A line travels as a str without its newline, or as bytes if it is not UTF-8. Ends when
+everything was acknowledged, and only then with exit status 0.
+"""
+
+
+@click.command(help=_HELP)
 @click.argument("name")
 @click.argument("file", type=click.File("rb"), default="-")
 @click.option("--json", "as_json", is_flag=True, help="Each line is a JSON value.")
@@ -41,11 +51,7 @@ Reader = Callable[[bytes], object]
 def send(
     joining: Joining, name: str, file: BinaryIO, as_json: bool, wait: int, timeout: float
 ) -> None:
-    """Send each line of FILE (or standard input) as one message on the exchange NAME.
-
-    A line travels as a str without its newline, or as bytes if it is not UTF-8. Ends when
-    everything was acknowledged, and only then with exit status 0.
-    """
+    """Run the command."""
     exchange = get_exchange(name)
     with joining.node("send") as node:
         if wait:

@@ -25,7 +25,15 @@ BLOCK = 1 << 16
 Show = Callable[[Delivery], bytes]
 
 
-@click.command()
+_HELP = """
+Print each message of exchanges or patterns, one a line.
+
+Text and bytes are printed as they are, anything else as JSON. Quote patterns:
+'prices.*' is one level, 'prices.**' any number.
+"""
+
+
+@click.command(help=_HELP)
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @click.option("--json", "json_", is_flag=True, help="Print every message as JSON.")
 @click.option("--names", "with_names", is_flag=True, help="Print the exchange's name first.")
@@ -48,11 +56,7 @@ def tail(
     count: int | None,
     history: int,
 ) -> None:
-    """Print each message of the exchanges NAME..., one a line; patterns are names too.
-
-    Text and bytes are printed as they are, anything else as JSON. Quote patterns:
-    'prices.*' is one level, 'prices.**' any number.
-    """
+    """Run the command."""
     show = _form(json_, with_names)
     with ExitStack() as leaving:
         stream = leaving.enter_context(attached(names, history))

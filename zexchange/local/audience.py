@@ -9,7 +9,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Generic, Literal, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, overload
 
 from ..errors import NotAttached
 from .arrears import Arrears
@@ -92,6 +92,17 @@ class Audience(Generic[T]):
 
     def __contains__(self, task: object) -> bool:
         return any(key in self._table for key in self._keys(task))
+
+    # It is its name: of a copy that is another object, messages would reach nobody.
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return self.registry.recall(self)
 
     # What an exchange and a view do differently.
 

@@ -152,3 +152,5 @@ class _Pydantic:
 
 
 _PLAIN_MODULES = ("builtins", "datetime", "decimal", "uuid", "numpy")
+CHOSEN = (_Shaped, _Msgspec, _Pydantic)
+"""The codecs that `codec_for` chooses by a type alone."""

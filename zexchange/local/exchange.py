@@ -51,8 +51,9 @@ class ExchangeStats:
 class Exchange(Rounds[T]):
     """A named channel: ``send(msg)`` hands ``msg`` to every attached task.
 
-    Get one from `get_exchange` or a `Registry`: the same name is the same object. Every
-    method may be called by any thread, from inside a task as well.
+    Get one from `get_exchange` or a `Registry`: the same name is the same object, a copy is
+    the exchange itself, and what was pickled is the exchange of that name where it is unpickled.
+    Every method may be called by any thread, from inside a task as well.
     """
 
     __slots__ = ("_codec", "_errors", "_type")
@@ -71,6 +72,11 @@ class Exchange(Rounds[T]):
         """The type of its messages, None if none was said; see `get_exchange`."""
         kind: builtins.type[T] | None = self._type
         return kind
+
+    @property
+    def declared(self) -> dict[str, Any]:
+        """What `get_exchange` needs beside the name to make this exchange in another process."""
+        return {}
 
     @property
     def idle(self) -> bool:

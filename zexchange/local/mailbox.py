@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar, get_args
 
 from ..errors import Closed, MailboxFull
+from ..seconds import seconds
 from . import loops
 from .forking import track
 from .snapshots import UNCHANGING, settled
@@ -219,19 +220,19 @@ class Mailbox(Generic[T]):
             Closed: the mailbox was closed.
         """
         self._home, self.turns = None, 0
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = time.monotonic() + seconds(timeout)
         with self._lock:
             while True:
                 if self._readable():
                     with suppress(IndexError):  # a coroutine was faster
                         return self._pop()
                     continue
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
+                left = deadline - time.monotonic()
+                if left <= 0:
                     raise TimeoutError(f"no message within {timeout} s")
                 self._readers += 1
                 try:
-                    self._filled.wait(left)
+                    self._filled.wait(None if left > threading.TIMEOUT_MAX else left)
                 finally:
                     self._readers -= 1
 

@@ -9,10 +9,13 @@ of interest; what they do with it, and that there is a network at all, is not kn
 import threading
 import weakref
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol, overload
 
 from ..names import Patterns, check_name, check_pattern, matches
 from .arrears import Arrears
+from .audience import Audience
 from .codecs import Codec
 from .exchange import Exchange
 from .feeds import orphans, tidy
@@ -136,6 +139,21 @@ class Registry:
             return exchange
         declare(exchange, type, codec)
         return exchange
+
+    def recall(self, wanted: Audience[Any]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """Return what gives the exchange, or view, of that name in another process, for `pickle`.
+
+        Raises:
+            TypeError: this is not the default registry, which every process has.
+        """
+        if self is not default_registry:
+            raise TypeError(
+                f"{wanted!r} belongs to a Registry of this process and cannot be pickled:"
+                " pass its name"
+            )
+        if isinstance(wanted, Exchange):
+            return partial(get_exchange, wanted.name, **wanted.declared), ()
+        return match, (wanted.key,)
 
     def find(self, name: str) -> Exchange[Any] | None:
         """Return the exchange of that name if there is one."""

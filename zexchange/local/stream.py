@@ -7,7 +7,7 @@ mailbox is awaited. It must not know what it is attached to beyond attach and de
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 from ..errors import Closed
 from .feeds import Feed
@@ -69,6 +69,9 @@ class Stream(Generic[T]):
         """Remember how to detach, once attached."""
         self._detach = detach
         return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a stream belongs to its process: it can be neither copied nor pickled")
 
     def __del__(self) -> None:
         feed: Feed | None = getattr(self, "feed", None)  # none of one that could not be made

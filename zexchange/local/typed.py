@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import WrongType
 from .chains import chains, relink
-from .codecs import Codec, codec_for
+from .codecs import CHOSEN, Codec, codec_for
 from .exchange import Exchange
 from .outcome import Room, Target, logger
 from .retained import Kept
@@ -64,6 +64,12 @@ class TypedExchange(Exchange[T]):
     """An exchange with a type; made by ``get_exchange(name, type=…)``."""
 
     __slots__ = ()
+
+    @property
+    def declared(self) -> dict[str, Any]:
+        """The type, and the codec if that was not chosen by the type; see `Exchange.declared`."""
+        chosen = isinstance(self._codec, CHOSEN)
+        return {"type": self.type, "codec": None if chosen else self._codec}
 
     def send(self, msg: T) -> None:
         """Hand ``msg`` to every attached task; see `Exchange.send`.

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..names import check_name
+from ..seconds import seconds
 from .membership import Membership
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class AsyncNode(Membership):
             await self._wait(node._join_timeout, node._steps_to_join)
             node._settle(0.0)
 
-    async def wait_peers(self, n: int = 1, timeout: float = 10.0) -> None:
+    async def wait_peers(self, n: int = 1, timeout: float | None = 10.0) -> None:
         """Wait until ``n`` other nodes are ready in both directions; see `Node.wait_peers`.
 
         Raises:
@@ -55,7 +56,7 @@ class AsyncNode(Membership):
         """
         await self._wait(timeout, lambda waiter: waiter.peers(n))
 
-    async def wait_ready(self, timeout: float = 10.0) -> None:
+    async def wait_ready(self, timeout: float | None = 10.0) -> None:
         """Wait until what is attached here is in force at every peer; see `Node.wait_ready`.
 
         Raises:
@@ -63,7 +64,7 @@ class AsyncNode(Membership):
         """
         await self._wait(timeout, lambda waiter: waiter.ready())
 
-    async def wait_subscribers(self, name: str, n: int = 1, timeout: float = 10.0) -> None:
+    async def wait_subscribers(self, name: str, n: int = 1, timeout: float | None = 10.0) -> None:
         """Wait until ``n`` other nodes will receive what is sent on an exchange.
 
         Raises:
@@ -72,7 +73,7 @@ class AsyncNode(Membership):
         check_name(name)
         await self._wait(timeout, lambda waiter: waiter.subscribers(name, n))
 
-    async def flush(self, timeout: float = 10.0) -> None:
+    async def flush(self, timeout: float | None = 10.0) -> None:
         """Wait until every healthy peer has acknowledged what was sent before this call.
 
         In coroutines this is the back-pressure: `send` never waits there.
@@ -89,18 +90,18 @@ class AsyncNode(Membership):
         await self._node._running().world.aside(lambda: found.append(diagnose()))
         return found[0]
 
-    async def close(self, timeout: float = 5.0) -> None:
+    async def close(self, timeout: float | None = 5.0) -> None:
         """Leave the federation, as `Node.close`, without holding up the event loop.
 
         A cancelled close goes on to its end on a thread of its own, and the interpreter
         waits for that before it exits.
         """
-        node = self._node
+        node, limit = self._node, seconds(timeout)
         if node._release() and (engine := node._engine) is not None:
-            await engine.world.aside(lambda: node._shut(timeout, wait=True))
+            await engine.world.aside(lambda: node._shut(limit, wait=True))
 
-    async def _wait(self, timeout: float, steps: "Callable[[Waiter], Wait[None]]") -> None:
+    async def _wait(self, timeout: float | None, steps: "Callable[[Waiter], Wait[None]]") -> None:
         from .waiting import Waiter
 
-        waiter = Waiter(self._node._running(), timeout)
+        waiter = Waiter(self._node._running(), seconds(timeout))
         await waiter.wait_here(steps(waiter))

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from ..errors import Unreachable
 from ..local.registry import Registry, default_registry
-from ..names import check_name, check_pattern
+from ..names import check_name, check_scope
 from . import lifetime
 from .node import Node
 from .plan import RECOVERY_TIMEOUT, REPLAY_BYTES, REPLAY_MESSAGES, STALL, Plan, make_plan
@@ -118,7 +118,7 @@ def enlist(name: str, join_timeout: float, exchanges: str = "**") -> Node:
     Its first use does, or `revive`. Waits for nobody. Of a node that nobody has asked for in
     another way, only the ``exchanges`` take part that are named here.
     """
-    plan = Plan(check_name(name), exchanges=(check_pattern(exchanges),))
+    plan = Plan(check_name(name), exchanges=(check_scope(exchanges),))
     return _enlisted(plan, default_registry, join_timeout, part=True)
 
 

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from ..errors import Closed, NotReady
 from ..local import loops
@@ -23,6 +23,7 @@ from ..local.registry import Registry
 from ..names import check_name
 from ..protocol.events import Event, Lost
 from ..protocol.values import Label
+from ..seconds import seconds
 from . import lifetime
 from .descriptors import needed, require
 from .membership import Membership
@@ -51,9 +52,10 @@ class Backlog(Protocol):
 class Node(Membership):
     """One process's membership in a federation: made by `federate`, also a context manager.
 
-    Every method may be called from any thread. Those that wait raise `RuntimeError` on
-    the data thread (inside a task that is given a remote message) and in a running
-    event loop, where they would wait for themselves.
+    Every method may be called from any thread. Those that wait take a ``timeout`` in seconds,
+    or None to wait without end. They raise `RuntimeError` on the data thread (inside a task
+    that is given a remote message) and in a running event loop, where they would wait for
+    themselves.
     """
 
     def __init__(
@@ -176,7 +178,7 @@ class Node(Membership):
                 raise Closed(f"the node in federation {self.name!r} was closed")
         return engine
 
-    def close(self, timeout: float = 5.0) -> None:
+    def close(self, timeout: float | None = 5.0) -> None:
         """Leave the federation: flush, say goodbye, stop the threads, close the sockets.
 
         A node that several callers of `federate` share closes with the last of them.
@@ -184,10 +186,12 @@ class Node(Membership):
         does not wait for acknowledgements.
 
         Args:
-            timeout: seconds for everything; who has not acknowledged by then is logged.
+            timeout: seconds for everything, None for no end; who has not acknowledged by
+                then is logged.
         """
+        limit = seconds(timeout)
         if self._release():
-            self._shut(timeout, not self._would_wait_for_itself())
+            self._shut(limit, not self._would_wait_for_itself())
 
     def _release(self) -> bool:
         """Have one user less; tell whether it was the last, behind which nothing works."""
@@ -335,6 +339,10 @@ class Node(Membership):
             self._plan = self._plan.for_child(tcp[0] if tcp else None)
             lifetime.leave_parent_behind(engine)
 
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be copied, or pickled."""
+        raise TypeError("a node belongs to its process: pass what federate() was called with")
+
     def __repr__(self) -> str:
         """Name the federation and how many peers are known."""
         engine = self._engine
@@ -346,7 +354,7 @@ class Node(Membership):
 
     # ------------------------------------------------------------------------ waiting
 
-    def wait_peers(self, n: int = 1, timeout: float = 10.0) -> None:
+    def wait_peers(self, n: int = 1, timeout: float | None = 10.0) -> None:
         """Wait until ``n`` other nodes are ready in both directions.
 
         Raises:
@@ -355,7 +363,7 @@ class Node(Membership):
         """
         self._wait(timeout, lambda waiter: waiter.peers(n))
 
-    def wait_ready(self, timeout: float = 10.0) -> None:
+    def wait_ready(self, timeout: float | None = 10.0) -> None:
         """Wait until what is attached here is in force at every peer that is known.
 
         Whatever a peer sends after that reaches the tasks attached before this call. It
@@ -367,7 +375,7 @@ class Node(Membership):
         """
         self._wait(timeout, lambda waiter: waiter.ready())
 
-    def wait_subscribers(self, name: str, n: int = 1, timeout: float = 10.0) -> None:
+    def wait_subscribers(self, name: str, n: int = 1, timeout: float | None = 10.0) -> None:
         """Wait until ``n`` other nodes will receive what is sent on an exchange.
 
         Raises:
@@ -377,7 +385,7 @@ class Node(Membership):
         check_name(name)
         self._wait(timeout, lambda waiter: waiter.subscribers(name, n))
 
-    def flush(self, timeout: float = 10.0) -> None:
+    def flush(self, timeout: float | None = 10.0) -> None:
         """Wait until every healthy peer has acknowledged what was sent before this call.
 
         Acknowledged means that its tasks have been given the messages. Healthy are all but
@@ -414,13 +422,13 @@ class Node(Membership):
         engine, name = self._running(), exchange and check_name(exchange)
         return lambda: diagnose(examine(engine, name, timeout))
 
-    def _wait(self, timeout: float, steps: "Callable[[Waiter], Wait[None]]") -> None:
+    def _wait(self, timeout: float | None, steps: "Callable[[Waiter], Wait[None]]") -> None:
         """Go through what ``steps`` waits for, on this thread."""
         from .waiting import Waiter
 
-        engine = self._running()
+        limit, engine = seconds(timeout), self._running()
         self._may_wait()
-        waiter = Waiter(engine, timeout)
+        waiter = Waiter(engine, limit)
         waiter.wait(steps(waiter))
 
     def _may_wait(self) -> None:

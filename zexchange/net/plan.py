@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from ..names import check_name, check_pattern, matches
+from ..names import check_name, check_scope, matches
 from .endpoints import Tcp, check_secure, parse_pair, parse_tcp
 
 LAN = "lan"
@@ -128,5 +128,5 @@ def make_plan(
         hubs=tuple(map(str, hubs)),
         local=local,
         keys=Path(keys) if keys is not None else None,
-        exchanges=tuple(map(check_pattern, patterns)),
+        exchanges=tuple(map(check_scope, patterns)),
     )

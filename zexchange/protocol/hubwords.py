@@ -10,7 +10,7 @@ from typing import Any
 import msgpack
 
 from ..errors import DecodeError, InvalidName
-from ..names import check_pattern
+from ..names import check_key
 from .fields import boolean, count, federation, items, node_id, text, unpack
 from .permissions import Rights
 from .values import VERSIONS, Label
@@ -243,7 +243,7 @@ def _patterns(value: Any) -> tuple[str, ...] | None:
     if len(items(value)) > MAX_PATTERNS:
         raise DecodeError(f"over {MAX_PATTERNS} names and patterns that a node is permitted")
     try:
-        return tuple(check_pattern(text(item)) for item in value)
+        return tuple(check_key(text(item)) for item in value)
     except InvalidName as error:
         raise DecodeError(str(error)) from None
 

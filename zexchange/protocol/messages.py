@@ -10,7 +10,7 @@ from typing import Any
 import msgpack
 
 from ..errors import DecodeError, InvalidName
-from ..names import check_pattern, is_pattern
+from ..names import check_key, is_pattern
 from .fields import (
     boolean,
     count,
@@ -114,7 +114,7 @@ def _keys(value: Any) -> tuple[str, ...]:
 
 def _check_key(key: str) -> None:
     try:
-        check_pattern(key)
+        check_key(key)
     except InvalidName as error:
         raise DecodeError(str(error)[:MAX_ENDPOINT]) from None
 

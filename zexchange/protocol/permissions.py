@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..errors import InvalidKeys, InvalidName
-from ..names import MAX_NAME_BYTES, check_pattern, is_pattern, matches
+from ..names import MAX_NAME_BYTES, check_scope, is_pattern, matches
 from .fields import ID_BYTES
 from .keys import belongs, mark, mark_of
 from .relay import MARK
@@ -279,7 +279,7 @@ def _patterns(name: str, table: dict[str, Any], field: str, default: Patterns) -
     if not isinstance(value, list):
         raise InvalidKeys(f"[{name}] {field} is a list of names and patterns")
     try:
-        return tuple(map(check_pattern, value))
+        return tuple(map(check_scope, value))
     except InvalidName as error:
         raise InvalidKeys(f"[{name}] {field}: {error}") from None
 
