@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.support import eventually
 from zexchange.errors import Closed, MailboxFull
 from zexchange.local import Delivery, Registry
+from zexchange.local.logs import log
 from zexchange.local.mailbox import Mailbox
 
 
@@ -264,3 +265,28 @@ def test_a_mailbox_keeps_order_bound_and_books(steps, maxsize, overflow):
     stats = mailbox.stats()
     assert stats.waiting == len(mailbox) == len(model) <= maxsize
     assert stats.received == puts - refused == taken + stats.dropped + stats.waiting
+
+
+def test_the_default_says_once_that_it_drops_and_at_the_end_how_many(exchange, caplog):
+    """Who chose what happens is not told of it."""
+    with exchange.stream(maxsize=2) as stream, exchange.stream(2, "drop_oldest"):
+        for n in range(2):
+            exchange.send(n)
+        log.flush()
+        assert not caplog.text
+        for n in range(3):
+            exchange.send(n)
+        eventually(lambda: "beyond 2 messages" in caplog.text)
+        assert stream.dropped == 3
+    eventually(lambda: "dropped 3 messages in all" in caplog.text)
+    assert caplog.text.count("a stream of 'x'") == 2
+
+
+def test_a_view_says_so_as_well(caplog):
+    """By its pattern."""
+    registry = Registry()
+    with registry.match("a.*").stream(maxsize=1):
+        registry.get("a.b").send(1)
+        registry.get("a.b").send(2)
+    eventually(lambda: "a stream of 'a.*'" in caplog.text)
+    assert "in all" not in caplog.text

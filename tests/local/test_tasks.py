@@ -4,11 +4,13 @@ import asyncio
 import io
 import multiprocessing
 import queue
+import subprocess
+import sys
 import threading
 
 import pytest
 
-from tests.support import eventually
+from tests.support import eventually, patience
 from zexchange.errors import Closed, MailboxFull, NotASubscriber
 from zexchange.local import DisplayMessages, Registry, to_async, to_call, to_queue, to_thread
 
@@ -274,3 +276,47 @@ def test_display_messages_counts_and_prints(exchange, capsys):
         exchange.send({"px": 1})
     assert file.getvalue() == capsys.readouterr().out == "msg[1]: 'hello'\nmsg[2]: {'px': 1}\n"
     assert display.count == 2
+
+
+UNFINISHED = """
+import time, zexchange
+from zexchange.local import buffered
+class Writer:
+    def send(self, n):
+        if n == 20 and {stuck}:
+            time.sleep(1000)
+        print(n, flush=True)
+buffered.FINISHING = 0.3 if {stuck} else buffered.FINISHING
+task = zexchange.to_thread(Writer())
+for n in range(100):
+    task.send(n)
+"""
+
+
+@pytest.mark.parametrize("stuck", [False, True])
+def test_the_end_of_a_program_waits_for_threads(stuck):
+    """A line says how many messages are left to one that does not come to an end."""
+    command = [sys.executable, "-c", UNFINISHED.format(stuck=stuck)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=patience())
+    assert done.stdout.split() == [str(n) for n in range(20 if stuck else 100)]
+    assert ("79 messages are not handed on" in done.stderr) is stuck
+
+
+def _in_a_child(path):
+    class Writer:
+        def send(self, n):
+            with open(path, "a") as file:
+                file.write(f"{n}\n")
+
+    task = to_thread(Writer())
+    for n in range(100):
+        task.send(n)
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork here")
+def test_a_forked_child_waits_for_them_as_well(tmp_path):
+    """Which ends without atexit."""
+    child = multiprocessing.get_context("fork").Process(target=_in_a_child, args=(tmp_path / "f",))
+    child.start()
+    child.join(patience())
+    assert (tmp_path / "f").read_text().split() == [str(n) for n in range(100)]

@@ -14,14 +14,13 @@ from contextlib import nullcontext
 from typing import Any
 
 from .. import Exchange, ExchangeError
-from ..local.forking import track
+from ..local.forking import end_as_child, track
 from ..local.logs import log
 from ..local.outcome import without_waiting
 
 # All that a node needs to join. Or the thread would import it, and a process that is forked
 # meanwhile would wait for that import for ever.
 from ..net import engine, waiting, world  # noqa: F401
-from ..net.lifetime import close_at_exit
 from .membership import JOIN_TIMEOUT, Membership
 
 HELD = 10_000
@@ -75,7 +74,7 @@ class Outbox:
                 # In two steps: `Thread.start` waits for the thread, which may first run a
                 # finaliser that waits for a lock that is held here.
                 _thread.start_new_thread(self._start, ())
-                close_at_exit()
+                end_as_child()
             except RuntimeError:  # no more threads: with a later message
                 self._working = False
 

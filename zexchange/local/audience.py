@@ -264,7 +264,7 @@ class Audience(Generic[T]):
     def stream(
         self,
         maxsize: int = 1000,
-        overflow: Overflow = "drop_oldest",
+        overflow: Overflow | None = None,
         details: Literal[False] = False,
         history: int = 0,
     ) -> Stream[T]: ...
@@ -273,7 +273,7 @@ class Audience(Generic[T]):
     def stream(
         self,
         maxsize: int = 1000,
-        overflow: Overflow = "drop_oldest",
+        overflow: Overflow | None = None,
         details: bool = False,
         history: int = 0,
     ) -> Stream[Any]: ...
@@ -281,7 +281,7 @@ class Audience(Generic[T]):
     def stream(
         self,
         maxsize: int = 1000,
-        overflow: Overflow = "drop_oldest",
+        overflow: Overflow | None = None,
         details: bool = False,
         history: int = 0,
     ) -> Stream[Any]:
@@ -291,11 +291,12 @@ class Audience(Generic[T]):
             maxsize: so many messages wait at most.
             overflow: with that many waiting, ``"block"`` has the sender wait,
                 ``"drop_oldest"`` and ``"drop_newest"`` drop one and count it, ``"error"``
-                raises `MailboxFull` to the sender.
+                raises `MailboxFull` to the sender. None is ``"drop_oldest"``, and a warning
+                in the log with the first message that is dropped.
             details: yield `Delivery` instead of the bare message, and `Lost` in its place.
             history: up to so many retained messages come first, beyond ``maxsize`` if need be.
         """
-        stream: Stream[Any] = Stream(maxsize, overflow, details, self.registry.wake)
+        stream: Stream[Any] = Stream(self.key, maxsize, overflow, details, self.registry.wake)
         stream.opened(self._leave)
         self.attach(stream, history=history)
         return stream

@@ -6,17 +6,23 @@ logged and counted there. It must not know any exchange.
 
 import asyncio
 import threading
+import time
+import weakref
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 
 from ..errors import Closed, NotASubscriber
 from . import loops
 from .checks import Turns, check_task
-from .forking import track
+from .forking import at_exit, end_as_child, track
+from .logs import log
 from .mailbox import Mailbox, MailboxStats, Overflow
 from .outcome import logger, unawaited
 from .snapshots import Keeper, settled
 from .subscriptions import Task
+
+FINISHING = 5.0
+"""Seconds that the end of the program waits for messages which are with threads."""
 
 
 class _Buffered(Keeper):
@@ -54,11 +60,16 @@ class _Buffered(Keeper):
         logger.error("message lost: error in %r", self, exc_info=error)
 
 
+class _Marker(threading.Event):
+    """A place among the messages, which the thread sets when it comes there."""
+
+
 class to_thread(_Buffered):  # noqa: N801
     """A task that hands messages to ``task.send`` on a daemon thread of its own.
 
     The thread starts with the first message, in a forked child again. Errors are logged
-    and counted (`errors`). `close` lets it finish what is waiting.
+    and counted (`errors`). `close` lets it finish what is waiting, and so does the end of the
+    program, for up to five seconds; a warning says how many messages are left then.
 
     Args:
         task: anything with a synchronous ``send(msg)``.
@@ -110,6 +121,8 @@ class to_thread(_Buffered):  # noqa: N801
                 name = f"zexchange-{type(self._task).__name__}"
                 self._thread = threading.Thread(target=self._run, name=name, daemon=True)
                 self._thread.start()
+                _running.add(self)
+                end_as_child()
 
     def _run(self) -> None:
         """Hand on messages until closed; runs on the thread."""
@@ -118,12 +131,23 @@ class to_thread(_Buffered):  # noqa: N801
                 msg = self._mailbox.take()
             except Closed:
                 return
+            if type(msg) is _Marker:
+                msg.set()
+                continue
             try:
                 result = self._call(msg)
                 if asyncio.iscoroutine(result):
                     raise unawaited(result)
             except BaseException as error:  # SystemExit too: nobody would read what comes then
                 self._failed(error)
+
+    def mark(self) -> threading.Event:
+        """Return what is set when the thread has handed on all that it has now."""
+        marker = _Marker()
+        self._mailbox.preload(marker)
+        if self._mailbox.closed:
+            marker.set()
+        return marker
 
     def _ended(self) -> None:
         """End with a generator that has ended; what still waits is dropped, and counted."""
@@ -140,6 +164,32 @@ class to_thread(_Buffered):  # noqa: N801
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
+
+
+_running: "weakref.WeakSet[to_thread]" = weakref.WeakSet()
+"""Those that have a thread, which the end of the program would stop where it is."""
+
+
+def catch_up() -> None:
+    """Wait until the threads have handed on what came up to now, as the program ends."""
+    until = time.monotonic() + FINISHING
+    markers = [running.mark() for running in list(_running)]
+    for marker in markers:
+        marker.wait(max(0.0, until - time.monotonic()))
+
+
+def _finish() -> None:
+    """Have all threads hand on what they have and take no more, as the program ends."""
+    until = time.monotonic() + FINISHING
+    for running in list(_running):
+        running.close(max(0.0, until - time.monotonic()))
+        left = sum(type(item) is not _Marker for item in tuple(running._mailbox.items))
+        if left:
+            log.warning("%r: the program ends, %d messages are not handed on", running, left)
+            log.flush()
+
+
+at_exit(_finish)
 
 
 class to_async(_Buffered):  # noqa: N801

@@ -5,8 +5,11 @@ does not have: so whatever owns a lock registers here and gets fresh ones. Nothi
 here knows what is mended.
 """
 
+import atexit
 import os
+import sys
 import weakref
+from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 
@@ -37,3 +40,23 @@ def _mend() -> None:
 
 if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
     os.register_at_fork(after_in_child=_mend)
+
+
+_at_exit: list[Callable[[], object]] = []
+_finalized_in = 0
+
+
+def at_exit(call: Callable[[], object]) -> None:
+    """Have ``call`` called when this process ends, or a child, before all that came earlier."""
+    _at_exit.append(call)
+    atexit.register(call)
+
+
+def end_as_child() -> None:
+    """See to it in a forked child of `multiprocessing`, which ends without `atexit`."""
+    global _finalized_in
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None and _finalized_in != os.getpid():
+        _finalized_in = os.getpid()
+        for call in _at_exit:
+            util.Finalize(None, call, exitpriority=100)

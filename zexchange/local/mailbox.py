@@ -17,6 +17,7 @@ from ..errors import Closed, MailboxFull
 from ..seconds import seconds
 from . import loops
 from .forking import track
+from .logs import log
 from .snapshots import UNCHANGING, settled
 
 T = TypeVar("T")
@@ -64,10 +65,13 @@ class Mailbox(Generic[T]):
     __slots__ = (
         "__weakref__", "_blocked", "_dropped", "_filled", "_finishing", "_home",
         "_left", "_limit", "_lock", "_overflow", "_paused", "_readers", "_received", "_roomy",
-        "_waiters", "items", "over", "turns", "writers",
+        "_unasked", "_waiters", "items", "over", "turns", "writers",
     )  # fmt: skip
 
-    def __init__(self, maxsize: int, overflow: Overflow) -> None:
+    def __init__(self, maxsize: int, overflow: Overflow | None, title: str = "") -> None:
+        """Make an empty one; where nobody chose ``overflow``, a warning says what was dropped."""
+        self._unasked = "" if overflow else title
+        overflow = overflow or "drop_oldest"
         check_overflow(overflow)
         if maxsize < 1:
             raise ValueError(f"maxsize is at least 1, not {maxsize}")
@@ -177,6 +181,13 @@ class Mailbox(Generic[T]):
         except IndexError:
             return None  # a coroutine took it meanwhile
         self._dropped += 1
+        if self._unasked and self._dropped == 1:
+            log.warning(
+                "%s is full: its reader is slower than its senders; beyond %d messages the oldest"
+                " are dropped, and counted in its stats(). overflow='block' has senders wait",
+                self._unasked,
+                self._limit,
+            )
         return gone
 
     def _refuse(self) -> None:
@@ -310,6 +321,8 @@ class Mailbox(Generic[T]):
     def finish(self) -> None:
         """Take nothing more; readers get what is there, then Closed."""
         with self._lock:
+            if self._unasked and self._dropped > 1 and not self._finishing:
+                log.warning("%s has dropped %d messages in all", self._unasked, self._dropped)
             self._finishing, self._limit = True, -1
             self._filled.notify_all()
             self._roomy.notify_all()

@@ -55,9 +55,14 @@ class Stream(Generic[T]):
     )  # fmt: skip
 
     def __init__(
-        self, maxsize: int, overflow: Overflow, details: bool, wake: Callable[[], None]
+        self,
+        key: str,
+        maxsize: int,
+        overflow: Overflow | None,
+        details: bool,
+        wake: Callable[[], None],
     ) -> None:
-        self._mailbox: Mailbox[T] = Mailbox(maxsize, overflow)
+        self._mailbox: Mailbox[T] = Mailbox(maxsize, overflow, f"a stream of {key!r}")
         self.send: Callable[[Any], object] = self._mailbox.put
         self.details = details
         self.feed = Feed(self, self._mailbox, details)

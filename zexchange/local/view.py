@@ -74,7 +74,7 @@ class View(Audience[Any]):
     def stream(
         self,
         maxsize: int = 1000,
-        overflow: Overflow = "drop_oldest",
+        overflow: Overflow | None = None,
         details: bool = False,
         history: int = 0,
         *,
@@ -84,12 +84,12 @@ class View(Audience[Any]):
 
         Args:
             maxsize: so many messages wait at most.
-            overflow: what happens with one more.
+            overflow: what happens with one more, as for `Exchange.stream`.
             details: yield `Delivery`, which has the name, and `Lost` in its place.
             history: up to so many retained messages of each exchange come first.
             names: yield ``(name, msg)``.
         """
-        stream: Stream[Any] = Stream(maxsize, overflow, details, self.registry.wake)
+        stream: Stream[Any] = Stream(self.key, maxsize, overflow, details, self.registry.wake)
         stream.opened(self._leave)
         self.attach(stream, names=names, history=history)
         return stream

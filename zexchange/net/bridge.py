@@ -230,6 +230,11 @@ class Bridges:
             made, self._made = self._made, []
             return made
 
+    def names(self) -> list[str]:
+        """Return the names of all bridges. Any thread."""
+        with self._lock:
+            return list(self._bridges)
+
     def has(self, name: str) -> bool:
         """Tell whether there is a bridge, so that an exchange may be sent on. Any thread."""
         return name in self._bridges

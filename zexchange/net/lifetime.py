@@ -6,15 +6,17 @@ running parts of its own at first use. A process that ends without `close` says 
 with a short linger.
 """
 
-import atexit
 import os
 import socket
 import stat
-import sys
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ..local.buffered import catch_up
+from ..local.exchange import Exchange
+from ..local.forking import at_exit
+from ..local.logs import log
 from .endpoints import ipc_path, parse_tcp
 
 if TYPE_CHECKING:
@@ -34,22 +36,52 @@ _graveyard: "list[Engine]" = []
 """Engines of the parent: kept, since finalising their sockets in the child is not ours."""
 
 
-def close_at_exit() -> None:
-    """See to it that the end of this process closes its nodes."""
-    atexit.unregister(_close_all)
-    atexit.register(_close_all)
-    util = sys.modules.get("multiprocessing.util")
-    if util is not None:
-        # A forked multiprocessing child ends with os._exit after its own finalisers.
-        util.Finalize(None, _close_all, exitpriority=100)
+class _TooLate:
+    """Takes the place of a bridge when its node was closed by the end of the program."""
+
+    inherits = False
+    federations = 0
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._told = False
+
+    def send(self, msg: object) -> None:
+        """Say, once, that what is sent does not leave this process any more."""
+        if not self._told:
+            self._told = True
+            log.warning(
+                "exchange %r: what is sent now reaches no other process: the program ends, and"
+                " its node is closed. What an atexit handler sends is delivered if that is"
+                " registered after `import zexchange`",
+                self._name,
+            )
+            log.flush()
+
+    def prepare(self, kept: object) -> list[object]:
+        """Take nothing over."""
+        return []
+
+    def inherit(self, prepared: object) -> None:
+        """Take nothing over."""
 
 
 def _close_all() -> None:
+    catch_up()  # what a thread is still to be given it may send on
+    carried: list[Exchange[Any]] = []
     for node in list(nodes.values()):
         for backlog in list(node._backlogs):
             backlog.finish(node._join_timeout)
+        carried += node._carried()
         node._users = 1
         node.close(EXIT_TIMEOUT)
+    for exchange in carried:
+        exchange.attach_bridge(_TooLate(exchange.name))
+
+
+# Not when a node is made, but when this is imported: what handlers send that the program has
+# registered since is delivered, for the last registered is the first to be called.
+at_exit(_close_all)
 
 
 def leave_parent_behind(engine: "Engine") -> None:

@@ -18,6 +18,7 @@ from ..errors import Closed, NotReady
 from ..local import loops
 from ..local.arrears import Arrears
 from ..local.exchange import Exchange
+from ..local.forking import end_as_child
 from ..local.logs import log
 from ..local.registry import Registry
 from ..names import check_name
@@ -116,7 +117,7 @@ class Node(Membership):
             self._registry.unobserve(self)
             engine.abandon()
             raise
-        lifetime.close_at_exit()
+        end_as_child()
 
     def asked_for(self, plan: Plan, part: bool) -> None:
         """Have one user more, who has asked for a plan. The lock of `lifetime` is held.
@@ -203,6 +204,12 @@ class Node(Membership):
             for key in [key for key, node in lifetime.nodes.items() if node is self]:
                 del lifetime.nodes[key]
             return True
+
+    def _carried(self) -> list[Exchange[Any]]:
+        """Return the exchanges whose messages somebody elsewhere is given."""
+        names = self._engine.bridges.names() if self._engine is not None else []
+        found = [self._registry.find(name) for name in names]
+        return [exchange for exchange in found if exchange and exchange.stats().bridges]
 
     def _shut(self, timeout: float, wait: bool) -> None:
         """End the running parts; ``wait`` for acknowledgements first."""
