@@ -26,10 +26,14 @@ LONG = 60.0
 clock = time.time
 
 
+_speaking = threading.Lock()
+
+
 def say(**answer: object) -> None:
-    # In one write: two threads answer.
-    sys.stdout.write(json.dumps(answer) + "\n")
-    sys.stdout.flush()
+    line = json.dumps(answer) + "\n"
+    with _speaking:  # two threads answer, and what is long goes into a pipe in parts
+        sys.stdout.write(line)
+        sys.stdout.flush()
 
 
 def commands() -> Iterator[dict[str, Any]]:

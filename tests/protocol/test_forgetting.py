@@ -113,7 +113,7 @@ class Forgetful(RuleBasedStateMachine):
             return
         head, start = numbering.heads[name], numbering.start(name)
         there = [r for r in self.receivers if not r.away and r.account.keys.covers(name)]
-        if any(r.account.minds(name) for r in self.receivers):
+        if any(r.account.minds(name, head) for r in self.receivers):
             return
         if any(r.acked.get(name, 0) < head for r in there):
             return
@@ -298,6 +298,22 @@ def test_what_was_forgotten_is_not_lacked() -> None:
     numbering.take("a", 1)
     assert not numbering.lacks("a", 5, {})
     assert numbering.lacks("a", 6, {})
+
+
+def test_who_is_away_needs_what_it_lacks_to_be_remembered() -> None:
+    """Not what it had all of when it left, else one name after the other would be kept."""
+    numbering, account = Numbering(), Account()
+    account.promise(Keys(["a.*"]), numbering)
+    for name in ("a.had", "a.lacks", "a.more", "b"):
+        numbering.take(name, 3)
+    account.leave(numbering, {"a.had": 3, "a.lacks": 2, "a.more": 3})
+    numbering.take("a.more", 1)
+    numbering.take("a.new", 1)
+    minded = {name: account.minds(name, head) for name, head in numbering.heads.items()}
+    expected = {"a.had": False, "a.lacks": True, "a.more": True, "b": False, "a.new": True}
+    assert minded == expected
+    account.lapse()
+    assert not any(account.minds(name, head) for name, head in numbering.heads.items())
 
 
 def test_sums_are_kept_together() -> None:

@@ -370,7 +370,7 @@ class Outbound:
             for name in list(islice(heads, most)):
                 head = heads.pop(name)
                 heads[name] = head  # behind all others: those are looked at before it is again
-                if used(name) or not window.free(name):
+                if used(name) or not window.free(name, head):
                     continue
                 audience = window.audience(name)
                 if any(acked.get(peer, {}).get(name, 0) < head for peer in audience):

@@ -227,13 +227,14 @@ class Window:
                 self._ring.release(peer, name)
         self._judge()
 
-    def free(self, name: str) -> bool:
+    def free(self, name: str, head: int) -> bool:
         """Tell whether no peer keeps an exchange from being forgotten, whatever it has of it.
 
-        One that is away would, and one that would take what is numbered anew for repetitions.
+        One that is away and lacks some of it would, and one that would take what is numbered anew
+        for repetitions.
         """
         accounts = [*self._departed.there.values(), *self._accounts.values()]
-        return not any(account.minds(name) for account in accounts)
+        return not any(account.minds(name, head) for account in accounts)
 
     def audience(self, name: str) -> list[bytes]:
         """Return the peers that are promised an exchange, the slow ones included."""

@@ -184,13 +184,17 @@ class Account:
         """Take note that a peer that has left does not go on from where it was."""
         self._since, self._away = {}, Keys()
 
-    def minds(self, name: str) -> bool:
-        """Tell whether an exchange must not be forgotten because of the peer.
+    def minds(self, name: str, head: int) -> bool:
+        """Tell whether an exchange, sent on up to ``head``, must be remembered for the peer.
 
-        It is away, and if it comes back, what was sent meanwhile is for it; or it would take
-        what is numbered anew for repetitions.
+        It is away, and if it comes back, what it has not is for it; or it would take what is
+        numbered anew for repetitions. What it had all of when it left it needs no more: it goes on
+        where the exchange starts anew.
         """
-        return self._away.covers(name) or self.lasting.covers(name)
+        if self.lasting.covers(name):
+            return True
+        lacks = head > self._since.get(name, 0) or name in self.unacknowledged
+        return lacks and self._away.covers(name)
 
     def forget(self, name: str, head: int, start: int) -> None:
         """Count an exchange that is forgotten with all others that are."""

@@ -5,6 +5,7 @@ one in JSON a line, and tell of what happens as it does, with the time by the ma
 monotonic clock, which is the same in all processes.
 """
 
+import ctypes
 import json
 import logging
 import random
@@ -20,8 +21,11 @@ from typing import Any
 import zexchange
 from tests.faults.roles import LONG
 from tests.support import eventually
+from zexchange.local import registry
 from zexchange.names import matches
+from zexchange.net import inlet, memory
 from zexchange.net.hub import Hub
+from zexchange.protocol import departed, sequence
 
 from .books import IDLE, SUMS, Book, Doubt, Message
 
@@ -32,13 +36,17 @@ KEYS = (*NAMES, "soak.*", "soak.c.*", "soak.c.**", "soak.fresh.**", "soak.**", "
 FRESH = "soak.fresh."
 OTHER = "other"
 """The exchange of the second federation, which has a registry of its own."""
+TRIM_EVERY = 2.0
+"""Seconds from one `trim` to the next."""
 clock = time.monotonic
+_speaking = threading.Lock()
 
 
 def say(**what: object) -> None:
-    # In one write: several threads speak.
-    sys.stdout.write(json.dumps({"at": round(clock(), 3), **what}) + "\n")
-    sys.stdout.flush()
+    line = json.dumps({"at": round(clock(), 3), **what}) + "\n"
+    with _speaking:  # several threads speak, and what is long goes into a pipe in parts
+        sys.stdout.write(line)
+        sys.stdout.flush()
 
 
 class _Clocked(logging.Formatter):
@@ -54,6 +62,18 @@ def log_to(path: str) -> None:
     logging.getLogger("zexchange").setLevel(logging.INFO)
 
 
+def bound(names: int, seconds: float) -> None:
+    """Have this process remember fewer names than others do, and who is away for less long."""
+    memory.REMEMBERED = registry.AWAKE = sequence.IDLE_MOST = inlet.EXCHANGES_MOST = names
+    departed.REMEMBERED = seconds
+
+
+def trim() -> None:
+    """Give back to the system what is free: what the C library keeps of it is of no interest."""
+    with suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 class Role:
     """A node, or one in each of two federations, that tells of its events."""
 
@@ -61,6 +81,9 @@ class Role:
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.options, self.label = options, f"{options['label']}.{options['life']}"
+        if options["bounds"]:
+            bound(*options["bounds"])
+            threading.Thread(target=self._trim, daemon=True).start()
         self.chance = random.Random(options["seed"])
         self.lost: list[tuple[str, str, int, int]] = []
         self.who: dict[str, str] = {}
@@ -86,6 +109,11 @@ class Role:
             self.lost.append((source, event.exchange, event.first, event.last))
         label = getattr(event, "label", None)
         say(event=type(event).__name__, who=label.name if label else "", **values)
+
+    def _trim(self) -> None:
+        while True:
+            time.sleep(TRIM_EVERY)
+            trim()
 
     def answer(self, what: str, value: Any) -> object:
         """Do one thing, and return what to answer."""
