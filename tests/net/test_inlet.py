@@ -4,14 +4,14 @@ import time
 
 import pytest
 
-from zexchange import Registry, to_call
+from zexchange import Lost, Registry, to_call
 from zexchange.history import Bulk
 from zexchange.net.desk import Desk, Reports
 from zexchange.net.inlet import Inlet
 from zexchange.net.sendqueue import frame_parts
 from zexchange.protocol.codec import encode
 from zexchange.protocol.values import Ready, Recall, Replay
-from zexchange.protocol.wire import ready_frame, topic
+from zexchange.protocol.wire import data_head, ready_frame, topic
 
 ME, PEER = b"m" * 16, b"p" * 16
 KIB, MIB = 1 << 10, 1 << 20
@@ -21,7 +21,7 @@ class Control(Reports):
     """Notes how far the peer is told that we are."""
 
     def __init__(self) -> None:
-        self.told: list[int] = []
+        self.told: list[int | None] = []
         self.asked: list[Replay | Recall] = []
 
     def proven(self, peer: bytes, epoch: int) -> None:
@@ -29,7 +29,10 @@ class Control(Reports):
 
     def consumed(self, peer: bytes, positions: dict[str, int]) -> None:
         """See `Reports`."""
-        self.told.append(positions["x"])
+        self.told.append(positions.get("x"))
+
+    def lost(self, event: Lost) -> None:
+        """See `Reports`."""
 
     def ask(self, peer: bytes, request: Replay | Recall) -> None:
         """See `Reports`."""
@@ -100,3 +103,45 @@ def test_history_reaches_to_what_came_by_another_key() -> None:
     inlet.resent("a.x", 1, 1, 1)
     inlet.take(frame(5))
     assert got == [1, 2, 3, 4, 5]
+
+
+class Counted(dict[str, int]):
+    """Counts how often somebody asks where we stand."""
+
+    asked = 0
+
+    def get(self, name: str, otherwise: int | None = None) -> int | None:  # type: ignore[override]
+        """Return where we stand on an exchange."""
+        self.asked += 1
+        return super().get(name, otherwise)
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_gap_on_each_of_many_exchanges_costs_the_same_for_each(answered: bool) -> None:
+    """After a cut: whatever comes of one exchange has no other one looked at."""
+
+    def asked(count: int) -> int:
+        control, registry, got = Control(), Registry(), list[object]()
+        desk = Desk(ME, registry, lambda name: True, control, 5.0, time.monotonic)
+        inlet, names = Inlet(PEER, desk), [f"x{n}" for n in range(count)]
+        for name in names:
+            registry.get(name).attach(to_call(got.append))
+        inlet.expect(1, tuple(names), ())
+        inlet.take(ready_frame(Ready(ME, 1, PEER, dict.fromkeys(names, 0))))
+        positions = inlet.positions.positions = Counted(inlet.positions.positions)
+        inlet.take(ready_frame(Ready(ME, 1, PEER, dict.fromkeys(names, 1))))
+        for name in names:
+            inlet.take(data_head(topic(name), PEER, 2, 0, 0.0))
+        for name in names:
+            if answered:
+                packed, _ = frame_parts(topic(name), PEER, 1, [encode(name)], 0.0)
+                inlet.replayed(packed)
+                inlet.resent(name, 1, 1, 0)
+            else:
+                inlet.resent(name, 2, 1, 0)
+        assert got == (names if answered else [])
+        assert sum(tally.lost for tally in inlet.positions.tallies.values()) == count - len(got)
+        assert len(control.asked) == count
+        return positions.asked
+
+    assert asked(1000) <= 11 * asked(100)

@@ -186,6 +186,33 @@ def test_parked_frames_are_bounded() -> None:
     assert [*recovery.due(100.0)] == [GiveUp("x", 3, 3, "not recovered in time")]
 
 
+def test_frames_are_taken_out_at_the_same_cost_however_many_are_parked() -> None:
+    """In whatever order they were parked; numbers are compared some times for each of them."""
+
+    class Number(int):
+        compared = 0
+
+        def __lt__(self, other: int) -> bool:
+            Number.compared += 1
+            return int(self) < int(other)
+
+    def compared(count: int) -> float:
+        positions, recovery = following("x")
+        for n in range(count, 1, -1):
+            recovery.park("x", Number(n), n, b"frame", 0.0)
+        Number.compared = 0
+        positions.receive("x", 1, 1)
+        for n in range(2, count + 1):
+            assert [*recovery.due(0.0)] == []
+            assert recovery.in_turn("x") == b"frame"
+            positions.receive("x", n, 1)
+        assert recovery.in_turn("x") is None
+        assert not recovery
+        return Number.compared / count
+
+    assert compared(4000) <= 2 * compared(400)
+
+
 def test_an_exchange_that_is_not_wanted_any_more_is_forgotten() -> None:
     """Unsubscribing ends a recovery, and what was parked for it is let go."""
     positions, recovery = following("x", "y")

@@ -196,7 +196,7 @@ class Inlet:
         elif batch.first > position + 1:
             now = self._monotonic()
             self.recovery.park(batch.name, batch.first, batch.first + batch.count - 1, frame, now)
-            self.pursue(now)
+            self._recover(batch.name, now)
         else:
             self._deliver(batch, frame)
             if self.recovery:
@@ -260,8 +260,7 @@ class Inlet:
         self.recovery.expose(batch.name, batch.first - 1, now)
         self._touched.add(batch.name)
         self._acknowledge()
-        if self.recovery:
-            self.pursue(now)
+        self._recover(batch.name, now)
 
     def _start(self, name: str, start: int) -> int:
         """Go on where an exchange starts that its origin had forgotten; return that place.
@@ -271,7 +270,7 @@ class Inlet:
         """
         if name in self._missing:
             self.recovery.unavailable(name, start, "forgotten by its origin")
-            self.pursue(self._monotonic())
+            self._recover(name, self._monotonic())
         self.positions.start(name, start)
         return self.positions.positions[name]
 
@@ -370,19 +369,26 @@ class Inlet:
         else:
             self.recovery.unavailable(name, first - 1, "no longer kept by its origin")
             self.recovery.answered(name, now)
-        self.pursue(now)
+            self._recover(name, now)
+        if self.latecomers.owed:
+            self.latecomers.pursue(now)
 
-    def pursue(self, now: float) -> None:
-        """Ask for what is missing, again if need be, or give it up."""
-        again = True
+    def _recover(self, name: str, now: float) -> None:
+        """Ask for what is missing of an exchange, again if need be, or give it up."""
+        again = name in self._missing
         while again:
             again = False
-            for step in self.recovery.due(now):
+            for step in self.recovery.due_of(name, now):
                 if isinstance(step, Ask):
                     self._ask(Replay(self._desk.me, step.name, step.first, step.last))
                 else:
                     self._give_up(step)
                     again = True
+
+    def pursue(self, now: float) -> None:
+        """Go on with all that is missing or owed: called several times a second."""
+        for name in list(self._missing):
+            self._recover(name, now)
         if self.latecomers.owed:
             self.latecomers.pursue(now)
         if self.shared:

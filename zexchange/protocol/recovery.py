@@ -8,6 +8,7 @@ give up is counted in seconds in which we looked, for answers may lie in our own
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 
 from ..history import Body
 from .elapsed import Elapsed
@@ -50,9 +51,16 @@ class _Missing:
     ask_at: float
     pause: float = ASK_AGAIN
     parked: dict[int, tuple[int, Body]] = field(default_factory=dict)
+    order: list[int] = field(default_factory=list)
+    """A heap of what `parked` begins with: many small frames may be parked."""
     gone_to: int = 0
     reached: int = 0
     reason: str = ""
+
+    @property
+    def last(self) -> int:
+        """The last number that is missing before what is parked."""
+        return (self.order[0] if self.order else self.head + 1) - 1
 
 
 class Recovery:
@@ -83,6 +91,7 @@ class Recovery:
         missing = self._expose(name, last, now)
         if first not in missing.parked and self.parked_bytes + len(frame) <= PARKED_MOST:
             missing.parked[first] = last, frame
+            heappush(missing.order, first)
             self.parked_bytes += len(frame)
 
     def expose(self, name: str, head: int, now: float) -> None:
@@ -123,10 +132,10 @@ class Recovery:
         if position is None:  # not wanted any more
             self._forget(name)
             return None
-        for first in sorted(missing.parked):
-            if first > position + 1:
+        if missing.order:
+            if missing.order[0] > position + 1:
                 return None
-            _, frame = missing.parked.pop(first)
+            _, frame = missing.parked.pop(heappop(missing.order))
             self.parked_bytes -= len(frame)
             return frame
         if position >= missing.head:
@@ -146,33 +155,42 @@ class Recovery:
         self.parked_bytes -= sum(len(frame) for _, frame in missing.parked.values())
 
     def due(self, now: float) -> Iterator[Ask | GiveUp]:
-        """Yield what to ask for and what to give up now."""
-        for name, missing in list(self.missing.items()):
-            position = self._positions.positions.get(name)
-            if position is None:
-                self._forget(name)
-                continue
-            first = position + 1
-            last = min(missing.parked, default=missing.head + 1) - 1
-            if first > last:
-                continue
-            if missing.gone_to >= first:
-                yield GiveUp(name, first, min(last, missing.gone_to), missing.reason)
-            elif self._elapsed.seconds >= missing.until:
-                # Little time for the next gap: a silent origin costs all of it only once.
-                missing.until, missing.ask_at = self._elapsed.seconds + NEXT_GAP, now
-                yield GiveUp(name, first, last, "not recovered in time")
-            elif now >= missing.ask_at:
-                missing.ask_at = now + missing.pause
-                missing.pause = min(2 * missing.pause, ASK_AGAIN_MOST)
-                yield Ask(name, first, last)
+        """Yield what to ask for and what to give up now, of all exchanges."""
+        for name in list(self.missing):
+            yield from self.due_of(name, now)
+
+    def due_of(self, name: str, now: float) -> Iterator[Ask | GiveUp]:
+        """Yield what to ask for and what to give up now, of one exchange.
+
+        A cut leaves a gap on each of many: whoever has news of one does not look at all others.
+        """
+        missing = self.missing.get(name)
+        if missing is None:
+            return
+        position = self._positions.positions.get(name)
+        if position is None:
+            self._forget(name)
+            return
+        first, last = position + 1, missing.last
+        if first > last:
+            return
+        if missing.gone_to >= first:
+            yield GiveUp(name, first, min(last, missing.gone_to), missing.reason)
+        elif self._elapsed.seconds >= missing.until:
+            # Little time for the next gap: a silent origin costs all of it only once.
+            missing.until, missing.ask_at = self._elapsed.seconds + NEXT_GAP, now
+            yield GiveUp(name, first, last, "not recovered in time")
+        elif now >= missing.ask_at:
+            missing.ask_at = now + missing.pause
+            missing.pause = min(2 * missing.pause, ASK_AGAIN_MOST)
+            yield Ask(name, first, last)
 
     def abandon(self, reason: str) -> Iterator[GiveUp]:
         """Yield what is missing of every exchange, gap by gap: the origin has left."""
         for name in list(self.missing):
             while (missing := self.missing.get(name)) is not None:
                 position = self._positions.positions.get(name)
-                last = min(missing.parked, default=missing.head + 1) - 1
+                last = missing.last
                 if position is None or position >= last:
                     self._forget(name)
                 else:
