@@ -191,3 +191,42 @@ def test_nodes_of_one_key_have_sockets_of_their_own(base: Path) -> None:
     """The first ten bytes of an id belong to a key that several nodes may share."""
     made = {Rendezvous("fed", "ab" * 10 + end).control for end in ("1" * 12, "2" * 12)}
     assert len(made) == 2
+
+
+def listening(path: Path) -> socket.socket:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    bound.bind(str(path))
+    return bound
+
+
+def test_only_a_socket_of_our_own_directory_is_ours(base: Path) -> None:
+    """Others may speak of any path: what counts is a socket of this user's, at the right place."""
+    node = Rendezvous("fed", "1" * 32)
+    away = Path(f"{base}x")
+    with ExitStack() as stack:
+        for path in (node.directory / "other.c", away / "other.c"):
+            stack.enter_context(listening(path))
+        (node.directory / "file.c").touch()
+        (node.directory / "link.c").symlink_to(away / "other.c")
+        assert node.ours(str(node.directory / "other.c"))
+        for no in ("file.c", "link.c", "none.c", "../fed/../../x", "nul\0.c", "", "/", "x" * 300):
+            assert not node.ours(str(node.directory / no) if no.strip("/") else no)
+        assert not node.ours(str(away / "other.c"))
+        assert not node.ours(f"{node.directory}/../{away.name}/other.c")
+        if os.geteuid() == 0:
+            os.chown(node.directory / "other.c", 65534, -1)
+            assert not node.ours(str(node.directory / "other.c"))
+
+
+def test_a_socket_that_a_living_node_has_written_down_is_ours(base: Path) -> None:
+    """It may lie elsewhere, if the path here is too long for it: the file here says where."""
+    node, other = Rendezvous("fed", "1" * 32), Rendezvous("fed", "2" * 32)
+    other._sockets = Path(f"{base}y")
+    with listening(other._sockets / f"{other._stem}.c"), listening(other._sockets / "made.up.c"):
+        control = str(other._sockets / f"{other._stem}.c")
+        assert not node.ours(control)
+        other.publish()
+        assert node.ours(control)
+        assert not node.ours(str(other._sockets / "made.up.c"))
+        other.withdraw()

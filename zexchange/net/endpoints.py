@@ -5,8 +5,7 @@ neighbouring ports unless told otherwise. Nothing here opens a socket.
 """
 
 import ipaddress
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..errors import InsecureEndpoint
@@ -143,14 +142,15 @@ def ipc_path(endpoint: str) -> str | None:
     return endpoint[6:] if endpoint.startswith("ipc://") else None
 
 
-def reachable(address: Address, local: bool) -> bool:
-    """Tell whether an address could be dialled from here.
+def reachable(address: Address, ours: Callable[[str], bool]) -> bool:
+    """Return whether an address could be dialled from here.
 
-    A Unix socket is reachable where its path exists; TCP always may be.
+    TCP always may be. Others may tell of any path: a Unix socket has to be one of ``ours``, which
+    is asked for both paths.
     """
-    path = ipc_path(address.control)
-    if path is not None:
-        return local and os.path.exists(path)
+    paths = ipc_path(address.control), ipc_path(address.data)
+    if paths != (None, None):
+        return all(path is not None and ours(path) for path in paths)
     try:
         return not parse_tcp(address.control).wild and not parse_tcp(address.data).wild
     except ValueError:

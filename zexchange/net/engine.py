@@ -546,7 +546,7 @@ class Engine(Reports):
     def _reachable(self, address: Address) -> bool:
         if node_at(address.control) is not None:
             return self.carriage is not None
-        return self.world.reachable(address, self.plan.local)
+        return self._places.reachable(address)
 
     # ---------------------------------------------------------------------------- hubs
 

@@ -8,7 +8,7 @@ from ..errors import Unreachable
 from ..protocol.session import Session
 from ..protocol.values import Address
 from .descriptors import RESERVE, ROOM, Shortage
-from .endpoints import Tcp, parse_tcp
+from .endpoints import Tcp, parse_tcp, reachable
 from .guard import Guard
 from .plan import Plan
 from .rendezvous import Rendezvous
@@ -113,6 +113,11 @@ class Places:
         for candidate in list(session.members.candidates.values()):
             if candidate.source == "rendezvous" and candidate.endpoint not in living:
                 session.drop_candidate(candidate.endpoint)
+
+    def reachable(self, address: Address) -> bool:
+        """Return whether an address that others have told could be dialled from here."""
+        rendezvous = self._rendezvous
+        return reachable(address, rendezvous.ours if rendezvous else lambda path: False)
 
     def withdraw(self) -> None:
         """Take our file and sockets out of the rendezvous directory."""

@@ -219,6 +219,23 @@ class Rendezvous:
         """Return the paths of our sockets."""
         return [self._sockets / f"{self._stem}.{kind}" for kind in "cd"] if self._claimed else []
 
+    def ours(self, path: str) -> bool:
+        """Return whether there is a socket of this user's at a path, of a node of this federation.
+
+        What others say of Unix sockets may be made up, or be another user's: only what lies in
+        our directories counts, or what a living node has written into its file there.
+        """
+        bound = Path(path)
+        try:
+            if bound.parent not in (self.directory, self._sockets):
+                told = self._read(self.directory / (bound.stem + _SUFFIX))
+                if told != f"ipc://{bound.with_suffix('.c')}":
+                    return False
+            found = os.lstat(bound)
+        except (OSError, ValueError):  # it is not there, or no path at all
+            return False
+        return stat.S_ISSOCK(found.st_mode) and found.st_uid == os.geteuid()
+
     def others(self) -> Iterator[str]:
         """Yield the control endpoints of the living, and sweep what the dead have left."""
         for path in sorted(self.directory.glob("*" + _SUFFIX)):

@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING
 import zmq
 
 from ..local.loops import in_thread
-from ..protocol.values import Address
 from . import descriptors, sockets
 from .bell import Bell, Condition
-from .endpoints import reachable
 from .guard import Guard
 from .places import Places
 from .plan import Plan
@@ -147,7 +145,3 @@ class World:
     def descriptors_at_most(self, enough: int) -> int | None:
         """Return the same, or ``enough`` if it is more, which is cheap."""
         return descriptors.left_at_most(enough)
-
-    def reachable(self, address: Address, local: bool) -> bool:
-        """Tell whether an address could be dialled from here."""
-        return reachable(address, local)

@@ -227,7 +227,7 @@ class Session:
         elif policy is not None:
             if not (near or self._credible(message, route, key, now)):
                 return
-            message = _by_itself(message if near else _with_key(message, key))
+            message = _by_itself(message if near else _with_key(message, key), near)
         if link is not None and not self._joining.expected(message, link, now):
             return
         if isinstance(message, Addressed) and message.to not in (b"", self.me):
@@ -380,19 +380,25 @@ class Session:
             self._joining.redial(peer, now)
 
 
-def _by_itself(message: Control) -> Control:
-    """Return a message without ways through hubs, of which only hubs may speak."""
+def _by_itself(message: Control, near: bool) -> Control:
+    """Return a message without the ways of which its sender may not speak.
+
+    Of ways through hubs only hubs may, and of Unix sockets only who was met at one: what is
+    kept, and told on, would else be believed of us.
+    """
     if isinstance(message, Hello):
-        return replace(message, addresses=_direct(message.addresses))
+        return replace(message, addresses=_credited(message.addresses, near))
     if isinstance(message, Welcome):
-        hello = replace(message.hello, addresses=_direct(message.hello.addresses))
-        known = tuple((node, _direct(addresses)) for node, addresses in message.known)
+        hello = replace(message.hello, addresses=_credited(message.hello.addresses, near))
+        known = tuple((node, _credited(addresses, near)) for node, addresses in message.known)
         return replace(message, hello=hello, known=known)
     return message
 
 
-def _direct(addresses: tuple[Address, ...]) -> tuple[Address, ...]:
-    return tuple(a for a in addresses if not by_hub((a,)))
+def _credited(addresses: tuple[Address, ...], near: bool) -> tuple[Address, ...]:
+    if near:
+        return tuple(a for a in addresses if not by_hub((a,)))
+    return tuple(a for a in addresses if a.control[:4] == a.data[:4] == "tcp:")
 
 
 def _with_key(message: Control, key: bytes) -> Control:

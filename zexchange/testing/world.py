@@ -57,6 +57,10 @@ class Places:
         """Leave word of where we are."""
         self._directory.enter(self._federation, self._control, self._host)
 
+    def reachable(self, address: Address) -> bool:
+        """Tell that every address is: whether somebody answers is another matter."""
+        return True
+
     hidden = False
 
     def mind_descriptors(self, session: Session) -> None:
@@ -198,7 +202,3 @@ class SimulatedWorld(World):
     def descriptors_at_most(self, enough: int) -> int | None:
         """See `World`."""
         return None
-
-    def reachable(self, address: Address, local: bool) -> bool:
-        """Tell that every address is: whether somebody answers is another matter."""
-        return True

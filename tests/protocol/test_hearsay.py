@@ -1,0 +1,83 @@
+"""What peers say of others: of which addresses they may speak, by the way that it came."""
+
+from test_joining import HERE, ME, OURS, THEIRS, THEM, THERE
+from test_membership import START, hello, of, pass_time
+
+from zexchange.protocol import effects as fx
+from zexchange.protocol import membership as m
+from zexchange.protocol import values as v
+from zexchange.protocol.keys import id_for
+from zexchange.protocol.permissions import Policy, Rights
+from zexchange.protocol.session import Session
+
+NEIGHBOUR = b"n" * 16
+THIRD = id_for(b"3" * 32, bytes(16))
+BESIDE = v.Address("ipc:///run/us/n.c", "ipc:///run/us/n.d")
+TRAP = v.Address("ipc:///tmp/trap.c", "ipc:///tmp/trap.d")
+HALF = v.Address("tcp://127.0.0.1:5", "ipc:///tmp/trap.d")
+ROUTE = b"route"
+
+
+def keyed() -> Session:
+    """Return a session with keys, where every socket seems to be there."""
+    policy = Policy(OURS, {THEIRS: Rights("them", ("p",), ("s",))})
+    label = v.Label("host", 2)
+    session = Session(ME, "f", label, (HERE,), lambda address: True, START, policy=policy)
+    session.take()
+    return session
+
+
+def dialled(effects: list[fx.Effect]) -> list[str]:
+    return [effect.endpoint for effect in of(fx.Dial, effects)]  # type: ignore[attr-defined]
+
+
+def met(session: Session, *addresses: v.Address) -> None:
+    """Meet ``THEM`` over TCP, by a hello."""
+    session.receive(hello(THEM, addresses=addresses), ROUTE, None, START, THEIRS)
+
+
+def test_a_socket_named_from_afar_is_neither_dialled_nor_told_on() -> None:
+    """Nodes of ours would believe us: what a peer over TCP says of Unix sockets ends here."""
+    session = keyed()
+    met(session, TRAP, HALF, THERE)
+    assert dialled(session.take()) == [THERE.control]
+    near = hello(NEIGHBOUR, addresses=(BESIDE,))
+    session.receive(near, ROUTE, None, START)
+    (welcome,) = [e.message for e in of(fx.Reply, session.take())]  # type: ignore[attr-defined]
+    assert welcome.known == ((THEM, (THERE,)),)
+
+
+def test_gossip_from_afar_leads_to_no_socket_here() -> None:
+    """A welcome over TCP may speak of many, but not of what is on our host."""
+    session = keyed()
+    session.add_candidate(THERE.control, "static", START)
+    told = ((THIRD, (TRAP,)), (NEIGHBOUR, (TRAP, HALF)))
+    answer = v.Welcome(THEM, hello(THEM, addresses=(TRAP, THERE)), told, ((THIRD, THEIRS),))
+    session.take()
+    session.receive(answer, None, THERE.control, START, THEIRS)
+    assert not dialled(session.take())
+    assert session.members.peers[THEM].data == THERE.data
+
+
+def test_gossip_from_afar_moves_no_neighbour() -> None:
+    """One that is stopped is not looked for where somebody over TCP says that it is now."""
+    session = keyed()
+    session.receive(hello(NEIGHBOUR, addresses=(BESIDE,)), ROUTE, None, START)
+    met(session, THERE)
+    session.take()
+    pass_time(session, m.PROBE_AFTER + 0.2)
+    now = START + m.PROBE_AFTER + 0.2
+    answer = v.Welcome(THEM, hello(THEM, addresses=(THERE,)), ((NEIGHBOUR, (TRAP, BESIDE)),))
+    session.receive(answer, None, THERE.control, now, THEIRS)
+    assert session.members.peers[NEIGHBOUR].addresses == (BESIDE,)
+
+
+def test_neighbours_tell_of_each_other() -> None:
+    """Who was met at a Unix socket may speak of others: they are of this user, too."""
+    session = keyed()
+    session.add_candidate(BESIDE.control, "rendezvous", START)
+    third = v.Address("ipc:///run/us/3.c", "ipc:///run/us/3.d")
+    answer = v.Welcome(NEIGHBOUR, hello(NEIGHBOUR, addresses=(BESIDE,)), ((THIRD, (third,)),))
+    session.take()
+    session.receive(answer, None, BESIDE.control, START)
+    assert dialled(session.take()) == [third.control]
