@@ -175,7 +175,7 @@ def test_other_hosts_need_a_way_back(rendezvous: object) -> None:
         federate("fed", peers=["tcp://192.0.2.1:7400"], insecure=True)
 
 
-@pytest.mark.parametrize("count", [1, pytest.param(3000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [1, 3000])
 def test_a_cut_connection_heals(relays: tuple[Relay, Relay], join: Joiner, count: int) -> None:
     """After a reconnect every exchange receives again, and what was lost is counted."""
     node, here = behind(join, relays)

@@ -17,7 +17,7 @@ from zexchange.net.waiting import Waiter
 class Peer:
     """A peer that is ready at some looks and not at others."""
 
-    label = "flapping"
+    id, label = b"peer", "flapping"
     slow = silent = False
 
     def __init__(self, looks: Iterator[bool]) -> None:
@@ -170,9 +170,9 @@ def test_a_look_that_fails_is_told_to_whoever_waits(wait: Wait) -> None:
 def test_a_flush_counts_what_was_acknowledged_at_a_look() -> None:
     """A peer that lacks something again a moment later has had what was asked for."""
     stub: Any = Stub()
-    lags = iter([["x"], ["x"], [], ["x"]])
+    lags = iter([True, True, False, True])
     stub.effects = stub.outbound = stub
-    stub.heads, stub.lag = lambda: {"x": 5}, lambda peer, goal: next(lags)
+    stub.heads, stub.lacks = lambda: {"x": 5}, lambda peer, goal: lambda name: next(lags)
     stub.post, stub.beacon_unacknowledged = lambda command: command(), lambda goal: None
     steps, found, ended = stub.waiter(30.0).flushed(), None, False
     while not ended:
@@ -183,4 +183,22 @@ def test_a_flush_counts_what_was_acknowledged_at_a_look() -> None:
         else:
             stub.now += min(most, 0.25)
             found = look()
-    assert next(lags) == ["x"]
+    assert next(lags)
+
+
+def test_a_flush_asks_again_only_once_it_was_asked_before() -> None:
+    """A control thread that has no time is not given more to do with every look."""
+    stub: Any = Stub()
+    posted, asked = list[Callable[[], None]](), list[int]()
+    stub.effects = stub.outbound = stub
+    stub.heads, stub.lacks = lambda: {"x": 5}, lambda peer, goal: lambda name: True
+    stub.post, stub.beacon_unacknowledged = posted.append, lambda goal: asked.append(goal["x"])
+    steps, found = stub.waiter(30.0).flushed(), None
+    for n in range(60):
+        look, most = steps.send(found)
+        if n in (0, 30):
+            posted.pop()()
+        stub.now += min(most, 0.25)
+        found = look()
+        assert len(posted) <= 1
+    assert asked == [5]

@@ -297,7 +297,25 @@ def test_an_unproven_data_socket_is_replaced_ever_more_slowly(joined: Session) -
         joined.tick(now)
         if of(fx.Tune, joined.take()):
             at.append(now - START)
-    assert at == pytest.approx([2, 6, 14, 30, 60], abs=0.2)
+    assert at == pytest.approx([2, 6, 14, 30, 60], abs=0.5)
+
+
+def test_many_names_have_a_data_socket_replaced_later(joined: Session) -> None:
+    """Its peer takes in each of them, and drops each of the socket before: 1 ms more for each."""
+
+    def replaced(before: int, count: int) -> float:
+        joined.change_interest([(f"x{n}", True) for n in range(before, count)], START)
+        joined.take()
+        for step in range(1, 400):
+            joined.receive(v.Pong(THEM), None, THERE.control, START + step / 10)
+            joined.tick(START + step / 10)
+            if of(fx.Tune, joined.take()):
+                return step / 10
+        return 0.0
+
+    assert replaced(0, 3000) == pytest.approx(5, abs=0.2)
+    joined.proven(THEM, 2)
+    assert replaced(3000, 200_000) == pytest.approx(30, abs=0.2)
 
 
 def test_proof_ends_the_wait(joined: Session) -> None:

@@ -18,6 +18,9 @@ from .window import Window
 
 AT_ONCE = 1000
 """Subscriptions read before whoever reads them goes on with its own work."""
+SECONDS = 0.02
+"""Or as long: each lets go of the interpreter's lock, which comes back after 5 ms where somebody
+computes. A peer that connects again has a subscription for each of its names."""
 
 
 class Demand:
@@ -28,6 +31,7 @@ class Demand:
         window: told which connection is whose.
         notify: has the control thread look.
         gate: who may subscribe to what, where there are keys.
+        monotonic: tells the time.
     """
 
     def __init__(
@@ -36,11 +40,13 @@ class Demand:
         window: Window,
         notify: Callable[[], None],
         gate: Gate | None,
+        monotonic: Callable[[], float],
     ) -> None:
         self._socket = socket
         self._window = window
         self._notify = notify
         self._gate = gate
+        self._monotonic = monotonic
         if gate is not None:
             socket.setsockopt(XPUB_MANUAL, 1)
             socket.setsockopt(zmq.RCVHWM, JUDGED_MARK)
@@ -59,13 +65,15 @@ class Demand:
         """
         if self.closed:
             return
-        socket, seen = self._socket, 0
+        socket, seen, late, until = self._socket, 0, False, 0.0
         # Bounded: this is the sender's time, and the lock.
-        while int(socket.getsockopt(EVENTS)) & READABLE and seen < AT_ONCE:
+        while int(socket.getsockopt(EVENTS)) & READABLE and seen < AT_ONCE and not late:
             seen += 1
             with suppress(zmq.Again):
                 self._take(socket.recv(zmq.NOBLOCK, copy=False))
-        self.unread = seen == AT_ONCE
+            until = until or self._monotonic() + SECONDS
+            late = self._monotonic() > until
+        self.unread = late or seen == AT_ONCE
         if self._gate is not None and not self.unread:
             self._gate.drained()
         if seen:

@@ -4,6 +4,7 @@ On the control thread. What concerns data sockets is passed on to the data threa
 owns them.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -36,6 +37,7 @@ from ..protocol.events import Event, Lost, Rejected
 from ..protocol.interest import Keys
 from ..protocol.membership import Peer
 from ..protocol.session import Session
+from ..protocol.stalling import Turns
 from ..protocol.values import Pong, Recalled, Replayed
 from ..protocol.wire import topic
 from .bell import Condition
@@ -48,6 +50,9 @@ from .outbound import Outbound
 from .probes import Probes
 from .replays import RECALL, RECALL_PATTERN, REQUEST, Requests
 from .world import World
+
+BEACONS_MOST = 500
+"""Exchanges asked about at a time. They lie in the same pipe as what is sent, and may fill it."""
 
 
 class Effects:
@@ -78,6 +83,7 @@ class Effects:
         self._changed = changed
         self.health = Health(inbound, world)
         self._requests = Requests()
+        self._turns = Turns()
 
     def carry_out(self) -> None:
         """Do what the session asks for, until it asks for nothing more."""
@@ -221,17 +227,24 @@ class Effects:
         told_at = self._world.time()
         self._inbound.do(lambda: self._events.deliver([event], "", 0, told_at))
 
-    def beacon_unacknowledged(self, goal: dict[str, int]) -> None:
-        """Ask every peer that lags behind ``goal`` how far it is. Control thread only."""
+    def beacon_unacknowledged(self, goal: Mapping[str, int]) -> None:
+        """Ask peers that lag behind ``goal`` how far they are. Control thread only.
+
+        By some of the exchanges, and by others the next time: by one a peer tells all that it has.
+        """
         peers = self._session.members.peers.values()
-        names = {name for peer in peers for name in self.lag(peer, goal)}
-        self._outbound.beacon((name, topic(name)) for name in names)
+        names = {name for peer in peers for name in filter(self.lacks(peer, goal), goal)}
+        self._outbound.beacon((n, topic(n)) for n in self._turns.take(names, BEACONS_MOST))
 
-    def lag(self, peer: Peer, goal: dict[str, int]) -> list[str]:
-        """Return the names of which a peer is promised all and has not acknowledged ``goal``.
+    def lacks(self, peer: Peer, goal: Mapping[str, int]) -> Callable[[str], bool]:
+        """Return what tells whether a peer is promised an exchange and has not acknowledged it.
 
-        What it was promised counts while its connection is cut, too.
+        Up to where ``goal`` says. What it was promised counts while its connection is cut, too.
         """
         acked, promised = peer.acked, self._outbound.window.promised(peer.id)
         lacks = self._outbound.numbering.lacks
-        return [n for n, head in goal.items() if lacks(n, head, acked) and promised.covers(n)]
+        return lambda name: lacks(name, goal[name], acked) and promised.covers(name)
+
+    def lags(self, peer: Peer, goal: Mapping[str, int]) -> bool:
+        """Return whether a peer lacks something of ``goal``."""
+        return any(map(self.lacks(peer, goal), goal))

@@ -60,6 +60,8 @@ LANES_MOST = 2 * LANES_TOGETHER
 """So many may wait behind a socket that another thread is sending on. Each is a frame, and with
 those of the window they have to stay below ZeroMQ's mark, or are dropped and asked for again."""
 CATCH_UP_SECONDS = 0.1
+BEACON_SECONDS = 0.05
+"""Seconds for asking how far peers are: senders and the control thread have other work."""
 _ROUNDS = 4
 
 
@@ -105,7 +107,7 @@ class Outbound:
             world,
         )
         self.keep = self.window.keep
-        self.demand = Demand(socket, self.window, notify, gate)
+        self.demand = Demand(socket, self.window, notify, gate, world.monotonic)
         self.pace = Pace()
         self._asked = False
         self._look_at = 0.0
@@ -317,7 +319,10 @@ class Outbound:
             self.demand.read()
 
     def beacon(self, topics: Iterable[tuple[str, bytes]]) -> None:
-        """Publish the heads of exchanges on their own topics: who has them acknowledges."""
+        """Publish the heads of exchanges on their own topics: who has them acknowledges.
+
+        No more are taken once that has been at it for `BEACON_SECONDS`.
+        """
         with self._lock:
             self._send_everything()
             self._beacon(topics)
@@ -326,10 +331,15 @@ class Outbound:
     def _beacon(self, topics: Iterable[tuple[str, bytes]]) -> None:
         """Publish heads; the lock is held."""
         numbering, now = self._numbering, self._time()
+        until = self.monotonic() + BEACON_SECONDS
         for name, topic in topics:
             start = numbering.start(name)
             head = numbering.heads.get(name, start)
             self.put(data_head(topic, self._origin, head + 1, 0, now, 0, start), DO_NOT_WAIT)
+            # Each lets go of the interpreter's lock, which comes back after 5 ms where somebody
+            # computes.
+            if self.monotonic() >= until:
+                break
 
     def begin(self, name: str, at: int = 0) -> None:
         """Take note that an exchange may be sent on; under the lock of `Bridges`."""

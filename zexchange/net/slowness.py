@@ -5,10 +5,12 @@ it holds nobody any more, until it has caught up into the ring. Seconds in which
 not run are not held against it.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ..protocol.stalling import Stalling, Turns
 from ..protocol.wire import topic
+from .effects import BEACONS_MOST
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
 BEACON_EVERY = 0.5
 """Seconds between two beacons while something is not acknowledged: it shows a lost tail.
 While senders wait, there is one at every look for each peer: it tells all that it has then."""
-BEACONS_MOST = 500
-"""Exchanges at a time. They lie in the same pipe as what is sent, and may fill it as well."""
 
 
 class Stalls:
@@ -37,7 +37,7 @@ class Stalls:
         outbound = self._engine.outbound
         if now >= self._beacon_at:
             self._beacon_at = now + BEACON_EVERY
-            names = self._turns.take(self._unacknowledged(), BEACONS_MOST)
+            names: Iterable[str] = self._turns.take(self._unacknowledged(), BEACONS_MOST)
         elif outbound.window.full:
             names = outbound.window.foremost()
         else:
@@ -57,7 +57,7 @@ class Stalls:
         for peer in [peers[node] for node in slow if node in peers]:
             self._engine.session.slow(peer.id, True, now)
             # Who has dropped what it lacked has nothing to acknowledge, and is slow no more.
-            if not self._engine.effects.lag(peer, heads):
+            if not self._engine.effects.lags(peer, heads):
                 self._engine.effects.acknowledged(peer.id, {})
 
     def _unacknowledged(self) -> set[str]:

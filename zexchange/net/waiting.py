@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator
 from typing import NoReturn, TypeVar
 
 from ..errors import Closed, NotReady
+from ..protocol.goal import Goal
 from .engine import Engine
 
 BEACON_EVERY = 0.25
@@ -121,19 +122,26 @@ class Waiter:
 
     def flushed(self) -> Wait[None]:
         """Wait until the healthy peers have acknowledged all heads as of now."""
-        engine, goal, lagging = self._engine, dict[str, int](), list[str]()
+        engine, lagging, goals, asked = self._engine, list[str](), list[Goal](), [True]
 
         def acknowledged() -> bool:
-            lagging[:] = self._lagging(goal)
+            lagging[:] = self._lagging(goals[0])
             return not lagging
 
-        if not (yield from self.run(lambda: goal.update(engine.heads()))):
+        def ask() -> None:
+            engine.effects.beacon_unacknowledged(goals[0].heads)
+            asked.append(True)
+
+        if not (yield from self.run(lambda: goals.append(Goal(engine.heads())))):
             self._fail(f"after {self._timeout:g} s the control thread has not answered")
         most = 0.0
         while not (yield from self._until(acknowledged, most)):
             if self._monotonic() >= self._deadline:
                 self._fail(f"not acknowledged by {', '.join(lagging)}")
-            engine.post(lambda: engine.effects.beacon_unacknowledged(goal))
+            # A control thread that takes longer than this is not given more of it to do.
+            if asked:
+                asked.clear()
+                engine.post(ask)
             most = BEACON_EVERY
 
     def run(self, command: Callable[[], None]) -> Wait[bool]:
@@ -155,16 +163,17 @@ class Waiter:
 
     # ------------------------------------------------------------------ parts of them
 
-    def _lagging(self, goal: dict[str, int]) -> list[str]:
+    def _lagging(self, goal: Goal) -> list[str]:
         """Return the healthy peers that have not acknowledged all of ``goal``; under the lock.
 
         Those are all but the slow ones, as for senders: what is sent is held for one that is
         silent, and it may have nothing of it yet.
         """
+        lacks = self._engine.effects.lacks
         return [
             f"{peer.label}{' (silent)' if peer.silent else ''}"
             for peer in self._members.peers.values()
-            if not peer.slow and self._engine.effects.lag(peer, goal)
+            if not peer.slow and goal.missed(peer.id, lacks(peer, goal.heads))
         ]
 
     def _until(self, condition: Callable[[], bool], most: float = math.inf) -> Wait[bool]:

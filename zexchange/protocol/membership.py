@@ -43,6 +43,9 @@ GOSSIP_EVERY = 5.0
 """Seconds between two hellos to peers in turn, whose answers say whom they know by now."""
 UNPROVEN_AFTER = 2.0
 """Seconds without proof on the data path: replace the data socket (then twice that, …)."""
+UNPROVEN_EACH = 0.001
+"""Seconds more for each name or pattern: the peer has to take them in one by one, and the ends of
+those of the socket before. On a busy machine it would be given new ones before it had the old."""
 UNPROVEN_MOST = 30.0
 MAX_ADDRESSES = 32
 """Addresses remembered of a peer that cannot be reached at those that it told itself."""

@@ -86,7 +86,10 @@ class Proving:
 
     def tick(self, peer: Peer, now: float) -> None:
         """Replace a data socket on which our interest is not proven in time."""
-        if peer.unproven_at is not None and now - peer.unproven_at >= peer.unproven_for:
+        if peer.unproven_at is None:
+            return
+        patience = peer.unproven_for + m.UNPROVEN_EACH * len(self._core.interest.keys)
+        if now - peer.unproven_at >= min(patience, m.UNPROVEN_MOST):
             peer.unproven_at, peer.data = now, peer.data_to_try()
             peer.unproven_for = min(2 * peer.unproven_for, m.UNPROVEN_MOST)
             self._core.do(tune(peer))

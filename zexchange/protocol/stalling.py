@@ -1,7 +1,7 @@
 """Which peers hold senders up for too long without acknowledging anything. Time is an argument."""
 
 from bisect import bisect
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from .elapsed import Elapsed
 
@@ -40,10 +40,13 @@ class Turns:
     def __init__(self) -> None:
         self._last = ""
 
-    def take(self, names: Collection[str], most: int) -> list[str]:
-        """Return at most so many of the names, going on behind those before."""
+    def take(self, names: Collection[str], most: int) -> Iterator[str]:
+        """Return at most so many of the names, going on behind those that were taken before."""
         ordered = sorted(names)
         at = bisect(ordered, self._last) if len(ordered) > most else 0
-        taken = [*ordered[at:], *ordered[:at]][:most]
-        self._last = taken[-1] if taken else ""
-        return taken
+        return self._taken([*ordered[at:], *ordered[:at]][:most])
+
+    def _taken(self, names: list[str]) -> Iterator[str]:
+        for name in names:
+            self._last = name
+            yield name

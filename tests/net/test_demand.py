@@ -1,0 +1,75 @@
+"""The data socket beside a thread that computes: nobody holds its lock for long at a time."""
+
+from collections import deque
+from itertools import islice
+from typing import Any
+
+import zmq
+
+from zexchange.history import WINDOW, Ring
+from zexchange.net.outbound import BEACON_SECONDS, Outbound
+from zexchange.net.sockets import EVENTS, READABLE
+from zexchange.net.world import World
+from zexchange.protocol.stalling import Turns
+from zexchange.protocol.wire import ready_topic, topic
+
+SWITCH = 0.005
+"""Seconds until the interpreter's lock comes back, which every call on a socket lets go of."""
+ME, PEER = b"m" * 16, b"p" * 16
+
+
+class Held:
+    """A data socket whose every call takes as long as the lock takes to come back."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.unread: deque[bytes] = deque()
+        self.sent: list[bytes] = []
+
+    def getsockopt(self, option: int) -> int:
+        assert option == EVENTS
+        return READABLE if self.unread else 0
+
+    def recv(self, flags: int, copy: bool) -> Any:
+        assert flags == zmq.NOBLOCK
+        self.now += SWITCH
+        return zmq.Frame(self.unread.popleft())
+
+    def send(self, frame: bytes, flags: int) -> None:
+        self.now += SWITCH
+        self.sent.append(frame)
+
+    def outbound(self) -> Outbound:
+        world = World()
+        world.monotonic = lambda: self.now
+        socket: Any = self
+        return Outbound(socket, ME, lambda: None, Ring(4 << 20, 1000, WINDOW), lambda: False, world)
+
+
+def test_subscriptions_are_read_for_a_short_time_and_then_on() -> None:
+    """A peer that connects again subscribes to thousands of names: none is passed over."""
+    socket = Held()
+    outbound, token = socket.outbound(), ready_topic(PEER, 7)
+    socket.unread.extend(b"\0" + topic(f"x{n}") for n in range(3000))
+    socket.unread.append(b"\0" + token)
+    looks = 0
+    while not looks or outbound.demand.unread:
+        began, looks = socket.now, looks + 1
+        outbound.poll(wait=True)
+        assert socket.now - began <= 0.05
+    assert list(outbound.demand.subscriptions) == [b"\0" + token]
+    assert looks <= 3001
+
+
+def test_asking_how_far_peers_are_takes_a_short_time() -> None:
+    """Those that are not asked for want of time are asked about next."""
+    socket, turns = Held(), Turns()
+    outbound, names = socket.outbound(), [f"x{n:03}" for n in range(100)]
+    looks = 0
+    while len(socket.sent) < len(names):
+        began, looks = socket.now, looks + 1
+        outbound.beacon((name, topic(name)) for name in turns.take(names, 50))
+        assert socket.now - began <= BEACON_SECONDS + SWITCH
+    assert looks <= 100 * SWITCH / BEACON_SECONDS
+    found = [frame[: frame.index(0) + 1] for frame in islice(socket.sent, len(names))]
+    assert found == [topic(name) for name in names]
