@@ -120,6 +120,29 @@ def test_half_open(halves: dict[str, Any], words: str) -> None:
     assert words in cause(picture(peer(), peer("half@open:1", **halves)))
 
 
+@pytest.mark.parametrize(
+    ("halves", "words"),
+    [
+        ({"calls": False}, "has not connected to acknowledge them yet"),
+        ({"calls": False, "hears": False}, "has not received our messages yet"),
+        ({"hears": False}, "has not received our messages yet"),
+        ({"heard": False}, "has not let us receive its messages yet"),
+        ({"answers": False}, "does not answer at ipc:///run/x/them.c"),
+        ({"answers": False, "control": ""}, "does not answer at its Unix socket"),
+    ],
+)
+def test_half_open_by_unix_sockets(halves: dict[str, Any], words: str) -> None:
+    """Nobody is sent to a firewall, or told of a port, between two processes of one host."""
+    sockets = {"control": "ipc:///run/x/them.c", "data": "ipc:///run/x/them.d"}
+    told = (("ipc:///run/x/me.c", "ipc:///run/x/me.d"),)
+    said = cause(replace(picture(peer("half@here:1", **{**sockets, **halves})), advertises=told))
+    assert "half@here:1 is on this host" in said
+    assert words in said
+    assert "port" not in said
+    assert "firewall" not in said
+    assert "()" not in said
+
+
 def test_loopback_is_no_address_for_another_host() -> None:
     """A peer elsewhere that is told to dial loopback dials itself."""
     told = (("tcp://127.0.0.1:7400", "tcp://127.0.0.1:7401"),)

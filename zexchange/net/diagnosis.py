@@ -258,6 +258,8 @@ def _half(p: Picture, peer: PeerView) -> str:
             f"{who} was there and has gone silent: its process is stopped or busy in one long "
             "call, or the network between us is down."
         )
+    if _of_this_host(p, peer):
+        return _half_here(peer)
     if not peer.calls and not peer.hears:
         return _cannot_come(p, peer)
     if not peer.answers:
@@ -276,6 +278,29 @@ def _half(p: Picture, peer: PeerView) -> str:
     return (
         f"{who} reaches us for control but does not hear our messages: our data port "
         f"({_own(p, 1)}) does not let it in. Open both ports in this host's firewall."
+    )
+
+
+def _of_this_host(p: Picture, peer: PeerView) -> bool:
+    """Return whether a peer and we meet by Unix sockets, which have no ports."""
+    if peer.control:
+        return peer.control.startswith("ipc:")
+    return all(control.startswith("ipc:") for control, _ in p.advertises)
+
+
+def _half_here(peer: PeerView) -> str:
+    """Say what does not work yet between us and a peer that no firewall parts from us."""
+    if not peer.answers:
+        lacks = f"does not answer at {peer.control or 'its Unix socket'}"
+    elif not peer.heard:
+        lacks = "has not let us receive its messages yet"
+    elif not peer.hears:
+        lacks = "has not received our messages yet"
+    else:
+        lacks = "hears our messages and has not connected to acknowledge them yet"
+    return (
+        f"{peer.label} is on this host and {lacks}. It may have joined just now; if this lasts, "
+        "its process is stopped, busy in one long call, or has no file descriptors left."
     )
 
 
