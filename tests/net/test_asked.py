@@ -195,14 +195,32 @@ class Circle:
             asking.now = False
 
 def ask(n):
-    if n % 3 == 0:
+    kind = n % 8
+    if kind == 0:
         node.peers
-    elif n % 3 == 1:
-        node.stats()
+    elif kind == 1:
+        node.stats(), here.stats(), here.subscribers
+    elif kind == 2:
+        stream = there.match(f"y.{n % 7}").stream(history=2)
+        stream.close()
+    elif kind == 3:
+        zexchange.get_exchange(f"y.{n % 7}").send([n])
+    elif kind == 4:
+        task = here.handler(lambda msg: None)
+        here.send(n)
+        here.detach(task)
+    elif kind == 5:
+        there.get("z").detach(there.get("z").handler(lambda msg: None))
+    elif kind == 6:
+        zexchange.get_exchange(f"new.{n}").send(n)
     else:
-        zexchange.get_exchange(f"y.{n % 7}").send(n)
+        zexchange.match("**").attach(seen), zexchange.match("**").detach(seen)
     if asked[0] >= 2000:
         over.set()
+
+here = zexchange.get_exchange("z")
+zexchange.retain("y.*", 2)
+seen = zexchange.to_call(lambda msg: None)
 
 def send():
     while not over.is_set():
@@ -212,8 +230,13 @@ def send():
 def attach():
     while not over.is_set():
         Circle()
-        here = zexchange.get_exchange("z")
         here.detach(here.handler(lambda msg: None))
+
+def view():
+    while not over.is_set():
+        Circle()
+        with zexchange.match("y.*").stream() as stream:
+            zexchange.get_exchange("y.1").send(1)
 
 def look():
     while not over.is_set():
@@ -224,8 +247,9 @@ there = zexchange.Registry()
 there.get("x").handler(lambda msg: None)
 with zexchange.federate("fed") as node, zexchange.federate("fed", registry=there):
     node.wait_subscribers("x", 1, 300)
-    gc.set_threshold(20, 3, 3)
-    threads = [threading.Thread(target=act) for act in (send, attach, look)]
+    gc.set_threshold(1, 20, 20)
+    acts = (send, send, attach, attach, view, look)
+    threads = [threading.Thread(target=act) for act in acts]
     [thread.start() for thread in threads]
     [thread.join() for thread in threads]
     gc.set_threshold(700, 10, 10)
@@ -234,7 +258,7 @@ print("done", flush=True)
 """
 
 
-def test_finalisers_may_ask_wherever_they_run(rendezvous: object) -> None:
+def test_finalisers_may_do_all_wherever_they_run(rendezvous: object) -> None:
     """Those of circles run wherever something is made, in the middle of our locks, too."""
     with Program(FINALISERS) as program:
         program.expect("done", 4 * PATIENCE)

@@ -14,6 +14,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from .. import Exchange, ExchangeError
+from ..local import finalisers
 from ..local.forking import end_as_child, track
 from ..local.logs import log
 from ..local.outcome import without_waiting
@@ -60,6 +61,8 @@ class Outbox:
 
     def send(self, msg: object, context: object) -> None:
         """Send a message now, or as soon as the node has joined and has room. Never waits."""
+        if finalisers.later(self.send, msg, context, message=True):
+            return
         node = self._membership.enlist(self)
         if len(self._held) >= HELD:
             self._drop(1)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, overload
 
 from ..errors import NotAttached
+from . import finalisers
 from .arrears import Arrears
 from .feeds import Feed, tidy
 from .forking import track
@@ -216,6 +217,11 @@ class Audience(Generic[T]):
         Raises:
             NotASubscriber: the task cannot be given messages; the text names the adapter.
         """
+        if finalisers.collecting is not None and finalisers.later(self._attach, task, history):
+            return
+        self._attach(task, history)
+
+    def _attach(self, task: Task[T], history: int) -> None:
         self.registry.wake()
         self._add(self._subscription(task, False, history))
 
@@ -225,6 +231,8 @@ class Audience(Generic[T]):
         Raises:
             NotAttached: if it is not attached.
         """
+        if finalisers.collecting is not None and finalisers.later(self.detach, task):
+            return
         self.registry.wake()
         self._remove(task)
 
@@ -255,6 +263,8 @@ class Audience(Generic[T]):
 
     def _leave(self, task: object) -> None:
         """Detach at the end of a block; that the block did it already is no error."""
+        if finalisers.later(self._leave, task):
+            return
         try:
             self.detach(task)
         except NotAttached:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 
 from ..errors import Closed, NotASubscriber
-from . import loops
+from . import finalisers, loops
 from .checks import Turns, check_task
 from .forking import at_exit, end_as_child, track
 from .logs import log
@@ -116,6 +116,8 @@ class to_thread(_Buffered):  # noqa: N801
 
     def _start(self) -> None:
         """Start the thread, once."""
+        if finalisers.later(self._start):
+            return
         with self._lock:
             if self._thread is None and not self._mailbox.closed:
                 name = f"zexchange-{type(self._task).__name__}"
@@ -160,6 +162,8 @@ class to_thread(_Buffered):  # noqa: N801
         Args:
             timeout: seconds to wait at most; None waits without end.
         """
+        if finalisers.later(self.close, timeout):
+            return
         self._mailbox.finish()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
@@ -172,6 +176,7 @@ _running: "weakref.WeakSet[to_thread]" = weakref.WeakSet()
 
 def catch_up() -> None:
     """Wait until the threads have handed on what came up to now, as the program ends."""
+    finalisers.settle()
     until = time.monotonic() + FINISHING
     markers = [running.mark() for running in list(_running)]
     for marker in markers:
@@ -180,6 +185,7 @@ def catch_up() -> None:
 
 def _finish() -> None:
     """Have all threads hand on what they have and take no more, as the program ends."""
+    finalisers.settle()
     until = time.monotonic() + FINISHING
     for running in list(_running):
         running.close(max(0.0, until - time.monotonic()))
@@ -245,7 +251,8 @@ class to_async(_Buffered):  # noqa: N801
             MailboxFull: there is no room, and waiting is not wanted or would never end.
         """
         if self._mailbox.closed or self._loop.is_closed():
-            self._lost(self._mailbox.refuse())
+            if not finalisers.later(self.send, msg, message=True):
+                self._lost(self._mailbox.refuse())
         else:
             self._mailbox.put(msg)
 

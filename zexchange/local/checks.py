@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 from ..errors import NotASubscriber
+from . import finalisers
 from .forking import track
 from .outcome import Target
 from .stream import Stream
@@ -169,6 +170,8 @@ class Turns:
 
     def send(self, msg: object) -> object:
         """Hand ``msg`` to the generator; the one that returns has ended and is detached."""
+        if finalisers.collecting is not None and finalisers.later(self.send, msg, message=True):
+            return None
         try:
             with self._turn.lock:
                 return self._generator.send(msg)

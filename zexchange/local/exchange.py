@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from . import finalisers
 from .arrears import Arrears, Notice
 from .checks import check_callable, key_of_call
 from .feeds import Feed
@@ -94,8 +95,7 @@ class Exchange(Rounds[T]):
         ends = [error for target, error in trouble.errors if self._ends(target, error, carried)]
         trouble.errors.clear()
         if errors:
-            with self._lock:
-                self._errors += len(errors)
+            self._count_errors(len(errors))
             raise_all(errors, ends, self.name)
 
     def _ends(self, target: Target, error: BaseException, carried: tuple[Target, ...]) -> bool:
@@ -262,9 +262,13 @@ class Exchange(Rounds[T]):
 
     def log(self, target: Target, error: BaseException) -> None:
         """Log and count an error that has no caller."""
-        with self._lock:
-            self._errors += 1
+        self._count_errors(1)
         logger.error("message lost: error %s", self._note(target), exc_info=error)
+
+    def _count_errors(self, n: int) -> None:
+        if not finalisers.later(self._count_errors, n):
+            with self._lock:
+                self._errors += n
 
     def handler(self, fn: Callable[[T], R]) -> Callable[[T], R]:
         """Have ``fn`` called with each message; use it as a decorator, undo with ``detach(fn)``.
@@ -273,9 +277,13 @@ class Exchange(Rounds[T]):
             NotASubscriber: ``fn`` is no callable, or async; the text names the adapter.
         """
         check_callable(fn, "handler")
+        if finalisers.collecting is None or not finalisers.later(self._handle, fn):
+            self._handle(fn)
+        return fn
+
+    def _handle(self, fn: Callable[[T], object]) -> None:
         self.registry.wake()
         self._add(Subscription(fn, key_of_call(fn), fn))
-        return fn
 
     # Bridges.
 
@@ -351,7 +359,6 @@ class Exchange(Rounds[T]):
 
     def stats(self) -> ExchangeStats:
         """Return the state of the exchange as a frozen value."""
-        with self._lock:
-            retained = self._ring.size if self._ring else 0
-            bridges = sum(getattr(bridge, "federations", 1) for bridge in self._bridges)
-            return ExchangeStats(len(self._table), bridges, retained, self._errors)
+        ring = self._ring  # without the lock: a finaliser may ask, wherever it runs
+        bridges = sum(getattr(bridge, "federations", 1) for bridge in self._bridges)
+        return ExchangeStats(len(self._table), bridges, ring.size if ring else 0, self._errors)

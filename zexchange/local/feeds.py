@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from . import finalisers
 from .mailbox import Mailbox
 from .outcome import Gone
 from .snapshots import Keeper
@@ -93,7 +94,12 @@ orphans: deque[Feed] = deque()
 
 
 def tidy() -> None:
-    """Detach what stands for streams that are no more; called with no lock held."""
+    """Detach what stands for streams that are no more; called with no lock held.
+
+    In a finaliser there may be one.
+    """
+    if finalisers.collecting is not None and finalisers.here():
+        return
     while orphans:
         try:
             feed = orphans.popleft()

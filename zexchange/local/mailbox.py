@@ -9,13 +9,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar, get_args
 
 from ..errors import Closed, MailboxFull
 from ..seconds import seconds
-from . import loops
+from . import finalisers, loops
 from .forking import track
 from .logs import log
 from .snapshots import UNCHANGING, settled
@@ -85,7 +85,7 @@ class Mailbox(Generic[T]):
 
     def after_fork(self) -> None:
         """Make the locks; whoever waited on the old ones is not in this process."""
-        self._lock = threading.RLock()  # a finaliser may put while its thread holds it
+        self._lock = threading.RLock()  # a signal handler may put while its thread holds it
         self._filled = threading.Condition(self._lock)
         self._roomy = threading.Condition(self._lock)
         self._readers = self.writers = 0
@@ -111,6 +111,8 @@ class Mailbox(Generic[T]):
         Raises:
             MailboxFull: with ``overflow="error"``, or where waiting would never end.
         """
+        if finalisers.collecting is not None and finalisers.later(self.put, item, message=True):
+            return None
         with self._lock:
             if len(self.items) >= self._limit:
                 gone = self._make_room()  # let go of outside the lock, with this function
@@ -126,6 +128,8 @@ class Mailbox(Generic[T]):
         """Add ``item`` like `put`, or a copy, if it is a buffer that its sender may fill again."""
         if type(item) not in UNCHANGING:
             item = settled(item)
+        if finalisers.collecting is not None and finalisers.later(self.put, item, message=True):
+            return None
         with self._lock:  # and not by `put`: that is a tenth of what this takes
             if len(self.items) >= self._limit:
                 gone = self._make_room()
@@ -320,6 +324,8 @@ class Mailbox(Generic[T]):
 
     def finish(self) -> None:
         """Take nothing more; readers get what is there, then Closed."""
+        if finalisers.later(self.finish):
+            return
         with self._lock:
             if self._unasked and self._dropped > 1 and not self._finishing:
                 log.warning("%s has dropped %d messages in all", self._unasked, self._dropped)
@@ -344,5 +350,5 @@ class Mailbox(Generic[T]):
 
     def stats(self) -> MailboxStats:
         """Return what went through so far, as one consistent value."""
-        with self._lock:
+        with nullcontext() if finalisers.here() else self._lock:
             return MailboxStats(self._received, self._dropped, self._blocked, len(self.items))

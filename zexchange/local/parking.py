@@ -9,7 +9,9 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from . import finalisers
 from .outcome import Room
+from .snapshots import snapshot
 
 if TYPE_CHECKING:
     from .retained import Kept
@@ -36,6 +38,8 @@ class Parking:
 
     def send(self, msg: Any) -> Room | None:
         """Park a message, or pass it on once the bridge is there."""
+        if finalisers.here() and finalisers.later(self.send, snapshot(msg), message=True):
+            return None
         prepared = self.bridge.prepare([(msg, time.time())])
         with self._lock:
             if not self._over:

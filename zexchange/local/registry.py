@@ -11,9 +11,11 @@ import weakref
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from typing import Any, Protocol, overload
 
 from ..names import Patterns, check_name, check_pattern, matches
+from . import finalisers
 from .arrears import Arrears
 from .audience import Audience
 from .codecs import Codec
@@ -94,6 +96,7 @@ class Registry:
         self._resting = weakref.WeakValueDictionary()
         self._views: dict[str, View] = {}
         self._covering: Patterns[View] = Patterns()
+        self._uncovered: set[str] = set()
         self._retained: dict[str, int] = {}
         self._arrears: dict[Arrears, str] = {}
         self._interest: Counter[str] = Counter()
@@ -137,7 +140,8 @@ class Registry:
             exchange = self._make(check_name(name))
         if type is None and codec is None:
             return exchange
-        declare(exchange, type, codec)
+        if not finalisers.later(declare, exchange, type, codec):
+            declare(exchange, type, codec)
         return exchange
 
     def recall(self, wanted: Audience[Any]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
@@ -170,14 +174,26 @@ class Registry:
         Raises:
             InvalidName: it is malformed, or has ``**`` anywhere but at the end.
         """
-        self.wake()
         check_pattern(pattern)
+        if finalisers.collecting is not None and finalisers.here():
+            return self._begin_view(pattern)
+        self.wake()
         with self._lock:
             view = self._views.get(pattern)
-            if view is None:
-                view = self._views[pattern] = View(pattern, self)
+            if view is None or pattern in self._uncovered:
+                view = self._views.setdefault(pattern, View(pattern, self))
                 self._covering.set(pattern, view)
+                self._uncovered.discard(pattern)
             return view
+
+    def _begin_view(self, pattern: str) -> View:
+        """Return a view to a finaliser; what covers which name, another thread says soon."""
+        view = self._views.get(pattern)
+        if view is None:
+            self._uncovered.add(pattern)
+            view = self._views.setdefault(pattern, View(pattern, self))
+            finalisers.later(self.match, pattern)
+        return view
 
     def exchanges(self) -> list[Exchange[Any]]:
         """Return every exchange there is."""
@@ -191,36 +207,63 @@ class Registry:
 
     def _make(self, name: str) -> Exchange[Any]:
         """Return the exchange ``name`` by the slow way; observers have it before anybody."""
+        if finalisers.collecting is not None and finalisers.here():
+            return self._begin_exchange(name)
         self.wake()
         with self._lock:
             exchange = self._exchanges.get(name) or self._nascent.get(name)
-            if exchange is None and (exchange := self._resting.pop(name, None)):
-                self._exchanges[name] = exchange
+            if exchange is None and (exchange := self._resting.get(name)):
+                exchange = self._exchanges.setdefault(name, exchange)
+                self._resting.pop(name, None)
             elif exchange is None:
                 exchange = self._nascent[name] = Exchange(name, self, self.retention(name))
                 for observer in self._observers:
                     _tell(observer.exchange_added, exchange)
-                self._exchanges[name] = exchange
+                # Unless a finaliser has begun one meanwhile, of which they are told by it.
+                exchange = self._exchanges.setdefault(name, exchange)
                 del self._nascent[name]
                 self._let_rest(min(len(self._exchanges) - AWAKE, LOOKED_AT))
             return exchange
 
+    def _begin_exchange(self, name: str) -> Exchange[Any]:
+        """Return an exchange to a finaliser; another thread tells observers soon."""
+        exchange = self._exchanges.get(name) or self._nascent.get(name) or self._resting.get(name)
+        if exchange is None:
+            fresh = Exchange(name, self, self.retention(name))
+            exchange = self._exchanges.setdefault(name, fresh)
+            if exchange is fresh:
+                finalisers.later(self._introduce, fresh)
+        return exchange
+
+    def _introduce(self, exchange: Exchange[Any]) -> None:
+        """Have observers see to an exchange that somebody may have already."""
+        exchange.retain()
+        for observer in self._observers:
+            _tell(observer.retention_changed, exchange)
+
     def _let_rest(self, most: int) -> None:
-        """Hold the oldest exchanges weakly, as far as they are idle; the lock is held."""
-        for _ in range(most):
-            name = next(iter(self._exchanges))
-            exchange = self._exchanges.pop(name)
+        """Hold the oldest exchanges weakly, as far as they are idle; the lock is held.
+
+        In each step a name is found: who looks takes no lock.
+        """
+        for name in list(islice(self._exchanges, max(0, most))):
+            exchange = self._exchanges[name]
             if exchange.idle:
                 self._resting[name] = exchange
-            else:
+                del self._exchanges[name]
+            else:  # to the end
+                self._nascent[name] = exchange
+                del self._exchanges[name]
                 self._exchanges[name] = exchange
+                del self._nascent[name]
 
     def keep(self, name: str) -> None:
         """Hold an exchange that is idle no more; called after the change that makes it so."""
         with self._lock:
-            exchange = self._resting.pop(name, None)
+            exchange = self._resting.get(name)
             if exchange is not None:
-                self._exchanges[name] = exchange
+                self._exchanges.setdefault(name, exchange)
+                self._resting.pop(name, None)
 
     # Retention.
 
@@ -233,6 +276,8 @@ class Registry:
         check_pattern(pattern)
         if n < 0:
             raise ValueError(f"n is a number of messages, not {n}")
+        if finalisers.later(self.retain, pattern, n):
+            return
         with self._lock:
             others = {other: most for other, most in self._retained.items() if other != pattern}
             self._retained = {**others, pattern: n} if n else others
@@ -335,6 +380,8 @@ class Registry:
 
     def _revive(self) -> None:
         """Revive the observers, once; what they do in there finds the registry in order."""
+        if finalisers.here():
+            return
         with self._lock:
             forked, self._forked = self._forked, False
         for observer in self._observers if forked else ():

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from . import finalisers
 from .outcome import Target
 from .snapshots import settled
 from .subscriptions import Subscription
@@ -79,6 +80,8 @@ class CatchUp:
 
     def __call__(self, msg: object) -> object:
         """Take a live message: park it, or pass it on once the history is through."""
+        if finalisers.later(self, settled(msg), message=True):
+            return None
         item = self.subscription.item(self._exchange.name, settled(msg), time.time())
         with self._exchange.lock:
             if self._cancelled:

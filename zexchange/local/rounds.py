@@ -13,6 +13,7 @@ from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import TooManyDeferred
+from . import finalisers
 from .forking import track
 from .outcome import Target, Trouble, answered, failed, joined, noted, serve
 from .routing import Routing
@@ -110,7 +111,8 @@ class Rounds(Routing[T]):
                 several as an ExceptionGroup, exchange and task in the notes. Errors with what
                 was deferred are raised here, too. `TaskFailed` stands for what is no Exception.
             KeyboardInterrupt: or SystemExit, as itself, after all were served.
-            TooManyDeferred: inside a task: too many messages wait for the end of its round.
+            TooManyDeferred: inside a task: too many messages wait for the end of its round. Inside
+                a finaliser: too many wait that are to be handed on with no lock held.
         """
         # Left at the first trouble, so that a send without any pays for no book-keeping. No
         # other thread has a turn between the look at a mark and its change, as neither calls
@@ -171,6 +173,8 @@ class Rounds(Routing[T]):
     @is_round
     def _beside(self, msg: object) -> Trouble | None:
         """Hand on ``msg`` while other rounds are under way: after that of this thread."""
+        if self._postponed(msg):
+            return None
         frame = self._inside()
         if frame is not None:
             self._defer(frame, msg)
@@ -185,6 +189,8 @@ class Rounds(Routing[T]):
 
     def _at_once(self, msg: object) -> Trouble | None:
         """Hand on ``msg`` to one task, and bridges: its order is that of the calls."""
+        if self._postponed(msg):
+            return None
         return serve(self._current(), msg)
 
     # Rounds.
@@ -230,6 +236,14 @@ class Rounds(Routing[T]):
     def _end(self, frame: FrameType, trouble: Trouble | None) -> Trouble | None:
         """Hand on what a round has deferred, and count it no more; return all that went wrong."""
         trouble = self._drain(frame, trouble)
+        if not finalisers.later(self._over):
+            self._over()
+        if frame in _waiting.by_frame:  # of a signal handler of just now
+            return self._drain(frame, trouble)
+        return trouble
+
+    def _over(self) -> None:
+        """Count one round less."""
         with self._lock:
             if self._active is not None and self._active > 1:
                 self._active -= 1
@@ -239,9 +253,6 @@ class Rounds(Routing[T]):
                     self._idle = QUICK
                 else:
                     self._changed()
-        if frame in _waiting.by_frame:  # of a signal handler, or a finaliser, of just now
-            return self._drain(frame, trouble)
-        return trouble
 
     def _drain(self, frame: FrameType, trouble: Trouble | None) -> Trouble | None:
         """Hand on what a round has deferred, in order, and what is deferred by that."""
@@ -270,6 +281,8 @@ class Rounds(Routing[T]):
 
     def refresh(self, msg: object) -> Trouble | None:
         """Work out the targets after a change, and hand ``msg`` to them."""
+        if self._postponed(msg):
+            return None
         self._current()
         only = self._only
         return None if only is None else serve((only,), msg)

@@ -10,13 +10,14 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from . import finalisers
 from .audience import Audience
 from .chains import chains, link, refuse_circle
 from .checks import key_of, key_of_call, subscription_of
 from .feeds import Feed
 from .outcome import Room, Target, Trouble, serve
 from .retained import CatchUp, Kept, Ring
-from .snapshots import UNCHANGING, settled
+from .snapshots import UNCHANGING, settled, snapshot
 from .stream import T
 from .subscriptions import Forwarder, Key, Shaped, Subscription
 
@@ -130,10 +131,23 @@ class Routing(Audience[T], Forwarder):
         """Work out the targets after a change, and hand ``msg`` to them."""
         raise NotImplementedError
 
+    def _postponed(self, msg: Any) -> bool:
+        """Have a finaliser's message sent soon by another thread; tell if it is a finaliser's.
+
+        To be asked where a lock would be taken.
+        """
+        if finalisers.collecting is None or not finalisers.here():
+            return False
+        return finalisers.later(self.send, snapshot(msg), message=True)
+
+    def send(self, msg: Any) -> None:
+        """Hand ``msg`` to every attached task."""
+        raise NotImplementedError
+
     def _unchanged(self, build: Callable[[], R]) -> R:
         """Return what ``build`` makes of a table that did not change meanwhile; the lock is held.
 
-        No other thread changes it, but a finaliser or a signal handler on this one may.
+        No other thread changes it, but a signal handler on this one may.
         """
         while True:
             version = self._version
@@ -217,6 +231,8 @@ class Routing(Audience[T], Forwarder):
         Keeping the message and choosing who gets it live is one step: a late joiner
         finds each message either kept or among what it is handed, never both.
         """
+        if self._postponed(msg):
+            return None
         mine = msg if type(msg) in UNCHANGING else settled(msg)  # which may run a class's code
         with self._lock:
             targets = self._kept_targets

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 from ..errors import MailboxFull, NotASubscriber
+from . import finalisers
 from .checks import check_callable
 from .forking import track
 from .mailbox import Overflow, check_overflow
@@ -117,6 +118,8 @@ class to_queue(Keeper):  # noqa: N801
         return True
 
     def _count_dropped(self) -> None:
+        if finalisers.later(self._count_dropped):
+            return
         with self._lock:
             self._dropped += 1
 
@@ -139,6 +142,8 @@ class DisplayMessages:
 
     def send(self, msg: object) -> None:
         """Print ``msg``, whole lines also when several threads send."""
+        if finalisers.later(self.send, msg, message=True):
+            return
         with self._lock:
             self.count = number = self.count + 1
         # In one piece, and outside the lock: the message says itself what it looks like.

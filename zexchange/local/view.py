@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..names import matches
+from . import finalisers
 from .audience import Audience
 from .chains import chains, link, refuse_circle
 from .checks import key_of, subscription_of
@@ -58,6 +59,13 @@ class View(Audience[Any]):
         Raises:
             NotASubscriber: the task cannot be given messages; the text names the adapter.
         """
+        if finalisers.collecting is not None and finalisers.later(
+            self._attach_named, task, names, history
+        ):
+            return
+        self._attach_named(task, names, history)
+
+    def _attach_named(self, task: Task[Any], names: bool, history: int) -> None:
         self.registry.wake()
         self._add(self._subscription(task, names, history))
 

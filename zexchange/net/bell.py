@@ -14,11 +14,13 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from ..local import loops
+from ..local import finalisers, loops
 
 T = TypeVar("T")
 LOOK_SECONDS = 0.2
 """Seconds that whoever only looks waits for a lock; then it looks without."""
+FINALISER_SECONDS = 0.005
+"""The same for a finaliser: what its thread was at, and who waits for that, stands meanwhile."""
 LOOKS = 100
 
 
@@ -46,6 +48,8 @@ def looking(lock: Lock, look: Callable[[bool], T], seconds: float = LOOK_SECONDS
         seconds: that are waited.
     """
     held, tries = False, 0
+    if finalisers.here():
+        seconds = min(seconds, FINALISER_SECONDS)
     try:
         # Not `acquire`, then `try`: an exception of a signal handler would come in between.
         for held in iter(partial(lock.acquire, True, seconds), None):  # noqa: B007

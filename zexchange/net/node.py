@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from ..errors import Closed, NotReady
-from ..local import loops
+from ..local import finalisers, loops
 from ..local.arrears import Arrears
 from ..local.exchange import Exchange
 from ..local.forking import end_as_child
@@ -191,6 +191,8 @@ class Node(Membership):
                 then is logged.
         """
         limit = seconds(timeout)
+        if finalisers.later(self.close, timeout):
+            return
         if self._release():
             self._shut(limit, not self._would_wait_for_itself())
 
@@ -221,6 +223,8 @@ class Node(Membership):
             return
         waiter, monotonic = Waiter(engine, timeout), engine.world.monotonic
         deadline = monotonic() + timeout
+        if wait:
+            finalisers.settle(timeout)
         self._registry.unobserve(self)
         if wait and timeout > 0:
             try:
@@ -402,6 +406,8 @@ class Node(Membership):
             NotReady: after ``timeout`` seconds, naming who has not acknowledged.
             RuntimeError: on the data thread and in a running event loop.
         """
+        if not self._would_wait_for_itself():
+            finalisers.settle(seconds(timeout))
         self._wait(timeout, lambda waiter: waiter.flushed())
 
     def diagnose(self, exchange: str = "", timeout: float = 2.0) -> "Diagnosis":
