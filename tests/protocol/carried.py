@@ -307,9 +307,9 @@ class Guest(Machine):
         for parcel in unbundle(frame):
             message = _sent_by(read_control(parcel.content), parcel.sender)
             if isinstance(message, ANSWERS):
-                self.session.receive(message, None, endpoint_of(parcel.sender), now, b"", True)
+                self.session.receive(message, None, endpoint_of(parcel.sender), now, b"", "hub")
             else:
-                self.session.receive(message, Via(parcel.sender), None, now, b"", True)
+                self.session.receive(message, Via(parcel.sender), None, now, b"", "hub")
 
     def introduce(self, hub: bytes) -> None:
         self.publish(introduction_topic(hub) + self.id + self.secrets[hub])

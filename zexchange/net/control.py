@@ -43,7 +43,7 @@ to be thrown away costs time as well."""
 OUTBOX_MOST = 1000
 
 Received = Callable[..., None]
-"""Takes a message, where an answer goes, its link, its key, and whether a hub vouches for it."""
+"""Takes a message, where an answer goes, its link, its key, and the hub that vouches for it."""
 
 
 @dataclass(slots=True, eq=False)

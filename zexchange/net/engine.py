@@ -380,8 +380,8 @@ class Engine(Reports):
 
     def _replayed(self, link: str, frame: Body) -> None:
         peer = self.session.members.linked_to(link)
-        if peer is not None and node_at(link) and peer.link != link:
-            return  # a hub's word for one that we reach without it
+        if peer is not None and peer.link != link:
+            return  # a hub's word, perhaps, for one that we reach without it
         # What does not fit is asked for again: a data thread that a task holds takes nothing.
         if peer is not None and self._replays.enter(len(frame)):
             self.inbound.with_inlet(peer.id, lambda inlet: inlet.replayed(frame))
@@ -533,12 +533,12 @@ class Engine(Reports):
         route: Any,
         link: str | None,
         key: bytes = b"",
-        vouched: bool = False,
+        hub: str = "",
     ) -> None:
         # First what tasks here want by now: who joins after they were attached is told.
         if self._steps:
             self._take_steps()
-        self.session.receive(message, route, link, self.world.monotonic(), key, vouched)
+        self.session.receive(message, route, link, self.world.monotonic(), key, hub)
 
     def _refused_frame(self, source: str, reason: str) -> None:
         self.session.reject(source, reason)

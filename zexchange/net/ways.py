@@ -322,16 +322,17 @@ class Ways(Controls):
         self._hubs.heard(link.endpoint, now)
         if kind == BUNDLE and not others:
             for parcel in unbundle(frame):
-                self._open(parcel.sender, parcel.content)
+                self._open(link, parcel.sender, parcel.content)
         elif kind == RELAY and others:
             sender, _, _ = read_relay(frame)
             head = others[0].bytes
             if head[:1] == DATA:
                 buffers = tuple(other.buffer for other in others[1:])
                 body = Bulk(head, buffers) if buffers else head
-                self._replayed(endpoint_of(sender), body)
+                if self._vouching is None or self._vouching.rights(sender, link.endpoint):
+                    self._replayed(endpoint_of(sender), body)
             elif len(others) == 1:
-                self._open(sender, head)
+                self._open(link, sender, head)
         elif kind == WORD and not others:
             word = read_word(frame)
             if isinstance(word, Carried):
@@ -345,15 +346,15 @@ class Ways(Controls):
         else:
             raise DecodeError(f"a message of {1 + len(others)} frames that no hub sends")
 
-    def _open(self, sender: bytes, content: bytes) -> None:
+    def _open(self, link: HubLink, sender: bytes, content: bytes) -> None:
         """Take a control message that the hub vouches for."""
         if content[:1] != CONTROL:
             raise DecodeError("a parcel that is no control message")
         message = _sent_by(read_control(content), sender)
         if isinstance(message, ANSWERS):
-            self._received(message, None, endpoint_of(sender), b"", True)
+            self._received(message, None, endpoint_of(sender), b"", link.endpoint)
         else:
-            self._received(message, Via(sender), None, b"", True)
+            self._received(message, Via(sender), None, b"", link.endpoint)
 
     def close(self, linger: float) -> None:
         """Close every socket; what was said still goes out within ``linger`` seconds."""

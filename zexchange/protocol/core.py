@@ -6,12 +6,12 @@ The parts decide; here is only where they write it down. Nothing here knows when
 from dataclasses import replace
 
 from .allowance import Allowance
+from .channel import Kind
 from .effects import Effect, Reply, Say, Tell, Wanted
 from .events import Event, Rejected
 from .interest import OwnInterest
 from .membership import Membership, Peer
 from .permissions import EVERYTHING, NOTHING, Policy, Rights
-from .relay import by_hub
 from .sequence import Numbering
 from .values import (
     FEATURES,
@@ -116,20 +116,24 @@ class Core:
         if not before:
             self.tell(Rejected(*kind, count, detail[:MAX_TEXT]))
 
-    def rights(self, key: bytes) -> Rights:
-        """Return what the owner of a key may do; everything, without a key (see `usable`)."""
-        found = self.policy.rights(key) if self.policy and key else EVERYTHING
-        return found or NOTHING
+    def vouched(self, node: bytes, hub: str = "") -> Rights | None:
+        """Return what a node may do that hubs speak for, or that one; None if it has not told."""
+        return self.vouching.rights(node, hub) if self.vouching else None
 
-    def vouched(self, node: bytes) -> Rights | None:
-        """Return what a node may do that a hub speaks for; None if no hub has told of it."""
-        return self.vouching.rights(node) if self.vouching else None
+    def rights_by(self, node: bytes, key: bytes, kind: Kind) -> Rights:
+        """Return what a node with a key may do by a kind of connection."""
+        if self.policy is None or kind is Kind.NEAR:
+            return EVERYTHING
+        if kind is Kind.HUB:
+            return self.vouched(node) or NOTHING
+        return self.policy.rights(key) or NOTHING
 
-    def rights_of(self, hello: Hello, near: bool) -> Rights:
-        """Return what the node may do that a hello speaks of, by the way that it came."""
-        if self.policy is not None and by_hub(hello.addresses):
-            return self.vouched(hello.sender) or NOTHING
-        return self.rights(b"" if near else hello.key)
+    def rights_of(self, node: bytes, key: bytes, data: Kind, calls: Kind) -> Rights:
+        """Return what a node may do that is received by one kind, and asks by another."""
+        rights = self.rights_by(node, key, data)
+        if calls is data:
+            return rights
+        return replace(rights, subscribe=self.rights_by(node, key, calls).subscribe)
 
     def usable(self, address: Address, key: bytes, near: bool) -> bool:
         """Tell whether an address of a node that has a key, or none, may be dialled from here.

@@ -164,6 +164,10 @@ class Hubs:
         endpoint = self.ways.get(node)
         return self.hubs[endpoint] if endpoint is not None else None
 
+    def leading(self, node: bytes) -> list[Hub]:
+        """Return the hubs that lead to a node now."""
+        return [hub for hub in self.hubs.values() if hub.live and node in hub.nodes]
+
     def pending(self) -> list[str]:
         """Say which hubs have not answered yet."""
         return [f"the hub {h.endpoint} has not answered" for h in self.hubs.values() if not h.id]
@@ -183,6 +187,7 @@ class Hubs:
             hub.id, hub.number, hub.mark = word.sender, 0, 0
         moved = hub.down and hub.down != word.down
         self._connect(hub, word)
+        back = not hub.live
         hub.live, hub.heard_at = True, now
         if not self._take_roster(hub, word):
             self._enter(hub, now)  # something between is missing
@@ -191,10 +196,17 @@ class Hubs:
         if hub.taken - hub.told > TELL_BYTES:
             self._enter(hub, now)
         hub.number = max(hub.number, word.roster) if word.base else word.roster
+        if back or word.present or word.left:
+            self._judge_all(hub)
         self._choose(dict(word.left))
         if moved:
             self._effects.extend(Moved(node) for node, e in self.ways.items() if e == endpoint)
         self._effects.append(Alive(tuple(n for n, quiet in hub.nodes.items() if not quiet)))
+
+    def _judge_all(self, hub: Hub) -> None:
+        """Have nodes judged anew that one of several hubs leads to now, or no more."""
+        if hub.key and len(self.hubs) > 1:
+            self._effects.append(Judge())
 
     def _connect(self, hub: Hub, word: Carried) -> None:
         """Have our data go where a hub says, and come from there."""
@@ -316,6 +328,7 @@ class Hubs:
         """Take note that a hub is silent, or that nothing listens there: go by another."""
         if self.hubs[endpoint].live:
             self.hubs[endpoint].live = False
+            self._judge_all(self.hubs[endpoint])
             self._choose({})
 
     def _enter(self, hub: Hub, now: float) -> None:

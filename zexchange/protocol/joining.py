@@ -11,13 +11,14 @@ from typing import Any
 
 from . import membership as m
 from .admission import Admission
+from .channel import OURS, Channel, Kind
 from .core import Core
 from .effects import Dial, HangUp, Hush, Probe, Redial, Say
 from .events import PeerJoined, PeerLeft
 from .granting import as_seen_by
 from .membership import Candidate, Peer, State
 from .proving import Proving, tune
-from .relay import by_hub, node_at
+from .relay import by_hub, endpoint_of, node_at
 from .values import VERSIONS, Address, Bye, Control, Hello, Refuse, Welcome
 
 MAX_UNREACHED = 1000
@@ -150,18 +151,19 @@ class Joining:
 
     # -------------------------------------------------------------------- being greeted
 
-    def on_hello(self, hello: Hello, route: Any, now: float, near: bool = True) -> None:
+    def on_hello(self, hello: Hello, route: Any, now: float, channel: Channel = OURS) -> None:
         """Welcome a node, or refuse it and say why."""
         core = self._core
-        if hello.sender in self._members.ended.there:
+        if self._members.has_ended(hello.sender, channel.kind):
             return
-        objection = self._objection(hello)
+        near = channel.kind is Kind.NEAR
+        objection = self.objection(hello)
         if objection:
             core.refuse(route, objection, now)
             if objection.reason != "self":
                 core.reject(str(hello.label), objection.reason, objection.text)
             return
-        reachable = self._choose(hello.addresses, hello.key, near) is not None
+        reachable = self._way(hello, near) is not None
         if reachable and not self._admission.room_for(hello, route, None, now):
             return
         others = [
@@ -172,7 +174,7 @@ class Joining:
         known = tuple((p.id, p.addresses) for p in others)
         keys = tuple((p.id, p.key) for p in others if p.key)
         self._open_again(hello)
-        peer = self._admit(hello, now, near)
+        peer = self._admit(hello, now, near, channel.kind)
         if peer is None:
             text = "none of your addresses can be reached from here"
             core.refuse(route, Refuse(core.me, "unreachable", text), now)
@@ -184,10 +186,12 @@ class Joining:
             return
         ours = as_seen_by(core.hello(), peer.rights)
         core.reply(route, Welcome(core.me, ours, known, keys))
-        if peer.link is None or (peer.carried and not by_hub(hello.addresses)):
-            self.link(peer, now)
+        direct = peer.carried and not by_hub(hello.addresses)
+        better = self._core.policy and channel.kind > peer.kind
+        if peer.link is None or direct or better:
+            self.link(peer, now, near)
 
-    def _objection(self, hello: Hello) -> Refuse | None:
+    def objection(self, hello: Hello) -> Refuse | None:
         """Return why a node cannot be a peer, or None if it can."""
         me, ours = self._core.me, self._core.federation
         if hello.sender == me:
@@ -200,7 +204,7 @@ class Joining:
             return Refuse(me, "version", f"{text}, not {hello.versions}")
         return None
 
-    def _admit(self, hello: Hello, now: float, near: bool) -> Peer | None:
+    def _admit(self, hello: Hello, now: float, near: bool, calls: Kind) -> Peer | None:
         """Make a node a peer, or renew what we know of it; None if it cannot be reached."""
         peer = self._members.peers.get(hello.sender)
         if peer is not None:
@@ -208,14 +212,15 @@ class Joining:
                 peer.addresses = hello.addresses
             self._proving.on_hello(peer, hello)
             return peer
-        address = self._choose(hello.addresses, hello.key, near)
+        address = self._way(hello, near)
         if address is None:
             return None
         before = self._members.met_again(hello.sender)
         if before is not None and not before.renewed:
             self._proving.renew(now)
-        rights = self._core.rights_of(hello, near)
-        peer = Peer.from_hello(hello, now, near, rights)
+        data = self._kind(address)
+        rights = self._core.rights_of(hello.sender, hello.key, data, calls)
+        peer = Peer.from_hello(hello, now, data is Kind.NEAR, rights, calls)
         if self._core.vouching and peer.rights.hub and self._core.vouching.exceeded(peer.id):
             self._core.reject(rights.name, PASSED_ON, "say it in the hub's permissions, too")
         if before is not None:
@@ -242,9 +247,10 @@ class Joining:
             self._core.do(Redial(peer.link, peer.key))
             self._core.do(Say(peer.link, self._core.hello()))
 
-    def link(self, peer: Peer, now: float) -> None:
+    def link(self, peer: Peer, now: float, near: bool = False) -> None:
         """Dial a peer that we know only from its own hello."""
-        address = self._choose(peer.addresses, peer.key, peer.near)
+        address = self._choose(peer.addresses, peer.key, near or peer.near)
+        address = address or self._led_by_hub(peer.id)
         if address is None:
             return
         if peer.dialled != address.control:
@@ -266,7 +272,8 @@ class Joining:
         """
         link, peer.ponged_at = peer.link, now
         assert link is not None
-        there = list(self._usable(peer.addresses, peer.key, peer.near))
+        usable = self._usable(peer.addresses, peer.key, peer.near)
+        there = [address for address in usable if self._kind(address) is peer.kind]
         tried = [n for n, address in enumerate(there) if address.control == link]
         following = there[(tried[0] + 1) % len(there)] if tried else next(iter(there), None)
         # Stopped, and not away, if it is on this host; and who refuses our key is there.
@@ -310,6 +317,23 @@ class Joining:
     def _choose(self, addresses: Iterable[Address], key: bytes, near: bool) -> Address | None:
         return next(self._usable(addresses, key, near), None)
 
+    def _way(self, hello: Hello, near: bool) -> Address | None:
+        """Return by what to receive a node: by a hub that leads to it, if it has no address."""
+        address = self._choose(hello.addresses, hello.key, near)
+        return address or self._led_by_hub(hello.sender)
+
+    def _led_by_hub(self, node: bytes) -> Address | None:
+        if self._core.policy is None or node not in self._core.led_to:
+            return None
+        endpoint = endpoint_of(node)
+        return Address(endpoint, endpoint)
+
+    def _kind(self, address: Address) -> Kind:
+        """Return of which kind a connection to an address is."""
+        if by_hub((address,)):
+            return Kind.HUB
+        return Kind.KEY if self._core.policy and address.data[:4] == "tcp:" else Kind.NEAR
+
     def _usable(self, addresses: Iterable[Address], key: bytes, near: bool) -> Iterator[Address]:
         usable = (address for address in addresses if self._core.usable(address, key, near))
         return (address for address in usable if self._reachable(address))
@@ -330,26 +354,32 @@ class Joining:
             return link in self._members.candidates
         return True
 
-    def on_welcome(self, welcome: Welcome, link: str | None, now: float, near: bool = True) -> None:
+    def on_welcome(
+        self, welcome: Welcome, link: str | None, now: float, channel: Channel = OURS
+    ) -> None:
         """Make the node at the other end of a link a peer, and dial whom it knows."""
         candidate = self._members.candidates.get(link) if link else None
-        if candidate is None or link is None or welcome.sender in self._members.ended.there:
+        if candidate is None or link is None:
             return
-        objection = self._objection(welcome.hello)
+        if self._members.has_ended(welcome.sender, channel.kind):
+            return
+        near = channel.kind is Kind.NEAR
+        objection = self.objection(welcome.hello)
         if objection is None and not self._admission.room_for(welcome.hello, None, link, now):
             return
-        self._let_in_anew(welcome.hello, now, near)
+        calls = self._let_in_anew(welcome.hello, channel.kind, now)
         known = self._members.peers.get(welcome.sender)
         if known is not None and known.shut:
             known.shut = False
             self.tune(known, now)  # the connection to its data was refused as well
-        peer = None if objection else self._admit(welcome.hello, now, near)
+        peer = None if objection else self._admit(welcome.hello, now, near, calls)
         if peer is None:
             why = objection or Refuse(self._core.me, "unreachable", "it has no address for us")
             self._refused(candidate, why.reason, why.text, now)
             return
         candidate.state, candidate.peer, candidate.reason = State.LINKED, peer.id, ""
-        if (peer.carried or node_at(peer.link or "")) and not node_at(link):
+        carried = peer.carried or node_at(peer.link or "")
+        if (carried and not node_at(link)) or (self._core.policy and channel.kind > peer.kind):
             self._go_direct(peer, welcome.hello, link, now, near)
         elif peer.link is not None and peer.link != link:
             # A second way to the same node: one link is enough.
@@ -380,19 +410,27 @@ class Joining:
         address = self._choose(hello.addresses, hello.key, near)
         if address is not None:
             peer.link, peer.ponged_at, peer.addresses = link, now, hello.addresses
-            carried = peer.carried
-            peer.control, peer.data, peer.near = address.control, address.data, near
-            if carried:
+            before = peer.data
+            peer.control, peer.data = address.control, address.data
+            peer.near = self._kind(address) is Kind.NEAR
+            if before != peer.data:
                 self.tune(peer, now)
 
-    def _let_in_anew(self, hello: Hello, now: float, near: bool) -> None:
-        """Let a peer go that a hub spoke for, where it comes by itself and may do other things."""
+    def _let_in_anew(self, hello: Hello, kind: Kind, now: float) -> Kind:
+        """Let a peer go that we reach by a better kind of connection, if it may do other things.
+
+        Return by what it speaks to us, as far as we know: one that hubs lead to may have no other
+        way to us, until it has used one.
+        """
+        led = kind is Kind.KEY and self._core.vouched(hello.sender) is not None
         peer = self._members.peers.get(hello.sender)
-        if peer is not None and peer.carried and not by_hub(hello.addresses):
-            rights = self._core.rights_of(hello, near)
-            if self._core.policy and not replace(rights, hub=True).equal(peer.rights):
+        calls = max(Kind.HUB if led else kind, peer.calls if peer else Kind.HUB)
+        if self._core.policy and peer is not None and kind > peer.kind:
+            rights = self._core.rights_of(peer.id, hello.key, kind, calls)
+            if not replace(rights, hub=False).equal(replace(peer.rights, hub=False)):
                 peer.dialled = ""  # that link stays
                 self.left(peer, "permissions", now)
+        return calls
 
     def judge_carried(self, now: float) -> None:
         """Let the peers go that hubs speak for and that may do something else now.
@@ -401,9 +439,13 @@ class Joining:
         """
         leaving = []
         for peer in self._members.peers.values():
-            rights = self._core.vouched(peer.id) if peer.carried else None
-            if rights is not None and not rights.equal(peer.rights):
-                leaving.append((peer, "permissions" if rights.hub else "revoked"))
+            carrier = self._core.vouched(peer.id) if Kind.HUB in (peer.kind, peer.calls) else None
+            if carrier is None:
+                continue
+            rights = self._core.rights_of(peer.id, peer.key, peer.kind, peer.calls)
+            if not rights.equal(peer.rights):
+                known = carrier.hub or peer.kind is not Kind.HUB
+                leaving.append((peer, "permissions" if known else "revoked"))
         if leaving:
             self._proving.renew(now, [peer for peer, _ in leaving])
         for peer, reason in leaving:
@@ -468,7 +510,7 @@ class Joining:
         del self._members.peers[peer.id]
         final = reason == "bye"
         if final:
-            self._members.end(peer.id, now)
+            self._members.end(peer.id, self._said_by(peer, heads), now)
         else:
             self._members.lapse(peer, now, renewed, reason in ("revoked", "crowded out"))
         self._undial(peer)
@@ -482,3 +524,9 @@ class Joining:
             if hub_leads if node_at(candidate.endpoint) else candidate.lasting:
                 source = "gossip" if candidate.hearsay else candidate.source
                 self.add_candidate(candidate.endpoint, source, now, candidate.key)
+
+    def _said_by(self, peer: Peer, heads: dict[str, int] | None) -> Kind:
+        """Return who says that a peer has left: itself, with its heads, or its hub."""
+        if self._core.policy is None:
+            return Kind.NEAR
+        return peer.calls if heads is not None else peer.kind

@@ -14,6 +14,7 @@ import enum
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from .channel import Kind
 from .departed import Departed
 from .granting import Granted
 from .interest import Keys, PeerInterest
@@ -152,6 +153,8 @@ class Peer:
     key: bytes = b""
     near: bool = True
     rights: Rights = EVERYTHING
+    calls: Kind = Kind.NEAR
+    """By what it speaks to us, as far as we know."""
     asked: Granted = field(default_factory=Granted)
     """Its interest, and what of that it may have."""
     told: Granted = field(default_factory=Granted)
@@ -167,7 +170,12 @@ class Peer:
 
     @classmethod
     def from_hello(
-        cls, hello: Hello, now: float, near: bool = True, rights: Rights = EVERYTHING
+        cls,
+        hello: Hello,
+        now: float,
+        near: bool = True,
+        rights: Rights = EVERYTHING,
+        calls: Kind = Kind.NEAR,
     ) -> "Peer":
         """Return the peer that a hello speaks of.
 
@@ -176,12 +184,14 @@ class Peer:
             now: seconds on a monotonic clock.
             near: it runs as the same user, on this host, or nobody has keys.
             rights: what it may do.
+            calls: by what it speaks to us.
         """
         asked = Granted(rights.subscribe)
         return cls(
             key=hello.key,
             near=near,
             rights=rights,
+            calls=calls,
             asked=asked,
             told=Granted(rights.publish),
             id=hello.sender,
@@ -214,6 +224,13 @@ class Peer:
     def carried(self) -> bool:
         """Tell whether hubs lead to the peer, and answer for its life."""
         return self.control.startswith(SCHEME)
+
+    @property
+    def kind(self) -> Kind:
+        """By what we speak to it, and receive it."""
+        if self.carried:
+            return Kind.HUB
+        return Kind.NEAR if self.near else Kind.KEY
 
     def heard(self, now: float) -> None:
         """Note a sign of life."""
@@ -298,8 +315,8 @@ class Membership:
     def __init__(self, now: float) -> None:
         self.candidates: dict[str, Candidate] = {}
         self.peers: dict[bytes, Peer] = {}
-        self.ended = Departed[bytes, bool](MAX_ENDED)
-        """Who has said goodbye."""
+        self.ended = Departed[bytes, Kind](MAX_ENDED)
+        """Who has said goodbye, and by what."""
         self._lapsed = Departed[bytes, Lapsed]()
         self._ticked_at = now
 
@@ -327,9 +344,17 @@ class Membership:
         lapsed = Lapsed(interest.promised, peer.acked, renewed, wants)
         self._lapsed.leave(peer.id, lapsed, now)
 
-    def end(self, node: bytes, now: float) -> None:
-        """Note that a peer has left for good."""
-        self.ended.leave(node, True, now)
+    def end(self, node: bytes, kind: Kind, now: float) -> None:
+        """Note that a peer has left for good, as was said by a kind of connection."""
+        self.ended.leave(node, kind, now)
+
+    def has_ended(self, node: bytes, kind: Kind) -> bool:
+        """Return whether a node that somebody speaks for, by some kind, has said goodbye.
+
+        What was said by a lesser kind may not have been its own word.
+        """
+        said = self.ended.there.get(node)
+        return said is not None and kind <= said
 
     def met_again(self, node: bytes) -> Lapsed | None:
         """Return what was between us and a node that had left before; None if it had not."""

@@ -17,6 +17,7 @@ from typing import Any
 
 from . import membership as m
 from .behind import Behind
+from .channel import OURS, Channel, Kind
 from .core import Core
 from .effects import (
     Acknowledged,
@@ -37,6 +38,7 @@ from .permissions import Policy, restricted
 from .proving import Proving
 from .relay import by_hub
 from .sequence import Numbering
+from .standing import Standing
 from .values import (
     Ack,
     Address,
@@ -93,6 +95,7 @@ class Session:
         self._core.policy = policy
         self._proving = Proving(self._core)
         self._joining = Joining(self._core, self._proving, reachable, now, room)
+        self._standing = Standing(self._core, self._joining)
         self.forgetting = Forgetting(self._core)
         self.behind = Behind(self._core, self._joining, self._proving)
         self.me = me
@@ -162,7 +165,7 @@ class Session:
         changed = before.changed(policy) if before else set()
         self._joining.judge_carried(now)
         for peer in list(self.members.peers.values()):
-            if not (peer.near or peer.carried) and peer.key in changed:
+            if Kind.KEY in (peer.kind, peer.calls) and peer.key in changed:
                 left = policy.rights(peer.key) is None
                 self._joining.left(peer, "revoked" if left else "permissions", now)
         self._joining.dial_again(now)
@@ -204,7 +207,7 @@ class Session:
         link: str | None,
         now: float,
         key: bytes = b"",
-        vouched: bool = False,
+        hub: str = "",
     ) -> None:
         """Take a control message.
 
@@ -215,19 +218,13 @@ class Session:
             now: seconds on a monotonic clock.
             key: the public key that the other end of the connection has proven to have; none
                 where nobody has keys, and from the same user on this host.
-            vouched: it came by a hub, which speaks for its sender.
+            hub: the endpoint of the hub that it came by, which speaks for its sender.
         """
-        policy = self._core.policy
-        near = policy is None or not (key or vouched)
-        if vouched and policy is not None:
-            rights = self._core.vouched(message.sender)
-            if rights is None or not rights.hub:
-                return  # not told of yet: it says it again
-            message = _with_key(message, policy.owner(message.sender) or b"")
-        elif policy is not None:
-            if not (near or self._credible(message, route, key, now)):
-                return
-            message = _by_itself(message if near else _with_key(message, key), near)
+        channel = self._channel(message, route, key, hub, now)
+        if channel is None:
+            return
+        if self._core.policy is not None:
+            message = self._as_proven(message, channel.kind, key)
         if link is not None and not self._joining.expected(message, link, now):
             return
         if isinstance(message, Addressed) and message.to not in (b"", self.me):
@@ -235,15 +232,17 @@ class Session:
             if route is not None:
                 self._core.refuse(route, Stranger(self.me), now)
             return
+        if not self._standing.heeds(message, channel, route, link, now):
+            return
         peer = self.members.peers.get(message.sender)
         if peer is not None:
             peer.heard(now)
             if route is not None:
                 peer.called_at = now
         if isinstance(message, Hello):
-            self._joining.on_hello(message, route, now, near)
+            self._joining.on_hello(message, route, now, channel)
         elif isinstance(message, Welcome):
-            self._joining.on_welcome(message, link, now, near)
+            self._joining.on_welcome(message, link, now, channel)
         elif isinstance(message, Refuse):
             self._joining.on_refuse(message, link, now)
         elif isinstance(message, Stranger):
@@ -252,6 +251,31 @@ class Session:
             self._on_peer(peer, message, route, now)
         elif route is not None:
             self._core.refuse(route, Stranger(self.me), now)
+
+    def _channel(
+        self, message: Control, route: Any, key: bytes, hub: str, now: float
+    ) -> Channel | None:
+        """Return by what a message came; None if its sender may not be spoken for there."""
+        core = self._core
+        if core.policy is None:
+            return OURS
+        if hub:
+            rights = core.vouched(message.sender, hub)
+            # Where it is not told of yet, it says it again.
+            return Channel(Kind.HUB, rights) if rights is not None and rights.hub else None
+        if not key:
+            return OURS
+        if not self._credible(message, route, key, now):
+            return None
+        return Channel(Kind.KEY, core.rights_by(message.sender, key, Kind.KEY))
+
+    def _as_proven(self, message: Control, kind: Kind, key: bytes) -> Control:
+        """Return a message as far as its sender may say it by a kind of connection."""
+        policy = self._core.policy
+        if kind is Kind.HUB and policy is not None:
+            return _with_key(message, policy.owner(message.sender) or b"")
+        near = kind is Kind.NEAR
+        return _by_itself(message if near else _with_key(message, key), near)
 
     def _credible(self, message: Control, route: Any, key: bytes, now: float) -> bool:
         """Tell whether a message speaks for a node that its key may speak for."""

@@ -7,7 +7,7 @@ permissions. Where the node's key is authorized here too, its entry counts as we
 
 from collections.abc import Callable, Iterable
 
-from .hubs import Hubs
+from .hubs import Hub, Hubs
 from .permissions import EVERYTHING, NOTHING, Policy, Rights
 from .wire import topics
 
@@ -19,15 +19,26 @@ class Vouching:
         self._policy = policy
         self._hubs = hubs
 
-    def rights(self, node: bytes) -> Rights | None:
-        """Return what a node may do; None if no hub has told of it.
+    def rights(self, node: bytes, spoken: str = "") -> Rights | None:
+        """Return what a node may do; None if no hub has told of it, or not the one that has spoken.
 
+        Where several hubs lead to it, that is what all of them permit: each may speak for it.
         They are marked ``hub`` where a hub that may do so speaks for it, and are `NOTHING`
         where it may not (any more).
         """
-        policy, hub = self._policy(), self._hubs.way(node)
-        if hub is None:
+        hub = self._hubs.way(node)
+        leading = self._hubs.leading(node)
+        if hub is None or (spoken and spoken not in {hub.endpoint, *(h.endpoint for h in leading)}):
             return None
+        rights = self._by(node, hub)
+        for other in leading:
+            if other is not hub and self._policy().is_hub(other.key):
+                rights = rights.within(self._by(node, other))
+        return rights
+
+    def _by(self, node: bytes, hub: Hub) -> Rights:
+        """Return what a node may do that one hub speaks for."""
+        policy = self._policy()
         carrier = policy.rights(hub.key)
         if carrier is None or not carrier.hub:
             return NOTHING
