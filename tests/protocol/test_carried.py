@@ -280,3 +280,22 @@ def test_a_node_that_no_hub_leads_to_any_more_is_not_dialled() -> None:
     network.pass_time(40.0)
     assert not one.session.members.peers
     assert not one.session.members.candidates
+
+
+@pytest.mark.parametrize("away", [1.0, 5.0])
+def test_who_ends_while_its_hub_is_away_is_gone_soon(away: float) -> None:
+    """Nobody is left to say so; and whoever waits until all are ready does not wait for 30 s."""
+    network = Network()
+    hub = HubMachine(network)
+    one, other, third = (Guest(network, name) for name in ("one", "other", "third"))
+    settle(network)
+    hub.kill()
+    other.kill()
+    network.pass_time(away)
+    HubMachine(network)
+    one.attach("a")
+    network.pass_time(10.0)
+    assert [peer.id for peer in one.session.members.peers.values()] == [third.me]
+    assert all(
+        peer.ready(one.session.interest.epoch) for peer in one.session.members.peers.values()
+    )

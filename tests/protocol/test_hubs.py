@@ -63,6 +63,52 @@ def test_nobody_is_gone_because_a_hub_has_just_started() -> None:
     assert news(hubs) == [h.Appeared(B)]
 
 
+def vanished(hubs: h.Hubs, start: float, seconds: float) -> list[tuple[bytes, str, float]]:
+    """Let time pass, in which the first hub is heard; return who is given up, and when."""
+    found = list[tuple[bytes, str, float]]()
+    for tenths in range(round(seconds * 10) + 1):
+        now = start + tenths / 10
+        hubs.heard(ONE, now)
+        hubs.tick(now)
+        found += [(e.node, e.reason, now) for e in news(hubs) if isinstance(e, h.Vanished)]
+    return found
+
+
+def test_who_does_not_come_back_to_a_hub_that_was_started_anew_is_gone() -> None:
+    """The one that would have said so is no more; another one has no word of it."""
+    hubs = given(ONE)
+    hubs.carried(roster(b"1", A, B), ONE, 0.0)
+    hubs.carried(roster(b"3", A), ONE, 1.0)
+    news(hubs)
+    assert vanished(hubs, 1.0, 4.9) == []
+    ((node, reason, at),) = vanished(hubs, 6.0, 30.0)
+    assert (node, reason, at) == (B, "gone", 6.0)
+
+
+def test_nobody_is_gone_while_no_hub_could_lead_to_it() -> None:
+    """The hub went again, or we were stopped: nodes have their time from then on."""
+    hubs = given(ONE)
+    hubs.carried(roster(b"1", A), ONE, 0.0)
+    hubs.carried(roster(b"3"), ONE, 1.0)
+    news(hubs)
+    for tenths in range(10, 200):
+        hubs.tick(tenths / 10)
+    assert news(hubs) == []
+    hubs.carried(roster(b"5"), ONE, 20.0)
+    assert vanished(hubs, 20.0, 4.5) == []
+    assert vanished(hubs, 60.0, 4.5) == []
+    assert [node for node, _, _ in vanished(hubs, 64.6, 1.0)] == [A]
+
+
+def test_who_is_only_out_of_a_hubs_reach_is_not_gone() -> None:
+    """A hub that it is linked to does not answer it: that is silence, and may last."""
+    hubs = given(ONE)
+    hubs.carried(roster(b"1", A), ONE, 0.0)
+    hubs.carried(roster(b"1", base=1, number=2, left=((A, ""),)), ONE, 1.0)
+    assert news(hubs) == [h.Appeared(A), h.Vanished(A, "")]
+    assert vanished(hubs, 1.0, 30.0) == []
+
+
 def test_who_left_for_a_reason_is_gone() -> None:
     """A hub's word that a node has left is passed on with its reason."""
     hubs = given(ONE)

@@ -17,6 +17,9 @@ from .values import Label
 ENTER_EVERY = 1.0
 SILENT_AFTER = 3.0
 REDIAL_AFTER = 3.0
+GONE_AFTER = 5.0
+"""Seconds for a node to come back to a hub that has no word of it any more: it was started anew.
+Longer than it takes to notice that, and to dial and enter again."""
 TURNED_AWAY_RETRY = 10.0
 UNREAD_BYTES = 32 << 20
 """Bytes that may be on their way to a hub on the control link; more is dropped."""
@@ -152,6 +155,8 @@ class Hubs:
         self._federation = federation
         self._label = label
         self._effects: list[Effect] = []
+        self._missed: dict[bytes, float] = {}
+        """Until when nodes are waited for that a hub does not lead to any more, with all it has."""
         self._ticked_at = now
 
     def take(self) -> list[Effect]:
@@ -198,7 +203,9 @@ class Hubs:
         hub.number = max(hub.number, word.roster) if word.base else word.roster
         if back or word.present or word.left:
             self._judge_all(hub)
-        self._choose(dict(word.left))
+        missed = self._choose(dict(word.left))
+        if word.base == 0:
+            self._missed.update(dict.fromkeys(missed, now + GONE_AFTER))
         if moved:
             self._effects.extend(Moved(node) for node, e in self.ways.items() if e == endpoint)
         self._effects.append(Alive(tuple(n for n, quiet in hub.nodes.items() if not quiet)))
@@ -290,9 +297,13 @@ class Hubs:
 
     # -------------------------------------------------------------------------- choosing
 
-    def _choose(self, left: dict[bytes, str]) -> None:
-        """Choose by which hub to go to each node; keep to the choice while it holds."""
-        order = list(self.hubs.values())
+    def _choose(self, left: dict[bytes, str]) -> list[bytes]:
+        """Choose by which hub to go to each node; keep to the choice while it holds.
+
+        Returns:
+            The nodes that no hub leads to any more, nobody says why.
+        """
+        order, missed = list(self.hubs.values()), list[bytes]()
         for node in {n for hub in order for n in hub.nodes} | self.ways.keys():
             before = self.ways.get(node)
             leading = [h.endpoint for h in order if h.live and node in h.nodes]
@@ -300,19 +311,33 @@ class Hubs:
                 continue
             if leading:
                 self.ways[node] = leading[0]
+                self._missed.pop(node, None)
                 self._effects.append(Moved(node) if before else Appeared(node))
                 if before and self.hubs[leading[0]].key:
                     self._effects.append(Judge())  # another hub, which speaks for it now
             elif before and self.hubs[before].live:
                 del self.ways[node]
                 self._effects.append(Vanished(node, left.get(node, "")))
+                if not left.get(node):
+                    missed.append(node)
             # Else its hub is silent: where it led to, it may lead again.
+        return missed
+
+    def _give_up(self, late: float, now: float) -> None:
+        """Take nodes for gone that have not come back to a hub, which is there for them."""
+        if late > TICK_LATE or not any(hub.live for hub in self.hubs.values()):
+            self._missed = dict.fromkeys(self._missed, now + GONE_AFTER)
+        for node in [node for node, until in self._missed.items() if now >= until]:
+            del self._missed[node]
+            self._effects.append(Vanished(node, "gone"))
 
     # ------------------------------------------------------------------------------ time
 
     def tick(self, now: float) -> None:
         """Let time pass: call several times a second."""
         late, self._ticked_at = now - self._ticked_at, now
+        if self._missed:
+            self._give_up(late, now)
         for hub in self.hubs.values():
             if late > TICK_LATE:  # it was we who were stopped
                 hub.heard_at = min(hub.heard_at + late, now)
