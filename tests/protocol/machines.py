@@ -160,8 +160,10 @@ class Machine:
         self.change([(key, False) for key in keys])
 
     def change(self, steps: list[tuple[str, bool]]) -> None:
+        """Take steps as one change: what is wanted again in it was wanted all the time."""
         self.session.change_interest(steps, self.network.now)
         epoch = self.session.interest.epoch
+        steps = list(dict(steps).items())
         for key, wanted in steps:
             if not wanted:
                 self.attached.pop(key, None)

@@ -180,7 +180,7 @@ class Member:
 
     def note(self) -> None:
         """Take note of the epoch in which what was attached is told."""
-        if not self.engine._steps:
+        if self.engine.changes.settled:
             epoch = self.engine.session.interest.epoch
             self.since.update({k: epoch for k, at in self.since.items() if at is None})
 

@@ -140,13 +140,14 @@ class Audience(Generic[T]):
             owed = bool(subscription.history) and not subscription.forwarder
             if owed:  # before it is in the table, from which what arrives finds it
                 subscription.arrears = Arrears(subscription, self.registry, self.rerouted)
-            self._table[subscription.key] = subscription
-            if isinstance(subscription.task, Feed):
-                subscription.task.places.add(weakref.ref(self))
             if not subscription.forwarder:
+                # First: whoever drops what nobody wants knows of it before it is given anything.
                 self._interested += 1
                 if self._interested == 1:
                     self.registry.interest_up(self.key)
+            self._table[subscription.key] = subscription
+            if isinstance(subscription.task, Feed):
+                subscription.task.places.add(weakref.ref(self))
             self._admitted(subscription)
         if owed:
             # Asked for only when what arrives waits: else it would be neither kept nor live.

@@ -107,8 +107,8 @@ class Effects:
                 self._probes.probe(endpoint, self._world.monotonic(), self._probed)
             case Announce(peer, epoch, keys):
                 self._announce(peer, epoch, keys)
-            case Resubscribe(epoch, added, removed):
-                self._inbound.do(lambda: self._inbound.resubscribe(epoch, added, removed))
+            case Resubscribe():
+                self._inbound.do(self._inbound.follow)
             case Tune():
                 asked = self._controls.routed(effect)
                 self._lookups.literal(asked.endpoint, lambda literal: self._tune(asked, literal))

@@ -17,6 +17,7 @@ from ..local.arrears import Arrears
 from ..local.exchange import Exchange
 from ..local.feeds import orphans, tidy
 from ..local.registry import Registry
+from ..protocol.changing import Changes
 from ..protocol.events import Event, Lost
 from ..protocol.hubs import Hubs
 from ..protocol.relay import node_at
@@ -82,7 +83,6 @@ class Engine(Reports):
         self.closed = False
         self._finished = False
         self._inbox: deque[Callable[[], None]] = deque()
-        self._steps: deque[tuple[str, bool]] = deque()
         self._acks: deque[tuple[bytes, dict[str, int]]] = deque()
         self.misfits = Misfits(self._count_misfits)
         self._replays = Pending()
@@ -117,7 +117,8 @@ class Engine(Reports):
         self._xpub_fd = self.outbound.fileno()
         clock = world.monotonic
         desk = Desk(me, registry, self.scope, self, plan.recovery_timeout, clock, siblings.sources)
-        self.inbound = Inbound(self._sockets, desk, self._end, world, guard)
+        self.changes = Changes()
+        self.inbound = Inbound(self._sockets, desk, self._end, world, self.changes, guard)
         self.watch = DataWatch(self.inbound)
         self.stalls = Stalls(self, plan.stall)
         self.memory = Memory(self)
@@ -177,6 +178,7 @@ class Engine(Reports):
             policy=self._guard.policy if self._guard else None,
             registry=registry,
             exchanges=self._carried(),
+            changes=self.changes,
         )
         if self._vouching:
             session.vouch(self._vouching)
@@ -322,8 +324,17 @@ class Engine(Reports):
         self._waker.wake()
 
     def want(self, key: str, wanted: bool) -> None:
-        """Take note that local tasks began, or ceased, to want a name or pattern."""
-        self._steps.append((key, wanted))
+        """Take note that local tasks began, or ceased, to want a name or pattern. Any thread."""
+        self.changes.step(key, wanted)
+        if wanted:
+            self._waker.wake()
+        else:
+            self.inbound.do(self._drop)
+
+    def _drop(self) -> None:
+        """On the data thread, between two frames: make a change that drops keys."""
+        self.changes.make(dropping=True)
+        self.inbound.follow()
         self._waker.wake()
 
     def proven(self, peer: bytes, epoch: int) -> None:
@@ -344,15 +355,14 @@ class Engine(Reports):
     def recall(self, key: str, arrears: Arrears, noted: Callable[[], None]) -> None:
         """Have a late joiner given the history of every peer, once its key is in force there.
 
-        Behind the change of interest that came with it, if there is one.
+        After the change of interest that came with it, if there is one.
         """
 
-        def pass_on() -> None:
-            self._take_steps()
-            self.effects.carry_out()
-            self.inbound.do(lambda: self.inbound.recall(key, arrears, noted))
+        def recall() -> None:
+            self._drop()
+            self.inbound.recall(key, arrears, noted)
 
-        self.post(pass_on)
+        self.inbound.do(recall)
 
     def ask(self, peer: bytes, request: Replay | Recall) -> None:
         """See `Reports`."""
@@ -425,7 +435,7 @@ class Engine(Reports):
                 elif not (self._controls.ready(fd) or self._probes.ready(fd)) and self._guard:
                     self._guard.ready(fd)
             self._controls.resume()
-            self._take_steps()
+            self._tell_interest()
             while self._inbox:
                 self._inbox.popleft()()
                 if self._finished:
@@ -445,12 +455,11 @@ class Engine(Reports):
         self.outbound.window.room.turned_at = self.world.monotonic()
         return self._controls.patience(TICK)
 
-    def _take_steps(self) -> None:
-        steps = []
-        while self._steps:
-            steps.append(self._steps.popleft())
-        if steps:
-            self.session.change_interest(steps, self.world.monotonic())
+    def _tell_interest(self) -> None:
+        changes = self.changes
+        if changes.pending:
+            changes.make(dropping=False)
+            self.session.tell_changes(self.world.monotonic())
 
     def _tokens(self) -> None:
         """Hand the session the tokens that were (un)subscribed at our data endpoint."""
@@ -536,8 +545,7 @@ class Engine(Reports):
         hub: str = "",
     ) -> None:
         # First what tasks here want by now: who joins after they were attached is told.
-        if self._steps:
-            self._take_steps()
+        self._tell_interest()
         self.session.receive(message, route, link, self.world.monotonic(), key, hub)
 
     def _refused_frame(self, source: str, reason: str) -> None:

@@ -16,6 +16,7 @@ import zmq
 from ..errors import DecodeError
 from ..history import Bulk
 from ..local.arrears import Arrears
+from ..protocol.changing import Changes
 from ..protocol.departed import Departed
 from ..protocol.effects import Tune
 from ..protocol.interest import Keys
@@ -96,6 +97,7 @@ class Inbound:
         desk: Desk,
         ended: Callable[[], None],
         world: "World",
+        changes: Changes,
         guard: Guard | None = None,
     ) -> None:
         self._sockets = sockets
@@ -103,6 +105,7 @@ class Inbound:
         self._monotonic = world.monotonic
         self._desk = desk
         self._ended = ended
+        self._changes = changes
         self._keys = Keys()
         self._epoch = 0
         self._commands: deque[Callable[[], None]] = deque()
@@ -181,7 +184,12 @@ class Inbound:
 
     # ------------------------------------------------------- commands, on the data thread
 
-    def resubscribe(self, epoch: int, added: tuple[str, ...], removed: tuple[str, ...]) -> None:
+    def follow(self) -> None:
+        """Follow the changes of our interest that were made since."""
+        for change in self._changes.to_follow():
+            self._resubscribe(*change)
+
+    def _resubscribe(self, epoch: int, added: tuple[str, ...], removed: tuple[str, ...]) -> None:
         """Change what is asked of every peer, and ask it to prove the new epoch."""
         self._keys.remove(removed)
         self._keys.update(added)

@@ -6,6 +6,7 @@ The parts decide; here is only where they write it down. Nothing here knows when
 from dataclasses import replace
 
 from .allowance import Allowance
+from .changing import Changes
 from .channel import Kind
 from .effects import Effect, Reply, Say, Tell, Wanted
 from .events import Event, Rejected
@@ -51,6 +52,7 @@ class Core:
         acknowledge: tuple[int, int],
         registry: bytes = b"",
         exchanges: tuple[str, ...] = (),
+        changes: Changes | None = None,
     ) -> None:
         self.me = me
         self.federation = federation
@@ -61,6 +63,8 @@ class Core:
         self.registry = registry
         self.exchanges = exchanges
         self.interest = OwnInterest()
+        """What we want, as far as peers were told."""
+        self.changes = changes or Changes()
         self.members = Membership(now)
         self.led_to: set[bytes] = set()
         """Nodes that hubs lead to, as far as they have told."""

@@ -76,25 +76,23 @@ class OwnInterest:
     def change(self, steps: Iterable[tuple[str, bool]]) -> tuple[list[str], list[str]] | None:
         """Take steps of (key, wanted) as one change and return what was added and removed.
 
-        A key that was dropped and wanted again within one change is in both lists:
-        what was sent in between is not for its new task. Returns None if nothing changed.
+        A key that was dropped and wanted again is in neither list: its new task may have got
+        something before this change is followed, and so is to get what comes next.
+        Returns None if nothing changed.
         """
-        added: dict[str, None] = {}
-        removed: dict[str, None] = {}
-        for key, wanted in steps:
-            here = key in added or (key in self.keys and key not in removed)
-            if wanted and not here:
-                added[key] = None
-            elif here and not wanted:
-                if key in self.keys:
-                    removed[key] = None
-                added.pop(key, None)
+        last = dict(steps)
+        added = [key for key, wanted in last.items() if wanted and key not in self.keys]
+        removed = [key for key, wanted in last.items() if not wanted and key in self.keys]
         if not added and not removed:
             return None
+        self.apply(self.epoch + 1, added, removed)
+        return added, removed
+
+    def apply(self, epoch: int, added: Iterable[str], removed: Iterable[str]) -> None:
+        """Take a change as it was made elsewhere."""
         self.keys.remove(removed)
         self.keys.update(added)
-        self.epoch += 1
-        return list(added), list(removed)
+        self.epoch = epoch
 
 
 class PeerInterest:

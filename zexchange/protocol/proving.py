@@ -43,9 +43,16 @@ class Proving:
 
     def change_interest(self, steps: Iterable[tuple[str, bool]], now: float) -> None:
         """See `Session.change_interest`."""
-        change = self._core.interest.change(steps)
-        if change is not None:
-            self._tell_change(tuple(change[0]), tuple(change[1]), now)
+        for key, wanted in steps:
+            self._core.changes.step(key, wanted)
+        self._core.changes.make(dropping=True)
+        self.tell_changes(now)
+
+    def tell_changes(self, now: float, leaving: Collection[Peer] = ()) -> None:
+        """Have each change of our interest followed, and tell peers of it."""
+        for change in self._core.changes.to_tell():
+            self._core.interest.apply(*change)
+            self._tell_change(change.added, change.removed, now, leaving)
 
     def renew(self, now: float, leaving: Collection[Peer] = ()) -> None:
         """Begin a new epoch without a change, because a peer that had left is met again.
@@ -54,8 +61,8 @@ class Proving:
         new start with what it had promised to the one before. Who is ``leaving`` for what it
         may do is not told: it hears of the epoch with the whole of what is for it from then on.
         """
-        self._core.interest.epoch += 1
-        self._tell_change((), (), now, leaving)
+        self._core.changes.renew()
+        self.tell_changes(now, leaving)
 
     def _tell_change(
         self,

@@ -17,6 +17,7 @@ from typing import Any
 
 from . import membership as m
 from .behind import Behind
+from .changing import Changes
 from .channel import OURS, Channel, Kind
 from .core import Core
 from .effects import (
@@ -87,9 +88,11 @@ class Session:
         policy: Policy | None = None,
         registry: bytes = b"",
         exchanges: tuple[str, ...] = (),
+        changes: Changes | None = None,
     ) -> None:
         self._core = Core(
-            me, federation, label, addresses, now, started, acknowledge, registry, exchanges
+            *(me, federation, label, addresses, now, started, acknowledge, registry, exchanges),
+            changes,
         )
         self._core.numbering = numbering
         self._core.policy = policy
@@ -149,6 +152,10 @@ class Session:
     def change_interest(self, steps: Iterable[tuple[str, bool]], now: float) -> None:
         """Take what local tasks want now, as steps of (name or pattern, wanted)."""
         self._proving.change_interest(steps, now)
+
+    def tell_changes(self, now: float) -> None:
+        """Tell peers of the changes of our interest that were made since."""
+        self._proving.tell_changes(now)
 
     def publishes(self, names: list[str]) -> None:
         """Take note of names that are, or may soon be, sent on, not told before."""

@@ -54,7 +54,7 @@ def _unsettled(engine: "Engine", near: set[bytes], living: set[bytes]) -> Iterat
     peers, ours = engine.session.members.peers, engine.session.interest.epoch
     heads = engine.outbound.heads()
     inbound = engine.inbound
-    if engine._inbox or engine._steps or engine._acks or engine.outbound.lanes:
+    if engine._inbox or not engine.changes.settled or engine._acks or engine.outbound.lanes:
         yield "has something to say"
     if inbound._commands or inbound._hot or inbound.recovering:
         yield "has something to hand on"
