@@ -122,7 +122,7 @@ def test_a_gap_on_each_of_many_exchanges_costs_the_same_for_each(answered: bool)
 
     def asked(count: int) -> int:
         control, registry, got = Control(), Registry(), list[object]()
-        desk = Desk(ME, registry, lambda name: True, control, 5.0, time.monotonic)
+        desk = Desk(ME, registry, lambda name: True, control, 5.0, lambda: 0.0)
         inlet, names = Inlet(PEER, desk), [f"x{n}" for n in range(count)]
         for name in names:
             registry.get(name).attach(to_call(got.append))
