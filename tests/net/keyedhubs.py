@@ -15,7 +15,7 @@ from zexchange.net.hub import Hub
 from zexchange.net.keyring import Keyring
 from zexchange.protocol.hubwords import Carried, Enter, Word, read_word, word_frame
 from zexchange.protocol.keys import id_for
-from zexchange.protocol.relay import introduction_topic
+from zexchange.protocol.relay import introduction_topic, relay_head
 from zexchange.protocol.values import Label
 
 Huber = Callable[..., Hub]
@@ -137,3 +137,51 @@ def hear_word(socket: "zmq.Socket[bytes]", timeout: float = 30.0) -> Word:
         if frame[:1] == b"\x06":
             return read_word(frame)
     raise AssertionError(f"nothing was said within {timeout:g} s")
+
+
+class RawHub:
+    """Sockets with the key of a hub that say to a node there whatever a test wants."""
+
+    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", us: Keyring) -> None:
+        self._context, self._us = context, us
+        self.id = id_for(us.public, bytes(range(16)))
+        self.control, self.endpoint = self._bound(zmq.ROUTER)
+        self.up, self._up = self._bound(zmq.XSUB)
+        self.down, self._down = self._bound(zmq.XPUB)
+        self.route = b""
+        self.said: list[list[bytes]] = []
+        """What the node has said to others by us."""
+
+    def _bound(self, kind: int) -> "tuple[zmq.Socket[bytes], str]":
+        socket = self._context.socket(kind)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.CURVE_SERVER, 1)
+        socket.setsockopt(zmq.CURVE_SECRETKEY, self._us.secret)
+        socket.bind("tcp://127.0.0.1:*")
+        return socket, bytes(socket.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
+
+    def carry(self, *nodes: bytes) -> None:
+        """Take in what has come; say to who enters that we lead to some nodes."""
+        while self.control.poll(0):
+            self.route, *frames = self.control.recv_multipart()
+            if frames[0][:1] == b"\x06":
+                here = tuple((node, False) for node in nodes)
+                places = {"up": self._up, "down": self._down, "secret": bytes(16)}
+                word = Carried(sender=self.id, base=0, roster=1, present=here, **places)  # type: ignore[arg-type]
+                self.control.send_multipart([self.route, word_frame(word)])
+            else:
+                self.said.append(frames)
+
+    def relay(self, sender: bytes, to: bytes, content: bytes) -> None:
+        """Say something to the node in the name of another."""
+        self.control.send_multipart([self.route, relay_head(sender, to), content])
+
+
+@contextmanager
+def raw_hub(directory: Path) -> Iterator[RawHub]:
+    """Be a hub with the key in a directory, whom nothing binds."""
+    context = zmq.Context()
+    try:
+        yield RawHub(context, Keyring(directory))
+    finally:
+        context.destroy(linger=0)

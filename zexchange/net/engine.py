@@ -182,6 +182,8 @@ class Engine(Reports):
         )
         if self._vouching:
             session.vouch(self._vouching)
+        if self._guard and self._guard.gate:
+            self._guard.gate.calls = session.calls
         return session
 
     def _carried(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import zmq
 
+from ..protocol.channel import Kind
 from ..protocol.keys import belongs
 from ..protocol.permissions import Policy, owner_in
 from ..protocol.vouching import reduced
@@ -88,6 +89,8 @@ class Gate:
         self.hubs: dict[tuple[str, int], bytes] | None = None
         """The key of the hub at each address that the socket dials; None if it never does."""
         self.connections = Connections()
+        self.calls: Callable[[bytes], Kind] = lambda node: Kind.HUB
+        """Returns by what a node speaks to us, as far as we know."""
 
     def admit(self, socket: "Socket", frame: zmq.Frame) -> bool:
         """Honour a subscription or not; tell whether the control thread is to know of it."""
@@ -109,7 +112,9 @@ class Gate:
             return self._admit_hub(socket, topic, hub, frame)
         if user is None:
             return False
-        if user and not self._policy().may_hear(user, topic):
+        if user and not (
+            self._policy().may_hear(user, topic) and self._for_itself(topic, Kind.KEY)
+        ):
             # It is cut off, too, when the key may do something else: what it asked for may be
             # permitted then, and it does not ask again by the same connection.
             self.connections.note(user, int(frame.get(zmq.SRCFD)))
@@ -149,6 +154,14 @@ class Gate:
                 socket.setsockopt(zmq.UNSUBSCRIBE, part)
         return True
 
+    def _for_itself(self, topic: bytes, kind: Kind) -> bool:
+        """Return whether a kind of connection may ask for what is said to the node in a topic.
+
+        What one is told that speaks to us by a better way is more than others may know.
+        """
+        node = owner_in(topic)
+        return not node or kind >= self.calls(node)
+
     def _honoured_at(self, frame: zmq.Frame) -> "Honoured":
         """Return what a hub is given by the connection that a frame came by."""
         found = connection(int(frame.get(zmq.SRCFD)))
@@ -166,6 +179,8 @@ class Gate:
         if rights is None or not rights.hub:
             return ()
         node = owner_in(topic)
+        if node and not self._for_itself(topic, Kind.HUB):
+            return ()
         if node:
             return (topic,) if topic[:1] == READY or belongs(node, key) else ()
         return tuple(reduced(rights, topic))

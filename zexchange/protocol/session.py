@@ -185,6 +185,11 @@ class Session:
         """Take note that hubs may say something else of what nodes may do."""
         self._joining.judge_carried(now)
 
+    def calls(self, node: bytes) -> Kind:
+        """Return by what a node speaks to us, as far as we know. Any thread."""
+        peer = self.members.peers.get(node)
+        return Kind.HUB if peer is None else peer.calls
+
     def carry(self, exchanges: tuple[str, ...]) -> None:
         """Take note of the names and patterns that take part here from now on."""
         self._core.exchanges = exchanges
