@@ -364,6 +364,23 @@ def test_a_name_that_is_new_has_nothing_before_it(network: Network) -> None:
     assert q.got == [*range(5), "first"]
 
 
+def test_a_name_that_nothing_was_sent_on_begins_alike_in_all(network: Network) -> None:
+    """One node had it before another one left, so that what is new would begin higher."""
+    p, q = Process(network, "p", "f1", "f2"), Process(network, "q", "f1", "f2")
+    q.listen("**")
+    network.settle()
+    p.registry.get("y")
+    p.send(*range(8))
+    network.settle()
+    p.nodes["f2"].close()
+    network.settle()
+    p.join("f2")
+    network.settle()
+    p.send(*"abc", name="y")
+    network.settle()
+    assert q.got == [*range(8), *"abc"]
+
+
 def test_an_exchange_that_goes_over_to_another_federation(network: Network) -> None:
     """Its numbers go on there, though the one that has given them so far has ended."""
     p, q = Process(network, "p", "f1"), Process(network, "q", "f1", "f2")

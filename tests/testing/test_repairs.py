@@ -48,23 +48,3 @@ def test_who_is_slow_for_a_moment_is_told(network: Network, size: int, told: lis
     a.flush()
     network.settle()
     assert slowness(events) == told
-
-
-def test_what_is_asked_of_the_data_thread_comes_before_the_next_message(network: Network) -> None:
-    """When a key goes, a task that comes next must have nothing more by that, and then a hole."""
-    a, b = network.node("a"), network.node("b")
-    done: list[object] = []
-
-    def take(message: object) -> None:
-        done.append(message)
-        b._engine.inbound.do(lambda: done.append("asked"))  # type: ignore[union-attr]
-
-    b.registry.get("x").handler(take)
-    network.settle()
-    network.stop(b)
-    for number in range(3):  # each in a frame of its own
-        a.registry.get("x").send(number)
-        network.advance(0.1)
-    network.resume(b)
-    network.advance(0.1)
-    assert done == [0, "asked", 1, "asked", 2, "asked"]

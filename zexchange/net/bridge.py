@@ -337,6 +337,10 @@ class Bridges:
         """Return the bridge of an exchange, if there is one."""
         return self._bridges.get(name)
 
+    def knows(self, name: str) -> bool:
+        """Tell whether an exchange has a place here, be it 0."""
+        return name in self._bridges or name in self.numbered
+
     @property
     def numbering(self) -> Numbering:
         """The places given to each exchange."""

@@ -459,7 +459,7 @@ class Inbound:
     def _drain(self, tuner: Tuner | Passenger) -> None:
         way = tuner.trunk if isinstance(tuner, Passenger) else tuner
         for _ in range(DRAIN_ROUNDS):
-            if not self._read(way, obedient=False):
+            if not self._read(way):
                 break
 
     def tick(self) -> None:
@@ -501,28 +501,17 @@ class Inbound:
                 hot[tuner] = None
             elif fd == self._waker.fd:
                 self._waker.clear()
-        self._obey()
+        while commands:
+            commands.popleft()()
         for tuner in list(hot):
             if tuner in hot and not self._read(tuner):
                 hot.pop(tuner, None)
-            self._obey()
         if not self._running:
             return None
         return 0.0 if hot or commands else FOREVER
 
-    def _obey(self) -> None:
-        """Carry out what other threads have asked for."""
-        commands = self._commands
-        while commands:
-            commands.popleft()()
-
-    def _read(self, tuner: Tuner | Trunk, obedient: bool = True) -> bool:
-        """Take frames from a peer, within its budget; tell whether there may be more.
-
-        If ``obedient``, not beyond a command that is given meanwhile: when a key has gone, a task
-        that comes after that would have what comes next by a promise that is no more, and then
-        a hole.
-        """
+    def _read(self, tuner: Tuner | Trunk) -> bool:
+        """Take frames from a peer, within its budget; tell whether there may be more."""
         receive, take = tuner.socket.recv, tuner.inlet.take
         until = 0.0
         for _ in range(BUDGET):
@@ -537,8 +526,6 @@ class Inbound:
             except DecodeError as error:
                 tuner.rest(frame)  # that nothing of it is taken for a frame
                 self._desk.control.rejected(tuner.inlet.peer, str(error))
-            if obedient and self._commands:
-                break
             if not until:
                 # Asked for once: half of what `Again` costs where that was all, and where it
                 # was not, more than a few mostly come.

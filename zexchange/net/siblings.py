@@ -181,9 +181,10 @@ class Siblings:
 
         Else behind all that any of them has forgotten.
         """
-        others = [other.numbering for other in list(self._nodes) if other is not node]
-        found = [n.place(name) for n in others if name in n.heads or name in n.starts]
-        return max(found, default=max([self._floor, *(other.floor for other in others)]))
+        others = [other for other in list(self._nodes) if other is not node]
+        found = [other.numbering.place(name) for other in others if other.knows(name)]
+        floors = [self._floor, *(other.numbering.floor for other in others)]
+        return max(found, default=max(floors))
 
     def keep(self, name: str) -> bool:
         """Tell whether an exchange must be remembered, though nobody has it.
