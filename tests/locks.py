@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Iterator
 from typing import Any
 
-from zexchange import Registry
+from zexchange import Registry, imports
 from zexchange.errors import ExchangeError
 from zexchange.local import forking
 from zexchange.net import lifetime, siblings, sockets
@@ -20,6 +20,7 @@ from zexchange.protocol import registration
 MADE = {
     "contrib/membership.py": {"self._lock"},
     "contrib/outbox.py": {"self._turn"},  # only ever tried, by one thread at a time
+    "imports.py": {"lock"},
     "local/arrears.py": {"self._lock"},
     "local/audience.py": {"self._lock"},
     "local/buffered.py": {"self._lock"},
@@ -79,7 +80,7 @@ def held() -> list[str]:
 
 
 def _owners() -> Iterator[object]:
-    yield from (lifetime, siblings, sockets, registration)
+    yield from (imports, lifetime, siblings, sockets, registration)
     yield from list(lifetime.nodes.values())
     for owner in list(forking._tracked):
         if type(owner).__module__ != "zexchange.local.checks":

@@ -19,6 +19,7 @@ FLOORS = {
     "errors": 0,  # below the rest of its floor: names raise them
     "names": 1,
     "history": 1,
+    "imports": 1,
     "seconds": 1,
     "local": 2,
     "protocol": 2,
@@ -143,6 +144,28 @@ def test_only_net_imports_zmq() -> None:
         if name.split(".")[0] == "zmq"
     }
     assert guilty <= {"net"}
+
+
+def unguarded(tree: ast.AST, guarded: bool = False, inside: bool = False) -> Iterator[int]:
+    """Yield the lines of a source with imports inside functions and without `importing`."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom) and inside and not guarded:
+            yield node.lineno
+        held = isinstance(node, ast.With) and ast.unparse(node.items[0]) == "importing()"
+        function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        yield from unguarded(node, guarded or held, inside or function)
+
+
+def test_nothing_is_imported_in_the_middle_of_a_fork() -> None:
+    """What is imported when it is needed, on whatever thread, is imported with the lock held."""
+    of_programs = ("bench", "cli", "testing")
+    found = {
+        module_name(path): lines
+        for path in MODULES
+        if path.relative_to(ROOT).parts[0] not in of_programs
+        and (lines := list(unguarded(ast.parse(path.read_text()))))
+    }
+    assert found == {}
 
 
 def test_importing_is_cheap() -> None:

@@ -8,6 +8,7 @@ the two is imported but for a type of theirs.
 import sys
 from typing import Any, Generic, Protocol
 
+from ..imports import importing
 from .shapes import Misfit, shape_of
 from .stream import T
 
@@ -65,11 +66,12 @@ class _Msgspec:
     """Of `msgspec.Struct`. A struct is not checked when it is made: here it is, when it is sent."""
 
     def __init__(self, kind: Any) -> None:
-        import datetime
-        import decimal
-        import uuid
+        with importing():
+            import datetime
+            import decimal
+            import uuid
 
-        import msgspec
+            import msgspec
 
         self._kind = kind
         self._convert = msgspec.convert
@@ -111,8 +113,9 @@ class _Pydantic:
     """Of pydantic's models and dataclasses. What fits is what the model says, lax or strict."""
 
     def __init__(self, kind: Any) -> None:
-        import pydantic
-        import pydantic_core
+        with importing():
+            import pydantic
+            import pydantic_core
 
         self._kind = kind
         self._to_jsonable = pydantic_core.to_jsonable_python

@@ -7,6 +7,7 @@ the control thread wakes. Under asyncio, uvloop, trio, and anyio on either.
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ..imports import importing
 from ..names import check_name
 from ..seconds import seconds
 from .membership import Membership
@@ -101,7 +102,8 @@ class AsyncNode(Membership):
             await engine.world.aside(lambda: node._shut(limit, wait=True))
 
     async def _wait(self, timeout: float | None, steps: "Callable[[Waiter], Wait[None]]") -> None:
-        from .waiting import Waiter
+        with importing():
+            from .waiting import Waiter
 
         waiter = Waiter(self._node._running(), seconds(timeout))
         await waiter.wait_here(steps(waiter))

@@ -9,12 +9,16 @@ out, and new sockets only fail. Nothing here knows ZeroMQ.
 import errno
 import os
 import select
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 
 from ..errors import TooFewDescriptors
 from ..protocol.membership import MAX_GOSSIP, MAX_PEERS
 from .plan import Plan
+
+if sys.platform != "win32":
+    import resource
 
 RESERVE = 48
 """With fewer left the Unix sockets are hidden: so many may connect between two looks."""
@@ -33,8 +37,6 @@ HUB = 16
 
 def limit() -> int | None:
     """Return how many descriptors the process may have; None if there is no end."""
-    import resource  # not on Windows
-
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return None if soft == resource.RLIM_INFINITY else soft
 

@@ -7,6 +7,7 @@ sockets. Public calls look at the session under `changed`, which the control thr
 holds while it works and notifies when it has.
 """
 
+import encodings.idna  # noqa: F401 - or `getaddrinfo` would, on a thread of ours
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Unreachable
+from ..imports import importing
 from ..local.logs import log
 from .endpoints import Tcp, as_host
 from .lookups import Post
@@ -43,7 +44,8 @@ def require() -> None:
         Unreachable: saying so.
     """
     try:
-        import zeroconf  # noqa: F401
+        with importing():
+            import zeroconf  # noqa: F401
     except ImportError:
         raise Unreachable(
             "peers=['lan'] needs the library zeroconf: pip install 'zexchange[discovery]'"
@@ -102,7 +104,8 @@ class Lan:
 
     def _be_there(self, addresses: list[str]) -> None:
         """Look, and be seen, until we close or have other addresses."""
-        from zeroconf import ServiceBrowser, Zeroconf
+        with importing():
+            from zeroconf import ServiceBrowser, Zeroconf
 
         zeroconf = Zeroconf(interfaces=addresses, use_asyncio=False)
         try:
@@ -120,7 +123,8 @@ class Lan:
             zeroconf.close()
 
     def _info(self, addresses: list[str]) -> "ServiceInfo":
-        from zeroconf import ServiceInfo
+        with importing():
+            from zeroconf import ServiceInfo
 
         told = self._control
         fixed = told.literal and not told.wild
@@ -135,7 +139,8 @@ class Lan:
 
     def _changed(self, zeroconf: Any, service_type: str, name: str, state_change: Any) -> None:
         """Called by zeroconf on its browser's thread."""
-        from zeroconf import ServiceStateChange
+        with importing():
+            from zeroconf import ServiceStateChange
 
         if name == self._name or (name not in self._known and len(self._known) >= MOST):
             return
@@ -160,7 +165,8 @@ def own_addresses(listen: Tcp) -> list[str]:
     """Return the addresses that we are bound to: of every interface where we listen on all."""
     if not listen.wild:
         return [listen.host.strip("[]")]
-    from ifaddr import get_adapters
+    with importing():
+        from ifaddr import get_adapters
 
     ips = [ip for adapter in get_adapters() for ip in adapter.ips]
     four = [str(ip.ip) for ip in ips if ip.is_IPv4 and not str(ip.ip).startswith("127.")]

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from ..errors import Closed, NotReady
+from ..imports import importing
 from ..local import finalisers, loops
 from ..local.arrears import Arrears
 from ..local.exchange import Exchange
@@ -89,8 +90,9 @@ class Node(Membership):
     # ------------------------------------------------------------------------- lifetime
 
     def _start(self) -> None:
-        from .engine import Engine
-        from .world import World
+        with importing():
+            from .engine import Engine
+            from .world import World
 
         world = self._world or World()
         require(needed(self._plan), world.descriptors(), f"federation {self.name!r}")
@@ -215,7 +217,8 @@ class Node(Membership):
 
     def _shut(self, timeout: float, wait: bool) -> None:
         """End the running parts; ``wait`` for acknowledgements first."""
-        from .waiting import Waiter
+        with importing():
+            from .waiting import Waiter
 
         with self._starting:  # a start that has begun is not left running behind us
             engine = self._engine
@@ -259,7 +262,8 @@ class Node(Membership):
     def aio(self) -> "AsyncNode":
         """This, for coroutines: what waits here is awaited there. Always the same object."""
         if self._aio is None:
-            from .awaiting import AsyncNode
+            with importing():
+                from .awaiting import AsyncNode
 
             self._aio = AsyncNode(self)
         return self._aio
@@ -429,15 +433,17 @@ class Node(Membership):
 
     def _diagnosis(self, exchange: str, timeout: float) -> "Callable[[], Diagnosis]":
         """Return what takes a while and says why messages do not arrive."""
-        from .diagnosis import diagnose
-        from .examine import examine
+        with importing():
+            from .diagnosis import diagnose
+            from .examine import examine
 
         engine, name = self._running(), exchange and check_name(exchange)
         return lambda: diagnose(examine(engine, name, timeout))
 
     def _wait(self, timeout: float | None, steps: "Callable[[Waiter], Wait[None]]") -> None:
         """Go through what ``steps`` waits for, on this thread."""
-        from .waiting import Waiter
+        with importing():
+            from .waiting import Waiter
 
         limit, engine = seconds(timeout), self._running()
         self._may_wait()

@@ -12,6 +12,7 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ..imports import importing
 from .endpoints import HIDDEN, ipc_path, parse_tcp
 from .lookups import look_up, needs_lookup
 
@@ -45,7 +46,8 @@ class Reach:
 
 def reach_all(endpoints: Iterable[str], timeout: float = TIMEOUT) -> dict[str, Reach]:
     """Try endpoints, all at the same time."""
-    from concurrent.futures import ThreadPoolExecutor  # seldom needed, and slow to import
+    with importing():
+        from concurrent.futures import ThreadPoolExecutor  # seldom needed, and slow to import
 
     asked = list(dict.fromkeys(endpoints))
     if not asked:

@@ -11,6 +11,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from zexchange.errors import DecodeError, EncodeError
+from zexchange.imports import importing
 from zexchange.protocol.registration import full_name
 
 if TYPE_CHECKING:
@@ -103,7 +104,8 @@ def to_scalar(fields: list[Any]) -> object:
 
 def _numpy() -> Any:
     try:
-        import numpy
+        with importing():
+            import numpy
     except ImportError:
         return None
     return numpy
