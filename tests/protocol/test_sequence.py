@@ -15,6 +15,7 @@ from strategies import KEYS, NAMES
 
 from tests.support import examples
 from zexchange.names import matches
+from zexchange.protocol import sequence
 from zexchange.protocol.interest import Keys, PeerInterest
 from zexchange.protocol.permissions import permitted
 from zexchange.protocol.sequence import Account, Gap, Numbering, Positions
@@ -433,6 +434,27 @@ def test_who_was_away_for_too_long_has_a_gap_without_a_beginning() -> None:
     assert positions.positions == {"a.x": 9, "b": 9, "a.y": 1}
     assert positions.tallies["a.x"].received == 2
     assert positions.ready(3, {"a.x": 11}) == [Gap("a.x", 10, 11)]
+
+
+def test_peers_that_have_left_have_as_many_exchanges_as_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else many that come and go would each leave thousands of sums behind, for good."""
+    monkeypatch.setattr(sequence, "IDLE_MOST", 10)
+    former = []
+    for peer in range(20):
+        positions = Positions()
+        positions.expect(1, ["**"], [])
+        positions.ready(1, {})
+        for name in range(4):
+            positions.where(f"{peer}.{name}")
+            positions.receive(f"{peer}.{name}", 1, 2)
+        positions.lapse()
+        former.append(positions)
+        sequence.count_together(former)
+    assert [len(positions.tallies) for positions in former] == [0] * 18 + [4, 4]
+    sums = [sum(tally.received for tally in p.counted().values()) for p in former]
+    assert sums == [8] * 20
 
 
 def test_who_may_do_something_else_goes_on_with_what_it_still_may() -> None:

@@ -22,7 +22,7 @@ from ..protocol.effects import Tune
 from ..protocol.interest import Keys
 from ..protocol.permissions import Patterns, restricted
 from ..protocol.proving import MAX_NAMES
-from ..protocol.sequence import Positions, everything
+from ..protocol.sequence import Positions, count_together, everything
 from ..protocol.wire import MAX_ATTACHED, ready_topic, topic, topics
 from .desk import Desk
 from .guard import Guard
@@ -442,6 +442,7 @@ class Inbound:
         self._former[origin] = positions
         if len(self._former) > FORMER_MOST:
             del self._former[next(iter(self._former))]
+        count_together(self._former.values())
 
     def _close_socket(self, tuner: Tuner | Passenger) -> None:
         self._drain(tuner)

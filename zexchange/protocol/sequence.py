@@ -467,6 +467,11 @@ class Positions:
         self.positions, self._left, self.jumped = {}, {}, {}
         self._pending, self.in_force, self._ended = {}, Keys(), []
 
+    def count_together(self) -> None:
+        """Count what has come of all exchanges that are not followed with those forgotten."""
+        for name in list(self._idle):
+            self._fold(name)
+
     def count_on(self, former: "Positions") -> None:
         """Count on where those had counted that have lapsed: their peer is back."""
         self.tallies, self.forgotten, self._idle = former.tallies, former.forgotten, former._idle
@@ -543,6 +548,20 @@ class Positions:
         if skip < count:
             self.positions[name] = first + count - 1
         return skip, gap
+
+
+def count_together(former: Iterable[Positions]) -> None:
+    """Count what has come of peers that have left, the first of them first, by peer alone.
+
+    Of all of them together so many exchanges are counted apart as of one that is here.
+    """
+    former = list(former)
+    apart = sum(len(positions.tallies) for positions in former)
+    for positions in former:
+        if apart <= IDLE_MOST:
+            break
+        apart -= len(positions.tallies)
+        positions.count_together()
 
 
 def everything(name: str) -> bool:
