@@ -49,10 +49,10 @@ MADE = {
 NAMES = ("_lock", "lock", "_starting", "_changing", "_closing", "_counting", "_placing", "moving")
 MOST = 20
 """Questions that are asked in one test: some log thousands of records."""
-LOOKS, APART = 200, 50
+LOOKS, APART = 100, 50
 """Records of one test for each of which all locks are looked at, and then one of so many.
 
-There may be ten thousands of exchanges, of earlier tests too: a look took 0.1 s.
+There may be ten thousands of exchanges, of earlier tests too, which each look goes through.
 """
 _engines: "weakref.WeakSet[Engine]" = weakref.WeakSet()
 
@@ -70,7 +70,12 @@ def watch() -> None:
 
 def held() -> list[str]:
     """Return the locks that this thread has, but for the turn of a generator that is a task."""
-    found = [_name(owner, name) for owner in _owners() for name in NAMES if _has(owner, name)]
+    found = [
+        _name(owner, name)
+        for owner in _owners()
+        for name in _names[type(owner)]
+        if _owned(getattr(owner, name, None))
+    ]
     me = threading.get_ident()
     for engine in list(_engines):
         if vars(engine).get("changed") is not None and _owned(engine.changed):
@@ -99,8 +104,16 @@ def _owners() -> Iterator[object]:
         yield getattr(getattr(engine, "inbound", None), "_waker", None)
 
 
-def _has(owner: object, name: str) -> bool:
-    return _owned(getattr(owner, name, None))
+class _Names(dict[type, list[str]]):
+    """By type, those of `NAMES` that its objects may have: there are many, and most have one."""
+
+    def __missing__(self, kind: type) -> list[str]:
+        open_ended = any("__dict__" in vars(base) for base in kind.__mro__)
+        self[kind] = [name for name in NAMES if open_ended or hasattr(kind, name)]
+        return self[kind]
+
+
+_names = _Names()
 
 
 def _owned(lock: Any) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.net.keyrings import Keyrings
-from tests.support import PATIENCE, tcp
+from tests.support import PATIENCE, patience, tcp
 from zexchange import Node, Registry, federate
 from zexchange.net.hub import Hub
 from zexchange.net.waiting import Waiter
@@ -22,6 +22,7 @@ def join() -> Iterator[Joiner]:
     def make(name: str = "fed", **arguments: object) -> tuple[Node, Registry]:
         registry = arguments.pop("registry", None) or Registry()
         assert isinstance(registry, Registry)
+        arguments.setdefault("join_timeout", patience(1.0))  # the usual one, on a busy machine too
         node = federate(name, registry=registry, **arguments)  # type: ignore[arg-type]
         nodes.append(node)
         return node, registry

@@ -13,6 +13,8 @@ from network import Connection, Network
 from strategies import KEYS, NAMES
 from test_federation import check_accounts, settle
 
+from tests.support import examples
+
 index = st.integers(0, 3)
 some_names = st.lists(st.sampled_from(NAMES), max_size=4)
 
@@ -215,7 +217,7 @@ def connections(guest: Guest, which: str) -> list[Connection]:
 
 
 TestCarried = Carried.TestCase
-TestCarried.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestCarried.settings = settings(max_examples=examples(100), stateful_step_count=30, deadline=None)
 
 
 @pytest.fixture

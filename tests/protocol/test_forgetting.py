@@ -10,6 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from tests.support import examples
 from zexchange.protocol import values as v
 from zexchange.protocol import wire
 from zexchange.protocol.codec import decode_batch, encode
@@ -264,7 +265,7 @@ class Forgetful(RuleBasedStateMachine):
 
 
 TestForgetful = Forgetful.TestCase
-TestForgetful.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+TestForgetful.settings = settings(max_examples=examples(300), stateful_step_count=40, deadline=None)
 
 
 # ------------------------------------------------------------------------------- pieces
