@@ -10,7 +10,7 @@ import pytest
 import zexchange
 from tests.net.conftest import Joiner, collect
 from tests.relay import Relay
-from tests.support import eventually, free_ports, tcp
+from tests.support import eventually, free_ports, patience, tcp
 from zexchange import InsecureEndpoint, Lost, PeerLeft, Unreachable, federate
 
 pytestmark = pytest.mark.sockets
@@ -181,16 +181,16 @@ def test_a_cut_connection_heals(relays: tuple[Relay, Relay], join: Joiner, count
     node, here = behind(join, relays)
     other, there = join(peers=[tcp(relays[0].port)], local=False)
     got = {f"x{n}": collect(there, f"x{n}") for n in range(count)}
-    node.wait_subscribers(f"x{count - 1}", 1)
+    node.wait_subscribers(f"x{count - 1}", 1, patience())
     for name in got:
         here.get(name).send("before")
-    node.flush()
+    node.flush(patience())
     cut_once(relays)
-    node.wait_peers(1)
-    other.wait_ready()
+    node.wait_peers(1, patience())
+    other.wait_ready(patience())
     for name in got:
         here.get(name).send("after")
-    node.flush()
+    node.flush(patience())
     assert all(messages == ["before", "after"] for messages in got.values())
 
 

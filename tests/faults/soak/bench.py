@@ -235,7 +235,7 @@ class Soak:
         self._expect("reach", heads, "receiver")
         self._lab.figures.slowest = time.monotonic() - since
         self._expect("flush", 30.0, "sender")
-        time.sleep(0.2)  # what was told is read
+        self._expect("read")
         reports = self._all("report")
         for label in RECEIVERS:
             self._lab.figures.recovered += reports[label]["recovered"]

@@ -116,6 +116,7 @@ class Book:
         floors: where the node's other streams were, by sender and exchange, when this one came.
         promised: from when on each sender's messages are due.
         past: the sums of sheets that were closed.
+        read: how many items its reader has taken from the stream, and is done with.
     """
 
     key: str
@@ -124,6 +125,7 @@ class Book:
     promised: dict[str, float] = field(default_factory=dict)
     sheets: dict[tuple[str, str], Sheet] = field(default_factory=dict)
     past: Counter[str] = field(default_factory=Counter)
+    read: int = 0
 
     def sheet(self, source: str, name: str) -> Sheet:
         """Return the account of an exchange of a sender."""

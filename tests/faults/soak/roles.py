@@ -36,6 +36,7 @@ KEYS = (*NAMES, "soak.*", "soak.c.*", "soak.c.**", "soak.fresh.**", "soak.**", "
 FRESH = "soak.fresh."
 OTHER = "other"
 """The exchange of the second federation, which has a registry of its own."""
+LAST = "the last event before the report"
 TRIM_EVERY = 2.0
 """Seconds from one `trim` to the next."""
 clock = time.monotonic
@@ -86,6 +87,7 @@ class Role:
             threading.Thread(target=self._trim, daemon=True).start()
         self.chance = random.Random(options["seed"])
         self.lost: list[tuple[str, str, int, int]] = []
+        self._told = threading.Semaphore(0)
         self.who: dict[str, str] = {}
         """The labels of nodes, by their ids; a label says which life it is."""
         self.node = zexchange.federate(FEDERATION, label=self.label, **options["federate"])
@@ -101,6 +103,9 @@ class Role:
         say(ready=self.node.id)
 
     def _note(self, event: Any) -> None:
+        if getattr(event, "reason", "") == LAST:
+            self._told.release()
+            return
         values = {k: v for k, v in asdict(event).items() if k != "label"}
         if isinstance(event, zexchange.PeerJoined):
             self.who[event.peer] = event.label.name
@@ -109,6 +114,15 @@ class Role:
             self.lost.append((source, event.exchange, event.first, event.last))
         label = getattr(event, "label", None)
         say(event=type(event).__name__, who=label.name if label else "", **values)
+
+    def _hear_out(self) -> str:
+        """Wait until all events are told that are on their way; return what is wrong."""
+        for node in self.nodes:
+            engine = node._engine
+            assert engine is not None
+            engine.lost(zexchange.Lost("", "", 0, 0, LAST))
+        told = all(self._told.acquire(timeout=LONG) for _ in self.nodes)
+        return "" if told else "events are not told"
 
     def _trim(self) -> None:
         while True:
@@ -119,6 +133,8 @@ class Role:
         """Do one thing, and return what to answer."""
         if what == "meet":
             return self._within(lambda node: node.wait_peers(value, LONG))
+        if what == "read":
+            return self._hear_out()
         raise ValueError(f"nobody knows how to do {what}")
 
     def _within(self, wait: Callable[[zexchange.Node], None]) -> str:
@@ -257,6 +273,7 @@ class Receiver(Role):
                     say(doubt=asdict(news), key=book.key)
                 else:
                     say(fault=f"{book.key}: {name} of {source}: {news}")
+            book.read += 1
 
     def _floors(self) -> dict[tuple[str, str], int]:
         """Return how far this node's streams are."""
@@ -327,6 +344,15 @@ class Receiver(Role):
         with suppress(AssertionError):
             eventually(lambda: not list(self._lacks(heads)), LONG)
         return "; ".join(self._lacks(heads))
+
+    def _hear_out(self) -> str:
+        def unread() -> list[str]:
+            stats = [(book, stream.stats()) for book, stream in self.open]
+            return [book.key for book, s in stats if s.received - s.dropped > book.read]
+
+        with suppress(AssertionError):
+            eventually(lambda: not unread(), LONG)
+        return super()._hear_out() or ", ".join(unread())
 
     def _report(self) -> dict[str, object]:
         stats = self.node.stats()
