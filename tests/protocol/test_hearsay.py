@@ -81,3 +81,22 @@ def test_neighbours_tell_of_each_other() -> None:
     session.take()
     session.receive(answer, None, BESIDE.control, START)
     assert dialled(session.take()) == [third.control]
+
+
+def test_a_key_made_up_for_an_endpoint_keeps_nobody_out() -> None:
+    """Where two keys were told, each authorized one is tried: it is proven who is there."""
+    session = keyed()
+    elsewhere = v.Address("tcp://10.0.0.9:1", "tcp://10.0.0.9:2")
+    session.add_candidate(THERE.control, "static", START)
+    told = ((THIRD, (elsewhere,)),)
+    made_up = v.Welcome(THEM, hello(THEM, addresses=(THERE,)), told, ((THIRD, THEIRS),))
+    session.receive(made_up, None, THERE.control, START, THEIRS)
+    candidate = session.members.candidates[elsewhere.control]
+    assert candidate.key == THEIRS
+    session.take()
+    session.add_candidate(elsewhere.control, "static", START)
+    assert of(fx.Redial, session.take()) == [fx.Redial(elsewhere.control)]
+    assert candidate.key == b""
+    session.receive(made_up, None, THERE.control, START, THEIRS)
+    assert not of(fx.Redial, session.take())
+    assert candidate.key == b""

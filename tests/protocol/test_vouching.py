@@ -9,7 +9,7 @@ from zexchange.names import matches
 from zexchange.protocol.hubs import Hubs, Introduce, Judge, Objected, Publish, Renew, Vanished
 from zexchange.protocol.hubwords import Carried, read_word, word_frame
 from zexchange.protocol.keys import id_for
-from zexchange.protocol.permissions import NOTHING, Policy, Rights, both
+from zexchange.protocol.permissions import NOTHING, Policy, Rights, both, permitted
 from zexchange.protocol.values import Label
 from zexchange.protocol.vouching import Vouching, carried, reduced
 from zexchange.protocol.wire import DATA, topic, topics
@@ -183,3 +183,60 @@ def test_a_hub_that_is_disowned_leads_nowhere() -> None:
     assert not found.ways
     found.carried(word(), ENDPOINT, 2.0, HUB)
     assert found.way(NODE) is found.hubs[ENDPOINT]
+
+
+SECOND, SECOND_HUB = b"i" * 32, "tcp://second:1"
+
+
+def two_hubs(first: Rights, second: Rights) -> tuple[Hubs, Vouching]:
+    """Return two hubs that have said nothing yet, and what judges whom they speak for."""
+    found = Hubs(ME, "f", Label("here", 1), (ENDPOINT, SECOND_HUB), 0.0)
+    entries = policy({HUB: first, SECOND: second})
+    return found, Vouching(lambda: entries, found)
+
+
+def other_word(**more: object) -> Carried:
+    places = {"up": "tcp://second:3", "down": "tcp://second:2"}
+    return word(sender=id_for(SECOND, bytes(16)), **{**places, **more})  # type: ignore[arg-type]
+
+
+@given(patterns, patterns, name)
+def test_of_two_hubs_neither_says_more_than_both_may(
+    one: Patterns, other: Patterns, n: str
+) -> None:
+    """Each may speak for a node that both lead to: what it may do is what either permits."""
+    found, vouching = two_hubs(
+        Rights("one", one, None, hub=True), Rights("other", other, None, hub=True)
+    )
+    found.carried(word(), ENDPOINT, 0.0, HUB)
+    alone = vouching.rights(NODE)
+    assert alone is not None
+    assert alone.may_publish(n) == permitted(one, n)
+    found.carried(other_word(), SECOND_HUB, 0.0, SECOND)
+    both_lead = vouching.rights(NODE)
+    assert both_lead is not None
+    assert both_lead.may_publish(n) == (permitted(one, n) and permitted(other, n))
+
+
+def test_a_hub_speaks_only_for_whom_it_leads_to() -> None:
+    """Another one's nodes are none of its business, whatever it says in their name."""
+    found, vouching = two_hubs(RELAY, Rights("second", hub=True))
+    found.carried(word(), ENDPOINT, 0.0, HUB)
+    found.carried(other_word(present=()), SECOND_HUB, 0.0, SECOND)
+    assert vouching.rights(NODE, ENDPOINT) == RELAY
+    assert vouching.rights(NODE, SECOND_HUB) is None
+    found.carried(other_word(number=2), SECOND_HUB, 0.0, SECOND)
+    assert vouching.rights(NODE, SECOND_HUB) == RELAY
+
+
+def test_nodes_are_judged_anew_when_another_hub_leads_to_them() -> None:
+    """And when that falls silent, and is back."""
+    found, _ = two_hubs(RELAY, Rights("second", (), (), hub=True))
+    found.carried(word(), ENDPOINT, 0.0, HUB)
+    found.take()
+    found.carried(other_word(), SECOND_HUB, 0.0, SECOND)
+    assert Judge() in found.take()
+    found.lost(SECOND_HUB)
+    assert Judge() in found.take()
+    found.carried(other_word(base=1, number=1, present=()), SECOND_HUB, 0.0, SECOND)
+    assert Judge() in found.take()

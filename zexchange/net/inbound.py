@@ -287,7 +287,9 @@ class Inbound:
             for key, epoch in self._since.items():
                 inlet.positions.expect(epoch, (key,), ())
         if asked.registry:
-            known = identities(asked.registry, asked.key, asked.endpoint)
+            keyed = self._guard is not None and self._guard.policy is not None
+            hub = asked.key if asked.endpoint.startswith(PREFIX) else None
+            known = identities(asked.registry, asked.peer, hub, asked.endpoint, keyed)
             self._desk.sources.join(known, inlet, self.do)
         for key, joiner in self._joiners:
             arrears = joiner()

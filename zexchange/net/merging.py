@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..history import Body
 from ..local.arrears import Arrears
 from ..local.exchange import Exchange
+from ..protocol.keys import mark_of
 from ..protocol.merging import HandOn, Merger, Settled
 from ..protocol.sequence import Tally
 from ..protocol.values import Batch
@@ -26,16 +27,31 @@ FORMER_MOST = 256
 Do = Callable[[Callable[[], None]], None]
 """Runs a command on the data thread of an inlet."""
 Identity = tuple[bytes, bytes]
-"""The registry of a process, and its key. Without its key nobody is taken for it."""
+"""The registry of a process, and who stands for it. Without that nobody is taken for it."""
+_NEAR, _ANYBODY = b"near", b""
 
 
-def identities(registry: bytes, key: bytes, endpoint: str) -> list[Identity]:
-    """Return as whom a peer is known that has said so, has a key or none, and is received there.
+def identities(
+    registry: bytes, peer: bytes, hub: bytes | None, endpoint: str, keyed: bool
+) -> list[Identity]:
+    """Return as whom a peer is known that has said which process it is.
 
-    Unix sockets are for the same user, whose word for a key is as good as the key.
+    A registry is no secret: another node that says the same would have its messages taken in
+    place of those.
+
+    Args:
+        registry: as it says.
+        peer: its id, which goes with its key.
+        hub: the key of the hub that it is received by; None if it is received directly.
+        endpoint: where it is received.
+        keyed: whether there are keys in this federation.
     """
-    near = endpoint.startswith("ipc:")
-    return [(registry, known) for known in ([b"", key] if near and key else [key])]
+    if not keyed:
+        return [(registry, _ANYBODY)]
+    if hub is not None:
+        return [(registry, hub + mark_of(peer))]  # it is the hub's word that this is its key
+    near = [(registry, _NEAR)] if endpoint.startswith("ipc:") else []
+    return [*near, (registry, mark_of(peer))]
 
 
 class Sources:

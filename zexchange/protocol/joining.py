@@ -67,8 +67,17 @@ class Joining:
                 self._greet(candidate, now)
             else:  # hubs tell both of each other, and one of two greets
                 candidate.hello_at = candidate.probe_at = now + m.HELLO_EVERY
-        elif candidate.hearsay or source == "static":
-            candidate.source = source
+        else:
+            if candidate.key and key != candidate.key and (key or source == "static"):
+                self._doubt(candidate)
+            if candidate.hearsay or source == "static":
+                candidate.source = source
+
+    def _doubt(self, candidate: Candidate) -> None:
+        """Try every authorized key at an endpoint of which two were told: either may be made up."""
+        candidate.key = b""
+        if candidate.state not in (State.LINKED, State.OURSELVES):
+            self._core.do(Redial(candidate.endpoint))
 
     def _room(self, now: float) -> bool:
         """Tell whether one more may be dialled that only others told us of.
