@@ -9,7 +9,7 @@ from zexchange.names import matches
 from zexchange.protocol.hubs import Hubs, Introduce, Judge, Objected, Publish, Renew, Vanished
 from zexchange.protocol.hubwords import Carried, read_word, word_frame
 from zexchange.protocol.keys import id_for
-from zexchange.protocol.permissions import NOTHING, Policy, Rights, both, permitted
+from zexchange.protocol.permissions import NOTHING, Patterns, Policy, Rights, both, permitted
 from zexchange.protocol.values import Label
 from zexchange.protocol.vouching import Vouching, carried, reduced
 from zexchange.protocol.wire import DATA, topic, topics
