@@ -1,6 +1,7 @@
 """Sending that never waits: what is held, in which order it goes, and what becomes of the rest."""
 
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -9,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.support import PATIENCE, eventually
+from tests.support import PATIENCE, Program, eventually
 from zexchange import Node, Registry, federate, get_exchange
+from zexchange.contrib import membership
 from zexchange.contrib import outbox as module
 from zexchange.contrib.membership import Membership
 from zexchange.contrib.outbox import Outbox
@@ -235,6 +237,57 @@ def test_what_is_held_when_it_is_closed_in_vain_is_counted(
     box.send(1, None)
     box.close()
     assert box.dropped == 1
+
+
+LISTENER = """
+import zexchange
+with zexchange.federate("fed", join_timeout=60) as node:
+    with zexchange.get_exchange("logs").stream() as stream:
+        print("listening", flush=True)
+        for msg in stream:
+            print(msg, flush=True)
+            if msg == "over":
+                break
+"""
+
+
+@pytest.mark.leaves_files
+@pytest.mark.parametrize("end", ["goes on", "does not", "dies"])
+def test_who_takes_longer_than_the_time_to_join_is_waited_for(
+    rendezvous: Path,
+    told: Callable[[], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    end: str,
+) -> None:
+    """Or else what would reach nobody is counted, and told."""
+    monkeypatch.setattr(membership, "JOIN_TIMEOUT", 0.3)
+    monkeypatch.setattr(module, "LATE_TIMEOUT", 0.5 if end == "does not" else 4 * PATIENCE)
+    with Program(LISTENER) as listener:
+        listener.expect("listening")
+        listener.kill(signal.SIGSTOP)
+        box = Outbox(Membership("fed", None), get_exchange("logs"), lambda context: None)
+        box.send(1, None)
+        eventually(lambda: ("fed", id(get_exchange("logs").registry)) in lifetime.nodes)
+        node = next(iter(lifetime.nodes.values()))
+        if end == "does not":
+            eventually(lambda: box.dropped == 1)
+            assert len([text for text in told() if "are dropped" in text]) == 1
+        else:
+            eventually(lambda: node._incomplete)
+            box.send(2, None)
+            assert (len(box._held), box.dropped) == (2, 0)
+        listener.kill(signal.SIGKILL if end == "dies" else signal.SIGCONT)
+        if end == "goes on":
+            listener.expect("1")
+            listener.expect("2")
+        if end == "dies":
+            eventually(lambda: not box._held)
+            assert box.dropped == 0  # nobody is there
+        else:
+            node.wait_subscribers("logs", 1, 4 * PATIENCE)
+            box.send("over", None)
+            listener.expect("over")
+        box.close()
 
 
 @pytest.mark.leaves_files

@@ -10,10 +10,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
-from .. import Exchange, ExchangeError
+from .. import Exchange, ExchangeError, Node
 from ..local import finalisers
 from ..local.forking import end_as_child, track
 from ..local.logs import log
@@ -26,6 +26,8 @@ from .membership import JOIN_TIMEOUT, Membership
 
 HELD = 10_000
 """Messages that may wait for the thread; more are dropped, and counted."""
+LATE_TIMEOUT = 10.0
+"""Seconds for which messages are held beyond the time to join, where somebody is not ready then."""
 RETRY = 5.0
 """Seconds after which it is tried again to join a federation that could not be joined."""
 
@@ -106,6 +108,8 @@ class Outbox:
             while self._held:
                 node.registry.wake()
                 node.revive()
+                if not node._has_joined:
+                    self._wait_for_the_rest(node, LATE_TIMEOUT)
                 while not self._send_held():
                     time.sleep(0.001)
                 # What is held behind the last look starts another thread, or is seen here.
@@ -117,12 +121,21 @@ class Outbox:
         finally:
             self._working = False
 
+    def _wait_for_the_rest(self, node: Node, timeout: float) -> None:
+        """Wait for those who are not ready; if nobody is then, drop what would reach nobody."""
+        if not node._wait_for_the_rest(timeout):
+            self._drop(len(self._held))
+            self._held.clear()
+
     def settle(self, patience: float) -> None:
         """Send what is held, or wait so many seconds for the thread that does.
 
         Called by the node when it has joined, before anybody is told so: who joins and then
         flushes has flushed this, too.
         """
+        node = self._membership.enlist(self)
+        if node._incomplete:
+            return  # the thread waits for those who are not ready yet
         until = time.monotonic() + patience
         with nullcontext() if patience else without_waiting():
             while not self._send_held() and time.monotonic() < until:
@@ -163,10 +176,14 @@ class Outbox:
         while self._working and time.monotonic() < until:
             time.sleep(0.001)
         node = self._membership.enlist(self) if self._held else None
+        if node is not None and node._incomplete:
+            with suppress(ExchangeError, RuntimeError):  # it is closed, or this is an event loop
+                self._wait_for_the_rest(node, 0.0)
         if node is not None and node._has_joined:
             self.settle(max(0.0, until - time.monotonic()))
         self._drop(len(self._held))
         self._held.clear()
+        log.flush()
 
     def close(self) -> None:
         """Send what is held, and leave the federation; the next message joins anew."""

@@ -79,6 +79,7 @@ class Node(Membership):
         self._me = b""
         self._starting = threading.RLock()
         self._reviving = self._joined = False
+        self._incomplete = False
         self._users = 1
         self._closed = False
         self._aio: AsyncNode | None = None
@@ -146,8 +147,27 @@ class Node(Membership):
             self._settle(self._join_timeout)
 
     def _steps_to_join(self, waiter: "Waiter") -> "Wait[None]":
-        for missing in (yield from waiter.joined()):
+        pending = yield from waiter.joined()
+        self._incomplete = bool(pending)
+        for missing in pending:
             log.warning("federation %r: %s", self.name, missing)
+
+    def _wait_for_the_rest(self, timeout: float) -> bool:
+        """Wait for those that were not ready when the time to join was up.
+
+        From then on there is no rest. Returns whether what is sent now reaches anybody, or
+        nobody is there whom it should reach.
+        """
+        pending: list[str] = []
+
+        def steps(waiter: "Waiter") -> "Wait[None]":
+            pending.extend((yield from waiter.joined()))
+
+        try:
+            self._wait(timeout, steps)
+        finally:
+            self._incomplete = False
+        return not pending or any(peer.ready for peer in self.peers)
 
     def _settle(self, patience: float) -> None:
         """Have sent what waited for this, before anybody is told that the node has joined."""
@@ -158,7 +178,7 @@ class Node(Membership):
     @property
     def _has_joined(self) -> bool:
         """Whether what is sent reaches whoever was there; or nobody, since it is closed."""
-        return self._joined or self._closed
+        return (self._joined and not self._incomplete) or self._closed
 
     @property
     def _has_room(self) -> bool:
@@ -348,6 +368,7 @@ class Node(Membership):
     def after_fork(self) -> None:
         """In a forked child: let go of the parent's sockets, threads and files."""
         self._starting, self._reviving, self._joined = threading.RLock(), False, False
+        self._incomplete = False
         engine, self._engine = self._engine, None
         if engine is not None:
             tcp = [a.control for a in engine.session.addresses if a.control.startswith("tcp:")]
