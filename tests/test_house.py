@@ -21,6 +21,7 @@ FLOORS = {
     "history": 1,
     "imports": 1,
     "seconds": 1,
+    "sendable": 1,
     "local": 2,
     "protocol": 2,
     "net": 3,

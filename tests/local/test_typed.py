@@ -4,14 +4,18 @@ import asyncio
 import datetime
 import enum
 import logging
+import numbers
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple, TypedDict
 
 import pytest
 
-from zexchange import Exchange, ExchangeError, Registry, WrongType, get_exchange
+from zexchange import Exchange, ExchangeError, Registry, WrongType, get_exchange, register
 from zexchange.local import Delivery
 from zexchange.local.routing import Bridge
 from zexchange.local.typed import TypedExchange
@@ -521,7 +525,6 @@ def test_models_of_other_libraries(registry: Registry, name: str) -> None:
 def test_what_pydantic_has_of_its_own_travels_as_text(registry: Registry) -> None:
     """Addresses and paths have no form of their own on the wire; they come back as they were."""
     pydantic = pytest.importorskip("pydantic")
-    from pathlib import Path
 
     class Page(pydantic.BaseModel):  # type: ignore[name-defined, misc]
         url: pydantic.HttpUrl  # type: ignore[name-defined]
@@ -536,6 +539,126 @@ def test_what_pydantic_has_of_its_own_travels_as_text(registry: Registry) -> Non
     with pages.record() as got:
         pages.deliver(bridge.got, ORIGIN, 1, 0.0)
     assert got == [page]
+
+
+class Point(NamedTuple):
+    x: int
+
+
+class Opts(TypedDict):
+    x: int
+
+
+@dataclass
+class Holds:
+    inside: list[Path]
+
+
+@pytest.mark.parametrize("kind", [Point, Opts, Holds, Path, Fraction, OrderedDict, threading.Event])
+def test_what_cannot_be_sent_is_refused_when_the_type_is_said(
+    registry: Registry, kind: Any
+) -> None:
+    """And not once a second process runs; the text says what to do."""
+    with pytest.raises(TypeError, match=r"cannot be sent: register .* or give a codec="):
+        registry.get("x", type=kind)
+    assert registry.get("x").type is None
+
+
+def test_abstract_classes_of_what_can_be_sent_are_types(registry: Registry) -> None:
+    """Of registered ones as well."""
+
+    class Shape:
+        pass
+
+    class Circle(Shape):
+        pass
+
+    register(Circle, lambda circle: None, lambda plain: Circle(), name="tests.Circle")
+    for number, kind in enumerate((Circle, Shape, numbers.Number, Sequence, object)):
+        registry.get(f"x{number}", type=kind)
+
+
+def pydantic_models() -> dict[str, tuple[Any, Any]]:
+    """Return messages by what is peculiar to them, with what travels; None: they are refused."""
+    pydantic: Any = pytest.importorskip("pydantic")
+    Base, Field = pydantic.BaseModel, pydantic.Field  # noqa: N806
+
+    class Alias(Base):  # type: ignore[misc]
+        n: int = Field(default=0, alias="orderNumber")
+
+    class Validated(Base):  # type: ignore[misc]
+        n: int = Field(validation_alias="in", serialization_alias="out")
+
+    class Computed(Base, extra="forbid"):  # type: ignore[misc]
+        n: int
+
+        @pydantic.computed_field  # type: ignore[prop-decorator, untyped-decorator]
+        @property
+        def double(self) -> int:
+            return 2 * self.n
+
+    class Text(Base):  # type: ignore[misc]
+        n: pydantic.Json[list[int]]  # type: ignore[name-defined]
+
+    class Strict(Base, strict=True):  # type: ignore[misc]
+        n: float
+
+    class Excluded(Base):  # type: ignore[misc]
+        n: int = Field(default=0, exclude=True)
+
+    class Secret(Base):  # type: ignore[misc]
+        n: pydantic.SecretStr  # type: ignore[name-defined]
+
+    class Other(Base):  # type: ignore[misc]
+        n: int
+
+        @pydantic.field_serializer("n")  # type: ignore[untyped-decorator]
+        def write(self, n: int) -> int:
+            return n + 1
+
+    return {
+        "alias": (Alias(orderNumber=7), {"n": 7}),
+        "validation alias": (Validated(**{"in": 7}), {"n": 7}),
+        "computed": (Computed(n=7), {"n": 7}),
+        "json": (Text(n="[7]"), {"n": "[7]"}),
+        "strict": (Strict(n=7.5), {"n": 7.5}),
+        "nan": (Strict(n=float("nan")), None),
+        "excluded": (Excluded(n=7), None),
+        "secret": (Secret(n="7"), None),
+        "serializer": (Other(n=7), None),
+    }
+
+
+REFUSED = ["excluded", "secret", "serializer"]
+PECULIAR = ["alias", "validation alias", "computed", "json", "strict", "nan", *REFUSED]
+
+
+@pytest.mark.parametrize("peculiar", PECULIAR)
+def test_a_pydantic_model_arrives_equal_or_is_refused(registry: Registry, peculiar: str) -> None:
+    """At the sender, whoever has the very same model takes what it sends."""
+    msg, plain = pydantic_models()[peculiar]
+    exchange: Exchange[Any] = registry.get("x", type=type(msg))
+    bridge = Carrier()
+    exchange.attach_bridge(bridge)
+    if peculiar in REFUSED:
+        with pytest.raises(WrongType, match="arrive as"):
+            exchange.send(msg)
+        assert bridge.got == []
+        return
+    exchange.send(msg)
+    assert peculiar == "nan" or bridge.got == [plain]
+    with exchange.record() as got:
+        exchange.deliver(bridge.got, ORIGIN, 1, 0.0)
+    assert repr(got) == repr([msg])
+
+
+def test_a_pydantic_model_is_taken_by_its_aliases_as_well(registry: Registry) -> None:
+    """As a process without the type may send it."""
+    msg, _ = pydantic_models()["alias"]
+    exchange: Exchange[Any] = registry.get("x", type=type(msg))
+    with exchange.record() as got:
+        exchange.deliver([{"orderNumber": 7}], ORIGIN, 1, 0.0)
+    assert got == [msg]
 
 
 def test_bridges_are_told_apart() -> None:

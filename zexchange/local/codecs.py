@@ -6,6 +6,7 @@ the two is imported but for a type of theirs.
 """
 
 import sys
+from functools import partial
 from typing import Any, Generic, Protocol
 
 from ..imports import importing
@@ -120,17 +121,22 @@ class _Pydantic:
         self._kind = kind
         self._to_jsonable = pydantic_core.to_jsonable_python
         adapter = pydantic.TypeAdapter(kind)
-        self._dump = adapter.dump_python
-        self._validate = adapter.validate_python
+        # By name, and without what is computed: a model says under other names what it takes.
+        self._dump = partial(adapter.dump_python, warnings="error", by_alias=False, round_trip=True)
+        self._validate = partial(adapter.validate_python, by_alias=True, by_name=True)
 
     def encode(self, msg: Any) -> object:
-        """Return the fields."""
+        """Return the fields, if the model makes an equal message of them again."""
         if type(msg) is not self._kind:
             raise Misfit(f"expected {self._kind.__name__}, not {type(msg).__name__}")
         try:
-            return self._plain(self._dump(msg, warnings="error"))
+            plain = self._plain(self._dump(msg))
         except ValueError as error:
             raise Misfit(str(error)) from None
+        made = self.decode(plain)
+        if not _same(made, msg) and not _same(self._dump(made), self._dump(msg)):
+            raise Misfit(f"it would arrive as {made!r}"[:_SHOWN])
+        return plain
 
     def decode(self, plain: Any) -> Any:
         """Return an instance."""
@@ -154,6 +160,23 @@ class _Pydantic:
             return value
 
 
+def _same(one: Any, other: Any) -> bool:
+    """Return whether two values are equal, part by part; NaN is, and so are arrays that show so."""
+    kind = type(one)
+    if kind is not type(other):
+        return False
+    if kind is dict:
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if kind in (list, tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    try:
+        return bool(one == other or (one != one and other != other))  # noqa: PLR0124
+    except Exception:  # an array's comparison has no truth value
+        return repr(one) == repr(other)
+
+
+_SHOWN = 300
+"""Characters of a message that are shown of it."""
 _PLAIN_MODULES = ("builtins", "datetime", "decimal", "uuid", "numpy")
 CHOSEN = (_Shaped, _Msgspec, _Pydantic)
 """The codecs that `codec_for` chooses by a type alone."""

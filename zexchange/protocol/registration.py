@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from threading import RLock
 from typing import Any, TypeVar
 
+from ..sendable import sendable
+
 T = TypeVar("T")
 
 MAX_NAME = 255
@@ -45,6 +47,7 @@ _by_type: dict[type, Registration] = {}
 _by_name: dict[str, Registration] = {}
 _already: set[type] = {bool, bytearray, bytes, dict, float, list, memoryview, str, type(None)}
 _changing = RLock()
+sendable.update(_already)
 
 
 def register(
@@ -81,12 +84,15 @@ def register(
         for old in filter(None, previous):
             _by_name.pop(old.name, None)
             _by_type.pop(old.type, None)
+            sendable.discard(old.type)
         _by_type[type] = _by_name[entry.name] = entry
+        sendable.add(type)
 
 
 def already_travels(*types: type) -> None:
     """Refuse to register these types from now on: the codec has its own way for them."""
     _already.update(types)
+    sendable.update(types)
 
 
 def registered_type(type: type) -> Registration | None:

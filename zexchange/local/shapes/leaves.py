@@ -6,6 +6,7 @@ A value is checked by its class alone, in both directions the same way.
 import enum
 from typing import Any
 
+from ...sendable import is_sendable
 from .base import Misfit, Shape, brief, refuse
 
 LEAVES: dict[Any, frozenset[type]] = {
@@ -42,8 +43,17 @@ def leaf(kind: type) -> Shape:
     return Shape(name, taken, taken, True, check, check)
 
 
-def instance(kind: type) -> Shape:
-    """Return the shape of a class that travels as it is: a date, an array, one registered."""
+def instance(kind: type, where: str) -> Shape:
+    """Return the shape of a class that travels as it is: a date, an array, one registered.
+
+    Raises:
+        TypeError: its values cannot be sent; the text says what to do.
+    """
+    if not is_sendable(kind):
+        raise TypeError(
+            f"{where}: values of {kind.__name__} cannot be sent: register the class before with"
+            " zexchange.register, or give a codec="
+        )
 
     def check(value: Any) -> Any:
         return value if isinstance(value, kind) else refuse(kind.__name__, value)

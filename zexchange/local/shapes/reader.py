@@ -61,7 +61,7 @@ class _Reader:
             return leaf(kind)
         if getattr(kind, "_is_protocol", False):
             raise TypeError(f"{where}: the protocol {kind.__name__} says nothing of what travels")
-        return instance(kind)
+        return instance(kind, where)
 
     def _made_of(self, origin: Any, args: tuple[Any, ...], where: str) -> Shape:
         """Return the shape of a collection."""
