@@ -38,6 +38,8 @@ class Inlet:
     received: list[tuple[str, int]] = field(default_factory=list)
     lost: set[tuple[str, int]] = field(default_factory=set)
     unsure: dict[str, int] = field(default_factory=dict)
+    known: dict[str, int] = field(default_factory=dict)
+    """Up to where all was accounted for when it was forgotten."""
 
 
 @dataclass(eq=False)
@@ -115,6 +117,7 @@ class Machine:
             self.rescan()
         self.session.tick(network.now)
         for peer, inlet in self.away.expire(network.now):
+            inlet.known |= inlet.positions.positions
             inlet.positions.lapse()
             self.lapsed[peer] = inlet
         for _, account in self.accounts_away.expire(network.now):

@@ -263,8 +263,12 @@ def check_sums(sender: Machine, receiver: Machine) -> None:
 def check_kept(promise: Promise) -> None:
     inlet, message = promise.inlet, promise.message
     received = inlet.received.count(message)
-    if message[1] <= inlet.unsure.get(message[0], 0):
-        return  # or nobody knows: it was sent while one was away for too long
+    name, number = message
+    if inlet.known.get(name, 0) < number <= inlet.unsure.get(name, 0):
+        # Nobody knows, and that is told: it was sent while one was away for too long. What had
+        # come, or was told as lost, before that was forgotten is held to account all the same.
+        assert received + (message in inlet.lost) <= 1
+        return
     if promise.connection is not None and promise.connection is inlet.connection:
         assert received == 1, f"{message} was under way on a connection that was never cut"
     else:

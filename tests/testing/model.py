@@ -158,7 +158,12 @@ class Member:
         listener.answering = self.node.registry.get(name).handler(answering)
 
     def _not_followed(self, name: str) -> list["Member"]:
-        """The origins whose messages on an exchange are not handed on here now."""
+        """The origins whose messages on an exchange are not handed on here now.
+
+        Of these, a task must not be given what was sent before it was there. Of the others it may
+        be: they are followed under another key, or one that waits. This hides no loss: what a task
+        is owed is noted as it is sent (`Member.promised`), whatever came before.
+        """
         positions = self.engine.inbound.positions()  # also of who has left, and may be back
         waited = {
             o: {k for keys in at._pending.values() for k in keys} for o, at in positions.items()
