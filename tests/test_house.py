@@ -18,6 +18,7 @@ ROOT = Path(zexchange.__file__).parent
 FLOORS = {
     "errors": 0,  # below the rest of its floor: names raise them
     "names": 1,
+    "collisions": 1,
     "history": 1,
     "imports": 1,
     "seconds": 1,
@@ -35,6 +36,7 @@ FLOORS = {
 FORBIDDEN = {
     "errors": {"zmq", "msgpack", "socket"},
     "names": {"zmq", "msgpack", "socket"},
+    "collisions": {"zmq", "msgpack", "socket"},
     "history": {"zmq", "msgpack", "socket", "select", "threading"},
     "local": {"zmq", "msgpack", "socket", "select", "selectors", "socketserver"},
     "protocol": {"zmq", "socket", "select", "selectors", "socketserver", "asyncio", "time"},

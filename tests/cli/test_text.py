@@ -190,3 +190,30 @@ def test_a_terminal_takes_no_orders_from_a_message() -> None:
     show = on_terminal(as_text)
     assert show(delivery("one\n\ttwo\x1b[2J")) == b"one\n\ttwo\\x1b[2J\n"
     assert show(delivery(b"\xff\x1b")) == b"\\xff\\x1b\n"
+
+
+def test_a_nest_of_keys_that_look_alike_takes_no_longer_than_it_is_deep() -> None:
+    """A few hundred bytes, where each level was shown twice: that would take years."""
+    nest: object = 0
+    for _ in range(90):
+        nest = {1: nest, "1": 0}
+    assert to_json(nest).count(b'["1",0]') == 90
+
+
+def test_arrays_that_would_be_shown_as_more_than_they_have_are_named() -> None:
+    """Items of no bytes, and fields that lie on top of each other, can be any number."""
+    np = pytest.importorskip("numpy")
+    fields = {"formats": ["u1"] * 500, "offsets": [0] * 500, "itemsize": 1}
+    overlapping = np.dtype({"names": [f"f{number}" for number in range(500)], **fields})
+    for dtype, shape in (
+        (np.dtype("V0"), (1 << 40,)),
+        (np.dtype("S0"), (5, 1 << 30)),
+        (np.dtype([]), (1 << 40,)),
+        (np.dtype([("a", "u1"), ("b", "u1", (1 << 30, 0))]), (2,)),
+        (overlapping, (1000,)),
+    ):
+        array = np.ndarray(shape, dtype, bytearray(dtype.itemsize * 1000))
+        shown = json.loads(to_json({"a": array}))["a"]
+        assert shown["shape"] == list(shape)
+    few = np.ndarray((2,), overlapping, bytearray(2))
+    assert json.loads(to_json(few)) == [[0] * 500] * 2

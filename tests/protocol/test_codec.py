@@ -509,3 +509,12 @@ def test_zones_that_are_nowhere_are_not_searched_for(monkeypatch: pytest.MonkeyP
         body = msgpack.packb(msgpack.ExtType(11, msgpack.packb([*fields, f"Europe/Nowhere{n}"])))
         arrived: Any = decode(body)
         assert arrived.tzinfo == timezone(timedelta(hours=1), "CET")
+
+
+def test_keys_of_unknown_zones_are_not_kept() -> None:
+    """There are four thousand places for zones, and the key of one can have megabytes."""
+    before = moments._zone.cache_info().currsize
+    for key in ("x" * 100_000, "Europe/Nowhere", "x/../UTC"):
+        fields = [2020, 1, 1, 0, 0, 0, 0, 0, 0, "x", key]
+        decode(msgpack.packb(msgpack.ExtType(11, msgpack.packb(fields))))
+    assert moments._zone.cache_info().currsize == before

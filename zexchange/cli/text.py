@@ -145,11 +145,21 @@ def _scalar(value: Any, depth: int) -> Any:
 
 def _array(value: Any, depth: int) -> Any:
     """Return a NumPy array or scalar as lists of plain values."""
-    if not value.size and math.prod(extent or 1 for extent in value.shape) > MAX_EMPTY:
-        return {"shape": list(value.shape), "dtype": str(value.dtype)}
+    # Empty lists, and fields that lie on top of each other, can be any number in no bytes.
+    most = math.prod(extent or 1 for extent in value.shape) * _leaves(value.dtype)
+    if most > max(MAX_EMPTY, value.nbytes):
+        return {"shape": list(value.shape), "dtype": printable(str(value.dtype))}
     plain = value.tolist()
     # What has no plain form, such as a datetime64 in nanoseconds, lists as itself.
     return str(value) if type(plain) is type(value) else simplify(plain, depth)
+
+
+def _leaves(dtype: Any) -> int:
+    """Return how many values an item of an array is shown as, at most."""
+    if dtype.subdtype is not None:
+        base, shape = dtype.subdtype
+        return int(math.prod(extent or 1 for extent in shape)) * _leaves(base)
+    return sum(_leaves(dtype.fields[name][0]) for name in dtype.names or ()) or 1
 
 
 def _object(value: Mapping[Any, Any], depth: int) -> Any:
@@ -158,7 +168,9 @@ def _object(value: Mapping[Any, Any], depth: int) -> Any:
     plain = dict(pairs)
     if len(plain) == len(pairs):
         return plain
-    return [[simplify(key, depth), simplify(item, depth)] for key, item in value.items()]
+    # Items are not looked at again: in a nest each level would take twice as long as the next.
+    shown = (item for _, item in pairs)
+    return [[simplify(key, depth), item] for key, item in zip(value, shown, strict=True)]
 
 
 def _key(key: object) -> str:

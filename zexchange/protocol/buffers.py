@@ -13,6 +13,7 @@ from typing import Any
 
 from msgpack import ExtType, packb, unpackb
 
+from zexchange.collisions import dict_of
 from zexchange.errors import DecodeError, EncodeError
 from zexchange.history import Body, Buffer, Bulk
 from zexchange.protocol import arrays
@@ -21,6 +22,7 @@ from zexchange.protocol.attached import Attached, Converted, read_attached
 from zexchange.protocol.codec import (
     AS_DATETIME,
     MAX_NESTED_EXTENSIONS,
+    SMALL_BODY,
     decode_batch,
     encode,
 )
@@ -46,7 +48,6 @@ _IN_VAIN = 16
 _SMALL = 16
 """Messages in a row without anything to attach after which they are packed as any other."""
 _LEAVES = frozenset((str, int, float, bool, type(None)))
-_SMALL_BODY = 4096
 
 
 class Encoder:
@@ -245,9 +246,15 @@ class _Reader:
     ) -> Any:
         if self._depth > MAX_NESTED_EXTENSIONS:
             raise DecodeError(f"more than {MAX_NESTED_EXTENSIONS} extension values nested")
-        if len(body) > _SMALL_BODY:
+        if len(body) > SMALL_BODY:
             check_announced(body)
-        return unpackb(body, ext_hook=ext_hook, strict_map_key=False, timestamp=timestamp)
+        return unpackb(
+            body,
+            ext_hook=ext_hook,
+            object_pairs_hook=dict_of,
+            strict_map_key=False,
+            timestamp=timestamp,
+        )
 
     def _deeper(self) -> "_Reader":
         return _Reader(self._buffers, self._depth + 1)

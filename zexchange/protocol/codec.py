@@ -12,6 +12,7 @@ from typing import Any
 
 from msgpack import ExtType, OutOfData, Packer, StackError, Unpacker, unpackb
 
+from zexchange.collisions import FEW, dict_of
 from zexchange.errors import DecodeError, EncodeError
 from zexchange.protocol.announced import check_announced
 from zexchange.protocol.culprit import brief, explain
@@ -39,8 +40,8 @@ _LEAF_HEADERS = frozenset(range(0xA0, 0xDC))  # str, bin, ext, and numbers but t
 AS_DATETIME = 3
 """To `unpackb`: what MessagePack's own extension, a timestamp, becomes."""
 
-SMALL_BODY = 4096
-"""Fewer bytes cannot announce so much that it has to be looked at first."""
+SMALL_BODY = 1024
+"""Fewer bytes neither announce so much nor hold so many keys that they are looked at first."""
 
 
 def encode(msg: object) -> bytes:
@@ -128,7 +129,7 @@ class Level:
     of its own out of a pool (`deque` needs no lock), and one that failed is not put back.
     """
 
-    __slots__ = ("_deeper", "_depth", "idle", "touched", "unpack_small")
+    __slots__ = ("_deeper", "_depth", "idle", "touched", "unpack_careful", "unpack_small")
 
     def __init__(self, depth: int, deeper: Nest) -> None:
         self._depth = depth
@@ -137,10 +138,14 @@ class Level:
         """The `pack` of packers that nobody uses: take one, and put it back behind a success."""
         self.touched = object()
         """Another one whenever a value was packed by a function in Python."""
-        self.unpack_small: Callable[[bytes | memoryview], Any] = partial(
-            unpackb, ext_hook=self._from_ext, strict_map_key=False, timestamp=AS_DATETIME
-        )
-        """Returns the one value in a few bytes, which cannot ask for too much memory."""
+        self.unpack_small = self._unpacking()
+        """Returns the one value in a few bytes, which cannot ask for too much."""
+        self.unpack_careful = self._unpacking(object_pairs_hook=dict_of)
+        """Returns the one value in many, whose dicts may be of keys that collide."""
+
+    def _unpacking(self, **how: Any) -> Callable[[bytes | memoryview], Any]:
+        how = {"strict_map_key": False, **how}
+        return partial(unpackb, ext_hook=self._from_ext, timestamp=AS_DATETIME, **how)
 
     def pack(self, value: object) -> bytes:
         """Return `value` as MessagePack; errors do not name the path yet."""
@@ -160,9 +165,10 @@ class Level:
 
     def unpack(self, body: bytes | memoryview) -> Any:
         """Return the one value in `body`."""
-        if len(body) > SMALL_BODY:
-            check_announced(body)
-        return self.unpack_small(body)
+        if len(body) <= SMALL_BODY:
+            return self.unpack_small(body)
+        check_announced(body)
+        return self.unpack_careful(body)
 
     def attached(self, data: bytes) -> object:
         """See `Nest`: no further frame has come with this message."""
@@ -188,6 +194,34 @@ class Level:
         return from_ext(code, data, self._deeper)
 
 
+class _Top(Level):
+    """Packs and unpacks whole messages; dicts of texts, and small ones, cost what they cost alone.
+
+    Only here is a body unpacked again: if each level did it, 32 of them would do it for years.
+    """
+
+    __slots__ = ("_unpack_few_keys", "_unpack_texts")
+
+    def __init__(self, deeper: Nest) -> None:
+        super().__init__(0, deeper)
+        self._unpack_texts = self._unpacking(strict_map_key=True)
+        self._unpack_few_keys = self._unpacking(max_map_len=FEW)
+
+    def unpack(self, body: bytes | memoryview) -> Any:
+        """Return the one value in `body`."""
+        if len(body) <= SMALL_BODY:
+            return self.unpack_small(body)
+        check_announced(body)
+        for unpack in (self._unpack_texts, self._unpack_few_keys):
+            try:
+                return unpack(body)
+            except DecodeError:
+                raise
+            except ValueError:  # msgpack's, for a key that is no text, or a dict of many keys
+                continue
+        return self.unpack_careful(body)
+
+
 class _Bottom:
     """Refuses extension values within more extension values than are allowed."""
 
@@ -210,7 +244,7 @@ def _levels() -> Level:
     level: Nest = _Bottom()
     for depth in range(MAX_NESTED_EXTENSIONS, 0, -1):
         level = Level(depth, level)
-    return Level(0, level)
+    return _Top(level)
 
 
 def _deeper_than(value: object, limit: int) -> bool:

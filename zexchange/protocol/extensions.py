@@ -51,11 +51,13 @@ import struct
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from decimal import Context, Decimal, InvalidOperation
+from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
 from msgpack import ExtType
 
+from zexchange.collisions import set_of
 from zexchange.errors import DecodeError, EncodeError
 from zexchange.protocol import arrays, moments
 from zexchange.protocol.attached import Attached, Converted, write_attached
@@ -253,8 +255,8 @@ already_travels(Unknown, *_ENCODERS)
 _DECODERS: dict[int, Callable[[bytes, Nest], object]] = {
     REGISTERED: _read_named,
     TUPLE: _into(tuple),
-    SET: _into(set),
-    FROZENSET: _into(frozenset),
+    SET: _into(partial(set_of, set)),
+    FROZENSET: _into(partial(set_of, frozenset)),
     INTEGER: _read_integer,
     COMPLEX: _read_complex,
     DECIMAL: _read_decimal,

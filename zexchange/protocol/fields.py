@@ -9,6 +9,7 @@ from typing import Any
 
 import msgpack
 
+from ..collisions import dict_of
 from ..errors import DecodeError
 from ..names import is_name
 from .announced import check_announced
@@ -16,7 +17,7 @@ from .announced import check_announced
 ID_BYTES = 16
 MAX_CONTAINERS = 200_000
 """Lists and maps in one frame: one takes a byte there, and up to a hundred in memory."""
-_SMALL = 4096  # in fewer bytes no bomb is large
+_SMALL = 1024  # in fewer bytes no bomb is large
 KEY_BYTES = 32
 _YEAR_10000 = 253_402_300_800
 
@@ -63,7 +64,8 @@ def _bounded(data: bytes) -> dict[str, Any]:
             raise DecodeError(f"more than {MAX_CONTAINERS} lists and maps")
         return container
 
-    return {"list_hook": counted, "object_hook": counted}
+    # What is not known here is skipped, whatever its keys are: but first it is built.
+    return {"list_hook": counted, "object_pairs_hook": lambda pairs: dict_of(counted(pairs))}
 
 
 def _is(kind: type, what: str) -> Callable[[Any], Any]:

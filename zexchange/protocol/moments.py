@@ -105,14 +105,18 @@ def _known_keys() -> frozenset[str]:
     return frozenset(available_timezones())
 
 
-@lru_cache(maxsize=4096)
 def _zone_by_key(key: str) -> tzinfo | None:
     # Looked up among those that are there: a search that fails reads many directories, and a
-    # message of a megabyte can name 30,000 zones that there are nowhere. All that there are, in
-    # their three forms, are remembered.
-    plain = key.removeprefix("posix/").removeprefix("right/")
-    if len(key) > _LONGEST_KEY or plain not in _known_keys():
+    # message of a megabyte can name 30,000 zones that there are nowhere.
+    if len(key) > _LONGEST_KEY:
         return None
+    plain = key.removeprefix("posix/").removeprefix("right/")
+    return _zone(key) if plain in _known_keys() else None
+
+
+@lru_cache(maxsize=4096)
+def _zone(key: str) -> tzinfo | None:
+    """Return a zone; all that there are, in their forms, are remembered, and nothing else."""
     try:
         return ZoneInfo(key)
     except (KeyError, ValueError, OSError):

@@ -67,7 +67,8 @@ def register(
         type: The class.
         encode: Turns a value into one that can be sent (plain types, other registered ones).
             Called in the thread that sends.
-        decode: Turns that back into a value. Called in the thread that receives.
+        decode: Turns that back into a value. Called in the thread that receives, and up to three
+            times for a large message that has dicts whose keys are no texts.
         name: What travels, at most 255 UTF-8 bytes; by default the class's module and
             qualified name, which changes when the class is moved.
 

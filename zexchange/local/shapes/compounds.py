@@ -7,6 +7,8 @@ from collections import abc
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ...collisions import set_of
+from ...errors import DecodeError
 from .base import Convert, Misfit, Shape, brief, refuse
 
 
@@ -99,8 +101,11 @@ def collection(kinds: tuple[type, ...], item: Shape, where: str) -> Shape:
                 raise misfit.within(f"[{len(done)}]")
             made_of = made if concrete else kind
             try:
-                return done if made_of is list else made_of(done)
-            except TypeError as error:
+                if made_of is list:
+                    return done
+                # A set can be of a list that has arrived, whose members nobody has looked at.
+                return made_of(done) if made_of is tuple else set_of(made_of, done)
+            except (TypeError, DecodeError) as error:
                 raise Misfit(str(error)) from None
 
         return convert_all
