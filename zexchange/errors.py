@@ -9,6 +9,7 @@ would expect, so that code written for the plain recipe keeps working. The tree:
     ├── NotAttached        (KeyError)      detach of a task that is not attached
     ├── TaskFailed         (RuntimeError)  a task raised what is no Exception, as CancelledError
     ├── TooManyDeferred    (RecursionError)  tasks that send on their own exchange without end
+    ├── LimitReached       (RuntimeError)  more than a node can have; the text has both numbers
     ├── EncodeError        (TypeError)     a message that cannot cross a process boundary
     ├── WrongType          (TypeError, ValueError)  a message that is not of its exchange's type
     ├── DecodeError        (ValueError)    bytes that are not ours, or not of this version
@@ -53,6 +54,10 @@ class TaskFailed(ExchangeError, RuntimeError):
 
 class TooManyDeferred(ExchangeError, RecursionError):
     """Tasks have sent more messages on their own exchange than may wait for the end of a round."""
+
+
+class LimitReached(ExchangeError, RuntimeError):
+    """A node has as many of something as it can have; the text says of what, and how many."""
 
 
 class EncodeError(ExchangeError, TypeError):

@@ -19,6 +19,9 @@ class Observer:
     def exchange_added(self, exchange):
         pass
 
+    def check_interest(self, keys, patterns):
+        pass
+
     def interest_added(self, key):
         pass
 
@@ -344,6 +347,9 @@ class Early(Observer):
     def __init__(self, registry):
         super().__init__()
         self._registry = registry
+
+    def check_interest(self, keys, patterns):
+        pass
 
     def interest_added(self, key):
         self._registry.get("a.x").deliver([2], "o", 2, 0.0)

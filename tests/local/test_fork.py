@@ -27,6 +27,9 @@ class Watch:
     def exchange_added(self, exchange):
         pass
 
+    def check_interest(self, keys, patterns):
+        pass
+
     def interest_added(self, key):
         pass
 

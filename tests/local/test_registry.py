@@ -34,6 +34,9 @@ class Watch:
     def exchange_added(self, exchange):
         self.heard.append(("exchange", exchange.name))
 
+    def check_interest(self, keys, patterns):
+        pass
+
     def interest_added(self, key):
         self.heard.append(("+", key))
 

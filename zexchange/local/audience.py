@@ -142,9 +142,9 @@ class Audience(Generic[T]):
                 subscription.arrears = Arrears(subscription, self.registry, self.rerouted)
             if not subscription.forwarder:
                 # First: whoever drops what nobody wants knows of it before it is given anything.
-                self._interested += 1
-                if self._interested == 1:
+                if not self._interested:
                     self.registry.interest_up(self.key)
+                self._interested += 1
             self._table[subscription.key] = subscription
             if isinstance(subscription.task, Feed):
                 subscription.task.places.add(weakref.ref(self))
@@ -217,6 +217,8 @@ class Audience(Generic[T]):
 
         Raises:
             NotASubscriber: the task cannot be given messages; the text names the adapter.
+            LimitReached: this process is in a federation, and is attached to as many names or
+                patterns as it can be (see docs/LIMITS.md). What was attached goes on.
         """
         if finalisers.collecting is not None and finalisers.later(self._attach, task, history):
             return

@@ -14,7 +14,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, Protocol, overload
 
-from ..names import Patterns, check_name, check_pattern, matches
+from ..names import Patterns, check_name, check_pattern, is_pattern, matches
 from . import finalisers
 from .arrears import Arrears
 from .audience import Audience
@@ -44,6 +44,14 @@ class Observer(Protocol):
 
     def exchange_added(self, exchange: Exchange[Any]) -> None:
         """A new exchange; nobody has it yet."""
+        ...
+
+    def check_interest(self, keys: int, patterns: int) -> None:
+        """So many names and patterns are to be wanted, patterns among them.
+
+        Raises:
+            LimitReached: that is more than it can tell of; nothing is changed.
+        """
         ...
 
     def interest_added(self, key: str) -> None:
@@ -100,6 +108,8 @@ class Registry:
         self._retained: dict[str, int] = {}
         self._arrears: dict[Arrears, str] = {}
         self._interest: Counter[str] = Counter()
+        self._patterns = 0
+        """How many patterns are among them."""
         self._observers: tuple[Observer, ...] = ()
         self._forked = False
         self._lock = threading.RLock()
@@ -295,8 +305,13 @@ class Registry:
     # Observers.
 
     def observe(self, observer: Observer) -> frozenset[str]:
-        """Have ``observer`` told from now on; return the interest there is already."""
+        """Have ``observer`` told from now on; return the interest there is already.
+
+        Raises:
+            LimitReached: that is more than it can tell of.
+        """
         with self._lock:
+            observer.check_interest(len(self._interest), self._patterns)
             if not any(present is observer for present in self._observers):
                 self._observers = (*self._observers, observer)
             return frozenset(self._interest)
@@ -307,8 +322,17 @@ class Registry:
             self._observers = tuple([o for o in self._observers if o is not observer])
 
     def interest_up(self, key: str) -> None:
-        """Count one more exchange or view of that name or pattern with interested tasks."""
+        """Count one more exchange or view of that name or pattern with interested tasks.
+
+        Raises:
+            LimitReached: there are too many for an observer; nothing is changed.
+        """
         with self._lock:
+            if key not in self._interest:
+                patterns = self._patterns + is_pattern(key)
+                for observer in self._observers:
+                    observer.check_interest(len(self._interest) + 1, patterns)
+                self._patterns = patterns
             self._interest[key] += 1
             if self._interest[key] == 1:
                 for observer in self._observers:
@@ -320,6 +344,7 @@ class Registry:
             self._interest[key] -= 1
             if self._interest[key] <= 0:
                 del self._interest[key]
+                self._patterns -= is_pattern(key)
                 for observer in self._observers:
                     _tell(observer.interest_removed, key)
 
@@ -367,6 +392,7 @@ class Registry:
         self._resting = weakref.WeakValueDictionary(list(self._resting.items()))
         audiences = [*self.exchanges(), *self._views.values()]
         self._interest = Counter(a.key for a in audiences if a.has_interested_task())
+        self._patterns = sum(map(is_pattern, self._interest))
         self._forked = bool(self._observers)
         if self._forked:
             self._known = {}

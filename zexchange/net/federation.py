@@ -80,6 +80,7 @@ def federate(
         InvalidName: if the name or a pattern is malformed.
         InsecureEndpoint: for an endpoint that is not loopback, without keys, unless
             ``insecure``.
+        LimitReached: if tasks are attached to more names or patterns than a node can have.
         TooFewDescriptors: if this process may not open as many files as a node takes; nothing
             was opened.
         Unreachable: if an endpoint is taken, or the rendezvous directory cannot be used.

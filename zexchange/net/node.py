@@ -14,7 +14,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from ..errors import Closed, NotReady
+from ..errors import Closed, LimitReached, NotReady
 from ..imports import importing
 from ..local import finalisers, loops
 from ..local.arrears import Arrears
@@ -24,6 +24,7 @@ from ..local.logs import log
 from ..local.registry import Registry
 from ..names import check_name
 from ..protocol.events import Event, Lost
+from ..protocol.interest import MAX_KEYS, MAX_PATTERNS
 from ..protocol.values import Label
 from ..seconds import seconds
 from . import lifetime
@@ -313,6 +314,18 @@ class Node(Membership):
         engine = self._engine
         if engine is not None:
             engine.bridges.look(exchange, fresh=True)
+
+    def check_interest(self, keys: int, patterns: int) -> None:
+        """Raise LimitReached if peers would not take so much interest from us."""
+        for number, most, what in (
+            (patterns, MAX_PATTERNS, "patterns"),
+            (keys, MAX_KEYS, "names and patterns"),
+        ):
+            if number > most:
+                raise LimitReached(
+                    f"federation {self.name!r}: {number:,} {what} would be attached to, and a"
+                    f" process can have {most:,}: use one pattern that covers many"
+                )
 
     def interest_added(self, key: str) -> None:
         """Tell peers that a name or pattern is wanted here from now on."""
