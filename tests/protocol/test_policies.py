@@ -12,6 +12,7 @@ from test_membership import events, hello, of, pass_time
 from zexchange.names import is_pattern, matches
 from zexchange.protocol import effects as fx
 from zexchange.protocol import events as ev
+from zexchange.protocol import proving
 from zexchange.protocol import values as v
 from zexchange.protocol.granting import as_seen_by
 from zexchange.protocol.keys import id_for
@@ -251,6 +252,42 @@ def test_names_are_told_one_by_one_as_the_permissions_are() -> None:
     talk.greets("a.**")
     talk.session.publishes(["a.z.d"])
     assert names(talk.session.take()) == []
+
+
+def test_names_that_were_used_once_are_forgotten() -> None:
+    """At both ends: now and then those that are left are told anew, in place of all others."""
+    talk = Talk(north=Rights("north", None, ("a.*.c",)))
+    talk.greets("a.**")
+    talk.says(v.Resync(THEM))
+    said, told, most, sent = 0, dict[str, None](), 0, 0
+    for n in range(20_000):
+        talk.session.publishes([f"a.{n}.c"])
+        if n >= 100:
+            talk.session.unpublished([f"a.{n - 100}.c"])
+        for base, some in names(talk.session.take()):
+            assert base in (0, said)
+            told = told if base else {}
+            told.update(dict.fromkeys(some))
+            said, sent = base + len(some), sent + len(some)
+        most = max(most, len(told))
+    peer = talk.session.members.peers[THEM]
+    assert list(peer.named) == [f"a.{n}.c" for n in range(19_900, 20_000)]
+    assert set(peer.named) <= told.keys()
+    assert peer.names_said == said
+    assert len(talk.session._proving._names) == 100
+    assert most <= proving.NAMES_AT_ONCE + 2 * 101
+    assert sent <= 20_500
+
+
+def test_where_all_names_are_forgotten_none_is_asked_for_for_ever() -> None:
+    """Who has missed some is told that there are none."""
+    talk = Talk(north=Rights("north", None, ("a.*.c",)))
+    talk.greets("a.**")
+    talk.session.publishes(["a.x.c"])
+    talk.session.unpublished(["a.x.c"])
+    talk.session.take()
+    assert names(talk.says(v.Resync(THEM))) == [(0, ())]
+    assert talk.session.members.peers[THEM].names_said == 0
 
 
 @pytest.mark.parametrize("rights", [Rights("north"), Rights("north", None, ("a.**",))])

@@ -239,12 +239,16 @@ class Bridges:
         """Tell whether there is a bridge, so that an exchange may be sent on. Any thread."""
         return name in self._bridges
 
-    def let_go(self, most: int) -> None:
+    def let_go(self, most: int) -> list[str]:
         """Let go of the bridges, the oldest first, of exchanges that are gone.
 
         Args:
             most: how many are looked at.
+
+        Returns:
+            The exchanges that nothing was sent on, so that no numbers are left of them.
         """
+        unused, heads = list[str](), self._outbound.numbering.heads
         with self._lock:
             for name in list(islice(self._bridges, most)):
                 bridge = self._bridges.pop(name)
@@ -255,6 +259,9 @@ class Bridges:
                 else:
                     bridge.send = _gone  # which else refers to the bridge
                     self._outbound.unused(name)
+                    if name not in heads:
+                        unused.append(name)
+        return unused
 
     def forget(
         self, most: int, acked: Mapping[bytes, Mapping[str, int]]

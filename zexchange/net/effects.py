@@ -112,8 +112,8 @@ class Effects:
             case Tune():
                 asked = self._controls.routed(effect)
                 self._lookups.literal(asked.endpoint, lambda literal: self._tune(asked, literal))
-            case Narrow(peer, names):
-                self._inbound.do(lambda: self._inbound.narrow(peer, names))
+            case Narrow(peer, names, anew):
+                self._inbound.do(lambda: self._inbound.narrow(peer, names, anew))
             case Hush(peer, heads, final, acked):
                 self._outbound.window.forget(peer, final, acked)
                 self._inbound.do(lambda: self._inbound.hush(peer, heads, final))

@@ -219,10 +219,15 @@ class Inbound:
         for tuner in self._tuners.values():
             tuner.inlet.look_again()
 
-    def narrow(self, peer: bytes, names: tuple[str, ...]) -> None:
-        """Subscribe at one peer to names that it has told us, as far as they are wanted."""
+    def narrow(self, peer: bytes, names: tuple[str, ...], anew: bool = False) -> None:
+        """Subscribe at one peer to names that it has told us, as far as they are wanted.
+
+        If they are told ``anew``, to no others that it told; but others behind its hub may have.
+        """
         tuner = self._tuners.get(peer)
         way = tuner.trunk if isinstance(tuner, Passenger) else tuner
+        if anew and isinstance(way, Tuner):
+            way.told = {}
         if way is not None and len(way.told) < MAX_NAMES:
             way.told.update(dict.fromkeys(names))
             if self._narrow(way):

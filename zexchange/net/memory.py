@@ -36,7 +36,7 @@ class Memory:
         for _ in range(PIECES):
             over = len(bridges) - REMEMBERED
             if over > 0:
-                bridges.let_go(min(over, PIECE))
+                self._engine.session.unpublished(bridges.let_go(min(over, PIECE)))
         if now >= self._forget_at and self._forget() == 0:
             self._forget_at = now + IN_VAIN
             self._tell(len(self._engine.outbound.numbering.heads))
@@ -60,5 +60,6 @@ class Memory:
             told = engine.bridges.forget(min(over, PIECE), acked)
             names = told.pop(b"")
             engine.session.forgetting.forget(names, told)
+            engine.session.unpublished(names)
             forgotten += len(names)
         return forgotten

@@ -31,7 +31,7 @@ class Behind:
         if peer is not None and peer.link == endpoint:
             peer.heard(now)
             told = self._core.interest.epoch, peer.interest.announced, peer.ready_epoch
-            self._core.say(peer, Ping(self._core.me, *told))
+            self._core.say(peer, Ping(self._core.me, *told, named=peer.names_said))
         else:
             self._joining.add_candidate(endpoint, "hub", now)
 

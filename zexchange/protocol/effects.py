@@ -105,6 +105,8 @@ class Narrow:
 
     peer: bytes
     names: tuple[str, ...]
+    anew: bool = False
+    """Whether these are all, and it told others before that it has forgotten."""
 
 
 @dataclass(frozen=True, slots=True)

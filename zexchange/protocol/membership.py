@@ -162,7 +162,9 @@ class Peer:
     by_name: Keys = field(default_factory=Keys)
     """What of its interest it cannot subscribe to by prefixes."""
     named: dict[str, None] = field(default_factory=dict)
-    """The names that it was told because of that."""
+    """The names that it was told because of that, but for those that were forgotten."""
+    names_said: int = 0
+    """How many it was told since all of them were told last."""
     names_told: int = 0
     """How many names it has told us."""
     registry: bytes = b""

@@ -37,7 +37,7 @@ class Proving:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._tokens: dict[bytes, tuple[int, ...]] = {}
-        self._names: list[str] = []
+        self._names: dict[str, None] = {}
 
     # ---------------------------------------------------------------------- our interest
 
@@ -83,7 +83,7 @@ class Proving:
         """Tell a peer our whole interest: it has missed a change."""
         core, keys = self._core, peer.told.replace(self._core.interest.keys)
         core.say(peer, Interest(core.me, core.interest.epoch, 0, peer.ready_epoch, keys))
-        self._tell_names(peer, tuple(peer.named), 0)
+        self._tell_all_names(peer)
 
     def proven(self, node: bytes, epoch: int) -> None:
         """See `Session.proven`."""
@@ -165,23 +165,39 @@ class Proving:
         peer.by_name = Keys(part for key in narrow for part in peer.asked.under(key))
         self._name(peer, self._names)
 
+    def unpublished(self, names: Iterable[str]) -> None:
+        """See `Session.unpublished`."""
+        peers = self._core.members.peers.values()
+        for name in names:
+            self._names.pop(name, None)
+            for peer in peers:
+                peer.named.pop(name, None)
+
     def publishes(self, names: list[str]) -> None:
         """See `Session.publishes`."""
-        self._names += names
+        self._names.update(dict.fromkeys(names))
         for peer in self._core.members.peers.values():
             self._name(peer, names)
 
-    def _name(self, peer: Peer, names: list[str]) -> None:
+    def _name(self, peer: Peer, names: Iterable[str]) -> None:
         if not peer.by_name:
             return
         new = tuple(n for n in names if n not in peer.named and peer.by_name.covers(n))
-        before = len(peer.named)
+        before = peer.names_said
         peer.named.update(dict.fromkeys(new))
-        if new:
+        peer.names_said += len(new)
+        if peer.names_said > 2 * len(peer.named) + NAMES_AT_ONCE:
+            self._tell_all_names(peer)  # it forgets the others, that are not sent on any more
+        elif new:
             self._tell_names(peer, new, before)
 
+    def _tell_all_names(self, peer: Peer) -> None:
+        if peer.names_said:
+            peer.names_said = len(peer.named)
+            self._tell_names(peer, tuple(peer.named), 0)
+
     def _tell_names(self, peer: Peer, names: tuple[str, ...], base: int) -> None:
-        for start in range(0, len(names), NAMES_AT_ONCE):
+        for start in range(0, max(1, len(names)), NAMES_AT_ONCE):
             part = names[start : start + NAMES_AT_ONCE]
             self._core.say(peer, Named(self._core.me, base + start, part))
 
@@ -194,7 +210,7 @@ class Proving:
             self._core.reject(peer.id.hex(), "more names than are subscribed to one by one")
         else:
             peer.names_told = told if message.base == 0 else max(told, peer.names_told)
-            self._core.do(Narrow(peer.id, message.names))
+            self._core.do(Narrow(peer.id, message.names, message.base == 0))
 
     # --------------------------------------------------------------------------- tokens
 

@@ -161,6 +161,10 @@ class Session:
         """Take note of names that are, or may soon be, sent on, not told before."""
         self._proving.publishes(names)
 
+    def unpublished(self, names: Iterable[str]) -> None:
+        """Take note of names that will not be sent on for now: if they are, that is told anew."""
+        self._proving.unpublished(names)
+
     def change_policy(self, policy: Policy, now: float) -> None:
         """Judge by other keys and permissions from now on.
 
@@ -399,7 +403,7 @@ class Session:
         if now >= peer.ping_at:
             peer.ping_at = now + (m.CARRIED_PING_EVERY if peer.carried else m.PING_EVERY)
             told = self.interest.epoch, peer.interest.announced, peer.ready_epoch
-            self._core.say(peer, Ping(self.me, *told, named=len(peer.named)))
+            self._core.say(peer, Ping(self.me, *told, named=peer.names_said))
         self._tick_link(peer, quiet, now)
         self._proving.tick(peer, now)
         self.forgetting.tick(peer, now)
