@@ -124,13 +124,16 @@ class Program:
     """A Python program in a process of its own, which prints lines and is sent lines.
 
     With ``measured`` false, coverage leaves it alone: a signal handler that raises would
-    leave coverage's own lock taken for ever.
+    leave coverage's own lock taken for ever. Else, where ``$ZEXCHANGE_ASKING`` is set, a logging
+    handler asks for everything there, as it does in the tests themselves.
     """
 
     def __init__(
         self, source: str, *args: object, dev: bool = False, measured: bool = True
     ) -> None:
         preamble = "import sys; sys.path.insert(0, 'tests'); from support import *\n"
+        if measured and os.environ.get("ZEXCHANGE_ASKING"):
+            preamble += "from tests import asking; asking.install()\n"
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         if not measured:
             environment.pop("COVERAGE_PROCESS_CONFIG", None)

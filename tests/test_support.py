@@ -3,7 +3,15 @@
 import pytest
 
 from tests import support
-from tests.support import MOST_SLOWNESS, Deadline, eventually, examples, patience, slowness
+from tests.support import (
+    MOST_SLOWNESS,
+    Deadline,
+    Program,
+    eventually,
+    examples,
+    patience,
+    slowness,
+)
 
 
 class Clock:
@@ -68,3 +76,22 @@ def test_properties_have_examples_by_profile(
     """The suite tries fewer than a property asks for, the long runs many more."""
     monkeypatch.setattr(support, "PROFILE", profile)
     assert examples(300) == number
+
+
+@pytest.mark.sockets
+def test_programs_are_asked_for_everything_too(
+    rendezvous: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is logged there with a lock held is printed in the place of what is expected."""
+    source = """
+import logging, zexchange
+with zexchange.federate("fed") as node:
+    logging.getLogger("zexchange").warning("good")
+    with node._engine.changed:
+        logging.getLogger("zexchange").warning("bad")
+print("end", flush=True)
+"""
+    monkeypatch.setenv("ZEXCHANGE_ASKING", "1")
+    with Program(source) as program:
+        program.expect("wrong: 'bad' was logged with ['Engine.changed'] held")
+        program.expect("end")
