@@ -1,5 +1,7 @@
 """What permissions leave of an interest that changes step by step."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,6 +54,10 @@ def test_what_is_said_to_everybody_names_nothing_forbidden() -> None:
     hello = Hello(bytes(16), "fed", Label("h", 1), (), 1, ("a.**", "b", "secret"))
     assert as_seen_by(hello, Rights("x", publish=("a.x", "b"))).interest == ("a.x", "b")
     assert as_seen_by(hello, Rights("x", publish=None, subscribe=())) == hello
+    part = replace(hello, exchanges=("a.**", "secret", "b"))
+    seen = as_seen_by(part, Rights("x", publish=("a.x",), subscribe=("b", "c")))
+    assert seen.exchanges == ("a.x", "b")
+    assert as_seen_by(part, Rights("x", publish=("a.x",))).exchanges == part.exchanges
     bye = Bye(bytes(16), {"a": 1, "secret": 2})
     assert as_seen_by(bye, Rights("x", subscribe=("a",))).heads == {"a": 1}
     assert as_seen_by(bye, Rights("x", publish=())) == bye

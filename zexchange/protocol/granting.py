@@ -19,10 +19,15 @@ Said = TypeVar("Said", bound=Control)
 def as_seen_by(message: Said, rights: Rights) -> Said:
     """Return what is said to everybody without the names that one reader may not know.
 
-    Our interest is for those who may publish, our heads are for those who may subscribe.
+    Our interest is for those who may publish, our heads are for those who may subscribe, and
+    what takes part here is for those who may do either.
     """
     if isinstance(message, Hello) and rights.publish is not None:
-        return replace(message, interest=tuple(restricted(message.interest, rights.publish)))
+        interest = tuple(restricted(message.interest, rights.publish))
+        exchanges = message.exchanges
+        if rights.subscribe is not None:
+            exchanges = tuple(restricted(exchanges, rights.publish + rights.subscribe))
+        return replace(message, interest=interest, exchanges=exchanges)
     if isinstance(message, Bye) and rights.subscribe is not None:
         heads = {n: head for n, head in message.heads.items() if rights.may_subscribe(n)}
         return replace(message, heads=heads)
