@@ -12,7 +12,15 @@ import pytest
 
 from tests.support import eventually, patience
 from zexchange.errors import Closed, MailboxFull, NotASubscriber
-from zexchange.local import DisplayMessages, Registry, to_async, to_call, to_queue, to_thread
+from zexchange.local import (
+    DisplayMessages,
+    Registry,
+    buffered,
+    to_async,
+    to_call,
+    to_queue,
+    to_thread,
+)
 
 
 class Task:
@@ -136,6 +144,34 @@ def test_to_thread_serves_in_order_on_its_own_thread(exchange):
     with pytest.raises(Closed):
         exchange.send(5)
     assert task.stats().received == 5
+
+
+def test_the_end_of_a_program_waits_for_threads_while_others_begin(monkeypatch):
+    """That there are more of them meanwhile is no error, and keeps nobody from being waited for."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    monkeypatch.setattr(buffered, "FINISHING", 0)
+    over, kept = threading.Event(), [to_thread(Task()) for _ in range(20)]
+
+    def begin():
+        while not over.is_set():
+            kept[0] = task = to_thread(Task())
+            task.send(1)
+            task.close()
+
+    beginner = threading.Thread(target=begin)
+    beginner.start()
+    try:
+        for task in kept[1:]:
+            task.send(1)
+        for _ in range(300):
+            buffered.catch_up()
+    finally:
+        over.set()
+        beginner.join()
+        sys.setswitchinterval(interval)
+        for task in kept:
+            task.close()
 
 
 def test_to_thread_starts_no_thread_before_the_first_message():

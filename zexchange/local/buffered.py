@@ -123,7 +123,7 @@ class to_thread(_Buffered):  # noqa: N801
                 name = f"zexchange-{type(self._task).__name__}"
                 self._thread = threading.Thread(target=self._run, name=name, daemon=True)
                 self._thread.start()
-                _running.add(self)
+                _running.add(weakref.ref(self, _running.discard))
                 end_as_child()
 
     def _run(self) -> None:
@@ -170,15 +170,20 @@ class to_thread(_Buffered):  # noqa: N801
             thread.join(timeout)
 
 
-_running: "weakref.WeakSet[to_thread]" = weakref.WeakSet()
+_running: "set[weakref.ref[to_thread]]" = set()
 """Those that have a thread, which the end of the program would stop where it is."""
+
+
+def _alive() -> list[to_thread]:
+    """Return them: a plain set is listed in one step, while other threads add to it."""
+    return [found for known in list(_running) if (found := known()) is not None]
 
 
 def catch_up() -> None:
     """Wait until the threads have handed on what came up to now, as the program ends."""
     finalisers.settle()
     until = time.monotonic() + FINISHING
-    markers = [running.mark() for running in list(_running)]
+    markers = [running.mark() for running in _alive()]
     for marker in markers:
         marker.wait(max(0.0, until - time.monotonic()))
 
@@ -187,7 +192,7 @@ def _finish() -> None:
     """Have all threads hand on what they have and take no more, as the program ends."""
     finalisers.settle()
     until = time.monotonic() + FINISHING
-    for running in list(_running):
+    for running in _alive():
         running.close(max(0.0, until - time.monotonic()))
         left = sum(type(item) is not _Marker for item in tuple(running._mailbox.items))
         if left:
