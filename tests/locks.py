@@ -7,7 +7,7 @@ event, or called in any other way, may ask for whatever there is.
 import logging
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from zexchange import Registry, imports
@@ -77,7 +77,7 @@ def held() -> list[str]:
         if _owned(getattr(owner, name, None))
     ]
     me = threading.get_ident()
-    for engine in list(_engines):
+    for engine in _alive(_engines):
         if vars(engine).get("changed") is not None and _owned(engine.changed):
             found.append("Engine.changed")
         if getattr(getattr(engine, "outbound", None), "_holder", 0) == me:
@@ -85,16 +85,22 @@ def held() -> list[str]:
     return found
 
 
+def _alive(known: "weakref.WeakSet[Any]") -> list[Any]:
+    """Return what is in a weak set: its own iterator fails if a thread adds to it meanwhile."""
+    references: set[Callable[[], Any]] = known.data  # type: ignore[attr-defined]
+    return [found for reference in list(references) if (found := reference()) is not None]
+
+
 def _owners() -> Iterator[object]:
     yield from (imports, lifetime, siblings, sockets, registration)
     yield from list(lifetime.nodes.values())
-    for owner in list(forking._tracked):
+    for owner in _alive(forking._tracked):
         if type(owner).__module__ != "zexchange.local.checks":
             yield owner
         for subscription in list(getattr(owner, "_table", {}).values()):
             if subscription.arrears is not None:
                 yield subscription.arrears
-    for engine in list(_engines):
+    for engine in _alive(_engines):
         for part in ("bridges", "misfits", "_waker"):
             yield getattr(engine, part, None)
         yield getattr(getattr(engine, "_places", None), "_rendezvous", None)
