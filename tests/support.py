@@ -125,16 +125,22 @@ class Program:
 
     With ``measured`` false, coverage leaves it alone: a signal handler that raises would
     leave coverage's own lock taken for ever. Else, where ``$ZEXCHANGE_ASKING`` is set, a logging
-    handler asks for everything there, as it does in the tests themselves.
+    handler asks for everything there, as it does in the tests themselves. It runs what is in
+    ``tree``.
     """
 
     def __init__(
-        self, source: str, *args: object, dev: bool = False, measured: bool = True
+        self,
+        source: str,
+        *args: object,
+        dev: bool = False,
+        measured: bool = True,
+        tree: Path = ROOT,
     ) -> None:
         preamble = "import sys; sys.path.insert(0, 'tests'); from support import *\n"
-        if measured and os.environ.get("ZEXCHANGE_ASKING"):
+        if measured and tree == ROOT and os.environ.get("ZEXCHANGE_ASKING"):
             preamble += "from tests import asking; asking.install()\n"
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, "PYTHONPATH": str(tree)}
         if not measured:
             environment.pop("COVERAGE_PROCESS_CONFIG", None)
             environment.pop("COVERAGE_PROCESS_START", None)
@@ -143,7 +149,7 @@ class Program:
             [*command, "-c", preamble + source, *map(str, args)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            cwd=ROOT,
+            cwd=tree,
             env=environment,
         )
         self._buffer = b""
