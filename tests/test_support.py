@@ -68,7 +68,7 @@ def test_slowness_is_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("profile", "number"), [("suite", 90), ("slow", 3000), ("nightly", 15_000), ("my own", 90)]
+    ("profile", "number"), [("suite", 45), ("slow", 3000), ("nightly", 15_000), ("my own", 45)]
 )
 def test_properties_have_examples_by_profile(
     monkeypatch: pytest.MonkeyPatch, profile: str, number: int
