@@ -1,25 +1,18 @@
-"""Nodes behind a hub as machines, under any interleaving of what can go wrong.
-
-As in `test_federation`: while it runs, each checks what it is given; when faults have ceased
-and time has passed, all see the same federation and account for every message.
-"""
+"""Nodes behind a hub as machines, under any interleaving of what can go wrong."""
 
 import pytest
 from carried import HUB, Guest, HubMachine
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import initialize, precondition, rule
+from interleaved import Interleaved, index, settle, some_names
 from network import Connection, Network
 from strategies import KEYS, NAMES
-from test_federation import check_accounts, settle
 
 from tests.support import examples
 
-index = st.integers(0, 3)
-some_names = st.lists(st.sampled_from(NAMES), max_size=4)
 
-
-class Carried(RuleBasedStateMachine):
+class Carried(Interleaved):
     """What may happen to nodes behind a hub, one thing after the other."""
 
     @initialize(
@@ -40,51 +33,9 @@ class Carried(RuleBasedStateMachine):
         return Guest(self.network, f"guest{self.started}")
 
     def guest(self, number: int) -> Guest:
-        living = self.network.living()
-        guest = living[number % len(living)]
+        guest = self.machine(number)
         assert isinstance(guest, Guest)
         return guest
-
-    # ---------------------------------------------------------------------- what users do
-
-    @rule(number=index, names=some_names)
-    def send(self, number: int, names: list[str]) -> None:
-        for name in names:
-            self.guest(number).send(name)
-
-    @rule(number=index, keys=st.sets(st.sampled_from(KEYS), min_size=1, max_size=3))
-    def attach(self, number: int, keys: set[str]) -> None:
-        self.guest(number).attach(*sorted(keys))
-
-    @rule(number=index, which=st.integers(0, 20), again=st.booleans())
-    def detach(self, number: int, which: int, again: bool) -> None:
-        guest = self.guest(number)
-        if guest.attached:
-            key = sorted(guest.attached)[which % len(guest.attached)]
-            guest.change([(key, False), (key, True)] if again else [(key, False)])
-
-    # ------------------------------------------------------------------------------- time
-
-    @rule(at=st.integers(0, 50), count=st.integers(1, 5))
-    def deliver(self, at: int, count: int) -> None:
-        for _ in range(count):
-            lanes = self.network.full()
-            if lanes:
-                lanes[at % len(lanes)].deliver()
-
-    @rule()
-    def flow(self) -> None:
-        self.network.flow()
-
-    @rule(seconds=st.sampled_from([0.5, 1.0, 3.0]), flow=st.booleans())
-    def pass_time(self, seconds: float, flow: bool) -> None:
-        self.network.pass_time(seconds, flow=flow)
-
-    @rule(seconds=st.sampled_from([5.0, 5.0, 35.0, 35.0, 700.0]))
-    def pass_much_time(self, seconds: float) -> None:
-        self.network.pass_time(seconds, step=1.0 if seconds > 60 else 0.5)
-
-    # ----------------------------------------------------------------------------- faults
 
     @rule(number=index, which=st.sampled_from(["link", "up", "down", "all"]))
     def reset(self, number: int, which: str) -> None:
@@ -120,16 +71,6 @@ class Carried(RuleBasedStateMachine):
             if change is not None and other is not guest:
                 (other.detach if change in other.attached else other.attach)(change)
         network.blocked.clear()
-
-    @rule(number=index, seconds=st.sampled_from([0.5, 2.5, 5.0, 40.0]), names=some_names)
-    def stop_and_go_on(self, number: int, seconds: float, names: list[str]) -> None:
-        guest = self.guest(number)
-        guest.running = False
-        self.network.pass_time(seconds)
-        for other in self.network.living():
-            for name in names if other is not guest else ():
-                other.send(name)
-        guest.running = True
 
     @rule(number=index)
     def reset_and_stop(self, number: int) -> None:
@@ -183,21 +124,6 @@ class Carried(RuleBasedStateMachine):
                 old.attach(change[1])
             for name in names:
                 new.send(name)
-
-    def teardown(self) -> None:
-        network = getattr(self, "network", None)
-        if network is None:
-            return
-        network.blocked.clear()
-        settle(network)
-        for guest in network.living():
-            for name in NAMES:
-                guest.send(name)
-        network.flow()
-        for guest in network.living():
-            guest.beacon()
-        network.flow()
-        check_accounts(network)
 
 
 def deaf(network: Network, guest: Guest, silent: bool = True) -> None:

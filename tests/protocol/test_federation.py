@@ -1,19 +1,15 @@
-"""Two to four nodes as machines, under any interleaving of what can go wrong.
-
-While it runs, each machine checks what it is given; when faults have ceased and time
-has passed, all must see the same federation and account for every message.
-"""
+"""Two to four nodes as machines, under any interleaving of what can go wrong."""
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from machines import Machine, Promise, agreed
+from hypothesis.stateful import initialize, precondition, rule
+from interleaved import Interleaved
+from machines import Machine
 from network import Network
 from strategies import KEYS, NAMES
 
 from tests.support import examples
 
-SETTLED_AFTER = 120.0
 SHAPES = {
     "rendezvous": lambda i: (f"ipc://n{i}", ()),
     "all static": lambda i: (f"tcp://n{i}", tuple(f"tcp://n{j}" for j in range(i))),
@@ -23,7 +19,7 @@ SHAPES = {
 }
 
 
-class Federation(RuleBasedStateMachine):
+class Federation(Interleaved):
     """What may happen to a federation, one thing after the other."""
 
     @initialize(
@@ -46,48 +42,9 @@ class Federation(RuleBasedStateMachine):
         if self.shape == "alias" and index == 0:
             self.network.bound["tcp://also-n0"] = machine
 
-    def machine(self, index: int) -> Machine:
-        living = self.network.living()
-        return living[index % len(living)]
-
     def pair(self, one: int, other: int) -> tuple[Machine, Machine] | None:
         a, b = self.machine(one), self.machine(other)
         return None if a is b else (a, b)
-
-    @rule(index=st.integers(0, 3), names=st.lists(st.sampled_from(NAMES), min_size=1))
-    def send(self, index: int, names: list[str]) -> None:
-        for name in names:
-            self.machine(index).send(name)
-
-    @rule(index=st.integers(0, 3), keys=st.sets(st.sampled_from(KEYS), min_size=1, max_size=3))
-    def attach(self, index: int, keys: set[str]) -> None:
-        self.machine(index).attach(*sorted(keys))
-
-    @rule(index=st.integers(0, 3), data=st.data(), again=st.booleans())
-    def detach(self, index: int, data: st.DataObject, again: bool) -> None:
-        machine = self.machine(index)
-        if machine.attached:
-            key = data.draw(st.sampled_from(sorted(machine.attached)))
-            machine.change([(key, False), (key, True)] if again else [(key, False)])
-
-    @rule(at=st.integers(0, 50), count=st.integers(1, 5))
-    def deliver(self, at: int, count: int) -> None:
-        for _ in range(count):
-            lanes = self.network.full()
-            if lanes:
-                lanes[at % len(lanes)].deliver()
-
-    @rule()
-    def flow(self) -> None:
-        self.network.flow()
-
-    @rule(seconds=st.sampled_from([0.5, 1.0, 3.0]), flow=st.booleans())
-    def pass_time(self, seconds: float, flow: bool) -> None:
-        self.network.pass_time(seconds, flow=flow)
-
-    @rule(seconds=st.sampled_from([5.0, 35.0, 35.0, 700.0]))
-    def pass_much_time(self, seconds: float) -> None:
-        self.network.pass_time(seconds)
 
     @rule(at=st.integers(0, 50))
     def cut(self, at: int) -> None:
@@ -163,13 +120,6 @@ class Federation(RuleBasedStateMachine):
                 other.detach(keys[dropped % len(keys)])
         network.refused.discard(machine)
 
-    @rule(index=st.integers(0, 3), seconds=st.sampled_from([0.5, 5.0, 40.0]))
-    def stop_and_go_on(self, index: int, seconds: float) -> None:
-        machine = self.machine(index)
-        machine.running = False
-        self.network.pass_time(seconds)
-        machine.running = True
-
     @precondition(lambda self: len(self.network.living()) > 1)
     @rule(index=st.integers(1, 3), goodbye=st.booleans())
     def end(self, index: int, goodbye: bool) -> None:
@@ -202,77 +152,9 @@ class Federation(RuleBasedStateMachine):
                 if SHAPES["chain"](i)[0] not in self.network.bound:
                     self.start(i)
 
-    def teardown(self) -> None:
-        network = getattr(self, "network", None)
-        if network is None:
-            return
-        network.blocked.clear()
-        network.refused.clear()
+    def heal_all(self) -> None:
+        super().heal_all()
         self.mend_chain()
-        settle(network)
-        for machine in network.living():
-            for name in NAMES:
-                machine.send(name)
-        network.flow()
-        for machine in network.living():
-            machine.beacon()
-        network.flow()
-        check_accounts(network)
-
-
-def settle(network: Network) -> None:
-    """Let time pass without faults until all agree, and see that it stays so."""
-    network.flow()
-    limit = network.now + SETTLED_AFTER
-    while agreed(network) and network.now < limit:
-        network.pass_time(1.0)
-    assert not (missing := agreed(network)), missing
-    network.pass_time(3.0)
-    assert not (missing := agreed(network)), missing
-
-
-def check_accounts(network: Network) -> None:
-    """Every message is received once and in order, or counted as lost once."""
-    for machine in network.machines:
-        for inlet in machine.history:
-            for name in NAMES:
-                numbers = [n for got, n in inlet.received if got == name]
-                assert numbers == sorted(set(numbers))
-            assert not inlet.lost & inlet.arrived
-    for machine in network.living():
-        for promise in machine.promises:
-            if promise.receiver.alive and not promise.excused:
-                check_kept(promise)
-        for peer in machine.session.members.peers.values():
-            for name, head in machine.numbering.heads.items():
-                if peer.interest.in_force(name):
-                    assert peer.acked[name] == head
-        for other in network.living():
-            check_sums(machine, other)
-
-
-def check_sums(sender: Machine, receiver: Machine) -> None:
-    """What was sent to a node is what has come of it, or is lost; unless it dropped something."""
-    account, inlet = sender.accounts.get(receiver.id), receiver.inlets.get(sender.id)
-    if account is None or inlet is None or receiver.dropped:
-        return
-    came = {name: t.received + t.lost for name, t in inlet.positions.tallies.items()}
-    assert account.counts(sender.numbering) == {n: count for n, count in came.items() if count}
-
-
-def check_kept(promise: Promise) -> None:
-    inlet, message = promise.inlet, promise.message
-    received = inlet.received.count(message)
-    name, number = message
-    if inlet.known.get(name, 0) < number <= inlet.unsure.get(name, 0):
-        # Nobody knows, and that is told: it was sent while one was away for too long. What had
-        # come, or was told as lost, before that was forgotten is held to account all the same.
-        assert received + (message in inlet.lost) <= 1
-        return
-    if promise.connection is not None and promise.connection is inlet.connection:
-        assert received == 1, f"{message} was under way on a connection that was never cut"
-    else:
-        assert received + (message in inlet.lost) == 1, f"{message} is unaccounted for"
 
 
 TestFederation = Federation.TestCase
