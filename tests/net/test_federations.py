@@ -1,6 +1,7 @@
 """Several federations of the same processes, with real sockets, threads and processes."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,9 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.net.conftest import Joiner, collect
+from tests.net.keyrings import Keyrings
+from tests.net.test_hub import three_ports
 from tests.relay import Relay
 from tests.support import PATIENCE, eventually, tcp
-from zexchange import Node, Registry, federate, get_exchange
+from zexchange import Node, Registry, federate, get_exchange, to_call
+from zexchange.net.hub import Hub
 
 pytestmark = pytest.mark.sockets
 COUNT = 400
@@ -184,3 +188,66 @@ def test_an_earlier_version_gets_what_each_federation_brings(
     for node in [*senders, *nodes, *other]:
         node.flush()
     assert got == [1, 1]
+
+
+@pytest.mark.parametrize("ends", ["hub", "mesh"])
+def test_a_hub_in_one_of_two_federations(join: Joiner, ends: str) -> None:
+    """What comes by the hub and what comes without it is one sequence, whichever of them ends."""
+    with ExitStack() as stack:
+        hub = Hub("a", three_ports())
+        stack.callback(hub.close)
+        here, there = Registry(), Registry()
+        got = collect(there, "x")
+        nodes = [
+            join(name, registry=registry, **words)[0]
+            for registry in (here, there)
+            for name, words in (("a", {"hub": hub.endpoint, "local": False}), ("b", {}))
+        ]
+        exchange = here.get("x")
+        for node in nodes[:2]:
+            node.wait_subscribers("x", 1)
+        for number in range(COUNT):
+            exchange.send(number)
+        hub.close() if ends == "hub" else nodes[1].close()
+        for number in range(COUNT, 2 * COUNT):
+            exchange.send(number)
+        nodes[1 if ends == "hub" else 0].flush()
+        eventually(lambda: len(got) >= 2 * COUNT)
+        if ends == "hub":  # another one in its place
+            stack.callback(Hub("a", hub.endpoint).close)
+            nodes[0].wait_subscribers("x", 1)
+            nodes[1].close()
+        exchange.send("last")
+        nodes[0].flush()
+        eventually(lambda: "last" in got)
+        assert got == [*range(2 * COUNT), "last"]
+
+
+def test_different_permissions_in_one_of_two_federations(join: Joiner, keyrings: Keyrings) -> None:
+    """What may be had in both comes once, and what may be had in one comes by that alone."""
+    keyrings.friends("north", "south")
+    others = {name: keyrings(name).with_name(f"{name} in b") for name in ("north", "south")}
+    for name, copy in others.items():  # the same keys
+        shutil.copytree(keyrings(name), copy)
+    keyrings.permit("north", '[south]\nsubscribe = ["x", "a.*"]')
+    (others["north"] / "permissions.toml").write_text('[south]\nsubscribe = ["x", "b.*"]')
+    here, there = Registry(), Registry()
+    got: list[tuple[str, int]] = []
+    there.match("**").attach(to_call(got.append))
+    nodes = []
+    for name, keys in (("a", keyrings), ("b", others.__getitem__)):
+        words = {"local": False, "keys": keys("north"), "listen": "tcp://127.0.0.1:0"}
+        nodes.append(join(name, registry=here, **words)[0])
+        join(name, registry=there, local=False, keys=keys("south"), peers=nodes[-1].endpoints)
+    for node, own in zip(nodes, ("a.x", "b.x"), strict=True):
+        node.wait_subscribers("x", 1)
+        node.wait_subscribers(own, 1)
+    for number in range(COUNT):
+        for name in ("x", "a.x", "b.x", "c"):
+            here.get(name).send((name, number))
+    for node in nodes:
+        node.flush()
+    eventually(lambda: len(got) >= 3 * COUNT)
+    for name in ("x", "a.x", "b.x"):
+        assert [n for which, n in got if which == name] == list(range(COUNT))
+    assert len(got) == 3 * COUNT
