@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from zexchange import ExchangeError
+from zexchange import ExchangeError, Registry
 from zexchange.local import to_call
 from zexchange.testing import Network
 
@@ -123,3 +123,26 @@ def test_nothing_is_forgotten_that_a_peer_of_an_earlier_version_was_promised(
     sender.registry.get("reply.5").send(5)
     network.settle()
     assert got[-1] == 5
+
+
+@pytest.mark.parametrize("receives", [("f1", "f2"), ("f1",), ("f2",)])
+def test_a_process_in_two_federations_forgets_as_well(
+    network: Network, receives: tuple[str, ...]
+) -> None:
+    """What peers are told by either, and what it numbers alike in both."""
+    here, there, got = Registry(), Registry(), list[int]()
+    there.match("reply.**").attach(to_call(got.append))
+    senders = [network.node(f"s in {name}", name, registry=here) for name in ("f1", "f2")]
+    receivers = [network.node(f"r in {name}", name, registry=there) for name in receives]
+    network.settle()
+    send_on_many(network, senders[0])
+    send_on_many(network, senders[0], 50)
+    network.advance(30.0)
+    assert got == [*range(NAMES), *range(50)]
+    for node in (*senders, *receivers):
+        assert all(size <= 40 for size in tables(node).values()), tables(node)
+    siblings = senders[0]._engine.bridges._siblings  # type: ignore[union-attr]
+    assert len(siblings._shared) <= 40
+    assert all(len(node._engine.bridges.spent) <= 40 for node in senders)  # type: ignore[union-attr]
+    for source in receivers[0]._engine.bridges._siblings.sources._there.values():  # type: ignore[union-attr]
+        assert len(source.merger._streams) <= 40

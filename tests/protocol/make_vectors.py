@@ -126,16 +126,27 @@ VALUES: dict[str, object] = {
 }
 
 
-def data(name: str, first: int, count: int, sent_at: float, body: bytes, start: int = 0) -> Pair:
-    head = wire.data_head(wire.topic(name), ONE, first, count, sent_at, 0, start)
-    flags = wire.STARTED if start else 0
-    return Pair(v.Batch(name, ONE, first, count, flags, sent_at, len(head), start), head + body)
+def data(
+    name: str,
+    first: int,
+    count: int,
+    sent_at: float,
+    body: bytes,
+    start: int = 0,
+    base: int | None = None,
+) -> Pair:
+    head = wire.data_head(wire.topic(name), ONE, first, count, sent_at, 0, start, base)
+    flags = (wire.STARTED if base is None else wire.BASED) if start else 0
+    base = start if base is None else base
+    batch = v.Batch(name, ONE, first, count, flags, sent_at, len(head), start, base)
+    return Pair(batch, head + body)
 
 
 READY = v.Ready(TWO, 3, ONE, {"orders.new": 1, "prices": 70_000})
 READY_STARTED = dataclasses.replace(
     READY, heads={"prices": 70_000, "reply.7": 70_002}, starts={"reply.7": 70_000}
 )
+READY_BASED = dataclasses.replace(READY_STARTED, bases={"reply.7": 60_000})
 READY_FORGET = v.Ready(TWO, 3, ONE, {}, forget={"reply.7": 70_002}, number=4)
 READY_PARTS = dataclasses.replace(READY_STARTED, part=2, parts=3)
 READY_AGAIN = dataclasses.replace(READY, promised=(v.Promise(3, {"prices": 69_998}),))
@@ -145,6 +156,9 @@ DATA: dict[str, Pair] = {
     "beacon": data("prices", 70_001, 0, 1_700_000_001.0, b""),
     "data, of an exchange that starts at 70,000": data(
         "reply.7", 70_001, 2, 1_700_000_000.25, b"\x01\x02", 70_000
+    ),
+    "data, of one that starts at 70,000, and in another federation at 60,000": data(
+        "reply.7", 70_001, 1, 1_700_000_000.25, encode({"x": 1}), 70_000, 60_000
     ),
     "beacon, of an exchange that starts at 70,000": data(
         "reply.7", 70_003, 0, 1_700_000_001.0, b"", 70_000
@@ -205,9 +219,18 @@ def parts_entry(name: str, parts: Parts) -> dict[str, Any]:
     return {**found, "attached": [run_lengths(buffer) for buffer in parts.attached]}
 
 
-LATER = {"start": 0, "starts": {}, "part": 1, "parts": 1, "forget": {}, "number": 0}
+LATER = {
+    "start": 0,
+    "starts": {},
+    "part": 1,
+    "parts": 1,
+    "forget": {},
+    "number": 0,
+    "base": 0,
+    "bases": {},
+}
 """Fields that frames have not had from the beginning, and what a frame means without them."""
-NOT_IN: dict[type, tuple[str, ...]] = {v.Ready: tuple(LATER), v.Batch: ("start",)}
+NOT_IN: dict[type, tuple[str, ...]] = {v.Ready: tuple(LATER), v.Batch: ("start", "base")}
 
 
 def plain(value: Any) -> Any:
@@ -240,7 +263,12 @@ def vectors() -> list[dict[str, Any]]:
     found.append(entry("ready", "ready", wire.ready_frame(READY), plain(READY)))
     again = entry("ready", "ready, again", wire.ready_frame(READY_AGAIN), plain(READY_AGAIN))
     found.append(again)
-    later = {"with a start": READY_STARTED, "part 2 of 3": READY_PARTS, "forget": READY_FORGET}
+    later = {
+        "with a start": READY_STARTED,
+        "with a base": READY_BASED,
+        "part 2 of 3": READY_PARTS,
+        "forget": READY_FORGET,
+    }
     for name, ready in later.items():
         found.append(entry("ready", f"ready, {name}", wire.ready_frame(ready), plain(ready)))
     found.append(entry("token", "token", TOKEN, {"receiver": TWO.hex(), "epoch": 3}))

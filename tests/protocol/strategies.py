@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from zexchange.names import MAX_NAME_BYTES, is_name
 from zexchange.protocol import values as v
 from zexchange.protocol.messages import control_frame
-from zexchange.protocol.wire import STARTED, data_head, ready_frame, topic
+from zexchange.protocol.wire import BASED, STARTED, data_head, ready_frame, topic
 
 NAMES = ("a", "a.x", "a.y", "a.x.z", "b")
 KEYS = (*NAMES, "a.*", "a.**", "**", "*", "a.*.z")
@@ -91,9 +91,11 @@ def batches(draw: st.DrawFn) -> tuple[v.Batch, bytes]:
     sent_at, body = draw(moments), draw(st.binary(max_size=20))
     start = draw(st.sampled_from([0, 0, 1, 2**62]))
     first += start
-    head = data_head(topic(name), origin, first, count, sent_at, 0, start)
-    flags = STARTED if start else 0
-    return v.Batch(name, origin, first, count, flags, sent_at, len(head), start), head + body
+    base = draw(st.sampled_from([start, start, 0, start // 2]))
+    head = data_head(topic(name), origin, first, count, sent_at, 0, start, base)
+    flags = (BASED if base < start else STARTED) if start else 0
+    whole = head + body
+    return v.Batch(name, origin, first, count, flags, sent_at, len(head), start, base), whole
 
 
 frames = st.one_of(

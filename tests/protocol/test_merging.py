@@ -27,10 +27,15 @@ class Receiver:
         for way in "ab":
             self.merger.join(way)
 
-    def bring(self, way: str, first: int, last: int) -> None:
+    def bring(self, way: str, first: int, last: int, base: int = 0) -> None:
         """Have a way bring some numbers."""
         item = range(first, last + 1)
-        self.asked += self.merger.bring(way, "x", first, last, item, len(item), self.now)
+        self.asked += self.merger.bring(way, "x", first, last, item, len(item), self.now, base)
+        self.look()
+
+    def forget(self, way: str, head: int) -> None:
+        """Have a way tell that the exchange was forgotten."""
+        self.merger.forgotten(way, "x", head)
         self.look()
 
     def lose(self, way: str, first: int, last: int) -> None:
@@ -162,9 +167,58 @@ def test_from_the_first_message_on_nobody_is_waited_for() -> None:
 def test_from_the_start_of_a_name_that_was_forgotten_on_nobody_is_waited_for() -> None:
     """Its numbers go on behind all that was forgotten."""
     receiver = Receiver()
-    receiver.merger.bring("b", "x", 101, 101, [101], 1, 0.0, start=100)
+    receiver.merger.bring("b", "x", 101, 101, [101], 1, 0.0, base=100)
     receiver.look()
     assert receiver.handed == [101]
+
+
+def test_what_begins_anew_behind_what_was_forgotten_has_no_gap(receiver: Receiver) -> None:
+    """Though this was told by none of the ways, and one of them is cut."""
+    receiver.bring("a", 101, 103, base=100)
+    assert (receiver.handed, receiver.lost) == ([1, 101, 102, 103], [])
+    receiver.bring("b", 101, 104, base=100)
+    assert (receiver.handed, receiver.lost) == ([1, 101, 102, 103, 104], [])
+
+
+def test_who_begins_higher_than_others_has_those_waited_for(receiver: Receiver) -> None:
+    """A node that was taken in later says how far all had forgotten, and that is not so far."""
+    receiver.bring("a", 105, 105, base=100)
+    assert (receiver.handed, receiver.lost) == ([1], [])
+    receiver.bring("b", 101, 103, base=100)
+    assert (receiver.handed, receiver.lost) == ([1, 101, 102, 103], [])
+    receiver.wait(PATIENCE + 0.1)
+    assert (receiver.handed, receiver.lost) == ([1, 101, 102, 103, 105], [(104, 104, SLOW)])
+
+
+def test_a_ready_tells_what_was_forgotten(receiver: Receiver) -> None:
+    """Where what was sent since is lost on its way: that alone is told."""
+    receiver.merger.based("x", 100)
+    receiver.lose("a", 101, 102)
+    receiver.lose("b", 101, 102)
+    assert receiver.lost == [(101, 102, "gone")]
+
+
+def test_what_both_have_forgotten_is_known_no_more(receiver: Receiver) -> None:
+    """What one has forgotten the other may still go on with, for it is waited for."""
+    receiver.forget("a", 1)
+    assert receiver.merger.knows("x")
+    receiver.bring("b", 3, 3)
+    assert receiver.handed == [1]
+    receiver.bring("a", 2, 2)
+    assert receiver.handed == [1, 2, 3]
+    receiver.bring("b", 2, 3)
+    receiver.forget("b", 3)
+    receiver.forget("a", 3)
+    assert not receiver.merger.knows("x")
+
+
+@pytest.mark.parametrize("final", [False, True])
+def test_what_is_complete_goes_with_its_last_way(receiver: Receiver, final: bool) -> None:
+    """It would be remembered for good, for nobody else tells that it is forgotten."""
+    receiver.forget("a", 1)
+    receiver.leave("b", final)
+    assert not receiver.merger.knows("x")
+    assert receiver.merger.quiet(lambda name: 0)
 
 
 def test_who_handed_on_alone_says_where_it_stands_before_anything_else_is() -> None:

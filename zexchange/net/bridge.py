@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from itertools import islice
 
 from ..errors import EncodeError, ExchangeError
@@ -209,6 +210,8 @@ class Bridges:
         # exchange holds its own while it asks for the registry's.
         self._lock = threading.RLock()
         self._siblings = siblings
+        self.spent: dict[str, int] = {}
+        """Exchanges that could be forgotten here, were it not for other nodes; and their heads."""
         siblings.join(self)
 
     def get(self, name: str) -> Bridge:
@@ -216,8 +219,11 @@ class Bridges:
         with self._lock:
             bridge = self._bridges.get(name)
             if bridge is None:
-                self._outbound.begin(name, self._siblings.begun(self, name))
-                bridge = self._bridges[name] = Bridge(name, self._outbound)
+                bridge = Bridge(name, self._outbound)
+                with self._siblings.naming:
+                    self.numbering.begin(name, *self._siblings.begun(self, name))
+                    self._bridges[name] = bridge
+                    self.spent.pop(name, None)
                 if len(self.numbered) >= NAMES_MOST and name not in self.numbered:
                     bridge.send = _too_many(name)
                 self._made.append(name)
@@ -250,7 +256,11 @@ class Bridges:
         """
         unused, heads = list[str](), self._outbound.numbering.heads
         with self._lock:
-            for name in list(islice(self._bridges, most)):
+            oldest = list(islice(self._bridges, most))
+        for name in oldest:
+            self._siblings.dissolve(name, self._registry.has)
+        with self._lock:
+            for name in oldest:
                 bridge = self._bridges.pop(name)
                 # Who makes the exchange again has said so, or waits for the lock.
                 used = bridge.bodies or bridge.listed or bridge.kept or self._registry.has(name)
@@ -258,7 +268,7 @@ class Bridges:
                     self._bridges[name] = bridge
                 else:
                     bridge.send = _gone  # which else refers to the bridge
-                    self._outbound.unused(name)
+                    self.numbering.unused(name)
                     if name not in heads:
                         unused.append(name)
         return unused
@@ -272,7 +282,8 @@ class Bridges:
             def used(name: str) -> bool:
                 return name in self._bridges or self._siblings.keep(name)
 
-            return self._outbound.forget(most, used, acked)
+            agreed = partial(self._siblings.agreed, self)
+            return self._outbound.forget(most, used, acked, agreed)
 
     def __len__(self) -> int:
         """Return how many there are. Any thread."""
@@ -343,6 +354,11 @@ class Bridges:
     def find(self, name: str) -> Bridge | None:
         """Return the bridge of an exchange, if there is one."""
         return self._bridges.get(name)
+
+    def needs(self, name: str, head: int) -> bool:
+        """Tell whether an exchange has to be remembered for this node, or stands below ``head``."""
+        at = self.numbered.get(name)
+        return name in self._bridges or (at is not None and not head <= at == self.spent.get(name))
 
     def knows(self, name: str) -> bool:
         """Tell whether an exchange has a place here, be it 0."""

@@ -19,6 +19,8 @@ from ..protocol.sequence import Positions, Tally, everything
 from ..protocol.values import Batch, Ready, Recall, Replay
 from ..protocol.wire import (
     ATTACHED,
+    BASED,
+    BASED_HEAD,
     HEAD,
     LAST_NUMBER,
     LONGEST_TOPIC,
@@ -144,6 +146,9 @@ class Inlet:
                 if flags == STARTED and size == STARTED_HEAD and len(frame) >= body + 8:
                     first += unpack_start(frame, body)[0]
                     body, size, flags = body + 8, HEAD, 0
+                elif flags == BASED and size == BASED_HEAD and len(frame) >= body + 16:
+                    first += unpack_start(frame, body)[0]
+                    body, size, flags = body + 16, HEAD, 0
                 where, last = self.positions.positions, first + count - 1
                 if (
                     first == where.get(name, last) + 1
@@ -299,6 +304,7 @@ class Inlet:
         if self.pursuing:
             self.pursue(now)
         if self.shared:
+            self.shared.based({**ready.starts, **ready.bases})
             self.shared.proven()
         self._control.proven(self.peer, ready.epoch)
         return ready.epoch
@@ -322,15 +328,15 @@ class Inlet:
 
     def forget(self, heads: dict[str, int]) -> None:
         """Forget exchanges as the peer has, that were complete up to a place."""
-        gone: list[str] = []
+        gone: dict[str, int] = {}
         for name, head in heads.items():
             if name not in self._missing and self.positions.forget(name, head):
                 self._exchanges.pop(name, None)
                 self._plain.pop(topic(name), None)
                 self._touched.discard(name)
-                gone.append(name)
+                gone[name] = head
         if gone and self.shared:
-            self.shared.drop(gone)
+            self.shared.forgotten(gone)
 
     def exchange(self, name: str) -> Exchange[Any] | None:
         """Return the exchange of a name: made if only a pattern knew of it so far."""

@@ -240,7 +240,7 @@ class Share:
         name, first, last = batch.name, batch.first + skip, batch.first + batch.count - 1
         item, now = (exchange, batch, frame), self.inlet.now()
         with self._lock:
-            asked = self._merger.bring(self, name, first, last, item, len(frame), now, batch.start)
+            asked = self._merger.bring(self, name, first, last, item, len(frame), now, batch.base)
         self._ask(asked, name)
         self._source.run(name, self.inlet)
 
@@ -288,6 +288,21 @@ class Share:
             for name in gone:
                 self._merger.drop(self, name)
             self._questions = {name for name in self._questions if self._merger.knows(name)}
+        self._source.look(self.inlet)
+
+    def forgotten(self, heads: dict[str, int]) -> None:
+        """Take note that exchanges were forgotten, up to these numbers."""
+        with self._lock:
+            for name, head in heads.items():
+                self._merger.forgotten(self, name, head)
+            self._questions.difference_update(heads)
+        self._source.look(self.inlet)
+
+    def based(self, bases: dict[str, int]) -> None:
+        """Take note of up to where nothing will come of exchanges that has not."""
+        with self._lock:
+            for name, base in bases.items():
+                self._merger.based(name, base)
         self._source.look(self.inlet)
 
     def settle(self, settled: Settled) -> None:

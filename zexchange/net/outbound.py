@@ -14,7 +14,7 @@ decided by the pace (`pace`).
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -298,12 +298,14 @@ class Outbound:
                 starts = {
                     name: numbering.starts[name] for name in heads if name in numbering.starts
                 }
-                whole, left_out = Ready(receiver, epoch, self._origin, heads, behind, starts), 0
+                bases = {n: numbering.bases[n] for n in starts if n in numbering.bases}
+                told = receiver, epoch, self._origin, heads, behind, starts
+                whole, left_out = Ready(*told, bases=bases), 0
                 frames = ready_frames(whole)
             else:
                 behind = tuple(Promise(p.epoch, numbering.numbers(p.heads)) for p in behind)
-                told = numbering.numbers(dict(sorted(heads.items(), key=lambda h: used(h[0]))))
-                whole = Ready(receiver, epoch, self._origin, told, behind)
+                known = numbering.numbers(dict(sorted(heads.items(), key=lambda h: used(h[0]))))
+                whole = Ready(receiver, epoch, self._origin, known, behind)
                 frame, left_out = ready_that_fits(whole)
                 frames = [frame]
             for frame in frames:
@@ -334,27 +336,19 @@ class Outbound:
         until = self.monotonic() + BEACON_SECONDS
         for name, topic in topics:
             start = numbering.start(name)
-            head = numbering.heads.get(name, start)
-            self.put(data_head(topic, self._origin, head + 1, 0, now, 0, start), DO_NOT_WAIT)
+            head, base = numbering.heads.get(name, start), numbering.bases.get(name)
+            self.put(data_head(topic, self._origin, head + 1, 0, now, 0, start, base), DO_NOT_WAIT)
             # Each lets go of the interpreter's lock, which comes back after 5 ms where somebody
             # computes.
             if self.monotonic() >= until:
                 break
-
-    def begin(self, name: str, at: int = 0) -> None:
-        """Take note that an exchange may be sent on; under the lock of `Bridges`."""
-        self._numbering.begin(name, at)
-
-    def unused(self, name: str) -> None:
-        """Take note that nothing will be sent on an exchange for now; as `begin`."""
-        if name not in self._numbering.heads:
-            self._numbering.starts.pop(name, None)
 
     def forget(
         self,
         most: int,
         used: Callable[[str], bool],
         acked: Mapping[bytes, Mapping[str, int]],
+        agreed: Callable[[str, int], AbstractContextManager[bool]],
     ) -> dict[bytes, dict[str, int]]:
         """Forget the oldest exchanges, as far as nobody needs them to be remembered.
 
@@ -365,6 +359,8 @@ class Outbound:
             most: how many are looked at.
             used: tells whether one is still needed here.
             acked: by peer, what it has acknowledged.
+            agreed: says whether the other nodes of this process have no need of one either, as
+                long as it is entered; by its head.
 
         Returns:
             By peer that was promised them, the exchanges that were forgotten and their heads;
@@ -386,9 +382,11 @@ class Outbound:
                 if any(acked.get(peer, {}).get(name, 0) < head for peer in audience):
                     unsure.append((name, make_topic(name)))
                     continue
-                window.forget_exchange(name)
-                for peer in (b"", *audience):
-                    forgotten.setdefault(peer, {})[name] = head
+                with agreed(name, head) as may_go:
+                    if may_go:
+                        window.forget_exchange(name)
+                        for peer in (b"", *audience):
+                            forgotten.setdefault(peer, {})[name] = head
             self._beacon(unsure)
         return forgotten
 
@@ -396,7 +394,7 @@ class Outbound:
         """Number what was sent before anything could cross, and keep it. Any thread."""
         with self._lock:
             for body, sent_at in kept:
-                first = self._numbering.take(lane.name, 1)
+                first = self._numbering.heads[lane.name] = self._numbering.place(lane.name) + 1
                 if lane.kept is not None:
                     lane.kept.keep(first, sent_at, [body])
 
@@ -430,7 +428,8 @@ class Outbound:
         with self._lock:
             runs = lane.kept.runs(first, last, REPLAY_BYTES) if lane.kept is not None else []
         origin, start = self._origin, self._numbering.start(lane.name)
-        return [make_frame(lane, origin, r.first, r.bodies, r.sent_at, start) for r in runs]
+        base = self._numbering.bases.get(lane.name)
+        return [make_frame(lane, origin, r.first, r.bodies, r.sent_at, start, base) for r in runs]
 
     @property
     def frames(self) -> int:

@@ -73,21 +73,28 @@ def frame_parts(
     bodies: list[Body],
     sent_at: float,
     start: int = 0,
+    base: int | None = None,
 ) -> tuple[bytes, tuple[Buffer, ...]]:
     """Return messages of one exchange as a frame, and the buffers of the last of them."""
     body = bodies[-1]
     buffers: tuple[Buffer, ...] = ()
     if isinstance(body, Bulk):
         buffers, bodies = body.buffers, [*bodies[:-1], body.packed]
-    head = data_head(topic, origin, first, len(bodies), sent_at, len(buffers), start)
+    head = data_head(topic, origin, first, len(bodies), sent_at, len(buffers), start, base)
     return b"".join([head, *bodies]), buffers  # type: ignore[list-item]
 
 
 def make_frame(
-    lane: Lane, origin: bytes, first: int, bodies: list[Body], sent_at: float, start: int = 0
+    lane: Lane,
+    origin: bytes,
+    first: int,
+    bodies: list[Body],
+    sent_at: float,
+    start: int = 0,
+    base: int | None = None,
 ) -> Frame:
     """Return messages of one exchange as a frame; only the last may have buffers."""
-    data, buffers = frame_parts(lane.topic, origin, first, bodies, sent_at, start)
+    data, buffers = frame_parts(lane.topic, origin, first, bodies, sent_at, start, base)
     return Frame(lane.name, first, first + len(bodies) - 1, data, (), buffers)
 
 
@@ -112,7 +119,7 @@ class SendQueue:
         """How many have been sent, and how many ``bytes`` in them."""
         self.bytes = 0
         self._origin = origin
-        self._heads, self._starts = numbering.heads, numbering.starts
+        self._heads, self._starts, self._bases = numbering.heads, numbering.starts, numbering.bases
         self._carrier = carrier
         self._time = time
         self._frame_bytes = frame_bytes
@@ -131,7 +138,7 @@ class SendQueue:
         if self._unsent is not None:
             self._send_again(*self._unsent)
         lanes, heads, carrier = self.lanes, self._heads, self._carrier
-        starts = self._starts
+        starts, bases = self._starts, self._bases
         new = lanes[:most]
         count = len(new)
         taken = self._taken + new if self._taken else new
@@ -153,8 +160,10 @@ class SendQueue:
                 left -= fitting
                 sent, first, now = bodies[:fitting], heads.get(name, start) + 1, self._time()
                 last = first + fitting - 1
-                if type(sent[-1]) is Bulk:
-                    data, buffers = frame_parts(lane.topic, self._origin, first, sent, now, start)
+                if type(sent[-1]) is Bulk or (bases and name in bases):
+                    data, buffers = frame_parts(
+                        lane.topic, self._origin, first, sent, now, start, bases.get(name)
+                    )
                 else:
                     moment, buffers = int(now * 1e6 + 0.5), ()
                     if start:
@@ -205,7 +214,8 @@ class SendQueue:
     def _send_again(self, lane: Lane, first: int, sent: list[Body], now: float) -> None:
         """Send what an exception has left: a receiver that gets it twice drops it by its number."""
         carrier, start = self._carrier, self._starts.get(lane.name, 0)
-        frame = make_frame(lane, self._origin, first, sent, now, start)
+        base = self._bases.get(lane.name)
+        frame = make_frame(lane, self._origin, first, sent, now, start, base)
         if lane.kept is not None:
             lane.kept.keep(first, now, sent)
         carrier.mend(frame)

@@ -157,6 +157,11 @@ class SharedBridge:
         """Whether anything is queued that may not be in the lanes. Any thread."""
         return bool(self.bodies or self._moved) or self.moving.locked()
 
+    @property
+    def occupied(self) -> bool:
+        """Whether anything of it is still to be sent, or kept. Any thread."""
+        return self.unsettled or any(x.bodies or x.listed or x.kept for x in self.lanes)
+
     def settle(self) -> None:
         """Have what was sent before this call listed in every lane."""
         if self.moving.acquire(timeout=SETTLE_SECONDS):

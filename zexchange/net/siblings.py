@@ -8,8 +8,8 @@ an exchange, and with what, is decided here, for one exchange after the other.
 import os
 import threading
 import weakref
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ..local.exchange import Exchange
@@ -39,6 +39,9 @@ class Siblings:
         self.sources = Sources()
         self._nodes: list[Bridges] = []
         self._placing = threading.RLock()
+        self.naming = threading.RLock()
+        """Held where an exchange begins at a node, and where one is forgotten. Below all others,
+        and for a few steps only."""
         self._shared: dict[str, SharedBridge] = {}
         self._young: list[tuple[float, SharedBridge]] = []
         self._floor = 0
@@ -84,7 +87,9 @@ class Siblings:
             fresh: nobody has the exchange yet, and the registry's lock is held.
         """
         with nullcontext() if fresh else self._placing:
-            shared, renewed = self._shared.get(bridge.name), False
+            renewed = False
+            with self.naming:  # no other node lets go of it just now
+                shared = self._shared.get(bridge.name)
             if shared is None and wanted:
                 first = next((b for b in self._others(node, bridge.name) if b.wanted), None)
                 if first is not None:
@@ -173,25 +178,61 @@ class Siblings:
 
     def _head(self, node: "Bridges", name: str) -> int:
         """Return the last number that any node may have given to a message of an exchange."""
-        heads = [other.numbering.place(name) for other in self._nodes]
-        return max([*heads, 0 if name in node.numbered else self._floor])
+        nodes = [other for other in self._nodes if name in other.numbered]
+        heads = [other.numbering.place(name) for other in nodes]
+        return max(heads, default=max(node.numbering.place(name), self._floor))
 
-    def begun(self, node: "Bridges", name: str) -> int:
-        """Return where an exchange starts at a node: where others of it are, if they are anywhere.
+    def begun(self, node: "Bridges", name: str) -> tuple[int, int]:
+        """Return where an exchange starts at a node, and its base; `naming` is held.
 
-        Else behind all that any of them has forgotten.
+        It starts where others of it are, if they are anywhere. Else behind all that any of them
+        has forgotten, in all federations.
         """
         others = [other for other in list(self._nodes) if other is not node]
-        found = [other.numbering.place(name) for other in others if other.knows(name)]
-        floors = [self._floor, *(other.numbering.floor for other in others)]
-        return max(found, default=max(floors))
+        found = [other.numbering for other in others if other.knows(name)]
+        if found:
+            return max(n.place(name) for n in found), min(n.base(name) for n in found)
+        floor = max(self._floor, *(other.numbering.floor for other in [node, *others]))
+        return floor, floor
 
     def keep(self, name: str) -> bool:
-        """Tell whether an exchange must be remembered, though nobody has it.
+        """Tell whether an exchange must be remembered, though nobody has it: several carry it."""
+        return name in self._shared
 
-        What several nodes carry they number alike, and none of them may begin anew alone.
+    @contextmanager
+    def agreed(self, node: "Bridges", name: str, head: int) -> Iterator[bool]:
+        """Say whether a node may forget an exchange, as far as the others are concerned.
+
+        None has it in use, or has given numbers that a peer lacks. So by no federation anything of
+        it will come that was sent so far, and peers may forget what they had by any. Whoever
+        has given more numbers than others forgets last: those begin behind it.
         """
-        return len(self._nodes) > 1 or name in self._shared
+        with self.naming:
+            others = [other for other in self._nodes if other is not node]
+            needed = name in self._shared or any(other.needs(name, head) for other in others)
+            if others:
+                node.spent[name] = head
+            if not needed:
+                node.spent.pop(name, None)
+            yield not needed
+
+    def dissolve(self, name: str, has: Callable[[str], bool]) -> None:
+        """Have nodes no longer carry an exchange together that is gone. Any thread.
+
+        ``has`` tells whether there is, or is about to be, an exchange of a name.
+        """
+        if name not in self._shared or not self._placing.acquire(False):
+            return  # who has the lock may wait for what our caller holds
+        try:
+            with self.naming:
+                shared = self._shared[name]
+                if has(name) or shared.occupied:
+                    return
+                del self._shared[name]
+            for lane in shared.lanes:
+                lane.wanted = False
+        finally:
+            self._placing.release()
 
     # ------------------------------------------------------------------- called by each node
 

@@ -93,6 +93,7 @@ class _Stream:
     """One exchange.
 
     Attributes:
+        base: up to here nothing will come by any way that has not.
         ways: up to which number each has brought, or lost, everything.
         starts: where each began, until that is decided for all.
         asked: who has not said yet where it stands; counts until ``until``.
@@ -106,6 +107,7 @@ class _Stream:
 
     asked: set[Any]
     until: float
+    base: int = 0
     ways: dict[Any, int] = field(default_factory=dict)
     starts: dict[Any, int] = field(default_factory=dict)
     absent: set[Any] = field(default_factory=set)
@@ -140,6 +142,12 @@ class _Stream:
                 self.late.append(replace(hole, first=start, last=end))
             self.gaps += _without(first, last, [(hole.first, hole.last)])
         return list(_without(hole.first, hole.last, before))
+
+    @property
+    def complete(self) -> bool:
+        """Whether all has come that can have been sent so far, and is handed on."""
+        waits = self.busy or self.parked or self.holes or self.late
+        return not waits and self.taken is not None and self.taken <= self.base
 
     def known(self) -> int:
         """Return the highest number that is known of."""
@@ -205,21 +213,47 @@ class Merger:
                     stream.holes.append(_Hole(first, last, way, LEFT, ""))
             if stream.parked or stream.holes:
                 self.waiting.add(name)
+        for name in [n for n, s in self._streams.items() if not s.ways and s.complete]:
+            self._remove(name)
 
     def drop(self, way: Any, name: str) -> None:
         """Take note that an exchange is not wanted of a way any more."""
         stream = self._streams.get(name)
         if stream is None:
             return
+        stream.absent.add(way)
+        self._end(way, name, stream)
+
+    def forgotten(self, way: Any, name: str, head: int) -> None:
+        """Take word by a way that its process has forgotten an exchange, up to a number.
+
+        So all that was sent up to there has come by every way that it was for.
+        """
+        stream = self._streams.get(name)
+        if stream is not None:
+            stream.base = max(stream.base, head)
+            self._end(way, name, stream)
+
+    def based(self, name: str, base: int) -> None:
+        """Take word that up to a number nothing will come on an exchange that has not."""
+        stream = self._streams.get(name)
+        if stream is not None:
+            stream.base = max(stream.base, base)
+            self.waiting.add(name)
+
+    def _end(self, way: Any, name: str, stream: _Stream) -> None:
+        """Have a way bring no more of an exchange for now; forget one that no way brings."""
         stream.asked.discard(way)
         stream.ways.pop(way, None)
-        stream.absent.add(way)
         if stream.ways:
             self.waiting.add(name)  # the way may be waited for no longer
         else:
-            self.parked_bytes -= sum(part.size for part in stream.parked)
-            del self._streams[name]
-            self.waiting.discard(name)
+            self._remove(name)
+
+    def _remove(self, name: str) -> None:
+        stream = self._streams.pop(name)
+        self.parked_bytes -= sum(part.size for part in stream.parked)
+        self.waiting.discard(name)
 
     def answer(self, way: Any, name: str, at: int | None) -> None:
         """Take word of where a way stands on an exchange; None if it does not carry it."""
@@ -244,7 +278,7 @@ class Merger:
         item: Any,
         size: int,
         now: float,
-        start: int = 0,
+        base: int = 0,
     ) -> list[Any]:
         """Take what a way has brought next.
 
@@ -256,12 +290,12 @@ class Merger:
             item: the messages.
             size: the bytes that these take.
             now: seconds on a monotonic clock.
-            start: where the exchange starts: there is nothing up to that.
+            base: up to there nothing will come by any way that has not.
 
         Returns:
             The ways that are to `answer` where they stand.
         """
-        stream, asked = self._follow(way, name, first, last, now, start)
+        stream, asked = self._follow(way, name, first, last, now, base)
         taken = stream.taken
         stream.missed(_Hole(first, last, way, LATE, "received"))
         if taken is None or last > taken:
@@ -289,15 +323,16 @@ class Merger:
         return asked
 
     def _follow(
-        self, way: Any, name: str, first: int, last: int, now: float, start: int = 0
+        self, way: Any, name: str, first: int, last: int, now: float, base: int = 0
     ) -> tuple[_Stream, list[Any]]:
         """Note how far a way has come on an exchange, which may begin with that."""
         stream, asked = self._streams.get(name), list[Any]()
         if stream is None:
             asked = [other for other in self.ways if other != way]
             stream = self._streams[name] = _Stream(set(asked), now + OPENING)
-            if first == start + 1 and not self.alone:
-                stream.begin(start, start)  # nothing can have come before
+            if first == base + 1 and not self.alone:
+                stream.begin(base, base)  # nothing can have come before
+        stream.base = max(stream.base, base)
         if stream.taken is None:
             stream.starts.setdefault(way, first - 1)
         stream.asked.discard(way)
@@ -326,8 +361,11 @@ class Merger:
                 stream.waits = None
                 self.waiting.discard(name)
                 return None
-            behind = any(at < following for at in stream.ways.values())
-            coming = behind or not self.ways <= stream.ways.keys() | stream.absent
+            if following <= stream.base:  # of that nothing is waited for
+                last, behind, coming = min(last, stream.base), False, False
+            else:
+                behind = any(at < following for at in stream.ways.values())
+                coming = behind or not self.ways <= stream.ways.keys() | stream.absent
             if coming and self._patient(stream, following, last, now):
                 return None
             step = self._skip(name, stream, last, behind)
@@ -387,7 +425,7 @@ class Merger:
         """Go on behind what will not come; return what of it was promised by some way."""
         first = (stream.taken or 0) + 1
         if not forced:
-            last = min([last, *stream.ways.values()])
+            last = min([last, *(max(at, stream.base) for at in stream.ways.values())])
         lost = [hole for hole in stream.holes if hole.first <= first <= hole.last]
         ahead = [hole.first - 1 for hole in stream.holes if hole.first > first]
         last = min([last, *ahead, *(hole.last for hole in lost)])
@@ -396,7 +434,8 @@ class Merger:
             hole.told += last - first + 1
         if not lost and not forced:
             stream.done = last  # nobody is known to have promised it
-            stream.gaps = [*stream.gaps, (first, last)][-GAPS_MOST:]
+            if last > stream.base:
+                stream.gaps = [*stream.gaps, (first, last)][-GAPS_MOST:]
             return None
         way, reason = (lost[0].way, lost[0].reason) if lost else (self._slowest(stream), SLOW)
         stream.busy = True
@@ -434,7 +473,7 @@ class Merger:
             or stream.holes
             or stream.late
             or stream.taken is None
-            or stream.taken > at(name)
+            or stream.taken > max(at(name), stream.base)
             for name, stream in self._streams.items()
         )
 

@@ -24,24 +24,45 @@ IDLE_MOST = 4096
 class Numbering:
     """The places that a node gives to what it sends, per exchange."""
 
-    __slots__ = ("floor", "forgotten", "heads", "starts")
+    __slots__ = ("bases", "floor", "forgotten", "heads", "starts")
 
     def __init__(self) -> None:
         self.heads: dict[str, int] = {}
         """The last place that was given on each exchange."""
         self.starts: dict[str, int] = {}
         """Where exchanges start, if not at 0."""
+        self.bases: dict[str, int] = {}
+        """Up to where nothing is under way in any federation of this process, of exchanges that
+        start higher here, because others had them first."""
         self.floor = 0
         """The highest place that was forgotten: where an exchange starts that is new."""
         self.forgotten = 0
         """How many messages were sent on the exchanges that were forgotten."""
 
-    def begin(self, name: str, at: int = 0) -> int:
-        """Return where an exchange starts, now that it is to be sent on; not below ``at``."""
-        at = max(at, self.floor)
-        if at and name not in self.heads:
-            return self.starts.setdefault(name, at)
+    def begin(self, name: str, at: int | None = None, base: int | None = None) -> int:
+        """Return where an exchange starts, now that it is to be sent on.
+
+        Args:
+            name: of the exchange.
+            at: where, if it is new here; None for behind all that was forgotten.
+            base: see `bases`; None for ``at``.
+        """
+        at = self.floor if at is None else at
+        if at and name not in self.heads and name not in self.starts:
+            self.starts[name] = at
+            if base is not None and base < at:
+                self.bases[name] = base
         return self.starts.get(name, 0)
+
+    def base(self, name: str) -> int:
+        """Return up to where nothing of an exchange is under way in any federation."""
+        return self.bases.get(name, self.starts.get(name, 0))
+
+    def unused(self, name: str) -> None:
+        """Take note that nothing will be sent for now on an exchange."""
+        if name not in self.heads:
+            self.starts.pop(name, None)
+            self.bases.pop(name, None)
 
     def place(self, name: str) -> int:
         """Return the last place that was given on an exchange, or where it starts."""
@@ -52,10 +73,11 @@ class Numbering:
 
         An exchange that is new here starts there, or at ``start``, from where on it is kept.
         """
-        if name not in self.heads and start is not None and start < head:
-            self.starts[name] = start
-        elif name not in self.heads and head > self.starts.get(name, 0):
-            self.starts[name] = head
+        before = self.starts.get(name, 0)
+        begins = start if start is not None and start < head else max(head, before)
+        if name not in self.heads and begins != before:
+            self.bases[name] = min(self.base(name), begins)
+            self.starts[name] = begins
         if head > self.heads.get(name, 0):
             self.heads[name] = head
 
@@ -63,6 +85,7 @@ class Numbering:
         """Return what it is now, to be looked at later."""
         copy = Numbering()
         copy.heads, copy.starts = dict(self.heads), dict(self.starts)
+        copy.bases = dict(self.bases)
         copy.floor, copy.forgotten = self.floor, self.forgotten
         return copy
 
@@ -86,6 +109,7 @@ class Numbering:
         self.floor = max(self.floor, head)  # first: others look at it, and at the heads
         self.heads.pop(name, None)
         self.starts.pop(name, None)
+        self.bases.pop(name, None)
         return head
 
     def lacks(self, name: str, head: int, acked: Mapping[str, int]) -> bool:

@@ -275,7 +275,9 @@ Control = (
 class Batch:
     """A data frame's head: whose, which places, and where in the frame its values start.
 
-    ``start`` is where its exchange starts (see `sequence`); ``first`` is behind that.
+    ``start`` is where its exchange starts (see `sequence`); ``first`` is behind that. Up to
+    ``base`` nothing will come in any federation of its process that has not: before ``start``,
+    where others had it first.
     """
 
     name: str
@@ -286,6 +288,7 @@ class Batch:
     sent_at: float
     body: int
     start: int = 0
+    base: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,8 +314,9 @@ class Ready:
 
     ``promised`` repeats what was said, and perhaps lost, at the first announcements of
     epochs that the receiver has not confirmed; names whose head is still the same are
-    left out. ``starts`` is where exchanges in ``heads`` start, if not at 0. With many heads
-    it comes in several frames, and this is ``part`` 1, 2, … of ``parts``.
+    left out. ``starts`` is where exchanges in ``heads`` start, if not at 0, and ``bases`` has
+    those of them that other federations of the process had first (see `Batch`). With many
+    heads it comes in several frames, and this is ``part`` 1, 2, … of ``parts``.
 
     With a ``number`` it is no proof, but tells the receiver to ``forget`` exchanges that it has
     all of, and up to which place. It comes this way so that it comes after all their messages.
@@ -328,3 +332,4 @@ class Ready:
     parts: int = 1
     forget: dict[str, int] = field(default_factory=dict)
     number: int = 0
+    bases: dict[str, int] = field(default_factory=dict)

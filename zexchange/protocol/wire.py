@@ -33,6 +33,8 @@ ATTACHED = 0x10
 """The flag of a data frame that is followed by the large parts of its last value."""
 STARTED = 0x01
 """The flag of a data frame that says where its exchange starts: see `sequence`."""
+BASED = 0x02 | STARTED
+"""The flags of one that says, too, up to where nothing will come by any federation."""
 
 _BATCH = struct.Struct(">BB16sQIBQ")
 _BULK = struct.Struct(">BB16sQIBQI")
@@ -53,6 +55,7 @@ START = struct.Struct(">Q")
 pack_start, unpack_start = START.pack, START.unpack_from
 """Where the exchange starts, behind that; the first value has the place ``start + first``."""
 STARTED_HEAD = HEAD + START.size
+BASED_HEAD = STARTED_HEAD + START.size
 LONGEST_TOPIC = MAX_NAME_BYTES + 2
 LAST_NUMBER = (1 << 64) - 1
 """Positions go back in acknowledgements: one past 64 bits could not be written."""
@@ -79,6 +82,7 @@ def data_head(
     sent_at: float,
     attached: int = 0,
     start: int = 0,
+    base: int | None = None,
 ) -> bytes:
     """Return what precedes the values of a data frame.
 
@@ -90,10 +94,13 @@ def data_head(
         sent_at: seconds since the Unix epoch; travels in microseconds.
         attached: how many ZeroMQ frames belong to it beside the first.
         start: where the exchange starts; the number that travels counts from there.
+        base: up to where nothing will come by any federation that has not; None for ``start``.
     """
     moment, flags, more = int(sent_at * 1e6 + 0.5), 0, b""
     if start:
         flags, more = STARTED, START.pack(start)
+    if base is not None and base < start:
+        flags, more = BASED, more + START.pack(base)
     if attached:
         size, flags = _BULK.size + len(more), flags | ATTACHED
         head = _BULK.pack(size, VERSION, origin, first - start, count, flags, moment, attached)
@@ -126,10 +133,13 @@ def read_data(frame: bytes) -> Batch:
     if first < 1:
         raise DecodeError("data frame that starts at number 0")
     start = read_start(frame, end + 1, size, flags) if flags & STARTED else 0
+    base = start
+    if flags & BASED == BASED:
+        base = min(start, read_start(frame, end + 1 + START.size, size - START.size, flags))
     if start + first + count - 1 > LAST_NUMBER:
         raise DecodeError(f"data frame whose numbers, from {start + first}, run past 64 bits")
     body = end + 1 + size
-    return Batch(name, origin, start + first, count, flags, sent_at / 1e6, body, start)
+    return Batch(name, origin, start + first, count, flags, sent_at / 1e6, body, start, base)
 
 
 def read_start(frame: bytes, head: int, size: int, flags: int) -> int:
@@ -189,6 +199,8 @@ def ready_frame(ready: Ready) -> bytes:
     """Return the frame that answers a token."""
     head = _READY.pack(_READY.size, VERSION, ready.origin)
     more: dict[str, object] = {"starts": ready.starts} if ready.starts else {}
+    if ready.bases:
+        more["bases"] = ready.bases
     if ready.parts > 1:
         more |= {"part": ready.part, "parts": ready.parts}
     if ready.number:
@@ -215,6 +227,7 @@ def ready_frames(ready: Ready) -> list[bytes]:
                 {name: ready.starts[name] for name in part if name in ready.starts},
                 number,
                 len(parts),
+                bases={name: ready.bases[name] for name in part if name in ready.bases},
             )
         )
         for number, part in enumerate(parts, 1)
@@ -271,7 +284,8 @@ def read_ready(frame: bytes) -> Ready:
         raise DecodeError(f"ready frame that is part {part} of {parts}")
     number = count(more.get("number", 0))
     forget = numbers(more.get("forget", {})) if number else {}
-    told = numbers(heads), promised, starts, part, parts, forget, number
+    bases = numbers(more.get("bases", {}))
+    told = numbers(heads), promised, starts, part, parts, forget, number, bases
     return Ready(token[0], token[1], origin, *told)
 
 
@@ -288,15 +302,17 @@ def whole_ready(parts: list[Ready], part: Ready) -> Ready | None:
         parts.append(part)
     if len(parts) < part.parts:
         return None
-    heads, starts, promised = dict[str, int](), dict[str, int](), dict[int, dict[str, int]]()
+    heads, promised = dict[str, int](), dict[int, dict[str, int]]()
+    starts, bases = dict[str, int](), dict[str, int]()
     for each in parts:
         heads.update(each.heads)
         starts.update(each.starts)
+        bases.update(each.bases)
         for promise in each.promised:
             promised.setdefault(promise.epoch, {}).update(promise.heads)
     parts.clear()
     said = tuple(Promise(epoch, before) for epoch, before in sorted(promised.items()))
-    return Ready(part.receiver, part.epoch, part.origin, heads, said, starts)
+    return Ready(part.receiver, part.epoch, part.origin, heads, said, starts, bases=bases)
 
 
 def _promise(value: Any) -> Promise:

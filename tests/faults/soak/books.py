@@ -5,6 +5,7 @@ begins with what it was promised. Its own number counts everything that was sent
 nobody wanted and which so has no number of the library's. Nothing here knows sockets.
 """
 
+import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -117,6 +118,7 @@ class Book:
         promised: from when on each sender's messages are due.
         past: the sums of sheets that were closed.
         read: how many items its reader has taken from the stream, and is done with.
+        lock: held by who books, and by who looks at all sheets.
     """
 
     key: str
@@ -126,6 +128,7 @@ class Book:
     sheets: dict[tuple[str, str], Sheet] = field(default_factory=dict)
     past: Counter[str] = field(default_factory=Counter)
     read: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def sheet(self, source: str, name: str) -> Sheet:
         """Return the account of an exchange of a sender."""
@@ -136,7 +139,11 @@ class Book:
 
     def come(self, source: str, name: str, seq: int, msg: Message) -> list[str | Doubt]:
         """Book a message, and return what is wrong with it."""
-        sheet = self.sheet(source, name)
+        with self.lock:
+            return self._come(self.sheet(source, name), seq, msg)
+
+    def _come(self, sheet: Sheet, seq: int, msg: Message) -> list[str | Doubt]:
+        source, name = sheet.source, sheet.name
         if sheet.account.start is None and seq <= self.floors.get((source, name), 0):
             sheet.news.append(f"begins with {seq}, which had come to another stream")
         sheet.come(msg, seq, self.promised.get(source))
@@ -144,9 +151,10 @@ class Book:
 
     def miss(self, source: str, name: str, first: int, last: int) -> list[str | Doubt]:
         """Book a report of losses, and return what is wrong with it."""
-        sheet = self.sheet(source, name)
-        sheet.miss(first, last)
-        return _told(sheet)
+        with self.lock:
+            sheet = self.sheet(source, name)
+            sheet.miss(first, last)
+            return _told(sheet)
 
     def lacks(
         self, heads: dict[str, dict[str, int]], due: set[str], covers: Callable[[str], bool]
@@ -175,17 +183,19 @@ class Book:
             before: the last message was sent before this moment.
             for_good: tells whether a name may be one of those.
         """
-        for key, sheet in list(self.sheets.items()):
-            if sheet.sent_at < before and for_good(sheet.name) and not sheet.account.losses:
-                self.past.update(_sums(sheet.account))
-                del self.sheets[key]
+        with self.lock:
+            for key, sheet in list(self.sheets.items()):
+                if sheet.sent_at < before and for_good(sheet.name) and not sheet.account.losses:
+                    self.past.update(_sums(sheet.account))
+                    del self.sheets[key]
 
     def sums(self) -> Counter[str]:
         """Return the sums over everything."""
-        sums = Counter(self.past)
-        for sheet in list(self.sheets.values()):
-            sums.update(_sums(sheet.account))
-        return sums
+        with self.lock:
+            sums = Counter(self.past)
+            for sheet in self.sheets.values():
+                sums.update(_sums(sheet.account))
+            return sums
 
 
 def _told(sheet: Sheet) -> list[str | Doubt]:

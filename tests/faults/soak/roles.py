@@ -278,8 +278,10 @@ class Receiver(Role):
     def _floors(self) -> dict[tuple[str, str], int]:
         """Return how far this node's streams are."""
         floors: dict[tuple[str, str], int] = {}
-        for book in self.books:
-            for key, sheet in list(book.sheets.items()):
+        for book in list(self.books):
+            with book.lock:
+                sheets = list(book.sheets.items())
+            for key, sheet in sheets:
                 floors[key] = max(floors.get(key, 0), sheet.account.position)
         return floors
 
@@ -314,7 +316,7 @@ class Receiver(Role):
     # ------------------------------------------------------------------------- answers
 
     def _sums(self) -> dict[str, int]:
-        each = [book.sums() for book in self.books]
+        each = [book.sums() for book in list(self.books)]
         return {key: sum(sums[key] for sums in (*each, self.past)) for key in SUMS}
 
     def _tell(self) -> None:
@@ -401,7 +403,14 @@ def carry(options: dict[str, Any]) -> None:
     hub.close()
 
 
+def died(args: threading.ExceptHookArgs) -> None:
+    """Have a thread that ends by an error be a fault: what it did is not done any more."""
+    say(fault=f"{args.thread} ended: {args.exc_type.__name__}: {args.exc_value}")
+    threading.__excepthook__(args)
+
+
 def main(role: str, options: dict[str, Any]) -> None:
+    threading.excepthook = died
     log_to(options["log"])
     if role == "hub":
         carry(options)
