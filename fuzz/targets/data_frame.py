@@ -36,6 +36,7 @@ def execute(data: bytes) -> None:
             batch.count,
             batch.sent_at,
             start=batch.start,
+            base=batch.base,
         )
         again = wire.read_data(head)
         batch.body, batch.flags = again.body, again.flags
