@@ -1,7 +1,9 @@
 """How every command begins and ends."""
 
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -9,6 +11,7 @@ from click.testing import CliRunner
 from tests.support import free_ports, tcp
 from zexchange.cli import main
 from zexchange.cli.group import commands
+from zexchange.cli.text import as_flags
 
 from .conftest import Shell
 
@@ -95,3 +98,50 @@ def test_tcp_joins_two_commands(shell: Shell) -> None:
     sent = shell.run("send", "lines", "--wait", "1", text=b"x\n")
     assert sent.returncode == 0, sent.stderr
     assert shell.finish(tail)[:2] == (0, b"x\n")
+
+
+@pytest.mark.sockets
+@pytest.mark.parametrize("arguments", [["--help"], ["send", "--help"], ["--version"]])
+def test_what_cannot_be_written_is_one_line(arguments: list[str]) -> None:
+    """On a full disk, for instance."""
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "zexchange", *arguments], stdout=full, stderr=subprocess.PIPE
+        )
+    assert ended.returncode == 1
+    assert ended.stderr.count(b"\n") == 1
+    assert b"No space left" in ended.stderr
+
+
+def test_a_record_that_is_none_is_one_line(tmp_path: Path) -> None:
+    """With the name of the file."""
+    for content in ("x", "{}", "[1]"):
+        (tmp_path / "record").write_text(content)
+        result = CliRunner().invoke(commands, ["bench", "--show", str(tmp_path / "record")])
+        assert result.exit_code == 1
+        assert "is no record of a run" in result.output
+
+
+@pytest.mark.sockets
+def test_a_hub_says_which_ports_it_takes(shell: Shell) -> None:
+    """The one that is taken, and all three."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ended = shell.run("hub", "--listen", f"tcp://127.0.0.1:{port}")
+    assert ended.returncode == 1
+    assert f"{port} and the next two".encode() in ended.stderr
+
+
+def test_seconds_are_over_zero() -> None:
+    """A wrong number is wrong use, without a traceback."""
+    result = CliRunner().invoke(commands, ["hub", "--listen", "tcp://127.0.0.1:0", "--every", "-1"])
+    assert result.exit_code == 2
+    assert "--every" in result.output
+
+
+def test_errors_speak_of_flags() -> None:
+    """Whoever types a command knows no arguments of Python's."""
+    said = as_flags("give it keys (keys=, zexchange keygen), write insecure=True, or peers=[…]")
+    assert said == "give it keys (--keys DIR, zexchange keygen), write --insecure, or --peer[…]"

@@ -74,9 +74,9 @@ def test_waiting_for_nobody_fails(shell: Shell) -> None:
 
 
 def test_sending_to_nobody_is_said(shell: Shell) -> None:
-    """Lines that nobody listened to are no error, but are counted on standard error."""
+    """Lines that nobody listened to are counted on standard error, and end it with 1."""
     sent = shell.run("send", "lines", text=b"x\ny\n")
-    assert sent.returncode == 0
+    assert sent.returncode == 1
     assert b"nobody listened to 2 of 2 lines" in sent.stderr
 
 

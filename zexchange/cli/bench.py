@@ -76,7 +76,13 @@ def bench(
         _say_missing()
         return
     if show:
-        _show(Record.read(show))
+        try:
+            record = Record.read(show)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise click.ClickException(
+                f"{show} is no record of a run, as --results writes it: {error}"
+            ) from error
+        _show(record)
         return
     if not workloads:
         raise click.UsageError(f"no workload has {' or '.join(words)} in its name; see --list")

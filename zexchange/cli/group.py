@@ -25,6 +25,7 @@ from .keygen import keygen
 from .peers import peers
 from .send import send
 from .tail import tail
+from .text import as_flags
 
 INTERRUPTED = 128 + signal.SIGINT
 BROKEN_PIPE = 128 + signal.SIGPIPE
@@ -43,7 +44,7 @@ class Commands(click.Group):
             forget_stdout()
             raise SystemExit(BROKEN_PIPE) from None
         except ExchangeError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(as_flags(str(error))) from error
 
 
 def forget_stdout() -> None:
@@ -76,7 +77,18 @@ def run() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, _terminated)
-    commands(prog_name="zexchange")
+    try:
+        try:
+            commands(prog_name="zexchange")
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        forget_stdout()
+        raise SystemExit(BROKEN_PIPE) from None
+    except OSError as error:  # the disk is full, for instance
+        forget_stdout()
+        sys.stderr.write(f"zexchange: cannot write to standard output: {error.strerror or error}\n")
+        raise SystemExit(1) from None
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:

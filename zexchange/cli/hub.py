@@ -18,6 +18,7 @@ from zexchange.net.hub import Hub, HubStats
 from zexchange.protocol.values import Label
 
 from .options import federation, insecure, keys
+from .text import as_flags
 
 PLAIN_EVERY = 10.0
 
@@ -57,7 +58,12 @@ Each of them needs three connections only, however many there are.
 )
 @keys
 @insecure
-@click.option("--every", metavar="SECONDS", type=float, help="How often to print a line.")
+@click.option(
+    "--every",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    help="How often to print a line.",
+)
 @click.option("--json", "json_", is_flag=True, help="Print lines of JSON.")
 def hub(
     federation: str,
@@ -82,7 +88,7 @@ def hub(
             label=label,
         )
     except (ExchangeError, ValueError) as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(as_flags(str(error))) from error
     click.echo(f"zexchange: a hub of federation {federation!r} at {running.endpoint}", err=True)
     live = sys.stdout.isatty() and not json_
     try:

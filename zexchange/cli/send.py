@@ -24,7 +24,7 @@ Send each line of FILE, or of standard input, as a message.
 The messages are sent on the exchange NAME.
 
 A line travels as a str without its newline, or as bytes if it is not UTF-8. Ends when
-everything was acknowledged, and only then with exit status 0.
+everything was acknowledged, and only then with exit status 0: with 1, if nobody listened.
 """
 
 
@@ -60,7 +60,7 @@ def send(
             lines = send_lines(exchange, file, parsed if as_json else text_or_bytes)
         finally:
             node.flush(timeout)
-        _tell_unheard(node, name, lines)
+        _check_heard(node, name, lines)
 
 
 def send_lines(exchange: Exchange[object], file: BinaryIO, read: Reader) -> int:
@@ -97,12 +97,11 @@ def parsed(line: bytes) -> object:
     return json.loads(line.decode())
 
 
-def _tell_unheard(node: Node, name: str, lines: int) -> None:
-    """Say how many lines were sent while nobody listened."""
+def _check_heard(node: Node, name: str, lines: int) -> None:
+    """Fail if lines were sent while nobody listened."""
     unheard = lines - node.stats().sent.get(name, 0)
     if unheard > 0:
-        click.echo(
-            f"zexchange: nobody listened to {unheard:,} of {lines:,} lines"
-            " (--wait N waits for listeners first)",
-            err=True,
+        raise click.ClickException(
+            f"nobody listened to {unheard:,} of {lines:,} lines"
+            " (--wait N waits for listeners first)"
         )

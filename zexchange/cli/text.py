@@ -175,3 +175,18 @@ def _object(value: Mapping[Any, Any], depth: int) -> Any:
 
 def _key(key: object) -> str:
     return key if type(key) is str else to_json(key).decode()
+
+
+_FLAGS = {
+    r"insecure=True": "--insecure",
+    r"\bkeys=": "--keys DIR",
+    r"\b(listen|advertise|hub)=": r"--\1",
+    r"\bpeers=": "--peer",
+}
+
+
+def as_flags(text: str) -> str:
+    """Return the text of an error of `federate` in the words of the command line."""
+    for argument, flag in _FLAGS.items():
+        text = re.sub(argument, flag, text)
+    return text

@@ -57,7 +57,10 @@ class HubSockets:
             try:
                 socket.bind(str(endpoint))
             except zmq.ZMQError as error:
-                raise Unreachable(f"cannot listen on {endpoint}: {error}") from error
+                raise Unreachable(
+                    f"cannot listen on {endpoint}: {error.strerror}; a hub takes three ports,"
+                    f" {listen.port} and the next two"
+                ) from error
             last = bytes(socket.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
             bound.append(parse_tcp(last))
         if advertise:
