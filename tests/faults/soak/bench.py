@@ -69,7 +69,7 @@ class Soak:
     def _start(self, role: str, label: str, **options: Any) -> None:
         seed = self.chance.randrange(10**9)
         full = {"label": label, "life": 1, "seed": seed, "second": None, "forgets": False}
-        full |= {"bounds": None, **options}
+        full |= {"bounds": None, "together": False, **options}
         self.actors[label] = Actor(role, full, self.folder, self.timeline.tell)
 
     def _cast(self) -> None:

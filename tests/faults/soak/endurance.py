@@ -1,7 +1,8 @@
 """Half an hour at moderate load: every account adds up, and memory stays where it was.
 
-Each process is in two federations, with registries of their own; names come and go, and so do
-streams. The resident memory of those that live all the time is looked at every five seconds.
+Each process is in two federations, with registries of their own, or with one, so that both carry
+all there is (`together`). Names come and go, and so do streams. The resident memory of those
+that live all the time is looked at every five seconds.
 
 What a node keeps grows up to bounds of its own: rings, some thousands of names, ten minutes for
 who has left without a goodbye, and all names that were sent to it since. Beside those, what grows
@@ -44,9 +45,10 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 class Endurance(Soak):
     """A soak that looks at memory."""
 
-    def __init__(self, lab: Any, seconds: float) -> None:
+    def __init__(self, lab: Any, seconds: float, together: bool) -> None:
         super().__init__(lab, False, seconds)
-        self.kind = "endurance"
+        self.kind = "endurance together" if together else "endurance"
+        self._together = together
         self.samples: list[tuple[float, dict[str, float]]] = []
         self._shown = -1
 
@@ -62,6 +64,7 @@ class Endurance(Soak):
                 second={},
                 forgets=True,
                 bounds=BOUNDS,
+                together=self._together,
             )
         for label in SENDERS:
             self._start(
@@ -76,6 +79,7 @@ class Endurance(Soak):
                 second={"replay_bytes": RING},
                 forgets=True,
                 bounds=BOUNDS,
+                together=self._together,
             )
 
     def _draw(self, relayed: dict[str, int]) -> list[Step]:

@@ -35,7 +35,7 @@ KEYS = (*NAMES, "soak.*", "soak.c.*", "soak.c.**", "soak.fresh.**", "soak.**", "
 """What a receiver that changes its mind attaches to."""
 FRESH = "soak.fresh."
 OTHER = "other"
-"""The exchange of the second federation, which has a registry of its own."""
+"""The exchange of the second federation, which has a registry of its own, unless `together`."""
 LAST = "the last event before the report"
 TRIM_EVERY = 2.0
 """Seconds from one `trim` to the next."""
@@ -69,6 +69,11 @@ def bound(names: int, seconds: float) -> None:
     departed.REMEMBERED = seconds
 
 
+def second_registry(options: dict[str, Any]) -> zexchange.Registry:
+    """Return the registry of the second federation; that of the first one if ``together``."""
+    return registry.default_registry if options["together"] else zexchange.Registry()
+
+
 def trim() -> None:
     """Give back to the system what is free: what the C library keeps of it is of no interest."""
     with suppress(AttributeError, OSError):  # another C library
@@ -79,6 +84,7 @@ class Role:
     """A node, or one in each of two federations, that tells of its events."""
 
     registry: zexchange.Registry
+    """Of the second federation."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.options, self.label = options, f"{options['label']}.{options['life']}"
@@ -163,7 +169,7 @@ class Sender(Role):
     """Sends on several exchanges, at a moderate rate and in bursts; some names come and go."""
 
     def __init__(self, options: dict[str, Any]) -> None:
-        self.registry = zexchange.Registry()
+        self.registry = second_registry(options)
         super().__init__(options)
         self.own: dict[str, int] = {}
         self._at: dict[str, float] = {}
@@ -235,7 +241,7 @@ class Receiver(Role):
         self.past: Counter[str] = Counter()
         self.open: list[tuple[Book, zexchange.Stream[Any]]] = []
         self._over = threading.Event()
-        self.registry = zexchange.Registry()
+        self.registry = second_registry(options)
         for key in options["lasting"]:
             self._attach(Book(key, lasting=True))
         super().__init__(options)
