@@ -410,6 +410,7 @@ def test_only_what_may_be_published_is_taken(join: Joiner, keyrings: Keyrings) -
     assert len(elsewhere) == 1000
     reason = ("south", "may not publish on 'secret'")
     eventually(lambda: rejected(node).get(reason))
+    eventually(lambda: any(isinstance(e, Rejected) and e.reason == reason[1] for e in told))
     events = [e for e in told if isinstance(e, Rejected) and e.reason == reason[1]]
     assert len(events) == 1
     assert not [event for event in slow if isinstance(event, PeerSlow)]
