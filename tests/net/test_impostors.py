@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.net.conftest import Joiner, collect, publish
+from tests.net.conftest import Joiner, collect, on_control, publish
 from tests.net.keyedhubs import RawHub, raw_hub
 from tests.net.keyrings import Keyrings, everything, hear, raw, say
 from tests.support import eventually
@@ -88,6 +88,41 @@ def test_a_hub_does_not_speak_for_who_goes_past_it(join: Joiner, keyrings: Keyri
     said = b"".join(frame for frames in hub.said for frame in frames)
     assert b"secret" not in said
     assert b"public" not in said
+
+
+def test_who_listened_before_hears_no_more(join: Joiner, keyrings: Keyrings) -> None:
+    """A hub that waits for the tokens of a node is cut off when that comes without it."""
+    keyrings.friends("north", "south")
+    keyrings.authorize("north", "relay")
+    keyrings.permit("north", f"[relay]\nhub = true\n{HALF}")
+    with raw_hub(keyrings("relay")) as hub:
+        south, there = join(keys=keyrings("south"), listen=HERE, local=False)
+        north, here = join(
+            keys=keyrings("north"), listen=HERE, local=False, hub=hub.endpoint, join_timeout=0
+        )
+        for epoch in range(1, 6):
+            hub.up.send(b"\x01" + ready_topic(bytes.fromhex(south.id), epoch))
+        hub.up.send(b"\x01" + topic("public.probe"))
+        eventually(lambda: hub.carry() or _publishes(north, hub))
+        engine = north._engine
+        assert engine is not None
+        session = engine.session
+        control, now = south.endpoints[0], engine.world.monotonic
+        on_control(north, lambda: session.add_candidate(control, "static", now()))
+        got = collect(there, "secret")
+        north.wait_subscribers("secret", 1)
+        here.get("secret").send("for one")
+        north.flush()
+        assert got == ["for one"]
+        heard: list[bytes] = []
+
+        def back() -> bool:
+            publish(north, lambda me: [[topic("public.probe")]])
+            heard.extend(everything(hub.up))
+            return topic("public.probe") in heard
+
+        eventually(back)
+        assert set(heard) == {topic("public.probe")}
 
 
 def _led(node: Node, to: bytes) -> bool:

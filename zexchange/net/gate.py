@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MAX_TOKENS = 65_536
 """Tokens of which is known on which connection they came last."""
+READERS_OF_ONE = 64
+"""Connections that may subscribe to the tokens of one node."""
 
 
 def user_of(frame: zmq.Frame) -> bytes | None:
@@ -46,6 +48,34 @@ def _property(frame: zmq.Frame, name: str) -> str:
         return str(frame.get(name))
     except zmq.ZMQError:
         return ""
+
+
+class Readers:
+    """Who may read what is announced to a node, by lesser connections than its own may be."""
+
+    def __init__(self) -> None:
+        self._of: dict[bytes, dict[Connection, Kind]] = {}
+
+    def note(self, node: bytes, kind: Kind, fd: int) -> None:
+        """Note that a token of a node was subscribed to; what is too much is cut."""
+        found = connection(fd)
+        if found is None:
+            return
+        self._of.setdefault(node, {})[found] = kind
+        if len(self._of[node]) > READERS_OF_ONE:
+            first = next(iter(self._of[node]))
+            del self._of[node][first]
+            cut(first)
+        if len(self._of) > MAX_TOKENS:
+            self.keep(next(iter(self._of)), Kind.NEAR)
+
+    def keep(self, node: bytes, kind: Kind) -> None:
+        """Cut the connections of a node's readers that are of a lesser kind."""
+        for found, its in self._of.pop(node, {}).items():
+            if its < kind:
+                cut(found)
+            elif alive(found):
+                self._of.setdefault(node, {})[found] = its
 
 
 class Honoured:
@@ -85,6 +115,7 @@ class Gate:
         self._refused = refused
         self._tokens: dict[bytes, Connection] = {}
         self._to_hubs: dict[Connection, Honoured] = {}
+        self._readers = Readers()
         self._skewed = False
         self.hubs: dict[tuple[str, int], bytes] | None = None
         """The key of the hub at each address that the socket dials; None if it never does."""
@@ -121,6 +152,8 @@ class Gate:
             return False
         socket.setsockopt(zmq.SUBSCRIBE, topic)
         self._note(user, frame, topic)
+        if user:
+            self._lend(topic, Kind.KEY, user, frame)
         return True
 
     def _hub(self, frame: zmq.Frame) -> bytes | None:
@@ -142,6 +175,7 @@ class Gate:
             socket.setsockopt(zmq.SUBSCRIBE, part)
         if found:
             self._honoured_at(frame).begin(topic, found)
+            self._lend(topic, Kind.HUB, key, frame)
         if not found and topic[:1] == DATA:
             self._refused(key, "may not subscribe", repr(topic))
         return bool(found)
@@ -153,6 +187,21 @@ class Gate:
             for part in ended:
                 socket.setsockopt(zmq.UNSUBSCRIBE, part)
         return True
+
+    def keep_to(self, node: bytes) -> None:
+        """Cut whoever could read what is announced to a node, and speaks for it less than it does.
+
+        They come back, and are not given its tokens any more.
+        """
+        self._readers.keep(node, self.calls(node))
+
+    def _lend(self, topic: bytes, kind: Kind, key: bytes, frame: zmq.Frame) -> None:
+        """Note a reader of what is announced to a node, if it may not have everything itself."""
+        rights = self._policy().rights(key)
+        if topic[:1] == READY and rights is not None and rights.subscribe is not None:
+            node = owner_in(topic)
+            if node:
+                self._readers.note(node, kind, int(frame.get(zmq.SRCFD)))
 
     def _for_itself(self, topic: bytes, kind: Kind) -> bool:
         """Return whether a kind of connection may ask for what is said to the node in a topic.

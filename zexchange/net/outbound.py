@@ -289,6 +289,8 @@ class Outbound:
         """
         numbering = self._numbering
         with self._lock:
+            if self._gate is not None:
+                self._gate.keep_to(receiver)
             self._send_everything()
             self.window.promise_now(receiver, Keys(held), forgets)
             heads = numbering.covered(keys)
