@@ -3,7 +3,7 @@
 import pytest
 
 from tests.net.conftest import Joiner, collect, on_control, publish
-from tests.net.keyedhubs import RawHub, raw_hub
+from tests.net.keyedhubs import Huber, RawHub, raw_hub
 from tests.net.keyrings import Keyrings, everything, hear, raw, say
 from tests.support import eventually
 from zexchange import Node, PeerLeft, Registry
@@ -174,3 +174,77 @@ def test_a_key_does_not_get_what_its_neighbour_may(join: Joiner, keyrings: Keyri
     assert got == ["in secret", "more"]
     assert gone == []
     assert endpoint_of(me) not in north.endpoints
+
+
+def talk(one: tuple[Node, Registry], other: tuple[Node, Registry]) -> None:
+    """See each get what the other sends where a file permits only neighbours anything."""
+    for (sender, here), (receiver, there) in ((one, other), (other, one)):
+        got = collect(there, f"secret.{sender.id}")
+        eventually(lambda r=receiver: all(_beside(peer.control) for peer in r.peers))
+        sender.wait_subscribers(f"secret.{sender.id}", 1)
+        for n in range(10):
+            here.get(f"secret.{sender.id}").send(n)
+        sender.flush()
+        assert got == list(range(10))
+
+
+def _beside(endpoint: str | None) -> bool:
+    return (endpoint or "").startswith("ipc:")
+
+
+def test_a_neighbour_may_everything_whichever_way_came_first(
+    join: Joiner, keyrings: Keyrings
+) -> None:
+    """Nodes of this user that also dial each other over TCP come to do what neighbours may."""
+    keyrings.friends("north", "south")
+    for at, of in (("north", "south"), ("south", "north")):
+        keyrings.permit(at, f"[{of}]\n{HALF}")
+    north = join(keys=keyrings("north"), listen=HERE)
+    tcp = [e for e in north[0].endpoints if e.startswith("tcp")]
+    south = join(keys=keyrings("south"), listen=HERE, peers=tcp)
+    talk(north, south)
+    assert len(north[0].peers) == len(south[0].peers) == 1
+
+
+def test_a_neighbour_may_everything_beside_a_hub_that_may_not(
+    keyed_hub: Huber, join: Joiner, keyrings: Keyrings
+) -> None:
+    """The hub's entry bounds what goes by it, and nothing that goes past it."""
+    keyrings.authorize("relay", "north", "south")
+    for at in ("north", "south"):
+        keyrings.authorize(at, "relay")
+        keyrings.permit(at, f"[relay]\nhub = true\n{HALF}")
+    hub = keyed_hub()
+    talk(*(join(keys=keyrings(name), hub=hub.endpoint) for name in ("north", "south")))
+
+
+def test_a_node_that_can_only_dial_has_two_ways(
+    keyed_hub: Huber, join: Joiner, keyrings: Keyrings
+) -> None:
+    """It gets by its own connection what it may have, and gives by the hub what may go there."""
+    keyrings.friends("north", "south")
+    keyrings.authorize("relay", "north", "south")
+    for at in ("north", "south"):
+        keyrings.authorize(at, "relay")
+        keyrings.permit(at, f"[relay]\nhub = true\n{HALF}")
+    hub = keyed_hub()
+    north, here = join(keys=keyrings("north"), hub=hub.endpoint, local=False, listen=HERE)
+    tcp = [e for e in north.endpoints if e.startswith("tcp") and e != hub.endpoint]
+    south, there = join(keys=keyrings("south"), hub=hub.endpoint, local=False, peers=tcp[:1])
+    got: dict[str, tuple[list[int], list[int]]] = {}
+    for name in ("secret", "public.x"):
+        got[name] = [], []
+        for registry, heard in zip((here, there), got[name], strict=True):
+            registry.get(name).handler(heard.append)
+    north.wait_subscribers("secret", 1)
+    north.wait_subscribers("public.x", 1)
+    south.wait_subscribers("public.x", 1)
+    for n in range(10):
+        for registry in (here, there):
+            registry.get("secret").send(n)
+            registry.get("public.x").send(n)
+    north.flush()
+    south.flush()
+    once, twice = list(range(10)), sorted([*range(10), *range(10)])
+    assert [sorted(which) for which in got["public.x"]] == [twice, twice]
+    assert [sorted(which) for which in got["secret"]] == [once, twice]
