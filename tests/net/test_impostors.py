@@ -230,7 +230,14 @@ def test_a_node_that_can_only_dial_has_two_ways(
     hub = keyed_hub()
     north, here = join(keys=keyrings("north"), hub=hub.endpoint, local=False, listen=HERE)
     tcp = [e for e in north.endpoints if e.startswith("tcp") and e != hub.endpoint]
-    south, there = join(keys=keyrings("south"), hub=hub.endpoint, local=False, peers=tcp[:1])
+    south, there = join(
+        keys=keyrings("south"),
+        hub=hub.endpoint,
+        local=False,
+        peers=tcp[:1],
+        listen=HERE,
+        advertise=("tcp://127.0.0.1:1", "tcp://127.0.0.1:2"),
+    )
     got: dict[str, tuple[list[int], list[int]]] = {}
     for name in ("secret", "public.x"):
         got[name] = [], []

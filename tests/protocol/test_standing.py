@@ -71,7 +71,10 @@ class Bench:
     def greet(self, kind: Kind, *interest: str, epoch: int = 1) -> list[fx.Effect]:
         where = {Kind.NEAR: (BESIDE,), Kind.KEY: (THERE,), Kind.HUB: (BEHIND,)}[kind]
         said = hello(THEM, addresses=where, interest=interest, epoch=epoch, key=THEIRS)
-        return self.say(kind, said)
+        effects = self.say(kind, said)
+        if kind is Kind.KEY and THERE.control in self.session.members.candidates:
+            self.say(kind, v.Welcome(THEM, said), THERE.control)
+        return effects
 
 
 def carried_word() -> Carried:
@@ -227,6 +230,19 @@ def test_a_node_that_calls_by_itself_and_is_reached_by_a_hub() -> None:
     assert bench.peer.rights.may_publish("all")
     assert not bench.peer.rights.may_publish("key.x")
     assert bench.peer.link == endpoint_of(THEM)
+
+
+def test_who_cannot_be_reached_where_it_says_is_received_by_its_hub() -> None:
+    """It may be behind a wall: until our own link is answered, the hub is the way to it."""
+    bench = Bench()
+    bench.greet(Kind.HUB, *NAMES)
+    bench.say(Kind.KEY, hello(THEM, addresses=(THERE,), interest=NAMES))
+    assert (bench.peer.kind, bench.peer.calls) == (Kind.HUB, Kind.KEY)
+    assert bench.peer.link == endpoint_of(THEM)
+    assert THERE.control in bench.session.members.candidates
+    assert set(bench.peer.interest.keys) == {"key.x", "all"}
+    bench.say(Kind.KEY, v.Welcome(THEM, hello(THEM, addresses=(THERE,))), THERE.control)
+    assert (bench.peer.kind, bench.peer.link) == (Kind.KEY, THERE.control)
 
 
 kinds = st.sampled_from(list(Kind))

@@ -172,7 +172,7 @@ class Joining:
             if objection.reason != "self":
                 core.reject(str(hello.label), objection.reason, objection.text)
             return
-        reachable = self._way(hello, near) is not None
+        reachable = self._way(hello, near, False) is not None
         if reachable and not self._admission.room_for(hello, route, None, now):
             return
         others = [
@@ -183,7 +183,7 @@ class Joining:
         known = tuple((p.id, p.addresses) for p in others)
         keys = tuple((p.id, p.key) for p in others if p.key)
         self._open_again(hello)
-        peer = self._admit(hello, now, near, channel.kind)
+        peer = self._admit(hello, now, near, channel.kind, False)
         if peer is None:
             text = "none of your addresses can be reached from here"
             core.refuse(route, Refuse(core.me, "unreachable", text), now)
@@ -197,6 +197,8 @@ class Joining:
         core.reply(route, Welcome(core.me, ours, known, keys))
         direct = peer.carried and not by_hub(hello.addresses)
         better = self._core.policy and channel.kind > peer.kind
+        if peer.link is None and peer.carried:
+            self._link_to(endpoint_of(peer.id), peer, now)
         if peer.link is None or direct or better:
             self.link(peer, now, near)
 
@@ -213,7 +215,9 @@ class Joining:
             return Refuse(me, "version", f"{text}, not {hello.versions}")
         return None
 
-    def _admit(self, hello: Hello, now: float, near: bool, calls: Kind) -> Peer | None:
+    def _admit(
+        self, hello: Hello, now: float, near: bool, calls: Kind, linked: bool
+    ) -> Peer | None:
         """Make a node a peer, or renew what we know of it; None if it cannot be reached."""
         peer = self._members.peers.get(hello.sender)
         if peer is not None:
@@ -221,7 +225,7 @@ class Joining:
                 peer.addresses = hello.addresses
             self._proving.on_hello(peer, hello)
             return peer
-        address = self._way(hello, near)
+        address = self._way(hello, near, linked)
         if address is None:
             return None
         before = self._members.met_again(hello.sender)
@@ -259,14 +263,17 @@ class Joining:
     def link(self, peer: Peer, now: float, near: bool = False) -> None:
         """Dial a peer that we know only from its own hello."""
         address = self._choose(peer.addresses, peer.key, near or peer.near)
-        address = address or self._led_by_hub(peer.id)
         if address is None:
             return
         if peer.dialled != address.control:
             self._undial(peer)
             peer.dialled = address.control
-        self.add_candidate(address.control, "hello", now, peer.key)
-        candidate = self._members.candidates.get(address.control)
+        self._link_to(address.control, peer, now)
+
+    def _link_to(self, endpoint: str, peer: Peer, now: float) -> None:
+        """Dial a peer; by a hub that leads to it there is nothing to wait for."""
+        self.add_candidate(endpoint, "hello", now, peer.key)
+        candidate = self._members.candidates.get(endpoint)
         if candidate is not None and node_at(candidate.endpoint):
             # The way that its hello came by leads back.
             candidate.state, candidate.peer = State.LINKED, peer.id
@@ -326,15 +333,16 @@ class Joining:
     def _choose(self, addresses: Iterable[Address], key: bytes, near: bool) -> Address | None:
         return next(self._usable(addresses, key, near), None)
 
-    def _way(self, hello: Hello, near: bool) -> Address | None:
-        """Return by what to receive a node: by a hub that leads to it, if it has no address."""
-        address = self._choose(hello.addresses, hello.key, near)
-        return address or self._led_by_hub(hello.sender)
+    def _way(self, hello: Hello, near: bool, linked: bool) -> Address | None:
+        """Return by what to receive a node.
 
-    def _led_by_hub(self, node: bytes) -> Address | None:
-        if self._core.policy is None or node not in self._core.led_to:
-            return None
-        endpoint = endpoint_of(node)
+        By a hub that leads to it, until a link of ours has shown that it is where it says.
+        """
+        address = self._choose(hello.addresses, hello.key, near)
+        led = self._core.policy is not None and hello.sender in self._core.led_to
+        if near or linked or not led or by_hub(hello.addresses):
+            return address
+        endpoint = endpoint_of(hello.sender)
         return Address(endpoint, endpoint)
 
     def _kind(self, address: Address) -> Kind:
@@ -381,7 +389,7 @@ class Joining:
         if known is not None and known.shut:
             known.shut = False
             self.tune(known, now)  # the connection to its data was refused as well
-        peer = None if objection else self._admit(welcome.hello, now, near, calls)
+        peer = None if objection else self._admit(welcome.hello, now, near, calls, True)
         if peer is None:
             why = objection or Refuse(self._core.me, "unreachable", "it has no address for us")
             self._refused(candidate, why.reason, why.text, now)
