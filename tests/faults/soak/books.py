@@ -84,9 +84,17 @@ class Sheet:
         self.unnumbered, self.sent_at = unnumbered, msg.sent_at
         self._look(f"at {seq}")
 
-    def miss(self, first: int, last: int) -> None:
-        """Book that messages are reported lost."""
-        self.account.miss(first, last)
+    def miss(self, first: int, last: int, late: bool) -> None:
+        """Book that messages are reported lost.
+
+        One federation may have promised more than another had brought first, and have been late
+        (``late``): that is told then, though it was before all that came.
+        """
+        account = self.account
+        if late and account.start is not None and last <= account.start:
+            account.lost += last - first + 1
+            return
+        account.miss(first, last)
         self._look(f"at Lost({first}, {last})")
 
     def _doubt(self, what: str, since: float, until: float) -> None:
@@ -149,11 +157,13 @@ class Book:
         sheet.come(msg, seq, self.promised.get(source))
         return _told(sheet)
 
-    def miss(self, source: str, name: str, first: int, last: int) -> list[str | Doubt]:
+    def miss(
+        self, source: str, name: str, first: int, last: int, late: bool = False
+    ) -> list[str | Doubt]:
         """Book a report of losses, and return what is wrong with it."""
         with self.lock:
             sheet = self.sheet(source, name)
-            sheet.miss(first, last)
+            sheet.miss(first, last, late)
             return _told(sheet)
 
     def lacks(

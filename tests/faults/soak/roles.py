@@ -26,6 +26,7 @@ from zexchange.names import matches
 from zexchange.net import inlet, memory
 from zexchange.net.hub import Hub
 from zexchange.protocol import departed, sequence
+from zexchange.protocol.merging import LATE
 
 from .books import IDLE, SUMS, Book, Doubt, Message
 
@@ -269,7 +270,8 @@ class Receiver(Role):
         for item in stream:
             if isinstance(item, zexchange.Lost):
                 source, name = self.who.get(item.origin, item.origin), item.exchange
-                wrong = book.miss(source, name, item.first, item.last)
+                late = item.reason == LATE
+                wrong = book.miss(source, name, item.first, item.last, late)
             else:
                 msg, name = Message(*item.msg), item.name
                 source = self.who.setdefault(item.origin, msg.label)

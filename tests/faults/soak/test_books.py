@@ -45,6 +45,15 @@ def test_each_error_is_told_when_it_comes_up() -> None:
     assert book.come(SENDER, "x", 7, Message("t", 7, 7, 6)) == ["7 is t's 7: 0 unnumbered"]
 
 
+def test_what_another_federation_had_promised_may_be_told_late() -> None:
+    """That is no error where it was before all that came; else it is."""
+    book = Book("x")
+    assert came(book, 5) == []
+    assert book.miss(SENDER, "x", 3, 4, late=True) == []
+    assert book.sums() == {"received": 1, "lost": 2, "silent": 0, "duplicates": 0, "disorder": 0}
+    assert len(book.miss(SENDER, "x", 5, 5, late=True)) == 1
+
+
 def test_a_stream_does_not_begin_with_what_another_one_had() -> None:
     """What came to an earlier stream of the node does not come to a later one."""
     assert came(Book("x", floors={(SENDER, "x"): 4}), 5) == []
