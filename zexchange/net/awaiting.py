@@ -91,6 +91,20 @@ class AsyncNode(Membership):
         await self._node._running().world.aside(lambda: found.append(diagnose()))
         return found[0]
 
+    async def run(self) -> None:
+        """Wait until the process is told to end, then close; see `Node.run`.
+
+        Raises:
+            RuntimeError: on another than the main thread.
+        """
+        with importing():
+            from .running import wait_for_end_here
+
+        try:
+            await wait_for_end_here(lambda: self._node._closed)
+        finally:
+            await self.close()
+
     async def close(self, timeout: float | None = 5.0) -> None:
         """Leave the federation, as `Node.close`, without holding up the event loop.
 

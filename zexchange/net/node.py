@@ -219,6 +219,25 @@ class Node(Membership):
         if self._release():
             self._shut(limit, not self._would_wait_for_itself())
 
+    def run(self) -> None:
+        """Wait until the process is told to end, by SIGTERM or Ctrl-C (SIGINT), then close.
+
+        For a program that only has handlers. Returns then, also where another thread has closed
+        the node. Without it, SIGTERM ends a process of Python's at once, if it has no handler of
+        its own: nothing is flushed, and peers find out after 1.5 s that it is gone.
+
+        Raises:
+            RuntimeError: on another than the main thread, and in a running event loop.
+        """
+        with importing():
+            from .running import wait_for_end
+
+        self._may_wait()
+        try:
+            wait_for_end(lambda: self._closed)
+        finally:
+            self.close()
+
     def _release(self) -> bool:
         """Have one user less; tell whether it was the last, behind which nothing works."""
         with lifetime.lock:
