@@ -364,6 +364,26 @@ def test_a_name_that_is_new_has_nothing_before_it(network: Network) -> None:
     assert q.got == [*range(5), "first"]
 
 
+def test_who_meets_one_federation_alone_begins_where_that_began(network: Network) -> None:
+    """What was sent in another one before is not for it, and nothing of it is missing."""
+    p, q, r = (Process(network, name, of) for name, of in (("p", "f1"), ("q", "f1"), ("r", "f2")))
+    q.listen()
+    r.listen("**")
+    network.settle()
+    p.send(*range(5))
+    network.settle()
+    p.join("f2")
+    network.settle()
+    for number in range(5, 10):
+        p.send(number)
+        network.advance(0.1)
+    network.settle()
+    assert r.got == [*range(5, 10)]
+    assert [item.seq for item in r.items if isinstance(item, Delivery)] == [*range(6, 11)]
+    (where,) = (t.inlet.positions for t in r.nodes["f2"]._engine.inbound._tuners.values())  # type: ignore[union-attr]
+    assert where.positions == {"x": 10}
+
+
 def test_a_name_that_nothing_was_sent_on_begins_alike_in_all(network: Network) -> None:
     """One node had it before another one left, so that what is new would begin higher."""
     p, q = Process(network, "p", "f1", "f2"), Process(network, "q", "f1", "f2")
