@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.pages import Block, begins, same
-from tests.support import ROOT, Deadline, free_ports, patience
+from tests.support import ROOT, Deadline, free_ports, patience, unmeasured
 
 DEADLINE = 30.0
 GRACE = 2.0
@@ -89,9 +89,8 @@ class Desk:
             script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {module} "$@"\n')
             script.chmod(0o755)
         self.environment = {
-            **os.environ,
+            **unmeasured(),
             "PATH": f"{path}:{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
             "COLUMNS": "80",
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # a page's tests need none, and each takes time

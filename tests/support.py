@@ -120,13 +120,21 @@ def tcp(port: int) -> str:
     return f"tcp://127.0.0.1:{port}"
 
 
+def unmeasured(tree: Path = ROOT) -> dict[str, str]:
+    """Return the environment of a process that runs what is in a tree, without coverage.
+
+    To start it costs as much as half of the package does. Measured are the tests themselves and
+    the commands and servers that they start; all others run the same code as these.
+    """
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_PROCESS")}
+    return {**kept, "PYTHONPATH": str(tree)}
+
+
 class Program:
     """A Python program in a process of its own, which prints lines and is sent lines.
 
-    With ``measured`` false, coverage leaves it alone: a signal handler that raises would
-    leave coverage's own lock taken for ever. Else, where ``$ZEXCHANGE_ASKING`` is set, a logging
-    handler asks for everything there, as it does in the tests themselves. It runs what is in
-    ``tree``.
+    Where ``$ZEXCHANGE_ASKING`` is set, a logging handler asks for everything there, as it does in
+    the tests themselves; not if ``asked`` is false. It runs what is in ``tree``.
     """
 
     def __init__(
@@ -134,23 +142,19 @@ class Program:
         source: str,
         *args: object,
         dev: bool = False,
-        measured: bool = True,
+        asked: bool = True,
         tree: Path = ROOT,
     ) -> None:
         preamble = "import sys; sys.path.insert(0, 'tests'); from support import *\n"
-        if measured and tree == ROOT and os.environ.get("ZEXCHANGE_ASKING"):
+        if asked and tree == ROOT and os.environ.get("ZEXCHANGE_ASKING"):
             preamble += "from tests import asking; asking.install()\n"
-        environment = {**os.environ, "PYTHONPATH": str(tree)}
-        if not measured:
-            environment.pop("COVERAGE_PROCESS_CONFIG", None)
-            environment.pop("COVERAGE_PROCESS_START", None)
         command = [sys.executable, "-u", *(["-X", "dev"] if dev else [])]
         self.process = subprocess.Popen(
             [*command, "-c", preamble + source, *map(str, args)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=tree,
-            env=environment,
+            env=unmeasured(tree),
         )
         self._buffer = b""
 

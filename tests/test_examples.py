@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import patience
+from tests.support import patience, unmeasured
 
 ROOT = Path(__file__).parent.parent
 CLASSIC = sorted((ROOT / "examples" / "classic").glob("*.py"))
@@ -22,7 +22,7 @@ IMPORT = "from zexchange import get_exchange\n"
 
 def output(path, *arguments):
     path_entries = [str(ROOT), str(ROOT / "tests" / "local")]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(path_entries)}
+    env = {**unmeasured(), "PYTHONPATH": os.pathsep.join(path_entries)}
     done = subprocess.run(
         [sys.executable, str(path), *arguments],
         capture_output=True,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT, free_ports, patience
+from tests.support import ROOT, free_ports, patience, unmeasured
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DEADLINE = 60.0
@@ -48,7 +48,7 @@ class Desk:
         # The commands of the README are on the user's path; here they are a module.
         command = f'zexchange() {{ {shlex.quote(sys.executable)} -m zexchange.cli "$@"; }}; '
         self._preamble = command
-        self._environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        self._environment = {**unmeasured(), "PYTHONUNBUFFERED": "1"}
 
     def start(self, *command: str) -> "subprocess.Popen[str]":
         process = subprocess.Popen(

@@ -1,6 +1,5 @@
 """The comparison of two commits: what its intervals say, and one run of it, tiny."""
 
-import os
 import random
 import subprocess
 import sys
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT, patience
+from tests.support import ROOT, patience, unmeasured
 from zexchange.bench.analysis import bootstrap
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -92,9 +91,8 @@ def test_a_run_against_the_commit_itself() -> None:
     script = [sys.executable, str(ROOT / "benchmarks" / "speed.py"), "HEAD"]
     size = ["--minutes", "0.0001", "--seconds", "0.001"]
     # Not measured: of the other tree nothing is left when coverage asks for its source.
-    unmeasured = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_PROCESS")}
     run = subprocess.run(
-        [*script, *size], capture_output=True, text=True, timeout=patience(100), env=unmeasured
+        [*script, *size], capture_output=True, text=True, timeout=patience(100), env=unmeasured()
     )
     assert (run.returncode, run.stderr) == (0, ""), run.stdout
     rows = [line for line in run.stdout.splitlines() if line.endswith("undecided")]

@@ -1,14 +1,13 @@
 """The processes of a laboratory, as the test sees them: told and heard line by line in JSON."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from tests.faults.roles import LONG
-from tests.support import ROOT, Program
+from tests.support import ROOT, Program, unmeasured
 
 
 class Process(Program):
@@ -21,7 +20,7 @@ class Process(Program):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env=unmeasured(),
         )
         self._buffer = b""
         self.label: str = options["label"]

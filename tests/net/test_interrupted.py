@@ -247,7 +247,7 @@ with zexchange.federate("fed") as node:
     print(node.stats().sent["x"], len(returned), n, flush=True)
 """,
             size,
-            measured=False,
+            asked=False,
         ) as sender,
     ):
         receiver.expect("ready")

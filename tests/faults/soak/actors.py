@@ -4,7 +4,6 @@ A process that is stopped tells nothing, and nobody waits for it meanwhile.
 """
 
 import json
-import os
 import queue
 import signal
 import subprocess
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.roles import LONG
-from tests.support import ROOT
+from tests.support import ROOT, unmeasured
 
 Teller = Callable[[float, str, dict[str, Any]], None]
 
@@ -46,7 +45,7 @@ class Actor:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                env=unmeasured(),
             )
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
