@@ -39,14 +39,17 @@ MADE = {
     "net/outbound.py": {"self._lock"},
     "net/rendezvous.py": {"self._changing"},
     "net/shared.py": {"self.moving"},
-    "net/siblings.py": {"self._placing", "_lock"},
+    "net/siblings.py": {"self._placing", "self.naming", "_lock"},
     "net/sockets.py": {"_starting", "self._closing"},
     "net/world.py": {"return"},  # of Engine.changed
     "protocol/changing.py": {"self._lock"},  # a plain one, for which nothing is called
     "protocol/registration.py": {"_changing"},
 }
 """Where locks are made, and what they are called: `held` has to know each of them."""
-NAMES = ("_lock", "lock", "_starting", "_changing", "_closing", "_counting", "_placing", "moving")
+NAMES = (
+    "_lock", "lock", "_starting", "_changing", "_closing", "_counting", "_placing", "moving",
+    "naming",
+)  # fmt: skip
 MOST = 20
 """Questions that are asked in one test: some log thousands of records."""
 LOOKS, APART = 100, 50
