@@ -136,12 +136,15 @@ class Log:
         """Wait until what was said is logged, but not for long. No lock is held then.
 
         Handlers are not called here: the caller may have a lock of its own, and they want it.
+        Only as the program ends they are, for from Python 3.12 on no thread starts then.
         """
         until = time.monotonic() + FLUSHING
         while (self._said or self._turn.locked()) and time.monotonic() < until:
             if self._speaker == threading.get_ident():
                 return
             self._wake()
+            if not self._coming and not threading.main_thread().is_alive():
+                self._speak()
             time.sleep(0.001)
 
     def _tell_dropped(self) -> None:
