@@ -22,12 +22,16 @@ FEW = 64
 MOST_IN_THE_WAY = 100
 """Members in the way of each, on average, beyond which they were chosen for it."""
 _AT_ONCE = 64
+_MOST_AT_ONCE = 1000 * _AT_ONCE
+"""In the way of so many in a row: nothing but a choice makes it as bad, so why count on."""
 _SECONDS_EACH = 4e-6
 """Time for each member after which they are looked at; most take a twentieth of it."""
 _SECONDS_MORE = 5e-4
 _SECRET_HASHES = frozenset((str, bytes))
 _SET_RUN = 9
 """Places next to each other that a set looks at before it jumps."""
+_TO_COMPARE = 8
+"""For so many counts one in the way whose hash is the same, so that the two are compared."""
 _UNSIGNED = (1 << 64) - 1
 _key = itemgetter(0)
 
@@ -115,14 +119,16 @@ def _set_tables(count: int) -> Iterator[tuple[int, int]]:
 def _fill(members: Sequence[Any], hashes: list[int], size: int, run: int) -> bool:
     """Put members into an empty table; return whether too many stand in each other's way."""
     table: list[int | None] = [None] * size
-    mask, in_the_way = size - 1, 0
+    mask, in_the_way, before = size - 1, 0, 0
     for number, known in enumerate(hashes[: len(members)]):
         start = place = known & mask
         rest = known & _UNSIGNED
         last = place + run if place + run <= mask else place
         while (other := table[place]) is not None:
-            if hashes[other] == known and members[other] == members[number]:
-                break
+            if hashes[other] == known:
+                if members[other] == members[number]:
+                    break
+                in_the_way += _TO_COMPARE
             in_the_way += 1
             if place < last:
                 place += 1
@@ -132,6 +138,9 @@ def _fill(members: Sequence[Any], hashes: list[int], size: int, run: int) -> boo
             last = place + run if place + run <= mask else place
         else:
             table[place] = number
-        if in_the_way > MOST_IN_THE_WAY * (number + 1):
+        if number % _AT_ONCE == 0:
+            before = in_the_way
+        most = MOST_IN_THE_WAY * (number + 1)
+        if in_the_way > most or in_the_way - before > _MOST_AT_ONCE:
             return True
     return False
