@@ -33,6 +33,8 @@ class Held:
     def recv(self, flags: int, copy: bool) -> Any:
         assert flags == zmq.NOBLOCK
         self.now += SWITCH
+        if not self.unread:
+            raise zmq.Again
         return zmq.Frame(self.unread.popleft())
 
     def send(self, frame: bytes, flags: int) -> None:

@@ -3,15 +3,16 @@
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 
 import msgpack
 import pytest
 import zmq
 
 from tests.net.conftest import Joiner, collect, publish
-from tests.support import eventually
+from tests.support import eventually, patience
 from zexchange import Node, Registry, Rejected
-from zexchange.protocol.wire import MAX_CONTROL_BYTES
+from zexchange.protocol.wire import MAX_CONTROL_BYTES, ready_topic
 
 pytestmark = pytest.mark.sockets
 
@@ -127,6 +128,39 @@ def test_oversize_messages_cut_only_their_sender(join: Joiner) -> None:
             stranger.connect(data_of(node))
             stranger.send(b"\x01" + bytes(100_000))
             still_good(node, here, got)
+
+
+OLD = {
+    # A connection without a version, whose peer has no id, and one of version 2: both are
+    # taken by libzmq, and their frames do not say which connection they came by.
+    "ZMTP 1": b"\x01\x00" + b"\x07\x00\x01\x01old\x00",
+    "ZMTP 2": b"\xff" + bytes(7) + b"\x01\x7f\x01\x02\x00\x00" + b"\x00\x06\x01\x01old\x00",
+}
+
+
+@pytest.mark.parametrize("version", OLD)
+def test_subscriptions_of_old_protocols_are_not_taken(join: Joiner, version: str) -> None:
+    """Who speaks an older ZMTP is cut off: nobody could tell whose its subscriptions are."""
+    node, here, _, got = pair(join)
+    for endpoint in (control_of(node), data_of(node)):
+        port = int(endpoint.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.settimeout(patience())
+            client.sendall(OLD[version])
+            with suppress(ConnectionResetError):
+                while client.recv(1000):
+                    pass
+            still_good(node, here, got)
+
+
+def test_a_subscription_of_no_connection_spoils_no_send(join: Joiner) -> None:
+    """Where libzmq does not know by what connection a subscription came, messages still go out."""
+    node, here, _, got = pair(join)
+    engine = node._engine
+    assert engine is not None
+    engine.outbound.demand._take(zmq.Frame(b"\x01\x01x\x00"))
+    engine.outbound.demand._take(zmq.Frame(b"\x01" + ready_topic(bytes(16), 1)))
+    still_good(node, here, got)
 
 
 @pytest.mark.parametrize("greeting", [b"GET / HTTP/1.1\r\n\r\n", b"", bytes(64), b"\xff" * 200])

@@ -1,6 +1,14 @@
 """What is subscribed to is charged to who brought it, and who has most is cut."""
 
-from zexchange.net.topics import OVERHEAD, Topics
+import pytest
+
+from zexchange.net.topics import (
+    AT_ONCE,
+    OVERHEAD,
+    STRICT_AT_ONCE,
+    STRICT_SECONDS,
+    Topics,
+)
 
 SIZE = 10 + OVERHEAD
 """What a topic of nine bytes is counted for, with the byte that says what is done."""
@@ -9,18 +17,22 @@ SIZE = 10 + OVERHEAD
 class Sockets:
     """Connections by descriptor: the inode is new when a descriptor is used again."""
 
-    def __init__(self, most: int) -> None:
+    now = 0.0
+
+    def __init__(self, most: int, each: bool = False) -> None:
         self.inodes: dict[int, int] = {}
         self.cuts: list[tuple[int, int]] = []
-        self.topics = Topics(self.cuts.append, most * SIZE, lambda fd: (fd, self.inodes.get(fd, 0)))
+        self.topics = Topics(
+            self.cuts.append, most * SIZE, lambda fd: (fd, self.inodes.get(fd, 0)), each
+        )
 
     def add(self, fd: int, *topics: int) -> None:
         for topic in topics:
-            self.topics.note(b"\1%09d" % topic, fd)
+            self.topics.note(b"\1%09d" % topic, fd, self.now)
 
-    def drop(self, *topics: int) -> None:
+    def drop(self, *topics: int, fd: int = -1) -> None:
         for topic in topics:
-            self.topics.note(b"\0%09d" % topic, -1)
+            self.topics.note(b"\0%09d" % topic, fd, self.now)
 
 
 def test_who_has_most_is_cut() -> None:
@@ -47,7 +59,7 @@ def test_a_message_is_no_subscription() -> None:
     sockets = Sockets(10)
     sockets.add(1, 1, 2, 3)
     for frame in (b"", b"\x05000000001", b"\xff"):
-        sockets.topics.note(frame, 1)
+        sockets.topics.note(frame, 1, 0.0)
     assert sockets.topics.bytes == 3 * SIZE
 
 
@@ -71,3 +83,49 @@ def test_what_others_have_as_well_stays_theirs() -> None:
     sockets.add(1, *range(50, 55))
     assert sockets.cuts == [(1, 0)]
     assert sockets.topics.bytes == 3 * SIZE
+
+
+@pytest.mark.parametrize("repeated", [True, False])
+def test_who_goes_on_without_end_is_cut(repeated: bool) -> None:
+    """The same topic over and over, or its coming and going, is bounded as well."""
+    sockets, times = Sockets(10), 0
+    while not sockets.cuts:
+        sockets.add(1, 7)
+        times += 1
+        if not repeated:
+            sockets.drop(7, fd=1)
+    assert times * SIZE >= AT_ONCE // 2
+    assert not sockets.topics.note(b"\1%09d" % 8, 1, 0.0)
+    assert sockets.topics.note(b"\1%09d" % 8, 2, 0.0)
+
+
+def test_who_comes_after_a_cut_may_bring_little_for_a_while() -> None:
+    """Who was cut would come back with as much; who was there before is left in peace."""
+    sockets = Sockets(10**6)
+    sockets.add(1, 1)
+    times = 0
+    while not sockets.cuts:
+        sockets.add(2, 7)
+        times += 1
+    little = STRICT_AT_ONCE // SIZE
+    sockets.add(3, *range(little // 2))
+    assert len(sockets.cuts) == 1
+    sockets.add(3, *range(little // 2, little + 2))
+    sockets.add(1, *range(2, 2 + 2 * little))
+    assert sockets.cuts == [(2, 0), (3, 0)]
+    sockets.now += STRICT_SECONDS + 1
+    sockets.add(4, *range(2 * little))
+    assert len(sockets.cuts) == 2
+
+
+def test_where_each_end_is_told_another_ones_topics_stay_counted() -> None:
+    """Of two that have the same, one goes: what the other has is still there, and its own."""
+    sockets = Sockets(100, each=True)
+    sockets.add(1, 1, 2, 3)
+    sockets.add(2, 1, 2, 3)
+    sockets.drop(1, fd=2)
+    sockets.drop(2, 3)
+    assert sockets.topics.bytes == 3 * SIZE
+    sockets.drop(1, fd=1)
+    sockets.drop(2, 3)
+    assert sockets.topics.bytes == 0

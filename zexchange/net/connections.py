@@ -11,6 +11,10 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+import zmq
+
+from .sockets import SRCFD
+
 PER_KEY = 256
 """Connections remembered of one key. Beyond that the oldest is cut off only when it speaks."""
 
@@ -23,6 +27,17 @@ def connection(fd: int) -> Connection | None:
     with suppress(OSError):
         return fd, os.fstat(fd).st_ino
     return None
+
+
+def source(frame: "zmq.Frame") -> int:
+    """Return the descriptor of the connection that a frame came by; -1 if it is not known.
+
+    Of what is older than ZMTP 3 libzmq does not know it.
+    """
+    try:
+        return int(frame.get(SRCFD))
+    except zmq.ZMQError:
+        return -1
 
 
 def alive(found: Connection) -> bool:

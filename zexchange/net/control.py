@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import zmq
@@ -15,11 +16,12 @@ import zmq
 from ..errors import DecodeError
 from ..history import Body, Bulk, Frame
 from ..local.logs import log
-from ..protocol.allowance import Allowance
+from ..protocol.allowance import MAX_KNOWN, Allowance
 from ..protocol.effects import Tune
 from ..protocol.messages import control_frame, read_control
 from ..protocol.values import Control, Hello, Ping, Welcome
 from ..protocol.wire import DATA, MAX_CONTROL_BYTES
+from .connections import connection, cut, source
 from .endpoints import as_host, parse_tcp, resolve_wild
 from .guard import Guard
 from .lookups import Lookups
@@ -30,11 +32,21 @@ if TYPE_CHECKING:
 
 BUDGET = 256
 """Frames read from one control socket before the others have their turn."""
-BUDGET_SECONDS = 0.02
-"""Or as many seconds, with what follows from them."""
+BUDGET_SECONDS = 0.002
+"""Seconds in a turn after which nothing more is read: the interpreter's lock is held meanwhile,
+and the threads that messages pass through wait for it."""
+REST_MOST = 0.1
+"""Seconds of rest after such a turn, at most: it lasts as long as the turn did."""
 AT_ONCE, A_SECOND = 4 << 20, 512 << 10
 """Bytes of control messages that one connection may send, and may be answered: at once, and a
 second."""
+LARGE = 64 << 10
+LARGE_AT_ONCE, LARGE_A_SECOND = 8 << 20, 1 << 20
+"""Bytes of control messages over `LARGE` that are read, at once and a second: of one key, or of one
+connection that a peer has spoken on."""
+STRANGE_AT_ONCE, STRANGE_A_SECOND = 4 << 20, 64 << 10
+"""And of all others together: connections can be made afresh without end, and to read 4 MiB holds
+the interpreter's lock for tens of milliseconds."""
 MESSAGE_OVERHEAD = 256
 """Bytes that a message is counted for beside its own."""
 PAUSE = 0.02
@@ -42,8 +54,9 @@ PAUSE = 0.02
 to be thrown away costs time as well."""
 OUTBOX_MOST = 1000
 
-Received = Callable[..., None]
-"""Takes a message, where an answer goes, its link, its key, and the hub that vouches for it."""
+Received = Callable[..., bool]
+"""Takes a message, where an answer goes, its link, its key, and the hub that vouches for it;
+tells whether its sender is a peer."""
 
 
 @dataclass(slots=True, eq=False)
@@ -108,6 +121,11 @@ class Controls:
         self._monotonic = monotonic
         self._allowance = Allowance(AT_ONCE, A_SECOND)
         self._answers = Allowance(AT_ONCE, A_SECOND)
+        self._large = Allowance(LARGE_AT_ONCE, LARGE_A_SECOND)
+        self._strange = Allowance(STRANGE_AT_ONCE, STRANGE_A_SECOND)
+        self._known = dict[bytes, None]()
+        self._until = inf
+        self._late = False
         self._read_at = 0.0
         self._guard = guard
         self._sockets = sockets
@@ -130,11 +148,9 @@ class Controls:
 
     def patience(self, most: float) -> float:
         """Return how long the next wait may take: `settle` may have work left."""
-        if self._unread:
-            return 0
         if self._read_at:
             return min(most, max(0.0, self._read_at - self._monotonic()))
-        return most
+        return 0 if self._unread else most
 
     # ------------------------------------------------------------------------- effects
 
@@ -250,6 +266,8 @@ class Controls:
         A send takes in what its socket was told meanwhile, and with it the wake-up of
         its descriptor: what has arrived would lie there until the next message.
         """
+        if self._resting():
+            return False
         unread, self._unread = self._unread, {}
         for link in unread:
             if link is None:
@@ -258,15 +276,30 @@ class Controls:
                 self._read_link(link)
         return bool(unread)
 
+    def begin(self, now: float) -> None:
+        """A turn of the control thread begins."""
+        self._until, self._late = now + BUDGET_SECONDS, False
+        if now >= self._read_at:
+            self._read_at = 0.0
+
+    def end(self, began: float) -> None:
+        """A turn ends that began then: if not all was read in its time, rest as long again."""
+        now = self._monotonic()
+        if self._late:
+            self._read_at = max(self._read_at, now + min(now - began, REST_MOST))
+
+    def _resting(self) -> bool:
+        """Tell whether nothing is to be read now: in this turn any more, or for a while."""
+        self._late = self._late or self._monotonic() > self._until
+        return self._late or self._read_at > 0.0
+
     def read_router(self) -> None:
         """Take what peers say on their links to us."""
-        now = self._monotonic()
-        if now < self._read_at:
-            # A look lets its descriptor be quiet, which else would end every wait.
-            self.router.getsockopt(EVENTS)
-            return
-        self._read_at = 0.0
         for _ in range(BUDGET):
+            if self._resting():
+                # A look lets its descriptor be quiet, which else would end every wait.
+                self.router.getsockopt(EVENTS)
+                break
             try:
                 parts = self.router.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
@@ -278,20 +311,16 @@ class Controls:
             if key is None:
                 self._rejected("control", "key unknown")
                 continue
-            self._take(parts[1].bytes, parts[0].bytes, None, _peer_host(parts[1]), key)
-            if self._monotonic() - now > BUDGET_SECONDS:
-                break
+            self._take(parts[1], parts[0].bytes, None, _peer_host(parts[1]), key)
         self._unread[None] = None
-
-    def resume(self) -> None:
-        """Read on, once the pause is over that follows a flood."""
-        if self._read_at and self._monotonic() >= self._read_at:
-            self.read_router()
 
     def _read_link(self, link: Link) -> None:
         host = _host_of(link.endpoint)
         link.flush()
         for _ in range(BUDGET):
+            if self._resting():
+                link.socket.getsockopt(EVENTS)
+                break
             try:
                 first, *others = receive_parts(link.socket)
             except zmq.Again:
@@ -299,33 +328,52 @@ class Controls:
                 if link.flush():
                     self._unread[link] = None
                 return
-            frame = first.bytes
-            if frame[:1] == DATA:
-                buffers = tuple(other.buffer for other in others)
+            if bytes(first.buffer[:1]) == DATA:
+                frame, buffers = first.bytes, tuple(other.buffer for other in others)
                 self._replayed(link.endpoint, Bulk(frame, buffers) if buffers else frame)
             elif others:
                 self._rejected(link.endpoint, f"control message of {1 + len(others)} frames")
             else:
-                self._take(frame, None, link.endpoint, host, link.key)
+                self._take(first, None, link.endpoint, host, link.key)
             if self._links.get(link.endpoint) is not link:
                 return
         self._unread[link] = None
 
     def _take(
-        self, frame: bytes, route: Any, link: str | None, host: str | None, key: bytes
+        self, frame: zmq.Frame, route: Any, link: str | None, host: str | None, key: bytes
     ) -> None:
-        now = self._monotonic()
-        if not self._allowance.take(route or link, len(frame) + MESSAGE_OVERHEAD, now):
+        now, size = self._monotonic(), len(frame)
+        allowed = self._allowance.take(route or link, size + MESSAGE_OVERHEAD, now)
+        if size > LARGE and route and not (allowed and self._takes_large(route, key, size, now)):
+            # What waits there may be as large. It is not copied, and so thrown away at once.
+            cut(connection(source(frame)) or (-1, 0))
+            self._rejected(host or "control", "more large control messages than are taken")
+            return
+        if not allowed:
             self._rejected(link or host or "control", "more control messages than are taken")
             if link is None:
                 self._read_at = now + PAUSE
             return
         try:
-            message = read_control(frame)
+            message = read_control(frame.bytes)
         except DecodeError as error:
             self._rejected(link or host or "control", str(error))
             return
-        self._received(_resolved(message, host), route, link, key)
+        if self._received(_resolved(message, host), route, link, key) and route:
+            self._know(route)
+
+    def _takes_large(self, route: bytes, key: bytes, size: int, now: float) -> bool:
+        """Tell whether a large message may be read now."""
+        if key or route in self._known:
+            return self._large.take(key or route, size, now)
+        return self._strange.take("", size, now)
+
+    def _know(self, route: bytes) -> None:
+        """Take note that a peer has spoken on a connection."""
+        self._known.pop(route, None)
+        self._known[route] = None
+        if len(self._known) > MAX_KNOWN:
+            del self._known[next(iter(self._known))]
 
     def close(self, linger: float) -> None:
         """Close every socket; what was said still goes out within ``linger`` seconds."""

@@ -11,13 +11,15 @@ import zmq
 
 from ..protocol.relay import MARK
 from ..protocol.wire import read_token
+from .connections import source
 from .gate import Gate
 from .sockets import EVENTS, JUDGED_MARK, READABLE, XPUB_MANUAL
 from .topics import Topics
 from .window import Window
 
-AT_ONCE = 1000
-"""Subscriptions read before whoever reads them goes on with its own work."""
+AT_ONCE, ALONG = 200, 20
+"""Subscriptions read before whoever reads them goes on with its own work: the control thread, and
+who sends."""
 SECONDS = 0.02
 """Or as long: each lets go of the interpreter's lock, which comes back after 5 ms where somebody
 computes. A peer that connects again has a subscription for each of its names."""
@@ -55,10 +57,10 @@ class Demand:
         """Tokens (un)subscribed on the socket, for the control thread."""
         self.unread = False
         """Whether there are more than were read at a time."""
-        self.topics = Topics()
+        self.topics = Topics(each=gate is not None)
 
-    def read(self) -> None:
-        """Take in what subscribers asked for.
+    def read(self, most: int = ALONG) -> None:
+        """Take in what subscribers asked for, up to so many.
 
         Also behind sends, whose own look at the socket's state may have eaten the wake-up of
         the control thread. What that eats behind the last of many, its next look finds.
@@ -66,33 +68,39 @@ class Demand:
         if self.closed:
             return
         socket, seen, late, until = self._socket, 0, False, 0.0
-        # Bounded: this is the sender's time, and the lock.
-        while int(socket.getsockopt(EVENTS)) & READABLE and seen < AT_ONCE and not late:
-            seen += 1
+        if not int(socket.getsockopt(EVENTS)) & READABLE:
+            self.unread = False
+        else:
+            # Asked for once: each time, libzmq takes in all that has come since, of a flood more
+            # than is read. Bounded: this is the sender's time, and the lock.
             with suppress(zmq.Again):
-                self._take(socket.recv(zmq.NOBLOCK, copy=False))
-            until = until or self._monotonic() + SECONDS
-            late = self._monotonic() > until
-        self.unread = late or seen == AT_ONCE
+                while seen < most and not late:
+                    frame = socket.recv(zmq.NOBLOCK, copy=False)
+                    seen += 1
+                    self._take(frame)
+                    until = until or self._monotonic() + SECONDS
+                    late = self._monotonic() > until
+            self.unread = late or seen == most
         if self._gate is not None and not self.unread:
             self._gate.drained()
         if seen:
             self._notify()
 
     def _take(self, frame: zmq.Frame) -> None:
+        # Of what ends with its connection there is none.
+        data, fd = frame.bytes, source(frame)
+        # Before it is judged: libzmq keeps what we refuse, too.
+        if not self.topics.note(data, fd, self._monotonic()) and data[:1] == b"\1":
+            return
         if self._gate is not None and not self._gate.admit(self._socket, frame):
             return
-        data = frame.bytes
-        # Who has gone is not asked for its descriptor: what it had is told of once it has none.
-        fd = int(frame.get(zmq.SRCFD)) if data[:1] == b"\1" else -1
-        self.topics.note(data, fd)
         token = read_token(data[1:])
         if token is not None:
             self.subscriptions.append(data)
-            if fd >= 0:
+            if fd >= 0 and data[:1] == b"\1":
                 self._window.connected(token[0], fd)
         elif data[1:2] == MARK:
             # Of a hub, which asks whose the connection is.
             self.subscriptions.append(data)
-            if fd >= 0:
+            if fd >= 0 and data[:1] == b"\1":
                 self._window.shared(fd)

@@ -55,6 +55,8 @@ if TYPE_CHECKING:
 
 TICK = 0.1
 """Seconds between two looks at the clock."""
+SUBSCRIPTIONS_SECONDS = 0.02
+"""Seconds in a turn in which is read on what is subscribed to."""
 SETTLE_ROUNDS = 16
 """Times in a turn that control sockets are read again before other work has its turn."""
 
@@ -431,13 +433,14 @@ class Engine(Reports):
         fds = [fd for fd, _ in ready]
         if self._waker.fd in fds:
             self._waker.clear()
+        began = self.world.monotonic()
         with self.changed:
+            self._controls.begin(began)
             for fd in fds:
                 if fd == self._xpub_fd:
                     self.outbound.poll()
                 elif not (self._controls.ready(fd) or self._probes.ready(fd)) and self._guard:
                     self._guard.ready(fd)
-            self._controls.resume()
             self._tell_interest()
             while self._inbox:
                 self._inbox.popleft()()
@@ -455,6 +458,7 @@ class Engine(Reports):
                 self.effects.carry_out()
             self.stalls.keep_promises()
             self.changed.notify_all()
+        self._controls.end(began)
         self.outbound.window.room.turned_at = self.world.monotonic()
         return self._controls.patience(TICK)
 
@@ -467,7 +471,7 @@ class Engine(Reports):
     def _tokens(self) -> None:
         """Hand the session the tokens that were (un)subscribed at our data endpoint."""
         # libzmq keeps all that has come, read or not: only who reads on knows whom to cut.
-        until = self.world.monotonic() + TICK
+        until = self.world.monotonic() + SUBSCRIPTIONS_SECONDS
         demand = self.outbound.demand
         while demand.unread and self.world.monotonic() < until:
             self.outbound.poll(wait=True)
@@ -546,10 +550,11 @@ class Engine(Reports):
         link: str | None,
         key: bytes = b"",
         hub: str = "",
-    ) -> None:
+    ) -> bool:
         # First what tasks here want by now: who joins after they were attached is told.
         self._tell_interest()
         self.session.receive(message, route, link, self.world.monotonic(), key, hub)
+        return message.sender in self.session.members.peers
 
     def _refused_frame(self, source: str, reason: str) -> None:
         self.session.reject(source, reason)

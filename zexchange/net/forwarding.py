@@ -28,9 +28,9 @@ from ..protocol.relay import (
     mark_frame,
 )
 from ..protocol.wire import DATA, MAX_ATTACHED
-from .connections import cut
+from .connections import cut, source
 from .hubgate import Wanted
-from .sockets import DO_NOT_WAIT, SNDMORE, SRCFD
+from .sockets import DO_NOT_WAIT, SNDMORE
 
 if TYPE_CHECKING:
     from .hubsockets import HubSockets
@@ -84,7 +84,7 @@ class Forwarding:
 
     def _take(self, frames: list[zmq.Frame]) -> None:
         first = frames[0]
-        fd = first.get(SRCFD)
+        fd = source(first)
         head = first.bytes if len(first) <= HEAD_BYTES else bytes(first.buffer[:HEAD_BYTES])
         if head[:1] == MARK:
             if head.startswith(self._introduction) and len(head) == 49:
@@ -177,7 +177,7 @@ class Forwarding:
             words = frame.bytes
             topic, wanted = words[1:], words[:1] == b"\x01"
             # What ends with its connection comes from none.
-            fd = int(frame.get(SRCFD)) if wanted else -1
+            fd = source(frame) if wanted else -1
             self._take_want(topic, wanted, fd, user_of(frame), now)
         return BUDGET
 
@@ -197,7 +197,7 @@ class Forwarding:
         refused = words[:1] == b"\x01"
         for topic, wanted in self._wanted.admit(frame, now):
             refused = False
-            self._take_want(topic, wanted, int(frame.get(SRCFD)) if wanted else -1, user, now)
+            self._take_want(topic, wanted, source(frame) if wanted else -1, user, now)
         if refused and words[1:2] == DATA and words[-1:] == b"\0":  # a name, and all of it
             exchange = words[2:-1].decode(errors="replace")
             self._core.complain(f"{self._core.gate.name(user)} may not subscribe to {exchange!r}")

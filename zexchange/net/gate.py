@@ -16,7 +16,7 @@ from ..protocol.keys import belongs
 from ..protocol.permissions import Policy, owner_in
 from ..protocol.vouching import reduced
 from ..protocol.wire import DATA, READY, read_token
-from .connections import Connection, Connections, address_of, alive, connection, cut
+from .connections import Connection, Connections, address_of, alive, connection, cut, source
 
 if TYPE_CHECKING:
     Socket = zmq.Socket[bytes]
@@ -148,7 +148,7 @@ class Gate:
         ):
             # It is cut off, too, when the key may do something else: what it asked for may be
             # permitted then, and it does not ask again by the same connection.
-            self.connections.note(user, int(frame.get(zmq.SRCFD)))
+            self.connections.note(user, source(frame))
             return False
         socket.setsockopt(zmq.SUBSCRIBE, topic)
         self._note(user, frame, topic)
@@ -163,8 +163,8 @@ class Gate:
         None where it is none of the addresses that were dialled.
         """
         try:
-            address = address_of(int(frame.get(zmq.SRCFD)))
-        except (OSError, zmq.ZMQError):
+            address = address_of(source(frame))
+        except OSError:
             return None if _property(frame, "Socket-Type") else b""
         return b"" if address is None else (self.hubs or {}).get(address)
 
@@ -213,7 +213,7 @@ class Gate:
 
     def _honoured_at(self, frame: zmq.Frame) -> "Honoured":
         """Return what a hub is given by the connection that a frame came by."""
-        found = connection(int(frame.get(zmq.SRCFD)))
+        found = connection(source(frame))
         if found is None:
             return Honoured()
         if found not in self._to_hubs:
@@ -262,7 +262,7 @@ class Gate:
         return True
 
     def _note(self, user: bytes, frame: zmq.Frame, topic: bytes) -> None:
-        fd = int(frame.get(zmq.SRCFD))
+        fd = source(frame)
         if user:
             self.connections.note(user, fd)
         found = connection(fd)
@@ -273,9 +273,6 @@ class Gate:
                 del self._tokens[next(iter(self._tokens))]
 
     def _cut(self, frame: zmq.Frame) -> None:
-        try:
-            found = connection(int(frame.get(zmq.SRCFD)))
-        except zmq.ZMQError:
-            return
+        found = connection(source(frame))
         if found is not None:
             cut(found)

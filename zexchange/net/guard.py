@@ -114,12 +114,14 @@ class Guard:
     def lock(self, bound: "Socket") -> None:
         """Have a socket speak CURVE at whatever it is bound to from here on.
 
-        libzmq copies the options with each bind: what was bound before stays as it is.
+        libzmq copies the options with each bind: what was bound before stays as it is. Without
+        keys it takes none but connections of ZMTP 3, which is what the name of a domain does
+        that nobody answers for: frames of older ones do not say which connection they came by.
         """
+        bound.setsockopt_string(zmq.ZAP_DOMAIN, DOMAIN)
         if self._keyring:
             bound.setsockopt(zmq.CURVE_SERVER, 1)
             bound.setsockopt(zmq.CURVE_SECRETKEY, self._keyring.secret)
-            bound.setsockopt_string(zmq.ZAP_DOMAIN, DOMAIN)
             # Without an answer from us, nobody comes in.
             bound.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
 

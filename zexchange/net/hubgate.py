@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import zmq
 
 from ..protocol.carrying import MAX_TOPICS
-from .connections import Connection, alive, connection, cut
+from .connections import Connection, alive, connection, cut, source
 from .gate import Gate
 
 if TYPE_CHECKING:
@@ -84,7 +84,4 @@ class Wanted:
 
 def _connection(frame: zmq.Frame) -> Connection | None:
     """Return the connection that a frame came by; None if it came by none that is open."""
-    try:
-        return connection(int(frame.get(zmq.SRCFD)))
-    except zmq.ZMQError:
-        return None
+    return connection(source(frame))

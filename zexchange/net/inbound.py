@@ -8,7 +8,7 @@ nothing about membership.
 
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import zmq
@@ -45,12 +45,20 @@ if TYPE_CHECKING:
 
 BUDGET = 64
 """Frames read from one peer before the next has its turn, and what others ask for."""
-BUDGET_SECONDS = 0.02
-"""Or as many seconds, tasks included."""
+BUDGET_SECONDS = 0.005
+"""Or as many seconds, tasks included: as long a message of another may have to wait."""
 GOODBYE_SECONDS = 1.0
 """Seconds for what a peer sent before its goodbye; its sockets linger as long at most."""
+NAMES_AT_ONCE = 200
+"""Names that a peer has told, of as many as `MAX_NAMES`, subscribed to in a turn."""
+REST_MOST = 0.1
+"""Seconds for which a peer is not read, at most, after what it sent was no messages: as many as
+that took."""
 DRAIN_ROUNDS = 1000
-"""Budgets granted to what has arrived on a socket before it is closed."""
+"""Budgets granted to what has arrived on a socket of a peer that has left."""
+DRAIN_SECONDS = 0.1
+"""Seconds that are granted to what is no messages there, and to all that has arrived on a socket
+before another one takes its place: what is left is asked for again."""
 FORMER_MOST = 256
 """Peers that have left for good, or for too long, and of which is still known what came."""
 
@@ -62,6 +70,7 @@ class Tuner:
         self.inlet = inlet
         self._publish = publish
         self.tokens: list[int] = []
+        self.rest_until = 0.0
         self.told: dict[str, None] = {}
         """Names that the peer has told, because it does not honour our prefixes."""
         self.narrow: dict[str, None] = {}
@@ -88,6 +97,11 @@ class Tuner:
         return Bulk(frame, tuple(buffers))
 
 
+def _way(tuner: "Tuner | Passenger") -> Tuner | Trunk:
+    """Return what a peer is received by."""
+    return tuner.trunk if isinstance(tuner, Passenger) else tuner
+
+
 class Inbound:
     """The data thread."""
 
@@ -108,10 +122,17 @@ class Inbound:
         self._changes = changes
         self._keys = Keys()
         self._epoch = 0
+        self._wasted = False
+        """Whether what was read last was no messages, or not all of it."""
         self._commands: deque[Callable[[], None]] = deque()
         self._hot: dict[Tuner | Trunk, None] = {}
         self._leaving: dict[bytes, tuple[float, dict[str, int]]] = {}
         self._tuners: dict[bytes, Tuner | Passenger] = {}
+        self._pursuits: dict[bytes, Iterator[None]] = {}
+        """By peer, the rest of a look at all that is missing of it."""
+        self._told: dict[bytes, deque[str]] = {}
+        """By peer, names that it has told and that have not been looked at."""
+        self._widened = set[bytes]()
         self._by_fd: dict[int, Tuner | Trunk] = {}
         self._trunks: dict[str, Trunk] = {}
         self._waker = world.waker()
@@ -208,7 +229,11 @@ class Inbound:
                 unsubscribe(way.socket, *way.topics(key))
             for key in added:
                 subscribe(way.socket, *way.topics(key))
-            self._narrow(way)
+            gone = [name for name in way.narrow if not self._keys.covers(name)] if removed else ()
+            unsubscribe(way.socket, *map(topic, gone))
+            for name in gone:
+                del way.narrow[name]
+            self._widen(way, list(filter(Keys(added).covers, way.told)))
             # The token last: the peer sees it after the names.
             self._ask_proof(way)
             # Whatever a call on a socket has taken in may have eaten its wake-up.
@@ -229,19 +254,37 @@ class Inbound:
         if anew and isinstance(way, Tuner):
             way.told = {}
         if way is not None and len(way.told) < MAX_NAMES:
-            way.told.update(dict.fromkeys(names))
-            if self._narrow(way):
-                # Once more the same token: the answer shows what was sent on them before.
-                self._ask_proof(way)
-                self._hot[way] = None
+            new = [name for name in dict.fromkeys(names) if name not in way.told]
+            way.told.update(dict.fromkeys(new))
+            self._told.setdefault(peer, deque()).extend(new)
 
-    def _narrow(self, tuner: Tuner | Trunk) -> bool:
-        """Subscribe to what is wanted of the names that were told; tell whether any is new."""
-        wanted = dict.fromkeys(filter(self._keys.covers, tuner.told))
-        new = [name for name in wanted if name not in tuner.narrow]
-        gone = [name for name in tuner.narrow if name not in wanted]
-        tuner.narrow = wanted
-        unsubscribe(tuner.socket, *map(topic, gone))
+    def _go_on_narrowing(self) -> None:
+        """Subscribe to some more of the names that were told: messages go on meanwhile."""
+        for peer, names in list(self._told.items()):
+            tuner = self._tuners.get(peer)
+            if tuner is None:
+                del self._told[peer]
+                self._widened.discard(peer)
+                continue
+            way = _way(tuner)
+            some = [names.popleft() for _ in range(min(NAMES_AT_ONCE, len(names)))]
+            if self._widen(way, some):
+                self._widened.add(peer)
+            if not names:
+                del self._told[peer]
+                if peer in self._widened:
+                    # Once more the same token: the answer shows what was sent on them before.
+                    self._widened.discard(peer)
+                    self._ask_proof(way)
+            self._hot[way] = None
+
+    def _widen(self, tuner: Tuner | Trunk, names: Iterable[str]) -> bool:
+        """Subscribe to what is wanted of some names that were told; tell whether any is new.
+
+        Not of all of them each time: a peer may tell of as many as `MAX_NAMES`, one by one.
+        """
+        new = [n for n in names if n not in tuner.narrow and self._keys.covers(n)]
+        tuner.narrow.update(dict.fromkeys(new))
         subscribe(tuner.socket, *map(topic, new))
         return bool(new)
 
@@ -261,7 +304,7 @@ class Inbound:
             return
         fresh = Tuner(inlet, socket, asked.rights.publish)
         if tuner is not None:
-            self._close_socket(tuner)
+            self._replace(tuner)
         if isinstance(tuner, Tuner):
             fresh.told, fresh.narrow = tuner.told, tuner.narrow
         self._tuners[peer] = fresh
@@ -356,7 +399,7 @@ class Inbound:
             self._prove_again(before.trunk)
             return
         if before is not None:
-            self._close_socket(before)
+            self._replace(before)
         self._tuners[peer] = Passenger(inlet, trunk)
         proven = trunk.board(inlet)
         if socket is not None:
@@ -435,7 +478,9 @@ class Inbound:
         inlet = tuner.inlet
         self._leaving.pop(inlet.peer, None)
         if inlet.peer in self._tuners:
+            self._drain(tuner)
             self._close_socket(tuner)
+            self._pursuits.pop(inlet.peer, None)
             inlet.end()
             del self._tuners[inlet.peer]
             if inlet.ended:
@@ -451,9 +496,15 @@ class Inbound:
             del self._former[next(iter(self._former))]
         count_together(self._former.values())
 
+    def _replace(self, tuner: Tuner | Passenger) -> None:
+        """Close a peer's socket in whose place another one comes."""
+        way, until = _way(tuner), self._monotonic() + DRAIN_SECONDS
+        while self._read(way) and self._monotonic() < until:
+            pass
+        self._close_socket(tuner)
+
     def _close_socket(self, tuner: Tuner | Passenger) -> None:
-        self._drain(tuner)
-        way = tuner.trunk if isinstance(tuner, Passenger) else tuner
+        way = _way(tuner)
         if isinstance(way, Trunk):
             way.leave(tuner.inlet.peer)
             if way.inlets:
@@ -465,18 +516,22 @@ class Inbound:
         way.socket.close()
 
     def _drain(self, tuner: Tuner | Passenger) -> None:
-        way = tuner.trunk if isinstance(tuner, Passenger) else tuner
+        """Deliver what has arrived from a peer that has left; not all, where it is no messages."""
+        way, wasted = _way(tuner), 0.0
         for _ in range(DRAIN_ROUNDS):
-            if not self._read(way):
+            began = self._monotonic()
+            if not self._serve(way) or wasted > DRAIN_SECONDS:
                 break
+            if way.rest_until > began:
+                wasted += self._monotonic() - began
 
     def tick(self) -> None:
         """Ask again, or give up, where something is missing."""
         now = self._monotonic()
         self._desk.elapsed.look(now)
-        for tuner in list(self._tuners.values()):
-            if tuner.inlet.pursuing:
-                tuner.inlet.pursue(now)
+        for peer, tuner in list(self._tuners.items()):
+            if tuner.inlet.pursuing and peer not in self._pursuits:
+                self._pursuits[peer] = tuner.inlet.pursuit(now)
             if tuner.inlet.peer in self._leaving:
                 self._end_if_complete(tuner)
         for origin, positions in self._departed.expire(now):
@@ -511,12 +566,43 @@ class Inbound:
                 self._waker.clear()
         while commands:
             commands.popleft()()
+        if self._told:
+            self._go_on_narrowing()
+        if self._pursuits:
+            self._go_on_pursuing()
+        now, resting = self._monotonic(), list[float]()
         for tuner in list(hot):
-            if tuner in hot and not self._read(tuner):
+            if tuner.rest_until > now:
+                resting.append(tuner.rest_until - now)
+            elif tuner in hot and not self._serve(tuner):
                 hot.pop(tuner, None)
         if not self._running:
             return None
-        return 0.0 if hot or commands else FOREVER
+        if self._told or self._pursuits or commands or len(hot) > len(resting):
+            return 0.0
+        return min(resting, default=FOREVER)
+
+    def _go_on_pursuing(self) -> None:
+        """Ask again, or give up, where something is missing: messages go on meanwhile."""
+        until = self._monotonic() + BUDGET_SECONDS
+        for peer, steps in list(self._pursuits.items()):
+            del self._pursuits[peer]
+            for _ in steps:
+                if self._monotonic() > until:
+                    self._pursuits[peer] = steps  # behind those of others
+                    return
+
+    def _serve(self, tuner: Tuner | Trunk) -> bool:
+        """Read a peer, and have it rest as long again where what it sent was no messages.
+
+        With a ready of thousands of names that takes far longer than its budget.
+        """
+        began, self._wasted = self._monotonic(), False
+        more = self._read(tuner)
+        if self._wasted:
+            now = self._monotonic()
+            tuner.rest_until = now + min(now - began, REST_MOST)
+        return more
 
     def _read(self, tuner: Tuner | Trunk) -> bool:
         """Take frames from a peer, within its budget; tell whether there may be more."""
@@ -531,9 +617,11 @@ class Inbound:
                 proven = take(frame, tuner.rest)
                 if proven is not None:
                     self._proven(tuner, proven)
+                    self._wasted = True
             except DecodeError as error:
                 tuner.rest(frame)  # that nothing of it is taken for a frame
                 self._desk.control.rejected(tuner.inlet.peer, str(error))
+                self._wasted = True
             if not until:
                 # Asked for once: half of what `Again` costs where that was all, and where it
                 # was not, more than a few mostly come.

@@ -5,7 +5,7 @@ what is missing, acknowledges what the tasks have been given. It lives on the da
 thread and knows no socket: frames are brought to it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..errors import DecodeError
@@ -125,7 +125,7 @@ class Inlet:
     # --------------------------------------------------------------------------- frames
 
     def take(self, frame: Body, rest: Callable[[bytes], Body] | None = None) -> int | None:
-        """Take a frame; return the epoch if it is the proof of one.
+        """Take a frame; return the epoch if it is the proof of one, 0 if of none as yet.
 
         Args:
             frame: what came first of it, or all.
@@ -286,25 +286,27 @@ class Inlet:
         if part.number:
             self.forget(part.forget)
             self._control.forgot(self.peer, part.number)
-            return None
+            return 0
         ready = whole_ready(self._parts, part)
         if ready is None:
-            return None
+            return 0
         now = self._monotonic()
-        for name in [name for name in self._missing if name in ready.starts]:
+        for name in [name for name in ready.starts if name in self._missing]:
             if self.positions.positions.get(name, 0) < ready.starts[name]:
                 self._start(name, ready.starts[name])
         gaps = self.positions.ready(ready.epoch, ready.heads, ready.promised, ready.starts)
         for gap in gaps:
             if gap.first:
                 self.recovery.expose(gap.name, gap.last, now)
+                self._recover(gap.name, now)
             else:
                 # Not compared with what comes by other federations: nobody knows what it is.
                 self.tell_lost(gap.name, 0, gap.last, "its origin was away for too long")
-        if self.pursuing:
-            self.pursue(now)
+        if self.latecomers.owed:
+            self.latecomers.pursue(now)
         if self.shared:
             self.shared.based({**ready.starts, **ready.bases})
+            self.shared.pursue()
             self.shared.proven()
         self._control.proven(self.peer, ready.epoch)
         return ready.epoch
@@ -392,9 +394,15 @@ class Inlet:
                     again = True
 
     def pursue(self, now: float) -> None:
-        """Go on with all that is missing or owed: called several times a second."""
+        """Go on with all that is missing or owed."""
+        for _ in self.pursuit(now):
+            pass
+
+    def pursuit(self, now: float) -> Iterator[None]:
+        """Do the same exchange by exchange, for who has other work between them."""
         for name in list(self._missing):
             self._recover(name, now)
+            yield
         if self.latecomers.owed:
             self.latecomers.pursue(now)
         if self.shared:

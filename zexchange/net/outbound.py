@@ -29,7 +29,7 @@ from ..protocol.values import Promise, Ready
 from ..protocol.wire import data_head, ready_frame, ready_frames, ready_that_fits
 from ..protocol.wire import topic as make_topic
 from .bell import LOOK_SECONDS, looking
-from .demand import Demand
+from .demand import AT_ONCE, Demand
 from .gate import Gate
 from .pace import GAP, HELD_UP, MOST_GAP, Pace
 from .sendqueue import LANES_ALONG, LANES_AT_ONCE, Lane, SendQueue, make_frame
@@ -477,10 +477,13 @@ class Outbound:
         """Take in subscriptions: the socket's FD has woken the control thread."""
         if wait:
             with self._lock:
-                self.demand.read()
+                self.demand.read(AT_ONCE)
+                self._look_at = self.monotonic() + LOOK_EVERY
+                # Not only those who wait for the lock: it is let go of for a moment only.
+                self._send_everything()
         else:
             self._look_at = 0.0
-            self._if_free(self.demand.read)
+            self._if_free(partial(self.demand.read, AT_ONCE))
 
     def _if_free(self, act: Callable[[], None]) -> None:
         """Do what is done behind every send, too, if nobody is sending.

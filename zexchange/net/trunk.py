@@ -39,7 +39,7 @@ class Trunk:
         self.inlets: dict[bytes, Inlet] = {}
         self.peer = b""
         """Whose frame is being read."""
-        self.refresh_at = 0.0
+        self.refresh_at = self.rest_until = 0.0
         self._epochs: dict[bytes, int] = {}
         self._readies: dict[bytes, list[bytes]] = {}
         self._ready_bytes = 0

@@ -50,14 +50,15 @@ class Joining:
 
     # ------------------------------------------------------------------------ candidates
 
-    def add_candidate(self, endpoint: str, source: str, now: float, key: bytes = b"") -> None:
-        """See `Session.add_candidate`."""
+    def add_candidate(self, endpoint: str, source: str, now: float, key: bytes = b"") -> bool:
+        """See `Session.add_candidate`; return whether there was room for it."""
         if any(endpoint == address.control for address in self._core.addresses):
-            return
+            return True
         candidate = self._members.candidates.get(endpoint)
         if candidate is None and source in ("gossip", "lan") and not self._room(now):
             self._core.reject(source, "more endpoints than are dialled at a time")
-        elif candidate is None:
+            return False
+        if candidate is None:
             candidate = Candidate(endpoint, source, now, now, now + m.UNANSWERED_AFTER, now)
             candidate.key = key
             self._members.candidates[endpoint] = candidate
@@ -72,6 +73,7 @@ class Joining:
                 self._doubt(candidate)
             if candidate.hearsay or source == "static":
                 candidate.source = source
+        return True
 
     def _doubt(self, candidate: Candidate) -> None:
         """Try every authorized key at an endpoint of which two were told: either may be made up."""
@@ -404,23 +406,27 @@ class Joining:
         else:
             peer.link, peer.ponged_at = link, now
         keys = dict(welcome.keys)
+        room = True
         for node, addresses in welcome.known[: m.MAX_PEERS]:
-            if node != self._core.me:
-                self._gossip(node, addresses, keys.get(node, b""), near, now)
+            # Once there is none, who is new to us is not looked at: the rest may be thousands.
+            if node != self._core.me and (room or node in self._members.peers):
+                room = self._gossip(node, addresses, keys.get(node, b""), near, now)
 
     def _gossip(
         self, node: bytes, addresses: tuple[Address, ...], key: bytes, near: bool, now: float
-    ) -> None:
+    ) -> bool:
+        """Dial a node that a peer spoke of; return whether there may be room for another one."""
         peer = self._members.peers.get(node)
         if peer is None:
             # A key that is hearsay opens nothing: it has to be authorized here.
             address = self._choose(addresses, key, near)
             if address:
-                self.add_candidate(address.control, "gossip", now, key)
+                return self.add_candidate(address.control, "gossip", now, key)
         elif now - peer.heard_at >= m.PROBE_AFTER:
             # It may have moved, and we as well: then only others know where it is now.
             fresh = [a for a in addresses if a not in peer.addresses]
             peer.addresses = (*peer.addresses, *fresh)[: m.MAX_ADDRESSES]
+        return True
 
     def _go_direct(self, peer: Peer, hello: Hello, link: str, now: float, near: bool) -> None:
         """Leave the way through hubs to a peer that answers directly."""

@@ -63,6 +63,7 @@ from .values import (
     Welcome,
 )
 from .vouching import Vouching
+from .wire import LAST_NUMBER
 
 Addressed = Interest | Ping | Ack | Slow | Named | Forgot
 """The messages that say for which node they are."""
@@ -369,7 +370,8 @@ class Session:
         if route is not None and peer.interest.keys.covers(message.name):
             m, numbering = message, self._core.numbering
             start = numbering.start(m.name) if numbering and not peer.forgets else 0
-            first, last = m.first + start, m.last + start
+            # The answer gives the number behind the last, which has to be one as well.
+            first, last = (min(n + start, LAST_NUMBER - 1) for n in (m.first, m.last))
             self._core.do(Resend(route, m.name, first, last, m.request, start))
 
     def slow(self, node: bytes, slow: bool, now: float) -> None:

@@ -32,6 +32,10 @@ class Frame:
     def __init__(self, data: bytes) -> None:
         self.bytes = data
 
+    def __len__(self) -> int:
+        """Return how many bytes there are."""
+        return len(self.bytes)
+
     @property
     def buffer(self) -> memoryview:
         """Return the content in memory of its own, writable."""

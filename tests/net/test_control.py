@@ -1,0 +1,133 @@
+"""What peers say on their links: how much of it is read, and when."""
+
+from collections import deque
+from typing import Any
+
+import pytest
+import zmq
+
+from zexchange.net import control as c
+from zexchange.net.control import Controls
+from zexchange.net.sockets import EVENTS
+from zexchange.protocol import values as v
+from zexchange.protocol.messages import control_frame
+
+PING = control_frame(v.Ping(b"p" * 16, 1, 1))
+NAMES = tuple(f"{n:015}" for n in range(8000))
+LARGE = control_frame(v.Interest(b"p" * 16, 1, 0, 0, NAMES))
+
+
+class Router:
+    """A socket that is full of frames, each by some route."""
+
+    def __init__(self) -> None:
+        self.unread = deque[tuple[bytes, bytes]]()
+        self.looks = 0
+
+    def getsockopt(self, option: int) -> int:
+        self.looks += option == EVENTS
+        return 7
+
+    def recv_multipart(self, flags: int, copy: bool) -> list[zmq.Frame]:
+        if not self.unread:
+            raise zmq.Again
+        return [zmq.Frame(part) for part in self.unread.popleft()]
+
+
+class Bench:
+    """Controls on such a socket, on a clock that goes on with each message that is taken."""
+
+    def __init__(self) -> None:
+        self.now, self.cost = 100.0, 0.0005
+        self.socket = Router()
+        self.received: list[bytes] = []
+        self.rejected: list[str] = []
+        self.peers = set[bytes]()
+        sockets: Any = self
+        poller: Any = self
+        lookups: Any = None
+        self.controls = Controls(
+            sockets,
+            poller,
+            lookups,
+            self._take,
+            lambda source, reason: self.rejected.append(reason),
+            lambda link, body: None,
+            lambda: self.now,
+        )
+
+    def _take(self, message: v.Control, route: bytes, link: str | None, key: bytes) -> bool:
+        self.now += self.cost
+        self.received.append(route)
+        return route in self.peers
+
+    def router(self) -> Router:
+        """See `Sockets`."""
+        return self.socket
+
+    def watch(self, fd: int) -> None:
+        """See `Poller`."""
+
+    def turn(self) -> float:
+        """Take a turn of the control thread; return how long it may wait then."""
+        began = self.now
+        self.controls.begin(began)
+        self.controls.ready(7)
+        while self.controls.settle():
+            pass
+        self.controls.end(began)
+        return self.controls.patience(1.0)
+
+
+def test_reading_takes_a_short_time_and_rests_as_long() -> None:
+    """A flood has no more than a part of the control thread's time, in short pieces."""
+    bench = Bench()
+    bench.socket.unread.extend((b"%d" % (n % 100), PING) for n in range(10_000))
+    for _ in range(5):
+        began, before = bench.now, len(bench.received)
+        wait = bench.turn()
+        assert before < len(bench.received)
+        assert bench.now - began <= c.BUDGET_SECONDS + bench.cost
+        assert wait == pytest.approx(bench.now - began)
+        # Woken meanwhile by something else, it reads nothing.
+        read = len(bench.received)
+        assert bench.turn() == pytest.approx(wait)
+        assert len(bench.received) == read
+        bench.now += wait
+    assert not bench.rejected
+
+
+def test_what_is_read_to_its_end_needs_no_rest() -> None:
+    """Where nothing is left there is no pause: the next message is read at once."""
+    bench = Bench()
+    for _ in range(3):
+        bench.socket.unread.append((b"1", PING))
+        assert bench.turn() == 1.0
+    assert len(bench.received) == 3
+
+
+def test_large_messages_of_all_strangers_are_bounded_together() -> None:
+    """Connections made afresh get no more read than one; whoever says more is cut."""
+    bench = Bench()
+    bench.cost = 0.0
+    for n in range(100):
+        bench.socket.unread.append((b"%d" % n, LARGE))
+        bench.turn()
+    most = c.STRANGE_AT_ONCE // len(LARGE) + 1
+    assert len(bench.received) == most
+    assert bench.rejected == ["more large control messages than are taken"] * (100 - most)
+
+
+def test_large_messages_of_a_peer_are_its_own() -> None:
+    """On a connection that a peer has spoken on, what strangers say takes nothing away."""
+    bench = Bench()
+    bench.cost, bench.peers = 0.0, {b"peer"}
+    bench.socket.unread.append((b"peer", PING))
+    bench.socket.unread.extend((b"%d" % n, LARGE) for n in range(100))
+    bench.turn()
+    bench.now += 1.0
+    bench.turn()
+    bench.received.clear()
+    bench.socket.unread.append((b"peer", LARGE))
+    bench.turn()
+    assert bench.received == [b"peer"]

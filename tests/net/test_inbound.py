@@ -1,0 +1,297 @@
+"""The data thread beside a peer that means harm: others have their turn soon, whatever it sends."""
+
+from collections import deque
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+import pytest
+import zmq
+
+from zexchange import Lost, Registry, to_call
+from zexchange.net import inbound as i
+from zexchange.net.desk import Desk, Reports
+from zexchange.net.inbound import Inbound
+from zexchange.net.sockets import EVENTS, READABLE
+from zexchange.net.world import World
+from zexchange.protocol.changing import Changes
+from zexchange.protocol.effects import Tune
+from zexchange.protocol.values import Ready, Recall, Replay
+from zexchange.protocol.wire import data_head, ready_frame, topic
+
+ME, FOE, GOOD = b"m" * 16, b"f" * 16, b"g" * 16
+COST = 0.01
+"""Seconds that a frame of the hostile peer takes."""
+
+
+class Socket:
+    """What is received of a peer, and what is subscribed to there."""
+
+    def __init__(self, bench: "Bench", fd: int) -> None:
+        self._bench, self._fd = bench, fd
+        self.unread: deque[bytes] = deque()
+        self.endless: Iterator[bytes] | None = None
+        self.subscribed: list[bytes] = []
+        self.closed = False
+
+    def getsockopt(self, option: int) -> int:
+        if option == zmq.FD:
+            return self._fd
+        if option == EVENTS:
+            return READABLE if self.unread or self.endless else 0
+        return 0
+
+    def setsockopt(self, option: int, value: object) -> None:
+        """See `zmq.Socket`."""
+
+    def connect(self, endpoint: str) -> None:
+        """See `zmq.Socket`."""
+
+    def send(self, frame: bytes, flags: int) -> None:
+        self.subscribed.append(frame)
+
+    def recv(self, flags: int) -> bytes:
+        if self.unread:
+            return self.unread.popleft()
+        if self.endless is None:
+            raise zmq.Again
+        self._bench.now += COST
+        return next(self.endless)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Poller:
+    """Watches what are no descriptors."""
+
+    def wait(self, seconds: float) -> list[tuple[int, int]]:
+        """See `zexchange.net.sockets.Poller`."""
+        return []
+
+    def watch(self, fd: int) -> None:
+        """See `zexchange.net.sockets.Poller`."""
+
+    forget = watch
+
+    def close(self) -> None:
+        """See `zexchange.net.sockets.Poller`."""
+
+
+class Control(Reports):
+    """Takes note of nothing."""
+
+    def __init__(self) -> None:
+        self.lost_at: list[Lost] = []
+
+    def proven(self, peer: bytes, epoch: int) -> None:
+        """See `Reports`."""
+
+    def consumed(self, peer: bytes, positions: dict[str, int]) -> None:
+        """See `Reports`."""
+
+    def rejected(self, peer: bytes, reason: str) -> None:
+        """See `Reports`."""
+
+    def forgot(self, peer: bytes, number: int) -> None:
+        """See `Reports`."""
+
+    def ask(self, peer: bytes, request: Replay | Recall) -> None:
+        """See `Reports`."""
+
+    def lost(self, event: Lost) -> None:
+        self.lost_at.append(event)
+
+
+class Bench:
+    """A data thread with a hostile peer and a good one, whose turns a test takes."""
+
+    def __init__(self) -> None:
+        self.now, self.got, self.control = 100.0, list[object](), Control()
+        self.made: list[Socket] = []
+        world: Any = World()
+        world.monotonic, world.poller = lambda: self.now, Poller
+        registry, changes, sockets = Registry(), Changes(), self
+        registry.get("good").handler(self.got.append)
+        registry.match("evil.**").attach(to_call(lambda msg: None))
+        desk = Desk(ME, registry, lambda name: True, self.control, 5.0, world.monotonic)
+        made: Any = sockets
+        self.inbound = Inbound(made, desk, lambda: None, world, changes)
+        for key in ("good", "evil.**"):
+            changes.step(key, True)
+        changes.make(dropping=False)
+        self.inbound.follow()
+        for peer in (FOE, GOOD):
+            self.inbound.tune(Tune(peer, "tcp://127.0.0.1:1"))
+        self.foe, self.good = self.made
+        epoch = self.inbound._epoch
+        self.foe.unread.append(ready_frame(Ready(ME, epoch, FOE, {})))
+        self.good.unread.append(ready_frame(Ready(ME, epoch, GOOD, {})))
+        self.turn()
+        self.now += 1.0
+
+    def sub(self) -> Socket:
+        """See `Sockets`."""
+        self.made.append(Socket(self, 1000 + len(self.made)))
+        return self.made[-1]
+
+    def turn(self) -> float:
+        """Take a turn in which both may be read; return the seconds that the next may wait."""
+        wait = self.inbound._turn([(self.foe._fd, 1), (self.good._fd, 1)])
+        assert wait is not None
+        return wait
+
+    def cost_of(self, event: Lost, seconds: float) -> None:
+        """Have a loss take some time to tell."""
+        self.now += seconds
+        self.control.lost_at.append(event)
+
+    def served(self) -> float:
+        """Send a message of the good peer; return the seconds until it is there."""
+        number = len(self.got) + 1
+        self.good.unread.append(data_head(topic("good"), GOOD, number, 1, 1.0) + b"\x2a")
+        began = self.now
+        while len(self.got) < number:
+            self.now += max(self.turn(), 0.0)
+        return self.now - began
+
+    def names(self, count: int) -> tuple[str, ...]:
+        return tuple(f"evil.{n}" for n in range(count))
+
+
+def endless(frame: bytes) -> Iterator[bytes]:
+    while True:
+        yield frame
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = Bench()
+    yield made
+    made.inbound.close()
+
+
+@pytest.mark.parametrize("junk", ["ready", "part", "malformed"])
+def test_what_is_no_message_has_half_the_time_at_most(bench: Bench, junk: str) -> None:
+    """Readies and malformed frames without end: their sender rests for as long as they took."""
+    ready = Ready(ME, 1, FOE, {}, parts=2 if junk == "part" else 1)
+    frame = b"\x01evil.x\0" if junk == "malformed" else ready_frame(ready)
+    frames = count()
+    bench.foe.endless = (frame for _ in frames)
+    began = bench.now
+    for _ in range(100):
+        assert bench.served() <= 2 * COST + i.BUDGET_SECONDS
+        bench.now += max(bench.turn(), 0.0)
+    assert next(frames) * COST <= (bench.now - began) * 0.6
+
+
+def test_messages_need_no_rest(bench: Bench) -> None:
+    """Who floods with messages is read on and on: a task may take as long as it likes."""
+    numbers = iter(range(1, 10**6))
+    bench.foe.endless = (data_head(topic("evil.x"), FOE, n, 1, 1.0) + b"\xc0" for n in numbers)
+    for _ in range(50):
+        assert bench.turn() == 0.0
+        assert bench.served() <= 2 * COST + i.BUDGET_SECONDS
+
+
+def test_a_socket_that_is_replaced_is_not_read_without_end(bench: Bench) -> None:
+    """A peer that floods and proves nothing gets a fresh socket soon, and others their turn."""
+    numbers = iter(range(1, 10**6))
+    bench.foe.endless = (data_head(topic("evil.x"), FOE, n, 1, 1.0) + b"\xc0" for n in numbers)
+    began = bench.now
+    bench.inbound.tune(Tune(FOE, "tcp://127.0.0.1:1"))
+    assert bench.foe.closed
+    assert bench.now - began <= i.DRAIN_SECONDS + i.BUDGET_SECONDS + 2 * COST
+
+
+def test_junk_of_a_peer_that_left_is_not_read_without_end(bench: Bench) -> None:
+    """What it sent as messages is delivered; what is none soon ends it."""
+    bench.foe.endless = endless(b"\x01evil.x\0")
+    began = bench.now
+    bench.inbound.hush(FOE, {})
+    assert bench.foe.closed
+    assert bench.now - began <= 2 * (i.DRAIN_SECONDS + i.BUDGET_SECONDS) + 8 * COST
+
+
+def test_told_names_are_subscribed_to_some_in_a_turn(bench: Bench) -> None:
+    """A hundred thousand names of one peer hold up nobody, and none is passed over."""
+    names = bench.names(10 * i.NAMES_AT_ONCE)
+    bench.foe.subscribed.clear()
+    for start in range(0, len(names), 1000):
+        bench.inbound.narrow(FOE, names[start : start + 1000])
+    turns = 0
+    while bench.inbound._told:
+        before, turns = len(bench.foe.subscribed), turns + 1
+        assert bench.turn() == 0.0 or not bench.inbound._told
+        assert len(bench.foe.subscribed) - before <= i.NAMES_AT_ONCE + 1
+    assert turns == 10
+    *topics, token = bench.foe.subscribed
+    assert topics == [b"\1" + topic(name) for name in names]
+    assert token[1:2] == b"\xff"
+    # Told again, they change nothing.
+    bench.foe.subscribed.clear()
+    bench.inbound.narrow(FOE, names)
+    while bench.inbound._told:
+        bench.turn()
+    assert bench.foe.subscribed == []
+
+
+def test_giving_up_thousands_of_gaps_holds_up_nobody(bench: Bench) -> None:
+    """A gap on each of thousands of exchanges is given up little by little, and all of them are."""
+    names = bench.names(3000)
+    for name in names:
+        bench.foe.unread.append(data_head(topic(name), FOE, 2, 1, 1.0) + b"\xc0")
+    while bench.foe.unread:
+        bench.turn()
+    cost = 0.0001
+    bench.control.lost = lambda event: bench.cost_of(event, cost)  # type: ignore[method-assign]
+    for _ in range(200):
+        bench.now += 0.1
+        bench.inbound.tick()
+        if bench.inbound._pursuits:
+            assert bench.served() <= 0.05
+        while bench.inbound._pursuits:
+            began = bench.now
+            bench.turn()
+            assert bench.now - began <= 0.05
+        if len(bench.control.lost_at) >= len(names):
+            break
+    assert {event.exchange for event in bench.control.lost_at} == set(names)
+
+
+def test_a_ready_does_not_cost_by_what_is_missing(bench: Bench) -> None:
+    """Gaps on thousands of exchanges are looked at when it is their turn, not with each ready."""
+    heads = dict.fromkeys(bench.names(3000), 2**40)
+    bench.foe.unread.append(ready_frame(Ready(ME, bench.inbound._epoch, FOE, heads)))
+    while bench.foe.unread:
+        bench.now += max(bench.turn(), 0.0)
+    tuner = bench.inbound._tuners[FOE]
+    assert len(tuner.inlet.recovery.missing) == len(heads)
+    looked: list[str] = []
+    due_of = tuner.inlet.recovery.due_of
+
+    def counted(name: str, now: float) -> Any:
+        looked.append(name)
+        return due_of(name, now)
+
+    tuner.inlet.recovery = Counted(tuner.inlet.recovery, counted)  # type: ignore[assignment]
+    bench.now += 1.0
+    for n in range(10):
+        one = {f"evil.fresh.{n}": 1}
+        bench.foe.unread.append(ready_frame(Ready(ME, bench.inbound._epoch, FOE, one)))
+        while bench.foe.unread:
+            bench.now += max(bench.turn(), 0.0)
+    assert len(looked) <= 10
+
+
+class Counted:
+    """A recovery whose looks are counted."""
+
+    def __init__(self, recovery: Any, due_of: Any) -> None:
+        self._recovery, self.due_of = recovery, due_of
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._recovery, name)
+
+    def __bool__(self) -> bool:
+        return bool(self._recovery)
