@@ -1,10 +1,18 @@
 """A hub as a machine: whom it carries, what it tells them, and what it refuses."""
 
+from itertools import count
+
 import pytest
 
-from zexchange.protocol.carrying import MAX_TOPICS, UNREAD_BYTES, Carrying
+from zexchange.protocol.carrying import (
+    MAX_TOPICS,
+    UNREAD_BYTES,
+    WHOLE_A_SECOND,
+    WHOLE_AT_ONCE,
+    Carrying,
+)
 from zexchange.protocol.core import REFUSALS
-from zexchange.protocol.hubwords import Carried, Enter, TurnedAway
+from zexchange.protocol.hubwords import Carried, Enter, TurnedAway, word_frame
 from zexchange.protocol.lodgers import Complain, Forget, Gate, SayTo, Subscribe
 from zexchange.protocol.values import Label
 from zexchange.protocol.wire import ready_topic, topic
@@ -14,7 +22,7 @@ LABEL = Label("host", 1)
 
 
 def carrying(gate: Gate | None = None) -> Carrying:
-    secrets = iter(bytes([n]) * 16 for n in range(100))
+    secrets = (n.to_bytes(2, "big") * 8 for n in count())
     return Carrying(HUB, "f", ("c", "u", "d"), lambda: next(secrets), 0.0, gate)
 
 
@@ -140,9 +148,61 @@ def test_what_a_node_does_not_read_is_not_heaped_up() -> None:
     sent = 0
     while core.room(lodger, 1 << 20):
         sent += 1 << 20
-    assert sent == UNREAD_BYTES
-    enter(core, A, 1.0, taken=sent // 2)
+    assert UNREAD_BYTES - (2 << 20) < sent <= UNREAD_BYTES
+    told = [e.word.sent for e in core.take() if isinstance(e, SayTo)]  # type: ignore[union-attr]
+    enter(core, A, 1.0, taken=told[len(told) // 2])
     assert core.room(lodger, 1 << 20)
+
+
+def test_who_does_not_read_cannot_say_that_it_has() -> None:
+    """How far a node is, it knows from what it was told: making that up frees nothing."""
+    core = carrying()
+    enter(core, A)
+    lodger = core.lodgers[A]
+    while core.room(lodger, 1 << 20):
+        pass
+    core.take()
+    for made_up in (2**64 - 1, UNREAD_BYTES, 0, lodger.sent - 1):
+        enter(core, A, 1.0, taken=made_up)
+        assert not core.room(lodger, 1 << 20)
+
+
+def test_asking_for_everything_without_end_is_answered_up_to_a_bound() -> None:
+    """Whoever says to know of nobody is told of all, but not over and over, read or not."""
+    core = carrying()
+    for n in range(200):
+        core.enter(Enter(n.to_bytes(16, "big"), "f", LABEL), n, 0.0)
+    core.take()
+    told, known = 0, Carried(HUB, "", "", bytes(16), 0, 0)
+    for n in range(3000):
+        core.enter(Enter(A, "f", LABEL, taken=known.sent), "a", n / 1000)
+        for effect in core.take():
+            if isinstance(effect, SayTo) and isinstance(effect.word, Carried):
+                known = effect.word if effect.route == "a" else known
+                told += len(word_frame(effect.word)) if effect.route == "a" else 0
+    assert WHOLE_AT_ONCE // 2 < told < WHOLE_AT_ONCE + 4 * WHOLE_A_SECOND
+    # An honest one is told of everybody all the same.
+    fresh = enter(core, B, 10.0)
+    assert isinstance(fresh, Carried)
+    assert len(fresh.present) == 201
+
+
+def test_a_node_that_does_not_read_is_told_no_news() -> None:
+    """Nodes that come and go without end are not heaped up for one that reads nothing."""
+    core, told = carrying(), 0
+    enter(core, A, roster=1)
+    lodger = core.lodgers[A]
+    while core.room(lodger, 1 << 10):
+        pass
+    core.take()
+    for n in range(100):
+        core.enter(Enter(n.to_bytes(16, "big"), "f", LABEL), n, 1.0)
+        said = [e for e in core.take() if isinstance(e, SayTo) and e.route == lodger.route]
+        told += sum(len(e.word.present) for e in said if isinstance(e.word, Carried))
+    assert told == 0
+    word = enter(core, A, 2.0, taken=lodger.marks[-1], roster=lodger.roster)
+    assert isinstance(word, Carried)
+    assert len(word.present) == 100
 
 
 class Strict(Gate):

@@ -42,6 +42,10 @@ MAX_TOPICS = 200_000
 UNREAD_BYTES = 32 << 20
 """Bytes that may be on their way to a node on its control link; more is dropped there."""
 TELL_BYTES = 4 << 20
+WHOLE_AT_ONCE, WHOLE_A_SECOND = 4 << 20, 512 << 10
+"""Bytes of whole rosters that one connection is told, at once and a second."""
+ALL_AT_ONCE, ALL_A_SECOND = 64 << 20, 8 << 20
+"""Bytes of whole rosters that all of them are told."""
 ANSWER_EVERY = 0.1
 APART = 0.9
 """Seconds for which another hub's map may be another one than ours, while news is on its way."""
@@ -71,6 +75,8 @@ class Carrying:
         """Hubs that answer on our links to them, and when they did last."""
         self._federation = federation
         self._refusals = Allowance(*REFUSALS)
+        self._whole = Allowance(WHOLE_AT_ONCE, WHOLE_A_SECOND)
+        self._all = Allowance(ALL_AT_ONCE, ALL_A_SECOND)
         self._control, self._up, self._down = endpoints
         self._new_secret = new_secret
         self._roster = Roster()
@@ -113,18 +119,23 @@ class Carrying:
         if lodger is None:
             lodger = Lodger(enter.sender, enter.label, route, self._new_secret(), enter.hub, now)
             lodger.user = user
+            # Not from 0: only who reads what it is told can tell where it stands.
+            lodger.sent = lodger.taken = int.from_bytes(self._new_secret()[:6], "big")
+            lodger.told = lodger.sent
             self.lodgers[lodger.id] = lodger
             self._left.pop(lodger.id, None)
             self._changed = True
         if lodger.route != route or self.by_route.get(route) is not lodger:
             self.by_route.pop(lodger.route, None)
             lodger.route, lodger.answered_at = route, -1.0
+            lodger.taken = lodger.sent
             # What was said by the other way may have been lost with it.
             lodger.fresh = lodger.fresh or bool(user)
             self.by_route[route] = lodger
         self._heard(lodger, now)
         lodger.roster, lodger.its_sent = enter.roster, enter.sent
-        lodger.taken = max(lodger.taken, min(enter.taken, lodger.sent))
+        if enter.taken in lodger.marks:
+            lodger.taken = max(lodger.taken, enter.taken)
         if enter.hub and enter.endpoint and enter.sender not in self.linked:
             self._effects.append(Call(enter.endpoint))
         self._settle()
@@ -133,7 +144,7 @@ class Carrying:
         # Marks are told many times a second, and need no answer each.
         if now - lodger.answered_at >= ANSWER_EVERY or lodger.roster != self._roster.number:
             lodger.answered_at = now
-            self._answer(lodger)
+            self._answer(lodger, now)
 
     def _compare(self, lodger: Lodger, digest: int, now: float) -> None:
         """Tell a hub all again, if its map has been another one than ours for a while.
@@ -178,21 +189,37 @@ class Carrying:
             return away("taken", "another connection speaks under this id")
         return None
 
-    def _answer(self, lodger: Lodger) -> None:
-        """Tell a lodger what it has not heard of the roster."""
+    def _answer(self, lodger: Lodger, now: float | None = None) -> None:
+        """Tell a lodger what it has not heard of the roster, if it reads what it is told."""
         base, present, left = self._roster.since(0 if lodger.fresh else lodger.roster)
         if lodger.hub:
             base, present, left = self._roster.number, {}, {}
-        lodger.fresh = False
+        number, rights = self._roster.number, self._concerning(lodger, present)
+        size = _size(present, left, rights)
+        if lodger.sent - lodger.taken + size > UNREAD_BYTES and lodger.sent > lodger.taken:
+            # No news before it has read: no more than what shows how far it is.
+            base, number, present, left, rights = lodger.roster, lodger.roster, {}, {}, {}
+            size = _size(present, left, rights)
+        if base == 0 and present and not self._may_have_all(lodger, size, now):
+            self.reject("more is asked than is answered")
+            return
+        lodger.sent += size
+        lodger.fresh = lodger.fresh and number != self._roster.number
         word = Carried(
-            self.me, self._up, self._down, lodger.secret, base, self._roster.number,
+            self.me, self._up, self._down, lodger.secret, base, number,
             tuple((n, quiet) for n, (quiet, _) in present.items() if n != lodger.id),
             tuple((n, why) for n, why in left.items() if n != lodger.id),
-            lodger.sent, lodger.its_sent, self._concerning(lodger, present),
+            lodger.sent, lodger.its_sent, rights,
         )  # fmt: skip
         # Taken to arrive: who finds that something is missing between says so.
-        lodger.told, lodger.roster = lodger.sent, self._roster.number
+        lodger.told, lodger.roster = lodger.sent, number
+        lodger.marks.append(lodger.sent)
         self._effects.append(SayTo(lodger.route, word))
+
+    def _may_have_all(self, lodger: Lodger, size: int, now: float | None) -> bool:
+        """Return whether a lodger is told everything now: it may ask for that without end."""
+        at = self._ticked_at if now is None else now
+        return self._whole.take(lodger.route, size, at) and self._all.take("", size, at)
 
     def _concerning(self, lodger: Lodger, present: dict[bytes, Presence]) -> dict[bytes, Rights]:
         """Return what nodes may do as far as a lodger has to do with it.
@@ -426,3 +453,14 @@ class Carrying:
             return lodger, None
         home = self.map.home(to)
         return None, self.map.next_to(home) if home is not None else None
+
+
+def _size(
+    present: dict[bytes, Presence], left: dict[bytes, str], rights: dict[bytes, Rights]
+) -> int:
+    """Return about how many bytes there are in an answer, and no fewer."""
+    size = 512 + 24 * len(present) + sum(24 + 4 * len(why) for why in left.values())
+    for its in rights.values():
+        for names in (its.publish, its.subscribe):
+            size += 24 + sum(8 + 4 * len(name) for name in names or ())
+    return size

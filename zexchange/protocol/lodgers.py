@@ -13,6 +13,7 @@ from .permissions import EVERYTHING, Rights
 from .values import Label
 
 LOG_MOST = 10_000
+MARKS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,10 @@ class Lodger:
     roster: int = 0
     answered_at: float = -1.0
     sent: int = 0
-    """Bytes said to it, in all; ``taken`` as many of them have arrived, or are lost."""
+    """Bytes said to it, from some number on; up to ``taken`` they have arrived, or are lost."""
     taken: int = 0
+    marks: deque[int] = field(default_factory=lambda: deque(maxlen=MARKS))
+    """The numbers that it was told of these last: it has read up to where it can repeat one."""
     told: int = 0
     its_sent: int = 0
     connections: set[int] = field(default_factory=set)
