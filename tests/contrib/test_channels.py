@@ -93,6 +93,50 @@ def test_litestar_history(rendezvous: Path) -> None:
     asyncio.run(main())
 
 
+def test_litestar_hears_nothing_but_bytes(rendezvous: Path) -> None:
+    """What else a program sends on a channel's exchange reaches no subscriber, nor the history."""
+    pytest.importorskip("litestar", reason="needs the extra litestar")
+
+    async def main() -> None:
+        async with litestar(history=5) as one, litestar(history=5) as two:
+            await two.subscribe(["news"])
+            exchange = one._membership.registry.get("channels.news")
+            for msg in (1, "text", None, [b"x"], {"a": 1}):
+                exchange.send(msg)
+            await one.publish(b"a", ["news"])
+            await until(lambda: two.events)
+            assert two.events == [("news", b"a")]
+            assert await two.get_history("news") == [b"a"]
+
+    asyncio.run(main())
+
+
+def test_litestar_history_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of channels without end the latest are kept; what says to be of tomorrow is of now."""
+    pytest.importorskip("litestar", reason="needs the extra litestar")
+    from zexchange import Delivery
+    from zexchange.contrib import litestar as module
+
+    monkeypatch.setattr(module, "CHANNELS_MOST", 10)
+    past = module._Past(2, "channels.")
+
+    def come(channel: str, number: int, sent_at: float) -> None:
+        past._keep(Delivery(f"channels.{channel}", b"%d" % number, "ab", number, sent_at))
+
+    come("old", 1, 1.0)
+    for n in range(100):
+        come(f"made-up.{n}", 1, 2.0)
+        come("busy", n + 1, 3.0)
+    assert len(past._kept) == 10
+    assert past.of("old", None) == []
+    assert past.of("busy", None) == [b"98", b"99", b"100"][1:]
+    come("busy", 101, 1e12)
+    come("busy", 102, time.time())
+    come("busy", 103, time.time() + 0.001)
+    assert past.of("busy", None)[-1] in (b"102", b"103")
+    assert b"101" not in past.of("busy", None)[1:]
+
+
 def test_a_channel_that_cannot_be_named(rendezvous: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Subscribing is refused; the plugin's publishing, which an error would end, goes on."""
     pytest.importorskip("litestar", reason="needs the extra litestar")

@@ -93,6 +93,23 @@ def test_everything_crosses_between_workers(rendezvous: Path, tmp_path: Path) ->
         assert not c.closed
 
 
+def test_what_no_manager_has_sent_is_not_heard() -> None:
+    """Any program may send on the managers' exchange: what is none of theirs ends no listener."""
+    from zexchange.contrib.socketio import _Channel
+
+    registry = Registry()
+    channel = _Channel("socketio", registry)
+    channel.open("me")
+    exchange = registry.get("socketio")
+    for msg in (1, None, "ab", (), ("a",), ("a", 1), ("a", "b", "c"), ["a", "b"], b"ab"):
+        exchange.send(msg)
+    exchange.send(("me", "mine"))
+    exchange.send(("other", "{}"))
+    assert channel.stream.get(5) == ("other", "{}")
+    assert len(channel.stream) == 0
+    channel.close()
+
+
 @pytest.mark.sockets
 @pytest.mark.leaves_files
 def test_killed_workers_cost_no_client_a_message(rendezvous: Path) -> None:

@@ -11,6 +11,7 @@ A channel is an exchange of messages in bytes: any program of the federation may
 
 import asyncio
 import logging
+import time
 from bisect import insort
 from collections.abc import AsyncGenerator, Iterable
 
@@ -20,6 +21,8 @@ from .. import Delivery, InvalidName, Stream
 from .channels import WAITING, Channels, below
 from .membership import JOIN_TIMEOUT, AnyNode, Membership
 
+CHANNELS_MOST = 4096
+"""Channels of which a history is kept; of more, those that had no message for longest have none."""
 _log = logging.getLogger("zexchange")
 
 
@@ -104,9 +107,10 @@ class ExchangeChannelsBackend(ChannelsBackend):
         await self._open.unsubscribe(channels)
 
     async def stream_events(self) -> AsyncGenerator[tuple[str, bytes], None]:
-        """Yield what comes, each with its channel."""
+        """Yield what comes, each with its channel; what is no bytes is for nobody there."""
         async for channel, data in self._open.stream:
-            yield channel, data
+            if isinstance(data, bytes):
+                yield channel, data
 
     async def get_history(self, channel: str, limit: int | None = None) -> list[bytes]:
         """Return the last messages of a channel, in the order in which they were sent."""
@@ -120,6 +124,7 @@ class _Past:
         self._most = most
         self._prefix = prefix
         self._kept: dict[str, list[tuple[float, str, int, bytes]]] = {}
+        """By channel; the one that had a message last comes last."""
         self._count = 0
         self._live: Stream[Delivery] | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -141,11 +146,15 @@ class _Past:
     def _keep(self, item: object) -> None:
         if not isinstance(item, Delivery) or not isinstance(item.msg, bytes):
             return  # a loss, or something that is not for a channel
-        kept = self._kept.setdefault(item.name.removeprefix(self._prefix), [])
+        channel = item.name.removeprefix(self._prefix)
+        kept = self._kept[channel] = self._kept.pop(channel, [])
+        if len(self._kept) > CHANNELS_MOST:
+            del self._kept[next(iter(self._kept))]
         self._count += 1
         origin, number = item.origin or "", item.seq or self._count
         if all((there[1], there[2]) != (origin, number) for there in kept):
-            insort(kept, (item.sent_at, origin, number, item.msg))
+            # None of tomorrow, which would stay the last for ever.
+            insort(kept, (min(item.sent_at, time.time()), origin, number, item.msg))
             del kept[: -self._most]
 
     def of(self, channel: str, limit: int | None) -> list[bytes]:

@@ -47,8 +47,11 @@ class _Channel:
         """Keep what came for the reader; this is a task of the exchange.
 
         One's own is left out here, not by the reader: a loop that emits without a pause
-        would fill the mailbox that it reads itself.
+        would fill the mailbox that it reads itself. So is what no manager has sent.
         """
+        sent: object = msg  # by any program of the federation
+        if not (isinstance(sent, tuple) and len(sent) == 2 and all(type(x) is str for x in sent)):
+            return
         if msg[0] != self._me:
             self._inbox.send(msg)
 
