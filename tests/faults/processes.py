@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import IO, Any
 
 from tests.faults.roles import LONG
 from tests.support import ROOT, Program, unmeasured
@@ -13,16 +13,26 @@ from tests.support import ROOT, Program, unmeasured
 class Process(Program):
     """A role in a process of its own, possibly run by another program (``inside``)."""
 
-    def __init__(self, role: str, options: dict[str, Any], inside: Sequence[str] = ()) -> None:
-        command = [sys.executable, "-u", "-m", "tests.faults.roles", role, json.dumps(options)]
+    module = "tests.faults.roles"
+
+    def __init__(
+        self,
+        role: str,
+        options: dict[str, Any],
+        inside: Sequence[str] = (),
+        errors: IO[bytes] | None = None,
+    ) -> None:
+        command = [sys.executable, "-u", "-m", self.module, role, json.dumps(options)]
         self.process = subprocess.Popen(
             [*inside, *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=errors,
             cwd=ROOT,
             env=unmeasured(),
         )
         self._buffer = b""
+        self.options = options
         self.label: str = options["label"]
         self.id = ""
         self.endpoints: list[str] = []
