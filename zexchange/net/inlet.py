@@ -305,8 +305,8 @@ class Inlet:
         if self.latecomers.owed:
             self.latecomers.pursue(now)
         if self.shared:
-            self.shared.based({**ready.starts, **ready.bases})
             self.shared.pursue()
+            self.shared.based({**ready.starts, **ready.bases})
             self.shared.proven()
         self._control.proven(self.peer, ready.epoch)
         return ready.epoch

@@ -26,7 +26,7 @@ from zexchange.net.keyring import Keyring
 from .attacks import KINDS, PEER, STRANGER
 from .roles import FEDERATION, GOOD, PATHS
 
-BOUND = 600 << 20
+BOUND = 1000 << 20
 """Memory that an attack may cost, in bytes beside what the victim has before: docs/LIMITS.md."""
 RATIO = 3.0
 """How much later than beside a burner the latest hundredth of good peers' messages may be."""
