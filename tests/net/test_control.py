@@ -75,7 +75,7 @@ class Bench:
         self.controls.ready(7)
         while self.controls.settle():
             pass
-        self.controls.end(began)
+        self.controls.end()
         return self.controls.patience(1.0)
 
 

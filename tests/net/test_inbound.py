@@ -110,7 +110,8 @@ class Bench:
         self.now, self.got, self.control = 100.0, list[object](), Control()
         self.made: list[Socket] = []
         world: Any = World()
-        world.monotonic, world.poller = lambda: self.now, Poller
+        world.monotonic = world.spent = lambda: self.now
+        world.poller = Poller
         registry, changes, sockets = Registry(), Changes(), self
         registry.get("good").handler(self.got.append)
         registry.match("evil.**").attach(to_call(lambda msg: None))

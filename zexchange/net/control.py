@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 BUDGET = 256
 """Frames read from one control socket before the others have their turn."""
 BUDGET_SECONDS = 0.002
-"""Seconds in a turn after which nothing more is read: the interpreter's lock is held meanwhile,
+"""Seconds of processor time in a turn after which nothing more is read: the interpreter's lock is held meanwhile,
 and the threads that messages pass through wait for it."""
 REST_MOST = 0.1
 """Seconds of rest after such a turn, at most: it lasts as long as the turn did."""
@@ -124,7 +124,9 @@ class Controls:
         self._large = Allowance(LARGE_AT_ONCE, LARGE_A_SECOND)
         self._strange = Allowance(STRANGE_AT_ONCE, STRANGE_A_SECOND)
         self._known = dict[bytes, None]()
-        self._until = inf
+        self.spent = monotonic
+        """Tells the processor time of this thread: a turn in which others ran has not read less."""
+        self._began = inf
         self._late = False
         self._read_at = 0.0
         self._guard = guard
@@ -278,19 +280,19 @@ class Controls:
 
     def begin(self, now: float) -> None:
         """A turn of the control thread begins."""
-        self._until, self._late = now + BUDGET_SECONDS, False
+        self._began, self._late = self.spent(), False
         if now >= self._read_at:
             self._read_at = 0.0
 
-    def end(self, began: float) -> None:
-        """A turn ends that began then: if not all was read in its time, rest as long again."""
-        now = self._monotonic()
+    def end(self) -> None:
+        """A turn ends: if not all was read in its time, rest as long again."""
         if self._late:
-            self._read_at = max(self._read_at, now + min(now - began, REST_MOST))
+            took = min(self.spent() - self._began, REST_MOST)
+            self._read_at = max(self._read_at, self._monotonic() + took)
 
     def _resting(self) -> bool:
         """Tell whether nothing is to be read now: in this turn any more, or for a while."""
-        self._late = self._late or self._monotonic() > self._until
+        self._late = self._late or self.spent() - self._began > BUDGET_SECONDS
         return self._late or self._read_at > 0.0
 
     def read_router(self) -> None:

@@ -101,6 +101,7 @@ class Engine(Reports):
         xpub = self._sockets.xpub()
         if guard:
             self._judge_connections(guard, xpub)
+        self._controls.spent = world.spent
         if isinstance(self._controls, Ways):
             self._controls.open()
         ring = Ring(plan.replay_bytes, plan.replay_messages, WINDOW)
@@ -433,9 +434,8 @@ class Engine(Reports):
         fds = [fd for fd, _ in ready]
         if self._waker.fd in fds:
             self._waker.clear()
-        began = self.world.monotonic()
         with self.changed:
-            self._controls.begin(began)
+            self._controls.begin(self.world.monotonic())
             for fd in fds:
                 if fd == self._xpub_fd:
                     self.outbound.poll()
@@ -458,7 +458,7 @@ class Engine(Reports):
                 self.effects.carry_out()
             self.stalls.keep_promises()
             self.changed.notify_all()
-        self._controls.end(began)
+        self._controls.end()
         self.outbound.window.room.turned_at = self.world.monotonic()
         return self._controls.patience(TICK)
 

@@ -49,6 +49,8 @@ BUDGET_SECONDS = 0.005
 """Or as many seconds, tasks included: as long a message of another may have to wait."""
 GOODBYE_SECONDS = 1.0
 """Seconds for what a peer sent before its goodbye; its sockets linger as long at most."""
+PATIENCE = 0.015
+"""Seconds more, where this thread had the processor for less than half of them."""
 NAMES_AT_ONCE = 200
 """Names that a peer has told, of as many as `MAX_NAMES`, subscribed to in a turn."""
 REST_MOST = 0.1
@@ -116,7 +118,7 @@ class Inbound:
     ) -> None:
         self._sockets = sockets
         self._guard = guard
-        self._monotonic = world.monotonic
+        self._monotonic, self._spent = world.monotonic, world.spent
         self._desk = desk
         self._ended = ended
         self._changes = changes
@@ -498,8 +500,8 @@ class Inbound:
 
     def _replace(self, tuner: Tuner | Passenger) -> None:
         """Close a peer's socket in whose place another one comes."""
-        way, until = _way(tuner), self._monotonic() + DRAIN_SECONDS
-        while self._read(way) and self._monotonic() < until:
+        way, began = _way(tuner), self._spent()
+        while self._read(way) and self._spent() - began < DRAIN_SECONDS:
             pass
         self._close_socket(tuner)
 
@@ -607,7 +609,7 @@ class Inbound:
     def _read(self, tuner: Tuner | Trunk) -> bool:
         """Take frames from a peer, within its budget; tell whether there may be more."""
         receive, take = tuner.socket.recv, tuner.inlet.take
-        until = 0.0
+        until = began = 0.0
         for _ in range(BUDGET):
             try:
                 frame = receive(DO_NOT_WAIT)
@@ -627,7 +629,9 @@ class Inbound:
                 # was not, more than a few mostly come.
                 if not int(tuner.socket.getsockopt(EVENTS)) & READABLE:
                     return False
-                until = self._monotonic() + BUDGET_SECONDS
-            elif self._monotonic() > until:
-                break
+                until, began = self._monotonic() + BUDGET_SECONDS, self._spent()
+            elif (late := self._monotonic() - until) > 0 and (
+                late > PATIENCE or self._spent() - began > BUDGET_SECONDS / 2
+            ):
+                break  # else it was others that ran meanwhile
         return True

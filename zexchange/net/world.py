@@ -71,6 +71,8 @@ class World:
     _guard: Guard | None = None
     monotonic: Callable[[], float] = staticmethod(time.monotonic)
     """Seconds on a clock that is never set."""
+    spent: Callable[[], float] = staticmethod(time.thread_time)
+    """Seconds of processor time of the calling thread."""
     time: Callable[[], float] = staticmethod(time.time)
     """Seconds since the Unix epoch."""
 

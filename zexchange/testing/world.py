@@ -121,7 +121,7 @@ class SimulatedWorld(World):
         host: Host,
         chance: random.Random,
     ) -> None:
-        self.monotonic = schedule.monotonic
+        self.monotonic = self.spent = schedule.monotonic
         self.time = schedule.time
         self.schedule = schedule
         self.host = host
