@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 BUDGET = 256
 """Frames read from one control socket before the others have their turn."""
 BUDGET_SECONDS = 0.002
-"""Seconds of processor time in a turn after which nothing more is read: the interpreter's lock is held meanwhile,
-and the threads that messages pass through wait for it."""
+"""Seconds of processor time in a turn after which nothing more is read: the interpreter's lock is
+held meanwhile, and the threads that messages pass through wait for it."""
 REST_MOST = 0.1
 """Seconds of rest after such a turn, at most: it lasts as long as the turn did."""
 AT_ONCE, A_SECOND = 4 << 20, 512 << 10
