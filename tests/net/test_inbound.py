@@ -237,6 +237,23 @@ def test_told_names_are_subscribed_to_some_in_a_turn(bench: Bench) -> None:
     assert bench.foe.subscribed == []
 
 
+def test_a_fresh_socket_is_subscribed_to_told_names_some_in_a_turn(bench: Bench) -> None:
+    """A socket to a peer that told many names is replaced without a stop, and none is missing."""
+    names = bench.names(10 * i.NAMES_AT_ONCE)
+    bench.inbound.narrow(FOE, names)
+    while bench.inbound._told:
+        bench.turn()
+    bench.inbound.tune(Tune(FOE, "tcp://127.0.0.1:1"))
+    fresh = bench.made[-1]
+    assert len(fresh.subscribed) <= 10
+    while bench.inbound._told:
+        before = len(fresh.subscribed)
+        bench.turn()
+        assert len(fresh.subscribed) - before <= i.NAMES_AT_ONCE + 1
+    assert {b"\1" + topic(name) for name in names} <= set(fresh.subscribed)
+    assert fresh.subscribed[-1][1:2] == b"\xff"
+
+
 def test_giving_up_thousands_of_gaps_holds_up_nobody(bench: Bench) -> None:
     """A gap on each of thousands of exchanges is given up little by little, and all of them are."""
     names = bench.names(3000)

@@ -309,6 +309,8 @@ class Inbound:
             self._replace(tuner)
         if isinstance(tuner, Tuner):
             fresh.told, fresh.narrow = tuner.told, tuner.narrow
+            if len(fresh.narrow) > NAMES_AT_ONCE:  # some in a turn, as when they were told
+                fresh.narrow, self._told[peer] = {}, deque(fresh.told)
         self._tuners[peer] = fresh
         self._connect(fresh, peer, endpoint, asked.key)
 
