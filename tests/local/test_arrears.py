@@ -68,6 +68,15 @@ def registry():
 
 
 @pytest.fixture
+def exchange(registry):
+    """One that keeps messages, and has one already."""
+    registry.retain("x", 9)
+    exchange = registry.get("x")
+    exchange.send(0)
+    return exchange
+
+
+@pytest.fixture
 def observer(registry):
     observer = Observer()
     registry.observe(observer)
@@ -250,11 +259,8 @@ def test_retention_is_told_to_observers(registry, observer):
     assert observer.changed == ["a.x"]
 
 
-def test_a_bridge_is_prepared_outside_the_lock(registry):
+def test_a_bridge_is_prepared_outside_the_lock(exchange):
     """What is encoded for it may call anything, and what is sent meanwhile is not forgotten."""
-    registry.retain("x", 9)
-    exchange = registry.get("x")
-    exchange.send(0)
 
     class Slow(Bridge):
         def prepare(self, kept):
@@ -272,11 +278,8 @@ def test_a_bridge_is_prepared_outside_the_lock(registry):
     assert bridge.got == [0, 1, 2, 3, 4, "live"]
 
 
-def test_a_second_thread_that_attaches_a_bridge_returns_when_it_is_there(registry):
+def test_a_second_thread_that_attaches_a_bridge_returns_when_it_is_there(exchange):
     """It does what the first is about to do, which then has nothing left to do."""
-    registry.retain("x", 9)
-    exchange = registry.get("x")
-    exchange.send(0)
 
     class Twice(Bridge):
         def prepare(self, kept):
@@ -295,11 +298,8 @@ def test_a_second_thread_that_attaches_a_bridge_returns_when_it_is_there(registr
     assert exchange.stats().bridges == 1
 
 
-def test_a_bridge_that_is_detached_while_it_is_prepared_stays_so(registry):
+def test_a_bridge_that_is_detached_while_it_is_prepared_stays_so(exchange):
     """And the next one inherits all that is kept."""
-    registry.retain("x", 9)
-    exchange = registry.get("x")
-    exchange.send(0)
 
     class Leaving(Bridge):
         def prepare(self, kept):
@@ -326,13 +326,9 @@ def test_a_send_that_began_before_the_bridge_was_there_passes_by_it(registry):
     assert bridge.got == [0, 1, 2]
 
 
-def test_what_one_bridge_has_carried_the_next_does_not_inherit(registry):
+def test_what_one_bridge_has_carried_the_next_does_not_inherit(exchange):
     """Others have it from the node that has left."""
-    registry.retain("x", 9)
-    exchange = registry.get("x")
-
     first, second = Bridge(), Bridge()
-    exchange.send(0)
     exchange.attach_bridge(first)
     exchange.send(1)
     exchange.detach_bridge(first)

@@ -59,13 +59,15 @@ class Process:
         for message in messages:
             self.registry.get(name).send(message)
 
-    def cut(self, other: "Process", federation: str) -> None:
-        """Cut what connects two processes in one federation."""
-        self.network.cut(self.nodes[federation], other.nodes[federation])
+    def cut(self, other: "Process", *federations: str) -> None:
+        """Cut what connects two processes in some federations."""
+        for federation in federations:
+            self.network.cut(self.nodes[federation], other.nodes[federation])
 
-    def heal(self, other: "Process", federation: str) -> None:
+    def heal(self, other: "Process", *federations: str) -> None:
         """Undo `cut`."""
-        self.network.heal(self.nodes[federation], other.nodes[federation])
+        for federation in federations:
+            self.network.heal(self.nodes[federation], other.nodes[federation])
 
 
 def two(network: Network, *federations: str) -> tuple[Process, Process]:
@@ -116,12 +118,10 @@ def test_both_break_and_come_back(network: Network) -> None:
     p, q = two(network, "f1", "f2")
     p.send(*range(10))
     network.settle()
-    for federation in ("f1", "f2"):
-        p.cut(q, federation)
+    p.cut(q, "f1", "f2")
     p.send(*range(10, 20))
     network.advance(60.0)
-    for federation in ("f2", "f1"):
-        p.heal(q, federation)
+    p.heal(q, "f2", "f1")
     network.settle()
     p.send(*range(20, 30))
     network.settle()
@@ -303,12 +303,10 @@ def test_what_neither_can_recover_is_lost_once(network: Network) -> None:
     network.settle()
     p.send(0)
     network.settle()
-    for federation in ("f1", "f2"):
-        p.cut(q, federation)
+    p.cut(q, "f1", "f2")
     p.send(*range(1, 30))
     network.advance(60.0)
-    for federation in ("f1", "f2"):
-        p.heal(q, federation)
+    p.heal(q, "f1", "f2")
     network.settle()
     p.send(30)
     network.settle()
