@@ -38,7 +38,7 @@ def test_a_signal_ends_it_cleanly(source: str, number: signal.Signals) -> None:
     registry, left = Registry(), list[str]()
     with federate("fed", registry=registry) as node, registry.get("told").record() as told:
         node.events.handler(lambda e: left.append(e.reason) if isinstance(e, PeerLeft) else None)
-        with Program(source, measured=False) as program:
+        with Program(source) as program:
             program.expect("here")
             node.wait_subscribers("asked", 1)
             registry.get("asked").send(1)
