@@ -306,6 +306,7 @@ class Inlet:
             self.latecomers.pursue(now)
         if self.shared:
             self.shared.pursue()
+        if self.shared:  # still: that may have been the end of it
             self.shared.based({**ready.starts, **ready.bases})
             self.shared.proven()
         self._control.proven(self.peer, ready.epoch)
