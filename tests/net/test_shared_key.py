@@ -13,7 +13,7 @@ from zexchange import Node, Registry, federate
 
 pytestmark = pytest.mark.sockets
 WORKERS = 4
-ROUNDS = 6
+several = pytest.mark.parametrize("rounds", [3, pytest.param(12, marks=pytest.mark.slow)])
 
 
 def all_hear_all(workers: list[tuple[Node, Registry]], room: str) -> None:
@@ -28,12 +28,12 @@ def all_hear_all(workers: list[tuple[Node, Registry]], room: str) -> None:
         eventually(lambda got=got: sorted(got) == list(range(len(workers))))
 
 
-def come_and_go(join_one: Callable[[], tuple[Node, Registry]], seed: int) -> None:
+def come_and_go(join_one: Callable[[], tuple[Node, Registry]], seed: int, rounds: int) -> None:
     """Have workers join, talk, and leave in any order, some of them to come back."""
     chance = random.Random(seed)
     workers: list[tuple[Node, Registry]] = []
     try:
-        for number in range(ROUNDS):
+        for number in range(rounds):
             while len(workers) < WORKERS:
                 workers.append(join_one())
             all_hear_all(workers, f"full{number}")
@@ -52,14 +52,18 @@ def worker(**arguments: object) -> tuple[Node, Registry]:
     return federate("fed", registry=registry, **arguments), registry  # type: ignore[arg-type]
 
 
-def test_workers_with_one_key_meet_on_one_host(keyrings: Keyrings) -> None:
+@several
+def test_workers_with_one_key_meet_on_one_host(keyrings: Keyrings, rounds: int) -> None:
     """Each hears each other, however they come and go: none takes another's sockets away."""
     keys = keyrings("shop")
-    come_and_go(lambda: worker(keys=keys, listen="tcp://127.0.0.1:0"), 1)
+    come_and_go(lambda: worker(keys=keys, listen="tcp://127.0.0.1:0"), 1, rounds)
 
 
-def test_workers_with_one_key_meet_behind_a_hub(keyed_hub: Huber, keyrings: Keyrings) -> None:
+@several
+def test_workers_with_one_key_meet_behind_a_hub(
+    keyed_hub: Huber, keyrings: Keyrings, rounds: int
+) -> None:
     """Each hears each other through a hub that knows their one key."""
     carried(keyrings, "shop")
     hub = keyed_hub()
-    come_and_go(lambda: worker(keys=keyrings("shop"), hub=hub.endpoint, local=False), 2)
+    come_and_go(lambda: worker(keys=keyrings("shop"), hub=hub.endpoint, local=False), 2, rounds)

@@ -27,7 +27,7 @@ from zexchange.local import registry
 from zexchange.net import memory
 from zexchange.protocol import sequence
 
-STEPS = {"again": 300, "slow": 30_000, "nightly": 500_000}.get(PROFILE, 1_500)
+STEPS = {"again": 300, "slow": 30_000, "nightly": 500_000}.get(PROFILE, 750)
 REMEMBERED = memory.REMEMBERED, registry.AWAKE, sequence.IDLE_MOST
 RINGS = (300_000, 600_000, 4_000_000)
 """Bytes kept for replay, so few that what cannot be acknowledged is soon gone."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT, patience
+from tests.support import ROOT, patience, unmeasured
 
 pytestmark = pytest.mark.sockets  # it starts processes
 PROGRAM = Path(__file__).with_name("programs.py")
@@ -35,6 +35,7 @@ def test_mypy_sees_what_an_exchange_takes(tmp_path: Path) -> None:
         text=True,
         timeout=patience(110),
         cwd=tmp_path,
+        env=unmeasured(),
     )
     errors = re.findall(r"programs\.py:(\d+): error: .*\[(\S+)\]$", done.stdout, re.MULTILINE)
     assert {int(line): code for line, code in errors} == expected(), done.stdout + done.stderr
