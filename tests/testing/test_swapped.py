@@ -73,3 +73,16 @@ def test_what_comes_to_a_task_right_after_another_has_no_hole(
         assert isinstance(items[-1], Delivery)
         assert items[-1].msg == "the last"
         assert not holes(items)
+
+
+def test_who_has_waited_after_a_detach_is_sent_nothing_more() -> None:
+    """`wait_ready` counts what was dropped before it: peers know of that when it returns."""
+    with Network() as network:
+        a, b = network.node("a"), network.node("b")
+        for number in range(20):
+            stream = b.registry.get("x").stream()
+            b.wait_ready()
+            stream.close()
+            b.wait_ready()
+            (peer,) = a.peers
+            assert "x" not in peer.interest, number

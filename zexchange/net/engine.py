@@ -343,6 +343,18 @@ class Engine(Reports):
         self.inbound.follow()
         self._waker.wake()
 
+    def post_after_interest(self, command: Callable[[], None]) -> None:
+        """Run a command on the control thread, after what was dropped before is told as well."""
+
+        def drop() -> None:
+            self._drop()
+            self.post(command)
+
+        if self.changes.settled:
+            self.post(command)
+        else:
+            self.inbound.do(drop)
+
     def proven(self, peer: bytes, epoch: int) -> None:
         """See `Reports`."""
         self.post(lambda: self.session.proven(peer, epoch))

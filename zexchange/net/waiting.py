@@ -104,7 +104,10 @@ class Waiter:
             unconfirmed[:] = [str(peer.label) for peer in peers if peer.ready_epoch < epochs[0]]
             return not unconfirmed
 
-        yield from self.run(lambda: epochs.append(self._engine.session.interest.epoch))
+        engine = self._engine
+        yield from self.run(
+            lambda: epochs.append(engine.session.interest.epoch), engine.post_after_interest
+        )
         if not epochs or not (yield from self._until(confirmed)):
             self._fail(f"after {self._timeout:g} s not confirmed by {', '.join(unconfirmed)}")
 
@@ -144,10 +147,15 @@ class Waiter:
                 engine.post(ask)
             most = BEACON_EVERY
 
-    def run(self, command: Callable[[], None]) -> Wait[bool]:
+    def run(
+        self,
+        command: Callable[[], None],
+        post: Callable[[Callable[[], None]], None] | None = None,
+    ) -> Wait[bool]:
         """Have the control thread run a command, and wait for it; tell whether it did.
 
-        Interest that was changed before is taken in first.
+        Interest that was added before is taken in first; with `Engine.post_after_interest` as
+        ``post``, also what was dropped.
         """
         engine, done = self._engine, list[bool]()
 
@@ -155,7 +163,7 @@ class Waiter:
             command()
             done.append(True)
 
-        engine.post(run)
+        (post or engine.post)(run)
         yield lambda: bool(done) or engine.finished, max(0.0, self._deadline - self._monotonic())
         if engine.finished and not done:
             raise self._closed()
