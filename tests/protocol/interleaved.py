@@ -17,10 +17,10 @@ index = st.integers(0, 3)
 some_names = st.lists(st.sampled_from(NAMES), max_size=4)
 
 
-SETTLED = PROFILE in ("suite", "again")
+REPEATABLE = PROFILE in ("suite", "again")
 """Whether the same examples are tried each time: what decides about a change asks whether that
 broke anything, and the long runs look for what nobody has found yet."""
-LONG = [5.0, 5.0, 35.0, 35.0, *([] if SETTLED else [700.0])]
+LONG = [5.0, 5.0, 35.0, 35.0, *([] if REPEATABLE else [700.0])]
 """Seconds that may pass at once. Over ten minutes only in the long runs, which find two faults that
 are still open there: sums of both ends differ after such an absence, since the sender begins to
 count anew; and where keys were added just before it, a message that nobody has is not told of."""

@@ -5,7 +5,7 @@ from carried import HUB, Guest, HubMachine
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
-from interleaved import SETTLED, Interleaved, index, settle, some_names
+from interleaved import REPEATABLE, Interleaved, index, settle, some_names
 from network import Connection, Network
 from strategies import KEYS, NAMES
 
@@ -144,7 +144,7 @@ def connections(guest: Guest, which: str) -> list[Connection]:
 
 TestCarried = Carried.TestCase
 TestCarried.settings = settings(
-    max_examples=examples(100), stateful_step_count=30, deadline=None, derandomize=SETTLED
+    max_examples=examples(100), stateful_step_count=30, deadline=None, derandomize=REPEATABLE
 )
 
 

@@ -3,7 +3,7 @@
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
-from interleaved import SETTLED, Interleaved
+from interleaved import REPEATABLE, Interleaved
 from machines import Machine
 from network import Network
 from strategies import KEYS, NAMES
@@ -159,5 +159,5 @@ class Federation(Interleaved):
 
 TestFederation = Federation.TestCase
 TestFederation.settings = settings(
-    max_examples=examples(150), stateful_step_count=30, deadline=None, derandomize=SETTLED
+    max_examples=examples(150), stateful_step_count=30, deadline=None, derandomize=REPEATABLE
 )

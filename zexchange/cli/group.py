@@ -87,7 +87,8 @@ def run() -> None:
         raise SystemExit(BROKEN_PIPE) from None
     except OSError as error:  # the disk is full, for instance
         forget_stdout()
-        sys.stderr.write(f"zexchange: cannot write to standard output: {error.strerror or error}\n")
+        where = error.filename or "standard output"
+        sys.stderr.write(f"zexchange: {where}: {error.strerror or error}\n")
         raise SystemExit(1) from None
 
 

@@ -141,7 +141,7 @@ class Audience(Generic[T]):
             if owed:  # before it is in the table, from which what arrives finds it
                 subscription.arrears = Arrears(subscription, self.registry, self.rerouted)
             if not subscription.forwarder:
-                # First: whoever drops what nobody wants knows of it before it is given anything.
+                # First: the data thread knows of the interest before the task is given anything.
                 if not self._interested:
                     self.registry.interest_up(self.key)
                 self._interested += 1

@@ -72,7 +72,7 @@ def _close_all() -> None:
     for node in list(nodes.values()):
         for backlog in list(node._backlogs):
             backlog.finish(node._join_timeout)
-        carried += node._carried()
+        carried += node._bridged()
         node._users = 1
         node.close(EXIT_TIMEOUT)
     for exchange in carried:

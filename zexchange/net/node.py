@@ -249,7 +249,7 @@ class Node(Membership):
                 del lifetime.nodes[key]
             return True
 
-    def _carried(self) -> list[Exchange[Any]]:
+    def _bridged(self) -> list[Exchange[Any]]:
         """Return the exchanges whose messages somebody elsewhere is given."""
         names = self._engine.bridges.names() if self._engine is not None else []
         found = [self._registry.find(name) for name in names]
