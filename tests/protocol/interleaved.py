@@ -20,10 +20,8 @@ some_names = st.lists(st.sampled_from(NAMES), max_size=4)
 REPEATABLE = PROFILE in ("suite", "again")
 """Whether the same examples are tried each time: what decides about a change asks whether that
 broke anything, and the long runs look for what nobody has found yet."""
-LONG = [5.0, 5.0, 35.0, 35.0, *([] if REPEATABLE else [700.0])]
-"""Seconds that may pass at once. Over ten minutes only in the long runs, which find two faults that
-are still open there: sums of both ends differ after such an absence, since the sender begins to
-count anew; and where keys were added just before it, a message that nobody has is not told of."""
+LONG = [5.0, 5.0, 5.0, 35.0, 35.0, 35.0, 640.0, 700.0]
+"""Seconds that may pass at once: also more than receivers remember, and more than senders do."""
 
 
 class Interleaved(RuleBasedStateMachine):
@@ -134,12 +132,19 @@ def check_accounts(network: Network) -> None:
 
 
 def check_sums(sender: Machine, receiver: Machine) -> None:
-    """What was sent to a node is what has come of it, or is lost; unless it dropped something."""
+    """What was sent to a node is what has come of it, or is lost; unless it dropped something.
+
+    Where it was told that nobody knows what is missing, no more than that.
+    """
     account, inlet = sender.accounts.get(receiver.id), receiver.inlets.get(sender.id)
     if account is None or inlet is None or receiver.dropped:
         return
     came = {name: t.received + t.lost for name, t in inlet.positions.tallies.items()}
-    assert account.counts(sender.numbering) == {n: count for n, count in came.items() if count}
+    sent = account.counts(sender.numbering)
+    assert {n: c for n, c in came.items() if c and n not in inlet.unsure} == {
+        n: c for n, c in sent.items() if n not in inlet.unsure
+    }
+    assert all(came.get(name, 0) <= sent.get(name, 0) for name in inlet.unsure)
 
 
 def check_kept(promise: Promise) -> None:

@@ -16,7 +16,7 @@ from zexchange.protocol import events as ev
 from zexchange.protocol import values as v
 from zexchange.protocol import wire
 from zexchange.protocol.codec import decode_batch, encode
-from zexchange.protocol.departed import Departed
+from zexchange.protocol.departed import LONGER, Departed
 from zexchange.protocol.interest import Keys
 from zexchange.protocol.messages import control_frame, read_control
 from zexchange.protocol.sequence import Account, Gap, Numbering, Positions
@@ -79,7 +79,8 @@ class Machine:
         self.lapsed: dict[bytes, Inlet] = {}
         self.since: dict[str, int] = {}
         self.accounts: dict[bytes, Account] = {}
-        self.accounts_away = Departed[bytes, Account]()
+        self.accounts_away = Departed[bytes, Account](longer=LONGER)
+        self.former_accounts: dict[bytes, Account] = {}
         self.dropped: set[str] = set()
         self.subscribers: dict[Connection, set[bytes]] = {}
         self.wanted: set[str] = set()
@@ -120,8 +121,9 @@ class Machine:
             inlet.known |= inlet.positions.positions
             inlet.positions.lapse()
             self.lapsed[peer] = inlet
-        for _, account in self.accounts_away.expire(network.now):
+        for peer, account in self.accounts_away.expire(network.now):
             account.lapse()
+            self.former_accounts[peer] = account
         self.work()
 
     def rescan(self) -> None:
@@ -279,7 +281,7 @@ class Machine:
         if inlet is None:
             inlet = Inlet(peer, endpoint, self.network.serial)
             if peer in self.lapsed:
-                inlet = self.lapsed[peer]
+                inlet = self.lapsed.pop(peer)
                 former, inlet.positions = inlet.positions, Positions()
                 inlet.positions.count_on(former)
             for key, epoch in self.since.items():
@@ -335,8 +337,7 @@ class Machine:
         for inlet in self.away.there.values():
             inlet.positions.expect(effect.epoch, effect.added, effect.removed)
         for inlet in self.lapsed.values():
-            if inlet is not self.inlets.get(inlet.peer):
-                inlet.positions.expect(effect.epoch, (), effect.removed)
+            inlet.positions.expect(effect.epoch, (), effect.removed)
 
     def subscribe(self, inlet: Inlet, gone: set[bytes], new: set[bytes]) -> None:
         if inlet.connection and inlet.connection.open:
@@ -495,7 +496,8 @@ class Machine:
         peer = self.session.members.peers.get(node)
         if peer is not None:
             if node not in self.accounts:
-                self.accounts[node] = self.accounts_away.back(node) or Account()
+                before = self.accounts_away.back(node) or self.former_accounts.pop(node, None)
+                self.accounts[node] = before or Account()
             self.accounts[node].promise(Keys(peer.interest.held(epoch)), self.numbering)
             heads = self.numbering.covered(Keys(keys))
             behind = tuple(promise.behind(heads) for promise in peer.interest.promised)

@@ -25,6 +25,14 @@ def test_who_is_away_for_too_long_is_forgotten() -> None:
     assert not departed.there
 
 
+def test_some_are_remembered_for_longer() -> None:
+    """By a sender, which must not forget first."""
+    departed = Departed[str, int](longer=60.0)
+    departed.leave("a", 1, 100.0)
+    assert list(departed.expire(100.0 + REMEMBERED)) == []
+    assert list(departed.expire(160.0 + REMEMBERED)) == [("a", 1)]
+
+
 def test_of_too_many_the_oldest_go_first() -> None:
     """Before their time, so that no table grows."""
     departed = Departed[int, str](most=2)

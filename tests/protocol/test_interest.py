@@ -1,13 +1,18 @@
 """Interest on both sides of a link, against sets that replay what happened."""
 
+from collections.abc import Sequence
+from unittest.mock import patch
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import KEYS, NAMES
 
 from zexchange.names import matches
+from zexchange.protocol import interest
 from zexchange.protocol.interest import MAX_PROMISES, Keys, OwnInterest, PeerInterest
-from zexchange.protocol.sequence import Account, Numbering
+from zexchange.protocol.sequence import Account, Numbering, Positions
+from zexchange.protocol.values import Promise
 
 keys = st.sampled_from(KEYS)
 key_sets = st.sets(keys)
@@ -186,6 +191,70 @@ def test_the_first_announcement_of_an_epoch_is_remembered(
                 first[epoch] = head
         kept = [(promise.epoch, promise.heads["a"]) for promise in peer.promised]
         assert kept == list(first.items())[-MAX_PROMISES:]
+
+
+@given(
+    key_sets,
+    st.lists(st.tuples(steps, st.booleans(), st.lists(st.sampled_from(NAMES))), max_size=20),
+    st.integers(0, 20),
+)
+def test_promises_that_are_forgotten_are_kept_by_those_after_them(
+    start: set[str],
+    changes: list[tuple[list[tuple[str, bool]], bool, list[str]]],
+    left_at: int,
+) -> None:
+    """A receiver that has heard none of them finds missing what it would with all of them."""
+    own, peer, numbering = OwnInterest(start), PeerInterest(1, start), Numbering()
+    some, all_of_them = Positions(), Positions()
+    promises: list[Promise] = []
+    for positions in (some, all_of_them):
+        positions.expect(1, start, ())
+    for turn, (taken, announced, sent) in enumerate(changes):
+        change = own.change(taken)
+        if change is not None:
+            peer.change(own.epoch, *change)
+            for positions in (some, all_of_them):
+                positions.expect(own.epoch, *change)
+        if turn == left_at:
+            before, peer = peer, PeerInterest(own.epoch, own.keys)
+            peer.resume(before)
+        if announced and own.epoch > (promises[-1].epoch if promises else 0):
+            promises.append(Promise(own.epoch, numbering.covered(own.keys)))
+            with patch.object(interest, "MAX_PROMISES", 3):
+                peer.announce(own.epoch, promises[-1].heads)
+        for name in sent:
+            numbering.take(name, 1)
+    assert len(peer.promised) <= 3
+    heads = numbering.covered(own.keys)
+    missing = all_of_them.ready(own.epoch, heads, [p.behind(heads) for p in promises])
+    assert some.ready(own.epoch, heads, [p.behind(heads) for p in peer.promised]) == missing
+
+
+def found(promised: Sequence[Promise], since: int, name: str) -> int | None:
+    """Return where a name stood when it was first promised to who wants it since an epoch."""
+    heads = next((promise.heads for promise in promised if promise.epoch >= since), None)
+    return heads.get(name, 0) if heads is not None else None
+
+
+@pytest.mark.parametrize("missed", [False, True])
+def test_a_key_that_is_wanted_for_long_is_promised_for_as_long(missed: bool) -> None:
+    """Also when it was told again, with all others, since a change was missed."""
+    peer = PeerInterest(1, ["a"])
+    peer.announce(1, {"a": 3})
+    for epoch in range(2, 3 * MAX_PROMISES):
+        if missed:
+            peer.replace(epoch, ["a", f"b{epoch}"])
+        else:
+            peer.change(epoch, [f"b{epoch}"], [f"b{epoch - 1}"])
+        peer.announce(epoch, {"a": 3 + epoch, f"b{epoch}": 1})
+    assert len(peer.promised) == MAX_PROMISES
+    assert found(peer.promised, 1, "a") == 3
+    back = PeerInterest(3 * MAX_PROMISES, ["a"])
+    back.resume(peer)
+    for epoch in range(3 * MAX_PROMISES, 5 * MAX_PROMISES):
+        back.change(epoch, ["c"], [])
+        back.announce(epoch, {"a": 100})
+    assert found(back.promised, 1, "a") == 3
 
 
 def test_nobody_confirms_the_future() -> None:

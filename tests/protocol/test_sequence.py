@@ -436,6 +436,22 @@ def test_who_was_away_for_too_long_has_a_gap_without_a_beginning() -> None:
     assert positions.ready(3, {"a.x": 11}) == [Gap("a.x", 10, 11)]
 
 
+def test_what_was_promised_before_too_long_an_absence_and_not_heard_of_has_no_beginning() -> None:
+    """The ready of a key that was added just before may have been lost, with what came after it."""
+    former = Positions()
+    former.expect(1, ["a"], [])
+    former.ready(1, {"a": 3})
+    former.expect(2, ["b", "c"], [])
+    former.lapse()
+    former.expect(3, [], ["c"])
+    positions = Positions()
+    positions.count_on(former)
+    positions.expect(4, ["a", "b", "c"], [])
+    heads = {"a": 3, "b": 2, "c": 5}
+    assert positions.ready(4, heads) == [Gap("a", 0, 3), Gap("b", 0, 2)]
+    assert positions.positions == heads
+
+
 def test_peers_that_have_left_have_as_many_exchanges_as_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

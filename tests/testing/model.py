@@ -193,13 +193,11 @@ class Member:
         """Tell whether an origin has promised a listener what it sends from now on."""
         since = self.since[listener.key]
         peer: Peer | None = origin.engine.session.members.peers.get(bytes.fromhex(self.id))
-        return (
-            peer is not None
-            and since is not None
-            and covers(listener.key, name)
-            and peer.interest.announced >= since
-            and peer.interest._since.get(listener.key, 1 << 60) <= peer.interest.announced
-        )
+        if peer is None or since is None or not covers(listener.key, name):
+            return False
+        interest = peer.interest
+        told = max(interest.whole, interest.since.get(listener.key, 1 << 60))
+        return interest.announced >= max(since, told)
 
 
 class Federation:

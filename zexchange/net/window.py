@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..history import Frame, Ring
 from ..local.exchange import Room
-from ..protocol.departed import Departed
+from ..protocol.departed import LONGER, Departed
 from ..protocol.interest import Keys
 from ..protocol.sequence import Account, Numbering
 from .bell import LOOK_SECONDS, looking
@@ -99,7 +99,7 @@ class Window:
         self._numbering = numbering
         self._lock = lock
         self._accounts: dict[bytes, Account] = {}
-        self._departed = Departed[bytes, Account]()
+        self._departed = Departed[bytes, Account](longer=LONGER)
         self._former: dict[bytes, Account] = {}
         self._slow: dict[bytes, int] = {}
         self._audiences: dict[str, tuple[bytes, ...]] = {}

@@ -8,6 +8,7 @@ knows how keys become subscriptions.
 from collections.abc import Iterable, Iterator
 
 from ..names import is_pattern, matches
+from .formerkeys import FormerKeys, began
 from .permissions import restricted
 from .values import Promise
 
@@ -16,7 +17,7 @@ MAX_KEYS = 200_000
 MAX_PATTERNS = 1000
 """Patterns among them: each has to be matched with every name."""
 MAX_PROMISES = 16
-"""Announcements remembered for a peer that confirms none of them."""
+"""Announcements remembered apart for a peer that confirms none of them."""
 
 
 class Keys:
@@ -106,18 +107,21 @@ class PeerInterest:
         announced: the last epoch that was announced on its connection; 0 on a fresh one.
         confirmed: the last epoch whose ready the peer has seen.
         promised: what the first announcements of epochs not confirmed yet said, in order.
+        since: in which epoch each key was added, at the earliest: in changes that were missed it
+            may have been dropped and added again, so to whom it counts as one of ``whole``.
     """
 
     __slots__ = (
         "_carried",
         "_dropped",
         "_followed",
-        "_since",
+        "_former",
         "announced",
         "confirmed",
         "epoch",
         "keys",
         "promised",
+        "since",
         "whole",
     )
 
@@ -127,8 +131,9 @@ class PeerInterest:
         self.confirmed = 0
         self.keys = Keys()
         self.promised: tuple[Promise, ...] = ()
-        self._since: dict[str, int] = {}
+        self.since: dict[str, int] = {}
         self._dropped: dict[str, int] = {}
+        self._former = FormerKeys()
         self._carried: frozenset[str] = frozenset()
         self._followed = Keys()
         """What was held under keys that went, and is wanted under others still to be announced."""
@@ -145,11 +150,11 @@ class PeerInterest:
             held, keys = frozenset(self.held(self.announced)), frozenset(keys)
             self._carried = held & keys
             self._followed = common(Keys(held - keys), Keys(keys - held))
-            self._since.clear()
             self._dropped.clear()
             self.whole = epoch
         before, after = set(self.keys), set(keys)
-        self._since = {key: self._since.get(key, epoch) for key in after}
+        self._former.end(epoch, {key: self.since[key] for key in before - after})
+        self.since = {key: self.since.get(key, epoch) for key in after}
         self.keys, self.epoch = Keys(after), epoch
         return before ^ after
 
@@ -159,12 +164,13 @@ class PeerInterest:
         ended = gone.intersection(self._under(self.announced, gone))
         self.keys.remove(gone)
         self._carried -= gone
+        self._former.end(epoch, {key: self.since[key] for key in gone.difference(added)})
         for key in gone:
-            self._since.pop(key, None)
+            self.since.pop(key, None)
             self._dropped[key] = epoch
         new = {key for key in added if key not in self.keys}
         self.keys.update(new)
-        self._since.update((key, epoch) for key in added)
+        self.since.update((key, epoch) for key in added)
         self.epoch = epoch
         self._follow(ended, gone)
         return gone ^ new
@@ -203,8 +209,9 @@ class PeerInterest:
         late = tuple(k for k, at in self._dropped.items() if at > epoch and k not in self.keys)
         if self.announced in (0, epoch):
             return (*self.keys, *late)
-        since = self._since.items()
-        return (*(key for key, at in since if at > self.confirmed), *late)
+        if self.whole > self.confirmed:
+            return (*self.keys, *late)
+        return (*(key for key, at in self.since.items() if at > self.confirmed), *late)
 
     def announce(self, epoch: int, heads: dict[str, int]) -> None:
         """Note that an epoch was announced, and with which heads.
@@ -219,13 +226,37 @@ class PeerInterest:
         self._follow(())
         self._dropped = {key: at for key, at in self._dropped.items() if at > epoch}
         if epoch > max(self.confirmed, self.promised[-1].epoch if self.promised else 0):
-            self.promised = (*self.promised, Promise(epoch, heads))[-MAX_PROMISES:]
+            self.promised = (*self.promised, Promise(epoch, heads))
+            if len(self.promised) > MAX_PROMISES:
+                self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        """Have the second promise say what the first one did of what was wanted by then.
+
+        A receiver looks at the first that is not of an epoch before it wanted a name: nothing that
+        was lost after an earlier one goes untold.
+        """
+        first, second, *others = self.promised
+
+        def wanted(name: str) -> bool:
+            until = self._former.until(name, first.epoch)
+            return began(name, self.since, self.keys.patterns, until)
+
+        self.promised = (second.after(first, wanted), *others)
+
+    def resume(self, before: "PeerInterest") -> None:
+        """Go on from what was announced before the peer had left, and wanted since when."""
+        self.promised, self._former = before.promised, before._former
+        gone = {key: at for key, at in before.since.items() if key not in self.since}
+        self._former.end(self.epoch, gone)
+        self.since.update((k, at) for k, at in before.since.items() if k in self.since)
 
     def confirm(self, epoch: int) -> None:
         """Note that the peer has seen the ready of an epoch."""
         if epoch > self.confirmed:
             self.confirmed = min(epoch, self.epoch)
             self.promised = tuple(p for p in self.promised if p.epoch > self.confirmed)
+            self._former.confirmed(self.confirmed)
 
     def held(self, epoch: int) -> tuple[str, ...]:
         """Return the keys that the peer is promised once an epoch is announced.
@@ -233,19 +264,18 @@ class PeerInterest:
         What was promised before stays promised: a connection that comes again may ask for
         an older epoch first. So does what is wanted all the time, under one key after another.
         """
-        return (*self._under(epoch, self._since), *self._followed)
+        return (*self._under(epoch, self.since), *self._followed)
 
     def _under(self, epoch: int, keys: Iterable[str]) -> tuple[str, ...]:
         """Return those of the peer's keys that it is promised once an epoch is announced."""
         promised = self.promised[-1].epoch if self.promised else self.confirmed
-        last, since = max(epoch, promised), self._since
+        last, since = max(epoch, promised), self.since
+        if self.whole > last:
+            return tuple(k for k in keys if k in self._carried)
         return tuple(k for k in keys if since[k] <= last or k in self._carried)
 
     def in_force(self, name: str) -> bool:
         """Tell whether what is sent on ``name`` from now on is promised to the peer."""
-        if not self.announced:
+        if not self.announced or self.announced < self.whole:
             return False
-        if self._since.get(name, self.announced + 1) <= self.announced:
-            return True
-        since, announced = self._since, self.announced
-        return any(since[p] <= announced and matches(p, name) for p in self.keys.patterns)
+        return began(name, self.since, self.keys.patterns, self.announced)

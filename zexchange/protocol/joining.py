@@ -239,7 +239,8 @@ class Joining:
         if self._core.vouching and peer.rights.hub and self._core.vouching.exceeded(peer.id):
             self._core.reject(rights.name, PASSED_ON, "say it in the hub's permissions, too")
         if before is not None:
-            peer.interest.promised, peer.acked = before.promised, before.acked
+            peer.interest.resume(before.interest)
+            peer.acked = before.acked
         peer.control, peer.data = address.control, address.data
         self._members.peers[peer.id] = peer
         self._core.do(tune(peer))

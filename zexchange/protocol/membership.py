@@ -15,12 +15,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from .channel import Kind
-from .departed import Departed
+from .departed import LONGER, Departed
 from .granting import Granted
 from .interest import Keys, PeerInterest
 from .permissions import EVERYTHING, Rights
 from .relay import SCHEME
-from .values import FORGETS, Address, Hello, Label, Pong, Promise
+from .values import FORGETS, Address, Hello, Label, Pong
 
 TICK_LATE = 1.0
 """Seconds by which a tick may be late before it is we who were stopped, not they."""
@@ -297,13 +297,13 @@ class Lapsed:
     """What there was between us and a peer that has left.
 
     Attributes:
-        promised: what we have announced to it and it has not confirmed.
+        interest: of the peer, with what we have announced to it and it has not confirmed.
         acked: how far it has acknowledged what we sent.
         renewed: whether we have begun a new epoch since we knew it.
         wants: what it wanted: that is sent on as long as it may be back.
     """
 
-    promised: tuple[Promise, ...]
+    interest: PeerInterest
     acked: dict[str, int]
     renewed: bool
     wants: frozenset[str] = frozenset()
@@ -319,7 +319,7 @@ class Membership:
         self.peers: dict[bytes, Peer] = {}
         self.ended = Departed[bytes, Kind](MAX_ENDED)
         """Who has said goodbye, and by what."""
-        self._lapsed = Departed[bytes, Lapsed]()
+        self._lapsed = Departed[bytes, Lapsed](longer=LONGER)
         self._ticked_at = now
 
     def gossip(self) -> list[Candidate]:
@@ -343,7 +343,7 @@ class Membership:
         """
         interest = peer.interest
         wants = frozenset() if barred else frozenset(interest.keys)
-        lapsed = Lapsed(interest.promised, peer.acked, renewed, wants)
+        lapsed = Lapsed(interest, peer.acked, renewed, wants)
         self._lapsed.leave(peer.id, lapsed, now)
 
     def end(self, node: bytes, kind: Kind, now: float) -> None:

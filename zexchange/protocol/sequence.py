@@ -484,8 +484,11 @@ class Positions:
         self._began = None
 
     def lapse(self) -> None:
-        """Forget where we stand with a peer that has been away for too long."""
-        self._unsure.update(self.in_force)
+        """Forget where we stand with a peer that has been away for too long.
+
+        What waits for its ready may have been promised by one that was lost: nobody knows it now.
+        """
+        self._unsure.update((*self.in_force, *self._waited(0, set())))
         for name in list(self.positions):
             self._leave(name, 0)
         self.positions, self._left, self.jumped = {}, {}, {}

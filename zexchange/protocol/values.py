@@ -4,7 +4,7 @@ They say what one node tells another. Nothing here acts, and nothing here knows 
 value is written on the wire.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 VERSIONS = (1, 1)
@@ -302,6 +302,14 @@ class Promise:
         """Return the promise with only the names whose head is another by now."""
         here = self.heads
         return Promise(self.epoch, {n: here.get(n, 0) for n in heads if here.get(n, 0) != heads[n]})
+
+    def after(self, first: "Promise", wanted: Callable[[str], bool]) -> "Promise":
+        """Return what this says together with one before it, that goes for what was wanted then."""
+        before, heads = first.heads, dict(self.heads)
+        for name in (*heads, *before.keys() - heads.keys()):
+            if before.get(name, 0) != heads.get(name, 0) and wanted(name):
+                heads[name] = before.get(name, 0)
+        return Promise(self.epoch, heads)
 
     def of(self, names: Mapping[str, int]) -> "Promise":
         """Return the part of it that concerns some names."""

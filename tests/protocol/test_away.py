@@ -1,0 +1,112 @@
+"""Messages to nodes that are away for long, or lose each other often: single cases."""
+
+import pytest
+from interleaved import check_accounts, settle
+from machines import Machine
+from network import Network
+
+from zexchange.protocol.departed import REMEMBERED
+from zexchange.protocol.interest import MAX_PROMISES
+
+
+def two() -> tuple[Network, Machine, Machine]:
+    """Return two nodes that know each other."""
+    network = Network()
+    one = Machine(network, "tcp://n0")
+    other = Machine(network, "tcp://n1", ("tcp://n0",))
+    network.pass_time(3.0)
+    return network, one, other
+
+
+def finish(network: Network, *names: str) -> None:
+    """Have faults cease, send once more, and see that every message is accounted for."""
+    network.blocked.clear()
+    network.refused.clear()
+    settle(network)
+    for machine in network.living():
+        for name in names:
+            machine.send(name)
+    network.flow()
+    for machine in network.living():
+        machine.beacon()
+    network.flow()
+    check_accounts(network)
+
+
+def test_both_sides_count_on_after_too_long_an_absence() -> None:
+    """What was sent before it, and after it, are the sums of both; what is unknown is told."""
+    network, one, other = two()
+    other.attach("a")
+    network.flow()
+    one.send("a")
+    network.flow()
+    network.block(one, other)
+    network.pass_time(REMEMBERED + 100, step=1.0)
+    finish(network, "a")
+    inlet = other.inlets[one.id]
+    assert inlet.received == [("a", 1), ("a", 2)]
+    assert inlet.unsure == {"a": 1}
+    assert one.accounts[other.id].counts(one.numbering) == {"a": 2}
+
+
+@pytest.mark.parametrize("sent", ["with the promise", "while away"])
+def test_a_key_attached_just_before_too_long_an_absence(sent: str) -> None:
+    """Its ready is lost, and so is what was sent after that: this is told when they meet again."""
+    network, one, other = two()
+    other.attach("a")
+    while lanes := [lane for lane in network.full() if lane.kind != "data"]:
+        lanes[0].deliver()
+    if sent == "with the promise":
+        one.send("a")
+    network.block(one, other)
+    network.pass_time(60.0)
+    if sent == "while away":
+        one.send("a")
+    network.pass_time(REMEMBERED + 100, step=1.0)
+    assert one.numbering.heads == {"a": 1}
+    finish(network, "a")
+    inlet = other.inlets[one.id]
+    assert inlet.unsure == {"a": 1}
+    assert inlet.received == [("a", 2)]
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_more_promises_are_lost_than_are_kept(back: bool) -> None:
+    """A key is wanted all the time; others come and go, and no ready arrives."""
+    network, one, other = two()
+    other.attach("a")
+    for number in range(2 * MAX_PROMISES):
+        while lanes := [lane for lane in network.full() if lane.kind != "data"]:
+            lanes[0].deliver()
+        one.send("a")
+        for connection in list(network.alive_connections()):
+            if connection.dialler is other and connection.down.kind == "data":
+                connection.cut()
+        if back and number == MAX_PROMISES // 2:
+            network.block(one, other)
+            network.pass_time(60.0)
+            network.blocked.clear()
+            network.pass_time(1.0, flow=False)
+        other.change([("a.x", number % 2 == 0)])
+    assert len(one.session.members.peers[other.id].interest.promised) == MAX_PROMISES
+    finish(network, "a", "a.x")
+
+
+def test_a_sender_remembers_for_longer_than_a_receiver() -> None:
+    """It noticed earlier that they had parted: what it would forget, no gap would tell of."""
+    network, one, other = two()
+    other.attach("a")
+    network.flow()
+    one.send("a")
+    network.flow()
+    network.block(one, other)
+    network.refuse(other)  # seen by the one, after a moment; by the other it is silence, for 30 s
+    network.pass_time(REMEMBERED + 10, step=1.0)
+    assert not one.session.members.peers
+    one.send("a")
+    assert other.away.there, "not forgotten yet"
+    finish(network, "a")
+    inlet = other.inlets[one.id]
+    assert inlet.received == [("a", 1), ("a", 3)]
+    assert inlet.lost == {("a", 2)}
+    assert not inlet.unsure
