@@ -394,7 +394,9 @@ def records(most):
     class Handler(logging.Handler):
         def emit(self, record):
             again("record")
-    logging.basicConfig(level=logging.INFO, handlers=[Handler()])
+    root, handler = logging.getLogger(), Handler()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
     x.handler(lambda msg: msg[0].startswith("main") and logging.info("got %s", msg[1]))
     def work():
         while nested < most:
@@ -402,7 +404,7 @@ def records(most):
     threads = [threading.Thread(target=work, name=f"t{n}") for n in range(2)]
     [thread.start() for thread in threads]
     [thread.join() for thread in threads]
-    logging.getLogger().handlers.clear()
+    root.removeHandler(handler)
 
 def hook(owner, name, inside):
     plain = getattr(owner, name)
@@ -445,12 +447,13 @@ def exchange_lock(_):
 def handlers_lock(_):
     class Handler(logging.Handler):
         def emit(self, record):
-            # Whatever happens to the federation is logged by the control thread.
-            node._engine.post(lambda: logging.getLogger("zexchange").warning("a peer"))
+            # The control thread logs, as a program may have it do, with a lock of ours held.
+            node._engine.post(lambda: logging.getLogger("shop").warning("a peer"))
             again("record")
-    logging.getLogger().addHandler(Handler())
+    handler = Handler()
+    logging.getLogger().addHandler(handler)
     logging.warning("mine")
-    logging.getLogger().handlers.clear()
+    logging.getLogger().removeHandler(handler)
 
 def worst(place):
     signal.signal(signal.SIGUSR1, lambda *_: again("signal"))
