@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 import zexchange
+from tests.support import free_ports, tcp
 from zexchange.cli.peers import as_columns
 
 from .conftest import Shell
@@ -75,3 +76,13 @@ def test_nobody_is_said(shell: Shell) -> None:
 def test_columns_are_aligned() -> None:
     """A column is as wide as its widest cell, and no line ends in spaces."""
     assert as_columns([("A", "B"), ("long", ""), ("x", "y")]) == ["A     B", "long", "x     y"]
+
+
+@pytest.mark.parametrize("option", ["--peer", "--hub"])
+def test_an_address_where_nobody_answers_is_named(shell: Shell, option: str) -> None:
+    """On standard error, with the reason, beside what was found."""
+    where = tcp(free_ports()[0])
+    ended = shell.run("peers", "--federation", "lab", option, where)
+    kind = "peer" if option == "--peer" else "hub"
+    assert f"the {kind} {where} has not answered: nothing listens there".encode() in ended.stderr
+    assert b"nobody else is in federation 'lab'" in ended.stderr

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from tests.support import free_ports, tcp
 from zexchange.cli.group import commands
 
 from .conftest import Shell
@@ -71,6 +72,31 @@ def test_waiting_for_nobody_fails(shell: Shell) -> None:
     assert sent.returncode == 1
     assert b"0 of 2 nodes receive 'lines'" in sent.stderr
     assert b"Traceback" not in sent.stderr
+
+
+@pytest.mark.parametrize("option", ["--peer", "--hub"])
+def test_an_address_where_nobody_answers_is_named(shell: Shell, option: str) -> None:
+    """All lines were delivered, and yet it ends with 1: somebody was missing, and why is said."""
+    where = tcp(free_ports()[0])
+    tail = shell.start("tail", "lines", "--count", "1")
+    sent = shell.run("send", "lines", option, where, "--wait", "1", "--timeout", "2", text=b"x\n")
+    kind = "peer" if option == "--peer" else "hub"
+    missing = f"the {kind} {where} has not answered: nothing listens there".encode()
+    assert shell.finish(tail)[1] == b"x\n"
+    assert sent.returncode == 1
+    warned, failed = sent.stderr.splitlines()
+    assert warned == b"zexchange: federation 'default': " + missing
+    assert failed.startswith(b"Error: ")
+    assert missing in failed
+
+
+def test_what_has_failed_does_not_wait_for_who_is_missing(shell: Shell) -> None:
+    """Nobody listened, which no peer that comes later can change."""
+    where = tcp(free_ports()[0])
+    sent = shell.run("send", "lines", "--peer", where, "--timeout", "3600", text=b"x\n")
+    assert sent.returncode == 1
+    assert f"{where} has not answered: nothing listens there".encode() in sent.stderr
+    assert b"nobody listened to 1 of 1 lines" in sent.stderr
 
 
 def test_sending_to_nobody_is_said(shell: Shell) -> None:

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 import zexchange
-from tests.support import patience
+from tests.net.test_hub import three_ports
+from tests.support import eventually, free_ports, patience, tcp
 from zexchange.cli.tail import Losses, copy
 from zexchange.cli.text import as_text
+from zexchange.net.hub import Hub
 
 from .conftest import DEADLINE, Shell
 
@@ -188,3 +190,43 @@ def test_history_comes_first(shell: Shell, node: zexchange.Node) -> None:
     exchange(node, "state.a").send("new")
     assert tail.stdout.read() == b"new\n"
     assert tail.wait(patience(DEADLINE)) == 0
+
+
+def said_until(tail: "subprocess.Popen[bytes]", text: str) -> str:
+    """Return the line that a command says on standard error and that has a text in it."""
+    assert tail.stderr is not None
+    for line in tail.stderr:
+        if text in line.decode():
+            return line.decode().strip()
+    raise AssertionError(f"it ended without a word of {text!r}")
+
+
+@pytest.mark.parametrize("option", ["--peer", "--hub"])
+def test_an_address_where_nobody_answers_is_named(shell: Shell, option: str) -> None:
+    """On standard error, with the reason, while it waits for messages."""
+    where = tcp(free_ports()[0])
+    tail = shell.start("tail", "lines", option, where)
+    kind = "peer" if option == "--peer" else "hub"
+    assert said_until(tail, where) == (
+        f"zexchange: federation 'default': the {kind} {where} has not answered: "
+        "nothing listens there"
+    )
+    tail.terminate()
+    shell.finish(tail)
+
+
+def test_a_hub_that_dies_is_told_and_that_it_is_back(shell: Shell) -> None:
+    """What is printed has a hole in it perhaps, and its reader knows when."""
+    where = three_ports()
+    hub = Hub("default", where)
+    tail = shell.start("tail", "lines", "--hub", where)
+    eventually(lambda: hub.stats().nodes)
+    hub.close()
+    assert said_until(tail, where).endswith(f"the hub {where} does not answer any more")
+    hub = Hub("default", where)
+    try:
+        assert said_until(tail, where).endswith(f"the hub {where} answers again")
+    finally:
+        hub.close()
+    tail.terminate()
+    shell.finish(tail)

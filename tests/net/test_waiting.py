@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import pytest
 
@@ -11,7 +11,10 @@ from tests.support import PATIENCE, eventually
 from zexchange import Closed, NotReady
 from zexchange.net.bell import Condition
 from zexchange.net.engine import Engine
-from zexchange.net.waiting import Waiter
+from zexchange.net.waiting import Wait, Waiter
+from zexchange.protocol.given import Unanswered
+
+R = TypeVar("R")
 
 
 class Peer:
@@ -38,9 +41,10 @@ class Stub:
         self.closed = self.finished = False
         self.peer = Peer(iter(looks))
         self.world = self.session = self.members = self.interest = self.plan = self
-        self.discovery = self
+        self.discovery = self.missing = self
         self.epoch = 0
         self.federation = "fed"
+        self.given: list[Unanswered] = []
         self.peers = {b"peer": self.peer}
 
     def monotonic(self) -> float:
@@ -49,6 +53,9 @@ class Stub:
     def pending(self, *_: object) -> list[str]:
         return []
 
+    def all(self) -> list[Unanswered]:
+        return self.given
+
     def waiter(self, timeout: float = PATIENCE) -> Waiter:
         return Waiter(cast(Engine, self), timeout)
 
@@ -56,6 +63,41 @@ class Stub:
         """Do as the control thread at the end of a turn."""
         with self.changed:
             self.changed.notify_all()
+
+
+ABSENT = Unanswered("peer", "tcp://10.0.0.1:7400", "nothing listens there", False)
+SLOW = Unanswered("hub", "tcp://10.0.0.2:7400", "there is no connection to it", True)
+
+
+def outcome(steps: Wait[R]) -> R:
+    """Go through a wait as far as it goes at once."""
+    try:
+        look, _ = steps.send(None)
+        while True:
+            look, _ = steps.send(look())
+    except StopIteration as end:
+        result: R = end.value
+        return result
+
+
+def test_joining_waits_for_what_may_still_answer() -> None:
+    """What was given, and nobody is at, holds nobody up; what may come does, to the end."""
+    stub = Stub()
+    stub.given = [ABSENT]
+    assert outcome(stub.waiter(0.0).joined()) == ([], [])
+    stub.given = [ABSENT, SLOW]
+    look, _ = stub.waiter(30.0).joined().send(None)
+    assert not look()
+    assert outcome(stub.waiter(0.0).joined()) == ([SLOW.endpoint], [])
+
+
+def test_a_wait_that_fails_names_all_that_was_given_and_why() -> None:
+    """Each address that has never answered, however many others there are to name."""
+    stub = Stub()
+    stub.given = [ABSENT, SLOW]
+    with pytest.raises(NotReady) as failed:
+        outcome(stub.waiter(0.0).peers(1))
+    assert f"{ABSENT}; {SLOW}" in str(failed.value)
 
 
 def on_a_thread(waiter: Waiter) -> None:
@@ -67,11 +109,11 @@ def in_a_coroutine(waiter: Waiter) -> None:
 
 
 both = pytest.mark.parametrize("wait", [on_a_thread, in_a_coroutine])
-Wait = Callable[[Waiter], None]
+Way = Callable[[Waiter], None]
 
 
 @both
-def test_what_was_found_at_once_counts(wait: Wait) -> None:
+def test_what_was_found_at_once_counts(wait: Way) -> None:
     """Though it is gone again by the next look."""
     stub = Stub(True, False)
     wait(stub.waiter())
@@ -79,7 +121,7 @@ def test_what_was_found_at_once_counts(wait: Wait) -> None:
 
 
 @both
-def test_what_was_found_when_all_were_told_counts(wait: Wait) -> None:
+def test_what_was_found_when_all_were_told_counts(wait: Way) -> None:
     """Though it is gone by the time that whoever waits has the lock, or its loop a turn."""
     stub = Stub(False, True, False)
     waiting = threading.Thread(target=wait, args=[stub.waiter()])
@@ -92,7 +134,7 @@ def test_what_was_found_when_all_were_told_counts(wait: Wait) -> None:
 
 
 @both
-def test_who_is_told_too_early_waits_on(wait: Wait) -> None:
+def test_who_is_told_too_early_waits_on(wait: Way) -> None:
     """What is told again and again, with nothing ready, ends no wait."""
     stub = Stub(*[False] * 20, True)
     waiting = threading.Thread(target=wait, args=[stub.waiter()])
@@ -123,7 +165,7 @@ def test_a_wait_that_ends_too_early_is_begun_again() -> None:
 
 
 @both
-def test_a_closed_node_ends_it(wait: Wait) -> None:
+def test_a_closed_node_ends_it(wait: Way) -> None:
     """A wait that can only be in vain is told so."""
     stub = Stub()
     failed: list[BaseException] = []
@@ -144,7 +186,7 @@ def test_a_closed_node_ends_it(wait: Wait) -> None:
 
 
 @both
-def test_a_look_that_fails_is_told_to_whoever_waits(wait: Wait) -> None:
+def test_a_look_that_fails_is_told_to_whoever_waits(wait: Way) -> None:
     """And not to the thread that notifies."""
     stub = Stub(False)
     failed: list[BaseException] = []

@@ -175,3 +175,53 @@ def test_a_stop_of_our_own_is_forgiven() -> None:
     hubs.tick(0.1)
     hubs.tick(60.0)
     assert hubs.hubs[ONE].live
+
+
+def told(hubs: h.Hubs) -> list[h.Effect]:
+    """Return what is to be told of hubs that fall silent, and that are back."""
+    return [e for e in hubs.take() if isinstance(e, h.Fell | h.Back)]
+
+
+def test_a_hub_that_falls_silent_is_told_and_that_it_is_back() -> None:
+    """Once each, whether silence or a closed port shows it; not before it has ever answered."""
+    hubs = given(ONE)
+    hubs.probed(ONE, False)
+    hubs.carried(roster(b"1", A), ONE, 0.0)
+    assert told(hubs) == []
+    for tenths in range(1, 60):
+        hubs.tick(tenths / 10)
+    hubs.probed(ONE, False)
+    assert told(hubs) == [h.Fell(ONE)]
+    hubs.carried(roster(b"1", A), ONE, 6.0)
+    assert told(hubs) == [h.Back(ONE)]
+    hubs.probed(ONE, False)
+    hubs.carried(roster(b"2", A), ONE, 7.0)
+    hubs.carried(roster(b"2", A), ONE, 8.0)
+    assert told(hubs) == [h.Fell(ONE), h.Back(ONE)]
+
+
+def why(hubs: h.Hubs) -> str:
+    (missing,) = hubs.unanswered()
+    assert missing.live is (missing.why != "nothing listens there")
+    return missing.why
+
+
+def test_a_hub_that_has_never_answered_is_named_with_a_reason() -> None:
+    """Until it has once: what it does after that is another matter."""
+    hubs = given(ONE)
+    assert why(hubs) == "there is no connection to it"
+    hubs.probed(ONE, False)
+    assert why(hubs) == "nothing listens there"
+    hubs.probed(ONE, True)
+    assert why(hubs) == "something listens there, and does not answer"
+    hubs.obstructed(ONE, "it has no keys: give it keys, too")
+    assert why(hubs) == "it has no keys: give it keys, too"
+    hubs.probed(ONE, False)
+    hubs.probed(ONE, True)
+    hubs.turned_away(TurnedAway(b"1" * 16, "federation", "another one"), ONE, 0.0)
+    assert why(hubs) == "it refuses us (federation: 'another one')"
+    hubs.carried(roster(b"1"), ONE, 1.0)
+    assert hubs.unanswered() == []
+    hubs.lost(ONE)
+    hubs.disowned(ONE)
+    assert hubs.unanswered() == []

@@ -23,6 +23,8 @@ JOIN_TIMEOUT = 5.0
 lets clients in before the others hear it misses what they send."""
 READY_TIMEOUT = 1.0
 """Seconds that what is attached later waits for them."""
+FLUSH_TIMEOUT = 10.0
+"""Seconds that they have to acknowledge what was sent."""
 OVERHEAD = 128
 """Bytes that a message may take beyond its content."""
 
@@ -98,7 +100,8 @@ class Membership:
             node, attached = self._federated(), self._attached
             if not self._joined:
                 timeout = JOIN_TIMEOUT if self._in_force < 0 else READY_TIMEOUT
-                _in_time(lambda: node.wait_ready(timeout), "joined, but")
+                # What a program was given, and nobody is at, holds no adapter up again and again.
+                _in_time(lambda: node._wait_ready(timeout, given=False), "joined, but")
                 self._most = node.stats().window // 8
                 self._in_force = attached
             return node
@@ -164,7 +167,7 @@ class Membership:
     def _flush(self) -> None:
         node = self._node
         if node is not None:
-            _in_time(node.flush, "not flushed:")
+            _in_time(lambda: node._flush(FLUSH_TIMEOUT, given=False), "not flushed:")
 
     def leave(self, backlog: Backlog | None = None) -> None:
         """Leave the federation, if it was joined here; a given node stays."""

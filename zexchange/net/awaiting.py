@@ -61,7 +61,8 @@ class AsyncNode(Membership):
         """Wait until what is attached here is in force at every peer; see `Node.wait_ready`.
 
         Raises:
-            NotReady: after ``timeout`` seconds, naming who has not confirmed.
+            NotReady: after ``timeout`` seconds, naming the peers that have not confirmed, and
+                the addresses that have never answered.
         """
         await self._wait(timeout, lambda waiter: waiter.ready())
 
@@ -80,7 +81,8 @@ class AsyncNode(Membership):
         In coroutines this is the back-pressure: `send` never waits there.
 
         Raises:
-            NotReady: after ``timeout`` seconds, naming who has not acknowledged.
+            NotReady: after ``timeout`` seconds, naming the peers that have not acknowledged, and
+                the addresses that have never answered.
         """
         await self._wait(timeout, lambda waiter: waiter.flushed())
 

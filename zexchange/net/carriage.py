@@ -6,6 +6,7 @@ the rest of the engine; nothing here decides anything but when a hub may be dial
 
 from typing import TYPE_CHECKING
 
+from ..local.logs import log
 from ..protocol import hubs as h
 from ..protocol.hubwords import Leave
 from ..protocol.permissions import Policy
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from .engine import Engine
 
 PROBE_EVERY = 0.5
+REFRESH = 5.0
+"""Seconds after which the name of a hub that has never answered is looked up again."""
 
 
 class Carriage:
@@ -39,10 +42,9 @@ class Carriage:
         self._ways = ways
         self._asked: set[bytes] = set()
         self._secrets: dict[bytes, bytes] = {}
-        self._dead: set[str] = set()
         self._probe_at = 0.0
+        self._look_up_at = 0.0
         self._ups: dict[str, str] = {}
-        self._objections: dict[str, tuple[str, str]] = {}
 
     def tick(self, now: float) -> None:
         """Let time pass; find out early that nothing listens where a hub should."""
@@ -52,33 +54,35 @@ class Carriage:
             for hub in self._hubs.hubs.values():
                 if now - hub.heard_at >= 2 * PROBE_EVERY or not hub.id:
                     self._engine.probe(hub.endpoint, self._probed)
+        if now >= self._look_up_at:
+            self._look_up_at = now + REFRESH
+            for hub in self._hubs.hubs.values():
+                if not hub.answered and needs_lookup(hub.endpoint):
+                    self._look_up(hub.endpoint)
         self.news()
 
-    def _probed(self, endpoint: str, listening: bool) -> None:
-        if listening:
-            self._dead.discard(endpoint)
-        else:
-            self._dead.add(endpoint)
-            self._hubs.lost(endpoint)
-            self.news()
+    def _look_up(self, endpoint: str) -> None:
+        """Find out why a hub does not answer that was given by name."""
 
-    def pending(self) -> list[str]:
-        """Say which hubs have not answered, and are not known to be down."""
-        hubs = self._hubs.hubs.values()
-        return [
-            f"the hub {hub.endpoint} has not answered"
-            for hub in hubs
-            if not hub.id and hub.endpoint not in self._dead
-        ]
+        def found(literals: list[str], why: str) -> None:
+            if literals:
+                literal = _first(literals)
+                self._engine.probe(literal, lambda _, listening: self._probed(endpoint, listening))
+            else:
+                self._hubs.obstructed(endpoint, f"cannot resolve the name: {why}")
+
+        self._lookups.ask(endpoint, found)
+
+    def _probed(self, endpoint: str, listening: bool) -> None:
+        self._hubs.probed(endpoint, listening)
+        self.news()
 
     def endpoints(self) -> list[Endpoint]:
         """Return what has become of the hubs that we were given."""
         return [self._endpoint(hub) for hub in self._hubs.hubs.values()]
 
     def _endpoint(self, hub: h.Hub) -> Endpoint:
-        if hub.live:
-            self._objections.pop(hub.endpoint, None)
-        reason, text = self._objections.get(hub.endpoint, ("", ""))
+        reason, text = hub.objection
         state = "hub" if hub.live else "refused" if reason else "dialing"
         return Endpoint(hub.endpoint, "hub", state, reason=reason, text=text)
 
@@ -116,9 +120,15 @@ class Carriage:
                     session.behind.announce_again()
             case h.Redial(endpoint):
                 self._ways.redial_hub(endpoint)
+            case h.Fell(endpoint):
+                log.warning("%s: the hub %s does not answer any more", self._where(), endpoint)
+            case h.Back(endpoint):
+                log.warning("%s: the hub %s answers again", self._where(), endpoint)
             case h.Objected(endpoint, reason, text):
-                self._objections[endpoint] = reason, text
                 session.reject(endpoint, f"refused: {reason}", text)
+
+    def _where(self) -> str:
+        return f"federation {self._engine.plan.federation!r}"
 
     def _publish(self, up: str, connect: bool, key: bytes) -> None:
         """Connect what we publish to a hub, or disconnect it; of a name, to one address."""

@@ -62,6 +62,8 @@ class Discovery:
             if endpoint not in self.names:
                 self._session.add_candidate(endpoint, "static", now)
         self.lan, self._lan_since = lan, now
+        for endpoint in self.names:
+            self._session.members.given.looked_up(endpoint, ())
         if lan is not None:
             lan.start(self._seen)
         self.tick(now)
@@ -77,12 +79,16 @@ class Discovery:
 
         def answered(found: list[str], why: str) -> None:
             name.asking, name.answered, name.why = False, True, why
+            given = self._session.members.given
             if found:
                 name.found = tuple(found)
+                given.looked_up(endpoint, name.found)
                 self._dial(name.found, "dns")
             else:
                 # What it stood for is dialled on: the name server may be what is gone.
                 name.ask_at = now + RETRY
+                if not name.found:
+                    given.looked_up(endpoint, (), f"cannot resolve the name: {why}")
                 self._session.reject(endpoint, "cannot resolve the name", why)
 
         self._lookups.ask(endpoint, answered)
@@ -107,9 +113,10 @@ class Discovery:
                 self._session.drop_candidate(candidate.endpoint)
 
     def pending(self, now: float) -> Iterator[str]:
-        """Say what may lead to candidates and has not answered yet."""
+        """Say what may lead to candidates and has not answered yet, beside what was given."""
+        given = self._session.members.given
         for endpoint, name in self.names.items():
-            if not name.answered:
+            if not name.answered and endpoint not in given:
                 yield f"{endpoint} is being looked up"
         if self.lan is not None and now - self._lan_since < LAN_FIRST:
             yield "the local network is being asked"

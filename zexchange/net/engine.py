@@ -8,6 +8,7 @@ holds while it works and notifies when it has.
 """
 
 import encodings.idna  # noqa: F401 - or `getaddrinfo` would, on a thread of ours
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from ..local.feeds import orphans, tidy
 from ..local.registry import Registry
 from ..protocol.changing import Changes
 from ..protocol.events import Event, Lost
+from ..protocol.given import Given
 from ..protocol.hubs import Hubs
 from ..protocol.relay import node_at
 from ..protocol.session import Session
@@ -39,6 +41,7 @@ from .lan import Lan, require
 from .lookups import Lookups
 from .memory import Memory
 from .misfits import Misfit, Misfits
+from .missing import Missing
 from .outbound import Outbound
 from .plan import Plan, Scope
 from .replays import Pending
@@ -74,6 +77,7 @@ class Engine(Reports):
         world: World,
         guard: Guard | None = None,
         scope: Scope | None = None,
+        join_timeout: float = 0.0,
     ) -> None:
         self.plan = plan
         self.scope = scope or Scope(plan.exchanges)
@@ -127,7 +131,9 @@ class Engine(Reports):
         self.stalls = Stalls(self, plan.stall)
         self.memory = Memory(self)
         self.session = self._make_session(label, ring, siblings.id)
-        self.discovery = Discovery(self.session, lookups, plan.peers, clock)
+        self.discovery = Discovery(self.session, lookups, (*plan.peers, *plan.parents), clock)
+        until = clock() + join_timeout
+        self.missing = Missing(plan.federation, self.session, self._hubs, until)
         self.effects = Effects(
             self.session,
             self._controls,
@@ -183,6 +189,7 @@ class Engine(Reports):
             registry=registry,
             exchanges=self._carried(),
             changes=self.changes,
+            given=Given(self.plan.peers),
         )
         if self._vouching:
             session.vouch(self._vouching)
@@ -270,6 +277,7 @@ class Engine(Reports):
 
     def _leave(self, linger: float) -> None:
         """On the control thread: the last words."""
+        self.missing.tell(math.inf)
         # In the same turn: who finds our sockets gone refuses us, and we would complain.
         self._places.withdraw()
         self.discovery.close()
@@ -535,6 +543,7 @@ class Engine(Reports):
         self._places.mind_descriptors(self.session)
         self._places.rescan(self.session, now)
         self.discovery.tick(now)
+        self.missing.tell(now)
 
     def _look_at_keys(self, guard: Guard, now: float) -> None:
         """Act on it when other keys are authorized, or for something else."""
@@ -549,6 +558,8 @@ class Engine(Reports):
 
     def _turned_away(self, source: str, reason: str, detail: str) -> None:
         self.session.reject(source, reason, detail)
+        for dialled in (self.session.turned_away, self._hubs.obstructed):
+            dialled(source, detail or reason)
 
     def _shut_out(self, endpoint: str) -> None:
         now = self.world.monotonic()
@@ -581,10 +592,6 @@ class Engine(Reports):
     def probe(self, endpoint: str, answer: Callable[[str, bool], None]) -> None:
         """Find out whether anything listens at an endpoint. Control thread only."""
         self._probes.probe(endpoint, self.world.monotonic(), answer)
-
-    def pending(self) -> list[str]:
-        """Say which hubs are waited for."""
-        return self.carriage.pending() if self.carriage else []
 
     def marked(self, trunk: str, mark: int) -> None:
         """See `Reports`."""

@@ -38,7 +38,9 @@ def federate(
 
     With no more than a name it finds every other process of the same user on this host.
     It returns when every candidate that is alive is ready in both directions, at the
-    latest after ``join_timeout``, logging what is pending. Called again with the same
+    latest after ``join_timeout``, logging what is pending. An address of ``peers=`` or ``hub=``
+    where nothing listens does not hold it up; if nobody has answered there after
+    ``join_timeout``, a warning says so, and why. Called again with the same
     name and registry it returns the same node, which closes with the last ``close()``.
 
     Args:

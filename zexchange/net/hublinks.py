@@ -15,6 +15,7 @@ import zmq
 from ..errors import DecodeError
 from ..local.logs import log
 from ..protocol.carrying import Carrying
+from ..protocol.given import Neighbours
 from ..protocol.hubmap import MAX_HUBS
 from ..protocol.hubwords import Carried, Enter, TurnedAway, Word, read_word, word_frame
 from ..protocol.keys import belongs
@@ -28,6 +29,8 @@ from .sockets import Poller
 
 ENTER_EVERY = 1.0
 REDIAL_AFTER = 3.0
+ANSWER_WITHIN = 3.0
+"""Seconds without an answer from a hub that we were given, after which that is told."""
 TURNED_AWAY_RETRY = 10.0
 UNREAD_BYTES = 32 << 20
 """Bytes that may be on their way to another hub; what is beyond is dropped."""
@@ -79,6 +82,9 @@ class HubLinks:
         self._hello = hello
         self._monotonic = monotonic
         self._links: dict[str, Link] = {}
+        self._neighbours = Neighbours(ANSWER_WITHIN)
+        self._leads: dict[str, bytes] = {}
+        """By endpoint that we were given, the hub that answered there last."""
         self.dropped = 0
         self.busy = False
         """Whether something was sent since the links were last read."""
@@ -94,6 +100,7 @@ class HubLinks:
     def keep(self, endpoint: str) -> None:
         """Link to another hub, for as long as we are there."""
         self._given[endpoint] = 0.0
+        self._neighbours.given(endpoint, self._monotonic())
         self.call(endpoint)
 
     def call(self, endpoint: str, forget_at: float = math.inf) -> None:
@@ -174,6 +181,9 @@ class HubLinks:
         for endpoint, again_at in self._given.items():
             if now >= again_at:
                 self.call(endpoint)
+        linked = [endpoint for endpoint, hub in self._leads.items() if hub in self._core.linked]
+        for text in self._neighbours.look(linked, now):
+            log.warning("federation %r: %s", self._hello.federation, text)
 
     def _enter(self, link: Link, now: float) -> None:
         link.enter_at, link.told = now + ENTER_EVERY, link.sent
@@ -200,6 +210,8 @@ class HubLinks:
                 if link.key and not belongs(word.sender, link.key):
                     self._core.complain(f"the hub at {link.endpoint} has an id of another key")
                     continue
+                if link.endpoint in self._given:
+                    self._leads[link.endpoint] = word.sender
                 other = self.to(word.sender)
                 if other is not None and other is not link:
                     self._hang_up(link)  # a second way to the same hub

@@ -102,7 +102,8 @@ class Node(Membership):
         self._me = guard.node_id(world.new_id()) if guard else world.new_id()
         label = Label(socket.gethostname(), os.getpid(), self._plan.label)
         engine = Engine(
-            self._plan, self._me, label, self._registry, self.events, world, guard, self._scope
+            *(self._plan, self._me, label, self._registry, self.events, world, guard),
+            *(self._scope, self._join_timeout),
         )
         self._registry.unobserve(self)
         self._engine = engine
@@ -148,9 +149,9 @@ class Node(Membership):
             self._settle(self._join_timeout)
 
     def _steps_to_join(self, waiter: "Waiter") -> "Wait[None]":
-        pending = yield from waiter.joined()
-        self._incomplete = bool(pending)
-        for missing in pending:
+        given, found = yield from waiter.joined()
+        self._incomplete = bool(given or found)
+        for missing in found:
             log.warning("federation %r: %s", self.name, missing)
 
     def _wait_for_the_rest(self, timeout: float) -> bool:
@@ -162,7 +163,8 @@ class Node(Membership):
         pending: list[str] = []
 
         def steps(waiter: "Waiter") -> "Wait[None]":
-            pending.extend((yield from waiter.joined()))
+            for missing in (yield from waiter.joined()):
+                pending.extend(missing)
 
         try:
             self._wait(timeout, steps)
@@ -271,7 +273,7 @@ class Node(Membership):
         self._registry.unobserve(self)
         if wait and timeout > 0:
             try:
-                waiter.wait(waiter.flushed())
+                waiter.wait(waiter.flushed(given=False))
             except NotReady as error:
                 log.warning("closing: %s", error)
         engine.close(min(max(deadline - monotonic(), 0.05), 1.0))
@@ -434,14 +436,19 @@ class Node(Membership):
     def wait_ready(self, timeout: float | None = 10.0) -> None:
         """Wait until what is attached here is in force at every peer that is known.
 
-        Whatever a peer sends after that reaches the tasks attached before this call. It
-        cannot be in force at a peer that reaches us and that we do not reach.
+        And until every address of ``peers=`` and ``hub=`` has answered once; one's own counts
+        as answered. Whatever a peer sends after that reaches the tasks attached before this
+        call. It cannot be in force at a peer that reaches us and that we do not reach.
 
         Raises:
-            NotReady: after ``timeout`` seconds, naming who has not confirmed, and why.
+            NotReady: after ``timeout`` seconds, naming the peers that have not confirmed, the
+                addresses that have never answered, and why.
             RuntimeError: on the data thread and in a running event loop.
         """
-        self._wait(timeout, lambda waiter: waiter.ready())
+        self._wait_ready(timeout)
+
+    def _wait_ready(self, timeout: float | None, given: bool = True) -> None:
+        self._wait(timeout, lambda waiter: waiter.ready(given))
 
     def wait_subscribers(self, name: str, n: int = 1, timeout: float | None = 10.0) -> None:
         """Wait until ``n`` other nodes will receive what is sent on an exchange.
@@ -458,14 +465,20 @@ class Node(Membership):
 
         Acknowledged means that its tasks have been given the messages. Healthy are all but
         those that are slow; one that is silent is waited for until it is heard, or has left.
+        An address of ``peers=`` and ``hub=`` that has never answered counts as a peer that has
+        not acknowledged.
 
         Raises:
-            NotReady: after ``timeout`` seconds, naming who has not acknowledged.
+            NotReady: after ``timeout`` seconds, naming the peers that have not acknowledged, the
+                addresses that have never answered, and why.
             RuntimeError: on the data thread and in a running event loop.
         """
+        self._flush(timeout)
+
+    def _flush(self, timeout: float | None, given: bool = True) -> None:
         if not self._would_wait_for_itself():
             finalisers.settle(seconds(timeout))
-        self._wait(timeout, lambda waiter: waiter.flushed())
+        self._wait(timeout, lambda waiter: waiter.flushed(given))
 
     def diagnose(self, exchange: str = "", timeout: float = 2.0) -> "Diagnosis":
         """Say why messages do not arrive: `zexchange doctor`, for a node of this program.

@@ -44,6 +44,8 @@ class Plan:
     listen: tuple[Tcp, Tcp] | None = None
     advertise: tuple[Tcp, Tcp] | None = None
     peers: tuple[str, ...] = ()
+    parents: tuple[str, ...] = ()
+    """Endpoints of the nodes that this one was forked from, which nobody has named."""
     lan: bool = False
     hubs: tuple[str, ...] = ()
     local: bool = True
@@ -66,7 +68,7 @@ class Plan:
             self,
             listen=(Tcp(self.listen[0].host, 0), Tcp(self.listen[1].host, 0)),
             advertise=(Tcp(a[0].host, 0), Tcp(a[1].host, 0)) if a else None,
-            peers=(*self.peers, parent) if parent and parent not in self.peers else self.peers,
+            parents=(*self.parents, parent) if parent else self.parents,
         )
 
     def check_same(self, asked: "Plan") -> None:

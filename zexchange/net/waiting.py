@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator
 from typing import NoReturn, TypeVar
 
 from ..errors import Closed, NotReady
+from ..protocol.given import Unanswered
 from ..protocol.goal import Goal
 from .engine import Engine
 
@@ -66,16 +67,22 @@ class Waiter:
 
     # ------------------------------------------------------------------ what for
 
-    def joined(self) -> Wait[list[str]]:
-        """Wait until every living candidate is ready; return what is missing at the end."""
-        pending: list[str] = []
+    def joined(self) -> Wait[tuple[list[str], list[str]]]:
+        """Wait until every living candidate is ready.
+
+        Returns:
+            What is missing at the end: of what was given, as far as it may still answer, which
+            `Missing` tells of; and of what was found.
+        """
+        given, found = list[str](), list[str]()
 
         def complete() -> bool:
-            pending[:] = self._pending()
-            return not pending
+            given[:] = [missing.endpoint for missing in self._missing() if missing.live]
+            found[:] = self._pending()
+            return not (given or found)
 
         yield from self._until(complete)
-        return pending
+        return given, found
 
     def settled(self, condition: Callable[[], bool]) -> Wait[bool]:
         """Wait until a condition on the session holds; return whether it did."""
@@ -94,14 +101,18 @@ class Waiter:
         if not (yield from self._until(enough)):
             self._fail(f"{ready} of {n} peers are ready after {self._timeout:g} s")
 
-    def ready(self) -> Wait[None]:
-        """Wait until our interest as of now is in force at every peer."""
+    def ready(self, given: bool = True) -> Wait[None]:
+        """Wait until our interest as of now is in force at every peer.
+
+        And, unless ``given`` is false, until every endpoint that was given has answered once.
+        """
         epochs: list[int] = []
         unconfirmed = ["the control thread"]
 
         def confirmed() -> bool:
             peers = self._members.peers.values()
             unconfirmed[:] = [str(peer.label) for peer in peers if peer.ready_epoch < epochs[0]]
+            unconfirmed.extend(self._never_met(given))
             return not unconfirmed
 
         engine = self._engine
@@ -123,12 +134,15 @@ class Waiter:
         if not (yield from self._until(enough)):
             self._fail(f"{found} of {n} nodes receive {name!r} after {self._timeout:g} s")
 
-    def flushed(self) -> Wait[None]:
-        """Wait until the healthy peers have acknowledged all heads as of now."""
+    def flushed(self, given: bool = True) -> Wait[None]:
+        """Wait until the healthy peers have acknowledged all heads as of now.
+
+        And, unless ``given`` is false, until every endpoint that was given has answered once.
+        """
         engine, lagging, goals, asked = self._engine, list[str](), list[Goal](), [True]
 
         def acknowledged() -> bool:
-            lagging[:] = self._lagging(goals[0])
+            lagging[:] = [*self._lagging(goals[0]), *self._never_met(given)]
             return not lagging
 
         def ask() -> None:
@@ -204,15 +218,27 @@ class Waiter:
     def _closed(self) -> Closed:
         return Closed(f"the node in federation {self._engine.plan.federation!r} was closed")
 
+    def _missing(self) -> list[Unanswered]:
+        return self._engine.missing.all()
+
+    def _never_met(self, given: bool) -> list[str]:
+        """Return the endpoints that were given and have never answered, if those count."""
+        return [missing.endpoint for missing in self._missing()] if given else []
+
     def _pending(self) -> list[str]:
         engine = self._engine
         return [
             *engine.discovery.pending(self._monotonic()),
-            *engine.pending(),
             *self._members.pending(engine.session.interest.epoch),
         ]
 
+    def _all_missing(self, held: bool) -> list[str]:
+        """Return what there is to say of who is missing: of all that were given, and some found."""
+        found = self._pending()
+        more = [f"and {len(found) - _NAMED} more"] if len(found) > _NAMED else []
+        return [*map(str, self._missing()), *found[:_NAMED], *more]
+
     def _fail(self, text: str) -> NoReturn:
-        missing = self._engine.changed.look(lambda held: self._pending()[:_NAMED])
+        missing = self._engine.changed.look(self._all_missing)
         more = f" ({'; '.join(missing)})" if missing else ""
         raise NotReady(f"federation {self._engine.plan.federation!r}: {text}{more}")

@@ -10,6 +10,7 @@ from .changing import Changes
 from .channel import Kind
 from .effects import Effect, Reply, Say, Tell, Wanted
 from .events import Event, Rejected
+from .given import Given
 from .interest import OwnInterest
 from .membership import Membership, Peer
 from .permissions import EVERYTHING, NOTHING, Policy, Rights
@@ -53,6 +54,7 @@ class Core:
         registry: bytes = b"",
         exchanges: tuple[str, ...] = (),
         changes: Changes | None = None,
+        given: Given | None = None,
     ) -> None:
         self.me = me
         self.federation = federation
@@ -65,7 +67,7 @@ class Core:
         self.interest = OwnInterest()
         """What we want, as far as peers were told."""
         self.changes = changes or Changes()
-        self.members = Membership(now)
+        self.members = Membership(now, given)
         self.led_to: set[bytes] = set()
         """Nodes that hubs lead to, as far as they have told."""
         self.numbering: Numbering | None = None

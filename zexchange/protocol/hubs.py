@@ -8,6 +8,7 @@ are silent for as long as any peer. No clock, no socket: time is an argument.
 
 from dataclasses import dataclass, field
 
+from .given import NO_ANSWER, NO_CONNECTION, NOTHING_LISTENS, Unanswered, refused
 from .hubwords import Carried, Enter, TurnedAway
 from .keys import belongs
 from .membership import KNOCK_EVERY, TICK_LATE
@@ -101,6 +102,20 @@ class Alive:
 
 
 @dataclass(frozen=True, slots=True)
+class Fell:
+    """A hub that carried us does not answer any more."""
+
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Back:
+    """A hub that had fallen silent answers again."""
+
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
 class Objected:
     """A hub does not carry us."""
 
@@ -111,7 +126,7 @@ class Objected:
 
 Effect = (
     Knock | Redial | Publish | Renew | Introduce | Appeared | Vanished | Moved | Alive | Judge
-    | Objected
+    | Fell | Back | Objected
 )  # fmt: skip
 
 
@@ -140,6 +155,25 @@ class Hub:
     """The key that it has proven to have."""
     rights: dict[bytes, Rights] = field(default_factory=dict)
     """What it says that nodes may do; who is left out may do everything."""
+    answered: bool = False
+    """Whether it has ever carried us."""
+    fell: bool = False
+    """Whether it fell silent after that, which was told."""
+    listens: bool | None = None
+    """Whether anything was found to listen there; None if that is not known."""
+    obstacle: str = ""
+    """What became of the last connection that was made there, if that was nothing."""
+    objection: tuple[str, str] = "", ""
+    """Why it does not carry us: a reason, and its own words."""
+
+    @property
+    def why(self) -> str:
+        """Why it has not answered, as far as that is known."""
+        if self.obstacle or self.listens is False:
+            return self.obstacle or NOTHING_LISTENS
+        if self.objection[0]:
+            return refused(*self.objection)
+        return NO_ANSWER if self.listens else NO_CONNECTION
 
 
 class Hubs:
@@ -173,9 +207,27 @@ class Hubs:
         """Return the hubs that lead to a node now."""
         return [hub for hub in self.hubs.values() if hub.live and node in hub.nodes]
 
-    def pending(self) -> list[str]:
-        """Say which hubs have not answered yet."""
-        return [f"the hub {h.endpoint} has not answered" for h in self.hubs.values() if not h.id]
+    def unanswered(self) -> list[Unanswered]:
+        """Return the hubs that have never carried us; they may, unless nothing listens there."""
+        return [
+            Unanswered("hub", hub.endpoint, hub.why, hub.listens is not False)
+            for hub in self.hubs.values()
+            if not hub.answered
+        ]
+
+    def probed(self, endpoint: str, listening: bool) -> None:
+        """Take note of whether anything listens where a hub should; else go by another."""
+        hub = self.hubs[endpoint]
+        hub.listens = listening
+        if listening:
+            return
+        hub.obstacle = ""
+        self.lost(endpoint)
+
+    def obstructed(self, endpoint: str, obstacle: str) -> None:
+        """Take note of why a connection to a hub has come to nothing, if there is one there."""
+        if endpoint in self.hubs:
+            self.hubs[endpoint].obstacle = obstacle
 
     # ------------------------------------------------------------------- what hubs say
 
@@ -183,7 +235,7 @@ class Hubs:
         """Take a hub's answer, or its news; it has proven to have a key, where there are keys."""
         hub = self.hubs[endpoint]
         if key and not belongs(word.sender, key):
-            self._effects.append(Objected(endpoint, "identity", "a hub's id of another key"))
+            self._object(hub, "identity", "a hub's id of another key")
             return
         hub.key = key
         if hub.id != word.sender:
@@ -194,6 +246,7 @@ class Hubs:
         self._connect(hub, word)
         back = not hub.live
         hub.live, hub.heard_at = True, now
+        self._answered(hub)
         if not self._take_roster(hub, word):
             self._enter(hub, now)  # something between is missing
             return
@@ -209,6 +262,16 @@ class Hubs:
         if moved:
             self._effects.extend(Moved(node) for node, e in self.ways.items() if e == endpoint)
         self._effects.append(Alive(tuple(n for n, quiet in hub.nodes.items() if not quiet)))
+
+    def _answered(self, hub: Hub) -> None:
+        if hub.fell:
+            self._effects.append(Back(hub.endpoint))
+        hub.answered, hub.fell, hub.listens = True, False, True
+        hub.obstacle, hub.objection = "", ("", "")
+
+    def _object(self, hub: Hub, reason: str, text: str) -> None:
+        hub.objection = reason, text
+        self._effects.append(Objected(hub.endpoint, reason, text))
 
     def _judge_all(self, hub: Hub) -> None:
         """Have nodes judged anew that one of several hubs leads to now, or no more."""
@@ -272,8 +335,9 @@ class Hubs:
 
     def turned_away(self, word: TurnedAway, endpoint: str, now: float) -> None:
         """Take note that a hub does not carry us; ask again in a while."""
-        self.hubs[endpoint].enter_at = now + TURNED_AWAY_RETRY
-        self._effects.append(Objected(endpoint, word.reason, word.text))
+        hub = self.hubs[endpoint]
+        hub.enter_at = now + TURNED_AWAY_RETRY
+        self._object(hub, word.reason, word.text)
 
     def marked(self, down: str, mark: int, now: float) -> None:
         """Take note of how far we have read a hub's data, and tell it."""
@@ -351,9 +415,11 @@ class Hubs:
 
     def lost(self, endpoint: str) -> None:
         """Take note that a hub is silent, or that nothing listens there: go by another."""
-        if self.hubs[endpoint].live:
-            self.hubs[endpoint].live = False
-            self._judge_all(self.hubs[endpoint])
+        hub = self.hubs[endpoint]
+        if hub.live:
+            hub.live, hub.fell = False, True
+            self._effects.append(Fell(endpoint))
+            self._judge_all(hub)
             self._choose({})
 
     def _enter(self, hub: Hub, now: float) -> None:

@@ -53,6 +53,7 @@ class Joining:
     def add_candidate(self, endpoint: str, source: str, now: float, key: bytes = b"") -> bool:
         """See `Session.add_candidate`; return whether there was room for it."""
         if any(endpoint == address.control for address in self._core.addresses):
+            self._members.given.answered(endpoint)
             return True
         candidate = self._members.candidates.get(endpoint)
         if candidate is None and source in ("gossip", "lan") and not self._room(now):
@@ -73,6 +74,8 @@ class Joining:
                 self._doubt(candidate)
             if candidate.hearsay or source == "static":
                 candidate.source = source
+            if candidate.state in (State.LINKED, State.OURSELVES):
+                self._members.given.answered(endpoint)
         return True
 
     def _doubt(self, candidate: Candidate) -> None:
@@ -113,6 +116,7 @@ class Joining:
         candidate = self._members.candidates.get(endpoint)
         if candidate is not None and candidate.state in (State.DIALING, State.DEAD):
             candidate.state = State.DIALING if listening else State.DEAD
+            candidate.listens, candidate.obstacle = listening, candidate.obstacle * listening
 
     def tick(self, candidate: Candidate, now: float) -> None:
         """Greet a candidate again, with a fresh link if this one answers nothing."""
@@ -398,6 +402,7 @@ class Joining:
             self._refused(candidate, why.reason, why.text, now)
             return
         candidate.state, candidate.peer, candidate.reason = State.LINKED, peer.id, ""
+        self._members.given.answered(link)
         carried = peer.carried or node_at(peer.link or "")
         if (carried and not node_at(link)) or (self._core.policy and channel.kind > peer.kind):
             self._go_direct(peer, welcome.hello, link, now, near)
@@ -487,6 +492,7 @@ class Joining:
             return
         if refuse.reason == "self":
             candidate.state = State.OURSELVES
+            self._members.given.answered(candidate.endpoint)
             self._core.do(HangUp(candidate.endpoint))
         else:
             self._core.reject(candidate.endpoint, f"refused: {refuse.reason}", refuse.text)

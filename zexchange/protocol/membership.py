@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from .channel import Kind
 from .departed import LONGER, Departed
+from .given import NO_ANSWER, NO_CONNECTION, NOTHING_LISTENS, Given, Unanswered, refused
 from .granting import Granted
 from .interest import Keys, PeerInterest
 from .permissions import EVERYTHING, Rights
@@ -84,6 +85,26 @@ class Candidate:
     reason: str = ""
     text: str = ""
     key: bytes = b""
+    listens: bool = False
+    """Whether something was found to listen there."""
+    obstacle: str = ""
+    """What became of the last connection that was made there, if that was nothing."""
+
+    @property
+    def live(self) -> bool:
+        """Whether it may still answer: nothing says that nobody is there."""
+        return self.state is State.DIALING
+
+    @property
+    def why(self) -> str:
+        """Why it has not answered, as far as that is known."""
+        if self.state is State.DEAD:
+            return NOTHING_LISTENS
+        if self.reason:
+            return refused(self.reason, self.text)
+        if self.obstacle:
+            return self.obstacle
+        return NO_ANSWER if self.listens else NO_CONNECTION
 
     @property
     def hearsay(self) -> bool:
@@ -312,9 +333,11 @@ class Lapsed:
 class Membership:
     """The tables of candidates and peers; the session decides what follows."""
 
-    __slots__ = ("_lapsed", "_ticked_at", "candidates", "ended", "peers")
+    __slots__ = ("_lapsed", "_ticked_at", "candidates", "ended", "given", "peers")
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, given: Given | None = None) -> None:
+        self.given = given or Given()
+        """The endpoints that the user has given, of which waits name those never met."""
         self.candidates: dict[str, Candidate] = {}
         self.peers: dict[bytes, Peer] = {}
         self.ended = Departed[bytes, Kind](MAX_ENDED)
@@ -387,10 +410,17 @@ class Membership:
         candidate = self.candidates.get(endpoint)
         return self.peers.get(candidate.peer) if candidate and candidate.peer else None
 
+    def unanswered(self) -> list[Unanswered]:
+        """Return the endpoints that the user gave and that have never answered."""
+        return self.given.unanswered(self.candidates)
+
     def pending(self, ours: int) -> Iterator[str]:
-        """Say, one by one, which candidates and peers are not ready in both directions."""
+        """Say, one by one, which candidates and peers are not ready in both directions.
+
+        Beside what `unanswered` returns.
+        """
         for candidate in self.candidates.values():
-            if candidate.state is State.DIALING:
+            if candidate.live and not self.given.covers(candidate.endpoint):
                 yield f"{candidate.endpoint} ({candidate.source}) has not answered"
         for peer in self.peers.values():
             if peer.link is None:

@@ -32,6 +32,7 @@ from .effects import (
 )
 from .events import Event, PeerSilent, PeerSlow
 from .forgetting import Forgetting
+from .given import Given
 from .joining import Joining
 from .keys import belongs
 from .membership import Peer
@@ -90,10 +91,11 @@ class Session:
         registry: bytes = b"",
         exchanges: tuple[str, ...] = (),
         changes: Changes | None = None,
+        given: Given | None = None,
     ) -> None:
         self._core = Core(
             *(me, federation, label, addresses, now, started, acknowledge, registry, exchanges),
-            changes,
+            *(changes, given),
         )
         self._core.numbering = numbering
         self._core.policy = policy
@@ -206,6 +208,12 @@ class Session:
     def rejections(self) -> dict[tuple[str, str], int]:
         """Return how often what was not taken, by source and reason."""
         return dict(self._core.rejections)
+
+    def turned_away(self, endpoint: str, obstacle: str) -> None:
+        """Take note of why a connection to an endpoint has come to nothing."""
+        candidate = self.members.candidates.get(endpoint)
+        if candidate is not None:
+            candidate.obstacle = obstacle
 
     def tell(self, event: Event) -> None:
         """Tell the user of something that was found out elsewhere."""

@@ -224,7 +224,7 @@ class Sender(Role):
                         self._send(name)
                 return self._heads()
             case "flush":
-                return self._within(lambda node: node.flush(value))
+                return self._within(lambda node: node._flush(value, given=False))
             case "report":
                 sent_to = self.node.stats().sent_to.items()
                 rows = [[name, peer, s.sent, s.unacknowledged] for (name, peer), s in sent_to]
@@ -315,7 +315,7 @@ class Receiver(Role):
         """Note what a stream is owed, if it is in force in time."""
         with suppress(zexchange.NotReady):
             for node in self.nodes:
-                node.wait_ready(timeout)
+                node._wait_ready(timeout, given=False)  # some may not be there yet
             at = clock()
             ready = [{p.name for p in node.peers if p.ready} for node in self.nodes]
             book.promised = dict.fromkeys(set.intersection(*ready), at)
@@ -339,7 +339,7 @@ class Receiver(Role):
         self._over.set()
         if self._churner.is_alive():
             self._churner.join(LONG)
-        return self._within(lambda node: node.wait_ready(LONG))
+        return self._within(lambda node: node._wait_ready(LONG, given=False))
 
     def _lacks(self, heads: dict[str, dict[str, int]]) -> Iterator[str]:
         for book, _ in self.open:

@@ -1,0 +1,135 @@
+"""The endpoints that the user has given, and which of them have never answered, and why.
+
+An endpoint that others spoke of may be an old one: once nothing listens there, nobody waits
+for it. Where the user says that somebody is, somebody is missing until it has answered once;
+after that it is a peer like any other. A name is one endpoint, whatever it stands for. Nothing
+here dials, and nothing here knows the time.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+REASONS = 3
+"""Reasons that are told of one name, which may stand for many addresses."""
+LOOKING_UP = "it is being looked up"
+NO_CONNECTION = "there is no connection to it"
+NO_ANSWER = "something listens there, and does not answer"
+NOTHING_LISTENS = "nothing listens there"
+
+
+def refused(reason: str, text: str) -> str:
+    """Return why an endpoint has not answered that refuses us, in its own words."""
+    return f"it refuses us ({reason}: {text!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """An endpoint that has not answered yet.
+
+    Attributes:
+        kind: what should be there: ``peer`` or ``hub``.
+        endpoint: as the user gave it.
+        why: what is known of the reason.
+        live: whether it may still answer: nothing says that nobody is there.
+    """
+
+    kind: str
+    endpoint: str
+    why: str
+    live: bool
+
+    def __str__(self) -> str:
+        """Return it as it is told to people."""
+        return f"the {self.kind} {self.endpoint} has not answered: {self.why}"
+
+
+class Tried(Protocol):
+    """What has become of an endpoint that is dialled."""
+
+    @property
+    def why(self) -> str:
+        """Why it has not answered."""
+
+    @property
+    def live(self) -> bool:
+        """Whether it may still answer."""
+
+
+@dataclass(slots=True)
+class _Endpoint:
+    stands_for: tuple[str, ...]
+    why: str = ""
+    live: bool = True
+
+
+class Given:
+    """The control endpoints that one node was given."""
+
+    def __init__(self, endpoints: Iterable[str] = ()) -> None:
+        self._missing = {endpoint: _Endpoint((endpoint,)) for endpoint in endpoints}
+
+    def __contains__(self, endpoint: str) -> bool:
+        """Return whether an endpoint was given and has not answered."""
+        return endpoint in self._missing
+
+    def looked_up(self, name: str, found: tuple[str, ...], why: str = LOOKING_UP) -> None:
+        """Take what a name stands for now; nothing, if it has no address, or none yet."""
+        missing = self._missing.get(name)
+        if missing is not None:
+            missing.stands_for, missing.live = found, why == LOOKING_UP
+            missing.why = "" if found else why
+
+    def answered(self, endpoint: str) -> None:
+        """Take note that a node is at an endpoint, or that it is our own."""
+        for given in [g for g, missing in self._missing.items() if endpoint in missing.stands_for]:
+            del self._missing[given]
+
+    def covers(self, endpoint: str) -> bool:
+        """Return whether an endpoint is dialled for one that has not answered."""
+        return any(endpoint in missing.stands_for for missing in self._missing.values())
+
+    def unanswered(self, tried: Mapping[str, Tried]) -> list[Unanswered]:
+        """Return what has not answered yet; ``tried`` is all that is dialled."""
+        return [self._judge(given, missing, tried) for given, missing in self._missing.items()]
+
+    def _judge(self, given: str, missing: _Endpoint, tried: Mapping[str, Tried]) -> Unanswered:
+        if not missing.stands_for:
+            return Unanswered("peer", given, missing.why, missing.live)
+        found = [tried[endpoint] for endpoint in missing.stands_for if endpoint in tried]
+        reasons = list(dict.fromkeys(one.why for one in found))[:REASONS] or [NO_CONNECTION]
+        return Unanswered("peer", given, "; ".join(reasons), any(one.live for one in found))
+
+
+class Neighbours:
+    """The hubs that another hub was given: tells of each that it is not there, and that it is.
+
+    Once after ``patience`` seconds without an answer, and then as it falls silent and is back.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._tell_at: dict[str, float] = {}
+        self._up: dict[str, bool] = {}
+
+    def given(self, endpoint: str, now: float) -> None:
+        """Expect a hub at an endpoint from now on."""
+        self._tell_at[endpoint] = now + self._patience
+
+    def look(self, linked: Collection[str], now: float) -> list[str]:
+        """Return what is to be told, given the endpoints of the hubs that answer."""
+        return [
+            text
+            for endpoint in self._tell_at
+            if (text := self._look(endpoint, endpoint in linked, now))
+        ]
+
+    def _look(self, endpoint: str, linked: bool, now: float) -> str:
+        before = self._up.get(endpoint)
+        if linked is before or (not linked and now < self._tell_at[endpoint]):
+            return ""
+        self._up[endpoint] = linked
+        if linked:
+            return "" if before is None else f"the hub {endpoint} answers again"
+        what = "has not answered" if before is None else "does not answer any more"
+        return f"the hub {endpoint} {what}: it is dialled again and again"
