@@ -337,7 +337,7 @@ class Machine:
         for inlet in self.away.there.values():
             inlet.positions.expect(effect.epoch, effect.added, effect.removed)
         for inlet in self.lapsed.values():
-            inlet.positions.expect(effect.epoch, (), effect.removed)
+            inlet.positions.drop(effect.removed, self.keys)
 
     def subscribe(self, inlet: Inlet, gone: set[bytes], new: set[bytes]) -> None:
         if inlet.connection and inlet.connection.open:

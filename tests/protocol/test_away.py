@@ -70,6 +70,22 @@ def test_a_key_attached_just_before_too_long_an_absence(sent: str) -> None:
     assert inlet.received == [("a", 2)]
 
 
+def test_a_name_is_wanted_by_another_key_after_too_long_an_absence() -> None:
+    """The key that was in force before ends after the other has come: there was always one."""
+    network, one, other = two()
+    other.attach("a.x")
+    network.flow()
+    network.block(one, other)
+    one.send("a.x")
+    network.pass_time(REMEMBERED + 100, step=1.0)
+    other.attach("a.*")
+    other.detach("a.x")
+    finish(network, "a.x")
+    inlet = other.inlets[one.id]
+    assert inlet.unsure == {"a.x": 1}
+    assert inlet.received == [("a.x", 2)]
+
+
 @pytest.mark.parametrize("back", [False, True])
 def test_more_promises_are_lost_than_are_kept(back: bool) -> None:
     """A key is wanted all the time; others come and go, and no ready arrives."""

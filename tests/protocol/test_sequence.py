@@ -426,7 +426,7 @@ def test_who_was_away_for_too_long_has_a_gap_without_a_beginning() -> None:
     former.receive("a.x", 4, 2)
     former.lapse()
     assert former.positions == {}
-    former.expect(2, [], ["b"])
+    former.drop(["b"], Keys(["a.*", "c"]))
     positions = Positions()
     positions.count_on(former)
     positions.expect(3, ["a.*", "b"], [])
@@ -443,13 +443,50 @@ def test_what_was_promised_before_too_long_an_absence_and_not_heard_of_has_no_be
     former.ready(1, {"a": 3})
     former.expect(2, ["b", "c"], [])
     former.lapse()
-    former.expect(3, [], ["c"])
+    former.drop(["c"], Keys(["a", "b"]))
     positions = Positions()
     positions.count_on(former)
     positions.expect(4, ["a", "b", "c"], [])
     heads = {"a": 3, "b": 2, "c": 5}
     assert positions.ready(4, heads) == [Gap("a", 0, 3), Gap("b", 0, 2)]
     assert positions.positions == heads
+
+
+@pytest.mark.parametrize("where", ["while it is away", "when it is back"])
+def test_what_is_unsure_is_so_under_another_key(where: str) -> None:
+    """A name that was wanted all the time, by one key after another; not one that was not."""
+    former = Positions()
+    former.expect(1, ["a.x", "b"], [])
+    former.ready(1, {})
+    former.lapse()
+    positions = Positions()
+    if where == "while it is away":
+        former.drop(["a.x", "b"], Keys(["a.*"]))
+        positions.count_on(former)
+        positions.expect(2, ["a.*"], [])
+        positions.expect(3, ["b"], [])
+    else:
+        positions.count_on(former)
+        for key in ("a.x", "b"):
+            positions.expect(1, [key], [])
+        positions.expect(2, ["a.*"], ["a.x", "b"])
+        positions.expect(3, ["b"], [])
+    heads = {"a.x": 5, "a.y": 3, "b": 2}
+    assert positions.ready(3, heads) == [Gap("a.x", 0, 5)]
+    assert positions.positions == heads
+
+
+def test_what_is_unsure_ends_with_the_last_key() -> None:
+    """Who wants it again later begins with its head."""
+    former = Positions()
+    former.expect(1, ["a.x"], [])
+    former.lapse()
+    former.drop(["a.x"], Keys(["a.*"]))
+    former.drop(["a.*"], Keys())
+    positions = Positions()
+    positions.count_on(former)
+    positions.expect(5, ["a.*"], [])
+    assert positions.ready(5, {"a.x": 5}) == []
 
 
 def test_peers_that_have_left_have_as_many_exchanges_as_one(

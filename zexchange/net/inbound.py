@@ -225,7 +225,7 @@ class Inbound:
         for away in self._departed.there.values():
             away.expect(epoch, added, removed)
         for former in self._former.values() if removed else ():
-            former.expect(epoch, (), removed)
+            former.drop(removed, self._keys)
         for way in self._by_fd.values():
             for key in removed:
                 unsubscribe(way.socket, *way.topics(key))

@@ -286,6 +286,7 @@ class Positions:
         "_left",
         "_pending",
         "_unsure",
+        "_unsure_on",
         "admits",
         "forgotten",
         "in_force",
@@ -316,7 +317,9 @@ class Positions:
         self._pending: dict[int, set[str]] = {}
         self._left: dict[str, tuple[int, int]] = {}
         self._idle: dict[str, None] = {}
-        self._unsure = Keys()
+        self._unsure, self._unsure_on = Keys(), Keys()
+        """What we wanted when we forgot where we stood; and what of that, under keys that have
+        ended since, others cover."""
         self._began: Patterns = None
         """On what it might publish before, too, until a ready of epoch ``_anew``."""
         self._anew = 0
@@ -337,15 +340,25 @@ class Positions:
             pending = {at: keys - gone for at, keys in self._pending.items()}
             self._pending = {at: keys for at, keys in pending.items() if keys}
             self.in_force.remove(gone)
-            self._unsure.remove(gone)
             for since, keys in ended:
                 followed = common(Keys(keys), self._waited(since, new - gone))
                 if followed:
                     self._ended.append((epoch, since, followed))
             waited = self._waited(0, new - gone)
+            self.drop(gone, waited)
             self._forget(Keys(gone), waited, epoch)
         if new:
             self._pending.setdefault(epoch, set()).update(new)
+
+    def drop(self, gone: Iterable[str], wanted: Keys) -> None:
+        """Note that keys end of which we do not know where we stand, while others are wanted.
+
+        What these cover, too, was wanted all the time.
+        """
+        ended = Keys(key for key in gone if key in self._unsure)
+        ended.update(self._unsure_on)
+        self._unsure.remove(gone)
+        self._unsure_on = common(ended, wanted)
 
     def _waited(self, since: int, new: set[str]) -> Keys:
         """Return the keys that were added after an epoch, and wait for their ready."""
@@ -442,7 +455,7 @@ class Positions:
         for name, head in heads.items():
             position = self.positions.get(name)
             if position is None and self._begins(name):
-                if self._unsure.covers(name):
+                if self._unsure.covers(name) or self._unsure_on.covers(name):
                     position = self._track(name, head)
                     exposed.append(Gap(name, 0, head))
                 else:
@@ -503,7 +516,7 @@ class Positions:
         """Count on where those had counted that have lapsed: their peer is back."""
         self.tallies, self.forgotten, self._idle = former.tallies, former.forgotten, former._idle
         self.unwanted = former.unwanted
-        self._unsure = former._unsure
+        self._unsure, self._unsure_on = former._unsure, former._unsure_on
 
     def give_up(self, name: str, last: int) -> Gap | None:
         """Count as lost what is missing up to a number, and go on behind it."""
