@@ -13,6 +13,7 @@ from zexchange.errors import Closed, MailboxFull
 from zexchange.local import Delivery, Registry
 from zexchange.local.logs import log
 from zexchange.local.mailbox import Mailbox
+from zexchange.local.subscriptions import mark
 
 
 @pytest.fixture
@@ -290,3 +291,15 @@ def test_a_view_says_so_as_well(caplog):
         registry.get("a.b").send(2)
     eventually(lambda: "a stream of 'a.*'" in caplog.text)
     assert "in all" not in caplog.text
+
+
+def test_a_notice_of_before_a_mark_goes_to_the_streams_that_were_there_then():
+    """By a name or a pattern; who came later has not missed what it is about."""
+    registry = Registry()
+    exchange = registry.get("x")
+    there = [exchange.stream(details=True), registry.match("**").stream(details=True)]
+    made = mark()
+    later = exchange.stream(details=True)
+    exchange.report("lost", made)
+    exchange.report("lost too")
+    assert [len(stream) for stream in (*there, later)] == [2, 2, 1]

@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support import examples
 from zexchange.protocol import merging
-from zexchange.protocol.merging import LATE, LEFT, SLOW, HandOn, Merger, Settled
+from zexchange.protocol.merging import LATE, LEFT, SLOW, HandOn, Merger, Settled, TellLost
 
 PATIENCE = 5.0
 
@@ -17,7 +18,7 @@ PATIENCE = 5.0
 class Receiver:
     """A merger, and what has come out of it; time stands still unless it is moved."""
 
-    merger: Merger = field(default_factory=lambda: Merger(PATIENCE))
+    merger: Merger = field(default_factory=lambda: Merger(PATIENCE, lambda: 0))
     now: float = 0.0
     handed: list[int] = field(default_factory=list)
     lost: list[tuple[int, int, str]] = field(default_factory=list)
@@ -223,12 +224,12 @@ def test_what_is_complete_goes_with_its_last_way(receiver: Receiver, final: bool
 
 def test_who_handed_on_alone_says_where_it_stands_before_anything_else_is() -> None:
     """However long that takes: it may be handing on at this moment."""
-    receiver = Receiver(Merger(PATIENCE))
+    receiver = Receiver(Merger(PATIENCE, lambda: 0))
     receiver.merger.join("a", alone=True)
     receiver.bring("b", 1, 3)
     receiver.wait(10 * PATIENCE)
     assert receiver.handed == []
-    receiver.merger.share("a", {"x": (0, 2)})
+    receiver.merger.share("a", {"x": (0, 2)}, 0)
     receiver.look()
     assert receiver.handed == [3]
 
@@ -259,7 +260,7 @@ def test_who_comes_back_says_nothing_of_what_was_handed_on_meanwhile() -> None:
         receiver = Receiver()
         receiver.merger.join("a", alone=True)
         receiver.bring("b", 3, 9)
-        receiver.merger.share(None if left else "a", {"x": (4, 6)})
+        receiver.merger.share("a", {"x": (4, 6)}, 0)
         receiver.leave("a") if left else receiver.look()
         receiver.wait(merging.OPENING)
         assert receiver.handed == [7, 8, 9]
@@ -272,7 +273,7 @@ def test_what_nobody_promised_ends_where_somebody_begins() -> None:
     receiver.merger.join("c")
     receiver.merger.join("a", alone=True)
     receiver.bring("c", 7, 7)
-    receiver.merger.share("a", {"x": (0, 1)})
+    receiver.merger.share("a", {"x": (0, 1)}, 0)
     receiver.answer("b", 4)
     receiver.leave("a", final=True)
     assert receiver.merger.given("x", 4) == 4
@@ -430,3 +431,226 @@ def check(receiver: Receiver) -> None:
     lost = [n for first, last, _ in receiver.lost for n in range(first, last + 1)]
     assert len(lost) == len(set(lost))
     assert not set(lost).intersection(receiver.handed)
+
+
+# ------------------------------------------------------------------ tasks that come and go
+
+
+def test_what_is_told_late_is_marked_with_the_moment_at_which_it_was_passed_over() -> None:
+    """So that it is told to no task that came after that, and has had what followed."""
+    merger = Merger(PATIENCE, iter(range(7, 99)).__next__)
+    merger.join("a")
+    merger.join("b")
+    merger.bring("b", "x", 13, 14, [13, 14], 2, 0.0)
+    assert isinstance(merger.next("x", merging.OPENING), HandOn)
+    merger.served("x")
+    merger.bring("a", "x", 11, 15, [11, 12, 13, 14, 15], 5, 2.0)
+    assert merger.next("x", 2.0) == TellLost("x", "a", 11, 12, LATE, 7)
+
+
+def test_what_was_promised_by_one_that_may_be_back_is_told_where_another_begins_behind_it(
+    receiver: Receiver,
+) -> None:
+    """It is away, nobody else has promised that, and so it will never come in its place."""
+    receiver.leave("a", final=True)
+    receiver.bring("b", 2, 3)
+    receiver.leave("b")
+    receiver.merger.join("c")
+    receiver.bring("c", 6, 6)
+    assert (receiver.handed, receiver.lost) == ([1, 2, 3, 6], [(4, 5, LEFT)])
+
+
+def test_one_that_is_back_goes_on_where_it_was_and_is_waited_for(receiver: Receiver) -> None:
+    """It need not be asked: what comes after what it had is promised by it still."""
+    receiver.leave("a", final=True)
+    receiver.leave("b")
+    receiver.merger.join("c")
+    receiver.merger.join("d")
+    receiver.merger.resume("b", "d", {"x": 1})
+    receiver.bring("c", 3, 3)
+    assert (receiver.handed, receiver.lost) == ([1], [])
+    receiver.bring("d", 2, 2)
+    assert (receiver.handed, receiver.lost) == ([1, 2, 3], [])
+
+
+def test_one_that_has_been_away_for_too_long_promises_nothing(receiver: Receiver) -> None:
+    """Nor one that is back and does not follow the exchange any more."""
+    receiver.leave("a")
+    receiver.leave("b")
+    receiver.merger.lapse("a")
+    receiver.merger.join("c")
+    receiver.merger.resume("b", "c", {})
+    receiver.bring("c", 3, 3)
+    assert (receiver.handed, receiver.lost) == ([1, 3], [])
+
+
+class Task:
+    """One that is attached to the exchange, and what it was given."""
+
+    def __init__(self, serial: int) -> None:
+        self.serial = serial
+        self.began: int | None = None
+        self.at = 0
+
+    def come(self, first: int, last: int) -> None:
+        """Take messages, or in their place that they are lost."""
+        if self.began is None:
+            self.began = self.at = first - 1
+        assert first == self.at + 1, "a hole without a word, or something again"
+        self.at = last
+
+    def late(self, first: int, last: int) -> None:
+        """Take word of what was before all that came."""
+        assert self.began is not None
+        assert last <= self.began, "it was there, or was told"
+        assert first <= last
+
+
+class Way:
+    """One federation: what it has promised, and up to where that has come or is lost."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.at: int | None = None
+        self.life = 0
+        self.away = False
+
+    @property
+    def key(self) -> str:
+        """Return what the merger knows it by: another one each time that it is back."""
+        return f"{self.name}{self.life}"
+
+
+class Process:
+    """A process met by two ways, one exchange of it, and tasks that come and go."""
+
+    def __init__(self) -> None:
+        self.serials = 0
+        self.merger = Merger(PATIENCE, self.serial)
+        self.now, self.head = 0.0, 0
+        self.tasks: list[Task] = []
+        self.asked: list[str] = []
+        self.ways = [Way("a"), Way("b")]
+        for way in self.ways:
+            self.merger.join(way.key)
+
+    def serial(self) -> int:
+        """Return a number that is higher than those before."""
+        self.serials += 1
+        return self.serials
+
+    def act(self, what: str, way: Way, count: int) -> None:
+        """Have one thing happen."""
+        if what == "send":
+            self.head += count
+        elif what == "attach":
+            self.tasks.append(Task(self.serial()))
+        elif what == "detach" and self.tasks:
+            del self.tasks[count % len(self.tasks)]
+        elif what == "follow" and not self.tasks:
+            self._drop(way)
+        elif what == "wait":
+            self.now += (0.1, 1.0, PATIENCE, 20.0)[count % 4]
+        elif what in ("leave", "return"):
+            self._come_or_go(way, what == "leave")
+        elif not way.away:
+            self._speak(what, way, count)
+        self.look()
+
+    def _drop(self, way: Way) -> None:
+        """Have a way follow that nobody wants the exchange any more."""
+        if way.at is not None and not way.away:
+            self.merger.drop(way.key, "x")
+        way.at = None
+
+    def _come_or_go(self, way: Way, leaves: bool) -> None:
+        """Have a way be cut for long, or come back and go on where it was."""
+        if leaves and not way.away:
+            self.merger.leave(way.key, False)
+        elif way.away and not leaves:
+            former, way.life = way.key, way.life + 1
+            self.merger.join(way.key)
+            self.merger.resume(former, way.key, {} if way.at is None else {"x": way.at})
+        way.away = leaves
+
+    def _speak(self, what: str, way: Way, count: int) -> None:
+        """Have a way promise, bring or lose something, or say where it stands."""
+        if what == "ready" and way.at is None and self.tasks:
+            way.at = self.head
+        if what == "answer" and way.key in self.asked and (way.at is not None or not self.tasks):
+            self.merger.answer(way.key, "x", way.at)
+        if what in ("bring", "lose") and way.at is not None and way.at < self.head:
+            first, way.at = way.at + 1, min(way.at + count, self.head)
+            item = range(first, way.at + 1)
+            if what == "bring":
+                asked = self.merger.bring(way.key, "x", first, way.at, item, len(item), self.now)
+            else:
+                asked = self.merger.lose(way.key, "x", first, way.at, "gone", self.now)
+            self.asked += asked
+
+    def look(self) -> None:
+        """Do whatever is next, and see that each task is given what it should be."""
+        while (step := self.merger.next("x", self.now)) is not None:
+            if isinstance(step, HandOn):
+                assert set(range(step.first, step.last + 1)) <= set(step.item)
+            for task in self.tasks:
+                if isinstance(step, HandOn) or step.mark is None:
+                    task.come(step.first, step.last)
+                elif task.serial < step.mark:
+                    task.late(step.first, step.last)
+            self.merger.served("x")
+
+
+acts = st.sampled_from(
+    [
+        "send",
+        "send",
+        "attach",
+        "detach",
+        "follow",
+        "follow",
+        "wait",
+        "ready",
+        "ready",
+        "answer",
+        "bring",
+        "bring",
+        "bring",
+        "bring",
+        "lose",
+        "leave",
+        "return",
+    ]
+)
+
+
+def test_a_task_that_came_later_is_not_told_of_what_was_before_it() -> None:
+    """It would take that for the beginning, and what comes next to it for a hole."""
+    process = Process()
+    a, b = process.ways
+    for what, way, count in [
+        ("attach", a, 1),
+        ("send", a, 2),
+        ("ready", b, 1),
+        ("send", a, 3),
+        ("ready", a, 1),
+        ("send", a, 2),
+        ("bring", a, 1),
+        ("wait", a, 1),
+        ("attach", a, 1),
+        ("bring", b, 3),
+        ("bring", a, 1),
+    ]:
+        process.act(what, way, count)
+    assert [(task.began, task.at) for task in process.tasks] == [(5, 7), (6, 7)]
+
+
+@settings(max_examples=examples(300))
+@given(st.lists(st.tuples(acts, st.integers(0, 1), st.integers(1, 6)), min_size=30, max_size=80))
+def test_no_task_misses_anything_without_a_word_whenever_it_comes(
+    happens: Iterable[tuple[str, int, int]],
+) -> None:
+    """Each federation by itself follows what tasks want, promises, is cut, and comes back."""
+    process = Process()
+    for what, which, count in happens:
+        process.act(what, process.ways[which], count)

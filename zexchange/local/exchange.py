@@ -234,9 +234,15 @@ class Exchange(Rounds[T]):
         """Return what a peer had kept in the form in which tasks here get it."""
         return history
 
-    def report(self, notice: Notice) -> None:
-        """Put ``notice`` into every stream with details, in its place in the order."""
-        _, detailed, _ = self._routes or self._rebuild_routes()
+    def report(self, notice: Notice, mark: int | None = None) -> None:
+        """Put ``notice`` into every stream with details, in its place in the order.
+
+        With a ``mark``, into those alone that were attached before it was made.
+        """
+        if mark is None:
+            _, detailed, _ = self._routes or self._rebuild_routes()
+        else:
+            detailed = self._detailed(mark)
         self._tell(detailed, notice)
 
     def _give(self, target: Target, value: object) -> None:

@@ -181,9 +181,16 @@ class Routing(Audience[T], Forwarder):
             self._routes = self._unchanged(self._arrival_routes)
             return self._routes
 
-    def _arrival_routes(self) -> Routes:
-        """Return who gets what arrives; the lock is held."""
-        found = [s for s in self.audience() if not s.forwarder]
+    def _detailed(self, mark: int) -> tuple[Target, ...]:
+        """Return the streams with details that were attached before a mark was made."""
+        with self._lock:
+            found = self._unchanged(self.audience)
+            _, detailed, _ = self._arrival_routes([s for s in found if s.serial < mark])
+            return detailed
+
+    def _arrival_routes(self, audience: Sequence[Subscription] | None = None) -> Routes:
+        """Return who gets what arrives, of all or of some; the lock is held."""
+        found = [s for s in (self.audience() if audience is None else audience) if not s.forwarder]
         late = [s.arrears for s in found if s.arrears is not None and s.arrears.open]
         there = [s for s in found if s.arrears not in late]
         plain = tuple(s.arrival(self.name) for s in there if not s.details)

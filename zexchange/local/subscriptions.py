@@ -22,6 +22,11 @@ M = TypeVar("M", contravariant=True)
 Key = tuple[object, ...]
 
 
+def mark() -> int:
+    """Return a number between the serials of what is attached already, and of what will be."""
+    return next(_serials)
+
+
 class Task(Protocol[M]):
     """Anything with a synchronous ``send(msg)``; what it returns does not matter."""
 

@@ -445,12 +445,17 @@ class Inlet:
         else:
             self.tell_lost(name, first, last, reason)
 
-    def tell_lost(self, name: str, first: int, last: int, reason: str) -> None:
-        """Report a loss: in its place to detailed streams, and as an event."""
+    def tell_lost(
+        self, name: str, first: int, last: int, reason: str, mark: int | None = None
+    ) -> None:
+        """Report a loss: in its place to detailed streams, and as an event.
+
+        With a ``mark``, only to streams that were attached before it was made.
+        """
         lost = Lost(name, self.sender, first, last, reason)
         exchange = self.exchange(name)
         if exchange is not None:
-            exchange.report(lost)
+            exchange.report(lost, mark)
         self._control.lost(lost)
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from ..history import Body
 from ..local.arrears import Arrears
 from ..local.exchange import Exchange
+from ..local.subscriptions import mark
+from ..protocol import departed
 from ..protocol.keys import mark_of
 from ..protocol.merging import HandOn, Merger, Settled
 from ..protocol.sequence import Tally
@@ -66,6 +68,7 @@ class Sources:
         """Have an inlet hand on together with those of the same process; on its thread."""
         with self.lock:
             known = tuple(known)
+            self._expire(inlet.now())
             found = [self._there.get(one) or self._former.pop(one, None) for one in known]
             source = next(filter(None, found), None) or Source(inlet.origin, self, inlet.patience)
             for one in known:
@@ -79,16 +82,23 @@ class Sources:
                 other.do(other.begin)
 
     def emptied(self, source: "Source") -> None:
-        """Keep what is known of a process that was met more than once, and may be back.
+        """Keep what is known of a process that may be back.
 
         The lock is held.
         """
         for known in [known for known, there in self._there.items() if there is source]:
             del self._there[known]
-            if source.shared and source.returns:
+            if source.away:
                 self._former[known] = source
         while len(self._former) > FORMER_MOST:
             del self._former[next(iter(self._former))]
+
+    def _expire(self, now: float) -> None:
+        """Forget processes of which nothing goes on where it was any more. The lock is held."""
+        for known, source in list(self._former.items()):
+            source.expire(now)
+            if not source.away:
+                del self._former[known]
 
 
 class Source:
@@ -99,15 +109,22 @@ class Source:
         """Of whom its messages are said to be: the node that was met first."""
         self.shared = False
         """Whether there ever was more than one inlet."""
-        self.returns = False
-        """Whether a peer has left that may come back."""
+        self.away: dict[bytes, tuple[Share, float]] = {}
+        """By peer, the inlets of those that have left and may go on where they were, and when
+        they left."""
         self.lock = sources.lock
-        self.merger = Merger(patience)
+        self.merger = Merger(patience, mark)
         self._sources = sources
         self._shares: set[Share] = set()
 
     def add(self, share: "Share") -> "list[Share]":
         """Take in a share; return those that are to begin to share. The lock is held."""
+        self.expire(share.inlet.now())
+        former, _ = self.away.pop(share.inlet.peer, (None, 0.0))
+        if not self.shared and self.away:  # what they have handed on by themselves counts
+            for other, _ in self.away.values():
+                self._note_left(other)
+            self.shared = True
         alone = [other for other in self._shares if other not in self.merger.ways]
         self._shares.add(share)
         if not self.shared and not alone:
@@ -116,15 +133,33 @@ class Source:
         for other in alone:
             self.merger.join(other, alone=True)
         self.merger.join(share)
+        if former is not None and share.inlet.returned:
+            self.merger.resume(former, share, share.inlet.positions.positions)
+        elif former is not None:
+            self.merger.lapse(former)
         return [share, *alone]
+
+    def _note_left(self, share: "Share") -> None:
+        """Have the merger know what an inlet had handed on by itself that has left."""
+        self.merger.share(share, share.so_far, share.mark)
+        self.merger.leave(share, False)
+
+    def expire(self, now: float) -> None:
+        """Forget who has been away for too long to go on where it was. The lock is held."""
+        for peer, (share, left_at) in list(self.away.items()):
+            if now - left_at > departed.REMEMBERED:
+                del self.away[peer]
+                self.merger.lapse(share)
 
     def leave(self, share: "Share", final: bool) -> "list[Share]":
         """Take note that nothing more comes by an inlet; return those that are left."""
         with self.lock:
             self._shares.discard(share)
-            self.returns |= not final
+            if not final:
+                share.inlet.look_again()  # what it holds at hand is for messages
+                self.away[share.inlet.peer] = share, share.inlet.now()
             if self.shared and not share.inlet.shared:
-                self.merger.share(None, share.so_far)
+                self.merger.share(share, share.so_far, share.mark)
             self.merger.leave(share, final)
         self.look(share.inlet)
         with self.lock:
@@ -135,7 +170,8 @@ class Source:
     def part(self, share: "Share") -> bool:
         """Tell whether an inlet hands on by itself from here on, since it is the only one."""
         with self.lock:
-            alone = len(self._shares) == 1
+            self.expire(share.inlet.now())
+            alone = len(self._shares) == 1 and not self.away
             if not (alone and self.merger.quiet(share.at)):
                 return False
             self.merger.leave(share, True)
@@ -171,7 +207,7 @@ class Source:
                     skip = step.first - batch.first
                     inlet.hand_on(exchange, batch, frame, skip, step.way.inlet)
                 else:
-                    inlet.tell_lost(name, step.first, step.last, step.reason)
+                    inlet.tell_lost(name, step.first, step.last, step.reason, step.mark)
             finally:
                 with self.lock:
                     merger.served(name)
@@ -183,6 +219,8 @@ class Share:
     def __init__(self, inlet: "Inlet", source: Source, do: Do) -> None:
         self.inlet = inlet
         self.do = do
+        self.mark = mark()
+        """Of the moment from which on the inlet has handed on by itself."""
         self._source = source
         self._merger, self._lock = source.merger, source.lock
         self._questions: set[str] = set()
@@ -211,7 +249,7 @@ class Share:
         handed = self.so_far if self in self._merger.alone else {}
         inlet.begin_to_share()
         with self._lock:
-            self._merger.share(self, handed)
+            self._merger.share(self, handed, self.mark)
         self._source.look(inlet)
 
     def end(self, final: bool, owed: "Iterable[tuple[str, Arrears]]") -> None:
@@ -226,7 +264,7 @@ class Share:
         """Go on with what waits; hand on alone if nobody else is there any more."""
         self._source.look(self.inlet)
         if self._source.lonely and self._source.part(self):
-            self.inlet.shared = None
+            self.inlet.shared, self.mark = None, mark()
 
     @property
     def pursuing(self) -> bool:

@@ -14,7 +14,7 @@ waited for, for a moment. Time is an argument, and nobody here knows what a mess
 from bisect import insort
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 OPENING = 1.0
 """Seconds for ways to say where they stand on an exchange that begins."""
@@ -43,13 +43,18 @@ class HandOn:
 
 @dataclass(frozen=True, slots=True)
 class TellLost:
-    """Tell that ``first`` to ``last`` will not come."""
+    """Tell that ``first`` to ``last`` will not come.
+
+    ``mark`` is of the moment at which that was passed over without a word: no task that was
+    attached later has missed any of it. None if it is told in its place, to all.
+    """
 
     name: str
     way: Any
     first: int
     last: int
     reason: str
+    mark: int | None = None
 
 
 Step = HandOn | TellLost
@@ -86,6 +91,13 @@ class _Hole:
     reason: str
     counted: str
     told: int = 0
+    mark: int | None = None
+
+
+class _Gap(NamedTuple):
+    first: int
+    last: int
+    mark: int
 
 
 @dataclass(slots=True)
@@ -98,6 +110,8 @@ class _Stream:
         starts: where each began, until that is decided for all.
         asked: who has not said yet where it stands; counts until ``until``.
         absent: who does not carry it. Whoever is in none of these may bring something still.
+        owed: up to which number each had come that has left and may be back: what follows was
+            promised by it.
         taken: the last number that was handed on, or is being so; None before the beginning.
         done: the last number that has been handed on.
         gaps: what was left out, since nobody was known to have promised it.
@@ -111,6 +125,7 @@ class _Stream:
     ways: dict[Any, int] = field(default_factory=dict)
     starts: dict[Any, int] = field(default_factory=dict)
     absent: set[Any] = field(default_factory=set)
+    owed: dict[Any, int] = field(default_factory=dict)
     taken: int | None = None
     done: int = 0
     forced: int = 0
@@ -119,12 +134,12 @@ class _Stream:
     parked: list[_Part] = field(default_factory=list)
     holes: list[_Hole] = field(default_factory=list)
     late: list[_Hole] = field(default_factory=list)
-    gaps: list[tuple[int, int]] = field(default_factory=list)
+    gaps: list[_Gap] = field(default_factory=list)
 
-    def begin(self, at: int, began: int) -> None:
-        """Go on behind a number."""
+    def begin(self, at: int, began: int, mark: int) -> None:
+        """Go on after a number; what is before ``began`` was left out, but for what cannot come."""
         self.taken = self.done = at
-        self.gaps = [(1, began)] if began else []
+        self.gaps = [_Gap(self.base + 1, began, mark)] if began > self.base else []
         self.starts.clear()
         holes, self.holes = self.holes, []
         for part in self.parked:
@@ -136,12 +151,13 @@ class _Stream:
     def missed(self, hole: _Hole) -> list[tuple[int, int]]:
         """Have told as lost what was left out, once; return what of it was not."""
         before, self.gaps = self.gaps, []
-        for first, last in before:
+        for first, last, mark in before:
             start, end = max(first, hole.first), min(last, hole.last)
             if start <= end:
-                self.late.append(replace(hole, first=start, last=end))
-            self.gaps += _without(first, last, [(hole.first, hole.last)])
-        return list(_without(hole.first, hole.last, before))
+                self.late.append(replace(hole, first=start, last=end, mark=mark))
+            left = _without(first, last, [(hole.first, hole.last)])
+            self.gaps += [_Gap(start, end, mark) for start, end in left]
+        return list(_without(hole.first, hole.last, [(gap.first, gap.last) for gap in before]))
 
     @property
     def complete(self) -> bool:
@@ -160,16 +176,18 @@ class Merger:
 
     Args:
         patience: seconds for which what one way has lost is waited for by the others.
+        mark: returns a mark of this moment, higher than those of all tasks that are attached
+            now, and lower than those of all that are attached later.
     """
 
-    def __init__(self, patience: float) -> None:
+    def __init__(self, patience: float, mark: Callable[[], int]) -> None:
         self.ways: set[Any] = set()
         self.waiting: set[str] = set()
         """The exchanges on which something waits, for a way or for time to pass."""
         self.settled: list[Settled] = []
         """To be taken away by the caller."""
         self.parked_bytes = 0
-        self._patience = patience
+        self._patience, self._mark = patience, mark
         self.alone: set[Any] = set()
         """Those that hand on by themselves still."""
         self._streams: dict[str, _Stream] = {}
@@ -182,21 +200,39 @@ class Merger:
         if alone:
             self.alone.add(way)
 
-    def share(self, way: Any, handed: Mapping[str, tuple[int, int]]) -> None:
+    def resume(self, former: Any, way: Any, positions: Mapping[str, int]) -> None:
+        """Take note that a way goes on where one was that has left.
+
+        Args:
+            former: the one that has left.
+            way: the one that goes on, after `join`.
+            positions: by exchange, up to where the former has brought, or lost, everything.
+        """
+        for name, stream in self._streams.items():
+            if stream.owed.pop(former, None) is not None and name in positions:
+                stream.asked.discard(way)
+                stream.ways[way] = positions[name]
+
+    def lapse(self, way: Any) -> None:
+        """Take note that a way that has left will not go on where it was."""
+        for stream in self._streams.values():
+            stream.owed.pop(way, None)
+
+    def share(self, way: Any, handed: Mapping[str, tuple[int, int]], mark: int) -> None:
         """Take note that a way hands on nothing by itself any more.
 
         Args:
-            way: which, or None for one that has left.
+            way: which.
             handed: by exchange, where it began, and up to where it has handed on.
+            mark: of a moment before any of that.
         """
         self.alone.discard(way)
         for name, (began, at) in handed.items():
             stream = self._streams.setdefault(name, _Stream(set(), 0.0))
             if stream.taken is None:
-                stream.begin(at, began)
-            if way is not None:
-                stream.asked.discard(way)
-                stream.ways[way] = at
+                stream.begin(at, began, mark)
+            stream.asked.discard(way)
+            stream.ways[way] = at
             self.waiting.add(name)
 
     def leave(self, way: Any, final: bool) -> None:
@@ -211,6 +247,7 @@ class Merger:
                 first, last = max(at, stream.taken or 0) + 1, stream.known()
                 if first <= last:
                     stream.holes.append(_Hole(first, last, way, LEFT, ""))
+                stream.owed[way] = at
             if stream.parked or stream.holes:
                 self.waiting.add(name)
         for name in [n for n, s in self._streams.items() if not s.ways and s.complete]:
@@ -329,9 +366,9 @@ class Merger:
         stream, asked = self._streams.get(name), list[Any]()
         if stream is None:
             asked = [other for other in self.ways if other != way]
-            stream = self._streams[name] = _Stream(set(asked), now + OPENING)
+            stream = self._streams[name] = _Stream(set(asked), now + OPENING, base)
             if first == base + 1 and not self.alone:
-                stream.begin(base, base)  # nothing can have come before
+                stream.begin(base, base, 0)  # nothing can have come before
         stream.base = max(stream.base, base)
         if stream.taken is None:
             stream.starts.setdefault(way, first - 1)
@@ -385,7 +422,7 @@ class Merger:
             stream.asked &= self.alone
         if stream.taken is None and not stream.asked:
             start = min(stream.starts.values(), default=0)
-            stream.begin(start, start)
+            stream.begin(start, start, self._mark())
         return stream.taken is not None
 
     def _tell_late(self, name: str, stream: _Stream) -> TellLost:
@@ -393,7 +430,7 @@ class Merger:
         count = hole.last - hole.first + 1
         self.settled.append(Settled(name, hole.way, hole.counted, count, 0))
         stream.busy = True
-        return TellLost(name, hole.way, hole.first, hole.last, hole.reason)
+        return TellLost(name, hole.way, hole.first, hole.last, hole.reason, hole.mark)
 
     def _hand_on(self, name: str, stream: _Stream, part: _Part) -> HandOn:
         del stream.parked[0]
@@ -424,22 +461,27 @@ class Merger:
     def _skip(self, name: str, stream: _Stream, last: int, forced: bool) -> TellLost | None:
         """Go on behind what will not come; return what of it was promised by some way."""
         first = (stream.taken or 0) + 1
-        if not forced:
-            last = min([last, *(max(at, stream.base) for at in stream.ways.values())])
+        gone = [way for way, at in stream.owed.items() if at < first and first > stream.base]
+        if not forced and not gone:
+            others = [*stream.ways.values(), *(at for at in stream.owed.values() if at >= first)]
+            last = min([last, *(max(at, stream.base) for at in others)])
         lost = [hole for hole in stream.holes if hole.first <= first <= hole.last]
         ahead = [hole.first - 1 for hole in stream.holes if hole.first > first]
         last = min([last, *ahead, *(hole.last for hole in lost)])
         stream.taken, stream.waits = last, None
         for hole in lost:
             hole.told += last - first + 1
-        if not lost and not forced:
+        if not lost and not forced and not gone:
             stream.done = last  # nobody is known to have promised it
             if last > stream.base:
-                stream.gaps = [*stream.gaps, (first, last)][-GAPS_MOST:]
+                stream.gaps = [*stream.gaps, _Gap(first, last, self._mark())][-GAPS_MOST:]
             return None
-        way, reason = (lost[0].way, lost[0].reason) if lost else (self._slowest(stream), SLOW)
         stream.busy = True
-        return TellLost(name, way, first, last, reason)
+        if lost:
+            return TellLost(name, lost[0].way, first, last, lost[0].reason)
+        if forced:
+            return TellLost(name, self._slowest(stream), first, last, SLOW)
+        return TellLost(name, gone[0], first, last, LEFT)
 
     def _slowest(self, stream: _Stream) -> Any:
         return min(stream.ways, key=stream.ways.__getitem__)

@@ -270,7 +270,8 @@ class Receiver(Role):
         for item in stream:
             if isinstance(item, zexchange.Lost):
                 source, name = self.who.get(item.origin, item.origin), item.exchange
-                late = item.reason == LATE
+                # What one way has lost, after the other began behind it, has a reason of its own.
+                late = item.reason == LATE or self.options["together"]
                 wrong = book.miss(source, name, item.first, item.last, late)
             else:
                 msg, name = Message(*item.msg), item.name
