@@ -109,6 +109,81 @@ def test_another_type_in_the_same_process_is_an_error(
     assert trades.type is Trade
 
 
+CELL = """
+from dataclasses import dataclass
+
+@dataclass
+class Tick:
+    px: float
+
+class Doubled:
+    def encode(self, msg):
+        return msg * 2
+
+    def decode(self, plain):
+        return plain / 2
+
+ticks = registry.get("ticks", type=Tick)
+lists = registry.get("lists", type=dict[str, list[Tick]] | None)
+twice = registry.get("twice", type=float, codec=Doubled())
+"""
+
+
+def test_a_definition_that_is_carried_out_again_takes_the_place_of_the_first(
+    registry: Registry,
+) -> None:
+    """As a notebook's cell does it, and a module that is reloaded."""
+    first: dict[str, Any] = {"__name__": "__main__", "registry": registry}
+    exec(CELL, first)
+    again = {"__name__": "__main__", "registry": registry}
+    exec(CELL, again)
+    assert first["Tick"] is not again["Tick"]
+    assert again["ticks"] is first["ticks"]
+    bridge = Carrier()
+    again["ticks"].attach_bridge(bridge)
+    with again["ticks"].record() as got:
+        again["ticks"].send(again["Tick"](1.0))
+        again["ticks"].deliver([{"px": 2.0}], ORIGIN, 1, 0.0)
+    assert got == [again["Tick"](1.0), again["Tick"](2.0)]
+    assert bridge.got == [{"px": 1.0}]
+    again["lists"].send({"a": [again["Tick"](1.0)]})
+    with again["twice"].record() as got:
+        again["twice"].deliver([3.0], ORIGIN, 1, 0.0)
+    assert got == [1.5]
+    with pytest.raises(WrongType, match="another class Tick, which was defined before"):
+        again["ticks"].send(first["Tick"](1.0))
+
+
+def test_what_was_kept_before_its_type_was_defined_again_still_travels(
+    registry: Registry,
+) -> None:
+    """As it would have, for those who come late."""
+    registry.retain("ticks", 5)
+    cell: dict[str, Any] = {"__name__": "__main__", "registry": registry}
+    exec(CELL, cell)
+    cell["ticks"].send(cell["Tick"](1.0))
+    exec(CELL, cell)
+    cell["ticks"].send(cell["Tick"](2.0))
+    bridge = Carrier()
+    cell["ticks"].attach_bridge(bridge)
+    assert bridge.kept == [{"px": 1.0}, {"px": 2.0}]
+
+
+def test_a_codec_stays_where_a_type_is_defined_again_without_one(registry: Registry) -> None:
+    """And a class of the same name of another module is told apart."""
+    space: dict[str, Any] = {"__name__": "__main__", "registry": registry}
+    exec(CELL, space)
+    pair = Shifted(1.0)
+    exchange = registry.get("pairs", type=space["Tick"], codec=pair)
+    exec(CELL, space)
+    assert registry.get("pairs", type=space["Tick"]).declared["codec"] is pair
+    assert exchange.type is space["Tick"]
+    elsewhere: dict[str, Any] = {"__name__": "shop", "registry": Registry()}
+    exec(CELL, elsewhere)
+    with pytest.raises(ValueError, match=r"has the type __main__\.Tick .* cannot have shop\.Tick"):
+        registry.get("pairs", type=elsewhere["Tick"])
+
+
 def test_a_type_without_a_codec_is_an_error_and_changes_nothing(registry: Registry) -> None:
     """It is said at once."""
     with pytest.raises(TypeError, match="codec"):
@@ -437,6 +512,19 @@ class Celsius:
         return float(plain) - 273.15
 
 
+class Shifted:
+    """Adds what it was made with."""
+
+    def __init__(self, by: float) -> None:
+        self._by = by
+
+    def encode(self, msg: float, /) -> object:
+        return msg + self._by
+
+    def decode(self, plain: Any, /) -> float:
+        return float(plain) - self._by
+
+
 def test_a_codec_of_ones_own(registry: Registry) -> None:
     """Two functions; what they raise names the exchange."""
     warm = registry.get("warm", type=float, codec=Celsius())
@@ -447,8 +535,9 @@ def test_a_codec_of_ones_own(registry: Registry) -> None:
     assert watcher.refused[0][4] == "-1.0 K is below zero"
     with pytest.raises(WrongType, match="'warm' takes float"):
         warm.send("hot")  # type: ignore[arg-type]
+    assert registry.get("warm", type=float, codec=Celsius()) is warm  # it does the same
     with pytest.raises(ValueError, match="another codec"):
-        registry.get("warm", type=float, codec=Celsius())
+        registry.get("warm", type=float, codec=Shifted(32.0))
 
 
 class Side(enum.Enum):

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Generic, Protocol
 
 from ..imports import importing
-from .shapes import Misfit, shape_of
+from .shapes import Misfit, expected_but, shape_of
 from .stream import T
 
 
@@ -92,7 +92,7 @@ class _Msgspec:
     def encode(self, msg: Any) -> object:
         """Return the fields."""
         if type(msg) is not self._kind:
-            raise Misfit(f"expected {self._kind.__name__}, not {type(msg).__name__}")
+            raise Misfit(expected_but(self._kind.__name__, type(msg)))
         try:
             plain = self._to_builtins(msg, builtin_types=self._native)
         except (self._error, TypeError) as error:
@@ -128,7 +128,7 @@ class _Pydantic:
     def encode(self, msg: Any) -> object:
         """Return the fields, if the model makes an equal message of them again."""
         if type(msg) is not self._kind:
-            raise Misfit(f"expected {self._kind.__name__}, not {type(msg).__name__}")
+            raise Misfit(expected_but(self._kind.__name__, type(msg)))
         try:
             plain = self._plain(self._dump(msg))
         except ValueError as error:

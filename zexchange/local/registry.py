@@ -130,7 +130,9 @@ class Registry:
         `Exchange.send` checks them, and local tasks get the very object. What leaves is
         plain, a dict of fields, which a process without a type gets as it is, and one with
         a type as an instance of that. What arrives and does not fit no task gets: it is a
-        `Rejected` event. Missing fields get their default, unknown ones are ignored.
+        `Rejected` event. Missing fields get their default, unknown ones are ignored. A class
+        that is defined again, by a notebook's cell or a reloaded module, takes the place of
+        the one of its name.
 
         Args:
             name: dots make levels.

@@ -7,9 +7,11 @@ knows nothing of all this, and pays nothing.
 
 import threading
 from collections.abc import Sequence
-from typing import Any
+from contextlib import suppress
+from typing import Any, get_args, get_origin
 
 from ..errors import WrongType
+from ..sendable import full_name
 from .chains import chains, relink
 from .codecs import CHOSEN, Codec, codec_for
 from .exchange import Exchange
@@ -23,7 +25,7 @@ DETAIL_MOST = 300
 
 
 def declare(exchange: Exchange[Any], kind: Any, codec: Codec[Any] | None) -> None:
-    """Give an exchange its type, if it has none.
+    """Give an exchange its type, if it has none, or one that was defined again since.
 
     Raises:
         TypeError: there is no codec for the type.
@@ -31,24 +33,58 @@ def declare(exchange: Exchange[Any], kind: Any, codec: Codec[Any] | None) -> Non
     """
     if kind is None:
         raise TypeError("a codec needs to know of which type= it is")
-    if exchange.type is None:
-        chosen = codec or codec_for(kind)
-        with chains.lock:
-            if exchange.type is None:
-                with exchange.lock:
-                    exchange._type, exchange._codec = kind, chosen
-                    # The same name stays the same object, whoever asked for it before; and an
-                    # exchange without a type need not ask in each send whether it has one.
-                    exchange.__class__ = TypedExchange
-                    exchange._changed()
-                relink(exchange)
-                exchange.registry.keep(exchange.name)
-                return
-    if exchange.type != kind or codec not in (None, exchange._codec):
+    if exchange.type is not None or not _declare_first(exchange, kind, codec or codec_for(kind)):
+        _declare_again(exchange, kind, codec)
+
+
+def _declare_first(exchange: Exchange[Any], kind: Any, codec: Codec[Any]) -> bool:
+    """Give an exchange its type; tell whether it had none."""
+    with chains.lock:
+        if exchange.type is not None:
+            return False
+        with exchange.lock:
+            exchange._type, exchange._codec = kind, codec
+            # The same name stays the same object, whoever asked for it before; and an
+            # exchange without a type need not ask in each send whether it has one.
+            exchange.__class__ = TypedExchange
+            exchange._changed()
+        relink(exchange)
+        exchange.registry.keep(exchange.name)
+        return True
+
+
+def _declare_again(exchange: Exchange[Any], kind: Any, codec: Codec[Any] | None) -> None:
+    """Have a type, or a codec, take the place of one of the same name: its cell was run again."""
+    known, used = exchange.type, exchange._codec
+    if known == kind and (codec is None or _same_codec(used, codec)):
+        return
+    if not _is_again(known, kind) or not (codec is None or _is_again(type(used), type(codec))):
         raise ValueError(
-            f"exchange {exchange.name!r} has the type {_called(exchange.type)} in this process,"
-            f" and cannot have {_called(kind)}, or another codec, too"
+            f"exchange {exchange.name!r} has the type {_told(known, kind)} in this process,"
+            f" and cannot have {_told(kind, known)}, or another codec, too"
         )
+    if codec is None:
+        codec = codec_for(kind) if isinstance(used, CHOSEN) else used
+    with exchange.lock:
+        exchange._type, exchange._codec = kind, codec
+
+
+def _is_again(known: Any, kind: Any) -> bool:
+    """Return whether ``kind`` is ``known``, or the same definition, carried out once more."""
+    if isinstance(known, type) and isinstance(kind, type):
+        return known is kind or full_name(known) == full_name(kind)
+    parts, others = get_args(known), get_args(kind)
+    if not parts or get_origin(known) != get_origin(kind) or len(parts) != len(others):
+        return bool(known == kind)
+    return all(map(_is_again, parts, others))
+
+
+def _same_codec(used: Codec[Any], codec: Codec[Any]) -> bool:
+    if used == codec:
+        return True
+    return type(used) is type(codec) and getattr(used, "__dict__", 0) == getattr(
+        codec, "__dict__", 1
+    )
 
 
 class _Sending(threading.local):
@@ -121,7 +157,14 @@ class TypedExchange(Exchange[T]):
         try:
             return self._codec.encode(msg)
         except (TypeError, ValueError):
-            return msg  # sent before the exchange had its type
+            return self._kept_before(msg)
+
+    def _kept_before(self, msg: object) -> object:
+        """Return what was sent before the exchange had its type, or that was defined again."""
+        with suppress(TypeError, ValueError):
+            if _is_again(type(msg), self.type):
+                return codec_for(type(msg)).encode(msg)
+        return msg
 
     # The way in.
 
@@ -199,3 +242,9 @@ class _Way:
 
 def _called(kind: Any) -> str:
     return kind.__name__ if isinstance(kind, type) else str(kind)
+
+
+def _told(kind: Any, other: Any) -> str:
+    """Return what a type is called, so that it can be told from another one."""
+    same = _called(kind) == _called(other) and isinstance(kind, type)
+    return full_name(kind) if same else _called(kind)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from zexchange.errors import DecodeError, EncodeError
 from zexchange.imports import importing
-from zexchange.protocol.registration import full_name
+from zexchange.sendable import full_name
 
 if TYPE_CHECKING:
     import numpy as np

@@ -65,10 +65,10 @@ from zexchange.protocol.culprit import brief
 from zexchange.protocol.registration import (
     Unknown,
     already_travels,
-    full_name,
     registered_name,
     registered_type,
 )
+from zexchange.sendable import full_name
 
 REGISTERED, TUPLE, SET, FROZENSET, INTEGER, COMPLEX, DECIMAL, UUID_ = range(1, 9)
 DATE, TIME, DATETIME, TIMEDELTA, ARRAY, SCALAR, ATTACHED = range(9, 16)

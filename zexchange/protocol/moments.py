@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from zexchange.errors import EncodeError
-from zexchange.protocol.registration import full_name
+from zexchange.sendable import full_name
 
 _MICROSECOND = timedelta(microseconds=1)
 _LONGEST_KEY = 255

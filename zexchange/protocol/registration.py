@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from threading import RLock
 from typing import Any, TypeVar
 
-from ..sendable import sendable
+from ..sendable import full_name, sendable
 
 T = TypeVar("T")
 
@@ -104,13 +104,6 @@ def registered_type(type: type) -> Registration | None:
 def registered_name(name: str) -> Registration | None:
     """Return the entry whose values travel under this name."""
     return _by_name.get(name)
-
-
-def full_name(type: type) -> str:
-    """Return the module and qualified name; the name alone for a built-in."""
-    if type.__module__ == "builtins":
-        return type.__qualname__
-    return f"{type.__module__}.{type.__qualname__}"
 
 
 def _checked(name: str) -> str:

@@ -5,7 +5,7 @@ dataclass. Both ways are checked, and what does not fit is a `Misfit` with the p
 Nothing here knows exchanges, or how plain values are encoded.
 """
 
-from .base import Convert, Misfit, Shape
+from .base import Convert, Misfit, Shape, expected_but
 from .reader import shape_of
 
-__all__ = ["Convert", "Misfit", "Shape", "shape_of"]
+__all__ = ["Convert", "Misfit", "Shape", "expected_but", "shape_of"]

@@ -60,7 +60,15 @@ def refuse(expected: str, value: object) -> NoReturn:
     """Raise the Misfit of a value."""
     if value is None or isinstance(value, enum.Enum):
         raise Misfit(f"expected {expected}, not {value}")
-    raise Misfit(f"expected {expected}, not {type(value).__name__}")
+    raise Misfit(expected_but(expected, type(value)))
+
+
+def expected_but(expected: str, found: type) -> str:
+    """Say that a value is of another class, which may have the very name of what is expected."""
+    name = found.__name__
+    if name in expected.replace(",", " ").split():
+        name = f"an object of another class {name}, which was defined before or elsewhere"
+    return f"expected {expected}, not {name}"
 
 
 def brief(value: object) -> str:
