@@ -7,12 +7,14 @@ waited for, and trio is asked only where a program has imported it.
 
 import asyncio
 import contextvars
+import inspect
 import sys
 import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator
+from types import FrameType
 from typing import Any, Literal, Protocol
 
 
@@ -226,6 +228,35 @@ def running() -> Any:
         except (RuntimeError, AttributeError):  # no trio here; or another thread imports it yet
             pass
     return asyncio._get_running_loop()
+
+
+def held_up_here() -> bool:
+    """Return whether to wait on this thread would hold up coroutines that need not know of it.
+
+    Not in a cell of a notebook, whose kernel runs its plain code inside its own event loop, and
+    waits for it there whatever it does.
+    """
+    return running() is not None and not _in_cell()
+
+
+def _in_cell() -> bool:
+    """Return whether what runs here was called by a cell, and by no coroutine or callback of it."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        code, module = frame.f_code, frame.f_globals.get("__name__") or ""
+        if module == "__main__" and code.co_name.startswith(_TYPED):
+            # What a program begins with has nothing below it that would carry it out.
+            below = frame.f_back
+            return below is not None and below.f_globals.get("__name__") != "runpy"
+        if code.co_flags & inspect.CO_COROUTINE or module.partition(".")[0] in _LOOPS:
+            return False
+        frame = frame.f_back
+    return False
+
+
+_TYPED = ("<module>", "<cell line")
+"""How the names begin that code has which was typed."""
+_LOOPS = ("asyncio", "trio", "uvloop", "anyio")
 
 
 def home() -> Home:

@@ -412,7 +412,7 @@ class Engine(Reports):
         """Tell whether the calling thread may wait for what the node's threads do."""
         if self.inbound.thread.current or self.thread.current:
             return False
-        return loops.running() is None
+        return not loops.held_up_here()
 
     def _replayed(self, link: str, frame: Body) -> None:
         peer = self.session.members.linked_to(link)

@@ -58,7 +58,7 @@ class Node(Membership):
     Every method may be called from any thread. Those that wait take a ``timeout`` in seconds,
     or None to wait without end. They raise `RuntimeError` on the data thread (inside a task
     that is given a remote message) and in a running event loop, where they would wait for
-    themselves.
+    themselves. Plain code in a notebook's cell may call them, though its kernel runs a loop.
     """
 
     def __init__(
@@ -530,4 +530,4 @@ class Node(Membership):
             engine.inbound.thread.current or engine.thread.current or engine.outbound.busy_here()
         ):
             return True
-        return loops.running() is not None
+        return loops.held_up_here()
