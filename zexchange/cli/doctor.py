@@ -39,6 +39,7 @@ RESULT = {
     "timeout": "no answer",
     "mute": "says nothing",
     "hidden": "lets nobody connect",
+    "removed": "its socket was removed",
     "not ours": "not zexchange",
 }
 

@@ -102,6 +102,16 @@ def hidden(p: Picture) -> Iterator[Finding]:
         yield Finding(True, "This process", text)
 
 
+def unplaced(p: Picture) -> Iterator[Finding]:
+    """Our place in the rendezvous directory is gone, and cannot be made again."""
+    if p.unplaced:
+        text = (
+            "Nobody on this host can find this process any more: its sockets, or its file beside "
+            f"them, were removed, and cannot be made again: {p.unplaced}."
+        )
+        yield Finding(True, "This process", text)
+
+
 def sent_away(p: Picture) -> Iterator[Finding]:
     """A node has called that is of another federation or version."""
     what = {"federation": "is in another federation", "version": "speaks another version"}
@@ -185,7 +195,7 @@ def unreached(p: Picture) -> Iterator[Finding]:
         if e.state != "dialing" or e.reach is None or e.endpoint in half:
             continue
         # A node that has ended is dialled for ten more minutes, in case that it comes back.
-        if e.found_by not in HEARSAY or e.reach.outcome != "refused":
+        if e.found_by not in HEARSAY or e.reach.outcome not in ("refused", "removed"):
             yield Finding(e.found_by not in HEARSAY, e.endpoint, _why(e.endpoint, e.reach))
 
 
@@ -213,6 +223,12 @@ def _why(endpoint: str, reach: Reach) -> str:
             return (
                 f"Something listens at {endpoint} and does not say what it is ({detail}): "
                 "another program's port, or a process that is stopped."
+            )
+        case "removed":
+            return (
+                f"The socket {endpoint} of a node that lives is not there: something has removed "
+                "it, a cleaner of temporary files or the end of a login. Its process makes it "
+                "again within some seconds; ZEXCHANGE_DIR names a place that is not cleaned."
             )
         case "hidden":
             return (
@@ -333,6 +349,7 @@ def _host(endpoint: str) -> str:
 def _data(reach: Reach) -> str:
     words = {
         "refused": "nothing listens there",
+        "removed": "its socket was removed",
         "timeout": "it does not answer",
         "no route": "there is no way to it",
         "forbidden": "this host may not connect to it",
@@ -505,6 +522,7 @@ def clocks(p: Picture) -> Iterator[Finding]:
 Rule = Callable[[Picture], Iterator[Finding]]
 RULES: tuple[Rule, ...] = (
     hidden,
+    unplaced,
     sent_away,
     names,
     refusals,

@@ -43,6 +43,7 @@ from .memory import Memory
 from .misfits import Misfit, Misfits
 from .missing import Missing
 from .outbound import Outbound
+from .places import Places
 from .plan import Plan, Scope
 from .replays import Pending
 from .siblings import siblings_of
@@ -116,7 +117,8 @@ class Engine(Reports):
         siblings = siblings_of(registry, world.new_id)
         self.bridges = Bridges(registry, self.outbound, self.scope, siblings)
         try:
-            self._places = world.places(plan, me.hex(), self._controls.router, xpub)
+            router = self._controls.router
+            self._places = world.places(plan, me.hex(), router, xpub, self.outbound.apart)
         except BaseException:
             self.bridges.close()
             self._abandon()
@@ -309,6 +311,11 @@ class Engine(Reports):
     def hidden(self) -> bool:
         """Whether nobody on this host can connect to us for want of descriptors."""
         return self._places.hidden
+
+    @property
+    def places(self) -> Places:
+        """Where we can be found."""
+        return self._places
 
     @property
     def bound(self) -> tuple[str, ...]:
@@ -541,7 +548,8 @@ class Engine(Reports):
         if orphans:  # with no lock held, and also where nobody uses an exchange any more
             self.inbound.do(tidy)
         self._places.mind_descriptors(self.session)
-        self._places.rescan(self.session, now)
+        if self._places.rescan(self.session, now):
+            self._controls.read_router()
         self.discovery.tick(now)
         self.missing.tell(now)
 

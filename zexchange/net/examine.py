@@ -14,7 +14,6 @@ from ..protocol.relay import SCHEME
 from .engine import Engine
 from .picture import Endpoint, Lookup, PeerView, Picture
 from .reach import Reach, reach_all
-from .rendezvous import base_directory
 from .waiting import Waiter
 
 PATIENCE = 1.5
@@ -84,7 +83,7 @@ def _look(engine: Engine, exchange: str) -> Picture:
         id=session.me.hex(),
         listens=engine.bound,
         advertises=tuple((a.control, a.data) for a in session.addresses),
-        rendezvous=str(base_directory()) if plan.local else "",
+        rendezvous=" and ".join(map(str, engine.places.looked_into)),
         lan=plan.lan,
         around=tuple(e for found in discovery.around.values() for e in found),
         lookups=tuple(Lookup(e, n.found, n.why) for e, n in discovery.names.items()),
@@ -98,6 +97,7 @@ def _look(engine: Engine, exchange: str) -> Picture:
         holders=dict(watch.holders),
         room=engine.effects.health.room(),
         hidden=engine.hidden,
+        unplaced=engine.places.trouble,
         rejected=session.rejections(),
         exchange=exchange,
         tasks=0 if local is None else len(local),

@@ -473,6 +473,12 @@ class Outbound:
                 if self._gate is not None:
                     self._gate.connections.cut(key)
 
+    def apart(self, act: Callable[[], object]) -> None:
+        """Do something to the socket while nobody sends, and take in what it was told meanwhile."""
+        with self._lock:
+            act()
+        self.poll(wait=True)
+
     def poll(self, wait: bool = False) -> None:
         """Take in subscriptions: the socket's FD has woken the control thread."""
         if wait:

@@ -104,6 +104,7 @@ class Picture:
         holders: by exchange and place, how often one was found doing so.
         room: for how many more peers there are descriptors; None if that has no end.
         hidden: nobody on this host can connect to us anew, for want of descriptors.
+        unplaced: why nobody on this host can find us, though they should; or empty.
         rejected: by (source, reason), how often something was not taken.
         exchange: the exchange that is asked about; ``tasks`` are attached to it here,
             and it is ``federated`` if it takes part.
@@ -125,6 +126,7 @@ class Picture:
     holders: dict[str, int] = field(default_factory=dict)
     room: int | None = None
     hidden: bool = False
+    unplaced: str = ""
     rejected: dict[tuple[str, str], int] = field(default_factory=dict)
     exchange: str = ""
     tasks: int = 0

@@ -1,13 +1,17 @@
 """Where a node can be found: its bound endpoints, and its place in the rendezvous directory."""
 
+from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 
 import zmq
 
 from ..errors import Unreachable
+from ..local.logs import log
 from ..protocol.session import Session
 from ..protocol.values import Address
 from .descriptors import RESERVE, ROOM, Shortage
+from .directories import bases
 from .endpoints import Tcp, parse_tcp, reachable
 from .guard import Guard
 from .plan import Plan
@@ -16,6 +20,8 @@ from .rendezvous import Rendezvous
 BIND_ATTEMPTS = 10
 LATER = (".awaiting", ".diagnosis", ".examine", ".waiting", "concurrent.futures.thread")
 """Modules that are imported at their first use: without a descriptor they could not be read."""
+RESTORED_MOST = 64
+"""Times that sockets which somebody has removed are made again; each takes two descriptors."""
 RESCAN = 2.0
 """Seconds between two looks into the rendezvous directory."""
 
@@ -31,9 +37,14 @@ class Places:
         xpub: "zmq.Socket[bytes]",
         guard: Guard | None,
         shortage: Shortage,
+        apart: Callable[[Callable[[], object]], None],
     ) -> None:
         self._guard = guard
         self._shortage = shortage
+        self._router, self._xpub, self._apart = router, xpub, apart
+        self._restored = 0
+        self.trouble = ""
+        """Why nobody on this host can find us, though they should; empty where they can."""
         self._rendezvous = Rendezvous(plan.federation, node) if plan.local else None
         self._rescan_at = 0.0
         self.bound: tuple[str, ...] = ()
@@ -53,6 +64,7 @@ class Places:
             control = _bind_here(router, self._rendezvous)
             # From now on the directory is not empty: nobody removes it.
             addresses.append(Address(control, _bind(xpub, self._rendezvous.data)))
+            self._near = addresses[0]
         if self._guard:
             # Behind the Unix sockets, which only this user reaches, and before TCP.
             self._guard.lock(router)
@@ -94,25 +106,71 @@ class Places:
         """Whether nobody on this host can connect to us for want of descriptors. Any thread."""
         return self._rendezvous is not None and self._shortage.short
 
-    def rescan(self, session: Session, now: float) -> None:
+    def rescan(self, session: Session, now: float) -> bool:
         """Look from time to time who is there, and who is not any more.
 
-        Not while descriptors are few: whoever is new takes some.
+        Not while descriptors are few: whoever is new takes some. Returns whether the control
+        socket was used meanwhile.
         """
         if self._rendezvous is None or now < self._rescan_at or self._shortage.short:
-            return
-        self._rescan_at = now + RESCAN
+            return False
+        self._rescan_at, restored = now + RESCAN, False
         try:
+            if self._rendezvous.bereft():
+                restored = True
+                self._restore(self._rendezvous, session)
             self._rendezvous.mend()
             living = set(self._rendezvous.others())
         except (OSError, Unreachable) as error:
-            session.reject("rendezvous", str(error))
-            return
+            self.trouble = str(error)
+            session.reject("rendezvous", self.trouble)
+            return restored
+        self.trouble = ""
         for endpoint in living:
             session.add_candidate(endpoint, "rendezvous", now)
         for candidate in list(session.members.candidates.values()):
             if candidate.source == "rendezvous" and candidate.endpoint not in living:
                 session.drop_candidate(candidate.endpoint)
+        return restored
+
+    def _restore(self, rendezvous: Rendezvous, session: Session) -> None:
+        """Bind sockets again that somebody has removed, and tell of where they are now.
+
+        What listened there before goes on listening, at no path: to unbind it would cut every
+        connection that came by it.
+        """
+        was = Path(self._near.control.removeprefix("ipc://")).parent
+        if self._restored == RESTORED_MOST:
+            raise Unreachable(f"the sockets in {was} are removed over and over")
+        self._restored += 1
+        rendezvous.restore()
+        control = self._bind_again(self._router, rendezvous.control)
+        data = list[str]()
+        self._apart(lambda: data.append(self._bind_again(self._xpub, rendezvous.data)))
+        near = Address(control, data[0])
+        self.addresses = tuple(near if a == self._near else a for a in self.addresses)
+        self._near = near
+        session.moved(self.addresses)
+        log.warning(
+            "the sockets in %s were removed, and were made again in %s: a cleaner of temporary"
+            " files does so, and the end of a login. ZEXCHANGE_DIR names another place",
+            *(was, Path(near.control.removeprefix("ipc://")).parent),
+        )
+
+    def _bind_again(self, socket: "zmq.Socket[bytes]", endpoint: str) -> str:
+        """Bind a Unix socket once more: as at first, without what goes over TCP."""
+        if self._guard:
+            self._guard.leave_open(socket)
+        try:
+            return _bind(socket, endpoint)
+        finally:
+            if self._guard:
+                self._guard.lock(socket)
+
+    @property
+    def looked_into(self) -> tuple[Path, ...]:
+        """The directories in which others are looked for. Any thread."""
+        return bases() if self._rendezvous else ()
 
     def reachable(self, address: Address) -> bool:
         """Return whether an address that others have told could be dialled from here."""

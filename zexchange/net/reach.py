@@ -24,7 +24,6 @@ _SIGNATURE = b"\xff\0\0\0\0\0\0\0\1\x7f"
 _GREETING = 64
 _NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EINVAL}
 _FORBIDDEN = {errno.EACCES, errno.EPERM}
-_NOBODY = {errno.ECONNREFUSED, errno.ENOENT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,8 @@ class Reach:
         outcome: ``ok`` (a control socket), ``data port`` (its neighbour), ``keys`` (it takes
             only who has keys), ``zmq`` (another ZeroMQ socket), ``unresolved``, ``no route``,
             ``forbidden``, ``refused``, ``timeout``, ``mute`` (connected, and nothing said),
-            ``hidden`` (a node on this host that lets nobody connect: it lacks descriptors),
+            ``removed`` (the path of a Unix socket is not there), ``hidden`` (a node on this host
+            that lets nobody connect: it lacks descriptors),
             ``not ours`` (something that is not ZeroMQ).
         detail: the system's own words, or those of the other side.
     """
@@ -100,7 +100,9 @@ def _failed(error: OSError) -> Reach:
         return Reach("mute", words)
     if isinstance(error, TimeoutError) or error.errno == errno.ETIMEDOUT:
         return Reach("timeout", words)
-    if error.errno in _NOBODY:
+    if error.errno == errno.ENOENT:
+        return Reach("removed", words)
+    if error.errno == errno.ECONNREFUSED:
         return Reach("refused", words)
     if error.errno in _FORBIDDEN:
         return Reach("forbidden", words)

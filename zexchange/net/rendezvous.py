@@ -6,13 +6,10 @@ file whose lock is free is stale, and whoever reads it sweeps it, sockets includ
 """
 
 import fcntl
-import hashlib
 import json
 import os
-import re
 import socket
 import stat
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +17,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from ..errors import Unreachable
+from .directories import CURE, place_of, places_of, private_directory, short_place
 from .endpoints import HIDDEN, IPC_PATH_MAX, ipc_path
 
 _MAX_FILE_BYTES = 4096
@@ -31,86 +29,31 @@ _ATTEMPTS = 10
 """Times that a newcomer makes a directory which those who leave take away again."""
 
 
-def base_directory() -> Path:
-    """Return where rendezvous directories lie for this user.
-
-    ``$ZEXCHANGE_DIR``, else ``/run/user/UID`` if it is ours (whatever the environment
-    says: cron jobs and services lack ``XDG_RUNTIME_DIR``), else a directory of this
-    user's under the temp dir.
-    """
-    if chosen := os.environ.get("ZEXCHANGE_DIR"):
-        return Path(chosen)
-    runtime = Path(f"/run/user/{os.getuid()}")
-    with suppress(OSError):
-        if runtime.stat().st_uid == os.getuid() and os.access(runtime, os.W_OK):
-            return runtime / "zexchange"
-    return _under_temp()
-
-
-def _under_temp() -> Path:
-    return Path(tempfile.gettempdir()) / f"zexchange-{os.getuid()}"
-
-
-def private_directory(path: Path) -> Path:
-    """Make a directory that only this user can enter, and return it.
-
-    Raises:
-        Unreachable: if it cannot be made or written, or belongs to somebody else.
-    """
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = path.lstat()
-    except OSError as error:
-        raise Unreachable(
-            f"cannot make the rendezvous directory {path}: {error}; {_CURE}"
-        ) from error
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise Unreachable(
-            f"the rendezvous directory {path} is not a directory of this user's; {_CURE}"
-        )
-    if found.st_mode & 0o077:
-        with suppress(OSError):
-            path.chmod(0o700)
-    if not os.access(path, os.W_OK | os.X_OK):
-        raise Unreachable(f"the rendezvous directory {path} cannot be written; {_CURE}")
-    return path
-
-
-_CURE = "set ZEXCHANGE_DIR to a directory of yours, or use local=False"
-
-
-def _folder(federation: str) -> str:
-    """Return the folder name of a federation: readable where that is possible."""
-    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,23}", federation):
-        return federation
-    return "~" + hashlib.sha256(federation.encode()).hexdigest()[:16]
-
-
 class Rendezvous:
     """This node's place in the rendezvous directory of a federation.
 
     The sockets lie beside the file, or, where that path would be too long for a Unix
-    socket, in a directory under the temp dir that follows from the same path, so that
-    whoever sweeps the file finds them too.
+    socket, in another directory; the file names them.
     """
 
     def __init__(self, federation: str, node: str) -> None:
-        base = private_directory(base_directory())
-        self.directory = private_directory(base / _folder(federation))
-        self._sockets = self.directory
+        self._federation = federation
         # The end of the id, which is random also where the beginning belongs to a key: several
         # workers of one program have one key directory.
         self._stem = node[-_STEM:]
-        if len(os.fsencode(self.directory / f"{self._stem}.c")) > IPC_PATH_MAX:
-            digest = hashlib.sha256(os.fsencode(self.directory.absolute())).hexdigest()[:16]
-            self._sockets = private_directory(private_directory(_under_temp()) / digest)
-        self._file = self.directory / (self._stem + _SUFFIX)
+        self._settle()
         self._lock: int | None = None
         self._withdrawn = False
         self._claimed = False
         self._stand_ins: dict[Path, socket.socket | None] = {}
         # Between the control thread, which mends, and whoever closes the node.
         self._changing = threading.RLock()
+
+    def _settle(self) -> None:
+        """Choose where the file and the sockets lie."""
+        self.directory = place_of(self._federation)
+        self._sockets = short_place(self.directory, f"{self._stem}.c")
+        self._file = self.directory / (self._stem + _SUFFIX)
 
     @property
     def control(self) -> str:
@@ -170,7 +113,7 @@ class Rendezvous:
                 os.close(fd)
             with suppress(OSError):
                 draft.unlink()
-            raise Unreachable(f"cannot write {self._file}: {error}; {_CURE}") from error
+            raise Unreachable(f"cannot write {self._file}: {error}; {CURE}") from error
         if self._lock is not None:
             os.close(self._lock)
         self._lock = fd
@@ -185,11 +128,37 @@ class Rendezvous:
         return os.open(draft, flags, 0o600)
 
     def mend(self) -> None:
-        """Publish again if our file has vanished."""
+        """Publish again if our file has vanished.
+
+        Raises:
+            Unreachable: if the file cannot be written.
+        """
         with self._changing:
             if self._lock is not None and not self._withdrawn and not self._file.exists():
                 private_directory(self.directory)
                 self._publish()
+
+    def bereft(self) -> bool:
+        """Return whether somebody has removed our sockets: a cleaner, or the end of a login."""
+        with self._changing:
+            if self._lock is None or self._withdrawn or self._stand_ins:
+                return False
+            return not all(os.path.lexists(path) for path in self._bound())
+
+    def restore(self) -> None:
+        """Choose once more where we lie: call before the sockets are bound again.
+
+        Elsewhere, where the directory went with the last login of this user.
+
+        Raises:
+            Unreachable: if there is no place for them.
+        """
+        with self._changing:
+            file, control = self._file, self.control
+            self._settle()
+            if self.control != control:
+                with suppress(OSError):  # it names what is not there
+                    file.unlink()
 
     def hide(self) -> None:
         """Have nobody connect to our sockets any more; who is connected stays so.
@@ -227,27 +196,32 @@ class Rendezvous:
         """
         bound = Path(path)
         try:
-            if bound.parent not in (self.directory, self._sockets):
-                told = self._read(self.directory / (bound.stem + _SUFFIX))
-                if told != f"ipc://{bound.with_suffix('.c')}":
+            directories = self._directories()
+            if bound.parent not in (*directories, self._sockets):
+                told = (self._read(place / (bound.stem + _SUFFIX)) for place in directories)
+                if f"ipc://{bound.with_suffix('.c')}" not in told:
                     return False
-            found = os.lstat(bound)
-        except (OSError, ValueError):  # it is not there, or no path at all
+        except ValueError:  # it is no path at all
             return False
-        return stat.S_ISSOCK(found.st_mode) and found.st_uid == os.geteuid()
+        return _is_socket(bound)
+
+    def _directories(self) -> list[Path]:
+        """Return where nodes of this federation show themselves, our own directory first."""
+        return list(dict.fromkeys([self.directory, *places_of(self._federation)]))
 
     def others(self) -> Iterator[str]:
         """Yield the control endpoints of the living, and sweep what the dead have left."""
-        for path in sorted(self.directory.glob("*" + _SUFFIX)):
-            if path != self._file:
-                endpoint = self._read(path)
-                if endpoint:
-                    yield endpoint
-        for draft in self.directory.glob("*.new"):
-            with suppress(OSError):
-                # A young draft may be on its way to its name, and not locked yet.
-                if time.time() - draft.stat().st_mtime > _DRAFT_SECONDS:
-                    self._read(draft)
+        for directory in self._directories():
+            for path in sorted(directory.glob("*" + _SUFFIX)):
+                if path.name != self._file.name:
+                    endpoint = self._read(path)
+                    if endpoint:
+                        yield endpoint
+            for draft in directory.glob("*.new"):
+                with suppress(OSError):
+                    # A young draft may be on its way to its name, and not locked yet.
+                    if time.time() - draft.stat().st_mtime > _DRAFT_SECONDS:
+                        self._read(draft)
 
     def _read(self, path: Path) -> str | None:
         """Return the endpoint in a file, or None if it is stale (then swept) or nonsense."""
@@ -271,16 +245,20 @@ class Rendezvous:
 
     def _sweep(self, path: Path, fd: int) -> None:
         """Remove a stale file and its sockets, if it still is the file that we opened."""
+        text = b""
         with suppress(OSError):
+            text = os.read(fd, _MAX_FILE_BYTES)
             if os.stat(path, follow_symlinks=False).st_ino != os.fstat(fd).st_ino:
                 return
             path.unlink()
-        if path.suffix == _SUFFIX:
-            for kind in (".c", ".d"):
-                bound = self._sockets / (path.stem + kind)
+        told = read_file(text)
+        control = Path(told.removeprefix("ipc://") if told else path.with_suffix(".c"))
+        if path.suffix == _SUFFIX and control.stem == path.stem:
+            for bound in (control, control.with_suffix(".d")):
                 for left in (bound, _hidden(bound)):
-                    with suppress(OSError):
-                        left.unlink()
+                    if _is_socket(left):
+                        with suppress(OSError):
+                            left.unlink()
 
     def withdraw(self) -> None:
         """Take our file and sockets away, and the directory if it is empty; free the lock."""
@@ -309,6 +287,15 @@ class Rendezvous:
             if stand_in is not None:
                 stand_in.close()
         self._stand_ins.clear()
+
+
+def _is_socket(path: Path) -> bool:
+    """Return whether there is a Unix socket of this user's at a path."""
+    try:
+        found = os.lstat(path)
+    except (OSError, ValueError):  # it is not there, or no path at all
+        return False
+    return stat.S_ISSOCK(found.st_mode) and found.st_uid == os.geteuid()
 
 
 def _hidden(path: Path) -> Path:

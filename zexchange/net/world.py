@@ -131,10 +131,17 @@ class World:
         self._guard = Guard(plan.keys)
         return self._guard
 
-    def places(self, plan: Plan, node: str, router: "Socket", xpub: "Socket") -> Places:
-        """Bind the two sockets where others can find the node."""
+    def places(
+        self,
+        plan: Plan,
+        node: str,
+        router: "Socket",
+        xpub: "Socket",
+        apart: Callable[[Callable[[], object]], None],
+    ) -> Places:
+        """Bind the two sockets where others can find the node; see `Places` for ``apart``."""
         shortage = descriptors.Shortage(self.descriptors_at_most)
-        return Places(plan, node, router, xpub, self._guard, shortage)
+        return Places(plan, node, router, xpub, self._guard, shortage, apart)
 
     def probes(self, poller: Poller) -> Probes:
         """Return what finds out whether anything listens at an endpoint."""

@@ -126,6 +126,10 @@ class Session:
         """Stop dialling an endpoint that no node was found behind."""
         self._joining.drop_candidate(endpoint)
 
+    def moved(self, addresses: tuple[Address, ...]) -> None:
+        """Take note of where we can be reached from here on."""
+        self.addresses = self._core.addresses = addresses
+
     def probed(self, endpoint: str, listening: bool, now: float) -> None:
         """Take the answer to a `Probe`."""
         self._joining.probed(endpoint, listening, now)

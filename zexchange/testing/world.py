@@ -66,10 +66,10 @@ class Places:
     def mind_descriptors(self, session: Session) -> None:
         """Do nothing: there are as many as one likes."""
 
-    def rescan(self, session: Session, now: float) -> None:
+    def rescan(self, session: Session, now: float) -> bool:
         """Look from time to time who is there, and who is not any more."""
         if now < self._rescan_at:
-            return
+            return False
         self._rescan_at = now + RESCAN
         living = self._directory.living(self._federation)
         for endpoint in living:
@@ -77,6 +77,7 @@ class Places:
         for candidate in list(session.members.candidates.values()):
             if candidate.source == "rendezvous" and candidate.endpoint not in living:
                 session.drop_candidate(candidate.endpoint)
+        return False
 
     def withdraw(self) -> None:
         """Take our word back."""
@@ -187,7 +188,7 @@ class SimulatedWorld(World):
     def guard(self, plan: Plan) -> None:
         """See `World`: nobody has keys here."""
 
-    def places(self, plan: Plan, node: str, router: Any, xpub: Any) -> Any:
+    def places(self, plan: Plan, node: str, router: Any, xpub: Any, apart: Any) -> Any:
         """See `World`."""
         return Places(self._directory, self.host, plan, node, router, xpub)
 
