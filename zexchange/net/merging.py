@@ -178,10 +178,10 @@ class Source:
             self.merger.forget()
             return True
 
-    @property
-    def lonely(self) -> bool:
-        """Whether there is one inlet alone. Any thread."""
-        return len(self._shares) == 1
+    def lonely(self, now: float) -> bool:
+        """Return whether there is one inlet alone, and none that may be back. Any thread."""
+        left = [at for _, at in list(self.away.values())]
+        return len(self._shares) == 1 and all(now - at > departed.REMEMBERED for at in left)
 
     def look(self, inlet: "Inlet") -> None:
         """Go on with whatever waits, where that is due; on an inlet's thread."""
@@ -263,13 +263,13 @@ class Share:
     def pursue(self) -> None:
         """Go on with what waits; hand on alone if nobody else is there any more."""
         self._source.look(self.inlet)
-        if self._source.lonely and self._source.part(self):
+        if self._source.lonely(self.inlet.now()) and self._source.part(self):
             self.inlet.shared, self.mark = None, mark()
 
     @property
     def pursuing(self) -> bool:
         """Whether `pursue` may have something to do. Any thread."""
-        return bool(self._merger.waiting) or self._source.lonely
+        return bool(self._merger.waiting) or self._source.lonely(self.inlet.now())
 
     # ------------------------------------------------------------------------ what comes
 
