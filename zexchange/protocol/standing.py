@@ -63,6 +63,7 @@ class Standing:
         candidate = self._members.candidates.get(link)
         if candidate is not None:  # a second way to the same node: one link is enough
             candidate.state, candidate.peer, candidate.reason = State.LINKED, peer.id, ""
+            self._members.given.answered(link)
             self._core.do(HangUp(link))
         return False
 
