@@ -84,7 +84,7 @@ class Heard:
         self.given += len(values)
         self.last = first + len(values) - 1
 
-    def report(self, lost: Lost) -> None:
+    def report(self, lost: Lost, mark: int | None = None) -> None:
         """Take word of a loss, in its place."""
         require(lost.first > self.last, "lost, after it was given")
         self.last = lost.last

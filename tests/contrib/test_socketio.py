@@ -223,11 +223,11 @@ def test_a_first_client_after_emits(rendezvous: Path, monkeypatch: pytest.Monkey
     there = Registry()
     with federate("fed", registry=Registry()) as node, federate("fed", registry=there) as other:
 
-        def wait_ready(timeout: float) -> None:
-            Node.wait_ready(node, timeout)
+        def wait_ready(timeout: float, given: bool) -> None:
+            Node._wait_ready(node, timeout, given)
             waits.append(other.peers[0].interest)
 
-        monkeypatch.setattr(node, "wait_ready", wait_ready)
+        monkeypatch.setattr(node, "_wait_ready", wait_ready)
         asyncio.run(main(node))
 
 
