@@ -17,7 +17,7 @@ import pytest
 
 from tests import locks
 from tests.relay import Relay
-from tests.support import EXAMPLES, PROFILE, eventually, examples, free_ports
+from tests.support import EXAMPLES, PROFILE, be_patient, eventually, examples, free_ports
 
 free_ports()  # the file that keeps other runs off our ports is open from here on
 for name in EXAMPLES:
@@ -54,6 +54,13 @@ def rendezvous(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("ZEXCHANGE_DIR", str(path))
     yield path
     shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def patient(request: pytest.FixtureRequest) -> None:
+    """Give a node's waits the time that they need on a machine that is busy with other things."""
+    if request.node.get_closest_marker("sockets") is not None:
+        be_patient()
 
 
 @pytest.fixture(autouse=True)
