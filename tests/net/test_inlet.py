@@ -10,6 +10,7 @@ from zexchange.net.desk import Desk, Reports
 from zexchange.net.inlet import Inlet
 from zexchange.net.sendqueue import frame_parts
 from zexchange.protocol.codec import encode
+from zexchange.protocol.sequence import Tally
 from zexchange.protocol.values import Ready, Recall, Replay
 from zexchange.protocol.wire import data_head, ready_frame, topic
 
@@ -103,6 +104,38 @@ def test_history_reaches_to_what_came_by_another_key() -> None:
     inlet.resent("a.x", 1, 1, 1)
     inlet.take(frame(5))
     assert got == [1, 2, 3, 4, 5]
+
+
+def test_a_node_that_was_stopped_for_too_long_is_told_so() -> None:
+    """What was missing before is lost by its numbers, what was parked comes; then nobody knows."""
+    told = list[Lost]()
+    control, registry, got = Control(), Registry(), list[object]()
+    control.lost = told.append  # type: ignore[method-assign]
+    desk = Desk(ME, registry, lambda name: True, control, 5.0, time.monotonic)
+    inlet = Inlet(PEER, desk)
+
+    def frame(number: int) -> bytes:
+        packed, _ = frame_parts(topic("x"), PEER, number, [encode(number)], 0.0)
+        return packed
+
+    def ready(head: int, account: int) -> None:
+        inlet.take(ready_frame(Ready(ME, 1, PEER, {"x": head}, account=account)))
+
+    registry.get("x").attach(to_call(got.append))
+    inlet.expect(1, ("x",), ())
+    ready(0, account=3)
+    inlet.take(frame(1))
+    inlet.take(frame(4))
+    ready(4, account=3)
+    assert not told
+    for head in (5, 5, 6):  # the first of them again, and one after a reconnect
+        ready(head, account=4)
+    inlet.take(frame(7))
+    inlet.take(frame(6))
+    inlet.take(frame(8))
+    assert [(lost.first, lost.last) for lost in told] == [(2, 3), (0, 5)]
+    assert got == [1, 4, 6, 7, 8]
+    assert inlet.positions.counted()["x"] == Tally(received=5, lost=2)
 
 
 class Counted(dict[str, int]):

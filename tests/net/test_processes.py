@@ -15,6 +15,7 @@ import pytest
 
 from tests.support import ROOT, Program, eventually, free_ports, patience, programs, tcp
 from zexchange import PeerLeft, Registry, federate
+from zexchange.protocol import departed, membership
 
 pytestmark = pytest.mark.sockets
 
@@ -94,6 +95,47 @@ def test_a_stopped_process_is_silent_and_comes_back(rendezvous: Path) -> None:
             member.expect(str(n))
         eventually(lambda: not node.peers[0].silent)
         assert len(node.peers) == 1
+        member.end()
+
+
+STOPPED = """
+import zexchange
+node = zexchange.federate("fed")
+node.events.handler(
+    lambda event: isinstance(event, zexchange.Lost) and print(event.first, event.last, flush=True)
+)
+zexchange.get_exchange("x").handler(lambda msg: print(msg, flush=True))
+node.wait_ready()
+print("ready", flush=True)
+sys.stdin.read()
+node.close()
+"""
+
+
+@pytest.mark.leaves_files
+def test_a_process_that_is_stopped_until_it_is_forgotten_is_told_so(
+    rendezvous: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of it has moved: not its clock, nor a connection. Here that takes two seconds."""
+    monkeypatch.setattr(membership, "LEFT_AFTER", 2.0)
+    monkeypatch.setattr(membership, "LONGER", 0.0)
+    registry = Registry()
+    with federate("fed", registry=registry) as node, Program(STOPPED) as member:
+        member.expect("ready")
+        node.wait_subscribers("x", 1)
+        registry.get("x").send("before")
+        member.expect("before")
+        with monkeypatch.context() as soon:
+            soon.setattr(departed, "REMEMBERED", 0.0)
+            member.kill(signal.SIGSTOP)
+            eventually(lambda: not node.peers)
+        eventually(lambda: not node._engine.bridges._bridges["x"].wanted)
+        registry.get("x").send("missed")
+        member.kill(signal.SIGCONT)
+        member.expect("0 1")
+        node.wait_subscribers("x", 1)
+        registry.get("x").send("after")
+        member.expect("after")
         member.end()
 
 

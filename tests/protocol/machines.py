@@ -38,6 +38,10 @@ class Inlet:
     received: list[tuple[str, int]] = field(default_factory=list)
     lost: set[tuple[str, int]] = field(default_factory=set)
     unsure: dict[str, int] = field(default_factory=dict)
+    doubts: list[tuple[str, range]] = field(default_factory=list)
+    """What may be missing, as was told at one time and another."""
+    outlived: bool = False
+    """Whether it was forgotten while its connection went on, and brought what was for others."""
     known: dict[str, int] = field(default_factory=dict)
     """Up to where all was accounted for when it was forgotten."""
 
@@ -361,8 +365,14 @@ class Machine:
         assert ready.receiver == self.id
         if ready.origin != inlet.peer:
             return None  # another node has taken over the endpoint
+        if inlet.positions.outlived(ready.account):
+            inlet.outlived = True
+            inlet.known |= inlet.positions.positions
+            inlet.positions.begin_again()
         gaps = inlet.positions.ready(ready.epoch, ready.heads, ready.promised)
-        inlet.unsure.update({gap.name: gap.last for gap in gaps if not gap.first})
+        for gap in [gap for gap in gaps if not gap.first]:
+            inlet.unsure[gap.name] = gap.last
+            inlet.doubts.append((gap.name, range(inlet.known.get(gap.name, 0) + 1, gap.last + 1)))
         gaps = [gap for gap in gaps if gap.first]
         for gap in gaps:  # a machine without recovery: what is missing is lost
             inlet.positions.give_up(gap.name, gap.last)
@@ -501,7 +511,8 @@ class Machine:
             self.accounts[node].promise(Keys(peer.interest.held(epoch)), self.numbering)
             heads = self.numbering.covered(Keys(keys))
             behind = tuple(promise.behind(heads) for promise in peer.interest.promised)
-            self.publish(wire.ready_frame(v.Ready(node, epoch, self.id, heads, behind)))
+            ready = v.Ready(node, epoch, self.id, heads, behind, account=peer.interest.account)
+            self.publish(wire.ready_frame(ready))
             self.session.announced(node, epoch, heads)
 
     def look_again(self, keys: tuple[str, ...]) -> None:

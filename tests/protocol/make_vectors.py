@@ -148,6 +148,7 @@ READY_STARTED = dataclasses.replace(
 )
 READY_BASED = dataclasses.replace(READY_STARTED, bases={"reply.7": 60_000})
 READY_FORGET = v.Ready(TWO, 3, ONE, {}, forget={"reply.7": 70_002}, number=4)
+READY_ACCOUNT = dataclasses.replace(READY, account=7)
 READY_PARTS = dataclasses.replace(READY_STARTED, part=2, parts=3)
 READY_AGAIN = dataclasses.replace(READY, promised=(v.Promise(3, {"prices": 69_998}),))
 DATA: dict[str, Pair] = {
@@ -228,6 +229,7 @@ LATER = {
     "number": 0,
     "base": 0,
     "bases": {},
+    "account": 0,
 }
 """Fields that frames have not had from the beginning, and what a frame means without them."""
 NOT_IN: dict[type, tuple[str, ...]] = {v.Ready: tuple(LATER), v.Batch: ("start", "base")}
@@ -268,6 +270,7 @@ def vectors() -> list[dict[str, Any]]:
         "with a base": READY_BASED,
         "part 2 of 3": READY_PARTS,
         "forget": READY_FORGET,
+        "of an account": READY_ACCOUNT,
     }
     for name, ready in later.items():
         found.append(entry("ready", f"ready, {name}", wire.ready_frame(ready), plain(ready)))

@@ -77,9 +77,9 @@ controls = st.one_of(
 promises = st.lists(st.builds(v.Promise, numbers, heads), max_size=3).map(tuple)
 parts = st.sampled_from([(1, 1), (1, 2), (2, 2), (7, 256)])
 readies = st.builds(
-    lambda part, *fields: v.Ready(*fields[:-1], *part, *fields[-1]),
+    lambda part, *fields: v.Ready(*fields[:-2], *part, *fields[-2], *fields[-1]),
     parts, node_ids, numbers, node_ids, heads, promises, heads,
-    st.just(({}, 0)) | st.tuples(heads, st.integers(1, 2**64 - 1)),
+    st.just(({}, 0)) | st.tuples(heads, st.integers(1, 2**64 - 1)), st.tuples(heads, numbers),
 )  # fmt: skip
 
 

@@ -108,6 +108,80 @@ def test_more_promises_are_lost_than_are_kept(back: bool) -> None:
     finish(network, "a", "a.x")
 
 
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_receiver_that_does_not_notice_its_own_absence(before: int) -> None:
+    """It was stopped for longer than it was remembered: what it missed had no numbers."""
+    network, one, other = two()
+    other.attach("a")
+    network.flow()
+    for _ in range(before):
+        one.send("a")
+    one.send("a")
+    network.flow()
+    other.running = False
+    network.pass_time(REMEMBERED + 100, step=1.0)
+    one.send("a")
+    assert one.numbering.heads == {"a": before + 1}, "it is sent to nobody"
+    other.resume()
+    finish(network, "a")
+    inlet = other.inlets[one.id]
+    assert inlet.unsure == {"a": before + 1}
+    assert inlet.received == [("a", number + 1) for number in range(before + 2)]
+    assert one.accounts[other.id].counts(one.numbering) == {"a": before + 2}
+
+
+def test_a_receiver_that_is_stopped_and_then_loses_what_says_so() -> None:
+    """The first ready after it is lost, and the next one comes twice: it is told once."""
+    network, one, other = two()
+    other.attach("a")
+    network.flow()
+    one.send("a")
+    network.flow()
+    other.running = False
+    network.pass_time(REMEMBERED + 100, step=1.0)
+    other.resume()
+    while lanes := [lane for lane in network.full() if lane.kind != "data"]:
+        lanes[0].deliver()
+    network.pass_time(0.5, flow=False)
+    for connection in list(network.alive_connections()):
+        if connection.dialler is other and connection.down.kind == "data":
+            connection.cut()
+    network.flow()
+    inlet, told = other.inlets[one.id], []
+    for _ in range(2):
+        settle(network)
+        told.append(dict(inlet.unsure))
+        inlet.unsure.clear()
+        assert inlet.connection
+        inlet.connection.cut()
+    assert told == [{"a": 1}, {}]
+    inlet.unsure.update(told[0])
+    finish(network, "a")
+    assert inlet.received == [("a", 1), ("a", 2)]
+
+
+@pytest.mark.parametrize("seconds", [40.0, REMEMBERED - 50])
+def test_a_receiver_that_is_stopped_for_less_is_told_of_nothing(seconds: float) -> None:
+    """It was taken for gone, and is remembered: what was sent meanwhile comes, or is counted."""
+    network, one, other = two()
+    other.attach("a")
+    network.flow()
+    one.send("a")
+    other.running = False
+    network.pass_time(seconds, step=1.0)
+    assert not one.session.members.peers
+    one.send("a")
+    other.resume()
+    finish(network, "a")
+    inlet = other.inlets[one.id]
+    assert not inlet.unsure
+    assert [*inlet.received, *sorted(inlet.lost)] in (
+        [("a", 1), ("a", 2), ("a", 3)],
+        [("a", 1), ("a", 3), ("a", 2)],
+        [("a", 3), ("a", 1), ("a", 2)],
+    )
+
+
 def test_a_sender_remembers_for_longer_than_a_receiver() -> None:
     """It noticed earlier that they had parted: what it would forget, no gap would tell of."""
     network, one, other = two()

@@ -18,7 +18,7 @@ from zexchange.names import matches
 from zexchange.protocol import sequence
 from zexchange.protocol.interest import Keys, PeerInterest
 from zexchange.protocol.permissions import permitted
-from zexchange.protocol.sequence import Account, Gap, Numbering, Positions
+from zexchange.protocol.sequence import Account, Gap, Numbering, Positions, Tally
 from zexchange.protocol.values import Promise
 
 
@@ -580,3 +580,34 @@ def test_what_no_exchange_can_be_called_is_not_for_us() -> None:
         assert positions.receive(name, 1, 2) == (2, None)
     assert positions.positions == {}
     assert positions.where("a") == 0
+
+
+def test_a_ready_of_a_later_account_makes_unsure_where_we_stand() -> None:
+    """Its origin had forgotten us; a ready that does not say, or is of an earlier one, does not."""
+    positions = Positions()
+    positions.expect(1, ["a"], [])
+    assert [positions.outlived(account) for account in (0, 2, 2, 0, 1)] == [False] * 5
+    positions.ready(1, {"a": 3})
+    positions.receive("a", 4, 2)
+    positions.expect(2, ["b"], [])
+    assert positions.outlived(4)
+    positions.begin_again()
+    assert positions.positions == {}
+    assert positions.ready(2, {"a": 7, "b": 2, "c": 1}) == [Gap("a", 0, 7), Gap("b", 0, 2)]
+    assert positions.positions == {"a": 7, "b": 2}
+    assert positions.counted()["a"] == Tally(received=2)
+    assert not positions.outlived(4)
+    assert positions.ready(2, {"a": 9, "b": 2}) == [Gap("a", 8, 9)]
+
+
+def test_what_waits_for_a_later_epoch_still_does_when_we_begin_again() -> None:
+    positions = Positions()
+    positions.expect(1, ["a"], [])
+    positions.outlived(1)
+    positions.ready(1, {})
+    positions.expect(2, ["b"], [])
+    assert positions.outlived(2)
+    positions.begin_again()
+    assert positions.ready(1, {"a": 1}) == [Gap("a", 0, 1)]
+    assert positions.receive("b", 1, 1) == (1, None)
+    assert positions.ready(2, {"b": 1}) == [Gap("b", 0, 1)]

@@ -164,6 +164,7 @@ class Effects:
                 Keys(keys),
                 interest.held(epoch),
                 interest.promised,
+                interest.account,
                 peer.forgets,
                 self._bridges.has,
             )

@@ -19,10 +19,11 @@ from ..local.arrears import Arrears
 from ..protocol.changing import Changes
 from ..protocol.departed import Departed
 from ..protocol.effects import Tune
+from ..protocol.former import Former
 from ..protocol.interest import Keys
 from ..protocol.permissions import Patterns, restricted
 from ..protocol.proving import MAX_NAMES
-from ..protocol.sequence import Positions, count_together, everything
+from ..protocol.sequence import Positions, everything
 from ..protocol.wire import MAX_ATTACHED, ready_topic, topic, topics
 from .desk import Desk
 from .guard import Guard
@@ -61,8 +62,7 @@ DRAIN_ROUNDS = 1000
 DRAIN_SECONDS = 0.1
 """Seconds that are granted to what is no messages there, and to all that has arrived on a socket
 before another one takes its place: what is left is asked for again."""
-FORMER_MOST = 256
-"""Peers that have left for good, or for too long, and of which is still known what came."""
+FORGOTTEN = "a return that would be told of: more peers were away for too long than are remembered"
 
 
 class Tuner:
@@ -144,7 +144,7 @@ class Inbound:
         self._joiners: list[tuple[str, weakref.ref[Arrears]]] = []
         self._joiners_most = 8
         self._departed = Departed[str, Positions]()
-        self._former: dict[str, Positions] = {}
+        self._former = Former()
         self._since: dict[str, int] = {}
         """The epoch in which each key was added."""
         self.thread = world.loop(
@@ -203,7 +203,7 @@ class Inbound:
         """Return where we stand with each origin, some that have left included. Any thread."""
         inlets = [tuner.inlet for tuner in list(self._tuners.values())]
         here = {inlet.origin: inlet.positions for inlet in inlets}
-        return {**self._former, **self._departed.there, **here}
+        return {**self._former.there, **self._departed.there, **here}
 
     # ------------------------------------------------------- commands, on the data thread
 
@@ -224,8 +224,8 @@ class Inbound:
             tuner.inlet.expect(epoch, added, removed)
         for away in self._departed.there.values():
             away.expect(epoch, added, removed)
-        for former in self._former.values() if removed else ():
-            former.drop(removed, self._keys)
+        if removed:
+            self._former.drop(removed, self._keys)
         for way in self._by_fd.values():
             for key in removed:
                 unsubscribe(way.socket, *way.topics(key))
@@ -332,7 +332,7 @@ class Inbound:
         inlet = Inlet(asked.peer, self._desk, asked.acknowledge, positions, carries)
         self._desk.restrict(inlet.positions, asked.peer, asked.rights, self._epoch)
         if not inlet.returned:
-            former = self._former.pop(origin, None)
+            former = self._former.back(origin)
             if former is not None:
                 inlet.positions.count_on(former)
             # Each in its own epoch: behind a hub, a proof of that may have come before us.
@@ -488,17 +488,14 @@ class Inbound:
             inlet.end()
             del self._tuners[inlet.peer]
             if inlet.ended:
-                self._remember(inlet.origin, inlet.positions)
+                self._remember(inlet.origin, inlet.positions, ended=True)
             else:
                 self._departed.leave(inlet.origin, inlet.positions, self._monotonic())
 
-    def _remember(self, origin: str, positions: Positions) -> None:
+    def _remember(self, origin: str, positions: Positions, ended: bool = False) -> None:
         """Remember what came of a peer that will not go on where it was."""
-        positions.lapse()
-        self._former[origin] = positions
-        if len(self._former) > FORMER_MOST:
-            del self._former[next(iter(self._former))]
-        count_together(self._former.values())
+        for _ in range(self._former.remember(origin, positions, ended)):
+            self._desk.control.rejected(self._desk.me, FORGOTTEN)
 
     def _replace(self, tuner: Tuner | Passenger) -> None:
         """Close a peer's socket in whose place another one comes."""

@@ -290,6 +290,8 @@ class Inlet:
         ready = whole_ready(self._parts, part)
         if ready is None:
             return 0
+        if self.positions.outlived(ready.account):
+            self._begin_again()
         now = self._monotonic()
         for name in [name for name in ready.starts if name in self._missing]:
             if self.positions.positions.get(name, 0) < ready.starts[name]:
@@ -311,6 +313,17 @@ class Inlet:
             self.shared.proven()
         self._control.proven(self.peer, ready.epoch)
         return ready.epoch
+
+    def _begin_again(self) -> None:
+        """Forget where we stand, as the peer has: we were stopped for longer than it remembers."""
+        for step in self.recovery.abandon("its origin had forgotten this node"):
+            self._give_up(step)
+        before = set(self.positions.positions)
+        self.positions.begin_again()
+        if self.shared:
+            self.shared.drop(before)
+        self._touched.clear()
+        self.look_again()
 
     def _acknowledge(self) -> None:
         """Tell the peer how far our tasks have been given what it sent."""

@@ -267,6 +267,7 @@ class Outbound:
         keys: Keys,
         held: Iterable[str],
         promised: Iterable[Promise] = (),
+        account: int = 0,
         forgets: bool = True,
         used: Callable[[str], bool] = lambda name: False,
     ) -> tuple[dict[str, int], int]:
@@ -280,6 +281,7 @@ class Outbound:
             keys: whose heads it is told.
             held: what it is promised.
             promised: what it has been promised, and has not confirmed.
+            account: which one of it this is, see `Ready`.
             forgets: whether it knows starts, and takes a ready of several frames.
             used: tells which exchanges are told of first, where it does not.
 
@@ -302,7 +304,7 @@ class Outbound:
                 }
                 bases = {n: numbering.bases[n] for n in starts if n in numbering.bases}
                 told = receiver, epoch, self._origin, heads, behind, starts
-                whole, left_out = Ready(*told, bases=bases), 0
+                whole, left_out = Ready(*told, bases=bases, account=account), 0
                 frames = ready_frames(whole)
             else:
                 behind = tuple(Promise(p.epoch, numbering.numbers(p.heads)) for p in behind)

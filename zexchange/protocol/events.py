@@ -44,8 +44,9 @@ class Lost:
     """Messages ``first`` to ``last`` of an origin on an exchange did not arrive, and will not.
 
     ``first`` is 0 where nobody knows how many: the origin was away for more than ten minutes,
-    and is back. Then what came of it before stays as it was, what was sent between that and
-    ``last`` is lost, if anything was, and `Node.stats` does not count it.
+    and is back; or this node was stopped for more than eleven. Then what came of it before stays
+    as it was, what was sent between that and ``last`` is lost, if anything was, and `Node.stats`
+    does not count it.
     """
 
     exchange: str

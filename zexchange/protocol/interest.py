@@ -100,6 +100,7 @@ class PeerInterest:
     """What a peer wants, as it told us, and how much of that is announced to it.
 
     Attributes:
+        account: which of our accounts of the peer this goes by, see `Ready`.
         epoch: of the peer's interest as we know it.
         keys: what it wants.
         whole: the epoch at which we were told everything; changes before it are not known
@@ -116,6 +117,7 @@ class PeerInterest:
         "_dropped",
         "_followed",
         "_former",
+        "account",
         "announced",
         "confirmed",
         "epoch",
@@ -127,7 +129,7 @@ class PeerInterest:
 
     def __init__(self, epoch: int = 0, keys: Iterable[str] = ()) -> None:
         self.epoch = self.whole = 0
-        self.announced = 0
+        self.account = self.announced = 0
         self.confirmed = 0
         self.keys = Keys()
         self.promised: tuple[Promise, ...] = ()
@@ -246,6 +248,7 @@ class PeerInterest:
 
     def resume(self, before: "PeerInterest") -> None:
         """Go on from what was announced before the peer had left, and wanted since when."""
+        self.account = before.account
         self.promised, self._former = before.promised, before._former
         gone = {key: at for key, at in before.since.items() if key not in self.since}
         self._former.end(self.epoch, gone)

@@ -245,6 +245,8 @@ class Joining:
         if before is not None:
             peer.interest.resume(before.interest)
             peer.acked = before.acked
+        else:
+            peer.interest.account = self._members.begin_account()
         peer.control, peer.data = address.control, address.data
         self._members.peers[peer.id] = peer
         self._core.do(tune(peer))

@@ -333,7 +333,7 @@ class Lapsed:
 class Membership:
     """The tables of candidates and peers; the session decides what follows."""
 
-    __slots__ = ("_lapsed", "_ticked_at", "candidates", "ended", "given", "peers")
+    __slots__ = ("_accounts", "_lapsed", "_ticked_at", "candidates", "ended", "given", "peers")
 
     def __init__(self, now: float, given: Given | None = None) -> None:
         self.given = given or Given()
@@ -344,6 +344,7 @@ class Membership:
         """Who has said goodbye, and by what."""
         self._lapsed = Departed[bytes, Lapsed](longer=LONGER)
         self._ticked_at = now
+        self._accounts = 0
 
     def gossip(self) -> list[Candidate]:
         """Return the candidates, oldest first, that others spoke of and that have not answered."""
@@ -384,6 +385,11 @@ class Membership:
     def met_again(self, node: bytes) -> Lapsed | None:
         """Return what was between us and a node that had left before; None if it had not."""
         return self._lapsed.back(node)
+
+    def begin_account(self) -> int:
+        """Return the number of a new account, of a node of which nothing is remembered."""
+        self._accounts += 1
+        return self._accounts
 
     def wanting(self, key: str) -> bool:
         """Return whether a peer wants what is sent under a key, or will if it is back."""

@@ -285,8 +285,7 @@ class Positions:
         "_idle",
         "_left",
         "_pending",
-        "_unsure",
-        "_unsure_on",
+        "account",
         "admits",
         "forgotten",
         "in_force",
@@ -295,6 +294,8 @@ class Positions:
         "publish",
         "ready_epoch",
         "tallies",
+        "unsure",
+        "unsure_on",
         "unwanted",
     )
 
@@ -313,11 +314,13 @@ class Positions:
         """Where an exchange was taken up again, if that is behind where it had been left: what
         was sent in between was for none of our keys."""
         self.ready_epoch = 0
+        self.account = 0
+        """Which of the peer's accounts of us our positions belong to; 0 if we do not know."""
         self.unwanted = 0
         self._pending: dict[int, set[str]] = {}
         self._left: dict[str, tuple[int, int]] = {}
         self._idle: dict[str, None] = {}
-        self._unsure, self._unsure_on = Keys(), Keys()
+        self.unsure, self.unsure_on = Keys(), Keys()
         """What we wanted when we forgot where we stood; and what of that, under keys that have
         ended since, others cover."""
         self._began: Patterns = None
@@ -355,10 +358,10 @@ class Positions:
 
         What these cover, too, was wanted all the time.
         """
-        ended = Keys(key for key in gone if key in self._unsure)
-        ended.update(self._unsure_on)
-        self._unsure.remove(gone)
-        self._unsure_on = common(ended, wanted)
+        ended = Keys(key for key in gone if key in self.unsure)
+        ended.update(self.unsure_on)
+        self.unsure.remove(gone)
+        self.unsure_on = common(ended, wanted)
 
     def _waited(self, since: int, new: set[str]) -> Keys:
         """Return the keys that were added after an epoch, and wait for their ready."""
@@ -455,7 +458,7 @@ class Positions:
         for name, head in heads.items():
             position = self.positions.get(name)
             if position is None and self._begins(name):
-                if self._unsure.covers(name) or self._unsure_on.covers(name):
+                if self.unsure.covers(name) or self.unsure_on.covers(name):
                     position = self._track(name, head)
                     exposed.append(Gap(name, 0, head))
                 else:
@@ -501,11 +504,26 @@ class Positions:
 
         What waits for its ready may have been promised by one that was lost: nobody knows it now.
         """
-        self._unsure.update((*self.in_force, *self._waited(0, set())))
+        self.unsure.update((*self.in_force, *self._waited(0, set())))
         for name in list(self.positions):
             self._leave(name, 0)
         self.positions, self._left, self.jumped = {}, {}, {}
         self._pending, self.in_force, self._ended = {}, Keys(), []
+
+    def outlived(self, account: int) -> bool:
+        """Note which account a ready belongs to; tell whether our positions are of an earlier one.
+
+        Then the peer had forgotten us, and we have not noticed that we were away: what it sent
+        meanwhile has no numbers, or others. ``account`` is 0 if the ready does not say.
+        """
+        before, self.account = self.account, max(self.account, account)
+        return 0 < before < account
+
+    def begin_again(self) -> None:
+        """Forget where we stand as `lapse` does, and wait for what we want: the peer is here."""
+        wanted, waiting = set(self.in_force), self._pending
+        self.lapse()
+        self._pending = {0: wanted, **waiting}
 
     def count_together(self) -> None:
         """Count what has come of all exchanges that are not followed with those forgotten."""
@@ -516,7 +534,7 @@ class Positions:
         """Count on where those had counted that have lapsed: their peer is back."""
         self.tallies, self.forgotten, self._idle = former.tallies, former.forgotten, former._idle
         self.unwanted = former.unwanted
-        self._unsure, self._unsure_on = former._unsure, former._unsure_on
+        self.unsure, self.unsure_on = former.unsure, former.unsure_on
 
     def give_up(self, name: str, last: int) -> Gap | None:
         """Count as lost what is missing up to a number, and go on behind it."""

@@ -324,7 +324,9 @@ class Ready:
     epochs that the receiver has not confirmed; names whose head is still the same are
     left out. ``starts`` is where exchanges in ``heads`` start, if not at 0, and ``bases`` has
     those of them that other federations of the process had first (see `Batch`). With many
-    heads it comes in several frames, and this is ``part`` 1, 2, … of ``parts``.
+    heads it comes in several frames, and this is ``part`` 1, 2, … of ``parts``. ``account`` is
+    which of its accounts of the receiver ``origin`` goes by: later ones have higher numbers, and
+    it begins one where it remembers nothing of the receiver; 0 if it does not say.
 
     With a ``number`` it is no proof, but tells the receiver to ``forget`` exchanges that it has
     all of, and up to which place. It comes this way so that it comes after all their messages.
@@ -341,3 +343,4 @@ class Ready:
     forget: dict[str, int] = field(default_factory=dict)
     number: int = 0
     bases: dict[str, int] = field(default_factory=dict)
+    account: int = 0

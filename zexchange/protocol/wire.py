@@ -201,6 +201,8 @@ def ready_frame(ready: Ready) -> bytes:
     more: dict[str, object] = {"starts": ready.starts} if ready.starts else {}
     if ready.bases:
         more["bases"] = ready.bases
+    if ready.account:
+        more["account"] = ready.account
     if ready.parts > 1:
         more |= {"part": ready.part, "parts": ready.parts}
     if ready.number:
@@ -228,6 +230,7 @@ def ready_frames(ready: Ready) -> list[bytes]:
                 number,
                 len(parts),
                 bases={name: ready.bases[name] for name in part if name in ready.bases},
+                account=ready.account,
             )
         )
         for number, part in enumerate(parts, 1)
@@ -285,7 +288,8 @@ def read_ready(frame: bytes) -> Ready:
     number = count(more.get("number", 0))
     forget = numbers(more.get("forget", {})) if number else {}
     bases = numbers(more.get("bases", {}))
-    told = numbers(heads), promised, starts, part, parts, forget, number, bases
+    account = count(more.get("account", 0))
+    told = numbers(heads), promised, starts, part, parts, forget, number, bases, account
     return Ready(token[0], token[1], origin, *told)
 
 
@@ -312,7 +316,8 @@ def whole_ready(parts: list[Ready], part: Ready) -> Ready | None:
             promised.setdefault(promise.epoch, {}).update(promise.heads)
     parts.clear()
     said = tuple(Promise(epoch, before) for epoch, before in sorted(promised.items()))
-    return Ready(part.receiver, part.epoch, part.origin, heads, said, starts, bases=bases)
+    whose = part.receiver, part.epoch, part.origin
+    return Ready(*whose, heads, said, starts, bases=bases, account=part.account)
 
 
 def _promise(value: Any) -> Promise:
