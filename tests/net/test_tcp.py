@@ -179,7 +179,7 @@ def test_other_hosts_need_a_way_back(rendezvous: object) -> None:
 def test_a_cut_connection_heals(relays: tuple[Relay, Relay], join: Joiner, count: int) -> None:
     """After a reconnect every exchange receives again, and what was lost is counted."""
     node, here = behind(join, relays)
-    other, there = join(peers=[tcp(relays[0].port)], local=False)
+    other, there = join(peers=[tcp(relays[0].port)], local=False, recovery_timeout=patience())
     got = {f"x{n}": collect(there, f"x{n}") for n in range(count)}
     node.wait_subscribers(f"x{count - 1}", 1, patience())
     for name in got:
