@@ -50,7 +50,7 @@ def test_nobody_and_nothing() -> None:
     """Nothing listening, a path that is none, a name that is none."""
     port, _ = free_ports()
     assert reach(tcp(port)).outcome == "refused"
-    assert reach("ipc:///tmp/zexchange-none.c").outcome == "refused"
+    assert reach("ipc:///tmp/zexchange-none.c").outcome == "removed"
     assert reach(f"tcp://{'x' * 70}.example:1").outcome == "unresolved"
 
 
