@@ -1,4 +1,4 @@
-"""Arrears: who asked for history gets nothing live of a node before that node's history."""
+"""Arrears: who asked for history is given the newest of all that is kept, then what is live."""
 
 import threading
 
@@ -108,21 +108,178 @@ def test_live_messages_wait_for_the_history(registry, observer):
     assert not arrears.begin("o"), "its history is not given twice"
 
 
-def test_one_origin_does_not_wait_for_another(registry, observer):
-    """What has come through is live, whatever others owe still."""
-    exchange, task = registry.get("x"), Task()
-    exchange.attach(task, history=3)
-    ((_, arrears),) = observer.joiners
-    arrears.begin("slow")
-    arrears.begin("quick")
+def kept(origin, *sent_at, name="x"):
+    """Messages that an origin keeps, with when they were sent."""
+    return [Delivery(name, f"{origin}{n}", origin, n, at) for n, at in enumerate(sent_at, 1)]
+
+
+def owed(registry, observer, history, *origins):
+    """A joiner, and what it is owed by origins that are there."""
+    registry.get("x").attach(task := Task(), history=history)
+    _, arrears = observer.joiners[-1]
+    for origin in origins:
+        arrears.begin(origin)
     arrears.noted(observer)
-    arrears.complete("quick", [])
-    exchange.deliver(["q"], "quick", 1, 0.0)
-    exchange.deliver(["s"], "slow", 1, 0.0)
-    assert task.got == ["q"]
+    return task, arrears
+
+
+def test_the_newest_of_all_comes_once_all_have_said_what_they_keep(registry, observer):
+    """In the order of sending; what is live waits meanwhile, in the order in which it comes."""
+    exchange = registry.get("x")
+    task, arrears = owed(registry, observer, 2, "a", "b")
+    arrears.complete("a", kept("a", 1.0, 5.0))
+    exchange.deliver(["live b"], "b", 3, 9.0)
+    exchange.send("here")
+    exchange.deliver(["live a"], "a", 3, 9.5)
+    assert task.got == []
+    assert arrears.awaits("a"), "what waits is not acknowledged"
+    arrears.complete("b", kept("b", 3.0, 2.0))
+    assert task.got == ["b2", "a2", "live b", "here", "live a"]
+    assert [arrears.open, arrears.gathering, arrears.awaits("a")] == [False, False, False]
+
+
+def test_what_is_kept_here_is_kept_by_one_more_publisher(registry, observer):
+    """Its place is that of its time, and not the first."""
+    registry.retain("x", 3)
+    exchange, now = registry.get("x"), 100.0
+    registry.time = lambda: now
+    for now in (101.0, 103.0):
+        exchange.send(f"here {now:g}")
+    now = 200.0
+    task, arrears = owed(registry, observer, 3, "a")
+    assert task.got == []
+    arrears.complete("a", kept("a", 100.0, 102.0, 104.0))
+    assert task.got == ["a2", "here 103", "a3"]
+
+
+def test_who_is_alone_is_given_at_once_what_is_kept_here(registry):
+    """Nobody else is there, as the observer says at once: it need not wait for a thread."""
+
+    class Alone(Observer):
+        def history_added(self, key, arrears):
+            super().history_added(key, arrears)
+            arrears.alone(self)
+
+    registry.observe(observer := Alone())
+    registry.retain("x", 3)
+    exchange = registry.get("x")
+    exchange.send("kept")
+    exchange.attach(task := Task(), history=1)
+    assert task.got == ["kept"]
+    exchange.send("live")
+    assert task.got == ["kept", "live"]
+    ((_, arrears),) = observer.joiners
+    exchange.deliver(["first"], "o", 1, 0.0)
+    assert arrears.open, "what arrives waits until it is known of whom history is to come"
+    arrears.noted(observer)
+    assert task.got == ["kept", "live", "first"]
+
+
+def test_one_that_comes_later_adds_what_is_newer(registry, observer):
+    """Than what others sent: kept or live, here or elsewhere; not than what it sends meanwhile."""
+    exchange, now = registry.get("x"), 50.0
+    registry.time = lambda: now
+    task, arrears = owed(registry, observer, 9, "a")
+    arrears.complete("a", kept("a", 10.0))
+    exchange.deliver(["live"], "a", 2, 20.0)
+    arrears.begin("late")
+    exchange.deliver(["late, live"], "late", 4, 40.0)
+    arrears.complete("late", kept("late", 9.0, 19.0, 30.0))
+    assert task.got == ["a1", "live", "late3", "late, live"]
+    exchange.send("here")
+    arrears.begin("later")
+    arrears.complete("later", kept("later", 45.0))
+    assert task.got[4:] == ["here"]
+
+
+def test_a_clock_that_is_ahead_does_not_win_for_ever(registry, observer):
+    """What it says was sent in the future counts as sent when it arrived."""
+    exchange, now = registry.get("x"), 100.0
+    registry.time = lambda: now
+    task, arrears = owed(registry, observer, 9, "ahead")
+    arrears.complete("ahead", kept("ahead", 3700.0))
+    now = 110.0
+    arrears.begin("right")
+    arrears.complete("right", kept("right", 105.0))
+    assert task.got == ["ahead1", "right1"]
+    exchange.deliver(["live"], "ahead", 2, 9999.0)
+    now = 120.0
+    arrears.begin("another")
+    arrears.complete("another", kept("another", 115.0))
+    assert task.got[2:] == ["live", "another1"]
+
+
+def test_who_takes_too_long_is_late(registry, observer):
+    """The others are given; it adds what is newer, as if it had come later."""
+    exchange = registry.get("x")
+    task, arrears = owed(registry, observer, 9, "quick", "slow")
+    arrears.complete("quick", kept("quick", 5.0))
+    exchange.deliver(["s"], "slow", 3, 8.0)
+    assert task.got == []
+    arrears.expire()
+    assert task.got == ["quick1"]
     assert arrears.open
-    arrears.complete("slow", [])
-    assert task.got == ["q", "s"]
+    exchange.deliver(["q"], "quick", 2, 6.0)
+    assert task.got == ["quick1", "q"]
+    arrears.complete("slow", kept("slow", 1.0, 7.0))
+    assert task.got == ["quick1", "q", "slow2", "s"]
+
+
+def test_who_is_there_and_not_ready_is_not_waited_for(registry, observer):
+    """It is late from the first; what it sends waits for its own history alone."""
+    registry.get("x").attach(task := Task(), history=9)
+    ((_, arrears),) = observer.joiners
+    arrears.begin("ready")
+    arrears.begin("not ready", expected=False)
+    arrears.noted(observer)
+    arrears.complete("ready", kept("ready", 5.0))
+    assert task.got == ["ready1"]
+    assert arrears.awaits("not ready")
+
+
+def test_who_leaves_while_others_are_waited_for_and_comes_back(registry, observer):
+    """Its history comes with theirs, and nothing twice."""
+    exchange = registry.get("x")
+    task, arrears = owed(registry, observer, 9, "a", "b")
+    exchange.deliver(["b2"], "b", 2, 6.0)
+    arrears.complete("b", [], through=False)
+    assert arrears.begin("b")
+    arrears.complete("a", kept("a", 5.0))
+    assert task.got == []
+    arrears.complete("b", kept("b", 4.0))
+    assert task.got == ["b1", "a1", "b2"]
+
+
+def test_too_much_that_is_sent_here_waits_for_nobody(registry, observer, monkeypatch):
+    """What waits is bounded: then who has not said what it keeps is late."""
+    monkeypatch.setattr("zexchange.local.arrears.PARKED_MOST", 3)
+    task, _ = owed(registry, observer, 9, "stuck")
+    for n in range(6):
+        registry.get("x").send(n)
+    assert task.got == list(range(6))
+
+
+def test_joiners_of_before_the_observer_gather_what_it_meets(registry):
+    """Once: what was given here before counts, and the newest of the others come together."""
+    registry.retain("x", 1)
+    exchange, now = registry.get("x"), 10.0
+    registry.time = lambda: now
+    exchange.send("here")
+    exchange.attach(task := Task(), history=1)
+    now = 100.0
+    assert task.got == ["here"]
+    registry.observe(observer := Observer())
+    ((_, arrears),) = registry.joiners()
+    arrears.again(observer)
+    arrears.begin("a")
+    exchange.send("live")
+    assert task.got == ["here", "live"], "what is sent here does not wait: it was there before"
+    arrears.complete("a", kept("a", 1.0, 200.0))
+    arrears.begin("b")
+    arrears.complete("b", kept("b", 150.0))
+    assert task.got == ["here", "live"]
+    arrears.noted(observer)
+    assert task.got == ["here", "live", "b1"]
 
 
 def test_where_nobody_has_history_all_is_live(registry, observer):
@@ -136,11 +293,13 @@ def test_where_nobody_has_history_all_is_live(registry, observer):
     assert task.got == [1, 2]
 
 
-def test_what_is_sent_here_does_not_wait(registry, observer):
-    """Only what other nodes send does."""
+def test_what_is_sent_here_waits_as_well(registry, observer):
+    """It is newer than what other nodes keep, and comes after that."""
     exchange, task = registry.get("x"), Task()
     exchange.attach(task, history=1)
     exchange.send("here")
+    assert task.got == []
+    observer.joiners[0][1].noted(observer)
     assert task.got == ["here"]
 
 
@@ -155,8 +314,8 @@ def test_an_unobserved_registry_owes_nothing(registry):
     arrears.begin("late")
     exchange.deliver([2], "late", 2, 0.0)
     assert task.got == [1]
-    arrears.complete("late", old("x", 1, origin="late"))
-    assert task.got == [1, -1, 2]
+    arrears.complete("late", kept("late", 1.0))
+    assert task.got == [1, "late1", 2]
 
 
 def test_views_and_streams_get_it_in_their_own_form(registry, observer):

@@ -1,4 +1,4 @@
-"""Late joiners: the last messages of every publisher, wherever it is, then all that follows."""
+"""Late joiners: the newest messages, whichever publishers keep them, then all that follows."""
 
 import threading
 
@@ -23,7 +23,7 @@ class Task:
         self.got.append(msg)
 
 
-def test_the_last_messages_of_every_publisher_come_first(join: Joiner) -> None:
+def test_the_newest_messages_of_all_publishers_come_first(join: Joiner) -> None:
     """Those that were sent before the node was there included; then what is sent live."""
     one, two, late = Registry(), Registry(), Registry()
     one.retain("config", 3)
@@ -35,14 +35,38 @@ def test_the_last_messages_of_every_publisher_come_first(join: Joiner) -> None:
     one.get("config").send(("one", 5))
     node, _ = join(registry=late)
     late.get("config").attach(task := Task(), history=2)
-    eventually(lambda: len(task.got) == 3)
+    eventually(lambda: len(task.got) == 2)
+    assert task.got == [("two", 0), ("one", 5)]
     one.get("config").send(("one", 6))
     first.flush()
     two.get("config").send(("two", 1))
     second.flush()
     of = {who: [n for w, n in task.got if w == who] for who in ("one", "two")}  # type: ignore[misc]
-    assert of == {"one": [4, 5, 6], "two": [0, 1]}
+    assert of == {"one": [5, 6], "two": [0, 1]}
     assert all(tally.lost == 0 for tally in node.stats().received.values())
+
+
+@pytest.mark.parametrize("first", ["attached", "joined"])
+def test_who_comes_sees_the_value_that_was_set_last(join: Joiner, first: str) -> None:
+    """Of two publishers that keep one, and whether it attaches before it joins, or after."""
+    publishers = [Registry() for _ in range(2)]
+    nodes = [join(registry=registry, retain={"colour": 1})[0] for registry in publishers]
+    for colour, publisher in (("red", 0), ("green", 1), ("blue", 0)):
+        publishers[publisher].get("colour").send(colour)
+    for _ in range(3):
+        here, task = Registry(), Task()
+        if first == "attached":
+            here.get("colour").attach(task, history=1)
+        node, _ = join(registry=here)
+        if first == "joined":
+            here.get("colour").attach(task, history=1)
+        eventually(lambda task=task: task.got)
+        node.wait_ready()
+        for other in nodes:
+            other.wait_subscribers("live", 0)
+        eventually(lambda here=here: not here.joiners()[0][1].open)
+        assert task.got == ["blue"]
+        node.close()
 
 
 def test_a_second_task_has_history_of_its_own(join: Joiner) -> None:

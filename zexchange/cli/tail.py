@@ -45,7 +45,7 @@ Text and bytes are printed as they are, anything else as JSON. Quote patterns:
     metavar="N",
     type=click.IntRange(min=0),
     default=0,
-    help="First print up to N messages that each sender has kept (see retain in the README).",
+    help="First print the newest N that senders have kept (see retain in the README).",
 )
 @joins
 def tail(

@@ -72,8 +72,9 @@ class ExchangeChannelsBackend(ChannelsBackend):
             self._membership.attached()
             owed = next(s.arrears for s in view.subscriptions() if s.task is earlier.feed)
             await self._membership.joined()
-            until = asyncio.get_running_loop().time() + JOIN_TIMEOUT
-            while owed and owed.open and asyncio.get_running_loop().time() < until:
+            time = asyncio.get_running_loop().time
+            until = time() + JOIN_TIMEOUT
+            while owed and (owed.open or owed.gathering) and time() < until:
                 await asyncio.sleep(0.005)
             self._past.take(earlier)
 

@@ -137,9 +137,10 @@ class Audience(Generic[T]):
             if present is not None:
                 present.count += 1
                 return
-            owed = bool(subscription.history) and not subscription.forwarder
-            if owed:  # before it is in the table, from which what arrives finds it
-                subscription.arrears = Arrears(subscription, self.registry, self.rerouted)
+            arrears: Arrears | None = None
+            if subscription.history:  # before it is in the table, from which what arrives finds it
+                arrears = Arrears(subscription, self.registry, self.rerouted)
+                subscription.arrears = arrears
             if not subscription.forwarder:
                 # First: the data thread knows of the interest before the task is given anything.
                 if not self._interested:
@@ -149,11 +150,16 @@ class Audience(Generic[T]):
             if isinstance(subscription.task, Feed):
                 subscription.task.places.add(weakref.ref(self))
             self._admitted(subscription)
-        if owed:
+        if arrears is not None:
             # Asked for only when what arrives waits: else it would be neither kept nor live.
             self.rerouted()
-            self.registry.history_up(self.key, subscription)
+            if subscription.forwarder:
+                arrears.asked(())
+            else:
+                self.registry.history_up(self.key, subscription)
         self._afterwards(subscription)
+        if arrears is not None:
+            arrears.attached()
 
     def _remove(self, task: object) -> None:
         """Count ``task`` down, and take it out with the last count.
@@ -213,7 +219,9 @@ class Audience(Generic[T]):
 
         Args:
             task: anything with a synchronous ``send(msg)``; told apart by identity.
-            history: up to so many retained messages come first, in order (see `retain`).
+            history: up to so many retained messages come first (see `retain`): the newest of the
+                exchange, whoever sent them, in the order of sending. Asked are the processes
+                that are ready now; one that comes later adds what is newer than what was given.
 
         Raises:
             NotASubscriber: the task cannot be given messages; the text names the adapter.
@@ -307,7 +315,8 @@ class Audience(Generic[T]):
                 raises `MailboxFull` to the sender. None is ``"drop_oldest"``, and a warning
                 in the log with the first message that is dropped.
             details: yield `Delivery` instead of the bare message, and `Lost` in its place.
-            history: up to so many retained messages come first, beyond ``maxsize`` if need be.
+            history: up to so many retained messages come first, beyond ``maxsize`` if need be;
+                see `attach`.
         """
         stream: Stream[Any] = Stream(self.key, maxsize, overflow, details, self.registry.wake)
         stream.opened(self._leave)

@@ -137,12 +137,15 @@ class Exchange(Rounds[T]):
             made: whether they are of the exchange's type already, if it has one.
         """
         given = 0
+        if self._marks is not None:
+            self.note(sent_at, origin)
         while given < len(values):
             # Looked up again after each change: a task may attach or detach in the middle of a
             # batch, or say of what type the rest of it is to be.
             routes = self._routes
             if routes is None:
                 routes = self._rebuild_routes()
+                self.note(sent_at, origin)
                 if not made and self.__class__ is not Exchange:  # since a moment ago
                     self.deliver(values[given:], origin, first + given, sent_at)
                     return

@@ -7,6 +7,7 @@ of interest; what they do with it, and that there is a network at all, is not kn
 """
 
 import threading
+import time
 import weakref
 from collections import Counter
 from collections.abc import Callable
@@ -67,7 +68,8 @@ class Observer(Protocol):
 
         The observer calls ``arrears.begin(origin)`` for each origin that may have some, on
         the thread that delivers, and then ``arrears.noted(observer)``; or at once
-        ``arrears.decline(observer)``.
+        ``arrears.decline(observer)``. If it knows of nobody yet, ``arrears.alone(observer)``.
+        What is given to the joiner before that is for it to `Arrears.expire`.
         """
         ...
 
@@ -97,6 +99,8 @@ class Registry:
     """
 
     def __init__(self) -> None:
+        self.time = time.time
+        """Tells when something is sent, in seconds since the epoch."""
         self._exchanges: dict[str, Exchange[Any]] = {}
         self._known = self._exchanges  # what `get` looks into; emptied to catch its first use
         self._nascent: dict[str, Exchange[Any]] = {}

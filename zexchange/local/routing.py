@@ -11,10 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from . import finalisers
+from .arrears import HERE
 from .audience import Audience
 from .chains import chains, link, refuse_circle
 from .checks import key_of, key_of_call, subscription_of
 from .feeds import Feed
+from .newest import NOTHING, Marks, Rank
 from .outcome import Room, Target, Trouble, serve
 from .retained import CatchUp, Kept, Ring
 from .snapshots import UNCHANGING, settled, snapshot
@@ -77,7 +79,8 @@ class Routing(Audience[T], Forwarder):
     """The part of an exchange that knows who gets its messages."""
 
     __slots__ = (
-        "_bridges", "_kept_targets", "_late", "_ring", "_routes", "_stale", "_version", "name",
+        "_bridges", "_kept_targets", "_late", "_marks", "_ring", "_routes", "_stale", "_version",
+        "name",
     )  # fmt: skip
 
     def __init__(self, name: str, registry: "Registry", retained: int = 0) -> None:
@@ -86,6 +89,8 @@ class Routing(Audience[T], Forwarder):
         self._bridges: tuple[Bridge, ...] = ()
         self._ring = Ring(retained) if retained else None
         self._late: dict[Key, CatchUp] = {}
+        self._marks: Marks | None = None
+        """How new is what was given, while there are joiners who may be given older messages."""
         self._version = 0
         self._stale = Stale(self)
         self._changed()
@@ -157,7 +162,9 @@ class Routing(Audience[T], Forwarder):
 
     def _all_targets(self) -> tuple[Target, ...]:
         """Return what a send calls, bridges first; the lock is held."""
-        return self._live_targets() if self._ring is None else (self._retain,)
+        if self._ring is None and self._marks is None:
+            return self._live_targets()
+        return (self._retain,)
 
     def _live_targets(self) -> tuple[Target, ...]:
         """Return the bridges, and what to call for each task; the lock is held."""
@@ -172,8 +179,27 @@ class Routing(Audience[T], Forwarder):
         found = self.audience()
         for subscription in found:
             self._begin_history(subscription)
-        late = self._late
+        self._mark(found)
+        self._late = late = {key: one for key, one in self._late.items() if not one.over}
         return distinct([(late.get(s.key) or s.target(self.name), s) for s in found], self.name)
+
+    def _mark(self, found: Sequence[Subscription]) -> None:
+        """Note how new is what is given, if there are late joiners; the lock is held."""
+        if not any(s.history for s in found):
+            self._marks = None
+        elif self._marks is None:
+            self._marks = Marks()
+
+    def note(self, sent_at: float, origin: str) -> None:
+        """Take note of a message that is given, sent when it arrived at the latest; any thread."""
+        marks = self._marks  # which another thread may drop
+        if marks is not None:
+            marks.note(min(sent_at, self.registry.time()), origin)
+
+    def given_beside(self, origin: str) -> Rank:
+        """Return how new the newest is that was given of others than an origin."""
+        marks = self._marks
+        return NOTHING if marks is None else marks.beside(origin)
 
     def _rebuild_routes(self) -> Routes:
         """Return who gets what arrives, and keep it until something changes."""
@@ -191,6 +217,8 @@ class Routing(Audience[T], Forwarder):
     def _arrival_routes(self, audience: Sequence[Subscription] | None = None) -> Routes:
         """Return who gets what arrives, of all or of some; the lock is held."""
         found = [s for s in (self.audience() if audience is None else audience) if not s.forwarder]
+        if audience is None:
+            self._mark(found)
         late = [s.arrears for s in found if s.arrears is not None and s.arrears.open]
         there = [s for s in found if s.arrears not in late]
         plain = tuple(s.arrival(self.name) for s in there if not s.details)
@@ -227,26 +255,28 @@ class Routing(Audience[T], Forwarder):
     def _dismissed(self, subscription: Subscription) -> None:
         self._forget(subscription)
 
-    def _afterwards(self, subscription: Subscription) -> None:
-        self.catch_up(subscription)
-
     # Retention.
 
     def _retain(self, msg: object) -> Trouble | None:
-        """Stand in for all bridges and tasks of a retained exchange.
+        """Stand in for all bridges and tasks of an exchange that is retained, or has late joiners.
 
         Keeping the message and choosing who gets it live is one step: a late joiner
         finds each message either kept or among what it is handed, never both.
         """
         if self._postponed(msg):
             return None
-        mine = msg if type(msg) in UNCHANGING else settled(msg)  # which may run a class's code
+        mine = msg
+        if self._ring is not None and type(msg) not in UNCHANGING:
+            mine = settled(msg)  # which may run a class's code
+        now = self.registry.time()
         with self._lock:
             targets = self._kept_targets
             if targets is None:  # first of all: who begins here finds what was kept before
                 targets = self._kept_targets = self._unchanged(self._live_targets)
             if self._ring is not None:
-                gone = self._ring.keep(mine)  # noqa: F841 - let go of outside the lock
+                gone = self._ring.keep(mine, now)  # noqa: F841 - let go of outside the lock
+            if self._marks is not None:
+                self._marks.note(now, HERE)
         return serve(targets, msg)
 
     def retain(self) -> None:
@@ -263,17 +293,19 @@ class Routing(Audience[T], Forwarder):
         if not subscription.history or self in subscription.begun:
             return
         subscription.begun.add(self)
-        kept = self._ring.last(subscription.history) if self._ring is not None else []
+        self._marks = self._marks or Marks()
+        arrears = subscription.arrears
         others = [s for s in self.audience() if s.key == subscription.key]
-        if kept and others == [subscription]:
-            self._late[subscription.key] = CatchUp(self, subscription, kept)
+        if arrears is not None and arrears.gathering and others == [subscription]:
+            if self._ring is not None:
+                arrears.keep(self.name, self._ring.last(subscription.history))
+            self._late[subscription.key] = CatchUp(self.name, subscription, arrears)
 
     def admit(self, subscription: Subscription) -> None:
-        """Have a view's new subscription covered, and give it its history."""
+        """Have a view's new subscription covered, and what is kept here found for it."""
         with self._lock:
             self._begin_history(subscription)
             self._changed()
-        self.catch_up(subscription)
 
     def dismiss(self, subscription: Subscription) -> None:
         """Have a view's former subscription no longer covered."""
@@ -284,23 +316,8 @@ class Routing(Audience[T], Forwarder):
         """End what is still to come for a subscription that left; the lock is held."""
         late = self._late.get(subscription.key)
         if late is not None and late.subscription is subscription:
-            late.cancel()
-            subscription.left += (late,)
             del self._late[subscription.key]
         self._changed()
-
-    def catch_up(self, subscription: Subscription) -> None:
-        """Give a new subscription its history, on this thread, then let it be like the others."""
-        late = self._late.get(subscription.key)
-        if late is None or late.subscription is not subscription:
-            return
-        try:
-            late.run(self.log)
-        finally:
-            with self._lock:
-                if self._late.get(subscription.key) is late:
-                    del self._late[subscription.key]
-                    self._changed()
 
     def log(self, target: Target, error: BaseException) -> None:
         """Log and count an error that has no caller."""

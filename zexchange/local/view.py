@@ -54,7 +54,8 @@ class View(Audience[Any]):
         Args:
             task: anything with a synchronous ``send(msg)``; told apart by identity.
             names: the task gets ``(name, msg)``; counts as another task than without.
-            history: up to so many retained messages of each exchange come first, in order.
+            history: up to so many retained messages of each exchange come first, in order; see
+                `Exchange.attach`.
 
         Raises:
             NotASubscriber: the task cannot be given messages; the text names the adapter.

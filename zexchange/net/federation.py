@@ -67,7 +67,8 @@ def federate(
             is slow, and is waited for no more. Sooner only where senders that may not wait, in
             an event loop or on the data thread, exceed ``replay_bytes`` by half of it, or 8 MiB.
             In this and the next, seconds in which this process did not run do not count.
-        recovery_timeout: seconds after which a receiver gives up what it has missed.
+        recovery_timeout: seconds after which a receiver gives up what it has missed, and at
+            most for which a late joiner waits for the history that others keep.
         retain: by name or pattern, how many of the last messages are kept for late joiners
             here and elsewhere, see `Registry.retain`. They are encoded and numbered even
             while nobody remote listens, and go with this process.

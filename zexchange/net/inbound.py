@@ -143,6 +143,10 @@ class Inbound:
         self._running = True
         self._joiners: list[tuple[str, weakref.ref[Arrears]]] = []
         self._joiners_most = 8
+        self._gathering: list[tuple[float, weakref.ref[Arrears]]] = []
+        """Until when joiners wait for what all peers keep."""
+        self._meeting = True
+        """Whether the peers that come now are those that were there when this node joined."""
         self._departed = Departed[str, Positions]()
         self._former = Former()
         self._since: dict[str, int] = {}
@@ -186,10 +190,15 @@ class Inbound:
         return self._desk.busy
 
     @property
+    def peers(self) -> int:
+        """How many peers are received. Any thread."""
+        return len(self._tuners)
+
+    @property
     def recovering(self) -> bool:
         """Whether `tick` has anything to do. Any thread."""
         tuners = list(self._tuners.values())
-        if self._leaving or self._departed.next_at <= self._monotonic():
+        if self._leaving or self._gathering or self._departed.next_at <= self._monotonic():
             return True
         return any(tuner.inlet.pursuing for tuner in tuners)
 
@@ -346,7 +355,7 @@ class Inbound:
         for key, joiner in self._joiners:
             arrears = joiner()
             if arrears is not None:
-                inlet.latecomers.recall(key, arrears)
+                inlet.latecomers.recall(key, arrears, expected=self._meeting)
         return inlet
 
     def _connect(self, way: Tuner | Trunk, peer: bytes, endpoint: str, key: bytes = b"") -> None:
@@ -428,10 +437,31 @@ class Inbound:
         if len(self._joiners) >= self._joiners_most:
             self._joiners = [joiner for joiner in self._joiners if joiner[1]() is not None]
             self._joiners_most = 2 * len(self._joiners) + 8
-        self._joiners.append((key, weakref.ref(arrears)))
+        there = weakref.ref(arrears)
+        self._joiners.append((key, there))
         for tuner in self._tuners.values():
             tuner.inlet.latecomers.recall(key, arrears)
         noted()
+        if arrears.gathering:
+            self._gathering.append((self._desk.elapsed.seconds + self._desk.timeout, there))
+
+    def met(self, noted: Callable[[], None]) -> None:
+        """Take note that this node has joined: who comes now was not there before."""
+        self._meeting = False
+        noted()
+
+    def _give_up_gathering(self) -> None:
+        """Have joiners wait no longer for peers that do not tell what they keep."""
+        elapsed, waiting = self._desk.elapsed.seconds, self._gathering
+        self._gathering = []
+        for until, there in waiting:
+            arrears = there()
+            if arrears is None or not arrears.gathering:
+                continue
+            if elapsed >= until:
+                arrears.expire()
+            else:
+                self._gathering.append((until, there))
 
     def _ask_proof(self, tuner: Tuner | Trunk) -> None:
         """Subscribe to the token of this epoch; those before go when its answer is there.
@@ -530,6 +560,8 @@ class Inbound:
         """Ask again, or give up, where something is missing."""
         now = self._monotonic()
         self._desk.elapsed.look(now)
+        if self._gathering:
+            self._give_up_gathering()
         for peer, tuner in list(self._tuners.items()):
             if tuner.inlet.pursuing and peer not in self._pursuits:
                 self._pursuits[peer] = tuner.inlet.pursuit(now)

@@ -35,13 +35,18 @@ class Latecomers:
         self._positions = positions
         self._recalls = Recalls(desk.timeout, desk.elapsed)
         self.owed: dict[int, Arrears] = {}
-        """Who waits, by the number of the recall."""
+        """Who waits, by the number of the recall; for what others keep, after it has ended."""
         self._requests = 0
         self._bytes = 0
 
-    def recall(self, key: str, arrears: Arrears) -> None:
-        """Have a late joiner given what the peer keeps for it, before anything live."""
-        if arrears.begin(self.origin):
+    def recall(self, key: str, arrears: Arrears, expected: bool | None = None) -> None:
+        """Have a late joiner given what the peer keeps for it, before anything live.
+
+        With what others keep, if the peer is ``expected`` to tell soon: by itself, if it is ready.
+        """
+        if expected is None:
+            expected = self._positions.ready_epoch > 0
+        if arrears.begin(self.origin, expected):
             self._requests += 1
             self.owed[self._requests] = arrears
             now = self._desk.monotonic()
@@ -49,8 +54,9 @@ class Latecomers:
             self.pursue(now)
 
     def owing(self) -> list[tuple[str, Arrears]]:
-        """Return who waits still, each with the key that it has come for."""
-        return [(self._recalls.key(request), arrears) for request, arrears in self.owed.items()]
+        """Return who waits for this peer still, each with the key that it has come for."""
+        asked, owed = self._recalls, self.owed.items()
+        return [(asked.key(request), arrears) for request, arrears in owed if request in asked]
 
     def recounted(self, request: int, ranges: dict[str, tuple[int, int]]) -> None:
         """Take what the peer says it keeps."""
@@ -76,8 +82,10 @@ class Latecomers:
         """Note that a frame of so many bytes was handed on, and may wait with a late joiner."""
         self._bytes += size
         if self._bytes > WAITED_BYTES:
-            for request in list(self.owed):
-                self._join(self._recalls.give_up(request))
+            for request, arrears in list(self.owed.items()):
+                if request in self._recalls:
+                    self._join(self._recalls.give_up(request))
+                arrears.expire()
 
     def waits_from(self, name: str) -> int | None:
         """Return the number of the first message of an exchange that waits, None without any."""
@@ -106,7 +114,8 @@ class Latecomers:
         """Ask on, and hand on what is complete."""
         me, ask = self._desk.me, self._desk.control.ask
         for request, arrears in list(self.owed.items()):
-            if arrears.cancelled:
+            through = request not in self._recalls and not arrears.awaits(self.origin)
+            if arrears.cancelled or through:
                 del self.owed[request]
                 self._recalls.drop(request)
         for step in self._recalls.due(now, self._positions.in_force):
@@ -138,6 +147,8 @@ class Latecomers:
                     [Delivery(name, k.value, self.origin, k.number, k.sent_at) for k in kept]
                 )
         arrears.complete(self.origin, history, through=not left)
+        if arrears.awaits(self.origin) and not left:  # with that of others
+            self.owed[step.request] = arrears
         desk.busy = None
 
     def _exchange(self, name: str) -> Exchange[Any] | None:

@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import TracebackType
@@ -85,6 +86,8 @@ class Node(Membership):
         self._closed = False
         self._aio: AsyncNode | None = None
         self._backlogs: list[Backlog] = []
+        self._early: list[weakref.ref[Arrears]] = []
+        """Those that came before this node, and are given what those keep that it meets first."""
         self.events: Exchange[Event] = Registry().get("zexchange.events")
         """What happens to the federation: an exchange of frozen event values. Its tasks
         are called on the data thread."""
@@ -115,12 +118,13 @@ class Node(Membership):
             interest = sorted(self._registry.observe(self))
             # Before the threads start: what a peer sends first waits for its history.
             for key, arrears in self._registry.joiners():
-                self.history_added(key, arrears)
+                self._have_given(engine, key, arrears)
             engine.start(interest)
         except BaseException:
             self._engine = None
             self._registry.unobserve(self)
             engine.abandon()
+            self._have_met()
             raise
         end_as_child()
 
@@ -177,6 +181,8 @@ class Node(Membership):
         for backlog in list(self._backlogs):
             backlog.settle(patience)
         self._joined = True
+        if (engine := self._engine) is not None:
+            engine.inbound.do(lambda: engine.inbound.met(self._have_met))
 
     @property
     def _has_joined(self) -> bool:
@@ -363,10 +369,27 @@ class Node(Membership):
     def history_added(self, key: str, arrears: Arrears) -> None:
         """Have a late joiner given what peers keep."""
         engine = self._engine
-        if engine is not None:
-            engine.recall(key, arrears, lambda: arrears.noted(self))
-        else:
+        if engine is None:
             arrears.decline(self)
+            return
+        arrears.me = self._me.hex()
+        if not engine.inbound.peers:
+            arrears.alone(self)  # then what is kept here need not wait for a thread
+        engine.recall(key, arrears, lambda: arrears.noted(self))
+
+    def _have_given(self, engine: "Engine", key: str, arrears: Arrears) -> None:
+        """Have a joiner that was there before given what those keep that are met in joining."""
+        arrears.me = self._me.hex()
+        arrears.again(self)
+        self._early.append(weakref.ref(arrears))
+        engine.recall(key, arrears, lambda: arrears.begun(self))
+
+    def _have_met(self) -> None:
+        """Take note that all are met that were there; on the data thread, if there is one."""
+        early, self._early = self._early, []
+        for there in early:
+            if (arrears := there()) is not None:
+                arrears.noted(self)
 
     def retention_changed(self, exchange: Exchange[Any]) -> None:
         """Keep what is sent on an exchange for late joiners elsewhere, or do so no more."""
@@ -402,6 +425,7 @@ class Node(Membership):
     def after_fork(self) -> None:
         """In a forked child: let go of the parent's sockets, threads and files."""
         self._starting, self._reviving, self._joined = threading.RLock(), False, False
+        self._early = []
         self._incomplete = False
         engine, self._engine = self._engine, None
         if engine is not None:

@@ -90,6 +90,10 @@ class Recalls:
         """Tell whether anything is owed."""
         return bool(self._recalls)
 
+    def __contains__(self, request: int) -> bool:
+        """Return whether a recall has not ended."""
+        return request in self._recalls
+
     def add(self, request: int, key: str, most: int, now: float) -> None:
         """Recall the last ``most`` messages of every exchange that ``key`` covers."""
         self._recalls[request] = _Recall(key, most, now)

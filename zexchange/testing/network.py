@@ -88,6 +88,7 @@ class Network:
         registry = registry or Registry()
         for pattern, n in (retain or {}).items():
             registry.retain(pattern, n)
+        registry.time = self._schedule.time
         node = Node(plan, registry, join_timeout, world)
         self._worlds[node] = world
         node.revive()
