@@ -25,7 +25,7 @@ from .connections import connection, cut, source
 from .endpoints import as_host, parse_tcp, resolve_wild
 from .guard import Guard
 from .lookups import Lookups
-from .sockets import EVENTS, Poller, connect, receive_parts
+from .sockets import EVENTS, Poller, connect, lends, receive_parts
 
 if TYPE_CHECKING:
     from .world import Sockets
@@ -243,7 +243,7 @@ class Controls:
         """Send a data frame again, to where it was asked for."""
         parts = [route, frame.data, *frame.buffers]
         with suppress(zmq.Again, zmq.ZMQError):
-            self.router.send_multipart(parts, zmq.NOBLOCK, copy=not frame.buffers)
+            self.router.send_multipart(parts, zmq.NOBLOCK, copy=not (frame.buffers and lends()))
         self._unread[None] = None
 
     def routed(self, asked: Tune) -> Tune:

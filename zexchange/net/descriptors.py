@@ -64,7 +64,8 @@ def left_at_most(enough: int) -> int | None:
     most = limit()
     if most is None:
         return None
-    with suppress(OSError):  # more than may be polled, perhaps
+    # There are more than may be polled, perhaps; and greenlets cannot.
+    with suppress(OSError, AttributeError):
         looking = select.poll()
         for fd in range(max(0, most - enough), most):
             looking.register(fd, 0)

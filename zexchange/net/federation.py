@@ -84,6 +84,7 @@ def federate(
         InsecureEndpoint: for an endpoint that is not loopback, without keys, unless
             ``insecure``.
         LimitReached: if tasks are attached to more names or patterns than a node can have.
+        RuntimeError: if a library of greenlets has patched queues, and not threads.
         TooFewDescriptors: if this process may not open as many files as a node takes; nothing
             was opened.
         Unreachable: if an endpoint is taken, or the rendezvous directory cannot be used.

@@ -97,8 +97,10 @@ class Node(Membership):
     def _start(self) -> None:
         with importing():
             from .engine import Engine
+            from .polling import check_patched
             from .world import World
 
+        check_patched()
         world = self._world or World()
         require(needed(self._plan), world.descriptors(), f"federation {self.name!r}")
         guard = world.guard(self._plan)

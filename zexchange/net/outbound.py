@@ -588,12 +588,11 @@ class Outbound:
         """See `Carrier`: dropped at a high-water mark as one, too."""
         if self._closed:
             return
-        self._lend()
-        send, last = self._socket.send, buffers[-1]
+        send, last, copy = self._socket.send, buffers[-1], not self._lend()
         send(data, DO_NOT_WAIT | SNDMORE)
         for buffer in buffers[:-1]:
-            send(buffer, DO_NOT_WAIT | SNDMORE, copy=False)
-        send(last, DO_NOT_WAIT, copy=False)
+            send(buffer, DO_NOT_WAIT | SNDMORE, copy=copy)
+        send(last, DO_NOT_WAIT, copy=copy)
 
     # -------------------------------------------------------------- the sender thread
 

@@ -6,7 +6,6 @@ One place for options, because most of them answer a trap of libzmq.
 import _thread
 import os
 import select
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,6 +17,7 @@ from zmq.backend import Socket as _Backend
 from zmq.utils.garbage import gc as _collector
 
 from ..protocol.wire import MAX_CONTROL_BYTES, MAX_DATA_BYTES
+from .polling import new_poll
 from .threads import Ready
 
 SEND_MARK = 8_000
@@ -68,6 +68,15 @@ def new_context() -> "zmq.Context[zmq.Socket[bytes]]":
     context = zmq.Context(io_threads=1)
     context.set(zmq.MAX_SOCKETS, MAX_SOCKETS)
     return context
+
+
+def lends() -> bool:
+    """Return whether memory may be sent uncopied.
+
+    Not with eventlet's greenlets: pyzmq's thread that lets go of such memory would be one, and
+    wait in libzmq, which holds up all others for good. With gevent's, pyzmq sees to that.
+    """
+    return not _thread.start_new_thread.__module__.startswith("eventlet")
 
 
 def start_collector() -> None:
@@ -255,20 +264,26 @@ class Waker:
 
     def __init__(self) -> None:
         # A pipe to oneself where there is no eventfd (macOS).
-        self.fd, self._in = _eventfd() if hasattr(os, "eventfd") else _pipe()
+        self.fd, self._in = _eventfd() if _EVENTFD else _pipe()
         # Re-entrant: a signal handler may wake while its own thread is waking.
         self._closing = threading.RLock()
 
     def wake(self) -> None:
         """Make the descriptor readable. Any thread, any time, and after close too."""
         # Under the lock: a number that was closed may by now be somebody else's file.
-        with self._closing, suppress(OSError):
-            os.write(self._in, _ONE)
+        with self._closing, suppress(OSError, ValueError):
+            if _EVENTFD:
+                os.eventfd_write(self._in, 1)
+            else:
+                os.write(self._in, b"!")
 
     def clear(self) -> None:
         """Make the descriptor unreadable, before looking at what there is to do."""
         with suppress(BlockingIOError):
-            os.read(self.fd, 4096)
+            if _EVENTFD:
+                os.eventfd_read(self.fd)
+            else:
+                os.read(self.fd, 4096)
 
     def close(self) -> None:
         """Close the descriptor; doing so again does nothing."""
@@ -284,7 +299,8 @@ class Waker:
 
 _FORKED = 0.2
 """Seconds after which a lock's owner is taken to have stayed in the parent process."""
-_ONE = (1).to_bytes(8, sys.byteorder)
+_EVENTFD = hasattr(os, "eventfd")
+"""Its own calls never wait; eventlet's `os.write` lets other greenlets run first."""
 
 
 def _eventfd() -> tuple[int, int]:
@@ -311,7 +327,7 @@ class Poller:
 
     def __init__(self) -> None:
         self._epoll = select.epoll() if hasattr(select, "epoll") else None
-        self._poll = None if self._epoll else select.poll()
+        self._poll = None if self._epoll else new_poll()
         # No method of ours around it: between two messages every call counts.
         self.wait = self._epoll.poll if self._epoll else self._wait
 

@@ -50,7 +50,7 @@ from .control import BUDGET, Controls, Received, _host_of
 from .endpoints import Tcp, parse_tcp
 from .guard import Guard
 from .lookups import Lookups
-from .sockets import EVENTS, Poller, receive_parts
+from .sockets import EVENTS, Poller, lends, receive_parts
 from .trunk import PREFIX
 
 if TYPE_CHECKING:
@@ -243,7 +243,8 @@ class Ways(Controls):
         if self._hubs.room(hub, frame.size, self._monotonic()):
             self._flush(link)
             head = relay_head(self._me, route.node)
-            self._post(link, [head, frame.data, *frame.buffers], copy=not frame.buffers)
+            copy = not (frame.buffers and lends())
+            self._post(link, [head, frame.data, *frame.buffers], copy=copy)
 
     def _say_to(self, node: bytes, content: bytes) -> None:
         hub = self._hubs.way(node)

@@ -114,9 +114,12 @@ class World:
         """Return what senders wait for that need room."""
         return Bell()
 
-    def lend(self) -> None:
-        """Prepare to send memory that is not copied."""
+    def lend(self) -> bool:
+        """Prepare to send memory that is not copied; return whether that may be."""
+        if not sockets.lends():
+            return False
         sockets.start_collector()
+        return True
 
     def sender(self, send: Callable[[], float]) -> Sender:
         """Return a thread, not started yet, that calls ``send`` when asked; see `Sender`."""

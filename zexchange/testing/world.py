@@ -176,8 +176,9 @@ class SimulatedWorld(World):
         """See `World`."""
         return Bell(self.schedule)
 
-    def lend(self) -> None:
-        """See `World`: nothing is lent here."""
+    def lend(self) -> bool:
+        """See `World`: nothing has to be prepared here."""
+        return True
 
     def sender(self, send: Callable[[], float]) -> Any:
         """See `World`."""
