@@ -19,7 +19,7 @@ class Observer:
     def exchange_added(self, exchange):
         pass
 
-    def check_interest(self, keys, patterns):
+    def check_interest(self, keys, patterns, size):
         pass
 
     def interest_added(self, key):
@@ -503,7 +503,7 @@ class Early(Observer):
         super().__init__()
         self._registry = registry
 
-    def check_interest(self, keys, patterns):
+    def check_interest(self, keys, patterns, size):
         pass
 
     def interest_added(self, key):

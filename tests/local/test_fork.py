@@ -27,7 +27,7 @@ class Watch:
     def exchange_added(self, exchange):
         pass
 
-    def check_interest(self, keys, patterns):
+    def check_interest(self, keys, patterns, size):
         pass
 
     def interest_added(self, key):

@@ -34,7 +34,7 @@ class Watch:
     def exchange_added(self, exchange):
         self.heard.append(("exchange", exchange.name))
 
-    def check_interest(self, keys, patterns):
+    def check_interest(self, keys, patterns, size):
         pass
 
     def interest_added(self, key):

@@ -5,7 +5,9 @@ import pytest
 from tests.net.conftest import collect
 from zexchange import LimitReached, Registry, federate
 from zexchange.net import node as node_module
-from zexchange.protocol.interest import MAX_PATTERNS
+from zexchange.net.topics import OVERHEAD, TOPICS_BYTES
+from zexchange.protocol.interest import KEY_OVERHEAD, MAX_INTEREST_BYTES, MAX_PATTERNS
+from zexchange.protocol.wire import MAX_CONTROL_BYTES, topic
 
 pytestmark = pytest.mark.sockets
 
@@ -48,3 +50,30 @@ def test_too_many_before_are_an_error_of_federate(monkeypatch: pytest.MonkeyPatc
         collect(registry, "name1")
     collect(registry, "another")
     assert len(tasks) == 5
+
+
+def test_too_many_bytes_of_names_are_an_error_where_one_more_is_attached(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Peers would cut the connection that subscribes to them, and tell nobody here."""
+    name = "a.name.of.twenty.{:03}"
+    most = 10 * (len(name.format(0)) + KEY_OVERHEAD)
+    monkeypatch.setattr(node_module, "MAX_INTEREST_BYTES", most)
+    registry = Registry()
+    for n in range(10):
+        collect(registry, name.format(n))
+    with federate("fed", registry=registry):
+        text = rf"{most + 1 + KEY_OVERHEAD:,} bytes of 11 names .* {most:,}"
+        with pytest.raises(LimitReached, match=text):
+            collect(registry, "x")
+        registry.get(name.format(3)).detach(registry.get(name.format(3)).subscribers[0])
+        collect(registry, "x")
+        with pytest.raises(LimitReached):
+            registry.match("of.two.topics.**").stream()
+
+
+def test_what_may_be_attached_is_what_peers_take() -> None:
+    """As bytes of subscriptions, and as a control message that names all of it."""
+    assert MAX_INTEREST_BYTES < TOPICS_BYTES
+    assert len(b"\1" + topic("")) + OVERHEAD == KEY_OVERHEAD
+    assert MAX_INTEREST_BYTES < MAX_CONTROL_BYTES

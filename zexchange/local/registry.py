@@ -47,7 +47,7 @@ class Observer(Protocol):
         """A new exchange; nobody has it yet."""
         ...
 
-    def check_interest(self, keys: int, patterns: int) -> None:
+    def check_interest(self, keys: int, patterns: int, size: int) -> None:
         """So many names and patterns are to be wanted, patterns among them.
 
         Raises:
@@ -114,6 +114,8 @@ class Registry:
         self._interest: Counter[str] = Counter()
         self._patterns = 0
         """How many patterns are among them."""
+        self._interest_size = 0
+        """How many bytes they have together; patterns count twice."""
         self._observers: tuple[Observer, ...] = ()
         self._forked = False
         self._lock = threading.RLock()
@@ -317,7 +319,7 @@ class Registry:
             LimitReached: that is more than it can tell of.
         """
         with self._lock:
-            observer.check_interest(len(self._interest), self._patterns)
+            observer.check_interest(len(self._interest), self._patterns, self._interest_size)
             if not any(present is observer for present in self._observers):
                 self._observers = (*self._observers, observer)
             return frozenset(self._interest)
@@ -335,10 +337,10 @@ class Registry:
         """
         with self._lock:
             if key not in self._interest:
-                patterns = self._patterns + is_pattern(key)
+                patterns, size = self._patterns + is_pattern(key), self._interest_size + _size(key)
                 for observer in self._observers:
-                    observer.check_interest(len(self._interest) + 1, patterns)
-                self._patterns = patterns
+                    observer.check_interest(len(self._interest) + 1, patterns, size)
+                self._patterns, self._interest_size = patterns, size
             self._interest[key] += 1
             if self._interest[key] == 1:
                 for observer in self._observers:
@@ -351,6 +353,7 @@ class Registry:
             if self._interest[key] <= 0:
                 del self._interest[key]
                 self._patterns -= is_pattern(key)
+                self._interest_size -= _size(key)
                 for observer in self._observers:
                     _tell(observer.interest_removed, key)
 
@@ -399,6 +402,7 @@ class Registry:
         audiences = [*self.exchanges(), *self._views.values()]
         self._interest = Counter(a.key for a in audiences if a.has_interested_task())
         self._patterns = sum(map(is_pattern, self._interest))
+        self._interest_size = sum(map(_size, self._interest))
         self._forked = bool(self._observers)
         if self._forked:
             self._known = {}
@@ -419,6 +423,11 @@ class Registry:
         for observer in self._observers if forked else ():
             _tell(observer.revive)
         self._known = self._exchanges
+
+
+def _size(key: str) -> int:
+    """Return the bytes of a name, or of a pattern, which is subscribed to in two ways."""
+    return len(key.encode()) * (1 + is_pattern(key))
 
 
 def _tell(call: Any, *args: object) -> Any:

@@ -25,7 +25,7 @@ from ..local.logs import log
 from ..local.registry import Registry
 from ..names import check_name
 from ..protocol.events import Event, Lost
-from ..protocol.interest import MAX_KEYS, MAX_PATTERNS
+from ..protocol.interest import KEY_OVERHEAD, MAX_INTEREST_BYTES, MAX_KEYS, MAX_PATTERNS
 from ..protocol.values import Label
 from ..seconds import seconds
 from . import lifetime
@@ -344,11 +344,13 @@ class Node(Membership):
         if engine is not None:
             engine.bridges.look(exchange, fresh=True)
 
-    def check_interest(self, keys: int, patterns: int) -> None:
+    def check_interest(self, keys: int, patterns: int, size: int) -> None:
         """Raise LimitReached if peers would not take so much interest from us."""
+        size += KEY_OVERHEAD * (keys + patterns)
         for number, most, what in (
             (patterns, MAX_PATTERNS, "patterns"),
             (keys, MAX_KEYS, "names and patterns"),
+            (size, MAX_INTEREST_BYTES, f"bytes of {keys:,} names and patterns"),
         ):
             if number > most:
                 raise LimitReached(
