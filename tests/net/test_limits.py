@@ -77,3 +77,15 @@ def test_what_may_be_attached_is_what_peers_take() -> None:
     assert MAX_INTEREST_BYTES < TOPICS_BYTES
     assert len(b"\1" + topic("")) + OVERHEAD == KEY_OVERHEAD
     assert MAX_INTEREST_BYTES < MAX_CONTROL_BYTES
+
+
+def test_what_peers_would_not_read_of_a_hello_is_an_error_of_federate() -> None:
+    """They would refuse all of it, and nobody here would be told."""
+    patterns = [f"p{n}.*" for n in range(MAX_PATTERNS + 1)]
+    with pytest.raises(LimitReached, match=r"exchanges= has 1,001 patterns, and peers read 1,000"):
+        federate("fed", registry=Registry(), exchanges=patterns)
+    names = [f"name{n}" for n in range(MAX_PATTERNS + 1)]
+    federate("fed", registry=Registry(), exchanges=names).close()
+    far = f"tcp://{'a' * 600}.example:7400"
+    with pytest.raises(LimitReached, match=r"has 619 characters, and peers read 512"):
+        federate("fed", registry=Registry(), listen="tcp://127.0.0.1:0", advertise=far)

@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from ..names import check_name, check_scope, matches
+from ..errors import LimitReached
+from ..names import check_name, check_scope, is_pattern, matches
+from ..protocol.interest import MAX_PATTERNS
+from ..protocol.values import MAX_ENDPOINT
 from .endpoints import Tcp, check_secure, parse_pair, parse_tcp
 
 LAN = "lan"
@@ -90,6 +93,26 @@ class Plan:
             )
 
 
+def _check_told(patterns: Sequence[str], endpoints: Sequence[Tcp]) -> None:
+    """Refuse what peers would not read in our hello: they would refuse all of it.
+
+    Raises:
+        LimitReached: naming the number and the limit.
+    """
+    number = sum(map(is_pattern, patterns))
+    if number > MAX_PATTERNS:
+        raise LimitReached(
+            f"exchanges= has {number:,} patterns, and peers read {MAX_PATTERNS:,}: use one that"
+            " covers many"
+        )
+    for endpoint in map(str, endpoints):
+        if len(endpoint) > MAX_ENDPOINT:
+            raise LimitReached(
+                f"{endpoint[:40]}... has {len(endpoint):,} characters, and peers read"
+                f" {MAX_ENDPOINT}: use an address, or a shorter name"
+            )
+
+
 def make_plan(
     name: str,
     listen: str | Sequence[str] | None,
@@ -120,11 +143,13 @@ def make_plan(
             raise ValueError("peers on other hosts connect back: say where, with listen=")
         bound = parse_pair("tcp://127.0.0.1:0")
     patterns = (exchanges,) if isinstance(exchanges, str) else tuple(exchanges)
+    told = parse_pair(advertise) if advertise else None
+    _check_told(patterns, (*(bound or ()), *(told or ())))
     return Plan(
         federation=name,
         label=label,
         listen=bound,
-        advertise=parse_pair(advertise) if advertise else None,
+        advertise=told,
         peers=tuple(map(str, dialled)),
         lan=lan,
         hubs=tuple(map(str, hubs)),

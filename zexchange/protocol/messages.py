@@ -27,6 +27,7 @@ from .fields import (
 )
 from .interest import MAX_KEYS, MAX_PATTERNS
 from .values import (
+    MAX_ENDPOINT,
     Ack,
     Address,
     Bye,
@@ -52,8 +53,6 @@ from .wire import CONTROL
 
 MAX_ADDRESSES = 16
 """Addresses of one node that are read; the best come first."""
-MAX_ENDPOINT = 512
-"""The longest endpoint, in characters: a host name has at most 253."""
 
 
 def control_frame(message: Control) -> bytes:

@@ -14,6 +14,10 @@ FORGETS = "forget"
 FEATURES = (FORGETS,)
 
 
+MAX_ENDPOINT = 512
+"""The longest endpoint, in characters: a host name has at most 253."""
+
+
 @dataclass(frozen=True, slots=True)
 class Label:
     """Who a node is, for people: its host, process and a name of its choice."""
