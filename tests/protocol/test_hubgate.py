@@ -215,3 +215,16 @@ def test_a_cause_is_told_once() -> None:
     assert hub.complaints() == "[\"north may not publish on 'x': detail\"]"
     assert hub.core.rejected == {"north may not publish on 'x'": 3}
     assert hub.gate.rights(OWN.hex()) == EVERYTHING
+
+
+def test_rights_of_which_nodes_are_not_told_are_complained_of() -> None:
+    """Once, by number and limit: what is beyond is refused to a node that may have it."""
+    many = tuple(f"n{number}" for number in range(MAX_PATTERNS + 1))
+    hub = Keyed(north=Rights("north", many), south=Rights("south", many[:MAX_PATTERNS]))
+    for key in (NORTH, SOUTH):
+        hub.core.enter(Enter(node(key), "f", LABEL), key, 0.0, key.hex())
+    told = "north may publish, or have, 1,001 names and patterns, and nodes are told of the first"
+    assert hub.complaints().count("1,001") == 1
+    hub.core.enter(Enter(node(NORTH, 1), "f", LABEL), b"again", 0.0, NORTH.hex())
+    assert told not in hub.complaints()
+    assert any(reason.startswith(told) for reason in hub.core.rejected)

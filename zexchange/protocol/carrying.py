@@ -125,6 +125,8 @@ class Carrying:
             self.lodgers[lodger.id] = lodger
             self._left.pop(lodger.id, None)
             self._changed = True
+            if untold := self.gate.untold(user):
+                self.complain(untold)
         if lodger.route != route or self.by_route.get(route) is not lodger:
             self.by_route.pop(lodger.route, None)
             lodger.route, lodger.answered_at = route, -1.0

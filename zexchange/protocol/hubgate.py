@@ -8,7 +8,7 @@ clock; keys are written as libzmq tells them, in hexadecimal digits (`User-Id`).
 
 from collections.abc import Callable
 
-from .hubwords import Enter, told_of
+from .hubwords import MAX_PATTERNS, Enter, told_of
 from .keys import belongs
 from .lodgers import Gate
 from .permissions import NOTHING, Policy, Rights
@@ -75,6 +75,17 @@ class KeyedGate(Gate):
         """Tell whether the owner of a key, node or hub, may be sent what is on a topic."""
         name = name_in(topic)
         return name is None or (bool(name) and self._rights(user).may_subscribe(name))
+
+    def untold(self, user: str) -> str:
+        """Return what nodes are not told of the rights of the owner of a key, if anything."""
+        rights = self._rights(user)
+        number = max(len(rights.publish or ()), len(rights.subscribe or ()))
+        if number <= MAX_PATTERNS:
+            return ""
+        return (
+            f"{self.name(user)} may publish, or have, {number:,} names and patterns, and nodes are"
+            f" told of the first {MAX_PATTERNS:,}: permit fewer, by patterns that cover many"
+        )
 
     def rights(self, user: str) -> Rights:
         """Return what a node that is carried here may do."""

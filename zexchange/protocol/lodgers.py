@@ -109,6 +109,10 @@ class Gate:
             return None
         return "key", "this key may not be carried here"
 
+    def untold(self, user: str) -> str:
+        """Return what nodes are not told of the rights of the owner of a key, if anything."""
+        return ""
+
     def may_want(self, user: str, topic: bytes) -> bool:
         """Tell whether a connection may subscribe to a topic."""
         return True
