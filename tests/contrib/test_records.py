@@ -1,6 +1,8 @@
 """Log records as maps of fields: what is sent of one, and what is taken for one."""
 
+import enum
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zexchange.contrib.records import ARRIVED, PROCESS, fields_of, record_of
+from zexchange.protocol.codec import decode, encode
 
 
 def made(msg: object = "text", *args: object, **extra: object) -> logging.LogRecord:
@@ -27,6 +30,37 @@ def test_a_record_comes_back() -> None:
     assert (record.who, record.what) == (("Ada", 7), str(logging))  # type: ignore[attr-defined]
     assert getattr(record, ARRIVED) is True
     assert getattr(record, PROCESS) == "p"
+
+
+class Safe(str):
+    """As Django's: its text is of its own class again."""
+
+    def __str__(self) -> str:
+        return self
+
+
+class Level(enum.IntEnum):
+    LOUD = 35
+
+
+class Broken:
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+def test_what_cannot_travel_of_a_record_arrives_as_its_text() -> None:
+    """Whatever it is, and also in the attributes that are logging's own: the record arrives."""
+    safe = made(Safe("safe"), template=Safe("t.html"), broken=Broken(), status=Level.LOUD)
+    safe.levelno, safe.pathname, safe.lineno = Level.LOUD, Path("till.py"), None  # type: ignore[assignment]
+    sent = fields_of(safe, "p")
+    assert decode(encode(sent)) == sent
+    record = record_of(sent)
+    assert [type(part) for part in (record.msg, record.levelno, record.pathname)] == [str, int, str]
+    assert (record.msg, record.levelno, record.pathname) == ("safe", 35, "till.py")
+    assert record.template == "t.html"  # type: ignore[attr-defined]
+    assert record.broken == "<Broken, whose text raises RuntimeError>"  # type: ignore[attr-defined]
+    assert record.status == "35"  # type: ignore[attr-defined]
+    assert not record.lineno
 
 
 def test_a_percent_sign_in_a_text_is_no_format() -> None:

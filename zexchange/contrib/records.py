@@ -45,18 +45,51 @@ def fields_of(record: logging.LogRecord, process: str) -> dict[str, Any]:
     is no plain value in ``extra=``, such as a request, becomes its text.
 
     Raises:
-        Exception: what formatting the text raises, or the ``__str__`` of something in ``extra=``.
+        Exception: what formatting the text raises.
     """
-    fields = {name: _portable(value) for name, value in record.__dict__.items()
-              if name not in _FIELDS}  # fmt: skip
-    fields |= {name: value for name, value in record.__dict__.items() if name in _FIELDS}
+    text, own = record.getMessage(), {"args": None, "exc_info": None, PROCESS: process}
+    fields: dict[str, Any] = {}
+    for name, value in {**record.__dict__, **own, "msg": text}.items():
+        kinds = _FIELDS.get(name)
+        if kinds is None:
+            fields[name] = _portable(value)
+        elif (field := _as_one_of(kinds, value)) is not _NONE:
+            fields[name] = field
     if record.exc_info and not record.exc_text:
         fields["exc_text"] = _tracebacks.formatException(record.exc_info)
-    return {**fields, "msg": record.getMessage(), "args": None, "exc_info": None, PROCESS: process}
+    return fields
+
+
+_NONE = object()
+
+
+def _as_one_of(kinds: tuple[type, ...], value: object) -> object:
+    """Return a field of logging's own as what it may be, `_NONE` if it is nothing of the kind.
+
+    A level may be an `IntEnum`, a text one of Django's that is marked as safe, a path a `Path`.
+    """
+    if type(value) in kinds:
+        return value
+    if str in kinds and value is not None:
+        return _text(value)
+    numbers: tuple[type, ...] = (int, float)
+    for kind in numbers:
+        if kind in kinds and isinstance(value, kind):
+            return kind(value)
+    return _NONE
 
 
 def _portable(value: object) -> object:
-    return value if _is_plain(value) else str(value)
+    return value if _is_plain(value) else _text(value)
+
+
+def _text(value: object) -> str:
+    """Return the text of a value: the program that logs it must not be without its record."""
+    try:
+        # The text of what is one may be of its class again.
+        return str.__str__(str(value))
+    except Exception as error:
+        return f"<{type(value).__name__}, whose text raises {type(error).__name__}>"
 
 
 def _is_plain(value: Any, depth: int = 0) -> bool:
