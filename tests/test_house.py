@@ -20,6 +20,7 @@ FLOORS = {
     "names": 1,
     "collisions": 1,
     "history": 1,
+    "lost": 1,
     "imports": 1,
     "seconds": 1,
     "sendable": 1,

@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator, Iterable
 
 from litestar.channels.backends.base import ChannelsBackend
 
-from .. import Delivery, InvalidName, Stream
+from .. import Delivery, InvalidName, Lost, Stream
 from .channels import WAITING, Channels, below
 from .membership import JOIN_TIMEOUT, AnyNode, Membership
 
@@ -127,19 +127,19 @@ class _Past:
         self._kept: dict[str, list[tuple[float, str, int, bytes]]] = {}
         """By channel; the one that had a message last comes last."""
         self._count = 0
-        self._live: Stream[Delivery] | None = None
+        self._live: Stream[Delivery | Lost] | None = None
         self._reader: asyncio.Task[None] | None = None
 
-    def open(self, live: "Stream[Delivery]") -> None:
+    def open(self, live: "Stream[Delivery | Lost]") -> None:
         """Keep what comes by a stream."""
         self._live = live
         self._reader = asyncio.ensure_future(self._read(live))
 
-    async def _read(self, live: "Stream[Delivery]") -> None:
+    async def _read(self, live: "Stream[Delivery | Lost]") -> None:
         async for item in live:
             self._keep(item)
 
-    def take(self, stream: "Stream[Delivery]") -> None:
+    def take(self, stream: "Stream[Delivery | Lost]") -> None:
         """Keep what waits in a stream; some of it may be kept already."""
         while len(stream):
             self._keep(stream.get(0))

@@ -12,13 +12,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, overload
 
 from ..errors import NotAttached
+from ..lost import Lost
 from . import finalisers
 from .arrears import Arrears
 from .feeds import Feed, tidy
 from .forking import track
 from .mailbox import Overflow
 from .snapshots import Keeper, settled
-from .stream import Stream, T
+from .stream import Delivery, Stream, T
 from .subscriptions import Key, Subscription, Task
 
 if TYPE_CHECKING:
@@ -289,6 +290,16 @@ class Audience(Generic[T]):
         details: Literal[False] = False,
         history: int = 0,
     ) -> Stream[T]: ...
+
+    @overload
+    def stream(
+        self,
+        maxsize: int = 1000,
+        overflow: Overflow | None = None,
+        *,
+        details: Literal[True],
+        history: int = 0,
+    ) -> Stream[Delivery[T] | Lost]: ...
 
     @overload
     def stream(

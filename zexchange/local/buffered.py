@@ -9,7 +9,7 @@ import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Generator
-from typing import Any
+from typing import Any, Generic
 
 from ..errors import Closed, NotASubscriber
 from . import finalisers, loops
@@ -19,20 +19,20 @@ from .logs import log
 from .mailbox import Mailbox, MailboxStats, Overflow
 from .outcome import logger, unawaited
 from .snapshots import Keeper, settled
-from .subscriptions import Task
+from .subscriptions import M, Task
 
 FINISHING = 5.0
 """Seconds that the end of the program waits for messages which are with threads."""
 
 
-class _Buffered(Keeper):
+class _Buffered(Keeper, Generic[M]):
     """What the adapters with a mailbox share: its figures, and the errors behind it."""
 
     def __init__(self, maxsize: int, overflow: Overflow) -> None:
         self._mailbox: Mailbox[Any] = Mailbox(maxsize, overflow)
         self._errors = 0
 
-    def send(self, msg: object) -> None:
+    def send(self, msg: M, /) -> None:
         """Leave ``msg`` in the mailbox."""
         raise NotImplementedError
 
@@ -64,7 +64,7 @@ class _Marker(threading.Event):
     """A place among the messages, which the thread sets when it comes there."""
 
 
-class to_thread(_Buffered):  # noqa: N801
+class to_thread(_Buffered[M]):  # noqa: N801
     """A task that hands messages to ``task.send`` on a daemon thread of its own.
 
     The thread starts with the first message, in a forked child again. Errors are logged
@@ -80,7 +80,7 @@ class to_thread(_Buffered):  # noqa: N801
         NotASubscriber: the task cannot be given messages.
     """
 
-    def __init__(self, task: Task[Any], maxsize: int = 1000, overflow: Overflow = "block") -> None:
+    def __init__(self, task: Task[M], maxsize: int = 1000, overflow: Overflow = "block") -> None:
         self._task = task
         self._call = check_task(task)
         if isinstance(task, Generator):
@@ -101,7 +101,7 @@ class to_thread(_Buffered):  # noqa: N801
         self._mailbox.clear()
         self._new_thread()
 
-    def send(self, msg: object) -> None:
+    def send(self, msg: M, /) -> None:
         """Leave ``msg`` for the thread.
 
         Raises:
@@ -203,7 +203,7 @@ def _finish() -> None:
 at_exit(_finish)
 
 
-class to_async(_Buffered):  # noqa: N801
+class to_async(_Buffered[M]):  # noqa: N801
     """A task that awaits ``fn(msg)`` on the event loop that runs where this is made.
 
     Messages are handed over from any thread, in order, one at a time, by one wake-up a
@@ -223,7 +223,7 @@ class to_async(_Buffered):  # noqa: N801
 
     def __init__(
         self,
-        fn: Callable[[Any], Awaitable[object]],
+        fn: Callable[[M], Awaitable[object]],
         maxsize: int = 1000,
         overflow: Overflow = "block",
     ) -> None:
@@ -249,7 +249,7 @@ class to_async(_Buffered):  # noqa: N801
         """Leave what waits to the parent, whose loop has it too."""
         self._mailbox.clear()
 
-    def send(self, msg: object) -> None:
+    def send(self, msg: M, /) -> None:
         """Leave ``msg`` for the loop; from any thread.
 
         Raises:

@@ -7,10 +7,10 @@ this process is a bridge, of which this room knows only that it comes first and 
 
 import builtins
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import finalisers
 from .arrears import Arrears, Notice
@@ -25,6 +25,8 @@ from .stream import Delivery, T
 from .subscriptions import Shaped, Subscription
 
 if TYPE_CHECKING:
+    from typing_extensions import deprecated
+
     from .registry import Registry
 
 __all__ = ["Bridge", "Exchange", "ExchangeStats", "Room"]
@@ -279,7 +281,18 @@ class Exchange(Rounds[T]):
             with self._lock:
                 self._errors += n
 
-    def handler(self, fn: Callable[[T], R]) -> Callable[[T], R]:
+    if TYPE_CHECKING:
+
+        @overload
+        @deprecated("an async function is attached by attach(to_async(fn))")
+        def handler(
+            self, fn: Callable[[T], Coroutine[Any, Any, R]]
+        ) -> Callable[[T], Coroutine[Any, Any, R]]: ...
+
+        @overload
+        def handler(self, fn: Callable[[T], R]) -> Callable[[T], R]: ...
+
+    def handler(self, fn: Callable[[T], Any]) -> Callable[[T], Any]:
         """Have ``fn`` called with each message; use it as a decorator, undo with ``detach(fn)``.
 
         Raises:

@@ -25,7 +25,7 @@ else:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Generic[T]):
     """One message with what is known about its way.
 
     Attributes:
@@ -37,7 +37,7 @@ class Delivery:
     """
 
     name: str
-    msg: Any
+    msg: T
     origin: str | None
     seq: int | None
     sent_at: float
@@ -64,12 +64,17 @@ class Stream(Generic[T]):
         wake: Callable[[], None],
     ) -> None:
         self._mailbox: Mailbox[T] = Mailbox(maxsize, overflow, f"a stream of {key!r}")
-        self.send: Callable[[Any], object] = self._mailbox.put
+        object.__setattr__(self, "send", self._mailbox.put)  # itself: one call a message, not two
         self.details = details
         self.feed = Feed(self, self._mailbox, details)
         """What is attached in its place."""
         self._wake = wake  # what the first use in a forked child has to call
         self._detach: Callable[[Stream[T]], None] | None = None
+
+    if TYPE_CHECKING:
+
+        def send(self, msg: T, /) -> object:
+            """Take one message; see `Task`."""
 
     def opened(self, detach: Callable[["Stream[T]"], None]) -> "Stream[T]":
         """Remember how to detach, once attached."""

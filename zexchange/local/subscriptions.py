@@ -7,7 +7,7 @@ attached, and nothing here calls it but through what an exchange was given.
 import itertools
 import time
 import weakref
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .feeds import Feed
 from .outcome import Target
@@ -17,7 +17,14 @@ from .stream import Delivery
 if TYPE_CHECKING:
     from .arrears import Arrears
 
-M = TypeVar("M", contravariant=True)
+if TYPE_CHECKING:  # as in `stream`
+    from typing_extensions import TypeVar
+
+    M = TypeVar("M", contravariant=True, default=Any)
+else:
+    from typing import TypeVar
+
+    M = TypeVar("M", contravariant=True)
 
 Key = tuple[object, ...]
 

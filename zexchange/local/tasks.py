@@ -8,8 +8,8 @@ import asyncio
 import queue
 import sys
 import threading
-from collections.abc import Callable
-from typing import Any, TextIO
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TextIO, overload
 
 from ..errors import MailboxFull, NotASubscriber
 from . import finalisers
@@ -17,9 +17,13 @@ from .checks import check_callable
 from .forking import track
 from .mailbox import Overflow, check_overflow
 from .snapshots import Keeper, settled
+from .subscriptions import M
+
+if TYPE_CHECKING:
+    from typing_extensions import deprecated
 
 
-class to_call:  # noqa: N801 - used as a verb, like the built-in classes
+class to_call(Generic[M]):  # noqa: N801 - used as a verb, like the built-in classes
     """A task that calls ``fn(msg)``, on the sender's thread.
 
     Raises:
@@ -28,15 +32,37 @@ class to_call:  # noqa: N801 - used as a verb, like the built-in classes
 
     __slots__ = ("send",)
 
-    def __init__(self, fn: Callable[[Any], object]) -> None:
+    if TYPE_CHECKING:
+
+        def send(self, msg: M, /) -> object:
+            """Take one message; see `Task`."""
+
+    if TYPE_CHECKING:
+
+        @overload
+        @deprecated("an async function is attached by to_async")
+        def __init__(self, fn: Callable[[M], Coroutine[Any, Any, object]]) -> None: ...
+
+        @overload
+        def __init__(self, fn: Callable[[M], object]) -> None: ...
+
+    def __init__(self, fn: Callable[[M], object]) -> None:
         check_callable(fn, "to_call")
-        self.send = fn  # the function itself: one call a message, not two
+        object.__setattr__(self, "send", fn)  # the function itself: one call a message, not two
 
     def __repr__(self) -> str:
         return f"to_call({self.send!r})"
 
 
-class to_queue(Keeper):  # noqa: N801
+class Puts(Protocol[M]):
+    """What has ``put``, as a `queue.Queue`."""
+
+    def put(self, item: M, /) -> object:
+        """Take one message, and wait for room."""
+        ...
+
+
+class to_queue(Keeper, Generic[M]):  # noqa: N801
     """A task that puts each message into a queue, on the sender's thread.
 
     Args:
@@ -48,6 +74,20 @@ class to_queue(Keeper):  # noqa: N801
     """
 
     __slots__ = ("__weakref__", "_dropped", "_lock", "_overflow", "_q", "send")
+
+    if TYPE_CHECKING:
+
+        def send(self, msg: M, /) -> object:
+            """Take one message; see `Task`."""
+
+    if TYPE_CHECKING:
+
+        @overload
+        @deprecated("an asyncio.Queue is attached by to_async(q.put)")
+        def __init__(self, q: asyncio.Queue[M], overflow: Overflow = "block") -> None: ...
+
+        @overload
+        def __init__(self, q: Puts[M], overflow: Overflow = "block") -> None: ...
 
     def __init__(self, q: Any, overflow: Overflow = "block") -> None:
         check_overflow(overflow)
@@ -63,7 +103,7 @@ class to_queue(Keeper):  # noqa: N801
         self._overflow = overflow
         # A queue without put_nowait has no bound to run against.
         bounded = overflow != "block" and hasattr(q, "put_nowait")
-        self.send: Callable[[Any], object] = self._offer if bounded else self._put
+        object.__setattr__(self, "send", self._offer if bounded else self._put)
         track(self).after_fork()
 
     def after_fork(self) -> None:

@@ -7,15 +7,16 @@ work out whom to call, and it tells them when that changes. Nothing is sent to a
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
+from ..lost import Lost
 from ..names import matches
 from . import finalisers
 from .audience import Audience
 from .chains import chains, link, refuse_circle
 from .checks import key_of, subscription_of
 from .mailbox import Overflow
-from .stream import Stream
+from .stream import Delivery, Stream
 from .subscriptions import Key, Subscription, Task
 
 if TYPE_CHECKING:
@@ -79,6 +80,50 @@ class View(Audience[Any]):
         """
         with self._held(tasks, lambda task: self.attach(task, names=names)):
             yield
+
+    @overload
+    def stream(
+        self,
+        maxsize: int = 1000,
+        overflow: Overflow | None = None,
+        details: Literal[False] = False,
+        history: int = 0,
+        *,
+        names: Literal[False] = False,
+    ) -> Stream[Any]: ...
+
+    @overload
+    def stream(
+        self,
+        maxsize: int = 1000,
+        overflow: Overflow | None = None,
+        details: Literal[False] = False,
+        history: int = 0,
+        *,
+        names: Literal[True],
+    ) -> Stream[tuple[str, Any]]: ...
+
+    @overload
+    def stream(
+        self,
+        maxsize: int = 1000,
+        overflow: Overflow | None = None,
+        *,
+        details: Literal[True],
+        history: int = 0,
+        names: Literal[False] = False,
+    ) -> Stream[Delivery[Any] | Lost]: ...
+
+    @overload
+    def stream(
+        self,
+        maxsize: int = 1000,
+        overflow: Overflow | None = None,
+        details: bool = False,
+        history: int = 0,
+        *,
+        names: bool = False,
+    ) -> Stream[Any]: ...
 
     def stream(
         self,

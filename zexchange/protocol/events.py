@@ -6,12 +6,18 @@ Nothing here knows why or when an event happens.
 
 from dataclasses import dataclass
 
+from ..lost import Lost as Lost
 from .values import Label
 
 
 @dataclass(frozen=True, slots=True)
 class PeerJoined:
-    """A node has joined the federation."""
+    """A node has joined the federation.
+
+    Attributes:
+        peer: its id, as hexadecimal text.
+        label: its host, its process, and the name that it gave itself.
+    """
 
     peer: str
     label: Label
@@ -19,7 +25,13 @@ class PeerJoined:
 
 @dataclass(frozen=True, slots=True)
 class PeerSilent:
-    """Nothing was heard from a peer for a while; its connection is still there."""
+    """Nothing was heard from a peer for a while; its connection is still there.
+
+    Attributes:
+        peer: its id, as hexadecimal text.
+        label: its host, its process, and the name that it gave itself.
+        seconds: for so long.
+    """
 
     peer: str
     label: Label
@@ -32,6 +44,11 @@ class PeerLeft:
 
     Or ``crowded out``: it had proven nothing, and another needed its place. Only ``bye`` is
     final: whoever left otherwise and lives goes on where it was if it is back within ten minutes.
+
+    Attributes:
+        peer: its id, as hexadecimal text.
+        label: its host, its process, and the name that it gave itself.
+        reason: ``bye``, ``gone``, ``silent`` or ``crowded out``.
     """
 
     peer: str
@@ -40,27 +57,16 @@ class PeerLeft:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
-    """Messages ``first`` to ``last`` of an origin on an exchange did not arrive, and will not.
-
-    ``first`` is 0 where nobody knows how many: the origin was away for more than ten minutes,
-    and is back; or this node was stopped for more than eleven. Then what came of it before stays
-    as it was, what was sent between that and ``last`` is lost, if anything was, and `Node.stats`
-    does not count it.
-    """
-
-    exchange: str
-    origin: str
-    first: int
-    last: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class PeerSlow:
     """A peer acknowledges too slowly and holds nobody any more, or (``False``) has caught up.
 
     With ``ourselves``, it is this node that is too slow for the peer, which says so.
+
+    Attributes:
+        peer: its id, as hexadecimal text.
+        label: its host, its process, and the name that it gave itself.
+        slow: whether it is slow from now on; False when it has caught up.
+        ourselves: whether this node is the slow one.
     """
 
     peer: str
@@ -71,7 +77,14 @@ class PeerSlow:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Something that arrived was not taken: from where, why, and how often so far."""
+    """Something that arrived was not taken.
+
+    Attributes:
+        source: an endpoint, a peer, or the part of this node that refused it.
+        reason: in a few words, always the same ones.
+        count: how often so far, of this source and reason.
+        detail: more about this one, or empty.
+    """
 
     source: str
     reason: str
