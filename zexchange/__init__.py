@@ -24,8 +24,11 @@ from .local import (
     Delivery,
     DisplayMessages,
     Exchange,
+    ExchangeStats,
+    MailboxStats,
     Registry,
     Stream,
+    Task,
     View,
     get_exchange,
     match,
@@ -39,9 +42,12 @@ from .net.awaiting import AsyncNode
 from .net.diagnosis import Diagnosis, Finding
 from .net.federation import federate
 from .net.node import Node
+from .net.picture import Endpoint, Lookup, PeerView, Picture
+from .net.reach import Reach
 from .net.status import NodeStats, PeerStatus, Received, Sent
 from .protocol.codec import Unknown, register
-from .protocol.events import Lost, PeerJoined, PeerLeft, PeerSilent, PeerSlow, Rejected
+from .protocol.events import Event, Lost, PeerJoined, PeerLeft, PeerSilent, PeerSlow, Rejected
+from .protocol.values import Label
 
 __version__ = "0.1.0"
 __all__ = [
@@ -53,15 +59,21 @@ __all__ = [
     "Diagnosis",
     "DisplayMessages",
     "EncodeError",
+    "Endpoint",
+    "Event",
     "Exchange",
     "ExchangeError",
+    "ExchangeStats",
     "Finding",
     "InsecureEndpoint",
     "InvalidKeys",
     "InvalidName",
+    "Label",
     "LimitReached",
+    "Lookup",
     "Lost",
     "MailboxFull",
+    "MailboxStats",
     "Node",
     "NodeStats",
     "NotASubscriber",
@@ -72,11 +84,15 @@ __all__ = [
     "PeerSilent",
     "PeerSlow",
     "PeerStatus",
+    "PeerView",
+    "Picture",
+    "Reach",
     "Received",
     "Registry",
     "Rejected",
     "Sent",
     "Stream",
+    "Task",
     "TaskFailed",
     "TooFewDescriptors",
     "TooManyDeferred",

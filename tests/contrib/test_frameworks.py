@@ -13,6 +13,7 @@ import pytest
 from tests.contrib.pages import COMMANDS, MOST_LINES, PROGRAMS, lines
 from tests.contrib.servers import Client, Listener, served, spread, uvicorn
 from tests.support import PATIENCE, ROOT, Program, eventually
+from zexchange import Registry, federate
 
 sockets = pytest.mark.sockets
 pytest.importorskip("uvicorn", reason="needs uvicorn")
@@ -208,3 +209,40 @@ def run(program: str) -> "subprocess.CompletedProcess[str]":
     )
     assert done.returncode == 0, done.stderr
     return done
+
+
+FORKED = """
+import os, zexchange
+got = []
+zexchange.get_exchange("said").handler(got.append)
+node = zexchange.federate("fed")
+if pid := os.fork():
+    os.waitpid(pid, 0)
+else:
+    print("forked")
+    input()
+    print(got)
+    node.wait_ready()
+    print("ready")
+    input()
+    print(got)
+    node.close()
+"""
+
+
+@sockets
+def test_a_forked_worker_hears_from_its_first_use_on(rendezvous: Path) -> None:
+    """Not what is sent before: `wait_ready` is such a use."""
+    registry = Registry()
+    with federate("fed", registry=registry) as node, Program(FORKED) as program:
+        program.expect("forked")
+        node.wait_subscribers("said", 1)  # the parent, which has it
+        registry.get("said").send("early")
+        node.flush()
+        program.say()
+        program.expect("[]")
+        program.expect("ready")
+        registry.get("said").send("late")
+        node.flush()
+        program.say()
+        program.expect("['late']")

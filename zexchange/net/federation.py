@@ -11,7 +11,7 @@ from ..local.registry import Registry, default_registry
 from ..names import check_name, check_scope
 from . import lifetime
 from .node import Node
-from .plan import RECOVERY_TIMEOUT, REPLAY_BYTES, REPLAY_MESSAGES, STALL, Plan, make_plan
+from .plan import Plan, make_plan
 
 
 def federate(
@@ -25,10 +25,10 @@ def federate(
     exchanges: str | Sequence[str] = "**",
     registry: Registry | None = None,
     label: str = "",
-    replay_messages: int = REPLAY_MESSAGES,
-    replay_bytes: int = REPLAY_BYTES,
-    stall: float = STALL,
-    recovery_timeout: float = RECOVERY_TIMEOUT,
+    replay_messages: int = 1_000_000,
+    replay_bytes: int = 32 * 1024 * 1024,
+    stall: float = 1.0,
+    recovery_timeout: float = 5.0,
     retain: Mapping[str, int] | None = None,
     join_timeout: float = 1.0,
     keys: str | os.PathLike[str] | None = None,

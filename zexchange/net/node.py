@@ -56,10 +56,11 @@ class Backlog(Protocol):
 class Node(Membership):
     """One process's membership in a federation: made by `federate`, also a context manager.
 
-    Every method may be called from any thread. Those that wait take a ``timeout`` in seconds,
-    or None to wait without end. They raise `RuntimeError` on the data thread (inside a task
-    that is given a remote message) and in a running event loop, where they would wait for
-    themselves. Plain code in a notebook's cell may call them, though its kernel runs a loop.
+    Every method may be called from any thread. Those that wait take a ``timeout`` in seconds, 10
+    where none is given (5 for `close`), or None to wait without end. They raise `RuntimeError` on
+    the data thread (inside a task that is given a remote message) and in a running event loop,
+    where they would wait for themselves. Plain code in a notebook's cell may call them, though
+    its kernel runs a loop.
     """
 
     def __init__(

@@ -1,0 +1,138 @@
+"""The reference: what it shows of the public names is there to be shown, and true."""
+
+import ast
+import dataclasses
+import inspect
+import re
+import sys
+import textwrap
+import typing
+from collections.abc import Callable, Iterator
+from typing import Any, get_args
+
+import pytest
+
+import zexchange
+from tests.support import ROOT
+from zexchange import AsyncNode, Node, federate
+from zexchange.net import plan
+from zexchange.protocol.events import Event
+
+REFERENCE = ROOT / "docs" / "reference"
+EXPORTED = {name: getattr(zexchange, name) for name in zexchange.__all__}
+
+
+def functions() -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Yield every function and method that users are shown."""
+    for name, value in EXPORTED.items():
+        if inspect.isclass(value):
+            members = inspect.getmembers(value, inspect.isfunction)
+            yield from ((f"{name}.{n}", f) for n, f in members if not n.startswith("_"))
+        elif inspect.isfunction(value):
+            yield name, value
+
+
+@pytest.mark.parametrize(("name", "function"), list(functions()))
+def test_defaults_are_values(name: str, function: Callable[..., Any]) -> None:
+    """No name of a constant, which nobody can look up."""
+    if not (function.__module__ or "").startswith("zexchange"):
+        return
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    assert isinstance(tree, ast.FunctionDef | ast.AsyncFunctionDef)
+    for default in [*tree.args.defaults, *filter(None, tree.args.kw_defaults)]:
+        names = [node.id for node in ast.walk(default) if isinstance(node, ast.Name)]
+        assert not names, f"{name} has a default {ast.unparse(default)}"
+
+
+def test_the_defaults_of_federate_are_those_of_a_plan() -> None:
+    """Adapters and commands join by a plan, without `federate`."""
+    shown = inspect.signature(federate).parameters
+    of_a_plan = plan.Plan("fed")
+    for name in ("replay_messages", "replay_bytes", "stall", "recovery_timeout"):
+        assert shown[name].default == getattr(of_a_plan, name)
+
+
+@pytest.mark.parametrize("event", get_args(Event))
+def test_each_field_of_an_event_is_described(event: type[Any]) -> None:
+    """And each event is on its page."""
+    assert f"::: zexchange.{event.__name__}" in (REFERENCE / "events.md").read_text()
+    described = re.findall(
+        r"^        (\w+):", (event.__doc__ or "").partition("Attributes:")[2], re.M
+    )
+    assert described == [field.name for field in dataclasses.fields(event)]
+
+
+def test_the_table_of_timeouts_is_true() -> None:
+    """For nodes and their twins for coroutines."""
+    page = (REFERENCE / "federation.md").read_text()
+    rows = re.findall(r"^\| (`.*`) \| ([\d.]+) \|$", page, re.M)
+    shown = {
+        name: float(seconds) for names, seconds in rows for name in re.findall(r"`(\w+)", names)
+    }
+    assert shown.pop("federate") == inspect.signature(federate).parameters["join_timeout"].default
+    for kind in (Node, AsyncNode):
+        waits = {
+            name: inspect.signature(function).parameters["timeout"].default
+            for name, function in inspect.getmembers(kind, inspect.isfunction)
+            if "timeout" in inspect.signature(function).parameters and not name.startswith("_")
+        }
+        assert waits == shown
+
+
+def test_what_names_the_readme_leads_to_no_other_page() -> None:
+    """It is not part of the site."""
+    for page in sorted((ROOT / "docs").rglob("*.md")):
+        links = re.findall(r"\[([^\]]*)\]\(([^)]*)\)", page.read_text())
+        assert not [link for link in links if "README" in link[0] and "README" not in link[1]]
+        for sentence in re.findall(r"README has \[.*?\]\((.*?)\)", page.read_text()):
+            raise AssertionError(f"{page.name}: the README has {sentence}")
+
+
+def test_long_signatures_are_shown_on_several_lines() -> None:
+    """What builds the site wraps them by a formatter, where there is one."""
+    environment = (ROOT / "tox.ini").read_text().partition("[testenv:docs]")[2].partition("\n[")[0]
+    assert re.search(r"^    ruff>=", environment, re.M)
+    assert re.search(r"^line_length = \d+", (ROOT / "zensical.toml").read_text(), re.M)
+
+
+def shown() -> Iterator[tuple[str, type[Any], list[str]]]:
+    """Yield each class that is on a page, with the members that are shown of it."""
+    for page in sorted(REFERENCE.glob("*.md")):
+        found = re.findall(r"^::: zexchange\.(\w+)$\n((?: .*\n)*)", page.read_text() + "\n", re.M)
+        for name, options in found:
+            value = EXPORTED[name]
+            if inspect.isclass(value):
+                said = re.search(r"^ +members:((?:.|\n)*)", options, re.M)
+                every = [n for n in dir(value) if not n.startswith("_")]
+                yield name, value, re.findall(r"\w+", said[1]) if said else every
+
+
+def returned(owner: type[Any], member: str) -> Iterator[type[Any]]:
+    """Yield the classes of this package that a member is, or gives."""
+    value = inspect.getattr_static(owner, member, None)  # None of what only an object has
+    function = value.fget if isinstance(value, property) else value
+    if not inspect.isfunction(function):
+        return
+    # Some of what annotations name is imported for type checkers alone.
+    modules = [m for name, m in list(sys.modules.items()) if name.startswith("zexchange.")]
+    known = {name: there for module in modules for name, there in vars(module).items()}
+    said = typing.get_type_hints(function, localns={**known, **vars(zexchange)})
+    waiting = [said.get("return")]
+    while waiting:
+        kind = waiting.pop()
+        waiting += typing.get_args(kind)
+        kind = typing.get_origin(kind) or kind
+        if inspect.isclass(kind) and kind.__module__.startswith("zexchange"):
+            yield kind
+            if dataclasses.is_dataclass(kind):
+                waiting += typing.get_type_hints(kind).values()
+
+
+@pytest.mark.parametrize(("name", "owner", "members"), list(shown()), ids=lambda value: str(value))
+def test_what_public_calls_return_is_exported(
+    name: str, owner: type[Any], members: list[str]
+) -> None:
+    """So that a program can name it; and what that holds, and so on."""
+    for member in members:
+        for kind in returned(owner, member):
+            assert EXPORTED.get(kind.__name__) is kind, f"{name}.{member} returns {kind}"
