@@ -11,7 +11,7 @@ import pytest
 
 from tests.net.conftest import Joiner, collect
 from tests.net.keyrings import Keyrings
-from tests.support import eventually
+from tests.support import eventually, programs
 from zexchange import Node, Registry, Unreachable, federate
 from zexchange.net import directories, places
 from zexchange.net.directories import bases, place_of, places_of, short_place
@@ -42,24 +42,23 @@ def host(rendezvous: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_a_chosen_directory_is_the_only_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else there is one that goes with the login, one in the temp dir, and one in /tmp."""
+    """Else there is one that goes with the login, and some for what is temporary."""
     monkeypatch.setenv("ZEXCHANGE_DIR", str(tmp_path))
     assert bases() == (tmp_path,)
     monkeypatch.delenv("ZEXCHANGE_DIR")
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     mine = f"zexchange-{os.getuid()}"
-    assert bases()[-2:] == (tmp_path / mine, Path("/tmp") / mine)
+    for named, found in ((str(tmp_path), [tmp_path]), ("nowhere", []), (f"{tmp_path}/none", [])):
+        monkeypatch.setenv("TMPDIR", named)
+        under = [Path("/tmp"), *found, Path("/var/tmp")]
+        assert bases()[-len(under) :] == tuple(place / mine for place in under)
 
 
 def test_without_a_place_to_write_it_is_said_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a container whose root is read-only: `tempfile` itself raises there."""
-
-    def none() -> str:
-        raise FileNotFoundError("no usable temporary directory")
-
+    """As in a container whose root is read-only; the directory that we are in is no place."""
     monkeypatch.delenv("ZEXCHANGE_DIR")
-    monkeypatch.setattr(tempfile, "gettempdir", none)
+    monkeypatch.delenv("TMPDIR", raising=False)
     monkeypatch.setattr(directories, "_SHORTEST", Path("/proc/none"))
+    monkeypatch.setattr(directories, "_LASTING", Path("/proc/none"))
     monkeypatch.setattr(directories, "_of_the_session", lambda: iter(()))
     with pytest.raises(Unreachable, match=r"set ZEXCHANGE_DIR .* or use local=False"):
         federate("fed", registry=Registry())
@@ -107,6 +106,48 @@ def test_where_a_path_is_too_long_the_sockets_lie_in_a_shorter_one(
     monkeypatch.setattr(directories, "_under_temp", lambda: iter([long]))
     with pytest.raises(Unreachable, match=r"107 bytes.*set ZEXCHANGE_DIR"):
         short_place(long / "fed", name)
+
+
+JOB = """
+import zexchange
+from pathlib import Path
+from zexchange.net import directories
+directories._of_the_session = lambda: iter(())
+directories._SHORTEST = Path(sys.argv[1])
+os.environ["TMPDIR"] = sys.argv[2]
+del os.environ["ZEXCHANGE_DIR"]
+with zexchange.federate("fed") as node:
+    node.wait_peers(1, 60)
+    print("met", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_jobs_with_temp_dirs_of_their_own_meet(rendezvous: Path) -> None:
+    """Of one user: `TMPDIR` names another directory in each."""
+    for name in ("tmp", "one", "two"):
+        (rendezvous / name).mkdir()
+    jobs: list[tuple[object, ...]] = [(rendezvous / "tmp", rendezvous / n) for n in ("one", "two")]
+    with programs(JOB, jobs) as started:
+        for program in started:
+            program.expect("met")
+        for program in started:
+            assert program.end() == 0
+    shutil.rmtree(rendezvous / "tmp")
+
+
+def test_nodes_without_the_setting_are_named(
+    host: Path, rendezvous: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is alone, for `ZEXCHANGE_DIR` is set there, is told where others live."""
+    with federate("fed", registry=Registry()) as usual:
+        monkeypatch.setenv("ZEXCHANGE_DIR", str(rendezvous))
+        with federate("fed", registry=Registry()) as alone:
+            said = alone.diagnose().conclusion
+            assert f"live in {host / 'tmp'}" in said
+            assert "ZEXCHANGE_DIR is set here" in said
+        monkeypatch.delenv("ZEXCHANGE_DIR")
+        assert not usual.diagnose().picture.elsewhere
 
 
 def test_what_has_died_there_is_swept_by_others(

@@ -140,6 +140,11 @@ def _nobody(p: Picture) -> Finding:
         if p.rendezvous and len(asked) == 1
         else "Is the other program running, with the same federation name?"
     )
+    if p.elsewhere:
+        hint = (
+            f"Nodes of it live in {' and '.join(p.elsewhere)}, where this one does not look, "
+            "because ZEXCHANGE_DIR is set here: set it there, too, or for none."
+        )
     more = "" if len(asked) > 1 else " For another host, name its address: peers=, --peer."
     text = f"Nobody else is in federation {p.federation!r}: {where}. {hint}{more}"
     return Finding(True, p.federation, text)

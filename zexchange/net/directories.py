@@ -1,15 +1,13 @@
 """Where on this host the nodes of one user show themselves, and which places may be used.
 
-`/run/user/UID` comes with a user's first login and goes with the last one, and a temp dir is
-another one for each value of `TMPDIR`: where a node lies depends on the moment and on its
-environment. So there are several such places, and everybody looks into all of them.
+`/run/user/UID` comes with a user's first login and goes with the last one: where a node lies
+depends on the moment. So there are several such places, and everybody looks into all of them.
 """
 
 import hashlib
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,18 +16,31 @@ from ..errors import Unreachable
 from .endpoints import IPC_PATH_MAX
 
 CURE = "set ZEXCHANGE_DIR to a directory of yours, or use local=False"
-_SHORTEST = Path("/tmp")
+_SHORTEST, _LASTING = Path("/tmp"), Path("/var/tmp")
 
 
 def bases() -> tuple[Path, ...]:
     """Return where this user's nodes lie: where a new one goes first, and where else others may.
 
     ``$ZEXCHANGE_DIR`` alone, if that is set. Else ``/run/user/UID`` if it is ours (whatever the
-    environment says: cron jobs and services lack ``XDG_RUNTIME_DIR``), a directory of this
-    user's under the temp dir, and one under ``/tmp``.
+    environment says: cron jobs and services lack ``XDG_RUNTIME_DIR``), and directories of this
+    user's under ``/tmp``, ``$TMPDIR`` and ``/var/tmp``.
     """
     chosen = os.environ.get("ZEXCHANGE_DIR")
-    return (Path(chosen),) if chosen else (*_of_the_session(), *_under_temp())
+    return (Path(chosen),) if chosen else _usual()
+
+
+def _usual() -> tuple[Path, ...]:
+    return (*_of_the_session(), *_under_temp())
+
+
+def unseen(federation: str) -> list[Path]:
+    """Return the directories of a federation that ``$ZEXCHANGE_DIR`` keeps from being looked into.
+
+    Those where nodes without it lie.
+    """
+    looked = bases()
+    return [base / folder(federation) for base in _usual() if base not in looked and _is_ours(base)]
 
 
 def _of_the_session() -> Iterator[Path]:
@@ -40,10 +51,11 @@ def _of_the_session() -> Iterator[Path]:
 
 
 def _under_temp() -> Iterator[Path]:
-    places = [_SHORTEST]
-    with suppress(OSError):  # there is none that could be written
-        places.insert(0, Path(tempfile.gettempdir()))
-    for place in dict.fromkeys(places):
+    # Not $TMPDIR first: a shell, a service and each job of one user have another. Nor what
+    # `tempfile` takes where nothing else can be written, the directory that we happen to be in.
+    named = Path(os.environ.get("TMPDIR", ""))
+    more = [named] if named.is_absolute() and named.is_dir() else []
+    for place in dict.fromkeys((_SHORTEST, *more, _LASTING)):
         yield place / f"zexchange-{os.getuid()}"
 
 

@@ -99,6 +99,8 @@ class Picture:
     Attributes:
         listens: the endpoints that it has bound.
         advertises: what others are told to dial, control and data.
+        rendezvous: where on this host others were looked for, and ``elsewhere`` the places where
+            some live and were not, because ``ZEXCHANGE_DIR`` is set.
         lan: whether the local network is asked, and ``around`` what it has answered.
         held: seconds for which a task has held our own data thread, and ``holder`` which.
         holders: by exchange and place, how often one was found doing so.
@@ -116,6 +118,7 @@ class Picture:
     listens: tuple[str, ...] = ()
     advertises: tuple[tuple[str, str], ...] = ()
     rendezvous: str = ""
+    elsewhere: tuple[str, ...] = ()
     lan: bool = False
     around: tuple[str, ...] = ()
     lookups: tuple[Lookup, ...] = ()

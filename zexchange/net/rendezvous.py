@@ -298,6 +298,23 @@ def _is_socket(path: Path) -> bool:
     return stat.S_ISSOCK(found.st_mode) and found.st_uid == os.geteuid()
 
 
+def lives(path: Path) -> bool:
+    """Return whether the node lives that has left a file."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    finally:
+        os.close(fd)
+    return False
+
+
 def _hidden(path: Path) -> Path:
     """Return the name of a socket while nobody is to find it."""
     return path.with_name(path.name + HIDDEN)
