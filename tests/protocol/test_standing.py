@@ -293,3 +293,26 @@ def _asked(effect: fx.Effect) -> Iterator[str]:
     elif isinstance(effect, fx.Reply) and isinstance(effect.message, v.Welcome):
         keys_told = effect.message.hello.interest
         yield from (n for n in NAMES if n in keys_told)
+
+
+def test_who_is_not_where_it_says_is_met_by_the_hub() -> None:
+    """It called by its key before the hub was known to lead to it, and nothing answers there."""
+    bench = Bench()
+    bench.session.behind.vanished(THEM, "gone", START)
+    bench.session.take()
+    said = hello(THEM, addresses=(THERE,), interest=("all",), key=THEIRS)
+    bench.say(Kind.KEY, said)
+    assert (bench.peer.data, bench.peer.kind) == (THERE.data, Kind.KEY)
+    bench.session.behind.appeared(THEM, START)
+    left = []
+    for _ in range(8):
+        bench.now += 0.5
+        bench.say(Kind.KEY, v.Ping(THEM, 1, 0))
+        bench.session.tick(bench.now)
+        left += [e for e in events(bench.session.take()) if isinstance(e, ev.PeerLeft)]
+    assert [one.reason for one in left] == ["permissions"]
+    bench.say(Kind.KEY, said)
+    assert (bench.peer.data, bench.peer.kind, bench.peer.calls) == (
+        *(BEHIND.data, Kind.HUB),
+        Kind.KEY,
+    )

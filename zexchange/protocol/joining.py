@@ -288,6 +288,15 @@ class Joining:
             candidate.state, candidate.peer = State.LINKED, peer.id
             peer.link, peer.ponged_at = candidate.endpoint, now
 
+    def found_nowhere(self, peer: Peer, now: float) -> bool:
+        """Return whether a peer that calls us is not where it says, and a hub leads to it.
+
+        It called before we knew of the hub's way. With keys it may do something else by that.
+        """
+        led = self._core.policy is not None and peer.id in self._core.led_to
+        unmet = peer.link is None and peer.unproven_at is not None
+        return led and unmet and now - peer.joined_at >= m.UNANSWERED_AFTER
+
     def redial(self, peer: Peer, now: float) -> None:
         """Replace a link that is not answered: to the same address, or to the next one.
 
