@@ -53,15 +53,26 @@ def patience(seconds: float = PATIENCE) -> float:
     return seconds * slowness()
 
 
-def be_patient() -> None:
-    """Have a node's waits that are given no time have as much as they may take here, now."""
+def be_patient() -> Callable[[], None]:
+    """Have a node's waits that are given no time have as much as they may take here, now.
+
+    Returns:
+        What undoes it.
+    """
     from zexchange.net.awaiting import AsyncNode
     from zexchange.net.node import Node
 
-    for owner in (Node, AsyncNode):
-        for name in ("wait_peers", "wait_ready", "wait_subscribers", "flush"):
-            wait = getattr(owner, name)
-            wait.__defaults__ = (*wait.__defaults__[:-1], patience(10.0))
+    names = ("wait_peers", "wait_ready", "wait_subscribers", "flush")
+    waits = [getattr(owner, name) for owner in (Node, AsyncNode) for name in names]
+    before = [wait.__defaults__ for wait in waits]
+    for wait in waits:
+        wait.__defaults__ = (*wait.__defaults__[:-1], patience(10.0))
+
+    def undo() -> None:
+        for wait, defaults in zip(waits, before, strict=True):
+            wait.__defaults__ = defaults
+
+    return undo
 
 
 class Deadline:

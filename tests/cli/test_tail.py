@@ -12,7 +12,7 @@ import pytest
 
 import zexchange
 from tests.net.test_hub import three_ports
-from tests.support import eventually, free_ports, patience, tcp
+from tests.support import free_ports, patience, tcp
 from zexchange.cli.tail import Losses, copy
 from zexchange.cli.text import as_text
 from zexchange.net.hub import Hub
@@ -220,7 +220,10 @@ def test_a_hub_that_dies_is_told_and_that_it_is_back(shell: Shell) -> None:
     where = three_ports()
     hub = Hub("default", where)
     tail = shell.start("tail", "lines", "--hub", where)
-    eventually(lambda: hub.stats().nodes)
+    with zexchange.federate(
+        "default", registry=zexchange.Registry(), hub=where, local=False
+    ) as node:
+        node.wait_subscribers("lines", 1, patience(DEADLINE))
     hub.close()
     assert said_until(tail, where).endswith(f"the hub {where} does not answer any more")
     hub = Hub("default", where)
