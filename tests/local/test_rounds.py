@@ -606,3 +606,53 @@ def test_an_answer_that_nobody_awaits_is_an_error_when_deferred_too(exchange):
     exchange.handler(lambda msg: coroutine() if msg == "a" else None)
     with pytest.raises(NotASubscriber):
         exchange.send("q")
+
+
+class ChangingLock:
+    """A lock after whose release something happens twice: as in another thread's turn."""
+
+    def __init__(self, lock, after, change):
+        self.lock, self.change = lock, change
+        self.due = {after, after + 1}
+        self.depth = self.released = 0
+
+    def __enter__(self):
+        self.lock.__enter__()
+        self.depth += 1
+
+    def __exit__(self, *exc):
+        self.depth -= 1
+        free = not self.depth
+        self.lock.__exit__(*exc)
+        if free and self.due:
+            self.released += 1
+            if self.released in self.due:
+                self.due.discard(self.released)
+                released, self.released = self.released, -100  # not by the change's own
+                self.change()
+                self.released = released
+
+
+@pytest.mark.parametrize("retained", [0, 2])
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("after", range(1, 8))
+def test_a_change_as_a_lock_is_let_go_of_robs_nobody(retained, count, after):
+    """Whatever was attached before another thread attaches something gets every message."""
+    registry = Registry()
+    if retained:
+        registry.retain("x", retained)
+    exchange, got = registry.get("x"), [[] for _ in range(count)]
+
+    def more(msg):
+        got[0].append(msg)
+        if msg == 0:  # in the middle of a round here, so that the other one has to count
+            thread = threading.Thread(target=lambda: [exchange.send(n) for n in (1, 2, 3)])
+            thread.start()
+            thread.join(30)
+
+    exchange.attach(to_call(more))
+    for each in got[1:]:
+        exchange.attach(to_call(each.append))
+    exchange._lock = ChangingLock(exchange._lock, after, lambda: exchange.attach(to_call(id)))
+    exchange.send(0)
+    assert [sorted(each) for each in got] == [[0, 1, 2, 3]] * count

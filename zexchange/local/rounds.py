@@ -288,16 +288,18 @@ class Rounds(Routing[T]):
         return None if only is None else serve((only,), msg)
 
     def _current(self) -> tuple[Target, ...]:
-        """Return the targets, worked out anew after a change."""
-        if self._only is self._stale:
-            self.registry.wake()
-            with self._lock:
-                # Again: another thread may have worked it out meanwhile and be in a quick round,
-                # which is idle no more and has counted nothing.
-                if self._only is self._stale:
-                    targets, only, many, idle = self._unchanged(self._state)
-                    self._targets, self._only, self._many, self._idle = targets, only, many, idle
-        return self._targets
+        """Return the targets, worked out again after a change."""
+        if QUICK and self._only is not self._stale:  # nothing is called between the two
+            return self._targets
+        self.registry.wake()
+        with self._lock:
+            # Again: another thread may have worked it out meanwhile and be in a quick round,
+            # which is idle no more and has counted nothing.
+            if self._only is self._stale:
+                targets, only, many, idle = self._unchanged(self._state)
+                self._targets, self._only, self._many, self._idle = targets, only, many, idle
+            # Before the lock is let go of: a change after that would leave none.
+            return self._targets
 
     def _state(self) -> tuple[tuple[Target, ...], Target | None, bool, bool]:
         """Return what a send calls, and how; the lock is held."""
