@@ -324,7 +324,7 @@ def test_what_senders_that_may_not_wait_overdraw_is_bounded(join: Joiner) -> Non
 
     with node.events.record() as events:
         asyncio.run(flood())
-        assert engine.outbound.window.slow_peers()
+        eventually(engine.outbound.window.slow_peers)
         assert engine.outbound.window.filled()[2] < 4 << 20
         release.set()
         eventually(lambda: [e.slow for e in events if isinstance(e, PeerSlow)] == [True, False])

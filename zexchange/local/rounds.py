@@ -235,12 +235,13 @@ class Rounds(Routing[T]):
 
     def _end(self, frame: FrameType, trouble: Trouble | None) -> Trouble | None:
         """Hand on what a round has deferred, and count it no more; return all that went wrong."""
-        trouble = self._drain(frame, trouble)
-        if not finalisers.later(self._over):
-            self._over()
-        if frame in _waiting.by_frame:  # of a signal handler of just now
-            return self._drain(frame, trouble)
-        return trouble
+        while True:
+            trouble = self._drain(frame, trouble)
+            if not finalisers.later(self._over):
+                self._over()
+            if frame not in _waiting.by_frame:
+                return trouble
+            self._begin()  # for what a signal handler has sent just now
 
     def _over(self) -> None:
         """Count one round less."""
