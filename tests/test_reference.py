@@ -57,7 +57,7 @@ def test_each_field_of_an_event_is_described(event: type[Any]) -> None:
     """And each event is on its page."""
     assert f"::: zexchange.{event.__name__}" in (REFERENCE / "events.md").read_text()
     described = re.findall(
-        r"^        (\w+):", (event.__doc__ or "").partition("Attributes:")[2], re.M
+        r"^    (\w+):", (inspect.getdoc(event) or "").partition("Attributes:")[2], re.M
     )
     assert described == [field.name for field in dataclasses.fields(event)]
 
