@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support import examples
-from zexchange.local.newest import NOTHING, Kept, Marks, newest
+from zexchange.local.newest import NOTHING, Latest, PastMessage, newest
 
 
-def kept(origin: str, *stamps: float, name: str = "x", first: int = 1) -> list[Kept]:
-    return [Kept(name, origin, n, at, f"{origin}{n}") for n, at in enumerate(stamps, first)]
+def kept(origin: str, *stamps: float, name: str = "x", first: int = 1) -> list[PastMessage]:
+    return [PastMessage(name, origin, n, at, f"{origin}{n}") for n, at in enumerate(stamps, first)]
 
 
-def items(found: list[Kept]) -> list[object]:
+def items(found: list[PastMessage]) -> list[object]:
     return [one.item for one in found]
 
 
@@ -45,16 +45,16 @@ def test_a_clock_that_goes_back_turns_nothing_round() -> None:
 
 def test_one_that_comes_later_adds_only_what_is_newer() -> None:
     """Than all that was given of others; its own, given before, does not count."""
-    marks = Marks()
+    latest = Latest()
     for at, origin in ((1.0, "a"), (4.0, "late"), (3.0, "a"), (2.0, "b")):
-        marks.note(at, origin)
+        latest.note(at, origin)
     late = kept("late", 2.0, 3.0, 3.5, 4.0)
-    assert items(newest(late, 9, lambda name, origin: marks.beside(origin))) == [
+    assert items(newest(late, 9, lambda name, origin: latest.beside(origin))) == [
         *("late2", "late3", "late4")
     ]
-    assert marks.beside("a") == (4.0, "late")
-    assert marks.beside("c") == (4.0, "late")
-    assert Marks().beside("a") == NOTHING
+    assert latest.beside("a") == (4.0, "late")
+    assert latest.beside("c") == (4.0, "late")
+    assert Latest().beside("a") == NOTHING
 
 
 sent = st.lists(
@@ -65,13 +65,13 @@ sent = st.lists(
 )
 
 
-def as_kept(messages: list[tuple[str, str, float]]) -> list[Kept]:
+def as_kept(messages: list[tuple[str, str, float]]) -> list[PastMessage]:
     numbers: defaultdict[tuple[str, str], int] = defaultdict(int)
     found = []
     for origin, name, at in messages:
         numbers[origin, name] += 1
         number = numbers[origin, name]
-        found.append(Kept(name, origin, number, at, (origin, name, number)))
+        found.append(PastMessage(name, origin, number, at, (origin, name, number)))
     return found
 
 
@@ -85,7 +85,7 @@ def test_the_newest_in_whatever_order_they_come(
     order = data.draw(st.permutations([*there, *there[:3]]))  # some come twice
     found = newest(order, most)
     assert found == newest(there, most)
-    by_name: defaultdict[str, list[Kept]] = defaultdict(list)
+    by_name: defaultdict[str, list[PastMessage]] = defaultdict(list)
     for one in found:
         by_name[one.name].append(one)
     for name in "xy":
@@ -104,12 +104,12 @@ def test_the_last_one_is_the_newest_of_all(
 ) -> None:
     """Publishers come one after the other, in any order: none ends with what is outdated."""
     there = [one for one in as_kept(messages) if one.name == "x"]
-    marks, given_so_far = Marks(), list[Kept]()
+    latest, given_so_far = Latest(), list[PastMessage]()
     for origin in data.draw(st.permutations("abc")):
         own = [one for one in there if one.origin == origin]
-        more = newest(own, most, lambda name, origin: marks.beside(origin))
+        more = newest(own, most, lambda name, origin: latest.beside(origin))
         for one in more:
-            marks.note(one.sent_at, one.origin)
+            latest.note(one.sent_at, one.origin)
         given_so_far += more
     assert len(given_so_far) == len({(one.origin, one.number) for one in given_so_far})
     if there:
@@ -121,9 +121,9 @@ def test_the_last_one_is_the_newest_of_all(
 @given(st.lists(st.tuples(st.sampled_from([1.0, 2.0, 3.0]), st.sampled_from("abc"))))
 def test_marks_know_as_much_as_all_that_was_given(noted: list[tuple[float, str]]) -> None:
     """Two ranks stand for any number of publishers."""
-    marks = Marks()
+    latest = Latest()
     for at, origin in noted:
-        marks.note(at, origin)
+        latest.note(at, origin)
     for origin in "abcd":
         others = [rank for rank in noted if rank[1] != origin]
-        assert marks.beside(origin) == max(others, default=NOTHING)
+        assert latest.beside(origin) == max(others, default=NOTHING)

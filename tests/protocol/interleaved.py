@@ -91,15 +91,20 @@ class Interleaved(RuleBasedStateMachine):
         if network is None:
             return
         self.heal_all()
-        settle(network)
-        for machine in network.living():
-            for name in NAMES:
-                machine.send(name)
-        network.flow()
-        for machine in network.living():
-            machine.beacon()
-        network.flow()
-        check_accounts(network)
+        finish(network, *NAMES)
+
+
+def finish(network: Network, *names: str) -> None:
+    """When faults have ceased: send once more, and see that every message is accounted for."""
+    settle(network)
+    for machine in network.living():
+        for name in names:
+            machine.send(name)
+    network.flow()
+    for machine in network.living():
+        machine.beacon()
+    network.flow()
+    check_accounts(network)
 
 
 def settle(network: Network) -> None:

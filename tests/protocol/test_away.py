@@ -1,7 +1,7 @@
 """Messages to nodes that are away for long, or lose each other often: single cases."""
 
+import interleaved
 import pytest
-from interleaved import check_accounts, settle
 from machines import Machine
 from network import Network
 
@@ -18,28 +18,26 @@ def two() -> tuple[Network, Machine, Machine]:
     return network, one, other
 
 
-def finish(network: Network, *names: str) -> None:
-    """Have faults cease, send once more, and see that every message is accounted for."""
-    network.blocked.clear()
-    network.refused.clear()
-    settle(network)
-    for machine in network.living():
-        for name in names:
-            machine.send(name)
-    network.flow()
-    for machine in network.living():
-        machine.beacon()
-    network.flow()
-    check_accounts(network)
-
-
-def test_both_sides_count_on_after_too_long_an_absence() -> None:
-    """What was sent before it, and after it, are the sums of both; what is unknown is told."""
+def two_after_a_message() -> tuple[Network, Machine, Machine]:
+    """Return two nodes, the second of which has had a message of the first."""
     network, one, other = two()
     other.attach("a")
     network.flow()
     one.send("a")
     network.flow()
+    return network, one, other
+
+
+def finish(network: Network, *names: str) -> None:
+    """Have faults cease, send once more, and see that every message is accounted for."""
+    network.blocked.clear()
+    network.refused.clear()
+    interleaved.finish(network, *names)
+
+
+def test_both_sides_count_on_after_too_long_an_absence() -> None:
+    """What was sent before it, and after it, are the sums of both; what is unknown is told."""
+    network, one, other = two_after_a_message()
     network.block(one, other)
     network.pass_time(REMEMBERED + 100, step=1.0)
     finish(network, "a")
@@ -132,11 +130,7 @@ def test_a_receiver_that_does_not_notice_its_own_absence(before: int) -> None:
 
 def test_a_receiver_that_is_stopped_and_then_loses_what_says_so() -> None:
     """The first ready after it is lost, and the next one comes twice: it is told once."""
-    network, one, other = two()
-    other.attach("a")
-    network.flow()
-    one.send("a")
-    network.flow()
+    network, one, other = two_after_a_message()
     other.running = False
     network.pass_time(REMEMBERED + 100, step=1.0)
     other.resume()
@@ -149,7 +143,7 @@ def test_a_receiver_that_is_stopped_and_then_loses_what_says_so() -> None:
     network.flow()
     inlet, told = other.inlets[one.id], []
     for _ in range(2):
-        settle(network)
+        interleaved.settle(network)
         told.append(dict(inlet.unsure))
         inlet.unsure.clear()
         assert inlet.connection
@@ -184,11 +178,7 @@ def test_a_receiver_that_is_stopped_for_less_is_told_of_nothing(seconds: float) 
 
 def test_a_sender_remembers_for_longer_than_a_receiver() -> None:
     """It noticed earlier that they had parted: what it would forget, no gap would tell of."""
-    network, one, other = two()
-    other.attach("a")
-    network.flow()
-    one.send("a")
-    network.flow()
+    network, one, other = two_after_a_message()
     network.block(one, other)
     network.refuse(other)  # seen by the one, after a moment; by the other it is silence, for 30 s
     network.pass_time(REMEMBERED + 10, step=1.0)

@@ -61,7 +61,7 @@ def send(
             lines = send_lines(exchange, file, parsed if as_json else text_or_bytes)
             unheard = lines > node.stats().sent.get(name, 0)
         finally:
-            # What has failed already need not wait for who is not there.
+            # What has failed already need not wait for addresses where nobody is.
             node._flush(timeout, given=not unheard)
         _check_heard(node, name, lines)
 

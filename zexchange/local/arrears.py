@@ -3,16 +3,16 @@
 A joiner that asked for history first gets the newest of all that is kept: here, and by the nodes
 that are there when it comes. Until all of them have said what they keep, it is *gathered*, and
 what is sent live waits, in the order in which it comes. A node that comes later, or takes too
-long, is waited for by its own messages alone, and adds what is newer than what was given. Who
-those nodes are, and how their history comes, is not known here: whoever observes the registry
-says so.
+long, is waited for by its own messages alone, and adds what is newer than what was given. Which
+nodes those are, and how their history comes, is not known here: the observers of the registry
+say so.
 """
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .newest import NOTHING, Kept, Rank, everything, newest
+from .newest import NOTHING, PastMessage, Rank, everything, newest
 from .outcome import Target
 from .stream import Delivery
 from .subscriptions import Subscription
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .registry import Registry
 
 PARKED_MOST = 10_000
-"""Messages that wait when one more is sent in this process: then who is late is not waited for."""
+"""Messages that wait when one more is sent in this process: then no node is waited for."""
 HERE = ""
 """Stands for this process where others are known by their origin."""
 
@@ -75,7 +75,7 @@ class Arrears:
         self._again = self._settling = self._cancelled = False
         self._unsure: set[object] = {registry}
         self._waits_for: set[object] = {self}
-        self._kept: list[Kept] = []
+        self._kept: list[PastMessage] = []
         self._awaited: set[str] = set()
         self._ready: set[str] = set()
         self._left: set[str] = set()
@@ -119,7 +119,7 @@ class Arrears:
             self._parked, self._kept = [], []
             self._first.clear()
 
-    # ------------------------------------------------------- for who attaches the joiner
+    # --------------------------------------------- for the thread that attaches the joiner
 
     def asked(self, observers: Iterable[object]) -> None:
         """These are being told of the joiner; until now all that arrived had to wait."""
@@ -132,7 +132,9 @@ class Arrears:
         item, now = self.subscription.item, self._registry.time()
         found = [
             # In whole microseconds, as others see it.
-            Kept(name, HERE, number, int(min(at, now) * 1e6 + 0.5) / 1e6, item(name, msg, at))
+            PastMessage(
+                name, HERE, number, int(min(at, now) * 1e6 + 0.5) / 1e6, item(name, msg, at)
+            )
             for number, (msg, at) in enumerate(kept, 1)
         ]
         with self._lock:
@@ -194,7 +196,7 @@ class Arrears:
             self._waits_for.add(observer)
 
     def expire(self) -> None:
-        """Wait no longer for who has not said yet what it keeps."""
+        """Wait no longer for nodes that have not said yet what they keep."""
         with self._lock:
             self._waits_for &= {self}
         self._settle()
@@ -254,7 +256,7 @@ class Arrears:
         """
         now = self._registry.time()
         kept = [
-            Kept(d.name, origin, d.seq or 0, min(d.sent_at, now), d)
+            PastMessage(d.name, origin, d.seq or 0, min(d.sent_at, now), d)
             for d in history
             if (d.seq or 0) > self._given.get((origin, d.name), 0)
         ]
@@ -294,11 +296,11 @@ class Arrears:
         if end:
             raise end.pop(0)
 
-    def _known(self, kept: Kept) -> Kept:
-        """Return a message as other nodes know it, who may keep some sent at the same moment."""
+    def _known(self, kept: PastMessage) -> PastMessage:
+        """Return a message as other nodes know it, which may keep some sent at the same moment."""
         if kept.origin is not HERE:
             return kept
-        return Kept(kept.name, self.me, kept.number, kept.sent_at, kept.item)
+        return PastMessage(kept.name, self.me, kept.number, kept.sent_at, kept.item)
 
     def _beside(self, name: str, origin: str) -> Rank:
         """Return how new a message of an origin has to be, after what was given of others."""
@@ -306,7 +308,7 @@ class Arrears:
         return NOTHING if exchange is None else exchange.given_beside(origin)
 
     def _give_kept(
-        self, found: Sequence[Kept], target: Target, end: list[BaseException] | None = None
+        self, found: Sequence[PastMessage], target: Target, end: list[BaseException] | None = None
     ) -> None:
         served = {name: self._serves(name) for name in {one.name for one in found}}
         for one in found:

@@ -221,7 +221,7 @@ class Audience(Generic[T]):
         Args:
             task: anything with a synchronous ``send(msg)``; told apart by identity.
             history: up to so many retained messages come first (see `retain`): the newest of the
-                exchange, whoever sent them, in the order of sending. Asked are the processes
+                exchange, of all publishers, in the order of sending. Asked are the processes
                 that are ready now; one that comes later adds what is newer than what was given.
 
         Raises:

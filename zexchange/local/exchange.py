@@ -139,7 +139,7 @@ class Exchange(Rounds[T]):
             made: whether they are of the exchange's type already, if it has one.
         """
         given = 0
-        if self._marks is not None:
+        if self._latest is not None:
             self.note(sent_at, origin)
         while given < len(values):
             # Looked up again after each change: a task may attach or detach in the middle of a

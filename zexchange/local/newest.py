@@ -17,7 +17,7 @@ NOTHING: Rank = (float("-inf"), "")
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class PastMessage:
     """A message that a publisher keeps.
 
     Attributes:
@@ -35,7 +35,7 @@ class Kept:
     item: Any
 
 
-class Marks:
+class Latest:
     """How new the newest is that was given on an exchange, and the newest of another publisher.
 
     More need not be known to say of any publisher what is newer than all that others sent.
@@ -68,8 +68,8 @@ def everything(name: str, origin: str) -> Rank:
 
 
 def newest(
-    kept: Iterable[Kept], most: int, beyond: Callable[[str, str], Rank] = everything
-) -> list[Kept]:
+    kept: Iterable[PastMessage], most: int, beyond: Callable[[str, str], Rank] = everything
+) -> list[PastMessage]:
     """Return the ``most`` newest of each exchange, all in the order of sending, each once.
 
     With the time at which each counts as sent: no earlier than the one before it.
@@ -79,10 +79,10 @@ def newest(
         most: how many of an exchange at most.
         beyond: returns, by exchange and publisher, how new they have to be.
     """
-    numbered: dict[tuple[str, str], dict[int, Kept]] = {}
+    numbered: dict[tuple[str, str], dict[int, PastMessage]] = {}
     for one in kept:
         numbered.setdefault((one.name, one.origin), {})[one.number] = one
-    ranked: dict[str, list[Kept]] = {}
+    ranked: dict[str, list[PastMessage]] = {}
     for (name, origin), by_number in numbered.items():
         latest, old = NOTHING[0], beyond(name, origin)
         for number in sorted(by_number):
@@ -93,5 +93,5 @@ def newest(
     return sorted(chosen, key=_rank)
 
 
-def _rank(one: Kept) -> tuple[float, str, int, str]:
+def _rank(one: PastMessage) -> tuple[float, str, int, str]:
     return one.sent_at, one.origin, one.number, one.name

@@ -16,7 +16,7 @@ from .audience import Audience
 from .chains import chains, link, refuse_circle
 from .checks import key_of, key_of_call, subscription_of
 from .feeds import Feed
-from .newest import NOTHING, Marks, Rank
+from .newest import NOTHING, Latest, Rank
 from .outcome import Room, Target, Trouble, serve
 from .retained import CatchUp, Kept, Ring
 from .snapshots import UNCHANGING, settled, snapshot
@@ -79,7 +79,7 @@ class Routing(Audience[T], Forwarder):
     """The part of an exchange that knows who gets its messages."""
 
     __slots__ = (
-        "_bridges", "_kept_targets", "_late", "_marks", "_ring", "_routes", "_stale", "_version",
+        "_bridges", "_kept_targets", "_late", "_latest", "_ring", "_routes", "_stale", "_version",
         "name",
     )  # fmt: skip
 
@@ -89,8 +89,8 @@ class Routing(Audience[T], Forwarder):
         self._bridges: tuple[Bridge, ...] = ()
         self._ring = Ring(retained) if retained else None
         self._late: dict[Key, CatchUp] = {}
-        self._marks: Marks | None = None
-        """How new is what was given, while there are joiners who may be given older messages."""
+        self._latest: Latest | None = None
+        """How new what was given is, while there are joiners that may be given older messages."""
         self._version = 0
         self._stale = Stale(self)
         self._changed()
@@ -162,7 +162,7 @@ class Routing(Audience[T], Forwarder):
 
     def _all_targets(self) -> tuple[Target, ...]:
         """Return what a send calls, bridges first; the lock is held."""
-        if self._ring is None and self._marks is None:
+        if self._ring is None and self._latest is None:
             return self._live_targets()
         return (self._retain,)
 
@@ -179,27 +179,27 @@ class Routing(Audience[T], Forwarder):
         found = self.audience()
         for subscription in found:
             self._begin_history(subscription)
-        self._mark(found)
+        self._follow_latest(found)
         self._late = late = {key: one for key, one in self._late.items() if not one.over}
         return distinct([(late.get(s.key) or s.target(self.name), s) for s in found], self.name)
 
-    def _mark(self, found: Sequence[Subscription]) -> None:
-        """Note how new is what is given, if there are late joiners; the lock is held."""
+    def _follow_latest(self, found: Sequence[Subscription]) -> None:
+        """Follow how new what is given is, while there are late joiners; the lock is held."""
         if not any(s.history for s in found):
-            self._marks = None
-        elif self._marks is None:
-            self._marks = Marks()
+            self._latest = None
+        elif self._latest is None:
+            self._latest = Latest()
 
     def note(self, sent_at: float, origin: str) -> None:
         """Take note of a message that is given, sent when it arrived at the latest; any thread."""
-        marks = self._marks  # which another thread may drop
-        if marks is not None:
-            marks.note(min(sent_at, self.registry.time()), origin)
+        latest = self._latest  # which another thread may drop
+        if latest is not None:
+            latest.note(min(sent_at, self.registry.time()), origin)
 
     def given_beside(self, origin: str) -> Rank:
         """Return how new the newest is that was given of others than an origin."""
-        marks = self._marks
-        return NOTHING if marks is None else marks.beside(origin)
+        latest = self._latest
+        return NOTHING if latest is None else latest.beside(origin)
 
     def _rebuild_routes(self) -> Routes:
         """Return who gets what arrives, and keep it until something changes."""
@@ -218,7 +218,7 @@ class Routing(Audience[T], Forwarder):
         """Return who gets what arrives, of all or of some; the lock is held."""
         found = [s for s in (self.audience() if audience is None else audience) if not s.forwarder]
         if audience is None:
-            self._mark(found)
+            self._follow_latest(found)
         late = [s.arrears for s in found if s.arrears is not None and s.arrears.open]
         there = [s for s in found if s.arrears not in late]
         plain = tuple(s.arrival(self.name) for s in there if not s.details)
@@ -275,8 +275,8 @@ class Routing(Audience[T], Forwarder):
                 targets = self._kept_targets = self._unchanged(self._live_targets)
             if self._ring is not None:
                 gone = self._ring.keep(mine, now)  # noqa: F841 - let go of outside the lock
-            if self._marks is not None:
-                self._marks.note(now, HERE)
+            if self._latest is not None:
+                self._latest.note(now, HERE)
         return serve(targets, msg)
 
     def retain(self) -> None:
@@ -293,7 +293,7 @@ class Routing(Audience[T], Forwarder):
         if not subscription.history or self in subscription.begun:
             return
         subscription.begun.add(self)
-        self._marks = self._marks or Marks()
+        self._latest = self._latest or Latest()
         arrears = subscription.arrears
         others = [s for s in self.audience() if s.key == subscription.key]
         if arrears is not None and arrears.gathering and others == [subscription]:

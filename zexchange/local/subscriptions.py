@@ -15,10 +15,9 @@ from .snapshots import UNCHANGING, Keeper, settled
 from .stream import Delivery
 
 if TYPE_CHECKING:
-    from .arrears import Arrears
+    from typing_extensions import TypeVar  # as in `stream`
 
-if TYPE_CHECKING:  # as in `stream`
-    from typing_extensions import TypeVar
+    from .arrears import Arrears
 
     M = TypeVar("M", contravariant=True, default=Any)
 else:

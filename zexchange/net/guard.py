@@ -128,7 +128,7 @@ class Guard:
     def leave_open(self, bound: "Socket") -> None:
         """Undo `lock`, for the Unix sockets that a socket is bound to from here on.
 
-        libzmq takes no domain away, and asks about whoever comes there: `_judge` knows the name.
+        libzmq takes no domain away, and asks about each connection there: `_judge` knows the name.
         """
         if self._keyring:
             bound.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 0)

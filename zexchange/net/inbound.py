@@ -446,7 +446,7 @@ class Inbound:
             self._gathering.append((self._desk.elapsed.seconds + self._desk.timeout, there))
 
     def met(self, noted: Callable[[], None]) -> None:
-        """Take note that this node has joined: who comes now was not there before."""
+        """Take note that this node has joined: a peer that comes now was not there before."""
         self._meeting = False
         noted()
 

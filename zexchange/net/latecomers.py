@@ -35,7 +35,7 @@ class Latecomers:
         self._positions = positions
         self._recalls = Recalls(desk.timeout, desk.elapsed)
         self.owed: dict[int, Arrears] = {}
-        """Who waits, by the number of the recall; for what others keep, after it has ended."""
+        """The joiners that wait, by the number of the recall; once that has ended, for other peers."""
         self._requests = 0
         self._bytes = 0
 
@@ -54,7 +54,7 @@ class Latecomers:
             self.pursue(now)
 
     def owing(self) -> list[tuple[str, Arrears]]:
-        """Return who waits for this peer still, each with the key that it has come for."""
+        """Return the joiners that wait for this peer still, each with the key that it asked for."""
         asked, owed = self._recalls, self.owed.items()
         return [(asked.key(request), arrears) for request, arrears in owed if request in asked]
 

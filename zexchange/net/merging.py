@@ -145,7 +145,7 @@ class Source:
         self.merger.leave(share, False)
 
     def expire(self, now: float) -> None:
-        """Forget who has been away for too long to go on where it was. The lock is held."""
+        """Forget peers that were away for too long to go on where they were. The lock is held."""
         for peer, (share, left_at) in list(self.away.items()):
             if now - left_at > departed.REMEMBERED:
                 del self.away[peer]

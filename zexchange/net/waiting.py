@@ -233,7 +233,7 @@ class Waiter:
         ]
 
     def _all_missing(self, held: bool) -> list[str]:
-        """Return what there is to say of who is missing: of all that were given, and some found."""
+        """Return what there is to say of given endpoints that are missing, and of some found."""
         found = self._pending()
         more = [f"and {len(found) - _NAMED} more"] if len(found) > _NAMED else []
         return [*map(str, self._missing()), *found[:_NAMED], *more]

@@ -48,7 +48,8 @@ class PeerLeft:
     Attributes:
         peer: its id, as hexadecimal text.
         label: its host, its process, and the name that it gave itself.
-        reason: ``bye``, ``gone``, ``silent`` or ``crowded out``.
+        reason: ``bye``, ``gone``, ``silent`` or ``crowded out``; with keys also ``revoked`` and
+            ``permissions``, when its key may not come here any more, or may do something else.
     """
 
     peer: str

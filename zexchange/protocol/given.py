@@ -1,4 +1,4 @@
-"""The endpoints that the user has given, and which of them have never answered, and why.
+"""The endpoints that the user has given: which of them have never answered, and why.
 
 An endpoint that others spoke of may be an old one: once nothing listens there, nobody waits
 for it. Where the user says that somebody is, somebody is missing until it has answered once;

@@ -112,8 +112,8 @@ class PeerInterest:
         announced: the last epoch that was announced on its connection; 0 on a fresh one.
         confirmed: the last epoch whose ready the peer has seen.
         promised: what the first announcements of epochs not confirmed yet said, in order.
-        since: in which epoch each key was added, at the earliest: in changes that were missed it
-            may have been dropped and added again, so to whom it counts as one of ``whole``.
+        since: in which epoch each key was added, at the earliest. In changes that we missed it may
+            have been dropped and added again: before ``whole`` that is not known.
     """
 
     __slots__ = (

@@ -294,7 +294,7 @@ class Joining:
         It called before we knew of the hub's way. With keys it may do something else by that.
         """
         led = self._core.policy is not None and peer.id in self._core.led_to
-        unmet = peer.link is None and peer.unproven_at is not None
+        unmet = peer.link is None and not peer.carried and peer.unproven_at is not None
         return led and unmet and now - peer.joined_at >= m.UNANSWERED_AFTER
 
     def redial(self, peer: Peer, now: float) -> None:

@@ -411,6 +411,9 @@ class Session:
         if quiet >= m.LEFT_AFTER:
             self._joining.left(peer, "silent", now)
             return
+        if self._joining.found_nowhere(peer, now):
+            self._joining.left(peer, "permissions", now)  # it comes back by the hub
+            return
         if quiet >= m.SILENT_AFTER and not peer.silent:
             peer.silent = True
             self._core.tell(PeerSilent(peer.id.hex(), peer.label, quiet))
@@ -419,21 +422,14 @@ class Session:
             told = self.interest.epoch, peer.interest.announced, peer.ready_epoch
             self._core.say(peer, Ping(self.me, *told, named=peer.names_said))
         self._tick_link(peer, quiet, now)
-        if peer.id not in self.members.peers:
-            return
         self._proving.tick(peer, now)
         self.forgetting.tick(peer, now)
 
     def _tick_link(self, peer: Peer, quiet: float, now: float) -> None:
-        if peer.carried:
-            if peer.link is None:
-                self._joining.link(peer, now)
-            return  # its hub tells
-        if self._joining.found_nowhere(peer, now):
-            self._joining.left(peer, "permissions", now)  # it comes back by the hub
-            return
         if peer.link is None:
             self._joining.link(peer, now)
+        if peer.carried:
+            return  # its hub tells
         if quiet >= m.PROBE_AFTER and now >= peer.probe_at:
             peer.probe_at = now + m.PROBE_EVERY
             self._core.do(Probe(peer.link or peer.control))
