@@ -35,7 +35,7 @@ class Latecomers:
         self._positions = positions
         self._recalls = Recalls(desk.timeout, desk.elapsed)
         self.owed: dict[int, Arrears] = {}
-        """The joiners that wait, by the number of the recall; once that has ended, for other peers."""
+        """The joiners that wait, by the number of the recall; after its end, for others."""
         self._requests = 0
         self._bytes = 0
 
