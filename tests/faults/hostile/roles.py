@@ -30,7 +30,7 @@ FILL = "x" * 100
 MOST_FILES = 4096
 TOGETHER = 4
 """Kinds of attack that go on at a time, a step of each in turn."""
-MORE = 20.0
+MORE = 5.0
 """Seconds more in which each kind of attack has its turn, if some had none."""
 clock = time.monotonic
 
@@ -187,6 +187,8 @@ class Attacker:
         foe = Foe(self._target, self._chance, self._options["federation"])
         running = deque[tuple[str, Any, float]]()
         try:
+            if "gossip" in self._options["kinds"]:
+                eventually(lambda: foe.node.route)  # what a peer can do wants to be one first
             while self._does == "attack" or self._owes_a_turn():
                 while len(running) < min(TOGETHER, len(self._options["kinds"])):
                     kind = self._next()
