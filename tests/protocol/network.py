@@ -28,7 +28,10 @@ class Lane:
     queue: deque[bytes] = field(default_factory=deque)
 
     def deliver(self) -> None:
-        self.take(self.queue.popleft())
+        """Deliver one frame; of subscriptions, in one turn, what is there when its end is."""
+        ended = self.kind == "subscriptions" and DEATH in self.queue
+        for _ in range(len(self.queue) if ended else 1):
+            self.take(self.queue.popleft())
         self.owner.work()
 
 
@@ -43,13 +46,18 @@ class Connection:
     down: Lane
     open: bool = True
 
-    def cut(self) -> None:
-        """Lose what is under way, both ways; tell the bound side in its own time."""
+    def cut(self, arrived: int = 0) -> None:
+        """Lose what is under way, both ways; tell the bound side in its own time.
+
+        Of subscriptions, so many have ``arrived`` that are not read yet.
+        """
         if not self.open:
             return
         self.open = False
         self.down.queue.clear()
+        kept = list(self.up.queue)[:arrived] if self.up.kind == "subscriptions" else []
         self.up.queue.clear()
+        self.up.queue.extend(kept)
         self.network.lanes.remove(self.down)
         if self.up.kind == "subscriptions":
             self.up.queue.append(DEATH)

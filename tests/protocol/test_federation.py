@@ -46,11 +46,11 @@ class Federation(Interleaved):
         a, b = self.machine(one), self.machine(other)
         return None if a is b else (a, b)
 
-    @rule(at=st.integers(0, 50))
-    def cut(self, at: int) -> None:
+    @rule(at=st.integers(0, 50), arrived=st.integers(0, 3))
+    def cut(self, at: int, arrived: int) -> None:
         connections = self.network.alive_connections()
         if connections:
-            connections[at % len(connections)].cut()
+            connections[at % len(connections)].cut(arrived)
 
     @rule(index=st.integers(0, 3), name=st.sampled_from(NAMES))
     def lose_what_is_sent(self, index: int, name: str) -> None:

@@ -515,6 +515,22 @@ def test_a_withdrawn_token_ends_the_promise() -> None:
     assert not interest.in_force("a")
 
 
+def test_a_promise_holds_whose_token_is_withdrawn_in_the_same_turn() -> None:
+    """What was sent since then is accounted for, once the peer is back."""
+    session = alone()
+    session.receive(hello(interest=("a",)), "route", None, START)
+    session.token(THEM, 1, True)
+    session.token(THEM, 1, False)
+    session.announced(THEM, 1, {"a": 5})
+    interest = session.members.peers[THEM].interest
+    assert not interest.in_force("a")
+    assert interest.promised == (v.Promise(1, {"a": 5}),)
+    session.probed(THERE.control, False, START + 1.6)
+    assert THEM not in session.members.peers
+    session.receive(hello(interest=("a",), epoch=2), "route", None, START)
+    assert session.members.peers[THEM].interest.promised == (v.Promise(1, {"a": 5}),)
+
+
 @pytest.mark.parametrize(
     "message",
     [

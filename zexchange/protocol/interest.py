@@ -219,14 +219,18 @@ class PeerInterest:
             return (*self.keys, *late)
         return (*(key for key, at in self.since.items() if at > self.confirmed), *late)
 
-    def announce(self, epoch: int, heads: dict[str, int]) -> None:
+    def announce(self, epoch: int, heads: dict[str, int], connected: bool = True) -> None:
         """Note that an epoch was announced, and with which heads.
+
+        If the peer is not ``connected`` any more, that was still the promise: what is sent from
+        then on counts as sent to it, and it may come back.
 
         The first announcement of an epoch is the promise. It is remembered until the
         peer confirms it: on a connection that is lost before, later heads would swallow
         what was sent, and lost, after the promise.
         """
-        self.announced = max(self.announced, epoch)
+        if connected:
+            self.announced = max(self.announced, epoch)
         if epoch >= self.whole:
             self._carried = frozenset()
         self._follow(())

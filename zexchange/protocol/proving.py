@@ -284,5 +284,6 @@ class Proving:
     def announced(self, node: bytes, epoch: int, heads: dict[str, int]) -> None:
         """See `Session.announced`."""
         peer = self._core.members.peers.get(node)
-        if peer and self._latest(node) >= epoch:
-            peer.interest.announce(epoch, heads)
+        if peer:
+            # Its token may have been withdrawn since, if both were read in one turn.
+            peer.interest.announce(epoch, heads, connected=self._latest(node) >= epoch)
