@@ -237,6 +237,8 @@ class Soak:
         self._expect("flush", 30.0, "sender")
         self._expect("read")
         reports = self._all("report")
+        failed = {label: report for label, report in reports.items() if isinstance(report, str)}
+        assert not failed, f"report: {failed}"
         for label in RECEIVERS:
             self._lab.figures.recovered += reports[label]["recovered"]
         lives = [*self.former, *self.actors.values()]

@@ -383,7 +383,7 @@ class Receiver(Role):
                     "open": any(book is other for other, _ in self.open),
                     "sheets": [
                         [s.name, s.source, a.received, a.lost, a.losses, s.unnumbered]
-                        for s in book.sheets.values()
+                        for s in list(book.sheets.values())
                         for a in [s.account]
                     ],
                 }
