@@ -227,6 +227,41 @@ def test_after_a_close_the_next_message_joins_anew(outbox: Outbox, heard: list[A
     eventually(lambda: heard == [1, 2])
 
 
+def test_a_thread_that_comes_after_a_close_joins_nothing(
+    outbox: Outbox, heard: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a node would live on that nobody closes."""
+    with monkeypatch.context() as slow:
+        slow.setattr(outbox, "_start", lambda: None)
+        slow.setattr(module, "JOIN_TIMEOUT", 0.0)
+        outbox.send(1, None)
+        outbox.close()
+    assert outbox.dropped == 1
+    outbox._work()
+    assert ("fed", id(get_exchange("logs").registry)) not in lifetime.nodes
+
+
+def test_an_error_that_nobody_expects_costs_no_message(
+    outbox: Outbox,
+    heard: list[Any],
+    told: Callable[[], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is logged, and joining is tried again with a later message."""
+
+    def revive(self: Node) -> None:
+        raise OSError("the network is down")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Node, "revive", revive)
+        outbox.send(1, None)
+        eventually(lambda: any("are held" in text for text in told()))
+        eventually(lambda: not outbox._working)
+    outbox._retry_at = 0.0
+    outbox.send(2, None)
+    eventually(lambda: heard == [1, 2])
+
+
 def test_what_is_held_when_it_is_closed_in_vain_is_counted(
     heard: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

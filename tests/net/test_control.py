@@ -118,6 +118,31 @@ def test_large_messages_of_all_strangers_are_bounded_together() -> None:
     assert bench.rejected == ["more large control messages than are taken"] * (100 - most)
 
 
+def test_behind_large_messages_there_is_no_pause() -> None:
+    """What waits may be as large: libzmq would keep all of it while nothing is read."""
+    bench = Bench()
+    bench.cost = 0.0
+    many = c.AT_ONCE // (len(PING) + c.MESSAGE_OVERHEAD) + 10
+
+    def flood() -> float:
+        bench.socket.unread.extend((b"1", PING) for _ in range(many))
+        wait = bench.turn()
+        bench.socket.unread.clear()
+        assert bench.rejected[-1] == "more control messages than are taken"
+        return wait
+
+    assert flood() == pytest.approx(c.PAUSE)
+    bench.now += c.PAUSE
+    bench.socket.unread.extend((b"%d" % n, LARGE) for n in range(100))
+    bench.turn()
+    assert bench.rejected[-1] == "more large control messages than are taken"
+    bench.socket.unread.append((b"1", PING))
+    assert bench.turn() == 1.0
+    assert bench.rejected[-1] == "more control messages than are taken"
+    bench.now += c.LARGE_FOR + 0.1
+    assert flood() == pytest.approx(c.PAUSE)
+
+
 def test_large_messages_of_a_peer_are_its_own() -> None:
     """On a connection that a peer has spoken on, what strangers say takes nothing away."""
     bench = Bench()

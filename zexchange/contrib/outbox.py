@@ -104,8 +104,8 @@ class Outbox:
     def _work(self) -> None:
         """Join, and send what is held, waiting for room, until nothing is."""
         try:
-            node = self._membership.enlist(self)
-            while self._held:
+            while self._held:  # else it was closed meanwhile, and would join again for nothing
+                node = self._membership.enlist(self)
                 node.registry.wake()
                 node.revive()
                 if not node._has_joined:
@@ -118,6 +118,9 @@ class Outbox:
             self._retry_at = time.monotonic() + RETRY
             name = self._membership.federation
             log.warning("federation %r cannot be joined, messages are held: %s", name, error)
+        except Exception:
+            self._retry_at = time.monotonic() + RETRY
+            log.exception("messages for exchange %r are held", self._exchange.name)
         finally:
             self._working = False
 

@@ -41,6 +41,8 @@ AT_ONCE, A_SECOND = 4 << 20, 512 << 10
 """Bytes of control messages that one connection may send, and may be answered: at once, and a
 second."""
 LARGE = 64 << 10
+LARGE_FOR = 1.0
+"""Seconds after a large control message that was not taken in which others are taken to wait."""
 LARGE_AT_ONCE, LARGE_A_SECOND = 8 << 20, 1 << 20
 """Bytes of control messages over `LARGE` that are read, at once and a second: of one key, or of one
 connection that a peer has spoken on."""
@@ -128,6 +130,7 @@ class Controls:
         """Tells the processor time of this thread: a turn in which others ran has not read less."""
         self._began = inf
         self._late = False
+        self._large_at = -LARGE_FOR
         self._read_at = 0.0
         self._guard = guard
         self._sockets = sockets
@@ -348,12 +351,14 @@ class Controls:
         allowed = self._allowance.take(route or link, size + MESSAGE_OVERHEAD, now)
         if size > LARGE and route and not (allowed and self._takes_large(route, key, size, now)):
             # What waits there may be as large. It is not copied, and so thrown away at once.
+            self._large_at = now
             cut(connection(source(frame)) or (-1, 0))
             self._rejected(host or "control", "more large control messages than are taken")
             return
         if not allowed:
             self._rejected(link or host or "control", "more control messages than are taken")
-            if link is None:
+            # Not where what waits behind it may be large: that would fill the memory meanwhile.
+            if link is None and now - self._large_at > LARGE_FOR:
                 self._read_at = now + PAUSE
             return
         try:
