@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from zexchange.errors import InvalidName
 from zexchange.names import (
     Patterns,
+    check_federation,
     check_key,
     check_name,
     check_pattern,
@@ -122,6 +123,19 @@ def test_a_pattern_that_matches_nothing_is_refused(slip, instead):
     assert str(refused.value).endswith(f"write {instead!r}")
     assert check_pattern(instead) == instead
     assert check_key(slip) == slip
+
+
+def test_levels_that_end_elsewhere_are_told_of():
+    """Redis has colons and MQTT has slashes: the text writes the pattern with dots."""
+    with pytest.raises(InvalidName, match=r"write 'news\.\*', and names with dots for ':'$"):
+        check_pattern("news:*")
+
+
+@pytest.mark.parametrize("name", ["", 3, "a\0b", "\ud800", "a.*"])
+def test_a_federations_name_is_not_called_an_exchanges(name):
+    """What is malformed says that it names a federation; a pattern does not lead to `match`."""
+    with pytest.raises(InvalidName, match="a federation"):
+        check_federation(name)
 
 
 def test_a_scope_is_any_name_or_a_pattern_without_slips():

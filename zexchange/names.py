@@ -5,6 +5,7 @@ levels. In a pattern a whole segment ``*`` stands for exactly one level and a la
 segment ``**`` for zero or more. Nothing here knows what a name is used for.
 """
 
+import re
 from typing import Generic, TypeVar
 
 from .errors import InvalidName
@@ -15,22 +16,26 @@ MAX_NAME_BYTES = 255
 """The longest name, in UTF-8 bytes, so that a length fits in one byte on the wire."""
 
 
-def check_text(text: object) -> str:
+def check_text(text: object, of: str = "an exchange") -> str:
     """Return ``text`` if it has the form that names and patterns share.
+
+    Args:
+        text: what is to be one.
+        of: what it names, for the error.
 
     Raises:
         InvalidName: if it is not a string, empty, too long, has a NUL, or cannot be UTF-8.
     """
     if not isinstance(text, str):
-        raise InvalidName(f"the name of an exchange is a str, not {type(text).__name__}: {text!r}")
+        raise InvalidName(f"the name of {of} is a str, not {type(text).__name__}: {text!r}")
     if not text:
-        raise InvalidName("the name of an exchange must not be empty")
+        raise InvalidName(f"the name of {of} must not be empty")
     if "\0" in text:
-        raise InvalidName(f"the name of an exchange must not contain NUL: {text!r}")
+        raise InvalidName(f"the name of {of} must not contain NUL: {text!r}")
     try:
         length = len(text.encode())
     except UnicodeEncodeError:
-        raise InvalidName(f"the name of an exchange must be valid Unicode: {text!r}") from None
+        raise InvalidName(f"the name of {of} must be valid Unicode: {text!r}") from None
     if length > MAX_NAME_BYTES:
         raise InvalidName(f"a name has at most {MAX_NAME_BYTES} UTF-8 bytes, this one {length}")
     return text
@@ -52,6 +57,18 @@ def check_name(name: object) -> str:
         raise InvalidName(
             f"{text!r} is a pattern, not a name: use match({text!r}) to receive what it covers"
         )
+    return text
+
+
+def check_federation(name: object) -> str:
+    """Return ``name`` if it names a federation.
+
+    Raises:
+        InvalidName: if it is malformed, or a pattern.
+    """
+    text = check_text(name, "a federation")
+    if is_pattern(text):
+        raise InvalidName(f"{text!r} is a pattern: a federation has one name, alike everywhere")
     return text
 
 
@@ -89,9 +106,12 @@ def check_pattern(pattern: object) -> str:
     segments = text.split(".")
     partial = next((s for s in segments if "*" in s and s not in ("*", "**")), None)
     if partial is not None:
-        instead = _whole_levels(segments)
+        foreign = re.search("[:/]", partial)  # as levels end elsewhere
+        instead = _whole_levels(re.split("[.:/]", text) if foreign else segments)
+        dots = f", and names with dots for {foreign[0]!r}" if foreign else ""
         raise InvalidName(
-            f"'*' stands for a whole level, so {text!r} matches nothing: write {instead!r}"
+            f"'*' stands for a whole level between dots, so {text!r} matches nothing: write"
+            f" {instead!r}{dots}"
         )
     if "" in segments:
         instead = ".".join(segment for segment in segments if segment)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 import zexchange
-from tests.support import free_ports, tcp
+from tests.support import eventually, free_ports, tcp
 from zexchange.cli.peers import as_columns
 
 from .conftest import Shell
@@ -71,6 +71,14 @@ def test_nobody_is_said(shell: Shell) -> None:
     assert (alone.returncode, alone.stdout) == (0, b"")
     assert b"nobody else is in federation 'nobody'" in alone.stderr
     assert json.loads(shell.run("peers", "--federation", "nobody", "--json").stdout) == []
+
+
+def test_other_federations_are_named_where_nobody_is(shell: Shell) -> None:
+    """A slip in the name is the likeliest reason."""
+    tail = shell.start("tail", "x", "--federation", "lab")
+    eventually(lambda: shell.run("peers", "--federation", "lab").stdout)
+    assert b"nodes of other federations: 'lab'" in shell.run("peers", "--federation", "labs").stderr
+    tail.terminate()
 
 
 def test_columns_are_aligned() -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tests.support import free_ports, tcp
+from tests.support import free_ports, patience, tcp
 from zexchange.cli.group import commands
 
-from .conftest import Shell
+from .conftest import DEADLINE, Shell
 
 pytestmark = pytest.mark.sockets
 LINES = b"plain\n\nGr\xc3\xbc\xc3\x9fe \xf0\x9f\x8e\x89\n\xff\xfe not UTF-8\ncarriage\r\nlast"
@@ -64,6 +64,16 @@ def test_a_file_is_sent(shell: Shell, tmp_path: Path) -> None:
     tail = shell.start("tail", "lines", "--count", "6")
     assert shell.run("send", "lines", str(path), "--wait", "1").returncode == 0
     assert shell.finish(tail)[1] == LINES + b"\n"
+
+
+def test_what_is_waited_for_is_said_after_a_while(shell: Shell) -> None:
+    """A newcomer who has mistyped a name need not wait for the timeout to hear of it."""
+    sent = shell.start("send", "lines", "--wait", "1", stdin=subprocess.PIPE)
+    assert sent.stderr
+    assert b"still waiting: federation 'default': 0 of 1 nodes receive" in sent.stderr.readline()
+    tail = shell.start("tail", "lines", "--count", "1")
+    sent.communicate(b"x\n", patience(DEADLINE))
+    assert (sent.returncode, shell.finish(tail)[1]) == (0, b"x\n")
 
 
 def test_waiting_for_nobody_fails(shell: Shell) -> None:

@@ -50,6 +50,14 @@ def test_get_waits_no_longer_than_its_timeout(exchange):
         assert stream.get(timeout=0) == 1
 
 
+def test_a_stream_is_shown_with_its_exchange(exchange):
+    """A prompt and a list of subscribers show what it reads, and how much waits."""
+    with exchange.stream() as stream:
+        exchange.send(1)
+        assert repr(stream) == f"<Stream {exchange.name!r}, 1 waiting>"
+    assert repr(stream) == f"<Stream {exchange.name!r}, 1 waiting closed>"
+
+
 @pytest.mark.parametrize(("overflow", "kept"), [("drop_oldest", [2, 3]), ("drop_newest", [0, 1])])
 def test_what_is_dropped_is_counted(exchange, overflow, kept):
     """A full stream keeps its bound and says how many it lost."""

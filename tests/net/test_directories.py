@@ -12,8 +12,8 @@ import pytest
 from tests.net.conftest import Joiner, collect
 from tests.net.keyrings import Keyrings
 from tests.support import eventually, programs
-from zexchange import Node, Registry, Unreachable, federate
-from zexchange.net import directories, places
+from zexchange import Node, NotReady, Registry, Unreachable, federate
+from zexchange.net import around, directories, places
 from zexchange.net.directories import bases, place_of, places_of, short_place
 from zexchange.net.endpoints import IPC_PATH_MAX
 from zexchange.net.rendezvous import Rendezvous
@@ -148,6 +148,17 @@ def test_nodes_without_the_setting_are_named(
             assert "ZEXCHANGE_DIR is set here" in said
         monkeypatch.delenv("ZEXCHANGE_DIR")
         assert not usual.diagnose().picture.elsewhere
+
+
+def test_nodes_of_other_federations_are_named(rendezvous: Path) -> None:
+    """One that is alone is told of them: a slip in the name, perhaps."""
+    with federate("fed", registry=Registry()), federate("a name", registry=Registry()):
+        with federate("fde", registry=Registry()) as alone:
+            text = "on this host there are nodes of other federations: 'fed'"
+            assert text.removeprefix("on ") in alone.diagnose().conclusion
+            with pytest.raises(NotReady, match=text):
+                alone.wait_peers(1, timeout=0)
+    assert around.others("fde") == ()
 
 
 def test_what_has_died_there_is_swept_by_others(

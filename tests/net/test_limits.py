@@ -52,6 +52,17 @@ def test_too_many_before_are_an_error_of_federate(monkeypatch: pytest.MonkeyPatc
     assert len(tasks) == 5
 
 
+def test_a_label_that_peers_would_cut_is_an_error_of_federate() -> None:
+    """One of 255 characters arrives whole; what is no text is an error, too."""
+    with pytest.raises(LimitReached, match="at most 255 characters, this one 256"):
+        federate("fed", label="x" * 256)
+    with pytest.raises(TypeError, match="label is a str, not int"):
+        federate("fed", label=3)  # type: ignore[arg-type]
+    with federate("fed", label="ü" * 255), federate("fed", registry=Registry()) as other:
+        other.wait_peers(1)
+        assert [peer.name for peer in other.peers] == ["ü" * 255]
+
+
 def test_too_many_bytes_of_names_are_an_error_where_one_more_is_attached(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -49,6 +49,22 @@ def test_wait_subscribers_counts_interested_nodes(join: Joiner) -> None:
     eventually(lambda: all(got == ["hello"] for got in others))
 
 
+def test_what_peers_listen_to_instead_is_said(join: Joiner) -> None:
+    """Where nobody receives a name, the error says what peers listen to, or that there are none."""
+    node, _ = join()
+    with pytest.raises(zexchange.NotReady, match="nobody else is in it"):
+        node.wait_subscribers("prices", 1, timeout=0)
+    with pytest.raises(zexchange.NotReady, match="nobody else is in it"):
+        node.wait_peers(1, timeout=0)
+    got = collect(join()[1], "price")
+    node.wait_subscribers("price", 1)
+    with pytest.raises(zexchange.NotReady, match="its peers listen to 'price'"):
+        node.wait_subscribers("prices", 1, timeout=0)
+    with pytest.raises(zexchange.NotReady, match=r"1 of 2 nodes receive 'price' after 0 s$"):
+        node.wait_subscribers("price", 2, timeout=0)
+    assert not got
+
+
 def test_a_message_arrives_once_at_local_and_remote_tasks(join: Joiner) -> None:
     """The sender's own tasks get a message from `send` itself, and never again from the wire."""
     node, here = join()

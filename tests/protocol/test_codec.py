@@ -11,6 +11,7 @@ import textwrap
 import threading
 import tracemalloc
 from collections import OrderedDict, namedtuple
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -165,6 +166,13 @@ looped: list[object] = []
 looped.append(looped)
 
 
+@dataclass
+class Trade:
+    """What a newcomer sends."""
+
+    size: int
+
+
 @pytest.mark.parametrize(
     ("msg", "told"),
     [
@@ -174,6 +182,7 @@ looped.append(looped)
         ),
         (Color.RED, "Color"),
         ([Pair(1, 2)], "msg[0]: cannot encode test_codec.Pair"),
+        (Trade(1), "give the exchange its type: get_exchange(name, type=Trade)"),
         ((OrderedDict(a=1),), "msg[0]: cannot encode collections.OrderedDict"),
         ({"k": "\ud800"}, 'msg["k"]: a str with a lone surrogate at index 0'),
         ({"k\udcff": 1}, "lone surrogate"),

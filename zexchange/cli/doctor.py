@@ -76,7 +76,8 @@ def doctor(
         if name:
             # Whoever listens is told the last numbers that were given.
             leaving.enter_context(match(name).subscribe(to_call(_ignore)))
-        node, aside = _join(joining, patience, leaving)
+        node, aside = _join(joining, leaving)
+        node._wait_known(patience)
         found = node.diagnose(name)
     if json_:
         click.echo(json.dumps(as_object(found), indent=2))
@@ -91,10 +92,10 @@ def _ignore(msg: object) -> None:
     pass
 
 
-def _join(joining: Joining, patience: float, leaving: ExitStack) -> tuple[Node, str]:
+def _join(joining: Joining, leaving: ExitStack) -> tuple[Node, str]:
     """Join as the program would; beside it, if it has the port. Say so then."""
     try:
-        return leaving.enter_context(joining.node("doctor", patience)), ""
+        return leaving.enter_context(joining.node("doctor", 0.0)), ""
     except click.ClickException as error:
         if not (isinstance(error.__cause__, Unreachable) and joining.listen):
             raise
@@ -107,7 +108,7 @@ def _join(joining: Joining, patience: float, leaving: ExitStack) -> tuple[Node, 
         f"{joining.listen} is taken, by the program itself perhaps: this look is from other "
         "ports, which a firewall may treat otherwise."
     )
-    return leaving.enter_context(elsewhere.node("doctor", patience)), aside
+    return leaving.enter_context(elsewhere.node("doctor", 0.0)), aside
 
 
 WILD = ("0.0.0.0", "*", "[::]")

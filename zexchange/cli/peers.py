@@ -40,10 +40,12 @@ def peers(joining: Joining, json_: bool) -> None:
     with joining.node("peers") as node:
         wait_until_still(node)
         found = sorted(node.peers, key=lambda peer: (peer.host, peer.name, peer.pid))
+        others = [] if found else node._others()
     if json_:
         click.echo(json.dumps([as_object(peer) for peer in found], indent=2))
     elif not found:
-        click.echo(f"zexchange: nobody else is in federation {joining.federation!r}", err=True)
+        said = "; ".join([f"nobody else is in federation {joining.federation!r}", *others])
+        click.echo(f"zexchange: {said}", err=True)
     elif sys.stdout.isatty():
         print_table(found)
     else:

@@ -10,12 +10,14 @@ from typing import BinaryIO
 
 import click
 
-from zexchange import EncodeError, Exchange, Node, get_exchange
+from zexchange import EncodeError, Exchange, Node, NotReady, get_exchange
 
 from .options import Joining, joins
 
 Reader = Callable[[bytes], object]
 """What makes a message of a line that has lost its newline."""
+A_WHILE = 2.0
+"""Seconds that listeners may take before it is said what is waited for."""
 
 
 _HELP = """
@@ -55,7 +57,7 @@ def send(
     exchange = get_exchange(name)
     with joining.node("send") as node:
         if wait:
-            node.wait_subscribers(name, wait, timeout)
+            _wait(node, name, wait, timeout)
         unheard = True  # by somebody at least, until it is known
         try:
             lines = send_lines(exchange, file, parsed if as_json else text_or_bytes)
@@ -64,6 +66,21 @@ def send(
             # What has failed already need not wait for addresses where nobody is.
             node._flush(timeout, given=not unheard)
         _check_heard(node, name, lines)
+
+
+def _wait(node: Node, name: str, n: int, timeout: float) -> None:
+    """Wait for listeners; say so, and what is missing, if that takes a while.
+
+    Raises:
+        NotReady: there are too few after ``timeout`` seconds.
+    """
+    try:
+        node.wait_subscribers(name, n, min(A_WHILE, timeout))
+    except NotReady as error:
+        if timeout <= A_WHILE:
+            raise
+        click.echo(f"zexchange: still waiting: {error}", err=True)
+        node.wait_subscribers(name, n, timeout - A_WHILE)
 
 
 def send_lines(exchange: Exchange[object], file: BinaryIO, read: Reader) -> int:

@@ -188,7 +188,8 @@ class Mailbox(Generic[T]):
         if self._unasked and self._dropped == 1:
             log.warning(
                 "%s is full: its reader is slower than its senders; beyond %d messages the oldest"
-                " are dropped, and counted in its stats(). overflow='block' has senders wait",
+                " are dropped, and counted in its stats(). overflow='block' has senders wait,"
+                " overflow='drop_oldest' says that this is meant",
                 self._unasked,
                 self._limit,
             )

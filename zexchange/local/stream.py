@@ -52,7 +52,7 @@ class Stream(Generic[T]):
     """
 
     __slots__ = (
-        "__weakref__", "_detach", "_mailbox", "_wake", "details", "feed", "send",
+        "__weakref__", "_detach", "_key", "_mailbox", "_wake", "details", "feed", "send",
     )  # fmt: skip
 
     def __init__(
@@ -65,6 +65,7 @@ class Stream(Generic[T]):
     ) -> None:
         self._mailbox: Mailbox[T] = Mailbox(maxsize, overflow, f"a stream of {key!r}")
         object.__setattr__(self, "send", self._mailbox.put)  # itself: one call a message, not two
+        self._key = key
         self.details = details
         self.feed = Feed(self, self._mailbox, details)
         """What is attached in its place."""
@@ -80,6 +81,11 @@ class Stream(Generic[T]):
         """Remember how to detach, once attached."""
         self._detach = detach
         return self
+
+    def __repr__(self) -> str:
+        """Name the exchange or pattern, and say how many messages wait."""
+        state = " closed" if self.closed else ""
+        return f"<Stream {self._key!r}, {len(self)} waiting{state}>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a stream belongs to its process: it can be neither copied nor pickled")

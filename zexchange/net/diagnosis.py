@@ -135,8 +135,8 @@ def _nobody(p: Picture) -> Finding:
         asked.append("nobody on the local network")
     where = ", and ".join(asked) or "no place to look in was given"
     hint = (
-        "Is the other program running, as the same user, with the same federation name and "
-        "ZEXCHANGE_DIR?"
+        "Is the other program running, and calls federate(), as the same user, with the same "
+        "federation name and ZEXCHANGE_DIR?"
         if p.rendezvous and len(asked) == 1
         else "Is the other program running, with the same federation name?"
     )
@@ -145,6 +145,7 @@ def _nobody(p: Picture) -> Finding:
             f"Nodes of it live in {' and '.join(p.elsewhere)}, where this one does not look, "
             "because ZEXCHANGE_DIR is set here: set it there, too, or for none."
         )
+    hint = " ".join([hint, *(f"{told[0].upper()}{told[1:]}." for told in p.others)])
     more = "" if len(asked) > 1 else " For another host, name its address: peers=, --peer."
     text = f"Nobody else is in federation {p.federation!r}: {where}. {hint}{more}"
     return Finding(True, p.federation, text)

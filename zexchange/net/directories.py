@@ -40,7 +40,7 @@ def unseen(federation: str) -> list[Path]:
     Those where nodes without it lie.
     """
     looked = bases()
-    return [base / folder(federation) for base in _usual() if base not in looked and _is_ours(base)]
+    return [base / folder(federation) for base in _usual() if base not in looked and is_ours(base)]
 
 
 def _of_the_session() -> Iterator[Path]:
@@ -77,7 +77,7 @@ def place_of(federation: str) -> Path:
 def places_of(federation: str) -> list[Path]:
     """Return the directories in which other nodes of a federation may be, and are this user's."""
     found = [(base, base / folder(federation)) for base in bases()]
-    return [inner for base, inner in found if _is_ours(base) and _is_ours(inner)]
+    return [inner for base, inner in found if is_ours(base) and is_ours(inner)]
 
 
 def short_place(directory: Path, name: str) -> Path:
@@ -139,7 +139,7 @@ def private_directory(path: Path) -> Path:
     return path
 
 
-def _is_ours(path: Path) -> bool:
+def is_ours(path: Path) -> bool:
     """Return whether there is a directory of this user's, into which nobody else may put files."""
     try:
         found = path.lstat()

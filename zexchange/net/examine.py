@@ -11,11 +11,10 @@ from ..protocol import membership as m
 from ..protocol.interest import Keys
 from ..protocol.membership import Candidate, Peer, State
 from ..protocol.relay import SCHEME
-from .directories import unseen
+from . import around
 from .engine import Engine
 from .picture import Endpoint, Lookup, PeerView, Picture
 from .reach import Reach, reach_all
-from .rendezvous import lives
 from .waiting import Waiter
 
 PATIENCE = 1.5
@@ -78,6 +77,7 @@ def _look(engine: Engine, exchange: str) -> Picture:
     session, plan, watch = engine.session, engine.plan, engine.watch
     discovery = engine.discovery
     busy = engine.inbound.busy
+    rendezvous = engine.places.looked_into
     local = engine.registry.get(exchange) if exchange else None
     return Picture(
         federation=plan.federation,
@@ -85,8 +85,11 @@ def _look(engine: Engine, exchange: str) -> Picture:
         id=session.me.hex(),
         listens=engine.bound,
         advertises=tuple((a.control, a.data) for a in session.addresses),
-        rendezvous=" and ".join(map(str, engine.places.looked_into)),
-        elsewhere=_elsewhere(plan.federation) if plan.local else (),
+        rendezvous=" and ".join(map(str, rendezvous)),
+        elsewhere=around.elsewhere(plan.federation) if plan.local else (),
+        others=(
+            tuple(around.told(plan.federation)) if rendezvous and not session.members.peers else ()
+        ),
         lan=plan.lan,
         around=tuple(e for found in discovery.around.values() for e in found),
         lookups=tuple(Lookup(e, n.found, n.why) for e, n in discovery.names.items()),
@@ -106,12 +109,6 @@ def _look(engine: Engine, exchange: str) -> Picture:
         tasks=0 if local is None else len(local),
         federated=not exchange or engine.scope(exchange),
     )
-
-
-def _elsewhere(federation: str) -> tuple[str, ...]:
-    """Return where nodes live that do not look where we do."""
-    places = ((place, place.glob("*.node")) for place in unseen(federation))
-    return tuple(str(place.parent) for place, files in places if any(map(lives, files)))
 
 
 def _endpoint(engine: Engine, candidate: Candidate) -> Endpoint:

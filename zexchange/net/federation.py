@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from ..errors import Unreachable
 from ..local.registry import Registry, default_registry
-from ..names import check_name, check_scope
+from ..names import check_federation, check_scope
 from . import lifetime
 from .node import Node
 from .plan import Plan, make_plan
@@ -59,7 +59,7 @@ def federate(
         local: whether to use the rendezvous directory and Unix sockets of this host.
         exchanges: pattern or patterns of the names that take part.
         registry: whose exchanges to federate; the default one if None.
-        label: a name for this node in logs and tables.
+        label: a name for this node in logs and tables, of 255 characters at most.
         replay_messages: how many sent messages are kept for peers that have missed some.
         replay_bytes: how many bytes of them; half of it at most is on its way to healthy
             peers before `send` waits.
@@ -83,7 +83,8 @@ def federate(
         InvalidName: if the name or a pattern is malformed.
         InsecureEndpoint: for an endpoint that is not loopback, without keys, unless
             ``insecure``.
-        LimitReached: if tasks are attached to more names or patterns than a node can have.
+        LimitReached: if tasks are attached to more names or patterns than a node can have, or
+            for a longer ``label``.
         RuntimeError: if a library of greenlets has patched queues, and not threads.
         TooFewDescriptors: if this process may not open as many files as a node takes; nothing
             was opened.
@@ -123,7 +124,7 @@ def enlist(name: str, join_timeout: float, exchanges: str = "**") -> Node:
     Its first use does, or `revive`. Waits for nobody. Of a node that nobody has asked for in
     another way, only the ``exchanges`` take part that are named here.
     """
-    plan = Plan(check_name(name), exchanges=(check_scope(exchanges),))
+    plan = Plan(check_federation(name), exchanges=(check_scope(exchanges),))
     return _enlisted(plan, default_registry, join_timeout, part=True)
 
 

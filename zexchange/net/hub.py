@@ -16,7 +16,7 @@ import zmq
 
 from ..errors import DecodeError
 from ..local.logs import log
-from ..names import check_name
+from ..names import check_federation
 from ..protocol import lodgers as c
 from ..protocol.carrying import Carrying
 from ..protocol.hubwords import (
@@ -120,7 +120,7 @@ class Hub:
         label: Label | None = None,
         world: World | None = None,
     ) -> None:
-        check_name(federation)
+        check_federation(federation)
         check_secure([parse_tcp(e) for e in (listen, *peers)], insecure or keys is not None)
         self._world = world or World()
         needed = HUB + A_HUB * len(peers) + (KEYS if keys else 0)

@@ -161,6 +161,16 @@ class Node(Membership):
         for missing in found:
             log.warning("federation %r: %s", self.name, missing)
 
+    def _others(self) -> list[str]:
+        """Return what there is to say of other federations on this host."""
+        from . import around
+
+        return around.told(self.name) if self._running().places.looked_into else []
+
+    def _wait_known(self, timeout: float) -> None:
+        """Wait until it is known of every living candidate whether it takes us."""
+        self._wait(timeout, lambda waiter: waiter.known())
+
     def _wait_for_the_rest(self, timeout: float) -> bool:
         """Wait for those that were not ready when the time to join was up.
 

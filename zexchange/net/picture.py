@@ -101,6 +101,7 @@ class Picture:
         advertises: what others are told to dial, control and data.
         rendezvous: where on this host others were looked for, and ``elsewhere`` the places where
             some live and were not, because ``ZEXCHANGE_DIR`` is set.
+        others: what there is to say of other federations there, if there is no peer.
         lan: whether the local network is asked, and ``around`` what it has answered.
         held: seconds for which a task has held our own data thread, and ``holder`` which.
         holders: by exchange and place, how often one was found doing so.
@@ -119,6 +120,7 @@ class Picture:
     advertises: tuple[tuple[str, str], ...] = ()
     rendezvous: str = ""
     elsewhere: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
     lan: bool = False
     around: tuple[str, ...] = ()
     lookups: tuple[Lookup, ...] = ()

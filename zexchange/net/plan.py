@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from ..errors import LimitReached
-from ..names import check_name, check_scope, is_pattern, matches
+from ..names import check_federation, check_scope, is_pattern, matches
 from ..protocol.interest import MAX_PATTERNS
-from ..protocol.values import MAX_ENDPOINT
+from ..protocol.values import MAX_ENDPOINT, MAX_LABEL
 from .endpoints import Tcp, check_secure, parse_pair, parse_tcp
 
 LAN = "lan"
@@ -93,6 +93,14 @@ class Plan:
             )
 
 
+def _check_label(label: str) -> None:
+    """Raise for what peers would not read, or would cut."""
+    if not isinstance(label, str):
+        raise TypeError(f"label is a str, not {type(label).__name__}")
+    if len(label) > MAX_LABEL:
+        raise LimitReached(f"a label has at most {MAX_LABEL} characters, this one {len(label)}")
+
+
 def _check_told(patterns: Sequence[str], endpoints: Sequence[Tcp]) -> None:
     """Refuse what peers would not read in our hello: they would refuse all of it.
 
@@ -126,7 +134,8 @@ def make_plan(
     hub: str | Sequence[str] | None = None,
 ) -> "Plan":
     """Return the plan that the arguments of `federate` ask for; it documents the errors."""
-    check_name(name)
+    check_federation(name)
+    _check_label(label)
     bound = parse_pair(listen) if listen else None
     named = [peers] if isinstance(peers, str) else list(peers)
     dialled = [parse_tcp(peer) for peer in named if peer != LAN]

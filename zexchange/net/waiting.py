@@ -12,6 +12,7 @@ from typing import NoReturn, TypeVar
 from ..errors import Closed, NotReady
 from ..protocol.given import Unanswered
 from ..protocol.goal import Goal
+from . import around
 from .engine import Engine
 
 BEACON_EVERY = 0.25
@@ -84,6 +85,15 @@ class Waiter:
         yield from self._until(complete)
         return given, found
 
+    def known(self) -> Wait[None]:
+        """Wait until every living candidate is ready, or has refused us, or the time is up."""
+
+        def complete() -> bool:
+            undecided = (m for m in self._missing() if m.live and not m.refused)
+            return not self._pending() and not any(undecided)
+
+        yield from self._until(complete)
+
     def settled(self, condition: Callable[[], bool]) -> Wait[bool]:
         """Wait until a condition on the session holds; return whether it did."""
         return (yield from self._until(condition))
@@ -99,7 +109,7 @@ class Waiter:
             return ready >= n
 
         if not (yield from self._until(enough)):
-            self._fail(f"{ready} of {n} peers are ready after {self._timeout:g} s")
+            self._fail(f"{ready} of {n} peers are ready after {self._timeout:g} s", self._nobody)
 
     def ready(self, given: bool = True) -> Wait[None]:
         """Wait until our interest as of now is in force at every peer.
@@ -132,7 +142,10 @@ class Waiter:
             return found >= n
 
         if not (yield from self._until(enough)):
-            self._fail(f"{found} of {n} nodes receive {name!r} after {self._timeout:g} s")
+            self._fail(
+                f"{found} of {n} nodes receive {name!r} after {self._timeout:g} s",
+                lambda: self._instead(name),
+            )
 
     def flushed(self, given: bool = True) -> Wait[None]:
         """Wait until the healthy peers have acknowledged all heads as of now.
@@ -238,7 +251,26 @@ class Waiter:
         more = [f"and {len(found) - _NAMED} more"] if len(found) > _NAMED else []
         return [*map(str, self._missing()), *found[:_NAMED], *more]
 
-    def _fail(self, text: str) -> NoReturn:
-        missing = self._engine.changed.look(self._all_missing)
+    def _nobody(self) -> str:
+        """Return that there is no peer, if so; under the lock."""
+        return "" if self._members.peers else "nobody else is in it"
+
+    def _instead(self, name: str) -> str:
+        """Return what peers listen to, if none of them to an exchange; under the lock."""
+        interests = [peer.interest.keys for peer in self._members.peers.values()]
+        if not interests or any(keys.covers(name) for keys in interests):
+            return self._nobody()
+        keys = sorted({key for keys in interests for key in keys})
+        more = [f"{len(keys) - _NAMED} more"] if len(keys) > _NAMED else []
+        told = ", ".join([*map(repr, keys[:_NAMED]), *more]) or "nothing"
+        return f"its peers listen to {told}"
+
+    def _fail(self, text: str, why: Callable[[], str] = str) -> NoReturn:
+        def look(held: bool) -> list[str]:
+            return [*filter(None, [why()]), *self._all_missing(held)]
+
+        missing = self._engine.changed.look(look)
+        if not self._members.peers and self._engine.places.looked_into:
+            missing += around.told(self._engine.plan.federation)
         more = f" ({'; '.join(missing)})" if missing else ""
         raise NotReady(f"federation {self._engine.plan.federation!r}: {text}{more}")

@@ -134,11 +134,23 @@ def plain_form(value: object) -> object:
     if entry is None:
         raise EncodeError(
             f"cannot encode {full_name(type(value))}; register it with zexchange.register(...)"
+            f"{_or_say_it(type(value))}"
         )
     try:
         return entry.encode(value)
     except Exception as error:
         raise EncodeError(f"encoding {entry.name} failed: {brief(error)}") from error
+
+
+def _or_say_it(kind: type) -> str:
+    """Return the other cure for a class with fields, of a dataclass, msgspec or pydantic."""
+    fields = ("__dataclass_fields__", "__struct_fields__", "__pydantic_fields__")
+    if not any(hasattr(kind, name) for name in fields):
+        return ""
+    return (
+        ", or, where it is the whole message, give the exchange its type:"
+        f" get_exchange(name, type={kind.__name__})"
+    )
 
 
 def _numpy_to_ext(value: object, nest: Nest) -> ExtType:

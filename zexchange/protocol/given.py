@@ -18,6 +18,10 @@ NO_ANSWER = "something listens there, and does not answer"
 NOTHING_LISTENS = "nothing listens there"
 
 
+PASSING = ("", "taken")
+"""Reasons of a refusal that pass by themselves, and none."""
+
+
 def refused(reason: str, text: str) -> str:
     """Return why an endpoint has not answered that refuses us, in its own words."""
     return f"it refuses us ({reason}: {text!r})"
@@ -32,12 +36,14 @@ class Unanswered:
         endpoint: as the user gave it.
         why: what is known of the reason.
         live: whether it may still answer: nothing says that nobody is there.
+        refused: whether it has refused us, for a reason that stays until somebody acts.
     """
 
     kind: str
     endpoint: str
     why: str
     live: bool
+    refused: bool = False
 
     def __str__(self) -> str:
         """Return it as it is told to people."""
@@ -54,6 +60,10 @@ class Tried(Protocol):
     @property
     def live(self) -> bool:
         """Whether it may still answer."""
+
+    @property
+    def refused(self) -> bool:
+        """Whether it has refused us, for a reason that stays."""
 
 
 @dataclass(slots=True)
@@ -98,7 +108,9 @@ class Given:
             return Unanswered("peer", given, missing.why, missing.live)
         found = [tried[endpoint] for endpoint in missing.stands_for if endpoint in tried]
         reasons = list(dict.fromkeys(one.why for one in found))[:REASONS] or [NO_CONNECTION]
-        return Unanswered("peer", given, "; ".join(reasons), any(one.live for one in found))
+        waited_for = [one for one in found if one.live]
+        final = bool(waited_for) and all(one.refused for one in waited_for)
+        return Unanswered("peer", given, "; ".join(reasons), bool(waited_for), final)
 
 
 class Neighbours:

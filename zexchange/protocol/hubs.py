@@ -8,7 +8,7 @@ are silent for as long as any peer. No clock, no socket: time is an argument.
 
 from dataclasses import dataclass, field
 
-from .given import NO_ANSWER, NO_CONNECTION, NOTHING_LISTENS, Unanswered, refused
+from .given import NO_ANSWER, NO_CONNECTION, NOTHING_LISTENS, PASSING, Unanswered, refused
 from .hubwords import Carried, Enter, TurnedAway
 from .keys import belongs
 from .membership import KNOCK_EVERY, TICK_LATE
@@ -167,6 +167,11 @@ class Hub:
     """Why it does not carry us: a reason, and its own words."""
 
     @property
+    def refused(self) -> bool:
+        """Whether it has refused us, or our connection, for a reason that stays."""
+        return bool(self.obstacle) or self.objection[0] not in PASSING
+
+    @property
     def why(self) -> str:
         """Why it has not answered, as far as that is known."""
         if self.obstacle or self.listens is False:
@@ -210,7 +215,7 @@ class Hubs:
     def unanswered(self) -> list[Unanswered]:
         """Return the hubs that have never carried us; they may, unless nothing listens there."""
         return [
-            Unanswered("hub", hub.endpoint, hub.why, hub.listens is not False)
+            Unanswered("hub", hub.endpoint, hub.why, hub.listens is not False, hub.refused)
             for hub in self.hubs.values()
             if not hub.answered
         ]

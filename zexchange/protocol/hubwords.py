@@ -13,7 +13,7 @@ from ..errors import DecodeError, InvalidName
 from ..names import check_key
 from .fields import boolean, count, federation, items, node_id, text, unpack
 from .permissions import Rights
-from .values import VERSIONS, Label
+from .values import MAX_LABEL, VERSIONS, Label
 
 WORD = b"\x06"
 MAX_PATTERNS = 1000
@@ -161,7 +161,7 @@ def _enter(sender: bytes, body: dict[Any, Any]) -> Enter:
     return Enter(
         sender,
         federation(body["federation"]),
-        Label(text(host)[:255], count(pid), text(name)[:255]),
+        Label(text(host)[:MAX_LABEL], count(pid), text(name)[:MAX_LABEL]),
         (lowest, highest),
         boolean(body.get("hub", False)),
         text(body.get("endpoint", "")),

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from .channel import Kind
 from .departed import LONGER, Departed
-from .given import NO_ANSWER, NO_CONNECTION, NOTHING_LISTENS, Given, Unanswered, refused
+from .given import NO_ANSWER, NO_CONNECTION, NOTHING_LISTENS, PASSING, Given, Unanswered, refused
 from .granting import Granted
 from .interest import Keys, PeerInterest
 from .permissions import EVERYTHING, Rights
@@ -94,6 +94,11 @@ class Candidate:
     def live(self) -> bool:
         """Whether it may still answer: nothing says that nobody is there."""
         return self.state is State.DIALING
+
+    @property
+    def refused(self) -> bool:
+        """Whether its node has refused us, or our connection, for a reason that stays."""
+        return self.live and (bool(self.obstacle) or self.reason not in PASSING)
 
     @property
     def why(self) -> str:

@@ -28,6 +28,7 @@ from .fields import (
 from .interest import MAX_KEYS, MAX_PATTERNS
 from .values import (
     MAX_ENDPOINT,
+    MAX_LABEL,
     Ack,
     Address,
     Bye,
@@ -83,7 +84,7 @@ def read_control(frame: bytes) -> Control:
 def _label(value: Any) -> Label:
     if len(items(value)) < 3:
         raise DecodeError("a label is host, pid and name")
-    return Label(text(value[0])[:255], count(value[1]), text(value[2])[:255])
+    return Label(text(value[0])[:MAX_LABEL], count(value[1]), text(value[2])[:MAX_LABEL])
 
 
 def _addresses(value: Any) -> tuple[Address, ...]:

@@ -18,6 +18,10 @@ MAX_ENDPOINT = 512
 """The longest endpoint, in characters: a host name has at most 253."""
 
 
+MAX_LABEL = 255
+"""Characters of a label's host and of its name; of more, these are read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Label:
     """Who a node is, for people: its host, process and a name of its choice."""
