@@ -163,8 +163,8 @@ class Node(Membership):
 
     def _others(self) -> list[str]:
         """Return what there is to say of other federations on this host."""
-        from . import around
-
+        with importing():
+            from . import around
         return around.told(self.name) if self._running().places.looked_into else []
 
     def _wait_known(self, timeout: float) -> None:
