@@ -17,6 +17,7 @@ import zexchange
 ROOT = Path(zexchange.__file__).parent
 FLOORS = {
     "errors": 0,  # below the rest of its floor: names raise them
+    "kinds": 0,
     "names": 1,
     "collisions": 1,
     "history": 1,

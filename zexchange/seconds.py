@@ -2,6 +2,8 @@
 
 import math
 
+from .kinds import is_number
+
 
 def seconds(timeout: float | None, argument: str = "timeout") -> float:
     """Return ``timeout`` as a number, infinite for None.
@@ -12,7 +14,7 @@ def seconds(timeout: float | None, argument: str = "timeout") -> float:
     """
     if timeout is None:
         return math.inf
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+    if not is_number(timeout):
         kind = type(timeout).__name__
         raise TypeError(f"{argument} is a number of seconds or None, not {kind}: {timeout!r}")
     if math.isnan(timeout):

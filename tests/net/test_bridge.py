@@ -67,7 +67,7 @@ def test_what_nobody_sees_to_is_told(bridge: Bridge, out: Any, change: str) -> N
                 super().append(body)
 
         bridge.bodies = Taken()
-        bridge.send = _way_out(bridge, out)
+        bridge.send_by(_way_out(bridge, out))
     bridge.send(bytes(SMALL_BYTES) if change == "large" else "a")
     assert [seen for seen, _ in out.seen] == [bridge]
 
@@ -99,7 +99,7 @@ def test_an_exception_behind_the_append_leaves_nothing_unseen(bridge: Bridge, ou
         raise KeyboardInterrupt
 
     out.monotonic = interrupted
-    bridge.send = _way_out(bridge, out)  # type: ignore[arg-type]
+    bridge.send_by(_way_out(bridge, out))  # type: ignore[arg-type]
     with pytest.raises(KeyboardInterrupt):
         bridge.send("a")
     assert len(bridge.bodies) == 1

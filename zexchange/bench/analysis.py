@@ -127,7 +127,7 @@ class Table:
         mine = self.spread(bar.workload, bar.ours, bar.figure)
         if mine is None or not bar.against:
             return Verdict(bar, mine.median if mine else None)
-        ratios = {}
+        ratios: dict[str, float] = {}
         for contestant in bar.against:
             theirs = self.spread(bar.other or bar.workload, contestant, bar.figure)
             if theirs and theirs.median:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +17,8 @@ def paced(
 
     Who is late catches up: the rate holds on average, in bursts if it has to.
     """
-    now, taken = time.perf_counter, []
+    now = time.perf_counter
+    taken: list[float] = []
     start, n = now(), 0
     while going(n):
         due = int((now() - start) * rate) + 1
@@ -32,7 +33,7 @@ def paced(
 
 
 @contextmanager
-def beside(work: Callable[[threading.Event], None]) -> Iterator[None]:
+def beside(work: Callable[[threading.Event], None]) -> Generator[None, None, None]:
     """Have another thread work until the block is over."""
     over = threading.Event()
     thread = threading.Thread(target=work, args=(over,))

@@ -62,7 +62,7 @@ def plain(topic: str) -> tuple[Callable[[Any], bytes], Callable[[Any], Any]]:
 
 def _pack_array(value: Any) -> bytes:
     array = not isinstance(value, list)  # what the benchmark says to itself is a list
-    content = (value.dtype.str, value.shape, value.tobytes()) if array else (value,)
+    content: Any = (value.dtype.str, value.shape, value.tobytes()) if array else (value,)
     packed: bytes = msgpack.packb(content)
     return packed
 

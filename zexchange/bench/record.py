@@ -35,7 +35,7 @@ class Record:
     size: Size
     results: Sequence[Result]
     missing: Sequence[Missing] = ()
-    circumstances: dict[str, Any] = field(default_factory=dict)
+    circumstances: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def write(self, path: Path) -> None:
         """Write it as JSON."""

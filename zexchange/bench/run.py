@@ -38,8 +38,12 @@ def run(workloads: list[Workload], size: Size, progress: Progress) -> Iterator[R
         progress: is told what is going on.
     """
     with Servers() as servers:
-        for shape, same in groupby(workloads, lambda workload: workload.shape):
+        for shape, same in groupby(workloads, _shape_of):
             yield from _run_shape(shape, list(same), size, servers, progress)
+
+
+def _shape_of(workload: Workload) -> Shape:
+    return workload.shape
 
 
 def _run_shape(

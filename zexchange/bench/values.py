@@ -104,7 +104,7 @@ class Result:
     workload: str
     contestant: str
     round: int
-    figures: dict[str, float] = field(default_factory=dict)
+    figures: dict[str, float] = field(default_factory=dict[str, float])
     problem: str = ""
 
 

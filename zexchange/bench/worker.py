@@ -17,6 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from zexchange.kinds import is_list
+
 from ..protocol.codec import decode, encode
 from .contestants import CONTESTANTS
 from .contestants.base import Ear, Seat
@@ -33,7 +35,8 @@ class Work:
 
     def __init__(self, contestant: str, seat: dict[str, Any]) -> None:
         folder = Path(seat.pop("folder"))
-        self.seat = Seat(**{**seat, "folder": folder})
+        known: dict[str, Any] = {**seat, "folder": folder}
+        self.seat = Seat(**known)
         self.end: Any = CONTESTANTS[contestant](self.seat)
         self.ears: dict[str, Ear] = {}
         self.heard: dict[str, int] = {}
@@ -60,7 +63,7 @@ class Work:
             ear.goal, ear.more = 0, self._note
 
     def _note(self, msg: Any) -> None:
-        if type(msg) is list and len(msg) == 4 and msg[0] == "probe":
+        if is_list(msg) and len(msg) == 4 and msg[0] == "probe":
             self.heard[f"{msg[1]} {msg[2]}"] = msg[3]
 
     def probe(self, topics: list[str], number: int) -> None:
@@ -131,7 +134,8 @@ class Work:
         """Note how old each message is when it comes."""
         self.durations, ear = [], self.ears[topic]
         note, now = self.durations.append, time.monotonic
-        ear.goal, ear.more = 0, lambda msg: note(now() - msg[0])
+        ear.goal = 0
+        ear.more = lambda msg: note(now() - msg[0])
 
     def clocked(self, goal: int) -> dict[str, float]:
         """Wait for what is on its way; return how old the messages were."""

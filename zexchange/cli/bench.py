@@ -6,7 +6,7 @@ must not know a workload from another.
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -132,7 +132,7 @@ def _write(record: "Record", folder: Path) -> None:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
+def _progress() -> Generator[Callable[[str], None], None, None]:
     """Show what is going on: one line that changes on a terminal, few lines elsewhere."""
     if sys.stderr.isatty():
         from rich.console import Console

@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import IO, Any
 
@@ -69,7 +69,7 @@ def whole(tallies: list[Tally]) -> bool:
 
 
 @contextmanager
-def listening(federation: str) -> Iterator[tuple[Stream[Any], Node]]:
+def listening(federation: str) -> Generator[tuple[Stream[Any], Node], None, None]:
     """Have a node, and a stream of all that flows."""
     metrics, averages = match("metrics.**"), match("averages.**")
     with metrics.stream(ROOM, "block", details=True) as stream, averages.subscribe(stream):

@@ -25,7 +25,7 @@ class Row:
     origin: str
     unit: str = ""
     values: deque[float] = field(default_factory=lambda: deque(maxlen=WIDTH))
-    arrivals: deque[float] = field(default_factory=deque)
+    arrivals: deque[float] = field(default_factory=deque[float])
 
     def take(self, reading: Mapping[str, Any], now: float) -> None:
         """Note a reading that came at ``now``."""
@@ -140,7 +140,7 @@ def tally(
     """
     keys = {key for came in receivers.values() for key in came} | set(lost)
     keys |= {(name, origin) for origin, (_, sent) in senders.items() for name in sent or ()}
-    lines = []
+    lines: list[Tally] = []
     for name, origin in sorted(keys, key=lambda k: (not k[0].startswith("metrics"), k)):
         label, sent = senders.get(origin, (origin[:8], None))
         got = _got(receivers, (name, origin))

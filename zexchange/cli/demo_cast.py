@@ -7,7 +7,7 @@ do is their own business: it must not know exchanges.
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -94,7 +94,7 @@ class Cast:
 
     federation: str
     errors: IO[bytes]
-    parts: list[Part] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list[Part])
 
     def start(self, role: str, label: str, *what: str) -> Part:
         """Start a process in a part; what it complains of goes to ``errors``."""
@@ -113,7 +113,7 @@ class Cast:
 
 
 @contextmanager
-def cast(federation: str, errors: IO[bytes]) -> Iterator[Cast]:
+def cast(federation: str, errors: IO[bytes]) -> Generator[Cast, None, None]:
     """Have processes inside a ``with`` block; at its end there are none."""
     company = Cast(federation, errors)
     try:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from zexchange import Delivery, Node, PeerJoined, PeerLeft, Stream, to_queue
+from zexchange import Delivery, Lost, Node, PeerJoined, PeerLeft, Stream, to_queue
 
 from .demo_board import Board, Tally, tally
 from .demo_cast import Cast, Part, Report
@@ -40,7 +40,12 @@ class Play:
     """One performance."""
 
     def __init__(
-        self, node: Node, stream: Stream[Any], board: Board, cast: Cast, watcher: Watcher
+        self,
+        node: Node,
+        stream: Stream[Delivery | Lost],
+        board: Board,
+        cast: Cast,
+        watcher: Watcher,
     ) -> None:
         self._node = node
         self._stream = stream

@@ -34,10 +34,10 @@ BROKEN_PIPE = 128 + signal.SIGPIPE
 class Commands(click.Group):
     """A group whose commands end as commands of a shell do."""
 
-    def invoke(self, context: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> Any:
         """Run a command; turn what ends it into an exit status."""
         try:
-            return super().invoke(context)
+            return super().invoke(ctx)
         except KeyboardInterrupt:
             raise SystemExit(INTERRUPTED) from None
         except BrokenPipeError:

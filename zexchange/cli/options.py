@@ -5,7 +5,7 @@ talks to. It must not know what a command does with its node.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +30,7 @@ class Joining:
     keys: str | None = None
 
     @contextmanager
-    def node(self, label: str, join_timeout: float = 1.0) -> Iterator[Node]:
+    def node(self, label: str, join_timeout: float = 1.0) -> Generator[Node, None, None]:
         """Be in the federation inside a ``with`` block.
 
         A block that ends in an error leaves at once: nobody waits for what it sent.

@@ -8,13 +8,13 @@ standard error. It must not know how a message becomes text.
 import os
 import select
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import click
 
-from zexchange import Delivery, Node, Stream, match
+from zexchange import Delivery, Lost, Node, Stream, match
 
 from .options import Joining, joins
 from .text import as_json, as_text, named_json, named_text, on_terminal, printable
@@ -23,6 +23,7 @@ LOOK_EVERY = 1.0
 """Seconds between two looks for losses, and for whether anybody reads the output."""
 BLOCK = 1 << 16
 Show = Callable[[Delivery], bytes]
+Items = Stream[Delivery | Lost]
 
 
 _HELP = """
@@ -77,7 +78,7 @@ def _form(json_: bool, with_names: bool) -> Show:
 
 
 @contextmanager
-def attached(names: tuple[str, ...], history: int) -> Iterator[Stream[Any]]:
+def attached(names: tuple[str, ...], history: int) -> Generator[Items, None, None]:
     """Attach one stream to all names and patterns: what several cover comes once."""
     views = [match(name) for name in dict.fromkeys(names)]
     first = views[0].stream(overflow="block", details=True, history=history)
@@ -89,7 +90,7 @@ def attached(names: tuple[str, ...], history: int) -> Iterator[Stream[Any]]:
 
 
 def copy(
-    stream: Stream[Any],
+    stream: Items,
     output: BinaryIO,
     show: Show,
     count: int | None,
@@ -114,7 +115,7 @@ def copy(
             check_reader(output)
 
 
-def _next(stream: Stream[Any]) -> Any:
+def _next(stream: Items) -> Delivery | Lost | None:
     """Return the next item, or None if there is none for a while."""
     try:
         return stream.get(LOOK_EVERY)

@@ -16,6 +16,7 @@ from datetime import time as clock
 from typing import Any
 
 from zexchange import Delivery, Unknown
+from zexchange.kinds import is_buffer, is_mapping
 
 _dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 MAX_BITS = 10_000
@@ -121,14 +122,14 @@ def simplify(value: Any, depth: int = 0) -> Any:
 
 
 def _container(value: Any, depth: int) -> Any:
-    if isinstance(value, Mapping):
+    if is_mapping(value):
         return _object(value, depth)
     plain = [simplify(item, depth) for item in value]
     return plain if isinstance(value, list | tuple) else sorted(plain, key=_dumps)
 
 
 def _scalar(value: Any, depth: int) -> Any:
-    if isinstance(value, bytes | bytearray | memoryview):
+    if is_buffer(value):
         return {"base64": base64.b64encode(value).decode()}
     if isinstance(value, datetime | date | clock):
         return value.isoformat()

@@ -55,13 +55,13 @@ class ExchangeBackend(BroadcastBackend):
         channels, self._channels = self._open, None
         await channels.close()
 
-    async def subscribe(self, channel: str) -> None:
+    async def subscribe(self, group: str) -> None:
         """Have what is published on a channel come, from when this returns on."""
-        await self._open.subscribe([channel])
+        await self._open.subscribe([group])
 
-    async def unsubscribe(self, channel: str) -> None:
+    async def unsubscribe(self, group: str) -> None:
         """Have nothing more come of a channel."""
-        await self._open.unsubscribe([channel])
+        await self._open.unsubscribe([group])
 
     async def publish(self, channel: str, message: Any) -> None:
         """Send to the subscribers of a channel, in all processes.

@@ -18,6 +18,7 @@ from collections.abc import AsyncGenerator, Iterable
 from litestar.channels.backends.base import ChannelsBackend
 
 from .. import Delivery, InvalidName, Lost, Stream
+from ..kinds import is_bytes
 from .channels import WAITING, Channels, below
 from .membership import JOIN_TIMEOUT, AnyNode, Membership
 
@@ -110,7 +111,7 @@ class ExchangeChannelsBackend(ChannelsBackend):
     async def stream_events(self) -> AsyncGenerator[tuple[str, bytes], None]:
         """Yield what comes, each with its channel; what is no bytes is for nobody there."""
         async for channel, data in self._open.stream:
-            if isinstance(data, bytes):
+            if is_bytes(data):
                 yield channel, data
 
     async def get_history(self, channel: str, limit: int | None = None) -> list[bytes]:
@@ -144,9 +145,9 @@ class _Past:
         while len(stream):
             self._keep(stream.get(0))
 
-    def _keep(self, item: object) -> None:
-        if not isinstance(item, Delivery) or not isinstance(item.msg, bytes):
-            return  # a loss, or something that is not for a channel
+    def _keep(self, item: Delivery | Lost) -> None:
+        if isinstance(item, Lost) or not is_bytes(msg := item.msg):
+            return  # or something that is not for a channel
         channel = item.name.removeprefix(self._prefix)
         kept = self._kept[channel] = self._kept.pop(channel, [])
         if len(self._kept) > CHANNELS_MOST:
@@ -155,7 +156,7 @@ class _Past:
         origin, number = item.origin or "", item.seq or self._count
         if all((there[1], there[2]) != (origin, number) for there in kept):
             # None of tomorrow, which would stay the last for ever.
-            insort(kept, (min(item.sent_at, time.time()), origin, number, item.msg))
+            insort(kept, (min(item.sent_at, time.time()), origin, number, msg))
             del kept[: -self._most]
 
     def of(self, channel: str, limit: int | None) -> list[bytes]:

@@ -148,7 +148,8 @@ class ExchangeListener:
 
     @staticmethod
     def _is_ours(fields: object) -> bool:
-        return isinstance(fields, dict) and fields.get(PROCESS) == _process.id
+        told: Any = fields
+        return isinstance(fields, dict) and told.get(PROCESS) == _process.id
 
     def _handle(self, fields: dict[str, Any]) -> None:
         """Hand one record on; called by the thread."""

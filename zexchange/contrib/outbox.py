@@ -21,7 +21,9 @@ from ..local.outcome import without_waiting
 
 # All that a node needs to join. Or the thread would import it, and a process that is forked
 # meanwhile would wait for that import for ever.
-from ..net import engine, waiting, world  # noqa: F401
+from ..net import engine as engine
+from ..net import waiting as waiting
+from ..net import world as world
 from .membership import JOIN_TIMEOUT, Membership
 
 HELD = 10_000

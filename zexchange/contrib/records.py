@@ -6,10 +6,11 @@ they arrive: a format of ten characters can ask for a line of half a gigabyte.
 
 import logging
 import uuid
-from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
+
+from ..kinds import is_mapping
 
 ARRIVED = "zexchange_arrived"
 """The attribute that marks a record as one of another process."""
@@ -94,7 +95,8 @@ def _text(value: object) -> str:
 
 def _is_plain(value: Any, depth: int = 0) -> bool:
     """Return whether a value is made of types that arrive as they were."""
-    kind = type(value)
+    known: object = value
+    kind = type(known)
     if kind in _PLAIN:
         return True
     if depth > _DEEPEST:
@@ -110,7 +112,7 @@ def record_of(fields: object) -> logging.LogRecord:
     Raises:
         ValueError: it is none; the text says what is wrong.
     """
-    if not isinstance(fields, Mapping) or not all(type(name) is str for name in fields):
+    if not is_mapping(fields) or not all(type(name) is str for name in fields):
         raise ValueError("a record is a map of names to values")
     if missing := _NEEDED - fields.keys():
         raise ValueError(f"a record without {', '.join(sorted(missing))}")

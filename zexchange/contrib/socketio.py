@@ -19,6 +19,7 @@ from socketio import PubSubManager
 from socketio.async_pubsub_manager import AsyncPubSubManager
 
 from .. import Exchange, ExchangeError, Registry, Stream
+from ..kinds import is_tuple
 from .membership import AnyNode, Membership
 
 WAITING = 10_000
@@ -49,8 +50,7 @@ class _Channel:
         One's own is left out here, not by the reader: a loop that emits without a pause
         would fill the mailbox that it reads itself. So is what no manager has sent.
         """
-        sent: object = msg  # by any program of the federation
-        if not (isinstance(sent, tuple) and len(sent) == 2 and all(type(x) is str for x in sent)):
+        if not _is_message(msg):  # but sent by any other program of the federation
             return
         if msg[0] != self._me:
             self._inbox.send(msg)
@@ -189,6 +189,10 @@ class ExchangeManager(_Meeting, PubSubManager):
         """Hear nothing any more and leave the federation; for the end of the application."""
         self._channel.close()
         self._membership.leave()
+
+
+def _is_message(sent: object) -> bool:
+    return is_tuple(sent) and len(sent) == 2 and all(type(x) is str for x in sent)
 
 
 def _new_host_id() -> str:

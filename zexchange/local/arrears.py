@@ -162,7 +162,9 @@ class Arrears:
             self._waits_for.discard(observer)
             closed = was_open and not self.open
             # Of an origin that has left since, whoever observes it knows no more.
-            left = set() if self._unsure else {o for o, _ in self._parked} - self._awaited - {HERE}
+            left: set[str] = (
+                set() if self._unsure else {o for o, _ in self._parked} - self._awaited - {HERE}
+            )
             if self.gathering:
                 self._ready |= left
                 left = set()
@@ -314,8 +316,9 @@ class Arrears:
         for one in found:
             if served[one.name]:
                 self._registry.get(one.name).note(one.sent_at, one.origin)
-                here = not isinstance(one.item, Delivery) or one.item.origin is None
-                self._give(one.name, one.item, target, here, end)
+                item: Any = one.item
+                here = not isinstance(one.item, Delivery) or item.origin is None
+                self._give(one.name, item, target, here, end)
 
     def _give_parked(
         self, origins: set[str] | None, target: Target, end: list[BaseException] | None = None
@@ -402,7 +405,8 @@ class Arrears:
         subscription = self.subscription
         if subscription.details:
             return target(item)
-        if not isinstance(item, Delivery):
+        known: object = item
+        if not isinstance(known, Delivery):
             return None  # a notice, which only streams with details are given
         return target((item.name, item.msg) if subscription.names else item.msg)
 

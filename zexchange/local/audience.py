@@ -7,7 +7,7 @@ goes. It hands out no messages.
 
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, overload
 
@@ -249,7 +249,7 @@ class Audience(Generic[T]):
         self._remove(task)
 
     @contextmanager
-    def subscribe(self, *tasks: Task[T]) -> Iterator[None]:
+    def subscribe(self, *tasks: Task[T]) -> Generator[None, None, None]:
         """Attach ``tasks`` inside a ``with`` block; all of them or none.
 
         Raises:
@@ -261,7 +261,7 @@ class Audience(Generic[T]):
     @contextmanager
     def _held(
         self, tasks: tuple[Task[T], ...], attach: Callable[[Task[T]], None]
-    ) -> Iterator[None]:
+    ) -> Generator[None, None, None]:
         """Attach ``tasks`` by ``attach`` and detach what was attached."""
         attached: list[Task[T]] = []
         try:
@@ -335,7 +335,7 @@ class Audience(Generic[T]):
         return stream
 
     @contextmanager
-    def record(self) -> Iterator[list[T]]:
+    def record(self) -> Generator[list[T], None, None]:
         """Yield a list that each message inside the ``with`` block is appended to."""
         messages: list[T] = []
         with self.subscribe(Recorder(messages)):

@@ -8,10 +8,11 @@ import asyncio
 import threading
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 from typing import Any, Generic
 
 from ..errors import Closed, NotASubscriber
+from ..kinds import is_generator
 from . import finalisers, loops
 from .checks import Turns, check_task
 from .forking import at_exit, end_as_child, track
@@ -83,7 +84,7 @@ class to_thread(_Buffered[M]):  # noqa: N801
     def __init__(self, task: Task[M], maxsize: int = 1000, overflow: Overflow = "block") -> None:
         self._task = task
         self._call = check_task(task)
-        if isinstance(task, Generator):
+        if is_generator(task):
             self._call = Turns(task, self._ended).send
         super().__init__(maxsize, overflow)
         track(self)._new_thread()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 from ..errors import NotASubscriber
+from ..kinds import is_generator
 from . import finalisers
 from .forking import track
 from .outcome import Target
@@ -68,7 +69,7 @@ def subscription_of(
     task = held(task)
     accept = check_task(task)
     subscription = Subscription(task, key_of(task, names), accept, names=names, history=history)
-    if isinstance(task, Generator):
+    if is_generator(task):
         turns = Turns(task, lambda: ended(subscription))
         subscription.calls(turns.send)
     return subscription
@@ -93,7 +94,7 @@ def check_task(task: object) -> Target:
         inspect.getattr_static(task, "send"), types.FunctionType
     ):
         raise NotASubscriber(f"{task!r} is a class: attach an instance of it")
-    if isinstance(task, Generator):
+    if is_generator(task):
         _check_primed(task)
     accept: Target = send
     return accept

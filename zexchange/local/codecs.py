@@ -6,6 +6,7 @@ the two is imported but for a type of theirs.
 """
 
 import sys
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Generic, Protocol
 
@@ -92,7 +93,7 @@ class _Msgspec:
     def encode(self, msg: Any) -> object:
         """Return the fields."""
         if type(msg) is not self._kind:
-            raise Misfit(expected_but(self._kind.__name__, type(msg)))
+            raise _not_a(self._kind, msg)
         try:
             plain = self._to_builtins(msg, builtin_types=self._native)
         except (self._error, TypeError) as error:
@@ -128,7 +129,7 @@ class _Pydantic:
     def encode(self, msg: Any) -> object:
         """Return the fields, if the model makes an equal message of them again."""
         if type(msg) is not self._kind:
-            raise Misfit(expected_but(self._kind.__name__, type(msg)))
+            raise _not_a(self._kind, msg)
         try:
             plain = self._plain(self._dump(msg))
         except ValueError as error:
@@ -147,11 +148,12 @@ class _Pydantic:
 
     def _plain(self, value: Any) -> Any:
         """Return a value without pydantic's own types, and without enums."""
-        kind = type(value)
+        known: object = value
+        kind: Any = type(known)
         if kind is dict:
             return {self._plain(k): self._plain(v) for k, v in value.items()}
         if kind in (list, tuple, set, frozenset):
-            return kind([self._plain(part) for part in value])
+            return _MAKERS[kind]([self._plain(part) for part in value])
         if kind.__module__ in _PLAIN_MODULES:
             return value
         try:
@@ -160,9 +162,14 @@ class _Pydantic:
             return value
 
 
+def _not_a(kind: type[Any], msg: object) -> Misfit:
+    return Misfit(expected_but(kind.__name__, type(msg)))
+
+
 def _same(one: Any, other: Any) -> bool:
     """Return whether two values are equal, part by part; NaN is, and so are arrays that show so."""
-    kind = type(one)
+    known: object = one
+    kind: Any = type(known)
     if kind is not type(other):
         return False
     try:
@@ -181,6 +188,12 @@ def _same(one: Any, other: Any) -> bool:
 
 _SHOWN = 300
 """Characters of a message that are shown of it."""
+_MAKERS: dict[type, Callable[[list[Any]], Any]] = {
+    list: list,
+    tuple: tuple,
+    set: set,
+    frozenset: frozenset,
+}
 _PLAIN_MODULES = ("builtins", "datetime", "decimal", "uuid", "numpy")
 CHOSEN = (_Shaped, _Msgspec, _Pydantic)
 """The codecs that `codec_for` chooses by a type alone."""

@@ -205,7 +205,7 @@ class Exchange(Rounds[T]):
         self, routes: Routes, values: Sequence[Any], origin: str, first: int, sent_at: float
     ) -> int:
         """Hand a batch to several tasks, as `_hand_on`; what they send here waits its turn."""
-        frame = sys._getframe()
+        frame, seq = sys._getframe(), first - 1
         self._begin()
         targets, detailed, _ = routes
         try:

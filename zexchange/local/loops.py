@@ -180,8 +180,6 @@ class _Asyncio(Home):
 class _Moment:
     """What one trio task waits for."""
 
-    __slots__ = ("_event", "end")
-
     def __init__(self, event: Any) -> None:
         self._event = event
         self.end: Callable[[], None] = event.set

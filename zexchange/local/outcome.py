@@ -9,7 +9,7 @@ import inspect
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -109,7 +109,7 @@ _here = threading.local()
 
 
 @contextmanager
-def without_waiting() -> Iterator[None]:
+def without_waiting() -> Generator[None, None, None]:
     """In this block sends on this thread wait for no room, as in an event loop."""
     before = getattr(_here, "hurried", False)
     _here.hurried = True

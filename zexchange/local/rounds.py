@@ -136,8 +136,9 @@ class Rounds(Routing[T]):
                         return
                     trouble = None
             except BaseException as error:
-                trouble = failed(None, target, error)
-            trouble, targets = self._carry_on(targets, target, msg, trouble), OVER
+                # The first target is taken before anything can fail.
+                trouble = failed(None, target, error)  # pyright: ignore[reportPossiblyUnboundVariable]
+            trouble, targets = self._carry_on(targets, target, msg, trouble), OVER  # pyright: ignore[reportPossiblyUnboundVariable]
             if trouble is not None:
                 self._settle(trouble)
             return

@@ -274,7 +274,7 @@ class Routing(Audience[T], Forwarder):
             if targets is None:  # first of all: who begins here finds what was kept before
                 targets = self._kept_targets = self._unchanged(self._live_targets)
             if self._ring is not None:
-                gone = self._ring.keep(mine, now)  # noqa: F841 - let go of outside the lock
+                _gone = self._ring.keep(mine, now)  # let go of outside the lock
             if self._latest is not None:
                 self._latest.note(now, HERE)
         return serve(targets, msg)

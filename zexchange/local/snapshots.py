@@ -28,7 +28,7 @@ class Keeper:
     keep: Callable[[Any], object]
 
 
-def settled(msg: Any) -> Any:
+def settled(msg: object) -> Any:
     """Return a copy of a mutable buffer, and anything else as it is.
 
     A buffer is a `bytearray`, a `memoryview`, an `array.array` or a NumPy array, by itself:
@@ -70,7 +70,7 @@ def _view(view: memoryview) -> memoryview:
     return copied.cast(view.format)  # type: ignore[call-overload,no-any-return]
 
 
-def _copied(msg: Any, made: dict[int, Any]) -> Any:
+def _copied(msg: object, made: dict[int, Any]) -> Any:
     """Return a copy; ``made`` has those of what was met before, by identity."""
     make = _CONTAINERS.get(type(msg))
     if make is None:

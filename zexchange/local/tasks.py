@@ -112,7 +112,7 @@ class to_queue(Keeper, Generic[M]):  # noqa: N801
 
     def keep(self, msg: object) -> None:
         """Put a message that its sender may change: a copy of a buffer."""
-        self.send(settled(msg))
+        self.send(settled(msg))  # pyright: ignore[reportCallIssue] - a slot, and no method
 
     def __repr__(self) -> str:
         return f"to_queue({self._q!r})"

@@ -195,7 +195,8 @@ class TypedExchange(Exchange[T]):
 
     def rebuilt(self, history: list[Delivery]) -> list[Delivery]:
         """Return what a peer had kept as instances, without what does not fit."""
-        decode, made = self._codec.decode, []
+        decode = self._codec.decode
+        made: list[Delivery] = []
         for item in history:
             try:
                 msg = decode(item.msg)

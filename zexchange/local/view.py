@@ -5,7 +5,7 @@ work out whom to call, and it tells them when that changes. Nothing is sent to a
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -72,7 +72,7 @@ class View(Audience[Any]):
         self._add(self._subscription(task, names, history))
 
     @contextmanager
-    def subscribe(self, *tasks: Task[Any], names: bool = False) -> Iterator[None]:
+    def subscribe(self, *tasks: Task[Any], names: bool = False) -> Generator[None, None, None]:
         """Attach ``tasks`` inside a ``with`` block; all of them or none.
 
         Raises:
@@ -97,22 +97,33 @@ class View(Audience[Any]):
         self,
         maxsize: int = 1000,
         overflow: Overflow | None = None,
-        details: Literal[False] = False,
-        history: int = 0,
         *,
-        names: Literal[True],
-    ) -> Stream[tuple[str, Any]]: ...
+        details: Literal[True],
+        history: int = 0,
+        names: Literal[False] = False,
+    ) -> Stream[Delivery[Any] | Lost]: ...
 
     @overload
     def stream(
         self,
         maxsize: int = 1000,
         overflow: Overflow | None = None,
-        *,
-        details: Literal[True],
+        details: bool = False,
         history: int = 0,
+        *,
         names: Literal[False] = False,
-    ) -> Stream[Delivery[Any] | Lost]: ...
+    ) -> Stream[Any]: ...
+
+    @overload
+    def stream(
+        self,
+        maxsize: int = 1000,
+        overflow: Overflow | None = None,
+        details: Literal[False] = False,
+        history: int = 0,
+        *,
+        names: Literal[True],
+    ) -> Stream[tuple[str, Any]]: ...
 
     @overload
     def stream(

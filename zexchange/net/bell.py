@@ -9,10 +9,10 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ..local import finalisers, loops
 
@@ -86,15 +86,18 @@ class Condition(threading.Condition):
     no step of Python's between having it and the block, nor between the block and letting go.
     """
 
-    __enter__ = property(lambda self: self._lock.__enter__)
-    __exit__ = property(lambda self: self._lock.__exit__)
+    if TYPE_CHECKING:
+        _lock: Lock
+    else:
+        __enter__ = property(lambda self: self._lock.__enter__)
+        __exit__ = property(lambda self: self._lock.__exit__)
 
     def __init__(self) -> None:
         super().__init__()
         self._awaited: list[_Awaited] = []
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
+    def aside(self) -> Generator[None, None, None]:
         """Let others have the lock in this block, whose thread has it."""
         # As `wait` does, however often the thread has taken it.
         state = self._release_save()  # type: ignore[attr-defined]
@@ -121,22 +124,23 @@ class Condition(threading.Condition):
 
     def look(self, look: Callable[[bool], T]) -> T:
         """Look at the state: see `looking`."""
-        return looking(self._lock, look)  # type: ignore[attr-defined]
+        return looking(self._lock, look)
 
     def await_state(self, predicate: Callable[[], T], timeout: float) -> T | None:
         """Do as `wait_for`, but without the lock, which is waited for no longer than that.
 
         None is returned where it could not be had: a finaliser may wait inside another lock.
         """
-        until, held = time.monotonic() + timeout, False
+        until = time.monotonic() + timeout
+        held = False
         try:
-            acquire = partial(self._lock.acquire, True, min(timeout, threading.TIMEOUT_MAX))  # type: ignore[attr-defined]
+            acquire = partial(self._lock.acquire, True, min(timeout, threading.TIMEOUT_MAX))
             for held in iter(acquire, None):  # noqa: B007 - see `looking`
                 break
             return self.wait_for(predicate, until - time.monotonic()) if held else None
         finally:
             if held:
-                self._lock.release()  # type: ignore[attr-defined]
+                self._lock.release()
 
     def wait_for(self, predicate: Callable[[], T], timeout: float | None = None) -> T:
         """Wait, with the lock, until ``predicate`` finds something, and return that.

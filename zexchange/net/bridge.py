@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from ..errors import EncodeError, ExchangeError
 from ..history import Body, Frame, Retained
@@ -56,12 +57,21 @@ class Bridge:
         self.listed = False
         self.encoder = Encoder()
         self.outbound = outbound
-        self.send = _way_out(self, outbound)
+        self.send_by(_way_out(self, outbound))
+
+    if TYPE_CHECKING:
+
+        def send(self, msg: object, /) -> Room | None:
+            """Take a message; see `local.exchange.Bridge`."""
+
+    def send_by(self, way: Callable[[object], Room | None]) -> None:
+        """Have each message taken by ``way`` itself: one call a message, not two."""
+        object.__setattr__(self, "send", way)
 
     def renew(self) -> None:
         """Begin with a queue of its own: a send that is not through has the former one."""
         self.bodies = []
-        self.send = _way_out(self, self.outbound)
+        self.send_by(_way_out(self, self.outbound))
 
     def enlist(self) -> None:
         """Have what is queued sent with the next that is."""
@@ -225,7 +235,7 @@ class Bridges:
                     self._bridges[name] = bridge
                     self.spent.pop(name, None)
                 if len(self.numbered) >= NAMES_MOST and name not in self.numbered:
-                    bridge.send = _too_many(name)
+                    bridge.send_by(_too_many(name))
                 self._made.append(name)
                 self._outbound.stir()
             return bridge
@@ -267,7 +277,7 @@ class Bridges:
                 if used or self._siblings.keep(name):
                     self._bridges[name] = bridge
                 else:
-                    bridge.send = _gone  # which else refers to the bridge
+                    bridge.send_by(_gone)  # which else refers to the bridge
                     self.numbering.unused(name)
                     if name not in heads:
                         unused.append(name)

@@ -4,6 +4,8 @@ On the control thread. It stands between the hubs' words and the session, the da
 the rest of the engine; nothing here decides anything but when a hub may be dialled again.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..local.logs import log
@@ -17,7 +19,11 @@ from .picture import Endpoint
 from .ways import Ways
 
 if TYPE_CHECKING:
+    from zmq import Socket as ZmqSocket
+
     from .engine import Engine
+
+    Socket = ZmqSocket[bytes]
 
 PROBE_EVERY = 0.5
 REFRESH = 5.0
@@ -144,7 +150,9 @@ class Carriage:
         if not literal or all(hub.up != up for hub in self._hubs.hubs.values()):
             return  # it has no address, or was left while its name was looked up
         self._ups[up] = literal
-        prepare = None if guard is None else lambda xpub: guard.unlock_up(xpub, literal, key)
+        prepare: Callable[[Socket], bool] | None = None
+        if guard is not None:
+            prepare = partial(guard.unlock_up, endpoint=literal, key=key)
         self._engine.outbound.publish_to(literal, True, prepare)
 
     def _renew(self, down: str) -> None:

@@ -8,7 +8,7 @@ connection, as if its other end had.
 import ipaddress
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 
 import zmq
@@ -46,7 +46,7 @@ def alive(found: Connection) -> bool:
 
 
 @contextmanager
-def shared(fd: int) -> Iterator[socket.socket]:
+def shared(fd: int) -> Generator[socket.socket, None, None]:
     """Look at a descriptor of libzmq's by a socket of our own, which is closed behind that.
 
     Raises:

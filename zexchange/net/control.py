@@ -71,7 +71,7 @@ class Link:
     key: bytes = b""
     guard: Guard | None = None
     turn: int = 0
-    outbox: deque[Control] = field(default_factory=deque)
+    outbox: deque[Control] = field(default_factory=deque[Control])
 
     def queue(self, message: Control) -> None:
         """Queue a message; a newer hello or ping takes the place of an older one."""

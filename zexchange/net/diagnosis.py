@@ -126,7 +126,7 @@ def sent_away(p: Picture) -> Iterator[Finding]:
 
 def _nobody(p: Picture) -> Finding:
     """Say that there is no peer, where no rule knows why."""
-    asked = []
+    asked: list[str] = []
     if p.rendezvous:
         asked.append(f"no process of this user on this host (in {p.rendezvous})")
     if any(e.state == "ourselves" for e in p.endpoints) or p.lookups:

@@ -121,7 +121,7 @@ def resolve_wild(addresses: Sequence[Address], host: str | None) -> tuple[Addres
     A node that listens on every address cannot know by which of them it is reached;
     whoever hears from it does. Without a host, wildcard addresses are left out.
     """
-    resolved = []
+    resolved: list[Address] = []
     for address in addresses:
         try:
             control, data = parse_tcp(address.control), parse_tcp(address.data)

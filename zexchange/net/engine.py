@@ -7,10 +7,10 @@ sockets. Public calls look at the session under `changed`, which the control thr
 holds while it works and notifies when it has.
 """
 
-import encodings.idna  # noqa: F401 - or `getaddrinfo` would, on a thread of ours
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from encodings import idna as idna  # or `getaddrinfo` would, on a thread of ours
 from typing import TYPE_CHECKING, Any
 
 from ..history import WINDOW, Body, Ring

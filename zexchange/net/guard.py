@@ -46,6 +46,7 @@ class Asked(Monitors, Protocol):
 
     def zap(self) -> "Socket":
         """Return the socket at which libzmq asks whether a key may come in."""
+        ...
 
 
 class Guard:

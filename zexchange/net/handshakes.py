@@ -34,6 +34,7 @@ class Monitors(Protocol):
 
     def pair(self) -> "Socket":
         """Return a socket that hears of what becomes of another one."""
+        ...
 
 
 class Handshakes:

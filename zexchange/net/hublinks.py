@@ -58,7 +58,7 @@ class Link:
     taken: int = 0
     told: int = 0
     its_sent: int = 0
-    parcels: list[Parcel] = field(default_factory=list)
+    parcels: list[Parcel] = field(default_factory=list[Parcel])
 
 
 class HubLinks:

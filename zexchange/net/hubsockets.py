@@ -50,7 +50,7 @@ class HubSockets:
     def _bind(
         self, listen: Tcp, advertise: str | None, lock: Callable[["zmq.Socket[bytes]"], None]
     ) -> tuple[str, str, str]:
-        bound = []
+        bound: list[Tcp] = []
         for socket, offset in ((self.router, 0), (self.up, 2), (self.down, 1)):
             endpoint = Tcp(listen.host, listen.port + offset if listen.port else 0)
             lock(socket)

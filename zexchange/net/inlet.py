@@ -97,7 +97,7 @@ class Inlet:
 
     def expect(self, epoch: int, added: tuple[str, ...], removed: tuple[str, ...]) -> None:
         """Note a change of our interest."""
-        before = set(self.positions.positions) if removed and self.shared else set()
+        before: set[str] = set(self.positions.positions) if removed and self.shared else set()
         self.positions.expect(epoch, added, removed)
         if self.shared:
             self.shared.drop(before.difference(self.positions.positions))
@@ -141,6 +141,8 @@ class Inlet:
             end = frame.find(0, 1, LONGEST_TOPIC) + 1
             name, exchange, tally = self._plain.get(frame[:end], _NOTHING)
             if exchange is not None and len(frame) >= end + HEAD:
+                first: int  # `unpack_head` says nothing of types
+                count: int
                 size, version, origin, first, count, flags, sent_at = unpack_head(frame, end)
                 body = end + HEAD
                 if flags == STARTED and size == STARTED_HEAD and len(frame) >= body + 8:

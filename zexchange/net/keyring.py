@@ -92,7 +92,7 @@ class Keyring:
             paths = _key_files(place)
         except InvalidKeys as error:
             return self.policy, [error]
-        authorized = {}
+        authorized: dict[str, tuple[bytes, ...]] = {}
         for path in paths:
             name = path.name.removesuffix(_SUFFIX)
             try:
@@ -103,18 +103,18 @@ class Keyring:
                 trouble.append(error)
                 if name in self._authorized:
                     authorized[name] = self._authorized[name]
-        entries = self._entries
+        entries, none = self._entries, dict[str, Rights]()
         try:
             entries = _read_permissions(self.directory / PERMISSIONS, entries is not None)
         except InvalidKeys as error:
             trouble.append(error)
         try:
-            policy = make_policy(self.public, authorized, entries or {})
+            policy = make_policy(self.public, authorized, entries or none)
         except InvalidKeys as error:
             trouble.append(InvalidKeys(f"{place}: {error}"))
             # Whoever is gone is gone nevertheless.
             known = {n: keys for n, keys in self._authorized.items() if n in authorized}
-            authorized, policy = known, make_policy(self.public, known, entries or {})
+            authorized, policy = known, make_policy(self.public, known, entries or none)
         self._authorized, self._entries = authorized, entries
         return policy, trouble
 

@@ -45,7 +45,7 @@ def require() -> None:
     """
     try:
         with importing():
-            import zeroconf  # noqa: F401
+            import zeroconf as zeroconf
     except ImportError:
         raise Unreachable(
             "peers=['lan'] needs the library zeroconf: pip install 'zexchange[discovery]'"

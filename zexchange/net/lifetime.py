@@ -13,6 +13,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from ..kinds import is_tuple
 from ..local.buffered import catch_up
 from ..local.exchange import Exchange
 from ..local.forking import at_exit
@@ -90,7 +91,7 @@ def leave_parent_behind(engine: "Engine") -> None:
     engine.disown()
     bound, dialled = engine.endpoints()
     near = {_name(endpoint)[-1] for endpoint in bound}
-    far = set()
+    far: set[tuple[object, ...]] = set()
     for endpoint in dialled:
         with suppress(ValueError):  # what a peer told us need not be an endpoint
             far.add(_name(endpoint))
@@ -129,7 +130,7 @@ def _is_ours(fd: int, near: set[object], far: set[tuple[object, ...]]) -> bool:
 
 
 def _parts(name: object) -> tuple[object, ...]:
-    return name[:2] if isinstance(name, tuple) else (name,)
+    return name[:2] if is_tuple(name) else (name,)
 
 
 def _before_fork() -> None:

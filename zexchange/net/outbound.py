@@ -13,7 +13,7 @@ decided by the pace (`pace`).
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from itertools import islice
@@ -403,7 +403,7 @@ class Outbound:
                     lane.kept.keep(first, sent_at, [body])
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self) -> Generator[None, None, None]:
         """Send what is queued, and nothing more inside the ``with`` block."""
         with self._lock:
             self._send_everything()

@@ -128,11 +128,11 @@ class Picture:
     peers: tuple[PeerView, ...] = ()
     held: float = 0.0
     holder: str = ""
-    holders: dict[str, int] = field(default_factory=dict)
+    holders: dict[str, int] = field(default_factory=dict[str, int])
     room: int | None = None
     hidden: bool = False
     unplaced: str = ""
-    rejected: dict[tuple[str, str], int] = field(default_factory=dict)
+    rejected: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     exchange: str = ""
     tasks: int = 0
     federated: bool = True

@@ -43,6 +43,7 @@ class Places:
         self._shortage = shortage
         self._router, self._xpub, self._apart = router, xpub, apart
         self._restored = 0
+        self._near: Address
         self.trouble = ""
         """Why nobody on this host can find us, though they should; empty where they can."""
         self._rendezvous = Rendezvous(plan.federation, node) if plan.local else None
@@ -58,7 +59,7 @@ class Places:
         self, plan: Plan, router: "zmq.Socket[bytes]", xpub: "zmq.Socket[bytes]"
     ) -> list[Address]:
         """Bind control and data endpoints and return what to tell others of them."""
-        addresses = []
+        addresses: list[Address] = []
         if self._rendezvous:
             self._rendezvous.claim()
             control = _bind_here(router, self._rendezvous)

@@ -11,6 +11,7 @@ import os
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from ..imports import importing
 from .endpoints import HIDDEN, ipc_path, parse_tcp
@@ -53,7 +54,8 @@ def reach_all(endpoints: Iterable[str], timeout: float = TIMEOUT) -> dict[str, R
     if not asked:
         return {}
     with ThreadPoolExecutor(min(len(asked), _AT_A_TIME)) as pool:
-        return dict(zip(asked, pool.map(lambda e: reach(e, timeout), asked), strict=True))
+        reached = pool.map(partial(reach, timeout=timeout), asked)
+        return dict(zip(asked, reached, strict=True))
 
 
 def reach(endpoint: str, timeout: float = TIMEOUT) -> Reach:

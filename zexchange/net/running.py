@@ -8,8 +8,9 @@ import os
 import select
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from types import FrameType
 
 from ..local import loops
 
@@ -19,7 +20,7 @@ LOOK_SECONDS = 0.5
 
 
 @contextmanager
-def _told_by_signals(tell: Callable[[], object]) -> Iterator[None]:
+def _told_by_signals(tell: Callable[[], object]) -> Generator[None, None, None]:
     """Have ``tell`` called, in this block, in place of what the signals do otherwise.
 
     Raises:
@@ -27,7 +28,11 @@ def _told_by_signals(tell: Callable[[], object]) -> Iterator[None]:
     """
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("run() waits for signals, which only the main thread can do")
-    before = {number: signal.signal(number, lambda *_: tell()) for number in ENDING}
+
+    def told(number: int, frame: FrameType | None) -> None:
+        tell()
+
+    before = {number: signal.signal(number, told) for number in ENDING}
     try:
         yield
     finally:

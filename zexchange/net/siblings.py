@@ -8,7 +8,7 @@ an exchange, and with what, is decided here, for one exchange after the other.
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -200,7 +200,7 @@ class Siblings:
         return name in self._shared
 
     @contextmanager
-    def agreed(self, node: "Bridges", name: str, head: int) -> Iterator[bool]:
+    def agreed(self, node: "Bridges", name: str, head: int) -> Generator[bool, None, None]:
         """Say whether a node may forget an exchange, as far as the others are concerned.
 
         None has it in use, or has given numbers that a peer lacks. So by no federation anything of
@@ -266,7 +266,8 @@ def siblings_of(registry: Registry, new_id: Callable[[], bytes]) -> Siblings:
 
 def _after_fork() -> None:
     global _found, _lock
-    _found, _lock = weakref.WeakKeyDictionary(), threading.RLock()
+    _found = weakref.WeakKeyDictionary()
+    _lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -322,14 +322,12 @@ class Poller:
     descriptors that are watched, and the sockets are read until they have nothing.
     """
 
-    wait: Callable[[float], Ready]
-    """Waits for some seconds at most, without end if they are negative."""
-
     def __init__(self) -> None:
         self._epoll = select.epoll() if hasattr(select, "epoll") else None
         self._poll = None if self._epoll else new_poll()
         # No method of ours around it: between two messages every call counts.
-        self.wait = self._epoll.poll if self._epoll else self._wait
+        self.wait: Callable[[float], Ready] = self._epoll.poll if self._epoll else self._wait
+        """Waits for some seconds at most, without end if they are negative."""
 
     def watch(self, fd: int, writing: bool = False) -> None:
         """Wait for a descriptor to become readable, or writable."""

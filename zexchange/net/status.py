@@ -100,7 +100,7 @@ class NodeStats:
     rejected: dict[tuple[str, str], int]
     slow_tasks: dict[str, int]
     waited: float = 0.0
-    sent_to: dict[tuple[str, str], Sent] = field(default_factory=dict)
+    sent_to: dict[tuple[str, str], Sent] = field(default_factory=dict[tuple[str, str], Sent])
     window_used: int = 0
     window: int = 0
     kept: int = 0

@@ -14,6 +14,8 @@ from zexchange.errors import DecodeError, EncodeError
 from zexchange.imports import importing
 from zexchange.sendable import full_name
 
+from ..kinds import is_dict, is_list
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -45,9 +47,9 @@ def array_fields(value: object) -> list[object] | None:
 def scalar_fields(value: object) -> list[object] | None:
     """Return dtype and value of a NumPy scalar; None if it is none of NumPy's own."""
     generic = getattr(sys.modules.get("numpy"), "generic", None)
+    scalar: Any = value
     if generic is None or not isinstance(value, generic):
         return None
-    scalar: np.generic = value
     if type(scalar) is not scalar.dtype.type:
         return None
     # As text and bytes of their own: an array item of theirs loses its trailing NULs.
@@ -112,7 +114,7 @@ def _numpy() -> Any:
 
 
 def _check_size(dtype: Any, shape: Any, items: Any) -> None:
-    if type(items) not in (bytes, memoryview) or type(shape) is not list:
+    if type(items) not in (bytes, memoryview) or not is_list(shape):
         raise DecodeError("an array is shape and bytes")
     _check_shape(shape)
     if prod(shape) * dtype.itemsize != len(items):
@@ -165,7 +167,7 @@ def _to_dtype(spec: Any, depth: int = 0) -> Any:
         raise DecodeError("a dtype nested too deeply")
     if type(spec) is str:
         return _to_plain_dtype(spec)
-    if type(spec) is dict:
+    if is_dict(spec):
         return _to_structure(spec, depth)
     base, shape = spec
     _check_shape(shape)

@@ -185,7 +185,8 @@ class _Parts:
                 return value
             *layout, items = arrays.array_fields(value) or [b""]
             return self._attach(value, items, layout)  # type: ignore[arg-type]
-        entry = registered_type(type(value))
+        known: object = value
+        entry = registered_type(type(known))
         if entry is None:
             return value
         return Converted(entry.name, self.without(plain_form(value)))

@@ -200,8 +200,9 @@ class Carrying:
         size = _size(present, left, rights)
         if lodger.sent - lodger.taken + size > UNREAD_BYTES and lodger.sent > lodger.taken:
             # No news before it has read: no more than what shows how far it is.
-            base, number, present, left, rights = lodger.roster, lodger.roster, {}, {}, {}
-            size = _size(present, left, rights)
+            base = number = lodger.roster
+            present, left, rights = {}, {}, {}
+            size = _size({}, {}, {})
         if base == 0 and present and not self._may_have_all(lodger, size, now):
             self.reject("more is asked than is answered")
             return

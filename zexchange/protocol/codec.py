@@ -14,6 +14,7 @@ from msgpack import ExtType, OutOfData, Packer, StackError, Unpacker, unpackb
 
 from zexchange.collisions import FEW, dict_of
 from zexchange.errors import DecodeError, EncodeError
+from zexchange.kinds import is_dict
 from zexchange.protocol.announced import check_announced
 from zexchange.protocol.culprit import brief, explain
 from zexchange.protocol.extensions import Nest, from_ext, to_ext
@@ -253,9 +254,7 @@ def _deeper_than(value: object, limit: int) -> bool:
         layer = [part for part in layer if type(part) in (list, dict)]
         if not layer:
             return False
-        layer = [
-            inner for part in layer for inner in (part.values() if type(part) is dict else part)
-        ]
+        layer = [inner for p in layer for inner in (p.values() if is_dict(p) else p)]
     return True
 
 

@@ -75,7 +75,8 @@ def _try(probe: Probe, part: object) -> Exception | None:
 
 
 def _inside(path: str, part: Any) -> Iterator[Step] | None:
-    kind = type(part)
+    known: object = part
+    kind = type(known)
     if kind is list or kind is tuple:
         return ((f"{path}[{index}]", item) for index, item in enumerate(part))
     if kind is dict:

@@ -87,7 +87,7 @@ class Hush:
     peer: bytes
     heads: dict[str, int]
     final: bool = True
-    acked: dict[str, int] = field(default_factory=dict)
+    acked: dict[str, int] = field(default_factory=dict[str, int])
 
 
 @dataclass(frozen=True, slots=True)

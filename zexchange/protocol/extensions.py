@@ -70,6 +70,8 @@ from zexchange.protocol.registration import (
 )
 from zexchange.sendable import full_name
 
+from ..kinds import is_list
+
 REGISTERED, TUPLE, SET, FROZENSET, INTEGER, COMPLEX, DECIMAL, UUID_ = range(1, 9)
 DATE, TIME, DATETIME, TIMEDELTA, ARRAY, SCALAR, ATTACHED = range(9, 16)
 
@@ -79,6 +81,7 @@ class Nest(Protocol):
 
     def pack(self, value: object) -> bytes:
         """Return `value` as MessagePack."""
+        ...
 
     def unpack(self, body: bytes | memoryview) -> Any:
         """Return the one value in `body`."""
@@ -88,6 +91,7 @@ class Nest(Protocol):
 
     def whole(self, body: bytes) -> bytes:
         """Return a value that is not read here, with all that belongs to it inside."""
+        ...
 
 
 def to_ext(value: object, nest: Nest) -> ExtType:
@@ -209,7 +213,7 @@ def _write_items(items: Any, nest: Nest) -> bytes:
 
 def _read_items(data: bytes, nest: Nest) -> list[Any]:
     items = nest.unpack(data)
-    if type(items) is not list:
+    if not is_list(items):
         raise DecodeError(f"an array was expected, not {type(items).__name__}")
     return items
 

@@ -11,6 +11,7 @@ import msgpack
 
 from ..collisions import dict_of
 from ..errors import DecodeError
+from ..kinds import is_dict
 from ..names import is_name
 from .announced import check_announced
 
@@ -65,7 +66,11 @@ def _bounded(data: bytes) -> dict[str, Any]:
         return container
 
     # What is not known here is skipped, whatever its keys are: but first it is built.
-    return {"list_hook": counted, "object_pairs_hook": lambda pairs: dict_of(counted(pairs))}
+    hooks: dict[str, Callable[[Any], Any]] = {
+        "list_hook": counted,
+        "object_pairs_hook": lambda pairs: dict_of(counted(pairs)),
+    }
+    return hooks
 
 
 def _is(kind: type, what: str) -> Callable[[Any], Any]:
@@ -137,7 +142,7 @@ def texts(value: Any) -> tuple[str, ...]:
 
 def numbers(value: Any) -> dict[str, int]:
     """Return a value that is a map of names to counts."""
-    if type(value) is not dict:
+    if not is_dict(value):
         raise DecodeError("numbers by name must be a map")
     return {text(name): count(number) for name, number in value.items()}
 

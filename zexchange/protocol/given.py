@@ -56,10 +56,12 @@ class Tried(Protocol):
     @property
     def why(self) -> str:
         """Why it has not answered."""
+        ...
 
     @property
     def live(self) -> bool:
         """Whether it may still answer."""
+        ...
 
     @property
     def refused(self) -> bool:

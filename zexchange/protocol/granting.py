@@ -72,7 +72,7 @@ class Granted:
         return self._add(added), gone
 
     def _add(self, keys: Iterable[str]) -> tuple[str, ...]:
-        new = []
+        new: list[str] = []
         for key in keys:
             if key not in self._asked:
                 parts = self._asked[key] = self.under(key)
@@ -81,7 +81,7 @@ class Granted:
         return tuple(new)
 
     def _remove(self, keys: Iterable[str]) -> tuple[str, ...]:
-        gone = []
+        gone: list[str] = []
         for key in keys:
             for part in self._asked.pop(key, ()):
                 self._parts[part] -= 1

@@ -150,10 +150,10 @@ class Hub:
     taken: int = 0
     told: int = 0
     live: bool = False
-    nodes: dict[bytes, bool] = field(default_factory=dict)
+    nodes: dict[bytes, bool] = field(default_factory=dict[bytes, bool])
     key: bytes = b""
     """The key that it has proven to have."""
-    rights: dict[bytes, Rights] = field(default_factory=dict)
+    rights: dict[bytes, Rights] = field(default_factory=dict[bytes, Rights])
     """What it says that nodes may do; who is left out may do everything."""
     answered: bool = False
     """Whether it has ever carried us."""

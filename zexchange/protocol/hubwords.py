@@ -4,12 +4,14 @@ A word starts with ``\x06``. Keys that are not known here are skipped; what is m
 wrong type or too much is a `DecodeError`, and nothing else comes out of here.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 import msgpack
 
 from ..errors import DecodeError, InvalidName
+from ..kinds import is_dict, is_list
 from ..names import check_key
 from .fields import boolean, count, federation, items, node_id, text, unpack
 from .permissions import Rights
@@ -74,7 +76,7 @@ class Carried:
     left: tuple[tuple[bytes, str], ...] = ()
     sent: int = 0
     taken: int = 0
-    rights: dict[bytes, Rights] = field(default_factory=dict)
+    rights: dict[bytes, Rights] = field(default_factory=dict[bytes, Rights])
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +112,9 @@ class State:
     number: int
     hubs: tuple[bytes, ...] = ()
     nodes: tuple[tuple[bytes, bool], ...] = ()
-    wants: dict[bytes, int] = field(default_factory=dict)
+    wants: dict[bytes, int] = field(default_factory=dict[bytes, int])
     left: tuple[tuple[bytes, str], ...] = ()
-    rights: dict[bytes, Rights] = field(default_factory=dict)
+    rights: dict[bytes, Rights] = field(default_factory=dict[bytes, Rights])
 
 
 Word = Enter | Carried | TurnedAway | Leave | State
@@ -143,14 +145,13 @@ def read_word(frame: bytes) -> Word:
         DecodeError: if it is malformed, or of a kind that is not known here.
     """
     parts = unpack(frame[1:])
-    if frame[:1] != WORD or not (isinstance(parts, list) and len(parts) >= 3):
+    if frame[:1] != WORD or not (is_list(parts) and len(parts) >= 3):
         raise DecodeError("a word between node and hub is a list of kind, sender and body")
     kind, sender, body = parts[:3]
-    if not isinstance(kind, str) or kind not in _READERS or not isinstance(body, dict):
+    if not isinstance(kind, str) or kind not in _READERS or not is_dict(body):
         raise DecodeError(f"word of unknown kind {str(kind)[:40]!r}")
     try:
-        word: Word = _READERS[kind](node_id(sender), body)
-        return word
+        return _READERS[kind](node_id(sender), body)
     except KeyError as error:
         raise DecodeError(f"{kind} without {error}") from None
 
@@ -191,7 +192,7 @@ def _carried(sender: bytes, body: dict[Any, Any]) -> Carried:
 
 def _state(sender: bytes, body: dict[Any, Any]) -> State:
     wants = body.get("wants", {})
-    if not isinstance(wants, dict):
+    if not is_dict(wants):
         raise DecodeError("what is wanted is a map of topics to numbers")
     return State(
         sender,
@@ -228,9 +229,9 @@ def _left(value: Any) -> tuple[tuple[bytes, str], ...]:
 
 
 def _rights(value: Any) -> dict[bytes, Rights]:
-    if not isinstance(value, dict):
+    if not is_dict(value):
         raise DecodeError("what nodes may do is a map of ids")
-    found = {}
+    found: dict[bytes, Rights] = {}
     for node, granted in value.items():
         publish, subscribe = _some(granted, 2)
         found[node_id(node)] = Rights("", _patterns(publish), _patterns(subscribe))
@@ -248,7 +249,7 @@ def _patterns(value: Any) -> tuple[str, ...] | None:
         raise DecodeError(str(error)) from None
 
 
-_READERS: dict[str, Any] = {
+_READERS: dict[str, Callable[[bytes, dict[Any, Any]], Word]] = {
     "enter": _enter,
     "carried": _carried,
     "turnedaway": lambda s, b: TurnedAway(s, text(b["reason"]), text(b.get("text", ""))),

@@ -477,7 +477,7 @@ class Joining:
 
         They come back, where they may, and are judged anew in all that they want and send.
         """
-        leaving = []
+        leaving: list[tuple[Peer, str]] = []
         for peer in self._members.peers.values():
             carrier = self._core.vouched(peer.id) if Kind.HUB in (peer.kind, peer.calls) else None
             if carrier is None:

@@ -84,7 +84,7 @@ class Lodger:
     """The numbers that it was told of these last: it has read up to where it can repeat one."""
     told: int = 0
     its_sent: int = 0
-    connections: set[int] = field(default_factory=set)
+    connections: set[int] = field(default_factory=set[int])
     """Descriptors of its data connections to us that it has shown to be its own."""
     was_connected: bool = False
     quiet: bool = False

@@ -162,13 +162,13 @@ class Peer:
     silent: bool = False
     slow_at: float | None = None
     finds_us_slow: bool = False
-    acked: dict[str, int] = field(default_factory=dict)
+    acked: dict[str, int] = field(default_factory=dict[str, int])
     progress: int = 0
     """Changes when it acknowledges more."""
     features: tuple[str, ...] = ()
-    to_forget: dict[str, int] = field(default_factory=dict)
+    to_forget: dict[str, int] = field(default_factory=dict[str, int])
     """Exchanges that it is still to be told to forget, and their heads."""
-    forgetting: dict[str, int] = field(default_factory=dict)
+    forgetting: dict[str, int] = field(default_factory=dict[str, int])
     """Those that it was told last, and has not answered."""
     forgot: int = 0
     """How often it was told some."""
@@ -187,7 +187,7 @@ class Peer:
     """Our interest, and what of that it may publish, and so is told of."""
     by_name: Keys = field(default_factory=Keys)
     """What of its interest it cannot subscribe to by prefixes."""
-    named: dict[str, None] = field(default_factory=dict)
+    named: dict[str, None] = field(default_factory=dict[str, None])
     """The names that it was told because of that, but for those that were forgotten."""
     names_said: int = 0
     """How many it was told since all of them were told last."""
@@ -371,7 +371,7 @@ class Membership:
         back, as things are now.
         """
         interest = peer.interest
-        wants = frozenset() if barred else frozenset(interest.keys)
+        wants: frozenset[str] = frozenset() if barred else frozenset(interest.keys)
         lapsed = Lapsed(interest, peer.acked, renewed, wants)
         self._lapsed.leave(peer.id, lapsed, now)
 

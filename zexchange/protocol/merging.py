@@ -122,19 +122,19 @@ class _Stream:
     asked: set[Any]
     until: float
     base: int = 0
-    ways: dict[Any, int] = field(default_factory=dict)
-    starts: dict[Any, int] = field(default_factory=dict)
-    absent: set[Any] = field(default_factory=set)
-    owed: dict[Any, int] = field(default_factory=dict)
+    ways: dict[Any, int] = field(default_factory=dict[Any, int])
+    starts: dict[Any, int] = field(default_factory=dict[Any, int])
+    absent: set[Any] = field(default_factory=set[Any])
+    owed: dict[Any, int] = field(default_factory=dict[Any, int])
     taken: int | None = None
     done: int = 0
     forced: int = 0
     busy: bool = False
     waits: float | None = None
-    parked: list[_Part] = field(default_factory=list)
-    holes: list[_Hole] = field(default_factory=list)
-    late: list[_Hole] = field(default_factory=list)
-    gaps: list[_Gap] = field(default_factory=list)
+    parked: list[_Part] = field(default_factory=list[_Part])
+    holes: list[_Hole] = field(default_factory=list[_Hole])
+    late: list[_Hole] = field(default_factory=list[_Hole])
+    gaps: list[_Gap] = field(default_factory=list[_Gap])
 
     def begin(self, at: int, began: int, mark: int) -> None:
         """Go on after a number; what is before ``began`` was left out, but for what cannot come."""

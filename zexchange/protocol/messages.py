@@ -10,6 +10,7 @@ from typing import Any
 import msgpack
 
 from ..errors import DecodeError, InvalidName
+from ..kinds import is_dict, is_list
 from ..names import check_key, is_pattern
 from .fields import (
     boolean,
@@ -72,7 +73,7 @@ def read_control(frame: bytes) -> Control:
     if frame[:1] != CONTROL:
         raise DecodeError("not a control frame")
     parts = unpack(frame[1:])
-    if not (isinstance(parts, list) and len(parts) >= 3 and isinstance(parts[2], dict)):
+    if not (is_list(parts) and len(parts) >= 3 and is_dict(parts[2])):
         raise DecodeError("a control frame is a list of kind, sender and body")
     kind, sender, body = parts[:3]
     if not isinstance(kind, str) or kind not in _READERS:
@@ -120,7 +121,7 @@ def _check_key(key: str) -> None:
 
 
 def _public_keys(value: Any) -> tuple[tuple[bytes, bytes], ...]:
-    if type(value) is not dict:
+    if not is_dict(value):
         raise DecodeError("keys of nodes must be a map")
     return tuple((node_id(node), public_key(key)) for node, key in value.items())
 
@@ -224,7 +225,7 @@ def _read_recall(sender: bytes, body: dict[Any, Any]) -> Recall:
 
 def _read_recalled(sender: bytes, body: dict[Any, Any]) -> Recalled:
     ranges = field(body, "ranges")
-    if not isinstance(ranges, dict):
+    if not is_dict(ranges):
         raise DecodeError("ranges are a map")
     return Recalled(
         sender,

@@ -68,6 +68,11 @@ def to_timedelta(fields: list[Any]) -> timedelta:
     return timedelta(days, seconds, microseconds)
 
 
+def _key_of(zone: ZoneInfo) -> str | None:
+    """Return the key of a zone; None, which stubs do not know of, if it was read from a file."""
+    return zone.key
+
+
 def _zone_fields(value: time | datetime) -> list[object]:
     tz = value.tzinfo
     if tz is None:
@@ -78,8 +83,8 @@ def _zone_fields(value: time | datetime) -> list[object]:
         # The pickling protocol is the only place that tells a given name from a made-up one.
         given: tuple[Any, ...] = tz.__getinitargs__()  # type: ignore[attr-defined]
         return [microseconds, *given[1:]]
-    if type(tz) is ZoneInfo and tz.key is not None:
-        return [microseconds, value.tzname(), tz.key]
+    if type(tz) is ZoneInfo and (key := _key_of(tz)) is not None:
+        return [microseconds, value.tzname(), key]
     raise EncodeError(
         f"cannot encode {full_name(type(value))} with the zone {full_name(type(tz))};"
         " only datetime.timezone and zoneinfo.ZoneInfo with a key can be sent"

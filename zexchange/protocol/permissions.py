@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..errors import InvalidKeys, InvalidName
+from ..kinds import is_dict, is_list
 from ..names import MAX_NAME_BYTES, check_scope, is_pattern, matches
 from .fields import ID_BYTES
 from .keys import belongs, mark, mark_of
@@ -109,7 +110,7 @@ def intersection(one: str, other: str) -> str | None:
     left, right = one.split("."), other.split(".")
     if len(left) > len(right):
         left, right = right, left
-    parts = []
+    parts: list[str] = []
     for number, segment in enumerate(left):
         if segment == "**":  # the last one of a pattern that is no longer than the other
             parts += right[number:]
@@ -257,9 +258,9 @@ def read_permissions(text: str) -> dict[str, Rights]:
 
 
 def _entry(name: str, table: Any, default: Rights) -> Rights:
-    if not isinstance(table, dict):
+    if not is_dict(table):
         raise InvalidKeys(f"{name!r} is not a table: write [{name}] above its lines")
-    if unknown := sorted(set(table) - _FIELDS):
+    if unknown := sorted(table.keys() - _FIELDS):
         raise InvalidKeys(f"[{name}] has {', '.join(unknown)}; there are publish, subscribe, hub")
     hub = table.get("hub", False)
     if not isinstance(hub, bool) or (hub and name == DEFAULT):
@@ -276,7 +277,7 @@ def _patterns(name: str, table: dict[str, Any], field: str, default: Patterns) -
     if field not in table:
         return default
     value = table[field]
-    if not isinstance(value, list):
+    if not is_list(value):
         raise InvalidKeys(f"[{name}] {field} is a list of names and patterns")
     try:
         return tuple(map(check_scope, value))

@@ -61,8 +61,8 @@ class _Recall:
     pause: float = ASK_AGAIN
     until: float | None = None
     todo: dict[str, tuple[int, int]] | None = None
-    ends: dict[str, int] = field(default_factory=dict)
-    found: dict[str, dict[int, Kept]] = field(default_factory=dict)
+    ends: dict[str, int] = field(default_factory=dict[str, int])
+    found: dict[str, dict[int, Kept]] = field(default_factory=dict[str, dict[int, Kept]])
 
     def progress(self, now: float, until: float) -> None:
         self.until, self.ask_at, self.pause = until, now, ASK_AGAIN

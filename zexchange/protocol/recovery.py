@@ -50,8 +50,8 @@ class _Missing:
     until: float
     ask_at: float
     pause: float = ASK_AGAIN
-    parked: dict[int, tuple[int, Body]] = field(default_factory=dict)
-    order: list[int] = field(default_factory=list)
+    parked: dict[int, tuple[int, Body]] = field(default_factory=dict[int, tuple[int, Body]])
+    order: list[int] = field(default_factory=list[int])
     """A heap of what `parked` begins with: many small frames may be parked."""
     gone_to: int = 0
     reached: int = 0

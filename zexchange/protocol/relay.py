@@ -82,7 +82,8 @@ def unbundle(frame: bytes) -> list[Parcel]:
     Raises:
         DecodeError: if it is cut short.
     """
-    parcels, at, end, size = [], 1, len(frame), _ITEM.size
+    parcels: list[Parcel] = []
+    at, end, size = 1, len(frame), _ITEM.size
     while at < end:
         if at + size > end:
             raise DecodeError("a bundle that ends inside a parcel's head")

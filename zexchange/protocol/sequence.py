@@ -454,7 +454,7 @@ class Positions:
         if not self._pending:
             self._ended = []
         self.ready_epoch = max(self.ready_epoch, epoch)
-        exposed = []
+        exposed: list[Gap] = []
         for name, head in heads.items():
             position = self.positions.get(name)
             if position is None and self._begins(name):

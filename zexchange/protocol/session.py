@@ -180,7 +180,7 @@ class Session:
         """
         core, before = self._core, self._core.policy
         core.policy = policy
-        changed = before.changed(policy) if before else set()
+        changed: set[bytes] = before.changed(policy) if before else set()
         self._joining.judge_carried(now)
         for peer in list(self.members.peers.values()):
             if Kind.KEY in (peer.kind, peer.calls) and peer.key in changed:

@@ -18,7 +18,7 @@ class Trial:
 
     known: bytes = b""
     """The key that was there last, or was told: tried first."""
-    left: list[bytes] = field(default_factory=list)
+    left: list[bytes] = field(default_factory=list[bytes])
     tried: int = 0
     rounds: int = 0
     """How many went by without the right one."""

@@ -345,10 +345,10 @@ class Ready:
     origin: bytes
     heads: dict[str, int]
     promised: tuple[Promise, ...] = ()
-    starts: dict[str, int] = field(default_factory=dict)
+    starts: dict[str, int] = field(default_factory=dict[str, int])
     part: int = 1
     parts: int = 1
-    forget: dict[str, int] = field(default_factory=dict)
+    forget: dict[str, int] = field(default_factory=dict[str, int])
     number: int = 0
-    bases: dict[str, int] = field(default_factory=dict)
+    bases: dict[str, int] = field(default_factory=dict[str, int])
     account: int = 0

@@ -13,6 +13,7 @@ import msgpack
 
 from ..errors import DecodeError
 from ..history import Body
+from ..kinds import is_dict
 from ..names import MAX_NAME_BYTES, prefixes
 from .fields import ID_BYTES, count, items, numbers, unpack_all
 from .values import Batch, Promise, Ready
@@ -281,7 +282,7 @@ def read_ready(frame: bytes) -> Ready:
         raise DecodeError(f"ready frame of version {version}, header of {size} bytes")
     heads, *later = unpack_all(frame[start + size :])
     promised = tuple(map(_promise, items(later[0]))) if later else ()
-    more = later[1] if len(later) > 1 and type(later[1]) is dict else {}
+    more: dict[Any, Any] = later[1] if len(later) > 1 and is_dict(later[1]) else {}
     starts, part, parts = numbers(more.get("starts", {})), more.get("part", 1), more.get("parts", 1)
     if not 1 <= count(part) <= count(parts) <= READY_PARTS:
         raise DecodeError(f"ready frame that is part {part} of {parts}")

@@ -21,7 +21,7 @@ def unsettled(hosts: Mapping[Node, Host], wire: Wire) -> list[str]:
         for node, host in hosts.items()
         if not host.stopped and (engine := node._engine) is not None
     }
-    missing = []
+    missing: list[str] = []
     for engine, host in running.values():
         federation = engine.plan.federation
         near = {

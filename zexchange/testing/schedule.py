@@ -100,7 +100,7 @@ class Schedule:
             heapq.heappop(coming)[2]()
             return now
         following = coming[0][0] if coming else math.inf
-        waiting = []
+        waiting: list[Turns] = []
         for party in self._parties:
             at = party.next_at()
             if at <= now:

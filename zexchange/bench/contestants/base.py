@@ -126,7 +126,7 @@ class Contestant:
         """Send, and wait for the answer, on a thread that is not the receiving one."""
         send, arrived = self.sender("ask"), queue.SimpleQueue[Any]()
         answers.goal, answers.more = 0, arrived.put
-        taken = []
+        taken: list[float] = []
         for n in range(count):
             start = time.perf_counter()
             send(n)

@@ -49,7 +49,7 @@ class Loop:
         """Send, and await the answer, which an ear in this loop hears."""
         arrived: asyncio.Queue[Any] = asyncio.Queue()
         answers.goal, answers.more = 0, arrived.put_nowait
-        taken = []
+        taken: list[float] = []
         for n in range(count):
             start = time.perf_counter()
             sent = send(n)

@@ -49,10 +49,11 @@ class Blocking(Contestant):
 
     def _subscribe(self, key: str, topic: str, ear: Ear) -> None:
         unpack = plain(topic)[1]
-        taken = self._session.declare_subscriber(
-            key, lambda sample: ear.send(unpack(sample.payload.to_bytes()))
-        )
-        self._held.append(taken)
+
+        def take(sample: Any) -> None:
+            ear.send(unpack(sample.payload.to_bytes()))
+
+        self._held.append(self._session.declare_subscriber(key, take))
 
     def sender(self, topic: str) -> Send:
         """Declare a publisher, once, and pack."""

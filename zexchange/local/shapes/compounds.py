@@ -39,7 +39,7 @@ def union(members: list[Shape], where: str) -> Shape:
     def one_of(chosen: Mapping[type, Convert], others: Iterable[Convert]) -> Convert:
         tried = tuple(others)
 
-        def convert(value: Any) -> Any:
+        def convert(value: object) -> Any:
             choice = chosen.get(type(value))
             if choice is not None:
                 return choice(value)
@@ -90,7 +90,8 @@ def collection(kinds: tuple[type, ...], item: Shape, where: str) -> Shape:
 
     def convert_by(convert: Convert, taken: tuple[type, ...]) -> Convert:
         def convert_all(value: Any) -> Any:
-            kind: Any = type(value)
+            known: object = value
+            kind = type(known)
             if kind not in taken:
                 refuse(name, value)
             done: list[Any] = []
@@ -99,12 +100,12 @@ def collection(kinds: tuple[type, ...], item: Shape, where: str) -> Shape:
                     done.append(part if type(part) in untouched else convert(part))  # noqa: PERF401
             except Misfit as misfit:
                 raise misfit.within(f"[{len(done)}]")
-            made_of = made if concrete else kind
+            made_of: Any = made if concrete else kind
             try:
                 if made_of is list:
                     return done
                 # A set can be of a list that has arrived, whose members nobody has looked at.
-                return made_of(done) if made_of is tuple else set_of(made_of, done)
+                return tuple(done) if made_of is tuple else set_of(made_of, done)
             except (TypeError, DecodeError) as error:
                 raise Misfit(str(error)) from None
 
@@ -153,10 +154,11 @@ def mapping(key: Shape, value: Shape, where: str) -> Shape:
 
     def convert_by(convert_key: Convert, convert: Convert) -> Convert:
         def convert_all(mapping: Any) -> Any:
+            pairs: Any = mapping
             if type(mapping) is not dict:
                 refuse(name, mapping)
-            done = {}
-            for k, v in mapping.items():
+            done: dict[Any, Any] = {}
+            for k, v in pairs.items():
                 try:
                     done[convert_key(k)] = convert(v)
                 except Misfit as misfit:

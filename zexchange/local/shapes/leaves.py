@@ -4,6 +4,7 @@ A value is checked by its class alone, in both directions the same way.
 """
 
 import enum
+from collections.abc import Iterable
 from typing import Any
 
 from ...sendable import is_sendable
@@ -73,7 +74,7 @@ def members(kind: type[enum.Enum]) -> Shape:
         except Exception:
             raise Misfit(f"{brief(value)} is none of {kind.__name__}") from None
 
-    plain = frozenset(type(member.value) for member in kind)
+    plain = _types(member.value for member in kind)
     return Shape(kind.__name__, frozenset({kind}), plain, False, encode, decode)
 
 
@@ -81,7 +82,7 @@ def literal(values: tuple[Any, ...], where: str) -> Shape:
     """Return the shape of some values alone."""
     if any(isinstance(value, enum.Enum) for value in values):
         raise TypeError(f"{where}: a Literal of an enum: annotate it with the enum, or give codec=")
-    taken = {(type(value), value) for value in values}
+    taken: set[tuple[type[Any], Any]] = {(type(value), value) for value in values}
     name = " | ".join(map(repr, values))
 
     def check(value: Any) -> Any:
@@ -92,5 +93,8 @@ def literal(values: tuple[Any, ...], where: str) -> Shape:
             pass
         raise Misfit(f"expected {name}, not {brief(value)}")
 
-    plain = frozenset(type(value) for value in values)
-    return Shape(name, frozenset(), plain, False, check, check)
+    return Shape(name, frozenset(), _types(values), False, check, check)
+
+
+def _types(values: Iterable[object]) -> frozenset[type[Any]]:
+    return frozenset(type(value) for value in values)

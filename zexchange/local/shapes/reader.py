@@ -49,7 +49,7 @@ class _Reader:
             return self._of_class(kind, where)
         raise TypeError(f"{where}: {kind!r} cannot be checked at run time: give a codec=")
 
-    def _of_class(self, kind: type, where: str) -> Shape:
+    def _of_class(self, kind: type[Any], where: str) -> Shape:
         known = self._records.get(kind)
         if known is not None:
             return known

@@ -62,7 +62,8 @@ class Record:
         """Return the fields; only of the very class, or what a subclass adds would be lost."""
         if type(msg) is not self._kind:
             refuse(self._kind.__name__, msg)
-        plain, name = {}, ""
+        plain: dict[str, Any] = {}
+        name = ""
         try:
             for (name, untouched, encode), value in zip(  # noqa: B905 - strict costs a sixth
                 self._encoders, self._get(msg)
@@ -78,16 +79,17 @@ class Record:
 
     def decode(self, plain: Any) -> Any:
         """Return an instance; fields that are not known are ignored, a newer sender's perhaps."""
-        kind = self._kind
+        kind, fields = self._kind, plain
         if type(plain) is not dict:
             if type(plain) is kind:  # of a sender that has registered it
                 return plain
             refuse(kind.__name__, plain)
-        values, name = {}, ""
+        values: dict[str, Any] = {}
+        name = ""
         try:
             for name, untouched, decode, required in self._fields:
-                if name in plain:
-                    value = plain[name]
+                if name in fields:
+                    value = fields[name]
                     values[name] = value if type(value) in untouched else decode(value)
                 elif required:
                     raise Misfit("missing, and it has no default")
