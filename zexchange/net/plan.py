@@ -93,7 +93,7 @@ class Plan:
             )
 
 
-def _check_label(label: str) -> None:
+def _check_label(label: object) -> None:
     """Raise for what peers would not read, or would cut."""
     if not isinstance(label, str):
         raise TypeError(f"label is a str, not {type(label).__name__}")

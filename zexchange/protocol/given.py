@@ -66,6 +66,7 @@ class Tried(Protocol):
     @property
     def refused(self) -> bool:
         """Whether it has refused us, for a reason that stays."""
+        ...
 
 
 @dataclass(slots=True)
