@@ -36,9 +36,9 @@ JUDGED_MARK = 2
 """Likewise with keys: with one, no connection that ZAP has to judge delivers any at all (libzmq
 4.3.5)."""
 SUBSCRIPTIONS_BUFFER = 64 << 10
-CONTROL_MARK = 64
+CONTROL_MARK = 8
 """Control frames that wait to be read, for each connection: a second fence, for bytes are
-what is bounded, but libzmq counts frames."""
+what is bounded, but libzmq counts frames. Whoever makes connections afresh has as many each."""
 MAX_SOCKETS = 16_384
 DIAL_TIMEOUT_MS = 1000
 """How long one attempt to connect may take. The kernel repeats what opens a connection after
