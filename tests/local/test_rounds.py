@@ -371,8 +371,9 @@ def test_signal_handlers_that_send_lose_nothing(exchange):
     first, second, sent = listening(exchange, []), listening(exchange, []), []
 
     def tick(number, frame):
-        sent.append(object())
-        exchange.send(sent[-1])
+        msg = object()  # not the last of them: that may be another handler's by then
+        sent.append(msg)
+        exchange.send(msg)
 
     before = signal.signal(signal.SIGALRM, tick)
     signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
