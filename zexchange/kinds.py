@@ -1,6 +1,6 @@
-"""What a value is, for type checkers too, which else do not know what is inside of it.
+"""What a value is, in a form that type checkers follow: they then know what is inside of it.
 
-A call each: where every message comes by, look at ``type(value)`` itself.
+Each costs a call: on the path of every message, look at ``type(value)`` itself.
 """
 
 from collections.abc import Generator, Mapping

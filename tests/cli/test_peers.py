@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 from collections.abc import Iterator
 
@@ -78,7 +79,8 @@ def test_other_federations_are_named_where_nobody_is(shell: Shell) -> None:
     tail = shell.start("tail", "x", "--federation", "lab")
     eventually(lambda: shell.run("peers", "--federation", "lab").stdout)
     assert b"nodes of other federations: 'lab'" in shell.run("peers", "--federation", "labs").stderr
-    tail.terminate()
+    tail.send_signal(signal.SIGINT)
+    shell.finish(tail)  # it leaves no file behind
 
 
 def test_columns_are_aligned() -> None:

@@ -118,7 +118,7 @@ def test_large_messages_of_all_strangers_are_bounded_together() -> None:
     assert bench.rejected == ["more large control messages than are taken"] * (100 - most)
 
 
-def test_behind_large_messages_there_is_no_pause() -> None:
+def test_after_large_messages_there_is_no_pause() -> None:
     """What waits may be as large: libzmq would keep all of it while nothing is read."""
     bench = Bench()
     bench.cost = 0.0

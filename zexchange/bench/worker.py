@@ -17,8 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from zexchange.kinds import is_list
-
+from ..kinds import is_list
 from ..protocol.codec import decode, encode
 from .contestants import CONTESTANTS
 from .contestants.base import Ear, Seat

@@ -1,8 +1,9 @@
-"""Who lives on this host and is not met: in places that are not looked into, in other federations.
+"""Nodes on this host that are not met: in places that are not looked into, in other federations.
 
-Read off the rendezvous directories for people who look for somebody. Nobody is dialled.
+Read off the rendezvous directories, for errors that say where else to look. No node is dialled.
 """
 
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -30,10 +31,15 @@ def others(federation: str) -> tuple[str, ...]:
     return tuple(islice(found, NAMED))
 
 
-def told(federation: str) -> list[str]:
-    """Return what there is to say of those, as no sentence or one."""
+def told(federation: str, looked_into: Sequence[Path]) -> list[str]:
+    """Return a sentence that names those, in a list; an empty list if there are none.
+
+    Args:
+        federation: of the node that asks.
+        looked_into: where it looks for others; if nowhere, nothing is said.
+    """
     try:
-        found = others(federation)
+        found = others(federation) if looked_into else ()
     except OSError:  # a directory has gone meanwhile
         return []
     names = ", ".join(map(repr, found))

@@ -42,7 +42,7 @@ AT_ONCE, A_SECOND = 4 << 20, 512 << 10
 second."""
 LARGE = 64 << 10
 LARGE_FOR = 1.0
-"""Seconds after a large control message that was not taken in which others are taken to wait."""
+"""Seconds for which, once a large control message was thrown away, more are expected to wait."""
 LARGE_AT_ONCE, LARGE_A_SECOND = 8 << 20, 1 << 20
 """Bytes of control messages over `LARGE` that are read, at once and a second: of one key, or of one
 connection that a peer has spoken on."""

@@ -87,9 +87,7 @@ def _look(engine: Engine, exchange: str) -> Picture:
         advertises=tuple((a.control, a.data) for a in session.addresses),
         rendezvous=" and ".join(map(str, rendezvous)),
         elsewhere=around.elsewhere(plan.federation) if plan.local else (),
-        others=(
-            tuple(around.told(plan.federation)) if rendezvous and not session.members.peers else ()
-        ),
+        others=() if session.members.peers else tuple(around.told(plan.federation, rendezvous)),
         lan=plan.lan,
         around=tuple(e for found in discovery.around.values() for e in found),
         lookups=tuple(Lookup(e, n.found, n.why) for e, n in discovery.names.items()),

@@ -165,7 +165,7 @@ class Node(Membership):
         """Return what there is to say of other federations on this host."""
         with importing():
             from . import around
-        return around.told(self.name) if self._running().places.looked_into else []
+        return around.told(self.name, self._running().places.looked_into)
 
     def _wait_known(self, timeout: float) -> None:
         """Wait until it is known of every living candidate whether it takes us."""

@@ -38,7 +38,8 @@ JUDGED_MARK = 2
 SUBSCRIPTIONS_BUFFER = 64 << 10
 CONTROL_MARK = 8
 """Control frames that wait to be read, for each connection: a second fence, for bytes are
-what is bounded, but libzmq counts frames. Whoever makes connections afresh has as many each."""
+what is bounded, but libzmq counts frames. A stranger that opens new connections has as many on
+each."""
 MAX_SOCKETS = 16_384
 DIAL_TIMEOUT_MS = 1000
 """How long one attempt to connect may take. The kernel repeats what opens a connection after

@@ -270,7 +270,7 @@ class Waiter:
             return [*filter(None, [why()]), *self._all_missing(held)]
 
         missing = self._engine.changed.look(look)
-        if not self._members.peers and self._engine.places.looked_into:
-            missing += around.told(self._engine.plan.federation)
+        if not self._members.peers:
+            missing += around.told(self._engine.plan.federation, self._engine.places.looked_into)
         more = f" ({'; '.join(missing)})" if missing else ""
         raise NotReady(f"federation {self._engine.plan.federation!r}: {text}{more}")

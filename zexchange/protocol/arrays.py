@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from zexchange.errors import DecodeError, EncodeError
 from zexchange.imports import importing
+from zexchange.kinds import is_dict, is_list
 from zexchange.sendable import full_name
-
-from ..kinds import is_dict, is_list
 
 if TYPE_CHECKING:
     import numpy as np

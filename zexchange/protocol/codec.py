@@ -14,12 +14,11 @@ from msgpack import ExtType, OutOfData, Packer, StackError, Unpacker, unpackb
 
 from zexchange.collisions import FEW, dict_of
 from zexchange.errors import DecodeError, EncodeError
+from zexchange.kinds import is_dict
 from zexchange.protocol.announced import check_announced
 from zexchange.protocol.culprit import brief, explain
 from zexchange.protocol.extensions import Nest, from_ext, to_ext
 from zexchange.protocol.registration import Unknown, register
-
-from ..kinds import is_dict
 
 __all__ = ["MAX_NESTED_EXTENSIONS", "Unknown", "decode", "decode_batch", "encode", "register"]
 

@@ -59,6 +59,7 @@ from msgpack import ExtType
 
 from zexchange.collisions import set_of
 from zexchange.errors import DecodeError, EncodeError
+from zexchange.kinds import is_list
 from zexchange.protocol import arrays, moments
 from zexchange.protocol.attached import Attached, Converted, write_attached
 from zexchange.protocol.culprit import brief
@@ -69,8 +70,6 @@ from zexchange.protocol.registration import (
     registered_type,
 )
 from zexchange.sendable import full_name
-
-from ..kinds import is_list
 
 REGISTERED, TUPLE, SET, FROZENSET, INTEGER, COMPLEX, DECIMAL, UUID_ = range(1, 9)
 DATE, TIME, DATETIME, TIMEDELTA, ARRAY, SCALAR, ATTACHED = range(9, 16)

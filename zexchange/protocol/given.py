@@ -19,7 +19,7 @@ NOTHING_LISTENS = "nothing listens there"
 
 
 PASSING = ("", "taken")
-"""Reasons of a refusal that pass by themselves, and none."""
+"""Reasons of a refusal that pass by themselves; the empty one is for no refusal."""
 
 
 def refused(reason: str, text: str) -> str:
