@@ -183,7 +183,7 @@ exchange.send("hello from " + me) if sys.argv[3] else None
 node.wait_subscribers("work", children, 30)
 for n in range(100):
     exchange.send((me, n))
-numbered = lambda: sum(count for msg, count in list(got.items()) if isinstance(msg, tuple))
+numbered = lambda: sum(count for msg, count in got.copy().items() if isinstance(msg, tuple))
 eventually(lambda: numbered() >= 100 * (children + 1))
 node.flush()
 tell(me, numbered(), set(got.values()))

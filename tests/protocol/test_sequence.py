@@ -4,6 +4,8 @@ The model holds, for each name in force, the number that it expects next, from 1
 names that were never sent on; so it has none of the shortcuts of the real thing.
 """
 
+import gc
+import itertools
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -16,8 +18,10 @@ from strategies import KEYS, NAMES
 from tests.support import examples
 from zexchange.names import matches
 from zexchange.protocol import sequence
+from zexchange.protocol.elapsed import Elapsed
 from zexchange.protocol.interest import Keys, PeerInterest
 from zexchange.protocol.permissions import permitted
+from zexchange.protocol.recovery import Recovery
 from zexchange.protocol.sequence import Account, Gap, Numbering, Positions, Tally
 from zexchange.protocol.values import Promise
 
@@ -611,3 +615,30 @@ def test_what_waits_for_a_later_epoch_still_does_when_we_begin_again() -> None:
     assert positions.ready(1, {"a": 1}) == [Gap("a", 0, 1)]
     assert positions.receive("b", 1, 1) == (1, None)
     assert positions.ready(2, {"b": 1}) == [Gap("b", 0, 1)]
+
+
+def test_other_threads_count_while_names_come() -> None:
+    """The collector may run, and let another thread go on, wherever something is made."""
+    positions, numbering = Positions(), Numbering()
+    recovery = Recovery(positions, 1.0, Elapsed())
+    for n in range(2000):
+        positions.tallies[f"n{n}"], positions.positions[f"n{n}"] = Tally(), 0
+        numbering.take(f"n{n}", 1)
+        recovery.park(f"n{n}", 2, 2, b"", 0.0)
+    fresh = itertools.count()
+
+    def another(phase: str, info: object) -> None:
+        name = f"fresh{next(fresh)}"
+        positions.tallies[name] = Tally()
+        numbering.heads[name] = 1
+        recovery.missing[name] = recovery.missing["n0"]
+
+    before = gc.get_threshold()
+    gc.callbacks.append(another)
+    gc.set_threshold(50)
+    try:
+        counts = len(positions.counted()), len(numbering.covered(Keys(["n*", "**"])))
+        assert min(*counts, len(recovery.parked())) >= 2000
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(another)

@@ -82,8 +82,8 @@ class Recovery:
     def parked(self) -> dict[str, int]:
         """Return how many messages are parked, by exchange. Any thread."""
         return {
-            name: sum(last - first + 1 for first, (last, _) in list(missing.parked.items()))
-            for name, missing in list(self.missing.items())
+            name: sum(last - first + 1 for first, (last, _) in missing.parked.copy().items())
+            for name, missing in self.missing.copy().items()
         }
 
     def park(self, name: str, first: int, last: int, frame: Body, now: float) -> None:

@@ -134,7 +134,8 @@ class Numbering:
     def covered(self, keys: Keys) -> dict[str, int]:
         """Return the heads of every numbered exchange that ``keys`` cover."""
         if keys.patterns:
-            return {name: head for name, head in list(self.heads.items()) if keys.covers(name)}
+            heads = self.heads.copy()  # `list` of the items can be interrupted, by the collector
+            return {name: head for name, head in heads.items() if keys.covers(name)}
         return {name: self.heads[name] for name in keys.names if name in self.heads}
 
 
@@ -418,7 +419,7 @@ class Positions:
     def counted(self) -> dict[str, Tally]:
         """Return what has come, by exchange; under ``""`` what is forgotten. Any thread."""
         forgotten = {"": self.forgotten} if self.forgotten != Tally() else {}
-        return {**forgotten, **dict(list(self.tallies.items()))}
+        return {**forgotten, **self.tallies}
 
     def start(self, name: str, start: int) -> None:
         """Count on from where an exchange starts that its origin had forgotten."""
