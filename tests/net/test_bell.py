@@ -46,6 +46,7 @@ def free(condition: threading.Condition) -> bool:
     return taken[0]
 
 
+@pytest.mark.usefixtures("without_collector")
 @pytest.mark.parametrize(
     "kind", [Condition, pytest.param(threading.Condition, marks=pytest.mark.xfail)]
 )
