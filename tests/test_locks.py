@@ -88,8 +88,8 @@ def test_what_looks_for_locks_finds_them() -> None:
     """Those of a registry and an exchange, for instance; and none where none is held."""
     registry = Registry()
     assert held() == []
-    with registry._lock, registry.get("x").lock:
-        assert sorted(held()) == ["Exchange._lock", "Exchange.lock", "Registry._lock"]
+    with registry._lock, registry.get("x")._lock:
+        assert sorted(held()) == ["Exchange._lock", "Exchange._lock", "Registry._lock"]
     elsewhere: list[list[str]] = []
     with registry._lock:
         other = threading.Thread(target=lambda: elsewhere.append(held()))
@@ -136,10 +136,10 @@ class Owing:
 
 def owed(registry: Registry, foreign: type[Foreign]) -> None:
     observer: Any = Owing()
-    registry.observe(observer)
+    registry._observe(observer)
     exchange = registry.get("x")
     stream = exchange.stream(history=3)
-    exchange.deliver([foreign(1), foreign(2)], "o", 1, 0.0)
+    exchange._deliver([foreign(1), foreign(2)], "o", 1, 0.0)
     stream.close()
 
 
@@ -152,7 +152,7 @@ def attached(registry: Registry, foreign: type[Foreign]) -> None:
     for source in (registry.get("x"), registry.match("**")):
         source.attach(Task())
         registry.get("x").send(1)
-        registry.get("x").deliver([1], "o", 1, 0.0)
+        registry.get("x")._deliver([1], "o", 1, 0.0)
         source.detach(source.subscribers[0])
 
 

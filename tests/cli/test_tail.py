@@ -164,7 +164,7 @@ def test_a_notice_among_messages_is_not_printed() -> None:
     source = registry.get("a")
     with source.stream(details=True) as stream:
         source.send("x")
-        source.report(zexchange.Lost("a", "o", 1, 2, "gone"))
+        source._report(zexchange.Lost("a", "o", 1, 2, "gone"))
         source.send("y")
         output = Output()
         copy(stream, output, as_text, 2, lambda: None)

@@ -43,13 +43,13 @@ def outbox(heard: list[Any]) -> Iterator[Outbox]:
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Nobody joins before this is set."""
-    gate, revive = threading.Event(), Node.revive
+    gate, revive = threading.Event(), Node._revive
 
     def later(self: Node) -> None:
         assert gate.wait(PATIENCE)
         revive(self)
 
-    monkeypatch.setattr(Node, "revive", later)
+    monkeypatch.setattr(Node, "_revive", later)
     yield gate
     gate.set()
 
@@ -166,7 +166,7 @@ def test_who_sends_waits_for_no_room(outbox: Outbox, heard: list[Any]) -> None:
     room = node._engine.outbound.window.room
     waited: list[None] = []
     room.wait = lambda: waited.append(None)  # type: ignore[method-assign]
-    bridge = node.bridge("logs")
+    bridge = node._bridge("logs")
 
     class Full:
         """Stands in for a bridge whose sender has to wait."""
@@ -176,14 +176,14 @@ def test_who_sends_waits_for_no_room(outbox: Outbox, heard: list[Any]) -> None:
             return room
 
     full: Any = Full()
-    outbox._exchange.attach_bridge(full)
+    outbox._exchange._attach_bridge(full)
     try:
         outbox.send(1, None)
         assert waited == []
         outbox._exchange.send(2)
         assert waited == [None]
     finally:
-        outbox._exchange.detach_bridge(full)
+        outbox._exchange._detach_bridge(full)
 
 
 def test_a_task_that_logs_does_not_overtake(outbox: Outbox, heard: list[Any]) -> None:
@@ -253,7 +253,7 @@ def test_an_error_that_nobody_expects_costs_no_message(
         raise OSError("the network is down")
 
     with monkeypatch.context() as broken:
-        broken.setattr(Node, "revive", revive)
+        broken.setattr(Node, "_revive", revive)
         outbox.send(1, None)
         eventually(lambda: any("are held" in text for text in told()))
         eventually(lambda: not outbox._working)

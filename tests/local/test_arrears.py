@@ -13,7 +13,7 @@ class Observer:
     """Federates nothing; a test says by hand what arrives."""
 
     def __init__(self):
-        self.joiners = []
+        self._joiners = []
         self.changed = []
 
     def exchange_added(self, exchange):
@@ -35,7 +35,7 @@ class Observer:
         self.changed.append(exchange.name)
 
     def history_added(self, key, arrears):
-        self.joiners.append((key, arrears))
+        self._joiners.append((key, arrears))
 
 
 class Bridge:
@@ -79,7 +79,7 @@ def exchange(registry):
 @pytest.fixture
 def observer(registry):
     observer = Observer()
-    registry.observe(observer)
+    registry._observe(observer)
     return observer
 
 
@@ -91,18 +91,18 @@ def test_live_messages_wait_for_the_history(registry, observer):
     """Then history comes first, what waited comes next, and all else at once."""
     exchange, task = registry.get("x"), Task()
     exchange.attach(task, history=3)
-    ((key, arrears),) = observer.joiners
+    ((key, arrears),) = observer._joiners
     assert (key, arrears.most) == ("x", 3)
-    exchange.deliver([4, 5], "o", 4, 0.0)
+    exchange._deliver([4, 5], "o", 4, 0.0)
     assert arrears.begin("o")
     assert not arrears.begin("o")
     arrears.noted(observer)
-    exchange.deliver([6], "o", 6, 0.0)
+    exchange._deliver([6], "o", 6, 0.0)
     assert task.got == []
     assert (arrears.live("o", "x"), arrears.live("o", "y")) == (4, None)
     arrears.complete("o", old("x", 2, 3))
     assert task.got == [-2, -3, 4, 5, 6]
-    exchange.deliver([7], "o", 7, 0.0)
+    exchange._deliver([7], "o", 7, 0.0)
     assert task.got[5:] == [7]
     assert not arrears.open
     assert not arrears.begin("o"), "its history is not given twice"
@@ -116,7 +116,7 @@ def kept(origin, *sent_at, name="x"):
 def owed(registry, observer, history, *origins):
     """A joiner, and what it is owed by origins that are there."""
     registry.get("x").attach(task := Task(), history=history)
-    _, arrears = observer.joiners[-1]
+    _, arrears = observer._joiners[-1]
     for origin in origins:
         arrears.begin(origin)
     arrears.noted(observer)
@@ -128,9 +128,9 @@ def test_the_newest_of_all_comes_once_all_have_said_what_they_keep(registry, obs
     exchange = registry.get("x")
     task, arrears = owed(registry, observer, 2, "a", "b")
     arrears.complete("a", kept("a", 1.0, 5.0))
-    exchange.deliver(["live b"], "b", 3, 9.0)
+    exchange._deliver(["live b"], "b", 3, 9.0)
     exchange.send("here")
-    exchange.deliver(["live a"], "a", 3, 9.5)
+    exchange._deliver(["live a"], "a", 3, 9.5)
     assert task.got == []
     assert arrears.awaits("a"), "what waits is not acknowledged"
     arrears.complete("b", kept("b", 3.0, 2.0))
@@ -160,7 +160,7 @@ def test_who_is_alone_is_given_at_once_what_is_kept_here(registry):
             super().history_added(key, arrears)
             arrears.alone(self)
 
-    registry.observe(observer := Alone())
+    registry._observe(observer := Alone())
     registry.retain("x", 3)
     exchange = registry.get("x")
     exchange.send("kept")
@@ -168,8 +168,8 @@ def test_who_is_alone_is_given_at_once_what_is_kept_here(registry):
     assert task.got == ["kept"]
     exchange.send("live")
     assert task.got == ["kept", "live"]
-    ((_, arrears),) = observer.joiners
-    exchange.deliver(["first"], "o", 1, 0.0)
+    ((_, arrears),) = observer._joiners
+    exchange._deliver(["first"], "o", 1, 0.0)
     assert arrears.open, "what arrives waits until it is known of whom history is to come"
     arrears.noted(observer)
     assert task.got == ["kept", "live", "first"]
@@ -181,9 +181,9 @@ def test_one_that_comes_later_adds_what_is_newer(registry, observer):
     registry.time = lambda: now
     task, arrears = owed(registry, observer, 9, "a")
     arrears.complete("a", kept("a", 10.0))
-    exchange.deliver(["live"], "a", 2, 20.0)
+    exchange._deliver(["live"], "a", 2, 20.0)
     arrears.begin("late")
-    exchange.deliver(["late, live"], "late", 4, 40.0)
+    exchange._deliver(["late, live"], "late", 4, 40.0)
     arrears.complete("late", kept("late", 9.0, 19.0, 30.0))
     assert task.got == ["a1", "live", "late3", "late, live"]
     exchange.send("here")
@@ -202,7 +202,7 @@ def test_a_clock_that_is_ahead_does_not_win_for_ever(registry, observer):
     arrears.begin("right")
     arrears.complete("right", kept("right", 105.0))
     assert task.got == ["ahead1", "right1"]
-    exchange.deliver(["live"], "ahead", 2, 9999.0)
+    exchange._deliver(["live"], "ahead", 2, 9999.0)
     now = 120.0
     arrears.begin("another")
     arrears.complete("another", kept("another", 115.0))
@@ -214,12 +214,12 @@ def test_who_takes_too_long_is_late(registry, observer):
     exchange = registry.get("x")
     task, arrears = owed(registry, observer, 9, "quick", "slow")
     arrears.complete("quick", kept("quick", 5.0))
-    exchange.deliver(["s"], "slow", 3, 8.0)
+    exchange._deliver(["s"], "slow", 3, 8.0)
     assert task.got == []
     arrears.expire()
     assert task.got == ["quick1"]
     assert arrears.open
-    exchange.deliver(["q"], "quick", 2, 6.0)
+    exchange._deliver(["q"], "quick", 2, 6.0)
     assert task.got == ["quick1", "q"]
     arrears.complete("slow", kept("slow", 1.0, 7.0))
     assert task.got == ["quick1", "q", "slow2", "s"]
@@ -228,7 +228,7 @@ def test_who_takes_too_long_is_late(registry, observer):
 def test_who_is_there_and_not_ready_is_not_waited_for(registry, observer):
     """It is late from the first; what it sends waits for its own history alone."""
     registry.get("x").attach(task := Task(), history=9)
-    ((_, arrears),) = observer.joiners
+    ((_, arrears),) = observer._joiners
     arrears.begin("ready")
     arrears.begin("not ready", expected=False)
     arrears.noted(observer)
@@ -241,7 +241,7 @@ def test_who_leaves_while_others_are_waited_for_and_comes_back(registry, observe
     """Its history comes with theirs, and nothing twice."""
     exchange = registry.get("x")
     task, arrears = owed(registry, observer, 9, "a", "b")
-    exchange.deliver(["b2"], "b", 2, 6.0)
+    exchange._deliver(["b2"], "b", 2, 6.0)
     arrears.complete("b", [], through=False)
     assert arrears.begin("b")
     arrears.complete("a", kept("a", 5.0))
@@ -268,8 +268,8 @@ def test_joiners_of_before_the_observer_gather_what_it_meets(registry):
     exchange.attach(task := Task(), history=1)
     now = 100.0
     assert task.got == ["here"]
-    registry.observe(observer := Observer())
-    ((_, arrears),) = registry.joiners()
+    registry._observe(observer := Observer())
+    ((_, arrears),) = registry._joiners()
     arrears.again(observer)
     arrears.begin("a")
     exchange.send("live")
@@ -286,10 +286,10 @@ def test_where_nobody_has_history_all_is_live(registry, observer):
     """As soon as the observer has said so; and at once without any observer."""
     exchange, task = registry.get("x"), Task()
     exchange.attach(task, history=1)
-    exchange.deliver([1], "o", 1, 0.0)
-    observer.joiners[0][1].noted(observer)
+    exchange._deliver([1], "o", 1, 0.0)
+    observer._joiners[0][1].noted(observer)
     assert task.got == [1], "its origin has left, or owes nothing"
-    exchange.deliver([2], "o", 2, 0.0)
+    exchange._deliver([2], "o", 2, 0.0)
     assert task.got == [1, 2]
 
 
@@ -299,7 +299,7 @@ def test_what_is_sent_here_waits_as_well(registry, observer):
     exchange.attach(task, history=1)
     exchange.send("here")
     assert task.got == []
-    observer.joiners[0][1].noted(observer)
+    observer._joiners[0][1].noted(observer)
     assert task.got == ["here"]
 
 
@@ -307,12 +307,12 @@ def test_an_unobserved_registry_owes_nothing(registry):
     """A task that joins before the node is there gets what arrives."""
     exchange, task = registry.get("x"), Task()
     exchange.attach(task, history=1)
-    exchange.deliver([1], "o", 1, 0.0)
+    exchange._deliver([1], "o", 1, 0.0)
     assert task.got == [1]
-    ((key, arrears),) = registry.joiners()
+    ((key, arrears),) = registry._joiners()
     assert (key, arrears.open) == ("x", False)
     arrears.begin("late")
-    exchange.deliver([2], "late", 2, 0.0)
+    exchange._deliver([2], "late", 2, 0.0)
     assert task.got == [1]
     arrears.complete("late", kept("late", 1.0))
     assert task.got == [1, "late1", 2]
@@ -327,14 +327,14 @@ def test_views_and_streams_get_it_in_their_own_form(registry, observer):
         origin, exchange, first = "o", "a.b", 5
 
     with exchange.stream(details=True, history=2) as stream:
-        for _, arrears in observer.joiners:
+        for _, arrears in observer._joiners:
             arrears.begin("o")
             arrears.noted(observer)
-        exchange.deliver([4], "o", 4, 0.0)
-        exchange.report(Notice())
-        for _, arrears in observer.joiners:
+        exchange._deliver([4], "o", 4, 0.0)
+        exchange._report(Notice())
+        for _, arrears in observer._joiners:
             arrears.complete("o", old("a.b", 3))
-        exchange.deliver([6], "o", 6, 0.0)
+        exchange._deliver([6], "o", 6, 0.0)
         items = [stream.get(0) for _ in range(4)]
     assert named.got == [("a.b", -3), ("a.b", 4), ("a.b", 6)]
     assert [getattr(item, "seq", "lost") for item in items] == [3, 4, "lost", 6]
@@ -344,7 +344,7 @@ def test_views_and_streams_get_it_in_their_own_form(registry, observer):
 def test_history_fits_a_full_stream(registry, observer):
     """It goes beyond the bound, or the thread that brings it would wait for the reader."""
     with registry.get("x").stream(maxsize=1, overflow="block", history=5) as stream:
-        ((_, arrears),) = observer.joiners
+        ((_, arrears),) = observer._joiners
         arrears.begin("o")
         arrears.noted(observer)
         arrears.complete("o", old("x", 1, 2, 3))
@@ -355,14 +355,14 @@ def test_a_task_that_leaves_is_owed_nothing(registry, observer):
     """Neither what waits, nor what comes, also from inside its own history."""
     exchange, task = registry.get("x"), Task()
     exchange.attach(task, history=3)
-    ((_, arrears),) = observer.joiners
-    exchange.deliver([1], "o", 1, 0.0)
+    ((_, arrears),) = observer._joiners
+    exchange._deliver([1], "o", 1, 0.0)
     exchange.detach(task)
     assert arrears.cancelled
     assert not arrears.begin("o")
     arrears.complete("o", old("x", 1))
     assert task.got == []
-    assert registry.joiners() == []
+    assert registry._joiners() == []
 
     class Once(Task):
         def send(self, msg):
@@ -370,7 +370,7 @@ def test_a_task_that_leaves_is_owed_nothing(registry, observer):
             exchange.detach(self)
 
     exchange.attach(once := Once(), history=3)
-    arrears = observer.joiners[-1][1]
+    arrears = observer._joiners[-1][1]
     arrears.begin("o")
     arrears.noted(observer)
     arrears.complete("o", old("x", 1, 2))
@@ -382,10 +382,10 @@ def test_a_task_that_has_the_messages_in_another_way_gets_no_history(registry, o
     exchange, task = registry.get("a"), Task()
     exchange.attach(task)
     registry.match("*").attach(task, history=3)
-    ((_, arrears),) = observer.joiners
+    ((_, arrears),) = observer._joiners
     arrears.begin("o")
     arrears.noted(observer)
-    exchange.deliver([2], "o", 2, 0.0)
+    exchange._deliver([2], "o", 2, 0.0)
     arrears.complete("o", [*old("a", 1), *old("b", 1)])
     assert task.got == [2]
 
@@ -400,10 +400,10 @@ def test_a_failing_task_is_logged_and_robs_nobody(registry, observer, caplog):
             raise ValueError(msg)
 
     exchange.attach(task := Failing(), history=3)
-    ((_, arrears),) = observer.joiners
+    ((_, arrears),) = observer._joiners
     arrears.begin("o")
     arrears.noted(observer)
-    exchange.deliver([3], "o", 3, 0.0)
+    exchange._deliver([3], "o", 3, 0.0)
     arrears.complete("o", old("x", 1, 2))
     assert task.got == [-1, -2, 3]
     assert exchange.stats().errors == 3
@@ -432,7 +432,7 @@ def test_a_bridge_is_prepared_outside_the_lock(exchange):
                 exchange.send(4)
             return super().prepare(kept)
 
-    exchange.attach_bridge(bridge := Slow())
+    exchange._attach_bridge(bridge := Slow())
     exchange.send("live")
     assert bridge.got == [0, 1, 2, 3, 4, "live"]
 
@@ -444,14 +444,14 @@ def test_a_second_thread_that_attaches_a_bridge_returns_when_it_is_there(exchang
         def prepare(self, kept):
             if kept[0][0] == 0 and not self.got:
                 self.got.append("second")
-                second = threading.Thread(target=exchange.attach_bridge, args=(self,))
+                second = threading.Thread(target=exchange._attach_bridge, args=(self,))
                 second.start()
                 second.join(10)
                 assert self.got == ["second", 0]
                 exchange.send(1)
             return super().prepare(kept)
 
-    exchange.attach_bridge(bridge := Twice())
+    exchange._attach_bridge(bridge := Twice())
     exchange.send(2)
     assert bridge.got == ["second", 0, 1, 2]
     assert exchange.stats().bridges == 1
@@ -464,13 +464,13 @@ def test_a_bridge_that_is_detached_while_it_is_prepared_stays_so(exchange):
         def prepare(self, kept):
             if kept[0][0] == 0:
                 exchange.send(1)
-                exchange.detach_bridge(self)
+                exchange._detach_bridge(self)
             return super().prepare(kept)
 
-    exchange.attach_bridge(gone := Leaving())
+    exchange._attach_bridge(gone := Leaving())
     exchange.send(2)
     assert gone.got == []
-    exchange.attach_bridge(following := Bridge())
+    exchange._attach_bridge(following := Bridge())
     assert following.got == [0, 1, 2]
 
 
@@ -488,11 +488,11 @@ def test_a_send_that_began_before_the_bridge_was_there_passes_by_it(registry):
 def test_what_one_bridge_has_carried_the_next_does_not_inherit(exchange):
     """Others have it from the node that has left."""
     first, second = Bridge(), Bridge()
-    exchange.attach_bridge(first)
+    exchange._attach_bridge(first)
     exchange.send(1)
-    exchange.detach_bridge(first)
+    exchange._detach_bridge(first)
     exchange.send(2)
-    exchange.attach_bridge(second)
+    exchange._attach_bridge(second)
     assert (first.got, second.got) == ([0, 1], [2])
 
 
@@ -507,12 +507,12 @@ class Early(Observer):
         pass
 
     def interest_added(self, key):
-        self._registry.get("a.x").deliver([2], "o", 2, 0.0)
+        self._registry.get("a.x")._deliver([2], "o", 2, 0.0)
 
     def history_added(self, key, arrears):
         super().history_added(key, arrears)
         arrears.begin("o")
-        self._registry.get("a.x").deliver([3], "o", 3, 0.0)
+        self._registry.get("a.x")._deliver([3], "o", 3, 0.0)
 
 
 @pytest.mark.parametrize("where", ["a.x", "a.*"])
@@ -520,12 +520,12 @@ class Early(Observer):
 def test_what_arrives_while_a_task_is_being_attached_waits(registry, where, known):
     """It comes behind the history, and neither before it nor not at all."""
     if known:
-        registry.get("a.x").deliver([1], "o", 1, 0.0)
-    registry.observe(observer := Early(registry))
+        registry.get("a.x")._deliver([1], "o", 1, 0.0)
+    registry._observe(observer := Early(registry))
     task = Task()
     at = registry.match(where) if "*" in where else registry.get(where)
     at.attach(task, history=3)
-    ((_, arrears),) = observer.joiners
+    ((_, arrears),) = observer._joiners
     arrears.noted(observer)
     first = arrears.live("o", "a.x")
     assert (task.got, first) in (([], 2), ([], 3))

@@ -408,7 +408,7 @@ def test_detaching_a_stranger_names_it(exchange):
 def test_an_exchange_is_true_and_tells_its_tasks(exchange):
     """`len`, `in` and `subscribers` know tasks, not bridges; an empty exchange is true."""
     bridge, task = Task(), Task()
-    exchange.attach_bridge(bridge)
+    exchange._attach_bridge(bridge)
     assert exchange
     assert len(exchange) == 0
     exchange.attach(task)
@@ -424,7 +424,7 @@ def test_several_errors_are_a_group_with_the_bridge_last(exchange):
     first, second, carried = ValueError(), KeyError(), OSError()
     exchange.attach(Failing(first))
     exchange.attach(Failing(second))
-    exchange.attach_bridge(Failing(carried))
+    exchange._attach_bridge(Failing(carried))
     with pytest.raises(ExceptionGroup) as caught:
         exchange.send(1)
     assert caught.value.exceptions == (first, second, carried)
@@ -473,7 +473,7 @@ def test_what_is_no_exception_is_one_for_the_sender(exchange, error, tasks):
 def test_what_a_signal_handler_raises_in_a_bridge_is_no_error_of_a_task(exchange):
     """It reaches the sender as itself, after the tasks were served."""
     error, after = Custom(), Task()
-    exchange.attach_bridge(Failing(error))
+    exchange._attach_bridge(Failing(error))
     for tasks in range(3):
         with pytest.raises(Custom) as caught:
             exchange.send(tasks)
@@ -541,13 +541,13 @@ def test_the_bridge_comes_first_once_and_room_is_waited_for_last(exchange):
     bridge = Bridge()
     exchange.attach(to_call(lambda msg: order.append("task")))
     exchange.attach(Failing(ValueError()))
-    exchange.attach_bridge(bridge)
-    exchange.attach_bridge(bridge)
+    exchange._attach_bridge(bridge)
+    exchange._attach_bridge(bridge)
     with pytest.raises(ValueError):  # noqa: PT011 - the failing task's own
         exchange.send(1)
     assert order == ["bridge", "task", "room"]
-    exchange.detach_bridge(bridge)
-    exchange.detach_bridge(bridge)
+    exchange._detach_bridge(bridge)
+    exchange._detach_bridge(bridge)
     with pytest.raises(ValueError):  # noqa: PT011
         exchange.send(1)
     assert order[3:] == ["task"]
@@ -640,7 +640,7 @@ def test_record_lists_what_passes(exchange):
     """The list has the messages of the block, and can be read after it."""
     with exchange.record() as got:
         exchange.send(1)
-        exchange.deliver([2], "o", 1, 0.0)
+        exchange._deliver([2], "o", 1, 0.0)
     exchange.send(3)
     assert got == [1, 2]
 
@@ -651,12 +651,12 @@ def test_record_lists_what_passes(exchange):
 def test_arriving_messages_skip_bridges_and_exchanges(exchange):
     """They go to every other task; `to_call(y.send)` is such a task."""
     bridge, task, chained, called = Task(), Task(), Registry().get("y"), Registry().get("z")
-    exchange.attach_bridge(bridge)
+    exchange._attach_bridge(bridge)
     exchange.attach(chained)
     exchange.attach(to_call(called.send))
     exchange.attach(task)
     with chained.record() as at_y, called.record() as at_z:
-        exchange.deliver([1, 2], "o", 1, 0.0)
+        exchange._deliver([1, 2], "o", 1, 0.0)
         exchange.send(3)
     assert task.got == at_z == [1, 2, 3]
     assert at_y == bridge.got == [3]
@@ -667,7 +667,7 @@ def test_an_error_of_an_arriving_message_is_logged_and_robs_nobody(exchange, cap
     after, failing = Task(), Failing(ValueError("mine"))
     exchange.attach(failing)
     exchange.attach(after)
-    exchange.deliver([1, 2], "o", 1, 0.0)
+    exchange._deliver([1, 2], "o", 1, 0.0)
     assert after.got == [1, 2]
     assert exchange.stats().errors == 2
     lines = [record.getMessage() for record in caplog.records if record.name == "zexchange"]
@@ -687,7 +687,7 @@ def test_a_task_may_leave_or_come_in_the_middle_of_a_batch(exchange):
 
     once = Once()
     exchange.attach(once)
-    exchange.deliver([1, 2, 3], "o", 1, 0.0)
+    exchange._deliver([1, 2, 3], "o", 1, 0.0)
     assert (once.got, late.got) == ([1], [2, 3])
 
 
@@ -735,7 +735,7 @@ def test_counting_holds_in_any_order_of_calls(steps):
             with pytest.raises(NotAttached):
                 exchange.detach(tasks[which])
         else:
-            exchange.send(number) if step == "send" else exchange.deliver([number], "o", 1, 0.0)
+            exchange.send(number) if step == "send" else exchange._deliver([number], "o", 1, 0.0)
             for i in range(3):
                 expected[i] += [number] if counts[i] else []
     assert [task.got for task in tasks] == expected

@@ -34,7 +34,7 @@ WAYS = {
 }
 USES = {
     "send": lambda exchange: exchange.send("next"),
-    "arrival": lambda exchange: exchange.deliver(["next"], "them", 1, 0.0),
+    "arrival": lambda exchange: exchange._deliver(["next"], "them", 1, 0.0),
     "attach": lambda exchange: exchange.registry.get("y").attach(to_call(print)),
     "new": lambda exchange: exchange.registry.get("z"),
     "len": len,
@@ -131,7 +131,7 @@ def test_what_is_read_stays(exchange):
 def test_the_finaliser_takes_no_lock(exchange):
     """It runs anywhere: while another thread holds every lock there is, too."""
     stream, view = exchange.stream(), exchange.registry.match("*")
-    locks = [exchange.lock, view._lock, exchange.registry._lock, stream._mailbox._lock]
+    locks = [exchange._lock, view._lock, exchange.registry._lock, stream._mailbox._lock]
     held, go_on = threading.Event(), threading.Event()
 
     def hold():

@@ -111,13 +111,13 @@ def test_a_finaliser_waits_for_no_lock(act: str, kind: str) -> None:
     taken, over, wrong = threading.Event(), threading.Event(), list[BaseException]()
 
     def hold() -> None:
-        with exchange.lock, view._lock, registry._lock:
+        with exchange._lock, view._lock, registry._lock:
             taken.set()
-            with other.lock:
+            with other._lock:
                 pass
 
     def strike() -> None:
-        with other.lock:
+        with other._lock:
             holder = threading.Thread(target=hold, daemon=True)
             holder.start()
             assert taken.wait(PATIENCE)
@@ -166,10 +166,10 @@ def test_a_table_is_not_changed_under_the_hands_of_its_own_thread() -> None:
 
         def interest_added(self, key: str) -> None:  # with the table's lock held
             finally_(lambda: exchange.attach(inner))
-            self.seen = tuple(s.task for s in exchange.subscriptions())
+            self.seen = tuple(s.task for s in exchange._subscriptions())
 
     observer: Any = Observer()
-    registry.observe(observer)
+    registry._observe(observer)
     exchange.attach(outer)
     assert observer.seen == ()
     eventually(lambda: exchange.subscribers == (outer, inner))
@@ -178,7 +178,7 @@ def test_a_table_is_not_changed_under_the_hands_of_its_own_thread() -> None:
 def test_what_is_sent_is_what_it_was() -> None:
     """A buffer that the finaliser fills again is copied."""
     stream = Registry().get("x").stream()
-    exchange, buffer = stream.feed, bytearray(b"before")
+    exchange, buffer = stream._feed, bytearray(b"before")
 
     def ask() -> None:
         exchange.keep(buffer)
@@ -219,7 +219,7 @@ def test_tasks_of_ours_wait_for_no_lock(way: str, capsys: pytest.CaptureFixture[
         "to_queue": lambda: task._lock,
         "to_thread": lambda: task._lock,
         "display": lambda: task._lock,
-        "generator": lambda: exchange.subscriptions()[0].accept.__self__._turn.lock,  # type: ignore[attr-defined]
+        "generator": lambda: exchange._subscriptions()[0].accept.__self__._turn.lock,  # type: ignore[attr-defined]
     }[way]()
     exchange._current()
     taken, go_on = threading.Event(), threading.Event()

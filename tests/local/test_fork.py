@@ -90,7 +90,7 @@ def test_the_first_use_in_a_child_revives_once(registry, use):
     stream = exchange.stream()
     registry.match("x").attach(Task())
     exchange.send(0)
-    registry.observe(watch)
+    registry._observe(watch)
 
     def check():
         assert watch.revived == 0
@@ -110,14 +110,14 @@ def test_tasks_stay_attached_and_bridges_do_not(registry):
     """The child's exchange serves the same tasks; the parent's bridge is not called there."""
     exchange, task, bridge = registry.get("x"), Task(), Task()
     exchange.attach(task)
-    exchange.attach_bridge(bridge)
+    exchange._attach_bridge(bridge)
     exchange.send(1)
 
     def check():
         exchange.send(2)
         assert task.got == [1, 2]
         assert bridge.got == [1]
-        assert registry.observe(Watch(registry)) == {"x"}
+        assert registry._observe(Watch(registry)) == {"x"}
 
     in_child(check)
     exchange.send(3)

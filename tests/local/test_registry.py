@@ -94,10 +94,10 @@ def test_an_observer_has_a_new_exchange_before_anybody(registry):
 
     class Bridging(Watch):
         def exchange_added(self, exchange):
-            exchange.attach_bridge(bridge)
+            exchange._attach_bridge(bridge)
             assert registry.get(exchange.name) is exchange
 
-    registry.observe(Bridging())
+    registry._observe(Bridging())
     registry.get("a").send(1)
     assert bridge.got == [1]
 
@@ -106,8 +106,8 @@ def test_interest_comes_with_the_first_task_and_goes_with_the_last(registry):
     """Bridges and exchanges are no interest; a name watched twice is one interest."""
     a, task, watch = registry.get("a"), Task(), Watch()
     registry.match("b.*").attach(task)
-    assert registry.observe(watch) == {"b.*"}
-    a.attach_bridge(Task())
+    assert registry._observe(watch) == {"b.*"}
+    a._attach_bridge(Task())
     a.attach(registry.get("y"))
     assert watch.heard == [("exchange", "y")]
     del watch.heard[:]
@@ -120,7 +120,7 @@ def test_interest_comes_with_the_first_task_and_goes_with_the_last(registry):
     registry.match("a").detach(task)
     registry.match("b.*").detach(task)
     assert watch.heard == [("+", "a"), ("-", "a"), ("-", "b.*")]
-    registry.unobserve(watch)
+    registry._unobserve(watch)
     a.attach(task)
     assert watch.heard[3:] == []
 
@@ -133,8 +133,8 @@ def test_a_failing_observer_harms_nobody(registry, caplog):
             raise OSError
 
     watch = Watch()
-    registry.observe(Broken())
-    registry.observe(watch)
+    registry._observe(Broken())
+    registry._observe(watch)
     registry.get("a").send(1)
     assert watch.heard == [("exchange", "a")]
     eventually(lambda: "observer" in caplog.text)
@@ -152,7 +152,7 @@ def test_a_view_covers_exchanges_made_later(registry):
         registry.get("a.x").send(1)
         registry.get("a.y").send(2)
         registry.get("b.y").send(3)
-        registry.get("a.y").deliver([4], "o", 1, 0.0)
+        registry.get("a.y")._deliver([4], "o", 1, 0.0)
         assert len(view) == 2
         assert view.subscribers == (plain, named)
     registry.get("a.x").send(5)
@@ -167,7 +167,7 @@ def test_a_task_attached_in_several_ways_gets_each_message_once(registry):
     registry.match("a.*").attach(task)
     registry.match("**").attach(task)
     exchange.send(1)
-    exchange.deliver([2], "o", 1, 0.0)
+    exchange._deliver([2], "o", 1, 0.0)
     exchange.detach(task)
     registry.match("**").detach(task)
     exchange.send(3)
@@ -201,7 +201,7 @@ def test_a_generator_that_finishes_leaves_its_view(registry):
 
     generator, view, watch = one(), registry.match("*"), Watch()
     next(generator)
-    registry.observe(watch)
+    registry._observe(watch)
     view.attach(generator)
     registry.get("a").send(1)
     assert len(view) == 0
@@ -409,14 +409,14 @@ def test_exchanges_that_nobody_refers_to_go_where_there_are_many(few):
         for n in range(100):
             few.get(f"reply.{n}").send(n)
         for n in range(100, 200):  # as where messages arrive
-            few.get(f"reply.{n}").deliver([n], "o", 1, 0.0)
+            few.get(f"reply.{n}")._deliver([n], "o", 1, 0.0)
         for n in range(200, 300):
             few.get(f"reply.{n}")
     finally:
         gc.enable()
     assert held(few) == {"reply.297", "reply.298", "reply.299"}
     assert few.find("reply.0") is None
-    assert not few.has("reply.0")
+    assert not few._has("reply.0")
 
 
 def test_an_exchange_that_rests_stays_the_same_object(few):

@@ -78,7 +78,7 @@ def test_a_bridge_numbers_in_the_order_of_the_tasks(exchange):
             self.got.append(msg)
 
     bridge, first, second = Bridge(), [], []
-    exchange.attach_bridge(bridge)
+    exchange._attach_bridge(bridge)
     exchange.attach(answering(exchange, {"q": ["a"]}, first))
     exchange.send("q")
     assert bridge.got == first == ["q", "a"]
@@ -168,7 +168,7 @@ def test_what_arrives_is_answered_after_all_had_it(exchange):
     exchange.attach(answering(exchange, {1: ["one"], 2: ["two"]}))
     listening(exchange, last)
     with exchange.stream(details=True) as stream:
-        exchange.deliver([1, 2, 3], "them", 7, 0.0)
+        exchange._deliver([1, 2, 3], "them", 7, 0.0)
         told = [stream.get(0).msg for _ in range(5)]
     assert first == last == told == [1, "one", 2, "two", 3]
 
@@ -177,7 +177,7 @@ def test_errors_with_what_was_deferred_upon_arrival_are_logged(exchange, caplog)
     """There is no caller."""
     exchange.attach(answering(exchange, {1: ["bad"]}))
     exchange.attach(to_call({1: 1}.__getitem__))
-    exchange.deliver([1], "them", 1, 0.0)
+    exchange._deliver([1], "them", 1, 0.0)
     assert "message lost" in caplog.text
     assert exchange.stats().errors == 1
 
@@ -223,7 +223,7 @@ def test_room_for_what_was_deferred_is_waited_for_at_the_end(exchange):
         def send(self, msg):
             return Full()
 
-    exchange.attach_bridge(Bridge())
+    exchange._attach_bridge(Bridge())
     exchange.attach(answering(exchange, {"q": ["a"]}))
     listening(exchange, order)
     exchange.send("q")
@@ -306,7 +306,7 @@ def test_other_threads_do_not_wait(exchange):
     holder.start()
     assert inside.wait(10)
     exchange.send("q")
-    exchange.deliver(["q"], "them", 1, 0.0)
+    exchange._deliver(["q"], "them", 1, 0.0)
     assert there == ["q", "a"] * 2
     go_on.set()
     holder.join(10)
@@ -359,7 +359,7 @@ def test_a_round_that_is_over_defers_nothing(exchange):
         def send(self, msg):
             return Full()
 
-    exchange.attach_bridge(Bridge())
+    exchange._attach_bridge(Bridge())
     exchange.handler(lambda msg: None)
     exchange.send("q")
     assert got == ["q", "meanwhile", "waited"]
@@ -527,7 +527,7 @@ def test_all_see_one_order_whatever_tasks_do(scripts, messages, arriving):
         exchange.attach(task_of(number, script))
     for n, msg in enumerate(messages, 100):
         if arriving:
-            exchange.deliver([(msg, n)], "them", n, 0.0)
+            exchange._deliver([(msg, n)], "them", n, 0.0)
             continue
         with contextlib.suppress(ValueError, TaskFailed, ExceptionGroup):
             exchange.send((msg, n))
@@ -582,14 +582,14 @@ def test_targets_that_another_thread_has_worked_out_are_not_worked_out_again(exc
     exchange.handler(hold)
     exchange.handler(lambda msg: None)
     other = threading.Thread(target=lambda: [exchange.send(msg) for msg in ("first", "held")])
-    wake = exchange.registry.wake
+    wake = exchange.registry._wake
 
     def late():
-        exchange.registry.wake = wake
+        exchange.registry._wake = wake
         other.start()
         inside.wait(60)
 
-    exchange.registry.wake = late  # between our look and the lock, the other has done it all
+    exchange.registry._wake = late  # between our look and the lock, the other has done it all
     exchange._current()
     idle.append(exchange._idle)
     go_on.set()

@@ -122,7 +122,7 @@ def test_what_arrives_is_not_copied(exchange):
         exchange.registry.match("*").stream(names=True) as named,
         exchange.subscribe(to_queue(q), to_call(got.append)),
     ):
-        exchange.deliver([frame], "them", 1, 0.0)
+        exchange._deliver([frame], "them", 1, 0.0)
         assert stream.get(0) is frame
         assert named.get(0)[1] is frame
         assert q.get_nowait() is got[0] is frame

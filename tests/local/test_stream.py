@@ -95,7 +95,7 @@ def test_a_batch_is_given_to_streams_at_once_or_in_step(exchange):
     one, other = (exchange.stream(maxsize=2, overflow="block") for _ in range(2))
     few = exchange.stream(maxsize=3)
     refuses = exchange.stream(maxsize=4, overflow="error")
-    arrives = threading.Thread(target=exchange.deliver, args=(range(10), "o", 1, 0.0))
+    arrives = threading.Thread(target=exchange._deliver, args=(range(10), "o", 1, 0.0))
     arrives.start()
     assert [(one.get(10), other.get(10)) for _ in range(10)] == [(n, n) for n in range(10)]
     arrives.join(10)
@@ -103,7 +103,7 @@ def test_a_batch_is_given_to_streams_at_once_or_in_step(exchange):
     assert few.dropped == 7
     assert [refuses.get(0) for _ in range(4)] == [0, 1, 2, 3]
     assert exchange.stats().errors == 6
-    exchange.deliver(range(2), "o", 11, 0.0)
+    exchange._deliver(range(2), "o", 11, 0.0)
     assert [(one.get(0), other.get(0), few.get(0)) for _ in range(2)] == [(0, 0, 0), (1, 1, 1)]
     assert one.stats().received == 12
     for stream in (one, other, few, refuses):
@@ -126,9 +126,9 @@ def test_details_tell_where_a_message_came_from(exchange):
     before = time.time()
     with exchange.stream(details=True) as stream:
         exchange.send("here")
-        exchange.deliver(["far", "away"], "o", 7, 1.5)
-        exchange.report("lost")
-        exchange.deliver(["again"], "o", 12, 2.5)
+        exchange._deliver(["far", "away"], "o", 7, 1.5)
+        exchange._report("lost")
+        exchange._deliver(["again"], "o", 12, 2.5)
         first, *rest = [stream.get(0) for _ in range(5)]
     assert (first.name, first.msg, first.origin, first.seq) == ("x", "here", None, None)
     assert before <= first.sent_at <= time.time()
@@ -308,6 +308,6 @@ def test_a_notice_of_before_a_mark_goes_to_the_streams_that_were_there_then():
     there = [exchange.stream(details=True), registry.match("**").stream(details=True)]
     made = mark()
     later = exchange.stream(details=True)
-    exchange.report("lost", made)
-    exchange.report("lost too")
+    exchange._report("lost", made)
+    exchange._report("lost too")
     assert [len(stream) for stream in (*there, later)] == [2, 2, 1]

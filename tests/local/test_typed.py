@@ -54,14 +54,14 @@ class Watcher:
 
     def __init__(self, registry: Registry) -> None:
         self.refused: list[tuple[str, str, int | None, str, str]] = []
-        registry.observe(self)  # type: ignore[arg-type]
+        registry._observe(self)  # type: ignore[arg-type]
 
     def message_refused(
         self, exchange: Exchange[Any], origin: str, seq: int | None, reason: str, detail: str
     ) -> bool:
         self.refused.append((exchange.name, origin, seq, reason, detail))
         if seq is not None:
-            exchange.report(("lost", seq))  # type: ignore[arg-type]
+            exchange._report(("lost", seq))  # type: ignore[arg-type]
         return True
 
     def __getattr__(self, name: str) -> Any:
@@ -140,15 +140,15 @@ def test_a_definition_that_is_carried_out_again_takes_the_place_of_the_first(
     assert first["Tick"] is not again["Tick"]
     assert again["ticks"] is first["ticks"]
     bridge = Carrier()
-    again["ticks"].attach_bridge(bridge)
+    again["ticks"]._attach_bridge(bridge)
     with again["ticks"].record() as got:
         again["ticks"].send(again["Tick"](1.0))
-        again["ticks"].deliver([{"px": 2.0}], ORIGIN, 1, 0.0)
+        again["ticks"]._deliver([{"px": 2.0}], ORIGIN, 1, 0.0)
     assert got == [again["Tick"](1.0), again["Tick"](2.0)]
     assert bridge.got == [{"px": 1.0}]
     again["lists"].send({"a": [again["Tick"](1.0)]})
     with again["twice"].record() as got:
-        again["twice"].deliver([3.0], ORIGIN, 1, 0.0)
+        again["twice"]._deliver([3.0], ORIGIN, 1, 0.0)
     assert got == [1.5]
     with pytest.raises(WrongType, match="another class Tick, which was defined before"):
         again["ticks"].send(first["Tick"](1.0))
@@ -165,7 +165,7 @@ def test_what_was_kept_before_its_type_was_defined_again_still_travels(
     exec(CELL, cell)
     cell["ticks"].send(cell["Tick"](2.0))
     bridge = Carrier()
-    cell["ticks"].attach_bridge(bridge)
+    cell["ticks"]._attach_bridge(bridge)
     assert bridge.kept == [{"px": 1.0}, {"px": 2.0}]
 
 
@@ -176,7 +176,7 @@ def test_a_codec_stays_where_a_type_is_defined_again_without_one(registry: Regis
     pair = Shifted(1.0)
     exchange = registry.get("pairs", type=space["Tick"], codec=pair)
     exec(CELL, space)
-    assert registry.get("pairs", type=space["Tick"]).declared["codec"] is pair
+    assert registry.get("pairs", type=space["Tick"])._declared["codec"] is pair
     assert exchange.type is space["Tick"]
     elsewhere: dict[str, Any] = {"__name__": "shop", "registry": Registry()}
     exec(CELL, elsewhere)
@@ -233,7 +233,7 @@ def test_local_tasks_get_the_very_object_and_bridges_a_plain_dict(
 ) -> None:
     """What travels needs no class of anybody's; views of this process see the object, too."""
     bridge, trade = Carrier(), Trade("A", 1.0)
-    trades.attach_bridge(bridge)
+    trades._attach_bridge(bridge)
     with trades.record() as got, registry.match("**").stream() as view:
         trades.send(trade)
         assert view.get(0) is trade
@@ -257,7 +257,7 @@ def test_what_does_not_fit_is_an_error_for_the_sender_and_nobody_gets_it(
     with trades.record() as got:
         with pytest.raises(WrongType, match=said) as caught:
             trades.send(msg)
-        trades.attach_bridge(bridge)
+        trades._attach_bridge(bridge)
         with pytest.raises(WrongType, match=said):
             trades.send(msg)
     assert got == bridge.got == []
@@ -272,7 +272,7 @@ def test_it_is_converted_once_however_many_bridges(registry: Registry) -> None:
     warm = registry.get("warm", type=float, codec=celsius)
     bridges = [Carrier(), Carrier()]
     for bridge in bridges:
-        warm.attach_bridge(bridge)
+        warm._attach_bridge(bridge)
     warm.send(20.0)
     assert celsius.encoded == 1
     assert [bridge.got for bridge in bridges] == [[293.15]] * 2
@@ -292,7 +292,7 @@ def test_a_message_sent_by_a_task_does_not_disturb_the_one_being_sent(
 
     symbols = registry.get("symbols", type=Trade, codec=Brief())
     one, other = Carrier(), Carrier()
-    symbols.attach_bridge(one)
+    symbols._attach_bridge(one)
 
     class SendsOn:
         """First of the bridges: as a finaliser or a signal handler may."""
@@ -303,8 +303,8 @@ def test_a_message_sent_by_a_task_does_not_disturb_the_one_being_sent(
         prepare, inherit = other.prepare, other.inherit
 
     trade = Trade("A", 1.0)
-    trades.attach_bridge(SendsOn())
-    trades.attach_bridge(other)
+    trades._attach_bridge(SendsOn())
+    trades._attach_bridge(other)
     trades.send(trade)
     assert one.got == ["A"]
     assert other.got == [{"sym": "A", "px": 1.0, "size": 1}]
@@ -315,7 +315,7 @@ def test_a_send_that_was_looked_up_before_still_reaches_bridges_plain(registry: 
     exchange, bridge = registry.get("trades"), Carrier()
     send = exchange.send
     registry.get("trades", type=Trade)
-    exchange.attach_bridge(bridge)
+    exchange._attach_bridge(bridge)
     send(Trade("A", 1.0))
     with pytest.raises(WrongType):
         send("nothing of the kind")
@@ -337,8 +337,8 @@ def test_a_message_sent_on_by_a_send_looked_up_before_travels_as_its_exchange_sa
     symbols, here, there = registry.get("symbols"), Carrier(), Carrier()
     trades.handler(symbols.send)
     registry.get("symbols", type=Trade, codec=Symbol())
-    trades.attach_bridge(here)
-    symbols.attach_bridge(there)
+    trades._attach_bridge(here)
+    symbols._attach_bridge(there)
     trades.send(Trade("A", 1.0))
     assert here.got == [{"sym": "A", "px": 1.0, "size": 1}]
     assert there.got == ["A"]
@@ -370,7 +370,7 @@ def test_a_bridges_error_still_comes_last(registry: Registry, trades: Exchange[T
         def send(self, msg: object, /) -> None:
             raise OSError("bridge")
 
-    trades.attach_bridge(Fails())
+    trades._attach_bridge(Fails())
 
     @trades.handler
     def fails(trade: Trade) -> None:
@@ -389,7 +389,7 @@ def test_what_is_kept_for_late_joiners_is_plain_for_others(registry: Registry) -
     trade = Trade("A", 1.0)
     trades.send(trade)
     bridge = Carrier()
-    trades.attach_bridge(bridge)
+    trades._attach_bridge(bridge)
     assert bridge.kept == ["from before", {"sym": "A", "px": 1.0, "size": 1}]
     with trades.stream(history=1) as late:
         assert late.get(0) is trade
@@ -401,7 +401,7 @@ def test_what_is_kept_for_late_joiners_is_plain_for_others(registry: Registry) -
 def test_what_arrives_is_made_an_instance(trades: Exchange[Trade]) -> None:
     """For every task, and with its number for those who want it."""
     with trades.record() as got, trades.stream(details=True) as detailed:
-        trades.deliver([{"sym": "A", "px": 1.0}, {"sym": "B", "px": 2.0}], ORIGIN, 5, 1.5)
+        trades._deliver([{"sym": "A", "px": 1.0}, {"sym": "B", "px": 2.0}], ORIGIN, 5, 1.5)
         assert detailed.get(0) == Delivery("trades", Trade("A", 1.0), ORIGIN, 5, 1.5)
         assert detailed.get(0) == Delivery("trades", Trade("B", 2.0), ORIGIN, 6, 1.5)
     assert got == [Trade("A", 1.0), Trade("B", 2.0)]
@@ -414,7 +414,7 @@ def test_what_does_not_fit_reaches_no_task_and_is_reported_in_its_place(
     watcher = Watcher(registry)
     good = {"sym": "A", "px": 1.0}
     with trades.record() as got, trades.stream(details=True) as detailed:
-        trades.deliver([good, 3, good, {"sym": "A"}], ORIGIN, 5, 1.5)
+        trades._deliver([good, 3, good, {"sym": "A"}], ORIGIN, 5, 1.5)
         seen: list[Any] = [detailed.get(0) for _ in range(4)]
     assert got == [Trade("A", 1.0)] * 2
     assert [getattr(item, "seq", item) for item in seen] == [5, ("lost", 6), 7, ("lost", 8)]
@@ -440,7 +440,7 @@ def test_a_type_that_is_said_in_the_middle_of_a_batch_counts_for_the_rest_of_it(
     for _ in range(others):
         exchange.handler(lambda trade: None)
     good = {"sym": "A", "px": 1.0}
-    exchange.deliver([good, good, 3, good], ORIGIN, 5, 1.5)
+    exchange._deliver([good, good, 3, good], ORIGIN, 5, 1.5)
     assert got == [Trade("A", 1.0)] * 2
     assert [seq for _, _, seq, _, _ in watcher.refused] == [7]
 
@@ -455,19 +455,19 @@ def test_a_codec_that_fails_in_any_way_stops_nobody(
         def decode(self, plain: Any, /) -> float:
             raise kind("broken")
 
-    registry.get("warm", type=float, codec=Breaks()).deliver([1.0], ORIGIN, 1, 0.0)
+    registry.get("warm", type=float, codec=Breaks())._deliver([1.0], ORIGIN, 1, 0.0)
     watcher = Watcher(registry)
-    registry.get("warm").deliver([1.0], ORIGIN, 1, 0.0)
+    registry.get("warm")._deliver([1.0], ORIGIN, 1, 0.0)
     assert watcher.refused[0][4] == "broken"
     history = [Delivery("warm", 1.0, ORIGIN, 1, 0.0)]
-    assert registry.get("warm").rebuilt(history) == []
+    assert registry.get("warm")._rebuilt(history) == []
 
 
 def test_what_is_said_of_a_message_is_bounded(registry: Registry) -> None:
     """Whatever it holds: that came from outside."""
     nested = registry.get("nested", type=dict[str, list[dict[str, int]]])
     watcher = Watcher(registry)
-    nested.deliver([{"k" * 100_000: [{"j" * 100_000: "x" * 100_000}]}], ORIGIN, 1, 0.0)
+    nested._deliver([{"k" * 100_000: [{"j" * 100_000: "x" * 100_000}]}], ORIGIN, 1, 0.0)
     assert len(watcher.refused[0][4]) <= 300
 
 
@@ -476,7 +476,7 @@ def test_what_nobody_claims_is_logged(
 ) -> None:
     """No message goes without a word."""
     with caplog.at_level(logging.WARNING, logger="zexchange"):
-        trades.deliver([3], ORIGIN, 7, 0.0)
+        trades._deliver([3], ORIGIN, 7, 0.0)
     assert "message 7" in caplog.text
     assert "expected Trade, not int" in caplog.text
 
@@ -486,11 +486,11 @@ def test_history_is_rebuilt_as_well(registry: Registry, trades: Exchange[Trade])
     watcher = Watcher(registry)
     kept = [Delivery("trades", {"sym": "A", "px": 1.0}, ORIGIN, 1, 0.0)]
     kept.append(Delivery("trades", "old", ORIGIN, 2, 0.0))
-    assert [d.msg for d in trades.rebuilt(kept)] == [Trade("A", 1.0)]
+    assert [d.msg for d in trades._rebuilt(kept)] == [Trade("A", 1.0)]
     assert [(seq, said) for _, _, seq, _, said in watcher.refused] == [
         (None, "msg: expected Trade, not str")
     ]
-    assert registry.get("plain").rebuilt(kept) is kept
+    assert registry.get("plain")._rebuilt(kept) is kept
 
 
 # ------------------------------------------------------------------------------ codecs
@@ -530,7 +530,7 @@ def test_a_codec_of_ones_own(registry: Registry) -> None:
     warm = registry.get("warm", type=float, codec=Celsius())
     watcher = Watcher(registry)
     with warm.record() as got:
-        warm.deliver([273.15, -1.0], ORIGIN, 1, 0.0)
+        warm._deliver([273.15, -1.0], ORIGIN, 1, 0.0)
     assert got == [0.0]
     assert watcher.refused[0][4] == "-1.0 K is below zero"
     with pytest.raises(WrongType, match="'warm' takes float"):
@@ -590,15 +590,15 @@ def test_models_of_other_libraries(registry: Registry, name: str) -> None:
     Order, Leg = library(name)  # noqa: N806
     orders: Exchange[Any] = registry.get("orders", type=Order)
     watcher, bridge = Watcher(registry), Carrier()
-    orders.attach_bridge(bridge)
+    orders._attach_bridge(bridge)
     order = Order(sym="A", at=NOW, side=Side.BUY, legs=[Leg(px=1.0)])
     orders.send(order)
     plain = {"sym": "A", "at": NOW, "side": "buy", "legs": [{"px": 1.0}], "note": None}
     assert bridge.got == [plain]
     with orders.record() as got:
-        orders.deliver([plain, {**plain, "invented": 1}], ORIGIN, 1, 0.0)
+        orders._deliver([plain, {**plain, "invented": 1}], ORIGIN, 1, 0.0)
         del plain["note"]
-        orders.deliver([plain, {**plain, "legs": [{"px": "much"}]}, {}, 3], ORIGIN, 3, 0.0)
+        orders._deliver([plain, {**plain, "legs": [{"px": "much"}]}, {}, 3], ORIGIN, 3, 0.0)
     assert got == [order] * 3
     assert [refused[2] for refused in watcher.refused] == [4, 5, 6]
     assert "px" in watcher.refused[0][4]
@@ -621,12 +621,12 @@ def test_what_pydantic_has_of_its_own_travels_as_text(registry: Registry) -> Non
 
     pages: Exchange[Any] = registry.get("pages", type=Page)
     bridge = Carrier()
-    pages.attach_bridge(bridge)
+    pages._attach_bridge(bridge)
     page = Page(url="https://example.org/a", file=Path("/a/b"))
     pages.send(page)
     assert bridge.got == [{"url": "https://example.org/a", "file": "/a/b"}]
     with pages.record() as got:
-        pages.deliver(bridge.got, ORIGIN, 1, 0.0)
+        pages._deliver(bridge.got, ORIGIN, 1, 0.0)
     assert got == [page]
 
 
@@ -728,7 +728,7 @@ def test_a_pydantic_model_arrives_equal_or_is_refused(registry: Registry, peculi
     msg, plain = pydantic_models()[peculiar]
     exchange: Exchange[Any] = registry.get("x", type=type(msg))
     bridge = Carrier()
-    exchange.attach_bridge(bridge)
+    exchange._attach_bridge(bridge)
     if peculiar in REFUSED:
         with pytest.raises(WrongType, match="arrive as"):
             exchange.send(msg)
@@ -737,7 +737,7 @@ def test_a_pydantic_model_arrives_equal_or_is_refused(registry: Registry, peculi
     exchange.send(msg)
     assert peculiar == "nan" or bridge.got == [plain]
     with exchange.record() as got:
-        exchange.deliver(bridge.got, ORIGIN, 1, 0.0)
+        exchange._deliver(bridge.got, ORIGIN, 1, 0.0)
     assert repr(got) == repr([msg])
 
 
@@ -746,7 +746,7 @@ def test_a_pydantic_model_is_taken_by_its_aliases_as_well(registry: Registry) ->
     msg, _ = pydantic_models()["alias"]
     exchange: Exchange[Any] = registry.get("x", type=type(msg))
     with exchange.record() as got:
-        exchange.deliver([{"orderNumber": 7}], ORIGIN, 1, 0.0)
+        exchange._deliver([{"orderNumber": 7}], ORIGIN, 1, 0.0)
     assert got == [msg]
 
 
@@ -756,9 +756,9 @@ def test_bridges_are_told_apart() -> None:
     trades = registry.get("trades", type=Trade)
     one: Bridge = Carrier()
     two = Carrier()
-    trades.attach_bridge(one)
-    trades.attach_bridge(two)
-    trades.detach_bridge(one)
+    trades._attach_bridge(one)
+    trades._attach_bridge(two)
+    trades._detach_bridge(one)
     trades.send(Trade("A", 1.0))
     assert one.got == []  # type: ignore[attr-defined]
     assert len(two.got) == 1

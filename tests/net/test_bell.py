@@ -104,3 +104,26 @@ def test_who_has_given_up_is_no_trouble() -> None:
     bell.ring()
     bell.ring()
     assert not bell._waiting
+
+
+class Soon:
+    """A lock that another thread has for a moment: who does not wait at all does not get it."""
+
+    def __init__(self) -> None:
+        self.held = False
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        self.held = timeout > 0
+        return self.held
+
+    def release(self) -> None:
+        self.held = False
+
+
+def test_a_wait_without_time_looks_once() -> None:
+    """A caller that gives no time is told what is so, though the lock is taken just then."""
+    condition = Condition()
+    lock: Any = Soon()
+    condition._lock = lock
+    assert condition.await_state(lambda: lock.held, 0.0)
+    assert not lock.held

@@ -75,8 +75,8 @@ def test_after_the_end_of_a_node_the_first_message_is_told(
 ) -> None:
     """Once; it is no bridge that anybody counts on."""
     exchange = Registry().get("x")
-    exchange.retain()
-    exchange.attach_bridge(_TooLate("x"))
+    exchange._resize_ring()
+    exchange._attach_bridge(_TooLate("x"))
     exchange.send(1)
     exchange.send(2)
     assert exchange.stats().bridges == 0

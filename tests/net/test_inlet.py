@@ -90,7 +90,7 @@ def test_history_reaches_to_what_came_by_another_key() -> None:
     inlet.take(ready_frame(Ready(ME, 1, PEER, {"a.x": 1})))
     registry.get("a.x").attach(to_call(got.append), history=9)
     inlet.expect(2, ("a.x",), ())
-    ((_, arrears),) = registry.joiners()
+    ((_, arrears),) = registry._joiners()
     inlet.latecomers.recall("a.x", arrears)
     inlet.take(frame(2))
     inlet.expect(3, (), ("a.*",))

@@ -64,7 +64,7 @@ def test_who_comes_sees_the_value_that_was_set_last(join: Joiner, first: str) ->
         node.wait_ready()
         for other in nodes:
             other.wait_subscribers("live", 0)
-        eventually(lambda here=here: not here.joiners()[0][1].open)
+        eventually(lambda here=here: not here._joiners()[0][1].open)
         assert task.got == ["blue"]
         node.close()
 
@@ -219,7 +219,7 @@ sys.stdin.read()
         here.get("x").attach(late := Task(), history=3)
         here.get("x").attach(other := Task(), history=3)
         eventually(lambda: publisher.process.poll() is not None)
-        eventually(lambda: not here.joiners()[0][1].open and not here.joiners()[1][1].open)
+        eventually(lambda: not here._joiners()[0][1].open and not here._joiners()[1][1].open)
         assert late.got == other.got == []
 
 
@@ -293,5 +293,5 @@ node.close()
         node, here = join()
         node.wait_peers(2)
         here.get("x").attach(task := Task(), history=5)
-        eventually(lambda: not here.joiners()[0][1].open)
+        eventually(lambda: not here._joiners()[0][1].open)
         assert sorted(task.got) == ["blue", "green"]  # type: ignore[type-var]

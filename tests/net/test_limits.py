@@ -4,7 +4,7 @@ import pytest
 
 from tests.net.conftest import collect
 from zexchange import LimitReached, Registry, federate
-from zexchange.net import node as node_module
+from zexchange.net import observer as observer_module
 from zexchange.net.topics import OVERHEAD, TOPICS_BYTES
 from zexchange.protocol.interest import KEY_OVERHEAD, MAX_INTEREST_BYTES, MAX_PATTERNS
 from zexchange.protocol.wire import MAX_CONTROL_BYTES, topic
@@ -19,7 +19,7 @@ def test_one_pattern_too_many_is_an_error_where_it_is_attached() -> None:
     with federate("fed", registry=registry) as node:
         with pytest.raises(LimitReached, match=r"1,001 patterns .* 1,000"):
             registry.match("one.more.*").stream()
-        assert not registry.match("one.more.*").occupied
+        assert not registry.match("one.more.*")._occupied
         later = collect(registry, "later")
         with federate("fed", registry=other) as newcomer:
             newcomer.wait_subscribers("later", 1)
@@ -36,7 +36,7 @@ def test_one_pattern_too_many_is_an_error_where_it_is_attached() -> None:
 
 def test_too_many_before_are_an_error_of_federate(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which leaves nothing behind: with fewer, it joins."""
-    monkeypatch.setattr(node_module, "MAX_KEYS", 5)
+    monkeypatch.setattr(observer_module, "MAX_KEYS", 5)
     registry = Registry()
     tasks = [collect(registry, f"name{n}") for n in range(5)]
     stream = registry.match("**").stream()
@@ -69,7 +69,7 @@ def test_too_many_bytes_of_names_are_an_error_where_one_more_is_attached(
     """Peers would cut the connection that subscribes to them, and tell nobody here."""
     name = "a.name.of.twenty.{:03}"
     most = 10 * (len(name.format(0)) + KEY_OVERHEAD)
-    monkeypatch.setattr(node_module, "MAX_INTEREST_BYTES", most)
+    monkeypatch.setattr(observer_module, "MAX_INTEREST_BYTES", most)
     registry = Registry()
     for n in range(10):
         collect(registry, name.format(n))

@@ -165,17 +165,17 @@ def test_a_joiner_that_was_there_before_its_node(network: Network) -> None:
     """Its history comes before what is live, however the threads of the node are scheduled."""
     a, registry = network.node("a", registry=keeping("x")), Registry()
     registry.get("x").attach(task := Task(), history=5)
-    joiners = registry.joiners
+    joiners = registry._joiners
 
     def late() -> object:
         """Let the others run, once, while the thread that federates stands still."""
-        registry.joiners = joiners  # type: ignore[method-assign]
+        registry._joiners = joiners  # type: ignore[method-assign]
         network.advance(1)
         send(a, "x", 0, 1, 2)
         network.advance(1)
         return joiners()
 
-    registry.joiners = late  # type: ignore[method-assign, assignment]
+    registry._joiners = late  # type: ignore[method-assign, assignment]
     network.node("b", registry=registry)
     network.settle()
     assert task.got == [0, 1, 2]
@@ -262,7 +262,7 @@ def test_what_waits_for_history_is_not_acknowledged(network: Network) -> None:
     b.registry.get("x").attach(Task())
     network.settle()
     b.registry.get("x").attach(late := Task(), history=5)
-    network.until(lambda: b.registry.joiners()[0][1]._awaited != set())
+    network.until(lambda: b.registry._joiners()[0][1]._awaited != set())
     send(a, "x", *range(50))
     a.flush()
     assert late.got == list(range(50))
@@ -275,7 +275,7 @@ def test_names_that_are_merely_told_make_no_exchanges(network: Network) -> None:
     network.settle()
     inlet = b._engine.inbound._tuners[bytes.fromhex(a.id)].inlet  # type: ignore[union-attr]
     inlet.latecomers._recalls.add(99, "**", 1, network.now)
-    inlet.latecomers.owed[99] = b.registry.joiners()[0][1]
+    inlet.latecomers.owed[99] = b.registry._joiners()[0][1]
     inlet.latecomers.recounted(99, {f"n{n}": (1, n % 2) for n in range(1000)})
     assert len(b.registry.exchanges()) == 0
     assert len(inlet.positions.positions) == 0

@@ -71,7 +71,7 @@ class ExchangeChannelsBackend(ChannelsBackend):
         # Apart from what comes live, which would wait while a newcomer's history is asked for.
         with view.stream(WAITING, "drop_oldest", details=True, history=self._most) as earlier:
             self._membership.attached()
-            owed = next(s.arrears for s in view.subscriptions() if s.task is earlier.feed)
+            owed = next(s.arrears for s in view._subscriptions() if s.task is earlier._feed)
             await self._membership.joined()
             time = asyncio.get_running_loop().time
             until = time() + JOIN_TIMEOUT

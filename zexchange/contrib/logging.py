@@ -192,9 +192,9 @@ class _Process:
     """What tells this process from all others; a forked child is another one."""
 
     def __init__(self) -> None:
-        track(self).after_fork()
+        track(self)._after_fork()
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         self.id = uuid.uuid4().hex
 
 

@@ -61,9 +61,9 @@ class Membership:
         self._exchanges = exchanges
         self._given = node if node is None or isinstance(node, Node) else node.node
         self._node = self._given
-        track(self).after_fork()
+        track(self)._after_fork()
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """Join anew: the node of a forked child is another one."""
         self._lock = threading.RLock()
         self._joining: asyncio.Future[Node] | None = None
@@ -126,7 +126,7 @@ class Membership:
         return self._node
 
     def enlist(self, backlog: Backlog) -> Node:
-        """Return the node without joining, which is left to `Node.revive`. Waits for nobody.
+        """Return the node without joining, which is left to `Node._revive`. Waits for nobody.
 
         Args:
             backlog: what is to be sent as soon as it has joined.

@@ -52,9 +52,9 @@ class Outbox:
         self._failed = failed
         self.dropped = 0
         """How many messages were dropped because too many were held, or for too long."""
-        track(self).after_fork()
+        track(self)._after_fork()
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """Leave to the parent what it holds; join anew with the first message."""
         self._held: deque[tuple[Any, Any]] = deque()
         self._turn = threading.Lock()  # only ever tried
@@ -108,8 +108,8 @@ class Outbox:
         try:
             while self._held:  # else it was closed meanwhile, and would join again for nothing
                 node = self._membership.enlist(self)
-                node.registry.wake()
-                node.revive()
+                node.registry._wake()
+                node._revive()
                 if not node._has_joined:
                     self._wait_for_the_rest(node, LATE_TIMEOUT)
                 while not self._send_held():

@@ -88,7 +88,7 @@ class Arrears:
     def __repr__(self) -> str:
         return f"{self.subscription.task!r}"
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """Start anew in a forked child; what the parent was given is not given again."""
         self._lock = threading.RLock()
         self._unsure, self._waits_for, self._kept = set(), set(), []
@@ -307,7 +307,7 @@ class Arrears:
     def _beside(self, name: str, origin: str) -> Rank:
         """Return how new a message of an origin has to be, after what was given of others."""
         exchange = self._registry.find(name)
-        return NOTHING if exchange is None else exchange.given_beside(origin)
+        return NOTHING if exchange is None else exchange._given_beside(origin)
 
     def _give_kept(
         self, found: Sequence[PastMessage], target: Target, end: list[BaseException] | None = None
@@ -315,7 +315,7 @@ class Arrears:
         served = {name: self._serves(name) for name in {one.name for one in found}}
         for one in found:
             if served[one.name]:
-                self._registry.get(one.name).note(one.sent_at, one.origin)
+                self._registry.get(one.name)._note_given(one.sent_at, one.origin)
                 item: Any = one.item
                 here = not isinstance(one.item, Delivery) or item.origin is None
                 self._give(one.name, item, target, here, end)
@@ -354,7 +354,7 @@ class Arrears:
 
     def _serves(self, name: str) -> bool:
         exchange = self._registry.find(name)
-        return exchange is not None and self.subscription in exchange.audience()
+        return exchange is not None and self.subscription in exchange._audience()
 
     def _give(
         self, name: str, item: Any, target: Target, here: bool, end: list[BaseException] | None
@@ -364,12 +364,12 @@ class Arrears:
         try:
             result = target(item) if here else self._hand_on(item, target)
             if result is not None:
-                self._registry.get(name).judge(self, result)
+                self._registry.get(name)._judge(self, result)
         except BaseException as error:
             if end is not None and isinstance(error, KeyboardInterrupt | SystemExit):
                 end.append(error)
             else:
-                self._registry.get(name).log(self, error)
+                self._registry.get(name)._log(self, error)
 
     # --------------------------------------------------------------------- arrivals
 

@@ -46,25 +46,25 @@ class Audience(Generic[T]):
     Every method may be called by any thread, from inside a task as well.
     """
 
-    __slots__ = ("__weakref__", "_interested", "_lock", "_table", "key", "registry")
+    __slots__ = ("__weakref__", "_interested", "_key", "_lock", "_table", "registry")
 
     def __init__(self, key: str, registry: "Registry") -> None:
-        self.key = key
+        self._key = key
         self.registry = registry
         self._table: dict[Key, Subscription] = {}
         self._interested = 0
         self._lock = threading.RLock()
         track(self)
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """Make the lock anew and count again what another thread may have half done."""
         self._lock = threading.RLock()
         self._interested = sum(not s.forwarder for s in self._table.values())
         for subscription in self._table.values():
             if subscription.arrears is not None:
-                subscription.arrears.after_fork()
+                subscription.arrears._after_fork()
 
-    def has_interested_task(self) -> bool:
+    def _has_interested_task(self) -> bool:
         """Tell whether a task is attached that also wants what arrives from peers."""
         return any(not s.forwarder for s in self._table.values())
 
@@ -77,11 +77,11 @@ class Audience(Generic[T]):
         return tuple([task for task in shown if task is not None])
 
     @property
-    def occupied(self) -> bool:
+    def _occupied(self) -> bool:
         """Whether anything is attached, though it may be a stream that nobody reads any more."""
         return bool(self._table)
 
-    def subscriptions(self) -> list[Subscription]:
+    def _subscriptions(self) -> list[Subscription]:
         """Return what is attached now, oldest first."""
         return list(self._table.values())
 
@@ -104,7 +104,7 @@ class Audience(Generic[T]):
         return self
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return self.registry.recall(self)
+        return self.registry._recall(self)
 
     # What an exchange and a view do differently.
 
@@ -116,7 +116,7 @@ class Audience(Generic[T]):
         """Check ``task`` and return its subscription, not yet in the table."""
         raise NotImplementedError
 
-    def rerouted(self) -> None:
+    def _rerouted(self) -> None:
         """Have the next message ask again who gets it, and how; called outside their locks."""
         raise NotImplementedError
 
@@ -140,12 +140,12 @@ class Audience(Generic[T]):
                 return
             arrears: Arrears | None = None
             if subscription.history:  # before it is in the table, from which what arrives finds it
-                arrears = Arrears(subscription, self.registry, self.rerouted)
+                arrears = Arrears(subscription, self.registry, self._rerouted)
                 subscription.arrears = arrears
             if not subscription.forwarder:
                 # First: the data thread knows of the interest before the task is given anything.
                 if not self._interested:
-                    self.registry.interest_up(self.key)
+                    self.registry._interest_up(self._key)
                 self._interested += 1
             self._table[subscription.key] = subscription
             if isinstance(subscription.task, Feed):
@@ -153,11 +153,11 @@ class Audience(Generic[T]):
             self._admitted(subscription)
         if arrears is not None:
             # Asked for only when what arrives waits: else it would be neither kept nor live.
-            self.rerouted()
+            self._rerouted()
             if subscription.forwarder:
                 arrears.asked(())
             else:
-                self.registry.history_up(self.key, subscription)
+                self.registry._history_up(self._key, subscription)
         self._afterwards(subscription)
         if arrears is not None:
             arrears.attached()
@@ -171,7 +171,7 @@ class Audience(Generic[T]):
         with self._lock:
             key = next((key for key in self._keys(task) if key in self._table), None)
             if key is None:
-                raise NotAttached(f"{task!r} is not attached to {self.key!r}")
+                raise NotAttached(f"{task!r} is not attached to {self._key!r}")
             subscription = self._table[key]
             subscription.count -= 1
             if subscription.count:
@@ -180,7 +180,7 @@ class Audience(Generic[T]):
         self._afterwards(subscription)
         subscription.left = ()  # outside the locks: messages may have finalisers
 
-    def discard(self, subscription: Subscription) -> None:
+    def _discard(self, subscription: Subscription) -> None:
         """Take a subscription out whatever its count: its task has ended."""
         with self._lock:
             if self._table.get(subscription.key) is not subscription:
@@ -189,12 +189,12 @@ class Audience(Generic[T]):
         self._afterwards(subscription)
         subscription.left = ()  # outside the locks: messages may have finalisers
 
-    def release(self, feed: Feed) -> None:
+    def _release(self, feed: Feed) -> None:
         """Take out what stands for a stream that nobody refers to any more."""
         for key in self._keys(feed):
             subscription = self._table.get(key)
             if subscription is not None:
-                self.discard(subscription)
+                self._discard(subscription)
 
     def _drop(self, subscription: Subscription) -> None:
         """Take a subscription out; the lock is held."""
@@ -205,9 +205,9 @@ class Audience(Generic[T]):
         if not subscription.forwarder:
             self._interested -= 1
             if not self._interested:
-                self.registry.interest_down(self.key)
+                self.registry._interest_down(self._key)
         if subscription.arrears is not None:
-            self.registry.history_down(subscription)
+            self.registry._history_down(subscription)
         self._dismissed(subscription)
 
     # The public verbs.
@@ -234,7 +234,7 @@ class Audience(Generic[T]):
         self._attach(task, history)
 
     def _attach(self, task: Task[T], history: int) -> None:
-        self.registry.wake()
+        self.registry._wake()
         self._add(self._subscription(task, False, history))
 
     def detach(self, task: object) -> None:
@@ -245,7 +245,7 @@ class Audience(Generic[T]):
         """
         if finalisers.collecting is not None and finalisers.later(self.detach, task):
             return
-        self.registry.wake()
+        self.registry._wake()
         self._remove(task)
 
     @contextmanager
@@ -329,8 +329,8 @@ class Audience(Generic[T]):
             history: up to so many retained messages come first, beyond ``maxsize`` if need be;
                 see `attach`.
         """
-        stream: Stream[Any] = Stream(self.key, maxsize, overflow, details, self.registry.wake)
-        stream.opened(self._leave)
+        stream: Stream[Any] = Stream(self._key, maxsize, overflow, details, self.registry._wake)
+        stream._opened(self._leave)
         self.attach(stream, history=history)
         return stream
 

@@ -97,7 +97,7 @@ class to_thread(_Buffered[M]):  # noqa: N801
         self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """Leave what waits to the parent, whose thread has it too; start anew."""
         self._mailbox.clear()
         self._new_thread()
@@ -246,7 +246,7 @@ class to_async(_Buffered[M]):  # noqa: N801
     def __repr__(self) -> str:
         return f"to_async({self._fn!r})"
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """Leave what waits to the parent, whose loop has it too."""
         self._mailbox.clear()
 

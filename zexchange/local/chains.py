@@ -27,9 +27,9 @@ class _Chains:
     def __init__(self) -> None:
         self.sources: weakref.WeakSet[Audience[Any]] = weakref.WeakSet()
         """The exchanges and views that exchanges have been attached to."""
-        track(self).after_fork()
+        track(self)._after_fork()
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """Make the lock anew."""
         self.lock = threading.RLock()
 
@@ -41,7 +41,7 @@ def reached_from(start: "Exchange[Any]") -> list["Exchange[Any]"]:
     """Return ``start`` and every exchange that forwards of forwards of it go to."""
     found = [start]
     for exchange in found:  # grows while it is walked
-        for subscription in exchange.audience():
+        for subscription in exchange._audience():
             task: Any = subscription.task
             if subscription.forwarder and not any(task is known for known in found):
                 found.append(task)
@@ -57,11 +57,11 @@ def link(source: "Audience[Any]", subscription: "Subscription") -> None:
 def relink(exchange: "Exchange[Any]") -> None:
     """Have what leads to an exchange call its `send` of now; the lock of `chains` is held."""
     for source in chains.sources:
-        found = [s for s in source.subscriptions() if s.task is exchange]
+        found = [s for s in source._subscriptions() if s.task is exchange]
         for subscription in found:
             subscription.calls(exchange.send)
         if found:
-            source.rerouted()
+            source._rerouted()
 
 
 def refuse_circle(task: Any, key: str, covers: Callable[["Exchange[Any]"], bool]) -> None:

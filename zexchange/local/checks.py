@@ -29,7 +29,7 @@ def key_of(task: object, names: bool = False) -> Key:
 
 def held(task: object) -> object:
     """Return what is held of a task that is attached: of a stream, not itself."""
-    return task.feed if isinstance(task, Stream) else task
+    return task._feed if isinstance(task, Stream) else task
 
 
 def key_of_call(fn: object) -> Key:
@@ -132,9 +132,9 @@ class _Lock:
     __slots__ = ("__weakref__", "lock")
 
     def __init__(self) -> None:
-        track(self).after_fork()
+        track(self)._after_fork()
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """Make the lock."""
         self.lock = threading.RLock()
 

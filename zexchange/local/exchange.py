@@ -77,12 +77,12 @@ class Exchange(Rounds[T]):
         return kind
 
     @property
-    def declared(self) -> dict[str, Any]:
+    def _declared(self) -> dict[str, Any]:
         """What `get_exchange` needs beside the name to make this exchange in another process."""
         return {}
 
     @property
-    def idle(self) -> bool:
+    def _expendable(self) -> bool:
         """Whether nothing would be missed if it went: no task, no kept message, no type."""
         return not self._table and self._ring is None and self._type is None
 
@@ -112,14 +112,16 @@ class Exchange(Rounds[T]):
 
     def _note(self, target: Target) -> str:
         """Return the line that says whose call failed."""
+        if target in self._ways():
+            return f"raised when exchange {self.name!r} handed the message to other nodes"
         if isinstance(target, Shaped | CatchUp | Arrears):
             task = target.subscription.task
         else:
-            found = (s.task for s in self.audience() if target in (s.accept, s.sent))
+            found = (s.task for s in self._audience() if target in (s.accept, s.sent))
             task = next(found, getattr(target, "__self__", target))
         return f"raised by task {task!r} of exchange {self.name!r}"
 
-    def deliver(
+    def _deliver(
         self,
         values: Sequence[Any],
         origin: str,
@@ -140,16 +142,16 @@ class Exchange(Rounds[T]):
         """
         given = 0
         if self._latest is not None:
-            self.note(sent_at, origin)
+            self._note_given(sent_at, origin)
         while given < len(values):
             # Looked up again after each change: a task may attach or detach in the middle of a
             # batch, or say of what type the rest of it is to be.
             routes = self._routes
             if routes is None:
                 routes = self._rebuild_routes()
-                self.note(sent_at, origin)
+                self._note_given(sent_at, origin)
                 if not made and self.__class__ is not Exchange:  # since a moment ago
-                    self.deliver(values[given:], origin, first + given, sent_at)
+                    self._deliver(values[given:], origin, first + given, sent_at)
                     return
             plain, detailed, streams = routes
             rest = values[given:] if given else values
@@ -183,9 +185,9 @@ class Exchange(Rounds[T]):
             try:
                 result = target(value)
                 if result is not None:
-                    self.judge(target, result)
+                    self._judge(target, result)
             except BaseException as error:
-                self.log(target, error)
+                self._log(target, error)
             if self._routes is not routes:
                 return given
         return len(values)
@@ -214,10 +216,10 @@ class Exchange(Rounds[T]):
                     try:
                         result = target(value)
                         if result is not None:
-                            self.judge(target, result)
+                            self._judge(target, result)
                     except BaseException as error:
                         # SystemExit too: it would end the node's data thread, without a word.
-                        self.log(target, error)
+                        self._log(target, error)
                 if detailed:
                     self._tell(detailed, Delivery(self.name, value, origin, seq, sent_at))
                 self._answer(self._drain(frame, None))
@@ -233,13 +235,13 @@ class Exchange(Rounds[T]):
         if trouble is not None:
             wait_for_room(trouble)
             for target, error in trouble.errors:
-                self.log(target, error)
+                self._log(target, error)
 
-    def rebuilt(self, history: list[Delivery]) -> list[Delivery]:
+    def _rebuilt(self, history: list[Delivery]) -> list[Delivery]:
         """Return what a peer had kept in the form in which tasks here get it."""
         return history
 
-    def report(self, notice: Notice, mark: int | None = None) -> None:
+    def _report(self, notice: Notice, mark: int | None = None) -> None:
         """Put ``notice`` into every stream with details, in its place in the order.
 
         With a ``mark``, into those alone that were attached before it was made.
@@ -255,23 +257,23 @@ class Exchange(Rounds[T]):
         try:
             result = target(value)
             if result is not None:
-                self.judge(target, result)
+                self._judge(target, result)
         except BaseException as error:
-            self.log(target, error)
+            self._log(target, error)
 
     def _tell(self, detailed: tuple[Target, ...], item: object) -> None:
         """Hand ``item`` to the streams with details."""
         trouble = serve(detailed, item)
         for target, error in trouble.errors if trouble else ():
-            self.log(target, error)
+            self._log(target, error)
 
-    def judge(self, target: Target, result: object) -> None:
+    def _judge(self, target: Target, result: object) -> None:
         """Log what a task's answer to an arrived message shows to be wrong."""
         trouble = answered(None, target, result)
         for _, error in trouble.errors if trouble else ():
-            self.log(target, error)
+            self._log(target, error)
 
-    def log(self, target: Target, error: BaseException) -> None:
+    def _log(self, target: Target, error: BaseException) -> None:
         """Log and count an error that has no caller."""
         self._count_errors(1)
         logger.error("message lost: error %s", self._note(target), exc_info=error)
@@ -304,18 +306,18 @@ class Exchange(Rounds[T]):
         return fn
 
     def _handle(self, fn: Callable[[T], object]) -> None:
-        self.registry.wake()
+        self.registry._wake()
         self._add(Subscription(fn, key_of_call(fn), fn))
 
     # Bridges.
 
-    def attach_bridge(self, bridge: Bridge) -> None:
+    def _attach_bridge(self, bridge: Bridge) -> None:
         """Have ``bridge`` get each message before every task; once, however often called."""
-        finish = self.begin_bridge(bridge)
+        finish = self._begin_bridge(bridge)
         if finish is not None:
             finish()
 
-    def begin_bridge(self, bridge: Bridge) -> Callable[[], None] | None:
+    def _begin_bridge(self, bridge: Bridge) -> Callable[[], None] | None:
         """Do as `attach_bridge`, but for what may call anything: that is returned, if need be.
 
         It encodes what was kept, and is to be called with no lock held. A second thread may do
@@ -327,23 +329,23 @@ class Exchange(Rounds[T]):
             parking = stand_in(self._bridges, bridge)
             if parking is None:
                 kept = self._uncarried()
-                parking = Parking(bridge, kept, self.lock) if kept and bridge.inherits else None
+                parking = Parking(bridge, kept, self._lock) if kept and bridge.inherits else None
                 self._bridges = (*self._bridges, parking or bridge)
                 self._changed()
-        return None if parking is None else partial(self._finish_bridge, parking)
+        return None if parking is None else partial(self._end_parking, parking)
 
-    def finish_bridge(self, bridge: Bridge) -> None:
+    def _finish_bridge(self, bridge: Bridge) -> None:
         """Have a bridge whose attaching another thread has begun be there."""
         parking = stand_in(self._bridges, bridge)
         if parking is not None:
-            self._finish_bridge(parking)
+            self._end_parking(parking)
 
-    def _finish_bridge(self, parking: Parking) -> None:
+    def _end_parking(self, parking: Parking) -> None:
         bridge = parking.bridge
         try:
             prepared = self._prepare(bridge, parking.kept)
         except BaseException:
-            self.detach_bridge(bridge)
+            self._detach_bridge(bridge)
             raise
         with self._lock:
             if any(present is parking for present in self._bridges):
@@ -360,14 +362,14 @@ class Exchange(Rounds[T]):
         """Return what is kept and is still to be given to other nodes; the lock is held."""
         return self._ring.not_carried() if self._ring is not None else []
 
-    def replace_bridges(self, gone: Sequence[Bridge], bridge: Bridge) -> None:
+    def _replace_bridges(self, gone: Sequence[Bridge], bridge: Bridge) -> None:
         """Have ``bridge`` get each message that others got so far, in one step."""
         with self._lock:
             left = [b for b in self._bridges if not any(b is former for former in gone)]
             self._bridges = (*left, bridge)
             self._changed()
 
-    def detach_bridge(self, bridge: Bridge) -> None:
+    def _detach_bridge(self, bridge: Bridge) -> None:
         """Undo `attach_bridge`; without effect if it is not attached."""
         with self._lock:
             parking, there = stand_in(self._bridges, bridge), self._bridges

@@ -25,11 +25,11 @@ class Place(Protocol):
     """An exchange or a view that a feed is attached to."""
 
     @property
-    def key(self) -> str:
+    def _key(self) -> str:
         """Its name or pattern."""
         ...
 
-    def release(self, feed: "Feed") -> None:
+    def _release(self, feed: "Feed") -> None:
         """Detach a feed, however often it is attached."""
         ...
 
@@ -72,10 +72,10 @@ class Feed(Keeper, Gone):
         """Detach it everywhere, and warn once if it should have been closed; no lock is held."""
         places = [place for ref in list(self.places) if (place := ref()) is not None]
         for place in places:
-            place.release(self)
+            place._release(self)
         if places and self._unclosed and WARNS:
             self._unclosed = False
-            _Unclosed(" and ".join(sorted(repr(place.key) for place in places)))
+            _Unclosed(" and ".join(sorted(repr(place._key) for place in places)))
 
 
 class _Unclosed:

@@ -47,9 +47,9 @@ class _Deeds:
 
     def __init__(self) -> None:
         self.waiting: deque[_Deed] = deque()
-        track(self).after_fork()
+        track(self)._after_fork()
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """Leave messages to the parent; what else is to be done, is to be done here too."""
         if collecting not in (None, get_ident()):  # that thread is not in this process
             _note("stop", None)

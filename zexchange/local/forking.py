@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 class Forkable(Protocol):
     """Something with state that must not be carried over a fork as it is."""
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """Make locks anew and forget threads; runs in the child, alone."""
         ...
 
@@ -27,7 +27,7 @@ _tracked: "weakref.WeakSet[Forkable]" = weakref.WeakSet()
 
 
 def track(owner: F) -> F:
-    """Have ``owner.after_fork()`` called in every forked child, as long as it lives."""
+    """Have ``owner._after_fork()`` called in every forked child, as long as it lives."""
     _tracked.add(owner)
     return owner
 
@@ -35,7 +35,7 @@ def track(owner: F) -> F:
 def _mend() -> None:
     """Mend all; the child has one thread yet, so that no order is needed."""
     for owner in list(_tracked):
-        owner.after_fork()
+        owner._after_fork()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks

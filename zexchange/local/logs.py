@@ -47,9 +47,9 @@ class Log:
     """Takes what is to be logged. Every method but `flush` may be called with any lock held."""
 
     def __init__(self) -> None:
-        track(self).after_fork()
+        track(self)._after_fork()
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """Leave to the parent what it has still to say."""
         self._said: deque[_Said] = deque()
         self._turn = threading.Lock()

@@ -81,9 +81,9 @@ class Mailbox(Generic[T]):
         self._received = self._dropped = self._blocked = 0
         self.over = self._finishing = False
         self._left: object = None
-        track(self).after_fork()
+        track(self)._after_fork()
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """Make the locks; whoever waited on the old ones is not in this process."""
         self._lock = threading.RLock()  # a signal handler may put while its thread holds it
         self._filled = threading.Condition(self._lock)

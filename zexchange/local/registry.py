@@ -162,7 +162,7 @@ class Registry:
             declare(exchange, type, codec)
         return exchange
 
-    def recall(self, wanted: Audience[Any]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    def _recall(self, wanted: Audience[Any]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         """Return what gives the exchange, or view, of that name in another process, for `pickle`.
 
         Raises:
@@ -174,15 +174,15 @@ class Registry:
                 " pass its name"
             )
         if isinstance(wanted, Exchange):
-            return partial(get_exchange, wanted.name, **wanted.declared), ()
-        return match, (wanted.key,)
+            return partial(get_exchange, wanted.name, **wanted._declared), ()
+        return match, (wanted._key,)
 
     def find(self, name: str) -> Exchange[Any] | None:
         """Return the exchange of that name if there is one."""
-        self.wake()
+        self._wake()
         return self._exchanges.get(name) or self._resting.get(name)
 
-    def has(self, name: str) -> bool:
+    def _has(self, name: str) -> bool:
         """Tell whether there is, or is about to be, an exchange of that name; takes no lock."""
         return name in self._nascent or name in self._exchanges or name in self._resting
 
@@ -195,7 +195,7 @@ class Registry:
         check_pattern(pattern)
         if finalisers.collecting is not None and finalisers.here():
             return self._begin_view(pattern)
-        self.wake()
+        self._wake()
         with self._lock:
             view = self._views.get(pattern)
             if view is None or pattern in self._uncovered:
@@ -218,16 +218,16 @@ class Registry:
         with self._lock:
             return [*self._resting.values(), *self._exchanges.values()]
 
-    def views(self, name: str) -> list[View]:
+    def _views_over(self, name: str) -> list[View]:
         """Return every view that covers ``name`` and has been made, oldest first."""
-        found = [view for view in self._covering.covering(name) if view.occupied]
-        return sorted(found, key=lambda view: view.serial)
+        found = [view for view in self._covering.covering(name) if view._occupied]
+        return sorted(found, key=lambda view: view._serial)
 
     def _make(self, name: str) -> Exchange[Any]:
         """Return the exchange ``name`` by the slow way; observers have it before anybody."""
         if finalisers.collecting is not None and finalisers.here():
             return self._begin_exchange(name)
-        self.wake()
+        self._wake()
         with self._lock:
             exchange = self._exchanges.get(name) or self._nascent.get(name)
             if exchange is None and (exchange := self._resting.get(name)):
@@ -255,7 +255,7 @@ class Registry:
 
     def _introduce(self, exchange: Exchange[Any]) -> None:
         """Have observers see to an exchange that somebody may have already."""
-        exchange.retain()
+        exchange._resize_ring()
         for observer in self._observers:
             _tell(observer.retention_changed, exchange)
 
@@ -266,7 +266,7 @@ class Registry:
         """
         for name in list(islice(self._exchanges, max(0, most))):
             exchange = self._exchanges[name]
-            if exchange.idle:
+            if exchange._expendable:
                 self._resting[name] = exchange
                 del self._exchanges[name]
             else:  # to the end
@@ -275,7 +275,7 @@ class Registry:
                 self._exchanges[name] = exchange
                 del self._nascent[name]
 
-    def keep(self, name: str) -> None:
+    def _keep(self, name: str) -> None:
         """Hold an exchange that is idle no more; called after the change that makes it so."""
         with self._lock:
             exchange = self._resting.get(name)
@@ -302,7 +302,7 @@ class Registry:
             exchanges = self.exchanges()
         for exchange in exchanges:
             if matches(pattern, exchange.name):
-                exchange.retain()
+                exchange._resize_ring()
                 for observer in self._observers:
                     _tell(observer.retention_changed, exchange)
 
@@ -312,7 +312,7 @@ class Registry:
 
     # Observers.
 
-    def observe(self, observer: Observer) -> frozenset[str]:
+    def _observe(self, observer: Observer) -> frozenset[str]:
         """Have ``observer`` told from now on; return the interest there is already.
 
         Raises:
@@ -324,12 +324,12 @@ class Registry:
                 self._observers = (*self._observers, observer)
             return frozenset(self._interest)
 
-    def unobserve(self, observer: Observer) -> None:
+    def _unobserve(self, observer: Observer) -> None:
         """Undo `observe`; without effect if it does not observe."""
         with self._lock:
             self._observers = tuple([o for o in self._observers if o is not observer])
 
-    def interest_up(self, key: str) -> None:
+    def _interest_up(self, key: str) -> None:
         """Count one more exchange or view of that name or pattern with interested tasks.
 
         Raises:
@@ -346,7 +346,7 @@ class Registry:
                 for observer in self._observers:
                     _tell(observer.interest_added, key)
 
-    def interest_down(self, key: str) -> None:
+    def _interest_down(self, key: str) -> None:
         """Undo one `interest_up`."""
         with self._lock:
             self._interest[key] -= 1
@@ -357,7 +357,7 @@ class Registry:
                 for observer in self._observers:
                     _tell(observer.interest_removed, key)
 
-    def refused(
+    def _refused(
         self, exchange: Exchange[Any], origin: str, seq: int | None, reason: str, detail: str
     ) -> bool:
         """Tell observers that a message arrived and does not fit; return if it was of one."""
@@ -367,7 +367,7 @@ class Registry:
         ]
         return any(claims)
 
-    def history_up(self, key: str, subscription: Subscription) -> None:
+    def _history_up(self, key: str, subscription: Subscription) -> None:
         """Have one more late joiner given the history of other nodes."""
         arrears = subscription.arrears
         with self._lock:
@@ -378,7 +378,7 @@ class Registry:
             for observer in self._observers:
                 _tell(observer.history_added, key, arrears)
 
-    def history_down(self, subscription: Subscription) -> None:
+    def _history_down(self, subscription: Subscription) -> None:
         """Undo `history_up`."""
         arrears = subscription.arrears
         if arrears is not None:
@@ -386,28 +386,28 @@ class Registry:
             with self._lock:
                 self._arrears.pop(arrears, None)
 
-    def joiners(self) -> list[tuple[str, Arrears]]:
+    def _joiners(self) -> list[tuple[str, Arrears]]:
         """Return, with its name or pattern, what is owed to each who asked for history."""
         with self._lock:
             return [(key, arrears) for arrears, key in self._arrears.items()]
 
     # Fork.
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """Make the lock anew; have the first use in this child revive the observers."""
         self._lock = threading.RLock()
         self._nascent = {}
         # Made anew: a thread of the parent that was reading it puts off for ever what goes.
         self._resting = weakref.WeakValueDictionary(list(self._resting.items()))
         audiences = [*self.exchanges(), *self._views.values()]
-        self._interest = Counter(a.key for a in audiences if a.has_interested_task())
+        self._interest = Counter(a._key for a in audiences if a._has_interested_task())
         self._patterns = sum(map(is_pattern, self._interest))
         self._interest_size = sum(map(_size, self._interest))
         self._forked = bool(self._observers)
         if self._forked:
             self._known = {}
 
-    def wake(self) -> None:
+    def _wake(self) -> None:
         """Called, outside every lock, at each use that is not on a fast path."""
         if self._forked:
             self._revive()

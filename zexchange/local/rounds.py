@@ -56,7 +56,7 @@ class _Waiting:
         self.by_frame: dict[FrameType, _Deferred] = {}
         track(self)
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """Leave to the parent what belongs to threads that are not in this process."""
         here = set(_stack(1))
         self.by_frame = {frame: held for frame, held in self.by_frame.items() if frame in here}
@@ -93,12 +93,12 @@ class Rounds(Routing[T]):
         """How many rounds are under way, once that has to be known; None if one or none."""
         super().__init__(name, registry, retained)
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """Forget the rounds of threads that are not in this process."""
         busy = not self._idle and (self._many or self._active is not None)
         self._idle = self._many = False
         self._active = (busy and len([f for f in _stack(1) if self._is_mine(f)])) or None
-        super().after_fork()
+        super()._after_fork()
 
     def send(self, msg: T) -> None:
         """Hand ``msg`` to every attached task, on this thread, and return when all had it.
@@ -281,7 +281,7 @@ class Rounds(Routing[T]):
         self._only: Target | None = self._stale
         super()._changed()
 
-    def refresh(self, msg: object) -> Trouble | None:
+    def _refresh(self, msg: object) -> Trouble | None:
         """Work out the targets after a change, and hand ``msg`` to them."""
         if self._postponed(msg):
             return None
@@ -293,7 +293,7 @@ class Rounds(Routing[T]):
         """Return the targets, worked out again after a change."""
         if QUICK and self._only is not self._stale:  # nothing is called between the two
             return self._targets
-        self.registry.wake()
+        self.registry._wake()
         with self._lock:
             # Again: another thread may have worked it out meanwhile and be in a quick round,
             # which is idle no more and has counted nothing.
@@ -305,7 +305,7 @@ class Rounds(Routing[T]):
 
     def _state(self) -> tuple[tuple[Target, ...], Target | None, bool, bool]:
         """Return what a send calls, and how; the lock is held."""
-        targets, tasks = self._all_targets(), len(self.audience())
+        targets, tasks = self._all_targets(), len(self._audience())
         many = tasks > 1 or len(targets) > 1
         if tasks > 1 or self._active is not None:
             return targets, self._beside, many, many and QUICK and self._active is None

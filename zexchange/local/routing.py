@@ -5,7 +5,6 @@ that no lock is held while tasks are called. What is kept for late joiners belon
 here too, because keeping a message and choosing who gets it live must be one step.
 """
 
-import threading
 import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -72,7 +71,7 @@ class Stale:
     def __call__(self, msg: object) -> Trouble | None:
         """Have the exchange, which is sending, work out its targets, and hand ``msg`` to them."""
         exchange = self._of()
-        return None if exchange is None else exchange.refresh(msg)
+        return None if exchange is None else exchange._refresh(msg)
 
 
 class Routing(Audience[T], Forwarder):
@@ -95,20 +94,15 @@ class Routing(Audience[T], Forwarder):
         self._stale = Stale(self)
         self._changed()
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """Drop what belongs to the parent: its bridges, and joiners on its threads."""
-        super().after_fork()
+        super()._after_fork()
         if self._ring is not None and self._bridges:
             # The parent keeps it, and gives it to whoever asks, in this process too.
             self._ring = Ring(self._ring.size)
         self._bridges = ()
         self._late = {}
         self._changed()
-
-    @property
-    def lock(self) -> threading.RLock:
-        """What guards the table and what is kept; before a view's and the registry's."""
-        return self._lock
 
     # Who gets it.
 
@@ -118,21 +112,21 @@ class Routing(Audience[T], Forwarder):
         self._kept_targets: tuple[Target, ...] | None = None
         self._routes: Routes | None = None
 
-    def audience(self) -> list[Subscription]:
+    def _audience(self) -> list[Subscription]:
         """Return every subscription that covers this exchange, each task once, by its oldest.
 
         That it has begun with: what is attached in a second way, with another history, would
         get a part of it twice.
         """
-        found = {s.key: s for s in self.subscriptions()}
-        for view in self.registry.views(self.name):
-            for subscription in view.subscriptions():
+        found = {s.key: s for s in self._subscriptions()}
+        for view in self.registry._views_over(self.name):
+            for subscription in view._subscriptions():
                 present = found.setdefault(subscription.key, subscription)
                 if subscription.serial < present.serial:
                     found[subscription.key] = subscription
         return list(found.values())
 
-    def refresh(self, msg: object) -> Trouble | None:
+    def _refresh(self, msg: object) -> Trouble | None:
         """Work out the targets after a change, and hand ``msg`` to them."""
         raise NotImplementedError
 
@@ -176,7 +170,7 @@ class Routing(Audience[T], Forwarder):
 
     def _task_targets(self) -> tuple[Target, ...]:
         """Return what to call for each task; the lock is held."""
-        found = self.audience()
+        found = self._audience()
         for subscription in found:
             self._begin_history(subscription)
         self._follow_latest(found)
@@ -190,13 +184,13 @@ class Routing(Audience[T], Forwarder):
         elif self._latest is None:
             self._latest = Latest()
 
-    def note(self, sent_at: float, origin: str) -> None:
+    def _note_given(self, sent_at: float, origin: str) -> None:
         """Take note of a message that is given, sent when it arrived at the latest; any thread."""
         latest = self._latest  # which another thread may drop
         if latest is not None:
             latest.note(min(sent_at, self.registry.time()), origin)
 
-    def given_beside(self, origin: str) -> Rank:
+    def _given_beside(self, origin: str) -> Rank:
         """Return how new the newest is that was given of others than an origin."""
         latest = self._latest
         return NOTHING if latest is None else latest.beside(origin)
@@ -210,13 +204,13 @@ class Routing(Audience[T], Forwarder):
     def _detailed(self, mark: int) -> tuple[Target, ...]:
         """Return the streams with details that were attached before a mark was made."""
         with self._lock:
-            found = self._unchanged(self.audience)
+            found = self._unchanged(self._audience)
             _, detailed, _ = self._arrival_routes([s for s in found if s.serial < mark])
             return detailed
 
     def _arrival_routes(self, audience: Sequence[Subscription] | None = None) -> Routes:
         """Return who gets what arrives, of all or of some; the lock is held."""
-        found = [s for s in (self.audience() if audience is None else audience) if not s.forwarder]
+        found = [s for s in (self._audience() if audience is None else audience) if not s.forwarder]
         if audience is None:
             self._follow_latest(found)
         late = [s.arrears for s in found if s.arrears is not None and s.arrears.open]
@@ -226,7 +220,7 @@ class Routing(Audience[T], Forwarder):
         streams = tuple(s.task for s in there if isinstance(s.task, Feed) and not s.names)
         return plain, detailed, streams if len(streams) == len(plain) and not detailed else ()
 
-    def rerouted(self) -> None:
+    def _rerouted(self) -> None:
         """Have the next message ask again who gets it, and how."""
         with self._lock:
             self._changed()
@@ -237,7 +231,7 @@ class Routing(Audience[T], Forwarder):
         return key_of(task), key_of_call(task)
 
     def _subscription(self, task: object, names: bool, history: int) -> Subscription:
-        return subscription_of(task, self.discard, names, history)
+        return subscription_of(task, self._discard, names, history)
 
     def _add(self, subscription: Subscription) -> None:
         if not subscription.forwarder:
@@ -250,7 +244,7 @@ class Routing(Audience[T], Forwarder):
     def _admitted(self, subscription: Subscription) -> None:
         self._begin_history(subscription)
         self._changed()
-        self.registry.keep(self.name)
+        self.registry._keep(self.name)
 
     def _dismissed(self, subscription: Subscription) -> None:
         self._forget(subscription)
@@ -279,14 +273,14 @@ class Routing(Audience[T], Forwarder):
                 self._latest.note(now, HERE)
         return serve(targets, msg)
 
-    def retain(self) -> None:
+    def _resize_ring(self) -> None:
         """Keep as many messages as the registry says now."""
         with self._lock:
             size = self.registry.retention(self.name)
             ring = self._ring or Ring(size)
             self._ring = ring.resized(size) if size else None
             self._changed()
-            self.registry.keep(self.name)
+            self.registry._keep(self.name)
 
     def _begin_history(self, subscription: Subscription) -> None:
         """Have a new subscription catch up with what is kept now; the lock is held."""
@@ -295,19 +289,19 @@ class Routing(Audience[T], Forwarder):
         subscription.begun.add(self)
         self._latest = self._latest or Latest()
         arrears = subscription.arrears
-        others = [s for s in self.audience() if s.key == subscription.key]
+        others = [s for s in self._audience() if s.key == subscription.key]
         if arrears is not None and arrears.gathering and others == [subscription]:
             if self._ring is not None:
                 arrears.keep(self.name, self._ring.last(subscription.history))
             self._late[subscription.key] = CatchUp(self.name, subscription, arrears)
 
-    def admit(self, subscription: Subscription) -> None:
+    def _admit(self, subscription: Subscription) -> None:
         """Have a view's new subscription covered, and what is kept here found for it."""
         with self._lock:
             self._begin_history(subscription)
             self._changed()
 
-    def dismiss(self, subscription: Subscription) -> None:
+    def _dismiss(self, subscription: Subscription) -> None:
         """Have a view's former subscription no longer covered."""
         with self._lock:
             self._forget(subscription)
@@ -319,7 +313,7 @@ class Routing(Audience[T], Forwarder):
             del self._late[subscription.key]
         self._changed()
 
-    def log(self, target: Target, error: BaseException) -> None:
+    def _log(self, target: Target, error: BaseException) -> None:
         """Log and count an error that has no caller."""
         raise NotImplementedError
 

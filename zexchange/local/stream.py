@@ -52,7 +52,14 @@ class Stream(Generic[T]):
     """
 
     __slots__ = (
-        "__weakref__", "_detach", "_key", "_mailbox", "_wake", "details", "feed", "send",
+        "__weakref__",
+        "_detach",
+        "_details",
+        "_feed",
+        "_key",
+        "_mailbox",
+        "_wake",
+        "send",
     )  # fmt: skip
 
     def __init__(
@@ -66,8 +73,8 @@ class Stream(Generic[T]):
         self._mailbox: Mailbox[T] = Mailbox(maxsize, overflow, f"a stream of {key!r}")
         object.__setattr__(self, "send", self._mailbox.put)  # itself: one call a message, not two
         self._key = key
-        self.details = details
-        self.feed = Feed(self, self._mailbox, details)
+        self._details = details
+        self._feed = Feed(self, self._mailbox, details)
         """What is attached in its place."""
         self._wake = wake  # what the first use in a forked child has to call
         self._detach: Callable[[Stream[T]], None] | None = None
@@ -77,7 +84,7 @@ class Stream(Generic[T]):
         def send(self, msg: T, /) -> object:
             """Take one message; see `Task`."""
 
-    def opened(self, detach: Callable[["Stream[T]"], None]) -> "Stream[T]":
+    def _opened(self, detach: Callable[["Stream[T]"], None]) -> "Stream[T]":
         """Remember how to detach, once attached."""
         self._detach = detach
         return self
@@ -91,7 +98,7 @@ class Stream(Generic[T]):
         raise TypeError("a stream belongs to its process: it can be neither copied nor pickled")
 
     def __del__(self) -> None:
-        feed: Feed | None = getattr(self, "feed", None)  # none of one that could not be made
+        feed: Feed | None = getattr(self, "_feed", None)  # none of one that could not be made
         if feed is not None and feed.places:
             feed.orphan()
 

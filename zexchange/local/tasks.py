@@ -104,9 +104,9 @@ class to_queue(Keeper, Generic[M]):  # noqa: N801
         # A queue without put_nowait has no bound to run against.
         bounded = overflow != "block" and hasattr(q, "put_nowait")
         object.__setattr__(self, "send", self._offer if bounded else self._put)
-        track(self).after_fork()
+        track(self)._after_fork()
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """Make the lock anew."""
         self._lock = threading.RLock()
 
@@ -174,9 +174,9 @@ class DisplayMessages:
     def __init__(self, file: TextIO | None = None) -> None:
         self.count = 0
         self._file = file
-        track(self).after_fork()
+        track(self)._after_fork()
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """Make the lock anew."""
         self._lock = threading.RLock()
 

@@ -42,14 +42,14 @@ def _declare_first(exchange: Exchange[Any], kind: Any, codec: Codec[Any]) -> boo
     with chains.lock:
         if exchange.type is not None:
             return False
-        with exchange.lock:
+        with exchange._lock:
             exchange._type, exchange._codec = kind, codec
             # The same name stays the same object, whoever asked for it before; and an
             # exchange without a type need not ask in each send whether it has one.
             exchange.__class__ = TypedExchange
             exchange._changed()
         relink(exchange)
-        exchange.registry.keep(exchange.name)
+        exchange.registry._keep(exchange.name)
         return True
 
 
@@ -65,7 +65,7 @@ def _declare_again(exchange: Exchange[Any], kind: Any, codec: Codec[Any] | None)
         )
     if codec is None:
         codec = codec_for(kind) if isinstance(used, CHOSEN) else used
-    with exchange.lock:
+    with exchange._lock:
         exchange._type, exchange._codec = kind, codec
 
 
@@ -102,8 +102,8 @@ class TypedExchange(Exchange[T]):
     __slots__ = ()
 
     @property
-    def declared(self) -> dict[str, Any]:
-        """The type, and the codec if that was not chosen by the type; see `Exchange.declared`."""
+    def _declared(self) -> dict[str, Any]:
+        """The type, and the codec if that was not chosen by the type; see `Exchange._declared`."""
         chosen = isinstance(self._codec, CHOSEN)
         return {"type": self.type, "codec": None if chosen else self._codec}
 
@@ -127,7 +127,7 @@ class TypedExchange(Exchange[T]):
         finally:
             _sending.now = before
 
-    def travels_as(self, msg: object) -> object:
+    def _travels_as(self, msg: object) -> object:
         """Return a message as a plain value.
 
         Raises:
@@ -168,7 +168,7 @@ class TypedExchange(Exchange[T]):
 
     # The way in.
 
-    def deliver(
+    def _deliver(
         self,
         values: Sequence[Any],
         origin: str,
@@ -176,14 +176,14 @@ class TypedExchange(Exchange[T]):
         sent_at: float,
         made: bool = False,
     ) -> None:
-        """Hand on a batch that arrived, as instances; see `Exchange.deliver`."""
+        """Hand on a batch that arrived, as instances; see `Exchange._deliver`."""
         decode = self._codec.decode
         try:
             all_of_them = [decode(value) for value in values]
         except BaseException:
             all_of_them = None  # one by one, then: most often all fit
         if all_of_them is not None:
-            Exchange.deliver(self, all_of_them, origin, first, sent_at, made=True)
+            Exchange._deliver(self, all_of_them, origin, first, sent_at, made=True)
             return
         for seq, value in enumerate(values, first):
             try:
@@ -191,9 +191,9 @@ class TypedExchange(Exchange[T]):
             except BaseException as error:  # of a codec: it is not to end the node's data thread
                 self._refuse(origin, seq, error)
             else:
-                Exchange.deliver(self, one, origin, seq, sent_at, made=True)
+                Exchange._deliver(self, one, origin, seq, sent_at, made=True)
 
-    def rebuilt(self, history: list[Delivery]) -> list[Delivery]:
+    def _rebuilt(self, history: list[Delivery]) -> list[Delivery]:
         """Return what a peer had kept as instances, without what does not fit."""
         decode = self._codec.decode
         made: list[Delivery] = []
@@ -210,7 +210,7 @@ class TypedExchange(Exchange[T]):
         """Report a message that arrived and does not fit; of history, streams need not hear."""
         # Cut off: what is said may have come in the message, which may be large.
         reason, detail = self._takes, str(error)[:DETAIL_MOST]
-        if not self.registry.refused(self, origin, seq, reason, detail):
+        if not self.registry._refused(self, origin, seq, reason, detail):
             logger.warning("message %s of %s not taken: %s: %s", seq, origin, reason, detail)
 
 
@@ -237,7 +237,7 @@ class _Way:
         exchange, sent, plain = _sending.now
         if sent is not msg or exchange is not self._exchange:
             # By a `send` that was looked up before the exchange had its type.
-            plain = self._exchange.travels_as(msg)
+            plain = self._exchange._travels_as(msg)
         return self._send(plain)
 
 

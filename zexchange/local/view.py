@@ -33,17 +33,17 @@ class View(Audience[Any]):
         pattern: what names must match; ``*`` is one level, a last ``**`` zero or more.
     """
 
-    __slots__ = ("pattern", "serial")
+    __slots__ = ("_serial", "pattern")
 
     def __init__(self, pattern: str, registry: "Registry") -> None:
         super().__init__(pattern, registry)
         self.pattern = pattern
-        self.serial = next(_serials)
+        self._serial = next(_serials)
 
     def __repr__(self) -> str:
         return f"<View {self.pattern!r}, {len(self._table)} tasks>"
 
-    def covers(self, exchange: "Exchange[Any]") -> bool:
+    def _covers(self, exchange: "Exchange[Any]") -> bool:
         """Tell whether what is sent on ``exchange`` comes by here."""
         return exchange.registry is self.registry and matches(self.pattern, exchange.name)
 
@@ -68,7 +68,7 @@ class View(Audience[Any]):
         self._attach_named(task, names, history)
 
     def _attach_named(self, task: Task[Any], names: bool, history: int) -> None:
-        self.registry.wake()
+        self.registry._wake()
         self._add(self._subscription(task, names, history))
 
     @contextmanager
@@ -154,8 +154,8 @@ class View(Audience[Any]):
             history: up to so many retained messages of each exchange come first.
             names: yield ``(name, msg)``.
         """
-        stream: Stream[Any] = Stream(self.key, maxsize, overflow, details, self.registry.wake)
-        stream.opened(self._leave)
+        stream: Stream[Any] = Stream(self._key, maxsize, overflow, details, self.registry._wake)
+        stream._opened(self._leave)
         self.attach(stream, names=names, history=history)
         return stream
 
@@ -163,19 +163,19 @@ class View(Audience[Any]):
         return key_of(task), key_of(task, names=True)
 
     def _subscription(self, task: object, names: bool, history: int) -> Subscription:
-        return subscription_of(task, self.discard, names, history)
+        return subscription_of(task, self._discard, names, history)
 
-    def rerouted(self) -> None:
-        """See `Audience.rerouted`."""
+    def _rerouted(self) -> None:
+        """See `Audience._rerouted`."""
         for exchange in self.registry.exchanges():
-            if self.covers(exchange):
-                exchange.rerouted()
+            if self._covers(exchange):
+                exchange._rerouted()
 
     def _add(self, subscription: Subscription) -> None:
         if not subscription.forwarder:
             return super()._add(subscription)
         with chains.lock:
-            refuse_circle(subscription.task, self.pattern, self.covers)
+            refuse_circle(subscription.task, self.pattern, self._covers)
             link(self, subscription)
             return super()._add(subscription)
 
@@ -183,5 +183,5 @@ class View(Audience[Any]):
         # The view's lock is free again: an exchange takes its own first, then this one.
         present = self._table.get(subscription.key) is subscription
         for exchange in self.registry.exchanges():
-            if self.covers(exchange):
-                (exchange.admit if present else exchange.dismiss)(subscription)
+            if self._covers(exchange):
+                (exchange._admit if present else exchange._dismiss)(subscription)

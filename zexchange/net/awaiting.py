@@ -42,7 +42,7 @@ class AsyncNode(Membership):
         """Name the node."""
         return f"{self._node!r}.aio"
 
-    async def joined(self) -> None:
+    async def _joined(self) -> None:
         """Wait, up to ``join_timeout``, until every living candidate is ready; log what is not."""
         node = self._node
         if node._engine is not None and not node._joined:

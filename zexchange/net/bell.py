@@ -127,14 +127,17 @@ class Condition(threading.Condition):
         return looking(self._lock, look)
 
     def await_state(self, predicate: Callable[[], T], timeout: float) -> T | None:
-        """Do as `wait_for`, but without the lock, which is waited for no longer than that.
+        """Do as `wait_for`, but without the lock, which is waited for about as long.
 
-        None is returned where it could not be had: a finaliser may wait inside another lock.
+        A caller with no time left still looks once: the lock is held for moments only. None is
+        returned where it could not be had: a finaliser may wait inside another lock.
         """
         until = time.monotonic() + timeout
         held = False
+        patience = FINALISER_SECONDS if finalisers.here() else LOOK_SECONDS
         try:
-            acquire = partial(self._lock.acquire, True, min(timeout, threading.TIMEOUT_MAX))
+            for_lock = min(max(timeout, patience), threading.TIMEOUT_MAX)
+            acquire = partial(self._lock.acquire, True, for_lock)
             for held in iter(acquire, None):  # noqa: B007 - see `looking`
                 break
             return self.wait_for(predicate, until - time.monotonic()) if held else None

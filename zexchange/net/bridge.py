@@ -268,12 +268,12 @@ class Bridges:
         with self._lock:
             oldest = list(islice(self._bridges, most))
         for name in oldest:
-            self._siblings.dissolve(name, self._registry.has)
+            self._siblings.dissolve(name, self._registry._has)
         with self._lock:
             for name in oldest:
                 bridge = self._bridges.pop(name)
                 # Who makes the exchange again has said so, or waits for the lock.
-                used = bridge.bodies or bridge.listed or bridge.kept or self._registry.has(name)
+                used = bridge.bodies or bridge.listed or bridge.kept or self._registry._has(name)
                 if used or self._siblings.keep(name):
                     self._bridges[name] = bridge
                 else:
@@ -316,7 +316,7 @@ class Bridges:
                 if any(matches(pattern, exchange.name) for pattern in patterns):
                     self.look(exchange)
         wanted = Keys(keys).covers
-        for name in self._siblings.shared(lambda n: wanted(n) and not self._registry.has(n)):
+        for name in self._siblings.shared(lambda n: wanted(n) and not self._registry._has(n)):
             self._place(name, None)
 
     def _want(self, key: str, number: int) -> None:

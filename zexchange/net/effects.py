@@ -223,10 +223,10 @@ class Effects:
 
     def _tell(self, event: Event) -> None:
         """Log an event and hand it to the tasks of `Node.events`, on the data thread."""
-        unheard = isinstance(event, Lost | Rejected) and not self._events.occupied
+        unheard = isinstance(event, Lost | Rejected) and not self._events._occupied
         (log.warning if unheard else log.info)("%s", event)
         told_at = self._world.time()
-        self._inbound.do(lambda: self._events.deliver([event], "", 0, told_at))
+        self._inbound.do(lambda: self._events._deliver([event], "", 0, told_at))
 
     def beacon_unacknowledged(self, goal: Mapping[str, int]) -> None:
         """Ask peers that lag behind ``goal`` how far they are. Control thread only.

@@ -111,8 +111,8 @@ def revive(node: Node) -> None:
     try:
         # In a forked child, through the registry, as in `Node._running`: a thread of the node
         # that asked it for an exchange would wait for this one, and this one for that.
-        node.registry.wake()
-        node.revive()
+        node.registry._wake()
+        node._revive()
     except BaseException:
         node.close(0.0)
         raise
@@ -135,10 +135,10 @@ def _enlisted(plan: Plan, registry: Registry, join_timeout: float, part: bool = 
     with lifetime.lock:
         known = lifetime.nodes.get((plan.federation, id(registry)))
         if known is not None:
-            known.asked_for(plan, part)
+            known._asked_for(plan, part)
         node = known or Node(plan, registry, join_timeout, part=part)
         lifetime.nodes[plan.federation, id(registry)] = node
-    node.widen(plan.exchanges if part else node._plan.exchanges)
+    node._widen(plan.exchanges if part else node._plan.exchanges)
     return node
 
 

@@ -170,7 +170,7 @@ class Inlet:
                     where[name] = last
                     tally.received += count
                     self._desk.busy = (self._monotonic(), name)
-                    exchange.deliver(values, self.sender, first, sent_at / 1e6)
+                    exchange._deliver(values, self.sender, first, sent_at / 1e6)
                     self._desk.busy = None
                     self._touched.add(name)
                     self._bytes += len(frame) + FRAME_OVERHEAD  # as its origin counts it
@@ -250,7 +250,7 @@ class Inlet:
             return False
         desk = self._desk
         desk.busy = (self._monotonic(), name)
-        exchange.deliver(values[skip:] if skip else values, self.sender, first, batch.sent_at)
+        exchange._deliver(values[skip:] if skip else values, self.sender, first, batch.sent_at)
         desk.busy = None
         return True
 
@@ -470,7 +470,7 @@ class Inlet:
         lost = Lost(name, self.sender, first, last, reason)
         exchange = self.exchange(name)
         if exchange is not None:
-            exchange.report(lost, mark)
+            exchange._report(lost, mark)
         self._control.lost(lost)
 
 

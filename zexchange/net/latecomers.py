@@ -143,7 +143,7 @@ class Latecomers:
         for name, kept in groupby(step.history, key=lambda k: k.name):
             exchange = self._exchange(name)
             if exchange is not None:
-                history += exchange.rebuilt(
+                history += exchange._rebuilt(
                     [Delivery(name, k.value, self.origin, k.number, k.sent_at) for k in kept]
                 )
         arrears.complete(self.origin, history, through=not left)

@@ -77,7 +77,7 @@ def _close_all() -> None:
         node._users = 1
         node.close(EXIT_TIMEOUT)
     for exchange in carried:
-        exchange.attach_bridge(_TooLate(exchange.name))
+        exchange._attach_bridge(_TooLate(exchange.name))
 
 
 # Not when a node is made, but when this is imported: what handlers send that the program has
@@ -153,7 +153,7 @@ def _after_fork() -> None:
     lock = threading.RLock()
     _held_up.clear()
     for node in list(nodes.values()):
-        node.after_fork()
+        node._after_fork()
 
 
 if hasattr(os, "register_at_fork"):

@@ -66,6 +66,6 @@ class Membership(ABC):
         """Return what was sent, received and lost so far."""
         return report.stats(self.node._running())
 
-    def bridge(self, name: str) -> "Bridge":
+    def _bridge(self, name: str) -> "Bridge":
         """Return the subscriber that carries an exchange's messages to this node."""
         return self.node._running().bridges.get(check_name(name))

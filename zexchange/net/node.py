@@ -9,28 +9,26 @@ import os
 import socket
 import sys
 import threading
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from ..errors import Closed, LimitReached, NotReady
+from ..errors import Closed, NotReady
 from ..imports import importing
 from ..local import finalisers, loops
-from ..local.arrears import Arrears
 from ..local.exchange import Exchange
 from ..local.forking import end_as_child
 from ..local.logs import log
 from ..local.registry import Registry
 from ..names import check_name
-from ..protocol.events import Event, Lost
-from ..protocol.interest import KEY_OVERHEAD, MAX_INTEREST_BYTES, MAX_KEYS, MAX_PATTERNS
+from ..protocol.events import Event
 from ..protocol.values import Label
 from ..seconds import seconds
 from . import lifetime
 from .descriptors import needed, require
 from .membership import Membership
+from .observer import NodeObserver
 from .plan import Plan, Scope
 
 if TYPE_CHECKING:
@@ -87,8 +85,7 @@ class Node(Membership):
         self._closed = False
         self._aio: AsyncNode | None = None
         self._backlogs: list[Backlog] = []
-        self._early: list[weakref.ref[Arrears]] = []
-        """Those that came before this node, and are given what those keep that it meets first."""
+        self._observer = NodeObserver(self)
         self.events: Exchange[Event] = Registry().get("zexchange.events")
         """What happens to the federation: an exchange of frozen event values. Its tasks
         are called on the data thread."""
@@ -111,27 +108,27 @@ class Node(Membership):
             *(self._plan, self._me, label, self._registry, self.events, world, guard),
             *(self._scope, self._join_timeout),
         )
-        self._registry.unobserve(self)
+        self._registry._unobserve(self._observer)
         self._engine = engine
         # What is kept already is numbered before any peer is promised what comes.
         for exchange in self._registry.exchanges():
             if sys.flags.dev_mode or self._registry.retention(exchange.name):
                 engine.bridges.look(exchange)
         try:
-            interest = sorted(self._registry.observe(self))
+            interest = sorted(self._registry._observe(self._observer))
             # Before the threads start: what a peer sends first waits for its history.
-            for key, arrears in self._registry.joiners():
-                self._have_given(engine, key, arrears)
+            for key, arrears in self._registry._joiners():
+                self._observer.owes(engine, key, arrears)
             engine.start(interest)
         except BaseException:
             self._engine = None
-            self._registry.unobserve(self)
+            self._registry._unobserve(self._observer)
             engine.abandon()
-            self._have_met()
+            self._observer.met()
             raise
         end_as_child()
 
-    def asked_for(self, plan: Plan, part: bool) -> None:
+    def _asked_for(self, plan: Plan, part: bool) -> None:
         """Have one user more, who has asked for a plan. The lock of `lifetime` is held.
 
         Raises:
@@ -144,7 +141,7 @@ class Node(Membership):
             self._part, self._plan = False, replace(self._plan, exchanges=plan.exchanges)
         self._users += 1
 
-    def widen(self, exchanges: Sequence[str]) -> None:
+    def _widen(self, exchanges: Sequence[str]) -> None:
         """Have more exchanges take part, as far as they do not yet."""
         if self._scope.widen(exchanges) and (engine := self._engine) is not None:
             engine.widened()
@@ -195,7 +192,7 @@ class Node(Membership):
             backlog.settle(patience)
         self._joined = True
         if (engine := self._engine) is not None:
-            engine.inbound.do(lambda: engine.inbound.met(self._have_met))
+            engine.inbound.do(lambda: engine.inbound.met(self._observer.met))
 
     @property
     def _has_joined(self) -> bool:
@@ -216,8 +213,8 @@ class Node(Membership):
                 raise Closed(f"the node in federation {self.name!r} is closed")
             # Through the registry, which else would wait for this thread to revive us
             # as soon as a new thread of ours asks it for an exchange.
-            self._registry.wake()
-            self.revive()
+            self._registry._wake()
+            self._revive()
             engine = self._engine
             if engine is None:
                 raise Closed(f"the node in federation {self.name!r} was closed")
@@ -289,7 +286,7 @@ class Node(Membership):
         deadline = monotonic() + timeout
         if wait:
             finalisers.settle(timeout)
-        self._registry.unobserve(self)
+        self._registry._unobserve(self._observer)
         if wait and timeout > 0:
             try:
                 waiter.wait(waiter.flushed(given=False))
@@ -297,8 +294,8 @@ class Node(Membership):
                 log.warning("closing: %s", error)
         engine.close(min(max(deadline - monotonic(), 0.05), 1.0))
         self._engine = None
-        for _, arrears in self._registry.joiners():
-            arrears.noted(self)
+        for _, arrears in self._registry._joiners():
+            arrears.noted(self._observer)
         log.flush()
 
     def __enter__(self) -> "Node":
@@ -332,7 +329,7 @@ class Node(Membership):
     async def __aenter__(self) -> "AsyncNode":
         """Wait until every living candidate is ready, and return the node for coroutines."""
         try:
-            await self.aio.joined()
+            await self.aio._joined()
         except BaseException:
             await self.aio.close(0.0)
             raise
@@ -347,84 +344,9 @@ class Node(Membership):
         """Close, awaited."""
         await self.aio.close()
 
-    # ------------------------------------------- what the registry tells (local.Observer)
+    # ---------------------------------------------------------------------------- fork
 
-    def exchange_added(self, exchange: Exchange[Any]) -> None:
-        """Give a new exchange its bridge, if some peer waits for it."""
-        engine = self._engine
-        if engine is not None:
-            engine.bridges.look(exchange, fresh=True)
-
-    def check_interest(self, keys: int, patterns: int, size: int) -> None:
-        """Raise LimitReached if peers would not take so much interest from us."""
-        size += KEY_OVERHEAD * (keys + patterns)
-        for number, most, what in (
-            (patterns, MAX_PATTERNS, "patterns"),
-            (keys, MAX_KEYS, "names and patterns"),
-            (size, MAX_INTEREST_BYTES, f"bytes of {keys:,} names and patterns"),
-        ):
-            if number > most:
-                raise LimitReached(
-                    f"federation {self.name!r}: {number:,} {what} would be attached to, and a"
-                    f" process can have {most:,}: use one pattern that covers many"
-                )
-
-    def interest_added(self, key: str) -> None:
-        """Tell peers that a name or pattern is wanted here from now on."""
-        engine = self._engine
-        if engine is not None:
-            engine.want(key, True)
-
-    def interest_removed(self, key: str) -> None:
-        """Tell peers that a name or pattern is not wanted here any more."""
-        engine = self._engine
-        if engine is not None:
-            engine.want(key, False)
-
-    def history_added(self, key: str, arrears: Arrears) -> None:
-        """Have a late joiner given what peers keep."""
-        engine = self._engine
-        if engine is None:
-            arrears.decline(self)
-            return
-        arrears.me = self._me.hex()
-        if not engine.inbound.peers:
-            arrears.alone(self)  # then what is kept here need not wait for a thread
-        engine.recall(key, arrears, lambda: arrears.noted(self))
-
-    def _have_given(self, engine: "Engine", key: str, arrears: Arrears) -> None:
-        """Have a joiner that was there before given what those keep that are met in joining."""
-        arrears.me = self._me.hex()
-        arrears.again(self)
-        self._early.append(weakref.ref(arrears))
-        engine.recall(key, arrears, lambda: arrears.begun(self))
-
-    def _have_met(self) -> None:
-        """Take note that all are met that were there; on the data thread, if there is one."""
-        early, self._early = self._early, []
-        for there in early:
-            if (arrears := there()) is not None:
-                arrears.noted(self)
-
-    def retention_changed(self, exchange: Exchange[Any]) -> None:
-        """Keep what is sent on an exchange for late joiners elsewhere, or do so no more."""
-        engine = self._engine
-        if engine is not None:
-            engine.bridges.look(exchange)
-
-    def message_refused(
-        self, exchange: Exchange[Any], origin: str, seq: int | None, reason: str, detail: str
-    ) -> bool:
-        """Count a message that is not of its exchange's type, and show streams where it was."""
-        engine = self._engine
-        if engine is None or not engine.inbound.thread.current:
-            return False  # it came by another federation
-        if seq is not None:
-            exchange.report(Lost(exchange.name, origin, seq, seq, f"{reason}: {detail}"))
-        engine.misfits.add(origin, reason, detail)
-        return True
-
-    def revive(self) -> None:
+    def _revive(self) -> None:
         """Make the running parts, once, and join: in a forked child they are made anew."""
         with self._starting:
             if self._reviving:  # the registry, which wakes at its first use too
@@ -437,10 +359,10 @@ class Node(Membership):
                     self._reviving = False
         self._join()
 
-    def after_fork(self) -> None:
+    def _after_fork(self) -> None:
         """In a forked child: let go of the parent's sockets, threads and files."""
         self._starting, self._reviving, self._joined = threading.RLock(), False, False
-        self._early = []
+        self._observer._after_fork()
         self._incomplete = False
         engine, self._engine = self._engine, None
         if engine is not None:

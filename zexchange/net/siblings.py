@@ -106,7 +106,7 @@ class Siblings:
             if exchange is not None:
                 finish = self._attach(exchange, bridge, shared, wanted or idle)
                 if renewed:
-                    exchange.rerouted()
+                    exchange._rerouted()
         if finish is not None:  # which may call anything
             finish()
 
@@ -120,10 +120,10 @@ class Siblings:
     ) -> SharedBridge:
         """Have a second node carry an exchange beside the one that has it."""
         if exchange is not None:
-            exchange.finish_bridge(first)
+            exchange._finish_bridge(first)
         shared = self._shared[first.name] = share(first, second, fresh)
         if exchange is not None:
-            exchange.replace_bridges((first, second), shared)
+            exchange._replace_bridges((first, second), shared)
         shared.see_to(0)
         self._young.append((now + STRAYS_FOR, shared))
         return shared
@@ -150,7 +150,7 @@ class Siblings:
             return shared
         del self._shared[bridge.name]
         if exchange is not None:
-            exchange.detach_bridge(shared)
+            exchange._detach_bridge(shared)
         return None
 
     def _attach(
@@ -160,12 +160,12 @@ class Siblings:
         shared: SharedBridge | None,
         attached: bool,
     ) -> Callable[[], None] | None:
-        """Have an exchange send to what carries it; see `Exchange.begin_bridge`."""
+        """Have an exchange send to what carries it; see `Exchange._begin_bridge`."""
         if shared is not None:
-            return exchange.begin_bridge(shared)
+            return exchange._begin_bridge(shared)
         if attached:
-            return exchange.begin_bridge(bridge)
-        exchange.detach_bridge(bridge)
+            return exchange._begin_bridge(bridge)
+        exchange._detach_bridge(bridge)
         return None
 
     def shared(self, covered: Callable[[str], bool]) -> list[str]:

@@ -7,6 +7,7 @@ after each turn.
 
 import math
 from collections.abc import Callable, Generator
+from heapq import nsmallest
 from typing import NoReturn, TypeVar
 
 from ..errors import Closed, NotReady
@@ -260,9 +261,9 @@ class Waiter:
         interests = [peer.interest.keys for peer in self._members.peers.values()]
         if not interests or any(keys.covers(name) for keys in interests):
             return self._nobody()
-        keys = sorted({key for keys in interests for key in keys})
+        keys = {key for keys in interests for key in keys}
         more = [f"{len(keys) - _NAMED} more"] if len(keys) > _NAMED else []
-        told = ", ".join([*map(repr, keys[:_NAMED]), *more]) or "nothing"
+        told = ", ".join([*map(repr, nsmallest(_NAMED, keys)), *more]) or "nothing"
         return f"its peers listen to {told}"
 
     def _fail(self, text: str, why: Callable[[], str] = str) -> NoReturn:

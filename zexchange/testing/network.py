@@ -91,7 +91,7 @@ class Network:
         registry.time = self._schedule.time
         node = Node(plan, registry, join_timeout, world)
         self._worlds[node] = world
-        node.revive()
+        node._revive()
         return node
 
     @property

@@ -38,7 +38,7 @@ def unsettled(hosts: Mapping[Node, Host], wire: Wire) -> list[str]:
 def vanish(node: Node) -> None:
     """End a node as the end of its process does; its registry may be used on."""
     engine, node._engine, node._closed = node._engine, None, True
-    node.registry.unobserve(node)
+    node.registry._unobserve(node._observer)
     if engine is not None:
         engine.closed = True
         engine.outbound.window.close()
