@@ -109,8 +109,9 @@ def _owners() -> Iterator[object]:
         yield getattr(getattr(engine, "_places", None), "_rendezvous", None)
         shared = getattr(getattr(engine, "bridges", None), "_siblings", None)
         if shared is not None:
-            yield from (shared, shared.sources, *list(shared._shared.values()))
+            yield from (shared, *list(shared._shared.values()))
         yield getattr(getattr(engine, "inbound", None), "_waker", None)
+        yield getattr(getattr(getattr(engine, "inbound", None), "_desk", None), "sources", None)
 
 
 class _Names(dict[type, list[str]]):

@@ -265,7 +265,10 @@ def test_too_few_descriptors(pair: Pair) -> None:
 def test_clocks_that_differ(pair: Pair) -> None:
     """A clock that is wrong is noted, and nothing is wrong with messages."""
     one, two = pair
-    late = "from zexchange.net.world import World; World.time = lambda self: time.time() - 90"
+    late = (
+        "from zexchange.net.world import NodeEnvironment\n"
+        "NodeEnvironment.time = lambda self: time.time() - 90"
+    )
     with program(one, first=late):
         found = doctor(two, "--peer", one.endpoint())
     assert found["healthy"]

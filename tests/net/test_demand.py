@@ -9,7 +9,7 @@ import zmq
 from zexchange.history import WINDOW, Ring
 from zexchange.net.outbound import BEACON_SECONDS, Outbound
 from zexchange.net.sockets import EVENTS, READABLE
-from zexchange.net.world import World
+from zexchange.net.world import NodeEnvironment
 from zexchange.protocol.stalling import Turns
 from zexchange.protocol.wire import ready_topic, topic
 
@@ -42,7 +42,7 @@ class Held:
         self.sent.append(frame)
 
     def outbound(self) -> Outbound:
-        world = World()
+        world = NodeEnvironment()
         world.monotonic = lambda: self.now
         socket: Any = self
         return Outbound(socket, ME, lambda: None, Ring(4 << 20, 1000, WINDOW), lambda: False, world)

@@ -86,7 +86,6 @@ def test_what_is_left_is_counted(limit: int) -> None:
 COUNT = """
 import os
 from zexchange import federate
-from zexchange.net.descriptors import needed
 from zexchange.net.hub import Hub
 count = lambda: len(os.listdir("/proc/self/fd"))
 before = count()
@@ -95,8 +94,8 @@ if sys.argv[1] == "hub":
 else:
     node = federate("fed", **eval(sys.argv[2]))
     # A socket that was just closed, as one is that dialled in vain, is there for a moment.
-    eventually(lambda: count() - before <= needed(node._plan))
-    print(needed(node._plan), end=" ")
+    eventually(lambda: count() - before <= node._plan.descriptors())
+    print(node._plan.descriptors(), end=" ")
 print(count() - before, flush=True)
 """
 NOBODY = tcp(9)

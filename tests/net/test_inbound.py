@@ -13,7 +13,7 @@ from zexchange.net import inbound as i
 from zexchange.net.desk import Desk, Reports
 from zexchange.net.inbound import Inbound
 from zexchange.net.sockets import EVENTS, READABLE
-from zexchange.net.world import World
+from zexchange.net.world import NodeEnvironment
 from zexchange.protocol.changing import Changes
 from zexchange.protocol.effects import Tune
 from zexchange.protocol.values import Ready, Recall, Replay
@@ -109,7 +109,7 @@ class Bench:
     def __init__(self) -> None:
         self.now, self.got, self.control = 100.0, list[object](), Control()
         self.made: list[Socket] = []
-        world: Any = World()
+        world: Any = NodeEnvironment()
         world.monotonic = world.spent = lambda: self.now
         world.poller = Poller
         registry, changes, sockets = Registry(), Changes(), self

@@ -11,7 +11,7 @@ import zmq
 from tests.support import Program
 from zexchange.history import Body, Bulk, Frame, Retained, Ring
 from zexchange.net.outbound import Outbound
-from zexchange.net.world import World
+from zexchange.net.world import NodeEnvironment
 from zexchange.protocol.buffers import LARGE, decode_frame, encode_attaching
 from zexchange.protocol.codec import encode
 from zexchange.protocol.wire import arrived_whole, read_data, topic
@@ -87,7 +87,9 @@ class Bench:
         self.sub.connect(f"inproc://{number}")
         assert xpub.recv() == b"\x01"
         self.ring = Ring(4 << 20, 1000, 1 << 20)
-        self.outbound = Outbound(xpub, b"o" * 16, lambda: None, self.ring, lambda: False, World())
+        self.outbound = Outbound(
+            xpub, b"o" * 16, lambda: None, self.ring, lambda: False, NodeEnvironment()
+        )
         self.outbound.window.promise(PEER, ["x", "y"])
         self.lanes = Lane("x"), Lane("y")
         self.returned: list[tuple[str, int]] = []

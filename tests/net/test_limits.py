@@ -6,7 +6,7 @@ from tests.net.conftest import collect
 from zexchange import LimitReached, Registry, federate
 from zexchange.net import observer as observer_module
 from zexchange.net.topics import OVERHEAD, TOPICS_BYTES
-from zexchange.protocol.interest import KEY_OVERHEAD, MAX_INTEREST_BYTES, MAX_PATTERNS
+from zexchange.protocol.announced import KEY_OVERHEAD, MAX_INTEREST_BYTES, MAX_PATTERNS
 from zexchange.protocol.wire import MAX_CONTROL_BYTES, topic
 
 pytestmark = pytest.mark.sockets

@@ -7,6 +7,7 @@ import pytest
 
 from zexchange import ExchangeError, Registry
 from zexchange.local import to_call
+from zexchange.net.merging import sources_of
 from zexchange.testing import Network
 
 NAMES = 300
@@ -144,5 +145,5 @@ def test_a_process_in_two_federations_forgets_as_well(
     siblings = senders[0]._engine.bridges._siblings  # type: ignore[union-attr]
     assert len(siblings._shared) <= 40
     assert all(len(node._engine.bridges.spent) <= 40 for node in senders)  # type: ignore[union-attr]
-    for source in receivers[0]._engine.bridges._siblings.sources._there.values():  # type: ignore[union-attr]
+    for source in sources_of(there)._there.values():
         assert len(source.merger._streams) <= 40

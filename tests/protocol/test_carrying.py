@@ -11,9 +11,9 @@ from zexchange.protocol.carrying import (
     WHOLE_AT_ONCE,
     Carrying,
 )
-from zexchange.protocol.core import REFUSALS
 from zexchange.protocol.hubwords import Carried, Enter, TurnedAway, word_frame
 from zexchange.protocol.lodgers import Complain, Forget, Gate, SayTo, Subscribe
+from zexchange.protocol.timing import REFUSALS
 from zexchange.protocol.values import Label
 from zexchange.protocol.wire import ready_topic, topic
 

@@ -9,12 +9,13 @@ from zexchange.protocol import values as v
 from zexchange.protocol.keys import id_for
 from zexchange.protocol.permissions import Policy, Rights
 from zexchange.protocol.session import Session
+from zexchange.protocol.timing import KNOCK_EVERY
 
 OURS, THEIRS = b"o" * 32, b"t" * 32
 ME, THEM = id_for(OURS, bytes(16)), id_for(THEIRS, bytes(16))
 HERE = v.Address("tcp://127.0.0.1:1", "tcp://127.0.0.1:2")
 THERE = v.Address("tcp://127.0.0.1:3", "tcp://127.0.0.1:4")
-SOON = m.KNOCK_EVERY + 0.11
+SOON = KNOCK_EVERY + 0.11
 
 
 def with_keys() -> Session:

@@ -15,12 +15,12 @@ from zexchange.protocol import effects as fx
 from zexchange.protocol import events as ev
 from zexchange.protocol import values as v
 from zexchange.protocol.admission import ADMITTED_A_SECOND, ADMITTED_AT_ONCE, INTRODUCED
-from zexchange.protocol.core import REFUSALS
-from zexchange.protocol.interest import MAX_PATTERNS
+from zexchange.protocol.announced import MAX_PATTERNS
 from zexchange.protocol.membership import CHANCE, MAX_GOSSIP
 from zexchange.protocol.messages import control_frame, read_control
 from zexchange.protocol.sequence import Numbering
 from zexchange.protocol.session import Session
+from zexchange.protocol.timing import REFUSALS
 
 OTHER = b"\2" * 16
 

@@ -23,8 +23,8 @@ from zexchange.history import Bulk
 from zexchange.names import matches
 from zexchange.protocol import values as v
 from zexchange.protocol import wire
+from zexchange.protocol.announced import MAX_PATTERNS
 from zexchange.protocol.fields import MAX_CONTAINERS
-from zexchange.protocol.interest import MAX_PATTERNS
 from zexchange.protocol.messages import MAX_ADDRESSES, control_frame, read_control
 from zexchange.protocol.values import Batch, Control, Hello, Label, Ready
 

@@ -6,7 +6,7 @@ from .exchange import Bridge, Exchange, ExchangeStats, Room
 from .mailbox import MailboxStats
 from .registry import Observer, Registry, default_registry, get_exchange, match, retain
 from .stream import Delivery, Stream
-from .subscriptions import Task
+from .task import Task
 from .tasks import DisplayMessages, to_call, to_queue
 from .view import View
 

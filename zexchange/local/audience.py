@@ -20,7 +20,8 @@ from .forking import track
 from .mailbox import Overflow
 from .snapshots import Keeper, settled
 from .stream import Delivery, Stream, T
-from .subscriptions import Key, Subscription, Task
+from .subscriptions import Key, Subscription
+from .task import Task
 
 if TYPE_CHECKING:
     from .registry import Registry

@@ -20,7 +20,7 @@ from .logs import log
 from .mailbox import Mailbox, MailboxStats, Overflow
 from .outcome import logger, unawaited
 from .snapshots import Keeper, settled
-from .subscriptions import M, Task
+from .task import M, Task
 
 FINISHING = 5.0
 """Seconds that the end of the program waits for messages which are with threads."""

@@ -18,27 +18,6 @@ from ..kinds import is_generator
 from . import finalisers
 from .forking import track
 from .outcome import Target
-from .stream import Stream
-from .subscriptions import Key, Subscription
-
-
-def key_of(task: object, names: bool = False) -> Key:
-    """Return what tells ``task`` apart: its identity, whatever it thinks it equals."""
-    return (id(held(task)), names)
-
-
-def held(task: object) -> object:
-    """Return what is held of a task that is attached: of a stream, not itself."""
-    return task._feed if isinstance(task, Stream) else task
-
-
-def key_of_call(fn: object) -> Key:
-    """Return what tells a handler apart; a bound method is a new object at each mention."""
-    if isinstance(fn, types.MethodType):
-        return (id(fn.__self__), id(fn.__func__))
-    if isinstance(fn, types.BuiltinMethodType):
-        return (id(fn.__self__), fn.__name__)
-    return ("call", id(fn))
 
 
 def check_callable(fn: Callable[[Any], object], use: str) -> None:
@@ -48,31 +27,6 @@ def check_callable(fn: Callable[[Any], object], use: str) -> None:
     call = getattr(fn, "__call__", None)  # noqa: B004 - for objects whose call is async
     if any(map(inspect.iscoroutinefunction, (fn, call))):
         raise NotASubscriber(f"{fn!r} is async: attach to_async(fn) instead of {use}")
-
-
-def subscription_of(
-    task: object, ended: Callable[[Subscription], None], names: bool, history: int
-) -> Subscription:
-    """Return the subscription of ``task``, not yet in any table.
-
-    Args:
-        task: what is to be attached.
-        ended: called with the subscription when its task turns out to be finished.
-        names: whether the task gets ``(name, msg)``.
-        history: how many retained messages come first.
-
-    Raises:
-        NotASubscriber: the task cannot be given messages; the text names the adapter.
-    """
-    if history < 0:
-        raise ValueError(f"history is a number of messages, not {history}")
-    task = held(task)
-    accept = check_task(task)
-    subscription = Subscription(task, key_of(task, names), accept, names=names, history=history)
-    if is_generator(task):
-        turns = Turns(task, lambda: ended(subscription))
-        subscription.calls(turns.send)
-    return subscription
 
 
 def check_task(task: object) -> Target:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import finalisers
 from .arrears import Arrears, Notice
-from .checks import check_callable, key_of_call
+from .checks import check_callable
 from .feeds import Feed
 from .outcome import Room, Target, Trouble, answered, logger, noted, raise_all, serve, wait_for_room
 from .parking import Parking, stand_in
@@ -22,7 +22,7 @@ from .retained import CatchUp, Kept
 from .rounds import OVER, Rounds, is_round
 from .routing import Bridge, Routes, Stale
 from .stream import Delivery, T
-from .subscriptions import Shaped, Subscription
+from .subscriptions import Shaped, Subscription, key_of_call
 
 if TYPE_CHECKING:
     from typing_extensions import deprecated

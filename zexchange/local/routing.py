@@ -13,14 +13,21 @@ from . import finalisers
 from .arrears import HERE
 from .audience import Audience
 from .chains import chains, link, refuse_circle
-from .checks import key_of, key_of_call, subscription_of
 from .feeds import Feed
 from .newest import NOTHING, Latest, Rank
 from .outcome import Room, Target, Trouble, serve
 from .retained import CatchUp, Kept, Ring
 from .snapshots import UNCHANGING, settled, snapshot
 from .stream import T
-from .subscriptions import Forwarder, Key, Shaped, Subscription
+from .subscriptions import (
+    Forwarder,
+    Key,
+    Shaped,
+    Subscription,
+    key_of,
+    key_of_call,
+    subscription_of,
+)
 
 if TYPE_CHECKING:
     from .registry import Registry

@@ -6,24 +6,20 @@ attached, and nothing here calls it but through what an exchange was given.
 
 import itertools
 import time
+import types
 import weakref
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
+from ..kinds import is_generator
+from .checks import Turns, check_task
 from .feeds import Feed
 from .outcome import Target
 from .snapshots import UNCHANGING, Keeper, settled
-from .stream import Delivery
+from .stream import Delivery, Stream
 
 if TYPE_CHECKING:
-    from typing_extensions import TypeVar  # as in `stream`
-
     from .arrears import Arrears
-
-    M = TypeVar("M", contravariant=True, default=Any)
-else:
-    from typing import TypeVar
-
-    M = TypeVar("M", contravariant=True)
 
 Key = tuple[object, ...]
 
@@ -31,14 +27,6 @@ Key = tuple[object, ...]
 def mark() -> int:
     """Return a number between the serials of what is attached already, and of what will be."""
     return next(_serials)
-
-
-class Task(Protocol[M]):
-    """Anything with a synchronous ``send(msg)``; what it returns does not matter."""
-
-    def send(self, msg: M, /) -> object:
-        """Take one message."""
-        ...
 
 
 _serials = itertools.count()
@@ -123,3 +111,47 @@ class Named(Shaped):
     def __call__(self, msg: object) -> object:
         """Hand on ``msg`` with the name."""
         return self.subscription.accept((self._name, msg))
+
+
+def key_of(task: object, names: bool = False) -> Key:
+    """Return what tells ``task`` apart: its identity, whatever it thinks it equals."""
+    return (id(held(task)), names)
+
+
+def held(task: object) -> object:
+    """Return what is held of a task that is attached: of a stream, not itself."""
+    return task._feed if isinstance(task, Stream) else task
+
+
+def key_of_call(fn: object) -> Key:
+    """Return what tells a handler apart; a bound method is a new object at each mention."""
+    if isinstance(fn, types.MethodType):
+        return (id(fn.__self__), id(fn.__func__))
+    if isinstance(fn, types.BuiltinMethodType):
+        return (id(fn.__self__), fn.__name__)
+    return ("call", id(fn))
+
+
+def subscription_of(
+    task: object, ended: Callable[[Subscription], None], names: bool, history: int
+) -> Subscription:
+    """Return the subscription of ``task``, not yet in any table.
+
+    Args:
+        task: what is to be attached.
+        ended: called with the subscription when its task turns out to be finished.
+        names: whether the task gets ``(name, msg)``.
+        history: how many retained messages come first.
+
+    Raises:
+        NotASubscriber: the task cannot be given messages; the text names the adapter.
+    """
+    if history < 0:
+        raise ValueError(f"history is a number of messages, not {history}")
+    task = held(task)
+    accept = check_task(task)
+    subscription = Subscription(task, key_of(task, names), accept, names=names, history=history)
+    if is_generator(task):
+        turns = Turns(task, lambda: ended(subscription))
+        subscription.calls(turns.send)
+    return subscription

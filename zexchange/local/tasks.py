@@ -17,7 +17,7 @@ from .checks import check_callable
 from .forking import track
 from .mailbox import Overflow, check_overflow
 from .snapshots import Keeper, settled
-from .subscriptions import M
+from .task import M
 
 if TYPE_CHECKING:
     from typing_extensions import deprecated

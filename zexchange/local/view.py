@@ -14,10 +14,10 @@ from ..names import matches
 from . import finalisers
 from .audience import Audience
 from .chains import chains, link, refuse_circle
-from .checks import key_of, subscription_of
 from .mailbox import Overflow
 from .stream import Delivery, Stream
-from .subscriptions import Key, Subscription, Task
+from .subscriptions import Key, Subscription, key_of, subscription_of
+from .task import Task
 
 if TYPE_CHECKING:
     from .exchange import Exchange

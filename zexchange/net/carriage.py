@@ -15,7 +15,6 @@ from ..protocol.permissions import Policy
 from ..protocol.relay import MARK, introduction_topic
 from .guard import Guard
 from .lookups import Lookups, needs_lookup
-from .picture import Endpoint
 from .ways import Ways
 
 if TYPE_CHECKING:
@@ -83,14 +82,9 @@ class Carriage:
         self._hubs.probed(endpoint, listening)
         self.news()
 
-    def endpoints(self) -> list[Endpoint]:
-        """Return what has become of the hubs that we were given."""
-        return [self._endpoint(hub) for hub in self._hubs.hubs.values()]
-
-    def _endpoint(self, hub: h.Hub) -> Endpoint:
-        reason, text = hub.objection
-        state = "hub" if hub.live else "refused" if reason else "dialing"
-        return Endpoint(hub.endpoint, "hub", state, reason=reason, text=text)
+    def hubs(self) -> list[h.Hub]:
+        """Return the hubs that this node was given."""
+        return list(self._hubs.hubs.values())
 
     def news(self) -> None:
         """Do what follows from what hubs said."""

@@ -28,7 +28,7 @@ from .lookups import Lookups
 from .sockets import EVENTS, Poller, connect, lends, receive_parts
 
 if TYPE_CHECKING:
-    from .world import Sockets
+    from .environment import Sockets
 
 BUDGET = 256
 """Frames read from one control socket before the others have their turn."""

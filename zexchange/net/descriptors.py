@@ -15,7 +15,6 @@ from contextlib import suppress
 
 from ..errors import TooFewDescriptors
 from ..protocol.membership import MAX_GOSSIP, MAX_PEERS
-from .plan import Plan
 
 if sys.platform != "win32":
     import resource
@@ -74,14 +73,6 @@ def left_at_most(enough: int) -> int | None:
             return enough
     counted = left()
     return None if counted is None else min(counted, enough)
-
-
-def needed(plan: Plan) -> int:
-    """Return how many a node takes before it has any peer."""
-    tcp = TCP if plan.listen else 0
-    unix = UNIX if plan.local else 0
-    named = A_CANDIDATE * len(plan.peers) + A_HUB * len(plan.hubs)
-    return CONTEXT + unix + tcp + named + (KEYS if plan.keys else 0) + (LAN if plan.lan else 0)
 
 
 def require(count: int, there: int | None, what: str) -> None:

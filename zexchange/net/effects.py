@@ -49,7 +49,7 @@ from .lookups import Lookups
 from .outbound import Outbound
 from .probes import Probes
 from .replays import RECALL, RECALL_PATTERN, REQUEST, Requests
-from .world import World
+from .world import NodeEnvironment
 
 BEACONS_MOST = 500
 """Exchanges asked about at a time. They lie in the same pipe as what is sent, and may fill it."""
@@ -68,7 +68,7 @@ class Effects:
         inbound: Inbound,
         bridges: Bridges,
         events: Exchange[Event],
-        world: World,
+        world: NodeEnvironment,
         changed: Condition,
     ) -> None:
         self._session = session

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from ..errors import InsecureEndpoint
 from ..protocol.values import Address
 
+HUB_PREFIX = "hub+"
+"""What the endpoint of a peer begins with that is received through a hub."""
 HIDDEN = "-"
 """What the path of a Unix socket ends with while its node lets nobody connect to it."""
 IPC_PATH_MAX = 107

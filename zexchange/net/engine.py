@@ -30,16 +30,17 @@ from ..protocol.wire import read_token
 from .bridge import Bridges
 from .carriage import Carriage
 from .control import Controls
-from .descriptors import needed, shares
+from .descriptors import shares
 from .desk import Desk, Reports
 from .discovery import Discovery
 from .effects import Effects
-from .endpoints import parse_tcp
+from .endpoints import HUB_PREFIX, parse_tcp
 from .guard import Guard
 from .inbound import Inbound
 from .lan import Lan, require
 from .lookups import Lookups
 from .memory import Memory
+from .merging import sources_of
 from .misfits import Misfit, Misfits
 from .missing import Missing
 from .outbound import Outbound
@@ -49,13 +50,12 @@ from .replays import Pending
 from .siblings import siblings_of
 from .slowness import Stalls
 from .threads import Ready
-from .trunk import PREFIX
 from .watch import DataWatch
 from .ways import Ways
-from .world import World
+from .world import NodeEnvironment
 
 if TYPE_CHECKING:
-    from .world import Socket
+    from .sockets import Socket
 
 TICK = 0.1
 """Seconds between two looks at the clock."""
@@ -75,7 +75,7 @@ class Engine(Reports):
         label: Label,
         registry: Registry,
         events: Exchange[Event],
-        world: World,
+        world: NodeEnvironment,
         guard: Guard | None = None,
         scope: Scope | None = None,
         join_timeout: float = 0.0,
@@ -112,7 +112,7 @@ class Engine(Reports):
         ring = Ring(plan.replay_bytes, plan.replay_messages, WINDOW)
         gate = guard.gate if guard else None
         there = world.descriptors()
-        self._room = shares(None if there is None else there - needed(plan))
+        self._room = shares(None if there is None else there - plan.descriptors())
         self.outbound = Outbound(xpub, me, self._waker.wake, ring, self.may_wait, world, gate)
         siblings = siblings_of(registry, world.new_id)
         self.bridges = Bridges(registry, self.outbound, self.scope, siblings)
@@ -126,7 +126,9 @@ class Engine(Reports):
         self._poller.watch(self.outbound.fileno())
         self._xpub_fd = self.outbound.fileno()
         clock = world.monotonic
-        desk = Desk(me, registry, self.scope, self, plan.recovery_timeout, clock, siblings.sources)
+        desk = Desk(
+            me, registry, self.scope, self, plan.recovery_timeout, clock, sources_of(registry)
+        )
         self.changes = Changes()
         self.inbound = Inbound(self._sockets, desk, self._end, world, self.changes, guard)
         self.watch = DataWatch(self.inbound)
@@ -562,7 +564,7 @@ class Engine(Reports):
             if self.carriage:
                 self.carriage.keys_changed(before, policy)
             self.effects.carry_out()
-            guard.cut_off(before, self.outbound)
+            guard.cut_off(before, self.outbound.cut_off)
 
     def _turned_away(self, source: str, reason: str, detail: str) -> None:
         self.session.reject(source, reason, detail)
@@ -603,7 +605,7 @@ class Engine(Reports):
 
     def marked(self, trunk: str, mark: int) -> None:
         """See `Reports`."""
-        down, now = trunk.removeprefix(PREFIX), self.world.monotonic
+        down, now = trunk.removeprefix(HUB_PREFIX), self.world.monotonic
         self.post(lambda: self._hubs.marked(down, mark, now()))
 
     def _heard_of_hub(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ..protocol import membership as m
+from ..protocol.hubs import Hub
 from ..protocol.interest import Keys
 from ..protocol.membership import Candidate, Peer, State
 from ..protocol.relay import SCHEME
@@ -92,7 +93,7 @@ def _look(engine: Engine, exchange: str) -> Picture:
         around=tuple(e for found in discovery.around.values() for e in found),
         lookups=tuple(Lookup(e, n.found, n.why) for e, n in discovery.names.items()),
         endpoints=(
-            *(engine.carriage.endpoints() if engine.carriage else ()),
+            *(_hub_endpoint(hub) for hub in (engine.carriage.hubs() if engine.carriage else ())),
             *(_endpoint(engine, c) for c in session.members.candidates.values()),
         ),
         peers=tuple(_peer(engine, p, exchange) for p in session.members.peers.values()),
@@ -107,6 +108,12 @@ def _look(engine: Engine, exchange: str) -> Picture:
         tasks=0 if local is None else len(local),
         federated=not exchange or engine.scope(exchange),
     )
+
+
+def _hub_endpoint(hub: Hub) -> Endpoint:
+    reason, text = hub.objection
+    state = "hub" if hub.live else "refused" if reason else "dialing"
+    return Endpoint(hub.endpoint, "hub", state, reason=reason, text=text)
 
 
 def _endpoint(engine: Engine, candidate: Candidate) -> Endpoint:

@@ -26,8 +26,7 @@ from .keyring import Keyring
 from .sockets import Poller
 
 if TYPE_CHECKING:
-    from .outbound import Outbound
-    from .world import Socket
+    from .sockets import Socket
 
 DOMAIN, NEAR = "zexchange", "zexchange-near"
 LOOK_EVERY = 0.5
@@ -332,13 +331,13 @@ class Guard:
         self._look_at = now + LOOK_EVERY
         return self._keyring.refresh()
 
-    def cut_off(self, before: Policy, outbound: "Outbound") -> None:
+    def cut_off(self, before: Policy, cut_data: Callable[[Iterable[bytes]], None]) -> None:
         """Cut the connections of every key that may not do any more what it might before.
 
         After the session has judged. They come back, where they still may.
         """
         changed = before.changed(self.in_force())
-        outbound.cut_off(changed)
+        cut_data(changed)
         for key in changed:
             self._connections.cut(key)
 

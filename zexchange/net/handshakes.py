@@ -15,7 +15,7 @@ from zmq.utils.monitor import parse_monitor_message
 from .sockets import Poller
 
 if TYPE_CHECKING:
-    from .world import Socket
+    from .sockets import Socket
 
 STANDS = int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
 BROKEN_OFF = int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL)

@@ -9,7 +9,7 @@ from ..protocol.values import Pong
 from .descriptors import A_PEER
 from .inbound import Inbound
 from .watch import HELD_AFTER
-from .world import World
+from .world import NodeEnvironment
 
 LOOK_EVERY = 5.0
 """Seconds for which a count of the open descriptors is good: it costs 0.1 ms and more."""
@@ -18,7 +18,7 @@ LOOK_EVERY = 5.0
 class Health:
     """How one node is."""
 
-    def __init__(self, inbound: Inbound, world: World) -> None:
+    def __init__(self, inbound: Inbound, world: NodeEnvironment) -> None:
         self._inbound = inbound
         self._world = world
         self._room: int | None = None

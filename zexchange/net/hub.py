@@ -52,7 +52,7 @@ from .hubkeys import HubKeys
 from .hublinks import FORGET_AFTER, HubLinks, portions
 from .hubsockets import HubSockets
 from .threads import Ready
-from .world import World
+from .world import NodeEnvironment
 
 TICK = 0.1
 
@@ -118,11 +118,11 @@ class Hub:
         keys: str | os.PathLike[str] | None = None,
         insecure: bool = False,
         label: Label | None = None,
-        world: World | None = None,
+        world: NodeEnvironment | None = None,
     ) -> None:
         check_federation(federation)
         check_secure([parse_tcp(e) for e in (listen, *peers)], insecure or keys is not None)
-        self._world = world or World()
+        self._world = world or NodeEnvironment()
         needed = HUB + A_HUB * len(peers) + (KEYS if keys else 0)
         require(needed, self._world.descriptors(), "a hub")
         guard = Guard(Path(keys) if keys is not None else None)

@@ -19,9 +19,9 @@ from ..protocol.given import Neighbours
 from ..protocol.hubmap import MAX_HUBS
 from ..protocol.hubwords import Carried, Enter, TurnedAway, Word, read_word, word_frame
 from ..protocol.keys import belongs
-from ..protocol.membership import KNOCK_EVERY
 from ..protocol.permissions import Policy
 from ..protocol.relay import BUNDLE_BYTES, Parcel, bundle
+from ..protocol.timing import KNOCK_EVERY
 from .forwarding import BUDGET
 from .guard import Guard
 from .hubsockets import HubSockets

@@ -26,6 +26,7 @@ from ..protocol.proving import MAX_NAMES
 from ..protocol.sequence import Positions, everything
 from ..protocol.wire import MAX_ATTACHED, ready_topic, topic, topics
 from .desk import Desk
+from .endpoints import HUB_PREFIX
 from .guard import Guard
 from .inlet import Inlet
 from .merging import identities
@@ -39,10 +40,10 @@ from .sockets import (
     unsubscribe,
 )
 from .threads import FOREVER, Ready
-from .trunk import PREFIX, REFRESH_EVERY, TOKENS_MOST, Passenger, Trunk
+from .trunk import REFRESH_EVERY, TOKENS_MOST, Passenger, Trunk
 
 if TYPE_CHECKING:
-    from .world import Sockets, World
+    from .environment import Environment, Sockets
 
 BUDGET = 64
 """Frames read from one peer before the next has its turn, and what others ask for."""
@@ -112,7 +113,7 @@ class Inbound:
         sockets: "Sockets",
         desk: Desk,
         ended: Callable[[], None],
-        world: "World",
+        world: "Environment",
         changes: Changes,
         guard: Guard | None = None,
     ) -> None:
@@ -310,7 +311,7 @@ class Inbound:
             return
         tuner = self._tuners.get(peer)
         inlet = tuner.inlet if tuner is not None else self._new_inlet(asked)
-        if socket is None or endpoint.startswith(PREFIX):
+        if socket is None or endpoint.startswith(HUB_PREFIX):
             self._board(inlet, tuner, endpoint, asked.key, socket)
             return
         fresh = Tuner(inlet, socket, asked.rights.publish)
@@ -349,7 +350,7 @@ class Inbound:
                 inlet.positions.expect(epoch, (key,), ())
         if asked.registry:
             keyed = self._guard is not None and self._guard.policy is not None
-            hub = asked.key if asked.endpoint.startswith(PREFIX) else None
+            hub = asked.key if asked.endpoint.startswith(HUB_PREFIX) else None
             known = identities(asked.registry, asked.peer, hub, asked.endpoint, keyed)
             self._desk.sources.join(known, inlet, self.do)
         for key, joiner in self._joiners:
@@ -384,7 +385,7 @@ class Inbound:
 
     def renew(self, down: str, key: bytes) -> None:
         """Replace the connection by which a hub's data comes, and ask for proof again."""
-        trunk = self._trunks.get(PREFIX + down)
+        trunk = self._trunks.get(HUB_PREFIX + down)
         socket = self._new_socket(b"") if trunk is not None else None
         if trunk is not None and socket is not None:
             self._hot.pop(trunk, None)
@@ -416,7 +417,7 @@ class Inbound:
         self._tuners[peer] = Passenger(inlet, trunk)
         proven = trunk.board(inlet)
         if socket is not None:
-            self._connect(trunk, peer, endpoint.removeprefix(PREFIX), key)
+            self._connect(trunk, peer, endpoint.removeprefix(HUB_PREFIX), key)
         elif proven is not None:
             self._proven(trunk, proven)
         elif before is not None:

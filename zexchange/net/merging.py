@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..history import Body
 from ..local.arrears import Arrears
 from ..local.exchange import Exchange
+from ..local.registry import Registry
 from ..local.subscriptions import mark
 from ..protocol import departed
 from ..protocol.keys import mark_of
@@ -20,6 +21,7 @@ from ..protocol.merging import HandOn, Merger, Settled
 from ..protocol.sequence import Tally
 from ..protocol.values import Batch
 from ..protocol.wire import LAST_NUMBER
+from .per_registry import PerRegistry
 
 if TYPE_CHECKING:
     from .inlet import Inlet
@@ -372,3 +374,11 @@ def _count(tally: Tally, settled: Settled) -> None:
         tally.lost += settled.told
         if settled.counted:
             tally.received -= settled.told
+
+
+_sources: PerRegistry[Sources] = PerRegistry()
+
+
+def sources_of(registry: Registry) -> Sources:
+    """Return the processes that a registry hears of, by all nodes of this process."""
+    return _sources.get(registry, Sources)

@@ -26,7 +26,7 @@ from ..protocol.events import Event
 from ..protocol.values import Label
 from ..seconds import seconds
 from . import lifetime
-from .descriptors import needed, require
+from .descriptors import require
 from .membership import Membership
 from .observer import NodeObserver
 from .plan import Plan, Scope
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .diagnosis import Diagnosis
     from .engine import Engine
     from .waiting import Wait, Waiter
-    from .world import World
+    from .world import NodeEnvironment
 
 
 class Backlog(Protocol):
@@ -66,7 +66,7 @@ class Node(Membership):
         plan: Plan,
         registry: Registry,
         join_timeout: float,
-        world: "World | None" = None,
+        world: "NodeEnvironment | None" = None,
         part: bool = False,
     ) -> None:
         self._plan = plan
@@ -96,11 +96,11 @@ class Node(Membership):
         with importing():
             from .engine import Engine
             from .polling import check_patched
-            from .world import World
+            from .world import NodeEnvironment
 
         check_patched()
-        world = self._world or World()
-        require(needed(self._plan), world.descriptors(), f"federation {self.name!r}")
+        world = self._world or NodeEnvironment()
+        require(self._plan.descriptors(), world.descriptors(), f"federation {self.name!r}")
         guard = world.guard(self._plan)
         self._me = guard.node_id(world.new_id()) if guard else world.new_id()
         label = Label(socket.gethostname(), os.getpid(), self._plan.label)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import LimitReached
 from ..local.arrears import Arrears
 from ..local.exchange import Exchange
+from ..protocol.announced import KEY_OVERHEAD, MAX_INTEREST_BYTES, MAX_KEYS, MAX_PATTERNS
 from ..protocol.events import Lost
-from ..protocol.interest import KEY_OVERHEAD, MAX_INTEREST_BYTES, MAX_KEYS, MAX_PATTERNS
 
 if TYPE_CHECKING:
     from .engine import Engine

@@ -42,7 +42,7 @@ from .sockets import (
 from .window import REPLAY_BYTES, Window
 
 if TYPE_CHECKING:
-    from .world import World
+    from .environment import Environment
 
 FRAME_BYTES = 64 << 10
 """A frame is closed once its values have this many bytes; sooner where the ring is small."""
@@ -79,7 +79,7 @@ class Outbound:
         notify: Callable[[], None],
         ring: Ring,
         may_wait: Callable[[], bool],
-        world: "World",
+        world: "Environment",
         gate: Gate | None = None,
     ) -> None:
         self.monotonic = world.monotonic

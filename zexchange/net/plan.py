@@ -7,8 +7,9 @@ from pathlib import Path
 
 from ..errors import LimitReached
 from ..names import check_federation, check_scope, is_pattern, matches
-from ..protocol.interest import MAX_PATTERNS
+from ..protocol.announced import MAX_PATTERNS
 from ..protocol.values import MAX_ENDPOINT, MAX_LABEL
+from . import descriptors as d
 from .endpoints import Tcp, check_secure, parse_pair, parse_tcp
 
 LAN = "lan"
@@ -58,6 +59,13 @@ class Plan:
     replay_messages: int = REPLAY_MESSAGES
     stall: float = STALL
     recovery_timeout: float = RECOVERY_TIMEOUT
+
+    def descriptors(self) -> int:
+        """Return how many file descriptors such a node needs before it has any peer."""
+        tcp, unix = d.TCP if self.listen else 0, d.UNIX if self.local else 0
+        named = d.A_CANDIDATE * len(self.peers) + d.A_HUB * len(self.hubs)
+        keys, lan = d.KEYS if self.keys else 0, d.LAN if self.lan else 0
+        return d.CONTEXT + unix + tcp + named + keys + lan
 
     def for_child(self, parent: str | None) -> "Plan":
         """Return the plan of a forked child: its parent has the ports, so it takes free ones.

@@ -5,16 +5,15 @@ process that meets them in several federations hands each message on once. Which
 an exchange, and with what, is decided here, for one exchange after the other.
 """
 
-import os
 import threading
-import weakref
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..local.exchange import Exchange
 from ..local.registry import Registry
-from .merging import Sources
+from .per_registry import PerRegistry
 from .shared import SharedBridge, share
 
 if TYPE_CHECKING:
@@ -36,7 +35,6 @@ class Siblings:
         self.id = new_id()
         """Said to peers; another one in a forked child, and once no node is left."""
         self._new_id = new_id
-        self.sources = Sources()
         self._nodes: list[Bridges] = []
         self._placing = threading.RLock()
         self.naming = threading.RLock()
@@ -251,24 +249,9 @@ class Siblings:
                 self._young.remove((until, shared))
 
 
-_found: "weakref.WeakKeyDictionary[Registry, Siblings]" = weakref.WeakKeyDictionary()
-_lock = threading.RLock()
+_siblings: PerRegistry[Siblings] = PerRegistry()
 
 
 def siblings_of(registry: Registry, new_id: Callable[[], bytes]) -> Siblings:
     """Return what the nodes of a registry have in common, in this process."""
-    with _lock:
-        siblings = _found.get(registry)
-        if siblings is None:
-            siblings = _found[registry] = Siblings(new_id)
-        return siblings
-
-
-def _after_fork() -> None:
-    global _found, _lock
-    _found = weakref.WeakKeyDictionary()
-    _lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    return _siblings.get(registry, partial(Siblings, new_id))

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import zmq
 from zmq.backend import Socket as _Backend
@@ -19,6 +19,9 @@ from zmq.utils.garbage import gc as _collector
 from ..protocol.wire import MAX_CONTROL_BYTES, MAX_DATA_BYTES
 from .polling import new_poll
 from .threads import Ready
+
+if TYPE_CHECKING:
+    Socket = zmq.Socket[bytes]
 
 SEND_MARK = 8_000
 """High-water mark of what publishes, in frames: twice what may lie there for a peer that is waited

@@ -16,8 +16,6 @@ from .desk import Desk
 from .inlet import Inlet
 from .sockets import DO_NOT_WAIT, RCVMORE, subscribe
 
-PREFIX = "hub+"
-"""What an endpoint starts with that is received from by a trunk."""
 READIES_MOST = 4096
 """Peers whose proof is remembered that have come before we know of them."""
 READY_BYTES = 1 << 20

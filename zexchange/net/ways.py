@@ -47,14 +47,13 @@ from ..protocol.values import (
 from ..protocol.vouching import Vouching
 from ..protocol.wire import CONTROL, DATA
 from .control import BUDGET, Controls, Received, _host_of
-from .endpoints import Tcp, parse_tcp
+from .endpoints import HUB_PREFIX, Tcp, parse_tcp
 from .guard import Guard
 from .lookups import Lookups
 from .sockets import EVENTS, Poller, lends, receive_parts
-from .trunk import PREFIX
 
 if TYPE_CHECKING:
-    from .world import Sockets
+    from .environment import Sockets
 
 ANSWERS = Welcome, Refuse, Stranger, Pong, Replayed, Recalled
 """What comes back on a link, and not at a node's own endpoint."""
@@ -206,8 +205,8 @@ class Ways(Controls):
             return asked
         hub = self._hubs.way(node) or next((h for h in self._hubs.hubs.values() if h.down), None)
         if hub is None:
-            return replace(asked, endpoint=PREFIX)
-        return replace(asked, endpoint=PREFIX + hub.down, key=hub.key)
+            return replace(asked, endpoint=HUB_PREFIX)
+        return replace(asked, endpoint=HUB_PREFIX + hub.down, key=hub.key)
 
     def dial(self, endpoint: str, key: bytes = b"", turn: int = 0) -> None:
         """Open a link; nothing is to be opened behind a hub."""

@@ -22,7 +22,7 @@ from .bell import LOOK_SECONDS, looking
 from .connections import cut
 
 if TYPE_CHECKING:
-    from .world import World
+    from .environment import Environment
 
 REPLAY_BYTES = 256 << 10
 """About as many bytes are sent again for one request; the rest is asked for again."""
@@ -45,7 +45,7 @@ class SendRoom(Room):
         window: "Window",
         may_wait: Callable[[], bool],
         catch_up: Callable[[], None],
-        world: "World",
+        world: "Environment",
     ) -> None:
         self._window = window
         self._catch_up = catch_up
@@ -93,7 +93,7 @@ class Window:
         may_wait: Callable[[], bool],
         catch_up: Callable[[], None],
         if_free: Callable[[Callable[[], None]], None],
-        world: "World",
+        world: "Environment",
     ) -> None:
         self._ring = ring
         self._numbering = numbering

@@ -1,11 +1,19 @@
-"""What MessagePack announces and does not hold: a header of a few bytes asks for gigabytes.
+"""Limits of what a peer may send: of an interest, and of what a MessagePack header announces.
 
-The rule of this room: nothing is built, so that looking costs no memory. Nothing here
-knows what the bytes mean.
+A header of a few bytes may ask for gigabytes. `check_announced` finds that out without building
+anything, so that looking costs no memory.
 """
 
 from msgpack import Unpacker
 
+MAX_KEYS = 200_000
+"""Names and patterns that one node may be interested in."""
+MAX_PATTERNS = 1000
+"""Patterns among them: each has to be matched with every name."""
+MAX_INTEREST_BYTES = (4 << 20) - (4 << 10)
+"""Bytes of all names and patterns together, with `KEY_OVERHEAD` more for each name and for both
+topics of a pattern: what one connection may subscribe to at a data socket, but for our tokens."""
+KEY_OVERHEAD = 19
 _ALLOCATED_AHEAD = 32 << 20
 _POINTER = 8
 

@@ -11,7 +11,6 @@ from math import inf
 from typing import Any
 
 from .allowance import Allowance
-from .core import MAX_TEXT, REFUSALS
 from .hubmap import HubMap
 from .hubwords import Carried, Enter, State, TurnedAway, told_of
 from .lodgers import (
@@ -27,8 +26,8 @@ from .lodgers import (
     SayTo,
     Subscribe,
 )
-from .membership import TICK_LATE
 from .permissions import EVERYTHING, Rights
+from .timing import MAX_TEXT, REFUSALS, TICK_LATE
 from .values import VERSIONS
 
 QUIET_AFTER = 3.0

@@ -15,6 +15,7 @@ from .interest import OwnInterest
 from .membership import Membership, Peer
 from .permissions import EVERYTHING, NOTHING, Policy, Rights
 from .sequence import Numbering
+from .timing import MAX_TEXT, REFUSALS
 from .values import (
     FEATURES,
     Ack,
@@ -34,9 +35,6 @@ from .vouching import Vouching
 
 MAX_KINDS = 1000
 """Kinds of rejection counted apart: their words come from whoever was rejected."""
-MAX_TEXT = 300
-REFUSALS = 8, 1
-"""Refusals that one connection is told, at once and a second: an honest node asks once a second."""
 
 
 class Core:

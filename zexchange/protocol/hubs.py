@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from .given import NO_ANSWER, NO_CONNECTION, NOTHING_LISTENS, PASSING, Unanswered, refused
 from .hubwords import Carried, Enter, TurnedAway
 from .keys import belongs
-from .membership import KNOCK_EVERY, TICK_LATE
 from .permissions import Rights
+from .timing import KNOCK_EVERY, TICK_LATE
 from .values import Label
 
 ENTER_EVERY = 1.0

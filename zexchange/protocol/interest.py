@@ -8,18 +8,11 @@ knows how keys become subscriptions.
 from collections.abc import Iterable, Iterator
 
 from ..names import is_pattern, matches
+from .announced import MAX_KEYS, MAX_PATTERNS
 from .formerkeys import FormerKeys, began
 from .permissions import restricted
 from .values import Promise
 
-MAX_KEYS = 200_000
-"""Names and patterns that one node may be interested in."""
-MAX_PATTERNS = 1000
-"""Patterns among them: each has to be matched with every name."""
-MAX_INTEREST_BYTES = (4 << 20) - (4 << 10)
-"""Bytes of all names and patterns together, with `KEY_OVERHEAD` more for each name and for both
-topics of a pattern: what one connection may subscribe to at a data socket, but for our tokens."""
-KEY_OVERHEAD = 19
 MAX_PROMISES = 16
 """Announcements remembered apart for a peer that confirms none of them."""
 

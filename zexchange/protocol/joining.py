@@ -19,6 +19,7 @@ from .granting import as_seen_by
 from .membership import Candidate, Peer, State
 from .proving import Proving, tune
 from .relay import by_hub, endpoint_of, node_at
+from .timing import KNOCK_EVERY
 from .values import VERSIONS, Address, Bye, Control, Hello, Refuse, Welcome
 
 MAX_UNREACHED = 1000
@@ -151,9 +152,9 @@ class Joining:
         """See `Session.shut_out`."""
         candidate, peer = self._members.candidates.get(endpoint), self._members.linked_to(endpoint)
         if peer is not None and peer.link == endpoint:
-            peer.shut, peer.ponged_at = True, now - m.UNANSWERED_AFTER + m.KNOCK_EVERY
+            peer.shut, peer.ponged_at = True, now - m.UNANSWERED_AFTER + KNOCK_EVERY
         elif candidate is not None and candidate.state is State.DIALING:
-            candidate.hello_at = candidate.redial_at = now + m.KNOCK_EVERY
+            candidate.hello_at = candidate.redial_at = now + KNOCK_EVERY
 
     def _greet(self, candidate: Candidate, now: float) -> None:
         candidate.hello_at = now + m.HELLO_EVERY

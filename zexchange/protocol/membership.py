@@ -21,14 +21,11 @@ from .granting import Granted
 from .interest import Keys, PeerInterest
 from .permissions import EVERYTHING, Rights
 from .relay import SCHEME
+from .timing import TICK_LATE
 from .values import FORGETS, Address, Hello, Label, Pong
 
-TICK_LATE = 1.0
-"""Seconds by which a tick may be late before it is we who were stopped, not they."""
 HELLO_EVERY = 1.0
 REFUSED_RETRY = 10.0
-KNOCK_EVERY = 0.5
-"""Seconds until an endpoint is dialled again where our key is not authorized: it may be soon."""
 PING_EVERY = 1.0
 CARRIED_PING_EVERY = 10.0
 """Seconds between pings of a peer that a hub vouches for: they only compare epochs."""

@@ -12,6 +12,7 @@ import msgpack
 from ..errors import DecodeError, InvalidName
 from ..kinds import is_dict, is_list
 from ..names import check_key, is_pattern
+from .announced import MAX_KEYS, MAX_PATTERNS
 from .fields import (
     boolean,
     count,
@@ -26,7 +27,6 @@ from .fields import (
     texts,
     unpack,
 )
-from .interest import MAX_KEYS, MAX_PATTERNS
 from .values import (
     MAX_ENDPOINT,
     MAX_LABEL,

@@ -17,7 +17,7 @@ from .rest import unsettled, vanish
 from .schedule import Schedule
 from .threads import Host, dead
 from .wire import Faults, Wire
-from .world import Directory, SimulatedWorld
+from .world import Directory, SimulatedEnvironment
 
 SETTLED_WITHIN = 120.0
 """Simulated seconds after which nodes that have not come to rest never will."""
@@ -46,7 +46,7 @@ class Network:
         self._wire = Wire(self._schedule, seed)
         self._random = random.Random(f"ids {seed}")
         self._directory = Directory()
-        self._worlds: dict[Node, SimulatedWorld] = {}
+        self._worlds: dict[Node, SimulatedEnvironment] = {}
 
     # -------------------------------------------------------------------------- nodes
 
@@ -82,7 +82,7 @@ class Network:
             stall=stall,
             recovery_timeout=recovery_timeout,
         )
-        world = SimulatedWorld(
+        world = SimulatedEnvironment(
             self._schedule, self._wire, self._directory, Host(name), self._random
         )
         registry = registry or Registry()

@@ -1,4 +1,4 @@
-"""The world of one simulated node: what `zexchange.net.world.World` makes, without the world."""
+"""The environment of one simulated node, without sockets, threads and clocks."""
 
 import random
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from typing import Any
 
 from ..net.plan import Plan
 from ..net.threads import Turn
-from ..net.world import World
+from ..net.world import NodeEnvironment
 from ..protocol.session import Session
 from ..protocol.values import Address
 from .schedule import Schedule
@@ -111,7 +111,7 @@ class Probes:
         """Do nothing."""
 
 
-class SimulatedWorld(World):
+class SimulatedEnvironment(NodeEnvironment):
     """What one node of a simulated network stands on."""
 
     def __init__(
@@ -137,27 +137,27 @@ class SimulatedWorld(World):
         return self._fds
 
     def new_id(self) -> bytes:
-        """See `World`."""
+        """See `NodeEnvironment`."""
         return self._random.randbytes(16)
 
     def sockets(self) -> Any:
-        """See `World`."""
+        """See `NodeEnvironment`."""
         return Sockets(self._wire, self.host, self._next_fd)
 
     def poller(self) -> Any:
-        """See `World`."""
+        """See `NodeEnvironment`."""
         return Poller(self.host)
 
     def waker(self) -> Any:
-        """See `World`."""
+        """See `NodeEnvironment`."""
         return Waker(self.host, self._next_fd())
 
     def condition(self) -> Any:
-        """See `World`."""
+        """See `NodeEnvironment`."""
         return Condition(self.schedule)
 
     async def aside(self, call: Callable[[], None]) -> None:
-        """See `World`: nothing here takes time, and all of it happens on one thread."""
+        """See `NodeEnvironment`: nothing here takes time, and all of it happens on one thread."""
         call()
 
     def loop(
@@ -167,40 +167,40 @@ class SimulatedWorld(World):
         turn: Turn,
         last: Callable[[], None],
     ) -> Any:
-        """See `World`."""
+        """See `NodeEnvironment`."""
         loop = Loop(self.schedule, self.host, poller, turn, last)
         self.parties.append(loop)
         return loop
 
     def bell(self) -> Any:
-        """See `World`."""
+        """See `NodeEnvironment`."""
         return Bell(self.schedule)
 
     def lend(self) -> bool:
-        """See `World`: nothing has to be prepared here."""
+        """See `NodeEnvironment`: nothing has to be prepared here."""
         return True
 
     def sender(self, send: Callable[[], float]) -> Any:
-        """See `World`."""
+        """See `NodeEnvironment`."""
         sender = Sender(self.schedule, self.host, send)
         self.parties.append(sender)
         return sender
 
     def guard(self, plan: Plan) -> None:
-        """See `World`: nobody has keys here."""
+        """See `NodeEnvironment`: nobody has keys here."""
 
     def places(self, plan: Plan, node: str, router: Any, xpub: Any, apart: Any) -> Any:
-        """See `World`."""
+        """See `NodeEnvironment`."""
         return Places(self._directory, self.host, plan, node, router, xpub)
 
     def probes(self, poller: Any) -> Any:
-        """See `World`."""
+        """See `NodeEnvironment`."""
         return Probes(self._wire, self.host)
 
     def descriptors(self) -> int | None:
-        """See `World`: as many as one likes."""
+        """See `NodeEnvironment`: as many as one likes."""
         return None
 
     def descriptors_at_most(self, enough: int) -> int | None:
-        """See `World`."""
+        """See `NodeEnvironment`."""
         return None
