@@ -46,7 +46,9 @@ def unprotect():
     """Take window, acknowledgements and replay out of this process; before it federates."""
     import zmq
 
-    from zexchange.net import inlet, sockets, window
+    from zexchange.net.inbound import peer_stream as inlet
+    from zexchange.net.outbound import window
+    from zexchange.net.transport import sockets
 
     window.Window.keep = lambda self, frame: None
     inlet.Inlet._acknowledge = lambda self: None

@@ -106,7 +106,7 @@ def by_hand(kind, keys, port):
     socket.setsockopt(zmq.SNDHWM, 0)
     socket.setsockopt(zmq.RCVHWM, 0)
     if keys != "-":
-        from zexchange.net.keyring import Keyring
+        from zexchange.net.security.key_directory import Keyring
 
         server, client = (Keyring(Path(keys) / role) for role in ("sender", "receiver"))
         if kind == zmq.PUB:
@@ -273,7 +273,7 @@ def _expect(process, word):
 
 def make_keys(directory):
     """Make two key directories that know each other; return where they are."""
-    from zexchange.net import keyring
+    from zexchange.net.security import key_directory as keyring
 
     lines = {role: keyring.make_keys(directory / role) for role in ("sender", "receiver")}
     for role, other in (("sender", "receiver"), ("receiver", "sender")):

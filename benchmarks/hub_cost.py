@@ -11,11 +11,11 @@ import time
 
 import zmq
 
-from zexchange.net.hub import Hub
-from zexchange.protocol.hubwords import Carried, Enter, read_word, word_frame
-from zexchange.protocol.relay import introduction_topic, mark_topic
-from zexchange.protocol.values import Label
-from zexchange.protocol.wire import data_head, topic
+from zexchange.net.hub.hub import Hub
+from zexchange.protocol.hub.messages import Carried, Enter, read_word, word_frame
+from zexchange.protocol.wire.data import data_head, topic
+from zexchange.protocol.wire.envelopes import introduction_topic, mark_topic
+from zexchange.protocol.wire.messages import Label
 
 SIZES = 100, 65_536
 ROUNDS = 5

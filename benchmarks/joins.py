@@ -58,8 +58,8 @@ class Records:
 
     def _trace(self):
         """Note what the session takes and asks for: no log is as fine as that."""
-        from zexchange.net.effects import Effects
-        from zexchange.protocol.session import Session
+        from zexchange.net.engine.executor import Effects
+        from zexchange.protocol.session.session import Session
 
         for owner, name in (
             (Session, "receive"),

@@ -59,7 +59,7 @@ SHAPES: dict[str, Callable[[int, int], Arguments]] = {
 def work(number: int, nodes: int, arguments: Arguments) -> None:
     """Be a node: say when everybody is ready, then do what the input says."""
     import zexchange
-    import zexchange.net.engine
+    import zexchange.net.engine.engine
 
     say(up=time.monotonic())
     sys.stdin.readline()

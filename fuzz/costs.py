@@ -16,11 +16,12 @@ from time import monotonic, thread_time
 from zexchange.cli.text import to_json
 from zexchange.errors import DecodeError
 from zexchange.history import Bulk
-from zexchange.local.shapes import shape_of
-from zexchange.protocol import buffers, codec
-from zexchange.protocol.hubwords import read_word
-from zexchange.protocol.messages import read_control
-from zexchange.protocol.wire import read_data, read_ready
+from zexchange.local.typed import shape_of
+from zexchange.protocol.codec import attachments as buffers
+from zexchange.protocol.codec import values as codec
+from zexchange.protocol.hub.messages import read_word
+from zexchange.protocol.wire.control import read_control
+from zexchange.protocol.wire.data import read_data, read_ready
 
 from . import filling
 from .bounds import AHEAD_BYTES, TIMES_INPUT, Execute, allocated

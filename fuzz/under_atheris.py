@@ -13,18 +13,18 @@ import atheris
 from .bounds import watched
 
 PACKAGE = "zexchange"
-EVERYTHING = ("zexchange.protocol", "zexchange.names", "zexchange.net", "zexchange.local.shapes")
+EVERYTHING = ("zexchange.protocol", "zexchange.names", "zexchange.net", "zexchange.local.typed")
 ONLY = {
     "hub": tuple(
         f"zexchange.protocol.{room}"
         for room in ("carrying", "granting", "hubgate", "hubmap", "hubs", "lodgers", "vouching")
     ),
     "inlet": (
-        "zexchange.net.inlet",
-        "zexchange.net.latecomers",
-        "zexchange.protocol.recovery",
-        "zexchange.protocol.recall",
-        "zexchange.protocol.sequence",
+        "zexchange.net.inbound.peer_stream",
+        "zexchange.net.inbound.history",
+        "zexchange.protocol.delivery.recovery",
+        "zexchange.protocol.delivery.history",
+        "zexchange.protocol.delivery.sequence",
     ),
 }
 """What is instrumented where others have the rest: it costs as much as what it looks at."""

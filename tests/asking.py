@@ -28,14 +28,14 @@ class Asking(logging.Handler):
         self._told = len(self._asking.wrong)
 
     def _engine(self) -> Any:
-        return getattr(sys.modules.get("zexchange.net.engine"), "Engine", None)
+        return getattr(sys.modules.get("zexchange.net.engine.engine"), "Engine", None)
 
     def _begin(self) -> None:
         from zexchange.imports import importing
 
         with importing():  # or a child that is forked meanwhile waits for it for ever
             from tests import locks
-            from zexchange.net import lifetime
+            from zexchange.net.node import process as lifetime
 
         locks.watch()
         locks._engines.update(n._engine for n in list(lifetime.nodes.values()) if n._engine)

@@ -74,12 +74,12 @@ def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     path = request.getfixturevalue("rendezvous")
-    from zexchange.net.sockets import start_collector
+    from zexchange.net.transport.sockets import start_collector
 
     start_collector()  # one for all contexts, and for good
     before = len(os.listdir("/proc/self/fd"))
     yield
-    from zexchange.net import lifetime
+    from zexchange.net.node import process as lifetime
 
     assert not lifetime.nodes, "a node was left open"
     eventually(lambda: not [t for t in threading.enumerate() if t.name.startswith("zexchange-")])

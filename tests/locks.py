@@ -12,38 +12,40 @@ from typing import Any
 
 from zexchange import Registry, imports
 from zexchange.errors import ExchangeError
-from zexchange.local import forking
-from zexchange.net import lifetime, siblings, sockets
-from zexchange.net.engine import Engine
-from zexchange.protocol import registration
+from zexchange.local.process import fork as forking
+from zexchange.net.engine.engine import Engine
+from zexchange.net.node import process as lifetime
+from zexchange.net.transport import sockets
+from zexchange.protocol.codec import custom_types as registration
 
 MADE = {
     "contrib/membership.py": {"self._lock"},
     "contrib/outbox.py": {"self._turn"},  # only ever tried, by one thread at a time
     "imports.py": {"lock"},
-    "local/arrears.py": {"self._lock"},
-    "local/audience.py": {"self._lock"},
-    "local/buffered.py": {"self._lock"},
-    "local/chains.py": {"self.lock"},
-    "local/checks.py": {"self.lock"},
-    "local/finalisers.py": {"self._turn"},  # only ever tried
-    "local/logs.py": {"self._turn", "self._counting"},  # the first is only ever tried
-    "local/mailbox.py": {"self._lock", "self._filled", "self._roomy"},
+    "local/late_join.py": {"self._lock"},
+    "local/subscribers.py": {"self._lock"},
+    "local/tasks/buffered.py": {"self._lock"},
+    "local/cycles.py": {"self.lock"},
+    "local/tasks/validation.py": {"self.lock"},
+    "local/process/finalizers.py": {"self._turn"},  # only ever tried
+    "local/process/logs.py": {"self._turn", "self._counting"},  # the first is only ever tried
+    "local/tasks/mailbox.py": {"self._lock", "self._filled", "self._roomy"},
     "local/registry.py": {"self._lock"},
-    "local/tasks.py": {"self._lock"},
-    "net/bridge.py": {"self._lock"},
-    "net/lifetime.py": {"lock"},
-    "net/misfits.py": {"self._lock"},
-    "net/merging.py": {"self.lock"},
-    "net/node.py": {"self._starting"},
-    "net/outbound.py": {"self._lock"},
-    "net/rendezvous.py": {"self._changing"},
-    "net/shared.py": {"self.moving"},
-    "net/siblings.py": {"self._placing", "self.naming", "_lock"},
-    "net/sockets.py": {"_starting", "self._closing"},
-    "net/world.py": {"return"},  # of Engine.changed
-    "protocol/changing.py": {"self._lock"},  # a plain one, for which nothing is called
-    "protocol/registration.py": {"_changing"},
+    "local/tasks/adapters.py": {"self._lock"},
+    "net/outbound/bridge.py": {"self._lock"},
+    "net/node/process.py": {"lock"},
+    "net/inbound/rejections.py": {"self._lock"},
+    "net/inbound/merging.py": {"self.lock"},
+    "net/node/node.py": {"self._starting"},
+    "net/outbound/publisher.py": {"self._lock"},
+    "net/peering/rendezvous.py": {"self._changing"},
+    "net/outbound/shared.py": {"self.moving"},
+    "net/outbound/siblings.py": {"self._placing", "self.naming"},
+    "net/transport/per_registry.py": {"self._lock"},
+    "net/transport/sockets.py": {"_starting", "self._closing"},
+    "net/transport/environment.py": {"return"},  # of Engine.changed
+    "protocol/interest/changes.py": {"self._lock"},  # a plain one, for which nothing is called
+    "protocol/codec/custom_types.py": {"_changing"},
 }
 """Where locks are made, and what they are called: `held` has to know each of them."""
 NAMES = (
@@ -95,10 +97,10 @@ def _alive(known: "weakref.WeakSet[Any]") -> list[Any]:
 
 
 def _owners() -> Iterator[object]:
-    yield from (imports, lifetime, siblings, sockets, registration)
+    yield from (imports, lifetime, sockets, registration)
     yield from list(lifetime.nodes.values())
     for owner in _alive(forking._tracked):
-        if type(owner).__module__ != "zexchange.local.checks":
+        if type(owner).__module__ != "zexchange.local.tasks.validation":
             yield owner
         for subscription in list(getattr(owner, "_table", {}).values()):
             if subscription.arrears is not None:

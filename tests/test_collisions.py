@@ -13,10 +13,10 @@ from zexchange import collisions
 from zexchange.collisions import FEW, crowd_a_dict, crowd_a_set, dict_of, set_of
 from zexchange.errors import DecodeError
 from zexchange.history import Bulk
-from zexchange.local.shapes import Misfit, shape_of
-from zexchange.protocol.buffers import Attached, decode_frame
-from zexchange.protocol.codec import decode, decode_batch, encode, register
-from zexchange.protocol.fields import unpack, unpack_all
+from zexchange.local.typed import Misfit, shape_of
+from zexchange.protocol.codec.attachments import Attached, decode_frame
+from zexchange.protocol.codec.values import decode, decode_batch, encode, register
+from zexchange.protocol.wire.fields import unpack, unpack_all
 
 MODULUS = (1 << 61) - 1
 """All multiples of it have the hash 0."""

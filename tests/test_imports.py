@@ -28,15 +28,15 @@ def doctor():
     zexchange.federate("fed").diagnose()
 
 def types():
-    from zexchange.local import codecs
+    from zexchange.local.typed_exchange import codecs
     codecs._Msgspec(int)
 
 def numpy():
-    from zexchange.protocol import arrays
+    from zexchange.protocol.codec.values import ndarrays as arrays
     assert arrays._numpy() is not None
 
 def pool():
-    from zexchange.net.reach import reach_all
+    from zexchange.net.doctor.reach import reach_all
     reach_all(["tcp://127.0.0.1:1"])
 
 USES = {use.__name__: use for use in (join, doctor, types, numpy, pool)}
@@ -63,10 +63,10 @@ os._exit(0)
 @pytest.mark.parametrize(
     ("module", "use"),
     [
-        ("zexchange.net.engine", "join"),
-        ("zexchange.net.waiting", "join"),
+        ("zexchange.net.engine.engine", "join"),
+        ("zexchange.net.engine.waits", "join"),
         ("zmq", "join"),
-        ("zexchange.net.examine", "doctor"),
+        ("zexchange.net.doctor.collect", "doctor"),
         ("concurrent.futures.thread", "pool"),
         ("msgspec", "types"),
         ("numpy", "numpy"),

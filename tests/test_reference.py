@@ -15,8 +15,8 @@ import pytest
 import zexchange
 from tests.support import ROOT
 from zexchange import AsyncNode, Node, federate
-from zexchange.net import plan
-from zexchange.protocol.events import Event
+from zexchange.net import config as plan
+from zexchange.protocol.session.events import Event
 
 REFERENCE = ROOT / "docs" / "reference"
 EXPORTED = {name: getattr(zexchange, name) for name in zexchange.__all__}

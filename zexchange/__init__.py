@@ -38,16 +38,24 @@ from .local import (
     to_queue,
     to_thread,
 )
-from .net.awaiting import AsyncNode
-from .net.diagnosis import Diagnosis, Finding
-from .net.federation import federate
-from .net.node import Node
-from .net.picture import Endpoint, Lookup, PeerView, Picture
-from .net.reach import Reach
-from .net.status import NodeStats, PeerStatus, Received, Sent
-from .protocol.codec import Unknown, register
-from .protocol.events import Event, Lost, PeerJoined, PeerLeft, PeerSilent, PeerSlow, Rejected
-from .protocol.values import Label
+from .net.doctor.reach import Reach
+from .net.doctor.rules import Diagnosis, Finding
+from .net.doctor.snapshot import Endpoint, Lookup, PeerView, Picture
+from .net.node.async_node import AsyncNode
+from .net.node.federate import federate
+from .net.node.node import Node
+from .net.node.stats import NodeStats, PeerStatus, Received, Sent
+from .protocol.codec.values import Unknown, register
+from .protocol.session.events import (
+    Event,
+    Lost,
+    PeerJoined,
+    PeerLeft,
+    PeerSilent,
+    PeerSlow,
+    Rejected,
+)
+from .protocol.wire.messages import Label
 
 __version__ = "0.1.0"
 __all__ = [

@@ -253,7 +253,7 @@ def way_in() -> Figure:
     f.arrow((300, 322), (380, 322), (380, 348), (469, 348), text="nothing new", at=(426, 334))
     f.box(40, 380, 260, 40, "decode_frame", "ours")
     f.arrow((170, 332), (170, 379))
-    f.box(470, 378, 250, 48, "Exchange._deliver: every task\nbut bridges and exchanges", "good")
+    f.box(470, 378, 250, 48, "Exchange: every task\nbut bridges and exchanges", "good")
     f.arrow((300, 402), (469, 402))
     return f
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from zexchange.protocol.codec import encode
+from zexchange.protocol.codec.values import encode
 
 from .moments import framed, split
 from .values import check

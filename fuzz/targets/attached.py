@@ -9,8 +9,8 @@ import numpy as np
 
 from zexchange.errors import DecodeError
 from zexchange.history import Bulk
-from zexchange.protocol import buffers
-from zexchange.protocol.codec import encode
+from zexchange.protocol.codec import attachments as buffers
+from zexchange.protocol.codec.values import encode
 
 from ..bounds import require
 from ..seeds import bombs

@@ -13,7 +13,7 @@ from operator import length_hint
 from typing import Any
 from uuid import UUID
 
-from zexchange.protocol.codec import Unknown, decode, encode
+from zexchange.protocol.codec.values import Unknown, decode, encode
 
 from ..bounds import require
 from ..sameness import same

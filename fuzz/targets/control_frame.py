@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from zexchange.errors import DecodeError
-from zexchange.net.endpoints import resolve_wild
-from zexchange.protocol import values as v
-from zexchange.protocol.messages import control_frame, read_control
+from zexchange.net.transport.endpoints import resolve_wild
+from zexchange.protocol.wire import messages as v
+from zexchange.protocol.wire.control import control_frame, read_control
 
 from ..bounds import require
 from ..seeds import bombs, vectors

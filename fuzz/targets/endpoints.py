@@ -7,10 +7,10 @@ is split at NUL, which no variable can have, into the arguments.
 from collections.abc import Iterator
 
 from zexchange.errors import ExchangeError
-from zexchange.net.endpoints import parse_tcp, reachable, resolve_wild
-from zexchange.net.plan import make_plan
-from zexchange.net.probes import probe_target
-from zexchange.protocol.values import Address
+from zexchange.net.config import make_plan
+from zexchange.net.transport.endpoints import parse_tcp, reachable, resolve_wild
+from zexchange.net.transport.probes import probe_target
+from zexchange.protocol.wire.messages import Address
 
 from ..bounds import require
 

@@ -9,17 +9,25 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 from zexchange.errors import DecodeError
-from zexchange.protocol import carrying as c
-from zexchange.protocol import hubmap
-from zexchange.protocol.hubgate import KeyedGate
-from zexchange.protocol.hubs import Hubs
-from zexchange.protocol.hubwords import Carried, Enter, Leave, State, Word, read_word, word_frame
-from zexchange.protocol.keys import id_for
-from zexchange.protocol.lodgers import Forget, Pass, SayTo, Subscribe
-from zexchange.protocol.permissions import EVERYTHING, Policy, Rights
-from zexchange.protocol.relay import look
-from zexchange.protocol.values import Label
-from zexchange.protocol.wire import data_head, ready_topic, topic
+from zexchange.protocol.hub import core as c
+from zexchange.protocol.hub import topology as hubmap
+from zexchange.protocol.hub.access import KeyedGate
+from zexchange.protocol.hub.client import Hubs
+from zexchange.protocol.hub.members import Forget, Pass, SayTo, Subscribe
+from zexchange.protocol.hub.messages import (
+    Carried,
+    Enter,
+    Leave,
+    State,
+    Word,
+    read_word,
+    word_frame,
+)
+from zexchange.protocol.security.keys import id_for
+from zexchange.protocol.security.permissions import EVERYTHING, Policy, Rights
+from zexchange.protocol.wire.data import data_head, ready_topic, topic
+from zexchange.protocol.wire.envelopes import look
+from zexchange.protocol.wire.messages import Label
 
 from ..bounds import require
 from .hub_words import words

@@ -7,9 +7,8 @@ A hub passes on by a head that it does not decode: it has to see there what the 
 from collections.abc import Iterator
 
 from zexchange.errors import DecodeError
-from zexchange.protocol import relay, wire
-from zexchange.protocol.hubgate import name_in
-from zexchange.protocol.hubwords import (
+from zexchange.protocol.hub.access import name_in
+from zexchange.protocol.hub.messages import (
     MAX_PATTERNS,
     Carried,
     Enter,
@@ -20,8 +19,10 @@ from zexchange.protocol.hubwords import (
     read_word,
     word_frame,
 )
-from zexchange.protocol.permissions import Rights
-from zexchange.protocol.values import Label
+from zexchange.protocol.security.permissions import Rights
+from zexchange.protocol.wire import data as wire
+from zexchange.protocol.wire import envelopes as relay
+from zexchange.protocol.wire.messages import Label
 
 from ..bounds import require
 from ..seeds import bombs, vectors

@@ -12,12 +12,12 @@ from typing import Any
 
 from zexchange.errors import DecodeError
 from zexchange.names import is_name
-from zexchange.net.desk import Desk, Reports
-from zexchange.net.inlet import Inlet
-from zexchange.protocol.events import Lost
-from zexchange.protocol.recovery import PARKED_MOST
-from zexchange.protocol.values import Promise, Ready, Recall, Replay
-from zexchange.protocol.wire import data_head, ready_frame, topic
+from zexchange.net.inbound.context import Desk, Reports
+from zexchange.net.inbound.peer_stream import Inlet
+from zexchange.protocol.delivery.recovery import PARKED_MOST
+from zexchange.protocol.session.events import Lost
+from zexchange.protocol.wire.data import data_head, ready_frame, topic
+from zexchange.protocol.wire.messages import Promise, Ready, Recall, Replay
 
 from ..bounds import require
 from ..seeds import vectors
@@ -78,13 +78,13 @@ class Heard:
         require(is_name(name), name)
         self.given = self.last = 0
 
-    def deliver(self, values: list[Any], origin: str, first: int, sent_at: float) -> None:
+    def _deliver(self, values: list[Any], origin: str, first: int, sent_at: float) -> None:
         """Take messages."""
         require(first > self.last, "twice, or out of order")
         self.given += len(values)
         self.last = first + len(values) - 1
 
-    def report(self, lost: Lost, mark: int | None = None) -> None:
+    def _report(self, lost: Lost, mark: int | None = None) -> None:
         """Take word of a loss, in its place."""
         require(lost.first > self.last, "lost, after it was given")
         self.last = lost.last

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from zexchange.protocol.keys import public_line, read_public, read_secret, secret_line
+from zexchange.protocol.security.keys import public_line, read_public, read_secret, secret_line
 
 from ..bounds import require
 

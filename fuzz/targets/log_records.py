@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from zexchange.contrib.records import ARRIVED, fields_of, record_of
 from zexchange.errors import DecodeError
-from zexchange.protocol.codec import decode, encode
+from zexchange.protocol.codec.values import decode, encode
 
 from ..bounds import require
 from ..seeds import bombs

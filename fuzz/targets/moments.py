@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta, timezone
 from zoneinfo import ZoneInfo
 
-from zexchange.protocol.codec import encode
+from zexchange.protocol.codec.values import encode
 
 from .values import check
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from zexchange.protocol.permissions import read_permissions
-from zexchange.protocol.wire import DATA
+from zexchange.protocol.security.permissions import read_permissions
+from zexchange.protocol.wire.data import DATA
 
 from ..bounds import require
 

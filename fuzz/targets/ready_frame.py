@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from zexchange.errors import DecodeError
-from zexchange.protocol import wire
+from zexchange.protocol.wire import data as wire
 
 from ..bounds import require
 from ..seeds import bombs, vectors

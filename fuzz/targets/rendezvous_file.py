@@ -3,8 +3,8 @@
 import os
 from collections.abc import Iterator
 
-from zexchange.net.endpoints import IPC_PATH_MAX
-from zexchange.net.rendezvous import read_file
+from zexchange.net.peering.rendezvous import read_file
+from zexchange.net.transport.endpoints import IPC_PATH_MAX
 
 from ..bounds import require
 

@@ -8,12 +8,14 @@ step what the session asks for must be writable, and its tables within their lim
 from collections.abc import Callable, Iterator
 
 from zexchange.errors import DecodeError
-from zexchange.protocol import departed, membership, proving
-from zexchange.protocol import effects as e
-from zexchange.protocol import values as v
-from zexchange.protocol.core import MAX_KINDS
-from zexchange.protocol.messages import control_frame, read_control
-from zexchange.protocol.session import Session
+from zexchange.protocol.delivery import departed
+from zexchange.protocol.session import effects as e
+from zexchange.protocol.session import peers as membership
+from zexchange.protocol.session import readiness as proving
+from zexchange.protocol.session.session import Session
+from zexchange.protocol.session.state import MAX_KINDS
+from zexchange.protocol.wire import messages as v
+from zexchange.protocol.wire.control import control_frame, read_control
 
 from ..bounds import require
 from ..seeds import vectors

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from zexchange import Delivery
 from zexchange.cli import text
 from zexchange.errors import DecodeError
-from zexchange.protocol.codec import decode, encode
+from zexchange.protocol.codec.values import decode, encode
 
 from ..bounds import require
 from ..seeds import bombs, vectors

@@ -12,8 +12,8 @@ from typing import Any, Literal
 from uuid import UUID
 
 from zexchange.errors import DecodeError, EncodeError
-from zexchange.local.shapes import shape_of
-from zexchange.protocol.codec import decode, encode
+from zexchange.local.typed import shape_of
+from zexchange.protocol.codec.values import decode, encode
 
 from ..bounds import require
 from ..sameness import same

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from zexchange.errors import DecodeError, EncodeError
-from zexchange.protocol.codec import decode, decode_batch, encode
+from zexchange.protocol.codec.values import decode, decode_batch, encode
 
 from ..bounds import require
 from ..sameness import same

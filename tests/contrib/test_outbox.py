@@ -16,8 +16,8 @@ from zexchange.contrib import membership
 from zexchange.contrib import outbox as module
 from zexchange.contrib.membership import Membership
 from zexchange.contrib.outbox import Outbox
-from zexchange.local.logs import log
-from zexchange.net import lifetime
+from zexchange.local.process.logs import log
+from zexchange.net.node import process as lifetime
 
 pytestmark = pytest.mark.sockets
 Heard = Callable[[], list[Any]]
@@ -328,7 +328,7 @@ def test_who_takes_longer_than_the_time_to_join_is_waited_for(
 @pytest.mark.leaves_files
 def test_a_fork_waits_for_a_start(heard: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """A child that is made while a thread starts a node inherits a whole one, and no half."""
-    from zexchange.net.engine import Engine
+    from zexchange.net.engine.engine import Engine
 
     begun, forking = threading.Event(), threading.Event()
     start = Engine.start

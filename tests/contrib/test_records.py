@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zexchange.contrib.records import ARRIVED, PROCESS, fields_of, record_of
-from zexchange.protocol.codec import decode, encode
+from zexchange.protocol.codec.values import decode, encode
 
 
 def made(msg: object = "text", *args: object, **extra: object) -> logging.LogRecord:

@@ -171,7 +171,7 @@ def test_another_federation(pair: Pair) -> None:
 def test_another_version(pair: Pair) -> None:
     """The other program speaks a later version only."""
     one, two = pair
-    later = "from zexchange.protocol import joining; joining.VERSIONS = (9, 9)"
+    later = "from zexchange.protocol.session import peering; peering.VERSIONS = (9, 9)"
     with program(one, first=later):
         found = doctor(two, "--peer", one.endpoint())
     assert "another version" in found["conclusion"]
@@ -266,7 +266,7 @@ def test_clocks_that_differ(pair: Pair) -> None:
     """A clock that is wrong is noted, and nothing is wrong with messages."""
     one, two = pair
     late = (
-        "from zexchange.net.world import NodeEnvironment\n"
+        "from zexchange.net.engine.environment import NodeEnvironment\n"
         "NodeEnvironment.time = lambda self: time.time() - 90"
     )
     with program(one, first=late):

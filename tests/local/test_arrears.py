@@ -6,7 +6,7 @@ import pytest
 
 from zexchange import Registry
 from zexchange.local.parking import Parking
-from zexchange.local.stream import Delivery
+from zexchange.local.tasks.stream import Delivery
 
 
 class Observer:
@@ -252,7 +252,7 @@ def test_who_leaves_while_others_are_waited_for_and_comes_back(registry, observe
 
 def test_too_much_that_is_sent_here_waits_for_nobody(registry, observer, monkeypatch):
     """What waits is bounded: then who has not said what it keeps is late."""
-    monkeypatch.setattr("zexchange.local.arrears.PARKED_MOST", 3)
+    monkeypatch.setattr("zexchange.local.late_join.PARKED_MOST", 3)
     task, _ = owed(registry, observer, 9, "stuck")
     for n in range(6):
         registry.get("x").send(n)

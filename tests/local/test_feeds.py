@@ -9,7 +9,8 @@ import warnings
 import pytest
 
 from tests.support import eventually
-from zexchange.local import Registry, feeds, to_call
+from zexchange.local import Registry, to_call
+from zexchange.local.tasks import feeds
 
 
 @pytest.fixture

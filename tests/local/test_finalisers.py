@@ -10,8 +10,8 @@ import pytest
 
 from tests.support import PATIENCE, eventually
 from zexchange import DisplayMessages, Exchange, Registry, TooManyDeferred, to_queue, to_thread
-from zexchange.local import finalisers
-from zexchange.local.mailbox import Mailbox
+from zexchange.local.process import finalizers as finalisers
+from zexchange.local.tasks.mailbox import Mailbox
 
 
 class Task:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.support import PATIENCE, eventually
-from zexchange.local import logs
-from zexchange.local.logs import Log
+from zexchange.local.process import logs
+from zexchange.local.process.logs import Log
 
 
 class Handler(logging.Handler):

@@ -14,7 +14,7 @@ import pytest
 from tests.eventloops import Main, run_anyio_on_trio, run_asyncio, run_trio, run_uvloop
 from tests.support import eventually
 from zexchange import Exchange, MailboxFull, Registry, to_async
-from zexchange.local import loops
+from zexchange.local.tasks import eventloops as loops
 
 CANCELS = 10_000
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zexchange.local.shapes import Misfit, shape_of
+from zexchange.local.typed import Misfit, shape_of
 
 Metres = NewType("Metres", float)
 

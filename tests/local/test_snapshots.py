@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import eventually
-from zexchange.local import Registry, snapshots, to_async, to_call, to_queue, to_thread
-from zexchange.local.snapshots import settled, snapshot
+from zexchange.local import Registry, to_async, to_call, to_queue, to_thread
+from zexchange.local.tasks import snapshots
+from zexchange.local.tasks.snapshots import settled, snapshot
 
 np = pytest.importorskip("numpy")
 

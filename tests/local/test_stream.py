@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tests.support import eventually
 from zexchange.errors import Closed, MailboxFull
 from zexchange.local import Delivery, Registry
-from zexchange.local.logs import log
-from zexchange.local.mailbox import Mailbox
-from zexchange.local.subscriptions import mark
+from zexchange.local.process.logs import log
+from zexchange.local.subscription import mark
+from zexchange.local.tasks.mailbox import Mailbox
 
 
 @pytest.fixture

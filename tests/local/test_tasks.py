@@ -12,15 +12,8 @@ import pytest
 
 from tests.support import eventually, patience
 from zexchange.errors import Closed, MailboxFull, NotASubscriber
-from zexchange.local import (
-    DisplayMessages,
-    Registry,
-    buffered,
-    to_async,
-    to_call,
-    to_queue,
-    to_thread,
-)
+from zexchange.local import DisplayMessages, Registry, to_async, to_call, to_queue, to_thread
+from zexchange.local.tasks import buffered
 
 
 class Task:
@@ -316,7 +309,7 @@ def test_display_messages_counts_and_prints(exchange, capsys):
 
 UNFINISHED = """
 import time, zexchange
-from zexchange.local import buffered
+from zexchange.local.tasks.adapters import buffered
 class Writer:
     def send(self, n):
         if n == 20 and {stuck}:

@@ -18,7 +18,7 @@ import pytest
 from zexchange import Exchange, ExchangeError, Registry, WrongType, get_exchange, register
 from zexchange.local import Delivery
 from zexchange.local.routing import Bridge
-from zexchange.local.typed import TypedExchange
+from zexchange.local.typed_exchange import TypedExchange
 
 ORIGIN = "ab" * 16
 

@@ -16,8 +16,8 @@ import zmq
 
 from tests.support import Program, eventually, free_ports, patience, tcp
 from zexchange import Registry, federate
-from zexchange.protocol import values as v
-from zexchange.protocol.messages import control_frame, read_control
+from zexchange.protocol.wire import messages as v
+from zexchange.protocol.wire.control import control_frame, read_control
 
 VICTIM = """
 import json, os, resource

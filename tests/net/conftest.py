@@ -9,8 +9,8 @@ import pytest
 from tests.net.keyrings import Keyrings
 from tests.support import PATIENCE, patience, tcp
 from zexchange import Node, Registry, federate
-from zexchange.net.hub import Hub
-from zexchange.net.waiting import Waiter
+from zexchange.net.engine.waits import Waiter
+from zexchange.net.hub.hub import Hub
 
 Joiner = Callable[..., tuple[Node, Registry]]
 

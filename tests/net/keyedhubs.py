@@ -11,12 +11,12 @@ from tests.net.conftest import Joiner
 from tests.net.keyrings import Keyrings, everything
 from tests.support import eventually
 from zexchange import Node, Registry
-from zexchange.net.hub import Hub
-from zexchange.net.keyring import Keyring
-from zexchange.protocol.hubwords import Carried, Enter, Word, read_word, word_frame
-from zexchange.protocol.keys import id_for
-from zexchange.protocol.relay import introduction_topic, relay_head
-from zexchange.protocol.values import Label
+from zexchange.net.hub.hub import Hub
+from zexchange.net.security.key_directory import Keyring
+from zexchange.protocol.hub.messages import Carried, Enter, Word, read_word, word_frame
+from zexchange.protocol.security.keys import id_for
+from zexchange.protocol.wire.envelopes import introduction_topic, relay_head
+from zexchange.protocol.wire.messages import Label
 
 Huber = Callable[..., Hub]
 

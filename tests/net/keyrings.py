@@ -9,10 +9,10 @@ import zmq
 
 from tests.support import eventually
 from zexchange import Node
-from zexchange.net.keyring import Keyring, make_keys
-from zexchange.protocol.keys import id_for, public_line
-from zexchange.protocol.messages import control_frame, read_control
-from zexchange.protocol.values import Address, Control, Hello, Label
+from zexchange.net.security.key_directory import Keyring, make_keys
+from zexchange.protocol.security.keys import id_for, public_line
+from zexchange.protocol.wire.control import control_frame, read_control
+from zexchange.protocol.wire.messages import Address, Control, Hello, Label
 
 PROBE = b"\x01probe\0"
 

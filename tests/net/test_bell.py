@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support import eventually
-from zexchange.net.bell import Bell, Condition
+from zexchange.net.transport.sync import Bell, Condition
 
 
 class Stop(BaseException):

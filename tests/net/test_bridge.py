@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from zexchange.errors import EncodeError
-from zexchange.net.bridge import SMALL_BYTES, Bridge, _way_out
-from zexchange.net.pace import Pace
+from zexchange.net.outbound.bridge import SMALL_BYTES, Bridge, _way_out
+from zexchange.net.outbound.pacing import Pace
 
 
 class Out:

@@ -5,7 +5,14 @@ import socket
 
 import pytest
 
-from zexchange.net.connections import PER_KEY, Connections, address_of, alive, connection, cut
+from zexchange.net.security.connections import (
+    PER_KEY,
+    Connections,
+    address_of,
+    alive,
+    connection,
+    cut,
+)
 
 pytestmark = pytest.mark.sockets
 

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import zmq
 
-from zexchange.net import control as c
-from zexchange.net.control import Controls
-from zexchange.net.sockets import EVENTS
-from zexchange.protocol import values as v
-from zexchange.protocol.messages import control_frame
+from zexchange.net.peering import links as c
+from zexchange.net.peering.links import Controls
+from zexchange.net.transport.sockets import EVENTS
+from zexchange.protocol.wire import messages as v
+from zexchange.protocol.wire.control import control_frame
 
 PING = control_frame(v.Ping(b"p" * 16, 1, 1))
 NAMES = tuple(f"{n:015}" for n in range(8000))

@@ -7,11 +7,11 @@ from typing import Any
 import zmq
 
 from zexchange.history import WINDOW, Ring
-from zexchange.net.outbound import BEACON_SECONDS, Outbound
-from zexchange.net.sockets import EVENTS, READABLE
-from zexchange.net.world import NodeEnvironment
-from zexchange.protocol.stalling import Turns
-from zexchange.protocol.wire import ready_topic, topic
+from zexchange.net.engine.environment import NodeEnvironment
+from zexchange.net.outbound.publisher import BEACON_SECONDS, Outbound
+from zexchange.net.transport.sockets import EVENTS, READABLE
+from zexchange.protocol.delivery.stalls import Turns
+from zexchange.protocol.wire.data import ready_topic, topic
 
 SWITCH = 0.005
 """Seconds until the interpreter's lock comes back, which every call on a socket lets go of."""

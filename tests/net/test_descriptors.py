@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.net.conftest import Joiner, collect
 from tests.support import PATIENCE, Program, eventually, tcp
-from zexchange.net import descriptors as d
-from zexchange.protocol.membership import MAX_GOSSIP, MAX_PEERS
+from zexchange.net.transport import descriptors as d
+from zexchange.protocol.session.peers import MAX_GOSSIP, MAX_PEERS
 
 # ------------------------------------------------------------------------------ the numbers
 
@@ -86,7 +86,7 @@ def test_what_is_left_is_counted(limit: int) -> None:
 COUNT = """
 import os
 from zexchange import federate
-from zexchange.net.hub import Hub
+from zexchange.net.hub.hub import Hub
 count = lambda: len(os.listdir("/proc/self/fd"))
 before = count()
 if sys.argv[1] == "hub":
@@ -138,8 +138,8 @@ def test_a_hub_takes_no_more_than_is_asked_for(peers: tuple[str, ...]) -> None:
 REFUSED = """
 import errno, resource
 import zexchange
-from zexchange.net.hub import Hub
-from zexchange.net.descriptors import ROOM
+from zexchange.net.hub.hub import Hub
+from zexchange.net.transport.descriptors import ROOM
 listed = lambda: sorted(os.listdir("/proc/self/fd"))
 most = len(listed()) + ROOM + int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -170,7 +170,7 @@ def test_with_too_few_nothing_is_opened(rendezvous: Path, kind: str, room: int) 
 PROGRAM = """
 import resource
 import zexchange
-from zexchange.net.descriptors import RESERVE, left
+from zexchange.net.transport.descriptors import RESERVE, left
 resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
 got, files = [], []
 zexchange.get_exchange("in").handler(got.append)
@@ -246,7 +246,7 @@ def test_a_program_at_its_limit_lives_while_others_join(
 
 HUB = """
 import resource
-from zexchange.net.hub import Hub
+from zexchange.net.hub.hub import Hub
 resource.setrlimit(resource.RLIMIT_NOFILE, (150, 150))
 hub, files = Hub("fed", tcp(0)), []
 print(hub.endpoint, flush=True)

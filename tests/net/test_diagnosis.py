@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zexchange.net.diagnosis import KEYS, RULES, diagnose
-from zexchange.net.picture import Endpoint, Lookup, PeerView, Picture
-from zexchange.net.reach import Reach
+from zexchange.net.doctor.reach import Reach
+from zexchange.net.doctor.rules import KEYS, RULES, diagnose
+from zexchange.net.doctor.snapshot import Endpoint, Lookup, PeerView, Picture
 
 THERE = "tcp://192.0.2.1:7400"
 

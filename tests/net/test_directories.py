@@ -13,10 +13,12 @@ from tests.net.conftest import Joiner, collect
 from tests.net.keyrings import Keyrings
 from tests.support import eventually, programs
 from zexchange import Node, NotReady, Registry, Unreachable, federate
-from zexchange.net import around, directories, places
-from zexchange.net.directories import bases, place_of, places_of, short_place
-from zexchange.net.endpoints import IPC_PATH_MAX
-from zexchange.net.rendezvous import Rendezvous
+from zexchange.net.peering import binding as places
+from zexchange.net.peering import directories
+from zexchange.net.peering import elsewhere as around
+from zexchange.net.peering.directories import bases, place_of, places_of, short_place
+from zexchange.net.peering.rendezvous import Rendezvous
+from zexchange.net.transport.endpoints import IPC_PATH_MAX
 
 pytestmark = pytest.mark.sockets
 LONG = "runner_workspace_0123456789/build-and-test-job-number-000123/temporary-files/py311"
@@ -111,7 +113,7 @@ def test_where_a_path_is_too_long_the_sockets_lie_in_a_shorter_one(
 JOB = """
 import zexchange
 from pathlib import Path
-from zexchange.net import directories
+from zexchange.net.peering import directories
 directories._of_the_session = lambda: iter(())
 directories._SHORTEST = Path(sys.argv[1])
 os.environ["TMPDIR"] = sys.argv[2]

@@ -7,14 +7,15 @@ import pytest
 
 from tests.protocol.test_membership import THEM, hello
 from tests.support import eventually
-from zexchange.net import lan, lookups
-from zexchange.net.discovery import LAN_FIRST, REFRESH, RETRY, Discovery
-from zexchange.net.endpoints import Tcp, as_host, parse_tcp
-from zexchange.net.lookups import Found, Lookups, look_up, needs_lookup
-from zexchange.protocol import effects as fx
-from zexchange.protocol import values as v
-from zexchange.protocol.membership import State
-from zexchange.protocol.session import Session
+from zexchange.net.peering import mdns as lan
+from zexchange.net.peering.discovery import LAN_FIRST, REFRESH, RETRY, Discovery
+from zexchange.net.transport import dns as lookups
+from zexchange.net.transport.dns import Found, Lookups, look_up, needs_lookup
+from zexchange.net.transport.endpoints import Tcp, as_host, parse_tcp
+from zexchange.protocol.session import effects as fx
+from zexchange.protocol.session.peers import State
+from zexchange.protocol.session.session import Session
+from zexchange.protocol.wire import messages as v
 
 NAME = "tcp://pods.example:7400"
 ONE, TWO, THREE = (f"tcp://10.0.0.{n}:7400" for n in (1, 2, 3))
@@ -173,7 +174,7 @@ def test_a_look_up_does_not_block(monkeypatch: pytest.MonkeyPatch) -> None:
         assert go.wait(30)
         return [(2, 1, 6, "", ("10.0.0.1", 7400)), (10, 1, 6, "", ("fd00::1", 7400, 0, 0))]
 
-    monkeypatch.setattr("zexchange.net.lookups.socket.getaddrinfo", resolve)
+    monkeypatch.setattr("zexchange.net.transport.dns.socket.getaddrinfo", resolve)
     asking = Lookups(posted.append)
     asking.ask(NAME, lambda found, why: answers.append(found))
     asking.literal(NAME, answers.append, turn=3)
@@ -187,7 +188,7 @@ def test_no_more_look_ups_than_that_at_a_time(monkeypatch: pytest.MonkeyPatch) -
     """Peers that tell us of many names do not make us start a thread for each."""
     go, posted, answers = threading.Event(), list[Callable[[], None]](), list[str]()
     monkeypatch.setattr(
-        "zexchange.net.lookups.socket.getaddrinfo", lambda *_, **__: go.wait(30) and []
+        "zexchange.net.transport.dns.socket.getaddrinfo", lambda *_, **__: go.wait(30) and []
     )
     monkeypatch.setattr(lookups, "MOST", 3)
     asking = Lookups(posted.append)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support import PATIENCE, patience
 from zexchange import Registry, federate
-from zexchange.net.lifetime import _TooLate
+from zexchange.net.node.process import _TooLate
 
 pytestmark = pytest.mark.sockets
 

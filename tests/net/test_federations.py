@@ -17,7 +17,7 @@ from tests.net.test_hub import three_ports
 from tests.relay import Relay
 from tests.support import PATIENCE, eventually, tcp
 from zexchange import Node, Registry, federate, get_exchange, to_call
-from zexchange.net.hub import Hub
+from zexchange.net.hub.hub import Hub
 
 pytestmark = pytest.mark.sockets
 COUNT = 400
@@ -168,7 +168,7 @@ def test_an_earlier_version_gets_what_each_federation_brings(
     join: Joiner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It does not say which process it is, and is taken for two, as before."""
-    from zexchange.net import engine
+    from zexchange.net.engine import engine
 
     here, there = Registry(), Registry()
     got = collect(there, "x")

@@ -11,7 +11,7 @@ from tests.net.conftest import Joiner, collect
 from tests.net.keyrings import Keyrings, hear, raw, say
 from tests.support import eventually
 from zexchange import Node, Registry
-from zexchange.protocol.values import Ping, Pong, Recall, Recalled, Replay, Replayed
+from zexchange.protocol.wire.messages import Ping, Pong, Recall, Recalled, Replay, Replayed
 
 pytestmark = pytest.mark.sockets
 HERE = "tcp://127.0.0.1:0"

@@ -7,8 +7,8 @@ import pytest
 
 from tests.support import Program
 from zexchange import Registry, federate
-from zexchange.net.polling import new_poll
-from zexchange.net.sockets import Poller, Waker
+from zexchange.net.transport.polling import new_poll
+from zexchange.net.transport.sockets import Poller, Waker
 
 pytestmark = pytest.mark.sockets
 

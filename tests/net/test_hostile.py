@@ -12,7 +12,7 @@ import zmq
 from tests.net.conftest import Joiner, collect, publish
 from tests.support import eventually, patience
 from zexchange import Node, Registry, Rejected
-from zexchange.protocol.wire import MAX_CONTROL_BYTES, ready_topic
+from zexchange.protocol.wire.data import MAX_CONTROL_BYTES, ready_topic
 
 pytestmark = pytest.mark.sockets
 

@@ -10,12 +10,12 @@ import pytest
 import zexchange
 from tests.net.conftest import Joiner, collect
 from tests.support import PATIENCE, Program, eventually, programs, tcp
-from zexchange.net.hub import Hub
+from zexchange.net.hub.hub import Hub
 
 pytestmark = pytest.mark.sockets
 
 HUB = """
-from zexchange.net.hub import Hub
+from zexchange.net.hub.hub import Hub
 import time
 hub = Hub("fed", sys.argv[1], peers=sys.argv[2:])
 print(hub.endpoint)
@@ -431,10 +431,10 @@ def test_a_direct_way_is_preferred(hub: Callable[..., Hub], join: Joiner) -> Non
 def test_a_node_cannot_speak_as_another(hub: Callable[..., Hub], join: Joiner) -> None:
     """A frame under another origin, and a message under another name, go no further."""
     from tests.net.conftest import publish
-    from zexchange.protocol.messages import control_frame
-    from zexchange.protocol.relay import Parcel, bundle
-    from zexchange.protocol.values import Bye
-    from zexchange.protocol.wire import data_head, topic
+    from zexchange.protocol.wire.control import control_frame
+    from zexchange.protocol.wire.data import data_head, topic
+    from zexchange.protocol.wire.envelopes import Parcel, bundle
+    from zexchange.protocol.wire.messages import Bye
 
     here = hub()
     node, _ = behind(here, join)

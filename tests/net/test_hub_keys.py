@@ -10,14 +10,14 @@ from tests.net.keyedhubs import Huber, behind, carried, hear_word, raw_lodger, s
 from tests.net.keyrings import Keyrings, everything
 from tests.support import Program, eventually, tcp
 from zexchange import Lost, Node, PeerLeft, Registry, to_call
-from zexchange.net.guard import Guard
-from zexchange.net.hub import Hub
-from zexchange.protocol.hubwords import State, TurnedAway
-from zexchange.protocol.keys import id_for
-from zexchange.protocol.messages import control_frame
-from zexchange.protocol.relay import Parcel, bundle, mark_topic, relay_head, trunk_head
-from zexchange.protocol.values import Bye
-from zexchange.protocol.wire import data_head, ready_topic, topic
+from zexchange.net.hub.hub import Hub
+from zexchange.net.security.guard import Guard
+from zexchange.protocol.hub.messages import State, TurnedAway
+from zexchange.protocol.security.keys import id_for
+from zexchange.protocol.wire.control import control_frame
+from zexchange.protocol.wire.data import data_head, ready_topic, topic
+from zexchange.protocol.wire.envelopes import Parcel, bundle, mark_topic, relay_head, trunk_head
+from zexchange.protocol.wire.messages import Bye
 
 pytestmark = pytest.mark.sockets
 
@@ -168,7 +168,7 @@ def test_a_node_on_two_hubs_goes_on_by_the_other(
 
 
 HUB = """
-from zexchange.net.hub import Hub
+from zexchange.net.hub.hub import Hub
 hub = Hub("fed", sys.argv[1], keys=sys.argv[2])
 print(hub.endpoint)
 sys.stdin.read()

@@ -9,10 +9,11 @@ from tests.net.test_hub_keys import complaints, linked, reasons
 from tests.net.test_permissions import overlapping_is_one_channel
 from tests.support import eventually
 from zexchange import Exchange, Node, PeerSlow, Registry, Rejected, View, to_call
-from zexchange.net.hub import Hub
-from zexchange.protocol.messages import control_frame, read_control
-from zexchange.protocol.relay import Parcel, bundle, read_relay, relay_head, unbundle
-from zexchange.protocol.values import (
+from zexchange.net.hub.hub import Hub
+from zexchange.protocol.wire.control import control_frame, read_control
+from zexchange.protocol.wire.data import data_head, ready_topic, topic
+from zexchange.protocol.wire.envelopes import Parcel, bundle, read_relay, relay_head, unbundle
+from zexchange.protocol.wire.messages import (
     Address,
     Control,
     Hello,
@@ -25,7 +26,6 @@ from zexchange.protocol.values import (
     Replayed,
     Welcome,
 )
-from zexchange.protocol.wire import data_head, ready_topic, topic
 
 pytestmark = pytest.mark.sockets
 

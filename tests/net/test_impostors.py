@@ -7,9 +7,10 @@ from tests.net.keyedhubs import Huber, RawHub, raw_hub
 from tests.net.keyrings import Keyrings, everything, hear, raw, say
 from tests.support import eventually
 from zexchange import Node, PeerLeft, Registry
-from zexchange.protocol.messages import control_frame
-from zexchange.protocol.relay import endpoint_of
-from zexchange.protocol.values import (
+from zexchange.protocol.wire.control import control_frame
+from zexchange.protocol.wire.data import ready_topic, topic
+from zexchange.protocol.wire.envelopes import endpoint_of
+from zexchange.protocol.wire.messages import (
     Address,
     Bye,
     Control,
@@ -23,7 +24,6 @@ from zexchange.protocol.values import (
     Replay,
     Replayed,
 )
-from zexchange.protocol.wire import ready_topic, topic
 
 pytestmark = pytest.mark.sockets
 HERE = "tcp://127.0.0.1:0"

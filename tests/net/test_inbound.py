@@ -9,15 +9,15 @@ import pytest
 import zmq
 
 from zexchange import Lost, Registry, to_call
-from zexchange.net import inbound as i
-from zexchange.net.desk import Desk, Reports
-from zexchange.net.inbound import Inbound
-from zexchange.net.sockets import EVENTS, READABLE
-from zexchange.net.world import NodeEnvironment
-from zexchange.protocol.changing import Changes
-from zexchange.protocol.effects import Tune
-from zexchange.protocol.values import Ready, Recall, Replay
-from zexchange.protocol.wire import data_head, ready_frame, topic
+from zexchange.net.engine.environment import NodeEnvironment
+from zexchange.net.inbound import receiver as i
+from zexchange.net.inbound.context import Desk, Reports
+from zexchange.net.inbound.receiver import Inbound
+from zexchange.net.transport.sockets import EVENTS, READABLE
+from zexchange.protocol.interest.changes import Changes
+from zexchange.protocol.session.effects import Tune
+from zexchange.protocol.wire.data import data_head, ready_frame, topic
+from zexchange.protocol.wire.messages import Ready, Recall, Replay
 
 ME, FOE, GOOD = b"m" * 16, b"f" * 16, b"g" * 16
 COST = 0.01
@@ -66,16 +66,16 @@ class Poller:
     """Watches what are no descriptors."""
 
     def wait(self, seconds: float) -> list[tuple[int, int]]:
-        """See `zexchange.net.sockets.Poller`."""
+        """See `zexchange.net.transport.sockets.Poller`."""
         return []
 
     def watch(self, fd: int) -> None:
-        """See `zexchange.net.sockets.Poller`."""
+        """See `zexchange.net.transport.sockets.Poller`."""
 
     forget = watch
 
     def close(self) -> None:
-        """See `zexchange.net.sockets.Poller`."""
+        """See `zexchange.net.transport.sockets.Poller`."""
 
 
 class Control(Reports):

@@ -6,13 +6,13 @@ import pytest
 
 from zexchange import Lost, Registry, to_call
 from zexchange.history import Bulk
-from zexchange.net.desk import Desk, Reports
-from zexchange.net.inlet import Inlet
-from zexchange.net.sendqueue import frame_parts
-from zexchange.protocol.codec import encode
-from zexchange.protocol.sequence import Tally
-from zexchange.protocol.values import Ready, Recall, Replay
-from zexchange.protocol.wire import data_head, ready_frame, topic
+from zexchange.net.inbound.context import Desk, Reports
+from zexchange.net.inbound.peer_stream import Inlet
+from zexchange.net.outbound.send_queue import frame_parts
+from zexchange.protocol.codec.values import encode
+from zexchange.protocol.delivery.sequence import Tally
+from zexchange.protocol.wire.data import data_head, ready_frame, topic
+from zexchange.protocol.wire.messages import Ready, Recall, Replay
 
 ME, PEER = b"m" * 16, b"p" * 16
 KIB, MIB = 1 << 10, 1 << 20

@@ -10,11 +10,11 @@ import zmq
 
 from tests.support import Program
 from zexchange.history import Body, Bulk, Frame, Retained, Ring
-from zexchange.net.outbound import Outbound
-from zexchange.net.world import NodeEnvironment
-from zexchange.protocol.buffers import LARGE, decode_frame, encode_attaching
-from zexchange.protocol.codec import encode
-from zexchange.protocol.wire import arrived_whole, read_data, topic
+from zexchange.net.engine.environment import NodeEnvironment
+from zexchange.net.outbound.publisher import Outbound
+from zexchange.protocol.codec.attachments import LARGE, decode_frame, encode_attaching
+from zexchange.protocol.codec.values import encode
+from zexchange.protocol.wire.data import arrived_whole, read_data, topic
 
 PEER = b"p" * 16
 

@@ -13,11 +13,11 @@ from tests.net.keyrings import Keyrings, everything, hear, raw, say, strangers
 from tests.relay import Relay
 from tests.support import PATIENCE, eventually, tcp
 from zexchange import InvalidKeys, Lost, Node, PeerLeft, Registry, federate
-from zexchange.net.guard import Guard
-from zexchange.net.handshakes import BROKEN_OFF
-from zexchange.net.keyring import make_keys
-from zexchange.protocol.values import Ack, Address, Named, Ping, Refuse, Welcome
-from zexchange.protocol.wire import ready_topic, topic
+from zexchange.net.security.guard import Guard
+from zexchange.net.security.key_directory import make_keys
+from zexchange.net.security.monitors import BROKEN_OFF
+from zexchange.protocol.wire.data import ready_topic, topic
+from zexchange.protocol.wire.messages import Ack, Address, Named, Ping, Refuse, Welcome
 
 pytestmark = pytest.mark.sockets
 HERE = "tcp://127.0.0.1:0"

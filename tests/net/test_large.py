@@ -14,8 +14,8 @@ from tests.relay import Relay
 from tests.support import eventually, tcp
 from zexchange import EncodeError, Node, Registry
 from zexchange.history import Frame
-from zexchange.protocol.codec import encode
-from zexchange.protocol.wire import data_head, topic
+from zexchange.protocol.codec.values import encode
+from zexchange.protocol.wire.data import data_head, topic
 
 np = pytest.importorskip("numpy")
 

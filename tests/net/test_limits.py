@@ -4,10 +4,10 @@ import pytest
 
 from tests.net.conftest import collect
 from zexchange import LimitReached, Registry, federate
-from zexchange.net import observer as observer_module
-from zexchange.net.topics import OVERHEAD, TOPICS_BYTES
-from zexchange.protocol.announced import KEY_OVERHEAD, MAX_INTEREST_BYTES, MAX_PATTERNS
-from zexchange.protocol.wire import MAX_CONTROL_BYTES, topic
+from zexchange.net.node import observer as observer_module
+from zexchange.net.outbound.subscription_quota import OVERHEAD, TOPICS_BYTES
+from zexchange.protocol.wire.data import MAX_CONTROL_BYTES, topic
+from zexchange.protocol.wire.limits import KEY_OVERHEAD, MAX_INTEREST_BYTES, MAX_PATTERNS
 
 pytestmark = pytest.mark.sockets
 

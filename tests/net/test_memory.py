@@ -7,7 +7,7 @@ import pytest
 
 from zexchange import ExchangeError, Registry
 from zexchange.local import to_call
-from zexchange.net.merging import sources_of
+from zexchange.net.inbound.merging import sources_of
 from zexchange.testing import Network
 
 NAMES = 300
@@ -16,7 +16,7 @@ NAMES = 300
 @pytest.fixture
 def network(monkeypatch: pytest.MonkeyPatch) -> Iterator[Network]:
     """A network whose nodes remember ten exchanges, as others do thousands."""
-    monkeypatch.setattr("zexchange.net.memory.REMEMBERED", 10)
+    monkeypatch.setattr("zexchange.net.engine.memory.REMEMBERED", 10)
     monkeypatch.setattr("zexchange.local.registry.AWAKE", 10)
     network = Network(7)
     yield network
@@ -108,9 +108,9 @@ def test_nothing_is_forgotten_that_a_peer_of_an_earlier_version_was_promised(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would take what is numbered anew for repetitions; and there is a limit, that is told."""
-    monkeypatch.setattr("zexchange.protocol.core.FEATURES", ())
-    monkeypatch.setattr("zexchange.net.bridge.NAMES_MOST", NAMES)
-    monkeypatch.setattr("zexchange.net.memory.MANY", 100)
+    monkeypatch.setattr("zexchange.protocol.session.state.FEATURES", ())
+    monkeypatch.setattr("zexchange.net.outbound.bridge.NAMES_MOST", NAMES)
+    monkeypatch.setattr("zexchange.net.engine.memory.MANY", 100)
     sender, receiver, got = network.node("sender"), network.node("receiver"), list[int]()
     receiver.registry.match("reply.**").attach(to_call(got.append))
     network.settle()

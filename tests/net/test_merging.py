@@ -2,7 +2,7 @@
 
 import itertools
 
-from zexchange.net.merging import identities
+from zexchange.net.inbound.merging import identities
 
 REGISTRY = b"r" * 16
 ONE, OTHER = b"1" * 16, b"2" * 16

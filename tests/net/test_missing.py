@@ -13,9 +13,9 @@ from tests.net.test_awaiting import mute_listener
 from tests.net.test_hub import three_ports
 from tests.support import Program, eventually, free_ports, tcp
 from zexchange import Node, NotReady
-from zexchange.local.logs import log
-from zexchange.net import lookups
-from zexchange.net.hub import Hub
+from zexchange.local.process.logs import log
+from zexchange.net.hub.hub import Hub
+from zexchange.net.transport import dns as lookups
 
 pytestmark = pytest.mark.sockets
 SOON = 0.05

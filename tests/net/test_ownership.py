@@ -12,9 +12,9 @@ import pytest
 from tests.net.keyrings import Keyrings
 from tests.support import eventually
 from zexchange.errors import InvalidKeys
-from zexchange.net import ownership
-from zexchange.net.keyring import Keyring, make_keys
-from zexchange.net.rendezvous import Rendezvous
+from zexchange.net.peering.rendezvous import Rendezvous
+from zexchange.net.security import ownership
+from zexchange.net.security.key_directory import Keyring, make_keys
 
 pytestmark = pytest.mark.sockets
 STRANGER, GROUP = 4711, 4712

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zexchange.net.pace import (
+from zexchange.net.outbound.pacing import (
     FORGIVEN,
     FRAME_GAP,
     GAP,

@@ -10,8 +10,9 @@ from tests.net.keyrings import Keyrings, Raw, everything, hear, raw, say
 from tests.support import eventually
 from zexchange import Node, PeerSlow, Registry, Rejected, to_call
 from zexchange.names import matches
-from zexchange.protocol.messages import read_control
-from zexchange.protocol.values import (
+from zexchange.protocol.wire.control import read_control
+from zexchange.protocol.wire.data import read_ready, ready_topic, topic
+from zexchange.protocol.wire.messages import (
     Bye,
     Named,
     Pong,
@@ -21,8 +22,7 @@ from zexchange.protocol.values import (
     Replayed,
     Welcome,
 )
-from zexchange.protocol.values import Ping as PingMessage
-from zexchange.protocol.wire import read_ready, ready_topic, topic
+from zexchange.protocol.wire.messages import Ping as PingMessage
 
 pytestmark = pytest.mark.sockets
 HERE = "tcp://127.0.0.1:0"

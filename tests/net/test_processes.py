@@ -15,7 +15,8 @@ import pytest
 
 from tests.support import ROOT, Program, eventually, free_ports, patience, programs, tcp
 from zexchange import PeerLeft, Registry, federate
-from zexchange.protocol import departed, membership
+from zexchange.protocol.delivery import departed
+from zexchange.protocol.session import peers as membership
 
 pytestmark = pytest.mark.sockets
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.net.conftest import Joiner
 from tests.support import eventually, free_ports, tcp
-from zexchange.net.reach import reach, reach_all
+from zexchange.net.doctor.reach import reach, reach_all
 
 pytestmark = pytest.mark.sockets
 

@@ -11,9 +11,9 @@ import pytest
 
 from zexchange import Registry, federate
 from zexchange.errors import Unreachable
-from zexchange.net import places
-from zexchange.net import rendezvous as rv
-from zexchange.net.rendezvous import Rendezvous
+from zexchange.net.peering import binding as places
+from zexchange.net.peering import rendezvous as rv
+from zexchange.net.peering.rendezvous import Rendezvous
 
 pytestmark = pytest.mark.sockets
 

@@ -9,11 +9,11 @@ import pytest
 from tests.net.conftest import Joiner, collect
 from zexchange import Registry
 from zexchange.errors import EncodeError
-from zexchange.local.outcome import Room
-from zexchange.net.bridge import Bridge
-from zexchange.net.pace import Pace
-from zexchange.net.shared import Rooms, SharedBridge, share
-from zexchange.protocol.sequence import Numbering
+from zexchange.local.dispatch import Room
+from zexchange.net.outbound.bridge import Bridge
+from zexchange.net.outbound.pacing import Pace
+from zexchange.net.outbound.shared import Rooms, SharedBridge, share
+from zexchange.protocol.delivery.sequence import Numbering
 
 
 class Out:

@@ -6,13 +6,13 @@ import threading
 import pytest
 
 from tests.support import Program
-from zexchange.net.sockets import Waker
+from zexchange.net.transport.sockets import Waker
 
 RECONNECTING = """
 import time
 import zmq
 from relay import Relay
-from zexchange.net.sockets import new_context, new_dealer, new_router, receive_parts
+from zexchange.net.transport.sockets import new_context, new_dealer, new_router, receive_parts
 context = new_context()
 router, dealer = new_router(context), new_dealer(context)
 for socket in (router, dealer):

@@ -12,7 +12,7 @@ from tests.relay import Relay
 from tests.support import tcp
 from zexchange import Registry, to_call
 from zexchange.names import is_pattern, matches
-from zexchange.net.hub import Hub
+from zexchange.net.hub.hub import Hub
 
 pytestmark = pytest.mark.sockets
 NAMES = ("a", "a.x", "a.x.c", "a.y", "b", "b.x", "c.x")

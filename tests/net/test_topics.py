@@ -2,7 +2,7 @@
 
 import pytest
 
-from zexchange.net.topics import (
+from zexchange.net.outbound.subscription_quota import (
     AT_ONCE,
     OVERHEAD,
     STRICT_AT_ONCE,

@@ -9,10 +9,10 @@ import pytest
 
 from tests.support import PATIENCE, eventually
 from zexchange import Closed, NotReady
-from zexchange.net.bell import Condition
-from zexchange.net.engine import Engine
-from zexchange.net.waiting import Wait, Waiter
-from zexchange.protocol.given import Unanswered
+from zexchange.net.engine.engine import Engine
+from zexchange.net.engine.waits import Wait, Waiter
+from zexchange.net.transport.sync import Condition
+from zexchange.protocol.unanswered import Unanswered
 
 R = TypeVar("R")
 

@@ -10,18 +10,18 @@ from typing import Any
 from machines import Inlet, Machine
 from network import DEATH, Connection, Network
 
-from zexchange.net.trunk import TOKENS_MOST, Trunk
-from zexchange.net.ways import ANSWERS, Via, _sent_by
-from zexchange.protocol import effects as fx
-from zexchange.protocol import hubs as h
-from zexchange.protocol import lodgers as c
-from zexchange.protocol import values as v
-from zexchange.protocol import wire
-from zexchange.protocol.carrying import Carrying
-from zexchange.protocol.hubmap import Seen
-from zexchange.protocol.hubwords import WORD, Carried, Enter, Leave, read_word, word_frame
-from zexchange.protocol.messages import control_frame, read_control
-from zexchange.protocol.relay import (
+from zexchange.net.inbound.sources import TOKENS_MOST, Trunk
+from zexchange.net.peering.hub_links import ANSWERS, Via, _sent_by
+from zexchange.protocol.hub import client as h
+from zexchange.protocol.hub import members as c
+from zexchange.protocol.hub.core import Carrying
+from zexchange.protocol.hub.messages import WORD, Carried, Enter, Leave, read_word, word_frame
+from zexchange.protocol.hub.topology import Seen
+from zexchange.protocol.session import effects as fx
+from zexchange.protocol.wire import data as wire
+from zexchange.protocol.wire import messages as v
+from zexchange.protocol.wire.control import control_frame, read_control
+from zexchange.protocol.wire.envelopes import (
     HOPS_MOST,
     MARK,
     Parcel,

@@ -11,16 +11,16 @@ from network import DEATH, Connection, Network
 from strategies import NAMES
 
 from zexchange.names import matches
-from zexchange.protocol import effects as fx
-from zexchange.protocol import events as ev
-from zexchange.protocol import values as v
-from zexchange.protocol import wire
-from zexchange.protocol.codec import decode_batch, encode
-from zexchange.protocol.departed import LONGER, Departed
-from zexchange.protocol.interest import Keys
-from zexchange.protocol.messages import control_frame, read_control
-from zexchange.protocol.sequence import Account, Gap, Numbering, Positions
-from zexchange.protocol.session import Session
+from zexchange.protocol.codec.values import decode_batch, encode
+from zexchange.protocol.delivery.departed import LONGER, Departed
+from zexchange.protocol.delivery.sequence import Account, Gap, Numbering, Positions
+from zexchange.protocol.interest.interest import Keys
+from zexchange.protocol.session import effects as fx
+from zexchange.protocol.session import events as ev
+from zexchange.protocol.session.session import Session
+from zexchange.protocol.wire import data as wire
+from zexchange.protocol.wire import messages as v
+from zexchange.protocol.wire.control import control_frame, read_control
 
 
 @dataclass(eq=False)

@@ -18,11 +18,12 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from zexchange.history import Buffer, Bulk
-from zexchange.protocol import buffers, wire
-from zexchange.protocol import values as v
-from zexchange.protocol.buffers import encode_attaching
-from zexchange.protocol.codec import Unknown, decode, encode
-from zexchange.protocol.messages import control_frame, read_control
+from zexchange.protocol.codec import attachments as buffers
+from zexchange.protocol.codec.attachments import encode_attaching
+from zexchange.protocol.codec.values import Unknown, decode, encode
+from zexchange.protocol.wire import data as wire
+from zexchange.protocol.wire import messages as v
+from zexchange.protocol.wire.control import control_frame, read_control
 
 PATH = Path(__file__).parents[2] / "docs" / "vectors.json"
 ONE, TWO = bytes(range(16)), bytes(range(0x10, 0x20))

@@ -3,9 +3,9 @@
 from hypothesis import strategies as st
 
 from zexchange.names import MAX_NAME_BYTES, is_name
-from zexchange.protocol import values as v
-from zexchange.protocol.messages import control_frame
-from zexchange.protocol.wire import BASED, STARTED, data_head, ready_frame, topic
+from zexchange.protocol.wire import messages as v
+from zexchange.protocol.wire.control import control_frame
+from zexchange.protocol.wire.data import BASED, STARTED, data_head, ready_frame, topic
 
 NAMES = ("a", "a.x", "a.y", "a.x.z", "b")
 KEYS = (*NAMES, "a.*", "a.**", "**", "*", "a.*.z")

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zexchange.protocol.allowance import MAX_KNOWN, Allowance
+from zexchange.protocol.rate_limit import MAX_KNOWN, Allowance
 
 
 @given(st.lists(st.tuples(st.floats(0, 5), st.integers(1, 50)), max_size=60))

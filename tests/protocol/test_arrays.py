@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tests.support import examples
 from zexchange.errors import DecodeError, EncodeError
 from zexchange.history import Bulk
-from zexchange.protocol import arrays as arrays_module
-from zexchange.protocol import buffers
-from zexchange.protocol.codec import Unknown, decode, encode
+from zexchange.protocol.codec import attachments as buffers
+from zexchange.protocol.codec import ndarrays as arrays_module
+from zexchange.protocol.codec.values import Unknown, decode, encode
 
 np = pytest.importorskip("numpy")
 from hypothesis.extra import numpy as hnp  # noqa: E402
@@ -257,7 +257,7 @@ def test_a_shape_is_bounded_before_it_is_multiplied(
     fields: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The product of a megabyte of extents takes minutes, with the interpreter's lock held."""
-    monkeypatch.setattr("zexchange.protocol.arrays.prod", pytest.fail)
+    monkeypatch.setattr("zexchange.protocol.codec.ndarrays.prod", pytest.fail)
     with pytest.raises(DecodeError):
         arrays_module.to_array(list(fields))
 

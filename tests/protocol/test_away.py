@@ -5,8 +5,8 @@ import pytest
 from machines import Machine
 from network import Network
 
-from zexchange.protocol.departed import REMEMBERED
-from zexchange.protocol.interest import MAX_PROMISES
+from zexchange.protocol.delivery.departed import REMEMBERED
+from zexchange.protocol.interest.interest import MAX_PROMISES
 
 
 def two() -> tuple[Network, Machine, Machine]:

@@ -14,11 +14,12 @@ from sameness import same
 from tests.support import examples
 from zexchange.errors import DecodeError, EncodeError
 from zexchange.history import Body, Bulk
-from zexchange.protocol import buffers, extensions
-from zexchange.protocol.attached import Attached
-from zexchange.protocol.buffers import LARGE, Encoder, decode_frame, encode_attaching
-from zexchange.protocol.codec import Unknown, decode, encode, register
-from zexchange.protocol.wire import MAX_ATTACHED
+from zexchange.protocol.codec import attachments as buffers
+from zexchange.protocol.codec import extensions
+from zexchange.protocol.codec.attachments import LARGE, Encoder, decode_frame, encode_attaching
+from zexchange.protocol.codec.placeholders import Attached
+from zexchange.protocol.codec.values import Unknown, decode, encode, register
+from zexchange.protocol.wire.data import MAX_ATTACHED
 
 HEAD = b"head"
 BIG = bytes(range(256)) * (LARGE // 256)
@@ -289,7 +290,7 @@ def test_large_messages_of_small_parts_are_searched_seldom() -> None:
 def test_numpy_is_not_imported_to_encode() -> None:
     """Neither for arrays nor for bytes: who sends an array has it."""
     code = (
-        "import sys; from zexchange.protocol.buffers import encode_attaching; "
+        "import sys; from zexchange.protocol.codec.attachments import encode_attaching; "
         "encode_attaching([bytes(70000), (bytearray(70000),), memoryview(bytes(70000))]); "
         "print('numpy' in sys.modules)"
     )

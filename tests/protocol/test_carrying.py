@@ -4,18 +4,18 @@ from itertools import count
 
 import pytest
 
-from zexchange.protocol.carrying import (
+from zexchange.protocol.hub.core import (
     MAX_TOPICS,
     UNREAD_BYTES,
     WHOLE_A_SECOND,
     WHOLE_AT_ONCE,
     Carrying,
 )
-from zexchange.protocol.hubwords import Carried, Enter, TurnedAway, word_frame
-from zexchange.protocol.lodgers import Complain, Forget, Gate, SayTo, Subscribe
+from zexchange.protocol.hub.members import Complain, Forget, Gate, SayTo, Subscribe
+from zexchange.protocol.hub.messages import Carried, Enter, TurnedAway, word_frame
 from zexchange.protocol.timing import REFUSALS
-from zexchange.protocol.values import Label
-from zexchange.protocol.wire import ready_topic, topic
+from zexchange.protocol.wire.data import ready_topic, topic
+from zexchange.protocol.wire.messages import Label
 
 HUB, A, B = b"h" * 16, b"a" * 16, b"b" * 16
 LABEL = Label("host", 1)

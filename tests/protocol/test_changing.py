@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zexchange.protocol.changing import Change, Changes
+from zexchange.protocol.interest.changes import Change, Changes
 
 KEYS = st.sampled_from(["a", "b", "a.*", "**"])
 MOVES = st.lists(

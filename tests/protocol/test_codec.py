@@ -26,8 +26,9 @@ from sameness import same
 
 from tests.support import examples
 from zexchange.errors import DecodeError, EncodeError
-from zexchange.protocol import moments
-from zexchange.protocol.codec import (
+from zexchange.protocol.codec import datetimes as moments
+from zexchange.protocol.codec.encode_errors import explain
+from zexchange.protocol.codec.values import (
     MAX_NESTED_EXTENSIONS,
     Unknown,
     decode,
@@ -35,7 +36,6 @@ from zexchange.protocol.codec import (
     encode,
     register,
 )
-from zexchange.protocol.culprit import explain
 
 
 class Color(enum.IntEnum):
@@ -455,7 +455,7 @@ def test_without_numpy_arrays_are_unknown() -> None:
     program = """
         import sys
         sys.modules["numpy"] = None
-        from zexchange.protocol.codec import Unknown, decode, encode
+        from zexchange.protocol.codec.values import Unknown, decode, encode
         array = bytes.fromhex("c70a0d94a33c6638910000c400")
         assert decode(encode((1, {2}))) == (1, {2})
         got = decode(array)
@@ -474,7 +474,7 @@ def test_numpy_is_not_imported_to_encode() -> None:
     """Encoding never imports NumPy by itself."""
     program = """
         import sys
-        from zexchange.protocol.codec import decode, encode
+        from zexchange.protocol.codec.values import decode, encode
         decode(encode((1, {2}, 2**80)))
         assert "numpy" not in sys.modules
     """
@@ -512,7 +512,7 @@ def test_a_timestamp_arrives_as_a_moment() -> None:
 
 def test_zones_that_are_nowhere_are_not_searched_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A message can name thousands of them, and each search reads many directories."""
-    monkeypatch.setattr("zexchange.protocol.moments.ZoneInfo", pytest.fail)
+    monkeypatch.setattr("zexchange.protocol.codec.datetimes.ZoneInfo", pytest.fail)
     fields = [2020, 1, 1, 0, 0, 0, 0, 0, 3_600_000_000, "CET"]
     for n in range(3):
         body = msgpack.packb(msgpack.ExtType(11, msgpack.packb([*fields, f"Europe/Nowhere{n}"])))

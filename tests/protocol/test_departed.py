@@ -1,6 +1,6 @@
 """What is remembered of nodes that have left: for ten minutes, and of so many."""
 
-from zexchange.protocol.departed import REMEMBERED, Departed
+from zexchange.protocol.delivery.departed import REMEMBERED, Departed
 
 
 def test_who_is_back_in_time_finds_what_it_left() -> None:

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from tests.support import examples
-from zexchange.protocol import values as v
-from zexchange.protocol import wire
-from zexchange.protocol.codec import decode_batch, encode
-from zexchange.protocol.effects import HaveForgotten, Say
-from zexchange.protocol.forgetting import AGAIN, PORTION, WAITING_MOST
-from zexchange.protocol.interest import Keys, PeerInterest
-from zexchange.protocol.sequence import Account, Numbering, Positions
-from zexchange.protocol.session import Session
+from zexchange.protocol.codec.values import decode_batch, encode
+from zexchange.protocol.delivery.sequence import Account, Numbering, Positions
+from zexchange.protocol.interest.interest import Keys, PeerInterest
+from zexchange.protocol.session.effects import HaveForgotten, Say
+from zexchange.protocol.session.forgetting import AGAIN, PORTION, WAITING_MOST
+from zexchange.protocol.session.session import Session
+from zexchange.protocol.wire import data as wire
+from zexchange.protocol.wire import messages as v
 
 ME, THEM = b"m" * 16, b"t" * 16
 HERE, THERE = v.Address("tcp://h:1", "tcp://h:2"), v.Address("tcp://t:1", "tcp://t:2")
@@ -362,7 +362,7 @@ def test_names_that_are_attached_one_after_the_other_are_forgotten(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A receiver that attaches to a name for one answer, and detaches, remembers the latest."""
-    monkeypatch.setattr("zexchange.protocol.sequence.IDLE_MOST", 5)
+    monkeypatch.setattr("zexchange.protocol.delivery.sequence.IDLE_MOST", 5)
     where = Positions()
     for n in range(100):
         name, epoch = f"reply.{n}", 2 * n + 1

@@ -2,10 +2,10 @@
 
 import pytest
 
-from zexchange.protocol import former as f
-from zexchange.protocol.former import Former
-from zexchange.protocol.interest import Keys
-from zexchange.protocol.sequence import Gap, Positions
+from zexchange.protocol.delivery import former as f
+from zexchange.protocol.delivery.former import Former
+from zexchange.protocol.delivery.sequence import Gap, Positions
+from zexchange.protocol.interest.interest import Keys
 
 
 def wanting(*keys: str) -> Positions:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from zexchange.protocol import formerkeys
-from zexchange.protocol.formerkeys import FormerKeys, began
+from zexchange.protocol.interest import coverage as formerkeys
+from zexchange.protocol.interest.coverage import FormerKeys, began
 
 
 def test_one_key_after_another() -> None:

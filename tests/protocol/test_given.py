@@ -8,9 +8,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from test_membership import HERE, ME, START, hello
 
 from tests.support import examples
-from zexchange.protocol import values as v
-from zexchange.protocol.given import LOOKING_UP, Given, Neighbours
-from zexchange.protocol.session import Session
+from zexchange.protocol.session.session import Session
+from zexchange.protocol.unanswered import LOOKING_UP, Given, Neighbours
+from zexchange.protocol.wire import messages as v
 
 ONE, TWO, NAME = "tcp://10.0.0.1:7400", "tcp://10.0.0.2:7400", "tcp://shop.example:7400"
 

@@ -5,7 +5,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zexchange.protocol.goal import Goal
+from zexchange.protocol.delivery.goal import Goal
 
 PEER, OTHER = b"p", b"o"
 

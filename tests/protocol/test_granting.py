@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from tests.protocol.strategies import KEYS
 from zexchange.names import matches
-from zexchange.protocol.granting import Granted, as_seen_by
-from zexchange.protocol.permissions import Rights, permitted
-from zexchange.protocol.values import Bye, Hello, Label
+from zexchange.protocol.interest.permitted import Granted, as_seen_by
+from zexchange.protocol.security.permissions import Rights, permitted
+from zexchange.protocol.wire.messages import Bye, Hello, Label
 
 NAMES = ("a", "a.x", "a.y", "a.x.z", "a.y.z", "b")
 rules = st.none() | st.lists(st.sampled_from(KEYS), max_size=3).map(tuple)

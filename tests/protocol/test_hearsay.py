@@ -3,12 +3,12 @@
 from test_joining import HERE, ME, OURS, THEIRS, THEM, THERE
 from test_membership import START, hello, of, pass_time
 
-from zexchange.protocol import effects as fx
-from zexchange.protocol import membership as m
-from zexchange.protocol import values as v
-from zexchange.protocol.keys import id_for
-from zexchange.protocol.permissions import Policy, Rights
-from zexchange.protocol.session import Session
+from zexchange.protocol.security.keys import id_for
+from zexchange.protocol.security.permissions import Policy, Rights
+from zexchange.protocol.session import effects as fx
+from zexchange.protocol.session import peers as m
+from zexchange.protocol.session.session import Session
+from zexchange.protocol.wire import messages as v
 
 NEIGHBOUR = b"n" * 16
 THIRD = id_for(b"3" * 32, bytes(16))

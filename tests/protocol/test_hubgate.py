@@ -1,8 +1,9 @@
 """Who may do what at a hub that has keys, and what its nodes are told of each other."""
 
-from zexchange.protocol.carrying import Carrying
-from zexchange.protocol.hubgate import KeyedGate, name_in
-from zexchange.protocol.hubwords import (
+from zexchange.protocol.hub.access import KeyedGate, name_in
+from zexchange.protocol.hub.core import Carrying
+from zexchange.protocol.hub.members import Complain, SayTo
+from zexchange.protocol.hub.messages import (
     MAX_PATTERNS,
     Carried,
     Enter,
@@ -11,12 +12,11 @@ from zexchange.protocol.hubwords import (
     read_word,
     word_frame,
 )
-from zexchange.protocol.keys import id_for
-from zexchange.protocol.lodgers import Complain, SayTo
-from zexchange.protocol.permissions import EVERYTHING, Policy, Rights
-from zexchange.protocol.relay import mark_topic
-from zexchange.protocol.values import Label
-from zexchange.protocol.wire import ready_topic, topic
+from zexchange.protocol.security.keys import id_for
+from zexchange.protocol.security.permissions import EVERYTHING, Policy, Rights
+from zexchange.protocol.wire.data import ready_topic, topic
+from zexchange.protocol.wire.envelopes import mark_topic
+from zexchange.protocol.wire.messages import Label
 
 OWN, NORTH, SOUTH, OTHER = b"o" * 32, b"n" * 32, b"s" * 32, b"2" * 32
 LABEL = Label("host", 1)

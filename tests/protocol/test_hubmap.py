@@ -7,13 +7,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.support import examples
-from zexchange.protocol.carrying import Carrying
-from zexchange.protocol.hubmap import HubMap, Seen
-from zexchange.protocol.hubwords import Carried, Enter, State
-from zexchange.protocol.lodgers import Call, Pass, SayTo, Subscribe
-from zexchange.protocol.relay import HOPS_MOST, Passing
-from zexchange.protocol.values import Label
-from zexchange.protocol.wire import ready_topic, topic
+from zexchange.protocol.hub.core import Carrying
+from zexchange.protocol.hub.members import Call, Pass, SayTo, Subscribe
+from zexchange.protocol.hub.messages import Carried, Enter, State
+from zexchange.protocol.hub.topology import HubMap, Seen
+from zexchange.protocol.wire.data import ready_topic, topic
+from zexchange.protocol.wire.envelopes import HOPS_MOST, Passing
+from zexchange.protocol.wire.messages import Label
 
 LABEL = Label("host", 1)
 TOPIC = topic("x")

@@ -1,8 +1,8 @@
 """A node's hubs: which way it goes to whom, and what it makes of hubs that die and return."""
 
-from zexchange.protocol import hubs as h
-from zexchange.protocol.hubwords import Carried, TurnedAway
-from zexchange.protocol.values import Label
+from zexchange.protocol.hub import client as h
+from zexchange.protocol.hub.messages import Carried, TurnedAway
+from zexchange.protocol.wire.messages import Label
 
 ME, A, B = b"m" * 16, b"a" * 16, b"b" * 16
 ONE, TWO = "tcp://one:1", "tcp://two:1"

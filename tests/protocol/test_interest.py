@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from strategies import KEYS, NAMES
 
 from zexchange.names import matches
-from zexchange.protocol import interest
-from zexchange.protocol.interest import MAX_PROMISES, Keys, OwnInterest, PeerInterest
-from zexchange.protocol.sequence import Account, Numbering, Positions
-from zexchange.protocol.values import Promise
+from zexchange.protocol.delivery.sequence import Account, Numbering, Positions
+from zexchange.protocol.interest import interest
+from zexchange.protocol.interest.interest import MAX_PROMISES, Keys, OwnInterest, PeerInterest
+from zexchange.protocol.wire.messages import Promise
 
 keys = st.sampled_from(KEYS)
 key_sets = st.sets(keys)

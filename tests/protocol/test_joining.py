@@ -3,13 +3,13 @@
 import pytest
 from test_membership import START, alone, hello, of, pass_time
 
-from zexchange.protocol import effects as fx
-from zexchange.protocol import membership as m
-from zexchange.protocol import values as v
-from zexchange.protocol.keys import id_for
-from zexchange.protocol.permissions import Policy, Rights
-from zexchange.protocol.session import Session
+from zexchange.protocol.security.keys import id_for
+from zexchange.protocol.security.permissions import Policy, Rights
+from zexchange.protocol.session import effects as fx
+from zexchange.protocol.session import peers as m
+from zexchange.protocol.session.session import Session
 from zexchange.protocol.timing import KNOCK_EVERY
+from zexchange.protocol.wire import messages as v
 
 OURS, THEIRS = b"o" * 32, b"t" * 32
 ME, THEM = id_for(OURS, bytes(16)), id_for(THEIRS, bytes(16))

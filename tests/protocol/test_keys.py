@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zexchange import InvalidKeys
-from zexchange.protocol.keys import (
+from zexchange.protocol.security.keys import (
     MAX_KEY_FILE_BYTES,
     belongs,
     id_for,

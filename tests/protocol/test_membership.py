@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zexchange.protocol import effects as fx
-from zexchange.protocol import events as ev
-from zexchange.protocol import membership as m
-from zexchange.protocol import values as v
-from zexchange.protocol.membership import Candidate, Membership, Peer, State
-from zexchange.protocol.session import Session
+from zexchange.protocol.session import effects as fx
+from zexchange.protocol.session import events as ev
+from zexchange.protocol.session import peers as m
+from zexchange.protocol.session.peers import Candidate, Membership, Peer, State
+from zexchange.protocol.session.session import Session
+from zexchange.protocol.wire import messages as v
 
 ME, THEM = bytes(16), b"\1" * 16
 HERE = v.Address("tcp://127.0.0.1:1", "tcp://127.0.0.1:2")

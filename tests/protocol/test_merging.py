@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support import examples
-from zexchange.protocol import merging
-from zexchange.protocol.merging import LATE, LEFT, SLOW, HandOn, Merger, Settled, TellLost
+from zexchange.protocol.delivery import merging
+from zexchange.protocol.delivery.merging import LATE, LEFT, SLOW, HandOn, Merger, Settled, TellLost
 
 PATIENCE = 5.0
 

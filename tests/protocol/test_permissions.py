@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from zexchange import InvalidKeys
 from zexchange.names import matches
-from zexchange.protocol.keys import id_for
-from zexchange.protocol.permissions import (
+from zexchange.protocol.security.keys import id_for
+from zexchange.protocol.security.permissions import (
     EVERYTHING,
     Policy,
     Rights,
@@ -19,7 +19,7 @@ from zexchange.protocol.permissions import (
     restricted,
     wants_by_name,
 )
-from zexchange.protocol.wire import READY, ready_topic, topic, topics
+from zexchange.protocol.wire.data import READY, ready_topic, topic, topics
 
 levels = st.sampled_from(["a", "b", "", "*", "x*"])
 words = st.sampled_from(["a", "b", "", "x*"])

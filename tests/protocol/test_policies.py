@@ -10,14 +10,14 @@ from strategies import KEYS, NAMES
 from test_membership import events, hello, of, pass_time
 
 from zexchange.names import is_pattern, matches
-from zexchange.protocol import effects as fx
-from zexchange.protocol import events as ev
-from zexchange.protocol import proving
-from zexchange.protocol import values as v
-from zexchange.protocol.granting import as_seen_by
-from zexchange.protocol.keys import id_for
-from zexchange.protocol.permissions import EVERYTHING, Policy, Rights, permitted
-from zexchange.protocol.session import Session
+from zexchange.protocol.interest.permitted import as_seen_by
+from zexchange.protocol.security.keys import id_for
+from zexchange.protocol.security.permissions import EVERYTHING, Policy, Rights, permitted
+from zexchange.protocol.session import effects as fx
+from zexchange.protocol.session import events as ev
+from zexchange.protocol.session import readiness as proving
+from zexchange.protocol.session.session import Session
+from zexchange.protocol.wire import messages as v
 
 START = 100.0
 OURS, NORTH, SOUTH = b"o" * 32, b"n" * 32, b"s" * 32

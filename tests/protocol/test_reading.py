@@ -1,6 +1,6 @@
 """How far nodes have read: the hub waits for who reads, and for nobody else."""
 
-from zexchange.protocol.reading import (
+from zexchange.protocol.hub.flow_control import (
     BYTES_MOST,
     FRAMES_MOST,
     MARK_BYTES,

@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zexchange.protocol.delivery.history import Count, Fetch, Recalls, Through
 from zexchange.protocol.elapsed import Elapsed
-from zexchange.protocol.interest import Keys
-from zexchange.protocol.recall import Count, Fetch, Recalls, Through
+from zexchange.protocol.interest.interest import Keys
 
 TIMEOUT = 5.0
 IN_FORCE = Keys(["x", "a.**"])

@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support import examples
+from zexchange.protocol.delivery.recovery import PARKED_MOST, Ask, GiveUp, Recovery
+from zexchange.protocol.delivery.sequence import Positions
 from zexchange.protocol.elapsed import Elapsed
-from zexchange.protocol.recovery import PARKED_MOST, Ask, GiveUp, Recovery
-from zexchange.protocol.sequence import Positions
 
 TIMEOUT = 5.0
 

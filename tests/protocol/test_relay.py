@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zexchange import DecodeError
-from zexchange.protocol import relay as r
-from zexchange.protocol.hubwords import (
+from zexchange.protocol.hub.messages import (
     WORD,
     Carried,
     Enter,
@@ -19,8 +18,9 @@ from zexchange.protocol.hubwords import (
     read_word,
     word_frame,
 )
-from zexchange.protocol.values import Label, Ready
-from zexchange.protocol.wire import data_head, ready_frame, ready_topic, topic
+from zexchange.protocol.wire import envelopes as r
+from zexchange.protocol.wire.data import data_head, ready_frame, ready_topic, topic
+from zexchange.protocol.wire.messages import Label, Ready
 
 IDS = st.binary(min_size=16, max_size=16)
 COUNTS = st.integers(0, 2**64 - 1)

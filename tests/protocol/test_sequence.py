@@ -17,13 +17,13 @@ from strategies import KEYS, NAMES
 
 from tests.support import examples
 from zexchange.names import matches
-from zexchange.protocol import sequence
+from zexchange.protocol.delivery import sequence
+from zexchange.protocol.delivery.recovery import Recovery
+from zexchange.protocol.delivery.sequence import Account, Gap, Numbering, Positions, Tally
 from zexchange.protocol.elapsed import Elapsed
-from zexchange.protocol.interest import Keys, PeerInterest
-from zexchange.protocol.permissions import permitted
-from zexchange.protocol.recovery import Recovery
-from zexchange.protocol.sequence import Account, Gap, Numbering, Positions, Tally
-from zexchange.protocol.values import Promise
+from zexchange.protocol.interest.interest import Keys, PeerInterest
+from zexchange.protocol.security.permissions import permitted
+from zexchange.protocol.wire.messages import Promise
 
 
 def ready(positions: Positions, *frame: object) -> list[Gap]:

@@ -11,16 +11,16 @@ from test_membership import HERE, LABEL, ME, START, THEM, THERE, alone, events, 
 from tests.support import examples
 from zexchange.errors import DecodeError
 from zexchange.names import matches
-from zexchange.protocol import effects as fx
-from zexchange.protocol import events as ev
-from zexchange.protocol import values as v
-from zexchange.protocol.admission import ADMITTED_A_SECOND, ADMITTED_AT_ONCE, INTRODUCED
-from zexchange.protocol.announced import MAX_PATTERNS
-from zexchange.protocol.membership import CHANCE, MAX_GOSSIP
-from zexchange.protocol.messages import control_frame, read_control
-from zexchange.protocol.sequence import Numbering
-from zexchange.protocol.session import Session
+from zexchange.protocol.delivery.sequence import Numbering
+from zexchange.protocol.session import effects as fx
+from zexchange.protocol.session import events as ev
+from zexchange.protocol.session.admission import ADMITTED_A_SECOND, ADMITTED_AT_ONCE, INTRODUCED
+from zexchange.protocol.session.peers import CHANCE, MAX_GOSSIP
+from zexchange.protocol.session.session import Session
 from zexchange.protocol.timing import REFUSALS
+from zexchange.protocol.wire import messages as v
+from zexchange.protocol.wire.control import control_frame, read_control
+from zexchange.protocol.wire.limits import MAX_PATTERNS
 
 OTHER = b"\2" * 16
 

@@ -2,7 +2,7 @@
 
 from itertools import islice
 
-from zexchange.protocol.stalling import Stalling, Turns
+from zexchange.protocol.delivery.stalls import Stalling, Turns
 
 A, B = b"a" * 16, b"b" * 16
 

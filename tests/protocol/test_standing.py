@@ -10,19 +10,19 @@ from test_joining import HERE, ME, OURS, THEIRS, THEM, THERE
 from test_membership import START, events, hello, of
 
 from zexchange.names import matches
-from zexchange.protocol import effects as fx
-from zexchange.protocol import events as ev
-from zexchange.protocol import membership as m
-from zexchange.protocol import values as v
-from zexchange.protocol.channel import Kind
-from zexchange.protocol.hubs import Hubs
-from zexchange.protocol.hubwords import Carried
-from zexchange.protocol.keys import id_for
-from zexchange.protocol.permissions import Policy, Rights, permitted
-from zexchange.protocol.relay import endpoint_of
-from zexchange.protocol.session import Session
-from zexchange.protocol.values import Control
-from zexchange.protocol.vouching import Vouching
+from zexchange.protocol.hub.client import Hubs
+from zexchange.protocol.hub.messages import Carried
+from zexchange.protocol.hub.rights import Vouching
+from zexchange.protocol.security.channel import Kind
+from zexchange.protocol.security.keys import id_for
+from zexchange.protocol.security.permissions import Policy, Rights, permitted
+from zexchange.protocol.session import effects as fx
+from zexchange.protocol.session import events as ev
+from zexchange.protocol.session import peers as m
+from zexchange.protocol.session.session import Session
+from zexchange.protocol.wire import messages as v
+from zexchange.protocol.wire.envelopes import endpoint_of
+from zexchange.protocol.wire.messages import Control
 
 HUB_KEY, HUB = b"h" * 32, "tcp://hub:1"
 BEHIND = v.Address(endpoint_of(THEM), endpoint_of(THEM))

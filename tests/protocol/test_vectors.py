@@ -12,10 +12,11 @@ import make_vectors as made
 import numpy as np
 
 from zexchange.history import Bulk
-from zexchange.protocol import extensions, wire
-from zexchange.protocol.buffers import decode_frame
-from zexchange.protocol.codec import decode, encode
-from zexchange.protocol.messages import control_frame
+from zexchange.protocol.codec import extensions
+from zexchange.protocol.codec.attachments import decode_frame
+from zexchange.protocol.codec.values import decode, encode
+from zexchange.protocol.wire import data as wire
+from zexchange.protocol.wire.control import control_frame
 
 VECTORS: list[dict[str, Any]] = json.loads(made.PATH.read_text())
 

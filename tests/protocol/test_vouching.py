@@ -6,13 +6,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zexchange.names import matches
-from zexchange.protocol.hubs import Hubs, Introduce, Judge, Objected, Publish, Renew, Vanished
-from zexchange.protocol.hubwords import Carried, read_word, word_frame
-from zexchange.protocol.keys import id_for
-from zexchange.protocol.permissions import NOTHING, Patterns, Policy, Rights, both, permitted
-from zexchange.protocol.values import Label
-from zexchange.protocol.vouching import Vouching, carried, reduced
-from zexchange.protocol.wire import DATA, topic, topics
+from zexchange.protocol.hub.client import Hubs, Introduce, Judge, Objected, Publish, Renew, Vanished
+from zexchange.protocol.hub.messages import Carried, read_word, word_frame
+from zexchange.protocol.hub.rights import Vouching, carried, reduced
+from zexchange.protocol.security.keys import id_for
+from zexchange.protocol.security.permissions import (
+    NOTHING,
+    Patterns,
+    Policy,
+    Rights,
+    both,
+    permitted,
+)
+from zexchange.protocol.wire.data import DATA, topic, topics
+from zexchange.protocol.wire.messages import Label
 
 OWN, HUB, SOUTH = b"o" * 32, b"h" * 32, b"s" * 32
 ME, HUB_ID, NODE = id_for(OWN, bytes(16)), id_for(HUB, bytes(16)), id_for(SOUTH, bytes(16))

@@ -21,12 +21,12 @@ from strategies import (
 from zexchange.errors import DecodeError
 from zexchange.history import Bulk
 from zexchange.names import matches
-from zexchange.protocol import values as v
-from zexchange.protocol import wire
-from zexchange.protocol.announced import MAX_PATTERNS
-from zexchange.protocol.fields import MAX_CONTAINERS
-from zexchange.protocol.messages import MAX_ADDRESSES, control_frame, read_control
-from zexchange.protocol.values import Batch, Control, Hello, Label, Ready
+from zexchange.protocol.wire import data as wire
+from zexchange.protocol.wire import messages as v
+from zexchange.protocol.wire.control import MAX_ADDRESSES, control_frame, read_control
+from zexchange.protocol.wire.fields import MAX_CONTAINERS
+from zexchange.protocol.wire.limits import MAX_PATTERNS
+from zexchange.protocol.wire.messages import Batch, Control, Hello, Label, Ready
 
 ORIGIN = bytes(range(16))
 HEAD = wire.data_head(wire.topic("prices"), ORIGIN, 7, 2, 1.5)

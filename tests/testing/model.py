@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zexchange import Delivery, Lost, Node, NotReady, PeerLeft, PeerSlow
-from zexchange.local.stream import Stream
+from zexchange.local.tasks.stream import Stream
 from zexchange.names import is_pattern, matches
-from zexchange.protocol.membership import Peer
+from zexchange.protocol.session.peers import Peer
 from zexchange.testing import Network
 from zexchange.testing.wire import Faults
 

@@ -24,8 +24,8 @@ from hypothesis.stateful import (
 from tests.support import PROFILE
 from tests.testing.model import KEYS, NAMES, Federation, Member
 from zexchange.local import registry
-from zexchange.net import memory
-from zexchange.protocol import sequence
+from zexchange.net.engine import memory
+from zexchange.protocol.delivery import sequence
 
 STEPS = {"again": 300, "slow": 30_000, "nightly": 500_000}.get(PROFILE, 750)
 REMEMBERED = memory.REMEMBERED, registry.AWAKE, sequence.IDLE_MOST

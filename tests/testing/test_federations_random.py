@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from tests.support import examples
 from zexchange import Lost, Node, Registry
 from zexchange.local import registry
-from zexchange.net import memory
-from zexchange.protocol.merging import LATE
+from zexchange.net.engine import memory
+from zexchange.protocol.delivery.merging import LATE
 from zexchange.testing import Network
 
 FEDERATIONS = ("f0", "f1", "f2")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from zexchange.net.sockets import EVENTS, FD, READABLE, NotNow, subscribe, unsubscribe
+from zexchange.net.transport.sockets import EVENTS, FD, READABLE, NotNow, subscribe, unsubscribe
 from zexchange.testing.schedule import Schedule
 from zexchange.testing.sockets import Dealer, Router, Sockets, Sub, XPub
 from zexchange.testing.threads import Host

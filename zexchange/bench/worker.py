@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..kinds import is_list
-from ..protocol.codec import decode, encode
+from ..protocol.codec.values import decode, encode
 from .contestants import CONTESTANTS
 from .contestants.base import Ear, Seat
 from .local import Local

@@ -14,8 +14,8 @@ from dataclasses import asdict
 import click
 
 from zexchange import ExchangeError
-from zexchange.net.hub import Hub, HubStats
-from zexchange.protocol.values import Label
+from zexchange.net.hub.hub import Hub, HubStats
+from zexchange.protocol.wire.messages import Label
 
 from .options import federation, insecure, keys
 from .text import as_flags

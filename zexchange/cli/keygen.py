@@ -22,7 +22,7 @@ authorized/NAME.pub in the key directory of each peer. docs/SECURITY.md has the 
 @click.argument("directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 def keygen(directory: Path) -> None:
     """Run the command."""
-    from zexchange.net.keyring import make_keys
+    from zexchange.net.security.key_directory import make_keys
 
     click.echo(make_keys(directory))
     click.echo(

@@ -19,8 +19,8 @@ from types import TracebackType
 from typing import Any
 
 from .. import Exchange, to_call, to_thread
-from ..local.forking import track
-from ..local.logs import log
+from ..local.process.fork import track
+from ..local.process.logs import log
 from .membership import AnyNode, Membership
 from .outbox import Outbox
 from .records import ARRIVED, PROCESS, fields_of, record_of

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from .. import Node, NotReady, Registry
-from ..local.forking import track
-from ..local.logs import log
+from ..local.process.fork import track
+from ..local.process.logs import log
 from ..local.registry import default_registry
-from ..net.federation import enlist, revive
-from ..net.node import Backlog
+from ..net.node.federate import enlist, revive
+from ..net.node.node import Backlog
 
 JOIN_TIMEOUT = 5.0
 """Seconds that a newcomer waits for peers that are alive and do not answer. Longer than

@@ -14,16 +14,13 @@ from contextlib import nullcontext, suppress
 from typing import Any
 
 from .. import Exchange, ExchangeError, Node
-from ..local import finalisers
-from ..local.forking import end_as_child, track
-from ..local.logs import log
-from ..local.outcome import without_waiting
+from ..local.dispatch import without_waiting
+from ..local.process import finalizers as finalisers
+from ..local.process.fork import end_as_child, track
+from ..local.process.logs import log
 
 # All that a node needs to join. Or the thread would import it, and a process that is forked
 # meanwhile would wait for that import for ever.
-from ..net import engine as engine
-from ..net import waiting as waiting
-from ..net import world as world
 from .membership import JOIN_TIMEOUT, Membership
 
 HELD = 10_000

@@ -1,13 +1,13 @@
 """Exchanges inside one process: no network, no third-party import."""
 
-from .buffered import to_async, to_thread
-from .codecs import Codec
 from .exchange import Bridge, Exchange, ExchangeStats, Room
-from .mailbox import MailboxStats
 from .registry import Observer, Registry, default_registry, get_exchange, match, retain
-from .stream import Delivery, Stream
-from .task import Task
-from .tasks import DisplayMessages, to_call, to_queue
+from .tasks.adapters import DisplayMessages, to_call, to_queue
+from .tasks.buffered import to_async, to_thread
+from .tasks.mailbox import MailboxStats
+from .tasks.stream import Delivery, Stream
+from .tasks.task import Task
+from .typed.codecs import Codec
 from .view import View
 
 __all__ = [

@@ -12,17 +12,27 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from . import finalisers
-from .arrears import Arrears, Notice
-from .checks import check_callable
-from .feeds import Feed
-from .outcome import Room, Target, Trouble, answered, logger, noted, raise_all, serve, wait_for_room
+from .dispatch import (
+    Room,
+    Target,
+    Trouble,
+    answered,
+    logger,
+    noted,
+    raise_all,
+    serve,
+    wait_for_room,
+)
+from .late_join import Arrears, Notice
 from .parking import Parking, stand_in
+from .process import finalizers as finalisers
 from .retained import CatchUp, Kept
 from .rounds import OVER, Rounds, is_round
 from .routing import Bridge, Routes, Stale
-from .stream import Delivery, T
-from .subscriptions import Shaped, Subscription, key_of_call
+from .subscription import Shaped, Subscription, key_of_call
+from .tasks.feeds import Feed
+from .tasks.stream import Delivery, T
+from .tasks.validation import check_callable
 
 if TYPE_CHECKING:
     from typing_extensions import deprecated

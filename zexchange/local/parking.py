@@ -9,9 +9,9 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import finalisers
-from .outcome import Room
-from .snapshots import snapshot
+from .dispatch import Room
+from .process import finalizers as finalisers
+from .tasks.snapshots import snapshot
 
 if TYPE_CHECKING:
     from .retained import Kept

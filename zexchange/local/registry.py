@@ -16,17 +16,17 @@ from itertools import islice
 from typing import Any, Protocol, overload
 
 from ..names import Patterns, check_name, check_pattern, is_pattern, matches
-from . import finalisers
-from .arrears import Arrears
-from .audience import Audience
-from .codecs import Codec
 from .exchange import Exchange
-from .feeds import orphans, tidy
-from .forking import track
-from .logs import log
-from .stream import T
-from .subscriptions import Subscription
-from .typed import declare
+from .late_join import Arrears
+from .process import finalizers as finalisers
+from .process.fork import track
+from .process.logs import log
+from .subscribers import Audience
+from .subscription import Subscription
+from .tasks.feeds import orphans, tidy
+from .tasks.stream import T
+from .typed.codecs import Codec
+from .typed_exchange import declare
 from .view import View
 
 AWAKE = 4096

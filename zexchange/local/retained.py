@@ -10,12 +10,12 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from . import finalisers
-from .snapshots import settled
-from .subscriptions import Subscription
+from .process import finalizers as finalisers
+from .subscription import Subscription
+from .tasks.snapshots import settled
 
 if TYPE_CHECKING:
-    from .arrears import Arrears
+    from .late_join import Arrears
 
 Kept = tuple[object, float]
 """A message, and when it was sent in seconds since the epoch."""

@@ -13,12 +13,12 @@ from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import TooManyDeferred
-from . import finalisers
-from .forking import track
-from .outcome import Target, Trouble, answered, failed, joined, noted, serve
+from .dispatch import Target, Trouble, answered, failed, joined, noted, serve
+from .process import finalizers as finalisers
+from .process.fork import track
 from .routing import Routing
-from .snapshots import snapshot
-from .stream import T
+from .tasks.snapshots import snapshot
+from .tasks.stream import T
 
 if TYPE_CHECKING:
     from .registry import Registry

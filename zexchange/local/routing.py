@@ -9,25 +9,17 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from . import finalisers
-from .arrears import HERE
-from .audience import Audience
-from .chains import chains, link, refuse_circle
-from .feeds import Feed
+from .cycles import chains, link, refuse_circle
+from .dispatch import Room, Target, Trouble, serve
+from .late_join import HERE
 from .newest import NOTHING, Latest, Rank
-from .outcome import Room, Target, Trouble, serve
+from .process import finalizers as finalisers
 from .retained import CatchUp, Kept, Ring
-from .snapshots import UNCHANGING, settled, snapshot
-from .stream import T
-from .subscriptions import (
-    Forwarder,
-    Key,
-    Shaped,
-    Subscription,
-    key_of,
-    key_of_call,
-    subscription_of,
-)
+from .subscribers import Audience
+from .subscription import Forwarder, Key, Shaped, Subscription, key_of, key_of_call, subscription_of
+from .tasks.feeds import Feed
+from .tasks.snapshots import UNCHANGING, settled, snapshot
+from .tasks.stream import T
 
 if TYPE_CHECKING:
     from .registry import Registry

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from ..lost import Lost
 from ..names import matches
-from . import finalisers
-from .audience import Audience
-from .chains import chains, link, refuse_circle
-from .mailbox import Overflow
-from .stream import Delivery, Stream
-from .subscriptions import Key, Subscription, key_of, subscription_of
-from .task import Task
+from .cycles import chains, link, refuse_circle
+from .process import finalizers as finalisers
+from .subscribers import Audience
+from .subscription import Key, Subscription, key_of, subscription_of
+from .tasks.mailbox import Overflow
+from .tasks.stream import Delivery, Stream
+from .tasks.task import Task
 
 if TYPE_CHECKING:
     from .exchange import Exchange

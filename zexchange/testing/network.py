@@ -11,8 +11,8 @@ from types import TracebackType
 
 from ..errors import NotReady
 from ..local.registry import Registry
-from ..net.node import Node
-from ..net.plan import RECOVERY_TIMEOUT, REPLAY_BYTES, REPLAY_MESSAGES, STALL, make_plan
+from ..net.config import RECOVERY_TIMEOUT, REPLAY_BYTES, REPLAY_MESSAGES, STALL, make_plan
+from ..net.node.node import Node
 from .rest import unsettled, vanish
 from .schedule import Schedule
 from .threads import Host, dead

@@ -6,12 +6,12 @@ The one module here that looks into a node, where its face does not show enough.
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from ..net.node import Node
+from ..net.node.node import Node
 from .threads import Host
 from .wire import Wire
 
 if TYPE_CHECKING:
-    from ..net.engine import Engine
+    from ..net.engine.engine import Engine
 
 
 def unsettled(hosts: Mapping[Node, Host], wire: Wire) -> list[str]:

@@ -9,7 +9,7 @@ what is sent while it has no connection.
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
-from ..net.sockets import (
+from ..net.transport.sockets import (
     EVENTS,
     FD,
     FRAMES_MARK,

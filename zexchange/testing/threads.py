@@ -6,8 +6,8 @@ from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import TypeVar
 
-from ..net.sockets import READABLE
-from ..net.threads import Ready, Turn
+from ..net.transport.sockets import READABLE
+from ..net.transport.threads import Ready, Turn
 from .schedule import Schedule
 
 T = TypeVar("T")
@@ -197,7 +197,7 @@ class Party:
 
 
 class Loop(Party):
-    """Stands in for `zexchange.net.threads.Loop`. What its turns raise, whoever waits gets."""
+    """Stands in for `net.transport.threads.Loop`. What its turns raise, whoever waits gets."""
 
     def __init__(
         self,
@@ -235,7 +235,7 @@ class Loop(Party):
 
 
 class Sender(Party):
-    """Stands in for `zexchange.net.threads.Sender`."""
+    """Stands in for `zexchange.net.transport.threads.Sender`."""
 
     def __init__(self, schedule: Schedule, host: Host, send: Callable[[], float]) -> None:
         super().__init__(schedule, host)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..protocol.wire import READY
+from ..protocol.wire.data import READY
 from .schedule import Schedule
 from .threads import Host
 

@@ -4,11 +4,11 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from ..net.plan import Plan
-from ..net.threads import Turn
-from ..net.world import NodeEnvironment
-from ..protocol.session import Session
-from ..protocol.values import Address
+from ..net.config import Plan
+from ..net.engine.environment import NodeEnvironment
+from ..net.transport.threads import Turn
+from ..protocol.session.session import Session
+from ..protocol.wire.messages import Address
 from .schedule import Schedule
 from .sockets import Router, Sockets, XPub
 from .threads import Bell, Condition, Host, Loop, Poller, Sender, Waker
@@ -38,7 +38,7 @@ class Directory:
 
 
 class Places:
-    """Stands in for `zexchange.net.places.Places`."""
+    """Stands in for `zexchange.net.peering.binding.Places`."""
 
     def __init__(
         self, directory: Directory, host: Host, plan: Plan, node: str, router: Router, xpub: XPub
@@ -88,7 +88,7 @@ class Places:
 
 
 class Probes:
-    """Stands in for `zexchange.net.probes.Probes`: a clear answer, or none, at once."""
+    """Stands in for `zexchange.net.transport.probes.Probes`: a clear answer, or none, at once."""
 
     def __init__(self, wire: Wire, host: Host) -> None:
         self._wire = wire

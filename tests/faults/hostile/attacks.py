@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 import msgpack
 import zmq
 
-from zexchange.protocol import values as v
-from zexchange.protocol.messages import control_frame
-from zexchange.protocol.wire import data_head, ready_frame, ready_topic, topic
+from zexchange.protocol.wire import messages as v
+from zexchange.protocol.wire.control import control_frame
+from zexchange.protocol.wire.data import data_head, ready_frame, ready_topic, topic
 
 from .foe import Foe, shove, someone
 

@@ -18,10 +18,10 @@ import zmq
 
 from tests.support import free_ports, tcp
 from zexchange.errors import DecodeError
-from zexchange.protocol import values as v
-from zexchange.protocol.keys import id_for
-from zexchange.protocol.messages import control_frame, read_control
-from zexchange.protocol.wire import read_token, ready_frame
+from zexchange.protocol.security.keys import id_for
+from zexchange.protocol.wire import messages as v
+from zexchange.protocol.wire.control import control_frame, read_control
+from zexchange.protocol.wire.data import read_token, ready_frame
 
 ALIVE_EVERY = 0.02
 QUEUE = 64

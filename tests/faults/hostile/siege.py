@@ -21,7 +21,7 @@ from tests.faults.ledger import load
 from tests.faults.processes import Process
 from tests.net.keyrings import Keyrings
 from tests.support import free_ports, tcp
-from zexchange.net.keyring import Keyring
+from zexchange.net.security.key_directory import Keyring
 
 from .attacks import KINDS, PEER, STRANGER
 from .roles import FEDERATION, GOOD, PATHS

@@ -23,10 +23,11 @@ from tests.faults.roles import LONG
 from tests.support import eventually
 from zexchange.local import registry
 from zexchange.names import matches
-from zexchange.net import inlet, memory
-from zexchange.net.hub import Hub
-from zexchange.protocol import departed, sequence
-from zexchange.protocol.merging import LATE
+from zexchange.net.engine import memory
+from zexchange.net.hub.hub import Hub
+from zexchange.net.inbound import peer_stream as inlet
+from zexchange.protocol.delivery import departed, sequence
+from zexchange.protocol.delivery.merging import LATE
 
 from .books import IDLE, SUMS, Book, Doubt, Message
 

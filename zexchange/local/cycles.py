@@ -1,0 +1,80 @@
+"""Exchanges attached to exchanges: a chain, which must never close to a circle.
+
+A message would run round a circle until the stack is full, so that the attach which
+would close one is refused. Only the chains are judged here, not other tasks.
+"""
+
+import threading
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..errors import NotASubscriber
+from .process.fork import track
+
+if TYPE_CHECKING:
+    from .exchange import Exchange
+    from .subscribers import Audience
+    from .subscription import Subscription
+
+
+class _Chains:
+    """The lock for attaching exchanges: two threads together must not close a circle.
+
+    It is taken before the lock of any exchange or view.
+    """
+
+    def __init__(self) -> None:
+        self.sources: weakref.WeakSet[Audience[Any]] = weakref.WeakSet()
+        """The exchanges and views that exchanges have been attached to."""
+        track(self)._after_fork()
+
+    def _after_fork(self) -> None:
+        """Make the lock anew."""
+        self.lock = threading.RLock()
+
+
+chains = _Chains()
+
+
+def reached_from(start: "Exchange[Any]") -> list["Exchange[Any]"]:
+    """Return ``start`` and every exchange that forwards of forwards of it go to."""
+    found = [start]
+    for exchange in found:  # grows while it is walked
+        for subscription in exchange._audience():
+            task: Any = subscription.task
+            if subscription.forwarder and not any(task is known for known in found):
+                found.append(task)
+    return found
+
+
+def link(source: "Audience[Any]", subscription: "Subscription") -> None:
+    """Note that an exchange is being attached to ``source``; the lock of `chains` is held."""
+    chains.sources.add(source)
+    subscription.calls(subscription.task.send)  # type: ignore[attr-defined]
+
+
+def relink(exchange: "Exchange[Any]") -> None:
+    """Have what leads to an exchange call its `send` of now; the lock of `chains` is held."""
+    for source in chains.sources:
+        found = [s for s in source._subscriptions() if s.task is exchange]
+        for subscription in found:
+            subscription.calls(exchange.send)
+        if found:
+            source._rerouted()
+
+
+def refuse_circle(task: Any, key: str, covers: Callable[["Exchange[Any]"], bool]) -> None:
+    """Raise NotASubscriber if ``task`` leads back to what it is to be attached to.
+
+    Args:
+        task: the exchange to be attached.
+        key: the name or pattern it is to be attached to.
+        covers: tells whether an exchange is, or is covered by, what it is to be attached to.
+    """
+    for exchange in reached_from(task):
+        if covers(exchange):
+            raise NotASubscriber(
+                f"exchange {task.name!r} cannot be attached to {key!r}: what is sent on"
+                f" {exchange.name!r} would come back to it in a circle"
+            )

@@ -1,0 +1,421 @@
+"""What a late joiner is owed, here and by other nodes, and what waits until it has that.
+
+A joiner that asked for history first gets the newest of all that is kept: here, and by the nodes
+that are there when it comes. Until all of them have said what they keep, it is *gathered*, and
+what is sent live waits, in the order in which it comes. A node that comes later, or takes too
+long, is waited for by its own messages alone, and adds what is newer than what was given. Which
+nodes those are, and how their history comes, is not known here: the observers of the registry
+say so.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .dispatch import Target
+from .newest import NOTHING, PastMessage, Rank, everything, newest
+from .subscription import Subscription
+from .tasks.stream import Delivery
+
+if TYPE_CHECKING:
+    from .registry import Registry
+
+PARKED_MOST = 10_000
+"""Messages that wait when one more is sent in this process: then no node is waited for."""
+HERE = ""
+"""Stands for this process where others are known by their origin."""
+
+
+class Notice(Protocol):
+    """Something that takes the place of messages: of which origin and exchange, and the first."""
+
+    @property
+    def origin(self) -> str:
+        """Whose messages."""
+        ...
+
+    @property
+    def exchange(self) -> str:
+        """The name of the exchange."""
+        ...
+
+    @property
+    def first(self) -> int:
+        """The number of the first of them; 0 if nobody knows it."""
+        ...
+
+    @property
+    def last(self) -> int:
+        """The number of the last of them."""
+        ...
+
+
+class Arrears:
+    """Stands in for one late joiner, where messages arrive, while it is owed history."""
+
+    __slots__ = (
+        "__weakref__", "_again", "_awaited", "_cancelled", "_first", "_given", "_kept", "_left",
+        "_lock", "_parked", "_ready", "_registry", "_reroute", "_settling", "_through", "_unsure",
+        "_waits_for", "gathering", "me", "subscription",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        subscription: Subscription,
+        registry: "Registry",
+        reroute: Callable[[], None],
+    ) -> None:
+        self.subscription = subscription
+        self.me = HERE
+        """As whom other nodes know this process, if any do."""
+        self.gathering = True
+        """Whether it is to be given the newest of all that is kept."""
+        self._registry = registry
+        self._reroute = reroute
+        self._again = self._settling = self._cancelled = False
+        self._unsure: set[object] = {registry}
+        self._waits_for: set[object] = {self}
+        self._kept: list[PastMessage] = []
+        self._awaited: set[str] = set()
+        self._ready: set[str] = set()
+        self._left: set[str] = set()
+        self._through: set[str] = set()
+        self._parked: list[tuple[str, Any]] = []
+        self._first: dict[tuple[str, str], int] = {}
+        self._given: dict[tuple[str, str], int] = {}
+        self._lock = threading.RLock()
+
+    def __repr__(self) -> str:
+        return f"{self.subscription.task!r}"
+
+    def _after_fork(self) -> None:
+        """Start anew in a forked child; what the parent was given is not given again."""
+        self._lock = threading.RLock()
+        self._unsure, self._waits_for, self._kept = set(), set(), []
+        self._awaited, self._ready, self._left = set(), set(), set()
+        self._parked, self._first = [], {}
+        self.gathering = self._settling = self._again = False
+
+    @property
+    def most(self) -> int:
+        """How many messages of each exchange it asked for."""
+        return self.subscription.history
+
+    @property
+    def open(self) -> bool:
+        """Whether other nodes owe it anything, or may."""
+        return not self._cancelled and bool(self._unsure or self._awaited)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the joiner has left."""
+        return self._cancelled
+
+    def cancel(self) -> None:
+        """Owe nothing any more: the joiner has left."""
+        with self._lock:
+            self._cancelled, self.gathering = True, False
+            self.subscription.left += (self._parked, self._kept)
+            self._parked, self._kept = [], []
+            self._first.clear()
+
+    # --------------------------------------------- for the thread that attaches the joiner
+
+    def asked(self, observers: Iterable[object]) -> None:
+        """These are being told of the joiner; until now all that arrived had to wait."""
+        with self._lock:
+            self._unsure = set(observers)
+            self._waits_for.update(self._unsure)
+
+    def keep(self, name: str, kept: Sequence[tuple[object, float]]) -> None:
+        """Take what is kept here of an exchange; from now on what is sent on it waits."""
+        item, now = self.subscription.item, self._registry.time()
+        found = [
+            # In whole microseconds, as others see it.
+            PastMessage(
+                name, HERE, number, int(min(at, now) * 1e6 + 0.5) / 1e6, item(name, msg, at)
+            )
+            for number, (msg, at) in enumerate(kept, 1)
+        ]
+        with self._lock:
+            self._kept += found
+
+    def attached(self) -> None:
+        """The joiner is attached; if nobody else is waited for, give it its history.
+
+        On the joiner's thread.
+
+        Raises:
+            KeyboardInterrupt: or SystemExit, of its task, after all was handed on.
+        """
+        with self._lock:
+            self._waits_for.discard(self)
+        self._settle(self.subscription.preload)
+
+    # ----------------------------------------------- for who observes the registry
+
+    def noted(self, observer: object) -> None:
+        """An observer has said, by `begin`, of whom history is to come, and knows of no others."""
+        with self._lock:
+            was_open = self.open
+            self._unsure.discard(observer)
+            self._waits_for.discard(observer)
+            closed = was_open and not self.open
+            # Of an origin that has left since, whoever observes it knows no more.
+            left: set[str] = (
+                set() if self._unsure else {o for o, _ in self._parked} - self._awaited - {HERE}
+            )
+            if self.gathering:
+                self._ready |= left
+                left = set()
+        for origin in left:
+            self.complete(origin, [])
+        self._settle()
+        if closed:
+            self._reroute()
+
+    def begun(self, observer: object) -> None:
+        """An observer has said of whom history is to come, and may still meet others at once."""
+        with self._lock:
+            self._unsure.discard(observer)
+
+    def alone(self, observer: object) -> None:
+        """An observer knows of nobody so far; called as soon as it hears of the joiner."""
+        with self._lock:
+            self._waits_for.discard(observer)
+
+    def decline(self, observer: object) -> None:
+        """An observer knows of nobody, nor will; called as soon as it hears of the joiner."""
+        with self._lock:
+            self._unsure.discard(observer)
+            self._waits_for.discard(observer)
+
+    def again(self, observer: object) -> None:
+        """Gather what the nodes keep that an observer meets at once, until it has `noted` them."""
+        with self._lock:
+            if not (self._cancelled or self.gathering):
+                self.gathering = self._again = True
+            self._waits_for.add(observer)
+
+    def expire(self) -> None:
+        """Wait no longer for nodes that have not said yet what they keep."""
+        with self._lock:
+            self._waits_for &= {self}
+        self._settle()
+
+    def begin(self, origin: str, expected: bool = True) -> bool:
+        """Have what comes of an origin wait; False if it does, or has been through before.
+
+        On the thread that delivers what comes of it. All else waits for what is ``expected``.
+        """
+        with self._lock:
+            if self._cancelled or origin in self._through:
+                return False
+            if origin in self._awaited and origin not in self._left:
+                return False
+            was_open = self.open
+            self._awaited.add(origin)
+            self._left.discard(origin)
+            self._ready.discard(origin)
+            if expected and self.gathering:
+                self._waits_for.add(origin)
+        if not was_open:
+            self._reroute()
+        return True
+
+    def awaits(self, origin: str) -> bool:
+        """Return whether what comes of an origin waits."""
+        return origin in self._awaited
+
+    def live(self, origin: str, name: str) -> int | None:
+        """Return the number of the first message of an exchange that waits, None without any."""
+        return self._first.get((origin, name))
+
+    def forgo(self, origin: str, name: str, last: int) -> None:
+        """Drop what waits of an exchange up to a number: the history will reach that far.
+
+        On the thread that delivers what comes of it.
+        """
+        with self._lock:
+            if self._first.get((origin, name), last + 1) > last:
+                return
+            del self._first[origin, name]
+            kept = list[tuple[str, Any]]()
+            for of, item in self._parked:
+                if of == origin and (place := _place(item))[0] == name:
+                    if place[1] <= last:
+                        continue
+                    self._first.setdefault((origin, name), place[1])
+                kept.append((of, item))
+            self._parked = kept
+
+    def complete(self, origin: str, history: Sequence[Delivery], through: bool = True) -> None:
+        """Take the history of an origin, and hand it on, now or with that of others.
+
+        On the thread that delivers what comes of it. Exchanges that the same task has got
+        messages of in another way are left out: it has had them already. If the origin has
+        left instead (``through`` is false) and comes again, it may `begin` again.
+        """
+        now = self._registry.time()
+        kept = [
+            PastMessage(d.name, origin, d.seq or 0, min(d.sent_at, now), d)
+            for d in history
+            if (d.seq or 0) > self._given.get((origin, d.name), 0)
+        ]
+        with self._lock:
+            if not through:
+                self._left.add(origin)
+            self._waits_for.discard(origin)
+            together = self.gathering and not self._settling
+            if together:
+                self._ready.add(origin)
+                self._kept += kept
+        if together:
+            self._settle()
+        else:
+            self._give_kept(newest(kept, self.most, self._beside), self.subscription.preload)
+            self._give_parked({origin}, self.subscription.accept)
+
+    # ------------------------------------------------------------------- handing on
+
+    def _settle(self, live: Target | None = None) -> None:
+        """Give the newest of all that was gathered, then what waits, if nobody is waited for.
+
+        Args:
+            live: takes what waits; as what arrives does, if none is given.
+        """
+        with self._lock:
+            if self._waits_for or self._settling or not self.gathering:
+                return
+            self._settling = True
+            kept, self._kept = self._kept, []
+        end = list[BaseException]()
+        beyond = self._beside if self._again else everything
+        found = newest([self._known(one) for one in kept], self.most, beyond)
+        self._give_kept(found, self.subscription.preload, end if live else None)
+        self._give_parked(None, live or self.subscription.accept, end if live else None)
+        self._reroute()
+        if end:
+            raise end.pop(0)
+
+    def _known(self, kept: PastMessage) -> PastMessage:
+        """Return a message as other nodes know it, which may keep some sent at the same moment."""
+        if kept.origin is not HERE:
+            return kept
+        return PastMessage(kept.name, self.me, kept.number, kept.sent_at, kept.item)
+
+    def _beside(self, name: str, origin: str) -> Rank:
+        """Return how new a message of an origin has to be, after what was given of others."""
+        exchange = self._registry.find(name)
+        return NOTHING if exchange is None else exchange._given_beside(origin)
+
+    def _give_kept(
+        self, found: Sequence[PastMessage], target: Target, end: list[BaseException] | None = None
+    ) -> None:
+        served = {name: self._serves(name) for name in {one.name for one in found}}
+        for one in found:
+            if served[one.name]:
+                self._registry.get(one.name)._note_given(one.sent_at, one.origin)
+                item: Any = one.item
+                here = not isinstance(one.item, Delivery) or item.origin is None
+                self._give(one.name, item, target, here, end)
+
+    def _give_parked(
+        self, origins: set[str] | None, target: Target, end: list[BaseException] | None = None
+    ) -> None:
+        """Hand on what waits, of some origins or of all that wait for nothing more."""
+        while parked := self._take(origins):
+            for origin, item in parked:
+                here = origin is HERE
+                name = item[0] if here else _place(item)[0]
+                self._give(name, item[1] if here else item, target, here, end)
+                if origin in self._left:
+                    self._given[origin, name] = _place(item)[1]
+        if not self.open:
+            self._reroute()
+
+    def _take(self, origins: set[str] | None) -> list[tuple[str, Any]]:
+        """Return what waits; if nothing does, it waits no more."""
+        with self._lock:
+            of = self._ready | {HERE} if origins is None else origins
+            taken = [entry for entry in self._parked if entry[0] in of]
+            if taken:
+                self._parked = [entry for entry in self._parked if entry[0] not in of]
+                return taken
+            self._awaited -= of
+            self._through |= of - self._left - {HERE}
+            self._ready -= of
+            self._left -= of
+            for key in [key for key in self._first if key[0] in of]:
+                del self._first[key]
+            if origins is None:
+                self.gathering = self._settling = self._again = False
+            return []
+
+    def _serves(self, name: str) -> bool:
+        exchange = self._registry.find(name)
+        return exchange is not None and self.subscription in exchange._audience()
+
+    def _give(
+        self, name: str, item: Any, target: Target, here: bool, end: list[BaseException] | None
+    ) -> None:
+        if self._cancelled:
+            return
+        try:
+            result = target(item) if here else self._hand_on(item, target)
+            if result is not None:
+                self._registry.get(name)._judge(self, result)
+        except BaseException as error:
+            if end is not None and isinstance(error, KeyboardInterrupt | SystemExit):
+                end.append(error)
+            else:
+                self._registry.get(name)._log(self, error)
+
+    # --------------------------------------------------------------------- arrivals
+
+    def sent_here(self, name: str, item: Any) -> object:
+        """Take what was sent in this process: park it, or pass it on."""
+        with self._lock:
+            if self._cancelled:
+                return None
+            if self.gathering and not self._again:
+                self._parked.append((HERE, (name, item)))
+                crowded = len(self._parked) > PARKED_MOST
+            else:
+                crowded = None
+        if crowded is None:
+            return self.subscription.accept(item)
+        if crowded:
+            self.expire()
+        return None
+
+    def __call__(self, item: Any) -> object:
+        """Take a `Delivery` or a `Notice` that arrived: park it, or pass it on."""
+        with self._lock:
+            if self._cancelled:
+                return None
+            if (self._unsure or self._awaited) and item.origin not in self._through:
+                self._parked.append((item.origin, item))
+                name, number = _place(item)
+                self._first.setdefault((item.origin, name), number)
+                return None
+        return self._hand_on(item, self.subscription.accept)
+
+    def _hand_on(self, item: Any, target: Target) -> object:
+        subscription = self.subscription
+        if subscription.details:
+            return target(item)
+        known: object = item
+        if not isinstance(known, Delivery):
+            return None  # a notice, which only streams with details are given
+        return target((item.name, item.msg) if subscription.names else item.msg)
+
+
+def _place(item: Any) -> tuple[str, int]:
+    """Return the exchange and the number of a delivery, or of the first that a notice is about.
+
+    Of a gap without a beginning, the one behind it: what is live begins there.
+    """
+    if isinstance(item, Delivery):
+        return item.name, item.seq or 0
+    return item.exchange, item.first or item.last + 1

@@ -1,0 +1,160 @@
+"""What finalisers ask for, done by a thread that holds nothing.
+
+The garbage collector runs finalisers wherever something is made, in the middle of our own locks,
+too. One that waited there for another lock could wait for a thread that waits for the first; and
+one that changed a table could change it under the hands of its own thread. So what a finaliser
+asks for while the collector is at work is done soon after, in the order in which it was asked for,
+by a thread of its own. Nothing here knows what is done.
+"""
+
+import _thread
+import gc
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import get_ident
+from typing import Any
+
+from ...errors import TooManyDeferred
+from .fork import end_as_child, track
+from .logs import log
+
+MOST = 10_000
+"""Messages that may wait for the thread; who sends one more is told."""
+EXIT_SECONDS = 1.0
+"""Seconds that the end of the process waits for the thread, if that is at work just then."""
+
+collecting: int | None = None
+"""The thread on which the collector is at work, None while it is not. There is one at a time.
+
+To be looked at before anything here is called: that costs a nanosecond.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Deed:
+    """One call that is still to be made."""
+
+    call: Callable[..., object]
+    args: tuple[Any, ...]
+    message: bool
+
+
+class _Deeds:
+    """What is to be done, and the thread that does it."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[_Deed] = deque()
+        track(self)._after_fork()
+
+    def _after_fork(self) -> None:
+        """Leave messages to the parent; what else is to be done, is to be done here too."""
+        if collecting not in (None, get_ident()):  # that thread is not in this process
+            _note("stop", None)
+        self.waiting = deque([deed for deed in self.waiting if not deed.message])
+        self._turn = threading.Lock()  # only ever tried
+        self._coming = False
+        self._doer = 0
+
+    def add(self, deed: _Deed) -> None:
+        """Have one more call made."""
+        if deed.message and len(self.waiting) >= MOST:
+            raise TooManyDeferred(f"{MOST} messages of finalisers wait to be sent already")
+        self.waiting.append(deed)
+        self.see_to()
+
+    def see_to(self) -> None:
+        """Have a thread do what waits; the one that has the turn looks again after it."""
+        if not self.waiting or self._coming or self._turn.locked():
+            return
+        self._coming = True
+        try:
+            # In two steps: `Thread.start` waits for the thread, and must not do so in here.
+            _thread.start_new_thread(self._start, ())
+        except RuntimeError:  # no more threads: with the next one, or who looks after orphans
+            self._coming = False
+
+    def _start(self) -> None:
+        try:
+            threading.Thread(target=self._run, name="zexchange-finaliser", daemon=True).start()
+        except RuntimeError:
+            self._coming = False
+
+    def _run(self) -> None:
+        self._coming = False
+        end_as_child()
+        self.do()
+
+    def do(self) -> bool:
+        """Do all there is; return False if another thread is at it. No lock is held."""
+        if self._doer == get_ident():  # what is done asks for it
+            return True
+        while self.waiting:
+            if not self._turn.acquire(False):
+                return False
+            self._doer = get_ident()
+            try:
+                while self.waiting:
+                    _do(self.waiting.popleft())
+            finally:
+                self._doer = 0
+                self._turn.release()
+        return not self._turn.locked()
+
+
+def _do(deed: _Deed) -> None:
+    try:
+        deed.call(*deed.args)
+    except BaseException:  # SystemExit too: there is no caller to raise to
+        log.exception("what a finaliser asked for has failed: %r", deed.call)
+
+
+_deeds = _Deeds()
+
+
+def here() -> bool:
+    """Tell whether this is a finaliser's code, or may be: the collector works on this thread."""
+    return collecting == get_ident()
+
+
+def later(call: Callable[..., object], *args: object, message: bool = False) -> bool:
+    """Have the thread make a call, if this is a finaliser's code; tell whether it is.
+
+    Args:
+        call: an error of it is logged.
+        args: what it is called with.
+        message: it sends one: their number is bounded, and a forked child has none of them.
+
+    Raises:
+        TooManyDeferred: as many messages wait already as may.
+    """
+    if collecting != get_ident():
+        return False
+    _deeds.add(_Deed(call, args, message))
+    return True
+
+
+def see_to() -> None:
+    """Have a thread do what waits for one, where there was none to be had."""
+    _deeds.see_to()
+
+
+def settle(seconds: float = EXIT_SECONDS) -> None:
+    """Do what finalisers have asked for, or wait so long for the thread that does.
+
+    No lock of ours is held, and this is no finaliser's code.
+    """
+    until = time.monotonic() + seconds
+    while not _deeds.do() and time.monotonic() < until:
+        time.sleep(0.001)
+
+
+def _note(phase: str, info: object) -> None:
+    global collecting
+    collecting = get_ident() if phase == "start" else None
+
+
+if hasattr(gc, "callbacks"):
+    gc.callbacks.append(_note)

@@ -1,0 +1,343 @@
+"""Who is attached to an exchange or a view, and how often.
+
+What was attached twice is gone after the second detach. The table keeps interest in
+step: it tells the registry when the first interested task comes and when the last one
+goes. It hands out no messages.
+"""
+
+import threading
+import weakref
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, overload
+
+from ..errors import NotAttached
+from ..lost import Lost
+from .late_join import Arrears
+from .process import finalizers as finalisers
+from .process.fork import track
+from .subscription import Key, Subscription
+from .tasks.feeds import Feed, tidy
+from .tasks.mailbox import Overflow
+from .tasks.snapshots import Keeper, settled
+from .tasks.stream import Delivery, Stream, T
+from .tasks.task import Task
+
+if TYPE_CHECKING:
+    from .registry import Registry
+
+
+class Recorder(Keeper):
+    """A task that lists what it gets."""
+
+    __slots__ = ("_messages", "send")
+
+    def __init__(self, messages: list[Any]) -> None:
+        self._messages = messages
+        self.send = messages.append
+
+    def keep(self, msg: object) -> None:
+        """List a message that its sender may change."""
+        self._messages.append(settled(msg))
+
+
+class Audience(Generic[T]):
+    """What exchanges and views share: attaching, detaching, and counting both.
+
+    Every method may be called by any thread, from inside a task as well.
+    """
+
+    __slots__ = ("__weakref__", "_interested", "_key", "_lock", "_table", "registry")
+
+    def __init__(self, key: str, registry: "Registry") -> None:
+        self._key = key
+        self.registry = registry
+        self._table: dict[Key, Subscription] = {}
+        self._interested = 0
+        self._lock = threading.RLock()
+        track(self)
+
+    def _after_fork(self) -> None:
+        """Make the lock anew and count again what another thread may have half done."""
+        self._lock = threading.RLock()
+        self._interested = sum(not s.forwarder for s in self._table.values())
+        for subscription in self._table.values():
+            if subscription.arrears is not None:
+                subscription.arrears._after_fork()
+
+    def _has_interested_task(self) -> bool:
+        """Tell whether a task is attached that also wants what arrives from peers."""
+        return any(not s.forwarder for s in self._table.values())
+
+    @property
+    def subscribers(self) -> tuple[object, ...]:
+        """The tasks as they were attached, each once, oldest first; no bridges."""
+        tidy()
+        tasks = [s.task for s in list(self._table.values())]
+        shown = [task.stream() if isinstance(task, Feed) else task for task in tasks]
+        return tuple([task for task in shown if task is not None])
+
+    @property
+    def _occupied(self) -> bool:
+        """Whether anything is attached, though it may be a stream that nobody reads any more."""
+        return bool(self._table)
+
+    def _subscriptions(self) -> list[Subscription]:
+        """Return what is attached now, oldest first."""
+        return list(self._table.values())
+
+    def __len__(self) -> int:
+        tidy()
+        return len(self._table)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __contains__(self, task: object) -> bool:
+        return any(key in self._table for key in self._keys(task))
+
+    # It is its name: of a copy that is another object, messages would reach nobody.
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return self.registry._recall(self)
+
+    # What an exchange and a view do differently.
+
+    def _keys(self, task: object) -> tuple[Key, ...]:
+        """Return the keys under which ``task`` may be attached, likeliest first."""
+        raise NotImplementedError
+
+    def _subscription(self, task: object, names: bool, history: int) -> Subscription:
+        """Check ``task`` and return its subscription, not yet in the table."""
+        raise NotImplementedError
+
+    def _rerouted(self) -> None:
+        """Have the next message ask again who gets it, and how; called outside their locks."""
+        raise NotImplementedError
+
+    def _admitted(self, subscription: Subscription) -> None:
+        """Called under the lock after a subscription came into the table."""
+
+    def _dismissed(self, subscription: Subscription) -> None:
+        """Called under the lock after a subscription left the table."""
+
+    def _afterwards(self, subscription: Subscription) -> None:
+        """Called outside the lock after one of the two."""
+
+    # The table.
+
+    def _add(self, subscription: Subscription) -> None:
+        """Put a subscription into the table, or count it once more."""
+        with self._lock:
+            present = self._table.get(subscription.key)
+            if present is not None:
+                present.count += 1
+                return
+            arrears: Arrears | None = None
+            if subscription.history:  # before it is in the table, from which what arrives finds it
+                arrears = Arrears(subscription, self.registry, self._rerouted)
+                subscription.arrears = arrears
+            if not subscription.forwarder:
+                # First: the data thread knows of the interest before the task is given anything.
+                if not self._interested:
+                    self.registry._interest_up(self._key)
+                self._interested += 1
+            self._table[subscription.key] = subscription
+            if isinstance(subscription.task, Feed):
+                subscription.task.places.add(weakref.ref(self))
+            self._admitted(subscription)
+        if arrears is not None:
+            # Asked for only when what arrives waits: else it would be neither kept nor live.
+            self._rerouted()
+            if subscription.forwarder:
+                arrears.asked(())
+            else:
+                self.registry._history_up(self._key, subscription)
+        self._afterwards(subscription)
+        if arrears is not None:
+            arrears.attached()
+
+    def _remove(self, task: object) -> None:
+        """Count ``task`` down, and take it out with the last count.
+
+        Raises:
+            NotAttached: if it is not in the table.
+        """
+        with self._lock:
+            key = next((key for key in self._keys(task) if key in self._table), None)
+            if key is None:
+                raise NotAttached(f"{task!r} is not attached to {self._key!r}")
+            subscription = self._table[key]
+            subscription.count -= 1
+            if subscription.count:
+                return
+            self._drop(subscription)
+        self._afterwards(subscription)
+        subscription.left = ()  # outside the locks: messages may have finalisers
+
+    def _discard(self, subscription: Subscription) -> None:
+        """Take a subscription out whatever its count: its task has ended."""
+        with self._lock:
+            if self._table.get(subscription.key) is not subscription:
+                return
+            self._drop(subscription)
+        self._afterwards(subscription)
+        subscription.left = ()  # outside the locks: messages may have finalisers
+
+    def _release(self, feed: Feed) -> None:
+        """Take out what stands for a stream that nobody refers to any more."""
+        for key in self._keys(feed):
+            subscription = self._table.get(key)
+            if subscription is not None:
+                self._discard(subscription)
+
+    def _drop(self, subscription: Subscription) -> None:
+        """Take a subscription out; the lock is held."""
+        del self._table[subscription.key]
+        task = subscription.task
+        if isinstance(task, Feed) and not any(key in self._table for key in self._keys(task)):
+            task.places.discard(weakref.ref(self))
+        if not subscription.forwarder:
+            self._interested -= 1
+            if not self._interested:
+                self.registry._interest_down(self._key)
+        if subscription.arrears is not None:
+            self.registry._history_down(subscription)
+        self._dismissed(subscription)
+
+    # The public verbs.
+
+    def attach(self, task: Task[T], *, history: int = 0) -> None:
+        """Have ``task.send`` called with each message from now on, on the sender's thread.
+
+        The task is held until it is detached, as often as it was attached; it still gets
+        each message once.
+
+        Args:
+            task: anything with a synchronous ``send(msg)``; told apart by identity.
+            history: up to so many retained messages come first (see `retain`): the newest of the
+                exchange, of all publishers, in the order of sending. Asked are the processes
+                that are ready now; one that comes later adds what is newer than what was given.
+
+        Raises:
+            NotASubscriber: the task cannot be given messages; the text names the adapter.
+            LimitReached: this process is in a federation, and is attached to as many names or
+                patterns as it can be (see docs/LIMITS.md). What was attached goes on.
+        """
+        if finalisers.collecting is not None and finalisers.later(self._attach, task, history):
+            return
+        self._attach(task, history)
+
+    def _attach(self, task: Task[T], history: int) -> None:
+        self.registry._wake()
+        self._add(self._subscription(task, False, history))
+
+    def detach(self, task: object) -> None:
+        """Undo one `attach` (or `handler`) of ``task``.
+
+        Raises:
+            NotAttached: if it is not attached.
+        """
+        if finalisers.collecting is not None and finalisers.later(self.detach, task):
+            return
+        self.registry._wake()
+        self._remove(task)
+
+    @contextmanager
+    def subscribe(self, *tasks: Task[T]) -> Generator[None, None, None]:
+        """Attach ``tasks`` inside a ``with`` block; all of them or none.
+
+        Raises:
+            NotASubscriber: as `attach`; the tasks before it are detached again.
+        """
+        with self._held(tasks, self.attach):
+            yield
+
+    @contextmanager
+    def _held(
+        self, tasks: tuple[Task[T], ...], attach: Callable[[Task[T]], None]
+    ) -> Generator[None, None, None]:
+        """Attach ``tasks`` by ``attach`` and detach what was attached."""
+        attached: list[Task[T]] = []
+        try:
+            for task in tasks:
+                attach(task)
+                attached.append(task)
+            yield
+        finally:
+            for task in reversed(attached):
+                self._leave(task)
+
+    def _leave(self, task: object) -> None:
+        """Detach at the end of a block; that the block did it already is no error."""
+        if finalisers.later(self._leave, task):
+            return
+        try:
+            self.detach(task)
+        except NotAttached:
+            pass
+
+    @overload
+    def stream(
+        self,
+        maxsize: int = 1000,
+        overflow: Overflow | None = None,
+        details: Literal[False] = False,
+        history: int = 0,
+    ) -> Stream[T]: ...
+
+    @overload
+    def stream(
+        self,
+        maxsize: int = 1000,
+        overflow: Overflow | None = None,
+        *,
+        details: Literal[True],
+        history: int = 0,
+    ) -> Stream[Delivery[T] | Lost]: ...
+
+    @overload
+    def stream(
+        self,
+        maxsize: int = 1000,
+        overflow: Overflow | None = None,
+        details: bool = False,
+        history: int = 0,
+    ) -> Stream[Any]: ...
+
+    def stream(
+        self,
+        maxsize: int = 1000,
+        overflow: Overflow | None = None,
+        details: bool = False,
+        history: int = 0,
+    ) -> Stream[Any]:
+        """Return a stream of the messages from now on, to read from other threads or asyncio.
+
+        Args:
+            maxsize: so many messages wait at most.
+            overflow: with that many waiting, ``"block"`` has the sender wait,
+                ``"drop_oldest"`` and ``"drop_newest"`` drop one and count it, ``"error"``
+                raises `MailboxFull` to the sender. None is ``"drop_oldest"``, and a warning
+                in the log with the first message that is dropped.
+            details: yield `Delivery` instead of the bare message, and `Lost` in its place.
+            history: up to so many retained messages come first, beyond ``maxsize`` if need be;
+                see `attach`.
+        """
+        stream: Stream[Any] = Stream(self._key, maxsize, overflow, details, self.registry._wake)
+        stream._opened(self._leave)
+        self.attach(stream, history=history)
+        return stream
+
+    @contextmanager
+    def record(self) -> Generator[list[T], None, None]:
+        """Yield a list that each message inside the ``with`` block is appended to."""
+        messages: list[T] = []
+        with self.subscribe(Recorder(messages)):
+            yield messages

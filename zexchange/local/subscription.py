@@ -1,0 +1,157 @@
+"""One attached task: under which identity, and in which form it gets its messages.
+
+Tasks are told apart by identity and counted. Nothing here knows where a task is
+attached, and nothing here calls it but through what an exchange was given.
+"""
+
+import itertools
+import time
+import types
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..kinds import is_generator
+from .dispatch import Target
+from .tasks.feeds import Feed
+from .tasks.snapshots import UNCHANGING, Keeper, settled
+from .tasks.stream import Delivery, Stream
+from .tasks.validation import Turns, check_task
+
+if TYPE_CHECKING:
+    from .late_join import Arrears
+
+Key = tuple[object, ...]
+
+
+def mark() -> int:
+    """Return a number between the serials of what is attached already, and of what will be."""
+    return next(_serials)
+
+
+_serials = itertools.count()
+_NONE: weakref.WeakSet[object] = weakref.WeakSet()
+
+
+class Forwarder:
+    """Marks tasks that pass on only what was sent in this process: exchanges."""
+
+    __slots__ = ()
+
+
+class Subscription:
+    """One attached task, and what its messages look like."""
+
+    __slots__ = (
+        "accept", "arrears", "begun", "count", "details", "forwarder", "history", "key", "left",
+        "names", "preload", "sent", "serial", "task",
+    )  # fmt: skip
+
+    def __init__(
+        self, task: object, key: Key, accept: Target, *, names: bool = False, history: int = 0
+    ) -> None:
+        self.task = task
+        self.key = key
+        self.calls(accept)
+        self.names = names
+        self.details = isinstance(task, Feed) and task.details
+        self.forwarder = isinstance(task, Forwarder)
+        self.history = history
+        # Exchanges that have begun to give it their history; one that is gone keeps nothing.
+        self.begun: weakref.WeakSet[object] = weakref.WeakSet() if history else _NONE
+        self.arrears: Arrears | None = None  # what other nodes owe it
+        self.left: tuple[object, ...] = ()  # what it was still to get when it left
+        self.count = 1
+        self.serial = next(_serials)
+
+    def calls(self, accept: Target) -> None:
+        """Have the task called by ``accept``."""
+        task: Any = self.task
+        self.accept = accept  # takes what has arrived, and what `item` makes of a message
+        self.sent: Target = task.keep if isinstance(task, Keeper) else accept
+        self.preload: Target = task.preload if isinstance(task, Feed) else accept
+
+    def item(self, name: str, msg: object, sent_at: float) -> object:
+        """Return what `accept` gets for a message that was sent in this process."""
+        if type(msg) not in UNCHANGING and isinstance(self.task, Keeper):
+            msg = settled(msg)
+        if self.details:
+            return Delivery(name, msg, None, None, sent_at)
+        return (name, msg) if self.names else msg
+
+    def target(self, name: str) -> Target:
+        """Return what exchange ``name`` calls with what is sent: mostly the bare `send`."""
+        return Shaped(self, name) if self.details or self.names else self.sent
+
+    def arrival(self, name: str) -> Target:
+        """Return what exchange ``name`` calls with what has arrived."""
+        return Named(self, name) if self.names else self.accept
+
+
+class Shaped:
+    """Calls a task that wants more than the bare message."""
+
+    __slots__ = ("_name", "subscription")
+
+    def __init__(self, subscription: Subscription, name: str) -> None:
+        self.subscription = subscription
+        self._name = name
+
+    def __call__(self, msg: object) -> object:
+        """Hand on ``msg`` in the form that the subscription wants."""
+        subscription = self.subscription
+        return subscription.accept(subscription.item(self._name, msg, time.time()))
+
+
+class Named(Shaped):
+    """Calls a task that wants the name, too, with what has arrived."""
+
+    __slots__ = ()
+
+    def __call__(self, msg: object) -> object:
+        """Hand on ``msg`` with the name."""
+        return self.subscription.accept((self._name, msg))
+
+
+def key_of(task: object, names: bool = False) -> Key:
+    """Return what tells ``task`` apart: its identity, whatever it thinks it equals."""
+    return (id(held(task)), names)
+
+
+def held(task: object) -> object:
+    """Return what is held of a task that is attached: of a stream, not itself."""
+    return task._feed if isinstance(task, Stream) else task
+
+
+def key_of_call(fn: object) -> Key:
+    """Return what tells a handler apart; a bound method is a new object at each mention."""
+    if isinstance(fn, types.MethodType):
+        return (id(fn.__self__), id(fn.__func__))
+    if isinstance(fn, types.BuiltinMethodType):
+        return (id(fn.__self__), fn.__name__)
+    return ("call", id(fn))
+
+
+def subscription_of(
+    task: object, ended: Callable[[Subscription], None], names: bool, history: int
+) -> Subscription:
+    """Return the subscription of ``task``, not yet in any table.
+
+    Args:
+        task: what is to be attached.
+        ended: called with the subscription when its task turns out to be finished.
+        names: whether the task gets ``(name, msg)``.
+        history: how many retained messages come first.
+
+    Raises:
+        NotASubscriber: the task cannot be given messages; the text names the adapter.
+    """
+    if history < 0:
+        raise ValueError(f"history is a number of messages, not {history}")
+    task = held(task)
+    accept = check_task(task)
+    subscription = Subscription(task, key_of(task, names), accept, names=names, history=history)
+    if is_generator(task):
+        turns = Turns(task, lambda: ended(subscription))
+        subscription.calls(turns.send)
+    return subscription

@@ -1,0 +1,1 @@
+"""What may be attached: adapters, mailboxes, streams and the event loops that they serve."""

@@ -1,0 +1,356 @@
+"""A bounded mailbox between any thread that puts and one that waits, or one event loop.
+
+What does not fit is dropped as the mailbox was told, and counted: never silent.
+It holds items without knowing what they are or where they come from, but for buffers
+that their sender may fill again.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar, get_args
+
+from ...errors import Closed, MailboxFull
+from ...seconds import seconds
+from ..process import finalizers as finalisers
+from ..process.fork import track
+from ..process.logs import log
+from . import eventloops as loops
+from .snapshots import UNCHANGING, settled
+
+T = TypeVar("T")
+
+Overflow = Literal["block", "drop_oldest", "drop_newest", "error"]
+"""What a full mailbox does with one more: see `Exchange.stream`."""
+IN_A_ROW, A_WHILE = 64, 0.001
+"""Items that a coroutine takes between two looks at the clock, and the seconds after which
+others on its loop have a turn, though it need not wait. It would starve them in a flood; with
+a turn each 100 items, the loop and the thread that delivers wait for each other all the time."""
+
+_NO_ROOM = object()
+ROOM_AFTER = 0.01
+"""Seconds after which a sender that waits looks for room again. It is woken when half is free:
+woken for each message that is taken, it and the reader would hand the interpreter to and fro."""
+
+
+def check_overflow(overflow: str) -> None:
+    """Raise ValueError unless ``overflow`` is one of the four words."""
+    if overflow not in get_args(Overflow):
+        words = ", ".join(map(repr, get_args(Overflow)))
+        raise ValueError(f"overflow is one of {words}, not {overflow!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxStats:
+    """What went through a mailbox since it was made, in messages.
+
+    Attributes:
+        received: put into it, dropped ones included.
+        dropped: not kept, or removed, for want of room.
+        blocked: how often a sender had to wait for room.
+        waiting: in it now.
+    """
+
+    received: int
+    dropped: int
+    blocked: int
+    waiting: int
+
+
+class Mailbox(Generic[T]):
+    """A bounded queue that is read by waiting threads and by event loops alike."""
+
+    __slots__ = (
+        "__weakref__", "_blocked", "_dropped", "_filled", "_finishing", "_home",
+        "_left", "_limit", "_lock", "_overflow", "_paused", "_readers", "_received", "_roomy",
+        "_unasked", "_waiters", "items", "over", "turns", "writers",
+    )  # fmt: skip
+
+    def __init__(self, maxsize: int, overflow: Overflow | None, title: str = "") -> None:
+        """Make an empty one; where nobody chose ``overflow``, a warning says what was dropped."""
+        self._unasked = "" if overflow else title
+        overflow = overflow or "drop_oldest"
+        check_overflow(overflow)
+        if maxsize < 1:
+            raise ValueError(f"maxsize is at least 1, not {maxsize}")
+        self._overflow = overflow
+        self._limit = maxsize  # -1 once nothing more is taken: put needs one comparison only
+        self.items: deque[T] = deque()
+        self._received = self._dropped = self._blocked = 0
+        self.over = self._finishing = False
+        self._left: object = None
+        track(self)._after_fork()
+
+    def _after_fork(self) -> None:
+        """Make the locks; whoever waited on the old ones is not in this process."""
+        self._lock = threading.RLock()  # a signal handler may put while its thread holds it
+        self._filled = threading.Condition(self._lock)
+        self._roomy = threading.Condition(self._lock)
+        self._readers = self.writers = 0
+        self._waiters: list[tuple[loops.Home, loops.Waiter]] = []
+        self._home: loops.Home | None = None  # set while a loop reads, not a thread
+        self._paused = 0.0  # when others on the loop had a turn
+        self.turns = 0  # items that a coroutine may still take at once
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more is put."""
+        return self._limit < 0
+
+    def put(self, item: T) -> object:
+        """Add ``item``, or do what ``overflow`` says; after `close` it is ignored.
+
+        Returns:
+            None, or what `orphan` was given: nobody will read it.
+
+        Raises:
+            MailboxFull: with ``overflow="error"``, or where waiting would never end.
+        """
+        if finalisers.collecting is not None and finalisers.later(self.put, item, message=True):
+            return None
+        with self._lock:
+            if len(self.items) >= self._limit:
+                gone = self._make_room()  # let go of outside the lock, with this function
+                if gone is _NO_ROOM:
+                    return self._left
+            self._received += 1
+            self.items.append(item)
+            if self._readers or self._waiters:
+                self._wake()
+            return None
+
+    def keep(self, item: T) -> object:
+        """Add ``item`` like `put`, or a copy, if it is a buffer that its sender may fill again."""
+        if type(item) not in UNCHANGING:
+            item = settled(item)
+        if finalisers.collecting is not None and finalisers.later(self.put, item, message=True):
+            return None
+        with self._lock:  # and not by `put`: that is a tenth of what this takes
+            if len(self.items) >= self._limit:
+                gone = self._make_room()
+                if gone is _NO_ROOM:
+                    return self._left
+            self._received += 1
+            self.items.append(item)
+            if self._readers or self._waiters:
+                self._wake()
+            return None
+
+    def put_all(self, items: Sequence[T]) -> bool:
+        """Add items, if there is room for all of them and it is open; tell whether that is so."""
+        with self._lock:
+            if len(self.items) + len(items) > self._limit:
+                return False
+            self._received += len(items)
+            self.items.extend(items)
+            if self._readers or self._waiters:
+                self._wake()
+            return True
+
+    def preload(self, item: T) -> None:
+        """Add ``item`` beyond the bound: for a backlog that the reader asked for."""
+        with self._lock:
+            if self._limit >= 0:
+                self._received += 1
+                self.items.append(item)
+                self._wake()
+
+    def clear(self) -> None:
+        """Forget what is in it, uncounted: in a forked child it is the parent's."""
+        self._received -= len(self.items)
+        self.items.clear()
+
+    def _make_room(self) -> object:
+        """Do what ``overflow`` says in a full mailbox.
+
+        Returns:
+            `_NO_ROOM` if the item does not go in; else one that has gone for it, if any.
+        """
+        if self._limit < 0:
+            return _NO_ROOM
+        if self._overflow == "block":
+            return None if self._wait_for_room() else _NO_ROOM
+        if self._overflow == "error":
+            raise MailboxFull(f"the mailbox holds {len(self.items)} messages and is full")
+        if self._overflow == "drop_newest":
+            self._refuse()
+            return _NO_ROOM
+        try:
+            gone = self.items.popleft()
+        except IndexError:
+            return None  # a coroutine took it meanwhile
+        self._dropped += 1
+        if self._unasked and self._dropped == 1:
+            log.warning(
+                "%s is full: its reader is slower than its senders; beyond %d messages the oldest"
+                " are dropped, and counted in its stats(). overflow='block' has senders wait,"
+                " overflow='drop_oldest' says that this is meant",
+                self._unasked,
+                self._limit,
+            )
+        return gone
+
+    def _refuse(self) -> None:
+        """Count an item that is dropped and was never in here; the lock is held."""
+        self._received += 1
+        self._dropped += 1
+
+    def _wait_for_room(self) -> bool:
+        """Wait until a reader took something; False once the mailbox is closed."""
+        home = self._home
+        if home is not None and loops.running() is home.loop:
+            raise MailboxFull(
+                "the mailbox is full, and its reader runs on this very event loop: waiting for"
+                " room here would never end"
+            )
+        self._blocked += 1
+        self.writers += 1
+        try:
+            while len(self.items) >= self._limit >= 0:
+                if self._home is not None and self._home.closed:
+                    self._refuse()  # its reader is gone, and nothing told us
+                    return False
+                self._roomy.wait(ROOM_AFTER)
+        finally:
+            self.writers -= 1
+        return self._limit >= 0
+
+    def _wake(self) -> None:
+        """Wake who waits; loops by one callback until they wait again, however many puts."""
+        if self._readers:
+            self._filled.notify()
+        waiters, self._waiters = self._waiters, []
+        for home, waiter in waiters:
+            home.wake(waiter)
+
+    def take(self, timeout: float | None = None) -> T:
+        """Remove and return the oldest item, waiting up to ``timeout`` seconds.
+
+        Raises:
+            TimeoutError: nothing came in time.
+            Closed: the mailbox was closed.
+        """
+        self._home, self.turns = None, 0
+        deadline = time.monotonic() + seconds(timeout)
+        with self._lock:
+            while True:
+                if self._readable():
+                    with suppress(IndexError):  # a coroutine was faster
+                        return self._pop()
+                    continue
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError(f"no message within {timeout} s")
+                self._readers += 1
+                try:
+                    self._filled.wait(None if left > threading.TIMEOUT_MAX else left)
+                finally:
+                    self._readers -= 1
+
+    def read_here(self) -> loops.Home:
+        """Note that coroutines of the loop on this thread read from now on."""
+        home = self._home = loops.home()
+        return home
+
+    async def take_async(self) -> T:
+        """Remove and return the oldest item, suspending the task meanwhile.
+
+        Nothing is taken before the last step, which does not suspend: whoever is cancelled,
+        at whatever moment, leaves the item where it is. Who need not wait lets others on the
+        loop have a turn after `A_WHILE`.
+
+        Raises:
+            Closed: the mailbox was closed.
+        """
+        home = self.read_here()
+        if self.turns:
+            self.turns -= 1
+        else:
+            self.turns, now = IN_A_ROW, time.monotonic()
+            if self.items and now - self._paused > A_WHILE:
+                self._paused = now  # whoever is cancelled in the pause has had others run, too
+                await home.pause()
+        while True:
+            with self._lock:
+                if self._readable():
+                    try:
+                        return self._pop()
+                    except IndexError:  # a coroutine of another loop was faster
+                        continue
+                waiter = home.waiter()
+                self._waiters.append((home, waiter))
+            self.turns, self._paused = IN_A_ROW, time.monotonic()
+            try:
+                await waiter
+            except BaseException:  # whoever wakes one wakes all: no wake-up is lost with it
+                with self._lock:
+                    self._waiters = [w for w in self._waiters if w[1] is not waiter]
+                raise
+
+    def let_write(self) -> None:
+        """Let waiting senders go on, behind a `popleft` without the lock, if there is room."""
+        if len(self.items) <= self._limit // 2:
+            with self._lock:
+                self._roomy.notify_all()
+
+    def _readable(self) -> bool:
+        """Tell whether there is an item; raise Closed when there will be none."""
+        if self.over or (self._finishing and not self.items):
+            raise Closed("the stream was closed")
+        return bool(self.items)
+
+    def _pop(self) -> T:
+        """Remove the oldest item and let one waiting sender go on; the lock is held."""
+        item = self.items.popleft()
+        if self.writers and len(self.items) <= self._limit // 2:
+            self._roomy.notify_all()
+        return item
+
+    def close(self) -> None:
+        """End at once: readers get Closed, waiting senders go on, their messages unread."""
+        self.over = True
+        self.finish()
+        self._home = None  # it would stay as long as the stream does
+
+    def orphan(self, left: object) -> None:
+        """End at once, as nobody refers to a reader; by a finaliser, so that no lock is taken."""
+        self._left = left
+        self._limit, self.over = -1, True
+        self.items.clear()
+
+    def finish(self) -> None:
+        """Take nothing more; readers get what is there, then Closed."""
+        if finalisers.later(self.finish):
+            return
+        with self._lock:
+            if self._unasked and self._dropped > 1 and not self._finishing:
+                log.warning("%s has dropped %d messages in all", self._unasked, self._dropped)
+            self._finishing, self._limit = True, -1
+            self._filled.notify_all()
+            self._roomy.notify_all()
+            self._wake()
+
+    def refuse(self) -> int:
+        """Count one message as dropped without taking it; return how many that are."""
+        with self._lock:
+            self._refuse()
+        return 1
+
+    def abandon(self) -> int:
+        """Count what nobody will read as dropped, and forget it; return how many that are."""
+        with self._lock:
+            unread = list(self.items)
+            self.items.clear()
+            self._dropped += len(unread)
+        return len(unread)  # which are let go of only now
+
+    def stats(self) -> MailboxStats:
+        """Return what went through so far, as one consistent value."""
+        with nullcontext() if finalisers.here() else self._lock:
+            return MailboxStats(self._received, self._dropped, self._blocked, len(self.items))

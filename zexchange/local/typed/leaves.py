@@ -1,0 +1,100 @@
+"""Shapes of single values: what travels as it is, enums, and literals.
+
+A value is checked by its class alone, in both directions the same way.
+"""
+
+import enum
+from collections.abc import Iterable
+from typing import Any
+
+from ...sendable import is_sendable
+from .schema import Misfit, Shape, brief, refuse
+
+LEAVES: dict[Any, frozenset[type]] = {
+    bool: frozenset({bool}),
+    int: frozenset({int, bool}),
+    float: frozenset({float, int, bool}),
+    complex: frozenset({complex, float, int, bool}),
+    str: frozenset({str}),
+    bytes: frozenset({bytes}),
+    type(None): frozenset({type(None)}),
+}
+"""What is taken for each of these; as a type checker does, an int for a float. No subclasses,
+which would arrive as something else."""
+
+
+def itself(value: Any) -> Any:
+    """Take anything."""
+    return value
+
+
+def leaf(kind: type) -> Shape:
+    """Return the shape of a built-in type."""
+    taken = LEAVES[kind]
+    name = "None" if kind is type(None) else kind.__name__
+
+    def check(value: Any) -> Any:
+        # NumPy's scalars are subclasses of some of these, and travel as they are.
+        if type(value) in taken or (
+            isinstance(value, kind) and type(value).__module__.partition(".")[0] == "numpy"
+        ):
+            return value
+        return refuse(name, value)
+
+    return Shape(name, taken, taken, True, check, check)
+
+
+def instance(kind: type, where: str) -> Shape:
+    """Return the shape of a class that travels as it is: a date, an array, one registered.
+
+    Raises:
+        TypeError: its values cannot be sent; the text says what to do.
+    """
+    if not is_sendable(kind):
+        raise TypeError(
+            f"{where}: values of {kind.__name__} cannot be sent: register the class before with"
+            " zexchange.register, or give a codec="
+        )
+
+    def check(value: Any) -> Any:
+        return value if isinstance(value, kind) else refuse(kind.__name__, value)
+
+    return Shape(kind.__name__, frozenset({kind}), frozenset({kind}), True, check, check)
+
+
+def members(kind: type[enum.Enum]) -> Shape:
+    """Return the shape of an enum, whose values travel."""
+
+    def encode(value: Any) -> Any:
+        return value.value if isinstance(value, kind) else refuse(kind.__name__, value)
+
+    def decode(value: Any) -> Any:
+        try:
+            return kind(value)
+        except Exception:
+            raise Misfit(f"{brief(value)} is none of {kind.__name__}") from None
+
+    plain = _types(member.value for member in kind)
+    return Shape(kind.__name__, frozenset({kind}), plain, False, encode, decode)
+
+
+def literal(values: tuple[Any, ...], where: str) -> Shape:
+    """Return the shape of some values alone."""
+    if any(isinstance(value, enum.Enum) for value in values):
+        raise TypeError(f"{where}: a Literal of an enum: annotate it with the enum, or give codec=")
+    taken: set[tuple[type[Any], Any]] = {(type(value), value) for value in values}
+    name = " | ".join(map(repr, values))
+
+    def check(value: Any) -> Any:
+        try:
+            if (type(value), value) in taken:
+                return value
+        except TypeError:  # unhashable
+            pass
+        raise Misfit(f"expected {name}, not {brief(value)}")
+
+    return Shape(name, frozenset(), _types(values), False, check, check)
+
+
+def _types(values: Iterable[object]) -> frozenset[type[Any]]:
+    return frozenset(type(value) for value in values)

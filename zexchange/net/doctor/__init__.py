@@ -1,0 +1,1 @@
+"""What a node is like, and what is wrong with it."""

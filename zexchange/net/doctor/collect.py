@@ -1,0 +1,173 @@
+"""Looks at a running node from all sides, for `Node.diagnose`: what is so, not what is wrong.
+
+First a moment is left for peers to answer and to call; then the session is read, in one
+piece; then what has no peer behind it is tried by hand, all at the same time.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from ...protocol.hub.client import Hub
+from ...protocol.interest.interest import Keys
+from ...protocol.session import peers as m
+from ...protocol.session.peers import Candidate, Peer, State
+from ...protocol.wire.envelopes import SCHEME
+from ..engine.engine import Engine
+from ..engine.waits import Waiter
+from ..peering import elsewhere as around
+from .reach import Reach, reach_all
+from .snapshot import Endpoint, Lookup, PeerView, Picture
+
+PATIENCE = 1.5
+"""Seconds in which every peer that can has answered a ping and sent one: both go out each
+second."""
+RECENT = m.UNANSWERED_AFTER + 0.5
+
+
+def examine(engine: Engine, exchange: str, timeout: float) -> Picture:
+    """Return what is so.
+
+    Args:
+        engine: the node's running parts.
+        exchange: the name that is asked about, or an empty string.
+        timeout: seconds that a connection by hand may take.
+    """
+    waiter = Waiter(engine, PATIENCE)
+    waiter.wait(waiter.settled(lambda: _answered(engine)))
+    picture = engine.changed.look(lambda held: _look(engine, exchange))
+    tried = reach_all(_doubtful(picture), timeout)
+    return replace(
+        picture,
+        endpoints=tuple(_tried(e, tried) for e in picture.endpoints),
+        peers=tuple(replace(p, data_reach=tried.get(_suspect(p))) for p in picture.peers),
+    )
+
+
+def _answered(engine: Engine) -> bool:
+    """Tell whether every peer is ready, has answered a ping, and has sent one."""
+    ours = engine.session.interest.epoch
+    peers = engine.session.members.peers.values()
+    return all(p.ready(ours) and p.pong_at and p.called_at for p in peers)
+
+
+# ------------------------------------------------------------------------- what is tried
+
+
+def _doubtful(picture: Picture) -> list[str]:
+    """Return the endpoints that a try by hand may explain."""
+    dialled = [e.endpoint for e in picture.endpoints if e.state == "dialing"]
+    suspect = [*dialled, *filter(None, map(_suspect, picture.peers))]
+    return [endpoint for endpoint in suspect if not endpoint.startswith(SCHEME)]
+
+
+def _suspect(peer: PeerView) -> str:
+    """Return the port of a peer that seems to be shut, or nothing."""
+    if not peer.answers:
+        return peer.control
+    return "" if peer.heard else peer.data
+
+
+def _tried(endpoint: Endpoint, tried: Mapping[str, Reach]) -> Endpoint:
+    return replace(endpoint, reach=tried.get(endpoint.endpoint))
+
+
+# ---------------------------------------------------------------------- what is read off
+
+
+def _look(engine: Engine, exchange: str) -> Picture:
+    session, plan, watch = engine.session, engine.plan, engine.watch
+    discovery = engine.discovery
+    busy = engine.inbound.busy
+    rendezvous = engine.places.looked_into
+    local = engine.registry.get(exchange) if exchange else None
+    return Picture(
+        federation=plan.federation,
+        host=session.label.host,
+        id=session.me.hex(),
+        listens=engine.bound,
+        advertises=tuple((a.control, a.data) for a in session.addresses),
+        rendezvous=" and ".join(map(str, rendezvous)),
+        elsewhere=around.elsewhere(plan.federation) if plan.local else (),
+        others=() if session.members.peers else tuple(around.told(plan.federation, rendezvous)),
+        lan=plan.lan,
+        around=tuple(e for found in discovery.around.values() for e in found),
+        lookups=tuple(Lookup(e, n.found, n.why) for e, n in discovery.names.items()),
+        endpoints=(
+            *(_hub_endpoint(hub) for hub in (engine.carriage.hubs() if engine.carriage else ())),
+            *(_endpoint(engine, c) for c in session.members.candidates.values()),
+        ),
+        peers=tuple(_peer(engine, p, exchange) for p in session.members.peers.values()),
+        held=engine.effects.health.held(),
+        holder=f"exchange {busy[1]!r}" if busy else "",
+        holders=dict(watch.holders),
+        room=engine.effects.health.room(),
+        hidden=engine.hidden,
+        unplaced=engine.places.trouble,
+        rejected=session.rejections(),
+        exchange=exchange,
+        tasks=0 if local is None else len(local),
+        federated=not exchange or engine.scope(exchange),
+    )
+
+
+def _hub_endpoint(hub: Hub) -> Endpoint:
+    reason, text = hub.objection
+    state = "hub" if hub.live else "refused" if reason else "dialing"
+    return Endpoint(hub.endpoint, "hub", state, reason=reason, text=text)
+
+
+def _endpoint(engine: Engine, candidate: Candidate) -> Endpoint:
+    peer = engine.session.members.linked_to(candidate.endpoint)
+    if candidate.state is State.OURSELVES:
+        state = "ourselves"
+    elif peer is not None and candidate.state is State.LINKED:
+        state = "peer"
+    elif candidate.reason:
+        state = "refused"
+    else:
+        state = "dialing"
+    label = str(peer.label) if peer else ""
+    c = candidate
+    return Endpoint(c.endpoint, c.source, state, label, c.reason, c.text)
+
+
+def _peer(engine: Engine, peer: Peer, exchange: str) -> PeerView:
+    now, wall = engine.world.monotonic(), engine.world.time()
+    ours = engine.session.interest.epoch
+    pong, interest = peer.pong, peer.interest
+    lives = peer.carried and not peer.silent  # by its hub's word; it is seldom pinged
+    clock = None
+    if pong is not None and pong.time:
+        # Half of the way there and back is how old what it said was when it came.
+        clock = pong.time + peer.round_trip / 2 - (wall - (now - peer.pong_at))
+    covering = [key for key in interest.keys if exchange and Keys([key]).covers(exchange)]
+    return PeerView(
+        label=str(peer.label),
+        host=peer.label.host,
+        id=peer.id.hex(),
+        answers=peer.link is not None
+        and (lives or now - max(peer.pong_at, peer.joined_at) < RECENT),
+        calls=lives or (bool(peer.called_at) and now - peer.called_at < RECENT),
+        heard=peer.ready_epoch >= ours,
+        hears=interest.announced >= interest.epoch,
+        control=peer.link or peer.control,
+        data=peer.data,
+        silent=peer.silent,
+        slow=peer.slow,
+        finds_us_slow=peer.finds_us_slow,
+        clock=clock,
+        held=pong.held if pong else 0.0,
+        room=pong.room if pong else None,
+        interest=tuple(sorted(interest.keys)),
+        listens=bool(covering),
+        key=min(covering, default=""),
+        sent=_sent(engine, peer, exchange),
+    )
+
+
+def _sent(engine: Engine, peer: Peer, exchange: str) -> int | None:
+    """Return the last number that a peer gave on an exchange; None where we do not listen."""
+    if not exchange or not Keys(engine.session.interest.keys).covers(exchange):
+        return None
+    where = engine.inbound.positions().get(peer.id.hex())
+    return where.positions.get(exchange, 0) if where else None

@@ -1,0 +1,178 @@
+"""Tries an endpoint by hand, to say why a connection to it does not come about.
+
+ZeroMQ retries in silence. Here a plain connection is made, and a ZeroMQ peer is heard out
+as far as it introduces itself (ZMTP 3.1, greeting and READY): whether it speaks ZeroMQ,
+whether it wants keys, and which kind of socket it is. Nothing is said to it that counts.
+Blocking; for whoever examines, never for the node's own threads.
+"""
+
+import errno
+import os
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+
+from ...imports import importing
+from ..transport.dns import look_up, needs_lookup
+from ..transport.endpoints import HIDDEN, ipc_path, parse_tcp
+
+TIMEOUT = 2.0
+"""Seconds that each step may take."""
+NUDGE = 0.5
+_AT_A_TIME = 64
+_SIGNATURE = b"\xff\0\0\0\0\0\0\0\1\x7f"
+_GREETING = 64
+_NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EINVAL}
+_FORBIDDEN = {errno.EACCES, errno.EPERM}
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a try came to.
+
+    Attributes:
+        outcome: ``ok`` (a control socket), ``data port`` (its neighbour), ``keys`` (it takes
+            only who has keys), ``zmq`` (another ZeroMQ socket), ``unresolved``, ``no route``,
+            ``forbidden``, ``refused``, ``timeout``, ``mute`` (connected, and nothing said),
+            ``removed`` (the path of a Unix socket is not there), ``hidden`` (a node on this host
+            that lets nobody connect: it lacks descriptors),
+            ``not ours`` (something that is not ZeroMQ).
+        detail: the system's own words, or those of the other side.
+    """
+
+    outcome: str
+    detail: str = ""
+
+
+def reach_all(endpoints: Iterable[str], timeout: float = TIMEOUT) -> dict[str, Reach]:
+    """Try endpoints, all at the same time."""
+    with importing():
+        from concurrent.futures import ThreadPoolExecutor  # seldom needed, and slow to import
+
+    asked = list(dict.fromkeys(endpoints))
+    if not asked:
+        return {}
+    with ThreadPoolExecutor(min(len(asked), _AT_A_TIME)) as pool:
+        reached = pool.map(partial(reach, timeout=timeout), asked)
+        return dict(zip(asked, reached, strict=True))
+
+
+def reach(endpoint: str, timeout: float = TIMEOUT) -> Reach:
+    """Try one endpoint."""
+    path = ipc_path(endpoint)
+    if path is not None and os.path.lexists(path + HIDDEN):
+        return Reach("hidden")
+    if needs_lookup(endpoint):
+        found, why = look_up(endpoint)
+        if not found:
+            return Reach("unresolved", why)
+        endpoint = found[0]
+    try:
+        with socket.socket(_family(endpoint), socket.SOCK_STREAM) as connection:
+            connection.settimeout(timeout)
+            try:
+                connection.connect(_address(endpoint))
+            except OSError as error:
+                return _failed(error)
+            return _listen(connection)
+    except ValueError as error:
+        return Reach("unresolved", str(error))
+    except OSError as error:
+        return Reach("no route", error.strerror or str(error))
+
+
+def _family(endpoint: str) -> socket.AddressFamily:
+    if ipc_path(endpoint) is not None:
+        return socket.AF_UNIX
+    return socket.AF_INET6 if endpoint.startswith("tcp://[") else socket.AF_INET
+
+
+def _address(endpoint: str) -> str | tuple[str, int]:
+    path = ipc_path(endpoint)
+    if path is not None:
+        return path
+    tcp = parse_tcp(endpoint)
+    return tcp.host.strip("[]"), tcp.port
+
+
+def _failed(error: OSError) -> Reach:
+    words = error.strerror or str(error)
+    if isinstance(error, BlockingIOError):  # a Unix socket whose owner does not accept
+        return Reach("mute", words)
+    if isinstance(error, TimeoutError) or error.errno == errno.ETIMEDOUT:
+        return Reach("timeout", words)
+    if error.errno == errno.ENOENT:
+        return Reach("removed", words)
+    if error.errno == errno.ECONNREFUSED:
+        return Reach("refused", words)
+    if error.errno in _FORBIDDEN:
+        return Reach("forbidden", words)
+    return Reach("no route", words)
+
+
+def _listen(connection: socket.socket) -> Reach:
+    """Hear who is at the other end of a connection."""
+    try:
+        # One byte more than the signature: enough for the other side to say the rest.
+        connection.sendall(_SIGNATURE + b"\3")
+        greeting = _read(connection, _GREETING)
+        if greeting[:1] != b"\xff" or (len(greeting) > 9 and not greeting[9] & 1):
+            return Reach("not ours", _printable(greeting))
+        if len(greeting) < _GREETING:
+            return Reach("mute", "it ended in the middle of its greeting")
+        mechanism = greeting[12:32].rstrip(b"\0").decode("ascii", "replace")
+        if mechanism != "NULL":
+            return Reach("keys", mechanism)
+        connection.sendall(b"\0" + b"NULL".ljust(20, b"\0") + b"\0" + bytes(31))
+        return _judge(_kind(connection))
+    except TimeoutError:
+        return _nudge(connection)
+    except OSError as error:
+        return Reach("mute", error.strerror or str(error))
+
+
+def _nudge(connection: socket.socket) -> Reach:
+    """Have something that waits for the end of a line say what it thinks of ours."""
+    try:
+        connection.settimeout(NUDGE)
+        connection.sendall(b"\r\n\r\n")
+        return Reach("not ours", _printable(connection.recv(_GREETING)))
+    except OSError:
+        return Reach("mute", "it accepts connections and says nothing")
+
+
+def _read(connection: socket.socket, size: int) -> bytes:
+    """Read so many bytes, or fewer if that is all, or if they cannot be a greeting."""
+    got = b""
+    while len(got) < size and (chunk := connection.recv(size - len(got))):
+        got += chunk
+        if got[:1] != b"\xff" and size == _GREETING:
+            break
+    return got
+
+
+def _kind(connection: socket.socket) -> str:
+    """Return the type of the socket at the other end, as its READY command says."""
+    head = _read(connection, 2)
+    if len(head) < 2 or head[0] != 4:  # a short command
+        return ""
+    body = _read(connection, head[1])
+    _, found, rest = body.partition(b"\x0bSocket-Type")
+    size = int.from_bytes(rest[:4], "big") if found else 0
+    return rest[4 : 4 + size].decode("ascii", "replace")
+
+
+def _judge(kind: str) -> Reach:
+    if kind == "ROUTER":
+        return Reach("ok")
+    if kind == "XPUB":
+        return Reach("data port")
+    return Reach("zmq", kind or "of an unknown type")
+
+
+def _printable(text: bytes) -> str:
+    line = text.split(b"\n")[0].decode("ascii", "replace").strip()
+    line = line.lstrip("\ufffd")
+    shown = "".join(c if c.isprintable() else "?" for c in line)[:40]
+    return f"it says {shown!r}" if text else "it closes the connection at once"

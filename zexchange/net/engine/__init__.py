@@ -1,0 +1,1 @@
+"""The running parts of a node, put together."""

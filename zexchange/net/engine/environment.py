@@ -1,0 +1,40 @@
+"""The environment of a node: also who may come in, and where others find it."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..config import Plan
+from ..peering.binding import Places
+from ..security.guard import Guard
+from ..transport import descriptors
+from ..transport.environment import Environment
+
+if TYPE_CHECKING:
+    from ..transport.sockets import Socket
+
+
+class NodeEnvironment(Environment):
+    """The real one, with keys and the rendezvous directory."""
+
+    _guard: Guard | None = None
+
+    def guard(self, plan: Plan) -> Guard | None:
+        """Return what keeps strangers from the node's TCP sockets; None where there are none.
+
+        Raises:
+            InvalidKeys: if the key directory cannot be used.
+        """
+        self._guard = Guard(plan.keys)
+        return self._guard
+
+    def places(
+        self,
+        plan: Plan,
+        node: str,
+        router: "Socket",
+        xpub: "Socket",
+        apart: Callable[[Callable[[], object]], None],
+    ) -> Places:
+        """Bind the two sockets where others can find the node; see `Places` for ``apart``."""
+        shortage = descriptors.Shortage(self.descriptors_at_most)
+        return Places(plan, node, router, xpub, self._guard, shortage, apart)

@@ -1,0 +1,193 @@
+"""What a node does with its hubs: carries out what `protocol/hub/client.py` decides.
+
+On the control thread. It stands between the hubs' words and the session, the data socket and
+the rest of the engine; nothing here decides anything but when a hub may be dialled again.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ...local.process.logs import log
+from ...protocol.hub import client as h
+from ...protocol.hub.messages import Leave
+from ...protocol.security.permissions import Policy
+from ...protocol.wire.envelopes import MARK, introduction_topic
+from ..peering.hub_links import Ways
+from ..security.guard import Guard
+from ..transport.dns import Lookups, needs_lookup
+
+if TYPE_CHECKING:
+    from zmq import Socket as ZmqSocket
+
+    from .engine import Engine
+
+    Socket = ZmqSocket[bytes]
+
+PROBE_EVERY = 0.5
+REFRESH = 5.0
+"""Seconds after which the name of a hub that has never answered is looked up again."""
+
+
+class Carriage:
+    """A node's hubs, and its running parts."""
+
+    def __init__(
+        self,
+        engine: "Engine",
+        hubs: h.Hubs,
+        ways: Ways,
+        lookups: Lookups,
+        guard: Guard | None = None,
+    ) -> None:
+        self._engine = engine
+        self._lookups = lookups
+        self._guard = guard
+        self._hubs = hubs
+        self._ways = ways
+        self._asked: set[bytes] = set()
+        self._secrets: dict[bytes, bytes] = {}
+        self._probe_at = 0.0
+        self._look_up_at = 0.0
+        self._ups: dict[str, str] = {}
+
+    def tick(self, now: float) -> None:
+        """Let time pass; find out early that nothing listens where a hub should."""
+        self._hubs.tick(now)
+        if now >= self._probe_at:
+            self._probe_at = now + PROBE_EVERY
+            for hub in self._hubs.hubs.values():
+                if now - hub.heard_at >= 2 * PROBE_EVERY or not hub.id:
+                    self._engine.probe(hub.endpoint, self._probed)
+        if now >= self._look_up_at:
+            self._look_up_at = now + REFRESH
+            for hub in self._hubs.hubs.values():
+                if not hub.answered and needs_lookup(hub.endpoint):
+                    self._look_up(hub.endpoint)
+        self.news()
+
+    def _look_up(self, endpoint: str) -> None:
+        """Find out why a hub does not answer that was given by name."""
+
+        def found(literals: list[str], why: str) -> None:
+            if literals:
+                literal = _first(literals)
+                self._engine.probe(literal, lambda _, listening: self._probed(endpoint, listening))
+            else:
+                self._hubs.obstructed(endpoint, f"cannot resolve the name: {why}")
+
+        self._lookups.ask(endpoint, found)
+
+    def _probed(self, endpoint: str, listening: bool) -> None:
+        self._hubs.probed(endpoint, listening)
+        self.news()
+
+    def hubs(self) -> list[h.Hub]:
+        """Return the hubs that this node was given."""
+        return list(self._hubs.hubs.values())
+
+    def news(self) -> None:
+        """Do what follows from what hubs said."""
+        now = self._engine.world.monotonic()
+        for effect in self._hubs.take():
+            self._perform(effect, now)
+
+    def _perform(self, effect: h.Effect, now: float) -> None:
+        session = self._engine.session
+        match effect:
+            case h.Knock(endpoint, word):
+                self._ways.tell_hub(endpoint, word)
+            case h.Alive(nodes):
+                session.behind.alive(nodes, now)
+            case h.Appeared(node):
+                session.behind.appeared(node, now)
+            case h.Vanished(node, reason):
+                session.behind.vanished(node, reason, now)
+            case h.Moved(node):
+                session.behind.moved(node, now)
+                session.behind.appeared(node, now)
+            case h.Publish(up, connect, key):
+                self._publish(up, connect, key)
+            case h.Renew(down):
+                self._renew(down)
+            case h.Judge():
+                session.judge_carried(now)
+            case h.Introduce(hub, secret):
+                self._secrets = {**self._secrets, hub: secret}
+                if hub in self._asked:
+                    self._introduce(hub)
+                    # What was answered on that connection before was not let through.
+                    session.behind.announce_again()
+            case h.Redial(endpoint):
+                self._ways.redial_hub(endpoint)
+            case h.Fell(endpoint):
+                log.warning("%s: the hub %s does not answer any more", self._where(), endpoint)
+            case h.Back(endpoint):
+                log.warning("%s: the hub %s answers again", self._where(), endpoint)
+            case h.Objected(endpoint, reason, text):
+                session.reject(endpoint, f"refused: {reason}", text)
+
+    def _where(self) -> str:
+        return f"federation {self._engine.plan.federation!r}"
+
+    def _publish(self, up: str, connect: bool, key: bytes) -> None:
+        """Connect what we publish to a hub, or disconnect it; of a name, to one address."""
+        if connect and needs_lookup(up):
+            self._lookups.ask(up, lambda found, _: self._connect(up, _first(found), key))
+        elif connect:
+            self._connect(up, up, key)
+        elif up in self._ups:
+            self._engine.outbound.publish_to(self._ups.pop(up), False)
+
+    def _connect(self, up: str, literal: str, key: bytes) -> None:
+        guard = self._guard
+        if not literal or all(hub.up != up for hub in self._hubs.hubs.values()):
+            return  # it has no address, or was left while its name was looked up
+        self._ups[up] = literal
+        prepare: Callable[[Socket], bool] | None = None
+        if guard is not None:
+            prepare = partial(guard.unlock_up, endpoint=literal, key=key)
+        self._engine.outbound.publish_to(literal, True, prepare)
+
+    def _renew(self, down: str) -> None:
+        key = next((hub.key for hub in self._hubs.hubs.values() if hub.down == down), b"")
+        self._engine.inbound.do(lambda: self._engine.inbound.renew(down, key))
+
+    def keys_changed(self, before: Policy, policy: Policy) -> None:
+        """Leave hubs that may not carry others any more; have others take what they may now."""
+        changed = before.changed(policy)
+        for hub in self._hubs.hubs.values():
+            if hub.key in changed and not policy.is_hub(hub.key):
+                self._hubs.disowned(hub.endpoint)
+            elif hub.key in changed:
+                self._publish(hub.up, False, hub.key)
+                self._publish(hub.up, True, hub.key)
+            tried = self._ways.key_of(hub.endpoint)
+            if not (before.is_hub(tried) and policy.is_hub(tried)):
+                self._ways.redial_hub(hub.endpoint)
+        self.news()
+
+    def asked(self, frame: bytes) -> None:
+        """Take a subscription by which a hub asks whose our data connection is."""
+        if frame[1:2] == MARK and len(frame) == 18:
+            hub = frame[2:]
+            if frame[0] == 1:
+                self._asked.add(hub)
+                if hub in self._secrets:
+                    self._introduce(hub)
+            else:
+                self._asked.discard(hub)
+
+    def _introduce(self, hub: bytes) -> None:
+        words = self._engine.me + self._secrets[hub]
+        self._engine.outbound.introduce(introduction_topic(hub), words)
+
+    def leave(self) -> None:
+        """Say goodbye to every hub, behind what was said to the nodes there."""
+        for endpoint in self._hubs.hubs:
+            self._ways.tell_hub(endpoint, Leave(self._engine.me))
+
+
+def _first(found: list[str]) -> str:
+    """Return the address to take of a hub's: IPv4 first, as its other sockets are dialled."""
+    return min(found, key=lambda endpoint: endpoint.startswith("tcp://["), default="")

@@ -1,0 +1,86 @@
+"""Who holds the senders up, for how long, and what is held for whom. Control thread only.
+
+A peer that acknowledges nothing for ``stall`` seconds while senders wait for it is slow:
+it holds nobody any more, until it has caught up into the ring. Seconds in which this thread did
+not run are not held against it.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from ...protocol.delivery.stalls import Stalling, Turns
+from ...protocol.wire.data import topic
+from .executor import BEACONS_MOST
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+BEACON_EVERY = 0.5
+"""Seconds between two beacons while something is not acknowledged: it shows a lost tail.
+While senders wait, there is one at every look for each peer: it tells all that it has then."""
+
+
+class Stalls:
+    """The clock of one node's window."""
+
+    def __init__(self, engine: "Engine", stall: float) -> None:
+        self._engine = engine
+        self._stalling = Stalling(stall)
+        self._kept: dict[bytes, tuple[int, int]] = {}
+        self._beacon_at = 0.0
+        self._turns = Turns()
+
+    def look(self, now: float) -> None:
+        """Let time pass: find the slow, and ask who has not acknowledged."""
+        self._find_slow(now)
+        self._engine.outbound.window.expire(now)
+        outbound = self._engine.outbound
+        if now >= self._beacon_at:
+            self._beacon_at = now + BEACON_EVERY
+            names: Iterable[str] = self._turns.take(self._unacknowledged(), BEACONS_MOST)
+        elif outbound.window.full:
+            names = outbound.window.foremost()
+        else:
+            return
+        outbound.beacon((n, topic(n)) for n in names)
+
+    def _find_slow(self, now: float) -> None:
+        outbound, peers = self._engine.outbound, self._engine.session.members.peers
+        # Whatever a peer has acknowledged since is progress.
+        progress = {
+            node: peers[node].progress if node in peers else 0 for node in outbound.window.holders()
+        }
+        for node in self._stalling.look(progress, now):
+            outbound.window.slow(node)
+        slow = outbound.window.slow_peers()
+        heads = outbound.heads() if slow else {}
+        for peer in [peers[node] for node in slow if node in peers]:
+            self._engine.session.slow(peer.id, True, now)
+            # Who has dropped what it lacked has nothing to acknowledge, and is slow no more.
+            if not self._engine.effects.lags(peer, heads):
+                self._engine.effects.acknowledged(peer.id, {})
+
+    def _unacknowledged(self) -> set[str]:
+        """Return the exchanges of which a peer, healthy or slow, has not all."""
+        names = self._engine.outbound.window.unacknowledged()
+        peers = self._engine.session.members.peers.values()
+        lagging = [peer for peer in peers if peer.slow]
+        if lagging:
+            heads = self._engine.outbound.heads()
+            for peer in lagging:
+                acked, in_force = peer.acked, peer.interest.in_force
+                names.update(n for n, h in heads.items() if acked.get(n, 0) < h and in_force(n))
+        return names
+
+    def keep_promises(self) -> None:
+        """Have held for each peer what it is promised now, and no more."""
+        for node, peer in self._engine.session.members.peers.items():
+            interest = peer.interest
+            state = (interest.epoch, interest.announced)
+            # A peer whose connection is cut (nothing is announced to it) is held for.
+            if interest.announced and self._kept.get(node) != state:
+                self._kept[node] = state
+                held = interest.held(interest.announced)
+                self._engine.outbound.window.promise(node, held, peer.forgets)
+        for node in set(self._kept) - set(self._engine.session.members.peers):
+            del self._kept[node]

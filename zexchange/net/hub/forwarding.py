@@ -1,0 +1,226 @@
+"""The data half of a hub: frames in from the nodes that it carries, out to all who want them.
+
+Frames are passed on as they came, uncopied, and never opened: what is looked at is whose they
+are, on which topic, and with which numbers. A frame is taken only over the connection that
+its origin has shown to be its own. Everything is bounded: what a node does not read ends with
+its connection being cut, and is asked for again by who lives.
+"""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import zmq
+
+from ...errors import DecodeError
+from ...protocol.hub.core import Carrying
+from ...protocol.hub.flow_control import Reading
+from ...protocol.hub.members import Lodger
+from ...protocol.hub.topology import Seen
+from ...protocol.wire.data import DATA, MAX_ATTACHED
+from ...protocol.wire.envelopes import (
+    HEAD_BYTES,
+    HOPS_MOST,
+    MARK,
+    Passing,
+    introduction_topic,
+    look,
+    mark_frame,
+)
+from ..security.connections import cut, source
+from ..transport.sockets import DO_NOT_WAIT, SNDMORE
+from .access import Wanted
+
+if TYPE_CHECKING:
+    from .sockets import HubSockets
+
+BUDGET = 256
+Trunks = Callable[[tuple[bytes, ...], bytes, int, bytes, list[zmq.Frame]], None]
+
+
+class Forwarding:
+    """What passes a hub on the data path."""
+
+    def __init__(
+        self,
+        sockets: "HubSockets",
+        core: Carrying,
+        trunks: Trunks,
+        wanted: Wanted | None = None,
+    ) -> None:
+        self._up, self._down = sockets.up, sockets.down
+        self._wanted = wanted
+        self._core = core
+        self._trunks = trunks
+        self._seen = Seen(core.map)
+        self._introduction = introduction_topic(core.me)
+        self._connections: dict[bytes, tuple[int, int]] = {}
+        self._topics: dict[int, set[bytes]] = {}
+        self.reading = Reading()
+        self.dropped = self.cut = 0
+        sockets.subscribe(self._introduction)
+
+    # ------------------------------------------------------------------------------- in
+
+    def read_up(self, now: float) -> int:
+        """Pass on what nodes have sent, within a budget; return how many messages there were."""
+        if self.reading.waits(now):
+            return 0
+        receive = self._up.recv
+        for n in range(BUDGET):
+            try:
+                frame = receive(DO_NOT_WAIT, copy=False)
+            except zmq.Again:
+                return n
+            frames = [frame]
+            while frames[-1].more:
+                frames.append(receive(DO_NOT_WAIT, copy=False))
+            try:
+                self._take(frames)
+            except (DecodeError, zmq.ZMQError) as error:
+                self._core.reject(str(error))
+        return BUDGET
+
+    def _take(self, frames: list[zmq.Frame]) -> None:
+        first = frames[0]
+        fd = source(first)
+        head = first.bytes if len(first) <= HEAD_BYTES else bytes(first.buffer[:HEAD_BYTES])
+        if head[:1] == MARK:
+            if head.startswith(self._introduction) and len(head) == 49:
+                self._core.introduced(fd, head[17:33], head[33:], user_of(first))
+            return
+        lodger = self._core.by_connection.get(fd)
+        passing = look(head)
+        if lodger is None or lodger.id != passing.origin:
+            self._core.reject("a frame over a connection that is not its origin's")
+        elif self._wanted is not None and user_of(first) != lodger.user:
+            # A descriptor that was closed, and is another's by now.
+            self._core.reject("a frame over a connection of another key than its origin's")
+        elif len(frames) > MAX_ATTACHED + 1:
+            self._core.reject("more attached frames than a message may have")
+        elif not self._core.gate.may_publish(lodger.user, passing.topic):
+            self._forbidden(lodger.user, passing.topic)
+        else:
+            self._pass_on(passing, self._core.me, HOPS_MOST, b"", frames)
+
+    def _forbidden(self, user: str, topic: bytes) -> None:
+        exchange = topic[1:-1].decode(errors="replace")
+        self._core.complain(f"{self._core.gate.name(user)} may not publish on {exchange!r}")
+
+    def take_trunk(self, root: bytes, hops: int, source: Lodger, frames: list[zmq.Frame]) -> None:
+        """Pass on what another hub has passed on, which entered at ``root``.
+
+        Raises:
+            DecodeError: if it is no data or ready frame.
+        """
+        first = frames[0]
+        head = first.bytes if len(first) <= HEAD_BYTES else bytes(first.buffer[:HEAD_BYTES])
+        passing, core = look(head), self._core
+        if self._wanted is not None and not core.map.carries(root, passing.origin):
+            core.reject("a frame of a node that no other hub carries")
+        elif not core.gate.may_vouch(source.user, passing.origin, passing.topic):
+            self._forbidden(source.user, passing.topic)
+        else:
+            self._pass_on(passing, root, hops, source.id, frames)
+
+    def _pass_on(
+        self, passing: Passing, root: bytes, hops: int, source: bytes, frames: list[zmq.Frame]
+    ) -> None:
+        hubs = self._seen.onward(passing, root, hops, source)
+        if hubs is None:
+            self.dropped += 1
+            return
+        self._publish(passing.topic, frames)
+        if hubs:
+            self._trunks(hubs, root, hops - 1, passing.topic, frames)
+
+    # ------------------------------------------------------------------------------ out
+
+    def _publish(self, topic: bytes, frames: list[zmq.Frame]) -> None:
+        """Publish a message to the nodes here that want it, whoever they are."""
+        send, last, size = self._down.send, frames[-1], 0
+        for frame in frames:
+            size += len(frame)
+            send(frame, DO_NOT_WAIT if frame is last else DO_NOT_WAIT | SNDMORE, copy=False)
+        due = self.reading.passed(topic, size)
+        if due:
+            for node in self.reading.overdue(due):
+                self._cut(node)
+            for reader in due:
+                self._down.send(mark_frame(reader.node, reader.frames), DO_NOT_WAIT)
+
+    def _cut(self, node: bytes) -> None:
+        """Shut a node's connection down: ZeroMQ lets go of what lies there."""
+        found = self._connections.pop(node, (-1, 0))
+        self.reading.gone(node)
+        self.cut += 1
+        cut(found)
+
+    def forget(self, node: bytes) -> None:
+        """Let go of what was noted of a node."""
+        self._connections.pop(node, None)
+        self.reading.gone(node)
+
+    def read_down(self, now: float) -> int:
+        """Take in what nodes subscribe to, within a budget; return how many there were."""
+        for n in range(BUDGET):
+            try:
+                frame = self._down.recv(DO_NOT_WAIT, copy=False)
+            except zmq.Again:
+                if self._wanted is not None:
+                    self._wanted.drained()
+                return n
+            if self._wanted is not None:
+                self._judge(frame, now)
+                continue
+            words = frame.bytes
+            topic, wanted = words[1:], words[:1] == b"\x01"
+            # What ends with its connection comes from none.
+            fd = source(frame) if wanted else -1
+            self._take_want(topic, wanted, fd, user_of(frame), now)
+        return BUDGET
+
+    def _take_want(self, topic: bytes, wanted: bool, fd: int, user: str, now: float) -> None:
+        if topic[:1] != MARK:
+            if self._core.want(topic, wanted, user):
+                self._subscribed(fd, topic, wanted)
+        elif wanted and len(topic) == 17:
+            with suppress(OSError):
+                self._connections[topic[1:]] = fd, os.fstat(fd).st_ino
+            self.reading.connected(topic[1:], self._topics.setdefault(fd, set()), now)
+
+    def _judge(self, frame: zmq.Frame, now: float) -> None:
+        """Take what a node subscribes to, if it may have it."""
+        assert self._wanted is not None
+        user, words = user_of(frame), frame.bytes
+        refused = words[:1] == b"\x01"
+        for topic, wanted in self._wanted.admit(frame, now):
+            refused = False
+            self._take_want(topic, wanted, source(frame) if wanted else -1, user, now)
+        if refused and words[1:2] == DATA and words[-1:] == b"\0":  # a name, and all of it
+            exchange = words[2:-1].decode(errors="replace")
+            self._core.complain(f"{self._core.gate.name(user)} may not subscribe to {exchange!r}")
+
+    def tick(self, now: float) -> None:
+        """Let go of what nodes wanted whose connections are closed by now."""
+        if self._wanted is not None:
+            for topic, wanted in self._wanted.tick(now):
+                self._take_want(topic, wanted, -1, "", now)
+
+    def _subscribed(self, fd: int, topic: bytes, wanted: bool) -> None:
+        """Note what a connection subscribes to; ZeroMQ tells of the last one only that it ends."""
+        if wanted:
+            self._topics.setdefault(fd, set()).add(topic)
+        else:
+            for topics in self._topics.values():
+                topics.discard(topic)
+        self.reading.subscribed()
+
+
+def user_of(frame: zmq.Frame) -> str:
+    """Return who a frame's connection was authenticated as; nothing where there are no keys."""
+    try:
+        return str(frame.get("User-Id"))
+    except zmq.ZMQError:
+        return ""

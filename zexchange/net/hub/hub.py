@@ -1,0 +1,414 @@
+"""A hub: a process that carries many nodes, so that each needs a few connections only.
+
+It passes on what nodes say to each other without opening it: nodes behind a hub are each
+other's peers, and the hub is none of them. What it decides is in `protocol/hub/core.py`; here
+are its thread, its links to other hubs, and what it counts.
+"""
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from ...errors import DecodeError
+from ...local.process.logs import log
+from ...names import check_federation
+from ...protocol.hub import members as c
+from ...protocol.hub.core import Carrying
+from ...protocol.hub.messages import WORD, Enter, Leave, State, Word, read_word, word_frame
+from ...protocol.wire.data import DATA
+from ...protocol.wire.envelopes import (
+    BUNDLE,
+    HEAD_BYTES,
+    RELAY,
+    TRUNK,
+    Parcel,
+    bundle,
+    look,
+    read_relay,
+    read_trunk,
+    relay_head,
+    trunk_head,
+    unbundle,
+)
+from ...protocol.wire.messages import Label
+from ..engine.environment import NodeEnvironment
+from ..security.guard import Guard
+from ..transport.descriptors import A_HUB, HUB, KEYS, require
+from ..transport.endpoints import Tcp, check_secure, parse_tcp
+from ..transport.threads import Ready
+from .forwarding import BUDGET, Forwarding
+from .keys import HubKeys
+from .links import FORGET_AFTER, HubLinks, portions
+from .sockets import HubSockets
+
+TICK = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class HubStats:
+    """What a hub carries now, and has carried since it was started.
+
+    Attributes:
+        nodes: that it carries itself.
+        hubs: other hubs that it is linked to.
+        reachable: nodes, those that other hubs carry included.
+        topics: that its nodes subscribe to.
+        frames: data frames passed on to nodes here; one may hold many messages.
+        bytes: in them.
+        relayed: control messages passed on.
+        dropped: frames and messages that were not passed on: they had been already, or there
+            was no room. Nodes ask again for what they miss.
+        cut: connections of nodes that read too slowly.
+        rejected: by reason, how often something was not taken.
+    """
+
+    nodes: int
+    hubs: int
+    reachable: int
+    topics: int
+    frames: int
+    bytes: int
+    relayed: int
+    dropped: int
+    cut: int
+    rejected: dict[str, int]
+
+
+class Hub:
+    """A running hub; `close` ends it.
+
+    Args:
+        federation: that it carries.
+        listen: ``tcp://HOST:PORT`` of its control socket; the next two ports are for data.
+        advertise: what nodes are told where that differs.
+        peers: control endpoints of other hubs.
+        keys: a key directory: nodes and hubs need a key that is authorized there, and may do
+            what its permissions say. Who is linked to as a hub is marked ``hub`` there.
+        insecure: allow endpoints that other hosts can reach, without keys.
+        label: a name in logs and tables.
+
+    Raises:
+        InsecureEndpoint: for an endpoint that is not loopback, without keys or ``insecure``.
+        InvalidKeys: if the key directory cannot be used.
+        TooFewDescriptors: if this process may not open as many files as a hub takes.
+        Unreachable: if an endpoint is taken.
+        ValueError: for a malformed endpoint.
+    """
+
+    def __init__(
+        self,
+        federation: str,
+        listen: str,
+        *,
+        advertise: str | None = None,
+        peers: Sequence[str] = (),
+        keys: str | os.PathLike[str] | None = None,
+        insecure: bool = False,
+        label: Label | None = None,
+        world: NodeEnvironment | None = None,
+    ) -> None:
+        check_federation(federation)
+        check_secure([parse_tcp(e) for e in (listen, *peers)], insecure or keys is not None)
+        self._world = world or NodeEnvironment()
+        needed = HUB + A_HUB * len(peers) + (KEYS if keys else 0)
+        require(needed, self._world.descriptors(), "a hub")
+        guard = Guard(Path(keys) if keys is not None else None)
+        self._me = guard.node_id(self._world.new_id())
+        self._sockets = HubSockets(listen, advertise)
+        self._waker, self._poller = self._world.waker(), self._world.poller()
+        self._keys = HubKeys(guard, self._sockets, self._poller)
+        try:
+            self._sockets.bind(guard.lock)
+        except BaseException:
+            self._poller.close()
+            self._waker.close()
+            raise
+        self.endpoint = self._sockets.endpoints[0]
+        self._core = Carrying(
+            self._me,
+            federation,
+            self._sockets.endpoints,
+            self._world.new_id,
+            self._world.monotonic(),
+            self._keys.gate,
+        )
+        wanted = self._keys.wanted
+        self._forwarding = Forwarding(self._sockets, self._core, self._pass_on, wanted)
+        for fd in (self._waker.fd, *self._sockets.fds):
+            self._poller.watch(fd)
+        me = label or Label("hub", 0)
+        hello = Enter(self._me, federation, me, hub=True, endpoint=self.endpoint)
+        self._links = HubLinks(
+            self._sockets, self._poller, self._core, hello, self._world.monotonic, guard
+        )
+        self._keys.start(self._core, self._links)
+        self._out: dict[Any, list[Parcel]] = {}
+        self._relayed = self._dropped = 0
+        self._tick_at = 0.0
+        self._busy = True
+        self._closing = False
+        for endpoint in peers:
+            self._links.keep(str(parse_tcp(endpoint)))
+        self._thread = self._world.loop(
+            "zexchange-hub",
+            self._poller,
+            self._turn,
+            self._end,
+        )
+        self._thread.start()
+
+    # ---------------------------------------------------------------- from other threads
+
+    def stats(self) -> HubStats:
+        """Return what the hub carries. Any thread."""
+        core, forwarding = self._core, self._forwarding
+        lodgers = list(core.lodgers.values())
+        return HubStats(
+            nodes=sum(not lodger.hub for lodger in lodgers),
+            hubs=len(core.linked),
+            reachable=len(core.map.nodes()),
+            topics=len(core.wants),
+            frames=forwarding.reading.frames,
+            bytes=forwarding.reading.bytes,
+            relayed=self._relayed,
+            dropped=self._dropped + forwarding.dropped + self._links.dropped,
+            cut=forwarding.cut,
+            rejected=dict(core.rejected),
+        )
+
+    def close(self) -> None:
+        """End the hub: its nodes go on as soon as there is one again."""
+        self._closing = True
+        self._waker.wake()
+        self._thread.join(timeout=5.0)
+        log.flush()
+
+    def _end(self) -> None:
+        self._keys.close()
+        self._sockets.close(0.2)
+        self._poller.close()
+        self._waker.close()
+
+    # ------------------------------------------------------------------------ the thread
+
+    def _turn(self, ready: Ready) -> float | None:
+        if any(fd == self._waker.fd for fd, _ in ready):
+            self._waker.clear()
+        now = self._world.monotonic()
+        for fd, _ in ready:
+            self._keys.ready(fd)
+        self._keys.read_ended()
+        # Once more after each turn in which there was something: a call on a socket may have
+        # eaten its wake-up.
+        done = self._forwarding.read_up(now) + self._read_router(now)
+        done += sum(self._links.read(link, now) for link in self._links)
+        done += self._forwarding.read_down(now)
+        if now >= self._tick_at:
+            self._tick_at = now + TICK
+            self._keys.tick(now)
+            self._forwarding.tick(now)
+            self._core.tick(now)
+            self._links.tick(now)
+        self._links.busy = False
+        self._carry_out()
+        self._flush()
+        self._busy = done > 0 or self._links.busy
+        if self._closing:
+            for link in self._links:
+                self._links.say(link, Leave(self._me))
+            return None
+        return 0.0 if self._busy else TICK
+
+    def _read_router(self, now: float) -> int:
+        for n in range(BUDGET):
+            try:
+                route, *frames = self._sockets.router.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return n
+            try:
+                if frames:
+                    self._take(route.bytes, frames, now)
+            except DecodeError as error:
+                self._core.reject(str(error))
+        return BUDGET
+
+    def _take(self, route: bytes, frames: list[zmq.Frame], now: float) -> None:
+        """Take what a node or hub says on its link to us."""
+        first, *others = frames
+        user = self._keys.user(first)
+        if user is None:
+            return
+        kind = first.bytes[:1]
+        if kind == WORD:
+            self._take_word(read_word(first.bytes), route, first, user, now)
+            return
+        lodger = self._core.heard(route, now)
+        if lodger is None or lodger.user != user:
+            self._core.reject("a message of somebody who has not entered")
+        elif kind == BUNDLE:
+            for parcel in unbundle(first.bytes):
+                self._relay(lodger, parcel)
+        elif kind == RELAY and others:
+            self._relay_whole(lodger, first.bytes, others)
+        elif kind == TRUNK and others and lodger.hub:
+            root, hops = read_trunk(first.bytes)
+            self._forwarding.take_trunk(root, hops, lodger, others)
+        else:
+            raise DecodeError(f"a message of {len(frames)} frames that is for no hub")
+
+    def _take_word(self, word: Word, route: bytes, frame: zmq.Frame, user: str, now: float) -> None:
+        if isinstance(word, Enter):
+            if word.endpoint and parse_control(word.endpoint).wild:
+                host = str(frame.get("Peer-Address"))
+                word = _with_host(word, f"[{host}]" if ":" in host else host)
+            self._core.enter(word, route, now, user)
+            self._forwarding.reading.confirmed(word.sender, word.mark, now)
+            return
+        lodger = self._core.heard(route, now)
+        if lodger is None or lodger.user != user:
+            self._core.reject("a word of somebody who has not entered")
+        elif isinstance(word, State) and lodger.hub:
+            self._core.state(word)
+        elif isinstance(word, Leave):
+            self._core.leave(lodger, "bye")
+
+    # ----------------------------------------------------------------------- passing on
+
+    def _relay(self, source: c.Lodger, parcel: Parcel) -> None:
+        """Pass a control message on, to its receiver or the hub that leads there."""
+        if not source.hub and parcel.sender != source.id:
+            self._core.reject("a message under the name of another node")
+            return
+        self._relayed += 1
+        lodger, hub = self._core.reached(parcel.to)
+        if lodger is not None and self._core.room(lodger, len(parcel.content)):
+            self._out.setdefault(lodger.route, []).append(parcel)
+        elif hub is not None and parcel.hops > 1:
+            link = self._links.to(hub)
+            if link is not None:
+                link.parcels.append(parcel._replace(hops=parcel.hops - 1))
+        else:
+            self._dropped += 1
+
+    def _relay_whole(self, source: c.Lodger, head: bytes, frames: list[zmq.Frame]) -> None:
+        """Pass on a message of any number of frames, as it came."""
+        sender, to, hops = read_relay(head)
+        if not source.hub and sender != source.id:
+            self._core.reject("a message under the name of another node")
+            return
+        lodger, hub = self._core.reached(to)
+        receiver = lodger or self._core.lodgers.get(hub or b"")
+        if receiver is None or not self._judged(source, sender, receiver, frames[0]):
+            self._dropped += 1
+            return
+        self._relayed += 1
+        size = sum(map(len, frames))
+        if lodger is not None and self._core.room(lodger, size):
+            self._flush_to(lodger.route)
+            self._send([lodger.route, head, *frames])
+        elif hub is not None and hops > 1:
+            link = self._links.to(hub)
+            if link is not None:
+                self._links.flush(link)
+                self._links.send(link, [relay_head(sender, to, hops - 1), *frames], size)
+        else:
+            self._dropped += 1
+
+    def _judged(
+        self, source: c.Lodger, sender: bytes, receiver: c.Lodger, frame: zmq.Frame
+    ) -> bool:
+        """Tell whether a message may be passed on, if it is data that is sent again."""
+        gate, head = self._core.gate, bytes(frame.buffer[:HEAD_BYTES])
+        if head[:1] != DATA or self._keys.gate is None:
+            return True
+        passing = look(head)
+        if passing.origin != sender:
+            self._core.complain(f"{gate.name(source.user)} sends again what is another's")
+            return False
+        if source.hub:
+            permitted = gate.may_vouch(source.user, sender, passing.topic)
+        else:
+            permitted = gate.may_publish(source.user, passing.topic)
+        return permitted and gate.may_have(receiver.user, passing.topic)
+
+    def _pass_on(
+        self,
+        hubs: tuple[bytes, ...],
+        root: bytes,
+        hops: int,
+        topic: bytes,
+        frames: list[zmq.Frame],
+    ) -> None:
+        """Pass a data frame on to other hubs."""
+        size = sum(map(len, frames))
+        for hub in hubs:
+            link = self._links.to(hub)
+            if link is not None and self._core.gate.may_have(link.key.hex(), topic):
+                self._links.send(link, [trunk_head(root, hops), *frames], size)
+
+    def _send(self, parts: Sequence[Any]) -> None:
+        with suppress(zmq.Again, zmq.ZMQError):
+            self._sockets.router.send_multipart(parts, zmq.NOBLOCK, copy=False)
+
+    def _flush(self) -> None:
+        """Send what was gathered in this turn, in one frame for each receiver."""
+        for route in list(self._out):
+            self._flush_to(route)
+        for link in self._links:
+            self._links.flush(link)
+
+    def _flush_to(self, route: Any) -> None:
+        for some in portions(self._out.pop(route, [])):
+            self._send([route, bundle(some)])
+
+    # ------------------------------------------------------------------ effects and links
+
+    def _carry_out(self) -> None:
+        for effect in self._core.take():
+            match effect:
+                case c.SayTo(route, word):
+                    self._flush_to(route)
+                    self._send([route, word_frame(word)])
+                case c.Pass(hub, word):
+                    link = self._links.to(hub)
+                    if link is not None:
+                        self._links.say(link, word)
+                case c.Subscribe(topic, wanted, anew):
+                    self._subscribe(topic, wanted, anew)
+                case c.Complain(text):
+                    log.warning("%s", text)
+                case c.Call(endpoint):
+                    self._links.call(endpoint, self._world.monotonic() + FORGET_AFTER)
+                case c.Forget(lodger):
+                    self._forwarding.forget(lodger.id)
+                    self._out.pop(lodger.route, None)
+
+    def _subscribe(self, topic: bytes, wanted: bool, anew: bool) -> None:
+        self._busy = True
+        if topic[:1] == DATA and not self._keys.names(topic, wanted):
+            return
+        if anew or not wanted:
+            self._sockets.unsubscribe(topic)
+        if wanted:
+            self._sockets.subscribe(topic)
+
+
+def parse_control(endpoint: str) -> Tcp:
+    """Return an endpoint that another hub names.
+
+    Raises:
+        DecodeError: if it is none.
+    """
+    try:
+        return parse_tcp(endpoint)
+    except ValueError as error:
+        raise DecodeError(str(error)) from None
+
+
+def _with_host(enter: Enter, host: str) -> Enter:
+    return replace(enter, endpoint=str(Tcp(host, parse_control(enter.endpoint).port)))

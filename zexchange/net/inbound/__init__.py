@@ -1,0 +1,1 @@
+"""The way of a message from a data socket to the tasks."""

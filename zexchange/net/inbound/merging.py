@@ -1,0 +1,384 @@
+"""Peers that are one process, met in several federations: what they send is handed on once.
+
+Each federation has a data thread of its own, so that what `Merger` decides is shared by some.
+Under a lock it is only decided: whoever has brought something hands on whatever is next, of
+the others too, one thread at a time for each exchange. A peer that is met in one federation
+alone has nothing of this on its messages' way.
+"""
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from ...history import Body
+from ...local.exchange import Exchange
+from ...local.late_join import Arrears
+from ...local.registry import Registry
+from ...local.subscription import mark
+from ...protocol.delivery import departed
+from ...protocol.delivery.merging import HandOn, Merger, Settled
+from ...protocol.delivery.sequence import Tally
+from ...protocol.security.keys import mark_of
+from ...protocol.wire.data import LAST_NUMBER
+from ...protocol.wire.messages import Batch
+from ..transport.per_registry import PerRegistry
+
+if TYPE_CHECKING:
+    from .peer_stream import Inlet
+
+FORMER_MOST = 256
+"""Processes that have left, and of which it is known what was handed on."""
+Do = Callable[[Callable[[], None]], None]
+"""Runs a command on the data thread of an inlet."""
+Identity = tuple[bytes, bytes]
+"""The registry of a process, and who stands for it. Without that nobody is taken for it."""
+_NEAR, _ANYBODY = b"near", b""
+
+
+def identities(
+    registry: bytes, peer: bytes, hub: bytes | None, endpoint: str, keyed: bool
+) -> list[Identity]:
+    """Return as whom a peer is known that has said which process it is.
+
+    A registry is no secret: another node that says the same would have its messages taken in
+    place of those.
+
+    Args:
+        registry: as it says.
+        peer: its id, which goes with its key.
+        hub: the key of the hub that it is received by; None if it is received directly.
+        endpoint: where it is received.
+        keyed: whether there are keys in this federation.
+    """
+    if not keyed:
+        return [(registry, _ANYBODY)]
+    if hub is not None:
+        return [(registry, hub + mark_of(peer))]  # it is the hub's word that this is its key
+    near = [(registry, _NEAR)] if endpoint.startswith("ipc:") else []
+    return [*near, (registry, mark_of(peer))]
+
+
+class Sources:
+    """The processes that one registry hears of, by whatever federation."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self._there: dict[Identity, Source] = {}
+        self._former: dict[Identity, Source] = {}
+
+    def join(self, known: Iterable[Identity], inlet: "Inlet", do: Do) -> None:
+        """Have an inlet hand on together with those of the same process; on its thread."""
+        with self.lock:
+            known = tuple(known)
+            self._expire(inlet.now())
+            found = [self._there.get(one) or self._former.pop(one, None) for one in known]
+            source = next(filter(None, found), None) or Source(inlet.origin, self, inlet.patience)
+            for one in known:
+                self._there.setdefault(one, source)
+            inlet.share = share = Share(inlet, source, do)
+            begin = source.add(share)
+        for other in begin:
+            if other is share:
+                other.begin()
+            else:
+                other.do(other.begin)
+
+    def emptied(self, source: "Source") -> None:
+        """Keep what is known of a process that may be back.
+
+        The lock is held.
+        """
+        for known in [known for known, there in self._there.items() if there is source]:
+            del self._there[known]
+            if source.away:
+                self._former[known] = source
+        while len(self._former) > FORMER_MOST:
+            del self._former[next(iter(self._former))]
+
+    def _expire(self, now: float) -> None:
+        """Forget processes of which nothing goes on where it was any more. The lock is held."""
+        for known, source in list(self._former.items()):
+            source.expire(now)
+            if not source.away:
+                del self._former[known]
+
+
+class Source:
+    """One process, and the shares that inlets have in what it sends."""
+
+    def __init__(self, origin: str, sources: Sources, patience: float) -> None:
+        self.origin = origin
+        """Of whom its messages are said to be: the node that was met first."""
+        self.shared = False
+        """Whether there ever was more than one inlet."""
+        self.away: dict[bytes, tuple[Share, float]] = {}
+        """By peer, the inlets of those that have left and may go on where they were, and when
+        they left."""
+        self.lock = sources.lock
+        self.merger = Merger(patience, mark)
+        self._sources = sources
+        self._shares: set[Share] = set()
+
+    def add(self, share: "Share") -> "list[Share]":
+        """Take in a share; return those that are to begin to share. The lock is held."""
+        self.expire(share.inlet.now())
+        former, _ = self.away.pop(share.inlet.peer, (None, 0.0))
+        if not self.shared and self.away:  # what they have handed on by themselves counts
+            for other, _ in self.away.values():
+                self._note_left(other)
+            self.shared = True
+        alone = [other for other in self._shares if other not in self.merger.ways]
+        self._shares.add(share)
+        if not self.shared and not alone:
+            return []
+        self.shared = True
+        for other in alone:
+            self.merger.join(other, alone=True)
+        self.merger.join(share)
+        if former is not None and share.inlet.returned:
+            self.merger.resume(former, share, share.inlet.positions.positions)
+        elif former is not None:
+            self.merger.lapse(former)
+        return [share, *alone]
+
+    def _note_left(self, share: "Share") -> None:
+        """Have the merger know what an inlet had handed on by itself that has left."""
+        self.merger.share(share, share.so_far, share.mark)
+        self.merger.leave(share, False)
+
+    def expire(self, now: float) -> None:
+        """Forget peers that were away for too long to go on where they were. The lock is held."""
+        for peer, (share, left_at) in list(self.away.items()):
+            if now - left_at > departed.REMEMBERED:
+                del self.away[peer]
+                self.merger.lapse(share)
+
+    def leave(self, share: "Share", final: bool) -> "list[Share]":
+        """Take note that nothing more comes by an inlet; return those that are left."""
+        with self.lock:
+            self._shares.discard(share)
+            if not final:
+                share.inlet.look_again()  # what it holds at hand is for messages
+                self.away[share.inlet.peer] = share, share.inlet.now()
+            if self.shared and not share.inlet.shared:
+                self.merger.share(share, share.so_far, share.mark)
+            self.merger.leave(share, final)
+        self.look(share.inlet)
+        with self.lock:
+            if not self._shares:
+                self._sources.emptied(self)
+            return list(self._shares)
+
+    def part(self, share: "Share") -> bool:
+        """Tell whether an inlet hands on by itself from here on, since it is the only one."""
+        with self.lock:
+            self.expire(share.inlet.now())
+            alone = len(self._shares) == 1 and not self.away
+            if not (alone and self.merger.quiet(share.at)):
+                return False
+            self.merger.leave(share, True)
+            self.merger.forget()
+            return True
+
+    def lonely(self, now: float) -> bool:
+        """Return whether there is one inlet alone, and none that may be back. Any thread."""
+        left = [at for _, at in list(self.away.values())]
+        return len(self._shares) == 1 and all(now - at > departed.REMEMBERED for at in left)
+
+    def look(self, inlet: "Inlet") -> None:
+        """Go on with whatever waits, where that is due; on an inlet's thread."""
+        with self.lock:
+            waiting = list(self.merger.waiting)
+        for name in waiting:
+            self.run(name, inlet)
+
+    def run(self, name: str, inlet: "Inlet") -> None:
+        """Hand on what is next on an exchange, while there is any and no other thread does."""
+        merger, now = self.merger, inlet.now()
+        while True:
+            with self.lock:
+                step = merger.next(name, now)
+                settled, merger.settled = merger.settled, []
+            for one in settled:
+                one.way.settle(one)
+            if step is None:
+                return
+            try:
+                if isinstance(step, HandOn):
+                    exchange, batch, frame = step.item
+                    skip = step.first - batch.first
+                    inlet.hand_on(exchange, batch, frame, skip, step.way.inlet)
+                else:
+                    inlet.tell_lost(name, step.first, step.last, step.reason, step.mark)
+            finally:
+                with self.lock:
+                    merger.served(name)
+
+
+class Share:
+    """One inlet's part in what a process sends; on the inlet's thread, but for what it says."""
+
+    def __init__(self, inlet: "Inlet", source: Source, do: Do) -> None:
+        self.inlet = inlet
+        self.do = do
+        self.mark = mark()
+        """Of the moment from which on the inlet has handed on by itself."""
+        self._source = source
+        self._merger, self._lock = source.merger, source.lock
+        self._questions: set[str] = set()
+        if source.origin != inlet.origin:
+            inlet.sender = source.origin
+            inlet.latecomers.origin = source.origin
+        inlet.latecomers.handed = self.handed
+
+    @property
+    def so_far(self) -> dict[str, tuple[int, int]]:
+        """By exchange, where the inlet began, and up to where it has handed on by itself."""
+        where, tallies = self.inlet.positions.positions, self.inlet.positions.tallies
+        counts = {name: tallies[name].received + tallies[name].lost for name in where}
+        return {n: (max(at - counts[n], 0), at) for n, at in where.items()}
+
+    def at(self, name: str) -> int:
+        """Return where the inlet stands; 0 if all may still come, and the end if nothing will."""
+        end = 0 if self.inlet.carries(name) else LAST_NUMBER
+        return self.inlet.positions.positions.get(name, end)
+
+    def begin(self) -> None:
+        """Share from here on."""
+        inlet = self.inlet
+        if inlet.share is not self or inlet.shared:
+            return
+        handed = self.so_far if self in self._merger.alone else {}
+        inlet.begin_to_share()
+        with self._lock:
+            self._merger.share(self, handed, self.mark)
+        self._source.look(inlet)
+
+    def end(self, final: bool, owed: "Iterable[tuple[str, Arrears]]") -> None:
+        """Bring nothing more: the peer has left; who is ``owed`` history asks the others."""
+        self.inlet.share = None
+        for other in self._source.leave(self, final):
+            for key, arrears in owed:
+                latecomers = other.inlet.latecomers
+                other.do(lambda to=latecomers, k=key, a=arrears: to.recall(k, a))  # type: ignore[misc]
+
+    def pursue(self) -> None:
+        """Go on with what waits; hand on alone if nobody else is there any more."""
+        self._source.look(self.inlet)
+        if self._source.lonely(self.inlet.now()) and self._source.part(self):
+            self.inlet.shared, self.mark = None, mark()
+
+    @property
+    def pursuing(self) -> bool:
+        """Whether `pursue` may have something to do. Any thread."""
+        return bool(self._merger.waiting) or self._source.lonely(self.inlet.now())
+
+    # ------------------------------------------------------------------------ what comes
+
+    def bring(self, exchange: Exchange[Any], batch: Batch, frame: Body, skip: int) -> None:
+        """Take the messages of a frame whose turn it is in this inlet."""
+        name, first, last = batch.name, batch.first + skip, batch.first + batch.count - 1
+        item, now = (exchange, batch, frame), self.inlet.now()
+        with self._lock:
+            asked = self._merger.bring(self, name, first, last, item, len(frame), now, batch.base)
+        self._ask(asked, name)
+        self._source.run(name, self.inlet)
+
+    def lose(self, name: str, first: int, last: int, reason: str) -> None:
+        """Take word of what this inlet has lost; from 0 on, nobody knows from where on."""
+        if not first:
+            with self._lock:
+                known = self._merger.handed(name) >= last
+            if not known:
+                self.inlet.tell_lost(name, first, last, reason)
+            return
+        now = self.inlet.now()
+        with self._lock:
+            asked = self._merger.lose(self, name, first, last, reason, now)
+        self._ask(asked, name)
+        self._source.run(name, self.inlet)
+
+    def _ask(self, asked: "Iterable[Share]", name: str) -> None:
+        for other in asked:
+            other.do(lambda other=other: other.say_where(name))  # type: ignore[misc]
+
+    def say_where(self, name: str) -> None:
+        """Say where this inlet stands on an exchange; once that is in force."""
+        inlet = self.inlet
+        positions = inlet.positions
+        at = positions.positions.get(name)
+        if at is None and inlet.carries(name):
+            self._questions.add(name)  # it may come from the first message on
+            return
+        with self._lock:
+            self._merger.answer(self, name, at)
+        self._source.run(name, inlet)
+
+    def proven(self) -> None:
+        """Say where this inlet stands on what is in force now, where that was asked."""
+        positions = self.inlet.positions.positions
+        for name in [name for name in self._questions if name in positions]:
+            self._questions.discard(name)
+            self.say_where(name)
+
+    def drop(self, names: "Iterable[str]") -> None:
+        """Take note that exchanges are not wanted any more."""
+        gone = set(names)
+        with self._lock:
+            for name in gone:
+                self._merger.drop(self, name)
+            self._questions = {name for name in self._questions if self._merger.knows(name)}
+        self._source.look(self.inlet)
+
+    def forgotten(self, heads: dict[str, int]) -> None:
+        """Take note that exchanges were forgotten, up to these numbers."""
+        with self._lock:
+            for name, head in heads.items():
+                self._merger.forgotten(self, name, head)
+            self._questions.difference_update(heads)
+        self._source.look(self.inlet)
+
+    def based(self, bases: dict[str, int]) -> None:
+        """Take note of up to where nothing will come of exchanges that has not."""
+        with self._lock:
+            for name, base in bases.items():
+                self._merger.based(name, base)
+        self._source.look(self.inlet)
+
+    def settle(self, settled: Settled) -> None:
+        """Count what has become of what was not brought. Any thread."""
+        tally = self.inlet.positions.tallies.get(settled.name)
+        if tally is not None:
+            self.do(lambda: _count(tally, settled))
+
+    # ---------------------------------------------------------------- what the inlet says
+
+    def given(self, positions: dict[str, int]) -> dict[str, int]:
+        """Return up to where messages have been handed on, where the inlet is at these numbers."""
+        with self._lock:
+            given = {name: self._merger.given(name, at) for name, at in positions.items()}
+        return {name: at for name, at in given.items() if at}
+
+    def handed(self, name: str) -> int:
+        """Return up to where messages have been handed on; 0 if that is not known."""
+        with self._lock:
+            return self._merger.handed(name)
+
+
+def _count(tally: Tally, settled: Settled) -> None:
+    if settled.counted == "lost":
+        tally.lost -= settled.filled
+        tally.received += settled.filled
+        tally.recovered += settled.filled
+    else:
+        tally.lost += settled.told
+        if settled.counted:
+            tally.received -= settled.told
+
+
+_sources: PerRegistry[Sources] = PerRegistry()
+
+
+def sources_of(registry: Registry) -> Sources:
+    """Return the processes that a registry hears of, by all nodes of this process."""
+    return _sources.get(registry, Sources)

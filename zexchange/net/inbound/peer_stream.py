@@ -1,0 +1,479 @@
+"""What comes from one peer, after it has left the socket: checked, put in order, handed on.
+
+An inlet knows where we stand with its peer, parks what came before its turn, asks for
+what is missing, acknowledges what the tasks have been given. It lives on the data
+thread and knows no socket: frames are brought to it.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ...errors import DecodeError
+from ...history import FRAME_OVERHEAD, WINDOW, Body, Bulk
+from ...local.exchange import Exchange
+from ...protocol.codec.attachments import decode_frame
+from ...protocol.codec.values import SMALL_BODY, TOP, decode_batch
+from ...protocol.delivery.recovery import Ask, GiveUp, Recovery
+from ...protocol.delivery.sequence import Positions, Tally, everything
+from ...protocol.session.events import Lost
+from ...protocol.wire.data import (
+    ATTACHED,
+    BASED,
+    BASED_HEAD,
+    HEAD,
+    LAST_NUMBER,
+    LONGEST_TOPIC,
+    READY,
+    STARTED,
+    STARTED_HEAD,
+    VERSION,
+    arrived_whole,
+    read_data,
+    read_ready,
+    topic,
+    unpack_head,
+    unpack_start,
+    whole_ready,
+)
+from ...protocol.wire.messages import Batch, Ready, Recall, Replay
+from .context import Desk
+from .history import Latecomers
+from .merging import Share
+
+ACKNOWLEDGE = WINDOW // 4, 250_000
+"""Bytes and messages consumed of one peer after which it is told, without being asked. A
+peer with a small ring asks for less."""
+LARGE_TOGETHER = 8
+"""Large messages that are acknowledged together: each alone, and the way back would cost a third
+of theirs. Unless they make up four times those bytes, which is what the peer's window holds."""
+EXCHANGES_MOST = 8192
+"""Exchanges that are held at hand for the next frame on them."""
+_NOTHING = "", None, Tally()
+unpack_small = TOP.unpack_small
+
+
+class Inlet:
+    """What we receive from one peer, and where we stand with it."""
+
+    def __init__(
+        self,
+        peer: bytes,
+        desk: Desk,
+        acknowledge: tuple[int, int] = (0, 0),
+        positions: Positions | None = None,
+        carries: Callable[[str], bool] = everything,
+    ) -> None:
+        self.peer = peer
+        self.origin = peer.hex()
+        self.sender = self.origin
+        """Of whom its messages are said to be: of another node, if that is the same process."""
+        self.returned = positions is not None
+        """Whether it goes on where it was when its peer had left."""
+        self.ended = False
+        """Whether its peer, which leaves, will not come back."""
+        self.positions = positions or Positions()
+        self.recovery = Recovery(self.positions, desk.timeout, desk.elapsed)
+        self._carries: Callable[[str], bool] = carries
+        self._desk = desk
+        self._control = desk.control
+        self.patience = desk.timeout
+        self._monotonic = desk.monotonic
+        self.latecomers = Latecomers(peer, desk, self.positions)
+        self._missing = self.recovery.missing
+        self._owed = self.latecomers.owed
+        self._parts: list[Ready] = []
+        self._exchanges: dict[str, Exchange[Any] | None] = {}
+        self._plain: dict[bytes, tuple[str, Exchange[Any] | None, Tally]] = {}
+        """By topic, what a frame in its turn needs: of exchanges whose frames have come."""
+        self._touched: set[str] = set()
+        most_bytes, most_messages = acknowledge
+        self._most_bytes = min(most_bytes or ACKNOWLEDGE[0], ACKNOWLEDGE[0])
+        self._most_messages = min(most_messages or ACKNOWLEDGE[1], ACKNOWLEDGE[1])
+        self._bytes = self._messages = self._large = 0
+        self.share: Share | None = None
+        """Its part in what its process sends, if that has said which one it is."""
+        self.shared: Share | None = None
+        """The same, while that process is met in other federations, too."""
+
+    def expect(self, epoch: int, added: tuple[str, ...], removed: tuple[str, ...]) -> None:
+        """Note a change of our interest."""
+        before: set[str] = set(self.positions.positions) if removed and self.shared else set()
+        self.positions.expect(epoch, added, removed)
+        if self.shared:
+            self.shared.drop(before.difference(self.positions.positions))
+        self.recovery.forget_unwanted()
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Ask anew which exchange a name stands for, and whether it takes part."""
+        self._exchanges.clear()
+        self._plain.clear()
+
+    def begin_to_share(self) -> None:
+        """Hand on together with the other inlets of the same process from here on."""
+        self.shared = self.share
+        self._plain.clear()
+
+    def carries(self, name: str) -> bool:
+        """Tell whether an exchange may come from this peer, and is for us."""
+        return self._carries(name) and self.exchange(name) is not None
+
+    def now(self) -> float:
+        """Return the time, in seconds on a monotonic clock."""
+        return self._monotonic()
+
+    # --------------------------------------------------------------------------- frames
+
+    def take(self, frame: Body, rest: Callable[[bytes], Body] | None = None) -> int | None:
+        """Take a frame; return the epoch if it is the proof of one, 0 if of none as yet.
+
+        Args:
+            frame: what came first of it, or all.
+            rest: returns all of it, where it says that more belongs to it.
+
+        Raises:
+            DecodeError: if it is malformed, or not for us, or not of this peer.
+        """
+        # First a frame of small messages in its turn, as nearly all are, without a call that
+        # is not needed: one in Python costs 0.05 µs in a flood, and 1 µs to a message that
+        # comes alone, when caches are cold. Whatever is not so plain is looked at below.
+        if type(frame) is bytes and not self._missing and not self._owed:
+            end = frame.find(0, 1, LONGEST_TOPIC) + 1
+            name, exchange, tally = self._plain.get(frame[:end], _NOTHING)
+            if exchange is not None and len(frame) >= end + HEAD:
+                first: int  # `unpack_head` says nothing of types
+                count: int
+                size, version, origin, first, count, flags, sent_at = unpack_head(frame, end)
+                body = end + HEAD
+                if flags == STARTED and size == STARTED_HEAD and len(frame) >= body + 8:
+                    first += unpack_start(frame, body)[0]
+                    body, size, flags = body + 8, HEAD, 0
+                elif flags == BASED and size == BASED_HEAD and len(frame) >= body + 16:
+                    first += unpack_start(frame, body)[0]
+                    body, size, flags = body + 16, HEAD, 0
+                where, last = self.positions.positions, first + count - 1
+                if (
+                    first == where.get(name, last) + 1
+                    and size == HEAD
+                    and version == VERSION
+                    and origin == self.peer
+                    and not flags
+                    and first <= last <= LAST_NUMBER
+                ):
+                    try:
+                        if count == 1 and len(frame) <= SMALL_BODY:
+                            values = [unpack_small(frame[body:])]
+                        else:
+                            values = decode_batch(frame, count, None, body)
+                    except Exception:  # once more, to find out what is wrong
+                        return self._take_any(frame, rest)
+                    where[name] = last
+                    tally.received += count
+                    self._desk.busy = (self._monotonic(), name)
+                    exchange._deliver(values, self.sender, first, sent_at / 1e6)
+                    self._desk.busy = None
+                    self._touched.add(name)
+                    self._bytes += len(frame) + FRAME_OVERHEAD  # as its origin counts it
+                    self._messages += count
+                    if self._bytes >= self._most_bytes or self._messages >= self._most_messages:
+                        self._acknowledge()
+                    return None
+        return self._take_any(frame, rest)
+
+    def _take_any(self, frame: Body, rest: Callable[[bytes], Body] | None) -> int | None:
+        """Take whatever comes."""
+        head = frame if isinstance(frame, bytes) else frame.packed
+        if head[:1] == READY and head is frame:
+            return self._take_ready(head)
+        batch = read_data(head)
+        if batch.flags & ATTACHED or head is not frame:
+            if head is frame and rest is not None:
+                frame = rest(head)
+            if not arrived_whole(batch, frame):
+                return None  # it comes again
+        if batch.origin != self.peer:
+            raise DecodeError(f"a frame of origin {batch.origin.hex()}, which is not this peer")
+        position = self.positions.where(batch.name, batch.start)
+        if position is not None and position < batch.start:
+            position = self._start(batch.name, batch.start)
+        if position is None:
+            self.positions.unwanted += batch.count
+        elif batch.count == 0:
+            self._take_beacon(batch)
+        elif batch.first > position + 1:
+            now = self._monotonic()
+            self.recovery.park(batch.name, batch.first, batch.first + batch.count - 1, frame, now)
+            self._recover(batch.name, now)
+        else:
+            self._deliver(batch, frame)
+            if self.recovery:
+                self._advance(batch.name)
+        return None
+
+    def _deliver(self, batch: Batch, frame: Body) -> None:
+        """Take the messages of a frame whose turn it is."""
+        name, count = batch.name, batch.count
+        skip, _ = self.positions.receive(name, batch.first, count)
+        if skip < count:
+            exchange = self.exchange(name)
+            if exchange is None:
+                pass
+            elif self.shared:
+                self.shared.bring(exchange, batch, frame, skip)
+            elif self.hand_on(exchange, batch, frame, skip, self):
+                self._plain[topic(name)] = name, exchange, self.positions.tallies[name]
+            if self.latecomers.owed:
+                self.latecomers.delivered(len(frame))
+        self._touched.add(name)
+        self._bytes += len(frame) + FRAME_OVERHEAD  # as its origin counts it
+        self._messages += count
+        most = self._most_bytes
+        if isinstance(frame, Bulk):
+            self._large += 1
+            if self._large < LARGE_TOGETHER:
+                most *= 4
+        if self._bytes >= most or self._messages >= self._most_messages:
+            self._acknowledge()
+
+    def hand_on(
+        self, exchange: Exchange[Any], batch: Batch, frame: Body, skip: int, by: "Inlet"
+    ) -> bool:
+        """Hand on what came by an inlet in a frame; tell whether it could be read."""
+        name, first = batch.name, batch.first + skip
+        try:
+            values = decode_frame(frame, batch.body, batch.count)
+        except DecodeError as error:
+            count = batch.count - skip
+            by.spoiled(name, count)
+            self.tell_lost(name, first, first + count - 1, "undecodable")
+            self._control.rejected(by.peer, str(error))
+            return False
+        desk = self._desk
+        desk.busy = (self._monotonic(), name)
+        exchange._deliver(values[skip:] if skip else values, self.sender, first, batch.sent_at)
+        desk.busy = None
+        return True
+
+    def spoiled(self, name: str, count: int) -> None:
+        """Count as lost what came here and cannot be read; for another inlet's thread, too."""
+        if self.shared:
+            self.shared.do(lambda: self.positions.spoiled(name, count))
+        else:
+            self.positions.spoiled(name, count)
+
+    def _take_beacon(self, batch: Batch) -> None:
+        """A peer tells its head and asks how far we are."""
+        now = self._monotonic()
+        self.recovery.expose(batch.name, batch.first - 1, now)
+        self._touched.add(batch.name)
+        self._acknowledge()
+        self._recover(batch.name, now)
+
+    def _start(self, name: str, start: int) -> int:
+        """Go on where an exchange starts that its origin had forgotten; return that place.
+
+        Had anything been missing before, it would not have been forgotten, unless we were away
+        for too long.
+        """
+        if name in self._missing:
+            self.recovery.unavailable(name, start, "forgotten by its origin")
+            self._recover(name, self._monotonic())
+        self.positions.start(name, start)
+        return self.positions.positions[name]
+
+    def _take_ready(self, frame: bytes) -> int | None:
+        part = read_ready(frame)
+        if part.receiver != self._desk.me or part.origin != self.peer:
+            raise DecodeError("a ready frame that is not for this node, or not of this peer")
+        if part.number:
+            self.forget(part.forget)
+            self._control.forgot(self.peer, part.number)
+            return 0
+        ready = whole_ready(self._parts, part)
+        if ready is None:
+            return 0
+        if self.positions.outlived(ready.account):
+            self._begin_again()
+        now = self._monotonic()
+        for name in [name for name in ready.starts if name in self._missing]:
+            if self.positions.positions.get(name, 0) < ready.starts[name]:
+                self._start(name, ready.starts[name])
+        gaps = self.positions.ready(ready.epoch, ready.heads, ready.promised, ready.starts)
+        for gap in gaps:
+            if gap.first:
+                self.recovery.expose(gap.name, gap.last, now)
+                self._recover(gap.name, now)
+            else:
+                # Not compared with what comes by other federations: nobody knows what it is.
+                self.tell_lost(gap.name, 0, gap.last, "its origin was away for too long")
+        if self.latecomers.owed:
+            self.latecomers.pursue(now)
+        if self.shared:
+            self.shared.pursue()
+        if self.shared:  # still: that may have been the end of it
+            self.shared.based({**ready.starts, **ready.bases})
+            self.shared.proven()
+        self._control.proven(self.peer, ready.epoch)
+        return ready.epoch
+
+    def _begin_again(self) -> None:
+        """Forget where we stand, as the peer has: we were stopped for longer than it remembers."""
+        for step in self.recovery.abandon("its origin had forgotten this node"):
+            self._give_up(step)
+        before = set(self.positions.positions)
+        self.positions.begin_again()
+        if self.shared:
+            self.shared.drop(before)
+        self._touched.clear()
+        self.look_again()
+
+    def _acknowledge(self) -> None:
+        """Tell the peer how far our tasks have been given what it sent."""
+        where = self.positions.positions
+        given = {name: where[name] for name in self._touched if name in where}
+        self._touched.clear()
+        if self.latecomers.owed:
+            for name, position in given.items():
+                waiting = self.latecomers.waits_from(name)
+                if waiting is not None:
+                    given[name] = min(position, waiting - 1)
+                    self._touched.add(name)
+        if self.shared:
+            given, behind = self.shared.given(given), given
+            self._touched.update(n for n, at in behind.items() if given.get(n, 0) < at)
+        self._control.consumed(self.peer, given)
+        self._bytes = self._messages = self._large = 0
+
+    def forget(self, heads: dict[str, int]) -> None:
+        """Forget exchanges as the peer has, that were complete up to a place."""
+        gone: dict[str, int] = {}
+        for name, head in heads.items():
+            if name not in self._missing and self.positions.forget(name, head):
+                self._exchanges.pop(name, None)
+                self._plain.pop(topic(name), None)
+                self._touched.discard(name)
+                gone[name] = head
+        if gone and self.shared:
+            self.shared.forgotten(gone)
+
+    def exchange(self, name: str) -> Exchange[Any] | None:
+        """Return the exchange of a name: made if only a pattern knew of it so far."""
+        try:
+            return self._exchanges[name]
+        except KeyError:
+            if len(self._exchanges) >= EXCHANGES_MOST:  # of a peer that never has any forgotten
+                self._exchanges.clear()
+                self._plain.clear()
+            exchange = self._exchanges[name] = self._desk.exchange(name)
+            return exchange
+
+    # ------------------------------------------------------------------------- recovery
+
+    def replayed(self, frame: Body) -> None:
+        """Take a frame that the peer has sent again, over its control link."""
+        try:
+            batch = read_data(_head(frame))
+            if arrived_whole(batch, frame) and self.latecomers.take(batch, frame):
+                return
+            before = self.positions.positions.get(batch.name)
+            if before is None:
+                return  # it was asked for twice, and forgotten in between
+            self.take(frame)
+            now = self.positions.positions.get(batch.name, 0)
+            if now > before:
+                self.positions.tallies[batch.name].recovered += min(now - before, batch.count)
+        except DecodeError as error:
+            self._control.rejected(self.peer, str(error))
+
+    def resent(self, name: str, first: int, last: int, request: int) -> None:
+        """The peer has sent again what it could: what came before ``first`` is gone."""
+        now = self._monotonic()
+        if request:
+            self.latecomers.resent(request, name, first, last, now)
+        else:
+            self.recovery.unavailable(name, first - 1, "no longer kept by its origin")
+            self.recovery.answered(name, now)
+            self._recover(name, now)
+        if self.latecomers.owed:
+            self.latecomers.pursue(now)
+
+    def _recover(self, name: str, now: float) -> None:
+        """Ask for what is missing of an exchange, again if need be, or give it up."""
+        again = name in self._missing
+        while again:
+            again = False
+            for step in self.recovery.due_of(name, now):
+                if isinstance(step, Ask):
+                    self._ask(Replay(self._desk.me, step.name, step.first, step.last))
+                else:
+                    self._give_up(step)
+                    again = True
+
+    def pursue(self, now: float) -> None:
+        """Go on with all that is missing or owed."""
+        for _ in self.pursuit(now):
+            pass
+
+    def pursuit(self, now: float) -> Iterator[None]:
+        """Do the same exchange by exchange, for who has other work between them."""
+        for name in list(self._missing):
+            self._recover(name, now)
+            yield
+        if self.latecomers.owed:
+            self.latecomers.pursue(now)
+        if self.shared:
+            self.shared.pursue()
+
+    def end(self) -> None:
+        """Account for what is missing: the peer has left."""
+        for step in self.recovery.abandon("its origin has left"):
+            self._give_up(step)
+        owed = self.latecomers.owing()
+        self.latecomers.end()
+        if self.share:
+            self.share.end(self.ended, owed)
+
+    @property
+    def pursuing(self) -> bool:
+        """Whether `pursue` has anything to do."""
+        return bool(self.recovery or self.latecomers.owed or (self.shared and self.shared.pursuing))
+
+    def _ask(self, request: Replay | Recall) -> None:
+        self._control.ask(self.peer, request)
+
+    def _advance(self, name: str) -> None:
+        """Deliver what was parked and is now in turn."""
+        while (frame := self.recovery.in_turn(name)) is not None:
+            self._deliver(read_data(_head(frame)), frame)
+
+    def _give_up(self, step: GiveUp) -> None:
+        gap = self.positions.give_up(step.name, step.last)
+        if gap is not None:
+            self._lost(gap.name, gap.first, gap.last, step.reason)
+            self._touched.add(gap.name)
+        self._advance(step.name)
+
+    def _lost(self, name: str, first: int, last: int, reason: str) -> None:
+        """Take note of a loss."""
+        if self.shared and self.exchange(name) is not None:
+            self.shared.lose(name, first, last, reason)
+        else:
+            self.tell_lost(name, first, last, reason)
+
+    def tell_lost(
+        self, name: str, first: int, last: int, reason: str, mark: int | None = None
+    ) -> None:
+        """Report a loss: in its place to detailed streams, and as an event.
+
+        With a ``mark``, only to streams that were attached before it was made.
+        """
+        lost = Lost(name, self.sender, first, last, reason)
+        exchange = self.exchange(name)
+        if exchange is not None:
+            exchange._report(lost, mark)
+        self._control.lost(lost)
+
+
+def _head(frame: Body) -> bytes:
+    """Return the first of the ZeroMQ frames that a frame is made of."""
+    return frame if isinstance(frame, bytes) else frame.packed

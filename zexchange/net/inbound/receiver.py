@@ -1,0 +1,669 @@
+"""The way in: one SUB per peer, read by the data thread, which also runs the tasks.
+
+This thread owns the data sockets. It takes commands from the control thread through a
+queue and reads a bounded number of frames from each peer in turn, so that no flood
+starves the rest; what a frame means is the business of the peer's `Inlet`. It decides
+nothing about membership.
+"""
+
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import zmq
+
+from ...errors import DecodeError
+from ...history import Bulk
+from ...local.late_join import Arrears
+from ...protocol.delivery.departed import Departed
+from ...protocol.delivery.former import Former
+from ...protocol.delivery.sequence import Positions, everything
+from ...protocol.interest.changes import Changes
+from ...protocol.interest.interest import Keys
+from ...protocol.security.permissions import Patterns, restricted
+from ...protocol.session.effects import Tune
+from ...protocol.session.readiness import MAX_NAMES
+from ...protocol.wire.data import MAX_ATTACHED, ready_topic, topic, topics
+from ..security.guard import Guard
+from ..transport.endpoints import HUB_PREFIX
+from ..transport.sockets import (
+    DO_NOT_WAIT,
+    EVENTS,
+    RCVMORE,
+    READABLE,
+    connect,
+    subscribe,
+    unsubscribe,
+)
+from ..transport.threads import FOREVER, Ready
+from .context import Desk
+from .merging import identities
+from .peer_stream import Inlet
+from .sources import REFRESH_EVERY, TOKENS_MOST, Passenger, Trunk
+
+if TYPE_CHECKING:
+    from ..transport.environment import Environment, Sockets
+
+BUDGET = 64
+"""Frames read from one peer before the next has its turn, and what others ask for."""
+BUDGET_SECONDS = 0.005
+"""Or as many seconds, tasks included: as long a message of another may have to wait."""
+GOODBYE_SECONDS = 1.0
+"""Seconds for what a peer sent before its goodbye; its sockets linger as long at most."""
+PATIENCE = 0.015
+"""Seconds more, where this thread had the processor for less than half of them."""
+NAMES_AT_ONCE = 200
+"""Names that a peer has told, of as many as `MAX_NAMES`, subscribed to in a turn."""
+REST_MOST = 0.1
+"""Seconds for which a peer is not read, at most, after what it sent was no messages: as many as
+that took."""
+DRAIN_ROUNDS = 1000
+"""Budgets granted to what has arrived on a socket of a peer that has left."""
+DRAIN_SECONDS = 0.1
+"""Seconds that are granted to what is no messages there, and to all that has arrived on a socket
+before another one takes its place: what is left is asked for again."""
+FORGOTTEN = "a return that would be told of: more peers were away for too long than are remembered"
+
+
+class Tuner:
+    """The data connection to one peer: a socket, and the tokens it is subscribed to."""
+
+    def __init__(self, inlet: Inlet, socket: "zmq.Socket[bytes]", publish: Patterns = None) -> None:
+        self.inlet = inlet
+        self._publish = publish
+        self.tokens: list[int] = []
+        self.rest_until = 0.0
+        self.told: dict[str, None] = {}
+        """Names that the peer has told, because it does not honour our prefixes."""
+        self.narrow: dict[str, None] = {}
+        """Those of them that are subscribed to."""
+        self.socket = socket
+        self.fd = int(socket.getsockopt(zmq.FD))
+
+    def topics(self, key: str) -> list[bytes]:
+        """Return what to subscribe to for a key.
+
+        A peer that may not publish everything is told a part of the key alone, and may honour
+        that where it refuses the prefixes of the whole.
+        """
+        parts = () if self._publish is None else restricted([key], self._publish)
+        return [topic for part in {key: None, **dict.fromkeys(parts)} for topic in topics(part)]
+
+    def rest(self, frame: bytes) -> Bulk:
+        """Return a frame with those behind it that belong to it, which have all arrived."""
+        buffers: list[memoryview] = []
+        while self.socket.getsockopt(RCVMORE):
+            part = self.socket.recv(DO_NOT_WAIT, copy=False)
+            if len(buffers) <= MAX_ATTACHED:
+                buffers.append(part.buffer)
+        return Bulk(frame, tuple(buffers))
+
+
+def _way(tuner: "Tuner | Passenger") -> Tuner | Trunk:
+    """Return what a peer is received by."""
+    return tuner.trunk if isinstance(tuner, Passenger) else tuner
+
+
+class Inbound:
+    """The data thread."""
+
+    def __init__(
+        self,
+        sockets: "Sockets",
+        desk: Desk,
+        ended: Callable[[], None],
+        world: "Environment",
+        changes: Changes,
+        guard: Guard | None = None,
+    ) -> None:
+        self._sockets = sockets
+        self._guard = guard
+        self._monotonic, self._spent = world.monotonic, world.spent
+        self._desk = desk
+        self._ended = ended
+        self._changes = changes
+        self._keys = Keys()
+        self._epoch = 0
+        self._wasted = False
+        """Whether what was read last was no messages, or not all of it."""
+        self._commands: deque[Callable[[], None]] = deque()
+        self._hot: dict[Tuner | Trunk, None] = {}
+        self._leaving: dict[bytes, tuple[float, dict[str, int]]] = {}
+        self._tuners: dict[bytes, Tuner | Passenger] = {}
+        self._pursuits: dict[bytes, Iterator[None]] = {}
+        """By peer, the rest of a look at all that is missing of it."""
+        self._told: dict[bytes, deque[str]] = {}
+        """By peer, names that it has told and that have not been looked at."""
+        self._widened = set[bytes]()
+        self._by_fd: dict[int, Tuner | Trunk] = {}
+        self._trunks: dict[str, Trunk] = {}
+        self._waker = world.waker()
+        self._poller = world.poller()
+        self._poller.watch(self._waker.fd)
+        self._running = True
+        self._joiners: list[tuple[str, weakref.ref[Arrears]]] = []
+        self._joiners_most = 8
+        self._gathering: list[tuple[float, weakref.ref[Arrears]]] = []
+        """Until when joiners wait for what all peers keep."""
+        self._meeting = True
+        """Whether the peers that come now are those that were there when this node joined."""
+        self._departed = Departed[str, Positions]()
+        self._former = Former()
+        self._since: dict[str, int] = {}
+        """The epoch in which each key was added."""
+        self.thread = world.loop(
+            "zexchange-data",
+            self._poller,
+            self._turn,
+            self._last,
+        )
+
+    # ---------------------------------------------------------- called by other threads
+
+    def do(self, command: Callable[[], None]) -> None:
+        """Run a command on the data thread, after those given before. Any thread."""
+        self._commands.append(command)
+        self._waker.wake()
+
+    def with_inlet(self, peer: bytes, act: Callable[[Inlet], None]) -> None:
+        """Do something on the data thread with the inlet of a peer, if it has one. Any thread."""
+
+        def command() -> None:
+            tuner = self._tuners.get(peer)
+            if tuner is not None:
+                act(tuner.inlet)
+
+        self.do(command)
+
+    def stop(self) -> None:
+        """Read what has arrived, close the sockets and end the thread. Any thread."""
+        self.do(self._stop)
+
+    def close(self) -> None:
+        """Let go of the descriptors that are not sockets."""
+        self._poller.close()
+        self._waker.close()
+
+    @property
+    def busy(self) -> tuple[float, str] | None:
+        """Since when, and with which exchange, tasks have held the thread. Any thread."""
+        return self._desk.busy
+
+    @property
+    def peers(self) -> int:
+        """How many peers are received. Any thread."""
+        return len(self._tuners)
+
+    @property
+    def recovering(self) -> bool:
+        """Whether `tick` has anything to do. Any thread."""
+        tuners = list(self._tuners.values())
+        if self._leaving or self._gathering or self._departed.next_at <= self._monotonic():
+            return True
+        return any(tuner.inlet.pursuing for tuner in tuners)
+
+    def parked(self) -> dict[tuple[str, str], int]:
+        """Return how many messages are parked, by exchange and origin. Any thread."""
+        inlets = [tuner.inlet for tuner in list(self._tuners.values())]
+        parked = [(inlet.origin, inlet.recovery.parked()) for inlet in inlets]
+        return {(name, origin): n for origin, by_name in parked for name, n in by_name.items()}
+
+    def positions(self) -> dict[str, Positions]:
+        """Return where we stand with each origin, some that have left included. Any thread."""
+        inlets = [tuner.inlet for tuner in list(self._tuners.values())]
+        here = {inlet.origin: inlet.positions for inlet in inlets}
+        return {**self._former.there, **self._departed.there, **here}
+
+    # ------------------------------------------------------- commands, on the data thread
+
+    def follow(self) -> None:
+        """Follow the changes of our interest that were made since."""
+        for change in self._changes.to_follow():
+            self._resubscribe(*change)
+
+    def _resubscribe(self, epoch: int, added: tuple[str, ...], removed: tuple[str, ...]) -> None:
+        """Change what is asked of every peer, and ask it to prove the new epoch."""
+        self._keys.remove(removed)
+        self._keys.update(added)
+        for key in removed:
+            self._since.pop(key, None)
+        self._since.update(dict.fromkeys(added, epoch))
+        self._epoch = epoch
+        for tuner in self._tuners.values():
+            tuner.inlet.expect(epoch, added, removed)
+        for away in self._departed.there.values():
+            away.expect(epoch, added, removed)
+        if removed:
+            self._former.drop(removed, self._keys)
+        for way in self._by_fd.values():
+            for key in removed:
+                unsubscribe(way.socket, *way.topics(key))
+            for key in added:
+                subscribe(way.socket, *way.topics(key))
+            gone = [name for name in way.narrow if not self._keys.covers(name)] if removed else ()
+            unsubscribe(way.socket, *map(topic, gone))
+            for name in gone:
+                del way.narrow[name]
+            self._widen(way, list(filter(Keys(added).covers, way.told)))
+            # The token last: the peer sees it after the names.
+            self._ask_proof(way)
+            # Whatever a call on a socket has taken in may have eaten its wake-up.
+            self._hot[way] = None
+
+    def look_again(self) -> None:
+        """Take note that more exchanges take part."""
+        for tuner in self._tuners.values():
+            tuner.inlet.look_again()
+
+    def narrow(self, peer: bytes, names: tuple[str, ...], anew: bool = False) -> None:
+        """Subscribe at one peer to names that it has told us, as far as they are wanted.
+
+        If they are told ``anew``, to no others that it told; but others behind its hub may have.
+        """
+        tuner = self._tuners.get(peer)
+        way = tuner.trunk if isinstance(tuner, Passenger) else tuner
+        if anew and isinstance(way, Tuner):
+            way.told = {}
+        if way is not None and len(way.told) < MAX_NAMES:
+            new = [name for name in dict.fromkeys(names) if name not in way.told]
+            way.told.update(dict.fromkeys(new))
+            self._told.setdefault(peer, deque()).extend(new)
+
+    def _go_on_narrowing(self) -> None:
+        """Subscribe to some more of the names that were told: messages go on meanwhile."""
+        for peer, names in list(self._told.items()):
+            tuner = self._tuners.get(peer)
+            if tuner is None:
+                del self._told[peer]
+                self._widened.discard(peer)
+                continue
+            way = _way(tuner)
+            some = [names.popleft() for _ in range(min(NAMES_AT_ONCE, len(names)))]
+            if self._widen(way, some):
+                self._widened.add(peer)
+            if not names:
+                del self._told[peer]
+                if peer in self._widened:
+                    # Once more the same token: the answer shows what was sent on them before.
+                    self._widened.discard(peer)
+                    self._ask_proof(way)
+            self._hot[way] = None
+
+    def _widen(self, tuner: Tuner | Trunk, names: Iterable[str]) -> bool:
+        """Subscribe to what is wanted of some names that were told; tell whether any is new.
+
+        Not of all of them each time: a peer may tell of as many as `MAX_NAMES`, one by one.
+        """
+        new = [n for n in names if n not in tuner.narrow and self._keys.covers(n)]
+        tuner.narrow.update(dict.fromkeys(new))
+        subscribe(tuner.socket, *map(topic, new))
+        return bool(new)
+
+    def tune(self, asked: Tune) -> None:
+        """Receive from a peer, or replace the socket to it and keep the positions."""
+        peer, endpoint = asked.peer, asked.endpoint
+        if peer in self._leaving:  # it is back already
+            self._end(self._tuners[peer])
+        # First: an inlet takes along what is remembered of a peer that has left.
+        socket = None if endpoint in self._trunks else self._new_socket(peer)
+        if socket is None and endpoint not in self._trunks:
+            return
+        tuner = self._tuners.get(peer)
+        inlet = tuner.inlet if tuner is not None else self._new_inlet(asked)
+        if socket is None or endpoint.startswith(HUB_PREFIX):
+            self._board(inlet, tuner, endpoint, asked.key, socket)
+            return
+        fresh = Tuner(inlet, socket, asked.rights.publish)
+        if tuner is not None:
+            self._replace(tuner)
+        if isinstance(tuner, Tuner):
+            fresh.told, fresh.narrow = tuner.told, tuner.narrow
+            if len(fresh.narrow) > NAMES_AT_ONCE:  # some in a turn, as when they were told
+                fresh.narrow, self._told[peer] = {}, deque(fresh.told)
+        self._tuners[peer] = fresh
+        self._connect(fresh, peer, endpoint, asked.key)
+
+    def _new_socket(self, peer: bytes) -> "zmq.Socket[bytes] | None":
+        """Return a socket to receive by; None if there is none, told as of a peer.
+
+        No descriptor is left, perhaps: asked for again while nothing is proven.
+        """
+        try:
+            return self._sockets.sub()
+        except zmq.ZMQError as error:
+            self._desk.control.rejected(peer, f"no socket to receive by: {error}")
+            return None
+
+    def _new_inlet(self, asked: Tune) -> Inlet:
+        origin = asked.peer.hex()
+        carries = Keys(asked.exchanges).covers if asked.exchanges else everything
+        positions = self._departed.back(origin)
+        inlet = Inlet(asked.peer, self._desk, asked.acknowledge, positions, carries)
+        self._desk.restrict(inlet.positions, asked.peer, asked.rights, self._epoch)
+        if not inlet.returned:
+            former = self._former.back(origin)
+            if former is not None:
+                inlet.positions.count_on(former)
+            # Each in its own epoch: behind a hub, a proof of that may have come before us.
+            for key, epoch in self._since.items():
+                inlet.positions.expect(epoch, (key,), ())
+        if asked.registry:
+            keyed = self._guard is not None and self._guard.policy is not None
+            hub = asked.key if asked.endpoint.startswith(HUB_PREFIX) else None
+            known = identities(asked.registry, asked.peer, hub, asked.endpoint, keyed)
+            self._desk.sources.join(known, inlet, self.do)
+        for key, joiner in self._joiners:
+            arrears = joiner()
+            if arrears is not None:
+                inlet.latecomers.recall(key, arrears, expected=self._meeting)
+        return inlet
+
+    def _connect(self, way: Tuner | Trunk, peer: bytes, endpoint: str, key: bytes = b"") -> None:
+        """Have a fresh socket receive from an endpoint what we want, and ask for the proof."""
+        for wanted in self._keys:
+            subscribe(way.socket, *way.topics(wanted))
+        subscribe(way.socket, *map(topic, way.narrow))
+        self._ask_proof(way)
+        self._by_fd[way.fd] = way
+        self._poller.watch(way.fd)
+        try:
+            if self._unlock(way, endpoint, key):
+                connect(way.socket, endpoint)
+        except zmq.ZMQError as error:
+            reason = f"cannot connect to {endpoint[:200]!r}: {error}"
+            self._desk.control.rejected(peer, reason)
+        # Connecting may have set off the FD before it was watched.
+        self._hot[way] = None
+
+    def _unlock(self, way: Tuner | Trunk, endpoint: str, key: bytes) -> bool:
+        """Have a fresh socket expect a key; tell whether it may be connected at all."""
+        if self._guard is None:
+            return True
+        unlock = self._guard.unlock_hub if isinstance(way, Trunk) else self._guard.unlock
+        return unlock(way.socket, endpoint, key)
+
+    def renew(self, down: str, key: bytes) -> None:
+        """Replace the connection by which a hub's data comes, and ask for proof again."""
+        trunk = self._trunks.get(HUB_PREFIX + down)
+        socket = self._new_socket(b"") if trunk is not None else None
+        if trunk is not None and socket is not None:
+            self._hot.pop(trunk, None)
+            del self._by_fd[trunk.fd]
+            self._poller.forget(trunk.fd)
+            trunk.socket.close()
+            trunk.reopen(socket)
+            self._connect(trunk, b"", down, key)
+
+    def _board(
+        self,
+        inlet: Inlet,
+        before: Tuner | Passenger | None,
+        endpoint: str,
+        key: bytes,
+        socket: "zmq.Socket[bytes] | None",
+    ) -> None:
+        """Receive from a peer by the connection to a hub: a new one, if there is a ``socket``."""
+        peer = inlet.peer
+        if socket is None:
+            trunk = self._trunks[endpoint]
+        else:
+            trunk = self._trunks[endpoint] = Trunk(endpoint, socket, self._desk)
+        if isinstance(before, Passenger) and before.trunk is trunk:
+            self._prove_again(before.trunk)
+            return
+        if before is not None:
+            self._replace(before)
+        self._tuners[peer] = Passenger(inlet, trunk)
+        proven = trunk.board(inlet)
+        if socket is not None:
+            self._connect(trunk, peer, endpoint.removeprefix(HUB_PREFIX), key)
+        elif proven is not None:
+            self._proven(trunk, proven)
+        elif before is not None:
+            self._prove_again(trunk)  # else it proves itself when it hears of us
+
+    def _prove_again(self, trunk: Trunk) -> None:
+        """Ask everybody behind a hub once more, but not once for each."""
+        now = self._monotonic()
+        if now >= trunk.refresh_at:
+            trunk.refresh_at = now + REFRESH_EVERY
+            token = ready_topic(self._desk.me, self._epoch)
+            unsubscribe(trunk.socket, token)
+            subscribe(trunk.socket, token)
+            self._hot[trunk] = None
+
+    def recall(self, key: str, arrears: Arrears, noted: Callable[[], None]) -> None:
+        """Have a late joiner given what each peer keeps, those to come included."""
+        if len(self._joiners) >= self._joiners_most:
+            self._joiners = [joiner for joiner in self._joiners if joiner[1]() is not None]
+            self._joiners_most = 2 * len(self._joiners) + 8
+        there = weakref.ref(arrears)
+        self._joiners.append((key, there))
+        for tuner in self._tuners.values():
+            tuner.inlet.latecomers.recall(key, arrears)
+        noted()
+        if arrears.gathering:
+            self._gathering.append((self._desk.elapsed.seconds + self._desk.timeout, there))
+
+    def met(self, noted: Callable[[], None]) -> None:
+        """Take note that this node has joined: a peer that comes now was not there before."""
+        self._meeting = False
+        noted()
+
+    def _give_up_gathering(self) -> None:
+        """Have joiners wait no longer for peers that do not tell what they keep."""
+        elapsed, waiting = self._desk.elapsed.seconds, self._gathering
+        self._gathering = []
+        for until, there in waiting:
+            arrears = there()
+            if arrears is None or not arrears.gathering:
+                continue
+            if elapsed >= until:
+                arrears.expire()
+            else:
+                self._gathering.append((until, there))
+
+    def _ask_proof(self, tuner: Tuner | Trunk) -> None:
+        """Subscribe to the token of this epoch; those before go when its answer is there.
+
+        Not sooner: a token that is dropped while its answer is on the way filters the
+        answer out, and with it the promise for what follows.
+        """
+        subscribe(tuner.socket, ready_topic(self._desk.me, self._epoch))
+        tuner.tokens.append(self._epoch)
+        if isinstance(tuner, Trunk) and len(tuner.tokens) > TOKENS_MOST:
+            # One peer behind a hub that proves nothing must not have them pile up.
+            self._proven(tuner, tuner.tokens[-TOKENS_MOST])
+
+    def _proven(self, tuner: Tuner | Trunk, proven: int) -> None:
+        """Drop the tokens of the epochs before the one that was proven."""
+        for epoch in [epoch for epoch in tuner.tokens if epoch < proven]:
+            tuner.tokens.remove(epoch)
+            unsubscribe(tuner.socket, ready_topic(self._desk.me, epoch))
+
+    def hush(self, peer: bytes, heads: dict[str, int], final: bool = True) -> None:
+        """Deliver what has arrived from a peer, then receive no more.
+
+        A goodbye overtakes what is still on its way on the data connection: then that has
+        a moment to come. What is missing at the end up to ``heads``, or up to what we know
+        otherwise, is lost. Unless it is ``final``, where it ended is remembered for its return.
+        """
+        tuner = self._tuners.get(peer)
+        if tuner is None:
+            return
+        now = self._monotonic()
+        self._drain(tuner)
+        tuner.inlet.ended = final
+        for name, head in heads.items():
+            tuner.inlet.recovery.expose(name, head, now)
+        self._leaving[peer] = (self._desk.elapsed.seconds + GOODBYE_SECONDS, heads)
+        self._end_if_complete(tuner)
+
+    def _end_if_complete(self, tuner: Tuner | Passenger) -> None:
+        """End a peer that has left once all is there that it has sent us, or after a while."""
+        until, heads = self._leaving[tuner.inlet.peer]
+        where, wanted = tuner.inlet.positions.positions, self._keys.covers
+        late = self._desk.elapsed.seconds >= until
+        if late or all(where.get(n, -1) >= h or not wanted(n) for n, h in heads.items()):
+            self._end(tuner)
+
+    def _end(self, tuner: Tuner | Passenger) -> None:
+        """Close a peer's socket, and account for what is missing of it."""
+        inlet = tuner.inlet
+        self._leaving.pop(inlet.peer, None)
+        if inlet.peer in self._tuners:
+            self._drain(tuner)
+            self._close_socket(tuner)
+            self._pursuits.pop(inlet.peer, None)
+            inlet.end()
+            del self._tuners[inlet.peer]
+            if inlet.ended:
+                self._remember(inlet.origin, inlet.positions, ended=True)
+            else:
+                self._departed.leave(inlet.origin, inlet.positions, self._monotonic())
+
+    def _remember(self, origin: str, positions: Positions, ended: bool = False) -> None:
+        """Remember what came of a peer that will not go on where it was."""
+        for _ in range(self._former.remember(origin, positions, ended)):
+            self._desk.control.rejected(self._desk.me, FORGOTTEN)
+
+    def _replace(self, tuner: Tuner | Passenger) -> None:
+        """Close a peer's socket in whose place another one comes."""
+        way, began = _way(tuner), self._spent()
+        while self._read(way) and self._spent() - began < DRAIN_SECONDS:
+            pass
+        self._close_socket(tuner)
+
+    def _close_socket(self, tuner: Tuner | Passenger) -> None:
+        way = _way(tuner)
+        if isinstance(way, Trunk):
+            way.leave(tuner.inlet.peer)
+            if way.inlets:
+                return
+            del self._trunks[way.endpoint]
+        self._hot.pop(way, None)
+        del self._by_fd[way.fd]
+        self._poller.forget(way.fd)
+        way.socket.close()
+
+    def _drain(self, tuner: Tuner | Passenger) -> None:
+        """Deliver what has arrived from a peer that has left; not all, where it is no messages."""
+        way, wasted = _way(tuner), 0.0
+        for _ in range(DRAIN_ROUNDS):
+            began = self._monotonic()
+            if not self._serve(way) or wasted > DRAIN_SECONDS:
+                break
+            if way.rest_until > began:
+                wasted += self._monotonic() - began
+
+    def tick(self) -> None:
+        """Ask again, or give up, where something is missing."""
+        now = self._monotonic()
+        self._desk.elapsed.look(now)
+        if self._gathering:
+            self._give_up_gathering()
+        for peer, tuner in list(self._tuners.items()):
+            if tuner.inlet.pursuing and peer not in self._pursuits:
+                self._pursuits[peer] = tuner.inlet.pursuit(now)
+            if tuner.inlet.peer in self._leaving:
+                self._end_if_complete(tuner)
+        for origin, positions in self._departed.expire(now):
+            self._remember(origin, positions)
+
+    def _stop(self) -> None:
+        self._running = False
+        for peer in list(self._tuners):
+            self.hush(peer, {})
+
+    # ------------------------------------------------------------------------- the thread
+
+    def _last(self) -> None:
+        self.close()
+        self._ended()
+
+    def _turn(self, ready: Ready) -> float | None:
+        hot, commands = self._hot, self._commands
+        if len(ready) == 1 and not hot and not commands:
+            # A message that has come alone, to be handed on without delay. A command that is
+            # given meanwhile wakes us again.
+            alone = self._by_fd.get(ready[0][0])
+            if alone is not None:
+                if self._read(alone):
+                    hot[alone] = None
+                return 0.0 if hot else FOREVER
+        for fd, _ in ready:
+            tuner = self._by_fd.get(fd)
+            if tuner is not None:
+                hot[tuner] = None
+            elif fd == self._waker.fd:
+                self._waker.clear()
+        while commands:
+            commands.popleft()()
+        if self._told:
+            self._go_on_narrowing()
+        if self._pursuits:
+            self._go_on_pursuing()
+        now, resting = self._monotonic(), list[float]()
+        for tuner in list(hot):
+            if tuner.rest_until > now:
+                resting.append(tuner.rest_until - now)
+            elif tuner in hot and not self._serve(tuner):
+                hot.pop(tuner, None)
+        if not self._running:
+            return None
+        if self._told or self._pursuits or commands or len(hot) > len(resting):
+            return 0.0
+        return min(resting, default=FOREVER)
+
+    def _go_on_pursuing(self) -> None:
+        """Ask again, or give up, where something is missing: messages go on meanwhile."""
+        until = self._monotonic() + BUDGET_SECONDS
+        for peer, steps in list(self._pursuits.items()):
+            del self._pursuits[peer]
+            for _ in steps:
+                if self._monotonic() > until:
+                    self._pursuits[peer] = steps  # behind those of others
+                    return
+
+    def _serve(self, tuner: Tuner | Trunk) -> bool:
+        """Read a peer, and have it rest as long again where what it sent was no messages.
+
+        With a ready of thousands of names that takes far longer than its budget.
+        """
+        began, self._wasted = self._monotonic(), False
+        more = self._read(tuner)
+        if self._wasted:
+            now = self._monotonic()
+            tuner.rest_until = now + min(now - began, REST_MOST)
+        return more
+
+    def _read(self, tuner: Tuner | Trunk) -> bool:
+        """Take frames from a peer, within its budget; tell whether there may be more."""
+        receive, take = tuner.socket.recv, tuner.inlet.take
+        until = began = 0.0
+        for _ in range(BUDGET):
+            try:
+                frame = receive(DO_NOT_WAIT)
+            except zmq.Again:
+                return False
+            try:
+                proven = take(frame, tuner.rest)
+                if proven is not None:
+                    self._proven(tuner, proven)
+                    self._wasted = True
+            except DecodeError as error:
+                tuner.rest(frame)  # that nothing of it is taken for a frame
+                self._desk.control.rejected(tuner.inlet.peer, str(error))
+                self._wasted = True
+            if not until:
+                # Asked for once: half of what `Again` costs where that was all, and where it
+                # was not, more than a few mostly come.
+                if not int(tuner.socket.getsockopt(EVENTS)) & READABLE:
+                    return False
+                until, began = self._monotonic() + BUDGET_SECONDS, self._spent()
+            elif (late := self._monotonic() - until) > 0 and (
+                late > PATIENCE or self._spent() - began > BUDGET_SECONDS / 2
+            ):
+                break  # else it was others that ran meanwhile
+        return True

@@ -1,0 +1,136 @@
+"""The data connection to one hub, by which the messages of many peers come.
+
+To the data thread it is read like the connection to a peer; each frame is handed to the
+inlet of its origin. That the hub takes a frame from nobody but its origin is the hub's word.
+What comes of peers that are received by another way is dropped here.
+"""
+
+from collections.abc import Callable
+
+import zmq
+
+from ...history import Body, Bulk
+from ...protocol.wire.data import MAX_ATTACHED, READY, read_ready, topics
+from ...protocol.wire.envelopes import MARK, mark_topic, origin_of, read_mark
+from ..transport.sockets import DO_NOT_WAIT, RCVMORE, subscribe
+from .context import Desk
+from .peer_stream import Inlet
+
+READIES_MOST = 4096
+"""Peers whose proof is remembered that have come before we know of them."""
+READY_BYTES = 1 << 20
+TOKENS_MOST = 16
+REFRESH_EVERY = 1.0
+
+
+class Trunk:
+    """A socket that many inlets are fed from; to be read as a `Tuner` whose inlet it is."""
+
+    def __init__(self, endpoint: str, socket: "zmq.Socket[bytes]", desk: Desk) -> None:
+        self.endpoint = endpoint
+        self._desk = desk
+        self.told: dict[str, None] = {}
+        """Names that peers have told, because the hub does not honour our prefixes."""
+        self.narrow: dict[str, None] = {}
+        """Those of them that are subscribed to."""
+        self.reopen(socket)
+        self.inlets: dict[bytes, Inlet] = {}
+        self.peer = b""
+        """Whose frame is being read."""
+        self.refresh_at = self.rest_until = 0.0
+        self._epochs: dict[bytes, int] = {}
+        self._readies: dict[bytes, list[bytes]] = {}
+        self._ready_bytes = 0
+
+    def reopen(self, socket: "zmq.Socket[bytes]") -> None:
+        """Receive by a fresh socket."""
+        self.socket = socket
+        self.fd = int(socket.getsockopt(zmq.FD))
+        self.tokens: list[int] = []
+        subscribe(socket, mark_topic(self._desk.me))
+
+    @property
+    def inlet(self) -> "Trunk":
+        """What takes the frames: the trunk."""
+        return self
+
+    def topics(self, key: str) -> tuple[bytes, ...]:
+        """Return what to subscribe to for a key."""
+        return topics(key)
+
+    def board(self, inlet: Inlet) -> int | None:
+        """Feed an inlet from here; return the epoch that is proven by that for all, if one is."""
+        self.inlets[inlet.peer] = inlet
+        self._epochs[inlet.peer] = 0
+        proven = None
+        for frame in self._drop_ready(inlet.peer):
+            proven = self.take(frame)
+        return proven
+
+    def leave(self, peer: bytes) -> None:
+        """Feed an inlet no longer."""
+        self.inlets.pop(peer, None)
+        self._epochs.pop(peer, None)
+        self._drop_ready(peer)
+
+    def _drop_ready(self, origin: bytes) -> list[bytes]:
+        """Return the frames of a proof that is remembered, and forget them."""
+        frames = self._readies.pop(origin, [])
+        self._ready_bytes -= sum(map(len, frames))
+        return frames
+
+    def take(self, frame: bytes, rest: Callable[[bytes], Body] | None = None) -> int | None:
+        """Hand a frame to the inlet of its origin; return the epoch that all have proven.
+
+        Raises:
+            DecodeError: as `Inlet.take`.
+        """
+        self.peer = origin = origin_of(frame)
+        inlet = self.inlets.get(origin)
+        if inlet is None:
+            self._take_other(frame, origin)
+            if rest is not None:
+                rest(frame)
+            return None
+        proven = inlet.take(frame, rest)
+        if proven is None:
+            return None
+        self._epochs[origin] = max(proven, self._epochs[origin])
+        return min(self._epochs.values())
+
+    def _take_other(self, frame: bytes, origin: bytes) -> None:
+        """Take a frame of nobody who is received from here.
+
+        A proof may come before we have heard of who gives it; with what it says, nothing that
+        came behind it is missed for good.
+        """
+        if frame[:1] == MARK:
+            self.peer = b""
+            self._desk.control.marked(self.endpoint, read_mark(frame))
+        elif frame[:1] == READY and origin != self._desk.me and len(frame) <= READY_BYTES:
+            ready = read_ready(frame)
+            if ready.number:
+                return
+            before = [] if ready.part == 1 else self._readies.get(origin, [])
+            self._drop_ready(origin)
+            self._readies[origin] = [*before, frame]
+            self._ready_bytes += sum(map(len, self._readies[origin]))
+            while len(self._readies) > READIES_MOST or self._ready_bytes > READY_BYTES:
+                self._drop_ready(next(iter(self._readies)))
+
+    def rest(self, frame: bytes) -> Bulk:
+        """Return a frame with those behind it that belong to it."""
+        buffers: list[memoryview] = []
+        while self.socket.getsockopt(RCVMORE):
+            part = self.socket.recv(DO_NOT_WAIT, copy=False)
+            if len(buffers) <= MAX_ATTACHED:
+                buffers.append(part.buffer)
+        return Bulk(frame, tuple(buffers))
+
+
+class Passenger:
+    """A peer whose messages come by a trunk: what the data thread keeps of it."""
+
+    def __init__(self, inlet: Inlet, trunk: Trunk) -> None:
+        self.inlet = inlet
+        self.trunk = trunk

@@ -1,0 +1,1 @@
+"""What programs see of the network half: `federate` and `Node`."""

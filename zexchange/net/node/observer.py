@@ -1,0 +1,111 @@
+"""What a node does when its registry changes: a new exchange, interest, late joiners, retention.
+
+The registry calls these methods under its lock, so they only queue work for the engine.
+They are not methods of `Node`, because they are nothing that a program should call.
+"""
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from ...errors import LimitReached
+from ...local.exchange import Exchange
+from ...local.late_join import Arrears
+from ...protocol.session.events import Lost
+from ...protocol.wire.limits import KEY_OVERHEAD, MAX_INTEREST_BYTES, MAX_KEYS, MAX_PATTERNS
+
+if TYPE_CHECKING:
+    from ..engine.engine import Engine
+    from .node import Node
+
+
+class NodeObserver:
+    """The `local.Observer` of one node."""
+
+    def __init__(self, node: "Node") -> None:
+        self._node = node
+        self._early: list[weakref.ref[Arrears]] = []
+        """Late joiners from before this node: the peers that it meets first owe them history."""
+
+    def exchange_added(self, exchange: Exchange[Any]) -> None:
+        """Give a new exchange its bridge if a peer waits for it."""
+        engine = self._node._engine
+        if engine is not None:
+            engine.bridges.look(exchange, fresh=True)
+
+    def check_interest(self, keys: int, patterns: int, size: int) -> None:
+        """Raise LimitReached if peers would not accept so much interest from this node."""
+        size += KEY_OVERHEAD * (keys + patterns)
+        for number, most, what in (
+            (patterns, MAX_PATTERNS, "patterns"),
+            (keys, MAX_KEYS, "names and patterns"),
+            (size, MAX_INTEREST_BYTES, f"bytes of {keys:,} names and patterns"),
+        ):
+            if number > most:
+                raise LimitReached(
+                    f"federation {self._node.name!r}: {number:,} {what} would be attached to, and"
+                    f" a process can have {most:,}: use one pattern that covers many"
+                )
+
+    def interest_added(self, key: str) -> None:
+        """Tell peers that this process wants a name or pattern from now on."""
+        engine = self._node._engine
+        if engine is not None:
+            engine.want(key, True)
+
+    def interest_removed(self, key: str) -> None:
+        """Tell peers that this process no longer wants a name or pattern."""
+        engine = self._node._engine
+        if engine is not None:
+            engine.want(key, False)
+
+    def history_added(self, key: str, arrears: Arrears) -> None:
+        """Ask peers for the history that a late joiner wants."""
+        node = self._node
+        engine = node._engine
+        if engine is None:
+            arrears.decline(self)
+            return
+        arrears.me = node._me.hex()
+        if not engine.inbound.peers:
+            arrears.alone(self)  # then what is kept here need not wait for a thread
+        engine.recall(key, arrears, lambda: arrears.noted(self))
+
+    def owes(self, engine: "Engine", key: str, arrears: Arrears) -> None:
+        """Ask the peers that the node meets while joining, for a joiner from before the node."""
+        arrears.me = self._node._me.hex()
+        arrears.again(self)
+        self._early.append(weakref.ref(arrears))
+        engine.recall(key, arrears, lambda: arrears.begun(self))
+
+    def met(self) -> None:
+        """Note that every peer that was there is met; on the data thread, if there is one."""
+        early, self._early = self._early, []
+        for there in early:
+            if (arrears := there()) is not None:
+                arrears.noted(self)
+
+    def retention_changed(self, exchange: Exchange[Any]) -> None:
+        """Start or stop keeping an exchange's messages for late joiners elsewhere."""
+        engine = self._node._engine
+        if engine is not None:
+            engine.bridges.look(exchange)
+
+    def message_refused(
+        self, exchange: Exchange[Any], origin: str, seq: int | None, reason: str, detail: str
+    ) -> bool:
+        """Count a message that is not of its exchange's type, and show streams where it was."""
+        engine = self._node._engine
+        if engine is None or not engine.inbound.thread.current:
+            return False  # it came by another federation
+        if seq is not None:
+            exchange._report(Lost(exchange.name, origin, seq, seq, f"{reason}: {detail}"))
+        engine.misfits.add(origin, reason, detail)
+        return True
+
+    def revive(self) -> None:
+        """Start the node again in a forked child, whose registry is used for the first time."""
+        self._node._revive()
+
+    def _after_fork(self) -> None:
+        """Forget the late joiners of the parent."""
+        self._early = []

@@ -1,0 +1,154 @@
+"""What has been subscribed to at our data socket, by whom, and whose connection is too much.
+
+libzmq keeps a node of a tree for every byte of every subscription: 100,000 of random bytes
+cost 840 MB. It tells the publisher of each new topic, and of each that nobody has any more,
+so what all of them take can be known here. Under the lock of the data socket.
+"""
+
+from collections.abc import Callable
+from math import inf
+
+from ...protocol.rate_limit import MAX_KNOWN, Allowance
+from ..security.connections import Connection, connection, cut
+
+TOPICS_BYTES = 4 << 20
+"""Bytes of different subscriptions that are kept, each counted with its overhead. In libzmq
+they take up to fifty times as much (4.3.5: 44 to 46 bytes a byte that is counted), and
+twice that while those of a connection that was cut are not all gone."""
+OVERHEAD = 16
+AT_ONCE, A_SECOND = 8 << 20, 512 << 10
+"""Bytes of subscriptions, their ends and what is subscribed to again, each counted likewise, that
+one connection may bring, at once and a second."""
+STRICT_AT_ONCE, STRICT_A_SECOND = 32 << 10, 8 << 10
+"""Or as many, while we are strict, if it was made since: who was cut comes back at once."""
+STRICT_SECONDS = 60.0
+"""For how long we are strict after the last cut. All that a connection has brought goes in one
+call of libzmq's, which nothing can be sent meanwhile: half a second where that was much."""
+OWNERS = 4
+"""Connections remembered for one topic."""
+
+
+def _connection(fd: int) -> Connection:
+    """Return what a descriptor stands for now."""
+    return connection(fd) or (fd, -1)
+
+
+class Topics:
+    """The different topics that are subscribed to, and the connections that brought them.
+
+    Args:
+        cut: called with a connection that is too much.
+        most: as `TOPICS_BYTES`.
+        find: returns what a descriptor stands for.
+        each: the end of a topic is told of each connection that had it, and not of the last.
+    """
+
+    def __init__(
+        self,
+        cut: Callable[[Connection], None] = cut,
+        most: int = TOPICS_BYTES,
+        find: Callable[[int], Connection] = _connection,
+        each: bool = False,
+    ) -> None:
+        self._cut = cut
+        self._most = most
+        self._find = find
+        self._each = each
+        self._topics: dict[int, tuple[int, tuple[Connection, ...]]] = {}
+        self._held: dict[Connection, int] = {}
+        self._ending: set[Connection] = set()
+        self._usual = Allowance(AT_ONCE, A_SECOND)
+        self._strict = Allowance(STRICT_AT_ONCE, STRICT_A_SECOND)
+        self._strict_until = -inf
+        self._newcomers = dict[Connection, bool]()
+        """Whether each was made while we were strict."""
+        self.bytes = 0
+        """Of all topics, but for those of connections that are being cut."""
+        self._cuts = 0
+
+    def told(self) -> int:
+        """Return how many connections were cut since this was asked last."""
+        cuts, self._cuts = self._cuts, 0
+        return cuts
+
+    def note(self, frame: bytes, fd: int, now: float) -> bool:
+        """Take note of a subscription frame that came by a connection, or of the end of one.
+
+        Returns:
+            Whether anything is to be made of it: its connection is not being cut.
+        """
+        topic, size = hash(frame[1:]), len(frame) + OVERHEAD
+        by = self._find(fd) if fd >= 0 else None
+        if frame[:1] == b"\1":
+            self._subscribed(topic, size, by or (fd, -1), now)
+        elif frame[:1] == b"\0" and topic in self._topics:
+            self._ended(topic, by, now)
+        if by is not None and by not in self._ending and not self._allowed(by, size, now):
+            self._end(by, now)
+        return by not in self._ending
+
+    def _ended(self, topic: int, by: Connection | None, now: float) -> None:
+        """Take note that nobody has a topic any more, or one connection less."""
+        size, owners = self._topics.pop(topic)
+        self._charge(owners[0], -size, now)
+        if self._each and len(owners) > 1:
+            gone = by if by in owners else owners[0]
+            rest = tuple(owner for owner in owners if owner != gone)
+            self._topics[topic] = size, rest
+            self._charge(rest[0], size, now)
+
+    def _allowed(self, by: Connection, size: int, now: float) -> bool:
+        """Tell whether a connection may bring so much."""
+        strict = now < self._strict_until
+        newcomer = self._newcomers.setdefault(by, strict)
+        if len(self._newcomers) > MAX_KNOWN:
+            del self._newcomers[next(iter(self._newcomers))]
+        allowance = self._strict if strict and newcomer else self._usual
+        return allowance.take(by, size, now)
+
+    def _subscribed(self, topic: int, size: int, by: Connection, now: float) -> None:
+        """Charge a topic to the first that has it and is not being cut.
+
+        A connection that was cut comes back with all that it had before that is gone.
+        """
+        owners = self._topics.get(topic, (size, ()))[1]
+        if by in owners:
+            return
+        if not owners or owners[0] in self._ending:
+            if owners:
+                self._charge(owners[0], -size, now)
+            self._topics[topic] = size, (by,)
+            self._charge(by, size, now)
+        elif len(owners) < OWNERS:
+            self._topics[topic] = size, (*owners, by)
+
+    def _charge(self, to: Connection, size: int, now: float) -> None:
+        held = self._held.get(to, 0) + size
+        if held:
+            self._held[to] = held
+        else:
+            del self._held[to]
+        if to not in self._ending:
+            self.bytes += size
+            if self.bytes > self._most:
+                self._end_heaviest(now)
+        elif not held:
+            self._ending.discard(to)
+
+    def _end_heaviest(self, now: float) -> None:
+        self._end(max(self._held.keys() - self._ending, key=self._held.__getitem__), now)
+
+    def _end(self, by: Connection, now: float) -> None:
+        """Cut a connection."""
+        self._strict_until = now + STRICT_SECONDS
+        if by in self._held:
+            self._ending.add(by)
+            self.bytes -= self._held[by]
+        self._cuts += 1
+        self._cut(by)
+        # What others have as well stays, and is theirs.
+        for topic, (size, owners) in list(self._topics.items()):
+            if owners[0] == by and len(owners) > 1:
+                self._topics[topic] = size, owners[1:]
+                self._charge(by, -size, now)
+                self._charge(owners[1], size, now)

@@ -1,0 +1,1 @@
+"""How nodes find each other, and the control messages between them."""

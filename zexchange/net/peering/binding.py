@@ -1,0 +1,223 @@
+"""Where a node can be found: its bound endpoints, and its place in the rendezvous directory."""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import zmq
+
+from ...errors import Unreachable
+from ...local.process.logs import log
+from ...protocol.session.session import Session
+from ...protocol.wire.messages import Address
+from ..config import Plan
+from ..security.guard import Guard
+from ..transport.descriptors import RESERVE, ROOM, Shortage
+from ..transport.endpoints import Tcp, parse_tcp, reachable
+from .directories import bases
+from .rendezvous import Rendezvous
+
+BIND_ATTEMPTS = 10
+LATER = (".awaiting", ".diagnosis", ".examine", ".waiting", "concurrent.futures.thread")
+"""Modules that are imported at their first use: without a descriptor they could not be read."""
+RESTORED_MOST = 64
+"""Times that sockets which somebody has removed are made again; each takes two descriptors."""
+RESCAN = 2.0
+"""Seconds between two looks into the rendezvous directory."""
+
+
+class Places:
+    """The endpoints of one node, bound when made."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        node: str,
+        router: "zmq.Socket[bytes]",
+        xpub: "zmq.Socket[bytes]",
+        guard: Guard | None,
+        shortage: Shortage,
+        apart: Callable[[Callable[[], object]], None],
+    ) -> None:
+        self._guard = guard
+        self._shortage = shortage
+        self._router, self._xpub, self._apart = router, xpub, apart
+        self._restored = 0
+        self._near: Address
+        self.trouble = ""
+        """Why nobody on this host can find us, though they should; empty where they can."""
+        self._rendezvous = Rendezvous(plan.federation, node) if plan.local else None
+        self._rescan_at = 0.0
+        self.bound: tuple[str, ...] = ()
+        try:
+            self.addresses = tuple(self._bind(plan, router, xpub))
+        except BaseException:
+            self.withdraw()
+            raise
+
+    def _bind(
+        self, plan: Plan, router: "zmq.Socket[bytes]", xpub: "zmq.Socket[bytes]"
+    ) -> list[Address]:
+        """Bind control and data endpoints and return what to tell others of them."""
+        addresses: list[Address] = []
+        if self._rendezvous:
+            self._rendezvous.claim()
+            control = _bind_here(router, self._rendezvous)
+            # From now on the directory is not empty: nobody removes it.
+            addresses.append(Address(control, _bind(xpub, self._rendezvous.data)))
+            self._near = addresses[0]
+        if self._guard:
+            # Behind the Unix sockets, which only this user reaches, and before TCP.
+            self._guard.lock(router)
+            self._guard.lock(xpub)
+        if plan.listen:
+            control = _bind(router, str(plan.listen[0]))
+            data = _bind(xpub, str(plan.listen[1]))
+            self.bound = (control, data)
+            if plan.advertise:
+                control = _advertised(plan.advertise[0], control)
+                data = _advertised(plan.advertise[1], data)
+            addresses.append(Address(control, data))
+        return addresses
+
+    def publish(self) -> None:
+        """Show ourselves in the rendezvous directory."""
+        if self._rendezvous:
+            self._rendezvous.publish()
+
+    def mind_descriptors(self, session: Session) -> None:
+        """Hide our Unix sockets while few descriptors are left: libzmq would end the process."""
+        before = self._shortage.short
+        if self._rendezvous is None or self._shortage.look() is before:
+            return
+        if before:
+            self._rendezvous.show()
+        else:
+            for later in LATER:
+                import_module(later, __package__)
+            self._rendezvous.hide()
+            text = (
+                f"fewer than {RESERVE}, so nobody on this host can connect anew until {ROOM} are "
+                "left: raise the limit (ulimit -n), or close files"
+            )
+            session.reject("descriptors", "few file descriptors are left", text)
+
+    @property
+    def hidden(self) -> bool:
+        """Whether nobody on this host can connect to us for want of descriptors. Any thread."""
+        return self._rendezvous is not None and self._shortage.short
+
+    def rescan(self, session: Session, now: float) -> bool:
+        """Look from time to time who is there, and who is not any more.
+
+        Not while descriptors are few: whoever is new takes some. Returns whether the control
+        socket was used meanwhile.
+        """
+        if self._rendezvous is None or now < self._rescan_at or self._shortage.short:
+            return False
+        self._rescan_at, restored = now + RESCAN, False
+        try:
+            if self._rendezvous.bereft():
+                restored = True
+                self._restore(self._rendezvous, session)
+            self._rendezvous.mend()
+            living = set(self._rendezvous.others())
+        except (OSError, Unreachable) as error:
+            self.trouble = str(error)
+            session.reject("rendezvous", self.trouble)
+            return restored
+        self.trouble = ""
+        for endpoint in living:
+            session.add_candidate(endpoint, "rendezvous", now)
+        for candidate in list(session.members.candidates.values()):
+            if candidate.source == "rendezvous" and candidate.endpoint not in living:
+                session.drop_candidate(candidate.endpoint)
+        return restored
+
+    def _restore(self, rendezvous: Rendezvous, session: Session) -> None:
+        """Bind sockets again that somebody has removed, and tell of where they are now.
+
+        What listened there before goes on listening, at no path: to unbind it would cut every
+        connection that came by it.
+        """
+        was = Path(self._near.control.removeprefix("ipc://")).parent
+        if self._restored == RESTORED_MOST:
+            raise Unreachable(f"the sockets in {was} are removed over and over")
+        self._restored += 1
+        rendezvous.restore()
+        control = self._bind_again(self._router, rendezvous.control)
+        data = list[str]()
+        self._apart(lambda: data.append(self._bind_again(self._xpub, rendezvous.data)))
+        near = Address(control, data[0])
+        self.addresses = tuple(near if a == self._near else a for a in self.addresses)
+        self._near = near
+        session.moved(self.addresses)
+        log.warning(
+            "the sockets in %s were removed, and were made again in %s: a cleaner of temporary"
+            " files does so, and the end of a login. ZEXCHANGE_DIR names another place",
+            *(was, Path(near.control.removeprefix("ipc://")).parent),
+        )
+
+    def _bind_again(self, socket: "zmq.Socket[bytes]", endpoint: str) -> str:
+        """Bind a Unix socket once more: as at first, without what goes over TCP."""
+        if self._guard:
+            self._guard.leave_open(socket)
+        try:
+            return _bind(socket, endpoint)
+        finally:
+            if self._guard:
+                self._guard.lock(socket)
+
+    @property
+    def looked_into(self) -> tuple[Path, ...]:
+        """The directories in which others are looked for. Any thread."""
+        return bases() if self._rendezvous else ()
+
+    def reachable(self, address: Address) -> bool:
+        """Return whether an address that others have told could be dialled from here."""
+        rendezvous = self._rendezvous
+        return reachable(address, rendezvous.ours if rendezvous else lambda path: False)
+
+    def withdraw(self) -> None:
+        """Take our file and sockets out of the rendezvous directory."""
+        if self._rendezvous:
+            self._rendezvous.withdraw()
+
+    def release(self) -> None:
+        """In a forked child: let go of the parent's lock."""
+        if self._rendezvous:
+            self._rendezvous.release()
+
+
+def _bind_here(router: "zmq.Socket[bytes]", rendezvous: Rendezvous) -> str:
+    """Bind the control socket in a directory that others may be removing at this moment."""
+    for _ in range(BIND_ATTEMPTS - 1):
+        rendezvous.prepare()
+        try:
+            return _bind(router, rendezvous.control)
+        except Unreachable:
+            if rendezvous.directory.exists():
+                break
+    rendezvous.prepare()
+    return _bind(router, rendezvous.control)
+
+
+def _advertised(advertise: Tcp, bound: str) -> str:
+    """Return what others are told: a port that was left open is the one we got."""
+    return str(Tcp(advertise.host, advertise.port or parse_tcp(bound).port))
+
+
+def _bind(socket: "zmq.Socket[bytes]", endpoint: str) -> str:
+    """Bind an endpoint and return it as bound.
+
+    Raises:
+        Unreachable: if it is taken or cannot be bound.
+    """
+    try:
+        if endpoint.startswith("tcp://["):
+            socket.setsockopt(zmq.IPV6, 1)
+        socket.bind(endpoint)
+    except zmq.ZMQError as error:
+        hint = "another process listens there" if error.errno == zmq.EADDRINUSE else "check it"
+        raise Unreachable(f"cannot listen on {endpoint}: {error} ({hint})") from error
+    return bytes(socket.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()

@@ -1,0 +1,415 @@
+"""The control sockets: one ROUTER that peers' links lead to, one DEALER to each endpoint.
+
+Frames in and out, and dialling. What a message means is the session's business. One
+thread, the control thread, owns everything here.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import zmq
+
+from ...errors import DecodeError
+from ...history import Body, Bulk, Frame
+from ...local.process.logs import log
+from ...protocol.rate_limit import MAX_KNOWN, Allowance
+from ...protocol.session.effects import Tune
+from ...protocol.wire.control import control_frame, read_control
+from ...protocol.wire.data import DATA, MAX_CONTROL_BYTES
+from ...protocol.wire.messages import Control, Hello, Ping, Welcome
+from ..security.connections import connection, cut, source
+from ..security.guard import Guard
+from ..transport.dns import Lookups
+from ..transport.endpoints import as_host, parse_tcp, resolve_wild
+from ..transport.sockets import EVENTS, Poller, connect, lends, receive_parts
+
+if TYPE_CHECKING:
+    from ..transport.environment import Sockets
+
+BUDGET = 256
+"""Frames read from one control socket before the others have their turn."""
+BUDGET_SECONDS = 0.002
+"""Seconds of processor time in a turn after which nothing more is read: the interpreter's lock is
+held meanwhile, and the threads that messages pass through wait for it."""
+REST_MOST = 0.1
+"""Seconds of rest after such a turn, at most: it lasts as long as the turn did."""
+AT_ONCE, A_SECOND = 4 << 20, 512 << 10
+"""Bytes of control messages that one connection may send, and may be answered: at once, and a
+second."""
+LARGE = 64 << 10
+LARGE_FOR = 1.0
+"""Seconds for which, once a large control message was thrown away, more are expected to wait."""
+LARGE_AT_ONCE, LARGE_A_SECOND = 8 << 20, 1 << 20
+"""Bytes of control messages over `LARGE` that are read, at once and a second: of one key, or of one
+connection that a peer has spoken on."""
+STRANGE_AT_ONCE, STRANGE_A_SECOND = 4 << 20, 64 << 10
+"""And of all others together: connections can be made afresh without end, and to read 4 MiB holds
+the interpreter's lock for tens of milliseconds."""
+MESSAGE_OVERHEAD = 256
+"""Bytes that a message is counted for beside its own."""
+PAUSE = 0.02
+"""Seconds that nothing is read from peers' links after somebody has sent too much: what has
+to be thrown away costs time as well."""
+OUTBOX_MOST = 1000
+
+Received = Callable[..., bool]
+"""Takes a message, where an answer goes, its link, its key, and the hub that vouches for it;
+tells whether its sender is a peer."""
+
+
+@dataclass(slots=True, eq=False)
+class Link:
+    """The control connection to one endpoint, and what waits for it to stand."""
+
+    endpoint: str
+    socket: "zmq.Socket[bytes]"
+    fd: int
+    key: bytes = b""
+    guard: Guard | None = None
+    turn: int = 0
+    outbox: deque[Control] = field(default_factory=deque[Control])
+
+    def queue(self, message: Control) -> None:
+        """Queue a message; a newer hello or ping takes the place of an older one."""
+        if isinstance(message, Hello | Ping):
+            kept = [m for m in self.outbox if type(m) is not type(message)]
+            if len(kept) != len(self.outbox):
+                self.outbox = deque(kept)
+        if len(self.outbox) < OUTBOX_MOST:
+            self.outbox.append(message)
+
+    def flush(self) -> bool:
+        """Send what is queued, as far as a connection takes it; tell whether it took any."""
+        sent = False
+        while self.outbox:
+            message = self.outbox[0]
+            if self.guard is not None:
+                message = self.guard.shaped(message, self.key)
+            frame = control_frame(message)
+            if len(frame) > MAX_CONTROL_BYTES:
+                log.error(
+                    "not sent to %s: a control message of %d bytes, of which %d are taken: attach "
+                    "to fewer names, or by patterns",
+                    *(self.endpoint, len(frame), MAX_CONTROL_BYTES),
+                )
+            else:
+                try:
+                    self.socket.send(frame, zmq.NOBLOCK)
+                except zmq.Again:
+                    break
+            self.outbox.popleft()
+            sent = True
+        return sent
+
+
+class Controls:
+    """All control sockets of a node."""
+
+    def __init__(
+        self,
+        sockets: "Sockets",
+        poller: Poller,
+        lookups: Lookups,
+        received: Received,
+        rejected: Callable[[str, str], None],
+        replayed: Callable[[str, Body], None],
+        monotonic: Callable[[], float],
+        guard: Guard | None = None,
+    ) -> None:
+        self._monotonic = monotonic
+        self._allowance = Allowance(AT_ONCE, A_SECOND)
+        self._answers = Allowance(AT_ONCE, A_SECOND)
+        self._large = Allowance(LARGE_AT_ONCE, LARGE_A_SECOND)
+        self._strange = Allowance(STRANGE_AT_ONCE, STRANGE_A_SECOND)
+        self._known = dict[bytes, None]()
+        self.spent = monotonic
+        """Tells the processor time of this thread: a turn in which others ran has not read less."""
+        self._began = inf
+        self._late = False
+        self._large_at = -LARGE_FOR
+        self._read_at = 0.0
+        self._guard = guard
+        self._sockets = sockets
+        self._poller = poller
+        self._lookups = lookups
+        self._received = received
+        self._rejected = rejected
+        self._replayed = replayed
+        self._links: dict[str, Link] = {}
+        self._by_fd: dict[int, Link] = {}
+        self._unread: dict[Link | None, None] = {}
+        self.router = sockets.router()
+        self.router_fd = int(self.router.getsockopt(zmq.FD))
+        poller.watch(self.router_fd)
+
+    @property
+    def endpoints(self) -> Sequence[str]:
+        """The endpoints that are linked or being dialled."""
+        return tuple(self._links)
+
+    def patience(self, most: float) -> float:
+        """Return how long the next wait may take: `settle` may have work left."""
+        if self._read_at:
+            return min(most, max(0.0, self._read_at - self._monotonic()))
+        return 0 if self._unread else most
+
+    # ------------------------------------------------------------------------- effects
+
+    def dial(self, endpoint: str, key: bytes = b"", turn: int = 0) -> None:
+        """Open a link, to the node with a key if that is known.
+
+        Of the addresses that a host's name stands for, to the ``turn``-th.
+        """
+        socket, guard = None, self._guard
+        try:
+            socket = self._sockets.dealer()
+            expected = guard.approach(socket, endpoint, key) if guard else b""
+        except zmq.ZMQError as error:
+            if guard:
+                guard.hung_up(endpoint)
+            if socket is not None:
+                socket.close()
+            log.warning("cannot dial %s: %s", endpoint, error)
+            return
+        if expected is None:  # nobody is authorized who could be there
+            socket.close()
+            return
+        link = Link(endpoint, socket, int(socket.getsockopt(zmq.FD)), expected, guard, turn)
+        self._links[endpoint] = self._by_fd[link.fd] = link
+        self._poller.watch(link.fd)
+        self._lookups.literal(endpoint, lambda literal: self._connect(link, literal), turn)
+
+    def _connect(self, link: Link, literal: str) -> None:
+        if self._links.get(link.endpoint) is not link:
+            return  # closed while its host was looked up
+        try:
+            connect(link.socket, literal)
+        except zmq.ZMQError as error:
+            log.warning("cannot dial %s: %s", literal, error)
+            self.hang_up(link.endpoint)
+            return
+        # Connecting may have taken in the wake-up of the descriptor.
+        self._unread[link] = None
+
+    def hang_up(self, endpoint: str, linger: int = 0) -> None:
+        """Close a link. Goodbyes that were sent before still go out within ``linger`` ms."""
+        link = self._links.pop(endpoint, None)
+        if link is not None:
+            del self._by_fd[link.fd]
+            self._poller.forget(link.fd)
+            if self._guard:
+                self._guard.hung_up(endpoint)
+            link.socket.close(linger=linger)
+
+    def redial(self, endpoint: str, key: bytes = b"") -> None:
+        """Replace a link by a fresh one."""
+        former = self._links.get(endpoint)
+        self.hang_up(endpoint)
+        self.dial(endpoint, key, former.turn + 1 if former else 0)
+
+    def try_again(self, endpoint: str) -> None:
+        """Replace a link that has not stood yet, for the next key; what waits for it waits on."""
+        former = self._links.get(endpoint)
+        self.hang_up(endpoint)
+        self.dial(endpoint, turn=former.turn if former else 0)
+        link = self._links.get(endpoint)
+        if link is not None and former is not None:
+            link.outbox = former.outbox
+
+    def say(self, endpoint: str, message: Control) -> None:
+        """Send on a link, as soon as it stands."""
+        link = self._links.get(endpoint)
+        if link is not None:
+            link.queue(message)
+            link.flush()
+            self._unread[link] = None
+
+    def reply(self, route: Any, message: Control) -> None:
+        """Answer a message that came in at our own endpoint.
+
+        A peer that asks and does not read has its answers wait in memory of ours, so they are
+        bounded like its questions. It asks again for what it was not told.
+        """
+        frame = control_frame(message)
+        if not self._answers.take(route, len(frame) + MESSAGE_OVERHEAD, self._monotonic()):
+            self._rejected("control", "more is asked than is answered")
+            return
+        with suppress(zmq.Again, zmq.ZMQError):
+            self.router.send_multipart([route, frame], zmq.NOBLOCK)
+        self._unread[None] = None
+
+    def replay(self, route: Any, frame: Frame) -> None:
+        """Send a data frame again, to where it was asked for."""
+        parts = [route, frame.data, *frame.buffers]
+        with suppress(zmq.Again, zmq.ZMQError):
+            self.router.send_multipart(parts, zmq.NOBLOCK, copy=not (frame.buffers and lends()))
+        self._unread[None] = None
+
+    def routed(self, asked: Tune) -> Tune:
+        """Return where a peer's data comes from, and which key is there."""
+        return asked
+
+    # -------------------------------------------------------------------------- events
+
+    def ready(self, fd: int) -> bool:
+        """Handle a descriptor that the poller named; tell whether it was one of ours."""
+        if fd == self.router_fd:
+            self.read_router()
+        elif fd in self._by_fd:
+            self._read_link(self._by_fd[fd])
+        else:
+            return False
+        return True
+
+    def settle(self) -> bool:
+        """Read the sockets that were sent on; tell whether there were any.
+
+        A send takes in what its socket was told meanwhile, and with it the wake-up of
+        its descriptor: what has arrived would lie there until the next message.
+        """
+        if self._resting():
+            return False
+        unread, self._unread = self._unread, {}
+        for link in unread:
+            if link is None:
+                self.read_router()
+            elif self._links.get(link.endpoint) is link:
+                self._read_link(link)
+        return bool(unread)
+
+    def begin(self, now: float) -> None:
+        """A turn of the control thread begins."""
+        self._began, self._late = self.spent(), False
+        if now >= self._read_at:
+            self._read_at = 0.0
+
+    def end(self) -> None:
+        """A turn ends: if not all was read in its time, rest as long again."""
+        if self._late:
+            took = min(self.spent() - self._began, REST_MOST)
+            self._read_at = max(self._read_at, self._monotonic() + took)
+
+    def _resting(self) -> bool:
+        """Tell whether nothing is to be read now: in this turn any more, or for a while."""
+        self._late = self._late or self.spent() - self._began > BUDGET_SECONDS
+        return self._late or self._read_at > 0.0
+
+    def read_router(self) -> None:
+        """Take what peers say on their links to us."""
+        for _ in range(BUDGET):
+            if self._resting():
+                # A look lets its descriptor be quiet, which else would end every wait.
+                self.router.getsockopt(EVENTS)
+                break
+            try:
+                parts = self.router.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            if len(parts) != 2:
+                self._rejected("control", f"control message of {len(parts)} frames")
+                continue
+            key = self._guard.user(parts[1]) if self._guard else b""
+            if key is None:
+                self._rejected("control", "key unknown")
+                continue
+            self._take(parts[1], parts[0].bytes, None, _peer_host(parts[1]), key)
+        self._unread[None] = None
+
+    def _read_link(self, link: Link) -> None:
+        host = _host_of(link.endpoint)
+        link.flush()
+        for _ in range(BUDGET):
+            if self._resting():
+                link.socket.getsockopt(EVENTS)
+                break
+            try:
+                first, *others = receive_parts(link.socket)
+            except zmq.Again:
+                # This look may have taken in that the connection stands.
+                if link.flush():
+                    self._unread[link] = None
+                return
+            if bytes(first.buffer[:1]) == DATA:
+                frame, buffers = first.bytes, tuple(other.buffer for other in others)
+                self._replayed(link.endpoint, Bulk(frame, buffers) if buffers else frame)
+            elif others:
+                self._rejected(link.endpoint, f"control message of {1 + len(others)} frames")
+            else:
+                self._take(first, None, link.endpoint, host, link.key)
+            if self._links.get(link.endpoint) is not link:
+                return
+        self._unread[link] = None
+
+    def _take(
+        self, frame: zmq.Frame, route: Any, link: str | None, host: str | None, key: bytes
+    ) -> None:
+        now, size = self._monotonic(), len(frame)
+        allowed = self._allowance.take(route or link, size + MESSAGE_OVERHEAD, now)
+        if size > LARGE and route and not (allowed and self._takes_large(route, key, size, now)):
+            # What waits there may be as large. It is not copied, and so thrown away at once.
+            self._large_at = now
+            cut(connection(source(frame)) or (-1, 0))
+            self._rejected(host or "control", "more large control messages than are taken")
+            return
+        if not allowed:
+            self._rejected(link or host or "control", "more control messages than are taken")
+            # Not where what waits behind it may be large: that would fill the memory meanwhile.
+            if link is None and now - self._large_at > LARGE_FOR:
+                self._read_at = now + PAUSE
+            return
+        try:
+            message = read_control(frame.bytes)
+        except DecodeError as error:
+            self._rejected(link or host or "control", str(error))
+            return
+        if self._received(_resolved(message, host), route, link, key) and route:
+            self._know(route)
+
+    def _takes_large(self, route: bytes, key: bytes, size: int, now: float) -> bool:
+        """Tell whether a large message may be read now."""
+        if key or route in self._known:
+            return self._large.take(key or route, size, now)
+        return self._strange.take("", size, now)
+
+    def _know(self, route: bytes) -> None:
+        """Take note that a peer has spoken on a connection."""
+        self._known.pop(route, None)
+        self._known[route] = None
+        if len(self._known) > MAX_KNOWN:
+            del self._known[next(iter(self._known))]
+
+    def close(self, linger: float) -> None:
+        """Close every socket; what was said still goes out within ``linger`` seconds."""
+        for endpoint in list(self._links):
+            self.hang_up(endpoint, linger=int(linger * 1000))
+        self.router.close(linger=int(linger * 1000))
+
+
+def _resolved(message: Control, host: str | None) -> Control:
+    """Return the message with wildcard addresses filled in by where it came from."""
+    if isinstance(message, Hello):
+        return replace(message, addresses=resolve_wild(message.addresses, host))
+    if isinstance(message, Welcome):
+        hello = replace(message.hello, addresses=resolve_wild(message.hello.addresses, host))
+        return replace(message, hello=hello)
+    return message
+
+
+def _peer_host(frame: zmq.Frame) -> str | None:
+    """Return the address that a frame came from; None for Unix sockets."""
+    try:
+        address = str(frame.get("Peer-Address"))
+    except zmq.ZMQError:
+        return None
+    return as_host(address) if "." in address or ":" in address else None
+
+
+def _host_of(endpoint: str) -> str | None:
+    try:
+        return parse_tcp(endpoint).host
+    except ValueError:
+        return None

@@ -1,0 +1,358 @@
+"""The rendezvous directory: how nodes of one user on one host find each other.
+
+Each node leaves a small file with its control endpoint and keeps it locked for as
+long as it lives; the kernel frees the lock of a dead process, whatever killed it. A
+file whose lock is free is stale, and whoever reads it sweeps it, sockets included.
+"""
+
+import fcntl
+import json
+import os
+import socket
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+from ...errors import Unreachable
+from ..transport.endpoints import HIDDEN, IPC_PATH_MAX, ipc_path
+from .directories import CURE, place_of, places_of, private_directory, short_place
+
+_MAX_FILE_BYTES = 4096
+_SUFFIX = ".node"
+_DRAFT_SECONDS = 60.0
+_STEM = 16
+"""Hexadecimal digits of a node's id in the names of its file and sockets."""
+_ATTEMPTS = 10
+"""Times that a newcomer makes a directory which those who leave take away again."""
+
+
+class Rendezvous:
+    """This node's place in the rendezvous directory of a federation.
+
+    The sockets lie beside the file, or, where that path would be too long for a Unix
+    socket, in another directory; the file names them.
+    """
+
+    def __init__(self, federation: str, node: str) -> None:
+        self._federation = federation
+        # The end of the id, which is random also where the beginning belongs to a key: several
+        # workers of one program have one key directory.
+        self._stem = node[-_STEM:]
+        self._settle()
+        self._lock: int | None = None
+        self._withdrawn = False
+        self._claimed = False
+        self._stand_ins: dict[Path, socket.socket | None] = {}
+        # Between the control thread, which mends, and whoever closes the node.
+        self._changing = threading.RLock()
+
+    def _settle(self) -> None:
+        """Choose where the file and the sockets lie."""
+        self.directory = place_of(self._federation)
+        self._sockets = short_place(self.directory, f"{self._stem}.c")
+        self._file = self.directory / (self._stem + _SUFFIX)
+
+    @property
+    def control(self) -> str:
+        """The control endpoint to bind."""
+        return f"ipc://{self._sockets / self._stem}.c"
+
+    @property
+    def data(self) -> str:
+        """The data endpoint to bind."""
+        return f"ipc://{self._sockets / self._stem}.d"
+
+    def claim(self) -> None:
+        """Take the paths of our sockets: call before they are bound.
+
+        libzmq takes a Unix socket away from a living process without a word: it removes the
+        path, and binds it anew. So we ask first whether anything listens there.
+
+        Raises:
+            Unreachable: another process listens there, and goes on doing so.
+        """
+        for endpoint in (self.control, self.data):
+            if _listens(endpoint.removeprefix("ipc://")):
+                raise Unreachable(f"cannot listen on {endpoint}: another process listens there")
+        self._claimed = True
+
+    def publish(self) -> None:
+        """Leave our file, locked, for others to find: call once the sockets are bound.
+
+        It is locked before it gets its name, so that nobody can take it for stale.
+
+        Raises:
+            Unreachable: if the file cannot be written.
+        """
+        with self._changing:
+            if not self._withdrawn:
+                self._publish()
+
+    def prepare(self) -> None:
+        """Make the directories, which the last node that left may just have removed.
+
+        Raises:
+            Unreachable: as `private_directory`.
+        """
+        for directory in {self.directory, self._sockets}:
+            private_directory(directory)
+
+    def _publish(self) -> None:
+        draft = self._file.with_suffix(".new")
+        fd: int | None = None
+        try:
+            fd = self._open_draft(draft)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            os.write(fd, json.dumps({"control": self.control, "pid": os.getpid()}).encode())
+            os.rename(draft, self._file)
+        except OSError as error:
+            if fd is not None:
+                os.close(fd)
+            with suppress(OSError):
+                draft.unlink()
+            raise Unreachable(f"cannot write {self._file}: {error}; {CURE}") from error
+        if self._lock is not None:
+            os.close(self._lock)
+        self._lock = fd
+
+    def _open_draft(self, draft: Path) -> int:
+        """Open a new file, in a directory that others may be removing at this moment."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        for _ in range(_ATTEMPTS - 1):
+            with suppress(FileNotFoundError):
+                return os.open(draft, flags, 0o600)
+            self.prepare()
+        return os.open(draft, flags, 0o600)
+
+    def mend(self) -> None:
+        """Publish again if our file has vanished.
+
+        Raises:
+            Unreachable: if the file cannot be written.
+        """
+        with self._changing:
+            if self._lock is not None and not self._withdrawn and not self._file.exists():
+                private_directory(self.directory)
+                self._publish()
+
+    def bereft(self) -> bool:
+        """Return whether somebody has removed our sockets: a cleaner, or the end of a login."""
+        with self._changing:
+            if self._lock is None or self._withdrawn or self._stand_ins:
+                return False
+            return not all(os.path.lexists(path) for path in self._bound())
+
+    def restore(self) -> None:
+        """Choose once more where we lie: call before the sockets are bound again.
+
+        Elsewhere, where the directory went with the last login of this user.
+
+        Raises:
+            Unreachable: if there is no place for them.
+        """
+        with self._changing:
+            file, control = self._file, self.control
+            self._settle()
+            if self.control != control:
+                with suppress(OSError):  # it names what is not there
+                    file.unlink()
+
+    def hide(self) -> None:
+        """Have nobody connect to our sockets any more; who is connected stays so.
+
+        What libzmq listens at gets another name, and a socket takes its place that accepts
+        nothing: who comes finds that we live, and waits for us.
+        """
+        with self._changing:
+            for path in self._bound() if not self._withdrawn else ():
+                if path not in self._stand_ins:
+                    with suppress(OSError):
+                        path.rename(_hidden(path))
+                        self._stand_ins[path] = None
+                        self._stand_ins[path] = _stand_in(path)
+
+    def show(self) -> None:
+        """Have others connect to our sockets again; who waits is sent there at once."""
+        with self._changing:
+            while self._stand_ins:
+                path, stand_in = self._stand_ins.popitem()
+                with suppress(OSError):
+                    _hidden(path).rename(path)
+                if stand_in is not None:
+                    stand_in.close()  # resets what has connected to it
+
+    def _bound(self) -> list[Path]:
+        """Return the paths of our sockets."""
+        return [self._sockets / f"{self._stem}.{kind}" for kind in "cd"] if self._claimed else []
+
+    def ours(self, path: str) -> bool:
+        """Return whether there is a socket of this user's at a path, of a node of this federation.
+
+        What others say of Unix sockets may be made up, or be another user's: only what lies in
+        our directories counts, or what a living node has written into its file there.
+        """
+        bound = Path(path)
+        try:
+            directories = self._directories()
+            if bound.parent not in (*directories, self._sockets):
+                told = (self._read(place / (bound.stem + _SUFFIX)) for place in directories)
+                if f"ipc://{bound.with_suffix('.c')}" not in told:
+                    return False
+        except ValueError:  # it is no path at all
+            return False
+        return _is_socket(bound)
+
+    def _directories(self) -> list[Path]:
+        """Return where nodes of this federation show themselves, our own directory first."""
+        return list(dict.fromkeys([self.directory, *places_of(self._federation)]))
+
+    def others(self) -> Iterator[str]:
+        """Yield the control endpoints of the living, and sweep what the dead have left."""
+        for directory in self._directories():
+            for path in sorted(directory.glob("*" + _SUFFIX)):
+                if path.name != self._file.name:
+                    endpoint = self._read(path)
+                    if endpoint:
+                        yield endpoint
+            for draft in directory.glob("*.new"):
+                with suppress(OSError):
+                    # A young draft may be on its way to its name, and not locked yet.
+                    if time.time() - draft.stat().st_mtime > _DRAFT_SECONDS:
+                        self._read(draft)
+
+    def _read(self, path: Path) -> str | None:
+        """Return the endpoint in a file, or None if it is stale (then swept) or nonsense."""
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            return None
+        try:
+            if os.fstat(fd).st_uid != os.geteuid():
+                return None  # put there by another user, before the directory was ours alone
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return read_file(os.read(fd, _MAX_FILE_BYTES))
+        except OSError:
+            return None
+        else:
+            self._sweep(path, fd)
+            return None
+        finally:
+            os.close(fd)
+
+    def _sweep(self, path: Path, fd: int) -> None:
+        """Remove a stale file and its sockets, if it still is the file that we opened."""
+        text = b""
+        with suppress(OSError):
+            text = os.read(fd, _MAX_FILE_BYTES)
+            if os.stat(path, follow_symlinks=False).st_ino != os.fstat(fd).st_ino:
+                return
+            path.unlink()
+        told = read_file(text)
+        control = Path(told.removeprefix("ipc://") if told else path.with_suffix(".c"))
+        if path.suffix == _SUFFIX and control.stem == path.stem:
+            for bound in (control, control.with_suffix(".d")):
+                for left in (bound, _hidden(bound)):
+                    if _is_socket(left):
+                        with suppress(OSError):
+                            left.unlink()
+
+    def withdraw(self) -> None:
+        """Take our file and sockets away, and the directory if it is empty; free the lock."""
+        with self._changing:
+            self._withdrawn = True
+            ours = [self._file] if self._lock is not None else []
+            ours += [*self._bound(), *map(_hidden, self._stand_ins)]
+            for path in ours:
+                with suppress(OSError):
+                    path.unlink()
+            for directory in {self.directory, self._sockets}:
+                with suppress(OSError):
+                    directory.rmdir()
+            self.release()
+
+    def release(self) -> None:
+        """Let go of the inherited lock in a forked child, which else keeps a ghost alive.
+
+        Closing is enough and unlocking would be wrong: the lock belongs to the open
+        file that parent and child share.
+        """
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+        for stand_in in self._stand_ins.values():
+            if stand_in is not None:
+                stand_in.close()
+        self._stand_ins.clear()
+
+
+def _is_socket(path: Path) -> bool:
+    """Return whether there is a Unix socket of this user's at a path."""
+    try:
+        found = os.lstat(path)
+    except (OSError, ValueError):  # it is not there, or no path at all
+        return False
+    return stat.S_ISSOCK(found.st_mode) and found.st_uid == os.geteuid()
+
+
+def lives(path: Path) -> bool:
+    """Return whether the node lives that has left a file."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    finally:
+        os.close(fd)
+    return False
+
+
+def _hidden(path: Path) -> Path:
+    """Return the name of a socket while nobody is to find it."""
+    return path.with_name(path.name + HIDDEN)
+
+
+def _stand_in(path: Path) -> socket.socket:
+    """Return a socket that listens at a path, and accepts nobody."""
+    stand_in = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        stand_in.bind(os.fspath(path))
+        stand_in.listen(0)
+    except BaseException:
+        stand_in.close()
+        raise
+    return stand_in
+
+
+def _listens(path: str) -> bool:
+    """Return whether a process listens at the path of a Unix socket."""
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except BlockingIOError:
+            return True  # it lives, and is too busy to accept
+        except OSError:
+            return False
+        return True
+
+
+def read_file(text: bytes) -> str | None:
+    """Return the endpoint that a node's file names, or None if it is nonsense."""
+    try:
+        endpoint = json.loads(text)["control"]
+        size = len(os.fsencode(endpoint)) - 6
+    except (ValueError, KeyError, TypeError, RecursionError):
+        # Not text, not JSON, brackets without end, half a surrogate pair.
+        return None
+    if not isinstance(endpoint, str) or ipc_path(endpoint) is None or "\0" in endpoint:
+        return None
+    return endpoint if 0 < size <= IPC_PATH_MAX else None

@@ -1,0 +1,1 @@
+"""Keys at the sockets: who comes in, and which subscriptions count."""

@@ -1,0 +1,112 @@
+"""The accepted connections of each key, so that a key that is revoked can be cut off.
+
+libzmq asks whether a key is welcome only when a connection is made, and closes none for us.
+What it tells is the descriptor that a frame came in on: shutting that down ends the
+connection, as if its other end had.
+"""
+
+import ipaddress
+import os
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+
+import zmq
+
+from ..transport.sockets import SRCFD
+
+PER_KEY = 256
+"""Connections remembered of one key. Beyond that the oldest is cut off only when it speaks."""
+
+Connection = tuple[int, int]
+"""A descriptor and its inode: numbers are given again, and may be another's by now."""
+
+
+def connection(fd: int) -> Connection | None:
+    """Return the connection of a descriptor, None if it is closed."""
+    with suppress(OSError):
+        return fd, os.fstat(fd).st_ino
+    return None
+
+
+def source(frame: "zmq.Frame") -> int:
+    """Return the descriptor of the connection that a frame came by; -1 if it is not known.
+
+    Of what is older than ZMTP 3 libzmq does not know it.
+    """
+    try:
+        return int(frame.get(SRCFD))
+    except zmq.ZMQError:
+        return -1
+
+
+def alive(found: Connection) -> bool:
+    """Tell whether a connection is still open here."""
+    return connection(found[0]) == found
+
+
+@contextmanager
+def shared(fd: int) -> Generator[socket.socket, None, None]:
+    """Look at a descriptor of libzmq's by a socket of our own, which is closed behind that.
+
+    Raises:
+        OSError: if it is closed, or no socket: a number is given again, to anything.
+    """
+    own = os.dup(fd)
+    try:
+        found = socket.socket(fileno=own)
+    except BaseException:
+        os.close(own)
+        raise
+    with found:
+        yield found
+
+
+def address_of(fd: int) -> tuple[str, int] | None:
+    """Return the address and port at the other end of a connection; None for a Unix socket.
+
+    Raises:
+        OSError: if it is closed, or another's by now that is no connection.
+    """
+    with shared(fd) as connected:
+        if connected.family == socket.AF_UNIX:
+            return None
+        host, port, *_ = connected.getpeername()
+    return canonical(host), port
+
+
+def canonical(host: str) -> str:
+    """Return an address as it is compared: without brackets and zone, IPv4 as itself."""
+    ip = ipaddress.ip_address(host.strip("[]").partition("%")[0])
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return str(mapped or ip)
+
+
+def cut(found: Connection) -> None:
+    """Shut a connection down, if it is still that one; who lives at its other end comes back."""
+    fd, inode = found
+    with suppress(OSError), shared(fd) as connected:
+        # Looked at behind the dup: it cannot become another's between the two.
+        if os.fstat(connected.fileno()).st_ino == inode:
+            connected.shutdown(socket.SHUT_RDWR)
+
+
+class Connections:
+    """By key, the connections on which something has come."""
+
+    def __init__(self) -> None:
+        self._of: dict[bytes, dict[Connection, None]] = {}
+
+    def note(self, key: bytes, fd: int) -> None:
+        """Take note that something came from the owner of a key."""
+        found = connection(fd)
+        if found is not None:
+            known = self._of.setdefault(key, {})
+            known[found] = None
+            if len(known) > PER_KEY:
+                del known[next(iter(known))]
+
+    def cut(self, key: bytes) -> None:
+        """Cut off every connection of a key."""
+        for found in self._of.pop(key, {}):
+            cut(found)

@@ -1,0 +1,368 @@
+"""Keys at every TCP socket of a node: who comes in, whom we believe to have reached.
+
+Control thread only, but for what says otherwise. CURVE and its handshake are libzmq's; here
+it is told our key, asked who may come in (ZAP), and watched. Sockets on this host that
+only the same user can reach stay plain. Without keys there is only watching left to do.
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import zmq
+
+from ...protocol.hub.client import Hubs
+from ...protocol.hub.rights import Vouching
+from ...protocol.interest.permitted import Said, as_seen_by
+from ...protocol.security.key_search import Trial, keys_to_try
+from ...protocol.security.keys import id_for
+from ...protocol.security.permissions import EVERYTHING, NOTHING, Policy
+from ..transport.endpoints import parse_tcp
+from ..transport.sockets import Poller
+from . import monitors as h
+from .connections import Connections, canonical
+from .key_directory import Keyring
+from .monitors import Handshakes, Monitors
+from .subscription_filter import Gate, user_of
+
+if TYPE_CHECKING:
+    from ..transport.sockets import Socket
+
+DOMAIN, NEAR = "zexchange", "zexchange-near"
+LOOK_EVERY = 0.5
+"""Seconds between two looks whether a file in the key directory has changed."""
+REQUESTS_AT_ONCE = 256
+MOST_TRIALS = 4096
+_DIALLED = h.STANDS | h.BROKEN_OFF | h.MALFORMED | h.REFUSED
+_BOUND = h.MALFORMED
+
+Rejected = Callable[[str, str, str], None]
+Next = Callable[[str], None]
+
+
+class Asked(Monitors, Protocol):
+    """What makes the sockets that a guard needs."""
+
+    def zap(self) -> "Socket":
+        """Return the socket at which libzmq asks whether a key may come in."""
+        ...
+
+
+class Guard:
+    """The keys of one node or hub, and what they open."""
+
+    def __init__(self, keys: Path | None) -> None:
+        self._keyring = Keyring(keys) if keys is not None else None
+        self._look_at = 0.0
+        self._trials: dict[str, Trial] = {}
+        self._using: dict[str, bytes] = {}
+        self._to_hubs: set[str] = set()
+        self._connections = Connections()
+        self.gate = Gate(self.in_force, self._refused_at_gate) if self._keyring else None
+
+    @property
+    def policy(self) -> Policy | None:
+        """Whose keys are authorized; None without keys. Any thread."""
+        return self._keyring.policy if self._keyring else None
+
+    def in_force(self) -> Policy:
+        """Return whose keys are authorized, where there are keys. Any thread."""
+        assert self._keyring is not None
+        return self._keyring.policy
+
+    def node_id(self, fresh: bytes) -> bytes:
+        """Return the id of a new node, which goes with our key."""
+        return id_for(self._keyring.public, fresh) if self._keyring else fresh
+
+    def vouching(self, hubs: Hubs) -> Vouching | None:
+        """Return what judges whom hubs speak for; None without keys, or without hubs."""
+        if self.gate is None or not hubs.hubs:
+            return None
+        self.gate.hubs = {}
+        return Vouching(self.in_force, hubs)
+
+    def open(
+        self,
+        sockets: Asked,
+        poller: Poller,
+        rejected: Rejected,
+        another: Next,
+        dismiss: Next,
+        shut_out: Next,
+    ) -> None:
+        """Be there for every connection; before anything is bound.
+
+        Args:
+            sockets: of the node.
+            poller: of the control thread.
+            rejected: hears of what was not let in, as `Session.reject` does.
+            another: dials an endpoint again, with the next key.
+            dismiss: closes the link to an endpoint, until the session dials it again.
+            shut_out: hears of an endpoint at which our key was refused.
+        """
+        self._rejected, self._another, self._dismiss = rejected, another, dismiss
+        self._shut_out = shut_out
+        self._handshakes = Handshakes(sockets, poller, self._told)
+        self._zap: Socket | None = None
+        if self._keyring:
+            self._zap = sockets.zap()
+            self._zap_fd = int(self._zap.getsockopt(zmq.FD))
+            poller.watch(self._zap_fd)
+
+    # ------------------------------------------------------------------------ our sockets
+
+    def lock(self, bound: "Socket") -> None:
+        """Have a socket speak CURVE at whatever it is bound to from here on.
+
+        libzmq copies the options with each bind: what was bound before stays as it is. Without
+        keys it takes none but connections of ZMTP 3, which is what the name of a domain does
+        that nobody answers for: frames of older ones do not say which connection they came by.
+        """
+        bound.setsockopt_string(zmq.ZAP_DOMAIN, DOMAIN)
+        if self._keyring:
+            bound.setsockopt(zmq.CURVE_SERVER, 1)
+            bound.setsockopt(zmq.CURVE_SECRETKEY, self._keyring.secret)
+            # Without an answer from us, nobody comes in.
+            bound.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+
+    def leave_open(self, bound: "Socket") -> None:
+        """Undo `lock`, for the Unix sockets that a socket is bound to from here on.
+
+        libzmq takes no domain away, and asks about each connection there: `_judge` knows the name.
+        """
+        if self._keyring:
+            bound.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 0)
+            bound.setsockopt(zmq.CURVE_SERVER, 0)
+            bound.setsockopt_string(zmq.ZAP_DOMAIN, NEAR)
+
+    def watch(self, name: str, bound: "Socket") -> None:
+        """Hear of connections to a socket that are broken off for want of a key."""
+        if self._keyring:
+            self._handshakes.watch(name, bound, _BOUND)
+
+    def unlock(self, dialling: "Socket", endpoint: str, key: bytes) -> bool:
+        """Have a socket expect a key at the endpoint that it is about to dial. Any thread.
+
+        Returns:
+            Whether it may be dialled at all: not without an authorized key.
+        """
+        if self._keyring is None or not endpoint.startswith("tcp:"):
+            return True
+        if self._keyring.policy.rights(key) is None:
+            return False
+        dialling.setsockopt(zmq.CURVE_SERVERKEY, key)
+        dialling.setsockopt(zmq.CURVE_PUBLICKEY, self._keyring.public)
+        dialling.setsockopt(zmq.CURVE_SECRETKEY, self._keyring.secret)
+        return True
+
+    def unlock_hub(self, dialling: "Socket", endpoint: str, key: bytes) -> bool:
+        """Have a socket expect a hub's key at the endpoint that it is about to dial. Any thread.
+
+        Returns:
+            Whether it may be dialled at all: only a key that is marked ``hub`` may be there.
+        """
+        return self.may_carry(key) and self.unlock(dialling, endpoint, key)
+
+    def unlock_up(self, xpub: "Socket", endpoint: str, key: bytes) -> bool:
+        """Have our data socket expect a hub's key where it is about to dial a hub.
+
+        Under the lock of the data socket; the endpoint has an address, and no name.
+        """
+        if self.gate is None:
+            return True
+        tcp = parse_tcp(endpoint)
+        hubs = self.gate.hubs = self.gate.hubs or {}
+        hubs.pop((canonical(tcp.host), tcp.port), None)
+        hubs[canonical(tcp.host), tcp.port] = key
+        if len(hubs) > MOST_TRIALS:
+            del hubs[next(iter(hubs))]
+        return self.unlock_hub(xpub, endpoint, key)
+
+    def may_carry(self, key: bytes) -> bool:
+        """Tell whether the owner of a key may be a hub for us; anybody without keys. Any thread."""
+        return self._keyring is None or self._keyring.policy.is_hub(key)
+
+    def approach(
+        self, link: "Socket", endpoint: str, key: bytes = b"", hub: bool = False
+    ) -> bytes | None:
+        """Have a link expect a key at its endpoint: the one given, or the next one to try.
+
+        Returns:
+            The key; None if there is none to try. One that is no hub's may be tried where a
+            hub is looked for: then there is nothing to say to it, but that is said.
+        """
+        if not endpoint.startswith("tcp:"):
+            return b""
+        if hub:
+            self._to_hubs.add(endpoint)
+        if self._keyring:
+            chosen = self._choose(endpoint, key)
+            if chosen is None or not self.unlock(link, endpoint, chosen):
+                return None
+            key = self._using[endpoint] = chosen
+        self._handshakes.watch(endpoint, link, _DIALLED)
+        return key if self._keyring else b""
+
+    def _choose(self, endpoint: str, key: bytes) -> bytes | None:
+        assert self._keyring is not None
+        trial = self._trials.setdefault(endpoint, Trial())
+        if len(self._trials) > MOST_TRIALS:
+            del self._trials[next(iter(self._trials))]
+        if not trial.left:
+            policy, hub = self._keyring.policy, endpoint in self._to_hubs
+            trial.begin([key] if key else keys_to_try(policy, _host(endpoint), hub))
+        return trial.next()
+
+    def hung_up(self, endpoint: str) -> None:
+        """Take note that the link to an endpoint is about to be closed."""
+        self._handshakes.forget(endpoint)
+        self._using.pop(endpoint, None)
+
+    def shaped(self, message: Said, key: bytes) -> Said:
+        """Return what is said at a link without the names that its other end may not know."""
+        policy = self.policy
+        rights = policy.rights(key) if policy and key else EVERYTHING
+        return as_seen_by(message, rights or NOTHING)  # just revoked
+
+    # ---------------------------------------------------------------- what goes on at them
+
+    def user(self, frame: zmq.Frame) -> bytes | None:
+        """Return the key that a control frame came with; None if that may not speak.
+
+        Empty without keys, and for the same user on this host.
+        """
+        if self._keyring is None:
+            return b""
+        key = user_of(frame)
+        if key:
+            if self._keyring.policy.rights(key) is None:
+                return None
+            self._connections.note(key, int(frame.get(zmq.SRCFD)))
+        return key
+
+    def ready(self, fd: int) -> bool:
+        """Handle a descriptor that the poller named; tell whether it was one of ours."""
+        if self._zap is not None and fd == self._zap_fd:
+            self._answer()
+            return True
+        return self._handshakes.ready(fd)
+
+    def _answer(self) -> None:
+        """Answer libzmq who asks whether keys may come in (ZAP, RFC 27)."""
+        assert self._zap is not None
+        for _ in range(REQUESTS_AT_ONCE):
+            try:
+                request = self._zap.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            self._zap.send_multipart(self._judge(request))
+
+    def _judge(self, request: list[bytes]) -> list[bytes]:
+        version, number = [*request, b"", b""][:2]
+        if len(request) == 6 and (request[2], request[5]) == (NEAR.encode(), b"NULL"):
+            return [version, number, b"200", b"OK", b"", b""]
+        mechanism, key = (request[5], request[6]) if len(request) == 7 else (b"", b"")
+        if mechanism == b"CURVE" and self.in_force().rights(key) is not None:
+            return [version, number, b"200", b"OK", key.hex().encode(), b""]
+        source = request[3].decode(errors="replace") if len(request) > 3 else ""
+        self._rejected(source or "control", "key unknown", f"not authorized here: {key.hex()}")
+        return [version, number, b"400", b"key unknown", b"", b""]
+
+    def _told(self, name: str, event: int, value: int) -> None:
+        """Take what became of a connection that was being made."""
+        using = self._using.get(name)
+        trial = self._trials.get(name)
+        if name in (CONTROL, DATA):
+            self._broken_at(name, value)
+        elif event == h.STANDS:
+            self._handshakes.forget(name)
+            if trial is not None and using is not None:
+                trial.stands(using)
+                if name in self._to_hubs and not self.may_carry(using):
+                    self._rejected(name, "no hub's key", self._not_a_hub(using))
+        elif event == h.REFUSED:
+            if trial is not None and using is not None:
+                trial.stands(using)
+            self._rejected(name, "key unknown there", "our key is not authorized there")
+            self._shut_out(name)
+        elif event == h.MALFORMED and value == h.OTHER_MECHANISM:
+            self._rejected(name, *(_PLAIN if self._keyring else _LOCKED))
+        elif event == h.BROKEN_OFF and trial is not None:
+            self._try_another(name, trial)
+
+    def _not_a_hub(self, key: bytes) -> str:
+        rights = self.in_force().rights(key)
+        name = rights.name if rights and rights.name else "NAME"
+        return f"it may not carry others here: hub = true under [{name}] in permissions.toml"
+
+    def _try_another(self, endpoint: str, trial: Trial) -> None:
+        """Try the next key at an endpoint, or leave it alone for a while."""
+        if trial.failed():
+            self._another(endpoint)
+            return
+        if trial.rounds > 1:  # once may be one who left in the middle of it
+            detail = f"none of the {trial.tried} authorized keys is that node's"
+            self._rejected(endpoint, "wrong key", detail)
+        elif trial.tried == 1:
+            return  # libzmq connects again, perhaps to who comes next
+        self._dismiss(endpoint)
+
+    def _broken_at(self, name: str, value: int) -> None:
+        if value == h.OTHER_MECHANISM:
+            self._rejected(name, "no key", "somebody came without encryption")
+        elif value == h.NOT_OUR_KEY:
+            # Who knows our endpoint and not our key tries one after the other.
+            self._rejected(name, "not our key", "")
+        else:
+            self._rejected(name, "broken handshake", f"{value:#x}")
+
+    def _refused_at_gate(self, key: bytes, reason: str, detail: str) -> None:
+        self._rejected(key.hex() or DATA, reason, detail)
+
+    # ------------------------------------------------------------------------------- time
+
+    def tick(self, now: float) -> Policy | None:
+        """Let time pass; return the policy if it is another one now."""
+        self._handshakes.poll()
+        if self._zap is not None:
+            self._answer()
+        if self._keyring is None or now < self._look_at:
+            return None
+        self._look_at = now + LOOK_EVERY
+        return self._keyring.refresh()
+
+    def cut_off(self, before: Policy, cut_data: Callable[[Iterable[bytes]], None]) -> None:
+        """Cut the connections of every key that may not do any more what it might before.
+
+        After the session has judged. They come back, where they still may.
+        """
+        changed = before.changed(self.in_force())
+        cut_data(changed)
+        for key in changed:
+            self._connections.cut(key)
+
+    def cut(self, changed: Iterable[bytes]) -> None:
+        """Cut the connections of some keys, where our data socket is no other thread's too."""
+        for key in changed:
+            self._connections.cut(key)
+            if self.gate is not None:
+                self.gate.connections.cut(key)
+
+    def close(self) -> None:
+        """Close what is ours; the last of all sockets, or nobody could say goodbye."""
+        self._handshakes.close()
+        if self._zap is not None:
+            self._zap.close(linger=0)
+            self._zap = None
+
+
+CONTROL, DATA = "control", "data"
+_PLAIN = "not encrypted there", "it has no keys: give it keys, too"
+_LOCKED = "encrypted there", "it has keys: join with keys, too"
+
+
+def _host(endpoint: str) -> str:
+    try:
+        return parse_tcp(endpoint).host
+    except ValueError:
+        return ""

@@ -1,0 +1,272 @@
+"""The key directory: our own key, whose keys are authorized, what is permitted to them.
+
+    DIR/node.key            our secret key, for this user alone
+    DIR/node.pub            the line to hand out; not read
+    DIR/authorized/NAME.pub the public key or keys of a peer
+    DIR/permissions.toml    what peers may do; without it, everything
+
+What the files mean is decided by pure functions (`protocol.keys`, `protocol.permissions`).
+Here they are read, at first and whenever they have changed.
+"""
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+import zmq
+from zmq.utils import z85
+
+from ...errors import InvalidKeys
+from ...local.process.logs import log
+from ...protocol.security.keys import (
+    MAX_KEY_FILE_BYTES,
+    public_line,
+    read_public,
+    read_secret,
+    secret_line,
+)
+from ...protocol.security.permissions import (
+    MAX_PERMISSIONS_BYTES,
+    Policy,
+    Rights,
+    make_policy,
+    read_permissions,
+)
+from .ownership import check_directory, check_file
+
+SECRET_FILE, PUBLIC_FILE = "node.key", "node.pub"
+AUTHORIZED, PERMISSIONS = "authorized", "permissions.toml"
+_SUFFIX = ".pub"
+MAX_AUTHORIZED = 10_000
+
+Stamp = tuple[str, int, int, int, int, int]
+Signature = tuple[Stamp, ...]
+
+
+class Keyring:
+    """One key directory, as it stood when it was last read."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        _refuse_foreign(directory)
+        self.secret = _read_own(directory)
+        self.public = _public_of(self.secret)
+        self._read_at = self._seen = _signature(directory)
+        self._complained = False
+        self._authorized: dict[str, tuple[bytes, ...]] = {}
+        self._entries: dict[str, Rights] | None = None
+        self.policy = make_policy(self.public, {}, {})
+        self.policy, trouble = self._read()
+        if trouble:
+            raise trouble[0]
+
+    def refresh(self) -> Policy | None:
+        """Read again if a file has changed; return the policy if that is another one now.
+
+        Not before it has stood still from one look to the next: a file that is just being
+        written is empty for a moment, and an empty one permits everything. Of a file that
+        cannot be used, what was good stays in force, and one warning says so; it is looked
+        at again each time.
+        """
+        signature = _signature(self.directory)
+        if signature != self._seen:
+            self._seen = signature
+            return None
+        if signature == self._read_at:
+            return None
+        policy, trouble = self._read()
+        self._read_at = () if trouble else signature
+        if trouble and not self._complained:
+            log.warning("%s; what was read before stays in force", trouble[0])
+        self._complained = bool(trouble)
+        before, self.policy = self.policy, policy
+        return policy if policy != before else None
+
+    def _read(self) -> tuple[Policy, list[InvalidKeys]]:
+        """Return what the files say, those that say nothing as before; and what is wrong."""
+        trouble: list[InvalidKeys] = []
+        place = self.directory / AUTHORIZED
+        try:
+            _refuse_foreign(self.directory)
+            paths = _key_files(place)
+        except InvalidKeys as error:
+            return self.policy, [error]
+        authorized: dict[str, tuple[bytes, ...]] = {}
+        for path in paths:
+            name = path.name.removesuffix(_SUFFIX)
+            try:
+                authorized[name] = _read_keys(path)
+            except FileNotFoundError:  # taken away at this moment
+                continue
+            except InvalidKeys as error:
+                trouble.append(error)
+                if name in self._authorized:
+                    authorized[name] = self._authorized[name]
+        entries, none = self._entries, dict[str, Rights]()
+        try:
+            entries = _read_permissions(self.directory / PERMISSIONS, entries is not None)
+        except InvalidKeys as error:
+            trouble.append(error)
+        try:
+            policy = make_policy(self.public, authorized, entries or none)
+        except InvalidKeys as error:
+            trouble.append(InvalidKeys(f"{place}: {error}"))
+            # Whoever is gone is gone nevertheless.
+            known = {n: keys for n, keys in self._authorized.items() if n in authorized}
+            authorized, policy = known, make_policy(self.public, known, entries or none)
+        self._authorized, self._entries = authorized, entries
+        return policy, trouble
+
+
+def make_keys(directory: str | os.PathLike[str]) -> str:
+    """Make a key for a node, in a key directory that is made if need be.
+
+    Returns:
+        The line to hand out, which is also in ``node.pub``: it goes into the file
+        ``authorized/NAME.pub`` of every peer.
+
+    Raises:
+        InvalidKeys: if there is a key already, or the directory cannot be written.
+    """
+    place = Path(directory)
+    public, secret = (z85.decode(key) for key in zmq.curve_keypair())
+    line = public_line(public)
+    try:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (place / AUTHORIZED).mkdir(mode=0o700, exist_ok=True)
+        _write_once(place / SECRET_FILE, secret_line(secret) + "\n")
+        (place / PUBLIC_FILE).write_text(line + "\n")
+    except FileExistsError:
+        raise InvalidKeys(
+            f"{place / SECRET_FILE} is there already, and is never overwritten: "
+            "make the new key in another directory"
+        ) from None
+    except OSError as error:
+        raise InvalidKeys(f"cannot make a key in {place}: {error}") from error
+    return line
+
+
+def _write_once(path: Path, text: str) -> None:
+    """Write a file that nobody else can read: whole, or not at all, and never over another."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(fd, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(draft, path)
+    finally:
+        draft.unlink()
+
+
+def _read_own(directory: Path) -> bytes:
+    path = directory / SECRET_FILE
+    try:
+        return read_secret(_read_file(path, MAX_KEY_FILE_BYTES, secret=True))
+    except FileNotFoundError:
+        raise InvalidKeys(f"there is no {path}: make it with zexchange keygen") from None
+    except OSError as error:
+        raise InvalidKeys(f"cannot read {path}: {error}") from error
+    except InvalidKeys as error:
+        raise InvalidKeys(_at(path, error)) from None
+
+
+def _public_of(secret: bytes) -> bytes:
+    public: bytes = z85.decode(zmq.curve_public(z85.encode(secret)))
+    return public
+
+
+def _refuse_foreign(directory: Path) -> None:
+    """Raise `InvalidKeys` if other users may put files into a directory; it need not be there."""
+    try:
+        check_directory(directory)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise InvalidKeys(f"cannot read {directory}: {error}") from error
+
+
+def _key_files(directory: Path) -> list[Path]:
+    _refuse_foreign(directory)
+    try:
+        paths = sorted(path for path in directory.iterdir() if _is_key_file(path))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise InvalidKeys(f"cannot read {directory}: {error}") from error
+    if len(paths) > MAX_AUTHORIZED:
+        raise InvalidKeys(f"{directory} has over {MAX_AUTHORIZED} keys")
+    return paths
+
+
+def _is_key_file(path: Path) -> bool:
+    return path.name.endswith(_SUFFIX) and not path.name.startswith(".")
+
+
+def _read_keys(path: Path) -> tuple[bytes, ...]:
+    try:
+        return read_public(_read_file(path, MAX_KEY_FILE_BYTES))
+    except InvalidKeys as error:
+        raise InvalidKeys(_at(path, error)) from None
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise InvalidKeys(f"cannot read {path}: {error}") from error
+
+
+def _read_permissions(path: Path, was_there: bool) -> dict[str, Rights] | None:
+    """Return the entries; None if there never was a file, which permits everything.
+
+    One that is gone is trouble: who edits it may have moved it away for a moment.
+    """
+    try:
+        data = _read_file(path, MAX_PERMISSIONS_BYTES)
+        return read_permissions(data.decode())
+    except FileNotFoundError:
+        if was_there:
+            raise InvalidKeys(f"{path} is gone") from None
+        return None
+    except UnicodeDecodeError:
+        raise InvalidKeys(f"{path}: not a text file") from None
+    except InvalidKeys as error:
+        raise InvalidKeys(_at(path, error)) from None
+    except OSError as error:
+        raise InvalidKeys(f"cannot read {path}: {error}") from error
+
+
+def _at(path: Path, error: InvalidKeys) -> str:
+    return str(error) if str(path) in str(error) else f"{path}: {error}"
+
+
+def _read_file(path: Path, most: int, *, secret: bool = False) -> bytes:
+    """Return the content of a regular file, and one byte more than ``most`` if it has that.
+
+    A pipe in its place would hold us until somebody writes. The file that is judged is the
+    one that is read.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(fd, "rb") as file:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise InvalidKeys(f"{path} is not a file")
+        check_file(path, found, secret=secret)
+        return file.read(most + 1)
+
+
+def _signature(directory: Path) -> Signature:
+    """Return what changes whenever a file does that `Keyring` reads again."""
+    found = [_stamp(directory / PERMISSIONS)]
+    with suppress(OSError), os.scandir(directory / AUTHORIZED) as entries:
+        found += sorted(_stamp(Path(e.path)) for e in entries if _is_key_file(Path(e.path)))
+    return tuple(found)
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        found = path.stat()
+    except OSError:
+        return path.name, 0, 0, 0, 0, 0
+    state = found.st_mtime_ns, found.st_size, found.st_ino
+    return path.name, *state, found.st_mode, found.st_uid

@@ -1,0 +1,278 @@
+r"""The gate at the data socket: which subscriptions are honoured, where there are keys.
+
+With ``XPUB_MANUAL`` libzmq hands every subscription to us and filters by those that we
+repeat to it. What is refused here is never sent: it does not leave this node. Called under
+the lock of the data socket, by whichever thread reads it.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import zmq
+
+from ...protocol.hub.rights import reduced
+from ...protocol.security.channel import Kind
+from ...protocol.security.keys import belongs
+from ...protocol.security.permissions import Policy, owner_in
+from ...protocol.wire.data import DATA, READY, read_token
+from .connections import Connection, Connections, address_of, alive, connection, cut, source
+
+if TYPE_CHECKING:
+    Socket = zmq.Socket[bytes]
+
+MAX_TOKENS = 65_536
+"""Tokens of which is known on which connection they came last."""
+READERS_OF_ONE = 64
+"""Connections that may subscribe to the tokens of one node."""
+
+
+def user_of(frame: zmq.Frame) -> bytes | None:
+    """Return the key that a frame came with.
+
+    Empty for a Unix socket; None for what has no connection (any more). Every TCP endpoint
+    has CURVE here, and so every frame from there a key, which its sender cannot choose: what
+    a peer says of itself comes behind what was proven (libzmq, `mechanism_ready`).
+    """
+    user = _property(frame, "User-Id")
+    if user:
+        try:
+            return bytes.fromhex(user)
+        except ValueError:
+            return None
+    return b"" if _property(frame, "Socket-Type") else None
+
+
+def _property(frame: zmq.Frame, name: str) -> str:
+    try:
+        return str(frame.get(name))
+    except zmq.ZMQError:
+        return ""
+
+
+class Readers:
+    """Who may read what is announced to a node, by lesser connections than its own may be."""
+
+    def __init__(self) -> None:
+        self._of: dict[bytes, dict[Connection, Kind]] = {}
+
+    def note(self, node: bytes, kind: Kind, fd: int) -> None:
+        """Note that a token of a node was subscribed to; what is too much is cut."""
+        found = connection(fd)
+        if found is None:
+            return
+        self._of.setdefault(node, {})[found] = kind
+        if len(self._of[node]) > READERS_OF_ONE:
+            first = next(iter(self._of[node]))
+            del self._of[node][first]
+            cut(first)
+        if len(self._of) > MAX_TOKENS:
+            self.keep(next(iter(self._of)), Kind.NEAR)
+
+    def keep(self, node: bytes, kind: Kind) -> None:
+        """Cut the connections of a node's readers that are of a lesser kind."""
+        for found, its in self._of.pop(node, {}).items():
+            if its < kind:
+                cut(found)
+            elif alive(found):
+                self._of.setdefault(node, {})[found] = its
+
+
+class Honoured:
+    """What is given by one connection to a hub that may not have all of what it subscribes to.
+
+    Several of its topics may leave the same part, which libzmq does not count: it goes with the
+    last of them.
+    """
+
+    def __init__(self) -> None:
+        self._parts: dict[bytes, tuple[bytes, ...]] = {}
+        self._counts: Counter[bytes] = Counter()
+
+    def begin(self, topic: bytes, parts: tuple[bytes, ...]) -> None:
+        """Note what of a topic is honoured."""
+        self.end(topic)  # tokens are subscribed to again
+        self._parts[topic] = parts
+        self._counts.update(parts)
+
+    def end(self, topic: bytes) -> list[bytes]:
+        """Forget a topic; return what no other one leaves."""
+        parts = self._parts.pop(topic, ())
+        self._counts.subtract(parts)
+        gone = [part for part in parts if not self._counts[part]]
+        for part in gone:
+            del self._counts[part]
+        return gone
+
+
+class Gate:
+    """Judges the subscriptions at one XPUB."""
+
+    def __init__(
+        self, policy: Callable[[], Policy], refused: Callable[[bytes, str, str], None]
+    ) -> None:
+        self._policy = policy
+        self._refused = refused
+        self._tokens: dict[bytes, Connection] = {}
+        self._to_hubs: dict[Connection, Honoured] = {}
+        self._readers = Readers()
+        self._skewed = False
+        self.hubs: dict[tuple[str, int], bytes] | None = None
+        """The key of the hub at each address that the socket dials; None if it never does."""
+        self.connections = Connections()
+        self.calls: Callable[[bytes], Kind] = lambda node: Kind.HUB
+        """Returns by what a node speaks to us, as far as we know."""
+
+    def admit(self, socket: "Socket", frame: zmq.Frame) -> bool:
+        """Honour a subscription or not; tell whether the control thread is to know of it."""
+        data = frame.bytes
+        user = user_of(frame)
+        hub = self._hub(frame) if user == b"" and self.hubs is not None else b""
+        if hub is None:
+            user = None
+        if not data or data[0] > 1:
+            return self._not_a_subscription(hub or user, frame)
+        topic = data[1:]
+        if data[0] == 0:
+            return self._end_hub(socket, topic, frame) if hub else self._end(socket, topic, user)
+        if self._skewed:
+            # It comes again by another connection, with all that is subscribed to.
+            self._cut(frame)
+            return False
+        if hub:
+            return self._admit_hub(socket, topic, hub, frame)
+        if user is None:
+            return False
+        if user and not (
+            self._policy().may_hear(user, topic) and self._for_itself(topic, Kind.KEY)
+        ):
+            # It is cut off, too, when the key may do something else: what it asked for may be
+            # permitted then, and it does not ask again by the same connection.
+            self.connections.note(user, source(frame))
+            return False
+        socket.setsockopt(zmq.SUBSCRIBE, topic)
+        self._note(user, frame, topic)
+        if user:
+            self._lend(topic, Kind.KEY, user, frame)
+        return True
+
+    def _hub(self, frame: zmq.Frame) -> bytes | None:
+        """Return the key of the hub that a frame came from; nothing from a Unix socket.
+
+        What this socket has dialled has no User-Id: we have proven its key, and nobody ours.
+        None where it is none of the addresses that were dialled.
+        """
+        try:
+            address = address_of(source(frame))
+        except OSError:
+            return None if _property(frame, "Socket-Type") else b""
+        return b"" if address is None else (self.hubs or {}).get(address)
+
+    def _admit_hub(self, socket: "Socket", topic: bytes, key: bytes, frame: zmq.Frame) -> bool:
+        """Honour what a hub subscribes to for others, as far as it may have it."""
+        found = self._for_hub(key, topic)
+        for part in found:
+            socket.setsockopt(zmq.SUBSCRIBE, part)
+        if found:
+            self._honoured_at(frame).begin(topic, found)
+            self._lend(topic, Kind.HUB, key, frame)
+        if not found and topic[:1] == DATA:
+            self._refused(key, "may not subscribe", repr(topic))
+        return bool(found)
+
+    def _end_hub(self, socket: "Socket", topic: bytes, frame: zmq.Frame) -> bool:
+        """Take the end of what a hub subscribed to."""
+        ended = self._honoured_at(frame).end(topic)
+        if not self._skewed:
+            for part in ended:
+                socket.setsockopt(zmq.UNSUBSCRIBE, part)
+        return True
+
+    def keep_to(self, node: bytes) -> None:
+        """Cut whoever could read what is announced to a node, and speaks for it less than it does.
+
+        They come back, and are not given its tokens any more.
+        """
+        self._readers.keep(node, self.calls(node))
+
+    def _lend(self, topic: bytes, kind: Kind, key: bytes, frame: zmq.Frame) -> None:
+        """Note a reader of what is announced to a node, if it may not have everything itself."""
+        rights = self._policy().rights(key)
+        if topic[:1] == READY and rights is not None and rights.subscribe is not None:
+            node = owner_in(topic)
+            if node:
+                self._readers.note(node, kind, int(frame.get(zmq.SRCFD)))
+
+    def _for_itself(self, topic: bytes, kind: Kind) -> bool:
+        """Return whether a kind of connection may ask for what is said to the node in a topic.
+
+        What one is told that speaks to us by a better way is more than others may know.
+        """
+        node = owner_in(topic)
+        return not node or kind >= self.calls(node)
+
+    def _honoured_at(self, frame: zmq.Frame) -> "Honoured":
+        """Return what a hub is given by the connection that a frame came by."""
+        found = connection(source(frame))
+        if found is None:
+            return Honoured()
+        if found not in self._to_hubs:
+            for ended in [known for known in self._to_hubs if not alive(known)]:
+                del self._to_hubs[ended]
+            self._to_hubs[found] = Honoured()
+        return self._to_hubs[found]
+
+    def _for_hub(self, key: bytes, topic: bytes) -> tuple[bytes, ...]:
+        """Return what a hub is given for a topic: tokens of any node, and marks of its own."""
+        rights = self._policy().rights(key)
+        if rights is None or not rights.hub:
+            return ()
+        node = owner_in(topic)
+        if node and not self._for_itself(topic, Kind.HUB):
+            return ()
+        if node:
+            return (topic,) if topic[:1] == READY or belongs(node, key) else ()
+        return tuple(reduced(rights, topic))
+
+    def _not_a_subscription(self, user: bytes | None, frame: zmq.Frame) -> bool:
+        """Cut off who sends messages where only subscriptions belong.
+
+        libzmq 4.3.5 gives such a message the connection of the next subscription (xpub.cpp
+        does not queue a pipe for it, and takes one from the queue): until there is nothing
+        left to read, what is subscribed to would be given to another connection.
+        """
+        self._skewed = True
+        self._cut(frame)
+        self._refused(user or b"", "message instead of a subscription", "")
+        return False
+
+    def drained(self) -> None:
+        """Nothing is left to read: from here on, subscriptions have their own connections."""
+        self._skewed = False
+
+    def _end(self, socket: "Socket", topic: bytes, user: bytes | None) -> bool:
+        """Take the end of a subscription: what a peer says, or of a connection that is gone."""
+        if user is not None and not self._skewed:
+            socket.setsockopt(zmq.UNSUBSCRIBE, topic)
+        last = self._tokens.get(topic)
+        if user is None and last is not None and alive(last):
+            # An old connection has ended, and a newer one is subscribed to the same.
+            return False
+        self._tokens.pop(topic, None)
+        return True
+
+    def _note(self, user: bytes, frame: zmq.Frame, topic: bytes) -> None:
+        fd = source(frame)
+        if user:
+            self.connections.note(user, fd)
+        found = connection(fd)
+        if found is not None and read_token(topic) is not None:
+            self._tokens.pop(topic, None)
+            self._tokens[topic] = found
+            if len(self._tokens) > MAX_TOKENS:
+                del self._tokens[next(iter(self._tokens))]
+
+    def _cut(self, frame: zmq.Frame) -> None:
+        found = connection(source(frame))
+        if found is not None:
+            cut(found)

@@ -1,0 +1,1 @@
+"""Sockets, threads, endpoints and name resolution, with nothing of the protocol."""

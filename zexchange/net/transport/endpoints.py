@@ -1,0 +1,159 @@
+"""Endpoints as users write them and as sockets need them: parsing, pairs, loopback.
+
+An endpoint of a node is a pair: control (ROUTER) and data (XPUB), for TCP on
+neighbouring ports unless told otherwise. Nothing here opens a socket.
+"""
+
+import ipaddress
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ...errors import InsecureEndpoint
+from ...protocol.wire.messages import Address
+
+HUB_PREFIX = "hub+"
+"""What the endpoint of a peer begins with that is received through a hub."""
+HIDDEN = "-"
+"""What the path of a Unix socket ends with while its node lets nobody connect to it."""
+IPC_PATH_MAX = 107
+"""The longest path of a Unix socket on Linux, in bytes (sun_path is 108 with its NUL)."""
+_WILD = {"*", "0.0.0.0", "[::]", "::"}
+
+
+@dataclass(frozen=True, slots=True)
+class Tcp:
+    """A TCP endpoint, taken apart."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """Return the endpoint as ZeroMQ writes it."""
+        return f"tcp://{self.host}:{self.port}"
+
+    @property
+    def wild(self) -> bool:
+        """Tell whether it stands for every address of this host."""
+        return self.host in _WILD
+
+    @property
+    def literal(self) -> bool:
+        """Tell whether the host is an address, so that nobody has to be asked for it."""
+        return self.wild or _ip(self.host) is not None
+
+    @property
+    def loopback(self) -> bool:
+        """Tell whether only this host can reach it."""
+        address = _ip(self.host)
+        return self.host == "localhost" if address is None else address.is_loopback
+
+
+def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host[1:-1] if host.startswith("[") else host)
+    except ValueError:
+        return None
+
+
+def as_host(address: str) -> str:
+    """Return an IP address as the host of an endpoint.
+
+    IPv6 in brackets; an IPv4 address that a socket for both families shows as
+    ``::ffff:192.0.2.1``, as what it is.
+    """
+    ip = _ip(address)
+    if isinstance(ip, ipaddress.IPv6Address):
+        return str(ip.ipv4_mapped) if ip.ipv4_mapped else f"[{address}]"
+    return address
+
+
+def parse_tcp(endpoint: str) -> Tcp:
+    """Return a TCP endpoint taken apart.
+
+    An IPv6 address is written in brackets.
+
+    Raises:
+        ValueError: if it is not ``tcp://HOST:PORT``; the text says what is wrong.
+    """
+    scheme, _, rest = endpoint.partition("://")
+    host, colon, port = rest.rpartition(":")
+    number = int(port) if port.isascii() and port.isdecimal() and len(port) <= 5 else -1
+    bare = ":" in host and not (host.startswith("[") and host.endswith("]"))
+    # Printable: what the environment holds may be no text at all.
+    well = scheme == "tcp" and colon and host and host.isprintable() and not bare
+    if not well or not 0 <= number < 65536:
+        raise ValueError(f"an endpoint is written tcp://HOST:PORT, not {endpoint!r}")
+    return Tcp(host, number)
+
+
+def parse_pair(listen: str | Sequence[str]) -> tuple[Tcp, Tcp]:
+    """Return the control and data endpoints that ``listen=`` or ``advertise=`` stands for.
+
+    A single endpoint names the control port; data is on the next one (port 0, "choose
+    one", stays 0 for both). A pair gives both.
+    """
+    if isinstance(listen, str):
+        control = parse_tcp(listen)
+        if control.port == 65535:
+            raise ValueError(f"data goes to the port behind {listen!r}, and there is none")
+        return control, Tcp(control.host, control.port + 1 if control.port else 0)
+    if len(listen) != 2:
+        raise ValueError(f"listen is one endpoint or a pair of them, not {listen!r}")
+    return parse_tcp(listen[0]), parse_tcp(listen[1])
+
+
+def check_secure(endpoints: Sequence[Tcp], insecure: bool) -> None:
+    """Refuse endpoints that other hosts could reach, unless that was asked for.
+
+    Raises:
+        InsecureEndpoint: naming the endpoint, and what to do.
+    """
+    for endpoint in endpoints:
+        if not (insecure or endpoint.loopback):
+            raise InsecureEndpoint(
+                f"{endpoint} is reachable from other hosts and traffic there is neither "
+                "encrypted nor authenticated: give it keys (keys=, zexchange keygen), use a "
+                "loopback address, or write insecure=True"
+            )
+
+
+def resolve_wild(addresses: Sequence[Address], host: str | None) -> tuple[Address, ...]:
+    """Return addresses with wildcard hosts replaced by the host that they came from.
+
+    A node that listens on every address cannot know by which of them it is reached;
+    whoever hears from it does. Without a host, wildcard addresses are left out.
+    """
+    resolved: list[Address] = []
+    for address in addresses:
+        try:
+            control, data = parse_tcp(address.control), parse_tcp(address.data)
+        except ValueError:
+            resolved.append(address)
+            continue
+        if control.wild or data.wild:
+            if host is None:
+                continue
+            control = Tcp(host, control.port) if control.wild else control
+            data = Tcp(host, data.port) if data.wild else data
+        resolved.append(Address(str(control), str(data)))
+    return tuple(resolved)
+
+
+def ipc_path(endpoint: str) -> str | None:
+    """Return the path of an ``ipc://`` endpoint, or None if it is another kind."""
+    return endpoint[6:] if endpoint.startswith("ipc://") else None
+
+
+def reachable(address: Address, ours: Callable[[str], bool]) -> bool:
+    """Return whether an address could be dialled from here.
+
+    TCP always may be. Others may tell of any path: a Unix socket has to be one of ``ours``, which
+    is asked for both paths.
+    """
+    paths = ipc_path(address.control), ipc_path(address.data)
+    if paths != (None, None):
+        return all(path is not None and ours(path) for path in paths)
+    try:
+        return not parse_tcp(address.control).wild and not parse_tcp(address.data).wild
+    except ValueError:
+        return False

@@ -1,0 +1,103 @@
+"""The threads of a node: one kind that takes turns at what its poller names, and the sender.
+
+What is done in a turn is its owner's business. Nothing here knows sockets.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from ...local.process.logs import log
+
+Ready = Sequence[tuple[int, int]]
+"""Descriptors that are ready, each with what for."""
+Turn = Callable[[Ready], float | None]
+FOREVER = -1.0
+"""Seconds of a wait that only a descriptor ends."""
+
+
+class Waits(Protocol):
+    """What a loop needs of its poller."""
+
+    def wait(self, seconds: float, /) -> Ready:
+        """Return the descriptors that are ready, at the latest after ``seconds``."""
+        ...
+
+
+class Loop(threading.Thread):
+    """A thread that waits for descriptors and takes a turn, until it is done.
+
+    Args:
+        name: of the thread.
+        poller: what is waited for.
+        turn: called with the descriptors that are ready, perhaps none; returns how many seconds
+            the next wait may take, None if this was the last turn.
+        last: called behind the last turn.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        poller: Waits,
+        turn: Turn,
+        last: Callable[[], None],
+    ) -> None:
+        super().__init__(name=name, daemon=True)
+        self._poller = poller
+        self._turn = turn
+        self._last = last
+
+    @property
+    def current(self) -> bool:
+        """Whether the caller is run by this thread."""
+        return threading.current_thread() is self
+
+    def run(self) -> None:
+        """Take turns; one that fails does not end the thread."""
+        wait, turn = self._poller.wait, self._turn
+        patience: float | None = 0.0
+        while patience is not None:
+            try:
+                patience = turn(wait(patience))
+            except BaseException:  # SystemExit too: it would end the thread without a word
+                log.exception("the thread %s failed and goes on", self.name)
+                time.sleep(0.05)
+                patience = 0.0
+        self._last()
+
+
+class Sender(threading.Thread):
+    """A thread that sends what is queued, when it was asked to.
+
+    Args:
+        send: called when asked; returns the seconds after which to call it again, or 0.
+    """
+
+    def __init__(self, send: Callable[[], float]) -> None:
+        super().__init__(name="zexchange-sender", daemon=True)
+        self._send = send
+        self._asked: queue.SimpleQueue[bool] = queue.SimpleQueue()
+
+    @property
+    def current(self) -> bool:
+        """Whether the caller is run by this thread."""
+        return threading.current_thread() is self
+
+    def ask(self) -> None:
+        """Have what is queued sent. Any thread, from a signal handler too."""
+        self._asked.put(True)
+
+    def end(self) -> None:
+        """End the thread behind what was asked before."""
+        self._asked.put(False)
+
+    def run(self) -> None:
+        """Send when asked; a send that fails does not end the thread."""
+        while self._asked.get():
+            try:
+                while seconds := self._send():
+                    time.sleep(seconds)
+            except BaseException:
+                log.exception("the thread %s failed and goes on", self.name)

@@ -1,0 +1,1 @@
+"""Python values to MessagePack and back."""

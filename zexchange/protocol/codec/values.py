@@ -1,0 +1,288 @@
+"""Python values to MessagePack and back, without losing their types.
+
+The rule of this room: `encode` raises `EncodeError` that names the place inside the message,
+decoding raises `DecodeError` and nothing else, and whatever encodes also decodes. It must not
+know of frames, exchanges or sockets; the extension types live in `extensions`.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from msgpack import ExtType, OutOfData, Packer, StackError, Unpacker, unpackb
+
+from zexchange.collisions import FEW, dict_of
+from zexchange.errors import DecodeError, EncodeError
+from zexchange.kinds import is_dict
+from zexchange.protocol.codec.custom_types import Unknown, register
+from zexchange.protocol.codec.encode_errors import brief, explain
+from zexchange.protocol.codec.extensions import Nest, from_ext, to_ext
+from zexchange.protocol.wire.limits import check_announced
+
+__all__ = ["MAX_NESTED_EXTENSIONS", "Unknown", "decode", "decode_batch", "encode", "register"]
+
+MAX_NESTED_EXTENSIONS = 32
+"""How many extension values (tuples, sets, ...) may lie within each other, on both sides."""
+
+# msgpack allows 511 (1.1) or 1024 (1.2) lists and dicts within each other per packer, and every
+# nested extension starts a new packer. At about 300 bytes of C stack a level, 32 * 1024 levels
+# overflow an 8 MiB stack, so that only the outer extensions may contain so deep a nest.
+_FREE_EXTENSIONS = 2
+_INNER_DEPTH = 32
+
+_IDLE_PACKERS = 32
+KEPT_BUFFER = 64 << 10
+"""A packer never shrinks its buffer: one that has packed so many bytes is not used again."""
+DEEP_BODY = 1022
+"""In fewer bytes no nest is too deep to be unpacked."""
+_LEAF_HEADERS = frozenset(range(0xA0, 0xDC))  # str, bin, ext, and numbers but the smallest
+
+AS_DATETIME = 3
+"""To `unpackb`: what MessagePack's own extension, a timestamp, becomes."""
+
+SMALL_BODY = 1024
+"""Fewer bytes neither announce so much nor hold so many keys that they are looked at first."""
+
+
+def encode(msg: object) -> bytes:
+    """Encode one message.
+
+    Any thread may call this, also while another call is under way in the same thread (a signal
+    handler, a registered encode function).
+
+    Args:
+        msg: A value of the supported types, nested in any way. `bytearray` and `memoryview`
+            are accepted too, and arrive as `bytes`.
+
+    Raises:
+        EncodeError: Something inside cannot be encoded; the text names where and why.
+    """
+    try:
+        return TOP.pack(msg)
+    except Exception as error:
+        explained = explained_error(msg, error)
+        if explained is None:
+            raise
+        raise explained from error
+
+
+def explained_error(msg: object, error: Exception) -> EncodeError | None:
+    """Return the error that says where in a message lies what could not be packed.
+
+    None if nothing is wrong with the message: then a signal handler has raised.
+    """
+    return explain(msg, error, TOP.pack)
+
+
+def decode(body: bytes | memoryview) -> object:
+    """Decode exactly one value.
+
+    Raises:
+        DecodeError: `body` is anything but one well-formed value.
+    """
+    try:
+        return TOP.unpack(body)
+    except DecodeError:
+        raise
+    except Exception as error:
+        raise DecodeError(f"not one MessagePack value: {brief(error)}") from error
+
+
+def decode_batch(
+    body: bytes | memoryview, count: int, nest: Nest | None = None, start: int = 0
+) -> list[object]:
+    """Decode exactly `count` values that lie back to back in `body`.
+
+    Args:
+        body: the values.
+        count: how many.
+        nest: what unpacks them, if some of their parts are elsewhere.
+        start: where in `body` they begin.
+
+    Raises:
+        DecodeError: `body` holds fewer or more values, or something malformed.
+    """
+    if not 0 <= count <= len(body) - start:
+        raise DecodeError(f"{count} values cannot lie in {len(body) - start} bytes")
+    # An array header in front lets the C code build the whole list in one call; a loop over an
+    # Unpacker costs a call per value and copies the body as well.
+    values = memoryview(body)[start:] if start else body
+    packed = b"".join(((0xDD00000000 | count).to_bytes(5, "big"), values))
+    try:
+        # As `Level.unpack`, written out: one call less on the way of every frame.
+        if nest is not None or len(packed) > SMALL_BODY:
+            unpacked: list[object] = (nest or TOP).unpack(packed)
+        else:
+            unpacked = _unpack_top(packed)
+    except DecodeError:
+        raise
+    except Exception as error:
+        raise DecodeError(f"not {count} MessagePack values: {brief(error)}") from error
+    return unpacked
+
+
+class Level:
+    """Packs and unpacks what lies inside a given number of extension values.
+
+    A packer is neither thread-safe nor re-entrant, and its `default` runs Python code in which
+    another thread or a signal handler may come in and encode too: so each call takes a packer
+    of its own out of a pool (`deque` needs no lock), and one that failed is not put back.
+    """
+
+    __slots__ = ("_deeper", "_depth", "idle", "touched", "unpack_careful", "unpack_small")
+
+    def __init__(self, depth: int, deeper: Nest) -> None:
+        self._depth = depth
+        self._deeper = deeper
+        self.idle: deque[Callable[[object], bytes]] = deque(maxlen=_IDLE_PACKERS)
+        """The `pack` of packers that nobody uses: take one, and put it back behind a success."""
+        self.touched = object()
+        """Another one whenever a value was packed by a function in Python."""
+        self.unpack_small = self._unpacking()
+        """Returns the one value in a few bytes, which cannot ask for too much."""
+        self.unpack_careful = self._unpacking(object_pairs_hook=dict_of)
+        """Returns the one value in many, whose dicts may be of keys that collide."""
+
+    def _unpacking(self, **how: Any) -> Callable[[bytes | memoryview], Any]:
+        how = {"strict_map_key": False, **how}
+        return partial(unpackb, ext_hook=self._from_ext, timestamp=AS_DATETIME, **how)
+
+    def pack(self, value: object) -> bytes:
+        """Return `value` as MessagePack; errors do not name the path yet."""
+        if self._depth > _FREE_EXTENSIONS and _deeper_than(value, _INNER_DEPTH):
+            raise EncodeError(f"more than {_INNER_DEPTH} lists and dicts within each other")
+        try:
+            pack = self.idle.pop()
+        except IndexError:
+            pack = self.new_packer()
+        touched = self.touched
+        body = pack(value)
+        if len(body) > DEEP_BODY or touched is not self.touched:
+            check_whole(body)
+        if len(body) < KEPT_BUFFER:
+            self.idle.append(pack)
+        return body
+
+    def unpack(self, body: bytes | memoryview) -> Any:
+        """Return the one value in `body`."""
+        if len(body) <= SMALL_BODY:
+            return self.unpack_small(body)
+        check_announced(body)
+        return self.unpack_careful(body)
+
+    def attached(self, data: bytes) -> object:
+        """See `Nest`: no further frame has come with this message."""
+        raise DecodeError("a value that stands for a frame which is not there")
+
+    def whole(self, body: bytes) -> bytes:
+        """See `Nest`."""
+        return body
+
+    def new_packer(self) -> Callable[[object], bytes]:
+        """Return the `pack` of a packer that nobody else uses."""
+        # strict_types: else msgpack flattens IntEnum, namedtuples and np.float64 silently.
+        pack: Callable[[object], bytes] = Packer(strict_types=True, default=self._to_ext).pack
+        return pack
+
+    def _to_ext(self, value: object) -> ExtType:
+        # A new object each time, and not a counter: two threads that count at once can end at
+        # the number that a third one remembers.
+        self.touched = object()
+        return to_ext(value, self._deeper)
+
+    def _from_ext(self, code: int, data: bytes) -> object:
+        return from_ext(code, data, self._deeper)
+
+
+class _Top(Level):
+    """Packs and unpacks whole messages; dicts of texts, and small ones, cost what they cost alone.
+
+    Only here is a body unpacked again: if each level did it, 32 of them would do it for years.
+    """
+
+    __slots__ = ("_unpack_few_keys", "_unpack_texts")
+
+    def __init__(self, deeper: Nest) -> None:
+        super().__init__(0, deeper)
+        self._unpack_texts = self._unpacking(strict_map_key=True)
+        self._unpack_few_keys = self._unpacking(max_map_len=FEW)
+
+    def unpack(self, body: bytes | memoryview) -> Any:
+        """Return the one value in `body`."""
+        if len(body) <= SMALL_BODY:
+            return self.unpack_small(body)
+        check_announced(body)
+        for unpack in (self._unpack_texts, self._unpack_few_keys):
+            try:
+                return unpack(body)
+            except DecodeError:
+                raise
+            except ValueError:  # msgpack's, for a key that is no text, or a dict of many keys
+                continue
+        return self.unpack_careful(body)
+
+
+class _Bottom:
+    """Refuses extension values within more extension values than are allowed."""
+
+    __slots__ = ()
+
+    def pack(self, value: object) -> bytes:
+        raise EncodeError(f"more than {MAX_NESTED_EXTENSIONS} extension values nested")
+
+    def unpack(self, body: bytes | memoryview) -> Any:
+        raise DecodeError(f"more than {MAX_NESTED_EXTENSIONS} extension values nested")
+
+    def attached(self, data: bytes) -> object:
+        raise DecodeError("a value that stands for a frame which is not there")
+
+    def whole(self, body: bytes) -> bytes:
+        return body
+
+
+def _levels() -> Level:
+    level: Nest = _Bottom()
+    for depth in range(MAX_NESTED_EXTENSIONS, 0, -1):
+        level = Level(depth, level)
+    return _Top(level)
+
+
+def _deeper_than(value: object, limit: int) -> bool:
+    layer: list[Any] = [value]
+    for _ in range(limit + 1):
+        layer = [part for part in layer if type(part) in (list, dict)]
+        if not layer:
+            return False
+        layer = [inner for p in layer for inner in (p.values() if is_dict(p) else p)]
+    return True
+
+
+def check_whole(body: bytes) -> None:
+    """Raise `EncodeError` if what was packed could not be unpacked.
+
+    To be called with more than `DEEP_BODY` bytes, and where `Level.touched` has changed.
+    """
+    # A list is packed as its length, then its items. When an item needs `default`, Python code
+    # runs in between, and another thread may have changed that list: what was packed would be
+    # read as something else, and with it everything that follows in the frame. And msgpack 1.2
+    # packs nests of 1024 and a little more, which it does not unpack in a batch's array.
+    # The scan builds nothing; it takes a quarter to a half of the time of packing.
+    if body[0] in _LEAF_HEADERS:
+        return
+    scan = Unpacker(max_buffer_size=len(body) + 1, read_size=len(body) + 1)
+    scan.feed(b"\x91")
+    scan.feed(body)
+    try:
+        scan.skip()
+    except StackError:
+        raise EncodeError("nested too deeply")
+    except OutOfData:
+        raise EncodeError("a list changed while it was being encoded")
+    if scan.tell() != len(body) + 1:
+        raise EncodeError("a list changed while it was being encoded")
+
+
+TOP = _levels()
+"""What packs and unpacks messages."""
+_unpack_top = TOP.unpack_small

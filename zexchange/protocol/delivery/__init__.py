@@ -1,0 +1,1 @@
+"""Each message once and in order, or reported as lost."""

@@ -1,0 +1,205 @@
+"""The history of late joiners: ask a peer what it keeps, fetch that, and know when all is there.
+
+A recall is asked once the joiner's key is in force at the peer, so that what is kept and
+what comes live meet without a seam: history is cut off where the live messages begin.
+Time is an argument; nothing here knows who has joined, or what a message is. When to give up is
+counted as in `recovery`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...names import matches
+from ..elapsed import Elapsed
+from ..interest.interest import Keys
+from .recovery import ASK_AGAIN, ASK_AGAIN_MOST
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Ask the peer what it keeps under a key."""
+
+    request: int
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Ask the peer for kept messages ``first`` to ``last`` of an exchange."""
+
+    request: int
+    name: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One message of the history."""
+
+    name: str
+    number: int
+    value: Any
+    sent_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Through:
+    """A recall has ended; what has come is ``history``, by exchange and in order."""
+
+    request: int
+    history: tuple[Kept, ...]
+    complete: bool
+
+
+@dataclass(slots=True)
+class _Recall:
+    key: str
+    most: int
+    ask_at: float
+    pause: float = ASK_AGAIN
+    until: float | None = None
+    todo: dict[str, tuple[int, int]] | None = None
+    ends: dict[str, int] = field(default_factory=dict[str, int])
+    found: dict[str, dict[int, Kept]] = field(default_factory=dict[str, dict[int, Kept]])
+
+    def progress(self, now: float, until: float) -> None:
+        self.until, self.ask_at, self.pause = until, now, ASK_AGAIN
+
+    def history(self) -> Iterator[Kept]:
+        """Yield what has come, of each exchange only what leads up to its end without a hole."""
+        for name, end in self.ends.items():
+            found, first = self.found.get(name, {}), end + 1
+            while first - 1 in found:
+                first -= 1
+            yield from (found[number] for number in range(first, end + 1))
+
+
+class Recalls:
+    """What the late joiners of this node are owed by one peer."""
+
+    __slots__ = ("_elapsed", "_recalls", "_timeout")
+
+    def __init__(self, timeout: float, elapsed: Elapsed) -> None:
+        self._timeout = timeout
+        self._elapsed = elapsed
+        self._recalls: dict[int, _Recall] = {}
+
+    def __bool__(self) -> bool:
+        """Tell whether anything is owed."""
+        return bool(self._recalls)
+
+    def __contains__(self, request: int) -> bool:
+        """Return whether a recall has not ended."""
+        return request in self._recalls
+
+    def add(self, request: int, key: str, most: int, now: float) -> None:
+        """Recall the last ``most`` messages of every exchange that ``key`` covers."""
+        self._recalls[request] = _Recall(key, most, now)
+
+    def key(self, request: int) -> str:
+        """Return what a recall asks for."""
+        return self._recalls[request].key
+
+    def drop(self, request: int) -> None:
+        """Ask no more: the joiner has left."""
+        self._recalls.pop(request, None)
+
+    def give_up(self, request: int) -> Through:
+        """End a recall with what has come."""
+        return self._end(request, self._recalls[request], False)
+
+    def counted(
+        self,
+        request: int,
+        ranges: Mapping[str, tuple[int, int]],
+        live: Callable[[str], int | None],
+        now: float,
+    ) -> None:
+        """Take what the peer keeps.
+
+        Args:
+            request: which recall it answers.
+            ranges: by exchange, the first and the last number.
+            live: returns the number from which the joiner gets an exchange live; None if
+                that is not for it.
+            now: seconds on a monotonic clock.
+        """
+        recall = self._recalls.get(request)
+        if recall is None or recall.todo is not None:
+            return
+        recall.todo = {}
+        for name, (first, last) in ranges.items():
+            wanted = 0 < first <= last and matches(recall.key, name)
+            begin = live(name) if wanted else None
+            if begin is not None:
+                end = min(last, begin - 1)
+                start = max(first, end - recall.most + 1, 1)
+                if start <= end:
+                    recall.todo[name], recall.ends[name] = (start, end), end
+        recall.progress(now, self._elapsed.seconds + self._timeout)
+
+    def wants(self, name: str, first: int, count: int) -> bool:
+        """Tell whether any of these messages is waited for."""
+        return any(
+            start <= first + count - 1 and first <= end
+            for start, end in (
+                r.todo[name] for r in self._recalls.values() if r.todo and name in r.todo
+            )
+        )
+
+    def take(self, name: str, first: int, values: Sequence[Any], sent_at: float) -> None:
+        """Take fetched messages."""
+        for recall in self._recalls.values():
+            if recall.todo and name in recall.todo:
+                start, end = recall.todo[name]
+                found = recall.found.setdefault(name, {})
+                for number, value in enumerate(values, first):
+                    if start <= number <= end:
+                        found[number] = Kept(name, number, value, sent_at)
+
+    def answered(self, request: int, name: str, first: int, last: int, now: float) -> None:
+        """Take word of what was sent: before ``first`` nothing is kept any more."""
+        recall = self._recalls.get(request)
+        if recall is None or not recall.todo or name not in recall.todo:
+            return
+        start, end = recall.todo[name]
+        upto = min(last, end)
+        found = recall.found.get(name, {})
+        if upto < start or not all(n in found for n in range(max(first, start), upto + 1)):
+            return  # an old answer, or a frame was dropped on the way: asked for again
+        if upto == end:
+            del recall.todo[name]
+        else:
+            recall.todo[name] = (upto + 1, end)
+        recall.progress(now, self._elapsed.seconds + self._timeout)
+
+    def due(self, now: float, in_force: Keys) -> Iterator[Count | Fetch | Through]:
+        """Yield what to ask for, and what has ended, now."""
+        for request, recall in list(self._recalls.items()):
+            if recall.todo is None and recall.key not in in_force:
+                continue  # nothing comes live yet: history would end before that begins
+            if recall.until is None:
+                recall.until = self._elapsed.seconds + self._timeout
+            if recall.todo == {}:
+                yield self._end(request, recall, True)
+            elif self._elapsed.seconds >= recall.until:
+                yield self._end(request, recall, False)
+            elif now >= recall.ask_at:
+                recall.ask_at = now + recall.pause
+                recall.pause = min(2 * recall.pause, ASK_AGAIN_MOST)
+                if recall.todo is None:
+                    yield Count(request, recall.key)
+                else:
+                    name, (first, last) = next(iter(recall.todo.items()))
+                    yield Fetch(request, name, first, last)
+
+    def _end(self, request: int, recall: _Recall, complete: bool) -> Through:
+        del self._recalls[request]
+        return Through(request, tuple(recall.history()), complete)
+
+    def abandon(self) -> Iterator[Through]:
+        """Yield the end of every recall: the peer has left."""
+        for request, recall in list(self._recalls.items()):
+            yield self._end(request, recall, False)

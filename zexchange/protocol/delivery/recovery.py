@@ -1,0 +1,197 @@
+"""What is missing of one peer: park what came after it, ask for it, or give it up.
+
+A receiver that sees a gap holds back what follows on that exchange, and on no other,
+and asks the origin for the range that is missing. Frames leave here in order: through
+`Positions`, which counts as lost whatever is skipped in the end. Time is an argument; when to
+give up is counted in seconds in which we looked, for answers may lie in our own queues.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+
+from ...history import Body
+from ..elapsed import Elapsed
+from .sequence import Positions
+
+ASK_AGAIN = 0.25
+"""Seconds after which an unanswered request is repeated; then twice that, and so on."""
+ASK_AGAIN_MOST = 1.0
+NEXT_GAP = 0.5
+"""Seconds for a gap that comes right behind one that was given up for want of an answer."""
+PARKED_MOST = 32 << 20
+"""Bytes parked for one peer. What does not fit is asked for again: it is in the ring."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask the origin for messages ``first`` to ``last`` of an exchange."""
+
+    name: str
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Messages ``first`` to ``last`` will not come: go on behind them."""
+
+    name: str
+    first: int
+    last: int
+    reason: str
+
+
+@dataclass(slots=True)
+class _Missing:
+    """One exchange that is being recovered."""
+
+    head: int
+    until: float
+    ask_at: float
+    pause: float = ASK_AGAIN
+    parked: dict[int, tuple[int, Body]] = field(default_factory=dict[int, tuple[int, Body]])
+    order: list[int] = field(default_factory=list[int])
+    """A heap of what `parked` begins with: many small frames may be parked."""
+    gone_to: int = 0
+    reached: int = 0
+    reason: str = ""
+
+    @property
+    def last(self) -> int:
+        """The last number that is missing before what is parked."""
+        return (self.order[0] if self.order else self.head + 1) - 1
+
+
+class Recovery:
+    """The gaps of one peer, by exchange."""
+
+    __slots__ = ("_elapsed", "_positions", "_timeout", "missing", "parked_bytes")
+
+    def __init__(self, positions: Positions, timeout: float, elapsed: Elapsed) -> None:
+        self._positions = positions
+        self._timeout = timeout
+        self._elapsed = elapsed
+        self.missing: dict[str, _Missing] = {}
+        self.parked_bytes = 0
+
+    def __bool__(self) -> bool:
+        """Tell whether anything is missing."""
+        return bool(self.missing)
+
+    def parked(self) -> dict[str, int]:
+        """Return how many messages are parked, by exchange. Any thread."""
+        return {
+            name: sum(last - first + 1 for first, (last, _) in missing.parked.copy().items())
+            for name, missing in self.missing.copy().items()
+        }
+
+    def park(self, name: str, first: int, last: int, frame: Body, now: float) -> None:
+        """Hold back a frame that has come before its turn."""
+        missing = self._expose(name, last, now)
+        if first not in missing.parked and self.parked_bytes + len(frame) <= PARKED_MOST:
+            missing.parked[first] = last, frame
+            heappush(missing.order, first)
+            self.parked_bytes += len(frame)
+
+    def expose(self, name: str, head: int, now: float) -> None:
+        """Take note of a head that we have heard of: something may be missing up to it."""
+        if head > self._positions.positions.get(name, head):
+            self._expose(name, head, now)
+
+    def _expose(self, name: str, head: int, now: float) -> _Missing:
+        missing = self.missing.get(name)
+        if missing is None:
+            until = self._elapsed.seconds + self._timeout
+            missing = self.missing[name] = _Missing(head, until, now)
+        missing.head = max(missing.head, head)
+        return missing
+
+    def unavailable(self, name: str, last: int, reason: str) -> None:
+        """The origin has nothing any more up to ``last``."""
+        missing = self.missing.get(name)
+        if missing is not None:
+            missing.gone_to, missing.reason = max(missing.gone_to, last), reason
+
+    def answered(self, name: str, now: float) -> None:
+        """The origin has sent all that it sends for one request: ask for the rest at once."""
+        missing = self.missing.get(name)
+        if missing is not None:
+            position = self._positions.positions.get(name, 0)
+            if position > missing.reached:
+                # Only progress buys more time, and is worth asking on without a pause.
+                missing.reached, missing.until = position, self._elapsed.seconds + self._timeout
+                missing.ask_at, missing.pause = now, ASK_AGAIN
+
+    def in_turn(self, name: str) -> Body | None:
+        """Return a parked frame that is next, or None; forget the exchange if all is there."""
+        missing = self.missing.get(name)
+        if missing is None:
+            return None
+        position = self._positions.positions.get(name)
+        if position is None:  # not wanted any more
+            self._forget(name)
+            return None
+        if missing.order:
+            if missing.order[0] > position + 1:
+                return None
+            _, frame = missing.parked.pop(heappop(missing.order))
+            self.parked_bytes -= len(frame)
+            return frame
+        if position >= missing.head:
+            del self.missing[name]
+        return None
+
+    def forget_unwanted(self) -> None:
+        """Forget exchanges that are not followed any more, before they are followed anew.
+
+        What was parked or missing then is not for whoever wants them next.
+        """
+        for name in [n for n in self.missing if n not in self._positions.positions]:
+            self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        missing = self.missing.pop(name)
+        self.parked_bytes -= sum(len(frame) for _, frame in missing.parked.values())
+
+    def due(self, now: float) -> Iterator[Ask | GiveUp]:
+        """Yield what to ask for and what to give up now, of all exchanges."""
+        for name in list(self.missing):
+            yield from self.due_of(name, now)
+
+    def due_of(self, name: str, now: float) -> Iterator[Ask | GiveUp]:
+        """Yield what to ask for and what to give up now, of one exchange.
+
+        A cut leaves a gap on each of many: whoever has news of one does not look at all others.
+        """
+        missing = self.missing.get(name)
+        if missing is None:
+            return
+        position = self._positions.positions.get(name)
+        if position is None:
+            self._forget(name)
+            return
+        first, last = position + 1, missing.last
+        if first > last:
+            return
+        if missing.gone_to >= first:
+            yield GiveUp(name, first, min(last, missing.gone_to), missing.reason)
+        elif self._elapsed.seconds >= missing.until:
+            # Little time for the next gap: a silent origin costs all of it only once.
+            missing.until, missing.ask_at = self._elapsed.seconds + NEXT_GAP, now
+            yield GiveUp(name, first, last, "not recovered in time")
+        elif now >= missing.ask_at:
+            missing.ask_at = now + missing.pause
+            missing.pause = min(2 * missing.pause, ASK_AGAIN_MOST)
+            yield Ask(name, first, last)
+
+    def abandon(self, reason: str) -> Iterator[GiveUp]:
+        """Yield what is missing of every exchange, gap by gap: the origin has left."""
+        for name in list(self.missing):
+            while (missing := self.missing.get(name)) is not None:
+                position = self._positions.positions.get(name)
+                last = missing.last
+                if position is None or position >= last:
+                    self._forget(name)
+                else:
+                    yield GiveUp(name, position + 1, last, reason)

@@ -1,0 +1,52 @@
+"""Which peers hold senders up for too long without acknowledging anything. Time is an argument."""
+
+from bisect import bisect
+from collections.abc import Collection, Iterator, Mapping
+
+from ..elapsed import Elapsed
+
+
+class Stalling:
+    """For how long each peer has held senders up, since it has acknowledged anything.
+
+    Args:
+        stall: seconds after which it is slow, of those in which we looked at it.
+    """
+
+    def __init__(self, stall: float) -> None:
+        self._stall = stall
+        self._elapsed = Elapsed()
+        self._holding: dict[bytes, tuple[float, int]] = {}
+
+    def look(self, progress: Mapping[bytes, int], now: float) -> list[bytes]:
+        """Return the peers that are slow: call several times a second.
+
+        Args:
+            progress: of each peer that senders wait for now, what changes as it acknowledges.
+            now: seconds on a monotonic clock.
+        """
+        self._elapsed.look(now)
+        counted, before = self._elapsed.seconds, self._holding
+        self._holding = {
+            node: before[node] if before.get(node, (0, None))[1] == done else (counted, done)
+            for node, done in progress.items()
+        }
+        return [n for n, (since, _) in self._holding.items() if counted - since >= self._stall]
+
+
+class Turns:
+    """Some of many names at a time: each has its turn."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def take(self, names: Collection[str], most: int) -> Iterator[str]:
+        """Return at most so many of the names, going on behind those that were taken before."""
+        ordered = sorted(names)
+        at = bisect(ordered, self._last) if len(ordered) > most else 0
+        return self._taken([*ordered[at:], *ordered[:at]][:most])
+
+    def _taken(self, names: list[str]) -> Iterator[str]:
+        for name in names:
+            self._last = name
+            yield name

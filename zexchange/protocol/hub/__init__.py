@@ -1,0 +1,1 @@
+"""Hubs as machines, on both sides."""

@@ -1,0 +1,468 @@
+"""A hub as one machine: whom it carries, what they hear of each other, what they want.
+
+The shell calls one method for whatever happened, and then carries out what `take` returns, in
+that order. The machine opens nothing and asks no clock. It knows topics and ids, and never
+what is in a message. Who may be carried, may want a topic or may publish one is asked of a
+`Gate`, which lets everybody through; another one can judge by keys.
+"""
+
+from collections.abc import Callable
+from math import inf
+from typing import Any
+
+from ..rate_limit import Allowance
+from ..security.permissions import EVERYTHING, Rights
+from ..timing import MAX_TEXT, REFUSALS, TICK_LATE
+from ..wire.messages import VERSIONS
+from .members import (
+    Call,
+    Complain,
+    Effect,
+    Forget,
+    Gate,
+    Lodger,
+    Pass,
+    Presence,
+    Roster,
+    SayTo,
+    Subscribe,
+)
+from .messages import Carried, Enter, State, TurnedAway, told_of
+from .topology import HubMap
+
+QUIET_AFTER = 3.0
+GONE_AFTER = 1.5
+"""Seconds unheard, and without a data connection, after which a node is gone."""
+LEFT_AFTER = 30.0
+MAX_LODGERS = 10_000
+MAX_LEFT = 1_000
+MAX_TOPICS = 200_000
+"""Topics that the nodes of this hub may subscribe to, all together."""
+UNREAD_BYTES = 32 << 20
+"""Bytes that may be on their way to a node on its control link; more is dropped there."""
+TELL_BYTES = 4 << 20
+WHOLE_AT_ONCE, WHOLE_A_SECOND = 4 << 20, 512 << 10
+"""Bytes of whole rosters that one connection is told, at once and a second."""
+ALL_AT_ONCE, ALL_A_SECOND = 64 << 20, 8 << 20
+"""Bytes of whole rosters that all of them are told."""
+ANSWER_EVERY = 0.1
+APART = 0.9
+"""Seconds for which another hub's map may be another one than ours, while news is on its way."""
+
+
+class Carrying:
+    """One hub. Not thread-safe: one thread calls it."""
+
+    def __init__(
+        self,
+        me: bytes,
+        federation: str,
+        endpoints: tuple[str, str, str],
+        new_secret: Callable[[], bytes],
+        now: float,
+        gate: Gate | None = None,
+    ) -> None:
+        self.me = me
+        self.gate = gate or Gate()
+        self.map = HubMap(me)
+        self.lodgers: dict[bytes, Lodger] = {}
+        self.by_route: dict[Any, Lodger] = {}
+        self.by_connection: dict[int, Lodger] = {}
+        self.wants: dict[bytes, int] = {}
+        self.rejected: dict[str, int] = {}
+        self.linked: dict[bytes, float] = {}
+        """Hubs that answer on our links to them, and when they did last."""
+        self._federation = federation
+        self._refusals = Allowance(*REFUSALS)
+        self._whole = Allowance(WHOLE_AT_ONCE, WHOLE_A_SECOND)
+        self._all = Allowance(ALL_AT_ONCE, ALL_A_SECOND)
+        self._control, self._up, self._down = endpoints
+        self._new_secret = new_secret
+        self._roster = Roster()
+        self._left: dict[bytes, str] = {}
+        self._elsewhere: dict[bytes, int] = {}
+        self._effects: list[Effect] = []
+        self._asked = 1
+        self._changed = True
+        self._ticked_at = now
+
+    def take(self) -> list[Effect]:
+        """Return what is to be done now, in order, and forget it."""
+        self._settle()
+        out, self._effects = self._effects, []
+        return out
+
+    def reject(self, reason: str) -> None:
+        """Count something that was not taken; its words may come from whoever sent it."""
+        reason = reason[:MAX_TEXT]
+        if reason in self.rejected or len(self.rejected) < 1000:
+            self.rejected[reason] = self.rejected.get(reason, 0) + 1
+
+    def complain(self, reason: str, detail: str = "") -> None:
+        """Count something that was not taken, and have it told the first time."""
+        if reason[:MAX_TEXT] not in self.rejected:
+            self._effects.append(Complain(f"{reason}: {detail}" if detail else reason))
+        self.reject(reason)
+
+    # -------------------------------------------------------------------- who is carried
+
+    def enter(self, enter: Enter, route: Any, now: float, user: str = "") -> None:
+        """Take a node or hub in, or hear of it again; answer with what is new."""
+        lodger = self.lodgers.get(enter.sender)
+        refusal = self._objection(enter, lodger, route, now, user)
+        if refusal is not None:
+            self.reject(f"{enter.label} was turned away: {refusal.text}")
+            if self._refusals.take(route, 1, now):
+                self._effects.append(SayTo(route, refusal))
+            return
+        if lodger is None:
+            lodger = Lodger(enter.sender, enter.label, route, self._new_secret(), enter.hub, now)
+            lodger.user = user
+            # Not from 0: only who reads what it is told can tell where it stands.
+            lodger.sent = lodger.taken = int.from_bytes(self._new_secret()[:6], "big")
+            lodger.told = lodger.sent
+            self.lodgers[lodger.id] = lodger
+            self._left.pop(lodger.id, None)
+            self._changed = True
+            if untold := self.gate.untold(user):
+                self.complain(untold)
+        if lodger.route != route or self.by_route.get(route) is not lodger:
+            self.by_route.pop(lodger.route, None)
+            lodger.route, lodger.answered_at = route, -1.0
+            lodger.taken = lodger.sent
+            # What was said by the other way may have been lost with it.
+            lodger.fresh = lodger.fresh or bool(user)
+            self.by_route[route] = lodger
+        self._heard(lodger, now)
+        lodger.roster, lodger.its_sent = enter.roster, enter.sent
+        if enter.taken in lodger.marks:
+            lodger.taken = max(lodger.taken, enter.taken)
+        if enter.hub and enter.endpoint and enter.sender not in self.linked:
+            self._effects.append(Call(enter.endpoint))
+        self._settle()
+        if enter.hub and enter.mark:
+            self._compare(lodger, enter.mark, now)
+        # Marks are told many times a second, and need no answer each.
+        if now - lodger.answered_at >= ANSWER_EVERY or lodger.roster != self._roster.number:
+            lodger.answered_at = now
+            self._answer(lodger, now)
+
+    def _compare(self, lodger: Lodger, digest: int, now: float) -> None:
+        """Tell a hub all again, if its map has been another one than ours for a while.
+
+        What was said while its connection was away is lost: it will not be said again.
+        """
+        if digest == self.map.digest:
+            lodger.apart_at = inf
+        elif now - lodger.apart_at >= APART:
+            lodger.apart_at = now
+            if lodger.id in self.linked:
+                self._tell_all(lodger.id)
+        else:
+            lodger.apart_at = min(lodger.apart_at, now)
+
+    def _objection(
+        self, enter: Enter, lodger: Lodger | None, route: Any, now: float, user: str
+    ) -> TurnedAway | None:
+        """Return why somebody is not carried, or None if it is."""
+
+        def away(reason: str, text: str) -> TurnedAway:
+            return TurnedAway(self.me, reason, text)
+
+        if enter.sender == self.me:
+            return away("self", "this hub has reached itself")
+        if enter.federation != self._federation:
+            ours, theirs = self._federation, enter.federation
+            return away("federation", f"this hub carries federation {ours!r}, not {theirs!r}")
+        if max(VERSIONS[0], enter.versions[0]) > min(VERSIONS[1], enter.versions[1]):
+            return away("version", f"protocol {VERSIONS[0]} to {VERSIONS[1]} is spoken here")
+        objection = self.gate.objection(enter, user)
+        if objection is not None:
+            self.complain(f"{self.gate.name(user)} was turned away: {objection[1]}")
+            return away(*objection)
+        if lodger is None:
+            full = len(self.lodgers) >= MAX_LODGERS
+            return away("full", "this hub carries as many as it can") if full else None
+        # With keys, the id goes with the key, and who has that is one party.
+        same = bool(user) and lodger.user == user
+        known = same or lodger.route == route or enter.secret == lodger.secret
+        if not known and now - lodger.heard_at < QUIET_AFTER:
+            return away("taken", "another connection speaks under this id")
+        return None
+
+    def _answer(self, lodger: Lodger, now: float | None = None) -> None:
+        """Tell a lodger what it has not heard of the roster, if it reads what it is told."""
+        base, present, left = self._roster.since(0 if lodger.fresh else lodger.roster)
+        if lodger.hub:
+            base, present, left = self._roster.number, {}, {}
+        number, rights = self._roster.number, self._concerning(lodger, present)
+        size = _size(present, left, rights)
+        if lodger.sent - lodger.taken + size > UNREAD_BYTES and lodger.sent > lodger.taken:
+            # No news before it has read: no more than what shows how far it is.
+            base = number = lodger.roster
+            present, left, rights = {}, {}, {}
+            size = _size({}, {}, {})
+        if base == 0 and present and not self._may_have_all(lodger, size, now):
+            self.reject("more is asked than is answered")
+            return
+        lodger.sent += size
+        lodger.fresh = lodger.fresh and number != self._roster.number
+        word = Carried(
+            self.me, self._up, self._down, lodger.secret, base, number,
+            tuple((n, quiet) for n, (quiet, _) in present.items() if n != lodger.id),
+            tuple((n, why) for n, why in left.items() if n != lodger.id),
+            lodger.sent, lodger.its_sent, rights,
+        )  # fmt: skip
+        # Taken to arrive: who finds that something is missing between says so.
+        lodger.told, lodger.roster = lodger.sent, number
+        lodger.marks.append(lodger.sent)
+        self._effects.append(SayTo(lodger.route, word))
+
+    def _may_have_all(self, lodger: Lodger, size: int, now: float | None) -> bool:
+        """Return whether a lodger is told everything now: it may ask for that without end."""
+        at = self._ticked_at if now is None else now
+        return self._whole.take(lodger.route, size, at) and self._all.take("", size, at)
+
+    def _concerning(self, lodger: Lodger, present: dict[bytes, Presence]) -> dict[bytes, Rights]:
+        """Return what nodes may do as far as a lodger has to do with it.
+
+        What they may have of what it may publish, and may publish of what it may have: no other
+        name is for it to know.
+        """
+        its = self.gate.rights(lodger.user)
+        theirs = {node: rights for node, (_, rights) in present.items() if node != lodger.id}
+        if its is EVERYTHING:
+            told = theirs
+        else:
+            turned = Rights("", its.subscribe, its.publish)
+            told = {node: told_of(rights.within(turned)) for node, rights in theirs.items()}
+        return {node: rights for node, rights in told.items() if rights != EVERYTHING}
+
+    def judge(self, changed: set[str]) -> None:
+        """Let go of whoever has a key that may do something else now.
+
+        They come back, where they may, and are told everything anew.
+        """
+        gone = [lodger for lodger in self.lodgers.values() if lodger.user in changed]
+        for lodger in gone:
+            known = self.gate.objection(Enter(lodger.id, "", lodger.label), lodger.user) is None
+            self.leave(lodger, "permissions" if known else "revoked")
+            if lodger.hub:
+                self.linked.pop(lodger.id, None)
+        self._changed = True
+
+    def room(self, lodger: Lodger, size: int) -> bool:
+        """Tell whether so much may be passed on to a lodger; ask at times how far it is.
+
+        What lies unread may be lost on the way: only what was asked for again is large.
+        """
+        if lodger.sent - lodger.taken + size > UNREAD_BYTES and lodger.sent > lodger.taken:
+            return False
+        lodger.sent += size
+        if lodger.sent - lodger.told > TELL_BYTES:
+            self._answer(lodger)
+        return True
+
+    def heard(self, route: Any, now: float) -> Lodger | None:
+        """Note that something came by a route; return who is there, if it has entered."""
+        lodger = self.by_route.get(route)
+        if lodger is not None:
+            self._heard(lodger, now)
+        return lodger
+
+    def _heard(self, lodger: Lodger, now: float) -> None:
+        lodger.heard_at = now
+        if lodger.quiet:
+            lodger.quiet, self._changed = False, True
+
+    def leave(self, lodger: Lodger, reason: str) -> None:
+        """Carry somebody no more."""
+        del self.lodgers[lodger.id]
+        if self.by_route.get(lodger.route) is lodger:
+            del self.by_route[lodger.route]
+        for fd in lodger.connections:
+            self.by_connection.pop(fd, None)
+        if not lodger.hub:
+            self._left[lodger.id] = reason
+            while len(self._left) > MAX_LEFT:
+                del self._left[next(iter(self._left))]
+        self._changed = True
+        self._effects.append(Forget(lodger))
+
+    # -------------------------------------------------------------- their data connections
+
+    def introduced(self, fd: int, node: bytes, secret: bytes, user: str = "") -> None:
+        """Take note whose a data connection is: its owner shows what only it was told."""
+        lodger = self.lodgers.get(node)
+        if lodger is None or lodger.secret != secret or lodger.user != user:
+            self.reject("a data connection of somebody who has not entered")
+            return
+        self.disconnected(fd)
+        self.by_connection[fd] = lodger
+        lodger.connections.add(fd)
+        lodger.was_connected = True
+
+    def disconnected(self, fd: int) -> None:
+        """Take note that a data connection is no more."""
+        lodger = self.by_connection.pop(fd, None)
+        if lodger is not None:
+            lodger.connections.discard(fd)
+
+    # ----------------------------------------------------------------------------- wants
+
+    def want(self, topic: bytes, wanted: bool, user: str = "") -> bool:
+        """Take what nodes here subscribe to; tell whether it counts.
+
+        A topic that comes again, as tokens do after a reconnect, is asked for again: its
+        answer proves the way.
+        """
+        if not wanted:
+            if self.wants.pop(topic, None) is not None:
+                self._changed = True
+                if topic not in self._elsewhere:
+                    self._effects.append(Subscribe(topic, False))
+            return True
+        if not self.gate.may_want(user, topic):
+            self.reject("a subscription that is not permitted")
+            return False
+        again = topic in self.wants
+        if not again and len(self.wants) >= MAX_TOPICS:
+            self.reject("more topics than a hub takes")
+            return False
+        token = topic[:1] == b"\xff"
+        if again and not token:
+            return True
+        self._asked += token
+        self.wants[topic] = self._asked if token else 1
+        self._changed = True
+        self._effects.append(Subscribe(topic, True, anew=again or topic in self._elsewhere))
+        return True
+
+    # ------------------------------------------------------------------------ other hubs
+
+    def link(self, hub: bytes, now: float) -> None:
+        """Take note that a hub answers on our link to it."""
+        if hub not in self.linked:
+            self._changed = True
+            self._tell_all(hub)  # what it missed while it could not be reached
+        self.linked[hub] = now
+
+    def _tell_all(self, hub: bytes) -> None:
+        """Tell another hub of all hubs that we know."""
+        self._effects.extend(Pass(hub, state) for state in self.map.states.values())
+
+    def state(self, state: State) -> None:
+        """Take what a hub tells of itself, and tell those who may not know."""
+        if state.sender == self.me or not self.map.take(state):
+            return
+        self._effects.extend(Pass(hub, state) for hub in self.linked if hub != state.sender)
+        self._follow()
+
+    def _neighbours(self) -> tuple[bytes, ...]:
+        """Return the hubs that hear us and are heard."""
+        lodgers = self.lodgers
+        return tuple(
+            hub
+            for hub in self.linked
+            if hub in lodgers and lodgers[hub].hub and not lodgers[hub].quiet
+        )
+
+    def _settle(self) -> None:
+        """Tell everybody what has changed."""
+        if not self._changed:
+            return
+        self._changed = False
+        mine = self.map.states[self.me]
+        state = State(
+            self.me,
+            mine.number + 1,
+            self._neighbours(),
+            tuple((n.id, n.quiet) for n in self.lodgers.values() if not n.hub),
+            dict(self.wants),
+            tuple(self._left.items()),
+            self._own_rights(),
+        )
+        self.map.take(state)
+        self._effects.extend(Pass(hub, state) for hub in self.linked)
+        self._follow()
+
+    def _own_rights(self) -> dict[bytes, Rights]:
+        """Return what the nodes that we carry may do, but for those that may do everything."""
+        nodes = [lodger for lodger in self.lodgers.values() if not lodger.hub]
+        rights = ((lodger.id, self.gate.rights(lodger.user)) for lodger in nodes)
+        return {node: its for node, its in rights if its != EVERYTHING}
+
+    def _rights_of(self, node: bytes) -> Rights:
+        """Return what a node may do, here or behind another hub."""
+        lodger = self.lodgers.get(node)
+        if lodger is not None:
+            return self.gate.rights(lodger.user)
+        home = self.map.home(node)
+        if home is None:
+            return EVERYTHING
+        leads = self.lodgers.get(self.map.next_to(home) or b"")
+        told = self.map.states[home].rights.get(node, EVERYTHING)
+        return self.gate.vouched(node, told, leads.user if leads else "")
+
+    def _follow(self) -> None:
+        """Do what follows from another map: ask for what is wanted elsewhere, tell the roster."""
+        before, now = self._elsewhere, self.map.wanted()
+        self._elsewhere = now
+        # Names before tokens, which prove that the names are there.
+        for topic in sorted(now):
+            if before.get(topic) != now[topic] and (topic not in before or topic[:1] == b"\xff"):
+                anew = topic in before or topic in self.wants
+                if not anew or topic[:1] == b"\xff":
+                    self._effects.append(Subscribe(topic, True, anew))
+        for topic in before:
+            if topic not in now and topic not in self.wants:
+                self._effects.append(Subscribe(topic, False))
+        nodes = self.map.nodes()
+        entries = {node: (quiet, self._rights_of(node)) for node, quiet in nodes.items()}
+        if self._roster.update(entries, self.map.reasons()):
+            for lodger in list(self.lodgers.values()):
+                if not lodger.hub and lodger.roster:
+                    self._answer(lodger)
+
+    # ------------------------------------------------------------------------------ time
+
+    def tick(self, now: float) -> None:
+        """Let time pass: call several times a second."""
+        late, self._ticked_at = now - self._ticked_at, now
+        if late > TICK_LATE:  # it was we who were stopped
+            self._forgive(late, now)
+        for lodger in list(self.lodgers.values()):
+            unheard = now - lodger.heard_at
+            alone = lodger.was_connected and not lodger.connections
+            if unheard >= LEFT_AFTER or (alone and unheard >= GONE_AFTER):
+                self.leave(lodger, "gone" if alone else "silent")
+            elif unheard >= QUIET_AFTER and not lodger.quiet:
+                lodger.quiet, self._changed = True, True
+        for hub, at in list(self.linked.items()):
+            if now - at >= QUIET_AFTER:
+                del self.linked[hub]
+                self._changed = True
+
+    def _forgive(self, late: float, now: float) -> None:
+        for lodger in self.lodgers.values():
+            lodger.heard_at = min(lodger.heard_at + late, now)
+        self.linked = {hub: min(at + late, now) for hub, at in self.linked.items()}
+
+    def reached(self, to: bytes) -> tuple[Lodger | None, bytes | None]:
+        """Return the node that we carry, or the hub that leads to it; neither: nobody knows it."""
+        lodger = self.lodgers.get(to)
+        if lodger is not None and not lodger.hub:
+            return lodger, None
+        home = self.map.home(to)
+        return None, self.map.next_to(home) if home is not None else None
+
+
+def _size(
+    present: dict[bytes, Presence], left: dict[bytes, str], rights: dict[bytes, Rights]
+) -> int:
+    """Return about how many bytes there are in an answer, and no fewer."""
+    size = 512 + 24 * len(present) + sum(24 + 4 * len(why) for why in left.values())
+    for its in rights.values():
+        for names in (its.publish, its.subscribe):
+            size += 24 + sum(8 + 4 * len(name) for name in names or ())
+    return size

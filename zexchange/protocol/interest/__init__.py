@@ -1,0 +1,1 @@
+"""Which names and patterns a node wants."""

@@ -1,0 +1,99 @@
+"""What is left of an interest once permissions are taken off: kept up as the interest changes.
+
+An interest is told in whole or by steps, as names and patterns. Several of them may leave
+the same part of what is permitted, which then goes with the last of them. Where nothing is
+restricted, everything passes through and nothing is remembered.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TypeVar
+
+from ..security.permissions import Patterns, Rights, restricted
+from ..wire.messages import Bye, Control, Hello
+
+Said = TypeVar("Said", bound=Control)
+
+
+def as_seen_by(message: Said, rights: Rights) -> Said:
+    """Return what is said to everybody without the names that one reader may not know.
+
+    Our interest is for those who may publish, our heads are for those who may subscribe, and
+    what takes part here is for those who may do either.
+    """
+    if isinstance(message, Hello) and rights.publish is not None:
+        interest = tuple(restricted(message.interest, rights.publish))
+        exchanges = message.exchanges
+        if rights.subscribe is not None:
+            exchanges = tuple(restricted(exchanges, rights.publish + rights.subscribe))
+        return replace(message, interest=interest, exchanges=exchanges)
+    if isinstance(message, Bye) and rights.subscribe is not None:
+        heads = {n: head for n, head in message.heads.items() if rights.may_subscribe(n)}
+        return replace(message, heads=heads)
+    return message
+
+
+class Granted:
+    """The part of one interest that some patterns permit."""
+
+    __slots__ = ("_asked", "_parts", "patterns")
+
+    def __init__(self, patterns: Patterns = None) -> None:
+        self.patterns = patterns
+        self._asked: dict[str, tuple[str, ...]] = {}
+        self._parts: Counter[str] = Counter()
+
+    def under(self, key: str) -> tuple[str, ...]:
+        """Return what of a name or pattern is permitted."""
+        if self.patterns is None:
+            return (key,)
+        found = self._asked.get(key)
+        return tuple(restricted([key], self.patterns)) if found is None else found
+
+    def replace(self, keys: Iterable[str]) -> tuple[str, ...]:
+        """Take a whole interest and return what of it is permitted."""
+        if self.patterns is None:
+            return tuple(keys)
+        self._asked.clear()
+        self._parts.clear()
+        return self._add(keys)
+
+    def change(
+        self, added: Iterable[str], removed: Iterable[str]
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Take a change of the interest and return what was added to the part, and removed.
+
+        What is in both was dropped and wanted again, as in the interest itself.
+        """
+        if self.patterns is None:
+            return tuple(added), tuple(removed)
+        gone = self._remove(removed)
+        return self._add(added), gone
+
+    def _add(self, keys: Iterable[str]) -> tuple[str, ...]:
+        new: list[str] = []
+        for key in keys:
+            if key not in self._asked:
+                parts = self._asked[key] = self.under(key)
+                new += [part for part in parts if not self._parts[part]]
+                self._parts.update(parts)
+        return tuple(new)
+
+    def _remove(self, keys: Iterable[str]) -> tuple[str, ...]:
+        gone: list[str] = []
+        for key in keys:
+            for part in self._asked.pop(key, ()):
+                self._parts[part] -= 1
+                if not self._parts[part]:
+                    del self._parts[part]
+                    gone.append(part)
+        return tuple(gone)
+
+    def refused(self) -> list[str]:
+        """Return the names and patterns of the interest of which nothing is permitted."""
+        return [key for key, parts in self._asked.items() if not parts]
+
+    def asked(self) -> tuple[str, ...]:
+        """Return the interest as it was told, where something is restricted."""
+        return tuple(self._asked)

@@ -1,0 +1,1 @@
+"""Keys, permissions, and what a connection proves."""

@@ -1,0 +1,1 @@
+"""The node as one machine."""

@@ -1,0 +1,105 @@
+"""Whether a peer speaks for itself: judged by the connection that its message came by.
+
+A peer may be heard by several kinds of connections, under one id. It counts by the best one that
+it has used. What comes by a lesser one is not taken: a hub could say anything in its name, and
+another process that has its key might do less than it may at a Unix socket. By a better one it
+comes into its own, and is let go of and met again if it may do something else there.
+"""
+
+from typing import Any
+
+from ..interest.permitted import Granted, as_seen_by
+from ..security.channel import Channel
+from ..wire.messages import Control, Hello, Ping, Pong, Refuse, Stranger, Welcome
+from . import peers as m
+from .effects import HangUp
+from .peering import Joining
+from .peers import Peer, State
+from .state import Core
+
+ELSEWHERE = "it speaks by a better way than this"
+"""The reason of what is not taken."""
+
+
+class Standing:
+    """Judges what comes under a peer's id."""
+
+    def __init__(self, core: Core, joining: Joining) -> None:
+        self._core = core
+        self._joining = joining
+        self._members = core.members
+
+    def heeds(
+        self, message: Control, channel: Channel, route: Any, link: str | None, now: float
+    ) -> bool:
+        """Return whether a message counts that came by a channel; let its peer go if it has to.
+
+        Args:
+            message: under the id of its sender, which may be a peer.
+            channel: by what it came.
+            route: where a reply goes, if the message came in at our own endpoint.
+            link: the link that it came in on, if it is an answer to us.
+            now: seconds on a monotonic clock.
+        """
+        peer = self._members.peers.get(message.sender)
+        if peer is None or self._core.policy is None:
+            return True
+        if link is not None:
+            return self._answers(peer, message, channel, link)
+        if channel.kind > peer.calls:
+            self._promote(peer, message, channel, now)
+        elif channel.kind < peer.calls:
+            return self._falls_back(peer, message, channel, route, now)
+        return True
+
+    def _answers(self, peer: Peer, message: Control, channel: Channel, link: str) -> bool:
+        """Judge what comes on a link of ours: only that to the peer itself speaks for it."""
+        if peer.link == link or isinstance(message, Refuse | Stranger):
+            return True
+        if not isinstance(message, Welcome):
+            return False
+        if channel.kind >= peer.kind:
+            return True
+        candidate = self._members.candidates.get(link)
+        if candidate is not None:  # a second way to the same node: one link is enough
+            candidate.state, candidate.peer, candidate.reason = State.LINKED, peer.id, ""
+            self._members.given.answered(link)
+            self._core.do(HangUp(link))
+        return False
+
+    def _promote(self, peer: Peer, message: Control, channel: Channel, now: float) -> None:
+        """Take a peer at its own word from now on."""
+        core = self._core
+        rights = core.rights_of(peer.id, peer.key, peer.kind, channel.kind)
+        told = Granted(rights.subscribe)
+        spoiled = isinstance(message, Hello) and not _follows(message, peer, told)
+        peer.calls = channel.kind
+        if spoiled or not rights.equal(peer.rights):
+            self._joining.left(peer, "permissions", now)
+
+    def _falls_back(
+        self, peer: Peer, message: Control, channel: Channel, route: Any, now: float
+    ) -> bool:
+        """Judge what comes by a lesser way: it counts once the peer is silent by its own."""
+        if now - max(peer.called_at, peer.joined_at) >= m.SILENT_AFTER:
+            self._joining.left(peer, "silent", now)
+            return True
+        core = self._core
+        if isinstance(message, Ping):
+            core.reply(route, Pong(core.me))
+        elif not isinstance(message, Hello):
+            if not peer.rights.within(channel.rights).equal(peer.rights):
+                core.reject(channel.rights.name, ELSEWHERE, str(peer.label))
+        elif objection := self._joining.objection(message):
+            core.refuse(route, objection, now)
+        else:
+            core.reply(route, Welcome(core.me, as_seen_by(core.hello(), channel.rights)))
+        return False
+
+
+def _follows(hello: Hello, peer: Peer, told: Granted) -> bool:
+    """Return whether a hello may be the next word of who told us of a peer's interest so far."""
+    known = peer.interest
+    if hello.epoch == known.epoch:
+        return set(told.replace(hello.interest)) == set(known.keys)
+    return hello.epoch > known.epoch

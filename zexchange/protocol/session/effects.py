@@ -1,0 +1,232 @@
+"""Effects: what the session asks the shell around it to do, in order.
+
+Frozen values, one for each thing that only somebody with sockets can do. Nothing here
+knows how it is done.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..security.permissions import EVERYTHING, Rights
+from ..wire.messages import Control
+from .events import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Open a control link to an endpoint, of which the public key may be known."""
+
+    endpoint: str
+    key: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """Close the control link to an endpoint."""
+
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Redial:
+    """Replace the control link to an endpoint by a fresh one: this one answers nothing."""
+
+    endpoint: str
+    key: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Find out whether anything listens at an endpoint, and report it to `Session.probed`."""
+
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Send a message on the control link to an endpoint."""
+
+    endpoint: str
+    message: Control
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Send a message back to where a control message came from."""
+
+    route: Any
+    message: Control
+
+
+@dataclass(frozen=True, slots=True)
+class Tune:
+    """Receive a peer's data from an endpoint; again for the same peer: with a fresh socket.
+
+    ``acknowledge``, ``registry`` and ``exchanges`` are as in its `Hello`; ``key`` is its public
+    key, if it has one, and what it sends is judged by ``rights``.
+    """
+
+    peer: bytes
+    endpoint: str
+    acknowledge: tuple[int, int] = (0, 0)
+    key: bytes = b""
+    rights: Rights = EVERYTHING
+    registry: bytes = b""
+    exchanges: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Hush:
+    """Stop receiving a peer's data, after what has already arrived.
+
+    ``heads`` are the last numbers that it gave, as far as it has told us. Unless it is ``final``,
+    it may live, whatever we take it for: if it is met again, what it sent meanwhile is asked for.
+    ``acked`` is how far it has acknowledged what we sent.
+    """
+
+    peer: bytes
+    heads: dict[str, int]
+    final: bool = True
+    acked: dict[str, int] = field(default_factory=dict[str, int])
+
+
+@dataclass(frozen=True, slots=True)
+class Resubscribe:
+    """Change what is received from every peer, and prove it under a new epoch."""
+
+    epoch: int
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Narrow:
+    """Subscribe at one peer to names that it has told us, and have it prove that."""
+
+    peer: bytes
+    names: tuple[str, ...]
+    anew: bool = False
+    """Whether these are all, and it told others before that it has forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Publish, behind what was sent before, the heads of the names that ``keys`` cover.
+
+    With what was promised to the peer and is not confirmed; and report the heads to
+    `Session.announced`.
+    """
+
+    peer: bytes
+    epoch: int
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Remote interest changed: look again which exchanges need a bridge.
+
+    ``keys`` are the names and patterns that gained or lost an interested peer.
+    """
+
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Hand an event to the user."""
+
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Resend:
+    """Send messages again to who asks at ``route``, and tell it how far that went.
+
+    With a ``request``, they are taken from what is kept for late joiners. ``first`` and ``last``
+    are places; what is told in answer counts from ``start``.
+    """
+
+    route: Any
+    name: str
+    first: int
+    last: int
+    request: int
+    start: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Resent:
+    """A peer has sent again what it could of what we asked for."""
+
+    peer: bytes
+    name: str
+    first: int
+    last: int
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recount:
+    """Tell who asks at ``route`` what is kept of the last messages under ``keys``.
+
+    By places, or by numbers, if it knows no starts.
+    """
+
+    route: Any
+    request: int
+    keys: tuple[str, ...]
+    places: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Recounted:
+    """A peer has told what it keeps of what we asked for: by exchange, first and last number."""
+
+    peer: bytes
+    request: int
+    ranges: dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class HaveForgotten:
+    """Tell a peer, after all that was sent to it, to forget exchanges up to these places.
+
+    By the token of ``epoch``, to which it is subscribed.
+    """
+
+    peer: bytes
+    epoch: int
+    number: int
+    heads: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """A peer's tasks have been given what we sent, up to these numbers."""
+
+    peer: bytes
+    positions: dict[str, int]
+
+
+Effect = (
+    Dial
+    | HangUp
+    | Redial
+    | Probe
+    | Say
+    | Reply
+    | Tune
+    | Hush
+    | Resend
+    | Resent
+    | Recount
+    | Recounted
+    | HaveForgotten
+    | Acknowledged
+    | Resubscribe
+    | Narrow
+    | Announce
+    | Wanted
+    | Tell
+)

@@ -1,0 +1,69 @@
+"""Peers that hubs lead to: what hubs say of them stands for what they would say themselves.
+
+A peer behind a hub is a peer like any other, whose link and data only take another way. That
+it lives is the hub's word, so it is pinged rarely, for its epochs alone. A direct way, where
+one is found, is preferred, and the way through the hub is the one to fall back to.
+"""
+
+from collections.abc import Iterable
+
+from ..wire.envelopes import endpoint_of
+from ..wire.messages import Ping
+from .peering import Joining
+from .readiness import Proving
+from .state import Core
+
+
+class Behind:
+    """What a node's hubs tell its session."""
+
+    def __init__(self, core: Core, joining: Joining, proving: Proving) -> None:
+        self._core = core
+        self._joining = joining
+        self._proving = proving
+        self._members = core.members
+
+    def appeared(self, node: bytes, now: float) -> None:
+        """Greet a node that a hub leads to; compare notes with one that it leads to again."""
+        endpoint = endpoint_of(node)
+        self._core.led_to.add(node)
+        peer = self._members.peers.get(node)
+        if peer is not None and peer.link == endpoint:
+            peer.heard(now)
+            told = self._core.interest.epoch, peer.interest.announced, peer.ready_epoch
+            self._core.say(peer, Ping(self._core.me, *told, named=peer.names_said))
+        else:
+            self._joining.add_candidate(endpoint, "hub", now)
+
+    def vanished(self, node: bytes, reason: str, now: float) -> None:
+        """Let go of a node that has left; wait for one that is only out of reach."""
+        self._core.led_to.discard(node)
+        peer = self._members.peers.get(node)
+        if peer is not None and peer.carried:
+            if not reason:
+                return  # it is silent, and may come back
+            self._joining.left(peer, reason, now)
+        candidate = self._members.candidates.get(endpoint_of(node))
+        if candidate is not None:
+            candidate.peer = None
+            self._joining.drop_candidate(candidate.endpoint)
+
+    def announce_again(self) -> None:
+        """Prove to the peers behind hubs once more that what we send reaches them."""
+        for peer in self._members.peers.values():
+            if peer.carried:
+                self._proving.announce(peer, again=True)
+
+    def alive(self, nodes: Iterable[bytes], now: float) -> None:
+        """Take a hub's word for it that nodes live."""
+        peers = self._members.peers
+        for node in nodes:
+            peer = peers.get(node)
+            if peer is not None and peer.carried:
+                peer.heard(now)
+
+    def moved(self, node: bytes, now: float) -> None:
+        """Receive a node's data by another hub."""
+        peer = self._members.peers.get(node)
+        if peer is not None and peer.carried:
+            self._joining.tune(peer, now)

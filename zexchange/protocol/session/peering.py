@@ -1,0 +1,574 @@
+"""How candidates become peers, and how peers end.
+
+A candidate is greeted until it welcomes or refuses us; whoever is welcomed, or says
+hello itself, is a peer, and is dialled if there is no link to it yet. Every step may
+come twice or not at all. What peers want, and its proof, is the business of `proving`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from ..interest.permitted import as_seen_by
+from ..security.channel import OURS, Channel, Kind
+from ..timing import KNOCK_EVERY
+from ..wire.envelopes import by_hub, endpoint_of, node_at
+from ..wire.messages import VERSIONS, Address, Bye, Control, Hello, Refuse, Welcome
+from . import peers as m
+from .admission import Admission
+from .effects import Dial, HangUp, Hush, Probe, Redial, Say
+from .events import PeerJoined, PeerLeft
+from .peers import Candidate, Peer, State
+from .readiness import Proving, tune
+from .state import Core
+
+MAX_UNREACHED = 1000
+"""Nodes remembered of which no address can be reached from here."""
+PASSED_ON = "its hub gives it what it may not have here"
+"""The reason where two files disagree: what many may have, a hub cannot keep from one for us."""
+
+
+class Joining:
+    """Dials, greets, admits and lets go."""
+
+    def __init__(
+        self,
+        core: Core,
+        proving: Proving,
+        reachable: Callable[[Address], bool],
+        now: float,
+        room: tuple[int, int] = (m.MAX_PEERS, m.MAX_GOSSIP),
+    ) -> None:
+        self._core = core
+        self._proving = proving
+        self._reachable = reachable
+        most_peers, self._most_hearsay = room
+        self._admission = Admission(core, most_peers, self.left)
+        self._members = core.members
+        self._unreached: set[bytes] = set()
+        self._ask_around_at = now + m.GOSSIP_EVERY
+        self._asked_last = b""
+
+    # ------------------------------------------------------------------------ candidates
+
+    def add_candidate(self, endpoint: str, source: str, now: float, key: bytes = b"") -> bool:
+        """See `Session.add_candidate`; return whether there was room for it."""
+        if any(endpoint == address.control for address in self._core.addresses):
+            self._members.given.answered(endpoint)
+            return True
+        candidate = self._members.candidates.get(endpoint)
+        if candidate is None and source in ("gossip", "lan") and not self._room(now):
+            self._core.reject(source, "more endpoints than are dialled at a time")
+            return False
+        if candidate is None:
+            candidate = Candidate(endpoint, source, now, now, now + m.UNANSWERED_AFTER, now)
+            candidate.key = key
+            self._members.candidates[endpoint] = candidate
+            self._core.do(Dial(endpoint, key))
+            node = node_at(endpoint)
+            if node is None or self._core.me < node:
+                self._greet(candidate, now)
+            else:  # hubs tell both of each other, and one of two greets
+                candidate.hello_at = candidate.probe_at = now + m.HELLO_EVERY
+        else:
+            if candidate.key and key != candidate.key and (key or source == "static"):
+                self._doubt(candidate)
+            if candidate.hearsay or source == "static":
+                candidate.source = source
+            if candidate.state in (State.LINKED, State.OURSELVES):
+                self._members.given.answered(endpoint)
+        return True
+
+    def _doubt(self, candidate: Candidate) -> None:
+        """Try every authorized key at an endpoint of which two were told: either may be made up."""
+        candidate.key = b""
+        if candidate.state not in (State.LINKED, State.OURSELVES):
+            self._core.do(Redial(candidate.endpoint))
+
+    def _room(self, now: float) -> bool:
+        """Tell whether one more may be dialled that only others told us of.
+
+        The oldest that has not answered makes room: what is made up must not keep out what
+        is not.
+        """
+        unanswered = self._members.gossip()
+        if len(unanswered) < self._most_hearsay:
+            return True
+        if now - unanswered[0].since < m.CHANCE:
+            return False
+        self.drop_candidate(unanswered[0].endpoint)
+        return True
+
+    def drop_candidate(self, endpoint: str) -> None:
+        """See `Session.drop_candidate`."""
+        candidate = self._members.candidates.get(endpoint)
+        if candidate and candidate.peer is None:
+            del self._members.candidates[endpoint]
+            self._core.do(HangUp(endpoint))
+
+    def probed(self, endpoint: str, listening: bool, now: float) -> None:
+        """See `Session.probed`."""
+        for peer in self._members.peers.values():
+            if (peer.link or peer.control) == endpoint:
+                if not listening and now - peer.heard_at >= m.PROBE_AFTER:
+                    self.left(peer, "gone", now)
+                    return
+                break  # who is heard may be dialled there still, in place of one who has left
+        candidate = self._members.candidates.get(endpoint)
+        if candidate is not None and candidate.state in (State.DIALING, State.DEAD):
+            candidate.state = State.DIALING if listening else State.DEAD
+            candidate.listens, candidate.obstacle = listening, candidate.obstacle * listening
+
+    def tick(self, candidate: Candidate, now: float) -> None:
+        """Greet a candidate again, with a fresh link if this one answers nothing."""
+        if candidate.state in (State.LINKED, State.OURSELVES):
+            return
+        if now < candidate.hello_at:
+            # It may end before it answers: whoever joins need not wait for it then.
+            if candidate.state is State.DIALING and now >= candidate.probe_at:
+                self._probe(candidate, now)
+            return
+        if candidate.hearsay and not candidate.peer and now - candidate.since > m.FORGET_AFTER:
+            self.drop_candidate(candidate.endpoint)
+            return
+        if candidate.state is State.REFUSED:
+            candidate.state = State.DIALING
+        if candidate.state is State.DEAD:
+            candidate.redial_at = now + m.UNANSWERED_AFTER
+        elif now >= candidate.redial_at:
+            # Something listens and does not answer: libzmq may have given up on it for
+            # good (after a wrong protocol or an oversize frame it never reconnects).
+            candidate.redial_at = now + m.UNANSWERED_AFTER
+            self._core.do(Redial(candidate.endpoint, candidate.key))
+        self._greet(candidate, now)
+
+    def dial_again(self, now: float) -> None:
+        """Dial whoever is no peer at the next tick: other keys are authorized now."""
+        for candidate in self._members.candidates.values():
+            if candidate.state not in (State.LINKED, State.OURSELVES):
+                candidate.hello_at = candidate.redial_at = now
+
+    def shut_out(self, endpoint: str, now: float) -> None:
+        """See `Session.shut_out`."""
+        candidate, peer = self._members.candidates.get(endpoint), self._members.linked_to(endpoint)
+        if peer is not None and peer.link == endpoint:
+            peer.shut, peer.ponged_at = True, now - m.UNANSWERED_AFTER + KNOCK_EVERY
+        elif candidate is not None and candidate.state is State.DIALING:
+            candidate.hello_at = candidate.redial_at = now + KNOCK_EVERY
+
+    def _greet(self, candidate: Candidate, now: float) -> None:
+        candidate.hello_at = now + m.HELLO_EVERY
+        self._core.do(Say(candidate.endpoint, self._core.hello()))
+        self._probe(candidate, now)
+
+    def _probe(self, candidate: Candidate, now: float) -> None:
+        candidate.probe_at = now + m.CANDIDATE_PROBE_EVERY
+        self._core.do(Probe(candidate.endpoint))
+
+    # -------------------------------------------------------------------- being greeted
+
+    def on_hello(self, hello: Hello, route: Any, now: float, channel: Channel = OURS) -> None:
+        """Welcome a node, or refuse it and say why."""
+        core = self._core
+        if self._members.has_ended(hello.sender, channel.kind):
+            return
+        near = channel.kind is Kind.NEAR
+        objection = self.objection(hello)
+        if objection:
+            core.refuse(route, objection, now)
+            if objection.reason != "self":
+                core.reject(str(hello.label), objection.reason, objection.text)
+            return
+        reachable = self._way(hello, near, False) is not None
+        if reachable and not self._admission.room_for(hello, route, None, now):
+            return
+        others = [
+            p
+            for p in self._members.peers.values()
+            if p.id != hello.sender and not (p.carried or by_hub(hello.addresses))
+        ]
+        known = tuple((p.id, p.addresses) for p in others)
+        keys = tuple((p.id, p.key) for p in others if p.key)
+        self._open_again(hello)
+        peer = self._admit(hello, now, near, channel.kind, False)
+        if peer is None:
+            text = "none of your addresses can be reached from here"
+            core.refuse(route, Refuse(core.me, "unreachable", text), now)
+            # The first hello may be the last of one who has left since, sockets and all.
+            if hello.sender in self._unreached:
+                core.reject(str(hello.label), "unreachable", str(hello.addresses))
+            elif len(self._unreached) < MAX_UNREACHED:
+                self._unreached.add(hello.sender)
+            return
+        ours = as_seen_by(core.hello(), peer.rights)
+        core.reply(route, Welcome(core.me, ours, known, keys))
+        direct = peer.carried and not by_hub(hello.addresses)
+        better = self._core.policy and channel.kind > peer.kind
+        if peer.link is None and peer.carried:
+            self._link_to(endpoint_of(peer.id), peer, now)
+        if peer.link is None or direct or better:
+            self.link(peer, now, near)
+
+    def objection(self, hello: Hello) -> Refuse | None:
+        """Return why a node cannot be a peer, or None if it can."""
+        me, ours = self._core.me, self._core.federation
+        if hello.sender == me:
+            return Refuse(me, "self", "you have reached yourself")
+        if hello.federation != ours:
+            text = f"this node is in federation {ours!r}, not {hello.federation!r}"
+            return Refuse(me, "federation", text)
+        if max(VERSIONS[0], hello.versions[0]) > min(VERSIONS[1], hello.versions[1]):
+            text = f"protocol {VERSIONS[0]} to {VERSIONS[1]} is spoken here"
+            return Refuse(me, "version", f"{text}, not {hello.versions}")
+        return None
+
+    def _admit(
+        self, hello: Hello, now: float, near: bool, calls: Kind, linked: bool
+    ) -> Peer | None:
+        """Make a node a peer, or renew what we know of it; None if it cannot be reached."""
+        peer = self._members.peers.get(hello.sender)
+        if peer is not None:
+            if peer.carried or not by_hub(hello.addresses):
+                peer.addresses = hello.addresses
+            self._proving.on_hello(peer, hello)
+            return peer
+        address = self._way(hello, near, linked)
+        if address is None:
+            return None
+        before = self._members.met_again(hello.sender)
+        if before is not None and not before.renewed:
+            self._proving.renew(now)
+        data = self._kind(address)
+        rights = self._core.rights_of(hello.sender, hello.key, data, calls)
+        peer = Peer.from_hello(hello, now, data is Kind.NEAR, rights, calls)
+        if self._core.vouching and peer.rights.hub and self._core.vouching.exceeded(peer.id):
+            self._core.reject(rights.name, PASSED_ON, "say it in the hub's permissions, too")
+        if before is not None:
+            peer.interest.resume(before.interest)
+            peer.acked = before.acked
+        else:
+            peer.interest.account = self._members.begin_account()
+        peer.control, peer.data = address.control, address.data
+        self._members.peers[peer.id] = peer
+        self._core.do(tune(peer))
+        self._core.tell(PeerJoined(peer.id.hex(), peer.label))
+        # Before the announcement: what is promised must find its bridge in place.
+        self._core.wanted({*peer.interest.keys, *(before.wants if before else ())})
+        self._proving.admitted(peer)
+        self._proving.announce(peer)
+        return peer
+
+    def _open_again(self, hello: Hello) -> None:
+        """Replace our link to a peer that greets us: it has cut us off before, perhaps.
+
+        Then our link has been refused for good.
+        """
+        peer = self._members.peers.get(hello.sender)
+        if peer is None or not peer.link or peer.carried or self._core.policy is None:
+            return
+        if peer.shut or hello.epoch > peer.interest.epoch:
+            self._core.do(Redial(peer.link, peer.key))
+            self._core.do(Say(peer.link, self._core.hello()))
+
+    def link(self, peer: Peer, now: float, near: bool = False) -> None:
+        """Dial a peer that we know only from its own hello."""
+        address = self._choose(peer.addresses, peer.key, near or peer.near)
+        if address is None:
+            return
+        if peer.dialled != address.control:
+            self._undial(peer)
+            peer.dialled = address.control
+        self._link_to(address.control, peer, now)
+
+    def _link_to(self, endpoint: str, peer: Peer, now: float) -> None:
+        """Dial a peer; by a hub that leads to it there is nothing to wait for."""
+        self.add_candidate(endpoint, "hello", now, peer.key)
+        candidate = self._members.candidates.get(endpoint)
+        if candidate is not None and node_at(candidate.endpoint):
+            # The way that its hello came by leads back.
+            candidate.state, candidate.peer = State.LINKED, peer.id
+            peer.link, peer.ponged_at = candidate.endpoint, now
+
+    def found_nowhere(self, peer: Peer, now: float) -> bool:
+        """Return whether a peer that calls us is not where it says, and a hub leads to it.
+
+        It called before we knew of the hub's way. With keys it may do something else by that.
+        """
+        led = self._core.policy is not None and peer.id in self._core.led_to
+        unmet = peer.link is None and not peer.carried and peer.unproven_at is not None
+        return led and unmet and now - peer.joined_at >= m.UNANSWERED_AFTER
+
+    def redial(self, peer: Peer, now: float) -> None:
+        """Replace a link that is not answered: to the same address, or to the next one.
+
+        The peer may have told us of other addresses since, on its own link: it has moved,
+        or cannot be reached where we have tried. A fresh link begins with a hello, which
+        tells the peer where we are now, should it be we who have moved.
+        """
+        link, peer.ponged_at = peer.link, now
+        assert link is not None
+        usable = self._usable(peer.addresses, peer.key, peer.near)
+        there = [address for address in usable if self._kind(address) is peer.kind]
+        tried = [n for n, address in enumerate(there) if address.control == link]
+        following = there[(tried[0] + 1) % len(there)] if tried else next(iter(there), None)
+        # Stopped, and not away, if it is on this host; and who refuses our key is there.
+        stays = bool(tried) and (link.startswith("ipc:") or peer.shut)
+        if following is None or following.control == link or stays:
+            self._core.do(Redial(link, peer.key))
+            self._core.do(Say(link, self._core.hello()))
+            return
+        self._core.do(HangUp(link))
+        candidate = self._members.candidates.pop(link)
+        peer.link, peer.control, peer.data = None, following.control, following.data
+        peer.dialled = following.control
+        self._core.do(tune(peer))
+        self.add_candidate(following.control, "hello", now, peer.key)
+        if candidate.lasting and not candidate.hearsay:
+            self.add_candidate(link, candidate.source, now, candidate.key)
+
+    def ask_around(self, now: float) -> None:
+        """Say hello to one peer after the other: the answers tell whom they know by now.
+
+        Two nodes may have missed each other, where those who introduce others know only
+        one of several ways to them, or while the network was parted.
+        """
+        if now < self._ask_around_at:
+            return
+        self._ask_around_at = now + m.GOSSIP_EVERY
+        linked = sorted(p.id for p in self._members.peers.values() if p.link)
+        if linked:
+            later = [node for node in linked if node > self._asked_last]
+            self._asked_last = (later or linked)[0]
+            link = self._members.peers[self._asked_last].link
+            assert link is not None
+            self._core.do(Say(link, self._core.hello()))
+
+    def _undial(self, peer: Peer) -> None:
+        """Let go of what was dialled only because the peer said so."""
+        candidate = self._members.candidates.get(peer.dialled)
+        if candidate is not None and candidate.source == "hello":
+            self.drop_candidate(peer.dialled)
+
+    def _choose(self, addresses: Iterable[Address], key: bytes, near: bool) -> Address | None:
+        return next(self._usable(addresses, key, near), None)
+
+    def _way(self, hello: Hello, near: bool, linked: bool) -> Address | None:
+        """Return by what to receive a node.
+
+        By a hub that leads to it, until a link of ours has shown that it is where it says.
+        """
+        address = self._choose(hello.addresses, hello.key, near)
+        led = self._core.policy is not None and hello.sender in self._core.led_to
+        if near or linked or not led or by_hub(hello.addresses):
+            return address
+        endpoint = endpoint_of(hello.sender)
+        return Address(endpoint, endpoint)
+
+    def _kind(self, address: Address) -> Kind:
+        """Return of which kind a connection to an address is."""
+        if by_hub((address,)):
+            return Kind.HUB
+        return Kind.KEY if self._core.policy and address.data[:4] == "tcp:" else Kind.NEAR
+
+    def _usable(self, addresses: Iterable[Address], key: bytes, near: bool) -> Iterator[Address]:
+        usable = (address for address in addresses if self._core.usable(address, key, near))
+        return (address for address in usable if self._reachable(address))
+
+    # ------------------------------------------------------------------------- answers
+
+    def expected(self, message: Control, link: str, now: float) -> bool:
+        """Tell whether an answer on a link comes from the node that the link leads to.
+
+        If it does not, another node has taken over the endpoint: the old one is gone.
+        """
+        candidate = self._members.candidates.get(link)
+        if candidate is None:
+            return False
+        peer = self._members.linked_to(link)
+        if peer is not None and peer.link == link and peer.id != message.sender:
+            self.left(peer, "gone", now)
+            return link in self._members.candidates
+        return True
+
+    def on_welcome(
+        self, welcome: Welcome, link: str | None, now: float, channel: Channel = OURS
+    ) -> None:
+        """Make the node at the other end of a link a peer, and dial whom it knows."""
+        candidate = self._members.candidates.get(link) if link else None
+        if candidate is None or link is None:
+            return
+        if self._members.has_ended(welcome.sender, channel.kind):
+            return
+        near = channel.kind is Kind.NEAR
+        objection = self.objection(welcome.hello)
+        if objection is None and not self._admission.room_for(welcome.hello, None, link, now):
+            return
+        calls = self._let_in_anew(welcome.hello, channel.kind, now)
+        known = self._members.peers.get(welcome.sender)
+        if known is not None and known.shut:
+            known.shut = False
+            self.tune(known, now)  # the connection to its data was refused as well
+        peer = None if objection else self._admit(welcome.hello, now, near, calls, True)
+        if peer is None:
+            why = objection or Refuse(self._core.me, "unreachable", "it has no address for us")
+            self._refused(candidate, why.reason, why.text, now)
+            return
+        candidate.state, candidate.peer, candidate.reason = State.LINKED, peer.id, ""
+        self._members.given.answered(link)
+        carried = peer.carried or node_at(peer.link or "")
+        if (carried and not node_at(link)) or (self._core.policy and channel.kind > peer.kind):
+            self._go_direct(peer, welcome.hello, link, now, near)
+        elif peer.link is not None and peer.link != link:
+            # A second way to the same node: one link is enough.
+            self._core.do(HangUp(link))
+        else:
+            peer.link, peer.ponged_at = link, now
+        keys = dict(welcome.keys)
+        room = True
+        for node, addresses in welcome.known[: m.MAX_PEERS]:
+            # Once there is none, who is new to us is not looked at: the rest may be thousands.
+            if node != self._core.me and (room or node in self._members.peers):
+                room = self._gossip(node, addresses, keys.get(node, b""), near, now)
+
+    def _gossip(
+        self, node: bytes, addresses: tuple[Address, ...], key: bytes, near: bool, now: float
+    ) -> bool:
+        """Dial a node that a peer spoke of; return whether there may be room for another one."""
+        peer = self._members.peers.get(node)
+        if peer is None:
+            # A key that is hearsay opens nothing: it has to be authorized here.
+            address = self._choose(addresses, key, near)
+            if address:
+                return self.add_candidate(address.control, "gossip", now, key)
+        elif now - peer.heard_at >= m.PROBE_AFTER:
+            # It may have moved, and we as well: then only others know where it is now.
+            fresh = [a for a in addresses if a not in peer.addresses]
+            peer.addresses = (*peer.addresses, *fresh)[: m.MAX_ADDRESSES]
+        return True
+
+    def _go_direct(self, peer: Peer, hello: Hello, link: str, now: float, near: bool) -> None:
+        """Leave the way through hubs to a peer that answers directly."""
+        address = self._choose(hello.addresses, hello.key, near)
+        if address is not None:
+            peer.link, peer.ponged_at, peer.addresses = link, now, hello.addresses
+            before = peer.data
+            peer.control, peer.data = address.control, address.data
+            peer.near = self._kind(address) is Kind.NEAR
+            if before != peer.data:
+                self.tune(peer, now)
+
+    def _let_in_anew(self, hello: Hello, kind: Kind, now: float) -> Kind:
+        """Let a peer go that we reach by a better kind of connection, if it may do other things.
+
+        Return by what it speaks to us, as far as we know: one that hubs lead to may have no other
+        way to us, until it has used one.
+        """
+        led = kind is Kind.KEY and self._core.vouched(hello.sender) is not None
+        peer = self._members.peers.get(hello.sender)
+        calls = max(Kind.HUB if led else kind, peer.calls if peer else Kind.HUB)
+        if self._core.policy and peer is not None and kind > peer.kind:
+            rights = self._core.rights_of(peer.id, hello.key, kind, calls)
+            if not replace(rights, hub=False).equal(replace(peer.rights, hub=False)):
+                peer.dialled = ""  # that link stays
+                self.left(peer, "permissions", now)
+        return calls
+
+    def judge_carried(self, now: float) -> None:
+        """Let the peers go that hubs speak for and that may do something else now.
+
+        They come back, where they may, and are judged anew in all that they want and send.
+        """
+        leaving: list[tuple[Peer, str]] = []
+        for peer in self._members.peers.values():
+            carrier = self._core.vouched(peer.id) if Kind.HUB in (peer.kind, peer.calls) else None
+            if carrier is None:
+                continue
+            rights = self._core.rights_of(peer.id, peer.key, peer.kind, peer.calls)
+            if not rights.equal(peer.rights):
+                known = carrier.hub or peer.kind is not Kind.HUB
+                leaving.append((peer, "permissions" if known else "revoked"))
+        if leaving:
+            self._proving.renew(now, [peer for peer, _ in leaving])
+        for peer, reason in leaving:
+            self.left(peer, reason, now, renewed=True)
+
+    def tune(self, peer: Peer, now: float) -> None:
+        """Receive a peer by another way than before, which has to be proven."""
+        peer.unproven_at = now
+        self._core.do(tune(peer))
+
+    def on_refuse(self, refuse: Refuse, link: str | None, now: float) -> None:
+        """Leave a candidate alone for a while, or for good if it is ourselves."""
+        candidate = self._members.candidates.get(link) if link else None
+        if candidate is None:
+            return
+        if refuse.reason == "self":
+            candidate.state = State.OURSELVES
+            self._members.given.answered(candidate.endpoint)
+            self._core.do(HangUp(candidate.endpoint))
+        else:
+            self._core.reject(candidate.endpoint, f"refused: {refuse.reason}", refuse.text)
+            self._refused(candidate, refuse.reason, refuse.text, now)
+
+    def _refused(self, candidate: Candidate, reason: str, text: str, now: float) -> None:
+        candidate.state, candidate.reason, candidate.text = State.REFUSED, reason, text
+        candidate.hello_at = now + m.REFUSED_RETRY
+
+    def on_stranger(self, link: str | None, now: float) -> None:
+        """Say hello to a node that does not know us (any more)."""
+        candidate = self._members.candidates.get(link) if link else None
+        if candidate is not None:
+            candidate.state = State.DIALING
+            self._greet(candidate, now)
+
+    def on_bye(self, peer: Peer, heads: dict[str, int], now: float) -> None:
+        """Let a peer go, for good: nobody comes back under the id of one that has ended."""
+        self.left(peer, "bye", now, heads)
+
+    def leave(self, heads: dict[str, int]) -> None:
+        """Say goodbye wherever we said hello: who took us for a peer may not have answered yet."""
+        numbering = self._core.numbering
+        numbers = numbering.numbers(heads) if numbering else heads
+        for candidate in self._members.candidates.values():
+            if candidate.state in (State.DIALING, State.LINKED):
+                peer = self._members.peers.get(candidate.peer or b"")
+                told = heads if peer and peer.forgets else numbers
+                self._core.do(Say(candidate.endpoint, Bye(self._core.me, told)))
+
+    def left(
+        self,
+        peer: Peer,
+        reason: str,
+        now: float,
+        heads: dict[str, int] | None = None,
+        renewed: bool = False,
+    ) -> None:
+        """Forget a peer, and what was done for it; ``renewed`` if a new epoch was begun."""
+        if peer.carried and not renewed and reason not in ("bye", "gone"):
+            # It may come back by the connection that all behind the hub share, where the token
+            # of our last epoch still is. It must not answer that: we have forgotten where we stood.
+            self._proving.renew(now)
+            renewed = True
+        del self._members.peers[peer.id]
+        final = reason == "bye"
+        if final:
+            self._members.end(peer.id, self._said_by(peer, heads), now)
+        else:
+            self._members.lapse(peer, now, renewed, reason in ("revoked", "crowded out"))
+        self._undial(peer)
+        self._core.do(Hush(peer.id, heads or {}, final, peer.acked))
+        self._core.wanted({*peer.interest.keys, *self._members.expire(now)})
+        self._core.tell(PeerLeft(peer.id.hex(), peer.label, reason))
+        for candidate in [c for c in self._members.candidates.values() if c.peer == peer.id]:
+            self._core.do(HangUp(candidate.endpoint))
+            del self._members.candidates[candidate.endpoint]
+            hub_leads = not final and peer.id in self._core.led_to
+            if hub_leads if node_at(candidate.endpoint) else candidate.lasting:
+                source = "gossip" if candidate.hearsay else candidate.source
+                self.add_candidate(candidate.endpoint, source, now, candidate.key)
+
+    def _said_by(self, peer: Peer, heads: dict[str, int] | None) -> Kind:
+        """Return who says that a peer has left: itself, with its heads, or its hub."""
+        if self._core.policy is None:
+            return Kind.NEAR
+        return peer.calls if heads is not None else peer.kind

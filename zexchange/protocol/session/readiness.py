@@ -1,0 +1,289 @@
+"""Interest on both paths: told on control, proven on data.
+
+A peer's interest and its token may come in any order; once both are there we announce
+our heads behind them, which is what the peer calls ready. What is lost is told again:
+by the epochs in pings, and by replacing a data socket on which nothing is proven.
+"""
+
+from collections.abc import Collection, Iterable
+
+from ..interest.interest import Keys
+from ..security.permissions import wants_by_name
+from ..wire.messages import Hello, Interest, Named, Ping, Resync
+from . import peers as m
+from .effects import Announce, Narrow, Resubscribe, Tune
+from .peers import Peer
+from .state import Core
+
+MAX_STRANGERS_TOKENS = 4096
+"""Nodes whose tokens are remembered though they have not said hello yet."""
+MAX_TOKENS = 16
+"""Tokens remembered of one node: few epochs can be under way at a time."""
+NAMES_AT_ONCE = 5_000
+"""Names told in one message; each has 255 bytes at most."""
+MAX_NAMES = 100_000
+"""Names taken of one peer that wants to be subscribed to name by name."""
+
+
+def tune(peer: Peer) -> Tune:
+    """Return what has a peer's data received, as it is permitted."""
+    said = peer.registry, peer.exchanges
+    return Tune(peer.id, peer.data, peer.acknowledge, peer.key, peer.rights, *said)
+
+
+class Proving:
+    """Whose interest is known, announced and proven, in both directions."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._tokens: dict[bytes, tuple[int, ...]] = {}
+        self._names: dict[str, None] = {}
+
+    # ---------------------------------------------------------------------- our interest
+
+    def change_interest(self, steps: Iterable[tuple[str, bool]], now: float) -> None:
+        """See `Session.change_interest`."""
+        for key, wanted in steps:
+            self._core.changes.step(key, wanted)
+        self._core.changes.make(dropping=True)
+        self.tell_changes(now)
+
+    def tell_changes(self, now: float, leaving: Collection[Peer] = ()) -> None:
+        """Have each change of our interest followed, and tell peers of it."""
+        for change in self._core.changes.to_tell():
+            self._core.interest.apply(*change)
+            self._tell_change(change.added, change.removed, now, leaving)
+
+    def renew(self, now: float, leaving: Collection[Peer] = ()) -> None:
+        """Begin a new epoch without a change, because a peer that had left is met again.
+
+        It may never have noticed, and would answer the tokens and confirmations of our
+        new start with what it had promised to the one before. Who is ``leaving`` for what it
+        may do is not told: it hears of the epoch with the whole of what is for it from then on.
+        """
+        self._core.changes.renew()
+        self.tell_changes(now, leaving)
+
+    def _tell_change(
+        self,
+        added: tuple[str, ...],
+        removed: tuple[str, ...],
+        now: float,
+        leaving: Collection[Peer] = (),
+    ) -> None:
+        core, epoch = self._core, self._core.interest.epoch
+        core.do(Resubscribe(epoch, added, removed))
+        gone = {peer.id for peer in leaving}
+        for peer in [peer for peer in core.members.peers.values() if peer.id not in gone]:
+            peer.unproven_at = now
+            came, went = peer.told.change(added, removed)
+            core.say(peer, Interest(core.me, epoch, epoch - 1, peer.ready_epoch, came, went))
+
+    def tell_all(self, peer: Peer) -> None:
+        """Tell a peer our whole interest: it has missed a change."""
+        core, keys = self._core, peer.told.replace(self._core.interest.keys)
+        core.say(peer, Interest(core.me, core.interest.epoch, 0, peer.ready_epoch, keys))
+        self._tell_all_names(peer)
+
+    def proven(self, node: bytes, epoch: int) -> None:
+        """See `Session.proven`."""
+        peer = self._core.members.peers.get(node)
+        if peer:
+            peer.proven(epoch, self._core.interest.epoch)
+
+    def tick(self, peer: Peer, now: float) -> None:
+        """Replace a data socket on which our interest is not proven in time."""
+        if peer.unproven_at is None:
+            return
+        patience = peer.unproven_for + m.UNPROVEN_EACH * len(self._core.interest.keys)
+        if now - peer.unproven_at >= min(patience, m.UNPROVEN_MOST):
+            peer.unproven_at, peer.data = now, peer.data_to_try()
+            peer.unproven_for = min(2 * peer.unproven_for, m.UNPROVEN_MOST)
+            self._core.do(tune(peer))
+
+    # ------------------------------------------------------------------ a peer's interest
+
+    def on_hello(self, peer: Peer, hello: Hello) -> None:
+        """Take the interest in a hello of a peer that we know already."""
+        # Whoever has lost where it stood with us says so by a later epoch.
+        if hello.epoch > peer.interest.epoch:
+            granted = peer.asked.replace(hello.interest)
+            self._core.wanted(peer.interest.replace(hello.epoch, granted))
+            self._judge(peer)
+            if self._core.policy and peer.unproven_at is not None:
+                self._core.do(tune(peer))  # likewise, the connection to its data
+            self.announce(peer)
+
+    def on_interest(self, peer: Peer, message: Interest) -> None:
+        """Take a change of a peer's interest, or ask for the whole if one was missed."""
+        interest = peer.interest
+        if message.base == 0 and message.epoch >= interest.epoch:
+            changed = interest.replace(message.epoch, peer.asked.replace(message.added))
+        elif message.epoch <= interest.epoch:
+            return  # told twice
+        elif message.base == interest.epoch and interest.exceeded_by(message.added):
+            # Not asked for the whole of it, which would be too much as well.
+            self._core.reject(str(peer.label), "an interest in too many names or patterns")
+            return
+        elif message.base == interest.epoch:
+            granted = peer.asked.change(message.added, message.removed)
+            changed = interest.change(message.epoch, *granted)
+        else:
+            self._core.say(peer, Resync(self._core.me))
+            return
+        interest.confirm(message.confirmed)
+        self._core.wanted(changed)
+        self._judge(peer)
+        self.announce(peer)
+
+    def on_ping(self, peer: Peer, ping: Ping, now: float) -> None:
+        """Compare epochs: what a peer knows of us, and what we know of it."""
+        if ping.epoch != peer.interest.epoch or ping.named != peer.names_told:
+            self._core.say(peer, Resync(self._core.me))
+        peer.interest.confirm(ping.confirmed)
+        if ping.announced < self._core.interest.epoch and peer.unproven_at is None:
+            peer.unproven_at = now
+
+    # ---------------------------------------------------------------------- permissions
+
+    def admitted(self, peer: Peer) -> None:
+        """Note what a new peer knows of us, and judge what it wants."""
+        peer.told.replace(self._core.interest.keys)
+        self._judge(peer)
+
+    def _judge(self, peer: Peer) -> None:
+        """Tell a peer the names that it has to subscribe to one by one; count what it may not."""
+        rights = peer.rights
+        if rights.subscribe is None:
+            return
+        for key in peer.asked.refused():
+            self._core.reject(rights.name, "may not subscribe", repr(key))
+        asked = peer.asked.asked()
+        # Behind a hub we are told what of its interest we may publish: what looks like a name may
+        # be part of a pattern.
+        narrow = [key for key in asked if peer.carried or wants_by_name(key, rights)]
+        peer.by_name = Keys(part for key in narrow for part in peer.asked.under(key))
+        self._name(peer, self._names)
+
+    def unpublished(self, names: Iterable[str]) -> None:
+        """See `Session.unpublished`."""
+        peers = self._core.members.peers.values()
+        for name in names:
+            self._names.pop(name, None)
+            for peer in peers:
+                peer.named.pop(name, None)
+
+    def publishes(self, names: list[str]) -> None:
+        """See `Session.publishes`."""
+        self._names.update(dict.fromkeys(names))
+        for peer in self._core.members.peers.values():
+            self._name(peer, names)
+
+    def _name(self, peer: Peer, names: Iterable[str]) -> None:
+        if not peer.by_name:
+            return
+        new = tuple(n for n in names if n not in peer.named and peer.by_name.covers(n))
+        before = peer.names_said
+        peer.named.update(dict.fromkeys(new))
+        peer.names_said += len(new)
+        if peer.names_said > 2 * len(peer.named) + NAMES_AT_ONCE:
+            self._tell_all_names(peer)  # it forgets the others, that are not sent on any more
+        elif new:
+            self._tell_names(peer, new, before)
+
+    def _tell_all_names(self, peer: Peer) -> None:
+        if peer.names_said:
+            peer.names_said = len(peer.named)
+            self._tell_names(peer, tuple(peer.named), 0)
+
+    def _tell_names(self, peer: Peer, names: tuple[str, ...], base: int) -> None:
+        for start in range(0, max(1, len(names)), NAMES_AT_ONCE):
+            part = names[start : start + NAMES_AT_ONCE]
+            self._core.say(peer, Named(self._core.me, base + start, part))
+
+    def on_named(self, peer: Peer, message: Named) -> None:
+        """Subscribe to names that a peer has told us, unless some before them are missing."""
+        told = message.base + len(message.names)
+        if message.base > peer.names_told:
+            self._core.say(peer, Resync(self._core.me))
+        elif told > MAX_NAMES:
+            self._core.reject(peer.id.hex(), "more names than are subscribed to one by one")
+        else:
+            peer.names_told = told if message.base == 0 else max(told, peer.names_told)
+            self._core.do(Narrow(peer.id, message.names, message.base == 0))
+
+    # --------------------------------------------------------------------------- tokens
+
+    def token(self, node: bytes, epoch: int, subscribed: bool) -> None:
+        """See `Session.token`."""
+        peer = self._core.members.peers.get(node)
+        latest = self._latest(node)
+        if not subscribed:
+            self._withdrawn(node, epoch, latest, peer)
+        elif 0 < latest > epoch:
+            pass  # of a connection that was replaced, or repeated by a reconnect, oldest first
+        elif epoch and self._note(node, epoch) and peer:
+            self.announce(peer, again=True)
+
+    def _latest(self, node: bytes) -> int:
+        """Return the token that counts: the last one of an epoch that we may know of, or 0.
+
+        Anybody may subscribe to a token of any epoch under another's id. So one of an epoch
+        that the node itself has not told us of yet waits, and takes no other one's place.
+        """
+        peer = self._core.members.peers.get(node)
+        if peer is None:
+            return 0
+        known = peer.interest.epoch
+        return max((epoch for epoch in self._tokens.get(node, ()) if epoch <= known), default=0)
+
+    def _note(self, node: bytes, epoch: int) -> bool:
+        """Remember a token, in the place of those before it; tell whether there was room."""
+        if node not in self._tokens and not self._room(node):
+            return False
+        latest = max(self._latest(node), epoch if self._told(node, epoch) else 0)
+        noted = {e for e in (*self._tokens.get(node, ()), epoch) if e >= latest}
+        self._tokens[node] = tuple(sorted(noted)[:MAX_TOKENS])
+        return True
+
+    def _told(self, node: bytes, epoch: int) -> bool:
+        peer = self._core.members.peers.get(node)
+        return peer is not None and epoch <= peer.interest.epoch
+
+    def _room(self, node: bytes) -> bool:
+        """Tell whether a node's first token can be remembered: a peer's can, always."""
+        if len(self._tokens) < MAX_STRANGERS_TOKENS:
+            return True
+        peers = self._core.members.peers
+        stranger = next((known for known in self._tokens if known not in peers), None)
+        if node not in peers or stranger is None:
+            return node in peers
+        del self._tokens[stranger]
+        return True
+
+    def _withdrawn(self, node: bytes, epoch: int, latest: int, peer: Peer | None) -> None:
+        left = tuple(e for e in self._tokens.get(node, ()) if e != epoch)
+        if peer and epoch == latest > 0:
+            peer.interest.announced = 0
+            left = tuple(e for e in left if e > epoch)
+        if left:
+            self._tokens[node] = left
+        else:
+            self._tokens.pop(node, None)
+
+    def announce(self, peer: Peer, again: bool = False) -> None:
+        """Answer the peer's token, once its interest of that epoch is known as well.
+
+        A token that comes again is a reconnect.
+        """
+        epoch = self._latest(peer.id)
+        interest = peer.interest
+        if epoch and interest.answerable(epoch) and (again or epoch != interest.announced):
+            self._core.do(Announce(peer.id, epoch, interest.unproven(epoch)))
+
+    def announced(self, node: bytes, epoch: int, heads: dict[str, int]) -> None:
+        """See `Session.announced`."""
+        peer = self._core.members.peers.get(node)
+        if peer:
+            # Its token may have been withdrawn since, if both were read in one turn.
+            peer.interest.announce(epoch, heads, connected=self._latest(node) >= epoch)

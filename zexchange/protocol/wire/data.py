@@ -1,0 +1,327 @@
+r"""Data and ready frames, topics and tokens: how the bytes on the data path are laid out.
+
+Three kinds of frame are told apart by their first byte: ``\x01`` data, ``\x02``
+control (see `messages`), ``\xff`` ready. docs/PROTOCOL.md describes them byte by byte.
+Whatever arrives, the only error out of here is `DecodeError`.
+"""
+
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+import msgpack
+
+from ...errors import DecodeError
+from ...history import Body
+from ...kinds import is_dict
+from ...names import MAX_NAME_BYTES, prefixes
+from .fields import ID_BYTES, count, items, numbers, unpack_all
+from .messages import Batch, Promise, Ready
+
+VERSION = 1
+MAX_CONTROL_BYTES = 4 << 20
+"""The largest control or ready frame taken: the interest of 200,000 names fits."""
+MAX_BODY_BYTES = 256 << 20
+"""The largest body of a data frame, and so the largest message, in bytes."""
+MAX_DATA_BYTES = MAX_BODY_BYTES + 1024
+MAX_ATTACHED = 1000
+"""How many further ZeroMQ frames a data frame may have."""
+
+DATA, CONTROL, READY = b"\x01", b"\x02", b"\xff"
+MUST_UNDERSTAND = 0xF0
+"""Flag bits that a receiver which does not know them must not ignore."""
+ATTACHED = 0x10
+"""The flag of a data frame that is followed by the large parts of its last value."""
+STARTED = 0x01
+"""The flag of a data frame that says where its exchange starts: see `sequence`."""
+BASED = 0x02 | STARTED
+"""The flags of one that says, too, up to where nothing will come by any federation."""
+
+_BATCH = struct.Struct(">BB16sQIBQ")
+_BULK = struct.Struct(">BB16sQIBQI")
+_UNKNOWN = MUST_UNDERSTAND & ~ATTACHED
+_READY = struct.Struct(">BB16s")
+READY_PARTS = 256
+"""The frames that one ready is made of, at most."""
+_ENTRY = 12
+"""Bytes of a name and its head in a map, beside the name's own, at most."""
+READY_PART = 512 << 10
+"""Heads in one of the frames of a ready, in bytes; with starts and promises it has more."""
+_EPOCH = struct.Struct(">Q")
+pack_head, unpack_head = _BATCH.pack, _BATCH.unpack_from
+"""The head of a data frame behind its topic: `HEAD`, version, origin, number of the first value,
+their count, flags, moment. Here for the two places that have no function call to spare."""
+HEAD = _BATCH.size
+START = struct.Struct(">Q")
+pack_start, unpack_start = START.pack, START.unpack_from
+"""Where the exchange starts, behind that; the first value has the place ``start + first``."""
+STARTED_HEAD = HEAD + START.size
+BASED_HEAD = STARTED_HEAD + START.size
+LONGEST_TOPIC = MAX_NAME_BYTES + 2
+LAST_NUMBER = (1 << 64) - 1
+"""Positions go back in acknowledgements: one past 64 bits could not be written."""
+
+
+# ----------------------------------------------------------------------------- data
+
+
+def topic(name: str) -> bytes:
+    """Return the topic of an exchange: no other exchange's topic starts with it."""
+    return DATA + name.encode() + b"\0"
+
+
+def topics(key: str) -> tuple[bytes, ...]:
+    """Return the ZeroMQ subscriptions that cover a name or a pattern."""
+    return tuple(DATA + prefix.encode() for prefix in prefixes(key))
+
+
+def data_head(
+    topic: bytes,
+    origin: bytes,
+    first: int,
+    count: int,
+    sent_at: float,
+    attached: int = 0,
+    start: int = 0,
+    base: int | None = None,
+) -> bytes:
+    """Return what precedes the values of a data frame.
+
+    Args:
+        topic: as `topic` makes it.
+        origin: the node id of the origin, 16 bytes.
+        first: the place of the first value; for a beacon (``count`` 0) the head plus one.
+        count: how many values follow.
+        sent_at: seconds since the Unix epoch; travels in microseconds.
+        attached: how many ZeroMQ frames belong to it beside the first.
+        start: where the exchange starts; the number that travels counts from there.
+        base: up to where nothing will come by any federation that has not; None for ``start``.
+    """
+    moment, flags, more = int(sent_at * 1e6 + 0.5), 0, b""
+    if start:
+        flags, more = STARTED, START.pack(start)
+    if base is not None and base < start:
+        flags, more = BASED, more + START.pack(base)
+    if attached:
+        size, flags = _BULK.size + len(more), flags | ATTACHED
+        head = _BULK.pack(size, VERSION, origin, first - start, count, flags, moment, attached)
+    else:
+        size = HEAD + len(more)
+        head = pack_head(size, VERSION, origin, first - start, count, flags, moment)
+    return topic + head + more
+
+
+def read_data(frame: bytes) -> Batch:
+    """Return a data frame's head; its values start at ``frame[batch.body:]``.
+
+    Raises:
+        DecodeError: if the frame is not a data frame of a version spoken here.
+    """
+    end = frame.find(b"\0", 1, LONGEST_TOPIC)
+    if end < 2 or frame[:1] != DATA:
+        raise DecodeError("not a data frame: no topic")
+    try:
+        name = frame[1:end].decode()
+        size, version, origin, first, count, flags, sent_at = unpack_head(frame, end + 1)
+    except (UnicodeDecodeError, struct.error) as error:
+        raise DecodeError(f"malformed data frame: {error}") from None
+    if version != VERSION:
+        raise DecodeError(f"data frame of version {version}; version {VERSION} is spoken here")
+    if size < _BATCH.size or end + 1 + size > len(frame):
+        raise DecodeError(f"data frame with a header of {size} bytes")
+    if flags & _UNKNOWN:
+        raise DecodeError(f"data frame with unknown flags {flags:#04x}")
+    if first < 1:
+        raise DecodeError("data frame that starts at number 0")
+    start = read_start(frame, end + 1, size, flags) if flags & STARTED else 0
+    base = start
+    if flags & BASED == BASED:
+        base = min(start, read_start(frame, end + 1 + START.size, size - START.size, flags))
+    if start + first + count - 1 > LAST_NUMBER:
+        raise DecodeError(f"data frame whose numbers, from {start + first}, run past 64 bits")
+    body = end + 1 + size
+    return Batch(name, origin, start + first, count, flags, sent_at / 1e6, body, start, base)
+
+
+def read_start(frame: bytes, head: int, size: int, flags: int) -> int:
+    """Return where the exchange of a frame starts whose flags say so.
+
+    Args:
+        frame: the data frame.
+        head: where its header begins.
+        size: of its header, which has all arrived.
+        flags: of the frame.
+    """
+    at = _BULK.size if flags & ATTACHED else _BATCH.size
+    if size < at + START.size:
+        return 0
+    return int(START.unpack_from(frame, head + at)[0])
+
+
+def arrived_whole(batch: Batch, frame: Body) -> bool:
+    """Tell whether all came that belongs to a data frame; if not, its sender was interrupted.
+
+    Raises:
+        DecodeError: it has other frames behind it than its head says, or too much in them.
+    """
+    buffers = () if isinstance(frame, bytes) else frame.buffers
+    head = frame if isinstance(frame, bytes) else frame.packed
+    if buffers and not len(buffers[-1]):
+        return False
+    announced = 0
+    if batch.flags & ATTACHED:
+        start = head.index(b"\0", 1) + 1
+        if head[start] < _BULK.size:
+            raise DecodeError("data frame that does not say how many frames more it has")
+        announced = int.from_bytes(head[start + _BATCH.size : start + _BULK.size], "big")
+    if len(buffers) != announced or announced > MAX_ATTACHED:
+        raise DecodeError(f"data frame of {announced} frames more, behind it {len(buffers)}")
+    if len(frame) > MAX_DATA_BYTES:
+        raise DecodeError(f"data frame of {len(frame)} bytes in all")
+    return True
+
+
+# ---------------------------------------------------------------------------- ready
+
+
+def ready_topic(receiver: bytes, epoch: int) -> bytes:
+    """Return the token that proves a node's subscriptions of one epoch."""
+    return READY + receiver + _EPOCH.pack(epoch)
+
+
+def read_token(token: bytes) -> tuple[bytes, int] | None:
+    """Return the node and epoch of a token seen as a subscription, or None."""
+    if len(token) != 1 + ID_BYTES + _EPOCH.size or token[:1] != READY:
+        return None
+    return token[1 : 1 + ID_BYTES], int(_EPOCH.unpack_from(token, 1 + ID_BYTES)[0])
+
+
+def ready_frame(ready: Ready) -> bytes:
+    """Return the frame that answers a token."""
+    head = _READY.pack(_READY.size, VERSION, ready.origin)
+    more: dict[str, object] = {"starts": ready.starts} if ready.starts else {}
+    if ready.bases:
+        more["bases"] = ready.bases
+    if ready.account:
+        more["account"] = ready.account
+    if ready.parts > 1:
+        more |= {"part": ready.part, "parts": ready.parts}
+    if ready.number:
+        more |= {"forget": ready.forget, "number": ready.number}
+    body: bytes = msgpack.packb(ready.heads)
+    if ready.promised or more:
+        body += msgpack.packb([[promise.epoch, promise.heads] for promise in ready.promised])
+    if more:
+        body += msgpack.packb(more)
+    return ready_topic(ready.receiver, ready.epoch) + head + body
+
+
+def ready_frames(ready: Ready) -> list[bytes]:
+    """Return the frames that answer a token: several, where there are many heads."""
+    parts = _parts(ready.heads, READY_PART)
+    return [
+        ready_frame(
+            Ready(
+                ready.receiver,
+                ready.epoch,
+                ready.origin,
+                part,
+                tuple(promise.of(part) for promise in ready.promised),
+                {name: ready.starts[name] for name in part if name in ready.starts},
+                number,
+                len(parts),
+                bases={name: ready.bases[name] for name in part if name in ready.bases},
+                account=ready.account,
+            )
+        )
+        for number, part in enumerate(parts, 1)
+    ]
+
+
+def ready_that_fits(ready: Ready) -> tuple[bytes, int]:
+    """Return one frame with the newest of the heads, as many as it holds; and how many it lacks."""
+    frame = ready_frame(ready)
+    if len(frame) <= MAX_CONTROL_BYTES:
+        return frame, 0
+    newest = dict(reversed(ready.heads.items()))
+    # With what was promised a name may be in it as often as there are promises, and once more.
+    fitting = _parts(newest, (MAX_CONTROL_BYTES - 1024) // (1 + len(ready.promised)))[0]
+    promised = tuple(promise.of(fitting) for promise in ready.promised)
+    whole = Ready(ready.receiver, ready.epoch, ready.origin, fitting, promised)
+    return ready_frame(whole), len(newest) - len(fitting)
+
+
+def _parts(heads: Mapping[str, int], most: int) -> list[dict[str, int]]:
+    """Return heads in parts of about ``most`` bytes, one at least."""
+    parts, size = [dict[str, int]()], 0
+    for name, head in heads.items():
+        entry = len(name.encode()) + _ENTRY
+        if size + entry > most:
+            parts.append({})
+            size = 0
+        parts[-1][name] = head
+        size += entry
+    return parts
+
+
+def read_ready(frame: bytes) -> Ready:
+    """Return what a ready frame says.
+
+    Raises:
+        DecodeError: if it is not a ready frame of a version spoken here.
+    """
+    start = 1 + ID_BYTES + _EPOCH.size
+    token = read_token(frame[:start])
+    if token is None or len(frame) > MAX_CONTROL_BYTES:
+        raise DecodeError("not a ready frame")
+    try:
+        size, version, origin = _READY.unpack_from(frame, start)
+    except struct.error as error:
+        raise DecodeError(f"malformed ready frame: {error}") from None
+    if version != VERSION or size < _READY.size or start + size > len(frame):
+        raise DecodeError(f"ready frame of version {version}, header of {size} bytes")
+    heads, *later = unpack_all(frame[start + size :])
+    promised = tuple(map(_promise, items(later[0]))) if later else ()
+    more: dict[Any, Any] = later[1] if len(later) > 1 and is_dict(later[1]) else {}
+    starts, part, parts = numbers(more.get("starts", {})), more.get("part", 1), more.get("parts", 1)
+    if not 1 <= count(part) <= count(parts) <= READY_PARTS:
+        raise DecodeError(f"ready frame that is part {part} of {parts}")
+    number = count(more.get("number", 0))
+    forget = numbers(more.get("forget", {})) if number else {}
+    bases = numbers(more.get("bases", {}))
+    account = count(more.get("account", 0))
+    told = numbers(heads), promised, starts, part, parts, forget, number, bases, account
+    return Ready(token[0], token[1], origin, *told)
+
+
+def whole_ready(parts: list[Ready], part: Ready) -> Ready | None:
+    """Return a ready once all its parts are there; ``parts`` is where those before are kept."""
+    if part.parts == 1:
+        parts.clear()
+        return part
+    if part.part != len(parts) + 1 or any(
+        (before.epoch, before.parts) != (part.epoch, part.parts) for before in parts[-1:]
+    ):
+        parts.clear()  # one was dropped on its way; or they begin anew
+    if part.part == len(parts) + 1:
+        parts.append(part)
+    if len(parts) < part.parts:
+        return None
+    heads, promised = dict[str, int](), dict[int, dict[str, int]]()
+    starts, bases = dict[str, int](), dict[str, int]()
+    for each in parts:
+        heads.update(each.heads)
+        starts.update(each.starts)
+        bases.update(each.bases)
+        for promise in each.promised:
+            promised.setdefault(promise.epoch, {}).update(promise.heads)
+    parts.clear()
+    said = tuple(Promise(epoch, before) for epoch, before in sorted(promised.items()))
+    whose = part.receiver, part.epoch, part.origin
+    return Ready(*whose, heads, said, starts, bases=bases, account=part.account)
+
+
+def _promise(value: Any) -> Promise:
+    if len(items(value)) < 2:
+        raise DecodeError("a promise is an epoch and heads")
+    return Promise(count(value[0]), numbers(value[1]))

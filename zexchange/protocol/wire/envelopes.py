@@ -1,0 +1,202 @@
+r"""What passes a hub: envelopes around control frames, and what must be known of data frames.
+
+A node behind a hub says everything on one link, so each frame is told for whom it is and
+from whom. ``\x03`` is one message of any number of ZeroMQ frames, ``\x04`` many small ones
+in one frame; the content is the receiver's business and is not opened on the way. Between
+hubs data travels as ``\x05``. Whatever arrives, the only error out of here is `DecodeError`.
+"""
+
+import struct
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from ...errors import DecodeError
+from ...names import MAX_NAME_BYTES
+from .data import DATA, READY, STARTED, read_start
+from .fields import ID_BYTES
+from .messages import Address
+
+RELAY, BUNDLE, TRUNK, MARK = b"\x03", b"\x04", b"\x05", b"\xfe"
+HOPS_MOST = 16
+"""Hubs that anything passes at most: a second fence against what travels in circles."""
+BUNDLE_BYTES = 256 << 10
+"""A bundle is closed at so many bytes; what is larger alone travels alone."""
+HEAD_BYTES = 1 + MAX_NAME_BYTES + 1 + 64
+"""As much of a data or ready frame as has to be looked at."""
+SCHEME = "hub://"
+
+_ITEM = struct.Struct(">16s16sBI")
+_RELAY = struct.Struct(">c16s16sB")
+_TRUNK = struct.Struct(">c16sB")
+_NUMBERS = struct.Struct(">QIB")
+_MARK = struct.Struct(">c16sQ")
+_READY_ORIGIN = 1 + ID_BYTES + 8 + 2
+
+
+def endpoint_of(node: bytes) -> str:
+    """Return the endpoint by which a node is dialled that hubs lead to."""
+    return SCHEME + node.hex()
+
+
+def node_at(endpoint: str) -> bytes | None:
+    """Return the node that hubs lead to by an endpoint; None if it is of another kind."""
+    if not endpoint.startswith(SCHEME):
+        return None
+    try:
+        node = bytes.fromhex(endpoint[len(SCHEME) :])
+    except ValueError:
+        return None
+    return node if len(node) == ID_BYTES else None
+
+
+def by_hub(addresses: Iterable[Address]) -> bool:
+    """Tell whether addresses are the way through hubs, which is then the only one."""
+    return any(address.control.startswith(SCHEME) for address in addresses)
+
+
+# ------------------------------------------------------------------------- envelopes
+
+
+class Parcel(NamedTuple):
+    """A control message on its way: from whom, for whom, and over how many hubs yet."""
+
+    sender: bytes
+    to: bytes
+    hops: int
+    content: bytes
+
+
+def bundle(parcels: Iterable[Parcel]) -> bytes:
+    """Return the frame that holds some parcels."""
+    pack = _ITEM.pack
+    parts = [BUNDLE]
+    for sender, to, hops, content in parcels:
+        parts.append(pack(sender, to, hops, len(content)))
+        parts.append(content)
+    return b"".join(parts)
+
+
+def unbundle(frame: bytes) -> list[Parcel]:
+    """Return the parcels in a frame.
+
+    Raises:
+        DecodeError: if it is cut short.
+    """
+    parcels: list[Parcel] = []
+    at, end, size = 1, len(frame), _ITEM.size
+    while at < end:
+        if at + size > end:
+            raise DecodeError("a bundle that ends inside a parcel's head")
+        sender, to, hops, length = _ITEM.unpack_from(frame, at)
+        at += size + length
+        if at > end:
+            raise DecodeError("a bundle that ends inside a parcel")
+        parcels.append(Parcel(sender, to, hops, frame[at - length : at]))
+    return parcels
+
+
+def relay_head(sender: bytes, to: bytes, hops: int = HOPS_MOST) -> bytes:
+    """Return what precedes the ZeroMQ frames of one message for a node."""
+    return _RELAY.pack(RELAY, sender, to, hops)
+
+
+def read_relay(frame: bytes) -> tuple[bytes, bytes, int]:
+    """Return from whom, for whom, and over how many hubs yet.
+
+    Raises:
+        DecodeError: if it is malformed.
+    """
+    if len(frame) != _RELAY.size:
+        raise DecodeError(f"the head of a relayed message has {_RELAY.size} bytes")
+    _, sender, to, hops = _RELAY.unpack(frame)
+    return sender, to, hops
+
+
+def trunk_head(root: bytes, hops: int) -> bytes:
+    """Return what precedes a data frame between hubs; ``root`` is the hub that it entered at."""
+    return _TRUNK.pack(TRUNK, root, hops)
+
+
+def read_trunk(frame: bytes) -> tuple[bytes, int]:
+    """Return the hub that a data frame entered at, and over how many hubs it may go yet.
+
+    Raises:
+        DecodeError: if it is malformed.
+    """
+    if len(frame) != _TRUNK.size:
+        raise DecodeError(f"the head of a frame between hubs has {_TRUNK.size} bytes")
+    _, root, hops = _TRUNK.unpack(frame)
+    return root, hops
+
+
+# ----------------------------------------------------------------------- data frames
+
+
+class Passing(NamedTuple):
+    """What a hub has to know of a data or ready frame.
+
+    ``first`` is a place (see `sequence`), 0 where the frame has none.
+    """
+
+    topic: bytes
+    origin: bytes
+    first: int
+    messages: int
+
+
+def look(head: bytes) -> Passing:
+    """Return what a hub has to know of a frame that starts so.
+
+    Raises:
+        DecodeError: if it is neither a data nor a ready frame.
+    """
+    if head[:1] == DATA:
+        end = head.find(b"\0", 1, MAX_NAME_BYTES + 2)
+        start = end + 3
+        if end > 1 and len(head) >= start + ID_BYTES + _NUMBERS.size:
+            first, count, flags = _NUMBERS.unpack_from(head, start + ID_BYTES)
+            size = head[start - 2]
+            if flags & STARTED and len(head) >= end + 1 + size:
+                first += read_start(head, end + 1, size, flags)
+            return Passing(head[: end + 1], head[start : start + ID_BYTES], first, count)
+    elif head[:1] == READY and len(head) >= _READY_ORIGIN + ID_BYTES:
+        origin = head[_READY_ORIGIN : _READY_ORIGIN + ID_BYTES]
+        return Passing(head[: _READY_ORIGIN - 2], origin, 0, 0)
+    raise DecodeError("neither a data nor a ready frame")
+
+
+def origin_of(frame: bytes) -> bytes:
+    """Return the origin of a data or ready frame; something else if it is neither."""
+    if frame[:1] == DATA:
+        start = frame.find(b"\0", 1, MAX_NAME_BYTES + 2) + 3
+        return frame[start : start + ID_BYTES]
+    return frame[_READY_ORIGIN : _READY_ORIGIN + ID_BYTES]
+
+
+# --------------------------------------------------------------- introductions, marks
+
+
+def introduction_topic(hub: bytes) -> bytes:
+    """Return what a hub subscribes to so that it is told whose a connection is."""
+    return MARK + hub
+
+
+def mark_topic(node: bytes) -> bytes:
+    """Return what a node subscribes to so that it is asked how far it has read."""
+    return MARK + node
+
+
+def mark_frame(node: bytes, mark: int) -> bytes:
+    """Return the frame that asks a node how far it has read."""
+    return _MARK.pack(MARK, node, mark)
+
+
+def read_mark(frame: bytes) -> int:
+    """Return the number in a frame that asks how far we have read.
+
+    Raises:
+        DecodeError: if it is none.
+    """
+    if len(frame) != _MARK.size or frame[:1] != MARK:
+        raise DecodeError("not a mark")
+    return int(_MARK.unpack(frame)[2])
