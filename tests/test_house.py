@@ -1,7 +1,8 @@
-"""The floors of the house, read from the imports of every module.
+"""The order of the house, read from the imports of every module.
 
-A room imports only from floors below its own, or from its own folder. Rooms that do
-not exist yet have their floor here already.
+A module imports only from floors below its own, or from its own folder. Inside a folder its
+packages have an order of their own. Imports count wherever they are: inside functions, and
+under ``TYPE_CHECKING`` too.
 """
 
 import ast
@@ -47,12 +48,44 @@ FORBIDDEN = {
     "cli": {"zmq", "msgpack"},
     "contrib": {"zmq", "msgpack"},
 }
+PACKAGES = {
+    "local": [{"process"}, {"tasks"}, {"typed"}, {""}],
+    "protocol": [
+        {"wire", "elapsed", "rate_limit", "timing", "unanswered"},
+        {"codec", "security"},
+        {"hub", "interest"},
+        {"delivery"},
+        {"session"},
+        {""},
+    ],
+    "net": [
+        {"transport"},
+        {"config", "security"},
+        {"inbound", "outbound", "peering"},
+        {"engine"},
+        {"doctor", "hub"},
+        {"node"},
+        {""},
+    ],
+}
+"""By floor, its packages from the lowest level up. Those of one level do not know one another.
+
+A module that lies in the folder itself stands for a package, or is of the last level.
+"""
 MODULES = sorted(ROOT.rglob("*.py"))
 
 
 def module_name(path: Path) -> str:
     parts = path.relative_to(ROOT.parent).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+NAMES = set(map(module_name, MODULES))
+PACKAGE_FILES = [
+    path
+    for path in MODULES
+    if path.name == "__init__.py" and path.relative_to(ROOT).parts[0] in PACKAGES
+]
 
 
 def room(module: str) -> str:
@@ -93,6 +126,40 @@ def violations(source: str, module: str, package: bool = False) -> list[str]:
     return broken
 
 
+def level(module: str) -> int:
+    """The level of a module's package on its floor."""
+    _, floor, *rest = module.split(".")
+    names = {name: n for n, level in enumerate(PACKAGES[floor]) for name in level}
+    return names.get(rest[0] if rest else "", names[""])
+
+
+def package(module: str) -> str:
+    """The package of a module: its folder on its floor, or the floor itself."""
+    floor, *rest = module.split(".")[1:]
+    known = set().union(*PACKAGES[floor])
+    return rest[0] if rest and rest[0] in known else ""
+
+
+def upward(source: str, module: str, is_package: bool = False) -> list[str]:
+    """Say which imports of a source lead to a package that is not below that of its module."""
+    floor, broken = room(module), []
+    if floor not in PACKAGES:
+        return []
+    home = module.split(".") if is_package else module.split(".")[:-1]
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        above = home[: len(home) - node.level + 1] if node.level else []
+        base = ".".join([*above, *([node.module] if node.module else [])])
+        for alias in node.names:
+            name = f"{base}.{alias.name}" if f"{base}.{alias.name}" in NAMES else base
+            if name.split(".")[:2] != ["zexchange", floor] or package(name) == package(module):
+                continue
+            if level(name) >= level(module):
+                broken.append(f"{module} imports {name}")
+    return broken
+
+
 @pytest.mark.parametrize("path", MODULES, ids=module_name)
 def test_floors(path: Path) -> None:
     """A module imports only from floors below, or from its own folder."""
@@ -101,21 +168,55 @@ def test_floors(path: Path) -> None:
     assert not violations(path.read_text(), module, path.name == "__init__.py")
 
 
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_packages(path: Path) -> None:
+    """A module imports only from packages below its own, so there is no circle of packages."""
+    assert not upward(path.read_text(), module_name(path), path.name == "__init__.py")
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("zexchange.net.transport.sockets", "from ..engine.engine import Engine"),
+        ("zexchange.net.inbound.receiver", "from ..outbound import publisher"),
+        ("zexchange.net.inbound.receiver", "def f():\n    from ..node.node import Node"),
+        (
+            "zexchange.net.engine.engine",
+            "if TYPE_CHECKING:\n    from ..doctor.rules import diagnose",
+        ),
+        ("zexchange.protocol.wire.data", "from ..session.session import Session"),
+        ("zexchange.protocol.hub.core", "from ..interest import interest"),
+        ("zexchange.local.tasks.stream", "from ..exchange import Exchange"),
+        ("zexchange.net.config", "from .security.guard import Guard"),
+    ],
+)
+def test_imports_upward_are_found(module: str, source: str) -> None:
+    """An import from the same level or above, at any place in a module, is found."""
+    assert upward(source, module)
+
+
+@pytest.mark.parametrize("path", PACKAGE_FILES, ids=module_name)
+def test_packages_are_small_and_explained(path: Path) -> None:
+    """A package says what it is for, and has few enough modules to be read at one go."""
+    assert ast.get_docstring(ast.parse(path.read_text()))
+    assert len(list(path.parent.glob("*.py"))) - 1 <= 16
+
+
 @pytest.mark.parametrize(
     ("module", "source"),
     [
         ("zexchange.local.exchange", "from ..protocol.codec import encode"),
         ("zexchange.local.exchange", "import zexchange.protocol.wire.data"),
         ("zexchange.protocol.session.session", "from zexchange.net.node.node import node"),
-        ("zexchange.protocol.session.session", "def f():\n    from ..net.node import Node"),
-        ("zexchange.protocol.session.session", "from .. import get_exchange"),
+        ("zexchange.protocol.session.session", "def f():\n    from ...net.node.node import Node"),
+        ("zexchange.protocol.session.session", "from ... import get_exchange"),
         ("zexchange.protocol.session.session", "import zmq"),
         ("zexchange.protocol.session.session", "from time import monotonic"),
         ("zexchange.local.tasks.stream", "import socket"),
         ("zexchange.local.tasks.stream", "from msgpack import packb"),
-        ("zexchange.net.node.node", "from ..cli import main"),
+        ("zexchange.net.node.node", "from ...cli import main"),
         ("zexchange.errors", "from .names import check_name"),
-        ("zexchange.net.engine.environment", "from ..testing import Network"),
+        ("zexchange.net.engine.environment", "from ...testing import Network"),
         ("zexchange.testing.sockets", "import zmq"),
         ("zexchange", "import zmq"),
     ],
@@ -128,7 +229,7 @@ def test_broken_floors_are_found(module: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("zexchange.net.engine.engine", "from ..local.exchange import Exchange\nimport zmq"),
+        ("zexchange.net.engine.engine", "from ...local.exchange import Exchange\nimport zmq"),
         ("zexchange.local.exchange", "from .stream import Delivery\nfrom ..errors import Closed"),
         ("zexchange.cli.tail", "from .. import federate\nfrom zexchange import match"),
         ("zexchange.net.node.node", "import socket, os"),

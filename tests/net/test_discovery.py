@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.protocol.test_membership import THEM, hello
+from tests.protocol.test_peers import THEM, hello
 from tests.support import eventually
 from zexchange.net.peering import mdns as lan
 from zexchange.net.peering.discovery import LAN_FIRST, REFRESH, RETRY, Discovery

@@ -9,7 +9,7 @@ import pytest
 from tests.net.conftest import Joiner, collect
 from zexchange import Registry
 from zexchange.errors import EncodeError
-from zexchange.local.dispatch import Room
+from zexchange.local.tasks.dispatch import Room
 from zexchange.net.outbound.bridge import Bridge
 from zexchange.net.outbound.pacing import Pace
 from zexchange.net.outbound.shared import Rooms, SharedBridge, share

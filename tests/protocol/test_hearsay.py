@@ -1,7 +1,7 @@
 """What peers say of others: of which addresses they may speak, by the way that it came."""
 
-from test_joining import HERE, ME, OURS, THEIRS, THEM, THERE
-from test_membership import START, hello, of, pass_time
+from test_peering import HERE, ME, OURS, THEIRS, THEM, THERE
+from test_peers import START, hello, of, pass_time
 
 from zexchange.protocol.security.keys import id_for
 from zexchange.protocol.security.permissions import Policy, Rights

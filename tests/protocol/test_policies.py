@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import KEYS, NAMES
-from test_membership import events, hello, of, pass_time
+from test_peers import events, hello, of, pass_time
 
 from zexchange.names import is_pattern, matches
 from zexchange.protocol.interest.permitted import as_seen_by

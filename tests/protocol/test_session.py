@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from machines import Machine, agreed
 from network import Network
 from strategies import KEYS, NAMES, controls
-from test_membership import HERE, LABEL, ME, START, THEM, THERE, alone, events, hello, of
+from test_peers import HERE, LABEL, ME, START, THEM, THERE, alone, events, hello, of
 
 from tests.support import examples
 from zexchange.errors import DecodeError

@@ -14,10 +14,10 @@ from contextlib import nullcontext, suppress
 from typing import Any
 
 from .. import Exchange, ExchangeError, Node
-from ..local.dispatch import without_waiting
 from ..local.process import finalizers as finalisers
 from ..local.process.fork import end_as_child, track
 from ..local.process.logs import log
+from ..local.tasks.dispatch import without_waiting
 
 # All that a node needs to join. Or the thread would import it, and a process that is forked
 # meanwhile would wait for that import for ever.

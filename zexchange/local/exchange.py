@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from .dispatch import (
+from .late_join import Arrears, Notice
+from .parking import Parking, stand_in
+from .process import finalizers as finalisers
+from .retained import CatchUp, Kept
+from .rounds import OVER, Rounds, is_round
+from .routing import Bridge, Routes, Stale
+from .subscription import Shaped, Subscription, key_of_call
+from .tasks.dispatch import (
     Room,
     Target,
     Trouble,
@@ -23,13 +30,6 @@ from .dispatch import (
     serve,
     wait_for_room,
 )
-from .late_join import Arrears, Notice
-from .parking import Parking, stand_in
-from .process import finalizers as finalisers
-from .retained import CatchUp, Kept
-from .rounds import OVER, Rounds, is_round
-from .routing import Bridge, Routes, Stale
-from .subscription import Shaped, Subscription, key_of_call
 from .tasks.feeds import Feed
 from .tasks.stream import Delivery, T
 from .tasks.validation import check_callable

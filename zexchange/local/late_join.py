@@ -12,9 +12,9 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .dispatch import Target
 from .newest import NOTHING, PastMessage, Rank, everything, newest
 from .subscription import Subscription
+from .tasks.dispatch import Target
 from .tasks.stream import Delivery
 
 if TYPE_CHECKING:

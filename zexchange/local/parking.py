@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .dispatch import Room
 from .process import finalizers as finalisers
+from .tasks.dispatch import Room
 from .tasks.snapshots import snapshot
 
 if TYPE_CHECKING:

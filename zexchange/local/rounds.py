@@ -13,10 +13,10 @@ from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import TooManyDeferred
-from .dispatch import Target, Trouble, answered, failed, joined, noted, serve
 from .process import finalizers as finalisers
 from .process.fork import track
 from .routing import Routing
+from .tasks.dispatch import Target, Trouble, answered, failed, joined, noted, serve
 from .tasks.snapshots import snapshot
 from .tasks.stream import T
 

@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .cycles import chains, link, refuse_circle
-from .dispatch import Room, Target, Trouble, serve
 from .late_join import HERE
 from .newest import NOTHING, Latest, Rank
 from .process import finalizers as finalisers
 from .retained import CatchUp, Kept, Ring
 from .subscribers import Audience
 from .subscription import Forwarder, Key, Shaped, Subscription, key_of, key_of_call, subscription_of
+from .tasks.dispatch import Room, Target, Trouble, serve
 from .tasks.feeds import Feed
 from .tasks.snapshots import UNCHANGING, settled, snapshot
 from .tasks.stream import T

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..kinds import is_generator
-from .dispatch import Target
+from .tasks.dispatch import Target
 from .tasks.feeds import Feed
 from .tasks.snapshots import UNCHANGING, Keeper, settled
 from .tasks.stream import Delivery, Stream

@@ -13,10 +13,10 @@ from typing import Any, get_args, get_origin
 from ..errors import WrongType
 from ..sendable import full_name
 from .cycles import chains, relink
-from .dispatch import Room, Target, logger
 from .exchange import Exchange
 from .retained import Kept
 from .routing import Bridge
+from .tasks.dispatch import Room, Target, logger
 from .tasks.stream import Delivery, T
 from .typed.codecs import CHOSEN, Codec, codec_for
 

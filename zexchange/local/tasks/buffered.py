@@ -13,11 +13,11 @@ from typing import Any, Generic
 
 from ...errors import Closed, NotASubscriber
 from ...kinds import is_generator
-from ..dispatch import logger, unawaited
 from ..process import finalizers as finalisers
 from ..process.fork import at_exit, end_as_child, track
 from ..process.logs import log
 from . import eventloops as loops
+from .dispatch import logger, unawaited
 from .mailbox import Mailbox, MailboxStats, Overflow
 from .snapshots import Keeper, settled
 from .task import M, Task

@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from ..dispatch import Gone
 from ..process import finalizers as finalisers
+from .dispatch import Gone
 from .mailbox import Mailbox
 from .snapshots import Keeper
 

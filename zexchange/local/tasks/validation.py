@@ -15,9 +15,9 @@ from typing import Any
 
 from ...errors import NotASubscriber
 from ...kinds import is_generator
-from ..dispatch import Target
 from ..process import finalizers as finalisers
 from ..process.fork import track
+from .dispatch import Target
 
 
 def check_callable(fn: Callable[[Any], object], use: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from test_membership import HERE, ME, START, hello
+from test_peers import HERE, ME, START, hello
 
 from tests.support import examples
 from zexchange.protocol.session.session import Session

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_hearsay import BESIDE, ROUTE
-from test_joining import HERE, ME, OURS, THEIRS, THEM, THERE
-from test_membership import START, events, hello, of
+from test_peering import HERE, ME, OURS, THEIRS, THEM, THERE
+from test_peers import START, events, hello, of
 
 from zexchange.names import matches
 from zexchange.protocol.hub.client import Hubs

@@ -9,7 +9,7 @@ import pytest
 
 from tests.net.conftest import Joiner
 from tests.net.keyrings import Keyrings
-from tests.net.test_awaiting import mute_listener
+from tests.net.test_async_node import mute_listener
 from tests.net.test_hub import three_ports
 from tests.support import Program, eventually, free_ports, tcp
 from zexchange import Node, NotReady

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
-from ..errors import NotASubscriber, TaskFailed
+from ...errors import NotASubscriber, TaskFailed
 
 logger = logging.getLogger("zexchange")
 

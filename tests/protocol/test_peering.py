@@ -1,7 +1,7 @@
 """Who cannot be dialled: our key is refused, or nothing answers; and how soon we try again."""
 
 import pytest
-from test_membership import START, alone, hello, of, pass_time
+from test_peers import START, alone, hello, of, pass_time
 
 from zexchange.protocol.security.keys import id_for
 from zexchange.protocol.security.permissions import Policy, Rights
