@@ -51,7 +51,7 @@ def unprotect():
     from zexchange.net.transport import sockets
 
     window.Window.keep = lambda self, frame: None
-    inlet.Inlet._acknowledge = lambda self: None
+    inlet.PeerReceiver._acknowledge = lambda self: None
     plain_xpub, plain_sub = sockets.new_xpub, sockets.new_sub
 
     def unbounded(make):

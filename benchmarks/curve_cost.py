@@ -106,9 +106,9 @@ def by_hand(kind, keys, port):
     socket.setsockopt(zmq.SNDHWM, 0)
     socket.setsockopt(zmq.RCVHWM, 0)
     if keys != "-":
-        from zexchange.net.security.key_directory import Keyring
+        from zexchange.net.security.key_directory import KeyDirectory
 
-        server, client = (Keyring(Path(keys) / role) for role in ("sender", "receiver"))
+        server, client = (KeyDirectory(Path(keys) / role) for role in ("sender", "receiver"))
         if kind == zmq.PUB:
             socket.setsockopt(zmq.CURVE_SERVER, 1)
             socket.setsockopt(zmq.CURVE_SECRETKEY, server.secret)

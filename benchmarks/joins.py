@@ -58,7 +58,7 @@ class Records:
 
     def _trace(self):
         """Note what the session takes and asks for: no log is as fine as that."""
-        from zexchange.net.engine.executor import Effects
+        from zexchange.net.engine.executor import EffectExecutor
         from zexchange.protocol.session.session import Session
 
         for owner, name in (
@@ -66,7 +66,7 @@ class Records:
             (Session, "probed"),
             (Session, "token"),
             (Session, "proven"),
-            (Effects, "_perform"),
+            (EffectExecutor, "_perform"),
         ):
             self._wrap(owner, name)
 

@@ -13,7 +13,7 @@ from zexchange import collisions
 from zexchange.collisions import FEW, crowd_a_dict, crowd_a_set, dict_of, set_of
 from zexchange.errors import DecodeError
 from zexchange.history import Bulk
-from zexchange.local.typed import Misfit, shape_of
+from zexchange.local.typed import TypeMismatch, shape_of
 from zexchange.protocol.codec.attachments import Attached, decode_frame
 from zexchange.protocol.codec.values import decode, decode_batch, encode, register
 from zexchange.protocol.wire.fields import unpack, unpack_all
@@ -207,10 +207,10 @@ def test_lists_that_become_sets_are_looked_at() -> None:
     integers = COLLIDING["integers"]
     for kind in (set[int], frozenset[int], dict[str, set[int]]):
         value = {"a": integers} if kind == dict[str, set[int]] else integers
-        with pytest.raises(Misfit, match="made to collide"):
+        with pytest.raises(TypeMismatch, match="made to collide"):
             shape_of(kind).decode(value)
     assert shape_of(set[int]).decode([1] * 1000) == {1}
-    with pytest.raises(Misfit, match="made to collide"):
+    with pytest.raises(TypeMismatch, match="made to collide"):
         shape_of(set[tuple[int, ...]]).decode([[number] for number in integers])
 
 

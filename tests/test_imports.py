@@ -28,12 +28,12 @@ def doctor():
     zexchange.federate("fed").diagnose()
 
 def types():
-    from zexchange.local.typed_exchange import codecs
+    from zexchange.local.typed import codecs
     codecs._Msgspec(int)
 
 def numpy():
-    from zexchange.protocol.codec.values import ndarrays as arrays
-    assert arrays._numpy() is not None
+    from zexchange.protocol.codec import ndarrays
+    assert ndarrays._numpy() is not None
 
 def pool():
     from zexchange.net.doctor.reach import reach_all

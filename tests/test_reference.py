@@ -47,7 +47,7 @@ def test_defaults_are_values(name: str, function: Callable[..., Any]) -> None:
 def test_the_defaults_of_federate_are_those_of_a_plan() -> None:
     """Adapters and commands join by a plan, without `federate`."""
     shown = inspect.signature(federate).parameters
-    of_a_plan = plan.Plan("fed")
+    of_a_plan = plan.NodeConfig("fed")
     for name in ("replay_messages", "replay_bytes", "stall", "recovery_timeout"):
         assert shown[name].default == getattr(of_a_plan, name)
 

@@ -11,14 +11,14 @@ from functools import lru_cache
 from zexchange.errors import DecodeError
 from zexchange.protocol.hub import core as c
 from zexchange.protocol.hub import topology as hubmap
-from zexchange.protocol.hub.access import KeyedGate
-from zexchange.protocol.hub.client import Hubs
-from zexchange.protocol.hub.members import Forget, Pass, SayTo, Subscribe
+from zexchange.protocol.hub.access import KeyedAccessRules
+from zexchange.protocol.hub.client import HubSelector
+from zexchange.protocol.hub.members import MemberLeft, SendToHub, SendToMember, Subscribe
 from zexchange.protocol.hub.messages import (
-    Carried,
-    Enter,
-    Leave,
-    State,
+    Attach,
+    Attached,
+    Detach,
+    HubState,
     Word,
     read_word,
     word_frame,
@@ -77,12 +77,12 @@ class Hub:
         everything = {key: Rights("x", hub=key == TWO) for key in KEYS[:3]}
         self.policy = Policy(OWN, everything)
         secrets = iter(n.to_bytes(16, "big") for n in range(1 << 20))
-        gate = KeyedGate(lambda: self.policy) if keyed else None
+        gate = KeyedAccessRules(lambda: self.policy) if keyed else None
         ends = "tcp://hub:1", "tcp://hub:2", "tcp://hub:3"
-        self.core = c.Carrying(ME, "f", ends, lambda: next(secrets), self.now, gate)
-        self.seen = hubmap.Seen(self.core.map)
+        self.core = c.HubCore(ME, "f", ends, lambda: next(secrets), self.now, gate)
+        self.seen = hubmap.DuplicateFilter(self.core.map)
         self.asked: set[bytes] = set()
-        self.node = Hubs(A, "f", LABEL, (END,), self.now)
+        self.node = HubSelector(A, "f", LABEL, (END,), self.now)
 
     def user(self, node: bytes) -> str:
         """Return the key that a route's connection has proven."""
@@ -92,34 +92,34 @@ class Hub:
     def hear(self, word: Word, route: bytes) -> None:
         """Take a word as the shell does."""
         core, user = self.core, self.user(route)
-        if isinstance(word, Enter):
+        if isinstance(word, Attach):
             core.enter(word, route, self.now, user)
             return
         lodger = core.heard(route, self.now)
         if lodger is None or lodger.user != user:
             return
-        if isinstance(word, State) and lodger.hub:
+        if isinstance(word, HubState) and lodger.hub:
             core.state(word)
-        elif isinstance(word, Leave):
+        elif isinstance(word, Detach):
             core.leave(lodger, "bye")
 
     def carry_out(self) -> None:
         """Do what the hub asks for, and hold it to what it may say."""
         for effect in self.core.take():
-            if isinstance(effect, SayTo | Pass):
+            if isinstance(effect, SendToMember | SendToHub):
                 require(_read(word_frame(effect.word)) == effect.word, effect)
-            if isinstance(effect, SayTo) and isinstance(effect.word, Carried):
+            if isinstance(effect, SendToMember) and isinstance(effect.word, Attached):
                 self._concerns(effect.word, effect.route)
                 if effect.route == A:
                     self.node.carried(effect.word, END, self.now, OWN if self.keyed else b"")
                     self.node.take()
             elif isinstance(effect, Subscribe):
                 (self.asked.add if effect.wanted else self.asked.discard)(effect.topic)
-            elif isinstance(effect, Forget):
+            elif isinstance(effect, MemberLeft):
                 require(self.core.lodgers.get(effect.lodger.id) is not effect.lodger, effect)
         require(self.asked == self.core.wants.keys() | self.core.map.wanted().keys(), self.asked)
 
-    def _concerns(self, word: Carried, route: bytes) -> None:
+    def _concerns(self, word: Attached, route: bytes) -> None:
         """Hold a word to what its reader may publish and have; nothing else is for it."""
         its = self.core.gate.rights(self.user(route))
         require(its == EVERYTHING or len(word.rights) == len(word.present), word)
@@ -141,7 +141,7 @@ class Hub:
     def agree(self) -> None:
         """Have the node ask for what it lacks, and see that it knows what the hub does."""
         hub, core = self.node.hubs[END], self.core
-        word = Enter(A, "f", LABEL, roster=hub.number, secret=hub.secret)
+        word = Attach(A, "f", LABEL, roster=hub.number, secret=hub.secret)
         core.enter(word, A, self.now + 1, self.user(A))
         self.carry_out()
         lodger = core.lodgers.get(A)
@@ -167,7 +167,7 @@ def _enter(hub: Hub, s: Script) -> None:
     versions = (1, 1) if what % 7 else (2, 3)
     if route == A:
         sender = A  # it lies about itself to nobody: it would be told what is for another
-    word = Enter(
+    word = Attach(
         *(sender, federation, LABEL, versions, bool(end), end),  # type: ignore[arg-type]
         *(number, number, number, number, secret),
     )
@@ -185,7 +185,7 @@ def _state(hub: Hub, s: Script) -> None:
     sender, number, some = s.of(NODES), s.of(NUMBERS), s.take()
     nodes = tuple((node, bool(s.take() % 2)) for node in NODES[: some % 4])
     rights = Rights("", s.of((*PATTERNS, LONG)), s.of((*PATTERNS, WIDE)))  # type: ignore[arg-type]
-    state = State(
+    state = HubState(
         *(sender, number, (ME, s.of(NODES)), nodes),  # type: ignore[arg-type]
         {s.of(TOPICS): s.of(NUMBERS) for _ in range(s.take() % 3)},  # type: ignore[misc]
         ((B, "bye"),) if some % 2 else (),
@@ -255,7 +255,7 @@ STEPS: tuple[Callable[[Hub, Script], None], ...] = (
     _raw,
     _room,
     _frame,
-    lambda hub, s: hub.hear(Leave(ME), s.of(NODES)),  # type: ignore[arg-type]
+    lambda hub, s: hub.hear(Detach(ME), s.of(NODES)),  # type: ignore[arg-type]
 )
 
 

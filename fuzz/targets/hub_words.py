@@ -10,11 +10,11 @@ from zexchange.errors import DecodeError
 from zexchange.protocol.hub.access import name_in
 from zexchange.protocol.hub.messages import (
     MAX_PATTERNS,
-    Carried,
-    Enter,
-    Leave,
-    State,
-    TurnedAway,
+    Attach,
+    Attached,
+    Detach,
+    HubState,
+    Refused,
     Word,
     read_word,
     word_frame,
@@ -34,28 +34,28 @@ TOLD = {A: Rights("", ("p", "p.*"), None), B: Rights("", (), ("s.**",))}
 
 def words() -> Iterator[Word]:
     """Yield words of every kind."""
-    yield Enter(A, "fed", Label("host", 1, "name"))
-    yield Enter(HUB, "fed", Label("h", 1), (1, 1), True, "tcp://h:1", 2, 3, 4, 5, b"s" * 16)
-    yield Carried(HUB, "tcp://h:3", "tcp://h:2", b"s" * 16, 0, 1)
-    yield Carried(
+    yield Attach(A, "fed", Label("host", 1, "name"))
+    yield Attach(HUB, "fed", Label("h", 1), (1, 1), True, "tcp://h:1", 2, 3, 4, 5, b"s" * 16)
+    yield Attached(HUB, "tcp://h:3", "tcp://h:2", b"s" * 16, 0, 1)
+    yield Attached(
         *(HUB, "tcp://h:3", "tcp://h:2", b"s" * 16, 4, 6),
         *(((A, False),), ((B, "gone"),), 7, 8, TOLD),
     )
-    yield TurnedAway(HUB, "full", "why")
-    yield Leave(A)
-    yield State(HUB, 3, (b"2" * 16,), ((A, True),), {wire.topic("x"): 1}, ((B, "bye"),), TOLD)
+    yield Refused(HUB, "full", "why")
+    yield Detach(A)
+    yield HubState(HUB, 3, (b"2" * 16,), ((A, True),), {wire.topic("x"): 1}, ((B, "bye"),), TOLD)
 
 
 def seeds() -> Iterator[bytes]:
     """Yield words, envelopes and heads, and bombs where bodies and rights stand."""
     yield from map(word_frame, words())
-    yield relay.bundle([relay.Parcel(A, B, 16, b"\x02x"), relay.Parcel(B, A, 0, b"")])
+    yield relay.bundle([relay.Envelope(A, B, 16, b"\x02x"), relay.Envelope(B, A, 0, b"")])
     yield relay.relay_head(A, B)
     yield relay.trunk_head(HUB, 3)
     yield relay.mark_frame(A, 5)
     yield relay.introduction_topic(HUB) + A + b"s" * 16
     yield from (frame for frame, _ in vectors("data", "ready", "token"))
-    rights, entry = word_frame(Carried(HUB, "u", "d", A, 0, 1)), b"\x92\xc4\x10" + A + b"\xc2"
+    rights, entry = word_frame(Attached(HUB, "u", "d", A, 0, 1)), b"\x92\xc4\x10" + A + b"\xc2"
     for wrong in (b"\x91" + entry[1:-1], entry[:-1] + b"\x01", b"\xc0", b"\x92\x01\xc2", b"\x80"):
         yield rights.replace(b"\xa7present\x90", b"\xa7present\x91" + wrong)
         yield rights.replace(b"\xa6rights\x80", b"\xa6rights\x81" + entry[1:-1] + wrong)
@@ -78,7 +78,7 @@ def _word(data: bytes) -> None:
         return
     require(len(word.sender) == 16, word)
     require(read_word(word_frame(word)) == word, word)
-    if isinstance(word, Carried | State):
+    if isinstance(word, Attached | HubState):
         for rights in word.rights.values():
             most = max(len(rights.publish or ()), len(rights.subscribe or ()))
             require(most <= MAX_PATTERNS and not rights.hub, rights)
@@ -122,14 +122,16 @@ def _head(data: bytes) -> None:
     require(seen is None or seen == passing, (seen, passing))
 
 
-def _as_a_node(data: bytes) -> relay.Passing | None:
+def _as_a_node(data: bytes) -> relay.FrameInfo | None:
     try:
         if data[:1] == wire.READY:
             ready = wire.read_ready(data)
-            return relay.Passing(wire.ready_topic(ready.receiver, ready.epoch), ready.origin, 0, 0)
+            return relay.FrameInfo(
+                wire.ready_topic(ready.receiver, ready.epoch), ready.origin, 0, 0
+            )
         batch = wire.read_data(data)
     except DecodeError:
         return None
     name = name_in(wire.topic(batch.name))
     require(name == batch.name, name)
-    return relay.Passing(wire.topic(batch.name), batch.origin, batch.first, batch.count)
+    return relay.FrameInfo(wire.topic(batch.name), batch.origin, batch.first, batch.count)

@@ -12,8 +12,8 @@ from typing import Any
 
 from zexchange.errors import DecodeError
 from zexchange.names import is_name
-from zexchange.net.inbound.context import Desk, Reports
-from zexchange.net.inbound.peer_stream import Inlet
+from zexchange.net.inbound.context import ReceiveContext, ReceiverEvents
+from zexchange.net.inbound.peer_stream import PeerReceiver
 from zexchange.protocol.delivery.recovery import PARKED_MOST
 from zexchange.protocol.session.events import Lost
 from zexchange.protocol.wire.data import data_head, ready_frame, topic
@@ -42,33 +42,33 @@ def seeds() -> Iterator[bytes]:
         yield ready + bytes([8, len(frame)]) + frame.replace(origin, PEER)
 
 
-class Control(Reports):
+class Control(ReceiverEvents):
     """Takes down what the inlet reports."""
 
     def __init__(self) -> None:
         self.losses: list[Lost] = []
 
     def proven(self, peer: bytes, epoch: int) -> None:
-        """See `Reports`."""
+        """See `ReceiverEvents`."""
 
     def forgot(self, peer: bytes, number: int) -> None:
-        """See `Reports`."""
+        """See `ReceiverEvents`."""
 
     def consumed(self, peer: bytes, positions: dict[str, int]) -> None:
-        """See `Reports`."""
+        """See `ReceiverEvents`."""
         require(all(0 <= at < 1 << 64 for at in positions.values()), positions)
 
     def ask(self, peer: bytes, request: Replay | Recall) -> None:
-        """See `Reports`."""
+        """See `ReceiverEvents`."""
         require(not isinstance(request, Replay) or request.first <= request.last, request)
 
     def lost(self, event: Lost) -> None:
-        """See `Reports`."""
+        """See `ReceiverEvents`."""
         require(event.first <= event.last, event)
         self.losses.append(event)
 
     def rejected(self, peer: bytes, reason: str) -> None:
-        """See `Reports`."""
+        """See `ReceiverEvents`."""
 
 
 class Heard:
@@ -90,7 +90,7 @@ class Heard:
         self.last = lost.last
 
 
-class Fed(Desk):
+class Fed(ReceiveContext):
     """An inlet with nothing around it."""
 
     def __init__(self) -> None:
@@ -98,12 +98,12 @@ class Fed(Desk):
         self.losses = Control()
         self.heard: dict[str, Heard] = {}
         super().__init__(ME, None, lambda name: True, self.losses, 5.0, lambda: self.now)  # type: ignore[arg-type]
-        self.inlet = Inlet(PEER, self)
+        self.inlet = PeerReceiver(PEER, self)
         self.epoch = 1
         self.inlet.expect(1, NAMES[:2], ())
 
     def exchange(self, name: str) -> Any:
-        """See `Desk`."""
+        """See `ReceiveContext`."""
         if name not in self.heard:
             self.heard[name] = Heard(name)
         return self.heard[name]

@@ -132,7 +132,7 @@ def carry_out(session: Session) -> None:
         rounds += 1
         require(rounds < 50, "it asks without end")
         for effect in effects:
-            if isinstance(effect, e.Say | e.Reply):
+            if isinstance(effect, e.Send | e.Reply):
                 control_frame(effect.message)
             elif isinstance(effect, e.Announce):
                 session.announced(effect.peer, effect.epoch, {"x": 3})

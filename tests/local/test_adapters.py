@@ -309,7 +309,7 @@ def test_display_messages_counts_and_prints(exchange, capsys):
 
 UNFINISHED = """
 import time, zexchange
-from zexchange.local.tasks.adapters import buffered
+from zexchange.local.tasks import buffered
 class Writer:
     def send(self, n):
         if n == 20 and {stuck}:

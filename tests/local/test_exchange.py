@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zexchange.errors import NotASubscriber, NotAttached, TaskFailed
-from zexchange.local import Registry, Room, to_call
+from zexchange.local import Backpressure, Registry, to_call
 
 
 class Task:
@@ -529,7 +529,7 @@ def test_the_bridge_comes_first_once_and_room_is_waited_for_last(exchange):
     """A bridge sees the message before every task; its wait comes after them, even failing."""
     order = []
 
-    class Slow(Room):
+    class Slow(Backpressure):
         def wait(self):
             order.append("room")
 

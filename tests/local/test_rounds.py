@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zexchange.errors import NotASubscriber, TaskFailed, TooManyDeferred
-from zexchange.local import Registry, Room, rounds, to_call
+from zexchange.local import Backpressure, Registry, rounds, to_call
 
 
 @pytest.fixture(params=[True, False], ids=["quick", "careful"])
@@ -215,7 +215,7 @@ def test_room_for_what_was_deferred_is_waited_for_at_the_end(exchange):
     """After all tasks had all of it."""
     order = []
 
-    class Full(Room):
+    class Full(Backpressure):
         def wait(self):
             order.append("room")
 
@@ -349,7 +349,7 @@ def test_a_round_that_is_over_defers_nothing(exchange):
     """Though its frame is on the stack yet, where its sender waits for room."""
     got = listening(exchange, [])
 
-    class Full(Room):
+    class Full(Backpressure):
         def wait(self):
             if got == ["q"]:
                 exchange.send("meanwhile")

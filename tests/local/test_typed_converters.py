@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zexchange.local.typed import Misfit, shape_of
+from zexchange.local.typed import TypeMismatch, shape_of
 
 Metres = NewType("Metres", float)
 
@@ -131,7 +131,7 @@ def test_whatever_arrives_is_made_or_is_a_misfit(plain: Any) -> None:
     """Nothing else comes out of a decoder, whatever a stranger sends."""
     try:
         made = shape_of(Trade).decode(plain)
-    except Misfit as misfit:
+    except TypeMismatch as misfit:
         made, said = None, str(misfit)
     assert type(made) is Trade or len(said) < 500
 
@@ -147,9 +147,9 @@ def test_too_deep_a_nest_is_a_misfit() -> None:
     shape, chain = shape_of(Chain), Chain()
     for _ in range(2000):
         plain, chain = {"below": plain}, Chain(chain)
-    with pytest.raises(Misfit, match="nested more deeply"):
+    with pytest.raises(TypeMismatch, match="nested more deeply"):
         shape.decode(plain)
-    with pytest.raises(Misfit, match="nested more deeply"):
+    with pytest.raises(TypeMismatch, match="nested more deeply"):
         shape.encode(chain)
 
 
@@ -183,14 +183,14 @@ GOOD: dict[str, Any] = {"sym": "A", "at": NOW, "side": "buy", "legs": []}
 )
 def test_a_misfit_says_where_and_why(change: dict[str, Any], said: str) -> None:
     """The path leads to the part that is wrong."""
-    with pytest.raises(Misfit, match=said):
+    with pytest.raises(TypeMismatch, match=said):
         shape_of(Trade).decode({**GOOD, **change})
 
 
 def test_what_is_shown_of_a_strangers_value_is_short() -> None:
     """However long it is; a huge number is not even written out."""
     for value in ("x" * 10_000, 10**5000, b"x" * 10_000):
-        with pytest.raises(Misfit) as caught:
+        with pytest.raises(TypeMismatch) as caught:
             shape_of(Trade).decode({**GOOD, "level": value})
         assert len(str(caught.value)) < 120
 
@@ -209,7 +209,7 @@ def test_what_is_shown_of_a_strangers_value_is_short() -> None:
 def test_the_sender_is_checked_too(change: dict[str, Any], said: str) -> None:
     """A dataclass holds whatever it is given: what leaves is what its annotations say."""
     trade = Trade(**{**GOOD, "side": Side.BUY, **change})
-    with pytest.raises(Misfit, match=said):
+    with pytest.raises(TypeMismatch, match=said):
         shape_of(Trade).encode(trade)
 
 
@@ -226,9 +226,9 @@ def test_numbers_as_type_checkers_take_them() -> None:
     """An int for a float, a bool for an int; no float for an int."""
     shape = shape_of(Leg)
     assert shape.decode({"px": 3, "size": True}) == Leg(3, True)
-    with pytest.raises(Misfit):
+    with pytest.raises(TypeMismatch):
         shape.decode({"px": 3, "size": 1.0})
-    with pytest.raises(Misfit):  # an IntEnum would arrive as another class
+    with pytest.raises(TypeMismatch):  # an IntEnum would arrive as another class
         shape.encode(Leg(1.0, Level.LOW))
 
 
@@ -251,7 +251,7 @@ def test_a_subclass_is_refused() -> None:
     class More(Leg):
         extra: int = 0
 
-    with pytest.raises(Misfit, match="expected Leg, not More"):
+    with pytest.raises(TypeMismatch, match="expected Leg, not More"):
         shape_of(Leg).encode(More(1.0))
 
 
@@ -269,7 +269,7 @@ def test_a_check_of_its_own_counts() -> None:
     shape = shape_of(Positive)
     assert shape.decode({"n": 1}) == Positive(1)
     for _ in range(2):
-        with pytest.raises(Misfit, match="-1 is not positive"):
+        with pytest.raises(TypeMismatch, match="-1 is not positive"):
             shape.decode({"n": -1})
 
 
@@ -298,7 +298,7 @@ def test_a_field_that_was_deleted_is_a_misfit() -> None:
 
     two = Two(1, 2)
     del two.b
-    with pytest.raises(Misfit, match="b"):
+    with pytest.raises(TypeMismatch, match="b"):
         shape_of(Two).encode(two)
 
 

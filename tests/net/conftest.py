@@ -9,7 +9,7 @@ import pytest
 from tests.net.keyrings import Keyrings
 from tests.support import PATIENCE, patience, tcp
 from zexchange import Node, Registry, federate
-from zexchange.net.engine.waits import Waiter
+from zexchange.net.engine.waits import NodeWaits
 from zexchange.net.hub.hub import Hub
 
 Joiner = Callable[..., tuple[Node, Registry]]
@@ -63,7 +63,7 @@ def on_control(node: Node, command: Callable[[], None]) -> None:
     """Have a node's control thread run a command, and wait for it."""
     engine = node._engine
     assert engine is not None
-    waiter = Waiter(engine, PATIENCE)
+    waiter = NodeWaits(engine, PATIENCE)
     assert waiter.wait(waiter.run(command))
 
 

@@ -12,8 +12,8 @@ from tests.net.keyrings import Keyrings, everything
 from tests.support import eventually
 from zexchange import Node, Registry
 from zexchange.net.hub.hub import Hub
-from zexchange.net.security.key_directory import Keyring
-from zexchange.protocol.hub.messages import Carried, Enter, Word, read_word, word_frame
+from zexchange.net.security.key_directory import KeyDirectory
+from zexchange.protocol.hub.messages import Attach, Attached, Word, read_word, word_frame
 from zexchange.protocol.security.keys import id_for
 from zexchange.protocol.wire.envelopes import introduction_topic, relay_head
 from zexchange.protocol.wire.messages import Label
@@ -40,7 +40,11 @@ class RawLodger:
     """Sockets with the key of a name that say to a hub whatever a test wants."""
 
     def __init__(
-        self, context: "zmq.Context[zmq.Socket[bytes]]", hub: Hub, us: Keyring | None, server: bytes
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        hub: Hub,
+        us: KeyDirectory | None,
+        server: bytes,
     ) -> None:
         self._context = context
         self._us, self._server = us, server
@@ -70,16 +74,16 @@ class RawLodger:
         socket.connect(endpoint)
         return socket
 
-    def enter(self, **other: object) -> Enter:
+    def enter(self, **other: object) -> Attach:
         fields = {"sender": self.id, "federation": "fed", "label": Label("raw", 1, "raw")}
-        return Enter(**{**fields, **other})  # type: ignore[arg-type]
+        return Attach(**{**fields, **other})  # type: ignore[arg-type]
 
     def entered(self) -> "zmq.Socket[bytes]":
         """Return a control socket on which we have entered."""
         control = self.control()
         say_word(control, self.enter())
         answer = hear_word(control)
-        assert isinstance(answer, Carried)
+        assert isinstance(answer, Attached)
         self.secret = answer.secret
         return control
 
@@ -119,9 +123,9 @@ def passed(hub: Hub) -> list[bytes]:
 def raw_lodger(hub: Hub, directory: Path | None, at: Path) -> Iterator[RawLodger]:
     """Be somebody at a hub, with the key in a directory or none, whom nothing binds."""
     context = zmq.Context()
-    us = Keyring(directory) if directory else None
+    us = KeyDirectory(directory) if directory else None
     try:
-        yield RawLodger(context, hub, us, Keyring(at).public)
+        yield RawLodger(context, hub, us, KeyDirectory(at).public)
     finally:
         context.destroy(linger=0)
 
@@ -142,7 +146,7 @@ def hear_word(socket: "zmq.Socket[bytes]", timeout: float = 30.0) -> Word:
 class RawHub:
     """Sockets with the key of a hub that say to a node there whatever a test wants."""
 
-    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", us: Keyring) -> None:
+    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", us: KeyDirectory) -> None:
         self._context, self._us = context, us
         self.id = id_for(us.public, bytes(range(16)))
         self.control, self.endpoint = self._bound(zmq.ROUTER)
@@ -167,7 +171,7 @@ class RawHub:
             if frames[0][:1] == b"\x06":
                 here = tuple((node, False) for node in nodes)
                 places = {"up": self._up, "down": self._down, "secret": bytes(16)}
-                word = Carried(sender=self.id, base=0, roster=1, present=here, **places)  # type: ignore[arg-type]
+                word = Attached(sender=self.id, base=0, roster=1, present=here, **places)  # type: ignore[arg-type]
                 self.control.send_multipart([self.route, word_frame(word)])
             else:
                 self.said.append(frames)
@@ -182,6 +186,6 @@ def raw_hub(directory: Path) -> Iterator[RawHub]:
     """Be a hub with the key in a directory, whom nothing binds."""
     context = zmq.Context()
     try:
-        yield RawHub(context, Keyring(directory))
+        yield RawHub(context, KeyDirectory(directory))
     finally:
         context.destroy(linger=0)

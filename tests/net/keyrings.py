@@ -9,7 +9,7 @@ import zmq
 
 from tests.support import eventually
 from zexchange import Node
-from zexchange.net.security.key_directory import Keyring, make_keys
+from zexchange.net.security.key_directory import KeyDirectory, make_keys
 from zexchange.protocol.security.keys import id_for, public_line
 from zexchange.protocol.wire.control import control_frame, read_control
 from zexchange.protocol.wire.messages import Address, Control, Hello, Label
@@ -33,7 +33,7 @@ class Keyrings:
         return (self(name) / "node.pub").read_text()
 
     def public(self, name: str) -> bytes:
-        return Keyring(self(name)).public
+        return KeyDirectory(self(name)).public
 
     def authorize(self, at: str, *names: str) -> None:
         """Have ``at`` know the keys of some names."""
@@ -64,7 +64,9 @@ def strangers(count: int) -> Iterator[str]:
 class Raw:
     """Sockets with the key of a name that say to a node whatever a test wants."""
 
-    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", node: Node, us: Keyring) -> None:
+    def __init__(
+        self, context: "zmq.Context[zmq.Socket[bytes]]", node: Node, us: KeyDirectory
+    ) -> None:
         engine = node._engine
         assert engine is not None
         assert engine._guard is not None
@@ -106,7 +108,7 @@ def admitted(node: Node, *keys: bytes) -> bool:
 @contextmanager
 def raw(node: Node, directory: Path) -> Iterator[Raw]:
     """Be somebody with the key in a directory, whom nothing binds to the protocol."""
-    context, keyring = zmq.Context(), Keyring(directory)
+    context, keyring = zmq.Context(), KeyDirectory(directory)
     eventually(lambda: admitted(node, keyring.public))
     try:
         yield Raw(context, node, keyring)

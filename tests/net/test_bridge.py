@@ -7,14 +7,14 @@ import pytest
 
 from zexchange.errors import EncodeError
 from zexchange.net.outbound.bridge import SMALL_BYTES, Bridge, _way_out
-from zexchange.net.outbound.pacing import Pace
+from zexchange.net.outbound.pacing import SendPacer
 
 
 class Out:
     """An outbound of which every call is noted, at a time that stands still."""
 
     def __init__(self) -> None:
-        self.pace = Pace()
+        self.pace = SendPacer()
         self.window = SimpleNamespace(room="room")
         self.lanes: list[object] = ["another"]
         self.seen: list[tuple[Bridge, int]] = []

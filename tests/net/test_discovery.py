@@ -10,7 +10,7 @@ from tests.support import eventually
 from zexchange.net.peering import mdns as lan
 from zexchange.net.peering.discovery import LAN_FIRST, REFRESH, RETRY, Discovery
 from zexchange.net.transport import dns as lookups
-from zexchange.net.transport.dns import Found, Lookups, look_up, needs_lookup
+from zexchange.net.transport.dns import Found, Resolver, look_up, needs_lookup
 from zexchange.net.transport.endpoints import Tcp, as_host, parse_tcp
 from zexchange.protocol.session import effects as fx
 from zexchange.protocol.session.peers import State
@@ -21,7 +21,7 @@ NAME = "tcp://pods.example:7400"
 ONE, TWO, THREE = (f"tcp://10.0.0.{n}:7400" for n in (1, 2, 3))
 
 
-class Asked(Lookups):
+class Asked(Resolver):
     """Look-ups that the test answers."""
 
     def __init__(self) -> None:
@@ -112,7 +112,7 @@ def test_a_name_that_fails_is_told_and_asked_soon() -> None:
     world.lookups.answer(why="no name server")
     assert world.dialled() == {ONE}
     assert world.session.rejections() == {(NAME, "cannot resolve the name"): 1}
-    told = [e.event for e in world.session.take() if isinstance(e, fx.Tell)]
+    told = [e.event for e in world.session.take() if isinstance(e, fx.Emit)]
     assert [event.detail for event in told] == ["no name server"]  # type: ignore[union-attr]
     world.later(RETRY)
     assert len(world.lookups.waiting) == 1
@@ -175,7 +175,7 @@ def test_a_look_up_does_not_block(monkeypatch: pytest.MonkeyPatch) -> None:
         return [(2, 1, 6, "", ("10.0.0.1", 7400)), (10, 1, 6, "", ("fd00::1", 7400, 0, 0))]
 
     monkeypatch.setattr("zexchange.net.transport.dns.socket.getaddrinfo", resolve)
-    asking = Lookups(posted.append)
+    asking = Resolver(posted.append)
     asking.ask(NAME, lambda found, why: answers.append(found))
     asking.literal(NAME, answers.append, turn=3)
     assert answers == posted == []
@@ -191,7 +191,7 @@ def test_no_more_look_ups_than_that_at_a_time(monkeypatch: pytest.MonkeyPatch) -
         "zexchange.net.transport.dns.socket.getaddrinfo", lambda *_, **__: go.wait(30) and []
     )
     monkeypatch.setattr(lookups, "MOST", 3)
-    asking = Lookups(posted.append)
+    asking = Resolver(posted.append)
     for n in range(5):
         asking.ask(f"tcp://n{n}.example:1", lambda found, why: answers.append(why))
     assert answers == ["over 3 names are being looked up"] * 2
@@ -206,7 +206,7 @@ def test_an_address_is_not_looked_up() -> None:
     got: list[str] = []
     for endpoint in (ONE, "tcp://[fd00::1%eth0]:1", "ipc:///x", "tcp://0.0.0.0:1", "tcp://*:1"):
         assert not needs_lookup(endpoint)
-        Lookups(lambda command: None).literal(endpoint, got.append)
+        Resolver(lambda command: None).literal(endpoint, got.append)
     assert len(got) == 5
 
 
@@ -267,7 +267,7 @@ def test_answers_come_where_commands_are_run() -> None:
     """Who asked is answered on the thread that runs what was posted: the control thread."""
     posted: list[Callable[[], None]] = []
     where: list[threading.Thread] = []
-    Lookups(posted.append).ask(
+    Resolver(posted.append).ask(
         "tcp://localhost:1", lambda found, why: where.append(threading.current_thread())
     )
     run(posted)

@@ -433,7 +433,7 @@ def test_a_node_cannot_speak_as_another(hub: Callable[..., Hub], join: Joiner) -
     from tests.net.conftest import publish
     from zexchange.protocol.wire.control import control_frame
     from zexchange.protocol.wire.data import data_head, topic
-    from zexchange.protocol.wire.envelopes import Parcel, bundle
+    from zexchange.protocol.wire.envelopes import Envelope, bundle
     from zexchange.protocol.wire.messages import Bye
 
     here = hub()
@@ -448,7 +448,7 @@ def test_a_node_cannot_speak_as_another(hub: Callable[..., Hub], join: Joiner) -
     engine = evil._engine
     assert engine is not None
     ways = engine._controls
-    parcel = Parcel(me, bytes.fromhex(third.id), 8, control_frame(Bye(me, {})))
+    parcel = Envelope(me, bytes.fromhex(third.id), 8, control_frame(Bye(me, {})))
     link = next(iter(ways._hub_links.values()))  # type: ignore[attr-defined]
     engine.post(lambda: ways._post(link, [bundle([parcel])]))  # type: ignore[attr-defined]
     eventually(lambda: len(here.stats().rejected) == 2)

@@ -11,12 +11,12 @@ from tests.net.keyrings import Keyrings, everything
 from tests.support import Program, eventually, tcp
 from zexchange import Lost, Node, PeerLeft, Registry, to_call
 from zexchange.net.hub.hub import Hub
-from zexchange.net.security.guard import Guard
-from zexchange.protocol.hub.messages import State, TurnedAway
+from zexchange.net.security.guard import CurveGuard
+from zexchange.protocol.hub.messages import HubState, Refused
 from zexchange.protocol.security.keys import id_for
 from zexchange.protocol.wire.control import control_frame
 from zexchange.protocol.wire.data import data_head, ready_topic, topic
-from zexchange.protocol.wire.envelopes import Parcel, bundle, mark_topic, relay_head, trunk_head
+from zexchange.protocol.wire.envelopes import Envelope, bundle, mark_topic, relay_head, trunk_head
 from zexchange.protocol.wire.messages import Bye
 
 pytestmark = pytest.mark.sockets
@@ -371,11 +371,11 @@ def test_nobody_enters_under_the_id_of_another_key(
         for sender in (bytes.fromhex(node.id), made_up, bytes(16)):
             say_word(control, thief.enter(sender=sender))
             answer = hear_word(control)
-            assert isinstance(answer, TurnedAway)
+            assert isinstance(answer, Refused)
             assert answer.reason == "identity"
         say_word(control, thief.enter(hub=True, endpoint="tcp://127.0.0.1:9"))
         answer = hear_word(control)
-        assert isinstance(answer, TurnedAway)
+        assert isinstance(answer, Refused)
         assert answer.reason == "key"
         assert "hub = true under [south]" in answer.text
     assert hub.stats().nodes == 2
@@ -398,8 +398,8 @@ def test_no_frame_passes_under_another_origin(
         control.send_multipart([relay_head(thief.id, to), forged])
         control.send_multipart([relay_head(victim, to), forged])
         control.send_multipart([trunk_head(victim, 5), forged])
-        control.send(bundle([Parcel(victim, to, 5, control_frame(Bye(victim, {})))]))
-        say_word(control, State(thief.id, 1, (), ((victim, False),)))
+        control.send(bundle([Envelope(victim, to, 5, control_frame(Bye(victim, {})))]))
+        say_word(control, HubState(thief.id, 1, (), ((victim, False),)))
         eventually(lambda: len(hub.stats().rejected) >= 4)
         still_good(node, mine, got)
     assert len(other.peers) >= 1
@@ -576,7 +576,7 @@ def test_only_a_hubs_key_is_expected_where_others_come_from(keyrings: Keyrings) 
     """No socket is readied for a hub's data with a key that is not marked, or not known."""
     carried(keyrings, "north")
     keyrings.authorize("north", "south")
-    guard, context = Guard(keyrings("north")), zmq.Context()
+    guard, context = CurveGuard(keyrings("north")), zmq.Context()
     try:
         socket = context.socket(zmq.SUB)
         for name, may in (("relay", True), ("south", False), ("west", False)):

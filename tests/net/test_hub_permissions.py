@@ -12,7 +12,7 @@ from zexchange import Exchange, Node, PeerSlow, Registry, Rejected, View, to_cal
 from zexchange.net.hub.hub import Hub
 from zexchange.protocol.wire.control import control_frame, read_control
 from zexchange.protocol.wire.data import data_head, ready_topic, topic
-from zexchange.protocol.wire.envelopes import Parcel, bundle, read_relay, relay_head, unbundle
+from zexchange.protocol.wire.envelopes import Envelope, bundle, read_relay, relay_head, unbundle
 from zexchange.protocol.wire.messages import (
     Address,
     Control,
@@ -154,7 +154,7 @@ def greeted(thief: RawLodger, to: bytes, *interest: str) -> "tuple[object, list[
 
 
 def tell(control: object, thief: RawLodger, to: bytes, *messages: Control) -> None:
-    parcels = [Parcel(thief.id, to, 8, control_frame(message)) for message in messages]
+    parcels = [Envelope(thief.id, to, 8, control_frame(message)) for message in messages]
     control.send(bundle(parcels))  # type: ignore[attr-defined]
 
 

@@ -11,7 +11,7 @@ import zmq
 from tests.support import Program
 from zexchange.history import Body, Bulk, Frame, Retained, Ring
 from zexchange.net.engine.environment import NodeEnvironment
-from zexchange.net.outbound.publisher import Outbound
+from zexchange.net.outbound.publisher import Publisher
 from zexchange.protocol.codec.attachments import LARGE, decode_frame, encode_attaching
 from zexchange.protocol.codec.values import encode
 from zexchange.protocol.wire.data import arrived_whole, read_data, topic
@@ -87,7 +87,7 @@ class Bench:
         self.sub.connect(f"inproc://{number}")
         assert xpub.recv() == b"\x01"
         self.ring = Ring(4 << 20, 1000, 1 << 20)
-        self.outbound = Outbound(
+        self.outbound = Publisher(
             xpub, b"o" * 16, lambda: None, self.ring, lambda: False, NodeEnvironment()
         )
         self.outbound.window.promise(PEER, ["x", "y"])

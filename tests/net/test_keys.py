@@ -13,7 +13,7 @@ from tests.net.keyrings import Keyrings, everything, hear, raw, say, strangers
 from tests.relay import Relay
 from tests.support import PATIENCE, eventually, tcp
 from zexchange import InvalidKeys, Lost, Node, PeerLeft, Registry, federate
-from zexchange.net.security.guard import Guard
+from zexchange.net.security.guard import CurveGuard
 from zexchange.net.security.key_directory import make_keys
 from zexchange.net.security.monitors import BROKEN_OFF
 from zexchange.protocol.wire.data import ready_topic, topic
@@ -180,7 +180,7 @@ def test_an_unknown_key_gets_nothing_in_or_out(join: Joiner, keyrings: Keyrings)
 def test_a_handshake_that_is_broken_off_once_is_no_wrong_key(keyrings: Keyrings) -> None:
     """Who left in the middle of it had the right one: the link stays for whoever comes next."""
     keyrings.friends("north", "south", "west")
-    guard, said = Guard(keyrings("north")), list[str]()
+    guard, said = CurveGuard(keyrings("north")), list[str]()
     guard._rejected = lambda source, reason, detail: said.append(reason)
     guard._another = lambda endpoint: said.append("another")
     guard._dismiss = lambda endpoint: said.append("dismissed")

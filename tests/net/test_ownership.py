@@ -14,7 +14,7 @@ from tests.support import eventually
 from zexchange.errors import InvalidKeys
 from zexchange.net.peering.rendezvous import Rendezvous
 from zexchange.net.security import ownership
-from zexchange.net.security.key_directory import Keyring, make_keys
+from zexchange.net.security.key_directory import KeyDirectory, make_keys
 
 pytestmark = pytest.mark.sockets
 STRANGER, GROUP = 4711, 4712
@@ -61,7 +61,7 @@ def test_what_others_may_write_is_refused(shop: Path, name: str, mode: int) -> N
     path = shop / name
     path.chmod(path.stat().st_mode | mode)
     with pytest.raises(InvalidKeys, match=f"chmod go-w {path}"):
-        Keyring(shop)
+        KeyDirectory(shop)
 
 
 @root_only
@@ -70,7 +70,7 @@ def test_what_belongs_to_another_user_is_refused(shop: Path, name: str) -> None:
     """Its owner may change it, whatever its mode."""
     os.chown(shop / name, STRANGER, -1)
     with pytest.raises(InvalidKeys, match=f"belongs to user {STRANGER}"):
-        Keyring(shop)
+        KeyDirectory(shop)
 
 
 @root_only
@@ -80,10 +80,10 @@ def test_a_link_is_judged_by_the_file_at_its_end(shop: Path) -> None:
     (shop / "node.key").rename(real)
     (shop / "node.key").symlink_to(real)
     os.chown(shop / "node.key", STRANGER, -1, follow_symlinks=False)
-    Keyring(shop)
+    KeyDirectory(shop)
     os.chown(real, STRANGER, -1)
     with pytest.raises(InvalidKeys, match="belongs to user"):
-        Keyring(shop)
+        KeyDirectory(shop)
 
 
 @pytest.mark.usefixtures("read_only")
@@ -91,7 +91,7 @@ def test_on_a_read_only_mount_the_mode_of_a_directory_does_not_count(shop: Path)
     """A Secret's directory may be written by all, as its mode says, and by nobody."""
     for name in PLACES:
         (shop / name).chmod(0o777)
-    Keyring(shop)
+    KeyDirectory(shop)
 
 
 @pytest.mark.usefixtures("read_only")
@@ -100,7 +100,7 @@ def test_on_a_read_only_mount_files_are_judged_all_the_same(shop: Path, name: st
     """Others may have written the file before it was mounted here."""
     (shop / name).chmod(0o666)
     with pytest.raises(InvalidKeys, match="other"):
-        Keyring(shop)
+        KeyDirectory(shop)
 
 
 @root_only
@@ -115,17 +115,17 @@ def test_a_secret_of_roots_may_be_read_by_our_group() -> None:
         os.chown(key, 0, GROUP)
         key.chmod(0o440)
         with user(STRANGER, GROUP):
-            Keyring(place / "keys")
+            KeyDirectory(place / "keys")
         with pytest.raises(InvalidKeys, match="chmod 600"):
-            Keyring(place / "keys")  # root, who has no need of that
+            KeyDirectory(place / "keys")  # root, who has no need of that
         key.chmod(0o444)
         with user(STRANGER, GROUP), pytest.raises(InvalidKeys, match="chmod 600"):
-            Keyring(place / "keys")
+            KeyDirectory(place / "keys")
     finally:
         shutil.rmtree(place)
 
 
-def settled(change: Callable[[], object], keyring: Keyring) -> object:
+def settled(change: Callable[[], object], keyring: KeyDirectory) -> object:
     """Change a file, have it looked at until it has stood still, and return a new policy."""
     change()
     return keyring.refresh() or keyring.refresh()
@@ -135,7 +135,7 @@ def test_a_directory_that_is_opened_to_others_changes_nothing_more(
     shop: Path, keyrings: Keyrings, caplog: pytest.LogCaptureFixture
 ) -> None:
     """While others may write there, what was read before stays in force, and a warning says so."""
-    keyring = Keyring(shop)
+    keyring = KeyDirectory(shop)
     before = keyring.policy
     (shop / "authorized").chmod(0o777)
     assert settled(lambda: keyrings.authorize("shop", "intruder"), keyring) is None

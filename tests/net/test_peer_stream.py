@@ -6,11 +6,11 @@ import pytest
 
 from zexchange import Lost, Registry, to_call
 from zexchange.history import Bulk
-from zexchange.net.inbound.context import Desk, Reports
-from zexchange.net.inbound.peer_stream import Inlet
+from zexchange.net.inbound.context import ReceiveContext, ReceiverEvents
+from zexchange.net.inbound.peer_stream import PeerReceiver
 from zexchange.net.outbound.send_queue import frame_parts
 from zexchange.protocol.codec.values import encode
-from zexchange.protocol.delivery.sequence import Tally
+from zexchange.protocol.delivery.sequence import ReceiveCounts
 from zexchange.protocol.wire.data import data_head, ready_frame, topic
 from zexchange.protocol.wire.messages import Ready, Recall, Replay
 
@@ -18,7 +18,7 @@ ME, PEER = b"m" * 16, b"p" * 16
 KIB, MIB = 1 << 10, 1 << 20
 
 
-class Control(Reports):
+class Control(ReceiverEvents):
     """Notes how far the peer is told that we are."""
 
     def __init__(self) -> None:
@@ -26,21 +26,21 @@ class Control(Reports):
         self.asked: list[Replay | Recall] = []
 
     def proven(self, peer: bytes, epoch: int) -> None:
-        """See `Reports`."""
+        """See `ReceiverEvents`."""
 
     def consumed(self, peer: bytes, positions: dict[str, int]) -> None:
-        """See `Reports`."""
+        """See `ReceiverEvents`."""
         self.told.append(positions.get("x"))
 
     def lost(self, event: Lost) -> None:
-        """See `Reports`."""
+        """See `ReceiverEvents`."""
 
     def ask(self, peer: bytes, request: Replay | Recall) -> None:
-        """See `Reports`."""
+        """See `ReceiverEvents`."""
         self.asked.append(request)
 
 
-def take_large(inlet: Inlet, number: int, size: int) -> None:
+def take_large(inlet: PeerReceiver, number: int, size: int) -> None:
     """Have an inlet take a message that is attached to its frame."""
     body = bytes(size)
     # As `buffers` packs what stands for the first attached frame.
@@ -67,8 +67,8 @@ def test_large_messages_are_acknowledged_together(
     """Eight at a time, or as many as fill the peer's window; many of them by their bytes."""
     control = Control()
     registry = Registry()
-    desk = Desk(ME, registry, lambda name: True, control, 5.0, time.monotonic)
-    inlet = Inlet(PEER, desk, asked)
+    desk = ReceiveContext(ME, registry, lambda name: True, control, 5.0, time.monotonic)
+    inlet = PeerReceiver(PEER, desk, asked)
     inlet.expect(1, ("x",), ())
     inlet.take(ready_frame(Ready(ME, 1, PEER, {"x": 0})))
     for number in range(1, told[-1] + 1):
@@ -79,8 +79,8 @@ def test_large_messages_are_acknowledged_together(
 def test_history_reaches_to_what_came_by_another_key() -> None:
     """A pattern brings a message and ends before the name's ready: what comes is followed on."""
     control, registry, got = Control(), Registry(), list[object]()
-    desk = Desk(ME, registry, lambda name: True, control, 5.0, time.monotonic)
-    inlet = Inlet(PEER, desk)
+    desk = ReceiveContext(ME, registry, lambda name: True, control, 5.0, time.monotonic)
+    inlet = PeerReceiver(PEER, desk)
 
     def frame(number: int) -> bytes:
         packed, _ = frame_parts(topic("a.x"), PEER, number, [encode(number)], 0.0)
@@ -111,8 +111,8 @@ def test_a_node_that_was_stopped_for_too_long_is_told_so() -> None:
     told = list[Lost]()
     control, registry, got = Control(), Registry(), list[object]()
     control.lost = told.append  # type: ignore[method-assign]
-    desk = Desk(ME, registry, lambda name: True, control, 5.0, time.monotonic)
-    inlet = Inlet(PEER, desk)
+    desk = ReceiveContext(ME, registry, lambda name: True, control, 5.0, time.monotonic)
+    inlet = PeerReceiver(PEER, desk)
 
     def frame(number: int) -> bytes:
         packed, _ = frame_parts(topic("x"), PEER, number, [encode(number)], 0.0)
@@ -135,7 +135,7 @@ def test_a_node_that_was_stopped_for_too_long_is_told_so() -> None:
     inlet.take(frame(8))
     assert [(lost.first, lost.last) for lost in told] == [(2, 3), (0, 5)]
     assert got == [1, 4, 6, 7, 8]
-    assert inlet.positions.counted()["x"] == Tally(received=5, lost=2)
+    assert inlet.positions.counted()["x"] == ReceiveCounts(received=5, lost=2)
 
 
 class Counted(dict[str, int]):
@@ -155,8 +155,8 @@ def test_a_gap_on_each_of_many_exchanges_costs_the_same_for_each(answered: bool)
 
     def asked(count: int) -> int:
         control, registry, got = Control(), Registry(), list[object]()
-        desk = Desk(ME, registry, lambda name: True, control, 5.0, lambda: 0.0)
-        inlet, names = Inlet(PEER, desk), [f"x{n}" for n in range(count)]
+        desk = ReceiveContext(ME, registry, lambda name: True, control, 5.0, lambda: 0.0)
+        inlet, names = PeerReceiver(PEER, desk), [f"x{n}" for n in range(count)]
         for name in names:
             registry.get(name).attach(to_call(got.append))
         inlet.expect(1, tuple(names), ())

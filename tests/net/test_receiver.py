@@ -11,11 +11,11 @@ import zmq
 from zexchange import Lost, Registry, to_call
 from zexchange.net.engine.environment import NodeEnvironment
 from zexchange.net.inbound import receiver as i
-from zexchange.net.inbound.context import Desk, Reports
-from zexchange.net.inbound.receiver import Inbound
+from zexchange.net.inbound.context import ReceiveContext, ReceiverEvents
+from zexchange.net.inbound.receiver import Receiver
 from zexchange.net.transport.sockets import EVENTS, READABLE
 from zexchange.protocol.interest.changes import Changes
-from zexchange.protocol.session.effects import Tune
+from zexchange.protocol.session.effects import OpenReceiver
 from zexchange.protocol.wire.data import data_head, ready_frame, topic
 from zexchange.protocol.wire.messages import Ready, Recall, Replay
 
@@ -78,26 +78,26 @@ class Poller:
         """See `zexchange.net.transport.sockets.Poller`."""
 
 
-class Control(Reports):
+class Control(ReceiverEvents):
     """Takes note of nothing."""
 
     def __init__(self) -> None:
         self.lost_at: list[Lost] = []
 
     def proven(self, peer: bytes, epoch: int) -> None:
-        """See `Reports`."""
+        """See `ReceiverEvents`."""
 
     def consumed(self, peer: bytes, positions: dict[str, int]) -> None:
-        """See `Reports`."""
+        """See `ReceiverEvents`."""
 
     def rejected(self, peer: bytes, reason: str) -> None:
-        """See `Reports`."""
+        """See `ReceiverEvents`."""
 
     def forgot(self, peer: bytes, number: int) -> None:
-        """See `Reports`."""
+        """See `ReceiverEvents`."""
 
     def ask(self, peer: bytes, request: Replay | Recall) -> None:
-        """See `Reports`."""
+        """See `ReceiverEvents`."""
 
     def lost(self, event: Lost) -> None:
         self.lost_at.append(event)
@@ -115,15 +115,15 @@ class Bench:
         registry, changes, sockets = Registry(), Changes(), self
         registry.get("good").handler(self.got.append)
         registry.match("evil.**").attach(to_call(lambda msg: None))
-        desk = Desk(ME, registry, lambda name: True, self.control, 5.0, world.monotonic)
+        desk = ReceiveContext(ME, registry, lambda name: True, self.control, 5.0, world.monotonic)
         made: Any = sockets
-        self.inbound = Inbound(made, desk, lambda: None, world, changes)
+        self.inbound = Receiver(made, desk, lambda: None, world, changes)
         for key in ("good", "evil.**"):
             changes.step(key, True)
         changes.make(dropping=False)
         self.inbound.follow()
         for peer in (FOE, GOOD):
-            self.inbound.tune(Tune(peer, "tcp://127.0.0.1:1"))
+            self.inbound.tune(OpenReceiver(peer, "tcp://127.0.0.1:1"))
         self.foe, self.good = self.made
         epoch = self.inbound._epoch
         self.foe.unread.append(ready_frame(Ready(ME, epoch, FOE, {})))
@@ -200,7 +200,7 @@ def test_a_socket_that_is_replaced_is_not_read_without_end(bench: Bench) -> None
     numbers = iter(range(1, 10**6))
     bench.foe.endless = (data_head(topic("evil.x"), FOE, n, 1, 1.0) + b"\xc0" for n in numbers)
     began = bench.now
-    bench.inbound.tune(Tune(FOE, "tcp://127.0.0.1:1"))
+    bench.inbound.tune(OpenReceiver(FOE, "tcp://127.0.0.1:1"))
     assert bench.foe.closed
     assert bench.now - began <= i.DRAIN_SECONDS + i.BUDGET_SECONDS + 2 * COST
 
@@ -243,7 +243,7 @@ def test_a_fresh_socket_is_subscribed_to_told_names_some_in_a_turn(bench: Bench)
     bench.inbound.narrow(FOE, names)
     while bench.inbound._told:
         bench.turn()
-    bench.inbound.tune(Tune(FOE, "tcp://127.0.0.1:1"))
+    bench.inbound.tune(OpenReceiver(FOE, "tcp://127.0.0.1:1"))
     fresh = bench.made[-1]
     assert len(fresh.subscribed) <= 10
     while bench.inbound._told:

@@ -9,9 +9,9 @@ import pytest
 from tests.net.conftest import Joiner, collect
 from zexchange import Registry
 from zexchange.errors import EncodeError
-from zexchange.local.tasks.dispatch import Room
+from zexchange.local.tasks.dispatch import Backpressure
 from zexchange.net.outbound.bridge import Bridge
-from zexchange.net.outbound.pacing import Pace
+from zexchange.net.outbound.pacing import SendPacer
 from zexchange.net.outbound.shared import Rooms, SharedBridge, share
 from zexchange.protocol.delivery.sequence import Numbering
 
@@ -20,7 +20,7 @@ class Out:
     """An outbound that only notes what it is to see to."""
 
     def __init__(self, head: int = 0) -> None:
-        self.pace = Pace()
+        self.pace = SendPacer()
         self.window = SimpleNamespace(room=None)
         self.lanes: list[object] = []
         self.numbering = Numbering()
@@ -134,7 +134,7 @@ def test_a_sender_waits_for_room_in_each(
     """One after the other, where both are full."""
     waited: list[int] = []
 
-    class Full(Room):
+    class Full(Backpressure):
         """No room."""
 
         def __init__(self, number: int) -> None:

@@ -7,7 +7,7 @@ from zexchange.net.outbound.subscription_quota import (
     OVERHEAD,
     STRICT_AT_ONCE,
     STRICT_SECONDS,
-    Topics,
+    SubscriptionQuota,
 )
 
 SIZE = 10 + OVERHEAD
@@ -22,7 +22,7 @@ class Sockets:
     def __init__(self, most: int, each: bool = False) -> None:
         self.inodes: dict[int, int] = {}
         self.cuts: list[tuple[int, int]] = []
-        self.topics = Topics(
+        self.topics = SubscriptionQuota(
             self.cuts.append, most * SIZE, lambda fd: (fd, self.inodes.get(fd, 0)), each
         )
 

@@ -8,7 +8,7 @@ import zmq
 
 from zexchange.history import WINDOW, Ring
 from zexchange.net.engine.environment import NodeEnvironment
-from zexchange.net.outbound.publisher import BEACON_SECONDS, Outbound
+from zexchange.net.outbound.publisher import BEACON_SECONDS, Publisher
 from zexchange.net.transport.sockets import EVENTS, READABLE
 from zexchange.protocol.delivery.stalls import Turns
 from zexchange.protocol.wire.data import ready_topic, topic
@@ -41,11 +41,13 @@ class Held:
         self.now += SWITCH
         self.sent.append(frame)
 
-    def outbound(self) -> Outbound:
+    def outbound(self) -> Publisher:
         world = NodeEnvironment()
         world.monotonic = lambda: self.now
         socket: Any = self
-        return Outbound(socket, ME, lambda: None, Ring(4 << 20, 1000, WINDOW), lambda: False, world)
+        return Publisher(
+            socket, ME, lambda: None, Ring(4 << 20, 1000, WINDOW), lambda: False, world
+        )
 
 
 def test_subscriptions_are_read_for_a_short_time_and_then_on() -> None:

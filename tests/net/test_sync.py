@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support import eventually
-from zexchange.net.transport.sync import Bell, Condition
+from zexchange.net.transport.sync import SignalSafeCondition, WakeEvent
 
 
 class Stop(BaseException):
@@ -48,7 +48,7 @@ def free(condition: threading.Condition) -> bool:
 
 @pytest.mark.usefixtures("without_collector")
 @pytest.mark.parametrize(
-    "kind", [Condition, pytest.param(threading.Condition, marks=pytest.mark.xfail)]
+    "kind", [SignalSafeCondition, pytest.param(threading.Condition, marks=pytest.mark.xfail)]
 )
 def test_an_interruption_leaves_no_lock_taken(kind: type[threading.Condition]) -> None:
     """Whenever a signal handler raises on the way in or out; with Python's own it is left so."""
@@ -63,7 +63,7 @@ def test_an_interruption_leaves_no_lock_taken(kind: type[threading.Condition]) -
 
 def test_it_is_a_condition_all_the_same() -> None:
     """Who waits is woken by a notice, and sees what was changed before."""
-    condition, state = Condition(), []
+    condition, state = SignalSafeCondition(), []
 
     def change() -> None:
         with condition:
@@ -79,7 +79,7 @@ def test_it_is_a_condition_all_the_same() -> None:
 
 def test_a_ring_ends_every_wait() -> None:
     """Also where it comes between listening and waiting."""
-    bell, heard = Bell(), []
+    bell, heard = WakeEvent(), []
 
     def wait() -> None:
         bell.wait(bell.listen(), 30)
@@ -99,7 +99,7 @@ def test_a_ring_ends_every_wait() -> None:
 
 def test_who_has_given_up_is_no_trouble() -> None:
     """A wait ends after its time; the ring after that finds nobody, and leaves nothing."""
-    bell = Bell()
+    bell = WakeEvent()
     bell.wait(bell.listen(), 0.001)
     bell.ring()
     bell.ring()
@@ -122,7 +122,7 @@ class Soon:
 
 def test_a_wait_without_time_looks_once() -> None:
     """A caller that gives no time is told what is so, though the lock is taken just then."""
-    condition = Condition()
+    condition = SignalSafeCondition()
     lock: Any = Soon()
     condition._lock = lock
     assert condition.await_state(lambda: lock.held, 0.0)

@@ -10,8 +10,8 @@ import pytest
 from tests.support import PATIENCE, eventually
 from zexchange import Closed, NotReady
 from zexchange.net.engine.engine import Engine
-from zexchange.net.engine.waits import Wait, Waiter
-from zexchange.net.transport.sync import Condition
+from zexchange.net.engine.waits import NodeWaits, Wait
+from zexchange.net.transport.sync import SignalSafeCondition
 from zexchange.protocol.unanswered import Unanswered
 
 R = TypeVar("R")
@@ -37,7 +37,7 @@ class Stub:
 
     def __init__(self, *looks: bool) -> None:
         self.now = 0.0
-        self.changed = Condition()
+        self.changed = SignalSafeCondition()
         self.closed = self.finished = False
         self.peer = Peer(iter(looks))
         self.world = self.session = self.members = self.interest = self.plan = self
@@ -56,8 +56,8 @@ class Stub:
     def all(self) -> list[Unanswered]:
         return self.given
 
-    def waiter(self, timeout: float = PATIENCE) -> Waiter:
-        return Waiter(cast(Engine, self), timeout)
+    def waiter(self, timeout: float = PATIENCE) -> NodeWaits:
+        return NodeWaits(cast(Engine, self), timeout)
 
     def notify(self) -> None:
         """Do as the control thread at the end of a turn."""
@@ -100,16 +100,16 @@ def test_a_wait_that_fails_names_all_that_was_given_and_why() -> None:
     assert f"{ABSENT}; {SLOW}" in str(failed.value)
 
 
-def on_a_thread(waiter: Waiter) -> None:
+def on_a_thread(waiter: NodeWaits) -> None:
     waiter.wait(waiter.peers(1))
 
 
-def in_a_coroutine(waiter: Waiter) -> None:
+def in_a_coroutine(waiter: NodeWaits) -> None:
     asyncio.run(waiter.wait_here(waiter.peers(1)))
 
 
 both = pytest.mark.parametrize("wait", [on_a_thread, in_a_coroutine])
-Way = Callable[[Waiter], None]
+Way = Callable[[NodeWaits], None]
 
 
 @both

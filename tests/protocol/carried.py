@@ -10,13 +10,13 @@ from typing import Any
 from machines import Inlet, Machine
 from network import DEATH, Connection, Network
 
-from zexchange.net.inbound.sources import TOKENS_MOST, Trunk
-from zexchange.net.peering.hub_links import ANSWERS, Via, _sent_by
+from zexchange.net.inbound.sources import TOKENS_MOST, HubSource
+from zexchange.net.peering.hub_links import ANSWERS, HubRoute, _sent_by
 from zexchange.protocol.hub import client as h
 from zexchange.protocol.hub import members as c
-from zexchange.protocol.hub.core import Carrying
-from zexchange.protocol.hub.messages import WORD, Carried, Enter, Leave, read_word, word_frame
-from zexchange.protocol.hub.topology import Seen
+from zexchange.protocol.hub.core import HubCore
+from zexchange.protocol.hub.messages import WORD, Attach, Attached, Detach, read_word, word_frame
+from zexchange.protocol.hub.topology import DuplicateFilter
 from zexchange.protocol.session import effects as fx
 from zexchange.protocol.wire import data as wire
 from zexchange.protocol.wire import messages as v
@@ -24,7 +24,7 @@ from zexchange.protocol.wire.control import control_frame, read_control
 from zexchange.protocol.wire.envelopes import (
     HOPS_MOST,
     MARK,
-    Parcel,
+    Envelope,
     bundle,
     endpoint_of,
     introduction_topic,
@@ -48,8 +48,8 @@ class HubMachine:
         self.id = network.serial.to_bytes(16, "big")
         self.endpoint = HUB
         self.alive = self.running = True
-        self.core = Carrying(self.id, "f", (HUB, UP, DOWN), self.secret, network.now)
-        self.seen = Seen(self.core.map)
+        self.core = HubCore(self.id, "f", (HUB, UP, DOWN), self.secret, network.now)
+        self.seen = DuplicateFilter(self.core.map)
         self.asked: set[bytes] = {introduction_topic(self.id)}
         self.ups: dict[Connection, int] = {}
         self.downs: dict[Connection, set[bytes]] = {}
@@ -86,7 +86,7 @@ class HubMachine:
     def work(self) -> None:
         for effect in self.core.take() if self.alive else ():
             match effect:
-                case c.SayTo(route, word):
+                case c.SendToMember(route, word):
                     if route.open:
                         route.down.queue.append(word_frame(word))
                 case c.Subscribe(topic, wanted, anew):
@@ -108,9 +108,9 @@ class HubMachine:
             return
         word = read_word(frame)
         lodger = self.core.heard(route, now)
-        if isinstance(word, Enter):
+        if isinstance(word, Attach):
             self.core.enter(word, route, now)
-        elif isinstance(word, Leave) and lodger is not None:
+        elif isinstance(word, Detach) and lodger is not None:
             self.core.leave(lodger, "bye")
 
     # -------------------------------------------------------------------- what they send
@@ -198,7 +198,7 @@ class Guest(Machine):
     """One node behind a hub."""
 
     def __init__(self, network: Network, name: str) -> None:
-        self.trunk: Trunk | None = None
+        self.trunk: HubSource | None = None
         self.link: Connection | None = None
         self.up: Connection | None = None
         self.down: Connection | None = None
@@ -207,9 +207,9 @@ class Guest(Machine):
         self.asking: set[bytes] = set()
         self.word = b""
         self.probe_at = 0.0
-        self.hubs: h.Hubs | None = None
+        self.hubs: h.HubSelector | None = None
         super().__init__(network, name)
-        self.hubs = h.Hubs(self.id, "f", self.session.label, (HUB,), network.now)
+        self.hubs = h.HubSelector(self.id, "f", self.session.label, (HUB,), network.now)
         self.tick()
 
     @property
@@ -247,7 +247,7 @@ class Guest(Machine):
         self.session.leave(dict(self.numbering.heads))
         self.work()
         if self.link is not None and self.link.open:
-            self.link.up.queue.append(word_frame(Leave(self.id)))
+            self.link.up.queue.append(word_frame(Detach(self.id)))
         self.network.flow()
         self.kill()
 
@@ -258,17 +258,17 @@ class Guest(Machine):
         now, behind = self.network.now, self.session.behind
         for effect in self.hubs.take():
             match effect:
-                case h.Knock(_, word):
+                case h.SendAttach(_, word):
                     self.word = word_frame(word)
                     self.knock()
                 case h.Redial():
                     if self.link is not None:
                         self.link.cut()
-                case h.Alive(nodes):
+                case h.NodesAlive(nodes):
                     behind.alive(nodes, now)
-                case h.Appeared(node):
+                case h.NodeReachable(node):
                     behind.appeared(node, now)
-                case h.Vanished(node, reason):
+                case h.NodeUnreachable(node, reason):
                     behind.vanished(node, reason, now)
                 case h.Publish(up, connect):
                     self.up_to = up if connect else ""
@@ -300,7 +300,7 @@ class Guest(Machine):
         self.hubs.heard(HUB, now)
         if frame[:1] == WORD:
             word = read_word(frame)
-            if isinstance(word, Carried):
+            if isinstance(word, Attached):
                 self.hubs.carried(word, HUB, now)
             self.news()
             return
@@ -309,7 +309,7 @@ class Guest(Machine):
             if isinstance(message, ANSWERS):
                 self.session.receive(message, None, endpoint_of(parcel.sender), now, b"", "hub")
             else:
-                self.session.receive(message, Via(parcel.sender), None, now, b"", "hub")
+                self.session.receive(message, HubRoute(parcel.sender), None, now, b"", "hub")
 
     def introduce(self, hub: bytes) -> None:
         self.publish(introduction_topic(hub) + self.id + self.secrets[hub])
@@ -322,14 +322,14 @@ class Guest(Machine):
     def say_to(self, node: bytes, message: v.Control) -> None:
         known = self.hubs is not None and self.hubs.way(node) is not None
         if known and self.link is not None and self.link.open:
-            parcel = Parcel(self.id, node, HOPS_MOST, control_frame(message))
+            parcel = Envelope(self.id, node, HOPS_MOST, control_frame(message))
             self.link.up.queue.append(bundle([parcel]))
 
     def perform(self, effect: fx.Effect) -> None:
         match effect:
             case fx.Reply(route, message):
                 self.say_to(route.node, message)
-            case fx.Dial() | fx.HangUp() | fx.Redial() | fx.Probe():
+            case fx.Dial() | fx.CloseLink() | fx.Redial() | fx.Probe():
                 pass  # nothing is opened behind a hub
             case _:
                 super().perform(effect)
@@ -411,7 +411,7 @@ class Guest(Machine):
         inlet.cuts, inlet.made_at = 1, 0  # what is lost on the way is nobody's cut here
         fresh = self.trunk is None
         if self.trunk is None:
-            self.trunk = Trunk("hub+" + DOWN, Wire(self), self)  # type: ignore[arg-type]
+            self.trunk = HubSource("hub+" + DOWN, Wire(self), self)  # type: ignore[arg-type]
         proven = self.trunk.board(Boarded(self, inlet))  # type: ignore[arg-type]
         if fresh:
             for key in self.keys:

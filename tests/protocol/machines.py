@@ -13,8 +13,8 @@ from strategies import NAMES
 from zexchange.names import matches
 from zexchange.protocol.codec.values import decode_batch, encode
 from zexchange.protocol.delivery.departed import LONGER, Departed
-from zexchange.protocol.delivery.sequence import Account, Gap, Numbering, Positions
-from zexchange.protocol.interest.interest import Keys
+from zexchange.protocol.delivery.sequence import Gap, Numbering, ReceiveState, SentCounter
+from zexchange.protocol.interest.interest import NameSet
 from zexchange.protocol.session import effects as fx
 from zexchange.protocol.session import events as ev
 from zexchange.protocol.session.session import Session
@@ -30,7 +30,7 @@ class Inlet:
     peer: bytes
     endpoint: str
     made_at: int
-    positions: Positions = field(default_factory=Positions)
+    positions: ReceiveState = field(default_factory=ReceiveState)
     connection: Connection | None = None
     cuts: int = 0
     tokens: list[int] = field(default_factory=list)
@@ -76,15 +76,15 @@ class Machine:
         network.serial += 1
         self.id = network.serial.to_bytes(16, "big")
         self.alive = self.running = True
-        self.numbering, self.keys, self.epoch = Numbering(), Keys(), 0
+        self.numbering, self.keys, self.epoch = Numbering(), NameSet(), 0
         self.links: dict[str, Link] = {}
         self.inlets: dict[bytes, Inlet] = {}
         self.away = Departed[bytes, Inlet]()
         self.lapsed: dict[bytes, Inlet] = {}
         self.since: dict[str, int] = {}
-        self.accounts: dict[bytes, Account] = {}
-        self.accounts_away = Departed[bytes, Account](longer=LONGER)
-        self.former_accounts: dict[bytes, Account] = {}
+        self.accounts: dict[bytes, SentCounter] = {}
+        self.accounts_away = Departed[bytes, SentCounter](longer=LONGER)
+        self.former_accounts: dict[bytes, SentCounter] = {}
         self.dropped: set[str] = set()
         self.subscribers: dict[Connection, set[bytes]] = {}
         self.wanted: set[str] = set()
@@ -286,7 +286,7 @@ class Machine:
             inlet = Inlet(peer, endpoint, self.network.serial)
             if peer in self.lapsed:
                 inlet = self.lapsed.pop(peer)
-                former, inlet.positions = inlet.positions, Positions()
+                former, inlet.positions = inlet.positions, ReceiveState()
                 inlet.positions.count_on(former)
             for key, epoch in self.since.items():
                 inlet.positions.expect(epoch, (key,), ())
@@ -459,7 +459,7 @@ class Machine:
 
     def perform(self, effect: fx.Effect) -> None:
         match effect:
-            case fx.Say(endpoint, message):
+            case fx.Send(endpoint, message):
                 self.say(endpoint, message)
             case fx.Reply(route, message):
                 if route.open:
@@ -470,17 +470,17 @@ class Machine:
                 self.announce(peer, epoch, keys)
             case fx.Resubscribe():
                 self.resubscribe(effect)
-            case fx.Tune(peer, endpoint):
+            case fx.OpenReceiver(peer, endpoint):
                 self.tune(peer, endpoint)
-            case fx.Hush(peer, _, final, acked):
+            case fx.CloseReceiver(peer, _, final, acked):
                 self.hush(peer, final, acked)
-            case fx.Wanted(keys):
+            case fx.InterestChanged(keys):
                 self.look_again(keys)
-            case fx.Tell(event):
+            case fx.Emit(event):
                 self.events.append(event)
             case fx.Dial(endpoint):
                 self.links[endpoint] = Link(endpoint)
-            case fx.HangUp(endpoint):
+            case fx.CloseLink(endpoint):
                 self.hang_up(endpoint)
             case fx.Redial(endpoint):
                 self.hang_up(endpoint)
@@ -507,9 +507,9 @@ class Machine:
         if peer is not None:
             if node not in self.accounts:
                 before = self.accounts_away.back(node) or self.former_accounts.pop(node, None)
-                self.accounts[node] = before or Account()
-            self.accounts[node].promise(Keys(peer.interest.held(epoch)), self.numbering)
-            heads = self.numbering.covered(Keys(keys))
+                self.accounts[node] = before or SentCounter()
+            self.accounts[node].promise(NameSet(peer.interest.held(epoch)), self.numbering)
+            heads = self.numbering.covered(NameSet(keys))
             behind = tuple(promise.behind(heads) for promise in peer.interest.promised)
             ready = v.Ready(node, epoch, self.id, heads, behind, account=peer.interest.account)
             self.publish(wire.ready_frame(ready))

@@ -10,9 +10,9 @@ from test_peering import HERE, ME, OURS, THEIRS, THEM, THERE
 from test_peers import START, events, hello, of
 
 from zexchange.names import matches
-from zexchange.protocol.hub.client import Hubs
-from zexchange.protocol.hub.messages import Carried
-from zexchange.protocol.hub.rights import Vouching
+from zexchange.protocol.hub.client import HubSelector
+from zexchange.protocol.hub.messages import Attached
+from zexchange.protocol.hub.rights import DelegatedRights
 from zexchange.protocol.security.channel import Kind
 from zexchange.protocol.security.keys import id_for
 from zexchange.protocol.security.permissions import Policy, Rights, permitted
@@ -49,8 +49,8 @@ class Bench:
         policy = Policy(OURS, entries)
         label = v.Label("host", 2)
         self.session = Session(ME, "f", label, (HERE,), lambda address: True, START, policy=policy)
-        self.hubs = Hubs(ME, "f", label, (HUB,), START)
-        self.session.vouch(Vouching(lambda: policy, self.hubs))
+        self.hubs = HubSelector(ME, "f", label, (HUB,), START)
+        self.session.vouch(DelegatedRights(lambda: policy, self.hubs))
         self.hubs.carried(carried_word(), HUB, START, HUB_KEY)
         self.session.behind.appeared(THEM, START)
         self.session.take()
@@ -77,8 +77,8 @@ class Bench:
         return effects
 
 
-def carried_word() -> Carried:
-    return Carried(
+def carried_word() -> Attached:
+    return Attached(
         sender=id_for(HUB_KEY, bytes(16)),
         secret=b"s" * 16,
         base=0,
@@ -119,7 +119,7 @@ def test_what_comes_by_a_lesser_way_counts_for_nothing(
     bench = Bench()
     bench.greet(own, "secret", "all")
     before = bench.peer
-    effects = [e for e in bench.say(other, message) if not isinstance(e, fx.Tell)]
+    effects = [e for e in bench.say(other, message) if not isinstance(e, fx.Emit)]
     assert effects == []
     assert bench.peer is before
     assert bench.peer.interest.epoch == 1
@@ -153,7 +153,7 @@ def test_a_welcome_by_a_lesser_way_is_a_second_link(own: Kind, other: Kind) -> N
     bench.greet(own, "all")
     kept = bench.peer, bench.peer.addresses, bench.peer.data
     answer = v.Welcome(THEM, hello(THEM, addresses=(THERE,), interest=NAMES, epoch=99))
-    assert bench.say(other, answer, link) == [fx.HangUp(link)]
+    assert bench.say(other, answer, link) == [fx.CloseLink(link)]
     assert (bench.peer, bench.peer.addresses, bench.peer.data) == kept
     assert bench.peer.interest.epoch == 1
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from zexchange import DecodeError
 from zexchange.protocol.hub.messages import (
     WORD,
-    Carried,
-    Enter,
-    Leave,
-    State,
-    TurnedAway,
+    Attach,
+    Attached,
+    Detach,
+    HubState,
+    Refused,
     Word,
     read_word,
     word_frame,
@@ -28,33 +28,33 @@ FEDERATIONS = st.text(
     st.characters(codec="ascii", exclude_characters="\0*"), min_size=1, max_size=20
 )
 SHORT = st.text(max_size=20)
-PARCELS = st.builds(r.Parcel, IDS, IDS, st.integers(0, 255), st.binary(max_size=60))
+PARCELS = st.builds(r.Envelope, IDS, IDS, st.integers(0, 255), st.binary(max_size=60))
 PRESENT = st.lists(st.tuples(IDS, st.booleans()), max_size=4).map(tuple)
 LEFT = st.lists(st.tuples(IDS, SHORT), max_size=4).map(tuple)
 LABELS = st.builds(Label, SHORT, COUNTS, SHORT)
 WORDS = st.one_of(
     st.builds(
-        Enter, IDS, FEDERATIONS, LABELS, st.tuples(COUNTS, COUNTS), st.booleans(), SHORT,
+        Attach, IDS, FEDERATIONS, LABELS, st.tuples(COUNTS, COUNTS), st.booleans(), SHORT,
         COUNTS, COUNTS, COUNTS, COUNTS, st.binary(max_size=16),
     ),
-    st.builds(Carried, IDS, SHORT, SHORT, IDS, COUNTS, COUNTS, PRESENT, LEFT, COUNTS, COUNTS),
-    st.builds(TurnedAway, IDS, SHORT, SHORT),
-    st.builds(Leave, IDS),
+    st.builds(Attached, IDS, SHORT, SHORT, IDS, COUNTS, COUNTS, PRESENT, LEFT, COUNTS, COUNTS),
+    st.builds(Refused, IDS, SHORT, SHORT),
+    st.builds(Detach, IDS),
     st.builds(
-        State, IDS, COUNTS, st.lists(IDS, max_size=4).map(tuple), PRESENT,
+        HubState, IDS, COUNTS, st.lists(IDS, max_size=4).map(tuple), PRESENT,
         st.dictionaries(st.binary(max_size=30), COUNTS, max_size=4), LEFT,
     ),
 )  # fmt: skip
 
 
 @given(st.lists(PARCELS, max_size=10))
-def test_bundles(parcels: list[r.Parcel]) -> None:
+def test_bundles(parcels: list[r.Envelope]) -> None:
     """A bundle holds its parcels, in order."""
     assert r.unbundle(r.bundle(parcels)) == parcels
 
 
 @given(st.lists(PARCELS, min_size=1, max_size=4), st.data())
-def test_a_bundle_that_is_cut_is_refused(parcels: list[r.Parcel], data: st.DataObject) -> None:
+def test_a_bundle_that_is_cut_is_refused(parcels: list[r.Envelope], data: st.DataObject) -> None:
     """A bundle that ends inside a parcel is malformed, whatever is before."""
     frame = r.bundle(parcels)
     last = r.bundle([parcels[-1]])

@@ -12,9 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from tests.support import examples
 from zexchange.protocol.codec.values import decode_batch, encode
-from zexchange.protocol.delivery.sequence import Account, Numbering, Positions
-from zexchange.protocol.interest.interest import Keys, PeerInterest
-from zexchange.protocol.session.effects import HaveForgotten, Say
+from zexchange.protocol.delivery.sequence import Numbering, ReceiveState, SentCounter
+from zexchange.protocol.interest.interest import NameSet, PeerInterest
+from zexchange.protocol.session.effects import HaveForgotten, Send
 from zexchange.protocol.session.forgetting import AGAIN, PORTION, WAITING_MOST
 from zexchange.protocol.session.session import Session
 from zexchange.protocol.wire import data as wire
@@ -35,8 +35,8 @@ class Receiver:
 
     def __init__(self, old: bool) -> None:
         self.old = old
-        self.positions, self.epoch, self.keys = Positions(), 1, set[str]()
-        self.interest, self.account = PeerInterest(1), Account()
+        self.positions, self.epoch, self.keys = ReceiveState(), 1, set[str]()
+        self.interest, self.account = PeerInterest(1), SentCounter()
         self.acked: dict[str, int] = {}
         self.wire: deque[bytes] = deque()
         self.got: dict[str, list[int]] = {}
@@ -68,8 +68,8 @@ class Forgetful(RuleBasedStateMachine):
     def announce(self, receiver: Receiver) -> None:
         """Answer the token of a connection on which nothing is under way."""
         interest, numbering = receiver.interest, self.numbering
-        keys = Keys(interest.unproven(receiver.epoch))
-        receiver.account.promise(Keys(interest.held(receiver.epoch)), numbering)
+        keys = NameSet(interest.unproven(receiver.epoch))
+        receiver.account.promise(NameSet(interest.held(receiver.epoch)), numbering)
         if receiver.old:
             receiver.account.lasting.update(interest.held(receiver.epoch))
         heads = numbering.covered(keys)
@@ -303,8 +303,8 @@ def test_what_was_forgotten_is_not_lacked() -> None:
 
 def test_who_is_away_needs_what_it_lacks_to_be_remembered() -> None:
     """Not what it had all of when it left, else one name after the other would be kept."""
-    numbering, account = Numbering(), Account()
-    account.promise(Keys(["a.*"]), numbering)
+    numbering, account = Numbering(), SentCounter()
+    account.promise(NameSet(["a.*"]), numbering)
     for name in ("a.had", "a.lacks", "a.more", "b"):
         numbering.take(name, 3)
     account.leave(numbering, {"a.had": 3, "a.lacks": 2, "a.more": 3})
@@ -319,9 +319,9 @@ def test_who_is_away_needs_what_it_lacks_to_be_remembered() -> None:
 
 def test_sums_are_kept_together() -> None:
     """Of what is forgotten there is one sum, at both ends."""
-    numbering, account, where = Numbering(), Account(), Positions()
+    numbering, account, where = Numbering(), SentCounter(), ReceiveState()
     numbering.take("a", 3)
-    account.promise(Keys(["**"]), numbering)
+    account.promise(NameSet(["**"]), numbering)
     where.expect(1, ["**"], ())
     assert where.ready(1, {"a": 3}) == []
     numbering.take("a", 2)
@@ -337,8 +337,8 @@ def test_sums_are_kept_together() -> None:
 
 def test_ten_million_names_in_the_machines() -> None:
     """What an origin and a receiver remember does not grow with the names that there were."""
-    numbering, account, where = Numbering(), Account(), Positions()
-    account.promise(Keys(["**"]), numbering)
+    numbering, account, where = Numbering(), SentCounter(), ReceiveState()
+    account.promise(NameSet(["**"]), numbering)
     where.expect(1, ["**"], ())
     where.ready(1, {})
     alive: deque[str] = deque()
@@ -363,7 +363,7 @@ def test_names_that_are_attached_one_after_the_other_are_forgotten(
 ) -> None:
     """A receiver that attaches to a name for one answer, and detaches, remembers the latest."""
     monkeypatch.setattr("zexchange.protocol.delivery.sequence.IDLE_MOST", 5)
-    where = Positions()
+    where = ReceiveState()
     for n in range(100):
         name, epoch = f"reply.{n}", 2 * n + 1
         where.expect(epoch, [name], ())
@@ -395,7 +395,7 @@ def told(session: Session) -> list[HaveForgotten]:
 
 
 def said(session: Session, kind: type[Any]) -> list[Any]:
-    return [e.message for e in session.take() if isinstance(e, Say) and type(e.message) is kind]
+    return [e.message for e in session.take() if isinstance(e, Send) and type(e.message) is kind]
 
 
 def test_a_peer_is_told_in_portions_until_it_has_answered() -> None:

@@ -4,21 +4,21 @@ import pytest
 
 from zexchange.protocol.delivery import former as f
 from zexchange.protocol.delivery.former import Former
-from zexchange.protocol.delivery.sequence import Gap, Positions
-from zexchange.protocol.interest.interest import Keys
+from zexchange.protocol.delivery.sequence import Gap, ReceiveState
+from zexchange.protocol.interest.interest import NameSet
 
 
-def wanting(*keys: str) -> Positions:
+def wanting(*keys: str) -> ReceiveState:
     """Return where we stand with a peer, of which we want something."""
-    positions = Positions()
+    positions = ReceiveState()
     positions.expect(1, keys, [])
     positions.ready(1, {})
     return positions
 
 
-def told(positions: Positions | None, *keys: str) -> list[Gap]:
+def told(positions: ReceiveState | None, *keys: str) -> list[Gap]:
     """Return what is told of a peer that is back and has sent a message on ``a`` and on ``b``."""
-    back = Positions()
+    back = ReceiveState()
     if positions is not None:
         back.count_on(positions)
     back.expect(2, keys, [])
@@ -60,10 +60,10 @@ def test_what_is_wanted_no_longer_is_not_told() -> None:
     former = Former()
     for n in "123":
         former.remember(n, wanting("a", "b"))
-    former.drop(["c"], Keys(["a", "b"]))
+    former.drop(["c"], NameSet(["a", "b"]))
     assert told(former.back("1"), "a", "b") == [Gap("a", 0, 1), Gap("b", 0, 1)]
-    former.drop(["a"], Keys(["b"]))
+    former.drop(["a"], NameSet(["b"]))
     assert told(former.back("2"), "a", "b") == [Gap("b", 0, 1)]
-    former.drop(["b"], Keys(["*"]))
-    former.drop(["*"], Keys())
+    former.drop(["b"], NameSet(["*"]))
+    former.drop(["*"], NameSet())
     assert told(former.back("3"), "a", "b") == []

@@ -1,14 +1,14 @@
 """Who may do what at a hub that has keys, and what its nodes are told of each other."""
 
-from zexchange.protocol.hub.access import KeyedGate, name_in
-from zexchange.protocol.hub.core import Carrying
-from zexchange.protocol.hub.members import Complain, SayTo
+from zexchange.protocol.hub.access import KeyedAccessRules, name_in
+from zexchange.protocol.hub.core import HubCore
+from zexchange.protocol.hub.members import SendToMember, Warn
 from zexchange.protocol.hub.messages import (
     MAX_PATTERNS,
-    Carried,
-    Enter,
-    State,
-    TurnedAway,
+    Attach,
+    Attached,
+    HubState,
+    Refused,
     read_word,
     word_frame,
 )
@@ -36,21 +36,21 @@ class Keyed:
         keys = {"north": NORTH, "south": SOUTH, "two": OTHER}
         self.policy = Policy(OWN, {keys[name]: r for name, r in rights.items()})
         secrets = iter(bytes([n]) * 16 for n in range(100))
-        self.gate = KeyedGate(lambda: self.policy)
+        self.gate = KeyedAccessRules(lambda: self.policy)
         ends = "c", "u", "d"
-        self.core = Carrying(HUB, "f", ends, lambda: next(secrets), 0.0, self.gate)
+        self.core = HubCore(HUB, "f", ends, lambda: next(secrets), 0.0, self.gate)
 
     def enter(self, key: bytes, sender: bytes = b"", **more: object) -> object:
         """Have the owner of a key enter; return what it is answered."""
-        word = Enter(sender or node(key), "f", LABEL, **more)  # type: ignore[arg-type]
+        word = Attach(sender or node(key), "f", LABEL, **more)  # type: ignore[arg-type]
         self.core.enter(word, key, 0.0, key.hex())
         return self.said(key)[-1]
 
     def said(self, key: bytes) -> list[object]:
-        return [e.word for e in self.core.take() if isinstance(e, SayTo) and e.route == key]
+        return [e.word for e in self.core.take() if isinstance(e, SendToMember) and e.route == key]
 
     def complaints(self) -> str:
-        return str([e.text for e in self.core.take() if isinstance(e, Complain)])
+        return str([e.text for e in self.core.take() if isinstance(e, Warn)])
 
 
 def test_nobody_enters_under_an_id_of_another_key() -> None:
@@ -63,18 +63,18 @@ def test_nobody_enters_under_an_id_of_another_key() -> None:
         (NORTH, A, {"hub": True}, "key"),
     ):
         answer = hub.enter(key, sender, **more)
-        assert isinstance(answer, TurnedAway)
+        assert isinstance(answer, Refused)
         assert answer.reason == reason
     assert not hub.core.lodgers
-    assert isinstance(hub.enter(NORTH), Carried)
-    assert isinstance(hub.enter(OTHER, hub=True, endpoint="tcp://two:1"), Carried)
+    assert isinstance(hub.enter(NORTH), Attached)
+    assert isinstance(hub.enter(OTHER, hub=True, endpoint="tcp://two:1"), Attached)
 
 
 def test_a_data_connection_is_of_the_key_that_entered() -> None:
     """A secret that another has found out does not open the connection of another key."""
     hub = Keyed(north=Rights("north"), south=Rights("south"))
     carried = hub.enter(NORTH)
-    assert isinstance(carried, Carried)
+    assert isinstance(carried, Attached)
     hub.core.introduced(5, A, carried.secret, SOUTH.hex())
     assert not hub.core.by_connection
     hub.core.introduced(5, A, carried.secret, NORTH.hex())
@@ -86,10 +86,12 @@ def test_who_comes_by_another_connection_is_told_everything() -> None:
     hub = Keyed(north=Rights("north"), south=Rights("south", ("p",)))
     hub.enter(SOUTH)
     first = hub.enter(NORTH)
-    assert isinstance(first, Carried)
-    hub.core.enter(Enter(A, "f", LABEL, roster=first.roster), "other", 0.1, NORTH.hex())
-    (again,) = [e.word for e in hub.core.take() if isinstance(e, SayTo) and e.route == "other"]
-    assert isinstance(again, Carried)
+    assert isinstance(first, Attached)
+    hub.core.enter(Attach(A, "f", LABEL, roster=first.roster), "other", 0.1, NORTH.hex())
+    (again,) = [
+        e.word for e in hub.core.take() if isinstance(e, SendToMember) and e.route == "other"
+    ]
+    assert isinstance(again, Attached)
     assert (again.base, again.present) == (0, ((B, False),))
     assert again.rights == {B: Rights("", ("p",))}
 
@@ -140,13 +142,13 @@ def test_nodes_are_told_what_concerns_them_of_each_others_rights() -> None:
     hub = Keyed(north=north, south=south)
     hub.enter(NORTH)
     answer = hub.enter(SOUTH)
-    assert isinstance(answer, Carried)
+    assert isinstance(answer, Attached)
     assert answer.rights == {A: Rights("", ("p",), ("s",))}
     hub.enter(SOUTH)
-    told = [word for word in hub.said(NORTH) if isinstance(word, Carried)]
+    told = [word for word in hub.said(NORTH) if isinstance(word, Attached)]
     assert not told
     again = hub.enter(NORTH)
-    assert isinstance(again, Carried)
+    assert isinstance(again, Attached)
     assert "hidden" not in str(again)
 
 
@@ -157,7 +159,7 @@ def test_what_is_told_of_two_long_lists_can_be_read() -> None:
     hub = Keyed(north=north, south=south)
     hub.enter(SOUTH)
     answer = hub.enter(NORTH)
-    assert isinstance(answer, Carried)
+    assert isinstance(answer, Attached)
     assert read_word(word_frame(answer)) == answer
     assert len(answer.rights[B].subscribe or ()) == MAX_PATTERNS
 
@@ -167,7 +169,7 @@ def test_who_may_do_everything_is_not_told_of() -> None:
     hub = Keyed(north=Rights("north"), south=Rights("south"))
     hub.enter(NORTH)
     answer = hub.enter(SOUTH)
-    assert isinstance(answer, Carried)
+    assert isinstance(answer, Attached)
     assert answer.present == ((A, False),)
     assert answer.rights == {}
 
@@ -179,8 +181,10 @@ def test_rights_of_nodes_elsewhere_are_the_other_hubs_word_within_its_own() -> N
     hub.enter(NORTH)
     hub.enter(OTHER, hub=True)
     hub.core.link(TWO, 0.0)
-    hub.core.state(State(TWO, 1, (HUB,), ((B, False),), rights={B: Rights("", ("p",), ("s", "u"))}))
-    told = [word for word in hub.said(NORTH) if isinstance(word, Carried)]
+    hub.core.state(
+        HubState(TWO, 1, (HUB,), ((B, False),), rights={B: Rights("", ("p",), ("s", "u"))})
+    )
+    told = [word for word in hub.said(NORTH) if isinstance(word, Attached)]
     assert told[-1].present == ((B, False),)
     assert told[-1].rights == {B: Rights("", ("p",), ("s",))}
 
@@ -190,20 +194,20 @@ def test_a_key_that_may_do_something_else_begins_anew() -> None:
     hub = Keyed(north=Rights("north"), south=Rights("south"))
     hub.enter(NORTH)
     first = hub.enter(SOUTH)
-    assert isinstance(first, Carried)
+    assert isinstance(first, Attached)
     before = hub.policy
     hub.policy = Policy(OWN, {NORTH: Rights("north"), SOUTH: Rights("south", ("p",))})
     hub.core.judge({key.hex() for key in before.changed(hub.policy)})
-    (told,) = [word for word in hub.said(NORTH) if isinstance(word, Carried)]
+    (told,) = [word for word in hub.said(NORTH) if isinstance(word, Attached)]
     assert told.left == ((B, "permissions"),)
-    hub.core.enter(Enter(B, "f", LABEL, roster=first.roster), SOUTH, 0.0, SOUTH.hex())
+    hub.core.enter(Attach(B, "f", LABEL, roster=first.roster), SOUTH, 0.0, SOUTH.hex())
     again = hub.said(SOUTH)[0]
-    assert isinstance(again, Carried)
+    assert isinstance(again, Attached)
     assert (again.base, again.present) == (0, ((A, False),))
     assert again.secret != first.secret
     before, hub.policy = hub.policy, Policy(OWN, {NORTH: Rights("north")})
     hub.core.judge({key.hex() for key in before.changed(hub.policy)})
-    told = [word for word in hub.said(NORTH) if isinstance(word, Carried)][-1]
+    told = [word for word in hub.said(NORTH) if isinstance(word, Attached)][-1]
     assert told.left == ((B, "revoked"),)
 
 
@@ -222,9 +226,9 @@ def test_rights_of_which_nodes_are_not_told_are_complained_of() -> None:
     many = tuple(f"n{number}" for number in range(MAX_PATTERNS + 1))
     hub = Keyed(north=Rights("north", many), south=Rights("south", many[:MAX_PATTERNS]))
     for key in (NORTH, SOUTH):
-        hub.core.enter(Enter(node(key), "f", LABEL), key, 0.0, key.hex())
+        hub.core.enter(Attach(node(key), "f", LABEL), key, 0.0, key.hex())
     told = "north may publish, or have, 1,001 names and patterns, and nodes are told of the first"
     assert hub.complaints().count("1,001") == 1
-    hub.core.enter(Enter(node(NORTH, 1), "f", LABEL), b"again", 0.0, NORTH.hex())
+    hub.core.enter(Attach(node(NORTH, 1), "f", LABEL), b"again", 0.0, NORTH.hex())
     assert told not in hub.complaints()
     assert any(reason.startswith(told) for reason in hub.core.rejected)

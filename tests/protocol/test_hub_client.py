@@ -1,15 +1,15 @@
 """A node's hubs: which way it goes to whom, and what it makes of hubs that die and return."""
 
 from zexchange.protocol.hub import client as h
-from zexchange.protocol.hub.messages import Carried, TurnedAway
+from zexchange.protocol.hub.messages import Attached, Refused
 from zexchange.protocol.wire.messages import Label
 
 ME, A, B = b"m" * 16, b"a" * 16, b"b" * 16
 ONE, TWO = "tcp://one:1", "tcp://two:1"
 
 
-def given(*endpoints: str) -> h.Hubs:
-    return h.Hubs(ME, "f", Label("host", 1), endpoints, 0.0)
+def given(*endpoints: str) -> h.HubSelector:
+    return h.HubSelector(ME, "f", Label("host", 1), endpoints, 0.0)
 
 
 def roster(
@@ -18,14 +18,16 @@ def roster(
     base: int = 0,
     number: int = 1,
     left: tuple[tuple[bytes, str], ...] = (),
-) -> Carried:
+) -> Attached:
     present = tuple((node, False) for node in nodes)
-    return Carried(hub * 16, "tcp://h:3", "tcp://h:2", b"s" * 16, base, number, present, left)
+    return Attached(hub * 16, "tcp://h:3", "tcp://h:2", b"s" * 16, base, number, present, left)
 
 
-def news(hubs: h.Hubs) -> list[h.Effect]:
+def news(hubs: h.HubSelector) -> list[h.Effect]:
     """Return what is to be done about nodes."""
-    return [e for e in hubs.take() if isinstance(e, h.Appeared | h.Vanished | h.Moved)]
+    return [
+        e for e in hubs.take() if isinstance(e, h.NodeReachable | h.NodeUnreachable | h.NodeMoved)
+    ]
 
 
 def test_each_node_is_reached_by_one_hub() -> None:
@@ -46,7 +48,7 @@ def test_a_hub_that_falls_silent_hands_over() -> None:
     news(hubs)
     for tenths in range(41):
         hubs.tick(tenths / 10)
-    assert news(hubs) == [h.Moved(A)]
+    assert news(hubs) == [h.NodeMoved(A)]
     assert hubs.ways == {A: TWO, B: ONE}
     hubs.carried(roster(b"1", A, B), ONE, 5.0)
     assert news(hubs) == []
@@ -58,19 +60,19 @@ def test_nobody_is_gone_because_a_hub_has_just_started() -> None:
     hubs.carried(roster(b"1", A, B), ONE, 0.0)
     news(hubs)
     hubs.carried(roster(b"3", A), ONE, 1.0)
-    assert news(hubs) == [h.Vanished(B, "")]
+    assert news(hubs) == [h.NodeUnreachable(B, "")]
     hubs.carried(roster(b"3", B, base=1, number=2), ONE, 1.5)
-    assert news(hubs) == [h.Appeared(B)]
+    assert news(hubs) == [h.NodeReachable(B)]
 
 
-def vanished(hubs: h.Hubs, start: float, seconds: float) -> list[tuple[bytes, str, float]]:
+def vanished(hubs: h.HubSelector, start: float, seconds: float) -> list[tuple[bytes, str, float]]:
     """Let time pass, in which the first hub is heard; return who is given up, and when."""
     found = list[tuple[bytes, str, float]]()
     for tenths in range(round(seconds * 10) + 1):
         now = start + tenths / 10
         hubs.heard(ONE, now)
         hubs.tick(now)
-        found += [(e.node, e.reason, now) for e in news(hubs) if isinstance(e, h.Vanished)]
+        found += [(e.node, e.reason, now) for e in news(hubs) if isinstance(e, h.NodeUnreachable)]
     return found
 
 
@@ -105,7 +107,7 @@ def test_who_is_only_out_of_a_hubs_reach_is_not_gone() -> None:
     hubs = given(ONE)
     hubs.carried(roster(b"1", A), ONE, 0.0)
     hubs.carried(roster(b"1", base=1, number=2, left=((A, ""),)), ONE, 1.0)
-    assert news(hubs) == [h.Appeared(A), h.Vanished(A, "")]
+    assert news(hubs) == [h.NodeReachable(A), h.NodeUnreachable(A, "")]
     assert vanished(hubs, 1.0, 30.0) == []
 
 
@@ -115,7 +117,7 @@ def test_who_left_for_a_reason_is_gone() -> None:
     hubs.carried(roster(b"1", A), ONE, 0.0)
     news(hubs)
     hubs.carried(roster(b"1", base=1, number=2, left=((A, "gone"),)), ONE, 0.1)
-    assert news(hubs) == [h.Vanished(A, "gone")]
+    assert news(hubs) == [h.NodeUnreachable(A, "gone")]
 
 
 def test_news_with_something_missing_before_is_asked_for_again() -> None:
@@ -125,7 +127,7 @@ def test_news_with_something_missing_before_is_asked_for_again() -> None:
     hubs.take()
     hubs.carried(roster(b"1", B, base=6, number=7), ONE, 0.1)
     (knock,) = hubs.take()
-    assert isinstance(knock, h.Knock)
+    assert isinstance(knock, h.SendAttach)
     assert knock.word.roster == 4
     assert hubs.ways == {A: ONE}
 
@@ -146,11 +148,11 @@ def test_who_is_turned_away_waits() -> None:
     hubs = given(ONE)
     hubs.tick(0.0)
     hubs.take()
-    hubs.turned_away(TurnedAway(b"1" * 16, "federation", "another"), ONE, 0.0)
-    assert h.Objected(ONE, "federation", "another") in hubs.take()
+    hubs.turned_away(Refused(b"1" * 16, "federation", "another"), ONE, 0.0)
+    assert h.HubRefused(ONE, "federation", "another") in hubs.take()
     hubs.tick(0.9)
     hubs.tick(1.5)
-    assert not [e for e in hubs.take() if isinstance(e, h.Knock)]
+    assert not [e for e in hubs.take() if isinstance(e, h.SendAttach)]
 
 
 def test_what_a_hub_does_not_take_is_not_heaped_up() -> None:
@@ -163,7 +165,7 @@ def test_what_a_hub_does_not_take_is_not_heaped_up() -> None:
     assert said == h.UNREAD_BYTES >> 20
     word = roster(b"1")
     hubs.carried(
-        Carried(word.sender, word.up, word.down, word.secret, 0, 1, taken=1 << 24), ONE, 0.0
+        Attached(word.sender, word.up, word.down, word.secret, 0, 1, taken=1 << 24), ONE, 0.0
     )
     assert hubs.room(hub, 1 << 20, 0.0)
 
@@ -177,9 +179,9 @@ def test_a_stop_of_our_own_is_forgiven() -> None:
     assert hubs.hubs[ONE].live
 
 
-def told(hubs: h.Hubs) -> list[h.Effect]:
+def told(hubs: h.HubSelector) -> list[h.Effect]:
     """Return what is to be told of hubs that fall silent, and that are back."""
-    return [e for e in hubs.take() if isinstance(e, h.Fell | h.Back)]
+    return [e for e in hubs.take() if isinstance(e, h.HubLost | h.HubReturned)]
 
 
 def test_a_hub_that_falls_silent_is_told_and_that_it_is_back() -> None:
@@ -191,16 +193,16 @@ def test_a_hub_that_falls_silent_is_told_and_that_it_is_back() -> None:
     for tenths in range(1, 60):
         hubs.tick(tenths / 10)
     hubs.probed(ONE, False)
-    assert told(hubs) == [h.Fell(ONE)]
+    assert told(hubs) == [h.HubLost(ONE)]
     hubs.carried(roster(b"1", A), ONE, 6.0)
-    assert told(hubs) == [h.Back(ONE)]
+    assert told(hubs) == [h.HubReturned(ONE)]
     hubs.probed(ONE, False)
     hubs.carried(roster(b"2", A), ONE, 7.0)
     hubs.carried(roster(b"2", A), ONE, 8.0)
-    assert told(hubs) == [h.Fell(ONE), h.Back(ONE)]
+    assert told(hubs) == [h.HubLost(ONE), h.HubReturned(ONE)]
 
 
-def why(hubs: h.Hubs) -> str:
+def why(hubs: h.HubSelector) -> str:
     (missing,) = hubs.unanswered()
     assert missing.live is (missing.why != "nothing listens there")
     return missing.why
@@ -218,7 +220,7 @@ def test_a_hub_that_has_never_answered_is_named_with_a_reason() -> None:
     assert why(hubs) == "it has no keys: give it keys, too"
     hubs.probed(ONE, False)
     hubs.probed(ONE, True)
-    hubs.turned_away(TurnedAway(b"1" * 16, "federation", "another one"), ONE, 0.0)
+    hubs.turned_away(Refused(b"1" * 16, "federation", "another one"), ONE, 0.0)
     assert why(hubs) == "it refuses us (federation: 'another one')"
     hubs.carried(roster(b"1"), ONE, 1.0)
     assert hubs.unanswered() == []

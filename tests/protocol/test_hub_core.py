@@ -9,10 +9,10 @@ from zexchange.protocol.hub.core import (
     UNREAD_BYTES,
     WHOLE_A_SECOND,
     WHOLE_AT_ONCE,
-    Carrying,
+    HubCore,
 )
-from zexchange.protocol.hub.members import Complain, Forget, Gate, SayTo, Subscribe
-from zexchange.protocol.hub.messages import Carried, Enter, TurnedAway, word_frame
+from zexchange.protocol.hub.members import AccessRules, MemberLeft, SendToMember, Subscribe, Warn
+from zexchange.protocol.hub.messages import Attach, Attached, Refused, word_frame
 from zexchange.protocol.timing import REFUSALS
 from zexchange.protocol.wire.data import ready_topic, topic
 from zexchange.protocol.wire.messages import Label
@@ -21,26 +21,26 @@ HUB, A, B = b"h" * 16, b"a" * 16, b"b" * 16
 LABEL = Label("host", 1)
 
 
-def carrying(gate: Gate | None = None) -> Carrying:
+def carrying(gate: AccessRules | None = None) -> HubCore:
     secrets = (n.to_bytes(2, "big") * 8 for n in count())
-    return Carrying(HUB, "f", ("c", "u", "d"), lambda: next(secrets), 0.0, gate)
+    return HubCore(HUB, "f", ("c", "u", "d"), lambda: next(secrets), 0.0, gate)
 
 
-def enter(core: Carrying, node: bytes, now: float = 0.0, route: str = "", **more: object) -> object:
+def enter(core: HubCore, node: bytes, now: float = 0.0, route: str = "", **more: object) -> object:
     """Have a node enter; return what it is answered."""
-    core.enter(Enter(node, "f", LABEL, **more), route or node.decode(), now)  # type: ignore[arg-type]
+    core.enter(Attach(node, "f", LABEL, **more), route or node.decode(), now)  # type: ignore[arg-type]
     route = route or node.decode()
-    return [e.word for e in core.take() if isinstance(e, SayTo) and e.route == route][-1]
+    return [e.word for e in core.take() if isinstance(e, SendToMember) and e.route == route][-1]
 
 
 def test_nodes_are_told_of_each_other() -> None:
     """Who enters is told who is there, and those who are there are told of it."""
     core = carrying()
     first = enter(core, A)
-    assert isinstance(first, Carried)
+    assert isinstance(first, Attached)
     assert (first.base, first.present) == (0, ())
-    core.enter(Enter(B, "f", LABEL), "b", 0.0)
-    told = {e.route: e.word for e in core.take() if isinstance(e, SayTo)}
+    core.enter(Attach(B, "f", LABEL), "b", 0.0)
+    told = {e.route: e.word for e in core.take() if isinstance(e, SendToMember)}
     assert told["b"].present == ((A, False),)  # type: ignore[union-attr]
     assert told[A.decode()].present == ((B, False),)  # type: ignore[union-attr]
     assert told[A.decode()].base == first.roster  # type: ignore[union-attr]
@@ -58,9 +58,9 @@ def test_strangers_are_turned_away(more: dict[str, object], reason: str) -> None
     """Another federation, no version in common, and the hub itself are refused, with a reason."""
     core = carrying()
     fields: dict[str, object] = {"sender": A, "federation": "f", "label": LABEL, **more}
-    core.enter(Enter(**fields), "r", 0.0)  # type: ignore[arg-type]
-    (effect,) = [e for e in core.take() if isinstance(e, SayTo)]
-    assert isinstance(effect.word, TurnedAway)
+    core.enter(Attach(**fields), "r", 0.0)  # type: ignore[arg-type]
+    (effect,) = [e for e in core.take() if isinstance(e, SendToMember)]
+    assert isinstance(effect.word, Refused)
     assert effect.word.reason == reason
     assert not core.lodgers
     assert core.rejected
@@ -70,21 +70,21 @@ def test_a_rejection_is_as_short_as_what_is_kept_of_it() -> None:
     """A stranger says how long a federation's name is: of what it says a little is kept."""
     core = carrying()
     for n in range(3):
-        core.enter(Enter(A, f"{n}" + "f" * 100_000, LABEL), "r", 0.0)
+        core.enter(Attach(A, f"{n}" + "f" * 100_000, LABEL), "r", 0.0)
         core.complain("x" * 100_000)
     assert sum(core.rejected.values()) == 6
     assert sum(map(len, core.rejected)) < 3_000
-    assert len([e for e in core.take() if isinstance(e, Complain)]) == 1
+    assert len([e for e in core.take() if isinstance(e, Warn)]) == 1
 
 
 def test_an_id_is_its_owners() -> None:
     """Another connection speaks under an id only if it knows what the hub told its owner."""
     core = carrying()
     carried = enter(core, A)
-    assert isinstance(carried, Carried)
-    assert isinstance(enter(core, A, 0.5, route="thief"), TurnedAway)
+    assert isinstance(carried, Attached)
+    assert isinstance(enter(core, A, 0.5, route="thief"), Refused)
     again = enter(core, A, 0.6, route="again", secret=carried.secret)
-    assert isinstance(again, Carried)
+    assert isinstance(again, Attached)
     core.introduced(5, A, b"?" * 16)
     assert not core.by_connection
     core.introduced(5, A, carried.secret)
@@ -96,12 +96,12 @@ def test_who_dies_is_gone_and_who_is_stopped_is_quiet() -> None:
     core = carrying()
     for node, fd in ((A, 5), (B, 6)):
         carried = enter(core, node)
-        assert isinstance(carried, Carried)
+        assert isinstance(carried, Attached)
         core.introduced(fd, node, carried.secret)
     core.disconnected(5)
     for tenths in range(17):
         core.tick(tenths / 10)
-    assert [e.lodger.id for e in core.take() if isinstance(e, Forget)] == [A]
+    assert [e.lodger.id for e in core.take() if isinstance(e, MemberLeft)] == [A]
     assert core.map.reasons() == {A: "gone"}
     for tenths in range(17, 32):
         core.tick(tenths / 10)
@@ -149,7 +149,7 @@ def test_what_a_node_does_not_read_is_not_heaped_up() -> None:
     while core.room(lodger, 1 << 20):
         sent += 1 << 20
     assert UNREAD_BYTES - (2 << 20) < sent <= UNREAD_BYTES
-    told = [e.word.sent for e in core.take() if isinstance(e, SayTo)]  # type: ignore[union-attr]
+    told = [e.word.sent for e in core.take() if isinstance(e, SendToMember)]  # type: ignore[union-attr]
     enter(core, A, 1.0, taken=told[len(told) // 2])
     assert core.room(lodger, 1 << 20)
 
@@ -171,19 +171,19 @@ def test_asking_for_everything_without_end_is_answered_up_to_a_bound() -> None:
     """Whoever says to know of nobody is told of all, but not over and over, read or not."""
     core = carrying()
     for n in range(200):
-        core.enter(Enter(n.to_bytes(16, "big"), "f", LABEL), n, 0.0)
+        core.enter(Attach(n.to_bytes(16, "big"), "f", LABEL), n, 0.0)
     core.take()
-    told, known = 0, Carried(HUB, "", "", bytes(16), 0, 0)
+    told, known = 0, Attached(HUB, "", "", bytes(16), 0, 0)
     for n in range(3000):
-        core.enter(Enter(A, "f", LABEL, taken=known.sent), "a", n / 1000)
+        core.enter(Attach(A, "f", LABEL, taken=known.sent), "a", n / 1000)
         for effect in core.take():
-            if isinstance(effect, SayTo) and isinstance(effect.word, Carried):
+            if isinstance(effect, SendToMember) and isinstance(effect.word, Attached):
                 known = effect.word if effect.route == "a" else known
                 told += len(word_frame(effect.word)) if effect.route == "a" else 0
     assert WHOLE_AT_ONCE // 2 < told < WHOLE_AT_ONCE + 4 * WHOLE_A_SECOND
     # An honest one is told of everybody all the same.
     fresh = enter(core, B, 10.0)
-    assert isinstance(fresh, Carried)
+    assert isinstance(fresh, Attached)
     assert len(fresh.present) == 201
 
 
@@ -196,19 +196,19 @@ def test_a_node_that_does_not_read_is_told_no_news() -> None:
         pass
     core.take()
     for n in range(100):
-        core.enter(Enter(n.to_bytes(16, "big"), "f", LABEL), n, 1.0)
-        said = [e for e in core.take() if isinstance(e, SayTo) and e.route == lodger.route]
-        told += sum(len(e.word.present) for e in said if isinstance(e.word, Carried))
+        core.enter(Attach(n.to_bytes(16, "big"), "f", LABEL), n, 1.0)
+        said = [e for e in core.take() if isinstance(e, SendToMember) and e.route == lodger.route]
+        told += sum(len(e.word.present) for e in said if isinstance(e.word, Attached))
     assert told == 0
     word = enter(core, A, 2.0, taken=lodger.marks[-1], roster=lodger.roster)
-    assert isinstance(word, Carried)
+    assert isinstance(word, Attached)
     assert len(word.present) == 100
 
 
-class Strict(Gate):
+class Strict(AccessRules):
     """Lets A in, and nobody see secrets."""
 
-    def may_enter(self, enter: Enter, user: str) -> bool:
+    def may_enter(self, enter: Attach, user: str) -> bool:
         return enter.sender == A
 
     def may_want(self, user: str, topic: bytes) -> bool:
@@ -218,8 +218,8 @@ class Strict(Gate):
 def test_a_gate_judges() -> None:
     """Who may be carried, and what may be subscribed to, is asked of the gate."""
     core = carrying(Strict())
-    assert isinstance(enter(core, A), Carried)
-    assert isinstance(enter(core, B), TurnedAway)
+    assert isinstance(enter(core, A), Attached)
+    assert isinstance(enter(core, B), Refused)
     core.want(topic("secret"), True)
     core.want(ready_topic(A, 1), True)
     assert list(core.wants) == [ready_topic(A, 1)]
@@ -231,8 +231,8 @@ def test_strangers_are_told_why_now_and_then() -> None:
 
     def answers(now: float) -> int:
         for _ in range(50):
-            core.enter(Enter(A, "another", LABEL), "r", now)
-        return len([e for e in core.take() if isinstance(e, SayTo)])
+            core.enter(Attach(A, "another", LABEL), "r", now)
+        return len([e for e in core.take() if isinstance(e, SendToMember)])
 
     at_once, a_second = REFUSALS
     assert answers(0.0) == at_once

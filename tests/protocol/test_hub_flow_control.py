@@ -7,7 +7,7 @@ from zexchange.protocol.hub.flow_control import (
     MARK_FRAMES,
     STALL,
     UNREAD_BYTES,
-    Reading,
+    FlowControl,
 )
 
 A, B = b"a" * 16, b"b" * 16
@@ -16,13 +16,13 @@ A, B = b"a" * 16, b"b" * 16
 X = b"\x01x\0"
 
 
-def passing(reading: Reading, frames: int, size: int = 10) -> None:
+def passing(reading: FlowControl, frames: int, size: int = 10) -> None:
     for _ in range(frames):
         reading.passed(X, size)
 
 
-def connected(*nodes: bytes, topics: set[bytes] | None = None) -> Reading:
-    reading = Reading()
+def connected(*nodes: bytes, topics: set[bytes] | None = None) -> FlowControl:
+    reading = FlowControl()
     for node in nodes:
         reading.connected(node, {X} if topics is None else topics, 0.0)
     return reading

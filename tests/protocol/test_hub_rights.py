@@ -6,9 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zexchange.names import matches
-from zexchange.protocol.hub.client import Hubs, Introduce, Judge, Objected, Publish, Renew, Vanished
-from zexchange.protocol.hub.messages import Carried, read_word, word_frame
-from zexchange.protocol.hub.rights import Vouching, carried, reduced
+from zexchange.protocol.hub.client import (
+    HubRefused,
+    HubSelector,
+    Introduce,
+    NodeUnreachable,
+    Publish,
+    Reconnect,
+    RightsChanged,
+)
+from zexchange.protocol.hub.messages import Attached, read_word, word_frame
+from zexchange.protocol.hub.rights import DelegatedRights, carried, restrict_topics
 from zexchange.protocol.security.keys import id_for
 from zexchange.protocol.security.permissions import (
     NOTHING,
@@ -41,7 +49,7 @@ def policy(rights: Mapping[bytes, Rights]) -> Policy:
     return Policy(OWN, rights)
 
 
-def word(secret: bytes = b"s" * 16, base: int = 0, number: int = 1, **more: object) -> Carried:
+def word(secret: bytes = b"s" * 16, base: int = 0, number: int = 1, **more: object) -> Attached:
     fields: dict[str, object] = {
         "sender": HUB_ID,
         "up": "tcp://hub:3",
@@ -49,11 +57,11 @@ def word(secret: bytes = b"s" * 16, base: int = 0, number: int = 1, **more: obje
         "present": ((NODE, False), (STRANGER, False)),
         **more,
     }
-    return Carried(secret=secret, base=base, roster=number, **fields)  # type: ignore[arg-type]
+    return Attached(secret=secret, base=base, roster=number, **fields)  # type: ignore[arg-type]
 
 
-def hubs(told: Mapping[bytes, Rights] | None = None, key: bytes = HUB) -> Hubs:
-    found = Hubs(ME, "f", Label("here", 1), (ENDPOINT,), 0.0)
+def hubs(told: Mapping[bytes, Rights] | None = None, key: bytes = HUB) -> HubSelector:
+    found = HubSelector(ME, "f", Label("here", 1), (ENDPOINT,), 0.0)
     found.carried(word(rights=dict(told or {})), ENDPOINT, 0.0, key)
     return found
 
@@ -61,7 +69,7 @@ def hubs(told: Mapping[bytes, Rights] | None = None, key: bytes = HUB) -> Hubs:
 def judged(
     rights: Mapping[bytes, Rights], told: Mapping[bytes, Rights] | None = None
 ) -> tuple[Rights | None, Rights | None]:
-    vouching = Vouching(lambda: policy(rights), hubs(told))
+    vouching = DelegatedRights(lambda: policy(rights), hubs(told))
     return vouching.rights(NODE), vouching.rights(STRANGER)
 
 
@@ -89,7 +97,7 @@ def test_without_the_right_nobody_is_spoken_for() -> None:
     """A hub whose key is not marked, or not known, carries nothing; who was not told of, None."""
     assert judged({HUB: Rights("relay")}) == (NOTHING, NOTHING)
     assert judged({}) == (NOTHING, NOTHING)
-    vouching = Vouching(lambda: policy({HUB: RELAY}), hubs())
+    vouching = DelegatedRights(lambda: policy({HUB: RELAY}), hubs())
     assert vouching.rights(b"n" * 16) is None
 
 
@@ -101,9 +109,9 @@ def test_files_that_disagree_are_found() -> None:
         ({NODE: Rights("", None, ("a",))}, False),
         ({NODE: Rights("", None, ("a", "c"))}, True),
     ):
-        vouching = Vouching(lambda: policy({HUB: RELAY, SOUTH: south}), hubs(told))
-        assert vouching.exceeded(NODE) is exceeded
-        assert not vouching.exceeded(STRANGER)
+        vouching = DelegatedRights(lambda: policy({HUB: RELAY, SOUTH: south}), hubs(told))
+        assert vouching.exceeds(NODE) is exceeded
+        assert not vouching.exceeds(STRANGER)
 
 
 @given(patterns, patterns, name)
@@ -120,13 +128,13 @@ def test_a_hub_is_given_nothing_that_it_may_not_have(
     """Whatever a hub subscribes to, what it is given instead covers permitted names alone."""
     relay = Rights("relay", None, permitted, hub=True)
     for prefix in (*topics(wanted), DATA):
-        for part in reduced(relay, prefix):
+        for part in restrict_topics(relay, prefix):
             assert part.startswith(prefix)
             if topic(name).startswith(part):
                 assert relay.may_subscribe(name)
     kept = carried(relay)
     if kept is not None and any(matches(pattern, name) for pattern in kept):
-        assert any(topic(name).startswith(part) for part in reduced(relay, DATA))
+        assert any(topic(name).startswith(part) for part in restrict_topics(relay, DATA))
 
 
 # ------------------------------------------------------------------------ what hubs say
@@ -142,9 +150,9 @@ def test_rights_travel_in_words(told: dict[bytes, Rights]) -> None:
 
 def test_a_hub_has_an_id_of_its_own_key() -> None:
     """Who answers under the id of another key is no hub for us."""
-    found = Hubs(ME, "f", Label("here", 1), (ENDPOINT,), 0.0)
+    found = HubSelector(ME, "f", Label("here", 1), (ENDPOINT,), 0.0)
     found.carried(word(), ENDPOINT, 0.0, SOUTH)
-    assert [e.reason for e in found.take() if isinstance(e, Objected)] == ["identity"]
+    assert [e.reason for e in found.take() if isinstance(e, HubRefused)] == ["identity"]
     assert not found.hubs[ENDPOINT].id
 
 
@@ -154,11 +162,11 @@ def test_connections_are_made_anew_when_a_hub_has_let_us_go() -> None:
         found = hubs(key=key)
         first = found.take()
         assert Publish("tcp://hub:3", True, key) in first
-        assert not [e for e in first if isinstance(e, Renew)]
+        assert not [e for e in first if isinstance(e, Reconnect)]
         found.carried(word(b"t" * 16), ENDPOINT, 1.0, key)
         effects = found.take()
         assert Introduce(HUB_ID, b"t" * 16) in effects
-        assert (Renew("tcp://hub:2") in effects) is again
+        assert (Reconnect("tcp://hub:2") in effects) is again
         assert [e.connect for e in effects if isinstance(e, Publish)] == [False, True] * again
 
 
@@ -175,7 +183,7 @@ def test_a_change_of_rights_is_judged() -> None:
     for number, (told, changed) in enumerate(steps, 2):
         some = word(base=number - 1, number=number, present=((NODE, False),), rights=told)
         found.carried(some, ENDPOINT, 1.0, HUB)
-        assert (Judge() in found.take()) is changed
+        assert (RightsChanged() in found.take()) is changed
         assert found.hubs[ENDPOINT].rights == told
 
 
@@ -186,7 +194,7 @@ def test_a_hub_that_is_disowned_leads_nowhere() -> None:
     found.disowned(ENDPOINT)
     effects = found.take()
     assert Publish("tcp://hub:3", False) in effects
-    assert {e.node for e in effects if isinstance(e, Vanished)} == {NODE, STRANGER}
+    assert {e.node for e in effects if isinstance(e, NodeUnreachable)} == {NODE, STRANGER}
     assert not found.ways
     found.carried(word(), ENDPOINT, 2.0, HUB)
     assert found.way(NODE) is found.hubs[ENDPOINT]
@@ -195,14 +203,14 @@ def test_a_hub_that_is_disowned_leads_nowhere() -> None:
 SECOND, SECOND_HUB = b"i" * 32, "tcp://second:1"
 
 
-def two_hubs(first: Rights, second: Rights) -> tuple[Hubs, Vouching]:
+def two_hubs(first: Rights, second: Rights) -> tuple[HubSelector, DelegatedRights]:
     """Return two hubs that have said nothing yet, and what judges whom they speak for."""
-    found = Hubs(ME, "f", Label("here", 1), (ENDPOINT, SECOND_HUB), 0.0)
+    found = HubSelector(ME, "f", Label("here", 1), (ENDPOINT, SECOND_HUB), 0.0)
     entries = policy({HUB: first, SECOND: second})
-    return found, Vouching(lambda: entries, found)
+    return found, DelegatedRights(lambda: entries, found)
 
 
-def other_word(**more: object) -> Carried:
+def other_word(**more: object) -> Attached:
     places = {"up": "tcp://second:3", "down": "tcp://second:2"}
     return word(sender=id_for(SECOND, bytes(16)), **{**places, **more})  # type: ignore[arg-type]
 
@@ -242,8 +250,8 @@ def test_nodes_are_judged_anew_when_another_hub_leads_to_them() -> None:
     found.carried(word(), ENDPOINT, 0.0, HUB)
     found.take()
     found.carried(other_word(), SECOND_HUB, 0.0, SECOND)
-    assert Judge() in found.take()
+    assert RightsChanged() in found.take()
     found.lost(SECOND_HUB)
-    assert Judge() in found.take()
+    assert RightsChanged() in found.take()
     found.carried(other_word(base=1, number=1, present=()), SECOND_HUB, 0.0, SECOND)
-    assert Judge() in found.take()
+    assert RightsChanged() in found.take()

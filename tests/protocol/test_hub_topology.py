@@ -7,12 +7,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.support import examples
-from zexchange.protocol.hub.core import Carrying
-from zexchange.protocol.hub.members import Call, Pass, SayTo, Subscribe
-from zexchange.protocol.hub.messages import Carried, Enter, State
-from zexchange.protocol.hub.topology import HubMap, Seen
+from zexchange.protocol.hub.core import HubCore
+from zexchange.protocol.hub.members import DialHub, SendToHub, SendToMember, Subscribe
+from zexchange.protocol.hub.messages import Attach, Attached, HubState
+from zexchange.protocol.hub.topology import DuplicateFilter, Topology
 from zexchange.protocol.wire.data import ready_topic, topic
-from zexchange.protocol.wire.envelopes import HOPS_MOST, Passing
+from zexchange.protocol.wire.envelopes import HOPS_MOST, FrameInfo
 from zexchange.protocol.wire.messages import Label
 
 LABEL = Label("host", 1)
@@ -27,20 +27,20 @@ def node_id(n: int) -> bytes:
     return bytes([100 + n]) * 16
 
 
-def carrying(n: int) -> Carrying:
-    return Carrying(hub_id(n), "f", ("c", "u", "d"), lambda: b"s" * 16, 0.0)
+def carrying(n: int) -> HubCore:
+    return HubCore(hub_id(n), "f", ("c", "u", "d"), lambda: b"s" * 16, 0.0)
 
 
 class Hubs:
     """Several hubs with a node each, and the links between them as queues that may be lost.
 
-    What passes is what really would: words by `Carrying`, frames by `Seen.onward`.
+    What passes is what really would: words by `HubCore`, frames by `DuplicateFilter.onward`.
     """
 
     def __init__(self, count: int) -> None:
         self.now = 0.0
         self.cores = [carrying(n) for n in range(count)]
-        self.seen = [Seen(core.map) for core in self.cores]
+        self.seen = [DuplicateFilter(core.map) for core in self.cores]
         self.up: set[frozenset[int]] = set()
         self.queues: dict[tuple[int, int], deque[object]] = defaultdict(deque)
         self.published: Counter[tuple[int, int]] = Counter()
@@ -53,7 +53,7 @@ class Hubs:
         self.effects()
 
     def keep_alive_node(self, n: int) -> None:
-        self.cores[n].enter(Enter(node_id(n), "f", LABEL), f"node{n}", self.now)
+        self.cores[n].enter(Attach(node_id(n), "f", LABEL), f"node{n}", self.now)
 
     def toggle(self, a: int, b: int) -> None:
         link = frozenset((a, b))
@@ -65,12 +65,12 @@ class Hubs:
     def effects(self) -> None:
         for n, core in enumerate(self.cores):
             for effect in core.take():
-                if isinstance(effect, Pass):
+                if isinstance(effect, SendToHub):
                     self.put(n, effect.hub[0], effect.word)
-                elif isinstance(effect, SayTo) and isinstance(effect.route, int):
+                elif isinstance(effect, SendToMember) and isinstance(effect.route, int):
                     self.put(n, effect.route, effect.word)
                 else:
-                    assert isinstance(effect, SayTo | Call | Subscribe)
+                    assert isinstance(effect, SendToMember | DialHub | Subscribe)
 
     def put(self, a: int, b: int, item: object) -> None:
         if frozenset((a, b)) in self.up:
@@ -82,7 +82,7 @@ class Hubs:
         for link in self.up:
             a, b = sorted(link)
             for one, other in ((a, b), (b, a)):
-                hello = Enter(hub_id(one), "f", LABEL, hub=True, secret=b"s" * 16)
+                hello = Attach(hub_id(one), "f", LABEL, hub=True, secret=b"s" * 16)
                 self.put(one, other, replace(hello, mark=self.cores[one].map.digest))
         for n, core in enumerate(self.cores):
             self.keep_alive_node(n)
@@ -96,11 +96,11 @@ class Hubs:
         self.steps += 1
         (a, b), item = way, self.queues[way].popleft()
         core = self.cores[b]
-        if isinstance(item, Enter):
+        if isinstance(item, Attach):
             core.enter(item, a, self.now)
-        elif isinstance(item, Carried):
+        elif isinstance(item, Attached):
             core.link(item.sender, self.now)
-        elif isinstance(item, State):
+        elif isinstance(item, HubState):
             core.state(item)
         else:
             frame, root, hops = item  # type: ignore[misc]
@@ -108,7 +108,7 @@ class Hubs:
         self.effects()
         return True
 
-    def pass_on(self, n: int, frame: Passing, root: bytes, hops: int, source: bytes) -> None:
+    def pass_on(self, n: int, frame: FrameInfo, root: bytes, hops: int, source: bytes) -> None:
         hubs = self.seen[n].onward(frame, root, hops, source)
         if hubs is not None:
             self.published[n, frame.first] += 1
@@ -118,7 +118,7 @@ class Hubs:
     def send(self, n: int) -> int:
         """Have the node of a hub send a message."""
         self.number += 1
-        frame = Passing(TOPIC, node_id(n), self.number, 1)
+        frame = FrameInfo(TOPIC, node_id(n), self.number, 1)
         self.pass_on(n, frame, hub_id(n), HOPS_MOST, b"")
         return self.number
 
@@ -174,7 +174,7 @@ def test_nothing_circles_and_nothing_comes_twice(
         elif what == "send":
             hubs.send(a)
         elif what == "beacon":  # without a number: its hops bound it
-            frame = Passing(TOPIC, node_id(a), 10**9, 0)
+            frame = FrameInfo(TOPIC, node_id(a), 10**9, 0)
             hubs.pass_on(a, frame, hub_id(a), HOPS_MOST, b"")
         else:
             hubs.second()
@@ -209,12 +209,12 @@ def way(hubs: Hubs, at: int, to: bytes) -> int | None:
 
 def test_nobody_sends_where_nothing_is_wanted() -> None:
     """A frame goes along the branches of its tree on which somebody wants it, and no others."""
-    line = HubMap(hub_id(1))
+    line = Topology(hub_id(1))
     wants = {topic("y"): 1}
-    line.take(State(hub_id(0), 1, (hub_id(1),), (), wants))
-    line.take(State(hub_id(1), 1, (hub_id(0), hub_id(2)), (), {}))
-    line.take(State(hub_id(2), 1, (hub_id(1), hub_id(3)), (), {}))
-    line.take(State(hub_id(3), 1, (hub_id(2),), (), {b"\x01a.": 1}))
+    line.take(HubState(hub_id(0), 1, (hub_id(1),), (), wants))
+    line.take(HubState(hub_id(1), 1, (hub_id(0), hub_id(2)), (), {}))
+    line.take(HubState(hub_id(2), 1, (hub_id(1), hub_id(3)), (), {}))
+    line.take(HubState(hub_id(3), 1, (hub_id(2),), (), {b"\x01a.": 1}))
     assert line.branches(hub_id(1), topic("y")) == (hub_id(0),)
     assert line.branches(hub_id(1), topic("a.b")) == (hub_id(2),)
     assert line.branches(hub_id(3), topic("a.b")) == ()
@@ -223,10 +223,10 @@ def test_nobody_sends_where_nothing_is_wanted() -> None:
 
 def test_an_older_state_changes_nothing() -> None:
     """States come by several ways: only a later one is news."""
-    hubs = HubMap(hub_id(0))
-    assert hubs.take(State(hub_id(1), 2))
-    assert not hubs.take(State(hub_id(1), 2))
-    assert not hubs.take(State(hub_id(1), 1))
+    hubs = Topology(hub_id(0))
+    assert hubs.take(HubState(hub_id(1), 2))
+    assert not hubs.take(HubState(hub_id(1), 2))
+    assert not hubs.take(HubState(hub_id(1), 1))
 
 
 def test_a_token_that_comes_again_is_asked_for_again() -> None:
@@ -245,12 +245,12 @@ def test_a_token_that_comes_again_is_asked_for_again() -> None:
     assert Subscribe(token, True, anew=True) in core.take()
 
 
-def ring(me: int, links: dict[int, tuple[int, ...]]) -> Seen:
+def ring(me: int, links: dict[int, tuple[int, ...]]) -> DuplicateFilter:
     """Return what passes a hub whose map is this one."""
-    hubs = HubMap(hub_id(me))
+    hubs = Topology(hub_id(me))
     for n, others in links.items():
-        hubs.take(State(hub_id(n), 1, tuple(map(hub_id, others)), (), {TOPIC: 1}))
-    return Seen(hubs)
+        hubs.take(HubState(hub_id(n), 1, tuple(map(hub_id, others)), (), {TOPIC: 1}))
+    return DuplicateFilter(hubs)
 
 
 def test_maps_that_contradict_each_other_end_a_frame_all_the_same() -> None:
@@ -266,7 +266,7 @@ def test_maps_that_contradict_each_other_end_a_frame_all_the_same() -> None:
     }
     for count, most in ((1, 3), (0, HOPS_MOST)):
         at, hops, passed = 1, HOPS_MOST, 0
-        frame, source = Passing(TOPIC, node_id(0), 7, count), hub_id(entered)
+        frame, source = FrameInfo(TOPIC, node_id(0), 7, count), hub_id(entered)
         while (hubs := rings[at].onward(frame, hub_id(entered), hops, source)) is not None:
             passed += 1
             if not hubs:

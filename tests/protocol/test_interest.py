@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from strategies import KEYS, NAMES
 
 from zexchange.names import matches
-from zexchange.protocol.delivery.sequence import Account, Numbering, Positions
+from zexchange.protocol.delivery.sequence import Numbering, ReceiveState, SentCounter
 from zexchange.protocol.interest import interest
-from zexchange.protocol.interest.interest import MAX_PROMISES, Keys, OwnInterest, PeerInterest
+from zexchange.protocol.interest.interest import MAX_PROMISES, NameSet, OwnInterest, PeerInterest
 from zexchange.protocol.wire.messages import Promise
 
 keys = st.sampled_from(KEYS)
@@ -25,13 +25,13 @@ steps = st.lists(st.tuples(keys, st.booleans()), max_size=12)
 @given(key_sets, st.sampled_from(NAMES))
 def test_keys_cover_what_one_of_them_matches(chosen: set[str], name: str) -> None:
     """A set of keys covers a name if it holds the name or a pattern that matches it."""
-    assert Keys(chosen).covers(name) == any(matches(key, name) for key in chosen)
+    assert NameSet(chosen).covers(name) == any(matches(key, name) for key in chosen)
 
 
 @given(key_sets, key_sets, key_sets)
 def test_keys_are_a_set(start: set[str], more: set[str], less: set[str]) -> None:
     """Keys hold what was put in and not taken out."""
-    held = Keys(start)
+    held = NameSet(start)
     held.update(more)
     held.remove(less)
     expected = (start | more) - less
@@ -205,7 +205,7 @@ def test_promises_that_are_forgotten_are_kept_by_those_after_them(
 ) -> None:
     """A receiver that has heard none of them finds missing what it would with all of them."""
     own, peer, numbering = OwnInterest(start), PeerInterest(1, start), Numbering()
-    some, all_of_them = Positions(), Positions()
+    some, all_of_them = ReceiveState(), ReceiveState()
     promises: list[Promise] = []
     for positions in (some, all_of_them):
         positions.expect(1, start, ())
@@ -298,10 +298,10 @@ def test_what_is_held_stays_held_when_all_is_told_anew() -> None:
 @pytest.mark.parametrize("how", ["together", "apart", "whole"])
 def test_what_is_wanted_under_one_key_after_another_is_held_all_the_time(how: str) -> None:
     """Though the later one is still to be announced: of it, what both cover."""
-    interest, numbering, account = PeerInterest(1, ["**"]), Numbering(), Account()
+    interest, numbering, account = PeerInterest(1, ["**"]), Numbering(), SentCounter()
     interest.announce(1, {})
     numbering.take("x", 3)
-    account.promise(Keys(interest.held(1)), numbering)
+    account.promise(NameSet(interest.held(1)), numbering)
     if how == "together":
         interest.change(2, ["x", "a.*"], ["**"])
     elif how == "apart":
@@ -310,7 +310,7 @@ def test_what_is_wanted_under_one_key_after_another_is_held_all_the_time(how: st
     else:
         interest.replace(3, ["x", "a.*"])
     assert set(interest.held(1)) == {"x", "a.*"}
-    account.promise(Keys(interest.held(1)), numbering)
+    account.promise(NameSet(interest.held(1)), numbering)
     for name in ("x", "y", "a.b"):
         numbering.take(name, 2)
     assert account.counts(numbering) == {"x": 2, "a.b": 2}

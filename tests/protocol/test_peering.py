@@ -52,7 +52,7 @@ def test_who_was_refused_is_dialled_again_soon() -> None:
     session.shut_out(THERE.control, START)
     effects = pass_time(session, SOON)
     redialled = next(n for n, effect in enumerate(effects) if isinstance(effect, fx.Redial))
-    assert of(v.Hello, [e.message for e in effects[redialled:] if isinstance(e, fx.Say)])  # type: ignore[arg-type]
+    assert of(v.Hello, [e.message for e in effects[redialled:] if isinstance(e, fx.Send)])  # type: ignore[arg-type]
 
 
 def test_nobody_is_dialled_all_the_time() -> None:
@@ -94,10 +94,10 @@ def test_who_greets_us_may_be_dialled_again(joined: Session) -> None:
 def test_the_data_of_who_refused_us_is_connected_again(joined: Session) -> None:
     """The connection to its data was refused with the link, and for good: it is replaced, once."""
     joined.shut_out(THERE.control, START)
-    assert not of(fx.Tune, pass_time(joined, 0.3))
+    assert not of(fx.OpenReceiver, pass_time(joined, 0.3))
     for now in (START + 0.4, START + 0.5):
         welcome(joined, now)
-        tuned = [effect for effect in joined.take() if isinstance(effect, fx.Tune)]
+        tuned = [effect for effect in joined.take() if isinstance(effect, fx.OpenReceiver)]
         assert [effect.endpoint for effect in tuned] == [THERE.data] * (now == START + 0.4)
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from zexchange.protocol.session import effects as fx
 from zexchange.protocol.session import events as ev
 from zexchange.protocol.session import peers as m
-from zexchange.protocol.session.peers import Candidate, Membership, Peer, State
+from zexchange.protocol.session.peers import Candidate, Peer, PeerTable, State
 from zexchange.protocol.session.session import Session
 from zexchange.protocol.wire import messages as v
 
@@ -57,7 +57,7 @@ def pass_time(session: Session, seconds: float, heard: bool = False) -> list[fx.
 
 
 def events(effects: list[fx.Effect]) -> list[ev.Event]:
-    return [effect.event for effect in effects if isinstance(effect, fx.Tell)]
+    return [effect.event for effect in effects if isinstance(effect, fx.Emit)]
 
 
 def of(kind: type, effects: list[fx.Effect]) -> list[fx.Effect]:
@@ -82,8 +82,8 @@ def test_left_at_thirty_seconds(joined: Session) -> None:
     assert THEM in joined.members.peers
     effects = pass_time(joined, 0.4)
     assert events(effects) == [ev.PeerLeft(THEM.hex(), LABEL, "silent")]
-    assert fx.Hush(THEM, {}, final=False) in effects
-    assert fx.HangUp(THERE.control) in effects
+    assert fx.CloseReceiver(THEM, {}, final=False) in effects
+    assert fx.CloseLink(THERE.control) in effects
     assert THEM not in joined.members.peers
 
 
@@ -124,9 +124,9 @@ def test_bye_is_at_once(joined: Session) -> None:
 
 def test_pings_every_second(joined: Session) -> None:
     """A peer is pinged every second, with our epoch and what is announced to it."""
-    said = [e for e in pass_time(joined, 5.0, heard=True) if isinstance(e, fx.Say)]
+    said = [e for e in pass_time(joined, 5.0, heard=True) if isinstance(e, fx.Send)]
     pings = [effect for effect in said if isinstance(effect.message, v.Ping)]
-    assert pings == [fx.Say(THERE.control, v.Ping(ME, 1, 1, 1, THEM))] * 5
+    assert pings == [fx.Send(THERE.control, v.Ping(ME, 1, 1, 1, THEM))] * 5
 
 
 # ---------------------------------------------------------------------- a late tick
@@ -187,7 +187,7 @@ def test_dialled_once_and_greeted_every_second() -> None:
     session.add_candidate(THERE.control, "gossip", START)
     assert session.take() == []
     effects = first + pass_time(session, 2.5)
-    assert len(of(fx.Say, effects)) == 3
+    assert len(of(fx.Send, effects)) == 3
     assert len(of(fx.Probe, effects)) > 6
 
 
@@ -197,7 +197,7 @@ def test_who_ends_before_it_answers_is_not_waited_for() -> None:
     session.take()
     effects = pass_time(session, 0.5)
     assert of(fx.Probe, effects)
-    assert not of(fx.Say, effects)
+    assert not of(fx.Send, effects)
 
 
 def test_nobody_waits_for_the_dead() -> None:
@@ -206,7 +206,7 @@ def test_nobody_waits_for_the_dead() -> None:
     assert len(list(session.members.pending(1))) == 1
     session.probed(THERE.control, False, START + 0.1)
     assert list(session.members.pending(1)) == []
-    assert of(fx.Say, pass_time(session, 2.0))
+    assert of(fx.Send, pass_time(session, 2.0))
     session.probed(THERE.control, True, START + 2.0)
     assert len(list(session.members.pending(1))) == 1
 
@@ -235,7 +235,7 @@ def test_hearsay_is_forgotten(source: str) -> None:
     session = dialling(source)
     pass_time(session, m.FORGET_AFTER - 1)
     assert session.members.candidates
-    assert fx.HangUp(THERE.control) in pass_time(session, 3.0)
+    assert fx.CloseLink(THERE.control) in pass_time(session, 3.0)
     assert not session.members.candidates
 
 
@@ -255,8 +255,8 @@ def test_refused_is_asked_again_after_ten_seconds() -> None:
     (event,) = events(session.take())
     assert isinstance(event, ev.Rejected)
     assert "federation" in event.reason
-    assert of(fx.Say, pass_time(session, 9.8)) == []
-    assert len(of(fx.Say, pass_time(session, 0.4))) == 1
+    assert of(fx.Send, pass_time(session, 9.8)) == []
+    assert len(of(fx.Send, pass_time(session, 0.4))) == 1
 
 
 def test_ourselves() -> None:
@@ -264,7 +264,7 @@ def test_ourselves() -> None:
     session = dialling()
     session.take()
     session.receive(v.Refuse(ME, "self", ""), None, THERE.control, START)
-    assert session.take() == [fx.HangUp(THERE.control)]
+    assert session.take() == [fx.CloseLink(THERE.control)]
     assert pass_time(session, 20.0) == []
     assert events(pass_time(session, 20.0)) == []
 
@@ -295,7 +295,7 @@ def test_an_unproven_data_socket_is_replaced_ever_more_slowly(joined: Session) -
         now = START + step / 10
         joined.receive(v.Pong(THEM), None, THERE.control, now)
         joined.tick(now)
-        if of(fx.Tune, joined.take()):
+        if of(fx.OpenReceiver, joined.take()):
             at.append(now - START)
     assert at == pytest.approx([2, 6, 14, 30, 60], abs=0.5)
 
@@ -309,7 +309,7 @@ def test_many_names_have_a_data_socket_replaced_later(joined: Session) -> None:
         for step in range(1, 400):
             joined.receive(v.Pong(THEM), None, THERE.control, START + step / 10)
             joined.tick(START + step / 10)
-            if of(fx.Tune, joined.take()):
+            if of(fx.OpenReceiver, joined.take()):
                 return step / 10
         return 0.0
 
@@ -322,21 +322,23 @@ def test_proof_ends_the_wait(joined: Session) -> None:
     """Once the newest epoch is proven, the socket is left alone; an older one is not enough."""
     joined.change_interest([("a", True)], START)
     joined.proven(THEM, 1)
-    assert of(fx.Tune, pass_time(joined, 2.5, heard=True))
+    assert of(fx.OpenReceiver, pass_time(joined, 2.5, heard=True))
     joined.proven(THEM, 2)
-    assert not of(fx.Tune, pass_time(joined, 40.0, heard=True))
+    assert not of(fx.OpenReceiver, pass_time(joined, 40.0, heard=True))
 
 
 def test_a_peer_that_lost_our_token_is_noticed(joined: Session) -> None:
     """A ping that says "nothing announced to you" starts the clock on the data socket."""
-    assert not of(fx.Tune, pass_time(joined, 5.0, heard=True))
+    assert not of(fx.OpenReceiver, pass_time(joined, 5.0, heard=True))
     joined.receive(v.Ping(THEM, 1, 0), "route", None, START + 5.0)
-    assert of(fx.Tune, pass_time(joined, 2.5, heard=True)) == [fx.Tune(THEM, THERE.data)]
+    assert of(fx.OpenReceiver, pass_time(joined, 2.5, heard=True)) == [
+        fx.OpenReceiver(THEM, THERE.data)
+    ]
 
 
 def test_members_start_empty() -> None:
     """A new table knows nobody, and nothing is pending."""
-    members = Membership(0.0)
+    members = PeerTable(0.0)
     assert list(members.pending(1)) == []
     assert members.linked_to("tcp://h:1") is None
     assert State.DIALING not in {c.state for c in members.candidates.values()}
@@ -352,7 +354,7 @@ def test_an_unanswered_link_is_replaced_and_begins_with_a_hello(joined: Session)
     effects = pass_time(joined, 3.1)
     at = effects.index(fx.Redial(THERE.control))
     said = effects[at + 1]
-    assert isinstance(said, fx.Say)
+    assert isinstance(said, fx.Send)
     assert isinstance(said.message, v.Hello)
 
 
@@ -362,9 +364,9 @@ def test_a_peer_that_has_moved_is_dialled_where_it_is(joined: Session) -> None:
     joined.receive(hello(addresses=(MOVED,)), "route", None, START + 1.0)
     assert fx.Dial(MOVED.control) not in joined.take()
     effects = pass_time(joined, 3.0)
-    assert fx.HangUp(THERE.control) in effects
+    assert fx.CloseLink(THERE.control) in effects
     assert fx.Dial(MOVED.control) in effects
-    assert fx.Tune(THEM, MOVED.data) in effects
+    assert fx.OpenReceiver(THEM, MOVED.data) in effects
     joined.receive(v.Welcome(THEM, hello(addresses=(MOVED,))), None, MOVED.control, START + 4.1)
     assert joined.members.peers[THEM].link == MOVED.control
     # It was named by the user: whoever may come there is dialled on.
@@ -423,7 +425,7 @@ def test_peers_are_asked_in_turn_whom_they_know() -> None:
             link = session.members.peers[peer].link
             session.receive(v.Pong(peer), None, link, now)
         session.tick(now)
-        says = of(fx.Say, session.take())
+        says = of(fx.Send, session.take())
         greeted += [e.endpoint for e in says if isinstance(e.message, v.Hello)]  # type: ignore[attr-defined]
     assert sorted(greeted) == sorted(f"tcp://127.0.0.1:{10 + n}" for n in (0, 1, 2) for _ in "ab")
 
@@ -452,7 +454,7 @@ def test_after_two_failures_data_is_sought_beside_the_link(joined: Session) -> N
     peer.addresses = (MOVED, THERE)
     peer.data = MOVED.data
     joined.change_interest([("x", True)], START)
-    tuned = of(fx.Tune, pass_time(joined, 7.0, heard=True))
+    tuned = of(fx.OpenReceiver, pass_time(joined, 7.0, heard=True))
     assert [effect.endpoint for effect in tuned] == [MOVED.data, THERE.data]  # type: ignore[attr-defined]
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.protocol.strategies import KEYS
 from zexchange.names import matches
-from zexchange.protocol.interest.permitted import Granted, as_seen_by
+from zexchange.protocol.interest.permitted import PermittedInterest, as_seen_by
 from zexchange.protocol.security.permissions import Rights, permitted
 from zexchange.protocol.wire.messages import Bye, Hello, Label
 
@@ -24,7 +24,7 @@ def test_steps_lead_to_what_the_whole_would(
     steps: list[tuple[tuple[str, ...], tuple[str, ...]]],
 ) -> None:
     """After any changes, the part covers what the interest covers and the rule permits."""
-    granted, asked = Granted(rule), set(whole)
+    granted, asked = PermittedInterest(rule), set(whole)
     part = set(granted.replace(whole))
     for added, removed in steps:
         gone = [key for key in removed if key in asked]
@@ -40,7 +40,7 @@ def test_steps_lead_to_what_the_whole_would(
 
 def test_a_part_goes_with_the_last_key_that_leaves_it() -> None:
     """Two keys that leave the same part: it is not dropped, nor begun anew, with one of them."""
-    granted = Granted(("a.x",))
+    granted = PermittedInterest(("a.x",))
     assert granted.replace(["a.*"]) == ("a.x",)
     assert granted.change(["a.**"], []) == ((), ())
     assert granted.change([], ["a.*"]) == ((), ())

@@ -78,7 +78,7 @@ class Talk:
 
 def said(effects: list[fx.Effect], kind: type) -> list[v.Control]:
     """Return the messages of a kind that go to anybody."""
-    messages = [e.message for e in effects if isinstance(e, fx.Say | fx.Reply)]
+    messages = [e.message for e in effects if isinstance(e, fx.Send | fx.Reply)]
     return [message for message in messages if isinstance(message, kind)]
 
 
@@ -95,9 +95,9 @@ def test_who_is_revoked_is_let_go_of_and_not_heard() -> None:
     talk.greets("a", "b.*")
     effects = talk.change(south=Rights("south"))
     assert left(effects) == [(THEM.hex(), "revoked")]
-    assert of(fx.Hush, effects) == [fx.Hush(THEM, {}, final=False)]
-    assert fx.HangUp(HOMES[NORTH].control) in effects
-    assert [set(e.keys) for e in effects if isinstance(e, fx.Wanted)] == [{"a", "b.*"}]
+    assert of(fx.CloseReceiver, effects) == [fx.CloseReceiver(THEM, {}, final=False)]
+    assert fx.CloseLink(HOMES[NORTH].control) in effects
+    assert [set(e.keys) for e in effects if isinstance(e, fx.InterestChanged)] == [{"a", "b.*"}]
     for word in (v.Ping(THEM, 1, 1, 0), v.Replay(THEM, "a", 1, 1, 1), hello(THEM)):
         assert not of(fx.Reply, talk.says(word))
     assert talk.session.rejections() == {(NORTH.hex(), "key unknown"): 3}
@@ -164,10 +164,12 @@ def test_an_interest_is_narrowed_and_widened() -> None:
     talk.greets("a.*", "b")
     assert talk.granted() == {"a.*", "b"}
     effects = talk.change(north=Rights("north", None, ("a.x",)))
-    assert [set(e.keys) for e in effects if isinstance(e, fx.Wanted)] == [{"a.*", "b"}]
+    assert [set(e.keys) for e in effects if isinstance(e, fx.InterestChanged)] == [{"a.*", "b"}]
     effects = talk.greets("a.*", "b")
     assert talk.granted() == {"a.x"}
-    assert [set(e.keys) for e in effects if isinstance(e, fx.Wanted)] == [{"a.*", "b", "a.x"}]
+    assert [set(e.keys) for e in effects if isinstance(e, fx.InterestChanged)] == [
+        {"a.*", "b", "a.x"}
+    ]
     assert talk.session.rejections() == {("north", "may not subscribe"): 1}
     talk.change(north=Rights("north", None, ("a.x", "b", "c")))
     talk.greets("a.*", "b")
@@ -334,7 +336,7 @@ def nothing_forbidden(effects: list[fx.Effect], its: Rights | None) -> None:
             assert within(effect.keys, have)
         elif isinstance(effect, fx.Resend):
             assert permitted(have, effect.name)
-        elif isinstance(effect, fx.Tune):
+        elif isinstance(effect, fx.OpenReceiver):
             assert its is not None
             assert effect.rights == its
     for message in said(effects, v.Named):

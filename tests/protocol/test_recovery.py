@@ -5,14 +5,14 @@ from hypothesis import strategies as st
 
 from tests.support import examples
 from zexchange.protocol.delivery.recovery import PARKED_MOST, Ask, GiveUp, Recovery
-from zexchange.protocol.delivery.sequence import Positions
+from zexchange.protocol.delivery.sequence import ReceiveState
 from zexchange.protocol.elapsed import Elapsed
 
 TIMEOUT = 5.0
 
 
-def following(*names: str, elapsed: Elapsed | None = None) -> tuple[Positions, Recovery]:
-    positions = Positions()
+def following(*names: str, elapsed: Elapsed | None = None) -> tuple[ReceiveState, Recovery]:
+    positions = ReceiveState()
     positions.expect(1, names, ())
     positions.ready(1, {})
     for name in names:

@@ -19,14 +19,20 @@ from tests.support import examples
 from zexchange.names import matches
 from zexchange.protocol.delivery import sequence
 from zexchange.protocol.delivery.recovery import Recovery
-from zexchange.protocol.delivery.sequence import Account, Gap, Numbering, Positions, Tally
+from zexchange.protocol.delivery.sequence import (
+    Gap,
+    Numbering,
+    ReceiveCounts,
+    ReceiveState,
+    SentCounter,
+)
 from zexchange.protocol.elapsed import Elapsed
-from zexchange.protocol.interest.interest import Keys, PeerInterest
+from zexchange.protocol.interest.interest import NameSet, PeerInterest
 from zexchange.protocol.security.permissions import permitted
 from zexchange.protocol.wire.messages import Promise
 
 
-def ready(positions: Positions, *frame: object) -> list[Gap]:
+def ready(positions: ReceiveState, *frame: object) -> list[Gap]:
     """Take a ready, give up at once what it shows to be missing, and return that."""
     gaps = positions.ready(*frame)  # type: ignore[arg-type]
     for gap in gaps:
@@ -51,7 +57,7 @@ def test_covered_heads(used: set[str], keys: set[str]) -> None:
     for number, name in enumerate(sorted(used), 1):
         numbering.take(name, number)
     expected = {n: h for n, h in numbering.heads.items() if any(matches(k, n) for k in keys)}
-    assert numbering.covered(Keys(keys)) == expected
+    assert numbering.covered(NameSet(keys)) == expected
 
 
 @dataclass
@@ -111,7 +117,7 @@ class Following(RuleBasedStateMachine):
         super().__init__()
         self.numbering = Numbering()
         self.lane: deque[tuple[str, int, int] | tuple[int, dict[str, int]]] = deque()
-        self.positions = Positions()
+        self.positions = ReceiveState()
         self.model = Model()
         self.keys: set[str] = set()
         self.epoch = 0
@@ -143,7 +149,7 @@ class Following(RuleBasedStateMachine):
         self.announce(added)
 
     def announce(self, keys: set[str]) -> None:
-        self.lane.append((self.epoch, self.numbering.covered(Keys(keys))))
+        self.lane.append((self.epoch, self.numbering.covered(NameSet(keys))))
 
     @rule(count=st.integers(1, 4))
     def deliver(self, count: int) -> None:
@@ -206,51 +212,51 @@ TestFollowing.settings = settings(max_examples=examples(80), stateful_step_count
 
 
 @pytest.fixture
-def following() -> Positions:
+def following() -> ReceiveState:
     """A receiver to which ``a`` was promised from number 6 on."""
-    positions = Positions()
+    positions = ReceiveState()
     positions.expect(1, ["a"], [])
     ready(positions, 1, {"a": 5})
     return positions
 
 
-def test_counting_starts_behind_the_announced_head(following: Positions) -> None:
+def test_counting_starts_behind_the_announced_head(following: ReceiveState) -> None:
     """Frames up to the head that a ready announced are not for us."""
     assert following.receive("a", 4, 3) == (2, None)
     assert following.positions == {"a": 6}
 
 
-def test_a_gap_has_its_exact_range(following: Positions) -> None:
+def test_a_gap_has_its_exact_range(following: ReceiveState) -> None:
     """A later frame exposes exactly what is missing in front of it."""
     assert following.receive("a", 9, 2) == (0, Gap("a", 6, 8))
 
 
-def test_a_single_missing_message_is_a_gap(following: Positions) -> None:
+def test_a_single_missing_message_is_a_gap(following: ReceiveState) -> None:
     """One message missing is a gap of one; none missing is no gap."""
     assert following.receive("a", 6, 1) == (0, None)
     assert following.receive("a", 8, 1) == (0, Gap("a", 7, 7))
 
 
-def test_a_beacon_exposes_a_lost_tail(following: Positions) -> None:
+def test_a_beacon_exposes_a_lost_tail(following: ReceiveState) -> None:
     """A frame without values, at the head plus one, exposes what was sent last and lost."""
     assert following.receive("a", 8, 0) == (0, Gap("a", 6, 7))
     assert following.receive("a", 8, 0) == (0, None)
 
 
-def test_a_repeated_ready_exposes_a_gap(following: Positions) -> None:
+def test_a_repeated_ready_exposes_a_gap(following: ReceiveState) -> None:
     """The heads told again after a reconnect expose what was lost in it."""
     assert ready(following, 1, {"a": 7}) == [Gap("a", 6, 7)]
 
 
 def test_what_was_never_seen_is_missed_too() -> None:
     """Messages lost on a name promised before its first message are a gap from 1."""
-    positions = Positions()
+    positions = ReceiveState()
     positions.expect(1, ["a.*"], [])
     ready(positions, 1, {})
     assert ready(positions, 1, {"a.x": 3}) == [Gap("a.x", 1, 3)]
 
 
-def test_a_name_under_a_pattern_keeps_its_position(following: Positions) -> None:
+def test_a_name_under_a_pattern_keeps_its_position(following: ReceiveState) -> None:
     """What is covered twice is followed on when one of its covers goes."""
     following.expect(2, ["**"], [])
     ready(following, 2, {"a": 5})
@@ -260,7 +266,7 @@ def test_a_name_under_a_pattern_keeps_its_position(following: Positions) -> None
     assert following.receive("a", 7, 1) == (0, None)
 
 
-def test_the_last_cover_takes_the_position_along(following: Positions) -> None:
+def test_the_last_cover_takes_the_position_along(following: ReceiveState) -> None:
     """A name wanted anew starts at the new head; old frames until then are not for us."""
     following.expect(2, ["a"], ["a"])
     assert following.receive("a", 6, 2) == (2, None)
@@ -274,7 +280,7 @@ def test_the_last_cover_takes_the_position_along(following: Positions) -> None:
 
 def test_a_lost_ready_does_not_swallow_what_it_promised() -> None:
     """What was sent behind a first ready, and lost together with it, is a gap."""
-    positions = Positions()
+    positions = ReceiveState()
     positions.expect(1, ["a"], [])
     assert ready(positions, 1, {"a": 7}, [Promise(1, {"a": 5})]) == [Gap("a", 6, 7)]
     assert positions.receive("a", 8, 1) == (0, None)
@@ -282,7 +288,7 @@ def test_a_lost_ready_does_not_swallow_what_it_promised() -> None:
 
 def test_a_name_that_has_not_moved_starts_at_its_head() -> None:
     """A promise leaves out the names of which nothing was sent since."""
-    positions = Positions()
+    positions = ReceiveState()
     positions.expect(1, ["a", "b"], [])
     assert ready(positions, 1, {"a": 7, "b": 3}, [Promise(1, {"a": 5})]) == [Gap("a", 6, 7)]
     assert positions.receive("b", 4, 1) == (0, None)
@@ -290,7 +296,7 @@ def test_a_name_that_has_not_moved_starts_at_its_head() -> None:
 
 def test_a_promise_to_an_earlier_subscription_is_not_for_this_one() -> None:
     """A key dropped and wanted again starts where its new epoch was promised first."""
-    positions = Positions()
+    positions = ReceiveState()
     positions.expect(1, ["a"], [])
     positions.expect(2, ["a"], ["a"])
     promised = [Promise(1, {"a": 2}), Promise(2, {"a": 5})]
@@ -300,7 +306,7 @@ def test_a_promise_to_an_earlier_subscription_is_not_for_this_one() -> None:
 @given(st.lists(st.sampled_from(["send", "want", "again", "lost", "ready"]), max_size=30))
 def test_every_number_behind_the_first_promise_is_accounted_for(steps: list[str]) -> None:
     """However many readies are lost, one gap starts exactly where the key was promised first."""
-    numbering, peer, positions = Numbering(), PeerInterest(0), Positions()
+    numbering, peer, positions = Numbering(), PeerInterest(0), ReceiveState()
     epoch, promised_at, missing = 0, None, []
     for step in [*steps, "want", "ready"]:
         if step == "send":
@@ -313,7 +319,7 @@ def test_every_number_behind_the_first_promise_is_accounted_for(steps: list[str]
             peer.change(*change)
             promised_at = None if key == "a" else promised_at
         elif epoch:
-            heads = numbering.covered(Keys(peer.unproven(epoch)))
+            heads = numbering.covered(NameSet(peer.unproven(epoch)))
             behind = [promise.behind(heads) for promise in peer.promised]
             peer.announce(epoch, heads)
             peer.announced = 0  # the connection is lost, and with it perhaps the ready
@@ -329,7 +335,7 @@ def test_every_number_behind_the_first_promise_is_accounted_for(steps: list[str]
 
 def test_a_key_that_goes_does_not_bring_back_what_has_come() -> None:
     """What one key covered is not new to another that was promised it meanwhile."""
-    positions = Positions()
+    positions = ReceiveState()
     positions.expect(1, ["a.*"], [])
     positions.ready(1, {"a.x": 0})
     positions.expect(2, ["a.**"], [])
@@ -344,7 +350,7 @@ def test_a_key_that_goes_does_not_bring_back_what_has_come() -> None:
 
 def test_who_comes_back_goes_on_where_it_stood() -> None:
     """On what was wanted all the time: not on what was dropped meanwhile, or before its ready."""
-    positions = Positions()
+    positions = ReceiveState()
     positions.expect(1, ["a.*", "b", "c"], [])
     positions.ready(1, {"a.x": 3, "b": 5, "c": 7})
     positions.expect(2, ["b"], ["b"])  # while it is away
@@ -355,7 +361,7 @@ def test_who_comes_back_goes_on_where_it_stood() -> None:
 
 def test_an_older_ready_takes_nothing_along() -> None:
     """One that brings nothing into force leaves a peer that is back where it stood."""
-    positions = Positions()
+    positions = ReceiveState()
     positions.expect(1, ["x"], [])
     positions.ready(1, {"x": 10})
     positions.expect(5, [], [])  # a new epoch, because the peer is met again
@@ -366,7 +372,7 @@ def test_an_older_ready_takes_nothing_along() -> None:
 @pytest.mark.parametrize("dropped", ["**", "x"])
 def test_a_key_that_goes_leaves_what_another_covers(dropped: str) -> None:
     """Also while the peer is away."""
-    positions = Positions()
+    positions = ReceiveState()
     positions.expect(1, ["x", "**"], [])
     positions.ready(1, {"x": 10})
     positions.expect(2, [], [dropped])
@@ -378,7 +384,7 @@ def test_a_key_that_goes_before_another_ones_ready_leaves_it_what_both_cover(
     together: bool,
 ) -> None:
     """Wanted all the time: what was lost meanwhile is missed, what begins is from its first on."""
-    positions = Positions()
+    positions = ReceiveState()
     positions.expect(1, ["**"], [])
     positions.ready(1, {"x": 10})
     if together:
@@ -394,7 +400,7 @@ def test_a_key_that_goes_before_another_ones_ready_leaves_it_what_both_cover(
 
 def test_a_promise_to_a_key_that_went_holds_for_another_that_covers_the_same() -> None:
     """Though neither had its ready: the name was wanted all the time since that promise."""
-    positions = Positions()
+    positions = ReceiveState()
     positions.expect(2, ["a.*", "a.x"], [])
     positions.expect(5, [], ["a.x"])
     positions.expect(6, ["a.x"], [])
@@ -406,7 +412,7 @@ def test_a_promise_to_a_key_that_went_holds_for_another_that_covers_the_same() -
 
 def test_what_begins_while_a_peer_is_away_is_missed_from_the_first_message_on() -> None:
     """A pattern was promised names that nothing had been sent on."""
-    positions = Positions()
+    positions = ReceiveState()
     positions.expect(1, ["a.*"], [])
     positions.ready(1, {})
     positions.expect(2, [], [])
@@ -415,7 +421,7 @@ def test_what_begins_while_a_peer_is_away_is_missed_from_the_first_message_on() 
 
 def test_a_promise_whose_ready_never_came_holds_for_who_is_back() -> None:
     """The key is waited for from the epoch in which it was added."""
-    positions = Positions()
+    positions = ReceiveState()
     positions.expect(1, ["x"], [])
     positions.expect(2, [], [])
     promised = [Promise(1, {"x": 3}), Promise(2, {"x": 8})]
@@ -424,14 +430,14 @@ def test_a_promise_whose_ready_never_came_holds_for_who_is_back() -> None:
 
 def test_who_was_away_for_too_long_has_a_gap_without_a_beginning() -> None:
     """On what was in force all the time; what is wanted anew starts at its head."""
-    former = Positions()
+    former = ReceiveState()
     former.expect(1, ["a.*", "b", "c"], [])
     former.ready(1, {"a.x": 3, "b": 5, "c": 2})
     former.receive("a.x", 4, 2)
     former.lapse()
     assert former.positions == {}
-    former.drop(["b"], Keys(["a.*", "c"]))
-    positions = Positions()
+    former.drop(["b"], NameSet(["a.*", "c"]))
+    positions = ReceiveState()
     positions.count_on(former)
     positions.expect(3, ["a.*", "b"], [])
     assert positions.ready(3, {"a.x": 9, "b": 9, "a.y": 1}) == [Gap("a.x", 0, 9), Gap("a.y", 0, 1)]
@@ -442,13 +448,13 @@ def test_who_was_away_for_too_long_has_a_gap_without_a_beginning() -> None:
 
 def test_what_was_promised_before_too_long_an_absence_and_not_heard_of_has_no_beginning() -> None:
     """The ready of a key that was added just before may have been lost, with what came after it."""
-    former = Positions()
+    former = ReceiveState()
     former.expect(1, ["a"], [])
     former.ready(1, {"a": 3})
     former.expect(2, ["b", "c"], [])
     former.lapse()
-    former.drop(["c"], Keys(["a", "b"]))
-    positions = Positions()
+    former.drop(["c"], NameSet(["a", "b"]))
+    positions = ReceiveState()
     positions.count_on(former)
     positions.expect(4, ["a", "b", "c"], [])
     heads = {"a": 3, "b": 2, "c": 5}
@@ -459,13 +465,13 @@ def test_what_was_promised_before_too_long_an_absence_and_not_heard_of_has_no_be
 @pytest.mark.parametrize("where", ["while it is away", "when it is back"])
 def test_what_is_unsure_is_so_under_another_key(where: str) -> None:
     """A name that was wanted all the time, by one key after another; not one that was not."""
-    former = Positions()
+    former = ReceiveState()
     former.expect(1, ["a.x", "b"], [])
     former.ready(1, {})
     former.lapse()
-    positions = Positions()
+    positions = ReceiveState()
     if where == "while it is away":
-        former.drop(["a.x", "b"], Keys(["a.*"]))
+        former.drop(["a.x", "b"], NameSet(["a.*"]))
         positions.count_on(former)
         positions.expect(2, ["a.*"], [])
         positions.expect(3, ["b"], [])
@@ -482,12 +488,12 @@ def test_what_is_unsure_is_so_under_another_key(where: str) -> None:
 
 def test_what_is_unsure_ends_with_the_last_key() -> None:
     """Who wants it again later begins with its head."""
-    former = Positions()
+    former = ReceiveState()
     former.expect(1, ["a.x"], [])
     former.lapse()
-    former.drop(["a.x"], Keys(["a.*"]))
-    former.drop(["a.*"], Keys())
-    positions = Positions()
+    former.drop(["a.x"], NameSet(["a.*"]))
+    former.drop(["a.*"], NameSet())
+    positions = ReceiveState()
     positions.count_on(former)
     positions.expect(5, ["a.*"], [])
     assert positions.ready(5, {"a.x": 5}) == []
@@ -500,7 +506,7 @@ def test_peers_that_have_left_have_as_many_exchanges_as_one(
     monkeypatch.setattr(sequence, "IDLE_MOST", 10)
     former = []
     for peer in range(20):
-        positions = Positions()
+        positions = ReceiveState()
         positions.expect(1, ["**"], [])
         positions.ready(1, {})
         for name in range(4):
@@ -516,7 +522,7 @@ def test_peers_that_have_left_have_as_many_exchanges_as_one(
 
 def test_who_may_do_something_else_goes_on_with_what_it_still_may() -> None:
     """What it might not publish on before is taken from where it is when that is proven."""
-    positions = Positions()
+    positions = ReceiveState()
     positions.permit(("a", "b.*"), 0)
     positions.admits = lambda name: permitted(positions.publish, name)
     positions.expect(1, ["**"], [])
@@ -539,7 +545,7 @@ def test_who_may_do_something_else_goes_on_with_what_it_still_may() -> None:
 
 def test_a_key_that_comes_and_goes_leaves_nothing_with_who_is_away() -> None:
     """However many epochs there are before it is back."""
-    positions = Positions()
+    positions = ReceiveState()
     for epoch in range(1, 1000):
         positions.expect(epoch, [f"reply.{epoch}"], [f"reply.{epoch - 1}"])
     assert len(positions._pending) == 1
@@ -547,35 +553,35 @@ def test_a_key_that_comes_and_goes_leaves_nothing_with_who_is_away() -> None:
 
 def test_what_is_sent_while_a_peer_is_away_counts_when_it_is_back() -> None:
     """What began meanwhile, too; not what it no longer wants, nor what it did not want before."""
-    numbering, account = Numbering(), Account()
+    numbering, account = Numbering(), SentCounter()
     numbering.take("a.x", 3)
-    account.promise(Keys(["a.*", "b"]), numbering)
+    account.promise(NameSet(["a.*", "b"]), numbering)
     numbering.take("a.x", 2)
     account.leave(numbering, {"a.x": 4})
     assert account.unacknowledged == {"a.x": 1}
     for name in ("a.x", "a.y", "b", "c"):
         numbering.take(name, 4)
     assert account.counts(numbering) == {"a.x": 2}
-    account.promise(Keys(["a.*", "c"]), numbering)
+    account.promise(NameSet(["a.*", "c"]), numbering)
     assert account.counts(numbering) == {"a.x": 6, "a.y": 4}
 
 
 def test_what_is_sent_to_who_is_away_for_too_long_does_not_count() -> None:
     """It goes on at the heads as they are when it is back."""
-    numbering, account = Numbering(), Account()
-    account.promise(Keys(["a.*"]), numbering)
+    numbering, account = Numbering(), SentCounter()
+    account.promise(NameSet(["a.*"]), numbering)
     numbering.take("a.x", 2)
     account.leave(numbering, {})
     numbering.take("a.x", 4)
     account.lapse()
-    account.promise(Keys(["a.*"]), numbering)
+    account.promise(NameSet(["a.*"]), numbering)
     numbering.take("a.x", 1)
     assert account.counts(numbering) == {"a.x": 3}
 
 
 def test_what_no_exchange_can_be_called_is_not_for_us() -> None:
     """A frame or head on a pattern, or no name at all, is unwanted, whatever we want."""
-    positions = Positions()
+    positions = ReceiveState()
     positions.expect(1, ["**"], [])
     bad = ("*", "a.**", "", "a\0b", "x" * 300)
     assert positions.ready(1, dict.fromkeys(bad, 7)) == []
@@ -588,7 +594,7 @@ def test_what_no_exchange_can_be_called_is_not_for_us() -> None:
 
 def test_a_ready_of_a_later_account_makes_unsure_where_we_stand() -> None:
     """Its origin had forgotten us; a ready that does not say, or is of an earlier one, does not."""
-    positions = Positions()
+    positions = ReceiveState()
     positions.expect(1, ["a"], [])
     assert [positions.outlived(account) for account in (0, 2, 2, 0, 1)] == [False] * 5
     positions.ready(1, {"a": 3})
@@ -599,13 +605,13 @@ def test_a_ready_of_a_later_account_makes_unsure_where_we_stand() -> None:
     assert positions.positions == {}
     assert positions.ready(2, {"a": 7, "b": 2, "c": 1}) == [Gap("a", 0, 7), Gap("b", 0, 2)]
     assert positions.positions == {"a": 7, "b": 2}
-    assert positions.counted()["a"] == Tally(received=2)
+    assert positions.counted()["a"] == ReceiveCounts(received=2)
     assert not positions.outlived(4)
     assert positions.ready(2, {"a": 9, "b": 2}) == [Gap("a", 8, 9)]
 
 
 def test_what_waits_for_a_later_epoch_still_does_when_we_begin_again() -> None:
-    positions = Positions()
+    positions = ReceiveState()
     positions.expect(1, ["a"], [])
     positions.outlived(1)
     positions.ready(1, {})
@@ -619,17 +625,17 @@ def test_what_waits_for_a_later_epoch_still_does_when_we_begin_again() -> None:
 
 def test_other_threads_count_while_names_come() -> None:
     """The collector may run, and let another thread go on, wherever something is made."""
-    positions, numbering = Positions(), Numbering()
+    positions, numbering = ReceiveState(), Numbering()
     recovery = Recovery(positions, 1.0, Elapsed())
     for n in range(2000):
-        positions.tallies[f"n{n}"], positions.positions[f"n{n}"] = Tally(), 0
+        positions.tallies[f"n{n}"], positions.positions[f"n{n}"] = ReceiveCounts(), 0
         numbering.take(f"n{n}", 1)
         recovery.park(f"n{n}", 2, 2, b"", 0.0)
     fresh = itertools.count()
 
     def another(phase: str, info: object) -> None:
         name = f"fresh{next(fresh)}"
-        positions.tallies[name] = Tally()
+        positions.tallies[name] = ReceiveCounts()
         numbering.heads[name] = 1
         recovery.missing[name] = recovery.missing["n0"]
 
@@ -637,7 +643,7 @@ def test_other_threads_count_while_names_come() -> None:
     gc.callbacks.append(another)
     gc.set_threshold(50)
     try:
-        counts = len(positions.counted()), len(numbering.covered(Keys(["n*", "**"])))
+        counts = len(positions.counted()), len(numbering.covered(NameSet(["n*", "**"])))
         assert min(*counts, len(recovery.parked())) >= 2000
     finally:
         gc.set_threshold(*before)

@@ -215,8 +215,8 @@ def test_a_hello_is_welcomed_and_called_back() -> None:
     assert isinstance(reply, fx.Reply)
     assert isinstance(reply.message, v.Welcome)
     assert [node for node, _ in reply.message.known] == [OTHER]
-    assert fx.Tune(THEM, THERE.data) in effects
-    assert fx.Wanted(("a",)) in effects
+    assert fx.OpenReceiver(THEM, THERE.data) in effects
+    assert fx.InterestChanged(("a",)) in effects
     assert fx.Dial(THERE.control) in effects
 
 
@@ -276,7 +276,7 @@ def test_a_stranger_says_hello() -> None:
     welcomed(session)
     session.take()
     session.receive(v.Stranger(THEM), None, THERE.control, START + 1)
-    said = [s.message for s in of(fx.Say, session.take()) if isinstance(s, fx.Say)]
+    said = [s.message for s in of(fx.Send, session.take()) if isinstance(s, fx.Send)]
     assert [type(message) for message in said] == [v.Hello]
 
 
@@ -288,7 +288,7 @@ def test_a_ping_is_answered_on_its_own_way() -> None:
     session.receive(v.Ping(THEM, 1, 1), "route", None, START)
     assert session.take() == [fx.Reply("route", v.Pong(ME))]
     session.receive(v.Ping(THEM, 2, 1), "route", None, START)
-    assert fx.Say(THERE.control, v.Resync(ME)) in session.take()
+    assert fx.Send(THERE.control, v.Resync(ME)) in session.take()
 
 
 def test_a_resync_is_answered_with_everything() -> None:
@@ -299,7 +299,7 @@ def test_a_resync_is_answered_with_everything() -> None:
     session.proven(THEM, 1)
     session.take()
     session.receive(v.Resync(THEM), "route", None, START)
-    assert session.take() == [fx.Say(THERE.control, v.Interest(ME, 2, 0, 1, ("a",), to=THEM))]
+    assert session.take() == [fx.Send(THERE.control, v.Interest(ME, 2, 0, 1, ("a",), to=THEM))]
 
 
 def test_a_change_is_told_with_its_base() -> None:
@@ -308,7 +308,7 @@ def test_a_change_is_told_with_its_base() -> None:
     welcomed(session)
     session.take()
     session.change_interest([("a", True), ("b", True), ("b", False)], START)
-    told = fx.Say(THERE.control, v.Interest(ME, 2, 1, 0, ("a",), (), THEM))
+    told = fx.Send(THERE.control, v.Interest(ME, 2, 1, 0, ("a",), (), THEM))
     assert session.take() == [fx.Resubscribe(2, ("a",), ()), told]
 
 
@@ -358,7 +358,9 @@ def test_a_peer_that_is_met_again_begins_a_new_epoch() -> None:
     session.take()
     session.receive(hello(), "route", None, START)
     effects = session.take()
-    assert effects.index(fx.Resubscribe(2, (), ())) < effects.index(fx.Tune(THEM, THERE.data))
+    assert effects.index(fx.Resubscribe(2, (), ())) < effects.index(
+        fx.OpenReceiver(THEM, THERE.data)
+    )
     session.proven(THEM, 1)  # from the socket that was there before
     assert not session.members.peers[THEM].ready_epoch >= session.interest.epoch
 
@@ -395,7 +397,7 @@ def test_who_comes_back_is_known_to_have_what_it_acknowledged() -> None:
     session.receive(v.Ack(THEM, {"a": 7}, ME), "route", None, START)
     session.take()
     session.probed(THERE.control, False, START + 2.0)
-    assert fx.Hush(THEM, {}, final=False, acked={"a": 7}) in session.take()
+    assert fx.CloseReceiver(THEM, {}, final=False, acked={"a": 7}) in session.take()
     session.receive(hello(interest=("a",)), "route", None, START + 3.0)
     assert session.members.peers[THEM].acked == {"a": 7}
 
@@ -410,7 +412,7 @@ def test_a_goodbye_goes_wherever_we_said_hello() -> None:
     session.take()
     session.leave({"a": 1})
     bye = v.Bye(ME, {"a": 1})
-    assert session.take() == [fx.Say("ipc:///tmp/greeted", bye), fx.Say(THERE.control, bye)]
+    assert session.take() == [fx.Send("ipc:///tmp/greeted", bye), fx.Send(THERE.control, bye)]
 
 
 def test_a_peer_that_is_new_begins_no_epoch() -> None:
@@ -454,7 +456,7 @@ def test_a_token_waits_for_its_interest() -> None:
     session.token(THEM, 2, True)
     assert session.take() == []
     session.receive(v.Interest(THEM, 2, 1, 0, ("a",)), "route", None, START)
-    assert session.take() == [fx.Wanted(("a",)), fx.Announce(THEM, 2, ("a",))]
+    assert session.take() == [fx.InterestChanged(("a",)), fx.Announce(THEM, 2, ("a",))]
 
 
 def test_a_token_of_a_stranger_is_remembered() -> None:
@@ -463,7 +465,7 @@ def test_a_token_of_a_stranger_is_remembered() -> None:
     session.token(THEM, 1, True)
     session.receive(hello(interest=("a",)), "route", None, START)
     effects = session.take()
-    assert effects.index(fx.Wanted(("a",))) < effects.index(fx.Announce(THEM, 1, ("a",)))
+    assert effects.index(fx.InterestChanged(("a",))) < effects.index(fx.Announce(THEM, 1, ("a",)))
 
 
 def test_an_overtaken_token_is_ignored() -> None:
@@ -498,7 +500,7 @@ def test_a_peer_that_leaves_wants_nothing_any_more() -> None:
     session.receive(hello(interest=("a",)), "route", None, START)
     session.take()
     session.receive(v.Bye(THEM, {}), "route", None, START)
-    assert fx.Wanted(("a",)) in session.take()
+    assert fx.InterestChanged(("a",)) in session.take()
 
 
 def test_a_withdrawn_token_ends_the_promise() -> None:
@@ -556,7 +558,7 @@ def test_a_missed_change_is_asked_for_at_once() -> None:
     welcomed(session)
     session.take()
     session.receive(v.Interest(THEM, 3, 2, 0, ("a",)), "route", None, START)
-    assert session.take() == [fx.Say(THERE.control, v.Resync(ME))]
+    assert session.take() == [fx.Send(THERE.control, v.Resync(ME))]
     assert not session.members.peers[THEM].interest.keys
 
 

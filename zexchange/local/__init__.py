@@ -1,6 +1,6 @@
 """Exchanges inside one process: no network, no third-party import."""
 
-from .exchange import Bridge, Exchange, ExchangeStats, Room
+from .exchange import Backpressure, Bridge, Exchange, ExchangeStats
 from .registry import Observer, Registry, default_registry, get_exchange, match, retain
 from .tasks.adapters import DisplayMessages, to_call, to_queue
 from .tasks.buffered import to_async, to_thread
@@ -11,6 +11,7 @@ from .typed.codecs import Codec
 from .view import View
 
 __all__ = [
+    "Backpressure",
     "Bridge",
     "Codec",
     "Delivery",
@@ -20,7 +21,6 @@ __all__ = [
     "MailboxStats",
     "Observer",
     "Registry",
-    "Room",
     "Stream",
     "Task",
     "View",

@@ -14,7 +14,7 @@ from .process.fork import track
 
 if TYPE_CHECKING:
     from .exchange import Exchange
-    from .subscribers import Audience
+    from .subscribers import SubscriberTable
     from .subscription import Subscription
 
 
@@ -25,7 +25,7 @@ class _Chains:
     """
 
     def __init__(self) -> None:
-        self.sources: weakref.WeakSet[Audience[Any]] = weakref.WeakSet()
+        self.sources: weakref.WeakSet[SubscriberTable[Any]] = weakref.WeakSet()
         """The exchanges and views that exchanges have been attached to."""
         track(self)._after_fork()
 
@@ -48,7 +48,7 @@ def reached_from(start: "Exchange[Any]") -> list["Exchange[Any]"]:
     return found
 
 
-def link(source: "Audience[Any]", subscription: "Subscription") -> None:
+def link(source: "SubscriberTable[Any]", subscription: "Subscription") -> None:
     """Note that an exchange is being attached to ``source``; the lock of `chains` is held."""
     chains.sources.add(source)
     subscription.calls(subscription.task.send)  # type: ignore[attr-defined]

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from .late_join import Arrears, Notice
+from .late_join import Notice, RemoteCatchUp
 from .parking import Parking, stand_in
 from .process import finalizers as finalisers
-from .retained import CatchUp, Kept
+from .retained import Kept, LocalCatchUp
 from .rounds import OVER, Rounds, is_round
 from .routing import Bridge, Routes, Stale
 from .subscription import Shaped, Subscription, key_of_call
 from .tasks.dispatch import (
-    Room,
+    Backpressure,
+    Failures,
     Target,
-    Trouble,
     answered,
     logger,
     noted,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from .registry import Registry
 
-__all__ = ["Bridge", "Exchange", "ExchangeStats", "Room"]
+__all__ = ["Backpressure", "Bridge", "Exchange", "ExchangeStats"]
 
 R = TypeVar("R")
 
@@ -98,7 +98,7 @@ class Exchange(Rounds[T]):
 
     # Sending.
 
-    def _settle(self, trouble: Trouble) -> None:
+    def _settle(self, trouble: Failures) -> None:
         """Wait for room, then raise what went wrong; a bridge's error last."""
         wait_for_room(trouble)
         carried = self._ways()
@@ -124,7 +124,7 @@ class Exchange(Rounds[T]):
         """Return the line that says whose call failed."""
         if target in self._ways():
             return f"raised when exchange {self.name!r} handed the message to other nodes"
-        if isinstance(target, Shaped | CatchUp | Arrears):
+        if isinstance(target, Shaped | LocalCatchUp | RemoteCatchUp):
             task = target.subscription.task
         else:
             found = (s.task for s in self._audience() if target in (s.accept, s.sent))
@@ -240,7 +240,7 @@ class Exchange(Rounds[T]):
         self._answer(trouble)
         return seq + 1 - first
 
-    def _answer(self, trouble: Trouble | None) -> None:
+    def _answer(self, trouble: Failures | None) -> None:
         """Settle what came of messages that were sent here by tasks, with no caller to raise to."""
         if trouble is not None:
             wait_for_room(trouble)

@@ -50,7 +50,7 @@ class Notice(Protocol):
         ...
 
 
-class Arrears:
+class RemoteCatchUp:
     """Stands in for one late joiner, where messages arrive, while it is owed history."""
 
     __slots__ = (

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .process import finalizers as finalisers
-from .tasks.dispatch import Room
+from .tasks.dispatch import Backpressure
 from .tasks.snapshots import snapshot
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Parking:
         self._parked: list[Any] = []
         self._over = False
 
-    def send(self, msg: Any) -> Room | None:
+    def send(self, msg: Any) -> Backpressure | None:
         """Park a message, or pass it on once the bridge is there."""
         if finalisers.here() and finalisers.later(self.send, snapshot(msg), message=True):
             return None

@@ -17,11 +17,11 @@ from typing import Any, Protocol, overload
 
 from ..names import Patterns, check_name, check_pattern, is_pattern, matches
 from .exchange import Exchange
-from .late_join import Arrears
+from .late_join import RemoteCatchUp
 from .process import finalizers as finalisers
 from .process.fork import track
 from .process.logs import log
-from .subscribers import Audience
+from .subscribers import SubscriberTable
 from .subscription import Subscription
 from .tasks.feeds import orphans, tidy
 from .tasks.stream import T
@@ -63,13 +63,13 @@ class Observer(Protocol):
         """The last one left."""
         ...
 
-    def history_added(self, key: str, arrears: Arrears) -> None:
+    def history_added(self, key: str, arrears: RemoteCatchUp) -> None:
         """A task came to a name or a pattern, as one of several perhaps, and asks for history.
 
         The observer calls ``arrears.begin(origin)`` for each origin that may have some, on
         the thread that delivers, and then ``arrears.noted(observer)``; or at once
         ``arrears.decline(observer)``. If it knows of nobody yet, ``arrears.alone(observer)``.
-        What is given to the joiner before that is for it to `Arrears.expire`.
+        What is given to the joiner before that is for it to `RemoteCatchUp.expire`.
         """
         ...
 
@@ -110,7 +110,7 @@ class Registry:
         self._covering: Patterns[View] = Patterns()
         self._uncovered: set[str] = set()
         self._retained: dict[str, int] = {}
-        self._arrears: dict[Arrears, str] = {}
+        self._arrears: dict[RemoteCatchUp, str] = {}
         self._interest: Counter[str] = Counter()
         self._patterns = 0
         """How many patterns are among them."""
@@ -162,7 +162,7 @@ class Registry:
             declare(exchange, type, codec)
         return exchange
 
-    def _recall(self, wanted: Audience[Any]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    def _recall(self, wanted: SubscriberTable[Any]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         """Return what gives the exchange, or view, of that name in another process, for `pickle`.
 
         Raises:
@@ -386,7 +386,7 @@ class Registry:
             with self._lock:
                 self._arrears.pop(arrears, None)
 
-    def _joiners(self) -> list[tuple[str, Arrears]]:
+    def _joiners(self) -> list[tuple[str, RemoteCatchUp]]:
         """Return, with its name or pattern, what is owed to each who asked for history."""
         with self._lock:
             return [(key, arrears) for arrears, key in self._arrears.items()]

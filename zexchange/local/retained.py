@@ -15,13 +15,13 @@ from .subscription import Subscription
 from .tasks.snapshots import settled
 
 if TYPE_CHECKING:
-    from .late_join import Arrears
+    from .late_join import RemoteCatchUp
 
 Kept = tuple[object, float]
 """A message, and when it was sent in seconds since the epoch."""
 
 
-class Ring:
+class RetainedRing:
     """The last ``size`` messages that were sent in this process."""
 
     __slots__ = ("_carried", "_kept", "size", "total")
@@ -34,9 +34,9 @@ class Ring:
         """How many messages it has kept so far."""
         self._carried = 0
 
-    def resized(self, size: int) -> "Ring":
+    def resized(self, size: int) -> "RetainedRing":
         """Return a ring of another size with what fits of this one."""
-        ring = Ring(size, self._kept)
+        ring = RetainedRing(size, self._kept)
         ring._carried = max(0, ring.total - self.total + self._carried)
         return ring
 
@@ -63,12 +63,12 @@ class Ring:
         return list(self._kept)[-n:] if n else []
 
 
-class CatchUp:
+class LocalCatchUp:
     """Stands in for a late joiner, where messages are sent, until it is given its history."""
 
     __slots__ = ("_arrears", "_name", "subscription")
 
-    def __init__(self, name: str, subscription: Subscription, arrears: "Arrears") -> None:
+    def __init__(self, name: str, subscription: Subscription, arrears: "RemoteCatchUp") -> None:
         self._name = name
         self._arrears = arrears
         self.subscription = subscription

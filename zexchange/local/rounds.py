@@ -16,7 +16,7 @@ from ..errors import TooManyDeferred
 from .process import finalizers as finalisers
 from .process.fork import track
 from .routing import Routing
-from .tasks.dispatch import Target, Trouble, answered, failed, joined, noted, serve
+from .tasks.dispatch import Failures, Target, answered, failed, joined, noted, serve
 from .tasks.snapshots import snapshot
 from .tasks.stream import T
 
@@ -158,21 +158,21 @@ class Rounds(Routing[T]):
     is_round(send)
 
     def _carry_on(
-        self, targets: tuple[Target, ...], target: Target, msg: T, trouble: Trouble | None
-    ) -> Trouble | None:
+        self, targets: tuple[Target, ...], target: Target, msg: T, trouble: Failures | None
+    ) -> Failures | None:
         """End a round of several after ``target``, with trouble or with what was deferred."""
         served = next(i for i, present in enumerate(targets, 1) if present is target)
         trouble = joined(trouble, serve(targets[served:], msg))
         return self._end(sys._getframe(1), trouble)
 
-    def _settle(self, trouble: Trouble) -> None:
+    def _settle(self, trouble: Failures) -> None:
         """Wait for room, then raise what went wrong."""
         raise NotImplementedError
 
     # What stands in for all targets.
 
     @is_round
-    def _beside(self, msg: object) -> Trouble | None:
+    def _beside(self, msg: object) -> Failures | None:
         """Hand on ``msg`` while other rounds are under way: after that of this thread."""
         if self._postponed(msg):
             return None
@@ -188,7 +188,7 @@ class Rounds(Routing[T]):
             trouble = failed(None, self._beside, error)
         return self._end(sys._getframe(), trouble)
 
-    def _at_once(self, msg: object) -> Trouble | None:
+    def _at_once(self, msg: object) -> Failures | None:
         """Hand on ``msg`` to one task, and bridges: its order is that of the calls."""
         if self._postponed(msg):
             return None
@@ -234,7 +234,7 @@ class Rounds(Routing[T]):
             if self._active is None:
                 self._active = 1  # so that the quick round sees to it
 
-    def _end(self, frame: FrameType, trouble: Trouble | None) -> Trouble | None:
+    def _end(self, frame: FrameType, trouble: Failures | None) -> Failures | None:
         """Hand on what a round has deferred, and count it no more; return all that went wrong."""
         while True:
             trouble = self._drain(frame, trouble)
@@ -256,7 +256,7 @@ class Rounds(Routing[T]):
                 else:
                     self._changed()
 
-    def _drain(self, frame: FrameType, trouble: Trouble | None) -> Trouble | None:
+    def _drain(self, frame: FrameType, trouble: Failures | None) -> Failures | None:
         """Hand on what a round has deferred, in order, and what is deferred by that."""
         while (deferred := _waiting.by_frame.get(frame)) is not None:
             while deferred.messages:
@@ -281,7 +281,7 @@ class Rounds(Routing[T]):
         self._only: Target | None = self._stale
         super()._changed()
 
-    def _refresh(self, msg: object) -> Trouble | None:
+    def _refresh(self, msg: object) -> Failures | None:
         """Work out the targets after a change, and hand ``msg`` to them."""
         if self._postponed(msg):
             return None

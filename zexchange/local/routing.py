@@ -13,10 +13,10 @@ from .cycles import chains, link, refuse_circle
 from .late_join import HERE
 from .newest import NOTHING, Latest, Rank
 from .process import finalizers as finalisers
-from .retained import CatchUp, Kept, Ring
-from .subscribers import Audience
+from .retained import Kept, LocalCatchUp, RetainedRing
+from .subscribers import SubscriberTable
 from .subscription import Forwarder, Key, Shaped, Subscription, key_of, key_of_call, subscription_of
-from .tasks.dispatch import Room, Target, Trouble, serve
+from .tasks.dispatch import Backpressure, Failures, Target, serve
 from .tasks.feeds import Feed
 from .tasks.snapshots import UNCHANGING, settled, snapshot
 from .tasks.stream import T
@@ -39,7 +39,7 @@ class Bridge(Protocol):
         """Whether it is given what was kept before it came."""
         ...
 
-    def send(self, msg: Any, /) -> Room | None:
+    def send(self, msg: Any, /) -> Backpressure | None:
         """Take a message before any task does; return where to wait for room, if need be."""
         ...
 
@@ -67,13 +67,13 @@ class Stale:
     def __init__(self, of: "Routing[Any]") -> None:
         self._of = weakref.ref(of)
 
-    def __call__(self, msg: object) -> Trouble | None:
+    def __call__(self, msg: object) -> Failures | None:
         """Have the exchange, which is sending, work out its targets, and hand ``msg`` to them."""
         exchange = self._of()
         return None if exchange is None else exchange._refresh(msg)
 
 
-class Routing(Audience[T], Forwarder):
+class Routing(SubscriberTable[T], Forwarder):
     """The part of an exchange that knows who gets its messages."""
 
     __slots__ = (
@@ -85,8 +85,8 @@ class Routing(Audience[T], Forwarder):
         super().__init__(name, registry)
         self.name = name
         self._bridges: tuple[Bridge, ...] = ()
-        self._ring = Ring(retained) if retained else None
-        self._late: dict[Key, CatchUp] = {}
+        self._ring = RetainedRing(retained) if retained else None
+        self._late: dict[Key, LocalCatchUp] = {}
         self._latest: Latest | None = None
         """How new what was given is, while there are joiners that may be given older messages."""
         self._version = 0
@@ -98,7 +98,7 @@ class Routing(Audience[T], Forwarder):
         super()._after_fork()
         if self._ring is not None and self._bridges:
             # The parent keeps it, and gives it to whoever asks, in this process too.
-            self._ring = Ring(self._ring.size)
+            self._ring = RetainedRing(self._ring.size)
         self._bridges = ()
         self._late = {}
         self._changed()
@@ -125,7 +125,7 @@ class Routing(Audience[T], Forwarder):
                     found[subscription.key] = subscription
         return list(found.values())
 
-    def _refresh(self, msg: object) -> Trouble | None:
+    def _refresh(self, msg: object) -> Failures | None:
         """Work out the targets after a change, and hand ``msg`` to them."""
         raise NotImplementedError
 
@@ -250,7 +250,7 @@ class Routing(Audience[T], Forwarder):
 
     # Retention.
 
-    def _retain(self, msg: object) -> Trouble | None:
+    def _retain(self, msg: object) -> Failures | None:
         """Stand in for all bridges and tasks of an exchange that is retained, or has late joiners.
 
         Keeping the message and choosing who gets it live is one step: a late joiner
@@ -276,7 +276,7 @@ class Routing(Audience[T], Forwarder):
         """Keep as many messages as the registry says now."""
         with self._lock:
             size = self.registry.retention(self.name)
-            ring = self._ring or Ring(size)
+            ring = self._ring or RetainedRing(size)
             self._ring = ring.resized(size) if size else None
             self._changed()
             self.registry._keep(self.name)
@@ -292,7 +292,7 @@ class Routing(Audience[T], Forwarder):
         if arrears is not None and arrears.gathering and others == [subscription]:
             if self._ring is not None:
                 arrears.keep(self.name, self._ring.last(subscription.history))
-            self._late[subscription.key] = CatchUp(self.name, subscription, arrears)
+            self._late[subscription.key] = LocalCatchUp(self.name, subscription, arrears)
 
     def _admit(self, subscription: Subscription) -> None:
         """Have a view's new subscription covered, and what is kept here found for it."""

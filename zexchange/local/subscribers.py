@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, overload
 
 from ..errors import NotAttached
 from ..lost import Lost
-from .late_join import Arrears
+from .late_join import RemoteCatchUp
 from .process import finalizers as finalisers
 from .process.fork import track
 from .subscription import Key, Subscription
@@ -41,7 +41,7 @@ class Recorder(Keeper):
         self._messages.append(settled(msg))
 
 
-class Audience(Generic[T]):
+class SubscriberTable(Generic[T]):
     """What exchanges and views share: attaching, detaching, and counting both.
 
     Every method may be called by any thread, from inside a task as well.
@@ -139,9 +139,9 @@ class Audience(Generic[T]):
             if present is not None:
                 present.count += 1
                 return
-            arrears: Arrears | None = None
+            arrears: RemoteCatchUp | None = None
             if subscription.history:  # before it is in the table, from which what arrives finds it
-                arrears = Arrears(subscription, self.registry, self._rerouted)
+                arrears = RemoteCatchUp(subscription, self.registry, self._rerouted)
                 subscription.arrears = arrears
             if not subscription.forwarder:
                 # First: the data thread knows of the interest before the task is given anything.

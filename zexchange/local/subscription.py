@@ -16,10 +16,10 @@ from .tasks.dispatch import Target
 from .tasks.feeds import Feed
 from .tasks.snapshots import UNCHANGING, Keeper, settled
 from .tasks.stream import Delivery, Stream
-from .tasks.validation import Turns, check_task
+from .tasks.validation import GeneratorTask, check_task
 
 if TYPE_CHECKING:
-    from .late_join import Arrears
+    from .late_join import RemoteCatchUp
 
 Key = tuple[object, ...]
 
@@ -59,7 +59,7 @@ class Subscription:
         self.history = history
         # Exchanges that have begun to give it their history; one that is gone keeps nothing.
         self.begun: weakref.WeakSet[object] = weakref.WeakSet() if history else _NONE
-        self.arrears: Arrears | None = None  # what other nodes owe it
+        self.arrears: RemoteCatchUp | None = None  # what other nodes owe it
         self.left: tuple[object, ...] = ()  # what it was still to get when it left
         self.count = 1
         self.serial = next(_serials)
@@ -152,6 +152,6 @@ def subscription_of(
     accept = check_task(task)
     subscription = Subscription(task, key_of(task, names), accept, names=names, history=history)
     if is_generator(task):
-        turns = Turns(task, lambda: ended(subscription))
+        turns = GeneratorTask(task, lambda: ended(subscription))
         subscription.calls(turns.send)
     return subscription

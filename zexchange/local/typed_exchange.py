@@ -16,7 +16,7 @@ from .cycles import chains, relink
 from .exchange import Exchange
 from .retained import Kept
 from .routing import Bridge
-from .tasks.dispatch import Room, Target, logger
+from .tasks.dispatch import Backpressure, Target, logger
 from .tasks.stream import Delivery, T
 from .typed.codecs import CHOSEN, Codec, codec_for
 
@@ -232,7 +232,7 @@ class _Way:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __call__(self, msg: object) -> Room | None:
+    def __call__(self, msg: object) -> Backpressure | None:
         """Hand on what the message travels as."""
         exchange, sent, plain = _sending.now
         if sent is not msg or exchange is not self._exchange:

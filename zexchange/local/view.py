@@ -13,7 +13,7 @@ from ..lost import Lost
 from ..names import matches
 from .cycles import chains, link, refuse_circle
 from .process import finalizers as finalisers
-from .subscribers import Audience
+from .subscribers import SubscriberTable
 from .subscription import Key, Subscription, key_of, subscription_of
 from .tasks.mailbox import Overflow
 from .tasks.stream import Delivery, Stream
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _serials = itertools.count()
 
 
-class View(Audience[Any]):
+class View(SubscriberTable[Any]):
     """All exchanges that a pattern covers, to receive from; get it from `match`.
 
     Attributes:
@@ -166,7 +166,7 @@ class View(Audience[Any]):
         return subscription_of(task, self._discard, names, history)
 
     def _rerouted(self) -> None:
-        """See `Audience._rerouted`."""
+        """See `SubscriberTable._rerouted`."""
         for exchange in self.registry.exchanges():
             if self._covers(exchange):
                 exchange._rerouted()

@@ -40,7 +40,7 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class NodeConfig:
     """What a node was asked to be."""
 
     federation: str
@@ -67,7 +67,7 @@ class Plan:
         keys, lan = d.KEYS if self.keys else 0, d.LAN if self.lan else 0
         return d.CONTEXT + unix + tcp + named + keys + lan
 
-    def for_child(self, parent: str | None) -> "Plan":
+    def for_child(self, parent: str | None) -> "NodeConfig":
         """Return the plan of a forked child: its parent has the ports, so it takes free ones.
 
         It dials its parent, which is the one node that it knows of.
@@ -82,13 +82,13 @@ class Plan:
             parents=(*self.parents, parent) if parent else self.parents,
         )
 
-    def check_same(self, asked: "Plan") -> None:
+    def check_same(self, asked: "NodeConfig") -> None:
         """Refuse to share a node that was asked for with other explicit arguments.
 
         Raises:
             ValueError: naming them.
         """
-        default = Plan(self.federation)
+        default = NodeConfig(self.federation)
         other = [
             f.name
             for f in fields(self)
@@ -140,7 +140,7 @@ def make_plan(
     insecure: bool,
     keys: str | os.PathLike[str] | None = None,
     hub: str | Sequence[str] | None = None,
-) -> "Plan":
+) -> "NodeConfig":
     """Return the plan that the arguments of `federate` ask for; it documents the errors."""
     check_federation(name)
     _check_label(label)
@@ -162,7 +162,7 @@ def make_plan(
     patterns = (exchanges,) if isinstance(exchanges, str) else tuple(exchanges)
     told = parse_pair(advertise) if advertise else None
     _check_told(patterns, (*(bound or ()), *(told or ())))
-    return Plan(
+    return NodeConfig(
         federation=name,
         label=label,
         listen=bound,

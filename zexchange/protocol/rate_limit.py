@@ -10,7 +10,7 @@ MAX_KNOWN = 4096
 """Those whose use is remembered; whoever has used nothing for longest is forgotten first."""
 
 
-class Allowance:
+class TokenBucket:
     """A bucket for each who asks, which fills up with time.
 
     Args:

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from ..net.config import Plan
+from ..net.config import NodeConfig
 from ..net.engine.environment import NodeEnvironment
 from ..net.transport.threads import Turn
 from ..protocol.session.session import Session
@@ -38,10 +38,16 @@ class Directory:
 
 
 class Places:
-    """Stands in for `zexchange.net.peering.binding.Places`."""
+    """Stands in for `zexchange.net.peering.binding.Listeners`."""
 
     def __init__(
-        self, directory: Directory, host: Host, plan: Plan, node: str, router: Router, xpub: XPub
+        self,
+        directory: Directory,
+        host: Host,
+        plan: NodeConfig,
+        node: str,
+        router: Router,
+        xpub: XPub,
     ) -> None:
         self._directory = directory
         self._host = host
@@ -186,10 +192,10 @@ class SimulatedEnvironment(NodeEnvironment):
         self.parties.append(sender)
         return sender
 
-    def guard(self, plan: Plan) -> None:
+    def guard(self, plan: NodeConfig) -> None:
         """See `NodeEnvironment`: nobody has keys here."""
 
-    def places(self, plan: Plan, node: str, router: Any, xpub: Any, apart: Any) -> Any:
+    def places(self, plan: NodeConfig, node: str, router: Any, xpub: Any, apart: Any) -> Any:
         """See `NodeEnvironment`."""
         return Places(self._directory, self.host, plan, node, router, xpub)
 

@@ -21,7 +21,7 @@ from tests.faults.ledger import load
 from tests.faults.processes import Process
 from tests.net.keyrings import Keyrings
 from tests.support import free_ports, tcp
-from zexchange.net.security.key_directory import Keyring
+from zexchange.net.security.key_directory import KeyDirectory
 
 from .attacks import KINDS, PEER, STRANGER
 from .roles import FEDERATION, GOOD, PATHS
@@ -97,7 +97,7 @@ class Siege:
         public = secret = server = b""
         if self._keyrings:
             server = self._keyrings.public("victim")
-            us = Keyring(self._keyrings("foe"))
+            us = KeyDirectory(self._keyrings("foe"))
             public, secret = us.public, us.secret
         control, data = self.victim.endpoints
         kinds = (*STRANGER, *PEER) if self._authorized else STRANGER

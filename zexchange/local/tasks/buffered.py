@@ -21,7 +21,7 @@ from .dispatch import logger, unawaited
 from .mailbox import Mailbox, MailboxStats, Overflow
 from .snapshots import Keeper, settled
 from .task import M, Task
-from .validation import Turns, check_task
+from .validation import GeneratorTask, check_task
 
 FINISHING = 5.0
 """Seconds that the end of the program waits for messages which are with threads."""
@@ -86,7 +86,7 @@ class to_thread(_Buffered[M]):  # noqa: N801
         self._task = task
         self._call = check_task(task)
         if is_generator(task):
-            self._call = Turns(task, self._ended).send
+            self._call = GeneratorTask(task, self._ended).send
         super().__init__(maxsize, overflow)
         track(self)._new_thread()
 

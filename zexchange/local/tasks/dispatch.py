@@ -21,7 +21,7 @@ Target = Callable[[Any], object]
 """What a round calls with each message: mostly the bound `send` of a task."""
 
 
-class Room(ABC):
+class Backpressure(ABC):
     """Returned by a bridge whose sender has to wait for room."""
 
     __slots__ = ()
@@ -41,24 +41,24 @@ class Gone(ABC):
         """Detach it wherever it is attached; called with no lock held."""
 
 
-class Trouble:
+class Failures:
     """What went wrong, or has to be waited for, in one round; made only when needed."""
 
     __slots__ = ("errors", "rooms")
 
     def __init__(self) -> None:
         self.errors: list[tuple[Target, BaseException]] = []
-        self.rooms: list[tuple[Target, Room]] = []
+        self.rooms: list[tuple[Target, Backpressure]] = []
 
 
-def failed(trouble: Trouble | None, target: Target, error: BaseException) -> Trouble:
+def failed(trouble: Failures | None, target: Target, error: BaseException) -> Failures:
     """Add an error that ``target`` raised."""
-    trouble = trouble or Trouble()
+    trouble = trouble or Failures()
     trouble.errors.append((target, error))
     return trouble
 
 
-def joined(trouble: Trouble | None, more: Trouble | None) -> Trouble | None:
+def joined(trouble: Failures | None, more: Failures | None) -> Failures | None:
     """Return both together."""
     if trouble is None or more is None:
         return trouble or more
@@ -67,12 +67,12 @@ def joined(trouble: Trouble | None, more: Trouble | None) -> Trouble | None:
     return trouble
 
 
-def answered(trouble: Trouble | None, target: Target, result: object) -> Trouble | None:
+def answered(trouble: Failures | None, target: Target, result: object) -> Failures | None:
     """Judge what a target returned that is not None; most of it means nothing."""
-    if isinstance(result, Trouble):
+    if isinstance(result, Failures):
         return joined(trouble, result)
-    if isinstance(result, Room):
-        trouble = trouble or Trouble()
+    if isinstance(result, Backpressure):
+        trouble = trouble or Failures()
         trouble.rooms.append((target, result))
     elif isinstance(result, Gone):
         result.detach()
@@ -92,7 +92,7 @@ def unawaited(result: Any) -> NotASubscriber:
     )
 
 
-def serve(targets: tuple[Target, ...], msg: object) -> Trouble | None:
+def serve(targets: tuple[Target, ...], msg: object) -> Failures | None:
     """Call every target with ``msg``; return what went wrong, None when nothing did."""
     trouble = None
     for target in targets:
@@ -119,7 +119,7 @@ def without_waiting() -> Generator[None, None, None]:
         _here.hurried = before
 
 
-def wait_for_room(trouble: Trouble) -> None:
+def wait_for_room(trouble: Failures) -> None:
     """Wait for what the bridges asked to wait for; a wait that fails is one more error."""
     for target, room in () if getattr(_here, "hurried", False) else trouble.rooms:
         try:

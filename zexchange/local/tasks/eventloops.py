@@ -18,8 +18,8 @@ from types import FrameType
 from typing import Any, Literal, Protocol
 
 
-class Waiter(Protocol):
-    """What one coroutine awaits; made by `Home.waiter`."""
+class LoopWaiter(Protocol):
+    """What one coroutine awaits; made by `LoopBinding.waiter`."""
 
     @property
     def end(self) -> Callable[[], None]:
@@ -29,7 +29,7 @@ class Waiter(Protocol):
     def __await__(self) -> Generator[Any, Any, None]: ...
 
 
-class Home(ABC):
+class LoopBinding(ABC):
     """One running event loop, and what is to be woken on it.
 
     `wake` may be called by any thread; the rest belongs to the thread of the loop.
@@ -38,10 +38,10 @@ class Home(ABC):
     def __init__(self, loop: object, post: Callable[[Callable[[], None]], object]) -> None:
         self.loop = loop
         self._post = post
-        self._due: deque[Waiter] = deque()
+        self._due: deque[LoopWaiter] = deque()
         self._posted = False
 
-    def wake(self, waiter: "Waiter") -> None:
+    def wake(self, waiter: "LoopWaiter") -> None:
         """Have a waiter go on; without effect if its loop has ended, or it has gone on."""
         # Appended before the look: a callback that is on its way takes along what it finds.
         self._due.append(waiter)
@@ -67,11 +67,11 @@ class Home(ABC):
                 self.wake(self._due.popleft())
 
     @abstractmethod
-    def waiter(self) -> "Waiter":
+    def waiter(self) -> "LoopWaiter":
         """Return what one coroutine awaits: every `wake` from now on ends that."""
 
     @abstractmethod
-    async def wait(self, waiter: "Waiter", seconds: float) -> None:
+    async def wait(self, waiter: "LoopWaiter", seconds: float) -> None:
         """Wait until woken, at the longest for some seconds."""
 
     @abstractmethod
@@ -154,7 +154,7 @@ class _Pause:
             raise asyncio.CancelledError(*([] if self._message is None else [self._message]))
 
 
-class _Asyncio(Home):
+class _Asyncio(LoopBinding):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop, loop.call_soon_threadsafe)
         self._aio = loop
@@ -162,7 +162,7 @@ class _Asyncio(Home):
     def waiter(self) -> _Pause:
         return _Pause(self._aio)
 
-    async def wait(self, waiter: "Waiter", seconds: float) -> None:
+    async def wait(self, waiter: "LoopWaiter", seconds: float) -> None:
         timer = self._aio.call_later(seconds, waiter.end)
         try:
             await waiter
@@ -189,7 +189,7 @@ class _Moment:
         return waiting
 
 
-class _Trio(Home):
+class _Trio(LoopBinding):
     def __init__(self, token: Any) -> None:
         super().__init__(token, token.run_sync_soon)
         self._trio = sys.modules["trio"]
@@ -197,7 +197,7 @@ class _Trio(Home):
     def waiter(self) -> "_Moment":
         return _Moment(self._trio.Event())
 
-    async def wait(self, waiter: "Waiter", seconds: float) -> None:
+    async def wait(self, waiter: "LoopWaiter", seconds: float) -> None:
         with self._trio.move_on_after(seconds):
             await waiter
 
@@ -257,7 +257,7 @@ _TYPED = ("<module>", "<cell line")
 _LOOPS = ("asyncio", "trio", "uvloop", "anyio")
 
 
-def home() -> Home:
+def home() -> LoopBinding:
     """Return the event loop that runs on this thread.
 
     Raises:
@@ -268,7 +268,7 @@ def home() -> Home:
         raise RuntimeError("no event loop runs on this thread: this has to be awaited in one")
     # Held weakly: who waits there holds it, and a loop that has ended shall not stay.
     found = getattr(_cache, "home", None)
-    known: Home | None = found and found()
+    known: LoopBinding | None = found and found()
     if known is None or known.loop is not loop:
         known = _Asyncio(loop) if isinstance(loop, asyncio.AbstractEventLoop) else _Trio(loop)
         _cache.home = weakref.ref(known)

@@ -90,8 +90,8 @@ class Mailbox(Generic[T]):
         self._filled = threading.Condition(self._lock)
         self._roomy = threading.Condition(self._lock)
         self._readers = self.writers = 0
-        self._waiters: list[tuple[loops.Home, loops.Waiter]] = []
-        self._home: loops.Home | None = None  # set while a loop reads, not a thread
+        self._waiters: list[tuple[loops.LoopBinding, loops.LoopWaiter]] = []
+        self._home: loops.LoopBinding | None = None  # set while a loop reads, not a thread
         self._paused = 0.0  # when others on the loop had a turn
         self.turns = 0  # items that a coroutine may still take at once
 
@@ -253,7 +253,7 @@ class Mailbox(Generic[T]):
                 finally:
                     self._readers -= 1
 
-    def read_here(self) -> loops.Home:
+    def read_here(self) -> loops.LoopBinding:
         """Note that coroutines of the loop on this thread read from now on."""
         home = self._home = loops.home()
         return home

@@ -106,7 +106,7 @@ def _turns_of(generator: Generator[Any, Any, Any]) -> _Lock:
         return found
 
 
-class Turns:
+class GeneratorTask:
     """Gives a generator its messages one at a time, whichever threads they come from.
 
     The lock is one that a thread may take twice: so a generator that sends to itself

@@ -1,11 +1,11 @@
 """Types into converters: a type is read once, and a message is converted without it.
 
 What travels is plain: values that need no class of anybody's, a dict of fields for a
-dataclass. Both ways are checked, and what does not fit is a `Misfit` with the path to it.
+dataclass. Both ways are checked, and what does not fit is a `TypeMismatch` with the path to it.
 Nothing here knows exchanges, or how plain values are encoded.
 """
 
 from .reader import shape_of
-from .schema import Convert, Misfit, Shape, expected_but
+from .schema import Convert, Converter, TypeMismatch, expected_but
 
-__all__ = ["Convert", "Misfit", "Shape", "expected_but", "shape_of"]
+__all__ = ["Convert", "Converter", "TypeMismatch", "expected_but", "shape_of"]

@@ -12,7 +12,7 @@ from typing import Any, Generic, Protocol
 
 from ...imports import importing
 from ..tasks.stream import T
-from . import Misfit, expected_but, shape_of
+from . import TypeMismatch, expected_but, shape_of
 
 
 class Codec(Protocol[T]):
@@ -97,7 +97,7 @@ class _Msgspec:
         try:
             plain = self._to_builtins(msg, builtin_types=self._native)
         except (self._error, TypeError) as error:
-            raise Misfit(str(error)) from None
+            raise TypeMismatch(str(error)) from None
         self.decode(plain)
         return plain
 
@@ -108,7 +108,7 @@ class _Msgspec:
         try:
             return self._convert(plain, self._kind, builtin_types=self._native)
         except (self._error, TypeError, ValueError) as error:
-            raise Misfit(str(error)) from None
+            raise TypeMismatch(str(error)) from None
 
 
 class _Pydantic:
@@ -133,10 +133,10 @@ class _Pydantic:
         try:
             plain = self._plain(self._dump(msg))
         except ValueError as error:
-            raise Misfit(str(error)) from None
+            raise TypeMismatch(str(error)) from None
         made = self.decode(plain)
         if not _same(made, msg):
-            raise Misfit(f"it would arrive as {made!r}"[:_SHOWN])
+            raise TypeMismatch(f"it would arrive as {made!r}"[:_SHOWN])
         return plain
 
     def decode(self, plain: Any) -> Any:
@@ -144,7 +144,7 @@ class _Pydantic:
         try:
             return self._validate(plain)
         except ValueError as error:
-            raise Misfit("; ".join(str(error).splitlines()[1:4])) from None
+            raise TypeMismatch("; ".join(str(error).splitlines()[1:4])) from None
 
     def _plain(self, value: Any) -> Any:
         """Return a value without pydantic's own types, and without enums."""
@@ -162,8 +162,8 @@ class _Pydantic:
             return value
 
 
-def _not_a(kind: type[Any], msg: object) -> Misfit:
-    return Misfit(expected_but(kind.__name__, type(msg)))
+def _not_a(kind: type[Any], msg: object) -> TypeMismatch:
+    return TypeMismatch(expected_but(kind.__name__, type(msg)))
 
 
 def _same(one: Any, other: Any) -> bool:

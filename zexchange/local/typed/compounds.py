@@ -1,6 +1,6 @@
 """Shapes of what is made of others: unions, and collections.
 
-Each part is converted on its own, and a `Misfit` in it gets the step that leads there.
+Each part is converted on its own, and a `TypeMismatch` in it gets the step that leads there.
 """
 
 from collections import abc
@@ -9,10 +9,10 @@ from typing import Any
 
 from ...collisions import set_of
 from ...errors import DecodeError
-from .schema import Convert, Misfit, Shape, brief, refuse
+from .schema import Convert, Converter, TypeMismatch, brief, refuse
 
 
-def _check_hashable(shape: Shape, where: str) -> None:
+def _check_hashable(shape: Converter, where: str) -> None:
     """Raise TypeError if what travels of these values can be no key, and in no set."""
     if shape.plain & {dict, list, set}:
         raise TypeError(
@@ -21,7 +21,7 @@ def _check_hashable(shape: Shape, where: str) -> None:
         )
 
 
-def union(members: list[Shape], where: str) -> Shape:
+def union(members: list[Converter], where: str) -> Converter:
     """Return the shape of what is one of several; by its class one tells which."""
     name = " | ".join(member.name for member in members)
     for i, one in enumerate(members):
@@ -46,13 +46,13 @@ def union(members: list[Shape], where: str) -> Shape:
             for attempt in tried:
                 try:
                     return attempt(value)
-                except Misfit:
+                except TypeMismatch:
                     pass
             return refuse(name, value)
 
         return convert
 
-    return Shape(
+    return Converter(
         name,
         types_of,
         plain,
@@ -78,7 +78,7 @@ have arrays alone. The abstract ones arrive as they were sent."""
 MAPPINGS = (dict, abc.Mapping, abc.MutableMapping)
 
 
-def collection(kinds: tuple[type, ...], item: Shape, where: str) -> Shape:
+def collection(kinds: tuple[type, ...], item: Converter, where: str) -> Converter:
     """Return the shape of many of one kind."""
     made: Any = kinds[0]
     if made in (set, frozenset):
@@ -98,7 +98,7 @@ def collection(kinds: tuple[type, ...], item: Shape, where: str) -> Shape:
             try:
                 for part in value:
                     done.append(part if type(part) in untouched else convert(part))  # noqa: PERF401
-            except Misfit as misfit:
+            except TypeMismatch as misfit:
                 raise misfit.within(f"[{len(done)}]")
             made_of: Any = made if concrete else kind
             try:
@@ -107,17 +107,17 @@ def collection(kinds: tuple[type, ...], item: Shape, where: str) -> Shape:
                 # A set can be of a list that has arrived, whose members nobody has looked at.
                 return tuple(done) if made_of is tuple else set_of(made_of, done)
             except (TypeError, DecodeError) as error:
-                raise Misfit(str(error)) from None
+                raise TypeMismatch(str(error)) from None
 
         return convert_all
 
     exact = frozenset(sent)
-    return Shape(
+    return Converter(
         name, exact, exact, False, convert_by(item.encode, sent), convert_by(item.decode, kinds)
     )
 
 
-def places(items: list[Shape]) -> Shape:
+def places(items: list[Converter]) -> Converter:
     """Return the shape of a tuple whose places have types of their own."""
     name = f"tuple[{', '.join(item.name for item in items)}]"
 
@@ -126,18 +126,18 @@ def places(items: list[Shape]) -> Shape:
             if type(value) not in taken:
                 refuse(name, value)
             if len(value) != len(converts):
-                raise Misfit(f"expected {name}, not {len(value)} values")
+                raise TypeMismatch(f"expected {name}, not {len(value)} values")
             done: list[Any] = []
             try:
                 for convert, part in zip(converts, value, strict=True):
                     done.append(convert(part))
-            except Misfit as misfit:
+            except TypeMismatch as misfit:
                 raise misfit.within(f"[{len(done)}]")
             return tuple(done)
 
         return convert_all
 
-    return Shape(
+    return Converter(
         name,
         frozenset({tuple}),
         frozenset({tuple}),
@@ -147,7 +147,7 @@ def places(items: list[Shape]) -> Shape:
     )
 
 
-def mapping(key: Shape, value: Shape, where: str) -> Shape:
+def mapping(key: Converter, value: Converter, where: str) -> Converter:
     """Return the shape of a dict."""
     _check_hashable(key, where)
     name = f"dict[{key.name}, {value.name}]"
@@ -161,13 +161,13 @@ def mapping(key: Shape, value: Shape, where: str) -> Shape:
             for k, v in pairs.items():
                 try:
                     done[convert_key(k)] = convert(v)
-                except Misfit as misfit:
+                except TypeMismatch as misfit:
                     raise misfit.within(f"[{brief(k)}]")
             return done
 
         return convert_all
 
-    return Shape(
+    return Converter(
         name,
         frozenset({dict}),
         frozenset({dict}),

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ...sendable import is_sendable
-from .schema import Misfit, Shape, brief, refuse
+from .schema import Converter, TypeMismatch, brief, refuse
 
 LEAVES: dict[Any, frozenset[type]] = {
     bool: frozenset({bool}),
@@ -28,7 +28,7 @@ def itself(value: Any) -> Any:
     return value
 
 
-def leaf(kind: type) -> Shape:
+def leaf(kind: type) -> Converter:
     """Return the shape of a built-in type."""
     taken = LEAVES[kind]
     name = "None" if kind is type(None) else kind.__name__
@@ -41,10 +41,10 @@ def leaf(kind: type) -> Shape:
             return value
         return refuse(name, value)
 
-    return Shape(name, taken, taken, True, check, check)
+    return Converter(name, taken, taken, True, check, check)
 
 
-def instance(kind: type, where: str) -> Shape:
+def instance(kind: type, where: str) -> Converter:
     """Return the shape of a class that travels as it is: a date, an array, one registered.
 
     Raises:
@@ -59,10 +59,10 @@ def instance(kind: type, where: str) -> Shape:
     def check(value: Any) -> Any:
         return value if isinstance(value, kind) else refuse(kind.__name__, value)
 
-    return Shape(kind.__name__, frozenset({kind}), frozenset({kind}), True, check, check)
+    return Converter(kind.__name__, frozenset({kind}), frozenset({kind}), True, check, check)
 
 
-def members(kind: type[enum.Enum]) -> Shape:
+def members(kind: type[enum.Enum]) -> Converter:
     """Return the shape of an enum, whose values travel."""
 
     def encode(value: Any) -> Any:
@@ -72,13 +72,13 @@ def members(kind: type[enum.Enum]) -> Shape:
         try:
             return kind(value)
         except Exception:
-            raise Misfit(f"{brief(value)} is none of {kind.__name__}") from None
+            raise TypeMismatch(f"{brief(value)} is none of {kind.__name__}") from None
 
     plain = _types(member.value for member in kind)
-    return Shape(kind.__name__, frozenset({kind}), plain, False, encode, decode)
+    return Converter(kind.__name__, frozenset({kind}), plain, False, encode, decode)
 
 
-def literal(values: tuple[Any, ...], where: str) -> Shape:
+def literal(values: tuple[Any, ...], where: str) -> Converter:
     """Return the shape of some values alone."""
     if any(isinstance(value, enum.Enum) for value in values):
         raise TypeError(f"{where}: a Literal of an enum: annotate it with the enum, or give codec=")
@@ -91,9 +91,9 @@ def literal(values: tuple[Any, ...], where: str) -> Shape:
                 return value
         except TypeError:  # unhashable
             pass
-        raise Misfit(f"expected {name}, not {brief(value)}")
+        raise TypeMismatch(f"expected {name}, not {brief(value)}")
 
-    return Shape(name, frozenset(), _types(values), False, check, check)
+    return Converter(name, frozenset(), _types(values), False, check, check)
 
 
 def _types(values: Iterable[object]) -> frozenset[type[Any]]:

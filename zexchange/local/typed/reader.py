@@ -9,10 +9,10 @@ from typing import Any
 from .compounds import COLLECTIONS, MAPPINGS, collection, mapping, places, union
 from .leaves import LEAVES, instance, itself, leaf, literal, members
 from .records import Record
-from .schema import Shape
+from .schema import Converter
 
 
-def shape_of(kind: Any) -> Shape:
+def shape_of(kind: Any) -> Converter:
     """Return how values of a type travel: of a class, or of anything that stands in annotations.
 
     Raises:
@@ -26,9 +26,9 @@ class _Reader:
     """Reads one type, and all that it is made of. A class that has itself inside is read once."""
 
     def __init__(self) -> None:
-        self._records: dict[type, Shape] = {}
+        self._records: dict[type, Converter] = {}
 
-    def read(self, kind: Any, where: str) -> Shape:
+    def read(self, kind: Any, where: str) -> Converter:
         """Return the shape of an annotation that stands at ``where``."""
         if kind is None:
             kind = type(None)
@@ -36,7 +36,7 @@ class _Reader:
             kind = kind.__supertype__
         origin, args = typing.get_origin(kind), typing.get_args(kind)
         if kind in (Any, object):
-            return Shape("anything", frozenset(), frozenset(), False, itself, itself)
+            return Converter("anything", frozenset(), frozenset(), False, itself, itself)
         if origin is typing.Annotated:
             return self.read(args[0], where)
         if origin in (typing.Union, types.UnionType):
@@ -49,7 +49,7 @@ class _Reader:
             return self._of_class(kind, where)
         raise TypeError(f"{where}: {kind!r} cannot be checked at run time: give a codec=")
 
-    def _of_class(self, kind: type[Any], where: str) -> Shape:
+    def _of_class(self, kind: type[Any], where: str) -> Converter:
         known = self._records.get(kind)
         if known is not None:
             return known
@@ -63,7 +63,7 @@ class _Reader:
             raise TypeError(f"{where}: the protocol {kind.__name__} says nothing of what travels")
         return instance(kind, where)
 
-    def _made_of(self, origin: Any, args: tuple[Any, ...], where: str) -> Shape:
+    def _made_of(self, origin: Any, args: tuple[Any, ...], where: str) -> Converter:
         """Return the shape of a collection."""
         if origin is tuple and not (len(args) == 2 and args[1] is Ellipsis):
             return places([self.read(a, f"{where}[{i}]") for i, a in enumerate(args)])
@@ -75,9 +75,9 @@ class _Reader:
             return mapping(key, value, where)
         raise TypeError(f"{where}: {origin!r} with arguments is not known here: give a codec=")
 
-    def _record(self, kind: type) -> Shape:
+    def _record(self, kind: type) -> Converter:
         record = Record(kind)
-        shape = Shape(
+        shape = Converter(
             kind.__name__,
             frozenset({kind}),
             frozenset({dict}),

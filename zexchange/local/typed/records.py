@@ -10,7 +10,7 @@ from dataclasses import MISSING
 from operator import attrgetter
 from typing import Any
 
-from .schema import Misfit, Shape, refuse
+from .schema import Converter, TypeMismatch, refuse
 
 TOO_DEEP = "nested more deeply than Python's recursion goes"
 
@@ -23,7 +23,7 @@ class Record:
     def __init__(self, kind: Any) -> None:
         self._kind = kind
 
-    def fill(self, read: Callable[[Any, str], Shape]) -> None:
+    def fill(self, read: Callable[[Any, str], Converter]) -> None:
         """Read the fields.
 
         Raises:
@@ -69,12 +69,12 @@ class Record:
                 self._encoders, self._get(msg)
             ):
                 plain[name] = value if type(value) in untouched else encode(value)
-        except Misfit as misfit:
+        except TypeMismatch as misfit:
             raise misfit.within(f".{name}")
         except RecursionError:
-            raise Misfit(TOO_DEEP) from None
+            raise TypeMismatch(TOO_DEEP) from None
         except AttributeError as error:
-            raise Misfit(f"no value for a field: {error}") from None
+            raise TypeMismatch(f"no value for a field: {error}") from None
         return plain
 
     def decode(self, plain: Any) -> Any:
@@ -92,15 +92,15 @@ class Record:
                     value = fields[name]
                     values[name] = value if type(value) in untouched else decode(value)
                 elif required:
-                    raise Misfit("missing, and it has no default")
-        except Misfit as misfit:
+                    raise TypeMismatch("missing, and it has no default")
+        except TypeMismatch as misfit:
             raise misfit.within(f".{name}")
         except RecursionError:
-            raise Misfit(TOO_DEEP) from None
+            raise TypeMismatch(TOO_DEEP) from None
         try:
             return kind(**values)
         except Exception as error:  # of its own __post_init__
-            raise Misfit(f"not a {kind.__name__}: {error}"[:200]) from error
+            raise TypeMismatch(f"not a {kind.__name__}: {error}"[:200]) from error
 
 
 def _is_required(field: "dataclasses.Field[Any]") -> bool:

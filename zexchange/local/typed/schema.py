@@ -13,7 +13,7 @@ _SHOWN = 60
 _LARGE = 1 << 64
 
 
-class Misfit(ValueError):
+class TypeMismatch(ValueError):
     """A value that is not of the type it should be; `path` leads to it from the message."""
 
     def __init__(self, text: str) -> None:
@@ -21,7 +21,7 @@ class Misfit(ValueError):
         self.text = text
         self.path = ""
 
-    def within(self, step: str) -> "Misfit":
+    def within(self, step: str) -> "TypeMismatch":
         """Put one more step in front of the path."""
         self.path = step + self.path
         return self
@@ -31,7 +31,7 @@ class Misfit(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class Converter:
     """How the values of one type travel.
 
     Attributes:
@@ -59,8 +59,8 @@ class Shape:
 def refuse(expected: str, value: object) -> NoReturn:
     """Raise the Misfit of a value."""
     if value is None or isinstance(value, enum.Enum):
-        raise Misfit(f"expected {expected}, not {value}")
-    raise Misfit(expected_but(expected, type(value)))
+        raise TypeMismatch(f"expected {expected}, not {value}")
+    raise TypeMismatch(expected_but(expected, type(value)))
 
 
 def expected_but(expected: str, found: type) -> str:

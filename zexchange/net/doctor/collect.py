@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ...protocol.hub.client import Hub
-from ...protocol.interest.interest import Keys
+from ...protocol.interest.interest import NameSet
 from ...protocol.session import peers as m
 from ...protocol.session.peers import Candidate, Peer, State
 from ...protocol.wire.envelopes import SCHEME
 from ..engine.engine import Engine
-from ..engine.waits import Waiter
+from ..engine.waits import NodeWaits
 from ..peering import elsewhere as around
 from .reach import Reach, reach_all
 from .snapshot import Endpoint, Lookup, PeerView, Picture
@@ -32,7 +32,7 @@ def examine(engine: Engine, exchange: str, timeout: float) -> Picture:
         exchange: the name that is asked about, or an empty string.
         timeout: seconds that a connection by hand may take.
     """
-    waiter = Waiter(engine, PATIENCE)
+    waiter = NodeWaits(engine, PATIENCE)
     waiter.wait(waiter.settled(lambda: _answered(engine)))
     picture = engine.changed.look(lambda held: _look(engine, exchange))
     tried = reach_all(_doubtful(picture), timeout)
@@ -140,7 +140,7 @@ def _peer(engine: Engine, peer: Peer, exchange: str) -> PeerView:
     if pong is not None and pong.time:
         # Half of the way there and back is how old what it said was when it came.
         clock = pong.time + peer.round_trip / 2 - (wall - (now - peer.pong_at))
-    covering = [key for key in interest.keys if exchange and Keys([key]).covers(exchange)]
+    covering = [key for key in interest.keys if exchange and NameSet([key]).covers(exchange)]
     return PeerView(
         label=str(peer.label),
         host=peer.label.host,
@@ -167,7 +167,7 @@ def _peer(engine: Engine, peer: Peer, exchange: str) -> PeerView:
 
 def _sent(engine: Engine, peer: Peer, exchange: str) -> int | None:
     """Return the last number that a peer gave on an exchange; None where we do not listen."""
-    if not exchange or not Keys(engine.session.interest.keys).covers(exchange):
+    if not exchange or not NameSet(engine.session.interest.keys).covers(exchange):
         return None
     where = engine.inbound.positions().get(peer.id.hex())
     return where.positions.get(exchange, 0) if where else None

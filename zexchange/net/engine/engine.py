@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from ...history import WINDOW, Body, Ring
 from ...local.exchange import Exchange
-from ...local.late_join import Arrears
+from ...local.late_join import RemoteCatchUp
 from ...local.registry import Registry
 from ...local.tasks import eventloops as loops
 from ...local.tasks.feeds import orphans, tidy
-from ...protocol.hub.client import Hubs
+from ...protocol.hub.client import HubSelector
 from ...protocol.interest.changes import Changes
 from ...protocol.session.events import Event, Lost
 from ...protocol.session.session import Session
@@ -27,32 +27,32 @@ from ...protocol.unanswered import Given
 from ...protocol.wire.data import read_token
 from ...protocol.wire.envelopes import node_at
 from ...protocol.wire.messages import Ack, Address, Control, Label, Recall, Replay
-from ..config import Plan, Scope
-from ..inbound.context import Desk, Reports
+from ..config import NodeConfig, Scope
+from ..inbound.context import ReceiveContext, ReceiverEvents
 from ..inbound.merging import sources_of
-from ..inbound.receiver import Inbound
-from ..inbound.rejections import Misfit, Misfits
+from ..inbound.receiver import Receiver
+from ..inbound.rejections import Misfit, RejectionCounter
 from ..outbound.bridge import Bridges
-from ..outbound.publisher import Outbound
+from ..outbound.publisher import Publisher
 from ..outbound.siblings import siblings_of
-from ..peering.binding import Places
+from ..peering.binding import Listeners
 from ..peering.discovery import Discovery
-from ..peering.hub_links import Ways
+from ..peering.hub_links import HubTransport
 from ..peering.links import Controls
-from ..peering.mdns import Lan, require
+from ..peering.mdns import MdnsDiscovery, require
 from ..peering.unanswered import Missing
-from ..security.guard import Guard
+from ..security.guard import CurveGuard
 from ..transport.descriptors import shares
-from ..transport.dns import Lookups
+from ..transport.dns import Resolver
 from ..transport.endpoints import HUB_PREFIX, parse_tcp
 from ..transport.threads import Ready
 from .environment import NodeEnvironment
-from .executor import Effects
-from .hub_client import Carriage
+from .executor import EffectExecutor
+from .hub_client import HubClient
 from .memory import Memory
-from .replays import Pending
-from .stalls import Stalls
-from .watchdog import DataWatch
+from .replays import ReplayBacklog
+from .stalls import SlowPeerMonitor
+from .watchdog import Watchdog
 
 if TYPE_CHECKING:
     from ..transport.sockets import Socket
@@ -65,18 +65,18 @@ SETTLE_ROUNDS = 16
 """Times in a turn that control sockets are read again before other work has its turn."""
 
 
-class Engine(Reports):
+class Engine(ReceiverEvents):
     """A node's running parts. Made, started and closed once; a forked child makes its own."""
 
     def __init__(
         self,
-        plan: Plan,
+        plan: NodeConfig,
         me: bytes,
         label: Label,
         registry: Registry,
         events: Exchange[Event],
         world: NodeEnvironment,
-        guard: Guard | None = None,
+        guard: CurveGuard | None = None,
         scope: Scope | None = None,
         join_timeout: float = 0.0,
     ) -> None:
@@ -92,28 +92,28 @@ class Engine(Reports):
         self._finished = False
         self._inbox: deque[Callable[[], None]] = deque()
         self._acks: deque[tuple[bytes, dict[str, int]]] = deque()
-        self.misfits = Misfits(self._count_misfits)
-        self._replays = Pending()
+        self.misfits = RejectionCounter(self._count_misfits)
+        self._replays = ReplayBacklog()
         self._waker = world.waker()
         self._poller = world.poller()
         self._poller.watch(self._waker.fd)
         self._sockets = world.sockets()
         self._probes = world.probes(self._poller)
-        self._hubs = Hubs(me, plan.federation, label, plan.hubs, world.monotonic())
+        self._hubs = HubSelector(me, plan.federation, label, plan.hubs, world.monotonic())
         self._vouching = guard.vouching(self._hubs) if guard else None
-        lookups = Lookups(self.post)
+        lookups = Resolver(self.post)
         self._controls = self._make_controls(lookups, guard)
         xpub = self._sockets.xpub()
         if guard:
             self._judge_connections(guard, xpub)
         self._controls.spent = world.spent
-        if isinstance(self._controls, Ways):
+        if isinstance(self._controls, HubTransport):
             self._controls.open()
         ring = Ring(plan.replay_bytes, plan.replay_messages, WINDOW)
         gate = guard.gate if guard else None
         there = world.descriptors()
         self._room = shares(None if there is None else there - plan.descriptors())
-        self.outbound = Outbound(xpub, me, self._waker.wake, ring, self.may_wait, world, gate)
+        self.outbound = Publisher(xpub, me, self._waker.wake, ring, self.may_wait, world, gate)
         siblings = siblings_of(registry, world.new_id)
         self.bridges = Bridges(registry, self.outbound, self.scope, siblings)
         try:
@@ -126,19 +126,19 @@ class Engine(Reports):
         self._poller.watch(self.outbound.fileno())
         self._xpub_fd = self.outbound.fileno()
         clock = world.monotonic
-        desk = Desk(
+        desk = ReceiveContext(
             me, registry, self.scope, self, plan.recovery_timeout, clock, sources_of(registry)
         )
         self.changes = Changes()
-        self.inbound = Inbound(self._sockets, desk, self._end, world, self.changes, guard)
-        self.watch = DataWatch(self.inbound)
-        self.stalls = Stalls(self, plan.stall)
+        self.inbound = Receiver(self._sockets, desk, self._end, world, self.changes, guard)
+        self.watch = Watchdog(self.inbound)
+        self.stalls = SlowPeerMonitor(self, plan.stall)
         self.memory = Memory(self)
         self.session = self._make_session(label, ring, siblings.id)
         self.discovery = Discovery(self.session, lookups, (*plan.peers, *plan.parents), clock)
         until = clock() + join_timeout
         self.missing = Missing(plan.federation, self.session, self._hubs, until)
-        self.effects = Effects(
+        self.effects = EffectExecutor(
             self.session,
             self._controls,
             self._probes,
@@ -151,8 +151,8 @@ class Engine(Reports):
             self.changed,
         )
         self.carriage = (
-            Carriage(self, self._hubs, self._controls, lookups, guard)
-            if isinstance(self._controls, Ways)
+            HubClient(self, self._hubs, self._controls, lookups, guard)
+            if isinstance(self._controls, HubTransport)
             else None
         )
         self.thread = world.loop(
@@ -163,7 +163,7 @@ class Engine(Reports):
         )
         self._tick_at = 0.0
 
-    def _judge_connections(self, guard: Guard, xpub: "Socket") -> None:
+    def _judge_connections(self, guard: CurveGuard, xpub: "Socket") -> None:
         """Have every connection judged, before anything is bound."""
         controls = self._controls
         guard.open(
@@ -213,14 +213,14 @@ class Engine(Reports):
         self.inbound.do(self.inbound.look_again)
         self.post(lambda: self.session.carry(self._carried()))
 
-    def _make_controls(self, lookups: Lookups, guard: Guard | None) -> Controls:
+    def _make_controls(self, lookups: Resolver, guard: CurveGuard | None) -> Controls:
         received = self._received, self._refused_frame, self._replayed
         common = self._sockets, self._poller, lookups, *received
         monotonic = self.world.monotonic
         if not self.plan.hubs:
             return Controls(*common, monotonic, guard)
         ours = self.me, self._hubs, monotonic, self._heard_of_hub
-        return Ways(*common, *ours, guard, self._vouching)
+        return HubTransport(*common, *ours, guard, self._vouching)
 
     # ---------------------------------------------------------------- start and close
 
@@ -250,14 +250,14 @@ class Engine(Reports):
         self.inbound.thread.start()
         self.thread.start()
 
-    def _lan(self) -> Lan | None:
+    def _lan(self) -> MdnsDiscovery | None:
         """Return what looks around on the local network, if that was asked for."""
         listen = self.plan.listen
         if not (self.plan.lan and listen):
             return None
         require()
         control = parse_tcp(self.session.addresses[-1].control)
-        return Lan(self.plan.federation, self.me.hex(), listen[0], control, self.post)
+        return MdnsDiscovery(self.plan.federation, self.me.hex(), listen[0], control, self.post)
 
     def close(self, linger: float) -> None:
         """Say goodbye, stop the threads and close the sockets, within ``linger`` and a bit."""
@@ -315,7 +315,7 @@ class Engine(Reports):
         return self._places.hidden
 
     @property
-    def places(self) -> Places:
+    def places(self) -> Listeners:
         """Where we can be found."""
         return self._places
 
@@ -373,21 +373,21 @@ class Engine(Reports):
             self.inbound.do(drop)
 
     def proven(self, peer: bytes, epoch: int) -> None:
-        """See `Reports`."""
+        """See `ReceiverEvents`."""
         self.post(lambda: self.session.proven(peer, epoch))
 
     def forgot(self, peer: bytes, number: int) -> None:
-        """See `Reports`."""
+        """See `ReceiverEvents`."""
         self.post(lambda: self.session.has_forgotten(peer, number))
 
     def consumed(self, peer: bytes, positions: dict[str, int]) -> None:
-        """See `Reports`: gathered here, told by the control thread in one message a peer."""
+        """See `ReceiverEvents`: gathered here, told by the control thread in one message a peer."""
         quiet = not self._acks
         self._acks.append((peer, positions))
         if quiet:
             self._waker.wake()
 
-    def recall(self, key: str, arrears: Arrears, noted: Callable[[], None]) -> None:
+    def recall(self, key: str, arrears: RemoteCatchUp, noted: Callable[[], None]) -> None:
         """Have a late joiner given the history of every peer, once its key is in force there.
 
         After the change of interest that came with it, if there is one.
@@ -400,7 +400,7 @@ class Engine(Reports):
         self.inbound.do(recall)
 
     def ask(self, peer: bytes, request: Replay | Recall) -> None:
-        """See `Reports`."""
+        """See `ReceiverEvents`."""
         self.post(lambda: self._ask(peer, request))
 
     def _ask(self, node: bytes, message: Replay | Recall) -> None:
@@ -409,7 +409,7 @@ class Engine(Reports):
             self._controls.say(peer.link, message)
 
     def lost(self, event: Lost) -> None:
-        """See `Reports`."""
+        """See `ReceiverEvents`."""
         self.post(lambda: self.session.tell(event))
 
     def heads(self) -> dict[str, int]:
@@ -433,7 +433,7 @@ class Engine(Reports):
             self.inbound.do(lambda: self._replays.leave(len(frame)))
 
     def rejected(self, peer: bytes, reason: str) -> None:
-        """See `Reports`."""
+        """See `ReceiverEvents`."""
         self.post(lambda: self.session.reject(peer.hex(), reason))
 
     def _count_misfits(self, take: Callable[[], list[Misfit]]) -> None:
@@ -444,7 +444,7 @@ class Engine(Reports):
         self.post(count)
 
     def forbidden(self, peer: bytes, counts: dict[str, int]) -> None:
-        """See `Reports`."""
+        """See `ReceiverEvents`."""
 
         def count() -> None:
             known = self.session.members.peers.get(peer)
@@ -555,7 +555,7 @@ class Engine(Reports):
         self.discovery.tick(now)
         self.missing.tell(now)
 
-    def _look_at_keys(self, guard: Guard, now: float) -> None:
+    def _look_at_keys(self, guard: CurveGuard, now: float) -> None:
         """Act on it when other keys are authorized, or for something else."""
         before = guard.policy
         policy = guard.tick(now)
@@ -604,7 +604,7 @@ class Engine(Reports):
         self._probes.probe(endpoint, self.world.monotonic(), answer)
 
     def marked(self, trunk: str, mark: int) -> None:
-        """See `Reports`."""
+        """See `ReceiverEvents`."""
         down, now = trunk.removeprefix(HUB_PREFIX), self.world.monotonic
         self.post(lambda: self._hubs.marked(down, mark, now()))
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..config import Plan
-from ..peering.binding import Places
-from ..security.guard import Guard
+from ..config import NodeConfig
+from ..peering.binding import Listeners
+from ..security.guard import CurveGuard
 from ..transport import descriptors
 from ..transport.environment import Environment
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 class NodeEnvironment(Environment):
     """The real one, with keys and the rendezvous directory."""
 
-    _guard: Guard | None = None
+    _guard: CurveGuard | None = None
 
-    def guard(self, plan: Plan) -> Guard | None:
+    def guard(self, plan: NodeConfig) -> CurveGuard | None:
         """Return what keeps strangers from the node's TCP sockets; None where there are none.
 
         Raises:
             InvalidKeys: if the key directory cannot be used.
         """
-        self._guard = Guard(plan.keys)
+        self._guard = CurveGuard(plan.keys)
         return self._guard
 
     def places(
         self,
-        plan: Plan,
+        plan: NodeConfig,
         node: str,
         router: "Socket",
         xpub: "Socket",
         apart: Callable[[Callable[[], object]], None],
-    ) -> Places:
-        """Bind the two sockets where others can find the node; see `Places` for ``apart``."""
+    ) -> Listeners:
+        """Bind the two sockets where others can find the node; see `Listeners` for ``apart``."""
         shortage = descriptors.Shortage(self.descriptors_at_most)
-        return Places(plan, node, router, xpub, self._guard, shortage, apart)
+        return Listeners(plan, node, router, xpub, self._guard, shortage, apart)

@@ -12,16 +12,18 @@ from ...local.exchange import Exchange
 from ...local.process.logs import log
 from ...names import is_pattern
 from ...protocol.delivery.stalls import Turns
-from ...protocol.interest.interest import Keys
+from ...protocol.interest.interest import NameSet
 from ...protocol.session.effects import (
     Acknowledged,
     Announce,
+    CloseLink,
+    CloseReceiver,
     Dial,
     Effect,
-    HangUp,
+    Emit,
     HaveForgotten,
-    Hush,
-    Narrow,
+    InterestChanged,
+    OpenReceiver,
     Probe,
     Recount,
     Recounted,
@@ -30,32 +32,30 @@ from ...protocol.session.effects import (
     Resend,
     Resent,
     Resubscribe,
-    Say,
-    Tell,
-    Tune,
-    Wanted,
+    Send,
+    SubscribeNames,
 )
 from ...protocol.session.events import Event, Lost, Rejected
 from ...protocol.session.peers import Peer
 from ...protocol.session.session import Session
 from ...protocol.wire.data import topic
 from ...protocol.wire.messages import Pong, Recalled, Replayed
-from ..inbound.receiver import Inbound
+from ..inbound.receiver import Receiver
 from ..outbound.bridge import Bridges
-from ..outbound.publisher import Outbound
+from ..outbound.publisher import Publisher
 from ..peering.links import Controls
-from ..transport.dns import Lookups
+from ..transport.dns import Resolver
 from ..transport.probes import Probes
-from ..transport.sync import Condition
+from ..transport.sync import SignalSafeCondition
 from .environment import NodeEnvironment
-from .health import Health
-from .replays import RECALL, RECALL_PATTERN, REQUEST, Requests
+from .health import NodeHealth
+from .replays import RECALL, RECALL_PATTERN, REQUEST, ReplayQuota
 
 BEACONS_MOST = 500
 """Exchanges asked about at a time. They lie in the same pipe as what is sent, and may fill it."""
 
 
-class Effects:
+class EffectExecutor:
     """Hands and feet of one session."""
 
     def __init__(
@@ -63,13 +63,13 @@ class Effects:
         session: Session,
         controls: Controls,
         probes: Probes,
-        outbound: Outbound,
-        lookups: Lookups,
-        inbound: Inbound,
+        outbound: Publisher,
+        lookups: Resolver,
+        inbound: Receiver,
         bridges: Bridges,
         events: Exchange[Event],
         world: NodeEnvironment,
-        changed: Condition,
+        changed: SignalSafeCondition,
     ) -> None:
         self._session = session
         self._controls = controls
@@ -81,8 +81,8 @@ class Effects:
         self._events = events
         self._world = world
         self._changed = changed
-        self.health = Health(inbound, world)
-        self._requests = Requests()
+        self.health = NodeHealth(inbound, world)
+        self._requests = ReplayQuota()
         self._turns = Turns()
 
     def carry_out(self) -> None:
@@ -98,7 +98,7 @@ class Effects:
     def _perform(self, effect: Effect) -> None:
         """Carry out one effect. The order of the cases is that of their frequency."""
         match effect:
-            case Say(endpoint, message):
+            case Send(endpoint, message):
                 self._controls.say(endpoint, message)
             case Reply(route, message):
                 signed = self.health.sign(message) if isinstance(message, Pong) else message
@@ -109,12 +109,12 @@ class Effects:
                 self._announce(peer, epoch, keys)
             case Resubscribe():
                 self._inbound.do(self._inbound.follow)
-            case Tune():
+            case OpenReceiver():
                 asked = self._controls.routed(effect)
                 self._lookups.literal(asked.endpoint, lambda literal: self._tune(asked, literal))
-            case Narrow(peer, names, anew):
+            case SubscribeNames(peer, names, anew):
                 self._inbound.do(lambda: self._inbound.narrow(peer, names, anew))
-            case Hush(peer, heads, final, acked):
+            case CloseReceiver(peer, heads, final, acked):
                 self._outbound.window.forget(peer, final, acked)
                 self._inbound.do(lambda: self._inbound.hush(peer, heads, final))
             case Acknowledged(peer, positions):
@@ -133,20 +133,20 @@ class Effects:
                 )
             case HaveForgotten(peer, epoch, number, heads):
                 self._outbound.have_forgotten(peer, epoch, number, heads)
-            case Wanted(keys):
+            case InterestChanged(keys):
                 # What was kept before a bridge came is encoded, which may call anything.
                 with self._changed.aside():
                     self._bridges.refresh(keys, self._session.members.wanting)
-            case Tell(event):
+            case Emit(event):
                 self._tell(event)
             case Dial(endpoint, key):
                 self._controls.dial(endpoint, key)
-            case HangUp(endpoint):
+            case CloseLink(endpoint):
                 self._controls.hang_up(endpoint)
             case Redial(endpoint, key):
                 self._controls.redial(endpoint, key)
 
-    def _tune(self, asked: Tune, endpoint: str) -> None:
+    def _tune(self, asked: OpenReceiver, endpoint: str) -> None:
         if asked.peer in self._session.members.peers:  # still, where a name was looked up
             tuned = replace(asked, endpoint=endpoint)
             self._inbound.do(lambda: self._inbound.tune(tuned))
@@ -161,7 +161,7 @@ class Effects:
             heads, left_out = self._outbound.announce(
                 node,
                 epoch,
-                Keys(keys),
+                NameSet(keys),
                 interest.held(epoch),
                 interest.promised,
                 interest.account,

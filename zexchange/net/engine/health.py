@@ -6,7 +6,7 @@ told: who may not hear of them must not hear of them this way.
 """
 
 from ...protocol.wire.messages import Pong
-from ..inbound.receiver import Inbound
+from ..inbound.receiver import Receiver
 from ..transport.descriptors import A_PEER
 from .environment import NodeEnvironment
 from .watchdog import HELD_AFTER
@@ -15,10 +15,10 @@ LOOK_EVERY = 5.0
 """Seconds for which a count of the open descriptors is good: it costs 0.1 ms and more."""
 
 
-class Health:
+class NodeHealth:
     """How one node is."""
 
-    def __init__(self, inbound: Inbound, world: NodeEnvironment) -> None:
+    def __init__(self, inbound: Receiver, world: NodeEnvironment) -> None:
         self._inbound = inbound
         self._world = world
         self._room: int | None = None

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from ...local.process.logs import log
 from ...protocol.hub import client as h
-from ...protocol.hub.messages import Leave
+from ...protocol.hub.messages import Detach
 from ...protocol.security.permissions import Policy
 from ...protocol.wire.envelopes import MARK, introduction_topic
-from ..peering.hub_links import Ways
-from ..security.guard import Guard
-from ..transport.dns import Lookups, needs_lookup
+from ..peering.hub_links import HubTransport
+from ..security.guard import CurveGuard
+from ..transport.dns import Resolver, needs_lookup
 
 if TYPE_CHECKING:
     from zmq import Socket as ZmqSocket
@@ -29,16 +29,16 @@ REFRESH = 5.0
 """Seconds after which the name of a hub that has never answered is looked up again."""
 
 
-class Carriage:
+class HubClient:
     """A node's hubs, and its running parts."""
 
     def __init__(
         self,
         engine: "Engine",
-        hubs: h.Hubs,
-        ways: Ways,
-        lookups: Lookups,
-        guard: Guard | None = None,
+        hubs: h.HubSelector,
+        ways: HubTransport,
+        lookups: Resolver,
+        guard: CurveGuard | None = None,
     ) -> None:
         self._engine = engine
         self._lookups = lookups
@@ -95,22 +95,22 @@ class Carriage:
     def _perform(self, effect: h.Effect, now: float) -> None:
         session = self._engine.session
         match effect:
-            case h.Knock(endpoint, word):
+            case h.SendAttach(endpoint, word):
                 self._ways.tell_hub(endpoint, word)
-            case h.Alive(nodes):
+            case h.NodesAlive(nodes):
                 session.behind.alive(nodes, now)
-            case h.Appeared(node):
+            case h.NodeReachable(node):
                 session.behind.appeared(node, now)
-            case h.Vanished(node, reason):
+            case h.NodeUnreachable(node, reason):
                 session.behind.vanished(node, reason, now)
-            case h.Moved(node):
+            case h.NodeMoved(node):
                 session.behind.moved(node, now)
                 session.behind.appeared(node, now)
             case h.Publish(up, connect, key):
                 self._publish(up, connect, key)
-            case h.Renew(down):
+            case h.Reconnect(down):
                 self._renew(down)
-            case h.Judge():
+            case h.RightsChanged():
                 session.judge_carried(now)
             case h.Introduce(hub, secret):
                 self._secrets = {**self._secrets, hub: secret}
@@ -120,11 +120,11 @@ class Carriage:
                     session.behind.announce_again()
             case h.Redial(endpoint):
                 self._ways.redial_hub(endpoint)
-            case h.Fell(endpoint):
+            case h.HubLost(endpoint):
                 log.warning("%s: the hub %s does not answer any more", self._where(), endpoint)
-            case h.Back(endpoint):
+            case h.HubReturned(endpoint):
                 log.warning("%s: the hub %s answers again", self._where(), endpoint)
-            case h.Objected(endpoint, reason, text):
+            case h.HubRefused(endpoint, reason, text):
                 session.reject(endpoint, f"refused: {reason}", text)
 
     def _where(self) -> str:
@@ -185,7 +185,7 @@ class Carriage:
     def leave(self) -> None:
         """Say goodbye to every hub, behind what was said to the nodes there."""
         for endpoint in self._hubs.hubs:
-            self._ways.tell_hub(endpoint, Leave(self._engine.me))
+            self._ways.tell_hub(endpoint, Detach(self._engine.me))
 
 
 def _first(found: list[str]) -> str:

@@ -6,7 +6,7 @@ need. Nothing here knows sockets.
 
 from collections.abc import Hashable
 
-from ...protocol.rate_limit import Allowance
+from ...protocol.rate_limit import TokenBucket
 
 AT_ONCE, A_SECOND = 64 << 20, 64 << 20
 """Bytes sent again to one asker: at once, and a second."""
@@ -18,11 +18,11 @@ PENDING_BYTES = 64 << 20
 """Bytes that have been sent again to us and that the data thread has not taken yet."""
 
 
-class Requests:
+class ReplayQuota:
     """What those who ask have been sent again."""
 
     def __init__(self) -> None:
-        self._allowance = Allowance(AT_ONCE, A_SECOND)
+        self._allowance = TokenBucket(AT_ONCE, A_SECOND)
 
     def allow(self, route: Hashable, cost: int, now: float) -> bool:
         """Tell whether a request is answered now; if not, it will be made again."""
@@ -33,7 +33,7 @@ class Requests:
         self._allowance.take(route, max(0, size - REQUEST), now)
 
 
-class Pending:
+class ReplayBacklog:
     """What has come on the control thread and waits for the data thread, in bytes."""
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ BEACON_EVERY = 0.5
 While senders wait, there is one at every look for each peer: it tells all that it has then."""
 
 
-class Stalls:
+class SlowPeerMonitor:
     """The clock of one node's window."""
 
     def __init__(self, engine: "Engine", stall: float) -> None:

@@ -33,7 +33,7 @@ CLOSED = object()
 """What a condition is that can hold no more."""
 
 
-class Waiter:
+class NodeWaits:
     """One caller's wait for one engine, until a deadline."""
 
     def __init__(self, engine: Engine, timeout: float) -> None:

@@ -8,7 +8,7 @@ import sys
 import traceback
 
 from ...local.process.logs import log
-from ..inbound.receiver import Inbound
+from ..inbound.receiver import Receiver
 
 HOLDERS_MOST = 1000
 """Exchanges and places that are counted apart."""
@@ -16,10 +16,10 @@ HELD_AFTER = 1.0
 """Seconds for which a batch may hold the data thread before it is named."""
 
 
-class DataWatch:
+class Watchdog:
     """Watches one data thread."""
 
-    def __init__(self, inbound: Inbound) -> None:
+    def __init__(self, inbound: Receiver) -> None:
         self._inbound = inbound
         self._named: tuple[float, str] | None = None
         self.holders: dict[str, int] = {}

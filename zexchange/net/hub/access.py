@@ -12,7 +12,7 @@ import zmq
 
 from ...protocol.hub.core import MAX_TOPICS
 from ..security.connections import Connection, alive, connection, cut, source
-from ..security.subscription_filter import Gate
+from ..security.subscription_filter import SubscriptionFilter
 
 if TYPE_CHECKING:
     Socket = zmq.Socket[bytes]
@@ -21,7 +21,7 @@ ENDING = 2.0
 """Seconds in which connections are looked at whose end libzmq has told: it closes them behind."""
 
 
-class Wanted:
+class HubSubscriptions:
     """What is honoured at the hub's data socket, by connection.
 
     Args:
@@ -29,7 +29,7 @@ class Wanted:
         socket: the XPUB that nodes receive from.
     """
 
-    def __init__(self, gate: Gate, socket: "Socket") -> None:
+    def __init__(self, gate: SubscriptionFilter, socket: "Socket") -> None:
         self._gate = gate
         self._socket = socket
         self._of: dict[Connection, set[bytes]] = {}

@@ -14,23 +14,23 @@ from typing import TYPE_CHECKING
 import zmq
 
 from ...errors import DecodeError
-from ...protocol.hub.core import Carrying
-from ...protocol.hub.flow_control import Reading
-from ...protocol.hub.members import Lodger
-from ...protocol.hub.topology import Seen
+from ...protocol.hub.core import HubCore
+from ...protocol.hub.flow_control import FlowControl
+from ...protocol.hub.members import Member
+from ...protocol.hub.topology import DuplicateFilter
 from ...protocol.wire.data import DATA, MAX_ATTACHED
 from ...protocol.wire.envelopes import (
     HEAD_BYTES,
     HOPS_MOST,
     MARK,
-    Passing,
+    FrameInfo,
     introduction_topic,
     look,
     mark_frame,
 )
 from ..security.connections import cut, source
 from ..transport.sockets import DO_NOT_WAIT, SNDMORE
-from .access import Wanted
+from .access import HubSubscriptions
 
 if TYPE_CHECKING:
     from .sockets import HubSockets
@@ -45,19 +45,19 @@ class Forwarding:
     def __init__(
         self,
         sockets: "HubSockets",
-        core: Carrying,
+        core: HubCore,
         trunks: Trunks,
-        wanted: Wanted | None = None,
+        wanted: HubSubscriptions | None = None,
     ) -> None:
         self._up, self._down = sockets.up, sockets.down
         self._wanted = wanted
         self._core = core
         self._trunks = trunks
-        self._seen = Seen(core.map)
+        self._seen = DuplicateFilter(core.map)
         self._introduction = introduction_topic(core.me)
         self._connections: dict[bytes, tuple[int, int]] = {}
         self._topics: dict[int, set[bytes]] = {}
-        self.reading = Reading()
+        self.reading = FlowControl()
         self.dropped = self.cut = 0
         sockets.subscribe(self._introduction)
 
@@ -108,7 +108,7 @@ class Forwarding:
         exchange = topic[1:-1].decode(errors="replace")
         self._core.complain(f"{self._core.gate.name(user)} may not publish on {exchange!r}")
 
-    def take_trunk(self, root: bytes, hops: int, source: Lodger, frames: list[zmq.Frame]) -> None:
+    def take_trunk(self, root: bytes, hops: int, source: Member, frames: list[zmq.Frame]) -> None:
         """Pass on what another hub has passed on, which entered at ``root``.
 
         Raises:
@@ -125,7 +125,7 @@ class Forwarding:
             self._pass_on(passing, root, hops, source.id, frames)
 
     def _pass_on(
-        self, passing: Passing, root: bytes, hops: int, source: bytes, frames: list[zmq.Frame]
+        self, passing: FrameInfo, root: bytes, hops: int, source: bytes, frames: list[zmq.Frame]
     ) -> None:
         hubs = self._seen.onward(passing, root, hops, source)
         if hubs is None:

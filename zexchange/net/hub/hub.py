@@ -18,15 +18,15 @@ from ...errors import DecodeError
 from ...local.process.logs import log
 from ...names import check_federation
 from ...protocol.hub import members as c
-from ...protocol.hub.core import Carrying
-from ...protocol.hub.messages import WORD, Enter, Leave, State, Word, read_word, word_frame
+from ...protocol.hub.core import HubCore
+from ...protocol.hub.messages import WORD, Attach, Detach, HubState, Word, read_word, word_frame
 from ...protocol.wire.data import DATA
 from ...protocol.wire.envelopes import (
     BUNDLE,
     HEAD_BYTES,
     RELAY,
     TRUNK,
-    Parcel,
+    Envelope,
     bundle,
     look,
     read_relay,
@@ -37,12 +37,12 @@ from ...protocol.wire.envelopes import (
 )
 from ...protocol.wire.messages import Label
 from ..engine.environment import NodeEnvironment
-from ..security.guard import Guard
+from ..security.guard import CurveGuard
 from ..transport.descriptors import A_HUB, HUB, KEYS, require
 from ..transport.endpoints import Tcp, check_secure, parse_tcp
 from ..transport.threads import Ready
 from .forwarding import BUDGET, Forwarding
-from .keys import HubKeys
+from .keys import HubAuth
 from .links import FORGET_AFTER, HubLinks, portions
 from .sockets import HubSockets
 
@@ -117,11 +117,11 @@ class Hub:
         self._world = world or NodeEnvironment()
         needed = HUB + A_HUB * len(peers) + (KEYS if keys else 0)
         require(needed, self._world.descriptors(), "a hub")
-        guard = Guard(Path(keys) if keys is not None else None)
+        guard = CurveGuard(Path(keys) if keys is not None else None)
         self._me = guard.node_id(self._world.new_id())
         self._sockets = HubSockets(listen, advertise)
         self._waker, self._poller = self._world.waker(), self._world.poller()
-        self._keys = HubKeys(guard, self._sockets, self._poller)
+        self._keys = HubAuth(guard, self._sockets, self._poller)
         try:
             self._sockets.bind(guard.lock)
         except BaseException:
@@ -129,7 +129,7 @@ class Hub:
             self._waker.close()
             raise
         self.endpoint = self._sockets.endpoints[0]
-        self._core = Carrying(
+        self._core = HubCore(
             self._me,
             federation,
             self._sockets.endpoints,
@@ -142,12 +142,12 @@ class Hub:
         for fd in (self._waker.fd, *self._sockets.fds):
             self._poller.watch(fd)
         me = label or Label("hub", 0)
-        hello = Enter(self._me, federation, me, hub=True, endpoint=self.endpoint)
+        hello = Attach(self._me, federation, me, hub=True, endpoint=self.endpoint)
         self._links = HubLinks(
             self._sockets, self._poller, self._core, hello, self._world.monotonic, guard
         )
         self._keys.start(self._core, self._links)
-        self._out: dict[Any, list[Parcel]] = {}
+        self._out: dict[Any, list[Envelope]] = {}
         self._relayed = self._dropped = 0
         self._tick_at = 0.0
         self._busy = True
@@ -220,7 +220,7 @@ class Hub:
         self._busy = done > 0 or self._links.busy
         if self._closing:
             for link in self._links:
-                self._links.say(link, Leave(self._me))
+                self._links.say(link, Detach(self._me))
             return None
         return 0.0 if self._busy else TICK
 
@@ -262,7 +262,7 @@ class Hub:
             raise DecodeError(f"a message of {len(frames)} frames that is for no hub")
 
     def _take_word(self, word: Word, route: bytes, frame: zmq.Frame, user: str, now: float) -> None:
-        if isinstance(word, Enter):
+        if isinstance(word, Attach):
             if word.endpoint and parse_control(word.endpoint).wild:
                 host = str(frame.get("Peer-Address"))
                 word = _with_host(word, f"[{host}]" if ":" in host else host)
@@ -272,14 +272,14 @@ class Hub:
         lodger = self._core.heard(route, now)
         if lodger is None or lodger.user != user:
             self._core.reject("a word of somebody who has not entered")
-        elif isinstance(word, State) and lodger.hub:
+        elif isinstance(word, HubState) and lodger.hub:
             self._core.state(word)
-        elif isinstance(word, Leave):
+        elif isinstance(word, Detach):
             self._core.leave(lodger, "bye")
 
     # ----------------------------------------------------------------------- passing on
 
-    def _relay(self, source: c.Lodger, parcel: Parcel) -> None:
+    def _relay(self, source: c.Member, parcel: Envelope) -> None:
         """Pass a control message on, to its receiver or the hub that leads there."""
         if not source.hub and parcel.sender != source.id:
             self._core.reject("a message under the name of another node")
@@ -295,7 +295,7 @@ class Hub:
         else:
             self._dropped += 1
 
-    def _relay_whole(self, source: c.Lodger, head: bytes, frames: list[zmq.Frame]) -> None:
+    def _relay_whole(self, source: c.Member, head: bytes, frames: list[zmq.Frame]) -> None:
         """Pass on a message of any number of frames, as it came."""
         sender, to, hops = read_relay(head)
         if not source.hub and sender != source.id:
@@ -320,7 +320,7 @@ class Hub:
             self._dropped += 1
 
     def _judged(
-        self, source: c.Lodger, sender: bytes, receiver: c.Lodger, frame: zmq.Frame
+        self, source: c.Member, sender: bytes, receiver: c.Member, frame: zmq.Frame
     ) -> bool:
         """Tell whether a message may be passed on, if it is data that is sent again."""
         gate, head = self._core.gate, bytes(frame.buffer[:HEAD_BYTES])
@@ -371,20 +371,20 @@ class Hub:
     def _carry_out(self) -> None:
         for effect in self._core.take():
             match effect:
-                case c.SayTo(route, word):
+                case c.SendToMember(route, word):
                     self._flush_to(route)
                     self._send([route, word_frame(word)])
-                case c.Pass(hub, word):
+                case c.SendToHub(hub, word):
                     link = self._links.to(hub)
                     if link is not None:
                         self._links.say(link, word)
                 case c.Subscribe(topic, wanted, anew):
                     self._subscribe(topic, wanted, anew)
-                case c.Complain(text):
+                case c.Warn(text):
                     log.warning("%s", text)
-                case c.Call(endpoint):
+                case c.DialHub(endpoint):
                     self._links.call(endpoint, self._world.monotonic() + FORGET_AFTER)
-                case c.Forget(lodger):
+                case c.MemberLeft(lodger):
                     self._forwarding.forget(lodger.id)
                     self._out.pop(lodger.route, None)
 
@@ -410,5 +410,5 @@ def parse_control(endpoint: str) -> Tcp:
         raise DecodeError(str(error)) from None
 
 
-def _with_host(enter: Enter, host: str) -> Enter:
+def _with_host(enter: Attach, host: str) -> Attach:
     return replace(enter, endpoint=str(Tcp(host, parse_control(enter.endpoint).port)))

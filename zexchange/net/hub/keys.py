@@ -11,41 +11,41 @@ from typing import TYPE_CHECKING
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from ...protocol.hub.access import KeyedGate
+from ...protocol.hub.access import KeyedAccessRules
 from ...protocol.security.permissions import Policy
 from ...protocol.wire.data import DATA
 from ..security.connections import Connection, connection, cut
-from ..security.guard import Guard
+from ..security.guard import CurveGuard
 from ..transport.sockets import EVENTS, READABLE, Poller
-from .access import Wanted
+from .access import HubSubscriptions
 
 if TYPE_CHECKING:
-    from ...protocol.hub.core import Carrying
+    from ...protocol.hub.core import HubCore
     from .links import HubLinks
     from .sockets import HubSockets
 
 
-class HubKeys:
+class HubAuth:
     """The keys of one hub, and what follows from them."""
 
-    def __init__(self, guard: Guard, sockets: "HubSockets", poller: Poller) -> None:
+    def __init__(self, guard: CurveGuard, sockets: "HubSockets", poller: Poller) -> None:
         self._guard = guard
         self._sockets = sockets
         self._poller = poller
         self._up: dict[int, Connection] = {}
         self._names: set[bytes] = set()
         self._hiding = False
-        self.gate: KeyedGate | None = None
-        self.wanted: Wanted | None = None
+        self.gate: KeyedAccessRules | None = None
+        self.wanted: HubSubscriptions | None = None
         guard.open(sockets, poller, self._rejected, self._another, self._dismiss, self._shut_out)
         if guard.gate is not None:
-            self.gate = KeyedGate(guard.in_force)
-            self.wanted = Wanted(guard.gate, sockets.down)
+            self.gate = KeyedAccessRules(guard.in_force)
+            self.wanted = HubSubscriptions(guard.gate, sockets.down)
             sockets.judge()
             guard.watch("control", sockets.router)
             guard.watch("data", sockets.down)
 
-    def start(self, core: "Carrying", links: "HubLinks") -> None:
+    def start(self, core: "HubCore", links: "HubLinks") -> None:
         """Begin to act; before the hub's thread does."""
         self._core, self._links = core, links
         self._hide()

@@ -14,15 +14,15 @@ import zmq
 
 from ...errors import DecodeError
 from ...local.process.logs import log
-from ...protocol.hub.core import Carrying
-from ...protocol.hub.messages import Carried, Enter, TurnedAway, Word, read_word, word_frame
+from ...protocol.hub.core import HubCore
+from ...protocol.hub.messages import Attach, Attached, Refused, Word, read_word, word_frame
 from ...protocol.hub.topology import MAX_HUBS
 from ...protocol.security.keys import belongs
 from ...protocol.security.permissions import Policy
 from ...protocol.timing import KNOCK_EVERY
 from ...protocol.unanswered import Neighbours
-from ...protocol.wire.envelopes import BUNDLE_BYTES, Parcel, bundle
-from ..security.guard import Guard
+from ...protocol.wire.envelopes import BUNDLE_BYTES, Envelope, bundle
+from ..security.guard import CurveGuard
 from ..transport.sockets import Poller
 from .forwarding import BUDGET
 from .sockets import HubSockets
@@ -58,7 +58,7 @@ class Link:
     taken: int = 0
     told: int = 0
     its_sent: int = 0
-    parcels: list[Parcel] = field(default_factory=list[Parcel])
+    parcels: list[Envelope] = field(default_factory=list[Envelope])
 
 
 class HubLinks:
@@ -68,10 +68,10 @@ class HubLinks:
         self,
         sockets: HubSockets,
         poller: Poller,
-        core: Carrying,
-        hello: Enter,
+        core: HubCore,
+        hello: Attach,
         monotonic: Callable[[], float],
-        guard: Guard,
+        guard: CurveGuard,
     ) -> None:
         self._guard = guard
         self._given: dict[str, float] = {}
@@ -206,7 +206,7 @@ class HubLinks:
                 continue
             if not self._guard.may_carry(link.key):
                 continue
-            if isinstance(word, Carried):
+            if isinstance(word, Attached):
                 if link.key and not belongs(word.sender, link.key):
                     self._core.complain(f"the hub at {link.endpoint} has an id of another key")
                     continue
@@ -219,11 +219,11 @@ class HubLinks:
                 link.hub, link.secret = word.sender, word.secret
                 link.taken, link.its_sent = max(link.taken, word.taken), word.sent
                 self._core.link(word.sender, now)
-            elif isinstance(word, TurnedAway):
+            elif isinstance(word, Refused):
                 self._turned_away(link, word, now)
         return BUDGET
 
-    def _turned_away(self, link: Link, word: TurnedAway, now: float) -> None:
+    def _turned_away(self, link: Link, word: Refused, now: float) -> None:
         link.enter_at = link.redial_at = now + TURNED_AWAY_RETRY
         self._core.reject(f"{link.endpoint} refused: {word.reason}: {word.text}")
 
@@ -259,9 +259,9 @@ class HubLinks:
             link.socket.send(word_frame(word), zmq.NOBLOCK)
 
 
-def portions(parcels: list[Parcel]) -> list[list[Parcel]]:
+def portions(parcels: list[Envelope]) -> list[list[Envelope]]:
     """Return parcels in portions of a bundle each."""
-    portions: list[list[Parcel]] = []
+    portions: list[list[Envelope]] = []
     room = 0
     for parcel in parcels:
         if room <= 0:

@@ -6,7 +6,7 @@ from typing import Any
 from ...errors import DecodeError, InvalidName
 from ...local.exchange import Exchange
 from ...local.registry import Registry
-from ...protocol.delivery.sequence import Positions
+from ...protocol.delivery.sequence import ReceiveState
 from ...protocol.elapsed import Elapsed
 from ...protocol.security.permissions import Rights
 from ...protocol.session.events import Lost
@@ -14,7 +14,7 @@ from ...protocol.wire.messages import Recall, Replay
 from .merging import Sources
 
 
-class Reports:
+class ReceiverEvents:
     """What the data thread tells the control thread."""
 
     def proven(self, peer: bytes, epoch: int) -> None:
@@ -53,7 +53,7 @@ class Reports:
         raise NotImplementedError
 
 
-class Desk:
+class ReceiveContext:
     """What all inlets of a node share: to whom they report, and what they hand on to."""
 
     def __init__(
@@ -61,7 +61,7 @@ class Desk:
         me: bytes,
         registry: Registry,
         federated: Callable[[str], bool],
-        control: Reports,
+        control: ReceiverEvents,
         timeout: float,
         monotonic: Callable[[], float],
         sources: Sources | None = None,
@@ -79,7 +79,7 @@ class Desk:
         self.busy: tuple[float, str] | None = None
         """Since when, and with which exchange, tasks have held the thread."""
 
-    def restrict(self, positions: Positions, peer: bytes, rights: Rights, epoch: int) -> None:
+    def restrict(self, positions: ReceiveState, peer: bytes, rights: Rights, epoch: int) -> None:
         """Have nothing taken of a peer on exchanges where it may not publish.
 
         What it may now, and might not before it left, is taken from ``epoch`` on.

@@ -1,6 +1,6 @@
 """The late joiners of one peer's messages: what it keeps for them is fetched, then handed on.
 
-What arrives live waits meanwhile (`Arrears`), so that nothing is missing and nothing
+What arrives live waits meanwhile (`RemoteCatchUp`), so that nothing is missing and nothing
 comes twice. On the data thread, as the inlet whose part this is.
 """
 
@@ -11,35 +11,35 @@ from typing import Any
 from ...errors import DecodeError
 from ...history import Body
 from ...local.exchange import Exchange
-from ...local.late_join import Arrears
+from ...local.late_join import RemoteCatchUp
 from ...local.tasks.stream import Delivery
 from ...protocol.codec.attachments import decode_frame
-from ...protocol.delivery.history import Count, Fetch, Recalls, Through
-from ...protocol.delivery.sequence import Positions
+from ...protocol.delivery.history import AskItems, AskRanges, HistoryDone, HistoryRequests
+from ...protocol.delivery.sequence import ReceiveState
 from ...protocol.wire.messages import Batch, Recall, Replay
-from .context import Desk
+from .context import ReceiveContext
 
 WAITED_BYTES = 32 << 20
 """Bytes that arrive live while a history is waited for, before that is given up."""
 
 
-class Latecomers:
+class HistoryFetcher:
     """Who waits for what a peer keeps."""
 
-    def __init__(self, peer: bytes, desk: Desk, positions: Positions) -> None:
+    def __init__(self, peer: bytes, desk: ReceiveContext, positions: ReceiveState) -> None:
         self._peer = peer
         self.origin = peer.hex()
         self.handed: Callable[[str], int] = lambda name: 0
         """Returns up to where an exchange has come, by whatever way."""
         self._desk = desk
         self._positions = positions
-        self._recalls = Recalls(desk.timeout, desk.elapsed)
-        self.owed: dict[int, Arrears] = {}
+        self._recalls = HistoryRequests(desk.timeout, desk.elapsed)
+        self.owed: dict[int, RemoteCatchUp] = {}
         """The joiners that wait, by the number of the recall; after its end, for others."""
         self._requests = 0
         self._bytes = 0
 
-    def recall(self, key: str, arrears: Arrears, expected: bool | None = None) -> None:
+    def recall(self, key: str, arrears: RemoteCatchUp, expected: bool | None = None) -> None:
         """Have a late joiner given what the peer keeps for it, before anything live.
 
         With what others keep, if the peer is ``expected`` to tell soon: by itself, if it is ready.
@@ -53,7 +53,7 @@ class Latecomers:
             self._recalls.add(self._requests, key, arrears.most, now)
             self.pursue(now)
 
-    def owing(self) -> list[tuple[str, Arrears]]:
+    def owing(self) -> list[tuple[str, RemoteCatchUp]]:
         """Return the joiners that wait for this peer still, each with the key that it asked for."""
         asked, owed = self._recalls, self.owed.items()
         return [(asked.key(request), arrears) for request, arrears in owed if request in asked]
@@ -119,9 +119,9 @@ class Latecomers:
                 del self.owed[request]
                 self._recalls.drop(request)
         for step in self._recalls.due(now, self._positions.in_force):
-            if isinstance(step, Count):
+            if isinstance(step, AskRanges):
                 ask(self._peer, Recall(me, step.request, step.key))
-            elif isinstance(step, Fetch):
+            elif isinstance(step, AskItems):
                 ask(self._peer, Replay(me, step.name, step.first, step.last, step.request))
             else:
                 self._join(step)
@@ -131,7 +131,7 @@ class Latecomers:
         for step in self._recalls.abandon():
             self._join(step, left=True)
 
-    def _join(self, step: Through, left: bool = False) -> None:
+    def _join(self, step: HistoryDone, left: bool = False) -> None:
         """Hand a late joiner its history, and then what has waited for that."""
         arrears, desk = self.owed.pop(step.request), self._desk
         if not self.owed:

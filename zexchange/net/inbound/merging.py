@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 from ...history import Body
 from ...local.exchange import Exchange
-from ...local.late_join import Arrears
+from ...local.late_join import RemoteCatchUp
 from ...local.registry import Registry
 from ...local.subscription import mark
 from ...protocol.delivery import departed
 from ...protocol.delivery.merging import HandOn, Merger, Settled
-from ...protocol.delivery.sequence import Tally
+from ...protocol.delivery.sequence import ReceiveCounts
 from ...protocol.security.keys import mark_of
 from ...protocol.wire.data import LAST_NUMBER
 from ...protocol.wire.messages import Batch
 from ..transport.per_registry import PerRegistry
 
 if TYPE_CHECKING:
-    from .peer_stream import Inlet
+    from .peer_stream import PeerReceiver
 
 FORMER_MOST = 256
 """Processes that have left, and of which it is known what was handed on."""
@@ -66,7 +66,7 @@ class Sources:
         self._there: dict[Identity, Source] = {}
         self._former: dict[Identity, Source] = {}
 
-    def join(self, known: Iterable[Identity], inlet: "Inlet", do: Do) -> None:
+    def join(self, known: Iterable[Identity], inlet: "PeerReceiver", do: Do) -> None:
         """Have an inlet hand on together with those of the same process; on its thread."""
         with self.lock:
             known = tuple(known)
@@ -185,14 +185,14 @@ class Source:
         left = [at for _, at in list(self.away.values())]
         return len(self._shares) == 1 and all(now - at > departed.REMEMBERED for at in left)
 
-    def look(self, inlet: "Inlet") -> None:
+    def look(self, inlet: "PeerReceiver") -> None:
         """Go on with whatever waits, where that is due; on an inlet's thread."""
         with self.lock:
             waiting = list(self.merger.waiting)
         for name in waiting:
             self.run(name, inlet)
 
-    def run(self, name: str, inlet: "Inlet") -> None:
+    def run(self, name: str, inlet: "PeerReceiver") -> None:
         """Hand on what is next on an exchange, while there is any and no other thread does."""
         merger, now = self.merger, inlet.now()
         while True:
@@ -218,7 +218,7 @@ class Source:
 class Share:
     """One inlet's part in what a process sends; on the inlet's thread, but for what it says."""
 
-    def __init__(self, inlet: "Inlet", source: Source, do: Do) -> None:
+    def __init__(self, inlet: "PeerReceiver", source: Source, do: Do) -> None:
         self.inlet = inlet
         self.do = do
         self.mark = mark()
@@ -254,7 +254,7 @@ class Share:
             self._merger.share(self, handed, self.mark)
         self._source.look(inlet)
 
-    def end(self, final: bool, owed: "Iterable[tuple[str, Arrears]]") -> None:
+    def end(self, final: bool, owed: "Iterable[tuple[str, RemoteCatchUp]]") -> None:
         """Bring nothing more: the peer has left; who is ``owed`` history asks the others."""
         self.inlet.share = None
         for other in self._source.leave(self, final):
@@ -365,7 +365,7 @@ class Share:
             return self._merger.handed(name)
 
 
-def _count(tally: Tally, settled: Settled) -> None:
+def _count(tally: ReceiveCounts, settled: Settled) -> None:
     if settled.counted == "lost":
         tally.lost -= settled.filled
         tally.received += settled.filled

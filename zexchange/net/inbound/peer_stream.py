@@ -14,7 +14,7 @@ from ...local.exchange import Exchange
 from ...protocol.codec.attachments import decode_frame
 from ...protocol.codec.values import SMALL_BODY, TOP, decode_batch
 from ...protocol.delivery.recovery import Ask, GiveUp, Recovery
-from ...protocol.delivery.sequence import Positions, Tally, everything
+from ...protocol.delivery.sequence import ReceiveCounts, ReceiveState, everything
 from ...protocol.session.events import Lost
 from ...protocol.wire.data import (
     ATTACHED,
@@ -36,8 +36,8 @@ from ...protocol.wire.data import (
     whole_ready,
 )
 from ...protocol.wire.messages import Batch, Ready, Recall, Replay
-from .context import Desk
-from .history import Latecomers
+from .context import ReceiveContext
+from .history import HistoryFetcher
 from .merging import Share
 
 ACKNOWLEDGE = WINDOW // 4, 250_000
@@ -48,19 +48,19 @@ LARGE_TOGETHER = 8
 of theirs. Unless they make up four times those bytes, which is what the peer's window holds."""
 EXCHANGES_MOST = 8192
 """Exchanges that are held at hand for the next frame on them."""
-_NOTHING = "", None, Tally()
+_NOTHING = "", None, ReceiveCounts()
 unpack_small = TOP.unpack_small
 
 
-class Inlet:
+class PeerReceiver:
     """What we receive from one peer, and where we stand with it."""
 
     def __init__(
         self,
         peer: bytes,
-        desk: Desk,
+        desk: ReceiveContext,
         acknowledge: tuple[int, int] = (0, 0),
-        positions: Positions | None = None,
+        positions: ReceiveState | None = None,
         carries: Callable[[str], bool] = everything,
     ) -> None:
         self.peer = peer
@@ -71,19 +71,19 @@ class Inlet:
         """Whether it goes on where it was when its peer had left."""
         self.ended = False
         """Whether its peer, which leaves, will not come back."""
-        self.positions = positions or Positions()
+        self.positions = positions or ReceiveState()
         self.recovery = Recovery(self.positions, desk.timeout, desk.elapsed)
         self._carries: Callable[[str], bool] = carries
         self._desk = desk
         self._control = desk.control
         self.patience = desk.timeout
         self._monotonic = desk.monotonic
-        self.latecomers = Latecomers(peer, desk, self.positions)
+        self.latecomers = HistoryFetcher(peer, desk, self.positions)
         self._missing = self.recovery.missing
         self._owed = self.latecomers.owed
         self._parts: list[Ready] = []
         self._exchanges: dict[str, Exchange[Any] | None] = {}
-        self._plain: dict[bytes, tuple[str, Exchange[Any] | None, Tally]] = {}
+        self._plain: dict[bytes, tuple[str, Exchange[Any] | None, ReceiveCounts]] = {}
         """By topic, what a frame in its turn needs: of exchanges whose frames have come."""
         self._touched: set[str] = set()
         most_bytes, most_messages = acknowledge
@@ -236,7 +236,7 @@ class Inlet:
             self._acknowledge()
 
     def hand_on(
-        self, exchange: Exchange[Any], batch: Batch, frame: Body, skip: int, by: "Inlet"
+        self, exchange: Exchange[Any], batch: Batch, frame: Body, skip: int, by: "PeerReceiver"
     ) -> bool:
         """Hand on what came by an inlet in a frame; tell whether it could be read."""
         name, first = batch.name, batch.first + skip

@@ -2,7 +2,7 @@
 
 This thread owns the data sockets. It takes commands from the control thread through a
 queue and reads a bounded number of frames from each peer in turn, so that no flood
-starves the rest; what a frame means is the business of the peer's `Inlet`. It decides
+starves the rest; what a frame means is the business of the peer's `PeerReceiver`. It decides
 nothing about membership.
 """
 
@@ -15,17 +15,17 @@ import zmq
 
 from ...errors import DecodeError
 from ...history import Bulk
-from ...local.late_join import Arrears
+from ...local.late_join import RemoteCatchUp
 from ...protocol.delivery.departed import Departed
 from ...protocol.delivery.former import Former
-from ...protocol.delivery.sequence import Positions, everything
+from ...protocol.delivery.sequence import ReceiveState, everything
 from ...protocol.interest.changes import Changes
-from ...protocol.interest.interest import Keys
+from ...protocol.interest.interest import NameSet
 from ...protocol.security.permissions import Patterns, restricted
-from ...protocol.session.effects import Tune
+from ...protocol.session.effects import OpenReceiver
 from ...protocol.session.readiness import MAX_NAMES
 from ...protocol.wire.data import MAX_ATTACHED, ready_topic, topic, topics
-from ..security.guard import Guard
+from ..security.guard import CurveGuard
 from ..transport.endpoints import HUB_PREFIX
 from ..transport.sockets import (
     DO_NOT_WAIT,
@@ -37,10 +37,10 @@ from ..transport.sockets import (
     unsubscribe,
 )
 from ..transport.threads import FOREVER, Ready
-from .context import Desk
+from .context import ReceiveContext
 from .merging import identities
-from .peer_stream import Inlet
-from .sources import REFRESH_EVERY, TOKENS_MOST, Passenger, Trunk
+from .peer_stream import PeerReceiver
+from .sources import REFRESH_EVERY, TOKENS_MOST, HubSource, Passenger
 
 if TYPE_CHECKING:
     from ..transport.environment import Environment, Sockets
@@ -66,10 +66,12 @@ before another one takes its place: what is left is asked for again."""
 FORGOTTEN = "a return that would be told of: more peers were away for too long than are remembered"
 
 
-class Tuner:
+class PeerSource:
     """The data connection to one peer: a socket, and the tokens it is subscribed to."""
 
-    def __init__(self, inlet: Inlet, socket: "zmq.Socket[bytes]", publish: Patterns = None) -> None:
+    def __init__(
+        self, inlet: PeerReceiver, socket: "zmq.Socket[bytes]", publish: Patterns = None
+    ) -> None:
         self.inlet = inlet
         self._publish = publish
         self.tokens: list[int] = []
@@ -100,22 +102,22 @@ class Tuner:
         return Bulk(frame, tuple(buffers))
 
 
-def _way(tuner: "Tuner | Passenger") -> Tuner | Trunk:
+def _way(tuner: "PeerSource | Passenger") -> PeerSource | HubSource:
     """Return what a peer is received by."""
     return tuner.trunk if isinstance(tuner, Passenger) else tuner
 
 
-class Inbound:
+class Receiver:
     """The data thread."""
 
     def __init__(
         self,
         sockets: "Sockets",
-        desk: Desk,
+        desk: ReceiveContext,
         ended: Callable[[], None],
         world: "Environment",
         changes: Changes,
-        guard: Guard | None = None,
+        guard: CurveGuard | None = None,
     ) -> None:
         self._sockets = sockets
         self._guard = guard
@@ -123,32 +125,32 @@ class Inbound:
         self._desk = desk
         self._ended = ended
         self._changes = changes
-        self._keys = Keys()
+        self._keys = NameSet()
         self._epoch = 0
         self._wasted = False
         """Whether what was read last was no messages, or not all of it."""
         self._commands: deque[Callable[[], None]] = deque()
-        self._hot: dict[Tuner | Trunk, None] = {}
+        self._hot: dict[PeerSource | HubSource, None] = {}
         self._leaving: dict[bytes, tuple[float, dict[str, int]]] = {}
-        self._tuners: dict[bytes, Tuner | Passenger] = {}
+        self._tuners: dict[bytes, PeerSource | Passenger] = {}
         self._pursuits: dict[bytes, Iterator[None]] = {}
         """By peer, the rest of a look at all that is missing of it."""
         self._told: dict[bytes, deque[str]] = {}
         """By peer, names that it has told and that have not been looked at."""
         self._widened = set[bytes]()
-        self._by_fd: dict[int, Tuner | Trunk] = {}
-        self._trunks: dict[str, Trunk] = {}
+        self._by_fd: dict[int, PeerSource | HubSource] = {}
+        self._trunks: dict[str, HubSource] = {}
         self._waker = world.waker()
         self._poller = world.poller()
         self._poller.watch(self._waker.fd)
         self._running = True
-        self._joiners: list[tuple[str, weakref.ref[Arrears]]] = []
+        self._joiners: list[tuple[str, weakref.ref[RemoteCatchUp]]] = []
         self._joiners_most = 8
-        self._gathering: list[tuple[float, weakref.ref[Arrears]]] = []
+        self._gathering: list[tuple[float, weakref.ref[RemoteCatchUp]]] = []
         """Until when joiners wait for what all peers keep."""
         self._meeting = True
         """Whether the peers that come now are those that were there when this node joined."""
-        self._departed = Departed[str, Positions]()
+        self._departed = Departed[str, ReceiveState]()
         self._former = Former()
         self._since: dict[str, int] = {}
         """The epoch in which each key was added."""
@@ -166,7 +168,7 @@ class Inbound:
         self._commands.append(command)
         self._waker.wake()
 
-    def with_inlet(self, peer: bytes, act: Callable[[Inlet], None]) -> None:
+    def with_inlet(self, peer: bytes, act: Callable[[PeerReceiver], None]) -> None:
         """Do something on the data thread with the inlet of a peer, if it has one. Any thread."""
 
         def command() -> None:
@@ -209,7 +211,7 @@ class Inbound:
         parked = [(inlet.origin, inlet.recovery.parked()) for inlet in inlets]
         return {(name, origin): n for origin, by_name in parked for name, n in by_name.items()}
 
-    def positions(self) -> dict[str, Positions]:
+    def positions(self) -> dict[str, ReceiveState]:
         """Return where we stand with each origin, some that have left included. Any thread."""
         inlets = [tuner.inlet for tuner in list(self._tuners.values())]
         here = {inlet.origin: inlet.positions for inlet in inlets}
@@ -245,7 +247,7 @@ class Inbound:
             unsubscribe(way.socket, *map(topic, gone))
             for name in gone:
                 del way.narrow[name]
-            self._widen(way, list(filter(Keys(added).covers, way.told)))
+            self._widen(way, list(filter(NameSet(added).covers, way.told)))
             # The token last: the peer sees it after the names.
             self._ask_proof(way)
             # Whatever a call on a socket has taken in may have eaten its wake-up.
@@ -263,7 +265,7 @@ class Inbound:
         """
         tuner = self._tuners.get(peer)
         way = tuner.trunk if isinstance(tuner, Passenger) else tuner
-        if anew and isinstance(way, Tuner):
+        if anew and isinstance(way, PeerSource):
             way.told = {}
         if way is not None and len(way.told) < MAX_NAMES:
             new = [name for name in dict.fromkeys(names) if name not in way.told]
@@ -290,7 +292,7 @@ class Inbound:
                     self._ask_proof(way)
             self._hot[way] = None
 
-    def _widen(self, tuner: Tuner | Trunk, names: Iterable[str]) -> bool:
+    def _widen(self, tuner: PeerSource | HubSource, names: Iterable[str]) -> bool:
         """Subscribe to what is wanted of some names that were told; tell whether any is new.
 
         Not of all of them each time: a peer may tell of as many as `MAX_NAMES`, one by one.
@@ -300,7 +302,7 @@ class Inbound:
         subscribe(tuner.socket, *map(topic, new))
         return bool(new)
 
-    def tune(self, asked: Tune) -> None:
+    def tune(self, asked: OpenReceiver) -> None:
         """Receive from a peer, or replace the socket to it and keep the positions."""
         peer, endpoint = asked.peer, asked.endpoint
         if peer in self._leaving:  # it is back already
@@ -314,10 +316,10 @@ class Inbound:
         if socket is None or endpoint.startswith(HUB_PREFIX):
             self._board(inlet, tuner, endpoint, asked.key, socket)
             return
-        fresh = Tuner(inlet, socket, asked.rights.publish)
+        fresh = PeerSource(inlet, socket, asked.rights.publish)
         if tuner is not None:
             self._replace(tuner)
-        if isinstance(tuner, Tuner):
+        if isinstance(tuner, PeerSource):
             fresh.told, fresh.narrow = tuner.told, tuner.narrow
             if len(fresh.narrow) > NAMES_AT_ONCE:  # some in a turn, as when they were told
                 fresh.narrow, self._told[peer] = {}, deque(fresh.told)
@@ -335,11 +337,11 @@ class Inbound:
             self._desk.control.rejected(peer, f"no socket to receive by: {error}")
             return None
 
-    def _new_inlet(self, asked: Tune) -> Inlet:
+    def _new_inlet(self, asked: OpenReceiver) -> PeerReceiver:
         origin = asked.peer.hex()
-        carries = Keys(asked.exchanges).covers if asked.exchanges else everything
+        carries = NameSet(asked.exchanges).covers if asked.exchanges else everything
         positions = self._departed.back(origin)
-        inlet = Inlet(asked.peer, self._desk, asked.acknowledge, positions, carries)
+        inlet = PeerReceiver(asked.peer, self._desk, asked.acknowledge, positions, carries)
         self._desk.restrict(inlet.positions, asked.peer, asked.rights, self._epoch)
         if not inlet.returned:
             former = self._former.back(origin)
@@ -359,7 +361,9 @@ class Inbound:
                 inlet.latecomers.recall(key, arrears, expected=self._meeting)
         return inlet
 
-    def _connect(self, way: Tuner | Trunk, peer: bytes, endpoint: str, key: bytes = b"") -> None:
+    def _connect(
+        self, way: PeerSource | HubSource, peer: bytes, endpoint: str, key: bytes = b""
+    ) -> None:
         """Have a fresh socket receive from an endpoint what we want, and ask for the proof."""
         for wanted in self._keys:
             subscribe(way.socket, *way.topics(wanted))
@@ -376,11 +380,11 @@ class Inbound:
         # Connecting may have set off the FD before it was watched.
         self._hot[way] = None
 
-    def _unlock(self, way: Tuner | Trunk, endpoint: str, key: bytes) -> bool:
+    def _unlock(self, way: PeerSource | HubSource, endpoint: str, key: bytes) -> bool:
         """Have a fresh socket expect a key; tell whether it may be connected at all."""
         if self._guard is None:
             return True
-        unlock = self._guard.unlock_hub if isinstance(way, Trunk) else self._guard.unlock
+        unlock = self._guard.unlock_hub if isinstance(way, HubSource) else self._guard.unlock
         return unlock(way.socket, endpoint, key)
 
     def renew(self, down: str, key: bytes) -> None:
@@ -397,8 +401,8 @@ class Inbound:
 
     def _board(
         self,
-        inlet: Inlet,
-        before: Tuner | Passenger | None,
+        inlet: PeerReceiver,
+        before: PeerSource | Passenger | None,
         endpoint: str,
         key: bytes,
         socket: "zmq.Socket[bytes] | None",
@@ -408,7 +412,7 @@ class Inbound:
         if socket is None:
             trunk = self._trunks[endpoint]
         else:
-            trunk = self._trunks[endpoint] = Trunk(endpoint, socket, self._desk)
+            trunk = self._trunks[endpoint] = HubSource(endpoint, socket, self._desk)
         if isinstance(before, Passenger) and before.trunk is trunk:
             self._prove_again(before.trunk)
             return
@@ -423,7 +427,7 @@ class Inbound:
         elif before is not None:
             self._prove_again(trunk)  # else it proves itself when it hears of us
 
-    def _prove_again(self, trunk: Trunk) -> None:
+    def _prove_again(self, trunk: HubSource) -> None:
         """Ask everybody behind a hub once more, but not once for each."""
         now = self._monotonic()
         if now >= trunk.refresh_at:
@@ -433,7 +437,7 @@ class Inbound:
             subscribe(trunk.socket, token)
             self._hot[trunk] = None
 
-    def recall(self, key: str, arrears: Arrears, noted: Callable[[], None]) -> None:
+    def recall(self, key: str, arrears: RemoteCatchUp, noted: Callable[[], None]) -> None:
         """Have a late joiner given what each peer keeps, those to come included."""
         if len(self._joiners) >= self._joiners_most:
             self._joiners = [joiner for joiner in self._joiners if joiner[1]() is not None]
@@ -464,7 +468,7 @@ class Inbound:
             else:
                 self._gathering.append((until, there))
 
-    def _ask_proof(self, tuner: Tuner | Trunk) -> None:
+    def _ask_proof(self, tuner: PeerSource | HubSource) -> None:
         """Subscribe to the token of this epoch; those before go when its answer is there.
 
         Not sooner: a token that is dropped while its answer is on the way filters the
@@ -472,11 +476,11 @@ class Inbound:
         """
         subscribe(tuner.socket, ready_topic(self._desk.me, self._epoch))
         tuner.tokens.append(self._epoch)
-        if isinstance(tuner, Trunk) and len(tuner.tokens) > TOKENS_MOST:
+        if isinstance(tuner, HubSource) and len(tuner.tokens) > TOKENS_MOST:
             # One peer behind a hub that proves nothing must not have them pile up.
             self._proven(tuner, tuner.tokens[-TOKENS_MOST])
 
-    def _proven(self, tuner: Tuner | Trunk, proven: int) -> None:
+    def _proven(self, tuner: PeerSource | HubSource, proven: int) -> None:
         """Drop the tokens of the epochs before the one that was proven."""
         for epoch in [epoch for epoch in tuner.tokens if epoch < proven]:
             tuner.tokens.remove(epoch)
@@ -500,7 +504,7 @@ class Inbound:
         self._leaving[peer] = (self._desk.elapsed.seconds + GOODBYE_SECONDS, heads)
         self._end_if_complete(tuner)
 
-    def _end_if_complete(self, tuner: Tuner | Passenger) -> None:
+    def _end_if_complete(self, tuner: PeerSource | Passenger) -> None:
         """End a peer that has left once all is there that it has sent us, or after a while."""
         until, heads = self._leaving[tuner.inlet.peer]
         where, wanted = tuner.inlet.positions.positions, self._keys.covers
@@ -508,7 +512,7 @@ class Inbound:
         if late or all(where.get(n, -1) >= h or not wanted(n) for n, h in heads.items()):
             self._end(tuner)
 
-    def _end(self, tuner: Tuner | Passenger) -> None:
+    def _end(self, tuner: PeerSource | Passenger) -> None:
         """Close a peer's socket, and account for what is missing of it."""
         inlet = tuner.inlet
         self._leaving.pop(inlet.peer, None)
@@ -523,21 +527,21 @@ class Inbound:
             else:
                 self._departed.leave(inlet.origin, inlet.positions, self._monotonic())
 
-    def _remember(self, origin: str, positions: Positions, ended: bool = False) -> None:
+    def _remember(self, origin: str, positions: ReceiveState, ended: bool = False) -> None:
         """Remember what came of a peer that will not go on where it was."""
         for _ in range(self._former.remember(origin, positions, ended)):
             self._desk.control.rejected(self._desk.me, FORGOTTEN)
 
-    def _replace(self, tuner: Tuner | Passenger) -> None:
+    def _replace(self, tuner: PeerSource | Passenger) -> None:
         """Close a peer's socket in whose place another one comes."""
         way, began = _way(tuner), self._spent()
         while self._read(way) and self._spent() - began < DRAIN_SECONDS:
             pass
         self._close_socket(tuner)
 
-    def _close_socket(self, tuner: Tuner | Passenger) -> None:
+    def _close_socket(self, tuner: PeerSource | Passenger) -> None:
         way = _way(tuner)
-        if isinstance(way, Trunk):
+        if isinstance(way, HubSource):
             way.leave(tuner.inlet.peer)
             if way.inlets:
                 return
@@ -547,7 +551,7 @@ class Inbound:
         self._poller.forget(way.fd)
         way.socket.close()
 
-    def _drain(self, tuner: Tuner | Passenger) -> None:
+    def _drain(self, tuner: PeerSource | Passenger) -> None:
         """Deliver what has arrived from a peer that has left; not all, where it is no messages."""
         way, wasted = _way(tuner), 0.0
         for _ in range(DRAIN_ROUNDS):
@@ -626,7 +630,7 @@ class Inbound:
                     self._pursuits[peer] = steps  # behind those of others
                     return
 
-    def _serve(self, tuner: Tuner | Trunk) -> bool:
+    def _serve(self, tuner: PeerSource | HubSource) -> bool:
         """Read a peer, and have it rest as long again where what it sent was no messages.
 
         With a ready of thousands of names that takes far longer than its budget.
@@ -638,7 +642,7 @@ class Inbound:
             tuner.rest_until = now + min(now - began, REST_MOST)
         return more
 
-    def _read(self, tuner: Tuner | Trunk) -> bool:
+    def _read(self, tuner: PeerSource | HubSource) -> bool:
         """Take frames from a peer, within its budget; tell whether there may be more."""
         receive, take = tuner.socket.recv, tuner.inlet.take
         until = began = 0.0

@@ -10,7 +10,7 @@ Misfit = tuple[str, str, str, int]
 """Of which origin, why, in the first of them more exactly, and how many."""
 
 
-class Misfits:
+class RejectionCounter:
     """What was refused and is still to be told.
 
     Args:

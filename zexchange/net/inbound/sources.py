@@ -13,8 +13,8 @@ from ...history import Body, Bulk
 from ...protocol.wire.data import MAX_ATTACHED, READY, read_ready, topics
 from ...protocol.wire.envelopes import MARK, mark_topic, origin_of, read_mark
 from ..transport.sockets import DO_NOT_WAIT, RCVMORE, subscribe
-from .context import Desk
-from .peer_stream import Inlet
+from .context import ReceiveContext
+from .peer_stream import PeerReceiver
 
 READIES_MOST = 4096
 """Peers whose proof is remembered that have come before we know of them."""
@@ -23,10 +23,10 @@ TOKENS_MOST = 16
 REFRESH_EVERY = 1.0
 
 
-class Trunk:
+class HubSource:
     """A socket that many inlets are fed from; to be read as a `Tuner` whose inlet it is."""
 
-    def __init__(self, endpoint: str, socket: "zmq.Socket[bytes]", desk: Desk) -> None:
+    def __init__(self, endpoint: str, socket: "zmq.Socket[bytes]", desk: ReceiveContext) -> None:
         self.endpoint = endpoint
         self._desk = desk
         self.told: dict[str, None] = {}
@@ -34,7 +34,7 @@ class Trunk:
         self.narrow: dict[str, None] = {}
         """Those of them that are subscribed to."""
         self.reopen(socket)
-        self.inlets: dict[bytes, Inlet] = {}
+        self.inlets: dict[bytes, PeerReceiver] = {}
         self.peer = b""
         """Whose frame is being read."""
         self.refresh_at = self.rest_until = 0.0
@@ -50,7 +50,7 @@ class Trunk:
         subscribe(socket, mark_topic(self._desk.me))
 
     @property
-    def inlet(self) -> "Trunk":
+    def inlet(self) -> "HubSource":
         """What takes the frames: the trunk."""
         return self
 
@@ -58,7 +58,7 @@ class Trunk:
         """Return what to subscribe to for a key."""
         return topics(key)
 
-    def board(self, inlet: Inlet) -> int | None:
+    def board(self, inlet: PeerReceiver) -> int | None:
         """Feed an inlet from here; return the epoch that is proven by that for all, if one is."""
         self.inlets[inlet.peer] = inlet
         self._epochs[inlet.peer] = 0
@@ -83,7 +83,7 @@ class Trunk:
         """Hand a frame to the inlet of its origin; return the epoch that all have proven.
 
         Raises:
-            DecodeError: as `Inlet.take`.
+            DecodeError: as `PeerReceiver.take`.
         """
         self.peer = origin = origin_of(frame)
         inlet = self.inlets.get(origin)
@@ -131,6 +131,6 @@ class Trunk:
 class Passenger:
     """A peer whose messages come by a trunk: what the data thread keeps of it."""
 
-    def __init__(self, inlet: Inlet, trunk: Trunk) -> None:
+    def __init__(self, inlet: PeerReceiver, trunk: HubSource) -> None:
         self.inlet = inlet
         self.trunk = trunk

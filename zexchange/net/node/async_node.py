@@ -1,6 +1,6 @@
 """A node in coroutines: what waits is awaited, and everything else is as with threads.
 
-Nothing is done twice: the waits are those of `Waiter`, gone through in a coroutine, which
+Nothing is done twice: the waits are those of `NodeWaits`, gone through in a coroutine, which
 the control thread wakes. Under asyncio, uvloop, trio, and anyio on either.
 """
 
@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 from ...imports import importing
 from ...names import check_name
 from ...seconds import seconds
-from .membership import Membership
+from .membership import NodeView
 
 if TYPE_CHECKING:
     from ..doctor.rules import Diagnosis
-    from ..engine.waits import Wait, Waiter
+    from ..engine.waits import NodeWaits, Wait
     from .node import Node
 
 
-class AsyncNode(Membership):
+class AsyncNode(NodeView):
     """A `Node` whose waits are awaited: what ``async with federate(...)`` gives, or `Node.aio`.
 
     Whoever is cancelled while waiting leaves nothing behind.
@@ -117,9 +117,11 @@ class AsyncNode(Membership):
         if node._release() and (engine := node._engine) is not None:
             await engine.world.aside(lambda: node._shut(limit, wait=True))
 
-    async def _wait(self, timeout: float | None, steps: "Callable[[Waiter], Wait[None]]") -> None:
+    async def _wait(
+        self, timeout: float | None, steps: "Callable[[NodeWaits], Wait[None]]"
+    ) -> None:
         with importing():
-            from ..engine.waits import Waiter
+            from ..engine.waits import NodeWaits
 
-        waiter = Waiter(self._node._running(), seconds(timeout))
+        waiter = NodeWaits(self._node._running(), seconds(timeout))
         await waiter.wait_here(steps(waiter))

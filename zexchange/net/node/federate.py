@@ -9,7 +9,7 @@ from typing import TypeVar
 from ...errors import Unreachable
 from ...local.registry import Registry, default_registry
 from ...names import check_federation, check_scope
-from ..config import Plan, make_plan
+from ..config import NodeConfig, make_plan
 from . import process as lifetime
 from .node import Node
 
@@ -124,11 +124,13 @@ def enlist(name: str, join_timeout: float, exchanges: str = "**") -> Node:
     Its first use does, or `revive`. Waits for nobody. Of a node that nobody has asked for in
     another way, only the ``exchanges`` take part that are named here.
     """
-    plan = Plan(check_federation(name), exchanges=(check_scope(exchanges),))
+    plan = NodeConfig(check_federation(name), exchanges=(check_scope(exchanges),))
     return _enlisted(plan, default_registry, join_timeout, part=True)
 
 
-def _enlisted(plan: Plan, registry: Registry, join_timeout: float, part: bool = False) -> Node:
+def _enlisted(
+    plan: NodeConfig, registry: Registry, join_timeout: float, part: bool = False
+) -> Node:
     if sys.platform == "win32":
         raise Unreachable("federate() needs Unix sockets and fork-safe locks: not on Windows")
     # Nothing is started under the lock: who closes or joins something else does not wait for it.

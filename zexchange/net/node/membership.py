@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .node import Node
 
 
-class Membership(ABC):
+class NodeView(ABC):
     """One process's membership in a federation, to look at. Any thread."""
 
     events: Exchange[Event]

@@ -26,17 +26,17 @@ from ...names import check_name
 from ...protocol.session.events import Event
 from ...protocol.wire.messages import Label
 from ...seconds import seconds
-from ..config import Plan, Scope
+from ..config import NodeConfig, Scope
 from ..transport.descriptors import require
 from . import process as lifetime
-from .membership import Membership
+from .membership import NodeView
 from .observer import NodeObserver
 
 if TYPE_CHECKING:
     from ..doctor.rules import Diagnosis
     from ..engine.engine import Engine
     from ..engine.environment import NodeEnvironment
-    from ..engine.waits import Wait, Waiter
+    from ..engine.waits import NodeWaits, Wait
     from .async_node import AsyncNode
 
 
@@ -52,7 +52,7 @@ class Backlog(Protocol):
         ...
 
 
-class Node(Membership):
+class Node(NodeView):
     """One process's membership in a federation: made by `federate`, also a context manager.
 
     Every method may be called from any thread. Those that wait take a ``timeout`` in seconds, 10
@@ -64,7 +64,7 @@ class Node(Membership):
 
     def __init__(
         self,
-        plan: Plan,
+        plan: NodeConfig,
         registry: Registry,
         join_timeout: float,
         world: "NodeEnvironment | None" = None,
@@ -129,7 +129,7 @@ class Node(Membership):
             raise
         end_as_child()
 
-    def _asked_for(self, plan: Plan, part: bool) -> None:
+    def _asked_for(self, plan: NodeConfig, part: bool) -> None:
         """Have one user more, who has asked for a plan. The lock of `lifetime` is held.
 
         Raises:
@@ -153,7 +153,7 @@ class Node(Membership):
             self._wait(self._join_timeout, self._steps_to_join)
             self._settle(self._join_timeout)
 
-    def _steps_to_join(self, waiter: "Waiter") -> "Wait[None]":
+    def _steps_to_join(self, waiter: "NodeWaits") -> "Wait[None]":
         given, found = yield from waiter.joined()
         self._incomplete = bool(given or found)
         for missing in found:
@@ -177,7 +177,7 @@ class Node(Membership):
         """
         pending: list[str] = []
 
-        def steps(waiter: "Waiter") -> "Wait[None]":
+        def steps(waiter: "NodeWaits") -> "Wait[None]":
             for missing in (yield from waiter.joined()):
                 pending.extend(missing)
 
@@ -277,13 +277,13 @@ class Node(Membership):
     def _shut(self, timeout: float, wait: bool) -> None:
         """End the running parts; ``wait`` for acknowledgements first."""
         with importing():
-            from ..engine.waits import Waiter
+            from ..engine.waits import NodeWaits
 
         with self._starting:  # a start that has begun is not left running behind us
             engine = self._engine
         if engine is None:
             return
-        waiter, monotonic = Waiter(engine, timeout), engine.world.monotonic
+        waiter, monotonic = NodeWaits(engine, timeout), engine.world.monotonic
         deadline = monotonic() + timeout
         if wait:
             finalisers.settle(timeout)
@@ -468,14 +468,14 @@ class Node(Membership):
         engine, name = self._running(), exchange and check_name(exchange)
         return lambda: diagnose(examine(engine, name, timeout))
 
-    def _wait(self, timeout: float | None, steps: "Callable[[Waiter], Wait[None]]") -> None:
+    def _wait(self, timeout: float | None, steps: "Callable[[NodeWaits], Wait[None]]") -> None:
         """Go through what ``steps`` waits for, on this thread."""
         with importing():
-            from ..engine.waits import Waiter
+            from ..engine.waits import NodeWaits
 
         limit, engine = seconds(timeout), self._running()
         self._may_wait()
-        waiter = Waiter(engine, limit)
+        waiter = NodeWaits(engine, limit)
         waiter.wait(steps(waiter))
 
     def _may_wait(self) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import LimitReached
 from ...local.exchange import Exchange
-from ...local.late_join import Arrears
+from ...local.late_join import RemoteCatchUp
 from ...protocol.session.events import Lost
 from ...protocol.wire.limits import KEY_OVERHEAD, MAX_INTEREST_BYTES, MAX_KEYS, MAX_PATTERNS
 
@@ -23,7 +23,7 @@ class NodeObserver:
 
     def __init__(self, node: "Node") -> None:
         self._node = node
-        self._early: list[weakref.ref[Arrears]] = []
+        self._early: list[weakref.ref[RemoteCatchUp]] = []
         """Late joiners from before this node: the peers that it meets first owe them history."""
 
     def exchange_added(self, exchange: Exchange[Any]) -> None:
@@ -58,7 +58,7 @@ class NodeObserver:
         if engine is not None:
             engine.want(key, False)
 
-    def history_added(self, key: str, arrears: Arrears) -> None:
+    def history_added(self, key: str, arrears: RemoteCatchUp) -> None:
         """Ask peers for the history that a late joiner wants."""
         node = self._node
         engine = node._engine
@@ -70,7 +70,7 @@ class NodeObserver:
             arrears.alone(self)  # then what is kept here need not wait for a thread
         engine.recall(key, arrears, lambda: arrears.noted(self))
 
-    def owes(self, engine: "Engine", key: str, arrears: Arrears) -> None:
+    def owes(self, engine: "Engine", key: str, arrears: RemoteCatchUp) -> None:
         """Ask the peers that the node meets while joining, for a joiner from before the node."""
         arrears.me = self._node._me.hex()
         arrears.again(self)

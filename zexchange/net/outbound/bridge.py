@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING
 
 from ...errors import EncodeError, ExchangeError
 from ...history import Body, Frame, Retained
-from ...local.exchange import Exchange, Room
+from ...local.exchange import Backpressure, Exchange
 from ...local.process.logs import log
 from ...local.registry import Registry
 from ...names import is_pattern, matches
 from ...protocol.codec.attachments import LARGE, Encoder
 from ...protocol.codec.values import DEEP_BODY, KEPT_BUFFER, TOP, check_whole
 from ...protocol.delivery.sequence import Numbering
-from ...protocol.interest.interest import Keys
+from ...protocol.interest.interest import NameSet
 from ...protocol.wire.data import topic
 from .encoding import large_body, named_error
-from .publisher import Outbound
+from .publisher import Publisher
 from .shared import SMALL_BYTES
 from .siblings import Siblings
 
@@ -45,7 +45,7 @@ class Bridge:
     federations = 1
     inherits = True
 
-    def __init__(self, name: str, outbound: Outbound) -> None:
+    def __init__(self, name: str, outbound: Publisher) -> None:
         self.name = name
         self.topic = topic(name)
         self.wanted = False
@@ -61,10 +61,10 @@ class Bridge:
 
     if TYPE_CHECKING:
 
-        def send(self, msg: object, /) -> Room | None:
+        def send(self, msg: object, /) -> Backpressure | None:
             """Take a message; see `local.exchange.Bridge`."""
 
-    def send_by(self, way: Callable[[object], Room | None]) -> None:
+    def send_by(self, way: Callable[[object], Backpressure | None]) -> None:
         """Have each message taken by ``way`` itself: one call a message, not two."""
         object.__setattr__(self, "send", way)
 
@@ -112,7 +112,7 @@ class Bridge:
         return f"<Bridge {self.name!r} {'open' if self.wanted else 'idle'}>"
 
 
-def _way_out(bridge: Bridge, outbound: Outbound) -> Callable[[object], Room | None]:
+def _way_out(bridge: Bridge, outbound: Publisher) -> Callable[[object], Backpressure | None]:
     """Return the `send` of a bridge.
 
     A function with all it needs at hand, and nothing in functions of their own that most
@@ -123,7 +123,7 @@ def _way_out(bridge: Bridge, outbound: Outbound) -> Callable[[object], Room | No
     see_to, send_alone = outbound.see_to, outbound.send_alone
     pop, push, level, new_packer = TOP.idle.pop, TOP.idle.append, TOP, TOP.new_packer
 
-    def send(msg: object) -> Room | None:
+    def send(msg: object) -> Backpressure | None:
         """Encode a message on the caller's thread and queue it.
 
         Returns:
@@ -175,10 +175,10 @@ def _way_out(bridge: Bridge, outbound: Outbound) -> Callable[[object], Room | No
     return send
 
 
-def _too_many(name: str) -> Callable[[object], Room | None]:
+def _too_many(name: str) -> Callable[[object], Backpressure | None]:
     """Return the `send` of a bridge that there is no more room for."""
 
-    def send(msg: object) -> Room | None:
+    def send(msg: object) -> Backpressure | None:
         """Raise to the sender, whose local tasks get the message."""
         raise ExchangeError(
             f"exchange {name!r}: {NAMES_MOST:,} exchanges are remembered for peers already, and"
@@ -203,7 +203,7 @@ class Bridges:
     def __init__(
         self,
         registry: Registry,
-        outbound: Outbound,
+        outbound: Publisher,
         federated: Callable[[str], bool],
         siblings: Siblings,
     ) -> None:
@@ -286,7 +286,7 @@ class Bridges:
     def forget(
         self, most: int, acked: Mapping[bytes, Mapping[str, int]]
     ) -> dict[bytes, dict[str, int]]:
-        """Forget the numbers of exchanges without a bridge; see `Outbound.forget`."""
+        """Forget the numbers of exchanges without a bridge; see `Publisher.forget`."""
         with self._lock:
 
             def used(name: str) -> bool:
@@ -315,7 +315,7 @@ class Bridges:
             for exchange in self._registry.exchanges():
                 if any(matches(pattern, exchange.name) for pattern in patterns):
                     self.look(exchange)
-        wanted = Keys(keys).covers
+        wanted = NameSet(keys).covers
         for name in self._siblings.shared(lambda n: wanted(n) and not self._registry._has(n)):
             self._place(name, None)
 

@@ -35,7 +35,7 @@ HAND_OVER_MOST = 8.0
 """Who is held up again right after that leaves it to the sender for twice as long, up to this."""
 
 
-class Pace:
+class SendPacer:
     """Which way is right just now; times in seconds on any steady clock."""
 
     __slots__ = ("_again", "_forgiven_at", "direct_at", "handed_over", "quiet_until")

@@ -22,18 +22,18 @@ from typing import TYPE_CHECKING
 import zmq
 
 from ...history import Body, Buffer, Frame, Retained, Ring
-from ...local.exchange import Room
+from ...local.exchange import Backpressure
 from ...protocol.delivery.sequence import Numbering
-from ...protocol.interest.interest import Keys
+from ...protocol.interest.interest import NameSet
 from ...protocol.wire.data import data_head, ready_frame, ready_frames, ready_that_fits
 from ...protocol.wire.data import topic as make_topic
 from ...protocol.wire.messages import Promise, Ready
-from ..security.subscription_filter import Gate
+from ..security.subscription_filter import SubscriptionFilter
 from ..transport.sockets import DO_NOT_WAIT, SNDMORE, connect, plain_send
 from ..transport.sync import LOOK_SECONDS, looking
-from .pacing import GAP, HELD_UP, MOST_GAP, Pace
-from .send_queue import LANES_ALONG, LANES_AT_ONCE, Lane, SendQueue, make_frame
-from .subscriptions import AT_ONCE, Demand
+from .pacing import GAP, HELD_UP, MOST_GAP, SendPacer
+from .send_queue import LANES_ALONG, LANES_AT_ONCE, ExchangeQueue, SendQueue, make_frame
+from .subscriptions import AT_ONCE, SubscriptionReader
 from .window import REPLAY_BYTES, Window
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _nowhere(frame: bytes, flags: int) -> None:
     """Take the place of a socket that is closed."""
 
 
-class Outbound:
+class Publisher:
     """The data socket of a node and everything that leaves through it."""
 
     def __init__(
@@ -75,7 +75,7 @@ class Outbound:
         ring: Ring,
         may_wait: Callable[[], bool],
         world: "Environment",
-        gate: Gate | None = None,
+        gate: SubscriptionFilter | None = None,
     ) -> None:
         self.monotonic = world.monotonic
         self._socket = socket
@@ -102,8 +102,8 @@ class Outbound:
             world,
         )
         self.keep = self.window.keep
-        self.demand = Demand(socket, self.window, notify, gate, world.monotonic)
-        self.pace = Pace()
+        self.demand = SubscriptionReader(socket, self.window, notify, gate, world.monotonic)
+        self.pace = SendPacer()
         self._asked = False
         self._look_at = 0.0
         self._time = world.time
@@ -117,7 +117,7 @@ class Outbound:
 
     # ------------------------------------------------------------- called by any thread
 
-    def see_to(self, lane: Lane, size: int) -> Room | None:
+    def see_to(self, lane: ExchangeQueue, size: int) -> Backpressure | None:
         """Have what is queued sent, now or soon; the last in the lane has ``size`` bytes.
 
         To be called whenever something was queued, but not before `pace.quiet_until` if
@@ -159,7 +159,7 @@ class Outbound:
             return window.room
         return None
 
-    def send_alone(self, lane: Lane, size: int) -> Room | None:
+    def send_alone(self, lane: ExchangeQueue, size: int) -> Backpressure | None:
         """See to a message that nothing is queued before: mostly, it is sent at once.
 
         As `see_to`, `_drain` and `_send_queued` do, written out: to a message that comes when
@@ -202,7 +202,7 @@ class Outbound:
         return self.window.room if self.window.full else None
 
     def catch_up(self) -> None:
-        """Send what is queued, waiting for the socket; only where `Room.wait` may wait.
+        """Send what is queued, waiting for the socket; only where `Backpressure.wait` may wait.
 
         Bounded: what runs while another thread holds it, a finaliser, may wait for us.
         """
@@ -259,7 +259,7 @@ class Outbound:
         self,
         receiver: bytes,
         epoch: int,
-        keys: Keys,
+        keys: NameSet,
         held: Iterable[str],
         promised: Iterable[Promise] = (),
         account: int = 0,
@@ -289,7 +289,7 @@ class Outbound:
             if self._gate is not None:
                 self._gate.keep_to(receiver)
             self._send_everything()
-            self.window.promise_now(receiver, Keys(held), forgets)
+            self.window.promise_now(receiver, NameSet(held), forgets)
             heads = numbering.covered(keys)
             behind = tuple(promise.behind(heads) for promise in promised)
             if forgets:
@@ -389,7 +389,7 @@ class Outbound:
             self._beacon(unsure)
         return forgotten
 
-    def inherit(self, lane: Lane, kept: Iterable[tuple[Body, float]]) -> None:
+    def inherit(self, lane: ExchangeQueue, kept: Iterable[tuple[Body, float]]) -> None:
         """Number what was sent before anything could cross, and keep it. Any thread."""
         with self._lock:
             for body, sent_at in kept:
@@ -411,18 +411,18 @@ class Outbound:
         """
         self._numbering.jump(name, head, start)
 
-    def copy_kept(self, lane: Lane) -> Retained | None:
+    def copy_kept(self, lane: ExchangeQueue) -> Retained | None:
         """Return a copy of what is kept for late joiners, all that is queued included."""
         with self.held():
             return lane.kept.copy() if lane.kept is not None else None
 
-    def kept(self, lanes: Iterable[Lane]) -> dict[str, tuple[int, int]]:
+    def kept(self, lanes: Iterable[ExchangeQueue]) -> dict[str, tuple[int, int]]:
         """Return, by exchange, which of the last messages are kept for late joiners."""
         with self._lock:
             found = {lane.name: lane.kept.range() for lane in lanes if lane.kept is not None}
         return {name: ends for name, ends in found.items() if ends is not None}
 
-    def recall(self, lane: Lane, first: int, last: int) -> list[Frame]:
+    def recall(self, lane: ExchangeQueue, first: int, last: int) -> list[Frame]:
         """Return frames of what is kept for late joiners: a bounded part, oldest first."""
         with self._lock:
             runs = lane.kept.runs(first, last, REPLAY_BYTES) if lane.kept is not None else []

@@ -33,7 +33,7 @@ LANES_ALONG = 4
 send a frame in microseconds, and it in up to the interpreter's switch interval."""
 
 
-class Lane(Protocol):
+class ExchangeQueue(Protocol):
     """What messages of one exchange are queued in.
 
     Any thread appends to ``bodies``, and if the lane is not ``listed`` then, marks it so and
@@ -47,7 +47,7 @@ class Lane(Protocol):
     listed: bool
 
 
-class Carrier(Protocol):
+class FrameSink(Protocol):
     """What numbered frames are handed to."""
 
     put: Callable[[bytes, int], object]
@@ -85,7 +85,7 @@ def frame_parts(
 
 
 def make_frame(
-    lane: Lane,
+    lane: ExchangeQueue,
     origin: bytes,
     first: int,
     bodies: list[Body],
@@ -109,11 +109,11 @@ class SendQueue:
         self,
         origin: bytes,
         numbering: Numbering,
-        carrier: Carrier,
+        carrier: FrameSink,
         time: Callable[[], float],
         frame_bytes: int,
     ) -> None:
-        self.lanes: list[Lane] = []
+        self.lanes: list[ExchangeQueue] = []
         """Where something is queued. Any thread appends; the holder of the socket takes away."""
         self.frames = 0
         """How many have been sent, and how many ``bytes`` in them."""
@@ -123,8 +123,8 @@ class SendQueue:
         self._carrier = carrier
         self._time = time
         self._frame_bytes = frame_bytes
-        self._taken: list[Lane] = []
-        self._unsent: tuple[Lane, int, list[Body], float] | None = None
+        self._taken: list[ExchangeQueue] = []
+        self._unsent: tuple[ExchangeQueue, int, list[Body], float] | None = None
 
     def send(self, most: int = LANES_AT_ONCE) -> int:
         """Number and send what is queued in some lanes, and before it what an exception left.
@@ -211,7 +211,7 @@ class SendQueue:
                 return number
         return count
 
-    def _send_again(self, lane: Lane, first: int, sent: list[Body], now: float) -> None:
+    def _send_again(self, lane: ExchangeQueue, first: int, sent: list[Body], now: float) -> None:
         """Send what an exception has left: a receiver that gets it twice drops it by its number."""
         carrier, start = self._carrier, self._starts.get(lane.name, 0)
         base = self._bases.get(lane.name)

@@ -20,7 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ...history import Body
-from ...local.exchange import Room
+from ...local.exchange import Backpressure
 from ...protocol.codec.attachments import LARGE, Encoder
 from .encoding import large_body, named_error
 
@@ -33,12 +33,12 @@ SETTLE_SECONDS = 1.0
 """Seconds that are waited, at most, for a thread that moves messages to the lanes."""
 
 
-class Rooms(Room):
+class Rooms(Backpressure):
     """What a sender waits for that has too much on its way in several federations."""
 
     __slots__ = ("_rooms",)
 
-    def __init__(self, rooms: list[Room]) -> None:
+    def __init__(self, rooms: list[Backpressure]) -> None:
         self._rooms = rooms
 
     def wait(self) -> None:
@@ -68,7 +68,7 @@ class SharedBridge:
         self._moved: list[Body] = []
         first.handed = head
 
-    def send(self, msg: object) -> Room | None:
+    def send(self, msg: object) -> Backpressure | None:
         """Encode a message on the caller's thread and queue it for every node.
 
         Returns:
@@ -109,7 +109,7 @@ class SharedBridge:
     def inherit(self, prepared: object) -> None:
         """Do nothing."""
 
-    def see_to(self, size: int) -> Room | None:
+    def see_to(self, size: int) -> Backpressure | None:
         """Have what is queued sent by every node, now or soon."""
         # Looked at anew after the release, for what others have queued while we had it.
         while self.bodies or self._moved:
@@ -200,7 +200,7 @@ class SharedBridge:
         return f"<SharedBridge {self.name!r}, {len(self.lanes)} federations>"
 
 
-def _see_to(lane: "Bridge", size: int) -> Room | None:
+def _see_to(lane: "Bridge", size: int) -> Backpressure | None:
     """Have what is in a lane sent, now or soon, unless somebody is about to."""
     outbound = lane.outbound
     if lane.listed and size <= SMALL_BYTES and outbound.monotonic() < outbound.pace.quiet_until:

@@ -8,7 +8,7 @@ so what all of them take can be known here. Under the lock of the data socket.
 from collections.abc import Callable
 from math import inf
 
-from ...protocol.rate_limit import MAX_KNOWN, Allowance
+from ...protocol.rate_limit import MAX_KNOWN, TokenBucket
 from ..security.connections import Connection, connection, cut
 
 TOPICS_BYTES = 4 << 20
@@ -33,7 +33,7 @@ def _connection(fd: int) -> Connection:
     return connection(fd) or (fd, -1)
 
 
-class Topics:
+class SubscriptionQuota:
     """The different topics that are subscribed to, and the connections that brought them.
 
     Args:
@@ -57,8 +57,8 @@ class Topics:
         self._topics: dict[int, tuple[int, tuple[Connection, ...]]] = {}
         self._held: dict[Connection, int] = {}
         self._ending: set[Connection] = set()
-        self._usual = Allowance(AT_ONCE, A_SECOND)
-        self._strict = Allowance(STRICT_AT_ONCE, STRICT_A_SECOND)
+        self._usual = TokenBucket(AT_ONCE, A_SECOND)
+        self._strict = TokenBucket(STRICT_AT_ONCE, STRICT_A_SECOND)
         self._strict_until = -inf
         self._newcomers = dict[Connection, bool]()
         """Whether each was made while we were strict."""

@@ -12,9 +12,9 @@ import zmq
 from ...protocol.wire.data import read_token
 from ...protocol.wire.envelopes import MARK
 from ..security.connections import source
-from ..security.subscription_filter import Gate
+from ..security.subscription_filter import SubscriptionFilter
 from ..transport.sockets import EVENTS, JUDGED_MARK, READABLE, XPUB_MANUAL
-from .subscription_quota import Topics
+from .subscription_quota import SubscriptionQuota
 from .window import Window
 
 AT_ONCE, ALONG = 200, 20
@@ -25,7 +25,7 @@ SECONDS = 0.02
 computes. A peer that connects again has a subscription for each of its names."""
 
 
-class Demand:
+class SubscriptionReader:
     """The subscriptions that come in by the data socket.
 
     Args:
@@ -41,7 +41,7 @@ class Demand:
         socket: "zmq.Socket[bytes]",
         window: Window,
         notify: Callable[[], None],
-        gate: Gate | None,
+        gate: SubscriptionFilter | None,
         monotonic: Callable[[], float],
     ) -> None:
         self._socket = socket
@@ -57,7 +57,7 @@ class Demand:
         """Tokens (un)subscribed on the socket, for the control thread."""
         self.unread = False
         """Whether there are more than were read at a time."""
-        self.topics = Topics(each=gate is not None)
+        self.topics = SubscriptionQuota(each=gate is not None)
 
     def read(self, most: int = ALONG) -> None:
         """Take in what subscribers asked for, up to so many.

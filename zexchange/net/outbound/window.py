@@ -14,10 +14,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ...history import Frame, Ring
-from ...local.exchange import Room
+from ...local.exchange import Backpressure
 from ...protocol.delivery.departed import LONGER, Departed
-from ...protocol.delivery.sequence import Account, Numbering
-from ...protocol.interest.interest import Keys
+from ...protocol.delivery.sequence import Numbering, SentCounter
+from ...protocol.interest.interest import NameSet
 from ..security.connections import cut
 from ..transport.sync import LOOK_SECONDS, looking
 
@@ -37,7 +37,7 @@ UNREAD_BYTES = 64 << 20
 process reads nothing, and ZeroMQ's own bound counts frames, however large they are."""
 
 
-class SendRoom(Room):
+class WindowWait(Backpressure):
     """What a sender waits for while too much is on its way."""
 
     def __init__(
@@ -98,9 +98,9 @@ class Window:
         self._ring = ring
         self._numbering = numbering
         self._lock = lock
-        self._accounts: dict[bytes, Account] = {}
-        self._departed = Departed[bytes, Account](longer=LONGER)
-        self._former: dict[bytes, Account] = {}
+        self._accounts: dict[bytes, SentCounter] = {}
+        self._departed = Departed[bytes, SentCounter](longer=LONGER)
+        self._former: dict[bytes, SentCounter] = {}
         self._slow: dict[bytes, int] = {}
         self._audiences: dict[str, tuple[bytes, ...]] = {}
         self._connections: dict[bytes, tuple[int, int]] = {}
@@ -114,7 +114,7 @@ class Window:
         """What peers have acknowledged and is still to be taken in, under the lock."""
         self.full = False
         """Whether whoever sends has to wait for `room`."""
-        self.room = SendRoom(self, may_wait, catch_up, world)
+        self.room = WindowWait(self, may_wait, catch_up, world)
 
     def holds_up(self) -> bool:
         """Tell whether a sender has to wait."""
@@ -209,14 +209,14 @@ class Window:
         with suppress(OSError):
             self._shared.append((fd, os.fstat(fd).st_ino))
 
-    def promise_now(self, peer: bytes, keys: Keys, forgets: bool = True) -> None:
+    def promise_now(self, peer: bytes, keys: NameSet, forgets: bool = True) -> None:
         """Hold for a peer, from now on, what is sent under these keys, and nothing else.
 
         What a peer has been promised that knows no starts (``forgets``) is not forgotten.
         """
         account = self._accounts.get(peer)
         if account is None:
-            account = self._departed.back(peer) or self._former.pop(peer, None) or Account()
+            account = self._departed.back(peer) or self._former.pop(peer, None) or SentCounter()
             self._accounts[peer] = account
         account.promise(keys, self._numbering)
         if not forgets:
@@ -278,7 +278,7 @@ class Window:
     def promise(self, peer: bytes, keys: Iterable[str], forgets: bool = True) -> None:
         """See `promise_now`."""
         with self._lock:
-            self.promise_now(peer, Keys(keys), forgets)
+            self.promise_now(peer, NameSet(keys), forgets)
 
     def forget(self, peer: bytes, final: bool, acked: Mapping[str, int]) -> None:
         """Hold nothing for a peer any more: it has left, and may be back unless it is ``final``.
@@ -300,7 +300,7 @@ class Window:
             self._ring.release(peer)
             self._judge()
 
-    def _remember(self, peer: bytes, account: Account) -> None:
+    def _remember(self, peer: bytes, account: SentCounter) -> None:
         """Remember what was sent to a peer that will not go on where it was."""
         account.lapse()
         self._former[peer] = account
@@ -319,10 +319,10 @@ class Window:
         with self._lock:
             self._make_slow(peer)
 
-    def promised(self, peer: bytes) -> Keys:
+    def promised(self, peer: bytes) -> NameSet:
         """Return what is held for a peer, or would be if it were not slow."""
         account = self._accounts.get(peer)
-        return account.keys if account is not None else Keys()
+        return account.keys if account is not None else NameSet()
 
     def sent(self) -> dict[tuple[str, str], tuple[int, int]]:
         """Return, by exchange and peer, what was for it: some that have left included.
@@ -330,7 +330,7 @@ class Window:
         And how much of that was not acknowledged when it left; 0 for who is here.
         """
 
-        def look(held: bool) -> tuple[Numbering, dict[bytes, Account]]:
+        def look(held: bool) -> tuple[Numbering, dict[bytes, SentCounter]]:
             there = {**self._former, **self._departed.there, **self._accounts}
             return self._numbering.copy(), there
 

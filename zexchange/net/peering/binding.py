@@ -10,15 +10,21 @@ from ...errors import Unreachable
 from ...local.process.logs import log
 from ...protocol.session.session import Session
 from ...protocol.wire.messages import Address
-from ..config import Plan
-from ..security.guard import Guard
+from ..config import NodeConfig
+from ..security.guard import CurveGuard
 from ..transport.descriptors import RESERVE, ROOM, Shortage
 from ..transport.endpoints import Tcp, parse_tcp, reachable
 from .directories import bases
 from .rendezvous import Rendezvous
 
 BIND_ATTEMPTS = 10
-LATER = (".awaiting", ".diagnosis", ".examine", ".waiting", "concurrent.futures.thread")
+LATER = (
+    "zexchange.net.node.async_node",
+    "zexchange.net.doctor.rules",
+    "zexchange.net.doctor.collect",
+    "zexchange.net.engine.waits",
+    "concurrent.futures.thread",
+)
 """Modules that are imported at their first use: without a descriptor they could not be read."""
 RESTORED_MOST = 64
 """Times that sockets which somebody has removed are made again; each takes two descriptors."""
@@ -26,16 +32,16 @@ RESCAN = 2.0
 """Seconds between two looks into the rendezvous directory."""
 
 
-class Places:
+class Listeners:
     """The endpoints of one node, bound when made."""
 
     def __init__(
         self,
-        plan: Plan,
+        plan: NodeConfig,
         node: str,
         router: "zmq.Socket[bytes]",
         xpub: "zmq.Socket[bytes]",
-        guard: Guard | None,
+        guard: CurveGuard | None,
         shortage: Shortage,
         apart: Callable[[Callable[[], object]], None],
     ) -> None:
@@ -56,7 +62,7 @@ class Places:
             raise
 
     def _bind(
-        self, plan: Plan, router: "zmq.Socket[bytes]", xpub: "zmq.Socket[bytes]"
+        self, plan: NodeConfig, router: "zmq.Socket[bytes]", xpub: "zmq.Socket[bytes]"
     ) -> list[Address]:
         """Bind control and data endpoints and return what to tell others of them."""
         addresses: list[Address] = []
@@ -94,7 +100,7 @@ class Places:
             self._rendezvous.show()
         else:
             for later in LATER:
-                import_module(later, __package__)
+                import_module(later)
             self._rendezvous.hide()
             text = (
                 f"fewer than {RESERVE}, so nobody on this host can connect anew until {ROOM} are "

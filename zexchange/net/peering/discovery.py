@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from ...protocol.session.session import Session
 from ..config import LAN
-from ..transport.dns import Lookups, needs_lookup
+from ..transport.dns import Resolver, needs_lookup
 
 if TYPE_CHECKING:
-    from .mdns import Lan
+    from .mdns import MdnsDiscovery
 
 REFRESH = 5.0
 """Seconds after which a name is looked up again."""
@@ -42,7 +42,7 @@ class Discovery:
     def __init__(
         self,
         session: Session,
-        lookups: Lookups,
+        lookups: Resolver,
         peers: Iterable[str],
         monotonic: Callable[[], float],
     ) -> None:
@@ -53,10 +53,10 @@ class Discovery:
         self.names = {peer: Name() for peer in self._peers if needs_lookup(peer)}
         self.around: dict[str, tuple[str, ...]] = {}
         """What was found on the local network: by the name of a service, its endpoints."""
-        self.lan: Lan | None = None
+        self.lan: MdnsDiscovery | None = None
         self._lan_since = 0.0
 
-    def start(self, now: float, lan: "Lan | None" = None) -> None:
+    def start(self, now: float, lan: "MdnsDiscovery | None" = None) -> None:
         """Dial what has an address, look up what has a name, and ask the local network."""
         for endpoint in self._peers:
             if endpoint not in self.names:

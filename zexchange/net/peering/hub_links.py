@@ -15,11 +15,11 @@ import zmq
 from ...errors import DecodeError
 from ...history import Body, Bulk, Frame
 from ...protocol.hub import client as h
-from ...protocol.hub.messages import WORD, Carried, TurnedAway, read_word, word_frame
-from ...protocol.hub.rights import Vouching
+from ...protocol.hub.messages import WORD, Attached, Refused, read_word, word_frame
+from ...protocol.hub.rights import DelegatedRights
 from ...protocol.interest.permitted import as_seen_by
 from ...protocol.security.permissions import EVERYTHING
-from ...protocol.session.effects import Tune
+from ...protocol.session.effects import OpenReceiver
 from ...protocol.wire.control import control_frame, read_control
 from ...protocol.wire.data import CONTROL, DATA
 from ...protocol.wire.envelopes import (
@@ -27,7 +27,7 @@ from ...protocol.wire.envelopes import (
     BUNDLE_BYTES,
     HOPS_MOST,
     RELAY,
-    Parcel,
+    Envelope,
     bundle,
     endpoint_of,
     node_at,
@@ -46,8 +46,8 @@ from ...protocol.wire.messages import (
     Stranger,
     Welcome,
 )
-from ..security.guard import Guard
-from ..transport.dns import Lookups
+from ..security.guard import CurveGuard
+from ..transport.dns import Resolver
 from ..transport.endpoints import HUB_PREFIX, Tcp, parse_tcp
 from ..transport.sockets import EVENTS, Poller, lends, receive_parts
 from .links import BUDGET, Controls, Received, _host_of
@@ -60,7 +60,7 @@ ANSWERS = Welcome, Refuse, Stranger, Pong, Replayed, Recalled
 
 
 @dataclass(frozen=True, slots=True)
-class Via:
+class HubRoute:
     """Where an answer goes to a message that came through a hub."""
 
     node: bytes
@@ -73,7 +73,7 @@ class HubLink:
     endpoint: str
     socket: "zmq.Socket[bytes]"
     fd: int
-    parcels: list[Parcel]
+    parcels: list[Envelope]
     key: bytes = b""
     size: int = 0
     word: bytes = b""
@@ -89,23 +89,23 @@ class HubLink:
         return False
 
 
-class Ways(Controls):
+class HubTransport(Controls):
     """All control sockets of a node that has hubs."""
 
     def __init__(
         self,
         sockets: "Sockets",
         poller: Poller,
-        lookups: Lookups,
+        lookups: Resolver,
         received: Received,
         rejected: Callable[[str, str], None],
         replayed: Callable[[str, Body], None],
         me: bytes,
-        hubs: h.Hubs,
+        hubs: h.HubSelector,
         monotonic: Callable[[], float],
         news: Callable[[], None],
-        guard: Guard | None = None,
-        vouching: Vouching | None = None,
+        guard: CurveGuard | None = None,
+        vouching: DelegatedRights | None = None,
     ) -> None:
         super().__init__(sockets, poller, lookups, received, rejected, replayed, monotonic, guard)
         self._me = me
@@ -198,7 +198,7 @@ class Ways(Controls):
 
     # ----------------------------------------------------------------- to nodes behind them
 
-    def routed(self, asked: Tune) -> Tune:
+    def routed(self, asked: OpenReceiver) -> OpenReceiver:
         """Return where a peer's data comes from, by a hub perhaps, and which key is there."""
         node = node_at(asked.endpoint)
         if node is None:
@@ -225,14 +225,14 @@ class Ways(Controls):
 
     def reply(self, route: Any, message: Control) -> None:
         """Answer a message where it came from."""
-        if isinstance(route, Via):
+        if isinstance(route, HubRoute):
             self._say_to(route.node, control_frame(message))
         else:
             super().reply(route, message)
 
     def replay(self, route: Any, frame: Frame) -> None:
         """Send a data frame again, to where it was asked for."""
-        if not isinstance(route, Via):
+        if not isinstance(route, HubRoute):
             super().replay(route, frame)
             return
         hub = self._hubs.way(route.node)
@@ -256,7 +256,7 @@ class Ways(Controls):
             self._flush(link)
             self._post(link, [relay_head(self._me, node), content])
             return
-        link.parcels.append(Parcel(self._me, node, HOPS_MOST, content))
+        link.parcels.append(Envelope(self._me, node, HOPS_MOST, content))
         link.size += len(content)
         if link.size > BUNDLE_BYTES:
             self._flush(link)
@@ -335,12 +335,12 @@ class Ways(Controls):
                 self._open(link, sender, head)
         elif kind == WORD and not others:
             word = read_word(frame)
-            if isinstance(word, Carried):
+            if isinstance(word, Attached):
                 host = _host_of(link.endpoint)
                 up, down = _reachable(word.up, host), _reachable(word.down, host)
                 told = replace(word, up=up, down=down)
                 self._hubs.carried(told, link.endpoint, now, link.key)
-            elif isinstance(word, TurnedAway):
+            elif isinstance(word, Refused):
                 self._hubs.turned_away(word, link.endpoint, now)
             self._news()
         else:
@@ -354,7 +354,7 @@ class Ways(Controls):
         if isinstance(message, ANSWERS):
             self._received(message, None, endpoint_of(sender), b"", link.endpoint)
         else:
-            self._received(message, Via(sender), None, b"", link.endpoint)
+            self._received(message, HubRoute(sender), None, b"", link.endpoint)
 
     def close(self, linger: float) -> None:
         """Close every socket; what was said still goes out within ``linger`` seconds."""

@@ -16,14 +16,14 @@ import zmq
 from ...errors import DecodeError
 from ...history import Body, Bulk, Frame
 from ...local.process.logs import log
-from ...protocol.rate_limit import MAX_KNOWN, Allowance
-from ...protocol.session.effects import Tune
+from ...protocol.rate_limit import MAX_KNOWN, TokenBucket
+from ...protocol.session.effects import OpenReceiver
 from ...protocol.wire.control import control_frame, read_control
 from ...protocol.wire.data import DATA, MAX_CONTROL_BYTES
 from ...protocol.wire.messages import Control, Hello, Ping, Welcome
 from ..security.connections import connection, cut, source
-from ..security.guard import Guard
-from ..transport.dns import Lookups
+from ..security.guard import CurveGuard
+from ..transport.dns import Resolver
 from ..transport.endpoints import as_host, parse_tcp, resolve_wild
 from ..transport.sockets import EVENTS, Poller, connect, lends, receive_parts
 
@@ -69,7 +69,7 @@ class Link:
     socket: "zmq.Socket[bytes]"
     fd: int
     key: bytes = b""
-    guard: Guard | None = None
+    guard: CurveGuard | None = None
     turn: int = 0
     outbox: deque[Control] = field(default_factory=deque[Control])
 
@@ -113,18 +113,18 @@ class Controls:
         self,
         sockets: "Sockets",
         poller: Poller,
-        lookups: Lookups,
+        lookups: Resolver,
         received: Received,
         rejected: Callable[[str, str], None],
         replayed: Callable[[str, Body], None],
         monotonic: Callable[[], float],
-        guard: Guard | None = None,
+        guard: CurveGuard | None = None,
     ) -> None:
         self._monotonic = monotonic
-        self._allowance = Allowance(AT_ONCE, A_SECOND)
-        self._answers = Allowance(AT_ONCE, A_SECOND)
-        self._large = Allowance(LARGE_AT_ONCE, LARGE_A_SECOND)
-        self._strange = Allowance(STRANGE_AT_ONCE, STRANGE_A_SECOND)
+        self._allowance = TokenBucket(AT_ONCE, A_SECOND)
+        self._answers = TokenBucket(AT_ONCE, A_SECOND)
+        self._large = TokenBucket(LARGE_AT_ONCE, LARGE_A_SECOND)
+        self._strange = TokenBucket(STRANGE_AT_ONCE, STRANGE_A_SECOND)
         self._known = dict[bytes, None]()
         self.spent = monotonic
         """Tells the processor time of this thread: a turn in which others ran has not read less."""
@@ -249,7 +249,7 @@ class Controls:
             self.router.send_multipart(parts, zmq.NOBLOCK, copy=not (frame.buffers and lends()))
         self._unread[None] = None
 
-    def routed(self, asked: Tune) -> Tune:
+    def routed(self, asked: OpenReceiver) -> OpenReceiver:
         """Return where a peer's data comes from, and which key is there."""
         return asked
 

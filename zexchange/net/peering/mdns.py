@@ -5,7 +5,7 @@ digest of its federation's name, so that others need not be dialled. Believed of
 nothing; what is found is dialled like any candidate, and has to be let in like any.
 
 zeroconf has a thread of its own and waits up to seconds in calls, so all of it happens on
-a thread beside the node's, which hears of nothing but what `Lan.start` was given.
+a thread beside the node's, which hears of nothing but what `MdnsDiscovery.start` was given.
 """
 
 import hashlib
@@ -57,7 +57,7 @@ def digest(federation: str) -> bytes:
     return hashlib.sha256(federation.encode()).hexdigest()[:16].encode()
 
 
-class Lan:
+class MdnsDiscovery:
     """One node on the local network.
 
     Args:

@@ -5,7 +5,7 @@ is the business of the session and of the hubs. Used with the lock of the engine
 """
 
 from ...local.process.logs import log
-from ...protocol.hub.client import Hubs
+from ...protocol.hub.client import HubSelector
 from ...protocol.session.session import Session
 from ...protocol.unanswered import Unanswered
 
@@ -13,7 +13,9 @@ from ...protocol.unanswered import Unanswered
 class Missing:
     """What one node was given and has not met."""
 
-    def __init__(self, federation: str, session: Session, hubs: Hubs, tell_at: float) -> None:
+    def __init__(
+        self, federation: str, session: Session, hubs: HubSelector, tell_at: float
+    ) -> None:
         self._federation = federation
         self._session = session
         self._hubs = hubs

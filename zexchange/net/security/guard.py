@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Protocol
 
 import zmq
 
-from ...protocol.hub.client import Hubs
-from ...protocol.hub.rights import Vouching
+from ...protocol.hub.client import HubSelector
+from ...protocol.hub.rights import DelegatedRights
 from ...protocol.interest.permitted import Said, as_seen_by
-from ...protocol.security.key_search import Trial, keys_to_try
+from ...protocol.security.key_search import KeySearch, keys_to_try
 from ...protocol.security.keys import id_for
 from ...protocol.security.permissions import EVERYTHING, NOTHING, Policy
 from ..transport.endpoints import parse_tcp
 from ..transport.sockets import Poller
 from . import monitors as h
 from .connections import Connections, canonical
-from .key_directory import Keyring
-from .monitors import Handshakes, Monitors
-from .subscription_filter import Gate, user_of
+from .key_directory import KeyDirectory
+from .monitors import Monitors, SocketMonitors
+from .subscription_filter import SubscriptionFilter, user_of
 
 if TYPE_CHECKING:
     from ..transport.sockets import Socket
@@ -48,17 +48,19 @@ class Asked(Monitors, Protocol):
         ...
 
 
-class Guard:
+class CurveGuard:
     """The keys of one node or hub, and what they open."""
 
     def __init__(self, keys: Path | None) -> None:
-        self._keyring = Keyring(keys) if keys is not None else None
+        self._keyring = KeyDirectory(keys) if keys is not None else None
         self._look_at = 0.0
-        self._trials: dict[str, Trial] = {}
+        self._trials: dict[str, KeySearch] = {}
         self._using: dict[str, bytes] = {}
         self._to_hubs: set[str] = set()
         self._connections = Connections()
-        self.gate = Gate(self.in_force, self._refused_at_gate) if self._keyring else None
+        self.gate = (
+            SubscriptionFilter(self.in_force, self._refused_at_gate) if self._keyring else None
+        )
 
     @property
     def policy(self) -> Policy | None:
@@ -74,12 +76,12 @@ class Guard:
         """Return the id of a new node, which goes with our key."""
         return id_for(self._keyring.public, fresh) if self._keyring else fresh
 
-    def vouching(self, hubs: Hubs) -> Vouching | None:
+    def vouching(self, hubs: HubSelector) -> DelegatedRights | None:
         """Return what judges whom hubs speak for; None without keys, or without hubs."""
         if self.gate is None or not hubs.hubs:
             return None
         self.gate.hubs = {}
-        return Vouching(self.in_force, hubs)
+        return DelegatedRights(self.in_force, hubs)
 
     def open(
         self,
@@ -102,7 +104,7 @@ class Guard:
         """
         self._rejected, self._another, self._dismiss = rejected, another, dismiss
         self._shut_out = shut_out
-        self._handshakes = Handshakes(sockets, poller, self._told)
+        self._handshakes = SocketMonitors(sockets, poller, self._told)
         self._zap: Socket | None = None
         if self._keyring:
             self._zap = sockets.zap()
@@ -205,7 +207,7 @@ class Guard:
 
     def _choose(self, endpoint: str, key: bytes) -> bytes | None:
         assert self._keyring is not None
-        trial = self._trials.setdefault(endpoint, Trial())
+        trial = self._trials.setdefault(endpoint, KeySearch())
         if len(self._trials) > MOST_TRIALS:
             del self._trials[next(iter(self._trials))]
         if not trial.left:
@@ -295,7 +297,7 @@ class Guard:
         name = rights.name if rights and rights.name else "NAME"
         return f"it may not carry others here: hub = true under [{name}] in permissions.toml"
 
-    def _try_another(self, endpoint: str, trial: Trial) -> None:
+    def _try_another(self, endpoint: str, trial: KeySearch) -> None:
         """Try the next key at an endpoint, or leave it alone for a while."""
         if trial.failed():
             self._another(endpoint)

@@ -44,7 +44,7 @@ Stamp = tuple[str, int, int, int, int, int]
 Signature = tuple[Stamp, ...]
 
 
-class Keyring:
+class KeyDirectory:
     """One key directory, as it stood when it was last read."""
 
     def __init__(self, directory: Path) -> None:
@@ -256,7 +256,7 @@ def _read_file(path: Path, most: int, *, secret: bool = False) -> bytes:
 
 
 def _signature(directory: Path) -> Signature:
-    """Return what changes whenever a file does that `Keyring` reads again."""
+    """Return what changes whenever a file does that `KeyDirectory` reads again."""
     found = [_stamp(directory / PERMISSIONS)]
     with suppress(OSError), os.scandir(directory / AUTHORIZED) as entries:
         found += sorted(_stamp(Path(e.path)) for e in entries if _is_key_file(Path(e.path)))

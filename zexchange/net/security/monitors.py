@@ -37,7 +37,7 @@ class Monitors(Protocol):
         ...
 
 
-class Handshakes:
+class SocketMonitors:
     """The monitors of one node."""
 
     def __init__(self, sockets: Monitors, poller: Poller, told: Told) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import zmq
 
-from ...protocol.hub.rights import reduced
+from ...protocol.hub.rights import restrict_topics
 from ...protocol.security.channel import Kind
 from ...protocol.security.keys import belongs
 from ...protocol.security.permissions import Policy, owner_in
@@ -78,7 +78,7 @@ class Readers:
                 self._of.setdefault(node, {})[found] = its
 
 
-class Honoured:
+class HubGrants:
     """What is given by one connection to a hub that may not have all of what it subscribes to.
 
     Several of its topics may leave the same part, which libzmq does not count: it goes with the
@@ -105,7 +105,7 @@ class Honoured:
         return gone
 
 
-class Gate:
+class SubscriptionFilter:
     """Judges the subscriptions at one XPUB."""
 
     def __init__(
@@ -114,7 +114,7 @@ class Gate:
         self._policy = policy
         self._refused = refused
         self._tokens: dict[bytes, Connection] = {}
-        self._to_hubs: dict[Connection, Honoured] = {}
+        self._to_hubs: dict[Connection, HubGrants] = {}
         self._readers = Readers()
         self._skewed = False
         self.hubs: dict[tuple[str, int], bytes] | None = None
@@ -211,15 +211,15 @@ class Gate:
         node = owner_in(topic)
         return not node or kind >= self.calls(node)
 
-    def _honoured_at(self, frame: zmq.Frame) -> "Honoured":
+    def _honoured_at(self, frame: zmq.Frame) -> "HubGrants":
         """Return what a hub is given by the connection that a frame came by."""
         found = connection(source(frame))
         if found is None:
-            return Honoured()
+            return HubGrants()
         if found not in self._to_hubs:
             for ended in [known for known in self._to_hubs if not alive(known)]:
                 del self._to_hubs[ended]
-            self._to_hubs[found] = Honoured()
+            self._to_hubs[found] = HubGrants()
         return self._to_hubs[found]
 
     def _for_hub(self, key: bytes, topic: bytes) -> tuple[bytes, ...]:
@@ -232,7 +232,7 @@ class Gate:
             return ()
         if node:
             return (topic,) if topic[:1] == READY or belongs(node, key) else ()
-        return tuple(reduced(rights, topic))
+        return tuple(restrict_topics(rights, topic))
 
     def _not_a_subscription(self, user: bytes | None, frame: zmq.Frame) -> bool:
         """Cut off who sends messages where only subscriptions belong.

@@ -17,7 +17,7 @@ Post = Callable[[Callable[[], None]], None]
 Found = Callable[[list[str], str], None]
 
 
-class Lookups:
+class Resolver:
     """The look-ups of one node. Asked, and answered, on its control thread.
 
     Args:

@@ -13,7 +13,7 @@ from ...local.tasks.eventloops import in_thread
 from . import descriptors, sockets
 from .probes import Probes
 from .sockets import Poller, Waker
-from .sync import Bell, Condition
+from .sync import SignalSafeCondition, WakeEvent
 from .threads import Loop, Sender, Turn
 
 if TYPE_CHECKING:
@@ -85,9 +85,9 @@ class Environment:
         """Return what ends a poller's wait."""
         return Waker()
 
-    def condition(self) -> Condition:
+    def condition(self) -> SignalSafeCondition:
         """Return a lock, with a state under it that can be waited for."""
-        return Condition()
+        return SignalSafeCondition()
 
     async def aside(self, call: Callable[[], None]) -> None:
         """Have a call that waits made where it does not hold up the event loop; see `in_thread`."""
@@ -103,9 +103,9 @@ class Environment:
         """Return a thread, not started yet; see `Loop` for the arguments."""
         return Loop(name, poller, turn, last)
 
-    def bell(self) -> Bell:
+    def bell(self) -> WakeEvent:
         """Return what senders wait for that need room."""
-        return Bell()
+        return WakeEvent()
 
     def lend(self) -> bool:
         """Prepare to send memory that is not copied; return whether that may be."""

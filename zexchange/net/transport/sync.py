@@ -80,7 +80,7 @@ class _Awaited:
         self.found: Any = None
 
 
-class Condition(threading.Condition):
+class SignalSafeCondition(threading.Condition):
     """A condition whose block is entered and left by its lock's own methods, which are C.
 
     Both are looked up before the lock is taken (CPython's `with`, 3.11 to 3.13), so there is
@@ -188,7 +188,7 @@ class Condition(threading.Condition):
             return awaited.found or predicate()
 
 
-class Bell:
+class WakeEvent:
     """Rung by one thread, heard by all that wait then. Each has a lock of its own to wait with."""
 
     def __init__(self) -> None:

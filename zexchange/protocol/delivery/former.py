@@ -6,9 +6,9 @@ the time it is told that something may be missing. Nothing here knows time.
 
 from collections.abc import Collection
 
-from ..interest.interest import Keys
+from ..interest.interest import NameSet
 from .departed import DEPARTED_MOST
-from .sequence import Positions, count_together
+from .sequence import ReceiveState, count_together
 
 ENDED_MOST = 256
 """Peers that have said goodbye, and of which is still known what came."""
@@ -25,17 +25,17 @@ class Former:
     __slots__ = ("_away", "_ended", "_some")
 
     def __init__(self) -> None:
-        self._away: dict[str, Positions] = {}
-        self._ended: dict[str, Positions] = {}
+        self._away: dict[str, ReceiveState] = {}
+        self._ended: dict[str, ReceiveState] = {}
         self._some = set[str]()
         """At least what is unsure of any of them: most keys that end are not, and cost nothing."""
 
     @property
-    def there(self) -> dict[str, Positions]:
+    def there(self) -> dict[str, ReceiveState]:
         """What is remembered, by origin. Any thread."""
         return {**self._ended, **self._away}
 
-    def remember(self, origin: str, positions: Positions, ended: bool = False) -> int:
+    def remember(self, origin: str, positions: ReceiveState, ended: bool = False) -> int:
         """Remember what came of a peer; ``ended`` if it has said goodbye.
 
         Returns:
@@ -65,12 +65,12 @@ class Former:
             forgotten += keys > 0
         return forgotten
 
-    def back(self, origin: str) -> Positions | None:
+    def back(self, origin: str) -> ReceiveState | None:
         """Return what is remembered of a peer that is back, and forget it; None if nothing is."""
         ended, away = self._ended.pop(origin, None), self._away.pop(origin, None)
         return away or ended
 
-    def drop(self, gone: Collection[str], wanted: Keys) -> None:
+    def drop(self, gone: Collection[str], wanted: NameSet) -> None:
         """Note that keys of ours end, while others are wanted."""
         known = not self._some.isdisjoint(gone)
         self._some.difference_update(gone)
@@ -79,5 +79,5 @@ class Former:
                 positions.drop(gone, wanted)
 
 
-def _unsure(positions: Positions) -> int:
+def _unsure(positions: ReceiveState) -> int:
     return len(positions.unsure) + len(positions.unsure_on)

@@ -12,12 +12,12 @@ from typing import Any
 
 from ...names import matches
 from ..elapsed import Elapsed
-from ..interest.interest import Keys
+from ..interest.interest import NameSet
 from .recovery import ASK_AGAIN, ASK_AGAIN_MOST
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
+class AskRanges:
     """Ask the peer what it keeps under a key."""
 
     request: int
@@ -25,7 +25,7 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
-class Fetch:
+class AskItems:
     """Ask the peer for kept messages ``first`` to ``last`` of an exchange."""
 
     request: int
@@ -35,7 +35,7 @@ class Fetch:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class HistoryItem:
     """One message of the history."""
 
     name: str
@@ -45,11 +45,11 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Through:
+class HistoryDone:
     """A recall has ended; what has come is ``history``, by exchange and in order."""
 
     request: int
-    history: tuple[Kept, ...]
+    history: tuple[HistoryItem, ...]
     complete: bool
 
 
@@ -62,12 +62,14 @@ class _Recall:
     until: float | None = None
     todo: dict[str, tuple[int, int]] | None = None
     ends: dict[str, int] = field(default_factory=dict[str, int])
-    found: dict[str, dict[int, Kept]] = field(default_factory=dict[str, dict[int, Kept]])
+    found: dict[str, dict[int, HistoryItem]] = field(
+        default_factory=dict[str, dict[int, HistoryItem]]
+    )
 
     def progress(self, now: float, until: float) -> None:
         self.until, self.ask_at, self.pause = until, now, ASK_AGAIN
 
-    def history(self) -> Iterator[Kept]:
+    def history(self) -> Iterator[HistoryItem]:
         """Yield what has come, of each exchange only what leads up to its end without a hole."""
         for name, end in self.ends.items():
             found, first = self.found.get(name, {}), end + 1
@@ -76,7 +78,7 @@ class _Recall:
             yield from (found[number] for number in range(first, end + 1))
 
 
-class Recalls:
+class HistoryRequests:
     """What the late joiners of this node are owed by one peer."""
 
     __slots__ = ("_elapsed", "_recalls", "_timeout")
@@ -106,7 +108,7 @@ class Recalls:
         """Ask no more: the joiner has left."""
         self._recalls.pop(request, None)
 
-    def give_up(self, request: int) -> Through:
+    def give_up(self, request: int) -> HistoryDone:
         """End a recall with what has come."""
         return self._end(request, self._recalls[request], False)
 
@@ -157,7 +159,7 @@ class Recalls:
                 found = recall.found.setdefault(name, {})
                 for number, value in enumerate(values, first):
                     if start <= number <= end:
-                        found[number] = Kept(name, number, value, sent_at)
+                        found[number] = HistoryItem(name, number, value, sent_at)
 
     def answered(self, request: int, name: str, first: int, last: int, now: float) -> None:
         """Take word of what was sent: before ``first`` nothing is kept any more."""
@@ -175,7 +177,7 @@ class Recalls:
             recall.todo[name] = (upto + 1, end)
         recall.progress(now, self._elapsed.seconds + self._timeout)
 
-    def due(self, now: float, in_force: Keys) -> Iterator[Count | Fetch | Through]:
+    def due(self, now: float, in_force: NameSet) -> Iterator[AskRanges | AskItems | HistoryDone]:
         """Yield what to ask for, and what has ended, now."""
         for request, recall in list(self._recalls.items()):
             if recall.todo is None and recall.key not in in_force:
@@ -190,16 +192,16 @@ class Recalls:
                 recall.ask_at = now + recall.pause
                 recall.pause = min(2 * recall.pause, ASK_AGAIN_MOST)
                 if recall.todo is None:
-                    yield Count(request, recall.key)
+                    yield AskRanges(request, recall.key)
                 else:
                     name, (first, last) = next(iter(recall.todo.items()))
-                    yield Fetch(request, name, first, last)
+                    yield AskItems(request, name, first, last)
 
-    def _end(self, request: int, recall: _Recall, complete: bool) -> Through:
+    def _end(self, request: int, recall: _Recall, complete: bool) -> HistoryDone:
         del self._recalls[request]
-        return Through(request, tuple(recall.history()), complete)
+        return HistoryDone(request, tuple(recall.history()), complete)
 
-    def abandon(self) -> Iterator[Through]:
+    def abandon(self) -> Iterator[HistoryDone]:
         """Yield the end of every recall: the peer has left."""
         for request, recall in list(self._recalls.items()):
             yield self._end(request, recall, False)

@@ -2,7 +2,7 @@
 
 A receiver that sees a gap holds back what follows on that exchange, and on no other,
 and asks the origin for the range that is missing. Frames leave here in order: through
-`Positions`, which counts as lost whatever is skipped in the end. Time is an argument; when to
+`ReceiveState`, which counts as lost whatever is skipped in the end. Time is an argument; when to
 give up is counted in seconds in which we looked, for answers may lie in our own queues.
 """
 
@@ -12,7 +12,7 @@ from heapq import heappop, heappush
 
 from ...history import Body
 from ..elapsed import Elapsed
-from .sequence import Positions
+from .sequence import ReceiveState
 
 ASK_AGAIN = 0.25
 """Seconds after which an unanswered request is repeated; then twice that, and so on."""
@@ -68,7 +68,7 @@ class Recovery:
 
     __slots__ = ("_elapsed", "_positions", "_timeout", "missing", "parked_bytes")
 
-    def __init__(self, positions: Positions, timeout: float, elapsed: Elapsed) -> None:
+    def __init__(self, positions: ReceiveState, timeout: float, elapsed: Elapsed) -> None:
         self._positions = positions
         self._timeout = timeout
         self._elapsed = elapsed

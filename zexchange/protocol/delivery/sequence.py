@@ -3,7 +3,7 @@
 Numbers count per (origin, exchange) from 1. An exchange that its origin has forgotten counts
 from 1 again, so what is compared is a *place*: its *start*, which is not below any place
 that was ever forgotten, plus the number. All numbers in here are places; they only go up.
-A receiver holds one `Positions` per peer: what it was promised (by a ready), where it stands,
+A receiver holds one `ReceiveState` per peer: what it was promised (by a ready), where it stands,
 and so what is new, a repetition, a gap, or none of its business. Nothing here knows frames
 or sockets.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from ...names import is_name
-from ..interest.interest import Keys, common
+from ..interest.interest import NameSet, common
 from ..security.permissions import Patterns, both, permitted
 from ..wire.messages import Promise
 
@@ -131,7 +131,7 @@ class Numbering:
         """Return places as such a node is told of them."""
         return {name: max(0, at - self.start(name)) for name, at in places.items()}
 
-    def covered(self, keys: Keys) -> dict[str, int]:
+    def covered(self, keys: NameSet) -> dict[str, int]:
         """Return the heads of every numbered exchange that ``keys`` cover."""
         if keys.patterns:
             heads = self.heads.copy()  # `list` of the items can be interrupted, by the collector
@@ -139,7 +139,7 @@ class Numbering:
         return {name: self.heads[name] for name in keys.names if name in self.heads}
 
 
-class Account:
+class SentCounter:
     """How many messages were sent to one peer, by exchange: what it was promised, and no more.
 
     From each ready that promised an exchange until the peer wanted it no longer. What is sent
@@ -158,23 +158,23 @@ class Account:
     )
 
     def __init__(self) -> None:
-        self.keys = Keys()
-        self.lasting = Keys()
+        self.keys = NameSet()
+        self.lasting = NameSet()
         """What it has ever been promised, if it knows nothing of starts: no exchange that this
         covers may count anew."""
         self.forgotten = 0
         """How many messages were sent to it on exchanges that were forgotten."""
-        self._away = Keys()
+        self._away = NameSet()
         self._from: dict[str, int] = {}
         self._before: dict[str, int] = {}
         self._since: dict[str, int] = {}
         self.unacknowledged: dict[str, int] = {}
         """Of a peer that has left, by exchange, what it has not said to have."""
 
-    def promise(self, keys: Keys, numbering: Numbering) -> None:
+    def promise(self, keys: NameSet, numbering: Numbering) -> None:
         """Take note of what the peer is promised from now on."""
         before = self.keys
-        changed = Keys((*(before.names ^ keys.names), *(before.patterns ^ keys.patterns)))
+        changed = NameSet((*(before.names ^ keys.names), *(before.patterns ^ keys.patterns)))
         for name, head in numbering.covered(changed).items():
             was, now = before.covers(name), keys.covers(name)
             if now and not was:
@@ -202,12 +202,12 @@ class Account:
             for name, at in self._since.items()
         }
         self.unacknowledged = {name: n for name, n in behind.items() if n > 0}
-        self._away, self.keys = self.keys, Keys()
+        self._away, self.keys = self.keys, NameSet()
         self._from.clear()
 
     def lapse(self) -> None:
         """Take note that a peer that has left does not go on from where it was."""
-        self._since, self._away = {}, Keys()
+        self._since, self._away = {}, NameSet()
 
     def minds(self, name: str, head: int) -> bool:
         """Tell whether an exchange, sent on up to ``head``, must be remembered for the peer.
@@ -246,7 +246,7 @@ class Account:
 
 
 @dataclass(slots=True)
-class Tally:
+class ReceiveCounts:
     """What has come of one (origin, exchange), counted in messages."""
 
     received: int = 0
@@ -254,7 +254,7 @@ class Tally:
     lost: int = 0
     recovered: int = 0
 
-    def add(self, other: "Tally") -> None:
+    def add(self, other: "ReceiveCounts") -> None:
         """Count what another one has counted, too."""
         self.received += other.received
         self.duplicates += other.duplicates
@@ -271,7 +271,7 @@ class Gap:
     last: int
 
 
-class Positions:
+class ReceiveState:
     """Where a receiver stands with one peer, also while that is away.
 
     An exchange is *tracked* from the ready that promised it; before that its frames
@@ -306,11 +306,11 @@ class Positions:
         self.publish: Patterns = None
         """On what it may."""
         self.positions: dict[str, int] = {}
-        self.tallies: dict[str, Tally] = {}
+        self.tallies: dict[str, ReceiveCounts] = {}
         """What has come; of the exchanges that are not followed any more, the latest."""
-        self.forgotten = Tally()
+        self.forgotten = ReceiveCounts()
         """What has come of all others, together."""
-        self.in_force = Keys()
+        self.in_force = NameSet()
         self.jumped: dict[str, int] = {}
         """Where an exchange was taken up again, if that is behind where it had been left: what
         was sent in between was for none of our keys."""
@@ -321,13 +321,13 @@ class Positions:
         self._pending: dict[int, set[str]] = {}
         self._left: dict[str, tuple[int, int]] = {}
         self._idle: dict[str, None] = {}
-        self.unsure, self.unsure_on = Keys(), Keys()
+        self.unsure, self.unsure_on = NameSet(), NameSet()
         """What we wanted when we forgot where we stood; and what of that, under keys that have
         ended since, others cover."""
         self._began: Patterns = None
         """On what it might publish before, too, until a ready of epoch ``_anew``."""
         self._anew = 0
-        self._ended: list[tuple[int, int, Keys]] = []
+        self._ended: list[tuple[int, int, NameSet]] = []
         """What has ended while keys were waited for that cover some of it, which is followed on:
         in which epoch, and in which it had been added, 0 if it was in force."""
 
@@ -345,28 +345,28 @@ class Positions:
             self._pending = {at: keys for at, keys in pending.items() if keys}
             self.in_force.remove(gone)
             for since, keys in ended:
-                followed = common(Keys(keys), self._waited(since, new - gone))
+                followed = common(NameSet(keys), self._waited(since, new - gone))
                 if followed:
                     self._ended.append((epoch, since, followed))
             waited = self._waited(0, new - gone)
             self.drop(gone, waited)
-            self._forget(Keys(gone), waited, epoch)
+            self._forget(NameSet(gone), waited, epoch)
         if new:
             self._pending.setdefault(epoch, set()).update(new)
 
-    def drop(self, gone: Iterable[str], wanted: Keys) -> None:
+    def drop(self, gone: Iterable[str], wanted: NameSet) -> None:
         """Note that keys end of which we do not know where we stand, while others are wanted.
 
         What these cover, too, was wanted all the time.
         """
-        ended = Keys(key for key in gone if key in self.unsure)
+        ended = NameSet(key for key in gone if key in self.unsure)
         ended.update(self.unsure_on)
         self.unsure.remove(gone)
         self.unsure_on = common(ended, wanted)
 
-    def _waited(self, since: int, new: set[str]) -> Keys:
+    def _waited(self, since: int, new: set[str]) -> NameSet:
         """Return the keys that were added after an epoch, and wait for their ready."""
-        waited = Keys(new)
+        waited = NameSet(new)
         waited.update(key for at, keys in self._pending.items() if at > since for key in keys)
         return waited
 
@@ -375,14 +375,14 @@ class Positions:
 
         One may have come while another one still covered the name, which has ended.
         """
-        there = [at for at, keys in self._pending.items() if Keys(keys).covers(name)]
+        there = [at for at, keys in self._pending.items() if NameSet(keys).covers(name)]
         since = min(there, default=None)
         for at, before, keys in reversed(self._ended):
             if since is not None and before < since <= at and keys.covers(name):
                 since = before
         return since
 
-    def _forget(self, gone: Keys, waited: Keys, epoch: int) -> None:
+    def _forget(self, gone: NameSet, waited: NameSet, epoch: int) -> None:
         """Drop the positions of what ``gone`` covers, and nothing in force or waited for."""
         covers = self.in_force.covers
         # A name that was used once goes at once, however many others there are.
@@ -416,9 +416,9 @@ class Positions:
         self._fold(name)
         return True
 
-    def counted(self) -> dict[str, Tally]:
+    def counted(self) -> dict[str, ReceiveCounts]:
         """Return what has come, by exchange; under ``""`` what is forgotten. Any thread."""
-        forgotten = {"": self.forgotten} if self.forgotten != Tally() else {}
+        forgotten = {"": self.forgotten} if self.forgotten != ReceiveCounts() else {}
         return {**forgotten, **self.tallies}
 
     def start(self, name: str, start: int) -> None:
@@ -509,7 +509,7 @@ class Positions:
         for name in list(self.positions):
             self._leave(name, 0)
         self.positions, self._left, self.jumped = {}, {}, {}
-        self._pending, self.in_force, self._ended = {}, Keys(), []
+        self._pending, self.in_force, self._ended = {}, NameSet(), []
 
     def outlived(self, account: int) -> bool:
         """Note which account a ready belongs to; tell whether our positions are of an earlier one.
@@ -531,7 +531,7 @@ class Positions:
         for name in list(self._idle):
             self._fold(name)
 
-    def count_on(self, former: "Positions") -> None:
+    def count_on(self, former: "ReceiveState") -> None:
         """Count on where those had counted that have lapsed: their peer is back."""
         self.tallies, self.forgotten, self._idle = former.tallies, former.forgotten, former._idle
         self.unwanted = former.unwanted
@@ -576,7 +576,7 @@ class Positions:
             self.jumped[name] = position
         position = max(position, left)
         self.positions[name] = position
-        self.tallies.setdefault(name, Tally())
+        self.tallies.setdefault(name, ReceiveCounts())
         return position
 
     def _skip(self, name: str, position: int, last: int) -> Gap:
@@ -609,7 +609,7 @@ class Positions:
         return skip, gap
 
 
-def count_together(former: Iterable[Positions]) -> None:
+def count_together(former: Iterable[ReceiveState]) -> None:
     """Count what has come of peers that have left, the first of them first, by peer alone.
 
     Of all of them together so many exchanges are counted apart as of one that is here.
@@ -642,7 +642,7 @@ def _start(
     be ``wanted`` since an earlier epoch, by keys that have ended.
     """
     if promised:
-        since = min(at for at, keys in came.items() if Keys(keys).covers(name))
+        since = min(at for at, keys in came.items() if NameSet(keys).covers(name))
         since = since if wanted is None else min(since, wanted)
         for promise in promised:
             if promise.epoch >= since:

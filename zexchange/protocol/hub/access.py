@@ -11,14 +11,14 @@ from collections.abc import Callable
 from ..security.keys import belongs
 from ..security.permissions import NOTHING, Policy, Rights
 from ..wire.data import DATA
-from .members import Gate
-from .messages import MAX_PATTERNS, Enter, told_of
+from .members import AccessRules
+from .messages import MAX_PATTERNS, Attach, told_of
 
 MAX_JUDGED = 100_000
 """Judgements of a frame's topic that are remembered: there is one for each frame."""
 
 
-class KeyedGate(Gate):
+class KeyedAccessRules(AccessRules):
     """Judges by a `Policy`, as it stands now."""
 
     def __init__(self, policy: Callable[[], Policy]) -> None:
@@ -32,7 +32,7 @@ class KeyedGate(Gate):
         except ValueError:
             return NOTHING
 
-    def objection(self, enter: Enter, user: str) -> tuple[str, str] | None:
+    def objection(self, enter: Attach, user: str) -> tuple[str, str] | None:
         """Return why a node or hub is not carried under its id: a word, and a text."""
         rights = self._rights(user)
         if rights is NOTHING:

@@ -13,7 +13,7 @@ from ..security.permissions import Rights
 from ..timing import KNOCK_EVERY, TICK_LATE
 from ..unanswered import NO_ANSWER, NO_CONNECTION, NOTHING_LISTENS, PASSING, Unanswered, refused
 from ..wire.messages import Label
-from .messages import Carried, Enter, TurnedAway
+from .messages import Attach, Attached, Refused
 
 ENTER_EVERY = 1.0
 SILENT_AFTER = 3.0
@@ -29,11 +29,11 @@ TELL_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Knock:
+class SendAttach:
     """Say to a hub that we are here."""
 
     endpoint: str
-    word: Enter
+    word: Attach
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +53,14 @@ class Publish:
 
 
 @dataclass(frozen=True, slots=True)
-class Renew:
+class Reconnect:
     """Replace the connection by which a hub's data comes: it may have been refused for good."""
 
     down: str
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
+class RightsChanged:
     """What nodes behind hubs may do may have changed."""
 
 
@@ -73,14 +73,14 @@ class Introduce:
 
 
 @dataclass(frozen=True, slots=True)
-class Appeared:
+class NodeReachable:
     """A node can be reached through hubs."""
 
     node: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Vanished:
+class NodeUnreachable:
     """No hub leads to a node any more; with a reason, it will not come back."""
 
     node: bytes
@@ -88,35 +88,35 @@ class Vanished:
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class NodeMoved:
     """A node is reached by another hub than before."""
 
     node: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Alive:
+class NodesAlive:
     """Hubs say that these nodes live."""
 
     nodes: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Fell:
+class HubLost:
     """A hub that carried us does not answer any more."""
 
     endpoint: str
 
 
 @dataclass(frozen=True, slots=True)
-class Back:
+class HubReturned:
     """A hub that had fallen silent answers again."""
 
     endpoint: str
 
 
 @dataclass(frozen=True, slots=True)
-class Objected:
+class HubRefused:
     """A hub does not carry us."""
 
     endpoint: str
@@ -125,8 +125,8 @@ class Objected:
 
 
 Effect = (
-    Knock | Redial | Publish | Renew | Introduce | Appeared | Vanished | Moved | Alive | Judge
-    | Fell | Back | Objected
+    SendAttach | Redial | Publish | Reconnect | Introduce | NodeReachable | NodeUnreachable
+    | NodeMoved | NodesAlive | RightsChanged | HubLost | HubReturned | HubRefused
 )  # fmt: skip
 
 
@@ -181,7 +181,7 @@ class Hub:
         return NO_ANSWER if self.listens else NO_CONNECTION
 
 
-class Hubs:
+class HubSelector:
     """A node's hubs."""
 
     def __init__(
@@ -236,7 +236,7 @@ class Hubs:
 
     # ------------------------------------------------------------------- what hubs say
 
-    def carried(self, word: Carried, endpoint: str, now: float, key: bytes = b"") -> None:
+    def carried(self, word: Attached, endpoint: str, now: float, key: bytes = b"") -> None:
         """Take a hub's answer, or its news; it has proven to have a key, where there are keys."""
         hub = self.hubs[endpoint]
         if key and not belongs(word.sender, key):
@@ -265,25 +265,25 @@ class Hubs:
         if word.base == 0:
             self._missed.update(dict.fromkeys(missed, now + GONE_AFTER))
         if moved:
-            self._effects.extend(Moved(node) for node, e in self.ways.items() if e == endpoint)
-        self._effects.append(Alive(tuple(n for n, quiet in hub.nodes.items() if not quiet)))
+            self._effects.extend(NodeMoved(node) for node, e in self.ways.items() if e == endpoint)
+        self._effects.append(NodesAlive(tuple(n for n, quiet in hub.nodes.items() if not quiet)))
 
     def _answered(self, hub: Hub) -> None:
         if hub.fell:
-            self._effects.append(Back(hub.endpoint))
+            self._effects.append(HubReturned(hub.endpoint))
         hub.answered, hub.fell, hub.listens = True, False, True
         hub.obstacle, hub.objection = "", ("", "")
 
     def _object(self, hub: Hub, reason: str, text: str) -> None:
         hub.objection = reason, text
-        self._effects.append(Objected(hub.endpoint, reason, text))
+        self._effects.append(HubRefused(hub.endpoint, reason, text))
 
     def _judge_all(self, hub: Hub) -> None:
         """Have nodes judged anew that one of several hubs leads to now, or no more."""
         if hub.key and len(self.hubs) > 1:
-            self._effects.append(Judge())
+            self._effects.append(RightsChanged())
 
-    def _connect(self, hub: Hub, word: Carried) -> None:
+    def _connect(self, hub: Hub, word: Attached) -> None:
         """Have our data go where a hub says, and come from there."""
         # One that has let us go, because of our key perhaps, has refused connections for good.
         again = bool(hub.key and hub.secret and hub.secret != word.secret)
@@ -291,7 +291,7 @@ class Hubs:
             hub.secret = word.secret
             self._effects.append(Introduce(hub.id, hub.secret))
         if again and hub.down == word.down:
-            self._effects.append(Renew(hub.down))
+            self._effects.append(Reconnect(hub.down))
         if hub.up != word.up or again:
             if hub.up:
                 self._effects.append(Publish(hub.up, False))
@@ -299,7 +299,7 @@ class Hubs:
             self._effects.append(Publish(hub.up, True, hub.key))
         hub.down = word.down
 
-    def _take_roster(self, hub: Hub, word: Carried) -> bool:
+    def _take_roster(self, hub: Hub, word: Attached) -> bool:
         """Take who is there, and may do what; tell whether nothing before it is missing."""
         if word.base > hub.number:
             return False
@@ -316,7 +316,7 @@ class Hubs:
                 if node not in word.rights:
                     hub.rights.pop(node, None)
         if hub.rights != before:
-            self._effects.append(Judge())
+            self._effects.append(RightsChanged())
         return True
 
     def shut_out(self, endpoint: str, now: float) -> None:
@@ -336,9 +336,9 @@ class Hubs:
         self._choose({})
         for node in [node for node, e in self.ways.items() if e == endpoint]:
             del self.ways[node]
-            self._effects.append(Vanished(node, "revoked"))
+            self._effects.append(NodeUnreachable(node, "revoked"))
 
-    def turned_away(self, word: TurnedAway, endpoint: str, now: float) -> None:
+    def turned_away(self, word: Refused, endpoint: str, now: float) -> None:
         """Take note that a hub does not carry us; ask again in a while."""
         hub = self.hubs[endpoint]
         hub.enter_at = now + TURNED_AWAY_RETRY
@@ -381,12 +381,12 @@ class Hubs:
             if leading:
                 self.ways[node] = leading[0]
                 self._missed.pop(node, None)
-                self._effects.append(Moved(node) if before else Appeared(node))
+                self._effects.append(NodeMoved(node) if before else NodeReachable(node))
                 if before and self.hubs[leading[0]].key:
-                    self._effects.append(Judge())  # another hub, which speaks for it now
+                    self._effects.append(RightsChanged())  # another hub, which speaks for it now
             elif before and self.hubs[before].live:
                 del self.ways[node]
-                self._effects.append(Vanished(node, left.get(node, "")))
+                self._effects.append(NodeUnreachable(node, left.get(node, "")))
                 if not left.get(node):
                     missed.append(node)
             # Else its hub is silent: where it led to, it may lead again.
@@ -398,7 +398,7 @@ class Hubs:
             self._missed = dict.fromkeys(self._missed, now + GONE_AFTER)
         for node in [node for node, until in self._missed.items() if now >= until]:
             del self._missed[node]
-            self._effects.append(Vanished(node, "gone"))
+            self._effects.append(NodeUnreachable(node, "gone"))
 
     # ------------------------------------------------------------------------------ time
 
@@ -423,14 +423,14 @@ class Hubs:
         hub = self.hubs[endpoint]
         if hub.live:
             hub.live, hub.fell = False, True
-            self._effects.append(Fell(endpoint))
+            self._effects.append(HubLost(endpoint))
             self._judge_all(hub)
             self._choose({})
 
     def _enter(self, hub: Hub, now: float) -> None:
         hub.enter_at, hub.told, hub.asked = now + ENTER_EVERY, hub.taken, hub.sent
-        word = Enter(
+        word = Attach(
             self._me, self._federation, self._label, roster=hub.number, mark=hub.mark,
             sent=hub.sent, taken=hub.taken, secret=hub.secret,
         )  # fmt: skip
-        self._effects.append(Knock(hub.endpoint, word))
+        self._effects.append(SendAttach(hub.endpoint, word))

@@ -3,32 +3,32 @@
 The shell calls one method for whatever happened, and then carries out what `take` returns, in
 that order. The machine opens nothing and asks no clock. It knows topics and ids, and never
 what is in a message. Who may be carried, may want a topic or may publish one is asked of a
-`Gate`, which lets everybody through; another one can judge by keys.
+`AccessRules`, which lets everybody through; another one can judge by keys.
 """
 
 from collections.abc import Callable
 from math import inf
 from typing import Any
 
-from ..rate_limit import Allowance
+from ..rate_limit import TokenBucket
 from ..security.permissions import EVERYTHING, Rights
 from ..timing import MAX_TEXT, REFUSALS, TICK_LATE
 from ..wire.messages import VERSIONS
 from .members import (
-    Call,
-    Complain,
+    AccessRules,
+    DialHub,
     Effect,
-    Forget,
-    Gate,
-    Lodger,
-    Pass,
+    Member,
+    MemberLeft,
+    MemberList,
     Presence,
-    Roster,
-    SayTo,
+    SendToHub,
+    SendToMember,
     Subscribe,
+    Warn,
 )
-from .messages import Carried, Enter, State, TurnedAway, told_of
-from .topology import HubMap
+from .messages import Attach, Attached, HubState, Refused, told_of
+from .topology import Topology
 
 QUIET_AFTER = 3.0
 GONE_AFTER = 1.5
@@ -50,7 +50,7 @@ APART = 0.9
 """Seconds for which another hub's map may be another one than ours, while news is on its way."""
 
 
-class Carrying:
+class HubCore:
     """One hub. Not thread-safe: one thread calls it."""
 
     def __init__(
@@ -60,25 +60,25 @@ class Carrying:
         endpoints: tuple[str, str, str],
         new_secret: Callable[[], bytes],
         now: float,
-        gate: Gate | None = None,
+        gate: AccessRules | None = None,
     ) -> None:
         self.me = me
-        self.gate = gate or Gate()
-        self.map = HubMap(me)
-        self.lodgers: dict[bytes, Lodger] = {}
-        self.by_route: dict[Any, Lodger] = {}
-        self.by_connection: dict[int, Lodger] = {}
+        self.gate = gate or AccessRules()
+        self.map = Topology(me)
+        self.lodgers: dict[bytes, Member] = {}
+        self.by_route: dict[Any, Member] = {}
+        self.by_connection: dict[int, Member] = {}
         self.wants: dict[bytes, int] = {}
         self.rejected: dict[str, int] = {}
         self.linked: dict[bytes, float] = {}
         """Hubs that answer on our links to them, and when they did last."""
         self._federation = federation
-        self._refusals = Allowance(*REFUSALS)
-        self._whole = Allowance(WHOLE_AT_ONCE, WHOLE_A_SECOND)
-        self._all = Allowance(ALL_AT_ONCE, ALL_A_SECOND)
+        self._refusals = TokenBucket(*REFUSALS)
+        self._whole = TokenBucket(WHOLE_AT_ONCE, WHOLE_A_SECOND)
+        self._all = TokenBucket(ALL_AT_ONCE, ALL_A_SECOND)
         self._control, self._up, self._down = endpoints
         self._new_secret = new_secret
-        self._roster = Roster()
+        self._roster = MemberList()
         self._left: dict[bytes, str] = {}
         self._elsewhere: dict[bytes, int] = {}
         self._effects: list[Effect] = []
@@ -101,22 +101,22 @@ class Carrying:
     def complain(self, reason: str, detail: str = "") -> None:
         """Count something that was not taken, and have it told the first time."""
         if reason[:MAX_TEXT] not in self.rejected:
-            self._effects.append(Complain(f"{reason}: {detail}" if detail else reason))
+            self._effects.append(Warn(f"{reason}: {detail}" if detail else reason))
         self.reject(reason)
 
     # -------------------------------------------------------------------- who is carried
 
-    def enter(self, enter: Enter, route: Any, now: float, user: str = "") -> None:
+    def enter(self, enter: Attach, route: Any, now: float, user: str = "") -> None:
         """Take a node or hub in, or hear of it again; answer with what is new."""
         lodger = self.lodgers.get(enter.sender)
         refusal = self._objection(enter, lodger, route, now, user)
         if refusal is not None:
             self.reject(f"{enter.label} was turned away: {refusal.text}")
             if self._refusals.take(route, 1, now):
-                self._effects.append(SayTo(route, refusal))
+                self._effects.append(SendToMember(route, refusal))
             return
         if lodger is None:
-            lodger = Lodger(enter.sender, enter.label, route, self._new_secret(), enter.hub, now)
+            lodger = Member(enter.sender, enter.label, route, self._new_secret(), enter.hub, now)
             lodger.user = user
             # Not from 0: only who reads what it is told can tell where it stands.
             lodger.sent = lodger.taken = int.from_bytes(self._new_secret()[:6], "big")
@@ -138,7 +138,7 @@ class Carrying:
         if enter.taken in lodger.marks:
             lodger.taken = max(lodger.taken, enter.taken)
         if enter.hub and enter.endpoint and enter.sender not in self.linked:
-            self._effects.append(Call(enter.endpoint))
+            self._effects.append(DialHub(enter.endpoint))
         self._settle()
         if enter.hub and enter.mark:
             self._compare(lodger, enter.mark, now)
@@ -147,7 +147,7 @@ class Carrying:
             lodger.answered_at = now
             self._answer(lodger, now)
 
-    def _compare(self, lodger: Lodger, digest: int, now: float) -> None:
+    def _compare(self, lodger: Member, digest: int, now: float) -> None:
         """Tell a hub all again, if its map has been another one than ours for a while.
 
         What was said while its connection was away is lost: it will not be said again.
@@ -162,12 +162,12 @@ class Carrying:
             lodger.apart_at = min(lodger.apart_at, now)
 
     def _objection(
-        self, enter: Enter, lodger: Lodger | None, route: Any, now: float, user: str
-    ) -> TurnedAway | None:
+        self, enter: Attach, lodger: Member | None, route: Any, now: float, user: str
+    ) -> Refused | None:
         """Return why somebody is not carried, or None if it is."""
 
-        def away(reason: str, text: str) -> TurnedAway:
-            return TurnedAway(self.me, reason, text)
+        def away(reason: str, text: str) -> Refused:
+            return Refused(self.me, reason, text)
 
         if enter.sender == self.me:
             return away("self", "this hub has reached itself")
@@ -190,7 +190,7 @@ class Carrying:
             return away("taken", "another connection speaks under this id")
         return None
 
-    def _answer(self, lodger: Lodger, now: float | None = None) -> None:
+    def _answer(self, lodger: Member, now: float | None = None) -> None:
         """Tell a lodger what it has not heard of the roster, if it reads what it is told."""
         base, present, left = self._roster.since(0 if lodger.fresh else lodger.roster)
         if lodger.hub:
@@ -207,7 +207,7 @@ class Carrying:
             return
         lodger.sent += size
         lodger.fresh = lodger.fresh and number != self._roster.number
-        word = Carried(
+        word = Attached(
             self.me, self._up, self._down, lodger.secret, base, number,
             tuple((n, quiet) for n, (quiet, _) in present.items() if n != lodger.id),
             tuple((n, why) for n, why in left.items() if n != lodger.id),
@@ -216,14 +216,14 @@ class Carrying:
         # Taken to arrive: who finds that something is missing between says so.
         lodger.told, lodger.roster = lodger.sent, number
         lodger.marks.append(lodger.sent)
-        self._effects.append(SayTo(lodger.route, word))
+        self._effects.append(SendToMember(lodger.route, word))
 
-    def _may_have_all(self, lodger: Lodger, size: int, now: float | None) -> bool:
+    def _may_have_all(self, lodger: Member, size: int, now: float | None) -> bool:
         """Return whether a lodger is told everything now: it may ask for that without end."""
         at = self._ticked_at if now is None else now
         return self._whole.take(lodger.route, size, at) and self._all.take("", size, at)
 
-    def _concerning(self, lodger: Lodger, present: dict[bytes, Presence]) -> dict[bytes, Rights]:
+    def _concerning(self, lodger: Member, present: dict[bytes, Presence]) -> dict[bytes, Rights]:
         """Return what nodes may do as far as a lodger has to do with it.
 
         What they may have of what it may publish, and may publish of what it may have: no other
@@ -245,13 +245,13 @@ class Carrying:
         """
         gone = [lodger for lodger in self.lodgers.values() if lodger.user in changed]
         for lodger in gone:
-            known = self.gate.objection(Enter(lodger.id, "", lodger.label), lodger.user) is None
+            known = self.gate.objection(Attach(lodger.id, "", lodger.label), lodger.user) is None
             self.leave(lodger, "permissions" if known else "revoked")
             if lodger.hub:
                 self.linked.pop(lodger.id, None)
         self._changed = True
 
-    def room(self, lodger: Lodger, size: int) -> bool:
+    def room(self, lodger: Member, size: int) -> bool:
         """Tell whether so much may be passed on to a lodger; ask at times how far it is.
 
         What lies unread may be lost on the way: only what was asked for again is large.
@@ -263,19 +263,19 @@ class Carrying:
             self._answer(lodger)
         return True
 
-    def heard(self, route: Any, now: float) -> Lodger | None:
+    def heard(self, route: Any, now: float) -> Member | None:
         """Note that something came by a route; return who is there, if it has entered."""
         lodger = self.by_route.get(route)
         if lodger is not None:
             self._heard(lodger, now)
         return lodger
 
-    def _heard(self, lodger: Lodger, now: float) -> None:
+    def _heard(self, lodger: Member, now: float) -> None:
         lodger.heard_at = now
         if lodger.quiet:
             lodger.quiet, self._changed = False, True
 
-    def leave(self, lodger: Lodger, reason: str) -> None:
+    def leave(self, lodger: Member, reason: str) -> None:
         """Carry somebody no more."""
         del self.lodgers[lodger.id]
         if self.by_route.get(lodger.route) is lodger:
@@ -287,7 +287,7 @@ class Carrying:
             while len(self._left) > MAX_LEFT:
                 del self._left[next(iter(self._left))]
         self._changed = True
-        self._effects.append(Forget(lodger))
+        self._effects.append(MemberLeft(lodger))
 
     # -------------------------------------------------------------- their data connections
 
@@ -349,13 +349,13 @@ class Carrying:
 
     def _tell_all(self, hub: bytes) -> None:
         """Tell another hub of all hubs that we know."""
-        self._effects.extend(Pass(hub, state) for state in self.map.states.values())
+        self._effects.extend(SendToHub(hub, state) for state in self.map.states.values())
 
-    def state(self, state: State) -> None:
+    def state(self, state: HubState) -> None:
         """Take what a hub tells of itself, and tell those who may not know."""
         if state.sender == self.me or not self.map.take(state):
             return
-        self._effects.extend(Pass(hub, state) for hub in self.linked if hub != state.sender)
+        self._effects.extend(SendToHub(hub, state) for hub in self.linked if hub != state.sender)
         self._follow()
 
     def _neighbours(self) -> tuple[bytes, ...]:
@@ -373,7 +373,7 @@ class Carrying:
             return
         self._changed = False
         mine = self.map.states[self.me]
-        state = State(
+        state = HubState(
             self.me,
             mine.number + 1,
             self._neighbours(),
@@ -383,7 +383,7 @@ class Carrying:
             self._own_rights(),
         )
         self.map.take(state)
-        self._effects.extend(Pass(hub, state) for hub in self.linked)
+        self._effects.extend(SendToHub(hub, state) for hub in self.linked)
         self._follow()
 
     def _own_rights(self) -> dict[bytes, Rights]:
@@ -448,7 +448,7 @@ class Carrying:
             lodger.heard_at = min(lodger.heard_at + late, now)
         self.linked = {hub: min(at + late, now) for hub, at in self.linked.items()}
 
-    def reached(self, to: bytes) -> tuple[Lodger | None, bytes | None]:
+    def reached(self, to: bytes) -> tuple[Member | None, bytes | None]:
         """Return the node that we carry, or the hub that leads to it; neither: nobody knows it."""
         lodger = self.lodgers.get(to)
         if lodger is not None and not lodger.hub:

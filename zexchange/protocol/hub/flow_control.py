@@ -29,7 +29,7 @@ MAX_AUDIENCES = 100_000
 
 
 @dataclass(slots=True, eq=False)
-class Reader:
+class Consumer:
     """What was passed on to one node, and how far it has read."""
 
     node: bytes
@@ -46,21 +46,21 @@ class Reader:
         return self.frames - self.read_frames >= frames or self.bytes - self.read_bytes >= size
 
 
-class Reading:
+class FlowControl:
     """How far all nodes of a hub have read."""
 
     def __init__(self) -> None:
         self.frames = self.bytes = 0
         self._elapsed = Elapsed()
-        self._readers: dict[bytes, tuple[Reader, set[bytes]]] = {}
-        self._audiences: dict[bytes, tuple[Reader, ...]] = {}
+        self._readers: dict[bytes, tuple[Consumer, set[bytes]]] = {}
+        self._audiences: dict[bytes, tuple[Consumer, ...]] = {}
 
     def connected(self, node: bytes, topics: set[bytes], now: float) -> None:
         """Take note that a node has connected, which subscribes to what is in ``topics``.
 
         What comes from now on is before it.
         """
-        self._readers[node] = Reader(node, now), topics
+        self._readers[node] = Consumer(node, now), topics
         self._audiences.clear()
 
     def gone(self, node: bytes) -> None:
@@ -72,7 +72,7 @@ class Reading:
         """Take note that some node subscribes to something else than before."""
         self._audiences.clear()
 
-    def audience(self, topic: bytes) -> tuple[Reader, ...]:
+    def audience(self, topic: bytes) -> tuple[Consumer, ...]:
         """Return the readers of a topic."""
         audience = self._audiences.get(topic)
         if audience is None:
@@ -84,11 +84,11 @@ class Reading:
             )
         return audience
 
-    def passed(self, topic: bytes, size: int) -> Iterable[Reader]:
+    def passed(self, topic: bytes, size: int) -> Iterable[Consumer]:
         """Count a frame that was passed on; return the readers that a mark is due for behind it."""
         self.frames += 1
         self.bytes += size
-        due: list[Reader] = []
+        due: list[Consumer] = []
         for reader in self.audience(topic):
             reader.frames += 1
             reader.bytes += size
@@ -128,6 +128,6 @@ class Reading:
                 waits = waits or not reader.slow
         return waits
 
-    def overdue(self, readers: Iterable[Reader]) -> list[bytes]:
+    def overdue(self, readers: Iterable[Consumer]) -> list[bytes]:
         """Return the nodes that have not read for too long, and have too much before them."""
         return [r.node for r in readers if r.slow and r.bytes - r.read_bytes > UNREAD_BYTES]

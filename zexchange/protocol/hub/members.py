@@ -1,6 +1,6 @@
 """Whom a hub carries, what they are told of each other, and what a hub has its shell do.
 
-Values, and one small machine, `Roster`; when anything happens is decided in `carrying`.
+Values, and one small machine, `MemberList`; when anything happens is decided in `carrying`.
 """
 
 from collections import deque
@@ -10,14 +10,14 @@ from typing import Any
 
 from ..security.permissions import EVERYTHING, Rights
 from ..wire.messages import Label
-from .messages import Enter, Word
+from .messages import Attach, Word
 
 LOG_MOST = 10_000
 MARKS = 256
 
 
 @dataclass(frozen=True, slots=True)
-class SayTo:
+class SendToMember:
     """Send a word to where a control message came from."""
 
     route: Any
@@ -25,7 +25,7 @@ class SayTo:
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
+class SendToHub:
     """Send a word to a hub that we are linked to."""
 
     hub: bytes
@@ -42,31 +42,31 @@ class Subscribe:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class DialHub:
     """Link to a hub, at its control endpoint."""
 
     endpoint: str
 
 
 @dataclass(frozen=True, slots=True)
-class Complain:
+class Warn:
     """Tell whoever runs the hub; said once for each cause."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Forget:
+class MemberLeft:
     """A node or hub is carried no more."""
 
-    lodger: "Lodger"
+    lodger: "Member"
 
 
-Effect = SayTo | Pass | Subscribe | Call | Complain | Forget
+Effect = SendToMember | SendToHub | Subscribe | DialHub | Warn | MemberLeft
 
 
 @dataclass(slots=True, eq=False)
-class Lodger:
+class Member:
     """A node, or another hub, that has entered."""
 
     id: bytes
@@ -96,14 +96,14 @@ class Lodger:
     """Since when its map is another one than ours, if it is a hub; or when that was last mended."""
 
 
-class Gate:
+class AccessRules:
     """Who may do what: everybody everything, where there are no keys."""
 
-    def may_enter(self, enter: Enter, user: str) -> bool:
+    def may_enter(self, enter: Attach, user: str) -> bool:
         """Tell whether a node or hub may be carried under its id."""
         return True
 
-    def objection(self, enter: Enter, user: str) -> tuple[str, str] | None:
+    def objection(self, enter: Attach, user: str) -> tuple[str, str] | None:
         """Return why a node or hub is not carried under its id: a word, and a text."""
         if self.may_enter(enter, user):
             return None
@@ -151,7 +151,7 @@ Presence = tuple[bool, Rights]
 """Whether nothing was heard of a node lately, and what it may do."""
 
 
-class Roster:
+class MemberList:
     """Who can be reached, in numbered states, so that each is told what it lacks."""
 
     def __init__(self) -> None:

@@ -23,7 +23,7 @@ MAX_PATTERNS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Enter:
+class Attach:
     """Carry me: said first, each second from then on, and when there is news.
 
     Attributes:
@@ -49,7 +49,7 @@ class Enter:
 
 
 @dataclass(frozen=True, slots=True)
-class Carried:
+class Attached:
     """I carry you: the answer, and what is new on the roster.
 
     Attributes:
@@ -60,8 +60,8 @@ class Carried:
         roster: the state that this makes.
         present: the nodes that can be reached, and whether nothing was heard of them lately.
         left: those that cannot be reached any more, and why; without a reason they may return.
-        sent: as in `Enter`.
-        taken: as in `Enter`.
+        sent: as in `Attach`.
+        taken: as in `Attach`.
         rights: what those in ``present`` may do, as far as it concerns the reader; who is
             left out may do everything.
     """
@@ -80,7 +80,7 @@ class Carried:
 
 
 @dataclass(frozen=True, slots=True)
-class TurnedAway:
+class Refused:
     """I do not carry you, and why."""
 
     sender: bytes
@@ -89,14 +89,14 @@ class TurnedAway:
 
 
 @dataclass(frozen=True, slots=True)
-class Leave:
+class Detach:
     """I am carried by you no more."""
 
     sender: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class HubState:
     """What a hub tells all hubs of itself, passed on by each: a later one replaces it.
 
     Attributes:
@@ -117,7 +117,15 @@ class State:
     rights: dict[bytes, Rights] = field(default_factory=dict[bytes, Rights])
 
 
-Word = Enter | Carried | TurnedAway | Leave | State
+Word = Attach | Attached | Refused | Detach | HubState
+KINDS: dict[type[Word], str] = {
+    Attach: "enter",
+    Attached: "carried",
+    Refused: "turnedaway",
+    Detach: "leave",
+    HubState: "state",
+}
+"""What each is called on the wire."""
 
 
 def told_of(rights: Rights) -> Rights:
@@ -129,12 +137,12 @@ def told_of(rights: Rights) -> Rights:
 def word_frame(word: Word) -> bytes:
     """Return the frame of a word."""
     body = {f.name: getattr(word, f.name) for f in fields(word) if f.name != "sender"}
-    if isinstance(word, Enter):
+    if isinstance(word, Attach):
         label = word.label
         body["label"] = (label.host, label.pid, label.name)
-    elif isinstance(word, Carried | State):
+    elif isinstance(word, Attached | HubState):
         body["rights"] = {node: (r.publish, r.subscribe) for node, r in word.rights.items()}
-    frame: bytes = msgpack.packb([type(word).__name__.lower(), word.sender, body])
+    frame: bytes = msgpack.packb([KINDS[type(word)], word.sender, body])
     return WORD + frame
 
 
@@ -156,10 +164,10 @@ def read_word(frame: bytes) -> Word:
         raise DecodeError(f"{kind} without {error}") from None
 
 
-def _enter(sender: bytes, body: dict[Any, Any]) -> Enter:
+def _enter(sender: bytes, body: dict[Any, Any]) -> Attach:
     lowest, highest = map(count, _some(body["versions"], 2))
     host, pid, name = _some(body["label"], 3)
-    return Enter(
+    return Attach(
         sender,
         federation(body["federation"]),
         Label(text(host)[:MAX_LABEL], count(pid), text(name)[:MAX_LABEL]),
@@ -174,8 +182,8 @@ def _enter(sender: bytes, body: dict[Any, Any]) -> Enter:
     )
 
 
-def _carried(sender: bytes, body: dict[Any, Any]) -> Carried:
-    return Carried(
+def _carried(sender: bytes, body: dict[Any, Any]) -> Attached:
+    return Attached(
         sender,
         text(body["up"]),
         text(body["down"]),
@@ -190,11 +198,11 @@ def _carried(sender: bytes, body: dict[Any, Any]) -> Carried:
     )
 
 
-def _state(sender: bytes, body: dict[Any, Any]) -> State:
+def _state(sender: bytes, body: dict[Any, Any]) -> HubState:
     wants = body.get("wants", {})
     if not is_dict(wants):
         raise DecodeError("what is wanted is a map of topics to numbers")
-    return State(
+    return HubState(
         sender,
         count(body["number"]),
         tuple(map(node_id, items(body.get("hubs", [])))),
@@ -252,7 +260,7 @@ def _patterns(value: Any) -> tuple[str, ...] | None:
 _READERS: dict[str, Callable[[bytes, dict[Any, Any]], Word]] = {
     "enter": _enter,
     "carried": _carried,
-    "turnedaway": lambda s, b: TurnedAway(s, text(b["reason"]), text(b.get("text", ""))),
-    "leave": lambda s, b: Leave(s),
+    "turnedaway": lambda s, b: Refused(s, text(b["reason"]), text(b.get("text", ""))),
+    "leave": lambda s, b: Detach(s),
     "state": _state,
 }

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable
 
 from ..security.permissions import EVERYTHING, NOTHING, Policy, Rights
 from ..wire.data import topics
-from .client import Hub, Hubs
+from .client import Hub, HubSelector
 
 
-class Vouching:
+class DelegatedRights:
     """What the nodes that a node's hubs lead to may do."""
 
-    def __init__(self, policy: Callable[[], Policy], hubs: Hubs) -> None:
+    def __init__(self, policy: Callable[[], Policy], hubs: HubSelector) -> None:
         self._policy = policy
         self._hubs = hubs
 
@@ -49,7 +49,7 @@ class Vouching:
             rights = named.within(rights)
         return rights.within(hub.rights.get(node, EVERYTHING))
 
-    def exceeded(self, node: bytes) -> bool:
+    def exceeds(self, node: bytes) -> bool:
         """Tell whether a hub passes on to a node what our entry for its key does not permit."""
         policy, hub = self._policy(), self._hubs.way(node)
         known = policy.rights(policy.owner(node) or b"")
@@ -68,7 +68,7 @@ def carried(hub: Rights) -> tuple[str, ...] | None:
     return tuple(p for p in hub.subscribe if all(map(hub.honours, topics(p))))
 
 
-def reduced(hub: Rights, topic: bytes) -> Iterable[bytes]:
+def restrict_topics(hub: Rights, topic: bytes) -> Iterable[bytes]:
     """Return what a hub is given that subscribes to a topic: of too wide a one, its parts."""
     if hub.honours(topic):
         return (topic,)

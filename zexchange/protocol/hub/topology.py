@@ -1,17 +1,18 @@
 """Which hubs there are, how they are linked, and what follows: ways, trees, who is where.
 
-Every hub tells all others of itself (`State`), so each has the same map, some sooner, some
+Every hub tells all others of itself (`HubState`), so each has the same map, some sooner, some
 later. A data frame goes along a tree whose root is the hub it entered at, and which each hub
 works out for itself: equal maps give equal trees, and nothing travels in circles or twice.
-While maps differ it might; then numbers (`Seen`) and hop counts end it. No clock, no socket.
+While maps differ it might; then numbers (`DuplicateFilter`) and hop counts end it. No clock, no
+socket.
 """
 
 from collections import deque
 from collections.abc import Iterator
 from hashlib import sha256
 
-from ..wire.envelopes import Passing
-from .messages import State
+from ..wire.envelopes import FrameInfo
+from .messages import HubState
 
 MAX_HUBS = 256
 """Hubs remembered, those that cannot be reached included."""
@@ -19,15 +20,15 @@ MAX_SEEN = 100_000
 """Exchanges of origins whose last number is remembered."""
 
 
-class HubMap:
+class Topology:
     """The hubs of a federation as one of them knows them."""
 
     def __init__(self, me: bytes) -> None:
         self.me = me
-        self.states: dict[bytes, State] = {me: State(me, 0)}
+        self.states: dict[bytes, HubState] = {me: HubState(me, 0)}
         self._forget()
 
-    def take(self, state: State) -> bool:
+    def take(self, state: HubState) -> bool:
         """Take what a hub, or we, tell of it; tell whether that was news."""
         known = self.states.get(state.sender)
         if known is not None and known.number >= state.number:
@@ -163,15 +164,15 @@ class HubMap:
         return tuple(found)
 
 
-class Seen:
+class DuplicateFilter:
     """What has passed a hub: of every origin and exchange, the last number."""
 
-    def __init__(self, hubs: HubMap) -> None:
+    def __init__(self, hubs: Topology) -> None:
         self._map = hubs
         self._last: dict[tuple[bytes, bytes], int] = {}
 
     def onward(
-        self, frame: Passing, root: bytes, hops: int, source: bytes = b""
+        self, frame: FrameInfo, root: bytes, hops: int, source: bytes = b""
     ) -> tuple[bytes, ...] | None:
         """Return the neighbours that a frame is passed on to; None: it has passed already.
 

@@ -17,7 +17,7 @@ MAX_PROMISES = 16
 """Announcements remembered apart for a peer that confirms none of them."""
 
 
-class Keys:
+class NameSet:
     """A set of names and patterns that can tell whether it covers a name."""
 
     __slots__ = ("names", "patterns")
@@ -53,11 +53,11 @@ class Keys:
         return len(self.names) + len(self.patterns)
 
 
-def common(some: Keys, others: Keys) -> Keys:
+def common(some: NameSet, others: NameSet) -> NameSet:
     """Return what some keys cover that others cover, too."""
     if not (some and others):
-        return Keys()
-    found = Keys(name for name in some.names if others.covers(name))
+        return NameSet()
+    found = NameSet(name for name in some.names if others.covers(name))
     found.update(restricted(some.patterns, tuple(others)))
     return found
 
@@ -68,7 +68,7 @@ class OwnInterest:
     __slots__ = ("epoch", "keys")
 
     def __init__(self, keys: Iterable[str] = ()) -> None:
-        self.keys = Keys(keys)
+        self.keys = NameSet(keys)
         self.epoch = 1
 
     def change(self, steps: Iterable[tuple[str, bool]]) -> tuple[list[str], list[str]] | None:
@@ -128,13 +128,13 @@ class PeerInterest:
         self.epoch = self.whole = 0
         self.account = self.announced = 0
         self.confirmed = 0
-        self.keys = Keys()
+        self.keys = NameSet()
         self.promised: tuple[Promise, ...] = ()
         self.since: dict[str, int] = {}
         self._dropped: dict[str, int] = {}
         self._former = FormerKeys()
         self._carried: frozenset[str] = frozenset()
-        self._followed = Keys()
+        self._followed = NameSet()
         """What was held under keys that went, and is wanted under others still to be announced."""
         self.replace(epoch, keys)
 
@@ -148,13 +148,13 @@ class PeerInterest:
         if epoch != self.epoch:
             held, keys = frozenset(self.held(self.announced)), frozenset(keys)
             self._carried = held & keys
-            self._followed = common(Keys(held - keys), Keys(keys - held))
+            self._followed = common(NameSet(held - keys), NameSet(keys - held))
             self._dropped.clear()
             self.whole = epoch
         before, after = set(self.keys), set(keys)
         self._former.end(epoch, {key: self.since[key] for key in before - after})
         self.since = {key: self.since.get(key, epoch) for key in after}
-        self.keys, self.epoch = Keys(after), epoch
+        self.keys, self.epoch = NameSet(after), epoch
         return before ^ after
 
     def change(self, epoch: int, added: Iterable[str], removed: Iterable[str]) -> set[str]:
@@ -178,7 +178,7 @@ class PeerInterest:
         """Hold on what was held under keys that have ended and others cover that are to come."""
         self._followed.update(ended)
         if self._followed:
-            wanted = Keys(self.keys)
+            wanted = NameSet(self.keys)
             wanted.remove(gone)  # what was dropped and is wanted again is wanted anew
             wanted.remove(self._under(self.announced, self.keys))
             self._followed = common(self._followed, wanted)

@@ -34,7 +34,7 @@ def as_seen_by(message: Said, rights: Rights) -> Said:
     return message
 
 
-class Granted:
+class PermittedInterest:
     """The part of one interest that some patterns permit."""
 
     __slots__ = ("_asked", "_parts", "patterns")

@@ -13,7 +13,7 @@ from .permissions import Policy
 
 
 @dataclass(slots=True)
-class Trial:
+class KeySearch:
     """The keys that are left to try at one endpoint in this round."""
 
     known: bytes = b""

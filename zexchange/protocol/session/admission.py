@@ -7,10 +7,10 @@ taken now says hello again; who cannot be taken at all is told so.
 from collections.abc import Callable
 from typing import Any
 
-from ..rate_limit import Allowance
+from ..rate_limit import TokenBucket
 from ..wire.messages import Hello, Refuse
 from .peers import Peer
-from .state import Core
+from .state import SessionState
 
 ADMITTED_AT_ONCE, ADMITTED_A_SECOND = 256, 64
 """New peers taken: each costs sockets. Whoever has to wait says hello again in a second."""
@@ -28,13 +28,13 @@ class Admission:
     """
 
     def __init__(
-        self, core: Core, most_peers: int, left: Callable[[Peer, str, float], None]
+        self, core: SessionState, most_peers: int, left: Callable[[Peer, str, float], None]
     ) -> None:
         self._core = core
         self._most_peers = most_peers
         self._left = left
-        self._admitted = Allowance(ADMITTED_AT_ONCE, ADMITTED_A_SECOND)
-        self._introduced = Allowance(*INTRODUCED)
+        self._admitted = TokenBucket(ADMITTED_AT_ONCE, ADMITTED_A_SECOND)
+        self._introduced = TokenBucket(*INTRODUCED)
 
     def room_for(self, hello: Hello, route: Any, link: str | None, now: float) -> bool:
         """Tell whether there is room for a peer; if not for long, tell it so."""

@@ -8,23 +8,23 @@ comes into its own, and is let go of and met again if it may do something else t
 
 from typing import Any
 
-from ..interest.permitted import Granted, as_seen_by
+from ..interest.permitted import PermittedInterest, as_seen_by
 from ..security.channel import Channel
 from ..wire.messages import Control, Hello, Ping, Pong, Refuse, Stranger, Welcome
 from . import peers as m
-from .effects import HangUp
-from .peering import Joining
+from .effects import CloseLink
+from .peering import Peering
 from .peers import Peer, State
-from .state import Core
+from .state import SessionState
 
 ELSEWHERE = "it speaks by a better way than this"
 """The reason of what is not taken."""
 
 
-class Standing:
+class Authority:
     """Judges what comes under a peer's id."""
 
-    def __init__(self, core: Core, joining: Joining) -> None:
+    def __init__(self, core: SessionState, joining: Peering) -> None:
         self._core = core
         self._joining = joining
         self._members = core.members
@@ -64,14 +64,14 @@ class Standing:
         if candidate is not None:  # a second way to the same node: one link is enough
             candidate.state, candidate.peer, candidate.reason = State.LINKED, peer.id, ""
             self._members.given.answered(link)
-            self._core.do(HangUp(link))
+            self._core.do(CloseLink(link))
         return False
 
     def _promote(self, peer: Peer, message: Control, channel: Channel, now: float) -> None:
         """Take a peer at its own word from now on."""
         core = self._core
         rights = core.rights_of(peer.id, peer.key, peer.kind, channel.kind)
-        told = Granted(rights.subscribe)
+        told = PermittedInterest(rights.subscribe)
         spoiled = isinstance(message, Hello) and not _follows(message, peer, told)
         peer.calls = channel.kind
         if spoiled or not rights.equal(peer.rights):
@@ -97,7 +97,7 @@ class Standing:
         return False
 
 
-def _follows(hello: Hello, peer: Peer, told: Granted) -> bool:
+def _follows(hello: Hello, peer: Peer, told: PermittedInterest) -> bool:
     """Return whether a hello may be the next word of who told us of a peer's interest so far."""
     known = peer.interest
     if hello.epoch == known.epoch:

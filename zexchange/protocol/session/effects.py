@@ -21,7 +21,7 @@ class Dial:
 
 
 @dataclass(frozen=True, slots=True)
-class HangUp:
+class CloseLink:
     """Close the control link to an endpoint."""
 
     endpoint: str
@@ -43,7 +43,7 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
-class Say:
+class Send:
     """Send a message on the control link to an endpoint."""
 
     endpoint: str
@@ -59,7 +59,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Tune:
+class OpenReceiver:
     """Receive a peer's data from an endpoint; again for the same peer: with a fresh socket.
 
     ``acknowledge``, ``registry`` and ``exchanges`` are as in its `Hello`; ``key`` is its public
@@ -76,7 +76,7 @@ class Tune:
 
 
 @dataclass(frozen=True, slots=True)
-class Hush:
+class CloseReceiver:
     """Stop receiving a peer's data, after what has already arrived.
 
     ``heads`` are the last numbers that it gave, as far as it has told us. Unless it is ``final``,
@@ -100,7 +100,7 @@ class Resubscribe:
 
 
 @dataclass(frozen=True, slots=True)
-class Narrow:
+class SubscribeNames:
     """Subscribe at one peer to names that it has told us, and have it prove that."""
 
     peer: bytes
@@ -123,7 +123,7 @@ class Announce:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class InterestChanged:
     """Remote interest changed: look again which exchanges need a bridge.
 
     ``keys`` are the names and patterns that gained or lost an interested peer.
@@ -133,7 +133,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Tell:
+class Emit:
     """Hand an event to the user."""
 
     event: Event
@@ -211,13 +211,13 @@ class Acknowledged:
 
 Effect = (
     Dial
-    | HangUp
+    | CloseLink
     | Redial
     | Probe
-    | Say
+    | Send
     | Reply
-    | Tune
-    | Hush
+    | OpenReceiver
+    | CloseReceiver
     | Resend
     | Resent
     | Recount
@@ -225,8 +225,8 @@ Effect = (
     | HaveForgotten
     | Acknowledged
     | Resubscribe
-    | Narrow
+    | SubscribeNames
     | Announce
-    | Wanted
-    | Tell
+    | InterestChanged
+    | Emit
 )

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from ..wire.messages import Forgot
 from .effects import HaveForgotten
 from .peers import Peer
-from .state import Core
+from .state import SessionState
 
 PORTION = 1000
 """Names told at a time; each has 255 bytes at most."""
@@ -27,7 +27,7 @@ WAITING_MOST = 10_000
 class Forgetting:
     """What each peer is still to be told, and what it has been told and has not answered."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: SessionState) -> None:
         self._core = core
 
     @property

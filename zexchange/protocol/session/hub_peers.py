@@ -9,15 +9,15 @@ from collections.abc import Iterable
 
 from ..wire.envelopes import endpoint_of
 from ..wire.messages import Ping
-from .peering import Joining
-from .readiness import Proving
-from .state import Core
+from .peering import Peering
+from .readiness import Readiness
+from .state import SessionState
 
 
-class Behind:
+class HubPeers:
     """What a node's hubs tell its session."""
 
-    def __init__(self, core: Core, joining: Joining, proving: Proving) -> None:
+    def __init__(self, core: SessionState, joining: Peering, proving: Readiness) -> None:
         self._core = core
         self._joining = joining
         self._proving = proving

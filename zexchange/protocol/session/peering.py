@@ -16,11 +16,11 @@ from ..wire.envelopes import by_hub, endpoint_of, node_at
 from ..wire.messages import VERSIONS, Address, Bye, Control, Hello, Refuse, Welcome
 from . import peers as m
 from .admission import Admission
-from .effects import Dial, HangUp, Hush, Probe, Redial, Say
+from .effects import CloseLink, CloseReceiver, Dial, Probe, Redial, Send
 from .events import PeerJoined, PeerLeft
 from .peers import Candidate, Peer, State
-from .readiness import Proving, tune
-from .state import Core
+from .readiness import Readiness, tune
+from .state import SessionState
 
 MAX_UNREACHED = 1000
 """Nodes remembered of which no address can be reached from here."""
@@ -28,13 +28,13 @@ PASSED_ON = "its hub gives it what it may not have here"
 """The reason where two files disagree: what many may have, a hub cannot keep from one for us."""
 
 
-class Joining:
+class Peering:
     """Dials, greets, admits and lets go."""
 
     def __init__(
         self,
-        core: Core,
-        proving: Proving,
+        core: SessionState,
+        proving: Readiness,
         reachable: Callable[[Address], bool],
         now: float,
         room: tuple[int, int] = (m.MAX_PEERS, m.MAX_GOSSIP),
@@ -104,7 +104,7 @@ class Joining:
         candidate = self._members.candidates.get(endpoint)
         if candidate and candidate.peer is None:
             del self._members.candidates[endpoint]
-            self._core.do(HangUp(endpoint))
+            self._core.do(CloseLink(endpoint))
 
     def probed(self, endpoint: str, listening: bool, now: float) -> None:
         """See `Session.probed`."""
@@ -158,7 +158,7 @@ class Joining:
 
     def _greet(self, candidate: Candidate, now: float) -> None:
         candidate.hello_at = now + m.HELLO_EVERY
-        self._core.do(Say(candidate.endpoint, self._core.hello()))
+        self._core.do(Send(candidate.endpoint, self._core.hello()))
         self._probe(candidate, now)
 
     def _probe(self, candidate: Candidate, now: float) -> None:
@@ -241,7 +241,7 @@ class Joining:
         data = self._kind(address)
         rights = self._core.rights_of(hello.sender, hello.key, data, calls)
         peer = Peer.from_hello(hello, now, data is Kind.NEAR, rights, calls)
-        if self._core.vouching and peer.rights.hub and self._core.vouching.exceeded(peer.id):
+        if self._core.vouching and peer.rights.hub and self._core.vouching.exceeds(peer.id):
             self._core.reject(rights.name, PASSED_ON, "say it in the hub's permissions, too")
         if before is not None:
             peer.interest.resume(before.interest)
@@ -268,7 +268,7 @@ class Joining:
             return
         if peer.shut or hello.epoch > peer.interest.epoch:
             self._core.do(Redial(peer.link, peer.key))
-            self._core.do(Say(peer.link, self._core.hello()))
+            self._core.do(Send(peer.link, self._core.hello()))
 
     def link(self, peer: Peer, now: float, near: bool = False) -> None:
         """Dial a peer that we know only from its own hello."""
@@ -315,9 +315,9 @@ class Joining:
         stays = bool(tried) and (link.startswith("ipc:") or peer.shut)
         if following is None or following.control == link or stays:
             self._core.do(Redial(link, peer.key))
-            self._core.do(Say(link, self._core.hello()))
+            self._core.do(Send(link, self._core.hello()))
             return
-        self._core.do(HangUp(link))
+        self._core.do(CloseLink(link))
         candidate = self._members.candidates.pop(link)
         peer.link, peer.control, peer.data = None, following.control, following.data
         peer.dialled = following.control
@@ -341,7 +341,7 @@ class Joining:
             self._asked_last = (later or linked)[0]
             link = self._members.peers[self._asked_last].link
             assert link is not None
-            self._core.do(Say(link, self._core.hello()))
+            self._core.do(Send(link, self._core.hello()))
 
     def _undial(self, peer: Peer) -> None:
         """Let go of what was dialled only because the peer said so."""
@@ -420,7 +420,7 @@ class Joining:
             self._go_direct(peer, welcome.hello, link, now, near)
         elif peer.link is not None and peer.link != link:
             # A second way to the same node: one link is enough.
-            self._core.do(HangUp(link))
+            self._core.do(CloseLink(link))
         else:
             peer.link, peer.ponged_at = link, now
         keys = dict(welcome.keys)
@@ -505,7 +505,7 @@ class Joining:
         if refuse.reason == "self":
             candidate.state = State.OURSELVES
             self._members.given.answered(candidate.endpoint)
-            self._core.do(HangUp(candidate.endpoint))
+            self._core.do(CloseLink(candidate.endpoint))
         else:
             self._core.reject(candidate.endpoint, f"refused: {refuse.reason}", refuse.text)
             self._refused(candidate, refuse.reason, refuse.text, now)
@@ -533,7 +533,7 @@ class Joining:
             if candidate.state in (State.DIALING, State.LINKED):
                 peer = self._members.peers.get(candidate.peer or b"")
                 told = heads if peer and peer.forgets else numbers
-                self._core.do(Say(candidate.endpoint, Bye(self._core.me, told)))
+                self._core.do(Send(candidate.endpoint, Bye(self._core.me, told)))
 
     def left(
         self,
@@ -556,11 +556,11 @@ class Joining:
         else:
             self._members.lapse(peer, now, renewed, reason in ("revoked", "crowded out"))
         self._undial(peer)
-        self._core.do(Hush(peer.id, heads or {}, final, peer.acked))
+        self._core.do(CloseReceiver(peer.id, heads or {}, final, peer.acked))
         self._core.wanted({*peer.interest.keys, *self._members.expire(now)})
         self._core.tell(PeerLeft(peer.id.hex(), peer.label, reason))
         for candidate in [c for c in self._members.candidates.values() if c.peer == peer.id]:
-            self._core.do(HangUp(candidate.endpoint))
+            self._core.do(CloseLink(candidate.endpoint))
             del self._members.candidates[candidate.endpoint]
             hub_leads = not final and peer.id in self._core.led_to
             if hub_leads if node_at(candidate.endpoint) else candidate.lasting:

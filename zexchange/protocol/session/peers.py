@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..delivery.departed import LONGER, Departed
-from ..interest.interest import Keys, PeerInterest
-from ..interest.permitted import Granted
+from ..interest.interest import NameSet, PeerInterest
+from ..interest.permitted import PermittedInterest
 from ..security.channel import Kind
 from ..security.permissions import EVERYTHING, Rights
 from ..timing import TICK_LATE
@@ -186,11 +186,11 @@ class Peer:
     rights: Rights = EVERYTHING
     calls: Kind = Kind.NEAR
     """By what it speaks to us, as far as we know."""
-    asked: Granted = field(default_factory=Granted)
+    asked: PermittedInterest = field(default_factory=PermittedInterest)
     """Its interest, and what of that it may have."""
-    told: Granted = field(default_factory=Granted)
+    told: PermittedInterest = field(default_factory=PermittedInterest)
     """Our interest, and what of that it may publish, and so is told of."""
-    by_name: Keys = field(default_factory=Keys)
+    by_name: NameSet = field(default_factory=NameSet)
     """What of its interest it cannot subscribe to by prefixes."""
     named: dict[str, None] = field(default_factory=dict[str, None])
     """The names that it was told because of that, but for those that were forgotten."""
@@ -219,14 +219,14 @@ class Peer:
             rights: what it may do.
             calls: by what it speaks to us.
         """
-        asked = Granted(rights.subscribe)
+        asked = PermittedInterest(rights.subscribe)
         return cls(
             key=hello.key,
             near=near,
             rights=rights,
             calls=calls,
             asked=asked,
-            told=Granted(rights.publish),
+            told=PermittedInterest(rights.publish),
             id=hello.sender,
             label=hello.label,
             addresses=hello.addresses,
@@ -340,7 +340,7 @@ class Lapsed:
     wants: frozenset[str] = frozenset()
 
 
-class Membership:
+class PeerTable:
     """The tables of candidates and peers; the session decides what follows."""
 
     __slots__ = ("_accounts", "_lapsed", "_ticked_at", "candidates", "ended", "given", "peers")

@@ -7,13 +7,13 @@ by the epochs in pings, and by replacing a data socket on which nothing is prove
 
 from collections.abc import Collection, Iterable
 
-from ..interest.interest import Keys
+from ..interest.interest import NameSet
 from ..security.permissions import wants_by_name
 from ..wire.messages import Hello, Interest, Named, Ping, Resync
 from . import peers as m
-from .effects import Announce, Narrow, Resubscribe, Tune
+from .effects import Announce, OpenReceiver, Resubscribe, SubscribeNames
 from .peers import Peer
-from .state import Core
+from .state import SessionState
 
 MAX_STRANGERS_TOKENS = 4096
 """Nodes whose tokens are remembered though they have not said hello yet."""
@@ -25,16 +25,16 @@ MAX_NAMES = 100_000
 """Names taken of one peer that wants to be subscribed to name by name."""
 
 
-def tune(peer: Peer) -> Tune:
+def tune(peer: Peer) -> OpenReceiver:
     """Return what has a peer's data received, as it is permitted."""
     said = peer.registry, peer.exchanges
-    return Tune(peer.id, peer.data, peer.acknowledge, peer.key, peer.rights, *said)
+    return OpenReceiver(peer.id, peer.data, peer.acknowledge, peer.key, peer.rights, *said)
 
 
-class Proving:
+class Readiness:
     """Whose interest is known, announced and proven, in both directions."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: SessionState) -> None:
         self._core = core
         self._tokens: dict[bytes, tuple[int, ...]] = {}
         self._names: dict[str, None] = {}
@@ -162,7 +162,7 @@ class Proving:
         # Behind a hub we are told what of its interest we may publish: what looks like a name may
         # be part of a pattern.
         narrow = [key for key in asked if peer.carried or wants_by_name(key, rights)]
-        peer.by_name = Keys(part for key in narrow for part in peer.asked.under(key))
+        peer.by_name = NameSet(part for key in narrow for part in peer.asked.under(key))
         self._name(peer, self._names)
 
     def unpublished(self, names: Iterable[str]) -> None:
@@ -210,7 +210,7 @@ class Proving:
             self._core.reject(peer.id.hex(), "more names than are subscribed to one by one")
         else:
             peer.names_told = told if message.base == 0 else max(told, peer.names_told)
-            self._core.do(Narrow(peer.id, message.names, message.base == 0))
+            self._core.do(SubscribeNames(peer.id, message.names, message.base == 0))
 
     # --------------------------------------------------------------------------- tokens
 

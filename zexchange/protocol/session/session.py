@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..delivery.sequence import Numbering
-from ..hub.rights import Vouching
+from ..hub.rights import DelegatedRights
 from ..interest.changes import Changes
 from ..security.channel import OURS, Channel, Kind
 from ..security.keys import belongs
@@ -47,15 +47,15 @@ from ..wire.messages import (
     Welcome,
 )
 from . import peers as m
-from .authority import Standing
+from .authority import Authority
 from .effects import Acknowledged, Effect, Probe, Recount, Recounted, Resend, Resent, Resubscribe
 from .events import Event, PeerSilent, PeerSlow
 from .forgetting import Forgetting
-from .hub_peers import Behind
-from .peering import Joining
+from .hub_peers import HubPeers
+from .peering import Peering
 from .peers import Peer
-from .readiness import Proving
-from .state import Core
+from .readiness import Readiness
+from .state import SessionState
 
 Addressed = Interest | Ping | Ack | Slow | Named | Forgot
 """The messages that say for which node they are."""
@@ -84,17 +84,17 @@ class Session:
         changes: Changes | None = None,
         given: Given | None = None,
     ) -> None:
-        self._core = Core(
+        self._core = SessionState(
             *(me, federation, label, addresses, now, started, acknowledge, registry, exchanges),
             *(changes, given),
         )
         self._core.numbering = numbering
         self._core.policy = policy
-        self._proving = Proving(self._core)
-        self._joining = Joining(self._core, self._proving, reachable, now, room)
-        self._standing = Standing(self._core, self._joining)
+        self._proving = Readiness(self._core)
+        self._joining = Peering(self._core, self._proving, reachable, now, room)
+        self._standing = Authority(self._core, self._joining)
         self.forgetting = Forgetting(self._core)
-        self.behind = Behind(self._core, self._joining, self._proving)
+        self.behind = HubPeers(self._core, self._joining, self._proving)
         self.me = me
         self.label = label
         self.addresses = addresses
@@ -179,7 +179,7 @@ class Session:
                 self._joining.left(peer, "revoked" if left else "permissions", now)
         self._joining.dial_again(now)
 
-    def vouch(self, vouching: Vouching) -> None:
+    def vouch(self, vouching: DelegatedRights) -> None:
         """Judge by it from now on who comes by a hub."""
         self._core.vouching = vouching
 

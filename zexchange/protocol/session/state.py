@@ -6,10 +6,10 @@ The parts decide; here is only where they write it down. Nothing here knows when
 from dataclasses import replace
 
 from ..delivery.sequence import Numbering
-from ..hub.rights import Vouching
+from ..hub.rights import DelegatedRights
 from ..interest.changes import Changes
 from ..interest.interest import OwnInterest
-from ..rate_limit import Allowance
+from ..rate_limit import TokenBucket
 from ..security.channel import Kind
 from ..security.permissions import EVERYTHING, NOTHING, Policy, Rights
 from ..timing import MAX_TEXT, REFUSALS
@@ -29,15 +29,15 @@ from ..wire.messages import (
     Slow,
     Stranger,
 )
-from .effects import Effect, Reply, Say, Tell, Wanted
+from .effects import Effect, Emit, InterestChanged, Reply, Send
 from .events import Event, Rejected
-from .peers import Membership, Peer
+from .peers import Peer, PeerTable
 
 MAX_KINDS = 1000
 """Kinds of rejection counted apart: their words come from whoever was rejected."""
 
 
-class Core:
+class SessionState:
     """One node's state, and the effects that wait to be carried out."""
 
     def __init__(
@@ -65,18 +65,18 @@ class Core:
         self.interest = OwnInterest()
         """What we want, as far as peers were told."""
         self.changes = changes or Changes()
-        self.members = Membership(now, given)
+        self.members = PeerTable(now, given)
         self.led_to: set[bytes] = set()
         """Nodes that hubs lead to, as far as they have told."""
         self.numbering: Numbering | None = None
         """The places that we give to what we send; None where nothing is sent."""
         self.policy: Policy | None = None
         """Whose keys are authorized; None where there are no keys."""
-        self.vouching: Vouching | None = None
+        self.vouching: DelegatedRights | None = None
         """With keys and hubs: what nodes may do that hubs speak for."""
         self.effects: list[Effect] = []
         self.rejections: dict[tuple[str, str], int] = {}
-        self._refusals = Allowance(*REFUSALS)
+        self._refusals = TokenBucket(*REFUSALS)
 
     def do(self, effect: Effect) -> None:
         """Ask the shell for something."""
@@ -87,7 +87,7 @@ class Core:
         if peer.link is not None:
             if isinstance(message, Interest | Ping | Ack | Slow | Named | Forgot):
                 message = replace(message, to=peer.id)
-            self.do(Say(peer.link, message))
+            self.do(Send(peer.link, message))
 
     def reply(self, route: object, message: Control) -> None:
         """Answer a message where it came from."""
@@ -103,12 +103,12 @@ class Core:
 
     def tell(self, event: Event) -> None:
         """Tell the user something."""
-        self.do(Tell(event))
+        self.do(Emit(event))
 
     def wanted(self, keys: set[str]) -> None:
         """Have the exchanges looked at that gained or lost an interested peer."""
         if keys:
-            self.do(Wanted(tuple(keys)))
+            self.do(InterestChanged(tuple(keys)))
 
     def reject(self, source: str, reason: str, detail: str = "", count: int = 1) -> None:
         """Count what was not taken; tell of the first of its kind."""

@@ -57,7 +57,7 @@ def by_hub(addresses: Iterable[Address]) -> bool:
 # ------------------------------------------------------------------------- envelopes
 
 
-class Parcel(NamedTuple):
+class Envelope(NamedTuple):
     """A control message on its way: from whom, for whom, and over how many hubs yet."""
 
     sender: bytes
@@ -66,7 +66,7 @@ class Parcel(NamedTuple):
     content: bytes
 
 
-def bundle(parcels: Iterable[Parcel]) -> bytes:
+def bundle(parcels: Iterable[Envelope]) -> bytes:
     """Return the frame that holds some parcels."""
     pack = _ITEM.pack
     parts = [BUNDLE]
@@ -76,13 +76,13 @@ def bundle(parcels: Iterable[Parcel]) -> bytes:
     return b"".join(parts)
 
 
-def unbundle(frame: bytes) -> list[Parcel]:
+def unbundle(frame: bytes) -> list[Envelope]:
     """Return the parcels in a frame.
 
     Raises:
         DecodeError: if it is cut short.
     """
-    parcels: list[Parcel] = []
+    parcels: list[Envelope] = []
     at, end, size = 1, len(frame), _ITEM.size
     while at < end:
         if at + size > end:
@@ -91,7 +91,7 @@ def unbundle(frame: bytes) -> list[Parcel]:
         at += size + length
         if at > end:
             raise DecodeError("a bundle that ends inside a parcel")
-        parcels.append(Parcel(sender, to, hops, frame[at - length : at]))
+        parcels.append(Envelope(sender, to, hops, frame[at - length : at]))
     return parcels
 
 
@@ -132,7 +132,7 @@ def read_trunk(frame: bytes) -> tuple[bytes, int]:
 # ----------------------------------------------------------------------- data frames
 
 
-class Passing(NamedTuple):
+class FrameInfo(NamedTuple):
     """What a hub has to know of a data or ready frame.
 
     ``first`` is a place (see `sequence`), 0 where the frame has none.
@@ -144,7 +144,7 @@ class Passing(NamedTuple):
     messages: int
 
 
-def look(head: bytes) -> Passing:
+def look(head: bytes) -> FrameInfo:
     """Return what a hub has to know of a frame that starts so.
 
     Raises:
@@ -158,10 +158,10 @@ def look(head: bytes) -> Passing:
             size = head[start - 2]
             if flags & STARTED and len(head) >= end + 1 + size:
                 first += read_start(head, end + 1, size, flags)
-            return Passing(head[: end + 1], head[start : start + ID_BYTES], first, count)
+            return FrameInfo(head[: end + 1], head[start : start + ID_BYTES], first, count)
     elif head[:1] == READY and len(head) >= _READY_ORIGIN + ID_BYTES:
         origin = head[_READY_ORIGIN : _READY_ORIGIN + ID_BYTES]
-        return Passing(head[: _READY_ORIGIN - 2], origin, 0, 0)
+        return FrameInfo(head[: _READY_ORIGIN - 2], origin, 0, 0)
     raise DecodeError("neither a data nor a ready frame")
 
 
