@@ -47,7 +47,8 @@ def locks(tree: ast.AST) -> Iterator[str]:
 def is_lock(node: ast.AST | None) -> bool:
     """Tell whether an expression makes a lock."""
     return isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in {
-        "Lock", "RLock", "Condition", "SignalSafeCondition", "Semaphore", "BoundedSemaphore", "Barrier",
+        "Lock", "RLock", "Condition", "SignalSafeCondition", "Semaphore", "BoundedSemaphore",
+        "Barrier",
     }  # fmt: skip
 
 
