@@ -139,7 +139,7 @@ def test_a_hub_is_told_every_second_and_dialled_again_when_it_is_silent() -> Non
     for tenths in range(80):
         hubs.tick(tenths / 10)
         seen += [type(effect).__name__ for effect in hubs.take()]
-    assert seen.count("Knock") == 8
+    assert seen.count("SendAttach") == 8
     assert seen.count("Redial") == 2
 
 
