@@ -32,9 +32,9 @@ import time
 from pathlib import Path
 
 import msgpack
+from compare.analysis import bootstrap
 
 import zexchange
-from zexchange.bench.analysis import bootstrap
 
 BAR = 0.95
 NAME = "ticks"

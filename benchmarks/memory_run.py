@@ -6,7 +6,7 @@ The sender sends small dicts as fast as it can, and after each N of them (20,000
 so many MiB (8). One receiver is stopped (SIGSTOP) for 20 seconds out of 30. The resident
 memory of all four is read once a second, and a line a second says how it stands.
 
-Status 1: a process was, when looked at, above the bound that docs/ARCHITECTURE.md names for
+Status 1: a process was, when looked at, above the bound that docs/internals/window.md names for
 payloads of 8 MiB and a stopped receiver (280 MB), or what it never goes below is growing: the
 least of the last quarter is more than 10 MB above the least of the second (from 4 minutes on).
 Status 2: what a receiver got and reported as lost is not what was sent. The column "peak" is

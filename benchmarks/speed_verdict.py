@@ -6,7 +6,7 @@ replaced: for each load, by tree, the rates of its slices.
 
 import statistics
 
-from zexchange.bench.analysis import bootstrap
+from compare.analysis import bootstrap
 
 BAR = 0.95
 LEAST = 8

@@ -30,7 +30,6 @@ FLOORS = {
     "protocol": 2,
     "net": 3,
     "face": 4,  # zexchange itself: what programs import, and so do the rooms above
-    "bench": 5,
     "cli": 6,
     "__main__": 7,
     "contrib": 5,
@@ -241,11 +240,10 @@ def test_good_floors_pass(module: str, source: str) -> None:
 
 
 def test_only_net_imports_zmq() -> None:
-    """No module outside net imports zmq, at any place; to the benchmark it is a peer."""
+    """No module outside net imports zmq, at any place."""
     guilty = {
         room(module_name(path))
         for path in MODULES
-        if "contestants" not in path.parts
         for name in imports(path.read_text(), module_name(path), path.name == "__init__.py")
         if name.split(".")[0] == "zmq"
     }
@@ -264,7 +262,7 @@ def unguarded(tree: ast.AST, guarded: bool = False, inside: bool = False) -> Ite
 
 def test_nothing_is_imported_in_the_middle_of_a_fork() -> None:
     """What is imported when it is needed, on whatever thread, is imported with the lock held."""
-    of_programs = ("bench", "cli", "testing")
+    of_programs = ("cli", "testing")
     found = {
         module_name(path): lines
         for path in MODULES

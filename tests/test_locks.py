@@ -16,7 +16,7 @@ from zexchange import DisplayMessages, Registry, to_queue
 from zexchange.errors import MailboxFull
 from zexchange.local.tasks.mailbox import Mailbox
 
-OURS = ("bench", "cli", "testing")
+OURS = ("cli", "testing")
 """Rooms that only programs of ours use, or that have no threads."""
 
 

@@ -211,9 +211,9 @@ def out() -> Figure:
     f.arrow((185, 68), (185, 115), text="bridge first", at=(234, 92))
     f.box(530, 20, 210, 48, "every local task")
     f.arrow((310, 44), (529, 44), text="then")
-    f.box(60, 212, 250, 48, "Outbound.see_to\nunless it is seen to", "ours")
+    f.box(60, 212, 250, 48, "Publisher.see_to\nunless it is seen to", "ours")
     f.arrow((185, 164), (185, 211), text="append to the exchange's list", at=(292, 188))
-    f.box(60, 318, 250, 48, "Outbound._drain\nif nobody has the socket", "ours")
+    f.box(60, 318, 250, 48, "Publisher._drain\nif nobody has the socket", "ours")
     f.arrow(
         (185, 260), (185, 317), text="nothing sent a moment ago, or much is queued", at=(350, 288)
     )
@@ -222,7 +222,7 @@ def out() -> Figure:
     f.box(60, 414, 250, 64, "SendQueue.send\nnumber, join into one\nframe an exchange", "ours")
     f.arrow((185, 366), (185, 413))
     f.arrow((640, 260), (640, 388), (250, 388), (250, 413))
-    f.box(530, 422, 210, 48, "Outbound.put\nXPUB, then Window.keep", "ours")
+    f.box(530, 422, 210, 48, "Publisher.put\nXPUB, then Window.keep", "ours")
     f.arrow((310, 446), (529, 446))
     return f
 
@@ -231,15 +231,15 @@ def way_in() -> Figure:
     """The way of a message in, for maintainers."""
     f = Figure("in", 760, 440, "The way of a message in")
     f.box(40, 20, 260, 40, "SUB, one a peer")
-    f.box(40, 100, 260, 48, "Inbound._read\nup to 64 frames, then the next peer", "ours")
+    f.box(40, 100, 260, 48, "Receiver._read\nup to 64 frames, then the next peer", "ours")
     f.arrow((170, 60), (170, 99))
-    f.box(40, 188, 260, 48, "Inlet.take: read_data\nthe origin must be this peer", "ours")
+    f.box(40, 188, 260, 48, "PeerReceiver.take: read_data\nthe origin must be this peer", "ours")
     f.arrow((170, 148), (170, 187))
     f.box(470, 100, 250, 48, "_acknowledge →\nEngine.consumed")
     f.arrow((300, 200), (380, 200), (380, 124), (469, 124), text="count 0: a beacon", at=(450, 166))
     f.box(470, 188, 250, 48, "Recovery.park,\nthen Ask over control", "waits")
     f.arrow((300, 222), (469, 222), text="before its turn", at=(390, 238))
-    f.box(40, 284, 260, 48, "Positions.receive\nnew or repeated", "ours")
+    f.box(40, 284, 260, 48, "ReceiveState.receive\nnew or repeated", "ours")
     f.arrow((170, 236), (170, 283))
     f.arrow(
         (595, 236),

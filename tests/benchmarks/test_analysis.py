@@ -2,13 +2,13 @@
 
 import pytest
 
-from zexchange.bench.analysis import Table, spread
-from zexchange.bench.bars import BARS
-from zexchange.bench.contestants import CONTESTANTS
-from zexchange.bench.local import MAKERS
-from zexchange.bench.quantiles import in_microseconds, quantile
-from zexchange.bench.values import Bar, Result, Workload
-from zexchange.bench.workloads import WORKLOADS, chosen
+from benchmarks.compare.analysis import Table, spread
+from benchmarks.compare.bars import BARS
+from benchmarks.compare.contestants import CONTESTANTS
+from benchmarks.compare.local import MAKERS
+from benchmarks.compare.quantiles import in_microseconds, quantile
+from benchmarks.compare.values import Bar, Result, Workload
+from benchmarks.compare.workloads import WORKLOADS, chosen
 
 LOAD = Workload("load", "a load", "pair", "flood")
 OTHER = Workload("other", "another", "pair", "flood")

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from zexchange.bench.analysis import Table
-from zexchange.bench.record import Record, circumstances
-from zexchange.bench.report import number, report, unmet
-from zexchange.bench.values import TINY, Missing, Result
-from zexchange.bench.workloads import WORKLOADS
+from benchmarks.compare.analysis import Table
+from benchmarks.compare.record import Record, circumstances
+from benchmarks.compare.report import number, report, unmet
+from benchmarks.compare.values import TINY, Missing, Result
+from benchmarks.compare.workloads import WORKLOADS
 
 RESULTS = [
     Result("dict", "pyzmq one frame", 0, {"rate": 250_000.0, "sent": 100, "lost": 3}),

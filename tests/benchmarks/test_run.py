@@ -2,13 +2,13 @@
 
 import pytest
 
-from zexchange.bench import run as running
-from zexchange.bench.contestants import CONTESTANTS
-from zexchange.bench.group import GroupError
-from zexchange.bench.measures import MEASURES
-from zexchange.bench.run import run, takes_part
-from zexchange.bench.values import TINY, Result
-from zexchange.bench.workloads import WORKLOADS, chosen
+from benchmarks.compare import run as running
+from benchmarks.compare.contestants import CONTESTANTS
+from benchmarks.compare.group import GroupError
+from benchmarks.compare.measures import MEASURES
+from benchmarks.compare.run import run, takes_part
+from benchmarks.compare.values import TINY, Result
+from benchmarks.compare.workloads import WORKLOADS, chosen
 
 sockets = pytest.mark.sockets
 MAY_LOSE = {"zenoh default", "pynng"}
@@ -71,8 +71,8 @@ def test_who_fails_is_out_of_that_workload_alone(monkeypatch: pytest.MonkeyPatch
 @sockets
 def test_an_end_without_reason_is_a_problem() -> None:
     """A process that dies is named with what it said, and is no hanging run."""
-    from zexchange.bench.group import Group
-    from zexchange.bench.servers import Servers
+    from benchmarks.compare.group import Group
+    from benchmarks.compare.servers import Servers
 
     with Servers() as servers:
         group = Group("zexchange", "alone", TINY, servers)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.compare.analysis import bootstrap
 from tests.support import ROOT, patience, unmeasured
-from zexchange.bench.analysis import bootstrap
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import speed  # type: ignore[import-not-found]

@@ -3,7 +3,6 @@
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -34,7 +33,7 @@ def test_the_list_of_commands_fits_a_terminal() -> None:
 def test_help_needs_no_docstrings() -> None:
     """Under -OO each command says what it says without; ``python -m zexchange`` is one, too."""
     ask = [sys.executable, "-OO", "-m", "zexchange"]
-    for arguments in ([], ["doctor"], ["bench"]):
+    for arguments in ([], ["doctor"], ["peers"]):
         shown = CliRunner().invoke(commands, [*arguments, "--help"], prog_name="zexchange")
         ended = subprocess.run([*ask, *arguments, "--help"], capture_output=True, check=True)
         assert ended.stdout.decode().split() == shown.output.split()
@@ -111,15 +110,6 @@ def test_what_cannot_be_written_is_one_line(arguments: list[str]) -> None:
     assert ended.returncode == 1
     assert ended.stderr.count(b"\n") == 1
     assert b"No space left" in ended.stderr
-
-
-def test_a_record_that_is_none_is_one_line(tmp_path: Path) -> None:
-    """With the name of the file."""
-    for content in ("x", "{}", "[1]"):
-        (tmp_path / "record").write_text(content)
-        result = CliRunner().invoke(commands, ["bench", "--show", str(tmp_path / "record")])
-        assert result.exit_code == 1
-        assert "is no record of a run" in result.output
 
 
 @pytest.mark.sockets

@@ -17,7 +17,6 @@ import click
 
 from zexchange import ExchangeError, __version__
 
-from .bench import bench
 from .demo import demo
 from .doctor import doctor
 from .hub import hub
@@ -67,7 +66,7 @@ def commands() -> None:
     """Stand for all commands."""
 
 
-for _command in (bench, demo, doctor, hub, keygen, peers, send, tail):
+for _command in (demo, doctor, hub, keygen, peers, send, tail):
     commands.add_command(_command)
 
 

@@ -3,8 +3,7 @@
 A workload is a description (`workloads.py`), a contestant a small class in a file of its
 own (`contestants/`), a group the processes that carry a workload out for one contestant
 (`group.py`, `worker.py`), and what the figures mean is decided in `analysis.py` and
-`bars.py`, which are pure. It lies inside the package, so that who has installed it can run
-it (`zexchange bench`) on their own machine, and every process of it is started by one name.
+`bars.py`, which are pure. `python -m benchmarks.compare` runs it, in a clone.
 It uses the promised names of `zexchange`, and the codec to measure it alone; peers are known
 inside `contestants/` and `local.py` only.
 """

@@ -68,7 +68,7 @@ class Process:
         # The same package as here, wherever it lies, and whatever lies where this is run.
         path = os.pathsep.join(filter(None, (os.path.abspath(p) for p in sys.path)))
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "zexchange.bench.worker", config],
+            [sys.executable, "-P", "-m", "benchmarks.compare.worker", config],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

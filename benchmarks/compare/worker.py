@@ -1,6 +1,6 @@
 """One process of a group: it does what lines on its input ask, and answers each with one.
 
-    python -m zexchange.bench.worker SEAT
+    python -m benchmarks.compare.worker SEAT
 
 The input's end is its own. What is asked are the methods of `Work`, by name, with their
 arguments; the answer is what they return, or the error.
@@ -17,8 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..kinds import is_list
-from ..protocol.codec.values import decode, encode
+from zexchange.kinds import is_list
+from zexchange.protocol.codec.values import decode, encode
+
 from .contestants import CONTESTANTS
 from .contestants.base import Ear, Seat
 from .local import Local

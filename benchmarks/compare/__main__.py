@@ -1,6 +1,6 @@
-"""`zexchange bench`: this project and its peers, measured side by side on this machine.
+"""`python -m benchmarks.compare`: this project and its peers, measured side by side.
 
-What is measured and how is `zexchange.bench`; here is what the user says and sees. It
+What is measured and how is `benchmarks.compare`; here is what the user says and sees. It
 must not know a workload from another.
 """
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from zexchange.bench.record import Record
+    from benchmarks.compare.record import Record
 
 RESULTS = Path("benchmarks") / "results"
 
@@ -64,10 +64,10 @@ def bench(
     show: Path | None,
 ) -> None:
     """Run the command."""
-    from zexchange.bench.record import Record, circumstances
-    from zexchange.bench.run import missing, run
-    from zexchange.bench.values import FULL, QUICK
-    from zexchange.bench.workloads import chosen
+    from benchmarks.compare.record import Record, circumstances
+    from benchmarks.compare.run import missing, run
+    from benchmarks.compare.values import FULL, QUICK
+    from benchmarks.compare.workloads import chosen
 
     workloads = chosen(words, peers)
     if listing:
@@ -99,23 +99,23 @@ def bench(
 
 
 def _say_missing() -> None:
-    from zexchange.bench.run import missing
+    from benchmarks.compare.run import missing
 
     for one in missing():
         click.echo(f"{one.contestant} is not installed: {one.remedy}", err=True)
 
 
 def _show(record: "Record") -> None:
-    from zexchange.bench.report import report
-    from zexchange.bench.workloads import WORKLOADS
+    from benchmarks.compare.report import report
+    from benchmarks.compare.workloads import WORKLOADS
 
     click.echo(report(record, WORKLOADS), nl=False)
 
 
 def _write(record: "Record", folder: Path) -> None:
-    from zexchange.bench.analysis import Table
-    from zexchange.bench.report import report
-    from zexchange.bench.workloads import WORKLOADS
+    from benchmarks.compare.analysis import Table
+    from benchmarks.compare.report import report
+    from benchmarks.compare.workloads import WORKLOADS
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "README.md").write_text(report(record, WORKLOADS), encoding="utf-8")
@@ -123,7 +123,7 @@ def _write(record: "Record", folder: Path) -> None:
     record.write(path)
     files = [folder / "README.md", path]
     try:
-        from zexchange.bench.plots import plot
+        from benchmarks.compare.plots import plot
 
         files += plot(Table(record.results, WORKLOADS), folder)
     except ImportError:
@@ -158,3 +158,7 @@ class _Plain:
         if now - self._said >= self.EVERY:
             self._said = now
             click.echo(f"{now - self._began:5.0f} s  {text}", err=True)
+
+
+if __name__ == "__main__":
+    bench(prog_name="python -m benchmarks.compare")

@@ -1,0 +1,57 @@
+"""`python -m benchmarks.compare`, as a process."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from benchmarks.compare.__main__ import bench
+from benchmarks.compare.record import Record
+from tests.support import ROOT
+
+pytestmark = pytest.mark.sockets
+
+
+def run(*arguments: str) -> "subprocess.CompletedProcess[bytes]":
+    """Run the command, in the clone."""
+    command = [sys.executable, "-m", "benchmarks.compare", *arguments]
+    return subprocess.run(command, capture_output=True, timeout=300, cwd=ROOT)
+
+
+def test_it_lists_what_there_is() -> None:
+    """Names and titles, without measuring."""
+    done = run("--list")
+    assert done.returncode == 0, done.stderr
+    assert b"round-trip-loaded" in done.stdout
+    assert b"8-to-1" in done.stdout
+
+
+def test_what_does_not_exist_is_refused() -> None:
+    """A word that no workload has is used wrongly."""
+    done = run("--only", "nothing")
+    assert done.returncode == 2
+    assert b"no workload has nothing" in done.stderr
+
+
+def test_it_measures_prints_and_writes(tmp_path: Path) -> None:
+    """One run prints the table and leaves it in a folder, with the figures, to be shown again."""
+    results = tmp_path / "results"
+    arguments = ("--only", "local-1", "--quick", "--rounds", "1", "--results", str(results))
+    done = run(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert b"| local send to 1, to the naive recipe |" in done.stdout
+    assert (results / "README.md").read_bytes() == done.stdout
+    (figures,) = results.glob("*.json")
+    assert {r.contestant for r in Record.read(figures).results} >= {"zexchange", "naive recipe"}
+    assert run("--show", str(figures)).stdout == done.stdout
+
+
+def test_a_record_that_is_none_is_one_line(tmp_path: Path) -> None:
+    """With the name of the file."""
+    for content in ("x", "{}", "[1]"):
+        (tmp_path / "record").write_text(content)
+        result = CliRunner().invoke(bench, ["--show", str(tmp_path / "record")])
+        assert result.exit_code == 1
+        assert "is no record of a run" in result.output
