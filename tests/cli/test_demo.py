@@ -22,7 +22,7 @@ def parts(pid: int) -> list[int]:
                 words = file.read().split(b"\0")
         except OSError:
             continue
-        if b"zexchange.cli.demo_parts" in words and b"demo-%d" % pid in words:
+        if b"zexchange.cli.demo.parts" in words and b"demo-%d" % pid in words:
             found.append(int(entry))
     return found
 

@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zexchange.cli.demo_board import WIDTH, Board, Tally, quantity, sparkline, tally
+from zexchange.cli.demo.board import WIDTH, Board, Tally, quantity, sparkline, tally
 
 METRIC, AVERAGE = "metrics.h.cpu", "averages.h.cpu"
 counts = st.integers(0, 1000)

@@ -311,3 +311,20 @@ def test_a_notice_of_before_a_mark_goes_to_the_streams_that_were_there_then():
     exchange._report("lost", made)
     exchange._report("lost too")
     assert [len(stream) for stream in (*there, later)] == [2, 2, 1]
+
+
+def test_waiting_without_end_in_a_loop_is_an_error(exchange):
+    """A plain read in a coroutine stops the loop: it says what to write instead."""
+
+    async def read():
+        with exchange.stream() as stream:
+            with pytest.raises(RuntimeError, match="async for"):
+                stream.get()
+            with pytest.raises(RuntimeError, match="async for"):
+                next(iter(stream))
+            with pytest.raises(TimeoutError):
+                stream.get(timeout=0.01)
+            exchange.send(1)
+            assert stream.get() == 1
+
+    asyncio.run(read())

@@ -235,6 +235,7 @@ class Mailbox(Generic[T]):
         Raises:
             TimeoutError: nothing came in time.
             Closed: the mailbox was closed.
+            RuntimeError: nothing is there, and to wait without end would stop an event loop.
         """
         self._home, self.turns = None, 0
         deadline = time.monotonic() + seconds(timeout)
@@ -247,6 +248,11 @@ class Mailbox(Generic[T]):
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise TimeoutError(f"no message within {timeout} s")
+                if timeout is None and loops.held_up_here():
+                    raise RuntimeError(
+                        "this would stop the event loop until a message comes: read the stream"
+                        " with `async for`, or await `anext(stream)`"
+                    )
                 self._readers += 1
                 try:
                     self._filled.wait(None if left > threading.TIMEOUT_MAX else left)

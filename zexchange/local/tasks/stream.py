@@ -108,6 +108,8 @@ class Stream(Generic[T]):
         Raises:
             TimeoutError: nothing came in time.
             Closed: the stream was closed.
+            RuntimeError: nothing is there, there is no timeout, and this thread runs an event
+                loop, which would stand still: await ``anext(stream)`` there.
         """
         self._wake()
         return self._mailbox.take(timeout)

@@ -1,6 +1,6 @@
 """`zexchange demo`: real processes, one of which is killed, on one channel, to look at.
 
-Here is who starts what and how it is shown; the plot is in `demo_play`. Whatever
+Here is who starts what and how it is shown; the plot is in `play`. Whatever
 happens, no process is left behind.
 """
 
@@ -10,15 +10,18 @@ import sys
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from zexchange import Node, Stream, federate, match
 
-from .demo_board import Board, Tally
-from .demo_cast import cast
-from .demo_play import SCREEN, DemoError, Play
+from .board import Board, Tally
+from .cast import cast
+from .play import SCREEN, DemoError, Play
+
+if TYPE_CHECKING:
+    from .screen import Screen
 
 ROOM = 10_000
 """Messages that may wait to be shown; so many never do."""
@@ -52,10 +55,8 @@ def perform(federation: str, errors: IO[bytes]) -> bool:
     Raises:
         DemoError: a process did not do its part.
     """
-    from .demo_screen import screen_for
-
     board = Board()
-    screen = screen_for(board, federation)
+    screen = _screen(board, federation)
     with listening(federation) as (stream, node), cast(federation, errors) as company:
         with screen:
             tallies = Play(node, stream, board, company, screen).run()
@@ -86,3 +87,14 @@ def _show(errors: IO[bytes]) -> None:
     errors.seek(0)
     shutil.copyfileobj(errors, sys.stderr.buffer)
     sys.stderr.flush()
+
+
+def _screen(board: Board, federation: str) -> "Screen":
+    """Return the screen that suits standard output."""
+    if not sys.stdout.isatty():
+        from .screen import PlainScreen
+
+        return PlainScreen(board, federation)
+    from .live import LiveScreen
+
+    return LiveScreen(board, federation)

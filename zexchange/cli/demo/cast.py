@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-PART = "zexchange.cli.demo_parts"
+PART = "zexchange.cli.demo.parts"
 GRACE = 2.0
 """Seconds in which a process may end by itself once its pipe is closed."""
 

@@ -4,14 +4,13 @@ Both show the same board and say the same sentences. They must not know processe
 nodes.
 """
 
-import sys
 import time
 from types import TracebackType
 
 import click
 
-from .demo_board import Board, Row, Tally, quantity
-from .peers import as_columns
+from ..peers import as_columns
+from .board import Board, Row, Tally, quantity
 
 PLAIN_EVERY = 2.0
 RECEIVERS = ("analyst", "screen")
@@ -114,12 +113,3 @@ def sentence(tallies: list[Tally]) -> str:
     if short:
         return f"Not everything arrived: {short} of {len(living)} lines are not whole."
     return f"Everything that the living sent was received: {sent:,} messages, none lost."
-
-
-def screen_for(board: Board, federation: str) -> Screen:
-    """Return the screen that suits standard output."""
-    if not sys.stdout.isatty():
-        return PlainScreen(board, federation)
-    from .demo_live import LiveScreen
-
-    return LiveScreen(board, federation)

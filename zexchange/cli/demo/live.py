@@ -14,8 +14,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from .demo_board import WIDTH, Board, Row, Tally, quantity, sparkline
-from .demo_screen import Screen, cells, headings, remark, sentence
+from .board import WIDTH, Board, Row, Tally, quantity, sparkline
+from .screen import Screen, cells, headings, remark, sentence
 
 COLOURS = {"sensor-1": "yellow", "sensor-2": "cyan", "sensor-3": "green", "analyst": "magenta"}
 SAID = 8

@@ -1,6 +1,6 @@
 """The demo's other processes: sensors that read this machine's counters, and an analyst.
 
-Started by the demo as ``python -m zexchange.cli.demo_parts``. Standard input says when to
+Started by the demo as ``python -m zexchange.cli.demo.parts``. Standard input says when to
 stop, and its end, that the demo is gone: no process outlives it. At a normal end each prints
 what it sent and received, for the demo to compare.
 """
@@ -20,7 +20,7 @@ import psutil
 
 from zexchange import Node, get_exchange, match, to_call
 
-from .options import Joining
+from ..options import Joining
 
 PERIOD = 1 / 20
 AVERAGED = 20

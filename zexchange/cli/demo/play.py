@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from zexchange import Delivery, Lost, Node, PeerJoined, PeerLeft, Stream, to_queue
 
-from .demo_board import Board, Tally, tally
-from .demo_cast import Cast, Part, Report
+from .board import Board, Tally, tally
+from .cast import Cast, Part, Report
 
 SCREEN = "screen"
 ALONE, TOGETHER, BEREFT = 3.0, 1.5, 3.0
