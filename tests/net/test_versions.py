@@ -15,7 +15,10 @@ OLD = "89c28cf"
 """The last commit whose nodes know of no name that is forgotten, and of no second federation."""
 
 HUB = """
-from zexchange.net.hub.hub import Hub
+try:
+    from zexchange.net.hub.hub import Hub
+except ImportError:  # of the earlier version
+    from zexchange.net.hub import Hub
 hub = Hub("fed", tcp(0))
 print(hub.endpoint, flush=True)
 sys.stdin.read()
