@@ -8,16 +8,14 @@ protocol rests on it.
 """
 
 import random
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from ..protocol.wire.data import READY
 from .schedule import Schedule
 from .threads import Host
-
-if TYPE_CHECKING:
-    from .sockets import Bound, Dialler
 
 LATENCY = 0.0001
 """Seconds that a frame takes at least."""
@@ -41,10 +39,43 @@ class Faults:
     reorder: float = 0.0
 
 
+class Dialler(Protocol):
+    """The end of a connection that dials."""
+
+    host: Host
+    inbox: deque[Any]
+
+    def arrive(self, parts: Parts) -> None:
+        """Take a message."""
+        ...
+
+    def disconnected(self) -> None:
+        """Take note that the connection is gone."""
+        ...
+
+
+class Bound(Protocol):
+    """The end of a connection that others dial."""
+
+    host: Host
+
+    def arrive(self, connection: "Connection", frame: bytes) -> None:
+        """Take a frame."""
+        ...
+
+    def connected(self, connection: "Connection") -> None:
+        """Take note of a connection."""
+        ...
+
+    def disconnected(self, connection: "Connection") -> None:
+        """Take note that a connection is gone."""
+        ...
+
+
 class Connection:
     """One connection, from a dialling socket to a bound one."""
 
-    def __init__(self, wire: "Wire", dialler: "Dialler", bound: "Bound", route: bytes) -> None:
+    def __init__(self, wire: "Wire", dialler: Dialler, bound: Bound, route: bytes) -> None:
         self.dialler = dialler
         self.bound = bound
         self.route = route
@@ -137,7 +168,7 @@ class Wire:
         """Tell whether nothing parts two processes."""
         return frozenset((one.name, other.name)) not in self._parted
 
-    def connect(self, dialler: "Dialler", endpoint: str) -> Connection | None:
+    def connect(self, dialler: Dialler, endpoint: str) -> Connection | None:
         """Connect to an endpoint, if somebody answers there."""
         bound = self.listening(endpoint)
         if bound is None or bound.host.stopped or not self.reaches(dialler.host, bound.host):
@@ -162,7 +193,7 @@ class Wire:
         self._parted.add(frozenset((one, other)))
         self.cut(one, other)
 
-    def listening(self, endpoint: str) -> "Bound | None":
+    def listening(self, endpoint: str) -> Bound | None:
         """Return what is bound at an endpoint, unless connections there are refused."""
         bound = self.bound.get(endpoint)
         return None if bound is not None and bound.host.name in self._refused else bound

@@ -132,9 +132,8 @@ class Engine(ReceiverEvents):
         self.changes = Changes()
         self.inbound = Receiver(self._sockets, desk, self._end, world, self.changes, guard)
         self.watch = Watchdog(self.inbound)
-        self.stalls = SlowPeerMonitor(self, plan.stall)
-        self.memory = Memory(self)
         self.session = self._make_session(label, ring, siblings.id)
+        self.memory = Memory(self.bridges, self.outbound.numbering, self.session)
         self.discovery = Discovery(self.session, lookups, (*plan.peers, *plan.parents), clock)
         until = clock() + join_timeout
         self.missing = Missing(plan.federation, self.session, self._hubs, until)
@@ -150,8 +149,21 @@ class Engine(ReceiverEvents):
             world,
             self.changed,
         )
+        self.stalls = SlowPeerMonitor(self.session, self.outbound, self.effects, plan.stall)
         self.carriage = (
-            HubClient(self, self._hubs, self._controls, lookups, guard)
+            HubClient(
+                plan.federation,
+                me,
+                self.session,
+                self.outbound,
+                self.inbound,
+                self.probe,
+                world.monotonic,
+                self._hubs,
+                self._controls,
+                lookups,
+                guard,
+            )
             if isinstance(self._controls, HubTransport)
             else None
         )

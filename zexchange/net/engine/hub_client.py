@@ -12,21 +12,24 @@ from ...local.process.logs import log
 from ...protocol.hub import client as h
 from ...protocol.hub.messages import Detach
 from ...protocol.security.permissions import Policy
+from ...protocol.session.session import Session
 from ...protocol.wire.envelopes import MARK, introduction_topic
+from ..inbound.receiver import Receiver
+from ..outbound.publisher import Publisher
 from ..peering.hub_links import HubTransport
 from ..security.guard import CurveGuard
 from ..transport.dns import Resolver, needs_lookup
 
 if TYPE_CHECKING:
-    from zmq import Socket as ZmqSocket
-
-    from .engine import Engine
-
-    Socket = ZmqSocket[bytes]
+    from ..transport.sockets import Socket
 
 PROBE_EVERY = 0.5
 REFRESH = 5.0
 """Seconds after which the name of a hub that has never answered is looked up again."""
+
+
+Probe = Callable[[str, Callable[[str, bool], None]], None]
+"""Finds out whether anything listens at an endpoint, and calls back with the answer."""
 
 
 class HubClient:
@@ -34,13 +37,25 @@ class HubClient:
 
     def __init__(
         self,
-        engine: "Engine",
+        federation: str,
+        me: bytes,
+        session: Session,
+        outbound: Publisher,
+        inbound: Receiver,
+        probe: Probe,
+        monotonic: Callable[[], float],
         hubs: h.HubSelector,
         ways: HubTransport,
         lookups: Resolver,
         guard: CurveGuard | None = None,
     ) -> None:
-        self._engine = engine
+        self._federation = federation
+        self._me = me
+        self._session = session
+        self._outbound = outbound
+        self._inbound = inbound
+        self._probe = probe
+        self._monotonic = monotonic
         self._lookups = lookups
         self._guard = guard
         self._hubs = hubs
@@ -58,7 +73,7 @@ class HubClient:
             self._probe_at = now + PROBE_EVERY
             for hub in self._hubs.hubs.values():
                 if now - hub.heard_at >= 2 * PROBE_EVERY or not hub.id:
-                    self._engine.probe(hub.endpoint, self._probed)
+                    self._probe(hub.endpoint, self._probed)
         if now >= self._look_up_at:
             self._look_up_at = now + REFRESH
             for hub in self._hubs.hubs.values():
@@ -72,7 +87,7 @@ class HubClient:
         def found(literals: list[str], why: str) -> None:
             if literals:
                 literal = _first(literals)
-                self._engine.probe(literal, lambda _, listening: self._probed(endpoint, listening))
+                self._probe(literal, lambda _, listening: self._probed(endpoint, listening))
             else:
                 self._hubs.obstructed(endpoint, f"cannot resolve the name: {why}")
 
@@ -88,12 +103,12 @@ class HubClient:
 
     def news(self) -> None:
         """Do what follows from what hubs said."""
-        now = self._engine.world.monotonic()
+        now = self._monotonic()
         for effect in self._hubs.take():
             self._perform(effect, now)
 
     def _perform(self, effect: h.Effect, now: float) -> None:
-        session = self._engine.session
+        session = self._session
         match effect:
             case h.SendAttach(endpoint, word):
                 self._ways.tell_hub(endpoint, word)
@@ -128,7 +143,7 @@ class HubClient:
                 session.reject(endpoint, f"refused: {reason}", text)
 
     def _where(self) -> str:
-        return f"federation {self._engine.plan.federation!r}"
+        return f"federation {self._federation!r}"
 
     def _publish(self, up: str, connect: bool, key: bytes) -> None:
         """Connect what we publish to a hub, or disconnect it; of a name, to one address."""
@@ -137,7 +152,7 @@ class HubClient:
         elif connect:
             self._connect(up, up, key)
         elif up in self._ups:
-            self._engine.outbound.publish_to(self._ups.pop(up), False)
+            self._outbound.publish_to(self._ups.pop(up), False)
 
     def _connect(self, up: str, literal: str, key: bytes) -> None:
         guard = self._guard
@@ -147,11 +162,11 @@ class HubClient:
         prepare: Callable[[Socket], bool] | None = None
         if guard is not None:
             prepare = partial(guard.unlock_up, endpoint=literal, key=key)
-        self._engine.outbound.publish_to(literal, True, prepare)
+        self._outbound.publish_to(literal, True, prepare)
 
     def _renew(self, down: str) -> None:
         key = next((hub.key for hub in self._hubs.hubs.values() if hub.down == down), b"")
-        self._engine.inbound.do(lambda: self._engine.inbound.renew(down, key))
+        self._inbound.do(lambda: self._inbound.renew(down, key))
 
     def keys_changed(self, before: Policy, policy: Policy) -> None:
         """Leave hubs that may not carry others any more; have others take what they may now."""
@@ -179,13 +194,13 @@ class HubClient:
                 self._asked.discard(hub)
 
     def _introduce(self, hub: bytes) -> None:
-        words = self._engine.me + self._secrets[hub]
-        self._engine.outbound.introduce(introduction_topic(hub), words)
+        words = self._me + self._secrets[hub]
+        self._outbound.introduce(introduction_topic(hub), words)
 
     def leave(self) -> None:
         """Say goodbye to every hub, behind what was said to the nodes there."""
         for endpoint in self._hubs.hubs:
-            self._ways.tell_hub(endpoint, Detach(self._engine.me))
+            self._ways.tell_hub(endpoint, Detach(self._me))
 
 
 def _first(found: list[str]) -> str:

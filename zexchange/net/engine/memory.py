@@ -5,10 +5,9 @@ and their sums, notice nothing. Of the others, those go whose exchange is gone: 
 which is made again if need be, then the numbers, if no peer needs them to be remembered.
 """
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .engine import Engine
+from ...protocol.delivery.sequence import Numbering
+from ...protocol.session.session import Session
+from ..outbound.bridge import Bridges
 
 REMEMBERED = 4096
 """Exchanges that are remembered in any case."""
@@ -25,21 +24,23 @@ IN_VAIN = 1.0
 class Memory:
     """What one node lets go of."""
 
-    def __init__(self, engine: "Engine") -> None:
-        self._engine = engine
+    def __init__(self, bridges: Bridges, numbering: Numbering, session: Session) -> None:
+        self._bridges = bridges
+        self._numbering = numbering
+        self._session = session
         self._forget_at = 0.0
         self._told = MANY // 2
 
     def look(self, now: float) -> None:
         """Let go of what is not needed, a bounded part of it."""
-        bridges = self._engine.bridges
+        bridges = self._bridges
         for _ in range(PIECES):
             over = len(bridges) - REMEMBERED
             if over > 0:
-                self._engine.session.unpublished(bridges.let_go(min(over, PIECE)))
+                self._session.unpublished(bridges.let_go(min(over, PIECE)))
         if now >= self._forget_at and self._forget() == 0:
             self._forget_at = now + IN_VAIN
-            self._tell(len(self._engine.outbound.numbering.heads))
+            self._tell(len(self._numbering.heads))
 
     def _tell(self, remembered: int) -> None:
         """Say that there are very many exchanges which cannot be forgotten, and more and more."""
@@ -47,19 +48,19 @@ class Memory:
             self._told = remembered
             reason = f"over {MANY:,} exchanges cannot be forgotten"
             detail = f"{remembered:,} now, because of peers of earlier versions, or slow, or away"
-            self._engine.session.reject("names", reason, detail)
+            self._session.reject("names", reason, detail)
 
     def _forget(self) -> int:
         """Forget numbers that nobody needs, and have peers forget them; return how many."""
-        engine, forgotten = self._engine, 0
+        session, forgotten = self._session, 0
         for _ in range(PIECES):
-            over = len(engine.outbound.numbering.heads) - REMEMBERED
-            if over <= 0 or not engine.session.forgetting.keeps_up:
+            over = len(self._numbering.heads) - REMEMBERED
+            if over <= 0 or not session.forgetting.keeps_up:
                 break
-            acked = {node: peer.acked for node, peer in engine.session.members.peers.items()}
-            told = engine.bridges.forget(min(over, PIECE), acked)
+            acked = {node: peer.acked for node, peer in session.members.peers.items()}
+            told = self._bridges.forget(min(over, PIECE), acked)
             names = told.pop(b"")
-            engine.session.forgetting.forget(names, told)
-            engine.session.unpublished(names)
+            session.forgetting.forget(names, told)
+            session.unpublished(names)
             forgotten += len(names)
         return forgotten

@@ -6,14 +6,12 @@ not run are not held against it.
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from ...protocol.delivery.stalls import Stalling, Turns
+from ...protocol.session.session import Session
 from ...protocol.wire.data import topic
-from .executor import BEACONS_MOST
-
-if TYPE_CHECKING:
-    from .engine import Engine
+from ..outbound.publisher import Publisher
+from .executor import BEACONS_MOST, EffectExecutor
 
 BEACON_EVERY = 0.5
 """Seconds between two beacons while something is not acknowledged: it shows a lost tail.
@@ -23,8 +21,12 @@ While senders wait, there is one at every look for each peer: it tells all that 
 class SlowPeerMonitor:
     """The clock of one node's window."""
 
-    def __init__(self, engine: "Engine", stall: float) -> None:
-        self._engine = engine
+    def __init__(
+        self, session: Session, outbound: Publisher, effects: EffectExecutor, stall: float
+    ) -> None:
+        self._session = session
+        self._outbound = outbound
+        self._effects = effects
         self._stalling = Stalling(stall)
         self._kept: dict[bytes, tuple[int, int]] = {}
         self._beacon_at = 0.0
@@ -33,8 +35,8 @@ class SlowPeerMonitor:
     def look(self, now: float) -> None:
         """Let time pass: find the slow, and ask who has not acknowledged."""
         self._find_slow(now)
-        self._engine.outbound.window.expire(now)
-        outbound = self._engine.outbound
+        self._outbound.window.expire(now)
+        outbound = self._outbound
         if now >= self._beacon_at:
             self._beacon_at = now + BEACON_EVERY
             names: Iterable[str] = self._turns.take(self._unacknowledged(), BEACONS_MOST)
@@ -45,7 +47,7 @@ class SlowPeerMonitor:
         outbound.beacon((n, topic(n)) for n in names)
 
     def _find_slow(self, now: float) -> None:
-        outbound, peers = self._engine.outbound, self._engine.session.members.peers
+        outbound, peers = self._outbound, self._session.members.peers
         # Whatever a peer has acknowledged since is progress.
         progress = {
             node: peers[node].progress if node in peers else 0 for node in outbound.window.holders()
@@ -55,18 +57,18 @@ class SlowPeerMonitor:
         slow = outbound.window.slow_peers()
         heads = outbound.heads() if slow else {}
         for peer in [peers[node] for node in slow if node in peers]:
-            self._engine.session.slow(peer.id, True, now)
+            self._session.slow(peer.id, True, now)
             # Who has dropped what it lacked has nothing to acknowledge, and is slow no more.
-            if not self._engine.effects.lags(peer, heads):
-                self._engine.effects.acknowledged(peer.id, {})
+            if not self._effects.lags(peer, heads):
+                self._effects.acknowledged(peer.id, {})
 
     def _unacknowledged(self) -> set[str]:
         """Return the exchanges of which a peer, healthy or slow, has not all."""
-        names = self._engine.outbound.window.unacknowledged()
-        peers = self._engine.session.members.peers.values()
+        names = self._outbound.window.unacknowledged()
+        peers = self._session.members.peers.values()
         lagging = [peer for peer in peers if peer.slow]
         if lagging:
-            heads = self._engine.outbound.heads()
+            heads = self._outbound.heads()
             for peer in lagging:
                 acked, in_force = peer.acked, peer.interest.in_force
                 names.update(n for n, h in heads.items() if acked.get(n, 0) < h and in_force(n))
@@ -74,13 +76,13 @@ class SlowPeerMonitor:
 
     def keep_promises(self) -> None:
         """Have held for each peer what it is promised now, and no more."""
-        for node, peer in self._engine.session.members.peers.items():
+        for node, peer in self._session.members.peers.items():
             interest = peer.interest
             state = (interest.epoch, interest.announced)
             # A peer whose connection is cut (nothing is announced to it) is held for.
             if interest.announced and self._kept.get(node) != state:
                 self._kept[node] = state
                 held = interest.held(interest.announced)
-                self._engine.outbound.window.promise(node, held, peer.forgets)
-        for node in set(self._kept) - set(self._engine.session.members.peers):
+                self._outbound.window.promise(node, held, peer.forgets)
+        for node in set(self._kept) - set(self._session.members.peers):
             del self._kept[node]
