@@ -46,12 +46,12 @@ def unprotect():
     """Take window, acknowledgements and replay out of this process; before it federates."""
     import zmq
 
-    from zexchange.net.inbound import peer_stream as inlet
+    from zexchange.net.inbound import peer_stream as peer_receiver
     from zexchange.net.outbound import window
     from zexchange.net.transport import sockets
 
     window.Window.keep = lambda self, frame: None
-    inlet.PeerReceiver._acknowledge = lambda self: None
+    peer_receiver.PeerReceiver._acknowledge = lambda self: None
     plain_xpub, plain_sub = sockets.new_xpub, sockets.new_sub
 
     def unbounded(make):

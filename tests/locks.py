@@ -113,7 +113,9 @@ def _owners() -> Iterator[object]:
         if shared is not None:
             yield from (shared, *list(shared._shared.values()))
         yield getattr(getattr(engine, "inbound", None), "_waker", None)
-        yield getattr(getattr(getattr(engine, "inbound", None), "_desk", None), "sources", None)
+        yield getattr(
+            getattr(getattr(engine, "inbound", None), "_receive_context", None), "sources", None
+        )
 
 
 class _Names(dict[type, list[str]]):

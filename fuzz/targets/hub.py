@@ -95,13 +95,13 @@ class Hub:
         if isinstance(word, Attach):
             core.enter(word, route, self.now, user)
             return
-        lodger = core.heard(route, self.now)
-        if lodger is None or lodger.user != user:
+        member = core.heard(route, self.now)
+        if member is None or member.user != user:
             return
-        if isinstance(word, HubState) and lodger.hub:
+        if isinstance(word, HubState) and member.hub:
             core.state(word)
         elif isinstance(word, Detach):
-            core.leave(lodger, "bye")
+            core.leave(member, "bye")
 
     def carry_out(self) -> None:
         """Do what the hub asks for, and hold it to what it may say."""
@@ -116,7 +116,7 @@ class Hub:
             elif isinstance(effect, Subscribe):
                 (self.asked.add if effect.wanted else self.asked.discard)(effect.topic)
             elif isinstance(effect, MemberLeft):
-                require(self.core.lodgers.get(effect.lodger.id) is not effect.lodger, effect)
+                require(self.core.members.get(effect.member.id) is not effect.member, effect)
         require(self.asked == self.core.wants.keys() | self.core.map.wanted().keys(), self.asked)
 
     def _concerns(self, word: Attached, route: bytes) -> None:
@@ -133,10 +133,10 @@ class Hub:
         core = self.core
         require(len(core.map.states) <= hubmap.MAX_HUBS, "hubs")
         require(all(len(reason) < 1000 for reason in core.rejected), "a rejection without end")
-        require(all(core.lodgers.get(x.id) is x for x in core.by_route.values()), "routes")
+        require(all(core.members.get(x.id) is x for x in core.by_route.values()), "routes")
         require(all(x.route == route for route, x in core.by_route.items()), "routes")
-        for fd, lodger in core.by_connection.items():
-            require(core.lodgers.get(lodger.id) is lodger and fd in lodger.connections, "fds")
+        for fd, member in core.by_connection.items():
+            require(core.members.get(member.id) is member and fd in member.connections, "fds")
 
     def agree(self) -> None:
         """Have the node ask for what it lacks, and see that it knows what the hub does."""
@@ -144,12 +144,12 @@ class Hub:
         word = Attach(A, "f", LABEL, roster=hub.number, secret=hub.secret)
         core.enter(word, A, self.now + 1, self.user(A))
         self.carry_out()
-        lodger = core.lodgers.get(A)
-        if lodger is None or lodger.route != A or lodger.hub:
+        member = core.members.get(A)
+        if member is None or member.route != A or member.hub:
             return  # turned away, or it has said to be a hub
         entries = {n: entry for n, entry in core._roster.entries.items() if n != A}
         require(hub.nodes == {n: quiet for n, (quiet, _) in entries.items()}, (hub, entries))
-        require(hub.rights == core._concerning(lodger, entries), (hub, entries))
+        require(hub.rights == core._concerning(member, entries), (hub, entries))
 
 
 @lru_cache(1 << 14)
@@ -176,8 +176,8 @@ def _enter(hub: Hub, s: Script) -> None:
 
 def _introduced(hub: Hub, s: Script) -> None:
     node, fd, other = s.of(NODES), s.take() % 4, s.of(NODES)
-    lodger = hub.core.lodgers.get(node)  # type: ignore[call-overload]
-    secret = lodger.secret if lodger and s.take() % 4 else b""
+    member = hub.core.members.get(node)  # type: ignore[call-overload]
+    secret = member.secret if member and s.take() % 4 else b""
     hub.core.introduced(fd, node, secret, hub.user(other))  # type: ignore[arg-type]
 
 
@@ -235,11 +235,11 @@ def _raw(hub: Hub, s: Script) -> None:
 
 
 def _room(hub: Hub, s: Script) -> None:
-    lodger, hubs = hub.core.reached(s.of(NODES))  # type: ignore[arg-type]
-    require(lodger is None or hubs is None, "reached twice")
-    if lodger is not None:
-        hub.core.room(lodger, s.take() << 18)
-        require(lodger.sent - lodger.taken <= 2 * c.UNREAD_BYTES, lodger)
+    member, hubs = hub.core.reached(s.of(NODES))  # type: ignore[arg-type]
+    require(member is None or hubs is None, "reached twice")
+    if member is not None:
+        hub.core.room(member, s.take() << 18)
+        require(member.sent - member.taken <= 2 * c.UNREAD_BYTES, member)
 
 
 STEPS: tuple[Callable[[Hub, Script], None], ...] = (

@@ -51,7 +51,7 @@ def seeds() -> Iterator[bytes]:
     yield from map(word_frame, words())
     yield relay.bundle([relay.Envelope(A, B, 16, b"\x02x"), relay.Envelope(B, A, 0, b"")])
     yield relay.relay_head(A, B)
-    yield relay.trunk_head(HUB, 3)
+    yield relay.hub_source_head(HUB, 3)
     yield relay.mark_frame(A, 5)
     yield relay.introduction_topic(HUB) + A + b"s" * 16
     yield from (frame for frame, _ in vectors("data", "ready", "token"))
@@ -97,7 +97,7 @@ def _envelope(data: bytes) -> None:
             pass
     elif data[:1] == relay.TRUNK:
         try:
-            require(relay.trunk_head(*relay.read_trunk(data)) == data, data)
+            require(relay.hub_source_head(*relay.read_hub_source(data)) == data, data)
         except DecodeError:
             pass
     elif data[:1] == relay.MARK:

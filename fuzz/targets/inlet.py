@@ -1,4 +1,4 @@
-"""What comes from one peer on the data path: order, gaps, recovery, loss (`net.inlet`).
+"""What comes from one peer on the data path: order, gaps, recovery, loss (`net.peer_receiver`).
 
 Structure-aware: the bytes are a script of frames, replays, readies and time, well-formed
 ones of few names and numbers next to raw ones. Each message is delivered once and in order,
@@ -43,7 +43,7 @@ def seeds() -> Iterator[bytes]:
 
 
 class Control(ReceiverEvents):
-    """Takes down what the inlet reports."""
+    """Takes down what the peer receiver reports."""
 
     def __init__(self) -> None:
         self.losses: list[Lost] = []
@@ -91,16 +91,16 @@ class Heard:
 
 
 class Fed(ReceiveContext):
-    """An inlet with nothing around it."""
+    """A peer receiver with nothing around it."""
 
     def __init__(self) -> None:
         self.now = 100.0
         self.losses = Control()
         self.heard: dict[str, Heard] = {}
         super().__init__(ME, None, lambda name: True, self.losses, 5.0, lambda: self.now)  # type: ignore[arg-type]
-        self.inlet = PeerReceiver(PEER, self)
+        self.peer_receiver = PeerReceiver(PEER, self)
         self.epoch = 1
-        self.inlet.expect(1, NAMES[:2], ())
+        self.peer_receiver.expect(1, NAMES[:2], ())
 
     def exchange(self, name: str) -> Any:
         """See `ReceiveContext`."""
@@ -120,7 +120,7 @@ class Fed(ReceiveContext):
 
     def step(self, s: Script) -> None:
         """Take one step of a script."""
-        kind, inlet = s.take() % 10, self.inlet
+        kind, peer_receiver = s.take() % 10, self.peer_receiver
         if kind < 2:
             heads: Any = {s.of(NAMES): s.of(FIRSTS) for _ in range(s.take() % 3)}
             promised = (Promise(s.take() % 3 + 1, {"x": 1}),) if s.take() % 2 else ()
@@ -128,27 +128,27 @@ class Fed(ReceiveContext):
             part = s.take() % 2 + 1
             ready = Ready(ME, s.take() % 4, PEER, heads, promised, starts, part, 2 - s.take() % 2)
             if part <= ready.parts:
-                inlet.take(ready_frame(ready))
+                peer_receiver.take(ready_frame(ready))
         elif kind == 9:
             forget: Any = {s.of(NAMES): s.of(FIRSTS)}
-            inlet.take(ready_frame(Ready(ME, 1, PEER, {}, forget=forget, number=1)))
+            peer_receiver.take(ready_frame(Ready(ME, 1, PEER, {}, forget=forget, number=1)))
         elif kind == 2:
-            inlet.take(self.frame(s))
+            peer_receiver.take(self.frame(s))
         elif kind == 3:
-            inlet.take(self.frame(s)[: -1 - s.take() % 40])
+            peer_receiver.take(self.frame(s)[: -1 - s.take() % 40])
         elif kind == 4:
-            inlet.replayed(self.frame(s))
+            peer_receiver.replayed(self.frame(s))
         elif kind == 5:
-            inlet.resent(s.of(NAMES), s.of(FIRSTS), s.of(FIRSTS), s.take() % 2)  # type: ignore[arg-type]
+            peer_receiver.resent(s.of(NAMES), s.of(FIRSTS), s.of(FIRSTS), s.take() % 2)  # type: ignore[arg-type]
         elif kind == 6:
             self.now += s.take() / 20
-            inlet.pursue(self.now)
+            peer_receiver.pursue(self.now)
         elif kind == 7:
             self.epoch += 1
             added = NAMES[s.take() % 4 :][:1]
-            inlet.expect(self.epoch, added, NAMES[: s.take() % 2])
+            peer_receiver.expect(self.epoch, added, NAMES[: s.take() % 2])
         else:
-            inlet.take(s.some(s.take()))
+            peer_receiver.take(s.some(s.take()))
 
 
 def execute(data: bytes) -> None:
@@ -157,12 +157,12 @@ def execute(data: bytes) -> None:
     while s.left:
         with suppress(DecodeError):
             fed.step(s)
-        require(0 <= fed.inlet.recovery.parked_bytes <= PARKED_MOST, "parked")
-    fed.inlet.end()
-    require(fed.inlet.recovery.parked_bytes == 0, "parked and forgotten")
+        require(0 <= fed.peer_receiver.recovery.parked_bytes <= PARKED_MOST, "parked")
+    fed.peer_receiver.end()
+    require(fed.peer_receiver.recovery.parked_bytes == 0, "parked and forgotten")
     lost: Counter[str] = Counter()
     for loss in fed.losses.losses:
         lost[loss.exchange] += loss.last - loss.first + 1
-    for name, tally in fed.inlet.positions.tallies.items():
+    for name, tally in fed.peer_receiver.positions.tallies.items():
         given = fed.heard[name].given if name in fed.heard else 0
         require((given, lost[name]) == (tally.received, tally.lost), (name, given, lost, tally))

@@ -60,7 +60,7 @@ class Terminal:
     def __init__(self, folder: Path, named: dict[str, Host]) -> None:
         self._folder = folder
         self._running: list[Running] = []
-        self._desk = folder / "desk"
+        self._receive_context = folder / "desk"
         for made in ("bin", "said", "desk", *named):
             (folder / made).mkdir()
         self._script("ssh", SSH)
@@ -93,7 +93,7 @@ class Terminal:
                 stdin=subprocess.DEVNULL,
                 stdout=to,
                 stderr=complaints,
-                cwd=self._desk,
+                cwd=self._receive_context,
                 env=self._environment,
                 start_new_session=True,
             )

@@ -104,23 +104,23 @@ class RawLodger:
 def passed(hub: Hub) -> list[bytes]:
     """Return a list of the topics of all that nodes and hubs send to a hub from now on."""
     topics: list[bytes] = []
-    take, trunk = hub._forwarding._take, hub._forwarding.take_trunk
+    take, hub_source = hub._forwarding._take, hub._forwarding.take_hub_source
 
     def noted(frames: list[zmq.Frame]) -> None:
         topics.append(bytes(frames[0].buffer[:40]))
         take(frames)
 
-    def noted_trunk(root: bytes, hops: int, source: Any, frames: list[zmq.Frame]) -> None:
+    def noted_hub_source(root: bytes, hops: int, source: Any, frames: list[zmq.Frame]) -> None:
         topics.append(bytes(frames[0].buffer[:40]))
-        trunk(root, hops, source, frames)
+        hub_source(root, hops, source, frames)
 
     hub._forwarding._take = noted  # type: ignore[method-assign]
-    hub._forwarding.take_trunk = noted_trunk  # type: ignore[method-assign]
+    hub._forwarding.take_hub_source = noted_hub_source  # type: ignore[method-assign]
     return topics
 
 
 @contextmanager
-def raw_lodger(hub: Hub, directory: Path | None, at: Path) -> Iterator[RawLodger]:
+def raw_member(hub: Hub, directory: Path | None, at: Path) -> Iterator[RawLodger]:
     """Be somebody at a hub, with the key in a directory or none, whom nothing binds."""
     context = zmq.Context()
     us = KeyDirectory(directory) if directory else None

@@ -6,7 +6,7 @@ import pytest
 import zmq
 
 from tests.net.conftest import Joiner, collect, publish
-from tests.net.keyedhubs import Huber, behind, carried, hear_word, raw_lodger, say_word
+from tests.net.keyedhubs import Huber, behind, carried, hear_word, raw_member, say_word
 from tests.net.keyrings import Keyrings, everything
 from tests.support import Program, eventually, tcp
 from zexchange import Lost, Node, PeerLeft, Registry, to_call
@@ -16,7 +16,13 @@ from zexchange.protocol.hub.messages import HubState, Refused
 from zexchange.protocol.security.keys import id_for
 from zexchange.protocol.wire.control import control_frame
 from zexchange.protocol.wire.data import data_head, ready_topic, topic
-from zexchange.protocol.wire.envelopes import Envelope, bundle, mark_topic, relay_head, trunk_head
+from zexchange.protocol.wire.envelopes import (
+    Envelope,
+    bundle,
+    hub_source_head,
+    mark_topic,
+    relay_head,
+)
 from zexchange.protocol.wire.messages import Bye
 
 pytestmark = pytest.mark.sockets
@@ -264,7 +270,7 @@ def test_plain_sockets_at_every_endpoint_of_a_hub_get_nothing(
 ) -> None:
     """A plain DEALER, XSUB and XPUB hear nothing, of whatever they say and subscribe to."""
     hub, node, mine, _, _, got = pair(keyed_hub, join, keyrings)
-    with raw_lodger(hub, None, keyrings("relay")) as thief:
+    with raw_member(hub, None, keyrings("relay")) as thief:
         sockets: list[zmq.Socket[bytes]] = []
 
         def seen() -> bool:
@@ -365,7 +371,7 @@ def test_nobody_enters_under_the_id_of_another_key(
 ) -> None:
     """An id goes with its key: the hub turns away who says to be another node, or a hub."""
     hub, node, *_ = pair(keyed_hub, join, keyrings)
-    with raw_lodger(hub, keyrings("south"), keyrings("relay")) as thief:
+    with raw_member(hub, keyrings("south"), keyrings("relay")) as thief:
         control = thief.control()
         made_up = id_for(keyrings.public("west"), bytes(16))
         for sender in (bytes.fromhex(node.id), made_up, bytes(16)):
@@ -390,14 +396,14 @@ def test_no_frame_passes_under_another_origin(
     forged = data_head(topic("x"), victim, 1, 1, 0.0) + b"\xa6forged"
     carried(keyrings, "north", "south", "west")
     eventually(lambda: "west" in str([r.name for r in rights_at(hub)]))
-    with raw_lodger(hub, keyrings("west"), keyrings("relay")) as thief:
+    with raw_member(hub, keyrings("west"), keyrings("relay")) as thief:
         control = thief.entered()
         up = thief.introduced()
         to = bytes.fromhex(other.id)
         up.send(forged)
         control.send_multipart([relay_head(thief.id, to), forged])
         control.send_multipart([relay_head(victim, to), forged])
-        control.send_multipart([trunk_head(victim, 5), forged])
+        control.send_multipart([hub_source_head(victim, 5), forged])
         control.send(bundle([Envelope(victim, to, 5, control_frame(Bye(victim, {})))]))
         say_word(control, HubState(thief.id, 1, (), ((victim, False),)))
         eventually(lambda: len(hub.stats().rejected) >= 4)
@@ -419,8 +425,8 @@ def test_a_secret_alone_opens_no_connection_of_another_key(
 ) -> None:
     """Who knows what a hub has told a node still cannot publish as it with a key of its own."""
     hub, node, mine, _other, _, got = pair(keyed_hub, join, keyrings)
-    victim = hub._core.lodgers[bytes.fromhex(node.id)]
-    with raw_lodger(hub, keyrings("south"), keyrings("relay")) as thief:
+    victim = hub._core.members[bytes.fromhex(node.id)]
+    with raw_member(hub, keyrings("south"), keyrings("relay")) as thief:
         thief.id, thief.secret = victim.id, victim.secret
         up = thief.introduced()
         eventually(lambda: "a data connection of somebody" in complaints(hub))
@@ -435,7 +441,7 @@ def test_tokens_and_marks_are_for_their_owner(
     """What is told to one node, its proofs and marks, no other key can subscribe to."""
     hub, node, mine, other, _, _got = pair(keyed_hub, join, keyrings)
     victim = bytes.fromhex(other.id)
-    with raw_lodger(hub, keyrings("north"), keyrings("relay")) as thief:
+    with raw_member(hub, keyrings("north"), keyrings("relay")) as thief:
         down = thief.down()
         for attempt in (b"\xff", b"\xfe", b"", mark_topic(victim), ready_topic(victim, 1)):
             down.send(b"\1" + attempt)
@@ -499,7 +505,7 @@ def test_raw_connections_of_a_revoked_key_are_cut_at_a_hub(
 ) -> None:
     """Who keeps to no protocol loses all three, one included that it has not said is its own."""
     hub, node, mine, *_ = pair(keyed_hub, join, keyrings)
-    with raw_lodger(hub, keyrings("south"), keyrings("relay")) as thief:
+    with raw_member(hub, keyrings("south"), keyrings("relay")) as thief:
         control, down = thief.entered(), thief.down()
         ours, mute = thief.introduced(), thief.up()
         down.send(b"\1" + topic("x"))

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.net.conftest import Joiner, collect
-from tests.net.keyedhubs import Huber, RawLodger, behind, carried, passed, raw_lodger
+from tests.net.keyedhubs import Huber, RawLodger, behind, carried, passed, raw_member
 from tests.net.keyrings import Keyrings, everything
 from tests.net.test_hub_keys import complaints, linked, reasons
 from tests.net.test_permissions import overlapping_is_one_channel
@@ -105,7 +105,7 @@ def test_no_subscription_at_a_hub_lets_the_forbidden_through(
     _, where = behind(hub, join, keyrings, "west")
     got = names(where, "**")
     node.wait_subscribers("secret", 1)
-    with raw_lodger(hub, keyrings("south"), keyrings("relay")) as thief:
+    with raw_member(hub, keyrings("south"), keyrings("relay")) as thief:
         down = thief.down()
         for attempt in (
             b"", b"\x01", b"\x01s", b"\x01secret", topic("secret"), b"\x01part.", b"\x01o",
@@ -195,7 +195,7 @@ def test_heads_replay_and_history_through_a_hub_reveal_nothing(
     for name in ("open", "secret", "secret.too"):
         here.get(name).send(f"in {name}")
     node.flush()
-    with raw_lodger(hub, keyrings("south"), keyrings("relay")) as thief:
+    with raw_member(hub, keyrings("south"), keyrings("relay")) as thief:
         down = thief.down()
         control, heard = greeted(thief, node_id(node), "**", "secret", "open")
         down.send(b"\x01" + ready_topic(thief.id, 1))
@@ -389,7 +389,7 @@ def test_what_is_published_all_the_same_is_dropped_at_the_hub(
     hub = keyed_hub()
     node, here = behind(hub, join, keyrings, "north")
     got = names(here, "**")
-    with raw_lodger(hub, keyrings("west"), keyrings("relay")) as thief:
+    with raw_member(hub, keyrings("west"), keyrings("relay")) as thief:
         control, heard = greeted(thief, node_id(node))
         (welcome,) = [m for m in heard if isinstance(m, Welcome)][:1]
         assert welcome.hello.interest == ("open",)  # it is not told what else is wanted
@@ -416,7 +416,7 @@ def test_a_publisher_is_not_told_what_is_wanted_that_it_may_not_give(
     collect(here, "secret")
     names(here, "hidden.*.deep")
     collect(here, "open.x")
-    with raw_lodger(hub, keyrings("west"), keyrings("relay")) as thief:
+    with raw_member(hub, keyrings("west"), keyrings("relay")) as thief:
         control, heard = greeted(thief, node_id(node))
         up = thief.introduced()
         collect(here, "secret.later")
@@ -523,8 +523,8 @@ def test_what_is_sent_again_is_judged_for_both_ends(
     permitted = '[west]\npublish = ["a", "b"]\n[south]\nsubscribe = ["b", "c"]'
     carried(keyrings, "west", "south", permissions=permitted)
     hub, relay = keyed_hub(), keyrings("relay")
-    with raw_lodger(hub, keyrings("west"), relay) as sender:
-        with raw_lodger(hub, keyrings("south"), relay) as receiver:
+    with raw_member(hub, keyrings("west"), relay) as sender:
+        with raw_member(hub, keyrings("south"), relay) as receiver:
             ours, theirs = sender.entered(), receiver.entered()
             for name in "abc":
                 frame = data_head(topic(name), sender.id, 1, 1, 0.0) + b"\xc0"

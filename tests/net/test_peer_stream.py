@@ -40,13 +40,13 @@ class Control(ReceiverEvents):
         self.asked.append(request)
 
 
-def take_large(inlet: PeerReceiver, number: int, size: int) -> None:
-    """Have an inlet take a message that is attached to its frame."""
+def take_large(peer_receiver: PeerReceiver, number: int, size: int) -> None:
+    """Have a peer receiver take a message that is attached to its frame."""
     body = bytes(size)
     # As `buffers` packs what stands for the first attached frame.
     stands = b"\xd7\x0f" + (0).to_bytes(4, "big") + size.to_bytes(4, "big")
     parts = frame_parts(topic("x"), PEER, number, [Bulk(stands, (body,))], 0.0)
-    assert inlet.take(Bulk(*parts)) is None
+    assert peer_receiver.take(Bulk(*parts)) is None
 
 
 @pytest.mark.parametrize(
@@ -67,42 +67,42 @@ def test_large_messages_are_acknowledged_together(
     """Eight at a time, or as many as fill the peer's window; many of them by their bytes."""
     control = Control()
     registry = Registry()
-    desk = ReceiveContext(ME, registry, lambda name: True, control, 5.0, time.monotonic)
-    inlet = PeerReceiver(PEER, desk, asked)
-    inlet.expect(1, ("x",), ())
-    inlet.take(ready_frame(Ready(ME, 1, PEER, {"x": 0})))
+    receive_context = ReceiveContext(ME, registry, lambda name: True, control, 5.0, time.monotonic)
+    peer_receiver = PeerReceiver(PEER, receive_context, asked)
+    peer_receiver.expect(1, ("x",), ())
+    peer_receiver.take(ready_frame(Ready(ME, 1, PEER, {"x": 0})))
     for number in range(1, told[-1] + 1):
-        take_large(inlet, number, size)
+        take_large(peer_receiver, number, size)
     assert control.told == told
 
 
 def test_history_reaches_to_what_came_by_another_key() -> None:
     """A pattern brings a message and ends before the name's ready: what comes is followed on."""
     control, registry, got = Control(), Registry(), list[object]()
-    desk = ReceiveContext(ME, registry, lambda name: True, control, 5.0, time.monotonic)
-    inlet = PeerReceiver(PEER, desk)
+    receive_context = ReceiveContext(ME, registry, lambda name: True, control, 5.0, time.monotonic)
+    peer_receiver = PeerReceiver(PEER, receive_context)
 
     def frame(number: int) -> bytes:
         packed, _ = frame_parts(topic("a.x"), PEER, number, [encode(number)], 0.0)
         return packed
 
-    inlet.expect(1, ("a.*",), ())
-    inlet.take(ready_frame(Ready(ME, 1, PEER, {"a.x": 1})))
+    peer_receiver.expect(1, ("a.*",), ())
+    peer_receiver.take(ready_frame(Ready(ME, 1, PEER, {"a.x": 1})))
     registry.get("a.x").attach(to_call(got.append), history=9)
-    inlet.expect(2, ("a.x",), ())
+    peer_receiver.expect(2, ("a.x",), ())
     ((_, arrears),) = registry._joiners()
-    inlet.latecomers.recall("a.x", arrears)
-    inlet.take(frame(2))
-    inlet.expect(3, (), ("a.*",))
-    inlet.take(frame(3))
-    inlet.take(ready_frame(Ready(ME, 2, PEER, {"a.x": 3})))
+    peer_receiver.history_fetcher.recall("a.x", arrears)
+    peer_receiver.take(frame(2))
+    peer_receiver.expect(3, (), ("a.*",))
+    peer_receiver.take(frame(3))
+    peer_receiver.take(ready_frame(Ready(ME, 2, PEER, {"a.x": 3})))
     assert control.asked == [Recall(ME, 1, "a.x")]
-    inlet.take(frame(4))
-    inlet.latecomers.recounted(1, {"a.x": (1, 4)})
+    peer_receiver.take(frame(4))
+    peer_receiver.history_fetcher.recounted(1, {"a.x": (1, 4)})
     assert control.asked[1:] == [Replay(ME, "a.x", 1, 1, 1)]
-    inlet.replayed(frame(1))
-    inlet.resent("a.x", 1, 1, 1)
-    inlet.take(frame(5))
+    peer_receiver.replayed(frame(1))
+    peer_receiver.resent("a.x", 1, 1, 1)
+    peer_receiver.take(frame(5))
     assert got == [1, 2, 3, 4, 5]
 
 
@@ -111,31 +111,31 @@ def test_a_node_that_was_stopped_for_too_long_is_told_so() -> None:
     told = list[Lost]()
     control, registry, got = Control(), Registry(), list[object]()
     control.lost = told.append  # type: ignore[method-assign]
-    desk = ReceiveContext(ME, registry, lambda name: True, control, 5.0, time.monotonic)
-    inlet = PeerReceiver(PEER, desk)
+    receive_context = ReceiveContext(ME, registry, lambda name: True, control, 5.0, time.monotonic)
+    peer_receiver = PeerReceiver(PEER, receive_context)
 
     def frame(number: int) -> bytes:
         packed, _ = frame_parts(topic("x"), PEER, number, [encode(number)], 0.0)
         return packed
 
     def ready(head: int, account: int) -> None:
-        inlet.take(ready_frame(Ready(ME, 1, PEER, {"x": head}, account=account)))
+        peer_receiver.take(ready_frame(Ready(ME, 1, PEER, {"x": head}, account=account)))
 
     registry.get("x").attach(to_call(got.append))
-    inlet.expect(1, ("x",), ())
+    peer_receiver.expect(1, ("x",), ())
     ready(0, account=3)
-    inlet.take(frame(1))
-    inlet.take(frame(4))
+    peer_receiver.take(frame(1))
+    peer_receiver.take(frame(4))
     ready(4, account=3)
     assert not told
     for head in (5, 5, 6):  # the first of them again, and one after a reconnect
         ready(head, account=4)
-    inlet.take(frame(7))
-    inlet.take(frame(6))
-    inlet.take(frame(8))
+    peer_receiver.take(frame(7))
+    peer_receiver.take(frame(6))
+    peer_receiver.take(frame(8))
     assert [(lost.first, lost.last) for lost in told] == [(2, 3), (0, 5)]
     assert got == [1, 4, 6, 7, 8]
-    assert inlet.positions.counted()["x"] == ReceiveCounts(received=5, lost=2)
+    assert peer_receiver.positions.counted()["x"] == ReceiveCounts(received=5, lost=2)
 
 
 class Counted(dict[str, int]):
@@ -155,25 +155,27 @@ def test_a_gap_on_each_of_many_exchanges_costs_the_same_for_each(answered: bool)
 
     def asked(count: int) -> int:
         control, registry, got = Control(), Registry(), list[object]()
-        desk = ReceiveContext(ME, registry, lambda name: True, control, 5.0, lambda: 0.0)
-        inlet, names = PeerReceiver(PEER, desk), [f"x{n}" for n in range(count)]
+        receive_context = ReceiveContext(ME, registry, lambda name: True, control, 5.0, lambda: 0.0)
+        peer_receiver, names = PeerReceiver(PEER, receive_context), [f"x{n}" for n in range(count)]
         for name in names:
             registry.get(name).attach(to_call(got.append))
-        inlet.expect(1, tuple(names), ())
-        inlet.take(ready_frame(Ready(ME, 1, PEER, dict.fromkeys(names, 0))))
-        positions = inlet.positions.positions = Counted(inlet.positions.positions)
-        inlet.take(ready_frame(Ready(ME, 1, PEER, dict.fromkeys(names, 1))))
+        peer_receiver.expect(1, tuple(names), ())
+        peer_receiver.take(ready_frame(Ready(ME, 1, PEER, dict.fromkeys(names, 0))))
+        positions = peer_receiver.positions.positions = Counted(peer_receiver.positions.positions)
+        peer_receiver.take(ready_frame(Ready(ME, 1, PEER, dict.fromkeys(names, 1))))
         for name in names:
-            inlet.take(data_head(topic(name), PEER, 2, 0, 0.0))
+            peer_receiver.take(data_head(topic(name), PEER, 2, 0, 0.0))
         for name in names:
             if answered:
                 packed, _ = frame_parts(topic(name), PEER, 1, [encode(name)], 0.0)
-                inlet.replayed(packed)
-                inlet.resent(name, 1, 1, 0)
+                peer_receiver.replayed(packed)
+                peer_receiver.resent(name, 1, 1, 0)
             else:
-                inlet.resent(name, 2, 1, 0)
+                peer_receiver.resent(name, 2, 1, 0)
         assert got == (names if answered else [])
-        assert sum(tally.lost for tally in inlet.positions.tallies.values()) == count - len(got)
+        assert sum(tally.lost for tally in peer_receiver.positions.tallies.values()) == count - len(
+            got
+        )
         assert len(control.asked) == count
         return positions.asked
 

@@ -115,9 +115,11 @@ class Bench:
         registry, changes, sockets = Registry(), Changes(), self
         registry.get("good").handler(self.got.append)
         registry.match("evil.**").attach(to_call(lambda msg: None))
-        desk = ReceiveContext(ME, registry, lambda name: True, self.control, 5.0, world.monotonic)
+        receive_context = ReceiveContext(
+            ME, registry, lambda name: True, self.control, 5.0, world.monotonic
+        )
         made: Any = sockets
-        self.inbound = Receiver(made, desk, lambda: None, world, changes)
+        self.inbound = Receiver(made, receive_context, lambda: None, world, changes)
         for key in ("good", "evil.**"):
             changes.step(key, True)
         changes.make(dropping=False)
@@ -283,16 +285,16 @@ def test_a_ready_does_not_cost_by_what_is_missing(bench: Bench) -> None:
     bench.foe.unread.append(ready_frame(Ready(ME, bench.inbound._epoch, FOE, heads)))
     while bench.foe.unread:
         bench.now += max(bench.turn(), 0.0)
-    tuner = bench.inbound._tuners[FOE]
-    assert len(tuner.inlet.recovery.missing) == len(heads)
+    peer_source = bench.inbound._peer_sources[FOE]
+    assert len(peer_source.peer_receiver.recovery.missing) == len(heads)
     looked: list[str] = []
-    due_of = tuner.inlet.recovery.due_of
+    due_of = peer_source.peer_receiver.recovery.due_of
 
     def counted(name: str, now: float) -> Any:
         looked.append(name)
         return due_of(name, now)
 
-    tuner.inlet.recovery = Counted(tuner.inlet.recovery, counted)  # type: ignore[assignment]
+    peer_source.peer_receiver.recovery = Counted(peer_source.peer_receiver.recovery, counted)  # type: ignore[assignment]
     bench.now += 1.0
     for n in range(10):
         one = {f"evil.fresh.{n}": 1}

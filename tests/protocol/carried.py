@@ -102,16 +102,16 @@ class HubMachine:
         if frame[:1] != WORD:
             if self.core.heard(route, now) is not None:
                 for parcel in unbundle(frame):
-                    lodger, _ = self.core.reached(parcel.to)
-                    if lodger is not None and lodger.route.open:
-                        lodger.route.down.queue.append(bundle([parcel]))
+                    member, _ = self.core.reached(parcel.to)
+                    if member is not None and member.route.open:
+                        member.route.down.queue.append(bundle([parcel]))
             return
         word = read_word(frame)
-        lodger = self.core.heard(route, now)
+        member = self.core.heard(route, now)
         if isinstance(word, Attach):
             self.core.enter(word, route, now)
-        elif isinstance(word, Detach) and lodger is not None:
-            self.core.leave(lodger, "bye")
+        elif isinstance(word, Detach) and member is not None:
+            self.core.leave(member, "bye")
 
     # -------------------------------------------------------------------- what they send
 
@@ -128,8 +128,8 @@ class HubMachine:
         if frame[:1] == MARK:
             self.core.introduced(fd, frame[17:33], frame[33:])
             return
-        lodger, passing = self.core.by_connection.get(fd), look(frame)
-        if lodger is None or lodger.id != passing.origin:
+        member, passing = self.core.by_connection.get(fd), look(frame)
+        if member is None or member.id != passing.origin:
             self.core.reject("a frame over a connection that is not its origin's")
         elif self.seen.onward(passing, self.id, HOPS_MOST) is not None:
             for down, prefixes in self.downs.items():
@@ -158,7 +158,7 @@ class HubMachine:
 
 @dataclass(eq=False)
 class Wire:
-    """What a trunk subscribes by, where it thinks that it has a socket."""
+    """What a hub source subscribes by, where it thinks that it has a socket."""
 
     guest: "Guest"
     topics: dict[bytes, int] = field(default_factory=dict)
@@ -178,19 +178,19 @@ class Wire:
 
 @dataclass(eq=False)
 class Boarded:
-    """An inlet as a trunk sees it."""
+    """A peer receiver as a hub source sees it."""
 
     guest: "Guest"
-    inlet: Inlet
+    peer_receiver: Inlet
 
     @property
     def peer(self) -> bytes:
-        return self.inlet.peer
+        return self.peer_receiver.peer
 
     def take(self, frame: bytes, rest: object = None) -> int | None:
         if frame[:1] == wire.READY:
-            return self.guest.take_ready(self.inlet, wire.read_ready(frame))
-        self.guest.on_data(self.inlet, frame)
+            return self.guest.take_ready(self.peer_receiver, wire.read_ready(frame))
+        self.guest.on_data(self.peer_receiver, frame)
         return None
 
 
@@ -198,7 +198,7 @@ class Guest(Machine):
     """One node behind a hub."""
 
     def __init__(self, network: Network, name: str) -> None:
-        self.trunk: HubSource | None = None
+        self.hub_source: HubSource | None = None
         self.link: Connection | None = None
         self.up: Connection | None = None
         self.down: Connection | None = None
@@ -220,7 +220,7 @@ class Guest(Machine):
     def control(self) -> Any:
         return self
 
-    def marked(self, trunk: str, mark: int) -> None:
+    def marked(self, hub_source: str, mark: int) -> None:
         """Marks are not made here."""
 
     def reachable(self, address: v.Address) -> bool:
@@ -382,7 +382,7 @@ class Guest(Machine):
     # ---------------------------------------------------------------------- receiving
 
     def connect_down(self) -> None:
-        if self.trunk is None or (self.down is not None and self.down.open):
+        if self.hub_source is None or (self.down is not None and self.down.open):
             return
         self.down = self.network.connect(
             self,
@@ -392,27 +392,30 @@ class Guest(Machine):
             self.on_down,
         )
         if self.down is not None:
-            topics: Any = self.trunk.socket
+            topics: Any = self.hub_source.socket
             self.down.up.queue.extend(b"\1" + topic for topic in sorted(topics.topics))
 
     def on_down(self, frame: bytes) -> None:
-        topics: Any = self.trunk.socket if self.trunk else None
-        if self.trunk is not None and frame.startswith(tuple(topics.topics)):
-            proven = self.trunk.take(frame)
+        topics: Any = self.hub_source.socket if self.hub_source else None
+        if self.hub_source is not None and frame.startswith(tuple(topics.topics)):
+            proven = self.hub_source.take(frame)
             if proven is not None:
                 self.proven(proven)
 
     def tune(self, peer: bytes, endpoint: str) -> None:
-        before = self.inlets.get(peer)
+        before = self.peer_receivers.get(peer)
         if before is not None:
             self.prove_again()
             return
-        inlet = self.inlet(peer, endpoint)
-        inlet.cuts, inlet.made_at = 1, 0  # what is lost on the way is nobody's cut here
-        fresh = self.trunk is None
-        if self.trunk is None:
-            self.trunk = HubSource("hub+" + DOWN, Wire(self), self)  # type: ignore[arg-type]
-        proven = self.trunk.board(Boarded(self, inlet))  # type: ignore[arg-type]
+        peer_receiver = self.peer_receiver(peer, endpoint)
+        peer_receiver.cuts, peer_receiver.made_at = (
+            1,
+            0,
+        )  # what is lost on the way is nobody's cut here
+        fresh = self.hub_source is None
+        if self.hub_source is None:
+            self.hub_source = HubSource("hub+" + DOWN, Wire(self), self)  # type: ignore[arg-type]
+        proven = self.hub_source.board(Boarded(self, peer_receiver))  # type: ignore[arg-type]
         if fresh:
             for key in self.keys:
                 self.subscribe_to(wire.topics(key), True)
@@ -421,49 +424,49 @@ class Guest(Machine):
             self.proven(proven)
 
     def subscribe_to(self, topics: Any, wanted: bool) -> None:
-        socket: Any = self.trunk.socket  # type: ignore[union-attr]
+        socket: Any = self.hub_source.socket  # type: ignore[union-attr]
         for topic in topics:
             socket.send((b"\1" if wanted else b"\0") + topic)
 
     def ask_proof(self) -> None:
-        assert self.trunk is not None
+        assert self.hub_source is not None
         self.subscribe_to([wire.ready_topic(self.id, self.epoch)], True)
-        self.trunk.tokens.append(self.epoch)
-        if len(self.trunk.tokens) > TOKENS_MOST:
-            self.proven(self.trunk.tokens[-TOKENS_MOST])
+        self.hub_source.tokens.append(self.epoch)
+        if len(self.hub_source.tokens) > TOKENS_MOST:
+            self.proven(self.hub_source.tokens[-TOKENS_MOST])
 
     def prove_again(self) -> None:
-        assert self.trunk is not None
-        if self.network.now >= self.trunk.refresh_at:
-            self.trunk.refresh_at = self.network.now + 1.0
+        assert self.hub_source is not None
+        if self.network.now >= self.hub_source.refresh_at:
+            self.hub_source.refresh_at = self.network.now + 1.0
             for wanted in (False, True):
                 self.subscribe_to([wire.ready_topic(self.id, self.epoch)], wanted)
 
     def proven(self, epoch: int) -> None:
-        assert self.trunk is not None
-        for before in [token for token in self.trunk.tokens if token < epoch]:
-            self.trunk.tokens.remove(before)
+        assert self.hub_source is not None
+        for before in [token for token in self.hub_source.tokens if token < epoch]:
+            self.hub_source.tokens.remove(before)
             self.subscribe_to([wire.ready_topic(self.id, before)], False)
 
     def resubscribe(self, effect: fx.Resubscribe) -> None:
         self.change_keys(effect)
-        for inlet in self.inlets.values():
-            inlet.positions.expect(effect.epoch, effect.added, effect.removed)
-        if self.trunk is not None:
+        for peer_receiver in self.peer_receivers.values():
+            peer_receiver.positions.expect(effect.epoch, effect.added, effect.removed)
+        if self.hub_source is not None:
             for key in effect.removed:
                 self.subscribe_to(wire.topics(key), False)
             for key in effect.added:
                 self.subscribe_to(wire.topics(key), True)
             self.ask_proof()
 
-    def cut(self, inlet: Inlet) -> None:
+    def cut(self, peer_receiver: Inlet) -> None:
         """End what is received from one peer; the connection goes with the last."""
-        if self.trunk is not None:
-            self.trunk.leave(inlet.peer)
-            if not self.trunk.inlets:
-                self.trunk = None
+        if self.hub_source is not None:
+            self.hub_source.leave(peer_receiver.peer)
+            if not self.hub_source.peer_receivers:
+                self.hub_source = None
                 if self.down is not None:
                     self.down.cut()
 
-    def reconnect(self, inlet: Inlet) -> None:
+    def reconnect(self, peer_receiver: Inlet) -> None:
         """Done for all at once."""

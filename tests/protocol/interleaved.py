@@ -121,11 +121,11 @@ def settle(network: Network) -> None:
 def check_accounts(network: Network) -> None:
     """Every message is received once and in order, or counted as lost once."""
     for machine in network.machines:
-        for inlet in machine.history:
+        for peer_receiver in machine.history:
             for name in NAMES:
-                numbers = [n for got, n in inlet.received if got == name]
+                numbers = [n for got, n in peer_receiver.received if got == name]
                 assert numbers == sorted(set(numbers))
-            assert not inlet.lost & inlet.arrived
+            assert not peer_receiver.lost & peer_receiver.arrived
     for machine in network.living():
         for promise in machine.promises:
             if promise.receiver.alive and not promise.excused:
@@ -144,27 +144,32 @@ def check_sums(sender: Machine, receiver: Machine) -> None:
     Where it was told that nobody knows what is missing, no more than that; unless it did not notice
     that it was away, and had what was sent to others meanwhile.
     """
-    account, inlet = sender.accounts.get(receiver.id), receiver.inlets.get(sender.id)
-    if account is None or inlet is None or receiver.dropped:
+    account, peer_receiver = (
+        sender.accounts.get(receiver.id),
+        receiver.peer_receivers.get(sender.id),
+    )
+    if account is None or peer_receiver is None or receiver.dropped:
         return
-    came = {name: t.received + t.lost for name, t in inlet.positions.tallies.items()}
+    came = {name: t.received + t.lost for name, t in peer_receiver.positions.tallies.items()}
     sent = account.counts(sender.numbering)
-    assert {n: c for n, c in came.items() if c and n not in inlet.unsure} == {
-        n: c for n, c in sent.items() if n not in inlet.unsure
+    assert {n: c for n, c in came.items() if c and n not in peer_receiver.unsure} == {
+        n: c for n, c in sent.items() if n not in peer_receiver.unsure
     }
-    assert inlet.outlived or all(came.get(n, 0) <= sent.get(n, 0) for n in inlet.unsure)
+    assert peer_receiver.outlived or all(
+        came.get(n, 0) <= sent.get(n, 0) for n in peer_receiver.unsure
+    )
 
 
 def check_kept(promise: Promise) -> None:
-    inlet, message = promise.inlet, promise.message
-    received = inlet.received.count(message)
+    peer_receiver, message = promise.peer_receiver, promise.message
+    received = peer_receiver.received.count(message)
     name, number = message
-    if any(name == unsure and number in numbers for unsure, numbers in inlet.doubts):
+    if any(name == unsure and number in numbers for unsure, numbers in peer_receiver.doubts):
         # Nobody knows, and that is told: it was sent while one was away for too long. What had
         # come, or was told as lost, before that was forgotten is held to account all the same.
-        assert received + (message in inlet.lost) <= 1
+        assert received + (message in peer_receiver.lost) <= 1
         return
-    if promise.connection is not None and promise.connection is inlet.connection:
+    if promise.connection is not None and promise.connection is peer_receiver.connection:
         assert received == 1, f"{message} was under way on a connection that was never cut"
     else:
-        assert received + (message in inlet.lost) == 1, f"{message} is unaccounted for"
+        assert received + (message in peer_receiver.lost) == 1, f"{message} is unaccounted for"

@@ -51,7 +51,7 @@ class Promise:
     """A message sent while it was promised to a receiver, also if that was away."""
 
     receiver: "Machine"
-    inlet: Inlet
+    peer_receiver: Inlet
     connection: Connection | None
     message: tuple[str, int]
     excused: bool = False
@@ -78,7 +78,7 @@ class Machine:
         self.alive = self.running = True
         self.numbering, self.keys, self.epoch = Numbering(), NameSet(), 0
         self.links: dict[str, Link] = {}
-        self.inlets: dict[bytes, Inlet] = {}
+        self.peer_receivers: dict[bytes, Inlet] = {}
         self.away = Departed[bytes, Inlet]()
         self.lapsed: dict[bytes, Inlet] = {}
         self.since: dict[str, int] = {}
@@ -121,10 +121,10 @@ class Machine:
             self.rescan_at = network.now + 2.0
             self.rescan()
         self.session.tick(network.now)
-        for peer, inlet in self.away.expire(network.now):
-            inlet.known |= inlet.positions.positions
-            inlet.positions.lapse()
-            self.lapsed[peer] = inlet
+        for peer, peer_receiver in self.away.expire(network.now):
+            peer_receiver.known |= peer_receiver.positions.positions
+            peer_receiver.positions.lapse()
+            self.lapsed[peer] = peer_receiver
         for peer, account in self.accounts_away.expire(network.now):
             account.lapse()
             self.former_accounts[peer] = account
@@ -213,8 +213,8 @@ class Machine:
         promises, name = [], message[0]
         for machine in self.network.living():
             peer = self.session.members.peers.get(machine.id)
-            inlet = machine.inlets.get(self.id) or machine.away.there.get(self.id)
-            if inlet is None:
+            peer_receiver = machine.peer_receivers.get(self.id) or machine.away.there.get(self.id)
+            if peer_receiver is None:
                 continue
             way = None
             if peer is not None and peer.interest.in_force(name):
@@ -223,12 +223,12 @@ class Machine:
                 owed = any(at <= epoch for at in since)
                 # A fresh connection that has not subscribed yet: a cut, as seen from here.
                 token = wire.ready_topic(machine.id, epoch)
-                if token in self.subscribers.get(inlet.connection, set()):  # type: ignore[arg-type]
-                    way = inlet.connection
+                if token in self.subscribers.get(peer_receiver.connection, set()):  # type: ignore[arg-type]
+                    way = peer_receiver.connection
             else:
-                owed = self.owed(machine.id, name) and inlet.positions._takes(name)
+                owed = self.owed(machine.id, name) and peer_receiver.positions._takes(name)
             if owed:
-                promises.append(Promise(machine, inlet, way, message))
+                promises.append(Promise(machine, peer_receiver, way, message))
         return promises
 
     def owed(self, node: bytes, name: str) -> bool:
@@ -274,61 +274,73 @@ class Machine:
     # ------------------------------------------------------------------- receiving
 
     def tune(self, peer: bytes, endpoint: str) -> None:
-        inlet = self.inlet(peer, endpoint)
-        self.cut(inlet)
-        inlet.tokens = [self.epoch]
-        self.reconnect(inlet)
+        peer_receiver = self.peer_receiver(peer, endpoint)
+        self.cut(peer_receiver)
+        peer_receiver.tokens = [self.epoch]
+        self.reconnect(peer_receiver)
 
-    def inlet(self, peer: bytes, endpoint: str) -> Inlet:
-        """Return the inlet of a peer, as it was if the peer is back."""
-        inlet = self.inlets.get(peer) or self.away.back(peer)
-        if inlet is None:
-            inlet = Inlet(peer, endpoint, self.network.serial)
+    def peer_receiver(self, peer: bytes, endpoint: str) -> Inlet:
+        """Return the peer receiver of a peer, as it was if the peer is back."""
+        peer_receiver = self.peer_receivers.get(peer) or self.away.back(peer)
+        if peer_receiver is None:
+            peer_receiver = Inlet(peer, endpoint, self.network.serial)
             if peer in self.lapsed:
-                inlet = self.lapsed.pop(peer)
-                former, inlet.positions = inlet.positions, ReceiveState()
-                inlet.positions.count_on(former)
+                peer_receiver = self.lapsed.pop(peer)
+                former, peer_receiver.positions = peer_receiver.positions, ReceiveState()
+                peer_receiver.positions.count_on(former)
             for key, epoch in self.since.items():
-                inlet.positions.expect(epoch, (key,), ())
-            if inlet not in self.history:
-                self.history.append(inlet)
-        self.inlets[peer], inlet.endpoint = inlet, endpoint
-        return inlet
+                peer_receiver.positions.expect(epoch, (key,), ())
+            if peer_receiver not in self.history:
+                self.history.append(peer_receiver)
+        self.peer_receivers[peer], peer_receiver.endpoint = peer_receiver, endpoint
+        return peer_receiver
 
-    def cut(self, inlet: Inlet) -> None:
-        if inlet.connection is not None:
-            inlet.cuts += 1
-            inlet.connection.cut()
-            inlet.connection = None
+    def cut(self, peer_receiver: Inlet) -> None:
+        if peer_receiver.connection is not None:
+            peer_receiver.cuts += 1
+            peer_receiver.connection.cut()
+            peer_receiver.connection = None
 
-    def reconnect(self, inlet: Inlet) -> None:
-        if inlet.connection is not None:
-            if inlet.connection.open:
+    def reconnect(self, peer_receiver: Inlet) -> None:
+        if peer_receiver.connection is not None:
+            if peer_receiver.connection.open:
                 return
-            self.cut(inlet)
-        inlet.connection = self.network.connect(
+            self.cut(peer_receiver)
+        peer_receiver.connection = self.network.connect(
             self,
-            inlet.endpoint,
+            peer_receiver.endpoint,
             ("subscriptions", "data"),
             lambda bound, made: lambda frame: bound.on_subscription(made, frame),
-            lambda frame: self.on_frame(inlet, frame),
+            lambda frame: self.on_frame(peer_receiver, frame),
         )
-        if inlet.connection:
-            inlet.connection.up.queue.extend(b"\1" + topic for topic in sorted(self.topics(inlet)))
+        if peer_receiver.connection:
+            peer_receiver.connection.up.queue.extend(
+                b"\1" + topic for topic in sorted(self.topics(peer_receiver))
+            )
 
-    def topics(self, inlet: Inlet) -> set[bytes]:
+    def topics(self, peer_receiver: Inlet) -> set[bytes]:
         topics = {topic for key in self.keys for topic in wire.topics(key)}
-        return topics | {wire.ready_topic(self.id, epoch) for epoch in inlet.tokens}
+        return topics | {wire.ready_topic(self.id, epoch) for epoch in peer_receiver.tokens}
 
     def resubscribe(self, effect: fx.Resubscribe) -> None:
-        before = {inlet: self.topics(inlet) for inlet in self.inlets.values()}
+        before = {
+            peer_receiver: self.topics(peer_receiver)
+            for peer_receiver in self.peer_receivers.values()
+        }
         self.keys.remove(effect.removed)
-        kept = {inlet: self.topics(inlet) for inlet in self.inlets.values()}
+        kept = {
+            peer_receiver: self.topics(peer_receiver)
+            for peer_receiver in self.peer_receivers.values()
+        }
         self.change_keys(effect)
-        for inlet in self.inlets.values():
-            inlet.positions.expect(effect.epoch, effect.added, effect.removed)
-            inlet.tokens.append(effect.epoch)
-            self.subscribe(inlet, before[inlet] - kept[inlet], self.topics(inlet) - kept[inlet])
+        for peer_receiver in self.peer_receivers.values():
+            peer_receiver.positions.expect(effect.epoch, effect.added, effect.removed)
+            peer_receiver.tokens.append(effect.epoch)
+            self.subscribe(
+                peer_receiver,
+                before[peer_receiver] - kept[peer_receiver],
+                self.topics(peer_receiver) - kept[peer_receiver],
+            )
 
     def change_keys(self, effect: fx.Resubscribe) -> None:
         """Take note of other keys, also where we stand with those that are away."""
@@ -338,79 +350,88 @@ class Machine:
         for key in effect.removed:
             del self.since[key]
         self.since.update(dict.fromkeys(effect.added, effect.epoch))
-        for inlet in self.away.there.values():
-            inlet.positions.expect(effect.epoch, effect.added, effect.removed)
-        for inlet in self.lapsed.values():
-            inlet.positions.drop(effect.removed, self.keys)
+        for peer_receiver in self.away.there.values():
+            peer_receiver.positions.expect(effect.epoch, effect.added, effect.removed)
+        for peer_receiver in self.lapsed.values():
+            peer_receiver.positions.drop(effect.removed, self.keys)
 
-    def subscribe(self, inlet: Inlet, gone: set[bytes], new: set[bytes]) -> None:
-        if inlet.connection and inlet.connection.open:
+    def subscribe(self, peer_receiver: Inlet, gone: set[bytes], new: set[bytes]) -> None:
+        if peer_receiver.connection and peer_receiver.connection.open:
             changes = [b"\0" + topic for topic in sorted(gone)]
-            inlet.connection.up.queue.extend(changes + [b"\1" + topic for topic in sorted(new)])
+            peer_receiver.connection.up.queue.extend(
+                changes + [b"\1" + topic for topic in sorted(new)]
+            )
 
-    def on_frame(self, inlet: Inlet, frame: bytes) -> None:
-        if not any(frame.startswith(topic) for topic in self.topics(inlet)):
+    def on_frame(self, peer_receiver: Inlet, frame: bytes) -> None:
+        if not any(frame.startswith(topic) for topic in self.topics(peer_receiver)):
             return  # a SUB filters what arrives, too: it was unsubscribed meanwhile
         if frame[:1] == wire.READY:
-            before = self.topics(inlet)
-            proven = self.take_ready(inlet, wire.read_ready(frame))
+            before = self.topics(peer_receiver)
+            proven = self.take_ready(peer_receiver, wire.read_ready(frame))
             if proven is not None:
-                inlet.tokens = [epoch for epoch in inlet.tokens if epoch >= proven]
-                self.subscribe(inlet, before - self.topics(inlet), set())
+                peer_receiver.tokens = [epoch for epoch in peer_receiver.tokens if epoch >= proven]
+                self.subscribe(peer_receiver, before - self.topics(peer_receiver), set())
         else:
-            self.on_data(inlet, frame)
+            self.on_data(peer_receiver, frame)
 
-    def take_ready(self, inlet: Inlet, ready: v.Ready) -> int | None:
+    def take_ready(self, peer_receiver: Inlet, ready: v.Ready) -> int | None:
         """Take a ready; return the epoch that it proves, unless it is another node's."""
         assert ready.receiver == self.id
-        if ready.origin != inlet.peer:
+        if ready.origin != peer_receiver.peer:
             return None  # another node has taken over the endpoint
-        if inlet.positions.outlived(ready.account):
-            inlet.outlived = True
-            inlet.known |= inlet.positions.positions
-            inlet.positions.begin_again()
-        gaps = inlet.positions.ready(ready.epoch, ready.heads, ready.promised)
+        if peer_receiver.positions.outlived(ready.account):
+            peer_receiver.outlived = True
+            peer_receiver.known |= peer_receiver.positions.positions
+            peer_receiver.positions.begin_again()
+        gaps = peer_receiver.positions.ready(ready.epoch, ready.heads, ready.promised)
         for gap in [gap for gap in gaps if not gap.first]:
-            inlet.unsure[gap.name] = gap.last
-            inlet.doubts.append((gap.name, range(inlet.known.get(gap.name, 0) + 1, gap.last + 1)))
+            peer_receiver.unsure[gap.name] = gap.last
+            peer_receiver.doubts.append(
+                (gap.name, range(peer_receiver.known.get(gap.name, 0) + 1, gap.last + 1))
+            )
         gaps = [gap for gap in gaps if gap.first]
         for gap in gaps:  # a machine without recovery: what is missing is lost
-            inlet.positions.give_up(gap.name, gap.last)
-        self.missed(inlet, gaps, again=bool(ready.promised))
-        self.session.proven(inlet.peer, ready.epoch)
+            peer_receiver.positions.give_up(gap.name, gap.last)
+        self.missed(peer_receiver, gaps, again=bool(ready.promised))
+        self.session.proven(peer_receiver.peer, ready.epoch)
         return ready.epoch
 
-    def on_data(self, inlet: Inlet, frame: bytes) -> None:
+    def on_data(self, peer_receiver: Inlet, frame: bytes) -> None:
         batch = wire.read_data(frame)
-        if batch.origin != inlet.peer:
+        if batch.origin != peer_receiver.peer:
             return
-        skip, gap = inlet.positions.receive(batch.name, batch.first, batch.count)
-        self.missed(inlet, [gap] if gap else [])
+        skip, gap = peer_receiver.positions.receive(batch.name, batch.first, batch.count)
+        self.missed(peer_receiver, [gap] if gap else [])
         values = decode_batch(frame[batch.body :], batch.count)
         assert values == [[batch.name, batch.first + i] for i in range(batch.count)]
         numbers = [(batch.name, batch.first + i) for i in range(batch.count)]
-        if batch.name in inlet.positions.positions:
+        if batch.name in peer_receiver.positions.positions:
             # Else it was dropped, and asked for later, if a ready shows that it was promised.
-            inlet.arrived.update(numbers)
-            inlet.received += numbers[skip:]
-        peer = self.session.members.peers.get(inlet.peer)
-        if batch.count == 0 and peer and peer.link and batch.name in inlet.positions.positions:
-            done = {batch.name: inlet.positions.positions[batch.name]}
+            peer_receiver.arrived.update(numbers)
+            peer_receiver.received += numbers[skip:]
+        peer = self.session.members.peers.get(peer_receiver.peer)
+        if (
+            batch.count == 0
+            and peer
+            and peer.link
+            and batch.name in peer_receiver.positions.positions
+        ):
+            done = {batch.name: peer_receiver.positions.positions[batch.name]}
             self.say(peer.link, v.Ack(self.id, done, peer.id))
 
-    def missed(self, inlet: Inlet, gaps: list[Gap], again: bool = False) -> None:
+    def missed(self, peer_receiver: Inlet, gaps: list[Gap], again: bool = False) -> None:
         """Account for a gap: it may hold only what was lost since this machine wanted it.
 
-        A promise that is told again may have gone, without a cut, to the inlet of the
+        A promise that is told again may have gone, without a cut, to the peer receiver of the
         node that was at the same endpoint before.
         """
         for gap in gaps:
-            assert inlet.cuts or again, f"{gap} without any cut"
-            since = max(inlet.made_at, self.covered_at.get(gap.name, 1 << 62))
+            assert peer_receiver.cuts or again, f"{gap} without any cut"
+            since = max(peer_receiver.made_at, self.covered_at.get(gap.name, 1 << 62))
             for number in range(gap.first, gap.last + 1):
-                assert (gap.name, number) not in inlet.arrived
-                assert self.network.sent_at[inlet.peer, gap.name, number] > since
-                inlet.lost.add((gap.name, number))
+                assert (gap.name, number) not in peer_receiver.arrived
+                assert self.network.sent_at[peer_receiver.peer, gap.name, number] > since
+                peer_receiver.lost.add((gap.name, number))
 
     # ----------------------------------------------------------------- control links
 
@@ -454,8 +475,8 @@ class Machine:
                 self.perform(effect)
         for link in self.links.values():
             self.flush(link)
-        for inlet in self.inlets.values():
-            self.reconnect(inlet)
+        for peer_receiver in self.peer_receivers.values():
+            self.reconnect(peer_receiver)
 
     def perform(self, effect: fx.Effect) -> None:
         match effect:
@@ -487,13 +508,13 @@ class Machine:
                 self.links[endpoint] = Link(endpoint)
 
     def hush(self, peer: bytes, final: bool, acked: dict[str, int]) -> None:
-        inlet = self.inlets.pop(peer)
-        self.cut(inlet)
+        peer_receiver = self.peer_receivers.pop(peer)
+        self.cut(peer_receiver)
         account = self.accounts.pop(peer, None)
         if account is not None:
             account.leave(self.numbering, acked)
         if not final:
-            self.away.leave(peer, inlet, self.network.now)
+            self.away.leave(peer, peer_receiver, self.network.now)
             if account is not None:
                 self.accounts_away.leave(peer, account, self.network.now)
 

@@ -41,9 +41,9 @@ def test_both_sides_count_on_after_too_long_an_absence() -> None:
     network.block(one, other)
     network.pass_time(REMEMBERED + 100, step=1.0)
     finish(network, "a")
-    inlet = other.inlets[one.id]
-    assert inlet.received == [("a", 1), ("a", 2)]
-    assert inlet.unsure == {"a": 1}
+    peer_receiver = other.peer_receivers[one.id]
+    assert peer_receiver.received == [("a", 1), ("a", 2)]
+    assert peer_receiver.unsure == {"a": 1}
     assert one.accounts[other.id].counts(one.numbering) == {"a": 2}
 
 
@@ -63,9 +63,9 @@ def test_a_key_attached_just_before_too_long_an_absence(sent: str) -> None:
     network.pass_time(REMEMBERED + 100, step=1.0)
     assert one.numbering.heads == {"a": 1}
     finish(network, "a")
-    inlet = other.inlets[one.id]
-    assert inlet.unsure == {"a": 1}
-    assert inlet.received == [("a", 2)]
+    peer_receiver = other.peer_receivers[one.id]
+    assert peer_receiver.unsure == {"a": 1}
+    assert peer_receiver.received == [("a", 2)]
 
 
 def test_a_name_is_wanted_by_another_key_after_too_long_an_absence() -> None:
@@ -79,9 +79,9 @@ def test_a_name_is_wanted_by_another_key_after_too_long_an_absence() -> None:
     other.attach("a.*")
     other.detach("a.x")
     finish(network, "a.x")
-    inlet = other.inlets[one.id]
-    assert inlet.unsure == {"a.x": 1}
-    assert inlet.received == [("a.x", 2)]
+    peer_receiver = other.peer_receivers[one.id]
+    assert peer_receiver.unsure == {"a.x": 1}
+    assert peer_receiver.received == [("a.x", 2)]
 
 
 @pytest.mark.parametrize("back", [False, True])
@@ -122,9 +122,9 @@ def test_a_receiver_that_does_not_notice_its_own_absence(before: int) -> None:
     assert one.numbering.heads == {"a": before + 1}, "it is sent to nobody"
     other.resume()
     finish(network, "a")
-    inlet = other.inlets[one.id]
-    assert inlet.unsure == {"a": before + 1}
-    assert inlet.received == [("a", number + 1) for number in range(before + 2)]
+    peer_receiver = other.peer_receivers[one.id]
+    assert peer_receiver.unsure == {"a": before + 1}
+    assert peer_receiver.received == [("a", number + 1) for number in range(before + 2)]
     assert one.accounts[other.id].counts(one.numbering) == {"a": before + 2}
 
 
@@ -141,17 +141,17 @@ def test_a_receiver_that_is_stopped_and_then_loses_what_says_so() -> None:
         if connection.dialler is other and connection.down.kind == "data":
             connection.cut()
     network.flow()
-    inlet, told = other.inlets[one.id], []
+    peer_receiver, told = other.peer_receivers[one.id], []
     for _ in range(2):
         interleaved.settle(network)
-        told.append(dict(inlet.unsure))
-        inlet.unsure.clear()
-        assert inlet.connection
-        inlet.connection.cut()
+        told.append(dict(peer_receiver.unsure))
+        peer_receiver.unsure.clear()
+        assert peer_receiver.connection
+        peer_receiver.connection.cut()
     assert told == [{"a": 1}, {}]
-    inlet.unsure.update(told[0])
+    peer_receiver.unsure.update(told[0])
     finish(network, "a")
-    assert inlet.received == [("a", 1), ("a", 2)]
+    assert peer_receiver.received == [("a", 1), ("a", 2)]
 
 
 @pytest.mark.parametrize("seconds", [40.0, REMEMBERED - 50])
@@ -167,9 +167,9 @@ def test_a_receiver_that_is_stopped_for_less_is_told_of_nothing(seconds: float) 
     one.send("a")
     other.resume()
     finish(network, "a")
-    inlet = other.inlets[one.id]
-    assert not inlet.unsure
-    assert [*inlet.received, *sorted(inlet.lost)] in (
+    peer_receiver = other.peer_receivers[one.id]
+    assert not peer_receiver.unsure
+    assert [*peer_receiver.received, *sorted(peer_receiver.lost)] in (
         [("a", 1), ("a", 2), ("a", 3)],
         [("a", 1), ("a", 3), ("a", 2)],
         [("a", 3), ("a", 1), ("a", 2)],
@@ -186,7 +186,7 @@ def test_a_sender_remembers_for_longer_than_a_receiver() -> None:
     one.send("a")
     assert other.away.there, "not forgotten yet"
     finish(network, "a")
-    inlet = other.inlets[one.id]
-    assert inlet.received == [("a", 1), ("a", 3)]
-    assert inlet.lost == {("a", 2)}
-    assert not inlet.unsure
+    peer_receiver = other.peer_receivers[one.id]
+    assert peer_receiver.received == [("a", 1), ("a", 3)]
+    assert peer_receiver.lost == {("a", 2)}
+    assert not peer_receiver.unsure

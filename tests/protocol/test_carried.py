@@ -164,7 +164,7 @@ def test_nodes_behind_a_hub_meet(joined: tuple[Network, Guest, Guest]) -> None:
     network, sender, receiver = joined
     sender.send("a")
     network.flow()
-    assert receiver.inlets[sender.id].received == [("a", 1)]
+    assert receiver.peer_receivers[sender.id].received == [("a", 1)]
 
 
 def test_a_promise_that_came_before_its_origin_was_met_holds() -> None:
@@ -182,16 +182,16 @@ def test_a_promise_that_came_before_its_origin_was_met_holds() -> None:
     for _ in range(4):
         deaf(network, receiver)
         network.pass_time(0.5, flow=False)
-    assert sender.id not in receiver.inlets
+    assert sender.id not in receiver.peer_receivers
     assert sender.wanted >= {"a"}
     for _ in range(3):
         sender.send("a")
     deaf(network, receiver)
     receiver.attach("a.x")
     settle(network)
-    inlet = receiver.inlets[sender.id]
-    assert inlet.positions.positions["a"] == 3
-    assert inlet.positions.tallies["a"].lost == 3  # a machine asks for nothing
+    peer_receiver = receiver.peer_receivers[sender.id]
+    assert peer_receiver.positions.positions["a"] == 3
+    assert peer_receiver.positions.tallies["a"].lost == 3  # a machine asks for nothing
     assert sender.accounts[receiver.id].counts(sender.numbering) == {"a": 3}
 
 

@@ -67,7 +67,7 @@ def test_a_bundle_that_is_cut_is_refused(parcels: list[r.Envelope], data: st.Dat
 def test_heads(sender: bytes, to: bytes, hops: int) -> None:
     """The heads of relayed messages and of frames between hubs are read as written."""
     assert r.read_relay(r.relay_head(sender, to, hops)) == (sender, to, hops)
-    assert r.read_trunk(r.trunk_head(sender, hops)) == (sender, hops)
+    assert r.read_hub_source(r.hub_source_head(sender, hops)) == (sender, hops)
     assert r.node_at(r.endpoint_of(sender)) == sender
 
 
@@ -93,7 +93,7 @@ def test_noise(noise: bytes) -> None:
     for read in (
         r.unbundle,
         r.read_relay,
-        r.read_trunk,
+        r.read_hub_source,
         r.look,
         r.read_mark,
         r.origin_of,

@@ -65,7 +65,7 @@ def test_nobody_enters_under_an_id_of_another_key() -> None:
         answer = hub.enter(key, sender, **more)
         assert isinstance(answer, Refused)
         assert answer.reason == reason
-    assert not hub.core.lodgers
+    assert not hub.core.members
     assert isinstance(hub.enter(NORTH), Attached)
     assert isinstance(hub.enter(OTHER, hub=True, endpoint="tcp://two:1"), Attached)
 

@@ -62,7 +62,7 @@ def test_strangers_are_turned_away(more: dict[str, object], reason: str) -> None
     (effect,) = [e for e in core.take() if isinstance(e, SendToMember)]
     assert isinstance(effect.word, Refused)
     assert effect.word.reason == reason
-    assert not core.lodgers
+    assert not core.members
     assert core.rejected
 
 
@@ -101,7 +101,7 @@ def test_who_dies_is_gone_and_who_is_stopped_is_quiet() -> None:
     core.disconnected(5)
     for tenths in range(17):
         core.tick(tenths / 10)
-    assert [e.lodger.id for e in core.take() if isinstance(e, MemberLeft)] == [A]
+    assert [e.member.id for e in core.take() if isinstance(e, MemberLeft)] == [A]
     assert core.map.reasons() == {A: "gone"}
     for tenths in range(17, 32):
         core.tick(tenths / 10)
@@ -118,7 +118,7 @@ def test_a_hub_that_was_stopped_forgives_everybody() -> None:
     enter(core, A)
     core.tick(0.1)
     core.tick(100.0)
-    assert A in core.lodgers
+    assert A in core.members
 
 
 def test_names_are_asked_for_once_and_end_with_the_last() -> None:
@@ -144,27 +144,27 @@ def test_what_a_node_does_not_read_is_not_heaped_up() -> None:
     """Beyond the bytes that may be under way to a node, what is relayed to it is dropped."""
     core = carrying()
     enter(core, A)
-    lodger = core.lodgers[A]
+    member = core.members[A]
     sent = 0
-    while core.room(lodger, 1 << 20):
+    while core.room(member, 1 << 20):
         sent += 1 << 20
     assert UNREAD_BYTES - (2 << 20) < sent <= UNREAD_BYTES
     told = [e.word.sent for e in core.take() if isinstance(e, SendToMember)]  # type: ignore[union-attr]
     enter(core, A, 1.0, taken=told[len(told) // 2])
-    assert core.room(lodger, 1 << 20)
+    assert core.room(member, 1 << 20)
 
 
 def test_who_does_not_read_cannot_say_that_it_has() -> None:
     """How far a node is, it knows from what it was told: making that up frees nothing."""
     core = carrying()
     enter(core, A)
-    lodger = core.lodgers[A]
-    while core.room(lodger, 1 << 20):
+    member = core.members[A]
+    while core.room(member, 1 << 20):
         pass
     core.take()
-    for made_up in (2**64 - 1, UNREAD_BYTES, 0, lodger.sent - 1):
+    for made_up in (2**64 - 1, UNREAD_BYTES, 0, member.sent - 1):
         enter(core, A, 1.0, taken=made_up)
-        assert not core.room(lodger, 1 << 20)
+        assert not core.room(member, 1 << 20)
 
 
 def test_asking_for_everything_without_end_is_answered_up_to_a_bound() -> None:
@@ -191,16 +191,16 @@ def test_a_node_that_does_not_read_is_told_no_news() -> None:
     """Nodes that come and go without end are not heaped up for one that reads nothing."""
     core, told = carrying(), 0
     enter(core, A, roster=1)
-    lodger = core.lodgers[A]
-    while core.room(lodger, 1 << 10):
+    member = core.members[A]
+    while core.room(member, 1 << 10):
         pass
     core.take()
     for n in range(100):
         core.enter(Attach(n.to_bytes(16, "big"), "f", LABEL), n, 1.0)
-        said = [e for e in core.take() if isinstance(e, SendToMember) and e.route == lodger.route]
+        said = [e for e in core.take() if isinstance(e, SendToMember) and e.route == member.route]
         told += sum(len(e.word.present) for e in said if isinstance(e.word, Attached))
     assert told == 0
-    word = enter(core, A, 2.0, taken=lodger.marks[-1], roster=lodger.roster)
+    word = enter(core, A, 2.0, taken=member.marks[-1], roster=member.roster)
     assert isinstance(word, Attached)
     assert len(word.present) == 100
 

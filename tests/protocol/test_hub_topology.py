@@ -198,8 +198,8 @@ def test_nothing_circles_and_nothing_comes_twice(
 def way(hubs: Hubs, at: int, to: bytes) -> int | None:
     """Follow a control message from hub to hub; return the hub whose node gets it."""
     for _ in range(HOPS_MOST):
-        lodger, hub = hubs.cores[at].reached(to)
-        if lodger is not None:
+        member, hub = hubs.cores[at].reached(to)
+        if member is not None:
             return at
         if hub is None:
             return None

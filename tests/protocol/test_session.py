@@ -64,7 +64,7 @@ def test_only_what_is_wanted_is_sent(keys: set[str], name: str) -> None:
     network.flow()
     wanted = any(matches(key, name) for key in keys)
     assert other.numbering.heads == ({name: 1} if wanted else {})
-    assert one.inlets[other.id].received == ([(name, 1)] if wanted else [])
+    assert one.peer_receivers[other.id].received == ([(name, 1)] if wanted else [])
 
 
 def test_the_first_message_after_ready_arrives() -> None:
@@ -78,8 +78,8 @@ def test_the_first_message_after_ready_arrives() -> None:
     network.flow()
     other.send("a")
     network.flow()
-    assert one.inlets[other.id].received == [("a", 2)]
-    assert third.inlets[other.id].received == [("a", 1), ("a", 2)]
+    assert one.peer_receivers[other.id].received == [("a", 2)]
+    assert third.peer_receivers[other.id].received == [("a", 1), ("a", 2)]
 
 
 def test_a_reconnect_exposes_what_it_lost() -> None:
@@ -88,14 +88,14 @@ def test_a_reconnect_exposes_what_it_lost() -> None:
     one.attach("a")
     network.pass_time(2.0)
     other.send("a")
-    connection = one.inlets[other.id].connection
+    connection = one.peer_receivers[other.id].connection
     assert connection is not None
     connection.cut()
     network.pass_time(1.0)
-    assert one.inlets[other.id].lost == {("a", 1)}
+    assert one.peer_receivers[other.id].lost == {("a", 1)}
     other.send("a")
     network.flow()
-    assert one.inlets[other.id].received == [("a", 2)]
+    assert one.peer_receivers[other.id].received == [("a", 2)]
 
 
 def test_changes_that_were_missed_do_not_look_like_loss() -> None:
@@ -114,9 +114,9 @@ def test_changes_that_were_missed_do_not_look_like_loss() -> None:
     network.pass_time(3.0)
     other.send("a")
     network.flow()
-    inlet = one.inlets[other.id]
-    assert inlet.received == [("a", n) for n in (1, 2, 3, 4)]
-    assert inlet.lost == set()
+    peer_receiver = one.peer_receivers[other.id]
+    assert peer_receiver.received == [("a", n) for n in (1, 2, 3, 4)]
+    assert peer_receiver.lost == set()
 
 
 def test_a_stopped_node_is_silent_then_left_then_back() -> None:
@@ -184,7 +184,7 @@ def test_two_names_of_one_node_are_one_peer() -> None:
     network.pass_time(3.0)
     one.send("a")
     network.flow()
-    assert other.inlets[one.id].received == [("a", 1)]
+    assert other.peer_receivers[one.id].received == [("a", 1)]
     assert len(other.told(ev.PeerJoined)) == 1
     assert len(other.links) == 1
 

@@ -273,12 +273,12 @@ def test_names_that_are_merely_told_make_no_exchanges(network: Network) -> None:
     a, b = network.node("a"), network.node("b")
     b.registry.match("**").attach(Task(), history=1)
     network.settle()
-    inlet = b._engine.inbound._tuners[bytes.fromhex(a.id)].inlet  # type: ignore[union-attr]
-    inlet.latecomers._recalls.add(99, "**", 1, network.now)
-    inlet.latecomers.owed[99] = b.registry._joiners()[0][1]
-    inlet.latecomers.recounted(99, {f"n{n}": (1, n % 2) for n in range(1000)})
+    peer_receiver = b._engine.inbound._peer_sources[bytes.fromhex(a.id)].peer_receiver  # type: ignore[union-attr]
+    peer_receiver.history_fetcher._recalls.add(99, "**", 1, network.now)
+    peer_receiver.history_fetcher.owed[99] = b.registry._joiners()[0][1]
+    peer_receiver.history_fetcher.recounted(99, {f"n{n}": (1, n % 2) for n in range(1000)})
     assert len(b.registry.exchanges()) == 0
-    assert len(inlet.positions.positions) == 0
+    assert len(peer_receiver.positions.positions) == 0
 
 
 # ----------------------------------------------------------------- of several publishers

@@ -1,7 +1,7 @@
 """`zexchange send`: one message a line, from a file or from standard input.
 
 It ends with status 0 only when every listener has acknowledged every line. It must not
-know how lines reach anybody; only a newline ends a line, and a carriage return is text.
+know how lines reach anybody; only a newline ends a line, and a hub client return is text.
 """
 
 import json

@@ -25,7 +25,7 @@ from zexchange.local import registry
 from zexchange.names import matches
 from zexchange.net.engine import memory
 from zexchange.net.hub.hub import Hub
-from zexchange.net.inbound import peer_stream as inlet
+from zexchange.net.inbound import peer_stream as peer_receiver
 from zexchange.protocol.delivery import departed, sequence
 from zexchange.protocol.delivery.merging import LATE
 
@@ -67,7 +67,7 @@ def log_to(path: str) -> None:
 
 def bound(names: int, seconds: float) -> None:
     """Have this process remember fewer names than others do, and who is away for less long."""
-    memory.REMEMBERED = registry.AWAKE = sequence.IDLE_MOST = inlet.EXCHANGES_MOST = names
+    memory.REMEMBERED = registry.AWAKE = sequence.IDLE_MOST = peer_receiver.EXCHANGES_MOST = names
     departed.REMEMBERED = seconds
 
 

@@ -93,7 +93,10 @@ def _look(engine: Engine, exchange: str) -> Picture:
         around=tuple(e for found in discovery.around.values() for e in found),
         lookups=tuple(Lookup(e, n.found, n.why) for e, n in discovery.names.items()),
         endpoints=(
-            *(_hub_endpoint(hub) for hub in (engine.carriage.hubs() if engine.carriage else ())),
+            *(
+                _hub_endpoint(hub)
+                for hub in (engine.hub_client.hubs() if engine.hub_client else ())
+            ),
             *(_endpoint(engine, c) for c in session.members.candidates.values()),
         ),
         peers=tuple(_peer(engine, p, exchange) for p in session.members.peers.values()),

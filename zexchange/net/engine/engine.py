@@ -92,7 +92,7 @@ class Engine(ReceiverEvents):
         self._finished = False
         self._inbox: deque[Callable[[], None]] = deque()
         self._acks: deque[tuple[bytes, dict[str, int]]] = deque()
-        self.misfits = RejectionCounter(self._count_misfits)
+        self.rejection_counter = RejectionCounter(self._count_rejection_counter)
         self._replays = ReplayBacklog()
         self._waker = world.waker()
         self._poller = world.poller()
@@ -126,11 +126,13 @@ class Engine(ReceiverEvents):
         self._poller.watch(self.outbound.fileno())
         self._xpub_fd = self.outbound.fileno()
         clock = world.monotonic
-        desk = ReceiveContext(
+        receive_context = ReceiveContext(
             me, registry, self.scope, self, plan.recovery_timeout, clock, sources_of(registry)
         )
         self.changes = Changes()
-        self.inbound = Receiver(self._sockets, desk, self._end, world, self.changes, guard)
+        self.inbound = Receiver(
+            self._sockets, receive_context, self._end, world, self.changes, guard
+        )
         self.watch = Watchdog(self.inbound)
         self.session = self._make_session(label, ring, siblings.id)
         self.memory = Memory(self.bridges, self.outbound.numbering, self.session)
@@ -150,7 +152,7 @@ class Engine(ReceiverEvents):
             self.changed,
         )
         self.stalls = SlowPeerMonitor(self.session, self.outbound, self.effects, plan.stall)
-        self.carriage = (
+        self.hub_client = (
             HubClient(
                 plan.federation,
                 me,
@@ -299,8 +301,8 @@ class Engine(ReceiverEvents):
         self.discovery.close()
         self.session.leave(self.heads())
         self.effects.carry_out()
-        if self.carriage:
-            self.carriage.leave()
+        if self.hub_client:
+            self.hub_client.leave()
         self.outbound.close(linger)
         self._controls.close(linger)
         self._probes.close()
@@ -441,14 +443,16 @@ class Engine(ReceiverEvents):
             return  # a hub's word, perhaps, for one that we reach without it
         # What does not fit is asked for again: a data thread that a task holds takes nothing.
         if peer is not None and self._replays.enter(len(frame)):
-            self.inbound.with_inlet(peer.id, lambda inlet: inlet.replayed(frame))
+            self.inbound.with_peer_receiver(
+                peer.id, lambda peer_receiver: peer_receiver.replayed(frame)
+            )
             self.inbound.do(lambda: self._replays.leave(len(frame)))
 
     def rejected(self, peer: bytes, reason: str) -> None:
         """See `ReceiverEvents`."""
         self.post(lambda: self.session.reject(peer.hex(), reason))
 
-    def _count_misfits(self, take: Callable[[], list[Misfit]]) -> None:
+    def _count_rejection_counter(self, take: Callable[[], list[Misfit]]) -> None:
         def count() -> None:
             for origin, reason, detail, n in take():
                 self.session.reject(origin, reason, detail, n)
@@ -521,8 +525,8 @@ class Engine(ReceiverEvents):
         for _ in range(len(demand.subscriptions)):
             frame = demand.subscriptions.popleft()
             token = read_token(frame[1:])
-            if token is None and self.carriage:
-                self.carriage.asked(frame)
+            if token is None and self.hub_client:
+                self.hub_client.asked(frame)
             elif token is not None and frame[0] in (0, 1):
                 self.session.token(*token, subscribed=frame[0] == 1)
 
@@ -549,8 +553,8 @@ class Engine(ReceiverEvents):
         self.outbound.poll()
         self._probes.expire(now)
         self.bridges.tick(now)
-        if self.carriage:
-            self.carriage.tick(now)
+        if self.hub_client:
+            self.hub_client.tick(now)
         if self._guard:
             self._look_at_keys(self._guard, now)
         self.session.tick(now)
@@ -573,8 +577,8 @@ class Engine(ReceiverEvents):
         policy = guard.tick(now)
         if policy is not None and before is not None:
             self.session.change_policy(policy, now)
-            if self.carriage:
-                self.carriage.keys_changed(before, policy)
+            if self.hub_client:
+                self.hub_client.keys_changed(before, policy)
             self.effects.carry_out()
             guard.cut_off(before, self.outbound.cut_off)
 
@@ -606,7 +610,7 @@ class Engine(ReceiverEvents):
 
     def _reachable(self, address: Address) -> bool:
         if node_at(address.control) is not None:
-            return self.carriage is not None
+            return self.hub_client is not None
         return self._places.reachable(address)
 
     # ---------------------------------------------------------------------------- hubs
@@ -615,11 +619,11 @@ class Engine(ReceiverEvents):
         """Find out whether anything listens at an endpoint. Control thread only."""
         self._probes.probe(endpoint, self.world.monotonic(), answer)
 
-    def marked(self, trunk: str, mark: int) -> None:
+    def marked(self, hub_source: str, mark: int) -> None:
         """See `ReceiverEvents`."""
-        down, now = trunk.removeprefix(HUB_PREFIX), self.world.monotonic
+        down, now = hub_source.removeprefix(HUB_PREFIX), self.world.monotonic
         self.post(lambda: self._hubs.marked(down, mark, now()))
 
     def _heard_of_hub(self) -> None:
-        if self.carriage:
-            self.carriage.news()
+        if self.hub_client:
+            self.hub_client.news()

@@ -122,14 +122,15 @@ class EffectExecutor:
             case Resend():
                 self._resend(effect)
             case Resent(peer, name, first, last, request):
-                self._inbound.with_inlet(
-                    peer, lambda inlet: inlet.resent(name, first, last, request)
+                self._inbound.with_peer_receiver(
+                    peer, lambda peer_receiver: peer_receiver.resent(name, first, last, request)
                 )
             case Recount():
                 self._recount(effect)
             case Recounted(peer, request, ranges):
-                self._inbound.with_inlet(
-                    peer, lambda inlet: inlet.latecomers.recounted(request, ranges)
+                self._inbound.with_peer_receiver(
+                    peer,
+                    lambda peer_receiver: peer_receiver.history_fetcher.recounted(request, ranges),
                 )
             case HaveForgotten(peer, epoch, number, heads):
                 self._outbound.have_forgotten(peer, epoch, number, heads)

@@ -46,13 +46,13 @@ class Forwarding:
         self,
         sockets: "HubSockets",
         core: HubCore,
-        trunks: Trunks,
+        hub_sources: Trunks,
         wanted: HubSubscriptions | None = None,
     ) -> None:
         self._up, self._down = sockets.up, sockets.down
         self._wanted = wanted
         self._core = core
-        self._trunks = trunks
+        self._hub_sources = hub_sources
         self._seen = DuplicateFilter(core.map)
         self._introduction = introduction_topic(core.me)
         self._connections: dict[bytes, tuple[int, int]] = {}
@@ -90,17 +90,17 @@ class Forwarding:
             if head.startswith(self._introduction) and len(head) == 49:
                 self._core.introduced(fd, head[17:33], head[33:], user_of(first))
             return
-        lodger = self._core.by_connection.get(fd)
+        member = self._core.by_connection.get(fd)
         passing = look(head)
-        if lodger is None or lodger.id != passing.origin:
+        if member is None or member.id != passing.origin:
             self._core.reject("a frame over a connection that is not its origin's")
-        elif self._wanted is not None and user_of(first) != lodger.user:
+        elif self._wanted is not None and user_of(first) != member.user:
             # A descriptor that was closed, and is another's by now.
             self._core.reject("a frame over a connection of another key than its origin's")
         elif len(frames) > MAX_ATTACHED + 1:
             self._core.reject("more attached frames than a message may have")
-        elif not self._core.gate.may_publish(lodger.user, passing.topic):
-            self._forbidden(lodger.user, passing.topic)
+        elif not self._core.gate.may_publish(member.user, passing.topic):
+            self._forbidden(member.user, passing.topic)
         else:
             self._pass_on(passing, self._core.me, HOPS_MOST, b"", frames)
 
@@ -108,7 +108,9 @@ class Forwarding:
         exchange = topic[1:-1].decode(errors="replace")
         self._core.complain(f"{self._core.gate.name(user)} may not publish on {exchange!r}")
 
-    def take_trunk(self, root: bytes, hops: int, source: Member, frames: list[zmq.Frame]) -> None:
+    def take_hub_source(
+        self, root: bytes, hops: int, source: Member, frames: list[zmq.Frame]
+    ) -> None:
         """Pass on what another hub has passed on, which entered at ``root``.
 
         Raises:
@@ -133,7 +135,7 @@ class Forwarding:
             return
         self._publish(passing.topic, frames)
         if hubs:
-            self._trunks(hubs, root, hops - 1, passing.topic, frames)
+            self._hub_sources(hubs, root, hops - 1, passing.topic, frames)
 
     # ------------------------------------------------------------------------------ out
 

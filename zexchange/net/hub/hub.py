@@ -28,11 +28,11 @@ from ...protocol.wire.envelopes import (
     TRUNK,
     Envelope,
     bundle,
+    hub_source_head,
     look,
+    read_hub_source,
     read_relay,
-    read_trunk,
     relay_head,
-    trunk_head,
     unbundle,
 )
 from ...protocol.wire.messages import Label
@@ -167,9 +167,9 @@ class Hub:
     def stats(self) -> HubStats:
         """Return what the hub carries. Any thread."""
         core, forwarding = self._core, self._forwarding
-        lodgers = list(core.lodgers.values())
+        members = list(core.members.values())
         return HubStats(
-            nodes=sum(not lodger.hub for lodger in lodgers),
+            nodes=sum(not member.hub for member in members),
             hubs=len(core.linked),
             reachable=len(core.map.nodes()),
             topics=len(core.wants),
@@ -247,17 +247,17 @@ class Hub:
         if kind == WORD:
             self._take_word(read_word(first.bytes), route, first, user, now)
             return
-        lodger = self._core.heard(route, now)
-        if lodger is None or lodger.user != user:
+        member = self._core.heard(route, now)
+        if member is None or member.user != user:
             self._core.reject("a message of somebody who has not entered")
         elif kind == BUNDLE:
             for parcel in unbundle(first.bytes):
-                self._relay(lodger, parcel)
+                self._relay(member, parcel)
         elif kind == RELAY and others:
-            self._relay_whole(lodger, first.bytes, others)
-        elif kind == TRUNK and others and lodger.hub:
-            root, hops = read_trunk(first.bytes)
-            self._forwarding.take_trunk(root, hops, lodger, others)
+            self._relay_whole(member, first.bytes, others)
+        elif kind == TRUNK and others and member.hub:
+            root, hops = read_hub_source(first.bytes)
+            self._forwarding.take_hub_source(root, hops, member, others)
         else:
             raise DecodeError(f"a message of {len(frames)} frames that is for no hub")
 
@@ -269,13 +269,13 @@ class Hub:
             self._core.enter(word, route, now, user)
             self._forwarding.reading.confirmed(word.sender, word.mark, now)
             return
-        lodger = self._core.heard(route, now)
-        if lodger is None or lodger.user != user:
+        member = self._core.heard(route, now)
+        if member is None or member.user != user:
             self._core.reject("a word of somebody who has not entered")
-        elif isinstance(word, HubState) and lodger.hub:
+        elif isinstance(word, HubState) and member.hub:
             self._core.state(word)
         elif isinstance(word, Detach):
-            self._core.leave(lodger, "bye")
+            self._core.leave(member, "bye")
 
     # ----------------------------------------------------------------------- passing on
 
@@ -285,9 +285,9 @@ class Hub:
             self._core.reject("a message under the name of another node")
             return
         self._relayed += 1
-        lodger, hub = self._core.reached(parcel.to)
-        if lodger is not None and self._core.room(lodger, len(parcel.content)):
-            self._out.setdefault(lodger.route, []).append(parcel)
+        member, hub = self._core.reached(parcel.to)
+        if member is not None and self._core.room(member, len(parcel.content)):
+            self._out.setdefault(member.route, []).append(parcel)
         elif hub is not None and parcel.hops > 1:
             link = self._links.to(hub)
             if link is not None:
@@ -301,16 +301,16 @@ class Hub:
         if not source.hub and sender != source.id:
             self._core.reject("a message under the name of another node")
             return
-        lodger, hub = self._core.reached(to)
-        receiver = lodger or self._core.lodgers.get(hub or b"")
+        member, hub = self._core.reached(to)
+        receiver = member or self._core.members.get(hub or b"")
         if receiver is None or not self._judged(source, sender, receiver, frames[0]):
             self._dropped += 1
             return
         self._relayed += 1
         size = sum(map(len, frames))
-        if lodger is not None and self._core.room(lodger, size):
-            self._flush_to(lodger.route)
-            self._send([lodger.route, head, *frames])
+        if member is not None and self._core.room(member, size):
+            self._flush_to(member.route)
+            self._send([member.route, head, *frames])
         elif hub is not None and hops > 1:
             link = self._links.to(hub)
             if link is not None:
@@ -349,7 +349,7 @@ class Hub:
         for hub in hubs:
             link = self._links.to(hub)
             if link is not None and self._core.gate.may_have(link.key.hex(), topic):
-                self._links.send(link, [trunk_head(root, hops), *frames], size)
+                self._links.send(link, [hub_source_head(root, hops), *frames], size)
 
     def _send(self, parts: Sequence[Any]) -> None:
         with suppress(zmq.Again, zmq.ZMQError):
@@ -384,9 +384,9 @@ class Hub:
                     log.warning("%s", text)
                 case c.DialHub(endpoint):
                     self._links.call(endpoint, self._world.monotonic() + FORGET_AFTER)
-                case c.MemberLeft(lodger):
-                    self._forwarding.forget(lodger.id)
-                    self._out.pop(lodger.route, None)
+                case c.MemberLeft(member):
+                    self._forwarding.forget(member.id)
+                    self._out.pop(member.route, None)
 
     def _subscribe(self, topic: bytes, wanted: bool, anew: bool) -> None:
         self._busy = True

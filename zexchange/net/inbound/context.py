@@ -41,7 +41,7 @@ class ReceiverEvents:
         """A frame was not taken."""
         raise NotImplementedError
 
-    def marked(self, trunk: str, mark: int) -> None:
+    def marked(self, hub_source: str, mark: int) -> None:
         """A hub asks how far we have read what it sends."""
         raise NotImplementedError
 
@@ -54,7 +54,7 @@ class ReceiverEvents:
 
 
 class ReceiveContext:
-    """What all inlets of a node share: to whom they report, and what they hand on to."""
+    """What all peer receivers of a node share: to whom they report, and what they hand on to."""
 
     def __init__(
         self,

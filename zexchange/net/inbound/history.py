@@ -1,7 +1,7 @@
 """The late joiners of one peer's messages: what it keeps for them is fetched, then handed on.
 
 What arrives live waits meanwhile (`RemoteCatchUp`), so that nothing is missing and nothing
-comes twice. On the data thread, as the inlet whose part this is.
+comes twice. On the data thread, as the peer receiver whose part this is.
 """
 
 from collections.abc import Callable
@@ -26,14 +26,16 @@ WAITED_BYTES = 32 << 20
 class HistoryFetcher:
     """Who waits for what a peer keeps."""
 
-    def __init__(self, peer: bytes, desk: ReceiveContext, positions: ReceiveState) -> None:
+    def __init__(
+        self, peer: bytes, receive_context: ReceiveContext, positions: ReceiveState
+    ) -> None:
         self._peer = peer
         self.origin = peer.hex()
         self.handed: Callable[[str], int] = lambda name: 0
         """Returns up to where an exchange has come, by whatever way."""
-        self._desk = desk
+        self._receive_context = receive_context
         self._positions = positions
-        self._recalls = HistoryRequests(desk.timeout, desk.elapsed)
+        self._recalls = HistoryRequests(receive_context.timeout, receive_context.elapsed)
         self.owed: dict[int, RemoteCatchUp] = {}
         """The joiners that wait, by the number of the recall; after its end, for others."""
         self._requests = 0
@@ -49,7 +51,7 @@ class HistoryFetcher:
         if arrears.begin(self.origin, expected):
             self._requests += 1
             self.owed[self._requests] = arrears
-            now = self._desk.monotonic()
+            now = self._receive_context.monotonic()
             self._recalls.add(self._requests, key, arrears.most, now)
             self.pursue(now)
 
@@ -60,21 +62,21 @@ class HistoryFetcher:
 
     def recounted(self, request: int, ranges: dict[str, tuple[int, int]]) -> None:
         """Take what the peer says it keeps."""
-        arrears, desk = self.owed.get(request), self._desk
+        arrears, receive_context = self.owed.get(request), self._receive_context
         if arrears is None:
             return
 
         def live(name: str) -> int | None:
             """Return the number from which the joiner has, or will have, all there is."""
             position = self._positions.positions.get(name)
-            if position is None or not desk.federated(name):
+            if position is None or not receive_context.federated(name):
                 return None  # not for us; or promised before its first message: all is live
             # What came by another key that has ended since, and a hole behind it: kept as well.
             arrears.forgo(self.origin, name, self._positions.jumped.get(name, 0))
             waiting = arrears.live(self.origin, name)
             return max(position, self.handed(name)) + 1 if waiting is None else waiting
 
-        now = desk.monotonic()
+        now = receive_context.monotonic()
         self._recalls.counted(request, ranges, live, now)
         self.pursue(now)
 
@@ -112,7 +114,7 @@ class HistoryFetcher:
 
     def pursue(self, now: float) -> None:
         """Ask on, and hand on what is complete."""
-        me, ask = self._desk.me, self._desk.control.ask
+        me, ask = self._receive_context.me, self._receive_context.control.ask
         for request, arrears in list(self.owed.items()):
             through = request not in self._recalls and not arrears.awaits(self.origin)
             if arrears.cancelled or through:
@@ -133,12 +135,17 @@ class HistoryFetcher:
 
     def _join(self, step: HistoryDone, left: bool = False) -> None:
         """Hand a late joiner its history, and then what has waited for that."""
-        arrears, desk = self.owed.pop(step.request), self._desk
+        arrears, receive_context = self.owed.pop(step.request), self._receive_context
         if not self.owed:
             self._bytes = 0
         if not (step.complete or left or arrears.cancelled):
-            desk.control.rejected(self._peer, f"its history did not all come for {arrears!r}")
-        desk.busy = (self._desk.monotonic(), step.history[0].name if step.history else "")
+            receive_context.control.rejected(
+                self._peer, f"its history did not all come for {arrears!r}"
+            )
+        receive_context.busy = (
+            self._receive_context.monotonic(),
+            step.history[0].name if step.history else "",
+        )
         history: list[Delivery] = []
         for name, kept in groupby(step.history, key=lambda k: k.name):
             exchange = self._exchange(name)
@@ -149,12 +156,12 @@ class HistoryFetcher:
         arrears.complete(self.origin, history, through=not left)
         if arrears.awaits(self.origin) and not left:  # with that of others
             self.owed[step.request] = arrears
-        desk.busy = None
+        receive_context.busy = None
 
     def _exchange(self, name: str) -> Exchange[Any] | None:
         """Return an exchange if it takes part: made, if only a pattern knew of it so far."""
         try:
-            return self._desk.exchange(name)
+            return self._receive_context.exchange(name)
         except DecodeError as error:
-            self._desk.control.rejected(self._peer, str(error))
+            self._receive_context.control.rejected(self._peer, str(error))
             return None

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 FORMER_MOST = 256
 """Processes that have left, and of which it is known what was handed on."""
 Do = Callable[[Callable[[], None]], None]
-"""Runs a command on the data thread of an inlet."""
+"""Runs a command on the data thread of a peer receiver."""
 Identity = tuple[bytes, bytes]
 """The registry of a process, and who stands for it. Without that nobody is taken for it."""
 _NEAR, _ANYBODY = b"near", b""
@@ -66,16 +66,18 @@ class Sources:
         self._there: dict[Identity, Source] = {}
         self._former: dict[Identity, Source] = {}
 
-    def join(self, known: Iterable[Identity], inlet: "PeerReceiver", do: Do) -> None:
-        """Have an inlet hand on together with those of the same process; on its thread."""
+    def join(self, known: Iterable[Identity], peer_receiver: "PeerReceiver", do: Do) -> None:
+        """Have a peer receiver hand on together with those of the same process; on its thread."""
         with self.lock:
             known = tuple(known)
-            self._expire(inlet.now())
+            self._expire(peer_receiver.now())
             found = [self._there.get(one) or self._former.pop(one, None) for one in known]
-            source = next(filter(None, found), None) or Source(inlet.origin, self, inlet.patience)
+            source = next(filter(None, found), None) or Source(
+                peer_receiver.origin, self, peer_receiver.patience
+            )
             for one in known:
                 self._there.setdefault(one, source)
-            inlet.share = share = Share(inlet, source, do)
+            peer_receiver.share = share = Share(peer_receiver, source, do)
             begin = source.add(share)
         for other in begin:
             if other is share:
@@ -104,16 +106,15 @@ class Sources:
 
 
 class Source:
-    """One process, and the shares that inlets have in what it sends."""
+    """One process, and the shares that peer receivers have in what it sends."""
 
     def __init__(self, origin: str, sources: Sources, patience: float) -> None:
         self.origin = origin
         """Of whom its messages are said to be: the node that was met first."""
         self.shared = False
-        """Whether there ever was more than one inlet."""
+        """Whether there ever was more than one peer receiver."""
         self.away: dict[bytes, tuple[Share, float]] = {}
-        """By peer, the inlets of those that have left and may go on where they were, and when
-        they left."""
+        """By peer that has left and may go on where it was, its receiver, and when it left."""
         self.lock = sources.lock
         self.merger = Merger(patience, mark)
         self._sources = sources
@@ -121,8 +122,8 @@ class Source:
 
     def add(self, share: "Share") -> "list[Share]":
         """Take in a share; return those that are to begin to share. The lock is held."""
-        self.expire(share.inlet.now())
-        former, _ = self.away.pop(share.inlet.peer, (None, 0.0))
+        self.expire(share.peer_receiver.now())
+        former, _ = self.away.pop(share.peer_receiver.peer, (None, 0.0))
         if not self.shared and self.away:  # what they have handed on by themselves counts
             for other, _ in self.away.values():
                 self._note_left(other)
@@ -135,14 +136,14 @@ class Source:
         for other in alone:
             self.merger.join(other, alone=True)
         self.merger.join(share)
-        if former is not None and share.inlet.returned:
-            self.merger.resume(former, share, share.inlet.positions.positions)
+        if former is not None and share.peer_receiver.returned:
+            self.merger.resume(former, share, share.peer_receiver.positions.positions)
         elif former is not None:
             self.merger.lapse(former)
         return [share, *alone]
 
     def _note_left(self, share: "Share") -> None:
-        """Have the merger know what an inlet had handed on by itself that has left."""
+        """Have the merger know what a peer receiver had handed on by itself that has left."""
         self.merger.share(share, share.so_far, share.mark)
         self.merger.leave(share, False)
 
@@ -154,25 +155,25 @@ class Source:
                 self.merger.lapse(share)
 
     def leave(self, share: "Share", final: bool) -> "list[Share]":
-        """Take note that nothing more comes by an inlet; return those that are left."""
+        """Take note that nothing more comes by a peer receiver; return those that are left."""
         with self.lock:
             self._shares.discard(share)
             if not final:
-                share.inlet.look_again()  # what it holds at hand is for messages
-                self.away[share.inlet.peer] = share, share.inlet.now()
-            if self.shared and not share.inlet.shared:
+                share.peer_receiver.look_again()  # what it holds at hand is for messages
+                self.away[share.peer_receiver.peer] = share, share.peer_receiver.now()
+            if self.shared and not share.peer_receiver.shared:
                 self.merger.share(share, share.so_far, share.mark)
             self.merger.leave(share, final)
-        self.look(share.inlet)
+        self.look(share.peer_receiver)
         with self.lock:
             if not self._shares:
                 self._sources.emptied(self)
             return list(self._shares)
 
     def part(self, share: "Share") -> bool:
-        """Tell whether an inlet hands on by itself from here on, since it is the only one."""
+        """Return whether a peer receiver hands on by itself from now on: it is the only one."""
         with self.lock:
-            self.expire(share.inlet.now())
+            self.expire(share.peer_receiver.now())
             alone = len(self._shares) == 1 and not self.away
             if not (alone and self.merger.quiet(share.at)):
                 return False
@@ -181,20 +182,20 @@ class Source:
             return True
 
     def lonely(self, now: float) -> bool:
-        """Return whether there is one inlet alone, and none that may be back. Any thread."""
+        """Return whether there is one peer receiver, and none that may be back. Any thread."""
         left = [at for _, at in list(self.away.values())]
         return len(self._shares) == 1 and all(now - at > departed.REMEMBERED for at in left)
 
-    def look(self, inlet: "PeerReceiver") -> None:
-        """Go on with whatever waits, where that is due; on an inlet's thread."""
+    def look(self, peer_receiver: "PeerReceiver") -> None:
+        """Go on with whatever waits, where that is due; on a peer receiver's thread."""
         with self.lock:
             waiting = list(self.merger.waiting)
         for name in waiting:
-            self.run(name, inlet)
+            self.run(name, peer_receiver)
 
-    def run(self, name: str, inlet: "PeerReceiver") -> None:
+    def run(self, name: str, peer_receiver: "PeerReceiver") -> None:
         """Hand on what is next on an exchange, while there is any and no other thread does."""
-        merger, now = self.merger, inlet.now()
+        merger, now = self.merger, peer_receiver.now()
         while True:
             with self.lock:
                 step = merger.next(name, now)
@@ -207,116 +208,119 @@ class Source:
                 if isinstance(step, HandOn):
                     exchange, batch, frame = step.item
                     skip = step.first - batch.first
-                    inlet.hand_on(exchange, batch, frame, skip, step.way.inlet)
+                    peer_receiver.hand_on(exchange, batch, frame, skip, step.way.peer_receiver)
                 else:
-                    inlet.tell_lost(name, step.first, step.last, step.reason, step.mark)
+                    peer_receiver.tell_lost(name, step.first, step.last, step.reason, step.mark)
             finally:
                 with self.lock:
                     merger.served(name)
 
 
 class Share:
-    """One inlet's part in what a process sends; on the inlet's thread, but for what it says."""
+    """The part of one peer receiver in what a process sends; on its thread, unless it says so."""
 
-    def __init__(self, inlet: "PeerReceiver", source: Source, do: Do) -> None:
-        self.inlet = inlet
+    def __init__(self, peer_receiver: "PeerReceiver", source: Source, do: Do) -> None:
+        self.peer_receiver = peer_receiver
         self.do = do
         self.mark = mark()
-        """Of the moment from which on the inlet has handed on by itself."""
+        """Of the moment from which on the peer receiver has handed on by itself."""
         self._source = source
         self._merger, self._lock = source.merger, source.lock
         self._questions: set[str] = set()
-        if source.origin != inlet.origin:
-            inlet.sender = source.origin
-            inlet.latecomers.origin = source.origin
-        inlet.latecomers.handed = self.handed
+        if source.origin != peer_receiver.origin:
+            peer_receiver.sender = source.origin
+            peer_receiver.history_fetcher.origin = source.origin
+        peer_receiver.history_fetcher.handed = self.handed
 
     @property
     def so_far(self) -> dict[str, tuple[int, int]]:
-        """By exchange, where the inlet began, and up to where it has handed on by itself."""
-        where, tallies = self.inlet.positions.positions, self.inlet.positions.tallies
+        """By exchange, where the peer receiver began, and how far it has handed on by itself."""
+        where, tallies = (
+            self.peer_receiver.positions.positions,
+            self.peer_receiver.positions.tallies,
+        )
         counts = {name: tallies[name].received + tallies[name].lost for name in where}
         return {n: (max(at - counts[n], 0), at) for n, at in where.items()}
 
     def at(self, name: str) -> int:
-        """Return where the inlet stands; 0 if all may still come, and the end if nothing will."""
-        end = 0 if self.inlet.carries(name) else LAST_NUMBER
-        return self.inlet.positions.positions.get(name, end)
+        """Return the position of the peer receiver; 0 before the first, the end after the last."""
+        end = 0 if self.peer_receiver.carries(name) else LAST_NUMBER
+        return self.peer_receiver.positions.positions.get(name, end)
 
     def begin(self) -> None:
         """Share from here on."""
-        inlet = self.inlet
-        if inlet.share is not self or inlet.shared:
+        peer_receiver = self.peer_receiver
+        if peer_receiver.share is not self or peer_receiver.shared:
             return
         handed = self.so_far if self in self._merger.alone else {}
-        inlet.begin_to_share()
+        peer_receiver.begin_to_share()
         with self._lock:
             self._merger.share(self, handed, self.mark)
-        self._source.look(inlet)
+        self._source.look(peer_receiver)
 
     def end(self, final: bool, owed: "Iterable[tuple[str, RemoteCatchUp]]") -> None:
         """Bring nothing more: the peer has left; who is ``owed`` history asks the others."""
-        self.inlet.share = None
+        self.peer_receiver.share = None
         for other in self._source.leave(self, final):
             for key, arrears in owed:
-                latecomers = other.inlet.latecomers
-                other.do(lambda to=latecomers, k=key, a=arrears: to.recall(k, a))  # type: ignore[misc]
+                history_fetcher = other.peer_receiver.history_fetcher
+                other.do(lambda to=history_fetcher, k=key, a=arrears: to.recall(k, a))  # type: ignore[misc]
 
     def pursue(self) -> None:
         """Go on with what waits; hand on alone if nobody else is there any more."""
-        self._source.look(self.inlet)
-        if self._source.lonely(self.inlet.now()) and self._source.part(self):
-            self.inlet.shared, self.mark = None, mark()
+        self._source.look(self.peer_receiver)
+        if self._source.lonely(self.peer_receiver.now()) and self._source.part(self):
+            self.peer_receiver.shared, self.mark = None, mark()
 
     @property
     def pursuing(self) -> bool:
         """Whether `pursue` may have something to do. Any thread."""
-        return bool(self._merger.waiting) or self._source.lonely(self.inlet.now())
+        return bool(self._merger.waiting) or self._source.lonely(self.peer_receiver.now())
 
     # ------------------------------------------------------------------------ what comes
 
     def bring(self, exchange: Exchange[Any], batch: Batch, frame: Body, skip: int) -> None:
-        """Take the messages of a frame whose turn it is in this inlet."""
+        """Take the messages of a frame whose turn it is in this peer receiver."""
         name, first, last = batch.name, batch.first + skip, batch.first + batch.count - 1
-        item, now = (exchange, batch, frame), self.inlet.now()
+        item, now = (exchange, batch, frame), self.peer_receiver.now()
         with self._lock:
             asked = self._merger.bring(self, name, first, last, item, len(frame), now, batch.base)
         self._ask(asked, name)
-        self._source.run(name, self.inlet)
+        self._source.run(name, self.peer_receiver)
 
     def lose(self, name: str, first: int, last: int, reason: str) -> None:
-        """Take word of what this inlet has lost; from 0 on, nobody knows from where on."""
+        """Take word of what this peer receiver has lost; from 0 on, nobody knows from where on."""
         if not first:
             with self._lock:
                 known = self._merger.handed(name) >= last
             if not known:
-                self.inlet.tell_lost(name, first, last, reason)
+                self.peer_receiver.tell_lost(name, first, last, reason)
             return
-        now = self.inlet.now()
+        now = self.peer_receiver.now()
         with self._lock:
             asked = self._merger.lose(self, name, first, last, reason, now)
         self._ask(asked, name)
-        self._source.run(name, self.inlet)
+        self._source.run(name, self.peer_receiver)
 
     def _ask(self, asked: "Iterable[Share]", name: str) -> None:
         for other in asked:
             other.do(lambda other=other: other.say_where(name))  # type: ignore[misc]
 
     def say_where(self, name: str) -> None:
-        """Say where this inlet stands on an exchange; once that is in force."""
-        inlet = self.inlet
-        positions = inlet.positions
+        """Say where this peer receiver stands on an exchange; once that is in force."""
+        peer_receiver = self.peer_receiver
+        positions = peer_receiver.positions
         at = positions.positions.get(name)
-        if at is None and inlet.carries(name):
+        if at is None and peer_receiver.carries(name):
             self._questions.add(name)  # it may come from the first message on
             return
         with self._lock:
             self._merger.answer(self, name, at)
-        self._source.run(name, inlet)
+        self._source.run(name, peer_receiver)
 
     def proven(self) -> None:
-        """Say where this inlet stands on what is in force now, where that was asked."""
-        positions = self.inlet.positions.positions
+        """Say where this peer receiver stands on what is in force now, where that was asked."""
+        positions = self.peer_receiver.positions.positions
         for name in [name for name in self._questions if name in positions]:
             self._questions.discard(name)
             self.say_where(name)
@@ -328,7 +332,7 @@ class Share:
             for name in gone:
                 self._merger.drop(self, name)
             self._questions = {name for name in self._questions if self._merger.knows(name)}
-        self._source.look(self.inlet)
+        self._source.look(self.peer_receiver)
 
     def forgotten(self, heads: dict[str, int]) -> None:
         """Take note that exchanges were forgotten, up to these numbers."""
@@ -336,25 +340,25 @@ class Share:
             for name, head in heads.items():
                 self._merger.forgotten(self, name, head)
             self._questions.difference_update(heads)
-        self._source.look(self.inlet)
+        self._source.look(self.peer_receiver)
 
     def based(self, bases: dict[str, int]) -> None:
         """Take note of up to where nothing will come of exchanges that has not."""
         with self._lock:
             for name, base in bases.items():
                 self._merger.based(name, base)
-        self._source.look(self.inlet)
+        self._source.look(self.peer_receiver)
 
     def settle(self, settled: Settled) -> None:
         """Count what has become of what was not brought. Any thread."""
-        tally = self.inlet.positions.tallies.get(settled.name)
+        tally = self.peer_receiver.positions.tallies.get(settled.name)
         if tally is not None:
             self.do(lambda: _count(tally, settled))
 
-    # ---------------------------------------------------------------- what the inlet says
+    # ---------------------------------------------------------------- what the peer receiver says
 
     def given(self, positions: dict[str, int]) -> dict[str, int]:
-        """Return up to where messages have been handed on, where the inlet is at these numbers."""
+        """Return how far messages have been handed on when the receiver is at these numbers."""
         with self._lock:
             given = {name: self._merger.given(name, at) for name, at in positions.items()}
         return {name: at for name, at in given.items() if at}

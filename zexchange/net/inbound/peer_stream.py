@@ -1,6 +1,6 @@
 """What comes from one peer, after it has left the socket: checked, put in order, handed on.
 
-An inlet knows where we stand with its peer, parks what came before its turn, asks for
+A peer receiver knows where we stand with its peer, parks what came before its turn, asks for
 what is missing, acknowledges what the tasks have been given. It lives on the data
 thread and knows no socket: frames are brought to it.
 """
@@ -58,7 +58,7 @@ class PeerReceiver:
     def __init__(
         self,
         peer: bytes,
-        desk: ReceiveContext,
+        receive_context: ReceiveContext,
         acknowledge: tuple[int, int] = (0, 0),
         positions: ReceiveState | None = None,
         carries: Callable[[str], bool] = everything,
@@ -72,15 +72,15 @@ class PeerReceiver:
         self.ended = False
         """Whether its peer, which leaves, will not come back."""
         self.positions = positions or ReceiveState()
-        self.recovery = Recovery(self.positions, desk.timeout, desk.elapsed)
+        self.recovery = Recovery(self.positions, receive_context.timeout, receive_context.elapsed)
         self._carries: Callable[[str], bool] = carries
-        self._desk = desk
-        self._control = desk.control
-        self.patience = desk.timeout
-        self._monotonic = desk.monotonic
-        self.latecomers = HistoryFetcher(peer, desk, self.positions)
+        self._receive_context = receive_context
+        self._control = receive_context.control
+        self.patience = receive_context.timeout
+        self._monotonic = receive_context.monotonic
+        self.history_fetcher = HistoryFetcher(peer, receive_context, self.positions)
         self._missing = self.recovery.missing
-        self._owed = self.latecomers.owed
+        self._owed = self.history_fetcher.owed
         self._parts: list[Ready] = []
         self._exchanges: dict[str, Exchange[Any] | None] = {}
         self._plain: dict[bytes, tuple[str, Exchange[Any] | None, ReceiveCounts]] = {}
@@ -110,7 +110,7 @@ class PeerReceiver:
         self._plain.clear()
 
     def begin_to_share(self) -> None:
-        """Hand on together with the other inlets of the same process from here on."""
+        """Hand on together with the other peer receivers of the same process from here on."""
         self.shared = self.share
         self._plain.clear()
 
@@ -169,9 +169,9 @@ class PeerReceiver:
                         return self._take_any(frame, rest)
                     where[name] = last
                     tally.received += count
-                    self._desk.busy = (self._monotonic(), name)
+                    self._receive_context.busy = (self._monotonic(), name)
                     exchange._deliver(values, self.sender, first, sent_at / 1e6)
-                    self._desk.busy = None
+                    self._receive_context.busy = None
                     self._touched.add(name)
                     self._bytes += len(frame) + FRAME_OVERHEAD  # as its origin counts it
                     self._messages += count
@@ -222,8 +222,8 @@ class PeerReceiver:
                 self.shared.bring(exchange, batch, frame, skip)
             elif self.hand_on(exchange, batch, frame, skip, self):
                 self._plain[topic(name)] = name, exchange, self.positions.tallies[name]
-            if self.latecomers.owed:
-                self.latecomers.delivered(len(frame))
+            if self.history_fetcher.owed:
+                self.history_fetcher.delivered(len(frame))
         self._touched.add(name)
         self._bytes += len(frame) + FRAME_OVERHEAD  # as its origin counts it
         self._messages += count
@@ -238,7 +238,7 @@ class PeerReceiver:
     def hand_on(
         self, exchange: Exchange[Any], batch: Batch, frame: Body, skip: int, by: "PeerReceiver"
     ) -> bool:
-        """Hand on what came by an inlet in a frame; tell whether it could be read."""
+        """Hand on what came by a peer receiver in a frame; tell whether it could be read."""
         name, first = batch.name, batch.first + skip
         try:
             values = decode_frame(frame, batch.body, batch.count)
@@ -248,14 +248,14 @@ class PeerReceiver:
             self.tell_lost(name, first, first + count - 1, "undecodable")
             self._control.rejected(by.peer, str(error))
             return False
-        desk = self._desk
-        desk.busy = (self._monotonic(), name)
+        receive_context = self._receive_context
+        receive_context.busy = (self._monotonic(), name)
         exchange._deliver(values[skip:] if skip else values, self.sender, first, batch.sent_at)
-        desk.busy = None
+        receive_context.busy = None
         return True
 
     def spoiled(self, name: str, count: int) -> None:
-        """Count as lost what came here and cannot be read; for another inlet's thread, too."""
+        """Count as lost what came here unreadable; also on other peer receivers' threads."""
         if self.shared:
             self.shared.do(lambda: self.positions.spoiled(name, count))
         else:
@@ -283,7 +283,7 @@ class PeerReceiver:
 
     def _take_ready(self, frame: bytes) -> int | None:
         part = read_ready(frame)
-        if part.receiver != self._desk.me or part.origin != self.peer:
+        if part.receiver != self._receive_context.me or part.origin != self.peer:
             raise DecodeError("a ready frame that is not for this node, or not of this peer")
         if part.number:
             self.forget(part.forget)
@@ -306,8 +306,8 @@ class PeerReceiver:
             else:
                 # Not compared with what comes by other federations: nobody knows what it is.
                 self.tell_lost(gap.name, 0, gap.last, "its origin was away for too long")
-        if self.latecomers.owed:
-            self.latecomers.pursue(now)
+        if self.history_fetcher.owed:
+            self.history_fetcher.pursue(now)
         if self.shared:
             self.shared.pursue()
         if self.shared:  # still: that may have been the end of it
@@ -332,9 +332,9 @@ class PeerReceiver:
         where = self.positions.positions
         given = {name: where[name] for name in self._touched if name in where}
         self._touched.clear()
-        if self.latecomers.owed:
+        if self.history_fetcher.owed:
             for name, position in given.items():
-                waiting = self.latecomers.waits_from(name)
+                waiting = self.history_fetcher.waits_from(name)
                 if waiting is not None:
                     given[name] = min(position, waiting - 1)
                     self._touched.add(name)
@@ -364,7 +364,7 @@ class PeerReceiver:
             if len(self._exchanges) >= EXCHANGES_MOST:  # of a peer that never has any forgotten
                 self._exchanges.clear()
                 self._plain.clear()
-            exchange = self._exchanges[name] = self._desk.exchange(name)
+            exchange = self._exchanges[name] = self._receive_context.exchange(name)
             return exchange
 
     # ------------------------------------------------------------------------- recovery
@@ -373,7 +373,7 @@ class PeerReceiver:
         """Take a frame that the peer has sent again, over its control link."""
         try:
             batch = read_data(_head(frame))
-            if arrived_whole(batch, frame) and self.latecomers.take(batch, frame):
+            if arrived_whole(batch, frame) and self.history_fetcher.take(batch, frame):
                 return
             before = self.positions.positions.get(batch.name)
             if before is None:
@@ -389,13 +389,13 @@ class PeerReceiver:
         """The peer has sent again what it could: what came before ``first`` is gone."""
         now = self._monotonic()
         if request:
-            self.latecomers.resent(request, name, first, last, now)
+            self.history_fetcher.resent(request, name, first, last, now)
         else:
             self.recovery.unavailable(name, first - 1, "no longer kept by its origin")
             self.recovery.answered(name, now)
             self._recover(name, now)
-        if self.latecomers.owed:
-            self.latecomers.pursue(now)
+        if self.history_fetcher.owed:
+            self.history_fetcher.pursue(now)
 
     def _recover(self, name: str, now: float) -> None:
         """Ask for what is missing of an exchange, again if need be, or give it up."""
@@ -404,7 +404,7 @@ class PeerReceiver:
             again = False
             for step in self.recovery.due_of(name, now):
                 if isinstance(step, Ask):
-                    self._ask(Replay(self._desk.me, step.name, step.first, step.last))
+                    self._ask(Replay(self._receive_context.me, step.name, step.first, step.last))
                 else:
                     self._give_up(step)
                     again = True
@@ -419,8 +419,8 @@ class PeerReceiver:
         for name in list(self._missing):
             self._recover(name, now)
             yield
-        if self.latecomers.owed:
-            self.latecomers.pursue(now)
+        if self.history_fetcher.owed:
+            self.history_fetcher.pursue(now)
         if self.shared:
             self.shared.pursue()
 
@@ -428,15 +428,17 @@ class PeerReceiver:
         """Account for what is missing: the peer has left."""
         for step in self.recovery.abandon("its origin has left"):
             self._give_up(step)
-        owed = self.latecomers.owing()
-        self.latecomers.end()
+        owed = self.history_fetcher.owing()
+        self.history_fetcher.end()
         if self.share:
             self.share.end(self.ended, owed)
 
     @property
     def pursuing(self) -> bool:
         """Whether `pursue` has anything to do."""
-        return bool(self.recovery or self.latecomers.owed or (self.shared and self.shared.pursuing))
+        return bool(
+            self.recovery or self.history_fetcher.owed or (self.shared and self.shared.pursuing)
+        )
 
     def _ask(self, request: Replay | Recall) -> None:
         self._control.ask(self.peer, request)

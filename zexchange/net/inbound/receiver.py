@@ -70,9 +70,9 @@ class PeerSource:
     """The data connection to one peer: a socket, and the tokens it is subscribed to."""
 
     def __init__(
-        self, inlet: PeerReceiver, socket: "zmq.Socket[bytes]", publish: Patterns = None
+        self, peer_receiver: PeerReceiver, socket: "zmq.Socket[bytes]", publish: Patterns = None
     ) -> None:
-        self.inlet = inlet
+        self.peer_receiver = peer_receiver
         self._publish = publish
         self.tokens: list[int] = []
         self.rest_until = 0.0
@@ -102,9 +102,9 @@ class PeerSource:
         return Bulk(frame, tuple(buffers))
 
 
-def _way(tuner: "PeerSource | Passenger") -> PeerSource | HubSource:
+def _way(peer_source: "PeerSource | Passenger") -> PeerSource | HubSource:
     """Return what a peer is received by."""
-    return tuner.trunk if isinstance(tuner, Passenger) else tuner
+    return peer_source.hub_source if isinstance(peer_source, Passenger) else peer_source
 
 
 class Receiver:
@@ -113,7 +113,7 @@ class Receiver:
     def __init__(
         self,
         sockets: "Sockets",
-        desk: ReceiveContext,
+        receive_context: ReceiveContext,
         ended: Callable[[], None],
         world: "Environment",
         changes: Changes,
@@ -122,7 +122,7 @@ class Receiver:
         self._sockets = sockets
         self._guard = guard
         self._monotonic, self._spent = world.monotonic, world.spent
-        self._desk = desk
+        self._receive_context = receive_context
         self._ended = ended
         self._changes = changes
         self._keys = NameSet()
@@ -132,14 +132,14 @@ class Receiver:
         self._commands: deque[Callable[[], None]] = deque()
         self._hot: dict[PeerSource | HubSource, None] = {}
         self._leaving: dict[bytes, tuple[float, dict[str, int]]] = {}
-        self._tuners: dict[bytes, PeerSource | Passenger] = {}
+        self._peer_sources: dict[bytes, PeerSource | Passenger] = {}
         self._pursuits: dict[bytes, Iterator[None]] = {}
         """By peer, the rest of a look at all that is missing of it."""
         self._told: dict[bytes, deque[str]] = {}
         """By peer, names that it has told and that have not been looked at."""
         self._widened = set[bytes]()
         self._by_fd: dict[int, PeerSource | HubSource] = {}
-        self._trunks: dict[str, HubSource] = {}
+        self._hub_sources: dict[str, HubSource] = {}
         self._waker = world.waker()
         self._poller = world.poller()
         self._poller.watch(self._waker.fd)
@@ -168,13 +168,13 @@ class Receiver:
         self._commands.append(command)
         self._waker.wake()
 
-    def with_inlet(self, peer: bytes, act: Callable[[PeerReceiver], None]) -> None:
-        """Do something on the data thread with the inlet of a peer, if it has one. Any thread."""
+    def with_peer_receiver(self, peer: bytes, act: Callable[[PeerReceiver], None]) -> None:
+        """Act on the data thread with the receiver of a peer, if it has one. Any thread."""
 
         def command() -> None:
-            tuner = self._tuners.get(peer)
-            if tuner is not None:
-                act(tuner.inlet)
+            peer_source = self._peer_sources.get(peer)
+            if peer_source is not None:
+                act(peer_source.peer_receiver)
 
         self.do(command)
 
@@ -190,31 +190,38 @@ class Receiver:
     @property
     def busy(self) -> tuple[float, str] | None:
         """Since when, and with which exchange, tasks have held the thread. Any thread."""
-        return self._desk.busy
+        return self._receive_context.busy
 
     @property
     def peers(self) -> int:
         """How many peers are received. Any thread."""
-        return len(self._tuners)
+        return len(self._peer_sources)
 
     @property
     def recovering(self) -> bool:
         """Whether `tick` has anything to do. Any thread."""
-        tuners = list(self._tuners.values())
+        peer_sources = list(self._peer_sources.values())
         if self._leaving or self._gathering or self._departed.next_at <= self._monotonic():
             return True
-        return any(tuner.inlet.pursuing for tuner in tuners)
+        return any(peer_source.peer_receiver.pursuing for peer_source in peer_sources)
 
     def parked(self) -> dict[tuple[str, str], int]:
         """Return how many messages are parked, by exchange and origin. Any thread."""
-        inlets = [tuner.inlet for tuner in list(self._tuners.values())]
-        parked = [(inlet.origin, inlet.recovery.parked()) for inlet in inlets]
+        peer_receivers = [
+            peer_source.peer_receiver for peer_source in list(self._peer_sources.values())
+        ]
+        parked = [
+            (peer_receiver.origin, peer_receiver.recovery.parked())
+            for peer_receiver in peer_receivers
+        ]
         return {(name, origin): n for origin, by_name in parked for name, n in by_name.items()}
 
     def positions(self) -> dict[str, ReceiveState]:
         """Return where we stand with each origin, some that have left included. Any thread."""
-        inlets = [tuner.inlet for tuner in list(self._tuners.values())]
-        here = {inlet.origin: inlet.positions for inlet in inlets}
+        peer_receivers = [
+            peer_source.peer_receiver for peer_source in list(self._peer_sources.values())
+        ]
+        here = {peer_receiver.origin: peer_receiver.positions for peer_receiver in peer_receivers}
         return {**self._former.there, **self._departed.there, **here}
 
     # ------------------------------------------------------- commands, on the data thread
@@ -232,8 +239,8 @@ class Receiver:
             self._since.pop(key, None)
         self._since.update(dict.fromkeys(added, epoch))
         self._epoch = epoch
-        for tuner in self._tuners.values():
-            tuner.inlet.expect(epoch, added, removed)
+        for peer_source in self._peer_sources.values():
+            peer_source.peer_receiver.expect(epoch, added, removed)
         for away in self._departed.there.values():
             away.expect(epoch, added, removed)
         if removed:
@@ -255,16 +262,16 @@ class Receiver:
 
     def look_again(self) -> None:
         """Take note that more exchanges take part."""
-        for tuner in self._tuners.values():
-            tuner.inlet.look_again()
+        for peer_source in self._peer_sources.values():
+            peer_source.peer_receiver.look_again()
 
     def narrow(self, peer: bytes, names: tuple[str, ...], anew: bool = False) -> None:
         """Subscribe at one peer to names that it has told us, as far as they are wanted.
 
         If they are told ``anew``, to no others that it told; but others behind its hub may have.
         """
-        tuner = self._tuners.get(peer)
-        way = tuner.trunk if isinstance(tuner, Passenger) else tuner
+        peer_source = self._peer_sources.get(peer)
+        way = peer_source.hub_source if isinstance(peer_source, Passenger) else peer_source
         if anew and isinstance(way, PeerSource):
             way.told = {}
         if way is not None and len(way.told) < MAX_NAMES:
@@ -275,12 +282,12 @@ class Receiver:
     def _go_on_narrowing(self) -> None:
         """Subscribe to some more of the names that were told: messages go on meanwhile."""
         for peer, names in list(self._told.items()):
-            tuner = self._tuners.get(peer)
-            if tuner is None:
+            peer_source = self._peer_sources.get(peer)
+            if peer_source is None:
                 del self._told[peer]
                 self._widened.discard(peer)
                 continue
-            way = _way(tuner)
+            way = _way(peer_source)
             some = [names.popleft() for _ in range(min(NAMES_AT_ONCE, len(names)))]
             if self._widen(way, some):
                 self._widened.add(peer)
@@ -292,38 +299,40 @@ class Receiver:
                     self._ask_proof(way)
             self._hot[way] = None
 
-    def _widen(self, tuner: PeerSource | HubSource, names: Iterable[str]) -> bool:
+    def _widen(self, peer_source: PeerSource | HubSource, names: Iterable[str]) -> bool:
         """Subscribe to what is wanted of some names that were told; tell whether any is new.
 
         Not of all of them each time: a peer may tell of as many as `MAX_NAMES`, one by one.
         """
-        new = [n for n in names if n not in tuner.narrow and self._keys.covers(n)]
-        tuner.narrow.update(dict.fromkeys(new))
-        subscribe(tuner.socket, *map(topic, new))
+        new = [n for n in names if n not in peer_source.narrow and self._keys.covers(n)]
+        peer_source.narrow.update(dict.fromkeys(new))
+        subscribe(peer_source.socket, *map(topic, new))
         return bool(new)
 
     def tune(self, asked: OpenReceiver) -> None:
         """Receive from a peer, or replace the socket to it and keep the positions."""
         peer, endpoint = asked.peer, asked.endpoint
         if peer in self._leaving:  # it is back already
-            self._end(self._tuners[peer])
-        # First: an inlet takes along what is remembered of a peer that has left.
-        socket = None if endpoint in self._trunks else self._new_socket(peer)
-        if socket is None and endpoint not in self._trunks:
+            self._end(self._peer_sources[peer])
+        # First: a peer receiver takes along what is remembered of a peer that has left.
+        socket = None if endpoint in self._hub_sources else self._new_socket(peer)
+        if socket is None and endpoint not in self._hub_sources:
             return
-        tuner = self._tuners.get(peer)
-        inlet = tuner.inlet if tuner is not None else self._new_inlet(asked)
+        peer_source = self._peer_sources.get(peer)
+        peer_receiver = (
+            peer_source.peer_receiver if peer_source is not None else self._new_peer_receiver(asked)
+        )
         if socket is None or endpoint.startswith(HUB_PREFIX):
-            self._board(inlet, tuner, endpoint, asked.key, socket)
+            self._board(peer_receiver, peer_source, endpoint, asked.key, socket)
             return
-        fresh = PeerSource(inlet, socket, asked.rights.publish)
-        if tuner is not None:
-            self._replace(tuner)
-        if isinstance(tuner, PeerSource):
-            fresh.told, fresh.narrow = tuner.told, tuner.narrow
+        fresh = PeerSource(peer_receiver, socket, asked.rights.publish)
+        if peer_source is not None:
+            self._replace(peer_source)
+        if isinstance(peer_source, PeerSource):
+            fresh.told, fresh.narrow = peer_source.told, peer_source.narrow
             if len(fresh.narrow) > NAMES_AT_ONCE:  # some in a turn, as when they were told
                 fresh.narrow, self._told[peer] = {}, deque(fresh.told)
-        self._tuners[peer] = fresh
+        self._peer_sources[peer] = fresh
         self._connect(fresh, peer, endpoint, asked.key)
 
     def _new_socket(self, peer: bytes) -> "zmq.Socket[bytes] | None":
@@ -334,32 +343,36 @@ class Receiver:
         try:
             return self._sockets.sub()
         except zmq.ZMQError as error:
-            self._desk.control.rejected(peer, f"no socket to receive by: {error}")
+            self._receive_context.control.rejected(peer, f"no socket to receive by: {error}")
             return None
 
-    def _new_inlet(self, asked: OpenReceiver) -> PeerReceiver:
+    def _new_peer_receiver(self, asked: OpenReceiver) -> PeerReceiver:
         origin = asked.peer.hex()
         carries = NameSet(asked.exchanges).covers if asked.exchanges else everything
         positions = self._departed.back(origin)
-        inlet = PeerReceiver(asked.peer, self._desk, asked.acknowledge, positions, carries)
-        self._desk.restrict(inlet.positions, asked.peer, asked.rights, self._epoch)
-        if not inlet.returned:
+        peer_receiver = PeerReceiver(
+            asked.peer, self._receive_context, asked.acknowledge, positions, carries
+        )
+        self._receive_context.restrict(
+            peer_receiver.positions, asked.peer, asked.rights, self._epoch
+        )
+        if not peer_receiver.returned:
             former = self._former.back(origin)
             if former is not None:
-                inlet.positions.count_on(former)
+                peer_receiver.positions.count_on(former)
             # Each in its own epoch: behind a hub, a proof of that may have come before us.
             for key, epoch in self._since.items():
-                inlet.positions.expect(epoch, (key,), ())
+                peer_receiver.positions.expect(epoch, (key,), ())
         if asked.registry:
             keyed = self._guard is not None and self._guard.policy is not None
             hub = asked.key if asked.endpoint.startswith(HUB_PREFIX) else None
             known = identities(asked.registry, asked.peer, hub, asked.endpoint, keyed)
-            self._desk.sources.join(known, inlet, self.do)
+            self._receive_context.sources.join(known, peer_receiver, self.do)
         for key, joiner in self._joiners:
             arrears = joiner()
             if arrears is not None:
-                inlet.latecomers.recall(key, arrears, expected=self._meeting)
-        return inlet
+                peer_receiver.history_fetcher.recall(key, arrears, expected=self._meeting)
+        return peer_receiver
 
     def _connect(
         self, way: PeerSource | HubSource, peer: bytes, endpoint: str, key: bytes = b""
@@ -376,7 +389,7 @@ class Receiver:
                 connect(way.socket, endpoint)
         except zmq.ZMQError as error:
             reason = f"cannot connect to {endpoint[:200]!r}: {error}"
-            self._desk.control.rejected(peer, reason)
+            self._receive_context.control.rejected(peer, reason)
         # Connecting may have set off the FD before it was watched.
         self._hot[way] = None
 
@@ -389,53 +402,55 @@ class Receiver:
 
     def renew(self, down: str, key: bytes) -> None:
         """Replace the connection by which a hub's data comes, and ask for proof again."""
-        trunk = self._trunks.get(HUB_PREFIX + down)
-        socket = self._new_socket(b"") if trunk is not None else None
-        if trunk is not None and socket is not None:
-            self._hot.pop(trunk, None)
-            del self._by_fd[trunk.fd]
-            self._poller.forget(trunk.fd)
-            trunk.socket.close()
-            trunk.reopen(socket)
-            self._connect(trunk, b"", down, key)
+        hub_source = self._hub_sources.get(HUB_PREFIX + down)
+        socket = self._new_socket(b"") if hub_source is not None else None
+        if hub_source is not None and socket is not None:
+            self._hot.pop(hub_source, None)
+            del self._by_fd[hub_source.fd]
+            self._poller.forget(hub_source.fd)
+            hub_source.socket.close()
+            hub_source.reopen(socket)
+            self._connect(hub_source, b"", down, key)
 
     def _board(
         self,
-        inlet: PeerReceiver,
+        peer_receiver: PeerReceiver,
         before: PeerSource | Passenger | None,
         endpoint: str,
         key: bytes,
         socket: "zmq.Socket[bytes] | None",
     ) -> None:
         """Receive from a peer by the connection to a hub: a new one, if there is a ``socket``."""
-        peer = inlet.peer
+        peer = peer_receiver.peer
         if socket is None:
-            trunk = self._trunks[endpoint]
+            hub_source = self._hub_sources[endpoint]
         else:
-            trunk = self._trunks[endpoint] = HubSource(endpoint, socket, self._desk)
-        if isinstance(before, Passenger) and before.trunk is trunk:
-            self._prove_again(before.trunk)
+            hub_source = self._hub_sources[endpoint] = HubSource(
+                endpoint, socket, self._receive_context
+            )
+        if isinstance(before, Passenger) and before.hub_source is hub_source:
+            self._prove_again(before.hub_source)
             return
         if before is not None:
             self._replace(before)
-        self._tuners[peer] = Passenger(inlet, trunk)
-        proven = trunk.board(inlet)
+        self._peer_sources[peer] = Passenger(peer_receiver, hub_source)
+        proven = hub_source.board(peer_receiver)
         if socket is not None:
-            self._connect(trunk, peer, endpoint.removeprefix(HUB_PREFIX), key)
+            self._connect(hub_source, peer, endpoint.removeprefix(HUB_PREFIX), key)
         elif proven is not None:
-            self._proven(trunk, proven)
+            self._proven(hub_source, proven)
         elif before is not None:
-            self._prove_again(trunk)  # else it proves itself when it hears of us
+            self._prove_again(hub_source)  # else it proves itself when it hears of us
 
-    def _prove_again(self, trunk: HubSource) -> None:
+    def _prove_again(self, hub_source: HubSource) -> None:
         """Ask everybody behind a hub once more, but not once for each."""
         now = self._monotonic()
-        if now >= trunk.refresh_at:
-            trunk.refresh_at = now + REFRESH_EVERY
-            token = ready_topic(self._desk.me, self._epoch)
-            unsubscribe(trunk.socket, token)
-            subscribe(trunk.socket, token)
-            self._hot[trunk] = None
+        if now >= hub_source.refresh_at:
+            hub_source.refresh_at = now + REFRESH_EVERY
+            token = ready_topic(self._receive_context.me, self._epoch)
+            unsubscribe(hub_source.socket, token)
+            subscribe(hub_source.socket, token)
+            self._hot[hub_source] = None
 
     def recall(self, key: str, arrears: RemoteCatchUp, noted: Callable[[], None]) -> None:
         """Have a late joiner given what each peer keeps, those to come included."""
@@ -444,11 +459,13 @@ class Receiver:
             self._joiners_most = 2 * len(self._joiners) + 8
         there = weakref.ref(arrears)
         self._joiners.append((key, there))
-        for tuner in self._tuners.values():
-            tuner.inlet.latecomers.recall(key, arrears)
+        for peer_source in self._peer_sources.values():
+            peer_source.peer_receiver.history_fetcher.recall(key, arrears)
         noted()
         if arrears.gathering:
-            self._gathering.append((self._desk.elapsed.seconds + self._desk.timeout, there))
+            self._gathering.append(
+                (self._receive_context.elapsed.seconds + self._receive_context.timeout, there)
+            )
 
     def met(self, noted: Callable[[], None]) -> None:
         """Take note that this node has joined: a peer that comes now was not there before."""
@@ -457,7 +474,7 @@ class Receiver:
 
     def _give_up_gathering(self) -> None:
         """Have joiners wait no longer for peers that do not tell what they keep."""
-        elapsed, waiting = self._desk.elapsed.seconds, self._gathering
+        elapsed, waiting = self._receive_context.elapsed.seconds, self._gathering
         self._gathering = []
         for until, there in waiting:
             arrears = there()
@@ -468,23 +485,23 @@ class Receiver:
             else:
                 self._gathering.append((until, there))
 
-    def _ask_proof(self, tuner: PeerSource | HubSource) -> None:
+    def _ask_proof(self, peer_source: PeerSource | HubSource) -> None:
         """Subscribe to the token of this epoch; those before go when its answer is there.
 
         Not sooner: a token that is dropped while its answer is on the way filters the
         answer out, and with it the promise for what follows.
         """
-        subscribe(tuner.socket, ready_topic(self._desk.me, self._epoch))
-        tuner.tokens.append(self._epoch)
-        if isinstance(tuner, HubSource) and len(tuner.tokens) > TOKENS_MOST:
+        subscribe(peer_source.socket, ready_topic(self._receive_context.me, self._epoch))
+        peer_source.tokens.append(self._epoch)
+        if isinstance(peer_source, HubSource) and len(peer_source.tokens) > TOKENS_MOST:
             # One peer behind a hub that proves nothing must not have them pile up.
-            self._proven(tuner, tuner.tokens[-TOKENS_MOST])
+            self._proven(peer_source, peer_source.tokens[-TOKENS_MOST])
 
-    def _proven(self, tuner: PeerSource | HubSource, proven: int) -> None:
+    def _proven(self, peer_source: PeerSource | HubSource, proven: int) -> None:
         """Drop the tokens of the epochs before the one that was proven."""
-        for epoch in [epoch for epoch in tuner.tokens if epoch < proven]:
-            tuner.tokens.remove(epoch)
-            unsubscribe(tuner.socket, ready_topic(self._desk.me, epoch))
+        for epoch in [epoch for epoch in peer_source.tokens if epoch < proven]:
+            peer_source.tokens.remove(epoch)
+            unsubscribe(peer_source.socket, ready_topic(self._receive_context.me, epoch))
 
     def hush(self, peer: bytes, heads: dict[str, int], final: bool = True) -> None:
         """Deliver what has arrived from a peer, then receive no more.
@@ -493,67 +510,69 @@ class Receiver:
         a moment to come. What is missing at the end up to ``heads``, or up to what we know
         otherwise, is lost. Unless it is ``final``, where it ended is remembered for its return.
         """
-        tuner = self._tuners.get(peer)
-        if tuner is None:
+        peer_source = self._peer_sources.get(peer)
+        if peer_source is None:
             return
         now = self._monotonic()
-        self._drain(tuner)
-        tuner.inlet.ended = final
+        self._drain(peer_source)
+        peer_source.peer_receiver.ended = final
         for name, head in heads.items():
-            tuner.inlet.recovery.expose(name, head, now)
-        self._leaving[peer] = (self._desk.elapsed.seconds + GOODBYE_SECONDS, heads)
-        self._end_if_complete(tuner)
+            peer_source.peer_receiver.recovery.expose(name, head, now)
+        self._leaving[peer] = (self._receive_context.elapsed.seconds + GOODBYE_SECONDS, heads)
+        self._end_if_complete(peer_source)
 
-    def _end_if_complete(self, tuner: PeerSource | Passenger) -> None:
+    def _end_if_complete(self, peer_source: PeerSource | Passenger) -> None:
         """End a peer that has left once all is there that it has sent us, or after a while."""
-        until, heads = self._leaving[tuner.inlet.peer]
-        where, wanted = tuner.inlet.positions.positions, self._keys.covers
-        late = self._desk.elapsed.seconds >= until
+        until, heads = self._leaving[peer_source.peer_receiver.peer]
+        where, wanted = peer_source.peer_receiver.positions.positions, self._keys.covers
+        late = self._receive_context.elapsed.seconds >= until
         if late or all(where.get(n, -1) >= h or not wanted(n) for n, h in heads.items()):
-            self._end(tuner)
+            self._end(peer_source)
 
-    def _end(self, tuner: PeerSource | Passenger) -> None:
+    def _end(self, peer_source: PeerSource | Passenger) -> None:
         """Close a peer's socket, and account for what is missing of it."""
-        inlet = tuner.inlet
-        self._leaving.pop(inlet.peer, None)
-        if inlet.peer in self._tuners:
-            self._drain(tuner)
-            self._close_socket(tuner)
-            self._pursuits.pop(inlet.peer, None)
-            inlet.end()
-            del self._tuners[inlet.peer]
-            if inlet.ended:
-                self._remember(inlet.origin, inlet.positions, ended=True)
+        peer_receiver = peer_source.peer_receiver
+        self._leaving.pop(peer_receiver.peer, None)
+        if peer_receiver.peer in self._peer_sources:
+            self._drain(peer_source)
+            self._close_socket(peer_source)
+            self._pursuits.pop(peer_receiver.peer, None)
+            peer_receiver.end()
+            del self._peer_sources[peer_receiver.peer]
+            if peer_receiver.ended:
+                self._remember(peer_receiver.origin, peer_receiver.positions, ended=True)
             else:
-                self._departed.leave(inlet.origin, inlet.positions, self._monotonic())
+                self._departed.leave(
+                    peer_receiver.origin, peer_receiver.positions, self._monotonic()
+                )
 
     def _remember(self, origin: str, positions: ReceiveState, ended: bool = False) -> None:
         """Remember what came of a peer that will not go on where it was."""
         for _ in range(self._former.remember(origin, positions, ended)):
-            self._desk.control.rejected(self._desk.me, FORGOTTEN)
+            self._receive_context.control.rejected(self._receive_context.me, FORGOTTEN)
 
-    def _replace(self, tuner: PeerSource | Passenger) -> None:
+    def _replace(self, peer_source: PeerSource | Passenger) -> None:
         """Close a peer's socket in whose place another one comes."""
-        way, began = _way(tuner), self._spent()
+        way, began = _way(peer_source), self._spent()
         while self._read(way) and self._spent() - began < DRAIN_SECONDS:
             pass
-        self._close_socket(tuner)
+        self._close_socket(peer_source)
 
-    def _close_socket(self, tuner: PeerSource | Passenger) -> None:
-        way = _way(tuner)
+    def _close_socket(self, peer_source: PeerSource | Passenger) -> None:
+        way = _way(peer_source)
         if isinstance(way, HubSource):
-            way.leave(tuner.inlet.peer)
-            if way.inlets:
+            way.leave(peer_source.peer_receiver.peer)
+            if way.peer_receivers:
                 return
-            del self._trunks[way.endpoint]
+            del self._hub_sources[way.endpoint]
         self._hot.pop(way, None)
         del self._by_fd[way.fd]
         self._poller.forget(way.fd)
         way.socket.close()
 
-    def _drain(self, tuner: PeerSource | Passenger) -> None:
+    def _drain(self, peer_source: PeerSource | Passenger) -> None:
         """Deliver what has arrived from a peer that has left; not all, where it is no messages."""
-        way, wasted = _way(tuner), 0.0
+        way, wasted = _way(peer_source), 0.0
         for _ in range(DRAIN_ROUNDS):
             began = self._monotonic()
             if not self._serve(way) or wasted > DRAIN_SECONDS:
@@ -564,20 +583,20 @@ class Receiver:
     def tick(self) -> None:
         """Ask again, or give up, where something is missing."""
         now = self._monotonic()
-        self._desk.elapsed.look(now)
+        self._receive_context.elapsed.look(now)
         if self._gathering:
             self._give_up_gathering()
-        for peer, tuner in list(self._tuners.items()):
-            if tuner.inlet.pursuing and peer not in self._pursuits:
-                self._pursuits[peer] = tuner.inlet.pursuit(now)
-            if tuner.inlet.peer in self._leaving:
-                self._end_if_complete(tuner)
+        for peer, peer_source in list(self._peer_sources.items()):
+            if peer_source.peer_receiver.pursuing and peer not in self._pursuits:
+                self._pursuits[peer] = peer_source.peer_receiver.pursuit(now)
+            if peer_source.peer_receiver.peer in self._leaving:
+                self._end_if_complete(peer_source)
         for origin, positions in self._departed.expire(now):
             self._remember(origin, positions)
 
     def _stop(self) -> None:
         self._running = False
-        for peer in list(self._tuners):
+        for peer in list(self._peer_sources):
             self.hush(peer, {})
 
     # ------------------------------------------------------------------------- the thread
@@ -597,9 +616,9 @@ class Receiver:
                     hot[alone] = None
                 return 0.0 if hot else FOREVER
         for fd, _ in ready:
-            tuner = self._by_fd.get(fd)
-            if tuner is not None:
-                hot[tuner] = None
+            peer_source = self._by_fd.get(fd)
+            if peer_source is not None:
+                hot[peer_source] = None
             elif fd == self._waker.fd:
                 self._waker.clear()
         while commands:
@@ -609,11 +628,11 @@ class Receiver:
         if self._pursuits:
             self._go_on_pursuing()
         now, resting = self._monotonic(), list[float]()
-        for tuner in list(hot):
-            if tuner.rest_until > now:
-                resting.append(tuner.rest_until - now)
-            elif tuner in hot and not self._serve(tuner):
-                hot.pop(tuner, None)
+        for peer_source in list(hot):
+            if peer_source.rest_until > now:
+                resting.append(peer_source.rest_until - now)
+            elif peer_source in hot and not self._serve(peer_source):
+                hot.pop(peer_source, None)
         if not self._running:
             return None
         if self._told or self._pursuits or commands or len(hot) > len(resting):
@@ -630,21 +649,21 @@ class Receiver:
                     self._pursuits[peer] = steps  # behind those of others
                     return
 
-    def _serve(self, tuner: PeerSource | HubSource) -> bool:
+    def _serve(self, peer_source: PeerSource | HubSource) -> bool:
         """Read a peer, and have it rest as long again where what it sent was no messages.
 
         With a ready of thousands of names that takes far longer than its budget.
         """
         began, self._wasted = self._monotonic(), False
-        more = self._read(tuner)
+        more = self._read(peer_source)
         if self._wasted:
             now = self._monotonic()
-            tuner.rest_until = now + min(now - began, REST_MOST)
+            peer_source.rest_until = now + min(now - began, REST_MOST)
         return more
 
-    def _read(self, tuner: PeerSource | HubSource) -> bool:
+    def _read(self, peer_source: PeerSource | HubSource) -> bool:
         """Take frames from a peer, within its budget; tell whether there may be more."""
-        receive, take = tuner.socket.recv, tuner.inlet.take
+        receive, take = peer_source.socket.recv, peer_source.peer_receiver.take
         until = began = 0.0
         for _ in range(BUDGET):
             try:
@@ -652,18 +671,18 @@ class Receiver:
             except zmq.Again:
                 return False
             try:
-                proven = take(frame, tuner.rest)
+                proven = take(frame, peer_source.rest)
                 if proven is not None:
-                    self._proven(tuner, proven)
+                    self._proven(peer_source, proven)
                     self._wasted = True
             except DecodeError as error:
-                tuner.rest(frame)  # that nothing of it is taken for a frame
-                self._desk.control.rejected(tuner.inlet.peer, str(error))
+                peer_source.rest(frame)  # that nothing of it is taken for a frame
+                self._receive_context.control.rejected(peer_source.peer_receiver.peer, str(error))
                 self._wasted = True
             if not until:
                 # Asked for once: half of what `Again` costs where that was all, and where it
                 # was not, more than a few mostly come.
-                if not int(tuner.socket.getsockopt(EVENTS)) & READABLE:
+                if not int(peer_source.socket.getsockopt(EVENTS)) & READABLE:
                     return False
                 until, began = self._monotonic() + BUDGET_SECONDS, self._spent()
             elif (late := self._monotonic() - until) > 0 and (

@@ -1,7 +1,8 @@
 """The data connection to one hub, by which the messages of many peers come.
 
 To the data thread it is read like the connection to a peer; each frame is handed to the
-inlet of its origin. That the hub takes a frame from nobody but its origin is the hub's word.
+peer receiver of its origin. That the hub takes a frame from nobody but its origin is the hub's
+word.
 What comes of peers that are received by another way is dropped here.
 """
 
@@ -24,17 +25,19 @@ REFRESH_EVERY = 1.0
 
 
 class HubSource:
-    """A socket that many inlets are fed from; to be read as a `Tuner` whose inlet it is."""
+    """A socket that feeds many peer receivers; it is read like a `PeerSource`."""
 
-    def __init__(self, endpoint: str, socket: "zmq.Socket[bytes]", desk: ReceiveContext) -> None:
+    def __init__(
+        self, endpoint: str, socket: "zmq.Socket[bytes]", receive_context: ReceiveContext
+    ) -> None:
         self.endpoint = endpoint
-        self._desk = desk
+        self._receive_context = receive_context
         self.told: dict[str, None] = {}
         """Names that peers have told, because the hub does not honour our prefixes."""
         self.narrow: dict[str, None] = {}
         """Those of them that are subscribed to."""
         self.reopen(socket)
-        self.inlets: dict[bytes, PeerReceiver] = {}
+        self.peer_receivers: dict[bytes, PeerReceiver] = {}
         self.peer = b""
         """Whose frame is being read."""
         self.refresh_at = self.rest_until = 0.0
@@ -47,29 +50,29 @@ class HubSource:
         self.socket = socket
         self.fd = int(socket.getsockopt(zmq.FD))
         self.tokens: list[int] = []
-        subscribe(socket, mark_topic(self._desk.me))
+        subscribe(socket, mark_topic(self._receive_context.me))
 
     @property
-    def inlet(self) -> "HubSource":
-        """What takes the frames: the trunk."""
+    def peer_receiver(self) -> "HubSource":
+        """What takes the frames: the hub source."""
         return self
 
     def topics(self, key: str) -> tuple[bytes, ...]:
         """Return what to subscribe to for a key."""
         return topics(key)
 
-    def board(self, inlet: PeerReceiver) -> int | None:
-        """Feed an inlet from here; return the epoch that is proven by that for all, if one is."""
-        self.inlets[inlet.peer] = inlet
-        self._epochs[inlet.peer] = 0
+    def board(self, peer_receiver: PeerReceiver) -> int | None:
+        """Feed a peer receiver from here; return the epoch that this proves for all, if any."""
+        self.peer_receivers[peer_receiver.peer] = peer_receiver
+        self._epochs[peer_receiver.peer] = 0
         proven = None
-        for frame in self._drop_ready(inlet.peer):
+        for frame in self._drop_ready(peer_receiver.peer):
             proven = self.take(frame)
         return proven
 
     def leave(self, peer: bytes) -> None:
-        """Feed an inlet no longer."""
-        self.inlets.pop(peer, None)
+        """Feed a peer receiver no longer."""
+        self.peer_receivers.pop(peer, None)
         self._epochs.pop(peer, None)
         self._drop_ready(peer)
 
@@ -80,19 +83,19 @@ class HubSource:
         return frames
 
     def take(self, frame: bytes, rest: Callable[[bytes], Body] | None = None) -> int | None:
-        """Hand a frame to the inlet of its origin; return the epoch that all have proven.
+        """Hand a frame to the peer receiver of its origin; return the epoch that all have proven.
 
         Raises:
             DecodeError: as `PeerReceiver.take`.
         """
         self.peer = origin = origin_of(frame)
-        inlet = self.inlets.get(origin)
-        if inlet is None:
+        peer_receiver = self.peer_receivers.get(origin)
+        if peer_receiver is None:
             self._take_other(frame, origin)
             if rest is not None:
                 rest(frame)
             return None
-        proven = inlet.take(frame, rest)
+        proven = peer_receiver.take(frame, rest)
         if proven is None:
             return None
         self._epochs[origin] = max(proven, self._epochs[origin])
@@ -106,8 +109,10 @@ class HubSource:
         """
         if frame[:1] == MARK:
             self.peer = b""
-            self._desk.control.marked(self.endpoint, read_mark(frame))
-        elif frame[:1] == READY and origin != self._desk.me and len(frame) <= READY_BYTES:
+            self._receive_context.control.marked(self.endpoint, read_mark(frame))
+        elif (
+            frame[:1] == READY and origin != self._receive_context.me and len(frame) <= READY_BYTES
+        ):
             ready = read_ready(frame)
             if ready.number:
                 return
@@ -129,8 +134,8 @@ class HubSource:
 
 
 class Passenger:
-    """A peer whose messages come by a trunk: what the data thread keeps of it."""
+    """A peer whose messages come by a hub source: what the data thread keeps of it."""
 
-    def __init__(self, inlet: PeerReceiver, trunk: HubSource) -> None:
-        self.inlet = inlet
-        self.trunk = trunk
+    def __init__(self, peer_receiver: PeerReceiver, hub_source: HubSource) -> None:
+        self.peer_receiver = peer_receiver
+        self.hub_source = hub_source

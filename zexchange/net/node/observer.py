@@ -99,7 +99,7 @@ class NodeObserver:
             return False  # it came by another federation
         if seq is not None:
             exchange._report(Lost(exchange.name, origin, seq, seq, f"{reason}: {detail}"))
-        engine.misfits.add(origin, reason, detail)
+        engine.rejection_counter.add(origin, reason, detail)
         return True
 
     def revive(self) -> None:

@@ -65,7 +65,7 @@ class HubCore:
         self.me = me
         self.gate = gate or AccessRules()
         self.map = Topology(me)
-        self.lodgers: dict[bytes, Member] = {}
+        self.members: dict[bytes, Member] = {}
         self.by_route: dict[Any, Member] = {}
         self.by_connection: dict[int, Member] = {}
         self.wants: dict[bytes, int] = {}
@@ -108,61 +108,61 @@ class HubCore:
 
     def enter(self, enter: Attach, route: Any, now: float, user: str = "") -> None:
         """Take a node or hub in, or hear of it again; answer with what is new."""
-        lodger = self.lodgers.get(enter.sender)
-        refusal = self._objection(enter, lodger, route, now, user)
+        member = self.members.get(enter.sender)
+        refusal = self._objection(enter, member, route, now, user)
         if refusal is not None:
             self.reject(f"{enter.label} was turned away: {refusal.text}")
             if self._refusals.take(route, 1, now):
                 self._effects.append(SendToMember(route, refusal))
             return
-        if lodger is None:
-            lodger = Member(enter.sender, enter.label, route, self._new_secret(), enter.hub, now)
-            lodger.user = user
+        if member is None:
+            member = Member(enter.sender, enter.label, route, self._new_secret(), enter.hub, now)
+            member.user = user
             # Not from 0: only who reads what it is told can tell where it stands.
-            lodger.sent = lodger.taken = int.from_bytes(self._new_secret()[:6], "big")
-            lodger.told = lodger.sent
-            self.lodgers[lodger.id] = lodger
-            self._left.pop(lodger.id, None)
+            member.sent = member.taken = int.from_bytes(self._new_secret()[:6], "big")
+            member.told = member.sent
+            self.members[member.id] = member
+            self._left.pop(member.id, None)
             self._changed = True
             if untold := self.gate.untold(user):
                 self.complain(untold)
-        if lodger.route != route or self.by_route.get(route) is not lodger:
-            self.by_route.pop(lodger.route, None)
-            lodger.route, lodger.answered_at = route, -1.0
-            lodger.taken = lodger.sent
+        if member.route != route or self.by_route.get(route) is not member:
+            self.by_route.pop(member.route, None)
+            member.route, member.answered_at = route, -1.0
+            member.taken = member.sent
             # What was said by the other way may have been lost with it.
-            lodger.fresh = lodger.fresh or bool(user)
-            self.by_route[route] = lodger
-        self._heard(lodger, now)
-        lodger.roster, lodger.its_sent = enter.roster, enter.sent
-        if enter.taken in lodger.marks:
-            lodger.taken = max(lodger.taken, enter.taken)
+            member.fresh = member.fresh or bool(user)
+            self.by_route[route] = member
+        self._heard(member, now)
+        member.roster, member.its_sent = enter.roster, enter.sent
+        if enter.taken in member.marks:
+            member.taken = max(member.taken, enter.taken)
         if enter.hub and enter.endpoint and enter.sender not in self.linked:
             self._effects.append(DialHub(enter.endpoint))
         self._settle()
         if enter.hub and enter.mark:
-            self._compare(lodger, enter.mark, now)
+            self._compare(member, enter.mark, now)
         # Marks are told many times a second, and need no answer each.
-        if now - lodger.answered_at >= ANSWER_EVERY or lodger.roster != self._roster.number:
-            lodger.answered_at = now
-            self._answer(lodger, now)
+        if now - member.answered_at >= ANSWER_EVERY or member.roster != self._roster.number:
+            member.answered_at = now
+            self._answer(member, now)
 
-    def _compare(self, lodger: Member, digest: int, now: float) -> None:
+    def _compare(self, member: Member, digest: int, now: float) -> None:
         """Tell a hub all again, if its map has been another one than ours for a while.
 
         What was said while its connection was away is lost: it will not be said again.
         """
         if digest == self.map.digest:
-            lodger.apart_at = inf
-        elif now - lodger.apart_at >= APART:
-            lodger.apart_at = now
-            if lodger.id in self.linked:
-                self._tell_all(lodger.id)
+            member.apart_at = inf
+        elif now - member.apart_at >= APART:
+            member.apart_at = now
+            if member.id in self.linked:
+                self._tell_all(member.id)
         else:
-            lodger.apart_at = min(lodger.apart_at, now)
+            member.apart_at = min(member.apart_at, now)
 
     def _objection(
-        self, enter: Attach, lodger: Member | None, route: Any, now: float, user: str
+        self, enter: Attach, member: Member | None, route: Any, now: float, user: str
     ) -> Refused | None:
         """Return why somebody is not carried, or None if it is."""
 
@@ -180,57 +180,57 @@ class HubCore:
         if objection is not None:
             self.complain(f"{self.gate.name(user)} was turned away: {objection[1]}")
             return away(*objection)
-        if lodger is None:
-            full = len(self.lodgers) >= MAX_LODGERS
+        if member is None:
+            full = len(self.members) >= MAX_LODGERS
             return away("full", "this hub carries as many as it can") if full else None
         # With keys, the id goes with the key, and who has that is one party.
-        same = bool(user) and lodger.user == user
-        known = same or lodger.route == route or enter.secret == lodger.secret
-        if not known and now - lodger.heard_at < QUIET_AFTER:
+        same = bool(user) and member.user == user
+        known = same or member.route == route or enter.secret == member.secret
+        if not known and now - member.heard_at < QUIET_AFTER:
             return away("taken", "another connection speaks under this id")
         return None
 
-    def _answer(self, lodger: Member, now: float | None = None) -> None:
-        """Tell a lodger what it has not heard of the roster, if it reads what it is told."""
-        base, present, left = self._roster.since(0 if lodger.fresh else lodger.roster)
-        if lodger.hub:
+    def _answer(self, member: Member, now: float | None = None) -> None:
+        """Tell a member what it has not heard of the roster, if it reads what it is told."""
+        base, present, left = self._roster.since(0 if member.fresh else member.roster)
+        if member.hub:
             base, present, left = self._roster.number, {}, {}
-        number, rights = self._roster.number, self._concerning(lodger, present)
+        number, rights = self._roster.number, self._concerning(member, present)
         size = _size(present, left, rights)
-        if lodger.sent - lodger.taken + size > UNREAD_BYTES and lodger.sent > lodger.taken:
+        if member.sent - member.taken + size > UNREAD_BYTES and member.sent > member.taken:
             # No news before it has read: no more than what shows how far it is.
-            base = number = lodger.roster
+            base = number = member.roster
             present, left, rights = {}, {}, {}
             size = _size({}, {}, {})
-        if base == 0 and present and not self._may_have_all(lodger, size, now):
+        if base == 0 and present and not self._may_have_all(member, size, now):
             self.reject("more is asked than is answered")
             return
-        lodger.sent += size
-        lodger.fresh = lodger.fresh and number != self._roster.number
+        member.sent += size
+        member.fresh = member.fresh and number != self._roster.number
         word = Attached(
-            self.me, self._up, self._down, lodger.secret, base, number,
-            tuple((n, quiet) for n, (quiet, _) in present.items() if n != lodger.id),
-            tuple((n, why) for n, why in left.items() if n != lodger.id),
-            lodger.sent, lodger.its_sent, rights,
+            self.me, self._up, self._down, member.secret, base, number,
+            tuple((n, quiet) for n, (quiet, _) in present.items() if n != member.id),
+            tuple((n, why) for n, why in left.items() if n != member.id),
+            member.sent, member.its_sent, rights,
         )  # fmt: skip
         # Taken to arrive: who finds that something is missing between says so.
-        lodger.told, lodger.roster = lodger.sent, number
-        lodger.marks.append(lodger.sent)
-        self._effects.append(SendToMember(lodger.route, word))
+        member.told, member.roster = member.sent, number
+        member.marks.append(member.sent)
+        self._effects.append(SendToMember(member.route, word))
 
-    def _may_have_all(self, lodger: Member, size: int, now: float | None) -> bool:
-        """Return whether a lodger is told everything now: it may ask for that without end."""
+    def _may_have_all(self, member: Member, size: int, now: float | None) -> bool:
+        """Return whether a member is told everything now: it may ask for that without end."""
         at = self._ticked_at if now is None else now
-        return self._whole.take(lodger.route, size, at) and self._all.take("", size, at)
+        return self._whole.take(member.route, size, at) and self._all.take("", size, at)
 
-    def _concerning(self, lodger: Member, present: dict[bytes, Presence]) -> dict[bytes, Rights]:
-        """Return what nodes may do as far as a lodger has to do with it.
+    def _concerning(self, member: Member, present: dict[bytes, Presence]) -> dict[bytes, Rights]:
+        """Return what nodes may do as far as a member has to do with it.
 
         What they may have of what it may publish, and may publish of what it may have: no other
         name is for it to know.
         """
-        its = self.gate.rights(lodger.user)
-        theirs = {node: rights for node, (_, rights) in present.items() if node != lodger.id}
+        its = self.gate.rights(member.user)
+        theirs = {node: rights for node, (_, rights) in present.items() if node != member.id}
         if its is EVERYTHING:
             told = theirs
         else:
@@ -243,70 +243,70 @@ class HubCore:
 
         They come back, where they may, and are told everything anew.
         """
-        gone = [lodger for lodger in self.lodgers.values() if lodger.user in changed]
-        for lodger in gone:
-            known = self.gate.objection(Attach(lodger.id, "", lodger.label), lodger.user) is None
-            self.leave(lodger, "permissions" if known else "revoked")
-            if lodger.hub:
-                self.linked.pop(lodger.id, None)
+        gone = [member for member in self.members.values() if member.user in changed]
+        for member in gone:
+            known = self.gate.objection(Attach(member.id, "", member.label), member.user) is None
+            self.leave(member, "permissions" if known else "revoked")
+            if member.hub:
+                self.linked.pop(member.id, None)
         self._changed = True
 
-    def room(self, lodger: Member, size: int) -> bool:
-        """Tell whether so much may be passed on to a lodger; ask at times how far it is.
+    def room(self, member: Member, size: int) -> bool:
+        """Tell whether so much may be passed on to a member; ask at times how far it is.
 
         What lies unread may be lost on the way: only what was asked for again is large.
         """
-        if lodger.sent - lodger.taken + size > UNREAD_BYTES and lodger.sent > lodger.taken:
+        if member.sent - member.taken + size > UNREAD_BYTES and member.sent > member.taken:
             return False
-        lodger.sent += size
-        if lodger.sent - lodger.told > TELL_BYTES:
-            self._answer(lodger)
+        member.sent += size
+        if member.sent - member.told > TELL_BYTES:
+            self._answer(member)
         return True
 
     def heard(self, route: Any, now: float) -> Member | None:
         """Note that something came by a route; return who is there, if it has entered."""
-        lodger = self.by_route.get(route)
-        if lodger is not None:
-            self._heard(lodger, now)
-        return lodger
+        member = self.by_route.get(route)
+        if member is not None:
+            self._heard(member, now)
+        return member
 
-    def _heard(self, lodger: Member, now: float) -> None:
-        lodger.heard_at = now
-        if lodger.quiet:
-            lodger.quiet, self._changed = False, True
+    def _heard(self, member: Member, now: float) -> None:
+        member.heard_at = now
+        if member.quiet:
+            member.quiet, self._changed = False, True
 
-    def leave(self, lodger: Member, reason: str) -> None:
+    def leave(self, member: Member, reason: str) -> None:
         """Carry somebody no more."""
-        del self.lodgers[lodger.id]
-        if self.by_route.get(lodger.route) is lodger:
-            del self.by_route[lodger.route]
-        for fd in lodger.connections:
+        del self.members[member.id]
+        if self.by_route.get(member.route) is member:
+            del self.by_route[member.route]
+        for fd in member.connections:
             self.by_connection.pop(fd, None)
-        if not lodger.hub:
-            self._left[lodger.id] = reason
+        if not member.hub:
+            self._left[member.id] = reason
             while len(self._left) > MAX_LEFT:
                 del self._left[next(iter(self._left))]
         self._changed = True
-        self._effects.append(MemberLeft(lodger))
+        self._effects.append(MemberLeft(member))
 
     # -------------------------------------------------------------- their data connections
 
     def introduced(self, fd: int, node: bytes, secret: bytes, user: str = "") -> None:
         """Take note whose a data connection is: its owner shows what only it was told."""
-        lodger = self.lodgers.get(node)
-        if lodger is None or lodger.secret != secret or lodger.user != user:
+        member = self.members.get(node)
+        if member is None or member.secret != secret or member.user != user:
             self.reject("a data connection of somebody who has not entered")
             return
         self.disconnected(fd)
-        self.by_connection[fd] = lodger
-        lodger.connections.add(fd)
-        lodger.was_connected = True
+        self.by_connection[fd] = member
+        member.connections.add(fd)
+        member.was_connected = True
 
     def disconnected(self, fd: int) -> None:
         """Take note that a data connection is no more."""
-        lodger = self.by_connection.pop(fd, None)
-        if lodger is not None:
-            lodger.connections.discard(fd)
+        member = self.by_connection.pop(fd, None)
+        if member is not None:
+            member.connections.discard(fd)
 
     # ----------------------------------------------------------------------------- wants
 
@@ -360,11 +360,11 @@ class HubCore:
 
     def _neighbours(self) -> tuple[bytes, ...]:
         """Return the hubs that hear us and are heard."""
-        lodgers = self.lodgers
+        members = self.members
         return tuple(
             hub
             for hub in self.linked
-            if hub in lodgers and lodgers[hub].hub and not lodgers[hub].quiet
+            if hub in members and members[hub].hub and not members[hub].quiet
         )
 
     def _settle(self) -> None:
@@ -377,7 +377,7 @@ class HubCore:
             self.me,
             mine.number + 1,
             self._neighbours(),
-            tuple((n.id, n.quiet) for n in self.lodgers.values() if not n.hub),
+            tuple((n.id, n.quiet) for n in self.members.values() if not n.hub),
             dict(self.wants),
             tuple(self._left.items()),
             self._own_rights(),
@@ -388,19 +388,19 @@ class HubCore:
 
     def _own_rights(self) -> dict[bytes, Rights]:
         """Return what the nodes that we carry may do, but for those that may do everything."""
-        nodes = [lodger for lodger in self.lodgers.values() if not lodger.hub]
-        rights = ((lodger.id, self.gate.rights(lodger.user)) for lodger in nodes)
+        nodes = [member for member in self.members.values() if not member.hub]
+        rights = ((member.id, self.gate.rights(member.user)) for member in nodes)
         return {node: its for node, its in rights if its != EVERYTHING}
 
     def _rights_of(self, node: bytes) -> Rights:
         """Return what a node may do, here or behind another hub."""
-        lodger = self.lodgers.get(node)
-        if lodger is not None:
-            return self.gate.rights(lodger.user)
+        member = self.members.get(node)
+        if member is not None:
+            return self.gate.rights(member.user)
         home = self.map.home(node)
         if home is None:
             return EVERYTHING
-        leads = self.lodgers.get(self.map.next_to(home) or b"")
+        leads = self.members.get(self.map.next_to(home) or b"")
         told = self.map.states[home].rights.get(node, EVERYTHING)
         return self.gate.vouched(node, told, leads.user if leads else "")
 
@@ -420,9 +420,9 @@ class HubCore:
         nodes = self.map.nodes()
         entries = {node: (quiet, self._rights_of(node)) for node, quiet in nodes.items()}
         if self._roster.update(entries, self.map.reasons()):
-            for lodger in list(self.lodgers.values()):
-                if not lodger.hub and lodger.roster:
-                    self._answer(lodger)
+            for member in list(self.members.values()):
+                if not member.hub and member.roster:
+                    self._answer(member)
 
     # ------------------------------------------------------------------------------ time
 
@@ -431,28 +431,28 @@ class HubCore:
         late, self._ticked_at = now - self._ticked_at, now
         if late > TICK_LATE:  # it was we who were stopped
             self._forgive(late, now)
-        for lodger in list(self.lodgers.values()):
-            unheard = now - lodger.heard_at
-            alone = lodger.was_connected and not lodger.connections
+        for member in list(self.members.values()):
+            unheard = now - member.heard_at
+            alone = member.was_connected and not member.connections
             if unheard >= LEFT_AFTER or (alone and unheard >= GONE_AFTER):
-                self.leave(lodger, "gone" if alone else "silent")
-            elif unheard >= QUIET_AFTER and not lodger.quiet:
-                lodger.quiet, self._changed = True, True
+                self.leave(member, "gone" if alone else "silent")
+            elif unheard >= QUIET_AFTER and not member.quiet:
+                member.quiet, self._changed = True, True
         for hub, at in list(self.linked.items()):
             if now - at >= QUIET_AFTER:
                 del self.linked[hub]
                 self._changed = True
 
     def _forgive(self, late: float, now: float) -> None:
-        for lodger in self.lodgers.values():
-            lodger.heard_at = min(lodger.heard_at + late, now)
+        for member in self.members.values():
+            member.heard_at = min(member.heard_at + late, now)
         self.linked = {hub: min(at + late, now) for hub, at in self.linked.items()}
 
     def reached(self, to: bytes) -> tuple[Member | None, bytes | None]:
         """Return the node that we carry, or the hub that leads to it; neither: nobody knows it."""
-        lodger = self.lodgers.get(to)
-        if lodger is not None and not lodger.hub:
-            return lodger, None
+        member = self.members.get(to)
+        if member is not None and not member.hub:
+            return member, None
         home = self.map.home(to)
         return None, self.map.next_to(home) if home is not None else None
 

@@ -59,7 +59,7 @@ class Warn:
 class MemberLeft:
     """A node or hub is carried no more."""
 
-    lodger: "Member"
+    member: "Member"
 
 
 Effect = SendToMember | SendToHub | Subscribe | DialHub | Warn | MemberLeft

@@ -112,12 +112,12 @@ def read_relay(frame: bytes) -> tuple[bytes, bytes, int]:
     return sender, to, hops
 
 
-def trunk_head(root: bytes, hops: int) -> bytes:
+def hub_source_head(root: bytes, hops: int) -> bytes:
     """Return what precedes a data frame between hubs; ``root`` is the hub that it entered at."""
     return _TRUNK.pack(TRUNK, root, hops)
 
 
-def read_trunk(frame: bytes) -> tuple[bytes, int]:
+def read_hub_source(frame: bytes) -> tuple[bytes, int]:
     """Return the hub that a data frame entered at, and over how many hubs it may go yet.
 
     Raises:
