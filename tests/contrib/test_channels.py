@@ -93,6 +93,31 @@ def test_litestar_history(rendezvous: Path) -> None:
     asyncio.run(main())
 
 
+def test_litestar_keeps_the_order_of_each_worker(rendezvous: Path) -> None:
+    """Two that publish at the same time: each one's messages stay in their order everywhere."""
+    pytest.importorskip("litestar", reason="needs the extra litestar")
+
+    async def publish(backend: Any, name: bytes) -> None:
+        for n in range(50):
+            await backend.publish(b"%s %d" % (name, n), ["news"])
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        async with litestar() as one, litestar() as two:
+            for backend in (one, two):
+                await backend.subscribe(["news"])
+            for backend in (one, two):
+                await backend._membership._node.aio.wait_subscribers("channels.news", 1)
+            await asyncio.gather(publish(one, b"one"), publish(two, b"two"))
+            for backend in (one, two):
+                await until(lambda b=backend: len(b.events) == 100)
+                for name in (b"one", b"two"):
+                    got = [data for _, data in backend.events if data.startswith(name)]
+                    assert got == [b"%s %d" % (name, n) for n in range(50)]
+
+    asyncio.run(main())
+
+
 def test_litestar_hears_nothing_but_bytes(rendezvous: Path) -> None:
     """What else a program sends on a channel's exchange reaches no subscriber, nor the history."""
     pytest.importorskip("litestar", reason="needs the extra litestar")
