@@ -1,6 +1,6 @@
 """Dicts and sets whose members were chosen so that they stand in each other's way.
 
-The rule of this room: time only says when to look; what is refused, is refused for what it is.
+The rule of this module: time only says when to look; what is refused, is refused for what it is.
 Python's hashes of numbers, moments and tuples are known, and a member looks for a free place
 past all that stand in its way: members that were chosen for that take time by the square of
 their number. So what arrives is put in a few at a time. Where that takes long, the members are

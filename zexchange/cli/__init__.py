@@ -1,6 +1,6 @@
 """The command line: where `zexchange` and ``python -m zexchange.cli`` begin.
 
-This room only checks that the extra is installed and hands over: importing it must
+This module only checks that the extra is installed and hands over: importing it must
 cost nothing and need nothing, because the demo's processes come through here as well.
 It uses the promised names of `zexchange` alone.
 """

@@ -1,7 +1,7 @@
 """`zexchange keygen`: a key for a node, in a key directory.
 
-It joins nothing. Keys are made, and their files read, in `net.keyring`; here is what the
-user says and sees. The secret key is never shown.
+It joins nothing. `net.security.key_directory` makes the keys and reads their files; here is what
+the user says and sees. The secret key is never shown.
 """
 
 from pathlib import Path

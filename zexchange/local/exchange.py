@@ -1,8 +1,8 @@
 """An exchange: hands each message to every attached task, on the sender's thread.
 
-What is sent goes out by `rounds`, what arrives by `deliver`: no lock is held while tasks are
-called. Whom to call is worked out by the first message after a change. What lies beyond
-this process is a bridge, of which this room knows only that it comes first and is never counted.
+What is sent goes out by `rounds`, what arrives by `Exchange._deliver`: no lock is held while tasks
+are called. Whom to call is worked out by the first message after a change. What lies beyond
+this process is a bridge. This module knows of it only that it comes first and is never counted.
 """
 
 import builtins
@@ -328,7 +328,7 @@ class Exchange(Rounds[T]):
             finish()
 
     def _begin_bridge(self, bridge: Bridge) -> Callable[[], None] | None:
-        """Do as `attach_bridge`, but for what may call anything: that is returned, if need be.
+        """Do as `_attach_bridge`, but for what may call anything: that is returned, if need be.
 
         It encodes what was kept, and is to be called with no lock held. A second thread may do
         it, too: when either returns, the bridge is there.
@@ -380,7 +380,7 @@ class Exchange(Rounds[T]):
             self._changed()
 
     def _detach_bridge(self, bridge: Bridge) -> None:
-        """Undo `attach_bridge`; without effect if it is not attached."""
+        """Undo `_attach_bridge`; without effect if it is not attached."""
         with self._lock:
             parking, there = stand_in(self._bridges, bridge), self._bridges
             self._bridges = tuple([b for b in there if b is not bridge and b is not parking])

@@ -325,7 +325,7 @@ class Registry:
             return frozenset(self._interest)
 
     def _unobserve(self, observer: Observer) -> None:
-        """Undo `observe`; without effect if it does not observe."""
+        """Undo `_observe`; without effect if it does not observe."""
         with self._lock:
             self._observers = tuple([o for o in self._observers if o is not observer])
 
@@ -347,7 +347,7 @@ class Registry:
                     _tell(observer.interest_added, key)
 
     def _interest_down(self, key: str) -> None:
-        """Undo one `interest_up`."""
+        """Undo one `_interest_up`."""
         with self._lock:
             self._interest[key] -= 1
             if self._interest[key] <= 0:
@@ -379,7 +379,7 @@ class Registry:
                 _tell(observer.history_added, key, arrears)
 
     def _history_down(self, subscription: Subscription) -> None:
-        """Undo `history_up`."""
+        """Undo `_history_up`."""
         arrears = subscription.arrears
         if arrears is not None:
             arrears.cancel()

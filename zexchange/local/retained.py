@@ -1,7 +1,7 @@
 """The last messages of an exchange, and what stands in for a late joiner until it has them.
 
 What is sent meanwhile is parked after the history, so that nothing is missing, nothing comes
-twice, and all of it comes in order: see `arrears`. What is kept is guarded by the lock of the
+twice, and all of it comes in order: see `late_join`. What is kept is guarded by the lock of the
 exchange; no task is called under it.
 """
 

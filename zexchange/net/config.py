@@ -68,7 +68,7 @@ class NodeConfig:
         return d.CONTEXT + unix + tcp + named + keys + lan
 
     def for_child(self, parent: str | None) -> "NodeConfig":
-        """Return the plan of a forked child: its parent has the ports, so it takes free ones.
+        """Return the one of a forked child: its parent has the ports, so the child takes free ones.
 
         It dials its parent, which is the one node that it knows of.
         """
@@ -141,7 +141,7 @@ def make_plan(
     keys: str | os.PathLike[str] | None = None,
     hub: str | Sequence[str] | None = None,
 ) -> "NodeConfig":
-    """Return the plan that the arguments of `federate` ask for; it documents the errors."""
+    """Return the configuration that arguments of `federate` ask for; that documents the errors."""
     check_federation(name)
     _check_label(label)
     bound = parse_pair(listen) if listen else None

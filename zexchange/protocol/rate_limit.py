@@ -1,7 +1,7 @@
 """How much somebody may ask of us: so much at once, and so much a second from then on.
 
-The rule of this room: who is over its allowance gets nothing until that has grown again, and
-nobody else notices. Time is an argument; nothing here knows what is asked.
+The rule of this module: a caller over its allowance gets nothing until that has grown again,
+and nobody else notices. Time is an argument; nothing here knows what is asked.
 """
 
 from collections.abc import Hashable

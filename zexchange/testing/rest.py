@@ -1,6 +1,6 @@
 """When simulated nodes are at rest, and how they end without a word.
 
-The one module here that looks into a node, where its face does not show enough.
+The one module here that looks into a node, where its public methods do not show enough.
 """
 
 from collections.abc import Iterator, Mapping

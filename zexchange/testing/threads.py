@@ -1,4 +1,4 @@
-"""What stands in for threads, and for what threads wait with, in a simulated world."""
+"""What stands in for threads, and for what threads wait with, in a simulated environment."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -136,7 +136,7 @@ class Bell:
         return self._rings
 
     def wait(self, rings: int, seconds: float) -> None:
-        """Let things happen until the bell is rung."""
+        """Let things happen until `ring` is called."""
         self._schedule.run(lambda: self._rings > rings, seconds)
 
     def ring(self) -> None:

@@ -1,7 +1,7 @@
 """What comes of handing one message to many tasks.
 
 One failing task never robs the others: what goes wrong is gathered here while the
-round goes on, and settled after it. The loop itself is the exchange's; this room
+round goes on, and settled after it. The loop itself is the exchange's; this module
 must not know how tasks are found.
 """
 

@@ -1,4 +1,4 @@
-"""Shapes of what is made of others: unions, and collections.
+"""Converters of what is made of others: unions, and collections.
 
 Each part is converted on its own, and a `TypeMismatch` in it gets the step that leads there.
 """
@@ -22,7 +22,7 @@ def _check_hashable(shape: Converter, where: str) -> None:
 
 
 def union(members: list[Converter], where: str) -> Converter:
-    """Return the shape of what is one of several; by its class one tells which."""
+    """Return the converter of what is one of several; by its class one tells which."""
     name = " | ".join(member.name for member in members)
     for i, one in enumerate(members):
         for other in members[i + 1 :]:
@@ -79,7 +79,7 @@ MAPPINGS = (dict, abc.Mapping, abc.MutableMapping)
 
 
 def collection(kinds: tuple[type, ...], item: Converter, where: str) -> Converter:
-    """Return the shape of many of one kind."""
+    """Return the converter of many of one kind."""
     made: Any = kinds[0]
     if made in (set, frozenset):
         _check_hashable(item, where)
@@ -118,7 +118,7 @@ def collection(kinds: tuple[type, ...], item: Converter, where: str) -> Converte
 
 
 def places(items: list[Converter]) -> Converter:
-    """Return the shape of a tuple whose places have types of their own."""
+    """Return the converter of a tuple whose places have types of their own."""
     name = f"tuple[{', '.join(item.name for item in items)}]"
 
     def convert_by(converts: list[Convert], taken: tuple[type, ...]) -> Convert:
@@ -148,7 +148,7 @@ def places(items: list[Converter]) -> Converter:
 
 
 def mapping(key: Converter, value: Converter, where: str) -> Converter:
-    """Return the shape of a dict."""
+    """Return the converter of a dict."""
     _check_hashable(key, where)
     name = f"dict[{key.name}, {value.name}]"
 

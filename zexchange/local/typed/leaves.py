@@ -1,4 +1,4 @@
-"""Shapes of single values: what travels as it is, enums, and literals.
+"""Converters of single values: what travels as it is, enums, and literals.
 
 A value is checked by its class alone, in both directions the same way.
 """
@@ -29,7 +29,7 @@ def itself(value: Any) -> Any:
 
 
 def leaf(kind: type) -> Converter:
-    """Return the shape of a built-in type."""
+    """Return the converter of a built-in type."""
     taken = LEAVES[kind]
     name = "None" if kind is type(None) else kind.__name__
 
@@ -45,7 +45,7 @@ def leaf(kind: type) -> Converter:
 
 
 def instance(kind: type, where: str) -> Converter:
-    """Return the shape of a class that travels as it is: a date, an array, one registered.
+    """Return the converter of a class that travels as it is: a date, an array, one registered.
 
     Raises:
         TypeError: its values cannot be sent; the text says what to do.
@@ -63,7 +63,7 @@ def instance(kind: type, where: str) -> Converter:
 
 
 def members(kind: type[enum.Enum]) -> Converter:
-    """Return the shape of an enum, whose values travel."""
+    """Return the converter of an enum, whose values travel."""
 
     def encode(value: Any) -> Any:
         return value.value if isinstance(value, kind) else refuse(kind.__name__, value)
@@ -79,7 +79,7 @@ def members(kind: type[enum.Enum]) -> Converter:
 
 
 def literal(values: tuple[Any, ...], where: str) -> Converter:
-    """Return the shape of some values alone."""
+    """Return the converter of some values alone."""
     if any(isinstance(value, enum.Enum) for value in values):
         raise TypeError(f"{where}: a Literal of an enum: annotate it with the enum, or give codec=")
     taken: set[tuple[type[Any], Any]] = {(type(value), value) for value in values}

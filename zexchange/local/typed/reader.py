@@ -1,4 +1,4 @@
-"""Types into shapes: an annotation is read once, and messages are converted without it."""
+"""Types into converters: an annotation is read once, and messages are converted without it."""
 
 import dataclasses
 import enum
@@ -29,7 +29,7 @@ class _Reader:
         self._records: dict[type, Converter] = {}
 
     def read(self, kind: Any, where: str) -> Converter:
-        """Return the shape of an annotation that stands at ``where``."""
+        """Return the converter of an annotation that stands at ``where``."""
         if kind is None:
             kind = type(None)
         while not isinstance(kind, type) and hasattr(kind, "__supertype__"):  # a NewType
@@ -64,7 +64,7 @@ class _Reader:
         return instance(kind, where)
 
     def _made_of(self, origin: Any, args: tuple[Any, ...], where: str) -> Converter:
-        """Return the shape of a collection."""
+        """Return the converter of a collection."""
         if origin is tuple and not (len(args) == 2 and args[1] is Ellipsis):
             return places([self.read(a, f"{where}[{i}]") for i, a in enumerate(args)])
         kinds = COLLECTIONS.get(origin)

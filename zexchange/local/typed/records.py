@@ -1,4 +1,4 @@
-"""Shapes of dataclasses: a dict of the fields travels.
+"""Converters of dataclasses: a dict of the fields travels.
 
 The fields are read once. A dataclass that has itself inside is there before its fields are.
 """

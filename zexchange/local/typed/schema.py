@@ -1,4 +1,4 @@
-"""What it is to have a shape: how the values of one type travel, and what does not fit.
+"""What a converter is: how the values of one type travel, and what does not fit.
 
 Nothing here knows any type.
 """
@@ -57,7 +57,7 @@ class Converter:
 
 
 def refuse(expected: str, value: object) -> NoReturn:
-    """Raise the Misfit of a value."""
+    """Raise the `TypeMismatch` of a value."""
     if value is None or isinstance(value, enum.Enum):
         raise TypeMismatch(f"expected {expected}, not {value}")
     raise TypeMismatch(expected_but(expected, type(value)))

@@ -1,6 +1,6 @@
 """What `Node.diagnose` has found: frozen values, all of them facts, none of them opinions.
 
-What follows from them is the business of `diagnosis`. Everything here can be made by hand,
+What follows from them is the business of `rules`. Everything here can be made by hand,
 which is how the opinions are tested.
 """
 

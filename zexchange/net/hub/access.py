@@ -1,4 +1,4 @@
-"""The gate at a hub's data socket: what nodes may have, and who subscribes to what.
+"""The filter at a hub's data socket: what nodes may have, and what each of them subscribes to.
 
 In manual mode libzmq tells the end of a subscription for each connection that ends, and
 does not say which; without keys it tells the last one only, of all. A hub has to know the

@@ -164,7 +164,7 @@ class HubLinks:
         link.socket.close(linger=0)
 
     def tick(self, now: float) -> None:
-        """Enter where it is time; replace links that do not answer, and give some up."""
+        """Attach where it is time; replace links that do not answer, and give some up."""
         for link in list(self._links.values()):
             if link.hub in self._core.linked:
                 link.redial_at = now + REDIAL_AFTER

@@ -2,8 +2,7 @@
 
 To the data thread it is read like the connection to a peer; each frame is handed to the
 peer receiver of its origin. That the hub takes a frame from nobody but its origin is the hub's
-word.
-What comes of peers that are received by another way is dropped here.
+word. What comes of peers that are received by another way is dropped here.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""`federate` and `Node`: the face of the network half.
+"""`Node`: what a program sees of the network half.
 
 A node is a handle that outlives its running parts (the engine): closed with the last
 of its users, made anew in a forked child at first use. Waiting happens here, on the
@@ -130,7 +130,7 @@ class Node(NodeView):
         end_as_child()
 
     def _asked_for(self, plan: NodeConfig, part: bool) -> None:
-        """Have one user more, who has asked for a plan. The lock of `lifetime` is held.
+        """Have one user more, which has asked for a configuration. The lock of `process` is held.
 
         Raises:
             ValueError: it is not this one; the text names the difference.

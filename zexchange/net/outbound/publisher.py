@@ -9,7 +9,7 @@ from a signal handler or a finaliser, even inside a send, is queued and not dead
 and numbers, frames and heads (`announce`) share one order.
 
 Each frame enters the window (`window`) as it is sent, in `keep`. Who sends, and when, is
-decided by the pace (`pace`).
+decided by the pacer (`pacing`).
 """
 
 import threading
@@ -576,11 +576,11 @@ class Publisher:
             self._send_queued()
 
     def mend(self, frame: Frame) -> None:
-        """See `Carrier`."""
+        """See `FrameSink`."""
         self.window.mend(frame)
 
     def put_parts(self, data: bytes, buffers: tuple[Buffer, ...]) -> None:
-        """See `Carrier`: dropped at a high-water mark as one, too."""
+        """See `FrameSink`: dropped at a high-water mark as one, too."""
         if self._closed:
             return
         send, last, copy = self._socket.send, buffers[-1], not self._lend()

@@ -9,7 +9,7 @@ sends next has the number after its head; so all heads are alike from the moment
 node is taken in. What was sent without it has raised the numbers: its head jumps, before it
 promises anything to anybody.
 
-Locks: `Siblings.placing` comes before an exchange's lock, and before `SharedBridge.moving`,
+Locks: `Siblings._placing` comes before an exchange's lock, and before `SharedBridge.moving`,
 which comes before those of data sockets. None of them is held while a message is encoded, and
 no sender waits for any: who does not get `moving` leaves the message to who has it.
 """

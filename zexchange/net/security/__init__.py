@@ -1,1 +1,5 @@
-"""Keys at the sockets: who comes in, and which subscriptions count."""
+"""The package guards the sockets: it decides by keys who connects and which subscriptions count.
+
+`protocol.security` judges; this package reads the key files, answers libzmq, and closes
+connections. Nothing here knows the session, or what a message holds.
+"""

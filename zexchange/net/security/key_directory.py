@@ -5,8 +5,8 @@
     DIR/authorized/NAME.pub the public key or keys of a peer
     DIR/permissions.toml    what peers may do; without it, everything
 
-What the files mean is decided by pure functions (`protocol.keys`, `protocol.permissions`).
-Here they are read, at first and whenever they have changed.
+What the files mean is decided by pure functions (`protocol.security.keys` and
+`protocol.security.permissions`). Here they are read, at first and whenever they have changed.
 """
 
 import os

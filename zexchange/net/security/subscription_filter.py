@@ -1,4 +1,4 @@
-r"""The gate at the data socket: which subscriptions are honoured, where there are keys.
+r"""The filter at the data socket: which subscriptions are honoured, where there are keys.
 
 With ``XPUB_MANUAL`` libzmq hands every subscription to us and filters by those that we
 repeat to it. What is refused here is never sent: it does not leave this node. Called under

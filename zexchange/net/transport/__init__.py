@@ -1,1 +1,5 @@
-"""Sockets, threads, endpoints and name resolution, with nothing of the protocol."""
+"""The package has the sockets, threads, endpoints and host names that a node runs on.
+
+The `Environment` makes all clocks, sockets and threads, so that a test can replace them. Nothing
+here knows who is a peer, what is permitted, or what a frame means.
+"""

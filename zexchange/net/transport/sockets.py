@@ -152,7 +152,7 @@ def connect(socket: "zmq.Socket[bytes]", endpoint: str) -> None:
 
     libzmq takes addresses of one family at a time: with `IPV6` on, a name that has an
     IPv6 address is tried at that alone. And it would look names up on the one thread that
-    serves every connection, so names never come here: see `lookups`.
+    serves every connection, so names never come here: see `dns`.
     """
     if endpoint.startswith("tcp://["):
         socket.setsockopt(zmq.IPV6, 1)

@@ -1,6 +1,6 @@
 """Messages with large parts: those are attached as frames of their own, and not packed.
 
-The rule of this room: attaching is only ever a gain. A part that is not attached is packed
+The rule of this module: attaching is only ever a gain. A part that is not attached is packed
 like any other, and whatever goes wrong is left to `codec`, which says where in the message.
 Small messages never come here. It must not know of sockets.
 

@@ -1,6 +1,6 @@
 """The types that a program has taught zexchange to send.
 
-The rule of this room: a name, not a class, is what travels, and nothing received ever chooses
+The rule of this module: a name, not a class, is what travels, and nothing received ever chooses
 code to run but through this table. It knows nothing of MessagePack.
 """
 

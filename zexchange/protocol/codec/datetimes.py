@@ -1,6 +1,6 @@
 """Dates, times, spans and their zones as lists of plain fields, and back.
 
-The rule of this room: every field is an int, a str or None, laid out as `extensions` says. It
+The rule of this module: every field is an int, a str or None, laid out as `extensions` says. It
 must not know of MessagePack. What cannot be rebuilt for want of a zone is NotImplemented.
 """
 

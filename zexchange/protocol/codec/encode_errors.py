@@ -1,6 +1,6 @@
 """Says where inside a message the thing lies that cannot be encoded.
 
-The rule of this room: it runs only after encoding has failed, may be slow, and never raises
+The rule of this module: it runs only after encoding has failed, may be slow, and never raises
 itself. It must not know how anything is encoded: it asks, one part at a time.
 """
 

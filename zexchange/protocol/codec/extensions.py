@@ -1,6 +1,6 @@
 """The MessagePack extension types: what plain MessagePack cannot say.
 
-The rule of this room: each payload is MessagePack or fixed bytes, so that any language can read
+The rule of this module: each payload is MessagePack or fixed bytes, so that any language can read
 it, or skip it by its length. It must not know of batches and frames. All integers
 are signed and big-endian where they are not MessagePack integers.
 

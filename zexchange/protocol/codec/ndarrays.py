@@ -1,6 +1,6 @@
 """NumPy arrays and scalars as lists of plain fields, and back.
 
-The rule of this room: NumPy is never imported to encode, for who sends an array has it; it is
+The rule of this module: NumPy is never imported to encode, for who sends an array has it; it is
 imported when an array arrives, and without it the value is NotImplemented. It must not know
 of MessagePack. Arrays with Python objects inside do not travel.
 """

@@ -1,6 +1,6 @@
 """What stands in a message for its large parts, which travel in frames of their own.
 
-The rule of this room: these are put into a copy of the message on its way to the packer,
+The rule of this module: these are put into a copy of the message on its way to the packer,
 and nobody outside ever sees one. It must not know of frames, nor where the parts are kept.
 """
 

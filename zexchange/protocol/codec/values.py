@@ -1,6 +1,6 @@
 """Python values to MessagePack and back, without losing their types.
 
-The rule of this room: `encode` raises `EncodeError` that names the place inside the message,
+The rule of this module: `encode` raises `EncodeError` that names the place inside the message,
 decoding raises `DecodeError` and nothing else, and whatever encodes also decodes. It must not
 know of frames, exchanges or sockets; the extension types live in `extensions`.
 """

@@ -1,6 +1,6 @@
 """Who may do what at a hub that has keys: judged by the key that a connection has proven.
 
-A node enters under an id that goes with its key, and publishes as that id alone; so the hub
+A node attaches under an id that goes with its key, and publishes as that id alone; so the hub
 can speak for it. Of nodes behind another hub it takes that hub's word, within what that
 hub's own key may carry. A hub's file says what each of its nodes may have. No socket, no
 clock; keys are written as libzmq tells them, in hexadecimal digits (`User-Id`).

@@ -1,6 +1,6 @@
 """The hubs of one node: which of them carry it, whom they lead to, and by which to go.
 
-A node enters at every hub that it was given, publishes to all of them, and goes to each
+A node attaches to every hub that it was given, publishes to all of them, and goes to each
 other node by one: the first that leads there, and that one for as long as it does. So what
 comes through two hubs is taken once. A hub that falls silent keeps its nodes known until they
 are silent for as long as any peer. No clock, no socket: time is an argument.
@@ -19,8 +19,8 @@ ENTER_EVERY = 1.0
 SILENT_AFTER = 3.0
 REDIAL_AFTER = 3.0
 GONE_AFTER = 5.0
-"""Seconds for a node to come back to a hub that has no word of it any more: it was started anew.
-Longer than it takes to notice that, and to dial and enter again."""
+"""Seconds for a node to come back to a hub that was started again, and so has no word of it.
+Longer than it takes to notice that, and to dial and attach again."""
 TURNED_AWAY_RETRY = 10.0
 UNREAD_BYTES = 32 << 20
 """Bytes that may be on their way to a hub on the control link; more is dropped."""
@@ -320,7 +320,7 @@ class HubSelector:
         return True
 
     def shut_out(self, endpoint: str, now: float) -> None:
-        """Take note that our key was refused by a hub: it may soon be there, so knock again."""
+        """Take note that our key was refused by a hub: it may soon be there, so attach again."""
         hub = self.hubs.get(endpoint)
         if hub is not None:
             hub.heard_at = min(hub.heard_at, now - REDIAL_AFTER)

@@ -2,8 +2,8 @@
 
 The shell calls one method for whatever happened, and then carries out what `take` returns, in
 that order. The machine opens nothing and asks no clock. It knows topics and ids, and never
-what is in a message. Who may be carried, may want a topic or may publish one is asked of a
-`AccessRules`, which lets everybody through; another one can judge by keys.
+what is in a message. Who may be carried, may want a topic or may publish one is asked of
+`AccessRules`, which lets everybody through; a subclass can judge by keys.
 """
 
 from collections.abc import Callable
@@ -264,7 +264,7 @@ class HubCore:
         return True
 
     def heard(self, route: Any, now: float) -> Member | None:
-        """Note that something came by a route; return who is there, if it has entered."""
+        """Note that something came by a route; return the member that it leads to, if any."""
         member = self.by_route.get(route)
         if member is not None:
             self._heard(member, now)

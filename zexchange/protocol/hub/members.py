@@ -1,6 +1,6 @@
 """Whom a hub carries, what they are told of each other, and what a hub has its shell do.
 
-Values, and one small machine, `MemberList`; when anything happens is decided in `carrying`.
+Values, and one small machine, `MemberList`; when anything happens is decided in `core`.
 """
 
 from collections import deque
@@ -67,7 +67,7 @@ Effect = SendToMember | SendToHub | Subscribe | DialHub | Warn | MemberLeft
 
 @dataclass(slots=True, eq=False)
 class Member:
-    """A node, or another hub, that has entered."""
+    """A node, or another hub, that is attached to this hub."""
 
     id: bytes
     label: Label

@@ -1,1 +1,5 @@
-"""Which names and patterns a node wants."""
+"""The package keeps which names and patterns a node wants, and which of them its peers know of.
+
+Each state of an interest has an epoch, and a peer answers a state only when it has been proven on
+the data path. Nothing here knows how names become subscriptions at a socket, or any message.
+"""

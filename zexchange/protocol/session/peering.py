@@ -2,7 +2,7 @@
 
 A candidate is greeted until it welcomes or refuses us; whoever is welcomed, or says
 hello itself, is a peer, and is dialled if there is no link to it yet. Every step may
-come twice or not at all. What peers want, and its proof, is the business of `proving`.
+come twice or not at all. What peers want, and its proof, is the business of `readiness`.
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -4,11 +4,11 @@ The shell calls one method for whatever happened and then carries out what `take
 returns, in that order, on the same thread. The machine never waits, opens nothing and
 asks no clock. Joining goes like this, and every step may come twice or not at all:
 
-    candidate -> Dial, Hello -> Welcome -> Tune (SUB) -> token on their XPUB
+    candidate -> Dial, Hello -> Welcome -> OpenReceiver (SUB) -> token on their XPUB
               -> Announce (ready, with heads) -> proven
 
-Here messages and time are handed to the part that decides: `joining` (candidates become
-peers) or `proving` (interest, and its proof); what time does to a peer is decided here.
+Here messages and time are handed to the part that decides: `peering` (candidates become
+peers) or `readiness` (interest, and its proof); what time does to a peer is decided here.
 """
 
 from collections.abc import Callable, Iterable

@@ -1,7 +1,7 @@
 r"""Data and ready frames, topics and tokens: how the bytes on the data path are laid out.
 
 Three kinds of frame are told apart by their first byte: ``\x01`` data, ``\x02``
-control (see `messages`), ``\xff`` ready. docs/PROTOCOL.md describes them byte by byte.
+control (see `control`), ``\xff`` ready. docs/PROTOCOL.md describes them byte by byte.
 Whatever arrives, the only error out of here is `DecodeError`.
 """
 
