@@ -14,7 +14,7 @@ import pytest
 from tests.eventloops import Main, run_anyio_on_trio, run_asyncio, run_trio, run_uvloop
 from tests.support import eventually
 from zexchange import Exchange, MailboxFull, Registry, to_async
-from zexchange.local.tasks import eventloops as loops
+from zexchange.local.tasks import eventloops
 
 CANCELS = 10_000
 
@@ -42,7 +42,7 @@ def feeding(exchange: Exchange[Any], count: int) -> threading.Thread:
 
 async def sleep(seconds: float) -> None:
     """Sleep in whatever runs."""
-    await sys.modules["trio" if type(loops.home()).__name__ == "_Trio" else "asyncio"].sleep(
+    await sys.modules["trio" if type(eventloops.home()).__name__ == "_Trio" else "asyncio"].sleep(
         seconds
     )
 
@@ -244,7 +244,7 @@ def test_streams_of_one_loop_share_a_wake_up(
         streams = [exchange.stream() for _ in range(20)]
         reading = [asyncio.ensure_future(anext(stream)) for stream in streams]
         await asyncio.sleep(0)
-        home, posts = loops.home(), []
+        home, posts = eventloops.home(), []
         post = home._post
         home._post = lambda call: posts.append(call) or post(call)  # type: ignore[func-returns-value]
         for n in range(50):
@@ -448,9 +448,9 @@ def test_the_threads_own_calls_are_never_made_on_a_thread_without_a_loop() -> No
 
     async def main() -> None:
         with pytest.raises(ZeroDivisionError):
-            await loops.in_thread(lambda: 1 / 0)  # type: ignore[arg-type, return-value]
+            await eventloops.in_thread(lambda: 1 / 0)  # type: ignore[arg-type, return-value]
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(loops.in_thread(work), 0.01)
+            await asyncio.wait_for(eventloops.in_thread(work), 0.01)
 
     asyncio.run(main())
     assert begun.is_set()

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import PATIENCE, eventually
 from zexchange import DisplayMessages, Exchange, Registry, TooManyDeferred, to_queue, to_thread
-from zexchange.local.process import finalizers as finalisers
+from zexchange.local.process import finalizers
 from zexchange.local.tasks.mailbox import Mailbox
 
 
@@ -29,7 +29,7 @@ class Task:
 @pytest.fixture(autouse=True)
 def nothing_waits() -> Iterator[None]:
     yield
-    finalisers.settle(PATIENCE)
+    finalizers.settle(PATIENCE)
     eventually(lambda: not [t for t in threading.enumerate() if t.name == "zexchange-finaliser"])
 
 
@@ -42,7 +42,7 @@ def finally_(call: Callable[[], object]) -> list[BaseException]:
             self.me = self
 
         def __del__(self) -> None:
-            assert finalisers.here()
+            assert finalizers.here()
             try:
                 call()
             except BaseException as error:
@@ -59,18 +59,18 @@ def test_only_what_the_collector_runs_is_a_finaliser() -> None:
 
     class Last:
         def __del__(self) -> None:
-            seen.append(finalisers.here())
+            seen.append(finalizers.here())
 
     Last()
 
     def elsewhere() -> None:
-        thread = threading.Thread(target=lambda: seen.append(finalisers.here()))
+        thread = threading.Thread(target=lambda: seen.append(finalizers.here()))
         thread.start()
         thread.join()
 
     assert finally_(elsewhere) == []
     assert seen == [False, False]
-    assert finalisers.collecting is None
+    assert finalizers.collecting is None
 
 
 ACTS: dict[str, Callable[[Registry, Exchange[Any], Task, Task], object]] = {
@@ -264,14 +264,14 @@ def test_an_error_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_too_many_messages_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """And told to who sends them; what changes tables is always done."""
-    monkeypatch.setattr(finalisers, "MOST", 2)
+    monkeypatch.setattr(finalizers, "MOST", 2)
     go_on, task = threading.Event(), Task()
     exchange = Registry().get("x")
     box: Mailbox[int] = Mailbox(9, "block")
 
     def flood() -> None:
-        finalisers.later(go_on.wait, PATIENCE)
-        eventually(lambda: finalisers._deeds._turn.locked() and not finalisers._deeds.waiting)
+        finalizers.later(go_on.wait, PATIENCE)
+        eventually(lambda: finalizers._deeds._turn.locked() and not finalizers._deeds.waiting)
         for n in range(3):
             box.put(n)
 
@@ -293,7 +293,7 @@ def test_messages_are_left_to_the_parent() -> None:
     exchange.attach(early)
     exchange.send(0)
     exchange.detach(exchange.handler(lambda msg: None))  # so that a send takes a lock
-    turn = finalisers._deeds._turn
+    turn = finalizers._deeds._turn
     with turn:  # the thread is about to come
 
         def ask() -> None:
@@ -304,11 +304,11 @@ def test_messages_are_left_to_the_parent() -> None:
         pid = os.fork()
         if not pid:
             try:
-                finalisers.settle(PATIENCE)
+                finalizers.settle(PATIENCE)
                 good = exchange.subscribers == (early, task) and early.got == [0]
                 os._exit(not good)
             finally:
                 os._exit(2)
         assert os.waitpid(pid, 0)[1] == 0
-    finalisers.settle(PATIENCE)
+    finalizers.settle(PATIENCE)
     eventually(lambda: early.got == [0, 1])

@@ -14,8 +14,7 @@ from tests.net.keyrings import Keyrings
 from tests.support import eventually, programs
 from zexchange import Node, NotReady, Registry, Unreachable, federate
 from zexchange.net.peering import binding as places
-from zexchange.net.peering import directories
-from zexchange.net.peering import elsewhere as around
+from zexchange.net.peering import directories, elsewhere
 from zexchange.net.peering.directories import bases, place_of, places_of, short_place
 from zexchange.net.peering.rendezvous import Rendezvous
 from zexchange.net.transport.endpoints import IPC_PATH_MAX
@@ -160,7 +159,7 @@ def test_nodes_of_other_federations_are_named(rendezvous: Path) -> None:
             assert text.removeprefix("on ") in alone.diagnose().conclusion
             with pytest.raises(NotReady, match=text):
                 alone.wait_peers(1, timeout=0)
-    assert around.others("fde") == ()
+    assert elsewhere.others("fde") == ()
 
 
 def test_what_has_died_there_is_swept_by_others(

@@ -26,7 +26,7 @@ from sameness import same
 
 from tests.support import examples
 from zexchange.errors import DecodeError, EncodeError
-from zexchange.protocol.codec import datetimes as moments
+from zexchange.protocol.codec import datetimes
 from zexchange.protocol.codec.encode_errors import explain
 from zexchange.protocol.codec.values import (
     MAX_NESTED_EXTENSIONS,
@@ -140,7 +140,7 @@ def test_an_unknown_zone_falls_back_to_its_offset(monkeypatch: pytest.MonkeyPatc
     """Who lacks a zone gets the moment with a fixed offset, and a bare time as Unknown."""
     moment = datetime(2026, 7, 1, 12, tzinfo=ZoneInfo("Europe/Berlin"))
     sent = encode([moment, time(12, tzinfo=ZoneInfo("Europe/Berlin"))])
-    monkeypatch.setattr(moments, "_zone_by_key", lambda key: None)
+    monkeypatch.setattr(datetimes, "_zone_by_key", lambda key: None)
     arrived, clock = decode(sent)  # type: ignore[misc]
     assert arrived == moment
     assert arrived.tzinfo == timezone(timedelta(hours=2))
@@ -522,8 +522,8 @@ def test_zones_that_are_nowhere_are_not_searched_for(monkeypatch: pytest.MonkeyP
 
 def test_keys_of_unknown_zones_are_not_kept() -> None:
     """There are four thousand places for zones, and the key of one can have megabytes."""
-    before = moments._zone.cache_info().currsize
+    before = datetimes._zone.cache_info().currsize
     for key in ("x" * 100_000, "Europe/Nowhere", "x/../UTC"):
         fields = [2020, 1, 1, 0, 0, 0, 0, 0, 0, "x", key]
         decode(msgpack.packb(msgpack.ExtType(11, msgpack.packb(fields))))
-    assert moments._zone.cache_info().currsize == before
+    assert datetimes._zone.cache_info().currsize == before

@@ -14,7 +14,7 @@ from contextlib import nullcontext, suppress
 from typing import Any
 
 from .. import Exchange, ExchangeError, Node
-from ..local.process import finalizers as finalisers
+from ..local.process import finalizers
 from ..local.process.fork import end_as_child, track
 from ..local.process.logs import log
 from ..local.tasks.dispatch import without_waiting
@@ -62,7 +62,7 @@ class Outbox:
 
     def send(self, msg: object, context: object) -> None:
         """Send a message now, or as soon as the node has joined and has room. Never waits."""
-        if finalisers.later(self.send, msg, context, message=True):
+        if finalizers.later(self.send, msg, context, message=True):
             return
         node = self._membership.enlist(self)
         if len(self._held) >= HELD:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from .late_join import Notice, RemoteCatchUp
 from .parking import Parking, stand_in
-from .process import finalizers as finalisers
+from .process import finalizers
 from .retained import Kept, LocalCatchUp
 from .rounds import OVER, Rounds, is_round
 from .routing import Bridge, Routes, Stale
@@ -289,7 +289,7 @@ class Exchange(Rounds[T]):
         logger.error("message lost: error %s", self._note(target), exc_info=error)
 
     def _count_errors(self, n: int) -> None:
-        if not finalisers.later(self._count_errors, n):
+        if not finalizers.later(self._count_errors, n):
             with self._lock:
                 self._errors += n
 
@@ -311,7 +311,7 @@ class Exchange(Rounds[T]):
             NotASubscriber: ``fn`` is no callable, or async; the text names the adapter.
         """
         check_callable(fn, "handler")
-        if finalisers.collecting is None or not finalisers.later(self._handle, fn):
+        if finalizers.collecting is None or not finalizers.later(self._handle, fn):
             self._handle(fn)
         return fn
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .process import finalizers as finalisers
+from .process import finalizers
 from .tasks.dispatch import Backpressure
 from .tasks.snapshots import snapshot
 
@@ -38,7 +38,7 @@ class Parking:
 
     def send(self, msg: Any) -> Backpressure | None:
         """Park a message, or pass it on once the bridge is there."""
-        if finalisers.here() and finalisers.later(self.send, snapshot(msg), message=True):
+        if finalizers.here() and finalizers.later(self.send, snapshot(msg), message=True):
             return None
         prepared = self.bridge.prepare([(msg, time.time())])
         with self._lock:

@@ -18,7 +18,7 @@ from typing import Any, Protocol, overload
 from ..names import Patterns, check_name, check_pattern, is_pattern, matches
 from .exchange import Exchange
 from .late_join import RemoteCatchUp
-from .process import finalizers as finalisers
+from .process import finalizers
 from .process.fork import track
 from .process.logs import log
 from .subscribers import SubscriberTable
@@ -158,7 +158,7 @@ class Registry:
             exchange = self._make(check_name(name))
         if type is None and codec is None:
             return exchange
-        if not finalisers.later(declare, exchange, type, codec):
+        if not finalizers.later(declare, exchange, type, codec):
             declare(exchange, type, codec)
         return exchange
 
@@ -193,7 +193,7 @@ class Registry:
             InvalidName: it is malformed, or has ``**`` anywhere but at the end.
         """
         check_pattern(pattern)
-        if finalisers.collecting is not None and finalisers.here():
+        if finalizers.collecting is not None and finalizers.here():
             return self._begin_view(pattern)
         self._wake()
         with self._lock:
@@ -210,7 +210,7 @@ class Registry:
         if view is None:
             self._uncovered.add(pattern)
             view = self._views.setdefault(pattern, View(pattern, self))
-            finalisers.later(self.match, pattern)
+            finalizers.later(self.match, pattern)
         return view
 
     def exchanges(self) -> list[Exchange[Any]]:
@@ -225,7 +225,7 @@ class Registry:
 
     def _make(self, name: str) -> Exchange[Any]:
         """Return the exchange ``name`` by the slow way; observers have it before anybody."""
-        if finalisers.collecting is not None and finalisers.here():
+        if finalizers.collecting is not None and finalizers.here():
             return self._begin_exchange(name)
         self._wake()
         with self._lock:
@@ -250,7 +250,7 @@ class Registry:
             fresh = Exchange(name, self, self.retention(name))
             exchange = self._exchanges.setdefault(name, fresh)
             if exchange is fresh:
-                finalisers.later(self._introduce, fresh)
+                finalizers.later(self._introduce, fresh)
         return exchange
 
     def _introduce(self, exchange: Exchange[Any]) -> None:
@@ -294,7 +294,7 @@ class Registry:
         check_pattern(pattern)
         if n < 0:
             raise ValueError(f"n is a number of messages, not {n}")
-        if finalisers.later(self.retain, pattern, n):
+        if finalizers.later(self.retain, pattern, n):
             return
         with self._lock:
             others = {other: most for other, most in self._retained.items() if other != pattern}
@@ -416,7 +416,7 @@ class Registry:
 
     def _revive(self) -> None:
         """Revive the observers, once; what they do in there finds the registry in order."""
-        if finalisers.here():
+        if finalizers.here():
             return
         with self._lock:
             forked, self._forked = self._forked, False

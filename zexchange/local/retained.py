@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .process import finalizers as finalisers
+from .process import finalizers
 from .subscription import Subscription
 from .tasks.snapshots import settled
 
@@ -80,7 +80,7 @@ class LocalCatchUp:
 
     def __call__(self, msg: object) -> object:
         """Take a live message: park it, or pass it on once the history is through."""
-        if finalisers.later(self, settled(msg), message=True):
+        if finalizers.later(self, settled(msg), message=True):
             return None
         item = self.subscription.item(self._name, settled(msg), time.time())
         return self._arrears.sent_here(self._name, item)

@@ -13,7 +13,7 @@ from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import TooManyDeferred
-from .process import finalizers as finalisers
+from .process import finalizers
 from .process.fork import track
 from .routing import Routing
 from .tasks.dispatch import Failures, Target, answered, failed, joined, noted, serve
@@ -238,7 +238,7 @@ class Rounds(Routing[T]):
         """Hand on what a round has deferred, and count it no more; return all that went wrong."""
         while True:
             trouble = self._drain(frame, trouble)
-            if not finalisers.later(self._over):
+            if not finalizers.later(self._over):
                 self._over()
             if frame not in _waiting.by_frame:
                 return trouble

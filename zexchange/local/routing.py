@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from .cycles import chains, link, refuse_circle
 from .late_join import HERE
 from .newest import NOTHING, Latest, Rank
-from .process import finalizers as finalisers
+from .process import finalizers
 from .retained import Kept, LocalCatchUp, RetainedRing
 from .subscribers import SubscriberTable
 from .subscription import Forwarder, Key, Shaped, Subscription, key_of, key_of_call, subscription_of
@@ -134,9 +134,9 @@ class Routing(SubscriberTable[T], Forwarder):
 
         To be asked where a lock would be taken.
         """
-        if finalisers.collecting is None or not finalisers.here():
+        if finalizers.collecting is None or not finalizers.here():
             return False
-        return finalisers.later(self.send, snapshot(msg), message=True)
+        return finalizers.later(self.send, snapshot(msg), message=True)
 
     def send(self, msg: Any) -> None:
         """Hand ``msg`` to every attached task."""

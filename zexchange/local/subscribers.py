@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, overload
 from ..errors import NotAttached
 from ..lost import Lost
 from .late_join import RemoteCatchUp
-from .process import finalizers as finalisers
+from .process import finalizers
 from .process.fork import track
 from .subscription import Key, Subscription
 from .tasks.feeds import Feed, tidy
@@ -230,7 +230,7 @@ class SubscriberTable(Generic[T]):
             LimitReached: this process is in a federation, and is attached to as many names or
                 patterns as it can be (see docs/LIMITS.md). What was attached goes on.
         """
-        if finalisers.collecting is not None and finalisers.later(self._attach, task, history):
+        if finalizers.collecting is not None and finalizers.later(self._attach, task, history):
             return
         self._attach(task, history)
 
@@ -244,7 +244,7 @@ class SubscriberTable(Generic[T]):
         Raises:
             NotAttached: if it is not attached.
         """
-        if finalisers.collecting is not None and finalisers.later(self.detach, task):
+        if finalizers.collecting is not None and finalizers.later(self.detach, task):
             return
         self.registry._wake()
         self._remove(task)
@@ -276,7 +276,7 @@ class SubscriberTable(Generic[T]):
 
     def _leave(self, task: object) -> None:
         """Detach at the end of a block; that the block did it already is no error."""
-        if finalisers.later(self._leave, task):
+        if finalizers.later(self._leave, task):
             return
         try:
             self.detach(task)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from ..lost import Lost
 from ..names import matches
 from .cycles import chains, link, refuse_circle
-from .process import finalizers as finalisers
+from .process import finalizers
 from .subscribers import SubscriberTable
 from .subscription import Key, Subscription, key_of, subscription_of
 from .tasks.mailbox import Overflow
@@ -61,7 +61,7 @@ class View(SubscriberTable[Any]):
         Raises:
             NotASubscriber: the task cannot be given messages; the text names the adapter.
         """
-        if finalisers.collecting is not None and finalisers.later(
+        if finalizers.collecting is not None and finalizers.later(
             self._attach_named, task, names, history
         ):
             return

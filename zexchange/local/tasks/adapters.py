@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TextIO, overload
 
 from ...errors import MailboxFull, NotASubscriber
-from ..process import finalizers as finalisers
+from ..process import finalizers
 from ..process.fork import track
 from .mailbox import Overflow, check_overflow
 from .snapshots import Keeper, settled
@@ -158,7 +158,7 @@ class to_queue(Keeper, Generic[M]):  # noqa: N801
         return True
 
     def _count_dropped(self) -> None:
-        if finalisers.later(self._count_dropped):
+        if finalizers.later(self._count_dropped):
             return
         with self._lock:
             self._dropped += 1
@@ -182,7 +182,7 @@ class DisplayMessages:
 
     def send(self, msg: object) -> None:
         """Print ``msg``, whole lines also when several threads send."""
-        if finalisers.later(self.send, msg, message=True):
+        if finalizers.later(self.send, msg, message=True):
             return
         with self._lock:
             self.count = number = self.count + 1

@@ -13,10 +13,10 @@ from typing import Any, Generic
 
 from ...errors import Closed, NotASubscriber
 from ...kinds import is_generator
-from ..process import finalizers as finalisers
+from ..process import finalizers
 from ..process.fork import at_exit, end_as_child, track
 from ..process.logs import log
-from . import eventloops as loops
+from . import eventloops
 from .dispatch import logger, unawaited
 from .mailbox import Mailbox, MailboxStats, Overflow
 from .snapshots import Keeper, settled
@@ -118,7 +118,7 @@ class to_thread(_Buffered[M]):  # noqa: N801
 
     def _start(self) -> None:
         """Start the thread, once."""
-        if finalisers.later(self._start):
+        if finalizers.later(self._start):
             return
         with self._lock:
             if self._thread is None and not self._mailbox.closed:
@@ -164,7 +164,7 @@ class to_thread(_Buffered[M]):  # noqa: N801
         Args:
             timeout: seconds to wait at most; None waits without end.
         """
-        if finalisers.later(self.close, timeout):
+        if finalizers.later(self.close, timeout):
             return
         self._mailbox.finish()
         thread = self._thread
@@ -183,7 +183,7 @@ def _alive() -> list[to_thread]:
 
 def catch_up() -> None:
     """Wait until the threads have handed on what came up to now, as the program ends."""
-    finalisers.settle()
+    finalizers.settle()
     until = time.monotonic() + FINISHING
     markers = [running.mark() for running in _alive()]
     for marker in markers:
@@ -192,7 +192,7 @@ def catch_up() -> None:
 
 def _finish() -> None:
     """Have all threads hand on what they have and take no more, as the program ends."""
-    finalisers.settle()
+    finalizers.settle()
     until = time.monotonic() + FINISHING
     for running in _alive():
         running.close(max(0.0, until - time.monotonic()))
@@ -234,7 +234,7 @@ class to_async(_Buffered[M]):  # noqa: N801
         super().__init__(maxsize, overflow)
         self._fn = fn
         self._told = False
-        loop = loops.running()
+        loop = eventloops.running()
         if not isinstance(loop, asyncio.AbstractEventLoop):
             raise RuntimeError(
                 "to_async needs a running asyncio loop, which awaits the function"
@@ -258,7 +258,7 @@ class to_async(_Buffered[M]):  # noqa: N801
             MailboxFull: there is no room, and waiting is not wanted or would never end.
         """
         if self._mailbox.closed or self._loop.is_closed():
-            if not finalisers.later(self.send, msg, message=True):
+            if not finalizers.later(self.send, msg, message=True):
                 self._lost(self._mailbox.refuse())
         else:
             self._mailbox.put(msg)

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from ..process import finalizers as finalisers
+from ..process import finalizers
 from .dispatch import Gone
 from .mailbox import Mailbox
 from .snapshots import Keeper
@@ -98,7 +98,7 @@ def tidy() -> None:
 
     In a finaliser there may be one.
     """
-    if finalisers.collecting is not None and finalisers.here():
+    if finalizers.collecting is not None and finalizers.here():
         return
     while orphans:
         try:

@@ -15,10 +15,10 @@ from typing import Generic, Literal, TypeVar, get_args
 
 from ...errors import Closed, MailboxFull
 from ...seconds import seconds
-from ..process import finalizers as finalisers
+from ..process import finalizers
 from ..process.fork import track
 from ..process.logs import log
-from . import eventloops as loops
+from . import eventloops
 from .snapshots import UNCHANGING, settled
 
 T = TypeVar("T")
@@ -90,8 +90,8 @@ class Mailbox(Generic[T]):
         self._filled = threading.Condition(self._lock)
         self._roomy = threading.Condition(self._lock)
         self._readers = self.writers = 0
-        self._waiters: list[tuple[loops.LoopBinding, loops.LoopWaiter]] = []
-        self._home: loops.LoopBinding | None = None  # set while a loop reads, not a thread
+        self._waiters: list[tuple[eventloops.LoopBinding, eventloops.LoopWaiter]] = []
+        self._home: eventloops.LoopBinding | None = None  # set while a loop reads, not a thread
         self._paused = 0.0  # when others on the loop had a turn
         self.turns = 0  # items that a coroutine may still take at once
 
@@ -112,7 +112,7 @@ class Mailbox(Generic[T]):
         Raises:
             MailboxFull: with ``overflow="error"``, or where waiting would never end.
         """
-        if finalisers.collecting is not None and finalisers.later(self.put, item, message=True):
+        if finalizers.collecting is not None and finalizers.later(self.put, item, message=True):
             return None
         with self._lock:
             if len(self.items) >= self._limit:
@@ -129,7 +129,7 @@ class Mailbox(Generic[T]):
         """Add ``item`` like `put`, or a copy, if it is a buffer that its sender may fill again."""
         if type(item) not in UNCHANGING:
             item = settled(item)
-        if finalisers.collecting is not None and finalisers.later(self.put, item, message=True):
+        if finalizers.collecting is not None and finalizers.later(self.put, item, message=True):
             return None
         with self._lock:  # and not by `put`: that is a tenth of what this takes
             if len(self.items) >= self._limit:
@@ -204,7 +204,7 @@ class Mailbox(Generic[T]):
     def _wait_for_room(self) -> bool:
         """Wait until a reader took something; False once the mailbox is closed."""
         home = self._home
-        if home is not None and loops.running() is home.loop:
+        if home is not None and eventloops.running() is home.loop:
             raise MailboxFull(
                 "the mailbox is full, and its reader runs on this very event loop: waiting for"
                 " room here would never end"
@@ -248,7 +248,7 @@ class Mailbox(Generic[T]):
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise TimeoutError(f"no message within {timeout} s")
-                if timeout is None and loops.held_up_here():
+                if timeout is None and eventloops.held_up_here():
                     raise RuntimeError(
                         "this would stop the event loop until a message comes: read the stream"
                         " with `async for`, or await `anext(stream)`"
@@ -259,9 +259,9 @@ class Mailbox(Generic[T]):
                 finally:
                     self._readers -= 1
 
-    def read_here(self) -> loops.LoopBinding:
+    def read_here(self) -> eventloops.LoopBinding:
         """Note that coroutines of the loop on this thread read from now on."""
-        home = self._home = loops.home()
+        home = self._home = eventloops.home()
         return home
 
     async def take_async(self) -> T:
@@ -332,7 +332,7 @@ class Mailbox(Generic[T]):
 
     def finish(self) -> None:
         """Take nothing more; readers get what is there, then Closed."""
-        if finalisers.later(self.finish):
+        if finalizers.later(self.finish):
             return
         with self._lock:
             if self._unasked and self._dropped > 1 and not self._finishing:
@@ -358,5 +358,5 @@ class Mailbox(Generic[T]):
 
     def stats(self) -> MailboxStats:
         """Return what went through so far, as one consistent value."""
-        with nullcontext() if finalisers.here() else self._lock:
+        with nullcontext() if finalizers.here() else self._lock:
             return MailboxStats(self._received, self._dropped, self._blocked, len(self.items))

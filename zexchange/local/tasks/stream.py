@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 from ...errors import Closed
-from ..process import finalizers as finalisers
+from ..process import finalizers
 from .feeds import Feed
 from .mailbox import Mailbox, MailboxStats, Overflow
 
@@ -148,7 +148,7 @@ class Stream(Generic[T]):
 
     def close(self) -> None:
         """Stop receiving: iteration ends, a waiting sender goes on, `get` raises Closed."""
-        if finalisers.collecting is not None and finalisers.later(self.close):
+        if finalizers.collecting is not None and finalizers.later(self.close):
             return
         detach, self._detach = self._detach, None
         self._mailbox.close()

@@ -15,7 +15,7 @@ from typing import Any
 
 from ...errors import NotASubscriber
 from ...kinds import is_generator
-from ..process import finalizers as finalisers
+from ..process import finalizers
 from ..process.fork import track
 from .dispatch import Target
 
@@ -125,7 +125,7 @@ class GeneratorTask:
 
     def send(self, msg: object) -> object:
         """Hand ``msg`` to the generator; the one that returns has ended and is detached."""
-        if finalisers.collecting is not None and finalisers.later(self.send, msg, message=True):
+        if finalizers.collecting is not None and finalizers.later(self.send, msg, message=True):
             return None
         try:
             with self._turn.lock:

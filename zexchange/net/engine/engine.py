@@ -17,7 +17,7 @@ from ...history import WINDOW, Body, Ring
 from ...local.exchange import Exchange
 from ...local.late_join import RemoteCatchUp
 from ...local.registry import Registry
-from ...local.tasks import eventloops as loops
+from ...local.tasks import eventloops
 from ...local.tasks.feeds import orphans, tidy
 from ...protocol.hub.client import HubSelector
 from ...protocol.interest.changes import Changes
@@ -435,7 +435,7 @@ class Engine(ReceiverEvents):
         """Tell whether the calling thread may wait for what the node's threads do."""
         if self.inbound.thread.current or self.thread.current:
             return False
-        return not loops.held_up_here()
+        return not eventloops.held_up_here()
 
     def _replayed(self, link: str, frame: Body) -> None:
         peer = self.session.members.linked_to(link)

@@ -13,7 +13,7 @@ from typing import NoReturn, TypeVar
 from ...errors import Closed, NotReady
 from ...protocol.delivery.goal import Goal
 from ...protocol.unanswered import Unanswered
-from ..peering import elsewhere as around
+from ..peering import elsewhere
 from .engine import Engine
 
 BEACON_EVERY = 0.25
@@ -272,6 +272,6 @@ class NodeWaits:
 
         missing = self._engine.changed.look(look)
         if not self._members.peers:
-            missing += around.told(self._engine.plan.federation, self._engine.places.looked_into)
+            missing += elsewhere.told(self._engine.plan.federation, self._engine.places.looked_into)
         more = f" ({'; '.join(missing)})" if missing else ""
         raise NotReady(f"federation {self._engine.plan.federation!r}: {text}{more}")

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 from ...errors import Closed, NotReady
 from ...imports import importing
 from ...local.exchange import Exchange
-from ...local.process import finalizers as finalisers
+from ...local.process import finalizers
 from ...local.process.fork import end_as_child
 from ...local.process.logs import log
 from ...local.registry import Registry
-from ...local.tasks import eventloops as loops
+from ...local.tasks import eventloops
 from ...names import check_name
 from ...protocol.session.events import Event
 from ...protocol.wire.messages import Label
@@ -162,8 +162,8 @@ class Node(NodeView):
     def _others(self) -> list[str]:
         """Return what there is to say of other federations on this host."""
         with importing():
-            from ..peering import elsewhere as around
-        return around.told(self.name, self._running().places.looked_into)
+            from ..peering import elsewhere
+        return elsewhere.told(self.name, self._running().places.looked_into)
 
     def _wait_known(self, timeout: float) -> None:
         """Wait until it is known of every living candidate whether it takes us."""
@@ -233,7 +233,7 @@ class Node(NodeView):
                 then is logged.
         """
         limit = seconds(timeout)
-        if finalisers.later(self.close, timeout):
+        if finalizers.later(self.close, timeout):
             return
         if self._release():
             self._shut(limit, not self._would_wait_for_itself())
@@ -286,7 +286,7 @@ class Node(NodeView):
         waiter, monotonic = NodeWaits(engine, timeout), engine.world.monotonic
         deadline = monotonic() + timeout
         if wait:
-            finalisers.settle(timeout)
+            finalizers.settle(timeout)
         self._registry._unobserve(self._observer)
         if wait and timeout > 0:
             try:
@@ -439,7 +439,7 @@ class Node(NodeView):
 
     def _flush(self, timeout: float | None, given: bool = True) -> None:
         if not self._would_wait_for_itself():
-            finalisers.settle(seconds(timeout))
+            finalizers.settle(seconds(timeout))
         self._wait(timeout, lambda waiter: waiter.flushed(given))
 
     def diagnose(self, exchange: str = "", timeout: float = 2.0) -> "Diagnosis":
@@ -492,4 +492,4 @@ class Node(NodeView):
             engine.inbound.thread.current or engine.thread.current or engine.outbound.busy_here()
         ):
             return True
-        return loops.held_up_here()
+        return eventloops.held_up_here()

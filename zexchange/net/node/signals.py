@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 
-from ...local.tasks import eventloops as loops
+from ...local.tasks import eventloops
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
 LOOK_SECONDS = 0.5
@@ -59,7 +59,7 @@ def wait_for_end(over: Callable[[], bool]) -> None:
 
 async def wait_for_end_here(over: Callable[[], bool]) -> None:
     """Do as `wait_for_end`, in a coroutine."""
-    home, told = loops.home(), list[bool]()
+    home, told = eventloops.home(), list[bool]()
 
     def tell() -> None:
         told.append(True)

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from ...local.process import finalizers as finalisers
-from ...local.tasks import eventloops as loops
+from ...local.process import finalizers
+from ...local.tasks import eventloops
 
 T = TypeVar("T")
 LOOK_SECONDS = 0.2
@@ -49,7 +49,7 @@ def looking(lock: Lock, look: Callable[[bool], T], seconds: float = LOOK_SECONDS
         seconds: that are waited.
     """
     held, tries = False, 0
-    if finalisers.here():
+    if finalizers.here():
         seconds = min(seconds, FINALISER_SECONDS)
     try:
         # Not `acquire`, then `try`: an exception of a signal handler would come in between.
@@ -135,7 +135,7 @@ class SignalSafeCondition(threading.Condition):
         """
         until = time.monotonic() + timeout
         held = False
-        patience = FINALISER_SECONDS if finalisers.here() else LOOK_SECONDS
+        patience = FINALISER_SECONDS if finalizers.here() else LOOK_SECONDS
         try:
             for_lock = min(max(timeout, patience), threading.TIMEOUT_MAX)
             acquire = partial(self._lock.acquire, True, for_lock)
@@ -171,7 +171,7 @@ class SignalSafeCondition(threading.Condition):
 
     async def wait_for_here(self, predicate: Callable[[], T], timeout: float) -> T:
         """Do as `wait_for`, in a coroutine and without the lock."""
-        home = loops.home()
+        home = eventloops.home()
         waiter = home.waiter()
         awaited = _Awaited(predicate, lambda: home.wake(waiter))
         with self:

@@ -16,7 +16,7 @@ from msgpack import ExtType, packb, unpackb
 from zexchange.collisions import dict_of
 from zexchange.errors import DecodeError, EncodeError
 from zexchange.history import Body, Buffer, Bulk
-from zexchange.protocol.codec import ndarrays as arrays
+from zexchange.protocol.codec import ndarrays
 from zexchange.protocol.codec.custom_types import Unknown, registered_type
 from zexchange.protocol.codec.extensions import (
     ARRAY,
@@ -180,10 +180,10 @@ class _Parts:
         return {key: item for (key, _), item in zip(items, found, strict=True)}
 
     def _other(self, value: Any) -> object:
-        if arrays.is_array(value):
+        if ndarrays.is_array(value):
             if value.nbytes < LARGE or len(self.buffers) >= MAX_ATTACHED:
                 return value
-            *layout, items = arrays.array_fields(value) or [b""]
+            *layout, items = ndarrays.array_fields(value) or [b""]
             return self._attach(value, items, layout)  # type: ignore[arg-type]
         known: object = value
         entry = registered_type(type(known))
@@ -230,7 +230,7 @@ class _Reader:
         if not packed:
             return bytes(buffer)
         view = memoryview(buffer)
-        array = arrays.to_array([*self.unpack(packed), view])
+        array = ndarrays.to_array([*self.unpack(packed), view])
         return Unknown(ARRAY, self._array(packed, view)) if array is NotImplemented else array
 
     def whole(self, body: bytes) -> bytes:

@@ -60,8 +60,7 @@ from msgpack import ExtType
 from zexchange.collisions import set_of
 from zexchange.errors import DecodeError, EncodeError
 from zexchange.kinds import is_list
-from zexchange.protocol.codec import datetimes as moments
-from zexchange.protocol.codec import ndarrays as arrays
+from zexchange.protocol.codec import datetimes, ndarrays
 from zexchange.protocol.codec.custom_types import (
     Unknown,
     already_travels,
@@ -158,10 +157,10 @@ def _or_say_it(kind: type) -> str:
 
 
 def _numpy_to_ext(value: object, nest: Nest) -> ExtType:
-    fields = arrays.array_fields(value)
+    fields = ndarrays.array_fields(value)
     if fields is not None:
         return ExtType(ARRAY, nest.pack(fields))
-    fields = arrays.scalar_fields(value)
+    fields = ndarrays.scalar_fields(value)
     if fields is not None:
         return ExtType(SCALAR, nest.pack(fields))
     plain_form(value)
@@ -259,10 +258,10 @@ _ENCODERS: dict[type, tuple[int, Callable[[Any, Nest], bytes]]] = {
     complex: (COMPLEX, _write_complex),
     Decimal: (DECIMAL, _write_decimal),
     UUID: (UUID_, lambda value, nest: value.bytes),
-    date: (DATE, _fields(moments.date_fields)),
-    time: (TIME, _fields(moments.time_fields)),
-    datetime: (DATETIME, _fields(moments.datetime_fields)),
-    timedelta: (TIMEDELTA, _fields(moments.timedelta_fields)),
+    date: (DATE, _fields(datetimes.date_fields)),
+    time: (TIME, _fields(datetimes.time_fields)),
+    datetime: (DATETIME, _fields(datetimes.datetime_fields)),
+    timedelta: (TIMEDELTA, _fields(datetimes.timedelta_fields)),
     Attached: (ATTACHED, lambda value, nest: write_attached(value, nest.pack)),
     Converted: (REGISTERED, lambda v, nest: write_named(v.name, nest.pack(v.plain))),
 }
@@ -277,11 +276,11 @@ _DECODERS: dict[int, Callable[[bytes, Nest], object]] = {
     COMPLEX: _read_complex,
     DECIMAL: _read_decimal,
     UUID_: lambda data, nest: UUID(bytes=data),
-    DATE: _into(moments.to_date),
-    TIME: _into(moments.to_time),
-    DATETIME: _into(moments.to_datetime),
-    TIMEDELTA: _into(moments.to_timedelta),
-    ARRAY: _into(arrays.to_array),
-    SCALAR: _into(arrays.to_scalar),
+    DATE: _into(datetimes.to_date),
+    TIME: _into(datetimes.to_time),
+    DATETIME: _into(datetimes.to_datetime),
+    TIMEDELTA: _into(datetimes.to_timedelta),
+    ARRAY: _into(ndarrays.to_array),
+    SCALAR: _into(ndarrays.to_scalar),
     ATTACHED: lambda data, nest: nest.attached(data),
 }
