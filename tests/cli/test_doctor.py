@@ -70,6 +70,7 @@ def test_a_node_examines_itself(rendezvous: object) -> None:
         with zexchange.federate("lab", registry=second):
             node.wait_subscribers("x", 1)
             eventually(lambda: node.diagnose("x").healthy)
+        eventually(lambda: not node.peers)  # its goodbye is still on the way
         found = node.diagnose("x")
     assert not found.healthy
     assert "Nobody else is in federation 'lab'" in str(found)
