@@ -12,7 +12,7 @@ import time
 import zmq
 
 from zexchange.net.hub.hub import Hub
-from zexchange.protocol.hub.messages import Attach, Attached, read_word, word_frame
+from zexchange.protocol.hub.messages import Accepted, Attach, read_word, word_frame
 from zexchange.protocol.wire.data import data_head, topic
 from zexchange.protocol.wire.envelopes import introduction_topic, mark_topic
 from zexchange.protocol.wire.messages import Label
@@ -82,7 +82,7 @@ def through_hub(context):  # type: ignore[no-untyped-def]
     link.connect(ours.recv())
     link.send(word_frame(Attach(ME, "f", Label("host", 1))))
     carried = read_word(link.recv())
-    assert isinstance(carried, Attached)
+    assert isinstance(carried, Accepted)
     publisher, subscriber = context.socket(zmq.XPUB), context.socket(zmq.SUB)
     publisher.connect(carried.up)
     subscriber.connect(carried.down)

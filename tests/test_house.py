@@ -102,9 +102,9 @@ def imports(source: str, module: str, package: bool) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             above = home[: len(home) - node.level + 1] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
-            yield base
-            if base == "zexchange":
-                yield from (f"zexchange.{alias.name}" for alias in node.names)
+            for alias in node.names:
+                name = f"{base}.{alias.name}"
+                yield name if name in NAMES or base == "zexchange" else base
 
 
 def violations(source: str, module: str, package: bool = False) -> list[str]:
@@ -141,22 +141,16 @@ def package(module: str) -> str:
 
 def upward(source: str, module: str, is_package: bool = False) -> list[str]:
     """Say which imports of a source lead to a package that is not below that of its module."""
-    floor, broken = room(module), []
+    floor = room(module)
     if floor not in PACKAGES:
         return []
-    home = module.split(".") if is_package else module.split(".")[:-1]
-    for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.ImportFrom):
-            continue
-        above = home[: len(home) - node.level + 1] if node.level else []
-        base = ".".join([*above, *([node.module] if node.module else [])])
-        for alias in node.names:
-            name = f"{base}.{alias.name}" if f"{base}.{alias.name}" in NAMES else base
-            if name.split(".")[:2] != ["zexchange", floor] or package(name) == package(module):
-                continue
-            if level(name) >= level(module):
-                broken.append(f"{module} imports {name}")
-    return broken
+    return [
+        f"{module} imports {name}"
+        for name in set(imports(source, module, is_package))
+        if name.split(".")[:2] == ["zexchange", floor]
+        and package(name) != package(module)
+        and level(name) >= level(module)
+    ]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=module_name)

@@ -15,8 +15,8 @@ from zexchange.protocol.hub.access import KeyedAccessRules
 from zexchange.protocol.hub.client import HubSelector
 from zexchange.protocol.hub.members import MemberLeft, SendToHub, SendToMember, Subscribe
 from zexchange.protocol.hub.messages import (
+    Accepted,
     Attach,
-    Attached,
     Detach,
     HubState,
     Word,
@@ -108,7 +108,7 @@ class Hub:
         for effect in self.core.take():
             if isinstance(effect, SendToMember | SendToHub):
                 require(_read(word_frame(effect.word)) == effect.word, effect)
-            if isinstance(effect, SendToMember) and isinstance(effect.word, Attached):
+            if isinstance(effect, SendToMember) and isinstance(effect.word, Accepted):
                 self._concerns(effect.word, effect.route)
                 if effect.route == A:
                     self.node.carried(effect.word, END, self.now, OWN if self.keyed else b"")
@@ -119,7 +119,7 @@ class Hub:
                 require(self.core.members.get(effect.member.id) is not effect.member, effect)
         require(self.asked == self.core.wants.keys() | self.core.map.wanted().keys(), self.asked)
 
-    def _concerns(self, word: Attached, route: bytes) -> None:
+    def _concerns(self, word: Accepted, route: bytes) -> None:
         """Hold a word to what its reader may publish and have; nothing else is for it."""
         its = self.core.gate.rights(self.user(route))
         require(its == EVERYTHING or len(word.rights) == len(word.present), word)

@@ -10,8 +10,8 @@ from zexchange.errors import DecodeError
 from zexchange.protocol.hub.access import name_in
 from zexchange.protocol.hub.messages import (
     MAX_PATTERNS,
+    Accepted,
     Attach,
-    Attached,
     Detach,
     HubState,
     Refused,
@@ -36,8 +36,8 @@ def words() -> Iterator[Word]:
     """Yield words of every kind."""
     yield Attach(A, "fed", Label("host", 1, "name"))
     yield Attach(HUB, "fed", Label("h", 1), (1, 1), True, "tcp://h:1", 2, 3, 4, 5, b"s" * 16)
-    yield Attached(HUB, "tcp://h:3", "tcp://h:2", b"s" * 16, 0, 1)
-    yield Attached(
+    yield Accepted(HUB, "tcp://h:3", "tcp://h:2", b"s" * 16, 0, 1)
+    yield Accepted(
         *(HUB, "tcp://h:3", "tcp://h:2", b"s" * 16, 4, 6),
         *(((A, False),), ((B, "gone"),), 7, 8, TOLD),
     )
@@ -55,7 +55,7 @@ def seeds() -> Iterator[bytes]:
     yield relay.mark_frame(A, 5)
     yield relay.introduction_topic(HUB) + A + b"s" * 16
     yield from (frame for frame, _ in vectors("data", "ready", "token"))
-    rights, entry = word_frame(Attached(HUB, "u", "d", A, 0, 1)), b"\x92\xc4\x10" + A + b"\xc2"
+    rights, entry = word_frame(Accepted(HUB, "u", "d", A, 0, 1)), b"\x92\xc4\x10" + A + b"\xc2"
     for wrong in (b"\x91" + entry[1:-1], entry[:-1] + b"\x01", b"\xc0", b"\x92\x01\xc2", b"\x80"):
         yield rights.replace(b"\xa7present\x90", b"\xa7present\x91" + wrong)
         yield rights.replace(b"\xa6rights\x80", b"\xa6rights\x81" + entry[1:-1] + wrong)
@@ -78,7 +78,7 @@ def _word(data: bytes) -> None:
         return
     require(len(word.sender) == 16, word)
     require(read_word(word_frame(word)) == word, word)
-    if isinstance(word, Attached | HubState):
+    if isinstance(word, Accepted | HubState):
         for rights in word.rights.values():
             most = max(len(rights.publish or ()), len(rights.subscribe or ()))
             require(most <= MAX_PATTERNS and not rights.hub, rights)

@@ -13,7 +13,7 @@ from tests.support import eventually
 from zexchange import Node, Registry
 from zexchange.net.hub.hub import Hub
 from zexchange.net.security.key_directory import KeyDirectory
-from zexchange.protocol.hub.messages import Attach, Attached, Word, read_word, word_frame
+from zexchange.protocol.hub.messages import Accepted, Attach, Word, read_word, word_frame
 from zexchange.protocol.security.keys import id_for
 from zexchange.protocol.wire.envelopes import introduction_topic, relay_head
 from zexchange.protocol.wire.messages import Label
@@ -83,7 +83,7 @@ class RawLodger:
         control = self.control()
         say_word(control, self.enter())
         answer = hear_word(control)
-        assert isinstance(answer, Attached)
+        assert isinstance(answer, Accepted)
         self.secret = answer.secret
         return control
 
@@ -171,7 +171,7 @@ class RawHub:
             if frames[0][:1] == b"\x06":
                 here = tuple((node, False) for node in nodes)
                 places = {"up": self._up, "down": self._down, "secret": bytes(16)}
-                word = Attached(sender=self.id, base=0, roster=1, present=here, **places)  # type: ignore[arg-type]
+                word = Accepted(sender=self.id, base=0, roster=1, present=here, **places)  # type: ignore[arg-type]
                 self.control.send_multipart([self.route, word_frame(word)])
             else:
                 self.said.append(frames)

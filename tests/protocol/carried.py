@@ -15,7 +15,7 @@ from zexchange.net.peering.hub_links import ANSWERS, HubRoute, _sent_by
 from zexchange.protocol.hub import client as h
 from zexchange.protocol.hub import members as c
 from zexchange.protocol.hub.core import HubCore
-from zexchange.protocol.hub.messages import WORD, Attach, Attached, Detach, read_word, word_frame
+from zexchange.protocol.hub.messages import WORD, Accepted, Attach, Detach, read_word, word_frame
 from zexchange.protocol.hub.topology import DuplicateFilter
 from zexchange.protocol.session import effects as fx
 from zexchange.protocol.wire import data as wire
@@ -300,7 +300,7 @@ class Guest(Machine):
         self.hubs.heard(HUB, now)
         if frame[:1] == WORD:
             word = read_word(frame)
-            if isinstance(word, Attached):
+            if isinstance(word, Accepted):
                 self.hubs.carried(word, HUB, now)
             self.news()
             return

@@ -11,7 +11,7 @@ from test_peers import START, events, hello, of
 
 from zexchange.names import matches
 from zexchange.protocol.hub.client import HubSelector
-from zexchange.protocol.hub.messages import Attached
+from zexchange.protocol.hub.messages import Accepted
 from zexchange.protocol.hub.rights import DelegatedRights
 from zexchange.protocol.security.channel import Kind
 from zexchange.protocol.security.keys import id_for
@@ -77,8 +77,8 @@ class Bench:
         return effects
 
 
-def carried_word() -> Attached:
-    return Attached(
+def carried_word() -> Accepted:
+    return Accepted(
         sender=id_for(HUB_KEY, bytes(16)),
         secret=b"s" * 16,
         base=0,

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from zexchange import DecodeError
 from zexchange.protocol.hub.messages import (
     WORD,
+    Accepted,
     Attach,
-    Attached,
     Detach,
     HubState,
     Refused,
@@ -37,7 +37,7 @@ WORDS = st.one_of(
         Attach, IDS, FEDERATIONS, LABELS, st.tuples(COUNTS, COUNTS), st.booleans(), SHORT,
         COUNTS, COUNTS, COUNTS, COUNTS, st.binary(max_size=16),
     ),
-    st.builds(Attached, IDS, SHORT, SHORT, IDS, COUNTS, COUNTS, PRESENT, LEFT, COUNTS, COUNTS),
+    st.builds(Accepted, IDS, SHORT, SHORT, IDS, COUNTS, COUNTS, PRESENT, LEFT, COUNTS, COUNTS),
     st.builds(Refused, IDS, SHORT, SHORT),
     st.builds(Detach, IDS),
     st.builds(

@@ -5,8 +5,8 @@ from zexchange.protocol.hub.core import HubCore
 from zexchange.protocol.hub.members import SendToMember, Warn
 from zexchange.protocol.hub.messages import (
     MAX_PATTERNS,
+    Accepted,
     Attach,
-    Attached,
     HubState,
     Refused,
     read_word,
@@ -66,15 +66,15 @@ def test_nobody_enters_under_an_id_of_another_key() -> None:
         assert isinstance(answer, Refused)
         assert answer.reason == reason
     assert not hub.core.members
-    assert isinstance(hub.enter(NORTH), Attached)
-    assert isinstance(hub.enter(OTHER, hub=True, endpoint="tcp://two:1"), Attached)
+    assert isinstance(hub.enter(NORTH), Accepted)
+    assert isinstance(hub.enter(OTHER, hub=True, endpoint="tcp://two:1"), Accepted)
 
 
 def test_a_data_connection_is_of_the_key_that_entered() -> None:
     """A secret that another has found out does not open the connection of another key."""
     hub = Keyed(north=Rights("north"), south=Rights("south"))
     carried = hub.enter(NORTH)
-    assert isinstance(carried, Attached)
+    assert isinstance(carried, Accepted)
     hub.core.introduced(5, A, carried.secret, SOUTH.hex())
     assert not hub.core.by_connection
     hub.core.introduced(5, A, carried.secret, NORTH.hex())
@@ -86,12 +86,12 @@ def test_who_comes_by_another_connection_is_told_everything() -> None:
     hub = Keyed(north=Rights("north"), south=Rights("south", ("p",)))
     hub.enter(SOUTH)
     first = hub.enter(NORTH)
-    assert isinstance(first, Attached)
+    assert isinstance(first, Accepted)
     hub.core.enter(Attach(A, "f", LABEL, roster=first.roster), "other", 0.1, NORTH.hex())
     (again,) = [
         e.word for e in hub.core.take() if isinstance(e, SendToMember) and e.route == "other"
     ]
-    assert isinstance(again, Attached)
+    assert isinstance(again, Accepted)
     assert (again.base, again.present) == (0, ((B, False),))
     assert again.rights == {B: Rights("", ("p",))}
 
@@ -142,13 +142,13 @@ def test_nodes_are_told_what_concerns_them_of_each_others_rights() -> None:
     hub = Keyed(north=north, south=south)
     hub.enter(NORTH)
     answer = hub.enter(SOUTH)
-    assert isinstance(answer, Attached)
+    assert isinstance(answer, Accepted)
     assert answer.rights == {A: Rights("", ("p",), ("s",))}
     hub.enter(SOUTH)
-    told = [word for word in hub.said(NORTH) if isinstance(word, Attached)]
+    told = [word for word in hub.said(NORTH) if isinstance(word, Accepted)]
     assert not told
     again = hub.enter(NORTH)
-    assert isinstance(again, Attached)
+    assert isinstance(again, Accepted)
     assert "hidden" not in str(again)
 
 
@@ -159,7 +159,7 @@ def test_what_is_told_of_two_long_lists_can_be_read() -> None:
     hub = Keyed(north=north, south=south)
     hub.enter(SOUTH)
     answer = hub.enter(NORTH)
-    assert isinstance(answer, Attached)
+    assert isinstance(answer, Accepted)
     assert read_word(word_frame(answer)) == answer
     assert len(answer.rights[B].subscribe or ()) == MAX_PATTERNS
 
@@ -169,7 +169,7 @@ def test_who_may_do_everything_is_not_told_of() -> None:
     hub = Keyed(north=Rights("north"), south=Rights("south"))
     hub.enter(NORTH)
     answer = hub.enter(SOUTH)
-    assert isinstance(answer, Attached)
+    assert isinstance(answer, Accepted)
     assert answer.present == ((A, False),)
     assert answer.rights == {}
 
@@ -184,7 +184,7 @@ def test_rights_of_nodes_elsewhere_are_the_other_hubs_word_within_its_own() -> N
     hub.core.state(
         HubState(TWO, 1, (HUB,), ((B, False),), rights={B: Rights("", ("p",), ("s", "u"))})
     )
-    told = [word for word in hub.said(NORTH) if isinstance(word, Attached)]
+    told = [word for word in hub.said(NORTH) if isinstance(word, Accepted)]
     assert told[-1].present == ((B, False),)
     assert told[-1].rights == {B: Rights("", ("p",), ("s",))}
 
@@ -194,20 +194,20 @@ def test_a_key_that_may_do_something_else_begins_anew() -> None:
     hub = Keyed(north=Rights("north"), south=Rights("south"))
     hub.enter(NORTH)
     first = hub.enter(SOUTH)
-    assert isinstance(first, Attached)
+    assert isinstance(first, Accepted)
     before = hub.policy
     hub.policy = Policy(OWN, {NORTH: Rights("north"), SOUTH: Rights("south", ("p",))})
     hub.core.judge({key.hex() for key in before.changed(hub.policy)})
-    (told,) = [word for word in hub.said(NORTH) if isinstance(word, Attached)]
+    (told,) = [word for word in hub.said(NORTH) if isinstance(word, Accepted)]
     assert told.left == ((B, "permissions"),)
     hub.core.enter(Attach(B, "f", LABEL, roster=first.roster), SOUTH, 0.0, SOUTH.hex())
     again = hub.said(SOUTH)[0]
-    assert isinstance(again, Attached)
+    assert isinstance(again, Accepted)
     assert (again.base, again.present) == (0, ((A, False),))
     assert again.secret != first.secret
     before, hub.policy = hub.policy, Policy(OWN, {NORTH: Rights("north")})
     hub.core.judge({key.hex() for key in before.changed(hub.policy)})
-    told = [word for word in hub.said(NORTH) if isinstance(word, Attached)][-1]
+    told = [word for word in hub.said(NORTH) if isinstance(word, Accepted)][-1]
     assert told.left == ((B, "revoked"),)
 
 

@@ -1,7 +1,7 @@
 """A node's hubs: which way it goes to whom, and what it makes of hubs that die and return."""
 
 from zexchange.protocol.hub import client as h
-from zexchange.protocol.hub.messages import Attached, Refused
+from zexchange.protocol.hub.messages import Accepted, Refused
 from zexchange.protocol.wire.messages import Label
 
 ME, A, B = b"m" * 16, b"a" * 16, b"b" * 16
@@ -18,9 +18,9 @@ def roster(
     base: int = 0,
     number: int = 1,
     left: tuple[tuple[bytes, str], ...] = (),
-) -> Attached:
+) -> Accepted:
     present = tuple((node, False) for node in nodes)
-    return Attached(hub * 16, "tcp://h:3", "tcp://h:2", b"s" * 16, base, number, present, left)
+    return Accepted(hub * 16, "tcp://h:3", "tcp://h:2", b"s" * 16, base, number, present, left)
 
 
 def news(hubs: h.HubSelector) -> list[h.Effect]:
@@ -165,7 +165,7 @@ def test_what_a_hub_does_not_take_is_not_heaped_up() -> None:
     assert said == h.UNREAD_BYTES >> 20
     word = roster(b"1")
     hubs.carried(
-        Attached(word.sender, word.up, word.down, word.secret, 0, 1, taken=1 << 24), ONE, 0.0
+        Accepted(word.sender, word.up, word.down, word.secret, 0, 1, taken=1 << 24), ONE, 0.0
     )
     assert hubs.room(hub, 1 << 20, 0.0)
 

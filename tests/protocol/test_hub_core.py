@@ -12,7 +12,7 @@ from zexchange.protocol.hub.core import (
     HubCore,
 )
 from zexchange.protocol.hub.members import AccessRules, MemberLeft, SendToMember, Subscribe, Warn
-from zexchange.protocol.hub.messages import Attach, Attached, Refused, word_frame
+from zexchange.protocol.hub.messages import Accepted, Attach, Refused, word_frame
 from zexchange.protocol.timing import REFUSALS
 from zexchange.protocol.wire.data import ready_topic, topic
 from zexchange.protocol.wire.messages import Label
@@ -37,7 +37,7 @@ def test_nodes_are_told_of_each_other() -> None:
     """Who enters is told who is there, and those who are there are told of it."""
     core = carrying()
     first = enter(core, A)
-    assert isinstance(first, Attached)
+    assert isinstance(first, Accepted)
     assert (first.base, first.present) == (0, ())
     core.enter(Attach(B, "f", LABEL), "b", 0.0)
     told = {e.route: e.word for e in core.take() if isinstance(e, SendToMember)}
@@ -81,10 +81,10 @@ def test_an_id_is_its_owners() -> None:
     """Another connection speaks under an id only if it knows what the hub told its owner."""
     core = carrying()
     carried = enter(core, A)
-    assert isinstance(carried, Attached)
+    assert isinstance(carried, Accepted)
     assert isinstance(enter(core, A, 0.5, route="thief"), Refused)
     again = enter(core, A, 0.6, route="again", secret=carried.secret)
-    assert isinstance(again, Attached)
+    assert isinstance(again, Accepted)
     core.introduced(5, A, b"?" * 16)
     assert not core.by_connection
     core.introduced(5, A, carried.secret)
@@ -96,7 +96,7 @@ def test_who_dies_is_gone_and_who_is_stopped_is_quiet() -> None:
     core = carrying()
     for node, fd in ((A, 5), (B, 6)):
         carried = enter(core, node)
-        assert isinstance(carried, Attached)
+        assert isinstance(carried, Accepted)
         core.introduced(fd, node, carried.secret)
     core.disconnected(5)
     for tenths in range(17):
@@ -173,17 +173,17 @@ def test_asking_for_everything_without_end_is_answered_up_to_a_bound() -> None:
     for n in range(200):
         core.enter(Attach(n.to_bytes(16, "big"), "f", LABEL), n, 0.0)
     core.take()
-    told, known = 0, Attached(HUB, "", "", bytes(16), 0, 0)
+    told, known = 0, Accepted(HUB, "", "", bytes(16), 0, 0)
     for n in range(3000):
         core.enter(Attach(A, "f", LABEL, taken=known.sent), "a", n / 1000)
         for effect in core.take():
-            if isinstance(effect, SendToMember) and isinstance(effect.word, Attached):
+            if isinstance(effect, SendToMember) and isinstance(effect.word, Accepted):
                 known = effect.word if effect.route == "a" else known
                 told += len(word_frame(effect.word)) if effect.route == "a" else 0
     assert WHOLE_AT_ONCE // 2 < told < WHOLE_AT_ONCE + 4 * WHOLE_A_SECOND
     # An honest one is told of everybody all the same.
     fresh = enter(core, B, 10.0)
-    assert isinstance(fresh, Attached)
+    assert isinstance(fresh, Accepted)
     assert len(fresh.present) == 201
 
 
@@ -198,10 +198,10 @@ def test_a_node_that_does_not_read_is_told_no_news() -> None:
     for n in range(100):
         core.enter(Attach(n.to_bytes(16, "big"), "f", LABEL), n, 1.0)
         said = [e for e in core.take() if isinstance(e, SendToMember) and e.route == member.route]
-        told += sum(len(e.word.present) for e in said if isinstance(e.word, Attached))
+        told += sum(len(e.word.present) for e in said if isinstance(e.word, Accepted))
     assert told == 0
     word = enter(core, A, 2.0, taken=member.marks[-1], roster=member.roster)
-    assert isinstance(word, Attached)
+    assert isinstance(word, Accepted)
     assert len(word.present) == 100
 
 
@@ -218,7 +218,7 @@ class Strict(AccessRules):
 def test_a_gate_judges() -> None:
     """Who may be carried, and what may be subscribed to, is asked of the gate."""
     core = carrying(Strict())
-    assert isinstance(enter(core, A), Attached)
+    assert isinstance(enter(core, A), Accepted)
     assert isinstance(enter(core, B), Refused)
     core.want(topic("secret"), True)
     core.want(ready_topic(A, 1), True)

@@ -15,7 +15,7 @@ from zexchange.protocol.hub.client import (
     Reconnect,
     RightsChanged,
 )
-from zexchange.protocol.hub.messages import Attached, read_word, word_frame
+from zexchange.protocol.hub.messages import Accepted, read_word, word_frame
 from zexchange.protocol.hub.rights import DelegatedRights, carried, restrict_topics
 from zexchange.protocol.security.keys import id_for
 from zexchange.protocol.security.permissions import (
@@ -49,7 +49,7 @@ def policy(rights: Mapping[bytes, Rights]) -> Policy:
     return Policy(OWN, rights)
 
 
-def word(secret: bytes = b"s" * 16, base: int = 0, number: int = 1, **more: object) -> Attached:
+def word(secret: bytes = b"s" * 16, base: int = 0, number: int = 1, **more: object) -> Accepted:
     fields: dict[str, object] = {
         "sender": HUB_ID,
         "up": "tcp://hub:3",
@@ -57,7 +57,7 @@ def word(secret: bytes = b"s" * 16, base: int = 0, number: int = 1, **more: obje
         "present": ((NODE, False), (STRANGER, False)),
         **more,
     }
-    return Attached(secret=secret, base=base, roster=number, **fields)  # type: ignore[arg-type]
+    return Accepted(secret=secret, base=base, roster=number, **fields)  # type: ignore[arg-type]
 
 
 def hubs(told: Mapping[bytes, Rights] | None = None, key: bytes = HUB) -> HubSelector:
@@ -210,7 +210,7 @@ def two_hubs(first: Rights, second: Rights) -> tuple[HubSelector, DelegatedRight
     return found, DelegatedRights(lambda: entries, found)
 
 
-def other_word(**more: object) -> Attached:
+def other_word(**more: object) -> Accepted:
     places = {"up": "tcp://second:3", "down": "tcp://second:2"}
     return word(sender=id_for(SECOND, bytes(16)), **{**places, **more})  # type: ignore[arg-type]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.support import examples
 from zexchange.protocol.hub.core import HubCore
 from zexchange.protocol.hub.members import DialHub, SendToHub, SendToMember, Subscribe
-from zexchange.protocol.hub.messages import Attach, Attached, HubState
+from zexchange.protocol.hub.messages import Accepted, Attach, HubState
 from zexchange.protocol.hub.topology import DuplicateFilter, Topology
 from zexchange.protocol.wire.data import ready_topic, topic
 from zexchange.protocol.wire.envelopes import HOPS_MOST, FrameInfo
@@ -98,7 +98,7 @@ class Hubs:
         core = self.cores[b]
         if isinstance(item, Attach):
             core.enter(item, a, self.now)
-        elif isinstance(item, Attached):
+        elif isinstance(item, Accepted):
             core.link(item.sender, self.now)
         elif isinstance(item, HubState):
             core.state(item)

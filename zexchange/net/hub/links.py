@@ -15,7 +15,7 @@ import zmq
 from ...errors import DecodeError
 from ...local.process.logs import log
 from ...protocol.hub.core import HubCore
-from ...protocol.hub.messages import Attach, Attached, Refused, Word, read_word, word_frame
+from ...protocol.hub.messages import Accepted, Attach, Refused, Word, read_word, word_frame
 from ...protocol.hub.topology import MAX_HUBS
 from ...protocol.security.keys import belongs
 from ...protocol.security.permissions import Policy
@@ -206,7 +206,7 @@ class HubLinks:
                 continue
             if not self._guard.may_carry(link.key):
                 continue
-            if isinstance(word, Attached):
+            if isinstance(word, Accepted):
                 if link.key and not belongs(word.sender, link.key):
                     self._core.complain(f"the hub at {link.endpoint} has an id of another key")
                     continue

@@ -15,7 +15,7 @@ import zmq
 from ...errors import DecodeError
 from ...history import Body, Bulk, Frame
 from ...protocol.hub import client as h
-from ...protocol.hub.messages import WORD, Attached, Refused, read_word, word_frame
+from ...protocol.hub.messages import WORD, Accepted, Refused, read_word, word_frame
 from ...protocol.hub.rights import DelegatedRights
 from ...protocol.interest.permitted import as_seen_by
 from ...protocol.security.permissions import EVERYTHING
@@ -335,7 +335,7 @@ class HubTransport(Controls):
                 self._open(link, sender, head)
         elif kind == WORD and not others:
             word = read_word(frame)
-            if isinstance(word, Attached):
+            if isinstance(word, Accepted):
                 host = _host_of(link.endpoint)
                 up, down = _reachable(word.up, host), _reachable(word.down, host)
                 told = replace(word, up=up, down=down)

@@ -13,7 +13,7 @@ from ..security.permissions import Rights
 from ..timing import KNOCK_EVERY, TICK_LATE
 from ..unanswered import NO_ANSWER, NO_CONNECTION, NOTHING_LISTENS, PASSING, Unanswered, refused
 from ..wire.messages import Label
-from .messages import Attach, Attached, Refused
+from .messages import Accepted, Attach, Refused
 
 ENTER_EVERY = 1.0
 SILENT_AFTER = 3.0
@@ -236,7 +236,7 @@ class HubSelector:
 
     # ------------------------------------------------------------------- what hubs say
 
-    def carried(self, word: Attached, endpoint: str, now: float, key: bytes = b"") -> None:
+    def carried(self, word: Accepted, endpoint: str, now: float, key: bytes = b"") -> None:
         """Take a hub's answer, or its news; it has proven to have a key, where there are keys."""
         hub = self.hubs[endpoint]
         if key and not belongs(word.sender, key):
@@ -283,7 +283,7 @@ class HubSelector:
         if hub.key and len(self.hubs) > 1:
             self._effects.append(RightsChanged())
 
-    def _connect(self, hub: Hub, word: Attached) -> None:
+    def _connect(self, hub: Hub, word: Accepted) -> None:
         """Have our data go where a hub says, and come from there."""
         # One that has let us go, because of our key perhaps, has refused connections for good.
         again = bool(hub.key and hub.secret and hub.secret != word.secret)
@@ -299,7 +299,7 @@ class HubSelector:
             self._effects.append(Publish(hub.up, True, hub.key))
         hub.down = word.down
 
-    def _take_roster(self, hub: Hub, word: Attached) -> bool:
+    def _take_roster(self, hub: Hub, word: Accepted) -> bool:
         """Take who is there, and may do what; tell whether nothing before it is missing."""
         if word.base > hub.number:
             return False

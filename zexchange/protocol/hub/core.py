@@ -27,7 +27,7 @@ from .members import (
     Subscribe,
     Warn,
 )
-from .messages import Attach, Attached, HubState, Refused, told_of
+from .messages import Accepted, Attach, HubState, Refused, told_of
 from .topology import Topology
 
 QUIET_AFTER = 3.0
@@ -207,7 +207,7 @@ class HubCore:
             return
         member.sent += size
         member.fresh = member.fresh and number != self._roster.number
-        word = Attached(
+        word = Accepted(
             self.me, self._up, self._down, member.secret, base, number,
             tuple((n, quiet) for n, (quiet, _) in present.items() if n != member.id),
             tuple((n, why) for n, why in left.items() if n != member.id),

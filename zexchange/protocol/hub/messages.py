@@ -49,7 +49,7 @@ class Attach:
 
 
 @dataclass(frozen=True, slots=True)
-class Attached:
+class Accepted:
     """I carry you: the answer, and what is new on the roster.
 
     Attributes:
@@ -117,10 +117,10 @@ class HubState:
     rights: dict[bytes, Rights] = field(default_factory=dict[bytes, Rights])
 
 
-Word = Attach | Attached | Refused | Detach | HubState
+Word = Attach | Accepted | Refused | Detach | HubState
 KINDS: dict[type[Word], str] = {
     Attach: "enter",
-    Attached: "carried",
+    Accepted: "carried",
     Refused: "turnedaway",
     Detach: "leave",
     HubState: "state",
@@ -140,7 +140,7 @@ def word_frame(word: Word) -> bytes:
     if isinstance(word, Attach):
         label = word.label
         body["label"] = (label.host, label.pid, label.name)
-    elif isinstance(word, Attached | HubState):
+    elif isinstance(word, Accepted | HubState):
         body["rights"] = {node: (r.publish, r.subscribe) for node, r in word.rights.items()}
     frame: bytes = msgpack.packb([KINDS[type(word)], word.sender, body])
     return WORD + frame
@@ -182,8 +182,8 @@ def _enter(sender: bytes, body: dict[Any, Any]) -> Attach:
     )
 
 
-def _carried(sender: bytes, body: dict[Any, Any]) -> Attached:
-    return Attached(
+def _carried(sender: bytes, body: dict[Any, Any]) -> Accepted:
+    return Accepted(
         sender,
         text(body["up"]),
         text(body["down"]),
