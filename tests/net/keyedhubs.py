@@ -36,7 +36,7 @@ def behind(
     return join(hub=hub.endpoint, keys=keyrings(name), local=False, **arguments)
 
 
-class RawLodger:
+class RawMember:
     """Sockets with the key of a name that say to a hub whatever a test wants."""
 
     def __init__(
@@ -120,12 +120,12 @@ def passed(hub: Hub) -> list[bytes]:
 
 
 @contextmanager
-def raw_member(hub: Hub, directory: Path | None, at: Path) -> Iterator[RawLodger]:
+def raw_member(hub: Hub, directory: Path | None, at: Path) -> Iterator[RawMember]:
     """Be somebody at a hub, with the key in a directory or none, whom nothing binds."""
     context = zmq.Context()
     us = KeyDirectory(directory) if directory else None
     try:
-        yield RawLodger(context, hub, us, KeyDirectory(at).public)
+        yield RawMember(context, hub, us, KeyDirectory(at).public)
     finally:
         context.destroy(linger=0)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.net.conftest import Joiner, collect
-from tests.net.keyedhubs import Huber, RawLodger, behind, carried, passed, raw_member
+from tests.net.keyedhubs import Huber, RawMember, behind, carried, passed, raw_member
 from tests.net.keyrings import Keyrings, everything
 from tests.net.test_hub_keys import complaints, linked, reasons
 from tests.net.test_permissions import overlapping_is_one_channel
@@ -137,7 +137,7 @@ def node_id(node: Node) -> bytes:
     return bytes.fromhex(node.id)
 
 
-def greeted(thief: RawLodger, to: bytes, *interest: str) -> "tuple[object, list[Control]]":
+def greeted(thief: RawMember, to: bytes, *interest: str) -> "tuple[object, list[Control]]":
     """Enter, say hello to a node behind the hub, and return the link and what came."""
     control = thief.entered()
     way = Address("hub://" + thief.id.hex(), "hub://" + thief.id.hex())
@@ -153,7 +153,7 @@ def greeted(thief: RawLodger, to: bytes, *interest: str) -> "tuple[object, list[
     return control, heard
 
 
-def tell(control: object, thief: RawLodger, to: bytes, *messages: Control) -> None:
+def tell(control: object, thief: RawMember, to: bytes, *messages: Control) -> None:
     parcels = [Envelope(thief.id, to, 8, control_frame(message)) for message in messages]
     control.send(bundle(parcels))  # type: ignore[attr-defined]
 

@@ -19,7 +19,13 @@ from ...protocol.hub.messages import Accepted, Attach, Refused, Word, read_word,
 from ...protocol.hub.topology import MAX_HUBS
 from ...protocol.security.keys import belongs
 from ...protocol.security.permissions import Policy
-from ...protocol.timing import KNOCK_EVERY
+from ...protocol.timing import (
+    ENTER_EVERY,
+    KNOCK_EVERY,
+    REDIAL_AFTER,
+    TURNED_AWAY_RETRY,
+    UNREAD_BYTES,
+)
 from ...protocol.unanswered import Neighbours
 from ...protocol.wire.envelopes import BUNDLE_BYTES, Envelope, bundle
 from ..security.guard import CurveGuard
@@ -27,13 +33,8 @@ from ..transport.sockets import Poller
 from .forwarding import BUDGET
 from .sockets import HubSockets
 
-ENTER_EVERY = 1.0
-REDIAL_AFTER = 3.0
 ANSWER_WITHIN = 3.0
 """Seconds without an answer from a hub that we were given, after which that is told."""
-TURNED_AWAY_RETRY = 10.0
-UNREAD_BYTES = 32 << 20
-"""Bytes that may be on their way to another hub; what is beyond is dropped."""
 TELL_BYTES = 4 << 20
 FORGET_AFTER = 60.0
 """Seconds after which a hub that has called us, and does not answer, is dialled no more."""

@@ -10,20 +10,22 @@ from dataclasses import dataclass, field
 
 from ..security.keys import belongs
 from ..security.permissions import Rights
-from ..timing import KNOCK_EVERY, TICK_LATE
+from ..timing import (
+    ENTER_EVERY,
+    KNOCK_EVERY,
+    REDIAL_AFTER,
+    TICK_LATE,
+    TURNED_AWAY_RETRY,
+    UNREAD_BYTES,
+)
 from ..unanswered import NO_ANSWER, NO_CONNECTION, NOTHING_LISTENS, PASSING, Unanswered, refused
 from ..wire.messages import Label
 from .messages import Accepted, Attach, Refused
 
-ENTER_EVERY = 1.0
 SILENT_AFTER = 3.0
-REDIAL_AFTER = 3.0
 GONE_AFTER = 5.0
 """Seconds for a node to come back to a hub that was started again, and so has no word of it.
 Longer than it takes to notice that, and to dial and attach again."""
-TURNED_AWAY_RETRY = 10.0
-UNREAD_BYTES = 32 << 20
-"""Bytes that may be on their way to a hub on the control link; more is dropped."""
 TELL_BYTES = 1 << 20
 """Bytes either way after which there is more to say than each second."""
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..rate_limit import TokenBucket
 from ..security.permissions import EVERYTHING, Rights
-from ..timing import MAX_TEXT, REFUSALS, TICK_LATE
+from ..timing import MAX_TEXT, REFUSALS, TICK_LATE, UNREAD_BYTES
 from ..wire.messages import VERSIONS
 from .members import (
     AccessRules,
@@ -34,12 +34,10 @@ QUIET_AFTER = 3.0
 GONE_AFTER = 1.5
 """Seconds unheard, and without a data connection, after which a node is gone."""
 LEFT_AFTER = 30.0
-MAX_LODGERS = 10_000
+MAX_MEMBERS = 10_000
 MAX_LEFT = 1_000
 MAX_TOPICS = 200_000
 """Topics that the nodes of this hub may subscribe to, all together."""
-UNREAD_BYTES = 32 << 20
-"""Bytes that may be on their way to a node on its control link; more is dropped there."""
 TELL_BYTES = 4 << 20
 WHOLE_AT_ONCE, WHOLE_A_SECOND = 4 << 20, 512 << 10
 """Bytes of whole rosters that one connection is told, at once and a second."""
@@ -181,7 +179,7 @@ class HubCore:
             self.complain(f"{self.gate.name(user)} was turned away: {objection[1]}")
             return away(*objection)
         if member is None:
-            full = len(self.members) >= MAX_LODGERS
+            full = len(self.members) >= MAX_MEMBERS
             return away("full", "this hub carries as many as it can") if full else None
         # With keys, the id goes with the key, and who has that is one party.
         same = bool(user) and member.user == user
