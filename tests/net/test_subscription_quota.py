@@ -4,6 +4,8 @@ import pytest
 
 from zexchange.net.outbound.subscription_quota import (
     AT_ONCE,
+    KEY_STRICT_AT_ONCE,
+    KEY_STRICT_SECONDS,
     OVERHEAD,
     STRICT_AT_ONCE,
     STRICT_SECONDS,
@@ -26,9 +28,9 @@ class Sockets:
             self.cuts.append, most * SIZE, lambda fd: (fd, self.inodes.get(fd, 0)), each
         )
 
-    def add(self, fd: int, *topics: int) -> None:
+    def add(self, fd: int, *topics: int, key: bytes = b"") -> None:
         for topic in topics:
-            self.topics.note(b"\1%09d" % topic, fd, self.now)
+            self.topics.note(b"\1%09d" % topic, fd, self.now, key)
 
     def drop(self, *topics: int, fd: int = -1) -> None:
         for topic in topics:
@@ -116,6 +118,26 @@ def test_who_comes_after_a_cut_may_bring_little_for_a_while() -> None:
     sockets.now += STRICT_SECONDS + 1
     sockets.add(4, *range(2 * little))
     assert len(sockets.cuts) == 2
+
+
+def test_a_key_that_was_cut_pays_for_itself_alone() -> None:
+    """All connections of the key together may bring little for ten minutes, and others as before."""
+    sockets = Sockets(10**6)
+    sockets.add(1, 1, key=b"good")
+    while not sockets.cuts:
+        sockets.add(2, 7, key=b"bad")
+    little = KEY_STRICT_AT_ONCE // SIZE
+    sockets.add(3, *range(little // 2), key=b"bad")
+    sockets.add(4, *range(2 * little), key=b"good")
+    sockets.add(5, *range(2 * little), key=b"")
+    assert len(sockets.cuts) == 1
+    sockets.now = KEY_STRICT_SECONDS / 2
+    sockets.add(6, *range(little // 2, 2 * little), key=b"bad")
+    assert {fd for fd, _ in sockets.cuts} == {2, 6}
+    # What is cut meanwhile makes it no longer: its owner may just have that many names.
+    cuts, sockets.now = len(sockets.cuts), KEY_STRICT_SECONDS + 1
+    sockets.add(7, *range(2 * little), key=b"bad")
+    assert len(sockets.cuts) == cuts
 
 
 def test_where_each_end_is_told_another_ones_topics_stay_counted() -> None:

@@ -24,6 +24,12 @@ STRICT_AT_ONCE, STRICT_A_SECOND = 32 << 10, 8 << 10
 STRICT_SECONDS = 60.0
 """For how long we are strict after the last cut. All that a connection has brought goes in one
 call of libzmq's, which nothing can be sent meanwhile: half a second where that was much."""
+KEY_STRICT_AT_ONCE, KEY_STRICT_A_SECOND = 128 << 10, 8 << 10
+"""Or as many, of all connections of one key together, while we are strict with that key. Enough for
+3000 names of 20 bytes: its owner may be one whose names were too many."""
+KEY_STRICT_SECONDS = 600.0
+"""For how long we are strict with a key after a connection of it was cut, but for one that was cut
+while we were: with keys, nobody else has to pay for what one of them does."""
 OWNERS = 4
 """Connections remembered for one topic."""
 
@@ -60,8 +66,11 @@ class SubscriptionQuota:
         self._usual = TokenBucket(AT_ONCE, A_SECOND)
         self._strict = TokenBucket(STRICT_AT_ONCE, STRICT_A_SECOND)
         self._strict_until = -inf
-        self._newcomers = dict[Connection, bool]()
-        """Whether each was made while we were strict."""
+        self._strict_keys = dict[bytes, float]()
+        """By key, until when we are strict with it."""
+        self._of_key = TokenBucket(KEY_STRICT_AT_ONCE, KEY_STRICT_A_SECOND)
+        self._known = dict[Connection, tuple[bytes, bool]]()
+        """The key of each connection, and whether it was made while we were strict."""
         self.bytes = 0
         """Of all topics, but for those of connections that are being cut."""
         self._cuts = 0
@@ -71,8 +80,14 @@ class SubscriptionQuota:
         cuts, self._cuts = self._cuts, 0
         return cuts
 
-    def note(self, frame: bytes, fd: int, now: float) -> bool:
+    def note(self, frame: bytes, fd: int, now: float, key: bytes = b"") -> bool:
         """Take note of a subscription frame that came by a connection, or of the end of one.
+
+        Args:
+            frame: all of it.
+            fd: the descriptor of the connection, -1 if it has none any more.
+            now: seconds on a monotonic clock.
+            key: by which the connection has authenticated itself, if any.
 
         Returns:
             Whether anything is to be made of it: its connection is not being cut.
@@ -83,7 +98,7 @@ class SubscriptionQuota:
             self._subscribed(topic, size, by or (fd, -1), now)
         elif frame[:1] == b"\0" and topic in self._topics:
             self._ended(topic, by, now)
-        if by is not None and by not in self._ending and not self._allowed(by, size, now):
+        if by is not None and by not in self._ending and not self._allowed(by, key, size, now):
             self._end(by, now)
         return by not in self._ending
 
@@ -97,14 +112,20 @@ class SubscriptionQuota:
             self._topics[topic] = size, rest
             self._charge(rest[0], size, now)
 
-    def _allowed(self, by: Connection, size: int, now: float) -> bool:
-        """Tell whether a connection may bring so much."""
+    def _allowed(self, by: Connection, key: bytes, size: int, now: float) -> bool:
+        """Return whether a connection may bring so much."""
         strict = now < self._strict_until
-        newcomer = self._newcomers.setdefault(by, strict)
-        if len(self._newcomers) > MAX_KNOWN:
-            del self._newcomers[next(iter(self._newcomers))]
-        allowance = self._strict if strict and newcomer else self._usual
+        newcomer = self._known.setdefault(by, (key, strict))[1]
+        if len(self._known) > MAX_KNOWN:
+            del self._known[next(iter(self._known))]
+        if key and self._strict_with(key, now):
+            return self._of_key.take(key, size, now)
+        allowance = self._strict if strict and newcomer and not key else self._usual
         return allowance.take(by, size, now)
+
+    def _strict_with(self, key: bytes, now: float) -> bool:
+        """Return whether a connection of a key was cut lately."""
+        return now < self._strict_keys.get(key, -inf)
 
     def _subscribed(self, topic: int, size: int, by: Connection, now: float) -> None:
         """Charge a topic to the first that has it and is not being cut.
@@ -139,8 +160,15 @@ class SubscriptionQuota:
         self._end(max(self._held.keys() - self._ending, key=self._held.__getitem__), now)
 
     def _end(self, by: Connection, now: float) -> None:
-        """Cut a connection."""
-        self._strict_until = now + STRICT_SECONDS
+        """Cut a connection, and be strict with whoever made it."""
+        key = self._known.get(by, (b"", False))[0]
+        if not key:
+            self._strict_until = now + STRICT_SECONDS
+        elif not self._strict_with(key, now):
+            self._strict_keys.pop(key, None)
+            self._strict_keys[key] = now + KEY_STRICT_SECONDS
+            if len(self._strict_keys) > MAX_KNOWN:
+                del self._strict_keys[next(iter(self._strict_keys))]
         if by in self._held:
             self._ending.add(by)
             self.bytes -= self._held[by]

@@ -12,7 +12,7 @@ import zmq
 from ...protocol.wire.data import read_token
 from ...protocol.wire.envelopes import MARK
 from ..security.connections import source
-from ..security.subscription_filter import SubscriptionFilter
+from ..security.subscription_filter import SubscriptionFilter, user_of
 from ..transport.sockets import EVENTS, JUDGED_MARK, READABLE, XPUB_MANUAL
 from .subscription_quota import SubscriptionQuota
 from .window import Window
@@ -90,7 +90,8 @@ class SubscriptionReader:
         # Of what ends with its connection there is none.
         data, fd = frame.bytes, source(frame)
         # Before it is judged: libzmq keeps what we refuse, too.
-        if not self.topics.note(data, fd, self._monotonic()) and data[:1] == b"\1":
+        key = b"" if self._gate is None else user_of(frame) or b""
+        if not self.topics.note(data, fd, self._monotonic(), key) and data[:1] == b"\1":
             return
         if self._gate is not None and not self._gate.admit(self._socket, frame):
             return
