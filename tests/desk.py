@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ GRACE = 2.0
 SAID_SO = re.compile(r"a stream of '\w+' (is full: |has dropped ).*\n")
 """What a page may have in the log without showing it."""
 PORTS = ("7400", "7410", "8000", "8040", "6379", "4222", "5556")
+SERVER = re.compile(r"\w+-server --port (\d+)")
 COMMANDS = {
     "python": "",
     "zexchange": "-m zexchange.cli",
@@ -65,6 +67,16 @@ class Terminal:
             running = self.process.poll() is None  # looked at before what it printed last
             time.sleep(0.01)
         assert self.process.poll() in (None, 0), self.complaint()
+
+    def wait_for_port(self, port: int) -> None:
+        """Wait until a port is listened to, by a server that prints nothing when it is up."""
+        deadline = Deadline(DEADLINE)
+        while True:
+            with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+                return
+            assert self.process.poll() is None, self.complaint()
+            assert not deadline.over, self.complaint()
+            time.sleep(0.01)
 
     def complaint(self) -> str:
         shown, status = "\n".join(self.shown), self.process.poll()
@@ -131,6 +143,8 @@ class Desk:
         self.terminals.append(terminal)
         if block.wait:
             terminal.catch_up()
+        if server := SERVER.search(self.local(block.script)):
+            terminal.wait_for_port(int(server[1]))
 
     def local(self, text: str) -> str:
         """Put free ports in the place of those that a page names."""
