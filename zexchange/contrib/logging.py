@@ -15,7 +15,6 @@ import logging
 import os
 import threading
 import uuid
-from types import TracebackType
 from typing import Any
 
 from .. import Exchange, to_call, to_thread
@@ -178,12 +177,7 @@ class ExchangeListener:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *reason: object) -> None:
         """Stop."""
         self.stop()
 

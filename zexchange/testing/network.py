@@ -7,7 +7,6 @@ threads, the rendezvous directory, and time.
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from types import TracebackType
 
 from ..errors import NotReady
 from ..local.registry import Registry
@@ -225,11 +224,6 @@ class Network:
         """Return the network, which the end of the block closes."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *reason: object) -> None:
         """Close."""
         self.close()

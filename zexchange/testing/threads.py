@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from types import TracebackType
 from typing import TypeVar
 
 from ..net.transport.sockets import READABLE
@@ -79,12 +78,7 @@ class Condition:
     def __enter__(self) -> bool:
         return True
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *reason: object) -> None:
         pass
 
     def look(self, look: Callable[[bool], T]) -> T:

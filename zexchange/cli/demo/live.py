@@ -5,7 +5,6 @@ lock. It must not know processes or nodes.
 """
 
 import time
-from types import TracebackType
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -36,12 +35,7 @@ class LiveScreen(Screen):
         self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *reason: object) -> None:
         self._live.stop()
 
     def frame(self) -> None:

@@ -5,7 +5,6 @@ nodes.
 """
 
 import time
-from types import TracebackType
 
 import click
 
@@ -43,12 +42,7 @@ class Screen:
     def __enter__(self) -> "Screen":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *reason: object) -> None:
         pass
 
 

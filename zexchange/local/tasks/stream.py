@@ -6,7 +6,6 @@ mailbox is awaited. It must not know what it is attached to beyond attach and de
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 from ...errors import Closed
@@ -178,22 +177,12 @@ class Stream(Generic[T]):
     def __enter__(self) -> "Stream[T]":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *reason: object) -> None:
         self.close()
 
     async def __aenter__(self) -> "Stream[T]":
         self._mailbox.read_here()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *reason: object) -> None:
         self.close()

@@ -11,7 +11,6 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from ...errors import Closed, NotReady
@@ -303,12 +302,7 @@ class Node(NodeView):
         """Return the node, which the end of the block closes."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *reason: object) -> None:
         """Close."""
         self.close()
 
@@ -336,12 +330,7 @@ class Node(NodeView):
             raise
         return self.aio
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *reason: object) -> None:
         """Close, awaited."""
         await self.aio.close()
 
