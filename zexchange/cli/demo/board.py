@@ -15,6 +15,8 @@ RATE_OVER = 2.0
 LISTENERS = {"metrics": ("analyst", "screen"), "averages": ("screen",)}
 """Who listens to what, by the first level of an exchange's name."""
 _BARS = "▁▂▃▄▅▆▇█"
+_MOST_ARRIVALS = 200
+"""Far more than come in `RATE_OVER` seconds."""
 
 
 @dataclass(slots=True)
@@ -25,25 +27,20 @@ class Row:
     origin: str
     unit: str = ""
     values: deque[float] = field(default_factory=lambda: deque(maxlen=WIDTH))
-    arrivals: deque[float] = field(default_factory=deque[float])
+    arrivals: deque[float] = field(default_factory=lambda: deque(maxlen=_MOST_ARRIVALS))
 
     def take(self, reading: Mapping[str, Any], now: float) -> None:
         """Note a reading that came at ``now``."""
         self.values.append(float(reading["value"]))
         self.unit = str(reading["unit"])
         self.arrivals.append(now)
-        self._forget(now)
 
     def rate(self, now: float) -> float:
         """Return how many messages a second came lately."""
-        self._forget(now)
-        if len(self.arrivals) < 2:
+        lately = [at for at in self.arrivals if at >= now - RATE_OVER]
+        if len(lately) < 2:
             return 0.0
-        return len(self.arrivals) / min(RATE_OVER, max(now - self.arrivals[0], 0.05))
-
-    def _forget(self, now: float) -> None:
-        while self.arrivals and self.arrivals[0] < now - RATE_OVER:
-            self.arrivals.popleft()
+        return len(lately) / min(RATE_OVER, max(now - lately[0], 0.05))
 
 
 class Board:
@@ -52,34 +49,27 @@ class Board:
     def __init__(self) -> None:
         self.rows: dict[tuple[str, str], Row] = {}
         self.labels: dict[str, str] = {}
-        self.gone: dict[str, str] = {}
-        """By origin, how it left, while others go on."""
+        self.gone: set[str] = set()
+        """The origins that left while others went on."""
 
     def take(self, name: str, origin: str, reading: Mapping[str, Any], now: float) -> None:
         """Note a reading."""
-        key = (name, origin)
-        row = self.rows.get(key) or self.rows.setdefault(key, Row(name, origin))
-        row.take(reading, now)
+        self.rows.setdefault((name, origin), Row(name, origin)).take(reading, now)
 
     def label(self, origin: str) -> str:
         """Return what a node calls itself."""
         return self.labels.get(origin, origin[:8])
 
     def flows(self, label: str) -> bool:
-        """Tell whether anything came from the node with this label."""
+        """Return whether anything came from the node with this label."""
         return any(self.labels.get(origin) == label for _, origin in self.rows)
-
-    def missed(self) -> list[str]:
-        """Return the labels of those who left while others went on."""
-        return [self.label(origin) for origin in self.gone]
 
     def sorted(self) -> list[Row]:
         """Return the rows: metrics first, by exchange and sender."""
-        rows = list(self.rows.values())
-        return sorted(rows, key=lambda r: (not r.name.startswith("metrics"), *self._place(r)))
-
-    def _place(self, row: Row) -> tuple[str, str]:
-        return row.name, self.label(row.origin)
+        return sorted(
+            self.rows.values(),
+            key=lambda row: (not row.name.startswith("metrics"), row.name, self.label(row.origin)),
+        )
 
 
 def sparkline(values: Sequence[float], top: float | None = None) -> str:
@@ -95,9 +85,9 @@ def quantity(value: float, unit: str) -> str:
     """Return a value with its unit, in a form of nearly constant width."""
     if unit != "B/s":
         return f"{value:.1f} {unit}"
-    for prefix in ("", "k", "M"):
+    for prefix, digits in (("", 0), ("k", 1), ("M", 1)):
         if value < 1000:
-            return f"{value:.0f} {prefix}{unit}" if not prefix else f"{value:.1f} {prefix}{unit}"
+            return f"{value:.{digits}f} {prefix}{unit}"
         value /= 1000
     return f"{value:.1f} G{unit}"
 
@@ -143,15 +133,8 @@ def tally(
     lines: list[Tally] = []
     for name, origin in sorted(keys, key=lambda k: (not k[0].startswith("metrics"), k)):
         label, sent = senders.get(origin, (origin[:8], None))
-        got = _got(receivers, (name, origin))
+        listeners = LISTENERS[name.partition(".")[0]]
+        got = {who: receivers.get(who, {}).get((name, origin), 0) for who in listeners}
         count = None if sent is None else sent.get(name, 0)
         lines.append(Tally(name, label, count, got, lost.get((name, origin), 0)))
     return lines
-
-
-def _got(
-    receivers: Mapping[str, Mapping[tuple[str, str], int]], key: tuple[str, str]
-) -> dict[str, int]:
-    """Return what each of those who listen to an exchange got of one origin."""
-    listeners = LISTENERS[key[0].partition(".")[0]]
-    return {label: receivers.get(label, {}).get(key, 0) for label in listeners}

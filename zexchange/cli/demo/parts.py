@@ -13,7 +13,8 @@ import sys
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import psutil
@@ -29,31 +30,6 @@ READY_TIMEOUT = 15.0
 FLUSH_TIMEOUT = 5.0
 LAST_CALL = 1.0
 """Seconds that an orphan has to say goodbye."""
-Meter = Callable[[], float]
-
-
-def cpu() -> Meter:
-    """Return a meter of how busy all processors are, in percent."""
-    psutil.cpu_percent()  # the first call has nothing to compare with
-    return psutil.cpu_percent
-
-
-def memory() -> Meter:
-    """Return a meter of how much memory is in use, in percent."""
-    return lambda: float(psutil.virtual_memory().percent)
-
-
-def network() -> Meter:
-    """Return a meter of the traffic of all interfaces, both ways, in bytes per second."""
-    before = [time.monotonic(), _traffic()]
-
-    def rate() -> float:
-        now, traffic = time.monotonic(), _traffic()
-        speed = (traffic - before[1]) / max(now - before[0], 1e-3)
-        before[:] = now, traffic
-        return max(speed, 0.0)
-
-    return rate
 
 
 def _traffic() -> float:
@@ -62,19 +38,29 @@ def _traffic() -> float:
     return float(sum(counters.bytes_sent + counters.bytes_recv for counters in each))
 
 
-METERS: dict[str, tuple[Callable[[], Meter], str]] = {
-    "cpu": (cpu, "%"),
-    "memory": (memory, "%"),
-    "network": (network, "B/s"),
+def _speeds() -> Iterator[float]:
+    """Yield the traffic of all interfaces since the last look, in bytes per second."""
+    at, before = time.monotonic(), _traffic()
+    while True:
+        now, traffic = time.monotonic(), _traffic()
+        yield max((traffic - before) / max(now - at, 1e-3), 0.0)
+        at, before = now, traffic
+
+
+METERS: dict[str, tuple[Callable[[], float], str]] = {
+    "cpu": (psutil.cpu_percent, "%"),
+    "memory": (lambda: float(psutil.virtual_memory().percent), "%"),
+    "network": (partial(next, _speeds()), "B/s"),
 }
-"""What a sensor can read: by name, what makes the meter, and its unit."""
+"""What a sensor can read: by name, the meter, and its unit."""
 
 
 def sensor(node: Node, stop: threading.Event, what: list[str]) -> None:
     """Publish readings of ``what`` until told to stop, once screen and analyst listen."""
     host = level(socket.gethostname())
-    lanes = [(get_exchange(f"metrics.{host}.{w}"), METERS[w][0](), METERS[w][1]) for w in what]
-    for exchange, _, _ in lanes:
+    lanes = [(get_exchange(f"metrics.{host}.{name}"), *METERS[name]) for name in what]
+    for exchange, meter, _ in lanes:
+        meter()  # the first reading has nothing to compare with
         node.wait_subscribers(exchange.name, 2, READY_TIMEOUT)
     due = time.monotonic()
     while not stop.wait(max(0.0, due - time.monotonic())):
@@ -96,10 +82,8 @@ def analyst(node: Node, stop: threading.Event, what: list[str]) -> None:
         result = {"value": sum(window) / len(window), "unit": reading["unit"]}
         get_exchange(name.replace("metrics", "averages", 1)).send(result)
 
-    task = to_call(average)
-    metrics = match("metrics.**")
-    metrics.attach(task, names=True)
-    stop.wait()
+    with match("metrics.**").subscribe(to_call(average), names=True):
+        stop.wait()
 
 
 ROLES = {"sensor": sensor, "analyst": analyst}
@@ -108,13 +92,6 @@ ROLES = {"sensor": sensor, "analyst": analyst}
 def level(host: str) -> str:
     """Return a host's name as one level of an exchange's name."""
     return host.partition(".")[0].replace("*", "_") or "localhost"
-
-
-def report(node: Node) -> str:
-    """Return what a node sent and received, as the line that the demo reads."""
-    stats = node.stats()
-    received = [[*key, came.received] for key, came in stats.received.items()]
-    return json.dumps({"origin": node.id, "sent": stats.sent, "received": received})
 
 
 def heed_parent(stop: threading.Event) -> None:
@@ -137,7 +114,9 @@ def main(role: str, federation: str, label: str, *what: str) -> None:
     with Joining(federation, None, None, (), (), False).node(label) as node:
         ROLES[role](node, stop, list(what))
         node.flush(FLUSH_TIMEOUT)
-        print(report(node), flush=True)
+        stats = node.stats()
+        received = [[*key, came.received] for key, came in stats.received.items()]
+        print(json.dumps({"sent": stats.sent, "received": received}), flush=True)
 
 
 if __name__ == "__main__":
