@@ -8,8 +8,7 @@ from collections.abc import Iterator
 
 from zexchange.errors import ExchangeError
 from zexchange.net.config import make_plan
-from zexchange.net.transport.endpoints import parse_tcp, reachable, resolve_wild
-from zexchange.net.transport.probes import probe_target
+from zexchange.net.transport.endpoints import parse_tcp, reachable, resolve_wild, socket_address
 from zexchange.protocol.wire.messages import Address
 
 from ..bounds import require
@@ -51,7 +50,7 @@ def execute(data: bytes) -> None:
 
 
 def _judge(text: str) -> None:
-    probe_target(text)
+    socket_address(text)
     for ours in (False, True):
         reachable(Address(text, text), lambda path, ours=ours: ours)
     for address in resolve_wild([Address(text, text)], "10.0.0.1"):

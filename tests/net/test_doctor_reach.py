@@ -52,6 +52,8 @@ def test_nobody_and_nothing() -> None:
     assert reach(tcp(port)).outcome == "refused"
     assert reach("ipc:///tmp/zexchange-none.c").outcome == "removed"
     assert reach(f"tcp://{'x' * 70}.example:1").outcome == "unresolved"
+    for malformed in ("tcp://no-port", "tcp://*:1", "ipc:///tmp/\ud800"):
+        assert reach(malformed).outcome == "unresolved"
 
 
 @pytest.mark.parametrize(

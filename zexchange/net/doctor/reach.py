@@ -15,7 +15,7 @@ from functools import partial
 
 from ...imports import importing
 from ..transport.dns import look_up, needs_lookup
-from ..transport.endpoints import HIDDEN, ipc_path, parse_tcp
+from ..transport.endpoints import HIDDEN, ipc_path, socket_address
 
 TIMEOUT = 2.0
 """Seconds that each step may take."""
@@ -23,8 +23,15 @@ NUDGE = 0.5
 _AT_A_TIME = 64
 _SIGNATURE = b"\xff\0\0\0\0\0\0\0\1\x7f"
 _GREETING = 64
-_NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EINVAL}
-_FORBIDDEN = {errno.EACCES, errno.EPERM}
+_FAILED = {
+    errno.EAGAIN: "mute",  # a Unix socket whose owner does not accept
+    errno.ETIMEDOUT: "timeout",
+    errno.ENOENT: "removed",
+    errno.ECONNREFUSED: "refused",
+    errno.EACCES: "forbidden",
+    errno.EPERM: "forbidden",
+}
+"""What comes of a try by the error that ends it; of any other, ``no route``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,47 +75,21 @@ def reach(endpoint: str, timeout: float = TIMEOUT) -> Reach:
         if not found:
             return Reach("unresolved", why)
         endpoint = found[0]
+    target = socket_address(endpoint)
+    if target is None:
+        return Reach("unresolved", "it is no address")
+    family, address = target
     try:
-        with socket.socket(_family(endpoint), socket.SOCK_STREAM) as connection:
+        with socket.socket(family, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout)
-            try:
-                connection.connect(_address(endpoint))
-            except OSError as error:
-                return _failed(error)
+            connection.connect(address)
             return _listen(connection)
-    except ValueError as error:
+    except ValueError as error:  # a path of characters that no path has
         return Reach("unresolved", str(error))
     except OSError as error:
-        return Reach("no route", error.strerror or str(error))
-
-
-def _family(endpoint: str) -> socket.AddressFamily:
-    if ipc_path(endpoint) is not None:
-        return socket.AF_UNIX
-    return socket.AF_INET6 if endpoint.startswith("tcp://[") else socket.AF_INET
-
-
-def _address(endpoint: str) -> str | tuple[str, int]:
-    path = ipc_path(endpoint)
-    if path is not None:
-        return path
-    tcp = parse_tcp(endpoint)
-    return tcp.host.strip("[]"), tcp.port
-
-
-def _failed(error: OSError) -> Reach:
-    words = error.strerror or str(error)
-    if isinstance(error, BlockingIOError):  # a Unix socket whose owner does not accept
-        return Reach("mute", words)
-    if isinstance(error, TimeoutError) or error.errno == errno.ETIMEDOUT:
-        return Reach("timeout", words)
-    if error.errno == errno.ENOENT:
-        return Reach("removed", words)
-    if error.errno == errno.ECONNREFUSED:
-        return Reach("refused", words)
-    if error.errno in _FORBIDDEN:
-        return Reach("forbidden", words)
-    return Reach("no route", words)
+        late = isinstance(error, TimeoutError)
+        outcome = "timeout" if late else _FAILED.get(error.errno or 0, "no route")
+        return Reach(outcome, error.strerror or str(error))
 
 
 def _listen(connection: socket.socket) -> Reach:

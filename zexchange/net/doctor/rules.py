@@ -12,23 +12,13 @@ from dataclasses import dataclass
 from ...names import is_pattern
 from ..transport.endpoints import parse_tcp
 from .reach import Reach
-from .snapshot import Endpoint, PeerView, Picture
+from .snapshot import PeerView, Picture
 
 CLOCKS_APART = 1.0
 """Seconds by which clocks may differ unmentioned."""
 FEW = 4
 """Further peers that there have to be descriptors for."""
 HEARSAY = ("gossip", "hello")
-FOUND_BY = {
-    "static": "peers=",
-    "dns": "a name in peers=",
-    "lan": "the local network",
-    "rendezvous": "this host",
-    "gossip": "a peer",
-    "hello": "its own call",
-    "hub": "hub=",
-}
-"""How a candidate was found, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +82,14 @@ def _all_well(p: Picture) -> str:
 # ------------------------------------------------------------------------------ who is there
 
 
-def hidden(p: Picture) -> Iterator[Finding]:
-    """So few file descriptors are left here that much else fails."""
+def out_of_sight(p: Picture) -> Iterator[Finding]:
+    """Nobody on this host can find us, or connect to us."""
     if p.hidden:
         text = (
             "This process has so few file descriptors left that nobody on this host can connect to "
             "it anew: raise its limit (ulimit -n), or close files."
         )
         yield Finding(True, "This process", text)
-
-
-def unplaced(p: Picture) -> Iterator[Finding]:
-    """Our place in the rendezvous directory is gone, and cannot be made again."""
     if p.unplaced:
         text = (
             "Nobody on this host can find this process any more: its sockets, or its file beside "
@@ -161,37 +147,29 @@ def names(p: Picture) -> Iterator[Finding]:
             yield Finding(True, lookup.endpoint, text + after + " Check it, and the name server.")
 
 
+REFUSALS = {
+    "federation": "{who} is in another federation{said}: use one name on both sides.",
+    "version": "{who} speaks another version of the protocol{said}: upgrade the older one.",
+    "unreachable": "{who} cannot reach any address that we are told to be at ({told}): use listen= "
+    "with an address of this host, and advertise= if others know another.",
+    "key": "{who} does not know our key{said}: put our .pub file into its authorized/.",
+    "identity": "{who} knows another key of us{said}: join again with the key that it knows.",
+    "taken": "{who} has heard of us by another connection{said}: it lets us in in a moment.",
+    "permission": "{who} does not permit it{said}: see its permissions.toml.",
+}
+"""What is said of a node that will not have us, by its reason."""
+
+
 def refusals(p: Picture) -> Iterator[Finding]:
     """A node is there and will not have us."""
+    told = ", ".join(control for control, _ in p.advertises)
     for e in p.endpoints:
         if e.state == "refused":
-            yield Finding(True, e.endpoint, _refusal(p, e))
-
-
-def _refusal(p: Picture, e: Endpoint) -> str:
-    who = f"The {'hub' if e.found_by == 'hub' else 'node'} at {e.endpoint}"
-    said = f" ({e.text})" if e.text else ""
-    match e.reason:
-        case "federation":
-            return f"{who} is in another federation{said}: use one name on both sides."
-        case "version":
-            return f"{who} speaks another version of the protocol{said}: upgrade the older one."
-        case "unreachable":
-            told = ", ".join(control for control, _ in p.advertises)
-            return (
-                f"{who} cannot reach any address that we are told to be at ({told}): "
-                "use listen= with an address of this host, and advertise= if others know another."
-            )
-        case "key":
-            return f"{who} does not know our key{said}: put our .pub file into its authorized/."
-        case "identity":
-            return f"{who} knows another key of us{said}: join again with the key that it knows."
-        case "taken":
-            return f"{who} has heard of us by another connection{said}: it lets us in in a moment."
-        case "permission":
-            return f"{who} does not permit it{said}: see its permissions.toml."
-        case _:
-            return f"{who} refuses us: {e.reason}{said}."
+            who = f"The {'hub' if e.found_by == 'hub' else 'node'} at {e.endpoint}"
+            said = f" ({e.text})" if e.text else ""
+            text = REFUSALS.get(e.reason, "{who} refuses us: {reason}{said}.")
+            text = text.format(who=who, said=said, told=told, reason=e.reason)
+            yield Finding(True, e.endpoint, text)
 
 
 def unreached(p: Picture) -> Iterator[Finding]:
@@ -205,61 +183,35 @@ def unreached(p: Picture) -> Iterator[Finding]:
             yield Finding(e.found_by not in HEARSAY, e.endpoint, _why(e.endpoint, e.reach))
 
 
+OUTCOMES = {
+    "unresolved": "The host of {0} cannot be resolved: {1}.",
+    "no route": "There is no way to {0} from here: {1}. Check address and network.",
+    "forbidden": "This host may not connect to {0}: {1}. Check its own firewall.",
+    "refused": "Nothing listens at {0}: its host is there and refuses. Is the program running, and "
+    "with listen= on that port and on an address that is not loopback?",
+    "timeout": "{0} does not answer: its host is down, the address is wrong, or a firewall drops "
+    "what we send.",
+    "mute": "Something listens at {0} and does not say what it is ({1}): another program's port, "
+    "or a process that is stopped.",
+    "removed": "The socket {0} of a node that lives is not there: something has removed it, a "
+    "cleaner of temporary files or the end of a login. Its process makes it again within some "
+    "seconds; ZEXCHANGE_DIR names a place that is not cleaned.",
+    "hidden": "The node at {0} lets nobody connect anew, for its process has few file descriptors "
+    "left: raise its limit (ulimit -n), or close files there.",
+    "not ours": "What listens at {0} is not zexchange: {1}. Check the port.",
+    "zmq": "What listens at {0} is ZeroMQ, but not zexchange ({1}).",
+    "data port": "{0} is a node's data port: name its control port, which is the one before it "
+    "unless listen= says otherwise.",
+    "keys": "{0} admits only who has keys ({1}), and either we use none or it does not know ours: "
+    "see keys=.",
+    "ok": "A node listens at {0} and has not answered: its process is stopped, or busy in one long "
+    "call that holds its interpreter.",
+}
+"""Why nobody answers at an endpoint, and what to do, by the outcome of a try by hand."""
+
+
 def _why(endpoint: str, reach: Reach) -> str:
-    """Say why nobody answers at an endpoint, and what to do."""
-    detail = reach.detail
-    match reach.outcome:
-        case "unresolved":
-            return f"The host of {endpoint} cannot be resolved: {detail}."
-        case "no route":
-            return f"There is no way to {endpoint} from here: {detail}. Check address and network."
-        case "forbidden":
-            return f"This host may not connect to {endpoint}: {detail}. Check its own firewall."
-        case "refused":
-            return (
-                f"Nothing listens at {endpoint}: its host is there and refuses. Is the program "
-                "running, and with listen= on that port and on an address that is not loopback?"
-            )
-        case "timeout":
-            return (
-                f"{endpoint} does not answer: its host is down, the address is wrong, or a "
-                "firewall drops what we send."
-            )
-        case "mute":
-            return (
-                f"Something listens at {endpoint} and does not say what it is ({detail}): "
-                "another program's port, or a process that is stopped."
-            )
-        case "removed":
-            return (
-                f"The socket {endpoint} of a node that lives is not there: something has removed "
-                "it, a cleaner of temporary files or the end of a login. Its process makes it "
-                "again within some seconds; ZEXCHANGE_DIR names a place that is not cleaned."
-            )
-        case "hidden":
-            return (
-                f"The node at {endpoint} lets nobody connect anew, for its process has few file "
-                "descriptors left: raise its limit (ulimit -n), or close files there."
-            )
-        case "not ours":
-            return f"What listens at {endpoint} is not zexchange: {detail}. Check the port."
-        case "zmq":
-            return f"What listens at {endpoint} is ZeroMQ, but not zexchange ({detail})."
-        case "data port":
-            return (
-                f"{endpoint} is a node's data port: name its control port, which is the one "
-                "before it unless listen= says otherwise."
-            )
-        case "keys":
-            return (
-                f"{endpoint} admits only who has keys ({detail}), and either we use none or it "
-                "does not know ours: see keys=."
-            )
-        case _:
-            return (
-                f"A node listens at {endpoint} and has not answered: its process is stopped, or "
-                "busy in one long call that holds its interpreter."
-            )
+    return OUTCOMES.get(reach.outcome, OUTCOMES["ok"]).format(endpoint, reach.detail)
 
 
 # ---------------------------------------------------------------------------- half-open ways
@@ -333,10 +285,20 @@ def _own(p: Picture, which: int) -> str:
     return ", ".join(f"port {tcp.port}" if tcp.wild else str(tcp) for tcp in ports)
 
 
+DATA_PORT = {
+    "refused": " (nothing listens there)",
+    "removed": " (its socket was removed)",
+    "timeout": " (it does not answer)",
+    "no route": " (there is no way to it)",
+    "forbidden": " (this host may not connect to it)",
+}
+"""What is said of a peer's data port, by the outcome of a try by hand."""
+
+
 def _unheard(peer: PeerView) -> str:
     """Say why we do not receive from a peer that answers."""
     who = peer.label
-    why = "" if peer.data_reach is None else _data(peer.data_reach)
+    why = DATA_PORT.get(peer.data_reach.outcome, "") if peer.data_reach else ""
     if _host(peer.data) != _host(peer.control):
         return (
             f"We reach {who} at {peer.control} but do not hear its messages: it tells us to "
@@ -350,18 +312,6 @@ def _unheard(peer: PeerView) -> str:
 
 def _host(endpoint: str) -> str:
     return parse_tcp(endpoint).host if endpoint.startswith("tcp:") else ""
-
-
-def _data(reach: Reach) -> str:
-    words = {
-        "refused": "nothing listens there",
-        "removed": "its socket was removed",
-        "timeout": "it does not answer",
-        "no route": "there is no way to it",
-        "forbidden": "this host may not connect to it",
-    }
-    said = words.get(reach.outcome)
-    return f" ({said})" if said else ""
 
 
 def _cannot_come(p: Picture, peer: PeerView) -> str:
@@ -450,23 +400,22 @@ def _held(whose: str, seconds: float, which: str) -> str:
     )
 
 
+SLOW = (
+    "{0} acknowledges too slowly and is waited for no more: what it misses is lost once it is not "
+    "kept any longer. Its tasks are too slow, or it is stopped."
+)
+FINDS_US_SLOW = (
+    "{0} finds this node too slow and does not wait for it any more: its tasks are too slow for "
+    "what is sent."
+)
+
+
 def slow(p: Picture) -> Iterator[Finding]:
     """A peer, or we, cannot keep up."""
     for peer in p.peers:
-        if peer.slow:
-            yield Finding(
-                True,
-                peer.label,
-                f"{peer.label} acknowledges too slowly and is waited for no more: what it misses "
-                "is lost once it is not kept any longer. Its tasks are too slow, or it is stopped.",
-            )
-        if peer.finds_us_slow:
-            yield Finding(
-                True,
-                peer.label,
-                f"{peer.label} finds this node too slow and does not wait for it any more: its "
-                "tasks are too slow for what is sent.",
-            )
+        for true, text in ((peer.slow, SLOW), (peer.finds_us_slow, FINDS_US_SLOW)):
+            if true:
+                yield Finding(True, peer.label, text.format(peer.label))
 
 
 def descriptors(p: Picture) -> Iterator[Finding]:
@@ -475,11 +424,8 @@ def descriptors(p: Picture) -> Iterator[Finding]:
     for who, room in [*own, *((peer.label, peer.room) for peer in p.peers)]:
         if room is not None and room < FEW:
             left = "no further peer" if not room else f"{room} more peers"
-            yield Finding(
-                True,
-                who,
-                f"{who} has file descriptors left for {left}: raise its limit (ulimit -n).",
-            )
+            text = f"{who} has file descriptors left for {left}: raise its limit (ulimit -n)."
+            yield Finding(True, who, text)
 
 
 # ------------------------------------------------------------------------------- the exchange
@@ -517,18 +463,16 @@ def clocks(p: Picture) -> Iterator[Finding]:
     for peer in p.peers:
         if peer.clock is not None and abs(peer.clock) > CLOCKS_APART:
             way = "ahead of" if peer.clock > 0 else "behind"
-            yield Finding(
-                False,
-                peer.label,
+            text = (
                 f"The clock of {peer.label} is {abs(peer.clock):.1f} s {way} ours: messages "
-                "arrive all the same, but the times in them mislead.",
+                "arrive all the same, but the times in them mislead."
             )
+            yield Finding(False, peer.label, text)
 
 
 Rule = Callable[[Picture], Iterator[Finding]]
 RULES: tuple[Rule, ...] = (
-    hidden,
-    unplaced,
+    out_of_sight,
     sent_away,
     names,
     refusals,

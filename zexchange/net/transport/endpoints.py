@@ -5,8 +5,10 @@ neighbouring ports unless told otherwise. Nothing here opens a socket.
 """
 
 import ipaddress
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ...errors import InsecureEndpoint
 from ...protocol.wire.messages import Address
@@ -142,6 +144,23 @@ def resolve_wild(addresses: Sequence[Address], host: str | None) -> tuple[Addres
 def ipc_path(endpoint: str) -> str | None:
     """Return the path of an ``ipc://`` endpoint, or None if it is another kind."""
     return endpoint[6:] if endpoint.startswith("ipc://") else None
+
+
+def socket_address(endpoint: str) -> tuple[int, Any] | None:
+    """Return the family and address to connect to, or None where that would need a look-up."""
+    path = ipc_path(endpoint)
+    if path is not None:
+        return socket.AF_UNIX, path
+    try:
+        tcp = parse_tcp(endpoint)
+    except ValueError:
+        return None
+    if tcp.host == "localhost":
+        return socket.AF_INET, ("127.0.0.1", tcp.port)
+    if tcp.host == "*" or not tcp.literal:
+        return None
+    family = socket.AF_INET6 if tcp.host.startswith("[") else socket.AF_INET
+    return family, (tcp.host.strip("[]"), tcp.port)
 
 
 def reachable(address: Address, ours: Callable[[str], bool]) -> bool:

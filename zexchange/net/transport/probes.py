@@ -7,9 +7,8 @@ neither refusal nor success.
 import errno
 import socket
 from collections.abc import Callable
-from typing import Any
 
-from .endpoints import ipc_path, parse_tcp
+from .endpoints import socket_address
 from .sockets import Poller
 
 PROBE_TIMEOUT = 2.0
@@ -28,7 +27,7 @@ class Probes:
         """Find out whether anything listens; ``answer`` hears of a clear yes or no."""
         if any(probed == endpoint for _, probed, _, _ in self._probes.values()):
             return
-        target = probe_target(endpoint)
+        target = socket_address(endpoint)
         if target is None:
             return
         family, address = target
@@ -81,22 +80,3 @@ def _judge(endpoint: str, code: int, answer: Answer) -> None:
         answer(endpoint, True)
     elif code in (errno.ECONNREFUSED, errno.ENOENT):
         answer(endpoint, False)
-
-
-def probe_target(endpoint: str) -> tuple[int, Any] | None:
-    """Return the family and address to probe, or None where that would need a look-up."""
-    path = ipc_path(endpoint)
-    if path is not None:
-        return socket.AF_UNIX, path
-    try:
-        tcp = parse_tcp(endpoint)
-    except ValueError:
-        return None
-    if tcp.host == "localhost":
-        return socket.AF_INET, ("127.0.0.1", tcp.port)
-    family = socket.AF_INET6 if tcp.host.startswith("[") else socket.AF_INET
-    try:
-        socket.inet_pton(family, tcp.host.strip("[]"))
-    except OSError:
-        return None
-    return family, (tcp.host.strip("[]"), tcp.port)
