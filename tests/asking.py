@@ -35,7 +35,7 @@ class Asking(logging.Handler):
 
         with importing():  # or a child that is forked meanwhile waits for it for ever
             from tests import locks
-            from zexchange.net.node import process as lifetime
+            from zexchange.net.node import lifetime
 
         locks.watch()
         locks._engines.update(n._engine for n in list(lifetime.nodes.values()) if n._engine)

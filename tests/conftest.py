@@ -79,7 +79,7 @@ def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
     start_collector()  # one for all contexts, and for good
     before = len(os.listdir("/proc/self/fd"))
     yield
-    from zexchange.net.node import process as lifetime
+    from zexchange.net.node import lifetime
 
     assert not lifetime.nodes, "a node was left open"
     eventually(lambda: not [t for t in threading.enumerate() if t.name.startswith("zexchange-")])

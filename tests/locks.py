@@ -14,7 +14,7 @@ from zexchange import Registry, imports
 from zexchange.errors import ExchangeError
 from zexchange.local.process import fork as forking
 from zexchange.net.engine.engine import Engine
-from zexchange.net.node import process as lifetime
+from zexchange.net.node import lifetime
 from zexchange.net.transport import sockets
 from zexchange.protocol.codec import custom_types as registration
 

@@ -59,8 +59,7 @@ def be_patient() -> Callable[[], None]:
     Returns:
         What undoes it.
     """
-    from zexchange.net.node.async_node import AsyncNode
-    from zexchange.net.node.node import Node
+    from zexchange.net.node.node import AsyncNode, Node
 
     names = ("wait_peers", "wait_ready", "wait_subscribers", "flush")
     waits = [getattr(owner, name) for owner in (Node, AsyncNode) for name in names]

@@ -41,9 +41,8 @@ from .local import (
 from .net.doctor.reach import Reach
 from .net.doctor.rules import Diagnosis, Finding
 from .net.doctor.snapshot import Endpoint, Lookup, PeerView, Picture
-from .net.node.async_node import AsyncNode
 from .net.node.federate import federate
-from .net.node.node import Node
+from .net.node.node import AsyncNode, Node
 from .net.node.stats import NodeStats, PeerStatus, Received, Sent
 from .protocol.codec.values import Unknown, register
 from .protocol.session.events import (

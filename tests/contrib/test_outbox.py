@@ -17,7 +17,7 @@ from zexchange.contrib import outbox as module
 from zexchange.contrib.membership import Membership
 from zexchange.contrib.outbox import Outbox
 from zexchange.local.process.logs import log
-from zexchange.net.node import process as lifetime
+from zexchange.net.node import lifetime, process
 
 pytestmark = pytest.mark.sockets
 Heard = Callable[[], list[Any]]
@@ -348,7 +348,7 @@ def test_a_fork_waits_for_a_start(heard: list[Any], monkeypatch: pytest.MonkeyPa
         try:
             engine = next(iter(lifetime.nodes.values()))._engine
             assert engine is None
-            assert lifetime._graveyard  # what the parent had made is known, and let go of
+            assert process._graveyard  # what the parent had made is known, and let go of
             box.send("child", None)
             with federate("fed") as node:
                 node.flush()

@@ -100,7 +100,6 @@ def test_a_node_and_its_twin_lead_to_each_other(join: Joiner) -> None:
     assert twin.node is node is node.node
     assert twin.events is node.events
     assert (twin.id, twin.name, twin.registry) == (node.id, "fed", registry)
-    assert twin._bridge("x") is node._bridge("x")
     assert repr(node) in repr(twin)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support import PATIENCE, patience
 from zexchange import Registry, federate
-from zexchange.net.node.process import _TooLate
+from zexchange.net.node.process import TooLate
 
 pytestmark = pytest.mark.sockets
 
@@ -76,7 +76,7 @@ def test_after_the_end_of_a_node_the_first_message_is_told(
     """Once; it is no bridge that anybody counts on."""
     exchange = Registry().get("x")
     exchange._resize_ring()
-    exchange._attach_bridge(_TooLate("x"))
+    exchange._attach_bridge(TooLate("x"))
     exchange.send(1)
     exchange.send(2)
     assert exchange.stats().bridges == 0

@@ -434,7 +434,7 @@ def sender_thread(_):
     fill()
 
 def session_lock(_):
-    hook(zexchange.net.node.report, "_status", signal_here)
+    hook(zexchange.net.node.stats, "_status", signal_here)
     node.peers
 
 def exchange_lock(_):

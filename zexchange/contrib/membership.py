@@ -15,7 +15,7 @@ from ..local.process.fork import track
 from ..local.process.logs import log
 from ..local.registry import default_registry
 from ..net.node.federate import enlist, revive
-from ..net.node.node import Backlog
+from ..net.node.lifetime import Backlog
 
 JOIN_TIMEOUT = 5.0
 """Seconds that a newcomer waits for peers that are alive and do not answer. Longer than

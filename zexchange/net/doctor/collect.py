@@ -13,8 +13,8 @@ from ...protocol.session import peers as m
 from ...protocol.session.peers import Candidate, Peer, State
 from ...protocol.wire.envelopes import SCHEME
 from ..engine.engine import Engine
-from ..engine.waits import NodeWaits
-from ..peering import elsewhere as around
+from ..engine.waits import NodeWaits, others
+from ..peering.elsewhere import elsewhere
 from .reach import Reach, reach_all
 from .snapshot import Endpoint, Lookup, PeerView, Picture
 
@@ -87,8 +87,8 @@ def _look(engine: Engine, exchange: str) -> Picture:
         listens=engine.bound,
         advertises=tuple((a.control, a.data) for a in session.addresses),
         rendezvous=" and ".join(map(str, rendezvous)),
-        elsewhere=around.elsewhere(plan.federation) if plan.local else (),
-        others=() if session.members.peers else tuple(around.told(plan.federation, rendezvous)),
+        elsewhere=elsewhere(plan.federation) if plan.local else (),
+        others=() if session.members.peers else tuple(others(engine)),
         lan=plan.lan,
         around=tuple(e for found in discovery.around.values() for e in found),
         lookups=tuple(Lookup(e, n.found, n.why) for e, n in discovery.names.items()),

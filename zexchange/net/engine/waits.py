@@ -8,13 +8,15 @@ after each turn.
 import math
 from collections.abc import Callable, Generator
 from heapq import nsmallest
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from ...errors import Closed, NotReady
+from ...imports import importing
 from ...protocol.delivery.goal import Goal
 from ...protocol.unanswered import Unanswered
-from ..peering import elsewhere
-from .engine import Engine
+
+if TYPE_CHECKING:
+    from .engine import Engine
 
 BEACON_EVERY = 0.25
 """Seconds after which a flush asks again who has what."""
@@ -33,10 +35,18 @@ CLOSED = object()
 """What a condition is that can hold no more."""
 
 
+def others(engine: "Engine") -> list[str]:
+    """Return what there is to say of other federations on this host."""
+    with importing():
+        from ..peering import elsewhere  # which Windows has not
+
+    return elsewhere.told(engine.plan.federation, engine.places.looked_into)
+
+
 class NodeWaits:
     """One caller's wait for one engine, until a deadline."""
 
-    def __init__(self, engine: Engine, timeout: float) -> None:
+    def __init__(self, engine: "Engine", timeout: float) -> None:
         self._engine = engine
         self._timeout = timeout
         self._monotonic = engine.world.monotonic
@@ -272,6 +282,6 @@ class NodeWaits:
 
         missing = self._engine.changed.look(look)
         if not self._members.peers:
-            missing += elsewhere.told(self._engine.plan.federation, self._engine.places.looked_into)
+            missing += others(self._engine)
         more = f" ({'; '.join(missing)})" if missing else ""
         raise NotReady(f"federation {self._engine.plan.federation!r}: {text}{more}")

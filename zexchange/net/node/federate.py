@@ -10,7 +10,7 @@ from ...errors import Unreachable
 from ...local.registry import Registry, default_registry
 from ...names import check_federation, check_scope
 from ..config import NodeConfig, make_plan
-from . import process as lifetime
+from . import lifetime
 from .node import Node
 
 
@@ -136,9 +136,11 @@ def _enlisted(
     # Nothing is started under the lock: who closes or joins something else does not wait for it.
     with lifetime.lock:
         known = lifetime.nodes.get((plan.federation, id(registry)))
-        if known is not None:
+        if isinstance(known, Node):
             known._asked_for(plan, part)
-        node = known or Node(plan, registry, join_timeout, part=part)
+            node = known
+        else:
+            node = Node(plan, registry, join_timeout, part=part)
         lifetime.nodes[plan.federation, id(registry)] = node
     node._widen(plan.exchanges if part else node._plan.exchanges)
     return node

@@ -5,6 +5,7 @@ They are not methods of `Node`, because they are nothing that a program should c
 """
 
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ...errors import LimitReached
@@ -15,20 +16,32 @@ from ...protocol.wire.limits import KEY_OVERHEAD, MAX_INTEREST_BYTES, MAX_KEYS, 
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
-    from .node import Node
 
 
 class NodeObserver:
-    """The `local.Observer` of one node."""
+    """The `local.Observer` of one node.
 
-    def __init__(self, node: "Node") -> None:
-        self._node = node
+    Args:
+        federation: its name.
+        engine: returns the running parts of the node, while it has any.
+        revive: starts the node again.
+    """
+
+    def __init__(
+        self,
+        federation: str,
+        engine: "Callable[[], Engine | None]",
+        revive: Callable[[], None],
+    ) -> None:
+        self._federation = federation
+        self._engine = engine
+        self._revive = revive
         self._early: list[weakref.ref[RemoteCatchUp]] = []
         """Late joiners from before this node: the peers that it meets first owe them history."""
 
     def exchange_added(self, exchange: Exchange[Any]) -> None:
         """Give a new exchange its bridge if a peer waits for it."""
-        engine = self._node._engine
+        engine = self._engine()
         if engine is not None:
             engine.bridges.look(exchange, fresh=True)
 
@@ -42,37 +55,36 @@ class NodeObserver:
         ):
             if number > most:
                 raise LimitReached(
-                    f"federation {self._node.name!r}: {number:,} {what} would be attached to, and"
+                    f"federation {self._federation!r}: {number:,} {what} would be attached to, and"
                     f" a process can have {most:,}: use one pattern that covers many"
                 )
 
     def interest_added(self, key: str) -> None:
         """Tell peers that this process wants a name or pattern from now on."""
-        engine = self._node._engine
+        engine = self._engine()
         if engine is not None:
             engine.want(key, True)
 
     def interest_removed(self, key: str) -> None:
         """Tell peers that this process no longer wants a name or pattern."""
-        engine = self._node._engine
+        engine = self._engine()
         if engine is not None:
             engine.want(key, False)
 
     def history_added(self, key: str, arrears: RemoteCatchUp) -> None:
         """Ask peers for the history that a late joiner wants."""
-        node = self._node
-        engine = node._engine
+        engine = self._engine()
         if engine is None:
             arrears.decline(self)
             return
-        arrears.me = node._me.hex()
+        arrears.me = engine.me.hex()
         if not engine.inbound.peers:
             arrears.alone(self)  # then what is kept here need not wait for a thread
         engine.recall(key, arrears, lambda: arrears.noted(self))
 
     def owes(self, engine: "Engine", key: str, arrears: RemoteCatchUp) -> None:
         """Ask the peers that the node meets while joining, for a joiner from before the node."""
-        arrears.me = self._node._me.hex()
+        arrears.me = engine.me.hex()
         arrears.again(self)
         self._early.append(weakref.ref(arrears))
         engine.recall(key, arrears, lambda: arrears.begun(self))
@@ -86,7 +98,7 @@ class NodeObserver:
 
     def retention_changed(self, exchange: Exchange[Any]) -> None:
         """Start or stop keeping an exchange's messages for late joiners elsewhere."""
-        engine = self._node._engine
+        engine = self._engine()
         if engine is not None:
             engine.bridges.look(exchange)
 
@@ -94,7 +106,7 @@ class NodeObserver:
         self, exchange: Exchange[Any], origin: str, seq: int | None, reason: str, detail: str
     ) -> bool:
         """Count a message that is not of its exchange's type, and show streams where it was."""
-        engine = self._node._engine
+        engine = self._engine()
         if engine is None or not engine.inbound.thread.current:
             return False  # it came by another federation
         if seq is not None:
@@ -104,7 +116,7 @@ class NodeObserver:
 
     def revive(self) -> None:
         """Start the node again in a forked child, whose registry is used for the first time."""
-        self._node._revive()
+        self._revive()
 
     def _after_fork(self) -> None:
         """Forget the late joiners of the parent."""

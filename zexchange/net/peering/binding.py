@@ -18,13 +18,7 @@ from .directories import bases
 from .rendezvous import Rendezvous
 
 BIND_ATTEMPTS = 10
-LATER = (
-    "zexchange.net.node.async_node",
-    "zexchange.net.doctor.rules",
-    "zexchange.net.doctor.collect",
-    "zexchange.net.engine.waits",
-    "concurrent.futures.thread",
-)
+LATER = ("zexchange.net.doctor.collect", "concurrent.futures.thread")
 """Modules that are imported at their first use: without a descriptor they could not be read."""
 RESTORED_MOST = 64
 """Times that sockets which somebody has removed are made again; each takes two descriptors."""
