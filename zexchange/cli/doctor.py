@@ -29,6 +29,12 @@ FOUND_BY = {
     "gossip": "a peer",
     "hello": "its call",
 }
+STATE = {
+    "peer": "{peer}",
+    "hub": "carries us",
+    "ourselves": "this node itself",
+    "refused": "sent us away: {reason}",
+}
 RESULT = {
     "ok": "a node that does not answer",
     "data port": "a data port",
@@ -75,7 +81,7 @@ def doctor(
     with ExitStack() as leaving:
         if name:
             # Whoever listens is told the last numbers that were given.
-            leaving.enter_context(match(name).subscribe(to_call(_ignore)))
+            leaving.enter_context(match(name).subscribe(to_call(lambda msg: None)))
         node, aside = _join(joining, leaving)
         node._wait_known(patience)
         found = node.diagnose(name)
@@ -88,10 +94,6 @@ def doctor(
     context.exit(0 if found.healthy else 1)
 
 
-def _ignore(msg: object) -> None:
-    pass
-
-
 def _join(joining: Joining, leaving: ExitStack) -> tuple[Node, str]:
     """Join as the program would; beside it, if it has the port. Say so then."""
     try:
@@ -99,7 +101,7 @@ def _join(joining: Joining, leaving: ExitStack) -> tuple[Node, str]:
     except click.ClickException as error:
         if not (isinstance(error.__cause__, Unreachable) and joining.listen):
             raise
-        beside, port = _beside(joining.listen)
+        beside, _, port = joining.listen.removeprefix("tcp://").rpartition(":")
         if port == "0":
             raise
     near = (*joining.peers, f"tcp://{'127.0.0.1' if beside in WILD else beside}:{port}")
@@ -112,11 +114,6 @@ def _join(joining: Joining, leaving: ExitStack) -> tuple[Node, str]:
 
 
 WILD = ("0.0.0.0", "*", "[::]")
-
-
-def _beside(listen: str) -> tuple[str, str]:
-    host, _, port = listen.removeprefix("tcp://").rpartition(":")
-    return host, port
 
 
 # -------------------------------------------------------------------------------- what is shown
@@ -160,17 +157,9 @@ def candidates(found: Diagnosis) -> list[Row]:
     """Return the endpoints that were dialled, as rows under headings."""
     rows: list[Row] = [("DIALLED", "FOUND BY", "RESULT")]
     for e in found.picture.endpoints:
-        if e.state == "peer":
-            result = e.peer
-        elif e.state == "hub":
-            result = "carries us"
-        elif e.state == "ourselves":
-            result = "this node itself"
-        elif e.state == "refused":
-            result = f"sent us away: {e.reason}"
-        else:
-            outcome = e.reach.outcome if e.reach else "timeout"
-            result = RESULT.get(outcome, outcome)
+        outcome = e.reach.outcome if e.reach else "timeout"
+        tried = RESULT.get(outcome, outcome)
+        result = STATE.get(e.state, tried).format(peer=e.peer, reason=e.reason)
         rows.append((e.endpoint, FOUND_BY.get(e.found_by, e.found_by), result))
     return _shown(rows)
 

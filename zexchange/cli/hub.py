@@ -9,15 +9,16 @@ import os
 import socket
 import sys
 import time
+from contextlib import closing
 from dataclasses import asdict
+from typing import Any
 
 import click
 
-from zexchange import ExchangeError
 from zexchange.net.hub.hub import Hub, HubStats
 from zexchange.protocol.wire.messages import Label
 
-from .options import federation, insecure, keys
+from .options import federation, insecure, keys, option
 from .text import as_flags
 
 PLAIN_EVERY = 10.0
@@ -32,28 +33,22 @@ Each of them needs three connections only, however many there are.
 
 @click.command(help=_HELP)
 @federation
-@click.option(
+@option(
     "--listen",
     metavar="ENDPOINT",
     required=True,
-    envvar="ZEXCHANGE_LISTEN",
-    show_envvar=True,
     help="Where nodes find the hub: tcp://HOST:PORT for control, the next two ports for data.",
 )
-@click.option(
+@option(
     "--advertise",
     metavar="ENDPOINT",
-    envvar="ZEXCHANGE_ADVERTISE",
-    show_envvar=True,
     help="What nodes are told to connect to, where that differs from --listen.",
 )
-@click.option(
+@option(
     "--peer",
     "peers",
     metavar="ENDPOINT",
     multiple=True,
-    envvar="ZEXCHANGE_PEER",
-    show_envvar=True,
     help="Another hub of the federation; may be repeated.",
 )
 @keys
@@ -65,36 +60,17 @@ Each of them needs three connections only, however many there are.
     help="How often to print a line.",
 )
 @click.option("--json", "json_", is_flag=True, help="Print lines of JSON.")
-def hub(
-    federation: str,
-    listen: str,
-    advertise: str | None,
-    peers: tuple[str, ...],
-    keys: str | None,
-    insecure: bool,
-    every: float | None,
-    json_: bool,
-) -> None:
+def hub(federation: str, every: float | None, json_: bool, **how: Any) -> None:
     """Run the command."""
     label = Label(socket.gethostname(), os.getpid(), "hub")
     try:
-        running = Hub(
-            federation,
-            listen,
-            advertise=advertise,
-            peers=peers,
-            keys=keys,
-            insecure=insecure,
-            label=label,
-        )
-    except (ExchangeError, ValueError) as error:
+        running = Hub(federation, label=label, **how)
+    except ValueError as error:
         raise click.ClickException(as_flags(str(error))) from error
     click.echo(f"zexchange: a hub of federation {federation!r} at {running.endpoint}", err=True)
     live = sys.stdout.isatty() and not json_
-    try:
+    with closing(running):
         watch(running, live, json_, every or (1.0 if live else PLAIN_EVERY))
-    finally:
-        running.close()
 
 
 def watch(running: Hub, live: bool, json_: bool, every: float) -> None:

@@ -7,7 +7,7 @@ talks to. It must not know what a command does with its node.
 import functools
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import click
@@ -22,12 +22,12 @@ class Joining:
     """How to join, as the options say."""
 
     federation: str
-    listen: str | None
-    advertise: str | None
-    peers: tuple[str, ...]
-    hubs: tuple[str, ...]
-    insecure: bool
+    listen: str | None = None
+    advertise: str | None = None
+    peers: tuple[str, ...] = ()
+    hubs: tuple[str, ...] = ()
     keys: str | None = None
+    insecure: bool = False
 
     @contextmanager
     def node(self, label: str, join_timeout: float = 1.0) -> Generator[Node, None, None]:
@@ -42,17 +42,8 @@ class Joining:
         Raises:
             click.ClickException: the node cannot join; the text says why.
         """
-        node = self._join(label, join_timeout)
         try:
-            yield node
-        except BaseException:
-            node.close(timeout=0)
-            raise
-        node.close()
-
-    def _join(self, label: str, join_timeout: float) -> Node:
-        try:
-            return federate(
+            node = federate(
                 self.federation,
                 listen=self.listen,
                 advertise=self.advertise,
@@ -65,63 +56,61 @@ class Joining:
             )
         except (ExchangeError, ValueError) as error:
             raise click.ClickException(str(error)) from error
+        try:
+            yield node
+        except BaseException:
+            node.close(timeout=0)
+            raise
+        node.close()
 
 
-federation = click.option(
+def option(flag: str, *name: str, help: str, **more: Any) -> Callable[[Command], Command]:
+    """Return an option that may be in the environment instead, as ``ZEXCHANGE_…``."""
+    variable = f"ZEXCHANGE_{flag.removeprefix('--').upper()}"
+    return click.option(flag, *name, envvar=variable, show_envvar=True, help=help, **more)
+
+
+federation = option(
     "--federation",
     metavar="NAME",
     default="default",
     show_default=True,
-    envvar="ZEXCHANGE_FEDERATION",
-    show_envvar=True,
     help="The federation to join.",
 )
-insecure = click.option(
+insecure = option(
     "--insecure",
     is_flag=True,
-    envvar="ZEXCHANGE_INSECURE",
-    show_envvar=True,
     help="Allow TCP endpoints that other hosts can reach, without keys.",
 )
-keys = click.option(
+keys = option(
     "--keys",
     metavar="DIR",
-    envvar="ZEXCHANGE_KEYS",
-    show_envvar=True,
     help="A key directory, as keygen makes it: encrypt, and speak with whom it authorizes.",
 )
-_OPTIONS: tuple[Callable[[Command], Command], ...] = (
+_OPTIONS = (
     federation,
-    click.option(
+    option(
         "--listen",
         metavar="ENDPOINT",
-        envvar="ZEXCHANGE_LISTEN",
-        show_envvar=True,
         help="Also be reachable over TCP: tcp://HOST:PORT, and the next port for data.",
     ),
-    click.option(
+    option(
         "--advertise",
         metavar="ENDPOINT",
-        envvar="ZEXCHANGE_ADVERTISE",
-        show_envvar=True,
         help="What others are told to dial, where that differs from --listen.",
     ),
-    click.option(
+    option(
         "--peer",
         "peers",
         metavar="ENDPOINT",
         multiple=True,
-        envvar="ZEXCHANGE_PEER",
-        show_envvar=True,
         help="A control endpoint to dial, or lan for the local network; may be repeated.",
     ),
-    click.option(
+    option(
         "--hub",
         "hubs",
         metavar="ENDPOINT",
         multiple=True,
-        envvar="ZEXCHANGE_HUB",
-        show_envvar=True,
         help="A hub that leads to the others; may be repeated.",
     ),
     keys,
@@ -133,21 +122,11 @@ def joins(command: Command) -> Command:
     """Give a command the shared options; it gets them as one argument, ``joining``."""
 
     @functools.wraps(command)
-    def with_joining(
-        *,
-        federation: str,
-        listen: str | None,
-        advertise: str | None,
-        peers: tuple[str, ...],
-        hubs: tuple[str, ...],
-        keys: str | None,
-        insecure: bool,
-        **rest: Any,
-    ) -> Any:
-        joining = Joining(federation, listen, advertise, peers, hubs, insecure, keys)
-        return command(joining=joining, **rest)
+    def with_joining(**given: Any) -> Any:
+        joining = Joining(**{field.name: given.pop(field.name) for field in fields(Joining)})
+        return command(joining=joining, **given)
 
     decorated: Command = with_joining
-    for option in reversed(_OPTIONS):
-        decorated = option(decorated)
+    for add in reversed(_OPTIONS):
+        decorated = add(decorated)
     return decorated

@@ -6,9 +6,9 @@ subscribed to once it is in force at every peer: what is published after that co
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
-from .. import Exchange, Registry, Stream
+from .. import Exchange, Registry, Stream, to_call
 from .membership import Membership
 
 M = TypeVar("M")
@@ -23,20 +23,6 @@ def below(prefix: str) -> str:
     return f"{level}.**" if dot else "**"
 
 
-class _Tap:
-    """A task that leaves messages with the name of their channel."""
-
-    __slots__ = ("_channel", "_inbox")
-
-    def __init__(self, channel: str, inbox: Exchange[Any]) -> None:
-        self._channel = channel
-        self._inbox = inbox
-
-    def send(self, msg: object) -> None:
-        """Leave one message."""
-        self._inbox.send((self._channel, msg))
-
-
 class Channels(Generic[M]):
     """What one backend hears and says; all its methods are for one event loop.
 
@@ -49,7 +35,7 @@ class Channels(Generic[M]):
         self._membership = membership
         self._prefix = prefix
         self._inbox: Exchange[tuple[str, M]] = Registry().get("inbox")
-        self._taps: dict[str, _Tap] = {}
+        self._taps: dict[str, to_call[M]] = {}
         self.stream: Stream[tuple[str, M]] = self._inbox.stream(WAITING, "block")
         """What has come, each with its channel."""
 
@@ -66,10 +52,15 @@ class Channels(Generic[M]):
         for channel in channels:
             if channel not in self._taps:
                 exchange = self.exchange(channel)
-                tap = self._taps[channel] = _Tap(channel, self._inbox)
+                tap = self._taps[channel] = self._tap(channel)
                 exchange.attach(tap)
                 self._membership.attached()
         await self._membership.joined()
+
+    def _tap(self, channel: str) -> to_call[M]:
+        """Return a task that leaves messages here, with the name of their channel."""
+        inbox = self._inbox
+        return to_call(lambda msg: inbox.send((channel, msg)))
 
     async def unsubscribe(self, channels: Iterable[str]) -> None:
         """Have nothing more come of channels."""

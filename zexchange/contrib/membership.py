@@ -8,9 +8,8 @@ every peer. An adapter that was made before a fork joins anew in each child.
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import Protocol
 
-from .. import Node, NotReady, Registry
+from .. import AsyncNode, Node, NotReady, Registry
 from ..local.process.fork import track
 from ..local.process.logs import log
 from ..local.registry import default_registry
@@ -29,16 +28,7 @@ OVERHEAD = 128
 """Bytes that a message may take beyond its content."""
 
 
-class Twin(Protocol):
-    """What stands for a node where things are awaited."""
-
-    @property
-    def node(self) -> Node:
-        """The node itself."""
-        ...
-
-
-AnyNode = Node | Twin
+AnyNode = Node | AsyncNode
 
 
 class Membership:
@@ -59,7 +49,7 @@ class Membership:
             raise TypeError("name the federation to join, or give a node=; one of the two")
         self._federation = federation or ""
         self._exchanges = exchanges
-        self._given = node if node is None or isinstance(node, Node) else node.node
+        self._given = None if node is None else node.node
         self._node = self._given
         track(self)._after_fork()
 

@@ -95,7 +95,9 @@ class _Meeting:
 
     def initialize(self) -> None:
         """Begin to listen; the server calls this at its first client."""
-        self.host_id = _new_host_id()
+        # A fresh one. The framework gives it one when it is made: processes that fork from a
+        # preloaded application would share that, and each take the others' messages for its own.
+        self.host_id = uuid.uuid4().hex
         if not self.write_only:
             self._channel.open(self.host_id)
             self._membership.attached()
@@ -193,12 +195,3 @@ class ExchangeManager(_Meeting, PubSubManager):
 
 def _is_message(sent: object) -> bool:
     return is_tuple(sent) and len(sent) == 2 and all(type(x) is str for x in sent)
-
-
-def _new_host_id() -> str:
-    """Return a fresh id for a manager that begins to listen.
-
-    The framework gives it one when it is made. Processes that fork from a preloaded
-    application would share that, and each take the others' messages for its own.
-    """
-    return uuid.uuid4().hex

@@ -111,7 +111,7 @@ def main(role: str, federation: str, label: str, *what: str) -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
     stop = threading.Event()
     threading.Thread(target=heed_parent, args=[stop], daemon=True).start()
-    with Joining(federation, None, None, (), (), False).node(label) as node:
+    with Joining(federation).node(label) as node:
         ROLES[role](node, stop, list(what))
         node.flush(FLUSH_TIMEOUT)
         stats = node.stats()

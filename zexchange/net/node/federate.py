@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any
 
 from ...errors import Unreachable
 from ...local.registry import Registry, default_registry
@@ -91,13 +91,17 @@ def federate(
         Unreachable: if an endpoint is taken, or the rendezvous directory cannot be used.
         ValueError: for a malformed endpoint, or if the node exists with other arguments.
     """
-    plan = replace(
-        make_plan(name, listen, advertise, peers, local, exchanges, label, insecure, keys, hub),
-        replay_messages=_positive("replay_messages", replay_messages),
-        replay_bytes=_positive("replay_bytes", replay_bytes),
-        stall=_positive("stall", stall),
-        recovery_timeout=_positive("recovery_timeout", recovery_timeout),
-    )
+    plan = make_plan(name, listen, advertise, peers, local, exchanges, label, insecure, keys, hub)
+    bounds: dict[str, Any] = {
+        "replay_messages": replay_messages,
+        "replay_bytes": replay_bytes,
+        "stall": stall,
+        "recovery_timeout": recovery_timeout,
+    }
+    for argument, value in bounds.items():
+        if not value > 0:
+            raise ValueError(f"{argument} must be over 0, not {value!r}")
+    plan = replace(plan, **bounds)
     registry = registry or default_registry
     for pattern, n in (retain or {}).items():
         registry.retain(pattern, n)
@@ -144,12 +148,3 @@ def _enlisted(
         lifetime.nodes[plan.federation, id(registry)] = node
     node._widen(plan.exchanges if part else node._plan.exchanges)
     return node
-
-
-N = TypeVar("N", int, float)
-
-
-def _positive(argument: str, value: N) -> N:
-    if not value > 0:
-        raise ValueError(f"{argument} must be over 0, not {value!r}")
-    return value
