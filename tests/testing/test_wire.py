@@ -3,9 +3,8 @@
 import pytest
 
 from zexchange.net.transport.sockets import EVENTS, FD, READABLE, NotNow, subscribe, unsubscribe
-from zexchange.testing.schedule import Schedule
+from zexchange.testing.schedule import Host, Schedule
 from zexchange.testing.sockets import Dealer, Router, Sockets, Sub, XPub
-from zexchange.testing.threads import Host
 from zexchange.testing.wire import Faults, Wire
 
 READY = b"\xff"

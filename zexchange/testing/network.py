@@ -13,8 +13,7 @@ from ..local.registry import Registry
 from ..net.config import RECOVERY_TIMEOUT, REPLAY_BYTES, REPLAY_MESSAGES, STALL, make_plan
 from ..net.node.node import Node
 from .rest import unsettled, vanish
-from .schedule import Schedule
-from .threads import Host, dead
+from .schedule import Host, Schedule
 from .wire import Faults, Wire
 from .world import Directory, SimulatedEnvironment
 
@@ -104,7 +103,8 @@ class Network:
         node = self._find(node)
         world = self._worlds.pop(node)
         world.host.alive = False
-        dead(world.parties)
+        for party in world.parties:
+            party.end()
         self._wire.kill(world.host)
         vanish(node)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from ..net.node.node import Node
-from .threads import Host
+from .schedule import Host
 from .wire import Wire
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ import heapq
 import math
 import random
 from collections.abc import Callable
-from typing import Protocol
 
 EPOCH = 1_700_000_000.0
 """Seconds since the Unix epoch at which every simulation begins."""
@@ -18,16 +17,53 @@ ENDLESS = 3600.0
 """Simulated seconds after which a wait without a timeout is taken to be for ever."""
 
 
-class Turns(Protocol):
-    """Something of a node that has turns: a loop, or its sender."""
+class Host:
+    """One simulated process: what a node runs in. It may be stopped, and it may be dead."""
 
-    def next_at(self) -> float:
-        """Return when it wants its next turn: a moment that has passed means now."""
-        ...
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.alive = True
+        self.stopped = False
+        self.raised: dict[int, None] = {}
+        """Descriptors of this process that are readable."""
 
-    def take_turn(self) -> None:
-        """Have a turn."""
-        ...
+
+class Party:
+    """What loops and senders share: they run in a process, one turn at a time."""
+
+    ident = None
+
+    def __init__(self, schedule: "Schedule", host: Host) -> None:
+        self._schedule = schedule
+        self.host = host
+        self.busy = False
+        self._over = False
+
+    def start(self) -> None:
+        """Have turns from now on."""
+        self._schedule.join(self)
+
+    @property
+    def current(self) -> bool:
+        """Whether this is what called, directly or not."""
+        return self.busy
+
+    def join(self, timeout: float | None = None) -> None:
+        """Let things happen until the last turn is over."""
+        self._schedule.run(lambda: self._over or not self.host.alive, timeout)
+
+    def wanted_at(self) -> float:
+        """Return when a turn is wanted."""
+        raise NotImplementedError
+
+    def turn(self) -> None:
+        """Do what is to be done in a turn."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Have no more turns."""
+        self._over = True
+        self._schedule.leave(self)
 
 
 class Schedule:
@@ -39,7 +75,7 @@ class Schedule:
         self._random = random.Random(f"schedule {seed}")
         self._serial = 0
         self._coming: list[tuple[float, int, Callable[[], None]]] = []
-        self._parties: list[Turns] = []
+        self._parties: list[Party] = []
 
     def monotonic(self) -> float:
         """Return the seconds since the simulation began."""
@@ -53,11 +89,11 @@ class Schedule:
         """Tell whether something happens that is left to chance."""
         return self._random.random() < probability
 
-    def join(self, party: Turns) -> None:
+    def join(self, party: Party) -> None:
         """Give turns to something from now on."""
         self._parties.append(party)
 
-    def leave(self, party: Turns) -> None:
+    def leave(self, party: Party) -> None:
         """Give it no more turns."""
         if party in self._parties:
             self._parties.remove(party)
@@ -100,9 +136,9 @@ class Schedule:
             heapq.heappop(coming)[2]()
             return now
         following = coming[0][0] if coming else math.inf
-        waiting: list[Turns] = []
+        waiting: list[Party] = []
         for party in self._parties:
-            at = party.next_at()
+            at = math.inf if party.busy or party.host.stopped else party.wanted_at()
             if at <= now:
                 waiting.append(party)
             elif at < following:
@@ -110,5 +146,10 @@ class Schedule:
         if not waiting:
             return following
         self.turns += 1
-        self._random.choice(waiting).take_turn()
+        party = self._random.choice(waiting)
+        party.busy = True
+        try:
+            party.turn()
+        finally:
+            party.busy = False
         return now

@@ -19,7 +19,7 @@ from ..net.transport.sockets import (
     SRCFD,
     NotNow,
 )
-from .threads import Host
+from .schedule import Host
 from .wire import REDIAL, REDIAL_MOST, Connection, Parts, Wire
 
 if TYPE_CHECKING:

@@ -1,26 +1,15 @@
 """What stands in for threads, and for what threads wait with, in a simulated environment."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 from ..net.transport.sockets import READABLE
 from ..net.transport.threads import Ready, Turn
-from .schedule import Schedule
+from .schedule import Host, Party, Schedule
 
 T = TypeVar("T")
-
-
-class Host:
-    """One simulated process: what a node runs in. It may be stopped, and it may be dead."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.alive = True
-        self.stopped = False
-        self.raised: dict[int, None] = {}
-        """Descriptors of this process that are readable."""
 
 
 class Poller:
@@ -73,7 +62,6 @@ class Condition:
 
     def __init__(self, schedule: Schedule) -> None:
         self._schedule = schedule
-        self._notices = 0
 
     def __enter__(self) -> bool:
         return True
@@ -85,24 +73,14 @@ class Condition:
         """Look at the state."""
         return look(True)
 
-    def await_state(self, predicate: Callable[[], T], timeout: float) -> T | None:
-        """Do as `wait_for`."""
-        return self.wait_for(predicate, timeout)
-
     def aside(self) -> AbstractContextManager[None]:
         """Do nothing."""
         return nullcontext()
 
     def notify_all(self) -> None:
-        """End every wait for a notice."""
-        self._notices += 1
+        """Do nothing: who waits looks after each thing that happens."""
 
-    def wait(self, timeout: float | None = None) -> bool:
-        """Let things happen until there is a notice."""
-        before = self._notices
-        return self._schedule.run(lambda: self._notices > before, timeout)
-
-    def wait_for(self, predicate: Callable[[], T], timeout: float | None = None) -> T:
+    def await_state(self, predicate: Callable[[], T], timeout: float) -> T:
         """Let things happen until something holds, and return what the last look has found."""
         found: list[T] = []
 
@@ -115,7 +93,7 @@ class Condition:
 
     async def wait_for_here(self, predicate: Callable[[], T], timeout: float) -> T:
         """Let things happen, in a coroutine no less, which none of it takes time."""
-        return self.wait_for(predicate, timeout)
+        return self.await_state(predicate, timeout)
 
 
 class Bell:
@@ -138,58 +116,6 @@ class Bell:
         self._rings += 1
 
 
-class Party:
-    """What loops and senders share: they run in a process, one turn at a time."""
-
-    ident = None
-
-    def __init__(self, schedule: Schedule, host: Host) -> None:
-        self._schedule = schedule
-        self._host = host
-        self._busy = False
-        self._over = False
-
-    def start(self) -> None:
-        """Have turns from now on."""
-        self._schedule.join(self)
-
-    @property
-    def current(self) -> bool:
-        """Whether this is what called, directly or not."""
-        return self._busy
-
-    def join(self, timeout: float | None = None) -> None:
-        """Let things happen until the last turn is over."""
-        self._schedule.run(lambda: self._over or not self._host.alive, timeout)
-
-    def next_at(self) -> float:
-        """See `Turns`."""
-        if self._busy or self._host.stopped:
-            return math.inf
-        return self.wanted_at()
-
-    def wanted_at(self) -> float:
-        """Return when a turn is wanted."""
-        raise NotImplementedError
-
-    def take_turn(self) -> None:
-        """See `Turns`."""
-        self._busy = True
-        try:
-            self.turn()
-        finally:
-            self._busy = False
-
-    def turn(self) -> None:
-        """Do what is to be done in a turn."""
-        raise NotImplementedError
-
-    def end(self) -> None:
-        """Have no more turns."""
-        self._over = True
-        self._schedule.leave(self)
-
-
 class Loop(Party):
     """Stands in for `net.transport.threads.Loop`. What its turns raise, whoever waits gets."""
 
@@ -210,7 +136,7 @@ class Loop(Party):
 
     def wanted_at(self) -> float:
         """Return now if a descriptor is readable, else when patience ends."""
-        if self._host.raised and self._poller.wait(0):
+        if self.host.raised and self._poller.wait(0):
             return 0.0
         patience = self._patience or 0.0
         return math.inf if patience < 0 else self._since + patience if patience else 0.0
@@ -250,9 +176,3 @@ class Sender(Party):
         seconds = self._send()
         if seconds:
             self._asked_at = self._schedule.now + seconds
-
-
-def dead(parties: Iterable[Party]) -> None:
-    """End what a process ran that was killed."""
-    for party in parties:
-        party.end()

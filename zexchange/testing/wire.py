@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..protocol.wire.data import READY
-from .schedule import Schedule
-from .threads import Host
+from .schedule import Host, Schedule
 
 LATENCY = 0.0001
 """Seconds that a frame takes at least."""

@@ -9,9 +9,9 @@ from ..net.engine.environment import NodeEnvironment
 from ..net.transport.threads import Turn
 from ..protocol.session.session import Session
 from ..protocol.wire.messages import Address
-from .schedule import Schedule
+from .schedule import Host, Schedule
 from .sockets import Router, Sockets, XPub
-from .threads import Bell, Condition, Host, Loop, Poller, Sender, Waker
+from .threads import Bell, Condition, Loop, Poller, Sender, Waker
 from .wire import Wire
 
 RESCAN = 2.0
