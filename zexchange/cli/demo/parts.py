@@ -116,7 +116,7 @@ def main(role: str, federation: str, label: str, *what: str) -> None:
         node.flush(FLUSH_TIMEOUT)
         stats = node.stats()
         received = [[*key, came.received] for key, came in stats.received.items()]
-        print(json.dumps({"sent": stats.sent, "received": received}), flush=True)
+        print(json.dumps([stats.sent, received]), flush=True)
 
 
 if __name__ == "__main__":

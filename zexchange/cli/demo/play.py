@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import IO, Any
 
 from zexchange import Delivery, Lost, Node, PeerJoined, PeerLeft, Stream, to_queue
@@ -20,7 +19,7 @@ from zexchange import Delivery, Lost, Node, PeerJoined, PeerLeft, Stream, to_que
 from .board import Board, Tally, tally
 from .display import Display
 
-SCREEN = "screen"
+SCREEN, KILLED = "screen", "sensor-1"
 PARTS = "zexchange.cli.demo.parts"
 ALONE, TOGETHER, BEREFT = 3.0, 1.5, 3.0
 """Seconds of the three acts: two sensors; a third; without the first."""
@@ -33,44 +32,6 @@ FRAME = 0.1
 
 class DemoError(Exception):
     """A process did not do its part."""
-
-
-@dataclass(slots=True)
-class Part:
-    """One process of the demo."""
-
-    label: str
-    process: "subprocess.Popen[bytes]"
-    stdin: IO[bytes]
-    stdout: IO[bytes]
-    over: bool = False
-    """Whether it was killed, or asked to finish."""
-
-    def stop(self) -> None:
-        """Ask it to finish and to report."""
-        self.over = True
-        with suppress(BrokenPipeError):  # it has died, which its report will show
-            self.stdin.write(b"stop\n")
-
-    def kill(self) -> None:
-        """Kill it without warning."""
-        self.over = True
-        self.process.kill()
-        self.process.wait()
-
-    @property
-    def ended(self) -> bool:
-        """Whether it has ended, in whichever way."""
-        return self.process.poll() is not None
-
-    def close(self) -> None:
-        """See to it that it has ended."""
-        self.stdin.close()
-        self.stdout.close()
-        try:
-            self.process.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            self.kill()
 
 
 class Play:
@@ -97,7 +58,10 @@ class Play:
         self._board = board
         self._display = display
         self._errors = errors
-        self._parts: list[Part] = []
+        self._parts: dict[str, subprocess.Popen[bytes]] = {}
+        """The processes, by label."""
+        self._over: set[str] = set()
+        """Which were killed, or told to finish."""
         self._news: queue.Queue[Any] = queue.Queue()
         node.events.attach(to_queue(self._news))
 
@@ -108,33 +72,38 @@ class Play:
             DemoError: a process did not do its part.
         """
         say, board = self._display.say, self._board
-        analyst = self._start("analyst", "analyst")
-        first = self._start("sensor", "sensor-1", "cpu", "memory")
-        second = self._start("sensor", "sensor-2", "network")
+        self._start("analyst", "analyst")
+        self._start("sensor", KILLED, "cpu", "memory")
+        self._start("sensor", "sensor-2", "network")
         say("two sensors and an analyst start")
-        self._until_flowing(analyst, first, second)
+        self._until_flowing("analyst", KILLED, "sensor-2")
         self._watch(ALONE)
-        third = self._start("sensor", "sensor-3", "cpu", "memory")
+        self._start("sensor", "sensor-3", "cpu", "memory")
         say("a third sensor starts, on the exchanges of the first")
-        self._until_flowing(third)
+        self._until_flowing("sensor-3")
         self._watch(TOGETHER)
-        first.kill()
-        say("sensor-1 is killed without warning (SIGKILL)")
-        self._until(lambda: first.label in map(board.label, board.gone), first)
+        self._over.add(KILLED)
+        self._parts[KILLED].kill()
+        say(f"{KILLED} is killed without warning (SIGKILL)")
+        self._until(lambda: KILLED in map(board.label, board.gone), KILLED)
         self._watch(BEREFT)
         say("the sensors stop, then the analyst; everybody counts")
-        self._stop(second, third)
-        self._stop(analyst)
-        return self._count(killed=first)
+        self._stop("sensor-2", "sensor-3")
+        self._stop("analyst")
+        return self._count()
 
     def close(self) -> None:
-        """End every process."""
-        for part in self._parts:
-            part.close()
+        """End every process: the end of its pipe tells it to."""
+        for process in self._parts.values():
+            try:
+                process.communicate(timeout=GRACE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
 
-    def _start(self, role: str, label: str, *what: str) -> Part:
+    def _start(self, role: str, label: str, *what: str) -> None:
         """Start a process in a part."""
-        process = subprocess.Popen(
+        self._parts[label] = subprocess.Popen(
             [sys.executable, "-m", PARTS, role, self._node.name, label, *what],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -143,11 +112,6 @@ class Play:
             # Away from the terminal's Ctrl-C: it answers to this process, not to keys.
             process_group=0,
         )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        part = Part(label, process, process.stdin, process.stdout)
-        self._parts.append(part)
-        return part
 
     def _watch(self, seconds: float) -> None:
         """Let it flow for a while."""
@@ -155,25 +119,32 @@ class Play:
         while time.monotonic() < end:
             self._look()
 
-    def _until_flowing(self, *parts: Part) -> None:
-        self._until(lambda: all(self._board.flows(part.label) for part in parts), *parts)
+    def _until_flowing(self, *labels: str) -> None:
+        self._until(lambda: all(map(self._board.flows, labels)), *labels)
 
-    def _stop(self, *parts: Part) -> None:
-        for part in parts:
-            part.stop()
-        self._until(lambda: all(part.ended for part in parts), *parts)
+    def _stop(self, *labels: str) -> None:
+        """Have processes finish, and say what they have counted."""
+        for label in labels:
+            self._over.add(label)
+            with suppress(BrokenPipeError):  # it has died, which the count will show
+                stdin = self._parts[label].stdin
+                assert stdin is not None
+                stdin.write(b"stop\n")
+        self._until(lambda: all(map(self._ended, labels)), *labels)
 
-    def _until(self, condition: Callable[[], bool], *parts: Part) -> None:
+    def _ended(self, label: str) -> bool:
+        return self._parts[label].poll() is not None
+
+    def _until(self, condition: Callable[[], bool], *labels: str) -> None:
         """Let it flow until a condition holds.
 
         Raises:
-            DemoError: it did not hold in time, or a part has ended unasked.
+            DemoError: it did not hold in time, or a process has ended unasked.
         """
         end = time.monotonic() + PATIENCE
         while not condition():
             if time.monotonic() >= end:
-                names = ", ".join(part.label for part in parts)
-                raise DemoError(f"{names} took more than {PATIENCE:g} s")
+                raise DemoError(f"{', '.join(labels)} took more than {PATIENCE:g} s")
             self._look()
 
     def _look(self) -> None:
@@ -192,11 +163,11 @@ class Play:
                 self._board.gone.add(event.peer)
                 self._display.say(f"{event.label.name} is reported to have left: {event.reason}")
         self._display.frame()
-        for part in self._parts:
-            if part.ended and not part.over:
-                raise DemoError(f"{part.label} has ended, and nobody asked it to")
+        for label in self._parts:
+            if label not in self._over and self._ended(label):
+                raise DemoError(f"{label} has ended, and nobody asked it to")
 
-    def _count(self, killed: Part) -> list[Tally]:
+    def _count(self) -> list[Tally]:
         """Compare what everybody says.
 
         Raises:
@@ -205,14 +176,11 @@ class Play:
         ours = self._node.stats().received
         receivers = {SCREEN: {key: came.received for key, came in ours.items()}}
         sent: dict[str, dict[str, int]] = {}
-        for part in self._parts:
-            if part.process.returncode == 0:
-                said: dict[str, Any] = json.loads(part.stdout.read())
-                sent[part.label] = said["sent"]
-                receivers[part.label] = {
-                    (n, origin): count for n, origin, count in said["received"]
-                }
-            elif part is not killed:
-                raise DemoError(f"{part.label} ended without its counts")
+        for label, process in self._parts.items():
+            if process.returncode == 0:
+                sent[label], received = json.loads(process.communicate()[0])
+                receivers[label] = {(name, origin): n for name, origin, n in received}
+            elif label != KILLED:
+                raise DemoError(f"{label} ended without its counts")
         senders = {origin: (label, sent.get(label)) for origin, label in self._board.labels.items()}
         return tally(senders, receivers, {key: came.lost for key, came in ours.items()})

@@ -4,7 +4,6 @@ First a moment is left for peers to answer and to call; then the session is read
 piece; then what has no peer behind it is tried by hand, all at the same time.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from ...protocol.hub.client import Hub
@@ -15,7 +14,7 @@ from ...protocol.wire.envelopes import SCHEME
 from ..engine.engine import Engine
 from ..engine.waits import NodeWaits, others
 from ..peering.elsewhere import elsewhere
-from .reach import Reach, reach_all
+from .reach import reach_all
 from .snapshot import Endpoint, Lookup, PeerView, Picture
 
 PATIENCE = 1.5
@@ -38,7 +37,7 @@ def examine(engine: Engine, exchange: str, timeout: float) -> Picture:
     tried = reach_all(_doubtful(picture), timeout)
     return replace(
         picture,
-        endpoints=tuple(_tried(e, tried) for e in picture.endpoints),
+        endpoints=tuple(replace(e, reach=tried.get(e.endpoint)) for e in picture.endpoints),
         peers=tuple(replace(p, data_reach=tried.get(_suspect(p))) for p in picture.peers),
     )
 
@@ -65,10 +64,6 @@ def _suspect(peer: PeerView) -> str:
     if not peer.answers:
         return peer.control
     return "" if peer.heard else peer.data
-
-
-def _tried(endpoint: Endpoint, tried: Mapping[str, Reach]) -> Endpoint:
-    return replace(endpoint, reach=tried.get(endpoint.endpoint))
 
 
 # ---------------------------------------------------------------------- what is read off

@@ -23,6 +23,7 @@ NUDGE = 0.5
 _AT_A_TIME = 64
 _SIGNATURE = b"\xff\0\0\0\0\0\0\0\1\x7f"
 _GREETING = 64
+_KINDS = {"ROUTER": "ok", "XPUB": "data port"}
 _FAILED = {
     errno.EAGAIN: "mute",  # a Unix socket whose owner does not accept
     errno.ETIMEDOUT: "timeout",
@@ -31,7 +32,7 @@ _FAILED = {
     errno.EACCES: "forbidden",
     errno.EPERM: "forbidden",
 }
-"""What comes of a try by the error that ends it; of any other, ``no route``."""
+"""What comes of a try, by the error that ends it; of any other, ``no route``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,8 @@ def _listen(connection: socket.socket) -> Reach:
         if mechanism != "NULL":
             return Reach("keys", mechanism)
         connection.sendall(b"\0" + b"NULL".ljust(20, b"\0") + b"\0" + bytes(31))
-        return _judge(_kind(connection))
+        kind = _kind(connection)
+        return Reach(_KINDS[kind]) if kind in _KINDS else Reach("zmq", kind or "of an unknown type")
     except TimeoutError:
         return _nudge(connection)
     except OSError as error:
@@ -142,14 +144,6 @@ def _kind(connection: socket.socket) -> str:
     _, found, rest = body.partition(b"\x0bSocket-Type")
     size = int.from_bytes(rest[:4], "big") if found else 0
     return rest[4 : 4 + size].decode("ascii", "replace")
-
-
-def _judge(kind: str) -> Reach:
-    if kind == "ROUTER":
-        return Reach("ok")
-    if kind == "XPUB":
-        return Reach("data port")
-    return Reach("zmq", kind or "of an unknown type")
 
 
 def _printable(text: bytes) -> str:
