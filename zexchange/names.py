@@ -162,19 +162,18 @@ def matches(pattern: str, name: str) -> bool:
 class _Level(Generic[V]):
     """What patterns have in common up to one of their segments, and how they go on."""
 
-    __slots__ = ("deeper", "here", "rest")
+    __slots__ = ("deeper", "value")
 
     def __init__(self) -> None:
         self.deeper: dict[str, _Level[V]] = {}
-        self.here: V | None = None
+        """By the next segment, which may be ``*`` or ``**``."""
+        self.value: V | None = None
         """Of the pattern that ends here."""
-        self.rest: V | None = None
-        """Of the one that goes on with ``**``."""
 
     @property
     def empty(self) -> bool:
         """Whether no pattern comes by here."""
-        return not self.deeper and self.here is None and self.rest is None
+        return not self.deeper and self.value is None
 
 
 class Patterns(Generic[V]):
@@ -196,49 +195,38 @@ class Patterns(Generic[V]):
 
     def set(self, pattern: str, value: V) -> None:
         """Have ``pattern`` stand for a value, which is not None."""
-        levels, rest = self._way(pattern)
-        if rest:
-            levels[-1].rest = value
-        else:
-            levels[-1].here = value
+        self._way(pattern)[-1].value = value
 
     def discard(self, pattern: str) -> None:
         """Undo `set`; without effect if there is no such pattern."""
-        levels, rest = self._way(pattern)
-        if rest:
-            levels[-1].rest = None
-        else:
-            levels[-1].here = None
-        for segment in reversed(pattern.split(".")[: len(levels) - 1]):
+        levels = self._way(pattern)
+        levels[-1].value = None
+        for segment in reversed(pattern.split(".")):
             if levels.pop().empty:
                 del levels[-1].deeper[segment]
 
-    def _way(self, pattern: str) -> tuple[list[_Level[V]], bool]:
-        """Return the levels that a pattern goes by, and whether it ends with ``**``."""
-        segments = pattern.split(".")
-        rest = segments[-1] == "**"
+    def _way(self, pattern: str) -> list[_Level[V]]:
+        """Return the levels that a pattern goes by."""
         levels = [self._top]
-        for segment in segments[:-1] if rest else segments:
+        for segment in pattern.split("."):
             levels.append(levels[-1].deeper.setdefault(segment, _Level()))
-        return levels, rest
+        return levels
 
     def covering(self, name: str) -> list[V]:
         """Return the value of every pattern that covers ``name``, in no order."""
-        found: list[V] = []
+        ends: list[_Level[V]] = []
         levels = [self._top]
         for segment in name.split("."):
             deeper: list[_Level[V]] = []
             for level in levels:
-                if level.rest is not None:
-                    found.append(level.rest)
-                for key in (segment, "*"):
+                for key, there in (("**", ends), (segment, deeper), ("*", deeper)):
                     below = level.deeper.get(key)
                     if below is not None:
-                        deeper.append(below)
+                        there.append(below)
             levels = deeper
         for level in levels:
-            found += [value for value in (level.here, level.rest) if value is not None]
-        return found
+            ends += filter(None, (level, level.deeper.get("**")))
+        return [value for end in ends if (value := end.value) is not None]
 
 
 def prefixes(pattern: str) -> tuple[str, ...]:
