@@ -242,6 +242,8 @@ def plain(value: Any) -> Any:
         fields = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
         later = NOT_IN.get(type(value), ())
         return {n: found for n, found in fields.items() if n not in later or LATER[n] != found}
+    if isinstance(value, v.Address):
+        return plain(value._asdict())
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):

@@ -1,6 +1,10 @@
 """The layout of frames: what is written is read, and whatever else arrives is refused."""
 
+import dataclasses
+import re
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import msgpack
 import pytest
@@ -21,12 +25,19 @@ from strategies import (
 from zexchange.errors import DecodeError
 from zexchange.history import Bulk
 from zexchange.names import matches
+from zexchange.protocol.hub.messages import HUB_MESSAGES
 from zexchange.protocol.wire import data as wire
 from zexchange.protocol.wire import messages as v
-from zexchange.protocol.wire.control import MAX_ADDRESSES, control_frame, read_control
+from zexchange.protocol.wire.control import (
+    CONTROL_MESSAGES,
+    MAX_ADDRESSES,
+    control_frame,
+    read_control,
+)
 from zexchange.protocol.wire.fields import MAX_CONTAINERS
 from zexchange.protocol.wire.limits import MAX_PATTERNS
 from zexchange.protocol.wire.messages import Batch, Control, Hello, Label, Ready
+from zexchange.protocol.wire.table import REQUIRED, WRITTEN, MessageTable
 
 ORIGIN = bytes(range(16))
 HEAD = wire.data_head(wire.topic("prices"), ORIGIN, 7, 2, 1.5)
@@ -41,6 +52,55 @@ def patched(frame: bytes, at: int, byte: int) -> bytes:
 def body_of(frame: bytes) -> list[object]:
     parts: list[object] = msgpack.unpackb(frame[1:], strict_map_key=False)
     return parts
+
+
+TABLES = [CONTROL_MESSAGES, HUB_MESSAGES]
+PROTOCOL = Path(__file__).parents[2] / "docs" / "PROTOCOL.md"
+
+
+def documented() -> dict[str, tuple[set[str], set[str]]]:
+    """By kind of message, the fields in the tables of PROTOCOL.md, and those marked there."""
+    found: dict[str, tuple[set[str], set[str]]] = {}
+    text = PROTOCOL.read_text()
+    for head, column in (("| kind | body |", 1), ("| word | who | body |", 2)):
+        kinds: list[str] = []
+        for line in text[text.index(head) :].split("\n\n")[0].splitlines()[2:]:
+            cells = re.split(r" *\| *", line)[1:]
+            kinds = re.findall(r"`(\w+)`", cells[0]) or kinds
+            body = cells[column].replace("as `hello`", "")
+            for kind in kinds:
+                names, marked = found.setdefault(kind, (set(), set()))
+                names.update(re.findall(r"`(\w+)`", body))
+                marked.update(re.findall(r"`(\w+)` •", body))
+    return found
+
+
+def test_the_protocol_lists_all_fields() -> None:
+    """Kinds and fields of the tables are those of PROTOCOL.md, and what is marked is required."""
+    kinds = {name: kind for table in TABLES for name, kind in table.kinds.items()}
+    said = documented()
+    assert {name: set(kind.fields) for name, kind in kinds.items()} == {
+        name: names for name, (names, _) in said.items()
+    }
+    for name, (_, marked) in said.items():
+        assert all(kinds[name].fields[field].default is REQUIRED for field in marked), name
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_tables_agree_with_classes(table: MessageTable[Any]) -> None:
+    """Each kind has the fields of its class, and what is left out is what the class has for it."""
+    for kind in table.kinds.values():
+        defaults = {f.name: f for f in dataclasses.fields(kind.of)}
+        assert defaults.keys() == {"sender", *kind.fields, *filter(None, [kind.around])}
+        for name, field in kind.fields.items():
+            there = defaults[name]
+            if field.default is WRITTEN:
+                assert (
+                    there.default is not dataclasses.MISSING
+                    or there.default_factory is not dataclasses.MISSING
+                )
+            elif field.default is not REQUIRED:
+                assert there.default == field.default
 
 
 # ---------------------------------------------------------------------- round trips

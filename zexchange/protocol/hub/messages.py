@@ -4,18 +4,28 @@ A word starts with ``\x06``. Keys that are not known here are skipped; what is m
 wrong type or too much is a `DecodeError`, and nothing else comes out of here.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-import msgpack
-
-from ...errors import DecodeError, InvalidName
-from ...kinds import is_dict, is_list
-from ...names import check_key
+from ...errors import DecodeError
 from ..security.permissions import Rights
-from ..wire.fields import boolean, count, federation, items, node_id, text, unpack
-from ..wire.messages import MAX_LABEL, VERSIONS, Label
+from ..wire.control import LABEL
+from ..wire.fields import (
+    boolean,
+    count,
+    each,
+    federation,
+    items,
+    key,
+    mapping,
+    node_id,
+    octets,
+    row,
+    text,
+)
+from ..wire.messages import VERSIONS, Label
+from ..wire.table import WRITTEN, Field, Kind, MessageTable
 
 WORD = b"\x06"
 MAX_PATTERNS = 1000
@@ -118,14 +128,6 @@ class HubState:
 
 
 Word = Attach | Accepted | Refused | Detach | HubState
-KINDS: dict[type[Word], str] = {
-    Attach: "enter",
-    Accepted: "carried",
-    Refused: "turnedaway",
-    Detach: "leave",
-    HubState: "state",
-}
-"""What each is called on the wire."""
 
 
 def told_of(rights: Rights) -> Rights:
@@ -134,133 +136,62 @@ def told_of(rights: Rights) -> Rights:
     return Rights("", publish and publish[:MAX_PATTERNS], subscribe and subscribe[:MAX_PATTERNS])
 
 
-def word_frame(word: Word) -> bytes:
-    """Return the frame of a word."""
-    body = {f.name: getattr(word, f.name) for f in fields(word) if f.name != "sender"}
-    if isinstance(word, Attach):
-        label = word.label
-        body["label"] = (label.host, label.pid, label.name)
-    elif isinstance(word, Accepted | HubState):
-        body["rights"] = {node: (r.publish, r.subscribe) for node, r in word.rights.items()}
-    frame: bytes = msgpack.packb([KINDS[type(word)], word.sender, body])
-    return WORD + frame
-
-
-def read_word(frame: bytes) -> Word:
-    """Return the word in a frame.
-
-    Raises:
-        DecodeError: if it is malformed, or of a kind that is not known here.
-    """
-    parts = unpack(frame[1:])
-    if frame[:1] != WORD or not (is_list(parts) and len(parts) >= 3):
-        raise DecodeError("a word between node and hub is a list of kind, sender and body")
-    kind, sender, body = parts[:3]
-    if not isinstance(kind, str) or kind not in _READERS or not is_dict(body):
-        raise DecodeError(f"word of unknown kind {str(kind)[:40]!r}")
-    try:
-        return _READERS[kind](node_id(sender), body)
-    except KeyError as error:
-        raise DecodeError(f"{kind} without {error}") from None
-
-
-def _enter(sender: bytes, body: dict[Any, Any]) -> Attach:
-    lowest, highest = map(count, _some(body["versions"], 2))
-    host, pid, name = _some(body["label"], 3)
-    return Attach(
-        sender,
-        federation(body["federation"]),
-        Label(text(host)[:MAX_LABEL], count(pid), text(name)[:MAX_LABEL]),
-        (lowest, highest),
-        boolean(body.get("hub", False)),
-        text(body.get("endpoint", "")),
-        count(body.get("roster", 0)),
-        count(body.get("mark", 0)),
-        count(body.get("sent", 0)),
-        count(body.get("taken", 0)),
-        _bytes(body.get("secret", b"")),
-    )
-
-
-def _carried(sender: bytes, body: dict[Any, Any]) -> Accepted:
-    return Accepted(
-        sender,
-        text(body["up"]),
-        text(body["down"]),
-        node_id(body["secret"]),
-        count(body["base"]),
-        count(body["roster"]),
-        _present(body.get("present", [])),
-        _left(body.get("left", [])),
-        count(body.get("sent", 0)),
-        count(body.get("taken", 0)),
-        _rights(body.get("rights", {})),
-    )
-
-
-def _state(sender: bytes, body: dict[Any, Any]) -> HubState:
-    wants = body.get("wants", {})
-    if not is_dict(wants):
-        raise DecodeError("what is wanted is a map of topics to numbers")
-    return HubState(
-        sender,
-        count(body["number"]),
-        tuple(map(node_id, items(body.get("hubs", [])))),
-        _present(body.get("nodes", [])),
-        {_bytes(topic): count(number) for topic, number in wants.items()},
-        _left(body.get("left", [])),
-        _rights(body.get("rights", {})),
-    )
-
-
-def _bytes(value: Any) -> bytes:
-    if type(value) is not bytes:
-        raise DecodeError("topics and secrets are bytes")
-    return value
-
-
-def _some(value: Any, least: int) -> list[Any]:
-    if len(items(value)) < least:
-        raise DecodeError(f"{least} items expected")
-    some: list[Any] = value[:least]
-    return some
-
-
-def _present(value: Any) -> tuple[tuple[bytes, bool], ...]:
-    pairs = (_some(item, 2) for item in items(value))
-    return tuple((node_id(node), boolean(quiet)) for node, quiet in pairs)
-
-
-def _left(value: Any) -> tuple[tuple[bytes, str], ...]:
-    pairs = (_some(item, 2) for item in items(value))
-    return tuple((node_id(node), text(reason)) for node, reason in pairs)
-
-
-def _rights(value: Any) -> dict[bytes, Rights]:
-    if not is_dict(value):
-        raise DecodeError("what nodes may do is a map of ids")
-    found: dict[bytes, Rights] = {}
-    for node, granted in value.items():
-        publish, subscribe = _some(granted, 2)
-        found[node_id(node)] = Rights("", _patterns(publish), _patterns(subscribe))
-    return found
-
-
 def _patterns(value: Any) -> tuple[str, ...] | None:
-    if value is None:
-        return None
-    if len(items(value)) > MAX_PATTERNS:
+    if value is not None and len(items(value)) > MAX_PATTERNS:
         raise DecodeError(f"over {MAX_PATTERNS} names and patterns that a node is permitted")
-    try:
-        return tuple(check_key(text(item)) for item in value)
-    except InvalidName as error:
-        raise DecodeError(str(error)) from None
+    return None if value is None else tuple(map(key, value))
 
 
-_READERS: dict[str, Callable[[bytes, dict[Any, Any]], Word]] = {
-    "enter": _enter,
-    "carried": _carried,
-    "turnedaway": lambda s, b: Refused(s, text(b["reason"]), text(b.get("text", ""))),
-    "leave": lambda s, b: Detach(s),
-    "state": _state,
-}
+def _write_rights(rights: dict[bytes, Rights]) -> dict[bytes, Any]:
+    return {node: (r.publish, r.subscribe) for node, r in rights.items()}
+
+
+_number, _nodes = Field(count, WRITTEN), Field(each(row(node_id, boolean)), WRITTEN)
+_left = Field(each(row(node_id, text)), WRITTEN)
+_granted = row(_patterns, _patterns, into=partial(Rights, ""))
+_rights = Field(mapping(node_id, _granted), WRITTEN, _write_rights)
+
+HUB_MESSAGES: MessageTable[Word] = MessageTable(
+    WORD,
+    "word",
+    {
+        "enter": Kind(
+            Attach,
+            federation=federation,
+            label=LABEL,
+            versions=row(count, count),
+            hub=Field(boolean, WRITTEN),
+            endpoint=Field(text, WRITTEN),
+            roster=_number,
+            mark=_number,
+            sent=_number,
+            taken=_number,
+            secret=Field(octets, WRITTEN),
+        ),
+        "carried": Kind(
+            Accepted,
+            up=text,
+            down=text,
+            secret=node_id,
+            base=count,
+            roster=count,
+            present=_nodes,
+            left=_left,
+            sent=_number,
+            taken=_number,
+            rights=_rights,
+        ),
+        "turnedaway": Kind(Refused, reason=text, text=Field(text, WRITTEN)),
+        "leave": Kind(Detach),
+        "state": Kind(
+            HubState,
+            number=count,
+            hubs=Field(each(node_id), WRITTEN),
+            nodes=_nodes,
+            wants=Field(mapping(octets, count), WRITTEN),
+            left=_left,
+            rights=_rights,
+        ),
+    },
+)
+word_frame, read_word = HUB_MESSAGES.frame, HUB_MESSAGES.read

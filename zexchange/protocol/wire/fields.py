@@ -5,15 +5,18 @@ message a field belongs to.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgpack
 
 from ...collisions import dict_of
-from ...errors import DecodeError
+from ...errors import DecodeError, InvalidName
 from ...kinds import is_dict
-from ...names import is_name
+from ...names import check_key, is_name
 from .limits import check_announced
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 ID_BYTES = 16
 MAX_CONTAINERS = 200_000
@@ -21,6 +24,7 @@ MAX_CONTAINERS = 200_000
 _SMALL = 1024  # in fewer bytes no bomb is large
 KEY_BYTES = 32
 _YEAR_10000 = 253_402_300_800
+_LONGEST_ERROR = 512
 
 
 def unpack(data: bytes) -> Any:
@@ -85,6 +89,7 @@ def _is(kind: type, what: str) -> Callable[[Any], Any]:
 
 
 text = _is(str, "a text")
+octets = _is(bytes, "what is no text")
 items = _is(list, "a list")
 
 
@@ -135,20 +140,49 @@ def public_key(value: Any) -> bytes:
     return value
 
 
-def texts(value: Any) -> tuple[str, ...]:
-    """Return a value that is a list of texts."""
-    return tuple(text(item) for item in items(value))
+def key(value: Any) -> str:
+    """Return a value that is a name or a pattern."""
+    # A short text without a star is a name; that is what nearly all are.
+    if type(value) is not str or not 0 < len(value) < 64 or "*" in value or "\0" in value:
+        try:
+            check_key(text(value))
+        except InvalidName as error:
+            raise DecodeError(str(error)[:_LONGEST_ERROR]) from None
+    return str(value)
 
 
-def numbers(value: Any) -> dict[str, int]:
-    """Return a value that is a map of names to counts."""
-    if not is_dict(value):
-        raise DecodeError("numbers by name must be a map")
-    return {text(name): count(number) for name, number in value.items()}
+def each(read: Callable[[Any], V]) -> Callable[[Any], tuple[V, ...]]:
+    """Return what reads a list, given what reads an item of it."""
+    return lambda value: tuple(map(read, items(value)))
 
 
-def field(body: dict[Any, Any], key: str) -> Any:
-    """Return a field that must be there."""
-    if key not in body:
-        raise DecodeError(f"control message without {key!r}")
-    return body[key]
+def row(*reads: Callable[[Any], Any], into: Callable[..., Any] | None = None) -> Any:
+    """Return what reads the first items of a list, each its own way; those behind are skipped.
+
+    What they become is handed to ``into``; without it, it is a tuple.
+    """
+
+    def read(value: Any) -> Any:
+        if len(items(value)) < len(reads):
+            raise DecodeError(f"{len(reads)} items expected")
+        found = [read(item) for read, item in zip(reads, value, strict=False)]
+        return tuple(found) if into is None else into(*found)
+
+    return read
+
+
+def mapping(
+    read_key: Callable[[Any], K], read_value: Callable[[Any], V]
+) -> Callable[[Any], dict[K, V]]:
+    """Return what reads a map, given what reads its keys and its values."""
+
+    def read(value: Any) -> dict[K, V]:
+        if not is_dict(value):
+            raise DecodeError(f"a map expected, not {type(value).__name__}")
+        return {read_key(key): read_value(item) for key, item in value.items()}
+
+    return read
+
+
+texts: Callable[[Any], tuple[str, ...]] = each(text)
+numbers: Callable[[Any], dict[str, int]] = mapping(text, count)

@@ -6,6 +6,7 @@ value is written on the wire.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 VERSIONS = (1, 1)
 """The lowest and highest protocol version spoken here."""
@@ -35,8 +36,7 @@ class Label:
         return f"{self.name + '@' if self.name else ''}{self.host}:{self.pid}"
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """One way to reach a node: its control (ROUTER) and its data (XPUB) endpoint."""
 
     control: str
@@ -252,7 +252,7 @@ class Bye:
     """I leave, and the last numbers I gave are these."""
 
     sender: bytes
-    heads: dict[str, int]
+    heads: dict[str, int] = field(default_factory=dict[str, int])
 
 
 Control = (
