@@ -25,6 +25,7 @@ from zexchange.protocol.codec.extensions import (
     REGISTERED,
     SET,
     TUPLE,
+    Nest,
     from_ext,
     plain_form,
     split_named,
@@ -35,6 +36,7 @@ from zexchange.protocol.codec.values import (
     AS_DATETIME,
     MAX_NESTED_EXTENSIONS,
     SMALL_BODY,
+    TOO_DEEP,
     decode_batch,
     encode,
 )
@@ -146,10 +148,7 @@ class _Parts:
         self.buffers.append(buffer)
         return Attached(len(self.buffers) - 1, len(buffer), layout)
 
-    def _bytes(self, value: bytes) -> object:
-        return self._attach(value, value) if len(value) >= LARGE else value
-
-    def _bytearray(self, value: bytearray) -> object:
+    def _bytes(self, value: bytes | bytearray) -> object:
         return self._attach(value, bytes(value)) if len(value) >= LARGE else value
 
     def _view(self, value: memoryview) -> object:
@@ -158,17 +157,11 @@ class _Parts:
         frozen = type(value.obj) is bytes
         return self._attach(value, memoryview(value).cast("B") if frozen else value.tobytes())
 
-    def _list(self, value: list[object]) -> object:
+    def _items(self, value: list[object] | tuple[object, ...]) -> object:
         if _LEAVES.issuperset(map(type, value)):
             return value
         found = [self.without(item) for item in value]
-        return value if _same(found, value) else found
-
-    def _tuple(self, value: tuple[object, ...]) -> object:
-        if _LEAVES.issuperset(map(type, value)):
-            return value
-        found = [self.without(item) for item in value]
-        return value if _same(found, value) else tuple(found)
+        return value if _same(found, value) else type(value)(found)
 
     def _dict(self, value: dict[object, object]) -> object:
         if _LEAVES.issuperset(map(type, value.values())):
@@ -194,10 +187,10 @@ class _Parts:
 
 _TAKE: dict[type, Callable[[_Parts, Any], object]] = {
     bytes: _Parts._bytes,
-    bytearray: _Parts._bytearray,
+    bytearray: _Parts._bytes,
     memoryview: _Parts._view,
-    list: _Parts._list,
-    tuple: _Parts._tuple,
+    list: _Parts._items,
+    tuple: _Parts._items,
     dict: _Parts._dict,
 }
 
@@ -206,7 +199,7 @@ def _same(found: list[object], items: Iterable[object]) -> bool:
     return all(map(is_, found, items))
 
 
-class _Reader:
+class _Reader(Nest):
     """Unpacks what lies inside ``depth`` extension values, with what is attached."""
 
     __slots__ = ("_buffers", "_depth")
@@ -215,18 +208,12 @@ class _Reader:
         self._buffers = buffers
         self._depth = depth
 
-    def pack(self, value: object) -> bytes:
-        """See `Nest`; nothing is packed while reading."""
-        raise NotImplementedError
-
     def unpack(self, body: bytes | memoryview) -> Any:
-        """See `Nest`."""
         return self._unpack(body, self._from_ext, AS_DATETIME)
 
     def attached(self, data: bytes) -> object:
         """See `Nest`: each frame is taken once."""
-        index, size, packed = read_attached(data)
-        buffer = self._take(index, size)
+        packed, buffer = self._take(data)
         if not packed:
             return bytes(buffer)
         view = memoryview(buffer)
@@ -246,7 +233,7 @@ class _Reader:
         self, body: bytes | memoryview, ext_hook: Callable[[int, bytes], object], timestamp: int = 0
     ) -> Any:
         if self._depth > MAX_NESTED_EXTENSIONS:
-            raise DecodeError(f"more than {MAX_NESTED_EXTENSIONS} extension values nested")
+            raise DecodeError(TOO_DEEP)
         if len(body) > SMALL_BODY:
             check_announced(body)
         return unpackb(
@@ -265,8 +252,7 @@ class _Reader:
 
     def _whole_ext(self, code: int, data: bytes) -> object:
         if code == ATTACHED:
-            index, size, packed = read_attached(data)
-            buffer = self._take(index, size)
+            packed, buffer = self._take(data)
             if not packed:
                 return bytes(buffer)
             return ExtType(ARRAY, self._deeper()._array(packed, buffer))
@@ -282,9 +268,11 @@ class _Reader:
         fields: bytes = packb([*self._unpack(packed, ExtType), bytes(buffer)])
         return fields
 
-    def _take(self, index: int, size: int) -> Buffer:
+    def _take(self, data: bytes) -> tuple[bytes, Buffer]:
+        """Return the layout, empty for bytes, and the frame that something stands for."""
+        index, size, packed = read_attached(data)
         buffer = self._buffers[index] if index < len(self._buffers) else None
         if buffer is None or len(buffer) != size:
             raise DecodeError(f"no frame of {size} bytes at {index}, or it is used twice")
         self._buffers[index] = None
-        return buffer
+        return packed, buffer

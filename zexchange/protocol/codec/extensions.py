@@ -52,14 +52,13 @@ from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from decimal import Context, Decimal, InvalidOperation
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 from msgpack import ExtType
 
 from zexchange.collisions import set_of
 from zexchange.errors import DecodeError, EncodeError
-from zexchange.kinds import is_list
 from zexchange.protocol.codec import datetimes, ndarrays
 from zexchange.protocol.codec.custom_types import (
     Unknown,
@@ -75,22 +74,26 @@ REGISTERED, TUPLE, SET, FROZENSET, INTEGER, COMPLEX, DECIMAL, UUID_ = range(1, 9
 DATE, TIME, DATETIME, TIMEDELTA, ARRAY, SCALAR, ATTACHED = range(9, 16)
 
 
-class Nest(Protocol):
+class Nest:
     """Packs and unpacks what lies inside an extension value."""
+
+    __slots__ = ()
 
     def pack(self, value: object) -> bytes:
         """Return `value` as MessagePack."""
-        ...
+        raise NotImplementedError
 
     def unpack(self, body: bytes | memoryview) -> Any:
         """Return the one value in `body`."""
+        raise NotImplementedError
 
     def attached(self, data: bytes) -> object:
         """Return the value that came in a frame of its own, given what stands for it."""
+        raise DecodeError("a value that stands for a frame which is not there")
 
     def whole(self, body: bytes) -> bytes:
         """Return a value that is not read here, with all that belongs to it inside."""
-        ...
+        return body
 
 
 def to_ext(value: object, nest: Nest) -> ExtType:
@@ -99,13 +102,19 @@ def to_ext(value: object, nest: Nest) -> ExtType:
     Raises:
         EncodeError: There is none. The text says why, but not where inside the message.
     """
-    known = _ENCODERS.get(type(value))
+    kind = type(value)
+    known = _ENCODERS.get(kind)
     if known is not None:
         code, write = known
-        return ExtType(code, write(value, nest))
-    entry = registered_type(type(value))
+        written = write(value)
+        return ExtType(code, written if type(written) is bytes else nest.pack(written))
+    if type(value) is Attached:
+        return ExtType(ATTACHED, write_attached(value, nest.pack))
+    entry = registered_type(kind)
     if entry is not None:
         return ExtType(REGISTERED, write_named(entry.name, nest.pack(plain_form(value))))
+    if type(value) is Converted:
+        return ExtType(REGISTERED, write_named(value.name, nest.pack(value.plain)))
     if type(value) is Unknown:
         return _unknown_to_ext(value, nest)
     return _numpy_to_ext(value, nest)
@@ -117,13 +126,24 @@ def from_ext(code: int, data: bytes, nest: Nest) -> object:
     Raises:
         DecodeError: The payload is malformed, or a registered decode function raised.
     """
-    read = _DECODERS.get(code)
-    if read is None:
-        if code < 0:
-            raise DecodeError(f"extension {code}, which MessagePack keeps for itself")
-        return Unknown(code, data)
+    known = _DECODERS.get(code)
     try:
-        value = read(data, nest)
+        if known is not None:
+            source, make = known
+            payload: Any = data
+            if source is list:
+                payload = nest.unpack(data)
+                if type(payload) is not list:
+                    raise DecodeError(f"an array was expected, not {type(payload).__name__}")
+            value = make(payload)
+        elif code == REGISTERED:
+            value = _read_named(data, nest)
+        elif code == ATTACHED:
+            value = nest.attached(data)
+        elif code < 0:
+            raise DecodeError(f"extension {code}, which MessagePack keeps for itself")
+        else:
+            value = NotImplemented
     except DecodeError:
         raise
     except Exception as error:
@@ -206,81 +226,44 @@ def _unknown_to_ext(value: Unknown, nest: Nest) -> ExtType:
         raise EncodeError(f"cannot encode Unknown({value.code!r}): {brief(error)}") from error
 
 
-def _write_items(items: Any, nest: Nest) -> bytes:
-    return nest.pack(list(items))
-
-
-def _read_items(data: bytes, nest: Nest) -> list[Any]:
-    items = nest.unpack(data)
-    if not is_list(items):
-        raise DecodeError(f"an array was expected, not {type(items).__name__}")
-    return items
-
-
-def _into(kind: Callable[[list[Any]], object]) -> Callable[[bytes, Nest], object]:
-    return lambda data, nest: kind(_read_items(data, nest))
-
-
-def _fields(split: Callable[[Any], object]) -> Callable[[Any, Nest], bytes]:
-    return lambda value, nest: nest.pack(split(value))
-
-
-def _write_integer(value: int, nest: Nest) -> bytes:
+def _write_integer(value: int) -> bytes:
     return value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True)
 
 
-def _read_integer(data: bytes, nest: Nest) -> int:
-    return int.from_bytes(data, "big", signed=True)
-
-
-def _write_complex(value: complex, nest: Nest) -> bytes:
-    return struct.pack(">dd", value.real, value.imag)
-
-
-def _read_complex(data: bytes, nest: Nest) -> complex:
-    return complex(*struct.unpack(">dd", data))
-
-
-def _write_decimal(value: Decimal, nest: Nest) -> bytes:
-    return str(value).encode("ascii")
-
-
-def _read_decimal(data: bytes, nest: Nest) -> Decimal:
+def _read_decimal(data: bytes) -> Decimal:
     # A context of its own: in the thread's the trap may be off, and junk would become NaN.
     return Decimal(data.decode("ascii"), Context(traps=[InvalidOperation]))
 
 
-_ENCODERS: dict[type, tuple[int, Callable[[Any, Nest], bytes]]] = {
-    tuple: (TUPLE, _write_items),
-    set: (SET, _write_items),
-    frozenset: (FROZENSET, _write_items),
+_ENCODERS: dict[type, tuple[int, Callable[[Any], bytes | list[Any]]]] = {
+    tuple: (TUPLE, list),
+    set: (SET, list),
+    frozenset: (FROZENSET, list),
     int: (INTEGER, _write_integer),
-    complex: (COMPLEX, _write_complex),
-    Decimal: (DECIMAL, _write_decimal),
-    UUID: (UUID_, lambda value, nest: value.bytes),
-    date: (DATE, _fields(datetimes.date_fields)),
-    time: (TIME, _fields(datetimes.time_fields)),
-    datetime: (DATETIME, _fields(datetimes.datetime_fields)),
-    timedelta: (TIMEDELTA, _fields(datetimes.timedelta_fields)),
-    Attached: (ATTACHED, lambda value, nest: write_attached(value, nest.pack)),
-    Converted: (REGISTERED, lambda v, nest: write_named(v.name, nest.pack(v.plain))),
+    complex: (COMPLEX, lambda value: struct.pack(">dd", value.real, value.imag)),
+    Decimal: (DECIMAL, lambda value: str(value).encode("ascii")),
+    UUID: (UUID_, lambda value: value.bytes),
+    date: (DATE, datetimes.date_fields),
+    time: (TIME, datetimes.time_fields),
+    datetime: (DATETIME, datetimes.datetime_fields),
+    timedelta: (TIMEDELTA, datetimes.timedelta_fields),
 }
-already_travels(Unknown, *_ENCODERS)
+"""Code, and what returns the payload, or the items of which it is the array."""
+already_travels(Unknown, Attached, Converted, *_ENCODERS)
 
-_DECODERS: dict[int, Callable[[bytes, Nest], object]] = {
-    REGISTERED: _read_named,
-    TUPLE: _into(tuple),
-    SET: _into(partial(set_of, set)),
-    FROZENSET: _into(partial(set_of, frozenset)),
-    INTEGER: _read_integer,
-    COMPLEX: _read_complex,
-    DECIMAL: _read_decimal,
-    UUID_: lambda data, nest: UUID(bytes=data),
-    DATE: _into(datetimes.to_date),
-    TIME: _into(datetimes.to_time),
-    DATETIME: _into(datetimes.to_datetime),
-    TIMEDELTA: _into(datetimes.to_timedelta),
-    ARRAY: _into(ndarrays.to_array),
-    SCALAR: _into(ndarrays.to_scalar),
-    ATTACHED: lambda data, nest: nest.attached(data),
+_DECODERS: dict[int, tuple[type, Callable[[Any], object]]] = {
+    TUPLE: (list, tuple),
+    SET: (list, partial(set_of, set)),
+    FROZENSET: (list, partial(set_of, frozenset)),
+    INTEGER: (bytes, partial(int.from_bytes, byteorder="big", signed=True)),
+    COMPLEX: (bytes, lambda data: complex(*struct.unpack(">dd", data))),
+    DECIMAL: (bytes, _read_decimal),
+    UUID_: (bytes, lambda data: UUID(bytes=data)),
+    DATE: (list, datetimes.to_date),
+    TIME: (list, datetimes.to_time),
+    DATETIME: (list, datetimes.to_datetime),
+    TIMEDELTA: (list, datetimes.to_timedelta),
+    ARRAY: (list, ndarrays.to_array),
+    SCALAR: (list, ndarrays.to_scalar),
 }
+"""What makes the value: of the payload, or of the items of which that is the array."""

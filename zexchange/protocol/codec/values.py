@@ -24,6 +24,7 @@ __all__ = ["MAX_NESTED_EXTENSIONS", "Unknown", "decode", "decode_batch", "encode
 
 MAX_NESTED_EXTENSIONS = 32
 """How many extension values (tuples, sets, ...) may lie within each other, on both sides."""
+TOO_DEEP = f"more than {MAX_NESTED_EXTENSIONS} extension values nested"
 
 # msgpack allows 511 (1.1) or 1024 (1.2) lists and dicts within each other per packer, and every
 # nested extension starts a new packer. At about 300 bytes of C stack a level, 32 * 1024 levels
@@ -110,7 +111,7 @@ def decode_batch(
     values = memoryview(body)[start:] if start else body
     packed = b"".join(((0xDD00000000 | count).to_bytes(5, "big"), values))
     try:
-        # As `Level.unpack`, written out: one call less on the way of every frame.
+        # As `NestedCodec.unpack`, written out: one call less on the way of every frame.
         if nest is not None or len(packed) > SMALL_BODY:
             unpacked: list[object] = (nest or TOP).unpack(packed)
         else:
@@ -122,7 +123,7 @@ def decode_batch(
     return unpacked
 
 
-class Level:
+class NestedCodec(Nest):
     """Packs and unpacks what lies inside a given number of extension values.
 
     A packer is neither thread-safe nor re-entrant, and its `default` runs Python code in which
@@ -132,9 +133,9 @@ class Level:
 
     __slots__ = ("_deeper", "_depth", "idle", "touched", "unpack_careful", "unpack_small")
 
-    def __init__(self, depth: int, deeper: Nest) -> None:
+    def __init__(self, depth: int = 0) -> None:
         self._depth = depth
-        self._deeper = deeper
+        self._deeper = NestedCodec(depth + 1) if depth <= MAX_NESTED_EXTENSIONS else self
         self.idle: deque[Callable[[object], bytes]] = deque(maxlen=_IDLE_PACKERS)
         """The `pack` of packers that nobody uses: take one, and put it back behind a success."""
         self.touched = object()
@@ -150,8 +151,11 @@ class Level:
 
     def pack(self, value: object) -> bytes:
         """Return `value` as MessagePack; errors do not name the path yet."""
-        if self._depth > _FREE_EXTENSIONS and _deeper_than(value, _INNER_DEPTH):
-            raise EncodeError(f"more than {_INNER_DEPTH} lists and dicts within each other")
+        if self._depth > _FREE_EXTENSIONS:
+            if self._depth > MAX_NESTED_EXTENSIONS:
+                raise EncodeError(TOO_DEEP)
+            if _deeper_than(value, _INNER_DEPTH):
+                raise EncodeError(f"more than {_INNER_DEPTH} lists and dicts within each other")
         try:
             pack = self.idle.pop()
         except IndexError:
@@ -166,18 +170,12 @@ class Level:
 
     def unpack(self, body: bytes | memoryview) -> Any:
         """Return the one value in `body`."""
+        if self._depth > MAX_NESTED_EXTENSIONS:
+            raise DecodeError(TOO_DEEP)
         if len(body) <= SMALL_BODY:
             return self.unpack_small(body)
         check_announced(body)
         return self.unpack_careful(body)
-
-    def attached(self, data: bytes) -> object:
-        """See `Nest`: no further frame has come with this message."""
-        raise DecodeError("a value that stands for a frame which is not there")
-
-    def whole(self, body: bytes) -> bytes:
-        """See `Nest`."""
-        return body
 
     def new_packer(self) -> Callable[[object], bytes]:
         """Return the `pack` of a packer that nobody else uses."""
@@ -195,7 +193,7 @@ class Level:
         return from_ext(code, data, self._deeper)
 
 
-class _Top(Level):
+class _Top(NestedCodec):
     """Packs and unpacks whole messages; dicts of texts, and small ones, cost what they cost alone.
 
     Only here is a body unpacked again: if each level did it, 32 of them would do it for years.
@@ -203,8 +201,8 @@ class _Top(Level):
 
     __slots__ = ("_unpack_few_keys", "_unpack_texts")
 
-    def __init__(self, deeper: Nest) -> None:
-        super().__init__(0, deeper)
+    def __init__(self) -> None:
+        super().__init__()
         self._unpack_texts = self._unpacking(strict_map_key=True)
         self._unpack_few_keys = self._unpacking(max_map_len=FEW)
 
@@ -223,31 +221,6 @@ class _Top(Level):
         return self.unpack_careful(body)
 
 
-class _Bottom:
-    """Refuses extension values within more extension values than are allowed."""
-
-    __slots__ = ()
-
-    def pack(self, value: object) -> bytes:
-        raise EncodeError(f"more than {MAX_NESTED_EXTENSIONS} extension values nested")
-
-    def unpack(self, body: bytes | memoryview) -> Any:
-        raise DecodeError(f"more than {MAX_NESTED_EXTENSIONS} extension values nested")
-
-    def attached(self, data: bytes) -> object:
-        raise DecodeError("a value that stands for a frame which is not there")
-
-    def whole(self, body: bytes) -> bytes:
-        return body
-
-
-def _levels() -> Level:
-    level: Nest = _Bottom()
-    for depth in range(MAX_NESTED_EXTENSIONS, 0, -1):
-        level = Level(depth, level)
-    return _Top(level)
-
-
 def _deeper_than(value: object, limit: int) -> bool:
     layer: list[Any] = [value]
     for _ in range(limit + 1):
@@ -261,7 +234,7 @@ def _deeper_than(value: object, limit: int) -> bool:
 def check_whole(body: bytes) -> None:
     """Raise `EncodeError` if what was packed could not be unpacked.
 
-    To be called with more than `DEEP_BODY` bytes, and where `Level.touched` has changed.
+    To be called with more than `DEEP_BODY` bytes, and where `NestedCodec.touched` has changed.
     """
     # A list is packed as its length, then its items. When an item needs `default`, Python code
     # runs in between, and another thread may have changed that list: what was packed would be
@@ -283,6 +256,6 @@ def check_whole(body: bytes) -> None:
         raise EncodeError("a list changed while it was being encoded")
 
 
-TOP = _levels()
+TOP = _Top()
 """What packs and unpacks messages."""
 _unpack_top = TOP.unpack_small
