@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from network import DEATH, Connection, Network
 from strategies import NAMES
+from taking import take
 
 from zexchange.names import matches
 from zexchange.protocol.codec.values import decode_batch, encode
@@ -400,7 +401,7 @@ class Machine:
         batch = wire.read_data(frame)
         if batch.origin != peer_receiver.peer:
             return
-        skip, gap = peer_receiver.positions.receive(batch.name, batch.first, batch.count)
+        skip, gap = take(peer_receiver.positions, batch.name, batch.first, batch.count)
         self.missed(peer_receiver, [gap] if gap else [])
         values = decode_batch(frame[batch.body :], batch.count)
         assert values == [[batch.name, batch.first + i] for i in range(batch.count)]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from taking import take
 
 from tests.support import examples
 from zexchange.protocol.codec.values import decode_batch, encode
@@ -166,7 +167,7 @@ class Forgetful(RuleBasedStateMachine):
         where.start(batch.name, start)
         if first > where.positions[batch.name] + 1:
             self.recover(receiver, batch.name, first - 1)
-        skip, gap = where.receive(batch.name, first, batch.count, start)
+        skip, gap = take(where, batch.name, first, batch.count, start)
         assert gap is None
         serials = decode_batch(frame[batch.body :], batch.count) if batch.count else []
         receiver.got.setdefault(batch.name, []).extend(serials[skip:])
@@ -188,7 +189,7 @@ class Forgetful(RuleBasedStateMachine):
                 assert where.give_up(name, number)
                 receiver.lost.setdefault(name, set()).add(number)
             else:
-                where.receive(name, number, 1)
+                take(where, name, number, 1)
                 receiver.got.setdefault(name, []).append(serial)
 
     # ------------------------------------------------------------------------- what happens
@@ -325,12 +326,12 @@ def test_sums_are_kept_together() -> None:
     where.expect(1, ["**"], ())
     assert where.ready(1, {"a": 3}) == []
     numbering.take("a", 2)
-    assert where.receive("a", 4, 2) == (0, None)
+    assert take(where, "a", 4, 2) == (0, None)
     account.forget("a", numbering.heads["a"], 0)
     assert where.forget("a", numbering.forget("a"))
     numbering.take("a", 4)
     assert where.where("a", 5) == 5
-    assert where.receive("a", 6, 4, 5) == (0, None)
+    assert take(where, "a", 6, 4, 5) == (0, None)
     assert account.counts(numbering) == {"": 2, "a": 4}
     assert {name: tally.received for name, tally in where.counted().items()} == {"": 2, "a": 4}
 
@@ -348,7 +349,7 @@ def test_ten_million_names_in_the_machines() -> None:
         place = numbering.take(name, 1)
         start = numbering.start(name)
         assert where.where(name, start) == place - 1
-        assert where.receive(name, place, 1, start) == (0, None)
+        assert take(where, name, place, 1, start) == (0, None)
         if len(alive) > 100:
             gone = alive.popleft()
             account.forget(gone, numbering.heads[gone], numbering.start(gone))
@@ -368,7 +369,7 @@ def test_names_that_are_attached_one_after_the_other_are_forgotten(
         name, epoch = f"reply.{n}", 2 * n + 1
         where.expect(epoch, [name], ())
         where.ready(epoch, {})
-        where.receive(name, 1, 1)
+        take(where, name, 1, 1)
         where.expect(epoch + 1, (), [name])
     assert len(where.tallies) == 5
     assert len(where._left) <= 1

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from strategies import KEYS, NAMES
+from taking import take
 
 from tests.support import examples
 from zexchange.names import matches
@@ -162,7 +163,7 @@ class Following(RuleBasedStateMachine):
             self.model.ready(*frame)
             return
         name, first, count = frame
-        skip, gap = self.positions.receive(name, first, count)
+        skip, gap = take(self.positions, name, first, count)
         self.note([gap] if gap else [])
         self.received += [(name, n) for n in range(first + skip, first + count)]
         self.model.receive(name, first, count)
@@ -222,25 +223,25 @@ def following() -> ReceiveState:
 
 def test_counting_starts_behind_the_announced_head(following: ReceiveState) -> None:
     """Frames up to the head that a ready announced are not for us."""
-    assert following.receive("a", 4, 3) == (2, None)
+    assert take(following, "a", 4, 3) == (2, None)
     assert following.positions == {"a": 6}
 
 
 def test_a_gap_has_its_exact_range(following: ReceiveState) -> None:
     """A later frame exposes exactly what is missing in front of it."""
-    assert following.receive("a", 9, 2) == (0, Gap("a", 6, 8))
+    assert take(following, "a", 9, 2) == (0, Gap("a", 6, 8))
 
 
 def test_a_single_missing_message_is_a_gap(following: ReceiveState) -> None:
     """One message missing is a gap of one; none missing is no gap."""
-    assert following.receive("a", 6, 1) == (0, None)
-    assert following.receive("a", 8, 1) == (0, Gap("a", 7, 7))
+    assert take(following, "a", 6, 1) == (0, None)
+    assert take(following, "a", 8, 1) == (0, Gap("a", 7, 7))
 
 
 def test_a_beacon_exposes_a_lost_tail(following: ReceiveState) -> None:
     """A frame without values, at the head plus one, exposes what was sent last and lost."""
-    assert following.receive("a", 8, 0) == (0, Gap("a", 6, 7))
-    assert following.receive("a", 8, 0) == (0, None)
+    assert take(following, "a", 8, 0) == (0, Gap("a", 6, 7))
+    assert take(following, "a", 8, 0) == (0, None)
 
 
 def test_a_repeated_ready_exposes_a_gap(following: ReceiveState) -> None:
@@ -260,18 +261,18 @@ def test_a_name_under_a_pattern_keeps_its_position(following: ReceiveState) -> N
     """What is covered twice is followed on when one of its covers goes."""
     following.expect(2, ["**"], [])
     ready(following, 2, {"a": 5})
-    following.receive("a", 6, 1)
+    take(following, "a", 6, 1)
     following.expect(3, [], ["a"])
     ready(following, 3, {})
-    assert following.receive("a", 7, 1) == (0, None)
+    assert take(following, "a", 7, 1) == (0, None)
 
 
 def test_the_last_cover_takes_the_position_along(following: ReceiveState) -> None:
     """A name wanted anew starts at the new head; old frames until then are not for us."""
     following.expect(2, ["a"], ["a"])
-    assert following.receive("a", 6, 2) == (2, None)
+    assert take(following, "a", 6, 2) == (2, None)
     assert ready(following, 2, {"a": 7}) == []
-    assert following.receive("a", 8, 1) == (0, None)
+    assert take(following, "a", 8, 1) == (0, None)
     assert following.unwanted == 2
 
 
@@ -283,7 +284,7 @@ def test_a_lost_ready_does_not_swallow_what_it_promised() -> None:
     positions = ReceiveState()
     positions.expect(1, ["a"], [])
     assert ready(positions, 1, {"a": 7}, [Promise(1, {"a": 5})]) == [Gap("a", 6, 7)]
-    assert positions.receive("a", 8, 1) == (0, None)
+    assert take(positions, "a", 8, 1) == (0, None)
 
 
 def test_a_name_that_has_not_moved_starts_at_its_head() -> None:
@@ -291,7 +292,7 @@ def test_a_name_that_has_not_moved_starts_at_its_head() -> None:
     positions = ReceiveState()
     positions.expect(1, ["a", "b"], [])
     assert ready(positions, 1, {"a": 7, "b": 3}, [Promise(1, {"a": 5})]) == [Gap("a", 6, 7)]
-    assert positions.receive("b", 4, 1) == (0, None)
+    assert take(positions, "b", 4, 1) == (0, None)
 
 
 def test_a_promise_to_an_earlier_subscription_is_not_for_this_one() -> None:
@@ -339,7 +340,7 @@ def test_a_key_that_goes_does_not_bring_back_what_has_come() -> None:
     positions.expect(1, ["a.*"], [])
     positions.ready(1, {"a.x": 0})
     positions.expect(2, ["a.**"], [])
-    positions.receive("a.x", 1, 10)  # the promise of epoch 2, at head 4, was lost on its way
+    take(positions, "a.x", 1, 10)  # the promise of epoch 2, at head 4, was lost on its way
     positions.expect(3, [], ["a.*"])
     positions.ready(3, {"a.x": 12}, [Promise(2, {"a.x": 4})])
     assert positions.positions == {"a.x": 10}
@@ -433,7 +434,7 @@ def test_who_was_away_for_too_long_has_a_gap_without_a_beginning() -> None:
     former = ReceiveState()
     former.expect(1, ["a.*", "b", "c"], [])
     former.ready(1, {"a.x": 3, "b": 5, "c": 2})
-    former.receive("a.x", 4, 2)
+    take(former, "a.x", 4, 2)
     former.lapse()
     assert former.positions == {}
     former.drop(["b"], NameSet(["a.*", "c"]))
@@ -511,7 +512,7 @@ def test_peers_that_have_left_have_as_many_exchanges_as_one(
         positions.ready(1, {})
         for name in range(4):
             positions.where(f"{peer}.{name}")
-            positions.receive(f"{peer}.{name}", 1, 2)
+            take(positions, f"{peer}.{name}", 1, 2)
         positions.lapse()
         former.append(positions)
         sequence.count_together(former)
@@ -587,7 +588,7 @@ def test_what_no_exchange_can_be_called_is_not_for_us() -> None:
     assert positions.ready(1, dict.fromkeys(bad, 7)) == []
     for name in bad:
         assert positions.where(name) is None
-        assert positions.receive(name, 1, 2) == (2, None)
+        assert take(positions, name, 1, 2) == (2, None)
     assert positions.positions == {}
     assert positions.where("a") == 0
 
@@ -598,7 +599,7 @@ def test_a_ready_of_a_later_account_makes_unsure_where_we_stand() -> None:
     positions.expect(1, ["a"], [])
     assert [positions.outlived(account) for account in (0, 2, 2, 0, 1)] == [False] * 5
     positions.ready(1, {"a": 3})
-    positions.receive("a", 4, 2)
+    take(positions, "a", 4, 2)
     positions.expect(2, ["b"], [])
     assert positions.outlived(4)
     positions.begin_again()
@@ -619,7 +620,7 @@ def test_what_waits_for_a_later_epoch_still_does_when_we_begin_again() -> None:
     assert positions.outlived(2)
     positions.begin_again()
     assert positions.ready(1, {"a": 1}) == [Gap("a", 0, 1)]
-    assert positions.receive("b", 1, 1) == (1, None)
+    assert take(positions, "b", 1, 1) == (1, None)
     assert positions.ready(2, {"b": 1}) == [Gap("b", 0, 1)]
 
 

@@ -213,7 +213,7 @@ class PeerReceiver:
     def _deliver(self, batch: Batch, frame: Body) -> None:
         """Take the messages of a frame whose turn it is."""
         name, count = batch.name, batch.count
-        skip, _ = self.positions.receive(name, batch.first, count)
+        skip = self.positions.receive(name, batch.first, count)
         if skip < count:
             exchange = self.exchange(name)
             if exchange is None:

@@ -34,10 +34,9 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Messages ``first`` to ``last`` will not come: go on behind them."""
+    """What is missing up to ``last`` will not come: go on behind it."""
 
     name: str
-    first: int
     last: int
     reason: str
 
@@ -175,11 +174,11 @@ class Recovery:
         if first > last:
             return
         if missing.gone_to >= first:
-            yield GiveUp(name, first, min(last, missing.gone_to), missing.reason)
+            yield GiveUp(name, min(last, missing.gone_to), missing.reason)
         elif self._elapsed.seconds >= missing.until:
             # Little time for the next gap: a silent origin costs all of it only once.
             missing.until, missing.ask_at = self._elapsed.seconds + NEXT_GAP, now
-            yield GiveUp(name, first, last, "not recovered in time")
+            yield GiveUp(name, last, "not recovered in time")
         elif now >= missing.ask_at:
             missing.ask_at = now + missing.pause
             missing.pause = min(2 * missing.pause, ASK_AGAIN_MOST)
@@ -194,4 +193,4 @@ class Recovery:
                 if position is None or position >= last:
                     self._forget(name)
                 else:
-                    yield GiveUp(name, position + 1, last, reason)
+                    yield GiveUp(name, last, reason)

@@ -540,7 +540,11 @@ class ReceiveState:
     def give_up(self, name: str, last: int) -> Gap | None:
         """Count as lost what is missing up to a number, and go on behind it."""
         position = self.positions.get(name)
-        return None if position is None or last <= position else self._skip(name, position, last)
+        if position is None or last <= position:
+            return None
+        self.positions[name] = last
+        self.tallies[name].lost += last - position
+        return Gap(name, position + 1, last)
 
     def where(self, name: str, start: int = 0) -> int | None:
         """Return where we stand on an exchange; None if its frames are not for us.
@@ -579,34 +583,18 @@ class ReceiveState:
         self.tallies.setdefault(name, ReceiveCounts())
         return position
 
-    def _skip(self, name: str, position: int, last: int) -> Gap:
-        """Count what is missing up to ``last`` as lost."""
-        self.positions[name] = last
-        self.tallies[name].lost += last - position
-        return Gap(name, position + 1, last)
+    def receive(self, name: str, first: int, count: int) -> int:
+        """Take the numbers of a frame whose turn it is; return how many leading values to skip.
 
-    def receive(self, name: str, first: int, count: int, start: int = 0) -> tuple[int, Gap | None]:
-        """Take the numbers of a frame.
-
-        Returns:
-            How many of its leading values to skip (all ``count`` of them if nothing is
-            for us), and the gap in front of it, if there is one.
+        Its exchange is followed (see `where`), and nothing is missing before it.
         """
-        position = self.positions.get(name)
-        if position is None:
-            if not self._begins(name):
-                self.unwanted += count
-                return count, None
-            position = self._track(name, start)
-        position = max(position, start)
-        gap = self._skip(name, position, first - 1) if first > position + 1 else None
-        skip = min(position + 1 - first, count) if first <= position else 0
+        skip = min(self.positions[name] + 1 - first, count)
         tally = self.tallies[name]
         tally.duplicates += skip
         tally.received += count - skip
         if skip < count:
             self.positions[name] = first + count - 1
-        return skip, gap
+        return skip
 
 
 def count_together(former: Iterable[ReceiveState]) -> None:
