@@ -33,7 +33,14 @@ MAX_PATTERNS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Attach:
+class Word:
+    """What is said, and who says it."""
+
+    sender: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Attach(Word):
     """Carry me: said first, each second from then on, and when there is news.
 
     Attributes:
@@ -45,7 +52,6 @@ class Attach:
         secret: what the hub gave; who comes by another connection has to know it.
     """
 
-    sender: bytes
     federation: str
     label: Label
     versions: tuple[int, int] = VERSIONS
@@ -59,7 +65,7 @@ class Attach:
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(Word):
     """I carry you: the answer, and what is new on the roster.
 
     Attributes:
@@ -76,7 +82,6 @@ class Accepted:
             left out may do everything.
     """
 
-    sender: bytes
     up: str
     down: str
     secret: bytes
@@ -90,23 +95,20 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Word):
     """I do not carry you, and why."""
 
-    sender: bytes
     reason: str
     text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Detach:
+class Detach(Word):
     """I am carried by you no more."""
-
-    sender: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class HubState:
+class HubState(Word):
     """What a hub tells all hubs of itself, passed on by each: a later one replaces it.
 
     Attributes:
@@ -118,16 +120,12 @@ class HubState:
         rights: what its nodes may do; who is left out may do everything.
     """
 
-    sender: bytes
     number: int
     hubs: tuple[bytes, ...] = ()
     nodes: tuple[tuple[bytes, bool], ...] = ()
     wants: dict[bytes, int] = field(default_factory=dict[bytes, int])
     left: tuple[tuple[bytes, str], ...] = ()
     rights: dict[bytes, Rights] = field(default_factory=dict[bytes, Rights])
-
-
-Word = Attach | Accepted | Refused | Detach | HubState
 
 
 def told_of(rights: Rights) -> Rights:

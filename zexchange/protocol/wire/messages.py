@@ -50,7 +50,14 @@ class Address(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Hello:
+class Control:
+    """A control message, and who says it."""
+
+    sender: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Hello(Control):
     """I am here: the first words on a link, and the only ones a stranger may say.
 
     ``started`` is when the node was made, in seconds since the Unix epoch; 0 if unknown.
@@ -60,7 +67,6 @@ class Hello:
     unknown; ``exchanges`` are the names and patterns that take part, empty for all.
     """
 
-    sender: bytes
     federation: str
     label: Label
     addresses: tuple[Address, ...]
@@ -76,33 +82,30 @@ class Hello:
 
 
 @dataclass(frozen=True, slots=True)
-class Welcome:
+class Welcome(Control):
     """The answer to a hello: the same about me, and the peers that I know, with their keys."""
 
-    sender: bytes
     hello: Hello
     known: tuple[tuple[bytes, tuple[Address, ...]], ...] = ()
     keys: tuple[tuple[bytes, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(Control):
     """The answer to a hello that cannot be welcomed, and why."""
 
-    sender: bytes
     reason: str
     text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Interest:
+class Interest(Control):
     """What the sender wants changed, from one epoch to the next, or in whole.
 
     ``base`` is the epoch that the change applies to; 0 replaces everything.
     ``confirmed`` is the last epoch that the receiver has proven on the data path.
     """
 
-    sender: bytes
     epoch: int
     base: int
     confirmed: int
@@ -112,14 +115,13 @@ class Interest:
 
 
 @dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(Control):
     """I live; my interest is at ``epoch``; of yours I have announced ``announced``.
 
     ``confirmed`` is the last epoch of my interest for which your ready has arrived;
     ``named`` is how many names I have told you in `Named`.
     """
 
-    sender: bytes
     epoch: int
     announced: int
     confirmed: int = 0
@@ -128,7 +130,7 @@ class Ping:
 
 
 @dataclass(frozen=True, slots=True)
-class Pong:
+class Pong(Control):
     """Your ping arrived on this link.
 
     ``time`` is my clock, in seconds since the Unix epoch; ``held`` for how many seconds a
@@ -136,53 +138,45 @@ class Pong:
     I have descriptors. Each is 0, or None, where it is not told.
     """
 
-    sender: bytes
     time: float = 0.0
     held: float = 0.0
     room: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Resync:
+class Resync(Control):
     """Tell me your whole interest again: I missed a change of it."""
 
-    sender: bytes
-
 
 @dataclass(frozen=True, slots=True)
-class Stranger:
+class Stranger(Control):
     """I do not know you: say hello first."""
 
-    sender: bytes
-
 
 @dataclass(frozen=True, slots=True)
-class Ack:
+class Ack(Control):
     """Up to these numbers, my tasks have been given what you sent."""
 
-    sender: bytes
     positions: dict[str, int]
     to: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
-class Slow:
+class Slow(Control):
     """You acknowledge too slowly and hold my senders no more, or (``False``) have caught up."""
 
-    sender: bytes
     slow: bool
     to: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
-class Replay:
+class Replay(Control):
     """Send messages ``first`` to ``last`` of yours on an exchange again.
 
     They did not reach me (``request`` is 0), or they came before my time: then ``request``
     is the number of the recall in whose answer they were named.
     """
 
-    sender: bytes
     name: str
     first: int
     last: int
@@ -190,14 +184,13 @@ class Replay:
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
+class Replayed(Control):
     """The answer, behind the frames themselves: sent again is ``first`` to ``last``.
 
     What was asked for before ``first`` is gone; what was asked for behind ``last`` may
     be asked for again.
     """
 
-    sender: bytes
     name: str
     first: int
     last: int
@@ -205,75 +198,49 @@ class Replayed:
 
 
 @dataclass(frozen=True, slots=True)
-class Recall:
+class Recall(Control):
     """Which of your last messages do you keep, on every exchange that ``key`` covers?
 
     ``request`` is a number of the sender's choice, over 0, for the answer.
     """
 
-    sender: bytes
     request: int
     key: str
 
 
 @dataclass(frozen=True, slots=True)
-class Recalled:
+class Recalled(Control):
     """The answer: by exchange, the first and the last number of what is kept."""
 
-    sender: bytes
     request: int
     ranges: dict[str, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class Named(Control):
     """Subscribe to these names one by one: I do not honour the prefixes of your patterns.
 
     ``base`` is how many I have told you before; 0 begins anew.
     """
 
-    sender: bytes
     base: int
     names: tuple[str, ...]
     to: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
-class Forgot:
+class Forgot(Control):
     """I have forgotten what you told me to, by a ready (see there) of that ``number``."""
 
-    sender: bytes
     number: int
     to: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
-class Bye:
+class Bye(Control):
     """I leave, and the last numbers I gave are these."""
 
-    sender: bytes
     heads: dict[str, int] = field(default_factory=dict[str, int])
-
-
-Control = (
-    Hello
-    | Welcome
-    | Refuse
-    | Interest
-    | Ping
-    | Pong
-    | Resync
-    | Stranger
-    | Ack
-    | Slow
-    | Replay
-    | Replayed
-    | Recall
-    | Recalled
-    | Named
-    | Forgot
-    | Bye
-)
 
 
 # --------------------------------------------------------------------- data frames
