@@ -166,10 +166,6 @@ class Ring:
         """
         return {name: held[-1].last for name, held in self._held.items()}
 
-    def holds(self, name: str) -> bool:
-        """Tell whether a frame of an exchange is held."""
-        return name in self._held
-
     # --------------------------------------------------------------- the receivers' side
 
     def acknowledge(self, peer: bytes, name: str, position: int) -> None:

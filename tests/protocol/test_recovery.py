@@ -49,7 +49,7 @@ class Receiver:
 
     def pursue(self, now: float) -> None:
         self.elapsed.look(now)
-        for step in self.recovery.due(now):
+        for step in self.recovery.due_of("x", now):
             self.do(step)
 
     def do(self, step: Ask | GiveUp) -> None:
@@ -143,7 +143,7 @@ def test_frames_that_come_do_not_make_time_pass() -> None:
     receiver.take(5, 6, 10.0)
     for n in range(100):
         receiver.take(7 + n, 7 + n, 10.0 + n / 10)
-        for step in receiver.recovery.due(10.0 + n / 10):
+        for step in receiver.recovery.due_of("x", 10.0 + n / 10):
             receiver.do(step)
     assert receiver.lost == []
 
@@ -182,7 +182,7 @@ def test_parked_frames_are_bounded() -> None:
     positions.receive("x", 2, 1)
     assert recovery.in_turn("x") is None
     elapsed.seconds += TIMEOUT
-    assert [*recovery.due(100.0)] == [GiveUp("x", 3, "not recovered in time")]
+    assert [*recovery.due_of("x", 100.0)] == [GiveUp("x", 3, "not recovered in time")]
 
 
 def test_frames_are_taken_out_at_the_same_cost_however_many_are_parked() -> None:
@@ -202,7 +202,7 @@ def test_frames_are_taken_out_at_the_same_cost_however_many_are_parked() -> None
         Number.compared = 0
         positions.receive("x", 1, 1)
         for n in range(2, count + 1):
-            assert [*recovery.due(0.0)] == []
+            assert [*recovery.due_of("x", 0.0)] == []
             assert recovery.in_turn("x") == b"frame"
             positions.receive("x", n, 1)
         assert recovery.in_turn("x") is None
@@ -217,7 +217,7 @@ def test_an_exchange_that_is_not_wanted_any_more_is_forgotten() -> None:
     positions, recovery = following("x", "y")
     recovery.park("x", 5, 5, b"frame", 0.0)
     positions.expect(2, (), ["x"])
-    assert list(recovery.due(1.0)) == []
+    assert list(recovery.due_of("x", 1.0)) == []
     assert not recovery
     assert recovery.parked_bytes == 0
 

@@ -153,11 +153,6 @@ class Recovery:
         missing = self.missing.pop(name)
         self.parked_bytes -= sum(len(frame) for _, frame in missing.parked.values())
 
-    def due(self, now: float) -> Iterator[Ask | GiveUp]:
-        """Yield what to ask for and what to give up now, of all exchanges."""
-        for name in list(self.missing):
-            yield from self.due_of(name, now)
-
     def due_of(self, name: str, now: float) -> Iterator[Ask | GiveUp]:
         """Yield what to ask for and what to give up now, of one exchange.
 

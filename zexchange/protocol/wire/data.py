@@ -7,6 +7,7 @@ Whatever arrives, the only error out of here is `DecodeError`.
 
 import struct
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgpack
@@ -15,7 +16,7 @@ from ...errors import DecodeError
 from ...history import Body
 from ...kinds import is_dict
 from ...names import MAX_NAME_BYTES, prefixes
-from .fields import ID_BYTES, count, items, numbers, unpack_all
+from .fields import ID_BYTES, count, each, numbers, row, unpack_all
 from .messages import Batch, Promise, Ready
 
 VERSION = 1
@@ -57,6 +58,7 @@ pack_start, unpack_start = START.pack, START.unpack_from
 """Where the exchange starts, behind that; the first value has the place ``start + first``."""
 STARTED_HEAD = HEAD + START.size
 BASED_HEAD = STARTED_HEAD + START.size
+_promises = each(row(count, numbers, into=Promise))
 LONGEST_TOPIC = MAX_NAME_BYTES + 2
 LAST_NUMBER = (1 << 64) - 1
 """Positions go back in acknowledgements: one past 64 bits could not be written."""
@@ -221,17 +223,14 @@ def ready_frames(ready: Ready) -> list[bytes]:
     parts = _parts(ready.heads, READY_PART)
     return [
         ready_frame(
-            Ready(
-                ready.receiver,
-                ready.epoch,
-                ready.origin,
-                part,
-                tuple(promise.of(part) for promise in ready.promised),
-                {name: ready.starts[name] for name in part if name in ready.starts},
-                number,
-                len(parts),
+            replace(
+                ready,
+                heads=part,
+                promised=tuple(promise.of(part) for promise in ready.promised),
+                starts={name: ready.starts[name] for name in part if name in ready.starts},
                 bases={name: ready.bases[name] for name in part if name in ready.bases},
-                account=ready.account,
+                part=number,
+                parts=len(parts),
             )
         )
         for number, part in enumerate(parts, 1)
@@ -281,7 +280,7 @@ def read_ready(frame: bytes) -> Ready:
     if version != VERSION or size < _READY.size or start + size > len(frame):
         raise DecodeError(f"ready frame of version {version}, header of {size} bytes")
     heads, *later = unpack_all(frame[start + size :])
-    promised = tuple(map(_promise, items(later[0]))) if later else ()
+    promised = _promises(later[0]) if later else ()
     more: dict[Any, Any] = later[1] if len(later) > 1 and is_dict(later[1]) else {}
     starts, part, parts = numbers(more.get("starts", {})), more.get("part", 1), more.get("parts", 1)
     if not 1 <= count(part) <= count(parts) <= READY_PARTS:
@@ -309,19 +308,13 @@ def whole_ready(parts: list[Ready], part: Ready) -> Ready | None:
         return None
     heads, promised = dict[str, int](), dict[int, dict[str, int]]()
     starts, bases = dict[str, int](), dict[str, int]()
-    for each in parts:
-        heads.update(each.heads)
-        starts.update(each.starts)
-        bases.update(each.bases)
-        for promise in each.promised:
+    for one in parts:
+        heads.update(one.heads)
+        starts.update(one.starts)
+        bases.update(one.bases)
+        for promise in one.promised:
             promised.setdefault(promise.epoch, {}).update(promise.heads)
     parts.clear()
     said = tuple(Promise(epoch, before) for epoch, before in sorted(promised.items()))
     whose = part.receiver, part.epoch, part.origin
     return Ready(*whose, heads, said, starts, bases=bases, account=part.account)
-
-
-def _promise(value: Any) -> Promise:
-    if len(items(value)) < 2:
-        raise DecodeError("a promise is an epoch and heads")
-    return Promise(count(value[0]), numbers(value[1]))

@@ -91,13 +91,7 @@ def _is(kind: type, what: str) -> Callable[[Any], Any]:
 text = _is(str, "a text")
 octets = _is(bytes, "what is no text")
 items = _is(list, "a list")
-
-
-def boolean(value: Any) -> bool:
-    """Return a value that must be true or false."""
-    if type(value) is not bool:
-        raise DecodeError(f"a flag must be true or false, not {type(value).__name__}")
-    return value
+boolean = _is(bool, "a flag")
 
 
 def federation(value: Any) -> str:
