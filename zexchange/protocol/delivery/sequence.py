@@ -146,17 +146,6 @@ class SentCounter:
     while it is out of reach was for it, too, if it comes back and wants it still.
     """
 
-    __slots__ = (
-        "_away",
-        "_before",
-        "_from",
-        "_since",
-        "forgotten",
-        "keys",
-        "lasting",
-        "unacknowledged",
-    )
-
     def __init__(self) -> None:
         self.keys = NameSet()
         self.lasting = NameSet()
@@ -278,27 +267,6 @@ class ReceiveState:
     are not for us and are dropped, so that counting starts at head+1 exactly. A peer that has
     left goes on here if it comes back: our interest may change meanwhile as it may otherwise.
     """
-
-    __slots__ = (
-        "_anew",
-        "_began",
-        "_ended",
-        "_idle",
-        "_left",
-        "_pending",
-        "account",
-        "admits",
-        "forgotten",
-        "in_force",
-        "jumped",
-        "positions",
-        "publish",
-        "ready_epoch",
-        "tallies",
-        "unsure",
-        "unsure_on",
-        "unwanted",
-    )
 
     def __init__(self) -> None:
         self.admits: Callable[[str], bool] = everything

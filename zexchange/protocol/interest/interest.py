@@ -109,21 +109,6 @@ class PeerInterest:
             have been dropped and added again: before ``whole`` that is not known.
     """
 
-    __slots__ = (
-        "_carried",
-        "_dropped",
-        "_followed",
-        "_former",
-        "account",
-        "announced",
-        "confirmed",
-        "epoch",
-        "keys",
-        "promised",
-        "since",
-        "whole",
-    )
-
     def __init__(self, epoch: int = 0, keys: Iterable[str] = ()) -> None:
         self.epoch = self.whole = 0
         self.account = self.announced = 0
