@@ -8,12 +8,13 @@ counted as in `recovery`.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from ...names import matches
 from ..elapsed import Elapsed
 from ..interest.interest import NameSet
-from .recovery import ASK_AGAIN, ASK_AGAIN_MOST
+from .recovery import Retry
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +55,14 @@ class HistoryDone:
 
 
 @dataclass(slots=True)
-class _Recall:
+class _Recall(Retry):
     key: str
     most: int
-    ask_at: float
-    pause: float = ASK_AGAIN
-    until: float | None = None
     todo: dict[str, tuple[int, int]] | None = None
     ends: dict[str, int] = field(default_factory=dict[str, int])
     found: dict[str, dict[int, HistoryItem]] = field(
         default_factory=dict[str, dict[int, HistoryItem]]
     )
-
-    def progress(self, now: float, until: float) -> None:
-        self.until, self.ask_at, self.pause = until, now, ASK_AGAIN
 
     def history(self) -> Iterator[HistoryItem]:
         """Yield what has come, of each exchange only what leads up to its end without a hole."""
@@ -98,7 +93,7 @@ class HistoryRequests:
 
     def add(self, request: int, key: str, most: int, now: float) -> None:
         """Recall the last ``most`` messages of every exchange that ``key`` covers."""
-        self._recalls[request] = _Recall(key, most, now)
+        self._recalls[request] = _Recall(now, inf, key, most)
 
     def key(self, request: int) -> str:
         """Return what a recall asks for."""
@@ -182,15 +177,13 @@ class HistoryRequests:
         for request, recall in list(self._recalls.items()):
             if recall.todo is None and recall.key not in in_force:
                 continue  # nothing comes live yet: history would end before that begins
-            if recall.until is None:
+            if recall.until == inf:
                 recall.until = self._elapsed.seconds + self._timeout
             if recall.todo == {}:
                 yield self._end(request, recall, True)
             elif self._elapsed.seconds >= recall.until:
                 yield self._end(request, recall, False)
-            elif now >= recall.ask_at:
-                recall.ask_at = now + recall.pause
-                recall.pause = min(2 * recall.pause, ASK_AGAIN_MOST)
+            elif recall.due(now):
                 if recall.todo is None:
                     yield AskRanges(request, recall.key)
                 else:

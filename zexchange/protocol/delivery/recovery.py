@@ -42,13 +42,31 @@ class GiveUp:
 
 
 @dataclass(slots=True)
-class _Missing:
+class Retry:
+    """When to ask again for what does not come, and until when: see `Elapsed`."""
+
+    ask_at: float
+    until: float
+    pause: float = field(default=ASK_AGAIN, init=False)
+
+    def due(self, now: float) -> bool:
+        """Return whether to ask now; if so, the next time is later by twice as much."""
+        if now < self.ask_at:
+            return False
+        self.ask_at = now + self.pause
+        self.pause = min(2 * self.pause, ASK_AGAIN_MOST)
+        return True
+
+    def progress(self, now: float, until: float) -> None:
+        """Ask on without a pause, and for longer: something has come."""
+        self.ask_at, self.until, self.pause = now, until, ASK_AGAIN
+
+
+@dataclass(slots=True)
+class _Missing(Retry):
     """One exchange that is being recovered."""
 
     head: int
-    until: float
-    ask_at: float
-    pause: float = ASK_AGAIN
     parked: dict[int, tuple[int, Body]] = field(default_factory=dict[int, tuple[int, Body]])
     order: list[int] = field(default_factory=list[int])
     """A heap of what `parked` begins with: many small frames may be parked."""
@@ -102,7 +120,7 @@ class Recovery:
         missing = self.missing.get(name)
         if missing is None:
             until = self._elapsed.seconds + self._timeout
-            missing = self.missing[name] = _Missing(head, until, now)
+            missing = self.missing[name] = _Missing(now, until, head)
         missing.head = max(missing.head, head)
         return missing
 
@@ -119,8 +137,8 @@ class Recovery:
             position = self._positions.positions.get(name, 0)
             if position > missing.reached:
                 # Only progress buys more time, and is worth asking on without a pause.
-                missing.reached, missing.until = position, self._elapsed.seconds + self._timeout
-                missing.ask_at, missing.pause = now, ASK_AGAIN
+                missing.reached = position
+                missing.progress(now, self._elapsed.seconds + self._timeout)
 
     def in_turn(self, name: str) -> Body | None:
         """Return a parked frame that is next, or None; forget the exchange if all is there."""
@@ -174,9 +192,7 @@ class Recovery:
             # Little time for the next gap: a silent origin costs all of it only once.
             missing.until, missing.ask_at = self._elapsed.seconds + NEXT_GAP, now
             yield GiveUp(name, last, "not recovered in time")
-        elif now >= missing.ask_at:
-            missing.ask_at = now + missing.pause
-            missing.pause = min(2 * missing.pause, ASK_AGAIN_MOST)
+        elif missing.due(now):
             yield Ask(name, first, last)
 
     def abandon(self, reason: str) -> Iterator[GiveUp]:
