@@ -7,15 +7,16 @@ this process is a bridge. This module knows of it only that it comes first and i
 
 import builtins
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count, repeat
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from .late_join import Notice, RemoteCatchUp
 from .parking import Parking, stand_in
 from .process import finalizers
-from .retained import Kept, LocalCatchUp
+from .retained import Kept
 from .rounds import OVER, Rounds, is_round
 from .routing import Bridge, Routes, Stale
 from .subscription import Shaped, Subscription, key_of_call
@@ -124,7 +125,7 @@ class Exchange(Rounds[T]):
         """Return the line that says whose call failed."""
         if target in self._ways():
             return f"raised when exchange {self.name!r} handed the message to other nodes"
-        if isinstance(target, Shaped | LocalCatchUp | RemoteCatchUp):
+        if isinstance(target, Shaped | RemoteCatchUp):
             task = target.subscription.task
         else:
             found = (s.task for s in self._audience() if target in (s.accept, s.sent))
@@ -171,9 +172,11 @@ class Exchange(Rounds[T]):
             if len(plain) + len(detailed) > 1:
                 given += self._hand_on_in_turn(routes, rest, origin, first + given, sent_at)
             elif plain:
-                given += self._hand_on(routes, rest)
+                given += self._hand_on(routes, plain[0], rest)
             elif detailed:
-                given += self._report_on(routes, rest, origin, first + given, sent_at)
+                name, by, at = repeat(self.name), repeat(origin), repeat(sent_at)
+                told = map(Delivery, name, rest, by, count(first + given), at)
+                given += self._hand_on(routes, detailed[0], told)
             else:
                 return
 
@@ -186,31 +189,21 @@ class Exchange(Rounds[T]):
         full = [stream for stream in streams if not stream.send_all(values)]
         for value in values if full else ():
             for stream in full:
-                self._give(stream.send, value)
+                self._tell((stream.send,), value)
 
-    def _hand_on(self, routes: Routes, values: Sequence[Any]) -> int:
+    def _hand_on(self, routes: Routes, target: Target, items: Iterable[Any]) -> int:
         """Hand a batch to the only task, up to a change; return how many it was given."""
-        ((target,), _, _) = routes
-        for given, value in enumerate(values, 1):
+        given = 0
+        for given, item in enumerate(items, 1):  # noqa: B007 - what it is after the loop counts
             try:
-                result = target(value)
+                result = target(item)
                 if result is not None:
-                    self._judge(target, result)
+                    self._answer(answered(None, target, result))
             except BaseException as error:
                 self._log(target, error)
             if self._routes is not routes:
-                return given
-        return len(values)
-
-    def _report_on(
-        self, routes: Routes, values: Sequence[Any], origin: str, first: int, sent_at: float
-    ) -> int:
-        """Hand a batch to the only stream with details, as `_hand_on`."""
-        for seq, value in enumerate(values, first):
-            self._tell(routes[1], Delivery(self.name, value, origin, seq, sent_at))
-            if self._routes is not routes:
-                return seq + 1 - first
-        return len(values)
+                break
+        return given
 
     @is_round
     def _hand_on_in_turn(
@@ -226,7 +219,7 @@ class Exchange(Rounds[T]):
                     try:
                         result = target(value)
                         if result is not None:
-                            self._judge(target, result)
+                            self._answer(answered(None, target, result))
                     except BaseException as error:
                         # SystemExit too: it would end the node's data thread, without a word.
                         self._log(target, error)
@@ -241,7 +234,7 @@ class Exchange(Rounds[T]):
         return seq + 1 - first
 
     def _answer(self, trouble: Failures | None) -> None:
-        """Settle what came of messages that were sent here by tasks, with no caller to raise to."""
+        """Settle what came of messages that have no caller to raise to: log and count errors."""
         if trouble is not None:
             wait_for_room(trouble)
             for target, error in trouble.errors:
@@ -262,26 +255,9 @@ class Exchange(Rounds[T]):
             detailed = self._detailed(mark)
         self._tell(detailed, notice)
 
-    def _give(self, target: Target, value: object) -> None:
-        """Hand what arrived to one task."""
-        try:
-            result = target(value)
-            if result is not None:
-                self._judge(target, result)
-        except BaseException as error:
-            self._log(target, error)
-
-    def _tell(self, detailed: tuple[Target, ...], item: object) -> None:
-        """Hand ``item`` to the streams with details."""
-        trouble = serve(detailed, item)
-        for target, error in trouble.errors if trouble else ():
-            self._log(target, error)
-
-    def _judge(self, target: Target, result: object) -> None:
-        """Log what a task's answer to an arrived message shows to be wrong."""
-        trouble = answered(None, target, result)
-        for _, error in trouble.errors if trouble else ():
-            self._log(target, error)
+    def _tell(self, targets: tuple[Target, ...], item: object) -> None:
+        """Hand ``item`` to some of those that get what arrives."""
+        self._answer(serve(targets, item))
 
     def _log(self, target: Target, error: BaseException) -> None:
         """Log and count an error that has no caller."""

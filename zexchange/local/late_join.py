@@ -9,12 +9,15 @@ say so.
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .newest import NOTHING, PastMessage, Rank, everything, newest
-from .subscription import Subscription
-from .tasks.dispatch import Target
+from .process import finalizers
+from .subscription import Shaped, Subscription
+from .tasks.dispatch import Target, answered
+from .tasks.snapshots import settled
 from .tasks.stream import Delivery
 
 if TYPE_CHECKING:
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 PARKED_MOST = 10_000
 """Messages that wait when one more is sent in this process: then no node is waited for."""
 HERE = ""
-"""Stands for this process where others are known by their origin."""
+"""Stands for this process where others are known by their origin; a `Delivery` has None."""
 
 
 class Notice(Protocol):
@@ -50,13 +53,27 @@ class Notice(Protocol):
         ...
 
 
+class Late(Shaped):
+    """Stands in for one late joiner, where messages are sent, until it is given its history."""
+
+    __slots__ = ()
+
+    def __call__(self, msg: object) -> object:
+        """Take a live message: park it, or pass it on once the history is through."""
+        msg, arrears = settled(msg), self.subscription.arrears
+        if finalizers.later(self, msg, message=True):
+            return None
+        item = Delivery(self._name, msg, None, None, time.time())
+        return None if arrears is None else arrears(item)
+
+
 class RemoteCatchUp:
     """Stands in for one late joiner, where messages arrive, while it is owed history."""
 
     __slots__ = (
-        "__weakref__", "_again", "_awaited", "_cancelled", "_first", "_given", "_kept", "_left",
-        "_lock", "_parked", "_ready", "_registry", "_reroute", "_settling", "_through", "_unsure",
-        "_waits_for", "gathering", "me", "subscription",
+        "__weakref__", "_again", "_awaited", "_first", "_given", "_kept", "_left", "_lock",
+        "_parked", "_ready", "_registry", "_reroute", "_settling", "_through", "_unsure",
+        "_waits_for", "cancelled", "gathering", "me", "most", "subscription",
     )  # fmt: skip
 
     def __init__(
@@ -68,22 +85,18 @@ class RemoteCatchUp:
         self.subscription = subscription
         self.me = HERE
         """As whom other nodes know this process, if any do."""
-        self.gathering = True
-        """Whether it is to be given the newest of all that is kept."""
+        self.most = subscription.history
+        """How many messages of each exchange it asked for."""
+        self.cancelled = False
+        """Whether the joiner has left."""
         self._registry = registry
         self._reroute = reroute
-        self._again = self._settling = self._cancelled = False
-        self._unsure: set[object] = {registry}
-        self._waits_for: set[object] = {self}
-        self._kept: list[PastMessage] = []
-        self._awaited: set[str] = set()
-        self._ready: set[str] = set()
-        self._left: set[str] = set()
         self._through: set[str] = set()
-        self._parked: list[tuple[str, Any]] = []
-        self._first: dict[tuple[str, str], int] = {}
         self._given: dict[tuple[str, str], int] = {}
-        self._lock = threading.RLock()
+        self._after_fork()
+        self._unsure.add(registry)
+        self._waits_for.add(self)
+        self.gathering = True
 
     def __repr__(self) -> str:
         return f"{self.subscription.task!r}"
@@ -91,30 +104,27 @@ class RemoteCatchUp:
     def _after_fork(self) -> None:
         """Start anew in a forked child; what the parent was given is not given again."""
         self._lock = threading.RLock()
-        self._unsure, self._waits_for, self._kept = set(), set(), []
-        self._awaited, self._ready, self._left = set(), set(), set()
-        self._parked, self._first = [], {}
-        self.gathering = self._settling = self._again = False
-
-    @property
-    def most(self) -> int:
-        """How many messages of each exchange it asked for."""
-        return self.subscription.history
+        self._unsure: set[object] = set()
+        self._waits_for: set[object] = set()
+        self._kept: list[PastMessage] = []
+        self._awaited: set[str] = set()
+        self._ready: set[str] = set()
+        self._left: set[str] = set()
+        self._parked: list[Any] = []
+        self._first: dict[tuple[str, str], int] = {}
+        self.gathering = False
+        """Whether it is to be given the newest of all that is kept."""
+        self._settling = self._again = False
 
     @property
     def open(self) -> bool:
         """Whether other nodes owe it anything, or may."""
-        return not self._cancelled and bool(self._unsure or self._awaited)
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether the joiner has left."""
-        return self._cancelled
+        return not self.cancelled and bool(self._unsure or self._awaited)
 
     def cancel(self) -> None:
         """Owe nothing any more: the joiner has left."""
         with self._lock:
-            self._cancelled, self.gathering = True, False
+            self.cancelled, self.gathering = True, False
             self.subscription.left += (self._parked, self._kept)
             self._parked, self._kept = [], []
             self._first.clear()
@@ -129,11 +139,15 @@ class RemoteCatchUp:
 
     def keep(self, name: str, kept: Sequence[tuple[object, float]]) -> None:
         """Take what is kept here of an exchange; from now on what is sent on it waits."""
-        item, now = self.subscription.item, self._registry.time()
+        now = self._registry.time()
         found = [
             # In whole microseconds, as others see it.
             PastMessage(
-                name, HERE, number, int(min(at, now) * 1e6 + 0.5) / 1e6, item(name, msg, at)
+                name,
+                HERE,
+                number,
+                int(min(at, now) * 1e6 + 0.5) / 1e6,
+                Delivery(name, settled(msg), None, None, at),
             )
             for number, (msg, at) in enumerate(kept, 1)
         ]
@@ -163,7 +177,7 @@ class RemoteCatchUp:
             closed = was_open and not self.open
             # Of an origin that has left since, whoever observes it knows no more.
             left: set[str] = (
-                set() if self._unsure else {o for o, _ in self._parked} - self._awaited - {HERE}
+                set() if self._unsure else {*map(_origin, self._parked)} - self._awaited - {HERE}
             )
             if self.gathering:
                 self._ready |= left
@@ -193,7 +207,7 @@ class RemoteCatchUp:
     def again(self, observer: object) -> None:
         """Gather what the nodes keep that an observer meets at once, until it has `noted` them."""
         with self._lock:
-            if not (self._cancelled or self.gathering):
+            if not (self.cancelled or self.gathering):
                 self.gathering = self._again = True
             self._waits_for.add(observer)
 
@@ -209,7 +223,7 @@ class RemoteCatchUp:
         On the thread that delivers what comes of it. All else waits for what is ``expected``.
         """
         with self._lock:
-            if self._cancelled or origin in self._through:
+            if self.cancelled or origin in self._through:
                 return False
             if origin in self._awaited and origin not in self._left:
                 return False
@@ -240,13 +254,13 @@ class RemoteCatchUp:
             if self._first.get((origin, name), last + 1) > last:
                 return
             del self._first[origin, name]
-            kept = list[tuple[str, Any]]()
-            for of, item in self._parked:
-                if of == origin and (place := _place(item))[0] == name:
+            kept = list[Any]()
+            for item in self._parked:
+                if _origin(item) == origin and (place := _place(item))[0] == name:
                     if place[1] <= last:
                         continue
                     self._first.setdefault((origin, name), place[1])
-                kept.append((of, item))
+                kept.append(item)
             self._parked = kept
 
     def complete(self, origin: str, history: Sequence[Delivery], through: bool = True) -> None:
@@ -273,7 +287,7 @@ class RemoteCatchUp:
         if together:
             self._settle()
         else:
-            self._give_kept(newest(kept, self.most, self._beside), self.subscription.preload)
+            self._give_kept(newest(kept, self.most, self._beside))
             self._give_parked({origin}, self.subscription.accept)
 
     # ------------------------------------------------------------------- handing on
@@ -292,7 +306,7 @@ class RemoteCatchUp:
         end = list[BaseException]()
         beyond = self._beside if self._again else everything
         found = newest([self._known(one) for one in kept], self.most, beyond)
-        self._give_kept(found, self.subscription.preload, end if live else None)
+        self._give_kept(found, end if live else None)
         self._give_parked(None, live or self.subscription.accept, end if live else None)
         self._reroute()
         if end:
@@ -310,37 +324,34 @@ class RemoteCatchUp:
         return NOTHING if exchange is None else exchange._given_beside(origin)
 
     def _give_kept(
-        self, found: Sequence[PastMessage], target: Target, end: list[BaseException] | None = None
+        self, found: Sequence[PastMessage], end: list[BaseException] | None = None
     ) -> None:
         served = {name: self._serves(name) for name in {one.name for one in found}}
         for one in found:
             if served[one.name]:
                 self._registry.get(one.name)._note_given(one.sent_at, one.origin)
-                item: Any = one.item
-                here = not isinstance(one.item, Delivery) or item.origin is None
-                self._give(one.name, item, target, here, end)
+                self._give(one.item, self.subscription.preload, end)
 
     def _give_parked(
         self, origins: set[str] | None, target: Target, end: list[BaseException] | None = None
     ) -> None:
         """Hand on what waits, of some origins or of all that wait for nothing more."""
         while parked := self._take(origins):
-            for origin, item in parked:
-                here = origin is HERE
-                name = item[0] if here else _place(item)[0]
-                self._give(name, item[1] if here else item, target, here, end)
-                if origin in self._left:
-                    self._given[origin, name] = _place(item)[1]
+            for item in parked:
+                self._give(item, target, end)
+                if item.origin in self._left:
+                    name, number = _place(item)
+                    self._given[item.origin, name] = number
         if not self.open:
             self._reroute()
 
-    def _take(self, origins: set[str] | None) -> list[tuple[str, Any]]:
+    def _take(self, origins: set[str] | None) -> list[Any]:
         """Return what waits; if nothing does, it waits no more."""
         with self._lock:
             of = self._ready | {HERE} if origins is None else origins
-            taken = [entry for entry in self._parked if entry[0] in of]
+            taken = [item for item in self._parked if _origin(item) in of]
             if taken:
-                self._parked = [entry for entry in self._parked if entry[0] not in of]
+                self._parked = [item for item in self._parked if _origin(item) not in of]
                 return taken
             self._awaited -= of
             self._through |= of - self._left - {HERE}
@@ -356,50 +367,40 @@ class RemoteCatchUp:
         exchange = self._registry.find(name)
         return exchange is not None and self.subscription in exchange._audience()
 
-    def _give(
-        self, name: str, item: Any, target: Target, here: bool, end: list[BaseException] | None
-    ) -> None:
-        if self._cancelled:
+    def _give(self, item: Any, target: Target, end: list[BaseException] | None) -> None:
+        if self.cancelled:
             return
+        exchange = self._registry.get(_place(item)[0])
         try:
-            result = target(item) if here else self._hand_on(item, target)
+            result = self._hand_on(item, target)
             if result is not None:
-                self._registry.get(name)._judge(self, result)
+                exchange._answer(answered(None, self, result))
         except BaseException as error:
             if end is not None and isinstance(error, KeyboardInterrupt | SystemExit):
                 end.append(error)
             else:
-                self._registry.get(name)._log(self, error)
+                exchange._log(self, error)
 
     # --------------------------------------------------------------------- arrivals
 
-    def sent_here(self, name: str, item: Any) -> object:
-        """Take what was sent in this process: park it, or pass it on."""
+    def __call__(self, item: Any) -> object:
+        """Take a `Delivery` or a `Notice`, sent here or arrived: park it, or pass it on."""
+        origin, crowded = _origin(item), False
         with self._lock:
-            if self._cancelled:
+            if self.cancelled:
                 return None
-            if self.gathering and not self._again:
-                self._parked.append((HERE, (name, item)))
-                crowded = len(self._parked) > PARKED_MOST
+            if origin == HERE:
+                waits = self.gathering and not self._again
+                crowded = waits and len(self._parked) >= PARKED_MOST
             else:
-                crowded = None
-        if crowded is None:
-            return self.subscription.accept(item)
+                waits = self.open and origin not in self._through
+            if waits:
+                self._parked.append(item)
+                name, number = _place(item)
+                self._first.setdefault((origin, name), number)
         if crowded:
             self.expire()
-        return None
-
-    def __call__(self, item: Any) -> object:
-        """Take a `Delivery` or a `Notice` that arrived: park it, or pass it on."""
-        with self._lock:
-            if self._cancelled:
-                return None
-            if (self._unsure or self._awaited) and item.origin not in self._through:
-                self._parked.append((item.origin, item))
-                name, number = _place(item)
-                self._first.setdefault((item.origin, name), number)
-                return None
-        return self._hand_on(item, self.subscription.accept)
+        return None if waits else self._hand_on(item, self.subscription.accept)
 
     def _hand_on(self, item: Any, target: Target) -> object:
         subscription = self.subscription
@@ -409,6 +410,11 @@ class RemoteCatchUp:
         if not isinstance(known, Delivery):
             return None  # a notice, which only streams with details are given
         return target((item.name, item.msg) if subscription.names else item.msg)
+
+
+def _origin(item: Any) -> str:
+    """Return whose a delivery or a notice is."""
+    return item.origin or HERE
 
 
 def _place(item: Any) -> tuple[str, int]:

@@ -1,21 +1,10 @@
-"""The last messages of an exchange, and what stands in for a late joiner until it has them.
+"""The last messages of an exchange, which a late joiner is given first: see `late_join`.
 
-What is sent meanwhile is parked after the history, so that nothing is missing, nothing comes
-twice, and all of it comes in order: see `late_join`. What is kept is guarded by the lock of the
-exchange; no task is called under it.
+What is kept is guarded by the lock of the exchange; no task is called under it.
 """
 
-import time
 from collections import deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
-from .process import finalizers
-from .subscription import Subscription
-from .tasks.snapshots import settled
-
-if TYPE_CHECKING:
-    from .late_join import RemoteCatchUp
 
 Kept = tuple[object, float]
 """A message, and when it was sent in seconds since the epoch."""
@@ -61,26 +50,3 @@ class RetainedRing:
     def last(self, n: int) -> list[Kept]:
         """Return up to the last ``n`` messages, oldest first."""
         return list(self._kept)[-n:] if n else []
-
-
-class LocalCatchUp:
-    """Stands in for a late joiner, where messages are sent, until it is given its history."""
-
-    __slots__ = ("_arrears", "_name", "subscription")
-
-    def __init__(self, name: str, subscription: Subscription, arrears: "RemoteCatchUp") -> None:
-        self._name = name
-        self._arrears = arrears
-        self.subscription = subscription
-
-    @property
-    def over(self) -> bool:
-        """Whether its history is through."""
-        return not self._arrears.gathering
-
-    def __call__(self, msg: object) -> object:
-        """Take a live message: park it, or pass it on once the history is through."""
-        if finalizers.later(self, settled(msg), message=True):
-            return None
-        item = self.subscription.item(self._name, settled(msg), time.time())
-        return self._arrears.sent_here(self._name, item)

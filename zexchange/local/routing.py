@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .cycles import chains, link, refuse_circle
-from .late_join import HERE
+from .late_join import HERE, Late
 from .newest import NOTHING, Latest, Rank
 from .process import finalizers
-from .retained import Kept, LocalCatchUp, RetainedRing
+from .retained import Kept, RetainedRing
 from .subscribers import SubscriberTable
 from .subscription import Forwarder, Key, Shaped, Subscription, key_of, key_of_call, subscription_of
 from .tasks.dispatch import Backpressure, Failures, Target, serve
@@ -77,8 +77,7 @@ class Routing(SubscriberTable[T], Forwarder):
     """The part of an exchange that knows who gets its messages."""
 
     __slots__ = (
-        "_bridges", "_kept_targets", "_late", "_latest", "_ring", "_routes", "_stale", "_version",
-        "name",
+        "_bridges", "_kept_targets", "_latest", "_ring", "_routes", "_stale", "_version", "name",
     )  # fmt: skip
 
     def __init__(self, name: str, registry: "Registry", retained: int = 0) -> None:
@@ -86,7 +85,6 @@ class Routing(SubscriberTable[T], Forwarder):
         self.name = name
         self._bridges: tuple[Bridge, ...] = ()
         self._ring = RetainedRing(retained) if retained else None
-        self._late: dict[Key, LocalCatchUp] = {}
         self._latest: Latest | None = None
         """How new what was given is, while there are joiners that may be given older messages."""
         self._version = 0
@@ -94,13 +92,12 @@ class Routing(SubscriberTable[T], Forwarder):
         self._changed()
 
     def _after_fork(self) -> None:
-        """Drop what belongs to the parent: its bridges, and joiners on its threads."""
+        """Drop what belongs to the parent: its bridges."""
         super()._after_fork()
         if self._ring is not None and self._bridges:
             # The parent keeps it, and gives it to whoever asks, in this process too.
             self._ring = RetainedRing(self._ring.size)
         self._bridges = ()
-        self._late = {}
         self._changed()
 
     # Who gets it.
@@ -173,8 +170,14 @@ class Routing(SubscriberTable[T], Forwarder):
         for subscription in found:
             self._begin_history(subscription)
         self._follow_latest(found)
-        self._late = late = {key: one for key, one in self._late.items() if not one.over}
-        return distinct([(late.get(s.key) or s.target(self.name), s) for s in found], self.name)
+        return distinct([(self._target(s), s) for s in found], self.name)
+
+    def _target(self, subscription: Subscription) -> Target:
+        """Return what to call for a task."""
+        arrears = subscription.arrears
+        if arrears is not None and arrears.gathering:
+            return Late(subscription, self.name)
+        return subscription.target(self.name)
 
     def _follow_latest(self, found: Sequence[Subscription]) -> None:
         """Follow how new what is given is, while there are late joiners; the lock is held."""
@@ -245,8 +248,8 @@ class Routing(SubscriberTable[T], Forwarder):
         self._changed()
         self.registry._keep(self.name)
 
-    def _dismissed(self, subscription: Subscription) -> None:
-        self._forget(subscription)
+    def _dismissed(self) -> None:
+        self._changed()
 
     # Retention.
 
@@ -289,28 +292,14 @@ class Routing(SubscriberTable[T], Forwarder):
         self._latest = self._latest or Latest()
         arrears = subscription.arrears
         others = [s for s in self._audience() if s.key == subscription.key]
-        if arrears is not None and arrears.gathering and others == [subscription]:
-            if self._ring is not None:
-                arrears.keep(self.name, self._ring.last(subscription.history))
-            self._late[subscription.key] = LocalCatchUp(self.name, subscription, arrears)
+        if arrears is not None and arrears.gathering and others == [subscription] and self._ring:
+            arrears.keep(self.name, self._ring.last(subscription.history))
 
     def _admit(self, subscription: Subscription) -> None:
         """Have a view's new subscription covered, and what is kept here found for it."""
         with self._lock:
             self._begin_history(subscription)
             self._changed()
-
-    def _dismiss(self, subscription: Subscription) -> None:
-        """Have a view's former subscription no longer covered."""
-        with self._lock:
-            self._forget(subscription)
-
-    def _forget(self, subscription: Subscription) -> None:
-        """End what is still to come for a subscription that left; the lock is held."""
-        late = self._late.get(subscription.key)
-        if late is not None and late.subscription is subscription:
-            del self._late[subscription.key]
-        self._changed()
 
     def _log(self, target: Target, error: BaseException) -> None:
         """Log and count an error that has no caller."""

@@ -124,7 +124,7 @@ class SubscriberTable(Generic[T]):
     def _admitted(self, subscription: Subscription) -> None:
         """Called under the lock after a subscription came into the table."""
 
-    def _dismissed(self, subscription: Subscription) -> None:
+    def _dismissed(self) -> None:
         """Called under the lock after a subscription left the table."""
 
     def _afterwards(self, subscription: Subscription) -> None:
@@ -209,7 +209,7 @@ class SubscriberTable(Generic[T]):
                 self.registry._interest_down(self._key)
         if subscription.arrears is not None:
             self.registry._history_down(subscription)
-        self._dismissed(subscription)
+        self._dismissed()
 
     # The public verbs.
 

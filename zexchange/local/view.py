@@ -181,7 +181,9 @@ class View(SubscriberTable[Any]):
 
     def _afterwards(self, subscription: Subscription) -> None:
         # The view's lock is free again: an exchange takes its own first, then this one.
-        present = self._table.get(subscription.key) is subscription
-        for exchange in self.registry.exchanges():
-            if self._covers(exchange):
-                (exchange._admit if present else exchange._dismiss)(subscription)
+        if self._table.get(subscription.key) is subscription:
+            for exchange in self.registry.exchanges():
+                if self._covers(exchange):
+                    exchange._admit(subscription)
+        else:
+            self._rerouted()
