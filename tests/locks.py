@@ -27,8 +27,8 @@ MADE = {
     "local/tasks/buffered.py": {"self._lock"},
     "local/cycles.py": {"self.lock"},
     "local/tasks/validation.py": {"self.lock"},
-    "local/process/finalizers.py": {"self._turn"},  # only ever tried
-    "local/process/logs.py": {"self._turn", "self._counting"},  # the first is only ever tried
+    "local/process/worker.py": {"self._turn"},  # only ever tried
+    "local/process/logs.py": {"self._counting"},
     "local/tasks/mailbox.py": {"self._lock", "self._filled", "self._roomy"},
     "local/registry.py": {"self._lock"},
     "local/tasks/adapters.py": {"self._lock"},

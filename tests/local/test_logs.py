@@ -1,5 +1,6 @@
 """What the package logs: said by a thread of its own, as if it were logged where it was said."""
 
+import _thread
 import logging
 import os
 import threading
@@ -32,7 +33,7 @@ class Handler(logging.Handler):
 
 @pytest.fixture
 def log() -> Log:
-    return Log()
+    return Log("zexchange-log")
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def test_what_nobody_wants_starts_no_thread(
     log: Log, handler: Handler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Below the logger's level, and where logging is disabled."""
-    monkeypatch.setattr(log, "_wake", lambda: pytest.fail("a thread for nothing"))
+    monkeypatch.setattr(log, "wake", lambda: pytest.fail("a thread for nothing"))
     logging.getLogger("zexchange").setLevel(logging.ERROR)
     log.warning("unwanted")
     logging.disable(logging.ERROR)
@@ -119,7 +120,7 @@ def test_a_handler_that_does_not_return_holds_nobody_up(
     handler.act = lambda record: go_on.wait(PATIENCE)
     log.warning("first")
     eventually(log._turn.locked)
-    eventually(lambda: not log._said)
+    eventually(lambda: not log.waiting)
     for n in range(logs.WAITING + 7):
         log.warning("%d", n)
     log.flush()
@@ -168,7 +169,7 @@ def test_without_a_thread_it_is_said_later(
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patch:
-        patch.setattr(logs._thread, "start_new_thread", none_left)
+        patch.setattr(_thread, "start_new_thread", none_left)
         log.warning("first")
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", none_left)

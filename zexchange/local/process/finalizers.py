@@ -7,9 +7,7 @@ asks for while the collector is at work is done soon after, in the order in whic
 by a thread of its own. Nothing here knows what is done.
 """
 
-import _thread
 import gc
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -18,8 +16,9 @@ from threading import get_ident
 from typing import Any
 
 from ...errors import TooManyDeferred
-from .fork import end_as_child, track
+from .fork import end_as_child
 from .logs import log
+from .worker import Worker
 
 MOST = 10_000
 """Messages that may wait for the thread; who sends one more is told."""
@@ -42,76 +41,35 @@ class _Deed:
     message: bool
 
 
-class _Deeds:
+class _Deeds(Worker[_Deed]):
     """What is to be done, and the thread that does it."""
-
-    def __init__(self) -> None:
-        self.waiting: deque[_Deed] = deque()
-        track(self)._after_fork()
 
     def _after_fork(self) -> None:
         """Leave messages to the parent; what else is to be done, is to be done here too."""
         if collecting not in (None, get_ident()):  # that thread is not in this process
             _note("stop", None)
         self.waiting = deque([deed for deed in self.waiting if not deed.message])
-        self._turn = threading.Lock()  # only ever tried
-        self._coming = False
-        self._doer = 0
+        super()._after_fork()
 
     def add(self, deed: _Deed) -> None:
         """Have one more call made."""
         if deed.message and len(self.waiting) >= MOST:
             raise TooManyDeferred(f"{MOST} messages of finalisers wait to be sent already")
         self.waiting.append(deed)
-        self.see_to()
-
-    def see_to(self) -> None:
-        """Have a thread do what waits; the one that has the turn looks again after it."""
-        if not self.waiting or self._coming or self._turn.locked():
-            return
-        self._coming = True
-        try:
-            # In two steps: `Thread.start` waits for the thread, and must not do so in here.
-            _thread.start_new_thread(self._start, ())
-        except RuntimeError:  # no more threads: with the next one, or who looks after orphans
-            self._coming = False
-
-    def _start(self) -> None:
-        try:
-            threading.Thread(target=self._run, name="zexchange-finaliser", daemon=True).start()
-        except RuntimeError:
-            self._coming = False
+        self.wake()
 
     def _run(self) -> None:
-        self._coming = False
         end_as_child()
-        self.do()
+        super()._run()
 
-    def do(self) -> bool:
-        """Do all there is; return False if another thread is at it. No lock is held."""
-        if self._doer == get_ident():  # what is done asks for it
-            return True
-        while self.waiting:
-            if not self._turn.acquire(False):
-                return False
-            self._doer = get_ident()
-            try:
-                while self.waiting:
-                    _do(self.waiting.popleft())
-            finally:
-                self._doer = 0
-                self._turn.release()
-        return not self._turn.locked()
+    def _do(self, item: _Deed) -> None:
+        try:
+            item.call(*item.args)
+        except BaseException:  # SystemExit too: there is no caller to raise to
+            log.exception("what a finaliser asked for has failed: %r", item.call)
 
 
-def _do(deed: _Deed) -> None:
-    try:
-        deed.call(*deed.args)
-    except BaseException:  # SystemExit too: there is no caller to raise to
-        log.exception("what a finaliser asked for has failed: %r", deed.call)
-
-
-_deeds = _Deeds()
+_deeds = _Deeds("zexchange-finaliser")
 
 
 def here() -> bool:
@@ -136,18 +94,13 @@ def later(call: Callable[..., object], *args: object, message: bool = False) -> 
     return True
 
 
-def see_to() -> None:
-    """Have a thread do what waits for one, where there was none to be had."""
-    _deeds.see_to()
-
-
 def settle(seconds: float = EXIT_SECONDS) -> None:
     """Do what finalisers have asked for, or wait so long for the thread that does.
 
     No lock of ours is held, and this is no finaliser's code.
     """
     until = time.monotonic() + seconds
-    while not _deeds.do() and time.monotonic() < until:
+    while not _deeds.work() and time.monotonic() < until:
         time.sleep(0.001)
 
 

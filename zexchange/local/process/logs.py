@@ -6,19 +6,17 @@ handlers with logging's own lock held. So the thread that has something to say o
 whatever locks it holds, and `zexchange-log` says it. Nothing here knows what is said, or why.
 """
 
-import _thread
 import logging
 import sys
 import threading
 import time
 import traceback
-from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from types import CodeType, TracebackType
 from typing import Any
 
-from .fork import track
+from .worker import Worker
 
 WAITING = 1000
 """Records that may wait for handlers; more are dropped, and counted."""
@@ -43,20 +41,15 @@ class _Said:
     thread_name: str
 
 
-class Log:
+class Log(Worker[_Said]):
     """Takes what is to be logged. Every method but `flush` may be called with any lock held."""
-
-    def __init__(self) -> None:
-        track(self)._after_fork()
 
     def _after_fork(self) -> None:
         """Leave to the parent what it has still to say."""
-        self._said: deque[_Said] = deque()
-        self._turn = threading.Lock()
+        self.waiting.clear()
         self._counting = threading.RLock()
-        self._speaker = 0
-        self._coming = False
         self._dropped = 0
+        super()._after_fork()
 
     def info(self, text: str, *args: object) -> None:
         """Log something that is as it should be."""
@@ -80,7 +73,7 @@ class Log:
         # `isEnabledFor` would ask for logging's own lock now and then.
         if level < _logger.getEffectiveLevel() or level <= _logger.manager.disable:
             return
-        if len(self._said) >= WAITING:
+        if len(self.waiting) >= WAITING:
             with self._counting:
                 self._dropped += 1
             return
@@ -88,49 +81,13 @@ class Log:
         code, line = frame.f_code, frame.f_lineno
         ident = here.ident or 0
         said = _Said(level, text, args, failure, code, line, time.time(), ident, here.name)
-        self._said.append(said)
-        self._wake()
+        self.waiting.append(said)
+        self.wake()
 
-    def _wake(self) -> None:
-        """Have a thread say what is queued; if one has the turn, it looks again after that."""
-        if self._coming or self._turn.locked():
-            return
-        self._coming = True
-        try:
-            # In two steps, since `Thread.start` waits for the thread, which may run a
-            # finaliser first that waits for a lock of ours.
-            _thread.start_new_thread(self._start, ())
-        except RuntimeError:  # no more threads: the next one, or `flush`, says it
-            self._coming = False
-
-    def _start(self) -> None:
-        try:
-            threading.Thread(target=self._run, name="zexchange-log", daemon=True).start()
-        except RuntimeError:
-            self._coming = False
-
-    def _run(self) -> None:
-        self._coming = False
-        try:
-            self._speak()
-        except BaseException:  # SystemExit of a handler, for instance: nothing else is to end
-            _complain()
-            self._wake()
-
-    def _speak(self) -> None:
-        """Hand on all there is, one thread at a time."""
-        while self._said or self._dropped:
-            if not self._turn.acquire(False):
-                return
-            self._speaker = threading.get_ident()
-            try:
-                while self._said:
-                    _hand_on(self._said.popleft())
-                if self._dropped:
-                    self._tell_dropped()
-            finally:
-                self._speaker = 0
-                self._turn.release()
+    def _do(self, item: _Said) -> None:
+        _hand_on(item)
+        if self._dropped and not self.waiting:
+            self._tell_dropped()
 
     def flush(self) -> None:
         """Wait until what was said is logged, but not for long. No lock is held then.
@@ -139,12 +96,12 @@ class Log:
         Only as the program ends they are, for from Python 3.12 on no thread starts then.
         """
         until = time.monotonic() + FLUSHING
-        while (self._said or self._turn.locked()) and time.monotonic() < until:
-            if self._speaker == threading.get_ident():
+        while (self.waiting or self._turn.locked()) and time.monotonic() < until:
+            if self._doer == threading.get_ident():
                 return
-            self._wake()
+            self.wake()
             if not self._coming and not threading.main_thread().is_alive():
-                self._speak()
+                self.work()
             time.sleep(0.001)
 
     def _tell_dropped(self) -> None:
@@ -166,16 +123,11 @@ def _hand_on(said: _Said) -> None:
         record.created, record.msecs = said.at, said.at % 1 * 1000
         record.thread, record.threadName = said.thread, said.thread_name
         _logger.handle(record)
-    except Exception:  # of a filter, or a handler without manners
-        _complain()
+    except BaseException:  # of a filter, or a handler without manners: nothing else is to end
+        if logging.raiseExceptions and sys.stderr:  # it is shown, as logging does
+            with suppress(Exception):
+                traceback.print_exc()
 
 
-def _complain() -> None:
-    """Show on stderr what a handler has raised, as logging does."""
-    if logging.raiseExceptions and sys.stderr:
-        with suppress(Exception):
-            traceback.print_exc()
-
-
-log = Log()
+log = Log("zexchange-log")
 """The logger ``zexchange``, for whoever may hold a lock, or must not be held up."""
