@@ -18,7 +18,6 @@ import pytest
 from zexchange import Exchange, ExchangeError, Registry, WrongType, get_exchange, register
 from zexchange.local import Delivery
 from zexchange.local.routing import Bridge
-from zexchange.local.typed_exchange import TypedExchange
 
 ORIGIN = "ab" * 16
 
@@ -176,7 +175,7 @@ def test_a_codec_stays_where_a_type_is_defined_again_without_one(registry: Regis
     pair = Shifted(1.0)
     exchange = registry.get("pairs", type=space["Tick"], codec=pair)
     exec(CELL, space)
-    assert registry.get("pairs", type=space["Tick"])._declared["codec"] is pair
+    assert registry.get("pairs", type=space["Tick"])._declared.declared["codec"] is pair
     assert exchange.type is space["Tick"]
     elsewhere: dict[str, Any] = {"__name__": "shop", "registry": Registry()}
     exec(CELL, elsewhere)
@@ -219,10 +218,14 @@ def test_get_exchange_takes_a_type() -> None:
 
 
 def test_an_exchange_without_a_type_has_no_part_in_it(registry: Registry) -> None:
-    """Its send and deliver are those of the plain class."""
-    assert type(registry.get("x")) is Exchange
-    assert type(registry.get("y", type=Trade)) is TypedExchange
-    assert Exchange.send is registry.get("x").send.__func__  # type: ignore[attr-defined]
+    """Its only task is called by its own `send`, with nothing in between."""
+    plain, task = registry.get("x"), Carrier()
+    plain.attach(task)
+    plain.send(1)
+    assert plain._only == task.send
+    registry.get("x", type=int).send(2)
+    assert plain._only != task.send
+    assert task.got == [1, 2]
 
 
 # ------------------------------------------------------------------------------ sending
@@ -261,6 +264,8 @@ def test_what_does_not_fit_is_an_error_for_the_sender_and_nobody_gets_it(
         with pytest.raises(WrongType, match=said):
             trades.send(msg)
     assert got == bridge.got == []
+    assert trades.stats().errors == 0, "no task has failed"
+    assert not hasattr(caught.value, "__notes__")
     assert isinstance(caught.value, TypeError)
     assert isinstance(caught.value, ValueError)
     assert isinstance(caught.value, ExchangeError)
@@ -361,6 +366,41 @@ def test_an_exchange_that_was_attached_before_it_had_a_type_refuses_what_does_no
     assert all_of_them == ["nothing of the kind", Trade("A", 1.0)]
     assert fitting == [Trade("A", 1.0)]
     source.detach(behind)
+
+
+@pytest.mark.parametrize("retained", [0, 5])
+def test_a_task_that_sends_what_does_not_fit_is_told_so(registry: Registry, retained: int) -> None:
+    """At once, though what fits waits for the end of the round."""
+    registry.retain("numbers", retained)
+    numbers, told, got = registry.get("numbers", type=int), list[str](), list[int]()
+
+    @numbers.handler
+    def answers(number: int) -> None:
+        if number == 1:
+            numbers.send(2)
+            try:
+                numbers.send("three")  # type: ignore[arg-type]
+            except WrongType as error:
+                told.append(str(error))
+
+    numbers.handler(got.append)
+    numbers.send(1)
+    assert told == ["exchange 'numbers' takes int: msg: expected int, not str"]
+    assert got == [1, 2]
+    assert numbers.stats().errors == 0
+
+
+def test_a_lone_tasks_error_is_named_and_counted(trades: Exchange[Trade]) -> None:
+    """As without a type."""
+
+    @trades.handler
+    def fails(trade: Trade) -> None:
+        raise WrongType("of its own")
+
+    with pytest.raises(WrongType, match="of its own") as caught:
+        trades.send(Trade("A", 1.0))
+    assert "fails" in caught.value.__notes__[0]
+    assert trades.stats().errors == 1
 
 
 def test_a_bridges_error_still_comes_last(registry: Registry, trades: Exchange[Trade]) -> None:

@@ -5,7 +5,6 @@ would close one is refused. Only the chains are judged here, not other tasks.
 """
 
 import threading
-import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,6 @@ from .process.fork import track
 
 if TYPE_CHECKING:
     from .exchange import Exchange
-    from .subscribers import SubscriberTable
-    from .subscription import Subscription
 
 
 class _Chains:
@@ -25,8 +22,6 @@ class _Chains:
     """
 
     def __init__(self) -> None:
-        self.sources: weakref.WeakSet[SubscriberTable[Any]] = weakref.WeakSet()
-        """The exchanges and views that exchanges have been attached to."""
         track(self)._after_fork()
 
     def _after_fork(self) -> None:
@@ -46,22 +41,6 @@ def reached_from(start: "Exchange[Any]") -> list["Exchange[Any]"]:
             if subscription.forwarder and not any(task is known for known in found):
                 found.append(task)
     return found
-
-
-def link(source: "SubscriberTable[Any]", subscription: "Subscription") -> None:
-    """Note that an exchange is being attached to ``source``; the lock of `chains` is held."""
-    chains.sources.add(source)
-    subscription.calls(subscription.task.send)  # type: ignore[attr-defined]
-
-
-def relink(exchange: "Exchange[Any]") -> None:
-    """Have what leads to an exchange call its `send` of now; the lock of `chains` is held."""
-    for source in chains.sources:
-        found = [s for s in source._subscriptions() if s.task is exchange]
-        for subscription in found:
-            subscription.calls(exchange.send)
-        if found:
-            source._rerouted()
 
 
 def refuse_circle(task: Any, key: str, covers: Callable[["Exchange[Any]"], bool]) -> None:

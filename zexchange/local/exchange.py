@@ -34,6 +34,8 @@ from .tasks.dispatch import (
 from .tasks.feeds import Feed
 from .tasks.stream import Delivery, T
 from .tasks.validation import check_callable
+from .typed.codecs import Codec, codec_for
+from .typed.declared_type import DeclaredType
 
 if TYPE_CHECKING:
     from typing_extensions import deprecated
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Backpressure", "Bridge", "Exchange", "ExchangeStats"]
 
+DETAIL_MOST = 300
+"""Characters that are said of what does not fit."""
 R = TypeVar("R")
 
 
@@ -70,12 +74,10 @@ class Exchange(Rounds[T]):
     Every method may be called by any thread, from inside a task as well.
     """
 
-    __slots__ = ("_codec", "_errors", "_type")
+    __slots__ = ("_errors",)
 
     def __init__(self, name: str, registry: "Registry", retained: int = 0) -> None:
         self._errors = 0
-        self._type: Any = None
-        self._codec: Any = None
         super().__init__(name, registry, retained)
 
     def __repr__(self) -> str:
@@ -84,18 +86,36 @@ class Exchange(Rounds[T]):
     @property
     def type(self) -> builtins.type[T] | None:
         """The type of its messages, None if none was said; see `get_exchange`."""
-        kind: builtins.type[T] | None = self._type
-        return kind
+        return None if self._declared is None else self._declared.kind
 
-    @property
-    def _declared(self) -> dict[str, Any]:
-        """What `get_exchange` needs beside the name to make this exchange in another process."""
-        return {}
+    def _declare(self, kind: Any, codec: Codec[Any] | None) -> None:
+        """Give it its type, if it has none, or one that was defined again since.
+
+        Raises:
+            TypeError: there is no codec for the type.
+            ValueError: the exchange has another one, or another codec.
+        """
+        if kind is None:
+            raise TypeError("a codec needs to know of which type= it is")
+        while True:
+            known = self._declared
+            if known is not None:
+                declared = known.again(kind, codec)
+            else:
+                declared = DeclaredType(self.name, kind, codec or codec_for(kind))
+            if declared is known:
+                return
+            with self._lock:
+                if self._declared is known:  # else another thread has given it one meanwhile
+                    self._declared = declared
+                    self._changed()
+                    self.registry._keep(self.name)
+                    return
 
     @property
     def _expendable(self) -> bool:
         """Whether nothing would be missed if it went: no task, no kept message, no type."""
-        return not self._table and self._ring is None and self._type is None
+        return not self._table and self._ring is None and self._declared is None
 
     # Sending.
 
@@ -104,12 +124,21 @@ class Exchange(Rounds[T]):
         wait_for_room(trouble)
         carried = self._ways()
         trouble.errors.sort(key=lambda entry: entry[0] in carried)
-        errors = [noted(error, self._note(target)) for target, error in trouble.errors]
+        # In code of our own it is the message that does not fit, or a signal handler.
+        others = [found for found in trouble.errors if not self._is_ours(found[0])]
+        for target, error in others:
+            noted(error, self._note(target))
+        errors = [error for _, error in trouble.errors]
         ends = [error for target, error in trouble.errors if self._ends(target, error, carried)]
         trouble.errors.clear()
         if errors:
-            self._count_errors(len(errors))
+            self._count_errors(len(others))
             raise_all(errors, ends, self.name)
+
+    def _is_ours(self, target: Target) -> bool:
+        """Return whether a target is code of our own, which stands in for others."""
+        owner = getattr(target, "__self__", None)
+        return isinstance(target, Stale) or owner is self or isinstance(owner, DeclaredType)
 
     def _ends(self, target: Target, error: BaseException, carried: tuple[Target, ...]) -> bool:
         """Tell whether an error is to reach the sender as itself, though it is no Exception.
@@ -118,8 +147,7 @@ class Exchange(Rounds[T]):
         """
         if isinstance(error, Exception | KeyboardInterrupt | SystemExit):
             return not isinstance(error, Exception)
-        ours = isinstance(target, Stale) or getattr(target, "__self__", None) is self
-        return ours or target in carried
+        return self._is_ours(target) or target in carried
 
     def _note(self, target: Target) -> str:
         """Return the line that says whose call failed."""
@@ -138,7 +166,6 @@ class Exchange(Rounds[T]):
         origin: str,
         first: int,
         sent_at: float,
-        made: bool = False,
     ) -> None:
         """Hand on a batch that arrived from a peer: to every task but bridges and exchanges.
 
@@ -149,9 +176,12 @@ class Exchange(Rounds[T]):
             origin: the node that sent them.
             first: the number of the first.
             sent_at: when they were sent, in seconds since the epoch.
-            made: whether they are of the exchange's type already, if it has one.
         """
-        given = 0
+        given, declared = 0, self._declared
+        if declared is not None:
+            values = self._made(declared, values, origin, first, sent_at)
+            if not values:
+                return
         if self._latest is not None:
             self._note_given(sent_at, origin)
         while given < len(values):
@@ -161,7 +191,7 @@ class Exchange(Rounds[T]):
             if routes is None:
                 routes = self._rebuild_routes()
                 self._note_given(sent_at, origin)
-                if not made and self.__class__ is not Exchange:  # since a moment ago
+                if declared is None and self._declared is not None:  # since a moment ago
                     self._deliver(values[given:], origin, first + given, sent_at)
                     return
             plain, detailed, streams = routes
@@ -241,8 +271,46 @@ class Exchange(Rounds[T]):
                 self._log(target, error)
 
     def _rebuilt(self, history: list[Delivery]) -> list[Delivery]:
-        """Return what a peer had kept in the form in which tasks here get it."""
-        return history
+        """Return what a peer had kept as tasks here get it, without what does not fit."""
+        declared = self._declared
+        if declared is None:
+            return history
+        made: list[Delivery] = []
+        for item in history:
+            try:
+                msg = declared.codec.decode(item.msg)
+            except BaseException as error:
+                self._refuse(declared, item.origin or "", None, error)
+            else:
+                made.append(Delivery(item.name, msg, item.origin, item.seq, item.sent_at))
+        return made
+
+    def _made(
+        self, declared: DeclaredType, values: Sequence[Any], origin: str, first: int, sent_at: float
+    ) -> Sequence[Any]:
+        """Return what arrived as messages of the type; where some do not fit, deliver the others.
+
+        They are delivered one by one then, and none are returned.
+        """
+        decode = declared.codec.decode
+        try:
+            return [decode(value) for value in values]
+        except BaseException as error:  # of a codec: it is not to end the node's data thread
+            if len(values) == 1:
+                self._refuse(declared, origin, first, error)
+                return ()
+        for seq, value in enumerate(values, first):
+            self._deliver((value,), origin, seq, sent_at)
+        return ()
+
+    def _refuse(
+        self, declared: DeclaredType, origin: str, seq: int | None, error: BaseException
+    ) -> None:
+        """Report a message that arrived and does not fit; of history, streams need not hear."""
+        # Cut off: what is said may have come in the message, which may be large.
+        reason, detail = declared.takes, str(error)[:DETAIL_MOST]
+        if not self.registry._refused(self, origin, seq, reason, detail):
+            logger.warning("message %s of %s not taken: %s: %s", seq, origin, reason, detail)
 
     def _report(self, notice: Notice, mark: int | None = None) -> None:
         """Put ``notice`` into every stream with details, in its place in the order.
@@ -342,6 +410,8 @@ class Exchange(Rounds[T]):
 
     def _prepare(self, bridge: Bridge, kept: Sequence[Kept]) -> list[Any]:
         """Have a bridge encode what is kept."""
+        if self._declared is not None:
+            kept = [(self._declared.kept_as(msg), sent_at) for msg, sent_at in kept]
         return bridge.prepare(kept)
 
     def _uncarried(self) -> list[Kept]:

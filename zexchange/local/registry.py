@@ -26,7 +26,6 @@ from .subscription import Subscription
 from .tasks.feeds import orphans, tidy
 from .tasks.stream import T
 from .typed.codecs import Codec
-from .typed_exchange import declare
 from .view import View
 
 AWAKE = 4096
@@ -158,8 +157,8 @@ class Registry:
             exchange = self._make(check_name(name))
         if type is None and codec is None:
             return exchange
-        if not finalizers.later(declare, exchange, type, codec):
-            declare(exchange, type, codec)
+        if not finalizers.later(exchange._declare, type, codec):
+            exchange._declare(type, codec)
         return exchange
 
     def _recall(self, wanted: SubscriberTable[Any]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
@@ -174,7 +173,8 @@ class Registry:
                 " pass its name"
             )
         if isinstance(wanted, Exchange):
-            return partial(get_exchange, wanted.name, **wanted._declared), ()
+            declared = wanted._declared
+            return partial(get_exchange, wanted.name, **(declared.declared if declared else {})), ()
         return match, (wanted._key,)
 
     def find(self, name: str) -> Exchange[Any] | None:

@@ -222,6 +222,8 @@ class Rounds(Routing[T]):
 
     def _defer(self, frame: FrameType, msg: object) -> None:
         """Have a round hand on ``msg`` at its end."""
+        if self._declared is not None:
+            self._declared.encode(msg)  # it is the sender who is told that it does not fit
         deferred = _waiting.by_frame.setdefault(frame, _Deferred())
         if deferred.count >= DEFERRED_MOST:
             raise TooManyDeferred(

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from .cycles import chains, link, refuse_circle
+from .cycles import chains, refuse_circle
 from .late_join import HERE, Late
 from .newest import NOTHING, Latest, Rank
 from .process import finalizers
@@ -20,6 +20,7 @@ from .tasks.dispatch import Backpressure, Failures, Target, serve
 from .tasks.feeds import Feed
 from .tasks.snapshots import UNCHANGING, settled, snapshot
 from .tasks.stream import T
+from .typed.declared_type import DeclaredType
 
 if TYPE_CHECKING:
     from .registry import Registry
@@ -77,7 +78,8 @@ class Routing(SubscriberTable[T], Forwarder):
     """The part of an exchange that knows who gets its messages."""
 
     __slots__ = (
-        "_bridges", "_kept_targets", "_latest", "_ring", "_routes", "_stale", "_version", "name",
+        "_bridges", "_declared", "_latest", "_live", "_ring", "_routes", "_stale", "_version",
+        "name",
     )  # fmt: skip
 
     def __init__(self, name: str, registry: "Registry", retained: int = 0) -> None:
@@ -85,6 +87,7 @@ class Routing(SubscriberTable[T], Forwarder):
         self.name = name
         self._bridges: tuple[Bridge, ...] = ()
         self._ring = RetainedRing(retained) if retained else None
+        self._declared: DeclaredType | None = None
         self._latest: Latest | None = None
         """How new what was given is, while there are joiners that may be given older messages."""
         self._version = 0
@@ -105,7 +108,7 @@ class Routing(SubscriberTable[T], Forwarder):
     def _changed(self) -> None:
         """Have the next message ask again who gets it; the lock is held."""
         self._version += 1
-        self._kept_targets: tuple[Target, ...] | None = None
+        self._live: tuple[tuple[Target, ...], tuple[Target, ...]] | None = None
         self._routes: Routes | None = None
 
     def _audience(self) -> list[Subscription]:
@@ -152,13 +155,18 @@ class Routing(SubscriberTable[T], Forwarder):
 
     def _all_targets(self) -> tuple[Target, ...]:
         """Return what a send calls, bridges first; the lock is held."""
-        if self._ring is None and self._latest is None:
-            return self._live_targets()
-        return (self._retain,)
+        if self._ring is not None or self._latest is not None:
+            return (self._retain,)
+        ways, tasks = self._live_targets()
+        return tasks if self._declared is None else (self._declared.stand_in(ways, tasks),)
 
-    def _live_targets(self) -> tuple[Target, ...]:
-        """Return the bridges, and what to call for each task; the lock is held."""
-        return (*self._ways(), *self._task_targets())
+    def _live_targets(self) -> tuple[tuple[Target, ...], tuple[Target, ...]]:
+        """Return what gets the message as it travels, and what as it is; the lock is held.
+
+        Without a type that is the same: bridges come first.
+        """
+        ways, tasks = self._ways(), self._task_targets()
+        return ((), (*ways, *tasks)) if self._declared is None else (ways, tasks)
 
     def _ways(self) -> tuple[Target, ...]:
         """Return what to call for each bridge."""
@@ -240,7 +248,6 @@ class Routing(SubscriberTable[T], Forwarder):
             return super()._add(subscription)
         with chains.lock:
             refuse_circle(subscription.task, self.name, lambda exchange: exchange is self)
-            link(self, subscription)
             return super()._add(subscription)
 
     def _admitted(self, subscription: Subscription) -> None:
@@ -261,19 +268,21 @@ class Routing(SubscriberTable[T], Forwarder):
         """
         if self._postponed(msg):
             return None
+        plain = msg if self._declared is None else self._declared.encode(msg)
         mine = msg
         if self._ring is not None and type(msg) not in UNCHANGING:
             mine = settled(msg)  # which may run a class's code
         now = self.registry.time()
         with self._lock:
-            targets = self._kept_targets
-            if targets is None:  # first of all: who begins here finds what was kept before
-                targets = self._kept_targets = self._unchanged(self._live_targets)
+            live = self._live
+            if live is None:  # first of all: who begins here finds what was kept before
+                live = self._live = self._unchanged(self._live_targets)
             if self._ring is not None:
                 _gone = self._ring.keep(mine, now)  # let go of outside the lock
             if self._latest is not None:
                 self._latest.note(now, HERE)
-        return serve(targets, msg)
+        ways, tasks = live
+        return serve(tasks, msg, serve(ways, plain) if ways else None)
 
     def _resize_ring(self) -> None:
         """Keep as many messages as the registry says now."""

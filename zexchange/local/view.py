@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from ..lost import Lost
 from ..names import matches
-from .cycles import chains, link, refuse_circle
+from .cycles import chains, refuse_circle
 from .process import finalizers
 from .subscribers import SubscriberTable
 from .subscription import Key, Subscription, key_of, subscription_of
@@ -176,7 +176,6 @@ class View(SubscriberTable[Any]):
             return super()._add(subscription)
         with chains.lock:
             refuse_circle(subscription.task, self.pattern, self._covers)
-            link(self, subscription)
             return super()._add(subscription)
 
     def _afterwards(self, subscription: Subscription) -> None:

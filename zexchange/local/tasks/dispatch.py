@@ -92,9 +92,10 @@ def unawaited(result: Any) -> NotASubscriber:
     )
 
 
-def serve(targets: tuple[Target, ...], msg: object) -> Failures | None:
+def serve(
+    targets: tuple[Target, ...], msg: object, trouble: Failures | None = None
+) -> Failures | None:
     """Call every target with ``msg``; return what went wrong, None when nothing did."""
-    trouble = None
     for target in targets:
         try:
             result = target(msg)
