@@ -17,7 +17,7 @@ import pytest
 
 from zexchange import Exchange, ExchangeError, Registry, WrongType, get_exchange, register
 from zexchange.local import Delivery
-from zexchange.local.routing import Bridge
+from zexchange.local.parking import Bridge
 
 ORIGIN = "ab" * 16
 

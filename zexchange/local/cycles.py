@@ -6,13 +6,10 @@ would close one is refused. Only the chains are judged here, not other tasks.
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 from ..errors import NotASubscriber
 from .process.fork import track
-
-if TYPE_CHECKING:
-    from .exchange import Exchange
+from .subscription import Forwarder
 
 
 class _Chains:
@@ -32,18 +29,18 @@ class _Chains:
 chains = _Chains()
 
 
-def reached_from(start: "Exchange[Any]") -> list["Exchange[Any]"]:
+def reached_from(start: Forwarder) -> list[Forwarder]:
     """Return ``start`` and every exchange that forwards of forwards of it go to."""
     found = [start]
     for exchange in found:  # grows while it is walked
         for subscription in exchange._audience():
-            task: Any = subscription.task
-            if subscription.forwarder and not any(task is known for known in found):
+            task = subscription.task
+            if isinstance(task, Forwarder) and not any(task is known for known in found):
                 found.append(task)
     return found
 
 
-def refuse_circle(task: Any, key: str, covers: Callable[["Exchange[Any]"], bool]) -> None:
+def refuse_circle(task: Forwarder, key: str, covers: Callable[[Forwarder], bool]) -> None:
     """Raise NotASubscriber if ``task`` leads back to what it is to be attached to.
 
     Args:

@@ -14,11 +14,11 @@ from itertools import count, repeat
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from .late_join import Notice, RemoteCatchUp
-from .parking import Parking, stand_in
+from .parking import Bridge, Parking, stand_in
 from .process import finalizers
 from .retained import Kept
 from .rounds import OVER, Rounds, is_round
-from .routing import Bridge, Routes, Stale
+from .routing import Routes, Stale
 from .subscription import Shaped, Subscription, key_of_call
 from .tasks.dispatch import (
     Backpressure,

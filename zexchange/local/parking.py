@@ -7,19 +7,40 @@ sends go on. What they send is encoded here, on the sender's thread, and comes b
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from .process import finalizers
+from .retained import Kept
 from .tasks.dispatch import Backpressure
 from .tasks.snapshots import snapshot
 
-if TYPE_CHECKING:
-    from .retained import Kept
-    from .routing import Bridge
+
+class Bridge(Protocol):
+    """What carries messages out of this process."""
+
+    @property
+    def inherits(self) -> bool:
+        """Whether it is given what was kept before it came."""
+        ...
+
+    def send(self, msg: Any, /) -> Backpressure | None:
+        """Take a message before any task does; return where to wait for room, if need be."""
+        ...
+
+    def prepare(self, kept: Sequence[Kept], /) -> list[Any]:
+        """Encode what is kept for late joiners already; called outside every lock.
+
+        What cannot be encoded is left out, and told.
+        """
+        ...
+
+    def inherit(self, prepared: list[Any], /) -> None:
+        """Keep that, before the first message; the lock of the exchange is held."""
+        ...
 
 
 class Parking:
-    """One bridge's stand-in: see `Bridge`.
+    """One bridge's stand-in.
 
     Args:
         bridge: that comes.
@@ -27,9 +48,7 @@ class Parking:
         lock: of the exchange.
     """
 
-    inherits = True
-
-    def __init__(self, bridge: "Bridge", kept: "Sequence[Kept]", lock: threading.RLock) -> None:
+    def __init__(self, bridge: Bridge, kept: Sequence[Kept], lock: threading.RLock) -> None:
         self.bridge = bridge
         self.kept = kept
         self._lock = lock
@@ -47,20 +66,13 @@ class Parking:
                 return None
         return self.bridge.send(msg)
 
-    def prepare(self, kept: "Sequence[Kept]") -> list[Any]:
-        """See `Bridge`."""
-        return self.bridge.prepare(kept)
-
-    def inherit(self, prepared: list[Any]) -> None:
-        """See `Bridge`: nothing inherits for a stand-in."""
-
     def end(self, prepared: list[Any]) -> list[Any]:
         """Return what was kept, as it was prepared, and what was parked; the lock is held."""
         self._over = True
         return [*prepared, *self._parked]
 
 
-def stand_in(present: "Iterable[Bridge]", bridge: "Bridge") -> Parking | None:
+def stand_in(present: Iterable[Bridge | Parking], bridge: Bridge) -> Parking | None:
     """Return what stands in for a bridge, if anything does."""
     parked = (p for p in present if isinstance(p, Parking) and p.bridge is bridge)
     return next(parked, None)

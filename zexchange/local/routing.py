@@ -7,16 +7,16 @@ here too, because keeping a message and choosing who gets it live must be one st
 
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from .cycles import chains, refuse_circle
 from .late_join import HERE, Late
 from .newest import NOTHING, Latest, Rank
+from .parking import Bridge, Parking
 from .process import finalizers
-from .retained import Kept, RetainedRing
+from .retained import RetainedRing
 from .subscribers import SubscriberTable
-from .subscription import Forwarder, Key, Shaped, Subscription, key_of, key_of_call, subscription_of
-from .tasks.dispatch import Backpressure, Failures, Target, serve
+from .subscription import Forwarder, Key, Shaped, Subscription, key_of, key_of_call
+from .tasks.dispatch import Failures, Target, serve
 from .tasks.feeds import Feed
 from .tasks.snapshots import UNCHANGING, settled, snapshot
 from .tasks.stream import T
@@ -30,30 +30,6 @@ R = TypeVar("R")
 Routes = tuple[tuple[Target, ...], tuple[Target, ...], tuple[Feed, ...]]
 """Where what arrives goes: tasks that take the bare message, and those for `Delivery`. If all
 of them are streams of bare messages, these too, which can be given many at once."""
-
-
-class Bridge(Protocol):
-    """What carries messages out of this process."""
-
-    @property
-    def inherits(self) -> bool:
-        """Whether it is given what was kept before it came."""
-        ...
-
-    def send(self, msg: Any, /) -> Backpressure | None:
-        """Take a message before any task does; return where to wait for room, if need be."""
-        ...
-
-    def prepare(self, kept: Sequence[Kept], /) -> list[Any]:
-        """Encode what is kept for late joiners already; called outside every lock.
-
-        What cannot be encoded is left out, and told.
-        """
-        ...
-
-    def inherit(self, prepared: list[Any], /) -> None:
-        """Keep that, before the first message; the lock of the exchange is held."""
-        ...
 
 
 class Stale:
@@ -85,7 +61,7 @@ class Routing(SubscriberTable[T], Forwarder):
     def __init__(self, name: str, registry: "Registry", retained: int = 0) -> None:
         super().__init__(name, registry)
         self.name = name
-        self._bridges: tuple[Bridge, ...] = ()
+        self._bridges: tuple[Bridge | Parking, ...] = ()
         self._ring = RetainedRing(retained) if retained else None
         self._declared: DeclaredType | None = None
         self._latest: Latest | None = None
@@ -240,15 +216,8 @@ class Routing(SubscriberTable[T], Forwarder):
     def _keys(self, task: object) -> tuple[Key, ...]:
         return key_of(task), key_of_call(task)
 
-    def _subscription(self, task: object, names: bool, history: int) -> Subscription:
-        return subscription_of(task, self._discard, names, history)
-
-    def _add(self, subscription: Subscription) -> None:
-        if not subscription.forwarder:
-            return super()._add(subscription)
-        with chains.lock:
-            refuse_circle(subscription.task, self.name, lambda exchange: exchange is self)
-            return super()._add(subscription)
+    def _covers(self, exchange: Any) -> bool:
+        return exchange is self
 
     def _admitted(self, subscription: Subscription) -> None:
         self._begin_history(subscription)

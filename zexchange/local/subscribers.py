@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, overload
 
 from ..errors import NotAttached
 from ..lost import Lost
+from .cycles import chains, refuse_circle
 from .late_join import RemoteCatchUp
 from .process import finalizers
 from .process.fork import track
-from .subscription import Key, Subscription
+from .subscription import Forwarder, Key, Subscription, subscription_of
 from .tasks.feeds import Feed, tidy
 from .tasks.mailbox import Overflow
 from .tasks.snapshots import Keeper, settled
@@ -113,8 +114,8 @@ class SubscriberTable(Generic[T]):
         """Return the keys under which ``task`` may be attached, likeliest first."""
         raise NotImplementedError
 
-    def _subscription(self, task: object, names: bool, history: int) -> Subscription:
-        """Check ``task`` and return its subscription, not yet in the table."""
+    def _covers(self, exchange: Any) -> bool:
+        """Return whether what is sent on an exchange comes by here."""
         raise NotImplementedError
 
     def _rerouted(self) -> None:
@@ -133,7 +134,19 @@ class SubscriberTable(Generic[T]):
     # The table.
 
     def _add(self, subscription: Subscription) -> None:
-        """Put a subscription into the table, or count it once more."""
+        """Put a subscription into the table, or count it once more.
+
+        Raises:
+            NotASubscriber: it is of an exchange, and would close a circle.
+        """
+        if isinstance(subscription.task, Forwarder):
+            with chains.lock:
+                refuse_circle(subscription.task, self._key, self._covers)
+                self._put(subscription)
+        else:
+            self._put(subscription)
+
+    def _put(self, subscription: Subscription) -> None:
         with self._lock:
             present = self._table.get(subscription.key)
             if present is not None:
@@ -230,13 +243,15 @@ class SubscriberTable(Generic[T]):
             LimitReached: this process is in a federation, and is attached to as many names or
                 patterns as it can be (see docs/LIMITS.md). What was attached goes on.
         """
-        if finalizers.collecting is not None and finalizers.later(self._attach, task, history):
-            return
         self._attach(task, history)
 
-    def _attach(self, task: Task[T], history: int) -> None:
+    def _attach(self, task: Task[T], history: int, names: bool = False) -> None:
+        if finalizers.collecting is not None and finalizers.later(
+            self._attach, task, history, names
+        ):
+            return
         self.registry._wake()
-        self._add(self._subscription(task, False, history))
+        self._add(subscription_of(task, self._discard, names, history))
 
     def detach(self, task: object) -> None:
         """Undo one `attach` (or `handler`) of ``task``.
@@ -330,9 +345,14 @@ class SubscriberTable(Generic[T]):
             history: up to so many retained messages come first, beyond ``maxsize`` if need be;
                 see `attach`.
         """
+        return self._stream(maxsize, overflow, details, history, False)
+
+    def _stream(
+        self, maxsize: int, overflow: Overflow | None, details: bool, history: int, names: bool
+    ) -> Stream[Any]:
         stream: Stream[Any] = Stream(self._key, maxsize, overflow, details, self.registry._wake)
         stream._opened(self._leave)
-        self.attach(stream, history=history)
+        self._attach(stream, history, names)
         return stream
 
     @contextmanager

@@ -37,6 +37,11 @@ class Forwarder:
     """Marks tasks that pass on only what was sent in this process: exchanges."""
 
     __slots__ = ()
+    name: str
+
+    def _audience(self) -> "list[Subscription]":
+        """Return what gets its messages."""
+        raise NotImplementedError
 
 
 class Subscription:

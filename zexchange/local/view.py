@@ -11,16 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from ..lost import Lost
 from ..names import matches
-from .cycles import chains, refuse_circle
-from .process import finalizers
 from .subscribers import SubscriberTable
-from .subscription import Key, Subscription, key_of, subscription_of
+from .subscription import Key, Subscription, key_of
 from .tasks.mailbox import Overflow
 from .tasks.stream import Delivery, Stream
 from .tasks.task import Task
 
 if TYPE_CHECKING:
-    from .exchange import Exchange
     from .registry import Registry
 
 _serials = itertools.count()
@@ -43,8 +40,7 @@ class View(SubscriberTable[Any]):
     def __repr__(self) -> str:
         return f"<View {self.pattern!r}, {len(self._table)} tasks>"
 
-    def _covers(self, exchange: "Exchange[Any]") -> bool:
-        """Tell whether what is sent on ``exchange`` comes by here."""
+    def _covers(self, exchange: Any) -> bool:
         return exchange.registry is self.registry and matches(self.pattern, exchange.name)
 
     def attach(self, task: Task[Any], *, names: bool = False, history: int = 0) -> None:
@@ -61,15 +57,7 @@ class View(SubscriberTable[Any]):
         Raises:
             NotASubscriber: the task cannot be given messages; the text names the adapter.
         """
-        if finalizers.collecting is not None and finalizers.later(
-            self._attach_named, task, names, history
-        ):
-            return
-        self._attach_named(task, names, history)
-
-    def _attach_named(self, task: Task[Any], names: bool, history: int) -> None:
-        self.registry._wake()
-        self._add(self._subscription(task, names, history))
+        self._attach(task, history, names)
 
     @contextmanager
     def subscribe(self, *tasks: Task[Any], names: bool = False) -> Generator[None, None, None]:
@@ -108,17 +96,6 @@ class View(SubscriberTable[Any]):
         self,
         maxsize: int = 1000,
         overflow: Overflow | None = None,
-        details: bool = False,
-        history: int = 0,
-        *,
-        names: Literal[False] = False,
-    ) -> Stream[Any]: ...
-
-    @overload
-    def stream(
-        self,
-        maxsize: int = 1000,
-        overflow: Overflow | None = None,
         details: Literal[False] = False,
         history: int = 0,
         *,
@@ -136,7 +113,8 @@ class View(SubscriberTable[Any]):
         names: bool = False,
     ) -> Stream[Any]: ...
 
-    def stream(
+    # The last form covers what the base's last two say of a view, which pyright does not see.
+    def stream(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         maxsize: int = 1000,
         overflow: Overflow | None = None,
@@ -154,29 +132,16 @@ class View(SubscriberTable[Any]):
             history: up to so many retained messages of each exchange come first.
             names: yield ``(name, msg)``.
         """
-        stream: Stream[Any] = Stream(self._key, maxsize, overflow, details, self.registry._wake)
-        stream._opened(self._leave)
-        self.attach(stream, names=names, history=history)
-        return stream
+        return self._stream(maxsize, overflow, details, history, names)
 
     def _keys(self, task: object) -> tuple[Key, ...]:
         return key_of(task), key_of(task, names=True)
-
-    def _subscription(self, task: object, names: bool, history: int) -> Subscription:
-        return subscription_of(task, self._discard, names, history)
 
     def _rerouted(self) -> None:
         """See `SubscriberTable._rerouted`."""
         for exchange in self.registry.exchanges():
             if self._covers(exchange):
                 exchange._rerouted()
-
-    def _add(self, subscription: Subscription) -> None:
-        if not subscription.forwarder:
-            return super()._add(subscription)
-        with chains.lock:
-            refuse_circle(subscription.task, self.pattern, self._covers)
-            return super()._add(subscription)
 
     def _afterwards(self, subscription: Subscription) -> None:
         # The view's lock is free again: an exchange takes its own first, then this one.

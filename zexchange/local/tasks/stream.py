@@ -53,7 +53,6 @@ class Stream(Generic[T]):
     __slots__ = (
         "__weakref__",
         "_detach",
-        "_details",
         "_feed",
         "_key",
         "_mailbox",
@@ -72,7 +71,6 @@ class Stream(Generic[T]):
         self._mailbox: Mailbox[T] = Mailbox(maxsize, overflow, f"a stream of {key!r}")
         object.__setattr__(self, "send", self._mailbox.put)  # itself: one call a message, not two
         self._key = key
-        self._details = details
         self._feed = Feed(self, self._mailbox, details)
         """What is attached in its place."""
         self._wake = wake  # what the first use in a forked child has to call
