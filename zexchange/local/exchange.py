@@ -13,7 +13,8 @@ from functools import partial
 from itertools import count, repeat
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from .late_join import Notice, RemoteCatchUp
+from ..lost import Lost
+from .late_join import RemoteCatchUp
 from .parking import Bridge, Parking, stand_in
 from .process import finalizers
 from .retained import Kept
@@ -312,7 +313,7 @@ class Exchange(Rounds[T]):
         if not self.registry._refused(self, origin, seq, reason, detail):
             logger.warning("message %s of %s not taken: %s: %s", seq, origin, reason, detail)
 
-    def _report(self, notice: Notice, mark: int | None = None) -> None:
+    def _report(self, notice: Lost, mark: int | None = None) -> None:
         """Put ``notice`` into every stream with details, in its place in the order.
 
         With a ``mark``, into those alone that were attached before it was made.

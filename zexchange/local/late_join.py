@@ -10,9 +10,12 @@ say so.
 
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
+from ..lost import Lost
 from .newest import NOTHING, PastMessage, Rank, everything, newest
 from .process import finalizers
 from .subscription import Shaped, Subscription
@@ -27,30 +30,6 @@ PARKED_MOST = 10_000
 """Messages that wait when one more is sent in this process: then no node is waited for."""
 HERE = ""
 """Stands for this process where others are known by their origin; a `Delivery` has None."""
-
-
-class Notice(Protocol):
-    """Something that takes the place of messages: of which origin and exchange, and the first."""
-
-    @property
-    def origin(self) -> str:
-        """Whose messages."""
-        ...
-
-    @property
-    def exchange(self) -> str:
-        """The name of the exchange."""
-        ...
-
-    @property
-    def first(self) -> int:
-        """The number of the first of them; 0 if nobody knows it."""
-        ...
-
-    @property
-    def last(self) -> int:
-        """The number of the last of them."""
-        ...
 
 
 class Late(Shaped):
@@ -73,7 +52,7 @@ class RemoteCatchUp:
     __slots__ = (
         "__weakref__", "_again", "_awaited", "_first", "_given", "_kept", "_left", "_lock",
         "_parked", "_ready", "_registry", "_reroute", "_settling", "_through", "_unsure",
-        "_waits_for", "cancelled", "gathering", "me", "most", "subscription",
+        "_waits_for", "cancelled", "exchanges", "gathering", "me", "most", "subscription",
     )  # fmt: skip
 
     def __init__(
@@ -89,6 +68,8 @@ class RemoteCatchUp:
         """How many messages of each exchange it asked for."""
         self.cancelled = False
         """Whether the joiner has left."""
+        self.exchanges = weakref.WeakSet[object]()
+        """Exchanges that have begun to give it their history; one that is gone keeps nothing."""
         self._registry = registry
         self._reroute = reroute
         self._through: set[str] = set()
@@ -110,7 +91,7 @@ class RemoteCatchUp:
         self._awaited: set[str] = set()
         self._ready: set[str] = set()
         self._left: set[str] = set()
-        self._parked: list[Any] = []
+        self._parked: list[Delivery | Lost] = []
         self._first: dict[tuple[str, str], int] = {}
         self.gathering = False
         """Whether it is to be given the newest of all that is kept."""
@@ -121,13 +102,16 @@ class RemoteCatchUp:
         """Whether other nodes owe it anything, or may."""
         return not self.cancelled and bool(self._unsure or self._awaited)
 
-    def cancel(self) -> None:
-        """Owe nothing any more: the joiner has left."""
+    def cancel(self) -> object:
+        """Owe nothing any more: the joiner has left. Return what it was still to get.
+
+        It is the caller's to let go of, with no lock held: messages may have finalisers.
+        """
         with self._lock:
             self.cancelled, self.gathering = True, False
-            self.subscription.left += (self._parked, self._kept)
-            self._parked, self._kept = [], []
+            left, self._parked, self._kept = (self._parked, self._kept), [], []
             self._first.clear()
+            return left
 
     # --------------------------------------------- for the thread that attaches the joiner
 
@@ -254,7 +238,7 @@ class RemoteCatchUp:
             if self._first.get((origin, name), last + 1) > last:
                 return
             del self._first[origin, name]
-            kept = list[Any]()
+            kept = list[Delivery | Lost]()
             for item in self._parked:
                 if _origin(item) == origin and (place := _place(item))[0] == name:
                     if place[1] <= last:
@@ -305,18 +289,14 @@ class RemoteCatchUp:
             kept, self._kept = self._kept, []
         end = list[BaseException]()
         beyond = self._beside if self._again else everything
-        found = newest([self._known(one) for one in kept], self.most, beyond)
+        # Ours as other nodes know them, which may keep some sent at the same moment.
+        known = [replace(one, origin=one.origin or self.me) for one in kept]
+        found = newest(known, self.most, beyond)
         self._give_kept(found, end if live else None)
         self._give_parked(None, live or self.subscription.accept, end if live else None)
         self._reroute()
         if end:
             raise end.pop(0)
-
-    def _known(self, kept: PastMessage) -> PastMessage:
-        """Return a message as other nodes know it, which may keep some sent at the same moment."""
-        if kept.origin is not HERE:
-            return kept
-        return PastMessage(kept.name, self.me, kept.number, kept.sent_at, kept.item)
 
     def _beside(self, name: str, origin: str) -> Rank:
         """Return how new a message of an origin has to be, after what was given of others."""
@@ -326,10 +306,11 @@ class RemoteCatchUp:
     def _give_kept(
         self, found: Sequence[PastMessage], end: list[BaseException] | None = None
     ) -> None:
-        served = {name: self._serves(name) for name in {one.name for one in found}}
+        named = {self._registry.find(name) for name in {one.name for one in found}}
+        served = {e.name: e for e in named if e and self.subscription in e._audience()}
         for one in found:
-            if served[one.name]:
-                self._registry.get(one.name)._note_given(one.sent_at, one.origin)
+            if one.name in served:
+                served[one.name]._note_given(one.sent_at, one.origin)
                 self._give(one.item, self.subscription.preload, end)
 
     def _give_parked(
@@ -345,7 +326,7 @@ class RemoteCatchUp:
         if not self.open:
             self._reroute()
 
-    def _take(self, origins: set[str] | None) -> list[Any]:
+    def _take(self, origins: set[str] | None) -> list[Delivery | Lost]:
         """Return what waits; if nothing does, it waits no more."""
         with self._lock:
             of = self._ready | {HERE} if origins is None else origins
@@ -363,11 +344,7 @@ class RemoteCatchUp:
                 self.gathering = self._settling = self._again = False
             return []
 
-    def _serves(self, name: str) -> bool:
-        exchange = self._registry.find(name)
-        return exchange is not None and self.subscription in exchange._audience()
-
-    def _give(self, item: Any, target: Target, end: list[BaseException] | None) -> None:
+    def _give(self, item: Delivery | Lost, target: Target, end: list[BaseException] | None) -> None:
         if self.cancelled:
             return
         exchange = self._registry.get(_place(item)[0])
@@ -384,7 +361,7 @@ class RemoteCatchUp:
     # --------------------------------------------------------------------- arrivals
 
     def __call__(self, item: Any) -> object:
-        """Take a `Delivery` or a `Notice`, sent here or arrived: park it, or pass it on."""
+        """Take a `Delivery` or a `Lost`, sent here or arrived: park it, or pass it on."""
         origin, crowded = _origin(item), False
         with self._lock:
             if self.cancelled:
@@ -402,23 +379,22 @@ class RemoteCatchUp:
             self.expire()
         return None if waits else self._hand_on(item, self.subscription.accept)
 
-    def _hand_on(self, item: Any, target: Target) -> object:
+    def _hand_on(self, item: Delivery | Lost, target: Target) -> object:
         subscription = self.subscription
         if subscription.details:
             return target(item)
-        known: object = item
-        if not isinstance(known, Delivery):
-            return None  # a notice, which only streams with details are given
+        if not isinstance(item, Delivery):
+            return None  # which only streams with details are given
         return target((item.name, item.msg) if subscription.names else item.msg)
 
 
-def _origin(item: Any) -> str:
-    """Return whose a delivery or a notice is."""
+def _origin(item: Delivery | Lost) -> str:
+    """Return whose messages these are."""
     return item.origin or HERE
 
 
-def _place(item: Any) -> tuple[str, int]:
-    """Return the exchange and the number of a delivery, or of the first that a notice is about.
+def _place(item: Delivery | Lost) -> tuple[str, int]:
+    """Return the exchange and the number of a delivery, or of the first that is lost.
 
     Of a gap without a beginning, the one behind it: what is live begins there.
     """

@@ -378,13 +378,15 @@ class Registry:
             for observer in self._observers:
                 _tell(observer.history_added, key, arrears)
 
-    def _history_down(self, subscription: Subscription) -> None:
-        """Undo `_history_up`."""
+    def _history_down(self, subscription: Subscription) -> object:
+        """Undo `_history_up`, and return what the joiner was still to get."""
         arrears = subscription.arrears
-        if arrears is not None:
-            arrears.cancel()
-            with self._lock:
-                self._arrears.pop(arrears, None)
+        if arrears is None:
+            return None
+        left = arrears.cancel()
+        with self._lock:
+            self._arrears.pop(arrears, None)
+        return left
 
     def _joiners(self) -> list[tuple[str, RemoteCatchUp]]:
         """Return, with its name or pattern, what is owed to each who asked for history."""

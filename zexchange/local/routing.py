@@ -264,13 +264,13 @@ class Routing(SubscriberTable[T], Forwarder):
 
     def _begin_history(self, subscription: Subscription) -> None:
         """Have a new subscription catch up with what is kept now; the lock is held."""
-        if not subscription.history or self in subscription.begun:
-            return
-        subscription.begun.add(self)
-        self._latest = self._latest or Latest()
         arrears = subscription.arrears
+        if arrears is None or self in arrears.exchanges:
+            return
+        arrears.exchanges.add(self)
+        self._latest = self._latest or Latest()
         others = [s for s in self._audience() if s.key == subscription.key]
-        if arrears is not None and arrears.gathering and others == [subscription] and self._ring:
+        if arrears.gathering and others == [subscription] and self._ring:
             arrears.keep(self.name, self._ring.last(subscription.history))
 
     def _admit(self, subscription: Subscription) -> None:

@@ -190,18 +190,16 @@ class SubscriberTable(Generic[T]):
             subscription.count -= 1
             if subscription.count:
                 return
-            self._drop(subscription)
+            _gone = self._drop(subscription)  # let go of outside the lock
         self._afterwards(subscription)
-        subscription.left = ()  # outside the locks: messages may have finalisers
 
     def _discard(self, subscription: Subscription) -> None:
         """Take a subscription out whatever its count: its task has ended."""
         with self._lock:
             if self._table.get(subscription.key) is not subscription:
                 return
-            self._drop(subscription)
+            _gone = self._drop(subscription)  # let go of outside the lock
         self._afterwards(subscription)
-        subscription.left = ()  # outside the locks: messages may have finalisers
 
     def _release(self, feed: Feed) -> None:
         """Take out what stands for a stream that nobody refers to any more."""
@@ -210,8 +208,8 @@ class SubscriberTable(Generic[T]):
             if subscription is not None:
                 self._discard(subscription)
 
-    def _drop(self, subscription: Subscription) -> None:
-        """Take a subscription out; the lock is held."""
+    def _drop(self, subscription: Subscription) -> object:
+        """Take a subscription out, and return what it was still to get; the lock is held."""
         del self._table[subscription.key]
         task = subscription.task
         if isinstance(task, Feed) and not any(key in self._table for key in self._keys(task)):
@@ -220,9 +218,9 @@ class SubscriberTable(Generic[T]):
             self._interested -= 1
             if not self._interested:
                 self.registry._interest_down(self._key)
-        if subscription.arrears is not None:
-            self.registry._history_down(subscription)
+        left = self.registry._history_down(subscription)
         self._dismissed()
+        return left
 
     # The public verbs.
 

@@ -7,7 +7,6 @@ attached, and nothing here calls it but through what an exchange was given.
 import itertools
 import time
 import types
-import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +29,6 @@ def mark() -> int:
 
 
 _serials = itertools.count()
-_NONE: weakref.WeakSet[object] = weakref.WeakSet()
 
 
 class Forwarder:
@@ -48,8 +46,8 @@ class Subscription:
     """One attached task, and what its messages look like."""
 
     __slots__ = (
-        "accept", "arrears", "begun", "count", "details", "forwarder", "history", "key", "left",
-        "names", "preload", "sent", "serial", "task",
+        "accept", "arrears", "count", "details", "forwarder", "history", "key", "names", "preload",
+        "sent", "serial", "task",
     )  # fmt: skip
 
     def __init__(
@@ -62,10 +60,7 @@ class Subscription:
         self.details = isinstance(task, Feed) and task.details
         self.forwarder = isinstance(task, Forwarder)
         self.history = history
-        # Exchanges that have begun to give it their history; one that is gone keeps nothing.
-        self.begun: weakref.WeakSet[object] = weakref.WeakSet() if history else _NONE
         self.arrears: RemoteCatchUp | None = None  # what other nodes owe it
-        self.left: tuple[object, ...] = ()  # what it was still to get when it left
         self.count = 1
         self.serial = next(_serials)
 
