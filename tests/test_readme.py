@@ -2,13 +2,14 @@
 
 A block of Python whose first line is a comment with a file's name is a program; one
 without is a program too, of no name. Lines with ``$`` in console blocks are commands.
+Two tables of the guide whose figures differ each time are compared here as well.
 """
 
 import os
 import re
 import shlex
+import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,16 +18,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT, eventually, free_ports, patience, unmeasured
+from tests.support import ROOT, free_ports, patience, unmeasured
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = (ROOT / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
+TROUBLE = (ROOT / "docs" / "guide" / "troubleshooting.md").read_text(encoding="utf-8")
 DEADLINE = 60.0
 sockets = pytest.mark.sockets
 
 
-def blocks(language: str) -> list[str]:
+def blocks(language: str, page: str = README) -> list[str]:
     """Every block of a language, in order."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.M | re.S)
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, re.M | re.S)
 
 
 def file_name(block: str) -> str | None:
@@ -67,9 +70,7 @@ class Desk:
         self._started.append(process)
         return process
 
-    def program(self, source: str, port: int | None = None) -> "subprocess.Popen[str]":
-        if port is not None:
-            source = source.replace("7400", str(port))
+    def program(self, source: str) -> "subprocess.Popen[str]":
         return self.start(sys.executable, "-c", source)
 
     def shell(self, line: str) -> "subprocess.Popen[str]":
@@ -108,15 +109,21 @@ def desk(rendezvous: Path, tmp_path: Path) -> Iterator[Desk]:
 
 
 def commands(word: str) -> list[str]:
-    """The commands of the console blocks that use a subcommand of zexchange."""
+    """The commands of the README's console blocks that use a subcommand of zexchange."""
     lines = [line[2:] for line in CONSOLE.splitlines() if line.startswith("$ ")]
     return [line for line in lines if f"zexchange {word}" in line]
 
 
-def pasted(word: str) -> list[str]:
-    """What the README shows below a command."""
-    after = CONSOLE.split(f"$ zexchange {word}", 1)[1].split("\n", 1)[1]
+def pasted(word: str, console: str = CONSOLE) -> list[str]:
+    """What a page shows below a command."""
+    after = console.split(f"$ zexchange {word}", 1)[1].split("\n", 1)[1]
     return after.split("\n$ ", 1)[0].split("\n")
+
+
+def shown_of(word: str) -> list[str]:
+    """What the reference shows of a command whose figures differ each time."""
+    (block,) = (b for b in blocks("console", COMMANDS) if b.startswith(f"$ zexchange {word}\n"))
+    return pasted(word, block)
 
 
 # ------------------------------------------------------------------------- without sockets
@@ -158,14 +165,22 @@ def test_links_lead_somewhere() -> None:
     assert not [path for path in mentioned if not (ROOT / path).exists()]
 
 
-def test_names_it_mentions_exist() -> None:
+def test_it_is_short() -> None:
+    """A stranger reads it in some minutes, in any editor; the rest is in the guide."""
+    lines = README.splitlines()
+    assert len(lines) <= 130
+    assert max(map(len, lines)) <= 100
+
+
+@pytest.mark.parametrize("page", [README, TROUBLE], ids=["readme", "troubleshooting"])
+def test_names_it_mentions_exist(page: str) -> None:
     """Attributes that the table of causes sends its reader to are there."""
     import zexchange
 
-    for name in re.findall(r"`node\.(\w+)", README):
+    for name in re.findall(r"`node\.(\w+)", page):
         assert hasattr(zexchange.Node, name) or name == "events", name
         assert hasattr(zexchange.AsyncNode, name) or name == "events", name
-    for name in re.findall(r"`(Peer\w+|Rejected|NotReady|EncodeError|to_\w+)`", README):
+    for name in re.findall(r"`(Peer\w+|Rejected|NotReady|EncodeError|to_\w+)`", page):
         assert hasattr(zexchange, name), name
     fields = set(zexchange.NodeStats.__dataclass_fields__)
     assert {"sent", "received", "rejected", "slow_tasks"} <= fields
@@ -188,42 +203,22 @@ def test_the_first_example(desk: Desk) -> None:
 
 
 @sockets
-def test_over_tcp(desk: Desk) -> None:
-    """The two programs that know an address meet, whichever is first."""
-    port, _ = free_ports()
-    south = desk.program(NAMED["south.py"], port)
-    north = desk.program(NAMED["north.py"], port)
-    assert desk.finish(north) == "sunny\n"
-    desk.finish(south, early=True)
-
-
-def wait_until_listening(port: int) -> None:
-    """Return when a program has a port."""
-
-    def listening() -> bool:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-            return True
-        return False
-
-    eventually(listening)
-
-
-@sockets
-def test_a_hub(desk: Desk) -> None:
-    """Two programs that know the hub alone hear each other, and the hub says what it carries."""
-    port, _ = free_ports()
-    hub = desk.shell(commands("hub")[0].replace("7400", str(port)))
-    wait_until_listening(port)  # else the two say, after a second, that it has not answered
-    reader, writer = (desk.program(NAMED[name], port) for name in ("reader.py", "writer.py"))
-    assert desk.finish(reader) == "by the hub\n"
-    assert desk.finish(writer) == ""
-    assert hub.stdout is not None
-    printed, shown = (
-        re.sub(r"[\d.,]+", "N", line) for line in (hub.stdout.readline(), pasted("hub")[0])
-    )
-    # On a busy machine it is the line behind the spokes' departure, and says what was dropped then.
-    assert printed.replace("kB", "B").startswith(shown)
-    desk.interrupt(hub)
+def test_across_hosts(desk: Desk, tmp_path: Path) -> None:
+    """The program for another host reaches the first listener by addresses and keys alone."""
+    for name in ("keys", "north"):
+        desk.finish(desk.shell(f"zexchange keygen {name} 2>&1"))
+    shutil.copy(tmp_path / "north" / "node.pub", tmp_path / "keys" / "authorized" / "north.pub")
+    shutil.copy(tmp_path / "keys" / "node.pub", tmp_path / "north" / "authorized" / "abroad.pub")
+    here, there = (f"127.0.0.1:{free_ports()[0]}" for _ in range(2))
+    joins = f'"trading", listen="tcp://{there}", keys="north", local=False'
+    listener = desk.program(NAMED["listen.py"].replace('"trading"', joins))
+    source = NAMED["abroad.py"].replace("0.0.0.0:7400", here).replace("north.example:7400", there)
+    assert (here in source, there in source) == (True, True)
+    source = source.replace('keys="keys"', 'keys="keys", local=False')
+    assert desk.finish(desk.program(source), early=True) == ""
+    assert listener.stdout is not None
+    assert listener.stdout.readline() == "AAPL 191.25\n"
+    desk.interrupt(listener)
 
 
 @sockets
@@ -245,12 +240,11 @@ def test_tail_and_send(desk: Desk) -> None:
 
 @sockets
 def test_peers(desk: Desk) -> None:
-    """`peers` prints the table that the README shows, but for what differs by machine."""
-    tail = desk.shell(commands("tail")[0])
-    for command in commands("send")[:1]:
-        desk.finish(desk.shell(command))
-    heading, row, *_ = desk.finish(desk.shell(commands("peers")[0])).splitlines()
-    shown_heading, shown_row, *_ = pasted("peers")
+    """`peers` prints the table that the reference shows, but for what differs by machine."""
+    tail = desk.shell("zexchange tail 'prices.**'")
+    desk.finish(desk.shell("echo 'sold out' | zexchange send prices.AAPL --wait 1"))
+    heading, row, *_ = desk.finish(desk.shell("zexchange peers")).splitlines()
+    shown_heading, shown_row, *_ = shown_of("peers")
     assert heading.split() == shown_heading.split()
     assert row.split()[2:4] == shown_row.split()[2:4] == ["tail", "prices.**"]
     desk.interrupt(tail)
@@ -259,9 +253,9 @@ def test_peers(desk: Desk) -> None:
 @sockets
 @pytest.mark.leaves_files
 def test_demo(desk: Desk) -> None:
-    """`demo` ends with the table that the README shows, with this machine's figures."""
-    printed = desk.finish(desk.shell(commands("demo")[0])).splitlines()
-    shown = [line for line in pasted("demo") if line]
+    """`demo` ends with the table that the reference shows, with this machine's figures."""
+    printed = desk.finish(desk.shell("zexchange demo")).splitlines()
+    shown = [line for line in shown_of("demo") if line]
     rows = [line for line in printed if line and line[0] != " "]
     assert sorted(map(shape, rows)) == sorted(map(shape, shown))
 
@@ -273,8 +267,8 @@ def shape(line: str) -> str:
 
 
 @sockets
-def test_the_benchmark_that_the_claim_names(desk: Desk) -> None:
-    """It runs and prints a row for each number of tasks; what it measures is not judged here."""
+def test_the_benchmark_that_the_guide_names(desk: Desk) -> None:
+    """concepts.md has the claim. It prints a row for each number of tasks; no figure is judged."""
     script = str(ROOT / "benchmarks" / "local_send.py")
     run = desk.start(sys.executable, script, "0", "1", "--rounds", "11")
     out, err = run.communicate(timeout=patience(DEADLINE))

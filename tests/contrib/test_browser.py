@@ -1,6 +1,6 @@
 """The chat of `examples/web`, in a real browser: four tabs on four workers, every message in each.
 
-``python -m tests.contrib.test_browser FILE.png`` makes the picture of it that the README shows.
+``python -m tests.contrib.test_browser FILE.png`` makes the picture of it that the guide shows.
 """
 
 import base64
