@@ -179,10 +179,11 @@ def peers(found: Diagnosis) -> list[Row]:
     return _shown(rows)
 
 
-def findings(found: Diagnosis) -> list[Row]:
+def findings(found: Diagnosis, aside: str) -> list[Row]:
     """Return what is wrong or worth knowing, but the conclusion, as pairs."""
     rest = [f for f in found.findings if not found.conclusion.endswith(f.text)]
-    return _shown([("wrong" if f.wrong else "note", f.text) for f in rest])
+    rows = _shown([("wrong" if f.wrong else "note", f.text) for f in rest])
+    return [*rows, ("note", aside)] if aside else rows
 
 
 def _shown(rows: Sequence[Row]) -> list[Row]:
@@ -196,10 +197,8 @@ def as_lines(found: Diagnosis, aside: str) -> list[str]:
     for table in (candidates(found), peers(found)):
         if len(table) > 1:
             lines += ["", *as_columns(table)]
-    also = findings(found)
-    if also or aside:
+    if also := findings(found, aside):
         lines += ["", *(f"{kind}: {text}" for kind, text in also)]
-        lines += [f"note: {aside}"] if aside else []
     return [*lines, "", printable(found.conclusion)]
 
 
@@ -219,7 +218,7 @@ def show(found: Diagnosis, aside: str) -> None:
     for rows in (candidates(found), peers(found)):
         if len(rows) > 1:
             console.print(_table(rows, Table(box=box.SIMPLE_HEAD, header_style="dim")))
-    for kind, text in [*findings(found), *([("note", aside)] if aside else [])]:
+    for kind, text in findings(found, aside):
         style = "bold red" if kind == "wrong" else "yellow"
         console.print(Text.assemble((f" {kind}: ", style), text))
     style = "bold green" if found.healthy else "bold red"

@@ -18,6 +18,7 @@ import uuid
 from typing import Any
 
 from .. import Exchange, to_call, to_thread
+from ..kinds import is_mapping
 from ..local.process.fork import track
 from ..local.process.logs import log
 from .membership import AnyNode, Membership
@@ -134,7 +135,7 @@ class ExchangeListener:
             self._membership.leave()
             task.close()
 
-    def send(self, fields: dict[str, Any]) -> None:
+    def send(self, fields: Any) -> None:
         """Leave a record for the thread; called by the node that it has arrived at.
 
         Not one of this process, which is sent by whoever logs: that must not wait for room.
@@ -142,13 +143,8 @@ class ExchangeListener:
         task = self._task
         if self._pid != os.getpid():
             self._renounce()
-        elif task is not None and not self._is_ours(fields):
+        elif task is not None and not (is_mapping(fields) and fields.get(PROCESS) == _process.id):
             task.send(fields)
-
-    @staticmethod
-    def _is_ours(fields: object) -> bool:
-        told: Any = fields
-        return isinstance(fields, dict) and told.get(PROCESS) == _process.id
 
     def _handle(self, fields: dict[str, Any]) -> None:
         """Hand one record on; called by the thread."""

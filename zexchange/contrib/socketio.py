@@ -32,7 +32,7 @@ class _Channel:
     """The exchange that managers of one channel talk on, as one of them sees it."""
 
     def __init__(self, name: str, registry: Registry) -> None:
-        self._exchange: Exchange[Message] = registry.get(name)
+        self.exchange: Exchange[Message] = registry.get(name)
         self._inbox: Exchange[Message] = Registry().get(name)
         self._stream: Stream[Message] | None = None
         self._me = ""
@@ -42,7 +42,7 @@ class _Channel:
         self._me = me
         if self._stream is None:
             self._stream = self._inbox.stream(WAITING, "block")
-            self._exchange.attach(self)
+            self.exchange.attach(self)
 
     def send(self, msg: Message) -> None:
         """Keep what came for the reader; this is a task of the exchange.
@@ -55,10 +55,6 @@ class _Channel:
         if msg[0] != self._me:
             self._inbox.send(msg)
 
-    def publish(self, me: str, text: str) -> None:
-        """Send to all others."""
-        self._exchange.send((me, text))
-
     @property
     def stream(self) -> Stream[Message]:
         """What has come since it was opened."""
@@ -69,7 +65,7 @@ class _Channel:
         """Hear nothing any more."""
         stream, self._stream = self._stream, None
         if stream is not None:
-            self._exchange.detach(self)
+            self.exchange.detach(self)
             stream.close()
 
 
@@ -132,7 +128,7 @@ class AsyncExchangeManager(_Meeting, AsyncPubSubManager):
     async def _publish(self, data: dict[str, Any]) -> None:
         text = self.json.dumps(data)
         await self._membership.joined()
-        self._channel.publish(self.host_id, text)
+        self._channel.exchange.send((self.host_id, text))
         await self._membership.sent(len(text))
 
     async def _listen(self) -> AsyncIterator[str]:
@@ -180,7 +176,7 @@ class ExchangeManager(_Meeting, PubSubManager):
     def _publish(self, data: dict[str, Any]) -> None:
         text = self.json.dumps(data)
         self._membership.join()
-        self._channel.publish(self.host_id, text)
+        self._channel.exchange.send((self.host_id, text))
 
     def _listen(self) -> Iterator[str]:
         for _, text in self._channel.stream:

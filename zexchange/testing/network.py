@@ -205,13 +205,10 @@ class Network:
         """
         # Looked at now and then: it costs more than most of what happens in between.
         until = self._schedule.now + timeout
-        while missing := self._unsettled():
+        while missing := unsettled({n: self._worlds[n].host for n in self.nodes}, self._wire):
             if self._schedule.now >= until:
                 raise NotReady(f"not at rest after {timeout:g} s: {'; '.join(missing)}")
             self.advance(0.02)
-
-    def _unsettled(self) -> list[str]:
-        return unsettled({n: self._worlds[n].host for n in self.nodes}, self._wire)
 
     # -------------------------------------------------------------------------- the end
 

@@ -21,6 +21,8 @@ def unsettled(hosts: Mapping[Node, Host], wire: Wire) -> list[str]:
         for node, host in hosts.items()
         if not host.stopped and (engine := node._engine) is not None
     }
+    # They may be stopped, or cut off.
+    living = {node._engine.me for node in hosts if node._engine is not None}
     missing: list[str] = []
     for engine, host in running.values():
         federation = engine.plan.federation
@@ -31,7 +33,7 @@ def unsettled(hosts: Mapping[Node, Host], wire: Wire) -> list[str]:
             and other.plan.federation == federation
             and wire.reaches(host, there)
         }
-        missing += [f"{host.name}: {text}" for text in _unsettled(engine, near, _far(hosts))]
+        missing += [f"{host.name}: {text}" for text in _unsettled(engine, near, living)]
     return missing
 
 
@@ -43,11 +45,6 @@ def vanish(node: Node) -> None:
         engine.closed = True
         engine.outbound.window.close()
         engine.bridges.close()
-
-
-def _far(hosts: Mapping[Node, Host]) -> set[bytes]:
-    """Return the ids of every node that has not died: they may be stopped, or cut off."""
-    return {node._engine.me for node in hosts if node._engine is not None}
 
 
 def _unsettled(engine: "Engine", near: set[bytes], living: set[bytes]) -> Iterator[str]:

@@ -88,10 +88,7 @@ def _look(engine: Engine, exchange: str) -> Picture:
         around=tuple(e for found in discovery.around.values() for e in found),
         lookups=tuple(Lookup(e, n.found, n.why) for e, n in discovery.names.items()),
         endpoints=(
-            *(
-                _hub_endpoint(hub)
-                for hub in (engine.hub_client.hubs() if engine.hub_client else ())
-            ),
+            *map(_hub_endpoint, engine.hub_client.hubs() if engine.hub_client else ()),
             *(_endpoint(engine, c) for c in session.members.candidates.values()),
         ),
         peers=tuple(_peer(engine, p, exchange) for p in session.members.peers.values()),
@@ -114,18 +111,14 @@ def _hub_endpoint(hub: Hub) -> Endpoint:
     return Endpoint(hub.endpoint, "hub", state, reason=reason, text=text)
 
 
-def _endpoint(engine: Engine, candidate: Candidate) -> Endpoint:
-    peer = engine.session.members.linked_to(candidate.endpoint)
-    if candidate.state is State.OURSELVES:
+def _endpoint(engine: Engine, c: Candidate) -> Endpoint:
+    peer = engine.session.members.linked_to(c.endpoint)
+    state = "refused" if c.reason else "dialing"
+    if c.state is State.OURSELVES:
         state = "ourselves"
-    elif peer is not None and candidate.state is State.LINKED:
+    elif peer is not None and c.state is State.LINKED:
         state = "peer"
-    elif candidate.reason:
-        state = "refused"
-    else:
-        state = "dialing"
     label = str(peer.label) if peer else ""
-    c = candidate
     return Endpoint(c.endpoint, c.source, state, label, c.reason, c.text)
 
 

@@ -166,7 +166,7 @@ class NodeLifetime:
         end_as_child()
 
     def _asked_for(self, plan: NodeConfig, part: bool) -> None:
-        """Have one user more, which has asked for a configuration. The lock of `process` is held.
+        """Have one user more, which has asked for a configuration. `lock` is held.
 
         Raises:
             ValueError: it is not this one; the text names the difference.

@@ -121,9 +121,14 @@ def stats_of(engine: "Engine") -> NodeStats:
 
     def look(held: bool) -> NodeStats:
         acked = {peer.id.hex(): peer.acked for peer in engine.session.members.peers.values()}
+        sent_to: dict[tuple[str, str], Sent] = {}
+        for (name, peer), (count, missing) in sent.items():
+            # Of a peer that has left, what it had not acknowledged then.
+            behind = heads.get(name, 0) - acked[peer].get(name, 0) if peer in acked else missing
+            sent_to[name, peer] = Sent(count, min(count, max(0, behind)))
         return NodeStats(
             sent=numbering.counts(),
-            sent_to={key: _sent(*key, *n, heads, acked) for key, n in sent.items()},
+            sent_to=sent_to,
             received={
                 (name, origin): Received(
                     t.received, t.duplicates, t.lost, t.recovered, parked.get((name, origin), 0)
@@ -142,18 +147,6 @@ def stats_of(engine: "Engine") -> NodeStats:
         )
 
     return engine.changed.look(look)
-
-
-def _sent(
-    name: str,
-    peer: str,
-    sent: int,
-    missing: int,
-    heads: dict[str, int],
-    acked: dict[str, dict[str, int]],
-) -> Sent:
-    behind = heads.get(name, 0) - acked[peer].get(name, 0) if peer in acked else missing
-    return Sent(sent, min(sent, max(0, behind)))
 
 
 def peers_of(engine: "Engine") -> tuple[PeerStatus, ...]:
