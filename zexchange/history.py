@@ -23,6 +23,9 @@ HELD_MOST = 3_500
 """Frames that may be held, however small, before senders have to wait. One that is held may lie
 in a peer's pipe, on a busy machine all of them, and ZeroMQ drops what is over 4,000."""
 
+_ALL = 1 << 64
+"""More than any number of a message."""
+
 Buffer = bytes | memoryview
 
 
@@ -182,11 +185,7 @@ class Ring:
     def release(self, peer: bytes, name: str | None = None) -> None:
         """Let go, for a peer, of everything, or of one exchange."""
         for key in [name] if name is not None else list(self._held):
-            held = self._held.get(key)
-            if held is not None:
-                for frame in held:
-                    frame.waiting.discard(peer)
-                self._tidy(key, held)
+            self.acknowledge(peer, key, _ALL)
 
     def _tidy(self, name: str, held: deque[Frame]) -> None:
         """Take out of the held what nobody waits for any more."""

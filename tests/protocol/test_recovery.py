@@ -4,9 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support import examples
-from zexchange.protocol.delivery.recovery import PARKED_MOST, Ask, GiveUp, Recovery
+from zexchange.protocol.delivery.recovery import PARKED_MOST, GiveUp, Recovery
 from zexchange.protocol.delivery.sequence import ReceiveState
 from zexchange.protocol.elapsed import Elapsed
+from zexchange.protocol.wire.messages import Replay
 
 TIMEOUT = 5.0
 
@@ -17,7 +18,7 @@ def following(*names: str, elapsed: Elapsed | None = None) -> tuple[ReceiveState
     positions.ready(1, {})
     for name in names:
         positions.where(name)
-    return positions, Recovery(positions, TIMEOUT, elapsed or Elapsed())
+    return positions, Recovery(bytes(16), positions, TIMEOUT, elapsed or Elapsed())
 
 
 class Receiver:
@@ -52,8 +53,8 @@ class Receiver:
         for step in self.recovery.due_of("x", now):
             self.do(step)
 
-    def do(self, step: Ask | GiveUp) -> None:
-        if isinstance(step, Ask):
+    def do(self, step: Replay | GiveUp) -> None:
+        if isinstance(step, Replay):
             self.asked.append((step.first, step.last))
             return
         gap = self.positions.give_up(step.name, step.last)

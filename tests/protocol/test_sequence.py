@@ -627,7 +627,7 @@ def test_what_waits_for_a_later_epoch_still_does_when_we_begin_again() -> None:
 def test_other_threads_count_while_names_come() -> None:
     """The collector may run, and let another thread go on, wherever something is made."""
     positions, numbering = ReceiveState(), Numbering()
-    recovery = Recovery(positions, 1.0, Elapsed())
+    recovery = Recovery(bytes(16), positions, 1.0, Elapsed())
     for n in range(2000):
         positions.tallies[f"n{n}"], positions.positions[f"n{n}"] = ReceiveCounts(), 0
         numbering.take(f"n{n}", 1)

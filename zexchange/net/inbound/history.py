@@ -14,9 +14,9 @@ from ...local.exchange import Exchange
 from ...local.late_join import RemoteCatchUp
 from ...local.tasks.stream import Delivery
 from ...protocol.codec.attachments import decode_frame
-from ...protocol.delivery.history import AskItems, AskRanges, HistoryDone, HistoryRequests
+from ...protocol.delivery.history import HistoryDone, HistoryRequests
 from ...protocol.delivery.sequence import ReceiveState
-from ...protocol.wire.messages import Batch, Recall, Replay
+from ...protocol.wire.messages import Batch
 from .context import ReceiveContext
 
 WAITED_BYTES = 32 << 20
@@ -35,7 +35,9 @@ class HistoryFetcher:
         """Returns up to where an exchange has come, by whatever way."""
         self._receive_context = receive_context
         self._positions = positions
-        self._recalls = HistoryRequests(receive_context.timeout, receive_context.elapsed)
+        self._recalls = HistoryRequests(
+            receive_context.me, receive_context.timeout, receive_context.elapsed
+        )
         self.owed: dict[int, RemoteCatchUp] = {}
         """The joiners that wait, by the number of the recall; after its end, for others."""
         self._requests = 0
@@ -114,19 +116,16 @@ class HistoryFetcher:
 
     def pursue(self, now: float) -> None:
         """Ask on, and hand on what is complete."""
-        me, ask = self._receive_context.me, self._receive_context.control.ask
         for request, arrears in list(self.owed.items()):
             through = request not in self._recalls and not arrears.awaits(self.origin)
             if arrears.cancelled or through:
                 del self.owed[request]
                 self._recalls.drop(request)
         for step in self._recalls.due(now, self._positions.in_force):
-            if isinstance(step, AskRanges):
-                ask(self._peer, Recall(me, step.request, step.key))
-            elif isinstance(step, AskItems):
-                ask(self._peer, Replay(me, step.name, step.first, step.last, step.request))
-            else:
+            if isinstance(step, HistoryDone):
                 self._join(step)
+            else:
+                self._receive_context.control.ask(self._peer, step)
 
     def end(self) -> None:
         """Let nobody wait any more: the peer has left."""

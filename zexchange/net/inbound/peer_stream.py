@@ -13,7 +13,7 @@ from ...history import FRAME_OVERHEAD, WINDOW, Body, Bulk
 from ...local.exchange import Exchange
 from ...protocol.codec.attachments import decode_frame
 from ...protocol.codec.values import SMALL_BODY, TOP, decode_batch
-from ...protocol.delivery.recovery import Ask, GiveUp, Recovery
+from ...protocol.delivery.recovery import GiveUp, Recovery
 from ...protocol.delivery.sequence import ReceiveCounts, ReceiveState, everything
 from ...protocol.session.events import Lost
 from ...protocol.wire.data import (
@@ -35,7 +35,7 @@ from ...protocol.wire.data import (
     unpack_start,
     whole_ready,
 )
-from ...protocol.wire.messages import Batch, Ready, Recall, Replay
+from ...protocol.wire.messages import Batch, Ready
 from .context import ReceiveContext
 from .history import HistoryFetcher
 from .merging import Share
@@ -72,7 +72,9 @@ class PeerReceiver:
         self.ended = False
         """Whether its peer, which leaves, will not come back."""
         self.positions = positions or ReceiveState()
-        self.recovery = Recovery(self.positions, receive_context.timeout, receive_context.elapsed)
+        self.recovery = Recovery(
+            receive_context.me, self.positions, receive_context.timeout, receive_context.elapsed
+        )
         self._carries: Callable[[str], bool] = carries
         self._receive_context = receive_context
         self._control = receive_context.control
@@ -403,11 +405,11 @@ class PeerReceiver:
         while again:
             again = False
             for step in self.recovery.due_of(name, now):
-                if isinstance(step, Ask):
-                    self._ask(Replay(self._receive_context.me, step.name, step.first, step.last))
-                else:
+                if isinstance(step, GiveUp):
                     self._give_up(step)
                     again = True
+                else:
+                    self._control.ask(self.peer, step)
 
     def pursue(self, now: float) -> None:
         """Go on with all that is missing or owed."""
@@ -439,9 +441,6 @@ class PeerReceiver:
         return bool(
             self.recovery or self.history_fetcher.owed or (self.shared and self.shared.pursuing)
         )
-
-    def _ask(self, request: Replay | Recall) -> None:
-        self._control.ask(self.peer, request)
 
     def _advance(self, name: str) -> None:
         """Deliver what was parked and is now in turn."""

@@ -14,25 +14,8 @@ from typing import Any
 from ...names import matches
 from ..elapsed import Elapsed
 from ..interest.interest import NameSet
+from ..wire.messages import Recall, Replay
 from .recovery import Retry
-
-
-@dataclass(frozen=True, slots=True)
-class AskRanges:
-    """Ask the peer what it keeps under a key."""
-
-    request: int
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class AskItems:
-    """Ask the peer for kept messages ``first`` to ``last`` of an exchange."""
-
-    request: int
-    name: str
-    first: int
-    last: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +57,12 @@ class _Recall(Retry):
 
 
 class HistoryRequests:
-    """What the late joiners of this node are owed by one peer."""
+    """What the late joiners of this node, ``me``, are owed by one peer."""
 
-    __slots__ = ("_elapsed", "_recalls", "_timeout")
+    __slots__ = ("_elapsed", "_me", "_recalls", "_timeout")
 
-    def __init__(self, timeout: float, elapsed: Elapsed) -> None:
+    def __init__(self, me: bytes, timeout: float, elapsed: Elapsed) -> None:
+        self._me = me
         self._timeout = timeout
         self._elapsed = elapsed
         self._recalls: dict[int, _Recall] = {}
@@ -172,7 +156,7 @@ class HistoryRequests:
             recall.todo[name] = (upto + 1, end)
         recall.progress(now, self._elapsed.seconds + self._timeout)
 
-    def due(self, now: float, in_force: NameSet) -> Iterator[AskRanges | AskItems | HistoryDone]:
+    def due(self, now: float, in_force: NameSet) -> Iterator[Recall | Replay | HistoryDone]:
         """Yield what to ask for, and what has ended, now."""
         for request, recall in list(self._recalls.items()):
             if recall.todo is None and recall.key not in in_force:
@@ -185,10 +169,10 @@ class HistoryRequests:
                 yield self._end(request, recall, False)
             elif recall.due(now):
                 if recall.todo is None:
-                    yield AskRanges(request, recall.key)
+                    yield Recall(self._me, request, recall.key)
                 else:
                     name, (first, last) = next(iter(recall.todo.items()))
-                    yield AskItems(request, name, first, last)
+                    yield Replay(self._me, name, first, last, request)
 
     def _end(self, request: int, recall: _Recall, complete: bool) -> HistoryDone:
         del self._recalls[request]

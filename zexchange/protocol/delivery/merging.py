@@ -12,7 +12,7 @@ waited for, for a moment. Time is an argument, and nobody here knows what a mess
 """
 
 from bisect import insort
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -26,8 +26,6 @@ LATE = "by another federation later messages had come already"
 FULL = "too much was waiting for another federation"
 LEFT = "its origin has left"
 SLOW = "not recovered in time"
-
-Way = Hashable
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from heapq import heappop, heappush
 
 from ...history import Body
 from ..elapsed import Elapsed
+from ..wire.messages import Replay
 from .sequence import ReceiveState
 
 ASK_AGAIN = 0.25
@@ -21,15 +22,6 @@ NEXT_GAP = 0.5
 """Seconds for a gap that comes right behind one that was given up for want of an answer."""
 PARKED_MOST = 32 << 20
 """Bytes parked for one peer. What does not fit is asked for again: it is in the ring."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """Ask the origin for messages ``first`` to ``last`` of an exchange."""
-
-    name: str
-    first: int
-    last: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +73,14 @@ class _Missing(Retry):
 
 
 class Recovery:
-    """The gaps of one peer, by exchange."""
+    """The gaps of one peer, by exchange; ``me`` is who asks it."""
 
-    __slots__ = ("_elapsed", "_positions", "_timeout", "missing", "parked_bytes")
+    __slots__ = ("_elapsed", "_me", "_positions", "_timeout", "missing", "parked_bytes")
 
-    def __init__(self, positions: ReceiveState, timeout: float, elapsed: Elapsed) -> None:
+    def __init__(
+        self, me: bytes, positions: ReceiveState, timeout: float, elapsed: Elapsed
+    ) -> None:
+        self._me = me
         self._positions = positions
         self._timeout = timeout
         self._elapsed = elapsed
@@ -171,7 +166,7 @@ class Recovery:
         missing = self.missing.pop(name)
         self.parked_bytes -= sum(len(frame) for _, frame in missing.parked.values())
 
-    def due_of(self, name: str, now: float) -> Iterator[Ask | GiveUp]:
+    def due_of(self, name: str, now: float) -> Iterator[Replay | GiveUp]:
         """Yield what to ask for and what to give up now, of one exchange.
 
         A cut leaves a gap on each of many: whoever has news of one does not look at all others.
@@ -193,7 +188,7 @@ class Recovery:
             missing.until, missing.ask_at = self._elapsed.seconds + NEXT_GAP, now
             yield GiveUp(name, last, "not recovered in time")
         elif missing.due(now):
-            yield Ask(name, first, last)
+            yield Replay(self._me, name, first, last)
 
     def abandon(self, reason: str) -> Iterator[GiveUp]:
         """Yield what is missing of every exchange, gap by gap: the origin has left."""
