@@ -1,6 +1,7 @@
 """Rights belong to the connection that a message came by: one id, spoken for by several."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -271,17 +272,13 @@ def test_nothing_is_asked_by_a_way_that_may_not_have_it(
         bench.now += wait
         if isinstance(message, v.Hello):
             where = {Kind.NEAR: BESIDE, Kind.KEY: THERE, Kind.HUB: BEHIND}[kind]
-            message = v.Hello(**{**_fields(message), "addresses": (where,)})
+            message = replace(message, addresses=(where,))
         for effect in bench.say(kind, message):
             for name in _asked(effect):
                 assert may(kind, name), (kind, message, effect)
         for peer in bench.session.members.peers.values():
             wanted = [n for n in NAMES if peer.interest.keys.covers(n)]
             assert all(may(peer.calls, name) for name in wanted)
-
-
-def _fields(message: v.Hello) -> dict[str, object]:
-    return {name: getattr(message, name) for name in v.Hello.__slots__}
 
 
 def _asked(effect: fx.Effect) -> Iterator[str]:
