@@ -1,4 +1,4 @@
-"""Control messages, and the wildcard addresses in them (`messages`, `net.endpoints`)."""
+"""Control messages (`wire.control`), and the wildcard addresses in them (`net.transport`)."""
 
 from collections.abc import Iterator
 

@@ -1,6 +1,6 @@
 """What a hub and its nodes say to each other, and the heads that a hub looks at.
 
-Words (`hubwords`), envelopes, introductions, marks and the origins of data frames (`relay`).
+Words (`hub.messages`), envelopes, introductions, marks and origins (`wire.envelopes`).
 A hub passes on by a head that it does not decode: it has to see there what the node sees.
 """
 
