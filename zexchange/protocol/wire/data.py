@@ -39,7 +39,6 @@ BASED = 0x02 | STARTED
 """The flags of one that says, too, up to where nothing will come by any federation."""
 
 _BATCH = struct.Struct(">BB16sQIBQ")
-_BULK = struct.Struct(">BB16sQIBQI")
 _UNKNOWN = MUST_UNDERSTAND & ~ATTACHED
 _READY = struct.Struct(">BB16s")
 READY_PARTS = 256
@@ -53,6 +52,8 @@ pack_head, unpack_head = _BATCH.pack, _BATCH.unpack_from
 """The head of a data frame behind its topic: `HEAD`, version, origin, number of the first value,
 their count, flags, moment. Here for the two places that have no function call to spare."""
 HEAD = _BATCH.size
+_ATTACHED_BYTES = 4
+"""How many frames more there are, behind that."""
 START = struct.Struct(">Q")
 pack_start, unpack_start = START.pack, START.unpack_from
 """Where the exchange starts, behind that; the first value has the place ``start + first``."""
@@ -100,17 +101,14 @@ def data_head(
         base: up to where nothing will come by any federation that has not; None for ``start``.
     """
     moment, flags, more = int(sent_at * 1e6 + 0.5), 0, b""
-    if start:
-        flags, more = STARTED, START.pack(start)
-    if base is not None and base < start:
-        flags, more = BASED, more + START.pack(base)
     if attached:
-        size, flags = _BULK.size + len(more), flags | ATTACHED
-        head = _BULK.pack(size, VERSION, origin, first - start, count, flags, moment, attached)
-    else:
-        size = HEAD + len(more)
-        head = pack_head(size, VERSION, origin, first - start, count, flags, moment)
-    return topic + head + more
+        flags, more = ATTACHED, attached.to_bytes(_ATTACHED_BYTES, "big")
+    if start:
+        flags, more = flags | STARTED, more + START.pack(start)
+    if base is not None and base < start:
+        flags, more = flags | BASED, more + START.pack(base)
+    size = HEAD + len(more)
+    return topic + pack_head(size, VERSION, origin, first - start, count, flags, moment) + more
 
 
 def read_data(frame: bytes) -> Batch:
@@ -129,7 +127,7 @@ def read_data(frame: bytes) -> Batch:
         raise DecodeError(f"malformed data frame: {error}") from None
     if version != VERSION:
         raise DecodeError(f"data frame of version {version}; version {VERSION} is spoken here")
-    if size < _BATCH.size or end + 1 + size > len(frame):
+    if size < HEAD or end + 1 + size > len(frame):
         raise DecodeError(f"data frame with a header of {size} bytes")
     if flags & _UNKNOWN:
         raise DecodeError(f"data frame with unknown flags {flags:#04x}")
@@ -154,7 +152,7 @@ def read_start(frame: bytes, head: int, size: int, flags: int) -> int:
         size: of its header, which has all arrived.
         flags: of the frame.
     """
-    at = _BULK.size if flags & ATTACHED else _BATCH.size
+    at = HEAD + _ATTACHED_BYTES if flags & ATTACHED else HEAD
     if size < at + START.size:
         return 0
     return int(START.unpack_from(frame, head + at)[0])
@@ -173,9 +171,10 @@ def arrived_whole(batch: Batch, frame: Body) -> bool:
     announced = 0
     if batch.flags & ATTACHED:
         start = head.index(b"\0", 1) + 1
-        if head[start] < _BULK.size:
+        if head[start] < HEAD + _ATTACHED_BYTES:
             raise DecodeError("data frame that does not say how many frames more it has")
-        announced = int.from_bytes(head[start + _BATCH.size : start + _BULK.size], "big")
+        at = start + HEAD
+        announced = int.from_bytes(head[at : at + _ATTACHED_BYTES], "big")
     if len(buffers) != announced or announced > MAX_ATTACHED:
         raise DecodeError(f"data frame of {announced} frames more, behind it {len(buffers)}")
     if len(frame) > MAX_DATA_BYTES:
