@@ -505,7 +505,7 @@ def test_an_effect_that_fails_takes_no_other_along(
 
     def both() -> None:
         for endpoint in ("tcp://127.0.0.1:9", "tcp://localhost:9"):
-            engine.session.add_candidate(endpoint, "static", 0.0)
+            engine.session.candidates.add(endpoint, "static", 0.0)
 
     monkeypatch.setattr(engine._controls, "dial", fail)
     on_control(node, both)

@@ -79,10 +79,10 @@ class Places:
         self._rescan_at = now + RESCAN
         living = self._directory.living(self._federation)
         for endpoint in living:
-            session.add_candidate(endpoint, "rendezvous", now)
+            session.candidates.add(endpoint, "rendezvous", now)
         for candidate in list(session.members.candidates.values()):
             if candidate.source == "rendezvous" and candidate.endpoint not in living:
-                session.drop_candidate(candidate.endpoint)
+                session.candidates.drop(candidate.endpoint)
         return False
 
     def withdraw(self) -> None:

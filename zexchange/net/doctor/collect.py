@@ -106,7 +106,7 @@ def _look(engine: Engine, exchange: str) -> Picture:
         room=engine.effects.health.room(),
         hidden=engine.hidden,
         unplaced=engine.places.trouble,
-        rejected=session.rejections(),
+        rejected=session.rejections,
         exchange=exchange,
         tasks=0 if local is None else len(local),
         federated=not exchange or engine.scope(exchange),

@@ -198,7 +198,7 @@ class Engine(ReceiverEvents):
             label,
             self._places.addresses,
             self._reachable,
-            now=self.world.monotonic(),
+            self.world.monotonic(),
             started=self.world.time(),
             acknowledge=(max(1, ring.window // 4), max(1, ring.most_messages // 4)),
             room=self._room,
@@ -210,7 +210,7 @@ class Engine(ReceiverEvents):
             given=Given(self.plan.peers),
         )
         if self._vouching:
-            session.vouch(self._vouching)
+            session.vouching = self._vouching
         if self._guard and self._guard.gate:
             self._guard.gate.calls = session.calls
         return session
@@ -225,7 +225,10 @@ class Engine(ReceiverEvents):
             if self.scope(exchange.name):
                 self.bridges.look(exchange)
         self.inbound.do(self.inbound.look_again)
-        self.post(lambda: self.session.carry(self._carried()))
+        self.post(self._carry)
+
+    def _carry(self) -> None:
+        self.session.exchanges = self._carried()
 
     def _make_controls(self, lookups: Resolver, guard: CurveGuard | None) -> Controls:
         received = self._received, self._refused_frame, self._replayed
@@ -256,7 +259,7 @@ class Engine(ReceiverEvents):
     def start(self, interest: Sequence[str]) -> None:
         """Start the threads, show ourselves, and dial every candidate."""
         now = self.world.monotonic()
-        self.session.change_interest([(key, True) for key in interest], now)
+        self.session.readiness.change_interest([(key, True) for key in interest], now)
         self._places.publish()
         self._places.rescan(self.session, now)
         self.discovery.start(now, self._lan())
@@ -299,7 +302,7 @@ class Engine(ReceiverEvents):
         # In the same turn: who finds our sockets gone refuses us, and we would complain.
         self._places.withdraw()
         self.discovery.close()
-        self.session.leave(self.heads())
+        self.session.peering.leave(self.heads())
         self.effects.carry_out()
         if self.hub_client:
             self.hub_client.leave()
@@ -388,11 +391,11 @@ class Engine(ReceiverEvents):
 
     def proven(self, peer: bytes, epoch: int) -> None:
         """See `ReceiverEvents`."""
-        self.post(lambda: self.session.proven(peer, epoch))
+        self.post(lambda: self.session.readiness.proven(peer, epoch))
 
     def forgot(self, peer: bytes, number: int) -> None:
         """See `ReceiverEvents`."""
-        self.post(lambda: self.session.has_forgotten(peer, number))
+        self.post(lambda: self.session.forgetting.has_forgotten(peer, number))
 
     def consumed(self, peer: bytes, positions: dict[str, int]) -> None:
         """See `ReceiverEvents`: gathered here, told by the control thread in one message a peer."""
@@ -511,7 +514,7 @@ class Engine(ReceiverEvents):
         changes = self.changes
         if changes.pending:
             changes.make(dropping=False)
-            self.session.tell_changes(self.world.monotonic())
+            self.session.readiness.tell_changes(self.world.monotonic())
 
     def _tokens(self) -> None:
         """Hand the session the tokens that were (un)subscribed at our data endpoint."""
@@ -528,13 +531,13 @@ class Engine(ReceiverEvents):
             if token is None and self.hub_client:
                 self.hub_client.asked(frame)
             elif token is not None and frame[0] in (0, 1):
-                self.session.token(*token, subscribed=frame[0] == 1)
+                self.session.readiness.token(*token, subscribed=frame[0] == 1)
 
     def _tell_names(self) -> None:
         """Tell the session of exchanges that are new: some peers need every name told."""
         names = self.bridges.made()
         if names and self._guard and self._guard.policy:
-            self.session.publishes(names)
+            self.session.readiness.publishes(names)
 
     def _tell_acks(self) -> None:
         acks: dict[bytes, dict[str, int]] = {}
@@ -584,12 +587,12 @@ class Engine(ReceiverEvents):
 
     def _turned_away(self, source: str, reason: str, detail: str) -> None:
         self.session.reject(source, reason, detail)
-        for dialled in (self.session.turned_away, self._hubs.obstructed):
+        for dialled in (self.session.candidates.turned_away, self._hubs.obstructed):
             dialled(source, detail or reason)
 
     def _shut_out(self, endpoint: str) -> None:
         now = self.world.monotonic()
-        self.session.shut_out(endpoint, now)
+        self.session.peering.shut_out(endpoint, now)
         self._hubs.shut_out(endpoint, now)
 
     def _received(

@@ -153,7 +153,7 @@ class EffectExecutor:
             self._inbound.do(lambda: self._inbound.tune(tuned))
 
     def _probed(self, endpoint: str, listening: bool) -> None:
-        self._session.probed(endpoint, listening, self._world.monotonic())
+        self._session.peering.probed(endpoint, listening, self._world.monotonic())
 
     def _announce(self, node: bytes, epoch: int, keys: tuple[str, ...]) -> None:
         peer = self._session.members.peers.get(node)
@@ -174,7 +174,7 @@ class EffectExecutor:
                 self._session.reject(
                     str(peer.label), f"{reason} told losses that are none", count=left_out
                 )
-            self._session.announced(node, epoch, heads)
+            self._session.readiness.announced(node, epoch, heads)
 
     def acknowledged(self, node: bytes, positions: dict[str, int]) -> None:
         """Let go of what a peer has; tell if it is slow no more. Control thread only."""

@@ -126,7 +126,7 @@ class HubClient:
             case h.Reconnect(down):
                 self._renew(down)
             case h.RightsChanged():
-                session.judge_carried(now)
+                session.peering.judge_carried(now)
             case h.Introduce(hub, secret):
                 self._secrets = {**self._secrets, hub: secret}
                 if hub in self._asked:

@@ -35,7 +35,7 @@ def stats(engine: "Engine") -> NodeStats:
             kept=kept,
             frames=engine.outbound.frames,
             unwanted=sum(where.unwanted for where in positions.values()),
-            rejected=engine.session.rejections(),
+            rejected=engine.session.rejections,
             slow_tasks=dict(engine.watch.holders),
         )
 

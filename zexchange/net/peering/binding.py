@@ -134,10 +134,10 @@ class Listeners:
             return restored
         self.trouble = ""
         for endpoint in living:
-            session.add_candidate(endpoint, "rendezvous", now)
+            session.candidates.add(endpoint, "rendezvous", now)
         for candidate in list(session.members.candidates.values()):
             if candidate.source == "rendezvous" and candidate.endpoint not in living:
-                session.drop_candidate(candidate.endpoint)
+                session.candidates.drop(candidate.endpoint)
         return restored
 
     def _restore(self, rendezvous: Rendezvous, session: Session) -> None:
@@ -157,7 +157,7 @@ class Listeners:
         near = Address(control, data[0])
         self.addresses = tuple(near if a == self._near else a for a in self.addresses)
         self._near = near
-        session.moved(self.addresses)
+        session.addresses = self.addresses
         log.warning(
             "the sockets in %s were removed, and were made again in %s: a cleaner of temporary"
             " files does so, and the end of a login. ZEXCHANGE_DIR names another place",

@@ -6,19 +6,22 @@ another process that has its key might do less than it may at a Unix socket. By 
 comes into its own, and is let go of and met again if it may do something else there.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from ..interest.permitted import PermittedInterest, as_seen_by
-from ..security.channel import Channel
-from ..wire.messages import Control, Hello, Ping, Pong, Refuse, Stranger, Welcome
-from . import peers as m
+from ..security.channel import OURS, Channel, Kind
+from ..security.keys import belongs
+from ..wire.envelopes import by_hub
+from ..wire.messages import Address, Control, Hello, Ping, Pong, Refuse, Stranger, Welcome
 from .effects import CloseLink
 from .peering import Peering
-from .peers import Peer, State
+from .peers import SILENT_AFTER, Peer, State
 from .state import SessionState
 
 ELSEWHERE = "it speaks by a better way than this"
 """The reason of what is not taken."""
+_OTHER_KEY = "that node id is of another key"
 
 
 class Authority:
@@ -28,6 +31,44 @@ class Authority:
         self._core = core
         self._joining = joining
         self._members = core.members
+
+    def channel(
+        self, message: Control, route: Any, key: bytes, hub: str, now: float
+    ) -> Channel | None:
+        """Return by what a message came; None if its sender may not be spoken for there."""
+        core = self._core
+        if core.policy is None:
+            return OURS
+        if hub:
+            rights = core.vouched(message.sender, hub)
+            # Where it is not told of yet, it says it again.
+            return Channel(Kind.HUB, rights) if rights is not None and rights.hub else None
+        if not key:
+            return OURS
+        if not self._credible(message, route, key, now):
+            return None
+        return Channel(Kind.KEY, core.rights_by(message.sender, key, Kind.KEY))
+
+    def as_proven(self, message: Control, kind: Kind, key: bytes) -> Control:
+        """Return a message as far as its sender may say it by a kind of connection."""
+        policy = self._core.policy
+        if kind is Kind.HUB and policy is not None:
+            return _with_key(message, policy.owner(message.sender) or b"")
+        near = kind is Kind.NEAR
+        return _by_itself(message if near else _with_key(message, key), near)
+
+    def _credible(self, message: Control, route: Any, key: bytes, now: float) -> bool:
+        """Return whether a message speaks for a node that its key may speak for."""
+        core = self._core
+        rights = core.policy.rights(key) if core.policy else None
+        if rights is None:
+            core.reject(key.hex(), "key unknown")
+        elif not belongs(message.sender, key):
+            who = rights.name or key.hex()
+            core.reject(who, "identity", f"says to be {message.sender.hex()}, of another key")
+            if route is not None:
+                core.refuse(route, Refuse(core.me, "identity", _OTHER_KEY), now)
+        return rights is not None and belongs(message.sender, key)
 
     def heeds(
         self, message: Control, channel: Channel, route: Any, link: str | None, now: float
@@ -81,7 +122,7 @@ class Authority:
         self, peer: Peer, message: Control, channel: Channel, route: Any, now: float
     ) -> bool:
         """Judge what comes by a lesser way: it counts once the peer is silent by its own."""
-        if now - max(peer.called_at, peer.joined_at) >= m.SILENT_AFTER:
+        if now - max(peer.called_at, peer.joined_at) >= SILENT_AFTER:
             self._joining.left(peer, "silent", now)
             return True
         core = self._core
@@ -103,3 +144,33 @@ def _follows(hello: Hello, peer: Peer, told: PermittedInterest) -> bool:
     if hello.epoch == known.epoch:
         return set(told.replace(hello.interest)) == set(known.keys)
     return hello.epoch > known.epoch
+
+
+def _by_itself(message: Control, near: bool) -> Control:
+    """Return a message without the ways of which its sender may not speak.
+
+    Of ways through hubs only hubs may, and of Unix sockets only who was met at one: what is
+    kept, and told on, would else be believed of us.
+    """
+    if isinstance(message, Hello):
+        return replace(message, addresses=_credited(message.addresses, near))
+    if isinstance(message, Welcome):
+        hello = replace(message.hello, addresses=_credited(message.hello.addresses, near))
+        known = tuple((node, _credited(addresses, near)) for node, addresses in message.known)
+        return replace(message, hello=hello, known=known)
+    return message
+
+
+def _credited(addresses: tuple[Address, ...], near: bool) -> tuple[Address, ...]:
+    if near:
+        return tuple(a for a in addresses if not by_hub((a,)))
+    return tuple(a for a in addresses if a.control[:4] == a.data[:4] == "tcp:")
+
+
+def _with_key(message: Control, key: bytes) -> Control:
+    """Return a message that says of a node's key what its connection proves."""
+    if isinstance(message, Hello):
+        return replace(message, key=key)
+    if isinstance(message, Welcome):
+        return replace(message, hello=replace(message.hello, key=key))
+    return message

@@ -33,7 +33,7 @@ class HubPeers:
             told = self._core.interest.epoch, peer.interest.announced, peer.ready_epoch
             self._core.say(peer, Ping(self._core.me, *told, named=peer.names_said))
         else:
-            self._joining.add_candidate(endpoint, "hub", now)
+            self._joining.candidates.add(endpoint, "hub", now)
 
     def vanished(self, node: bytes, reason: str, now: float) -> None:
         """Let go of a node that has left; wait for one that is only out of reach."""
@@ -46,7 +46,7 @@ class HubPeers:
         candidate = self._members.candidates.get(endpoint_of(node))
         if candidate is not None:
             candidate.peer = None
-            self._joining.drop_candidate(candidate.endpoint)
+            self._joining.candidates.drop(candidate.endpoint)
 
     def announce_again(self) -> None:
         """Prove to the peers behind hubs once more that what we send reaches them."""

@@ -96,6 +96,11 @@ class Candidate:
     """What became of the last connection that was made there, if that was nothing."""
 
     @property
+    def met(self) -> bool:
+        """Whether a node has answered there, which may be ourselves: nobody greets it again."""
+        return self.state in (State.LINKED, State.OURSELVES)
+
+    @property
     def live(self) -> bool:
         """Whether it may still answer: nothing says that nobody is there."""
         return self.state is State.DIALING

@@ -10,9 +10,8 @@ from collections.abc import Collection, Iterable
 from ..interest.interest import NameSet
 from ..security.permissions import wants_by_name
 from ..wire.messages import Hello, Interest, Named, Ping, Resync
-from . import peers as m
 from .effects import Announce, OpenReceiver, Resubscribe, SubscribeNames
-from .peers import Peer
+from .peers import UNPROVEN_EACH, UNPROVEN_MOST, Peer
 from .state import SessionState
 
 MAX_STRANGERS_TOKENS = 4096
@@ -42,7 +41,7 @@ class Readiness:
     # ---------------------------------------------------------------------- our interest
 
     def change_interest(self, steps: Iterable[tuple[str, bool]], now: float) -> None:
-        """See `Session.change_interest`."""
+        """Take what local tasks want now, as steps of (name or pattern, wanted)."""
         for key, wanted in steps:
             self._core.changes.step(key, wanted)
         self._core.changes.make(dropping=True)
@@ -86,7 +85,7 @@ class Readiness:
         self._tell_all_names(peer)
 
     def proven(self, node: bytes, epoch: int) -> None:
-        """See `Session.proven`."""
+        """Take note of a ready frame that arrived from a peer."""
         peer = self._core.members.peers.get(node)
         if peer:
             peer.proven(epoch, self._core.interest.epoch)
@@ -95,10 +94,10 @@ class Readiness:
         """Replace a data socket on which our interest is not proven in time."""
         if peer.unproven_at is None:
             return
-        patience = peer.unproven_for + m.UNPROVEN_EACH * len(self._core.interest.keys)
-        if now - peer.unproven_at >= min(patience, m.UNPROVEN_MOST):
+        patience = peer.unproven_for + UNPROVEN_EACH * len(self._core.interest.keys)
+        if now - peer.unproven_at >= min(patience, UNPROVEN_MOST):
             peer.unproven_at, peer.data = now, peer.data_to_try()
-            peer.unproven_for = min(2 * peer.unproven_for, m.UNPROVEN_MOST)
+            peer.unproven_for = min(2 * peer.unproven_for, UNPROVEN_MOST)
             self._core.do(tune(peer))
 
     # ------------------------------------------------------------------ a peer's interest
@@ -166,7 +165,7 @@ class Readiness:
         self._name(peer, self._names)
 
     def unpublished(self, names: Iterable[str]) -> None:
-        """See `Session.unpublished`."""
+        """Take note of names that will not be sent on for now: if they are, that is told anew."""
         peers = self._core.members.peers.values()
         for name in names:
             self._names.pop(name, None)
@@ -174,7 +173,7 @@ class Readiness:
                 peer.named.pop(name, None)
 
     def publishes(self, names: list[str]) -> None:
-        """See `Session.publishes`."""
+        """Take note of names that are, or may soon be, sent on, not told before."""
         self._names.update(dict.fromkeys(names))
         for peer in self._core.members.peers.values():
             self._name(peer, names)
@@ -215,7 +214,7 @@ class Readiness:
     # --------------------------------------------------------------------------- tokens
 
     def token(self, node: bytes, epoch: int, subscribed: bool) -> None:
-        """See `Session.token`."""
+        """Take a node's token that was (un)subscribed at our data endpoint."""
         peer = self._core.members.peers.get(node)
         latest = self._latest(node)
         if not subscribed:
@@ -282,7 +281,7 @@ class Readiness:
             self._core.do(Announce(peer.id, epoch, interest.unproven(epoch)))
 
     def announced(self, node: bytes, epoch: int, heads: dict[str, int]) -> None:
-        """See `Session.announced`."""
+        """Take note that an `Announce` was carried out, and with which heads."""
         peer = self._core.members.peers.get(node)
         if peer:
             # Its token may have been withdrawn since, if both were read in one turn.
