@@ -108,7 +108,7 @@ def _owners() -> Iterator[object]:
     for engine in _alive(_engines):
         for part in ("bridges", "misfits", "_waker"):
             yield getattr(engine, part, None)
-        yield getattr(getattr(engine, "_places", None), "_rendezvous", None)
+        yield getattr(getattr(engine, "places", None), "_rendezvous", None)
         shared = getattr(getattr(engine, "bridges", None), "_siblings", None)
         if shared is not None:
             yield from (shared, *list(shared._shared.values()))

@@ -525,7 +525,7 @@ def test_who_joins_after_a_task_was_attached_knows_of_it(join: Joiner) -> None:
         joiner = threading.Thread(target=lambda: joined.append(join()))
         joiner.start()
         eventually(
-            lambda: engine._places._rendezvous and len(list(engine._places._rendezvous.others()))
+            lambda: engine.places._rendezvous and len(list(engine.places._rendezvous.others()))
         )
         there.get("x").handler(got.append)
     joiner.join(30)

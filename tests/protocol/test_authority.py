@@ -287,7 +287,7 @@ def _fields(message: v.Hello) -> dict[str, object]:
 def _asked(effect: fx.Effect) -> Iterator[str]:
     """Yield the names that an effect hands something out of, to who has asked."""
     if isinstance(effect, fx.Resend):
-        yield effect.name
+        yield effect.request.name
     elif isinstance(effect, fx.Recount):
         yield from (n for n in NAMES if any(matches(key, n) for key in effect.keys))
     elif isinstance(effect, fx.Reply) and isinstance(effect.message, v.Welcome):

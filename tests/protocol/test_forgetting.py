@@ -464,7 +464,8 @@ def test_a_peer_is_understood_in_its_own_terms(features: tuple[str, ...]) -> Non
     assert session.members.peers[THEM].acked == {"a": 13}
     session.receive(v.Replay(THEM, "a", to(14), to(15)), ROUTE, None, 1.0)
     resend = next(e for e in session.take() if type(e).__name__ == "Resend")
-    assert (resend.first, resend.last, resend.first - resend.start) == (14, 15, to(14))
+    first, last = resend.request.first, resend.request.last
+    assert (first, last, first - resend.start) == (14, 15, to(14))
     session.peering.leave(dict(numbering.heads))
     assert said(session, v.Bye)[-1].heads == {"a": to(15)}
 

@@ -335,7 +335,7 @@ def nothing_forbidden(effects: list[fx.Effect], its: Rights | None) -> None:
         if isinstance(effect, fx.Announce | fx.Recount):
             assert within(effect.keys, have)
         elif isinstance(effect, fx.Resend):
-            assert permitted(have, effect.name)
+            assert permitted(have, effect.request.name)
         elif isinstance(effect, fx.OpenReceiver):
             assert its is not None
             assert effect.rights == its

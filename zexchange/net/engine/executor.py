@@ -13,8 +13,8 @@ from ...local.process.logs import log
 from ...names import is_pattern
 from ...protocol.delivery.stalls import Turns
 from ...protocol.interest.interest import NameSet
+from ...protocol.rate_limit import TokenBucket
 from ...protocol.session.effects import (
-    Acknowledged,
     Announce,
     CloseLink,
     CloseReceiver,
@@ -26,11 +26,9 @@ from ...protocol.session.effects import (
     OpenReceiver,
     Probe,
     Recount,
-    Recounted,
     Redial,
     Reply,
     Resend,
-    Resent,
     Resubscribe,
     Send,
     SubscribeNames,
@@ -49,8 +47,14 @@ from ..transport.probes import Probes
 from ..transport.sync import SignalSafeCondition
 from .environment import NodeEnvironment
 from .health import NodeHealth
-from .replays import RECALL, RECALL_PATTERN, REQUEST, ReplayQuota
 
+AT_ONCE, A_SECOND = 64 << 20, 64 << 20
+"""Bytes sent again to one asker: at once, and a second. A request of sixty bytes is answered with
+256 KiB, and looked up under the lock that senders need."""
+REQUEST = 16 << 10
+"""What a request is counted for at least."""
+RECALL, RECALL_PATTERN = 64 << 10, 1 << 20
+"""What asking for the numbers that are kept is counted for, of one name or of many."""
 BEACONS_MOST = 500
 """Exchanges asked about at a time. They lie in the same pipe as what is sent, and may fill it."""
 
@@ -82,7 +86,7 @@ class EffectExecutor:
         self._world = world
         self._changed = changed
         self.health = NodeHealth(inbound, world)
-        self._requests = ReplayQuota()
+        self._requests = TokenBucket(AT_ONCE, A_SECOND)
         self._turns = Turns()
 
     def carry_out(self) -> None:
@@ -117,21 +121,10 @@ class EffectExecutor:
             case CloseReceiver(peer, heads, final, acked):
                 self._outbound.window.forget(peer, final, acked)
                 self._inbound.do(lambda: self._inbound.hush(peer, heads, final))
-            case Acknowledged(peer, positions):
-                self.acknowledged(peer, positions)
             case Resend():
                 self._resend(effect)
-            case Resent(peer, name, first, last, request):
-                self._inbound.with_peer_receiver(
-                    peer, lambda peer_receiver: peer_receiver.resent(name, first, last, request)
-                )
             case Recount():
                 self._recount(effect)
-            case Recounted(peer, request, ranges):
-                self._inbound.with_peer_receiver(
-                    peer,
-                    lambda peer_receiver: peer_receiver.history_fetcher.recounted(request, ranges),
-                )
             case HaveForgotten(peer, epoch, number, heads):
                 self._outbound.have_forgotten(peer, epoch, number, heads)
             case InterestChanged(keys):
@@ -176,32 +169,21 @@ class EffectExecutor:
                 )
             self._session.readiness.announced(node, epoch, heads)
 
-    def acknowledged(self, node: bytes, positions: dict[str, int]) -> None:
-        """Let go of what a peer has; tell if it is slow no more. Control thread only."""
-        peer = self._session.members.peers.get(node)
-        if peer is not None and self._outbound.window.acknowledge(node, peer.acked, positions):
-            # Told even if it was slow for a moment only, which no look at the clock has seen.
-            now = self._world.monotonic()
-            self._session.slow(node, True, now)
-            self._session.slow(node, False, now)
-
     def _resend(self, asked: Resend) -> None:
         """Send frames again, then say which; the asker paces by asking for the rest."""
-        name, first, last = asked.name, asked.first, asked.last
-        now = self._world.monotonic()
+        request, now = asked.request, self._world.monotonic()
         if not self._allowed(asked.route, REQUEST, now):
             return
-        if asked.request:
-            frames = self._bridges.recall(name, first, last)
-        else:
-            frames = self._outbound.window.replay(name, first, last)
-        self._requests.sent(asked.route, sum(frame.size for frame in frames), now)
+        again = self._bridges.recall if request.request else self._outbound.window.replay
+        frames = again(request.name, request.first, request.last)
+        size = sum(frame.size for frame in frames)
+        self._requests.take(asked.route, max(0, size - REQUEST), now)
         for frame in frames:
             self._controls.replay(asked.route, frame)
-        start = frames[0].first if frames else last + 1
-        end = frames[-1].last if frames else last
-        first, start, end = (max(0, n - asked.start) for n in (first, start, end))
-        answer = Replayed(self._session.me, name, max(first, start), end, asked.request)
+        start = frames[0].first if frames else request.last + 1
+        end = frames[-1].last if frames else request.last
+        first, last = (max(0, n - asked.start) for n in (max(request.first, start), end))
+        answer = Replayed(self._session.me, request.name, first, last, request.request)
         self._controls.reply(asked.route, answer)
 
     def _recount(self, asked: Recount) -> None:
@@ -217,7 +199,7 @@ class EffectExecutor:
 
     def _allowed(self, route: Any, cost: int, now: float) -> bool:
         """Tell whether a request is answered; one that is not is made again."""
-        allowed = self._requests.allow(route, cost, now)
+        allowed = self._requests.take(route, cost, now)
         if not allowed:
             self._session.reject("control", "more requests for messages than are answered")
         return allowed

@@ -19,6 +19,7 @@ from ..outbound.publisher import Publisher
 from ..peering.hub_links import HubTransport
 from ..security.guard import CurveGuard
 from ..transport.dns import Resolver, needs_lookup
+from ..transport.probes import Probes
 
 if TYPE_CHECKING:
     from ..transport.sockets import Socket
@@ -28,21 +29,16 @@ REFRESH = 5.0
 """Seconds after which the name of a hub that has never answered is looked up again."""
 
 
-Probe = Callable[[str, Callable[[str, bool], None]], None]
-"""Finds out whether anything listens at an endpoint, and calls back with the answer."""
-
-
 class HubClient:
     """A node's hubs, and its running parts."""
 
     def __init__(
         self,
         federation: str,
-        me: bytes,
         session: Session,
         outbound: Publisher,
         inbound: Receiver,
-        probe: Probe,
+        probes: Probes,
         monotonic: Callable[[], float],
         hubs: h.HubSelector,
         ways: HubTransport,
@@ -50,16 +46,16 @@ class HubClient:
         guard: CurveGuard | None = None,
     ) -> None:
         self._federation = federation
-        self._me = me
         self._session = session
         self._outbound = outbound
         self._inbound = inbound
-        self._probe = probe
+        self._probes = probes
         self._monotonic = monotonic
         self._lookups = lookups
         self._guard = guard
         self._hubs = hubs
         self._ways = ways
+        ways.open(self.news)
         self._asked: set[bytes] = set()
         self._secrets: dict[bytes, bytes] = {}
         self._probe_at = 0.0
@@ -73,7 +69,7 @@ class HubClient:
             self._probe_at = now + PROBE_EVERY
             for hub in self._hubs.hubs.values():
                 if now - hub.heard_at >= 2 * PROBE_EVERY or not hub.id:
-                    self._probe(hub.endpoint, self._probed)
+                    self._probes.probe(hub.endpoint, now, self._probed)
         if now >= self._look_up_at:
             self._look_up_at = now + REFRESH
             for hub in self._hubs.hubs.values():
@@ -87,7 +83,9 @@ class HubClient:
         def found(literals: list[str], why: str) -> None:
             if literals:
                 literal = _first(literals)
-                self._probe(literal, lambda _, listening: self._probed(endpoint, listening))
+                self._probes.probe(
+                    literal, self._monotonic(), lambda _, up: self._probed(endpoint, up)
+                )
             else:
                 self._hubs.obstructed(endpoint, f"cannot resolve the name: {why}")
 
@@ -194,13 +192,13 @@ class HubClient:
                 self._asked.discard(hub)
 
     def _introduce(self, hub: bytes) -> None:
-        words = self._me + self._secrets[hub]
+        words = self._session.me + self._secrets[hub]
         self._outbound.introduce(introduction_topic(hub), words)
 
     def leave(self) -> None:
         """Say goodbye to every hub, behind what was said to the nodes there."""
         for endpoint in self._hubs.hubs:
-            self._ways.tell_hub(endpoint, Detach(self._me))
+            self._ways.tell_hub(endpoint, Detach(self._session.me))
 
 
 def _first(found: list[str]) -> str:

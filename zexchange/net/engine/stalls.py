@@ -11,6 +11,7 @@ from ...protocol.delivery.stalls import Stalling, Turns
 from ...protocol.session.session import Session
 from ...protocol.wire.data import topic
 from ..outbound.publisher import Publisher
+from .answers import Answers
 from .executor import BEACONS_MOST, EffectExecutor
 
 BEACON_EVERY = 0.5
@@ -22,11 +23,17 @@ class SlowPeerMonitor:
     """The clock of one node's window."""
 
     def __init__(
-        self, session: Session, outbound: Publisher, effects: EffectExecutor, stall: float
+        self,
+        session: Session,
+        outbound: Publisher,
+        effects: EffectExecutor,
+        answers: Answers,
+        stall: float,
     ) -> None:
         self._session = session
         self._outbound = outbound
         self._effects = effects
+        self._answers = answers
         self._stalling = Stalling(stall)
         self._kept: dict[bytes, tuple[int, int]] = {}
         self._beacon_at = 0.0
@@ -56,17 +63,19 @@ class SlowPeerMonitor:
             outbound.window.slow(node)
         slow = outbound.window.slow_peers()
         heads = outbound.heads() if slow else {}
-        for peer in [peers[node] for node in slow if node in peers]:
-            self._session.slow(peer.id, True, now)
+        for node in slow.keys() & peers.keys():
+            if not slow[node].told:
+                slow[node].told = True
+                self._session.slow(peers[node], True)
             # Who has dropped what it lacked has nothing to acknowledge, and is slow no more.
-            if not self._effects.lags(peer, heads):
-                self._effects.acknowledged(peer.id, {})
+            if not self._effects.lags(peers[node], heads):
+                self._answers.acknowledged(node, {})
 
     def _unacknowledged(self) -> set[str]:
         """Return the exchanges of which a peer, healthy or slow, has not all."""
         names = self._outbound.window.unacknowledged()
-        peers = self._session.members.peers.values()
-        lagging = [peer for peer in peers if peer.slow]
+        peers = self._session.members.peers
+        lagging = [peers[node] for node in self._outbound.window.slow_peers() if node in peers]
         if lagging:
             heads = self._outbound.heads()
             for peer in lagging:

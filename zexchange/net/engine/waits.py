@@ -205,11 +205,11 @@ class NodeWaits:
         Those are all but the slow ones, as for senders: what is sent is held for one that is
         silent, and it may have nothing of it yet.
         """
-        lacks = self._engine.effects.lacks
+        lacks, slow = self._engine.effects.lacks, self._engine.outbound.window.slow_peers()
         return [
             f"{peer.label}{' (silent)' if peer.silent else ''}"
             for peer in self._members.peers.values()
-            if not peer.slow and goal.missed(peer.id, lacks(peer, goal.heads))
+            if peer.id not in slow and goal.missed(peer.id, lacks(peer, goal.heads))
         ]
 
     def _until(self, condition: Callable[[], bool], most: float = math.inf) -> Wait[bool]:

@@ -37,7 +37,8 @@ class HubAuth:
         self._hiding = False
         self.gate: KeyedAccessRules | None = None
         self.wanted: HubSubscriptions | None = None
-        guard.open(sockets, poller, self._rejected, self._another, self._dismiss, self._shut_out)
+        guard.open(sockets, poller)
+        guard.listen(self._rejected, self._another, self._dismiss, self._shut_out)
         if guard.gate is not None:
             self.gate = KeyedAccessRules(guard.in_force)
             self.wanted = HubSubscriptions(guard.gate, sockets.down)

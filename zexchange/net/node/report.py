@@ -7,6 +7,7 @@ from .stats import NodeStats, PeerStatus, Received, Sent
 if TYPE_CHECKING:
     from ...protocol.session.peers import Peer
     from ..engine.engine import Engine
+    from ..outbound.window import SlowPeer
 
 
 def stats(engine: "Engine") -> NodeStats:
@@ -35,7 +36,7 @@ def stats(engine: "Engine") -> NodeStats:
             kept=kept,
             frames=engine.outbound.frames,
             unwanted=sum(where.unwanted for where in positions.values()),
-            rejected=engine.session.rejections,
+            rejected=dict(engine.session.rejections),
             slow_tasks=dict(engine.watch.holders),
         )
 
@@ -60,12 +61,16 @@ def peers(engine: "Engine") -> tuple[PeerStatus, ...]:
 
     def look(held: bool) -> tuple[PeerStatus, ...]:
         ours, offset = engine.session.interest.epoch, world.time() - world.monotonic()
-        return tuple([_status(p, ours, offset) for p in engine.session.members.peers.values()])
+        slow = engine.outbound.window.slow_peers()
+        return tuple(
+            _status(peer, ours, offset, slow.get(peer.id))
+            for peer in list(engine.session.members.peers.values())
+        )
 
     return engine.changed.look(look)
 
 
-def _status(peer: "Peer", ours: int, offset: float) -> PeerStatus:
+def _status(peer: "Peer", ours: int, offset: float, slow: "SlowPeer | None") -> PeerStatus:
     return PeerStatus(
         id=peer.id.hex(),
         host=peer.label.host,
@@ -76,5 +81,5 @@ def _status(peer: "Peer", ours: int, offset: float) -> PeerStatus:
         ready=peer.ready(ours),
         silent=peer.silent,
         control=peer.link,
-        slow_since=None if peer.slow_at is None else peer.slow_at + offset,
+        slow_since=None if slow is None else slow.since + offset,
     )

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 from ...errors import DecodeError
-from ...history import Body, Bulk, Frame
+from ...history import Bulk, Frame
 from ...protocol.hub import client as h
 from ...protocol.hub.messages import WORD, Accepted, Refused, read_word, word_frame
 from ...protocol.hub.rights import DelegatedRights
 from ...protocol.interest.permitted import as_seen_by
 from ...protocol.security.permissions import EVERYTHING
 from ...protocol.session.effects import OpenReceiver
+from ...protocol.session.session import Session
 from ...protocol.wire.control import control_frame, read_control
 from ...protocol.wire.data import CONTROL, DATA
 from ...protocol.wire.envelopes import (
@@ -50,7 +51,7 @@ from ..security.guard import CurveGuard
 from ..transport.dns import Resolver
 from ..transport.endpoints import HUB_PREFIX, Tcp, parse_tcp
 from ..transport.sockets import EVENTS, Poller, lends, receive_parts
-from .links import BUDGET, Controls, Received, _host_of
+from .links import BUDGET, AnswerTaker, Controls, _host_of
 
 if TYPE_CHECKING:
     from ..transport.environment import Sockets
@@ -97,27 +98,25 @@ class HubTransport(Controls):
         sockets: "Sockets",
         poller: Poller,
         lookups: Resolver,
-        received: Received,
-        rejected: Callable[[str, str], None],
-        replayed: Callable[[str, Body], None],
-        me: bytes,
+        router: "zmq.Socket[bytes]",
+        session: Session,
+        answers: AnswerTaker,
         hubs: h.HubSelector,
         monotonic: Callable[[], float],
-        news: Callable[[], None],
         guard: CurveGuard | None = None,
         vouching: DelegatedRights | None = None,
     ) -> None:
-        super().__init__(sockets, poller, lookups, received, rejected, replayed, monotonic, guard)
-        self._me = me
+        super().__init__(sockets, poller, lookups, router, session, answers, monotonic, guard)
+        self._me = session.me
         self._vouching = vouching
         self._hubs = hubs
-        self._news = news
         self._hub_links: dict[str, HubLink] = {}
         self._hub_fds: dict[int, HubLink] = {}
         self._hub_unread: dict[HubLink, None] = {}
 
-    def open(self) -> None:
-        """Dial every hub; behind the guard, which is there for every connection."""
+    def open(self, news: Callable[[], None]) -> None:
+        """Dial every hub; ``news`` is called when one has said something."""
+        self._news = news
         for endpoint in self._hubs.hubs:
             self._dial_hub(endpoint)
 
@@ -330,7 +329,7 @@ class HubTransport(Controls):
                 buffers = tuple(other.buffer for other in others[1:])
                 body = Bulk(head, buffers) if buffers else head
                 if self._vouching is None or self._vouching.rights(sender, link.endpoint):
-                    self._replayed(endpoint_of(sender), body)
+                    self._askers.replayed(endpoint_of(sender), body)
             elif len(others) == 1:
                 self._open(link, sender, head)
         elif kind == WORD and not others:
@@ -355,6 +354,16 @@ class HubTransport(Controls):
             self._received(message, None, endpoint_of(sender), b"", link.endpoint)
         else:
             self._received(message, HubRoute(sender), None, b"", link.endpoint)
+
+    def turned_away(self, source: str, reason: str, detail: str) -> None:
+        """Take note that a connection has come to nothing, perhaps to a hub."""
+        super().turned_away(source, reason, detail)
+        self._hubs.obstructed(source, detail or reason)
+
+    def shut_out(self, endpoint: str) -> None:
+        """Take note that our key was refused at an endpoint, perhaps of a hub."""
+        super().shut_out(endpoint)
+        self._hubs.shut_out(endpoint, self._monotonic())
 
     def close(self, linger: float) -> None:
         """Close every socket; what was said still goes out within ``linger`` seconds."""

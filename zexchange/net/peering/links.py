@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import zmq
 
@@ -18,6 +18,7 @@ from ...history import Body, Bulk, Frame
 from ...local.process.logs import log
 from ...protocol.rate_limit import MAX_KNOWN, TokenBucket
 from ...protocol.session.effects import OpenReceiver
+from ...protocol.session.session import Answer, Session
 from ...protocol.wire.control import control_frame, read_control
 from ...protocol.wire.data import DATA, MAX_CONTROL_BYTES
 from ...protocol.wire.messages import Control, Hello, Ping, Welcome
@@ -56,9 +57,17 @@ PAUSE = 0.02
 to be thrown away costs time as well."""
 OUTBOX_MOST = 1000
 
-Received = Callable[..., bool]
-"""Takes a message, where an answer goes, its link, its key, and the hub that vouches for it;
-tells whether its sender is a peer."""
+
+class AnswerTaker(Protocol):
+    """Who waits for what peers answer."""
+
+    def take(self, answer: Answer, /) -> None:
+        """Take an answer."""
+        ...
+
+    def replayed(self, link: str, frame: Body, /) -> None:
+        """Take a frame that was sent again."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -114,9 +123,9 @@ class Controls:
         sockets: "Sockets",
         poller: Poller,
         lookups: Resolver,
-        received: Received,
-        rejected: Callable[[str, str], None],
-        replayed: Callable[[str, Body], None],
+        router: "zmq.Socket[bytes]",
+        session: Session,
+        answers: AnswerTaker,
         monotonic: Callable[[], float],
         guard: CurveGuard | None = None,
     ) -> None:
@@ -136,13 +145,13 @@ class Controls:
         self._sockets = sockets
         self._poller = poller
         self._lookups = lookups
-        self._received = received
-        self._rejected = rejected
-        self._replayed = replayed
+        self._session = session
+        self._rejected = session.reject
+        self._askers = answers
         self._links: dict[str, Link] = {}
         self._by_fd: dict[int, Link] = {}
         self._unread: dict[Link | None, None] = {}
-        self.router = sockets.router()
+        self.router = router
         self.router_fd = int(self.router.getsockopt(zmq.FD))
         poller.watch(self.router_fd)
 
@@ -335,7 +344,7 @@ class Controls:
                 return
             if bytes(first.buffer[:1]) == DATA:
                 frame, buffers = first.bytes, tuple(other.buffer for other in others)
-                self._replayed(link.endpoint, Bulk(frame, buffers) if buffers else frame)
+                self._askers.replayed(link.endpoint, Bulk(frame, buffers) if buffers else frame)
             elif others:
                 self._rejected(link.endpoint, f"control message of {1 + len(others)} frames")
             else:
@@ -369,6 +378,16 @@ class Controls:
         if self._received(_resolved(message, host), route, link, key) and route:
             self._know(route)
 
+    def _received(
+        self, message: Control, route: Any, link: str | None, key: bytes, hub: str = ""
+    ) -> bool:
+        """Hand on a message; return whether its sender is a peer."""
+        session = self._session
+        answer = session.receive(message, route, link, self._monotonic(), key, hub)
+        if answer is not None:
+            self._askers.take(answer)
+        return message.sender in session.members.peers
+
     def _takes_large(self, route: bytes, key: bytes, size: int, now: float) -> bool:
         """Tell whether a large message may be read now."""
         if key or route in self._known:
@@ -381,6 +400,15 @@ class Controls:
         self._known[route] = None
         if len(self._known) > MAX_KNOWN:
             del self._known[next(iter(self._known))]
+
+    def turned_away(self, source: str, reason: str, detail: str) -> None:
+        """Take note that a connection has come to nothing, at an endpoint of ours or of others."""
+        self._session.reject(source, reason, detail)
+        self._session.candidates.turned_away(source, detail or reason)
+
+    def shut_out(self, endpoint: str) -> None:
+        """Take note that our key was refused at an endpoint."""
+        self._session.peering.shut_out(endpoint, self._monotonic())
 
     def close(self, linger: float) -> None:
         """Close every socket; what was said still goes out within ``linger`` seconds."""

@@ -83,20 +83,24 @@ class CurveGuard:
         self.gate.hubs = {}
         return DelegatedRights(self.in_force, hubs)
 
-    def open(
-        self,
-        sockets: Asked,
-        poller: Poller,
-        rejected: Rejected,
-        another: Next,
-        dismiss: Next,
-        shut_out: Next,
-    ) -> None:
+    def open(self, sockets: Asked, poller: Poller) -> None:
         """Be there for every connection; before anything is bound.
 
         Args:
             sockets: of the node.
             poller: of the control thread.
+        """
+        self._handshakes = SocketMonitors(sockets, poller, self._told)
+        self._zap: Socket | None = None
+        if self._keyring:
+            self._zap = sockets.zap()
+            self._zap_fd = int(self._zap.getsockopt(zmq.FD))
+            poller.watch(self._zap_fd)
+
+    def listen(self, rejected: Rejected, another: Next, dismiss: Next, shut_out: Next) -> None:
+        """Say from now on what becomes of connections; before the first look at any.
+
+        Args:
             rejected: hears of what was not let in, as `Session.reject` does.
             another: dials an endpoint again, with the next key.
             dismiss: closes the link to an endpoint, until the session dials it again.
@@ -104,12 +108,6 @@ class CurveGuard:
         """
         self._rejected, self._another, self._dismiss = rejected, another, dismiss
         self._shut_out = shut_out
-        self._handshakes = SocketMonitors(sockets, poller, self._told)
-        self._zap: Socket | None = None
-        if self._keyring:
-            self._zap = sockets.zap()
-            self._zap_fd = int(self._zap.getsockopt(zmq.FD))
-            poller.watch(self._zap_fd)
 
     # ------------------------------------------------------------------------ our sockets
 

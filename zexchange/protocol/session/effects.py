@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..security.permissions import EVERYTHING, Rights
-from ..wire.messages import Control
+from ..wire.messages import Control, Replay
 from .events import Event
 
 
@@ -37,7 +37,7 @@ class Redial:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Find out whether anything listens at an endpoint, and report it to `Session.probed`."""
+    """Find out whether anything listens at an endpoint, and report it to `Peering.probed`."""
 
     endpoint: str
 
@@ -114,7 +114,7 @@ class Announce:
     """Publish, behind what was sent before, the heads of the names that ``keys`` cover.
 
     With what was promised to the peer and is not confirmed; and report the heads to
-    `Session.announced`.
+    `Readiness.announced`.
     """
 
     peer: bytes
@@ -143,27 +143,13 @@ class Emit:
 class Resend:
     """Send messages again to who asks at ``route``, and tell it how far that went.
 
-    With a ``request``, they are taken from what is kept for late joiners. ``first`` and ``last``
-    are places; what is told in answer counts from ``start``.
+    With a number in the ``request``, they are taken from what is kept for late joiners. It says
+    places; what is told in answer counts from ``start``.
     """
 
     route: Any
-    name: str
-    first: int
-    last: int
-    request: int
+    request: Replay
     start: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Resent:
-    """A peer has sent again what it could of what we asked for."""
-
-    peer: bytes
-    name: str
-    first: int
-    last: int
-    request: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,15 +166,6 @@ class Recount:
 
 
 @dataclass(frozen=True, slots=True)
-class Recounted:
-    """A peer has told what it keeps of what we asked for: by exchange, first and last number."""
-
-    peer: bytes
-    request: int
-    ranges: dict[str, tuple[int, int]]
-
-
-@dataclass(frozen=True, slots=True)
 class HaveForgotten:
     """Tell a peer, after all that was sent to it, to forget exchanges up to these places.
 
@@ -201,14 +178,6 @@ class HaveForgotten:
     heads: dict[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Acknowledged:
-    """A peer's tasks have been given what we sent, up to these numbers."""
-
-    peer: bytes
-    positions: dict[str, int]
-
-
 Effect = (
     Dial
     | CloseLink
@@ -219,11 +188,8 @@ Effect = (
     | OpenReceiver
     | CloseReceiver
     | Resend
-    | Resent
     | Recount
-    | Recounted
     | HaveForgotten
-    | Acknowledged
     | Resubscribe
     | SubscribeNames
     | Announce

@@ -170,7 +170,6 @@ class Peer:
     """Whether our key was refused at its end of our link, and so perhaps of the data."""
     ready_epoch: int = 0
     silent: bool = False
-    slow_at: float | None = None
     finds_us_slow: bool = False
     acked: dict[str, int] = field(default_factory=dict[str, int])
     progress: int = 0
@@ -247,11 +246,6 @@ class Peer:
             exchanges=hello.exchanges,
             features=hello.features,
         )
-
-    @property
-    def slow(self) -> bool:
-        """Whether the peer acknowledges too slowly."""
-        return self.slow_at is not None
 
     @property
     def forgets(self) -> bool:

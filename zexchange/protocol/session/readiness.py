@@ -47,6 +47,12 @@ class Readiness:
         self._core.changes.make(dropping=True)
         self.tell_changes(now)
 
+    def tell_added(self, now: float) -> None:
+        """Tell peers what local tasks began to want since."""
+        if self._core.changes.pending:
+            self._core.changes.make(dropping=False)
+            self.tell_changes(now)
+
     def tell_changes(self, now: float, leaving: Collection[Peer] = ()) -> None:
         """Have each change of our interest followed, and tell peers of it."""
         for change in self._core.changes.to_tell():

@@ -11,6 +11,7 @@ Here messages and time are handed to the part that decides: `peering` (candidate
 peers) or `readiness` (interest, and its proof); what time does to a peer is decided here.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from ..security.channel import Kind
@@ -38,7 +39,7 @@ from ..wire.messages import (
 )
 from .authority import Authority
 from .candidates import Candidates
-from .effects import Acknowledged, Effect, Probe, Recount, Recounted, Resend, Resent, Resubscribe
+from .effects import Effect, Probe, Recount, Resend, Resubscribe
 from .events import PeerSilent, PeerSlow
 from .forgetting import Forgetting
 from .hub_peers import HubPeers
@@ -56,6 +57,8 @@ from .peers import (
 from .readiness import Readiness
 from .state import SessionState
 
+Answer = Ack | Replayed | Recalled
+"""What a peer says of what other parts of the shell sent or asked."""
 Addressed = Interest | Ping | Ack | Slow | Named | Forgot
 """The messages that say for which node they are."""
 
@@ -108,7 +111,7 @@ class Session(SessionState):
         now: float,
         key: bytes = b"",
         hub: str = "",
-    ) -> None:
+    ) -> Answer | None:
         """Take a control message.
 
         Args:
@@ -119,21 +122,26 @@ class Session(SessionState):
             key: the public key that the other end of the connection has proven to have; none
                 where nobody has keys, and from the same user on this host.
             hub: the endpoint of the hub that it came by, which speaks for its sender.
+
+        Returns:
+            The message, if the shell has to hand it to those who sent, or asked, what it is about.
         """
+        # First what tasks here want by now: who joins after they were attached is told.
+        self.readiness.tell_added(now)
         channel = self._authority.channel(message, route, key, hub, now)
         if channel is None:
-            return
+            return None
         if self.policy is not None:
             message = self._authority.as_proven(message, channel.kind, key)
         if link is not None and not self.peering.expected(message, link, now):
-            return
+            return None
         if isinstance(message, Addressed) and message.to not in (b"", self.me):
             # Meant for the node that was at our endpoint before us.
             if route is not None:
                 self.refuse(route, Stranger(self.me), now)
-            return
+            return None
         if not self._authority.heeds(message, channel, route, link, now):
-            return
+            return None
         peer = self.members.peers.get(message.sender)
         if peer is not None:
             peer.heard(now)
@@ -148,84 +156,82 @@ class Session(SessionState):
         elif isinstance(message, Stranger):
             self.candidates.on_stranger(link, now)
         elif peer is not None:
-            self._on_peer(peer, message, route, now)
+            return self._on_peer(peer, message, route, now)
         elif route is not None:
             self.refuse(route, Stranger(self.me), now)
+        return None
 
-    def _on_peer(self, peer: Peer, message: Control, route: Any, now: float) -> None:
-        if isinstance(message, Ping):
-            self.reply(route, Pong(self.me))
-            self.readiness.on_ping(peer, message, now)
-        elif isinstance(message, Pong):
-            peer.answered(message, now)
-        elif isinstance(message, Interest):
-            self.readiness.on_interest(peer, message)
-        elif isinstance(message, Resync):
-            self.readiness.tell_all(peer)
-        elif isinstance(message, Ack):
-            positions = self._given(peer, message.positions)
-            peer.acknowledged(positions)
-            self.do(Acknowledged(peer.id, positions))
-        elif isinstance(message, Replay):
-            self._on_replay(peer, message, route)
-        elif isinstance(message, Replayed):
-            m = message
-            self.do(Resent(peer.id, m.name, m.first, m.last, m.request))
-        elif isinstance(message, Recall):
-            # Only under what it has told us of: its messages of that begin with a ready.
-            keys = self._recalled(peer, message.key)
-            if route is not None and keys:
-                self.do(Recount(route, message.request, keys, peer.forgets))
-        elif isinstance(message, Recalled):
-            self.do(Recounted(peer.id, message.request, message.ranges))
-        elif isinstance(message, Forgot):
-            self.forgetting.on_forgot(peer, message, now)
-        elif isinstance(message, Named):
-            self.readiness.on_named(peer, message)
-        elif isinstance(message, Slow):
-            if message.slow is not peer.finds_us_slow:
-                peer.finds_us_slow = message.slow
-                self.tell(PeerSlow(peer.id.hex(), peer.label, message.slow, ourselves=True))
-        elif isinstance(message, Bye):
-            self.peering.on_bye(peer, message.heads, now)
+    def _on_peer(self, peer: Peer, message: Control, route: Any, now: float) -> Answer | None:
+        match message:
+            case Ping():
+                self.reply(route, Pong(self.me))
+                self.readiness.on_ping(peer, message, now)
+            case Pong():
+                peer.answered(message, now)
+            case Ack():
+                return replace(message, positions=self._given(peer, message.positions))
+            case Replayed() | Recalled():
+                return message
+            case Interest():
+                self.readiness.on_interest(peer, message)
+            case Resync():
+                self.readiness.tell_all(peer)
+            case Replay():
+                self._on_replay(peer, message, route)
+            case Recall():
+                self._on_recall(peer, message, route)
+            case Forgot():
+                self.forgetting.on_forgot(peer, message, now)
+            case Named():
+                self.readiness.on_named(peer, message)
+            case Slow(_, slow):
+                self._on_slow(peer, slow)
+            case Bye():
+                self.peering.on_bye(peer, message.heads, now)
+        return None
 
     def _given(self, peer: Peer, positions: dict[str, int]) -> dict[str, int]:
-        """Return, of what a peer says to have, what we have sent, as places.
+        """Note, of what a peer says to have, what we have sent; return it as places.
 
         Names that are made up would be kept, and counted as progress of who makes none.
         """
-        numbering = self.numbering
-        if numbering is None:
-            return positions
-        if not peer.forgets:
-            positions = numbering.places(positions)
-        heads = numbering.heads
-        return {name: min(at, heads[name]) for name, at in positions.items() if name in heads}
+        if (numbering := self.numbering) is not None:
+            there = positions if peer.forgets else numbering.places(positions)
+            heads = numbering.heads
+            positions = {name: min(at, heads[name]) for name, at in there.items() if name in heads}
+        peer.acknowledged(positions)
+        return positions
 
-    def _recalled(self, peer: Peer, key: str) -> tuple[str, ...]:
-        """Return what of a key a peer has told us that it wants, and may have."""
-        if key in peer.interest.keys:
-            return (key,)
-        if self.policy is None:
-            return ()
-        return tuple(restricted([key], tuple(peer.interest.keys)))
-
-    def _on_replay(self, peer: Peer, message: Replay, route: Any) -> None:
+    def _on_replay(self, peer: Peer, asked: Replay, route: Any) -> None:
         """Judge a request: only what a peer wants is sent to it again."""
-        if route is not None and peer.interest.keys.covers(message.name):
-            m, numbering = message, self.numbering
-            start = numbering.start(m.name) if numbering and not peer.forgets else 0
+        if route is not None and peer.interest.keys.covers(asked.name):
+            numbering = self.numbering
+            start = numbering.start(asked.name) if numbering and not peer.forgets else 0
             # The answer gives the number behind the last, which has to be one as well.
-            first, last = (min(n + start, LAST_NUMBER - 1) for n in (m.first, m.last))
-            self.do(Resend(route, m.name, first, last, m.request, start))
+            first, last = (min(n + start, LAST_NUMBER - 1) for n in (asked.first, asked.last))
+            self.do(Resend(route, replace(asked, first=first, last=last), start))
 
-    def slow(self, node: bytes, slow: bool, now: float) -> None:
-        """Take note that a peer acknowledges too slowly, or has caught up; tell it, too."""
-        peer = self.members.peers.get(node)
-        if peer is not None and peer.slow is not slow:
-            peer.slow_at = now if slow else None
-            self.tell(PeerSlow(peer.id.hex(), peer.label, slow))
-            self.say(peer, Slow(self.me, slow))
+    def _on_recall(self, peer: Peer, asked: Recall, route: Any) -> None:
+        """Judge a request: only under what a peer has told us of, and may have.
+
+        Its messages of that begin with a ready.
+        """
+        wanted = peer.interest.keys
+        keys: tuple[str, ...] = (asked.key,) if asked.key in wanted else ()
+        if not keys and self.policy is not None:
+            keys = tuple(restricted([asked.key], tuple(wanted)))
+        if route is not None and keys:
+            self.do(Recount(route, asked.request, keys, peer.forgets))
+
+    def _on_slow(self, peer: Peer, slow: bool) -> None:
+        if slow is not peer.finds_us_slow:
+            peer.finds_us_slow = slow
+            self.tell(PeerSlow(peer.id.hex(), peer.label, slow, ourselves=True))
+
+    def slow(self, peer: Peer, slow: bool) -> None:
+        """Tell the user, and the peer, that it acknowledges too slowly, or has caught up."""
+        self.tell(PeerSlow(peer.id.hex(), peer.label, slow))
+        self.say(peer, Slow(self.me, slow))
 
     # ---------------------------------------------------------------------------- time
 

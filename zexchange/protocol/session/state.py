@@ -152,7 +152,7 @@ class SessionState:
         """
         kinds = {address.control[:4], address.data[:4]}
         if "hub:" in kinds:
-            return True  # none but a hub's word has one: see `Session.receive`
+            return True  # none but a hub's word has one: see `Authority.as_proven`
         if "ipc:" in kinds:
             return near and len(kinds) == 1
         return not key if self.policy is None else self.policy.rights(key) is not None
