@@ -10,6 +10,7 @@ from zexchange.protocol.session import peers as m
 from zexchange.protocol.session.peers import Candidate, Peer, PeerTable, State
 from zexchange.protocol.session.session import Session
 from zexchange.protocol.wire import messages as v
+from zexchange.protocol.wire.envelopes import endpoint_of
 
 ME, THEM = bytes(16), b"\1" * 16
 HERE = v.Address("tcp://127.0.0.1:1", "tcp://127.0.0.1:2")
@@ -438,6 +439,20 @@ def test_a_pong_tells_how_a_peer_is(joined: Session) -> None:
     peer = joined.members.peers[THEM]
     assert (peer.pong, peer.pong_at) == (pong, START + 1.25)
     assert peer.round_trip == pytest.approx(0.25)
+
+
+def test_a_round_trip_is_that_of_the_oldest_ping_without_an_answer(joined: Session) -> None:
+    """However rarely a peer is pinged; two pings and one late pong are not a quick answer."""
+    peer = joined.members.peers[THEM]
+    pass_time(joined, 2.5)
+    joined.receive(v.Pong(THEM), None, THERE.control, START + 2.5)
+    assert peer.round_trip == pytest.approx(1.5, abs=0.1)
+    joined.receive(v.Pong(THEM), None, THERE.control, START + 2.6)
+    assert peer.round_trip == pytest.approx(1.5, abs=0.1)
+    peer.ping_at, peer.control = START + 2.6, endpoint_of(THEM)  # as behind a hub
+    joined.tick(START + 2.6)
+    joined.receive(v.Pong(THEM), None, THERE.control, START + 2.8)
+    assert peer.round_trip == pytest.approx(0.2)
 
 
 def test_who_calls_us_is_noted(joined: Session) -> None:

@@ -93,17 +93,14 @@ def _look(engine: Engine, exchange: str) -> Picture:
         around=tuple(e for found in discovery.around.values() for e in found),
         lookups=tuple(Lookup(e, n.found, n.why) for e, n in discovery.names.items()),
         endpoints=(
-            *(
-                _hub_endpoint(hub)
-                for hub in (engine.hub_client.hubs() if engine.hub_client else ())
-            ),
+            *map(_hub_endpoint, engine.hubs.hubs.values()),
             *(_endpoint(engine, c) for c in session.members.candidates.values()),
         ),
         peers=tuple(_peer(engine, p, exchange) for p in session.members.peers.values()),
-        held=engine.effects.health.held(),
+        held=engine.watch.held(),
         holder=f"exchange {busy[1]!r}" if busy else "",
         holders=dict(watch.holders),
-        room=engine.effects.health.room(),
+        room=engine.watch.room(),
         hidden=engine.places.hidden,
         unplaced=engine.places.trouble,
         rejected=dict(session.rejections),

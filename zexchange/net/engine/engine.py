@@ -84,7 +84,8 @@ class Engine(ReceiverEvents):
         """Tells whether an exchange takes part."""
         self._guard = guard
         self.changed = world.condition()
-        self.closed = self._finished = False
+        self.closed = self.finished = False
+        """Finished: the last words are said, and what is posted from then on is not done."""
         self._inbox: deque[Callable[[], None]] = deque()
         self._acks: deque[tuple[bytes, dict[str, int]]] = deque()
         self._tick_at = 0.0
@@ -139,7 +140,7 @@ class Engine(ReceiverEvents):
     def _make_session(self, label: Label) -> None:
         """Make the state machine, which everybody below talks to."""
         plan, guard, now = self.plan, self._guard, self.world.monotonic()
-        self._hubs = HubSelector(self.me, plan.federation, label, plan.hubs, now)
+        self.hubs = HubSelector(self.me, plan.federation, label, plan.hubs, now)
         self.changes = Changes()
         self.session = Session(
             self.me,
@@ -157,7 +158,7 @@ class Engine(ReceiverEvents):
             exchanges=self._carried(),
             changes=self.changes,
             given=Given(plan.peers),
-            vouching=guard.vouching(self._hubs) if guard else None,
+            vouching=guard.vouching(self.hubs) if guard else None,
         )
         if guard and guard.gate:
             guard.gate.calls = self.session.calls
@@ -170,7 +171,7 @@ class Engine(ReceiverEvents):
             self.me, registry, self.scope, self, timeout, world.monotonic, merged
         )
         self.inbound = Receiver(self._sockets, context, self._end, world, self.changes, self._guard)
-        self.watch = Watchdog(self.inbound)
+        self.watch = Watchdog(self.inbound, world)
 
     def _make_controls(self, events: Exchange[Event]) -> None:
         """Make the control sockets, and what is done when something comes by them."""
@@ -179,7 +180,7 @@ class Engine(ReceiverEvents):
         wires = self._sockets, self._poller, self._lookups, self._router, session, self._answers
         hubs: HubTransport | None = None
         if self.plan.hubs:
-            hubs = HubTransport(*wires, self._hubs, world.monotonic, guard, session.vouching)
+            hubs = HubTransport(*wires, self.hubs, world.monotonic, guard, session.vouching)
         self._controls = hubs or Controls(*wires, world.monotonic, guard)
         self._controls.spent = world.spent
         if guard:
@@ -196,6 +197,7 @@ class Engine(ReceiverEvents):
             events,
             world,
             self.changed,
+            self.watch,
         )
         self.hub_client = hubs and HubClient(
             self.plan.federation,
@@ -204,7 +206,7 @@ class Engine(ReceiverEvents):
             self.inbound,
             self._probes,
             world.monotonic,
-            self._hubs,
+            self.hubs,
             hubs,
             self._lookups,
             guard,
@@ -216,10 +218,8 @@ class Engine(ReceiverEvents):
         self.memory = Memory(self.bridges, self.outbound.numbering, session)
         peers = *plan.peers, *plan.parents
         self.discovery = Discovery(session, self._lookups, peers, monotonic)
-        self.missing = Missing(plan.federation, session, self._hubs, monotonic() + join_timeout)
-        self.stalls = SlowPeerMonitor(
-            session, self.outbound, self.effects, self._answers, plan.stall
-        )
+        self.missing = Missing(plan.federation, session, self.hubs, monotonic() + join_timeout)
+        self.stalls = SlowPeerMonitor(session, self.outbound, self._answers, plan.stall)
 
     def _carried(self) -> tuple[str, ...]:
         """Return what takes part, as peers are told: nothing where everything does."""
@@ -308,7 +308,7 @@ class Engine(ReceiverEvents):
         self._probes.close()
         if self._guard:
             self._guard.close()
-        self._finished = True
+        self.finished = True
         self.changed.notify_all()
         self.inbound.stop()
 
@@ -318,15 +318,10 @@ class Engine(ReceiverEvents):
         # Bounded: every socket was closed with a linger of its own.
         self._sockets.term()
 
-    @property
-    def finished(self) -> bool:
-        """Whether the last words are said: what is posted from now on is not done."""
-        return self._finished
-
     def endpoints(self) -> tuple[list[str], list[str]]:
         """Return the endpoints that we have bound, and those that we have dialled."""
         bound = [e for a in self.session.addresses for e in (a.control, a.data)]
-        peers, hubs = list(self.session.members.peers.values()), self._hubs.hubs.values()
+        peers, hubs = list(self.session.members.peers.values()), self.hubs.hubs.values()
         data = [peer.data for peer in peers if not peer.carried]
         data += [e for hub in hubs for e in (hub.up, hub.down) if e]
         return bound, [*self._controls.endpoints, *data]
@@ -447,7 +442,7 @@ class Engine(ReceiverEvents):
     # ------------------------------------------------------------------ the control thread
 
     def _turn(self, ready: Ready) -> float | None:
-        finished = self._finished
+        finished = self.finished
         if finished:  # and what was to be done then has failed
             return None
         fds = [fd for fd, _ in ready]
@@ -463,7 +458,7 @@ class Engine(ReceiverEvents):
             self.session.readiness.tell_added(self.world.monotonic())
             while self._inbox:
                 self._inbox.popleft()()
-                if self._finished:
+                if self.finished:
                     return None
             self._tokens()
             self._tell_names()
@@ -558,4 +553,4 @@ class Engine(ReceiverEvents):
     def marked(self, hub_source: str, mark: int) -> None:
         """See `ReceiverEvents`."""
         down, now = hub_source.removeprefix(HUB_PREFIX), self.world.monotonic
-        self.post(lambda: self._hubs.marked(down, mark, now()))
+        self.post(lambda: self.hubs.marked(down, mark, now()))

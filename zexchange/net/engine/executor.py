@@ -4,14 +4,12 @@ On the control thread. What concerns data sockets is passed on to the data threa
 owns them.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from ...local.exchange import Exchange
 from ...local.process.logs import log
 from ...names import is_pattern
-from ...protocol.delivery.stalls import Turns
 from ...protocol.interest.interest import NameSet
 from ...protocol.rate_limit import TokenBucket
 from ...protocol.session.effects import (
@@ -34,9 +32,7 @@ from ...protocol.session.effects import (
     SubscribeNames,
 )
 from ...protocol.session.events import Event, Lost, Rejected
-from ...protocol.session.peers import Peer
 from ...protocol.session.session import Session
-from ...protocol.wire.data import topic
 from ...protocol.wire.messages import Pong, Recalled, Replayed
 from ..inbound.receiver import Receiver
 from ..outbound.bridge import Bridges
@@ -46,7 +42,7 @@ from ..transport.dns import Resolver
 from ..transport.probes import Probes
 from ..transport.sync import SignalSafeCondition
 from .environment import NodeEnvironment
-from .health import NodeHealth
+from .watchdog import Watchdog
 
 AT_ONCE, A_SECOND = 64 << 20, 64 << 20
 """Bytes sent again to one asker: at once, and a second. A request of sixty bytes is answered with
@@ -55,8 +51,6 @@ REQUEST = 16 << 10
 """What a request is counted for at least."""
 RECALL, RECALL_PATTERN = 64 << 10, 1 << 20
 """What asking for the numbers that are kept is counted for, of one name or of many."""
-BEACONS_MOST = 500
-"""Exchanges asked about at a time. They lie in the same pipe as what is sent, and may fill it."""
 
 
 class EffectExecutor:
@@ -74,6 +68,7 @@ class EffectExecutor:
         events: Exchange[Event],
         world: NodeEnvironment,
         changed: SignalSafeCondition,
+        watch: Watchdog,
     ) -> None:
         self._session = session
         self._controls = controls
@@ -85,9 +80,8 @@ class EffectExecutor:
         self._events = events
         self._world = world
         self._changed = changed
-        self.health = NodeHealth(inbound, world)
+        self._watch = watch
         self._requests = TokenBucket(AT_ONCE, A_SECOND)
-        self._turns = Turns()
 
     def carry_out(self) -> None:
         """Do what the session asks for, until it asks for nothing more."""
@@ -105,7 +99,7 @@ class EffectExecutor:
             case Send(endpoint, message):
                 self._controls.say(endpoint, message)
             case Reply(route, message):
-                signed = self.health.sign(message) if isinstance(message, Pong) else message
+                signed = self._watch.sign(message) if isinstance(message, Pong) else message
                 self._controls.reply(route, signed)
             case Probe(endpoint):
                 self._probes.probe(endpoint, self._world.monotonic(), self._probed)
@@ -151,17 +145,7 @@ class EffectExecutor:
     def _announce(self, node: bytes, epoch: int, keys: tuple[str, ...]) -> None:
         peer = self._session.members.peers.get(node)
         if peer is not None:
-            interest = peer.interest
-            heads, left_out = self._outbound.announce(
-                node,
-                epoch,
-                NameSet(keys),
-                interest.held(epoch),
-                interest.promised,
-                interest.account,
-                peer.forgets,
-                self._bridges.has,
-            )
+            heads, left_out = self._outbound.announce(peer, epoch, NameSet(keys), self._bridges.has)
             if left_out:
                 reason = "more exchanges than a ready of its version holds; of the others it is"
                 self._session.reject(
@@ -210,25 +194,3 @@ class EffectExecutor:
         (log.warning if unheard else log.info)("%s", event)
         told_at = self._world.time()
         self._inbound.do(lambda: self._events._deliver([event], "", 0, told_at))
-
-    def beacon_unacknowledged(self, goal: Mapping[str, int]) -> None:
-        """Ask peers that lag behind ``goal`` how far they are. Control thread only.
-
-        By some of the exchanges, and by others the next time: by one a peer tells all that it has.
-        """
-        peers = self._session.members.peers.values()
-        names = {name for peer in peers for name in filter(self.lacks(peer, goal), goal)}
-        self._outbound.beacon((n, topic(n)) for n in self._turns.take(names, BEACONS_MOST))
-
-    def lacks(self, peer: Peer, goal: Mapping[str, int]) -> Callable[[str], bool]:
-        """Return what tells whether a peer is promised an exchange and has not acknowledged it.
-
-        Up to where ``goal`` says. What it was promised counts while its connection is cut, too.
-        """
-        acked, promised = peer.acked, self._outbound.window.promised(peer.id)
-        lacks = self._outbound.numbering.lacks
-        return lambda name: lacks(name, goal[name], acked) and promised.covers(name)
-
-    def lags(self, peer: Peer, goal: Mapping[str, int]) -> bool:
-        """Return whether a peer lacks something of ``goal``."""
-        return any(map(self.lacks(peer, goal), goal))

@@ -95,10 +95,6 @@ class HubClient:
         self._hubs.probed(endpoint, listening)
         self.news()
 
-    def hubs(self) -> list[h.Hub]:
-        """Return the hubs that this node was given."""
-        return list(self._hubs.hubs.values())
-
     def news(self) -> None:
         """Do what follows from what hubs said."""
         now = self._monotonic()
@@ -106,7 +102,7 @@ class HubClient:
             self._perform(effect, now)
 
     def _perform(self, effect: h.Effect, now: float) -> None:
-        session = self._session
+        session, federation = self._session, self._federation
         match effect:
             case h.SendAttach(endpoint, word):
                 self._ways.tell_hub(endpoint, word)
@@ -134,14 +130,13 @@ class HubClient:
             case h.Redial(endpoint):
                 self._ways.redial_hub(endpoint)
             case h.HubLost(endpoint):
-                log.warning("%s: the hub %s does not answer any more", self._where(), endpoint)
+                log.warning(
+                    "federation %r: the hub %s does not answer any more", federation, endpoint
+                )
             case h.HubReturned(endpoint):
-                log.warning("%s: the hub %s answers again", self._where(), endpoint)
+                log.warning("federation %r: the hub %s answers again", federation, endpoint)
             case h.HubRefused(endpoint, reason, text):
                 session.reject(endpoint, f"refused: {reason}", text)
-
-    def _where(self) -> str:
-        return f"federation {self._federation!r}"
 
     def _publish(self, up: str, connect: bool, key: bytes) -> None:
         """Connect what we publish to a hub, or disconnect it; of a name, to one address."""

@@ -5,15 +5,17 @@ it holds nobody any more, until it has caught up into the ring. Seconds in which
 not run are not held against it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from ...protocol.delivery.stalls import Stalling, Turns
+from ...protocol.session.peers import Peer
 from ...protocol.session.session import Session
 from ...protocol.wire.data import topic
 from ..outbound.publisher import Publisher
 from .answers import Answers
-from .executor import BEACONS_MOST, EffectExecutor
 
+BEACONS_MOST = 500
+"""Exchanges asked about at a time. They lie in the same pipe as what is sent, and may fill it."""
 BEACON_EVERY = 0.5
 """Seconds between two beacons while something is not acknowledged: it shows a lost tail.
 While senders wait, there is one at every look for each peer: it tells all that it has then."""
@@ -23,16 +25,10 @@ class SlowPeerMonitor:
     """The clock of one node's window."""
 
     def __init__(
-        self,
-        session: Session,
-        outbound: Publisher,
-        effects: EffectExecutor,
-        answers: Answers,
-        stall: float,
+        self, session: Session, outbound: Publisher, answers: Answers, stall: float
     ) -> None:
         self._session = session
         self._outbound = outbound
-        self._effects = effects
         self._answers = answers
         self._stalling = Stalling(stall)
         self._kept: dict[bytes, tuple[int, int]] = {}
@@ -63,25 +59,46 @@ class SlowPeerMonitor:
             outbound.window.slow(node)
         slow = outbound.window.slow_peers()
         heads = outbound.heads() if slow else {}
-        for node in slow.keys() & peers.keys():
+        for node in [node for node in slow if node in peers]:
             if not slow[node].told:
                 slow[node].told = True
                 self._session.slow(peers[node], True)
             # Who has dropped what it lacked has nothing to acknowledge, and is slow no more.
-            if not self._effects.lags(peers[node], heads):
+            if not self.lags(peers[node], heads):
                 self._answers.acknowledged(node, {})
 
     def _unacknowledged(self) -> set[str]:
         """Return the exchanges of which a peer, healthy or slow, has not all."""
         names = self._outbound.window.unacknowledged()
+        slow = self._outbound.window.slow_peers()
+        return names | self._lacking(self._outbound.heads(), slow) if slow else names
+
+    def _lacking(self, goal: Mapping[str, int], nodes: Iterable[bytes]) -> set[str]:
+        """Return the exchanges of which some peers lack something of ``goal``."""
         peers = self._session.members.peers
-        lagging = [peers[node] for node in self._outbound.window.slow_peers() if node in peers]
-        if lagging:
-            heads = self._outbound.heads()
-            for peer in lagging:
-                acked, in_force = peer.acked, peer.interest.in_force
-                names.update(n for n, h in heads.items() if acked.get(n, 0) < h and in_force(n))
-        return names
+        there = [peers[node] for node in nodes if node in peers]
+        return {name for peer in there for name in filter(self.lacks(peer, goal), goal)}
+
+    def beacon(self, goal: Mapping[str, int]) -> None:
+        """Ask peers that lag behind ``goal`` how far they are.
+
+        By some of the exchanges, and by others the next time: by one a peer tells all that it has.
+        """
+        names = self._lacking(goal, self._session.members.peers)
+        self._outbound.beacon((n, topic(n)) for n in self._turns.take(names, BEACONS_MOST))
+
+    def lacks(self, peer: Peer, goal: Mapping[str, int]) -> Callable[[str], bool]:
+        """Return what tells whether a peer is promised an exchange and has not acknowledged it.
+
+        Up to where ``goal`` says. What it was promised counts while its connection is cut, too.
+        """
+        acked, promised = peer.acked, self._outbound.window.promised(peer.id)
+        lacks = self._outbound.numbering.lacks
+        return lambda name: lacks(name, goal[name], acked) and promised.covers(name)
+
+    def lags(self, peer: Peer, goal: Mapping[str, int]) -> bool:
+        """Return whether a peer lacks something of ``goal``."""
+        return any(map(self.lacks(peer, goal), goal))
 
     def keep_promises(self) -> None:
         """Have held for each peer what it is promised now, and no more."""

@@ -101,16 +101,12 @@ class NodeWaits:
 
     def peers(self, n: int) -> Wait[None]:
         """Wait for ``n`` peers that are ready in both directions."""
-        ready = 0
 
-        def enough() -> bool:
-            nonlocal ready
+        def ready() -> int:
             ours = self._engine.session.interest.epoch
-            ready = sum(peer.ready(ours) for peer in self._members.peers.values())
-            return ready >= n
+            return sum(peer.ready(ours) for peer in self._members.peers.values())
 
-        if not (yield from self._until(enough)):
-            self._fail(f"{ready} of {n} peers are ready after {self._timeout:g} s", self._nobody)
+        return self._counted(ready, n, "peers are ready", self._nobody)
 
     def ready(self, given: bool = True) -> Wait[None]:
         """Wait until our interest as of now is in force at every peer.
@@ -135,18 +131,24 @@ class NodeWaits:
 
     def subscribers(self, name: str, n: int) -> Wait[None]:
         """Wait for ``n`` peers that are promised what is sent on an exchange."""
+
+        def promised() -> int:
+            return sum(peer.interest.in_force(name) for peer in self._members.peers.values())
+
+        return self._counted(promised, n, f"nodes receive {name!r}", lambda: self._instead(name))
+
+    def _counted(
+        self, count: Callable[[], int], n: int, what: str, why: Callable[[], str]
+    ) -> Wait[None]:
         found = 0
 
         def enough() -> bool:
             nonlocal found
-            found = sum(peer.interest.in_force(name) for peer in self._members.peers.values())
+            found = count()
             return found >= n
 
         if not (yield from self._until(enough)):
-            self._fail(
-                f"{found} of {n} nodes receive {name!r} after {self._timeout:g} s",
-                lambda: self._instead(name),
-            )
+            self._fail(f"{found} of {n} {what} after {self._timeout:g} s", why)
 
     def flushed(self, given: bool = True) -> Wait[None]:
         """Wait until the healthy peers have acknowledged all heads as of now.
@@ -160,7 +162,7 @@ class NodeWaits:
             return not lagging
 
         def ask() -> None:
-            engine.effects.beacon_unacknowledged(goals[0].heads)
+            engine.stalls.beacon(goals[0].heads)
             asked.append(True)
 
         if not (yield from self.run(lambda: goals.append(Goal(engine.heads())))):
@@ -205,7 +207,7 @@ class NodeWaits:
         Those are all but the slow ones, as for senders: what is sent is held for one that is
         silent, and it may have nothing of it yet.
         """
-        lacks, slow = self._engine.effects.lacks, self._engine.outbound.window.slow_peers()
+        lacks, slow = self._engine.stalls.lacks, self._engine.outbound.window.slow_peers()
         return [
             f"{peer.label}{' (silent)' if peer.silent else ''}"
             for peer in self._members.peers.values()

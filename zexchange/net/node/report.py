@@ -77,7 +77,7 @@ def _status(peer: "Peer", ours: int, offset: float, slow: "SlowPeer | None") -> 
         pid=peer.label.pid,
         name=peer.label.name,
         interest=tuple(sorted(peer.interest.keys)),
-        since=peer.started or peer.joined_at + offset,
+        since=peer.hello.started or peer.joined_at + offset,
         ready=peer.ready(ours),
         silent=peer.silent,
         control=peer.link,

@@ -8,7 +8,6 @@ one is found, is preferred, and the way through the hub is the one to fall back 
 from collections.abc import Iterable
 
 from ..wire.envelopes import endpoint_of
-from ..wire.messages import Ping
 from .peering import Peering
 from .readiness import Readiness
 from .state import SessionState
@@ -30,8 +29,7 @@ class HubPeers:
         peer = self._members.peers.get(node)
         if peer is not None and peer.link == endpoint:
             peer.heard(now)
-            told = self._core.interest.epoch, peer.interest.announced, peer.ready_epoch
-            self._core.say(peer, Ping(self._core.me, *told, named=peer.names_said))
+            self._proving.ping(peer, now)
         else:
             self._joining.candidates.add(endpoint, "hub", now)
 

@@ -237,7 +237,7 @@ class Peering:
         or cannot be reached where we have tried. A fresh link begins with a hello, which
         tells the peer where we are now, should it be we who have moved.
         """
-        link, peer.ponged_at = peer.link, now
+        link, peer.ponged_at, peer.pinged_at = peer.link, now, None
         assert link is not None
         usable = self._core.usable(peer.addresses, peer.key, peer.near)
         there = [address for address in usable if self._core.kind(address) is peer.kind]
@@ -403,10 +403,6 @@ class Peering:
         """Receive a peer by another way than before, which has to be proven."""
         peer.unproven_at = now
         self._core.do(tune(peer))
-
-    def on_bye(self, peer: Peer, heads: dict[str, int], now: float) -> None:
-        """Let a peer go, for good: nobody comes back under the id of one that has ended."""
-        self.left(peer, "bye", now, heads)
 
     def leave(self, heads: dict[str, int]) -> None:
         """Say goodbye wherever we said hello: who took us for a peer may not have answered yet."""

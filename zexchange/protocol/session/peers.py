@@ -140,16 +140,18 @@ class Peer:
     """A node that we know.
 
     Attributes:
+        hello: by which it became a peer.
         heard_at: when it was heard last, in whatever way.
         called_at: when it was heard last on its own link, which leads to us; 0 for never.
         ponged_at: when our link to it was answered, or replaced, last.
         control: the address that its link goes to, and ``data`` the other half of it.
         pong: what it told of itself with its last pong, and ``pong_at`` when that came.
-        round_trip: seconds from the last ping to its pong.
+        round_trip: seconds from a ping to its pong, the last time that both were seen.
     """
 
     id: bytes
     label: Label
+    hello: Hello
     addresses: tuple[Address, ...]
     interest: PeerInterest
     joined_at: float
@@ -158,8 +160,6 @@ class Peer:
     ping_at: float
     unproven_at: float | None
     called_at: float = 0.0
-    started: float = 0.0
-    acknowledge: tuple[int, int] = (0, 0)
     unproven_for: float = UNPROVEN_AFTER
     probe_at: float = 0.0
     control: str = ""
@@ -174,7 +174,6 @@ class Peer:
     acked: dict[str, int] = field(default_factory=dict[str, int])
     progress: int = 0
     """Changes when it acknowledges more."""
-    features: tuple[str, ...] = ()
     to_forget: dict[str, int] = field(default_factory=dict[str, int])
     """Exchanges that it is still to be told to forget, and their heads."""
     forgetting: dict[str, int] = field(default_factory=dict[str, int])
@@ -184,6 +183,8 @@ class Peer:
     forget_at: float = 0.0
     pong: Pong | None = None
     pong_at: float = 0.0
+    pinged_at: float | None = None
+    """When the oldest of our pings left that it has not answered; None if there is none."""
     round_trip: float = 0.0
     key: bytes = b""
     near: bool = True
@@ -202,8 +203,6 @@ class Peer:
     """How many it was told since all of them were told last."""
     names_told: int = 0
     """How many names it has told us."""
-    registry: bytes = b""
-    exchanges: tuple[str, ...] = ()
 
     @classmethod
     def from_hello(
@@ -233,6 +232,7 @@ class Peer:
             told=PermittedInterest(rights.publish),
             id=hello.sender,
             label=hello.label,
+            hello=hello,
             addresses=hello.addresses,
             interest=PeerInterest(hello.epoch, asked.replace(hello.interest)),
             joined_at=now,
@@ -240,17 +240,12 @@ class Peer:
             ponged_at=now,
             ping_at=now + PING_EVERY,
             unproven_at=now,
-            started=hello.started,
-            acknowledge=hello.acknowledge,
-            registry=hello.registry,
-            exchanges=hello.exchanges,
-            features=hello.features,
         )
 
     @property
     def forgets(self) -> bool:
         """Whether the peer knows starts and places, and forgets what it is told to."""
-        return FORGETS in self.features
+        return FORGETS in self.hello.features
 
     @property
     def carried(self) -> bool:
@@ -270,9 +265,9 @@ class Peer:
 
     def answered(self, pong: Pong, now: float) -> None:
         """Note the answer to a ping, on our link."""
-        sent_at = self.ping_at - PING_EVERY
-        self.ponged_at = self.pong_at = now
-        self.pong, self.round_trip = pong, max(0.0, now - sent_at)
+        self.pong, self.ponged_at, self.pong_at = pong, now, now
+        if self.pinged_at is not None:
+            self.round_trip, self.pinged_at = now - self.pinged_at, None
 
     def acknowledged(self, positions: dict[str, int]) -> None:
         """Note up to where the peer's tasks have been given what we sent."""
@@ -317,6 +312,7 @@ class Peer:
         self.heard_at = min(self.heard_at + seconds, now)
         self.ponged_at = min(self.ponged_at + seconds, now)
         self.ping_at += seconds
+        self.pinged_at = None
         self.probe_at += seconds
         if self.unproven_at is not None:
             self.unproven_at = min(self.unproven_at + seconds, now)

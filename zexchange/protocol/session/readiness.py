@@ -26,8 +26,9 @@ MAX_NAMES = 100_000
 
 def tune(peer: Peer) -> OpenReceiver:
     """Return what has a peer's data received, as it is permitted."""
-    said = peer.registry, peer.exchanges
-    return OpenReceiver(peer.id, peer.data, peer.acknowledge, peer.key, peer.rights, *said)
+    hello = peer.hello
+    said = hello.registry, hello.exchanges
+    return OpenReceiver(peer.id, peer.data, hello.acknowledge, peer.key, peer.rights, *said)
 
 
 class Readiness:
@@ -140,6 +141,13 @@ class Readiness:
         self._core.wanted(changed)
         self._judge(peer)
         self.announce(peer)
+
+    def ping(self, peer: Peer, now: float) -> None:
+        """Tell a peer by which epochs we go, and see how long it takes to answer."""
+        if peer.pinged_at is None:
+            peer.pinged_at = now
+        told = self._core.interest.epoch, peer.interest.announced, peer.ready_epoch
+        self._core.say(peer, Ping(self._core.me, *told, named=peer.names_said))
 
     def on_ping(self, peer: Peer, ping: Ping, now: float) -> None:
         """Compare epochs: what a peer knows of us, and what we know of it."""

@@ -186,8 +186,8 @@ class Session(SessionState):
                 self.readiness.on_named(peer, message)
             case Slow(_, slow):
                 self._on_slow(peer, slow)
-            case Bye():
-                self.peering.on_bye(peer, message.heads, now)
+            case Bye(_, heads):  # for good: nobody comes back under the id of one that has ended
+                self.peering.left(peer, "bye", now, heads)
         return None
 
     def _given(self, peer: Peer, positions: dict[str, int]) -> dict[str, int]:
@@ -258,8 +258,7 @@ class Session(SessionState):
             self.tell(PeerSilent(peer.id.hex(), peer.label, quiet))
         if now >= peer.ping_at:
             peer.ping_at = now + (CARRIED_PING_EVERY if peer.carried else PING_EVERY)
-            told = self.interest.epoch, peer.interest.announced, peer.ready_epoch
-            self.say(peer, Ping(self.me, *told, named=peer.names_said))
+            self.readiness.ping(peer, now)
         self._tick_link(peer, quiet, now)
         self.readiness.tick(peer, now)
         self.forgetting.tick(peer, now)
