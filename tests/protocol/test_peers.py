@@ -163,7 +163,7 @@ def test_a_tick_that_is_a_little_late_forgives_nothing(joined: Session) -> None:
 def test_delays_never_pass_now(seconds: float, past: float) -> None:
     """However long we were stopped, nothing was heard later than now."""
     now = past + seconds
-    peer = Peer.from_hello(hello(), past)
+    peer = Peer(hello(), past)
     peer.delay(seconds, now)
     assert peer.heard_at <= now
     assert peer.ponged_at <= now

@@ -33,7 +33,7 @@ def examine(engine: Engine, exchange: str, timeout: float) -> Picture:
         timeout: seconds that a connection by hand may take.
     """
     waiter = NodeWaits(engine, PATIENCE)
-    waiter.wait(waiter.settled(lambda: _answered(engine)))
+    waiter.wait(waiter.until(lambda: _answered(engine)))
     picture = engine.changed.look(lambda held: _look(engine, exchange))
     tried = reach_all(_doubtful(picture), timeout)
     return replace(

@@ -12,25 +12,7 @@ from ...local.process.logs import log
 from ...names import is_pattern
 from ...protocol.interest.interest import NameSet
 from ...protocol.rate_limit import TokenBucket
-from ...protocol.session.effects import (
-    Announce,
-    CloseLink,
-    CloseReceiver,
-    Dial,
-    Effect,
-    Emit,
-    HaveForgotten,
-    InterestChanged,
-    OpenReceiver,
-    Probe,
-    Recount,
-    Redial,
-    Reply,
-    Resend,
-    Resubscribe,
-    Send,
-    SubscribeNames,
-)
+from ...protocol.session import effects
 from ...protocol.session.events import Event, Lost, Rejected
 from ...protocol.session.session import Session
 from ...protocol.wire.messages import Pong, Recalled, Replayed
@@ -85,56 +67,56 @@ class EffectExecutor:
 
     def carry_out(self) -> None:
         """Do what the session asks for, until it asks for nothing more."""
-        while effects := self._session.take():
-            for effect in effects:
+        while asked := self._session.take():
+            for effect in asked:
                 try:
                     self._perform(effect)
                 except Exception:
                     # The others must not be lost with it: the session takes them for done.
                     log.exception("could not carry out %.200s", effect)
 
-    def _perform(self, effect: Effect) -> None:
+    def _perform(self, effect: effects.Effect) -> None:
         """Carry out one effect. The order of the cases is that of their frequency."""
         match effect:
-            case Send(endpoint, message):
+            case effects.Send(endpoint, message):
                 self._controls.say(endpoint, message)
-            case Reply(route, message):
+            case effects.Reply(route, message):
                 signed = self._watch.sign(message) if isinstance(message, Pong) else message
                 self._controls.reply(route, signed)
-            case Probe(endpoint):
+            case effects.Probe(endpoint):
                 self._probes.probe(endpoint, self._world.monotonic(), self._probed)
-            case Announce(peer, epoch, keys):
+            case effects.Announce(peer, epoch, keys):
                 self._announce(peer, epoch, keys)
-            case Resubscribe():
+            case effects.Resubscribe():
                 self._inbound.do(self._inbound.follow)
-            case OpenReceiver():
+            case effects.OpenReceiver():
                 asked = self._controls.routed(effect)
                 self._lookups.literal(asked.endpoint, lambda literal: self._tune(asked, literal))
-            case SubscribeNames(peer, names, anew):
+            case effects.SubscribeNames(peer, names, anew):
                 self._inbound.do(lambda: self._inbound.narrow(peer, names, anew))
-            case CloseReceiver(peer, heads, final, acked):
+            case effects.CloseReceiver(peer, heads, final, acked):
                 self._outbound.window.forget(peer, final, acked)
                 self._inbound.do(lambda: self._inbound.hush(peer, heads, final))
-            case Resend():
+            case effects.Resend():
                 self._resend(effect)
-            case Recount():
+            case effects.Recount():
                 self._recount(effect)
-            case HaveForgotten(peer, epoch, number, heads):
+            case effects.HaveForgotten(peer, epoch, number, heads):
                 self._outbound.have_forgotten(peer, epoch, number, heads)
-            case InterestChanged(keys):
+            case effects.InterestChanged(keys):
                 # What was kept before a bridge came is encoded, which may call anything.
                 with self._changed.aside():
                     self._bridges.refresh(keys, self._session.members.wanting)
-            case Emit(event):
+            case effects.Emit(event):
                 self._tell(event)
-            case Dial(endpoint, key):
+            case effects.Dial(endpoint, key):
                 self._controls.dial(endpoint, key)
-            case CloseLink(endpoint):
+            case effects.CloseLink(endpoint):
                 self._controls.hang_up(endpoint)
-            case Redial(endpoint, key):
+            case effects.Redial(endpoint, key):
                 self._controls.redial(endpoint, key)
 
-    def _tune(self, asked: OpenReceiver, endpoint: str) -> None:
+    def _tune(self, asked: effects.OpenReceiver, endpoint: str) -> None:
         if asked.peer in self._session.members.peers:  # still, where a name was looked up
             tuned = replace(asked, endpoint=endpoint)
             self._inbound.do(lambda: self._inbound.tune(tuned))
@@ -153,7 +135,7 @@ class EffectExecutor:
                 )
             self._session.readiness.announced(node, epoch, heads)
 
-    def _resend(self, asked: Resend) -> None:
+    def _resend(self, asked: effects.Resend) -> None:
         """Send frames again, then say which; the asker paces by asking for the rest."""
         request, now = asked.request, self._world.monotonic()
         if not self._allowed(asked.route, REQUEST, now):
@@ -170,7 +152,7 @@ class EffectExecutor:
         answer = Replayed(self._session.me, request.name, first, last, request.request)
         self._controls.reply(asked.route, answer)
 
-    def _recount(self, asked: Recount) -> None:
+    def _recount(self, asked: effects.Recount) -> None:
         """Tell what is kept for late joiners."""
         cost = RECALL_PATTERN if any(map(is_pattern, asked.keys)) else RECALL * len(asked.keys)
         if self._allowed(asked.route, cost, self._world.monotonic()):

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ...local.process.logs import log
-from ...protocol.hub import client as h
+from ...protocol.hub import client
 from ...protocol.hub.messages import Detach
 from ...protocol.security.permissions import Policy
 from ...protocol.session.session import Session
@@ -40,7 +40,7 @@ class HubClient:
         inbound: Receiver,
         probes: Probes,
         monotonic: Callable[[], float],
-        hubs: h.HubSelector,
+        hubs: client.HubSelector,
         ways: HubTransport,
         lookups: Resolver,
         guard: CurveGuard | None = None,
@@ -101,41 +101,41 @@ class HubClient:
         for effect in self._hubs.take():
             self._perform(effect, now)
 
-    def _perform(self, effect: h.Effect, now: float) -> None:
+    def _perform(self, effect: client.Effect, now: float) -> None:
         session, federation = self._session, self._federation
         match effect:
-            case h.SendAttach(endpoint, word):
+            case client.SendAttach(endpoint, word):
                 self._ways.tell_hub(endpoint, word)
-            case h.NodesAlive(nodes):
+            case client.NodesAlive(nodes):
                 session.behind.alive(nodes, now)
-            case h.NodeReachable(node):
+            case client.NodeReachable(node):
                 session.behind.appeared(node, now)
-            case h.NodeUnreachable(node, reason):
+            case client.NodeUnreachable(node, reason):
                 session.behind.vanished(node, reason, now)
-            case h.NodeMoved(node):
+            case client.NodeMoved(node):
                 session.behind.moved(node, now)
                 session.behind.appeared(node, now)
-            case h.Publish(up, connect, key):
+            case client.Publish(up, connect, key):
                 self._publish(up, connect, key)
-            case h.Reconnect(down):
+            case client.Reconnect(down):
                 self._renew(down)
-            case h.RightsChanged():
+            case client.RightsChanged():
                 session.peering.judge_carried(now)
-            case h.Introduce(hub, secret):
+            case client.Introduce(hub, secret):
                 self._secrets = {**self._secrets, hub: secret}
                 if hub in self._asked:
                     self._introduce(hub)
                     # What was answered on that connection before was not let through.
                     session.behind.announce_again()
-            case h.Redial(endpoint):
+            case client.Redial(endpoint):
                 self._ways.redial_hub(endpoint)
-            case h.HubLost(endpoint):
+            case client.HubLost(endpoint):
                 log.warning(
                     "federation %r: the hub %s does not answer any more", federation, endpoint
                 )
-            case h.HubReturned(endpoint):
+            case client.HubReturned(endpoint):
                 log.warning("federation %r: the hub %s answers again", federation, endpoint)
-            case h.HubRefused(endpoint, reason, text):
+            case client.HubRefused(endpoint, reason, text):
                 session.reject(endpoint, f"refused: {reason}", text)
 
     def _publish(self, up: str, connect: bool, key: bytes) -> None:

@@ -83,7 +83,7 @@ class NodeWaits:
             found[:] = self._pending()
             return not (given or found)
 
-        yield from self._until(complete)
+        yield from self.until(complete)
         return given, found
 
     def known(self) -> Wait[None]:
@@ -93,11 +93,7 @@ class NodeWaits:
             undecided = (m for m in self._missing() if m.live and not m.refused)
             return not self._pending() and not any(undecided)
 
-        yield from self._until(complete)
-
-    def settled(self, condition: Callable[[], bool]) -> Wait[bool]:
-        """Wait until a condition on the session holds; return whether it did."""
-        return (yield from self._until(condition))
+        yield from self.until(complete)
 
     def peers(self, n: int) -> Wait[None]:
         """Wait for ``n`` peers that are ready in both directions."""
@@ -126,7 +122,7 @@ class NodeWaits:
         yield from self.run(
             lambda: epochs.append(engine.session.interest.epoch), engine.post_after_interest
         )
-        if not epochs or not (yield from self._until(confirmed)):
+        if not epochs or not (yield from self.until(confirmed)):
             self._fail(f"after {self._timeout:g} s not confirmed by {', '.join(unconfirmed)}")
 
     def subscribers(self, name: str, n: int) -> Wait[None]:
@@ -147,7 +143,7 @@ class NodeWaits:
             found = count()
             return found >= n
 
-        if not (yield from self._until(enough)):
+        if not (yield from self.until(enough)):
             self._fail(f"{found} of {n} {what} after {self._timeout:g} s", why)
 
     def flushed(self, given: bool = True) -> Wait[None]:
@@ -168,7 +164,7 @@ class NodeWaits:
         if not (yield from self.run(lambda: goals.append(Goal(engine.heads())))):
             self._fail(f"after {self._timeout:g} s the control thread has not answered")
         most = 0.0
-        while not (yield from self._until(acknowledged, most)):
+        while not (yield from self.until(acknowledged, most)):
             if self._monotonic() >= self._deadline:
                 self._fail(f"not acknowledged by {', '.join(lagging)}")
             # A control thread that takes longer than this is not given more of it to do.
@@ -214,7 +210,7 @@ class NodeWaits:
             if peer.id not in slow and goal.missed(peer.id, lacks(peer, goal.heads))
         ]
 
-    def _until(self, condition: Callable[[], bool], most: float = math.inf) -> Wait[bool]:
+    def until(self, condition: Callable[[], bool], most: float = math.inf) -> Wait[bool]:
         """Wait for a condition on the session, to the end of the time; return whether it held."""
         engine, held = self._engine, None
         until = min(self._deadline, self._monotonic() + most)

@@ -50,12 +50,26 @@ class Authority:
         return Channel(Kind.KEY, core.rights_by(message.sender, key, Kind.KEY))
 
     def as_proven(self, message: Control, kind: Kind, key: bytes) -> Control:
-        """Return a message as far as its sender may say it by a kind of connection."""
+        """Return a message as far as its sender may say it by a kind of connection.
+
+        Without the ways of which it may not speak: of those through hubs only hubs may, and of Unix
+        sockets only who was met at one. What is kept, and told on, would else be believed of us.
+        """
+        if isinstance(message, Hello):
+            return self._proven(message, kind, key)
+        if isinstance(message, Welcome):
+            known = tuple((node, _credited(addresses, kind)) for node, addresses in message.known)
+            return replace(message, hello=self._proven(message.hello, kind, key), known=known)
+        return message
+
+    def _proven(self, hello: Hello, kind: Kind, key: bytes) -> Hello:
+        """Return a hello that says of a node's key what its connection proves."""
         policy = self._core.policy
-        if kind is Kind.HUB and policy is not None:
-            return _with_key(message, policy.owner(message.sender) or b"")
-        near = kind is Kind.NEAR
-        return _by_itself(message if near else _with_key(message, key), near)
+        if kind is Kind.HUB:
+            key = (policy and policy.owner(hello.sender)) or b""
+        elif kind is Kind.NEAR:
+            key = hello.key
+        return replace(hello, key=key, addresses=_credited(hello.addresses, kind))
 
     def _credible(self, message: Control, route: Any, key: bytes, now: float) -> bool:
         """Return whether a message speaks for a node that its key may speak for."""
@@ -146,31 +160,9 @@ def _follows(hello: Hello, peer: Peer, told: PermittedInterest) -> bool:
     return hello.epoch > known.epoch
 
 
-def _by_itself(message: Control, near: bool) -> Control:
-    """Return a message without the ways of which its sender may not speak.
-
-    Of ways through hubs only hubs may, and of Unix sockets only who was met at one: what is
-    kept, and told on, would else be believed of us.
-    """
-    if isinstance(message, Hello):
-        return replace(message, addresses=_credited(message.addresses, near))
-    if isinstance(message, Welcome):
-        hello = replace(message.hello, addresses=_credited(message.hello.addresses, near))
-        known = tuple((node, _credited(addresses, near)) for node, addresses in message.known)
-        return replace(message, hello=hello, known=known)
-    return message
-
-
-def _credited(addresses: tuple[Address, ...], near: bool) -> tuple[Address, ...]:
-    if near:
+def _credited(addresses: tuple[Address, ...], kind: Kind) -> tuple[Address, ...]:
+    if kind is Kind.HUB:
+        return addresses
+    if kind is Kind.NEAR:
         return tuple(a for a in addresses if not by_hub((a,)))
     return tuple(a for a in addresses if a.control[:4] == a.data[:4] == "tcp:")
-
-
-def _with_key(message: Control, key: bytes) -> Control:
-    """Return a message that says of a node's key what its connection proves."""
-    if isinstance(message, Hello):
-        return replace(message, key=key)
-    if isinstance(message, Welcome):
-        return replace(message, hello=replace(message.hello, key=key))
-    return message

@@ -172,7 +172,7 @@ class Peering:
             self._proving.renew(now)
         data = self._core.kind(address)
         rights = self._core.rights_of(hello.sender, hello.key, data, calls)
-        peer = Peer.from_hello(hello, now, data is Kind.NEAR, rights, calls)
+        peer = Peer(hello, now, data is Kind.NEAR, rights, calls)
         if self._core.vouching and peer.rights.hub and self._core.vouching.exceeds(peer.id):
             self._core.reject(rights.name, PASSED_ON, "say it in the hub's permissions, too")
         if before is not None:
@@ -431,7 +431,7 @@ class Peering:
         del self._members.peers[peer.id]
         final = reason == "bye"
         if final:
-            self._members.end(peer.id, self._said_by(peer, heads), now)
+            self._members.ended.leave(peer.id, self._said_by(peer, heads), now)
         else:
             self._members.lapse(peer, now, renewed, reason in ("revoked", "crowded out"))
         self._undial(peer)

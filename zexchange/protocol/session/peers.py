@@ -141,6 +141,12 @@ class Peer:
 
     Attributes:
         hello: by which it became a peer.
+        joined_at: when that was, in seconds on a monotonic clock.
+        near: it runs as the same user, on this host, or nobody has keys.
+        rights: what it may do.
+        calls: by what it speaks to us, as far as we know.
+        asked: its interest, and what of that it may have.
+        told: our interest, and what of that it may publish, and so is told of.
         heard_at: when it was heard last, in whatever way.
         called_at: when it was heard last on its own link, which leads to us; 0 for never.
         ponged_at: when our link to it was answered, or replaced, last.
@@ -149,16 +155,22 @@ class Peer:
         round_trip: seconds from a ping to its pong, the last time that both were seen.
     """
 
-    id: bytes
-    label: Label
     hello: Hello
-    addresses: tuple[Address, ...]
-    interest: PeerInterest
     joined_at: float
-    heard_at: float
-    ponged_at: float
-    ping_at: float
-    unproven_at: float | None
+    near: bool = True
+    rights: Rights = EVERYTHING
+    calls: Kind = Kind.NEAR
+    id: bytes = field(init=False)
+    key: bytes = field(init=False)
+    label: Label = field(init=False)
+    addresses: tuple[Address, ...] = field(init=False)
+    asked: PermittedInterest = field(init=False)
+    told: PermittedInterest = field(init=False)
+    interest: PeerInterest = field(init=False)
+    heard_at: float = field(init=False)
+    ponged_at: float = field(init=False)
+    ping_at: float = field(init=False)
+    unproven_at: float | None = field(init=False)
     called_at: float = 0.0
     unproven_for: float = UNPROVEN_AFTER
     probe_at: float = 0.0
@@ -186,15 +198,6 @@ class Peer:
     pinged_at: float | None = None
     """When the oldest of our pings left that it has not answered; None if there is none."""
     round_trip: float = 0.0
-    key: bytes = b""
-    near: bool = True
-    rights: Rights = EVERYTHING
-    calls: Kind = Kind.NEAR
-    """By what it speaks to us, as far as we know."""
-    asked: PermittedInterest = field(default_factory=PermittedInterest)
-    """Its interest, and what of that it may have."""
-    told: PermittedInterest = field(default_factory=PermittedInterest)
-    """Our interest, and what of that it may publish, and so is told of."""
     by_name: NameSet = field(default_factory=NameSet)
     """What of its interest it cannot subscribe to by prefixes."""
     named: dict[str, None] = field(default_factory=dict[str, None])
@@ -204,43 +207,15 @@ class Peer:
     names_told: int = 0
     """How many names it has told us."""
 
-    @classmethod
-    def from_hello(
-        cls,
-        hello: Hello,
-        now: float,
-        near: bool = True,
-        rights: Rights = EVERYTHING,
-        calls: Kind = Kind.NEAR,
-    ) -> "Peer":
-        """Return the peer that a hello speaks of.
-
-        Args:
-            hello: from it.
-            now: seconds on a monotonic clock.
-            near: it runs as the same user, on this host, or nobody has keys.
-            rights: what it may do.
-            calls: by what it speaks to us.
-        """
-        asked = PermittedInterest(rights.subscribe)
-        return cls(
-            key=hello.key,
-            near=near,
-            rights=rights,
-            calls=calls,
-            asked=asked,
-            told=PermittedInterest(rights.publish),
-            id=hello.sender,
-            label=hello.label,
-            hello=hello,
-            addresses=hello.addresses,
-            interest=PeerInterest(hello.epoch, asked.replace(hello.interest)),
-            joined_at=now,
-            heard_at=now,
-            ponged_at=now,
-            ping_at=now + PING_EVERY,
-            unproven_at=now,
-        )
+    def __post_init__(self) -> None:
+        hello, now = self.hello, self.joined_at
+        self.id, self.key = hello.sender, hello.key
+        self.label, self.addresses = hello.label, hello.addresses
+        self.asked = PermittedInterest(self.rights.subscribe)
+        self.told = PermittedInterest(self.rights.publish)
+        self.interest = PeerInterest(hello.epoch, self.asked.replace(hello.interest))
+        self.heard_at = self.ponged_at = self.unproven_at = now
+        self.ping_at = now + PING_EVERY
 
     @property
     def forgets(self) -> bool:
@@ -374,10 +349,6 @@ class PeerTable:
         wants: frozenset[str] = frozenset() if barred else frozenset(interest.keys)
         lapsed = Lapsed(interest, peer.acked, renewed, wants)
         self._lapsed.leave(peer.id, lapsed, now)
-
-    def end(self, node: bytes, kind: Kind, now: float) -> None:
-        """Note that a peer has left for good, as was said by a kind of connection."""
-        self.ended.leave(node, kind, now)
 
     def has_ended(self, node: bytes, kind: Kind) -> bool:
         """Return whether a node that somebody speaks for, by some kind, has said goodbye.

@@ -55,12 +55,10 @@ from .peers import (
     Peer,
 )
 from .readiness import Readiness
-from .state import SessionState
+from .state import Addressed, SessionState
 
 Answer = Ack | Replayed | Recalled
 """What a peer says of what other parts of the shell sent or asked."""
-Addressed = Interest | Ping | Ack | Slow | Named | Forgot
-"""The messages that say for which node they are."""
 
 
 class Session(SessionState):

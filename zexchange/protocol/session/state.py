@@ -35,6 +35,8 @@ from .effects import Effect, Emit, InterestChanged, Reply, Send
 from .events import Event, Rejected
 from .peers import MAX_GOSSIP, MAX_PEERS, Peer, PeerTable
 
+Addressed = Interest | Ping | Ack | Slow | Named | Forgot
+"""The messages that say for which node they are."""
 MAX_KINDS = 1000
 """Kinds of rejection counted apart: their words come from whoever was rejected."""
 
@@ -86,7 +88,7 @@ class SessionState:
     def say(self, peer: Peer, message: Control) -> None:
         """Tell a peer something, if there is a link to it."""
         if peer.link is not None:
-            if isinstance(message, Interest | Ping | Ack | Slow | Named | Forgot):
+            if isinstance(message, Addressed):
                 message = replace(message, to=peer.id)
             self.do(Send(peer.link, message))
 
