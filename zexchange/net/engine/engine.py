@@ -445,13 +445,12 @@ class Engine(ReceiverEvents):
         finished = self.finished
         if finished:  # and what was to be done then has failed
             return None
-        fds = [fd for fd, _ in ready]
-        if self._waker.fd in fds:
-            self._waker.clear()
         with self.changed:
             self._controls.begin(self.world.monotonic())
-            for fd in fds:
-                if fd == self._xpub_fd:
+            for fd, _ in ready:
+                if fd == self._waker.fd:
+                    self._waker.clear()
+                elif fd == self._xpub_fd:
                     self.outbound.poll()
                 elif not (self._controls.ready(fd) or self._probes.ready(fd)) and self._guard:
                     self._guard.ready(fd)

@@ -31,7 +31,6 @@ class SlowPeerMonitor:
         self._outbound = outbound
         self._answers = answers
         self._stalling = Stalling(stall)
-        self._kept: dict[bytes, tuple[int, int]] = {}
         self._beacon_at = 0.0
         self._turns = Turns()
 
@@ -106,9 +105,7 @@ class SlowPeerMonitor:
             interest = peer.interest
             state = (interest.epoch, interest.announced)
             # A peer whose connection is cut (nothing is announced to it) is held for.
-            if interest.announced and self._kept.get(node) != state:
-                self._kept[node] = state
+            if interest.announced and peer.held_for != state:
+                peer.held_for = state
                 held = interest.held(interest.announced)
                 self._outbound.window.promise(node, held, peer.forgets)
-        for node in set(self._kept) - set(self._session.members.peers):
-            del self._kept[node]

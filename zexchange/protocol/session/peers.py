@@ -183,6 +183,8 @@ class Peer:
     ready_epoch: int = 0
     silent: bool = False
     finds_us_slow: bool = False
+    held_for: tuple[int, int] = 0, 0
+    """Its epoch, and the one that was announced to it, for which what is sent is held."""
     acked: dict[str, int] = field(default_factory=dict[str, int])
     progress: int = 0
     """Changes when it acknowledges more."""
