@@ -2,11 +2,11 @@
 
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ..net.config import NodeConfig
 from ..net.engine.environment import NodeEnvironment
-from ..net.transport.threads import Turn
 from ..protocol.session.session import Session
 from ..protocol.wire.messages import Address
 from .schedule import Schedule
@@ -130,67 +130,31 @@ class SimulatedEnvironment(NodeEnvironment):
     ) -> None:
         self.monotonic = self.spent = schedule.monotonic
         self.time = schedule.time
-        self.schedule = schedule
         self.host = host
-        self.parties: list[Loop | Sender] = []
-        self._wire = wire
         self._directory = directory
         self._random = chance
-        self._fds = 0
-
-    def _next_fd(self) -> int:
-        self._fds += 1
-        return self._fds
+        self.sockets: Any = partial(Sockets, wire, host)
+        self.poller: Any = partial(Poller, host)
+        self.waker: Any = partial(Waker, host)
+        self.condition: Any = partial(Condition, schedule)
+        self.bell: Any = partial(Bell, schedule)
+        self.loop: Any = lambda name, *parts: Loop(schedule, host, *parts)
+        self.sender: Any = partial(Sender, schedule, host)
+        self.probes: Any = lambda poller: Probes(wire, host)
+        self.descriptors = lambda: None  # as many as one likes
+        self.descriptors_at_most = lambda enough: None
 
     def new_id(self) -> bytes:
         """See `NodeEnvironment`."""
         return self._random.randbytes(16)
 
-    def sockets(self) -> Any:
-        """See `NodeEnvironment`."""
-        return Sockets(self._wire, self.host, self._next_fd)
-
-    def poller(self) -> Any:
-        """See `NodeEnvironment`."""
-        return Poller(self.host)
-
-    def waker(self) -> Any:
-        """See `NodeEnvironment`."""
-        return Waker(self.host, self._next_fd())
-
-    def condition(self) -> Any:
-        """See `NodeEnvironment`."""
-        return Condition(self.schedule)
-
     async def aside(self, call: Callable[[], None]) -> None:
         """See `NodeEnvironment`: nothing here takes time, and all of it happens on one thread."""
         call()
 
-    def loop(
-        self,
-        name: str,
-        poller: Any,
-        turn: Turn,
-        last: Callable[[], None],
-    ) -> Any:
-        """See `NodeEnvironment`."""
-        loop = Loop(self.schedule, self.host, poller, turn, last)
-        self.parties.append(loop)
-        return loop
-
-    def bell(self) -> Any:
-        """See `NodeEnvironment`."""
-        return Bell(self.schedule)
-
     def lend(self) -> bool:
         """See `NodeEnvironment`: nothing has to be prepared here."""
         return True
-
-    def sender(self, send: Callable[[], float]) -> Any:
-        """See `NodeEnvironment`."""
-        sender = Sender(self.schedule, self.host, send)
-        self.parties.append(sender)
-        return sender
 
     def guard(self, plan: NodeConfig) -> None:
         """See `NodeEnvironment`: nobody has keys here."""
@@ -198,15 +162,3 @@ class SimulatedEnvironment(NodeEnvironment):
     def places(self, plan: NodeConfig, node: str, router: Any, xpub: Any, apart: Any) -> Any:
         """See `NodeEnvironment`."""
         return Places(self._directory, self.host, plan, node, router, xpub)
-
-    def probes(self, poller: Any) -> Any:
-        """See `NodeEnvironment`."""
-        return Probes(self._wire, self.host)
-
-    def descriptors(self) -> int | None:
-        """See `NodeEnvironment`: as many as one likes."""
-        return None
-
-    def descriptors_at_most(self, enough: int) -> int | None:
-        """See `NodeEnvironment`."""
-        return None

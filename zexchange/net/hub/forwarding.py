@@ -29,7 +29,7 @@ from ...protocol.wire.envelopes import (
     mark_frame,
 )
 from ..security.connections import cut, source
-from ..transport.sockets import DO_NOT_WAIT, SNDMORE
+from ..transport.sockets import DO_NOT_WAIT, SNDMORE, subscribe
 from .access import HubSubscriptions
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Forwarding:
         self._topics: dict[int, set[bytes]] = {}
         self.reading = FlowControl()
         self.dropped = self.cut = 0
-        sockets.subscribe(self._introduction)
+        subscribe(sockets.up, self._introduction)
 
     # ------------------------------------------------------------------------------- in
 

@@ -40,6 +40,7 @@ from ..engine.environment import NodeEnvironment
 from ..security.guard import CurveGuard
 from ..transport.descriptors import A_HUB, HUB, KEYS, require
 from ..transport.endpoints import Tcp, check_secure, parse_tcp
+from ..transport.sockets import subscribe, unsubscribe
 from ..transport.threads import Ready
 from .forwarding import BUDGET, Forwarding
 from .keys import HubAuth
@@ -227,7 +228,7 @@ class Hub:
     def _read_router(self, now: float) -> int:
         for n in range(BUDGET):
             try:
-                route, *frames = self._sockets.router.recv_multipart(zmq.NOBLOCK, copy=False)
+                route, *frames = self._sockets.control.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return n
             try:
@@ -353,7 +354,7 @@ class Hub:
 
     def _send(self, parts: Sequence[Any]) -> None:
         with suppress(zmq.Again, zmq.ZMQError):
-            self._sockets.router.send_multipart(parts, zmq.NOBLOCK, copy=False)
+            self._sockets.control.send_multipart(parts, zmq.NOBLOCK, copy=False)
 
     def _flush(self) -> None:
         """Send what was gathered in this turn, in one frame for each receiver."""
@@ -393,9 +394,9 @@ class Hub:
         if topic[:1] == DATA and not self._keys.names(topic, wanted):
             return
         if anew or not wanted:
-            self._sockets.unsubscribe(topic)
+            unsubscribe(self._sockets.up, topic)
         if wanted:
-            self._sockets.subscribe(topic)
+            subscribe(self._sockets.up, topic)
 
 
 def parse_control(endpoint: str) -> Tcp:

@@ -16,7 +16,7 @@ from ...protocol.security.permissions import Policy
 from ...protocol.wire.data import DATA
 from ..security.connections import Connection, connection, cut
 from ..security.guard import CurveGuard
-from ..transport.sockets import EVENTS, READABLE, Poller
+from ..transport.sockets import EVENTS, READABLE, Poller, subscribe, unsubscribe
 from .access import HubSubscriptions
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class HubAuth:
             self.gate = KeyedAccessRules(guard.in_force)
             self.wanted = HubSubscriptions(guard.gate, sockets.down)
             sockets.judge()
-            guard.watch("control", sockets.router)
+            guard.watch("control", sockets.control)
             guard.watch("data", sockets.down)
 
     def start(self, core: "HubCore", links: "HubLinks") -> None:
@@ -106,10 +106,8 @@ class HubAuth:
             return
         self._hiding = hiding
         before, after = (self._names, {DATA}) if hiding else ({DATA}, self._names)
-        for topic in after:
-            self._sockets.subscribe(topic)
-        for topic in before:
-            self._sockets.unsubscribe(topic)
+        subscribe(self._sockets.up, *after)
+        unsubscribe(self._sockets.up, *before)
 
     # ------------------------------------------------------------------------------ time
 

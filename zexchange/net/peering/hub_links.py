@@ -8,7 +8,7 @@ what a message means is the session's business. One thread, the control thread, 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import zmq
 
@@ -49,11 +49,8 @@ from ...protocol.wire.messages import (
 from ..security.guard import CurveGuard
 from ..transport.dns import Resolver
 from ..transport.endpoints import HUB_PREFIX, Tcp, parse_tcp
-from ..transport.sockets import EVENTS, Poller, lends, receive_parts
+from ..transport.sockets import EVENTS, Poller, Sockets, lends, receive_parts
 from .links import BUDGET, Controls, Received, _host_of
-
-if TYPE_CHECKING:
-    from ..transport.environment import Sockets
 
 ANSWERS = Welcome, Refuse, Stranger, Pong, Replayed, Recalled
 """What comes back on a link, and not at a node's own endpoint."""
@@ -94,7 +91,7 @@ class HubTransport(Controls):
 
     def __init__(
         self,
-        sockets: "Sockets",
+        sockets: Sockets,
         poller: Poller,
         lookups: Resolver,
         received: Received,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import zmq
 
@@ -25,10 +25,7 @@ from ..security.connections import connection, cut, source
 from ..security.guard import CurveGuard
 from ..transport.dns import Resolver
 from ..transport.endpoints import as_host, parse_tcp, resolve_wild
-from ..transport.sockets import EVENTS, Poller, connect, lends, receive_parts
-
-if TYPE_CHECKING:
-    from ..transport.environment import Sockets
+from ..transport.sockets import EVENTS, Poller, Sockets, connect, lends, receive_parts
 
 BUDGET = 256
 """Frames read from one control socket before the others have their turn."""
@@ -111,7 +108,7 @@ class Controls:
 
     def __init__(
         self,
-        sockets: "Sockets",
+        sockets: Sockets,
         poller: Poller,
         lookups: Resolver,
         received: Received,

@@ -7,7 +7,7 @@ only the same user can reach stay plain. Without keys there is only watching lef
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import zmq
 
@@ -18,11 +18,11 @@ from ...protocol.security.key_search import KeySearch, keys_to_try
 from ...protocol.security.keys import id_for
 from ...protocol.security.permissions import EVERYTHING, NOTHING, Policy
 from ..transport.endpoints import parse_tcp
-from ..transport.sockets import Poller
+from ..transport.sockets import Poller, Sockets
 from . import monitors as h
 from .connections import Connections, canonical
 from .key_directory import KeyDirectory
-from .monitors import Monitors, SocketMonitors
+from .monitors import SocketMonitors
 from .subscription_filter import SubscriptionFilter, user_of
 
 if TYPE_CHECKING:
@@ -38,14 +38,6 @@ _BOUND = h.MALFORMED
 
 Rejected = Callable[[str, str, str], None]
 Next = Callable[[str], None]
-
-
-class Asked(Monitors, Protocol):
-    """What makes the sockets that a guard needs."""
-
-    def zap(self) -> "Socket":
-        """Return the socket at which libzmq asks whether a key may come in."""
-        ...
 
 
 class CurveGuard:
@@ -85,7 +77,7 @@ class CurveGuard:
 
     def open(
         self,
-        sockets: Asked,
+        sockets: Sockets,
         poller: Poller,
         rejected: Rejected,
         another: Next,
