@@ -8,6 +8,7 @@ import zmq
 
 from zexchange.net.peering import links as c
 from zexchange.net.peering.links import Controls
+from zexchange.net.security.guard import CurveGuard
 from zexchange.net.transport.sockets import EVENTS
 from zexchange.protocol.wire import messages as v
 from zexchange.protocol.wire.control import control_frame
@@ -54,6 +55,7 @@ class Bench:
             lambda source, reason: self.rejected.append(reason),
             lambda link, body: None,
             lambda: self.now,
+            CurveGuard(None),
         )
 
     def _take(self, message: v.Control, route: bytes, link: str | None, key: bytes) -> bool:

@@ -156,9 +156,6 @@ class SimulatedEnvironment(NodeEnvironment):
         """See `NodeEnvironment`: nothing has to be prepared here."""
         return True
 
-    def guard(self, plan: NodeConfig) -> None:
-        """See `NodeEnvironment`: nobody has keys here."""
-
     def places(self, plan: NodeConfig, node: str, router: Any, xpub: Any, apart: Any) -> Any:
         """See `NodeEnvironment`."""
         return Places(self._directory, self.host, plan, node, router, xpub)

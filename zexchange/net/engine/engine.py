@@ -76,7 +76,7 @@ class Engine(ReceiverEvents):
         registry: Registry,
         events: Exchange[Event],
         world: NodeEnvironment,
-        guard: CurveGuard | None = None,
+        guard: CurveGuard,
         scope: Scope | None = None,
         join_timeout: float = 0.0,
     ) -> None:
@@ -100,18 +100,16 @@ class Engine(ReceiverEvents):
         self._sockets = world.sockets()
         self._probes = world.probes(self._poller)
         self._hubs = HubSelector(me, plan.federation, label, plan.hubs, world.monotonic())
-        self._vouching = guard.vouching(self._hubs) if guard else None
+        self._vouching = guard.vouching(self._hubs)
         lookups = Resolver(self.post)
         self._controls = self._make_controls(lookups, guard)
         xpub = self._sockets.xpub()
-        if guard:
-            self._judge_connections(guard, xpub)
+        self._judge_connections(guard, xpub)
         self._controls.spent = world.spent
         if isinstance(self._controls, HubTransport):
             self._controls.open()
         ring = Ring(plan.replay_bytes, plan.replay_messages, WINDOW)
-        gate = guard.gate if guard else None
-        there = world.descriptors()
+        gate, there = guard.gate, world.descriptors()
         self._room = shares(None if there is None else there - plan.descriptors())
         self.outbound = Publisher(xpub, me, self._waker.wake, ring, self.may_wait, world, gate)
         siblings = siblings_of(registry, world.new_id)
@@ -180,14 +178,8 @@ class Engine(ReceiverEvents):
     def _judge_connections(self, guard: CurveGuard, xpub: "Socket") -> None:
         """Have every connection judged, before anything is bound."""
         controls = self._controls
-        guard.open(
-            self._sockets,
-            self._poller,
-            self._turned_away,
-            controls.try_again,
-            controls.hang_up,
-            self._shut_out,
-        )
+        guard.open(self._sockets, self._poller)
+        guard.listener = self
         guard.watch("control", controls.router)
         guard.watch("data", xpub)
 
@@ -203,7 +195,7 @@ class Engine(ReceiverEvents):
             acknowledge=(max(1, ring.window // 4), max(1, ring.most_messages // 4)),
             room=self._room,
             numbering=self.outbound.numbering,
-            policy=self._guard.policy if self._guard else None,
+            policy=self._guard.policy,
             registry=registry,
             exchanges=self._carried(),
             changes=self.changes,
@@ -211,7 +203,7 @@ class Engine(ReceiverEvents):
         )
         if self._vouching:
             session.vouch(self._vouching)
-        if self._guard and self._guard.gate:
+        if self._guard.gate:
             self._guard.gate.calls = session.calls
         return session
 
@@ -227,7 +219,7 @@ class Engine(ReceiverEvents):
         self.inbound.do(self.inbound.look_again)
         self.post(lambda: self.session.carry(self._carried()))
 
-    def _make_controls(self, lookups: Resolver, guard: CurveGuard | None) -> Controls:
+    def _make_controls(self, lookups: Resolver, guard: CurveGuard) -> Controls:
         received = self._received, self._refused_frame, self._replayed
         common = self._sockets, self._poller, lookups, *received
         monotonic = self.world.monotonic
@@ -306,8 +298,7 @@ class Engine(ReceiverEvents):
         self.outbound.close(linger)
         self._controls.close(linger)
         self._probes.close()
-        if self._guard:
-            self._guard.close()
+        self._guard.close()
         self._finished = True
         self.changed.notify_all()
         self.inbound.stop()
@@ -484,7 +475,7 @@ class Engine(ReceiverEvents):
             for fd in fds:
                 if fd == self._xpub_fd:
                     self.outbound.poll()
-                elif not (self._controls.ready(fd) or self._probes.ready(fd)) and self._guard:
+                elif not (self._controls.ready(fd) or self._probes.ready(fd)):
                     self._guard.ready(fd)
             self._tell_interest()
             while self._inbox:
@@ -533,7 +524,7 @@ class Engine(ReceiverEvents):
     def _tell_names(self) -> None:
         """Tell the session of exchanges that are new: some peers need every name told."""
         names = self.bridges.made()
-        if names and self._guard and self._guard.policy:
+        if names and self._guard.policy:
             self.session.publishes(names)
 
     def _tell_acks(self) -> None:
@@ -555,8 +546,7 @@ class Engine(ReceiverEvents):
         self.bridges.tick(now)
         if self.hub_client:
             self.hub_client.tick(now)
-        if self._guard:
-            self._look_at_keys(self._guard, now)
+        self._look_at_keys(self._guard, now)
         self.session.tick(now)
         self.watch.look(now)
         self.stalls.look(now)
@@ -582,12 +572,22 @@ class Engine(ReceiverEvents):
             self.effects.carry_out()
             guard.cut_off(before, self.outbound.cut_off)
 
-    def _turned_away(self, source: str, reason: str, detail: str) -> None:
+    def turned_away(self, source: str, reason: str, detail: str) -> None:
+        """See `AuthListener`."""
         self.session.reject(source, reason, detail)
         for dialled in (self.session.turned_away, self._hubs.obstructed):
             dialled(source, detail or reason)
 
-    def _shut_out(self, endpoint: str) -> None:
+    def try_again(self, endpoint: str) -> None:
+        """See `AuthListener`."""
+        self._controls.try_again(endpoint)
+
+    def hang_up(self, endpoint: str) -> None:
+        """See `AuthListener`."""
+        self._controls.hang_up(endpoint)
+
+    def shut_out(self, endpoint: str) -> None:
+        """See `AuthListener`."""
         now = self.world.monotonic()
         self.session.shut_out(endpoint, now)
         self._hubs.shut_out(endpoint, now)

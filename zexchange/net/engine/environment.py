@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 class NodeEnvironment(Environment):
     """The real one, with keys and the rendezvous directory."""
 
-    _guard: CurveGuard | None = None
+    _guard: CurveGuard
 
-    def guard(self, plan: NodeConfig) -> CurveGuard | None:
-        """Return what keeps strangers from the node's TCP sockets; None where there are none.
+    def guard(self, plan: NodeConfig) -> CurveGuard:
+        """Return what keeps strangers from the node's TCP sockets.
 
         Raises:
             InvalidKeys: if the key directory cannot be used.

@@ -6,7 +6,6 @@ the rest of the engine; nothing here decides anything but when a hub may be dial
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 from ...local.process.logs import log
 from ...protocol.hub import client as h
@@ -19,9 +18,6 @@ from ..outbound.publisher import Publisher
 from ..peering.hub_links import HubTransport
 from ..security.guard import CurveGuard
 from ..transport.dns import Resolver, needs_lookup
-
-if TYPE_CHECKING:
-    from ..transport.sockets import Socket
 
 PROBE_EVERY = 0.5
 REFRESH = 5.0
@@ -47,7 +43,7 @@ class HubClient:
         hubs: h.HubSelector,
         ways: HubTransport,
         lookups: Resolver,
-        guard: CurveGuard | None = None,
+        guard: CurveGuard,
     ) -> None:
         self._federation = federation
         self._me = me
@@ -111,7 +107,7 @@ class HubClient:
         session = self._session
         match effect:
             case h.SendAttach(endpoint, word):
-                self._ways.tell_hub(endpoint, word)
+                self._ways.say(endpoint, word)
             case h.NodesAlive(nodes):
                 session.behind.alive(nodes, now)
             case h.NodeReachable(node):
@@ -134,7 +130,7 @@ class HubClient:
                     # What was answered on that connection before was not let through.
                     session.behind.announce_again()
             case h.Redial(endpoint):
-                self._ways.redial_hub(endpoint)
+                self._ways.redial(endpoint)
             case h.HubLost(endpoint):
                 log.warning("%s: the hub %s does not answer any more", self._where(), endpoint)
             case h.HubReturned(endpoint):
@@ -155,13 +151,10 @@ class HubClient:
             self._outbound.publish_to(self._ups.pop(up), False)
 
     def _connect(self, up: str, literal: str, key: bytes) -> None:
-        guard = self._guard
         if not literal or all(hub.up != up for hub in self._hubs.hubs.values()):
             return  # it has no address, or was left while its name was looked up
         self._ups[up] = literal
-        prepare: Callable[[Socket], bool] | None = None
-        if guard is not None:
-            prepare = partial(guard.unlock_up, endpoint=literal, key=key)
+        prepare = partial(self._guard.unlock_up, endpoint=literal, key=key)
         self._outbound.publish_to(literal, True, prepare)
 
     def _renew(self, down: str) -> None:
@@ -179,7 +172,7 @@ class HubClient:
                 self._publish(hub.up, True, hub.key)
             tried = self._ways.key_of(hub.endpoint)
             if not (before.is_hub(tried) and policy.is_hub(tried)):
-                self._ways.redial_hub(hub.endpoint)
+                self._ways.redial(hub.endpoint)
         self.news()
 
     def asked(self, frame: bytes) -> None:
@@ -200,7 +193,7 @@ class HubClient:
     def leave(self) -> None:
         """Say goodbye to every hub, behind what was said to the nodes there."""
         for endpoint in self._hubs.hubs:
-            self._ways.tell_hub(endpoint, Detach(self._me))
+            self._ways.say(endpoint, Detach(self._me))
 
 
 def _first(found: list[str]) -> str:

@@ -207,7 +207,7 @@ class Hub:
         # Once more after each turn in which there was something: a call on a socket may have
         # eaten its wake-up.
         done = self._forwarding.read_up(now) + self._read_router(now)
-        done += sum(self._links.read(link, now) for link in self._links)
+        done += sum(self._links.read(link, now) for link in list(self._links.values()))
         done += self._forwarding.read_down(now)
         if now >= self._tick_at:
             self._tick_at = now + TICK
@@ -220,7 +220,7 @@ class Hub:
         self._flush()
         self._busy = done > 0 or self._links.busy
         if self._closing:
-            for link in self._links:
+            for link in self._links.values():
                 self._links.say(link, Detach(self._me))
             return None
         return 0.0 if self._busy else TICK
@@ -360,7 +360,7 @@ class Hub:
         """Send what was gathered in this turn, in one frame for each receiver."""
         for route in list(self._out):
             self._flush_to(route)
-        for link in self._links:
+        for link in self._links.values():
             self._links.flush(link)
 
     def _flush_to(self, route: Any) -> None:

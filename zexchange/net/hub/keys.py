@@ -31,13 +31,12 @@ class HubAuth:
     def __init__(self, guard: CurveGuard, sockets: "HubSockets", poller: Poller) -> None:
         self._guard = guard
         self._sockets = sockets
-        self._poller = poller
         self._up: dict[int, Connection] = {}
         self._names: set[bytes] = set()
         self._hiding = False
         self.gate: KeyedAccessRules | None = None
         self.wanted: HubSubscriptions | None = None
-        guard.open(sockets, poller, self._rejected, self._another, self._dismiss, self._shut_out)
+        guard.open(sockets, poller)
         if guard.gate is not None:
             self.gate = KeyedAccessRules(guard.in_force)
             self.wanted = HubSubscriptions(guard.gate, sockets.down)
@@ -48,21 +47,8 @@ class HubAuth:
     def start(self, core: "HubCore", links: "HubLinks") -> None:
         """Begin to act; before the hub's thread does."""
         self._core, self._links = core, links
+        self._guard.listener = links
         self._hide()
-
-    # -------------------------------------------------------------- what the guard tells
-
-    def _rejected(self, source: str, reason: str, detail: str) -> None:
-        self._core.complain(f"{source}: {reason}", detail)
-
-    def _another(self, endpoint: str) -> None:
-        self._links.try_again(endpoint)
-
-    def _dismiss(self, endpoint: str) -> None:
-        self._links.dismiss(endpoint)
-
-    def _shut_out(self, endpoint: str) -> None:
-        self._links.shut_out(endpoint)
 
     # ------------------------------------------------------------------- what goes on
 

@@ -103,7 +103,7 @@ class Node(NodeView):
         world = self._world or NodeEnvironment()
         require(self._plan.descriptors(), world.descriptors(), f"federation {self.name!r}")
         guard = world.guard(self._plan)
-        self._me = guard.node_id(world.new_id()) if guard else world.new_id()
+        self._me = guard.node_id(world.new_id())
         label = Label(socket.gethostname(), os.getpid(), self._plan.label)
         engine = Engine(
             *(self._plan, self._me, label, self._registry, self.events, world, guard),

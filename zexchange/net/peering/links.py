@@ -25,10 +25,11 @@ from ..security.connections import connection, cut, source
 from ..security.guard import CurveGuard
 from ..transport.dns import Resolver
 from ..transport.endpoints import as_host, parse_tcp, resolve_wild
-from ..transport.sockets import EVENTS, Poller, Sockets, connect, lends, receive_parts
+from ..transport.sockets import EVENTS, Poller, Sockets, lends, receive_parts
+from .dealers import DealerLink, DealerLinks
 
 BUDGET = 256
-"""Frames read from one control socket before the others have their turn."""
+"""Messages read from one control socket before the others have their turn."""
 BUDGET_SECONDS = 0.002
 """Seconds of processor time in a turn after which nothing more is read: the interpreter's lock is
 held meanwhile, and the threads that messages pass through wait for it."""
@@ -58,19 +59,14 @@ Received = Callable[..., bool]
 tells whether its sender is a peer."""
 
 
-@dataclass(slots=True, eq=False)
-class Link:
+@dataclass(eq=False)
+class Link(DealerLink):
     """The control connection to one endpoint, and what waits for it to stand."""
 
-    endpoint: str
-    socket: "zmq.Socket[bytes]"
-    fd: int
-    key: bytes = b""
-    guard: CurveGuard | None = None
     turn: int = 0
-    outbox: deque[Control] = field(default_factory=deque[Control])
+    outbox: deque[Any] = field(default_factory=deque[Any])
 
-    def queue(self, message: Control) -> None:
+    def queue(self, message: Any) -> None:
         """Queue a message; a newer hello or ping takes the place of an older one."""
         if isinstance(message, Hello | Ping):
             kept = [m for m in self.outbox if type(m) is not type(message)]
@@ -83,10 +79,7 @@ class Link:
         """Send what is queued, as far as a connection takes it; tell whether it took any."""
         sent = False
         while self.outbox:
-            message = self.outbox[0]
-            if self.guard is not None:
-                message = self.guard.shaped(message, self.key)
-            frame = control_frame(message)
+            frame = self.frame(self.outbox[0])
             if len(frame) > MAX_CONTROL_BYTES:
                 log.error(
                     "not sent to %s: a control message of %d bytes, of which %d are taken: attach "
@@ -102,6 +95,10 @@ class Link:
             sent = True
         return sent
 
+    def frame(self, message: Any) -> bytes:
+        """Return a message as it is sent."""
+        return control_frame(self.guard.shaped(message, self.key))
+
 
 class Controls:
     """All control sockets of a node."""
@@ -115,7 +112,7 @@ class Controls:
         rejected: Callable[[str, str], None],
         replayed: Callable[[str, Body], None],
         monotonic: Callable[[], float],
-        guard: CurveGuard | None = None,
+        guard: CurveGuard,
     ) -> None:
         self._monotonic = monotonic
         self._allowance = TokenBucket(AT_ONCE, A_SECOND)
@@ -130,14 +127,11 @@ class Controls:
         self._large_at = -LARGE_FOR
         self._read_at = 0.0
         self._guard = guard
-        self._sockets = sockets
-        self._poller = poller
         self._lookups = lookups
         self._received = received
         self._rejected = rejected
         self._replayed = replayed
-        self._links: dict[str, Link] = {}
-        self._by_fd: dict[int, Link] = {}
+        self._links = DealerLinks[Link](sockets, poller, guard)
         self._unread: dict[Link | None, None] = {}
         self.router = sockets.router()
         self.router_fd = int(self.router.getsockopt(zmq.FD))
@@ -161,63 +155,35 @@ class Controls:
 
         Of the addresses that a host's name stands for, to the ``turn``-th.
         """
-        socket, guard = None, self._guard
-        try:
-            socket = self._sockets.dealer()
-            expected = guard.approach(socket, endpoint, key) if guard else b""
-        except zmq.ZMQError as error:
-            if guard:
-                guard.hung_up(endpoint)
-            if socket is not None:
-                socket.close()
-            log.warning("cannot dial %s: %s", endpoint, error)
-            return
-        if expected is None:  # nobody is authorized who could be there
-            socket.close()
-            return
-        link = Link(endpoint, socket, int(socket.getsockopt(zmq.FD)), expected, guard, turn)
-        self._links[endpoint] = self._by_fd[link.fd] = link
-        self._poller.watch(link.fd)
-        self._lookups.literal(endpoint, lambda literal: self._connect(link, literal), turn)
+        link = self._links.open(Link, endpoint, key)
+        if link is not None:
+            link.turn = turn
+            self._lookups.literal(endpoint, lambda literal: self._connect(link, literal), turn)
 
     def _connect(self, link: Link, literal: str) -> None:
-        if self._links.get(link.endpoint) is not link:
-            return  # closed while its host was looked up
-        try:
-            connect(link.socket, literal)
-        except zmq.ZMQError as error:
-            log.warning("cannot dial %s: %s", literal, error)
-            self.hang_up(link.endpoint)
-            return
+        self._links.connect(link, literal)
         # Connecting may have taken in the wake-up of the descriptor.
         self._unread[link] = None
 
-    def hang_up(self, endpoint: str, linger: int = 0) -> None:
-        """Close a link. Goodbyes that were sent before still go out within ``linger`` ms."""
-        link = self._links.pop(endpoint, None)
-        if link is not None:
-            del self._by_fd[link.fd]
-            self._poller.forget(link.fd)
-            if self._guard:
-                self._guard.hung_up(endpoint)
-            link.socket.close(linger=linger)
+    def hang_up(self, endpoint: str) -> None:
+        """Close a link."""
+        self._links.close(endpoint)
 
     def redial(self, endpoint: str, key: bytes = b"") -> None:
         """Replace a link by a fresh one."""
-        former = self._links.get(endpoint)
-        self.hang_up(endpoint)
+        former = self._links.close(endpoint)
         self.dial(endpoint, key, former.turn + 1 if former else 0)
 
     def try_again(self, endpoint: str) -> None:
         """Replace a link that has not stood yet, for the next key; what waits for it waits on."""
-        former = self._links.get(endpoint)
-        self.hang_up(endpoint)
-        self.dial(endpoint, turn=former.turn if former else 0)
-        link = self._links.get(endpoint)
-        if link is not None and former is not None:
-            link.outbox = former.outbox
+        former = self._links.close(endpoint)
+        if former is not None:
+            self.dial(endpoint, turn=former.turn)
+            link = self._links.get(endpoint)
+            if link is not None:
+                link.outbox = former.outbox
 
-    def say(self, endpoint: str, message: Control) -> None:
+    def say(self, endpoint: str, message: Any) -> None:
         """Send on a link, as soon as it stands."""
         link = self._links.get(endpoint)
         if link is not None:
@@ -256,8 +222,8 @@ class Controls:
         """Handle a descriptor that the poller named; tell whether it was one of ours."""
         if fd == self.router_fd:
             self.read_router()
-        elif fd in self._by_fd:
-            self._read_link(self._by_fd[fd])
+        elif fd in self._links.by_fd:
+            self._read_link(self._links.by_fd[fd])
         else:
             return False
         return True
@@ -309,7 +275,7 @@ class Controls:
             if len(parts) != 2:
                 self._rejected("control", f"control message of {len(parts)} frames")
                 continue
-            key = self._guard.user(parts[1]) if self._guard else b""
+            key = self._guard.user(parts[1])
             if key is None:
                 self._rejected("control", "key unknown")
                 continue
@@ -317,10 +283,17 @@ class Controls:
         self._unread[None] = None
 
     def _read_link(self, link: Link) -> None:
-        host = _host_of(link.endpoint)
+        self._read(link, self._take_from, self._resting)
+
+    def _read(
+        self,
+        link: Link,
+        take: Callable[[Link, zmq.Frame, list[zmq.Frame]], None],
+        resting: Callable[[], bool],
+    ) -> None:
         link.flush()
         for _ in range(BUDGET):
-            if self._resting():
+            if resting():
                 link.socket.getsockopt(EVENTS)
                 break
             try:
@@ -330,16 +303,20 @@ class Controls:
                 if link.flush():
                     self._unread[link] = None
                 return
-            if bytes(first.buffer[:1]) == DATA:
-                frame, buffers = first.bytes, tuple(other.buffer for other in others)
-                self._replayed(link.endpoint, Bulk(frame, buffers) if buffers else frame)
-            elif others:
-                self._rejected(link.endpoint, f"control message of {1 + len(others)} frames")
-            else:
-                self._take(first, None, link.endpoint, host, link.key)
+            take(link, first, others)
             if self._links.get(link.endpoint) is not link:
                 return
         self._unread[link] = None
+
+    def _take_from(self, link: Link, first: zmq.Frame, others: list[zmq.Frame]) -> None:
+        """Take what a peer says on our link to it."""
+        if bytes(first.buffer[:1]) == DATA:
+            frame, buffers = first.bytes, tuple(other.buffer for other in others)
+            self._replayed(link.endpoint, Bulk(frame, buffers) if buffers else frame)
+        elif others:
+            self._rejected(link.endpoint, f"control message of {1 + len(others)} frames")
+        else:
+            self._take(first, None, link.endpoint, _host_of(link.endpoint), link.key)
 
     def _take(
         self, frame: zmq.Frame, route: Any, link: str | None, host: str | None, key: bytes
@@ -382,7 +359,7 @@ class Controls:
     def close(self, linger: float) -> None:
         """Close every socket; what was said still goes out within ``linger`` seconds."""
         for endpoint in list(self._links):
-            self.hang_up(endpoint, linger=int(linger * 1000))
+            self._links.close(endpoint, linger=int(linger * 1000))
         self.router.close(linger=int(linger * 1000))
 
 
