@@ -4,16 +4,10 @@ from itertools import count
 
 import pytest
 
-from zexchange.protocol.hub.core import (
-    MAX_TOPICS,
-    UNREAD_BYTES,
-    WHOLE_A_SECOND,
-    WHOLE_AT_ONCE,
-    HubCore,
-)
+from zexchange.protocol.hub.core import MAX_TOPICS, WHOLE_A_SECOND, WHOLE_AT_ONCE, HubCore
 from zexchange.protocol.hub.members import AccessRules, MemberLeft, SendToMember, Subscribe, Warn
 from zexchange.protocol.hub.messages import Accepted, Attach, Refused, word_frame
-from zexchange.protocol.timing import REFUSALS
+from zexchange.protocol.timing import REFUSALS, UNREAD_BYTES
 from zexchange.protocol.wire.data import ready_topic, topic
 from zexchange.protocol.wire.messages import Label
 

@@ -15,17 +15,12 @@ import zmq
 from ...errors import DecodeError
 from ...local.process.logs import log
 from ...protocol.hub.core import HubCore
+from ...protocol.hub.credit import Credit
 from ...protocol.hub.messages import Accepted, Attach, Refused, Word, read_word, word_frame
 from ...protocol.hub.topology import MAX_HUBS
 from ...protocol.security.keys import belongs
 from ...protocol.security.permissions import Policy
-from ...protocol.timing import (
-    ENTER_EVERY,
-    KNOCK_EVERY,
-    REDIAL_AFTER,
-    TURNED_AWAY_RETRY,
-    UNREAD_BYTES,
-)
+from ...protocol.timing import ENTER_EVERY, KNOCK_EVERY, REDIAL_AFTER, TURNED_AWAY_RETRY
 from ...protocol.unanswered import Neighbours
 from ...protocol.wire.envelopes import BUNDLE_BYTES, Envelope, bundle
 from ..peering.dealers import DealerLink, DealerLinks
@@ -36,13 +31,12 @@ from .sockets import HubSockets
 
 ANSWER_WITHIN = 3.0
 """Seconds without an answer from a hub that we were given, after which that is told."""
-TELL_BYTES = 4 << 20
 FORGET_AFTER = 60.0
 """Seconds after which a hub that has called us, and does not answer, is dialled no more."""
 
 
 @dataclass(eq=False)
-class Link(DealerLink):
+class Link(DealerLink, Credit):
     """Our link to another hub."""
 
     hub: bytes = b""
@@ -51,10 +45,6 @@ class Link(DealerLink):
     redial_at: float = 0.0
     forget_at: float = math.inf
     """When to give up on a hub that was not given to us, and does not answer."""
-    sent: int = 0
-    taken: int = 0
-    told: int = 0
-    its_sent: int = 0
     parcels: list[Envelope] = field(default_factory=list[Envelope])
 
 
@@ -201,15 +191,14 @@ class HubLinks(DealerLinks[Link]):
         """Send a message of any number of frames, if there is room for it."""
         if not self._guard.may_carry(link.key):
             return
-        if link.sent - link.taken + size > UNREAD_BYTES and link.sent > link.taken:
+        if not link.take(size):
             self.dropped += 1
             return
-        link.sent += size
         try:
             link.socket.send_multipart(parts, zmq.NOBLOCK, copy=False)
         except zmq.Again:
             self.dropped += 1
-        if link.sent - link.told > TELL_BYTES:
+        if link.due:
             self._enter(link, self._monotonic())
         self.busy = True
 
