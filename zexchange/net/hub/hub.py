@@ -27,7 +27,7 @@ from ...protocol.wire.envelopes import (
     RELAY,
     TRUNK,
     Envelope,
-    bundle,
+    bundles,
     hub_source_head,
     look,
     read_hub_source,
@@ -37,14 +37,16 @@ from ...protocol.wire.envelopes import (
 )
 from ...protocol.wire.messages import Label
 from ..engine.environment import NodeEnvironment
+from ..peering.links import seen_at
+from ..security.connections import peer_host
 from ..security.guard import CurveGuard
 from ..transport.descriptors import A_HUB, HUB, KEYS, require
-from ..transport.endpoints import Tcp, check_secure, parse_tcp
+from ..transport.endpoints import check_secure, parse_tcp
 from ..transport.sockets import subscribe, unsubscribe
 from ..transport.threads import Ready
 from .forwarding import BUDGET, Forwarding
 from .keys import HubAuth
-from .links import FORGET_AFTER, HubLinks, portions
+from .links import FORGET_AFTER, HubLinks
 from .sockets import HubSockets
 
 TICK = 0.1
@@ -264,9 +266,8 @@ class Hub:
 
     def _take_word(self, word: Word, route: bytes, frame: zmq.Frame, user: str, now: float) -> None:
         if isinstance(word, Attach):
-            if word.endpoint and parse_control(word.endpoint).wild:
-                host = str(frame.get("Peer-Address"))
-                word = _with_host(word, f"[{host}]" if ":" in host else host)
+            if word.endpoint:
+                word = replace(word, endpoint=seen_at(word.endpoint, peer_host(frame)))
             self._core.enter(word, route, now, user)
             self._forwarding.reading.confirmed(word.sender, word.mark, now)
             return
@@ -364,8 +365,8 @@ class Hub:
             self._links.flush(link)
 
     def _flush_to(self, route: Any) -> None:
-        for some in portions(self._out.pop(route, [])):
-            self._send([route, bundle(some)])
+        for frame in bundles(self._out.pop(route, [])):
+            self._send([route, frame])
 
     # ------------------------------------------------------------------ effects and links
 
@@ -397,19 +398,3 @@ class Hub:
             unsubscribe(self._sockets.up, topic)
         if wanted:
             subscribe(self._sockets.up, topic)
-
-
-def parse_control(endpoint: str) -> Tcp:
-    """Return an endpoint that another hub names.
-
-    Raises:
-        DecodeError: if it is none.
-    """
-    try:
-        return parse_tcp(endpoint)
-    except ValueError as error:
-        raise DecodeError(str(error)) from None
-
-
-def _with_host(enter: Attach, host: str) -> Attach:
-    return replace(enter, endpoint=str(Tcp(host, parse_control(enter.endpoint).port)))

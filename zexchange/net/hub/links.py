@@ -22,7 +22,7 @@ from ...protocol.security.keys import belongs
 from ...protocol.security.permissions import Policy
 from ...protocol.timing import ENTER_EVERY, KNOCK_EVERY, REDIAL_AFTER, TURNED_AWAY_RETRY
 from ...protocol.unanswered import Neighbours
-from ...protocol.wire.envelopes import BUNDLE_BYTES, Envelope, bundle
+from ...protocol.wire.envelopes import Envelope, bundles
 from ..peering.dealers import DealerLink, DealerLinks
 from ..security.guard import CurveGuard
 from ..transport.sockets import Poller
@@ -205,8 +205,7 @@ class HubLinks(DealerLinks[Link]):
     def flush(self, link: Link) -> None:
         """Send the control messages that were gathered for a hub."""
         parcels, link.parcels = link.parcels, []
-        for some in portions(parcels):
-            frame = bundle(some)
+        for frame in bundles(parcels):
             self.send(link, [frame], len(frame))
 
     def say(self, link: Link, word: Word) -> None:
@@ -216,16 +215,3 @@ class HubLinks(DealerLinks[Link]):
         self.flush(link)
         with suppress(zmq.Again):
             link.socket.send(word_frame(word), zmq.NOBLOCK)
-
-
-def portions(parcels: list[Envelope]) -> list[list[Envelope]]:
-    """Return parcels in portions of a bundle each."""
-    portions: list[list[Envelope]] = []
-    room = 0
-    for parcel in parcels:
-        if room <= 0:
-            portions.append([])
-            room = BUNDLE_BYTES
-        portions[-1].append(parcel)
-        room -= len(parcel.content)
-    return portions

@@ -6,11 +6,9 @@ peer holds nobody; what it misses meanwhile is in the ring, or is lost for it. A
 the lock of the data socket, except the wait itself.
 """
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ...history import Frame, Ring
@@ -18,7 +16,7 @@ from ...local.exchange import Backpressure
 from ...protocol.delivery.departed import LONGER, Departed
 from ...protocol.delivery.sequence import Numbering, SentCounter
 from ...protocol.interest.interest import NameSet
-from ..security.connections import cut
+from ..security.connections import connection, cut
 from ..transport.sync import LOOK_SECONDS, looking
 
 if TYPE_CHECKING:
@@ -190,24 +188,24 @@ class Window:
 
     def _cut(self, peer: bytes) -> None:
         """Shut a peer's data connection down; if it lives, it comes back and asks."""
-        cut(self._connections.pop(peer, (-1, 0)))
+        cut(self._connections.pop(peer, None))
 
     def connected(self, peer: bytes, fd: int) -> None:
         """Note the descriptor of a peer's data connection."""
         if len(self._connections) >= CONNECTIONS_MOST:  # of strangers: any node has a token
             del self._connections[next(iter(self._connections))]
-        with suppress(OSError):
-            connection = fd, os.fstat(fd).st_ino
-            if connection not in self._shared:
-                self._connections[peer] = connection
+        found = connection(fd)
+        if found is not None and found not in self._shared:
+            self._connections[peer] = found
 
     def shared(self, fd: int) -> None:
         """Note the descriptor of a connection to a hub: many peers' tokens come by it.
 
         It is never cut: the hub bounds what lies there for each.
         """
-        with suppress(OSError):
-            self._shared.append((fd, os.fstat(fd).st_ino))
+        found = connection(fd)
+        if found is not None:
+            self._shared.append(found)
 
     def promise_now(self, peer: bytes, keys: NameSet, forgets: bool = True) -> None:
         """Hold for a peer, from now on, what is sent under these keys, and nothing else.

@@ -29,7 +29,7 @@ from ...protocol.wire.envelopes import (
     HOPS_MOST,
     RELAY,
     Envelope,
-    bundle,
+    bundles,
     endpoint_of,
     node_at,
     read_relay,
@@ -49,9 +49,9 @@ from ...protocol.wire.messages import (
 )
 from ..security.guard import CurveGuard
 from ..transport.dns import Resolver
-from ..transport.endpoints import HUB_PREFIX, Tcp, parse_tcp
+from ..transport.endpoints import HUB_PREFIX, host_of
 from ..transport.sockets import EVENTS, Poller, Sockets, lends
-from .links import Controls, Link, Received, _host_of
+from .links import Controls, Link, Received, seen_at
 
 ANSWERS = Welcome, Refuse, Stranger, Pong, Replayed, Recalled
 """What comes back on a link, and not at a node's own endpoint."""
@@ -69,7 +69,6 @@ class HubLink(Link):
     """The control connection to a hub, and what is to be said on it in this turn."""
 
     parcels: list[Envelope] = field(default_factory=list[Envelope])
-    size: int = 0
 
     @property
     def may_carry(self) -> bool:
@@ -100,10 +99,10 @@ class HubLink(Link):
             self.socket.send_multipart(parts, zmq.NOBLOCK, copy=copy)
 
     def send_parcels(self) -> None:
-        """Send what was said to nodes behind the hub, in one frame."""
-        parcels, self.parcels, self.size = self.parcels, [], 0
-        if parcels:
-            self.post([bundle(parcels)])
+        """Send what was said to nodes behind the hub, in as few frames as possible."""
+        parcels, self.parcels = self.parcels, []
+        for frame in bundles(parcels):
+            self.post([frame])
 
 
 class HubTransport(Controls):
@@ -212,11 +211,8 @@ class HubTransport(Controls):
         if len(content) > BUNDLE_BYTES:
             link.send_parcels()
             link.post([relay_head(self._me, node), content])
-            return
-        link.parcels.append(Envelope(self._me, node, HOPS_MOST, content))
-        link.size += len(content)
-        if link.size > BUNDLE_BYTES:
-            link.send_parcels()
+        else:
+            link.parcels.append(Envelope(self._me, node, HOPS_MOST, content))
 
     # -------------------------------------------------------------------------- events
 
@@ -270,9 +266,8 @@ class HubTransport(Controls):
         elif kind == WORD and not others:
             word = read_word(frame)
             if isinstance(word, Accepted):
-                host = _host_of(link.endpoint)
-                up, down = _reachable(word.up, host), _reachable(word.down, host)
-                told = replace(word, up=up, down=down)
+                host = host_of(link.endpoint)
+                told = replace(word, up=seen_at(word.up, host), down=seen_at(word.down, host))
                 self._hubs.carried(told, link.endpoint, now, link.key)
             elif isinstance(word, Refused):
                 self._hubs.turned_away(word, link.endpoint, now)
@@ -289,19 +284,6 @@ class HubTransport(Controls):
             self._received(message, None, endpoint_of(sender), b"", link.endpoint)
         else:
             self._received(message, HubRoute(sender), None, b"", link.endpoint)
-
-
-def _reachable(endpoint: str, host: str | None) -> str:
-    """Return an endpoint with the host that the hub was reached at, if it names none.
-
-    Raises:
-        DecodeError: if it is no endpoint.
-    """
-    try:
-        told = parse_tcp(endpoint)
-    except ValueError as error:
-        raise DecodeError(str(error)) from None
-    return str(Tcp(host, told.port)) if told.wild and host else endpoint
 
 
 def _sent_by(message: Control, sender: bytes) -> Control:

@@ -21,10 +21,10 @@ from ...protocol.session.effects import OpenReceiver
 from ...protocol.wire.control import control_frame, read_control
 from ...protocol.wire.data import DATA, MAX_CONTROL_BYTES
 from ...protocol.wire.messages import Control, Hello, Ping, Welcome
-from ..security.connections import connection, cut, source
+from ..security.connections import connection_of, cut, peer_host
 from ..security.guard import CurveGuard
 from ..transport.dns import Resolver
-from ..transport.endpoints import as_host, parse_tcp, resolve_wild
+from ..transport.endpoints import host_of, parse_tcp, resolve_wild
 from ..transport.sockets import EVENTS, Poller, Sockets, lends, receive_parts
 from .dealers import DealerLink, DealerLinks
 
@@ -279,7 +279,7 @@ class Controls:
             if key is None:
                 self._rejected("control", "key unknown")
                 continue
-            self._take(parts[1], parts[0].bytes, None, _peer_host(parts[1]), key)
+            self._take(parts[1], parts[0].bytes, None, peer_host(parts[1]), key)
         self._unread[None] = None
 
     def _read_link(self, link: Link) -> None:
@@ -316,17 +316,15 @@ class Controls:
         elif others:
             self._rejected(link.endpoint, f"control message of {1 + len(others)} frames")
         else:
-            self._take(first, None, link.endpoint, _host_of(link.endpoint), link.key)
+            self._take(first, None, link.endpoint, host_of(link.endpoint), link.key)
 
-    def _take(
-        self, frame: zmq.Frame, route: Any, link: str | None, host: str | None, key: bytes
-    ) -> None:
+    def _take(self, frame: zmq.Frame, route: Any, link: str | None, host: str, key: bytes) -> None:
         now, size = self._monotonic(), len(frame)
         allowed = self._allowance.take(route or link, size + MESSAGE_OVERHEAD, now)
         if size > LARGE and route and not (allowed and self._takes_large(route, key, size, now)):
             # What waits there may be as large. It is not copied, and so thrown away at once.
             self._large_at = now
-            cut(connection(source(frame)) or (-1, 0))
+            cut(connection_of(frame))
             self._rejected(host or "control", "more large control messages than are taken")
             return
         if not allowed:
@@ -363,7 +361,7 @@ class Controls:
         self.router.close(linger=int(linger * 1000))
 
 
-def _resolved(message: Control, host: str | None) -> Control:
+def _resolved(message: Control, host: str) -> Control:
     """Return the message with wildcard addresses filled in by where it came from."""
     if isinstance(message, Hello):
         return replace(message, addresses=resolve_wild(message.addresses, host))
@@ -373,17 +371,13 @@ def _resolved(message: Control, host: str | None) -> Control:
     return message
 
 
-def _peer_host(frame: zmq.Frame) -> str | None:
-    """Return the address that a frame came from; None for Unix sockets."""
-    try:
-        address = str(frame.get("Peer-Address"))
-    except zmq.ZMQError:
-        return None
-    return as_host(address) if "." in address or ":" in address else None
+def seen_at(endpoint: str, host: str) -> str:
+    """Return an endpoint that somebody tells, with the host that it was reached at if it has none.
 
-
-def _host_of(endpoint: str) -> str | None:
+    Raises:
+        DecodeError: if it is no endpoint.
+    """
     try:
-        return parse_tcp(endpoint).host
-    except ValueError:
-        return None
+        return str(parse_tcp(endpoint).at(host))
+    except ValueError as error:
+        raise DecodeError(str(error)) from None

@@ -17,7 +17,7 @@ from ...protocol.interest.permitted import Said, as_seen_by
 from ...protocol.security.key_search import KeySearch, keys_to_try
 from ...protocol.security.keys import id_for
 from ...protocol.security.permissions import EVERYTHING, NOTHING, Policy
-from ..transport.endpoints import parse_tcp
+from ..transport.endpoints import host_of, parse_tcp
 from ..transport.sockets import Poller, Sockets
 from . import monitors as h
 from .connections import Connections, canonical
@@ -208,7 +208,7 @@ class CurveGuard:
             del self._trials[next(iter(self._trials))]
         if not trial.left:
             policy, hub = self._keyring.policy, endpoint in self._to_hubs
-            trial.begin([key] if key else keys_to_try(policy, _host(endpoint), hub))
+            trial.begin([key] if key else keys_to_try(policy, host_of(endpoint), hub))
         return trial.next()
 
     def hung_up(self, endpoint: str) -> None:
@@ -358,10 +358,3 @@ class CurveGuard:
 CONTROL, DATA = "control", "data"
 _PLAIN = "not encrypted there", "it has no keys: give it keys, too"
 _LOCKED = "encrypted there", "it has keys: join with keys, too"
-
-
-def _host(endpoint: str) -> str:
-    try:
-        return parse_tcp(endpoint).host
-    except ValueError:
-        return ""

@@ -330,7 +330,7 @@ class Poller:
 
     def __init__(self) -> None:
         self._epoll = select.epoll() if hasattr(select, "epoll") else None
-        self._poll = None if self._epoll else new_poll()
+        self._poll = self._epoll or new_poll()
         # No method of ours around it: between two messages every call counts.
         self.wait: Callable[[float], Ready] = self._epoll.poll if self._epoll else self._wait
         """Waits for some seconds at most, without end if they are negative."""
@@ -338,14 +338,13 @@ class Poller:
     def watch(self, fd: int, writing: bool = False) -> None:
         """Wait for a descriptor to become readable, or writable."""
         event = select.POLLOUT if writing else select.POLLIN
-        (self._epoll or self._poll).register(fd, event)  # type: ignore[union-attr]
+        self._poll.register(fd, event)
 
     def forget(self, fd: int) -> None:
         """Wait for a descriptor no longer."""
-        (self._epoll or self._poll).unregister(fd)  # type: ignore[union-attr]
+        self._poll.unregister(fd)
 
     def _wait(self, seconds: float) -> Ready:
-        assert self._poll is not None
         return self._poll.poll(seconds * 1000)
 
     def close(self) -> None:
