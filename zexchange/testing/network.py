@@ -44,7 +44,7 @@ class Network:
         self._schedule = Schedule(seed)
         self._wire = Wire(self._schedule, seed)
         self._random = random.Random(f"ids {seed}")
-        self._directory = Directory()
+        self._directory = Directory(dict)
         self._worlds: dict[Node, SimulatedEnvironment] = {}
 
     # -------------------------------------------------------------------------- nodes

@@ -1,6 +1,7 @@
 """The environment of one simulated node, without sockets, threads and clocks."""
 
 import random
+from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -18,23 +19,8 @@ RESCAN = 2.0
 """Seconds between two looks into the directory."""
 
 
-class Directory:
-    """Stands in for the rendezvous directory: by federation, who is at which endpoint."""
-
-    def __init__(self) -> None:
-        self._there: dict[str, dict[str, Host]] = {}
-
-    def enter(self, federation: str, endpoint: str, host: Host) -> None:
-        """Leave word of where one can be found."""
-        self._there.setdefault(federation, {})[endpoint] = host
-
-    def remove(self, federation: str, endpoint: str) -> None:
-        """Take that back."""
-        self._there.get(federation, {}).pop(endpoint, None)
-
-    def living(self, federation: str) -> list[str]:
-        """Return the endpoints of those who have not died."""
-        return [e for e, host in self._there.get(federation, {}).items() if host.alive]
+Directory = defaultdict[str, dict[str, Host]]
+"""Stands in for the rendezvous directories: by federation, who is at which endpoint."""
 
 
 class Places:
@@ -48,10 +34,10 @@ class Places:
         node: str,
         router: Router,
         xpub: XPub,
+        *_: object,
     ) -> None:
-        self._directory = directory
         self._host = host
-        self._federation = plan.federation
+        self._nodes = directory[plan.federation]
         self._rescan_at = 0.0
         self._control, data = (f"ipc://{host.name}.{node[:8]}.{kind}" for kind in ("c", "d"))
         router.bind(self._control)
@@ -61,7 +47,7 @@ class Places:
 
     def publish(self) -> None:
         """Leave word of where we are."""
-        self._directory.enter(self._federation, self._control, self._host)
+        self._nodes[self._control] = self._host
 
     def reachable(self, address: Address) -> bool:
         """Tell that every address is: whether somebody answers is another matter."""
@@ -77,7 +63,7 @@ class Places:
         if now < self._rescan_at:
             return False
         self._rescan_at = now + RESCAN
-        living = self._directory.living(self._federation)
+        living = [endpoint for endpoint, host in self._nodes.items() if host.alive]
         for endpoint in living:
             session.add_candidate(endpoint, "rendezvous", now)
         for candidate in list(session.members.candidates.values()):
@@ -87,7 +73,7 @@ class Places:
 
     def withdraw(self) -> None:
         """Take our word back."""
-        self._directory.remove(self._federation, self._control)
+        self._nodes.pop(self._control, None)
 
     def release(self) -> None:
         """Do nothing: nothing is inherited here."""
@@ -131,7 +117,6 @@ class SimulatedEnvironment(NodeEnvironment):
         self.monotonic = self.spent = schedule.monotonic
         self.time = schedule.time
         self.host = host
-        self._directory = directory
         self._random = chance
         self.sockets: Any = partial(Sockets, wire, host)
         self.poller: Any = partial(Poller, host)
@@ -140,6 +125,7 @@ class SimulatedEnvironment(NodeEnvironment):
         self.bell: Any = partial(Bell, schedule)
         self.loop: Any = lambda name, *parts: Loop(schedule, host, *parts)
         self.sender: Any = partial(Sender, schedule, host)
+        self.places: Any = partial(Places, directory, host)
         self.probes: Any = lambda poller: Probes(wire, host)
         self.descriptors = lambda: None  # as many as one likes
         self.descriptors_at_most = lambda enough: None
@@ -155,7 +141,3 @@ class SimulatedEnvironment(NodeEnvironment):
     def lend(self) -> bool:
         """See `NodeEnvironment`: nothing has to be prepared here."""
         return True
-
-    def places(self, plan: NodeConfig, node: str, router: Any, xpub: Any, apart: Any) -> Any:
-        """See `NodeEnvironment`."""
-        return Places(self._directory, self.host, plan, node, router, xpub)

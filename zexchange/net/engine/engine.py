@@ -39,7 +39,7 @@ from ..peering.binding import Listeners
 from ..peering.discovery import Discovery
 from ..peering.hub_links import HubTransport
 from ..peering.links import Controls
-from ..peering.mdns import MdnsDiscovery, require
+from ..peering.mdns import MdnsDiscovery
 from ..peering.unanswered import Missing
 from ..security.guard import CurveGuard
 from ..transport.descriptors import shares
@@ -106,8 +106,6 @@ class Engine(ReceiverEvents):
         xpub = self._sockets.xpub()
         self._judge_connections(guard, xpub)
         self._controls.spent = world.spent
-        if isinstance(self._controls, HubTransport):
-            self._controls.open()
         ring = Ring(plan.replay_bytes, plan.replay_messages, WINDOW)
         gate, there = guard.gate, world.descriptors()
         self._room = shares(None if there is None else there - plan.descriptors())
@@ -116,7 +114,8 @@ class Engine(ReceiverEvents):
         self.bridges = Bridges(registry, self.outbound, self.scope, siblings)
         try:
             router = self._controls.router
-            self._places = world.places(plan, me.hex(), router, xpub, self.outbound.apart)
+            left, apart = world.descriptors_at_most, self.outbound.apart
+            self._places = world.places(plan, me.hex(), router, xpub, guard, left, apart)
         except BaseException:
             self.bridges.close()
             self._abandon()
@@ -225,8 +224,8 @@ class Engine(ReceiverEvents):
         monotonic = self.world.monotonic
         if not self.plan.hubs:
             return Controls(*common, monotonic, guard)
-        ours = self.me, self._hubs, monotonic, self._heard_of_hub
-        return HubTransport(*common, *ours, guard, self._vouching)
+        ours = self.me, self._hubs, monotonic, guard, self._vouching
+        return HubTransport(*common, *ours)
 
     # ---------------------------------------------------------------- start and close
 
@@ -261,7 +260,6 @@ class Engine(ReceiverEvents):
         listen = self.plan.listen
         if not (self.plan.lan and listen):
             return None
-        require()
         control = parse_tcp(self.session.addresses[-1].control)
         return MdnsDiscovery(self.plan.federation, self.me.hex(), listen[0], control, self.post)
 
@@ -623,7 +621,3 @@ class Engine(ReceiverEvents):
         """See `ReceiverEvents`."""
         down, now = hub_source.removeprefix(HUB_PREFIX), self.world.monotonic
         self.post(lambda: self._hubs.marked(down, mark, now()))
-
-    def _heard_of_hub(self) -> None:
-        if self.hub_client:
-            self.hub_client.news()

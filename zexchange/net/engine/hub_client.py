@@ -61,6 +61,9 @@ class HubClient:
         self._probe_at = 0.0
         self._look_up_at = 0.0
         self._ups: dict[str, str] = {}
+        ways.news = self.news
+        for endpoint in hubs.hubs:
+            ways.dial(endpoint)
 
     def tick(self, now: float) -> None:
         """Let time pass; find out early that nothing listens where a hub should."""

@@ -120,7 +120,7 @@ class Hub:
         self._world = world or NodeEnvironment()
         needed = HUB + A_HUB * len(peers) + (KEYS if keys else 0)
         require(needed, self._world.descriptors(), "a hub")
-        guard = CurveGuard(Path(keys) if keys is not None else None)
+        self._guard = guard = CurveGuard(Path(keys) if keys is not None else None)
         self._me = guard.node_id(self._world.new_id())
         self._sockets = HubSockets(listen, advertise)
         self._waker, self._poller = self._world.waker(), self._world.poller()
@@ -192,7 +192,7 @@ class Hub:
         log.flush()
 
     def _end(self) -> None:
-        self._keys.close()
+        self._guard.close()
         self._sockets.close(0.2)
         self._poller.close()
         self._waker.close()
@@ -204,7 +204,7 @@ class Hub:
             self._waker.clear()
         now = self._world.monotonic()
         for fd, _ in ready:
-            self._keys.ready(fd)
+            self._guard.ready(fd)
         self._keys.read_ended()
         # Once more after each turn in which there was something: a call on a socket may have
         # eaten its wake-up.

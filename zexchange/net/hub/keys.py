@@ -52,10 +52,6 @@ class HubAuth:
 
     # ------------------------------------------------------------------- what goes on
 
-    def ready(self, fd: int) -> None:
-        """Handle a descriptor that the poller named."""
-        self._guard.ready(fd)
-
     def user(self, frame: zmq.Frame) -> str | None:
         """Return whom a control frame came from, nothing without keys; None if it may not speak."""
         key = self._guard.user(frame)
@@ -116,7 +112,3 @@ class HubAuth:
                     cut(found)
         self._guard.cut(changed)
         self._links.judge(before, policy)
-
-    def close(self) -> None:
-        """Close what is ours."""
-        self._guard.close()

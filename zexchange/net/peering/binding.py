@@ -42,11 +42,11 @@ class Listeners:
         router: "zmq.Socket[bytes]",
         xpub: "zmq.Socket[bytes]",
         guard: CurveGuard,
-        shortage: Shortage,
+        descriptors: Callable[[int], int | None],
         apart: Callable[[Callable[[], object]], None],
     ) -> None:
         self._guard = guard
-        self._shortage = shortage
+        self._shortage = Shortage(descriptors)
         self._router, self._xpub, self._apart = router, xpub, apart
         self._restored = 0
         self._near: Address

@@ -119,7 +119,6 @@ class HubTransport(Controls):
         me: bytes,
         hubs: HubSelector,
         monotonic: Callable[[], float],
-        news: Callable[[], None],
         guard: CurveGuard,
         vouching: DelegatedRights | None = None,
     ) -> None:
@@ -127,12 +126,8 @@ class HubTransport(Controls):
         self._me = me
         self._vouching = vouching
         self._hubs = hubs
-        self._news = news
-
-    def open(self) -> None:
-        """Dial every hub; behind the guard, which is there for every connection."""
-        for endpoint in self._hubs.hubs:
-            self.dial(endpoint)
+        self.news: Callable[[], None]
+        """Called when a hub has said something; set before any is dialled."""
 
     def dial(self, endpoint: str, key: bytes = b"", turn: int = 0) -> None:
         """Open a link; nothing is to be opened behind a hub."""
@@ -271,7 +266,7 @@ class HubTransport(Controls):
                 self._hubs.carried(told, link.endpoint, now, link.key)
             elif isinstance(word, Refused):
                 self._hubs.turned_away(word, link.endpoint, now)
-            self._news()
+            self.news()
         else:
             raise DecodeError(f"a message of {1 + len(others)} frames that no hub sends")
 

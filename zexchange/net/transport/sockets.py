@@ -111,15 +111,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def _common(socket: "zmq.Socket[bytes]", largest: int) -> None:
-    # No ZMTP heartbeats: on a SUB or DEALER that has reached its receive mark they
-    # abort the whole process (libzmq 4.3.5, `_input_stopped`). TCP finds dead hosts.
-    _keep_alive(socket, idle=5, every=5, times=3)
-    socket.setsockopt(zmq.MAXMSGSIZE, largest)
-    # Otherwise a context with a stalled peer never terminates.
-    socket.setsockopt(zmq.LINGER, 0)
-
-
 def _keep_alive(socket: "zmq.Socket[bytes]", idle: int, every: int, times: int) -> None:
     socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
     socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, idle)
@@ -187,10 +178,19 @@ class Sockets:
         self._context = zmq.Context(io_threads=1)
         self._context.set(zmq.MAX_SOCKETS, MAX_SOCKETS)
 
+    def _make(self, kind: int, largest: int = -1) -> "Socket":
+        socket = self._context.socket(kind)
+        # No ZMTP heartbeats: on a SUB or DEALER that has reached its receive mark they
+        # abort the whole process (libzmq 4.3.5, `_input_stopped`). TCP finds dead hosts.
+        _keep_alive(socket, idle=5, every=5, times=3)
+        socket.setsockopt(zmq.MAXMSGSIZE, largest)
+        # Otherwise a context with a stalled peer never terminates.
+        socket.setsockopt(zmq.LINGER, 0)
+        return socket
+
     def xpub(self) -> "Socket":
         """Return the socket that a node publishes on."""
-        socket = self._context.socket(zmq.XPUB)
-        _common(socket, MAX_SUBSCRIPTION_BYTES)
+        socket = self._make(zmq.XPUB, MAX_SUBSCRIPTION_BYTES)
         socket.setsockopt(zmq.SNDHWM, SEND_MARK)
         socket.setsockopt(zmq.RCVHWM, SUBSCRIPTIONS_MARK)
         # What the kernel has taken is read to its end even after a connection was shut down.
@@ -217,24 +217,21 @@ class Sockets:
         stops although another key of ours has the same topic, and after a reconnect it is asked
         for what nobody wants. What is sent on an XSUB starts with a byte that says which it is.
         """
-        socket = self._context.socket(zmq.XSUB)
-        _common(socket, MAX_DATA_BYTES)
+        socket = self._make(zmq.XSUB, MAX_DATA_BYTES)
         # Subscriptions obey this mark: 8000 of them would arrive as 1000.
         socket.setsockopt(zmq.SNDHWM, 0)
         return socket
 
     def router(self) -> "Socket":
         """Return the socket that peers' control links lead to."""
-        socket = self._context.socket(zmq.ROUTER)
-        _common(socket, MAX_CONTROL_BYTES)
+        socket = self._make(zmq.ROUTER, MAX_CONTROL_BYTES)
         socket.setsockopt(zmq.SNDHWM, 1000)
         socket.setsockopt(zmq.RCVHWM, CONTROL_MARK)
         return socket
 
     def dealer(self) -> "Socket":
         """Return the socket of a control link."""
-        socket = self._context.socket(zmq.DEALER)
-        _common(socket, MAX_DATA_BYTES)
+        socket = self._make(zmq.DEALER, MAX_DATA_BYTES)
         _dialling(socket)
         # Refuse to queue for a connection that does not exist: pings of an hour would be
         # waiting for a host that comes back.
@@ -245,16 +242,13 @@ class Sockets:
 
     def zap(self) -> "Socket":
         """Return the socket at which libzmq asks whether a key may come in."""
-        socket = self._context.socket(zmq.REP)
-        socket.setsockopt(zmq.LINGER, 0)
+        socket = self._make(zmq.REP)
         socket.bind("inproc://zeromq.zap.01")
         return socket
 
     def pair(self) -> "Socket":
         """Return a socket that a monitor of another one talks to."""
-        socket = self._context.socket(zmq.PAIR)
-        socket.setsockopt(zmq.LINGER, 0)
-        return socket
+        return self._make(zmq.PAIR)
 
     def destroy(self) -> None:
         """Close every socket at once."""
