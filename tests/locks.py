@@ -43,7 +43,6 @@ MADE = {
     "net/outbound/siblings.py": {"self._placing", "self.naming"},
     "net/transport/per_registry.py": {"self._lock"},
     "net/transport/sockets.py": {"_starting", "self._closing"},
-    "net/transport/environment.py": {"return"},  # of Engine.changed
     "protocol/interest/changes.py": {"self._lock"},  # a plain one, for which nothing is called
     "protocol/codec/custom_types.py": {"_changing"},
 }

@@ -9,6 +9,7 @@ import zmq
 
 from zexchange.net.peering import links as c
 from zexchange.net.peering.links import Controls
+from zexchange.net.security.guard import CurveGuard
 from zexchange.net.transport.sockets import EVENTS
 from zexchange.protocol.wire import messages as v
 from zexchange.protocol.wire.control import control_frame
@@ -47,7 +48,8 @@ class Bench:
         self.members = SimpleNamespace(peers=set[bytes]())
         bench: Any = self
         socket: Any = self.socket
-        self.controls = Controls(bench, bench, bench, socket, bench, bench, lambda: self.now)
+        guard = CurveGuard(None)
+        self.controls = Controls(bench, bench, bench, socket, bench, bench, lambda: self.now, guard)
 
     def receive(self, message: v.Control, route: bytes, *_: object) -> None:
         """See `Session`."""

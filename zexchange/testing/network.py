@@ -7,7 +7,6 @@ threads, the rendezvous directory, and time.
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from types import TracebackType
 
 from ..errors import NotReady
 from ..local.registry import Registry
@@ -15,7 +14,7 @@ from ..net.config import RECOVERY_TIMEOUT, REPLAY_BYTES, REPLAY_MESSAGES, STALL,
 from ..net.node.node import Node
 from .rest import unsettled, vanish
 from .schedule import Schedule
-from .threads import Host, dead
+from .threads import Host
 from .wire import Faults, Wire
 from .world import Directory, SimulatedEnvironment
 
@@ -45,7 +44,7 @@ class Network:
         self._schedule = Schedule(seed)
         self._wire = Wire(self._schedule, seed)
         self._random = random.Random(f"ids {seed}")
-        self._directory = Directory()
+        self._directory = Directory(dict)
         self._worlds: dict[Node, SimulatedEnvironment] = {}
 
     # -------------------------------------------------------------------------- nodes
@@ -105,7 +104,8 @@ class Network:
         node = self._find(node)
         world = self._worlds.pop(node)
         world.host.alive = False
-        dead(world.parties)
+        for party in world.host.parties:
+            party.end()
         self._wire.kill(world.host)
         vanish(node)
 
@@ -225,11 +225,6 @@ class Network:
         """Return the network, which the end of the block closes."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Close."""
         self.close()

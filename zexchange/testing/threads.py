@@ -1,9 +1,9 @@
 """What stands in for threads, and for what threads wait with, in a simulated environment."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from types import TracebackType
+from itertools import count
 from typing import TypeVar
 
 from ..net.transport.sockets import READABLE
@@ -20,8 +20,11 @@ class Host:
         self.name = name
         self.alive = True
         self.stopped = False
+        self.fds = count(1)
         self.raised: dict[int, None] = {}
         """Descriptors of this process that are readable."""
+        self.parties: list[Party] = []
+        """What runs in it."""
 
 
 class Poller:
@@ -52,9 +55,9 @@ class Poller:
 class Waker:
     """Ends another loop's wait."""
 
-    def __init__(self, host: Host, fd: int) -> None:
+    def __init__(self, host: Host) -> None:
         self._host = host
-        self.fd = fd
+        self.fd = next(host.fds)
 
     def wake(self) -> None:
         """Make the descriptor readable."""
@@ -69,23 +72,13 @@ class Waker:
         self.clear()
 
 
-class Condition:
+class Condition(nullcontext[bool]):
     """A state that can be waited for, by letting things happen. It locks nothing."""
 
     def __init__(self, schedule: Schedule) -> None:
+        super().__init__(True)
         self._schedule = schedule
         self._notices = 0
-
-    def __enter__(self) -> bool:
-        return True
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        pass
 
     def look(self, look: Callable[[bool], T]) -> T:
         """Look at the state."""
@@ -152,6 +145,7 @@ class Party:
     def __init__(self, schedule: Schedule, host: Host) -> None:
         self._schedule = schedule
         self._host = host
+        host.parties.append(self)
         self._busy = False
         self._over = False
 
@@ -256,9 +250,3 @@ class Sender(Party):
         seconds = self._send()
         if seconds:
             self._asked_at = self._schedule.now + seconds
-
-
-def dead(parties: Iterable[Party]) -> None:
-    """End what a process ran that was killed."""
-    for party in parties:
-        party.end()

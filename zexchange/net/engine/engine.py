@@ -38,7 +38,7 @@ from ..outbound.siblings import siblings_of
 from ..peering.discovery import Discovery
 from ..peering.hub_links import HubTransport
 from ..peering.links import Controls
-from ..peering.mdns import MdnsDiscovery, require
+from ..peering.mdns import MdnsDiscovery
 from ..peering.unanswered import Missing
 from ..security.guard import CurveGuard
 from ..transport.descriptors import shares
@@ -75,7 +75,7 @@ class Engine(ReceiverEvents):
         registry: Registry,
         events: Exchange[Event],
         world: NodeEnvironment,
-        guard: CurveGuard | None = None,
+        guard: CurveGuard,
         scope: Scope | None = None,
         join_timeout: float = 0.0,
     ) -> None:
@@ -108,16 +108,15 @@ class Engine(ReceiverEvents):
         self._sockets = world.sockets()
         self._probes = world.probes(self._poller)
         self._router, self._xpub = self._sockets.router(), self._sockets.xpub()
-        if self._guard:
-            self._guard.open(self._sockets, self._poller)
-            self._guard.watch("control", self._router)
-            self._guard.watch("data", self._xpub)
+        self._guard.open(self._sockets, self._poller)
+        self._guard.watch("control", self._router)
+        self._guard.watch("data", self._xpub)
         there = world.descriptors()
         self._room = shares(None if there is None else there - self.plan.descriptors())
 
     def _make_outbound(self) -> None:
         """Make the way from `send` to the data socket."""
-        plan, gate = self.plan, self._guard.gate if self._guard else None
+        plan, gate = self.plan, self._guard.gate
         self._ring = Ring(plan.replay_bytes, plan.replay_messages, WINDOW)
         self.outbound = Publisher(
             self._xpub, self.me, self._waker.wake, self._ring, self.may_wait, self.world, gate
@@ -127,9 +126,10 @@ class Engine(ReceiverEvents):
 
     def _bind(self) -> None:
         """Bind the two sockets where others can find us."""
+        world, left, apart = self.world, self.world.descriptors_at_most, self.outbound.apart
         sockets = self._router, self._xpub
         try:
-            self.places = self.world.places(self.plan, self.me.hex(), *sockets, self.outbound.apart)
+            self.places = world.places(self.plan, self.me.hex(), *sockets, self._guard, left, apart)
         except BaseException:
             self.bridges.close()
             self._abandon()
@@ -153,14 +153,14 @@ class Engine(ReceiverEvents):
             acknowledge=(max(1, self._ring.window // 4), max(1, self._ring.most_messages // 4)),
             room=self._room,
             numbering=self.outbound.numbering,
-            policy=guard.policy if guard else None,
+            policy=guard.policy,
             registry=self._siblings.id,
             exchanges=self._carried(),
             changes=self.changes,
             given=Given(plan.peers),
-            vouching=guard.vouching(self.hubs) if guard else None,
+            vouching=guard.vouching(self.hubs),
         )
-        if guard and guard.gate:
+        if guard.gate:
             guard.gate.calls = self.session.calls
 
     def _make_inbound(self) -> None:
@@ -183,9 +183,7 @@ class Engine(ReceiverEvents):
             hubs = HubTransport(*wires, self.hubs, world.monotonic, guard, session.vouching)
         self._controls = hubs or Controls(*wires, world.monotonic, guard)
         self._controls.spent = world.spent
-        if guard:
-            links = self._controls
-            guard.listen(links.turned_away, links.try_again, links.hang_up, links.shut_out)
+        guard.listener = self._controls
         self.effects = EffectExecutor(
             session,
             self._controls,
@@ -269,7 +267,6 @@ class Engine(ReceiverEvents):
         listen = self.plan.listen
         if not (self.plan.lan and listen):
             return None
-        require()
         control = parse_tcp(self.session.addresses[-1].control)
         return MdnsDiscovery(self.plan.federation, self.me.hex(), listen[0], control, self.post)
 
@@ -306,8 +303,7 @@ class Engine(ReceiverEvents):
         self.outbound.close(linger)
         self._controls.close(linger)
         self._probes.close()
-        if self._guard:
-            self._guard.close()
+        self._guard.close()
         self.finished = True
         self.changed.notify_all()
         self.inbound.stop()
@@ -452,7 +448,7 @@ class Engine(ReceiverEvents):
                     self._waker.clear()
                 elif fd == self._xpub_fd:
                     self.outbound.poll()
-                elif not (self._controls.ready(fd) or self._probes.ready(fd)) and self._guard:
+                elif not (self._controls.ready(fd) or self._probes.ready(fd)):
                     self._guard.ready(fd)
             self.session.readiness.tell_added(self.world.monotonic())
             while self._inbox:
@@ -495,7 +491,7 @@ class Engine(ReceiverEvents):
     def _tell_names(self) -> None:
         """Tell the session of exchanges that are new: some peers need every name told."""
         names = self.bridges.made()
-        if names and self._guard and self._guard.policy:
+        if names and self._guard.policy:
             self.session.readiness.publishes(names)
 
     def _tell_acks(self) -> None:
@@ -517,8 +513,7 @@ class Engine(ReceiverEvents):
         self.bridges.tick(now)
         if self.hub_client:
             self.hub_client.tick(now)
-        if self._guard:
-            self._look_at_keys(self._guard, now)
+        self._look_at_keys(self._guard, now)
         self.session.tick(now)
         self.watch.look(now)
         self.stalls.look(now)

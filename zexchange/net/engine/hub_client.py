@@ -6,7 +6,6 @@ the rest of the engine; nothing here decides anything but when a hub may be dial
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 from ...local.process.logs import log
 from ...protocol.hub import client
@@ -20,9 +19,6 @@ from ..peering.hub_links import HubTransport
 from ..security.guard import CurveGuard
 from ..transport.dns import Resolver, needs_lookup
 from ..transport.probes import Probes
-
-if TYPE_CHECKING:
-    from ..transport.sockets import Socket
 
 PROBE_EVERY = 0.5
 REFRESH = 5.0
@@ -43,7 +39,7 @@ class HubClient:
         hubs: client.HubSelector,
         ways: HubTransport,
         lookups: Resolver,
-        guard: CurveGuard | None = None,
+        guard: CurveGuard,
     ) -> None:
         self._federation = federation
         self._session = session
@@ -55,7 +51,9 @@ class HubClient:
         self._guard = guard
         self._hubs = hubs
         self._ways = ways
-        ways.open(self.news)
+        ways.news = self.news
+        for endpoint in hubs.hubs:
+            ways.dial(endpoint)
         self._asked: set[bytes] = set()
         self._secrets: dict[bytes, bytes] = {}
         self._probe_at = 0.0
@@ -105,7 +103,7 @@ class HubClient:
         session, federation = self._session, self._federation
         match effect:
             case client.SendAttach(endpoint, word):
-                self._ways.tell_hub(endpoint, word)
+                self._ways.say(endpoint, word)
             case client.NodesAlive(nodes):
                 session.behind.alive(nodes, now)
             case client.NodeReachable(node):
@@ -128,7 +126,7 @@ class HubClient:
                     # What was answered on that connection before was not let through.
                     session.behind.announce_again()
             case client.Redial(endpoint):
-                self._ways.redial_hub(endpoint)
+                self._ways.redial(endpoint)
             case client.HubLost(endpoint):
                 log.warning(
                     "federation %r: the hub %s does not answer any more", federation, endpoint
@@ -148,13 +146,10 @@ class HubClient:
             self._outbound.publish_to(self._ups.pop(up), False)
 
     def _connect(self, up: str, literal: str, key: bytes) -> None:
-        guard = self._guard
         if not literal or all(hub.up != up for hub in self._hubs.hubs.values()):
             return  # it has no address, or was left while its name was looked up
         self._ups[up] = literal
-        prepare: Callable[[Socket], bool] | None = None
-        if guard is not None:
-            prepare = partial(guard.unlock_up, endpoint=literal, key=key)
+        prepare = partial(self._guard.unlock_up, endpoint=literal, key=key)
         self._outbound.publish_to(literal, True, prepare)
 
     def _renew(self, down: str) -> None:
@@ -172,7 +167,7 @@ class HubClient:
                 self._publish(hub.up, True, hub.key)
             tried = self._ways.key_of(hub.endpoint)
             if not (before.is_hub(tried) and policy.is_hub(tried)):
-                self._ways.redial_hub(hub.endpoint)
+                self._ways.redial(hub.endpoint)
         self.news()
 
     def asked(self, frame: bytes) -> None:
@@ -193,7 +188,7 @@ class HubClient:
     def leave(self) -> None:
         """Say goodbye to every hub, behind what was said to the nodes there."""
         for endpoint in self._hubs.hubs:
-            self._ways.tell_hub(endpoint, Detach(self._session.me))
+            self._ways.say(endpoint, Detach(self._session.me))
 
 
 def _first(found: list[str]) -> str:

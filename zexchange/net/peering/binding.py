@@ -41,12 +41,12 @@ class Listeners:
         node: str,
         router: "zmq.Socket[bytes]",
         xpub: "zmq.Socket[bytes]",
-        guard: CurveGuard | None,
-        shortage: Shortage,
+        guard: CurveGuard,
+        descriptors: Callable[[int], int | None],
         apart: Callable[[Callable[[], object]], None],
     ) -> None:
         self._guard = guard
-        self._shortage = shortage
+        self._shortage = Shortage(descriptors)
         self._router, self._xpub, self._apart = router, xpub, apart
         self._restored = 0
         self._near: Address
@@ -72,10 +72,9 @@ class Listeners:
             # From now on the directory is not empty: nobody removes it.
             addresses.append(Address(control, _bind(xpub, self._rendezvous.data)))
             self._near = addresses[0]
-        if self._guard:
-            # Behind the Unix sockets, which only this user reaches, and before TCP.
-            self._guard.lock(router)
-            self._guard.lock(xpub)
+        # After the Unix sockets, which only this user reaches, and before TCP.
+        self._guard.lock(router)
+        self._guard.lock(xpub)
         if plan.listen:
             control = _bind(router, str(plan.listen[0]))
             data = _bind(xpub, str(plan.listen[1]))
@@ -166,13 +165,11 @@ class Listeners:
 
     def _bind_again(self, socket: "zmq.Socket[bytes]", endpoint: str) -> str:
         """Bind a Unix socket once more: as at first, without what goes over TCP."""
-        if self._guard:
-            self._guard.leave_open(socket)
+        self._guard.leave_open(socket)
         try:
             return _bind(socket, endpoint)
         finally:
-            if self._guard:
-                self._guard.lock(socket)
+            self._guard.lock(socket)
 
     @property
     def looked_into(self) -> tuple[Path, ...]:
