@@ -56,9 +56,15 @@ class Readiness:
 
     def tell_changes(self, now: float, leaving: Collection[Peer] = ()) -> None:
         """Have each change of our interest followed, and tell peers of it."""
-        for change in self._core.changes.to_tell():
-            self._core.interest.apply(*change)
-            self._tell_change(change.added, change.removed, now, leaving)
+        core, gone = self._core, {peer.id for peer in leaving}
+        for change in core.changes.to_tell():
+            core.interest.apply(*change)
+            core.do(Resubscribe(*change))
+            epoch, before = change.epoch, change.epoch - 1
+            for peer in [peer for peer in core.members.peers.values() if peer.id not in gone]:
+                peer.unproven_at = now
+                came, went = peer.told.change(change.added, change.removed)
+                core.say(peer, Interest(core.me, epoch, before, peer.ready_epoch, came, went))
 
     def renew(self, now: float, leaving: Collection[Peer] = ()) -> None:
         """Begin a new epoch without a change, because a peer that had left is met again.
@@ -69,21 +75,6 @@ class Readiness:
         """
         self._core.changes.renew()
         self.tell_changes(now, leaving)
-
-    def _tell_change(
-        self,
-        added: tuple[str, ...],
-        removed: tuple[str, ...],
-        now: float,
-        leaving: Collection[Peer] = (),
-    ) -> None:
-        core, epoch = self._core, self._core.interest.epoch
-        core.do(Resubscribe(epoch, added, removed))
-        gone = {peer.id for peer in leaving}
-        for peer in [peer for peer in core.members.peers.values() if peer.id not in gone]:
-            peer.unproven_at = now
-            came, went = peer.told.change(added, removed)
-            core.say(peer, Interest(core.me, epoch, epoch - 1, peer.ready_epoch, came, went))
 
     def tell_all(self, peer: Peer) -> None:
         """Tell a peer our whole interest: it has missed a change."""
@@ -254,14 +245,10 @@ class Readiness:
         """Remember a token, in the place of those before it; tell whether there was room."""
         if node not in self._tokens and not self._room(node):
             return False
-        latest = max(self._latest(node), epoch if self._told(node, epoch) else 0)
-        noted = {e for e in (*self._tokens.get(node, ()), epoch) if e >= latest}
-        self._tokens[node] = tuple(sorted(noted)[:MAX_TOKENS])
+        noted = self._tokens[node] = (*self._tokens.get(node, ()), epoch)
+        latest = self._latest(node)
+        self._tokens[node] = tuple(sorted({e for e in noted if e >= latest})[:MAX_TOKENS])
         return True
-
-    def _told(self, node: bytes, epoch: int) -> bool:
-        peer = self._core.members.peers.get(node)
-        return peer is not None and epoch <= peer.interest.epoch
 
     def _room(self, node: bytes) -> bool:
         """Tell whether a node's first token can be remembered: a peer's can, always."""
