@@ -14,7 +14,7 @@ peers) or `readiness` (interest, and its proof); what time does to a peer is dec
 from dataclasses import replace
 from typing import Any
 
-from ..security.channel import Kind
+from ..security.channel import Channel, Kind
 from ..security.permissions import Policy, restricted
 from ..wire.data import LAST_NUMBER
 from ..wire.messages import (
@@ -140,23 +140,30 @@ class Session(SessionState):
             return None
         if not self._authority.heeds(message, channel, route, link, now):
             return None
+        return self._take(message, channel, route, link, now)
+
+    def _take(
+        self, message: Control, channel: Channel, route: Any, link: str | None, now: float
+    ) -> Answer | None:
+        """Take a message that is believed; return it if the shell has to hand it on."""
         peer = self.members.peers.get(message.sender)
         if peer is not None:
             peer.heard(now)
             if route is not None:
                 peer.called_at = now
-        if isinstance(message, Hello):
-            self.peering.on_hello(message, route, now, channel)
-        elif isinstance(message, Welcome):
-            self.peering.on_welcome(message, link, now, channel)
-        elif isinstance(message, Refuse):
-            self.candidates.on_refuse(message, link, now)
-        elif isinstance(message, Stranger):
-            self.candidates.on_stranger(link, now)
-        elif peer is not None:
-            return self._on_peer(peer, message, route, now)
-        elif route is not None:
-            self.refuse(route, Stranger(self.me), now)
+        match message:
+            case Hello():
+                self.peering.on_hello(message, route, now, channel)
+            case Welcome():
+                self.peering.on_welcome(message, link, now, channel)
+            case Refuse():
+                self.candidates.on_refuse(message, link, now)
+            case Stranger():
+                self.candidates.on_stranger(link, now)
+            case _ if peer is not None:
+                return self._on_peer(peer, message, route, now)
+            case _ if route is not None:
+                self.refuse(route, Stranger(self.me), now)
         return None
 
     def _on_peer(self, peer: Peer, message: Control, route: Any, now: float) -> Answer | None:
