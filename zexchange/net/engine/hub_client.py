@@ -135,14 +135,14 @@ class HubClient:
             case h.Redial(endpoint):
                 self._ways.redial(endpoint)
             case h.HubLost(endpoint):
-                log.warning("%s: the hub %s does not answer any more", self._where(), endpoint)
+                self._warn(endpoint, "does not answer any more")
             case h.HubReturned(endpoint):
-                log.warning("%s: the hub %s answers again", self._where(), endpoint)
+                self._warn(endpoint, "answers again")
             case h.HubRefused(endpoint, reason, text):
                 session.reject(endpoint, f"refused: {reason}", text)
 
-    def _where(self) -> str:
-        return f"federation {self._federation!r}"
+    def _warn(self, hub: str, text: str) -> None:
+        log.warning("federation %r: the hub %s %s", self._federation, hub, text)
 
     def _publish(self, up: str, connect: bool, key: bytes) -> None:
         """Connect what we publish to a hub, or disconnect it; of a name, to one address."""
