@@ -197,6 +197,7 @@ class Loop(Party):
         self,
         schedule: Schedule,
         host: Host,
+        name: str,
         poller: Poller,
         turn: Turn,
         last: Callable[[], None],

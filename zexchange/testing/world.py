@@ -82,7 +82,7 @@ class Places:
 class Probes:
     """Stands in for `zexchange.net.transport.probes.Probes`: a clear answer, or none, at once."""
 
-    def __init__(self, wire: Wire, host: Host) -> None:
+    def __init__(self, wire: Wire, host: Host, poller: Poller) -> None:
         self._wire = wire
         self._host = host
 
@@ -123,10 +123,10 @@ class SimulatedEnvironment(NodeEnvironment):
         self.waker: Any = partial(Waker, host)
         self.condition: Any = partial(Condition, schedule)
         self.bell: Any = partial(Bell, schedule)
-        self.loop: Any = lambda name, *parts: Loop(schedule, host, *parts)
+        self.loop: Any = partial(Loop, schedule, host)
         self.sender: Any = partial(Sender, schedule, host)
         self.places: Any = partial(Places, directory, host)
-        self.probes: Any = lambda poller: Probes(wire, host)
+        self.probes: Any = partial(Probes, wire, host)
         self.descriptors = lambda: None  # as many as one likes
         self.descriptors_at_most = lambda enough: None
 

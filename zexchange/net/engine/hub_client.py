@@ -100,7 +100,7 @@ class HubClient:
             self._perform(effect, now)
 
     def _perform(self, effect: client.Effect, now: float) -> None:
-        session, federation = self._session, self._federation
+        session = self._session
         match effect:
             case client.SendAttach(endpoint, word):
                 self._ways.say(endpoint, word)
@@ -128,13 +128,14 @@ class HubClient:
             case client.Redial(endpoint):
                 self._ways.redial(endpoint)
             case client.HubLost(endpoint):
-                log.warning(
-                    "federation %r: the hub %s does not answer any more", federation, endpoint
-                )
+                self._warn(endpoint, "does not answer any more")
             case client.HubReturned(endpoint):
-                log.warning("federation %r: the hub %s answers again", federation, endpoint)
+                self._warn(endpoint, "answers again")
             case client.HubRefused(endpoint, reason, text):
                 session.reject(endpoint, f"refused: {reason}", text)
+
+    def _warn(self, hub: str, text: str) -> None:
+        log.warning("federation %r: the hub %s %s", self._federation, hub, text)
 
     def _publish(self, up: str, connect: bool, key: bytes) -> None:
         """Connect what we publish to a hub, or disconnect it; of a name, to one address."""
