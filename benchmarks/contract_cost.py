@@ -48,22 +48,22 @@ def unprotect():
 
     from zexchange.net.inbound import peer_stream as peer_receiver
     from zexchange.net.outbound import window
-    from zexchange.net.transport import sockets
+    from zexchange.net.transport.sockets import Sockets
 
     window.Window.keep = lambda self, frame: None
     peer_receiver.PeerReceiver._acknowledge = lambda self: None
-    plain_xpub, plain_sub = sockets.new_xpub, sockets.new_sub
+    plain_xpub, plain_sub = Sockets.xpub, Sockets.sub
 
     def unbounded(make):
-        def made(context):
-            socket = make(context)
+        def made(sockets):
+            socket = make(sockets)
             socket.setsockopt(zmq.SNDHWM, 0)
             socket.setsockopt(zmq.RCVHWM, 0)
             return socket
 
         return made
 
-    sockets.new_xpub, sockets.new_sub = unbounded(plain_xpub), unbounded(plain_sub)
+    Sockets.xpub, Sockets.sub = unbounded(plain_xpub), unbounded(plain_sub)
 
 
 class Counter:

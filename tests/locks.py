@@ -42,7 +42,6 @@ MADE = {
     "net/outbound/siblings.py": {"self._placing", "self.naming"},
     "net/transport/per_registry.py": {"self._lock"},
     "net/transport/sockets.py": {"_starting", "self._closing"},
-    "net/transport/environment.py": {"return"},  # of Engine.changed
     "protocol/interest/changes.py": {"self._lock"},  # a plain one, for which nothing is called
     "protocol/codec/custom_types.py": {"_changing"},
 }
@@ -107,7 +106,7 @@ def _owners() -> Iterator[object]:
     for engine in _alive(_engines):
         for part in ("bridges", "misfits", "_waker"):
             yield getattr(engine, part, None)
-        yield getattr(getattr(engine, "_places", None), "_rendezvous", None)
+        yield getattr(getattr(engine, "places", None), "_rendezvous", None)
         shared = getattr(getattr(engine, "bridges", None), "_siblings", None)
         if shared is not None:
             yield from (shared, *list(shared._shared.values()))

@@ -31,5 +31,5 @@ def execute(data: bytes) -> None:
     require(len(message.sender) == 16, message)
     require(read_control(control_frame(message)) == message, message)
     if isinstance(message, v.Hello):
-        for host in (None, "10.0.0.1", "[fe80::1]"):
+        for host in ("", "10.0.0.1", "[fe80::1]"):
             require(len(resolve_wild(message.addresses, host)) <= len(message.addresses), message)

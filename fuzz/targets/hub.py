@@ -25,6 +25,7 @@ from zexchange.protocol.hub.messages import (
 )
 from zexchange.protocol.security.keys import id_for
 from zexchange.protocol.security.permissions import EVERYTHING, Policy, Rights
+from zexchange.protocol.timing import UNREAD_BYTES
 from zexchange.protocol.wire.data import data_head, ready_topic, topic
 from zexchange.protocol.wire.envelopes import look
 from zexchange.protocol.wire.messages import Label
@@ -239,7 +240,7 @@ def _room(hub: Hub, s: Script) -> None:
     require(member is None or hubs is None, "reached twice")
     if member is not None:
         hub.core.room(member, s.take() << 18)
-        require(member.sent - member.taken <= 2 * c.UNREAD_BYTES, member)
+        require(member.sent - member.taken <= 2 * UNREAD_BYTES, member)
 
 
 STEPS: tuple[Callable[[Hub, Script], None], ...] = (

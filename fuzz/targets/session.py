@@ -96,17 +96,17 @@ def step(session: Session, s: Script, now: float) -> float:
         message = MESSAGES[kind](s, s.of(NODES))  # type: ignore[arg-type]
         _receive(session, message, s.take(), now)
     elif kind == 12:
-        session.token(s.of(NODES), s.number(), bool(s.take() % 4))  # type: ignore[arg-type]
+        session.readiness.token(s.of(NODES), s.number(), bool(s.take() % 4))  # type: ignore[arg-type]
     elif kind == 13:
-        session.change_interest([(s.of(KEYS), bool(s.take() % 2))], now)  # type: ignore[list-item]
-        session.proven(s.of(NODES), s.number())  # type: ignore[arg-type]
+        session.readiness.change_interest([(s.of(KEYS), bool(s.take() % 2))], now)  # type: ignore[list-item]
+        session.readiness.proven(s.of(NODES), s.number())  # type: ignore[arg-type]
     elif kind == 14:
         now += s.of(MOMENTS)  # type: ignore[operator]
         endpoint, how = str(s.of(ENDPOINTS)), s.take() % 3
         if how == 2:
-            session.shut_out(endpoint, now)
+            session.peering.shut_out(endpoint, now)
         else:
-            session.probed(endpoint, bool(how), now)
+            session.peering.probed(endpoint, bool(how), now)
         session.tick(now)
     else:
         try:
@@ -135,7 +135,7 @@ def carry_out(session: Session) -> None:
             if isinstance(effect, e.Send | e.Reply):
                 control_frame(effect.message)
             elif isinstance(effect, e.Announce):
-                session.announced(effect.peer, effect.epoch, {"x": 3})
+                session.readiness.announced(effect.peer, effect.epoch, {"x": 3})
 
 
 def check(session: Session) -> None:
@@ -144,9 +144,9 @@ def check(session: Session) -> None:
     require(len(members.gossip()) <= 2, "gossip")
     require(len(members.peers) <= 2, "peers")
     require(len(members._lapsed.there) <= departed.DEPARTED_MOST, "lapsed")
-    require(len(session.rejections()) <= MAX_KINDS + 1, "rejections")
+    require(len(session.rejections) <= MAX_KINDS + 1, "rejections")
     require(len(members.ended.there) <= membership.MAX_ENDED, "ended")
-    require(len(session._proving._tokens) <= proving.MAX_STRANGERS_TOKENS, "tokens")
+    require(len(session.readiness._tokens) <= proving.MAX_STRANGERS_TOKENS, "tokens")
     require(ME not in members.peers, "ourselves a peer")
     for peer in members.peers.values():
         require(peer.interest.announced <= peer.interest.epoch, peer)

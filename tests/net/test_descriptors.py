@@ -182,7 +182,7 @@ with zexchange.federate("fed", **eval(sys.argv[1])) as node:
         if line == "fill":
             while left() >= RESERVE:
                 files.append(open(os.devnull))
-            eventually(lambda: node._engine.hidden)
+            eventually(lambda: node._engine.places.hidden)
             assert few()
             try:
                 while True:

@@ -111,7 +111,7 @@ def test_a_name_that_fails_is_told_and_asked_soon() -> None:
     world.later(REFRESH)
     world.lookups.answer(why="no name server")
     assert world.dialled() == {ONE}
-    assert world.session.rejections() == {(NAME, "cannot resolve the name"): 1}
+    assert world.session.rejections == {(NAME, "cannot resolve the name"): 1}
     told = [e.event for e in world.session.take() if isinstance(e, fx.Emit)]
     assert [event.detail for event in told] == ["no name server"]  # type: ignore[union-attr]
     world.later(RETRY)
@@ -154,7 +154,7 @@ def test_the_local_network() -> None:
 def test_gossip_that_a_name_confirms_is_not_forgotten() -> None:
     """An endpoint that was hearsay stays once a name in `peers=` stands for it."""
     world = World(NAME)
-    world.session.add_candidate(ONE, "gossip", world.now)
+    world.session.candidates.add(ONE, "gossip", world.now)
     world.lookups.answer(ONE)
     assert world.session.members.candidates[ONE].source == "dns"
 

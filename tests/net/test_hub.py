@@ -449,8 +449,8 @@ def test_a_node_cannot_speak_as_another(hub: Callable[..., Hub], join: Joiner) -
     assert engine is not None
     ways = engine._controls
     parcel = Envelope(me, bytes.fromhex(third.id), 8, control_frame(Bye(me, {})))
-    link = next(iter(ways._hub_links.values()))  # type: ignore[attr-defined]
-    engine.post(lambda: ways._post(link, [bundle([parcel])]))  # type: ignore[attr-defined]
+    link = next(iter(ways._links.values()))
+    engine.post(lambda: link.post([bundle([parcel])]))  # type: ignore[attr-defined]
     eventually(lambda: len(here.stats().rejected) == 2)
     assert not got
     assert len(third.peers) == 2

@@ -108,7 +108,7 @@ def test_who_listened_before_hears_no_more(join: Joiner, keyrings: Keyrings) -> 
         assert engine is not None
         session = engine.session
         control, now = south.endpoints[0], engine.world.monotonic
-        on_control(north, lambda: session.add_candidate(control, "static", now()))
+        on_control(north, lambda: session.candidates.add(control, "static", now()))
         got = collect(there, "secret")
         north.wait_subscribers("secret", 1)
         here.get("secret").send("for one")
@@ -128,7 +128,7 @@ def test_who_listened_before_hears_no_more(join: Joiner, keyrings: Keyrings) -> 
 def _led(node: Node, to: bytes) -> bool:
     engine = node._engine
     assert engine is not None
-    return to in engine.session._core.led_to
+    return to in engine.session.led_to
 
 
 def _publishes(node: Node, hub: RawHub) -> bool:

@@ -4,6 +4,7 @@ import logging
 import os
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import zmq
@@ -181,9 +182,10 @@ def test_a_handshake_that_is_broken_off_once_is_no_wrong_key(keyrings: Keyrings)
     """Who left in the middle of it had the right one: the link stays for whoever comes next."""
     keyrings.friends("north", "south", "west")
     guard, said = CurveGuard(keyrings("north")), list[str]()
-    guard._rejected = lambda source, reason, detail: said.append(reason)
-    guard._another = lambda endpoint: said.append("another")
-    guard._dismiss = lambda endpoint: said.append("dismissed")
+    guard.listener = listener = Mock()
+    listener.turned_away = lambda source, reason, detail: said.append(reason)
+    listener.try_again = lambda endpoint: said.append("another")
+    listener.hang_up = lambda endpoint: said.append("dismissed")
     there, key = tcp(1), keyrings.public("south")
     assert guard._choose(there, key) == key
     guard._told(there, BROKEN_OFF, 0)

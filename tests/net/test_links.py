@@ -1,6 +1,7 @@
 """What peers say on their links: how much of it is read, and when."""
 
 from collections import deque
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import zmq
 
 from zexchange.net.peering import links as c
 from zexchange.net.peering.links import Controls
+from zexchange.net.security.guard import CurveGuard
 from zexchange.net.transport.sockets import EVENTS
 from zexchange.protocol.wire import messages as v
 from zexchange.protocol.wire.control import control_frame
@@ -43,27 +45,21 @@ class Bench:
         self.received: list[bytes] = []
         self.rejected: list[str] = []
         self.peers = set[bytes]()
-        sockets: Any = self
-        poller: Any = self
-        lookups: Any = None
-        self.controls = Controls(
-            sockets,
-            poller,
-            lookups,
-            self._take,
-            lambda source, reason: self.rejected.append(reason),
-            lambda link, body: None,
-            lambda: self.now,
-        )
+        self.members = SimpleNamespace(peers=set[bytes]())
+        bench: Any = self
+        socket: Any = self.socket
+        guard = CurveGuard(None)
+        self.controls = Controls(bench, bench, bench, socket, bench, bench, lambda: self.now, guard)
 
-    def _take(self, message: v.Control, route: bytes, link: str | None, key: bytes) -> bool:
+    def receive(self, message: v.Control, route: bytes, *_: object) -> None:
+        """See `Session`."""
         self.now += self.cost
         self.received.append(route)
-        return route in self.peers
+        self.members.peers = {message.sender} if route in self.peers else set()
 
-    def router(self) -> Router:
-        """See `Sockets`."""
-        return self.socket
+    def reject(self, source: str, reason: str) -> None:
+        """See `Session`."""
+        self.rejected.append(reason)
 
     def watch(self, fd: int) -> None:
         """See `Poller`."""

@@ -505,7 +505,7 @@ def test_an_effect_that_fails_takes_no_other_along(
 
     def both() -> None:
         for endpoint in ("tcp://127.0.0.1:9", "tcp://localhost:9"):
-            engine.session.add_candidate(endpoint, "static", 0.0)
+            engine.session.candidates.add(endpoint, "static", 0.0)
 
     monkeypatch.setattr(engine._controls, "dial", fail)
     on_control(node, both)
@@ -525,7 +525,7 @@ def test_who_joins_after_a_task_was_attached_knows_of_it(join: Joiner) -> None:
         joiner = threading.Thread(target=lambda: joined.append(join()))
         joiner.start()
         eventually(
-            lambda: engine._places._rendezvous and len(list(engine._places._rendezvous.others()))
+            lambda: engine.places._rendezvous and len(list(engine.places._rendezvous.others()))
         )
         there.get("x").handler(got.append)
     joiner.join(30)

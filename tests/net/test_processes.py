@@ -17,6 +17,7 @@ from tests.support import ROOT, Program, eventually, free_ports, patience, progr
 from zexchange import PeerLeft, Registry, federate
 from zexchange.protocol.delivery import departed
 from zexchange.protocol.session import peers as membership
+from zexchange.protocol.session import session
 
 pytestmark = pytest.mark.sockets
 
@@ -118,7 +119,7 @@ def test_a_process_that_is_stopped_until_it_is_forgotten_is_told_so(
     rendezvous: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing of it has moved: not its clock, nor a connection. Here that takes two seconds."""
-    monkeypatch.setattr(membership, "LEFT_AFTER", 2.0)
+    monkeypatch.setattr(session, "LEFT_AFTER", 2.0)
     monkeypatch.setattr(membership, "LONGER", 0.0)
     registry = Registry()
     with federate("fed", registry=registry) as node, Program(STOPPED) as member:

@@ -12,9 +12,9 @@ RECONNECTING = """
 import time
 import zmq
 from relay import Relay
-from zexchange.net.transport.sockets import new_context, new_dealer, new_router, receive_parts
-context = new_context()
-router, dealer = new_router(context), new_dealer(context)
+from zexchange.net.transport.sockets import Sockets, receive_parts
+sockets = Sockets()
+router, dealer = sockets.router(), sockets.dealer()
 for socket in (router, dealer):
     socket.setsockopt(zmq.SNDHWM, 0)
     socket.setsockopt(zmq.RCVHWM, 0)
@@ -47,7 +47,7 @@ for _ in range(8):
     except zmq.Again:
         pass
 relay.close()
-context.destroy()
+sockets.destroy()
 print("alive")
 """
 

@@ -121,7 +121,7 @@ def test_who_comes_after_a_cut_may_bring_little_for_a_while() -> None:
 
 
 def test_a_key_that_was_cut_pays_for_itself_alone() -> None:
-    """All connections of the key together may bring little for ten minutes, and others as before."""
+    """All its connections together may bring little for ten minutes, and others as before."""
     sockets = Sockets(10**6)
     sockets.add(1, 1, key=b"good")
     while not sockets.cuts:

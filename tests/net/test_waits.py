@@ -21,7 +21,7 @@ class Peer:
     """A peer that is ready at some looks and not at others."""
 
     id, label = b"peer", "flapping"
-    slow = silent = False
+    silent = False
 
     def __init__(self, looks: Iterator[bool]) -> None:
         self.looks = looks
@@ -213,9 +213,10 @@ def test_a_flush_counts_what_was_acknowledged_at_a_look() -> None:
     """A peer that lacks something again a moment later has had what was asked for."""
     stub: Any = Stub()
     lags = iter([True, True, False, True])
-    stub.effects = stub.outbound = stub
+    stub.stalls = stub.outbound = stub.window = stub
+    stub.slow_peers = dict
     stub.heads, stub.lacks = lambda: {"x": 5}, lambda peer, goal: lambda name: next(lags)
-    stub.post, stub.beacon_unacknowledged = lambda command: command(), lambda goal: None
+    stub.post, stub.beacon = lambda command: command(), lambda goal: None
     steps, found, ended = stub.waiter(30.0).flushed(), None, False
     while not ended:
         try:
@@ -232,9 +233,10 @@ def test_a_flush_asks_again_only_once_it_was_asked_before() -> None:
     """A control thread that has no time is not given more to do with every look."""
     stub: Any = Stub()
     posted, asked = list[Callable[[], None]](), list[int]()
-    stub.effects = stub.outbound = stub
+    stub.stalls = stub.outbound = stub.window = stub
+    stub.slow_peers = dict
     stub.heads, stub.lacks = lambda: {"x": 5}, lambda peer, goal: lambda name: True
-    stub.post, stub.beacon_unacknowledged = posted.append, lambda goal: asked.append(goal["x"])
+    stub.post, stub.beacon = posted.append, lambda goal: asked.append(goal["x"])
     steps, found = stub.waiter(30.0).flushed(), None
     for n in range(60):
         look, most = steps.send(found)

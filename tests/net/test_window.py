@@ -302,7 +302,7 @@ def test_senders_that_wait_make_nobody_slow_however_small_the_ring(join: Joiner)
         for thread in threads:
             thread.start()
         eventually(lambda: engine.outbound.frames == 8)
-        assert engine.outbound.window.slow_peers() == []
+        assert engine.outbound.window.slow_peers() == {}
         assert engine.outbound.window.full
         release.set()
         for thread in threads:

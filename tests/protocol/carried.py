@@ -244,7 +244,7 @@ class Guest(Machine):
         return hub is not None and not self.network.reaches(self, hub)
 
     def leave(self) -> None:
-        self.session.leave(dict(self.numbering.heads))
+        self.session.peering.leave(dict(self.numbering.heads))
         self.work()
         if self.link is not None and self.link.open:
             self.link.up.queue.append(word_frame(Detach(self.id)))

@@ -101,7 +101,7 @@ class Machine:
         label = v.Label(endpoint, network.serial)
         self.session = Session(self.id, federation, label, (address,), self.reachable, network.now)
         for seed in seeds:
-            self.session.add_candidate(seed, "static", network.now)
+            self.session.candidates.add(seed, "static", network.now)
         self.tick()
 
     def reachable(self, address: v.Address) -> bool:
@@ -134,10 +134,10 @@ class Machine:
     def rescan(self) -> None:
         others = {m.endpoint for m in self.network.living() if m is not self}
         for endpoint in sorted(others):
-            self.session.add_candidate(endpoint, "rendezvous", self.network.now)
+            self.session.candidates.add(endpoint, "rendezvous", self.network.now)
         for candidate in list(self.session.members.candidates.values()):
             if candidate.source == "rendezvous" and candidate.endpoint not in others:
-                self.session.drop_candidate(candidate.endpoint)
+                self.session.candidates.drop(candidate.endpoint)
 
     def resume(self) -> None:
         self.running = True
@@ -156,7 +156,7 @@ class Machine:
 
     def leave(self) -> None:
         """End with a goodbye."""
-        self.session.leave(dict(self.numbering.heads))
+        self.session.peering.leave(dict(self.numbering.heads))
         self.work()
         self.network.flow()
         self.kill()
@@ -171,7 +171,7 @@ class Machine:
 
     def change(self, steps: list[tuple[str, bool]]) -> None:
         """Take steps as one change: what is wanted again in it was wanted all the time."""
-        self.session.change_interest(steps, self.network.now)
+        self.session.readiness.change_interest(steps, self.network.now)
         epoch = self.session.interest.epoch
         steps = list(dict(steps).items())
         for key, wanted in steps:
@@ -270,7 +270,7 @@ class Machine:
     def on_topic(self, frame: bytes) -> None:
         token = wire.read_token(frame[1:])
         if token is not None:
-            self.session.token(*token, subscribed=frame[0] == 1)
+            self.session.readiness.token(*token, subscribed=frame[0] == 1)
 
     # ------------------------------------------------------------------- receiving
 
@@ -394,7 +394,7 @@ class Machine:
         for gap in gaps:  # a machine without recovery: what is missing is lost
             peer_receiver.positions.give_up(gap.name, gap.last)
         self.missed(peer_receiver, gaps, again=bool(ready.promised))
-        self.session.proven(peer_receiver.peer, ready.epoch)
+        self.session.readiness.proven(peer_receiver.peer, ready.epoch)
         return ready.epoch
 
     def on_data(self, peer_receiver: Inlet, frame: bytes) -> None:
@@ -522,7 +522,7 @@ class Machine:
     def probe(self, endpoint: str) -> None:
         bound = self.network.listening(endpoint)
         if bound is None or self.network.reaches(self, bound):
-            self.session.probed(endpoint, bound is not None, self.network.now)
+            self.session.peering.probed(endpoint, bound is not None, self.network.now)
 
     def announce(self, node: bytes, epoch: int, keys: tuple[str, ...]) -> None:
         peer = self.session.members.peers.get(node)
@@ -535,7 +535,7 @@ class Machine:
             behind = tuple(promise.behind(heads) for promise in peer.interest.promised)
             ready = v.Ready(node, epoch, self.id, heads, behind, account=peer.interest.account)
             self.publish(wire.ready_frame(ready))
-            self.session.announced(node, epoch, heads)
+            self.session.readiness.announced(node, epoch, heads)
 
     def look_again(self, keys: tuple[str, ...]) -> None:
         for key in keys:

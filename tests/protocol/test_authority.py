@@ -51,7 +51,7 @@ class Bench:
         label = v.Label("host", 2)
         self.session = Session(ME, "f", label, (HERE,), lambda address: True, START, policy=policy)
         self.hubs = HubSelector(ME, "f", label, (HUB,), START)
-        self.session.vouch(DelegatedRights(lambda: policy, self.hubs))
+        self.session.vouching = DelegatedRights(lambda: policy, self.hubs)
         self.hubs.carried(carried_word(), HUB, START, HUB_KEY)
         self.session.behind.appeared(THEM, START)
         self.session.take()
@@ -131,7 +131,7 @@ def test_what_comes_by_a_lesser_way_counts_for_nothing(
 def test_a_hello_by_a_lesser_way_is_answered_and_changes_nothing(own: Kind, other: Kind) -> None:
     """Its link there need not be dialled for ever; what it is told is what it may know there."""
     bench = Bench()
-    bench.session.change_interest([(name, True) for name in NAMES], START)
+    bench.session.readiness.change_interest([(name, True) for name in NAMES], START)
     bench.greet(own, "all")
     addresses = bench.peer.addresses
     effects = bench.greet(other, *NAMES, epoch=99)
@@ -150,7 +150,7 @@ def test_a_welcome_by_a_lesser_way_is_a_second_link(own: Kind, other: Kind) -> N
     """It is hung up, and nothing that it says of the node is taken."""
     bench = Bench()
     link = {Kind.KEY: "tcp://127.0.0.1:9", Kind.HUB: endpoint_of(THEM)}[other]
-    bench.session.add_candidate(link, "static", START)
+    bench.session.candidates.add(link, "static", START)
     bench.greet(own, "all")
     kept = bench.peer, bench.peer.addresses, bench.peer.data
     answer = v.Welcome(THEM, hello(THEM, addresses=(THERE,), interest=NAMES, epoch=99))
@@ -209,7 +209,7 @@ def test_who_is_silent_by_its_own_way_is_met_by_another(own: Kind, other: Kind) 
 def test_a_node_that_calls_by_a_hub_and_is_reached_without_it() -> None:
     """What it may have is what may go by the hub; what it may publish goes by its key."""
     bench = Bench()
-    bench.session.add_candidate(THERE.control, "static", START)
+    bench.session.candidates.add(THERE.control, "static", START)
     bench.greet(Kind.HUB, *NAMES)
     answer = v.Welcome(THEM, hello(THEM, addresses=(THERE,), interest=NAMES))
     bench.say(Kind.KEY, answer, THERE.control)
@@ -267,7 +267,7 @@ def test_nothing_is_asked_by_a_way_that_may_not_have_it(
 ) -> None:
     """Whatever is said under one id, by whatever ways in turn, each gets what it may there."""
     bench = Bench()
-    bench.session.change_interest([(name, True) for name in NAMES], START)
+    bench.session.readiness.change_interest([(name, True) for name in NAMES], START)
     for kind, message, wait in steps:
         bench.now += wait
         if isinstance(message, v.Hello):
@@ -284,7 +284,7 @@ def test_nothing_is_asked_by_a_way_that_may_not_have_it(
 def _asked(effect: fx.Effect) -> Iterator[str]:
     """Yield the names that an effect hands something out of, to who has asked."""
     if isinstance(effect, fx.Resend):
-        yield effect.name
+        yield effect.request.name
     elif isinstance(effect, fx.Recount):
         yield from (n for n in NAMES if any(matches(key, n) for key in effect.keys))
     elif isinstance(effect, fx.Reply) and isinstance(effect.message, v.Welcome):

@@ -385,8 +385,8 @@ def session_with(features: tuple[str, ...], numbering: Numbering) -> Session:
     hello = v.Hello(THEM, "f", label, (THERE,), 1, ("**",), features=features)
     session.receive(hello, b"route", None, 0.0)
     session.receive(v.Welcome(THEM, hello), None, THERE.control, 0.0)
-    session.token(THEM, 1, True)
-    session.announced(THEM, 1, {})
+    session.readiness.token(THEM, 1, True)
+    session.readiness.announced(THEM, 1, {})
     session.take()
     return session
 
@@ -423,12 +423,12 @@ def test_a_peer_is_told_in_portions_until_it_has_answered() -> None:
 def test_a_peer_whose_connection_is_cut_is_told_when_it_is_back() -> None:
     """It is told by its token."""
     session = session_with(v.FEATURES, Numbering())
-    session.token(THEM, 1, False)
+    session.readiness.token(THEM, 1, False)
     session.forgetting.forget({"a": 3}, {THEM: {"a": 3}})
     session.tick(1.0)
     assert not told(session)
-    session.token(THEM, 1, True)
-    session.announced(THEM, 1, {})
+    session.readiness.token(THEM, 1, True)
+    session.readiness.announced(THEM, 1, {})
     session.tick(1.1)
     assert told(session) == [HaveForgotten(THEM, 1, 1, {"a": 3})]
 
@@ -445,7 +445,7 @@ def test_nothing_more_is_forgotten_while_a_peer_is_far_behind() -> None:
 def test_a_peer_that_has_forgotten_says_so() -> None:
     """Under the number that it was told it by."""
     session = session_with(v.FEATURES, Numbering())
-    session.has_forgotten(THEM, 7)
+    session.forgetting.has_forgotten(THEM, 7)
     assert said(session, v.Forgot) == [v.Forgot(ME, 7, THEM)]
 
 
@@ -465,8 +465,9 @@ def test_a_peer_is_understood_in_its_own_terms(features: tuple[str, ...]) -> Non
     assert session.members.peers[THEM].acked == {"a": 13}
     session.receive(v.Replay(THEM, "a", to(14), to(15)), ROUTE, None, 1.0)
     resend = next(e for e in session.take() if type(e).__name__ == "Resend")
-    assert (resend.first, resend.last, resend.first - resend.start) == (14, 15, to(14))
-    session.leave(dict(numbering.heads))
+    first, last = resend.request.first, resend.request.last
+    assert (first, last, first - resend.start) == (14, 15, to(14))
+    session.peering.leave(dict(numbering.heads))
     assert said(session, v.Bye)[-1].heads == {"a": to(15)}
 
 

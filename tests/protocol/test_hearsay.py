@@ -50,7 +50,7 @@ def test_a_socket_named_from_afar_is_neither_dialled_nor_told_on() -> None:
 def test_gossip_from_afar_leads_to_no_socket_here() -> None:
     """A welcome over TCP may speak of many, but not of what is on our host."""
     session = keyed()
-    session.add_candidate(THERE.control, "static", START)
+    session.candidates.add(THERE.control, "static", START)
     told = ((THIRD, (TRAP,)), (NEIGHBOUR, (TRAP, HALF)))
     answer = v.Welcome(THEM, hello(THEM, addresses=(TRAP, THERE)), told, ((THIRD, THEIRS),))
     session.take()
@@ -75,7 +75,7 @@ def test_gossip_from_afar_moves_no_neighbour() -> None:
 def test_neighbours_tell_of_each_other() -> None:
     """Who was met at a Unix socket may speak of others: they are of this user, too."""
     session = keyed()
-    session.add_candidate(BESIDE.control, "rendezvous", START)
+    session.candidates.add(BESIDE.control, "rendezvous", START)
     third = v.Address("ipc:///run/us/3.c", "ipc:///run/us/3.d")
     answer = v.Welcome(NEIGHBOUR, hello(NEIGHBOUR, addresses=(BESIDE,)), ((THIRD, (third,)),))
     session.take()
@@ -87,14 +87,14 @@ def test_a_key_made_up_for_an_endpoint_keeps_nobody_out() -> None:
     """Where two keys were told, each authorized one is tried: it is proven who is there."""
     session = keyed()
     elsewhere = v.Address("tcp://10.0.0.9:1", "tcp://10.0.0.9:2")
-    session.add_candidate(THERE.control, "static", START)
+    session.candidates.add(THERE.control, "static", START)
     told = ((THIRD, (elsewhere,)),)
     made_up = v.Welcome(THEM, hello(THEM, addresses=(THERE,)), told, ((THIRD, THEIRS),))
     session.receive(made_up, None, THERE.control, START, THEIRS)
     candidate = session.members.candidates[elsewhere.control]
     assert candidate.key == THEIRS
     session.take()
-    session.add_candidate(elsewhere.control, "static", START)
+    session.candidates.add(elsewhere.control, "static", START)
     assert of(fx.Redial, session.take()) == [fx.Redial(elsewhere.control)]
     assert candidate.key == b""
     session.receive(made_up, None, THERE.control, START, THEIRS)

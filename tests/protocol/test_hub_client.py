@@ -2,6 +2,7 @@
 
 from zexchange.protocol.hub import client as h
 from zexchange.protocol.hub.messages import Accepted, Refused
+from zexchange.protocol.timing import UNREAD_BYTES
 from zexchange.protocol.wire.messages import Label
 
 ME, A, B = b"m" * 16, b"a" * 16, b"b" * 16
@@ -162,7 +163,7 @@ def test_what_a_hub_does_not_take_is_not_heaped_up() -> None:
     said = 0
     while hubs.room(hub, 1 << 20, 0.0):
         said += 1
-    assert said == h.UNREAD_BYTES >> 20
+    assert said == UNREAD_BYTES >> 20
     word = roster(b"1")
     hubs.carried(
         Accepted(word.sender, word.up, word.down, word.secret, 0, 1, taken=1 << 24), ONE, 0.0

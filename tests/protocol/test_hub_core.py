@@ -4,16 +4,10 @@ from itertools import count
 
 import pytest
 
-from zexchange.protocol.hub.core import (
-    MAX_TOPICS,
-    UNREAD_BYTES,
-    WHOLE_A_SECOND,
-    WHOLE_AT_ONCE,
-    HubCore,
-)
+from zexchange.protocol.hub.core import MAX_TOPICS, WHOLE_A_SECOND, WHOLE_AT_ONCE, HubCore
 from zexchange.protocol.hub.members import AccessRules, MemberLeft, SendToMember, Subscribe, Warn
 from zexchange.protocol.hub.messages import Accepted, Attach, Refused, word_frame
-from zexchange.protocol.timing import REFUSALS
+from zexchange.protocol.timing import REFUSALS, UNREAD_BYTES
 from zexchange.protocol.wire.data import ready_topic, topic
 from zexchange.protocol.wire.messages import Label
 
@@ -208,8 +202,8 @@ def test_a_node_that_does_not_read_is_told_no_news() -> None:
 class Strict(AccessRules):
     """Lets A in, and nobody see secrets."""
 
-    def may_enter(self, enter: Attach, user: str) -> bool:
-        return enter.sender == A
+    def objection(self, enter: Attach, user: str) -> tuple[str, str] | None:
+        return None if enter.sender == A else ("key", "this key may not be carried here")
 
     def may_want(self, user: str, topic: bytes) -> bool:
         return not topic.startswith(b"\x01secret")

@@ -22,7 +22,7 @@ def with_keys() -> Session:
     policy = Policy(OURS, {THEIRS: Rights("them")})
     label = v.Label("host", 2)
     session = Session(ME, "f", label, (HERE,), lambda address: True, START, policy=policy)
-    session.add_candidate(THERE.control, "static", START)
+    session.candidates.add(THERE.control, "static", START)
     session.take()
     return session
 
@@ -32,7 +32,7 @@ def joined() -> Session:
     """A session with keys that has one peer, linked and proven."""
     session = with_keys()
     welcome(session, START)
-    session.proven(THEM, 1)
+    session.readiness.proven(THEM, 1)
     session.take()
     return session
 
@@ -49,7 +49,7 @@ def greet(session: Session, now: float) -> None:
 def test_who_was_refused_is_dialled_again_soon() -> None:
     """Where our key is refused it may be authorized any time: libzmq does not try again."""
     session = with_keys()
-    session.shut_out(THERE.control, START)
+    session.peering.shut_out(THERE.control, START)
     effects = pass_time(session, SOON)
     redialled = next(n for n, effect in enumerate(effects) if isinstance(effect, fx.Redial))
     assert of(v.Hello, [e.message for e in effects[redialled:] if isinstance(e, fx.Send)])  # type: ignore[arg-type]
@@ -58,14 +58,14 @@ def test_who_was_refused_is_dialled_again_soon() -> None:
 def test_nobody_is_dialled_all_the_time() -> None:
     """Each refusal is followed by one attempt; who just does not answer has three seconds."""
     session = with_keys()
-    session.shut_out(THERE.control, START)
+    session.peering.shut_out(THERE.control, START)
     assert len(of(fx.Redial, pass_time(session, m.UNANSWERED_AFTER))) == 1
     assert not of(fx.Redial, pass_time(with_keys(), m.UNANSWERED_AFTER - 0.2))
 
 
 def test_a_link_that_was_refused_is_replaced_soon(joined: Session) -> None:
     """A peer that has revoked our key, and authorizes it again, does not wait for our pings."""
-    joined.shut_out(THERE.control, START)
+    joined.peering.shut_out(THERE.control, START)
     assert of(fx.Redial, pass_time(joined, SOON)) == [fx.Redial(THERE.control, THEIRS)]
 
 
@@ -73,14 +73,14 @@ def test_who_refuses_us_is_not_looked_for_elsewhere(joined: Session) -> None:
     """A peer that refuses our key is there: other addresses of it would be no better."""
     away = v.Address("tcp://10.0.0.1:3", "tcp://10.0.0.1:4")
     joined.members.peers[THEM].addresses = (THERE, away)
-    joined.shut_out(THERE.control, START)
+    joined.peering.shut_out(THERE.control, START)
     assert of(fx.Redial, pass_time(joined, SOON)) == [fx.Redial(THERE.control, THEIRS)]
     assert joined.members.peers[THEM].link == THERE.control
 
 
 def test_who_greets_us_may_be_dialled_again(joined: Session) -> None:
     """A hello of who refused us before says that the key is authorized: at once we dial, too."""
-    joined.shut_out(THERE.control, START)
+    joined.peering.shut_out(THERE.control, START)
     greet(joined, START + 0.1)
     effects = joined.take()
     assert fx.Redial(THERE.control, THEIRS) in effects
@@ -93,7 +93,7 @@ def test_who_greets_us_may_be_dialled_again(joined: Session) -> None:
 
 def test_the_data_of_who_refused_us_is_connected_again(joined: Session) -> None:
     """The connection to its data was refused with the link, and for good: it is replaced, once."""
-    joined.shut_out(THERE.control, START)
+    joined.peering.shut_out(THERE.control, START)
     assert not of(fx.OpenReceiver, pass_time(joined, 0.3))
     for now in (START + 0.4, START + 0.5):
         welcome(joined, now)
@@ -103,7 +103,7 @@ def test_the_data_of_who_refused_us_is_connected_again(joined: Session) -> None:
 
 def test_where_nobody_is_dialled_a_refusal_changes_nothing(joined: Session) -> None:
     """What a monitor tells late, of an endpoint that was hung up, is nobody's business."""
-    joined.shut_out("tcp://127.0.0.1:9", START)
+    joined.peering.shut_out("tcp://127.0.0.1:9", START)
     assert not of(fx.Redial, pass_time(joined, SOON))
 
 
@@ -111,9 +111,9 @@ def test_a_peer_that_is_only_heard_is_not_ready_and_says_why() -> None:
     """It reaches us and we do not reach it: what waits for it is told where nothing answers."""
     session = alone()
     session.receive(hello(b"\1" * 16, addresses=(THERE,)), b"route", None, START)
-    session.token(b"\1" * 16, 1, True)
-    session.announced(b"\1" * 16, 1, {})
-    session.probed(THERE.control, False, START)
+    session.readiness.token(b"\1" * 16, 1, True)
+    session.readiness.announced(b"\1" * 16, 1, {})
+    session.peering.probed(THERE.control, False, START)
     *_, why = session.members.pending(session.interest.epoch)
     assert "is heard, and does not answer at tcp://127.0.0.1:3" in why
 
@@ -121,13 +121,13 @@ def test_a_peer_that_is_only_heard_is_not_ready_and_says_why() -> None:
 def test_who_comes_in_the_place_of_one_that_left_is_dialled(joined: Session) -> None:
     """An endpoint at which nobody listened for a while is dialled anew, also that of a peer."""
     joined.receive(v.Bye(THEM, {}), b"route", None, START, THEIRS)
-    joined.probed(THERE.control, False, START + 0.1)
+    joined.peering.probed(THERE.control, False, START + 0.1)
     pass_time(joined, 0.5)
     next_one = id_for(THEIRS, b"\1" * 16)
     joined.receive(hello(next_one, addresses=(THERE,)), b"new", None, START + 0.6, THEIRS)
     joined.take()
     assert joined.members.peers[next_one].link is None
-    joined.probed(THERE.control, True, START + 0.7)
+    joined.peering.probed(THERE.control, True, START + 0.7)
     effects: list[fx.Effect] = []
     for tenths in range(7, 50):
         joined.receive(v.Ping(next_one, 1, 1, 0), b"new", None, START + tenths / 10, THEIRS)

@@ -10,6 +10,7 @@ from zexchange.protocol.session import peers as m
 from zexchange.protocol.session.peers import Candidate, Peer, PeerTable, State
 from zexchange.protocol.session.session import Session
 from zexchange.protocol.wire import messages as v
+from zexchange.protocol.wire.envelopes import endpoint_of
 
 ME, THEM = bytes(16), b"\1" * 16
 HERE = v.Address("tcp://127.0.0.1:1", "tcp://127.0.0.1:2")
@@ -34,11 +35,11 @@ def alone(reachable: bool = True) -> Session:
 def joined() -> Session:
     """A session with one peer, linked and proven, that was heard at `START`."""
     session = alone()
-    session.add_candidate(THERE.control, "static", START)
+    session.candidates.add(THERE.control, "static", START)
     session.receive(v.Welcome(THEM, hello()), None, THERE.control, START)
-    session.proven(THEM, 1)
-    session.token(THEM, 1, True)
-    session.announced(THEM, 1, {})
+    session.readiness.proven(THEM, 1)
+    session.readiness.token(THEM, 1, True)
+    session.readiness.announced(THEM, 1, {})
     session.take()
     return session
 
@@ -99,20 +100,20 @@ def test_gone_when_refused(joined: Session) -> None:
     """Not heard for 1.5 s, and nothing listens any more: gone, well before 3 s."""
     effects = pass_time(joined, 1.6)
     assert fx.Probe(THERE.control) in effects
-    joined.probed(THERE.control, False, START + 1.6)
+    joined.peering.probed(THERE.control, False, START + 1.6)
     assert events(joined.take()) == [ev.PeerLeft(THEM.hex(), LABEL, "gone")]
 
 
 def test_a_refusal_does_not_count_against_one_just_heard(joined: Session) -> None:
     """A peer that spoke less than 1.5 s ago is not gone because a probe was refused."""
-    joined.probed(THERE.control, False, START + 1.4)
+    joined.peering.probed(THERE.control, False, START + 1.4)
     assert events(joined.take()) == []
 
 
 def test_listening_and_silent_is_not_gone(joined: Session) -> None:
     """A process that is stopped still listens: it stays a peer until 30 s."""
     pass_time(joined, 10.0)
-    joined.probed(THERE.control, True, START + 10.0)
+    joined.peering.probed(THERE.control, True, START + 10.0)
     assert THEM in joined.members.peers
 
 
@@ -162,7 +163,7 @@ def test_a_tick_that_is_a_little_late_forgives_nothing(joined: Session) -> None:
 def test_delays_never_pass_now(seconds: float, past: float) -> None:
     """However long we were stopped, nothing was heard later than now."""
     now = past + seconds
-    peer = Peer.from_hello(hello(), past)
+    peer = Peer(hello(), past)
     peer.delay(seconds, now)
     assert peer.heard_at <= now
     assert peer.ponged_at <= now
@@ -175,7 +176,7 @@ def test_delays_never_pass_now(seconds: float, past: float) -> None:
 
 def dialling(source: str = "static") -> Session:
     session = alone()
-    session.add_candidate(THERE.control, source, START)
+    session.candidates.add(THERE.control, source, START)
     return session
 
 
@@ -184,7 +185,7 @@ def test_dialled_once_and_greeted_every_second() -> None:
     session = dialling()
     first = session.take()
     assert of(fx.Dial, first) == [fx.Dial(THERE.control)]
-    session.add_candidate(THERE.control, "gossip", START)
+    session.candidates.add(THERE.control, "gossip", START)
     assert session.take() == []
     effects = first + pass_time(session, 2.5)
     assert len(of(fx.Send, effects)) == 3
@@ -204,10 +205,10 @@ def test_nobody_waits_for_the_dead() -> None:
     """A candidate at which nothing listens is dialled on, and not pending."""
     session = dialling()
     assert len(list(session.members.pending(1))) == 1
-    session.probed(THERE.control, False, START + 0.1)
+    session.peering.probed(THERE.control, False, START + 0.1)
     assert list(session.members.pending(1)) == []
     assert of(fx.Send, pass_time(session, 2.0))
-    session.probed(THERE.control, True, START + 2.0)
+    session.peering.probed(THERE.control, True, START + 2.0)
     assert len(list(session.members.pending(1))) == 1
 
 
@@ -242,7 +243,7 @@ def test_hearsay_is_forgotten(source: str) -> None:
 def test_what_the_user_named_is_never_forgotten() -> None:
     """An endpoint of ``peers=`` is dialled for ever, also when gossip named it first."""
     session = dialling("gossip")
-    session.add_candidate(THERE.control, "static", START)
+    session.candidates.add(THERE.control, "static", START)
     pass_time(session, m.FORGET_AFTER + 5)
     assert session.members.candidates
 
@@ -288,7 +289,7 @@ def test_who_is_dialled_again(endpoint: str, source: str, again: bool) -> None:
 
 def test_an_unproven_data_socket_is_replaced_ever_more_slowly(joined: Session) -> None:
     """Without proof the data socket is replaced after 2 s, then 4 s, 8 s, ... up to 30 s."""
-    joined.change_interest([("a", True)], START)
+    joined.readiness.change_interest([("a", True)], START)
     joined.take()
     at = []
     for step in range(1, 900):
@@ -304,7 +305,7 @@ def test_many_names_have_a_data_socket_replaced_later(joined: Session) -> None:
     """Its peer takes in each of them, and drops each of the socket before: 1 ms more for each."""
 
     def replaced(before: int, count: int) -> float:
-        joined.change_interest([(f"x{n}", True) for n in range(before, count)], START)
+        joined.readiness.change_interest([(f"x{n}", True) for n in range(before, count)], START)
         joined.take()
         for step in range(1, 400):
             joined.receive(v.Pong(THEM), None, THERE.control, START + step / 10)
@@ -314,16 +315,16 @@ def test_many_names_have_a_data_socket_replaced_later(joined: Session) -> None:
         return 0.0
 
     assert replaced(0, 3000) == pytest.approx(5, abs=0.2)
-    joined.proven(THEM, 2)
+    joined.readiness.proven(THEM, 2)
     assert replaced(3000, 200_000) == pytest.approx(30, abs=0.2)
 
 
 def test_proof_ends_the_wait(joined: Session) -> None:
     """Once the newest epoch is proven, the socket is left alone; an older one is not enough."""
-    joined.change_interest([("a", True)], START)
-    joined.proven(THEM, 1)
+    joined.readiness.change_interest([("a", True)], START)
+    joined.readiness.proven(THEM, 1)
     assert of(fx.OpenReceiver, pass_time(joined, 2.5, heard=True))
-    joined.proven(THEM, 2)
+    joined.readiness.proven(THEM, 2)
     assert not of(fx.OpenReceiver, pass_time(joined, 40.0, heard=True))
 
 
@@ -391,7 +392,7 @@ def test_others_tell_where_a_lost_peer_is(joined: Session) -> None:
     """When both have moved, only a third node knows where each is by now."""
     third = b"\3" * 16
     there = v.Address("tcp://127.0.0.1:8", "tcp://127.0.0.1:9")
-    joined.add_candidate(there.control, "static", START)
+    joined.candidates.add(there.control, "static", START)
     pass_time(joined, 2.0)
     known = ((THEM, (MOVED,)),)
     welcome = v.Welcome(third, hello(third, addresses=(there,)), known)
@@ -403,7 +404,7 @@ def test_the_word_of_others_does_not_move_who_is_heard(joined: Session) -> None:
     """What a third node says of a peer that is heard changes nothing."""
     third = b"\3" * 16
     there = v.Address("tcp://127.0.0.1:8", "tcp://127.0.0.1:9")
-    joined.add_candidate(there.control, "static", START)
+    joined.candidates.add(there.control, "static", START)
     welcome = v.Welcome(third, hello(third, addresses=(there,)), ((THEM, (MOVED,)),))
     joined.receive(welcome, None, there.control, START)
     assert joined.members.peers[THEM].addresses == (THERE,)
@@ -415,7 +416,7 @@ def test_peers_are_asked_in_turn_whom_they_know() -> None:
     peers = [bytes([n]) * 16 for n in (1, 2, 3)]
     for n, peer in enumerate(peers):
         there = v.Address(f"tcp://127.0.0.1:{10 + n}", f"tcp://127.0.0.1:{20 + n}")
-        session.add_candidate(there.control, "static", START)
+        session.candidates.add(there.control, "static", START)
         welcome = v.Welcome(peer, hello(peer, addresses=(there,)))
         session.receive(welcome, None, there.control, START)
     session.take()
@@ -440,6 +441,20 @@ def test_a_pong_tells_how_a_peer_is(joined: Session) -> None:
     assert peer.round_trip == pytest.approx(0.25)
 
 
+def test_a_round_trip_is_that_of_the_oldest_ping_without_an_answer(joined: Session) -> None:
+    """However rarely a peer is pinged; two pings and one late pong are not a quick answer."""
+    peer = joined.members.peers[THEM]
+    pass_time(joined, 2.5)
+    joined.receive(v.Pong(THEM), None, THERE.control, START + 2.5)
+    assert peer.round_trip == pytest.approx(1.5, abs=0.1)
+    joined.receive(v.Pong(THEM), None, THERE.control, START + 2.6)
+    assert peer.round_trip == pytest.approx(1.5, abs=0.1)
+    peer.ping_at, peer.control = START + 2.6, endpoint_of(THEM)  # as behind a hub
+    joined.tick(START + 2.6)
+    joined.receive(v.Pong(THEM), None, THERE.control, START + 2.8)
+    assert peer.round_trip == pytest.approx(0.2)
+
+
 def test_who_calls_us_is_noted(joined: Session) -> None:
     """A peer that is heard on its own link has called; one that only answers has not."""
     joined.receive(v.Pong(THEM), None, THERE.control, START + 1.0)
@@ -453,7 +468,7 @@ def test_after_two_failures_data_is_sought_beside_the_link(joined: Session) -> N
     peer = joined.members.peers[THEM]
     peer.addresses = (MOVED, THERE)
     peer.data = MOVED.data
-    joined.change_interest([("x", True)], START)
+    joined.readiness.change_interest([("x", True)], START)
     tuned = of(fx.OpenReceiver, pass_time(joined, 7.0, heard=True))
     assert [effect.endpoint for effect in tuned] == [MOVED.data, THERE.data]  # type: ignore[attr-defined]
 
@@ -462,7 +477,7 @@ def test_a_unix_socket_is_not_left_for_tcp() -> None:
     """Who does not answer at a Unix socket that exists is stopped: its TCP port is no better."""
     here = v.Address("ipc:///tmp/x.c", "ipc:///tmp/x.d")
     session = alone()
-    session.add_candidate(here.control, "rendezvous", START)
+    session.candidates.add(here.control, "rendezvous", START)
     both = hello(addresses=(here, THERE))
     session.receive(v.Welcome(THEM, both), None, here.control, START)
     session.take()
@@ -475,6 +490,6 @@ def test_the_local_network_does_not_crowd_us() -> None:
     """Whatever is announced on the network, no more is dialled than there is room for."""
     session = Session(ME, "f", v.Label("host", 2), (HERE,), lambda a: True, START, room=(9, 3))
     for port in range(10):
-        session.add_candidate(f"tcp://10.0.0.1:{port}", "lan", START)
+        session.candidates.add(f"tcp://10.0.0.1:{port}", "lan", START)
     assert len(session.members.candidates) == 3
-    assert ("lan", "more endpoints than are dialled at a time") in session.rejections()
+    assert ("lan", "more endpoints than are dialled at a time") in session.rejections

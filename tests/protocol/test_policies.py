@@ -37,7 +37,7 @@ class Talk:
         self.session = Session(ME, "f", label, (HERE,), lambda a: True, START, policy=policy)
         self.now, self.epochs = START, dict.fromkeys(HOMES, 0)
         self.wants: dict[bytes, tuple[str, ...]] = dict.fromkeys(HOMES, ())
-        self.session.add_candidate(HOMES[NORTH].control, "static", START)
+        self.session.candidates.add(HOMES[NORTH].control, "static", START)
         self.session.take()
 
     @staticmethod
@@ -58,7 +58,7 @@ class Talk:
         self.epochs[key] += 1
         self.wants[key] = interest
         word = hello(IDS[key], addresses=(HOMES[key],), epoch=self.epochs[key], interest=interest)
-        self.session.token(IDS[key], self.epochs[key], True)
+        self.session.readiness.token(IDS[key], self.epochs[key], True)
         effects = self.says(word, key)
         self.session.receive(v.Welcome(IDS[key], word), None, HOMES[key].control, self.now, key)
         return [*effects, *self.session.take()]
@@ -69,7 +69,7 @@ class Talk:
         epoch = self.epochs[NORTH]
         left = [key for key in self.wants[NORTH] if key not in removed]
         self.wants[NORTH] = tuple(dict.fromkeys([*left, *added]))
-        self.session.token(THEM, epoch, True)
+        self.session.readiness.token(THEM, epoch, True)
         return self.says(v.Interest(THEM, epoch, epoch - 1, 0, added, removed))
 
     def granted(self, key: bytes = NORTH) -> set[str]:
@@ -100,7 +100,7 @@ def test_who_is_revoked_is_let_go_of_and_not_heard() -> None:
     assert [set(e.keys) for e in effects if isinstance(e, fx.InterestChanged)] == [{"a", "b.*"}]
     for word in (v.Ping(THEM, 1, 1, 0), v.Replay(THEM, "a", 1, 1, 1), hello(THEM)):
         assert not of(fx.Reply, talk.says(word))
-    assert talk.session.rejections() == {(NORTH.hex(), "key unknown"): 3}
+    assert talk.session.rejections == {(NORTH.hex(), "key unknown"): 3}
     assert not talk.session.members.peers
 
 
@@ -131,7 +131,7 @@ def test_whoever_is_no_peer_is_dialled_when_keys_change() -> None:
     talk = Talk(south=Rights("south"))
     link = HOMES[NORTH].control
     talk.session.receive(v.Refuse(THEM, "identity", ""), None, link, START, NORTH)
-    talk.session.shut_out(link, START)
+    talk.session.peering.shut_out(link, START)
     talk.session.take()
     assert not said(pass_time(talk.session, 0.1), v.Hello)
     talk.now = talk.session.members._ticked_at
@@ -170,7 +170,7 @@ def test_an_interest_is_narrowed_and_widened() -> None:
     assert [set(e.keys) for e in effects if isinstance(e, fx.InterestChanged)] == [
         {"a.*", "b", "a.x"}
     ]
-    assert talk.session.rejections() == {("north", "may not subscribe"): 1}
+    assert talk.session.rejections == {("north", "may not subscribe"): 1}
     talk.change(north=Rights("north", None, ("a.x", "b", "c")))
     talk.greets("a.*", "b")
     assert talk.granted() == {"a.x", "b"}
@@ -182,7 +182,7 @@ def test_only_heads_that_may_be_had_are_announced() -> None:
 
     def announced(effects: list[fx.Effect]) -> set[str]:
         *_, last = [e for e in effects if isinstance(e, fx.Announce)]
-        talk.session.announced(THEM, last.epoch, {})
+        talk.session.readiness.announced(THEM, last.epoch, {})
         return set(last.keys)
 
     assert announced(talk.greets("a", "c")) == {"a"}
@@ -215,10 +215,10 @@ def test_what_is_sent_again_follows_the_permissions() -> None:
 def test_our_interest_is_told_to_who_may_publish() -> None:
     """The welcome, a change, and the whole: each has what of it this reader may publish."""
     talk = Talk(north=Rights("north", ("a",)))
-    talk.session.change_interest([("a", True), ("b", True)], START)
+    talk.session.readiness.change_interest([("a", True), ("b", True)], START)
     (welcome,) = said(talk.greets(), v.Welcome)
     assert welcome.hello.interest == ("a",)  # type: ignore[union-attr]
-    talk.session.change_interest([("c", True), ("a", False)], START)
+    talk.session.readiness.change_interest([("c", True), ("a", False)], START)
     (change,) = said(talk.session.take(), v.Interest)
     assert (change.added, change.removed) == ((), ("a",))  # type: ignore[union-attr]
     talk.change(north=Rights("north", ("b", "c", "d")))
@@ -241,10 +241,10 @@ def names(effects: list[fx.Effect]) -> list[tuple[int, tuple[str, ...]]]:
 def test_names_are_told_one_by_one_as_the_permissions_are() -> None:
     """Under a pattern that no prefix stands for, names are told that may be had now."""
     talk = Talk(north=Rights("north", None, ("a.*.c",)))
-    talk.session.publishes(["a.x.c", "a.x.d", "b"])
+    talk.session.readiness.publishes(["a.x.c", "a.x.d", "b"])
     assert names(talk.greets("a.**")) == []  # there is no link yet when it is judged
     assert names(talk.says(v.Resync(THEM))) == [(0, ("a.x.c",))]
-    talk.session.publishes(["a.y.c", "a.y.d"])
+    talk.session.readiness.publishes(["a.y.c", "a.y.d"])
     assert names(talk.session.take()) == [(1, ("a.y.c",))]
     talk.change(north=Rights("north", None, ("a.*.d",)))
     assert talk.session.take() == []
@@ -252,7 +252,7 @@ def test_names_are_told_one_by_one_as_the_permissions_are() -> None:
     assert names(talk.says(v.Resync(THEM))) == [(0, ("a.x.d", "a.y.d"))]
     talk.change(north=Rights("north"))
     talk.greets("a.**")
-    talk.session.publishes(["a.z.d"])
+    talk.session.readiness.publishes(["a.z.d"])
     assert names(talk.session.take()) == []
 
 
@@ -263,9 +263,9 @@ def test_names_that_were_used_once_are_forgotten() -> None:
     talk.says(v.Resync(THEM))
     said, told, most, sent = 0, dict[str, None](), 0, 0
     for n in range(20_000):
-        talk.session.publishes([f"a.{n}.c"])
+        talk.session.readiness.publishes([f"a.{n}.c"])
         if n >= 100:
-            talk.session.unpublished([f"a.{n - 100}.c"])
+            talk.session.readiness.unpublished([f"a.{n - 100}.c"])
         for base, some in names(talk.session.take()):
             assert base in (0, said)
             told = told if base else {}
@@ -276,7 +276,7 @@ def test_names_that_were_used_once_are_forgotten() -> None:
     assert list(peer.named) == [f"a.{n}.c" for n in range(19_900, 20_000)]
     assert set(peer.named) <= told.keys()
     assert peer.names_said == said
-    assert len(talk.session._proving._names) == 100
+    assert len(talk.session.readiness._names) == 100
     assert most <= proving.NAMES_AT_ONCE + 2 * 101
     assert sent <= 20_500
 
@@ -285,8 +285,8 @@ def test_where_all_names_are_forgotten_none_is_asked_for_for_ever() -> None:
     """Who has missed some is told that there are none."""
     talk = Talk(north=Rights("north", None, ("a.*.c",)))
     talk.greets("a.**")
-    talk.session.publishes(["a.x.c"])
-    talk.session.unpublished(["a.x.c"])
+    talk.session.readiness.publishes(["a.x.c"])
+    talk.session.readiness.unpublished(["a.x.c"])
     talk.session.take()
     assert names(talk.says(v.Resync(THEM))) == [(0, ())]
     assert talk.session.members.peers[THEM].names_said == 0
@@ -297,7 +297,7 @@ def test_names_are_not_told_where_prefixes_do(rights: Rights) -> None:
     """Who may have all that a pattern's prefix stands for subscribes by it."""
     talk = Talk(north=rights)
     talk.greets("a.**")
-    talk.session.publishes(["a.x.c"])
+    talk.session.readiness.publishes(["a.x.c"])
     assert names([*talk.session.take(), *talk.says(v.Resync(THEM))]) == []
 
 
@@ -335,7 +335,7 @@ def nothing_forbidden(effects: list[fx.Effect], its: Rights | None) -> None:
         if isinstance(effect, fx.Announce | fx.Recount):
             assert within(effect.keys, have)
         elif isinstance(effect, fx.Resend):
-            assert permitted(have, effect.name)
+            assert permitted(have, effect.request.name)
         elif isinstance(effect, fx.OpenReceiver):
             assert its is not None
             assert effect.rights == its
@@ -359,9 +359,9 @@ def take_step(talk: Talk, what: str, more: object) -> list[fx.Effect]:
         case "want", (added, removed):
             return talk.wanting(added, removed) if peer else []
         case "ours", (key, wanted):
-            talk.session.change_interest([(key, wanted)], talk.now)
+            talk.session.readiness.change_interest([(key, wanted)], talk.now)
         case "send", str(name):
-            talk.session.publishes([name])
+            talk.session.readiness.publishes([name])
         case "say", "resync":
             return talk.says(v.Resync(THEM))
         case "say", "ping":

@@ -16,7 +16,7 @@ from zexchange.names import matches
 from zexchange.protocol.delivery.sequence import Numbering
 from zexchange.protocol.session import effects as fx
 from zexchange.protocol.session import events as ev
-from zexchange.protocol.session.admission import ADMITTED_A_SECOND, ADMITTED_AT_ONCE, INTRODUCED
+from zexchange.protocol.session.peering import ADMITTED_A_SECOND, ADMITTED_AT_ONCE, INTRODUCED
 from zexchange.protocol.session.peers import CHANCE, MAX_GOSSIP
 from zexchange.protocol.session.session import Session
 from zexchange.protocol.timing import REFUSALS
@@ -35,7 +35,7 @@ def two(*endpoints: str) -> tuple[Network, Machine, Machine]:
 
 
 def welcomed(session: Session, sender: bytes = THEM, link: str = THERE.control) -> None:
-    session.add_candidate(link, "static", START)
+    session.candidates.add(link, "static", START)
     session.take()
     session.receive(v.Welcome(sender, hello(sender)), None, link, START)
 
@@ -259,9 +259,9 @@ def test_who_cannot_be_reached_is_refused() -> None:
     assert isinstance(reply, fx.Reply)
     assert isinstance(reply.message, v.Refuse)
     assert reply.message.reason == "unreachable"
-    assert session.rejections() == {}, "it may have ended while its hello was on the way"
+    assert session.rejections == {}, "it may have ended while its hello was on the way"
     session.receive(hello(), "route", None, START + 10)
-    assert [reason for _, reason in session.rejections()] == ["unreachable"]
+    assert [reason for _, reason in session.rejections] == ["unreachable"]
 
 
 @pytest.mark.parametrize("kind", [v.Pong, v.Resync])
@@ -297,8 +297,8 @@ def test_a_resync_is_answered_with_everything() -> None:
     """Asked for it, we tell our whole interest, with the epoch that is proven here."""
     session = alone()
     welcomed(session)
-    session.change_interest([("a", True)], START)
-    session.proven(THEM, 1)
+    session.readiness.change_interest([("a", True)], START)
+    session.readiness.proven(THEM, 1)
     session.take()
     session.receive(v.Resync(THEM), "route", None, START)
     assert session.take() == [fx.Send(THERE.control, v.Interest(ME, 2, 0, 1, ("a",), to=THEM))]
@@ -309,7 +309,7 @@ def test_a_change_is_told_with_its_base() -> None:
     session = alone()
     welcomed(session)
     session.take()
-    session.change_interest([("a", True), ("b", True), ("b", False)], START)
+    session.readiness.change_interest([("a", True), ("b", True), ("b", False)], START)
     told = fx.Send(THERE.control, v.Interest(ME, 2, 1, 0, ("a",), (), THEM))
     assert session.take() == [fx.Resubscribe(2, ("a",), ()), told]
 
@@ -328,12 +328,12 @@ def test_a_hello_of_a_later_epoch_means_that_all_was_forgotten() -> None:
     session = alone()
     welcomed(session)
     session.receive(v.Interest(THEM, 2, 1, 0, ("a",)), "route", None, START)
-    session.token(THEM, 2, True)
-    session.announced(THEM, 2, {})
+    session.readiness.token(THEM, 2, True)
+    session.readiness.announced(THEM, 2, {})
     session.receive(v.Interest(THEM, 3, 2, 2, ("b",)), "route", None, START)
     session.receive(hello(epoch=4, interest=("a", "b")), "route", None, START)
     session.take()
-    session.token(THEM, 4, True)
+    session.readiness.token(THEM, 4, True)
     (announce,) = session.take()
     assert isinstance(announce, fx.Announce)
     assert set(announce.keys) == {"a", "b"}
@@ -343,8 +343,8 @@ def test_a_hello_told_again_takes_nothing_back() -> None:
     """A hello that was late, or came in by a second way, leaves what is confirmed."""
     session = alone()
     session.receive(hello(interest=("a",)), "route", None, START)
-    session.token(THEM, 1, True)
-    session.announced(THEM, 1, {"a": 5})
+    session.readiness.token(THEM, 1, True)
+    session.readiness.announced(THEM, 1, {"a": 5})
     session.receive(v.Ping(THEM, 1, 1, 1), "route", None, START)
     session.receive(hello(interest=("a",)), "route", None, START)
     interest = session.members.peers[THEM].interest
@@ -355,7 +355,7 @@ def test_a_peer_that_is_met_again_begins_a_new_epoch() -> None:
     """What a peer promised before we forgot it is not taken for a promise to our new start."""
     session = alone()
     welcomed(session)
-    session.probed(THERE.control, False, START + 2.0)
+    session.peering.probed(THERE.control, False, START + 2.0)
     assert not session.members.peers
     session.take()
     session.receive(hello(), "route", None, START)
@@ -363,7 +363,7 @@ def test_a_peer_that_is_met_again_begins_a_new_epoch() -> None:
     assert effects.index(fx.Resubscribe(2, (), ())) < effects.index(
         fx.OpenReceiver(THEM, THERE.data)
     )
-    session.proven(THEM, 1)  # from the socket that was there before
+    session.readiness.proven(THEM, 1)  # from the socket that was there before
     assert not session.members.peers[THEM].ready_epoch >= session.interest.epoch
 
 
@@ -398,7 +398,7 @@ def test_who_comes_back_is_known_to_have_what_it_acknowledged() -> None:
     session.receive(hello(interest=("a",)), "route", None, START)
     session.receive(v.Ack(THEM, {"a": 7}, ME), "route", None, START)
     session.take()
-    session.probed(THERE.control, False, START + 2.0)
+    session.peering.probed(THERE.control, False, START + 2.0)
     assert fx.CloseReceiver(THEM, {}, final=False, acked={"a": 7}) in session.take()
     session.receive(hello(interest=("a",)), "route", None, START + 3.0)
     assert session.members.peers[THEM].acked == {"a": 7}
@@ -407,12 +407,12 @@ def test_who_comes_back_is_known_to_have_what_it_acknowledged() -> None:
 def test_a_goodbye_goes_wherever_we_said_hello() -> None:
     """Whoever we greeted takes us for a peer, though its answer has not come, or never will."""
     session = alone()
-    session.add_candidate("ipc:///tmp/greeted", "rendezvous", START)
-    session.add_candidate("ipc:///tmp/dead", "rendezvous", START)
-    session.probed("ipc:///tmp/dead", False, START)
+    session.candidates.add("ipc:///tmp/greeted", "rendezvous", START)
+    session.candidates.add("ipc:///tmp/dead", "rendezvous", START)
+    session.peering.probed("ipc:///tmp/dead", False, START)
     session.receive(hello(), "route", None, START)  # welcomed and dialled
     session.take()
-    session.leave({"a": 1})
+    session.peering.leave({"a": 1})
     bye = v.Bye(ME, {"a": 1})
     assert session.take() == [fx.Send("ipc:///tmp/greeted", bye), fx.Send(THERE.control, bye)]
 
@@ -432,9 +432,9 @@ def test_a_token_from_before_the_whole_is_not_answered() -> None:
     welcomed(session)
     session.receive(v.Interest(THEM, 5, 0, 1, ("a",)), "route", None, START)
     session.take()
-    session.token(THEM, 4, True)
+    session.readiness.token(THEM, 4, True)
     assert session.take() == []
-    session.token(THEM, 5, True)
+    session.readiness.token(THEM, 5, True)
     assert session.take() == [fx.Announce(THEM, 5, ("a",))]
 
 
@@ -442,8 +442,8 @@ def test_a_ping_confirms() -> None:
     """The ping of a peer that has seen our ready ends the memory of what was promised."""
     session = alone()
     session.receive(hello(interest=("a",)), "route", None, START)
-    session.token(THEM, 1, True)
-    session.announced(THEM, 1, {"a": 5})
+    session.readiness.token(THEM, 1, True)
+    session.readiness.announced(THEM, 1, {"a": 5})
     interest = session.members.peers[THEM].interest
     assert interest.promised == (v.Promise(1, {"a": 5}),)
     session.receive(v.Ping(THEM, 1, 1, 1), "route", None, START)
@@ -455,7 +455,7 @@ def test_a_token_waits_for_its_interest() -> None:
     session = alone()
     welcomed(session)
     session.take()
-    session.token(THEM, 2, True)
+    session.readiness.token(THEM, 2, True)
     assert session.take() == []
     session.receive(v.Interest(THEM, 2, 1, 0, ("a",)), "route", None, START)
     assert session.take() == [fx.InterestChanged(("a",)), fx.Announce(THEM, 2, ("a",))]
@@ -464,7 +464,7 @@ def test_a_token_waits_for_its_interest() -> None:
 def test_a_token_of_a_stranger_is_remembered() -> None:
     """The data path may be faster than the hello: its token is answered later."""
     session = alone()
-    session.token(THEM, 1, True)
+    session.readiness.token(THEM, 1, True)
     session.receive(hello(interest=("a",)), "route", None, START)
     effects = session.take()
     assert effects.index(fx.InterestChanged(("a",))) < effects.index(fx.Announce(THEM, 1, ("a",)))
@@ -475,11 +475,11 @@ def test_an_overtaken_token_is_ignored() -> None:
     session = alone()
     welcomed(session)
     session.receive(v.Interest(THEM, 2, 1, 0), "route", None, START)
-    session.token(THEM, 2, True)
-    session.announced(THEM, 2, {})
+    session.readiness.token(THEM, 2, True)
+    session.readiness.announced(THEM, 2, {})
     session.take()
-    session.token(THEM, 1, True)
-    session.token(THEM, 1, False)
+    session.readiness.token(THEM, 1, True)
+    session.readiness.token(THEM, 1, False)
     assert session.take() == []
     assert session.members.peers[THEM].interest.announced == 2
 
@@ -488,11 +488,11 @@ def test_the_same_token_again_is_a_reconnect() -> None:
     """A token seen twice is answered with the heads of everything that the peer wants."""
     session = alone()
     session.receive(hello(interest=("a",)), "route", None, START)
-    session.token(THEM, 1, True)
-    session.announced(THEM, 1, {})
+    session.readiness.token(THEM, 1, True)
+    session.readiness.announced(THEM, 1, {})
     session.receive(v.Ping(THEM, 1, 1, 1), "route", None, START)
     session.take()
-    session.token(THEM, 1, True)
+    session.readiness.token(THEM, 1, True)
     assert session.take() == [fx.Announce(THEM, 1, ("a",))]
 
 
@@ -508,14 +508,14 @@ def test_a_peer_that_leaves_wants_nothing_any_more() -> None:
 def test_a_withdrawn_token_ends_the_promise() -> None:
     """Once a peer's token is unsubscribed, nothing is promised to it until one comes again."""
     session = alone()
-    session.token(THEM, 1, True)
+    session.readiness.token(THEM, 1, True)
     session.receive(hello(interest=("a",)), "route", None, START)
-    session.announced(THEM, 1, {})
+    session.readiness.announced(THEM, 1, {})
     interest = session.members.peers[THEM].interest
     assert interest.in_force("a")
-    session.token(THEM, 1, False)
+    session.readiness.token(THEM, 1, False)
     assert not interest.in_force("a")
-    session.announced(THEM, 1, {})
+    session.readiness.announced(THEM, 1, {})
     assert not interest.in_force("a")
 
 
@@ -523,13 +523,13 @@ def test_a_promise_holds_whose_token_is_withdrawn_in_the_same_turn() -> None:
     """What was sent since then is accounted for, once the peer is back."""
     session = alone()
     session.receive(hello(interest=("a",)), "route", None, START)
-    session.token(THEM, 1, True)
-    session.token(THEM, 1, False)
-    session.announced(THEM, 1, {"a": 5})
+    session.readiness.token(THEM, 1, True)
+    session.readiness.token(THEM, 1, False)
+    session.readiness.announced(THEM, 1, {"a": 5})
     interest = session.members.peers[THEM].interest
     assert not interest.in_force("a")
     assert interest.promised == (v.Promise(1, {"a": 5}),)
-    session.probed(THERE.control, False, START + 1.6)
+    session.peering.probed(THERE.control, False, START + 1.6)
     assert THEM not in session.members.peers
     session.receive(hello(interest=("a",), epoch=2), "route", None, START)
     assert session.members.peers[THEM].interest.promised == (v.Promise(1, {"a": 5}),)
@@ -570,8 +570,8 @@ def test_a_change_told_twice_is_taken_once() -> None:
     welcomed(session)
     change = v.Interest(THEM, 2, 1, 0, ("a",))
     session.receive(change, "route", None, START)
-    session.token(THEM, 2, True)
-    session.announced(THEM, 2, {})
+    session.readiness.token(THEM, 2, True)
+    session.readiness.announced(THEM, 2, {})
     session.receive(v.Interest(THEM, 3, 2, 2, (), ("a",)), "route", None, START)
     session.take()
     session.receive(change, "route", None, START)
@@ -584,7 +584,7 @@ def test_a_peer_without_link_is_probed_where_it_can_be_reached() -> None:
     """Who said hello and died before it was linked is found gone, too."""
     session = alone()
     session.receive(hello(), "route", None, START)
-    session.probed(THERE.control, False, START + 1.6)
+    session.peering.probed(THERE.control, False, START + 1.6)
     assert events(session.take())[-1] == ev.PeerLeft(THEM.hex(), LABEL, "gone")
 
 
@@ -594,7 +594,7 @@ def test_rejections_are_counted_and_told_once() -> None:
     for _ in range(3):
         session.reject("somebody", "nonsense")
     assert events(session.take()) == [ev.Rejected("somebody", "nonsense", 1)]
-    assert session.rejections() == {("somebody", "nonsense"): 3}
+    assert session.rejections == {("somebody", "nonsense"): 3}
 
 
 def test_a_candidate_with_a_peer_is_not_dropped() -> None:
@@ -603,7 +603,7 @@ def test_a_candidate_with_a_peer_is_not_dropped() -> None:
     welcomed(session)
     session.receive(v.Stranger(THEM), None, THERE.control, START)
     session.take()
-    session.drop_candidate(THERE.control)
+    session.candidates.drop(THERE.control)
     assert session.take() == []
 
 
@@ -629,7 +629,7 @@ def test_any_message_in_any_order_is_survived(
 def test_our_own_endpoint_is_not_dialled() -> None:
     """What is told of ourselves, by gossip or by the user, is not dialled."""
     session = alone()
-    session.add_candidate(HERE.control, "static", START)
+    session.candidates.add(HERE.control, "static", START)
     assert session.take() == []
     assert str(LABEL) == "them@host:1"
 
@@ -639,7 +639,7 @@ def test_rejections_of_many_kinds_are_bounded() -> None:
     session = alone()
     for n in range(3000):
         session.reject(f"source {n}" + "x" * 10_000, "reason", "y" * 10_000)
-    kinds = session.rejections()
+    kinds = session.rejections
     assert len(kinds) <= 1001
     assert sum(kinds.values()) == 3000
     assert all(len(source) + len(reason) < 1000 for source, reason in kinds)
@@ -659,7 +659,7 @@ def test_gossip_is_bounded() -> None:
     welcomed(session)
     session.receive(v.Welcome(THEM, hello(), many(9000)), None, THERE.control, START)
     assert len(session.members.gossip()) == MAX_GOSSIP
-    assert ("gossip", "more endpoints than are dialled at a time") in session.rejections()
+    assert ("gossip", "more endpoints than are dialled at a time") in session.rejections
 
 
 def test_made_up_gossip_makes_room() -> None:
@@ -700,7 +700,7 @@ def test_newcomers_are_taken_so_many_at_a_time() -> None:
     for n in range(1, 2000):
         newcomer(n, START + 1, session)
     assert len(session.members.peers) == ADMITTED_AT_ONCE + ADMITTED_A_SECOND
-    assert ("hello", "more newcomers than are taken at a time") in session.rejections()
+    assert ("hello", "more newcomers than are taken at a time") in session.rejections
 
 
 def test_a_connection_brings_few_nodes() -> None:
@@ -712,7 +712,7 @@ def test_a_connection_brings_few_nodes() -> None:
     newcomer(3000, START, session)
     assert len(session.members.peers) == INTRODUCED[0] + 1
     reason = "more newcomers by one connection than are taken"
-    assert session.rejections()["hello", reason] == 1999 - INTRODUCED[0]
+    assert session.rejections["hello", reason] == 1999 - INTRODUCED[0]
 
 
 def small(most: int) -> Session:
@@ -748,11 +748,11 @@ def test_a_token_under_anothers_id_takes_no_place() -> None:
     session = alone()
     welcomed(session)
     for epoch in (2**64 - 1, 2**63, *range(2, 40)):
-        session.token(THEM, epoch, True)
+        session.readiness.token(THEM, epoch, True)
     session.take()
-    session.token(THEM, 1, True)
+    session.readiness.token(THEM, 1, True)
     assert [effect.epoch for effect in of(fx.Announce, session.take())] == [1]
-    session.announced(THEM, 1, {})
+    session.readiness.announced(THEM, 1, {})
     session.receive(v.Interest(THEM, 2, 1, 0, ("x",)), None, THERE.control, START)
     assert [effect.epoch for effect in of(fx.Announce, session.take())] == [2]
 
@@ -762,8 +762,8 @@ def test_a_token_that_never_was_can_be_withdrawn() -> None:
     session = alone()
     for node in (THEM, ME):
         for epoch in (0, 1):
-            session.token(node, epoch, False)
-    session.token(THEM, 0, True)
+            session.readiness.token(node, epoch, False)
+    session.readiness.token(THEM, 0, True)
     welcomed(session)
     assert not of(fx.Announce, session.take())
 
@@ -774,9 +774,9 @@ def test_only_what_was_sent_can_be_acknowledged() -> None:
     numbering.take("x", 5)
     session = Session(ME, "f", LABEL, (HERE,), lambda a: True, START, numbering=numbering)
     session.receive(hello(), b"route", None, START)
-    session.receive(v.Ack(THEM, {"x": 9, "made up": 3}), b"route", None, START)
+    told = v.Ack(THEM, {"x": 9, "made up": 3})
+    assert session.receive(told, b"route", None, START) == v.Ack(THEM, {"x": 5})
     assert session.members.peers[THEM].acked == {"x": 5}
-    assert of(fx.Acknowledged, session.take())[-1].positions == {"x": 5}
 
 
 def test_an_interest_that_grows_without_end_is_not_taken() -> None:
@@ -788,7 +788,7 @@ def test_an_interest_that_grows_without_end_is_not_taken() -> None:
         session.receive(v.Interest(THEM, n + 2, n + 1, 0, added), None, THERE.control, START)
     interest = session.members.peers[THEM].interest
     assert len(interest.keys.patterns) == MAX_PATTERNS
-    assert any("too many" in reason for _, reason in session.rejections())
+    assert any("too many" in reason for _, reason in session.rejections)
 
 
 def test_strangers_are_told_why_now_and_then() -> None:

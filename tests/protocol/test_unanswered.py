@@ -23,7 +23,7 @@ def with_given(*endpoints: str) -> Session:
     )
     for endpoint in endpoints:
         if endpoint != NAME:
-            session.add_candidate(endpoint, "static", START)
+            session.candidates.add(endpoint, "static", START)
     session.take()
     return session
 
@@ -47,11 +47,11 @@ def test_an_address_is_named_with_what_is_known_of_it() -> None:
     """The latest that was found out: by a look, by its own words, by a broken connection."""
     session = with_given(ONE)
     assert missing(session) == [f"the peer {ONE} has not answered: there is no connection to it"]
-    session.probed(ONE, False, START)
+    session.peering.probed(ONE, False, START)
     assert why(session) == "nothing listens there"
-    session.probed(ONE, True, START)
+    session.peering.probed(ONE, True, START)
     assert why(session) == "something listens there, and does not answer"
-    session.turned_away(ONE, "it has keys: join with keys, too")
+    session.candidates.turned_away(ONE, "it has keys: join with keys, too")
     assert why(session) == "it has keys: join with keys, too"
     session.receive(v.Refuse(b"\1" * 16, "federation", "not 'f'"), None, ONE, START)
     assert why(session) == """it refuses us (federation: "not 'f'")"""
@@ -62,7 +62,7 @@ def test_nobody_is_held_up_by_what_cannot_answer() -> None:
     session = with_given(ONE)
     (one,) = session.members.unanswered()
     assert one.live
-    session.probed(ONE, False, START)
+    session.peering.probed(ONE, False, START)
     (one,) = session.members.unanswered()
     assert not one.live
     assert list(session.members.pending(1)) == []
@@ -96,8 +96,8 @@ def test_a_name_has_answered_when_one_of_its_addresses_has() -> None:
     assert why(session) == "cannot resolve the name: unknown"
     known.looked_up(NAME, (ONE, TWO))
     for endpoint in (ONE, TWO):
-        session.add_candidate(endpoint, "dns", START)
-    session.probed(TWO, False, START)
+        session.candidates.add(endpoint, "dns", START)
+    session.peering.probed(TWO, False, START)
     assert why(session) == "there is no connection to it; nothing listens there"
     welcome(session, TWO, b"\2" * 16)
     assert missing(session) == []
@@ -108,10 +108,10 @@ def test_a_name_that_stands_for_who_is_known_has_answered() -> None:
     """Its node was met by another's word, before the name was looked up."""
     session = with_given(NAME)
     session.members.given.looked_up(NAME, ())
-    session.add_candidate(ONE, "gossip", START)
+    session.candidates.add(ONE, "gossip", START)
     welcome(session, ONE, b"\1" * 16)
     session.members.given.looked_up(NAME, (ONE,))
-    session.add_candidate(ONE, "dns", START)
+    session.candidates.add(ONE, "dns", START)
     assert missing(session) == []
 
 
@@ -130,7 +130,7 @@ class Answering(RuleBasedStateMachine):
 
     @rule(endpoint=endpoints, listening=st.booleans())
     def look(self, endpoint: str, listening: bool) -> None:
-        self.session.probed(endpoint, listening, self.now)
+        self.session.peering.probed(endpoint, listening, self.now)
 
     @rule(endpoint=endpoints)
     def answer(self, endpoint: str) -> None:
@@ -144,8 +144,8 @@ class Answering(RuleBasedStateMachine):
 
     @rule(endpoint=endpoints)
     def break_off(self, endpoint: str) -> None:
-        self.session.turned_away(endpoint, "wrong key")
-        self.session.shut_out(endpoint, self.now)
+        self.session.candidates.turned_away(endpoint, "wrong key")
+        self.session.peering.shut_out(endpoint, self.now)
 
     @rule(which=st.integers(1, 5))
     def leave(self, which: int) -> None:
@@ -183,8 +183,8 @@ def test_what_is_told_is_finite() -> None:
     found = tuple(f"tcp://10.0.1.{n}:7400" for n in range(100))
     session.members.given.looked_up(NAME, found)
     for n, endpoint in enumerate(found):
-        session.add_candidate(endpoint, "dns", START)
-        session.turned_away(endpoint, f"reason {n}")
+        session.candidates.add(endpoint, "dns", START)
+        session.candidates.turned_away(endpoint, f"reason {n}")
     assert why(session) == "reason 0; reason 1; reason 2"
 
 

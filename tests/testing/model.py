@@ -346,7 +346,8 @@ class Federation:
             return
         self.check()
         peers = member.engine.session.members.peers.values()
-        healthy = {peer.id.hex() for peer in peers if not peer.slow}
+        slow = member.engine.outbound.window.slow_peers()
+        healthy = {peer.id.hex() for peer in peers if peer.id not in slow}
         for other in self.members:
             for listener in other.listeners if other.id in healthy else ():
                 for where, owed in listener.owed.items():

@@ -43,7 +43,7 @@ class Network:
         self._schedule = Schedule(seed)
         self._wire = Wire(self._schedule, seed)
         self._random = random.Random(f"ids {seed}")
-        self._directory = Directory()
+        self._directory = Directory(dict)
         self._worlds: dict[Node, SimulatedEnvironment] = {}
 
     # -------------------------------------------------------------------------- nodes
@@ -103,7 +103,7 @@ class Network:
         node = self._find(node)
         world = self._worlds.pop(node)
         world.host.alive = False
-        for party in world.parties:
+        for party in world.host.parties:
             party.end()
         self._wire.kill(world.host)
         vanish(node)

@@ -63,7 +63,7 @@ def _unsettled(engine: "Engine", near: set[bytes], living: set[bytes]) -> Iterat
         elif peer.id in near:
             if not peer.ready(ours):
                 yield f"is not ready with {peer.label}"
-            elif peer.slow or engine.effects.lags(peer, heads):
+            elif peer.id in engine.outbound.window.slow_peers() or engine.stalls.lags(peer, heads):
                 # Nothing says yet how far a peer is that has been sent nothing: ask it.
-                engine.effects.beacon_unacknowledged(heads)
+                engine.stalls.beacon(heads)
                 yield f"{peer.label} has not acknowledged everything"

@@ -10,6 +10,7 @@ import heapq
 import math
 import random
 from collections.abc import Callable
+from itertools import count
 
 EPOCH = 1_700_000_000.0
 """Seconds since the Unix epoch at which every simulation begins."""
@@ -24,8 +25,11 @@ class Host:
         self.name = name
         self.alive = True
         self.stopped = False
+        self.fds = count(1)
         self.raised: dict[int, None] = {}
         """Descriptors of this process that are readable."""
+        self.parties: list[Party] = []
+        """What runs in it."""
 
 
 class Party:
@@ -36,6 +40,7 @@ class Party:
     def __init__(self, schedule: "Schedule", host: Host) -> None:
         self._schedule = schedule
         self.host = host
+        host.parties.append(self)
         self.busy = False
         self._over = False
 

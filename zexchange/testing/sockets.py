@@ -7,7 +7,8 @@ what is sent while it has no connection.
 """
 
 from collections import Counter, deque
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 from ..net.transport.sockets import (
     EVENTS,
@@ -21,9 +22,6 @@ from ..net.transport.sockets import (
 )
 from .schedule import Host
 from .wire import REDIAL, REDIAL_MOST, Connection, Parts, Wire
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 class Frame:
@@ -49,12 +47,12 @@ class Frame:
 class Socket:
     """What all have: a descriptor, and an inbox that is read without waiting."""
 
-    def __init__(self, wire: Wire, host: Host, fd: int) -> None:
+    def __init__(self, wire: Wire, host: Host) -> None:
         self.wire = wire
         self.host = host
         self.inbox: deque[Any] = deque()
         self.closed = False
-        self._fd = fd
+        self._fd = next(host.fds)
         self._awake = False
 
     def _put(self, item: Any) -> None:
@@ -91,8 +89,8 @@ class Socket:
 class Dialler(Socket):
     """A socket that connects, and connects again."""
 
-    def __init__(self, wire: Wire, host: Host, fd: int) -> None:
-        super().__init__(wire, host, fd)
+    def __init__(self, wire: Wire, host: Host) -> None:
+        super().__init__(wire, host)
         self.connection: Connection | None = None
         self._endpoint = ""
         self._pause = REDIAL
@@ -143,8 +141,8 @@ class Dialler(Socket):
 class Sub(Dialler):
     """Receives from one peer what it has subscribed to."""
 
-    def __init__(self, wire: Wire, host: Host, fd: int) -> None:
-        super().__init__(wire, host, fd)
+    def __init__(self, wire: Wire, host: Host) -> None:
+        super().__init__(wire, host)
         self._topics: Counter[bytes] = Counter()
         self._rest: deque[bytes] = deque()
 
@@ -200,8 +198,8 @@ class Dealer(Dialler):
 class Bound(Socket):
     """A socket that others connect to."""
 
-    def __init__(self, wire: Wire, host: Host, fd: int) -> None:
-        super().__init__(wire, host, fd)
+    def __init__(self, wire: Wire, host: Host) -> None:
+        super().__init__(wire, host)
         self.endpoint = ""
 
     def bind(self, endpoint: str) -> None:
@@ -232,8 +230,8 @@ class Bound(Socket):
 class Router(Bound):
     """What control links lead to."""
 
-    def __init__(self, wire: Wire, host: Host, fd: int) -> None:
-        super().__init__(wire, host, fd)
+    def __init__(self, wire: Wire, host: Host) -> None:
+        super().__init__(wire, host)
         self._routes: dict[bytes, Connection] = {}
 
     def connected(self, connection: Connection) -> None:
@@ -264,8 +262,8 @@ class Router(Bound):
 class XPub(Bound):
     """Publishes; its inbox has the subscriptions."""
 
-    def __init__(self, wire: Wire, host: Host, fd: int) -> None:
-        super().__init__(wire, host, fd)
+    def __init__(self, wire: Wire, host: Host) -> None:
+        super().__init__(wire, host)
         self.high_water = 2 * FRAMES_MARK
         self._wanted: dict[Connection, dict[bytes, None]] = {}
         self._parts: list[bytes] = []
@@ -321,28 +319,11 @@ class XPub(Bound):
 
 
 class Sockets:
-    """Makes the sockets of one node."""
+    """Makes the sockets of one node; see `zexchange.net.transport.sockets.Sockets`."""
 
-    def __init__(self, wire: Wire, host: Host, next_fd: "Callable[[], int]") -> None:
-        self._wire = wire
-        self._host = host
-        self._next_fd = next_fd
-
-    def xpub(self) -> XPub:
-        """Return the socket that the node publishes on."""
-        return XPub(self._wire, self._host, self._next_fd())
-
-    def sub(self) -> Sub:
-        """Return a socket that receives from one peer."""
-        return Sub(self._wire, self._host, self._next_fd())
-
-    def router(self) -> Router:
-        """Return the socket that peers' control links lead to."""
-        return Router(self._wire, self._host, self._next_fd())
-
-    def dealer(self) -> Dealer:
-        """Return the socket of a control link."""
-        return Dealer(self._wire, self._host, self._next_fd())
+    def __init__(self, wire: Wire, host: Host) -> None:
+        self.xpub, self.sub = partial(XPub, wire, host), partial(Sub, wire, host)
+        self.router, self.dealer = partial(Router, wire, host), partial(Dealer, wire, host)
 
     def destroy(self) -> None:
         """Do nothing: what is not used any more is forgotten."""

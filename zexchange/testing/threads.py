@@ -40,9 +40,9 @@ class Poller:
 class Waker:
     """Ends another loop's wait."""
 
-    def __init__(self, host: Host, fd: int) -> None:
+    def __init__(self, host: Host) -> None:
         self._host = host
-        self.fd = fd
+        self.fd = next(host.fds)
 
     def wake(self) -> None:
         """Make the descriptor readable."""
@@ -57,17 +57,12 @@ class Waker:
         self.clear()
 
 
-class Condition:
+class Condition(nullcontext[bool]):
     """A state that can be waited for, by letting things happen. It locks nothing."""
 
     def __init__(self, schedule: Schedule) -> None:
+        super().__init__(True)
         self._schedule = schedule
-
-    def __enter__(self) -> bool:
-        return True
-
-    def __exit__(self, *reason: object) -> None:
-        pass
 
     def look(self, look: Callable[[bool], T]) -> T:
         """Look at the state."""
@@ -123,6 +118,7 @@ class Loop(Party):
         self,
         schedule: Schedule,
         host: Host,
+        name: str,
         poller: Poller,
         turn: Turn,
         last: Callable[[], None],

@@ -1,12 +1,13 @@
 """The environment of one simulated node, without sockets, threads and clocks."""
 
 import random
+from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ..net.config import NodeConfig
 from ..net.engine.environment import NodeEnvironment
-from ..net.transport.threads import Turn
 from ..protocol.session.session import Session
 from ..protocol.wire.messages import Address
 from .schedule import Host, Schedule
@@ -18,23 +19,8 @@ RESCAN = 2.0
 """Seconds between two looks into the directory."""
 
 
-class Directory:
-    """Stands in for the rendezvous directory: by federation, who is at which endpoint."""
-
-    def __init__(self) -> None:
-        self._there: dict[str, dict[str, Host]] = {}
-
-    def enter(self, federation: str, endpoint: str, host: Host) -> None:
-        """Leave word of where one can be found."""
-        self._there.setdefault(federation, {})[endpoint] = host
-
-    def remove(self, federation: str, endpoint: str) -> None:
-        """Take that back."""
-        self._there.get(federation, {}).pop(endpoint, None)
-
-    def living(self, federation: str) -> list[str]:
-        """Return the endpoints of those who have not died."""
-        return [e for e, host in self._there.get(federation, {}).items() if host.alive]
+Directory = defaultdict[str, dict[str, Host]]
+"""Stands in for the rendezvous directories: by federation, who is at which endpoint."""
 
 
 class Places:
@@ -48,10 +34,10 @@ class Places:
         node: str,
         router: Router,
         xpub: XPub,
+        *_: object,
     ) -> None:
-        self._directory = directory
         self._host = host
-        self._federation = plan.federation
+        self._nodes = directory[plan.federation]
         self._rescan_at = 0.0
         self._control, data = (f"ipc://{host.name}.{node[:8]}.{kind}" for kind in ("c", "d"))
         router.bind(self._control)
@@ -61,7 +47,7 @@ class Places:
 
     def publish(self) -> None:
         """Leave word of where we are."""
-        self._directory.enter(self._federation, self._control, self._host)
+        self._nodes[self._control] = self._host
 
     def reachable(self, address: Address) -> bool:
         """Tell that every address is: whether somebody answers is another matter."""
@@ -77,17 +63,17 @@ class Places:
         if now < self._rescan_at:
             return False
         self._rescan_at = now + RESCAN
-        living = self._directory.living(self._federation)
+        living = [endpoint for endpoint, host in self._nodes.items() if host.alive]
         for endpoint in living:
-            session.add_candidate(endpoint, "rendezvous", now)
+            session.candidates.add(endpoint, "rendezvous", now)
         for candidate in list(session.members.candidates.values()):
             if candidate.source == "rendezvous" and candidate.endpoint not in living:
-                session.drop_candidate(candidate.endpoint)
+                session.candidates.drop(candidate.endpoint)
         return False
 
     def withdraw(self) -> None:
         """Take our word back."""
-        self._directory.remove(self._federation, self._control)
+        self._nodes.pop(self._control, None)
 
     def release(self) -> None:
         """Do nothing: nothing is inherited here."""
@@ -96,7 +82,7 @@ class Places:
 class Probes:
     """Stands in for `zexchange.net.transport.probes.Probes`: a clear answer, or none, at once."""
 
-    def __init__(self, wire: Wire, host: Host) -> None:
+    def __init__(self, wire: Wire, host: Host, poller: Poller) -> None:
         self._wire = wire
         self._host = host
 
@@ -130,83 +116,28 @@ class SimulatedEnvironment(NodeEnvironment):
     ) -> None:
         self.monotonic = self.spent = schedule.monotonic
         self.time = schedule.time
-        self.schedule = schedule
         self.host = host
-        self.parties: list[Loop | Sender] = []
-        self._wire = wire
-        self._directory = directory
         self._random = chance
-        self._fds = 0
-
-    def _next_fd(self) -> int:
-        self._fds += 1
-        return self._fds
+        self.sockets: Any = partial(Sockets, wire, host)
+        self.poller: Any = partial(Poller, host)
+        self.waker: Any = partial(Waker, host)
+        self.condition: Any = partial(Condition, schedule)
+        self.bell: Any = partial(Bell, schedule)
+        self.loop: Any = partial(Loop, schedule, host)
+        self.sender: Any = partial(Sender, schedule, host)
+        self.places: Any = partial(Places, directory, host)
+        self.probes: Any = partial(Probes, wire, host)
+        self.descriptors = lambda: None  # as many as one likes
+        self.descriptors_at_most = lambda enough: None
 
     def new_id(self) -> bytes:
         """See `NodeEnvironment`."""
         return self._random.randbytes(16)
 
-    def sockets(self) -> Any:
-        """See `NodeEnvironment`."""
-        return Sockets(self._wire, self.host, self._next_fd)
-
-    def poller(self) -> Any:
-        """See `NodeEnvironment`."""
-        return Poller(self.host)
-
-    def waker(self) -> Any:
-        """See `NodeEnvironment`."""
-        return Waker(self.host, self._next_fd())
-
-    def condition(self) -> Any:
-        """See `NodeEnvironment`."""
-        return Condition(self.schedule)
-
     async def aside(self, call: Callable[[], None]) -> None:
         """See `NodeEnvironment`: nothing here takes time, and all of it happens on one thread."""
         call()
 
-    def loop(
-        self,
-        name: str,
-        poller: Any,
-        turn: Turn,
-        last: Callable[[], None],
-    ) -> Any:
-        """See `NodeEnvironment`."""
-        loop = Loop(self.schedule, self.host, poller, turn, last)
-        self.parties.append(loop)
-        return loop
-
-    def bell(self) -> Any:
-        """See `NodeEnvironment`."""
-        return Bell(self.schedule)
-
     def lend(self) -> bool:
         """See `NodeEnvironment`: nothing has to be prepared here."""
         return True
-
-    def sender(self, send: Callable[[], float]) -> Any:
-        """See `NodeEnvironment`."""
-        sender = Sender(self.schedule, self.host, send)
-        self.parties.append(sender)
-        return sender
-
-    def guard(self, plan: NodeConfig) -> None:
-        """See `NodeEnvironment`: nobody has keys here."""
-
-    def places(self, plan: NodeConfig, node: str, router: Any, xpub: Any, apart: Any) -> Any:
-        """See `NodeEnvironment`."""
-        return Places(self._directory, self.host, plan, node, router, xpub)
-
-    def probes(self, poller: Any) -> Any:
-        """See `NodeEnvironment`."""
-        return Probes(self._wire, self.host)
-
-    def descriptors(self) -> int | None:
-        """See `NodeEnvironment`: as many as one likes."""
-        return None
-
-    def descriptors_at_most(self, enough: int) -> int | None:
-        """See `NodeEnvironment`."""
-        return None

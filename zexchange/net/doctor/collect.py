@@ -32,7 +32,7 @@ def examine(engine: Engine, exchange: str, timeout: float) -> Picture:
         timeout: seconds that a connection by hand may take.
     """
     waiter = NodeWaits(engine, PATIENCE)
-    waiter.wait(waiter.settled(lambda: _answered(engine)))
+    waiter.wait(waiter.until(lambda: _answered(engine)))
     picture = engine.changed.look(lambda held: _look(engine, exchange))
     tried = reach_all(_doubtful(picture), timeout)
     return replace(
@@ -79,7 +79,7 @@ def _look(engine: Engine, exchange: str) -> Picture:
         federation=plan.federation,
         host=session.label.host,
         id=session.me.hex(),
-        listens=engine.bound,
+        listens=engine.places.bound,
         advertises=tuple((a.control, a.data) for a in session.addresses),
         rendezvous=" and ".join(map(str, rendezvous)),
         elsewhere=elsewhere(plan.federation) if plan.local else (),
@@ -88,17 +88,17 @@ def _look(engine: Engine, exchange: str) -> Picture:
         around=tuple(e for found in discovery.around.values() for e in found),
         lookups=tuple(Lookup(e, n.found, n.why) for e, n in discovery.names.items()),
         endpoints=(
-            *map(_hub_endpoint, engine.hub_client.hubs() if engine.hub_client else ()),
+            *map(_hub_endpoint, engine.hubs.hubs.values()),
             *(_endpoint(engine, c) for c in session.members.candidates.values()),
         ),
         peers=tuple(_peer(engine, p, exchange) for p in session.members.peers.values()),
-        held=engine.effects.health.held(),
+        held=engine.watch.held(),
         holder=f"exchange {busy[1]!r}" if busy else "",
         holders=dict(watch.holders),
-        room=engine.effects.health.room(),
-        hidden=engine.hidden,
+        room=engine.watch.room(),
+        hidden=engine.places.hidden,
         unplaced=engine.places.trouble,
-        rejected=session.rejections(),
+        rejected=dict(session.rejections),
         exchange=exchange,
         tasks=0 if local is None else len(local),
         federated=not exchange or engine.scope(exchange),
@@ -144,7 +144,7 @@ def _peer(engine: Engine, peer: Peer, exchange: str) -> PeerView:
         control=peer.link or peer.control,
         data=peer.data,
         silent=peer.silent,
-        slow=peer.slow,
+        slow=peer.id in engine.outbound.window.slow_peers(),
         finds_us_slow=peer.finds_us_slow,
         clock=clock,
         held=pong.held if pong else 0.0,

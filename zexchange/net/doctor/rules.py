@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ...names import is_pattern
-from ..transport.endpoints import parse_tcp
+from ..transport.endpoints import host_of, parse_tcp
 from .reach import Reach
 from .snapshot import PeerView, Picture
 
@@ -299,7 +299,7 @@ def _unheard(peer: PeerView) -> str:
     """Say why we do not receive from a peer that answers."""
     who = peer.label
     why = DATA_PORT.get(peer.data_reach.outcome, "") if peer.data_reach else ""
-    if _host(peer.data) != _host(peer.control):
+    if host_of(peer.data) != host_of(peer.control):
         return (
             f"We reach {who} at {peer.control} but do not hear its messages: it tells us to "
             f"receive them from {peer.data}{why}. Check advertise= there."
@@ -308,10 +308,6 @@ def _unheard(peer: PeerView) -> str:
         f"We reach {who} for control but do not hear its messages: its data port "
         f"({peer.data}) does not let us in{why}. Open both ports in its firewall."
     )
-
-
-def _host(endpoint: str) -> str:
-    return parse_tcp(endpoint).host if endpoint.startswith("tcp:") else ""
 
 
 def _cannot_come(p: Picture, peer: PeerView) -> str:

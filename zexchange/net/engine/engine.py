@@ -11,9 +11,9 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from encodings import idna as idna  # or `getaddrinfo` would, on a thread of ours
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ...history import WINDOW, Body, Ring
+from ...history import WINDOW, Ring
 from ...local.exchange import Exchange
 from ...local.late_join import RemoteCatchUp
 from ...local.registry import Registry
@@ -26,7 +26,7 @@ from ...protocol.session.session import Session
 from ...protocol.unanswered import Given
 from ...protocol.wire.data import read_token
 from ...protocol.wire.envelopes import node_at
-from ...protocol.wire.messages import Ack, Address, Control, Label, Recall, Replay
+from ...protocol.wire.messages import Ack, Address, Label, Recall, Replay
 from ..config import NodeConfig, Scope
 from ..inbound.context import ReceiveContext, ReceiverEvents
 from ..inbound.merging import sources_of
@@ -35,27 +35,26 @@ from ..inbound.rejections import Misfit, RejectionCounter
 from ..outbound.bridge import Bridges
 from ..outbound.publisher import Publisher
 from ..outbound.siblings import siblings_of
-from ..peering.binding import Listeners
 from ..peering.discovery import Discovery
 from ..peering.hub_links import HubTransport
 from ..peering.links import Controls
-from ..peering.mdns import MdnsDiscovery, require
+from ..peering.mdns import MdnsDiscovery
 from ..peering.unanswered import Missing
 from ..security.guard import CurveGuard
 from ..transport.descriptors import shares
 from ..transport.dns import Resolver
 from ..transport.endpoints import HUB_PREFIX, parse_tcp
 from ..transport.threads import Ready
+from .answers import Answers
 from .environment import NodeEnvironment
 from .executor import EffectExecutor
 from .hub_client import HubClient
 from .memory import Memory
-from .replays import ReplayBacklog
 from .stalls import SlowPeerMonitor
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from ..transport.sockets import Socket
+    pass
 
 TICK = 0.1
 """Seconds between two looks at the clock."""
@@ -76,144 +75,149 @@ class Engine(ReceiverEvents):
         registry: Registry,
         events: Exchange[Event],
         world: NodeEnvironment,
-        guard: CurveGuard | None = None,
+        guard: CurveGuard,
         scope: Scope | None = None,
         join_timeout: float = 0.0,
     ) -> None:
-        self.plan = plan
+        self.plan, self.world, self.me, self.registry = plan, world, me, registry
         self.scope = scope or Scope(plan.exchanges)
         """Tells whether an exchange takes part."""
         self._guard = guard
-        self.world = world
-        self.me = me
-        self.registry = registry
         self.changed = world.condition()
-        self.closed = False
-        self._finished = False
+        self.closed = self.finished = False
+        """Finished: the last words are said, and what is posted from then on is not done."""
         self._inbox: deque[Callable[[], None]] = deque()
         self._acks: deque[tuple[bytes, dict[str, int]]] = deque()
+        self._tick_at = 0.0
         self.rejection_counter = RejectionCounter(self._count_rejection_counter)
-        self._replays = ReplayBacklog()
-        self._waker = world.waker()
-        self._poller = world.poller()
+        self._lookups = Resolver(self.post)
+        self._open_sockets()
+        self._make_outbound()
+        self._bind()
+        self._make_session(label)
+        self._make_inbound()
+        self._make_controls(events)
+        self._make_clockwork(join_timeout)
+        self.thread = world.loop("zexchange-control", self._poller, self._turn, self._let_go)
+
+    def _open_sockets(self) -> None:
+        """Make what is bound and watched, and have every connection judged from the first on."""
+        world = self.world
+        self._waker, self._poller = world.waker(), world.poller()
         self._poller.watch(self._waker.fd)
         self._sockets = world.sockets()
         self._probes = world.probes(self._poller)
-        self._hubs = HubSelector(me, plan.federation, label, plan.hubs, world.monotonic())
-        self._vouching = guard.vouching(self._hubs) if guard else None
-        lookups = Resolver(self.post)
-        self._controls = self._make_controls(lookups, guard)
-        xpub = self._sockets.xpub()
-        if guard:
-            self._judge_connections(guard, xpub)
-        self._controls.spent = world.spent
-        if isinstance(self._controls, HubTransport):
-            self._controls.open()
-        ring = Ring(plan.replay_bytes, plan.replay_messages, WINDOW)
-        gate = guard.gate if guard else None
+        self._router, self._xpub = self._sockets.router(), self._sockets.xpub()
+        self._guard.open(self._sockets, self._poller)
+        self._guard.watch("control", self._router)
+        self._guard.watch("data", self._xpub)
         there = world.descriptors()
-        self._room = shares(None if there is None else there - plan.descriptors())
-        self.outbound = Publisher(xpub, me, self._waker.wake, ring, self.may_wait, world, gate)
-        siblings = siblings_of(registry, world.new_id)
-        self.bridges = Bridges(registry, self.outbound, self.scope, siblings)
+        self._room = shares(None if there is None else there - self.plan.descriptors())
+
+    def _make_outbound(self) -> None:
+        """Make the way from `send` to the data socket."""
+        plan, gate = self.plan, self._guard.gate
+        self._ring = Ring(plan.replay_bytes, plan.replay_messages, WINDOW)
+        self.outbound = Publisher(
+            self._xpub, self.me, self._waker.wake, self._ring, self.may_wait, self.world, gate
+        )
+        self._siblings = siblings_of(self.registry, self.world.new_id)
+        self.bridges = Bridges(self.registry, self.outbound, self.scope, self._siblings)
+
+    def _bind(self) -> None:
+        """Bind the two sockets where others can find us."""
+        world, left, apart = self.world, self.world.descriptors_at_most, self.outbound.apart
+        sockets = self._router, self._xpub
         try:
-            router = self._controls.router
-            self._places = world.places(plan, me.hex(), router, xpub, self.outbound.apart)
+            self.places = world.places(self.plan, self.me.hex(), *sockets, self._guard, left, apart)
         except BaseException:
             self.bridges.close()
             self._abandon()
             raise
-        self._poller.watch(self.outbound.fileno())
         self._xpub_fd = self.outbound.fileno()
-        clock = world.monotonic
-        receive_context = ReceiveContext(
-            me, registry, self.scope, self, plan.recovery_timeout, clock, sources_of(registry)
-        )
+        self._poller.watch(self._xpub_fd)
+
+    def _make_session(self, label: Label) -> None:
+        """Make the state machine, which everybody below talks to."""
+        plan, guard, now = self.plan, self._guard, self.world.monotonic()
+        self.hubs = HubSelector(self.me, plan.federation, label, plan.hubs, now)
         self.changes = Changes()
-        self.inbound = Receiver(
-            self._sockets, receive_context, self._end, world, self.changes, guard
+        self.session = Session(
+            self.me,
+            plan.federation,
+            label,
+            self.places.addresses,
+            self._reachable,
+            now,
+            started=self.world.time(),
+            acknowledge=(max(1, self._ring.window // 4), max(1, self._ring.most_messages // 4)),
+            room=self._room,
+            numbering=self.outbound.numbering,
+            policy=guard.policy,
+            registry=self._siblings.id,
+            exchanges=self._carried(),
+            changes=self.changes,
+            given=Given(plan.peers),
+            vouching=guard.vouching(self.hubs),
         )
-        self.watch = Watchdog(self.inbound)
-        self.session = self._make_session(label, ring, siblings.id)
-        self.memory = Memory(self.bridges, self.outbound.numbering, self.session)
-        self.discovery = Discovery(self.session, lookups, (*plan.peers, *plan.parents), clock)
-        until = clock() + join_timeout
-        self.missing = Missing(plan.federation, self.session, self._hubs, until)
+        if guard.gate:
+            guard.gate.calls = self.session.calls
+
+    def _make_inbound(self) -> None:
+        """Make the way from data sockets to the tasks."""
+        world, registry, timeout = self.world, self.registry, self.plan.recovery_timeout
+        merged = sources_of(registry)
+        context = ReceiveContext(
+            self.me, registry, self.scope, self, timeout, world.monotonic, merged
+        )
+        self.inbound = Receiver(self._sockets, context, self._end, world, self.changes, self._guard)
+        self.watch = Watchdog(self.inbound, world)
+
+    def _make_controls(self, events: Exchange[Event]) -> None:
+        """Make the control sockets, and what is done when something comes by them."""
+        guard, session, world = self._guard, self.session, self.world
+        self._answers = Answers(session, self.inbound, self.outbound.window)
+        wires = self._sockets, self._poller, self._lookups, self._router, session, self._answers
+        hubs: HubTransport | None = None
+        if self.plan.hubs:
+            hubs = HubTransport(*wires, self.hubs, world.monotonic, guard, session.vouching)
+        self._controls = hubs or Controls(*wires, world.monotonic, guard)
+        self._controls.spent = world.spent
+        guard.listener = self._controls
         self.effects = EffectExecutor(
-            self.session,
+            session,
             self._controls,
             self._probes,
             self.outbound,
-            lookups,
+            self._lookups,
             self.inbound,
             self.bridges,
             events,
             world,
             self.changed,
+            self.watch,
         )
-        self.stalls = SlowPeerMonitor(self.session, self.outbound, self.effects, plan.stall)
-        self.hub_client = (
-            HubClient(
-                plan.federation,
-                me,
-                self.session,
-                self.outbound,
-                self.inbound,
-                self.probe,
-                world.monotonic,
-                self._hubs,
-                self._controls,
-                lookups,
-                guard,
-            )
-            if isinstance(self._controls, HubTransport)
-            else None
-        )
-        self.thread = world.loop(
-            "zexchange-control",
-            self._poller,
-            self._turn,
-            self._let_go,
-        )
-        self._tick_at = 0.0
-
-    def _judge_connections(self, guard: CurveGuard, xpub: "Socket") -> None:
-        """Have every connection judged, before anything is bound."""
-        controls = self._controls
-        guard.open(
-            self._sockets,
-            self._poller,
-            self._turned_away,
-            controls.try_again,
-            controls.hang_up,
-            self._shut_out,
-        )
-        guard.watch("control", controls.router)
-        guard.watch("data", xpub)
-
-    def _make_session(self, label: Label, ring: Ring, registry: bytes) -> Session:
-        session = Session(
-            self.me,
+        self.hub_client = hubs and HubClient(
             self.plan.federation,
-            label,
-            self._places.addresses,
-            self._reachable,
-            now=self.world.monotonic(),
-            started=self.world.time(),
-            acknowledge=(max(1, ring.window // 4), max(1, ring.most_messages // 4)),
-            room=self._room,
-            numbering=self.outbound.numbering,
-            policy=self._guard.policy if self._guard else None,
-            registry=registry,
-            exchanges=self._carried(),
-            changes=self.changes,
-            given=Given(self.plan.peers),
+            session,
+            self.outbound,
+            self.inbound,
+            self._probes,
+            world.monotonic,
+            self.hubs,
+            hubs,
+            self._lookups,
+            guard,
         )
-        if self._vouching:
-            session.vouch(self._vouching)
-        if self._guard and self._guard.gate:
-            self._guard.gate.calls = session.calls
-        return session
+
+    def _make_clockwork(self, join_timeout: float) -> None:
+        """Make what is looked after from time to time."""
+        plan, session, monotonic = self.plan, self.session, self.world.monotonic
+        self.memory = Memory(self.bridges, self.outbound.numbering, session)
+        peers = *plan.peers, *plan.parents
+        self.discovery = Discovery(session, self._lookups, peers, monotonic)
+        self.missing = Missing(plan.federation, session, self.hubs, monotonic() + join_timeout)
+        self.stalls = SlowPeerMonitor(session, self.outbound, self._answers, plan.stall)
 
     def _carried(self) -> tuple[str, ...]:
         """Return what takes part, as peers are told: nothing where everything does."""
@@ -225,22 +229,16 @@ class Engine(ReceiverEvents):
             if self.scope(exchange.name):
                 self.bridges.look(exchange)
         self.inbound.do(self.inbound.look_again)
-        self.post(lambda: self.session.carry(self._carried()))
+        self.post(self._carry)
 
-    def _make_controls(self, lookups: Resolver, guard: CurveGuard | None) -> Controls:
-        received = self._received, self._refused_frame, self._replayed
-        common = self._sockets, self._poller, lookups, *received
-        monotonic = self.world.monotonic
-        if not self.plan.hubs:
-            return Controls(*common, monotonic, guard)
-        ours = self.me, self._hubs, monotonic, self._heard_of_hub
-        return HubTransport(*common, *ours, guard, self._vouching)
+    def _carry(self) -> None:
+        self.session.exchanges = self._carried()
 
     # ---------------------------------------------------------------- start and close
 
     def abandon(self) -> None:
         """Undo a start that failed, before any thread was started."""
-        self._places.withdraw()
+        self.places.withdraw()
         self.bridges.close()
         self.inbound.close()
         self._abandon()
@@ -256,9 +254,9 @@ class Engine(ReceiverEvents):
     def start(self, interest: Sequence[str]) -> None:
         """Start the threads, show ourselves, and dial every candidate."""
         now = self.world.monotonic()
-        self.session.change_interest([(key, True) for key in interest], now)
-        self._places.publish()
-        self._places.rescan(self.session, now)
+        self.session.readiness.change_interest([(key, True) for key in interest], now)
+        self.places.publish()
+        self.places.rescan(self.session, now)
         self.discovery.start(now, self._lan())
         self.outbound.start()
         self.inbound.thread.start()
@@ -269,7 +267,6 @@ class Engine(ReceiverEvents):
         listen = self.plan.listen
         if not (self.plan.lan and listen):
             return None
-        require()
         control = parse_tcp(self.session.addresses[-1].control)
         return MdnsDiscovery(self.plan.federation, self.me.hex(), listen[0], control, self.post)
 
@@ -283,7 +280,7 @@ class Engine(ReceiverEvents):
             if not thread.current:
                 thread.join(timeout=linger + 2.0)
         self.discovery.join(linger + 1.0)
-        self._places.withdraw()  # where the control thread could not
+        self.places.withdraw()  # where the control thread could not
 
     def _begin_to_close(self, held: bool) -> bool:
         if self.closed:
@@ -297,18 +294,17 @@ class Engine(ReceiverEvents):
         """On the control thread: the last words."""
         self.missing.tell(math.inf)
         # In the same turn: who finds our sockets gone refuses us, and we would complain.
-        self._places.withdraw()
+        self.places.withdraw()
         self.discovery.close()
-        self.session.leave(self.heads())
+        self.session.peering.leave(self.heads())
         self.effects.carry_out()
         if self.hub_client:
             self.hub_client.leave()
         self.outbound.close(linger)
         self._controls.close(linger)
         self._probes.close()
-        if self._guard:
-            self._guard.close()
-        self._finished = True
+        self._guard.close()
+        self.finished = True
         self.changed.notify_all()
         self.inbound.stop()
 
@@ -318,30 +314,10 @@ class Engine(ReceiverEvents):
         # Bounded: every socket was closed with a linger of its own.
         self._sockets.term()
 
-    @property
-    def finished(self) -> bool:
-        """Whether the last words are said: what is posted from now on is not done."""
-        return self._finished
-
-    @property
-    def hidden(self) -> bool:
-        """Whether nobody on this host can connect to us for want of descriptors."""
-        return self._places.hidden
-
-    @property
-    def places(self) -> Listeners:
-        """Where we can be found."""
-        return self._places
-
-    @property
-    def bound(self) -> tuple[str, ...]:
-        """The TCP endpoints that are bound, whatever others are told."""
-        return self._places.bound
-
     def endpoints(self) -> tuple[list[str], list[str]]:
         """Return the endpoints that we have bound, and those that we have dialled."""
         bound = [e for a in self.session.addresses for e in (a.control, a.data)]
-        peers, hubs = list(self.session.members.peers.values()), self._hubs.hubs.values()
+        peers, hubs = list(self.session.members.peers.values()), self.hubs.hubs.values()
         data = [peer.data for peer in peers if not peer.carried]
         data += [e for hub in hubs for e in (hub.up, hub.down) if e]
         return bound, [*self._controls.endpoints, *data]
@@ -349,7 +325,7 @@ class Engine(ReceiverEvents):
     def disown(self) -> None:
         """In a forked child: let go of what belongs to the parent, without touching sockets."""
         self.closed = True
-        self._places.release()
+        self.places.release()
         for held in (self._poller, self._waker, self.inbound):
             held.close()
 
@@ -388,11 +364,11 @@ class Engine(ReceiverEvents):
 
     def proven(self, peer: bytes, epoch: int) -> None:
         """See `ReceiverEvents`."""
-        self.post(lambda: self.session.proven(peer, epoch))
+        self.post(lambda: self.session.readiness.proven(peer, epoch))
 
     def forgot(self, peer: bytes, number: int) -> None:
         """See `ReceiverEvents`."""
-        self.post(lambda: self.session.has_forgotten(peer, number))
+        self.post(lambda: self.session.forgetting.has_forgotten(peer, number))
 
     def consumed(self, peer: bytes, positions: dict[str, int]) -> None:
         """See `ReceiverEvents`: gathered here, told by the control thread in one message a peer."""
@@ -437,17 +413,6 @@ class Engine(ReceiverEvents):
             return False
         return not eventloops.held_up_here()
 
-    def _replayed(self, link: str, frame: Body) -> None:
-        peer = self.session.members.linked_to(link)
-        if peer is not None and peer.link != link:
-            return  # a hub's word, perhaps, for one that we reach without it
-        # What does not fit is asked for again: a data thread that a task holds takes nothing.
-        if peer is not None and self._replays.enter(len(frame)):
-            self.inbound.with_peer_receiver(
-                peer.id, lambda peer_receiver: peer_receiver.replayed(frame)
-            )
-            self.inbound.do(lambda: self._replays.leave(len(frame)))
-
     def rejected(self, peer: bytes, reason: str) -> None:
         """See `ReceiverEvents`."""
         self.post(lambda: self.session.reject(peer.hex(), reason))
@@ -473,23 +438,22 @@ class Engine(ReceiverEvents):
     # ------------------------------------------------------------------ the control thread
 
     def _turn(self, ready: Ready) -> float | None:
-        finished = self._finished
+        finished = self.finished
         if finished:  # and what was to be done then has failed
             return None
-        fds = [fd for fd, _ in ready]
-        if self._waker.fd in fds:
-            self._waker.clear()
         with self.changed:
             self._controls.begin(self.world.monotonic())
-            for fd in fds:
-                if fd == self._xpub_fd:
+            for fd, _ in ready:
+                if fd == self._waker.fd:
+                    self._waker.clear()
+                elif fd == self._xpub_fd:
                     self.outbound.poll()
-                elif not (self._controls.ready(fd) or self._probes.ready(fd)) and self._guard:
+                elif not (self._controls.ready(fd) or self._probes.ready(fd)):
                     self._guard.ready(fd)
-            self._tell_interest()
+            self.session.readiness.tell_added(self.world.monotonic())
             while self._inbox:
                 self._inbox.popleft()()
-                if self._finished:
+                if self.finished:
                     return None
             self._tokens()
             self._tell_names()
@@ -507,12 +471,6 @@ class Engine(ReceiverEvents):
         self.outbound.window.room.turned_at = self.world.monotonic()
         return self._controls.patience(TICK)
 
-    def _tell_interest(self) -> None:
-        changes = self.changes
-        if changes.pending:
-            changes.make(dropping=False)
-            self.session.tell_changes(self.world.monotonic())
-
     def _tokens(self) -> None:
         """Hand the session the tokens that were (un)subscribed at our data endpoint."""
         # libzmq keeps all that has come, read or not: only who reads on knows whom to cut.
@@ -528,13 +486,13 @@ class Engine(ReceiverEvents):
             if token is None and self.hub_client:
                 self.hub_client.asked(frame)
             elif token is not None and frame[0] in (0, 1):
-                self.session.token(*token, subscribed=frame[0] == 1)
+                self.session.readiness.token(*token, subscribed=frame[0] == 1)
 
     def _tell_names(self) -> None:
         """Tell the session of exchanges that are new: some peers need every name told."""
         names = self.bridges.made()
-        if names and self._guard and self._guard.policy:
-            self.session.publishes(names)
+        if names and self._guard.policy:
+            self.session.readiness.publishes(names)
 
     def _tell_acks(self) -> None:
         acks: dict[bytes, dict[str, int]] = {}
@@ -555,8 +513,7 @@ class Engine(ReceiverEvents):
         self.bridges.tick(now)
         if self.hub_client:
             self.hub_client.tick(now)
-        if self._guard:
-            self._look_at_keys(self._guard, now)
+        self._look_at_keys(self._guard, now)
         self.session.tick(now)
         self.watch.look(now)
         self.stalls.look(now)
@@ -565,8 +522,8 @@ class Engine(ReceiverEvents):
             self.inbound.do(self.inbound.tick)
         if orphans:  # with no lock held, and also where nobody uses an exchange any more
             self.inbound.do(tidy)
-        self._places.mind_descriptors(self.session)
-        if self._places.rescan(self.session, now):
+        self.places.mind_descriptors(self.session)
+        if self.places.rescan(self.session, now):
             self._controls.read_router()
         self.discovery.tick(now)
         self.missing.tell(now)
@@ -582,48 +539,12 @@ class Engine(ReceiverEvents):
             self.effects.carry_out()
             guard.cut_off(before, self.outbound.cut_off)
 
-    def _turned_away(self, source: str, reason: str, detail: str) -> None:
-        self.session.reject(source, reason, detail)
-        for dialled in (self.session.turned_away, self._hubs.obstructed):
-            dialled(source, detail or reason)
-
-    def _shut_out(self, endpoint: str) -> None:
-        now = self.world.monotonic()
-        self.session.shut_out(endpoint, now)
-        self._hubs.shut_out(endpoint, now)
-
-    def _received(
-        self,
-        message: Control,
-        route: Any,
-        link: str | None,
-        key: bytes = b"",
-        hub: str = "",
-    ) -> bool:
-        # First what tasks here want by now: who joins after they were attached is told.
-        self._tell_interest()
-        self.session.receive(message, route, link, self.world.monotonic(), key, hub)
-        return message.sender in self.session.members.peers
-
-    def _refused_frame(self, source: str, reason: str) -> None:
-        self.session.reject(source, reason)
-
     def _reachable(self, address: Address) -> bool:
         if node_at(address.control) is not None:
-            return self.hub_client is not None
-        return self._places.reachable(address)
-
-    # ---------------------------------------------------------------------------- hubs
-
-    def probe(self, endpoint: str, answer: Callable[[str, bool], None]) -> None:
-        """Find out whether anything listens at an endpoint. Control thread only."""
-        self._probes.probe(endpoint, self.world.monotonic(), answer)
+            return bool(self.plan.hubs)
+        return self.places.reachable(address)
 
     def marked(self, hub_source: str, mark: int) -> None:
         """See `ReceiverEvents`."""
         down, now = hub_source.removeprefix(HUB_PREFIX), self.world.monotonic
-        self.post(lambda: self._hubs.marked(down, mark, now()))
-
-    def _heard_of_hub(self) -> None:
-        if self.hub_client:
-            self.hub_client.news()
+        self.post(lambda: self.hubs.marked(down, mark, now()))

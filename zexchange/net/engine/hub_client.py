@@ -6,10 +6,9 @@ the rest of the engine; nothing here decides anything but when a hub may be dial
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 from ...local.process.logs import log
-from ...protocol.hub import client as h
+from ...protocol.hub import client
 from ...protocol.hub.messages import Detach
 from ...protocol.security.permissions import Policy
 from ...protocol.session.session import Session
@@ -19,17 +18,11 @@ from ..outbound.publisher import Publisher
 from ..peering.hub_links import HubTransport
 from ..security.guard import CurveGuard
 from ..transport.dns import Resolver, needs_lookup
-
-if TYPE_CHECKING:
-    from ..transport.sockets import Socket
+from ..transport.probes import Probes
 
 PROBE_EVERY = 0.5
 REFRESH = 5.0
 """Seconds after which the name of a hub that has never answered is looked up again."""
-
-
-Probe = Callable[[str, Callable[[str, bool], None]], None]
-"""Finds out whether anything listens at an endpoint, and calls back with the answer."""
 
 
 class HubClient:
@@ -38,28 +31,29 @@ class HubClient:
     def __init__(
         self,
         federation: str,
-        me: bytes,
         session: Session,
         outbound: Publisher,
         inbound: Receiver,
-        probe: Probe,
+        probes: Probes,
         monotonic: Callable[[], float],
-        hubs: h.HubSelector,
+        hubs: client.HubSelector,
         ways: HubTransport,
         lookups: Resolver,
-        guard: CurveGuard | None = None,
+        guard: CurveGuard,
     ) -> None:
         self._federation = federation
-        self._me = me
         self._session = session
         self._outbound = outbound
         self._inbound = inbound
-        self._probe = probe
+        self._probes = probes
         self._monotonic = monotonic
         self._lookups = lookups
         self._guard = guard
         self._hubs = hubs
         self._ways = ways
+        ways.news = self.news
+        for endpoint in hubs.hubs:
+            ways.dial(endpoint)
         self._asked: set[bytes] = set()
         self._secrets: dict[bytes, bytes] = {}
         self._probe_at = 0.0
@@ -73,7 +67,7 @@ class HubClient:
             self._probe_at = now + PROBE_EVERY
             for hub in self._hubs.hubs.values():
                 if now - hub.heard_at >= 2 * PROBE_EVERY or not hub.id:
-                    self._probe(hub.endpoint, self._probed)
+                    self._probes.probe(hub.endpoint, now, self._probed)
         if now >= self._look_up_at:
             self._look_up_at = now + REFRESH
             for hub in self._hubs.hubs.values():
@@ -87,7 +81,9 @@ class HubClient:
         def found(literals: list[str], why: str) -> None:
             if literals:
                 literal = _first(literals)
-                self._probe(literal, lambda _, listening: self._probed(endpoint, listening))
+                self._probes.probe(
+                    literal, self._monotonic(), lambda _, up: self._probed(endpoint, up)
+                )
             else:
                 self._hubs.obstructed(endpoint, f"cannot resolve the name: {why}")
 
@@ -97,53 +93,49 @@ class HubClient:
         self._hubs.probed(endpoint, listening)
         self.news()
 
-    def hubs(self) -> list[h.Hub]:
-        """Return the hubs that this node was given."""
-        return list(self._hubs.hubs.values())
-
     def news(self) -> None:
         """Do what follows from what hubs said."""
         now = self._monotonic()
         for effect in self._hubs.take():
             self._perform(effect, now)
 
-    def _perform(self, effect: h.Effect, now: float) -> None:
+    def _perform(self, effect: client.Effect, now: float) -> None:
         session = self._session
         match effect:
-            case h.SendAttach(endpoint, word):
-                self._ways.tell_hub(endpoint, word)
-            case h.NodesAlive(nodes):
+            case client.SendAttach(endpoint, word):
+                self._ways.say(endpoint, word)
+            case client.NodesAlive(nodes):
                 session.behind.alive(nodes, now)
-            case h.NodeReachable(node):
+            case client.NodeReachable(node):
                 session.behind.appeared(node, now)
-            case h.NodeUnreachable(node, reason):
+            case client.NodeUnreachable(node, reason):
                 session.behind.vanished(node, reason, now)
-            case h.NodeMoved(node):
+            case client.NodeMoved(node):
                 session.behind.moved(node, now)
                 session.behind.appeared(node, now)
-            case h.Publish(up, connect, key):
+            case client.Publish(up, connect, key):
                 self._publish(up, connect, key)
-            case h.Reconnect(down):
+            case client.Reconnect(down):
                 self._renew(down)
-            case h.RightsChanged():
-                session.judge_carried(now)
-            case h.Introduce(hub, secret):
+            case client.RightsChanged():
+                session.peering.judge_carried(now)
+            case client.Introduce(hub, secret):
                 self._secrets = {**self._secrets, hub: secret}
                 if hub in self._asked:
                     self._introduce(hub)
                     # What was answered on that connection before was not let through.
                     session.behind.announce_again()
-            case h.Redial(endpoint):
-                self._ways.redial_hub(endpoint)
-            case h.HubLost(endpoint):
-                log.warning("%s: the hub %s does not answer any more", self._where(), endpoint)
-            case h.HubReturned(endpoint):
-                log.warning("%s: the hub %s answers again", self._where(), endpoint)
-            case h.HubRefused(endpoint, reason, text):
+            case client.Redial(endpoint):
+                self._ways.redial(endpoint)
+            case client.HubLost(endpoint):
+                self._warn(endpoint, "does not answer any more")
+            case client.HubReturned(endpoint):
+                self._warn(endpoint, "answers again")
+            case client.HubRefused(endpoint, reason, text):
                 session.reject(endpoint, f"refused: {reason}", text)
 
-    def _where(self) -> str:
-        return f"federation {self._federation!r}"
+    def _warn(self, hub: str, text: str) -> None:
+        log.warning("federation %r: the hub %s %s", self._federation, hub, text)
 
     def _publish(self, up: str, connect: bool, key: bytes) -> None:
         """Connect what we publish to a hub, or disconnect it; of a name, to one address."""
@@ -155,13 +147,10 @@ class HubClient:
             self._outbound.publish_to(self._ups.pop(up), False)
 
     def _connect(self, up: str, literal: str, key: bytes) -> None:
-        guard = self._guard
         if not literal or all(hub.up != up for hub in self._hubs.hubs.values()):
             return  # it has no address, or was left while its name was looked up
         self._ups[up] = literal
-        prepare: Callable[[Socket], bool] | None = None
-        if guard is not None:
-            prepare = partial(guard.unlock_up, endpoint=literal, key=key)
+        prepare = partial(self._guard.unlock_up, endpoint=literal, key=key)
         self._outbound.publish_to(literal, True, prepare)
 
     def _renew(self, down: str) -> None:
@@ -179,7 +168,7 @@ class HubClient:
                 self._publish(hub.up, True, hub.key)
             tried = self._ways.key_of(hub.endpoint)
             if not (before.is_hub(tried) and policy.is_hub(tried)):
-                self._ways.redial_hub(hub.endpoint)
+                self._ways.redial(hub.endpoint)
         self.news()
 
     def asked(self, frame: bytes) -> None:
@@ -194,13 +183,13 @@ class HubClient:
                 self._asked.discard(hub)
 
     def _introduce(self, hub: bytes) -> None:
-        words = self._me + self._secrets[hub]
+        words = self._session.me + self._secrets[hub]
         self._outbound.introduce(introduction_topic(hub), words)
 
     def leave(self) -> None:
         """Say goodbye to every hub, behind what was said to the nodes there."""
         for endpoint in self._hubs.hubs:
-            self._ways.tell_hub(endpoint, Detach(self._me))
+            self._ways.say(endpoint, Detach(self._session.me))
 
 
 def _first(found: list[str]) -> str:

@@ -37,7 +37,7 @@ class Memory:
         for _ in range(PIECES):
             over = len(bridges) - REMEMBERED
             if over > 0:
-                self._session.unpublished(bridges.let_go(min(over, PIECE)))
+                self._session.readiness.unpublished(bridges.let_go(min(over, PIECE)))
         if now >= self._forget_at and self._forget() == 0:
             self._forget_at = now + IN_VAIN
             self._tell(len(self._numbering.heads))
@@ -61,6 +61,6 @@ class Memory:
             told = self._bridges.forget(min(over, PIECE), acked)
             names = told.pop(b"")
             session.forgetting.forget(names, told)
-            session.unpublished(names)
+            session.readiness.unpublished(names)
             forgotten += len(names)
         return forgotten

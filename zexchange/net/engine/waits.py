@@ -93,7 +93,7 @@ class NodeWaits:
             found[:] = self._pending()
             return not (given or found)
 
-        yield from self._until(complete)
+        yield from self.until(complete)
         return given, found
 
     def known(self) -> Wait[None]:
@@ -103,24 +103,16 @@ class NodeWaits:
             undecided = (m for m in self._missing() if m.live and not m.refused)
             return not self._pending() and not any(undecided)
 
-        yield from self._until(complete)
-
-    def settled(self, condition: Callable[[], bool]) -> Wait[bool]:
-        """Wait until a condition on the session holds; return whether it did."""
-        return (yield from self._until(condition))
+        yield from self.until(complete)
 
     def peers(self, n: int) -> Wait[None]:
         """Wait for ``n`` peers that are ready in both directions."""
-        ready = 0
 
-        def enough() -> bool:
-            nonlocal ready
+        def ready() -> int:
             ours = self._engine.session.interest.epoch
-            ready = sum(peer.ready(ours) for peer in self._members.peers.values())
-            return ready >= n
+            return sum(peer.ready(ours) for peer in self._members.peers.values())
 
-        if not (yield from self._until(enough)):
-            self._fail(f"{ready} of {n} peers are ready after {self._timeout:g} s", self._nobody)
+        return self._counted(ready, n, "peers are ready", self._nobody)
 
     def ready(self, given: bool = True) -> Wait[None]:
         """Wait until our interest as of now is in force at every peer.
@@ -140,23 +132,29 @@ class NodeWaits:
         yield from self.run(
             lambda: epochs.append(engine.session.interest.epoch), engine.post_after_interest
         )
-        if not epochs or not (yield from self._until(confirmed)):
+        if not epochs or not (yield from self.until(confirmed)):
             self._fail(f"after {self._timeout:g} s not confirmed by {', '.join(unconfirmed)}")
 
     def subscribers(self, name: str, n: int) -> Wait[None]:
         """Wait for ``n`` peers that are promised what is sent on an exchange."""
+
+        def promised() -> int:
+            return sum(peer.interest.in_force(name) for peer in self._members.peers.values())
+
+        return self._counted(promised, n, f"nodes receive {name!r}", lambda: self._instead(name))
+
+    def _counted(
+        self, count: Callable[[], int], n: int, what: str, why: Callable[[], str]
+    ) -> Wait[None]:
         found = 0
 
         def enough() -> bool:
             nonlocal found
-            found = sum(peer.interest.in_force(name) for peer in self._members.peers.values())
+            found = count()
             return found >= n
 
-        if not (yield from self._until(enough)):
-            self._fail(
-                f"{found} of {n} nodes receive {name!r} after {self._timeout:g} s",
-                lambda: self._instead(name),
-            )
+        if not (yield from self.until(enough)):
+            self._fail(f"{found} of {n} {what} after {self._timeout:g} s", why)
 
     def flushed(self, given: bool = True) -> Wait[None]:
         """Wait until the healthy peers have acknowledged all heads as of now.
@@ -170,13 +168,13 @@ class NodeWaits:
             return not lagging
 
         def ask() -> None:
-            engine.effects.beacon_unacknowledged(goals[0].heads)
+            engine.stalls.beacon(goals[0].heads)
             asked.append(True)
 
         if not (yield from self.run(lambda: goals.append(Goal(engine.heads())))):
             self._fail(f"after {self._timeout:g} s the control thread has not answered")
         most = 0.0
-        while not (yield from self._until(acknowledged, most)):
+        while not (yield from self.until(acknowledged, most)):
             if self._monotonic() >= self._deadline:
                 self._fail(f"not acknowledged by {', '.join(lagging)}")
             # A control thread that takes longer than this is not given more of it to do.
@@ -215,14 +213,14 @@ class NodeWaits:
         Those are all but the slow ones, as for senders: what is sent is held for one that is
         silent, and it may have nothing of it yet.
         """
-        lacks = self._engine.effects.lacks
+        lacks, slow = self._engine.stalls.lacks, self._engine.outbound.window.slow_peers()
         return [
             f"{peer.label}{' (silent)' if peer.silent else ''}"
             for peer in self._members.peers.values()
-            if not peer.slow and goal.missed(peer.id, lacks(peer, goal.heads))
+            if peer.id not in slow and goal.missed(peer.id, lacks(peer, goal.heads))
         ]
 
-    def _until(self, condition: Callable[[], bool], most: float = math.inf) -> Wait[bool]:
+    def until(self, condition: Callable[[], bool], most: float = math.inf) -> Wait[bool]:
         """Wait for a condition on the session, to the end of the time; return whether it held."""
         engine, held = self._engine, None
         until = min(self._deadline, self._monotonic() + most)

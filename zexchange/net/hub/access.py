@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import zmq
 
 from ...protocol.hub.core import MAX_TOPICS
-from ..security.connections import Connection, alive, connection, cut, source
+from ..security.connections import Connection, alive, connection_of, cut
 from ..security.subscription_filter import SubscriptionFilter
 
 if TYPE_CHECKING:
@@ -44,9 +44,9 @@ class HubSubscriptions:
         honoured = self._gate.admit(self._socket, frame)
         data = frame.bytes
         if data[:1] == b"\0":
-            yield from self._ended(data[1:], _connection(frame), now)
+            yield from self._ended(data[1:], connection_of(frame), now)
         elif honoured:
-            found = _connection(frame)
+            found = connection_of(frame)
             if found is not None and len(self._by) >= MAX_TOPICS and data[1:] not in self._by:
                 cut(found)  # libzmq keeps it by now: it goes with the connection
             elif found is not None:
@@ -80,8 +80,3 @@ class HubSubscriptions:
             for by in [by for by in self._of if not alive(by)]:
                 for topic in self._of.pop(by):
                     yield from self._drop(topic, by)
-
-
-def _connection(frame: zmq.Frame) -> Connection | None:
-    """Return the connection that a frame came by; None if it came by none that is open."""
-    return connection(source(frame))

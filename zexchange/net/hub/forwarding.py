@@ -6,9 +6,7 @@ its origin has shown to be its own. Everything is bounded: what a node does not 
 its connection being cut, and is asked for again by who lives.
 """
 
-import os
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import zmq
@@ -28,8 +26,8 @@ from ...protocol.wire.envelopes import (
     look,
     mark_frame,
 )
-from ..security.connections import cut, source
-from ..transport.sockets import DO_NOT_WAIT, SNDMORE
+from ..security.connections import Connection, connection, cut, property_of, source
+from ..transport.sockets import DO_NOT_WAIT, SNDMORE, subscribe
 from .access import HubSubscriptions
 
 if TYPE_CHECKING:
@@ -55,11 +53,11 @@ class Forwarding:
         self._hub_sources = hub_sources
         self._seen = DuplicateFilter(core.map)
         self._introduction = introduction_topic(core.me)
-        self._connections: dict[bytes, tuple[int, int]] = {}
+        self._connections: dict[bytes, Connection | None] = {}
         self._topics: dict[int, set[bytes]] = {}
         self.reading = FlowControl()
         self.dropped = self.cut = 0
-        sockets.subscribe(self._introduction)
+        subscribe(sockets.up, self._introduction)
 
     # ------------------------------------------------------------------------------- in
 
@@ -88,13 +86,13 @@ class Forwarding:
         head = first.bytes if len(first) <= HEAD_BYTES else bytes(first.buffer[:HEAD_BYTES])
         if head[:1] == MARK:
             if head.startswith(self._introduction) and len(head) == 49:
-                self._core.introduced(fd, head[17:33], head[33:], user_of(first))
+                self._core.introduced(fd, head[17:33], head[33:], property_of(first, "User-Id"))
             return
         member = self._core.by_connection.get(fd)
         passing = look(head)
         if member is None or member.id != passing.origin:
             self._core.reject("a frame over a connection that is not its origin's")
-        elif self._wanted is not None and user_of(first) != member.user:
+        elif self._wanted is not None and property_of(first, "User-Id") != member.user:
             # A descriptor that was closed, and is another's by now.
             self._core.reject("a frame over a connection of another key than its origin's")
         elif len(frames) > MAX_ATTACHED + 1:
@@ -154,10 +152,9 @@ class Forwarding:
 
     def _cut(self, node: bytes) -> None:
         """Shut a node's connection down: ZeroMQ lets go of what lies there."""
-        found = self._connections.pop(node, (-1, 0))
+        cut(self._connections.pop(node, None))
         self.reading.gone(node)
         self.cut += 1
-        cut(found)
 
     def forget(self, node: bytes) -> None:
         """Let go of what was noted of a node."""
@@ -180,7 +177,7 @@ class Forwarding:
             topic, wanted = words[1:], words[:1] == b"\x01"
             # What ends with its connection comes from none.
             fd = source(frame) if wanted else -1
-            self._take_want(topic, wanted, fd, user_of(frame), now)
+            self._take_want(topic, wanted, fd, property_of(frame, "User-Id"), now)
         return BUDGET
 
     def _take_want(self, topic: bytes, wanted: bool, fd: int, user: str, now: float) -> None:
@@ -188,14 +185,13 @@ class Forwarding:
             if self._core.want(topic, wanted, user):
                 self._subscribed(fd, topic, wanted)
         elif wanted and len(topic) == 17:
-            with suppress(OSError):
-                self._connections[topic[1:]] = fd, os.fstat(fd).st_ino
+            self._connections[topic[1:]] = connection(fd)
             self.reading.connected(topic[1:], self._topics.setdefault(fd, set()), now)
 
     def _judge(self, frame: zmq.Frame, now: float) -> None:
         """Take what a node subscribes to, if it may have it."""
         assert self._wanted is not None
-        user, words = user_of(frame), frame.bytes
+        user, words = property_of(frame, "User-Id"), frame.bytes
         refused = words[:1] == b"\x01"
         for topic, wanted in self._wanted.admit(frame, now):
             refused = False
@@ -218,11 +214,3 @@ class Forwarding:
             for topics in self._topics.values():
                 topics.discard(topic)
         self.reading.subscribed()
-
-
-def user_of(frame: zmq.Frame) -> str:
-    """Return who a frame's connection was authenticated as; nothing where there are no keys."""
-    try:
-        return str(frame.get("User-Id"))
-    except zmq.ZMQError:
-        return ""

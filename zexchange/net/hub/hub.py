@@ -27,7 +27,7 @@ from ...protocol.wire.envelopes import (
     RELAY,
     TRUNK,
     Envelope,
-    bundle,
+    bundles,
     hub_source_head,
     look,
     read_hub_source,
@@ -37,13 +37,16 @@ from ...protocol.wire.envelopes import (
 )
 from ...protocol.wire.messages import Label
 from ..engine.environment import NodeEnvironment
+from ..peering.links import seen_at
+from ..security.connections import peer_host
 from ..security.guard import CurveGuard
 from ..transport.descriptors import A_HUB, HUB, KEYS, require
-from ..transport.endpoints import Tcp, check_secure, parse_tcp
+from ..transport.endpoints import check_secure, parse_tcp
+from ..transport.sockets import subscribe, unsubscribe
 from ..transport.threads import Ready
 from .forwarding import BUDGET, Forwarding
 from .keys import HubAuth
-from .links import FORGET_AFTER, HubLinks, portions
+from .links import FORGET_AFTER, HubLinks
 from .sockets import HubSockets
 
 TICK = 0.1
@@ -117,7 +120,7 @@ class Hub:
         self._world = world or NodeEnvironment()
         needed = HUB + A_HUB * len(peers) + (KEYS if keys else 0)
         require(needed, self._world.descriptors(), "a hub")
-        guard = CurveGuard(Path(keys) if keys is not None else None)
+        self._guard = guard = CurveGuard(Path(keys) if keys is not None else None)
         self._me = guard.node_id(self._world.new_id())
         self._sockets = HubSockets(listen, advertise)
         self._waker, self._poller = self._world.waker(), self._world.poller()
@@ -189,7 +192,7 @@ class Hub:
         log.flush()
 
     def _end(self) -> None:
-        self._keys.close()
+        self._guard.close()
         self._sockets.close(0.2)
         self._poller.close()
         self._waker.close()
@@ -201,12 +204,12 @@ class Hub:
             self._waker.clear()
         now = self._world.monotonic()
         for fd, _ in ready:
-            self._keys.ready(fd)
+            self._guard.ready(fd)
         self._keys.read_ended()
         # Once more after each turn in which there was something: a call on a socket may have
         # eaten its wake-up.
         done = self._forwarding.read_up(now) + self._read_router(now)
-        done += sum(self._links.read(link, now) for link in self._links)
+        done += sum(self._links.read(link, now) for link in list(self._links.values()))
         done += self._forwarding.read_down(now)
         if now >= self._tick_at:
             self._tick_at = now + TICK
@@ -219,7 +222,7 @@ class Hub:
         self._flush()
         self._busy = done > 0 or self._links.busy
         if self._closing:
-            for link in self._links:
+            for link in self._links.values():
                 self._links.say(link, Detach(self._me))
             return None
         return 0.0 if self._busy else TICK
@@ -227,7 +230,7 @@ class Hub:
     def _read_router(self, now: float) -> int:
         for n in range(BUDGET):
             try:
-                route, *frames = self._sockets.router.recv_multipart(zmq.NOBLOCK, copy=False)
+                route, *frames = self._sockets.control.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return n
             try:
@@ -263,9 +266,8 @@ class Hub:
 
     def _take_word(self, word: Word, route: bytes, frame: zmq.Frame, user: str, now: float) -> None:
         if isinstance(word, Attach):
-            if word.endpoint and parse_control(word.endpoint).wild:
-                host = str(frame.get("Peer-Address"))
-                word = _with_host(word, f"[{host}]" if ":" in host else host)
+            if word.endpoint:
+                word = replace(word, endpoint=seen_at(word.endpoint, peer_host(frame)))
             self._core.enter(word, route, now, user)
             self._forwarding.reading.confirmed(word.sender, word.mark, now)
             return
@@ -353,18 +355,18 @@ class Hub:
 
     def _send(self, parts: Sequence[Any]) -> None:
         with suppress(zmq.Again, zmq.ZMQError):
-            self._sockets.router.send_multipart(parts, zmq.NOBLOCK, copy=False)
+            self._sockets.control.send_multipart(parts, zmq.NOBLOCK, copy=False)
 
     def _flush(self) -> None:
         """Send what was gathered in this turn, in one frame for each receiver."""
         for route in list(self._out):
             self._flush_to(route)
-        for link in self._links:
+        for link in self._links.values():
             self._links.flush(link)
 
     def _flush_to(self, route: Any) -> None:
-        for some in portions(self._out.pop(route, [])):
-            self._send([route, bundle(some)])
+        for frame in bundles(self._out.pop(route, [])):
+            self._send([route, frame])
 
     # ------------------------------------------------------------------ effects and links
 
@@ -393,22 +395,6 @@ class Hub:
         if topic[:1] == DATA and not self._keys.names(topic, wanted):
             return
         if anew or not wanted:
-            self._sockets.unsubscribe(topic)
+            unsubscribe(self._sockets.up, topic)
         if wanted:
-            self._sockets.subscribe(topic)
-
-
-def parse_control(endpoint: str) -> Tcp:
-    """Return an endpoint that another hub names.
-
-    Raises:
-        DecodeError: if it is none.
-    """
-    try:
-        return parse_tcp(endpoint)
-    except ValueError as error:
-        raise DecodeError(str(error)) from None
-
-
-def _with_host(enter: Attach, host: str) -> Attach:
-    return replace(enter, endpoint=str(Tcp(host, parse_control(enter.endpoint).port)))
+            subscribe(self._sockets.up, topic)

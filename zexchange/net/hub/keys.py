@@ -16,7 +16,7 @@ from ...protocol.security.permissions import Policy
 from ...protocol.wire.data import DATA
 from ..security.connections import Connection, connection, cut
 from ..security.guard import CurveGuard
-from ..transport.sockets import EVENTS, READABLE, Poller
+from ..transport.sockets import EVENTS, READABLE, Poller, subscribe, unsubscribe
 from .access import HubSubscriptions
 
 if TYPE_CHECKING:
@@ -31,44 +31,26 @@ class HubAuth:
     def __init__(self, guard: CurveGuard, sockets: "HubSockets", poller: Poller) -> None:
         self._guard = guard
         self._sockets = sockets
-        self._poller = poller
         self._up: dict[int, Connection] = {}
         self._names: set[bytes] = set()
         self._hiding = False
         self.gate: KeyedAccessRules | None = None
         self.wanted: HubSubscriptions | None = None
-        guard.open(sockets, poller, self._rejected, self._another, self._dismiss, self._shut_out)
+        guard.open(sockets, poller)
         if guard.gate is not None:
             self.gate = KeyedAccessRules(guard.in_force)
             self.wanted = HubSubscriptions(guard.gate, sockets.down)
             sockets.judge()
-            guard.watch("control", sockets.router)
+            guard.watch("control", sockets.control)
             guard.watch("data", sockets.down)
 
     def start(self, core: "HubCore", links: "HubLinks") -> None:
         """Begin to act; before the hub's thread does."""
         self._core, self._links = core, links
+        self._guard.listener = links
         self._hide()
 
-    # -------------------------------------------------------------- what the guard tells
-
-    def _rejected(self, source: str, reason: str, detail: str) -> None:
-        self._core.complain(f"{source}: {reason}", detail)
-
-    def _another(self, endpoint: str) -> None:
-        self._links.try_again(endpoint)
-
-    def _dismiss(self, endpoint: str) -> None:
-        self._links.dismiss(endpoint)
-
-    def _shut_out(self, endpoint: str) -> None:
-        self._links.shut_out(endpoint)
-
     # ------------------------------------------------------------------- what goes on
-
-    def ready(self, fd: int) -> None:
-        """Handle a descriptor that the poller named."""
-        self._guard.ready(fd)
 
     def user(self, frame: zmq.Frame) -> str | None:
         """Return whom a control frame came from, nothing without keys; None if it may not speak."""
@@ -106,10 +88,8 @@ class HubAuth:
             return
         self._hiding = hiding
         before, after = (self._names, {DATA}) if hiding else ({DATA}, self._names)
-        for topic in after:
-            self._sockets.subscribe(topic)
-        for topic in before:
-            self._sockets.unsubscribe(topic)
+        subscribe(self._sockets.up, *after)
+        unsubscribe(self._sockets.up, *before)
 
     # ------------------------------------------------------------------------------ time
 
@@ -132,7 +112,3 @@ class HubAuth:
                     cut(found)
         self._guard.cut(changed)
         self._links.judge(before, policy)
-
-    def close(self) -> None:
-        """Close what is ours."""
-        self._guard.close()

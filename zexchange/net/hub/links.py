@@ -5,7 +5,7 @@ for is dropped: nodes ask again for what they miss. On the hub's thread.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,19 +15,15 @@ import zmq
 from ...errors import DecodeError
 from ...local.process.logs import log
 from ...protocol.hub.core import HubCore
+from ...protocol.hub.credit import Credit
 from ...protocol.hub.messages import Accepted, Attach, Refused, Word, read_word, word_frame
 from ...protocol.hub.topology import MAX_HUBS
 from ...protocol.security.keys import belongs
 from ...protocol.security.permissions import Policy
-from ...protocol.timing import (
-    ENTER_EVERY,
-    KNOCK_EVERY,
-    REDIAL_AFTER,
-    TURNED_AWAY_RETRY,
-    UNREAD_BYTES,
-)
+from ...protocol.timing import ENTER_EVERY, KNOCK_EVERY, REDIAL_AFTER, TURNED_AWAY_RETRY
 from ...protocol.unanswered import Neighbours
-from ...protocol.wire.envelopes import BUNDLE_BYTES, Envelope, bundle
+from ...protocol.wire.envelopes import Envelope, bundles
+from ..peering.dealers import DealerLink, DealerLinks
 from ..security.guard import CurveGuard
 from ..transport.sockets import Poller
 from .forwarding import BUDGET
@@ -35,35 +31,25 @@ from .sockets import HubSockets
 
 ANSWER_WITHIN = 3.0
 """Seconds without an answer from a hub that we were given, after which that is told."""
-TELL_BYTES = 4 << 20
 FORGET_AFTER = 60.0
 """Seconds after which a hub that has called us, and does not answer, is dialled no more."""
 
 
-@dataclass(slots=True, eq=False)
-class Link:
+@dataclass(eq=False)
+class Link(DealerLink, Credit):
     """Our link to another hub."""
 
-    endpoint: str
-    socket: "zmq.Socket[bytes]"
-    fd: int
-    key: bytes = b""
-    """The key that is expected there, or has proven to be there."""
     hub: bytes = b""
     secret: bytes = b""
     enter_at: float = 0.0
     redial_at: float = 0.0
     forget_at: float = math.inf
     """When to give up on a hub that was not given to us, and does not answer."""
-    sent: int = 0
-    taken: int = 0
-    told: int = 0
-    its_sent: int = 0
     parcels: list[Envelope] = field(default_factory=list[Envelope])
 
 
-class HubLinks:
-    """All links of one hub. ``hello`` is what it says on each, but for what differs."""
+class HubLinks(DealerLinks[Link]):
+    """All links of one hub; ``hello`` is what it says on each, but for what differs."""
 
     def __init__(
         self,
@@ -74,15 +60,12 @@ class HubLinks:
         monotonic: Callable[[], float],
         guard: CurveGuard,
     ) -> None:
-        self._guard = guard
+        super().__init__(sockets, poller, guard)
         self._given: dict[str, float] = {}
         """Endpoints that we were told to link to, and when to try again where there is no link."""
-        self._sockets = sockets
-        self._poller = poller
         self._core = core
         self._hello = hello
         self._monotonic = monotonic
-        self._links: dict[str, Link] = {}
         self._neighbours = Neighbours(ANSWER_WITHIN)
         self._leads: dict[str, bytes] = {}
         """By endpoint that we were given, the hub that answered there last."""
@@ -90,13 +73,9 @@ class HubLinks:
         self.busy = False
         """Whether something was sent since the links were last read."""
 
-    def __iter__(self) -> Iterator[Link]:
-        """Yield the links there are now."""
-        return iter(list(self._links.values()))
-
     def to(self, hub: bytes) -> Link | None:
         """Return the link to a hub that answers there, if there is one."""
-        return next((link for link in self._links.values() if link.hub == hub), None)
+        return next((link for link in self.values() if link.hub == hub), None)
 
     def keep(self, endpoint: str) -> None:
         """Link to another hub, for as long as we are there."""
@@ -106,76 +85,56 @@ class HubLinks:
 
     def call(self, endpoint: str, forget_at: float = math.inf) -> None:
         """Link to another hub, unless there is a link there."""
-        if endpoint in self._links or len(self._links) >= MAX_HUBS:
+        if endpoint in self or len(self) >= MAX_HUBS:
             return
         now = self._monotonic()
         if endpoint in self._given:
             self._given[endpoint] = now + REDIAL_AFTER
-        socket = self._sockets.dealer()
-        key: bytes | None = None
-        try:
-            key = self._guard.approach(socket, endpoint, hub=True)
-            if key is not None:
-                socket.connect(endpoint)
-        except zmq.ZMQError as error:
-            log.warning("cannot dial %s: %s", endpoint, error)
-            key = None
-        if key is None:  # or nobody is authorized who could be there
-            self._guard.hung_up(endpoint)
-            socket.close()
-            return
-        fd = int(socket.getsockopt(zmq.FD))
-        link = Link(endpoint, socket, fd, key, redial_at=now + REDIAL_AFTER)
-        link.forget_at = forget_at
-        self._links[endpoint] = link
-        self._poller.watch(link.fd)
+        link = self.open(Link, endpoint, hub=True)
+        if link is not None:
+            link.redial_at, link.forget_at = now + REDIAL_AFTER, forget_at
+            self.connect(link, endpoint)
 
     def try_again(self, endpoint: str) -> None:
         """Replace a link that has not stood yet, for the next key."""
-        link = self._links.get(endpoint)
+        link = self.close(endpoint)
         if link is not None:
-            self._hang_up(link)
             self.call(endpoint, link.forget_at)
 
-    def dismiss(self, endpoint: str) -> None:
+    def hang_up(self, endpoint: str) -> None:
         """Close a link; it is made again in a while, if we were told to."""
-        link = self._links.get(endpoint)
-        if link is not None:
-            self._hang_up(link)
+        self.close(endpoint)
+
+    def turned_away(self, source: str, reason: str, detail: str) -> None:
+        """Have it told that a connection was not made."""
+        self._core.complain(f"{source}: {reason}", detail)
 
     def shut_out(self, endpoint: str) -> None:
         """Dial a hub soon again that does not know our key: it may be there by then."""
-        link = self._links.get(endpoint)
+        link = self.get(endpoint)
         if link is not None:
             link.redial_at = link.enter_at = self._monotonic() + KNOCK_EVERY
 
     def judge(self, before: Policy, policy: Policy) -> None:
         """Make the links anew whose key may do something else, or might be a hub's by now."""
         changed = before.changed(policy)
-        for link in self:
+        for link in list(self.values()):
             if link.key in changed or not policy.is_hub(link.key):
                 self.try_again(link.endpoint)
         for endpoint in self._given:
             self.call(endpoint)
 
-    def _hang_up(self, link: Link) -> None:
-        del self._links[link.endpoint]
-        self._poller.forget(link.fd)
-        self._guard.hung_up(link.endpoint)
-        link.socket.close(linger=0)
-
     def tick(self, now: float) -> None:
         """Attach where it is time; replace links that do not answer, and give some up."""
-        for link in list(self._links.values()):
+        for link in list(self.values()):
             if link.hub in self._core.linked:
                 link.redial_at = now + REDIAL_AFTER
                 link.forget_at = max(link.forget_at, now + FORGET_AFTER)
             elif now >= link.forget_at:
-                self._hang_up(link)
+                self.close(link.endpoint)
                 continue
             elif now >= link.redial_at:
-                self._hang_up(link)
-                self.call(link.endpoint, link.forget_at)
+                self.try_again(link.endpoint)
                 continue
             if now >= link.enter_at:
                 self._enter(link, now)
@@ -215,16 +174,16 @@ class HubLinks:
                     self._leads[link.endpoint] = word.sender
                 other = self.to(word.sender)
                 if other is not None and other is not link:
-                    self._hang_up(link)  # a second way to the same hub
+                    self.close(link.endpoint)  # a second way to the same hub
                     return n
                 link.hub, link.secret = word.sender, word.secret
                 link.taken, link.its_sent = max(link.taken, word.taken), word.sent
                 self._core.link(word.sender, now)
             elif isinstance(word, Refused):
-                self._turned_away(link, word, now)
+                self._refused(link, word, now)
         return BUDGET
 
-    def _turned_away(self, link: Link, word: Refused, now: float) -> None:
+    def _refused(self, link: Link, word: Refused, now: float) -> None:
         link.enter_at = link.redial_at = now + TURNED_AWAY_RETRY
         self._core.reject(f"{link.endpoint} refused: {word.reason}: {word.text}")
 
@@ -232,23 +191,21 @@ class HubLinks:
         """Send a message of any number of frames, if there is room for it."""
         if not self._guard.may_carry(link.key):
             return
-        if link.sent - link.taken + size > UNREAD_BYTES and link.sent > link.taken:
+        if not link.take(size):
             self.dropped += 1
             return
-        link.sent += size
         try:
             link.socket.send_multipart(parts, zmq.NOBLOCK, copy=False)
         except zmq.Again:
             self.dropped += 1
-        if link.sent - link.told > TELL_BYTES:
+        if link.due:
             self._enter(link, self._monotonic())
         self.busy = True
 
     def flush(self, link: Link) -> None:
         """Send the control messages that were gathered for a hub."""
         parcels, link.parcels = link.parcels, []
-        for some in portions(parcels):
-            frame = bundle(some)
+        for frame in bundles(parcels):
             self.send(link, [frame], len(frame))
 
     def say(self, link: Link, word: Word) -> None:
@@ -258,16 +215,3 @@ class HubLinks:
         self.flush(link)
         with suppress(zmq.Again):
             link.socket.send(word_frame(word), zmq.NOBLOCK)
-
-
-def portions(parcels: list[Envelope]) -> list[list[Envelope]]:
-    """Return parcels in portions of a bundle each."""
-    portions: list[list[Envelope]] = []
-    room = 0
-    for parcel in parcels:
-        if room <= 0:
-            portions.append([])
-            room = BUNDLE_BYTES
-        portions[-1].append(parcel)
-        room -= len(parcel.content)
-    return portions

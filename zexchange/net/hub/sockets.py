@@ -10,26 +10,25 @@ import zmq
 
 from ...errors import Unreachable
 from ...protocol.wire.data import MAX_DATA_BYTES
-from ..transport import sockets
 from ..transport.endpoints import Tcp, parse_tcp
+from ..transport.sockets import JUDGED_MARK, Sockets
 
 UP_MARK = 4_000
 """Frames of one node that wait to be passed on; with its own mark, more than its window."""
 ROUTER_MARK = 2_000
 
 
-class HubSockets:
-    """The bound sockets of a hub."""
+class HubSockets(Sockets):
+    """The bound sockets of a hub, and what makes those of its links."""
 
     def __init__(self, listen: str, advertise: str | None) -> None:
+        super().__init__()
         self._listen, self._advertise = parse_tcp(listen), advertise
-        self._context = sockets.new_context()
-        self.router = sockets.new_router(self._context)
-        self.router.setsockopt(zmq.MAXMSGSIZE, MAX_DATA_BYTES)
-        self.router.setsockopt(zmq.SNDHWM, ROUTER_MARK)
-        self.router.setsockopt(zmq.RCVHWM, ROUTER_MARK)
-        self.down = sockets.new_xpub(self._context)
-        self.up = sockets.new_xsub(self._context)
+        self.control = self.router()
+        self.control.setsockopt(zmq.MAXMSGSIZE, MAX_DATA_BYTES)
+        self.control.setsockopt(zmq.SNDHWM, ROUTER_MARK)
+        self.control.setsockopt(zmq.RCVHWM, ROUTER_MARK)
+        self.down, self.up = self.xpub(), self.xsub()
         self.up.setsockopt(zmq.RCVHWM, UP_MARK)
         self.ended = self.up.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         """Tells of connections to ``up``, by their descriptors."""
@@ -51,7 +50,7 @@ class HubSockets:
         self, listen: Tcp, advertise: str | None, lock: Callable[["zmq.Socket[bytes]"], None]
     ) -> tuple[str, str, str]:
         bound: list[Tcp] = []
-        for socket, offset in ((self.router, 0), (self.up, 2), (self.down, 1)):
+        for socket, offset in ((self.control, 0), (self.up, 2), (self.down, 1)):
             endpoint = Tcp(listen.host, listen.port + offset if listen.port else 0)
             lock(socket)
             try:
@@ -75,39 +74,23 @@ class HubSockets:
 
     def dealer(self) -> "zmq.Socket[bytes]":
         """Return a socket for a link to another hub."""
-        socket = sockets.new_dealer(self._context)
+        socket = super().dealer()
         socket.setsockopt(zmq.SNDHWM, ROUTER_MARK)
         return socket
-
-    def zap(self) -> "zmq.Socket[bytes]":
-        """Return the socket at which libzmq asks whether a key may come in."""
-        return sockets.new_zap(self._context)
-
-    def pair(self) -> "zmq.Socket[bytes]":
-        """Return a socket that hears of what becomes of another one."""
-        return sockets.new_pair(self._context)
-
-    def subscribe(self, topic: bytes) -> None:
-        """Ask every node for a topic."""
-        sockets.subscribe(self.up, topic)
-
-    def unsubscribe(self, topic: bytes) -> None:
-        """Ask nobody for a topic any more."""
-        sockets.unsubscribe(self.up, topic)
 
     def judge(self) -> None:
         """Have it asked of us what nodes may subscribe to."""
         self.down.setsockopt(zmq.XPUB_MANUAL, 1)
-        self.down.setsockopt(zmq.RCVHWM, sockets.JUDGED_MARK)
+        self.down.setsockopt(zmq.RCVHWM, JUDGED_MARK)
 
     @property
     def fds(self) -> Sequence[int]:
         """The descriptors of the bound sockets."""
-        return [int(s.getsockopt(zmq.FD)) for s in (self.router, self.up, self.down, self.ended)]
+        return [int(s.getsockopt(zmq.FD)) for s in (self.control, self.up, self.down, self.ended)]
 
     def close(self, linger: float) -> None:
         """Close every socket; what was said still goes out within ``linger`` seconds."""
         self.up.disable_monitor()
-        for socket in (self.router, self.down):
+        for socket in (self.control, self.down):
             socket.setsockopt(zmq.LINGER, int(linger * 1000))
         self._context.destroy(linger=None)

@@ -32,6 +32,7 @@ from ..transport.sockets import (
     EVENTS,
     RCVMORE,
     READABLE,
+    Sockets,
     connect,
     subscribe,
     unsubscribe,
@@ -43,7 +44,7 @@ from .peer_stream import PeerReceiver
 from .sources import REFRESH_EVERY, TOKENS_MOST, HubSource, Passenger
 
 if TYPE_CHECKING:
-    from ..transport.environment import Environment, Sockets
+    from ..transport.environment import Environment
 
 BUDGET = 64
 """Frames read from one peer before the next has its turn, and what others ask for."""
@@ -112,7 +113,7 @@ class Receiver:
 
     def __init__(
         self,
-        sockets: "Sockets",
+        sockets: Sockets,
         receive_context: ReceiveContext,
         ended: Callable[[], None],
         world: "Environment",

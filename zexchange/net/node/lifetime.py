@@ -133,13 +133,14 @@ class NodeLifetime:
         with importing():
             from ..engine.engine import Engine
             from ..engine.environment import NodeEnvironment
+            from ..security.guard import CurveGuard
             from ..transport.polling import check_patched
 
         check_patched()
         world = self._world or NodeEnvironment()
         require(self._plan.descriptors(), world.descriptors(), f"federation {self.name!r}")
-        guard = world.guard(self._plan)
-        me = guard.node_id(world.new_id()) if guard else world.new_id()
+        guard = CurveGuard(self._plan.keys)
+        me = guard.node_id(world.new_id())
         label = Label(socket.gethostname(), os.getpid(), self._plan.label)
         engine = Engine(
             *(self._plan, me, label, self._registry, self.events, world, guard),

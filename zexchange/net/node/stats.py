@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ...protocol.session.peers import Peer
     from ..engine.engine import Engine
+    from ..outbound.window import SlowPeer
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,7 @@ def stats_of(engine: "Engine") -> NodeStats:
             kept=kept,
             frames=engine.outbound.frames,
             unwanted=sum(where.unwanted for where in positions.values()),
-            rejected=engine.session.rejections(),
+            rejected=dict(engine.session.rejections),
             slow_tasks=dict(engine.watch.holders),
         )
 
@@ -155,21 +156,25 @@ def peers_of(engine: "Engine") -> tuple[PeerStatus, ...]:
 
     def look(held: bool) -> tuple[PeerStatus, ...]:
         ours, offset = engine.session.interest.epoch, world.time() - world.monotonic()
-        return tuple([_status(p, ours, offset) for p in engine.session.members.peers.values()])
+        slow = engine.outbound.window.slow_peers()
+        return tuple(
+            _status(peer, ours, offset, slow.get(peer.id))
+            for peer in list(engine.session.members.peers.values())
+        )
 
     return engine.changed.look(look)
 
 
-def _status(peer: "Peer", ours: int, offset: float) -> PeerStatus:
+def _status(peer: "Peer", ours: int, offset: float, slow: "SlowPeer | None") -> PeerStatus:
     return PeerStatus(
         id=peer.id.hex(),
         host=peer.label.host,
         pid=peer.label.pid,
         name=peer.label.name,
         interest=tuple(sorted(peer.interest.keys)),
-        since=peer.started or peer.joined_at + offset,
+        since=peer.hello.started or peer.joined_at + offset,
         ready=peer.ready(ours),
         silent=peer.silent,
         control=peer.link,
-        slow_since=None if peer.slow_at is None else peer.slow_at + offset,
+        slow_since=None if slow is None else slow.since + offset,
     )

@@ -7,7 +7,6 @@ decided here; that somebody wants them is told by the control thread.
 
 import sys
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -212,8 +211,7 @@ class Bridges:
         self._federated = federated
         self._bridges: dict[str, Bridge] = {}
         self._made: list[str] = []
-        self._wants: Counter[str] = Counter()
-        self._patterns: set[str] = set()
+        self._wants = NameSet()
         self._open = True
         self._state = 0
         # Below the registry's lock, and never held while an exchange's is taken: an
@@ -299,13 +297,13 @@ class Bridges:
         """Return how many there are. Any thread."""
         return len(self._bridges)
 
-    def refresh(self, keys: Iterable[str], count: Callable[[str], int]) -> None:
-        """Look again at exchanges that ``keys`` cover; ``count`` says how many peers want one."""
+    def refresh(self, keys: Iterable[str], wanted: Callable[[str], bool]) -> None:
+        """Look again at exchanges that ``keys`` cover, if `wanted` says that peers do."""
         keys = tuple(keys)
         with self._lock:
             self._state += 1
             for key in keys:
-                self._want(key, count(key))
+                (self._wants.update if wanted(key) else self._wants.remove)((key,))
         named = [self._registry.find(key) for key in keys if not is_pattern(key)]
         patterns = [key for key in keys if is_pattern(key)]
         for exchange in named:
@@ -318,14 +316,6 @@ class Bridges:
         wanted = NameSet(keys).covers
         for name in self._siblings.shared(lambda n: wanted(n) and not self._registry._has(n)):
             self._place(name, None)
-
-    def _want(self, key: str, number: int) -> None:
-        if number:
-            self._wants[key] = number
-        else:
-            del self._wants[key]
-        if is_pattern(key):
-            (self._patterns.add if number else self._patterns.discard)(key)
 
     def look(self, exchange: Exchange[object], fresh: bool = False) -> None:
         """Attach or detach an exchange's bridge, as peers' interest stands now.
@@ -352,7 +342,7 @@ class Bridges:
         if not self._federated(name):
             return None
         retained = self._registry.retention(name) if self._open else 0
-        wanted = self._open and (retained > 0 or self._wanted(name))
+        wanted = self._open and (retained > 0 or self._wants.covers(name))
         bridge = self.get(name) if wanted or sys.flags.dev_mode else self._bridges.get(name)
         if bridge is None:
             return None
@@ -424,9 +414,6 @@ class Bridges:
         """Return frames of what is kept of an exchange: a bounded part, oldest first."""
         bridge = self._bridges.get(name)
         return self._outbound.recall(bridge, first, last) if bridge is not None else []
-
-    def _wanted(self, name: str) -> bool:
-        return name in self._wants or any(matches(pattern, name) for pattern in self._patterns)
 
     def close(self) -> None:
         """Detach every bridge, for good."""

@@ -25,6 +25,7 @@ from ...history import Body, Buffer, Frame, Retained, Ring
 from ...local.exchange import Backpressure
 from ...protocol.delivery.sequence import Numbering
 from ...protocol.interest.interest import NameSet
+from ...protocol.session.peers import Peer
 from ...protocol.wire.data import data_head, ready_frame, ready_frames, ready_that_fits
 from ...protocol.wire.data import topic as make_topic
 from ...protocol.wire.messages import Promise, Ready
@@ -256,50 +257,38 @@ class Publisher:
     # ------------------------------------------------------- called by the control thread
 
     def announce(
-        self,
-        receiver: bytes,
-        epoch: int,
-        keys: NameSet,
-        held: Iterable[str],
-        promised: Iterable[Promise] = (),
-        account: int = 0,
-        forgets: bool = True,
-        used: Callable[[str], bool] = lambda name: False,
+        self, peer: Peer, epoch: int, keys: NameSet, used: Callable[[str], bool]
     ) -> tuple[dict[str, int], int]:
         """Publish a ready, behind all that was queued before.
 
-        What is sent behind it under the ``held`` keys is held for the receiver.
+        What is sent behind it under the keys of that epoch is held for the peer.
 
         Args:
-            receiver: whose token is answered.
+            peer: whose token is answered.
             epoch: of the token.
             keys: whose heads it is told.
-            held: what it is promised.
-            promised: what it has been promised, and has not confirmed.
-            account: which one of it this is, see `Ready`.
-            forgets: whether it knows starts, and takes a ready of several frames.
-            used: tells which exchanges are told of first, where it does not.
+            used: tells which exchanges are told of first, where it knows no starts.
 
         Returns:
-            The heads, as places, and how many of them it was not told: without ``forgets``, what
-            one frame does not hold.
+            The heads, as places, and how many of them it was not told: where it knows no starts,
+            and takes a ready of one frame, what that does not hold.
         """
-        numbering = self._numbering
+        numbering, interest, receiver = self._numbering, peer.interest, peer.id
         with self._lock:
             if self._gate is not None:
                 self._gate.keep_to(receiver)
             self._send_everything()
-            self.window.promise_now(receiver, NameSet(held), forgets)
+            self.window.promise_now(receiver, NameSet(interest.held(epoch)), peer.forgets)
             heads = numbering.covered(keys)
-            behind = tuple(promise.behind(heads) for promise in promised)
-            if forgets:
+            behind = tuple(promise.behind(heads) for promise in interest.promised)
+            if peer.forgets:
                 # Not over all of `starts`: other threads add to it, of what is not numbered yet.
                 starts = {
                     name: numbering.starts[name] for name in heads if name in numbering.starts
                 }
                 bases = {n: numbering.bases[n] for n in starts if n in numbering.bases}
                 told = receiver, epoch, self._origin, heads, behind, starts
-                whole, left_out = Ready(*told, bases=bases, account=account), 0
+                whole, left_out = Ready(*told, bases=bases, account=interest.account), 0
                 frames = ready_frames(whole)
             else:
                 behind = tuple(Promise(p.epoch, numbering.numbers(p.heads)) for p in behind)

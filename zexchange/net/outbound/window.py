@@ -6,11 +6,10 @@ peer holds nobody; what it misses meanwhile is in the ring, or is lost for it. A
 the lock of the data socket, except the wait itself.
 """
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...history import Frame, Ring
@@ -18,7 +17,7 @@ from ...local.exchange import Backpressure
 from ...protocol.delivery.departed import LONGER, Departed
 from ...protocol.delivery.sequence import Numbering, SentCounter
 from ...protocol.interest.interest import NameSet
-from ..security.connections import cut
+from ..security.connections import Connection, connection, cut
 from ..transport.sync import LOOK_SECONDS, looking
 
 if TYPE_CHECKING:
@@ -82,6 +81,16 @@ class WindowWait(Backpressure):
         self._bell.ring()
 
 
+@dataclass(slots=True)
+class SlowPeer:
+    """Since when a peer holds nobody, and what lies in its connection at most."""
+
+    since: float
+    unread: int = 0
+    told: bool = False
+    """Whether the session was told; by the control thread."""
+
+
 class Window:
     """The window of one node's data socket."""
 
@@ -101,10 +110,10 @@ class Window:
         self._accounts: dict[bytes, SentCounter] = {}
         self._departed = Departed[bytes, SentCounter](longer=LONGER)
         self._former: dict[bytes, SentCounter] = {}
-        self._slow: dict[bytes, int] = {}
+        self._slow: dict[bytes, SlowPeer] = {}
         self._audiences: dict[str, tuple[bytes, ...]] = {}
-        self._connections: dict[bytes, tuple[int, int]] = {}
-        self._shared: deque[tuple[int, int]] = deque(maxlen=SHARED_MOST)
+        self._connections: dict[bytes, Connection] = {}
+        self._shared: deque[Connection] = deque(maxlen=SHARED_MOST)
         self._closed = False
         self._may_wait = may_wait
         self._overdrawn_from = 0
@@ -181,11 +190,11 @@ class Window:
 
     def _count_unread(self, name: str, size: int) -> None:
         """Cut the connection of a slow peer in which too much lies."""
-        for peer, unread in self._slow.items():
+        for peer, slow in self._slow.items():
             if self.promised(peer).covers(name):
-                self._slow[peer] = unread + size
-                if unread + size > UNREAD_BYTES:
-                    self._slow[peer] = 0
+                slow.unread += size
+                if slow.unread > UNREAD_BYTES:
+                    slow.unread = 0
                     self._cut(peer)
 
     def _cut(self, peer: bytes) -> None:
@@ -196,18 +205,17 @@ class Window:
         """Note the descriptor of a peer's data connection."""
         if len(self._connections) >= CONNECTIONS_MOST:  # of strangers: any node has a token
             del self._connections[next(iter(self._connections))]
-        with suppress(OSError):
-            connection = fd, os.fstat(fd).st_ino
-            if connection not in self._shared:
-                self._connections[peer] = connection
+        found = connection(fd)
+        if found is not None and found not in self._shared:
+            self._connections[peer] = found
 
     def shared(self, fd: int) -> None:
         """Note the descriptor of a connection to a hub: many peers' tokens come by it.
 
         It is never cut: the hub bounds what lies there for each.
         """
-        with suppress(OSError):
-            self._shared.append((fd, os.fstat(fd).st_ino))
+        if (found := connection(fd)) is not None:
+            self._shared.append(found)
 
     def promise_now(self, peer: bytes, keys: NameSet, forgets: bool = True) -> None:
         """Hold for a peer, from now on, what is sent under these keys, and nothing else.
@@ -253,7 +261,8 @@ class Window:
         return head
 
     def _make_slow(self, peer: bytes) -> None:
-        self._slow.setdefault(peer, 0)
+        if peer not in self._slow:
+            self._slow[peer] = SlowPeer(self._monotonic())
         self._audiences.clear()
         self._ring.release(peer)
         self._judge()
@@ -346,31 +355,35 @@ class Window:
         """Return the bytes that are held, how many may be, and how many are kept."""
         return self._ring.held_bytes, self._ring.window, self._ring.bytes
 
-    def slow_peers(self) -> list[bytes]:
-        """Return the peers that hold nobody."""
-        return list(self._slow)
+    def slow_peers(self) -> dict[bytes, SlowPeer]:
+        """Return the peers that hold nobody. Any thread."""
+        return dict(self._slow)
 
     def holders(self) -> set[bytes]:
         """Return the peers that senders wait for."""
         with self._lock:
             return self._ring.holders() if self.full else set()
 
-    def acknowledge(self, peer: bytes, acked: dict[str, int], positions: dict[str, int]) -> bool:
-        """Let go of what a peer has; tell whether a slow one has caught up with that."""
+    def acknowledge(
+        self, peer: bytes, acked: dict[str, int], positions: dict[str, int]
+    ) -> SlowPeer | None:
+        """Let go of what a peer has; return how a slow one was that has caught up with that."""
         self.acknowledged.append((peer, positions))
         if peer not in self._slow:
             self._if_free(self.take_acknowledged)
-            return False
+            return None
         with self._lock:
             self.take_acknowledged()
-            caught_up = peer in self._slow and self._has_caught_up(peer, acked)
-            if peer in self._slow:
-                self._slow[peer] = 0
-            if caught_up:
-                del self._slow[peer]
-                self._audiences.clear()
+            slow = self._slow.get(peer)
+            if slow is not None:
+                slow.unread = 0
+                if self._has_caught_up(peer, acked):
+                    del self._slow[peer]
+                    self._audiences.clear()
+                else:
+                    slow = None
             self._judge()
-            return caught_up
+            return slow
 
     def _has_caught_up(self, peer: bytes, acked: dict[str, int]) -> bool:
         """Tell whether all that a slow peer lacks is kept, and little; then hold it again."""

@@ -35,12 +35,12 @@ class Listeners:
         node: str,
         router: "zmq.Socket[bytes]",
         xpub: "zmq.Socket[bytes]",
-        guard: CurveGuard | None,
-        shortage: Shortage,
+        guard: CurveGuard,
+        descriptors: Callable[[int], int | None],
         apart: Callable[[Callable[[], object]], None],
     ) -> None:
         self._guard = guard
-        self._shortage = shortage
+        self._shortage = Shortage(descriptors)
         self._router, self._xpub, self._apart = router, xpub, apart
         self._restored = 0
         self._near: Address
@@ -66,10 +66,9 @@ class Listeners:
             # From now on the directory is not empty: nobody removes it.
             addresses.append(Address(control, _bind(xpub, self._rendezvous.data)))
             self._near = addresses[0]
-        if self._guard:
-            # Behind the Unix sockets, which only this user reaches, and before TCP.
-            self._guard.lock(router)
-            self._guard.lock(xpub)
+        # After the Unix sockets, which only this user reaches, and before TCP.
+        self._guard.lock(router)
+        self._guard.lock(xpub)
         if plan.listen:
             control = _bind(router, str(plan.listen[0]))
             data = _bind(xpub, str(plan.listen[1]))
@@ -128,10 +127,10 @@ class Listeners:
             return restored
         self.trouble = ""
         for endpoint in living:
-            session.add_candidate(endpoint, "rendezvous", now)
+            session.candidates.add(endpoint, "rendezvous", now)
         for candidate in list(session.members.candidates.values()):
             if candidate.source == "rendezvous" and candidate.endpoint not in living:
-                session.drop_candidate(candidate.endpoint)
+                session.candidates.drop(candidate.endpoint)
         return restored
 
     def _restore(self, rendezvous: Rendezvous, session: Session) -> None:
@@ -151,7 +150,7 @@ class Listeners:
         near = Address(control, data[0])
         self.addresses = tuple(near if a == self._near else a for a in self.addresses)
         self._near = near
-        session.moved(self.addresses)
+        session.addresses = self.addresses
         log.warning(
             "the sockets in %s were removed, and were made again in %s: a cleaner of temporary"
             " files does so, and the end of a login. ZEXCHANGE_DIR names another place",
@@ -160,13 +159,11 @@ class Listeners:
 
     def _bind_again(self, socket: "zmq.Socket[bytes]", endpoint: str) -> str:
         """Bind a Unix socket once more: as at first, without what goes over TCP."""
-        if self._guard:
-            self._guard.leave_open(socket)
+        self._guard.leave_open(socket)
         try:
             return _bind(socket, endpoint)
         finally:
-            if self._guard:
-                self._guard.lock(socket)
+            self._guard.lock(socket)
 
     @property
     def looked_into(self) -> tuple[Path, ...]:

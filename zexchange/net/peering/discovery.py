@@ -60,7 +60,7 @@ class Discovery:
         """Dial what has an address, look up what has a name, and ask the local network."""
         for endpoint in self._peers:
             if endpoint not in self.names:
-                self._session.add_candidate(endpoint, "static", now)
+                self._session.candidates.add(endpoint, "static", now)
         self.lan, self._lan_since = lan, now
         for endpoint in self.names:
             self._session.members.given.looked_up(endpoint, ())
@@ -105,12 +105,12 @@ class Discovery:
         """Dial what was found, and what was found before and is not any more no longer."""
         now = self._monotonic()
         for endpoint in endpoints:
-            self._session.add_candidate(endpoint, source, now)
+            self._session.candidates.add(endpoint, source, now)
         known = {e for name in self.names.values() for e in name.found}
         known.update(e for found in self.around.values() for e in found)
         for candidate in list(self._session.members.candidates.values()):
             if candidate.source in ("dns", LAN) and candidate.endpoint not in known:
-                self._session.drop_candidate(candidate.endpoint)
+                self._session.candidates.drop(candidate.endpoint)
 
     def pending(self, now: float) -> Iterator[str]:
         """Say what may lead to candidates and has not answered yet, beside what was given."""

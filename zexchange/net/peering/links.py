@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import zmq
 
@@ -18,20 +18,19 @@ from ...history import Body, Bulk, Frame
 from ...local.process.logs import log
 from ...protocol.rate_limit import MAX_KNOWN, TokenBucket
 from ...protocol.session.effects import OpenReceiver
+from ...protocol.session.session import Answer, Session
 from ...protocol.wire.control import control_frame, read_control
 from ...protocol.wire.data import DATA, MAX_CONTROL_BYTES
 from ...protocol.wire.messages import Control, Hello, Ping, Welcome
-from ..security.connections import connection, cut, source
+from ..security.connections import connection_of, cut, peer_host
 from ..security.guard import CurveGuard
 from ..transport.dns import Resolver
-from ..transport.endpoints import as_host, parse_tcp, resolve_wild
-from ..transport.sockets import EVENTS, Poller, connect, lends, receive_parts
-
-if TYPE_CHECKING:
-    from ..transport.environment import Sockets
+from ..transport.endpoints import host_of, parse_tcp, resolve_wild
+from ..transport.sockets import EVENTS, Poller, Sockets, lends, receive_parts
+from .dealers import DealerLink, DealerLinks
 
 BUDGET = 256
-"""Frames read from one control socket before the others have their turn."""
+"""Messages read from one control socket before the others have their turn."""
 BUDGET_SECONDS = 0.002
 """Seconds of processor time in a turn after which nothing more is read: the interpreter's lock is
 held meanwhile, and the threads that messages pass through wait for it."""
@@ -56,24 +55,27 @@ PAUSE = 0.02
 to be thrown away costs time as well."""
 OUTBOX_MOST = 1000
 
-Received = Callable[..., bool]
-"""Takes a message, where an answer goes, its link, its key, and the hub that vouches for it;
-tells whether its sender is a peer."""
+
+class AnswerTaker(Protocol):
+    """Who waits for what peers answer."""
+
+    def take(self, answer: Answer, /) -> None:
+        """Take an answer."""
+        ...
+
+    def replayed(self, link: str, frame: Body, /) -> None:
+        """Take a frame that was sent again."""
+        ...
 
 
-@dataclass(slots=True, eq=False)
-class Link:
+@dataclass(eq=False)
+class Link(DealerLink):
     """The control connection to one endpoint, and what waits for it to stand."""
 
-    endpoint: str
-    socket: "zmq.Socket[bytes]"
-    fd: int
-    key: bytes = b""
-    guard: CurveGuard | None = None
     turn: int = 0
-    outbox: deque[Control] = field(default_factory=deque[Control])
+    outbox: deque[Any] = field(default_factory=deque[Any])
 
-    def queue(self, message: Control) -> None:
+    def queue(self, message: Any) -> None:
         """Queue a message; a newer hello or ping takes the place of an older one."""
         if isinstance(message, Hello | Ping):
             kept = [m for m in self.outbox if type(m) is not type(message)]
@@ -86,10 +88,7 @@ class Link:
         """Send what is queued, as far as a connection takes it; tell whether it took any."""
         sent = False
         while self.outbox:
-            message = self.outbox[0]
-            if self.guard is not None:
-                message = self.guard.shaped(message, self.key)
-            frame = control_frame(message)
+            frame = self.frame(self.outbox[0])
             if len(frame) > MAX_CONTROL_BYTES:
                 log.error(
                     "not sent to %s: a control message of %d bytes, of which %d are taken: attach "
@@ -105,20 +104,24 @@ class Link:
             sent = True
         return sent
 
+    def frame(self, message: Any) -> bytes:
+        """Return a message as it is sent."""
+        return control_frame(self.guard.shaped(message, self.key))
+
 
 class Controls:
     """All control sockets of a node."""
 
     def __init__(
         self,
-        sockets: "Sockets",
+        sockets: Sockets,
         poller: Poller,
         lookups: Resolver,
-        received: Received,
-        rejected: Callable[[str, str], None],
-        replayed: Callable[[str, Body], None],
+        router: "zmq.Socket[bytes]",
+        session: Session,
+        answers: AnswerTaker,
         monotonic: Callable[[], float],
-        guard: CurveGuard | None = None,
+        guard: CurveGuard,
     ) -> None:
         self._monotonic = monotonic
         self._allowance = TokenBucket(AT_ONCE, A_SECOND)
@@ -133,16 +136,13 @@ class Controls:
         self._large_at = -LARGE_FOR
         self._read_at = 0.0
         self._guard = guard
-        self._sockets = sockets
-        self._poller = poller
         self._lookups = lookups
-        self._received = received
-        self._rejected = rejected
-        self._replayed = replayed
-        self._links: dict[str, Link] = {}
-        self._by_fd: dict[int, Link] = {}
+        self._session = session
+        self._rejected = session.reject
+        self._askers = answers
+        self._links = DealerLinks[Link](sockets, poller, guard)
         self._unread: dict[Link | None, None] = {}
-        self.router = sockets.router()
+        self.router = router
         self.router_fd = int(self.router.getsockopt(zmq.FD))
         poller.watch(self.router_fd)
 
@@ -164,63 +164,35 @@ class Controls:
 
         Of the addresses that a host's name stands for, to the ``turn``-th.
         """
-        socket, guard = None, self._guard
-        try:
-            socket = self._sockets.dealer()
-            expected = guard.approach(socket, endpoint, key) if guard else b""
-        except zmq.ZMQError as error:
-            if guard:
-                guard.hung_up(endpoint)
-            if socket is not None:
-                socket.close()
-            log.warning("cannot dial %s: %s", endpoint, error)
-            return
-        if expected is None:  # nobody is authorized who could be there
-            socket.close()
-            return
-        link = Link(endpoint, socket, int(socket.getsockopt(zmq.FD)), expected, guard, turn)
-        self._links[endpoint] = self._by_fd[link.fd] = link
-        self._poller.watch(link.fd)
-        self._lookups.literal(endpoint, lambda literal: self._connect(link, literal), turn)
+        link = self._links.open(Link, endpoint, key)
+        if link is not None:
+            link.turn = turn
+            self._lookups.literal(endpoint, lambda literal: self._connect(link, literal), turn)
 
     def _connect(self, link: Link, literal: str) -> None:
-        if self._links.get(link.endpoint) is not link:
-            return  # closed while its host was looked up
-        try:
-            connect(link.socket, literal)
-        except zmq.ZMQError as error:
-            log.warning("cannot dial %s: %s", literal, error)
-            self.hang_up(link.endpoint)
-            return
+        self._links.connect(link, literal)
         # Connecting may have taken in the wake-up of the descriptor.
         self._unread[link] = None
 
-    def hang_up(self, endpoint: str, linger: int = 0) -> None:
-        """Close a link. Goodbyes that were sent before still go out within ``linger`` ms."""
-        link = self._links.pop(endpoint, None)
-        if link is not None:
-            del self._by_fd[link.fd]
-            self._poller.forget(link.fd)
-            if self._guard:
-                self._guard.hung_up(endpoint)
-            link.socket.close(linger=linger)
+    def hang_up(self, endpoint: str) -> None:
+        """Close a link."""
+        self._links.close(endpoint)
 
     def redial(self, endpoint: str, key: bytes = b"") -> None:
         """Replace a link by a fresh one."""
-        former = self._links.get(endpoint)
-        self.hang_up(endpoint)
+        former = self._links.close(endpoint)
         self.dial(endpoint, key, former.turn + 1 if former else 0)
 
     def try_again(self, endpoint: str) -> None:
         """Replace a link that has not stood yet, for the next key; what waits for it waits on."""
-        former = self._links.get(endpoint)
-        self.hang_up(endpoint)
-        self.dial(endpoint, turn=former.turn if former else 0)
-        link = self._links.get(endpoint)
-        if link is not None and former is not None:
-            link.outbox = former.outbox
+        former = self._links.close(endpoint)
+        if former is not None:
+            self.dial(endpoint, turn=former.turn)
+            link = self._links.get(endpoint)
+            if link is not None:
+                link.outbox = former.outbox
 
-    def say(self, endpoint: str, message: Control) -> None:
+    def say(self, endpoint: str, message: Any) -> None:
         """Send on a link, as soon as it stands."""
         link = self._links.get(endpoint)
         if link is not None:
@@ -259,8 +231,8 @@ class Controls:
         """Handle a descriptor that the poller named; tell whether it was one of ours."""
         if fd == self.router_fd:
             self.read_router()
-        elif fd in self._by_fd:
-            self._read_link(self._by_fd[fd])
+        elif fd in self._links.by_fd:
+            self._read_link(self._links.by_fd[fd])
         else:
             return False
         return True
@@ -312,18 +284,25 @@ class Controls:
             if len(parts) != 2:
                 self._rejected("control", f"control message of {len(parts)} frames")
                 continue
-            key = self._guard.user(parts[1]) if self._guard else b""
+            key = self._guard.user(parts[1])
             if key is None:
                 self._rejected("control", "key unknown")
                 continue
-            self._take(parts[1], parts[0].bytes, None, _peer_host(parts[1]), key)
+            self._take(parts[1], parts[0].bytes, None, peer_host(parts[1]), key)
         self._unread[None] = None
 
     def _read_link(self, link: Link) -> None:
-        host = _host_of(link.endpoint)
+        self._read(link, self._take_from, self._resting)
+
+    def _read(
+        self,
+        link: Link,
+        take: Callable[[Link, zmq.Frame, list[zmq.Frame]], None],
+        resting: Callable[[], bool],
+    ) -> None:
         link.flush()
         for _ in range(BUDGET):
-            if self._resting():
+            if resting():
                 link.socket.getsockopt(EVENTS)
                 break
             try:
@@ -333,26 +312,28 @@ class Controls:
                 if link.flush():
                     self._unread[link] = None
                 return
-            if bytes(first.buffer[:1]) == DATA:
-                frame, buffers = first.bytes, tuple(other.buffer for other in others)
-                self._replayed(link.endpoint, Bulk(frame, buffers) if buffers else frame)
-            elif others:
-                self._rejected(link.endpoint, f"control message of {1 + len(others)} frames")
-            else:
-                self._take(first, None, link.endpoint, host, link.key)
+            take(link, first, others)
             if self._links.get(link.endpoint) is not link:
                 return
         self._unread[link] = None
 
-    def _take(
-        self, frame: zmq.Frame, route: Any, link: str | None, host: str | None, key: bytes
-    ) -> None:
+    def _take_from(self, link: Link, first: zmq.Frame, others: list[zmq.Frame]) -> None:
+        """Take what a peer says on our link to it."""
+        if bytes(first.buffer[:1]) == DATA:
+            frame, buffers = first.bytes, tuple(other.buffer for other in others)
+            self._askers.replayed(link.endpoint, Bulk(frame, buffers) if buffers else frame)
+        elif others:
+            self._rejected(link.endpoint, f"control message of {1 + len(others)} frames")
+        else:
+            self._take(first, None, link.endpoint, host_of(link.endpoint), link.key)
+
+    def _take(self, frame: zmq.Frame, route: Any, link: str | None, host: str, key: bytes) -> None:
         now, size = self._monotonic(), len(frame)
         allowed = self._allowance.take(route or link, size + MESSAGE_OVERHEAD, now)
         if size > LARGE and route and not (allowed and self._takes_large(route, key, size, now)):
             # What waits there may be as large. It is not copied, and so thrown away at once.
             self._large_at = now
-            cut(connection(source(frame)) or (-1, 0))
+            cut(connection_of(frame))
             self._rejected(host or "control", "more large control messages than are taken")
             return
         if not allowed:
@@ -369,6 +350,16 @@ class Controls:
         if self._received(_resolved(message, host), route, link, key) and route:
             self._know(route)
 
+    def _received(
+        self, message: Control, route: Any, link: str | None, key: bytes, hub: str = ""
+    ) -> bool:
+        """Hand on a message; return whether its sender is a peer."""
+        session = self._session
+        answer = session.receive(message, route, link, self._monotonic(), key, hub)
+        if answer is not None:
+            self._askers.take(answer)
+        return message.sender in session.members.peers
+
     def _takes_large(self, route: bytes, key: bytes, size: int, now: float) -> bool:
         """Tell whether a large message may be read now."""
         if key or route in self._known:
@@ -382,14 +373,23 @@ class Controls:
         if len(self._known) > MAX_KNOWN:
             del self._known[next(iter(self._known))]
 
+    def turned_away(self, source: str, reason: str, detail: str) -> None:
+        """See `AuthListener`."""
+        self._session.reject(source, reason, detail)
+        self._session.candidates.turned_away(source, detail or reason)
+
+    def shut_out(self, endpoint: str) -> None:
+        """See `AuthListener`."""
+        self._session.peering.shut_out(endpoint, self._monotonic())
+
     def close(self, linger: float) -> None:
         """Close every socket; what was said still goes out within ``linger`` seconds."""
         for endpoint in list(self._links):
-            self.hang_up(endpoint, linger=int(linger * 1000))
+            self._links.close(endpoint, linger=int(linger * 1000))
         self.router.close(linger=int(linger * 1000))
 
 
-def _resolved(message: Control, host: str | None) -> Control:
+def _resolved(message: Control, host: str) -> Control:
     """Return the message with wildcard addresses filled in by where it came from."""
     if isinstance(message, Hello):
         return replace(message, addresses=resolve_wild(message.addresses, host))
@@ -399,17 +399,13 @@ def _resolved(message: Control, host: str | None) -> Control:
     return message
 
 
-def _peer_host(frame: zmq.Frame) -> str | None:
-    """Return the address that a frame came from; None for Unix sockets."""
-    try:
-        address = str(frame.get("Peer-Address"))
-    except zmq.ZMQError:
-        return None
-    return as_host(address) if "." in address or ":" in address else None
+def seen_at(endpoint: str, host: str) -> str:
+    """Return an endpoint that somebody tells, with the host that it was reached at if it has none.
 
-
-def _host_of(endpoint: str) -> str | None:
+    Raises:
+        DecodeError: if it is no endpoint.
+    """
     try:
-        return parse_tcp(endpoint).host
-    except ValueError:
-        return None
+        return str(parse_tcp(endpoint).at(host))
+    except ValueError as error:
+        raise DecodeError(str(error)) from None

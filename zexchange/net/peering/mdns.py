@@ -12,16 +12,13 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...errors import Unreachable
 from ...imports import importing
 from ...local.process.logs import log
 from ..transport.dns import Post
 from ..transport.endpoints import Tcp, as_host
-
-if TYPE_CHECKING:
-    from zeroconf import ServiceInfo
 
 SERVICE = "_zexchange._tcp.local."
 MOST = 4096
@@ -37,19 +34,20 @@ minutes, and ask anew once an hour at most."""
 Seen = Callable[[str, tuple[str, ...]], None]
 
 
-def require() -> None:
-    """Raise what to do where the library is not installed.
+def library() -> Any:
+    """Return the library.
 
     Raises:
-        Unreachable: saying so.
+        Unreachable: it is not installed; the text says what to do.
     """
     try:
         with importing():
-            import zeroconf as zeroconf
+            import zeroconf
     except ImportError:
         raise Unreachable(
             "peers=['lan'] needs the library zeroconf: pip install 'zexchange[discovery]'"
         ) from None
+    return zeroconf
 
 
 def digest(federation: str) -> bytes:
@@ -66,9 +64,13 @@ class MdnsDiscovery:
         listen: where we are bound, which says on which interfaces.
         control: what others are told to dial.
         post: runs a command on the control thread.
+
+    Raises:
+        Unreachable: as `library`.
     """
 
     def __init__(self, federation: str, node: str, listen: Tcp, control: Tcp, post: Post) -> None:
+        self._library = library()
         self._digest = digest(federation)
         self._name = f"{node}.{SERVICE}"
         self._listen = listen
@@ -104,13 +106,10 @@ class MdnsDiscovery:
 
     def _be_there(self, addresses: list[str]) -> None:
         """Look, and be seen, until we close or have other addresses."""
-        with importing():
-            from zeroconf import ServiceBrowser, Zeroconf
-
-        zeroconf = Zeroconf(interfaces=addresses, use_asyncio=False)
+        zeroconf = self._library.Zeroconf(interfaces=addresses, use_asyncio=False)
         try:
             # Before we are registered, which takes a second.
-            browser = ServiceBrowser(zeroconf, SERVICE, handlers=[self._changed])
+            browser = self._library.ServiceBrowser(zeroconf, SERVICE, handlers=[self._changed])
             info = self._info(addresses)
             zeroconf.register_service(info)
             announced_at = time.monotonic()
@@ -122,13 +121,10 @@ class MdnsDiscovery:
         finally:
             zeroconf.close()
 
-    def _info(self, addresses: list[str]) -> "ServiceInfo":
-        with importing():
-            from zeroconf import ServiceInfo
-
+    def _info(self, addresses: list[str]) -> Any:
         told = self._control
         fixed = told.literal and not told.wild
-        return ServiceInfo(
+        return self._library.ServiceInfo(
             SERVICE,
             self._name,
             port=self._control.port,
@@ -139,13 +135,10 @@ class MdnsDiscovery:
 
     def _changed(self, zeroconf: Any, service_type: str, name: str, state_change: Any) -> None:
         """Called by zeroconf on its browser's thread."""
-        with importing():
-            from zeroconf import ServiceStateChange
-
         if name == self._name or (name not in self._known and len(self._known) >= MOST):
             return
         endpoints: tuple[str, ...] = ()
-        if state_change is not ServiceStateChange.Removed:
+        if state_change is not self._library.ServiceStateChange.Removed:
             self._known.add(name)
             info = zeroconf.get_service_info(service_type, name, ANSWER_MS)
             if info is None or info.properties.get(b"federation") != self._digest:

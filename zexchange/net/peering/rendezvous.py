@@ -12,8 +12,8 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, suppress
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from ...errors import Unreachable
@@ -225,23 +225,13 @@ class Rendezvous:
 
     def _read(self, path: Path) -> str | None:
         """Return the endpoint in a file, or None if it is stale (then swept) or nonsense."""
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError:
-            return None
-        try:
+        with suppress(OSError), _opened(path) as fd:
             if os.fstat(fd).st_uid != os.geteuid():
                 return None  # put there by another user, before the directory was ours alone
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return read_file(os.read(fd, _MAX_FILE_BYTES))
-        except OSError:
-            return None
-        else:
+            if _is_locked(fd):
+                return read_file(os.read(fd, _MAX_FILE_BYTES))
             self._sweep(path, fd)
-            return None
-        finally:
-            os.close(fd)
+        return None
 
     def _sweep(self, path: Path, fd: int) -> None:
         """Remove a stale file and its sockets, if it still is the file that we opened."""
@@ -300,18 +290,31 @@ def _is_socket(path: Path) -> bool:
 
 def lives(path: Path) -> bool:
     """Return whether the node lives that has left a file."""
+    with suppress(OSError), _opened(path) as fd:
+        return _is_locked(fd)
+    return False
+
+
+@contextmanager
+def _opened(path: Path) -> Generator[int, None, None]:
+    """Open a file that a node may have left.
+
+    Raises:
+        OSError: it is not there, or is none of that kind.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return False
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _is_locked(fd: int) -> bool:
+    """Return whether the node that has left a file holds its lock; else it is ours."""
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:
-        pass
-    finally:
-        os.close(fd)
     return False
 
 

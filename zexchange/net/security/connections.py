@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 
 import zmq
 
+from ..transport.endpoints import as_host
 from ..transport.sockets import SRCFD
 
 PER_KEY = 256
@@ -38,6 +39,25 @@ def source(frame: "zmq.Frame") -> int:
         return int(frame.get(SRCFD))
     except zmq.ZMQError:
         return -1
+
+
+def connection_of(frame: "zmq.Frame") -> Connection | None:
+    """Return the connection that a frame came by; None if it came by none that is open."""
+    return connection(source(frame))
+
+
+def property_of(frame: "zmq.Frame", name: str) -> str:
+    """Return what is known of a frame's connection; nothing if that is not known."""
+    try:
+        return str(frame.get(name))
+    except zmq.ZMQError:
+        return ""
+
+
+def peer_host(frame: "zmq.Frame") -> str:
+    """Return the host that a frame came from; nothing for Unix sockets."""
+    address = property_of(frame, "Peer-Address")
+    return as_host(address) if "." in address or ":" in address else ""
 
 
 def alive(found: Connection) -> bool:
@@ -82,8 +102,10 @@ def canonical(host: str) -> str:
     return str(mapped or ip)
 
 
-def cut(found: Connection) -> None:
+def cut(found: Connection | None) -> None:
     """Shut a connection down, if it is still that one; who lives at its other end comes back."""
+    if found is None:
+        return
     fd, inode = found
     with suppress(OSError), shared(fd) as connected:
         # Looked at behind the dup: it cannot become another's between the two.

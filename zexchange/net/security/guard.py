@@ -17,12 +17,12 @@ from ...protocol.interest.permitted import Said, as_seen_by
 from ...protocol.security.key_search import KeySearch, keys_to_try
 from ...protocol.security.keys import id_for
 from ...protocol.security.permissions import EVERYTHING, NOTHING, Policy
-from ..transport.endpoints import parse_tcp
-from ..transport.sockets import Poller
+from ..transport.endpoints import host_of, parse_tcp
+from ..transport.sockets import Poller, Sockets
 from . import monitors as h
 from .connections import Connections, canonical
 from .key_directory import KeyDirectory
-from .monitors import Monitors, SocketMonitors
+from .monitors import SocketMonitors
 from .subscription_filter import SubscriptionFilter, user_of
 
 if TYPE_CHECKING:
@@ -36,20 +36,35 @@ MOST_TRIALS = 4096
 _DIALLED = h.STANDS | h.BROKEN_OFF | h.MALFORMED | h.REFUSED
 _BOUND = h.MALFORMED
 
-Rejected = Callable[[str, str, str], None]
-Next = Callable[[str], None]
 
+class AuthListener(Protocol):
+    """What a guard tells of connections, and by whom it has endpoints dialled again."""
 
-class Asked(Monitors, Protocol):
-    """What makes the sockets that a guard needs."""
+    def turned_away(self, source: str, reason: str, detail: str) -> None:
+        """Take note that a connection, from somebody or to an endpoint, was not made."""
+        ...
 
-    def zap(self) -> "Socket":
-        """Return the socket at which libzmq asks whether a key may come in."""
+    def shut_out(self, endpoint: str) -> None:
+        """Take note that our key was refused at an endpoint."""
+        ...
+
+    def try_again(self, endpoint: str) -> None:
+        """Dial an endpoint again, with the next key."""
+        ...
+
+    def hang_up(self, endpoint: str) -> None:
+        """Close the link to an endpoint, until it is time to dial it again."""
         ...
 
 
 class CurveGuard:
-    """The keys of one node or hub, and what they open."""
+    """The keys of one node or hub, and what they open.
+
+    Attributes:
+        listener: hears of what happens; set before anything is dialled or bound.
+    """
+
+    listener: AuthListener
 
     def __init__(self, keys: Path | None) -> None:
         self._keyring = KeyDirectory(keys) if keys is not None else None
@@ -83,27 +98,8 @@ class CurveGuard:
         self.gate.hubs = {}
         return DelegatedRights(self.in_force, hubs)
 
-    def open(
-        self,
-        sockets: Asked,
-        poller: Poller,
-        rejected: Rejected,
-        another: Next,
-        dismiss: Next,
-        shut_out: Next,
-    ) -> None:
-        """Be there for every connection; before anything is bound.
-
-        Args:
-            sockets: of the node.
-            poller: of the control thread.
-            rejected: hears of what was not let in, as `Session.reject` does.
-            another: dials an endpoint again, with the next key.
-            dismiss: closes the link to an endpoint, until the session dials it again.
-            shut_out: hears of an endpoint at which our key was refused.
-        """
-        self._rejected, self._another, self._dismiss = rejected, another, dismiss
-        self._shut_out = shut_out
+    def open(self, sockets: Sockets, poller: Poller) -> None:
+        """Be there for every connection; before anything is bound."""
         self._handshakes = SocketMonitors(sockets, poller, self._told)
         self._zap: Socket | None = None
         if self._keyring:
@@ -212,7 +208,7 @@ class CurveGuard:
             del self._trials[next(iter(self._trials))]
         if not trial.left:
             policy, hub = self._keyring.policy, endpoint in self._to_hubs
-            trial.begin([key] if key else keys_to_try(policy, _host(endpoint), hub))
+            trial.begin([key] if key else keys_to_try(policy, host_of(endpoint), hub))
         return trial.next()
 
     def hung_up(self, endpoint: str) -> None:
@@ -267,7 +263,8 @@ class CurveGuard:
         if mechanism == b"CURVE" and self.in_force().rights(key) is not None:
             return [version, number, b"200", b"OK", key.hex().encode(), b""]
         source = request[3].decode(errors="replace") if len(request) > 3 else ""
-        self._rejected(source or "control", "key unknown", f"not authorized here: {key.hex()}")
+        detail = f"not authorized here: {key.hex()}"
+        self.listener.turned_away(source or "control", "key unknown", detail)
         return [version, number, b"400", b"key unknown", b"", b""]
 
     def _told(self, name: str, event: int, value: int) -> None:
@@ -281,14 +278,14 @@ class CurveGuard:
             if trial is not None and using is not None:
                 trial.stands(using)
                 if name in self._to_hubs and not self.may_carry(using):
-                    self._rejected(name, "no hub's key", self._not_a_hub(using))
+                    self.listener.turned_away(name, "no hub's key", self._not_a_hub(using))
         elif event == h.REFUSED:
             if trial is not None and using is not None:
                 trial.stands(using)
-            self._rejected(name, "key unknown there", "our key is not authorized there")
-            self._shut_out(name)
+            self.listener.turned_away(name, "key unknown there", "our key is not authorized there")
+            self.listener.shut_out(name)
         elif event == h.MALFORMED and value == h.OTHER_MECHANISM:
-            self._rejected(name, *(_PLAIN if self._keyring else _LOCKED))
+            self.listener.turned_away(name, *(_PLAIN if self._keyring else _LOCKED))
         elif event == h.BROKEN_OFF and trial is not None:
             self._try_another(name, trial)
 
@@ -300,26 +297,26 @@ class CurveGuard:
     def _try_another(self, endpoint: str, trial: KeySearch) -> None:
         """Try the next key at an endpoint, or leave it alone for a while."""
         if trial.failed():
-            self._another(endpoint)
+            self.listener.try_again(endpoint)
             return
         if trial.rounds > 1:  # once may be one who left in the middle of it
             detail = f"none of the {trial.tried} authorized keys is that node's"
-            self._rejected(endpoint, "wrong key", detail)
+            self.listener.turned_away(endpoint, "wrong key", detail)
         elif trial.tried == 1:
             return  # libzmq connects again, perhaps to who comes next
-        self._dismiss(endpoint)
+        self.listener.hang_up(endpoint)
 
     def _broken_at(self, name: str, value: int) -> None:
         if value == h.OTHER_MECHANISM:
-            self._rejected(name, "no key", "somebody came without encryption")
+            self.listener.turned_away(name, "no key", "somebody came without encryption")
         elif value == h.NOT_OUR_KEY:
             # Who knows our endpoint and not our key tries one after the other.
-            self._rejected(name, "not our key", "")
+            self.listener.turned_away(name, "not our key", "")
         else:
-            self._rejected(name, "broken handshake", f"{value:#x}")
+            self.listener.turned_away(name, "broken handshake", f"{value:#x}")
 
     def _refused_at_gate(self, key: bytes, reason: str, detail: str) -> None:
-        self._rejected(key.hex() or DATA, reason, detail)
+        self.listener.turned_away(key.hex() or DATA, reason, detail)
 
     # ------------------------------------------------------------------------------- time
 
@@ -361,10 +358,3 @@ class CurveGuard:
 CONTROL, DATA = "control", "data"
 _PLAIN = "not encrypted there", "it has no keys: give it keys, too"
 _LOCKED = "encrypted there", "it has keys: join with keys, too"
-
-
-def _host(endpoint: str) -> str:
-    try:
-        return parse_tcp(endpoint).host
-    except ValueError:
-        return ""

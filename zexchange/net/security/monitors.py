@@ -7,12 +7,12 @@ follows.
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from ..transport.sockets import Poller
+from ..transport.sockets import Poller, Sockets
 
 if TYPE_CHECKING:
     from ..transport.sockets import Socket
@@ -29,18 +29,10 @@ Told = Callable[[str, int, int], None]
 """Takes the name of what is watched, the event, and its value."""
 
 
-class Monitors(Protocol):
-    """What makes the sockets that monitors talk to."""
-
-    def pair(self) -> "Socket":
-        """Return a socket that hears of what becomes of another one."""
-        ...
-
-
 class SocketMonitors:
     """The monitors of one node."""
 
-    def __init__(self, sockets: Monitors, poller: Poller, told: Told) -> None:
+    def __init__(self, sockets: Sockets, poller: Poller, told: Told) -> None:
         self._sockets = sockets
         self._poller = poller
         self._told = told

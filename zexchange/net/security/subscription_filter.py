@@ -16,7 +16,17 @@ from ...protocol.security.channel import Kind
 from ...protocol.security.keys import belongs
 from ...protocol.security.permissions import Policy, owner_in
 from ...protocol.wire.data import DATA, READY, read_token
-from .connections import Connection, Connections, address_of, alive, connection, cut, source
+from .connections import (
+    Connection,
+    Connections,
+    address_of,
+    alive,
+    connection,
+    connection_of,
+    cut,
+    property_of,
+    source,
+)
 
 if TYPE_CHECKING:
     Socket = zmq.Socket[bytes]
@@ -34,20 +44,13 @@ def user_of(frame: zmq.Frame) -> bytes | None:
     has CURVE here, and so every frame from there a key, which its sender cannot choose: what
     a peer says of itself comes behind what was proven (libzmq, `mechanism_ready`).
     """
-    user = _property(frame, "User-Id")
+    user = property_of(frame, "User-Id")
     if user:
         try:
             return bytes.fromhex(user)
         except ValueError:
             return None
-    return b"" if _property(frame, "Socket-Type") else None
-
-
-def _property(frame: zmq.Frame, name: str) -> str:
-    try:
-        return str(frame.get(name))
-    except zmq.ZMQError:
-        return ""
+    return b"" if property_of(frame, "Socket-Type") else None
 
 
 class Readers:
@@ -137,7 +140,7 @@ class SubscriptionFilter:
             return self._end_hub(socket, topic, frame) if hub else self._end(socket, topic, user)
         if self._skewed:
             # It comes again by another connection, with all that is subscribed to.
-            self._cut(frame)
+            cut(connection_of(frame))
             return False
         if hub:
             return self._admit_hub(socket, topic, hub, frame)
@@ -165,7 +168,7 @@ class SubscriptionFilter:
         try:
             address = address_of(source(frame))
         except OSError:
-            return None if _property(frame, "Socket-Type") else b""
+            return None if property_of(frame, "Socket-Type") else b""
         return b"" if address is None else (self.hubs or {}).get(address)
 
     def _admit_hub(self, socket: "Socket", topic: bytes, key: bytes, frame: zmq.Frame) -> bool:
@@ -213,7 +216,7 @@ class SubscriptionFilter:
 
     def _honoured_at(self, frame: zmq.Frame) -> "HubGrants":
         """Return what a hub is given by the connection that a frame came by."""
-        found = connection(source(frame))
+        found = connection_of(frame)
         if found is None:
             return HubGrants()
         if found not in self._to_hubs:
@@ -242,7 +245,7 @@ class SubscriptionFilter:
         left to read, what is subscribed to would be given to another connection.
         """
         self._skewed = True
-        self._cut(frame)
+        cut(connection_of(frame))
         self._refused(user or b"", "message instead of a subscription", "")
         return False
 
@@ -271,8 +274,3 @@ class SubscriptionFilter:
             self._tokens[topic] = found
             if len(self._tokens) > MAX_TOKENS:
                 del self._tokens[next(iter(self._tokens))]
-
-    def _cut(self, frame: zmq.Frame) -> None:
-        found = connection(source(frame))
-        if found is not None:
-            cut(found)

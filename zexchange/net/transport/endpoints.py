@@ -38,6 +38,10 @@ class Tcp:
         """Tell whether it stands for every address of this host."""
         return self.host in _WILD
 
+    def at(self, host: str) -> "Tcp":
+        """Return the endpoint with a host, if that is known, in place of every address."""
+        return Tcp(host, self.port) if self.wild and host else self
+
     @property
     def literal(self) -> bool:
         """Tell whether the host is an address, so that nobody has to be asked for it."""
@@ -88,6 +92,14 @@ def parse_tcp(endpoint: str) -> Tcp:
     return Tcp(host, number)
 
 
+def host_of(endpoint: str) -> str:
+    """Return the host of a TCP endpoint; nothing if it is another kind."""
+    try:
+        return parse_tcp(endpoint).host
+    except ValueError:
+        return ""
+
+
 def parse_pair(listen: str | Sequence[str]) -> tuple[Tcp, Tcp]:
     """Return the control and data endpoints that ``listen=`` or ``advertise=`` stands for.
 
@@ -119,7 +131,7 @@ def check_secure(endpoints: Sequence[Tcp], insecure: bool) -> None:
             )
 
 
-def resolve_wild(addresses: Sequence[Address], host: str | None) -> tuple[Address, ...]:
+def resolve_wild(addresses: Sequence[Address], host: str) -> tuple[Address, ...]:
     """Return addresses with wildcard hosts replaced by the host that they came from.
 
     A node that listens on every address cannot know by which of them it is reached;
@@ -132,12 +144,8 @@ def resolve_wild(addresses: Sequence[Address], host: str | None) -> tuple[Addres
         except ValueError:
             resolved.append(address)
             continue
-        if control.wild or data.wild:
-            if host is None:
-                continue
-            control = Tcp(host, control.port) if control.wild else control
-            data = Tcp(host, data.port) if data.wild else data
-        resolved.append(Address(str(control), str(data)))
+        if host or not (control.wild or data.wild):
+            resolved.append(Address(str(control.at(host)), str(data.at(host))))
     return tuple(resolved)
 
 

@@ -9,26 +9,9 @@ import _thread
 import queue
 import select
 from types import BuiltinFunctionType
-from typing import Protocol
 
 
-class Poll(Protocol):
-    """What is used of `select.poll`."""
-
-    def register(self, fd: int, eventmask: int, /) -> None:
-        """Wait for a descriptor from now on."""
-        ...
-
-    def unregister(self, fd: int, /) -> None:
-        """Wait for it no longer."""
-        ...
-
-    def poll(self, timeout: float, /) -> list[tuple[int, int]]:
-        """Return the descriptors that are ready after some milliseconds; negative is no end."""
-        ...
-
-
-def new_poll() -> Poll:
+def new_poll() -> "select.poll | _Selected":
     """Return a `select.poll`, or what stands in for it."""
     return select.poll() if hasattr(select, "poll") else _Selected()
 

@@ -67,13 +67,6 @@ def plain_send(socket: Any) -> Callable[[bytes, int], object]:
     return partial(_Backend.send, socket) if isinstance(socket, zmq.Socket) else socket.send
 
 
-def new_context() -> "zmq.Context[zmq.Socket[bytes]]":
-    """Return a context with room for two sockets a peer."""
-    context = zmq.Context(io_threads=1)
-    context.set(zmq.MAX_SOCKETS, MAX_SOCKETS)
-    return context
-
-
 def lends() -> bool:
     """Return whether memory may be sent uncopied.
 
@@ -118,15 +111,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def _common(socket: "zmq.Socket[bytes]", largest: int) -> None:
-    # No ZMTP heartbeats: on a SUB or DEALER that has reached its receive mark they
-    # abort the whole process (libzmq 4.3.5, `_input_stopped`). TCP finds dead hosts.
-    _keep_alive(socket, idle=5, every=5, times=3)
-    socket.setsockopt(zmq.MAXMSGSIZE, largest)
-    # Otherwise a context with a stalled peer never terminates.
-    socket.setsockopt(zmq.LINGER, 0)
-
-
 def _keep_alive(socket: "zmq.Socket[bytes]", idle: int, every: int, times: int) -> None:
     socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
     socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, idle)
@@ -159,45 +143,6 @@ def connect(socket: "zmq.Socket[bytes]", endpoint: str) -> None:
     socket.connect(endpoint)
 
 
-def new_xpub(context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
-    """Return the socket that a node publishes on."""
-    socket = context.socket(zmq.XPUB)
-    _common(socket, MAX_SUBSCRIPTION_BYTES)
-    socket.setsockopt(zmq.SNDHWM, SEND_MARK)
-    socket.setsockopt(zmq.RCVHWM, SUBSCRIPTIONS_MARK)
-    # What the kernel has taken is read to its end even after a connection was shut down.
-    socket.setsockopt(zmq.RCVBUF, SUBSCRIPTIONS_BUFFER)
-    # To a hub it connects itself: what a lost connection asked for must go with it.
-    socket.setsockopt(zmq.IMMEDIATE, 1)
-    # A reconnect subscribes again while the old connection may still look alive: pass
-    # on what is already known too, or its token would never be answered.
-    socket.setsockopt(zmq.XPUB_VERBOSE, 1)
-    return socket
-
-
-def new_sub(context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
-    """Return a socket that receives from one peer."""
-    socket = new_xsub(context)
-    _dialling(socket)
-    socket.setsockopt(zmq.RCVHWM, FRAMES_MARK)
-    return socket
-
-
-def new_xsub(context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
-    r"""Return a socket that subscribes by `subscribe` and `unsubscribe`.
-
-    No SUB: where that unsubscribes from what starts with ``\x01``, as data topics do, libzmq
-    4.3.5 takes that for another subscription (xsub.cpp) and yet passes it on. So the publisher
-    stops although another key of ours has the same topic, and after a reconnect it is asked
-    for what nobody wants. What is sent on an XSUB starts with a byte that says which it is.
-    """
-    socket = context.socket(zmq.XSUB)
-    _common(socket, MAX_DATA_BYTES)
-    # Subscriptions obey this mark: 8000 of them would arrive as 1000.
-    socket.setsockopt(zmq.SNDHWM, 0)
-    return socket
-
-
 def subscribe(socket: "zmq.Socket[bytes]", *topics: bytes) -> None:
     """Subscribe to topics; equal ones are counted."""
     for topic in topics:
@@ -208,28 +153,6 @@ def unsubscribe(socket: "zmq.Socket[bytes]", *topics: bytes) -> None:
     """Undo a subscription of each topic: what was subscribed to more often still comes."""
     for topic in topics:
         socket.send(b"\0" + topic, DO_NOT_WAIT)
-
-
-def new_router(context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
-    """Return the socket that peers' control links lead to."""
-    socket = context.socket(zmq.ROUTER)
-    _common(socket, MAX_CONTROL_BYTES)
-    socket.setsockopt(zmq.SNDHWM, 1000)
-    socket.setsockopt(zmq.RCVHWM, CONTROL_MARK)
-    return socket
-
-
-def new_dealer(context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
-    """Return the socket of a control link."""
-    socket = context.socket(zmq.DEALER)
-    _common(socket, MAX_DATA_BYTES)
-    _dialling(socket)
-    # Refuse to queue for a connection that does not exist: pings of an hour would be
-    # waiting for a host that comes back.
-    socket.setsockopt(zmq.IMMEDIATE, 1)
-    socket.setsockopt(zmq.SNDHWM, 10_000)
-    socket.setsockopt(zmq.RCVHWM, 10_000)
-    return socket
 
 
 def receive_parts(link: "zmq.Socket[bytes]") -> "list[zmq.Frame]":
@@ -248,19 +171,92 @@ def receive_parts(link: "zmq.Socket[bytes]") -> "list[zmq.Frame]":
     return link.recv_multipart(zmq.NOBLOCK, copy=False)
 
 
-def new_zap(context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
-    """Return the socket at which libzmq asks whether a key may come in."""
-    socket = context.socket(zmq.REP)
-    socket.setsockopt(zmq.LINGER, 0)
-    socket.bind("inproc://zeromq.zap.01")
-    return socket
+class Sockets:
+    """The sockets of one node or hub, of one ZeroMQ context with room for two sockets a peer."""
 
+    def __init__(self) -> None:
+        self._context = zmq.Context(io_threads=1)
+        self._context.set(zmq.MAX_SOCKETS, MAX_SOCKETS)
 
-def new_pair(context: "zmq.Context[zmq.Socket[bytes]]") -> "zmq.Socket[bytes]":
-    """Return a socket that a monitor of another one talks to."""
-    socket = context.socket(zmq.PAIR)
-    socket.setsockopt(zmq.LINGER, 0)
-    return socket
+    def _make(self, kind: int, largest: int = -1) -> "Socket":
+        socket = self._context.socket(kind)
+        # No ZMTP heartbeats: on a SUB or DEALER that has reached its receive mark they
+        # abort the whole process (libzmq 4.3.5, `_input_stopped`). TCP finds dead hosts.
+        _keep_alive(socket, idle=5, every=5, times=3)
+        socket.setsockopt(zmq.MAXMSGSIZE, largest)
+        # Otherwise a context with a stalled peer never terminates.
+        socket.setsockopt(zmq.LINGER, 0)
+        return socket
+
+    def xpub(self) -> "Socket":
+        """Return the socket that a node publishes on."""
+        socket = self._make(zmq.XPUB, MAX_SUBSCRIPTION_BYTES)
+        socket.setsockopt(zmq.SNDHWM, SEND_MARK)
+        socket.setsockopt(zmq.RCVHWM, SUBSCRIPTIONS_MARK)
+        # What the kernel has taken is read to its end even after a connection was shut down.
+        socket.setsockopt(zmq.RCVBUF, SUBSCRIPTIONS_BUFFER)
+        # To a hub it connects itself: what a lost connection asked for must go with it.
+        socket.setsockopt(zmq.IMMEDIATE, 1)
+        # A reconnect subscribes again while the old connection may still look alive: pass
+        # on what is already known too, or its token would never be answered.
+        socket.setsockopt(zmq.XPUB_VERBOSE, 1)
+        return socket
+
+    def sub(self) -> "Socket":
+        """Return a socket that receives from one peer."""
+        socket = self.xsub()
+        _dialling(socket)
+        socket.setsockopt(zmq.RCVHWM, FRAMES_MARK)
+        return socket
+
+    def xsub(self) -> "Socket":
+        r"""Return a socket that subscribes by `subscribe` and `unsubscribe`.
+
+        No SUB: where that unsubscribes from what starts with ``\x01``, as data topics do, libzmq
+        4.3.5 takes that for another subscription (xsub.cpp) and yet passes it on. So the publisher
+        stops although another key of ours has the same topic, and after a reconnect it is asked
+        for what nobody wants. What is sent on an XSUB starts with a byte that says which it is.
+        """
+        socket = self._make(zmq.XSUB, MAX_DATA_BYTES)
+        # Subscriptions obey this mark: 8000 of them would arrive as 1000.
+        socket.setsockopt(zmq.SNDHWM, 0)
+        return socket
+
+    def router(self) -> "Socket":
+        """Return the socket that peers' control links lead to."""
+        socket = self._make(zmq.ROUTER, MAX_CONTROL_BYTES)
+        socket.setsockopt(zmq.SNDHWM, 1000)
+        socket.setsockopt(zmq.RCVHWM, CONTROL_MARK)
+        return socket
+
+    def dealer(self) -> "Socket":
+        """Return the socket of a control link."""
+        socket = self._make(zmq.DEALER, MAX_DATA_BYTES)
+        _dialling(socket)
+        # Refuse to queue for a connection that does not exist: pings of an hour would be
+        # waiting for a host that comes back.
+        socket.setsockopt(zmq.IMMEDIATE, 1)
+        socket.setsockopt(zmq.SNDHWM, 10_000)
+        socket.setsockopt(zmq.RCVHWM, 10_000)
+        return socket
+
+    def zap(self) -> "Socket":
+        """Return the socket at which libzmq asks whether a key may come in."""
+        socket = self._make(zmq.REP)
+        socket.bind("inproc://zeromq.zap.01")
+        return socket
+
+    def pair(self) -> "Socket":
+        """Return a socket that a monitor of another one talks to."""
+        return self._make(zmq.PAIR)
+
+    def destroy(self) -> None:
+        """Close every socket at once."""
+        self._context.destroy(linger=0)
+
+    def term(self) -> None:
+        """Wait until what closed sockets still have to send has lingered."""
+        self._context.term()
 
 
 class Waker:
@@ -328,7 +324,7 @@ class Poller:
 
     def __init__(self) -> None:
         self._epoll = select.epoll() if hasattr(select, "epoll") else None
-        self._poll = None if self._epoll else new_poll()
+        self._poll = self._epoll or new_poll()
         # No method of ours around it: between two messages every call counts.
         self.wait: Callable[[float], Ready] = self._epoll.poll if self._epoll else self._wait
         """Waits for some seconds at most, without end if they are negative."""
@@ -336,14 +332,13 @@ class Poller:
     def watch(self, fd: int, writing: bool = False) -> None:
         """Wait for a descriptor to become readable, or writable."""
         event = select.POLLOUT if writing else select.POLLIN
-        (self._epoll or self._poll).register(fd, event)  # type: ignore[union-attr]
+        self._poll.register(fd, event)
 
     def forget(self, fd: int) -> None:
         """Wait for a descriptor no longer."""
-        (self._epoll or self._poll).unregister(fd)  # type: ignore[union-attr]
+        self._poll.unregister(fd)
 
     def _wait(self, seconds: float) -> Ready:
-        assert self._poll is not None
         return self._poll.poll(seconds * 1000)
 
     def close(self) -> None:

@@ -10,24 +10,16 @@ from dataclasses import dataclass, field
 
 from ..security.keys import belongs
 from ..security.permissions import Rights
-from ..timing import (
-    ENTER_EVERY,
-    KNOCK_EVERY,
-    REDIAL_AFTER,
-    TICK_LATE,
-    TURNED_AWAY_RETRY,
-    UNREAD_BYTES,
-)
+from ..timing import ENTER_EVERY, KNOCK_EVERY, REDIAL_AFTER, TICK_LATE, TURNED_AWAY_RETRY
 from ..unanswered import NO_ANSWER, NO_CONNECTION, NOTHING_LISTENS, PASSING, Unanswered, refused
 from ..wire.messages import Label
+from .credit import Credit
 from .messages import Accepted, Attach, Refused
 
 SILENT_AFTER = 3.0
 GONE_AFTER = 5.0
 """Seconds for a node to come back to a hub that was started again, and so has no word of it.
 Longer than it takes to notice that, and to dial and attach again."""
-TELL_BYTES = 1 << 20
-"""Bytes either way after which there is more to say than each second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +125,10 @@ Effect = (
 
 
 @dataclass(slots=True)
-class Hub:
+class Hub(Credit):
     """A hub that we were given, and what it has told us."""
 
+    report_every = 1 << 20
     endpoint: str
     heard_at: float
     enter_at: float = 0.0
@@ -146,11 +139,8 @@ class Hub:
     secret: bytes = b""
     number: int = 0
     mark: int = 0
-    sent: int = 0
-    acknowledged: int = 0
-    asked: int = 0
-    taken: int = 0
-    told: int = 0
+    its_told: int = 0
+    """What of ``its_sent`` we have told it."""
     live: bool = False
     nodes: dict[bytes, bool] = field(default_factory=dict[bytes, bool])
     key: bytes = b""
@@ -257,8 +247,8 @@ class HubSelector:
         if not self._take_roster(hub, word):
             self._enter(hub, now)  # something between is missing
             return
-        hub.acknowledged, hub.taken = max(hub.acknowledged, word.taken), word.sent
-        if hub.taken - hub.told > TELL_BYTES:
+        hub.taken, hub.its_sent = max(hub.taken, word.taken), word.sent
+        if hub.its_sent - hub.its_told > hub.report_every:
             self._enter(hub, now)
         hub.number = max(hub.number, word.roster) if word.base else word.roster
         if back or word.present or word.left:
@@ -359,12 +349,10 @@ class HubSelector:
 
     def room(self, hub: Hub, size: int, now: float) -> bool:
         """Tell whether so much may be said to a hub now: else it is lost, and asked for again."""
-        if hub.sent - hub.acknowledged + size > UNREAD_BYTES and hub.sent > hub.acknowledged:
-            return False
-        hub.sent += size
-        if hub.sent - hub.asked > TELL_BYTES:
+        fits = hub.take(size)
+        if hub.due:
             self._enter(hub, now)
-        return True
+        return fits
 
     # -------------------------------------------------------------------------- choosing
 
@@ -430,9 +418,9 @@ class HubSelector:
             self._choose({})
 
     def _enter(self, hub: Hub, now: float) -> None:
-        hub.enter_at, hub.told, hub.asked = now + ENTER_EVERY, hub.taken, hub.sent
+        hub.enter_at, hub.told, hub.its_told = now + ENTER_EVERY, hub.sent, hub.its_sent
         word = Attach(
             self._me, self._federation, self._label, roster=hub.number, mark=hub.mark,
-            sent=hub.sent, taken=hub.taken, secret=hub.secret,
+            sent=hub.sent, taken=hub.its_sent, secret=hub.secret,
         )  # fmt: skip
         self._effects.append(SendAttach(hub.endpoint, word))

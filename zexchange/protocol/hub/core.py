@@ -12,7 +12,7 @@ from typing import Any
 
 from ..rate_limit import TokenBucket
 from ..security.permissions import EVERYTHING, Rights
-from ..timing import MAX_TEXT, REFUSALS, TICK_LATE, UNREAD_BYTES
+from ..timing import MAX_TEXT, REFUSALS, TICK_LATE
 from ..wire.messages import VERSIONS
 from .members import (
     AccessRules,
@@ -38,7 +38,6 @@ MAX_MEMBERS = 10_000
 MAX_LEFT = 1_000
 MAX_TOPICS = 200_000
 """Topics that the nodes of this hub may subscribe to, all together."""
-TELL_BYTES = 4 << 20
 WHOLE_AT_ONCE, WHOLE_A_SECOND = 4 << 20, 512 << 10
 """Bytes of whole rosters that one connection is told, at once and a second."""
 ALL_AT_ONCE, ALL_A_SECOND = 64 << 20, 8 << 20
@@ -195,7 +194,7 @@ class HubCore:
             base, present, left = self._roster.number, {}, {}
         number, rights = self._roster.number, self._concerning(member, present)
         size = _size(present, left, rights)
-        if member.sent - member.taken + size > UNREAD_BYTES and member.sent > member.taken:
+        if not member.fits(size):
             # No news before it has read: no more than what shows how far it is.
             base = number = member.roster
             present, left, rights = {}, {}, {}
@@ -254,12 +253,10 @@ class HubCore:
 
         What lies unread may be lost on the way: only what was asked for again is large.
         """
-        if member.sent - member.taken + size > UNREAD_BYTES and member.sent > member.taken:
-            return False
-        member.sent += size
-        if member.sent - member.told > TELL_BYTES:
+        fits = member.take(size)
+        if member.due:
             self._answer(member)
-        return True
+        return fits
 
     def heard(self, route: Any, now: float) -> Member | None:
         """Note that something came by a route; return the member that it leads to, if any."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..security.permissions import EVERYTHING, Rights
 from ..wire.messages import Label
+from .credit import Credit
 from .messages import Attach, Word
 
 LOG_MOST = 10_000
@@ -66,7 +67,7 @@ Effect = SendToMember | SendToHub | Subscribe | DialHub | Warn | MemberLeft
 
 
 @dataclass(slots=True, eq=False)
-class Member:
+class Member(Credit):
     """A node, or another hub, that is attached to this hub."""
 
     id: bytes
@@ -77,13 +78,8 @@ class Member:
     heard_at: float
     roster: int = 0
     answered_at: float = -1.0
-    sent: int = 0
-    """Bytes said to it, from some number on; up to ``taken`` they have arrived, or are lost."""
-    taken: int = 0
     marks: deque[int] = field(default_factory=lambda: deque(maxlen=MARKS))
     """The numbers that it was told of these last: it has read up to where it can repeat one."""
-    told: int = 0
-    its_sent: int = 0
     connections: set[int] = field(default_factory=set[int])
     """Descriptors of its data connections to us that it has shown to be its own."""
     was_connected: bool = False
@@ -99,15 +95,9 @@ class Member:
 class AccessRules:
     """Who may do what: everybody everything, where there are no keys."""
 
-    def may_enter(self, enter: Attach, user: str) -> bool:
-        """Tell whether a node or hub may be carried under its id."""
-        return True
-
     def objection(self, enter: Attach, user: str) -> tuple[str, str] | None:
         """Return why a node or hub is not carried under its id: a word, and a text."""
-        if self.may_enter(enter, user):
-            return None
-        return "key", "this key may not be carried here"
+        return None
 
     def untold(self, user: str) -> str:
         """Return what nodes are not told of the rights of the owner of a key, if anything."""
@@ -140,11 +130,6 @@ class AccessRules:
     def name(self, user: str) -> str:
         """Return the name under which a key is authorized."""
         return user
-
-    @property
-    def hides_interest(self) -> bool:
-        """Whether somebody must not be told all that is listened to."""
-        return False
 
 
 Presence = tuple[bool, Rights]

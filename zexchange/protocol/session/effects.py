@@ -8,12 +8,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..security.permissions import EVERYTHING, Rights
-from ..wire.messages import Control
+from ..wire.messages import Control, Replay
 from .events import Event
 
 
+class Effect:
+    """Something that the session asks for."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
-class Dial:
+class Dial(Effect):
     """Open a control link to an endpoint, of which the public key may be known."""
 
     endpoint: str
@@ -21,14 +27,14 @@ class Dial:
 
 
 @dataclass(frozen=True, slots=True)
-class CloseLink:
+class CloseLink(Effect):
     """Close the control link to an endpoint."""
 
     endpoint: str
 
 
 @dataclass(frozen=True, slots=True)
-class Redial:
+class Redial(Effect):
     """Replace the control link to an endpoint by a fresh one: this one answers nothing."""
 
     endpoint: str
@@ -36,14 +42,14 @@ class Redial:
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
-    """Find out whether anything listens at an endpoint, and report it to `Session.probed`."""
+class Probe(Effect):
+    """Find out whether anything listens at an endpoint, and report it to `Peering.probed`."""
 
     endpoint: str
 
 
 @dataclass(frozen=True, slots=True)
-class Send:
+class Send(Effect):
     """Send a message on the control link to an endpoint."""
 
     endpoint: str
@@ -51,7 +57,7 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Effect):
     """Send a message back to where a control message came from."""
 
     route: Any
@@ -59,7 +65,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenReceiver:
+class OpenReceiver(Effect):
     """Receive a peer's data from an endpoint; again for the same peer: with a fresh socket.
 
     ``acknowledge``, ``registry`` and ``exchanges`` are as in its `Hello`; ``key`` is its public
@@ -76,7 +82,7 @@ class OpenReceiver:
 
 
 @dataclass(frozen=True, slots=True)
-class CloseReceiver:
+class CloseReceiver(Effect):
     """Stop receiving a peer's data, after what has already arrived.
 
     ``heads`` are the last numbers that it gave, as far as it has told us. Unless it is ``final``,
@@ -91,7 +97,7 @@ class CloseReceiver:
 
 
 @dataclass(frozen=True, slots=True)
-class Resubscribe:
+class Resubscribe(Effect):
     """Change what is received from every peer, and prove it under a new epoch."""
 
     epoch: int
@@ -100,7 +106,7 @@ class Resubscribe:
 
 
 @dataclass(frozen=True, slots=True)
-class SubscribeNames:
+class SubscribeNames(Effect):
     """Subscribe at one peer to names that it has told us, and have it prove that."""
 
     peer: bytes
@@ -110,11 +116,11 @@ class SubscribeNames:
 
 
 @dataclass(frozen=True, slots=True)
-class Announce:
+class Announce(Effect):
     """Publish, behind what was sent before, the heads of the names that ``keys`` cover.
 
     With what was promised to the peer and is not confirmed; and report the heads to
-    `Session.announced`.
+    `Readiness.announced`.
     """
 
     peer: bytes
@@ -123,7 +129,7 @@ class Announce:
 
 
 @dataclass(frozen=True, slots=True)
-class InterestChanged:
+class InterestChanged(Effect):
     """Remote interest changed: look again which exchanges need a bridge.
 
     ``keys`` are the names and patterns that gained or lost an interested peer.
@@ -133,41 +139,27 @@ class InterestChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class Emit:
+class Emit(Effect):
     """Hand an event to the user."""
 
     event: Event
 
 
 @dataclass(frozen=True, slots=True)
-class Resend:
+class Resend(Effect):
     """Send messages again to who asks at ``route``, and tell it how far that went.
 
-    With a ``request``, they are taken from what is kept for late joiners. ``first`` and ``last``
-    are places; what is told in answer counts from ``start``.
+    With a number in the ``request``, they are taken from what is kept for late joiners. It says
+    places; what is told in answer counts from ``start``.
     """
 
     route: Any
-    name: str
-    first: int
-    last: int
-    request: int
+    request: Replay
     start: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Resent:
-    """A peer has sent again what it could of what we asked for."""
-
-    peer: bytes
-    name: str
-    first: int
-    last: int
-    request: int
-
-
-@dataclass(frozen=True, slots=True)
-class Recount:
+class Recount(Effect):
     """Tell who asks at ``route`` what is kept of the last messages under ``keys``.
 
     By places, or by numbers, if it knows no starts.
@@ -180,16 +172,7 @@ class Recount:
 
 
 @dataclass(frozen=True, slots=True)
-class Recounted:
-    """A peer has told what it keeps of what we asked for: by exchange, first and last number."""
-
-    peer: bytes
-    request: int
-    ranges: dict[str, tuple[int, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class HaveForgotten:
+class HaveForgotten(Effect):
     """Tell a peer, after all that was sent to it, to forget exchanges up to these places.
 
     By the token of ``epoch``, to which it is subscribed.
@@ -199,34 +182,3 @@ class HaveForgotten:
     epoch: int
     number: int
     heads: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Acknowledged:
-    """A peer's tasks have been given what we sent, up to these numbers."""
-
-    peer: bytes
-    positions: dict[str, int]
-
-
-Effect = (
-    Dial
-    | CloseLink
-    | Redial
-    | Probe
-    | Send
-    | Reply
-    | OpenReceiver
-    | CloseReceiver
-    | Resend
-    | Resent
-    | Recount
-    | Recounted
-    | HaveForgotten
-    | Acknowledged
-    | Resubscribe
-    | SubscribeNames
-    | Announce
-    | InterestChanged
-    | Emit
-)

@@ -65,6 +65,12 @@ class Forgetting:
         peer.forgetting = {name: waiting.pop(name) for name in portion}
         peer.forgot += 1
 
+    def has_forgotten(self, node: bytes, number: int) -> None:
+        """Take note that we have forgotten what a peer told us to, and say so."""
+        peer = self._core.members.peers.get(node)
+        if peer is not None:
+            self._core.say(peer, Forgot(self._core.me, number))
+
     def on_forgot(self, peer: Peer, answer: Forgot, now: float) -> None:
         """Take an answer, and go on."""
         if answer.number == peer.forgot:

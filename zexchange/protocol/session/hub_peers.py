@@ -8,7 +8,6 @@ one is found, is preferred, and the way through the hub is the one to fall back 
 from collections.abc import Iterable
 
 from ..wire.envelopes import endpoint_of
-from ..wire.messages import Ping
 from .peering import Peering
 from .readiness import Readiness
 from .state import SessionState
@@ -30,10 +29,9 @@ class HubPeers:
         peer = self._members.peers.get(node)
         if peer is not None and peer.link == endpoint:
             peer.heard(now)
-            told = self._core.interest.epoch, peer.interest.announced, peer.ready_epoch
-            self._core.say(peer, Ping(self._core.me, *told, named=peer.names_said))
+            self._proving.ping(peer, now)
         else:
-            self._joining.add_candidate(endpoint, "hub", now)
+            self._joining.candidates.add(endpoint, "hub", now)
 
     def vanished(self, node: bytes, reason: str, now: float) -> None:
         """Let go of a node that has left; wait for one that is only out of reach."""
@@ -46,7 +44,7 @@ class HubPeers:
         candidate = self._members.candidates.get(endpoint_of(node))
         if candidate is not None:
             candidate.peer = None
-            self._joining.drop_candidate(candidate.endpoint)
+            self._joining.candidates.drop(candidate.endpoint)
 
     def announce_again(self) -> None:
         """Prove to the peers behind hubs once more that what we send reaches them."""

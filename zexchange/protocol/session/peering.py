@@ -5,23 +5,34 @@ hello itself, is a peer, and is dialled if there is no link to it yet. Every ste
 come twice or not at all. What peers want, and its proof, is the business of `readiness`.
 """
 
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
 from ..interest.permitted import as_seen_by
+from ..rate_limit import TokenBucket
 from ..security.channel import OURS, Channel, Kind
 from ..timing import KNOCK_EVERY
 from ..wire.envelopes import by_hub, endpoint_of, node_at
 from ..wire.messages import VERSIONS, Address, Bye, Control, Hello, Refuse, Welcome
-from . import peers as m
-from .admission import Admission
-from .effects import CloseLink, CloseReceiver, Dial, Probe, Redial, Send
+from .candidates import Candidates
+from .effects import CloseLink, CloseReceiver, Redial, Send
 from .events import PeerJoined, PeerLeft
-from .peers import Candidate, Peer, State
+from .peers import (
+    GOSSIP_EVERY,
+    MAX_ADDRESSES,
+    MAX_PEERS,
+    PROBE_AFTER,
+    UNANSWERED_AFTER,
+    Peer,
+    State,
+)
 from .readiness import Readiness, tune
 from .state import SessionState
 
+ADMITTED_AT_ONCE, ADMITTED_A_SECOND = 256, 64
+"""New peers taken: each costs sockets. Whoever has to wait says hello again in a second."""
+INTRODUCED = 4, 1
+"""New peers that one connection may bring, at once and a second: a node brings itself."""
 MAX_UNREACHED = 1000
 """Nodes remembered of which no address can be reached from here."""
 PASSED_ON = "its hub gives it what it may not have here"
@@ -29,88 +40,24 @@ PASSED_ON = "its hub gives it what it may not have here"
 
 
 class Peering:
-    """Dials, greets, admits and lets go."""
+    """Admits, links and lets go."""
 
-    def __init__(
-        self,
-        core: SessionState,
-        proving: Readiness,
-        reachable: Callable[[Address], bool],
-        now: float,
-        room: tuple[int, int] = (m.MAX_PEERS, m.MAX_GOSSIP),
-    ) -> None:
+    def __init__(self, core: SessionState, candidates: Candidates, readiness: Readiness) -> None:
         self._core = core
-        self._proving = proving
-        self._reachable = reachable
-        most_peers, self._most_hearsay = room
-        self._admission = Admission(core, most_peers, self.left)
+        self.candidates = candidates
+        self._proving = readiness
         self._members = core.members
+        self._admitted = TokenBucket(ADMITTED_AT_ONCE, ADMITTED_A_SECOND)
+        self._introduced = TokenBucket(*INTRODUCED)
         self._unreached: set[bytes] = set()
-        self._ask_around_at = now + m.GOSSIP_EVERY
+        self._ask_around_at = core.made_at + GOSSIP_EVERY
         self._asked_last = b""
 
-    # ------------------------------------------------------------------------ candidates
-
-    def add_candidate(self, endpoint: str, source: str, now: float, key: bytes = b"") -> bool:
-        """See `Session.add_candidate`; return whether there was room for it."""
-        if any(endpoint == address.control for address in self._core.addresses):
-            self._members.given.answered(endpoint)
-            return True
-        candidate = self._members.candidates.get(endpoint)
-        if candidate is None and source in ("gossip", "lan") and not self._room(now):
-            self._core.reject(source, "more endpoints than are dialled at a time")
-            return False
-        if candidate is None:
-            candidate = Candidate(endpoint, source, now, now, now + m.UNANSWERED_AFTER, now)
-            candidate.key = key
-            self._members.candidates[endpoint] = candidate
-            self._core.do(Dial(endpoint, key))
-            node = node_at(endpoint)
-            if node is None or self._core.me < node:
-                self._greet(candidate, now)
-            else:  # hubs tell both of each other, and one of two greets
-                candidate.hello_at = candidate.probe_at = now + m.HELLO_EVERY
-        else:
-            if candidate.key and key != candidate.key and (key or source == "static"):
-                self._doubt(candidate)
-            if candidate.hearsay or source == "static":
-                candidate.source = source
-            if candidate.state in (State.LINKED, State.OURSELVES):
-                self._members.given.answered(endpoint)
-        return True
-
-    def _doubt(self, candidate: Candidate) -> None:
-        """Try every authorized key at an endpoint of which two were told: either may be made up."""
-        candidate.key = b""
-        if candidate.state not in (State.LINKED, State.OURSELVES):
-            self._core.do(Redial(candidate.endpoint))
-
-    def _room(self, now: float) -> bool:
-        """Tell whether one more may be dialled that only others told us of.
-
-        The oldest that has not answered makes room: what is made up must not keep out what
-        is not.
-        """
-        unanswered = self._members.gossip()
-        if len(unanswered) < self._most_hearsay:
-            return True
-        if now - unanswered[0].since < m.CHANCE:
-            return False
-        self.drop_candidate(unanswered[0].endpoint)
-        return True
-
-    def drop_candidate(self, endpoint: str) -> None:
-        """See `Session.drop_candidate`."""
-        candidate = self._members.candidates.get(endpoint)
-        if candidate and candidate.peer is None:
-            del self._members.candidates[endpoint]
-            self._core.do(CloseLink(endpoint))
-
     def probed(self, endpoint: str, listening: bool, now: float) -> None:
-        """See `Session.probed`."""
+        """Take the answer to a `Probe`."""
         for peer in self._members.peers.values():
             if (peer.link or peer.control) == endpoint:
-                if not listening and now - peer.heard_at >= m.PROBE_AFTER:
+                if not listening and now - peer.heard_at >= PROBE_AFTER:
                     self.left(peer, "gone", now)
                     return
                 break  # who is heard may be dialled there still, in place of one who has left
@@ -119,51 +66,13 @@ class Peering:
             candidate.state = State.DIALING if listening else State.DEAD
             candidate.listens, candidate.obstacle = listening, candidate.obstacle * listening
 
-    def tick(self, candidate: Candidate, now: float) -> None:
-        """Greet a candidate again, with a fresh link if this one answers nothing."""
-        if candidate.state in (State.LINKED, State.OURSELVES):
-            return
-        if now < candidate.hello_at:
-            # It may end before it answers: whoever joins need not wait for it then.
-            if candidate.state is State.DIALING and now >= candidate.probe_at:
-                self._probe(candidate, now)
-            return
-        if candidate.hearsay and not candidate.peer and now - candidate.since > m.FORGET_AFTER:
-            self.drop_candidate(candidate.endpoint)
-            return
-        if candidate.state is State.REFUSED:
-            candidate.state = State.DIALING
-        if candidate.state is State.DEAD:
-            candidate.redial_at = now + m.UNANSWERED_AFTER
-        elif now >= candidate.redial_at:
-            # Something listens and does not answer: libzmq may have given up on it for
-            # good (after a wrong protocol or an oversize frame it never reconnects).
-            candidate.redial_at = now + m.UNANSWERED_AFTER
-            self._core.do(Redial(candidate.endpoint, candidate.key))
-        self._greet(candidate, now)
-
-    def dial_again(self, now: float) -> None:
-        """Dial whoever is no peer at the next tick: other keys are authorized now."""
-        for candidate in self._members.candidates.values():
-            if candidate.state not in (State.LINKED, State.OURSELVES):
-                candidate.hello_at = candidate.redial_at = now
-
     def shut_out(self, endpoint: str, now: float) -> None:
-        """See `Session.shut_out`."""
+        """Take note that our key was refused at an endpoint: libzmq does not connect again."""
         candidate, peer = self._members.candidates.get(endpoint), self._members.linked_to(endpoint)
         if peer is not None and peer.link == endpoint:
-            peer.shut, peer.ponged_at = True, now - m.UNANSWERED_AFTER + KNOCK_EVERY
+            peer.shut, peer.ponged_at = True, now - UNANSWERED_AFTER + KNOCK_EVERY
         elif candidate is not None and candidate.state is State.DIALING:
             candidate.hello_at = candidate.redial_at = now + KNOCK_EVERY
-
-    def _greet(self, candidate: Candidate, now: float) -> None:
-        candidate.hello_at = now + m.HELLO_EVERY
-        self._core.do(Send(candidate.endpoint, self._core.hello()))
-        self._probe(candidate, now)
-
-    def _probe(self, candidate: Candidate, now: float) -> None:
-        candidate.probe_at = now + m.CANDIDATE_PROBE_EVERY
-        self._core.do(Probe(candidate.endpoint))
 
     # -------------------------------------------------------------------- being greeted
 
@@ -179,8 +88,8 @@ class Peering:
             if objection.reason != "self":
                 core.reject(str(hello.label), objection.reason, objection.text)
             return
-        reachable = self._way(hello, near, False) is not None
-        if reachable and not self._admission.room_for(hello, route, None, now):
+        reachable = self._core.way(hello, near, False) is not None
+        if reachable and not self._room_for(hello, route, None, now):
             return
         others = [
             p
@@ -209,6 +118,29 @@ class Peering:
         if peer.link is None or direct or better:
             self.link(peer, now, near)
 
+    def _room_for(self, hello: Hello, route: Any, link: str | None, now: float) -> bool:
+        """Return whether there is room for a peer; if not for long, tell it so."""
+        core, peers = self._core, self._members.peers
+        if hello.sender in peers:
+            return True
+        # First by whom it comes: one that makes nodes up takes no place of others'.
+        if not self._introduced.take(route or link, 1, now):
+            core.reject("hello", "more newcomers by one connection than are taken")
+            return False
+        if not self._admitted.take("", 1, now):
+            core.reject("hello", "more newcomers than are taken at a time")
+            return False
+        if len(peers) >= core.room[0]:
+            idle = self._members.unproven(now)
+            if idle is None:
+                text = f"this node has {len(peers)} peers and takes no more"
+                if route is not None:
+                    core.refuse(route, Refuse(core.me, "full", text), now)
+                core.reject(str(hello.label), "full", f"{text}: raise its limit of open files")
+                return False
+            self.left(idle, "crowded out", now)
+        return True
+
     def objection(self, hello: Hello) -> Refuse | None:
         """Return why a node cannot be a peer, or None if it can."""
         me, ours = self._core.me, self._core.federation
@@ -232,15 +164,15 @@ class Peering:
                 peer.addresses = hello.addresses
             self._proving.on_hello(peer, hello)
             return peer
-        address = self._way(hello, near, linked)
+        address = self._core.way(hello, near, linked)
         if address is None:
             return None
         before = self._members.met_again(hello.sender)
         if before is not None and not before.renewed:
             self._proving.renew(now)
-        data = self._kind(address)
+        data = self._core.kind(address)
         rights = self._core.rights_of(hello.sender, hello.key, data, calls)
-        peer = Peer.from_hello(hello, now, data is Kind.NEAR, rights, calls)
+        peer = Peer(hello, now, data is Kind.NEAR, rights, calls)
         if self._core.vouching and peer.rights.hub and self._core.vouching.exceeds(peer.id):
             self._core.reject(rights.name, PASSED_ON, "say it in the hub's permissions, too")
         if before is not None:
@@ -272,7 +204,7 @@ class Peering:
 
     def link(self, peer: Peer, now: float, near: bool = False) -> None:
         """Dial a peer that we know only from its own hello."""
-        address = self._choose(peer.addresses, peer.key, near or peer.near)
+        address = self._core.choose(peer.addresses, peer.key, near or peer.near)
         if address is None:
             return
         if peer.dialled != address.control:
@@ -282,7 +214,7 @@ class Peering:
 
     def _link_to(self, endpoint: str, peer: Peer, now: float) -> None:
         """Dial a peer; by a hub that leads to it there is nothing to wait for."""
-        self.add_candidate(endpoint, "hello", now, peer.key)
+        self.candidates.add(endpoint, "hello", now, peer.key)
         candidate = self._members.candidates.get(endpoint)
         if candidate is not None and node_at(candidate.endpoint):
             # The way that its hello came by leads back.
@@ -296,7 +228,7 @@ class Peering:
         """
         led = self._core.policy is not None and peer.id in self._core.led_to
         unmet = peer.link is None and not peer.carried and peer.unproven_at is not None
-        return led and unmet and now - peer.joined_at >= m.UNANSWERED_AFTER
+        return led and unmet and now - peer.joined_at >= UNANSWERED_AFTER
 
     def redial(self, peer: Peer, now: float) -> None:
         """Replace a link that is not answered: to the same address, or to the next one.
@@ -305,10 +237,10 @@ class Peering:
         or cannot be reached where we have tried. A fresh link begins with a hello, which
         tells the peer where we are now, should it be we who have moved.
         """
-        link, peer.ponged_at = peer.link, now
+        link, peer.ponged_at, peer.pinged_at = peer.link, now, None
         assert link is not None
-        usable = self._usable(peer.addresses, peer.key, peer.near)
-        there = [address for address in usable if self._kind(address) is peer.kind]
+        usable = self._core.usable(peer.addresses, peer.key, peer.near)
+        there = [address for address in usable if self._core.kind(address) is peer.kind]
         tried = [n for n, address in enumerate(there) if address.control == link]
         following = there[(tried[0] + 1) % len(there)] if tried else next(iter(there), None)
         # Stopped, and not away, if it is on this host; and who refuses our key is there.
@@ -322,9 +254,9 @@ class Peering:
         peer.link, peer.control, peer.data = None, following.control, following.data
         peer.dialled = following.control
         self._core.do(tune(peer))
-        self.add_candidate(following.control, "hello", now, peer.key)
+        self.candidates.add(following.control, "hello", now, peer.key)
         if candidate.lasting and not candidate.hearsay:
-            self.add_candidate(link, candidate.source, now, candidate.key)
+            self.candidates.add(link, candidate.source, now, candidate.key)
 
     def ask_around(self, now: float) -> None:
         """Say hello to one peer after the other: the answers tell whom they know by now.
@@ -334,7 +266,7 @@ class Peering:
         """
         if now < self._ask_around_at:
             return
-        self._ask_around_at = now + m.GOSSIP_EVERY
+        self._ask_around_at = now + GOSSIP_EVERY
         linked = sorted(p.id for p in self._members.peers.values() if p.link)
         if linked:
             later = [node for node in linked if node > self._asked_last]
@@ -347,32 +279,7 @@ class Peering:
         """Let go of what was dialled only because the peer said so."""
         candidate = self._members.candidates.get(peer.dialled)
         if candidate is not None and candidate.source == "hello":
-            self.drop_candidate(peer.dialled)
-
-    def _choose(self, addresses: Iterable[Address], key: bytes, near: bool) -> Address | None:
-        return next(self._usable(addresses, key, near), None)
-
-    def _way(self, hello: Hello, near: bool, linked: bool) -> Address | None:
-        """Return by what to receive a node.
-
-        By a hub that leads to it, until a link of ours has shown that it is where it says.
-        """
-        address = self._choose(hello.addresses, hello.key, near)
-        led = self._core.policy is not None and hello.sender in self._core.led_to
-        if near or linked or not led or by_hub(hello.addresses):
-            return address
-        endpoint = endpoint_of(hello.sender)
-        return Address(endpoint, endpoint)
-
-    def _kind(self, address: Address) -> Kind:
-        """Return of which kind a connection to an address is."""
-        if by_hub((address,)):
-            return Kind.HUB
-        return Kind.KEY if self._core.policy and address.data[:4] == "tcp:" else Kind.NEAR
-
-    def _usable(self, addresses: Iterable[Address], key: bytes, near: bool) -> Iterator[Address]:
-        usable = (address for address in addresses if self._core.usable(address, key, near))
-        return (address for address in usable if self._reachable(address))
+            self.candidates.drop(peer.dialled)
 
     # ------------------------------------------------------------------------- answers
 
@@ -401,7 +308,7 @@ class Peering:
             return
         near = channel.kind is Kind.NEAR
         objection = self.objection(welcome.hello)
-        if objection is None and not self._admission.room_for(welcome.hello, None, link, now):
+        if objection is None and not self._room_for(welcome.hello, None, link, now):
             return
         calls = self._let_in_anew(welcome.hello, channel.kind, now)
         known = self._members.peers.get(welcome.sender)
@@ -411,7 +318,7 @@ class Peering:
         peer = None if objection else self._admit(welcome.hello, now, near, calls, True)
         if peer is None:
             why = objection or Refuse(self._core.me, "unreachable", "it has no address for us")
-            self._refused(candidate, why.reason, why.text, now)
+            self.candidates.refused(candidate, why, now)
             return
         candidate.state, candidate.peer, candidate.reason = State.LINKED, peer.id, ""
         self._members.given.answered(link)
@@ -425,7 +332,7 @@ class Peering:
             peer.link, peer.ponged_at = link, now
         keys = dict(welcome.keys)
         room = True
-        for node, addresses in welcome.known[: m.MAX_PEERS]:
+        for node, addresses in welcome.known[:MAX_PEERS]:
             # Once there is none, who is new to us is not looked at: the rest may be thousands.
             if node != self._core.me and (room or node in self._members.peers):
                 room = self._gossip(node, addresses, keys.get(node, b""), near, now)
@@ -437,23 +344,23 @@ class Peering:
         peer = self._members.peers.get(node)
         if peer is None:
             # A key that is hearsay opens nothing: it has to be authorized here.
-            address = self._choose(addresses, key, near)
+            address = self._core.choose(addresses, key, near)
             if address:
-                return self.add_candidate(address.control, "gossip", now, key)
-        elif now - peer.heard_at >= m.PROBE_AFTER:
+                return self.candidates.add(address.control, "gossip", now, key)
+        elif now - peer.heard_at >= PROBE_AFTER:
             # It may have moved, and we as well: then only others know where it is now.
             fresh = [a for a in addresses if a not in peer.addresses]
-            peer.addresses = (*peer.addresses, *fresh)[: m.MAX_ADDRESSES]
+            peer.addresses = (*peer.addresses, *fresh)[:MAX_ADDRESSES]
         return True
 
     def _go_direct(self, peer: Peer, hello: Hello, link: str, now: float, near: bool) -> None:
         """Leave the way through hubs to a peer that answers directly."""
-        address = self._choose(hello.addresses, hello.key, near)
+        address = self._core.choose(hello.addresses, hello.key, near)
         if address is not None:
             peer.link, peer.ponged_at, peer.addresses = link, now, hello.addresses
             before = peer.data
             peer.control, peer.data = address.control, address.data
-            peer.near = self._kind(address) is Kind.NEAR
+            peer.near = self._core.kind(address) is Kind.NEAR
             if before != peer.data:
                 self.tune(peer, now)
 
@@ -497,34 +404,6 @@ class Peering:
         peer.unproven_at = now
         self._core.do(tune(peer))
 
-    def on_refuse(self, refuse: Refuse, link: str | None, now: float) -> None:
-        """Leave a candidate alone for a while, or for good if it is ourselves."""
-        candidate = self._members.candidates.get(link) if link else None
-        if candidate is None:
-            return
-        if refuse.reason == "self":
-            candidate.state = State.OURSELVES
-            self._members.given.answered(candidate.endpoint)
-            self._core.do(CloseLink(candidate.endpoint))
-        else:
-            self._core.reject(candidate.endpoint, f"refused: {refuse.reason}", refuse.text)
-            self._refused(candidate, refuse.reason, refuse.text, now)
-
-    def _refused(self, candidate: Candidate, reason: str, text: str, now: float) -> None:
-        candidate.state, candidate.reason, candidate.text = State.REFUSED, reason, text
-        candidate.hello_at = now + m.REFUSED_RETRY
-
-    def on_stranger(self, link: str | None, now: float) -> None:
-        """Say hello to a node that does not know us (any more)."""
-        candidate = self._members.candidates.get(link) if link else None
-        if candidate is not None:
-            candidate.state = State.DIALING
-            self._greet(candidate, now)
-
-    def on_bye(self, peer: Peer, heads: dict[str, int], now: float) -> None:
-        """Let a peer go, for good: nobody comes back under the id of one that has ended."""
-        self.left(peer, "bye", now, heads)
-
     def leave(self, heads: dict[str, int]) -> None:
         """Say goodbye wherever we said hello: who took us for a peer may not have answered yet."""
         numbering = self._core.numbering
@@ -552,7 +431,7 @@ class Peering:
         del self._members.peers[peer.id]
         final = reason == "bye"
         if final:
-            self._members.end(peer.id, self._said_by(peer, heads), now)
+            self._members.ended.leave(peer.id, self._said_by(peer, heads), now)
         else:
             self._members.lapse(peer, now, renewed, reason in ("revoked", "crowded out"))
         self._undial(peer)
@@ -565,7 +444,7 @@ class Peering:
             hub_leads = not final and peer.id in self._core.led_to
             if hub_leads if node_at(candidate.endpoint) else candidate.lasting:
                 source = "gossip" if candidate.hearsay else candidate.source
-                self.add_candidate(candidate.endpoint, source, now, candidate.key)
+                self.candidates.add(candidate.endpoint, source, now, candidate.key)
 
     def _said_by(self, peer: Peer, heads: dict[str, int] | None) -> Kind:
         """Return who says that a peer has left: itself, with its heads, or its hub."""

@@ -96,6 +96,11 @@ class Candidate:
     """What became of the last connection that was made there, if that was nothing."""
 
     @property
+    def met(self) -> bool:
+        """Whether a node has answered there, which may be ourselves: nobody greets it again."""
+        return self.state in (State.LINKED, State.OURSELVES)
+
+    @property
     def live(self) -> bool:
         """Whether it may still answer: nothing says that nobody is there."""
         return self.state is State.DIALING
@@ -135,26 +140,38 @@ class Peer:
     """A node that we know.
 
     Attributes:
+        hello: by which it became a peer.
+        joined_at: when that was, in seconds on a monotonic clock.
+        near: it runs as the same user, on this host, or nobody has keys.
+        rights: what it may do.
+        calls: by what it speaks to us, as far as we know.
+        asked: its interest, and what of that it may have.
+        told: our interest, and what of that it may publish, and so is told of.
         heard_at: when it was heard last, in whatever way.
         called_at: when it was heard last on its own link, which leads to us; 0 for never.
         ponged_at: when our link to it was answered, or replaced, last.
         control: the address that its link goes to, and ``data`` the other half of it.
         pong: what it told of itself with its last pong, and ``pong_at`` when that came.
-        round_trip: seconds from the last ping to its pong.
+        round_trip: seconds from a ping to its pong, the last time that both were seen.
     """
 
-    id: bytes
-    label: Label
-    addresses: tuple[Address, ...]
-    interest: PeerInterest
+    hello: Hello
     joined_at: float
-    heard_at: float
-    ponged_at: float
-    ping_at: float
-    unproven_at: float | None
+    near: bool = True
+    rights: Rights = EVERYTHING
+    calls: Kind = Kind.NEAR
+    id: bytes = field(init=False)
+    key: bytes = field(init=False)
+    label: Label = field(init=False)
+    addresses: tuple[Address, ...] = field(init=False)
+    asked: PermittedInterest = field(init=False)
+    told: PermittedInterest = field(init=False)
+    interest: PeerInterest = field(init=False)
+    heard_at: float = field(init=False)
+    ponged_at: float = field(init=False)
+    ping_at: float = field(init=False)
+    unproven_at: float | None = field(init=False)
     called_at: float = 0.0
-    started: float = 0.0
-    acknowledge: tuple[int, int] = (0, 0)
     unproven_for: float = UNPROVEN_AFTER
     probe_at: float = 0.0
     control: str = ""
@@ -165,12 +182,12 @@ class Peer:
     """Whether our key was refused at its end of our link, and so perhaps of the data."""
     ready_epoch: int = 0
     silent: bool = False
-    slow_at: float | None = None
     finds_us_slow: bool = False
+    held_for: tuple[int, int] = 0, 0
+    """Its epoch, and the one that was announced to it, for which what is sent is held."""
     acked: dict[str, int] = field(default_factory=dict[str, int])
     progress: int = 0
     """Changes when it acknowledges more."""
-    features: tuple[str, ...] = ()
     to_forget: dict[str, int] = field(default_factory=dict[str, int])
     """Exchanges that it is still to be told to forget, and their heads."""
     forgetting: dict[str, int] = field(default_factory=dict[str, int])
@@ -180,16 +197,9 @@ class Peer:
     forget_at: float = 0.0
     pong: Pong | None = None
     pong_at: float = 0.0
+    pinged_at: float | None = None
+    """When the oldest of our pings left that it has not answered; None if there is none."""
     round_trip: float = 0.0
-    key: bytes = b""
-    near: bool = True
-    rights: Rights = EVERYTHING
-    calls: Kind = Kind.NEAR
-    """By what it speaks to us, as far as we know."""
-    asked: PermittedInterest = field(default_factory=PermittedInterest)
-    """Its interest, and what of that it may have."""
-    told: PermittedInterest = field(default_factory=PermittedInterest)
-    """Our interest, and what of that it may publish, and so is told of."""
     by_name: NameSet = field(default_factory=NameSet)
     """What of its interest it cannot subscribe to by prefixes."""
     named: dict[str, None] = field(default_factory=dict[str, None])
@@ -198,60 +208,21 @@ class Peer:
     """How many it was told since all of them were told last."""
     names_told: int = 0
     """How many names it has told us."""
-    registry: bytes = b""
-    exchanges: tuple[str, ...] = ()
 
-    @classmethod
-    def from_hello(
-        cls,
-        hello: Hello,
-        now: float,
-        near: bool = True,
-        rights: Rights = EVERYTHING,
-        calls: Kind = Kind.NEAR,
-    ) -> "Peer":
-        """Return the peer that a hello speaks of.
-
-        Args:
-            hello: from it.
-            now: seconds on a monotonic clock.
-            near: it runs as the same user, on this host, or nobody has keys.
-            rights: what it may do.
-            calls: by what it speaks to us.
-        """
-        asked = PermittedInterest(rights.subscribe)
-        return cls(
-            key=hello.key,
-            near=near,
-            rights=rights,
-            calls=calls,
-            asked=asked,
-            told=PermittedInterest(rights.publish),
-            id=hello.sender,
-            label=hello.label,
-            addresses=hello.addresses,
-            interest=PeerInterest(hello.epoch, asked.replace(hello.interest)),
-            joined_at=now,
-            heard_at=now,
-            ponged_at=now,
-            ping_at=now + PING_EVERY,
-            unproven_at=now,
-            started=hello.started,
-            acknowledge=hello.acknowledge,
-            registry=hello.registry,
-            exchanges=hello.exchanges,
-            features=hello.features,
-        )
-
-    @property
-    def slow(self) -> bool:
-        """Whether the peer acknowledges too slowly."""
-        return self.slow_at is not None
+    def __post_init__(self) -> None:
+        hello, now = self.hello, self.joined_at
+        self.id, self.key = hello.sender, hello.key
+        self.label, self.addresses = hello.label, hello.addresses
+        self.asked = PermittedInterest(self.rights.subscribe)
+        self.told = PermittedInterest(self.rights.publish)
+        self.interest = PeerInterest(hello.epoch, self.asked.replace(hello.interest))
+        self.heard_at = self.ponged_at = self.unproven_at = now
+        self.ping_at = now + PING_EVERY
 
     @property
     def forgets(self) -> bool:
         """Whether the peer knows starts and places, and forgets what it is told to."""
-        return FORGETS in self.features
+        return FORGETS in self.hello.features
 
     @property
     def carried(self) -> bool:
@@ -271,9 +242,9 @@ class Peer:
 
     def answered(self, pong: Pong, now: float) -> None:
         """Note the answer to a ping, on our link."""
-        sent_at = self.ping_at - PING_EVERY
-        self.ponged_at = self.pong_at = now
-        self.pong, self.round_trip = pong, max(0.0, now - sent_at)
+        self.pong, self.ponged_at, self.pong_at = pong, now, now
+        if self.pinged_at is not None:
+            self.round_trip, self.pinged_at = now - self.pinged_at, None
 
     def acknowledged(self, positions: dict[str, int]) -> None:
         """Note up to where the peer's tasks have been given what we sent."""
@@ -318,6 +289,7 @@ class Peer:
         self.heard_at = min(self.heard_at + seconds, now)
         self.ponged_at = min(self.ponged_at + seconds, now)
         self.ping_at += seconds
+        self.pinged_at = None
         self.probe_at += seconds
         if self.unproven_at is not None:
             self.unproven_at = min(self.unproven_at + seconds, now)
@@ -379,10 +351,6 @@ class PeerTable:
         wants: frozenset[str] = frozenset() if barred else frozenset(interest.keys)
         lapsed = Lapsed(interest, peer.acked, renewed, wants)
         self._lapsed.leave(peer.id, lapsed, now)
-
-    def end(self, node: bytes, kind: Kind, now: float) -> None:
-        """Note that a peer has left for good, as was said by a kind of connection."""
-        self.ended.leave(node, kind, now)
 
     def has_ended(self, node: bytes, kind: Kind) -> bool:
         """Return whether a node that somebody speaks for, by some kind, has said goodbye.

@@ -10,9 +10,8 @@ from collections.abc import Collection, Iterable
 from ..interest.interest import NameSet
 from ..security.permissions import wants_by_name
 from ..wire.messages import Hello, Interest, Named, Ping, Resync
-from . import peers as m
 from .effects import Announce, OpenReceiver, Resubscribe, SubscribeNames
-from .peers import Peer
+from .peers import UNPROVEN_EACH, UNPROVEN_MOST, Peer
 from .state import SessionState
 
 MAX_STRANGERS_TOKENS = 4096
@@ -27,8 +26,9 @@ MAX_NAMES = 100_000
 
 def tune(peer: Peer) -> OpenReceiver:
     """Return what has a peer's data received, as it is permitted."""
-    said = peer.registry, peer.exchanges
-    return OpenReceiver(peer.id, peer.data, peer.acknowledge, peer.key, peer.rights, *said)
+    hello = peer.hello
+    said = hello.registry, hello.exchanges
+    return OpenReceiver(peer.id, peer.data, hello.acknowledge, peer.key, peer.rights, *said)
 
 
 class Readiness:
@@ -42,17 +42,29 @@ class Readiness:
     # ---------------------------------------------------------------------- our interest
 
     def change_interest(self, steps: Iterable[tuple[str, bool]], now: float) -> None:
-        """See `Session.change_interest`."""
+        """Take what local tasks want now, as steps of (name or pattern, wanted)."""
         for key, wanted in steps:
             self._core.changes.step(key, wanted)
         self._core.changes.make(dropping=True)
         self.tell_changes(now)
 
+    def tell_added(self, now: float) -> None:
+        """Tell peers what local tasks began to want since."""
+        if self._core.changes.pending:
+            self._core.changes.make(dropping=False)
+            self.tell_changes(now)
+
     def tell_changes(self, now: float, leaving: Collection[Peer] = ()) -> None:
         """Have each change of our interest followed, and tell peers of it."""
-        for change in self._core.changes.to_tell():
-            self._core.interest.apply(*change)
-            self._tell_change(change.added, change.removed, now, leaving)
+        core, gone = self._core, {peer.id for peer in leaving}
+        for change in core.changes.to_tell():
+            core.interest.apply(*change)
+            core.do(Resubscribe(*change))
+            epoch, before = change.epoch, change.epoch - 1
+            for peer in [peer for peer in core.members.peers.values() if peer.id not in gone]:
+                peer.unproven_at = now
+                came, went = peer.told.change(change.added, change.removed)
+                core.say(peer, Interest(core.me, epoch, before, peer.ready_epoch, came, went))
 
     def renew(self, now: float, leaving: Collection[Peer] = ()) -> None:
         """Begin a new epoch without a change, because a peer that had left is met again.
@@ -64,21 +76,6 @@ class Readiness:
         self._core.changes.renew()
         self.tell_changes(now, leaving)
 
-    def _tell_change(
-        self,
-        added: tuple[str, ...],
-        removed: tuple[str, ...],
-        now: float,
-        leaving: Collection[Peer] = (),
-    ) -> None:
-        core, epoch = self._core, self._core.interest.epoch
-        core.do(Resubscribe(epoch, added, removed))
-        gone = {peer.id for peer in leaving}
-        for peer in [peer for peer in core.members.peers.values() if peer.id not in gone]:
-            peer.unproven_at = now
-            came, went = peer.told.change(added, removed)
-            core.say(peer, Interest(core.me, epoch, epoch - 1, peer.ready_epoch, came, went))
-
     def tell_all(self, peer: Peer) -> None:
         """Tell a peer our whole interest: it has missed a change."""
         core, keys = self._core, peer.told.replace(self._core.interest.keys)
@@ -86,7 +83,7 @@ class Readiness:
         self._tell_all_names(peer)
 
     def proven(self, node: bytes, epoch: int) -> None:
-        """See `Session.proven`."""
+        """Take note of a ready frame that arrived from a peer."""
         peer = self._core.members.peers.get(node)
         if peer:
             peer.proven(epoch, self._core.interest.epoch)
@@ -95,10 +92,10 @@ class Readiness:
         """Replace a data socket on which our interest is not proven in time."""
         if peer.unproven_at is None:
             return
-        patience = peer.unproven_for + m.UNPROVEN_EACH * len(self._core.interest.keys)
-        if now - peer.unproven_at >= min(patience, m.UNPROVEN_MOST):
+        patience = peer.unproven_for + UNPROVEN_EACH * len(self._core.interest.keys)
+        if now - peer.unproven_at >= min(patience, UNPROVEN_MOST):
             peer.unproven_at, peer.data = now, peer.data_to_try()
-            peer.unproven_for = min(2 * peer.unproven_for, m.UNPROVEN_MOST)
+            peer.unproven_for = min(2 * peer.unproven_for, UNPROVEN_MOST)
             self._core.do(tune(peer))
 
     # ------------------------------------------------------------------ a peer's interest
@@ -136,6 +133,13 @@ class Readiness:
         self._judge(peer)
         self.announce(peer)
 
+    def ping(self, peer: Peer, now: float) -> None:
+        """Tell a peer by which epochs we go, and see how long it takes to answer."""
+        if peer.pinged_at is None:
+            peer.pinged_at = now
+        told = self._core.interest.epoch, peer.interest.announced, peer.ready_epoch
+        self._core.say(peer, Ping(self._core.me, *told, named=peer.names_said))
+
     def on_ping(self, peer: Peer, ping: Ping, now: float) -> None:
         """Compare epochs: what a peer knows of us, and what we know of it."""
         if ping.epoch != peer.interest.epoch or ping.named != peer.names_told:
@@ -166,7 +170,7 @@ class Readiness:
         self._name(peer, self._names)
 
     def unpublished(self, names: Iterable[str]) -> None:
-        """See `Session.unpublished`."""
+        """Take note of names that will not be sent on for now: if they are, that is told anew."""
         peers = self._core.members.peers.values()
         for name in names:
             self._names.pop(name, None)
@@ -174,7 +178,7 @@ class Readiness:
                 peer.named.pop(name, None)
 
     def publishes(self, names: list[str]) -> None:
-        """See `Session.publishes`."""
+        """Take note of names that are, or may soon be, sent on, not told before."""
         self._names.update(dict.fromkeys(names))
         for peer in self._core.members.peers.values():
             self._name(peer, names)
@@ -215,7 +219,7 @@ class Readiness:
     # --------------------------------------------------------------------------- tokens
 
     def token(self, node: bytes, epoch: int, subscribed: bool) -> None:
-        """See `Session.token`."""
+        """Take a node's token that was (un)subscribed at our data endpoint."""
         peer = self._core.members.peers.get(node)
         latest = self._latest(node)
         if not subscribed:
@@ -241,14 +245,10 @@ class Readiness:
         """Remember a token, in the place of those before it; tell whether there was room."""
         if node not in self._tokens and not self._room(node):
             return False
-        latest = max(self._latest(node), epoch if self._told(node, epoch) else 0)
-        noted = {e for e in (*self._tokens.get(node, ()), epoch) if e >= latest}
-        self._tokens[node] = tuple(sorted(noted)[:MAX_TOKENS])
+        noted = self._tokens[node] = (*self._tokens.get(node, ()), epoch)
+        latest = self._latest(node)
+        self._tokens[node] = tuple(sorted({e for e in noted if e >= latest})[:MAX_TOKENS])
         return True
-
-    def _told(self, node: bytes, epoch: int) -> bool:
-        peer = self._core.members.peers.get(node)
-        return peer is not None and epoch <= peer.interest.epoch
 
     def _room(self, node: bytes) -> bool:
         """Tell whether a node's first token can be remembered: a peer's can, always."""
@@ -282,7 +282,7 @@ class Readiness:
             self._core.do(Announce(peer.id, epoch, interest.unproven(epoch)))
 
     def announced(self, node: bytes, epoch: int, heads: dict[str, int]) -> None:
-        """See `Session.announced`."""
+        """Take note that an `Announce` was carried out, and with which heads."""
         peer = self._core.members.peers.get(node)
         if peer:
             # Its token may have been withdrawn since, if both were read in one turn.

@@ -3,7 +3,8 @@
 The parts decide; here is only where they write it down. Nothing here knows when or why.
 """
 
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
 from ..delivery.sequence import Numbering
 from ..hub.rights import DelegatedRights
@@ -14,6 +15,7 @@ from ..security.channel import Kind
 from ..security.permissions import EVERYTHING, NOTHING, Policy, Rights
 from ..timing import MAX_TEXT, REFUSALS
 from ..unanswered import Given
+from ..wire.envelopes import by_hub, endpoint_of
 from ..wire.messages import (
     FEATURES,
     Ack,
@@ -31,51 +33,52 @@ from ..wire.messages import (
 )
 from .effects import Effect, Emit, InterestChanged, Reply, Send
 from .events import Event, Rejected
-from .peers import Peer, PeerTable
+from .peers import MAX_GOSSIP, MAX_PEERS, Peer, PeerTable
 
+Addressed = Interest | Ping | Ack | Slow | Named | Forgot
+"""The messages that say for which node they are."""
 MAX_KINDS = 1000
 """Kinds of rejection counted apart: their words come from whoever was rejected."""
 
 
+@dataclass(eq=False, repr=False)
 class SessionState:
-    """One node's state, and the effects that wait to be carried out."""
+    """One node's state, and the effects that wait to be carried out.
 
-    def __init__(
-        self,
-        me: bytes,
-        federation: str,
-        label: Label,
-        addresses: tuple[Address, ...],
-        now: float,
-        started: float,
-        acknowledge: tuple[int, int],
-        registry: bytes = b"",
-        exchanges: tuple[str, ...] = (),
-        changes: Changes | None = None,
-        given: Given | None = None,
-    ) -> None:
-        self.me = me
-        self.federation = federation
-        self.label = label
-        self.addresses = addresses
-        self.started = started
-        self.acknowledge = acknowledge
-        self.registry = registry
-        self.exchanges = exchanges
+    Attributes:
+        reachable: tells whether an address that others have told could be dialled from here.
+        room: how many peers there are descriptors for, and how many endpoints to try.
+        numbering: the places that we give to what we send; None where nothing is sent.
+        policy: whose keys are authorized; None where there are no keys.
+        vouching: with keys and hubs: what nodes may do that hubs speak for.
+        interest: what we want, as far as peers were told.
+        led_to: nodes that hubs lead to, as far as they have told.
+        rejections: how often what was not taken, by source and reason.
+    """
+
+    me: bytes
+    federation: str
+    label: Label
+    addresses: tuple[Address, ...]
+    reachable: Callable[[Address], bool]
+    made_at: float
+    started: float = 0.0
+    acknowledge: tuple[int, int] = (0, 0)
+    room: tuple[int, int] = (MAX_PEERS, MAX_GOSSIP)
+    numbering: Numbering | None = None
+    policy: Policy | None = None
+    registry: bytes = b""
+    exchanges: tuple[str, ...] = ()
+    changes: Changes = field(default_factory=Changes)
+    given: Given = field(default_factory=Given)
+    vouching: DelegatedRights | None = None
+
+    def __post_init__(self) -> None:
         self.interest = OwnInterest()
-        """What we want, as far as peers were told."""
-        self.changes = changes or Changes()
-        self.members = PeerTable(now, given)
-        self.led_to: set[bytes] = set()
-        """Nodes that hubs lead to, as far as they have told."""
-        self.numbering: Numbering | None = None
-        """The places that we give to what we send; None where nothing is sent."""
-        self.policy: Policy | None = None
-        """Whose keys are authorized; None where there are no keys."""
-        self.vouching: DelegatedRights | None = None
-        """With keys and hubs: what nodes may do that hubs speak for."""
-        self.effects: list[Effect] = []
-        self.rejections: dict[tuple[str, str], int] = {}
+        self.members = PeerTable(self.made_at, self.given)
+        self.led_to = set[bytes]()
+        self.effects = list[Effect]()
+        self.rejections = dict[tuple[str, str], int]()
         self._refusals = TokenBucket(*REFUSALS)
 
     def do(self, effect: Effect) -> None:
@@ -85,7 +88,7 @@ class SessionState:
     def say(self, peer: Peer, message: Control) -> None:
         """Tell a peer something, if there is a link to it."""
         if peer.link is not None:
-            if isinstance(message, Interest | Ping | Ack | Slow | Named | Forgot):
+            if isinstance(message, Addressed):
                 message = replace(message, to=peer.id)
             self.do(Send(peer.link, message))
 
@@ -139,18 +142,44 @@ class SessionState:
             return rights
         return replace(rights, subscribe=self.rights_by(node, key, calls).subscribe)
 
-    def usable(self, address: Address, key: bytes, near: bool) -> bool:
-        """Tell whether an address of a node that has a key, or none, may be dialled from here.
+    def usable(self, addresses: Iterable[Address], key: bytes, near: bool) -> Iterator[Address]:
+        """Return which addresses of a node that has a key, or none, may be dialled from here."""
+        return (a for a in addresses if self._permitted(a, key, near) and self.reachable(a))
+
+    def _permitted(self, address: Address, key: bytes, near: bool) -> bool:
+        """Return whether an address may be dialled, whatever can be reached.
 
         Over TCP both have to have keys, and its key to be authorized, or both have none.
         Unix sockets are spoken of by this host alone: another one could have us dial anything.
         """
         kinds = {address.control[:4], address.data[:4]}
         if "hub:" in kinds:
-            return True  # none but a hub's word has one: see `Session.receive`
+            return True  # none but a hub's word has one: see `Authority.as_proven`
         if "ipc:" in kinds:
             return near and len(kinds) == 1
         return not key if self.policy is None else self.policy.rights(key) is not None
+
+    def choose(self, addresses: Iterable[Address], key: bytes, near: bool) -> Address | None:
+        """Return the first address of a node that may be dialled from here."""
+        return next(self.usable(addresses, key, near), None)
+
+    def way(self, hello: Hello, near: bool, linked: bool) -> Address | None:
+        """Return by what to receive a node.
+
+        By a hub that leads to it, until a link of ours has shown that it is where it says.
+        """
+        address = self.choose(hello.addresses, hello.key, near)
+        led = self.policy is not None and hello.sender in self.led_to
+        if near or linked or not led or by_hub(hello.addresses):
+            return address
+        endpoint = endpoint_of(hello.sender)
+        return Address(endpoint, endpoint)
+
+    def kind(self, address: Address) -> Kind:
+        """Return of which kind a connection to an address is."""
+        if by_hub((address,)):
+            return Kind.HUB
+        return Kind.KEY if self.policy and address.data[:4] == "tcp:" else Kind.NEAR
 
     def hello(self) -> Hello:
         """Return our hello, as of now."""

@@ -76,6 +76,18 @@ def bundle(parcels: Iterable[Envelope]) -> bytes:
     return b"".join(parts)
 
 
+def bundles(parcels: Iterable[Envelope]) -> list[bytes]:
+    """Return the frames that hold some parcels, none much larger than `BUNDLE_BYTES`."""
+    portions, room = list[list[Envelope]](), 0
+    for parcel in parcels:
+        if room <= 0:
+            portions.append([])
+            room = BUNDLE_BYTES
+        portions[-1].append(parcel)
+        room -= len(parcel.content)
+    return [bundle(portion) for portion in portions]
+
+
 def unbundle(frame: bytes) -> list[Envelope]:
     """Return the parcels in a frame.
 

@@ -1,0 +1,85 @@
+"""Dialled control connections: one DEALER to each endpoint, with the key that is expected there.
+
+Links to peers, to hubs and between hubs are opened, watched and closed alike. What is said
+on a link, and when, is the business of its owner, on whose thread all of this happens.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import zmq
+
+from ...local.process.logs import log
+from ..security.guard import CurveGuard
+from ..transport.sockets import Poller, Sockets, connect
+
+if TYPE_CHECKING:
+    from ..transport.sockets import Socket
+
+
+@dataclass(eq=False)
+class DealerLink:
+    """The control connection to one endpoint."""
+
+    endpoint: str
+    socket: "Socket"
+    fd: int
+    key: bytes
+    """The key that is expected there, or has proven to be there."""
+    guard: CurveGuard
+
+
+L = TypeVar("L", bound=DealerLink)
+
+
+class DealerLinks(dict[str, L]):
+    """The links that one node or hub has dialled, by endpoint."""
+
+    def __init__(self, sockets: Sockets, poller: Poller, guard: CurveGuard) -> None:
+        super().__init__()
+        self.by_fd: dict[int, L] = {}
+        self._sockets = sockets
+        self._poller = poller
+        self._guard = guard
+
+    def open(self, kind: type[L], endpoint: str, key: bytes = b"", hub: bool = False) -> L | None:
+        """Open a link: to the node with a key if that is known, else with the next key to try.
+
+        Returns:
+            The link, which is not connected yet; None if there is none to be had.
+        """
+        socket: Socket | None = None
+        expected: bytes | None = None
+        try:
+            socket = self._sockets.dealer()
+            expected = self._guard.approach(socket, endpoint, key, hub)
+        except zmq.ZMQError as error:
+            log.warning("cannot dial %s: %s", endpoint, error)
+        if socket is None or expected is None:  # or nobody is authorized who could be there
+            self._guard.hung_up(endpoint)
+            if socket is not None:
+                socket.close()
+            return None
+        link = kind(endpoint, socket, int(socket.getsockopt(zmq.FD)), expected, self._guard)
+        self[endpoint] = self.by_fd[link.fd] = link
+        self._poller.watch(link.fd)
+        return link
+
+    def connect(self, link: L, literal: str) -> None:
+        """Connect a link to an address, unless it was closed while that was looked up."""
+        if self.get(link.endpoint) is link:
+            try:
+                connect(link.socket, literal)
+            except zmq.ZMQError as error:
+                log.warning("cannot dial %s: %s", literal, error)
+                self.close(link.endpoint)
+
+    def close(self, endpoint: str, linger: int = 0) -> L | None:
+        """Close a link and return it. What was said on it still goes out within ``linger`` ms."""
+        link = self.pop(endpoint, None)
+        if link is not None:
+            del self.by_fd[link.fd]
+            self._poller.forget(link.fd)
+            self._guard.hung_up(endpoint)
+            link.socket.close(linger=linger)
+        return link
