@@ -216,9 +216,9 @@ def test_tasks_of_ours_wait_for_no_lock(way: str, capsys: pytest.CaptureFixture[
         exchange.attach(task)
     lock = {
         "stream": lambda: task._mailbox._lock,
-        "to_queue": lambda: task._lock,
+        "to_queue": lambda: task._lock.lock,
         "to_thread": lambda: task._lock,
-        "display": lambda: task._lock,
+        "display": lambda: task._lock.lock,
         "generator": lambda: exchange._subscriptions()[0].accept.__self__._turn.lock,  # type: ignore[attr-defined]
     }[way]()
     exchange._current()

@@ -4,29 +4,17 @@ A message would run round a circle until the stack is full, so that the attach w
 would close one is refused. Only the chains are judged here, not other tasks.
 """
 
-import threading
 from collections.abc import Callable
 
 from ..errors import NotASubscriber
-from .process.fork import track
+from .process.fork import Lock
 from .subscription import Forwarder
 
+chains = Lock()
+"""Held where exchanges are attached: two threads together must not close a circle.
 
-class _Chains:
-    """The lock for attaching exchanges: two threads together must not close a circle.
-
-    It is taken before the lock of any exchange or view.
-    """
-
-    def __init__(self) -> None:
-        track(self)._after_fork()
-
-    def _after_fork(self) -> None:
-        """Make the lock anew."""
-        self.lock = threading.RLock()
-
-
-chains = _Chains()
+It is taken before the lock of any exchange or view.
+"""
 
 
 def reached_from(start: Forwarder) -> list[Forwarder]:

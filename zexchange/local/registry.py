@@ -234,11 +234,10 @@ class Registry:
                 exchange = self._exchanges.setdefault(name, exchange)
                 self._resting.pop(name, None)
             elif exchange is None:
-                exchange = self._nascent[name] = Exchange(name, self, self.retention(name))
-                for observer in self._observers:
-                    _tell(observer.exchange_added, exchange)
+                fresh = self._nascent[name] = Exchange(name, self, self.retention(name))
+                self._tell(lambda observer: observer.exchange_added(fresh))
                 # Unless a finaliser has begun one meanwhile, of which they are told by it.
-                exchange = self._exchanges.setdefault(name, exchange)
+                exchange = self._exchanges.setdefault(name, fresh)
                 del self._nascent[name]
                 self._let_rest(min(len(self._exchanges) - AWAKE, LOOKED_AT))
             return exchange
@@ -254,10 +253,9 @@ class Registry:
         return exchange
 
     def _introduce(self, exchange: Exchange[Any]) -> None:
-        """Have observers see to an exchange that somebody may have already."""
+        """Have an exchange, which somebody may have already, keep as much as it should."""
         exchange._resize_ring()
-        for observer in self._observers:
-            _tell(observer.retention_changed, exchange)
+        self._tell(lambda observer: observer.retention_changed(exchange))
 
     def _let_rest(self, most: int) -> None:
         """Hold the oldest exchanges weakly, as far as they are idle; the lock is held.
@@ -302,9 +300,7 @@ class Registry:
             exchanges = self.exchanges()
         for exchange in exchanges:
             if matches(pattern, exchange.name):
-                exchange._resize_ring()
-                for observer in self._observers:
-                    _tell(observer.retention_changed, exchange)
+                self._introduce(exchange)
 
     def retention(self, name: str) -> int:
         """Return how many messages the exchange ``name`` keeps."""
@@ -329,6 +325,16 @@ class Registry:
         with self._lock:
             self._observers = tuple([o for o in self._observers if o is not observer])
 
+    def _tell(self, event: Callable[[Observer], object]) -> list[object]:
+        """Call the observers; one that fails robs neither the others nor the program."""
+        answers = list[object]()
+        for observer in self._observers:
+            try:
+                answers.append(event(observer))
+            except Exception:
+                log.exception("an observer of the registry failed")
+        return answers
+
     def _interest_up(self, key: str) -> None:
         """Count one more exchange or view of that name or pattern with interested tasks.
 
@@ -343,8 +349,7 @@ class Registry:
                 self._patterns, self._interest_size = patterns, size
             self._interest[key] += 1
             if self._interest[key] == 1:
-                for observer in self._observers:
-                    _tell(observer.interest_added, key)
+                self._tell(lambda observer: observer.interest_added(key))
 
     def _interest_down(self, key: str) -> None:
         """Undo one `_interest_up`."""
@@ -354,18 +359,14 @@ class Registry:
                 del self._interest[key]
                 self._patterns -= is_pattern(key)
                 self._interest_size -= _size(key)
-                for observer in self._observers:
-                    _tell(observer.interest_removed, key)
+                self._tell(lambda observer: observer.interest_removed(key))
 
     def _refused(
         self, exchange: Exchange[Any], origin: str, seq: int | None, reason: str, detail: str
     ) -> bool:
         """Tell observers that a message arrived and does not fit; return if it was of one."""
-        claims = [
-            _tell(observer.message_refused, exchange, origin, seq, reason, detail)
-            for observer in self._observers
-        ]
-        return any(claims)
+        refused = exchange, origin, seq, reason, detail
+        return any(self._tell(lambda observer: observer.message_refused(*refused)))
 
     def _history_up(self, key: str, subscription: Subscription) -> None:
         """Have one more late joiner given the history of other nodes."""
@@ -375,8 +376,7 @@ class Registry:
                 return  # it has left meanwhile
             self._arrears[arrears] = key
             arrears.asked(self._observers)
-            for observer in self._observers:
-                _tell(observer.history_added, key, arrears)
+            self._tell(lambda observer: observer.history_added(key, arrears))
 
     def _history_down(self, subscription: Subscription) -> object:
         """Undo `_history_up`, and return what the joiner was still to get."""
@@ -422,23 +422,14 @@ class Registry:
             return
         with self._lock:
             forked, self._forked = self._forked, False
-        for observer in self._observers if forked else ():
-            _tell(observer.revive)
+        if forked:
+            self._tell(lambda observer: observer.revive())
         self._known = self._exchanges
 
 
 def _size(key: str) -> int:
     """Return the bytes of a name, or of a pattern, which is subscribed to in two ways."""
     return len(key.encode()) * (1 + is_pattern(key))
-
-
-def _tell(call: Any, *args: object) -> Any:
-    """Call an observer; one that fails robs neither the others nor the program."""
-    try:
-        return call(*args)
-    except Exception:
-        log.exception("an observer of the registry failed")
-        return None
 
 
 default_registry = Registry()

@@ -279,10 +279,6 @@ class Routing(SubscriberTable[T], Forwarder):
             self._begin_history(subscription)
             self._changed()
 
-    def _log(self, target: Target, error: BaseException) -> None:
-        """Log and count an error that has no caller."""
-        raise NotImplementedError
-
 
 def distinct(found: list[tuple[Target, Subscription]], name: str) -> tuple[Target, ...]:
     """Return the targets, each another object, so that a round can tell where it is.

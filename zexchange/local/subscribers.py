@@ -31,15 +31,11 @@ if TYPE_CHECKING:
 class Recorder(Keeper):
     """A task that lists what it gets."""
 
-    __slots__ = ("_messages", "send")
+    __slots__ = ("keep", "send")
 
     def __init__(self, messages: list[Any]) -> None:
-        self._messages = messages
         self.send = messages.append
-
-    def keep(self, msg: object) -> None:
-        """List a message that its sender may change."""
-        self._messages.append(settled(msg))
+        self.keep = lambda msg: messages.append(settled(msg))
 
 
 class SubscriberTable(Generic[T]):
@@ -244,9 +240,7 @@ class SubscriberTable(Generic[T]):
         self._attach(task, history)
 
     def _attach(self, task: Task[T], history: int, names: bool = False) -> None:
-        if finalizers.collecting is not None and finalizers.later(
-            self._attach, task, history, names
-        ):
+        if finalizers.later(self._attach, task, history, names):
             return
         self.registry._wake()
         self._add(subscription_of(task, self._discard, names, history))

@@ -8,6 +8,7 @@ here knows what is mended.
 import atexit
 import os
 import sys
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Protocol, TypeVar
@@ -30,6 +31,19 @@ def track(owner: F) -> F:
     """Have ``owner._after_fork()`` called in every forked child, as long as it lives."""
     _tracked.add(owner)
     return owner
+
+
+class Lock:
+    """A lock that is made anew in a forked child, for all who refer to this."""
+
+    __slots__ = ("__weakref__", "lock")
+
+    def __init__(self) -> None:
+        track(self)._after_fork()
+
+    def _after_fork(self) -> None:
+        """Make the lock."""
+        self.lock = threading.RLock()
 
 
 def _mend() -> None:

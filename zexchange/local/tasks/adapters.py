@@ -7,13 +7,12 @@ adapter cannot keep it drops as told, and counts. It must not know any exchange.
 import asyncio
 import queue
 import sys
-import threading
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TextIO, overload
 
 from ...errors import MailboxFull, NotASubscriber
 from ..process import finalizers
-from ..process.fork import track
+from ..process.fork import Lock
 from .mailbox import Overflow, check_overflow
 from .snapshots import Keeper, settled
 from .task import M
@@ -104,11 +103,7 @@ class to_queue(Keeper, Generic[M]):  # noqa: N801
         # A queue without put_nowait has no bound to run against.
         bounded = overflow != "block" and hasattr(q, "put_nowait")
         object.__setattr__(self, "send", self._offer if bounded else self._put)
-        track(self)._after_fork()
-
-    def _after_fork(self) -> None:
-        """Make the lock anew."""
-        self._lock = threading.RLock()
+        self._lock = Lock()
 
     def keep(self, msg: object) -> None:
         """Put a message that its sender may change: a copy of a buffer."""
@@ -160,7 +155,7 @@ class to_queue(Keeper, Generic[M]):  # noqa: N801
     def _count_dropped(self) -> None:
         if finalizers.later(self._count_dropped):
             return
-        with self._lock:
+        with self._lock.lock:
             self._dropped += 1
 
 
@@ -174,17 +169,13 @@ class DisplayMessages:
     def __init__(self, file: TextIO | None = None) -> None:
         self.count = 0
         self._file = file
-        track(self)._after_fork()
-
-    def _after_fork(self) -> None:
-        """Make the lock anew."""
-        self._lock = threading.RLock()
+        self._lock = Lock()
 
     def send(self, msg: object) -> None:
         """Print ``msg``, whole lines also when several threads send."""
         if finalizers.later(self.send, msg, message=True):
             return
-        with self._lock:
+        with self._lock.lock:
             self.count = number = self.count + 1
         # In one piece, and outside the lock: the message says itself what it looks like.
         print(f"msg[{number}]: {msg!r}\n", end="", file=self._file or sys.stdout)

@@ -7,7 +7,6 @@ for generators, which need a lock of their own.
 import asyncio
 import inspect
 import queue
-import threading
 import types
 import weakref
 from collections.abc import Callable, Coroutine, Generator
@@ -16,7 +15,7 @@ from typing import Any
 from ...errors import NotASubscriber
 from ...kinds import is_generator
 from ..process import finalizers
-from ..process.fork import track
+from ..process.fork import Lock
 from .dispatch import Target
 
 
@@ -80,29 +79,21 @@ def _check_primed(generator: Generator[Any, Any, Any]) -> None:
         raise NotASubscriber(f"{generator!r} has finished: attach a fresh one, primed with next()")
 
 
-class _Lock:
-    """A lock that is made anew in a forked child, for all who refer to this."""
+class _Turn(Lock):
+    """The lock of a generator, however many exchanges it is attached to."""
 
-    __slots__ = ("__weakref__", "lock")
-
-    def __init__(self) -> None:
-        track(self)._after_fork()
-
-    def _after_fork(self) -> None:
-        """Make the lock."""
-        self.lock = threading.RLock()
+    __slots__ = ()
 
 
-_guard = _Lock()
-_turns: weakref.WeakKeyDictionary[Any, _Lock] = weakref.WeakKeyDictionary()
+_guard = Lock()
+_turns: weakref.WeakKeyDictionary[Any, _Turn] = weakref.WeakKeyDictionary()
 
 
-def _turns_of(generator: Generator[Any, Any, Any]) -> _Lock:
-    """Return the one lock of ``generator``, however many exchanges it is attached to."""
+def _turns_of(generator: Generator[Any, Any, Any]) -> _Turn:
     with _guard.lock:
         found = _turns.get(generator)
         if found is None:
-            found = _turns[generator] = _Lock()
+            found = _turns[generator] = _Turn()
         return found
 
 

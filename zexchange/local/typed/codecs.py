@@ -8,11 +8,11 @@ the two is imported but for a type of theirs.
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Generic, Protocol
+from typing import Any, Protocol
 
 from ...imports import importing
 from ..tasks.stream import T
-from . import TypeMismatch, expected_but, shape_of
+from . import Converter, TypeMismatch, expected_but, shape_of
 
 
 class Codec(Protocol[T]):
@@ -52,16 +52,7 @@ def codec_for(kind: Any) -> Codec[Any]:
         return _Pydantic(kind)
     if "msgspec" in sys.modules and hasattr(kind, "__struct_fields__"):
         return _Msgspec(kind)
-    return _Shaped(kind)
-
-
-class _Shaped(Generic[T]):
-    """Of dataclasses, and of what annotations are made of."""
-
-    def __init__(self, kind: Any) -> None:
-        shape = shape_of(kind)
-        self.encode = shape.encode
-        self.decode = shape.decode
+    return shape_of(kind)
 
 
 class _Msgspec:
@@ -195,5 +186,5 @@ _MAKERS: dict[type, Callable[[list[Any]], Any]] = {
     frozenset: frozenset,
 }
 _PLAIN_MODULES = ("builtins", "datetime", "decimal", "uuid", "numpy")
-CHOSEN = (_Shaped, _Msgspec, _Pydantic)
+CHOSEN = (Converter, _Msgspec, _Pydantic)
 """The codecs that `codec_for` chooses by a type alone."""
