@@ -362,7 +362,7 @@ class Registry:
                 self._tell(lambda observer: observer.interest_removed(key))
 
     def _refused(
-        self, exchange: Exchange[Any], origin: str, seq: int | None, reason: str, detail: str
+        self, exchange: Any, origin: str, seq: int | None, reason: str, detail: str
     ) -> bool:
         """Tell observers that a message arrived and does not fit; return if it was of one."""
         refused = exchange, origin, seq, reason, detail

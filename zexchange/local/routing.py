@@ -224,9 +224,6 @@ class Routing(SubscriberTable[T], Forwarder):
         self._changed()
         self.registry._keep(self.name)
 
-    def _dismissed(self) -> None:
-        self._changed()
-
     # Retention.
 
     def _retain(self, msg: object) -> Failures | None:

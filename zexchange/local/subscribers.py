@@ -121,7 +121,7 @@ class SubscriberTable(Generic[T]):
     def _admitted(self, subscription: Subscription) -> None:
         """Called under the lock after a subscription came into the table."""
 
-    def _dismissed(self) -> None:
+    def _changed(self) -> None:
         """Called under the lock after a subscription left the table."""
 
     def _afterwards(self, subscription: Subscription) -> None:
@@ -215,7 +215,7 @@ class SubscriberTable(Generic[T]):
             if not self._interested:
                 self.registry._interest_down(self._key)
         left = self.registry._history_down(subscription)
-        self._dismissed()
+        self._changed()
         return left
 
     # The public verbs.

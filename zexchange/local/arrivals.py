@@ -1,0 +1,224 @@
+"""Arrivals: what peers have sent, handed to every task of an exchange but bridges and exchanges.
+
+There is no caller to raise to: what goes wrong is logged, and counted.
+"""
+
+import sys
+from collections.abc import Iterable, Sequence
+from itertools import count, repeat
+from typing import TYPE_CHECKING, Any
+
+from ..lost import Lost
+from .late_join import RemoteCatchUp
+from .process import finalizers
+from .rounds import OVER, Rounds, is_round
+from .routing import Routes
+from .subscription import Shaped
+from .tasks.dispatch import Failures, Target, answered, logger, serve, wait_for_room
+from .tasks.feeds import Feed
+from .tasks.stream import Delivery, T
+from .typed.declared_type import DeclaredType
+
+if TYPE_CHECKING:
+    from .registry import Registry
+
+DETAIL_MOST = 300
+"""Characters that are said of what does not fit."""
+
+
+class Arrivals(Rounds[T]):
+    """The part of an exchange that hands on what arrives."""
+
+    __slots__ = ("_errors",)
+
+    def __init__(self, name: str, registry: "Registry", retained: int = 0) -> None:
+        self._errors = 0
+        super().__init__(name, registry, retained)
+
+    def _note(self, target: Target) -> str:
+        """Return the line that says whose call failed."""
+        if target in self._ways():
+            return f"raised when exchange {self.name!r} handed the message to other nodes"
+        if isinstance(target, Shaped | RemoteCatchUp):
+            task = target.subscription.task
+        else:
+            found = (s.task for s in self._audience() if target in (s.accept, s.sent))
+            task = next(found, getattr(target, "__self__", target))
+        return f"raised by task {task!r} of exchange {self.name!r}"
+
+    def _deliver(
+        self,
+        values: Sequence[Any],
+        origin: str,
+        first: int,
+        sent_at: float,
+    ) -> None:
+        """Hand on a batch that arrived from a peer: to every task but bridges and exchanges.
+
+        There is no caller to raise to: a task's error is logged and counted.
+
+        Args:
+            values: the messages, numbered ``first``, ``first + 1``, ...
+            origin: the node that sent them.
+            first: the number of the first.
+            sent_at: when they were sent, in seconds since the epoch.
+        """
+        given, declared = 0, self._declared
+        if declared is not None:
+            values = self._made(declared, values, origin, first, sent_at)
+            if not values:
+                return
+        if self._latest is not None:
+            self._note_given(sent_at, origin)
+        while given < len(values):
+            # Looked up again after each change: a task may attach or detach in the middle of a
+            # batch, or say of what type the rest of it is to be.
+            routes = self._routes
+            if routes is None:
+                routes = self._rebuild_routes()
+                self._note_given(sent_at, origin)
+                if declared is None and self._declared is not None:  # since a moment ago
+                    self._deliver(values[given:], origin, first + given, sent_at)
+                    return
+            plain, detailed, streams = routes
+            rest = values[given:] if given else values
+            if streams:
+                self._fill(streams, rest)
+                return
+            if len(plain) + len(detailed) > 1:
+                given += self._hand_on_in_turn(routes, rest, origin, first + given, sent_at)
+            elif plain:
+                given += self._hand_on(routes, plain[0], rest)
+            elif detailed:
+                name, by, at = repeat(self.name), repeat(origin), repeat(sent_at)
+                told = map(Delivery, name, rest, by, count(first + given), at)
+                given += self._hand_on(routes, detailed[0], told)
+            else:
+                return
+
+    def _fill(self, streams: tuple[Feed, ...], values: Sequence[Any]) -> None:
+        """Hand a batch to streams: they run no code of anybody's, which is a tenth of the cost.
+
+        Where it does not fit, message by message: who reads two in step would wait for the
+        one, while we wait for room in the other.
+        """
+        full = [stream for stream in streams if not stream.send_all(values)]
+        for value in values if full else ():
+            for stream in full:
+                self._tell((stream.send,), value)
+
+    def _hand_on(self, routes: Routes, target: Target, items: Iterable[Any]) -> int:
+        """Hand a batch to the only task, up to a change; return how many it was given."""
+        given = 0
+        for given, item in enumerate(items, 1):  # noqa: B007 - what it is after the loop counts
+            try:
+                result = target(item)
+                if result is not None:
+                    self._answer(answered(None, target, result))
+            except BaseException as error:
+                self._log(target, error)
+            if self._routes is not routes:
+                break
+        return given
+
+    @is_round
+    def _hand_on_in_turn(
+        self, routes: Routes, values: Sequence[Any], origin: str, first: int, sent_at: float
+    ) -> int:
+        """Hand a batch to several tasks, as `_hand_on`; what they send here waits its turn."""
+        frame, seq = sys._getframe(), first - 1
+        self._begin()
+        targets, detailed, _ = routes
+        try:
+            for seq, value in enumerate(values, first):
+                for target in targets:
+                    try:
+                        result = target(value)
+                        if result is not None:
+                            self._answer(answered(None, target, result))
+                    except BaseException as error:
+                        # SystemExit too: it would end the node's data thread, without a word.
+                        self._log(target, error)
+                if detailed:
+                    self._tell(detailed, Delivery(self.name, value, origin, seq, sent_at))
+                self._answer(self._drain(frame, None))
+                if self._routes is not routes:
+                    break
+        finally:
+            trouble, targets = self._end(frame, None), OVER
+        self._answer(trouble)
+        return seq + 1 - first
+
+    def _answer(self, trouble: Failures | None) -> None:
+        """Settle what came of messages that have no caller to raise to: log and count errors."""
+        if trouble is not None:
+            wait_for_room(trouble)
+            for target, error in trouble.errors:
+                self._log(target, error)
+
+    def _rebuilt(self, history: list[Delivery]) -> list[Delivery]:
+        """Return what a peer had kept as tasks here get it, without what does not fit."""
+        declared = self._declared
+        if declared is None:
+            return history
+        made: list[Delivery] = []
+        for item in history:
+            try:
+                msg = declared.codec.decode(item.msg)
+            except BaseException as error:
+                self._refuse(declared, item.origin or "", None, error)
+            else:
+                made.append(Delivery(item.name, msg, item.origin, item.seq, item.sent_at))
+        return made
+
+    def _made(
+        self, declared: DeclaredType, values: Sequence[Any], origin: str, first: int, sent_at: float
+    ) -> Sequence[Any]:
+        """Return what arrived as messages of the type; where some do not fit, deliver the others.
+
+        They are delivered one by one then, and none are returned.
+        """
+        decode = declared.codec.decode
+        try:
+            return [decode(value) for value in values]
+        except BaseException as error:  # of a codec: it is not to end the node's data thread
+            if len(values) == 1:
+                self._refuse(declared, origin, first, error)
+                return ()
+        for seq, value in enumerate(values, first):
+            self._deliver((value,), origin, seq, sent_at)
+        return ()
+
+    def _refuse(
+        self, declared: DeclaredType, origin: str, seq: int | None, error: BaseException
+    ) -> None:
+        """Report a message that arrived and does not fit; of history, streams need not hear."""
+        # Cut off: what is said may have come in the message, which may be large.
+        reason, detail = declared.takes, str(error)[:DETAIL_MOST]
+        if not self.registry._refused(self, origin, seq, reason, detail):
+            logger.warning("message %s of %s not taken: %s: %s", seq, origin, reason, detail)
+
+    def _report(self, notice: Lost, mark: int | None = None) -> None:
+        """Put ``notice`` into every stream with details, in its place in the order.
+
+        With a ``mark``, into those alone that were attached before it was made.
+        """
+        if mark is None:
+            _, detailed, _ = self._routes or self._rebuild_routes()
+        else:
+            detailed = self._detailed(mark)
+        self._tell(detailed, notice)
+
+    def _tell(self, targets: tuple[Target, ...], item: object) -> None:
+        """Hand ``item`` to some of those that get what arrives."""
+        self._answer(serve(targets, item))
+
+    def _log(self, target: Target, error: BaseException) -> None:
+        """Log and count an error that has no caller."""
+        self._count_errors(1)
+        logger.error("message lost: error %s", self._note(target), exc_info=error)
+
+    def _count_errors(self, n: int) -> None:
+        if not finalizers.later(self._count_errors, n):
+            with self._lock:
+                self._errors += n
