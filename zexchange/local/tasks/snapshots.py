@@ -70,39 +70,26 @@ def _view(view: memoryview) -> memoryview:
     return copied.cast(view.format)  # type: ignore[call-overload,no-any-return]
 
 
-def _copied(msg: object, made: dict[int, Any]) -> Any:
+def _copied(msg: Any, made: dict[int, Any]) -> Any:
     """Return a copy; ``made`` has those of what was met before, by identity."""
-    make = _CONTAINERS.get(type(msg))
-    if make is None:
-        return msg if type(msg) in UNCHANGING else settled(msg)
+    known: object = msg
+    kind: Any = type(known)
+    if kind not in _CONTAINERS:
+        return msg if kind in UNCHANGING else settled(msg)
     if id(msg) not in made:
-        make(msg, made)
+        if kind is tuple:  # which cannot have itself inside, but through another one of these
+            items = [_copied(item, made) for item in msg]
+            same = all(new is old for new, old in zip(items, msg, strict=True))
+            made[id(msg)] = msg if same else tuple(items)
+        elif kind is set:
+            made[id(msg)] = msg.copy()
+        elif kind is list:
+            copied = made[id(msg)] = list[Any]()
+            copied += [_copied(item, made) for item in msg]
+        else:
+            fields = made[id(msg)] = dict[Any, Any]()
+            fields.update({key: _copied(value, made) for key, value in msg.items()})
     return made[id(msg)]
 
 
-def _list(msg: list[Any], made: dict[int, Any]) -> None:
-    copied = made[id(msg)] = list[Any]()
-    copied += [_copied(item, made) for item in msg]
-
-
-def _dict(msg: dict[Any, Any], made: dict[int, Any]) -> None:
-    copied = made[id(msg)] = dict[Any, Any]()
-    copied.update({key: _copied(value, made) for key, value in msg.items()})
-
-
-def _set(msg: set[Any], made: dict[int, Any]) -> None:
-    made[id(msg)] = msg.copy()
-
-
-def _tuple(msg: tuple[Any, ...], made: dict[int, Any]) -> None:
-    items = [_copied(item, made) for item in msg]
-    same = all(new is old for new, old in zip(items, msg, strict=True))
-    made[id(msg)] = msg if same else tuple(items)
-
-
-_CONTAINERS: dict[type, Callable[[Any, dict[int, Any]], None]] = {
-    list: _list,
-    dict: _dict,
-    set: _set,
-    tuple: _tuple,
-}
+_CONTAINERS = frozenset({list, dict, set, tuple})

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...collisions import set_of
 from ...errors import DecodeError
-from .schema import Convert, Converter, TypeMismatch, brief, refuse
+from .schema import Convert, Converter, TypeMismatch, brief, compound, refuse
 
 
 def _check_hashable(shape: Converter, where: str) -> None:
@@ -111,10 +111,7 @@ def collection(kinds: tuple[type, ...], item: Converter, where: str) -> Converte
 
         return convert_all
 
-    exact = frozenset(sent)
-    return Converter(
-        name, exact, exact, False, convert_by(item.encode, sent), convert_by(item.decode, kinds)
-    )
+    return compound(name, sent, convert_by(item.encode, sent), convert_by(item.decode, kinds))
 
 
 def places(items: list[Converter]) -> Converter:
@@ -137,11 +134,9 @@ def places(items: list[Converter]) -> Converter:
 
         return convert_all
 
-    return Converter(
+    return compound(
         name,
-        frozenset({tuple}),
-        frozenset({tuple}),
-        False,
+        (tuple,),
         convert_by([item.encode for item in items], (tuple,)),
         convert_by([item.decode for item in items], (tuple, list)),
     )
@@ -167,11 +162,5 @@ def mapping(key: Converter, value: Converter, where: str) -> Converter:
 
         return convert_all
 
-    return Converter(
-        name,
-        frozenset({dict}),
-        frozenset({dict}),
-        False,
-        convert_by(key.encode, value.encode),
-        convert_by(key.decode, value.decode),
-    )
+    made_by = convert_by(key.decode, value.decode)
+    return compound(name, (dict,), convert_by(key.encode, value.encode), made_by)

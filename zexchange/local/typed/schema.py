@@ -4,7 +4,7 @@ Nothing here knows any type.
 """
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -54,6 +54,11 @@ class Converter:
     def untouched(self) -> frozenset[type]:
         """The classes whose values need not be converted: asking that costs less than a call."""
         return self.types if self.same else frozenset()
+
+
+def compound(name: str, kinds: Iterable[type], encode: Convert, decode: Convert) -> Converter:
+    """Return the converter of what is made of others, and travels as one of some classes."""
+    return Converter(name, frozenset(kinds), frozenset(kinds), False, encode, decode)
 
 
 def refuse(expected: str, value: object) -> NoReturn:
