@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from .arrivals import Arrivals
-from .parking import Bridge, Parking, stand_in
+from .parking import Bridge, Parking
 from .process import finalizers
 from .routing import Stale
 from .subscription import Subscription, key_of_call
@@ -167,19 +167,18 @@ class Exchange(Arrivals[T]):
         it, too: when either returns, the bridge is there.
         """
         with self._lock:
-            if any(present is bridge for present in self._bridges):
-                return None
-            parking = stand_in(self._bridges, bridge)
-            if parking is None:
+            if bridge in self._bridges:
+                parking = self._bridges[bridge]
+            else:
                 kept = self._ring.not_carried() if self._ring is not None else []
                 parking = Parking(bridge, kept, self._lock) if kept and bridge.inherits else None
-                self._bridges = (*self._bridges, parking or bridge)
+                self._bridges = {**self._bridges, bridge: parking}
                 self._changed()
         return None if parking is None else partial(self._end_parking, parking)
 
     def _finish_bridge(self, bridge: Bridge) -> None:
         """Have a bridge whose attaching another thread has begun be there."""
-        parking = stand_in(self._bridges, bridge)
+        parking = self._bridges.get(bridge)
         if parking is not None:
             self._end_parking(parking)
 
@@ -193,27 +192,27 @@ class Exchange(Arrivals[T]):
             self._detach_bridge(bridge)
             raise
         with self._lock:
-            if any(present is parking for present in self._bridges):
+            if self._bridges.get(bridge) is parking:
                 # Each message was kept before, or parked, or is handed to the bridge.
                 bridge.inherit(parking.end(prepared))
-                self._bridges = tuple([bridge if b is parking else b for b in self._bridges])
+                self._bridges = {**self._bridges, bridge: None}
                 self._changed()
 
     def _replace_bridges(self, gone: Sequence[Bridge], bridge: Bridge) -> None:
         """Have ``bridge`` get each message that others got so far, in one step."""
         with self._lock:
-            left = [b for b in self._bridges if not any(b is former for former in gone)]
-            self._bridges = (*left, bridge)
+            left = {b: parking for b, parking in self._bridges.items() if b not in gone}
+            self._bridges = {**left, bridge: None}
             self._changed()
 
     def _detach_bridge(self, bridge: Bridge) -> None:
         """Undo `_attach_bridge`; without effect if it is not attached."""
         with self._lock:
-            parking, there = stand_in(self._bridges, bridge), self._bridges
-            self._bridges = tuple([b for b in there if b is not bridge and b is not parking])
+            left = dict(self._bridges)
             # Not by one that has not got it yet: then the next one does.
-            if self._ring is not None and any(b is bridge for b in there):
+            if left.pop(bridge, self) is None and self._ring is not None:
                 self._ring.carried()
+            self._bridges = left
             self._changed()
 
     # The rest.

@@ -6,7 +6,7 @@ sends go on. What they send is encoded here, on the sender's thread, and comes b
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from .process import finalizers
@@ -70,9 +70,3 @@ class Parking:
         """Return what was kept, as it was prepared, and what was parked; the lock is held."""
         self._over = True
         return [*prepared, *self._parked]
-
-
-def stand_in(present: Iterable[Bridge | Parking], bridge: Bridge) -> Parking | None:
-    """Return what stands in for a bridge, if anything does."""
-    parked = (p for p in present if isinstance(p, Parking) and p.bridge is bridge)
-    return next(parked, None)

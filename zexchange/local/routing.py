@@ -61,7 +61,8 @@ class Routing(SubscriberTable[T], Forwarder):
     def __init__(self, name: str, registry: "Registry", retained: int = 0) -> None:
         super().__init__(name, registry)
         self.name = name
-        self._bridges: tuple[Bridge | Parking, ...] = ()
+        # Each with what stands in for it until it is there; another dict at each change.
+        self._bridges: dict[Bridge, Parking | None] = {}
         self._ring = RetainedRing(retained) if retained else None
         self._declared: DeclaredType | None = None
         self._latest: Latest | None = None
@@ -76,7 +77,7 @@ class Routing(SubscriberTable[T], Forwarder):
         if self._ring is not None and self._bridges:
             # The parent keeps it, and gives it to whoever asks, in this process too.
             self._ring = RetainedRing(self._ring.size)
-        self._bridges = ()
+        self._bridges = {}
         self._changed()
 
     # Who gets it.
@@ -146,7 +147,7 @@ class Routing(SubscriberTable[T], Forwarder):
 
     def _ways(self) -> tuple[Target, ...]:
         """Return what to call for each bridge."""
-        return tuple(bridge.send for bridge in self._bridges)
+        return tuple([(parking or bridge).send for bridge, parking in self._bridges.items()])
 
     def _task_targets(self) -> tuple[Target, ...]:
         """Return what to call for each task; the lock is held."""

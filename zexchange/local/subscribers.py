@@ -342,8 +342,8 @@ class SubscriberTable(Generic[T]):
     def _stream(
         self, maxsize: int, overflow: Overflow | None, details: bool, history: int, names: bool
     ) -> Stream[Any]:
-        stream: Stream[Any] = Stream(self._key, maxsize, overflow, details, self.registry._wake)
-        stream._opened(self._leave)
+        wake = self.registry._wake
+        stream: Stream[Any] = Stream(self._key, maxsize, overflow, details, wake, self._leave)
         self._attach(stream, history, names)
         return stream
 

@@ -15,18 +15,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator
 from types import FrameType
-from typing import Any, Literal, Protocol
-
-
-class LoopWaiter(Protocol):
-    """What one coroutine awaits; made by `LoopBinding.waiter`."""
-
-    @property
-    def end(self) -> Callable[[], None]:
-        """Called on its loop, has the coroutine go on, if it does not already."""
-        ...
-
-    def __await__(self) -> Generator[Any, Any, None]: ...
+from typing import Any, Literal
 
 
 class LoopBinding(ABC):
@@ -187,6 +176,10 @@ class _Moment:
     def __await__(self) -> Generator[Any, Any, None]:
         waiting: Generator[Any, Any, None] = self._event.wait().__await__()
         return waiting
+
+
+LoopWaiter = _Pause | _Moment
+"""What one coroutine awaits; `end`, called on its loop, has it go on if it does not already."""
 
 
 class _Trio(LoopBinding):

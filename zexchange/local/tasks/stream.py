@@ -67,6 +67,7 @@ class Stream(Generic[T]):
         overflow: Overflow | None,
         details: bool,
         wake: Callable[[], None],
+        detach: Callable[["Stream[T]"], None],
     ) -> None:
         self._mailbox: Mailbox[T] = Mailbox(maxsize, overflow, f"a stream of {key!r}")
         object.__setattr__(self, "send", self._mailbox.put)  # itself: one call a message, not two
@@ -74,17 +75,12 @@ class Stream(Generic[T]):
         self._feed = Feed(self, self._mailbox, details)
         """What is attached in its place."""
         self._wake = wake  # what the first use in a forked child has to call
-        self._detach: Callable[[Stream[T]], None] | None = None
+        self._detach: Callable[[Stream[T]], None] | None = detach
 
     if TYPE_CHECKING:
 
         def send(self, msg: T, /) -> object:
             """Take one message; see `Task`."""
-
-    def _opened(self, detach: Callable[["Stream[T]"], None]) -> "Stream[T]":
-        """Remember how to detach, once attached."""
-        self._detach = detach
-        return self
 
     def __repr__(self) -> str:
         """Name the exchange or pattern, and say how many messages wait."""
