@@ -28,7 +28,6 @@ MADE = {
     "local/cycles.py": {"chains"},
     "local/process/fork.py": {"self.lock"},
     "local/tasks/adapters.py": {"self._lock"},
-    "local/tasks/validation.py": {"_guard"},
     "local/process/worker.py": {"self._turn"},  # only ever tried
     "local/process/logs.py": {"self._counting"},
     "local/tasks/mailbox.py": {"self._lock", "self._filled", "self._roomy"},

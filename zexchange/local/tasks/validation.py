@@ -85,16 +85,7 @@ class _Turn(Lock):
     __slots__ = ()
 
 
-_guard = Lock()
 _turns: weakref.WeakKeyDictionary[Any, _Turn] = weakref.WeakKeyDictionary()
-
-
-def _turns_of(generator: Generator[Any, Any, Any]) -> _Turn:
-    with _guard.lock:
-        found = _turns.get(generator)
-        if found is None:
-            found = _turns[generator] = _Turn()
-        return found
 
 
 class GeneratorTask:
@@ -109,7 +100,7 @@ class GeneratorTask:
     def __init__(self, generator: Generator[Any, Any, Any], ended: Callable[[], None]) -> None:
         self._generator = generator
         self._ended = ended
-        self._turn = _turns_of(generator)
+        self._turn = _turns.setdefault(generator, _Turn())
 
     def __repr__(self) -> str:
         return repr(self._generator)

@@ -6,6 +6,6 @@ Nothing here knows exchanges, or how plain values are encoded.
 """
 
 from .reader import shape_of
-from .schema import Convert, Converter, TypeMismatch, expected_but
+from .schema import Convert, Converter, TypeMismatch, refuse
 
-__all__ = ["Convert", "Converter", "TypeMismatch", "expected_but", "shape_of"]
+__all__ = ["Convert", "Converter", "TypeMismatch", "refuse", "shape_of"]

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from ...imports import importing
 from ..tasks.stream import T
-from . import Converter, TypeMismatch, expected_but, shape_of
+from . import Converter, TypeMismatch, refuse, shape_of
 
 
 class Codec(Protocol[T]):
@@ -84,7 +84,7 @@ class _Msgspec:
     def encode(self, msg: Any) -> object:
         """Return the fields."""
         if type(msg) is not self._kind:
-            raise _not_a(self._kind, msg)
+            refuse(self._kind.__name__, msg)
         try:
             plain = self._to_builtins(msg, builtin_types=self._native)
         except (self._error, TypeError) as error:
@@ -120,7 +120,7 @@ class _Pydantic:
     def encode(self, msg: Any) -> object:
         """Return the fields, if the model makes an equal message of them again."""
         if type(msg) is not self._kind:
-            raise _not_a(self._kind, msg)
+            refuse(self._kind.__name__, msg)
         try:
             plain = self._plain(self._dump(msg))
         except ValueError as error:
@@ -151,10 +151,6 @@ class _Pydantic:
             return self._to_jsonable(value)
         except ValueError:  # it may be one that the program has registered
             return value
-
-
-def _not_a(kind: type[Any], msg: object) -> TypeMismatch:
-    return TypeMismatch(expected_but(kind.__name__, type(msg)))
 
 
 def _same(one: Any, other: Any) -> bool:
