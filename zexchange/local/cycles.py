@@ -17,17 +17,6 @@ It is taken before the lock of any exchange or view.
 """
 
 
-def reached_from(start: Forwarder) -> list[Forwarder]:
-    """Return ``start`` and every exchange that forwards of forwards of it go to."""
-    found = [start]
-    for exchange in found:  # grows while it is walked
-        for subscription in exchange._audience():
-            task = subscription.task
-            if isinstance(task, Forwarder) and not any(task is known for known in found):
-                found.append(task)
-    return found
-
-
 def refuse_circle(task: Forwarder, key: str, covers: Callable[[Forwarder], bool]) -> None:
     """Raise NotASubscriber if ``task`` leads back to what it is to be attached to.
 
@@ -36,9 +25,14 @@ def refuse_circle(task: Forwarder, key: str, covers: Callable[[Forwarder], bool]
         key: the name or pattern it is to be attached to.
         covers: tells whether an exchange is, or is covered by, what it is to be attached to.
     """
-    for exchange in reached_from(task):
+    found = [task]
+    for exchange in found:  # grows while it is walked: what forwards of forwards go to
         if covers(exchange):
             raise NotASubscriber(
                 f"exchange {task.name!r} cannot be attached to {key!r}: what is sent on"
                 f" {exchange.name!r} would come back to it in a circle"
             )
+        for subscription in exchange._audience():
+            next_one = subscription.task
+            if isinstance(next_one, Forwarder) and not any(next_one is one for one in found):
+                found.append(next_one)
