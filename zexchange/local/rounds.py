@@ -111,6 +111,7 @@ class Rounds(Routing[T]):
                 several as an ExceptionGroup, exchange and task in the notes. Errors with what
                 was deferred are raised here, too. `TaskFailed` stands for what is no Exception.
             KeyboardInterrupt: or SystemExit, as itself, after all were served.
+            WrongType: it is not of the exchange's type, if that has one; nobody gets it.
             TooManyDeferred: inside a task: too many messages wait for the end of its round. Inside
                 a finaliser: too many wait that are to be handed on with no lock held.
         """
