@@ -35,13 +35,11 @@ def tables(node: Any) -> dict[str, int]:
         "audiences": len(window._audiences),
         "acked": sum(len(peer.acked) for peer in engine.session.members.peers.values()),
     }
-    for peer_source in engine.inbound._peer_sources.values():
-        where = peer_source.peer_receiver.positions
+    for peer_receiver in engine.inbound._peer_receivers.values():
+        where = peer_receiver.positions
         found["positions"] = len(where.positions)
         found["tallies"] = len(where.tallies)
-        found["at hand"] = len(peer_source.peer_receiver._exchanges) + len(
-            peer_source.peer_receiver._plain
-        )
+        found["at hand"] = len(peer_receiver._exchanges) + len(peer_receiver._plain)
     return found
 
 

@@ -285,16 +285,16 @@ def test_a_ready_does_not_cost_by_what_is_missing(bench: Bench) -> None:
     bench.foe.unread.append(ready_frame(Ready(ME, bench.inbound._epoch, FOE, heads)))
     while bench.foe.unread:
         bench.now += max(bench.turn(), 0.0)
-    peer_source = bench.inbound._peer_sources[FOE]
-    assert len(peer_source.peer_receiver.recovery.missing) == len(heads)
+    peer_receiver = bench.inbound._peer_receivers[FOE]
+    assert len(peer_receiver.recovery.missing) == len(heads)
     looked: list[str] = []
-    due_of = peer_source.peer_receiver.recovery.due_of
+    due_of = peer_receiver.recovery.due_of
 
     def counted(name: str, now: float) -> Any:
         looked.append(name)
         return due_of(name, now)
 
-    peer_source.peer_receiver.recovery = Counted(peer_source.peer_receiver.recovery, counted)  # type: ignore[assignment]
+    peer_receiver.recovery = Counted(peer_receiver.recovery, counted)  # type: ignore[assignment]
     bench.now += 1.0
     for n in range(10):
         one = {f"evil.fresh.{n}": 1}

@@ -1,15 +1,16 @@
-"""The data connection to one hub, by which the messages of many peers come.
+"""What the data thread reads: a socket for each peer, and one for each hub.
 
-To the data thread it is read like the connection to a peer; each frame is handed to the
-peer receiver of its origin. That the hub takes a frame from nobody but its origin is the hub's
-word. What comes of peers that are received by another way is dropped here.
+By that of a hub the messages of many peers come: each frame is handed to the peer receiver of
+its origin. That the hub takes a frame from nobody but its origin is the hub's word. What comes of
+peers that are received by another way is dropped here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import zmq
 
 from ...history import Body, Bulk
+from ...protocol.security.permissions import Patterns, restricted
 from ...protocol.wire.data import MAX_ATTACHED, READY, read_ready, topics
 from ...protocol.wire.envelopes import MARK, mark_topic, origin_of, read_mark
 from ..transport.sockets import DO_NOT_WAIT, RCVMORE, subscribe
@@ -23,42 +24,88 @@ TOKENS_MOST = 16
 REFRESH_EVERY = 1.0
 
 
-class HubSource:
-    """A socket that feeds many peer receivers; it is read like a `PeerSource`."""
+class DataSource:
+    """A data connection: its socket, what that is subscribed to, and whom it feeds.
+
+    Args:
+        endpoint: what it is connected to.
+        socket: the SUB.
+        publish: what the peer at its other end may publish.
+    """
+
+    hub = False
+    take: Callable[[bytes, Callable[[bytes], Body] | None], int | None]
+    """Takes a frame that was read, as `PeerReceiver.take`."""
 
     def __init__(
-        self, endpoint: str, socket: "zmq.Socket[bytes]", receive_context: ReceiveContext
+        self, endpoint: str, socket: "zmq.Socket[bytes]", publish: Patterns = None
     ) -> None:
         self.endpoint = endpoint
-        self._receive_context = receive_context
-        self.told: dict[str, None] = {}
-        """Names that peers have told, because the hub does not honour our prefixes."""
-        self.narrow: dict[str, None] = {}
-        """Those of them that are subscribed to."""
-        self.reopen(socket)
+        self._publish = publish
         self.peer_receivers: dict[bytes, PeerReceiver] = {}
         self.peer = b""
         """Whose frame is being read."""
-        self.refresh_at = self.rest_until = 0.0
-        self._epochs: dict[bytes, int] = {}
-        self._readies: dict[bytes, list[bytes]] = {}
-        self._ready_bytes = 0
+        self.told: dict[str, None] = {}
+        """Names that peers have told, because our prefixes are not honoured."""
+        self.narrow: dict[str, None] = {}
+        """Those of them that are subscribed to."""
+        self.rest_until = 0.0
+        self.open(socket)
 
-    def reopen(self, socket: "zmq.Socket[bytes]") -> None:
+    def open(self, socket: "zmq.Socket[bytes]") -> None:
         """Receive by a fresh socket."""
         self.socket = socket
         self.fd = int(socket.getsockopt(zmq.FD))
         self.tokens: list[int] = []
+
+    def board(self, peer_receiver: PeerReceiver) -> int | None:
+        """Feed a peer receiver from here; return the epoch that this proves for all, if any."""
+        self.peer, self.take = peer_receiver.peer, peer_receiver.take
+        self.peer_receivers[peer_receiver.peer] = peer_receiver
+        return None
+
+    def leave(self, peer: bytes) -> None:
+        """Feed a peer receiver no longer."""
+        self.peer_receivers.pop(peer, None)
+
+    def topics(self, key: str) -> Iterable[bytes]:
+        """Return what to subscribe to for a key.
+
+        A peer that may not publish everything is told a part of the key alone, and may honour
+        that where it refuses the prefixes of the whole.
+        """
+        parts = () if self._publish is None else restricted([key], self._publish)
+        return [topic for part in {key: None, **dict.fromkeys(parts)} for topic in topics(part)]
+
+    def rest(self, frame: bytes) -> Bulk:
+        """Return a frame with those behind it that belong to it, which have all arrived."""
+        buffers: list[memoryview] = []
+        while self.socket.getsockopt(RCVMORE):
+            part = self.socket.recv(DO_NOT_WAIT, copy=False)
+            if len(buffers) <= MAX_ATTACHED:
+                buffers.append(part.buffer)
+        return Bulk(frame, tuple(buffers))
+
+
+class HubSource(DataSource):
+    """The connection to a hub, which feeds many peer receivers."""
+
+    hub = True
+
+    def __init__(
+        self, endpoint: str, socket: "zmq.Socket[bytes]", receive_context: ReceiveContext
+    ) -> None:
+        self._receive_context = receive_context
+        self.refresh_at = 0.0
+        self._epochs: dict[bytes, int] = {}
+        self._readies: dict[bytes, list[bytes]] = {}
+        self._ready_bytes = 0
+        super().__init__(endpoint, socket)
+
+    def open(self, socket: "zmq.Socket[bytes]") -> None:
+        """Receive by a fresh socket."""
+        super().open(socket)
         subscribe(socket, mark_topic(self._receive_context.me))
-
-    @property
-    def peer_receiver(self) -> "HubSource":
-        """What takes the frames: the hub source."""
-        return self
-
-    def topics(self, key: str) -> tuple[bytes, ...]:
-        """Return what to subscribe to for a key."""
-        return topics(key)
 
     def board(self, peer_receiver: PeerReceiver) -> int | None:
         """Feed a peer receiver from here; return the epoch that this proves for all, if any."""
@@ -71,7 +118,7 @@ class HubSource:
 
     def leave(self, peer: bytes) -> None:
         """Feed a peer receiver no longer."""
-        self.peer_receivers.pop(peer, None)
+        super().leave(peer)
         self._epochs.pop(peer, None)
         self._drop_ready(peer)
 
@@ -121,20 +168,3 @@ class HubSource:
             self._ready_bytes += sum(map(len, self._readies[origin]))
             while len(self._readies) > READIES_MOST or self._ready_bytes > READY_BYTES:
                 self._drop_ready(next(iter(self._readies)))
-
-    def rest(self, frame: bytes) -> Bulk:
-        """Return a frame with those behind it that belong to it."""
-        buffers: list[memoryview] = []
-        while self.socket.getsockopt(RCVMORE):
-            part = self.socket.recv(DO_NOT_WAIT, copy=False)
-            if len(buffers) <= MAX_ATTACHED:
-                buffers.append(part.buffer)
-        return Bulk(frame, tuple(buffers))
-
-
-class Passenger:
-    """A peer whose messages come by a hub source: what the data thread keeps of it."""
-
-    def __init__(self, peer_receiver: PeerReceiver, hub_source: HubSource) -> None:
-        self.peer_receiver = peer_receiver
-        self.hub_source = hub_source
