@@ -67,7 +67,7 @@ class Control(ReceiverEvents):
         require(event.first <= event.last, event)
         self.losses.append(event)
 
-    def rejected(self, peer: bytes, reason: str) -> None:
+    def rejected(self, source: str, reason: str) -> None:
         """See `ReceiverEvents`."""
 
 

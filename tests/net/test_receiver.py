@@ -12,6 +12,7 @@ from zexchange import Lost, Registry, to_call
 from zexchange.net.engine.environment import NodeEnvironment
 from zexchange.net.inbound import receiver as i
 from zexchange.net.inbound.context import ReceiveContext, ReceiverEvents
+from zexchange.net.inbound.merging import Sources
 from zexchange.net.inbound.receiver import Receiver
 from zexchange.net.transport.sockets import EVENTS, READABLE
 from zexchange.protocol.interest.changes import Changes
@@ -90,7 +91,7 @@ class Control(ReceiverEvents):
     def consumed(self, peer: bytes, positions: dict[str, int]) -> None:
         """See `ReceiverEvents`."""
 
-    def rejected(self, peer: bytes, reason: str) -> None:
+    def rejected(self, source: str, reason: str) -> None:
         """See `ReceiverEvents`."""
 
     def forgot(self, peer: bytes, number: int) -> None:
@@ -119,7 +120,7 @@ class Bench:
             ME, registry, lambda name: True, self.control, 5.0, world.monotonic
         )
         made: Any = sockets
-        self.inbound = Receiver(made, receive_context, lambda: None, world, changes)
+        self.inbound = Receiver(made, receive_context, lambda: None, world, changes, Sources())
         for key in ("good", "evil.**"):
             changes.step(key, True)
         changes.make(dropping=False)

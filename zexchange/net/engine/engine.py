@@ -127,11 +127,17 @@ class Engine(ReceiverEvents):
         self._xpub_fd = self.outbound.fileno()
         clock = world.monotonic
         receive_context = ReceiveContext(
-            me, registry, self.scope, self, plan.recovery_timeout, clock, sources_of(registry)
+            me, registry, self.scope, self, plan.recovery_timeout, clock
         )
         self.changes = Changes()
         self.inbound = Receiver(
-            self._sockets, receive_context, self._end, world, self.changes, guard
+            self._sockets,
+            receive_context,
+            self._end,
+            world,
+            self.changes,
+            sources_of(registry),
+            guard,
         )
         self.watch = Watchdog(self.inbound)
         self.session = self._make_session(label, ring, siblings.id)
@@ -448,25 +454,14 @@ class Engine(ReceiverEvents):
             )
             self.inbound.do(lambda: self._replays.leave(len(frame)))
 
-    def rejected(self, peer: bytes, reason: str) -> None:
+    def rejected(self, source: str, reason: str) -> None:
         """See `ReceiverEvents`."""
-        self.post(lambda: self.session.reject(peer.hex(), reason))
+        self.rejection_counter.add(source, reason, "")
 
     def _count_rejection_counter(self, take: Callable[[], list[Misfit]]) -> None:
         def count() -> None:
             for origin, reason, detail, n in take():
                 self.session.reject(origin, reason, detail, n)
-
-        self.post(count)
-
-    def forbidden(self, peer: bytes, counts: dict[str, int]) -> None:
-        """See `ReceiverEvents`."""
-
-        def count() -> None:
-            known = self.session.members.peers.get(peer)
-            who = known.rights.name if known else peer.hex()
-            for name in list(counts):
-                self.session.reject(who, f"may not publish on {name!r}", count=counts.pop(name))
 
         self.post(count)
 

@@ -35,7 +35,7 @@ from ..transport.sockets import (
 )
 from ..transport.threads import FOREVER, Ready
 from .context import ReceiveContext
-from .merging import identities
+from .merging import Sources, identities
 from .peer_stream import PeerReceiver
 from .sources import REFRESH_EVERY, TOKENS_MOST, DataSource, HubSource
 
@@ -73,6 +73,7 @@ class Receiver:
         ended: Callable[[], None],
         world: "Environment",
         changes: Changes,
+        processes: Sources,
         guard: CurveGuard | None = None,
     ) -> None:
         self._sockets = sockets
@@ -81,6 +82,7 @@ class Receiver:
         self._receive_context = receive_context
         self._ended = ended
         self._changes = changes
+        self._processes = processes
         self._keys = NameSet()
         self._epoch = 0
         self._wasted = False
@@ -310,7 +312,7 @@ class Receiver:
         try:
             return self._sockets.sub()
         except zmq.ZMQError as error:
-            self._receive_context.control.rejected(peer, f"no socket to receive by: {error}")
+            self._receive_context.control.rejected(peer.hex(), f"no socket to receive by: {error}")
             return None
 
     def _new_peer_receiver(self, asked: OpenReceiver) -> PeerReceiver:
@@ -320,9 +322,7 @@ class Receiver:
         peer_receiver = PeerReceiver(
             asked.peer, self._receive_context, asked.acknowledge, positions, carries
         )
-        self._receive_context.restrict(
-            peer_receiver.positions, asked.peer, asked.rights, self._epoch
-        )
+        self._receive_context.restrict(peer_receiver.positions, asked.rights, self._epoch)
         if not peer_receiver.returned:
             former = self._former.back(origin)
             if former is not None:
@@ -334,7 +334,7 @@ class Receiver:
             keyed = self._guard is not None and self._guard.policy is not None
             hub = asked.key if asked.endpoint.startswith(HUB_PREFIX) else None
             known = identities(asked.registry, asked.peer, hub, asked.endpoint, keyed)
-            self._receive_context.sources.join(known, peer_receiver, self.do)
+            self._processes.join(known, peer_receiver, self.do)
         for key, joiner in self._joiners:
             arrears = joiner()
             if arrears is not None:
@@ -355,7 +355,7 @@ class Receiver:
                 connect(source.socket, endpoint)
         except zmq.ZMQError as error:
             reason = f"cannot connect to {endpoint[:200]!r}: {error}"
-            self._receive_context.control.rejected(peer, reason)
+            self._receive_context.control.rejected(peer.hex(), reason)
         # Connecting may have set off the FD before it was watched.
         self._hot[source] = None
 
@@ -481,7 +481,7 @@ class Receiver:
     def _remember(self, origin: str, positions: ReceiveState, ended: bool = False) -> None:
         """Remember what came of a peer that will not go on where it was."""
         for _ in range(self._former.remember(origin, positions, ended)):
-            self._receive_context.control.rejected(self._receive_context.me, FORGOTTEN)
+            self._receive_context.control.rejected(self._receive_context.me.hex(), FORGOTTEN)
 
     def _replace(self, peer: bytes, source: DataSource) -> None:
         """Receive a peer no longer by a connection in whose place another one comes."""
@@ -611,7 +611,7 @@ class Receiver:
                     self._wasted = True
             except DecodeError as error:
                 rest(frame)  # that nothing of it is taken for a frame
-                self._receive_context.control.rejected(source.peer, str(error))
+                self._receive_context.control.rejected(source.peer.hex(), str(error))
                 self._wasted = True
             if not until:
                 # Asked for once: half of what `Again` costs where that was all, and where it
