@@ -208,8 +208,8 @@ def test_a_node_that_does_not_read_is_told_no_news() -> None:
 class Strict(AccessRules):
     """Lets A in, and nobody see secrets."""
 
-    def may_enter(self, enter: Attach, user: str) -> bool:
-        return enter.sender == A
+    def objection(self, enter: Attach, user: str) -> tuple[str, str] | None:
+        return None if enter.sender == A else ("key", "this key may not be carried here")
 
     def may_want(self, user: str, topic: bytes) -> bool:
         return not topic.startswith(b"\x01secret")
