@@ -32,7 +32,7 @@ MADE = {
     "local/tasks/mailbox.py": {"self._lock", "self._filled", "self._roomy"},
     "local/registry.py": {"self._lock"},
     "local/tasks/adapters.py": {"self._lock"},
-    "net/outbound/bridge.py": {"self._lock"},
+    "net/outbound/bridges.py": {"self._lock"},
     "net/node/process.py": {"lock"},
     "net/inbound/rejections.py": {"self._lock"},
     "net/inbound/merging.py": {"self.lock"},

@@ -109,7 +109,7 @@ def test_nothing_is_forgotten_that_a_peer_of_an_earlier_version_was_promised(
 ) -> None:
     """It would take what is numbered anew for repetitions; and there is a limit, that is told."""
     monkeypatch.setattr("zexchange.protocol.session.state.FEATURES", ())
-    monkeypatch.setattr("zexchange.net.outbound.bridge.NAMES_MOST", NAMES)
+    monkeypatch.setattr("zexchange.net.outbound.bridges.NAMES_MOST", NAMES)
     monkeypatch.setattr("zexchange.net.engine.memory.MANY", 100)
     sender, receiver, got = network.node("sender"), network.node("receiver"), list[int]()
     receiver.registry.match("reply.**").attach(to_call(got.append))

@@ -32,7 +32,7 @@ from ..inbound.context import ReceiveContext, ReceiverEvents
 from ..inbound.merging import sources_of
 from ..inbound.receiver import Receiver
 from ..inbound.rejections import Misfit, RejectionCounter
-from ..outbound.bridge import Bridges
+from ..outbound.bridges import Bridges
 from ..outbound.publisher import Publisher
 from ..outbound.siblings import siblings_of
 from ..peering.binding import Listeners
@@ -114,8 +114,8 @@ class Engine(ReceiverEvents):
         there = world.descriptors()
         self._room = shares(None if there is None else there - plan.descriptors())
         self.outbound = Publisher(xpub, me, self._waker.wake, ring, self.may_wait, world, gate)
-        siblings = siblings_of(registry, world.new_id)
-        self.bridges = Bridges(registry, self.outbound, self.scope, siblings)
+        self.siblings = siblings_of(registry, world.new_id)
+        self.bridges = Bridges(registry, self.outbound, self.scope, self.siblings)
         try:
             router = self._controls.router
             self._places = world.places(plan, me.hex(), router, xpub, self.outbound.apart)
@@ -140,7 +140,7 @@ class Engine(ReceiverEvents):
             guard,
         )
         self.watch = Watchdog(self.inbound)
-        self.session = self._make_session(label, ring, siblings.id)
+        self.session = self._make_session(label, ring)
         self.memory = Memory(self.bridges, self.outbound.numbering, self.session)
         self.discovery = Discovery(self.session, lookups, (*plan.peers, *plan.parents), clock)
         until = clock() + join_timeout
@@ -197,7 +197,7 @@ class Engine(ReceiverEvents):
         guard.watch("control", controls.router)
         guard.watch("data", xpub)
 
-    def _make_session(self, label: Label, ring: Ring, registry: bytes) -> Session:
+    def _make_session(self, label: Label, ring: Ring) -> Session:
         session = Session(
             self.me,
             self.plan.federation,
@@ -210,7 +210,7 @@ class Engine(ReceiverEvents):
             room=self._room,
             numbering=self.outbound.numbering,
             policy=self._guard.policy if self._guard else None,
-            registry=registry,
+            registry=self.siblings.id,
             exchanges=self._carried(),
             changes=self.changes,
             given=Given(self.plan.peers),
@@ -434,7 +434,7 @@ class Engine(ReceiverEvents):
 
     def heads(self) -> dict[str, int]:
         """Return the head of every exchange, all that was sent before the call included."""
-        self.bridges.settle()
+        self.siblings.settle()
         return self.outbound.heads()
 
     def may_wait(self) -> bool:
@@ -547,7 +547,7 @@ class Engine(ReceiverEvents):
         self._tick_at = now + TICK
         self.outbound.poll()
         self._probes.expire(now)
-        self.bridges.tick(now)
+        self.siblings.tick(now)
         if self.hub_client:
             self.hub_client.tick(now)
         if self._guard:
