@@ -12,9 +12,8 @@ from ...history import Body, Retained
 from ...local.exchange import Backpressure
 from ...local.process.logs import log
 from ...protocol.codec.attachments import LARGE, Encoder
-from ...protocol.codec.values import DEEP_BODY, KEPT_BUFFER, TOP, check_whole
-from ...protocol.wire.data import topic
-from .encoding import large_body, named_error
+from ...protocol.codec.values import DEEP_BODY, KEPT_BUFFER, TOP, check_whole, explained_error
+from ...protocol.wire.data import MAX_BODY_BYTES, topic
 from .publisher import Publisher
 
 SMALL_BYTES = 4096
@@ -78,8 +77,10 @@ class Bridge:
         bodies: list[tuple[Body, float]] = []
         for msg, sent_at in kept:
             try:
-                body = self.encoder.encode(msg)
-                bodies.append((self.large(msg, body) if len(body) >= LARGE else body, sent_at))
+                body: Body = self.encoder.encode(msg)
+                if len(body) >= LARGE:
+                    body = large_body(self.encoder, msg, body)
+                bodies.append((body, sent_at))
             except EncodeError as error:
                 log.warning("exchange %r: not kept for other nodes: %s", self.name, error)
         return bodies
@@ -88,10 +89,6 @@ class Bridge:
         """Keep what was prepared; the lock of the exchange is held."""
         if prepared:
             self.outbound.inherit(self, prepared)
-
-    def large(self, msg: object, body: Body) -> Body:
-        """Return a message that has turned out large, in the form in which it travels."""
-        return large_body(self.encoder, msg, body)
 
     def __repr__(self) -> str:
         """Name the exchange and whether anything crosses."""
@@ -136,7 +133,7 @@ def _way_out(bridge: Bridge, outbound: Publisher) -> Callable[[object], Backpres
                 if size > DEEP_BODY or touched is not level.touched:
                     check_whole(body)
             if size >= LARGE:
-                body = bridge.large(msg, body)
+                body = large_body(encoder, msg, body)
                 size = len(body)
             if not bridge.wanted:
                 return None
@@ -159,3 +156,27 @@ def _way_out(bridge: Bridge, outbound: Publisher) -> Callable[[object], Backpres
             raise
 
     return send
+
+
+def large_body(encoder: Encoder, msg: object, body: Body) -> Body:
+    """Return a message that has turned out large, in the form in which it travels.
+
+    Raises:
+        EncodeError: it is too large for that.
+    """
+    body = encoder.large(msg, body)
+    if len(body) > MAX_BODY_BYTES:
+        limit = MAX_BODY_BYTES >> 20
+        raise EncodeError(f"msg: {len(body)} bytes encoded, over {limit} MiB")
+    return body
+
+
+def named_error(name: str, msg: object, error: Exception) -> EncodeError | None:
+    """Return an error that says what cannot be encoded, and names the exchange, too.
+
+    None if nothing is wrong with the message: then a signal handler has raised.
+    """
+    found = explained_error(msg, error)
+    if found is None and not isinstance(error, EncodeError):
+        return None
+    return EncodeError(f"exchange {name!r}: {found or error}")

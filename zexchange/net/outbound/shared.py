@@ -21,8 +21,7 @@ from functools import partial
 from ...history import Body
 from ...local.exchange import Backpressure
 from ...protocol.codec.attachments import LARGE, Encoder
-from .bridge import SMALL_BYTES, Bridge
-from .encoding import large_body, named_error
+from .bridge import SMALL_BYTES, Bridge, large_body, named_error
 
 SETTLE_SECONDS = 1.0
 """Seconds that are waited, at most, for a thread that moves messages to the lanes."""
