@@ -142,7 +142,8 @@ class Fed(ReceiveContext):
             peer_receiver.resent(s.of(NAMES), s.of(FIRSTS), s.of(FIRSTS), s.take() % 2)  # type: ignore[arg-type]
         elif kind == 6:
             self.now += s.take() / 20
-            peer_receiver.pursue(self.now)
+            for _ in peer_receiver.pursuit(self.now):
+                pass
         elif kind == 7:
             self.epoch += 1
             added = NAMES[s.take() % 4 :][:1]

@@ -36,7 +36,7 @@ from ...protocol.wire.data import (
     unpack_start,
     whole_ready,
 )
-from ...protocol.wire.messages import Batch, Ready, Recall, Replay
+from ...protocol.wire.messages import Batch, Ready, Replay
 from .context import ReceiveContext
 from .history import HistoryFetcher
 
@@ -119,7 +119,7 @@ class PeerReceiver:
         self._receive_context = receive_context
         self._control = receive_context.control
         self.patience = receive_context.timeout
-        self._monotonic = receive_context.monotonic
+        self.now = receive_context.monotonic
         self.history_fetcher = HistoryFetcher(peer, receive_context, self.positions)
         self._missing = self.recovery.missing
         self._owed = self.history_fetcher.owed
@@ -158,10 +158,6 @@ class PeerReceiver:
     def carries(self, name: str) -> bool:
         """Tell whether an exchange may come from this peer, and is for us."""
         return self._carries(name) and self.exchange(name) is not None
-
-    def now(self) -> float:
-        """Return the time, in seconds on a monotonic clock."""
-        return self._monotonic()
 
     # --------------------------------------------------------------------------- frames
 
@@ -210,7 +206,7 @@ class PeerReceiver:
                         return self._take_any(frame, rest)
                     where[name] = last
                     tally.received += count
-                    self._receive_context.busy = (self._monotonic(), name)
+                    self._receive_context.busy = (self.now(), name)
                     exchange._deliver(values, self.sender, first, sent_at / 1e6)
                     self._receive_context.busy = None
                     self._touched.add(name)
@@ -242,7 +238,7 @@ class PeerReceiver:
         elif batch.count == 0:
             self._take_beacon(batch)
         elif batch.first > position + 1:
-            now = self._monotonic()
+            now = self.now()
             self.recovery.park(batch.name, batch.first, batch.first + batch.count - 1, frame, now)
             self._recover(batch.name, now)
         else:
@@ -290,7 +286,7 @@ class PeerReceiver:
             self._control.rejected(by.origin, str(error))
             return False
         receive_context = self._receive_context
-        receive_context.busy = (self._monotonic(), name)
+        receive_context.busy = (self.now(), name)
         exchange._deliver(values[skip:] if skip else values, self.sender, first, batch.sent_at)
         receive_context.busy = None
         return True
@@ -304,7 +300,7 @@ class PeerReceiver:
 
     def _take_beacon(self, batch: Batch) -> None:
         """A peer tells its head and asks how far we are."""
-        now = self._monotonic()
+        now = self.now()
         self.recovery.expose(batch.name, batch.first - 1, now)
         self._touched.add(batch.name)
         self._acknowledge()
@@ -318,7 +314,7 @@ class PeerReceiver:
         """
         if name in self._missing:
             self.recovery.unavailable(name, start, "forgotten by its origin")
-            self._recover(name, self._monotonic())
+            self._recover(name, self.now())
         self.positions.start(name, start)
         return self.positions.positions[name]
 
@@ -335,7 +331,7 @@ class PeerReceiver:
             return 0
         if self.positions.outlived(ready.account):
             self._begin_again()
-        now = self._monotonic()
+        now = self.now()
         for name in [name for name in ready.starts if name in self._missing]:
             if self.positions.positions.get(name, 0) < ready.starts[name]:
                 self._start(name, ready.starts[name])
@@ -425,7 +421,7 @@ class PeerReceiver:
 
     def resent(self, name: str, first: int, last: int, request: int) -> None:
         """The peer has sent again what it could: what came before ``first`` is gone."""
-        now = self._monotonic()
+        now = self.now()
         if request:
             self.history_fetcher.resent(request, name, first, last, now)
         else:
@@ -442,18 +438,14 @@ class PeerReceiver:
             again = False
             for step in self.recovery.due_of(name, now):
                 if isinstance(step, Ask):
-                    self._ask(Replay(self._receive_context.me, step.name, step.first, step.last))
+                    request = Replay(self._receive_context.me, step.name, step.first, step.last)
+                    self._control.ask(self.peer, request)
                 else:
                     self._give_up(step)
                     again = True
 
-    def pursue(self, now: float) -> None:
-        """Go on with all that is missing or owed."""
-        for _ in self.pursuit(now):
-            pass
-
     def pursuit(self, now: float) -> Iterator[None]:
-        """Do the same exchange by exchange, for who has other work between them."""
+        """Go on with all that is missing or owed, exchange by exchange: others may have a turn."""
         for name in list(self._missing):
             self._recover(name, now)
             yield
@@ -471,11 +463,8 @@ class PeerReceiver:
 
     @property
     def pursuing(self) -> bool:
-        """Whether `pursue` has anything to do."""
+        """Whether `pursuit` has anything to do."""
         return bool(self.recovery or self.history_fetcher.owed or self.shared.pursuing)
-
-    def _ask(self, request: Replay | Recall) -> None:
-        self._control.ask(self.peer, request)
 
     def _advance(self, name: str) -> None:
         """Deliver what was parked and is now in turn."""

@@ -8,7 +8,7 @@ nothing about membership.
 
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import zmq
@@ -22,7 +22,6 @@ from ...protocol.interest.changes import Changes
 from ...protocol.interest.interest import NameSet
 from ...protocol.session.effects import OpenReceiver
 from ...protocol.session.readiness import MAX_NAMES
-from ...protocol.wire.data import ready_topic, topic
 from ..security.guard import CurveGuard
 from ..transport.endpoints import HUB_PREFIX
 from ..transport.sockets import (
@@ -30,14 +29,12 @@ from ..transport.sockets import (
     EVENTS,
     READABLE,
     connect,
-    subscribe,
-    unsubscribe,
 )
 from ..transport.threads import FOREVER, Ready
 from .context import ReceiveContext
 from .merging import Sources, identities
 from .peer_stream import PeerReceiver
-from .sources import REFRESH_EVERY, TOKENS_MOST, DataSource, HubSource
+from .sources import DataSource, HubSource
 
 if TYPE_CHECKING:
     from ..transport.environment import Environment, Sockets
@@ -200,18 +197,7 @@ class Receiver:
         if removed:
             self._former.drop(removed, self._keys)
         for source in self._by_fd.values():
-            for key in removed:
-                unsubscribe(source.socket, *source.topics(key))
-            for key in added:
-                subscribe(source.socket, *source.topics(key))
-            narrow = list(source.narrow) if removed else ()
-            gone = [name for name in narrow if not self._keys.covers(name)]
-            unsubscribe(source.socket, *map(topic, gone))
-            for name in gone:
-                del source.narrow[name]
-            self._widen(source, list(filter(NameSet(added).covers, source.told)))
-            # The token last: the peer sees it after the names.
-            self._ask_proof(source)
+            source.change(self._keys, epoch, added, removed)
             # Whatever a call on a socket has taken in may have eaten its wake-up.
             self._hot[source] = None
 
@@ -244,25 +230,15 @@ class Receiver:
                 self._widened.discard(peer)
                 continue
             some = [names.popleft() for _ in range(min(NAMES_AT_ONCE, len(names)))]
-            if self._widen(source, some):
+            if source.widen(self._keys, some):
                 self._widened.add(peer)
             if not names:
                 del self._told[peer]
                 if peer in self._widened:
                     # Once more the same token: the answer shows what was sent on them before.
                     self._widened.discard(peer)
-                    self._ask_proof(source)
+                    source.ask_proof(self._epoch)
             self._hot[source] = None
-
-    def _widen(self, source: DataSource, names: Iterable[str]) -> bool:
-        """Subscribe to what is wanted of some names that were told; tell whether any is new.
-
-        Not of all of them each time: a peer may tell of as many as `MAX_NAMES`, one by one.
-        """
-        new = [n for n in names if n not in source.narrow and self._keys.covers(n)]
-        source.narrow.update(dict.fromkeys(new))
-        subscribe(source.socket, *map(topic, new))
-        return bool(new)
 
     def tune(self, asked: OpenReceiver) -> None:
         """Receive from a peer, or by another connection than before, and keep the positions."""
@@ -290,7 +266,7 @@ class Receiver:
         if known is None:
             self._connect(source, peer, asked.key)
         elif proven is not None:
-            self._proven(known, proven)
+            known.proven(proven)
         elif before is not None:
             self._prove_again(known)  # else it proves itself when it hears of us
 
@@ -300,7 +276,7 @@ class Receiver:
         if socket is None:
             return None
         if not endpoint.startswith(HUB_PREFIX):
-            return DataSource(endpoint, socket, asked.rights.publish)
+            return DataSource(endpoint, socket, self._receive_context, asked.rights.publish)
         source = self._hub_sources[endpoint] = HubSource(endpoint, socket, self._receive_context)
         return source
 
@@ -343,10 +319,7 @@ class Receiver:
 
     def _connect(self, source: DataSource, peer: bytes, key: bytes) -> None:
         """Have a fresh socket receive from its endpoint what we want, and ask for the proof."""
-        for wanted in self._keys:
-            subscribe(source.socket, *source.topics(wanted))
-        subscribe(source.socket, *map(topic, source.narrow))
-        self._ask_proof(source)
+        source.begin(self._keys, self._epoch)
         self._by_fd[source.fd] = source
         self._poller.watch(source.fd)
         endpoint = source.endpoint.removeprefix(HUB_PREFIX)
@@ -376,14 +349,8 @@ class Receiver:
             self._connect(source, b"", key)
 
     def _prove_again(self, source: HubSource) -> None:
-        """Ask everybody behind a hub once more, but not once for each."""
-        now = self._monotonic()
-        if now >= source.refresh_at:
-            source.refresh_at = now + REFRESH_EVERY
-            token = ready_topic(self._receive_context.me, self._epoch)
-            unsubscribe(source.socket, token)
-            subscribe(source.socket, token)
-            self._hot[source] = None
+        source.prove_again(self._epoch, self._monotonic())
+        self._hot[source] = None
 
     def recall(self, key: str, arrears: RemoteCatchUp, noted: Callable[[], None]) -> None:
         """Have a late joiner given what each peer keeps, those to come included."""
@@ -417,24 +384,6 @@ class Receiver:
                 arrears.expire()
             else:
                 self._gathering.append((until, there))
-
-    def _ask_proof(self, source: DataSource) -> None:
-        """Subscribe to the token of this epoch; those before go when its answer is there.
-
-        Not sooner: a token that is dropped while its answer is on the way filters the
-        answer out, and with it the promise for what follows.
-        """
-        subscribe(source.socket, ready_topic(self._receive_context.me, self._epoch))
-        source.tokens.append(self._epoch)
-        if source.hub and len(source.tokens) > TOKENS_MOST:
-            # One peer behind a hub that proves nothing must not have them pile up.
-            self._proven(source, source.tokens[-TOKENS_MOST])
-
-    def _proven(self, source: DataSource, proven: int) -> None:
-        """Drop the tokens of the epochs before the one that was proven."""
-        for epoch in [epoch for epoch in source.tokens if epoch < proven]:
-            source.tokens.remove(epoch)
-            unsubscribe(source.socket, ready_topic(self._receive_context.me, epoch))
 
     def hush(self, peer: bytes, heads: dict[str, int], final: bool = True) -> None:
         """Deliver what has arrived from a peer, then receive no more.
@@ -607,7 +556,7 @@ class Receiver:
             try:
                 proven = take(frame, rest)
                 if proven is not None:
-                    self._proven(source, proven)
+                    source.proven(proven)
                     self._wasted = True
             except DecodeError as error:
                 rest(frame)  # that nothing of it is taken for a frame

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable
 import zmq
 
 from ...history import Body, Bulk
+from ...protocol.interest.interest import NameSet
 from ...protocol.security.permissions import Patterns, restricted
-from ...protocol.wire.data import MAX_ATTACHED, READY, read_ready, topics
+from ...protocol.wire.data import MAX_ATTACHED, READY, read_ready, ready_topic, topic, topics
 from ...protocol.wire.envelopes import MARK, mark_topic, origin_of, read_mark
-from ..transport.sockets import DO_NOT_WAIT, RCVMORE, subscribe
+from ..transport.sockets import DO_NOT_WAIT, RCVMORE, subscribe, unsubscribe
 from .context import ReceiveContext
 from .peer_stream import PeerReceiver
 
@@ -30,6 +31,7 @@ class DataSource:
     Args:
         endpoint: what it is connected to.
         socket: the SUB.
+        receive_context: of the node.
         publish: what the peer at its other end may publish.
     """
 
@@ -38,9 +40,14 @@ class DataSource:
     """Takes a frame that was read, as `PeerReceiver.take`."""
 
     def __init__(
-        self, endpoint: str, socket: "zmq.Socket[bytes]", publish: Patterns = None
+        self,
+        endpoint: str,
+        socket: "zmq.Socket[bytes]",
+        receive_context: ReceiveContext,
+        publish: Patterns = None,
     ) -> None:
         self.endpoint = endpoint
+        self._receive_context = receive_context
         self._publish = publish
         self.peer_receivers: dict[bytes, PeerReceiver] = {}
         self.peer = b""
@@ -68,14 +75,62 @@ class DataSource:
         """Feed a peer receiver no longer."""
         self.peer_receivers.pop(peer, None)
 
-    def topics(self, key: str) -> Iterable[bytes]:
+    def begin(self, keys: NameSet, epoch: int) -> None:
+        """Subscribe a fresh socket to what we want, and ask for the proof."""
+        for key in keys:
+            subscribe(self.socket, *self._topics(key))
+        subscribe(self.socket, *map(topic, self.narrow))
+        self.ask_proof(epoch)
+
+    def change(
+        self, keys: NameSet, epoch: int, added: tuple[str, ...], removed: tuple[str, ...]
+    ) -> None:
+        """Subscribe to what we want by now, and ask for the proof of the epoch."""
+        for key in removed:
+            unsubscribe(self.socket, *self._topics(key))
+        for key in added:
+            subscribe(self.socket, *self._topics(key))
+        gone = [name for name in self.narrow if not keys.covers(name)] if removed else []
+        unsubscribe(self.socket, *map(topic, gone))
+        for name in gone:
+            del self.narrow[name]
+        self.widen(keys, filter(NameSet(added).covers, self.told))
+        # The token last: the peer sees it after the names.
+        self.ask_proof(epoch)
+
+    def widen(self, keys: NameSet, names: Iterable[str]) -> bool:
+        """Subscribe to what is wanted of some names that were told; tell whether any is new.
+
+        Not of all of them each time: a peer may tell of as many as `MAX_NAMES`, one by one.
+        """
+        new = [name for name in names if name not in self.narrow and keys.covers(name)]
+        self.narrow.update(dict.fromkeys(new))
+        subscribe(self.socket, *map(topic, new))
+        return bool(new)
+
+    def ask_proof(self, epoch: int) -> None:
+        """Subscribe to the token of this epoch; those before go when its answer is there.
+
+        Not sooner: a token that is dropped while its answer is on the way filters the
+        answer out, and with it the promise for what follows.
+        """
+        subscribe(self.socket, ready_topic(self._receive_context.me, epoch))
+        self.tokens.append(epoch)
+
+    def proven(self, proven: int) -> None:
+        """Drop the tokens of the epochs before the one that was proven."""
+        for epoch in [epoch for epoch in self.tokens if epoch < proven]:
+            self.tokens.remove(epoch)
+            unsubscribe(self.socket, ready_topic(self._receive_context.me, epoch))
+
+    def _topics(self, key: str) -> Iterable[bytes]:
         """Return what to subscribe to for a key.
 
         A peer that may not publish everything is told a part of the key alone, and may honour
         that where it refuses the prefixes of the whole.
         """
         parts = () if self._publish is None else restricted([key], self._publish)
-        return [topic for part in {key: None, **dict.fromkeys(parts)} for topic in topics(part)]
+        return [one for part in {key: None, **dict.fromkeys(parts)} for one in topics(part)]
 
     def rest(self, frame: bytes) -> Bulk:
         """Return a frame with those behind it that belong to it, which have all arrived."""
@@ -95,17 +150,30 @@ class HubSource(DataSource):
     def __init__(
         self, endpoint: str, socket: "zmq.Socket[bytes]", receive_context: ReceiveContext
     ) -> None:
-        self._receive_context = receive_context
-        self.refresh_at = 0.0
+        super().__init__(endpoint, socket, receive_context)
+        self._refresh_at = 0.0
         self._epochs: dict[bytes, int] = {}
         self._readies: dict[bytes, list[bytes]] = {}
         self._ready_bytes = 0
-        super().__init__(endpoint, socket)
 
     def open(self, socket: "zmq.Socket[bytes]") -> None:
         """Receive by a fresh socket."""
         super().open(socket)
         subscribe(socket, mark_topic(self._receive_context.me))
+
+    def ask_proof(self, epoch: int) -> None:
+        """See `DataSource`; one peer that proves nothing must not have the tokens pile up."""
+        super().ask_proof(epoch)
+        if len(self.tokens) > TOKENS_MOST:
+            self.proven(self.tokens[-TOKENS_MOST])
+
+    def prove_again(self, epoch: int, now: float) -> None:
+        """Ask everybody once more for the proof of an epoch, but not once for each."""
+        if now >= self._refresh_at:
+            self._refresh_at = now + REFRESH_EVERY
+            token = ready_topic(self._receive_context.me, epoch)
+            unsubscribe(self.socket, token)
+            subscribe(self.socket, token)
 
     def board(self, peer_receiver: PeerReceiver) -> int | None:
         """Feed a peer receiver from here; return the epoch that this proves for all, if any."""
