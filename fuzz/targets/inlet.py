@@ -54,6 +54,9 @@ class Control(ReceiverEvents):
     def forgot(self, peer: bytes, number: int) -> None:
         """See `ReceiverEvents`."""
 
+    def marked(self, hub_source: str, mark: int) -> None:
+        """See `ReceiverEvents`."""
+
     def consumed(self, peer: bytes, positions: dict[str, int]) -> None:
         """See `ReceiverEvents`."""
         require(all(0 <= at < 1 << 64 for at in positions.values()), positions)

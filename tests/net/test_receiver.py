@@ -97,6 +97,9 @@ class Control(ReceiverEvents):
     def forgot(self, peer: bytes, number: int) -> None:
         """See `ReceiverEvents`."""
 
+    def marked(self, hub_source: str, mark: int) -> None:
+        """See `ReceiverEvents`."""
+
     def ask(self, peer: bytes, request: Replay | Recall) -> None:
         """See `ReceiverEvents`."""
 

@@ -1,9 +1,12 @@
-"""The way in: one SUB per peer, read by the data thread, which also runs the tasks.
+"""The way in: the data thread reads a socket for each peer or hub, and runs the tasks.
 
 This thread owns the data sockets. It takes commands from the control thread through a
 queue and reads a bounded number of frames from each peer in turn, so that no flood
-starves the rest; what a frame means is the business of the peer's `PeerReceiver`. It decides
-nothing about membership.
+starves the rest. It decides nothing about membership. What a frame means is the business of the
+`PeerReceiver`, what a socket is subscribed to that of its `DataSource`.
+
+What is left is long, but of one piece: that a peer comes, moves to another connection, leaves
+and returns changes the same few tables, which the loop reads, and which no other thread may touch.
 """
 
 import weakref
@@ -224,11 +227,7 @@ class Receiver:
     def _go_on_narrowing(self) -> None:
         """Subscribe to some more of the names that were told: messages go on meanwhile."""
         for peer, names in list(self._told.items()):
-            source = self._sources.get(peer)
-            if source is None:
-                del self._told[peer]
-                self._widened.discard(peer)
-                continue
+            source = self._sources[peer]
             some = [names.popleft() for _ in range(min(NAMES_AT_ONCE, len(names)))]
             if source.widen(self._keys, some):
                 self._widened.add(peer)
@@ -420,6 +419,8 @@ class Receiver:
         self._drain(self._sources[peer])
         self._leave(peer)
         self._pursuits.pop(peer, None)
+        self._told.pop(peer, None)
+        self._widened.discard(peer)
         peer_receiver.end()
         del self._peer_receivers[peer]
         if peer_receiver.ended:

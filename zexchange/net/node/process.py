@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ...kinds import is_tuple
-from ...local.exchange import Exchange
+from ...local.exchange import Bridge, Exchange
 from ...local.process.fork import at_exit
 from ...local.process.logs import log
 from ...local.tasks.buffered import catch_up
@@ -37,10 +37,9 @@ _graveyard: "list[Engine]" = []
 """Engines of the parent: kept, since finalising their sockets in the child is not ours."""
 
 
-class _TooLate:
+class _TooLate(Bridge):
     """Takes the place of a bridge when its node was closed by the end of the program."""
 
-    inherits = False
     federations = 0
 
     def __init__(self, name: str) -> None:
@@ -58,13 +57,6 @@ class _TooLate:
                 self._name,
             )
             log.flush()
-
-    def prepare(self, kept: object) -> list[object]:
-        """Take nothing over."""
-        return []
-
-    def inherit(self, prepared: object) -> None:
-        """Take nothing over."""
 
 
 def _close_all() -> None:

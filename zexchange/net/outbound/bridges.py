@@ -171,8 +171,8 @@ class Bridges(Sibling):
             if found is None:
                 return
             bridge, wanted = found
-            idle, now = self._open and sys.flags.dev_mode, self._outbound.monotonic()
-            self._siblings.place(self, exchange, bridge, wanted, now, idle, fresh)
+            idle = self._open and sys.flags.dev_mode
+            self._siblings.place(self, exchange, bridge, wanted, idle, fresh)
             if state == self._state:
                 return
 
@@ -211,10 +211,9 @@ class Bridges(Sibling):
             self._open = False
             self._state += 1
             bridges = list(self._bridges.values())
-        now = self._outbound.monotonic()
         for bridge in bridges:
             exchange = self._registry.find(bridge.name)
-            self._siblings.place(self, exchange, bridge, False, now)
+            self._siblings.place(self, exchange, bridge, False)
         self._siblings.leave(self)
 
 

@@ -19,6 +19,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 from ...history import Body
+from ...local import routing
 from ...local.exchange import Backpressure
 from ...protocol.codec.attachments import LARGE, Encoder
 from .bridge import SMALL_BYTES, Bridge, large_body, named_error
@@ -41,8 +42,8 @@ class Rooms(Backpressure):
             room.wait()
 
 
-class SharedBridge:
-    """The subscriber between one exchange and several nodes.
+class SharedBridge(routing.Bridge):
+    """The subscriber between one exchange and several nodes, which have what is kept.
 
     Args:
         bodies: the queue of the bridge that carried it so far: a send that has begun by that
@@ -92,16 +93,6 @@ class SharedBridge:
     def federations(self) -> int:
         """Into how many federations it carries messages."""
         return len(self.lanes)
-
-    inherits = False
-    """What is kept, the lanes have."""
-
-    def prepare(self, kept: object) -> list[object]:
-        """Return nothing: see `inherits`."""
-        return []
-
-    def inherit(self, prepared: object) -> None:
-        """Do nothing."""
 
     def see_to(self, size: int) -> Backpressure | None:
         """Have what is queued sent by every node, now or soon."""

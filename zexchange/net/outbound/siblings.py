@@ -121,7 +121,6 @@ class Siblings:
         exchange: Exchange[Any] | None,
         bridge: Bridge,
         wanted: bool,
-        now: float,
         idle: bool = False,
         fresh: bool = False,
     ) -> None:
@@ -132,7 +131,6 @@ class Siblings:
             exchange: which; None while nobody has it, and only its name is carried on.
             bridge: of the node, for that exchange.
             wanted: whether it is to carry it.
-            now: seconds on a monotonic clock.
             idle: whether to attach it in any case, where nothing else is.
             fresh: nobody has the exchange yet, and the registry's lock is held.
         """
@@ -143,7 +141,7 @@ class Siblings:
             if shared is None and wanted:
                 first = next((b for b in self._others(node, bridge.name) if b.wanted), None)
                 if first is not None:
-                    shared = self._share(exchange, first, bridge, now, fresh)
+                    shared = self._share(exchange, first, bridge, fresh)
                 else:
                     renewed = self._carry_alone(node, bridge, fresh)
             elif shared is None:
@@ -161,12 +159,7 @@ class Siblings:
             finish()
 
     def _share(
-        self,
-        exchange: Exchange[Any] | None,
-        first: Bridge,
-        second: Bridge,
-        now: float,
-        fresh: bool,
+        self, exchange: Exchange[Any] | None, first: Bridge, second: Bridge, fresh: bool
     ) -> SharedBridge:
         """Have a second node carry an exchange beside the one that has it."""
         if exchange is not None:
@@ -175,7 +168,7 @@ class Siblings:
         if exchange is not None:
             exchange._replace_bridges((first, second), shared)
         shared.see_to(0)
-        self._young.append((now + STRAYS_FOR, shared))
+        self._young.append((second.outbound.monotonic() + STRAYS_FOR, shared))
         return shared
 
     def _carry_alone(self, node: Sibling, bridge: Bridge, fresh: bool) -> bool:
