@@ -32,7 +32,7 @@ MADE = {
     "local/process/logs.py": {"self._counting"},
     "local/tasks/mailbox.py": {"self._lock", "self._filled", "self._roomy"},
     "local/registry.py": {"self._lock"},
-    "net/outbound/bridge.py": {"self._lock"},
+    "net/outbound/bridges.py": {"self._lock"},
     "net/inbound/rejections.py": {"self._lock"},
     "net/inbound/merging.py": {"self.lock"},
     "net/node/lifetime.py": {"lock", "self._starting"},

@@ -54,6 +54,9 @@ class Control(ReceiverEvents):
     def forgot(self, peer: bytes, number: int) -> None:
         """See `ReceiverEvents`."""
 
+    def marked(self, hub_source: str, mark: int) -> None:
+        """See `ReceiverEvents`."""
+
     def consumed(self, peer: bytes, positions: dict[str, int]) -> None:
         """See `ReceiverEvents`."""
         require(all(0 <= at < 1 << 64 for at in positions.values()), positions)
@@ -67,7 +70,7 @@ class Control(ReceiverEvents):
         require(event.first <= event.last, event)
         self.losses.append(event)
 
-    def rejected(self, peer: bytes, reason: str) -> None:
+    def rejected(self, source: str, reason: str) -> None:
         """See `ReceiverEvents`."""
 
 
@@ -142,7 +145,8 @@ class Fed(ReceiveContext):
             peer_receiver.resent(s.of(NAMES), s.of(FIRSTS), s.of(FIRSTS), s.take() % 2)  # type: ignore[arg-type]
         elif kind == 6:
             self.now += s.take() / 20
-            peer_receiver.pursue(self.now)
+            for _ in peer_receiver.pursuit(self.now):
+                pass
         elif kind == 7:
             self.epoch += 1
             added = NAMES[s.take() % 4 :][:1]

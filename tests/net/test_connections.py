@@ -76,3 +76,21 @@ def test_connections_remembered_of_a_key_are_bounded() -> None:
     for one, end in pairs:
         one.close()
         end.close()
+
+
+def test_connections_of_a_lesser_kind_are_cut_alone() -> None:
+    """The others are remembered; the oldest is handed back where there are too many."""
+    known, pairs = Connections(2), [socket.socketpair() for _ in range(3)]
+    for kind, (one, end) in enumerate(pairs):
+        surplus = known.note(b"node", one.fileno(), kind)
+        assert surplus == (connection(pairs[0][0].fileno()) if kind == 2 else None)
+        end.setblocking(False)
+    known.cut(b"node", 2)
+    assert pairs[1][1].recv(1) == b""
+    with pytest.raises(BlockingIOError):
+        pairs[2][1].recv(1)
+    known.cut(b"node")
+    assert pairs[2][1].recv(1) == b""
+    for one, end in pairs:
+        one.close()
+        end.close()

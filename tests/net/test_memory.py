@@ -35,13 +35,11 @@ def tables(node: Any) -> dict[str, int]:
         "audiences": len(window._audiences),
         "acked": sum(len(peer.acked) for peer in engine.session.members.peers.values()),
     }
-    for peer_source in engine.inbound._peer_sources.values():
-        where = peer_source.peer_receiver.positions
+    for peer_receiver in engine.inbound._peer_receivers.values():
+        where = peer_receiver.positions
         found["positions"] = len(where.positions)
         found["tallies"] = len(where.tallies)
-        found["at hand"] = len(peer_source.peer_receiver._exchanges) + len(
-            peer_source.peer_receiver._plain
-        )
+        found["at hand"] = len(peer_receiver._exchanges) + len(peer_receiver._plain)
     return found
 
 
@@ -111,7 +109,7 @@ def test_nothing_is_forgotten_that_a_peer_of_an_earlier_version_was_promised(
 ) -> None:
     """It would take what is numbered anew for repetitions; and there is a limit, that is told."""
     monkeypatch.setattr("zexchange.protocol.session.state.FEATURES", ())
-    monkeypatch.setattr("zexchange.net.outbound.bridge.NAMES_MOST", NAMES)
+    monkeypatch.setattr("zexchange.net.outbound.bridges.NAMES_MOST", NAMES)
     monkeypatch.setattr("zexchange.net.engine.memory.MANY", 100)
     sender, receiver, got = network.node("sender"), network.node("receiver"), list[int]()
     receiver.registry.match("reply.**").attach(to_call(got.append))

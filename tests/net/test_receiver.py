@@ -12,6 +12,7 @@ from zexchange import Lost, Registry, to_call
 from zexchange.net.engine.environment import NodeEnvironment
 from zexchange.net.inbound import receiver as i
 from zexchange.net.inbound.context import ReceiveContext, ReceiverEvents
+from zexchange.net.inbound.merging import Sources
 from zexchange.net.inbound.receiver import Receiver
 from zexchange.net.transport.sockets import EVENTS, READABLE
 from zexchange.protocol.interest.changes import Changes
@@ -90,10 +91,13 @@ class Control(ReceiverEvents):
     def consumed(self, peer: bytes, positions: dict[str, int]) -> None:
         """See `ReceiverEvents`."""
 
-    def rejected(self, peer: bytes, reason: str) -> None:
+    def rejected(self, source: str, reason: str) -> None:
         """See `ReceiverEvents`."""
 
     def forgot(self, peer: bytes, number: int) -> None:
+        """See `ReceiverEvents`."""
+
+    def marked(self, hub_source: str, mark: int) -> None:
         """See `ReceiverEvents`."""
 
     def ask(self, peer: bytes, request: Replay | Recall) -> None:
@@ -119,7 +123,7 @@ class Bench:
             ME, registry, lambda name: True, self.control, 5.0, world.monotonic
         )
         made: Any = sockets
-        self.inbound = Receiver(made, receive_context, lambda: None, world, changes)
+        self.inbound = Receiver(made, receive_context, lambda: None, world, changes, Sources())
         for key in ("good", "evil.**"):
             changes.step(key, True)
         changes.make(dropping=False)
@@ -285,16 +289,16 @@ def test_a_ready_does_not_cost_by_what_is_missing(bench: Bench) -> None:
     bench.foe.unread.append(ready_frame(Ready(ME, bench.inbound._epoch, FOE, heads)))
     while bench.foe.unread:
         bench.now += max(bench.turn(), 0.0)
-    peer_source = bench.inbound._peer_sources[FOE]
-    assert len(peer_source.peer_receiver.recovery.missing) == len(heads)
+    peer_receiver = bench.inbound._peer_receivers[FOE]
+    assert len(peer_receiver.recovery.missing) == len(heads)
     looked: list[str] = []
-    due_of = peer_source.peer_receiver.recovery.due_of
+    due_of = peer_receiver.recovery.due_of
 
     def counted(name: str, now: float) -> Any:
         looked.append(name)
         return due_of(name, now)
 
-    peer_source.peer_receiver.recovery = Counted(peer_source.peer_receiver.recovery, counted)  # type: ignore[assignment]
+    peer_receiver.recovery = Counted(peer_receiver.recovery, counted)  # type: ignore[assignment]
     bench.now += 1.0
     for n in range(10):
         one = {f"evil.fresh.{n}": 1}

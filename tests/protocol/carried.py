@@ -10,7 +10,7 @@ from typing import Any
 from machines import Inlet, Machine
 from network import DEATH, Connection, Network
 
-from zexchange.net.inbound.sources import TOKENS_MOST, HubSource
+from zexchange.net.inbound.sources import HubSource
 from zexchange.net.peering.hub_links import ANSWERS, HubRoute, _sent_by
 from zexchange.protocol.hub import client as h
 from zexchange.protocol.hub import members as c
@@ -430,23 +430,15 @@ class Guest(Machine):
 
     def ask_proof(self) -> None:
         assert self.hub_source is not None
-        self.subscribe_to([wire.ready_topic(self.id, self.epoch)], True)
-        self.hub_source.tokens.append(self.epoch)
-        if len(self.hub_source.tokens) > TOKENS_MOST:
-            self.proven(self.hub_source.tokens[-TOKENS_MOST])
+        self.hub_source.ask_proof(self.epoch)
 
     def prove_again(self) -> None:
         assert self.hub_source is not None
-        if self.network.now >= self.hub_source.refresh_at:
-            self.hub_source.refresh_at = self.network.now + 1.0
-            for wanted in (False, True):
-                self.subscribe_to([wire.ready_topic(self.id, self.epoch)], wanted)
+        self.hub_source.prove_again(self.epoch, self.network.now)
 
     def proven(self, epoch: int) -> None:
         assert self.hub_source is not None
-        for before in [token for token in self.hub_source.tokens if token < epoch]:
-            self.hub_source.tokens.remove(before)
-            self.subscribe_to([wire.ready_topic(self.id, before)], False)
+        self.hub_source.proven(epoch)
 
     def resubscribe(self, effect: fx.Resubscribe) -> None:
         self.change_keys(effect)

@@ -378,9 +378,7 @@ def test_who_meets_one_federation_alone_begins_where_that_began(network: Network
     network.settle()
     assert r.got == [*range(5, 10)]
     assert [item.seq for item in r.items if isinstance(item, Delivery)] == [*range(6, 11)]
-    (where,) = (
-        t.peer_receiver.positions for t in r.nodes["f2"]._engine.inbound._peer_sources.values()
-    )  # type: ignore[union-attr]
+    (where,) = (p.positions for p in r.nodes["f2"]._engine.inbound._peer_receivers.values())  # type: ignore[union-attr]
     assert where.positions == {"x": 10}
 
 

@@ -273,7 +273,7 @@ def test_names_that_are_merely_told_make_no_exchanges(network: Network) -> None:
     a, b = network.node("a"), network.node("b")
     b.registry.match("**").attach(Task(), history=1)
     network.settle()
-    peer_receiver = b._engine.inbound._peer_sources[bytes.fromhex(a.id)].peer_receiver  # type: ignore[union-attr]
+    peer_receiver = b._engine.inbound._peer_receivers[bytes.fromhex(a.id)]  # type: ignore[union-attr]
     peer_receiver.history_fetcher._recalls.add(99, "**", 1, network.now)
     peer_receiver.history_fetcher.owed[99] = b.registry._joiners()[0][1]
     peer_receiver.history_fetcher.recounted(99, {f"n{n}": (1, n % 2) for n in range(1000)})

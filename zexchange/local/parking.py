@@ -21,7 +21,7 @@ class Bridge(Protocol):
     @property
     def inherits(self) -> bool:
         """Whether it is given what was kept before it came."""
-        ...
+        return False
 
     def send(self, msg: Any, /) -> Backpressure | None:
         """Take a message before any task does; return where to wait for room, if need be."""
@@ -32,11 +32,11 @@ class Bridge(Protocol):
 
         What cannot be encoded is left out, and told.
         """
-        ...
+        return []
 
     def inherit(self, prepared: list[Any], /) -> None:
         """Keep that, before the first message; the lock of the exchange is held."""
-        ...
+        return
 
 
 class Parking:

@@ -32,7 +32,7 @@ from ..inbound.context import ReceiveContext, ReceiverEvents
 from ..inbound.merging import sources_of
 from ..inbound.receiver import Receiver
 from ..inbound.rejections import Misfit, RejectionCounter
-from ..outbound.bridge import Bridges
+from ..outbound.bridges import Bridges
 from ..outbound.publisher import Publisher
 from ..outbound.siblings import siblings_of
 from ..peering.discovery import Discovery
@@ -121,8 +121,8 @@ class Engine(ReceiverEvents):
         self.outbound = Publisher(
             self._xpub, self.me, self._waker.wake, self._ring, self.may_wait, self.world, gate
         )
-        self._siblings = siblings_of(self.registry, self.world.new_id)
-        self.bridges = Bridges(self.registry, self.outbound, self.scope, self._siblings)
+        self.siblings = siblings_of(self.registry, self.world.new_id)
+        self.bridges = Bridges(self.registry, self.outbound, self.scope, self.siblings)
 
     def _bind(self) -> None:
         """Bind the two sockets where others can find us."""
@@ -154,7 +154,7 @@ class Engine(ReceiverEvents):
             room=self._room,
             numbering=self.outbound.numbering,
             policy=guard.policy,
-            registry=self._siblings.id,
+            registry=self.siblings.id,
             exchanges=self._carried(),
             changes=self.changes,
             given=Given(plan.peers),
@@ -166,11 +166,11 @@ class Engine(ReceiverEvents):
     def _make_inbound(self) -> None:
         """Make the way from data sockets to the tasks."""
         world, registry, timeout = self.world, self.registry, self.plan.recovery_timeout
-        merged = sources_of(registry)
-        context = ReceiveContext(
-            self.me, registry, self.scope, self, timeout, world.monotonic, merged
+        context = ReceiveContext(self.me, registry, self.scope, self, timeout, world.monotonic)
+        sources = sources_of(registry)
+        self.inbound = Receiver(
+            self._sockets, context, self._end, world, self.changes, sources, self._guard
         )
-        self.inbound = Receiver(self._sockets, context, self._end, world, self.changes, self._guard)
         self.watch = Watchdog(self.inbound, world)
 
     def _make_controls(self, events: Exchange[Event]) -> None:
@@ -404,7 +404,7 @@ class Engine(ReceiverEvents):
 
     def heads(self) -> dict[str, int]:
         """Return the head of every exchange, all that was sent before the call included."""
-        self.bridges.settle()
+        self.siblings.settle()
         return self.outbound.heads()
 
     def may_wait(self) -> bool:
@@ -413,25 +413,14 @@ class Engine(ReceiverEvents):
             return False
         return not eventloops.held_up_here()
 
-    def rejected(self, peer: bytes, reason: str) -> None:
+    def rejected(self, source: str, reason: str) -> None:
         """See `ReceiverEvents`."""
-        self.post(lambda: self.session.reject(peer.hex(), reason))
+        self.rejection_counter.add(source, reason, "")
 
     def _count_rejection_counter(self, take: Callable[[], list[Misfit]]) -> None:
         def count() -> None:
             for origin, reason, detail, n in take():
                 self.session.reject(origin, reason, detail, n)
-
-        self.post(count)
-
-    def forbidden(self, peer: bytes, counts: dict[str, int]) -> None:
-        """See `ReceiverEvents`."""
-
-        def count() -> None:
-            known = self.session.members.peers.get(peer)
-            who = known.rights.name if known else peer.hex()
-            for name in list(counts):
-                self.session.reject(who, f"may not publish on {name!r}", count=counts.pop(name))
 
         self.post(count)
 
@@ -510,7 +499,7 @@ class Engine(ReceiverEvents):
         self._tick_at = now + TICK
         self.outbound.poll()
         self._probes.expire(now)
-        self.bridges.tick(now)
+        self.siblings.tick(now)
         if self.hub_client:
             self.hub_client.tick(now)
         self._look_at_keys(self._guard, now)

@@ -17,7 +17,7 @@ from ...protocol.session.events import Event, Lost, Rejected
 from ...protocol.session.session import Session
 from ...protocol.wire.messages import Pong, Recalled, Replayed
 from ..inbound.receiver import Receiver
-from ..outbound.bridge import Bridges
+from ..outbound.bridges import Bridges
 from ..outbound.publisher import Publisher
 from ..peering.links import Controls
 from ..transport.dns import Resolver

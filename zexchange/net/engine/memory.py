@@ -7,7 +7,7 @@ which is made again if need be, then the numbers, if no peer needs them to be re
 
 from ...protocol.delivery.sequence import Numbering
 from ...protocol.session.session import Session
-from ..outbound.bridge import Bridges
+from ..outbound.bridges import Bridges
 
 REMEMBERED = 4096
 """Exchanges that are remembered in any case."""

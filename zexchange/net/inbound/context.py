@@ -1,7 +1,7 @@
 """What everything that arrives at a node has in common: to whom it is told, and handed on."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from ...errors import DecodeError, InvalidName
 from ...local.exchange import Exchange
@@ -11,46 +11,31 @@ from ...protocol.elapsed import Elapsed
 from ...protocol.security.permissions import Rights
 from ...protocol.session.events import Lost
 from ...protocol.wire.messages import Recall, Replay
-from .merging import Sources
 
 
-class ReceiverEvents:
+class ReceiverEvents(Protocol):
     """What the data thread tells the control thread."""
 
     def proven(self, peer: bytes, epoch: int) -> None:
         """A ready arrived."""
-        raise NotImplementedError
 
     def forgot(self, peer: bytes, number: int) -> None:
         """We have forgotten what a peer has told us to."""
-        raise NotImplementedError
 
     def consumed(self, peer: bytes, positions: dict[str, int]) -> None:
         """Our tasks have been given a peer's messages up to these numbers."""
-        raise NotImplementedError
 
     def ask(self, peer: bytes, request: Replay | Recall) -> None:
         """Messages of a peer are missing, or wanted of before our time."""
-        raise NotImplementedError
 
     def lost(self, event: Lost) -> None:
         """Messages of a peer will not come any more."""
-        raise NotImplementedError
 
-    def rejected(self, peer: bytes, reason: str) -> None:
+    def rejected(self, source: str, reason: str) -> None:
         """A frame was not taken."""
-        raise NotImplementedError
 
     def marked(self, hub_source: str, mark: int) -> None:
         """A hub asks how far we have read what it sends."""
-        raise NotImplementedError
-
-    def forbidden(self, peer: bytes, counts: dict[str, int]) -> None:
-        """Frames were not taken, so many by exchange: the peer may not publish there.
-
-        What is counted in ``counts`` until they are looked at goes with them.
-        """
-        raise NotImplementedError
 
 
 class ReceiveContext:
@@ -64,7 +49,6 @@ class ReceiveContext:
         control: ReceiverEvents,
         timeout: float,
         monotonic: Callable[[], float],
-        sources: Sources | None = None,
     ) -> None:
         self.me = me
         self.control = control
@@ -73,29 +57,24 @@ class ReceiveContext:
         """What counts for ``timeout``: seconds in which the data thread, told by the control
         thread, looked in time at what is missing."""
         self.monotonic = monotonic
-        self.sources = Sources() if sources is None else sources
         self._registry = registry
         self.federated = federated
         self.busy: tuple[float, str] | None = None
         """Since when, and with which exchange, tasks have held the thread."""
 
-    def restrict(self, positions: ReceiveState, peer: bytes, rights: Rights, epoch: int) -> None:
+    def restrict(self, positions: ReceiveState, rights: Rights, epoch: int) -> None:
         """Have nothing taken of a peer on exchanges where it may not publish.
 
         What it may now, and might not before it left, is taken from ``epoch`` on.
         """
         positions.permit(rights.publish, epoch)
-        counts: dict[str, int] = {}
 
         def admits(name: str) -> bool:
             """Judge a name that nothing has been taken on yet."""
-            if rights.may_publish(name):
-                return True
-            quiet = not counts
-            counts[name] = counts.get(name, 0) + 1
-            if quiet:
-                self.control.forbidden(peer, counts)
-            return False
+            permitted = rights.may_publish(name)
+            if not permitted:
+                self.control.rejected(rights.name, f"may not publish on {name!r}")
+            return permitted
 
         positions.admits = admits
 

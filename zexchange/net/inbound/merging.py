@@ -8,7 +8,7 @@ alone has nothing of this on its messages' way.
 
 import threading
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...history import Body
 from ...local.exchange import Exchange
@@ -22,9 +22,7 @@ from ...protocol.security.keys import mark_of
 from ...protocol.wire.data import LAST_NUMBER
 from ...protocol.wire.messages import Batch
 from ..transport.per_registry import PerRegistry
-
-if TYPE_CHECKING:
-    from .peer_stream import PeerReceiver
+from .peer_stream import ALONE, PeerReceiver, Sharing
 
 FORMER_MOST = 256
 """Processes that have left, and of which it is known what was handed on."""
@@ -66,7 +64,7 @@ class Sources:
         self._there: dict[Identity, Source] = {}
         self._former: dict[Identity, Source] = {}
 
-    def join(self, known: Iterable[Identity], peer_receiver: "PeerReceiver", do: Do) -> None:
+    def join(self, known: Iterable[Identity], peer_receiver: PeerReceiver, do: Do) -> None:
         """Have a peer receiver hand on together with those of the same process; on its thread."""
         with self.lock:
             known = tuple(known)
@@ -161,7 +159,7 @@ class Source:
             if not final:
                 share.peer_receiver.look_again()  # what it holds at hand is for messages
                 self.away[share.peer_receiver.peer] = share, share.peer_receiver.now()
-            if self.shared and not share.peer_receiver.shared:
+            if self.shared and share.peer_receiver.shared is ALONE:
                 self.merger.share(share, share.so_far, share.mark)
             self.merger.leave(share, final)
         self.look(share.peer_receiver)
@@ -186,14 +184,14 @@ class Source:
         left = [at for _, at in list(self.away.values())]
         return len(self._shares) == 1 and all(now - at > departed.REMEMBERED for at in left)
 
-    def look(self, peer_receiver: "PeerReceiver") -> None:
+    def look(self, peer_receiver: PeerReceiver) -> None:
         """Go on with whatever waits, where that is due; on a peer receiver's thread."""
         with self.lock:
             waiting = list(self.merger.waiting)
         for name in waiting:
             self.run(name, peer_receiver)
 
-    def run(self, name: str, peer_receiver: "PeerReceiver") -> None:
+    def run(self, name: str, peer_receiver: PeerReceiver) -> None:
         """Hand on what is next on an exchange, while there is any and no other thread does."""
         merger, now = self.merger, peer_receiver.now()
         while True:
@@ -216,10 +214,10 @@ class Source:
                     merger.served(name)
 
 
-class Share:
+class Share(Sharing):
     """The part of one peer receiver in what a process sends; on its thread, unless it says so."""
 
-    def __init__(self, peer_receiver: "PeerReceiver", source: Source, do: Do) -> None:
+    def __init__(self, peer_receiver: PeerReceiver, source: Source, do: Do) -> None:
         self.peer_receiver = peer_receiver
         self.do = do
         self.mark = mark()
@@ -250,7 +248,7 @@ class Share:
     def begin(self) -> None:
         """Share from here on."""
         peer_receiver = self.peer_receiver
-        if peer_receiver.share is not self or peer_receiver.shared:
+        if peer_receiver.share is not self or peer_receiver.shared is not ALONE:
             return
         handed = self.so_far if self in self._merger.alone else {}
         peer_receiver.begin_to_share()
@@ -258,9 +256,9 @@ class Share:
             self._merger.share(self, handed, self.mark)
         self._source.look(peer_receiver)
 
-    def end(self, final: bool, owed: "Iterable[tuple[str, RemoteCatchUp]]") -> None:
+    def end(self, final: bool, owed: Iterable[tuple[str, RemoteCatchUp]]) -> None:
         """Bring nothing more: the peer has left; who is ``owed`` history asks the others."""
-        self.peer_receiver.share = None
+        self.peer_receiver.share = ALONE
         for other in self._source.leave(self, final):
             for key, arrears in owed:
                 history_fetcher = other.peer_receiver.history_fetcher
@@ -270,7 +268,7 @@ class Share:
         """Go on with what waits; hand on alone if nobody else is there any more."""
         self._source.look(self.peer_receiver)
         if self._source.lonely(self.peer_receiver.now()) and self._source.part(self):
-            self.peer_receiver.shared, self.mark = None, mark()
+            self.peer_receiver.shared, self.mark = ALONE, mark()
 
     @property
     def pursuing(self) -> bool:
@@ -325,7 +323,7 @@ class Share:
             self._questions.discard(name)
             self.say_where(name)
 
-    def drop(self, names: "Iterable[str]") -> None:
+    def drop(self, names: Iterable[str]) -> None:
         """Take note that exchanges are not wanted any more."""
         gone = set(names)
         with self._lock:

@@ -5,12 +5,13 @@ what is missing, acknowledges what the tasks have been given. It lives on the da
 thread and knows no socket: frames are brought to it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ...errors import DecodeError
 from ...history import FRAME_OVERHEAD, WINDOW, Body, Bulk
 from ...local.exchange import Exchange
+from ...local.late_join import RemoteCatchUp
 from ...protocol.codec.attachments import decode_frame
 from ...protocol.codec.values import SMALL_BODY, TOP, decode_batch
 from ...protocol.delivery.recovery import GiveUp, Recovery
@@ -38,7 +39,6 @@ from ...protocol.wire.data import (
 from ...protocol.wire.messages import Batch, Ready
 from .context import ReceiveContext
 from .history import HistoryFetcher
-from .merging import Share
 
 ACKNOWLEDGE = WINDOW // 4, 250_000
 """Bytes and messages consumed of one peer after which it is told, without being asked. A
@@ -50,6 +50,48 @@ EXCHANGES_MOST = 8192
 """Exchanges that are held at hand for the next frame on them."""
 _NOTHING = "", None, ReceiveCounts()
 unpack_small = TOP.unpack_small
+
+
+class Sharing:
+    """What is done about other peer receivers of the same process: nothing; see `Share`."""
+
+    do: Callable[[Callable[[], None]], None]
+
+    @property
+    def pursuing(self) -> bool:
+        """Whether `pursue` may have something to do."""
+        return False
+
+    def pursue(self) -> None:
+        """Go on with what waits."""
+
+    def bring(self, exchange: Exchange[Any], batch: Batch, frame: Body, skip: int) -> None:
+        """Take the messages of a frame whose turn it is in the peer receiver."""
+
+    def lose(self, name: str, first: int, last: int, reason: str) -> None:
+        """Take word of what the peer receiver has lost."""
+
+    def given(self, positions: dict[str, int]) -> dict[str, int]:
+        """Return how far messages have been handed on when the receiver is at these numbers."""
+        return positions
+
+    def based(self, bases: dict[str, int]) -> None:
+        """Take note of up to where nothing will come of exchanges that has not."""
+
+    def proven(self) -> None:
+        """Take note that a proof has come."""
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Take note that exchanges are not wanted any more."""
+
+    def forgotten(self, heads: dict[str, int]) -> None:
+        """Take note that exchanges were forgotten, up to these numbers."""
+
+    def end(self, final: bool, owed: Iterable[tuple[str, RemoteCatchUp]]) -> None:
+        """Bring nothing more: the peer has left."""
+
+
+ALONE = Sharing()
 
 
 class PeerReceiver:
@@ -79,7 +121,7 @@ class PeerReceiver:
         self._receive_context = receive_context
         self._control = receive_context.control
         self.patience = receive_context.timeout
-        self._monotonic = receive_context.monotonic
+        self.now = receive_context.monotonic
         self.history_fetcher = HistoryFetcher(peer, receive_context, self.positions)
         self._missing = self.recovery.missing
         self._owed = self.history_fetcher.owed
@@ -92,17 +134,16 @@ class PeerReceiver:
         self._most_bytes = min(most_bytes or ACKNOWLEDGE[0], ACKNOWLEDGE[0])
         self._most_messages = min(most_messages or ACKNOWLEDGE[1], ACKNOWLEDGE[1])
         self._bytes = self._messages = self._large = 0
-        self.share: Share | None = None
+        self.share = ALONE
         """Its part in what its process sends, if that has said which one it is."""
-        self.shared: Share | None = None
+        self.shared = ALONE
         """The same, while that process is met in other federations, too."""
 
     def expect(self, epoch: int, added: tuple[str, ...], removed: tuple[str, ...]) -> None:
         """Note a change of our interest."""
-        before: set[str] = set(self.positions.positions) if removed and self.shared else set()
+        before: set[str] = set(self.positions.positions) if removed else set()
         self.positions.expect(epoch, added, removed)
-        if self.shared:
-            self.shared.drop(before.difference(self.positions.positions))
+        self.shared.drop(before.difference(self.positions.positions))
         self.recovery.forget_unwanted()
         self.look_again()
 
@@ -119,10 +160,6 @@ class PeerReceiver:
     def carries(self, name: str) -> bool:
         """Tell whether an exchange may come from this peer, and is for us."""
         return self._carries(name) and self.exchange(name) is not None
-
-    def now(self) -> float:
-        """Return the time, in seconds on a monotonic clock."""
-        return self._monotonic()
 
     # --------------------------------------------------------------------------- frames
 
@@ -171,7 +208,7 @@ class PeerReceiver:
                         return self._take_any(frame, rest)
                     where[name] = last
                     tally.received += count
-                    self._receive_context.busy = (self._monotonic(), name)
+                    self._receive_context.busy = (self.now(), name)
                     exchange._deliver(values, self.sender, first, sent_at / 1e6)
                     self._receive_context.busy = None
                     self._touched.add(name)
@@ -203,7 +240,7 @@ class PeerReceiver:
         elif batch.count == 0:
             self._take_beacon(batch)
         elif batch.first > position + 1:
-            now = self._monotonic()
+            now = self.now()
             self.recovery.park(batch.name, batch.first, batch.first + batch.count - 1, frame, now)
             self._recover(batch.name, now)
         else:
@@ -220,7 +257,7 @@ class PeerReceiver:
             exchange = self.exchange(name)
             if exchange is None:
                 pass
-            elif self.shared:
+            elif self.shared is not ALONE:
                 self.shared.bring(exchange, batch, frame, skip)
             elif self.hand_on(exchange, batch, frame, skip, self):
                 self._plain[topic(name)] = name, exchange, self.positions.tallies[name]
@@ -248,24 +285,24 @@ class PeerReceiver:
             count = batch.count - skip
             by.spoiled(name, count)
             self.tell_lost(name, first, first + count - 1, "undecodable")
-            self._control.rejected(by.peer, str(error))
+            self._control.rejected(by.origin, str(error))
             return False
         receive_context = self._receive_context
-        receive_context.busy = (self._monotonic(), name)
+        receive_context.busy = (self.now(), name)
         exchange._deliver(values[skip:] if skip else values, self.sender, first, batch.sent_at)
         receive_context.busy = None
         return True
 
     def spoiled(self, name: str, count: int) -> None:
         """Count as lost what came here unreadable; also on other peer receivers' threads."""
-        if self.shared:
+        if self.shared is not ALONE:
             self.shared.do(lambda: self.positions.spoiled(name, count))
         else:
             self.positions.spoiled(name, count)
 
     def _take_beacon(self, batch: Batch) -> None:
         """A peer tells its head and asks how far we are."""
-        now = self._monotonic()
+        now = self.now()
         self.recovery.expose(batch.name, batch.first - 1, now)
         self._touched.add(batch.name)
         self._acknowledge()
@@ -279,7 +316,7 @@ class PeerReceiver:
         """
         if name in self._missing:
             self.recovery.unavailable(name, start, "forgotten by its origin")
-            self._recover(name, self._monotonic())
+            self._recover(name, self.now())
         self.positions.start(name, start)
         return self.positions.positions[name]
 
@@ -296,7 +333,7 @@ class PeerReceiver:
             return 0
         if self.positions.outlived(ready.account):
             self._begin_again()
-        now = self._monotonic()
+        now = self.now()
         for name in [name for name in ready.starts if name in self._missing]:
             if self.positions.positions.get(name, 0) < ready.starts[name]:
                 self._start(name, ready.starts[name])
@@ -310,11 +347,9 @@ class PeerReceiver:
                 self.tell_lost(gap.name, 0, gap.last, "its origin was away for too long")
         if self.history_fetcher.owed:
             self.history_fetcher.pursue(now)
-        if self.shared:
-            self.shared.pursue()
-        if self.shared:  # still: that may have been the end of it
-            self.shared.based({**ready.starts, **ready.bases})
-            self.shared.proven()
+        self.shared.pursue()  # which may be the end of it
+        self.shared.based({**ready.starts, **ready.bases})
+        self.shared.proven()
         self._control.proven(self.peer, ready.epoch)
         return ready.epoch
 
@@ -324,8 +359,7 @@ class PeerReceiver:
             self._give_up(step)
         before = set(self.positions.positions)
         self.positions.begin_again()
-        if self.shared:
-            self.shared.drop(before)
+        self.shared.drop(before)
         self._touched.clear()
         self.look_again()
 
@@ -340,7 +374,7 @@ class PeerReceiver:
                 if waiting is not None:
                     given[name] = min(position, waiting - 1)
                     self._touched.add(name)
-        if self.shared:
+        if self.shared is not ALONE:
             given, behind = self.shared.given(given), given
             self._touched.update(n for n, at in behind.items() if given.get(n, 0) < at)
         self._control.consumed(self.peer, given)
@@ -355,7 +389,7 @@ class PeerReceiver:
                 self._plain.pop(topic(name), None)
                 self._touched.discard(name)
                 gone[name] = head
-        if gone and self.shared:
+        if gone:
             self.shared.forgotten(gone)
 
     def exchange(self, name: str) -> Exchange[Any] | None:
@@ -385,11 +419,11 @@ class PeerReceiver:
             if now > before:
                 self.positions.tallies[batch.name].recovered += min(now - before, batch.count)
         except DecodeError as error:
-            self._control.rejected(self.peer, str(error))
+            self._control.rejected(self.origin, str(error))
 
     def resent(self, name: str, first: int, last: int, request: int) -> None:
         """The peer has sent again what it could: what came before ``first`` is gone."""
-        now = self._monotonic()
+        now = self.now()
         if request:
             self.history_fetcher.resent(request, name, first, last, now)
         else:
@@ -411,20 +445,14 @@ class PeerReceiver:
                 else:
                     self._control.ask(self.peer, step)
 
-    def pursue(self, now: float) -> None:
-        """Go on with all that is missing or owed."""
-        for _ in self.pursuit(now):
-            pass
-
     def pursuit(self, now: float) -> Iterator[None]:
-        """Do the same exchange by exchange, for who has other work between them."""
+        """Go on with all that is missing or owed, exchange by exchange: others may have a turn."""
         for name in list(self._missing):
             self._recover(name, now)
             yield
         if self.history_fetcher.owed:
             self.history_fetcher.pursue(now)
-        if self.shared:
-            self.shared.pursue()
+        self.shared.pursue()
 
     def end(self) -> None:
         """Account for what is missing: the peer has left."""
@@ -432,15 +460,12 @@ class PeerReceiver:
             self._give_up(step)
         owed = self.history_fetcher.owing()
         self.history_fetcher.end()
-        if self.share:
-            self.share.end(self.ended, owed)
+        self.share.end(self.ended, owed)
 
     @property
     def pursuing(self) -> bool:
-        """Whether `pursue` has anything to do."""
-        return bool(
-            self.recovery or self.history_fetcher.owed or (self.shared and self.shared.pursuing)
-        )
+        """Whether `pursuit` has anything to do."""
+        return bool(self.recovery or self.history_fetcher.owed or self.shared.pursuing)
 
     def _advance(self, name: str) -> None:
         """Deliver what was parked and is now in turn."""
@@ -456,7 +481,7 @@ class PeerReceiver:
 
     def _lost(self, name: str, first: int, last: int, reason: str) -> None:
         """Take note of a loss."""
-        if self.shared and self.exchange(name) is not None:
+        if self.shared is not ALONE and self.exchange(name) is not None:
             self.shared.lose(name, first, last, reason)
         else:
             self.tell_lost(name, first, last, reason)

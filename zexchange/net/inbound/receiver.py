@@ -1,47 +1,44 @@
-"""The way in: one SUB per peer, read by the data thread, which also runs the tasks.
+"""The way in: the data thread reads a socket for each peer or hub, and runs the tasks.
 
 This thread owns the data sockets. It takes commands from the control thread through a
 queue and reads a bounded number of frames from each peer in turn, so that no flood
-starves the rest; what a frame means is the business of the peer's `PeerReceiver`. It decides
-nothing about membership.
+starves the rest. It decides nothing about membership. What a frame means is the business of the
+`PeerReceiver`, what a socket is subscribed to that of its `DataSource`.
+
+What is left is long, but of one piece: that a peer comes, moves to another connection, leaves
+and returns changes the same few tables, which the loop reads, and which no other thread may touch.
 """
 
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import zmq
 
 from ...errors import DecodeError
-from ...history import Bulk
 from ...local.late_join import RemoteCatchUp
 from ...protocol.delivery.departed import Departed
 from ...protocol.delivery.former import Former
 from ...protocol.delivery.sequence import ReceiveState, everything
 from ...protocol.interest.changes import Changes
 from ...protocol.interest.interest import NameSet
-from ...protocol.security.permissions import Patterns, restricted
 from ...protocol.session.effects import OpenReceiver
 from ...protocol.session.readiness import MAX_NAMES
-from ...protocol.wire.data import MAX_ATTACHED, ready_topic, topic, topics
 from ..security.guard import CurveGuard
 from ..transport.endpoints import HUB_PREFIX
 from ..transport.sockets import (
     DO_NOT_WAIT,
     EVENTS,
-    RCVMORE,
     READABLE,
     Sockets,
     connect,
-    subscribe,
-    unsubscribe,
 )
 from ..transport.threads import FOREVER, Ready
 from .context import ReceiveContext
-from .merging import identities
+from .merging import Sources, identities
 from .peer_stream import PeerReceiver
-from .sources import REFRESH_EVERY, TOKENS_MOST, HubSource, Passenger
+from .sources import DataSource, HubSource
 
 if TYPE_CHECKING:
     from ..transport.environment import Environment
@@ -67,47 +64,6 @@ before another one takes its place: what is left is asked for again."""
 FORGOTTEN = "a return that would be told of: more peers were away for too long than are remembered"
 
 
-class PeerSource:
-    """The data connection to one peer: a socket, and the tokens it is subscribed to."""
-
-    def __init__(
-        self, peer_receiver: PeerReceiver, socket: "zmq.Socket[bytes]", publish: Patterns = None
-    ) -> None:
-        self.peer_receiver = peer_receiver
-        self._publish = publish
-        self.tokens: list[int] = []
-        self.rest_until = 0.0
-        self.told: dict[str, None] = {}
-        """Names that the peer has told, because it does not honour our prefixes."""
-        self.narrow: dict[str, None] = {}
-        """Those of them that are subscribed to."""
-        self.socket = socket
-        self.fd = int(socket.getsockopt(zmq.FD))
-
-    def topics(self, key: str) -> list[bytes]:
-        """Return what to subscribe to for a key.
-
-        A peer that may not publish everything is told a part of the key alone, and may honour
-        that where it refuses the prefixes of the whole.
-        """
-        parts = () if self._publish is None else restricted([key], self._publish)
-        return [topic for part in {key: None, **dict.fromkeys(parts)} for topic in topics(part)]
-
-    def rest(self, frame: bytes) -> Bulk:
-        """Return a frame with those behind it that belong to it, which have all arrived."""
-        buffers: list[memoryview] = []
-        while self.socket.getsockopt(RCVMORE):
-            part = self.socket.recv(DO_NOT_WAIT, copy=False)
-            if len(buffers) <= MAX_ATTACHED:
-                buffers.append(part.buffer)
-        return Bulk(frame, tuple(buffers))
-
-
-def _way(peer_source: "PeerSource | Passenger") -> PeerSource | HubSource:
-    """Return what a peer is received by."""
-    return peer_source.hub_source if isinstance(peer_source, Passenger) else peer_source
-
-
 class Receiver:
     """The data thread."""
 
@@ -118,6 +74,7 @@ class Receiver:
         ended: Callable[[], None],
         world: "Environment",
         changes: Changes,
+        processes: Sources,
         guard: CurveGuard | None = None,
     ) -> None:
         self._sockets = sockets
@@ -126,20 +83,23 @@ class Receiver:
         self._receive_context = receive_context
         self._ended = ended
         self._changes = changes
+        self._processes = processes
         self._keys = NameSet()
         self._epoch = 0
         self._wasted = False
         """Whether what was read last was no messages, or not all of it."""
         self._commands: deque[Callable[[], None]] = deque()
-        self._hot: dict[PeerSource | HubSource, None] = {}
+        self._hot: dict[DataSource, None] = {}
         self._leaving: dict[bytes, tuple[float, dict[str, int]]] = {}
-        self._peer_sources: dict[bytes, PeerSource | Passenger] = {}
+        self._peer_receivers: dict[bytes, PeerReceiver] = {}
+        self._sources: dict[bytes, DataSource] = {}
+        """By peer, what it is received by."""
         self._pursuits: dict[bytes, Iterator[None]] = {}
         """By peer, the rest of a look at all that is missing of it."""
         self._told: dict[bytes, deque[str]] = {}
         """By peer, names that it has told and that have not been looked at."""
         self._widened = set[bytes]()
-        self._by_fd: dict[int, PeerSource | HubSource] = {}
+        self._by_fd: dict[int, DataSource] = {}
         self._hub_sources: dict[str, HubSource] = {}
         self._waker = world.waker()
         self._poller = world.poller()
@@ -173,9 +133,9 @@ class Receiver:
         """Act on the data thread with the receiver of a peer, if it has one. Any thread."""
 
         def command() -> None:
-            peer_source = self._peer_sources.get(peer)
-            if peer_source is not None:
-                act(peer_source.peer_receiver)
+            peer_receiver = self._peer_receivers.get(peer)
+            if peer_receiver is not None:
+                act(peer_receiver)
 
         self.do(command)
 
@@ -196,32 +156,26 @@ class Receiver:
     @property
     def peers(self) -> int:
         """How many peers are received. Any thread."""
-        return len(self._peer_sources)
+        return len(self._peer_receivers)
 
     @property
     def recovering(self) -> bool:
         """Whether `tick` has anything to do. Any thread."""
-        peer_sources = list(self._peer_sources.values())
         if self._leaving or self._gathering or self._departed.next_at <= self._monotonic():
             return True
-        return any(peer_source.peer_receiver.pursuing for peer_source in peer_sources)
+        return any(peer_receiver.pursuing for peer_receiver in list(self._peer_receivers.values()))
 
     def parked(self) -> dict[tuple[str, str], int]:
         """Return how many messages are parked, by exchange and origin. Any thread."""
-        peer_receivers = [
-            peer_source.peer_receiver for peer_source in list(self._peer_sources.values())
-        ]
-        parked = [
-            (peer_receiver.origin, peer_receiver.recovery.parked())
-            for peer_receiver in peer_receivers
-        ]
-        return {(name, origin): n for origin, by_name in parked for name, n in by_name.items()}
+        return {
+            (name, peer_receiver.origin): n
+            for peer_receiver in list(self._peer_receivers.values())
+            for name, n in peer_receiver.recovery.parked().items()
+        }
 
     def positions(self) -> dict[str, ReceiveState]:
         """Return where we stand with each origin, some that have left included. Any thread."""
-        peer_receivers = [
-            peer_source.peer_receiver for peer_source in list(self._peer_sources.values())
-        ]
+        peer_receivers = list(self._peer_receivers.values())
         here = {peer_receiver.origin: peer_receiver.positions for peer_receiver in peer_receivers}
         return {**self._former.there, **self._departed.there, **here}
 
@@ -240,101 +194,91 @@ class Receiver:
             self._since.pop(key, None)
         self._since.update(dict.fromkeys(added, epoch))
         self._epoch = epoch
-        for peer_source in self._peer_sources.values():
-            peer_source.peer_receiver.expect(epoch, added, removed)
+        for peer_receiver in self._peer_receivers.values():
+            peer_receiver.expect(epoch, added, removed)
         for away in self._departed.there.values():
             away.expect(epoch, added, removed)
         if removed:
             self._former.drop(removed, self._keys)
-        for way in self._by_fd.values():
-            for key in removed:
-                unsubscribe(way.socket, *way.topics(key))
-            for key in added:
-                subscribe(way.socket, *way.topics(key))
-            gone = [name for name in way.narrow if not self._keys.covers(name)] if removed else ()
-            unsubscribe(way.socket, *map(topic, gone))
-            for name in gone:
-                del way.narrow[name]
-            self._widen(way, list(filter(NameSet(added).covers, way.told)))
-            # The token last: the peer sees it after the names.
-            self._ask_proof(way)
+        for source in self._by_fd.values():
+            source.change(self._keys, epoch, added, removed)
             # Whatever a call on a socket has taken in may have eaten its wake-up.
-            self._hot[way] = None
+            self._hot[source] = None
 
     def look_again(self) -> None:
         """Take note that more exchanges take part."""
-        for peer_source in self._peer_sources.values():
-            peer_source.peer_receiver.look_again()
+        for peer_receiver in self._peer_receivers.values():
+            peer_receiver.look_again()
 
     def narrow(self, peer: bytes, names: tuple[str, ...], anew: bool = False) -> None:
         """Subscribe at one peer to names that it has told us, as far as they are wanted.
 
         If they are told ``anew``, to no others that it told; but others behind its hub may have.
         """
-        peer_source = self._peer_sources.get(peer)
-        way = peer_source.hub_source if isinstance(peer_source, Passenger) else peer_source
-        if anew and isinstance(way, PeerSource):
-            way.told = {}
-        if way is not None and len(way.told) < MAX_NAMES:
-            new = [name for name in dict.fromkeys(names) if name not in way.told]
-            way.told.update(dict.fromkeys(new))
+        source = self._sources.get(peer)
+        if source is None:
+            return
+        if anew and not source.hub:
+            source.told = {}
+        if len(source.told) < MAX_NAMES:
+            new = [name for name in dict.fromkeys(names) if name not in source.told]
+            source.told.update(dict.fromkeys(new))
             self._told.setdefault(peer, deque()).extend(new)
 
     def _go_on_narrowing(self) -> None:
         """Subscribe to some more of the names that were told: messages go on meanwhile."""
         for peer, names in list(self._told.items()):
-            peer_source = self._peer_sources.get(peer)
-            if peer_source is None:
-                del self._told[peer]
-                self._widened.discard(peer)
-                continue
-            way = _way(peer_source)
+            source = self._sources[peer]
             some = [names.popleft() for _ in range(min(NAMES_AT_ONCE, len(names)))]
-            if self._widen(way, some):
+            if source.widen(self._keys, some):
                 self._widened.add(peer)
             if not names:
                 del self._told[peer]
                 if peer in self._widened:
                     # Once more the same token: the answer shows what was sent on them before.
                     self._widened.discard(peer)
-                    self._ask_proof(way)
-            self._hot[way] = None
-
-    def _widen(self, peer_source: PeerSource | HubSource, names: Iterable[str]) -> bool:
-        """Subscribe to what is wanted of some names that were told; tell whether any is new.
-
-        Not of all of them each time: a peer may tell of as many as `MAX_NAMES`, one by one.
-        """
-        new = [n for n in names if n not in peer_source.narrow and self._keys.covers(n)]
-        peer_source.narrow.update(dict.fromkeys(new))
-        subscribe(peer_source.socket, *map(topic, new))
-        return bool(new)
+                    source.ask_proof(self._epoch)
+            self._hot[source] = None
 
     def tune(self, asked: OpenReceiver) -> None:
-        """Receive from a peer, or replace the socket to it and keep the positions."""
-        peer, endpoint = asked.peer, asked.endpoint
+        """Receive from a peer, or by another connection than before, and keep the positions."""
+        peer = asked.peer
         if peer in self._leaving:  # it is back already
-            self._end(self._peer_sources[peer])
+            self._end(peer)
+        before, known = self._sources.get(peer), self._hub_sources.get(asked.endpoint)
+        if known is not None and known is before:
+            self._prove_again(known)
+            return
         # First: a peer receiver takes along what is remembered of a peer that has left.
-        socket = None if endpoint in self._hub_sources else self._new_socket(peer)
-        if socket is None and endpoint not in self._hub_sources:
+        source = known or self._new_source(asked)
+        if source is None:
             return
-        peer_source = self._peer_sources.get(peer)
-        peer_receiver = (
-            peer_source.peer_receiver if peer_source is not None else self._new_peer_receiver(asked)
-        )
-        if socket is None or endpoint.startswith(HUB_PREFIX):
-            self._board(peer_receiver, peer_source, endpoint, asked.key, socket)
-            return
-        fresh = PeerSource(peer_receiver, socket, asked.rights.publish)
-        if peer_source is not None:
-            self._replace(peer_source)
-        if isinstance(peer_source, PeerSource):
-            fresh.told, fresh.narrow = peer_source.told, peer_source.narrow
-            if len(fresh.narrow) > NAMES_AT_ONCE:  # some in a turn, as when they were told
-                fresh.narrow, self._told[peer] = {}, deque(fresh.told)
-        self._peer_sources[peer] = fresh
-        self._connect(fresh, peer, endpoint, asked.key)
+        if peer not in self._peer_receivers:
+            self._peer_receivers[peer] = self._new_peer_receiver(asked)
+        if before is not None:
+            self._replace(peer, before)
+            if not (before.hub or source.hub):
+                source.told, source.narrow = before.told, before.narrow
+                if len(source.narrow) > NAMES_AT_ONCE:  # some in a turn, as when they were told
+                    source.narrow, self._told[peer] = {}, deque(source.told)
+        self._sources[peer] = source
+        proven = source.board(self._peer_receivers[peer])
+        if known is None:
+            self._connect(source, peer, asked.key)
+        elif proven is not None:
+            known.proven(proven)
+        elif before is not None:
+            self._prove_again(known)  # else it proves itself when it hears of us
+
+    def _new_source(self, asked: OpenReceiver) -> DataSource | None:
+        """Return a fresh connection to receive a peer by; None if there is no socket."""
+        endpoint, socket = asked.endpoint, self._new_socket(asked.peer)
+        if socket is None:
+            return None
+        if not endpoint.startswith(HUB_PREFIX):
+            return DataSource(endpoint, socket, self._receive_context, asked.rights.publish)
+        source = self._hub_sources[endpoint] = HubSource(endpoint, socket, self._receive_context)
+        return source
 
     def _new_socket(self, peer: bytes) -> "zmq.Socket[bytes] | None":
         """Return a socket to receive by; None if there is none, told as of a peer.
@@ -344,7 +288,7 @@ class Receiver:
         try:
             return self._sockets.sub()
         except zmq.ZMQError as error:
-            self._receive_context.control.rejected(peer, f"no socket to receive by: {error}")
+            self._receive_context.control.rejected(peer.hex(), f"no socket to receive by: {error}")
             return None
 
     def _new_peer_receiver(self, asked: OpenReceiver) -> PeerReceiver:
@@ -354,9 +298,7 @@ class Receiver:
         peer_receiver = PeerReceiver(
             asked.peer, self._receive_context, asked.acknowledge, positions, carries
         )
-        self._receive_context.restrict(
-            peer_receiver.positions, asked.peer, asked.rights, self._epoch
-        )
+        self._receive_context.restrict(peer_receiver.positions, asked.rights, self._epoch)
         if not peer_receiver.returned:
             former = self._former.back(origin)
             if former is not None:
@@ -368,90 +310,47 @@ class Receiver:
             keyed = self._guard is not None and self._guard.policy is not None
             hub = asked.key if asked.endpoint.startswith(HUB_PREFIX) else None
             known = identities(asked.registry, asked.peer, hub, asked.endpoint, keyed)
-            self._receive_context.sources.join(known, peer_receiver, self.do)
+            self._processes.join(known, peer_receiver, self.do)
         for key, joiner in self._joiners:
             arrears = joiner()
             if arrears is not None:
                 peer_receiver.history_fetcher.recall(key, arrears, expected=self._meeting)
         return peer_receiver
 
-    def _connect(
-        self, way: PeerSource | HubSource, peer: bytes, endpoint: str, key: bytes = b""
-    ) -> None:
-        """Have a fresh socket receive from an endpoint what we want, and ask for the proof."""
-        for wanted in self._keys:
-            subscribe(way.socket, *way.topics(wanted))
-        subscribe(way.socket, *map(topic, way.narrow))
-        self._ask_proof(way)
-        self._by_fd[way.fd] = way
-        self._poller.watch(way.fd)
+    def _connect(self, source: DataSource, peer: bytes, key: bytes) -> None:
+        """Have a fresh socket receive from its endpoint what we want, and ask for the proof."""
+        source.begin(self._keys, self._epoch)
+        self._by_fd[source.fd] = source
+        self._poller.watch(source.fd)
+        endpoint = source.endpoint.removeprefix(HUB_PREFIX)
         try:
-            if self._unlock(way, endpoint, key):
-                connect(way.socket, endpoint)
+            if self._unlock(source, endpoint, key):
+                connect(source.socket, endpoint)
         except zmq.ZMQError as error:
             reason = f"cannot connect to {endpoint[:200]!r}: {error}"
-            self._receive_context.control.rejected(peer, reason)
+            self._receive_context.control.rejected(peer.hex(), reason)
         # Connecting may have set off the FD before it was watched.
-        self._hot[way] = None
+        self._hot[source] = None
 
-    def _unlock(self, way: PeerSource | HubSource, endpoint: str, key: bytes) -> bool:
+    def _unlock(self, source: DataSource, endpoint: str, key: bytes) -> bool:
         """Have a fresh socket expect a key; tell whether it may be connected at all."""
         if self._guard is None:
             return True
-        unlock = self._guard.unlock_hub if isinstance(way, HubSource) else self._guard.unlock
-        return unlock(way.socket, endpoint, key)
+        unlock = self._guard.unlock_hub if source.hub else self._guard.unlock
+        return unlock(source.socket, endpoint, key)
 
     def renew(self, down: str, key: bytes) -> None:
         """Replace the connection by which a hub's data comes, and ask for proof again."""
-        hub_source = self._hub_sources.get(HUB_PREFIX + down)
-        socket = self._new_socket(b"") if hub_source is not None else None
-        if hub_source is not None and socket is not None:
-            self._hot.pop(hub_source, None)
-            del self._by_fd[hub_source.fd]
-            self._poller.forget(hub_source.fd)
-            hub_source.socket.close()
-            hub_source.reopen(socket)
-            self._connect(hub_source, b"", down, key)
+        source = self._hub_sources.get(HUB_PREFIX + down)
+        socket = self._new_socket(b"") if source is not None else None
+        if source is not None and socket is not None:
+            self._close_socket(source)
+            source.open(socket)
+            self._connect(source, b"", key)
 
-    def _board(
-        self,
-        peer_receiver: PeerReceiver,
-        before: PeerSource | Passenger | None,
-        endpoint: str,
-        key: bytes,
-        socket: "zmq.Socket[bytes] | None",
-    ) -> None:
-        """Receive from a peer by the connection to a hub: a new one, if there is a ``socket``."""
-        peer = peer_receiver.peer
-        if socket is None:
-            hub_source = self._hub_sources[endpoint]
-        else:
-            hub_source = self._hub_sources[endpoint] = HubSource(
-                endpoint, socket, self._receive_context
-            )
-        if isinstance(before, Passenger) and before.hub_source is hub_source:
-            self._prove_again(before.hub_source)
-            return
-        if before is not None:
-            self._replace(before)
-        self._peer_sources[peer] = Passenger(peer_receiver, hub_source)
-        proven = hub_source.board(peer_receiver)
-        if socket is not None:
-            self._connect(hub_source, peer, endpoint.removeprefix(HUB_PREFIX), key)
-        elif proven is not None:
-            self._proven(hub_source, proven)
-        elif before is not None:
-            self._prove_again(hub_source)  # else it proves itself when it hears of us
-
-    def _prove_again(self, hub_source: HubSource) -> None:
-        """Ask everybody behind a hub once more, but not once for each."""
-        now = self._monotonic()
-        if now >= hub_source.refresh_at:
-            hub_source.refresh_at = now + REFRESH_EVERY
-            token = ready_topic(self._receive_context.me, self._epoch)
-            unsubscribe(hub_source.socket, token)
-            subscribe(hub_source.socket, token)
-            self._hot[hub_source] = None
+    def _prove_again(self, source: HubSource) -> None:
+        source.prove_again(self._epoch, self._monotonic())
+        self._hot[source] = None
 
     def recall(self, key: str, arrears: RemoteCatchUp, noted: Callable[[], None]) -> None:
         """Have a late joiner given what each peer keeps, those to come included."""
@@ -460,8 +359,8 @@ class Receiver:
             self._joiners_most = 2 * len(self._joiners) + 8
         there = weakref.ref(arrears)
         self._joiners.append((key, there))
-        for peer_source in self._peer_sources.values():
-            peer_source.peer_receiver.history_fetcher.recall(key, arrears)
+        for peer_receiver in self._peer_receivers.values():
+            peer_receiver.history_fetcher.recall(key, arrears)
         noted()
         if arrears.gathering:
             self._gathering.append(
@@ -486,24 +385,6 @@ class Receiver:
             else:
                 self._gathering.append((until, there))
 
-    def _ask_proof(self, peer_source: PeerSource | HubSource) -> None:
-        """Subscribe to the token of this epoch; those before go when its answer is there.
-
-        Not sooner: a token that is dropped while its answer is on the way filters the
-        answer out, and with it the promise for what follows.
-        """
-        subscribe(peer_source.socket, ready_topic(self._receive_context.me, self._epoch))
-        peer_source.tokens.append(self._epoch)
-        if isinstance(peer_source, HubSource) and len(peer_source.tokens) > TOKENS_MOST:
-            # One peer behind a hub that proves nothing must not have them pile up.
-            self._proven(peer_source, peer_source.tokens[-TOKENS_MOST])
-
-    def _proven(self, peer_source: PeerSource | HubSource, proven: int) -> None:
-        """Drop the tokens of the epochs before the one that was proven."""
-        for epoch in [epoch for epoch in peer_source.tokens if epoch < proven]:
-            peer_source.tokens.remove(epoch)
-            unsubscribe(peer_source.socket, ready_topic(self._receive_context.me, epoch))
-
     def hush(self, peer: bytes, heads: dict[str, int], final: bool = True) -> None:
         """Deliver what has arrived from a peer, then receive no more.
 
@@ -511,74 +392,77 @@ class Receiver:
         a moment to come. What is missing at the end up to ``heads``, or up to what we know
         otherwise, is lost. Unless it is ``final``, where it ended is remembered for its return.
         """
-        peer_source = self._peer_sources.get(peer)
-        if peer_source is None:
+        peer_receiver = self._peer_receivers.get(peer)
+        if peer_receiver is None:
             return
         now = self._monotonic()
-        self._drain(peer_source)
-        peer_source.peer_receiver.ended = final
+        self._drain(self._sources[peer])
+        peer_receiver.ended = final
         for name, head in heads.items():
-            peer_source.peer_receiver.recovery.expose(name, head, now)
+            peer_receiver.recovery.expose(name, head, now)
         self._leaving[peer] = (self._receive_context.elapsed.seconds + GOODBYE_SECONDS, heads)
-        self._end_if_complete(peer_source)
+        self._end_if_complete(peer)
 
-    def _end_if_complete(self, peer_source: PeerSource | Passenger) -> None:
+    def _end_if_complete(self, peer: bytes) -> None:
         """End a peer that has left once all is there that it has sent us, or after a while."""
-        until, heads = self._leaving[peer_source.peer_receiver.peer]
-        where, wanted = peer_source.peer_receiver.positions.positions, self._keys.covers
+        until, heads = self._leaving[peer]
+        where, wanted = self._peer_receivers[peer].positions.positions, self._keys.covers
         late = self._receive_context.elapsed.seconds >= until
         if late or all(where.get(n, -1) >= h or not wanted(n) for n, h in heads.items()):
-            self._end(peer_source)
+            self._end(peer)
 
-    def _end(self, peer_source: PeerSource | Passenger) -> None:
+    def _end(self, peer: bytes) -> None:
         """Close a peer's socket, and account for what is missing of it."""
-        peer_receiver = peer_source.peer_receiver
-        self._leaving.pop(peer_receiver.peer, None)
-        if peer_receiver.peer in self._peer_sources:
-            self._drain(peer_source)
-            self._close_socket(peer_source)
-            self._pursuits.pop(peer_receiver.peer, None)
-            peer_receiver.end()
-            del self._peer_sources[peer_receiver.peer]
-            if peer_receiver.ended:
-                self._remember(peer_receiver.origin, peer_receiver.positions, ended=True)
-            else:
-                self._departed.leave(
-                    peer_receiver.origin, peer_receiver.positions, self._monotonic()
-                )
+        self._leaving.pop(peer, None)
+        peer_receiver = self._peer_receivers.get(peer)
+        if peer_receiver is None:
+            return
+        self._drain(self._sources[peer])
+        self._leave(peer)
+        self._pursuits.pop(peer, None)
+        self._told.pop(peer, None)
+        self._widened.discard(peer)
+        peer_receiver.end()
+        del self._peer_receivers[peer]
+        if peer_receiver.ended:
+            self._remember(peer_receiver.origin, peer_receiver.positions, ended=True)
+        else:
+            self._departed.leave(peer_receiver.origin, peer_receiver.positions, self._monotonic())
 
     def _remember(self, origin: str, positions: ReceiveState, ended: bool = False) -> None:
         """Remember what came of a peer that will not go on where it was."""
         for _ in range(self._former.remember(origin, positions, ended)):
-            self._receive_context.control.rejected(self._receive_context.me, FORGOTTEN)
+            self._receive_context.control.rejected(self._receive_context.me.hex(), FORGOTTEN)
 
-    def _replace(self, peer_source: PeerSource | Passenger) -> None:
-        """Close a peer's socket in whose place another one comes."""
-        way, began = _way(peer_source), self._spent()
-        while self._read(way) and self._spent() - began < DRAIN_SECONDS:
+    def _replace(self, peer: bytes, source: DataSource) -> None:
+        """Receive a peer no longer by a connection in whose place another one comes."""
+        began = self._spent()
+        while self._read(source) and self._spent() - began < DRAIN_SECONDS:
             pass
-        self._close_socket(peer_source)
+        self._leave(peer)
 
-    def _close_socket(self, peer_source: PeerSource | Passenger) -> None:
-        way = _way(peer_source)
-        if isinstance(way, HubSource):
-            way.leave(peer_source.peer_receiver.peer)
-            if way.peer_receivers:
-                return
-            del self._hub_sources[way.endpoint]
-        self._hot.pop(way, None)
-        del self._by_fd[way.fd]
-        self._poller.forget(way.fd)
-        way.socket.close()
+    def _leave(self, peer: bytes) -> None:
+        """Receive a peer no longer by its connection, which goes with the last."""
+        source = self._sources.pop(peer)
+        source.leave(peer)
+        if not source.peer_receivers:
+            self._hub_sources.pop(source.endpoint, None)
+            self._close_socket(source)
 
-    def _drain(self, peer_source: PeerSource | Passenger) -> None:
+    def _close_socket(self, source: DataSource) -> None:
+        self._hot.pop(source, None)
+        del self._by_fd[source.fd]
+        self._poller.forget(source.fd)
+        source.socket.close()
+
+    def _drain(self, source: DataSource) -> None:
         """Deliver what has arrived from a peer that has left; not all, where it is no messages."""
-        way, wasted = _way(peer_source), 0.0
+        wasted = 0.0
         for _ in range(DRAIN_ROUNDS):
             began = self._monotonic()
-            if not self._serve(way) or wasted > DRAIN_SECONDS:
+            if not self._serve(source) or wasted > DRAIN_SECONDS:
                 break
-            if way.rest_until > began:
+            if source.rest_until > began:
                 wasted += self._monotonic() - began
 
     def tick(self) -> None:
@@ -587,17 +471,17 @@ class Receiver:
         self._receive_context.elapsed.look(now)
         if self._gathering:
             self._give_up_gathering()
-        for peer, peer_source in list(self._peer_sources.items()):
-            if peer_source.peer_receiver.pursuing and peer not in self._pursuits:
-                self._pursuits[peer] = peer_source.peer_receiver.pursuit(now)
-            if peer_source.peer_receiver.peer in self._leaving:
-                self._end_if_complete(peer_source)
+        for peer, peer_receiver in list(self._peer_receivers.items()):
+            if peer_receiver.pursuing and peer not in self._pursuits:
+                self._pursuits[peer] = peer_receiver.pursuit(now)
+            if peer in self._leaving:
+                self._end_if_complete(peer)
         for origin, positions in self._departed.expire(now):
             self._remember(origin, positions)
 
     def _stop(self) -> None:
         self._running = False
-        for peer in list(self._peer_sources):
+        for peer in list(self._peer_receivers):
             self.hush(peer, {})
 
     # ------------------------------------------------------------------------- the thread
@@ -617,9 +501,9 @@ class Receiver:
                     hot[alone] = None
                 return 0.0 if hot else FOREVER
         for fd, _ in ready:
-            peer_source = self._by_fd.get(fd)
-            if peer_source is not None:
-                hot[peer_source] = None
+            source = self._by_fd.get(fd)
+            if source is not None:
+                hot[source] = None
             elif fd == self._waker.fd:
                 self._waker.clear()
         while commands:
@@ -629,11 +513,11 @@ class Receiver:
         if self._pursuits:
             self._go_on_pursuing()
         now, resting = self._monotonic(), list[float]()
-        for peer_source in list(hot):
-            if peer_source.rest_until > now:
-                resting.append(peer_source.rest_until - now)
-            elif peer_source in hot and not self._serve(peer_source):
-                hot.pop(peer_source, None)
+        for source in list(hot):
+            if source.rest_until > now:
+                resting.append(source.rest_until - now)
+            elif source in hot and not self._serve(source):
+                hot.pop(source, None)
         if not self._running:
             return None
         if self._told or self._pursuits or commands or len(hot) > len(resting):
@@ -650,21 +534,21 @@ class Receiver:
                     self._pursuits[peer] = steps  # behind those of others
                     return
 
-    def _serve(self, peer_source: PeerSource | HubSource) -> bool:
+    def _serve(self, source: DataSource) -> bool:
         """Read a peer, and have it rest as long again where what it sent was no messages.
 
         With a ready of thousands of names that takes far longer than its budget.
         """
         began, self._wasted = self._monotonic(), False
-        more = self._read(peer_source)
+        more = self._read(source)
         if self._wasted:
             now = self._monotonic()
-            peer_source.rest_until = now + min(now - began, REST_MOST)
+            source.rest_until = now + min(now - began, REST_MOST)
         return more
 
-    def _read(self, peer_source: PeerSource | HubSource) -> bool:
+    def _read(self, source: DataSource) -> bool:
         """Take frames from a peer, within its budget; tell whether there may be more."""
-        receive, take = peer_source.socket.recv, peer_source.peer_receiver.take
+        receive, take, rest = source.socket.recv, source.take, source.rest
         until = began = 0.0
         for _ in range(BUDGET):
             try:
@@ -672,18 +556,18 @@ class Receiver:
             except zmq.Again:
                 return False
             try:
-                proven = take(frame, peer_source.rest)
+                proven = take(frame, rest)
                 if proven is not None:
-                    self._proven(peer_source, proven)
+                    source.proven(proven)
                     self._wasted = True
             except DecodeError as error:
-                peer_source.rest(frame)  # that nothing of it is taken for a frame
-                self._receive_context.control.rejected(peer_source.peer_receiver.peer, str(error))
+                rest(frame)  # that nothing of it is taken for a frame
+                self._receive_context.control.rejected(source.peer.hex(), str(error))
                 self._wasted = True
             if not until:
                 # Asked for once: half of what `Again` costs where that was all, and where it
                 # was not, more than a few mostly come.
-                if not int(peer_source.socket.getsockopt(EVENTS)) & READABLE:
+                if not int(source.socket.getsockopt(EVENTS)) & READABLE:
                     return False
                 until, began = self._monotonic() + BUDGET_SECONDS, self._spent()
             elif (late := self._monotonic() - until) > 0 and (

@@ -1,4 +1,4 @@
-"""Messages that are not of their exchange's type, counted on their way to the control thread.
+"""What was not taken of what arrived, counted on its way to the control thread.
 
 A flood of them is one command there, not one each.
 """

@@ -1,18 +1,20 @@
-"""The data connection to one hub, by which the messages of many peers come.
+"""What the data thread reads: a socket for each peer, and one for each hub.
 
-To the data thread it is read like the connection to a peer; each frame is handed to the
-peer receiver of its origin. That the hub takes a frame from nobody but its origin is the hub's
-word. What comes of peers that are received by another way is dropped here.
+By that of a hub the messages of many peers come: each frame is handed to the peer receiver of
+its origin. That the hub takes a frame from nobody but its origin is the hub's word. What comes of
+peers that are received by another way is dropped here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import zmq
 
 from ...history import Body, Bulk
-from ...protocol.wire.data import MAX_ATTACHED, READY, read_ready, topics
+from ...protocol.interest.interest import NameSet
+from ...protocol.security.permissions import Patterns, restricted
+from ...protocol.wire.data import MAX_ATTACHED, READY, read_ready, ready_topic, topic, topics
 from ...protocol.wire.envelopes import MARK, mark_topic, origin_of, read_mark
-from ..transport.sockets import DO_NOT_WAIT, RCVMORE, subscribe
+from ..transport.sockets import DO_NOT_WAIT, RCVMORE, subscribe, unsubscribe
 from .context import ReceiveContext
 from .peer_stream import PeerReceiver
 
@@ -23,42 +25,155 @@ TOKENS_MOST = 16
 REFRESH_EVERY = 1.0
 
 
-class HubSource:
-    """A socket that feeds many peer receivers; it is read like a `PeerSource`."""
+class DataSource:
+    """A data connection: its socket, what that is subscribed to, and whom it feeds.
+
+    Args:
+        endpoint: what it is connected to.
+        socket: the SUB.
+        receive_context: of the node.
+        publish: what the peer at its other end may publish.
+    """
+
+    hub = False
+    take: Callable[[bytes, Callable[[bytes], Body] | None], int | None]
+    """Takes a frame that was read, as `PeerReceiver.take`."""
 
     def __init__(
-        self, endpoint: str, socket: "zmq.Socket[bytes]", receive_context: ReceiveContext
+        self,
+        endpoint: str,
+        socket: "zmq.Socket[bytes]",
+        receive_context: ReceiveContext,
+        publish: Patterns = None,
     ) -> None:
         self.endpoint = endpoint
         self._receive_context = receive_context
-        self.told: dict[str, None] = {}
-        """Names that peers have told, because the hub does not honour our prefixes."""
-        self.narrow: dict[str, None] = {}
-        """Those of them that are subscribed to."""
-        self.reopen(socket)
+        self._publish = publish
         self.peer_receivers: dict[bytes, PeerReceiver] = {}
         self.peer = b""
         """Whose frame is being read."""
-        self.refresh_at = self.rest_until = 0.0
-        self._epochs: dict[bytes, int] = {}
-        self._readies: dict[bytes, list[bytes]] = {}
-        self._ready_bytes = 0
+        self.told: dict[str, None] = {}
+        """Names that peers have told, because our prefixes are not honoured."""
+        self.narrow: dict[str, None] = {}
+        """Those of them that are subscribed to."""
+        self.rest_until = 0.0
+        self.open(socket)
 
-    def reopen(self, socket: "zmq.Socket[bytes]") -> None:
+    def open(self, socket: "zmq.Socket[bytes]") -> None:
         """Receive by a fresh socket."""
         self.socket = socket
         self.fd = int(socket.getsockopt(zmq.FD))
         self.tokens: list[int] = []
+
+    def board(self, peer_receiver: PeerReceiver) -> int | None:
+        """Feed a peer receiver from here; return the epoch that this proves for all, if any."""
+        self.peer, self.take = peer_receiver.peer, peer_receiver.take
+        self.peer_receivers[peer_receiver.peer] = peer_receiver
+        return None
+
+    def leave(self, peer: bytes) -> None:
+        """Feed a peer receiver no longer."""
+        self.peer_receivers.pop(peer, None)
+
+    def begin(self, keys: NameSet, epoch: int) -> None:
+        """Subscribe a fresh socket to what we want, and ask for the proof."""
+        for key in keys:
+            subscribe(self.socket, *self._topics(key))
+        subscribe(self.socket, *map(topic, self.narrow))
+        self.ask_proof(epoch)
+
+    def change(
+        self, keys: NameSet, epoch: int, added: tuple[str, ...], removed: tuple[str, ...]
+    ) -> None:
+        """Subscribe to what we want by now, and ask for the proof of the epoch."""
+        for key in removed:
+            unsubscribe(self.socket, *self._topics(key))
+        for key in added:
+            subscribe(self.socket, *self._topics(key))
+        gone = [name for name in self.narrow if not keys.covers(name)] if removed else []
+        unsubscribe(self.socket, *map(topic, gone))
+        for name in gone:
+            del self.narrow[name]
+        self.widen(keys, filter(NameSet(added).covers, self.told))
+        # The token last: the peer sees it after the names.
+        self.ask_proof(epoch)
+
+    def widen(self, keys: NameSet, names: Iterable[str]) -> bool:
+        """Subscribe to what is wanted of some names that were told; tell whether any is new.
+
+        Not of all of them each time: a peer may tell of as many as `MAX_NAMES`, one by one.
+        """
+        new = [name for name in names if name not in self.narrow and keys.covers(name)]
+        self.narrow.update(dict.fromkeys(new))
+        subscribe(self.socket, *map(topic, new))
+        return bool(new)
+
+    def ask_proof(self, epoch: int) -> None:
+        """Subscribe to the token of this epoch; those before go when its answer is there.
+
+        Not sooner: a token that is dropped while its answer is on the way filters the
+        answer out, and with it the promise for what follows.
+        """
+        subscribe(self.socket, ready_topic(self._receive_context.me, epoch))
+        self.tokens.append(epoch)
+
+    def proven(self, proven: int) -> None:
+        """Drop the tokens of the epochs before the one that was proven."""
+        for epoch in [epoch for epoch in self.tokens if epoch < proven]:
+            self.tokens.remove(epoch)
+            unsubscribe(self.socket, ready_topic(self._receive_context.me, epoch))
+
+    def _topics(self, key: str) -> Iterable[bytes]:
+        """Return what to subscribe to for a key.
+
+        A peer that may not publish everything is told a part of the key alone, and may honour
+        that where it refuses the prefixes of the whole.
+        """
+        parts = () if self._publish is None else restricted([key], self._publish)
+        return [one for part in {key: None, **dict.fromkeys(parts)} for one in topics(part)]
+
+    def rest(self, frame: bytes) -> Bulk:
+        """Return a frame with those behind it that belong to it, which have all arrived."""
+        buffers: list[memoryview] = []
+        while self.socket.getsockopt(RCVMORE):
+            part = self.socket.recv(DO_NOT_WAIT, copy=False)
+            if len(buffers) <= MAX_ATTACHED:
+                buffers.append(part.buffer)
+        return Bulk(frame, tuple(buffers))
+
+
+class HubSource(DataSource):
+    """The connection to a hub, which feeds many peer receivers."""
+
+    hub = True
+
+    def __init__(
+        self, endpoint: str, socket: "zmq.Socket[bytes]", receive_context: ReceiveContext
+    ) -> None:
+        super().__init__(endpoint, socket, receive_context)
+        self._refresh_at = 0.0
+        self._epochs: dict[bytes, int] = {}
+        self._readies: dict[bytes, list[bytes]] = {}
+        self._ready_bytes = 0
+
+    def open(self, socket: "zmq.Socket[bytes]") -> None:
+        """Receive by a fresh socket."""
+        super().open(socket)
         subscribe(socket, mark_topic(self._receive_context.me))
 
-    @property
-    def peer_receiver(self) -> "HubSource":
-        """What takes the frames: the hub source."""
-        return self
+    def ask_proof(self, epoch: int) -> None:
+        """See `DataSource`; one peer that proves nothing must not have the tokens pile up."""
+        super().ask_proof(epoch)
+        if len(self.tokens) > TOKENS_MOST:
+            self.proven(self.tokens[-TOKENS_MOST])
 
-    def topics(self, key: str) -> tuple[bytes, ...]:
-        """Return what to subscribe to for a key."""
-        return topics(key)
+    def prove_again(self, epoch: int, now: float) -> None:
+        """Ask everybody once more for the proof of an epoch, but not once for each."""
+        if now >= self._refresh_at:
+            self._refresh_at = now + REFRESH_EVERY
+            token = ready_topic(self._receive_context.me, epoch)
+            unsubscribe(self.socket, token)
+            subscribe(self.socket, token)
 
     def board(self, peer_receiver: PeerReceiver) -> int | None:
         """Feed a peer receiver from here; return the epoch that this proves for all, if any."""
@@ -71,7 +186,7 @@ class HubSource:
 
     def leave(self, peer: bytes) -> None:
         """Feed a peer receiver no longer."""
-        self.peer_receivers.pop(peer, None)
+        super().leave(peer)
         self._epochs.pop(peer, None)
         self._drop_ready(peer)
 
@@ -121,20 +236,3 @@ class HubSource:
             self._ready_bytes += sum(map(len, self._readies[origin]))
             while len(self._readies) > READIES_MOST or self._ready_bytes > READY_BYTES:
                 self._drop_ready(next(iter(self._readies)))
-
-    def rest(self, frame: bytes) -> Bulk:
-        """Return a frame with those behind it that belong to it."""
-        buffers: list[memoryview] = []
-        while self.socket.getsockopt(RCVMORE):
-            part = self.socket.recv(DO_NOT_WAIT, copy=False)
-            if len(buffers) <= MAX_ATTACHED:
-                buffers.append(part.buffer)
-        return Bulk(frame, tuple(buffers))
-
-
-class Passenger:
-    """A peer whose messages come by a hub source: what the data thread keeps of it."""
-
-    def __init__(self, peer_receiver: PeerReceiver, hub_source: HubSource) -> None:
-        self.peer_receiver = peer_receiver
-        self.hub_source = hub_source

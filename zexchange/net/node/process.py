@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ...kinds import is_tuple
+from ...local.exchange import Bridge
 from ...local.process.logs import log
 from ..transport.endpoints import ipc_path, parse_tcp
 
@@ -21,10 +22,9 @@ _graveyard: "list[Engine]" = []
 """Engines of the parent: kept, since finalising their sockets in the child is not ours."""
 
 
-class TooLate:
+class TooLate(Bridge):
     """Takes the place of a bridge when its node was closed by the end of the program."""
 
-    inherits = False
     federations = 0
 
     def __init__(self, name: str) -> None:
@@ -42,13 +42,6 @@ class TooLate:
                 self._name,
             )
             log.flush()
-
-    def prepare(self, kept: object) -> list[object]:
-        """Take nothing over."""
-        return []
-
-    def inherit(self, prepared: object) -> None:
-        """Take nothing over."""
 
 
 def leave_parent_behind(engine: "Engine") -> None:

@@ -17,18 +17,13 @@ no sender waits for any: who does not get `moving` leaves the message to who has
 import threading
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING
 
 from ...history import Body
+from ...local import parking
 from ...local.exchange import Backpressure
 from ...protocol.codec.attachments import LARGE, Encoder
-from .encoding import large_body, named_error
+from .bridge import SMALL_BYTES, Bridge, large_body, named_error
 
-if TYPE_CHECKING:
-    from .bridge import Bridge
-
-SMALL_BYTES = 4096
-"""Of larger messages it matters how many are queued, at any moment."""
 SETTLE_SECONDS = 1.0
 """Seconds that are waited, at most, for a thread that moves messages to the lanes."""
 
@@ -47,8 +42,8 @@ class Rooms(Backpressure):
             room.wait()
 
 
-class SharedBridge:
-    """The subscriber between one exchange and several nodes.
+class SharedBridge(parking.Bridge):
+    """The subscriber between one exchange and several nodes, which have what is kept.
 
     Args:
         bodies: the queue of the bridge that carried it so far: a send that has begun by that
@@ -56,7 +51,7 @@ class SharedBridge:
         head: the last number that was given.
     """
 
-    def __init__(self, first: "Bridge", bodies: list[Body], head: int) -> None:
+    def __init__(self, first: Bridge, bodies: list[Body], head: int) -> None:
         self.name = first.name
         self.bodies = bodies
         self.head = head
@@ -98,16 +93,6 @@ class SharedBridge:
     def federations(self) -> int:
         """Into how many federations it carries messages."""
         return len(self.lanes)
-
-    inherits = False
-    """What is kept, the lanes have."""
-
-    def prepare(self, kept: object) -> list[object]:
-        """Return nothing: see `inherits`."""
-        return []
-
-    def inherit(self, prepared: object) -> None:
-        """Do nothing."""
 
     def see_to(self, size: int) -> Backpressure | None:
         """Have what is queued sent by every node, now or soon."""
@@ -172,7 +157,7 @@ class SharedBridge:
         for lane in self.lanes:
             lane.enlist()
 
-    def take_in(self, lane: "Bridge", fresh: bool) -> None:
+    def take_in(self, lane: Bridge, fresh: bool) -> None:
         """Have one more node carry the exchange from here on."""
         with self.moving:
             self._move()
@@ -188,7 +173,7 @@ class SharedBridge:
             lane.handed = self.head
             self.lanes = (*self.lanes, lane)
 
-    def let_go(self, lane: "Bridge") -> None:
+    def let_go(self, lane: Bridge) -> None:
         """Have a node carry the exchange no more; what was sent before this call it has."""
         with self.moving:
             self._move()
@@ -200,7 +185,7 @@ class SharedBridge:
         return f"<SharedBridge {self.name!r}, {len(self.lanes)} federations>"
 
 
-def _see_to(lane: "Bridge", size: int) -> Backpressure | None:
+def _see_to(lane: Bridge, size: int) -> Backpressure | None:
     """Have what is in a lane sent, now or soon, unless somebody is about to."""
     outbound = lane.outbound
     if lane.listed and size <= SMALL_BYTES and outbound.monotonic() < outbound.pace.quiet_until:
@@ -208,7 +193,7 @@ def _see_to(lane: "Bridge", size: int) -> Backpressure | None:
     return outbound.see_to(lane, size)
 
 
-def _held(lane: "Bridge", fresh: bool) -> AbstractContextManager[None]:
+def _held(lane: Bridge, fresh: bool) -> AbstractContextManager[None]:
     """Hold what a node sends, unless nothing of the exchange is on its way.
 
     A ``fresh`` exchange nobody has yet, and the registry's lock is held: no other is taken then,
@@ -217,7 +202,7 @@ def _held(lane: "Bridge", fresh: bool) -> AbstractContextManager[None]:
     return nullcontext() if fresh and not lane.bodies else lane.outbound.held()
 
 
-def share(first: "Bridge", second: "Bridge", fresh: bool) -> SharedBridge:
+def share(first: Bridge, second: Bridge, fresh: bool) -> SharedBridge:
     """Return what carries an exchange for a second node, beside the one that has it."""
     with _held(first, fresh):
         queue, first.bodies = first.bodies, []

@@ -6,22 +6,74 @@ an exchange, and with what, is decided here, for one exchange after the other.
 """
 
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...local.exchange import Exchange
 from ...local.registry import Registry
+from ...protocol.delivery.sequence import Numbering
 from ..transport.per_registry import PerRegistry
+from .bridge import Bridge
+from .publisher import Publisher
 from .shared import SharedBridge, share
-
-if TYPE_CHECKING:
-    from .bridge import Bridge, Bridges
 
 STRAYS_FOR = 60.0
 """Seconds for which it is looked after messages that a send has queued which began before an
 exchange was shared: only the node sees to them that had it alone."""
+
+
+class Sibling:
+    """What a node has of each exchange, as far as the other nodes of its registry ask for it."""
+
+    def __init__(self, outbound: Publisher) -> None:
+        self._outbound = outbound
+        self._bridges: dict[str, Bridge] = {}
+        self.spent: dict[str, int] = {}
+        """Exchanges that could be forgotten here, were it not for other nodes; and their heads."""
+
+    def find(self, name: str) -> Bridge | None:
+        """Return the bridge of an exchange, if there is one."""
+        return self._bridges.get(name)
+
+    def needs(self, name: str, head: int) -> bool:
+        """Tell whether an exchange has to be remembered for this node, or stands below ``head``."""
+        at = self.numbered.get(name)
+        return name in self._bridges or (at is not None and not head <= at == self.spent.get(name))
+
+    def knows(self, name: str) -> bool:
+        """Tell whether an exchange has a place here, be it 0."""
+        return name in self._bridges or name in self.numbered
+
+    @property
+    def numbering(self) -> Numbering:
+        """The places given to each exchange."""
+        return self._outbound.numbering
+
+    @property
+    def numbered(self) -> Mapping[str, int]:
+        """The last place given on each exchange."""
+        return self._outbound.numbering.heads
+
+    def begin_at(self, name: str, head: int, fresh: bool = False) -> None:
+        """Number an exchange, which this node does not carry now, from ``head`` + 1 on."""
+        if head <= self.numbering.place(name):
+            return
+        with nullcontext() if fresh else self._outbound.held():
+            self._outbound.begin_at(name, head)
+
+    def heads(self) -> dict[str, int]:
+        """Return the last numbers given, and to be given to what is queued."""
+        bridges = list(self._bridges.values())
+        queued = {bridge.name: len(bridge.bodies) for bridge in bridges if bridge.bodies}
+        return {**queued, **{n: h + queued.get(n, 0) for n, h in dict(self.numbered).items()}}
+
+    def raise_heads(self, heads: Mapping[str, int]) -> None:
+        """Begin above the numbers of a node that is there no more, on what both had carried."""
+        for name, head in heads.items():
+            if name in self.numbered:
+                self.begin_at(name, head)
 
 
 class Siblings:
@@ -35,7 +87,7 @@ class Siblings:
         self.id = new_id()
         """Said to peers; another one in a forked child, and once no node is left."""
         self._new_id = new_id
-        self._nodes: list[Bridges] = []
+        self._nodes: list[Sibling] = []
         self._placing = threading.RLock()
         self.naming = threading.RLock()
         """Held where an exchange begins at a node, and where one is forgotten. Below all others,
@@ -45,12 +97,12 @@ class Siblings:
         self._floor = 0
         """No number that a node has given which is there no more is above."""
 
-    def join(self, node: "Bridges") -> None:
+    def join(self, node: Sibling) -> None:
         """Take in a node."""
         with self._placing:
             self._nodes.append(node)
 
-    def leave(self, node: "Bridges") -> None:
+    def leave(self, node: Sibling) -> None:
         """Let go of a node that carries nothing any more."""
         with self._placing:
             if node not in self._nodes:
@@ -65,11 +117,10 @@ class Siblings:
 
     def place(
         self,
-        node: "Bridges",
+        node: Sibling,
         exchange: Exchange[Any] | None,
-        bridge: "Bridge",
+        bridge: Bridge,
         wanted: bool,
-        now: float,
         idle: bool = False,
         fresh: bool = False,
     ) -> None:
@@ -80,7 +131,6 @@ class Siblings:
             exchange: which; None while nobody has it, and only its name is carried on.
             bridge: of the node, for that exchange.
             wanted: whether it is to carry it.
-            now: seconds on a monotonic clock.
             idle: whether to attach it in any case, where nothing else is.
             fresh: nobody has the exchange yet, and the registry's lock is held.
         """
@@ -91,7 +141,7 @@ class Siblings:
             if shared is None and wanted:
                 first = next((b for b in self._others(node, bridge.name) if b.wanted), None)
                 if first is not None:
-                    shared = self._share(exchange, first, bridge, now, fresh)
+                    shared = self._share(exchange, first, bridge, fresh)
                 else:
                     renewed = self._carry_alone(node, bridge, fresh)
             elif shared is None:
@@ -109,12 +159,7 @@ class Siblings:
             finish()
 
     def _share(
-        self,
-        exchange: Exchange[Any] | None,
-        first: "Bridge",
-        second: "Bridge",
-        now: float,
-        fresh: bool,
+        self, exchange: Exchange[Any] | None, first: Bridge, second: Bridge, fresh: bool
     ) -> SharedBridge:
         """Have a second node carry an exchange beside the one that has it."""
         if exchange is not None:
@@ -123,10 +168,10 @@ class Siblings:
         if exchange is not None:
             exchange._replace_bridges((first, second), shared)
         shared.see_to(0)
-        self._young.append((now + STRAYS_FOR, shared))
+        self._young.append((second.outbound.monotonic() + STRAYS_FOR, shared))
         return shared
 
-    def _carry_alone(self, node: "Bridges", bridge: "Bridge", fresh: bool) -> bool:
+    def _carry_alone(self, node: Sibling, bridge: Bridge, fresh: bool) -> bool:
         """Have a node carry an exchange that no other does now; tell if by a queue of its own."""
         if bridge.wanted:
             return False
@@ -139,7 +184,7 @@ class Siblings:
         return renewed
 
     def _leave_shared(
-        self, exchange: Exchange[Any] | None, shared: SharedBridge, bridge: "Bridge"
+        self, exchange: Exchange[Any] | None, shared: SharedBridge, bridge: Bridge
     ) -> SharedBridge | None:
         """Have one node less carry an exchange; return what carries it for the others."""
         shared.let_go(bridge)
@@ -154,7 +199,7 @@ class Siblings:
     def _attach(
         self,
         exchange: Exchange[Any],
-        bridge: "Bridge",
+        bridge: Bridge,
         shared: SharedBridge | None,
         attached: bool,
     ) -> Callable[[], None] | None:
@@ -170,17 +215,17 @@ class Siblings:
         """Return the names of exchanges that several nodes carry, of those that are asked for."""
         return [name for name in list(self._shared) if covered(name)]
 
-    def _others(self, node: "Bridges", name: str) -> "list[Bridge]":
+    def _others(self, node: Sibling, name: str) -> list[Bridge]:
         found = [other.find(name) for other in self._nodes if other is not node]
         return [bridge for bridge in found if bridge is not None]
 
-    def _head(self, node: "Bridges", name: str) -> int:
+    def _head(self, node: Sibling, name: str) -> int:
         """Return the last number that any node may have given to a message of an exchange."""
         nodes = [other for other in self._nodes if name in other.numbered]
         heads = [other.numbering.place(name) for other in nodes]
         return max(heads, default=max(node.numbering.place(name), self._floor))
 
-    def begun(self, node: "Bridges", name: str) -> tuple[int, int]:
+    def begun(self, node: Sibling, name: str) -> tuple[int, int]:
         """Return where an exchange starts at a node, and its base; `naming` is held.
 
         It starts where others of it are, if they are anywhere. Else behind all that any of them
@@ -198,7 +243,7 @@ class Siblings:
         return name in self._shared
 
     @contextmanager
-    def agreed(self, node: "Bridges", name: str, head: int) -> Generator[bool, None, None]:
+    def agreed(self, node: Sibling, name: str, head: int) -> Generator[bool, None, None]:
         """Say whether a node may forget an exchange, as far as the others are concerned.
 
         None has it in use, or has given numbers that a peer lacks. So by no federation anything of

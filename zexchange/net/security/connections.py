@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from math import inf
 
 import zmq
 
@@ -18,6 +19,9 @@ from ..transport.sockets import SRCFD
 
 PER_KEY = 256
 """Connections remembered of one key. Beyond that the oldest is cut off only when it speaks."""
+
+OWNERS_MOST = 65_536
+"""Keys, or nodes, of which connections are remembered: those of the first are cut off for more."""
 
 Connection = tuple[int, int]
 """A descriptor and its inode: numbers are given again, and may be another's by now."""
@@ -114,21 +118,35 @@ def cut(found: Connection | None) -> None:
 
 
 class Connections:
-    """By key, the connections on which something has come."""
+    """By key, or node, the connections on which something has come, each of some kind.
 
-    def __init__(self) -> None:
-        self._of: dict[bytes, dict[Connection, None]] = {}
+    Args:
+        most: connections remembered of one, and not more of `OWNERS_MOST`.
+    """
 
-    def note(self, key: bytes, fd: int) -> None:
-        """Take note that something came from the owner of a key."""
+    def __init__(self, most: int = PER_KEY) -> None:
+        self._most = most
+        self._of: dict[bytes, dict[Connection, int]] = {}
+
+    def note(self, owner: bytes, fd: int, kind: int = 0) -> Connection | None:
+        """Take note that something came from an owner; return a connection that is too much."""
         found = connection(fd)
-        if found is not None:
-            known = self._of.setdefault(key, {})
-            known[found] = None
-            if len(known) > PER_KEY:
-                del known[next(iter(known))]
+        if found is None:
+            return None
+        known = self._of.setdefault(owner, {})
+        known[found] = kind
+        if len(self._of) > OWNERS_MOST:
+            self.cut(next(iter(self._of)))
+        if len(known) <= self._most:
+            return None
+        first = next(iter(known))
+        del known[first]
+        return first
 
-    def cut(self, key: bytes) -> None:
-        """Cut off every connection of a key."""
-        for found in self._of.pop(key, {}):
-            cut(found)
+    def cut(self, owner: bytes, below: float = inf) -> None:
+        """Cut off every connection of an owner that is of a lesser kind."""
+        for found, kind in self._of.pop(owner, {}).items():
+            if kind < below:
+                cut(found)
+            elif alive(found):
+                self._of.setdefault(owner, {})[found] = kind

@@ -11,8 +11,10 @@ What the files mean is decided by pure functions (`protocol.security.keys` and
 
 import os
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import zmq
 from zmq.utils import z85
@@ -42,6 +44,7 @@ MAX_AUTHORIZED = 10_000
 
 Stamp = tuple[str, int, int, int, int, int]
 Signature = tuple[Stamp, ...]
+T = TypeVar("T")
 
 
 class KeyDirectory:
@@ -96,7 +99,7 @@ class KeyDirectory:
         for path in paths:
             name = path.name.removesuffix(_SUFFIX)
             try:
-                authorized[name] = _read_keys(path)
+                authorized[name] = _read(path, MAX_KEY_FILE_BYTES, read_public)
             except FileNotFoundError:  # taken away at this moment
                 continue
             except InvalidKeys as error:
@@ -164,13 +167,9 @@ def _write_once(path: Path, text: str) -> None:
 def _read_own(directory: Path) -> bytes:
     path = directory / SECRET_FILE
     try:
-        return read_secret(_read_file(path, MAX_KEY_FILE_BYTES, secret=True))
+        return _read(path, MAX_KEY_FILE_BYTES, read_secret, secret=True)
     except FileNotFoundError:
         raise InvalidKeys(f"there is no {path}: make it with zexchange keygen") from None
-    except OSError as error:
-        raise InvalidKeys(f"cannot read {path}: {error}") from error
-    except InvalidKeys as error:
-        raise InvalidKeys(_at(path, error)) from None
 
 
 def _public_of(secret: bytes) -> bytes:
@@ -189,8 +188,8 @@ def _refuse_foreign(directory: Path) -> None:
 
 
 def _key_files(directory: Path) -> list[Path]:
-    _refuse_foreign(directory)
     try:
+        check_directory(directory)
         paths = sorted(path for path in directory.iterdir() if _is_key_file(path))
     except FileNotFoundError:
         return []
@@ -205,54 +204,42 @@ def _is_key_file(path: Path) -> bool:
     return path.name.endswith(_SUFFIX) and not path.name.startswith(".")
 
 
-def _read_keys(path: Path) -> tuple[bytes, ...]:
-    try:
-        return read_public(_read_file(path, MAX_KEY_FILE_BYTES))
-    except InvalidKeys as error:
-        raise InvalidKeys(_at(path, error)) from None
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise InvalidKeys(f"cannot read {path}: {error}") from error
-
-
 def _read_permissions(path: Path, was_there: bool) -> dict[str, Rights] | None:
     """Return the entries; None if there never was a file, which permits everything.
 
     One that is gone is trouble: who edits it may have moved it away for a moment.
     """
     try:
-        data = _read_file(path, MAX_PERMISSIONS_BYTES)
-        return read_permissions(data.decode())
+        return _read(path, MAX_PERMISSIONS_BYTES, lambda data: read_permissions(data.decode()))
     except FileNotFoundError:
         if was_there:
             raise InvalidKeys(f"{path} is gone") from None
         return None
+
+
+def _read(path: Path, most: int, parse: Callable[[bytes], T], *, secret: bool = False) -> T:
+    """Return what a regular file says; it is given one byte more than ``most`` if it has that.
+
+    A pipe in its place would hold us until somebody writes. The file that is judged is the
+    one that is read. Every error but `FileNotFoundError` names the file.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        with os.fdopen(fd, "rb") as file:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                raise InvalidKeys(f"{path} is not a file")
+            check_file(path, found, secret=secret)
+            return parse(file.read(most + 1))
+    except FileNotFoundError:
+        raise
     except UnicodeDecodeError:
         raise InvalidKeys(f"{path}: not a text file") from None
     except InvalidKeys as error:
-        raise InvalidKeys(_at(path, error)) from None
+        text = str(error)
+        raise InvalidKeys(text if str(path) in text else f"{path}: {text}") from None
     except OSError as error:
         raise InvalidKeys(f"cannot read {path}: {error}") from error
-
-
-def _at(path: Path, error: InvalidKeys) -> str:
-    return str(error) if str(path) in str(error) else f"{path}: {error}"
-
-
-def _read_file(path: Path, most: int, *, secret: bool = False) -> bytes:
-    """Return the content of a regular file, and one byte more than ``most`` if it has that.
-
-    A pipe in its place would hold us until somebody writes. The file that is judged is the
-    one that is read.
-    """
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    with os.fdopen(fd, "rb") as file:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            raise InvalidKeys(f"{path} is not a file")
-        check_file(path, found, secret=secret)
-        return file.read(most + 1)
 
 
 def _signature(directory: Path) -> Signature:

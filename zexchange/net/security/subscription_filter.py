@@ -53,34 +53,6 @@ def user_of(frame: zmq.Frame) -> bytes | None:
     return b"" if property_of(frame, "Socket-Type") else None
 
 
-class Readers:
-    """Who may read what is announced to a node, by lesser connections than its own may be."""
-
-    def __init__(self) -> None:
-        self._of: dict[bytes, dict[Connection, Kind]] = {}
-
-    def note(self, node: bytes, kind: Kind, fd: int) -> None:
-        """Note that a token of a node was subscribed to; what is too much is cut."""
-        found = connection(fd)
-        if found is None:
-            return
-        self._of.setdefault(node, {})[found] = kind
-        if len(self._of[node]) > READERS_OF_ONE:
-            first = next(iter(self._of[node]))
-            del self._of[node][first]
-            cut(first)
-        if len(self._of) > MAX_TOKENS:
-            self.keep(next(iter(self._of)), Kind.NEAR)
-
-    def keep(self, node: bytes, kind: Kind) -> None:
-        """Cut the connections of a node's readers that are of a lesser kind."""
-        for found, its in self._of.pop(node, {}).items():
-            if its < kind:
-                cut(found)
-            elif alive(found):
-                self._of.setdefault(node, {})[found] = its
-
-
 class HubGrants:
     """What is given by one connection to a hub that may not have all of what it subscribes to.
 
@@ -118,7 +90,8 @@ class SubscriptionFilter:
         self._refused = refused
         self._tokens: dict[bytes, Connection] = {}
         self._to_hubs: dict[Connection, HubGrants] = {}
-        self._readers = Readers()
+        self._readers = Connections(READERS_OF_ONE)
+        """By node, who may read what is announced to it by a lesser connection than its own."""
         self._skewed = False
         self.hubs: dict[tuple[str, int], bytes] | None = None
         """The key of the hub at each address that the socket dials; None if it never does."""
@@ -196,15 +169,16 @@ class SubscriptionFilter:
 
         They come back, and are not given its tokens any more.
         """
-        self._readers.keep(node, self.calls(node))
+        self._readers.cut(node, self.calls(node))
 
     def _lend(self, topic: bytes, kind: Kind, key: bytes, frame: zmq.Frame) -> None:
         """Note a reader of what is announced to a node, if it may not have everything itself."""
         rights = self._policy().rights(key)
         if topic[:1] == READY and rights is not None and rights.subscribe is not None:
             node = owner_in(topic)
-            if node:
-                self._readers.note(node, kind, int(frame.get(zmq.SRCFD)))
+            surplus = self._readers.note(node, source(frame), kind) if node else None
+            if surplus is not None:
+                cut(surplus)
 
     def _for_itself(self, topic: bytes, kind: Kind) -> bool:
         """Return whether a kind of connection may ask for what is said to the node in a topic.
