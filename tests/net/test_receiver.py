@@ -211,6 +211,29 @@ def test_a_socket_that_is_replaced_is_not_read_without_end(bench: Bench) -> None
     assert bench.now - began <= i.DRAIN_SECONDS + i.BUDGET_SECONDS + 2 * COST
 
 
+def test_a_socket_that_has_something_to_read_is_kept_although_nothing_is_proven(
+    bench: Bench,
+) -> None:
+    """What waits there may end with the proof; not for ever, if the other end is no good."""
+    again = OpenReceiver(GOOD, "tcp://127.0.0.1:1", unproven=True)
+    bench.good.unread += [data_head(topic("good"), GOOD, n, 1, 1.0) + b"\x01" for n in (1, 2)]
+    bench.inbound.tune(again)
+    assert bench.made == [bench.foe, bench.good]
+    bench.turn()
+    assert bench.got == [1, 1]
+    for _ in range(10):
+        bench.good.unread.append(data_head(topic("good"), GOOD, 3, 1, 1.0) + b"\x01")
+        bench.inbound.tune(again)
+    assert bench.good.closed
+    assert len(bench.got) == 3
+
+
+def test_a_socket_with_nothing_to_read_is_replaced_at_once(bench: Bench) -> None:
+    """Its connection may be one that only seems to be there."""
+    bench.inbound.tune(OpenReceiver(GOOD, "tcp://127.0.0.1:1", unproven=True))
+    assert bench.good.closed
+
+
 def test_junk_of_a_peer_that_left_is_not_read_without_end(bench: Bench) -> None:
     """What it sent as messages is delivered; what is none soon ends it."""
     bench.foe.endless = endless(b"\x01evil.x\0")

@@ -249,6 +249,9 @@ class Receiver:
         if known is not None and known is before:
             self._prove_again(known)
             return
+        if before is not None and asked.unproven and before.spare():
+            self._hot[before] = None  # the look at it may have eaten its wake-up
+            return
         # First: a peer receiver takes along what is remembered of a peer that has left.
         source = known or self._new_source(asked)
         if source is None:

@@ -14,7 +14,7 @@ from ...protocol.interest.interest import NameSet
 from ...protocol.security.permissions import Patterns, restricted
 from ...protocol.wire.data import MAX_ATTACHED, READY, read_ready, ready_topic, topic, topics
 from ...protocol.wire.envelopes import MARK, mark_topic, origin_of, read_mark
-from ..transport.sockets import DO_NOT_WAIT, RCVMORE, subscribe, unsubscribe
+from ..transport.sockets import DO_NOT_WAIT, EVENTS, RCVMORE, READABLE, subscribe, unsubscribe
 from .context import ReceiveContext
 from .peer_stream import PeerReceiver
 
@@ -22,6 +22,8 @@ READIES_MOST = 4096
 """Peers whose proof is remembered that have come before we know of them."""
 READY_BYTES = 1 << 20
 TOKENS_MOST = 16
+SPARED_MOST = 4
+"""Times that a connection on which nothing is proven is kept because there is more to read."""
 REFRESH_EVERY = 1.0
 
 
@@ -57,6 +59,7 @@ class DataSource:
         self.narrow: dict[str, None] = {}
         """Those of them that are subscribed to."""
         self.rest_until = 0.0
+        self._spared = 0
         self.open(socket)
 
     def open(self, socket: "zmq.Socket[bytes]") -> None:
@@ -117,8 +120,20 @@ class DataSource:
         subscribe(self.socket, ready_topic(self._receive_context.me, epoch))
         self.tokens.append(epoch)
 
+    def spare(self) -> bool:
+        """Return whether to read on here although nothing was proven in time.
+
+        The proof may be on its way, after what waits to be read: on a busy machine this thread
+        can be seconds late. Another socket would lose that, and each of thousands of names be
+        asked for again.
+        """
+        self._spared += 1
+        readable = int(self.socket.getsockopt(EVENTS)) & READABLE
+        return self._spared <= SPARED_MOST and bool(readable)
+
     def proven(self, proven: int) -> None:
         """Drop the tokens of the epochs before the one that was proven."""
+        self._spared = 0
         for epoch in [epoch for epoch in self.tokens if epoch < proven]:
             self.tokens.remove(epoch)
             unsubscribe(self.socket, ready_topic(self._receive_context.me, epoch))

@@ -69,7 +69,9 @@ class OpenReceiver(Effect):
     """Receive a peer's data from an endpoint; again for the same peer: with a fresh socket.
 
     ``acknowledge``, ``registry`` and ``exchanges`` are as in its `Hello`; ``key`` is its public
-    key, if it has one, and what it sends is judged by ``rights``.
+    key, if it has one, and what it sends is judged by ``rights``. ``unproven`` says that it is
+    asked for because our interest was not proven in time: then a socket that has something to
+    read may be kept.
     """
 
     peer: bytes
@@ -79,6 +81,7 @@ class OpenReceiver(Effect):
     rights: Rights = EVERYTHING
     registry: bytes = b""
     exchanges: tuple[str, ...] = ()
+    unproven: bool = False
 
 
 @dataclass(frozen=True, slots=True)

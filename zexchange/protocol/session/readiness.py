@@ -24,10 +24,10 @@ MAX_NAMES = 100_000
 """Names taken of one peer that wants to be subscribed to name by name."""
 
 
-def tune(peer: Peer) -> OpenReceiver:
+def tune(peer: Peer, unproven: bool = False) -> OpenReceiver:
     """Return what has a peer's data received, as it is permitted."""
     hello = peer.hello
-    said = hello.registry, hello.exchanges
+    said = hello.registry, hello.exchanges, unproven
     return OpenReceiver(peer.id, peer.data, hello.acknowledge, peer.key, peer.rights, *said)
 
 
@@ -96,7 +96,7 @@ class Readiness:
         if now - peer.unproven_at >= min(patience, UNPROVEN_MOST):
             peer.unproven_at, peer.data = now, peer.data_to_try()
             peer.unproven_for = min(2 * peer.unproven_for, UNPROVEN_MOST)
-            self._core.do(tune(peer))
+            self._core.do(tune(peer, unproven=True))
 
     # ------------------------------------------------------------------ a peer's interest
 
