@@ -61,6 +61,13 @@ class ReceiveContext:
         self.federated = federated
         self.busy: tuple[float, str] | None = None
         """Since when, and with which exchange, tasks have held the thread."""
+        self.refused = 0
+        """Frames that were not taken."""
+
+    def reject(self, source: str, reason: str) -> None:
+        """Count a frame that is not taken, and tell of it."""
+        self.refused += 1
+        self.control.rejected(source, reason)
 
     def restrict(self, positions: ReceiveState, rights: Rights, epoch: int) -> None:
         """Have nothing taken of a peer on exchanges where it may not publish.
@@ -73,7 +80,7 @@ class ReceiveContext:
             """Judge a name that nothing has been taken on yet."""
             permitted = rights.may_publish(name)
             if not permitted:
-                self.control.rejected(rights.name, f"may not publish on {name!r}")
+                self.reject(rights.name, f"may not publish on {name!r}")
             return permitted
 
         positions.admits = admits

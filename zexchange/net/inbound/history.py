@@ -138,7 +138,7 @@ class HistoryFetcher:
         if not self.owed:
             self._bytes = 0
         if not (step.complete or left or arrears.cancelled):
-            receive_context.control.rejected(
+            receive_context.reject(
                 self._peer.hex(), f"its history did not all come for {arrears!r}"
             )
         receive_context.busy = (
@@ -162,5 +162,5 @@ class HistoryFetcher:
         try:
             return self._receive_context.exchange(name)
         except DecodeError as error:
-            self._receive_context.control.rejected(self._peer.hex(), str(error))
+            self._receive_context.reject(self._peer.hex(), str(error))
             return None

@@ -285,7 +285,7 @@ class PeerReceiver:
             count = batch.count - skip
             by.spoiled(name, count)
             self.tell_lost(name, first, first + count - 1, "undecodable")
-            self._control.rejected(by.origin, str(error))
+            self._receive_context.reject(by.origin, str(error))
             return False
         receive_context = self._receive_context
         receive_context.busy = (self.now(), name)
@@ -419,7 +419,7 @@ class PeerReceiver:
             if now > before:
                 self.positions.tallies[batch.name].recovered += min(now - before, batch.count)
         except DecodeError as error:
-            self._control.rejected(self.origin, str(error))
+            self._receive_context.reject(self.origin, str(error))
 
     def resent(self, name: str, first: int, last: int, request: int) -> None:
         """The peer has sent again what it could: what came before ``first`` is gone."""

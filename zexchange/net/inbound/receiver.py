@@ -56,6 +56,10 @@ NAMES_AT_ONCE = 200
 REST_MOST = 0.1
 """Seconds for which a peer is not read, at most, after what it sent was no messages: as many as
 that took."""
+REFUSED_REST = 9
+"""Times as many, where some of it was refused: malformed, unreadable, or not permitted. No peer
+that keeps to the protocol and to its permissions sends any, so all of them get a tenth of the time.
+Not so by the connection to a hub, where others would pay for it."""
 DRAIN_ROUNDS = 1000
 """Budgets granted to what has arrived on a socket of a peer that has left."""
 DRAIN_SECONDS = 0.1
@@ -542,11 +546,14 @@ class Receiver:
 
         With a ready of thousands of names that takes far longer than its budget.
         """
-        began, self._wasted = self._monotonic(), False
+        context = self._receive_context
+        began, refused, self._wasted = self._monotonic(), context.refused, False
         more = self._read(source)
-        if self._wasted:
+        hostile = context.refused > refused and not source.hub
+        if self._wasted or hostile:
             now = self._monotonic()
-            source.rest_until = now + min(now - began, REST_MOST)
+            took = (now - began) * (REFUSED_REST if hostile else 1)
+            source.rest_until = now + min(took, REST_MOST)
         return more
 
     def _read(self, source: DataSource) -> bool:
@@ -565,7 +572,7 @@ class Receiver:
                     self._wasted = True
             except DecodeError as error:
                 rest(frame)  # that nothing of it is taken for a frame
-                self._receive_context.control.rejected(source.peer.hex(), str(error))
+                self._receive_context.reject(source.peer.hex(), str(error))
                 self._wasted = True
             if not until:
                 # Asked for once: half of what `Again` costs where that was all, and where it
