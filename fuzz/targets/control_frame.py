@@ -1,4 +1,4 @@
-"""Control messages, and the wildcard addresses in them (`messages`, `net.endpoints`)."""
+"""Control messages (`protocol.wire`), and wildcard addresses in them (`net.transport`)."""
 
 from collections.abc import Iterator
 
@@ -23,7 +23,7 @@ def seeds() -> Iterator[bytes]:
 
 
 def execute(data: bytes) -> None:
-    """Read a frame; what is read is written and read again as the same."""
+    """Read a frame; the message is written and read again as the same."""
     try:
         message = read_control(data)
     except DecodeError:
