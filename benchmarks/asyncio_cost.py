@@ -1,4 +1,4 @@
-"""What it costs to read a stream in asyncio rather than to attach a task, between two processes.
+"""The cost of reading a stream in asyncio rather than attaching a task, between two processes.
 
     python benchmarks/asyncio_cost.py
 
@@ -47,7 +47,7 @@ def hear(federation: str, goal: int) -> None:
     zexchange.get_exchange("ask.plain").handler(answer)
 
     async def read(name: str, call) -> None:
-        # Nothing may be lost here: a flood waits for who reads, as it does for a task.
+        # Nothing may be lost here: a flood waits for the reader, as it does for a task.
         async with zexchange.get_exchange(name).stream(10_000, "block") as stream:
             async for msg in stream:
                 call(msg)

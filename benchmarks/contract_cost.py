@@ -1,4 +1,4 @@
-"""What the delivery contract costs: a federated send with the window and replay, and without.
+"""The cost of the delivery contract: a federated send with the window and replay, and without.
 
     python benchmarks/contract_cost.py [--rounds N] [--messages N]
 

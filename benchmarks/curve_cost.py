@@ -1,4 +1,4 @@
-"""What CURVE costs here, against what it costs by hand.
+"""The cost of CURVE here, against its cost by hand.
 
     python benchmarks/curve_cost.py [--cycles N] [--seconds S] [--batched]
 
@@ -8,14 +8,13 @@ PUB to SUB, each message packed by the same MessagePack, a topic in front of it,
 each, as most programs do it. (``--batched`` adds 64 in a frame, which is the best that can
 be done by hand and decides nothing: it sends larger frames than most programs can wait for.)
 
-CURVE works on bytes and on frames. What it costs is told by the ratio of the rates with
-and without it, of the same form. The bar is 0.95: our ratio, divided by that of pyzmq.
-All groups stay up and take turns, a short *slice* each, in an order that is drawn anew for
-each *cycle*: a machine that is slow for a while is slow for all of them. A ratio is one of
-medians over all cycles; how far to trust it is told by drawing as many cycles again and
-again out of those that were measured (bootstrap): 95 of 100 such draws lie in the interval
-that is printed. A slice in which anything was lost ends it all: pyzmq has its high-water
-marks lifted.
+CURVE works on bytes and on frames. Its cost is the ratio of the rates with and without it, of the
+same form. The bar is 0.95: our ratio, divided by that of pyzmq. All groups stay up and take turns,
+a short *slice* each, in an order that is drawn for each *cycle*: a machine that is slow for a
+while is slow for all of them. A ratio is one of medians over all cycles; how far to trust it is
+told by drawing as many cycles again and again out of those that were measured (bootstrap): 95 of
+100 such draws lie in the interval that is printed. A slice in which anything was lost ends it all:
+pyzmq has its high-water marks lifted.
 
 Exit status 1 is below the bar, 2 is a slice that lost something.
 """
@@ -361,7 +360,7 @@ def main(arguments):
 
 
 def tell(taken, hand, which):
-    """Print our ratio over one by hand; tell whether it reaches the bar."""
+    """Print our ratio over one by hand; return whether it reaches the bar."""
 
     def figure(some):
         return ratio(some, "ours") / ratio(some, hand)

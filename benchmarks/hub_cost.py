@@ -1,4 +1,4 @@
-"""What a frame costs in a hub, beside a proxy in C: frames a second through each, in turn.
+"""The cost of a frame in a hub, beside a proxy in C: frames a second through each, in turn.
 
 One publisher, one subscriber, a process of its own between them: `zmq.proxy` (XSUB to XPUB),
 or this project's hub without its nodes' control (their frames are passed on as they are). One

@@ -41,7 +41,7 @@ clock = time.monotonic
 
 
 class Records:
-    """What a node has logged and done lately, with times: its log, its messages, its effects."""
+    """The recent log and actions of a node, with times: its log, its messages, its effects."""
 
     def __init__(self, most):
         self.rows = deque(maxlen=most)

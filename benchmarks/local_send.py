@@ -1,4 +1,4 @@
-"""What a send costs, as a ratio to the plain recipe: a set of subscribers and a loop.
+"""The cost of a send, as a ratio to the plain recipe: a set of subscribers and a loop.
 
     python benchmarks/local_send.py [COUNT ...] [--rounds N]
 
@@ -83,7 +83,7 @@ def filled(exchange, count):
 
 
 def row(label, naive, ours, bar, rounds):
-    """Measure and print one row; tell whether it is under its bar."""
+    """Measure and print one row; return whether it is under its bar."""
     plain_ns, ours_ns, ratio = measure(naive.send, ours.send, rounds)
     verdict = "ok" if ratio <= bar else "OVER"
     print(f"{label:<44}{plain_ns:>10.0f}{ours_ns:>10.0f}{ratio:>8.2f}{bar:>7.1f}  {verdict}")

@@ -129,7 +129,7 @@ def work(role, alive):
     if role == "late":
         join_late()
         return
-    # What is kept to be sent again fills its room first, whatever the names; 32 MiB take long.
+    # The frames kept for replay fill their room first, whatever the names; 32 MiB take long.
     with zexchange.federate(FEDERATION, label=role, replay_bytes=REPLAY_BYTES) as node:
         serve(node) if role == "service" else ask(node, alive)
 

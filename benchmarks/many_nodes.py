@@ -273,7 +273,7 @@ def at_rest(workers: list[Worker], seconds: float = 5.0) -> float:
 def all_send(workers: list[Worker], seconds: float) -> float:
     """Have everybody send at once; return messages delivered a second, all together.
 
-    Until nothing comes any more, so that what is still on its way counts, and nothing else. No
+    Wait until nothing more comes, so that messages still on their way count, and nothing else. No
     more than what two processors deliver in a minute.
     """
     before, since = settle(workers)[0], time.monotonic()
@@ -287,7 +287,7 @@ def all_send(workers: list[Worker], seconds: float) -> float:
 
 
 def settle(workers: list[Worker], most: float = 60.0) -> tuple[int, float]:
-    """Wait until nothing comes any more; return how much has, and when the last did."""
+    """Wait until nothing more comes; return the number of messages, and when the last came."""
     got, at = -1, time.monotonic()
     until = at + most
     while time.monotonic() < until:

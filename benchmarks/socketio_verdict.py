@@ -1,4 +1,4 @@
-"""What clients should have been given, and what they were: the verdict of `socketio_workers.py`.
+"""The verdict of `socketio_workers.py`: the events that clients were due, and those they got.
 
 An event counts for a client if it was begun after the client had read the answer to its
 CONNECT, and if its worker lived on for a second after the emit had ended; of that last second,
@@ -23,7 +23,7 @@ HEADINGS = (
 
 @dataclass
 class Outcome:
-    """What came of the rounds of one backend."""
+    """The outcome of the rounds of one backend."""
 
     expected: int = 0
     delivered: int = 0

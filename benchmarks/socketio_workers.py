@@ -1,4 +1,4 @@
-"""Socket.IO behind several uvicorn workers that are killed: does every client get everything?
+"""Socket.IO on several uvicorn workers that are killed: does every client get everything?
 
 ``python benchmarks/socketio_workers.py`` runs 4 workers and 40 clients, has 100,000 events
 broadcast by a process of its own, and kills a worker every few seconds (uvicorn starts
@@ -6,7 +6,7 @@ another). Once over a federation and once over Redis, in turns, and prints a tab
 the extra ``socketio``, and ``pip install uvicorn websockets redis``; and ``redis-server``.
 ``--broadcasts 2000`` takes some seconds; ``--only federation`` leaves Redis out.
 
-What counts is in `socketio_verdict.py`. A worker is killed only while it keeps up: each of its
+The verdict is in `socketio_verdict.py`. A worker is killed only while it keeps up: each of its
 clients has been given, within the last quarter of a second, an event that took no longer than
 that. So a busy machine delays kills, and does not look like a loss.
 """
@@ -172,7 +172,7 @@ class Round:
                 session.until = None  # its end was ours, not its worker's
 
     def _keeps_up(self, worker: int) -> bool:
-        """Tell whether all clients are connected, and a worker has just served each of its own."""
+        """Return whether all clients are connected, and a worker has just served its own."""
         now = time.monotonic()
         sessions = [s for s in self.connected() if s.worker == worker]
         prompt = (s.delays and s.delays[-1] < PROMPT and now - s.at < PROMPT for s in sessions)

@@ -1,4 +1,4 @@
-"""What the rates of two commits say: ratios, their intervals, and when enough is known.
+"""The verdict on the rates of two commits: ratios, their intervals, and when enough is known.
 
 Pure: `speed.py` measures. A *generation* is what four processes gave before they were
 replaced: for each load, by tree, the rates of its slices.
@@ -39,7 +39,7 @@ def agreed(looks):
 
 
 class Comparison:
-    """What is known of each load, and which of them are still open."""
+    """The results for each load, and which of them are still open."""
 
     def __init__(self, loads, least=LEAST):
         self.taken = {load: [] for load in loads}

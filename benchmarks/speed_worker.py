@@ -2,10 +2,9 @@
 
     PYTHONPATH=TREE python benchmarks/speed_worker.py sender|receiver FEDERATION
 
-The package that is measured is the one in TREE, and may be an older one than this file:
-nothing but public names that have been there for long may be used here. What is asked are
-the methods of `Sender` and `Receiver` in JSON, an answer is a line of JSON too, and the
-input's end is its own.
+The package that is measured is the one in TREE, and may be an older one than this file: nothing but
+public names that have been there for long may be used here. A request names a method of `Sender` or
+`Receiver` in JSON, an answer is a line of JSON too, and the process ends with its input.
 """
 
 import json

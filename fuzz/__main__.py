@@ -16,7 +16,7 @@ from .corpus import names, target
 
 KEPT = Path(".fuzz")
 OUTCOMES = {0: "ok", 72: "stopped"}
-"""What libFuzzer's exit status says; every other one is a find."""
+"""The meaning of libFuzzer's exit status; every other one is a find."""
 _STATISTIC = re.compile(r"stat::(\w+):\s+(\d+)")
 
 
@@ -38,7 +38,7 @@ def command(name: str, runs: int, seconds: int) -> list[str]:
 
 
 def fuzz(name: str, runs: int, seconds: int) -> bool:
-    """Fuzz one target and print how that went; tell whether nothing was found."""
+    """Fuzz one target and print how that went; return whether nothing was found."""
     began = time.monotonic()
     done = subprocess.run(command(name, runs, seconds), capture_output=True, text=True)
     took = time.monotonic() - began

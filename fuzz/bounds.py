@@ -1,4 +1,4 @@
-"""What one input may cost, whatever is in it: memory as a multiple of its bytes, and time.
+"""The most that any input may cost: memory as a multiple of its bytes, and time.
 
 docs/LIMITS.md promises these numbers; here they are held. A target says nothing of them.
 """
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from time import thread_time
 
 AHEAD_BYTES = 40 << 20
-"""What may be allocated whatever the input: 32 MiB of lists that are announced and not there."""
+"""Bytes that may be allocated whatever the input: 32 MiB of lists announced and not there."""
 TIMES_INPUT = 256
 """Bytes of memory for each byte of input: the densest nest of small dicts takes half of it,
 and a target holds what it has read twice."""

@@ -30,9 +30,9 @@ from .targets.built_values import Choices
 from .targets.typed_values import KINDS
 
 TIMES_VALID = 4
-"""What a byte may cost, as a multiple of what a byte of the costliest valid small values does."""
+"""The most that a byte may cost, as a multiple of a byte of the costliest valid small values."""
 LINEAR = 2.0
-"""What a byte of four times as large an input may cost, as a multiple: caches are small."""
+"""The same for a byte of an input four times as large, to a byte of it: caches are small."""
 KEPT = 24
 SIZES = (1 << 13, 1 << 13, 1 << 13, 1 << 16)
 """Of inputs that are tried: a small one takes little time, a large one shows what grows."""
@@ -57,7 +57,7 @@ def _ready(choices: Choices, size: int) -> bytes:
 
 @dataclass
 class Decoder:
-    """What is measured, how its inputs are built, and the worst that was found."""
+    """A decoder that is measured, how its inputs are built, and the worst that was found."""
 
     name: str
     execute: Execute

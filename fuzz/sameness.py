@@ -11,7 +11,7 @@ import numpy as np
 
 
 def same(one: Any, other: Any) -> bool:
-    """Tell whether two values are the same; NaN is NaN, and -0.0 is not 0.0."""
+    """Return whether two values are the same; NaN is NaN, and -0.0 is not 0.0."""
     pairs = [(one, other)]
     while pairs:
         a, b = pairs.pop()

@@ -1,5 +1,9 @@
 """Every fuzz target without atheris: over its seeds, and some thousand fixed mutations."""
 
+import sys
+from importlib import import_module
+from types import ModuleType
+
 import pytest
 
 pytest.importorskip("numpy")
@@ -56,3 +60,12 @@ def test_a_broken_promise_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     ends = bounds.thread_time() + 1.5 * bounds.SECONDS
     with pytest.raises(bounds.Broken, match="s for 1 bytes"):
         bounds.watched(slow)(b"x")
+
+
+def test_instrumented_modules_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each target that has modules of its own instrumented names modules of today."""
+    monkeypatch.setitem(sys.modules, "atheris", ModuleType("atheris"))
+    runner = import_module("fuzz.under_atheris")
+    named = {*runner.EVERYTHING, *(name for names in runner.ONLY.values() for name in names)}
+    assert named <= set(runner.modules())
+    assert runner.ONLY.keys() <= set(corpus.names())

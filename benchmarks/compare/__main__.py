@@ -1,7 +1,7 @@
 """`python -m benchmarks.compare`: this project and its peers, measured side by side.
 
-What is measured and how is `benchmarks.compare`; here is what the user says and sees. It
-must not know a workload from another.
+The package `benchmarks.compare` measures; this module reads the user's arguments and prints. It
+must not treat one workload differently from another.
 """
 
 import sys

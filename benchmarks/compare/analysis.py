@@ -29,7 +29,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What came of a bar; ``value`` is None if there was nothing to compare with."""
+    """The outcome of a bar; ``value`` is None if there was nothing to compare with."""
 
     bar: Bar
     value: float | None
@@ -49,7 +49,7 @@ class Verdict:
 
 
 def good(bar: Bar, value: float, limit: float) -> bool:
-    """Tell whether a value is on the right side of a limit."""
+    """Return whether a value is on the right side of a limit."""
     return value >= limit if bar.least else value <= limit
 
 

@@ -1,4 +1,4 @@
-"""What this project wants to reach: as ratios of medians in one run, a few as figures."""
+"""The goals of this project: as ratios of medians in one run, a few as figures."""
 
 from .values import Bar
 

@@ -28,7 +28,7 @@ MANY = tuple(f"many.{n}" for n in range(100))
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """What a process hears: from whom, which topics, and below which first levels."""
+    """The messages that a process hears: from whom, which topics, and below which first levels."""
 
     hears: tuple[int, ...] = ()
     topics: tuple[str, ...] = ()

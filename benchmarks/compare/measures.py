@@ -160,7 +160,7 @@ def join(group: Group, workload: Workload) -> Figures:
 
 
 def memory(group: Group, workload: Workload) -> Figures:
-    """What a node, a peer and an exchange take; of processes that are fresh."""
+    """Measure the memory of a node, a peer and an exchange, in fresh processes."""
     one, crowd = group.processes[0], range(1, len(group.processes))
     before = one.ask("memory")
     one.ask("join", others=0)

@@ -15,7 +15,7 @@ def paced(
 ) -> list[float]:
     """Send as long as ``going(n)``, at a rate; return how long each send took.
 
-    Who is late catches up: the rate holds on average, in bursts if it has to.
+    A late sender catches up: the rate holds on average, in bursts if it has to.
     """
     now = time.perf_counter
     taken: list[float] = []

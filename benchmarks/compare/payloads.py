@@ -1,4 +1,4 @@
-"""What is sent, and the one way in which every peer encodes it: MessagePack.
+"""The payloads, and the one way in which every peer encodes them: MessagePack.
 
 Ours goes through its own codec, as users' messages do. An array is a list of its type,
 shape and bytes.

@@ -1,6 +1,7 @@
-"""A run as Markdown: the bars and what came of them, then a table for each workload. Pure."""
+"""A run as Markdown: the bars and whether they were met, then a table for each workload. Pure."""
 
 from collections.abc import Iterable, Iterator
+from textwrap import fill
 from typing import Any
 
 from .analysis import Spread, Table, Verdict
@@ -29,22 +30,26 @@ def report(record: Record, workloads: Iterable[Workload]) -> str:
 
 
 def where(circumstances: dict[str, Any], size: Size) -> str:
-    """Return a sentence on where the figures come from."""
+    """Return two paragraphs: the machine and versions of the run, and how to read its figures."""
     versions = ", ".join(f"{k} {v}" for k, v in circumstances.get("versions", {}).items())
-    return (
+    machine = (
         f"{circumstances.get('time', '')}: {circumstances.get('cores', '?')} cores"
         f" ({circumstances.get('machine', '?')}, {circumstances.get('system', '?')}),"
         f" load {circumstances.get('load', '?')} before, Python"
-        f" {circumstances.get('python', '?')}; {versions}.\n\n"
-        f"Medians of {size.rounds} rounds, and the middle half of them; contestants take turns in"
-        " each round. Absolute figures vary with the machine; ratios in one run are what"
-        f" counts. Several are {size.fan} receivers or senders, {size.nodes} nodes that join at"
-        f" once, {size.names:,} names, {size.crowd} peers."
+        f" {circumstances.get('python', '?')}; {versions}."
     )
+    reading = (
+        f"The figures are medians of {size.rounds} rounds, with the middle half of the rounds;"
+        " contestants take turns in each round. Absolute figures vary with the machine, so compare"
+        f' the ratios within one run. "Several" means {size.fan} receivers or senders,'
+        f' "many names" {size.names:,} names, and "many peers" {size.crowd} peers;'
+        f" {size.nodes} nodes join at once."
+    )
+    return "\n\n".join(fill(text, 100, break_on_hyphens=False) for text in (machine, reading))
 
 
 def bars(table: Table) -> str:
-    """Return the table of bars, without those that this run has nothing on."""
+    """Return the table of bars, without those for which this run has no figures."""
     rows = ["| bar | limit | here | met | stretch |", "|---|---|---|---|---|"]
     for bar in BARS:
         verdict = table.judge(bar)
@@ -66,12 +71,12 @@ def _said(met: bool | None) -> str:
 
 
 def unmet(table: Table) -> list[Verdict]:
-    """Return what is below its bar."""
+    """Return the verdicts on bars that were not met."""
     return [verdict for verdict in map(table.judge, BARS) if verdict.met is False]
 
 
 def section(table: Table, workload: Workload) -> Iterator[str]:
-    """Return heading and table of a workload; nothing if nobody did it."""
+    """Return heading and table of a workload; nothing if no contestant ran it."""
     names = table.contestants(workload.name)
     if not names:
         return
@@ -109,12 +114,12 @@ def _median(found: Spread | None) -> str:
 
 
 def missing(absent: Iterable[Missing]) -> str:
-    """Return who could not take part, and what would change that."""
+    """Return the contestants that could not take part, and how to install each."""
     return "\n".join(f"- {one.contestant}: `{one.remedy}`" for one in absent)
 
 
 def number(value: float | None) -> str:
-    """Return a number with three digits that matter."""
+    """Return a number with three significant digits."""
     if value is None:
         return "–"
     for size, mark in ((1e6, "M"), (1e3, "k")):

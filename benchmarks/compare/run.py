@@ -79,7 +79,7 @@ def _run_shape(
 
 
 class Groups:
-    """The groups of one shape, by contestant; one that has failed is started anew."""
+    """The groups of one shape, by contestant; one that has failed is started again."""
 
     def __init__(self, shape: Shape, size: Size, servers: Servers) -> None:
         self._servers = servers

@@ -99,7 +99,7 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one round of one contestant gave; ``problem`` says why it gave nothing."""
+    """The figures of one round of one contestant; ``problem`` says why it gave nothing."""
 
     workload: str
     contestant: str
@@ -110,7 +110,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What this project wants to reach: a ratio to a peer's median, or a figure as such.
+    """A goal of this project: a ratio to a peer's median, or a figure as such.
 
     Attributes:
         name: a line for people.

@@ -2,8 +2,8 @@
 
     python -m benchmarks.compare.worker SEAT
 
-The input's end is its own. What is asked are the methods of `Work`, by name, with their
-arguments; the answer is what they return, or the error.
+The process ends with its input. A request names a method of `Work`, with its arguments; the answer
+is its result, or the error.
 """
 
 import json
@@ -31,7 +31,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Work:
-    """What a process can be asked for; `measures.py` asks."""
+    """The requests that a process answers; `measures.py` sends them."""
 
     def __init__(self, contestant: str, seat: dict[str, Any]) -> None:
         folder = Path(seat.pop("folder"))
@@ -158,7 +158,7 @@ class Work:
     ) -> dict[str, float]:
         """Send at a rate, beside a thread that computes if asked; return the sends' times.
 
-        Who cannot hold the rate sends less, for no longer than ``most`` seconds.
+        A sender that cannot hold the rate sends less, for no longer than ``most`` seconds.
         """
         send, start = self.end.sender("x"), time.monotonic()
 

@@ -24,7 +24,7 @@ def subscribe():
 
 
 def publish(endpoint):
-    """Send three messages to whoever listens at the other end."""
+    """Send three messages to the subscriber at the other end."""
     weather = zexchange.get_exchange("weather")
     with zexchange.federate("tcp-example", peers=[endpoint], local=False) as node:
         node.wait_subscribers("weather", 1)

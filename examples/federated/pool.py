@@ -1,4 +1,4 @@
-"""A pre-forked pool: whoever is free gets the next job, and results are for everybody.
+"""A pre-forked pool: each free child gets the next job, and every process gets the results.
 
 Run it with: python examples/federated/pool.py
 

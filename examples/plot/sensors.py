@@ -2,8 +2,9 @@
 
 Run it with: python examples/plot/sensors.py
 
-It needs ``pip install matplotlib``. Where there is no screen, or with a file's name behind the
-command, the plot goes into that file: ``sensors.png`` in the temporary directory otherwise.
+It needs ``pip install matplotlib``. With a file's name after the
+command, or without a screen, the plot goes into a file: the named one, or ``sensors.png`` in
+the temporary directory.
 """
 
 import math

@@ -19,7 +19,7 @@ from starlette.routing import Route, WebSocketRoute
 import zexchange
 
 said = zexchange.get_exchange("chat.said")
-zexchange.retain("chat.said", 20)  # for who comes later, on any worker
+zexchange.retain("chat.said", 20)  # for browsers that come later, on any worker
 
 
 @asynccontextmanager

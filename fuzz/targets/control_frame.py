@@ -1,4 +1,4 @@
-"""Control messages (`wire.control`), and the wildcard addresses in them (`net.transport`)."""
+"""Control messages (`protocol.wire`), and wildcard addresses in them (`net.transport`)."""
 
 from collections.abc import Iterator
 
@@ -23,7 +23,7 @@ def seeds() -> Iterator[bytes]:
 
 
 def execute(data: bytes) -> None:
-    """Read a frame; what is read is written and read again as the same."""
+    """Read a frame; the message is written and read again as the same."""
     try:
         message = read_control(data)
     except DecodeError:
@@ -31,5 +31,5 @@ def execute(data: bytes) -> None:
     require(len(message.sender) == 16, message)
     require(read_control(control_frame(message)) == message, message)
     if isinstance(message, v.Hello):
-        for host in ("", "10.0.0.1", "[fe80::1]"):
+        for host in (None, "10.0.0.1", "[fe80::1]"):
             require(len(resolve_wild(message.addresses, host)) <= len(message.addresses), message)

@@ -1,4 +1,4 @@
-"""Heads of data frames, and whether all frames of a message have come (`wire`)."""
+"""Heads of data frames, and whether all frames of a message have come (`protocol.wire.data`)."""
 
 from collections.abc import Iterator
 
@@ -13,13 +13,13 @@ MAX_LEN = 400
 
 
 def seeds() -> Iterator[bytes]:
-    """Yield data frames, the number of frames behind each as its first byte."""
+    """Yield data frames, the number of frames attached to each as its first byte."""
     for frame, vector in vectors("data", "parts"):
         yield bytes([len(vector.get("attached", ()))]) + frame
 
 
 def execute(data: bytes) -> None:
-    """Read a head; what is read is written and read again as the same."""
+    """Read a head; it is written and read again as the same."""
     frame = data[1:]
     try:
         batch = wire.read_data(frame)

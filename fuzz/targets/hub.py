@@ -1,8 +1,8 @@
-"""A hub as one machine, fed with what nodes, other hubs and strangers may say (`carrying`).
+"""A hub as one machine, fed with messages of nodes, other hubs and strangers (`protocol.hub`).
 
-Structure-aware, as `session` is; the first byte says whether there are keys. What the hub says
-must be readable and tell nobody more than concerns it, what it asks of the nodes has to be
-what somebody wants, and a node that follows its words ends up with the roster that it has.
+Structure-aware, as `session` is; the first byte says whether there are keys. The hub's messages
+must be readable and tell no node more than concerns it, it may ask nodes only for topics that some
+node wants, and a node that follows its words must end up with its roster.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,7 +1,8 @@
-"""What a hub and its nodes say to each other, and the heads that a hub looks at.
+"""Messages between a hub and its nodes, and the heads that a hub looks at.
 
-Words (`hub.messages`), envelopes, introductions, marks and origins (`wire.envelopes`).
-A hub passes on by a head that it does not decode: it has to see there what the node sees.
+Words (`protocol.hub.messages`), envelopes, introductions, marks and the origins of data frames
+(`protocol.wire.envelopes`). A hub passes on by a head that it does not decode: it has to see there
+what the node sees.
 """
 
 from collections.abc import Iterator
@@ -65,7 +66,7 @@ def seeds() -> Iterator[bytes]:
 
 
 def execute(data: bytes) -> None:
-    """Read it as whatever it may be; what is read is written and read again as the same."""
+    """Read it as whatever it may be; the result is written and read again as the same."""
     _word(data)
     _envelope(data)
     _head(data)

@@ -1,8 +1,8 @@
-"""What comes from one peer on the data path: order, gaps, recovery, loss (`net.peer_receiver`).
+"""Frames of one peer on the data path: order, gaps, recovery, loss (`net.inbound.peer_stream`).
 
 Structure-aware: the bytes are a script of frames, replays, readies and time, well-formed
 ones of few names and numbers next to raw ones. Each message is delivered once and in order,
-or reported as lost; what is parked stays within its limit.
+or reported as lost; the parked frames stay within their limit.
 """
 
 from collections import Counter

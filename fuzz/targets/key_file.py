@@ -21,7 +21,7 @@ def seeds() -> Iterator[bytes]:
 
 
 def execute(data: bytes) -> None:
-    """Read one; what is read is written and read again as the same."""
+    """Read one; the key is written and read again as the same."""
     try:
         for key in read_public(data):
             require(read_public(public_line(key).encode()) == (key,), key)

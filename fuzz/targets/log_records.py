@@ -15,7 +15,7 @@ _FORMATTER = logging.Formatter(
     "%(asctime)s %(levelname)-8s %(name)s %(process)s %(threadName)s %(message)s %(created)f"
 )
 _LONGER = 40
-"""What a line may be longer than the fields that are shown in it, as a multiple of the input."""
+"""How much longer a line may be than the fields that it shows, as a multiple of the input."""
 
 
 def seeds() -> Iterator[bytes]:

@@ -18,7 +18,7 @@ def seeds() -> Iterator[bytes]:
 
 
 def execute(data: bytes) -> None:
-    """Match; whatever a pattern covers starts with one of its prefixes."""
+    """Match; every name that a pattern covers starts with one of its prefixes."""
     left, _, right = data.partition(b"\0")
     pattern, name = left.decode(errors="replace"), right.decode(errors="surrogateescape")
     try:

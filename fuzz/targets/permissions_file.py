@@ -23,7 +23,7 @@ def seeds() -> Iterator[bytes]:
 
 
 def execute(data: bytes) -> None:
-    """Read one; who may hear a topic may subscribe to what it stands for."""
+    """Read one; a key that may hear a topic may subscribe to the name that it stands for."""
     try:
         everybody = read_permissions(data.decode(errors="surrogateescape"))
     except ValueError:

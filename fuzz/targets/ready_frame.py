@@ -20,7 +20,7 @@ def seeds() -> Iterator[bytes]:
 
 
 def execute(data: bytes) -> None:
-    """Read a frame; what is read is written and read again as the same."""
+    """Read a frame; the result is written and read again as the same."""
     token = wire.read_token(data)
     if token is not None:
         require(wire.ready_topic(*token) == data, token)

@@ -1,8 +1,8 @@
-"""The whole node as one machine, fed with what strangers and peers may say (`session`).
+"""The whole node as one machine, fed with messages of strangers and peers (`protocol.session`).
 
-Structure-aware: the bytes are a script. Most steps are well-formed messages of a few nodes,
-so that they become peers and the deeper states are reached; some are raw frames. After each
-step what the session asks for must be writable, and its tables within their limits.
+Structure-aware: the bytes are a script. Most steps are well-formed messages of a few nodes, so that
+they become peers and the deeper states are reached; some are raw frames. After each step the
+session's effects must be writable, and its tables within their limits.
 """
 
 from collections.abc import Callable, Iterator

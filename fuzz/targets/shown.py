@@ -1,4 +1,4 @@
-"""What the command line shows of a message that has arrived (`cli.text`)."""
+"""Messages that have arrived, as the command line shows them (`cli.text`)."""
 
 import json
 import unicodedata

@@ -1,7 +1,7 @@
-"""What typed exchanges make of plain values that arrived (`local.shapes`).
+"""Plain values that arrived, as typed exchanges convert them (`local.typed`).
 
-Whatever a peer has sent, it is made an instance whose fields are what their annotations
-say, or refused with a TypeError or ValueError that is short.
+Any value of a peer is made an instance whose fields are as annotated, or refused with a short
+TypeError or ValueError.
 """
 
 import enum
@@ -42,7 +42,7 @@ class Tree:
 
 @dataclass
 class Order:
-    """What most programs send."""
+    """A message such as most programs send."""
 
     price: float
     side: Side

@@ -20,7 +20,7 @@ def seeds() -> Iterator[bytes]:
 
 
 def execute(data: bytes) -> None:
-    """Decode one value; what is decoded encodes to what decodes as the same."""
+    """Decode one value; encoded again, it decodes to the same."""
     check(data)
     for count in (0, 2, 3, len(data) + 1):
         try:

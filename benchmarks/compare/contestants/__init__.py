@@ -1,4 +1,4 @@
-"""Who takes part across processes: a class each, and here all of them by name."""
+"""The contestants that run across processes: a class each, and here all of them by name."""
 
 from .base import Contestant
 from .by_hand import Batched, ByHandAsync, OneFrame, TwoFrames, Uncopied

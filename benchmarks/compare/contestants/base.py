@@ -1,8 +1,8 @@
-"""What every contestant can do: hear topics, send on one, and the work between them.
+"""The abilities of every contestant: hear topics, send on one, and the work between them.
 
-One object of a contestant is one process's end. What its process does with it, and what
-is measured, is the same for all. A contestant whose client is asyncio's has its own way to
-send many (`flood`, `first`) and to wait for an answer (`ping`), inside its loop.
+One object of a contestant is one process's end. Its process uses it, and measures, in the same way
+for all. A contestant whose client is asyncio's has its own way to send many (`flood`, `first`) and
+to wait for an answer (`ping`), inside its loop.
 """
 
 import queue
@@ -37,7 +37,7 @@ class Seat:
 
 
 class Ear:
-    """A task: it counts, and past its goal hands every message to whoever wants it.
+    """A task: it counts, and past its goal hands every message to its listener.
 
     The same for every contestant, and as cheap as a task that does anything.
     """

@@ -20,7 +20,7 @@ SECOND = "bulk"
 
 
 class ByHand(Contestant):
-    """What the forms share: sockets and a receiving thread."""
+    """The part that the forms share: sockets and a receiving thread."""
 
     needs = ("zmq",)
 
@@ -69,7 +69,7 @@ class ByHand(Contestant):
         threading.Thread(target=self._read, args=(sub,), daemon=True).start()
 
     end = b""
-    """What ends a topic, where it shares its frame with more."""
+    """The end of a topic, where it shares its frame with more."""
 
     def _taker(self, topic: str, ear: Ear) -> Send:
         unpack = plain(topic)[1]

@@ -66,7 +66,7 @@ class OursCrowded(Ours):
 
 
 class OursStream(Ours):
-    """Who answers and who is flooded iterate a stream in a coroutine; all else is as ever."""
+    """The process that answers or is flooded reads a stream in a coroutine; the rest is equal."""
 
     name = "zexchange stream"
     measures = frozenset({"flood", "ping"})
@@ -96,7 +96,7 @@ class OursStream(Ours):
 
 
 class OursAsync(OursStream):
-    """Who sends and asks is a coroutine, too."""
+    """The sender, or the process that asks, is a coroutine, too."""
 
     name = "zexchange asyncio"
     streamed = OursStream.topics

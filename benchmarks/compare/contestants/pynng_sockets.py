@@ -7,7 +7,7 @@ from ..payloads import plain
 from .base import Contestant, Ear, Seat, Send
 
 BUFFER = 8192
-"""Messages; nng takes no more. What finds it full is dropped."""
+"""Messages; nng takes no more. A message that finds it full is dropped."""
 
 
 class Pynng(Contestant):
