@@ -32,9 +32,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ALLOWED: dict[str, dict[str, int]] = {
     "docs": {"subject": 8},
-    "docs/internals": {"subject": 15},
+    "docs/internals": {"subject": 18},
     "docstrings": {
-        "subject": 378,
+        "subject": 382,
         "who": 68,
         "behind": 64,
         "anew": 44,
