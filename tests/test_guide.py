@@ -89,6 +89,16 @@ def test_figures_are_what_their_program_draws() -> None:
     assert there == drawn
 
 
+@pytest.mark.parametrize(
+    "figure", [*DOCS.rglob("*.svg"), *(ROOT / "benchmarks").rglob("*.svg")], ids=lambda f: f.name
+)
+def test_figures_suit_light_and_dark_pages(figure: Path) -> None:
+    """Their grounds are none, or others in the dark; and they can be made larger and smaller."""
+    text = figure.read_text(encoding="utf-8")
+    assert re.search(r"<svg [^>]*viewBox=", text)
+    assert "prefers-color-scheme: dark" in text or not re.search(r"fill: ?#fff|fill=.#fff", text)
+
+
 def test_every_promised_name_is_in_the_reference() -> None:
     """`zexchange.__all__` and the names below `:::` are the same."""
     pages = [path.read_text(encoding="utf-8") for path in (DOCS / "reference").glob("*.md")]

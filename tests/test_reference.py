@@ -6,6 +6,7 @@ import inspect
 import re
 import sys
 import textwrap
+import tomllib
 import typing
 from collections.abc import Callable, Iterator
 from typing import Any, get_args
@@ -17,14 +18,16 @@ from tests.support import ROOT
 from zexchange import AsyncNode, Node, federate
 from zexchange.net import config as plan
 from zexchange.protocol.session.events import Event
+from zexchange.testing import Network
 
 REFERENCE = ROOT / "docs" / "reference"
 EXPORTED = {name: getattr(zexchange, name) for name in zexchange.__all__}
+SHOWN = {**EXPORTED, "testing.Network": Network}
 
 
 def functions() -> Iterator[tuple[str, Callable[..., Any]]]:
     """Yield every function and method that users are shown."""
-    for name, value in EXPORTED.items():
+    for name, value in SHOWN.items():
         if inspect.isclass(value):
             members = inspect.getmembers(value, inspect.isfunction)
             yield from ((f"{name}.{n}", f) for n, f in members if not n.startswith("_"))
@@ -45,11 +48,13 @@ def test_defaults_are_values(name: str, function: Callable[..., Any]) -> None:
 
 
 def test_the_defaults_of_federate_are_those_of_a_plan() -> None:
-    """Adapters and commands join by a plan, without `federate`."""
+    """Adapters, commands and simulated nodes join by a plan, without `federate`."""
     shown = inspect.signature(federate).parameters
     of_a_plan = plan.NodeConfig("fed")
+    simulated = inspect.signature(Network.node).parameters
     for name in ("replay_messages", "replay_bytes", "stall", "recovery_timeout"):
-        assert shown[name].default == getattr(of_a_plan, name)
+        default = getattr(of_a_plan, name)
+        assert shown[name].default == simulated[name].default == default
 
 
 @pytest.mark.parametrize("event", get_args(Event))
@@ -88,11 +93,14 @@ def test_what_names_the_readme_leads_to_no_other_page() -> None:
             raise AssertionError(f"{page.name}: the README has {sentence}")
 
 
-def test_long_signatures_are_shown_on_several_lines() -> None:
-    """What builds the site wraps them by a formatter, where there is one."""
+def test_long_signatures_have_a_line_for_each_argument() -> None:
+    """What builds the site folds them by a formatter, where there is one, and a template."""
     environment = (ROOT / "tox.ini").read_text().partition("[testenv:docs]")[2].partition("\n[")[0]
     assert re.search(r"^    ruff>=", environment, re.M)
-    assert re.search(r"^line_length = \d+", (ROOT / "zensical.toml").read_text(), re.M)
+    settings = tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["plugins"]
+    assert settings["mkdocstrings"]["handlers"]["python"]["options"]["line_length"] <= 60
+    templates = ROOT / settings["mkdocstrings"]["custom_templates"]
+    assert (templates / "python" / "material" / "signature.html.jinja").exists()
 
 
 def shown() -> Iterator[tuple[str, type[Any], list[str]]]:
@@ -126,6 +134,25 @@ def returned(owner: type[Any], member: str) -> Iterator[type[Any]]:
             yield kind
             if dataclasses.is_dataclass(kind):
                 waiting += typing.get_type_hints(kind).values()
+
+
+def inherits(page: str, name: str) -> bool:
+    """Return whether a page shows what a class has from its bases."""
+    block = page.split(f"::: zexchange.{name}\n", 1)[1].split(":::", 1)[0].split("\n## ", 1)[0]
+    return "inherited_members: true" in block
+
+
+@pytest.mark.parametrize(("name", "owner", "members"), list(shown()), ids=lambda value: str(value))
+def test_listed_members_are_shown(name: str, owner: type[Any], members: list[str]) -> None:
+    """The tool that builds the site says nothing of one that a base class has and leaves it out."""
+    (page,) = (
+        text
+        for path in REFERENCE.glob("*.md")
+        if f"::: zexchange.{name}\n" in (text := path.read_text())
+    )
+    if "members:" in page.split(f"::: zexchange.{name}\n", 1)[1].split(":::", 1)[0]:
+        of_a_base = [m for m in members if m not in vars(owner) and m in dir(owner)]
+        assert not of_a_base or inherits(page, name)
 
 
 @pytest.mark.parametrize(("name", "owner", "members"), list(shown()), ids=lambda value: str(value))

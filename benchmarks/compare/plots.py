@@ -12,7 +12,9 @@ PLOTS = {
     "local": ("local-1", "local-10"),
 }
 """The workloads of each picture."""
-OURS, THEIRS = "#1f77b4", "#bbbbbb"
+OURS, THEIRS = "#3b82c4", "#a3a8ad"
+INK = "#767d85"
+"""Of words and lines: as easy to read on a white page as on a dark one."""
 
 
 def plot(table: Table, folder: Path) -> list[Path]:
@@ -29,6 +31,8 @@ def _draw(table: Table, names: list[str], path: Path) -> Path:
 
     mpl.use("Agg")
     mpl.rcParams["svg.hashsalt"] = "zexchange"  # the same picture, the same file
+    for of in ("text.color", "xtick.color", "ytick.color", "axes.edgecolor"):
+        mpl.rcParams[of] = INK
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(
@@ -48,14 +52,16 @@ def _draw(table: Table, names: list[str], path: Path) -> Path:
             [found.high - found.median for _, found in rows],
         ]
         colors = [OURS if label.startswith("zexchange") else THEIRS for label, _ in rows]
-        bars = axis.barh([label for label, _ in rows], values, xerr=errors, color=colors)
+        bars = axis.barh(
+            [label for label, _ in rows], values, xerr=errors, color=colors, ecolor=INK
+        )
         axis.bar_label(bars, [_label(table, name, *row) for row in rows], padding=4, fontsize=7)
         axis.set_title(f"{workload.title}\n{workload.unit}", fontsize=8)
         axis.tick_params(labelsize=7)
         axis.margins(x=0.22)
         axis.spines[["top", "right"]].set_visible(False)
         axis.xaxis.set_visible(False)
-    figure.savefig(path, metadata={"Date": None})
+    figure.savefig(path, metadata={"Date": None}, transparent=True)
     plt.close(figure)
     return path
 

@@ -1,24 +1,49 @@
 """Draws the figures of the docs, as SVG: `python docs/figures/draw.py` writes them all anew.
 
 Boxes, arrows and words at given places, and nothing but the standard library. A test sees
-that the files are what this draws. Each has a ground of its own: it is read on white pages
-and on dark ones, here and elsewhere.
+that the files are what this draws. Each has colours for light pages and for dark ones: browsers
+pass on which of them an image is in. It has a ground of its own too, so that it can be read
+where the wrong ones are chosen.
 """
 
 from html import escape
 from pathlib import Path
 
 HERE = Path(__file__).parent
-GROUND, INK, FAINT, LINE = "#fbfaf7", "#22262b", "#6a737d", "#8a939c"
-FILL = {
+LIGHT = {
+    "ground": ("#fbfaf7", "none"),
+    "ink": ("#22262b", "none"),
+    "faint": ("#616971", "none"),
+    "line": ("none", "#7f8890"),
+    "head": ("#7f8890", "none"),
     "plain": ("#ffffff", "#b9c0c7"),
     "room": ("#f0f2f4", "#d5dadf"),
     "ours": ("#e3ebfb", "#5b7fd1"),
     "waits": ("#f0f2f4", "#b9c0c7"),
     "good": ("#e4f2e6", "#5a9e66"),
 }
-"""By kind of box, its inside and its edge."""
+"""By class of shape, its inside and its edge."""
+DARK = {
+    "ground": ("#14181f", "none"),
+    "ink": ("#e2e6ea", "none"),
+    "faint": ("#a3acb6", "none"),
+    "line": ("none", "#8792a0"),
+    "head": ("#8792a0", "none"),
+    "plain": ("#242b35", "#56606c"),
+    "room": ("#1b2028", "#343c46"),
+    "ours": ("#223661", "#7296ea"),
+    "waits": ("#1b2028", "#56606c"),
+    "good": ("#1e3a28", "#62ab70"),
+}
+"""The same on a dark page."""
 SIZE = 14
+
+
+def rules(colours: dict[str, tuple[str, str]]) -> str:
+    """Return the rules of a style sheet that give each class its colours."""
+    return "\n".join(
+        f".{name} {{ fill: {inside}; stroke: {edge} }}" for name, (inside, edge) in colours.items()
+    )
 
 
 class Figure:
@@ -30,10 +55,8 @@ class Figure:
 
     def box(self, x: int, y: int, w: int, h: int, text: str = "", kind: str = "plain") -> None:
         """A box with its text in the middle, lines apart; that of a room is on its top."""
-        inside, edge = FILL[kind]
         self._parts.append(
-            f'<rect x="{x}" y="{y}" width="{w}" height="{h}" rx="8" '
-            f'fill="{inside}" stroke="{edge}"/>'
+            f'<rect x="{x}" y="{y}" width="{w}" height="{h}" rx="8" class="{kind}"/>'
         )
         lines = text.split("\n")
         if kind == "room":
@@ -50,9 +73,10 @@ class Figure:
         code = text.startswith("`")
         family = "ui-monospace, monospace" if code else "system-ui, sans-serif"
         size = SIZE - 1 if code or faint else SIZE
+        shade = "faint" if faint else "ink"
         self._parts.append(
             f'<text x="{x:g}" y="{y + 5:g}" text-anchor="{anchor}" font-family="{family}" '
-            f'font-size="{size}" fill="{FAINT if faint else INK}">{escape(text.strip("`"))}</text>'
+            f'font-size="{size}" class="{shade}">{escape(text.strip("`"))}</text>'
         )
 
     def arrow(
@@ -69,8 +93,7 @@ class Figure:
         ends = ' marker-end="url(#head)"' * head + ' marker-start="url(#head)"' * both
         dashes = ' stroke-dasharray="5 4"' if dashed else ""
         self._parts.append(
-            f'<polyline points="{path}" fill="none" stroke="{LINE}" stroke-width="1.6"'
-            f"{dashes}{ends}/>"
+            f'<polyline points="{path}" class="line" stroke-width="1.6"{dashes}{ends}/>'
         )
         if text:
             (x0, y0), (x1, y1) = points[0], points[-1]
@@ -82,15 +105,17 @@ class Figure:
         head = (
             '<marker id="head" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" '
             'markerHeight="7" orient="auto-start-reverse">'
-            f'<path d="M0,0 L10,5 L0,10 z" fill="{LINE}"/></marker>'
+            '<path d="M0,0 L10,5 L0,10 z" class="head"/></marker>'
         )
         return "\n".join(
             [
                 f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {self.height}" '
                 f'width="{self.width}" height="{self.height}" role="img">',
                 f"<title>{escape(self.title)}</title>",
+                f"<style>\n{rules(LIGHT)}",
+                f"@media (prefers-color-scheme: dark) {{\n{rules(DARK)}\n}}\n</style>",
                 f"<defs>{head}</defs>",
-                f'<rect width="{self.width}" height="{self.height}" rx="12" fill="{GROUND}"/>',
+                f'<rect width="{self.width}" height="{self.height}" rx="12" class="ground"/>',
                 *self._parts,
                 "</svg>\n",
             ]

@@ -10,15 +10,12 @@ from dataclasses import replace
 
 from ..errors import NotReady
 from ..local.registry import Registry
-from ..net.config import RECOVERY_TIMEOUT, REPLAY_BYTES, REPLAY_MESSAGES, STALL, make_plan
+from ..net.config import make_plan
 from ..net.node.node import Node
 from .rest import unsettled, vanish
 from .schedule import Host, Schedule
 from .wire import Faults, Wire
 from .world import Directory, SimulatedEnvironment
-
-SETTLED_WITHIN = 120.0
-"""Simulated seconds after which nodes that have not come to rest never will."""
 
 
 class Network:
@@ -55,10 +52,10 @@ class Network:
         *,
         registry: Registry | None = None,
         exchanges: str | tuple[str, ...] = "**",
-        replay_messages: int = REPLAY_MESSAGES,
-        replay_bytes: int = REPLAY_BYTES,
-        stall: float = STALL,
-        recovery_timeout: float = RECOVERY_TIMEOUT,
+        replay_messages: int = 1_000_000,
+        replay_bytes: int = 32 * 1024 * 1024,
+        stall: float = 1.0,
+        recovery_timeout: float = 5.0,
         retain: Mapping[str, int] | None = None,
         join_timeout: float = 1.0,
     ) -> Node:
@@ -184,7 +181,7 @@ class Network:
         until = self._schedule.now + seconds
         self._schedule.run(lambda: self._schedule.now >= until, seconds)
 
-    def until(self, condition: Callable[[], bool], timeout: float = SETTLED_WITHIN) -> None:
+    def until(self, condition: Callable[[], bool], timeout: float = 120.0) -> None:
         """Let things happen until a condition holds.
 
         Raises:
@@ -193,7 +190,7 @@ class Network:
         if not self._schedule.run(condition, timeout):
             raise NotReady(f"{condition} does not hold after {timeout:g} simulated seconds")
 
-    def settle(self, timeout: float = SETTLED_WITHIN) -> None:
+    def settle(self, timeout: float = 120.0) -> None:
         """Let things happen until nodes that reach each other are at rest.
 
         They are ready both ways then, and what was sent was given to the tasks of
