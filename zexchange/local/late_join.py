@@ -73,10 +73,7 @@ class RemoteCatchUp:
     )  # fmt: skip
 
     def __init__(
-        self,
-        subscription: Joiner,
-        registry: JoinedRegistry,
-        reroute: Callable[[], None],
+        self, subscription: Joiner, registry: JoinedRegistry, reroute: Callable[[], None]
     ) -> None:
         self.subscription = subscription
         self.me = HERE
@@ -331,10 +328,7 @@ class RemoteCatchUp:
                 self._give(one.item, True, end)
 
     def _give_parked(
-        self,
-        origins: set[str] | None,
-        early: bool = False,
-        end: list[BaseException] | None = None,
+        self, origins: set[str] | None, early: bool = False, end: list[BaseException] | None = None
     ) -> None:
         """Hand on what waits, of some origins or of all that wait for nothing more."""
         while parked := self._take(origins):
