@@ -1,14 +1,15 @@
 """The order of the house, read from the imports of every module.
 
 A module imports only from floors below its own, or from its own folder. Inside a folder its
-packages have an order of their own. Imports count wherever they are: inside functions, and
-under ``TYPE_CHECKING`` too.
+packages have an order of their own, and no modules import one another in a circle. Imports count
+wherever they are: inside functions, and under ``TYPE_CHECKING`` too.
 """
 
 import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -186,6 +187,29 @@ def test_packages(path: Path) -> None:
 def test_imports_upward_are_found(module: str, source: str) -> None:
     """An import from the same level or above, at any place in a module, is found."""
     assert upward(source, module)
+
+
+def circle(arrows: dict[str, set[str]]) -> list[str]:
+    """Return modules that import one another in a circle, each from the one after it."""
+    try:
+        TopologicalSorter(arrows).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    """And one that is there for a type alone is found."""
+    arrows = {
+        name: set(imports(path.read_text(), name, path.name == "__init__.py")) & NAMES
+        for path in MODULES
+        if (name := module_name(path))
+    }
+    assert not circle(arrows)
+    view = "zexchange.local.view"
+    upwards = "if TYPE_CHECKING:\n    from .registry import Registry"
+    arrows[view] |= set(imports(upwards, view, False))
+    assert {view, "zexchange.local.registry"} <= set(circle(arrows))
 
 
 @pytest.mark.parametrize("path", PACKAGE_FILES, ids=module_name)

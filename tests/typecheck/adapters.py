@@ -15,6 +15,7 @@ from zexchange import (
     DisplayMessages,
     Exchange,
     Lost,
+    Registry,
     Stream,
     View,
     get_exchange,
@@ -175,6 +176,9 @@ def choose(details: bool) -> None:
 
 
 assert_type(view, View)
+assert_type(view.registry.get("trades", type=Trade), Exchange[Trade])
+assert_type(trades.registry, Registry)
+assert_type(trades.registry.match("*").registry, Registry)
 assert_type(view.stream(), Stream[Any])
 with view.stream(names=True) as named:
     assert_type(named, Stream[tuple[str, Any]])

@@ -1,14 +1,13 @@
 """Exchanges inside one process: no network, no third-party import."""
 
-from .exchange import Backpressure, Bridge, Exchange, ExchangeStats
-from .registry import Observer, Registry, default_registry, get_exchange, match, retain
+from .exchange import Backpressure, Bridge, ExchangeStats
+from .registry import Exchange, Registry, View, default_registry, get_exchange, match, retain
 from .tasks.adapters import DisplayMessages, to_call, to_queue
 from .tasks.buffered import to_async, to_thread
 from .tasks.mailbox import MailboxStats
 from .tasks.stream import Delivery, Stream
 from .tasks.task import Task
 from .typed.codecs import Codec
-from .view import View
 
 __all__ = [
     "Backpressure",
@@ -19,7 +18,6 @@ __all__ = [
     "Exchange",
     "ExchangeStats",
     "MailboxStats",
-    "Observer",
     "Registry",
     "Stream",
     "Task",

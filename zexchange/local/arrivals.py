@@ -6,9 +6,10 @@ There is no caller to raise to: what goes wrong is logged, and counted.
 import sys
 from collections.abc import Iterable, Sequence
 from itertools import count, repeat
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..lost import Lost
+from .interfaces import RegistryCalls
 from .late_join import RemoteCatchUp
 from .process import finalizers
 from .rounds import OVER, Rounds, is_round
@@ -19,9 +20,6 @@ from .tasks.feeds import Feed
 from .tasks.stream import Delivery, T
 from .typed.declared_type import DeclaredType
 
-if TYPE_CHECKING:
-    from .registry import Registry
-
 DETAIL_MOST = 300
 """Characters that are said of what does not fit."""
 
@@ -31,7 +29,7 @@ class Arrivals(Rounds[T]):
 
     __slots__ = ("_errors",)
 
-    def __init__(self, name: str, registry: "Registry", retained: int = 0) -> None:
+    def __init__(self, name: str, registry: RegistryCalls, retained: int = 0) -> None:
         self._errors = 0
         super().__init__(name, registry, retained)
 

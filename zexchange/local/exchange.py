@@ -25,7 +25,7 @@ from .typed.declared_type import DeclaredType
 if TYPE_CHECKING:
     from typing_extensions import deprecated
 
-__all__ = ["Backpressure", "Bridge", "Exchange", "ExchangeStats"]
+__all__ = ["Backpressure", "Bridge", "ExchangeBase", "ExchangeStats"]
 
 R = TypeVar("R")
 
@@ -47,13 +47,8 @@ class ExchangeStats:
     errors: int
 
 
-class Exchange(Arrivals[T]):
-    """A named channel: ``send(msg)`` hands ``msg`` to every attached task.
-
-    Get one from `get_exchange` or a `Registry`: the same name is the same object, a copy is
-    the exchange itself, and what was pickled is the exchange of that name where it is unpickled.
-    Every method may be called by any thread, from inside a task as well.
-    """
+class ExchangeBase(Arrivals[T]):
+    """All that an exchange does: `Exchange` adds only of what type its registry is."""
 
     __slots__ = ()
 

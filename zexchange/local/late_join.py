@@ -9,22 +9,16 @@ say so.
 """
 
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from ..lost import Lost
 from .newest import NOTHING, PastMessage, Rank, everything, newest
-from .process import finalizers
-from .subscription import Shaped, Subscription
-from .tasks.dispatch import Target, answered
+from .tasks.dispatch import Failures, Target, answered
 from .tasks.snapshots import settled
 from .tasks.stream import Delivery
-
-if TYPE_CHECKING:
-    from .registry import Registry
 
 PARKED_MOST = 10_000
 """Messages that wait when one more is sent in this process: then no node is waited for."""
@@ -32,18 +26,41 @@ HERE = ""
 """Stands for this process where others are known by their origin; a `Delivery` has None."""
 
 
-class Late(Shaped):
-    """Stands in for one late joiner, where messages are sent, until it is given its history."""
+class Joiner(Protocol):
+    """One late joiner, as it is attached."""
 
-    __slots__ = ()
+    task: object
+    history: int
 
-    def __call__(self, msg: object) -> object:
-        """Take a live message: park it, or pass it on once the history is through."""
-        msg, arrears = settled(msg), self.subscription.arrears
-        if finalizers.later(self, msg, message=True):
-            return None
-        item = Delivery(self._name, msg, None, None, time.time())
-        return None if arrears is None else arrears(item)
+    def hand_on(self, item: Delivery | Lost, early: bool) -> object:
+        """Give the task what it gets of an item; ``early`` if before all that is live."""
+        ...
+
+
+class JoinedExchange(Protocol):
+    """An exchange, to what a late joiner is owed."""
+
+    name: str
+
+    def _audience(self) -> Sequence[object]: ...
+    def _given_beside(self, origin: str) -> Rank: ...
+    def _note_given(self, sent_at: float, origin: str) -> None: ...
+    def _answer(self, trouble: Failures | None) -> None: ...
+    def _log(self, target: Target, error: BaseException) -> None: ...
+
+
+class JoinedRegistry(Protocol):
+    """Where what a late joiner is owed finds exchanges, and the time."""
+
+    time: Callable[[], float]
+
+    def find(self, name: str) -> JoinedExchange | None:
+        """Return the exchange of that name if there is one."""
+        ...
+
+    def get(self, name: str) -> JoinedExchange:
+        """Return the exchange of that name, made if need be."""
+        ...
 
 
 class RemoteCatchUp:
@@ -56,10 +73,7 @@ class RemoteCatchUp:
     )  # fmt: skip
 
     def __init__(
-        self,
-        subscription: Subscription,
-        registry: "Registry",
-        reroute: Callable[[], None],
+        self, subscription: Joiner, registry: JoinedRegistry, reroute: Callable[[], None]
     ) -> None:
         self.subscription = subscription
         self.me = HERE
@@ -148,7 +162,7 @@ class RemoteCatchUp:
         """
         with self._lock:
             self._waits_for.discard(self)
-        self._settle(self.subscription.preload)
+        self._settle(early=True)
 
     # ----------------------------------------------- for who observes the registry
 
@@ -272,15 +286,15 @@ class RemoteCatchUp:
             self._settle()
         else:
             self._give_kept(newest(kept, self.most, self._beside))
-            self._give_parked({origin}, self.subscription.accept)
+            self._give_parked({origin})
 
     # ------------------------------------------------------------------- handing on
 
-    def _settle(self, live: Target | None = None) -> None:
+    def _settle(self, early: bool = False) -> None:
         """Give the newest of all that was gathered, then what waits, if nobody is waited for.
 
         Args:
-            live: takes what waits; as what arrives does, if none is given.
+            early: whether the task takes what waits as it does what was kept, not as what arrives.
         """
         with self._lock:
             if self._waits_for or self._settling or not self.gathering:
@@ -292,8 +306,8 @@ class RemoteCatchUp:
         # Ours as other nodes know them, which may keep some sent at the same moment.
         known = [replace(one, origin=one.origin or self.me) for one in kept]
         found = newest(known, self.most, beyond)
-        self._give_kept(found, end if live else None)
-        self._give_parked(None, live or self.subscription.accept, end if live else None)
+        self._give_kept(found, end if early else None)
+        self._give_parked(None, early, end if early else None)
         self._reroute()
         if end:
             raise end.pop(0)
@@ -311,15 +325,15 @@ class RemoteCatchUp:
         for one in found:
             if one.name in served:
                 served[one.name]._note_given(one.sent_at, one.origin)
-                self._give(one.item, self.subscription.preload, end)
+                self._give(one.item, True, end)
 
     def _give_parked(
-        self, origins: set[str] | None, target: Target, end: list[BaseException] | None = None
+        self, origins: set[str] | None, early: bool = False, end: list[BaseException] | None = None
     ) -> None:
         """Hand on what waits, of some origins or of all that wait for nothing more."""
         while parked := self._take(origins):
             for item in parked:
-                self._give(item, target, end)
+                self._give(item, early, end)
                 if item.origin in self._left:
                     name, number = _place(item)
                     self._given[item.origin, name] = number
@@ -344,12 +358,12 @@ class RemoteCatchUp:
                 self.gathering = self._settling = self._again = False
             return []
 
-    def _give(self, item: Delivery | Lost, target: Target, end: list[BaseException] | None) -> None:
+    def _give(self, item: Delivery | Lost, early: bool, end: list[BaseException] | None) -> None:
         if self.cancelled:
             return
         exchange = self._registry.get(_place(item)[0])
         try:
-            result = self._hand_on(item, target)
+            result = self.subscription.hand_on(item, early)
             if result is not None:
                 exchange._answer(answered(None, self, result))
         except BaseException as error:
@@ -377,15 +391,7 @@ class RemoteCatchUp:
                 self._first.setdefault((origin, name), number)
         if crowded:
             self.expire()
-        return None if waits else self._hand_on(item, self.subscription.accept)
-
-    def _hand_on(self, item: Delivery | Lost, target: Target) -> object:
-        subscription = self.subscription
-        if subscription.details:
-            return target(item)
-        if not isinstance(item, Delivery):
-            return None  # which only streams with details are given
-        return target((item.name, item.msg) if subscription.names else item.msg)
+        return None if waits else self.subscription.hand_on(item, early=False)
 
 
 def _origin(item: Delivery | Lost) -> str:

@@ -1,5 +1,8 @@
 """Names to exchanges, patterns to views, and who wants to hear of both.
 
+Exchanges, views and their registry lead to each other, so that users see all three classes
+here. What an exchange and a view do lies below, and knows of a registry only what it calls.
+
 The same name is the same object, atomically: a lookup of an existing name takes no
 lock. Where there are many, those that nothing is attached to *rest*: they are held
 weakly, and go when nobody refers to them any more. Observers learn of new exchanges and
@@ -16,7 +19,7 @@ from itertools import islice
 from typing import Any, Protocol, overload
 
 from ..names import Patterns, check_name, check_pattern, is_pattern, matches
-from .exchange import Exchange
+from .exchange import ExchangeBase
 from .late_join import RemoteCatchUp
 from .process import finalizers
 from .process.fork import track
@@ -26,13 +29,36 @@ from .subscription import Subscription
 from .tasks.feeds import orphans, tidy
 from .tasks.stream import T
 from .typed.codecs import Codec
-from .view import View
+from .view import ViewBase
 
 AWAKE = 4096
 """Exchanges that are held strongly in any case. Of more, the oldest rest."""
 LOOKED_AT = 4
 """Exchanges that are looked at for each that is made: more than one, or those that are used
 would keep others from resting."""
+
+
+class Exchange(ExchangeBase[T]):
+    """A named channel: ``send(msg)`` hands ``msg`` to every attached task.
+
+    Get one from `get_exchange` or a `Registry`: the same name is the same object, a copy is
+    the exchange itself, and what was pickled is the exchange of that name where it is unpickled.
+    Every method may be called by any thread, from inside a task as well.
+    """
+
+    __slots__ = ()
+    registry: "Registry"
+
+
+class View(ViewBase):
+    """All exchanges that a pattern covers, to receive from; get it from `match`.
+
+    Attributes:
+        pattern: what names must match; ``*`` is one level, a last ``**`` zero or more.
+    """
+
+    __slots__ = ()
+    registry: "Registry"
 
 
 class Observer(Protocol):
@@ -218,10 +244,10 @@ class Registry:
         with self._lock:
             return [*self._resting.values(), *self._exchanges.values()]
 
-    def _views_over(self, name: str) -> list[View]:
-        """Return every view that covers ``name`` and has been made, oldest first."""
-        found = [view for view in self._covering.covering(name) if view._occupied]
-        return sorted(found, key=lambda view: view._serial)
+    def _viewers(self, name: str) -> list[Subscription]:
+        """Return what is attached to the views that cover ``name``, the oldest view first."""
+        views = sorted(self._covering.covering(name), key=lambda view: view._serial)
+        return [subscription for view in views for subscription in view._subscriptions()]
 
     def _make(self, name: str) -> Exchange[Any]:
         """Return the exchange ``name`` by the slow way; observers have it before anybody."""
@@ -368,21 +394,17 @@ class Registry:
         refused = exchange, origin, seq, reason, detail
         return any(self._tell(lambda observer: observer.message_refused(*refused)))
 
-    def _history_up(self, key: str, subscription: Subscription) -> None:
+    def _history_up(self, key: str, arrears: RemoteCatchUp) -> None:
         """Have one more late joiner given the history of other nodes."""
-        arrears = subscription.arrears
         with self._lock:
-            if arrears is None or arrears.cancelled:
+            if arrears.cancelled:
                 return  # it has left meanwhile
             self._arrears[arrears] = key
             arrears.asked(self._observers)
             self._tell(lambda observer: observer.history_added(key, arrears))
 
-    def _history_down(self, subscription: Subscription) -> object:
+    def _history_down(self, arrears: RemoteCatchUp) -> object:
         """Undo `_history_up`, and return what the joiner was still to get."""
-        arrears = subscription.arrears
-        if arrears is None:
-            return None
         left = arrears.cancel()
         with self._lock:
             self._arrears.pop(arrears, None)

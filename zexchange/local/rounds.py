@@ -10,18 +10,16 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from ..errors import TooManyDeferred
+from .interfaces import RegistryCalls
 from .process import finalizers
 from .process.fork import track
 from .routing import Routing
 from .tasks.dispatch import Failures, Target, answered, failed, joined, noted, serve
 from .tasks.snapshots import snapshot
 from .tasks.stream import T
-
-if TYPE_CHECKING:
-    from .registry import Registry
 
 DEFERRED_MOST = 1000
 """Messages that wait for the end of one round, those included that are sent meanwhile."""
@@ -87,7 +85,7 @@ class Rounds(Routing[T]):
 
     __slots__ = ("_active", "_idle", "_many", "_only", "_targets")
 
-    def __init__(self, name: str, registry: "Registry", retained: int = 0) -> None:
+    def __init__(self, name: str, registry: RegistryCalls, retained: int = 0) -> None:
         self._idle = self._many = False
         self._active: int | None = None
         """How many rounds are under way, once that has to be known; None if one or none."""

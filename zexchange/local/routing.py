@@ -7,23 +7,21 @@ here too, because keeping a message and choosing who gets it live must be one st
 
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from .late_join import HERE, Late
+from .interfaces import RegistryCalls
+from .late_join import HERE
 from .newest import NOTHING, Latest, Rank
 from .parking import Bridge, Parking
 from .process import finalizers
 from .retained import RetainedRing
 from .subscribers import SubscriberTable
-from .subscription import Forwarder, Key, Shaped, Subscription, key_of, key_of_call
+from .subscription import Forwarder, Key, Late, Shaped, Subscription, key_of, key_of_call
 from .tasks.dispatch import Failures, Target, serve
 from .tasks.feeds import Feed
 from .tasks.snapshots import UNCHANGING, settled, snapshot
 from .tasks.stream import T
 from .typed.declared_type import DeclaredType
-
-if TYPE_CHECKING:
-    from .registry import Registry
 
 R = TypeVar("R")
 
@@ -58,7 +56,7 @@ class Routing(SubscriberTable[T], Forwarder):
         "name",
     )  # fmt: skip
 
-    def __init__(self, name: str, registry: "Registry", retained: int = 0) -> None:
+    def __init__(self, name: str, registry: RegistryCalls, retained: int = 0) -> None:
         super().__init__(name, registry)
         self.name = name
         # Each with what stands in for it until it is there; another dict at each change.
@@ -95,11 +93,10 @@ class Routing(SubscriberTable[T], Forwarder):
         get a part of it twice.
         """
         found = {s.key: s for s in self._subscriptions()}
-        for view in self.registry._views_over(self.name):
-            for subscription in view._subscriptions():
-                present = found.setdefault(subscription.key, subscription)
-                if subscription.serial < present.serial:
-                    found[subscription.key] = subscription
+        for subscription in self.registry._viewers(self.name):
+            present = found.setdefault(subscription.key, subscription)
+            if subscription.serial < present.serial:
+                found[subscription.key] = subscription
         return list(found.values())
 
     def _refresh(self, msg: object) -> Failures | None:

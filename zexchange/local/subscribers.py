@@ -9,11 +9,12 @@ import threading
 import weakref
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, overload
+from typing import Any, Generic, Literal, Self, overload
 
 from ..errors import NotAttached
 from ..lost import Lost
 from .cycles import chains, refuse_circle
+from .interfaces import RegistryCalls
 from .late_join import RemoteCatchUp
 from .process import finalizers
 from .process.fork import track
@@ -23,9 +24,6 @@ from .tasks.mailbox import Overflow
 from .tasks.snapshots import Keeper, settled
 from .tasks.stream import Delivery, Stream, T
 from .tasks.task import Task
-
-if TYPE_CHECKING:
-    from .registry import Registry
 
 
 class Recorder(Keeper):
@@ -46,7 +44,7 @@ class SubscriberTable(Generic[T]):
 
     __slots__ = ("__weakref__", "_interested", "_key", "_lock", "_table", "registry")
 
-    def __init__(self, key: str, registry: "Registry") -> None:
+    def __init__(self, key: str, registry: RegistryCalls) -> None:
         self._key = key
         self.registry = registry
         self._table: dict[Key, Subscription] = {}
@@ -167,7 +165,7 @@ class SubscriberTable(Generic[T]):
             if subscription.forwarder:
                 arrears.asked(())
             else:
-                self.registry._history_up(self._key, subscription)
+                self.registry._history_up(self._key, arrears)
         self._afterwards(subscription)
         if arrears is not None:
             arrears.attached()
@@ -214,7 +212,7 @@ class SubscriberTable(Generic[T]):
             self._interested -= 1
             if not self._interested:
                 self.registry._interest_down(self._key)
-        left = self.registry._history_down(subscription)
+        left = subscription.arrears and self.registry._history_down(subscription.arrears)
         self._changed()
         return left
 

@@ -8,17 +8,17 @@ import itertools
 import time
 import types
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..kinds import is_generator
+from ..lost import Lost
+from .late_join import RemoteCatchUp
+from .process import finalizers
 from .tasks.dispatch import Target
 from .tasks.feeds import Feed
 from .tasks.snapshots import UNCHANGING, Keeper, settled
 from .tasks.stream import Delivery, Stream
 from .tasks.validation import GeneratorTask, check_task
-
-if TYPE_CHECKING:
-    from .late_join import RemoteCatchUp
 
 Key = tuple[object, ...]
 
@@ -87,6 +87,15 @@ class Subscription:
         """Return what exchange ``name`` calls with what has arrived."""
         return Named(self, name) if self.names else self.accept
 
+    def hand_on(self, item: Delivery | Lost, early: bool) -> object:
+        """Give the task what it gets of an item; ``early`` if before all that is live."""
+        target = self.preload if early else self.accept
+        if self.details:
+            return target(item)
+        if not isinstance(item, Delivery):
+            return None  # which only streams with details are given
+        return target((item.name, item.msg) if self.names else item.msg)
+
 
 class Shaped:
     """Calls a task that wants more than the bare message."""
@@ -111,6 +120,20 @@ class Named(Shaped):
     def __call__(self, msg: object) -> object:
         """Hand on ``msg`` with the name."""
         return self.subscription.accept((self._name, msg))
+
+
+class Late(Shaped):
+    """Stands in for one late joiner, where messages are sent, until it is given its history."""
+
+    __slots__ = ()
+
+    def __call__(self, msg: object) -> object:
+        """Take a live message: park it, or pass it on once the history is through."""
+        msg, arrears = settled(msg), self.subscription.arrears
+        if finalizers.later(self, msg, message=True):
+            return None
+        item = Delivery(self._name, msg, None, None, time.time())
+        return None if arrears is None else arrears(item)
 
 
 def key_of(task: object, names: bool = False) -> Key:

@@ -7,32 +7,26 @@ work out whom to call, and it tells them when that changes. Nothing is sent to a
 import itertools
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import Any, Literal, overload
 
 from ..lost import Lost
 from ..names import matches
+from .interfaces import RegistryCalls
 from .subscribers import SubscriberTable
 from .subscription import Key, Subscription, key_of
 from .tasks.mailbox import Overflow
 from .tasks.stream import Delivery, Stream
 from .tasks.task import Task
 
-if TYPE_CHECKING:
-    from .registry import Registry
-
 _serials = itertools.count()
 
 
-class View(SubscriberTable[Any]):
-    """All exchanges that a pattern covers, to receive from; get it from `match`.
-
-    Attributes:
-        pattern: what names must match; ``*`` is one level, a last ``**`` zero or more.
-    """
+class ViewBase(SubscriberTable[Any]):
+    """All that a view does: `View` adds only of what type its registry is."""
 
     __slots__ = ("_serial", "pattern")
 
-    def __init__(self, pattern: str, registry: "Registry") -> None:
+    def __init__(self, pattern: str, registry: RegistryCalls) -> None:
         super().__init__(pattern, registry)
         self.pattern = pattern
         self._serial = next(_serials)

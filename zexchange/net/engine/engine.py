@@ -14,9 +14,8 @@ from encodings import idna as idna  # or `getaddrinfo` would, on a thread of our
 from typing import TYPE_CHECKING
 
 from ...history import WINDOW, Ring
-from ...local.exchange import Exchange
 from ...local.late_join import RemoteCatchUp
-from ...local.registry import Registry
+from ...local.registry import Exchange, Registry
 from ...local.tasks import eventloops
 from ...local.tasks.feeds import orphans, tidy
 from ...protocol.hub.client import HubSelector

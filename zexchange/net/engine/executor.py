@@ -7,8 +7,8 @@ owns them.
 from dataclasses import replace
 from typing import Any
 
-from ...local.exchange import Exchange
 from ...local.process.logs import log
+from ...local.registry import Exchange
 from ...names import is_pattern
 from ...protocol.interest.interest import NameSet
 from ...protocol.rate_limit import TokenBucket

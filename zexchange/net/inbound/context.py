@@ -4,8 +4,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ...errors import DecodeError, InvalidName
-from ...local.exchange import Exchange
-from ...local.registry import Registry
+from ...local.registry import Exchange, Registry
 from ...protocol.delivery.sequence import ReceiveState
 from ...protocol.elapsed import Elapsed
 from ...protocol.security.permissions import Rights

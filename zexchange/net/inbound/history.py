@@ -10,8 +10,8 @@ from typing import Any
 
 from ...errors import DecodeError
 from ...history import Body
-from ...local.exchange import Exchange
 from ...local.late_join import RemoteCatchUp
+from ...local.registry import Exchange
 from ...local.tasks.stream import Delivery
 from ...protocol.codec.attachments import decode_frame
 from ...protocol.delivery.history import HistoryDone, HistoryRequests

@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ...history import Body
-from ...local.exchange import Exchange
 from ...local.late_join import RemoteCatchUp
-from ...local.registry import Registry
+from ...local.registry import Exchange, Registry
 from ...local.subscription import mark
 from ...protocol.delivery import departed
 from ...protocol.delivery.merging import HandOn, Merger, Settled

@@ -10,8 +10,8 @@ from typing import Any
 
 from ...errors import DecodeError
 from ...history import FRAME_OVERHEAD, WINDOW, Body, Bulk
-from ...local.exchange import Exchange
 from ...local.late_join import RemoteCatchUp
+from ...local.registry import Exchange
 from ...protocol.codec.attachments import decode_frame
 from ...protocol.codec.values import SMALL_BODY, TOP, decode_batch
 from ...protocol.delivery.recovery import GiveUp, Recovery

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from ...errors import Closed, NotReady
 from ...imports import importing
-from ...local.exchange import Exchange
 from ...local.process import finalizers
 from ...local.process.fork import at_exit, end_as_child
 from ...local.process.logs import log
-from ...local.registry import Registry
+from ...local.registry import Exchange, Registry
 from ...local.tasks import eventloops
 from ...local.tasks.buffered import catch_up
 from ...names import check_name

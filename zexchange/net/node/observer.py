@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ...errors import LimitReached
-from ...local.exchange import Exchange
 from ...local.late_join import RemoteCatchUp
+from ...local.registry import Exchange
 from ...protocol.session.events import Lost
 from ...protocol.wire.limits import KEY_OVERHEAD, MAX_INTEREST_BYTES, MAX_KEYS, MAX_PATTERNS
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class NodeObserver:
-    """The `local.Observer` of one node.
+    """The `local.registry.Observer` of one node.
 
     Args:
         federation: its name.

@@ -11,8 +11,8 @@ from itertools import islice
 
 from ...errors import ExchangeError
 from ...history import Frame
-from ...local.exchange import Backpressure, Exchange
-from ...local.registry import Registry
+from ...local.exchange import Backpressure
+from ...local.registry import Exchange, Registry
 from ...names import is_pattern, matches
 from ...protocol.interest.interest import NameSet
 from .bridge import Bridge

@@ -11,8 +11,7 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
-from ...local.exchange import Exchange
-from ...local.registry import Registry
+from ...local.registry import Exchange, Registry
 from ...protocol.delivery.sequence import Numbering
 from ..transport.per_registry import PerRegistry
 from .bridge import Bridge
