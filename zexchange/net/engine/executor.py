@@ -115,6 +115,8 @@ class EffectExecutor:
                 self._controls.hang_up(endpoint)
             case effects.Redial(endpoint, key):
                 self._controls.redial(endpoint, key)
+            case _:
+                raise TypeError(f"no effect: {effect!r:.200}")
 
     def _tune(self, asked: effects.OpenReceiver, endpoint: str) -> None:
         if asked.peer in self._session.members.peers:  # still, where a name was looked up

@@ -164,6 +164,8 @@ class Session(SessionState):
                 return self._on_peer(peer, message, route, now)
             case _ if route is not None:
                 self.refuse(route, Stranger(self.me), now)
+            case _:
+                pass
         return None
 
     def _on_peer(self, peer: Peer, message: Control, route: Any, now: float) -> Answer | None:
@@ -193,6 +195,8 @@ class Session(SessionState):
                 self._on_slow(peer, slow)
             case Bye(_, heads):  # for good: nobody comes back under the id of one that has ended
                 self.peering.left(peer, "bye", now, heads)
+            case _:
+                pass
         return None
 
     def _given(self, peer: Peer, positions: dict[str, int]) -> dict[str, int]:

@@ -77,7 +77,7 @@ class SessionState:
         self.interest = OwnInterest()
         self.members = PeerTable(self.made_at, self.given)
         self.led_to = set[bytes]()
-        self.effects = list[Effect]()
+        self.effects: list[Effect] = []
         self.rejections = dict[tuple[str, str], int]()
         self._refusals = TokenBucket(*REFUSALS)
 

@@ -58,9 +58,11 @@ def _versions(value: Any) -> tuple[int, int]:
     return count(value[0]), count(value[1])
 
 
-LABEL = Field(
-    row(text, count, text, into=_label), write=lambda label: (label.host, label.pid, label.name)
-)
+def _label_row(label: Label) -> tuple[str, int, str]:
+    return label.host, label.pid, label.name
+
+
+LABEL = Field(row(text, count, text, into=_label), write=_label_row)
 _number, _to = Field(count, 0), Field(node_id, b"")
 
 CONTROL_MESSAGES: MessageTable[Control] = MessageTable(
