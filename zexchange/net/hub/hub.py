@@ -140,8 +140,7 @@ class Hub:
             self._world.monotonic(),
             self._keys.gate,
         )
-        wanted = self._keys.wanted
-        self._forwarding = Forwarding(self._sockets, self._core, self._pass_on, wanted)
+        self._forwarding = Forwarding(self._sockets, self._core, self._pass_on, guard.gate)
         for fd in (self._waker.fd, *self._sockets.fds):
             self._poller.watch(fd)
         me = label or Label("hub", 0)
