@@ -199,7 +199,7 @@ class Window:
 
     def _cut(self, peer: bytes) -> None:
         """Shut a peer's data connection down; if it lives, it comes back and asks."""
-        cut(self._connections.pop(peer, (-1, 0)))
+        cut(self._connections.pop(peer, None))
 
     def connected(self, peer: bytes, fd: int) -> None:
         """Note the descriptor of a peer's data connection."""
@@ -359,10 +359,10 @@ class Window:
         """Return the peers that hold nobody. Any thread."""
         return dict(self._slow)
 
-    def holders(self) -> set[bytes]:
-        """Return the peers that senders wait for."""
+    def holders(self) -> dict[bytes, str]:
+        """Return the peers that senders wait for, and an exchange by which to ask each."""
         with self._lock:
-            return self._ring.holders() if self.full else set()
+            return self._ring.holders() if self.full else {}
 
     def acknowledge(
         self, peer: bytes, acked: dict[str, int], positions: dict[str, int]
@@ -404,11 +404,6 @@ class Window:
         """Return the exchanges of which something is held."""
         with self._lock:
             return set(self._ring.held())
-
-    def foremost(self) -> list[str]:
-        """Return exchanges by which all that hold any frames can be asked how far they are."""
-        with self._lock:
-            return self._ring.foremost()
 
     def replay(self, name: str, first: int, last: int) -> list[Frame]:
         """Return frames that hold what is asked for again: a bounded part, oldest first."""
