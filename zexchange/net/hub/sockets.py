@@ -40,15 +40,7 @@ class HubSockets(Sockets):
         Raises:
             Unreachable: if an endpoint is taken.
         """
-        try:
-            self.endpoints = self._bind(self._listen, self._advertise, lock)
-        except BaseException:
-            self.close(0)
-            raise
-
-    def _bind(
-        self, listen: Tcp, advertise: str | None, lock: Callable[["zmq.Socket[bytes]"], None]
-    ) -> tuple[str, str, str]:
+        listen = self._listen
         bound: list[Tcp] = []
         for socket, offset in ((self.control, 0), (self.up, 2), (self.down, 1)):
             endpoint = Tcp(listen.host, listen.port + offset if listen.port else 0)
@@ -62,15 +54,15 @@ class HubSockets(Sockets):
                 ) from error
             last = bytes(socket.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
             bound.append(parse_tcp(last))
-        if advertise:
-            told = parse_tcp(advertise)
+        if self._advertise:
+            told = parse_tcp(self._advertise)
             shifts = (0, 2, 1)
             bound = [
                 Tcp(told.host, told.port + shift if told.port else b.port)
                 for b, shift in zip(bound, shifts, strict=True)
             ]
         control, up, down = map(str, bound)
-        return control, up, down
+        self.endpoints = control, up, down
 
     def dealer(self) -> "zmq.Socket[bytes]":
         """Return a socket for a link to another hub."""
