@@ -143,10 +143,9 @@ class _Stream:
         for part in self.parked:
             self.missed(_Hole(part.first, part.last, part.way, LATE, "received"))
         for hole in holes:
-            left = self.missed(hole)
-            self.holes += [replace(hole, first=start, last=end) for start, end in left]
+            self.holes += self.missed(hole)
 
-    def missed(self, hole: _Hole) -> list[tuple[int, int]]:
+    def missed(self, hole: _Hole) -> Iterator[_Hole]:
         """Have told as lost what was left out, once; return what of it was not."""
         before, self.gaps = self.gaps, []
         for first, last, mark in before:
@@ -155,7 +154,8 @@ class _Stream:
                 self.late.append(replace(hole, first=start, last=end, mark=mark))
             left = _without(first, last, [(hole.first, hole.last)])
             self.gaps += [_Gap(start, end, mark) for start, end in left]
-        return list(_without(hole.first, hole.last, [(gap.first, gap.last) for gap in before]))
+        others = _without(hole.first, hole.last, [(gap.first, gap.last) for gap in before])
+        return (replace(hole, first=start, last=end) for start, end in others)
 
     @property
     def complete(self) -> bool:
@@ -353,8 +353,7 @@ class Merger:
     ) -> list[Any]:
         """Take word that a way will not bring what comes next; otherwise as `bring`."""
         stream, asked = self._follow(way, name, first, last, now)
-        for start, end in stream.missed(_Hole(first, last, way, reason, "lost")):
-            stream.holes.append(_Hole(start, end, way, reason, "lost"))
+        stream.holes += stream.missed(_Hole(first, last, way, reason, "lost"))
         return asked
 
     def _follow(
@@ -478,11 +477,9 @@ class Merger:
         if lost:
             return TellLost(name, lost[0].way, first, last, lost[0].reason)
         if forced:
-            return TellLost(name, self._slowest(stream), first, last, SLOW)
+            slowest = min(stream.ways, key=stream.ways.__getitem__)
+            return TellLost(name, slowest, first, last, SLOW)
         return TellLost(name, gone[0], first, last, LEFT)
-
-    def _slowest(self, stream: _Stream) -> Any:
-        return min(stream.ways, key=stream.ways.__getitem__)
 
     # --------------------------------------------------------------------- where it stands
 

@@ -191,9 +191,7 @@ class PeerInterest:
         the peer has no use for does no harm.
         """
         late = tuple(k for k, at in self._dropped.items() if at > epoch and k not in self.keys)
-        if self.announced in (0, epoch):
-            return (*self.keys, *late)
-        if self.whole > self.confirmed:
+        if self.announced in (0, epoch) or self.whole > self.confirmed:
             return (*self.keys, *late)
         return (*(key for key, at in self.since.items() if at > self.confirmed), *late)
 
