@@ -99,13 +99,13 @@ class Forwarding:
         elif len(frames) > MAX_ATTACHED + 1:
             self._core.reject("more attached frames than a message may have")
         elif not self._core.gate.may_publish(member.user, passing.topic):
-            self._forbidden(member.user, passing.topic)
+            self._forbidden(member.user, "publish on", passing.topic)
         else:
             self._pass_on(passing, self._core.me, HOPS_MOST, b"", frames)
 
-    def _forbidden(self, user: str, topic: bytes) -> None:
+    def _forbidden(self, user: str, what: str, topic: bytes) -> None:
         exchange = topic[1:-1].decode(errors="replace")
-        self._core.complain(f"{self._core.gate.name(user)} may not publish on {exchange!r}")
+        self._core.complain(f"{self._core.gate.name(user)} may not {what} {exchange!r}")
 
     def take_hub_source(
         self, root: bytes, hops: int, source: Member, frames: list[zmq.Frame]
@@ -121,7 +121,7 @@ class Forwarding:
         if self._keyed and not core.map.carries(root, passing.origin):
             core.reject("a frame of a node that no other hub carries")
         elif not core.gate.may_vouch(source.user, passing.origin, passing.topic):
-            self._forbidden(source.user, passing.topic)
+            self._forbidden(source.user, "publish on", passing.topic)
         else:
             self._pass_on(passing, root, hops, source.id, frames)
 
@@ -181,8 +181,7 @@ class Forwarding:
             refused = False
             self._take_want(topic, wanted, by, user, now)
         if refused and words[1:2] == DATA and words[-1:] == b"\0":  # a name, and all of it
-            exchange = words[2:-1].decode(errors="replace")
-            self._core.complain(f"{self._core.gate.name(user)} may not subscribe to {exchange!r}")
+            self._forbidden(user, "subscribe to", words[1:])
 
     def _take_want(
         self, topic: bytes, wanted: bool, by: Connection | None, user: str, now: float

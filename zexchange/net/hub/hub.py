@@ -135,7 +135,6 @@ class Hub:
         self._out: dict[Any, list[Envelope]] = {}
         self._relayed = self._dropped = 0
         self._tick_at = 0.0
-        self._busy = True
         self._closing = False
         for endpoint in peers:
             self._links.keep(str(parse_tcp(endpoint)))
@@ -214,12 +213,11 @@ class Hub:
         self._links.busy = False
         self._carry_out()
         self._flush()
-        self._busy = done > 0 or self._links.busy
         if self._closing:
             for link in self._links.values():
                 self._links.say(link, Detach(self._me))
             return None
-        return 0.0 if self._busy else TICK
+        return 0.0 if done or self._links.busy else TICK
 
     def _read_router(self, now: float) -> int:
         for n in range(BUDGET):
@@ -385,7 +383,7 @@ class Hub:
                     self._out.pop(member.route, None)
 
     def _subscribe(self, topic: bytes, wanted: bool, anew: bool) -> None:
-        self._busy = True
+        self._links.busy = True
         if topic[:1] == DATA and not self._keys.names(topic, wanted):
             return
         if anew or not wanted:

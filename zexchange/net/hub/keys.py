@@ -80,7 +80,8 @@ class HubAuth:
 
     def _hide(self) -> None:
         """Ask publishers by name, or for everything, as the permissions are now."""
-        hiding = self.gate is not None and self.gate.hides_interest
+        policy = self._guard.policy
+        hiding = policy is not None and policy.hides_interest
         if hiding is self._hiding:
             return
         self._hiding = hiding
