@@ -125,7 +125,8 @@ class Siblings:
             with self.naming:  # no other node lets go of it just now
                 shared = self._shared.get(bridge.name)
             if shared is None and wanted:
-                first = next((b for b in self._others(node, bridge.name) if b.wanted), None)
+                others = (other.find(bridge.name) for other in self._nodes if other is not node)
+                first = next((b for b in others if b is not None and b.wanted), None)
                 if first is not None:
                     shared = self._share(exchange, first, bridge, fresh)
                 else:
@@ -188,10 +189,6 @@ class Siblings:
     def shared(self, covered: Callable[[str], bool]) -> list[str]:
         """Return the names of exchanges that several nodes carry, of those that are asked for."""
         return [name for name in list(self._shared) if covered(name)]
-
-    def _others(self, node: Sibling, name: str) -> list[Bridge]:
-        found = [other.find(name) for other in self._nodes if other is not node]
-        return [bridge for bridge in found if bridge is not None]
 
     def _head(self, node: Sibling, name: str) -> int:
         """Return the last number that any node may have given to a message of an exchange."""

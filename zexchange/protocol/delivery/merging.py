@@ -157,11 +157,10 @@ class _Stream:
         others = _without(hole.first, hole.last, [(gap.first, gap.last) for gap in before])
         return (replace(hole, first=start, last=end) for start, end in others)
 
-    @property
-    def complete(self) -> bool:
-        """Whether all has come that can have been sent so far, and is handed on."""
+    def through(self, number: int) -> bool:
+        """Return whether all that has come is handed on, and is not above a number."""
         waits = self.busy or self.parked or self.holes or self.late
-        return not waits and self.taken is not None and self.taken <= self.base
+        return not waits and self.taken is not None and self.taken <= number
 
     def known(self) -> int:
         """Return the highest number that is known of."""
@@ -248,7 +247,7 @@ class Merger:
                 stream.owed[way] = at
             if stream.parked or stream.holes:
                 self.waiting.add(name)
-        for name in [n for n, s in self._streams.items() if not s.ways and s.complete]:
+        for name in [n for n, s in self._streams.items() if not s.ways and s.through(s.base)]:
             self._remove(name)
 
     def drop(self, way: Any, name: str) -> None:
@@ -504,14 +503,8 @@ class Merger:
 
         ``at`` returns where it stands on an exchange: nowhere near, if it may still come.
         """
-        return len(self.ways) == 1 and not any(
-            stream.busy
-            or stream.parked
-            or stream.holes
-            or stream.late
-            or stream.taken is None
-            or stream.taken > max(at(name), stream.base)
-            for name, stream in self._streams.items()
+        return len(self.ways) == 1 and all(
+            stream.through(max(at(name), stream.base)) for name, stream in self._streams.items()
         )
 
     def forget(self) -> None:

@@ -108,8 +108,7 @@ class Numbering:
         self.forgotten += head - start
         self.floor = max(self.floor, head)  # first: others look at it, and at the heads
         self.heads.pop(name, None)
-        self.starts.pop(name, None)
-        self.bases.pop(name, None)
+        self.unused(name)
         return head
 
     def lacks(self, name: str, head: int, acked: Mapping[str, int]) -> bool:

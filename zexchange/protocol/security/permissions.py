@@ -47,9 +47,8 @@ class Rights:
 
     def honours(self, topic: bytes) -> bool:
         """Tell whether everything that starts with a data topic may go to the peer."""
-        if self.subscribe is None:
-            return topic[:1] == DATA
-        return topic[:1] == DATA and _all_permitted(self.subscribe, topic[1:])
+        patterns = self.subscribe
+        return topic[:1] == DATA and (patterns is None or _all_permitted(patterns, topic[1:]))
 
     def within(self, other: "Rights") -> "Rights":
         """Return what is permitted both here and there, under this name."""
