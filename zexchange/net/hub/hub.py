@@ -3,6 +3,8 @@
 It passes on what nodes say to each other without opening it: nodes behind a hub are each
 other's peers, and the hub is none of them. What it decides is in `protocol/hub/core.py`; here
 are its thread, its links to other hubs, and what it counts.
+
+One file, though a long one: what is read, passed on and sent is one turn of one thread.
 """
 
 import os

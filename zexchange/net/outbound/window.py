@@ -4,6 +4,9 @@ A frame is held for the healthy peers that are promised it until they acknowledg
 While too much is held, senders wait for `Window.room`, after their local tasks. A slow
 peer holds nobody; what it misses meanwhile is in the ring, or is lost for it. All under
 the lock of the data socket, except the wait itself.
+
+One file, though a long one: whatever changes here changes for whom frames are held, and so who
+waits; parts would have to share all of the state, and the lock.
 """
 
 import threading

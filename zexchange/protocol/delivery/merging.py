@@ -9,6 +9,8 @@ other may still bring it, and is told once.
 Where an exchange begins, the ways may begin at different numbers. The lowest counts, so that
 nothing is skipped that one of them has promised: so all are asked where they stand, and are
 waited for, for a moment. Time is an argument, and nobody here knows what a message is.
+
+One file, though a long one: steps change one `_Stream` in turn, and are understood together.
 """
 
 from bisect import insort

@@ -6,6 +6,9 @@ that was ever forgotten, plus the number. All numbers in here are places; they o
 A receiver holds one `ReceiveState` per peer: what it was promised (by a ready), where it stands,
 and so what is new, a repetition, a gap, or none of its business. Nothing here knows frames
 or sockets.
+
+One file, though a long one: the origin's half (`Numbering`, `SentCounter`) and the receiver's
+(`ReceiveState`) count the same messages, and have to agree on where they begin.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -111,8 +111,7 @@ class PeerInterest:
 
     def __init__(self, epoch: int = 0, keys: Iterable[str] = ()) -> None:
         self.epoch = self.whole = 0
-        self.account = self.announced = 0
-        self.confirmed = 0
+        self.account = self.announced = self.confirmed = 0
         self.keys = NameSet()
         self.promised: tuple[Promise, ...] = ()
         self.since: dict[str, int] = {}
