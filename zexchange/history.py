@@ -154,13 +154,9 @@ class Ring:
         self.bytes -= frame.size
         self.messages -= frame.last - frame.first + 1
 
-    def holders(self) -> set[bytes]:
-        """Return who holds the oldest frame that is held of each exchange."""
-        return {peer for held in self._held.values() for peer in held[0].waiting}
-
-    def foremost(self) -> list[str]:
-        """Return exchanges of which frames are held: one for each peer that holds any."""
-        return list({p: n for n, held in self._held.items() for p in held[0].waiting}.values())
+    def holders(self) -> dict[bytes, str]:
+        """Return who holds the oldest frame that is held of any exchange, and one such exchange."""
+        return {peer: name for name, held in self._held.items() for peer in held[0].waiting}
 
     def held(self) -> dict[str, int]:
         """Return, of each exchange of which frames are held, a number up to which they are.

@@ -273,4 +273,4 @@ def test_a_ring_that_is_mended_is_what_its_frames_say() -> None:
     assert ring.replay("x", 1, 9, 1 << 30) == [frames[0], frames[2]]
     assert (ring.bytes, ring.messages) == (frames[0].size + frames[2].size, 2)
     assert ring.held_bytes == frames[2].size
-    assert ring.holders() == {PEER}
+    assert ring.holders() == {PEER: "x"}

@@ -120,10 +120,10 @@ def test_judgements_follow_the_policy() -> None:
     """What is remembered of a topic is judged anew when the permissions change."""
     hub = Keyed(north=Rights("north"))
     assert hub.gate.may_publish(NORTH.hex(), topic("x"))
-    assert not hub.gate.hides_interest
+    assert not hub.policy.hides_interest
     hub.policy = Policy(OWN, {NORTH: Rights("north", ("y",))})
     assert not hub.gate.may_publish(NORTH.hex(), topic("x"))
-    assert hub.gate.hides_interest
+    assert hub.policy.hides_interest
 
 
 def test_a_hub_speaks_for_what_both_keys_may_publish() -> None:

@@ -43,7 +43,7 @@ class SlowPeerMonitor:
             self._beacon_at = now + BEACON_EVERY
             names: Iterable[str] = self._turns.take(self._unacknowledged(), BEACONS_MOST)
         elif outbound.window.full:
-            names = outbound.window.foremost()
+            names = set(outbound.window.holders().values())
         else:
             return
         outbound.beacon((n, topic(n)) for n in names)

@@ -26,7 +26,8 @@ from ...protocol.wire.envelopes import (
     look,
     mark_frame,
 )
-from ..security.connections import Connection, connection, cut, property_of, source
+from ..security.connections import Connection, connection_of, cut, property_of, source
+from ..security.subscription_filter import SubscriptionFilter
 from ..transport.sockets import DO_NOT_WAIT, SNDMORE, subscribe
 from .access import HubSubscriptions
 
@@ -45,16 +46,16 @@ class Forwarding:
         sockets: "HubSockets",
         core: HubCore,
         hub_sources: Trunks,
-        wanted: HubSubscriptions | None = None,
+        gate: SubscriptionFilter | None,
     ) -> None:
         self._up, self._down = sockets.up, sockets.down
-        self._wanted = wanted
+        self._keyed = gate is not None
+        self._wanted = HubSubscriptions(gate, sockets.down)
         self._core = core
         self._hub_sources = hub_sources
         self._seen = DuplicateFilter(core.map)
         self._introduction = introduction_topic(core.me)
-        self._connections: dict[bytes, Connection | None] = {}
-        self._topics: dict[int, set[bytes]] = {}
+        self._connections: dict[bytes, Connection] = {}
         self.reading = FlowControl()
         self.dropped = self.cut = 0
         subscribe(sockets.up, self._introduction)
@@ -92,19 +93,19 @@ class Forwarding:
         passing = look(head)
         if member is None or member.id != passing.origin:
             self._core.reject("a frame over a connection that is not its origin's")
-        elif self._wanted is not None and property_of(first, "User-Id") != member.user:
+        elif self._keyed and property_of(first, "User-Id") != member.user:
             # A descriptor that was closed, and is another's by now.
             self._core.reject("a frame over a connection of another key than its origin's")
         elif len(frames) > MAX_ATTACHED + 1:
             self._core.reject("more attached frames than a message may have")
         elif not self._core.gate.may_publish(member.user, passing.topic):
-            self._forbidden(member.user, passing.topic)
+            self._forbidden(member.user, "publish on", passing.topic)
         else:
             self._pass_on(passing, self._core.me, HOPS_MOST, b"", frames)
 
-    def _forbidden(self, user: str, topic: bytes) -> None:
+    def _forbidden(self, user: str, what: str, topic: bytes) -> None:
         exchange = topic[1:-1].decode(errors="replace")
-        self._core.complain(f"{self._core.gate.name(user)} may not publish on {exchange!r}")
+        self._core.complain(f"{self._core.gate.name(user)} may not {what} {exchange!r}")
 
     def take_hub_source(
         self, root: bytes, hops: int, source: Member, frames: list[zmq.Frame]
@@ -117,10 +118,10 @@ class Forwarding:
         first = frames[0]
         head = first.bytes if len(first) <= HEAD_BYTES else bytes(first.buffer[:HEAD_BYTES])
         passing, core = look(head), self._core
-        if self._wanted is not None and not core.map.carries(root, passing.origin):
+        if self._keyed and not core.map.carries(root, passing.origin):
             core.reject("a frame of a node that no other hub carries")
         elif not core.gate.may_vouch(source.user, passing.origin, passing.topic):
-            self._forbidden(source.user, passing.topic)
+            self._forbidden(source.user, "publish on", passing.topic)
         else:
             self._pass_on(passing, root, hops, source.id, frames)
 
@@ -167,50 +168,32 @@ class Forwarding:
             try:
                 frame = self._down.recv(DO_NOT_WAIT, copy=False)
             except zmq.Again:
-                if self._wanted is not None:
-                    self._wanted.drained()
+                self._wanted.drained()
                 return n
-            if self._wanted is not None:
-                self._judge(frame, now)
-                continue
-            words = frame.bytes
-            topic, wanted = words[1:], words[:1] == b"\x01"
-            # What ends with its connection comes from none.
-            fd = source(frame) if wanted else -1
-            self._take_want(topic, wanted, fd, property_of(frame, "User-Id"), now)
+            self._judge(frame, now)
         return BUDGET
-
-    def _take_want(self, topic: bytes, wanted: bool, fd: int, user: str, now: float) -> None:
-        if topic[:1] != MARK:
-            if self._core.want(topic, wanted, user):
-                self._subscribed(fd, topic, wanted)
-        elif wanted and len(topic) == 17:
-            self._connections[topic[1:]] = connection(fd)
-            self.reading.connected(topic[1:], self._topics.setdefault(fd, set()), now)
 
     def _judge(self, frame: zmq.Frame, now: float) -> None:
         """Take what a node subscribes to, if it may have it."""
-        assert self._wanted is not None
-        user, words = property_of(frame, "User-Id"), frame.bytes
-        refused = words[:1] == b"\x01"
-        for topic, wanted in self._wanted.admit(frame, now):
+        user, words, by = property_of(frame, "User-Id"), frame.bytes, connection_of(frame)
+        refused = self._keyed and words[:1] == b"\x01"
+        for topic, wanted in self._wanted.admit(frame, by, now):
             refused = False
-            self._take_want(topic, wanted, source(frame) if wanted else -1, user, now)
+            self._take_want(topic, wanted, by, user, now)
         if refused and words[1:2] == DATA and words[-1:] == b"\0":  # a name, and all of it
-            exchange = words[2:-1].decode(errors="replace")
-            self._core.complain(f"{self._core.gate.name(user)} may not subscribe to {exchange!r}")
+            self._forbidden(user, "subscribe to", words[1:])
+
+    def _take_want(
+        self, topic: bytes, wanted: bool, by: Connection | None, user: str, now: float
+    ) -> None:
+        if topic[:1] != MARK:
+            if self._core.want(topic, wanted, user):
+                self.reading.subscribed()
+        elif by is not None and wanted and len(topic) == 17:
+            self._connections[topic[1:]] = by
+            self.reading.connected(topic[1:], self._wanted.topics(by), now)
 
     def tick(self, now: float) -> None:
         """Let go of what nodes wanted whose connections are closed by now."""
-        if self._wanted is not None:
-            for topic, wanted in self._wanted.tick(now):
-                self._take_want(topic, wanted, -1, "", now)
-
-    def _subscribed(self, fd: int, topic: bytes, wanted: bool) -> None:
-        """Note what a connection subscribes to; ZeroMQ tells of the last one only that it ends."""
-        if wanted:
-            self._topics.setdefault(fd, set()).add(topic)
-        else:
-            for topics in self._topics.values():
-                topics.discard(topic)
-        self.reading.subscribed()
+        for topic, wanted in self._wanted.tick(now):
+            self._take_want(topic, wanted, None, "", now)

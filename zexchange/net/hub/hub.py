@@ -3,6 +3,8 @@
 It passes on what nodes say to each other without opening it: nodes behind a hub are each
 other's peers, and the hub is none of them. What it decides is in `protocol/hub/core.py`; here
 are its thread, its links to other hubs, and what it counts.
+
+One file, though a long one: what is read, passed on and sent is one turn of one thread.
 """
 
 import os
@@ -17,7 +19,7 @@ import zmq
 from ...errors import DecodeError
 from ...local.process.logs import log
 from ...names import check_federation
-from ...protocol.hub import members as c
+from ...protocol.hub import members
 from ...protocol.hub.core import HubCore
 from ...protocol.hub.messages import WORD, Attach, Detach, HubState, Word, read_word, word_frame
 from ...protocol.wire.data import DATA
@@ -120,59 +122,52 @@ class Hub:
         self._world = world or NodeEnvironment()
         needed = HUB + A_HUB * len(peers) + (KEYS if keys else 0)
         require(needed, self._world.descriptors(), "a hub")
-        self._guard = guard = CurveGuard(Path(keys) if keys is not None else None)
-        self._me = guard.node_id(self._world.new_id())
+        self._guard = CurveGuard(Path(keys) if keys is not None else None)
+        self._me = self._guard.node_id(self._world.new_id())
         self._sockets = HubSockets(listen, advertise)
         self._waker, self._poller = self._world.waker(), self._world.poller()
-        self._keys = HubAuth(guard, self._sockets, self._poller)
+        self._keys = HubAuth(self._guard, self._sockets, self._poller)
         try:
-            self._sockets.bind(guard.lock)
+            self._sockets.bind(self._guard.lock)
         except BaseException:
-            self._poller.close()
-            self._waker.close()
+            self._end()
             raise
         self.endpoint = self._sockets.endpoints[0]
-        self._core = HubCore(
-            self._me,
-            federation,
-            self._sockets.endpoints,
-            self._world.new_id,
-            self._world.monotonic(),
-            self._keys.gate,
-        )
-        wanted = self._keys.wanted
-        self._forwarding = Forwarding(self._sockets, self._core, self._pass_on, wanted)
-        for fd in (self._waker.fd, *self._sockets.fds):
-            self._poller.watch(fd)
-        me = label or Label("hub", 0)
-        hello = Attach(self._me, federation, me, hub=True, endpoint=self.endpoint)
-        self._links = HubLinks(
-            self._sockets, self._poller, self._core, hello, self._world.monotonic, guard
-        )
-        self._keys.start(self._core, self._links)
+        self._make_parts(federation, label or Label("hub", 0))
         self._out: dict[Any, list[Envelope]] = {}
         self._relayed = self._dropped = 0
         self._tick_at = 0.0
-        self._busy = True
         self._closing = False
         for endpoint in peers:
             self._links.keep(str(parse_tcp(endpoint)))
-        self._thread = self._world.loop(
-            "zexchange-hub",
-            self._poller,
-            self._turn,
-            self._end,
-        )
+        self._thread = self._world.loop("zexchange-hub", self._poller, self._turn, self._end)
         self._thread.start()
+
+    def _make_parts(self, federation: str, label: Label) -> None:
+        """Make what decides and what passes on, now that there are endpoints to tell."""
+        guard, sockets, world = self._guard, self._sockets, self._world
+        self._core = HubCore(
+            self._me,
+            federation,
+            sockets.endpoints,
+            world.new_id,
+            world.monotonic(),
+            self._keys.gate,
+        )
+        self._forwarding = Forwarding(sockets, self._core, self._pass_on, guard.gate)
+        for fd in (self._waker.fd, *sockets.fds):
+            self._poller.watch(fd)
+        hello = Attach(self._me, federation, label, hub=True, endpoint=self.endpoint)
+        self._links = HubLinks(sockets, self._poller, self._core, hello, world.monotonic, guard)
+        self._keys.start(self._core, self._links)
 
     # ---------------------------------------------------------------- from other threads
 
     def stats(self) -> HubStats:
         """Return what the hub carries. Any thread."""
         core, forwarding = self._core, self._forwarding
-        members = list(core.members.values())
         return HubStats(
-            nodes=sum(not member.hub for member in members),
+            nodes=sum(not member.hub for member in list(core.members.values())),
             hubs=len(core.linked),
             reachable=len(core.map.nodes()),
             topics=len(core.wants),
@@ -220,12 +215,11 @@ class Hub:
         self._links.busy = False
         self._carry_out()
         self._flush()
-        self._busy = done > 0 or self._links.busy
         if self._closing:
             for link in self._links.values():
                 self._links.say(link, Detach(self._me))
             return None
-        return 0.0 if self._busy else TICK
+        return 0.0 if done or self._links.busy else TICK
 
     def _read_router(self, now: float) -> int:
         for n in range(BUDGET):
@@ -281,7 +275,7 @@ class Hub:
 
     # ----------------------------------------------------------------------- passing on
 
-    def _relay(self, source: c.Member, parcel: Envelope) -> None:
+    def _relay(self, source: members.Member, parcel: Envelope) -> None:
         """Pass a control message on, to its receiver or the hub that leads there."""
         if not source.hub and parcel.sender != source.id:
             self._core.reject("a message under the name of another node")
@@ -297,7 +291,7 @@ class Hub:
         else:
             self._dropped += 1
 
-    def _relay_whole(self, source: c.Member, head: bytes, frames: list[zmq.Frame]) -> None:
+    def _relay_whole(self, source: members.Member, head: bytes, frames: list[zmq.Frame]) -> None:
         """Pass on a message of any number of frames, as it came."""
         sender, to, hops = read_relay(head)
         if not source.hub and sender != source.id:
@@ -322,7 +316,7 @@ class Hub:
             self._dropped += 1
 
     def _judged(
-        self, source: c.Member, sender: bytes, receiver: c.Member, frame: zmq.Frame
+        self, source: members.Member, sender: bytes, receiver: members.Member, frame: zmq.Frame
     ) -> bool:
         """Tell whether a message may be passed on, if it is data that is sent again."""
         gate, head = self._core.gate, bytes(frame.buffer[:HEAD_BYTES])
@@ -373,25 +367,25 @@ class Hub:
     def _carry_out(self) -> None:
         for effect in self._core.take():
             match effect:
-                case c.SendToMember(route, word):
+                case members.SendToMember(route, word):
                     self._flush_to(route)
                     self._send([route, word_frame(word)])
-                case c.SendToHub(hub, word):
+                case members.SendToHub(hub, word):
                     link = self._links.to(hub)
                     if link is not None:
                         self._links.say(link, word)
-                case c.Subscribe(topic, wanted, anew):
+                case members.Subscribe(topic, wanted, anew):
                     self._subscribe(topic, wanted, anew)
-                case c.Warn(text):
+                case members.Warn(text):
                     log.warning("%s", text)
-                case c.DialHub(endpoint):
+                case members.DialHub(endpoint):
                     self._links.call(endpoint, self._world.monotonic() + FORGET_AFTER)
-                case c.MemberLeft(member):
+                case members.MemberLeft(member):
                     self._forwarding.forget(member.id)
                     self._out.pop(member.route, None)
 
     def _subscribe(self, topic: bytes, wanted: bool, anew: bool) -> None:
-        self._busy = True
+        self._links.busy = True
         if topic[:1] == DATA and not self._keys.names(topic, wanted):
             return
         if anew or not wanted:

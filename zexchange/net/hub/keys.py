@@ -17,7 +17,6 @@ from ...protocol.wire.data import DATA
 from ..security.connections import Connection, connection, cut
 from ..security.guard import CurveGuard
 from ..transport.sockets import EVENTS, READABLE, Poller, subscribe, unsubscribe
-from .access import HubSubscriptions
 
 if TYPE_CHECKING:
     from ...protocol.hub.core import HubCore
@@ -35,11 +34,9 @@ class HubAuth:
         self._names: set[bytes] = set()
         self._hiding = False
         self.gate: KeyedAccessRules | None = None
-        self.wanted: HubSubscriptions | None = None
         guard.open(sockets, poller)
         if guard.gate is not None:
             self.gate = KeyedAccessRules(guard.in_force)
-            self.wanted = HubSubscriptions(guard.gate, sockets.down)
             sockets.judge()
             guard.watch("control", sockets.control)
             guard.watch("data", sockets.down)
@@ -83,7 +80,8 @@ class HubAuth:
 
     def _hide(self) -> None:
         """Ask publishers by name, or for everything, as the permissions are now."""
-        hiding = self.gate is not None and self.gate.hides_interest
+        policy = self._guard.policy
+        hiding = policy is not None and policy.hides_interest
         if hiding is self._hiding:
             return
         self._hiding = hiding

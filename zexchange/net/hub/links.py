@@ -71,7 +71,7 @@ class HubLinks(DealerLinks[Link]):
         """By endpoint that we were given, the hub that answered there last."""
         self.dropped = 0
         self.busy = False
-        """Whether something was sent since the links were last read."""
+        """Whether something was sent in this turn: that may have eaten a wake-up."""
 
     def to(self, hub: bytes) -> Link | None:
         """Return the link to a hub that answers there, if there is one."""

@@ -40,16 +40,8 @@ class HubSockets(Sockets):
         Raises:
             Unreachable: if an endpoint is taken.
         """
-        try:
-            self.endpoints = self._bind(self._listen, self._advertise, lock)
-        except BaseException:
-            self.close(0)
-            raise
-
-    def _bind(
-        self, listen: Tcp, advertise: str | None, lock: Callable[["zmq.Socket[bytes]"], None]
-    ) -> tuple[str, str, str]:
-        bound: list[Tcp] = []
+        listen, found = self._listen, list[str]()
+        told = parse_tcp(self._advertise) if self._advertise else None
         for socket, offset in ((self.control, 0), (self.up, 2), (self.down, 1)):
             endpoint = Tcp(listen.host, listen.port + offset if listen.port else 0)
             lock(socket)
@@ -61,16 +53,12 @@ class HubSockets(Sockets):
                     f" {listen.port} and the next two"
                 ) from error
             last = bytes(socket.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
-            bound.append(parse_tcp(last))
-        if advertise:
-            told = parse_tcp(advertise)
-            shifts = (0, 2, 1)
-            bound = [
-                Tcp(told.host, told.port + shift if told.port else b.port)
-                for b, shift in zip(bound, shifts, strict=True)
-            ]
-        control, up, down = map(str, bound)
-        return control, up, down
+            bound = parse_tcp(last)
+            if told is not None:
+                bound = Tcp(told.host, told.port + offset if told.port else bound.port)
+            found.append(str(bound))
+        control, up, down = found
+        self.endpoints = control, up, down
 
     def dealer(self) -> "zmq.Socket[bytes]":
         """Return a socket for a link to another hub."""

@@ -61,8 +61,9 @@ class Bridges(Sibling):
                     self.numbering.begin(name, *self._siblings.begun(self, name))
                     self._bridges[name] = bridge
                     self.spent.pop(name, None)
-                if len(self.numbered) >= NAMES_MOST and name not in self.numbered:
-                    bridge.send_by(_too_many(name))
+                heads = self.numbering.heads
+                if len(heads) >= NAMES_MOST and name not in heads:
+                    bridge.send_by(partial(_too_many, name))
                 self._made.append(name)
                 self._outbound.stir()
             return bridge
@@ -91,7 +92,7 @@ class Bridges(Sibling):
         Returns:
             The exchanges that nothing was sent on, so that no numbers are left of them.
         """
-        unused, heads = list[str](), self._outbound.numbering.heads
+        unused, heads = list[str](), self.numbering.heads
         with self._lock:
             oldest = list(islice(self._bridges, most))
         for name in oldest:
@@ -204,18 +205,13 @@ class Bridges(Sibling):
         self._siblings.leave(self)
 
 
-def _too_many(name: str) -> Callable[[object], Backpressure | None]:
-    """Return the `send` of a bridge that there is no more room for."""
-
-    def send(msg: object) -> Backpressure | None:
-        """Raise to the sender, whose local tasks get the message."""
-        raise ExchangeError(
-            f"exchange {name!r}: {NAMES_MOST:,} exchanges are remembered for peers already, and"
-            " cannot be forgotten, because a peer is of an earlier version, slow or away;"
-            " what is sent on more of them stays in this process"
-        )
-
-    return send
+def _too_many(name: str, msg: object) -> Backpressure | None:
+    """Raise to the sender, whose local tasks get the message: there is no room for one more."""
+    raise ExchangeError(
+        f"exchange {name!r}: {NAMES_MOST:,} exchanges are remembered for peers already, and"
+        " cannot be forgotten, because a peer is of an earlier version, slow or away;"
+        " what is sent on more of them stays in this process"
+    )
 
 
 def _gone(msg: object) -> None:

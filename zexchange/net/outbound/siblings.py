@@ -6,13 +6,12 @@ an exchange, and with what, is decided here, for one exchange after the other.
 """
 
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
 from ...local.registry import Exchange, Registry
-from ...protocol.delivery.sequence import Numbering
 from ..transport.per_registry import PerRegistry
 from .bridge import Bridge
 from .publisher import Publisher
@@ -28,6 +27,8 @@ class Sibling:
 
     def __init__(self, outbound: Publisher) -> None:
         self._outbound = outbound
+        self.numbering = outbound.numbering
+        """The places given to each exchange."""
         self._bridges: dict[str, Bridge] = {}
         self.spent: dict[str, int] = {}
         """Exchanges that could be forgotten here, were it not for other nodes; and their heads."""
@@ -38,22 +39,12 @@ class Sibling:
 
     def needs(self, name: str, head: int) -> bool:
         """Tell whether an exchange has to be remembered for this node, or stands below ``head``."""
-        at = self.numbered.get(name)
+        at = self.numbering.heads.get(name)
         return name in self._bridges or (at is not None and not head <= at == self.spent.get(name))
 
     def knows(self, name: str) -> bool:
         """Tell whether an exchange has a place here, be it 0."""
-        return name in self._bridges or name in self.numbered
-
-    @property
-    def numbering(self) -> Numbering:
-        """The places given to each exchange."""
-        return self._outbound.numbering
-
-    @property
-    def numbered(self) -> Mapping[str, int]:
-        """The last place given on each exchange."""
-        return self._outbound.numbering.heads
+        return name in self._bridges or name in self.numbering.heads
 
     def begin_at(self, name: str, head: int, fresh: bool = False) -> None:
         """Number an exchange, which this node does not carry now, from ``head`` + 1 on."""
@@ -65,14 +56,8 @@ class Sibling:
     def heads(self) -> dict[str, int]:
         """Return the last numbers given, and to be given to what is queued."""
         bridges = list(self._bridges.values())
-        queued = {bridge.name: len(bridge.bodies) for bridge in bridges if bridge.bodies}
-        return {**queued, **{n: h + queued.get(n, 0) for n, h in dict(self.numbered).items()}}
-
-    def raise_heads(self, heads: Mapping[str, int]) -> None:
-        """Begin above the numbers of a node that is there no more, on what both had carried."""
-        for name, head in heads.items():
-            if name in self.numbered:
-                self.begin_at(name, head)
+        queued, heads = {b.name: len(b.bodies) for b in bridges if b.bodies}, self.numbering.heads
+        return {**queued, **{n: h + queued.get(n, 0) for n, h in dict(heads).items()}}
 
 
 class Siblings:
@@ -109,8 +94,9 @@ class Siblings:
             self._nodes.remove(node)
             heads = node.heads()
             self._floor = max(self._floor, node.numbering.floor, *heads.values())
-            for other in self._nodes:
-                other.raise_heads(heads)
+            for other in self._nodes:  # they go on above it, on what both had carried
+                for name in heads.keys() & dict(other.numbering.heads):
+                    other.begin_at(name, heads[name])
             if not self._nodes:  # so numbers may begin anew
                 self.id, self._floor = self._new_id(), 0
 
@@ -138,7 +124,8 @@ class Siblings:
             with self.naming:  # no other node lets go of it just now
                 shared = self._shared.get(bridge.name)
             if shared is None and wanted:
-                first = next((b for b in self._others(node, bridge.name) if b.wanted), None)
+                others = (other.find(bridge.name) for other in self._nodes if other is not node)
+                first = next((b for b in others if b is not None and b.wanted), None)
                 if first is not None:
                     shared = self._share(exchange, first, bridge, fresh)
                 else:
@@ -151,7 +138,10 @@ class Siblings:
                 shared = self._leave_shared(exchange, shared, bridge)
             finish = None
             if exchange is not None:
-                finish = self._attach(exchange, bridge, shared, wanted or idle)
+                if shared is not None or wanted or idle:
+                    finish = exchange._begin_bridge(bridge if shared is None else shared)
+                else:
+                    exchange._detach_bridge(bridge)
                 if renewed:
                     exchange._rerouted()
         if finish is not None:  # which may call anything
@@ -195,32 +185,13 @@ class Siblings:
             exchange._detach_bridge(shared)
         return None
 
-    def _attach(
-        self,
-        exchange: Exchange[Any],
-        bridge: Bridge,
-        shared: SharedBridge | None,
-        attached: bool,
-    ) -> Callable[[], None] | None:
-        """Have an exchange send to what carries it; see `Exchange._begin_bridge`."""
-        if shared is not None:
-            return exchange._begin_bridge(shared)
-        if attached:
-            return exchange._begin_bridge(bridge)
-        exchange._detach_bridge(bridge)
-        return None
-
     def shared(self, covered: Callable[[str], bool]) -> list[str]:
         """Return the names of exchanges that several nodes carry, of those that are asked for."""
         return [name for name in list(self._shared) if covered(name)]
 
-    def _others(self, node: Sibling, name: str) -> list[Bridge]:
-        found = [other.find(name) for other in self._nodes if other is not node]
-        return [bridge for bridge in found if bridge is not None]
-
     def _head(self, node: Sibling, name: str) -> int:
         """Return the last number that any node may have given to a message of an exchange."""
-        nodes = [other for other in self._nodes if name in other.numbered]
+        nodes = [other for other in self._nodes if name in other.numbering.heads]
         heads = [other.numbering.place(name) for other in nodes]
         return max(heads, default=max(node.numbering.place(name), self._floor))
 

@@ -152,12 +152,10 @@ class SubscriptionQuota:
         if to not in self._ending:
             self.bytes += size
             if self.bytes > self._most:
-                self._end_heaviest(now)
+                heaviest = max(self._held.keys() - self._ending, key=self._held.__getitem__)
+                self._end(heaviest, now)
         elif not held:
             self._ending.discard(to)
-
-    def _end_heaviest(self, now: float) -> None:
-        self._end(max(self._held.keys() - self._ending, key=self._held.__getitem__), now)
 
     def _end(self, by: Connection, now: float) -> None:
         """Cut a connection, and be strict with whoever made it."""

@@ -96,12 +96,11 @@ class SubscriptionReader:
         if self._gate is not None and not self._gate.admit(self._socket, frame):
             return
         token = read_token(data[1:])
-        if token is not None:
-            self.subscriptions.append(data)
-            if fd >= 0 and data[:1] == b"\1":
+        if token is None and data[1:2] != MARK:
+            return
+        self.subscriptions.append(data)
+        if fd >= 0 and data[:1] == b"\1":
+            if token is not None:
                 self._window.connected(token[0], fd)
-        elif data[1:2] == MARK:
-            # Of a hub, which asks whose the connection is.
-            self.subscriptions.append(data)
-            if fd >= 0 and data[:1] == b"\1":
+            else:  # of a hub, which asks whose the connection is
                 self._window.shared(fd)

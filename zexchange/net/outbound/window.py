@@ -4,6 +4,9 @@ A frame is held for the healthy peers that are promised it until they acknowledg
 While too much is held, senders wait for `Window.room`, after their local tasks. A slow
 peer holds nobody; what it misses meanwhile is in the ring, or is lost for it. All under
 the lock of the data socket, except the wait itself.
+
+One file, though a long one: whatever changes here changes for whom frames are held, and so who
+waits; parts would have to share all of the state, and the lock.
 """
 
 import threading
@@ -199,7 +202,7 @@ class Window:
 
     def _cut(self, peer: bytes) -> None:
         """Shut a peer's data connection down; if it lives, it comes back and asks."""
-        cut(self._connections.pop(peer, (-1, 0)))
+        cut(self._connections.pop(peer, None))
 
     def connected(self, peer: bytes, fd: int) -> None:
         """Note the descriptor of a peer's data connection."""
@@ -359,10 +362,10 @@ class Window:
         """Return the peers that hold nobody. Any thread."""
         return dict(self._slow)
 
-    def holders(self) -> set[bytes]:
-        """Return the peers that senders wait for."""
+    def holders(self) -> dict[bytes, str]:
+        """Return the peers that senders wait for, and an exchange by which to ask each."""
         with self._lock:
-            return self._ring.holders() if self.full else set()
+            return self._ring.holders() if self.full else {}
 
     def acknowledge(
         self, peer: bytes, acked: dict[str, int], positions: dict[str, int]
@@ -404,11 +407,6 @@ class Window:
         """Return the exchanges of which something is held."""
         with self._lock:
             return set(self._ring.held())
-
-    def foremost(self) -> list[str]:
-        """Return exchanges by which all that hold any frames can be asked how far they are."""
-        with self._lock:
-            return self._ring.foremost()
 
     def replay(self, name: str, first: int, last: int) -> list[Frame]:
         """Return frames that hold what is asked for again: a bounded part, oldest first."""

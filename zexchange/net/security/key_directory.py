@@ -54,7 +54,7 @@ class KeyDirectory:
         self.directory = directory
         _refuse_foreign(directory)
         self.secret = _read_own(directory)
-        self.public = _public_of(self.secret)
+        self.public: bytes = z85.decode(zmq.curve_public(z85.encode(self.secret)))
         self._read_at = self._seen = _signature(directory)
         self._complained = False
         self._authorized: dict[str, tuple[bytes, ...]] = {}
@@ -170,11 +170,6 @@ def _read_own(directory: Path) -> bytes:
         return _read(path, MAX_KEY_FILE_BYTES, read_secret, secret=True)
     except FileNotFoundError:
         raise InvalidKeys(f"there is no {path}: make it with zexchange keygen") from None
-
-
-def _public_of(secret: bytes) -> bytes:
-    public: bytes = z85.decode(zmq.curve_public(z85.encode(secret)))
-    return public
 
 
 def _refuse_foreign(directory: Path) -> None:

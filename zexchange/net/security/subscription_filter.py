@@ -5,13 +5,13 @@ repeat to it. What is refused here is never sent: it does not leave this node. C
 the lock of the data socket, by whichever thread reads it.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import zmq
 
 from ...protocol.hub.rights import restrict_topics
+from ...protocol.interest.permitted import PermittedParts
 from ...protocol.security.channel import Kind
 from ...protocol.security.keys import belongs
 from ...protocol.security.permissions import Policy, owner_in
@@ -53,33 +53,6 @@ def user_of(frame: zmq.Frame) -> bytes | None:
     return b"" if property_of(frame, "Socket-Type") else None
 
 
-class HubGrants:
-    """What is given by one connection to a hub that may not have all of what it subscribes to.
-
-    Several of its topics may leave the same part, which libzmq does not count: it goes with the
-    last of them.
-    """
-
-    def __init__(self) -> None:
-        self._parts: dict[bytes, tuple[bytes, ...]] = {}
-        self._counts: Counter[bytes] = Counter()
-
-    def begin(self, topic: bytes, parts: tuple[bytes, ...]) -> None:
-        """Note what of a topic is honoured."""
-        self.end(topic)  # tokens are subscribed to again
-        self._parts[topic] = parts
-        self._counts.update(parts)
-
-    def end(self, topic: bytes) -> list[bytes]:
-        """Forget a topic; return what no other one leaves."""
-        parts = self._parts.pop(topic, ())
-        self._counts.subtract(parts)
-        gone = [part for part in parts if not self._counts[part]]
-        for part in gone:
-            del self._counts[part]
-        return gone
-
-
 class SubscriptionFilter:
     """Judges the subscriptions at one XPUB."""
 
@@ -89,7 +62,9 @@ class SubscriptionFilter:
         self._policy = policy
         self._refused = refused
         self._tokens: dict[bytes, Connection] = {}
-        self._to_hubs: dict[Connection, HubGrants] = {}
+        self._to_hubs: dict[Connection, PermittedParts[bytes]] = {}
+        """What hubs are given that may not have all of what they subscribe to. Several of their
+        topics may leave the same part, which libzmq does not count."""
         self._readers = Connections(READERS_OF_ONE)
         """By node, who may read what is announced to it by a lesser connection than its own."""
         self._skewed = False
@@ -150,15 +125,17 @@ class SubscriptionFilter:
         for part in found:
             socket.setsockopt(zmq.SUBSCRIBE, part)
         if found:
-            self._honoured_at(frame).begin(topic, found)
+            honoured = self._honoured_at(frame)
+            honoured.remove(topic)  # tokens are subscribed to again
+            honoured.add(topic, found)
             self._lend(topic, Kind.HUB, key, frame)
-        if not found and topic[:1] == DATA:
+        elif topic[:1] == DATA:
             self._refused(key, "may not subscribe", repr(topic))
         return bool(found)
 
     def _end_hub(self, socket: "Socket", topic: bytes, frame: zmq.Frame) -> bool:
         """Take the end of what a hub subscribed to."""
-        ended = self._honoured_at(frame).end(topic)
+        ended = self._honoured_at(frame).remove(topic)
         if not self._skewed:
             for part in ended:
                 socket.setsockopt(zmq.UNSUBSCRIBE, part)
@@ -176,9 +153,8 @@ class SubscriptionFilter:
         rights = self._policy().rights(key)
         if topic[:1] == READY and rights is not None and rights.subscribe is not None:
             node = owner_in(topic)
-            surplus = self._readers.note(node, source(frame), kind) if node else None
-            if surplus is not None:
-                cut(surplus)
+            if node:
+                cut(self._readers.note(node, source(frame), kind))
 
     def _for_itself(self, topic: bytes, kind: Kind) -> bool:
         """Return whether a kind of connection may ask for what is said to the node in a topic.
@@ -188,15 +164,15 @@ class SubscriptionFilter:
         node = owner_in(topic)
         return not node or kind >= self.calls(node)
 
-    def _honoured_at(self, frame: zmq.Frame) -> "HubGrants":
+    def _honoured_at(self, frame: zmq.Frame) -> PermittedParts[bytes]:
         """Return what a hub is given by the connection that a frame came by."""
         found = connection_of(frame)
         if found is None:
-            return HubGrants()
+            return PermittedParts()
         if found not in self._to_hubs:
             for ended in [known for known in self._to_hubs if not alive(known)]:
                 del self._to_hubs[ended]
-            self._to_hubs[found] = HubGrants()
+            self._to_hubs[found] = PermittedParts()
         return self._to_hubs[found]
 
     def _for_hub(self, key: bytes, topic: bytes) -> tuple[bytes, ...]:
@@ -205,10 +181,9 @@ class SubscriptionFilter:
         if rights is None or not rights.hub:
             return ()
         node = owner_in(topic)
-        if node and not self._for_itself(topic, Kind.HUB):
-            return ()
         if node:
-            return (topic,) if topic[:1] == READY or belongs(node, key) else ()
+            its = topic[:1] == READY or belongs(node, key)
+            return (topic,) if its and self._for_itself(topic, Kind.HUB) else ()
         return tuple(restrict_topics(rights, topic))
 
     def _not_a_subscription(self, user: bytes | None, frame: zmq.Frame) -> bool:

@@ -9,6 +9,8 @@ other may still bring it, and is told once.
 Where an exchange begins, the ways may begin at different numbers. The lowest counts, so that
 nothing is skipped that one of them has promised: so all are asked where they stand, and are
 waited for, for a moment. Time is an argument, and nobody here knows what a message is.
+
+One file, though a long one: steps change one `_Stream` in turn, and are understood together.
 """
 
 from bisect import insort
@@ -143,10 +145,9 @@ class _Stream:
         for part in self.parked:
             self.missed(_Hole(part.first, part.last, part.way, LATE, "received"))
         for hole in holes:
-            left = self.missed(hole)
-            self.holes += [replace(hole, first=start, last=end) for start, end in left]
+            self.holes += self.missed(hole)
 
-    def missed(self, hole: _Hole) -> list[tuple[int, int]]:
+    def missed(self, hole: _Hole) -> Iterator[_Hole]:
         """Have told as lost what was left out, once; return what of it was not."""
         before, self.gaps = self.gaps, []
         for first, last, mark in before:
@@ -155,13 +156,13 @@ class _Stream:
                 self.late.append(replace(hole, first=start, last=end, mark=mark))
             left = _without(first, last, [(hole.first, hole.last)])
             self.gaps += [_Gap(start, end, mark) for start, end in left]
-        return list(_without(hole.first, hole.last, [(gap.first, gap.last) for gap in before]))
+        others = _without(hole.first, hole.last, [(gap.first, gap.last) for gap in before])
+        return (replace(hole, first=start, last=end) for start, end in others)
 
-    @property
-    def complete(self) -> bool:
-        """Whether all has come that can have been sent so far, and is handed on."""
+    def through(self, number: int) -> bool:
+        """Return whether all that has come is handed on, and is not above a number."""
         waits = self.busy or self.parked or self.holes or self.late
-        return not waits and self.taken is not None and self.taken <= self.base
+        return not waits and self.taken is not None and self.taken <= number
 
     def known(self) -> int:
         """Return the highest number that is known of."""
@@ -248,7 +249,7 @@ class Merger:
                 stream.owed[way] = at
             if stream.parked or stream.holes:
                 self.waiting.add(name)
-        for name in [n for n, s in self._streams.items() if not s.ways and s.complete]:
+        for name in [n for n, s in self._streams.items() if not s.ways and s.through(s.base)]:
             self._remove(name)
 
     def drop(self, way: Any, name: str) -> None:
@@ -353,8 +354,7 @@ class Merger:
     ) -> list[Any]:
         """Take word that a way will not bring what comes next; otherwise as `bring`."""
         stream, asked = self._follow(way, name, first, last, now)
-        for start, end in stream.missed(_Hole(first, last, way, reason, "lost")):
-            stream.holes.append(_Hole(start, end, way, reason, "lost"))
+        stream.holes += stream.missed(_Hole(first, last, way, reason, "lost"))
         return asked
 
     def _follow(
@@ -478,11 +478,9 @@ class Merger:
         if lost:
             return TellLost(name, lost[0].way, first, last, lost[0].reason)
         if forced:
-            return TellLost(name, self._slowest(stream), first, last, SLOW)
+            slowest = min(stream.ways, key=stream.ways.__getitem__)
+            return TellLost(name, slowest, first, last, SLOW)
         return TellLost(name, gone[0], first, last, LEFT)
-
-    def _slowest(self, stream: _Stream) -> Any:
-        return min(stream.ways, key=stream.ways.__getitem__)
 
     # --------------------------------------------------------------------- where it stands
 
@@ -507,14 +505,8 @@ class Merger:
 
         ``at`` returns where it stands on an exchange: nowhere near, if it may still come.
         """
-        return len(self.ways) == 1 and not any(
-            stream.busy
-            or stream.parked
-            or stream.holes
-            or stream.late
-            or stream.taken is None
-            or stream.taken > max(at(name), stream.base)
-            for name, stream in self._streams.items()
+        return len(self.ways) == 1 and all(
+            stream.through(max(at(name), stream.base)) for name, stream in self._streams.items()
         )
 
     def forget(self) -> None:

@@ -6,6 +6,9 @@ that was ever forgotten, plus the number. All numbers in here are places; they o
 A receiver holds one `ReceiveState` per peer: what it was promised (by a ready), where it stands,
 and so what is new, a repetition, a gap, or none of its business. Nothing here knows frames
 or sockets.
+
+One file, though a long one: the origin's half (`Numbering`, `SentCounter`) and the receiver's
+(`ReceiveState`) count the same messages, and have to agree on where they begin.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -108,8 +111,7 @@ class Numbering:
         self.forgotten += head - start
         self.floor = max(self.floor, head)  # first: others look at it, and at the heads
         self.heads.pop(name, None)
-        self.starts.pop(name, None)
-        self.bases.pop(name, None)
+        self.unused(name)
         return head
 
     def lacks(self, name: str, head: int, acked: Mapping[str, int]) -> bool:

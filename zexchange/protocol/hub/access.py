@@ -47,8 +47,7 @@ class KeyedAccessRules(AccessRules):
 
     def may_want(self, user: str, topic: bytes) -> bool:
         """Tell whether a connection may subscribe to a topic."""
-        key = bytes.fromhex(user) if user else b""
-        return self._policy().may_hear(key, topic)
+        return self._policy().may_hear(bytes.fromhex(user), topic)
 
     def may_publish(self, user: str, topic: bytes) -> bool:
         """Tell whether the owner of a key, node or hub, may publish on a topic."""
@@ -101,11 +100,6 @@ class KeyedAccessRules(AccessRules):
     def name(self, user: str) -> str:
         """Return the name under which a key is authorized."""
         return self._rights(user).name or user
-
-    @property
-    def hides_interest(self) -> bool:
-        """Whether there is a key that must not be told all that is listened to."""
-        return self._policy().hides_interest
 
 
 def name_in(topic: bytes) -> str | None:

@@ -4,6 +4,8 @@ A node attaches to every hub that it was given, publishes to all of them, and go
 other node by one: the first that leads there, and that one for as long as it does. So what
 comes through two hubs is taken once. A hub that falls silent keeps its nodes known until they
 are silent for as long as any peer. No clock, no socket: time is an argument.
+
+One file, though a long one: the first third are the effects, values without behaviour.
 """
 
 from dataclasses import dataclass, field

@@ -4,6 +4,9 @@ The shell calls one method for whatever happened, and then carries out what `tak
 that order. The machine opens nothing and asks no clock. It knows topics and ids, and never
 what is in a message. Who may be carried, may want a topic or may publish one is asked of
 `AccessRules`, which lets everybody through; a subclass can judge by keys.
+
+One file, though a long one: whatever changes here is told in one step (`_settle`), and who is
+carried, wants or is linked changes what all others are told.
 """
 
 from collections.abc import Callable

@@ -33,6 +33,8 @@ class Consumer:
     """What was passed on to one node, and how far it has read."""
 
     node: bytes
+    topics: set[bytes]
+    """What it subscribes to, kept up by whoever knows."""
     advanced_at: float
     frames: int = 0
     bytes: int = 0
@@ -52,7 +54,7 @@ class FlowControl:
     def __init__(self) -> None:
         self.frames = self.bytes = 0
         self._elapsed = Elapsed()
-        self._readers: dict[bytes, tuple[Consumer, set[bytes]]] = {}
+        self._readers: dict[bytes, Consumer] = {}
         self._audiences: dict[bytes, tuple[Consumer, ...]] = {}
 
     def connected(self, node: bytes, topics: set[bytes], now: float) -> None:
@@ -60,7 +62,7 @@ class FlowControl:
 
         What comes from now on is before it.
         """
-        self._readers[node] = Consumer(node, now), topics
+        self._readers[node] = Consumer(node, topics, now)
         self._audiences.clear()
 
     def gone(self, node: bytes) -> None:
@@ -79,9 +81,9 @@ class FlowControl:
             if len(self._audiences) >= MAX_AUDIENCES:
                 self._audiences.clear()
             starts = {topic[:end] for end in range(1, len(topic) + 1)}
-            audience = self._audiences[topic] = tuple(
-                reader for reader, topics in self._readers.values() if not starts.isdisjoint(topics)
-            )
+            readers = self._readers.values()
+            audience = tuple(reader for reader in readers if not starts.isdisjoint(reader.topics))
+            self._audiences[topic] = audience
         return audience
 
     def passed(self, topic: bytes, size: int) -> Iterable[Consumer]:
@@ -100,7 +102,7 @@ class FlowControl:
 
     def confirmed(self, node: bytes, mark: int, now: float) -> None:
         """Take note that a node has read up to a mark."""
-        reader, _ = self._readers.get(node, (None, None))
+        reader = self._readers.get(node)
         if reader is None:
             return
         while len(reader.marks) > 1 and reader.marks[0][0] < mark:
@@ -118,7 +120,7 @@ class FlowControl:
         they are.
         """
         waits, forgiven = False, self._elapsed.look(now)
-        for reader, _ in self._readers.values():
+        for reader in self._readers.values():
             if forgiven:
                 reader.advanced_at = min(reader.advanced_at + forgiven, now)
             if not reader.has_unread(MARK_FRAMES + 1, MARK_BYTES + 1):

@@ -56,8 +56,7 @@ class DelegatedRights:
         carrier = policy.rights(hub.key) if hub is not None else None
         if hub is None or known is None or carrier is None or known.subscribe is None:
             return False
-        passed = Rights("", None, carried(carrier))
-        passed = passed.within(hub.rights.get(node, EVERYTHING))
+        passed = Rights("", None, carried(carrier)).within(hub.rights.get(node, EVERYTHING))
         return passed.subscribe != passed.within(known).subscribe
 
 

@@ -111,8 +111,7 @@ class PeerInterest:
 
     def __init__(self, epoch: int = 0, keys: Iterable[str] = ()) -> None:
         self.epoch = self.whole = 0
-        self.account = self.announced = 0
-        self.confirmed = 0
+        self.account = self.announced = self.confirmed = 0
         self.keys = NameSet()
         self.promised: tuple[Promise, ...] = ()
         self.since: dict[str, int] = {}
@@ -191,9 +190,7 @@ class PeerInterest:
         the peer has no use for does no harm.
         """
         late = tuple(k for k, at in self._dropped.items() if at > epoch and k not in self.keys)
-        if self.announced in (0, epoch):
-            return (*self.keys, *late)
-        if self.whole > self.confirmed:
+        if self.announced in (0, epoch) or self.whole > self.confirmed:
             return (*self.keys, *late)
         return (*(key for key, at in self.since.items() if at > self.confirmed), *late)
 

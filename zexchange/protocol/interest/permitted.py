@@ -6,14 +6,15 @@ restricted, everything passes through and nothing is remembered.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import replace
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from ..security.permissions import Patterns, Rights, restricted
 from ..wire.messages import Bye, Control, Hello
 
 Said = TypeVar("Said", bound=Control)
+K = TypeVar("K", bound=Hashable)
 
 
 def as_seen_by(message: Said, rights: Rights) -> Said:
@@ -34,29 +35,53 @@ def as_seen_by(message: Said, rights: Rights) -> Said:
     return message
 
 
+class PermittedParts(Generic[K]):
+    """What is permitted of each of some keys: a part that several leave goes with the last."""
+
+    __slots__ = ("_counts", "of")
+
+    def __init__(self) -> None:
+        self.of: dict[K, tuple[K, ...]] = {}
+        self._counts: Counter[K] = Counter()
+
+    def add(self, key: K, parts: tuple[K, ...]) -> list[K]:
+        """Note what is permitted of a key that is not there; return what no other one leaves."""
+        new = [part for part in parts if not self._counts[part]]
+        self.of[key] = parts
+        self._counts.update(parts)
+        return new
+
+    def remove(self, key: K) -> list[K]:
+        """Forget a key; return what no other one leaves."""
+        parts = self.of.pop(key, ())
+        self._counts.subtract(parts)
+        gone = [part for part in parts if not self._counts[part]]
+        for part in gone:
+            del self._counts[part]
+        return gone
+
+
 class PermittedInterest:
     """The part of one interest that some patterns permit."""
 
-    __slots__ = ("_asked", "_parts", "patterns")
+    __slots__ = ("_parts", "patterns")
 
     def __init__(self, patterns: Patterns = None) -> None:
         self.patterns = patterns
-        self._asked: dict[str, tuple[str, ...]] = {}
-        self._parts: Counter[str] = Counter()
+        self._parts = PermittedParts[str]()
 
     def under(self, key: str) -> tuple[str, ...]:
         """Return what of a name or pattern is permitted."""
         if self.patterns is None:
             return (key,)
-        found = self._asked.get(key)
+        found = self._parts.of.get(key)
         return tuple(restricted([key], self.patterns)) if found is None else found
 
     def replace(self, keys: Iterable[str]) -> tuple[str, ...]:
         """Take a whole interest and return what of it is permitted."""
         if self.patterns is None:
             return tuple(keys)
-        self._asked.clear()
-        self._parts.clear()
+        self._parts = PermittedParts()
         return self._add(keys)
 
     def change(
@@ -68,32 +93,17 @@ class PermittedInterest:
         """
         if self.patterns is None:
             return tuple(added), tuple(removed)
-        gone = self._remove(removed)
+        gone = tuple(part for key in removed for part in self._parts.remove(key))
         return self._add(added), gone
 
     def _add(self, keys: Iterable[str]) -> tuple[str, ...]:
-        new: list[str] = []
-        for key in keys:
-            if key not in self._asked:
-                parts = self._asked[key] = self.under(key)
-                new += [part for part in parts if not self._parts[part]]
-                self._parts.update(parts)
-        return tuple(new)
-
-    def _remove(self, keys: Iterable[str]) -> tuple[str, ...]:
-        gone: list[str] = []
-        for key in keys:
-            for part in self._asked.pop(key, ()):
-                self._parts[part] -= 1
-                if not self._parts[part]:
-                    del self._parts[part]
-                    gone.append(part)
-        return tuple(gone)
+        new = (key for key in keys if key not in self._parts.of)  # looked at one by one
+        return tuple(part for key in new for part in self._parts.add(key, self.under(key)))
 
     def refused(self) -> list[str]:
         """Return the names and patterns of the interest of which nothing is permitted."""
-        return [key for key, parts in self._asked.items() if not parts]
+        return [key for key, parts in self._parts.of.items() if not parts]
 
     def asked(self) -> tuple[str, ...]:
         """Return the interest as it was told, where something is restricted."""
-        return tuple(self._asked)
+        return tuple(self._parts.of)

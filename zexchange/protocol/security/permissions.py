@@ -47,9 +47,8 @@ class Rights:
 
     def honours(self, topic: bytes) -> bool:
         """Tell whether everything that starts with a data topic may go to the peer."""
-        if self.subscribe is None:
-            return topic[:1] == DATA
-        return topic[:1] == DATA and _all_permitted(self.subscribe, topic[1:])
+        patterns = self.subscribe
+        return topic[:1] == DATA and (patterns is None or _all_permitted(patterns, topic[1:]))
 
     def within(self, other: "Rights") -> "Rights":
         """Return what is permitted both here and there, under this name."""
@@ -62,11 +61,7 @@ class Rights:
 
     def equal(self, other: "Rights") -> bool:
         """Tell whether the same is permitted, under whatever name."""
-        return self.hub is other.hub and self.plain() == other.plain()
-
-    def plain(self) -> "Rights":
-        """Return what is permitted by name, without whose it is: what a hub tells of a node."""
-        return Rights("", self.publish, self.subscribe)
+        return replace(self, name=other.name) == other
 
 
 EVERYTHING = Rights("")
