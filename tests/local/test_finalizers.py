@@ -254,6 +254,24 @@ def test_tasks_of_ours_wait_for_no_lock(way: str, capsys: pytest.CaptureFixture[
         task.close()
 
 
+def test_the_end_of_a_collection_that_was_missed_makes_no_work_without_end() -> None:
+    """Ctrl-C may come just where the collector tells that it has ended."""
+    calls, done = 0, list[bool]()
+
+    def call() -> None:
+        nonlocal calls
+        calls += 1
+        assert calls < 100
+        if not finalizers.later(call):
+            done.append(True)
+
+    finalizers.collecting = threading.get_ident()
+    call()
+    finalizers.settle(PATIENCE)
+    assert not finalizers.here()
+    assert done == [True]
+
+
 def test_an_error_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """There is no caller to raise to."""
     exchange = Registry().get("x")

@@ -333,7 +333,7 @@ def test_a_peer_that_lost_our_token_is_noticed(joined: Session) -> None:
     assert not of(fx.OpenReceiver, pass_time(joined, 5.0, heard=True))
     joined.receive(v.Ping(THEM, 1, 0), "route", None, START + 5.0)
     assert of(fx.OpenReceiver, pass_time(joined, 2.5, heard=True)) == [
-        fx.OpenReceiver(THEM, THERE.data)
+        fx.OpenReceiver(THEM, THERE.data, unproven=True)
     ]
 
 

@@ -63,6 +63,10 @@ class _Deeds(Worker[_Deed]):
         super()._run()
 
     def _do(self, item: _Deed) -> None:
+        if collecting == get_ident():
+            # An exception came just where the collector would have told that it had ended. This
+            # is no finaliser's code, and left to a thread again it would never be done.
+            _note("stop", None)
         try:
             item.call(*item.args)
         except BaseException:  # SystemExit too: there is no caller to raise to
