@@ -34,11 +34,11 @@ ALLOWED: dict[str, dict[str, int]] = {
     "docs": {"subject": 8},
     "docs/internals": {"subject": 18},
     "docstrings": {
-        "subject": 383,
+        "subject": 386,
         "who": 68,
         "behind": 64,
         "anew": 44,
-        "any more": 64,
+        "any more": 65,
         "tell whether": 126,
     },
 }

@@ -81,7 +81,7 @@ class PermittedInterest:
         """Take a whole interest and return what of it is permitted."""
         if self.patterns is None:
             return tuple(keys)
-        self._parts = PermittedParts()
+        self._parts = PermittedParts[str]()
         return self._add(keys)
 
     def change(
