@@ -3,10 +3,10 @@
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from ..net.transport.sockets import READABLE
-from ..net.transport.threads import Ready, Turn
+from ..net.transport import sockets
+from ..net.transport.threads import Handler, Ready, Turn
 from .schedule import Host, Party, Schedule
 
 T = TypeVar("T")
@@ -17,24 +17,26 @@ class Poller:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._watched: dict[int, None] = {}
+        self._handlers: dict[int, Handler | None] = {}
 
-    def watch(self, fd: int, writing: bool = False) -> None:
+    def watch(self, fd: int, handler: Handler | None = None, writing: bool = False) -> None:
         """Take note of a descriptor."""
-        self._watched[fd] = None
+        self._handlers[fd] = handler
 
     def forget(self, fd: int) -> None:
         """Look at a descriptor no longer."""
-        del self._watched[fd]
+        del self._handlers[fd]
+
+    handle: Any = sockets.Poller.handle
 
     def wait(self, seconds: float) -> Ready:
         """Return the descriptors that are readable now."""
         raised = self._host.raised
-        return [(fd, READABLE) for fd in self._watched if fd in raised] if raised else []
+        return [(fd, sockets.READABLE) for fd in self._handlers if fd in raised] if raised else []
 
     def close(self) -> None:
         """Look at nothing any more."""
-        self._watched.clear()
+        self._handlers.clear()
 
 
 class Waker:

@@ -92,10 +92,6 @@ class Probes:
         if bound is None or self._wire.reaches(self._host, bound.host):
             answer(endpoint, bound is not None)
 
-    def ready(self, fd: int) -> bool:
-        """Tell that the descriptor is none of ours."""
-        return False
-
     def expire(self, now: float) -> None:
         """Do nothing: every answer was there at once."""
 

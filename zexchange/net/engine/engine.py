@@ -11,7 +11,6 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from encodings import idna as idna  # or `getaddrinfo` would, on a thread of ours
-from typing import TYPE_CHECKING
 
 from ...history import WINDOW, Ring
 from ...local.exchange import Exchange
@@ -52,9 +51,6 @@ from .hub_client import HubClient
 from .memory import Memory
 from .stalls import SlowPeerMonitor
 from .watchdog import Watchdog
-
-if TYPE_CHECKING:
-    pass
 
 TICK = 0.1
 """Seconds between two looks at the clock."""
@@ -104,7 +100,7 @@ class Engine(ReceiverEvents):
         """Make what is bound and watched, and have every connection judged from the first on."""
         world = self.world
         self._waker, self._poller = world.waker(), world.poller()
-        self._poller.watch(self._waker.fd)
+        self._poller.watch(self._waker.fd, self._waker.clear)
         self._sockets = world.sockets()
         self._probes = world.probes(self._poller)
         self._router, self._xpub = self._sockets.router(), self._sockets.xpub()
@@ -134,8 +130,7 @@ class Engine(ReceiverEvents):
             self.bridges.close()
             self._abandon()
             raise
-        self._xpub_fd = self.outbound.fileno()
-        self._poller.watch(self._xpub_fd)
+        self._poller.watch(self.outbound.fileno(), self.outbound.poll)
 
     def _make_session(self, label: Label) -> None:
         """Make the state machine, which everybody below talks to."""
@@ -432,13 +427,7 @@ class Engine(ReceiverEvents):
             return None
         with self.changed:
             self._controls.begin(self.world.monotonic())
-            for fd, _ in ready:
-                if fd == self._waker.fd:
-                    self._waker.clear()
-                elif fd == self._xpub_fd:
-                    self.outbound.poll()
-                elif not (self._controls.ready(fd) or self._probes.ready(fd)):
-                    self._guard.ready(fd)
+            self._poller.handle(ready)
             self.session.readiness.tell_added(self.world.monotonic())
             while self._inbox:
                 self._inbox.popleft()()

@@ -142,7 +142,8 @@ class Hub:
         )
         wanted = self._keys.wanted
         self._forwarding = Forwarding(self._sockets, self._core, self._pass_on, wanted)
-        for fd in (self._waker.fd, *self._sockets.fds):
+        self._poller.watch(self._waker.fd, self._waker.clear)
+        for fd in self._sockets.fds:
             self._poller.watch(fd)
         me = label or Label("hub", 0)
         hello = Attach(self._me, federation, me, hub=True, endpoint=self.endpoint)
@@ -200,11 +201,8 @@ class Hub:
     # ------------------------------------------------------------------------ the thread
 
     def _turn(self, ready: Ready) -> float | None:
-        if any(fd == self._waker.fd for fd, _ in ready):
-            self._waker.clear()
         now = self._world.monotonic()
-        for fd, _ in ready:
-            self._guard.ready(fd)
+        self._poller.handle(ready)
         self._keys.read_ended()
         # Once more after each turn in which there was something: a call on a socket may have
         # eaten its wake-up.

@@ -140,11 +140,10 @@ class Controls:
         self._session = session
         self._rejected = session.reject
         self._askers = answers
-        self._links = DealerLinks[Link](sockets, poller, guard)
+        self._links = DealerLinks[Link](sockets, poller, guard, self._read_link)
         self._unread: dict[Link | None, None] = {}
         self.router = router
-        self.router_fd = int(self.router.getsockopt(zmq.FD))
-        poller.watch(self.router_fd)
+        poller.watch(int(router.getsockopt(zmq.FD)), self.read_router)
 
     @property
     def endpoints(self) -> Sequence[str]:
@@ -226,16 +225,6 @@ class Controls:
         return asked
 
     # -------------------------------------------------------------------------- events
-
-    def ready(self, fd: int) -> bool:
-        """Handle a descriptor that the poller named; tell whether it was one of ours."""
-        if fd == self.router_fd:
-            self.read_router()
-        elif fd in self._links.by_fd:
-            self._read_link(self._links.by_fd[fd])
-        else:
-            return False
-        return True
 
     def settle(self) -> bool:
         """Read the sockets that were sent on; tell whether there were any.

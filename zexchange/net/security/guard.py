@@ -104,8 +104,7 @@ class CurveGuard:
         self._zap: Socket | None = None
         if self._keyring:
             self._zap = sockets.zap()
-            self._zap_fd = int(self._zap.getsockopt(zmq.FD))
-            poller.watch(self._zap_fd)
+            poller.watch(int(self._zap.getsockopt(zmq.FD)), self._answer)
 
     # ------------------------------------------------------------------------ our sockets
 
@@ -237,13 +236,6 @@ class CurveGuard:
                 return None
             self._connections.note(key, int(frame.get(zmq.SRCFD)))
         return key
-
-    def ready(self, fd: int) -> bool:
-        """Handle a descriptor that the poller named; tell whether it was one of ours."""
-        if self._zap is not None and fd == self._zap_fd:
-            self._answer()
-            return True
-        return self._handshakes.ready(fd)
 
     def _answer(self) -> None:
         """Answer libzmq who asks whether keys may come in (ZAP, RFC 27)."""

@@ -18,7 +18,7 @@ from zmq.utils.garbage import gc as _collector
 
 from ...protocol.wire.data import MAX_CONTROL_BYTES, MAX_DATA_BYTES
 from .polling import new_poll
-from .threads import Ready
+from .threads import Handler, Ready
 
 if TYPE_CHECKING:
     Socket = zmq.Socket[bytes]
@@ -328,15 +328,30 @@ class Poller:
         # No method of ours around it: between two messages every call counts.
         self.wait: Callable[[float], Ready] = self._epoll.poll if self._epoll else self._wait
         """Waits for some seconds at most, without end if they are negative."""
+        self._handlers: dict[int, Handler | None] = {}
 
-    def watch(self, fd: int, writing: bool = False) -> None:
-        """Wait for a descriptor to become readable, or writable."""
-        event = select.POLLOUT if writing else select.POLLIN
-        self._poll.register(fd, event)
+    def watch(self, fd: int, handler: Handler | None = None, writing: bool = False) -> None:
+        """Wait for a descriptor to become readable, or writable.
+
+        Args:
+            fd: the descriptor.
+            handler: called by `handle`; None where the owner of the poller looks itself.
+            writing: wait until it is writable.
+        """
+        self._handlers[fd] = handler
+        self._poll.register(fd, select.POLLOUT if writing else select.POLLIN)
 
     def forget(self, fd: int) -> None:
         """Wait for a descriptor no longer."""
         self._poll.unregister(fd)
+        del self._handlers[fd]
+
+    def handle(self, ready: Ready) -> None:
+        """Call the handler of each descriptor that is ready."""
+        for fd, _ in ready:
+            handler = self._handlers.get(fd)  # none, if another one has had it forgotten
+            if handler is not None:
+                handler()
 
     def _wait(self, seconds: float) -> Ready:
         return self._poll.poll(seconds * 1000)

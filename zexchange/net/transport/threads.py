@@ -14,6 +14,8 @@ from ...local.process.logs import log
 Ready = Sequence[tuple[int, int]]
 """Descriptors that are ready, each with what for."""
 Turn = Callable[[Ready], float | None]
+Handler = Callable[[], object]
+"""Called when a descriptor is ready."""
 FOREVER = -1.0
 """Seconds of a wait that only a descriptor ends."""
 
