@@ -25,12 +25,12 @@ from ...protocol.session.session import Session
 from ...protocol.unanswered import Given
 from ...protocol.wire.data import read_token
 from ...protocol.wire.envelopes import node_at
-from ...protocol.wire.messages import Ack, Address, Label, Recall, Replay
+from ...protocol.wire.messages import Ack, Address, Control, Label, Recall, Replay
 from ..config import NodeConfig, Scope
 from ..inbound.context import ReceiveContext, ReceiverEvents
 from ..inbound.merging import sources_of
 from ..inbound.receiver import Receiver
-from ..inbound.rejections import Misfit, RejectionCounter
+from ..inbound.rejections import RejectionCounter
 from ..outbound.bridges import Bridges
 from ..outbound.publisher import Publisher
 from ..outbound.siblings import siblings_of
@@ -85,7 +85,6 @@ class Engine(ReceiverEvents):
         self._inbox: deque[Callable[[], None]] = deque()
         self._acks: deque[tuple[bytes, dict[str, int]]] = deque()
         self._tick_at = 0.0
-        self.rejection_counter = RejectionCounter(self._count_rejection_counter)
         self._lookups = Resolver(self.post)
         self._open_sockets()
         self._make_outbound()
@@ -161,6 +160,7 @@ class Engine(ReceiverEvents):
     def _make_inbound(self) -> None:
         """Make the way from data sockets to the tasks."""
         world, registry, timeout = self.world, self.registry, self.plan.recovery_timeout
+        self.rejection_counter = RejectionCounter(self.post, self.session.reject)
         context = ReceiveContext(self.me, registry, self.scope, self, timeout, world.monotonic)
         sources = sources_of(registry)
         self.inbound = Receiver(
@@ -386,9 +386,9 @@ class Engine(ReceiverEvents):
 
     def ask(self, peer: bytes, request: Replay | Recall) -> None:
         """See `ReceiverEvents`."""
-        self.post(lambda: self._ask(peer, request))
+        self.post(lambda: self._say(peer, request))
 
-    def _ask(self, node: bytes, message: Replay | Recall) -> None:
+    def _say(self, node: bytes, message: Control) -> None:
         peer = self.session.members.peers.get(node)
         if peer and peer.link:
             self._controls.say(peer.link, message)
@@ -410,14 +410,7 @@ class Engine(ReceiverEvents):
 
     def rejected(self, source: str, reason: str) -> None:
         """See `ReceiverEvents`."""
-        self.rejection_counter.add(source, reason, "")
-
-    def _count_rejection_counter(self, take: Callable[[], list[Misfit]]) -> None:
-        def count() -> None:
-            for origin, reason, detail, n in take():
-                self.session.reject(origin, reason, detail, n)
-
-        self.post(count)
+        self.rejection_counter.add(source, reason)
 
     # ------------------------------------------------------------------ the control thread
 
@@ -478,9 +471,7 @@ class Engine(ReceiverEvents):
             node, positions = self._acks.popleft()
             acks.setdefault(node, {}).update(positions)
         for node, positions in acks.items():
-            peer = self.session.members.peers.get(node)
-            if peer and peer.link:
-                self._controls.say(peer.link, Ack(self.me, positions, to=node))
+            self._say(node, Ack(self.me, positions, to=node))
 
     def _tick(self, now: float) -> None:
         if now < self._tick_at:
