@@ -173,10 +173,11 @@ class Engine(ReceiverEvents):
         guard, session, world = self._guard, self.session, self.world
         self._answers = Answers(session, self.inbound, self.outbound.window)
         wires = self._sockets, self._poller, self._lookups, self._router, session, self._answers
+        clock = world.monotonic
         hubs: HubTransport | None = None
         if self.plan.hubs:
-            hubs = HubTransport(*wires, self.hubs, world.monotonic, guard, session.vouching)
-        self._controls = hubs or Controls(*wires, world.monotonic, guard)
+            hubs = HubTransport(*wires, clock, guard, self.hubs, session.vouching)
+        self._controls = hubs or Controls(*wires, clock, guard)
         self._controls.spent = world.spent
         guard.listener = self._controls
         self.effects = EffectExecutor(
