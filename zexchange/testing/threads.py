@@ -54,9 +54,7 @@ class Waker:
         """Make the descriptor unreadable."""
         self._host.raised.pop(self.fd, None)
 
-    def close(self) -> None:
-        """Do nothing more than `clear`."""
-        self.clear()
+    close = clear
 
 
 class Condition(nullcontext[bool]):

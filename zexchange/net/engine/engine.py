@@ -507,7 +507,8 @@ class Engine(ReceiverEvents):
             if self.hub_client:
                 self.hub_client.keys_changed(before, policy)
             self.effects.carry_out()
-            guard.cut_off(before, self.outbound.cut_off)
+            changed = before.changed(policy)
+            self.outbound.apart(lambda: guard.cut(changed))
 
     def _reachable(self, address: Address) -> bool:
         if node_at(address.control) is not None:

@@ -1,6 +1,7 @@
 """What everything that arrives at a node has in common: to whom it is told, and handed on."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ...errors import DecodeError, InvalidName
@@ -38,29 +39,21 @@ class ReceiverEvents(Protocol):
         """A hub asks how far we have read what it sends."""
 
 
+@dataclass(eq=False)
 class ReceiveContext:
     """What all peer receivers of a node share: to whom they report, and what they hand on to."""
 
-    def __init__(
-        self,
-        me: bytes,
-        registry: Registry,
-        federated: Callable[[str], bool],
-        control: ReceiverEvents,
-        timeout: float,
-        monotonic: Callable[[], float],
-    ) -> None:
-        self.me = me
-        self.control = control
-        self.timeout = timeout
-        self.elapsed = Elapsed()
-        """What counts for ``timeout``: seconds in which the data thread, told by the control
-        thread, looked in time at what is missing."""
-        self.monotonic = monotonic
-        self._registry = registry
-        self.federated = federated
-        self.busy: tuple[float, str] | None = None
-        """Since when, and with which exchange, tasks have held the thread."""
+    me: bytes
+    registry: Registry
+    federated: Callable[[str], bool]
+    control: ReceiverEvents
+    timeout: float
+    monotonic: Callable[[], float]
+    elapsed: Elapsed = field(default_factory=Elapsed, init=False)
+    """What counts for ``timeout``: seconds in which the data thread, told by the control
+    thread, looked in time at what is missing."""
+    busy: tuple[float, str] | None = None
+    """Since when, and with which exchange, tasks have held the thread."""
 
     def restrict(self, positions: ReceiveState, rights: Rights, epoch: int) -> None:
         """Have nothing taken of a peer on exchanges where it may not publish.
@@ -85,6 +78,6 @@ class ReceiveContext:
             DecodeError: if it is no name.
         """
         try:
-            return self._registry.get(name) if self.federated(name) else None
+            return self.registry.get(name) if self.federated(name) else None
         except InvalidName as error:
             raise DecodeError(str(error)) from None

@@ -5,7 +5,7 @@ it is told our key, asked who may come in (ZAP), and watched. Sockets on this ho
 only the same user can reach stay plain. Without keys there is only watching left to do.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -322,18 +322,11 @@ class CurveGuard:
         self._look_at = now + LOOK_EVERY
         return self._keyring.refresh()
 
-    def cut_off(self, before: Policy, cut_data: Callable[[Iterable[bytes]], None]) -> None:
-        """Cut the connections of every key that may not do any more what it might before.
-
-        After the session has judged. They come back, where they still may.
-        """
-        changed = before.changed(self.in_force())
-        cut_data(changed)
-        for key in changed:
-            self._connections.cut(key)
-
     def cut(self, changed: Iterable[bytes]) -> None:
-        """Cut the connections of some keys, where our data socket is no other thread's too."""
+        """Cut the connections of some keys; who still may come comes back, and is judged anew.
+
+        While nobody else uses the data socket: none is let in then by what was in force before.
+        """
         for key in changed:
             self._connections.cut(key)
             if self.gate is not None:

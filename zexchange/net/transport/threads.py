@@ -28,7 +28,16 @@ class Waits(Protocol):
         ...
 
 
-class Loop(threading.Thread):
+class NodeThread(threading.Thread):
+    """A thread that can be asked whether it runs the caller."""
+
+    @property
+    def current(self) -> bool:
+        """Whether the caller is run by this thread."""
+        return threading.current_thread() is self
+
+
+class Loop(NodeThread):
     """A thread that waits for descriptors and takes a turn, until it is done.
 
     Args:
@@ -51,11 +60,6 @@ class Loop(threading.Thread):
         self._turn = turn
         self._last = last
 
-    @property
-    def current(self) -> bool:
-        """Whether the caller is run by this thread."""
-        return threading.current_thread() is self
-
     def run(self) -> None:
         """Take turns; one that fails does not end the thread."""
         wait, turn = self._poller.wait, self._turn
@@ -70,7 +74,7 @@ class Loop(threading.Thread):
         self._last()
 
 
-class Sender(threading.Thread):
+class Sender(NodeThread):
     """A thread that sends what is queued, when it was asked to.
 
     Args:
@@ -81,11 +85,6 @@ class Sender(threading.Thread):
         super().__init__(name="zexchange-sender", daemon=True)
         self._send = send
         self._asked: queue.SimpleQueue[bool] = queue.SimpleQueue()
-
-    @property
-    def current(self) -> bool:
-        """Whether the caller is run by this thread."""
-        return threading.current_thread() is self
 
     def ask(self) -> None:
         """Have what is queued sent. Any thread, from a signal handler too."""
