@@ -42,7 +42,8 @@ MADE = {
     "net/outbound/shared.py": {"self.moving"},
     "net/outbound/siblings.py": {"self._placing", "self.naming"},
     "net/transport/per_registry.py": {"self._lock"},
-    "net/transport/sockets.py": {"_starting", "self._closing"},
+    "net/transport/polling.py": {"self._closing"},
+    "net/transport/sockets.py": {"_starting"},
     "protocol/interest/changes.py": {"self._lock"},  # a plain one, for which nothing is called
     "protocol/codec/custom_types.py": {"_changing"},
 }

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from tests.support import Program
-from zexchange.net.transport.sockets import Waker
+from zexchange.net.transport.polling import Waker
 
 RECONNECTING = """
 import time

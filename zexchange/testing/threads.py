@@ -5,7 +5,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
-from ..net.transport import sockets
+from ..net.transport import polling
+from ..net.transport.sockets import READABLE
 from ..net.transport.threads import Handler, Ready, Turn
 from .schedule import Host, Party, Schedule
 
@@ -27,12 +28,12 @@ class Poller:
         """Look at a descriptor no longer."""
         del self._handlers[fd]
 
-    handle: Any = sockets.Poller.handle
+    handle: Any = polling.Poller.handle
 
     def wait(self, seconds: float) -> Ready:
         """Return the descriptors that are readable now."""
         raised = self._host.raised
-        return [(fd, sockets.READABLE) for fd in self._handlers if fd in raised] if raised else []
+        return [(fd, READABLE) for fd in self._handlers if fd in raised] if raised else []
 
     def close(self) -> None:
         """Look at nothing any more."""

@@ -16,7 +16,8 @@ from ...protocol.security.permissions import Policy
 from ...protocol.wire.data import DATA
 from ..security.connections import Connection, connection, cut
 from ..security.guard import CurveGuard
-from ..transport.sockets import EVENTS, READABLE, Poller, subscribe, unsubscribe
+from ..transport.polling import Poller
+from ..transport.sockets import EVENTS, READABLE, subscribe, unsubscribe
 from .access import HubSubscriptions
 
 if TYPE_CHECKING:

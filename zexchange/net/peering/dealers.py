@@ -13,7 +13,8 @@ import zmq
 
 from ...local.process.logs import log
 from ..security.guard import CurveGuard
-from ..transport.sockets import Poller, Sockets, connect
+from ..transport.polling import Poller
+from ..transport.sockets import Sockets, connect
 
 if TYPE_CHECKING:
     from ..transport.sockets import Socket

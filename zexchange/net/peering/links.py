@@ -26,7 +26,8 @@ from ..security.connections import connection_of, cut, peer_host
 from ..security.guard import CurveGuard
 from ..transport.dns import Resolver
 from ..transport.endpoints import host_of, parse_tcp, resolve_wild
-from ..transport.sockets import EVENTS, Poller, Sockets, lends, receive_parts
+from ..transport.polling import Poller
+from ..transport.sockets import EVENTS, Sockets, lends, receive_parts
 from .dealers import DealerLink, DealerLinks
 
 BUDGET = 256

@@ -88,8 +88,24 @@ class Rendezvous:
             Unreachable: if the file cannot be written.
         """
         with self._changing:
-            if not self._withdrawn:
-                self._publish()
+            if self._withdrawn:
+                return
+            draft = self._file.with_suffix(".new")
+            fd: int | None = None
+            try:
+                fd = self._open_draft(draft)
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                os.write(fd, json.dumps({"control": self.control, "pid": os.getpid()}).encode())
+                os.rename(draft, self._file)
+            except OSError as error:
+                if fd is not None:
+                    os.close(fd)
+                with suppress(OSError):
+                    draft.unlink()
+                raise Unreachable(f"cannot write {self._file}: {error}; {CURE}") from error
+            if self._lock is not None:
+                os.close(self._lock)
+            self._lock = fd
 
     def prepare(self) -> None:
         """Make the directories, which the last node that left may just have removed.
@@ -99,24 +115,6 @@ class Rendezvous:
         """
         for directory in {self.directory, self._sockets}:
             private_directory(directory)
-
-    def _publish(self) -> None:
-        draft = self._file.with_suffix(".new")
-        fd: int | None = None
-        try:
-            fd = self._open_draft(draft)
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            os.write(fd, json.dumps({"control": self.control, "pid": os.getpid()}).encode())
-            os.rename(draft, self._file)
-        except OSError as error:
-            if fd is not None:
-                os.close(fd)
-            with suppress(OSError):
-                draft.unlink()
-            raise Unreachable(f"cannot write {self._file}: {error}; {CURE}") from error
-        if self._lock is not None:
-            os.close(self._lock)
-        self._lock = fd
 
     def _open_draft(self, draft: Path) -> int:
         """Open a new file, in a directory that others may be removing at this moment."""
@@ -136,7 +134,7 @@ class Rendezvous:
         with self._changing:
             if self._lock is not None and not self._withdrawn and not self._file.exists():
                 private_directory(self.directory)
-                self._publish()
+                self.publish()
 
     def bereft(self) -> bool:
         """Return whether somebody has removed our sockets: a cleaner, or the end of a login."""
@@ -196,7 +194,7 @@ class Rendezvous:
         """
         bound = Path(path)
         try:
-            if bound.parent not in (self.directory, self._sockets):  # as most are
+            if bound.parent not in (self.directory, self._sockets):
                 directories = self._directories()
                 told = (self._read(place / (bound.stem + _SUFFIX)) for place in directories)
                 beside = bound.parent in directories

@@ -18,7 +18,8 @@ from ...protocol.security.key_search import KeySearch, keys_to_try
 from ...protocol.security.keys import id_for
 from ...protocol.security.permissions import EVERYTHING, NOTHING, Policy
 from ..transport.endpoints import host_of, parse_tcp
-from ..transport.sockets import Poller, Sockets
+from ..transport.polling import Poller
+from ..transport.sockets import Sockets
 from . import monitors as h
 from .connections import Connections, canonical
 from .key_directory import KeyDirectory

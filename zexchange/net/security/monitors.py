@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from ..transport.sockets import Poller, Sockets
+from ..transport.polling import Poller
+from ..transport.sockets import Sockets
 
 if TYPE_CHECKING:
     from ..transport.sockets import Socket

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from .endpoints import socket_address
-from .sockets import Poller
+from .polling import Poller
 
 PROBE_TIMEOUT = 2.0
 
