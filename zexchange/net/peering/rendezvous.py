@@ -9,16 +9,16 @@ import fcntl
 import json
 import os
 import socket
-import stat
 import threading
 import time
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from ...errors import Unreachable
-from ..transport.endpoints import HIDDEN, IPC_PATH_MAX, ipc_path
+from ..transport.endpoints import HIDDEN
 from .directories import CURE, place_of, places_of, private_directory, short_place
+from .node_files import is_locked, is_socket, listens, opened, read_file
 
 _MAX_FILE_BYTES = 4096
 _SUFFIX = ".node"
@@ -75,7 +75,7 @@ class Rendezvous:
             Unreachable: another process listens there, and goes on doing so.
         """
         for endpoint in (self.control, self.data):
-            if _listens(endpoint.removeprefix("ipc://")):
+            if listens(endpoint.removeprefix("ipc://")):
                 raise Unreachable(f"cannot listen on {endpoint}: another process listens there")
         self._claimed = True
 
@@ -202,7 +202,7 @@ class Rendezvous:
                     return False
         except ValueError:  # it is no path at all
             return False
-        return _is_socket(bound)
+        return is_socket(bound)
 
     def _directories(self) -> list[Path]:
         """Return where nodes of this federation show themselves, our own directory first."""
@@ -224,10 +224,10 @@ class Rendezvous:
 
     def _read(self, path: Path) -> str | None:
         """Return the endpoint in a file, or None if it is stale (then swept) or nonsense."""
-        with suppress(OSError), _opened(path) as fd:
+        with suppress(OSError), opened(path) as fd:
             if os.fstat(fd).st_uid != os.geteuid():
                 return None  # put there by another user, before the directory was ours alone
-            if _is_locked(fd):
+            if is_locked(fd):
                 return read_file(os.read(fd, _MAX_FILE_BYTES))
             self._sweep(path, fd)
         return None
@@ -245,7 +245,7 @@ class Rendezvous:
         if path.suffix == _SUFFIX and control.stem == path.stem:
             for bound in (control, control.with_suffix(".d")):
                 for left in (bound, _hidden(bound)):
-                    if _is_socket(left):
+                    if is_socket(left):
                         with suppress(OSError):
                             left.unlink()
 
@@ -278,45 +278,6 @@ class Rendezvous:
         self._stand_ins.clear()
 
 
-def _is_socket(path: Path) -> bool:
-    """Return whether there is a Unix socket of this user's at a path."""
-    try:
-        found = os.lstat(path)
-    except (OSError, ValueError):  # it is not there, or no path at all
-        return False
-    return stat.S_ISSOCK(found.st_mode) and found.st_uid == os.geteuid()
-
-
-def lives(path: Path) -> bool:
-    """Return whether the node lives that has left a file."""
-    with suppress(OSError), _opened(path) as fd:
-        return _is_locked(fd)
-    return False
-
-
-@contextmanager
-def _opened(path: Path) -> Generator[int, None, None]:
-    """Open a file that a node may have left.
-
-    Raises:
-        OSError: it is not there, or is none of that kind.
-    """
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-def _is_locked(fd: int) -> bool:
-    """Return whether the node that has left a file holds its lock; else it is ours."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    return False
-
-
 def _hidden(path: Path) -> Path:
     """Return the name of a socket while nobody is to find it."""
     return path.with_name(path.name + HIDDEN)
@@ -332,29 +293,3 @@ def _stand_in(path: Path) -> socket.socket:
         stand_in.close()
         raise
     return stand_in
-
-
-def _listens(path: str) -> bool:
-    """Return whether a process listens at the path of a Unix socket."""
-    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(path)
-        except BlockingIOError:
-            return True  # it lives, and is too busy to accept
-        except OSError:
-            return False
-        return True
-
-
-def read_file(text: bytes) -> str | None:
-    """Return the endpoint that a node's file names, or None if it is nonsense."""
-    try:
-        endpoint = json.loads(text)["control"]
-        size = len(os.fsencode(endpoint)) - 6
-    except (ValueError, KeyError, TypeError, RecursionError):
-        # Not text, not JSON, brackets without end, half a surrogate pair.
-        return None
-    if not isinstance(endpoint, str) or ipc_path(endpoint) is None or "\0" in endpoint:
-        return None
-    return endpoint if 0 < size <= IPC_PATH_MAX else None
