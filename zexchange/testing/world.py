@@ -66,9 +66,7 @@ class Places:
         living = [endpoint for endpoint, host in self._nodes.items() if host.alive]
         for endpoint in living:
             session.candidates.add(endpoint, "rendezvous", now)
-        for candidate in list(session.members.candidates.values()):
-            if candidate.source == "rendezvous" and candidate.endpoint not in living:
-                session.candidates.drop(candidate.endpoint)
+        session.candidates.keep(("rendezvous",), living)
         return False
 
     def withdraw(self) -> None:

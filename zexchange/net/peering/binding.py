@@ -128,9 +128,7 @@ class Listeners:
         self.trouble = ""
         for endpoint in living:
             session.candidates.add(endpoint, "rendezvous", now)
-        for candidate in list(session.members.candidates.values()):
-            if candidate.source == "rendezvous" and candidate.endpoint not in living:
-                session.candidates.drop(candidate.endpoint)
+        session.candidates.keep(("rendezvous",), living)
         return restored
 
     def _restore(self, rendezvous: Rendezvous, session: Session) -> None:

@@ -104,9 +104,7 @@ class Discovery:
             self.session.candidates.add(endpoint, source, now)
         known = {e for name in self.names.values() for e in name.found}
         known.update(e for found in self.around.values() for e in found)
-        for candidate in list(self.session.members.candidates.values()):
-            if candidate.source in ("dns", LAN) and candidate.endpoint not in known:
-                self.session.candidates.drop(candidate.endpoint)
+        self.session.candidates.keep(("dns", LAN), known)
 
     def pending(self, now: float) -> Iterator[str]:
         """Say what may lead to candidates and has not answered yet, beside what was given."""

@@ -265,7 +265,8 @@ class CurveGuard:
         using = self._using.get(name)
         trial = self._trials.get(name)
         if name in (CONTROL, DATA):
-            self._broken_at(name, value)
+            known = _BROKEN.get(value, ("broken handshake", f"{value:#x}"))
+            self.listener.turned_away(name, *known)
         elif event == h.STANDS:
             self._handshakes.forget(name)
             if trial is not None and using is not None:
@@ -298,15 +299,6 @@ class CurveGuard:
         elif trial.tried == 1:
             return  # libzmq connects again, perhaps to who comes next
         self.listener.hang_up(endpoint)
-
-    def _broken_at(self, name: str, value: int) -> None:
-        if value == h.OTHER_MECHANISM:
-            self.listener.turned_away(name, "no key", "somebody came without encryption")
-        elif value == h.NOT_OUR_KEY:
-            # Who knows our endpoint and not our key tries one after the other.
-            self.listener.turned_away(name, "not our key", "")
-        else:
-            self.listener.turned_away(name, "broken handshake", f"{value:#x}")
 
     def _refused_at_gate(self, key: bytes, reason: str, detail: str) -> None:
         self.listener.turned_away(key.hex() or DATA, reason, detail)
@@ -344,3 +336,7 @@ class CurveGuard:
 CONTROL, DATA = "control", "data"
 _PLAIN = "not encrypted there", "it has no keys: give it keys, too"
 _LOCKED = "encrypted there", "it has keys: join with keys, too"
+_BROKEN = {
+    h.OTHER_MECHANISM: ("no key", "somebody came without encryption"),
+    h.NOT_OUR_KEY: ("not our key", ""),  # who knows our endpoint alone tries one after the other
+}
