@@ -120,12 +120,12 @@ class Loop(Party):
         schedule: Schedule,
         host: Host,
         name: str,
-        poller: Poller,
+        wait: Callable[[float], Ready],
         turn: Turn,
         last: Callable[[], None],
     ) -> None:
         super().__init__(schedule, host)
-        self._poller = poller
+        self._wait = wait
         self._patience: float | None = 0.0
         self._turn = turn
         self._last = last
@@ -133,7 +133,7 @@ class Loop(Party):
 
     def wanted_at(self) -> float:
         """Return now if a descriptor is readable, else when patience ends."""
-        if self.host.raised and self._poller.wait(0):
+        if self.host.raised and self._wait(0):
             return 0.0
         patience = self._patience or 0.0
         return math.inf if patience < 0 else self._since + patience if patience else 0.0
@@ -141,7 +141,7 @@ class Loop(Party):
     def turn(self) -> None:
         """Have a turn, and behind the last one the end."""
         # Some become readable only when the wait is over: not all that are have to be seen.
-        seen = [ready for ready in self._poller.wait(0) if self._schedule.chance(0.9)]
+        seen = [ready for ready in self._wait(0) if self._schedule.chance(0.9)]
         try:
             self._patience = self._turn(seen)
         finally:

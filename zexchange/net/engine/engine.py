@@ -93,7 +93,8 @@ class Engine(ReceiverEvents):
         self._make_inbound()
         self._make_controls(events)
         self._make_clockwork(join_timeout)
-        self.thread = world.loop("zexchange-control", self._poller, self._turn, self._let_go)
+        wait = self._poller.wait
+        self.thread = world.loop("zexchange-control", wait, self._turn, self._let_go)
 
     def _open_sockets(self) -> None:
         """Make what is bound and watched, and have every connection judged from the first on."""

@@ -160,7 +160,7 @@ class Hub:
             self._links.keep(str(parse_tcp(endpoint)))
         self._thread = self._world.loop(
             "zexchange-hub",
-            self._poller,
+            self._poller.wait,
             self._turn,
             self._end,
         )

@@ -7,7 +7,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from ...local.process.logs import log
 
@@ -18,14 +17,6 @@ Handler = Callable[[], object]
 """Called when a descriptor is ready."""
 FOREVER = -1.0
 """Seconds of a wait that only a descriptor ends."""
-
-
-class Waits(Protocol):
-    """What a loop needs of its poller."""
-
-    def wait(self, seconds: float, /) -> Ready:
-        """Return the descriptors that are ready, at the latest after ``seconds``."""
-        ...
 
 
 class NodeThread(threading.Thread):
@@ -42,7 +33,7 @@ class Loop(NodeThread):
 
     Args:
         name: of the thread.
-        poller: what is waited for.
+        wait: returns the descriptors that are ready, at the latest after so many seconds.
         turn: called with the descriptors that are ready, perhaps none; returns how many seconds
             the next wait may take, None if this was the last turn.
         last: called behind the last turn.
@@ -51,18 +42,18 @@ class Loop(NodeThread):
     def __init__(
         self,
         name: str,
-        poller: Waits,
+        wait: Callable[[float], Ready],
         turn: Turn,
         last: Callable[[], None],
     ) -> None:
         super().__init__(name=name, daemon=True)
-        self._poller = poller
+        self._wait = wait
         self._turn = turn
         self._last = last
 
     def run(self) -> None:
         """Take turns; one that fails does not end the thread."""
-        wait, turn = self._poller.wait, self._turn
+        wait, turn = self._wait, self._turn
         patience: float | None = 0.0
         while patience is not None:
             try:
