@@ -5,6 +5,9 @@ control sockets; *data* reads and delivers (inbound); *sender* takes along what 
 left in the queue (outbound). They meet in queues and wakers, never in each other's
 sockets. Public calls look at the session under `changed`, which the control thread
 holds while it works and notifies when it has.
+
+Long, but of one piece: every part of a node is made, has its turn and is closed in an order on
+which the others rely, and it is this order that is written down here.
 """
 
 import math
@@ -104,9 +107,7 @@ class Engine(ReceiverEvents):
         self._sockets = world.sockets()
         self._probes = world.probes(self._poller)
         self._router, self._xpub = self._sockets.router(), self._sockets.xpub()
-        self._guard.open(self._sockets, self._poller)
-        self._guard.watch("control", self._router)
-        self._guard.watch("data", self._xpub)
+        self._guard.open(self._sockets, self._poller, self._router, self._xpub)
         there = world.descriptors()
         self._room = shares(None if there is None else there - self.plan.descriptors())
 

@@ -4,7 +4,7 @@ On the control thread. What concerns data sockets is passed on to the data threa
 owns them.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...local.exchange import Exchange
@@ -50,9 +50,9 @@ class EffectExecutor:
     world: NodeEnvironment
     changed: SignalSafeCondition
     watch: Watchdog
-    _requests: TokenBucket = field(
-        default_factory=lambda: TokenBucket(AT_ONCE, A_SECOND), init=False
-    )
+
+    def __post_init__(self) -> None:
+        self._requests = TokenBucket(AT_ONCE, A_SECOND)
 
     def carry_out(self) -> None:
         """Do what the session asks for, until it asks for nothing more."""

@@ -37,13 +37,11 @@ class HubAuth:
         self._hiding = False
         self.gate: KeyedAccessRules | None = None
         self.wanted: HubSubscriptions | None = None
-        guard.open(sockets, poller)
+        guard.open(sockets, poller, sockets.control, sockets.down)
         if guard.gate is not None:
             self.gate = KeyedAccessRules(guard.in_force)
             self.wanted = HubSubscriptions(guard.gate, sockets.down)
             sockets.judge()
-            guard.watch("control", sockets.control)
-            guard.watch("data", sockets.down)
 
     def start(self, core: "HubCore", links: "HubLinks") -> None:
         """Begin to act; before the hub's thread does."""

@@ -15,7 +15,7 @@ from ...protocol.wire.messages import Recall, Replay
 
 
 class ReceiverEvents(Protocol):
-    """What the data thread tells the control thread."""
+    """What the data thread tells the control thread, where the engine is; tests stand in for it."""
 
     def proven(self, peer: bytes, epoch: int) -> None:
         """A ready arrived."""

@@ -3,6 +3,9 @@
 Control thread only, but for what says otherwise. CURVE and its handshake are libzmq's; here
 it is told our key, asked who may come in (ZAP), and watched. Sockets on this host that
 only the same user can reach stay plain. Without keys there is only watching left to do.
+
+Long, but of one piece: which key is tried at an endpoint, what its monitor tells of that and what
+follows change the same few tables.
 """
 
 from collections.abc import Iterable
@@ -35,7 +38,6 @@ LOOK_EVERY = 0.5
 REQUESTS_AT_ONCE = 256
 MOST_TRIALS = 4096
 _DIALLED = h.STANDS | h.BROKEN_OFF | h.MALFORMED | h.REFUSED
-_BOUND = h.MALFORMED
 
 
 class AuthListener(Protocol):
@@ -99,13 +101,18 @@ class CurveGuard:
         self.gate.hubs = {}
         return DelegatedRights(self.in_force, hubs)
 
-    def open(self, sockets: Sockets, poller: Poller) -> None:
-        """Be there for every connection; before anything is bound."""
+    def open(self, sockets: Sockets, poller: Poller, control: "Socket", data: "Socket") -> None:
+        """Be there for every connection; before anything is bound.
+
+        With keys, hear of connections to our two sockets that are broken off for want of one.
+        """
         self._handshakes = SocketMonitors(sockets, poller, self._told)
         self._zap: Socket | None = None
         if self._keyring:
             self._zap = sockets.zap()
             poller.watch(int(self._zap.getsockopt(zmq.FD)), self._answer)
+            self._handshakes.watch(CONTROL, control, h.MALFORMED)
+            self._handshakes.watch(DATA, data, h.MALFORMED)
 
     # ------------------------------------------------------------------------ our sockets
 
@@ -132,11 +139,6 @@ class CurveGuard:
             bound.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 0)
             bound.setsockopt(zmq.CURVE_SERVER, 0)
             bound.setsockopt_string(zmq.ZAP_DOMAIN, NEAR)
-
-    def watch(self, name: str, bound: "Socket") -> None:
-        """Hear of connections to a socket that are broken off for want of a key."""
-        if self._keyring:
-            self._handshakes.watch(name, bound, _BOUND)
 
     def unlock(self, dialling: "Socket", endpoint: str, key: bytes) -> bool:
         """Have a socket expect a key at the endpoint that it is about to dial. Any thread.
