@@ -27,8 +27,7 @@ from ...protocol.session.events import Event, Lost
 from ...protocol.session.session import Session
 from ...protocol.unanswered import Given
 from ...protocol.wire.data import read_token
-from ...protocol.wire.envelopes import node_at
-from ...protocol.wire.messages import Ack, Address, Control, Label, Recall, Replay
+from ...protocol.wire.messages import Ack, Control, Label, Recall, Replay
 from ..config import NodeConfig, Scope
 from ..inbound.context import ReceiveContext, ReceiverEvents
 from ..inbound.merging import sources_of
@@ -143,7 +142,7 @@ class Engine(ReceiverEvents):
             plan.federation,
             label,
             self.places.addresses,
-            self._reachable,
+            self.places.reachable,
             now,
             started=self.world.time(),
             acknowledge=(max(1, self._ring.window // 4), max(1, self._ring.most_messages // 4)),
@@ -511,11 +510,6 @@ class Engine(ReceiverEvents):
             self.effects.carry_out()
             changed = before.changed(policy)
             self.outbound.apart(lambda: guard.cut(changed))
-
-    def _reachable(self, address: Address) -> bool:
-        if node_at(address.control) is not None:
-            return bool(self.plan.hubs)
-        return self.places.reachable(address)
 
     def marked(self, hub_source: str, mark: int) -> None:
         """See `ReceiverEvents`."""

@@ -3,8 +3,8 @@
 Frames in and out, and dialling. What a message means is the session's business. One
 thread, the control thread, owns everything here.
 
-Long, but of one piece: any call on a socket may eat the wake-up of its descriptor, so that those who
-send, read and rest share what is left to be read; and what may be read depends on all that was.
+Long, but of one piece: any call on a socket may eat the wake-up of its descriptor, so that those
+who send, read and rest share what is left to be read; and what may be read depends on all that was.
 """
 
 from collections import deque
