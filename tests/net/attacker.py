@@ -25,9 +25,9 @@ import zexchange
 limit = int(sys.argv[1])
 if limit:
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-from zexchange.net.engine import replays
+from zexchange.net.engine import executor
 # Small, so that a flood of requests goes beyond it on a busy machine, too.
-replays.AT_ONCE, replays.A_SECOND = 8 << 20, 1 << 20
+executor.AT_ONCE, executor.A_SECOND = 8 << 20, 1 << 20
 zexchange.retain("kept", 100)
 for n in range(100):
     zexchange.get_exchange("kept").send(b"k" * 1000)
