@@ -59,13 +59,15 @@ class Records:
     def _trace(self):
         """Note what the session takes and asks for: no log is as fine as that."""
         from zexchange.net.engine.executor import EffectExecutor
+        from zexchange.protocol.session.peering import Peering
+        from zexchange.protocol.session.readiness import Readiness
         from zexchange.protocol.session.session import Session
 
         for owner, name in (
             (Session, "receive"),
-            (Session, "probed"),
-            (Session, "token"),
-            (Session, "proven"),
+            (Peering, "probed"),
+            (Readiness, "token"),
+            (Readiness, "proven"),
             (EffectExecutor, "_perform"),
         ):
             self._wrap(owner, name)

@@ -8,6 +8,7 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from functools import reduce
 from typing import Any
 
 from zexchange import Registry, imports
@@ -41,7 +42,8 @@ MADE = {
     "net/outbound/shared.py": {"self.moving"},
     "net/outbound/siblings.py": {"self._placing", "self.naming"},
     "net/transport/per_registry.py": {"self._lock"},
-    "net/transport/sockets.py": {"_starting", "self._closing"},
+    "net/transport/polling.py": {"self._closing"},
+    "net/transport/sockets.py": {"_starting"},
     "protocol/interest/changes.py": {"self._lock"},  # a plain one, for which nothing is called
     "protocol/codec/custom_types.py": {"_changing"},
 }
@@ -50,6 +52,11 @@ NAMES = (
     "_lock", "lock", "_starting", "_changing", "_closing", "_counting", "_placing", "moving",
     "naming",
 )  # fmt: skip
+PARTS = (
+    "bridges", "rejection_counter", "_waker", "places._rendezvous", "siblings", "inbound._waker",
+    "inbound._processes",
+)  # fmt: skip
+"""What has locks in an engine, beside the engine itself and what is known by `fork.track`."""
 MOST = 20
 """Questions that are asked in one test: some log thousands of records."""
 LOOKS, APART = 100, 50
@@ -104,16 +111,15 @@ def _owners() -> Iterator[object]:
             if subscription.arrears is not None:
                 yield subscription.arrears
     for engine in _alive(_engines):
-        for part in ("bridges", "misfits", "_waker"):
-            yield getattr(engine, part, None)
-        yield getattr(getattr(engine, "places", None), "_rendezvous", None)
-        shared = getattr(getattr(engine, "bridges", None), "_siblings", None)
-        if shared is not None:
-            yield from (shared, *list(shared._shared.values()))
-        yield getattr(getattr(engine, "inbound", None), "_waker", None)
-        yield getattr(
-            getattr(getattr(engine, "inbound", None), "_receive_context", None), "sources", None
-        )
+        for path in PARTS:
+            yield part(engine, path)
+        shared = part(engine, "siblings._shared")
+        yield from list(shared.values()) if shared else ()
+
+
+def part(engine: Engine, path: str) -> Any:
+    """Return a part of an engine, None if that is not made yet."""
+    return reduce(lambda owner, name: getattr(owner, name, None), path.split("."), engine)
 
 
 class _Names(dict[type, list[str]]):

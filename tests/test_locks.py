@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.locks import MADE, held
-from tests.net.conftest import join  # noqa: F401
+from tests.locks import MADE, NAMES, PARTS, held, part
+from tests.net.conftest import Joiner, join  # noqa: F401
 from tests.support import ROOT
 from zexchange import DisplayMessages, Registry, to_queue
 from zexchange.errors import MailboxFull
@@ -97,6 +97,13 @@ def test_what_looks_for_locks_finds_them() -> None:
         other.start()
         other.join()
     assert elsewhere == [[]]
+
+
+def test_every_part_of_an_engine_is_looked_at(join: Joiner) -> None:  # noqa: F811
+    """One that is called otherwise by now would not be missed: a start has only some of them."""
+    engine: Any = join()[0]._engine
+    for path in PARTS:
+        assert any(hasattr(part(engine, path), name) for name in NAMES), path
 
 
 def kept(registry: Registry, foreign: type[Foreign]) -> None:

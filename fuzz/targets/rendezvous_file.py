@@ -1,9 +1,9 @@
-"""Files that other processes leave in the rendezvous directory (`net.rendezvous`)."""
+"""Files that other processes leave in the rendezvous directory (`net.peering.node_files`)."""
 
 import os
 from collections.abc import Iterator
 
-from zexchange.net.peering.rendezvous import read_file
+from zexchange.net.peering.node_files import read_file
 from zexchange.net.transport.endpoints import IPC_PATH_MAX
 
 from ..bounds import require

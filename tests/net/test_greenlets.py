@@ -7,8 +7,7 @@ import pytest
 
 from tests.support import Program
 from zexchange import Registry, federate
-from zexchange.net.transport.polling import new_poll
-from zexchange.net.transport.sockets import Poller, Waker
+from zexchange.net.transport.polling import Poller, Waker, new_poll
 
 pytestmark = pytest.mark.sockets
 

@@ -1,6 +1,7 @@
 """What peers say on their links: how much of it is read, and when."""
 
 from collections import deque
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -61,14 +62,14 @@ class Bench:
         """See `Session`."""
         self.rejected.append(reason)
 
-    def watch(self, fd: int) -> None:
-        """See `Poller`."""
+    def watch(self, fd: int, handler: Callable[[], None]) -> None:
+        self.handler = handler
 
     def turn(self) -> float:
         """Take a turn of the control thread; return how long it may wait then."""
         began = self.now
         self.controls.begin(began)
-        self.controls.ready(7)
+        self.handler()
         while self.controls.settle():
             pass
         self.controls.end()

@@ -68,16 +68,16 @@ class Poller:
     """Watches what are no descriptors."""
 
     def wait(self, seconds: float) -> list[tuple[int, int]]:
-        """See `zexchange.net.transport.sockets.Poller`."""
+        """See `zexchange.net.transport.polling.Poller`."""
         return []
 
     def watch(self, fd: int) -> None:
-        """See `zexchange.net.transport.sockets.Poller`."""
+        """See `zexchange.net.transport.polling.Poller`."""
 
     forget = watch
 
     def close(self) -> None:
-        """See `zexchange.net.transport.sockets.Poller`."""
+        """See `zexchange.net.transport.polling.Poller`."""
 
 
 class Control(ReceiverEvents):

@@ -13,6 +13,7 @@ from zexchange import Registry, federate
 from zexchange.errors import Unreachable
 from zexchange.net.peering import binding as places
 from zexchange.net.peering import rendezvous as rv
+from zexchange.net.peering.node_files import read_file
 from zexchange.net.peering.rendezvous import Rendezvous
 
 pytestmark = pytest.mark.sockets
@@ -97,7 +98,7 @@ def test_mending_does_not_bring_back_who_leaves(
 )
 def test_nonsense_is_nobody(base: Path, text: bytes) -> None:
     """Whatever a file says, it names an endpoint or nobody, and raises nothing."""
-    assert rv.read_file(text) is None
+    assert read_file(text) is None
 
 
 def test_a_failed_start_leaves_no_descriptor(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:

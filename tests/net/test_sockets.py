@@ -1,12 +1,13 @@
-"""Wakers: what ends a thread's sleep must never write into somebody else's file."""
+"""What threads wait with: a waker never writes into a file of others; handlers that are gone."""
 
 import os
 import threading
+from functools import partial
 
 import pytest
 
 from tests.support import Program
-from zexchange.net.transport.sockets import Waker
+from zexchange.net.transport.polling import Poller, Waker
 
 RECONNECTING = """
 import time
@@ -93,3 +94,23 @@ def test_a_wake_under_way_holds_up_the_close(monkeypatch: pytest.MonkeyPatch) ->
     waker.wake()
     closing.join()
     assert stolen == [False]
+
+
+def test_a_handler_is_not_called_once_another_one_has_had_it_forgotten() -> None:
+    """Both descriptors are ready in one turn: the first handler closes what the second reads."""
+    poller, wakers, called = Poller(), (Waker(), Waker()), list[int]()
+
+    def handle(n: int) -> None:
+        called.append(n)
+        poller.forget(wakers[1 - n].fd)
+
+    for n, waker in enumerate(wakers):
+        poller.watch(waker.fd, partial(handle, n))
+        waker.wake()
+    ready = poller.wait(10.0)
+    assert {fd for fd, _ in ready} == {waker.fd for waker in wakers}
+    poller.handle(ready)
+    assert len(called) == 1
+    poller.close()
+    for waker in wakers:
+        waker.close()

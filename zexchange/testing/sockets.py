@@ -4,6 +4,8 @@ True to ZeroMQ where the node's code has to mind it: a descriptor is raised by w
 to a socket that was seen empty, and any call on the socket may lower it again; beyond a
 high-water mark frames are dropped; who connects again subscribes again; a link refuses
 what is sent while it has no connection.
+
+Long, because each kind is only right with those that it is connected to, and is read beside them.
 """
 
 from collections import Counter, deque

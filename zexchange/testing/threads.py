@@ -3,10 +3,11 @@
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from ..net.transport import polling
 from ..net.transport.sockets import READABLE
-from ..net.transport.threads import Ready, Turn
+from ..net.transport.threads import Handler, Ready, Turn
 from .schedule import Host, Party, Schedule
 
 T = TypeVar("T")
@@ -17,24 +18,26 @@ class Poller:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._watched: dict[int, None] = {}
+        self._handlers: dict[int, Handler | None] = {}
 
-    def watch(self, fd: int, writing: bool = False) -> None:
+    def watch(self, fd: int, handler: Handler | None = None, writing: bool = False) -> None:
         """Take note of a descriptor."""
-        self._watched[fd] = None
+        self._handlers[fd] = handler
 
     def forget(self, fd: int) -> None:
         """Look at a descriptor no longer."""
-        del self._watched[fd]
+        del self._handlers[fd]
+
+    handle: Any = polling.Poller.handle
 
     def wait(self, seconds: float) -> Ready:
         """Return the descriptors that are readable now."""
         raised = self._host.raised
-        return [(fd, READABLE) for fd in self._watched if fd in raised] if raised else []
+        return [(fd, READABLE) for fd in self._handlers if fd in raised] if raised else []
 
     def close(self) -> None:
         """Look at nothing any more."""
-        self._watched.clear()
+        self._handlers.clear()
 
 
 class Waker:
@@ -52,9 +55,7 @@ class Waker:
         """Make the descriptor unreadable."""
         self._host.raised.pop(self.fd, None)
 
-    def close(self) -> None:
-        """Do nothing more than `clear`."""
-        self.clear()
+    close = clear
 
 
 class Condition(nullcontext[bool]):
@@ -119,12 +120,12 @@ class Loop(Party):
         schedule: Schedule,
         host: Host,
         name: str,
-        poller: Poller,
+        wait: Callable[[float], Ready],
         turn: Turn,
         last: Callable[[], None],
     ) -> None:
         super().__init__(schedule, host)
-        self._poller = poller
+        self._wait = wait
         self._patience: float | None = 0.0
         self._turn = turn
         self._last = last
@@ -132,7 +133,7 @@ class Loop(Party):
 
     def wanted_at(self) -> float:
         """Return now if a descriptor is readable, else when patience ends."""
-        if self.host.raised and self._poller.wait(0):
+        if self.host.raised and self._wait(0):
             return 0.0
         patience = self._patience or 0.0
         return math.inf if patience < 0 else self._since + patience if patience else 0.0
@@ -140,7 +141,7 @@ class Loop(Party):
     def turn(self) -> None:
         """Have a turn, and behind the last one the end."""
         # Some become readable only when the wait is over: not all that are have to be seen.
-        seen = [ready for ready in self._poller.wait(0) if self._schedule.chance(0.9)]
+        seen = [ready for ready in self._wait(0) if self._schedule.chance(0.9)]
         try:
             self._patience = self._turn(seen)
         finally:

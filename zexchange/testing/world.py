@@ -66,9 +66,7 @@ class Places:
         living = [endpoint for endpoint, host in self._nodes.items() if host.alive]
         for endpoint in living:
             session.candidates.add(endpoint, "rendezvous", now)
-        for candidate in list(session.members.candidates.values()):
-            if candidate.source == "rendezvous" and candidate.endpoint not in living:
-                session.candidates.drop(candidate.endpoint)
+        session.candidates.keep(("rendezvous",), living)
         return False
 
     def withdraw(self) -> None:
@@ -91,10 +89,6 @@ class Probes:
         bound = self._wire.listening(endpoint)
         if bound is None or self._wire.reaches(self._host, bound.host):
             answer(endpoint, bound is not None)
-
-    def ready(self, fd: int) -> bool:
-        """Tell that the descriptor is none of ours."""
-        return False
 
     def expire(self, now: float) -> None:
         """Do nothing: every answer was there at once."""

@@ -5,13 +5,15 @@ control sockets; *data* reads and delivers (inbound); *sender* takes along what 
 left in the queue (outbound). They meet in queues and wakers, never in each other's
 sockets. Public calls look at the session under `changed`, which the control thread
 holds while it works and notifies when it has.
+
+Long, but of one piece: every part of a node is made, has its turn and is closed in an order on
+which the others rely, and it is this order that is written down here.
 """
 
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from encodings import idna as idna  # or `getaddrinfo` would, on a thread of ours
-from typing import TYPE_CHECKING
 
 from ...history import WINDOW, Ring
 from ...local.late_join import RemoteCatchUp
@@ -24,13 +26,12 @@ from ...protocol.session.events import Event, Lost
 from ...protocol.session.session import Session
 from ...protocol.unanswered import Given
 from ...protocol.wire.data import read_token
-from ...protocol.wire.envelopes import node_at
-from ...protocol.wire.messages import Ack, Address, Label, Recall, Replay
+from ...protocol.wire.messages import Ack, Control, Label, Recall, Replay
 from ..config import NodeConfig, Scope
 from ..inbound.context import ReceiveContext, ReceiverEvents
 from ..inbound.merging import sources_of
 from ..inbound.receiver import Receiver
-from ..inbound.rejections import Misfit, RejectionCounter
+from ..inbound.rejections import RejectionCounter
 from ..outbound.bridges import Bridges
 from ..outbound.publisher import Publisher
 from ..outbound.siblings import siblings_of
@@ -51,9 +52,6 @@ from .hub_client import HubClient
 from .memory import Memory
 from .stalls import SlowPeerMonitor
 from .watchdog import Watchdog
-
-if TYPE_CHECKING:
-    pass
 
 TICK = 0.1
 """Seconds between two looks at the clock."""
@@ -88,7 +86,6 @@ class Engine(ReceiverEvents):
         self._inbox: deque[Callable[[], None]] = deque()
         self._acks: deque[tuple[bytes, dict[str, int]]] = deque()
         self._tick_at = 0.0
-        self.rejection_counter = RejectionCounter(self._count_rejection_counter)
         self._lookups = Resolver(self.post)
         self._open_sockets()
         self._make_outbound()
@@ -97,19 +94,18 @@ class Engine(ReceiverEvents):
         self._make_inbound()
         self._make_controls(events)
         self._make_clockwork(join_timeout)
-        self.thread = world.loop("zexchange-control", self._poller, self._turn, self._let_go)
+        wait = self._poller.wait
+        self.thread = world.loop("zexchange-control", wait, self._turn, self._let_go)
 
     def _open_sockets(self) -> None:
         """Make what is bound and watched, and have every connection judged from the first on."""
         world = self.world
         self._waker, self._poller = world.waker(), world.poller()
-        self._poller.watch(self._waker.fd)
+        self._poller.watch(self._waker.fd, self._waker.clear)
         self._sockets = world.sockets()
         self._probes = world.probes(self._poller)
         self._router, self._xpub = self._sockets.router(), self._sockets.xpub()
-        self._guard.open(self._sockets, self._poller)
-        self._guard.watch("control", self._router)
-        self._guard.watch("data", self._xpub)
+        self._guard.open(self._sockets, self._poller, self._router, self._xpub)
         there = world.descriptors()
         self._room = shares(None if there is None else there - self.plan.descriptors())
 
@@ -133,8 +129,7 @@ class Engine(ReceiverEvents):
             self.bridges.close()
             self._abandon()
             raise
-        self._xpub_fd = self.outbound.fileno()
-        self._poller.watch(self._xpub_fd)
+        self._poller.watch(self.outbound.fileno(), self.outbound.poll)
 
     def _make_session(self, label: Label) -> None:
         """Make the state machine, which everybody below talks to."""
@@ -146,7 +141,7 @@ class Engine(ReceiverEvents):
             plan.federation,
             label,
             self.places.addresses,
-            self._reachable,
+            self.places.reachable,
             now,
             started=self.world.time(),
             acknowledge=(max(1, self._ring.window // 4), max(1, self._ring.most_messages // 4)),
@@ -165,6 +160,7 @@ class Engine(ReceiverEvents):
     def _make_inbound(self) -> None:
         """Make the way from data sockets to the tasks."""
         world, registry, timeout = self.world, self.registry, self.plan.recovery_timeout
+        self.rejection_counter = RejectionCounter(self.post, self.session.reject)
         context = ReceiveContext(self.me, registry, self.scope, self, timeout, world.monotonic)
         sources = sources_of(registry)
         self.inbound = Receiver(
@@ -177,10 +173,11 @@ class Engine(ReceiverEvents):
         guard, session, world = self._guard, self.session, self.world
         self._answers = Answers(session, self.inbound, self.outbound.window)
         wires = self._sockets, self._poller, self._lookups, self._router, session, self._answers
+        clock = world.monotonic
         hubs: HubTransport | None = None
         if self.plan.hubs:
-            hubs = HubTransport(*wires, self.hubs, world.monotonic, guard, session.vouching)
-        self._controls = hubs or Controls(*wires, world.monotonic, guard)
+            hubs = HubTransport(*wires, clock, guard, self.hubs, session.vouching)
+        self._controls = hubs or Controls(*wires, clock, guard)
         self._controls.spent = world.spent
         guard.listener = self._controls
         self.effects = EffectExecutor(
@@ -390,9 +387,9 @@ class Engine(ReceiverEvents):
 
     def ask(self, peer: bytes, request: Replay | Recall) -> None:
         """See `ReceiverEvents`."""
-        self.post(lambda: self._ask(peer, request))
+        self.post(lambda: self._say(peer, request))
 
-    def _ask(self, node: bytes, message: Replay | Recall) -> None:
+    def _say(self, node: bytes, message: Control) -> None:
         peer = self.session.members.peers.get(node)
         if peer and peer.link:
             self._controls.say(peer.link, message)
@@ -414,14 +411,7 @@ class Engine(ReceiverEvents):
 
     def rejected(self, source: str, reason: str) -> None:
         """See `ReceiverEvents`."""
-        self.rejection_counter.add(source, reason, "")
-
-    def _count_rejection_counter(self, take: Callable[[], list[Misfit]]) -> None:
-        def count() -> None:
-            for origin, reason, detail, n in take():
-                self.session.reject(origin, reason, detail, n)
-
-        self.post(count)
+        self.rejection_counter.add(source, reason)
 
     # ------------------------------------------------------------------ the control thread
 
@@ -431,13 +421,7 @@ class Engine(ReceiverEvents):
             return None
         with self.changed:
             self._controls.begin(self.world.monotonic())
-            for fd, _ in ready:
-                if fd == self._waker.fd:
-                    self._waker.clear()
-                elif fd == self._xpub_fd:
-                    self.outbound.poll()
-                elif not (self._controls.ready(fd) or self._probes.ready(fd)):
-                    self._guard.ready(fd)
+            self._poller.handle(ready)
             self.session.readiness.tell_added(self.world.monotonic())
             while self._inbox:
                 self._inbox.popleft()()
@@ -488,9 +472,7 @@ class Engine(ReceiverEvents):
             node, positions = self._acks.popleft()
             acks.setdefault(node, {}).update(positions)
         for node, positions in acks.items():
-            peer = self.session.members.peers.get(node)
-            if peer and peer.link:
-                self._controls.say(peer.link, Ack(self.me, positions, to=node))
+            self._say(node, Ack(self.me, positions, to=node))
 
     def _tick(self, now: float) -> None:
         if now < self._tick_at:
@@ -525,12 +507,8 @@ class Engine(ReceiverEvents):
             if self.hub_client:
                 self.hub_client.keys_changed(before, policy)
             self.effects.carry_out()
-            guard.cut_off(before, self.outbound.cut_off)
-
-    def _reachable(self, address: Address) -> bool:
-        if node_at(address.control) is not None:
-            return bool(self.plan.hubs)
-        return self.places.reachable(address)
+            changed = before.changed(policy)
+            self.outbound.apart(lambda: guard.cut(changed))
 
     def marked(self, hub_source: str, mark: int) -> None:
         """See `ReceiverEvents`."""

@@ -5,6 +5,7 @@ the rest of the engine; nothing here decides anything but when a hub may be dial
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 
 from ...local.process.logs import log
@@ -25,52 +26,42 @@ REFRESH = 5.0
 """Seconds after which the name of a hub that has never answered is looked up again."""
 
 
+@dataclass(eq=False)
 class HubClient:
     """A node's hubs, and its running parts."""
 
-    def __init__(
-        self,
-        federation: str,
-        session: Session,
-        outbound: Publisher,
-        inbound: Receiver,
-        probes: Probes,
-        monotonic: Callable[[], float],
-        hubs: client.HubSelector,
-        ways: HubTransport,
-        lookups: Resolver,
-        guard: CurveGuard,
-    ) -> None:
-        self._federation = federation
-        self._session = session
-        self._outbound = outbound
-        self._inbound = inbound
-        self._probes = probes
-        self._monotonic = monotonic
-        self._lookups = lookups
-        self._guard = guard
-        self._hubs = hubs
-        self._ways = ways
-        ways.news = self.news
-        for endpoint in hubs.hubs:
-            ways.dial(endpoint)
-        self._asked: set[bytes] = set()
-        self._secrets: dict[bytes, bytes] = {}
-        self._probe_at = 0.0
-        self._look_up_at = 0.0
-        self._ups: dict[str, str] = {}
+    federation: str
+    session: Session
+    outbound: Publisher
+    inbound: Receiver
+    probes: Probes
+    monotonic: Callable[[], float]
+    hubs: client.HubSelector
+    ways: HubTransport
+    lookups: Resolver
+    guard: CurveGuard
+    _asked: set[bytes] = field(default_factory=set[bytes], init=False)
+    _secrets: dict[bytes, bytes] = field(default_factory=dict[bytes, bytes], init=False)
+    _ups: dict[str, str] = field(default_factory=dict[str, str], init=False)
+    _probe_at = 0.0
+    _look_up_at = 0.0
+
+    def __post_init__(self) -> None:
+        self.ways.news = self.news
+        for endpoint in self.hubs.hubs:
+            self.ways.dial(endpoint)
 
     def tick(self, now: float) -> None:
         """Let time pass; find out early that nothing listens where a hub should."""
-        self._hubs.tick(now)
+        self.hubs.tick(now)
         if now >= self._probe_at:
             self._probe_at = now + PROBE_EVERY
-            for hub in self._hubs.hubs.values():
+            for hub in self.hubs.hubs.values():
                 if now - hub.heard_at >= 2 * PROBE_EVERY or not hub.id:
-                    self._probes.probe(hub.endpoint, now, self._probed)
+                    self.probes.probe(hub.endpoint, now, self._probed)
         if now >= self._look_up_at:
             self._look_up_at = now + REFRESH
-            for hub in self._hubs.hubs.values():
+            for hub in self.hubs.hubs.values():
                 if not hub.answered and needs_lookup(hub.endpoint):
                     self._look_up(hub.endpoint)
         self.news()
@@ -81,29 +72,29 @@ class HubClient:
         def found(literals: list[str], why: str) -> None:
             if literals:
                 literal = _first(literals)
-                self._probes.probe(
-                    literal, self._monotonic(), lambda _, up: self._probed(endpoint, up)
+                self.probes.probe(
+                    literal, self.monotonic(), lambda _, up: self._probed(endpoint, up)
                 )
             else:
-                self._hubs.obstructed(endpoint, f"cannot resolve the name: {why}")
+                self.hubs.obstructed(endpoint, f"cannot resolve the name: {why}")
 
-        self._lookups.ask(endpoint, found)
+        self.lookups.ask(endpoint, found)
 
     def _probed(self, endpoint: str, listening: bool) -> None:
-        self._hubs.probed(endpoint, listening)
+        self.hubs.probed(endpoint, listening)
         self.news()
 
     def news(self) -> None:
         """Do what follows from what hubs said."""
-        now = self._monotonic()
-        for effect in self._hubs.take():
+        now = self.monotonic()
+        for effect in self.hubs.take():
             self._perform(effect, now)
 
     def _perform(self, effect: client.Effect, now: float) -> None:
-        session = self._session
+        session = self.session
         match effect:
             case client.SendAttach(endpoint, word):
-                self._ways.say(endpoint, word)
+                self.ways.say(endpoint, word)
             case client.NodesAlive(nodes):
                 session.behind.alive(nodes, now)
             case client.NodeReachable(node):
@@ -126,7 +117,7 @@ class HubClient:
                     # What was answered on that connection before was not let through.
                     session.behind.announce_again()
             case client.Redial(endpoint):
-                self._ways.redial(endpoint)
+                self.ways.redial(endpoint)
             case client.HubLost(endpoint):
                 self._warn(endpoint, "does not answer any more")
             case client.HubReturned(endpoint):
@@ -135,40 +126,40 @@ class HubClient:
                 session.reject(endpoint, f"refused: {reason}", text)
 
     def _warn(self, hub: str, text: str) -> None:
-        log.warning("federation %r: the hub %s %s", self._federation, hub, text)
+        log.warning("federation %r: the hub %s %s", self.federation, hub, text)
 
     def _publish(self, up: str, connect: bool, key: bytes) -> None:
         """Connect what we publish to a hub, or disconnect it; of a name, to one address."""
         if connect and needs_lookup(up):
-            self._lookups.ask(up, lambda found, _: self._connect(up, _first(found), key))
+            self.lookups.ask(up, lambda found, _: self._connect(up, _first(found), key))
         elif connect:
             self._connect(up, up, key)
         elif up in self._ups:
-            self._outbound.publish_to(self._ups.pop(up), False)
+            self.outbound.publish_to(self._ups.pop(up), False)
 
     def _connect(self, up: str, literal: str, key: bytes) -> None:
-        if not literal or all(hub.up != up for hub in self._hubs.hubs.values()):
+        if not literal or all(hub.up != up for hub in self.hubs.hubs.values()):
             return  # it has no address, or was left while its name was looked up
         self._ups[up] = literal
-        prepare = partial(self._guard.unlock_up, endpoint=literal, key=key)
-        self._outbound.publish_to(literal, True, prepare)
+        prepare = partial(self.guard.unlock_up, endpoint=literal, key=key)
+        self.outbound.publish_to(literal, True, prepare)
 
     def _renew(self, down: str) -> None:
-        key = next((hub.key for hub in self._hubs.hubs.values() if hub.down == down), b"")
-        self._inbound.do(lambda: self._inbound.renew(down, key))
+        key = next((hub.key for hub in self.hubs.hubs.values() if hub.down == down), b"")
+        self.inbound.do(lambda: self.inbound.renew(down, key))
 
     def keys_changed(self, before: Policy, policy: Policy) -> None:
         """Leave hubs that may not carry others any more; have others take what they may now."""
         changed = before.changed(policy)
-        for hub in self._hubs.hubs.values():
+        for hub in self.hubs.hubs.values():
             if hub.key in changed and not policy.is_hub(hub.key):
-                self._hubs.disowned(hub.endpoint)
+                self.hubs.disowned(hub.endpoint)
             elif hub.key in changed:
                 self._publish(hub.up, False, hub.key)
                 self._publish(hub.up, True, hub.key)
-            tried = self._ways.key_of(hub.endpoint)
+            tried = self.ways.key_of(hub.endpoint)
             if not (before.is_hub(tried) and policy.is_hub(tried)):
-                self._ways.redial(hub.endpoint)
+                self.ways.redial(hub.endpoint)
         self.news()
 
     def asked(self, frame: bytes) -> None:
@@ -183,13 +174,13 @@ class HubClient:
                 self._asked.discard(hub)
 
     def _introduce(self, hub: bytes) -> None:
-        words = self._session.me + self._secrets[hub]
-        self._outbound.introduce(introduction_topic(hub), words)
+        words = self.session.me + self._secrets[hub]
+        self.outbound.introduce(introduction_topic(hub), words)
 
     def leave(self) -> None:
         """Say goodbye to every hub, behind what was said to the nodes there."""
-        for endpoint in self._hubs.hubs:
-            self._ways.say(endpoint, Detach(self._session.me))
+        for endpoint in self.hubs.hubs:
+            self.ways.say(endpoint, Detach(self.session.me))
 
 
 def _first(found: list[str]) -> str:

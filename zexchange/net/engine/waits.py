@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 from ...errors import Closed, NotReady
 from ...imports import importing
 from ...protocol.delivery.goal import Goal
-from ...protocol.unanswered import Unanswered
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -89,7 +88,7 @@ class NodeWaits:
         given, found = list[str](), list[str]()
 
         def complete() -> bool:
-            given[:] = [missing.endpoint for missing in self._missing() if missing.live]
+            given[:] = [missing.endpoint for missing in self._engine.missing.all() if missing.live]
             found[:] = self._pending()
             return not (given or found)
 
@@ -100,7 +99,7 @@ class NodeWaits:
         """Wait until every living candidate is ready, or has refused us, or the time is up."""
 
         def complete() -> bool:
-            undecided = (m for m in self._missing() if m.live and not m.refused)
+            undecided = (m for m in self._engine.missing.all() if m.live and not m.refused)
             return not self._pending() and not any(undecided)
 
         yield from self.until(complete)
@@ -240,12 +239,9 @@ class NodeWaits:
     def _closed(self) -> Closed:
         return Closed(f"the node in federation {self._engine.plan.federation!r} was closed")
 
-    def _missing(self) -> list[Unanswered]:
-        return self._engine.missing.all()
-
     def _never_met(self, given: bool) -> list[str]:
         """Return the endpoints that were given and have never answered, if those count."""
-        return [missing.endpoint for missing in self._missing()] if given else []
+        return [missing.endpoint for missing in self._engine.missing.all()] if given else []
 
     def _pending(self) -> list[str]:
         engine = self._engine
@@ -258,7 +254,7 @@ class NodeWaits:
         """Return what there is to say of given endpoints that are missing, and of some found."""
         found = self._pending()
         more = [f"and {len(found) - _NAMED} more"] if len(found) > _NAMED else []
-        return [*map(str, self._missing()), *found[:_NAMED], *more]
+        return [*map(str, self._engine.missing.all()), *found[:_NAMED], *more]
 
     def _nobody(self) -> str:
         """Return that there is no peer, if so; under the lock."""

@@ -140,7 +140,7 @@ class Hub:
         self._closing = False
         for endpoint in peers:
             self._links.keep(str(parse_tcp(endpoint)))
-        self._thread = self._world.loop("zexchange-hub", self._poller, self._turn, self._end)
+        self._thread = self._world.loop("zexchange-hub", self._poller.wait, self._turn, self._end)
         self._thread.start()
 
     def _make_parts(self, federation: str, label: Label) -> None:
@@ -155,7 +155,8 @@ class Hub:
             self._keys.gate,
         )
         self._forwarding = Forwarding(sockets, self._core, self._pass_on, guard.gate)
-        for fd in (self._waker.fd, *sockets.fds):
+        self._poller.watch(self._waker.fd, self._waker.clear)
+        for fd in sockets.fds:
             self._poller.watch(fd)
         hello = Attach(self._me, federation, label, hub=True, endpoint=self.endpoint)
         self._links = HubLinks(sockets, self._poller, self._core, hello, world.monotonic, guard)
@@ -195,11 +196,8 @@ class Hub:
     # ------------------------------------------------------------------------ the thread
 
     def _turn(self, ready: Ready) -> float | None:
-        if any(fd == self._waker.fd for fd, _ in ready):
-            self._waker.clear()
         now = self._world.monotonic()
-        for fd, _ in ready:
-            self._guard.ready(fd)
+        self._poller.handle(ready)
         self._keys.read_ended()
         # Once more after each turn in which there was something: a call on a socket may have
         # eaten its wake-up.

@@ -16,7 +16,8 @@ from ...protocol.security.permissions import Policy
 from ...protocol.wire.data import DATA
 from ..security.connections import Connection, connection, cut
 from ..security.guard import CurveGuard
-from ..transport.sockets import EVENTS, READABLE, Poller, subscribe, unsubscribe
+from ..transport.polling import Poller
+from ..transport.sockets import EVENTS, READABLE, subscribe, unsubscribe
 
 if TYPE_CHECKING:
     from ...protocol.hub.core import HubCore
@@ -34,12 +35,10 @@ class HubAuth:
         self._names: set[bytes] = set()
         self._hiding = False
         self.gate: KeyedAccessRules | None = None
-        guard.open(sockets, poller)
+        guard.open(sockets, poller, sockets.control, sockets.down)
         if guard.gate is not None:
             self.gate = KeyedAccessRules(guard.in_force)
             sockets.judge()
-            guard.watch("control", sockets.control)
-            guard.watch("data", sockets.down)
 
     def start(self, core: "HubCore", links: "HubLinks") -> None:
         """Begin to act; before the hub's thread does."""

@@ -25,7 +25,7 @@ from ...protocol.unanswered import Neighbours
 from ...protocol.wire.envelopes import Envelope, bundles
 from ..peering.dealers import DealerLink, DealerLinks
 from ..security.guard import CurveGuard
-from ..transport.sockets import Poller
+from ..transport.polling import Poller
 from .forwarding import BUDGET
 from .sockets import HubSockets
 

@@ -1,6 +1,7 @@
 """What everything that arrives at a node has in common: to whom it is told, and handed on."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ...errors import DecodeError, InvalidName
@@ -13,7 +14,7 @@ from ...protocol.wire.messages import Recall, Replay
 
 
 class ReceiverEvents(Protocol):
-    """What the data thread tells the control thread."""
+    """What the data thread tells the control thread, where the engine is; tests stand in for it."""
 
     def proven(self, peer: bytes, epoch: int) -> None:
         """A ready arrived."""
@@ -37,31 +38,23 @@ class ReceiverEvents(Protocol):
         """A hub asks how far we have read what it sends."""
 
 
+@dataclass(eq=False)
 class ReceiveContext:
     """What all peer receivers of a node share: to whom they report, and what they hand on to."""
 
-    def __init__(
-        self,
-        me: bytes,
-        registry: Registry,
-        federated: Callable[[str], bool],
-        control: ReceiverEvents,
-        timeout: float,
-        monotonic: Callable[[], float],
-    ) -> None:
-        self.me = me
-        self.control = control
-        self.timeout = timeout
-        self.elapsed = Elapsed()
-        """What counts for ``timeout``: seconds in which the data thread, told by the control
-        thread, looked in time at what is missing."""
-        self.monotonic = monotonic
-        self._registry = registry
-        self.federated = federated
-        self.busy: tuple[float, str] | None = None
-        """Since when, and with which exchange, tasks have held the thread."""
-        self.refused = 0
-        """Frames that were not taken."""
+    me: bytes
+    registry: Registry
+    federated: Callable[[str], bool]
+    control: ReceiverEvents
+    timeout: float
+    monotonic: Callable[[], float]
+    elapsed: Elapsed = field(default_factory=Elapsed, init=False)
+    """What counts for ``timeout``: seconds in which the data thread, told by the control
+    thread, looked in time at what is missing."""
+    busy: tuple[float, str] | None = None
+    """Since when, and with which exchange, tasks have held the thread."""
+    refused: int = 0
+    """Frames that were not taken."""
 
     def reject(self, source: str, reason: str) -> None:
         """Count a frame that is not taken, and tell of it."""
@@ -91,6 +84,6 @@ class ReceiveContext:
             DecodeError: if it is no name.
         """
         try:
-            return self._registry.get(name) if self.federated(name) else None
+            return self.registry.get(name) if self.federated(name) else None
         except InvalidName as error:
             raise DecodeError(str(error)) from None

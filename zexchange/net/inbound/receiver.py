@@ -121,7 +121,7 @@ class Receiver:
         """The epoch in which each key was added."""
         self.thread = world.loop(
             "zexchange-data",
-            self._poller,
+            self._poller.wait,
             self._turn,
             self._last,
         )

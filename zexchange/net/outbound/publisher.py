@@ -452,13 +452,6 @@ class Publisher:
         """Have the control thread look again. Any thread."""
         self._notify()
 
-    def cut_off(self, keys: Iterable[bytes]) -> None:
-        """Cut the data connections of some keys; what comes by others is judged anew."""
-        with self._lock:  # nobody is being let in by what was in force before
-            for key in keys:
-                if self._gate is not None:
-                    self._gate.connections.cut(key)
-
     def apart(self, act: Callable[[], object]) -> None:
         """Do something to the socket while nobody sends, and take in what it was told meanwhile."""
         with self._lock:

@@ -9,6 +9,7 @@ import zmq
 from ...errors import Unreachable
 from ...local.process.logs import log
 from ...protocol.session.session import Session
+from ...protocol.wire.envelopes import node_at
 from ...protocol.wire.messages import Address
 from ..config import NodeConfig
 from ..security.guard import CurveGuard
@@ -48,6 +49,7 @@ class Listeners:
         """Why nobody on this host can find us, though they should; empty where they can."""
         self._rendezvous = Rendezvous(plan.federation, node) if plan.local else None
         self._rescan_at = 0.0
+        self._hubs = bool(plan.hubs)
         self.bound: tuple[str, ...] = ()
         try:
             self.addresses = tuple(self._bind(plan, router, xpub))
@@ -128,9 +130,7 @@ class Listeners:
         self.trouble = ""
         for endpoint in living:
             session.candidates.add(endpoint, "rendezvous", now)
-        for candidate in list(session.members.candidates.values()):
-            if candidate.source == "rendezvous" and candidate.endpoint not in living:
-                session.candidates.drop(candidate.endpoint)
+        session.candidates.keep(("rendezvous",), living)
         return restored
 
     def _restore(self, rendezvous: Rendezvous, session: Session) -> None:
@@ -172,6 +172,8 @@ class Listeners:
 
     def reachable(self, address: Address) -> bool:
         """Return whether an address that others have told could be dialled from here."""
+        if node_at(address.control) is not None:
+            return self._hubs
         rendezvous = self._rendezvous
         return reachable(address, rendezvous.ours if rendezvous else lambda path: False)
 

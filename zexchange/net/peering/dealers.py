@@ -4,14 +4,17 @@ Links to peers, to hubs and between hubs are opened, watched and closed alike. W
 on a link, and when, is the business of its owner, on whose thread all of this happens.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import zmq
 
 from ...local.process.logs import log
 from ..security.guard import CurveGuard
-from ..transport.sockets import Poller, Sockets, connect
+from ..transport.polling import Poller
+from ..transport.sockets import Sockets, connect
 
 if TYPE_CHECKING:
     from ..transport.sockets import Socket
@@ -33,11 +36,24 @@ L = TypeVar("L", bound=DealerLink)
 
 
 class DealerLinks(dict[str, L]):
-    """The links that one node or hub has dialled, by endpoint."""
+    """The links that one node or hub has dialled, by endpoint.
 
-    def __init__(self, sockets: Sockets, poller: Poller, guard: CurveGuard) -> None:
+    Args:
+        sockets: make those of the links.
+        poller: watches them.
+        guard: has the keys.
+        read: called with a link that has something to read; None where all are read in each turn.
+    """
+
+    def __init__(
+        self,
+        sockets: Sockets,
+        poller: Poller,
+        guard: CurveGuard,
+        read: Callable[[L], None] | None = None,
+    ) -> None:
         super().__init__()
-        self.by_fd: dict[int, L] = {}
+        self._reader = read
         self._sockets = sockets
         self._poller = poller
         self._guard = guard
@@ -61,8 +77,8 @@ class DealerLinks(dict[str, L]):
                 socket.close()
             return None
         link = kind(endpoint, socket, int(socket.getsockopt(zmq.FD)), expected, self._guard)
-        self[endpoint] = self.by_fd[link.fd] = link
-        self._poller.watch(link.fd)
+        self[endpoint] = link
+        self._poller.watch(link.fd, self._reader and partial(self._reader, link))
         return link
 
     def connect(self, link: L, literal: str) -> None:
@@ -78,7 +94,6 @@ class DealerLinks(dict[str, L]):
         """Close a link and return it. What was said on it still goes out within ``linger`` ms."""
         link = self.pop(endpoint, None)
         if link is not None:
-            del self.by_fd[link.fd]
             self._poller.forget(link.fd)
             self._guard.hung_up(endpoint)
             link.socket.close(linger=linger)

@@ -36,21 +36,17 @@ class Name:
     answered: bool = False
 
 
+@dataclass(eq=False)
 class Discovery:
     """What one node was told to look for, and what was found."""
 
-    def __init__(
-        self,
-        session: Session,
-        lookups: Resolver,
-        peers: Iterable[str],
-        monotonic: Callable[[], float],
-    ) -> None:
-        self._session = session
-        self._monotonic = monotonic
-        self._lookups = lookups
-        self._peers = tuple(peers)
-        self.names = {peer: Name() for peer in self._peers if needs_lookup(peer)}
+    session: Session
+    lookups: Resolver
+    peers: tuple[str, ...]
+    monotonic: Callable[[], float]
+
+    def __post_init__(self) -> None:
+        self.names = {peer: Name() for peer in self.peers if needs_lookup(peer)}
         self.around: dict[str, tuple[str, ...]] = {}
         """What was found on the local network: by the name of a service, its endpoints."""
         self.lan: MdnsDiscovery | None = None
@@ -58,12 +54,12 @@ class Discovery:
 
     def start(self, now: float, lan: "MdnsDiscovery | None" = None) -> None:
         """Dial what has an address, look up what has a name, and ask the local network."""
-        for endpoint in self._peers:
+        for endpoint in self.peers:
             if endpoint not in self.names:
-                self._session.candidates.add(endpoint, "static", now)
+                self.session.candidates.add(endpoint, "static", now)
         self.lan, self._lan_since = lan, now
         for endpoint in self.names:
-            self._session.members.given.looked_up(endpoint, ())
+            self.session.members.given.looked_up(endpoint, ())
         if lan is not None:
             lan.start(self._seen)
         self.tick(now)
@@ -79,7 +75,7 @@ class Discovery:
 
         def answered(found: list[str], why: str) -> None:
             name.asking, name.answered, name.why = False, True, why
-            given = self._session.members.given
+            given = self.session.members.given
             if found:
                 name.found = tuple(found)
                 given.looked_up(endpoint, name.found)
@@ -89,9 +85,9 @@ class Discovery:
                 name.ask_at = now + RETRY
                 if not name.found:
                     given.looked_up(endpoint, (), f"cannot resolve the name: {why}")
-                self._session.reject(endpoint, "cannot resolve the name", why)
+                self.session.reject(endpoint, "cannot resolve the name", why)
 
-        self._lookups.ask(endpoint, answered)
+        self.lookups.ask(endpoint, answered)
 
     def _seen(self, service: str, endpoints: tuple[str, ...]) -> None:
         """Take what the local network says of a service; no endpoints: it is gone."""
@@ -103,18 +99,16 @@ class Discovery:
 
     def _dial(self, endpoints: Iterable[str], source: str) -> None:
         """Dial what was found, and what was found before and is not any more no longer."""
-        now = self._monotonic()
+        now = self.monotonic()
         for endpoint in endpoints:
-            self._session.candidates.add(endpoint, source, now)
+            self.session.candidates.add(endpoint, source, now)
         known = {e for name in self.names.values() for e in name.found}
         known.update(e for found in self.around.values() for e in found)
-        for candidate in list(self._session.members.candidates.values()):
-            if candidate.source in ("dns", LAN) and candidate.endpoint not in known:
-                self._session.candidates.drop(candidate.endpoint)
+        self.session.candidates.keep(("dns", LAN), known)
 
     def pending(self, now: float) -> Iterator[str]:
         """Say what may lead to candidates and has not answered yet, beside what was given."""
-        given = self._session.members.given
+        given = self.session.members.given
         for endpoint, name in self.names.items():
             if not name.answered and endpoint not in given:
                 yield f"{endpoint} is being looked up"

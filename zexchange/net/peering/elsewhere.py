@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from .directories import bases, folder, is_ours, unseen
-from .rendezvous import lives
+from .node_files import lives
 
 NAMED = 5
 """Federations that are named at most."""

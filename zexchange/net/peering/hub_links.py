@@ -21,7 +21,6 @@ from ...protocol.hub.rights import DelegatedRights
 from ...protocol.interest.permitted import as_seen_by
 from ...protocol.security.permissions import EVERYTHING
 from ...protocol.session.effects import OpenReceiver
-from ...protocol.session.session import Session
 from ...protocol.wire.control import control_frame, read_control
 from ...protocol.wire.data import CONTROL, DATA
 from ...protocol.wire.envelopes import (
@@ -48,11 +47,9 @@ from ...protocol.wire.messages import (
     Stranger,
     Welcome,
 )
-from ..security.guard import CurveGuard
-from ..transport.dns import Resolver
 from ..transport.endpoints import HUB_PREFIX, host_of
-from ..transport.sockets import EVENTS, Poller, Sockets, lends
-from .links import AnswerTaker, Controls, Link, seen_at
+from ..transport.sockets import EVENTS, lends
+from .links import Controls, Link, seen_at
 
 ANSWERS = Welcome, Refuse, Stranger, Pong, Replayed, Recalled
 """What comes back on a link, and not at a node's own endpoint."""
@@ -69,6 +66,7 @@ class HubRoute:
 class HubLink(Link):
     """The control connection to a hub, and what is to be said on it in this turn."""
 
+    rests = False
     parcels: list[Envelope] = field(default_factory=list[Envelope])
 
     @property
@@ -106,32 +104,18 @@ class HubLink(Link):
             self.post([frame])
 
 
+@dataclass(eq=False)
 class HubTransport(Controls):
     """All control sockets of a node that has hubs."""
 
-    def __init__(
-        self,
-        sockets: Sockets,
-        poller: Poller,
-        lookups: Resolver,
-        router: "zmq.Socket[bytes]",
-        session: Session,
-        answers: AnswerTaker,
-        hubs: HubSelector,
-        monotonic: Callable[[], float],
-        guard: CurveGuard,
-        vouching: DelegatedRights | None = None,
-    ) -> None:
-        super().__init__(sockets, poller, lookups, router, session, answers, monotonic, guard)
-        self._me = session.me
-        self._vouching = vouching
-        self._hubs = hubs
-        self.news: Callable[[], None]
-        """Called when a hub has said something; set before any is dialled."""
+    hubs: HubSelector
+    vouching: DelegatedRights | None = None
+    news: Callable[[], None] = field(init=False)
+    """Called when a hub has said something; set before any is dialled."""
 
     def dial(self, endpoint: str, key: bytes = b"", turn: int = 0) -> None:
         """Open a link; nothing is to be opened behind a hub."""
-        if endpoint not in self._hubs.hubs:
+        if endpoint not in self.hubs.hubs:
             if node_at(endpoint) is None:
                 super().dial(endpoint, key, turn)
         elif endpoint not in self._links:  # else a node is looked for there
@@ -151,7 +135,7 @@ class HubTransport(Controls):
         node = node_at(asked.endpoint)
         if node is None:
             return asked
-        hub = self._hubs.way(node) or next((h for h in self._hubs.hubs.values() if h.down), None)
+        hub = self.hubs.way(node) or next((h for h in self.hubs.hubs.values() if h.down), None)
         if hub is None:
             return replace(asked, endpoint=HUB_PREFIX)
         return replace(asked, endpoint=HUB_PREFIX + hub.down, key=hub.key)
@@ -165,7 +149,7 @@ class HubTransport(Controls):
         if node is None:
             super().say(endpoint, message)
         else:
-            rights = self._vouching.rights(node) if self._vouching else EVERYTHING
+            rights = self.vouching.rights(node) if self.vouching else EVERYTHING
             if rights is not None:
                 self._say_to(node, control_frame(as_seen_by(message, rights)))
 
@@ -184,17 +168,17 @@ class HubTransport(Controls):
         link = self._leading_to(route.node, frame.size)
         if link is not None:
             link.send_parcels()
-            head = relay_head(self._me, route.node)
+            head = relay_head(self.session.me, route.node)
             copy = not (frame.buffers and lends())
             link.post([head, frame.data, *frame.buffers], copy=copy)
 
     def _leading_to(self, node: bytes, size: int) -> HubLink | None:
         """Return the link that leads to a node, if there is one with room for so much."""
-        hub = self._hubs.way(node)
+        hub = self.hubs.way(node)
         link = self._links.get(hub.endpoint) if hub is not None else None
         if hub is None or not isinstance(link, HubLink) or not link.may_carry:
             return None
-        if not self._hubs.room(hub, size, self._monotonic()):
+        if not self.hubs.room(hub, size, self.monotonic()):
             return None
         self._unread[link] = None
         return link
@@ -205,9 +189,9 @@ class HubTransport(Controls):
             return
         if len(content) > BUNDLE_BYTES:
             link.send_parcels()
-            link.post([relay_head(self._me, node), content])
+            link.post([relay_head(self.session.me, node), content])
         else:
-            link.parcels.append(Envelope(self._me, node, HOPS_MOST, content))
+            link.parcels.append(Envelope(self.session.me, node, HOPS_MOST, content))
 
     # -------------------------------------------------------------------------- events
 
@@ -229,22 +213,23 @@ class HubTransport(Controls):
         return super().settle() or bool(hubs)
 
     def _read_link(self, link: Link) -> None:
-        if not isinstance(link, HubLink):
-            super()._read_link(link)
-        elif not link.may_carry:
+        if isinstance(link, HubLink) and not link.may_carry:
             link.socket.getsockopt(EVENTS)  # else its descriptor would end every wait
         else:
-            self._read(link, self._take_from_hub, lambda: False)
+            super()._read_link(link)
 
-    def _take_from_hub(self, link: Link, first: zmq.Frame, others: list[zmq.Frame]) -> None:
+    def _take_from(self, link: Link, first: zmq.Frame, others: list[zmq.Frame]) -> None:
+        if not isinstance(link, HubLink):
+            super()._take_from(link, first, others)
+            return
         try:
             self._take_relayed(link, first.bytes, others)
         except DecodeError as error:
             self._rejected(link.endpoint, str(error))
 
     def _take_relayed(self, link: Link, frame: bytes, others: list[zmq.Frame]) -> None:
-        now, kind = self._monotonic(), frame[:1]
-        self._hubs.heard(link.endpoint, now)
+        now, kind = self.monotonic(), frame[:1]
+        self.hubs.heard(link.endpoint, now)
         if kind == BUNDLE and not others:
             for parcel in unbundle(frame):
                 self._open(link, parcel.sender, parcel.content)
@@ -254,8 +239,8 @@ class HubTransport(Controls):
             if head[:1] == DATA:
                 buffers = tuple(other.buffer for other in others[1:])
                 body = Bulk(head, buffers) if buffers else head
-                if self._vouching is None or self._vouching.rights(sender, link.endpoint):
-                    self._askers.replayed(endpoint_of(sender), body)
+                if self.vouching is None or self.vouching.rights(sender, link.endpoint):
+                    self.answers.replayed(endpoint_of(sender), body)
             elif len(others) == 1:
                 self._open(link, sender, head)
         elif kind == WORD and not others:
@@ -263,9 +248,9 @@ class HubTransport(Controls):
             if isinstance(word, Accepted):
                 host = host_of(link.endpoint)
                 told = replace(word, up=seen_at(word.up, host), down=seen_at(word.down, host))
-                self._hubs.carried(told, link.endpoint, now, link.key)
+                self.hubs.carried(told, link.endpoint, now, link.key)
             elif isinstance(word, Refused):
-                self._hubs.turned_away(word, link.endpoint, now)
+                self.hubs.turned_away(word, link.endpoint, now)
             self.news()
         else:
             raise DecodeError(f"a message of {1 + len(others)} frames that no hub sends")
@@ -283,12 +268,12 @@ class HubTransport(Controls):
     def turned_away(self, source: str, reason: str, detail: str) -> None:
         """See `AuthListener`: it may have been a connection to a hub."""
         super().turned_away(source, reason, detail)
-        self._hubs.obstructed(source, detail or reason)
+        self.hubs.obstructed(source, detail or reason)
 
     def shut_out(self, endpoint: str) -> None:
         """See `AuthListener`: it may be a hub's endpoint."""
         super().shut_out(endpoint)
-        self._hubs.shut_out(endpoint, self._monotonic())
+        self.hubs.shut_out(endpoint, self.monotonic())
 
 
 def _sent_by(message: Control, sender: bytes) -> Control:

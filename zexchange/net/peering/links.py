@@ -2,6 +2,9 @@
 
 Frames in and out, and dialling. What a message means is the session's business. One
 thread, the control thread, owns everything here.
+
+Long, but of one piece: any call on a socket may eat the wake-up of its descriptor, so that those
+who send, read and rest share what is left to be read; and what may be read depends on all that was.
 """
 
 from collections import deque
@@ -26,7 +29,8 @@ from ..security.connections import connection_of, cut, peer_host
 from ..security.guard import CurveGuard
 from ..transport.dns import Resolver
 from ..transport.endpoints import host_of, parse_tcp, resolve_wild
-from ..transport.sockets import EVENTS, Poller, Sockets, lends, receive_parts
+from ..transport.polling import Poller
+from ..transport.sockets import EVENTS, Sockets, lends, receive_parts
 from .dealers import DealerLink, DealerLinks
 
 BUDGET = 256
@@ -72,6 +76,8 @@ class AnswerTaker(Protocol):
 class Link(DealerLink):
     """The control connection to one endpoint, and what waits for it to stand."""
 
+    rests = True
+    """Whether nothing is read of it either while too much is said on all links."""
     turn: int = 0
     outbox: deque[Any] = field(default_factory=deque[Any])
 
@@ -109,42 +115,35 @@ class Link(DealerLink):
         return control_frame(self.guard.shaped(message, self.key))
 
 
+@dataclass(eq=False)
 class Controls:
     """All control sockets of a node."""
 
-    def __init__(
-        self,
-        sockets: Sockets,
-        poller: Poller,
-        lookups: Resolver,
-        router: "zmq.Socket[bytes]",
-        session: Session,
-        answers: AnswerTaker,
-        monotonic: Callable[[], float],
-        guard: CurveGuard,
-    ) -> None:
-        self._monotonic = monotonic
+    sockets: Sockets
+    poller: Poller
+    lookups: Resolver
+    router: "zmq.Socket[bytes]"
+    session: Session
+    answers: AnswerTaker
+    monotonic: Callable[[], float]
+    guard: CurveGuard
+
+    def __post_init__(self) -> None:
         self._allowance = TokenBucket(AT_ONCE, A_SECOND)
-        self._answers = TokenBucket(AT_ONCE, A_SECOND)
+        self._answered = TokenBucket(AT_ONCE, A_SECOND)
         self._large = TokenBucket(LARGE_AT_ONCE, LARGE_A_SECOND)
         self._strange = TokenBucket(STRANGE_AT_ONCE, STRANGE_A_SECOND)
         self._known = dict[bytes, None]()
-        self.spent = monotonic
+        self.spent = self.monotonic
         """Tells the processor time of this thread: a turn in which others ran has not read less."""
         self._began = inf
         self._late = False
         self._large_at = -LARGE_FOR
         self._read_at = 0.0
-        self._guard = guard
-        self._lookups = lookups
-        self._session = session
-        self._rejected = session.reject
-        self._askers = answers
-        self._links = DealerLinks[Link](sockets, poller, guard)
+        self._rejected = self.session.reject
+        self._links = DealerLinks[Link](self.sockets, self.poller, self.guard, self._read_link)
         self._unread: dict[Link | None, None] = {}
-        self.router = router
-        self.router_fd = int(self.router.getsockopt(zmq.FD))
-        poller.watch(self.router_fd)
+        self.poller.watch(int(self.router.getsockopt(zmq.FD)), self.read_router)
 
     @property
     def endpoints(self) -> Sequence[str]:
@@ -154,7 +153,7 @@ class Controls:
     def patience(self, most: float) -> float:
         """Return how long the next wait may take: `settle` may have work left."""
         if self._read_at:
-            return min(most, max(0.0, self._read_at - self._monotonic()))
+            return min(most, max(0.0, self._read_at - self.monotonic()))
         return 0 if self._unread else most
 
     # ------------------------------------------------------------------------- effects
@@ -167,7 +166,7 @@ class Controls:
         link = self._links.open(Link, endpoint, key)
         if link is not None:
             link.turn = turn
-            self._lookups.literal(endpoint, lambda literal: self._connect(link, literal), turn)
+            self.lookups.literal(endpoint, lambda literal: self._connect(link, literal), turn)
 
     def _connect(self, link: Link, literal: str) -> None:
         self._links.connect(link, literal)
@@ -207,7 +206,7 @@ class Controls:
         bounded like its questions. It asks again for what it was not told.
         """
         frame = control_frame(message)
-        if not self._answers.take(route, len(frame) + MESSAGE_OVERHEAD, self._monotonic()):
+        if not self._answered.take(route, len(frame) + MESSAGE_OVERHEAD, self.monotonic()):
             self._rejected("control", "more is asked than is answered")
             return
         with suppress(zmq.Again, zmq.ZMQError):
@@ -226,16 +225,6 @@ class Controls:
         return asked
 
     # -------------------------------------------------------------------------- events
-
-    def ready(self, fd: int) -> bool:
-        """Handle a descriptor that the poller named; tell whether it was one of ours."""
-        if fd == self.router_fd:
-            self.read_router()
-        elif fd in self._links.by_fd:
-            self._read_link(self._links.by_fd[fd])
-        else:
-            return False
-        return True
 
     def settle(self) -> bool:
         """Read the sockets that were sent on; tell whether there were any.
@@ -263,7 +252,7 @@ class Controls:
         """A turn ends: if not all was read in its time, rest as long again."""
         if self._late:
             took = min(self.spent() - self._began, REST_MOST)
-            self._read_at = max(self._read_at, self._monotonic() + took)
+            self._read_at = max(self._read_at, self.monotonic() + took)
 
     def _resting(self) -> bool:
         """Tell whether nothing is to be read now: in this turn any more, or for a while."""
@@ -284,7 +273,7 @@ class Controls:
             if len(parts) != 2:
                 self._rejected("control", f"control message of {len(parts)} frames")
                 continue
-            key = self._guard.user(parts[1])
+            key = self.guard.user(parts[1])
             if key is None:
                 self._rejected("control", "key unknown")
                 continue
@@ -292,17 +281,9 @@ class Controls:
         self._unread[None] = None
 
     def _read_link(self, link: Link) -> None:
-        self._read(link, self._take_from, self._resting)
-
-    def _read(
-        self,
-        link: Link,
-        take: Callable[[Link, zmq.Frame, list[zmq.Frame]], None],
-        resting: Callable[[], bool],
-    ) -> None:
         link.flush()
         for _ in range(BUDGET):
-            if resting():
+            if link.rests and self._resting():
                 link.socket.getsockopt(EVENTS)
                 break
             try:
@@ -312,7 +293,7 @@ class Controls:
                 if link.flush():
                     self._unread[link] = None
                 return
-            take(link, first, others)
+            self._take_from(link, first, others)
             if self._links.get(link.endpoint) is not link:
                 return
         self._unread[link] = None
@@ -321,14 +302,14 @@ class Controls:
         """Take what a peer says on our link to it."""
         if bytes(first.buffer[:1]) == DATA:
             frame, buffers = first.bytes, tuple(other.buffer for other in others)
-            self._askers.replayed(link.endpoint, Bulk(frame, buffers) if buffers else frame)
+            self.answers.replayed(link.endpoint, Bulk(frame, buffers) if buffers else frame)
         elif others:
             self._rejected(link.endpoint, f"control message of {1 + len(others)} frames")
         else:
             self._take(first, None, link.endpoint, host_of(link.endpoint), link.key)
 
     def _take(self, frame: zmq.Frame, route: Any, link: str | None, host: str, key: bytes) -> None:
-        now, size = self._monotonic(), len(frame)
+        now, size = self.monotonic(), len(frame)
         allowed = self._allowance.take(route or link, size + MESSAGE_OVERHEAD, now)
         if size > LARGE and route and not (allowed and self._takes_large(route, key, size, now)):
             # What waits there may be as large. It is not copied, and so thrown away at once.
@@ -354,10 +335,10 @@ class Controls:
         self, message: Control, route: Any, link: str | None, key: bytes, hub: str = ""
     ) -> bool:
         """Hand on a message; return whether its sender is a peer."""
-        session = self._session
-        answer = session.receive(message, route, link, self._monotonic(), key, hub)
+        session = self.session
+        answer = session.receive(message, route, link, self.monotonic(), key, hub)
         if answer is not None:
-            self._askers.take(answer)
+            self.answers.take(answer)
         return message.sender in session.members.peers
 
     def _takes_large(self, route: bytes, key: bytes, size: int, now: float) -> bool:
@@ -375,12 +356,12 @@ class Controls:
 
     def turned_away(self, source: str, reason: str, detail: str) -> None:
         """See `AuthListener`."""
-        self._session.reject(source, reason, detail)
-        self._session.candidates.turned_away(source, detail or reason)
+        self.session.reject(source, reason, detail)
+        self.session.candidates.turned_away(source, detail or reason)
 
     def shut_out(self, endpoint: str) -> None:
         """See `AuthListener`."""
-        self._session.peering.shut_out(endpoint, self._monotonic())
+        self.session.peering.shut_out(endpoint, self.monotonic())
 
     def close(self, linger: float) -> None:
         """Close every socket; what was said still goes out within ``linger`` seconds."""

@@ -9,16 +9,16 @@ import fcntl
 import json
 import os
 import socket
-import stat
 import threading
 import time
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from ...errors import Unreachable
-from ..transport.endpoints import HIDDEN, IPC_PATH_MAX, ipc_path
+from ..transport.endpoints import HIDDEN
 from .directories import CURE, place_of, places_of, private_directory, short_place
+from .node_files import is_locked, is_socket, listens, opened, read_file
 
 _MAX_FILE_BYTES = 4096
 _SUFFIX = ".node"
@@ -75,7 +75,7 @@ class Rendezvous:
             Unreachable: another process listens there, and goes on doing so.
         """
         for endpoint in (self.control, self.data):
-            if _listens(endpoint.removeprefix("ipc://")):
+            if listens(endpoint.removeprefix("ipc://")):
                 raise Unreachable(f"cannot listen on {endpoint}: another process listens there")
         self._claimed = True
 
@@ -88,8 +88,24 @@ class Rendezvous:
             Unreachable: if the file cannot be written.
         """
         with self._changing:
-            if not self._withdrawn:
-                self._publish()
+            if self._withdrawn:
+                return
+            draft = self._file.with_suffix(".new")
+            fd: int | None = None
+            try:
+                fd = self._open_draft(draft)
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                os.write(fd, json.dumps({"control": self.control, "pid": os.getpid()}).encode())
+                os.rename(draft, self._file)
+            except OSError as error:
+                if fd is not None:
+                    os.close(fd)
+                with suppress(OSError):
+                    draft.unlink()
+                raise Unreachable(f"cannot write {self._file}: {error}; {CURE}") from error
+            if self._lock is not None:
+                os.close(self._lock)
+            self._lock = fd
 
     def prepare(self) -> None:
         """Make the directories, which the last node that left may just have removed.
@@ -99,24 +115,6 @@ class Rendezvous:
         """
         for directory in {self.directory, self._sockets}:
             private_directory(directory)
-
-    def _publish(self) -> None:
-        draft = self._file.with_suffix(".new")
-        fd: int | None = None
-        try:
-            fd = self._open_draft(draft)
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            os.write(fd, json.dumps({"control": self.control, "pid": os.getpid()}).encode())
-            os.rename(draft, self._file)
-        except OSError as error:
-            if fd is not None:
-                os.close(fd)
-            with suppress(OSError):
-                draft.unlink()
-            raise Unreachable(f"cannot write {self._file}: {error}; {CURE}") from error
-        if self._lock is not None:
-            os.close(self._lock)
-        self._lock = fd
 
     def _open_draft(self, draft: Path) -> int:
         """Open a new file, in a directory that others may be removing at this moment."""
@@ -136,7 +134,7 @@ class Rendezvous:
         with self._changing:
             if self._lock is not None and not self._withdrawn and not self._file.exists():
                 private_directory(self.directory)
-                self._publish()
+                self.publish()
 
     def bereft(self) -> bool:
         """Return whether somebody has removed our sockets: a cleaner, or the end of a login."""
@@ -196,14 +194,15 @@ class Rendezvous:
         """
         bound = Path(path)
         try:
-            directories = self._directories()
-            if bound.parent not in (*directories, self._sockets):
+            if bound.parent not in (self.directory, self._sockets):
+                directories = self._directories()
                 told = (self._read(place / (bound.stem + _SUFFIX)) for place in directories)
-                if f"ipc://{bound.with_suffix('.c')}" not in told:
+                beside = bound.parent in directories
+                if not beside and f"ipc://{bound.with_suffix('.c')}" not in told:
                     return False
         except ValueError:  # it is no path at all
             return False
-        return _is_socket(bound)
+        return is_socket(bound)
 
     def _directories(self) -> list[Path]:
         """Return where nodes of this federation show themselves, our own directory first."""
@@ -225,10 +224,10 @@ class Rendezvous:
 
     def _read(self, path: Path) -> str | None:
         """Return the endpoint in a file, or None if it is stale (then swept) or nonsense."""
-        with suppress(OSError), _opened(path) as fd:
+        with suppress(OSError), opened(path) as fd:
             if os.fstat(fd).st_uid != os.geteuid():
                 return None  # put there by another user, before the directory was ours alone
-            if _is_locked(fd):
+            if is_locked(fd):
                 return read_file(os.read(fd, _MAX_FILE_BYTES))
             self._sweep(path, fd)
         return None
@@ -246,7 +245,7 @@ class Rendezvous:
         if path.suffix == _SUFFIX and control.stem == path.stem:
             for bound in (control, control.with_suffix(".d")):
                 for left in (bound, _hidden(bound)):
-                    if _is_socket(left):
+                    if is_socket(left):
                         with suppress(OSError):
                             left.unlink()
 
@@ -279,45 +278,6 @@ class Rendezvous:
         self._stand_ins.clear()
 
 
-def _is_socket(path: Path) -> bool:
-    """Return whether there is a Unix socket of this user's at a path."""
-    try:
-        found = os.lstat(path)
-    except (OSError, ValueError):  # it is not there, or no path at all
-        return False
-    return stat.S_ISSOCK(found.st_mode) and found.st_uid == os.geteuid()
-
-
-def lives(path: Path) -> bool:
-    """Return whether the node lives that has left a file."""
-    with suppress(OSError), _opened(path) as fd:
-        return _is_locked(fd)
-    return False
-
-
-@contextmanager
-def _opened(path: Path) -> Generator[int, None, None]:
-    """Open a file that a node may have left.
-
-    Raises:
-        OSError: it is not there, or is none of that kind.
-    """
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-def _is_locked(fd: int) -> bool:
-    """Return whether the node that has left a file holds its lock; else it is ours."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    return False
-
-
 def _hidden(path: Path) -> Path:
     """Return the name of a socket while nobody is to find it."""
     return path.with_name(path.name + HIDDEN)
@@ -333,29 +293,3 @@ def _stand_in(path: Path) -> socket.socket:
         stand_in.close()
         raise
     return stand_in
-
-
-def _listens(path: str) -> bool:
-    """Return whether a process listens at the path of a Unix socket."""
-    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(path)
-        except BlockingIOError:
-            return True  # it lives, and is too busy to accept
-        except OSError:
-            return False
-        return True
-
-
-def read_file(text: bytes) -> str | None:
-    """Return the endpoint that a node's file names, or None if it is nonsense."""
-    try:
-        endpoint = json.loads(text)["control"]
-        size = len(os.fsencode(endpoint)) - 6
-    except (ValueError, KeyError, TypeError, RecursionError):
-        # Not text, not JSON, brackets without end, half a surrogate pair.
-        return None
-    if not isinstance(endpoint, str) or ipc_path(endpoint) is None or "\0" in endpoint:
-        return None
-    return endpoint if 0 < size <= IPC_PATH_MAX else None

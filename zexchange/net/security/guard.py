@@ -3,9 +3,12 @@
 Control thread only, but for what says otherwise. CURVE and its handshake are libzmq's; here
 it is told our key, asked who may come in (ZAP), and watched. Sockets on this host that
 only the same user can reach stay plain. Without keys there is only watching left to do.
+
+Long, but of one piece: which key is tried at an endpoint, what its monitor tells of that and what
+follows change the same few tables.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,7 +21,8 @@ from ...protocol.security.key_search import KeySearch, keys_to_try
 from ...protocol.security.keys import id_for
 from ...protocol.security.permissions import EVERYTHING, NOTHING, Policy
 from ..transport.endpoints import host_of, parse_tcp
-from ..transport.sockets import Poller, Sockets
+from ..transport.polling import Poller
+from ..transport.sockets import Sockets
 from . import monitors as h
 from .connections import Connections, canonical
 from .key_directory import KeyDirectory
@@ -34,7 +38,6 @@ LOOK_EVERY = 0.5
 REQUESTS_AT_ONCE = 256
 MOST_TRIALS = 4096
 _DIALLED = h.STANDS | h.BROKEN_OFF | h.MALFORMED | h.REFUSED
-_BOUND = h.MALFORMED
 
 
 class AuthListener(Protocol):
@@ -98,14 +101,18 @@ class CurveGuard:
         self.gate.hubs = {}
         return DelegatedRights(self.in_force, hubs)
 
-    def open(self, sockets: Sockets, poller: Poller) -> None:
-        """Be there for every connection; before anything is bound."""
+    def open(self, sockets: Sockets, poller: Poller, control: "Socket", data: "Socket") -> None:
+        """Be there for every connection; before anything is bound.
+
+        With keys, hear of connections to our two sockets that are broken off for want of one.
+        """
         self._handshakes = SocketMonitors(sockets, poller, self._told)
         self._zap: Socket | None = None
         if self._keyring:
             self._zap = sockets.zap()
-            self._zap_fd = int(self._zap.getsockopt(zmq.FD))
-            poller.watch(self._zap_fd)
+            poller.watch(int(self._zap.getsockopt(zmq.FD)), self._answer)
+            self._handshakes.watch(CONTROL, control, h.MALFORMED)
+            self._handshakes.watch(DATA, data, h.MALFORMED)
 
     # ------------------------------------------------------------------------ our sockets
 
@@ -132,11 +139,6 @@ class CurveGuard:
             bound.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 0)
             bound.setsockopt(zmq.CURVE_SERVER, 0)
             bound.setsockopt_string(zmq.ZAP_DOMAIN, NEAR)
-
-    def watch(self, name: str, bound: "Socket") -> None:
-        """Hear of connections to a socket that are broken off for want of a key."""
-        if self._keyring:
-            self._handshakes.watch(name, bound, _BOUND)
 
     def unlock(self, dialling: "Socket", endpoint: str, key: bytes) -> bool:
         """Have a socket expect a key at the endpoint that it is about to dial. Any thread.
@@ -238,13 +240,6 @@ class CurveGuard:
             self._connections.note(key, int(frame.get(zmq.SRCFD)))
         return key
 
-    def ready(self, fd: int) -> bool:
-        """Handle a descriptor that the poller named; tell whether it was one of ours."""
-        if self._zap is not None and fd == self._zap_fd:
-            self._answer()
-            return True
-        return self._handshakes.ready(fd)
-
     def _answer(self) -> None:
         """Answer libzmq who asks whether keys may come in (ZAP, RFC 27)."""
         assert self._zap is not None
@@ -272,7 +267,8 @@ class CurveGuard:
         using = self._using.get(name)
         trial = self._trials.get(name)
         if name in (CONTROL, DATA):
-            self._broken_at(name, value)
+            known = _BROKEN.get(value, ("broken handshake", f"{value:#x}"))
+            self.listener.turned_away(name, *known)
         elif event == h.STANDS:
             self._handshakes.forget(name)
             if trial is not None and using is not None:
@@ -306,15 +302,6 @@ class CurveGuard:
             return  # libzmq connects again, perhaps to who comes next
         self.listener.hang_up(endpoint)
 
-    def _broken_at(self, name: str, value: int) -> None:
-        if value == h.OTHER_MECHANISM:
-            self.listener.turned_away(name, "no key", "somebody came without encryption")
-        elif value == h.NOT_OUR_KEY:
-            # Who knows our endpoint and not our key tries one after the other.
-            self.listener.turned_away(name, "not our key", "")
-        else:
-            self.listener.turned_away(name, "broken handshake", f"{value:#x}")
-
     def _refused_at_gate(self, key: bytes, reason: str, detail: str) -> None:
         self.listener.turned_away(key.hex() or DATA, reason, detail)
 
@@ -330,18 +317,11 @@ class CurveGuard:
         self._look_at = now + LOOK_EVERY
         return self._keyring.refresh()
 
-    def cut_off(self, before: Policy, cut_data: Callable[[Iterable[bytes]], None]) -> None:
-        """Cut the connections of every key that may not do any more what it might before.
-
-        After the session has judged. They come back, where they still may.
-        """
-        changed = before.changed(self.in_force())
-        cut_data(changed)
-        for key in changed:
-            self._connections.cut(key)
-
     def cut(self, changed: Iterable[bytes]) -> None:
-        """Cut the connections of some keys, where our data socket is no other thread's too."""
+        """Cut the connections of some keys; who still may come comes back, and is judged anew.
+
+        While nobody else uses the data socket: none is let in then by what was in force before.
+        """
         for key in changed:
             self._connections.cut(key)
             if self.gate is not None:
@@ -358,3 +338,7 @@ class CurveGuard:
 CONTROL, DATA = "control", "data"
 _PLAIN = "not encrypted there", "it has no keys: give it keys, too"
 _LOCKED = "encrypted there", "it has keys: join with keys, too"
+_BROKEN = {
+    h.OTHER_MECHANISM: ("no key", "somebody came without encryption"),
+    h.NOT_OUR_KEY: ("not our key", ""),  # who knows our endpoint alone tries one after the other
+}

@@ -7,12 +7,14 @@ follows.
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from ..transport.sockets import Poller, Sockets
+from ..transport.polling import Poller
+from ..transport.sockets import Sockets
 
 if TYPE_CHECKING:
     from ..transport.sockets import Socket
@@ -38,7 +40,6 @@ class SocketMonitors:
         self._told = told
         self._number = 0
         self._watched: dict[str, tuple[Socket, Socket, int]] = {}
-        self._by_fd: dict[int, str] = {}
 
     def watch(self, name: str, socket: "Socket", events: int) -> None:
         """Hear of some events of a socket, until `forget`, which has to come before its end."""
@@ -53,27 +54,19 @@ class SocketMonitors:
         # Seen empty once, or its descriptor would not tell of the first event.
         monitor.getsockopt(zmq.EVENTS)
         fd = int(monitor.getsockopt(zmq.FD))
-        self._watched[name], self._by_fd[fd] = (socket, monitor, fd), name
-        self._poller.watch(fd)
+        self._watched[name] = socket, monitor, fd
+        self._poller.watch(fd, partial(self._read, name))
 
     def forget(self, name: str) -> None:
         """Hear no more of a socket."""
         found = self._watched.pop(name, None)
         if found is not None:
             socket, monitor, fd = found
-            del self._by_fd[fd]
             self._poller.forget(fd)
             with suppress(zmq.ZMQError):
                 # First: with nobody at its other end, libzmq would wait for one to come.
                 socket.disable_monitor()
             monitor.close(linger=0)
-
-    def ready(self, fd: int) -> bool:
-        """Handle a descriptor that the poller named; tell whether it was one of ours."""
-        name = self._by_fd.get(fd)
-        if name is not None:
-            self._read(name)
-        return name is not None
 
     def poll(self) -> None:
         """Read all: a wake-up may have been eaten."""

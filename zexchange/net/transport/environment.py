@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 from ...local.tasks.eventloops import in_thread
 from .descriptors import left, left_at_most
+from .polling import Poller, Waker
 from .probes import Probes
-from .sockets import Poller, Sockets, Waker, lends, start_collector
+from .sockets import Sockets, lends, start_collector
 from .sync import SignalSafeCondition, WakeEvent
 from .threads import Loop, Sender
 

@@ -7,9 +7,10 @@ neither refusal nor success.
 import errno
 import socket
 from collections.abc import Callable
+from functools import partial
 
 from .endpoints import socket_address
-from .sockets import Poller
+from .polling import Poller
 
 PROBE_TIMEOUT = 2.0
 
@@ -42,23 +43,21 @@ class Probes:
             probe.close()
             return
         if code == errno.EINPROGRESS:
-            self._probes[probe.fileno()] = (probe, endpoint, now + PROBE_TIMEOUT, answer)
-            self._poller.watch(probe.fileno(), writing=True)
+            fd = probe.fileno()
+            self._probes[fd] = (probe, endpoint, now + PROBE_TIMEOUT, answer)
+            self._poller.watch(fd, partial(self._ended, fd), writing=True)
             return
         probe.close()
         # EAGAIN: a Unix socket whose owner is too busy to accept. It lives.
         _judge(endpoint, 0 if code == errno.EAGAIN else code, answer)
 
-    def ready(self, fd: int) -> bool:
-        """Handle a descriptor that the poller named; tell whether it was one of ours."""
-        if fd not in self._probes:
-            return False
+    def _ended(self, fd: int) -> None:
+        """Take it that an attempt to connect has succeeded, or failed."""
         probe, endpoint, _, answer = self._probes.pop(fd)
         self._poller.forget(fd)
         code = probe.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         probe.close()
         _judge(endpoint, code, answer)
-        return True
 
     def expire(self, now: float) -> None:
         """Give up probes that nobody has answered: that is neither a yes nor a no."""

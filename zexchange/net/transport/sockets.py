@@ -1,14 +1,12 @@
-"""How every ZeroMQ socket of a node is set up, and the waker that ends a thread's sleep.
+"""How every ZeroMQ socket of a node is set up.
 
 One place for options, because most of them answer a trap of libzmq.
 """
 
 import _thread
 import os
-import select
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +15,6 @@ from zmq.backend import Socket as _Backend
 from zmq.utils.garbage import gc as _collector
 
 from ...protocol.wire.data import MAX_CONTROL_BYTES, MAX_DATA_BYTES
-from .polling import new_poll
-from .threads import Ready
 
 if TYPE_CHECKING:
     Socket = zmq.Socket[bytes]
@@ -257,91 +253,3 @@ class Sockets:
     def term(self) -> None:
         """Wait until what closed sockets still have to send has lingered."""
         self._context.term()
-
-
-class Waker:
-    """Ends another thread's sleep: a descriptor to put into its poller."""
-
-    def __init__(self) -> None:
-        # A pipe to oneself where there is no eventfd (macOS).
-        self.fd, self._in = _eventfd() if _EVENTFD else _pipe()
-        # Re-entrant: a signal handler may wake while its own thread is waking.
-        self._closing = threading.RLock()
-
-    def wake(self) -> None:
-        """Make the descriptor readable. Any thread, any time, and after close too."""
-        # Under the lock: a number that was closed may by now be somebody else's file.
-        with self._closing, suppress(OSError, ValueError):
-            if _EVENTFD:
-                os.eventfd_write(self._in, 1)
-            else:
-                os.write(self._in, b"!")
-
-    def clear(self) -> None:
-        """Make the descriptor unreadable, before looking at what there is to do."""
-        with suppress(BlockingIOError):
-            if _EVENTFD:
-                os.eventfd_read(self.fd)
-            else:
-                os.read(self.fd, 4096)
-
-    def close(self) -> None:
-        """Close the descriptor; doing so again does nothing."""
-        # In a forked child the lock may be held by a thread that is not there any more;
-        # elsewhere it is held for a system call at most.
-        held = self._closing.acquire(timeout=_FORKED)
-        fds, self.fd, self._in = {self.fd, self._in} - {-1}, -1, -1
-        for fd in fds:
-            os.close(fd)
-        if held:
-            self._closing.release()
-
-
-_FORKED = 0.2
-"""Seconds after which a lock's owner is taken to have stayed in the parent process."""
-_EVENTFD = hasattr(os, "eventfd")
-"""Its own calls never wait; eventlet's `os.write` lets other greenlets run first."""
-
-
-def _eventfd() -> tuple[int, int]:
-    fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-    return fd, fd
-
-
-def _pipe() -> tuple[int, int]:
-    ends = os.pipe()
-    for fd in ends:
-        os.set_blocking(fd, False)
-    return ends
-
-
-class Poller:
-    """Waits for descriptors: epoll, whose cost does not grow with them; else poll.
-
-    `zmq.Poller` on the sockets costs about 2 µs a socket each time; here it is their
-    descriptors that are watched, and the sockets are read until they have nothing.
-    """
-
-    def __init__(self) -> None:
-        self._epoll = select.epoll() if hasattr(select, "epoll") else None
-        self._poll = self._epoll or new_poll()
-        # No method of ours around it: between two messages every call counts.
-        self.wait: Callable[[float], Ready] = self._epoll.poll if self._epoll else self._wait
-        """Waits for some seconds at most, without end if they are negative."""
-
-    def watch(self, fd: int, writing: bool = False) -> None:
-        """Wait for a descriptor to become readable, or writable."""
-        event = select.POLLOUT if writing else select.POLLIN
-        self._poll.register(fd, event)
-
-    def forget(self, fd: int) -> None:
-        """Wait for a descriptor no longer."""
-        self._poll.unregister(fd)
-
-    def _wait(self, seconds: float) -> Ready:
-        return self._poll.poll(seconds * 1000)
-
-    def close(self) -> None:
-        """Close what the poller itself holds open."""
-        if self._epoll:
-            self._epoll.close()

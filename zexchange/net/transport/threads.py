@@ -7,31 +7,33 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from ...local.process.logs import log
 
 Ready = Sequence[tuple[int, int]]
 """Descriptors that are ready, each with what for."""
 Turn = Callable[[Ready], float | None]
+Handler = Callable[[], object]
+"""Called when a descriptor is ready."""
 FOREVER = -1.0
 """Seconds of a wait that only a descriptor ends."""
 
 
-class Waits(Protocol):
-    """What a loop needs of its poller."""
+class NodeThread(threading.Thread):
+    """A thread that can be asked whether it runs the caller."""
 
-    def wait(self, seconds: float, /) -> Ready:
-        """Return the descriptors that are ready, at the latest after ``seconds``."""
-        ...
+    @property
+    def current(self) -> bool:
+        """Whether the caller is run by this thread."""
+        return threading.current_thread() is self
 
 
-class Loop(threading.Thread):
+class Loop(NodeThread):
     """A thread that waits for descriptors and takes a turn, until it is done.
 
     Args:
         name: of the thread.
-        poller: what is waited for.
+        wait: returns the descriptors that are ready, at the latest after so many seconds.
         turn: called with the descriptors that are ready, perhaps none; returns how many seconds
             the next wait may take, None if this was the last turn.
         last: called behind the last turn.
@@ -40,23 +42,18 @@ class Loop(threading.Thread):
     def __init__(
         self,
         name: str,
-        poller: Waits,
+        wait: Callable[[float], Ready],
         turn: Turn,
         last: Callable[[], None],
     ) -> None:
         super().__init__(name=name, daemon=True)
-        self._poller = poller
+        self._wait = wait
         self._turn = turn
         self._last = last
 
-    @property
-    def current(self) -> bool:
-        """Whether the caller is run by this thread."""
-        return threading.current_thread() is self
-
     def run(self) -> None:
         """Take turns; one that fails does not end the thread."""
-        wait, turn = self._poller.wait, self._turn
+        wait, turn = self._wait, self._turn
         patience: float | None = 0.0
         while patience is not None:
             try:
@@ -68,7 +65,7 @@ class Loop(threading.Thread):
         self._last()
 
 
-class Sender(threading.Thread):
+class Sender(NodeThread):
     """A thread that sends what is queued, when it was asked to.
 
     Args:
@@ -79,11 +76,6 @@ class Sender(threading.Thread):
         super().__init__(name="zexchange-sender", daemon=True)
         self._send = send
         self._asked: queue.SimpleQueue[bool] = queue.SimpleQueue()
-
-    @property
-    def current(self) -> bool:
-        """Whether the caller is run by this thread."""
-        return threading.current_thread() is self
 
     def ask(self) -> None:
         """Have what is queued sent. Any thread, from a signal handler too."""

@@ -3,6 +3,8 @@
 Every step may come twice or not at all. Who becomes a peer is the business of `peering`.
 """
 
+from collections.abc import Collection
+
 from ..wire.envelopes import node_at
 from ..wire.messages import Refuse
 from .effects import CloseLink, Dial, Probe, Redial, Send
@@ -85,6 +87,12 @@ class Candidates:
         if candidate and candidate.peer is None:
             del self._all[endpoint]
             self._core.do(CloseLink(endpoint))
+
+    def keep(self, sources: tuple[str, ...], living: Collection[str]) -> None:
+        """Stop dialling the endpoints from some sources that are not among the living."""
+        for candidate in list(self._all.values()):
+            if candidate.source in sources and candidate.endpoint not in living:
+                self.drop(candidate.endpoint)
 
     def tick(self, candidate: Candidate, now: float) -> None:
         """Greet a candidate again, with a fresh link if this one answers nothing."""
