@@ -1,6 +1,6 @@
-"""Arrivals: what peers have sent, handed to every task of an exchange but bridges and exchanges.
+"""Arrivals: messages of peers, handed to every task of an exchange except bridges and exchanges.
 
-There is no caller to raise to: what goes wrong is logged, and counted.
+There is no caller to raise to, so errors are logged and counted.
 """
 
 import sys
@@ -21,11 +21,11 @@ from .tasks.stream import Delivery, T
 from .typed.declared_type import DeclaredType
 
 DETAIL_MOST = 300
-"""Characters that are said of what does not fit."""
+"""How many characters an error shows of a message that does not fit."""
 
 
 class Arrivals(Rounds[T]):
-    """The part of an exchange that hands on what arrives."""
+    """The part of an exchange that hands on arriving messages."""
 
     __slots__ = ("_errors",)
 
@@ -34,7 +34,7 @@ class Arrivals(Rounds[T]):
         super().__init__(name, registry, retained)
 
     def _note(self, target: Target) -> str:
-        """Return the line that says whose call failed."""
+        """Return a note for an error: which task, or bridge, raised it."""
         if target in self._ways():
             return f"raised when exchange {self.name!r} handed the message to other nodes"
         if isinstance(target, Shaped | RemoteCatchUp):
@@ -51,14 +51,14 @@ class Arrivals(Rounds[T]):
         first: int,
         sent_at: float,
     ) -> None:
-        """Hand on a batch that arrived from a peer: to every task but bridges and exchanges.
+        """Hand on a batch of messages from a peer, to every task except bridges and exchanges.
 
-        There is no caller to raise to: a task's error is logged and counted.
+        Called on the thread that delivers. The error of a task is logged and counted.
 
         Args:
             values: the messages, numbered ``first``, ``first + 1``, ...
-            origin: the node that sent them.
-            first: the number of the first.
+            origin: the id of the node that sent them.
+            first: the number of the first one.
             sent_at: when they were sent, in seconds since the epoch.
         """
         given, declared = 0, self._declared
@@ -69,13 +69,13 @@ class Arrivals(Rounds[T]):
         if self._latest is not None:
             self._note_given(sent_at, origin)
         while given < len(values):
-            # Looked up again after each change: a task may attach or detach in the middle of a
-            # batch, or say of what type the rest of it is to be.
+            # Looked up again after each change: in the middle of a batch a task may attach or
+            # detach tasks, or declare a type for the rest of the batch.
             routes = self._routes
             if routes is None:
                 routes = self._rebuild_routes()
                 self._note_given(sent_at, origin)
-                if declared is None and self._declared is not None:  # since a moment ago
+                if declared is None and self._declared is not None:  # declared just now
                     self._deliver(values[given:], origin, first + given, sent_at)
                     return
             plain, detailed, streams = routes
@@ -95,10 +95,11 @@ class Arrivals(Rounds[T]):
                 return
 
     def _fill(self, streams: tuple[Feed, ...], values: Sequence[Any]) -> None:
-        """Hand a batch to streams: they run no code of anybody's, which is a tenth of the cost.
+        """Hand a batch to streams at once: no foreign code runs, and it takes a tenth of the time.
 
-        Where it does not fit, message by message: who reads two in step would wait for the
-        one, while we wait for room in the other.
+        A stream without room for all gets the messages one by one. Full streams get each message in
+        turn: a program that reads two streams in step would wait for one of them while we wait for
+        room in the other.
         """
         full = [stream for stream in streams if not stream.send_all(values)]
         for value in values if full else ():
@@ -106,9 +107,9 @@ class Arrivals(Rounds[T]):
                 self._tell((stream.send,), value)
 
     def _hand_on(self, routes: Routes, target: Target, items: Iterable[Any]) -> int:
-        """Hand a batch to the only task, up to a change; return how many it was given."""
+        """Hand a batch to the only task, until a change; return how many messages it was given."""
         given = 0
-        for given, item in enumerate(items, 1):  # noqa: B007 - what it is after the loop counts
+        for given, item in enumerate(items, 1):  # noqa: B007 - its last value is returned
             try:
                 result = target(item)
                 if result is not None:
@@ -123,7 +124,7 @@ class Arrivals(Rounds[T]):
     def _hand_on_in_turn(
         self, routes: Routes, values: Sequence[Any], origin: str, first: int, sent_at: float
     ) -> int:
-        """Hand a batch to several tasks, as `_hand_on`; what they send here waits its turn."""
+        """Hand a batch to several tasks, as `_hand_on`; messages that they send are deferred."""
         frame, seq = sys._getframe(), first - 1
         self._begin()
         targets, detailed, _ = routes
@@ -135,7 +136,7 @@ class Arrivals(Rounds[T]):
                         if result is not None:
                             self._answer(answered(None, target, result))
                     except BaseException as error:
-                        # SystemExit too: it would end the node's data thread, without a word.
+                        # SystemExit too: it would end the node's data thread silently.
                         self._log(target, error)
                 if detailed:
                     self._tell(detailed, Delivery(self.name, value, origin, seq, sent_at))
@@ -148,14 +149,14 @@ class Arrivals(Rounds[T]):
         return seq + 1 - first
 
     def _answer(self, trouble: Failures | None) -> None:
-        """Settle what came of messages that have no caller to raise to: log and count errors."""
+        """Wait for room, then log and count failures, since there is no caller to raise to."""
         if trouble is not None:
             wait_for_room(trouble)
             for target, error in trouble.errors:
                 self._log(target, error)
 
     def _rebuilt(self, history: list[Delivery]) -> list[Delivery]:
-        """Return what a peer had kept as tasks here get it, without what does not fit."""
+        """Return a peer's history as messages of the declared type, without misfits."""
         declared = self._declared
         if declared is None:
             return history
@@ -172,14 +173,14 @@ class Arrivals(Rounds[T]):
     def _made(
         self, declared: DeclaredType, values: Sequence[Any], origin: str, first: int, sent_at: float
     ) -> Sequence[Any]:
-        """Return what arrived as messages of the type; where some do not fit, deliver the others.
+        """Return arrived values as messages of the type.
 
-        They are delivered one by one then, and none are returned.
+        If one does not fit, deliver the others one by one, and return none.
         """
         decode = declared.codec.decode
         try:
             return [decode(value) for value in values]
-        except BaseException as error:  # of a codec: it is not to end the node's data thread
+        except BaseException as error:  # raised by a codec: it must not end the data thread
             if len(values) == 1:
                 self._refuse(declared, origin, first, error)
                 return ()
@@ -190,16 +191,16 @@ class Arrivals(Rounds[T]):
     def _refuse(
         self, declared: DeclaredType, origin: str, seq: int | None, error: BaseException
     ) -> None:
-        """Report a message that arrived and does not fit; of history, streams need not hear."""
-        # Cut off: what is said may have come in the message, which may be large.
+        """Report a message that arrived and does not fit; ``seq`` is None for history."""
+        # Cut off: the text may quote the message, which may be large.
         reason, detail = declared.takes, str(error)[:DETAIL_MOST]
         if not self.registry._refused(self, origin, seq, reason, detail):
             logger.warning("message %s of %s not taken: %s: %s", seq, origin, reason, detail)
 
     def _report(self, notice: Lost, mark: int | None = None) -> None:
-        """Put ``notice`` into every stream with details, in its place in the order.
+        """Put ``notice`` into every stream with details, in its place among the messages.
 
-        With a ``mark``, into those alone that were attached before it was made.
+        With a ``mark``, only into streams that were attached before the mark was made.
         """
         if mark is None:
             _, detailed, _ = self._routes or self._rebuild_routes()
@@ -208,11 +209,10 @@ class Arrivals(Rounds[T]):
         self._tell(detailed, notice)
 
     def _tell(self, targets: tuple[Target, ...], item: object) -> None:
-        """Hand ``item`` to some of those that get what arrives."""
+        """Hand ``item`` to some of the targets of arriving messages."""
         self._answer(serve(targets, item))
 
     def _log(self, target: Target, error: BaseException) -> None:
-        """Log and count an error that has no caller."""
         self._count_errors(1)
         logger.error("message lost: error %s", self._note(target), exc_info=error)
 

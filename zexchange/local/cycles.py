@@ -1,7 +1,7 @@
-"""Exchanges attached to exchanges: a chain, which must never close to a circle.
+"""Chains of exchanges attached to exchanges, which must never form a circle.
 
-A message would run round a circle until the stack is full, so that the attach which
-would close one is refused. Only the chains are judged here, not other tasks.
+A message would go round a circle until the stack overflows, so an attach that would close a circle
+is refused. Only exchanges are examined here, not other tasks.
 """
 
 from collections.abc import Callable
@@ -11,22 +11,22 @@ from .process.fork import Lock
 from .subscription import Forwarder
 
 chains = Lock()
-"""Held where exchanges are attached: two threads together must not close a circle.
+"""Held while exchanges are attached: two threads together must not close a circle.
 
 It is taken before the lock of any exchange or view.
 """
 
 
 def refuse_circle(task: Forwarder, key: str, covers: Callable[[Forwarder], bool]) -> None:
-    """Raise NotASubscriber if ``task`` leads back to what it is to be attached to.
+    """Raise NotASubscriber if messages of ``task`` would come back to it after this attach.
 
     Args:
         task: the exchange to be attached.
-        key: the name or pattern it is to be attached to.
-        covers: tells whether an exchange is, or is covered by, what it is to be attached to.
+        key: the name or pattern that it is to be attached to.
+        covers: returns whether an exchange is the one of that name, or is covered by that pattern.
     """
     found = [task]
-    for exchange in found:  # grows while it is walked: what forwards of forwards go to
+    for exchange in found:  # the list grows while it is walked, by the exchanges further on
         if covers(exchange):
             raise NotASubscriber(
                 f"exchange {task.name!r} cannot be attached to {key!r}: what is sent on"

@@ -1,8 +1,9 @@
 """An exchange: hands each message to every attached task, on the sender's thread.
 
-What is sent goes out by `rounds`, what arrives by `arrivals`: no lock is held while tasks are
-called. Whom to call is worked out by the first message after a change. What lies beyond this
-process is a bridge. This module knows of it only that it comes first and is never counted.
+Messages sent here go out by `rounds`, those of peers by `arrivals`. No lock is held while tasks are
+called. The first message after a change works out which tasks to call. Other processes are reached
+by bridges; this module knows of a bridge only that it is called before the tasks, and never counted
+as one.
 """
 
 import builtins
@@ -35,7 +36,7 @@ class ExchangeStats:
     """The state of an exchange.
 
     Attributes:
-        tasks: how many are attached to it, those of views not counted.
+        tasks: how many are attached to it, without those of views.
         bridges: how many federations carry it.
         retained: how many messages it keeps at most for late joiners.
         errors: how many calls of tasks failed since it was made.
@@ -48,7 +49,7 @@ class ExchangeStats:
 
 
 class ExchangeBase(Arrivals[T]):
-    """All that an exchange does: `Exchange` adds only of what type its registry is."""
+    """The behaviour of an exchange: `Exchange` adds only the type of its registry."""
 
     __slots__ = ()
 
@@ -57,15 +58,15 @@ class ExchangeBase(Arrivals[T]):
 
     @property
     def type(self) -> builtins.type[T] | None:
-        """The type of its messages, None if none was said; see `get_exchange`."""
+        """The type of its messages, None if none was declared; see `get_exchange`."""
         return None if self._declared is None else self._declared.kind
 
     def _declare(self, kind: Any, codec: Codec[Any] | None) -> None:
-        """Give it its type, if it has none, or one that was defined again since.
+        """Declare the type of its messages; a later call may only replace a class defined again.
 
         Raises:
             TypeError: there is no codec for the type.
-            ValueError: the exchange has another one, or another codec.
+            ValueError: the exchange has another type, or another codec.
         """
         if kind is None:
             raise TypeError("a codec needs to know of which type= it is")
@@ -78,7 +79,7 @@ class ExchangeBase(Arrivals[T]):
             if declared is known:
                 return
             with self._lock:
-                if self._declared is known:  # else another thread has given it one meanwhile
+                if self._declared is known:  # else another thread was faster: look again
                     self._declared = declared
                     self._changed()
                     self.registry._keep(self.name)
@@ -86,17 +87,17 @@ class ExchangeBase(Arrivals[T]):
 
     @property
     def _expendable(self) -> bool:
-        """Whether nothing would be missed if it went: no task, no kept message, no type."""
+        """Whether it could be collected without loss: it has no task, no kept message, no type."""
         return not self._table and self._ring is None and self._declared is None
 
     # Sending.
 
     def _settle(self, trouble: Failures) -> None:
-        """Wait for room, then raise what went wrong; a bridge's error last."""
+        """Wait for room, then raise the errors of a round; a bridge's error comes last."""
         wait_for_room(trouble)
         carried = self._ways()
         trouble.errors.sort(key=lambda entry: entry[0] in carried)
-        # In code of our own it is the message that does not fit, or a signal handler.
+        # An error in our own code is due to the message or to a signal handler, not to a task.
         others = [found for found in trouble.errors if not self._is_ours(found[0])]
         for target, error in others:
             noted(error, self._note(target))
@@ -108,14 +109,14 @@ class ExchangeBase(Arrivals[T]):
             raise_all(errors, ends, self.name)
 
     def _is_ours(self, target: Target) -> bool:
-        """Return whether a target is code of our own, which stands in for others."""
+        """Return whether a target is code of this package that stands in for others."""
         owner = getattr(target, "__self__", None)
         return isinstance(target, Stale) or owner is self or isinstance(owner, DeclaredType)
 
     def _ends(self, target: Target, error: BaseException, carried: tuple[Target, ...]) -> bool:
-        """Tell whether an error is to reach the sender as itself, though it is no Exception.
+        """Return whether the sender gets an error as itself although it is no Exception.
 
-        In code of our own, a signal handler of the program has raised it.
+        Such an error in our own code was raised by a signal handler of the program.
         """
         if isinstance(error, Exception | KeyboardInterrupt | SystemExit):
             return not isinstance(error, Exception)
@@ -150,16 +151,16 @@ class ExchangeBase(Arrivals[T]):
     # Bridges.
 
     def _attach_bridge(self, bridge: Bridge) -> None:
-        """Have ``bridge`` get each message before every task; once, however often called."""
+        """Have ``bridge`` get each message before every task. A second call has no effect."""
         finish = self._begin_bridge(bridge)
         if finish is not None:
             finish()
 
     def _begin_bridge(self, bridge: Bridge) -> Callable[[], None] | None:
-        """Do as `_attach_bridge`, but for what may call anything: that is returned, if need be.
+        """Attach a bridge, but return the part that may call foreign code, if there is one.
 
-        It encodes what was kept, and is to be called with no lock held. A second thread may do
-        it, too: when either returns, the bridge is there.
+        That part encodes the messages kept so far. Call it with no lock held; two threads may both
+        call it. When it has returned on either of them, the bridge is attached.
         """
         with self._lock:
             if bridge in self._bridges:
@@ -172,7 +173,7 @@ class ExchangeBase(Arrivals[T]):
         return None if parking is None else partial(self._end_parking, parking)
 
     def _finish_bridge(self, bridge: Bridge) -> None:
-        """Have a bridge whose attaching another thread has begun be there."""
+        """Complete the attaching of a bridge that another thread has begun."""
         parking = self._bridges.get(bridge)
         if parking is not None:
             self._end_parking(parking)
@@ -188,32 +189,33 @@ class ExchangeBase(Arrivals[T]):
             raise
         with self._lock:
             if self._bridges.get(bridge) is parking:
-                # Each message was kept before, or parked, or is handed to the bridge.
+                # So each message was kept before, or parked, or will be handed to the bridge.
                 bridge.inherit(parking.end(prepared))
                 self._bridges = {**self._bridges, bridge: None}
                 self._changed()
 
     def _replace_bridges(self, gone: Sequence[Bridge], bridge: Bridge) -> None:
-        """Have ``bridge`` get each message that others got so far, in one step."""
+        """Have ``bridge`` get each message instead of the bridges in ``gone``, in one step."""
         with self._lock:
             left = {b: parking for b, parking in self._bridges.items() if b not in gone}
             self._bridges = {**left, bridge: None}
             self._changed()
 
     def _detach_bridge(self, bridge: Bridge) -> None:
-        """Undo `_attach_bridge`; without effect if it is not attached."""
+        """Undo `_attach_bridge`; without effect if the bridge is not attached."""
         with self._lock:
             left = dict(self._bridges)
-            # Not by one that has not got it yet: then the next one does.
+            # None for a bridge that is fully attached. One that still has a parking did not get
+            # the kept messages, so the next bridge does.
             if left.pop(bridge, self) is None and self._ring is not None:
                 self._ring.carried()
             self._bridges = left
             self._changed()
 
-    # The rest.
+    # Statistics.
 
     def stats(self) -> ExchangeStats:
         """Return the state of the exchange as a frozen value."""
-        ring = self._ring  # without the lock: a finaliser may ask, wherever it runs
+        ring = self._ring  # without the lock: a finaliser may call this
         bridges = sum(getattr(bridge, "federations", 1) for bridge in self._bridges)
         return ExchangeStats(len(self._table), bridges, ring.size if ring else 0, self._errors)

@@ -1,4 +1,4 @@
-"""The registry as exchanges and views know it, which lie below it: what they call, no more."""
+"""The registry as exchanges and views see it, which are below it: only the calls they make."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -8,14 +8,14 @@ from .subscription import Subscription
 
 
 class CoveredExchange(Protocol):
-    """An exchange, to the views that cover it."""
+    """An exchange, as the views that cover it see it."""
 
     def _rerouted(self) -> None: ...
     def _admit(self, subscription: Subscription) -> None: ...
 
 
 class RegistryCalls(JoinedRegistry, Protocol):
-    """The registry of an exchange or a view."""
+    """The registry, as its exchanges and views see it."""
 
     def exchanges(self) -> Sequence[CoveredExchange]:
         """Return every exchange there is."""

@@ -1,11 +1,27 @@
-"""What a late joiner is owed, here and by other nodes, and what waits until it has that.
+"""Late joining: a task first gets retained messages, then live ones, and each message once.
 
-A joiner that asked for history first gets the newest of all that is kept: here, and by the nodes
-that are there when it comes. Until all of them have said what they keep, it is *gathered*, and
-what is sent live waits, in the order in which it comes. A node that comes later, or takes too
-long, is waited for by its own messages alone, and adds what is newer than what was given. Which
-nodes those are, and how their history comes, is not known here: the observers of the registry
-say so.
+Each late joiner has a `RemoteCatchUp`, which collects its history and parks its live messages. The
+history is the newest of all messages that are kept: in this process, and by the nodes that are
+ready when the joiner is attached. Which messages these are is known only when all these nodes have
+answered. So the catch-up starts by *gathering*. `_waits_for` holds everybody whose answer is
+missing: the thread that attaches, the registry's observers, and the origins that these have named
+by `begin`. While it is not empty, complete histories are put aside in `_kept`, and messages sent in
+this process are parked in order. When it is empty, `_settle` gives the newest of what was gathered,
+then the parked messages, and gathering is over.
+
+Live messages of other nodes are parked for a second reason: they must not overtake the history of
+their own origin. This begins before it is known which origins have one. So while the catch-up is
+`open`, that is while an observer has still to name its origins (`_unsure`) or a history is
+incomplete (`_awaited`), the messages of all other nodes are parked. When the history of an origin
+was given, its parked messages follow, and later ones are passed on: the origin is in `_through`.
+
+A node that answers too late (`expire`), or is met after the gathering, is awaited for the second
+reason only. Its history is given as soon as it is complete, without messages older than those given
+of other nodes, because these would come out of order. If a node leaves before its history is
+complete (`_left`), its parked messages are given all the same, and `_given` notes their numbers: if
+the node comes back, its history is given only from there on.
+
+Which nodes there are, and how their history comes, is not known here: the observers say so.
 """
 
 import threading
@@ -21,24 +37,25 @@ from .tasks.snapshots import settled
 from .tasks.stream import Delivery
 
 PARKED_MOST = 10_000
-"""Messages that wait when one more is sent in this process: then no node is waited for."""
+"""How many parked messages there may be when one more is sent in this process. Beyond that, the
+joiner waits for no node."""
 HERE = ""
-"""Stands for this process where others are known by their origin; a `Delivery` has None."""
+"""The origin of messages of this process; a `Delivery` has None instead."""
 
 
 class Joiner(Protocol):
-    """One late joiner, as it is attached."""
+    """One late joiner: its subscription, as far as it is used here."""
 
     task: object
     history: int
 
     def hand_on(self, item: Delivery | Lost, early: bool) -> object:
-        """Give the task what it gets of an item; ``early`` if before all that is live."""
+        """Give the task an item in its form; ``early`` if it comes before all live messages."""
         ...
 
 
 class JoinedExchange(Protocol):
-    """An exchange, to what a late joiner is owed."""
+    """An exchange, as far as late joining uses it."""
 
     name: str
 
@@ -50,12 +67,12 @@ class JoinedExchange(Protocol):
 
 
 class JoinedRegistry(Protocol):
-    """Where what a late joiner is owed finds exchanges, and the time."""
+    """The registry, as far as late joining uses it: for exchanges, and the time."""
 
     time: Callable[[], float]
 
     def find(self, name: str) -> JoinedExchange | None:
-        """Return the exchange of that name if there is one."""
+        """Return the exchange of that name, None if there is none."""
         ...
 
     def get(self, name: str) -> JoinedExchange:
@@ -64,7 +81,7 @@ class JoinedRegistry(Protocol):
 
 
 class RemoteCatchUp:
-    """Stands in for one late joiner, where messages arrive, while it is owed history."""
+    """Takes messages in place of one late joiner until the joiner has its history."""
 
     __slots__ = (
         "__weakref__", "_again", "_awaited", "_first", "_given", "_kept", "_left", "_lock",
@@ -77,13 +94,14 @@ class RemoteCatchUp:
     ) -> None:
         self.subscription = subscription
         self.me = HERE
-        """As whom other nodes know this process, if any do."""
+        """The id of this process as other nodes know it, if any do."""
         self.most = subscription.history
-        """How many messages of each exchange it asked for."""
+        """How many messages of each exchange the joiner asked for."""
         self.cancelled = False
         """Whether the joiner has left."""
         self.exchanges = weakref.WeakSet[object]()
-        """Exchanges that have begun to give it their history; one that is gone keeps nothing."""
+        """The exchanges that have begun to give it their history. Weak: a collected one keeps
+        nothing."""
         self._registry = registry
         self._reroute = reroute
         self._through: set[str] = set()
@@ -97,7 +115,7 @@ class RemoteCatchUp:
         return f"{self.subscription.task!r}"
 
     def _after_fork(self) -> None:
-        """Start anew in a forked child; what the parent was given is not given again."""
+        """Start afresh in a forked child; history that the parent was given is not given again."""
         self._lock = threading.RLock()
         self._unsure: set[object] = set()
         self._waits_for: set[object] = set()
@@ -108,18 +126,18 @@ class RemoteCatchUp:
         self._parked: list[Delivery | Lost] = []
         self._first: dict[tuple[str, str], int] = {}
         self.gathering = False
-        """Whether it is to be given the newest of all that is kept."""
+        """Whether the joiner is still to be given the newest of all messages that are kept."""
         self._settling = self._again = False
 
     @property
     def open(self) -> bool:
-        """Whether other nodes owe it anything, or may."""
+        """Whether history or parked messages of other nodes are still to come, or may be."""
         return not self.cancelled and bool(self._unsure or self._awaited)
 
     def cancel(self) -> object:
-        """Owe nothing any more: the joiner has left. Return what it was still to get.
+        """Stop, because the joiner has left. Return the messages that it was still to get.
 
-        It is the caller's to let go of, with no lock held: messages may have finalisers.
+        The caller releases them with no lock held, since messages may have finalisers.
         """
         with self._lock:
             self.cancelled, self.gathering = True, False
@@ -127,19 +145,19 @@ class RemoteCatchUp:
             self._first.clear()
             return left
 
-    # --------------------------------------------- for the thread that attaches the joiner
+    # ------------------------------------- called by the thread that attaches the joiner
 
     def asked(self, observers: Iterable[object]) -> None:
-        """These are being told of the joiner; until now all that arrived had to wait."""
+        """Note which observers are being told of the joiner. All arrivals were parked so far."""
         with self._lock:
             self._unsure = set(observers)
             self._waits_for.update(self._unsure)
 
     def keep(self, name: str, kept: Sequence[tuple[object, float]]) -> None:
-        """Take what is kept here of an exchange; from now on what is sent on it waits."""
+        """Take the messages kept of an exchange here. Those sent on it from now on are parked."""
         now = self._registry.time()
         found = [
-            # In whole microseconds, as others see it.
+            # In whole microseconds, as on the wire.
             PastMessage(
                 name,
                 HERE,
@@ -153,27 +171,27 @@ class RemoteCatchUp:
             self._kept += found
 
     def attached(self) -> None:
-        """The joiner is attached; if nobody else is waited for, give it its history.
+        """The joiner is attached: give it its history now, unless a node is waited for.
 
-        On the joiner's thread.
+        Called on the thread that attaches the joiner.
 
         Raises:
-            KeyboardInterrupt: or SystemExit, of its task, after all was handed on.
+            KeyboardInterrupt: or SystemExit, raised by its task, after all messages were handed on.
         """
         with self._lock:
             self._waits_for.discard(self)
         self._settle(early=True)
 
-    # ----------------------------------------------- for who observes the registry
+    # ------------------------------------------- called by the registry's observers
 
     def noted(self, observer: object) -> None:
-        """An observer has said, by `begin`, of whom history is to come, and knows of no others."""
+        """An observer has named, by `begin`, all origins whose history is to come."""
         with self._lock:
             was_open = self.open
             self._unsure.discard(observer)
             self._waits_for.discard(observer)
             closed = was_open and not self.open
-            # Of an origin that has left since, whoever observes it knows no more.
+            # Parked messages of an origin that no observer has named: it has left since.
             left: set[str] = (
                 set() if self._unsure else {*map(_origin, self._parked)} - self._awaited - {HERE}
             )
@@ -187,38 +205,40 @@ class RemoteCatchUp:
             self._reroute()
 
     def begun(self, observer: object) -> None:
-        """An observer has said of whom history is to come, and may still meet others at once."""
+        """An observer has named, by `begin`, the origins known so far; it may soon meet others."""
         with self._lock:
             self._unsure.discard(observer)
 
     def alone(self, observer: object) -> None:
-        """An observer knows of nobody so far; called as soon as it hears of the joiner."""
+        """An observer knows no origin so far; called at once, when it is told of the joiner."""
         with self._lock:
             self._waits_for.discard(observer)
 
     def decline(self, observer: object) -> None:
-        """An observer knows of nobody, nor will; called as soon as it hears of the joiner."""
+        """An observer knows no origin and will know none; called at once, when it is told."""
         with self._lock:
             self._unsure.discard(observer)
             self._waits_for.discard(observer)
 
     def again(self, observer: object) -> None:
-        """Gather what the nodes keep that an observer meets at once, until it has `noted` them."""
+        """Gather once more, for origins that an observer is about to meet and then has `noted`."""
         with self._lock:
             if not (self.cancelled or self.gathering):
                 self.gathering = self._again = True
             self._waits_for.add(observer)
 
     def expire(self) -> None:
-        """Wait no longer for nodes that have not said yet what they keep."""
+        """Wait no longer for nodes that have not answered yet."""
         with self._lock:
             self._waits_for &= {self}
         self._settle()
 
     def begin(self, origin: str, expected: bool = True) -> bool:
-        """Have what comes of an origin wait; False if it does, or has been through before.
+        """Await an origin's history, with its messages parked; return False if there is no need.
 
-        On the thread that delivers what comes of it. All else waits for what is ``expected``.
+        There is none if the history is awaited already or was given, or if the joiner has left.
+        Called on the thread that delivers the origin's messages. If the origin is ``expected`` to
+        answer soon, gathering waits for it.
         """
         with self._lock:
             if self.cancelled or origin in self._through:
@@ -236,17 +256,17 @@ class RemoteCatchUp:
         return True
 
     def awaits(self, origin: str) -> bool:
-        """Return whether what comes of an origin waits."""
+        """Return whether the history of an origin is awaited."""
         return origin in self._awaited
 
     def live(self, origin: str, name: str) -> int | None:
-        """Return the number of the first message of an exchange that waits, None without any."""
+        """Return the number of the first parked message of an exchange, None without any."""
         return self._first.get((origin, name))
 
     def forgo(self, origin: str, name: str, last: int) -> None:
-        """Drop what waits of an exchange up to a number: the history will reach that far.
+        """Drop parked messages of an exchange up to a number that the history will reach.
 
-        On the thread that delivers what comes of it.
+        Called on the thread that delivers the origin's messages.
         """
         with self._lock:
             if self._first.get((origin, name), last + 1) > last:
@@ -262,11 +282,11 @@ class RemoteCatchUp:
             self._parked = kept
 
     def complete(self, origin: str, history: Sequence[Delivery], through: bool = True) -> None:
-        """Take the history of an origin, and hand it on, now or with that of others.
+        """Take the history of an origin, and hand it on: now, or along with that of others.
 
-        On the thread that delivers what comes of it. Exchanges that the same task has got
-        messages of in another way are left out: it has had them already. If the origin has
-        left instead (``through`` is false) and comes again, it may `begin` again.
+        Called on the thread that delivers the origin's messages. Messages that the joiner has had
+        already are left out. If the origin has left (``through`` is false), it may `begin` again
+        when it comes again.
         """
         now = self._registry.time()
         kept = [
@@ -291,10 +311,10 @@ class RemoteCatchUp:
     # ------------------------------------------------------------------- handing on
 
     def _settle(self, early: bool = False) -> None:
-        """Give the newest of all that was gathered, then what waits, if nobody is waited for.
+        """Give the newest of all that was gathered, then parked messages, if nobody is waited for.
 
         Args:
-            early: whether the task takes what waits as it does what was kept, not as what arrives.
+            early: whether parked messages, too, are given as history and not as live messages.
         """
         with self._lock:
             if self._waits_for or self._settling or not self.gathering:
@@ -303,7 +323,7 @@ class RemoteCatchUp:
             kept, self._kept = self._kept, []
         end = list[BaseException]()
         beyond = self._beside if self._again else everything
-        # Ours as other nodes know them, which may keep some sent at the same moment.
+        # Our own messages by our id, so that at the same time all nodes order them alike.
         known = [replace(one, origin=one.origin or self.me) for one in kept]
         found = newest(known, self.most, beyond)
         self._give_kept(found, end if early else None)
@@ -313,7 +333,7 @@ class RemoteCatchUp:
             raise end.pop(0)
 
     def _beside(self, name: str, origin: str) -> Rank:
-        """Return how new a message of an origin has to be, after what was given of others."""
+        """Return the rank that an origin's messages must exceed, after those given of others."""
         exchange = self._registry.find(name)
         return NOTHING if exchange is None else exchange._given_beside(origin)
 
@@ -330,7 +350,7 @@ class RemoteCatchUp:
     def _give_parked(
         self, origins: set[str] | None, early: bool = False, end: list[BaseException] | None = None
     ) -> None:
-        """Hand on what waits, of some origins or of all that wait for nothing more."""
+        """Hand on parked messages: of ``origins``, or of all origins whose history was given."""
         while parked := self._take(origins):
             for item in parked:
                 self._give(item, early, end)
@@ -341,7 +361,7 @@ class RemoteCatchUp:
             self._reroute()
 
     def _take(self, origins: set[str] | None) -> list[Delivery | Lost]:
-        """Return what waits; if nothing does, it waits no more."""
+        """Return parked messages; if there are none, stop parking messages of these origins."""
         with self._lock:
             of = self._ready | {HERE} if origins is None else origins
             taken = [item for item in self._parked if _origin(item) in of]
@@ -395,14 +415,14 @@ class RemoteCatchUp:
 
 
 def _origin(item: Delivery | Lost) -> str:
-    """Return whose messages these are."""
+    """Return the origin of an item."""
     return item.origin or HERE
 
 
 def _place(item: Delivery | Lost) -> tuple[str, int]:
-    """Return the exchange and the number of a delivery, or of the first that is lost.
+    """Return the exchange and the number of a delivery, or of the first lost message.
 
-    Of a gap without a beginning, the one behind it: what is live begins there.
+    For a gap without a known beginning it is the number after the gap, where live messages begin.
     """
     if isinstance(item, Delivery):
         return item.name, item.seq or 0

@@ -1,10 +1,10 @@
-"""Which of the messages that several publishers keep are the newest, and in which order.
+"""The newest of the messages that several publishers keep, in the order of sending.
 
-Messages of one publisher are in the order of their numbers, those of several in the order of
-sending, by the publishers' clocks; at the same moment, by their ids. A clock that goes back does
-not turn a publisher's messages round: none counts as older than the one before it. What was sent
-after it arrived, by a clock that is ahead of ours, counts as sent when it arrived. Nothing here
-asks a clock, or hands out anything.
+Messages of one publisher are ordered by their numbers, those of several by the time of sending on
+the publishers' clocks, and at the same time by the publishers' ids. If a publisher's clock goes
+back, its messages keep their order: none counts as older than the one before it. If a publisher's
+clock is ahead of ours, a message counts as sent no later than when it arrived. Nothing here reads a
+clock, or hands out anything.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 Rank = tuple[float, str]
-"""When a message was sent, and by whom: of two messages, the one with the higher is newer."""
+"""The time of sending and the publisher's id: of two messages, the one with the higher rank is
+newer."""
 NOTHING: Rank = (float("-inf"), "")
 
 
@@ -23,9 +24,9 @@ class PastMessage:
     Attributes:
         name: the exchange.
         origin: the publisher's id.
-        number: among its messages there.
-        sent_at: when it was sent, at the latest when it arrived.
-        item: the message, in whatever form.
+        number: its number among the publisher's messages on that exchange.
+        sent_at: when it was sent, but no later than when it arrived, in seconds since the epoch.
+        item: the message, in any form.
     """
 
     name: str
@@ -36,9 +37,9 @@ class PastMessage:
 
 
 class Latest:
-    """How new the newest is that was given on an exchange, and the newest of another publisher.
+    """The ranks of the newest message given on an exchange, and of the newest by another publisher.
 
-    More need not be known to say of any publisher what is newer than all that others sent.
+    These two are enough to say for any publisher how new the messages of all others were.
     """
 
     __slots__ = ("_first", "_second")
@@ -47,7 +48,7 @@ class Latest:
         self._first = self._second = NOTHING
 
     def note(self, sent_at: float, origin: str) -> None:
-        """Take note of a message that is given."""
+        """Note a message that is given."""
         rank, first = (sent_at, origin), self._first
         if origin == first[1]:
             if rank > first:
@@ -58,26 +59,26 @@ class Latest:
             self._second = rank
 
     def beside(self, origin: str) -> Rank:
-        """Return how new the newest is that was given of others than a publisher."""
+        """Return the rank of the newest message that was given from any other publisher."""
         return self._second if origin == self._first[1] else self._first
 
 
 def everything(name: str, origin: str) -> Rank:
-    """Return how new messages have to be where nothing was given before."""
+    """Return the lowest rank: the bound for a task that was given nothing before."""
     return NOTHING
 
 
 def newest(
     kept: Iterable[PastMessage], most: int, beyond: Callable[[str, str], Rank] = everything
 ) -> list[PastMessage]:
-    """Return the ``most`` newest of each exchange, all in the order of sending, each once.
+    """Return the ``most`` newest messages of each exchange, once each, in the order of sending.
 
-    With the time at which each counts as sent: no earlier than the one before it.
+    Their ``sent_at`` is the time at which each counts as sent: no earlier than the one before it.
 
     Args:
-        kept: of any exchanges and publishers, in any order.
-        most: how many of an exchange at most.
-        beyond: returns, by exchange and publisher, how new they have to be.
+        kept: messages of any exchanges and publishers, in any order.
+        most: how many of each exchange at most.
+        beyond: returns, by exchange and publisher, a rank that messages have to exceed.
     """
     numbered: dict[tuple[str, str], dict[int, PastMessage]] = {}
     for one in kept:

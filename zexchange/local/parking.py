@@ -1,7 +1,7 @@
-"""What stands in for a bridge while it encodes what was kept before it came.
+"""The stand-in for a bridge while the bridge encodes the messages kept before it came.
 
-To encode may call anything of the program's, and takes its time: no lock is held meanwhile, and
-sends go on. What they send is encoded here, on the sender's thread, and comes behind that.
+Encoding takes time and may call code of the program, so no lock is held meanwhile and sends go on.
+Messages sent meanwhile are encoded here, on the sender's thread, and follow the kept ones.
 """
 
 import threading
@@ -16,11 +16,11 @@ from .tasks.snapshots import snapshot
 
 
 class Bridge(Protocol):
-    """What carries messages out of this process."""
+    """Carries messages out of this process."""
 
     @property
     def inherits(self) -> bool:
-        """Whether it is given what was kept before it came."""
+        """Whether the bridge is given the messages kept before it came."""
         return False
 
     def send(self, msg: Any, /) -> Backpressure | None:
@@ -28,24 +28,24 @@ class Bridge(Protocol):
         ...
 
     def prepare(self, kept: Sequence[Kept], /) -> list[Any]:
-        """Encode what is kept for late joiners already; called outside every lock.
+        """Encode messages that are kept for late joiners already; called outside every lock.
 
-        What cannot be encoded is left out, and told.
+        Messages that cannot be encoded are left out, and reported.
         """
         return []
 
     def inherit(self, prepared: list[Any], /) -> None:
-        """Keep that, before the first message; the lock of the exchange is held."""
+        """Keep the result of `prepare`, before the first message; the exchange's lock is held."""
         return
 
 
 class Parking:
-    """One bridge's stand-in.
+    """The stand-in for one bridge.
 
     Args:
-        bridge: that comes.
-        kept: what was kept before.
-        lock: of the exchange.
+        bridge: the bridge that is being attached.
+        kept: the messages kept before.
+        lock: the lock of the exchange.
     """
 
     def __init__(self, bridge: Bridge, kept: Sequence[Kept], lock: threading.RLock) -> None:
@@ -56,7 +56,7 @@ class Parking:
         self._over = False
 
     def send(self, msg: Any) -> Backpressure | None:
-        """Park a message, or pass it on once the bridge is there."""
+        """Encode and park a message, or pass it on once the bridge is attached."""
         if finalizers.here() and finalizers.later(self.send, snapshot(msg), message=True):
             return None
         prepared = self.bridge.prepare([(msg, time.time())])
@@ -67,6 +67,6 @@ class Parking:
         return self.bridge.send(msg)
 
     def end(self, prepared: list[Any]) -> list[Any]:
-        """Return what was kept, as it was prepared, and what was parked; the lock is held."""
+        """Return the kept messages, as prepared, and the parked ones; the lock is held."""
         self._over = True
         return [*prepared, *self._parked]

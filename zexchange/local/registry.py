@@ -1,12 +1,12 @@
-"""Names to exchanges, patterns to views, and who wants to hear of both.
+"""The registry: exchanges by name, views by pattern, and the observers of both.
 
-Exchanges, views and their registry lead to each other, so that users see all three classes
-here. What an exchange and a view do lies below, and knows of a registry only what it calls.
+Exchanges, views and their registry refer to one another, so the three classes that users see are
+here. Their behaviour is in modules below, which know only the calls of a registry that they make.
 
-The same name is the same object, atomically: a lookup of an existing name takes no
-lock. Where there are many, those that nothing is attached to *rest*: they are held
-weakly, and go when nobody refers to them any more. Observers learn of new exchanges and
-of interest; what they do with it, and that there is a network at all, is not known here.
+The same name gives the same object, atomically, and looking up an existing name takes no lock. If
+there are many exchanges, those without tasks *rest*: they are held weakly, and are collected when
+nobody refers to them. Observers hear of new exchanges and of interest. The purpose of observers is
+not known here, nor that there is a network.
 """
 
 import threading
@@ -32,18 +32,18 @@ from .typed.codecs import Codec
 from .view import ViewBase
 
 AWAKE = 4096
-"""Exchanges that are held strongly in any case. Of more, the oldest rest."""
+"""How many exchanges are held strongly in any case. If there are more, the oldest rest."""
 LOOKED_AT = 4
-"""Exchanges that are looked at for each that is made: more than one, or those that are used
-would keep others from resting."""
+"""How many exchanges are examined for each new one: more than one, because exchanges in use would
+otherwise keep the others from resting."""
 
 
 class Exchange(ExchangeBase[T]):
     """A named channel: ``send(msg)`` hands ``msg`` to every attached task.
 
-    Get one from `get_exchange` or a `Registry`: the same name is the same object, a copy is
-    the exchange itself, and what was pickled is the exchange of that name where it is unpickled.
-    Every method may be called by any thread, from inside a task as well.
+    Get one from `get_exchange` or a `Registry`. The same name gives the same object. A copy is the
+    exchange itself, and a pickled exchange is unpickled as the exchange of that name there. Every
+    method may be called by any thread, from inside a task as well.
     """
 
     __slots__ = ()
@@ -54,7 +54,7 @@ class View(ViewBase):
     """All exchanges that a pattern covers, to receive from; get it from `match`.
 
     Attributes:
-        pattern: what names must match; ``*`` is one level, a last ``**`` zero or more.
+        pattern: the pattern of names; ``*`` is one level, a last ``**`` zero or more.
     """
 
     __slots__ = ()
@@ -62,53 +62,62 @@ class View(ViewBase):
 
 
 class Observer(Protocol):
-    """Hears of new exchanges and of interest, on whatever thread causes it.
+    """Hears of new exchanges and of interest, on the thread that causes the change.
 
-    The methods are called under the registry's lock, in the order of the changes: they
-    must only queue. `revive` and `retention_changed` are called outside every lock.
+    The methods are called under the registry's lock, in the order of the changes, so they must only
+    queue. `retention_changed`, `message_refused` and `revive` are called outside every lock.
     """
 
     def exchange_added(self, exchange: Exchange[Any]) -> None:
-        """A new exchange; nobody has it yet."""
+        """An exchange was made; it is not yet returned to any caller."""
         ...
 
     def check_interest(self, keys: int, patterns: int, size: int) -> None:
-        """So many names and patterns are to be wanted, patterns among them.
+        """Check whether peers can be told of so much interest.
+
+        Called before interest grows, and when the observer is added.
+
+        Args:
+            keys: how many names and patterns there will be.
+            patterns: how many of these are patterns.
+            size: how many bytes they have together; patterns count twice.
 
         Raises:
-            LimitReached: that is more than it can tell of; nothing is changed.
+            LimitReached: it is too much; the interest stays as it was.
         """
         ...
 
     def interest_added(self, key: str) -> None:
-        """The first task that wants what arrives came to a name or a pattern."""
+        """The first task that wants messages of peers was attached to a name or a pattern."""
         ...
 
     def interest_removed(self, key: str) -> None:
-        """The last one left."""
+        """The last such task was detached from a name or a pattern."""
         ...
 
     def history_added(self, key: str, arrears: RemoteCatchUp) -> None:
-        """A task came to a name or a pattern, as one of several perhaps, and asks for history.
+        """A task that asks for history was attached to a name or a pattern, perhaps beside others.
 
-        The observer calls ``arrears.begin(origin)`` for each origin that may have some, on
-        the thread that delivers, and then ``arrears.noted(observer)``; or at once
-        ``arrears.decline(observer)``. If it knows of nobody yet, ``arrears.alone(observer)``.
-        What is given to the joiner before that is for it to `RemoteCatchUp.expire`.
+        For each origin that may have some, the observer calls ``arrears.begin(origin)`` on the
+        thread that delivers, and afterwards ``arrears.noted(observer)``. An observer that will know
+        no origin calls ``arrears.decline(observer)`` at once instead. An observer that knows none
+        yet calls ``arrears.alone(observer)`` first. The observer calls `RemoteCatchUp.expire` when
+        the joiner has waited for long enough.
         """
         ...
 
     def retention_changed(self, exchange: Exchange[Any]) -> None:
-        """An exchange keeps more, or less, from now on; called outside every lock."""
+        """An exchange keeps more or fewer messages from now on; called outside every lock."""
         ...
 
     def message_refused(
         self, exchange: Exchange[Any], origin: str, seq: int | None, reason: str, detail: str
     ) -> bool:
-        """A message arrived that is not of the exchange's type; tell if it came by this observer.
+        """A message arrived that is not of the type of the exchange.
 
-        On the thread that delivers, outside every lock, in the place of the message, which is
-        ``seq``; None if it is of the history that a late joiner is given.
+        Called on the thread that delivers, outside every lock, in place of the message. Its number
+        is ``seq``, None if it is of the history that a late joiner is given. Returns whether the
+        message came by this observer.
         """
         ...
 
@@ -125,9 +134,9 @@ class Registry:
 
     def __init__(self) -> None:
         self.time = time.time
-        """Tells when something is sent, in seconds since the epoch."""
+        """The clock for the times of sending: returns seconds since the epoch."""
         self._exchanges: dict[str, Exchange[Any]] = {}
-        self._known = self._exchanges  # what `get` looks into; emptied to catch its first use
+        self._known = self._exchanges  # read by `get`; emptied by a fork, to catch the first use
         self._nascent: dict[str, Exchange[Any]] = {}
         self._resting: weakref.WeakValueDictionary[str, Exchange[Any]]
         self._resting = weakref.WeakValueDictionary()
@@ -138,9 +147,9 @@ class Registry:
         self._arrears: dict[RemoteCatchUp, str] = {}
         self._interest: Counter[str] = Counter()
         self._patterns = 0
-        """How many patterns are among them."""
+        """How many keys of `_interest` are patterns."""
         self._interest_size = 0
-        """How many bytes they have together; patterns count twice."""
+        """How many bytes the keys have together; patterns count twice."""
         self._observers: tuple[Observer, ...] = ()
         self._forked = False
         self._lock = threading.RLock()
@@ -157,23 +166,23 @@ class Registry:
     def get(self, name: str, *, type: Any = None, codec: Codec[Any] | None = None) -> Exchange[Any]:
         """Return the exchange of that name, made at the first call.
 
-        With ``type=`` its messages are of that type from now on, for all of this process.
-        `Exchange.send` checks them, and local tasks get the very object. What leaves is
-        plain, a dict of fields, which a process without a type gets as it is, and one with
-        a type as an instance of that. What arrives and does not fit no task gets: it is a
-        `Rejected` event. Missing fields get their default, unknown ones are ignored. A class
-        that is defined again, by a notebook's cell or a reloaded module, takes the place of
-        the one of its name.
+        With ``type=``, its messages are of that type from now on, in all of this process.
+        `Exchange.send` checks them, and local tasks get the object that was sent. Other processes
+        are sent a plain value, a dict of the fields: tasks get it as it is where no type is
+        declared, else as an instance of the type. A message that arrives and does not fit reaches
+        no task, and causes a `Rejected` event. Missing fields get their default, unknown ones are
+        ignored. A class that is defined again, by a notebook's cell or a reloaded module, replaces
+        the one of the same name.
 
         Args:
             name: dots make levels.
-            type: a dataclass, or what such are made of; a ``msgspec.Struct`` or a pydantic
-                model, with the extras of these names; or anything, with ``codec``.
-            codec: what makes messages plain, and plain values messages; else it is chosen
-                by the type.
+            type: a dataclass, or an annotation made of dataclasses; a ``msgspec.Struct`` or a
+                pydantic model, with the extras of these names; or any type, with ``codec``.
+            codec: makes messages plain, and plain values messages; by default it is chosen by the
+                type.
 
         Raises:
-            InvalidName: it is no name, or a pattern; then the text points to `match`.
+            InvalidName: the name is malformed, or it is a pattern; then the text points to `match`.
             TypeError: there is no codec for the type; the text says why.
             ValueError: the exchange has another type in this process.
         """
@@ -188,7 +197,9 @@ class Registry:
         return exchange
 
     def _recall(self, wanted: SubscriberTable[Any]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        """Return what gives the exchange, or view, of that name in another process, for `pickle`.
+        """Return a function and arguments that give this exchange or view in another process.
+
+        `pickle` calls it there.
 
         Raises:
             TypeError: this is not the default registry, which every process has.
@@ -204,12 +215,12 @@ class Registry:
         return match, (wanted._key,)
 
     def find(self, name: str) -> Exchange[Any] | None:
-        """Return the exchange of that name if there is one."""
+        """Return the exchange of that name, None if there is none."""
         self._wake()
         return self._exchanges.get(name) or self._resting.get(name)
 
     def _has(self, name: str) -> bool:
-        """Tell whether there is, or is about to be, an exchange of that name; takes no lock."""
+        """Return whether an exchange of that name exists or is being made; takes no lock."""
         return name in self._nascent or name in self._exchanges or name in self._resting
 
     def match(self, pattern: str) -> View:
@@ -231,7 +242,7 @@ class Registry:
             return view
 
     def _begin_view(self, pattern: str) -> View:
-        """Return a view to a finaliser; what covers which name, another thread says soon."""
+        """Return a view to a finaliser; another thread soon makes it cover names."""
         view = self._views.get(pattern)
         if view is None:
             self._uncovered.add(pattern)
@@ -240,17 +251,17 @@ class Registry:
         return view
 
     def exchanges(self) -> list[Exchange[Any]]:
-        """Return every exchange there is."""
+        """Return every exchange there is, the resting ones first."""
         with self._lock:
             return [*self._resting.values(), *self._exchanges.values()]
 
     def _viewers(self, name: str) -> list[Subscription]:
-        """Return what is attached to the views that cover ``name``, the oldest view first."""
+        """Return the subscriptions of the views that cover ``name``, the oldest view first."""
         views = sorted(self._covering.covering(name), key=lambda view: view._serial)
         return [subscription for view in views for subscription in view._subscriptions()]
 
     def _make(self, name: str) -> Exchange[Any]:
-        """Return the exchange ``name`` by the slow way; observers have it before anybody."""
+        """Return an exchange that `get` did not find; observers hear of a new one first."""
         if finalizers.collecting is not None and finalizers.here():
             return self._begin_exchange(name)
         self._wake()
@@ -262,14 +273,14 @@ class Registry:
             elif exchange is None:
                 fresh = self._nascent[name] = Exchange(name, self, self.retention(name))
                 self._tell(lambda observer: observer.exchange_added(fresh))
-                # Unless a finaliser has begun one meanwhile, of which they are told by it.
+                # A finaliser may have made one meanwhile; observers are told of that one too.
                 exchange = self._exchanges.setdefault(name, fresh)
                 del self._nascent[name]
                 self._let_rest(min(len(self._exchanges) - AWAKE, LOOKED_AT))
             return exchange
 
     def _begin_exchange(self, name: str) -> Exchange[Any]:
-        """Return an exchange to a finaliser; another thread tells observers soon."""
+        """Return an exchange to a finaliser; another thread soon tells observers."""
         exchange = self._exchanges.get(name) or self._nascent.get(name) or self._resting.get(name)
         if exchange is None:
             fresh = Exchange(name, self, self.retention(name))
@@ -279,28 +290,28 @@ class Registry:
         return exchange
 
     def _introduce(self, exchange: Exchange[Any]) -> None:
-        """Have an exchange, which somebody may have already, keep as much as it should."""
+        """Set how much an exchange keeps, and tell observers of that."""
         exchange._resize_ring()
         self._tell(lambda observer: observer.retention_changed(exchange))
 
     def _let_rest(self, most: int) -> None:
-        """Hold the oldest exchanges weakly, as far as they are idle; the lock is held.
+        """Hold the ``most`` oldest exchanges weakly, as far as they are idle; the lock is held.
 
-        In each step a name is found: who looks takes no lock.
+        A name is found at every step in between, because lookups take no lock.
         """
         for name in list(islice(self._exchanges, max(0, most))):
             exchange = self._exchanges[name]
             if exchange._expendable:
                 self._resting[name] = exchange
                 del self._exchanges[name]
-            else:  # to the end
+            else:  # move it to the end
                 self._nascent[name] = exchange
                 del self._exchanges[name]
                 self._exchanges[name] = exchange
                 del self._nascent[name]
 
     def _keep(self, name: str) -> None:
-        """Hold an exchange that is idle no more; called after the change that makes it so."""
+        """Hold an exchange strongly that is no longer idle; called after the change."""
         with self._lock:
             exchange = self._resting.get(name)
             if exchange is not None:
@@ -312,8 +323,8 @@ class Registry:
     def retain(self, pattern: str, n: int) -> None:
         """Keep the last ``n`` messages sent on each exchange that ``pattern`` covers.
 
-        Late joiners ask for them with ``history=``. Where several patterns cover a name,
-        the largest number counts. ``n=0`` takes the pattern back.
+        Late joiners ask for them with ``history=``. Where several patterns cover a name, the
+        largest number counts. ``n=0`` withdraws the pattern.
         """
         check_pattern(pattern)
         if n < 0:
@@ -335,10 +346,10 @@ class Registry:
     # Observers.
 
     def _observe(self, observer: Observer) -> frozenset[str]:
-        """Have ``observer`` told from now on; return the interest there is already.
+        """Tell ``observer`` of changes from now on; return the interest that exists already.
 
         Raises:
-            LimitReached: that is more than it can tell of.
+            LimitReached: there is more interest than it can tell peers.
         """
         with self._lock:
             observer.check_interest(len(self._interest), self._patterns, self._interest_size)
@@ -347,12 +358,12 @@ class Registry:
             return frozenset(self._interest)
 
     def _unobserve(self, observer: Observer) -> None:
-        """Undo `_observe`; without effect if it does not observe."""
+        """Undo `_observe`; without effect for an object that does not observe."""
         with self._lock:
             self._observers = tuple([o for o in self._observers if o is not observer])
 
     def _tell(self, event: Callable[[Observer], object]) -> list[object]:
-        """Call the observers; one that fails robs neither the others nor the program."""
+        """Call each observer, whatever the others raise; return their results."""
         answers = list[object]()
         for observer in self._observers:
             try:
@@ -390,38 +401,39 @@ class Registry:
     def _refused(
         self, exchange: Any, origin: str, seq: int | None, reason: str, detail: str
     ) -> bool:
-        """Tell observers that a message arrived and does not fit; return if it was of one."""
+        """Tell observers of a message that does not fit; return whether it came by one of them."""
         refused = exchange, origin, seq, reason, detail
         return any(self._tell(lambda observer: observer.message_refused(*refused)))
 
     def _history_up(self, key: str, arrears: RemoteCatchUp) -> None:
-        """Have one more late joiner given the history of other nodes."""
+        """Have observers give one more late joiner the history of other nodes."""
         with self._lock:
             if arrears.cancelled:
-                return  # it has left meanwhile
+                return  # it was detached meanwhile
             self._arrears[arrears] = key
             arrears.asked(self._observers)
             self._tell(lambda observer: observer.history_added(key, arrears))
 
     def _history_down(self, arrears: RemoteCatchUp) -> object:
-        """Undo `_history_up`, and return what the joiner was still to get."""
+        """Undo `_history_up`, and return the messages that the joiner was still to get."""
         left = arrears.cancel()
         with self._lock:
             self._arrears.pop(arrears, None)
         return left
 
     def _joiners(self) -> list[tuple[str, RemoteCatchUp]]:
-        """Return, with its name or pattern, what is owed to each who asked for history."""
+        """Return each late joiner's catch-up with its name or pattern."""
         with self._lock:
             return [(key, arrears) for arrears, key in self._arrears.items()]
 
     # Fork.
 
     def _after_fork(self) -> None:
-        """Make the lock anew; have the first use in this child revive the observers."""
+        """Make a new lock, and have the first use in this child revive the observers."""
         self._lock = threading.RLock()
         self._nascent = {}
-        # Made anew: a thread of the parent that was reading it puts off for ever what goes.
+        # A new one: if a thread of the parent was iterating over the old one, that would postpone
+        # removals for ever.
         self._resting = weakref.WeakValueDictionary(list(self._resting.items()))
         audiences = [*self.exchanges(), *self._views.values()]
         self._interest = Counter(a._key for a in audiences if a._has_interested_task())
@@ -432,14 +444,14 @@ class Registry:
             self._known = {}
 
     def _wake(self) -> None:
-        """Called, outside every lock, at each use that is not on a fast path."""
+        """Do postponed work; called outside every lock at each use that is not on a fast path."""
         if self._forked:
             self._revive()
         if orphans:
             tidy()
 
     def _revive(self) -> None:
-        """Revive the observers, once; what they do in there finds the registry in order."""
+        """Revive the observers, once; they find the registry usable."""
         if finalizers.here():
             return
         with self._lock:
@@ -450,12 +462,12 @@ class Registry:
 
 
 def _size(key: str) -> int:
-    """Return the bytes of a name, or of a pattern, which is subscribed to in two ways."""
+    """Return the bytes of a name, or of a pattern, for which nodes subscribe twice."""
     return len(key.encode()) * (1 + is_pattern(key))
 
 
 default_registry = Registry()
-"""The registry behind `get_exchange` and `match`."""
+"""The registry that `get_exchange` and `match` use."""
 
 
 @overload

@@ -1,13 +1,13 @@
-"""The last messages of an exchange, which a late joiner is given first: see `late_join`.
+"""The last messages of an exchange, which a late joiner gets first: see `late_join`.
 
-What is kept is guarded by the lock of the exchange; no task is called under it.
+The lock of the exchange guards them; no task is called under it.
 """
 
 from collections import deque
 from collections.abc import Iterable
 
 Kept = tuple[object, float]
-"""A message, and when it was sent in seconds since the epoch."""
+"""A message, and when it was sent, in seconds since the epoch."""
 
 
 class RetainedRing:
@@ -20,19 +20,19 @@ class RetainedRing:
         """How many messages it keeps at most."""
         self._kept: deque[Kept] = deque(deque(kept, size))
         self.total = len(self._kept)
-        """How many messages it has kept so far."""
+        """How many messages were put into it so far."""
         self._carried = 0
 
     def resized(self, size: int) -> "RetainedRing":
-        """Return a ring of another size with what fits of this one."""
+        """Return a ring of another size, with as many of the newest messages as fit."""
         ring = RetainedRing(size, self._kept)
         ring._carried = max(0, ring.total - self.total + self._carried)
         return ring
 
     def keep(self, msg: object, now: float) -> Kept | None:
-        """Add a message that is sent; return the oldest, which goes when there are too many.
+        """Add a message that is sent; return the oldest one if it has to go.
 
-        It is the caller's to let go of, outside the lock: a message may have a finaliser.
+        The caller releases it outside the lock, since a message may have a finaliser.
         """
         kept = self._kept
         kept.append((msg, now))
@@ -40,11 +40,11 @@ class RetainedRing:
         return kept.popleft() if self.total > self.size else None
 
     def carried(self) -> None:
-        """Note that all of it has been given to other nodes, by a node that has gone since."""
+        """Note that all messages were given to other nodes, by a node that is gone since."""
         self._carried = self.total
 
     def not_carried(self) -> list[Kept]:
-        """Return what is kept and was not given to other nodes by a former node."""
+        """Return the messages that no former node has given to other nodes."""
         return self.last(min(self.total - self._carried, len(self._kept)))
 
     def last(self, n: int) -> list[Kept]:

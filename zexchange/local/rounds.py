@@ -1,9 +1,30 @@
 """Rounds: a message handed to every task of an exchange, one after the other, on one thread.
 
-A task may send on the exchange that it is called by. If that went out at once, the tasks after
-it would get the answer before the question, and other processes the question first. So it
-waits until the round that the task is called in is over; only where two or more are attached,
-only for the thread of that round, and at no cost for a round in which nothing of it happens.
+A task may send on the exchange that is calling it. If that message went out at once, the tasks not
+yet called would get the answer before the question, while other processes, whose bridge comes
+first, get the question first. So the answer is deferred until the round in which its sender was
+called is over. This concerns only exchanges with two or more tasks, and only sends of the thread
+that the round runs on. Sends of other threads begin rounds of their own at once.
+
+To be cheap, a round without deferred messages writes nothing down but one attribute, and
+`Rounds.send` has two paths:
+
+- While `_idle` is set, no round is under way. A send clears it, calls all `_targets` (such a round
+  is a *quick* one), and sets it again.
+- Else a send calls `_only`: the single target, if there is only one, or one of three stand-ins.
+  `_stale` works out the targets after a change, `_at_once` serves a single task and bridges, which
+  need no deferral, and `_beside` serves two or more tasks.
+
+`_beside` is thus called while another round is under way. It searches the stack of its thread for
+the frame of a round of this exchange (`_inside`). If it finds one, it queues the message for that
+frame (`_defer`). If it finds none, the other round is another thread's, and it begins one of its
+own. In both cases it counts the rounds in `_active`. A quick round that finds `_active` set at its
+end hands on what was deferred for its frame (`_end`). The last counted round to end makes the
+exchange idle again. A batch that arrives for several tasks is a counted round too.
+
+Between the test of `_idle` and its change nothing is called, so with CPython's GIL no other thread
+runs in between. Where there is no GIL, `_idle` is never set and each send takes the second path. A
+frame may stay on the stack after its round is over; then its ``targets`` are `OVER`.
 """
 
 import sys
@@ -22,9 +43,9 @@ from .tasks.snapshots import snapshot
 from .tasks.stream import T
 
 DEFERRED_MOST = 1000
-"""Messages that wait for the end of one round, those included that are sent meanwhile."""
+"""How many messages one round may defer, including those that are sent as these are handed on."""
 QUICK = sys.implementation.name == "cpython" and getattr(sys, "_is_gil_enabled", lambda: True)()
-"""Whether a thread keeps its turn from the look at a mark until that is set: see `Rounds.send`."""
+"""Whether a thread can test an attribute and set it without another thread running in between."""
 OVER: Any = None
 """The ``targets`` of a round that is over, whose frame may still be on the stack."""
 F = TypeVar("F", bound=Callable[..., Any])
@@ -32,13 +53,13 @@ _codes: list[CodeType] = []
 
 
 def is_round(function: F) -> F:
-    """Note that a call of ``function`` is a round of ``self`` as long as it has ``targets``."""
+    """Declare that a frame of ``function`` is a round of its ``self`` while it has ``targets``."""
     _codes.append(function.__code__)
     return function
 
 
 class _Deferred:
-    """What one round has to hand on before it is over."""
+    """The messages that one round has to hand on before it is over."""
 
     __slots__ = ("count", "messages")
 
@@ -48,14 +69,14 @@ class _Deferred:
 
 
 class _Waiting:
-    """What is deferred, by the round, which is known by its frame on the stack."""
+    """The deferred messages of each round, by the round's frame."""
 
     def __init__(self) -> None:
         self.by_frame: dict[FrameType, _Deferred] = {}
         track(self)
 
     def _after_fork(self) -> None:
-        """Leave to the parent what belongs to threads that are not in this process."""
+        """Forget the rounds of threads that are not in this process."""
         here = set(_stack(1))
         self.by_frame = {frame: held for frame, held in self.by_frame.items() if frame in here}
 
@@ -64,7 +85,7 @@ _waiting = _Waiting()
 
 
 def _stack(above: int) -> list[FrameType]:
-    """Return the frames of this thread, the innermost first, without so many of them."""
+    """Return the frames of this thread, innermost first, without the innermost ``above``."""
     frames: list[FrameType] = []
     frame: FrameType | None = sys._getframe(above)
     while frame is not None:
@@ -74,21 +95,14 @@ def _stack(above: int) -> list[FrameType]:
 
 
 class Rounds(Routing[T]):
-    """The part of an exchange that hands on what is sent.
-
-    What is called is in two places, so that the cheap cases stay cheap: ``_only`` alone, where
-    there is one target or none; else all ``_targets``, while ``_idle``. A round of several
-    takes ``_idle`` away until it is over, and whoever sends meanwhile comes by ``_only``, which
-    stands in for them and looks closer. Who is in a round is not written down anywhere: the
-    stack knows it.
-    """
+    """The part of an exchange that hands on messages that are sent: see above for its states."""
 
     __slots__ = ("_active", "_idle", "_many", "_only", "_targets")
 
     def __init__(self, name: str, registry: RegistryCalls, retained: int = 0) -> None:
         self._idle = self._many = False
         self._active: int | None = None
-        """How many rounds are under way, once that has to be known; None if one or none."""
+        """How many rounds are under way; None if there are none, or a single quick one."""
         super().__init__(name, registry, retained)
 
     def _after_fork(self) -> None:
@@ -101,23 +115,23 @@ class Rounds(Routing[T]):
     def send(self, msg: T) -> None:
         """Hand ``msg`` to every attached task, on this thread, and return when all had it.
 
-        A task that sends on its own exchange gets no answer from the tasks there: they get that
-        message when all have had the first one, unless it is the only task.
+        A task that sends on its own exchange gets no answer from the tasks there before its call
+        ends: they get that message when all had the first one, unless it is the only task.
 
         Raises:
-            Exception: what a task raised, after all were served: a lone error as itself,
-                several as an ExceptionGroup, exchange and task in the notes. Errors with what
-                was deferred are raised here, too. `TaskFailed` stands for what is no Exception.
-            KeyboardInterrupt: or SystemExit, as itself, after all were served.
-            WrongType: it is not of the exchange's type, if that has one; nobody gets it.
+            Exception: the error of a task, raised after all tasks were called: a single error as
+                itself, several as an ExceptionGroup, with exchange and task in the notes. Errors
+                with deferred messages are raised here too. `TaskFailed` stands for an error that is
+                no Exception.
+            KeyboardInterrupt: or SystemExit, as itself, after all tasks were called.
+            WrongType: ``msg`` is not of the exchange's type, if it has one; no task gets it.
             TooManyDeferred: inside a task: too many messages wait for the end of its round. Inside
-                a finaliser: too many wait that are to be handed on with no lock held.
+                a finaliser: too many messages of finalisers wait.
         """
-        # Left at the first trouble, so that a send without any pays for no book-keeping. No
-        # other thread has a turn between the look at a mark and its change, as neither calls
-        # anything (where that is not so, nothing is ever idle). With the number of the thread
-        # written down, or a stand-in that is called for all, a send to ten took 1.3-1.5 of the
-        # plain recipe; `match` keeps the answer off the locals, which saves 1 ns a task.
+        # The loop ends at the first failure, so that a send without any does no book-keeping.
+        # If a round noted its thread's number, or all targets were called by one stand-in, a send
+        # to ten tasks took 1.3-1.5 times as long as the plain recipe. `match` keeps the result
+        # out of the local variables, which saves 1 ns a task.
         if self._idle:
             self._idle = False
             targets = self._targets
@@ -159,20 +173,20 @@ class Rounds(Routing[T]):
     def _carry_on(
         self, targets: tuple[Target, ...], target: Target, msg: T, trouble: Failures | None
     ) -> Failures | None:
-        """End a round of several after ``target``, with trouble or with what was deferred."""
+        """Complete a quick round after ``target``: call the rest, and hand on deferred messages."""
         served = next(i for i, present in enumerate(targets, 1) if present is target)
         trouble = joined(trouble, serve(targets[served:], msg))
         return self._end(sys._getframe(1), trouble)
 
     def _settle(self, trouble: Failures) -> None:
-        """Wait for room, then raise what went wrong."""
+        """Wait for room, then raise the errors of a round."""
         raise NotImplementedError
 
-    # What stands in for all targets.
+    # Stand-ins for all targets.
 
     @is_round
     def _beside(self, msg: object) -> Failures | None:
-        """Hand on ``msg`` while other rounds are under way: after that of this thread."""
+        """Hand on ``msg`` while other rounds are under way: deferred, if one is this thread's."""
         if self._postponed(msg):
             return None
         frame = self._inside()
@@ -183,12 +197,12 @@ class Rounds(Routing[T]):
         try:
             targets = self._current()
             trouble = serve(targets, msg)
-        except BaseException as error:  # of a signal handler: this round is to end all the same
+        except BaseException as error:  # raised by a signal handler: the round must still end
             trouble = failed(None, self._beside, error)
         return self._end(sys._getframe(), trouble)
 
     def _at_once(self, msg: object) -> Failures | None:
-        """Hand on ``msg`` to one task, and bridges: its order is that of the calls."""
+        """Hand on ``msg`` to bridges and a single task, without deferral."""
         if self._postponed(msg):
             return None
         return serve(self._current(), msg)
@@ -196,33 +210,33 @@ class Rounds(Routing[T]):
     # Rounds.
 
     def _is_mine(self, frame: FrameType) -> bool:
-        """Tell whether a frame is that of a round of this exchange."""
+        """Return whether a frame is that of a round of this exchange."""
         if not any(frame.f_code is code for code in _codes):
             return False
         names = frame.f_locals
         return names.get("self") is self and names.get("targets") is not None
 
     def _inside(self) -> FrameType | None:
-        """Return the round that this thread is in, None if it is in none."""
+        """Return the frame of the round that this thread is in, or None."""
         frame: FrameType | None = sys._getframe(1)
         while frame is not None and not self._is_mine(frame):
             frame = frame.f_back
         return frame
 
     def _begin(self) -> None:
-        """Begin a round of this thread beside others, or one of what arrived."""
-        with self._lock:  # and no call in here, after which a signal handler may send
+        """Count a round of this thread beside others, or one of arriving messages."""
+        with self._lock:  # without calls inside, after which a signal handler could send
             if self._idle:
                 self._idle, self._active = False, 1
             elif self._active is not None:
                 self._active += 1
-            else:  # a quick one has counted nothing
+            else:  # a quick round may be under way, which is not counted
                 self._active = 2 if self._many and QUICK else 1
 
     def _defer(self, frame: FrameType, msg: object) -> None:
-        """Have a round hand on ``msg`` at its end."""
+        """Queue ``msg`` for the end of the round with this frame."""
         if self._declared is not None:
-            self._declared.encode(msg)  # it is the sender who is told that it does not fit
+            self._declared.encode(msg)  # raises to the sender if the message does not fit
         deferred = _waiting.by_frame.setdefault(frame, _Deferred())
         if deferred.count >= DEFERRED_MOST:
             raise TooManyDeferred(
@@ -233,20 +247,20 @@ class Rounds(Routing[T]):
         deferred.messages.append(snapshot(msg))
         with self._lock:
             if self._active is None:
-                self._active = 1  # so that the quick round sees to it
+                self._active = 1  # so that the quick round hands on the message at its end
 
     def _end(self, frame: FrameType, trouble: Failures | None) -> Failures | None:
-        """Hand on what a round has deferred, and count it no more; return all that went wrong."""
+        """Hand on deferred messages, and count the round no longer; return all failures."""
         while True:
             trouble = self._drain(frame, trouble)
             if not finalizers.later(self._over):
                 self._over()
             if frame not in _waiting.by_frame:
                 return trouble
-            self._begin()  # for what a signal handler has sent just now
+            self._begin()  # a signal handler has just sent a message, which was deferred
 
     def _over(self) -> None:
-        """Count one round less."""
+        """Count one round fewer; after the last one, make the exchange idle again."""
         with self._lock:
             if self._active is not None and self._active > 1:
                 self._active -= 1
@@ -258,7 +272,7 @@ class Rounds(Routing[T]):
                     self._changed()
 
     def _drain(self, frame: FrameType, trouble: Failures | None) -> Failures | None:
-        """Hand on what a round has deferred, in order, and what is deferred by that."""
+        """Hand on the messages that a round has deferred, in order, and those deferred by these."""
         while (deferred := _waiting.by_frame.get(frame)) is not None:
             while deferred.messages:
                 msg = deferred.messages.popleft()
@@ -269,14 +283,14 @@ class Rounds(Routing[T]):
             del _waiting.by_frame[frame]
         return trouble
 
-    # Whom to call.
+    # Working out targets.
 
     def _changed(self) -> None:
-        """Have the next message ask again who gets it; the lock is held."""
+        """Have the next message work out the targets again; the lock is held."""
         if self._idle:
             self._idle = False
         elif self._many and QUICK and self._active is None:
-            self._active = 1  # a quick round is under way, and shall see to what follows
+            self._active = 1  # a quick round is under way, and has to run `_end`
         self._many = False
         self._targets: tuple[Target, ...] = ()
         self._only: Target | None = self._stale
@@ -292,20 +306,20 @@ class Rounds(Routing[T]):
 
     def _current(self) -> tuple[Target, ...]:
         """Return the targets, worked out again after a change."""
-        if QUICK and self._only is not self._stale:  # nothing is called between the two
+        if QUICK and self._only is not self._stale:  # no other thread runs before the next line
             return self._targets
         self.registry._wake()
         with self._lock:
-            # Again: another thread may have worked it out meanwhile and be in a quick round,
-            # which is idle no more and has counted nothing.
+            # Checked again with the lock: another thread may have worked out the targets, and may
+            # be in a quick round. Setting `_idle` now would hide that round.
             if self._only is self._stale:
                 targets, only, many, idle = self._unchanged(self._state)
                 self._targets, self._only, self._many, self._idle = targets, only, many, idle
-            # Before the lock is let go of: a change after that would leave none.
+            # Read before the lock is released: a change after that would empty them.
             return self._targets
 
     def _state(self) -> tuple[tuple[Target, ...], Target | None, bool, bool]:
-        """Return what a send calls, and how; the lock is held."""
+        """Return `_targets`, `_only`, `_many`, `_idle` for the present tasks; the lock is held."""
         targets, tasks = self._all_targets(), len(self._audience())
         many = tasks > 1 or len(targets) > 1
         if tasks > 1 or self._active is not None:

@@ -1,8 +1,8 @@
-"""Whom an exchange calls for a message: its own tasks, those of views, and its bridges.
+"""The targets of an exchange: its own tasks, those of views, and its bridges.
 
-The answer is a tuple, dropped at each change and made anew by the next message, so
-that no lock is held while tasks are called. What is kept for late joiners belongs
-here too, because keeping a message and choosing who gets it live must be one step.
+The targets are a tuple, so that no lock is held while tasks are called. A change drops the tuple,
+and the next message makes it again. Messages kept for late joiners belong here too, because keeping
+a message and choosing its live receivers must be one step.
 """
 
 import weakref
@@ -26,15 +26,16 @@ from .typed.declared_type import DeclaredType
 R = TypeVar("R")
 
 Routes = tuple[tuple[Target, ...], tuple[Target, ...], tuple[Feed, ...]]
-"""Where what arrives goes: tasks that take the bare message, and those for `Delivery`. If all
-of them are streams of bare messages, these too, which can be given many at once."""
+"""The targets of arriving messages: tasks that take the bare message, and those that take a
+`Delivery`. The third part is the same tasks as the first, if all are streams of bare messages and
+there are no others: these can be given many messages at once."""
 
 
 class Stale:
     """Stands in for the targets of an exchange after a change.
 
-    Not its bound method: an exchange that referred to itself would not go with the last one
-    who refers to it, but when the collector comes round.
+    It is not a bound method of the exchange: that would be a reference cycle, and the exchange
+    would live until the collector finds it, instead of going with the last reference to it.
     """
 
     __slots__ = ("_of",)
@@ -59,38 +60,39 @@ class Routing(SubscriberTable[T], Forwarder):
     def __init__(self, name: str, registry: RegistryCalls, retained: int = 0) -> None:
         super().__init__(name, registry)
         self.name = name
-        # Each with what stands in for it until it is there; another dict at each change.
+        # By bridge, the stand-in while it is being attached. A change makes a new dict.
         self._bridges: dict[Bridge, Parking | None] = {}
         self._ring = RetainedRing(retained) if retained else None
         self._declared: DeclaredType | None = None
         self._latest: Latest | None = None
-        """How new what was given is, while there are joiners that may be given older messages."""
+        """The newest messages given so far, while there are late joiners that may be given older
+        ones."""
         self._version = 0
         self._stale = Stale(self)
         self._changed()
 
     def _after_fork(self) -> None:
-        """Drop what belongs to the parent: its bridges."""
+        """Drop the bridges, which belong to the parent."""
         super()._after_fork()
         if self._ring is not None and self._bridges:
-            # The parent keeps it, and gives it to whoever asks, in this process too.
+            # The parent keeps the messages, and gives them to late joiners of this process too.
             self._ring = RetainedRing(self._ring.size)
         self._bridges = {}
         self._changed()
 
-    # Who gets it.
+    # Targets.
 
     def _changed(self) -> None:
-        """Have the next message ask again who gets it; the lock is held."""
+        """Have the next message work out the targets again; the lock is held."""
         self._version += 1
         self._live: tuple[tuple[Target, ...], tuple[Target, ...]] | None = None
         self._routes: Routes | None = None
 
     def _audience(self) -> list[Subscription]:
-        """Return every subscription that covers this exchange, each task once, by its oldest.
+        """Return every subscription that covers this exchange, each task once, by its oldest one.
 
-        That it has begun with: what is attached in a second way, with another history, would
-        get a part of it twice.
+        The oldest is the one that the task began with. If a later one with another history took its
+        place, the task would get a part of its messages twice.
         """
         found = {s.key: s for s in self._subscriptions()}
         for subscription in self.registry._viewers(self.name):
@@ -104,9 +106,9 @@ class Routing(SubscriberTable[T], Forwarder):
         raise NotImplementedError
 
     def _postponed(self, msg: Any) -> bool:
-        """Have a finaliser's message sent soon by another thread; tell if it is a finaliser's.
+        """If the caller is a finaliser, have another thread send ``msg`` soon, and return True.
 
-        To be asked where a lock would be taken.
+        To be called before a lock is taken.
         """
         if finalizers.collecting is None or not finalizers.here():
             return False
@@ -117,9 +119,10 @@ class Routing(SubscriberTable[T], Forwarder):
         raise NotImplementedError
 
     def _unchanged(self, build: Callable[[], R]) -> R:
-        """Return what ``build`` makes of a table that did not change meanwhile; the lock is held.
+        """Return the result of ``build`` for a table that did not change meanwhile.
 
-        No other thread changes it, but a signal handler on this one may.
+        The lock is held. No other thread can change the table then, but a signal handler on this
+        thread can.
         """
         while True:
             version = self._version
@@ -128,26 +131,26 @@ class Routing(SubscriberTable[T], Forwarder):
                 return built
 
     def _all_targets(self) -> tuple[Target, ...]:
-        """Return what a send calls, bridges first; the lock is held."""
+        """Return the targets of a send, bridges first; the lock is held."""
         if self._ring is not None or self._latest is not None:
             return (self._retain,)
         ways, tasks = self._live_targets()
         return tasks if self._declared is None else (self._declared.stand_in(ways, tasks),)
 
     def _live_targets(self) -> tuple[tuple[Target, ...], tuple[Target, ...]]:
-        """Return what gets the message as it travels, and what as it is; the lock is held.
+        """Return the targets of the plain value, and those of the message itself; the lock is held.
 
-        Without a type that is the same: bridges come first.
+        Without a declared type the two are the same object, and all targets are in the second part.
         """
         ways, tasks = self._ways(), self._task_targets()
         return ((), (*ways, *tasks)) if self._declared is None else (ways, tasks)
 
     def _ways(self) -> tuple[Target, ...]:
-        """Return what to call for each bridge."""
+        """Return a target for each bridge."""
         return tuple([(parking or bridge).send for bridge, parking in self._bridges.items()])
 
     def _task_targets(self) -> tuple[Target, ...]:
-        """Return what to call for each task; the lock is held."""
+        """Return a target for each task; the lock is held."""
         found = self._audience()
         for subscription in found:
             self._begin_history(subscription)
@@ -155,45 +158,45 @@ class Routing(SubscriberTable[T], Forwarder):
         return distinct([(self._target(s), s) for s in found], self.name)
 
     def _target(self, subscription: Subscription) -> Target:
-        """Return what to call for a task."""
+        """Return the target for one task."""
         arrears = subscription.arrears
         if arrears is not None and arrears.gathering:
             return Late(subscription, self.name)
         return subscription.target(self.name)
 
     def _follow_latest(self, found: Sequence[Subscription]) -> None:
-        """Follow how new what is given is, while there are late joiners; the lock is held."""
+        """Keep `_latest` only while there are late joiners; the lock is held."""
         if not any(s.history for s in found):
             self._latest = None
         elif self._latest is None:
             self._latest = Latest()
 
     def _note_given(self, sent_at: float, origin: str) -> None:
-        """Take note of a message that is given, sent when it arrived at the latest; any thread."""
-        latest = self._latest  # which another thread may drop
+        """Note the time of a message that is given, no later than now; called on any thread."""
+        latest = self._latest  # read once: another thread may set it to None
         if latest is not None:
             latest.note(min(sent_at, self.registry.time()), origin)
 
     def _given_beside(self, origin: str) -> Rank:
-        """Return how new the newest is that was given of others than an origin."""
+        """Return the rank of the newest message given so far that is not from ``origin``."""
         latest = self._latest
         return NOTHING if latest is None else latest.beside(origin)
 
     def _rebuild_routes(self) -> Routes:
-        """Return who gets what arrives, and keep it until something changes."""
+        """Work out the targets of arriving messages, and keep them until something changes."""
         with self._lock:
             self._routes = self._unchanged(self._arrival_routes)
             return self._routes
 
     def _detailed(self, mark: int) -> tuple[Target, ...]:
-        """Return the streams with details that were attached before a mark was made."""
+        """Return the streams with details that were attached before a ``mark`` was made."""
         with self._lock:
             found = self._unchanged(self._audience)
             _, detailed, _ = self._arrival_routes([s for s in found if s.serial < mark])
             return detailed
 
     def _arrival_routes(self, audience: Sequence[Subscription] | None = None) -> Routes:
-        """Return who gets what arrives, of all or of some; the lock is held."""
+        """Return the targets of arriving messages among ``audience``, or all; the lock is held."""
         found = [s for s in (self._audience() if audience is None else audience) if not s.forwarder]
         if audience is None:
             self._follow_latest(found)
@@ -205,11 +208,11 @@ class Routing(SubscriberTable[T], Forwarder):
         return plain, detailed, streams if len(streams) == len(plain) and not detailed else ()
 
     def _rerouted(self) -> None:
-        """Have the next message ask again who gets it, and how."""
+        """Have the next message work out its targets again, by their current state."""
         with self._lock:
             self._changed()
 
-    # Attaching: what an exchange does in its own way.
+    # Attaching: where an exchange differs from a view.
 
     def _keys(self, task: object) -> tuple[Key, ...]:
         return key_of(task), key_of_call(task)
@@ -225,24 +228,24 @@ class Routing(SubscriberTable[T], Forwarder):
     # Retention.
 
     def _retain(self, msg: object) -> Failures | None:
-        """Stand in for all bridges and tasks of an exchange that is retained, or has late joiners.
+        """Stand in for all bridges and tasks of an exchange with kept messages or late joiners.
 
-        Keeping the message and choosing who gets it live is one step: a late joiner
-        finds each message either kept or among what it is handed, never both.
+        Keeping the message and choosing its live receivers is one step. So a late joiner finds each
+        message either among the kept ones or among the live ones, never in both.
         """
         if self._postponed(msg):
             return None
         plain = msg if self._declared is None else self._declared.encode(msg)
         mine = msg
         if self._ring is not None and type(msg) not in UNCHANGING:
-            mine = settled(msg)  # which may run a class's code
+            mine = settled(msg)  # outside the lock: this may run code of the message's class
         now = self.registry.time()
         with self._lock:
             live = self._live
-            if live is None:  # first of all: who begins here finds what was kept before
+            if live is None:  # before `msg` is kept: a late joiner that begins here gets it live
                 live = self._live = self._unchanged(self._live_targets)
             if self._ring is not None:
-                _gone = self._ring.keep(mine, now)  # let go of outside the lock
+                _gone = self._ring.keep(mine, now)  # released outside the lock
             if self._latest is not None:
                 self._latest.note(now, HERE)
         ways, tasks = live
@@ -258,7 +261,7 @@ class Routing(SubscriberTable[T], Forwarder):
             self.registry._keep(self.name)
 
     def _begin_history(self, subscription: Subscription) -> None:
-        """Have a new subscription catch up with what is kept now; the lock is held."""
+        """Have a new subscription catch up with the messages kept here; the lock is held."""
         arrears = subscription.arrears
         if arrears is None or self in arrears.exchanges:
             return
@@ -269,16 +272,16 @@ class Routing(SubscriberTable[T], Forwarder):
             arrears.keep(self.name, self._ring.last(subscription.history))
 
     def _admit(self, subscription: Subscription) -> None:
-        """Have a view's new subscription covered, and what is kept here found for it."""
+        """Add a view's new subscription to the targets, and find its history here."""
         with self._lock:
             self._begin_history(subscription)
             self._changed()
 
 
 def distinct(found: list[tuple[Target, Subscription]], name: str) -> tuple[Target, ...]:
-    """Return the targets, each another object, so that a round can tell where it is.
+    """Return the targets, each a different object: a round finds its place by identity.
 
-    Two ``to_call(print)`` call the very same object.
+    Two ``to_call(print)`` would call the very same object.
     """
     seen: set[int] = set()
     targets: list[Target] = []

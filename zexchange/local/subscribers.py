@@ -1,8 +1,7 @@
-"""Who is attached to an exchange or a view, and how often.
+"""The table of tasks that are attached to an exchange or a view, and how often each is.
 
-What was attached twice is gone after the second detach. The table keeps interest in
-step: it tells the registry when the first interested task comes and when the last one
-goes. It hands out no messages.
+A task that was attached twice is removed by the second detach. The table tells the registry when
+the first interested task is attached and when the last one is detached. It hands out no messages.
 """
 
 import threading
@@ -27,7 +26,7 @@ from .tasks.task import Task
 
 
 class Recorder(Keeper):
-    """A task that lists what it gets."""
+    """A task that appends each message to a list."""
 
     __slots__ = ("keep", "send")
 
@@ -37,7 +36,7 @@ class Recorder(Keeper):
 
 
 class SubscriberTable(Generic[T]):
-    """What exchanges and views share: attaching, detaching, and counting both.
+    """The base of exchanges and views: attaching, detaching, and counting both.
 
     Every method may be called by any thread, from inside a task as well.
     """
@@ -53,7 +52,7 @@ class SubscriberTable(Generic[T]):
         track(self)
 
     def _after_fork(self) -> None:
-        """Make the lock anew and count again what another thread may have half done."""
+        """Make a new lock, and count afresh: a thread of the parent may have been counting."""
         self._lock = threading.RLock()
         self._interested = sum(not s.forwarder for s in self._table.values())
         for subscription in self._table.values():
@@ -61,12 +60,12 @@ class SubscriberTable(Generic[T]):
                 subscription.arrears._after_fork()
 
     def _has_interested_task(self) -> bool:
-        """Tell whether a task is attached that also wants what arrives from peers."""
+        """Return whether a task is attached that also wants messages of peers."""
         return any(not s.forwarder for s in self._table.values())
 
     @property
     def subscribers(self) -> tuple[object, ...]:
-        """The tasks as they were attached, each once, oldest first; no bridges."""
+        """The tasks as they were attached, each once, oldest first; without bridges."""
         tidy()
         tasks = [s.task for s in list(self._table.values())]
         shown = [task.stream() if isinstance(task, Feed) else task for task in tasks]
@@ -74,11 +73,10 @@ class SubscriberTable(Generic[T]):
 
     @property
     def _occupied(self) -> bool:
-        """Whether anything is attached, though it may be a stream that nobody reads any more."""
+        """Whether anything is attached, be it a stream whose reader no longer exists."""
         return bool(self._table)
 
     def _subscriptions(self) -> list[Subscription]:
-        """Return what is attached now, oldest first."""
         return list(self._table.values())
 
     def __len__(self) -> int:
@@ -91,7 +89,7 @@ class SubscriberTable(Generic[T]):
     def __contains__(self, task: object) -> bool:
         return any(key in self._table for key in self._keys(task))
 
-    # It is its name: of a copy that is another object, messages would reach nobody.
+    # A copy is the same object: another object of that name would reach no task.
 
     def __copy__(self) -> Self:
         return self
@@ -102,28 +100,28 @@ class SubscriberTable(Generic[T]):
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return self.registry._recall(self)
 
-    # What an exchange and a view do differently.
+    # Where exchanges and views differ.
 
     def _keys(self, task: object) -> tuple[Key, ...]:
         """Return the keys under which ``task`` may be attached, likeliest first."""
         raise NotImplementedError
 
     def _covers(self, exchange: Any) -> bool:
-        """Return whether what is sent on an exchange comes by here."""
+        """Return whether tasks attached here get the messages of an exchange."""
         raise NotImplementedError
 
     def _rerouted(self) -> None:
-        """Have the next message ask again who gets it, and how; called outside their locks."""
+        """Have the next message work out its targets again; called outside the exchanges' locks."""
         raise NotImplementedError
 
     def _admitted(self, subscription: Subscription) -> None:
-        """Called under the lock after a subscription came into the table."""
+        """Called under the lock after a subscription was added."""
 
     def _changed(self) -> None:
-        """Called under the lock after a subscription left the table."""
+        """Called under the lock after a subscription was removed."""
 
     def _afterwards(self, subscription: Subscription) -> None:
-        """Called outside the lock after one of the two."""
+        """Called outside the lock after a subscription was added or removed."""
 
     # The table.
 
@@ -131,7 +129,7 @@ class SubscriberTable(Generic[T]):
         """Put a subscription into the table, or count it once more.
 
         Raises:
-            NotASubscriber: it is of an exchange, and would close a circle.
+            NotASubscriber: its task is an exchange, and messages would go round in a circle.
         """
         if isinstance(subscription.task, Forwarder):
             with chains.lock:
@@ -147,11 +145,11 @@ class SubscriberTable(Generic[T]):
                 present.count += 1
                 return
             arrears: RemoteCatchUp | None = None
-            if subscription.history:  # before it is in the table, from which what arrives finds it
+            if subscription.history:  # before it is in the table, where arriving messages find it
                 arrears = RemoteCatchUp(subscription, self.registry, self._rerouted)
                 subscription.arrears = arrears
             if not subscription.forwarder:
-                # First: the data thread knows of the interest before the task is given anything.
+                # First: the data thread has to know of the interest before the task gets messages.
                 if not self._interested:
                     self.registry._interest_up(self._key)
                 self._interested += 1
@@ -160,7 +158,8 @@ class SubscriberTable(Generic[T]):
                 subscription.task.places.add(weakref.ref(self))
             self._admitted(subscription)
         if arrears is not None:
-            # Asked for only when what arrives waits: else it would be neither kept nor live.
+            # History is asked for only after arriving messages are parked: one that arrives in
+            # between would be neither in the history nor live.
             self._rerouted()
             if subscription.forwarder:
                 arrears.asked(())
@@ -171,10 +170,10 @@ class SubscriberTable(Generic[T]):
             arrears.attached()
 
     def _remove(self, task: object) -> None:
-        """Count ``task`` down, and take it out with the last count.
+        """Count ``task`` down, and remove it when the count is zero.
 
         Raises:
-            NotAttached: if it is not in the table.
+            NotAttached: it is not in the table.
         """
         with self._lock:
             key = next((key for key in self._keys(task) if key in self._table), None)
@@ -184,26 +183,26 @@ class SubscriberTable(Generic[T]):
             subscription.count -= 1
             if subscription.count:
                 return
-            _gone = self._drop(subscription)  # let go of outside the lock
+            _gone = self._drop(subscription)  # released outside the lock
         self._afterwards(subscription)
 
     def _discard(self, subscription: Subscription) -> None:
-        """Take a subscription out whatever its count: its task has ended."""
+        """Remove a subscription whatever its count, because its task has ended."""
         with self._lock:
             if self._table.get(subscription.key) is not subscription:
                 return
-            _gone = self._drop(subscription)  # let go of outside the lock
+            _gone = self._drop(subscription)  # released outside the lock
         self._afterwards(subscription)
 
     def _release(self, feed: Feed) -> None:
-        """Take out what stands for a stream that nobody refers to any more."""
+        """Remove the feed of a stream that was collected."""
         for key in self._keys(feed):
             subscription = self._table.get(key)
             if subscription is not None:
                 self._discard(subscription)
 
     def _drop(self, subscription: Subscription) -> object:
-        """Take a subscription out, and return what it was still to get; the lock is held."""
+        """Remove a subscription, and return the messages it was still to get; the lock is held."""
         del self._table[subscription.key]
         task = subscription.task
         if isinstance(task, Feed) and not any(key in self._table for key in self._keys(task)):
@@ -216,24 +215,25 @@ class SubscriberTable(Generic[T]):
         self._changed()
         return left
 
-    # The public verbs.
+    # Public methods.
 
     def attach(self, task: Task[T], *, history: int = 0) -> None:
         """Have ``task.send`` called with each message from now on, on the sender's thread.
 
-        The task is held until it is detached, as often as it was attached; it still gets
-        each message once.
+        The task is held until it has been detached as often as it was attached. It still gets each
+        message once.
 
         Args:
             task: anything with a synchronous ``send(msg)``; told apart by identity.
-            history: up to so many retained messages come first (see `retain`): the newest of the
-                exchange, of all publishers, in the order of sending. Asked are the processes
-                that are ready now; one that comes later adds what is newer than what was given.
+            history: how many retained messages come first at most (see `retain`): the newest of the
+                exchange, of all publishers, in the order of sending. The processes that are ready
+                now are asked. A process that comes later adds messages newer than those already
+                given.
 
         Raises:
             NotASubscriber: the task cannot be given messages; the text names the adapter.
             LimitReached: this process is in a federation, and is attached to as many names or
-                patterns as it can be (see docs/LIMITS.md). What was attached goes on.
+                patterns as it can be (see docs/LIMITS.md). Tasks attached before go on.
         """
         self._attach(task, history)
 
@@ -247,7 +247,7 @@ class SubscriberTable(Generic[T]):
         """Undo one `attach` (or `handler`) of ``task``.
 
         Raises:
-            NotAttached: if it is not attached.
+            NotAttached: it is not attached.
         """
         if finalizers.collecting is not None and finalizers.later(self.detach, task):
             return
@@ -268,7 +268,7 @@ class SubscriberTable(Generic[T]):
     def _held(
         self, tasks: tuple[Task[T], ...], attach: Callable[[Task[T]], None]
     ) -> Generator[None, None, None]:
-        """Attach ``tasks`` by ``attach`` and detach what was attached."""
+        """Attach ``tasks`` by ``attach``, and detach at the end those that were attached."""
         attached: list[Task[T]] = []
         try:
             for task in tasks:
@@ -280,7 +280,7 @@ class SubscriberTable(Generic[T]):
                 self._leave(task)
 
     def _leave(self, task: object) -> None:
-        """Detach at the end of a block; that the block did it already is no error."""
+        """Detach at the end of a block; no error if the block has detached the task itself."""
         if finalizers.later(self._leave, task):
             return
         try:
@@ -326,13 +326,14 @@ class SubscriberTable(Generic[T]):
         """Return a stream of the messages from now on, to read from other threads or asyncio.
 
         Args:
-            maxsize: so many messages wait at most.
-            overflow: with that many waiting, ``"block"`` has the sender wait,
-                ``"drop_oldest"`` and ``"drop_newest"`` drop one and count it, ``"error"``
-                raises `MailboxFull` to the sender. None is ``"drop_oldest"``, and a warning
-                in the log with the first message that is dropped.
-            details: yield `Delivery` instead of the bare message, and `Lost` in its place.
-            history: up to so many retained messages come first, beyond ``maxsize`` if need be;
+            maxsize: how many messages may wait.
+            overflow: what happens with one more. ``"block"``: the sender waits. ``"drop_oldest"``
+                and ``"drop_newest"``: one message is dropped and counted. ``"error"``: the sender
+                gets `MailboxFull`. None is ``"drop_oldest"``, with a warning in the log when the
+                first message is dropped.
+            details: yield `Delivery` instead of the bare message, and `Lost` in the place of lost
+                messages.
+            history: how many retained messages come first at most, beyond ``maxsize`` if need be;
                 see `attach`.
         """
         return self._stream(maxsize, overflow, details, history, False)
@@ -347,7 +348,7 @@ class SubscriberTable(Generic[T]):
 
     @contextmanager
     def record(self) -> Generator[list[T], None, None]:
-        """Yield a list that each message inside the ``with`` block is appended to."""
+        """Yield a list to which each message inside the ``with`` block is appended."""
         messages: list[T] = []
         with self.subscribe(Recorder(messages)):
             yield messages

@@ -1,7 +1,7 @@
-"""One attached task: under which identity, and in which form it gets its messages.
+"""One attached task: its identity, and the form in which it gets its messages.
 
-Tasks are told apart by identity and counted. Nothing here knows where a task is
-attached, and nothing here calls it but through what an exchange was given.
+Tasks are told apart by identity and counted. Nothing here knows where a task is attached, and
+nothing here calls a task except through the targets that an exchange gets.
 """
 
 import itertools
@@ -24,7 +24,7 @@ Key = tuple[object, ...]
 
 
 def mark() -> int:
-    """Return a number between the serials of what is attached already, and of what will be."""
+    """Return a number between the serials of subscriptions made before and after this call."""
     return next(_serials)
 
 
@@ -32,18 +32,18 @@ _serials = itertools.count()
 
 
 class Forwarder:
-    """Marks tasks that pass on only what was sent in this process: exchanges."""
+    """Marks exchanges as tasks: they pass on only messages that were sent in this process."""
 
     __slots__ = ()
     name: str
 
     def _audience(self) -> "list[Subscription]":
-        """Return what gets its messages."""
+        """Return the subscriptions that get its messages."""
         raise NotImplementedError
 
 
 class Subscription:
-    """One attached task, and what its messages look like."""
+    """One attached task, and the form of its messages."""
 
     __slots__ = (
         "accept", "arrears", "count", "details", "forwarder", "history", "key", "names", "preload",
@@ -60,19 +60,19 @@ class Subscription:
         self.details = isinstance(task, Feed) and task.details
         self.forwarder = isinstance(task, Forwarder)
         self.history = history
-        self.arrears: RemoteCatchUp | None = None  # what other nodes owe it
+        self.arrears: RemoteCatchUp | None = None  # set for a late joiner
         self.count = 1
         self.serial = next(_serials)
 
     def calls(self, accept: Target) -> None:
         """Have the task called by ``accept``."""
         task: Any = self.task
-        self.accept = accept  # takes what has arrived, and what `item` makes of a message
+        self.accept = accept  # for messages of peers, and for those that `item` has shaped
         self.sent: Target = task.keep if isinstance(task, Keeper) else accept
         self.preload: Target = task.preload if isinstance(task, Feed) else accept
 
     def item(self, name: str, msg: object, sent_at: float) -> object:
-        """Return what `accept` gets for a message that was sent in this process."""
+        """Return the form in which `accept` gets a message that was sent in this process."""
         if type(msg) not in UNCHANGING and isinstance(self.task, Keeper):
             msg = settled(msg)
         if self.details:
@@ -80,25 +80,25 @@ class Subscription:
         return (name, msg) if self.names else msg
 
     def target(self, name: str) -> Target:
-        """Return what exchange ``name`` calls with what is sent: mostly the bare `send`."""
+        """Return the target of messages sent on exchange ``name``: mostly the bare `send`."""
         return Shaped(self, name) if self.details or self.names else self.sent
 
     def arrival(self, name: str) -> Target:
-        """Return what exchange ``name`` calls with what has arrived."""
+        """Return the target of messages that arrive on exchange ``name``."""
         return Named(self, name) if self.names else self.accept
 
     def hand_on(self, item: Delivery | Lost, early: bool) -> object:
-        """Give the task what it gets of an item; ``early`` if before all that is live."""
+        """Give the task an item in its form; ``early`` if it comes before all live messages."""
         target = self.preload if early else self.accept
         if self.details:
             return target(item)
         if not isinstance(item, Delivery):
-            return None  # which only streams with details are given
+            return None  # a `Lost`, which only streams with details get
         return target((item.name, item.msg) if self.names else item.msg)
 
 
 class Shaped:
-    """Calls a task that wants more than the bare message."""
+    """Calls a task that gets messages in another form than the bare message."""
 
     __slots__ = ("_name", "subscription")
 
@@ -113,7 +113,7 @@ class Shaped:
 
 
 class Named(Shaped):
-    """Calls a task that wants the name, too, with what has arrived."""
+    """Calls a task with the name and a message that has arrived."""
 
     __slots__ = ()
 
@@ -123,12 +123,12 @@ class Named(Shaped):
 
 
 class Late(Shaped):
-    """Stands in for one late joiner, where messages are sent, until it is given its history."""
+    """Stands in for one late joiner, for messages sent here, until it was given its history."""
 
     __slots__ = ()
 
     def __call__(self, msg: object) -> object:
-        """Take a live message: park it, or pass it on once the history is through."""
+        """Park a live message, or pass it on if the history was given."""
         msg, arrears = settled(msg), self.subscription.arrears
         if finalizers.later(self, msg, message=True):
             return None
@@ -137,17 +137,17 @@ class Late(Shaped):
 
 
 def key_of(task: object, names: bool = False) -> Key:
-    """Return what tells ``task`` apart: its identity, whatever it thinks it equals."""
+    """Return the key that identifies ``task``: by identity, not by equality."""
     return (id(held(task)), names)
 
 
 def held(task: object) -> object:
-    """Return what is held of a task that is attached: of a stream, not itself."""
+    """Return the object that is held for an attached task: for a stream, its feed."""
     return task._feed if isinstance(task, Stream) else task
 
 
 def key_of_call(fn: object) -> Key:
-    """Return what tells a handler apart; a bound method is a new object at each mention."""
+    """Return the key of a handler; a bound method is a new object each time it is accessed."""
     if isinstance(fn, types.MethodType):
         return (id(fn.__self__), id(fn.__func__))
     if isinstance(fn, types.BuiltinMethodType):
@@ -161,10 +161,10 @@ def subscription_of(
     """Return the subscription of ``task``, not yet in any table.
 
     Args:
-        task: what is to be attached.
+        task: the task to attach.
         ended: called with the subscription when its task turns out to be finished.
         names: whether the task gets ``(name, msg)``.
-        history: how many retained messages come first.
+        history: how many retained messages come first at most.
 
     Raises:
         NotASubscriber: the task cannot be given messages; the text names the adapter.

@@ -1,7 +1,8 @@
-"""A pattern to receive by: covers every exchange whose name matches, later ones too.
+"""A pattern to receive by: it covers every exchange whose name matches, including later ones.
 
-A view has subscriptions and no messages: exchanges ask it who is attached when they
-work out whom to call, and it tells them when that changes. Nothing is sent to a view.
+A view has subscriptions and no messages. An exchange that works out its targets asks the views that
+cover it for theirs, and a view tells exchanges when its subscriptions change. Nothing is sent to a
+view.
 """
 
 import itertools
@@ -22,7 +23,7 @@ _serials = itertools.count()
 
 
 class ViewBase(SubscriberTable[Any]):
-    """All that a view does: `View` adds only of what type its registry is."""
+    """The behaviour of a view: `View` adds only the type of its registry."""
 
     __slots__ = ("_serial", "pattern")
 
@@ -44,8 +45,8 @@ class ViewBase(SubscriberTable[Any]):
 
         Args:
             task: anything with a synchronous ``send(msg)``; told apart by identity.
-            names: the task gets ``(name, msg)``; counts as another task than without.
-            history: up to so many retained messages of each exchange come first, in order; see
+            names: the task gets ``(name, msg)``; it then counts as another task than without.
+            history: how many retained messages of each exchange come first at most, in order; see
                 `Exchange.attach`.
 
         Raises:
@@ -107,7 +108,7 @@ class ViewBase(SubscriberTable[Any]):
         names: bool = False,
     ) -> Stream[Any]: ...
 
-    # The last form covers what the base's last two say of a view, which pyright does not see.
+    # The last overload covers the last two of the base class, which pyright does not see.
     def stream(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         maxsize: int = 1000,
@@ -117,13 +118,13 @@ class ViewBase(SubscriberTable[Any]):
         *,
         names: bool = False,
     ) -> Stream[Any]:
-        """Return a stream of what all covered exchanges send; see `Exchange.stream`.
+        """Return a stream of the messages of all covered exchanges; see `Exchange.stream`.
 
         Args:
-            maxsize: so many messages wait at most.
+            maxsize: how many messages may wait.
             overflow: what happens with one more, as for `Exchange.stream`.
-            details: yield `Delivery`, which has the name, and `Lost` in its place.
-            history: up to so many retained messages of each exchange come first.
+            details: yield `Delivery`, which has the name, and `Lost` in the place of lost messages.
+            history: how many retained messages of each exchange come first at most.
             names: yield ``(name, msg)``.
         """
         return self._stream(maxsize, overflow, details, history, names)
@@ -132,13 +133,12 @@ class ViewBase(SubscriberTable[Any]):
         return key_of(task), key_of(task, names=True)
 
     def _rerouted(self) -> None:
-        """See `SubscriberTable._rerouted`."""
         for exchange in self.registry.exchanges():
             if self._covers(exchange):
                 exchange._rerouted()
 
     def _afterwards(self, subscription: Subscription) -> None:
-        # The view's lock is free again: an exchange takes its own first, then this one.
+        # Without the view's lock: an exchange takes its own lock first, then the view's.
         if self._table.get(subscription.key) is subscription:
             for exchange in self.registry.exchanges():
                 if self._covers(exchange):

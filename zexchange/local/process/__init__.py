@@ -1,5 +1,5 @@
-"""The package deals with what a process does: it forks, ends, collects garbage and logs.
+"""The package deals with events in the life of a process: forks, exit, garbage collection, logging.
 
-Other modules register here what is to be mended, or queue what a thread without locks does for
-them. Nothing here knows exchanges or tasks, or what it is that is mended, released or logged.
+Other modules register here what a forked child has to repair, and queue calls for a thread that
+holds no locks. Nothing here knows exchanges or tasks, or the purpose of the calls.
 """

@@ -1,10 +1,24 @@
-"""What finalisers ask for, done by a thread that holds nothing.
+"""Calls that finalisers ask for, made soon afterwards by a thread that holds no locks.
 
-The garbage collector runs finalisers wherever something is made, in the middle of our own locks,
-too. One that waited there for another lock could wait for a thread that waits for the first; and
-one that changed a table could change it under the hands of its own thread. So what a finaliser
-asks for while the collector is at work is done soon after, in the order in which it was asked for,
-by a thread of its own. Nothing here knows what is done.
+The garbage collector runs finalisers at any allocation, on whatever thread allocates, and so in the
+middle of our own critical sections. Two things can go wrong there. A finaliser that waits for a
+lock can deadlock: its thread may hold another lock, for which the owner of the first one waits. And
+our locks are reentrant, so a finaliser on a thread that holds the lock of a table already would
+enter and change the table halfway through another change.
+
+Therefore a finaliser takes none of our locks. `gc.callbacks` note the thread on which the collector
+works in `collecting`. A method that would take a lock calls `later` first: on the collector's
+thread it queues the call and returns True, and the method returns at once. On any other thread it
+returns False, and the method goes on. Fast paths look at `collecting` beforehand, which saves them
+that call.
+
+A thread makes the queued calls in the order in which they were asked for, with no lock held. At
+most `MOST` messages wait. A forked child makes the other calls too, but leaves the messages to its
+parent. At exit, `settle` makes the calls that are left.
+
+Python also runs ``__del__`` when the last reference goes, without the collector. That happens where
+one of our own statements drops the reference: such statements let go of messages and tasks only
+after the lock is released.
 """
 
 import gc
@@ -21,20 +35,20 @@ from .logs import log
 from .worker import Worker
 
 MOST = 10_000
-"""Messages that may wait for the thread; who sends one more is told."""
+"""How many messages may wait for the thread; the sender of one more gets `TooManyDeferred`."""
 EXIT_SECONDS = 1.0
-"""Seconds that the end of the process waits for the thread, if that is at work just then."""
+"""Seconds for which the end of the process waits for the thread, if it is making calls."""
 
 collecting: int | None = None
-"""The thread on which the collector is at work, None while it is not. There is one at a time.
+"""The thread on which the collector works, or None. Only one thread collects at a time.
 
-To be looked at before anything here is called: that costs a nanosecond.
+Callers look at this before they call anything here, because that costs only a nanosecond.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class _Deed:
-    """One call that is still to be made."""
+    """One call to make."""
 
     call: Callable[..., object]
     args: tuple[Any, ...]
@@ -42,17 +56,17 @@ class _Deed:
 
 
 class _Deeds(Worker[_Deed]):
-    """What is to be done, and the thread that does it."""
+    """The queue of calls, and the thread that makes them."""
 
     def _after_fork(self) -> None:
-        """Leave messages to the parent; what else is to be done, is to be done here too."""
+        """Leave the queued messages to the parent; make all other queued calls in the child too."""
         if collecting not in (None, get_ident()):  # that thread is not in this process
             _note("stop", None)
         self.waiting = deque([deed for deed in self.waiting if not deed.message])
         super()._after_fork()
 
     def add(self, deed: _Deed) -> None:
-        """Have one more call made."""
+        """Queue one more call."""
         if deed.message and len(self.waiting) >= MOST:
             raise TooManyDeferred(f"{MOST} messages of finalisers wait to be sent already")
         self.waiting.append(deed)
@@ -77,17 +91,18 @@ _deeds = _Deeds("zexchange-finaliser")
 
 
 def here() -> bool:
-    """Tell whether this is a finaliser's code, or may be: the collector works on this thread."""
+    """Return whether the collector works on this thread, so that the caller may be a finaliser."""
     return collecting == get_ident()
 
 
 def later(call: Callable[..., object], *args: object, message: bool = False) -> bool:
-    """Have the thread make a call, if this is a finaliser's code; tell whether it is.
+    """Queue a call if the caller may be a finaliser; return whether it was queued.
 
     Args:
-        call: an error of it is logged.
-        args: what it is called with.
-        message: it sends one: their number is bounded, and a forked child has none of them.
+        call: the function; if it raises, the error is logged.
+        args: its arguments.
+        message: whether the call sends a message. Such calls are limited in number, and a forked
+            child makes none of them.
 
     Raises:
         TooManyDeferred: as many messages wait already as may.
@@ -99,9 +114,9 @@ def later(call: Callable[..., object], *args: object, message: bool = False) -> 
 
 
 def settle(seconds: float = EXIT_SECONDS) -> None:
-    """Do what finalisers have asked for, or wait so long for the thread that does.
+    """Make the queued calls, or wait up to ``seconds`` while another thread makes them.
 
-    No lock of ours is held, and this is no finaliser's code.
+    The caller holds no lock of ours and is no finaliser.
     """
     until = time.monotonic() + seconds
     while not _deeds.work() and time.monotonic() < until:

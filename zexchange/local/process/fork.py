@@ -1,8 +1,8 @@
-"""What a forked child has to mend in this package.
+"""Repairs that a forked child makes in this package.
 
-A child inherits every lock as it was, held perhaps by a thread that the child
-does not have: so whatever owns a lock registers here and gets fresh ones. Nothing
-here knows what is mended.
+A child inherits every lock in its state at the fork. The thread that held a lock may not exist in
+the child, and the lock would never be released. So each owner of a lock registers here and makes
+fresh ones in the child. Nothing here knows the owners.
 """
 
 import atexit
@@ -15,10 +15,10 @@ from typing import Protocol, TypeVar
 
 
 class Forkable(Protocol):
-    """Something with state that must not be carried over a fork as it is."""
+    """An object with state that a forked child must not take over unchanged."""
 
     def _after_fork(self) -> None:
-        """Make locks anew and forget threads; runs in the child, alone."""
+        """Make new locks and forget threads; called in the child, while it has a single thread."""
         ...
 
 
@@ -28,13 +28,13 @@ _tracked: "weakref.WeakSet[Forkable]" = weakref.WeakSet()
 
 
 def track(owner: F) -> F:
-    """Have ``owner._after_fork()`` called in every forked child, as long as it lives."""
+    """Have ``owner._after_fork()`` called in every forked child, as long as ``owner`` lives."""
     _tracked.add(owner)
     return owner
 
 
 class Lock:
-    """A lock that is made anew in a forked child, for all who refer to this."""
+    """A lock that a forked child replaces, for all that refer to this object."""
 
     __slots__ = ("__weakref__", "lock")
 
@@ -42,12 +42,11 @@ class Lock:
         track(self)._after_fork()
 
     def _after_fork(self) -> None:
-        """Make the lock."""
         self.lock = threading.RLock()
 
 
 def _mend() -> None:
-    """Mend all; the child has one thread yet, so that no order is needed."""
+    """Repair all owners, in any order: the child still has a single thread."""
     for owner in list(_tracked):
         owner._after_fork()
 
@@ -61,13 +60,13 @@ _finalized_in = 0
 
 
 def at_exit(call: Callable[[], object]) -> None:
-    """Have ``call`` called when this process ends, or a child, before all that came earlier."""
+    """Have ``call`` called when this process or a forked child ends, the newest first."""
     _at_exit.append(call)
     atexit.register(call)
 
 
 def end_as_child() -> None:
-    """See to it in a forked child of `multiprocessing`, which ends without `atexit`."""
+    """Have a child of `multiprocessing` make the calls of `at_exit`: it ends without `atexit`."""
     global _finalized_in
     util = sys.modules.get("multiprocessing.util")
     if util is not None and _finalized_in != os.getpid():

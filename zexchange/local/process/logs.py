@@ -1,9 +1,10 @@
-"""What this package logs, handed to logging by a thread of its own.
+"""Log records of this package, given to `logging` by a thread of its own.
 
-A logging handler is a user's code: it takes a lock that other threads hold while they wait
-for us, asks a node for its peers, or does not return for a minute; `logging.config` constructs
-handlers with logging's own lock held. So the thread that has something to say only queues it,
-whatever locks it holds, and `zexchange-log` says it. Nothing here knows what is said, or why.
+A logging handler is a user's code. It takes a lock that other threads may hold while they wait for
+us, asks a node for its peers, or does not return for a minute; and `logging.config` constructs
+handlers with the lock of `logging` held. So the thread that logs only queues a record, whatever
+locks it holds, and the thread ``zexchange-log`` calls the handlers. Nothing here knows the contents
+of the records.
 """
 
 import logging
@@ -19,16 +20,16 @@ from typing import Any
 from .worker import Worker
 
 WAITING = 1000
-"""Records that may wait for handlers; more are dropped, and counted."""
+"""How many records may wait for handlers; further ones are dropped and counted."""
 FLUSHING = 0.5
-"""Seconds that `Log.flush` waits for handlers."""
+"""Seconds for which `Log.flush` waits for handlers."""
 Failure = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 _logger = logging.getLogger("zexchange")
 
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """One record, with what only the thread knows that has said it."""
+    """One record, and its origin, which only the thread that made it knows."""
 
     level: int
     text: str
@@ -42,35 +43,35 @@ class _Said:
 
 
 class Log(Worker[_Said]):
-    """Takes what is to be logged. Every method but `flush` may be called with any lock held."""
+    """Takes records. Every method but `flush` may be called with any lock held."""
 
     def _after_fork(self) -> None:
-        """Leave to the parent what it has still to say."""
+        """Leave waiting records to the parent."""
         self.waiting.clear()
         self._counting = threading.RLock()
         self._dropped = 0
         super()._after_fork()
 
     def info(self, text: str, *args: object) -> None:
-        """Log something that is as it should be."""
+        """Log normal operation."""
         self._say(logging.INFO, text, args)
 
     def warning(self, text: str, *args: object) -> None:
-        """Log something that somebody may have to look at."""
+        """Log a condition that somebody may have to look at."""
         self._say(logging.WARNING, text, args)
 
     def error(self, text: str, *args: object) -> None:
-        """Log something that somebody has to look at."""
+        """Log a condition that somebody has to look at."""
         self._say(logging.ERROR, text, args)
 
     def exception(self, text: str, *args: object) -> None:
-        """Log an error, and with it the exception that is being handled."""
+        """Log an error together with the exception that is being handled."""
         self._say(logging.ERROR, text, args, sys.exc_info())
 
     def _say(
         self, level: int, text: str, args: tuple[Any, ...], failure: Failure | None = None
     ) -> None:
-        # `isEnabledFor` would ask for logging's own lock now and then.
+        # Not `isEnabledFor`, which now and then takes the lock of `logging`.
         if level < _logger.getEffectiveLevel() or level <= _logger.manager.disable:
             return
         if len(self.waiting) >= WAITING:
@@ -90,10 +91,11 @@ class Log(Worker[_Said]):
             self._tell_dropped()
 
     def flush(self) -> None:
-        """Wait until what was said is logged, but not for long. No lock is held then.
+        """Wait up to `FLUSHING` seconds until queued records are logged.
 
-        Handlers are not called here: the caller may have a lock of its own, and they want it.
-        Only as the program ends they are, for from Python 3.12 on no thread starts then.
+        The caller holds no lock of ours, but may hold one of its own that the handlers want, so
+        this does not call them. Only at the end of the program it does: from Python 3.12 on, no
+        thread can start then.
         """
         until = time.monotonic() + FLUSHING
         while (self.waiting or self._turn.locked()) and time.monotonic() < until:
@@ -111,7 +113,7 @@ class Log(Worker[_Said]):
 
 
 def _hand_on(said: _Said) -> None:
-    """Give a record to the handlers, as if it were logged where it was said."""
+    """Give a record to the handlers as if the thread that made it had logged it itself."""
     if not _logger.isEnabledFor(said.level):
         return
     try:
@@ -123,11 +125,11 @@ def _hand_on(said: _Said) -> None:
         record.created, record.msecs = said.at, said.at % 1 * 1000
         record.thread, record.threadName = said.thread, said.thread_name
         _logger.handle(record)
-    except BaseException:  # of a filter, or a handler without manners: nothing else is to end
-        if logging.raiseExceptions and sys.stderr:  # it is shown, as logging does
+    except BaseException:  # raised by a filter or a handler: it must not end this thread
+        if logging.raiseExceptions and sys.stderr:  # show it, as `logging` does
             with suppress(Exception):
                 traceback.print_exc()
 
 
 log = Log("zexchange-log")
-"""The logger ``zexchange``, for whoever may hold a lock, or must not be held up."""
+"""Logs to ``zexchange``, for callers that may hold a lock or must not be delayed by handlers."""

@@ -1,6 +1,6 @@
-"""What is left to a thread that comes when there is some, and holds nothing when it does it.
+"""Work for a thread that is started when there is some, and that holds no locks while it works.
 
-Nothing here knows what is done.
+Nothing here knows the work.
 """
 
 import _thread
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Worker(ABC, Generic[T]):
-    """Does what waits, in order, on one thread at a time.
+    """Does queued items in order, on one thread at a time.
 
     `wake` may be called with any lock held.
     """
@@ -27,25 +27,25 @@ class Worker(ABC, Generic[T]):
         track(self)._after_fork()
 
     def _after_fork(self) -> None:
-        """Forget the thread, which is the parent's."""
-        self._turn = threading.Lock()  # only ever tried
+        """Forget the thread: only the parent has it."""
+        self._turn = threading.Lock()  # taken only without waiting
         self._coming = False
         self._doer = 0
 
     @abstractmethod
     def _do(self, item: T) -> None:
-        """Do what waited; nothing may be raised."""
+        """Do one item. Must not raise."""
 
     def wake(self) -> None:
-        """Have a thread do what waits; the one that has the turn looks again after it."""
+        """Have a thread do the queued items; one that is working looks again when it is done."""
         if not self.waiting or self._coming or self._turn.locked():
             return
         self._coming = True
         try:
-            # In two steps: `Thread.start` waits for the thread, which may run a finaliser first
-            # that waits for a lock of the caller's.
+            # In two steps: `Thread.start` waits until the new thread runs, and that may first run
+            # a finaliser that waits for a lock of the caller.
             _thread.start_new_thread(self._start, ())
-        except RuntimeError:  # no more threads: with the next one, or who waits for it
+        except RuntimeError:  # no more threads: the next `wake` tries again, or `work` does it
             self._coming = False
 
     def _start(self) -> None:
@@ -59,8 +59,8 @@ class Worker(ABC, Generic[T]):
         self.work()
 
     def work(self) -> bool:
-        """Do all there is; return False if another thread is at it. No lock is held."""
-        if self._doer == get_ident():  # what is done asks for it
+        """Do all queued items; return False if another thread does them. No lock is held."""
+        if self._doer == get_ident():  # called by an item that is being done
             return True
         while self.waiting:
             if not self._turn.acquire(False):

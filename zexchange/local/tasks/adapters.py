@@ -1,7 +1,8 @@
-"""Tasks out of other things that need no thread of their own: callables, queues, a display.
+"""Tasks made of things that need no thread of their own: callables, queues, a display.
 
-Each adapter is a task with a plain ``send`` and is itself what gets detached. What an
-adapter cannot keep it drops as told, and counts. It must not know any exchange.
+Each adapter is a task with a plain ``send``, and the adapter itself is what gets detached. An
+adapter that cannot keep a message drops it by the rule that the user chose, and counts it. Nothing
+here may know exchanges.
 """
 
 import asyncio
@@ -54,10 +55,10 @@ class to_call(Generic[M]):  # noqa: N801 - used as a verb, like the built-in cla
 
 
 class Puts(Protocol[M]):
-    """What has ``put``, as a `queue.Queue`."""
+    """An object with ``put``, such as a `queue.Queue`."""
 
     def put(self, item: M, /) -> object:
-        """Take one message, and wait for room."""
+        """Take one message, waiting for room."""
         ...
 
 
@@ -66,7 +67,7 @@ class to_queue(Keeper, Generic[M]):  # noqa: N801
 
     Args:
         q: a `queue.Queue`, `queue.SimpleQueue` or a queue of `multiprocessing`.
-        overflow: what happens when it is full; as for `Exchange.stream`.
+        overflow: what happens when the queue is full; as for `Exchange.stream`.
 
     Raises:
         NotASubscriber: ``q`` has no ``put``, or belongs to an event loop.
@@ -100,13 +101,13 @@ class to_queue(Keeper, Generic[M]):  # noqa: N801
         self._q = q
         self._dropped = 0
         self._overflow = overflow
-        # A queue without put_nowait has no bound to run against.
+        # A queue without put_nowait is unbounded.
         bounded = overflow != "block" and hasattr(q, "put_nowait")
         object.__setattr__(self, "send", self._offer if bounded else self._put)
         self._lock = Lock()
 
     def keep(self, msg: object) -> None:
-        """Put a message that its sender may change: a copy of a buffer."""
+        """Put a message that its sender may change: a buffer is copied."""
         self.send(settled(msg))  # pyright: ignore[reportCallIssue] - a slot, and no method
 
     def __repr__(self) -> str:
@@ -118,18 +119,16 @@ class to_queue(Keeper, Generic[M]):  # noqa: N801
         return self._dropped
 
     def _put(self, msg: object) -> None:
-        """Wait for room."""
         self._q.put(msg)
 
     def _offer(self, msg: object) -> None:
-        """Put without waiting."""
         try:
             self._q.put_nowait(msg)
         except queue.Full:
             self._overflowed(msg)
 
     def _overflowed(self, msg: object) -> None:
-        """Do what ``overflow`` says in a full queue."""
+        """Apply ``overflow`` to a message that the queue had no room for."""
         if self._overflow == "error":
             raise MailboxFull(f"{self._q!r} is full") from None
         if self._overflow == "drop_oldest" and self._drop_oldest():
@@ -137,18 +136,18 @@ class to_queue(Keeper, Generic[M]):  # noqa: N801
                 self._q.put_nowait(msg)
                 return
             except queue.Full:
-                pass  # another sender was faster: then it is this one that is dropped
+                pass  # another sender was faster: then this message is dropped
         self._count_dropped()
 
     def _drop_oldest(self) -> bool:
-        """Take one message out; False where it cannot be had, as in a feeder's buffer."""
+        """Take one message out; return False if none is there, as while a feeder thread has it."""
         try:
             self._q.get_nowait()
         except queue.Empty:
             return False
         done = getattr(self._q, "task_done", None)
         if done is not None:
-            done()  # nobody will process it, and join() must not wait for it
+            done()  # nobody will process the message, and join() must not wait for it
         self._count_dropped()
         return True
 
@@ -172,10 +171,10 @@ class DisplayMessages:
         self._lock = Lock()
 
     def send(self, msg: object) -> None:
-        """Print ``msg``, whole lines also when several threads send."""
+        """Print ``msg``, as whole lines even when several threads send."""
         if finalizers.later(self.send, msg, message=True):
             return
         with self._lock.lock:
             self.count = number = self.count + 1
-        # In one piece, and outside the lock: the message says itself what it looks like.
+        # In one piece; and outside the lock, because the message's `__repr__` is foreign code.
         print(f"msg[{number}]: {msg!r}\n", end="", file=self._file or sys.stdout)

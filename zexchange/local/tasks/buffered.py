@@ -1,7 +1,7 @@
-"""Tasks behind a mailbox: slow ones on a thread of their own, async ones on their loop.
+"""Tasks with a mailbox: slow ones run on a thread of their own, async ones on their event loop.
 
-The sender only leaves the message; whoever reads has no caller, so that errors are
-logged and counted there. It must not know any exchange.
+The sender only puts the message into the mailbox. The reading side has no caller to raise to, so
+its errors are logged and counted. Nothing here may know exchanges.
 """
 
 import asyncio
@@ -24,32 +24,33 @@ from .task import M, Task
 from .validation import GeneratorTask, check_task
 
 FINISHING = 5.0
-"""Seconds that the end of the program waits for messages which are with threads."""
+"""Seconds for which the end of the program waits until the threads have handed on their messages.
+"""
 
 
 class _Buffered(Keeper, Generic[M]):
-    """What the adapters with a mailbox share: its figures, and the errors behind it."""
+    """The base of the adapters with a mailbox: its counts, and the errors of the reading side."""
 
     def __init__(self, maxsize: int, overflow: Overflow) -> None:
         self._mailbox: Mailbox[Any] = Mailbox(maxsize, overflow)
         self._errors = 0
 
     def send(self, msg: M, /) -> None:
-        """Leave ``msg`` in the mailbox."""
+        """Put ``msg`` into the mailbox."""
         raise NotImplementedError
 
     def keep(self, msg: object) -> None:
-        """Leave a message that its sender may change: a copy of a buffer."""
+        """Put a message that its sender may change into the mailbox: a buffer is copied."""
         self.send(settled(msg))
 
     @property
     def errors(self) -> int:
-        """How many messages the task failed on; each was logged."""
+        """How many messages the task failed on; each failure was logged."""
         return self._errors
 
     @property
     def dropped(self) -> int:
-        """How many messages the task never got: for want of room, or of a reader."""
+        """How many messages never reached the task: there was no room, or no reader any longer."""
         return self._mailbox.stats().dropped
 
     def stats(self) -> MailboxStats:
@@ -57,26 +58,26 @@ class _Buffered(Keeper, Generic[M]):
         return self._mailbox.stats()
 
     def _failed(self, error: BaseException) -> None:
-        """Log and count an error that has no caller; only the reading side calls this."""
+        """Log and count an error; only the reading side calls this."""
         self._errors += 1
         logger.error("message lost: error in %r", self, exc_info=error)
 
 
 class _Marker(threading.Event):
-    """A place among the messages, which the thread sets when it comes there."""
+    """A marker among the messages, which the thread sets when it takes it from the mailbox."""
 
 
 class to_thread(_Buffered[M]):  # noqa: N801
     """A task that hands messages to ``task.send`` on a daemon thread of its own.
 
-    The thread starts with the first message, in a forked child again. Errors are logged
-    and counted (`errors`). `close` lets it finish what is waiting, and so does the end of the
-    program, for up to five seconds; a warning says how many messages are left then.
+    The thread starts with the first message, and again in a forked child. Errors are logged and
+    counted (`errors`). `close` lets the thread finish the waiting messages. So does the end of the
+    program, for up to five seconds; then a warning says how many messages are left.
 
     Args:
         task: anything with a synchronous ``send(msg)``.
-        maxsize: so many messages wait at most.
-        overflow: what happens with one more; the sender waits unless told otherwise.
+        maxsize: how many messages may wait.
+        overflow: what happens with one more; by default the sender waits.
 
     Raises:
         NotASubscriber: the task cannot be given messages.
@@ -99,15 +100,15 @@ class to_thread(_Buffered[M]):  # noqa: N801
         self._thread: threading.Thread | None = None
 
     def _after_fork(self) -> None:
-        """Leave what waits to the parent, whose thread has it too; start anew."""
+        """Leave waiting messages to the parent, whose thread has them too; start afresh."""
         self._mailbox.clear()
         self._new_thread()
 
     def send(self, msg: M, /) -> None:
-        """Leave ``msg`` for the thread.
+        """Put ``msg`` into the mailbox of the thread.
 
         Raises:
-            Closed: after `close`: nobody would read it.
+            Closed: after `close`, since nobody would read the message.
             MailboxFull: there is no room, with ``overflow="error"``.
         """
         if self._thread is None:
@@ -117,7 +118,7 @@ class to_thread(_Buffered[M]):  # noqa: N801
         self._mailbox.put(msg)
 
     def _start(self) -> None:
-        """Start the thread, once."""
+        """Start the thread, unless it runs already."""
         if finalizers.later(self._start):
             return
         with self._lock:
@@ -142,11 +143,11 @@ class to_thread(_Buffered[M]):  # noqa: N801
                 result = self._call(msg)
                 if asyncio.iscoroutine(result):
                     raise unawaited(result)
-            except BaseException as error:  # SystemExit too: nobody would read what comes then
+            except BaseException as error:  # SystemExit too: later messages need this thread
                 self._failed(error)
 
     def mark(self) -> threading.Event:
-        """Return what is set when the thread has handed on all that it has now."""
+        """Return an event that is set when the thread has handed on all messages that wait now."""
         marker = _Marker()
         self._mailbox.preload(marker)
         if self._mailbox.closed:
@@ -154,12 +155,12 @@ class to_thread(_Buffered[M]):  # noqa: N801
         return marker
 
     def _ended(self) -> None:
-        """End with a generator that has ended; what still waits is dropped, and counted."""
+        """End along with a generator that has ended; waiting messages are dropped and counted."""
         self._mailbox.close()
         self._mailbox.abandon()
 
     def close(self, timeout: float | None = None) -> None:
-        """Take no more messages, and wait until the thread is through with what it has.
+        """Take no more messages, and wait until the thread has handed on the waiting ones.
 
         Args:
             timeout: seconds to wait at most; None waits without end.
@@ -173,16 +174,18 @@ class to_thread(_Buffered[M]):  # noqa: N801
 
 
 _running: "set[weakref.ref[to_thread]]" = set()
-"""Those that have a thread, which the end of the program would stop where it is."""
+"""Adapters that have a thread: without `_finish`, the end of the program would stop these abruptly.
+"""
 
 
 def _alive() -> list[to_thread]:
-    """Return them: a plain set is listed in one step, while other threads add to it."""
+    """Return the adapters that still exist and have a thread."""
+    # A plain set is listed in one step, while other threads may add to it.
     return [found for known in list(_running) if (found := known()) is not None]
 
 
 def catch_up() -> None:
-    """Wait until the threads have handed on what came up to now, as the program ends."""
+    """Wait until the threads have handed on all messages so far; called as the program ends."""
     finalizers.settle()
     until = time.monotonic() + FINISHING
     markers = [running.mark() for running in _alive()]
@@ -191,7 +194,7 @@ def catch_up() -> None:
 
 
 def _finish() -> None:
-    """Have all threads hand on what they have and take no more, as the program ends."""
+    """Have all threads take no more messages and hand on those that wait, as the program ends."""
     finalizers.settle()
     until = time.monotonic() + FINISHING
     for running in _alive():
@@ -208,15 +211,15 @@ at_exit(_finish)
 class to_async(_Buffered[M]):  # noqa: N801
     """A task that awaits ``fn(msg)`` on the event loop that runs where this is made.
 
-    Messages are handed over from any thread, in order, one at a time, by one wake-up a
-    burst. Errors are logged and counted (`errors`). When the loop has ended, what comes
-    is dropped and counted. For asyncio only: under trio, read a `stream` in a nursery.
+    Messages may be sent from any thread. The loop gets them in order, one at a time, and is woken
+    once for a burst. Errors are logged and counted (`errors`). When the loop has ended, messages
+    are dropped and counted. For asyncio only: under trio, read a `stream` in a nursery.
 
     Args:
         fn: an async function.
-        maxsize: so many messages wait at most.
-        overflow: what happens with one more. With ``"block"`` a sender on another thread
-            waits; one on the loop itself, which would wait for itself, gets `MailboxFull`.
+        maxsize: how many messages may wait.
+        overflow: what happens with one more. With ``"block"`` a sender on another thread waits; a
+            sender on the loop itself, which would wait for itself, gets `MailboxFull`.
 
     Raises:
         NotASubscriber: ``fn`` is no callable.
@@ -248,14 +251,14 @@ class to_async(_Buffered[M]):  # noqa: N801
         return f"to_async({self._fn!r})"
 
     def _after_fork(self) -> None:
-        """Leave what waits to the parent, whose loop has it too."""
+        """Leave waiting messages to the parent, whose loop has them too."""
         self._mailbox.clear()
 
     def send(self, msg: M, /) -> None:
-        """Leave ``msg`` for the loop; from any thread.
+        """Put ``msg`` into the mailbox of the loop; called on any thread.
 
         Raises:
-            MailboxFull: there is no room, and waiting is not wanted or would never end.
+            MailboxFull: there is no room, and the sender should not wait, or would wait for ever.
         """
         if self._mailbox.closed or self._loop.is_closed():
             if not finalizers.later(self.send, msg, message=True):
@@ -264,7 +267,7 @@ class to_async(_Buffered[M]):  # noqa: N801
             self._mailbox.put(msg)
 
     async def _run(self) -> None:
-        """Await the function for each message; runs on the loop until that ends."""
+        """Await the function for each message; runs on the loop until the loop ends."""
         try:
             while True:
                 msg = await self._mailbox.take_async()
@@ -274,7 +277,7 @@ class to_async(_Buffered[M]):  # noqa: N801
                     task = asyncio.current_task()
                     if task is None or task.cancelling():
                         raise
-                    self._failed(error)  # something that the function has awaited was
+                    self._failed(error)  # not this coroutine: something it awaited was cancelled
                 except (KeyboardInterrupt, SystemExit, GeneratorExit):
                     raise  # these end the loop, or come from its end
                 except BaseException as error:
@@ -286,15 +289,15 @@ class to_async(_Buffered[M]):  # noqa: N801
             self._lost(self._mailbox.abandon())
 
     def close(self) -> None:
-        """Take no more messages; the loop still awaits what is waiting."""
+        """Take no more messages; the loop still awaits the function for those that wait."""
         self._mailbox.finish()
 
     async def wait_closed(self) -> None:
-        """Wait, after `close`, until the function has been awaited for all that came."""
+        """Wait, after `close`, until the function has been awaited for all messages."""
         await asyncio.wait([self._reader])
 
     def _lost(self, n: int) -> None:
-        """Log that messages found no loop, when they are the first to; they are counted."""
+        """Log that messages are dropped, the first time only; the mailbox counts them."""
         if n and not self._told:
             self._told = True
             logger.warning("%r drops messages: its event loop, or it, has ended", self)

@@ -1,8 +1,8 @@
-"""What comes of handing one message to many tasks.
+"""Calling many tasks with one message, and gathering their failures.
 
-One failing task never robs the others: what goes wrong is gathered here while the
-round goes on, and settled after it. The loop itself is the exchange's; this module
-must not know how tasks are found.
+A failing task must not keep a message from the others. So failures are gathered here while a round
+goes on, and raised or logged after it. The loop over the tasks is the exchange's; this module must
+not know how tasks are found.
 """
 
 import inspect
@@ -18,7 +18,7 @@ from ...errors import NotASubscriber, TaskFailed
 logger = logging.getLogger("zexchange")
 
 Target = Callable[[Any], object]
-"""What a round calls with each message: mostly the bound `send` of a task."""
+"""A callable that a round calls with each message: mostly the bound `send` of a task."""
 
 
 class Backpressure(ABC):
@@ -32,17 +32,17 @@ class Backpressure(ABC):
 
 
 class Gone(ABC):
-    """Returned by what takes messages for a reader that is no more: nobody can read them."""
+    """Returned by a task that takes messages for a reader that no longer exists."""
 
     __slots__ = ()
 
     @abstractmethod
     def detach(self) -> None:
-        """Detach it wherever it is attached; called with no lock held."""
+        """Detach the task wherever it is attached; called with no lock held."""
 
 
 class Failures:
-    """What went wrong, or has to be waited for, in one round; made only when needed."""
+    """The errors of one round, and the bridges to wait for; made only when needed."""
 
     __slots__ = ("errors", "rooms")
 
@@ -59,7 +59,7 @@ def failed(trouble: Failures | None, target: Target, error: BaseException) -> Fa
 
 
 def joined(trouble: Failures | None, more: Failures | None) -> Failures | None:
-    """Return both together."""
+    """Return one object with the contents of both."""
     if trouble is None or more is None:
         return trouble or more
     trouble.errors += more.errors
@@ -68,7 +68,7 @@ def joined(trouble: Failures | None, more: Failures | None) -> Failures | None:
 
 
 def answered(trouble: Failures | None, target: Target, result: object) -> Failures | None:
-    """Judge what a target returned that is not None; most of it means nothing."""
+    """Handle the result of a target that is not None; most results are ignored."""
     if isinstance(result, Failures):
         return joined(trouble, result)
     if isinstance(result, Backpressure):
@@ -95,7 +95,7 @@ def unawaited(result: Any) -> NotASubscriber:
 def serve(
     targets: tuple[Target, ...], msg: object, trouble: Failures | None = None
 ) -> Failures | None:
-    """Call every target with ``msg``; return what went wrong, None when nothing did."""
+    """Call every target with ``msg``; return the failures, or None if there are none."""
     for target in targets:
         try:
             result = target(msg)
@@ -111,7 +111,7 @@ _here = threading.local()
 
 @contextmanager
 def without_waiting() -> Generator[None, None, None]:
-    """In this block sends on this thread wait for no room, as in an event loop."""
+    """Have sends on this thread not wait for room inside the block, as in an event loop."""
     before = getattr(_here, "hurried", False)
     _here.hurried = True
     try:
@@ -121,30 +121,30 @@ def without_waiting() -> Generator[None, None, None]:
 
 
 def wait_for_room(trouble: Failures) -> None:
-    """Wait for what the bridges asked to wait for; a wait that fails is one more error."""
+    """Wait for the room that bridges asked for; a wait that fails is one more error."""
     for target, room in () if getattr(_here, "hurried", False) else trouble.rooms:
         try:
             room.wait()
         except Exception as error:
             trouble.errors.append((target, error))
-        except BaseException as error:  # Ctrl-C, for instance: nothing more is waited for
+        except BaseException as error:  # Ctrl-C, for instance: skip the other waits
             trouble.errors.append((target, error))
             break
     trouble.rooms.clear()
 
 
 def noted(error: BaseException, note: str) -> BaseException:
-    """Return ``error`` with ``note``, once: an error object may be raised many times."""
+    """Return ``error`` with ``note`` added once, although it may be raised many times."""
     if note not in getattr(error, "__notes__", ()):
         error.add_note(note)
     return error
 
 
 def raise_all(errors: list[BaseException], ends: list[BaseException], exchange: str) -> None:
-    """Raise a lone error as itself, several as a group; the first of ``ends`` before all others.
+    """Raise a single error as itself, several as a group; the first of ``ends`` before all others.
 
-    The lists are emptied first, so that a traceback, which holds this frame and the
-    sender's, does not hold the error in a circle.
+    The lists are emptied first. A traceback holds this frame and the sender's, which would hold the
+    error in turn: a reference cycle.
     """
     end = ends[0] if ends else None
     ends.clear()
@@ -165,7 +165,7 @@ def raise_all(errors: list[BaseException], ends: list[BaseException], exchange: 
 
 
 def _as_exception(error: BaseException) -> Exception:
-    """Return an error that ends nothing but what the sender lets it end."""
+    """Return an error that any ``except Exception`` of the sender catches."""
     if isinstance(error, Exception):
         return error
     failure = TaskFailed(f"a task raised {error!r}")

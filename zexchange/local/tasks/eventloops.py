@@ -1,8 +1,8 @@
-"""Event loops as other threads see them: what waits on one, and how that is woken.
+"""Event loops as other threads see them: how a coroutine waits, and how a thread wakes it.
 
-asyncio (uvloop is one) and trio differ here and nowhere else; anyio runs on either. A
-burst wakes a loop by one callback, whatever waits there. Nothing here knows what is
-waited for, and trio is asked only where a program has imported it.
+The differences between asyncio (uvloop included) and trio are here and nowhere else; anyio runs on
+either. A burst wakes a loop by one callback, however many coroutines wait there. Nothing here knows
+the purpose of the waits, and trio is asked only if the program has imported it.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ from typing import Any, Literal
 
 
 class LoopBinding(ABC):
-    """One running event loop, and what is to be woken on it.
+    """One running event loop, and the waiters to be woken on it.
 
-    `wake` may be called by any thread; the rest belongs to the thread of the loop.
+    `wake` may be called by any thread; the other methods belong to the thread of the loop.
     """
 
     def __init__(self, loop: object, post: Callable[[Callable[[], None]], object]) -> None:
@@ -31,21 +31,22 @@ class LoopBinding(ABC):
         self._posted = False
 
     def wake(self, waiter: "LoopWaiter") -> None:
-        """Have a waiter go on; without effect if its loop has ended, or it has gone on."""
-        # Appended before the look: a callback that is on its way takes along what it finds.
+        """Let a waiter go on; without effect if its loop has ended, or it has gone on already."""
+        # Appended before `_posted` is read: a callback that is on its way finds this waiter too.
         self._due.append(waiter)
         if not self._posted:
             self._posted = True
             try:
                 self._post(self._run)
-            except RuntimeError:  # the loop has ended, and who waited there with it
+            except RuntimeError:  # the loop has ended, and its coroutines with it
                 self._posted = False
                 self._due.clear()
 
     def _run(self) -> None:
-        """Let all go on that are due; on the loop."""
+        """Let all due waiters go on; runs on the loop."""
         self._posted = False
-        # Not those that become due meanwhile: two who answer each other would never end.
+        # Not those that become due meanwhile: two coroutines that answer each other would keep
+        # this callback running for ever.
         due, left = self._due, len(self._due)
         try:
             while left:
@@ -57,27 +58,27 @@ class LoopBinding(ABC):
 
     @abstractmethod
     def waiter(self) -> "LoopWaiter":
-        """Return what one coroutine awaits: every `wake` from now on ends that."""
+        """Return an awaitable for one coroutine; any `wake` of it from now on ends the wait."""
 
     @abstractmethod
     async def wait(self, waiter: "LoopWaiter", seconds: float) -> None:
-        """Wait until woken, at the longest for some seconds."""
+        """Wait until woken, for ``seconds`` at most."""
 
     @abstractmethod
     async def pause(self) -> None:
-        """Let whatever else runs on the loop have its turn."""
+        """Let the other coroutines and callbacks of the loop have a turn."""
 
     @property
     @abstractmethod
     def closed(self) -> bool:
-        """Whether nothing will run on the loop any more."""
+        """Whether nothing will run on the loop any longer."""
 
 
 class _Pause:
-    """What one asyncio task waits for: a future, in all that a task asks of one.
+    """The awaitable of one asyncio task: it has the parts of a future that a task uses.
 
-    Unlike `asyncio.Future` it has the task go on in the very callback that wakes it, and not
-    in the next turn of the loop: 43 instead of 62 µs from another thread.
+    Unlike `asyncio.Future` it resumes the task in the very callback that wakes it, not in the next
+    turn of the loop: 43 instead of 62 µs from another thread.
     """
 
     __slots__ = ("_asyncio_future_blocking", "_context", "_go_on", "_loop", "_message", "_state")
@@ -97,7 +98,7 @@ class _Pause:
         return self.result()
 
     def end(self) -> None:
-        """Have the task go on, now; in a callback of the loop."""
+        """Resume the task now; called in a callback of the loop."""
         if self._state == "waiting":
             self._state = "done"
             if self._context is not None and self._go_on is not None:
@@ -107,7 +108,7 @@ class _Pause:
                 self._call()
 
     def cancel(self, msg: object = None) -> bool:
-        """Have `result` raise, and the task go on soon; False if it goes on already."""
+        """Have `result` raise, and resume the task soon; return False if it is resumed already."""
         if self._state != "waiting":
             return False
         self._state, self._message = "cancelled", msg
@@ -124,21 +125,20 @@ class _Pause:
     def add_done_callback(
         self, fn: "Callable[[_Pause], object]", *, context: contextvars.Context | None = None
     ) -> None:
-        """Remember the task, which calls this right after it was given the pause."""
+        """Remember the callback that resumes the task, which calls this right after it awaited."""
         self._go_on, self._context = fn, context
         if self._state != "waiting":
             self._loop.call_soon(self._call)
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
-        """Return the loop."""
         return self._loop
 
     def done(self) -> bool:
-        """Tell whether the task goes on."""
+        """Return whether the wait is over."""
         return self._state != "waiting"
 
     def result(self) -> None:
-        """Return, or raise what the task gets."""
+        """Return None, or raise CancelledError if the wait was cancelled."""
         if self._state == "cancelled":
             raise asyncio.CancelledError(*([] if self._message is None else [self._message]))
 
@@ -167,7 +167,7 @@ class _Asyncio(LoopBinding):
 
 
 class _Moment:
-    """What one trio task waits for."""
+    """The awaitable of one trio task."""
 
     def __init__(self, event: Any) -> None:
         self._event = event
@@ -179,7 +179,8 @@ class _Moment:
 
 
 LoopWaiter = _Pause | _Moment
-"""What one coroutine awaits; `end`, called on its loop, has it go on if it does not already."""
+"""The awaitable of one coroutine. `end`, called on its loop, resumes the coroutine if it still
+waits."""
 
 
 class _Trio(LoopBinding):
@@ -210,33 +211,33 @@ _cache = threading.local()
 
 
 def running() -> Any:
-    """Return what stands for the event loop that runs on this thread now, None without any."""
+    """Return the asyncio loop or trio token that runs on this thread now, None if there is none."""
     trio = sys.modules.get("trio")
     if trio is not None:
-        try:  # first: a guest of asyncio is in both
+        try:  # first: in trio's guest mode, both run on this thread
             trio.lowlevel.current_task()
             return trio.lowlevel.current_trio_token()
-        except (RuntimeError, AttributeError):  # no trio here; or another thread imports it yet
+        except (RuntimeError, AttributeError):  # not in trio; or another thread still imports it
             pass
     return asyncio._get_running_loop()
 
 
 def held_up_here() -> bool:
-    """Return whether to wait on this thread would hold up coroutines that need not know of it.
+    """Return whether waiting on this thread would hold up unrelated coroutines.
 
-    Not in a cell of a notebook, whose kernel runs its plain code inside its own event loop, and
-    waits for it there whatever it does.
+    A cell of a notebook is an exception: the kernel runs plain code of cells inside its own event
+    loop, which cannot go on anyway until the cell has ended.
     """
     return running() is not None and not _in_cell()
 
 
 def _in_cell() -> bool:
-    """Return whether what runs here was called by a cell, and by no coroutine or callback of it."""
+    """Return whether a notebook cell runs the caller, and no coroutine or callback between them."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         code, module = frame.f_code, frame.f_globals.get("__name__") or ""
         if module == "__main__" and code.co_name.startswith(_TYPED):
-            # What a program begins with has nothing below it that would carry it out.
+            # The main script of a program has no frame below it; a cell has the kernel's.
             below = frame.f_back
             return below is not None and below.f_globals.get("__name__") != "runpy"
         if code.co_flags & inspect.CO_COROUTINE or module.partition(".")[0] in _LOOPS:
@@ -246,12 +247,12 @@ def _in_cell() -> bool:
 
 
 _TYPED = ("<module>", "<cell line")
-"""How the names begin that code has which was typed."""
+"""How the code objects of cells and scripts are named, or begin to be named."""
 _LOOPS = ("asyncio", "trio", "uvloop", "anyio")
 
 
 def home() -> LoopBinding:
-    """Return the event loop that runs on this thread.
+    """Return the binding of the event loop that runs on this thread.
 
     Raises:
         RuntimeError: none does.
@@ -259,7 +260,7 @@ def home() -> LoopBinding:
     loop = running()
     if loop is None:
         raise RuntimeError("no event loop runs on this thread: this has to be awaited in one")
-    # Held weakly: who waits there holds it, and a loop that has ended shall not stay.
+    # Held weakly: code that waits holds it, and a loop that has ended must not be kept.
     found = getattr(_cache, "home", None)
     known: LoopBinding | None = found and found()
     if known is None or known.loop is not loop:
@@ -269,10 +270,10 @@ def home() -> LoopBinding:
 
 
 async def in_thread(call: Callable[[], None]) -> None:
-    """Run ``call`` on a thread of its own, which begins at once, and wait for its end.
+    """Run ``call`` on a thread of its own, which starts at once, and wait until it returns.
 
-    Who is cancelled meanwhile waits no more; the call goes on to its end, and the
-    interpreter waits for that before it exits.
+    A coroutine that is cancelled meanwhile stops waiting. The call still goes on to its end, and
+    the interpreter waits for that before it exits.
     """
     here, failed = home(), list[BaseException]()
     waiter = here.waiter()
@@ -286,7 +287,7 @@ async def in_thread(call: Callable[[], None]) -> None:
 
     try:
         threading.Thread(target=run, name="zexchange-closing").start()
-    except RuntimeError:  # there can be no more threads: better late than never
+    except RuntimeError:  # no more threads: hold up the loop rather than not make the call
         run()
     await waiter
     if failed:

@@ -1,8 +1,8 @@
-"""What exchanges hold of a stream: where to put its messages, and not the stream itself.
+"""The part of a stream that an exchange holds: where to put messages, but not the stream itself.
 
-So a stream that nobody refers to any more goes. Its finaliser runs anywhere, with whatever
-locks held, and only sets marks; it is detached by the next message, or by the next use of a
-registry. Nothing here knows what an exchange is, beyond that a feed can be released there.
+So a stream can be collected when nobody refers to it. Its finaliser runs anywhere, on a thread that
+may hold any locks, and so it only sets marks. The next message detaches the stream, or the next use
+of a registry. Nothing here knows what an exchange is, except that a feed can be released there.
 """
 
 import sys
@@ -18,7 +18,7 @@ from .mailbox import Mailbox
 from .snapshots import Keeper
 
 WARNS = sys.flags.dev_mode
-"""Whether a stream that was not closed is told of: in Python's dev mode."""
+"""Whether a stream that was not closed causes a warning: in Python's dev mode."""
 
 
 class Place(Protocol):
@@ -30,7 +30,7 @@ class Place(Protocol):
         ...
 
     def _release(self, feed: "Feed") -> None:
-        """Detach a feed, however often it is attached."""
+        """Detach a feed, even if it is attached several times."""
         ...
 
 
@@ -48,7 +48,8 @@ class Feed(Keeper, Gone):
         self._unclosed = False
         self.details = details
         self.places: set[weakref.ref[Place]] = set()
-        """Where it is attached; what goes together with its stream has nothing to detach."""
+        """Where it is attached. Weak: a place that is collected along with the stream needs no
+        detaching."""
         self.send: Callable[[Any], object] = mailbox.put
         self.keep: Callable[[Any], object] = mailbox.keep
         self.send_all: Callable[[Sequence[Any]], bool] = mailbox.put_all
@@ -59,17 +60,17 @@ class Feed(Keeper, Gone):
         return "a stream that nobody refers to" if stream is None else repr(stream)
 
     def stream(self) -> object:
-        """Return the stream, None if nobody refers to it any more."""
+        """Return the stream, or None if it was collected."""
         return self._stream()
 
     def orphan(self) -> None:
-        """Note that nobody can read any more; called by a finaliser, so it takes no lock."""
+        """Note that nobody can read any longer; called by a finaliser, so it takes no lock."""
         self._unclosed = not self._mailbox.closed
         self._mailbox.orphan(self)
         orphans.append(self)
 
     def detach(self) -> None:
-        """Detach it everywhere, and warn once if it should have been closed; no lock is held."""
+        """Detach from every place, and warn once if the stream was not closed; no lock is held."""
         places = [place for ref in list(self.places) if (place := ref()) is not None]
         for place in places:
             place._release(self)
@@ -79,7 +80,7 @@ class Feed(Keeper, Gone):
 
 
 class _Unclosed:
-    """Warns when it goes, at once: so that the warning as an error stops nobody else's call."""
+    """Warns in its own finaliser: if warnings are errors, the error then stops no other call."""
 
     def __init__(self, where: str) -> None:
         self._where = where
@@ -90,13 +91,13 @@ class _Unclosed:
 
 
 orphans: deque[Feed] = deque()
-"""Feeds of streams that are no more, and that may be attached yet."""
+"""Feeds whose streams were collected, and which may still be attached."""
 
 
 def tidy() -> None:
-    """Detach what stands for streams that are no more; called with no lock held.
+    """Detach feeds whose streams were collected; called with no lock held.
 
-    In a finaliser there may be one.
+    In a finaliser a lock may be held, so this does nothing there.
     """
     if finalizers.collecting is not None and finalizers.here():
         return

@@ -1,8 +1,8 @@
-"""A bounded mailbox between any thread that puts and one that waits, or one event loop.
+"""A bounded queue: any thread puts items, waiting threads and coroutines take them.
 
-What does not fit is dropped as the mailbox was told, and counted: never silent.
-It holds items without knowing what they are or where they come from, but for buffers
-that their sender may fill again.
+An item that does not fit is dropped by the rule that the user chose, and counted: never silently.
+Items come from anywhere and may be anything; `keep` copies buffers, which their sender may fill
+again.
 """
 
 import threading
@@ -24,20 +24,22 @@ from .snapshots import UNCHANGING, settled
 T = TypeVar("T")
 
 Overflow = Literal["block", "drop_oldest", "drop_newest", "error"]
-"""What a full mailbox does with one more: see `Exchange.stream`."""
+"""The rule for one more item in a full mailbox: see `Exchange.stream`."""
 IN_A_ROW, A_WHILE = 64, 0.001
-"""Items that a coroutine takes between two looks at the clock, and the seconds after which
-others on its loop have a turn, though it need not wait. It would starve them in a flood; with
-a turn each 100 items, the loop and the thread that delivers wait for each other all the time."""
+"""A coroutine that never has to wait takes so many items between two looks at the clock, and
+yields to its loop after so many seconds. Without that it would starve other coroutines in a flood;
+if it yielded after each 100 items, the loop and the delivering thread would wait for each other
+all the time."""
 
 _NO_ROOM = object()
 ROOM_AFTER = 0.01
-"""Seconds after which a sender that waits looks for room again. It is woken when half is free:
-woken for each message that is taken, it and the reader would hand the interpreter to and fro."""
+"""Seconds after which a waiting sender looks for room again. It is woken when half of the mailbox
+is free: if it were woken for each message taken, it and the reader would pass the GIL to and fro.
+"""
 
 
 def check_overflow(overflow: str) -> None:
-    """Raise ValueError unless ``overflow`` is one of the four words."""
+    """Raise ValueError unless ``overflow`` is one of the four rules."""
     if overflow not in get_args(Overflow):
         words = ", ".join(map(repr, get_args(Overflow)))
         raise ValueError(f"overflow is one of {words}, not {overflow!r}")
@@ -45,13 +47,13 @@ def check_overflow(overflow: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class MailboxStats:
-    """What went through a mailbox since it was made, in messages.
+    """The counts of a mailbox since it was made, in messages.
 
     Attributes:
-        received: put into it, dropped ones included.
-        dropped: not kept, or removed, for want of room.
+        received: how many were put into it, dropped ones included.
+        dropped: how many were not kept, or were removed, for want of room.
         blocked: how often a sender had to wait for room.
-        waiting: in it now.
+        waiting: how many are in it now.
     """
 
     received: int
@@ -61,7 +63,7 @@ class MailboxStats:
 
 
 class Mailbox(Generic[T]):
-    """A bounded queue that is read by waiting threads and by event loops alike."""
+    """A bounded queue, read alike by threads that wait and by event loops."""
 
     __slots__ = (
         "__weakref__", "_blocked", "_dropped", "_filled", "_finishing", "_home",
@@ -70,14 +72,14 @@ class Mailbox(Generic[T]):
     )  # fmt: skip
 
     def __init__(self, maxsize: int, overflow: Overflow | None, title: str = "") -> None:
-        """Make an empty one; where nobody chose ``overflow``, a warning says what was dropped."""
+        """Make an empty mailbox; if ``overflow`` is None, a warning in the log tells of drops."""
         self._unasked = "" if overflow else title
         overflow = overflow or "drop_oldest"
         check_overflow(overflow)
         if maxsize < 1:
             raise ValueError(f"maxsize is at least 1, not {maxsize}")
         self._overflow = overflow
-        self._limit = maxsize  # -1 once nothing more is taken: put needs one comparison only
+        self._limit = maxsize  # -1 once closed, so that put needs only one comparison
         self.items: deque[T] = deque()
         self._received = self._dropped = self._blocked = 0
         self.over = self._finishing = False
@@ -85,29 +87,29 @@ class Mailbox(Generic[T]):
         track(self)._after_fork()
 
     def _after_fork(self) -> None:
-        """Make the locks; whoever waited on the old ones is not in this process."""
+        """Make new locks; threads that waited on the old ones are not in this process."""
         self._lock = threading.RLock()  # a signal handler may put while its thread holds it
         self._filled = threading.Condition(self._lock)
         self._roomy = threading.Condition(self._lock)
         self._readers = self.writers = 0
         self._waiters: list[tuple[eventloops.LoopBinding, eventloops.LoopWaiter]] = []
         self._home: eventloops.LoopBinding | None = None  # set while a loop reads, not a thread
-        self._paused = 0.0  # when others on the loop had a turn
-        self.turns = 0  # items that a coroutine may still take at once
+        self._paused = 0.0  # when other coroutines of the loop last had a turn
+        self.turns = 0  # how many items a coroutine may take before it looks at the clock
 
     def __len__(self) -> int:
         return len(self.items)
 
     @property
     def closed(self) -> bool:
-        """Whether nothing more is put."""
+        """Whether the mailbox takes no more items."""
         return self._limit < 0
 
     def put(self, item: T) -> object:
         """Add ``item``, or do what ``overflow`` says; after `close` it is ignored.
 
         Returns:
-            None, or what `orphan` was given: nobody will read it.
+            None; or the argument of `orphan`, once nobody will read the item.
 
         Raises:
             MailboxFull: with ``overflow="error"``, or where waiting would never end.
@@ -116,7 +118,7 @@ class Mailbox(Generic[T]):
             return None
         with self._lock:
             if len(self.items) >= self._limit:
-                gone = self._make_room()  # let go of outside the lock, with this function
+                gone = self._make_room()  # released outside the lock, when this function returns
                 if gone is _NO_ROOM:
                     return self._left
             self._received += 1
@@ -126,12 +128,12 @@ class Mailbox(Generic[T]):
             return None
 
     def keep(self, item: T) -> object:
-        """Add ``item`` like `put`, or a copy, if it is a buffer that its sender may fill again."""
+        """Add ``item`` like `put`, but copy a buffer, which its sender may fill again."""
         if type(item) not in UNCHANGING:
             item = settled(item)
         if finalizers.collecting is not None and finalizers.later(self.put, item, message=True):
             return None
-        with self._lock:  # and not by `put`: that is a tenth of what this takes
+        with self._lock:  # repeated from `put`: a call would add a tenth to the cost
             if len(self.items) >= self._limit:
                 gone = self._make_room()
                 if gone is _NO_ROOM:
@@ -143,7 +145,7 @@ class Mailbox(Generic[T]):
             return None
 
     def put_all(self, items: Sequence[T]) -> bool:
-        """Add items, if there is room for all of them and it is open; tell whether that is so."""
+        """Add all items if it is open and has room for all of them; return whether it had."""
         with self._lock:
             if len(self.items) + len(items) > self._limit:
                 return False
@@ -162,7 +164,7 @@ class Mailbox(Generic[T]):
                 self._wake()
 
     def clear(self) -> None:
-        """Forget what is in it, uncounted: in a forked child it is the parent's."""
+        """Forget the items without counting them: in a forked child they are the parent's."""
         self._received -= len(self.items)
         self.items.clear()
 
@@ -170,7 +172,8 @@ class Mailbox(Generic[T]):
         """Do what ``overflow`` says in a full mailbox.
 
         Returns:
-            `_NO_ROOM` if the item does not go in; else one that has gone for it, if any.
+            `_NO_ROOM` if the new item does not go in; else the item that was dropped for it, or
+            None.
         """
         if self._limit < 0:
             return _NO_ROOM
@@ -184,7 +187,7 @@ class Mailbox(Generic[T]):
         try:
             gone = self.items.popleft()
         except IndexError:
-            return None  # a coroutine took it meanwhile
+            return None  # a coroutine, which takes no lock, was faster
         self._dropped += 1
         if self._unasked and self._dropped == 1:
             log.warning(
@@ -197,12 +200,12 @@ class Mailbox(Generic[T]):
         return gone
 
     def _refuse(self) -> None:
-        """Count an item that is dropped and was never in here; the lock is held."""
+        """Count an item that is dropped without having been put in; the lock is held."""
         self._received += 1
         self._dropped += 1
 
     def _wait_for_room(self) -> bool:
-        """Wait until a reader took something; False once the mailbox is closed."""
+        """Wait until a reader has taken items; return False once the mailbox is closed."""
         home = self._home
         if home is not None and eventloops.running() is home.loop:
             raise MailboxFull(
@@ -214,7 +217,7 @@ class Mailbox(Generic[T]):
         try:
             while len(self.items) >= self._limit >= 0:
                 if self._home is not None and self._home.closed:
-                    self._refuse()  # its reader is gone, and nothing told us
+                    self._refuse()  # the reader's loop has ended without a call of `close`
                     return False
                 self._roomy.wait(ROOM_AFTER)
         finally:
@@ -222,7 +225,7 @@ class Mailbox(Generic[T]):
         return self._limit >= 0
 
     def _wake(self) -> None:
-        """Wake who waits; loops by one callback until they wait again, however many puts."""
+        """Wake all readers: each loop by one callback until it waits again, however many puts."""
         if self._readers:
             self._filled.notify()
         waiters, self._waiters = self._waiters, []
@@ -235,7 +238,8 @@ class Mailbox(Generic[T]):
         Raises:
             TimeoutError: nothing came in time.
             Closed: the mailbox was closed.
-            RuntimeError: nothing is there, and to wait without end would stop an event loop.
+            RuntimeError: the mailbox is empty, and waiting without a timeout would stop an event
+                loop.
         """
         self._home, self.turns = None, 0
         deadline = time.monotonic() + seconds(timeout)
@@ -260,16 +264,16 @@ class Mailbox(Generic[T]):
                     self._readers -= 1
 
     def read_here(self) -> eventloops.LoopBinding:
-        """Note that coroutines of the loop on this thread read from now on."""
+        """Note that coroutines of the loop on this thread are the readers from now on."""
         home = self._home = eventloops.home()
         return home
 
     async def take_async(self) -> T:
-        """Remove and return the oldest item, suspending the task meanwhile.
+        """Remove and return the oldest item, suspending the coroutine until there is one.
 
-        Nothing is taken before the last step, which does not suspend: whoever is cancelled,
-        at whatever moment, leaves the item where it is. Who need not wait lets others on the
-        loop have a turn after `A_WHILE`.
+        The item is taken in the last step, which does not suspend. So a coroutine that is
+        cancelled, at whatever moment, leaves the item in the mailbox. A coroutine that never has to
+        wait yields to the others on its loop after `A_WHILE` seconds.
 
         Raises:
             Closed: the mailbox was closed.
@@ -280,7 +284,7 @@ class Mailbox(Generic[T]):
         else:
             self.turns, now = IN_A_ROW, time.monotonic()
             if self.items and now - self._paused > A_WHILE:
-                self._paused = now  # whoever is cancelled in the pause has had others run, too
+                self._paused = now  # before the pause: one that is cancelled counts as well
                 await home.pause()
         while True:
             with self._lock:
@@ -294,44 +298,44 @@ class Mailbox(Generic[T]):
             self.turns, self._paused = IN_A_ROW, time.monotonic()
             try:
                 await waiter
-            except BaseException:  # whoever wakes one wakes all: no wake-up is lost with it
+            except BaseException:  # a put wakes all waiters, so no other one misses a wake-up
                 with self._lock:
                     self._waiters = [w for w in self._waiters if w[1] is not waiter]
                 raise
 
     def let_write(self) -> None:
-        """Let waiting senders go on, behind a `popleft` without the lock, if there is room."""
+        """Wake waiting senders if half is free; called after a `popleft` without the lock."""
         if len(self.items) <= self._limit // 2:
             with self._lock:
                 self._roomy.notify_all()
 
     def _readable(self) -> bool:
-        """Tell whether there is an item; raise Closed when there will be none."""
+        """Return whether there is an item; raise Closed if none will ever come."""
         if self.over or (self._finishing and not self.items):
             raise Closed("the stream was closed")
         return bool(self.items)
 
     def _pop(self) -> T:
-        """Remove the oldest item and let one waiting sender go on; the lock is held."""
+        """Remove the oldest item, and wake waiting senders if half is free; the lock is held."""
         item = self.items.popleft()
         if self.writers and len(self.items) <= self._limit // 2:
             self._roomy.notify_all()
         return item
 
     def close(self) -> None:
-        """End at once: readers get Closed, waiting senders go on, their messages unread."""
+        """End at once: readers get Closed, waiting senders go on, their messages stay unread."""
         self.over = True
         self.finish()
-        self._home = None  # it would stay as long as the stream does
+        self._home = None  # else the loop would live as long as the stream
 
     def orphan(self, left: object) -> None:
-        """End at once, as nobody refers to a reader; by a finaliser, so that no lock is taken."""
+        """End at once, as the reader was collected; called by a finaliser, so it takes no lock."""
         self._left = left
         self._limit, self.over = -1, True
         self.items.clear()
 
     def finish(self) -> None:
-        """Take nothing more; readers get what is there, then Closed."""
+        """Take no more items; readers get those that are there, then Closed."""
         if finalizers.later(self.finish):
             return
         with self._lock:
@@ -343,20 +347,20 @@ class Mailbox(Generic[T]):
             self._wake()
 
     def refuse(self) -> int:
-        """Count one message as dropped without taking it; return how many that are."""
+        """Count one message as dropped without taking it; return 1, the number of drops."""
         with self._lock:
             self._refuse()
         return 1
 
     def abandon(self) -> int:
-        """Count what nobody will read as dropped, and forget it; return how many that are."""
+        """Drop and count the items, which nobody will read; return how many there were."""
         with self._lock:
             unread = list(self.items)
             self.items.clear()
             self._dropped += len(unread)
-        return len(unread)  # which are let go of only now
+        return len(unread)  # the items are released only now, outside the lock
 
     def stats(self) -> MailboxStats:
-        """Return what went through so far, as one consistent value."""
+        """Return the counts so far, all of one moment."""
         with nullcontext() if finalizers.here() else self._lock:
             return MailboxStats(self._received, self._dropped, self._blocked, len(self.items))

@@ -1,6 +1,6 @@
-"""Messages as they are now, for what keeps them after `send` has returned.
+"""Copies of messages, for tasks that keep them after `send` has returned.
 
-A producer may fill its buffer again then. Nothing here knows who keeps what.
+A producer may fill its buffer again then. Nothing here knows who keeps a message.
 """
 
 import array
@@ -9,18 +9,18 @@ from collections.abc import Callable
 from typing import Any
 
 UNCHANGING = frozenset({str, bytes, int, float, bool, type(None), dict, list, tuple})
-"""Types of which `settled` makes nothing else, as nearly all messages are: looked at first, where
-a message must not cost much."""
+"""Types that `settled` returns unchanged. Nearly all messages have one of them, so fast paths look
+here first."""
 TYPES_MOST = 1000
 _CASTS = frozenset("cbB?hHiIlLqQnNefd")
 _copies: dict[type, Callable[[Any], Any] | None] = {}
 
 
 class Keeper:
-    """Marks tasks that have messages after `send` has returned.
+    """Marks tasks that keep messages after `send` has returned.
 
-    What is sent in this process they are given by ``keep``, which copies a buffer; what has
-    arrived from another one nobody changes.
+    An exchange gives them messages of this process by ``keep``, which copies buffers. Messages from
+    another process come by ``send``: nobody else can change those.
     """
 
     __slots__ = ()
@@ -29,10 +29,10 @@ class Keeper:
 
 
 def settled(msg: object) -> Any:
-    """Return a copy of a mutable buffer, and anything else as it is.
+    """Return a copy of a mutable buffer, and any other object as it is.
 
-    A buffer is a `bytearray`, a `memoryview`, an `array.array` or a NumPy array, by itself:
-    inside a list or a dict it is as it is, like these.
+    A buffer is a `bytearray`, a `memoryview`, an `array.array` or a NumPy array. Lists and dicts
+    are not copied, and neither are buffers inside them.
     """
     kind = type(msg)
     try:
@@ -45,7 +45,7 @@ def settled(msg: object) -> Any:
 
 
 def _copy_of(kind: type) -> Callable[[Any], Any] | None:
-    """Return what copies a buffer of a type, None for a type that is none."""
+    """Return a function that copies a buffer of this type, None if the type is no buffer."""
     if issubclass(kind, bytearray | array.array):
         return lambda msg: msg[:]
     if kind is memoryview:
@@ -57,12 +57,12 @@ def _copy_of(kind: type) -> Callable[[Any], Any] | None:
 
 
 def snapshot(msg: Any) -> Any:
-    """Return ``msg`` with copies of all buffers, lists, dicts and sets that it is made of."""
+    """Return ``msg`` with copies of all buffers, lists, dicts and sets in it."""
     return _copied(msg, {})
 
 
 def _view(view: memoryview) -> memoryview:
-    """Return a view of a copy, of the same format, shape and access where there is a way."""
+    """Return a view of a copy, with the same access, and if possible the same format and shape."""
     raw = view.tobytes()
     copied = memoryview(raw if view.readonly else bytearray(raw))
     if view.format not in _CASTS or view.ndim != 1 or not raw:
@@ -71,13 +71,13 @@ def _view(view: memoryview) -> memoryview:
 
 
 def _copied(msg: Any, made: dict[int, Any]) -> Any:
-    """Return a copy; ``made`` has those of what was met before, by identity."""
+    """Return a copy; ``made`` has the copies of objects that were met before, by identity."""
     known: object = msg
     kind: Any = type(known)
     if kind not in _CONTAINERS:
         return msg if kind in UNCHANGING else settled(msg)
     if id(msg) not in made:
-        if kind is tuple:  # which cannot have itself inside, but through another one of these
+        if kind is tuple:  # it can contain itself only inside a list or a dict
             items = [_copied(item, made) for item in msg]
             same = all(new is old for new, old in zip(items, msg, strict=True))
             made[id(msg)] = msg if same else tuple(items)

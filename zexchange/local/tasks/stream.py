@@ -1,7 +1,7 @@
-"""Messages of an exchange or a view as something to iterate, by threads and by asyncio.
+"""Messages of an exchange or a view as an iterable, for threads and for event loops.
 
-A stream is a task with a mailbox. `for` and `async for` differ only in how the
-mailbox is awaited. It must not know what it is attached to beyond attach and detach.
+A stream is a task with a mailbox. `for` and `async for` differ only in how they wait for the
+mailbox. Of the object that it is attached to, a stream must know only how to detach from it.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from ..process import finalizers
 from .feeds import Feed
 from .mailbox import Mailbox, MailboxStats, Overflow
 
-if TYPE_CHECKING:  # what runs needs no default, and no package that has it
+if TYPE_CHECKING:  # the default is for type checkers; at run time its package is not needed
     from typing_extensions import TypeVar
 
     T = TypeVar("T", default=Any)
@@ -25,12 +25,12 @@ else:
 
 @dataclass(frozen=True, slots=True)
 class Delivery(Generic[T]):
-    """One message with what is known about its way.
+    """One message, and what is known of its origin.
 
     Attributes:
         name: the exchange it was sent on.
         msg: the message.
-        origin: the node that it was first sent on, None for this process.
+        origin: the id of the node on which it was sent, None for this process.
         seq: its number at that node on that exchange, None for this process.
         sent_at: when it was sent, in seconds since the epoch, by the sender's clock.
     """
@@ -45,9 +45,9 @@ class Delivery(Generic[T]):
 class Stream(Generic[T]):
     """A bounded mailbox of messages, read by iterating; made by ``stream()`` of an exchange.
 
-    It receives from the moment it is made until `close`, which leaving a ``with`` or
-    ``async with`` block calls. Any thread may read; each message is read once. One that nobody
-    refers to any more is detached, soon, and told of by a `ResourceWarning` in Python's dev mode.
+    It receives from the moment it is made until `close`, which leaving a ``with`` or ``async with``
+    block calls. Any thread may read; each message is read once. A stream that nobody refers to any
+    longer is soon detached, with a `ResourceWarning` in Python's dev mode.
     """
 
     __slots__ = (
@@ -70,11 +70,12 @@ class Stream(Generic[T]):
         detach: Callable[["Stream[T]"], None],
     ) -> None:
         self._mailbox: Mailbox[T] = Mailbox(maxsize, overflow, f"a stream of {key!r}")
-        object.__setattr__(self, "send", self._mailbox.put)  # itself: one call a message, not two
+        # The mailbox's own method: one call a message, not two.
+        object.__setattr__(self, "send", self._mailbox.put)
         self._key = key
         self._feed = Feed(self, self._mailbox, details)
-        """What is attached in its place."""
-        self._wake = wake  # what the first use in a forked child has to call
+        """The task that is attached in place of the stream."""
+        self._wake = wake  # to be called by the first use in a forked child
         self._detach: Callable[[Stream[T]], None] | None = detach
 
     if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Stream(Generic[T]):
             """Take one message; see `Task`."""
 
     def __repr__(self) -> str:
-        """Name the exchange or pattern, and say how many messages wait."""
+        """Return a text with the exchange or pattern, and the number of waiting messages."""
         state = " closed" if self.closed else ""
         return f"<Stream {self._key!r}, {len(self)} waiting{state}>"
 
@@ -91,7 +92,7 @@ class Stream(Generic[T]):
         raise TypeError("a stream belongs to its process: it can be neither copied nor pickled")
 
     def __del__(self) -> None:
-        feed: Feed | None = getattr(self, "_feed", None)  # none of one that could not be made
+        feed: Feed | None = getattr(self, "_feed", None)  # None if `__init__` raised
         if feed is not None and feed.places:
             feed.orphan()
 
@@ -101,8 +102,8 @@ class Stream(Generic[T]):
         Raises:
             TimeoutError: nothing came in time.
             Closed: the stream was closed.
-            RuntimeError: nothing is there, there is no timeout, and this thread runs an event
-                loop, which would stand still: await ``anext(stream)`` there.
+            RuntimeError: no message waits, there is no timeout, and this thread runs an event loop,
+                which would stand still: await ``anext(stream)`` there.
         """
         self._wake()
         return self._mailbox.take(timeout)
@@ -121,8 +122,8 @@ class Stream(Generic[T]):
 
     async def __anext__(self) -> T:
         # Without the lock, and without a call of ours: 0.2 µs instead of 0.7. `popleft` is
-        # atomic, and what the lock guards else does not matter here, but for who waits for room
-        # at this very moment; that looks again by itself.
+        # atomic. Nothing else that the lock guards matters here, except to a sender that begins
+        # to wait for room at this very moment, and that one looks again by itself.
         mailbox = self._mailbox
         if mailbox.turns and not mailbox.over:
             try:
@@ -159,7 +160,7 @@ class Stream(Generic[T]):
         return self._mailbox.stats().dropped
 
     def stats(self) -> MailboxStats:
-        """Return how many messages came, were dropped, and wait; and how often senders did."""
+        """Return how many messages came, were dropped and wait, and how often senders waited."""
         return self._mailbox.stats()
 
     def __len__(self) -> int:

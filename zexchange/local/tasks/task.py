@@ -1,4 +1,4 @@
-"""What may be attached to an exchange: anything with ``send``."""
+"""The interface of a task, which may be attached to an exchange: anything with ``send``."""
 
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,7 +13,7 @@ else:
 
 
 class Task(Protocol[M]):
-    """Anything with a synchronous ``send(msg)``; what it returns does not matter."""
+    """Anything with a synchronous ``send(msg)``, whose return value does not matter."""
 
     def send(self, msg: M, /) -> object:
         """Take one message."""

@@ -1,7 +1,7 @@
-"""What may be attached: judged once, at attach, so that `send` need not judge again.
+"""Checks of what may be attached, made once at attach, so that `send` need not check again.
 
-Each refusal names what to attach instead. Nothing here keeps or calls a task, but
-for generators, which need a lock of their own.
+Each refusal names what to attach instead. Nothing here keeps or calls a task, except generators,
+which need a lock of their own.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from .dispatch import Target
 
 
 def check_callable(fn: Callable[[Any], object], use: str) -> None:
-    """Raise NotASubscriber unless ``fn`` is a plain callable; ``use`` asked for it."""
+    """Raise NotASubscriber unless ``fn`` is a plain callable; the error names the ``use``."""
     if not callable(fn):
         raise NotASubscriber(f"{use} needs a callable, not {fn!r}")
     call = getattr(fn, "__call__", None)  # noqa: B004 - for objects whose call is async
@@ -32,7 +32,7 @@ def check_task(task: object) -> Target:
     """Return the bound ``send`` of ``task``.
 
     Raises:
-        NotASubscriber: it has none, or one that does not take a message at once.
+        NotASubscriber: it has no ``send``, or one that does not take a message at once.
     """
     if isinstance(task, Coroutine):
         raise NotASubscriber(f"{task!r} is a coroutine: attach to_async(function), not its call")
@@ -54,7 +54,7 @@ def check_task(task: object) -> Target:
 
 
 def _advice(task: object) -> str:
-    """Return what to attach instead of something without ``send``."""
+    """Return advice for an error: what to attach instead of an object without ``send``."""
     if inspect.isasyncgen(task):
         return "attach to_async(function) instead of an async generator"
     if inspect.iscoroutinefunction(task):
@@ -69,9 +69,9 @@ def _advice(task: object) -> str:
 
 
 def _check_primed(generator: Generator[Any, Any, Any]) -> None:
-    """Raise NotASubscriber unless ``generator`` stands at a yield and can take a message."""
+    """Raise NotASubscriber unless ``generator`` is suspended at a yield and can take a message."""
     if not inspect.isgenerator(generator):
-        return  # a class of one's own with the methods of a generator has no such state
+        return  # another class with the methods of a generator has no such state
     state = inspect.getgeneratorstate(generator)
     if state == inspect.GEN_CREATED:
         raise NotASubscriber(f"{generator!r} is not primed: call next() on it, then attach it")
@@ -80,7 +80,7 @@ def _check_primed(generator: Generator[Any, Any, Any]) -> None:
 
 
 class _Turn(Lock):
-    """The lock of a generator, however many exchanges it is attached to."""
+    """The lock of one generator, shared by all exchanges that it is attached to."""
 
     __slots__ = ()
 
@@ -89,10 +89,10 @@ _turns: weakref.WeakKeyDictionary[Any, _Turn] = weakref.WeakKeyDictionary()
 
 
 class GeneratorTask:
-    """Gives a generator its messages one at a time, whichever threads they come from.
+    """Gives a generator its messages one at a time, from whatever threads they come.
 
-    The lock is one that a thread may take twice: so a generator that sends to itself
-    gets Python's own ValueError, where a plain lock would stop the thread for good.
+    The lock is reentrant: a generator that sends to itself gets Python's own ValueError, where a
+    plain lock would deadlock.
     """
 
     __slots__ = ("_ended", "_generator", "_turn")
@@ -106,7 +106,7 @@ class GeneratorTask:
         return repr(self._generator)
 
     def send(self, msg: object) -> object:
-        """Hand ``msg`` to the generator; the one that returns has ended and is detached."""
+        """Hand ``msg`` to the generator; a generator that returns has ended, and is detached."""
         if finalizers.collecting is not None and finalizers.later(self.send, msg, message=True):
             return None
         try:

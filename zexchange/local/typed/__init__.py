@@ -1,8 +1,8 @@
-"""Types into converters: a type is read once, and a message is converted without it.
+"""Converters of types: a type is read once, and messages are then converted without it.
 
-What travels is plain: values that need no class of anybody's, a dict of fields for a
-dataclass. Both ways are checked, and what does not fit is a `TypeMismatch` with the path to it.
-Nothing here knows exchanges, or how plain values are encoded.
+Plain values travel: those that need no class of the program's, and for a dataclass a dict of its
+fields. Values are checked in both directions, and one that does not fit raises a `TypeMismatch`
+with the path to it. Nothing here knows exchanges, or how plain values are encoded.
 """
 
 from .reader import shape_of

@@ -1,8 +1,8 @@
-"""Codecs: how messages of a type are made plain, and plain values messages again.
+"""Codecs: they make messages of a type plain, and plain values messages of the type again.
 
-One small interface, and what is chosen for a type: pydantic's own way for its models,
-msgspec's for its structs, ours for dataclasses and what annotations can say. Neither of
-the two is imported but for a type of theirs.
+There is one small interface, and a codec is chosen by the type: pydantic's own conversion for its
+models, msgspec's for its structs, and ours for dataclasses and other annotations. pydantic and
+msgspec are imported only for types of theirs.
 """
 
 import sys
@@ -18,13 +18,13 @@ from . import Converter, TypeMismatch, refuse, shape_of
 class Codec(Protocol[T]):
     """Makes messages of one type plain, and plain values messages again.
 
-    Plain is what arrives where nobody has said a type: values that `Exchange.send` takes
-    on any exchange, mostly a dict of fields. Called by whatever thread sends, and by the
-    one that delivers; it must not wait.
+    A plain value is what receivers without a type get: a value that `Exchange.send` takes on any
+    exchange, mostly a dict of fields. The methods are called on the threads of senders and on the
+    data thread, which delivers; they must not wait.
     """
 
     def encode(self, msg: T, /) -> object:
-        """Return ``msg`` as a plain value, which may share its parts.
+        """Return ``msg`` as a plain value, which may share parts with it.
 
         Raises:
             TypeError: it is not of this type; the text says which part.
@@ -36,7 +36,7 @@ class Codec(Protocol[T]):
         """Return the message that a plain value stands for.
 
         Raises:
-            TypeError: it stands for none; the text says which part is wrong.
+            TypeError: it stands for no message; the text says which part is wrong.
             ValueError: likewise.
         """
         ...
@@ -56,7 +56,10 @@ def codec_for(kind: Any) -> Codec[Any]:
 
 
 class _Msgspec:
-    """Of `msgspec.Struct`. A struct is not checked when it is made: here it is, when it is sent."""
+    """The codec of a `msgspec.Struct`.
+
+    msgspec does not check a struct when it is made, so it is checked here when it is sent.
+    """
 
     def __init__(self, kind: Any) -> None:
         with importing():
@@ -70,7 +73,7 @@ class _Msgspec:
         self._convert = msgspec.convert
         self._to_builtins = msgspec.to_builtins
         self._error = msgspec.MsgspecError
-        # What travels as it is.
+        # Classes whose values travel unchanged.
         self._native = (
             bytes,
             datetime.datetime,
@@ -94,7 +97,7 @@ class _Msgspec:
 
     def decode(self, plain: Any) -> Any:
         """Return an instance."""
-        if type(plain) is self._kind:  # of a sender that has registered it
+        if type(plain) is self._kind:  # from a sender that has registered the class
             return plain
         try:
             return self._convert(plain, self._kind, builtin_types=self._native)
@@ -103,7 +106,7 @@ class _Msgspec:
 
 
 class _Pydantic:
-    """Of pydantic's models and dataclasses. What fits is what the model says, lax or strict."""
+    """The codec of pydantic's models and dataclasses: the model decides what fits."""
 
     def __init__(self, kind: Any) -> None:
         with importing():
@@ -113,12 +116,13 @@ class _Pydantic:
         self._kind = kind
         self._to_jsonable = pydantic_core.to_jsonable_python
         adapter = pydantic.TypeAdapter(kind)
-        # By name, and without what is computed: a model says under other names what it takes.
+        # Under the names of the fields, without computed ones: aliases of a model may differ for
+        # validation and for serialization.
         self._dump = partial(adapter.dump_python, warnings="error", by_alias=False, round_trip=True)
         self._validate = partial(adapter.validate_python, by_alias=True, by_name=True)
 
     def encode(self, msg: Any) -> object:
-        """Return the fields, if the model makes an equal message of them again."""
+        """Return the fields, provided that the model makes an equal message of them again."""
         if type(msg) is not self._kind:
             refuse(self._kind.__name__, msg)
         try:
@@ -138,7 +142,7 @@ class _Pydantic:
             raise TypeMismatch("; ".join(str(error).splitlines()[1:4])) from None
 
     def _plain(self, value: Any) -> Any:
-        """Return a value without pydantic's own types, and without enums."""
+        """Return a value without classes of pydantic's, and without enums."""
         known: object = value
         kind: Any = type(known)
         if kind is dict:
@@ -149,12 +153,12 @@ class _Pydantic:
             return value
         try:
             return self._to_jsonable(value)
-        except ValueError:  # it may be one that the program has registered
+        except ValueError:  # its class may be one that the program has registered
             return value
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Return whether two values are equal, part by part; NaN is, and so are arrays that show so."""
+    """Return whether two values are equal, part by part; two NaN are, and arrays of equal repr."""
     known: object = one
     kind: Any = type(known)
     if kind is not type(other):
@@ -174,7 +178,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 _SHOWN = 300
-"""Characters of a message that are shown of it."""
+"""How many characters of a message an error shows."""
 _MAKERS: dict[type, Callable[[list[Any]], Any]] = {
     list: list,
     tuple: tuple,
@@ -183,4 +187,4 @@ _MAKERS: dict[type, Callable[[list[Any]], Any]] = {
 }
 _PLAIN_MODULES = ("builtins", "datetime", "decimal", "uuid", "numpy")
 CHOSEN = (Converter, _Msgspec, _Pydantic)
-"""The codecs that `codec_for` chooses by a type alone."""
+"""The codecs that `codec_for` chooses by the type."""

@@ -1,6 +1,6 @@
-"""Converters of what is made of others: unions, and collections.
+"""Converters of types that are made of others: unions, and collections.
 
-Each part is converted on its own, and a `TypeMismatch` in it gets the step that leads there.
+Each part is converted on its own. A `TypeMismatch` in a part gets the step that leads to the part.
 """
 
 from collections import abc
@@ -13,7 +13,7 @@ from .schema import Convert, Converter, TypeMismatch, brief, compound, refuse
 
 
 def _check_hashable(shape: Converter, where: str) -> None:
-    """Raise TypeError if what travels of these values can be no key, and in no set."""
+    """Raise TypeError if the plain form of these values cannot be a key or a member of a set."""
     if shape.plain & {dict, list, set}:
         raise TypeError(
             f"{where}: {shape.name} travels as what can be no key, and in no set: use a list,"
@@ -22,7 +22,7 @@ def _check_hashable(shape: Converter, where: str) -> None:
 
 
 def union(members: list[Converter], where: str) -> Converter:
-    """Return the converter of what is one of several; by its class one tells which."""
+    """Return the converter of a union. The class of a value says which member it belongs to."""
     name = " | ".join(member.name for member in members)
     for i, one in enumerate(members):
         for other in members[i + 1 :]:
@@ -73,13 +73,14 @@ COLLECTIONS: dict[Any, tuple[type, ...]] = {
     abc.Set: (frozenset, set),
     abc.MutableSet: (set,),
 }
-"""By annotation, as what it arrives and what else is taken for it from outside: other languages
-have arrays alone. The abstract ones arrive as they were sent."""
+"""For each annotation, first the class as which a value arrives, then the other classes that are
+accepted on arrival: other languages have only arrays. Values of abstract types arrive as they were
+sent."""
 MAPPINGS = (dict, abc.Mapping, abc.MutableMapping)
 
 
 def collection(kinds: tuple[type, ...], item: Converter, where: str) -> Converter:
-    """Return the converter of many of one kind."""
+    """Return the converter of a collection whose items are of one type."""
     made: Any = kinds[0]
     if made in (set, frozenset):
         _check_hashable(item, where)
@@ -104,7 +105,7 @@ def collection(kinds: tuple[type, ...], item: Converter, where: str) -> Converte
             try:
                 if made_of is list:
                     return done
-                # A set can be of a list that has arrived, whose members nobody has looked at.
+                # A set may be made from a list that has arrived, with members of any kind.
                 return tuple(done) if made_of is tuple else set_of(made_of, done)
             except (TypeError, DecodeError) as error:
                 raise TypeMismatch(str(error)) from None
@@ -115,7 +116,7 @@ def collection(kinds: tuple[type, ...], item: Converter, where: str) -> Converte
 
 
 def places(items: list[Converter]) -> Converter:
-    """Return the converter of a tuple whose places have types of their own."""
+    """Return the converter of a tuple with a type for each place."""
     name = f"tuple[{', '.join(item.name for item in items)}]"
 
     def convert_by(converts: list[Convert], taken: tuple[type, ...]) -> Convert:

@@ -1,4 +1,4 @@
-"""The type that an exchange was given: what it takes, what travels, and what is taken for it again.
+"""The declared type of an exchange: the values it accepts, and their conversion.
 
 Nothing here knows exchanges.
 """
@@ -13,7 +13,7 @@ from .codecs import CHOSEN, Codec, codec_for
 
 
 class DeclaredType:
-    """A type with its codec, of the exchange ``name``."""
+    """The type of the exchange ``name``, and its codec."""
 
     __slots__ = ("_name", "codec", "kind", "takes")
 
@@ -25,7 +25,7 @@ class DeclaredType:
 
     @property
     def declared(self) -> dict[str, Any]:
-        """What `get_exchange` needs in another process: no codec that is chosen by the type."""
+        """The arguments for `get_exchange` in another process; no codec if the type implies it."""
         chosen = isinstance(self.codec, CHOSEN)
         return {"type": self.kind, "codec": None if chosen else self.codec}
 
@@ -41,11 +41,11 @@ class DeclaredType:
             raise self._misfit(error)
 
     def stand_in(self, ways: tuple[Target, ...], tasks: tuple[Target, ...]) -> Target:
-        """Return what stands in for all bridges and tasks of the exchange.
+        """Return a target that stands in for all bridges and tasks of the exchange.
 
-        It calls the ``ways`` with what a message travels as, and the ``tasks`` with the message
-        itself, or nobody with one that does not fit. It is a closure, and another one for a lone
-        task, so that a type costs no more than what its codec does.
+        It calls the bridges (``ways``) with the plain value and the ``tasks`` with the message
+        itself. A message that does not fit reaches nobody. The target is a closure, and a separate
+        one for a lone task, so that a type costs no more than its codec does.
         """
         encode = self.codec.encode
 
@@ -55,7 +55,7 @@ class DeclaredType:
             except (TypeError, ValueError) as error:
                 return failed(None, self.encode, self._misfit(error))
             trouble = serve(ways, plain) if ways else None
-            for target in tasks:  # not by `serve`, which would be one more call
+            for target in tasks:  # repeated from `serve`, which would be one more call
                 try:
                     result = target(msg)
                     if result is not None:
@@ -86,9 +86,9 @@ class DeclaredType:
         return misfit
 
     def kept_as(self, msg: object) -> object:
-        """Return what was kept as a plain value, as far as that is possible.
+        """Return a retained message as a plain value, or as it is if that is impossible.
 
-        It may have been sent before there was a type, or before that was defined again.
+        It may have been sent before the type was declared, or before its class was defined again.
         """
         with suppress(TypeError, ValueError):
             return self.codec.encode(msg)
@@ -98,7 +98,7 @@ class DeclaredType:
         return msg
 
     def again(self, kind: Any, codec: Codec[Any] | None) -> "DeclaredType":
-        """Return what takes its place when a type is said once more: its cell was run again.
+        """Return the replacement for this when a type is declared again, as by a cell run again.
 
         Raises:
             ValueError: it is another type, or another codec.
@@ -117,7 +117,7 @@ class DeclaredType:
 
 
 def _is_again(known: Any, kind: Any) -> bool:
-    """Return whether ``kind`` is ``known``, or the same definition, carried out once more."""
+    """Return whether ``kind`` is ``known``, or was made by running the same definition again."""
     if isinstance(known, type) and isinstance(kind, type):
         return known is kind or full_name(known) == full_name(kind)
     parts, others = get_args(known), get_args(kind)
@@ -139,6 +139,6 @@ def _called(kind: Any) -> str:
 
 
 def _told(kind: Any, other: Any) -> str:
-    """Return what a type is called, so that it can be told from another one."""
+    """Return a name of the type that differs from that of ``other``."""
     same = _called(kind) == _called(other) and isinstance(kind, type)
     return full_name(kind) if same else _called(kind)

@@ -1,6 +1,6 @@
-"""Converters of single values: what travels as it is, enums, and literals.
+"""Converters of single values: of classes that travel unchanged, of enums, and of literals.
 
-A value is checked by its class alone, in both directions the same way.
+Values that travel unchanged are checked only by their class, in the same way in both directions.
 """
 
 import enum
@@ -19,12 +19,12 @@ LEAVES: dict[Any, frozenset[type]] = {
     bytes: frozenset({bytes}),
     type(None): frozenset({type(None)}),
 }
-"""What is taken for each of these; as a type checker does, an int for a float. No subclasses,
-which would arrive as something else."""
+"""The classes of values that each type accepts: an int is accepted for a float, as by type
+checkers. Subclasses are not accepted, since they would arrive as another class."""
 
 
 def itself(value: Any) -> Any:
-    """Take anything."""
+    """Return the value: the converter of ``Any``."""
     return value
 
 
@@ -34,7 +34,7 @@ def leaf(kind: type) -> Converter:
     name = "None" if kind is type(None) else kind.__name__
 
     def check(value: Any) -> Any:
-        # NumPy's scalars are subclasses of some of these, and travel as they are.
+        # Some of NumPy's scalars are subclasses of these types, and travel unchanged.
         if type(value) in taken or (
             isinstance(value, kind) and type(value).__module__.partition(".")[0] == "numpy"
         ):
@@ -45,7 +45,7 @@ def leaf(kind: type) -> Converter:
 
 
 def instance(kind: type, where: str) -> Converter:
-    """Return the converter of a class that travels as it is: a date, an array, one registered.
+    """Return the converter of a class that travels unchanged, such as dates and registered classes.
 
     Raises:
         TypeError: its values cannot be sent; the text says what to do.
@@ -63,7 +63,7 @@ def instance(kind: type, where: str) -> Converter:
 
 
 def members(kind: type[enum.Enum]) -> Converter:
-    """Return the converter of an enum, whose values travel."""
+    """Return the converter of an enum: the values of its members travel."""
 
     def encode(value: Any) -> Any:
         return value.value if isinstance(value, kind) else refuse(kind.__name__, value)
@@ -79,7 +79,7 @@ def members(kind: type[enum.Enum]) -> Converter:
 
 
 def literal(values: tuple[Any, ...], where: str) -> Converter:
-    """Return the converter of some values alone."""
+    """Return the converter of a `Literal`."""
     if any(isinstance(value, enum.Enum) for value in values):
         raise TypeError(f"{where}: a Literal of an enum: annotate it with the enum, or give codec=")
     taken: set[tuple[type[Any], Any]] = {(type(value), value) for value in values}

@@ -1,4 +1,4 @@
-"""Types into converters: an annotation is read once, and messages are converted without it."""
+"""Reading of annotations: each type is read once, and gives a converter."""
 
 import dataclasses
 import enum
@@ -13,23 +13,23 @@ from .schema import Converter
 
 
 def shape_of(kind: Any) -> Converter:
-    """Return how values of a type travel: of a class, or of anything that stands in annotations.
+    """Return the converter of a type: of a class, or of any other annotation.
 
     Raises:
-        TypeError: it has a part whose values cannot be told from plain ones; the text says
-            which, and what to do.
+        TypeError: a part of the type cannot travel, or its values could not be told from those of
+            another part; the text says which, and what to do.
     """
     return _Reader().read(kind, getattr(kind, "__name__", str(kind)))
 
 
 class _Reader:
-    """Reads one type, and all that it is made of. A class that has itself inside is read once."""
+    """Reads one type and its parts. A class that contains itself is read once."""
 
     def __init__(self) -> None:
         self._records: dict[type, Converter] = {}
 
     def read(self, kind: Any, where: str) -> Converter:
-        """Return the converter of an annotation that stands at ``where``."""
+        """Return the converter of an annotation; ``where`` is its place, for errors."""
         if kind is None:
             kind = type(None)
         while not isinstance(kind, type) and hasattr(kind, "__supertype__"):  # a NewType
@@ -64,7 +64,6 @@ class _Reader:
         return instance(kind, where)
 
     def _made_of(self, origin: Any, args: tuple[Any, ...], where: str) -> Converter:
-        """Return the converter of a collection."""
         if origin is tuple and not (len(args) == 2 and args[1] is Ellipsis):
             return places([self.read(a, f"{where}[{i}]") for i, a in enumerate(args)])
         kinds = COLLECTIONS.get(origin)
@@ -85,6 +84,6 @@ class _Reader:
             record.encode,
             record.decode,
         )
-        self._records[kind] = shape  # before its fields, which may be of its own class
+        self._records[kind] = shape  # before its fields are read: they may be of this class
         record.fill(self.read)
         return shape

@@ -1,6 +1,7 @@
 """Converters of dataclasses: a dict of the fields travels.
 
-The fields are read once. A dataclass that has itself inside is there before its fields are.
+The fields are read once. The converter exists before they are read, since a field may be of the
+class itself.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ TOO_DEEP = "nested more deeply than Python's recursion goes"
 
 
 class Record:
-    """A dataclass and the dict of its fields."""
+    """The conversion between a dataclass and the dict of its fields."""
 
     __slots__ = ("_encoders", "_fields", "_get", "_kind")
 
@@ -27,7 +28,7 @@ class Record:
         """Read the fields.
 
         Raises:
-            TypeError: one cannot travel; the text says which.
+            TypeError: a field cannot travel; the text says which.
         """
         kind = self._kind
         fields = [f for f in dataclasses.fields(kind) if f.init]
@@ -37,7 +38,7 @@ class Record:
         self._get: Callable[[Any], tuple[Any, ...]] = lambda msg: tuple(
             [getattr(msg, name) for name in names]
         )
-        if len(names) > 1:  # else it returns no tuple
+        if len(names) > 1:  # with a single name, an attrgetter returns no tuple
             self._get = attrgetter(*names)
         self._encoders = [(f.name, shape.untouched, shape.encode) for f, shape in shapes]
         self._fields = [
@@ -45,7 +46,6 @@ class Record:
         ]
 
     def _hints(self) -> dict[str, Any]:
-        """Return what the annotations say."""
         kind = self._kind
         for name, field in kind.__dataclass_fields__.items():
             if isinstance(field.type, dataclasses.InitVar):
@@ -59,7 +59,7 @@ class Record:
             ) from error
 
     def encode(self, msg: Any) -> dict[str, Any]:
-        """Return the fields; only of the very class, or what a subclass adds would be lost."""
+        """Return the fields of an instance of exactly this class: a subclass would lose its own."""
         if type(msg) is not self._kind:
             refuse(self._kind.__name__, msg)
         plain: dict[str, Any] = {}
@@ -78,10 +78,10 @@ class Record:
         return plain
 
     def decode(self, plain: Any) -> Any:
-        """Return an instance; fields that are not known are ignored, a newer sender's perhaps."""
+        """Return an instance; unknown fields are ignored, since a newer sender may add some."""
         kind, fields = self._kind, plain
         if type(plain) is not dict:
-            if type(plain) is kind:  # of a sender that has registered it
+            if type(plain) is kind:  # from a sender that has registered the class
                 return plain
             refuse(kind.__name__, plain)
         values: dict[str, Any] = {}
@@ -99,7 +99,7 @@ class Record:
             raise TypeMismatch(TOO_DEEP) from None
         try:
             return kind(**values)
-        except Exception as error:  # of its own __post_init__
+        except Exception as error:  # raised by its __post_init__
             raise TypeMismatch(f"not a {kind.__name__}: {error}"[:200]) from error
 
 

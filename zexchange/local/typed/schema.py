@@ -1,6 +1,6 @@
-"""What a converter is: how the values of one type travel, and what does not fit.
+"""The interface of a converter, and the error for a value that does not fit.
 
-Nothing here knows any type.
+Nothing here knows any particular type.
 """
 
 import enum
@@ -22,7 +22,7 @@ class TypeMismatch(ValueError):
         self.path = ""
 
     def within(self, step: str) -> "TypeMismatch":
-        """Put one more step in front of the path."""
+        """Prepend one step to the path."""
         self.path = step + self.path
         return self
 
@@ -35,12 +35,12 @@ class Converter:
     """How the values of one type travel.
 
     Attributes:
-        name: what the type is called in errors.
-        types: exact classes of its values.
-        plain: exact classes of what travels.
-        same: a value whose class is in ``types`` travels, and arrives, as it is.
+        name: the name of the type in errors.
+        types: the exact classes of its values.
+        plain: the exact classes of the plain values that travel.
+        same: whether a value whose class is in ``types`` travels and arrives unchanged.
         encode: makes a value plain.
-        decode: makes it a value again.
+        decode: makes a plain value a value of the type again.
     """
 
     name: str
@@ -52,24 +52,24 @@ class Converter:
 
     @property
     def untouched(self) -> frozenset[type]:
-        """The classes whose values need not be converted: asking that costs less than a call."""
+        """The classes whose values need no conversion: checking that is cheaper than a call."""
         return self.types if self.same else frozenset()
 
 
 def compound(name: str, kinds: Iterable[type], encode: Convert, decode: Convert) -> Converter:
-    """Return the converter of what is made of others, and travels as one of some classes."""
+    """Return the converter of a type made of others, whose values travel as the same ``kinds``."""
     return Converter(name, frozenset(kinds), frozenset(kinds), False, encode, decode)
 
 
 def refuse(expected: str, value: object) -> NoReturn:
-    """Raise the `TypeMismatch` of a value."""
+    """Raise the `TypeMismatch` for a value."""
     if value is None or isinstance(value, enum.Enum):
         raise TypeMismatch(f"expected {expected}, not {value}")
     raise TypeMismatch(expected_but(expected, type(value)))
 
 
 def expected_but(expected: str, found: type) -> str:
-    """Say that a value is of another class, which may have the very name of what is expected."""
+    """Return the text for a value of another class, which may even have the expected name."""
     name = found.__name__
     if name in expected.replace(",", " ").split():
         name = f"an object of another class {name}, which was defined before or elsewhere"
@@ -77,7 +77,7 @@ def expected_but(expected: str, found: type) -> str:
 
 
 def brief(value: object) -> str:
-    """Return a value as it is shown in errors; whoever sent it decides how long it is."""
+    """Return a value as errors show it, cut off: a peer may have sent a very long one."""
     plain = isinstance(value, str | bytes | float) or (
         type(value) is int and -_LARGE < value < _LARGE
     )
