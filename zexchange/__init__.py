@@ -1,4 +1,7 @@
-"""Named exchanges for threads, with remote reach: see `get_exchange` and `federate`."""
+"""Named exchanges for threads, also across processes and hosts.
+
+Start with `get_exchange` and `federate`.
+"""
 
 from .errors import (
     Closed,

@@ -1,7 +1,4 @@
-"""The command line as ``python -m zexchange``: the same as the installed `zexchange`.
-
-It decides nothing. It must not know more than where `main` is.
-"""
+"""The command line as ``python -m zexchange``: the same as the installed `zexchange`."""
 
 from .cli import main
 

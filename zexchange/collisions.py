@@ -1,11 +1,23 @@
-"""Dicts and sets whose members were chosen so that they stand in each other's way.
+"""Dicts and sets from the network, and senders that chose their members to collide.
 
-The rule of this module: time only says when to look; what is refused, is refused for what it is.
-Python's hashes of numbers, moments and tuples are known, and a member looks for a free place
-past all that stand in its way: members that were chosen for that take time by the square of
-their number. So what arrives is put in a few at a time. Where that takes long, the members are
-put into an empty table as CPython puts them, and it is counted how many are in the way. Texts
-and bytes need none of this, for nobody can know their hashes.
+Python hashes a number to the same value in every process, and so a datetime with a time zone, or a
+tuple of such values. A sender can therefore choose members that all start at the same place of the
+hash table. Each of them has to step over the members before it, so that the time to insert all of
+them grows with the square of their number. The hashes of strings and bytes depend on a secret of
+each process: a dict or set with no other members needs no check.
+
+A limit on time alone would refuse honest messages on a busy machine. So time only decides when to
+look closer, and a message is refused for its content:
+
+1. `dict_of` and `set_of` insert the members in small batches and measure the CPU time of the
+   thread. Almost every message ends here, at the price of reading a clock for each batch.
+2. If the insertion is much slower than usual, it is interrupted. `_fill` then inserts the members
+   into a simulated hash table, with the order in which CPython probes: a dict jumps at each step, a
+   set looks at `_SET_RUN` neighbours before it jumps. This is done once for each size that the real
+   table has while it grows, since members may collide in one size only.
+3. `_fill` counts the occupied places on the way, and stops as soon as there are more than
+   `MOST_IN_THE_WAY` per member, or more than `_MOST_AT_ONCE` within one batch. Then the message is
+   refused with `DecodeError`. Otherwise the machine was slow, and the other members are inserted.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,29 +30,31 @@ from .errors import DecodeError
 S = TypeVar("S", set[Any], frozenset[Any])
 
 FEW = 64
-"""Members that may all stand in each other's way."""
+"""Up to so many members are never checked: they take little time, even if all of them collide."""
 MOST_IN_THE_WAY = 100
-"""Members in the way of each, on average, beyond which they were chosen for it."""
+"""Occupied places per member, on average. Only members that were chosen to collide exceed it."""
 _AT_ONCE = 64
+"""Members in one batch."""
 _MOST_AT_ONCE = 1000 * _AT_ONCE
-"""In the way of so many in a row: nothing but a choice makes it as bad, so why count on."""
+"""Occupied places in one batch. Only chosen members exceed it, so counting can stop there."""
 _SECONDS_EACH = 4e-6
-"""Time for each member after which they are looked at; most take a twentieth of it."""
+"""CPU time per member beyond which the members are checked; a usual one takes a twentieth."""
 _SECONDS_MORE = 5e-4
+"""CPU time that is allowed once, in addition to that of the members."""
 _SECRET_HASHES = frozenset((str, bytes))
 _SET_RUN = 9
-"""Places next to each other that a set looks at before it jumps."""
+"""Neighbouring places that a set looks at before it jumps."""
 _TO_COMPARE = 8
-"""For so many counts one in the way whose hash is the same, so that the two are compared."""
+"""Added to the count for a member with the same hash, since the two have to be compared."""
 _UNSIGNED = (1 << 64) - 1
 _key = itemgetter(0)
 
 
 def dict_of(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
-    """Return a dict of keys and values that have arrived.
+    """Return a dict of the received pairs of keys and values.
 
     Raises:
-        DecodeError: the keys were chosen so that it would take far longer than of others.
+        DecodeError: the keys were chosen to collide, which would take far too long.
         TypeError: a key is not hashable.
     """
     if len(pairs) <= FEW or _SECRET_HASHES.issuperset(map(type, map(_key, pairs))):
@@ -55,10 +69,10 @@ def dict_of(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
 
 
 def set_of(kind: type[S], members: Sequence[Any]) -> S:
-    """Return a set or frozenset of members that have arrived.
+    """Return a set or frozenset of the received members.
 
     Raises:
-        DecodeError: they were chosen so that it would take far longer than of others.
+        DecodeError: the members were chosen to collide, which would take far too long.
         TypeError: a member is not hashable.
     """
     if len(members) <= FEW or _SECRET_HASHES.issuperset(map(type, members)):
@@ -73,7 +87,7 @@ def set_of(kind: type[S], members: Sequence[Any]) -> S:
 
 
 def _put(members: Sequence[Any], put: Callable[[Sequence[Any]], None]) -> int:
-    """Put in members as long as that does not take long; return how many are in."""
+    """Insert members until all are in or it takes too long; return how many are in."""
     began = thread_time()
     for done in range(_AT_ONCE, len(members), _AT_ONCE):
         put(members[done - _AT_ONCE : done])
@@ -84,12 +98,12 @@ def _put(members: Sequence[Any], put: Callable[[Sequence[Any]], None]) -> int:
 
 
 def crowd_a_dict(keys: Sequence[Any]) -> bool:
-    """Return whether these keys stand in each other's way in a dict."""
+    """Return whether these keys collide too often in a dict."""
     return _crowd(keys, _dict_tables(len(keys)), 0)
 
 
 def crowd_a_set(members: Sequence[Any]) -> bool:
-    """Return whether these members stand in each other's way in a set."""
+    """Return whether these members collide too often in a set."""
     return _crowd(members, _set_tables(len(members)), _SET_RUN)
 
 
@@ -99,7 +113,7 @@ def _crowd(members: Sequence[Any], tables: Iterator[tuple[int, int]], run: int) 
 
 
 def _dict_tables(count: int) -> Iterator[tuple[int, int]]:
-    """Yield the size of each table that a growing dict has, and how many keys lie in it."""
+    """Yield each table size of a dict that grows to ``count`` keys, and how many keys it gets."""
     size = 8
     while count > (room := size * 2 // 3):
         yield size, room
@@ -108,7 +122,7 @@ def _dict_tables(count: int) -> Iterator[tuple[int, int]]:
 
 
 def _set_tables(count: int) -> Iterator[tuple[int, int]]:
-    """Yield the size of each table that a growing set has, and how many members lie in it."""
+    """Yield each table size of a set that grows to ``count`` members, and how many it gets."""
     size = 8
     while count >= (full := -(-3 * (size - 1) // 5)):
         yield size, full
@@ -117,7 +131,14 @@ def _set_tables(count: int) -> Iterator[tuple[int, int]]:
 
 
 def _fill(members: Sequence[Any], hashes: list[int], size: int, run: int) -> bool:
-    """Put members into an empty table; return whether too many stand in each other's way."""
+    """Insert members into an empty simulated table; return whether they collide too often.
+
+    Args:
+        members: to insert; equal ones are inserted once.
+        hashes: of the members, and perhaps of more after them.
+        size: of the table, a power of two.
+        run: how many neighbours are looked at before each jump.
+    """
     table: list[int | None] = [None] * size
     mask, in_the_way, before = size - 1, 0, 0
     for number, known in enumerate(hashes[: len(members)]):

@@ -1,24 +1,24 @@
-"""Every error that zexchange raises on purpose.
+"""The exceptions that zexchange defines.
 
-One root, few leaves; each leaf also derives from the built-in that a caller
-would expect, so that code written for the plain recipe keeps working. The tree:
+All of them derive from `ExchangeError`. Each one but `Closed` also derives from an exception of
+the standard library that a caller would expect, so code that handles that one works with it:
 
     ExchangeError
     ├── InvalidName        (ValueError)    not a name, or a pattern where a name belongs
     ├── NotASubscriber     (TypeError)     a task that cannot be given messages
-    ├── NotAttached        (KeyError)      detach of a task that is not attached
-    ├── TaskFailed         (RuntimeError)  a task raised what is no Exception, as CancelledError
+    ├── NotAttached        (KeyError)      detaching a task that is not attached
+    ├── TaskFailed         (RuntimeError)  a task raised a non-Exception such as CancelledError
     ├── TooManyDeferred    (RecursionError)  tasks that send on their own exchange without end
-    ├── LimitReached       (RuntimeError)  more than a node can have; the text has both numbers
-    ├── EncodeError        (TypeError)     a message that cannot cross a process boundary
+    ├── LimitReached       (RuntimeError)  more of something than a node can have
+    ├── EncodeError        (TypeError)     a message that cannot be sent to another process
     ├── WrongType          (TypeError, ValueError)  a message that is not of its exchange's type
-    ├── DecodeError        (ValueError)    bytes that are not ours, or not of this version
+    ├── DecodeError        (ValueError)    bytes that are malformed, or of an unknown version
     ├── NotReady           (TimeoutError)  a wait reached its timeout
-    ├── MailboxFull        (queue.Full)    a bounded mailbox with overflow="error"
+    ├── MailboxFull        (queue.Full)    no room in a mailbox with overflow="error"
     ├── InsecureEndpoint   (ValueError)    a reachable TCP endpoint without keys
     ├── InvalidKeys        (ValueError)    a key directory, or a file in it, that cannot be used
     ├── Unreachable        (OSError)       an endpoint or directory that cannot be used
-    ├── TooFewDescriptors  (OSError)       the process may not open as many files as this takes
+    ├── TooFewDescriptors  (OSError)       the process may not open enough files
     └── Closed                             use of a node or stream after close()
 """
 
@@ -26,54 +26,57 @@ import queue
 
 
 class ExchangeError(Exception):
-    """The root of every error that zexchange raises on purpose."""
+    """The base class of the exceptions that zexchange defines."""
 
 
 class InvalidName(ExchangeError, ValueError):
-    """A string that cannot name an exchange, or cannot be a pattern."""
+    """A string that is not a valid name of an exchange, or not a valid pattern."""
 
 
 class NotASubscriber(ExchangeError, TypeError):
-    """A task that cannot be given messages; the text names the adapter to use."""
+    """An object that cannot be attached as a task; the text names the adapter to use."""
 
 
 class NotAttached(ExchangeError, KeyError):
-    """A task was detached that is not attached."""
+    """The task to detach is not attached."""
 
     def __str__(self) -> str:
-        """Return the plain sentence: `KeyError` would show its repr."""
-        return Exception.__str__(self)
+        return Exception.__str__(self)  # `KeyError` would show the repr of the text
 
 
 class TaskFailed(ExchangeError, RuntimeError):
-    """A task raised something that is no `Exception`, such as `asyncio.CancelledError`.
+    """A task raised an exception that is no `Exception`, such as `asyncio.CancelledError`.
 
-    That is its cause. As itself it would cancel, or end, the coroutine or generator that sends.
+    The original exception is the ``__cause__``. Raised directly, it could cancel or end the
+    coroutine or generator that called `send`.
     """
 
 
 class TooManyDeferred(ExchangeError, RecursionError):
-    """Tasks have sent more messages on their own exchange than may wait for the end of a round."""
+    """Too many messages wait for the end of a delivery: tasks sent them on their own exchange.
+
+    It is also raised to a finaliser that sends while too many messages of finalisers wait.
+    """
 
 
 class LimitReached(ExchangeError, RuntimeError):
-    """A node has as many of something as it can have; the text says of what, and how many."""
+    """More of something than a node can have; the text has the number and the limit."""
 
 
 class EncodeError(ExchangeError, TypeError):
-    """A message that cannot be encoded; the text names the path inside it."""
+    """A message that cannot be encoded; the text names the path to the part at fault."""
 
 
 class WrongType(ExchangeError, TypeError, ValueError):
-    """A message that is not of the type of its exchange; the text says which part is not."""
+    """A message that is not of its exchange's type; the text says which part does not fit."""
 
 
 class DecodeError(ExchangeError, ValueError):
-    """Bytes that are malformed, too large, or of a version not spoken here."""
+    """Bytes that are malformed, too large, or of a protocol version that is not supported."""
 
 
 class NotReady(ExchangeError, TimeoutError):
-    """A wait reached its timeout; the text says what is missing and who is silent."""
+    """A wait reached its timeout; the text says what is missing and which peers are silent."""
 
 
 class MailboxFull(ExchangeError, queue.Full):
@@ -81,7 +84,7 @@ class MailboxFull(ExchangeError, queue.Full):
 
 
 class InsecureEndpoint(ExchangeError, ValueError):
-    """A TCP endpoint that other hosts could reach was asked for without keys."""
+    """A TCP endpoint that other hosts could reach was requested without keys."""
 
 
 class InvalidKeys(ExchangeError, ValueError):
@@ -89,11 +92,14 @@ class InvalidKeys(ExchangeError, ValueError):
 
 
 class Unreachable(ExchangeError, OSError):
-    """An endpoint or a directory that cannot be used: taken, foreign, or unwritable."""
+    """An endpoint or a directory that cannot be used: taken, owned by another user, or unwritable.
+
+    `federate` also raises it on Windows, and for ``peers=["lan"]`` without the library zeroconf.
+    """
 
 
 class TooFewDescriptors(ExchangeError, OSError):
-    """The process may not open as many files and sockets as this takes; ``errno`` is EMFILE."""
+    """The process may not open enough files and sockets; ``errno`` is EMFILE."""
 
 
 class Closed(ExchangeError):

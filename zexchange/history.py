@@ -1,9 +1,27 @@
-"""What was sent and is kept: the ring of frames, and the last messages for late joiners.
+"""Sent messages that a node keeps: the ring of frames, and the last messages for late joiners.
 
-The ring is the send window, and what a replay is taken from. It holds the very frames
-that were sent, bounded by bytes and by messages. A frame that a healthy, interested peer
-has not acknowledged is *held* and is not evicted; whoever sends has to wait for room
-instead. Nothing here knows sockets, peers' states, or the clock.
+The `Ring` is two things at once. It is the send window: it limits how much healthy peers may have
+left unacknowledged. It is also the buffer for replays: a peer that misses messages gets frames from
+it, exactly as they were sent the first time. Its size is limited in bytes and in messages.
+
+Each frame has a set of peers, ``waiting``, that should get it and have not acknowledged it. As long
+as that set is not empty, the frame is *held*. Frames are evicted from the oldest on, and eviction
+stops at the first held frame, so a peer can always ask again for a frame that it holds. Instead,
+the ring reports that it is `Ring.full`, and senders wait. It is full in two cases:
+
+- the held frames alone exceed the window (in bytes, or in number of frames);
+- the ring exceeds its size, and its oldest frame is held.
+
+A frame stops being held when every peer in ``waiting`` has acknowledged it, or when the caller
+releases a peer because it is slow or has left. It then stays for replays until it is evicted.
+
+Acknowledgements are cumulative for each exchange. The held frames of an exchange therefore form a
+queue: acknowledgements free frames at its front, and all frames after a held one count as held.
+
+`Retained` is independent of the ring. It keeps the last few messages of one exchange for peers that
+join later, for as long as the exchange is retained.
+
+This module does not know sockets, the states of peers, or the time.
 """
 
 from bisect import bisect_left
@@ -12,25 +30,25 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 WINDOW = 8 << 20
-"""Bytes that may be on their way to healthy peers before senders have to wait."""
+"""Bytes that healthy peers may leave unacknowledged before senders have to wait."""
 FRAME_OVERHEAD = 1024
-"""Bytes that a frame is counted for beside its own: what Python keeps about it."""
+"""Bytes added to the size of each frame for the Python objects that represent it."""
 UNDER_WAY = 32
-"""Frames that may be held, however large, before senders have to wait: with one that fills
-the window alone, each would have to be acknowledged before the next is sent."""
+"""Frames that may be held, however large, before senders have to wait. If a single large frame
+could fill the window, each would have to be acknowledged before the next one is sent."""
 
 HELD_MOST = 3_500
-"""Frames that may be held, however small, before senders have to wait. One that is held may lie
-in a peer's pipe, on a busy machine all of them, and ZeroMQ drops what is over 4,000."""
+"""Frames that may be held, however small, before senders have to wait. On a busy machine all held
+frames may still be queued in ZeroMQ for one peer, and ZeroMQ drops frames beyond 4,000."""
 
 _ALL = 1 << 64
-"""More than any number of a message."""
+"""Greater than any message number."""
 
 Buffer = bytes | memoryview
 
 
 class Bulk:
-    """What travels as several ZeroMQ frames: a first one, and large buffers behind it."""
+    """An encoded message of several ZeroMQ frames: a first one, and large buffers after it."""
 
     __slots__ = ("_size", "buffers", "packed")
 
@@ -40,7 +58,7 @@ class Bulk:
         self._size = len(packed) + sum(map(len, buffers))
 
     def __len__(self) -> int:
-        """Return how many bytes all frames have."""
+        """Return the size of all frames together, in bytes."""
         return self._size
 
 
@@ -48,9 +66,10 @@ Body = bytes | Bulk
 
 
 class Frame:
-    """One sent frame: messages ``first`` to ``last`` of an exchange, and who still waits.
+    """A sent frame: messages ``first`` to ``last`` of an exchange, and the peers that hold it.
 
-    The last of them may have large parts in ``buffers``, which go as frames of their own.
+    Large parts of the last message may be in ``buffers``, which ZeroMQ sends as separate frames.
+    The peers in ``waiting`` have not acknowledged the frame yet.
     """
 
     __slots__ = ("buffers", "data", "first", "last", "name", "size", "waiting")
@@ -76,13 +95,15 @@ class Frame:
 
 
 class Ring:
-    """Frames in the order sent, the oldest evicted as far as nobody holds it.
+    """Sent frames in order. The oldest are evicted first, unless a peer holds them.
+
+    It has no lock: the caller has one.
 
     Args:
-        most_bytes: what all frames together may take.
-        most_messages: likewise, in messages.
+        most_bytes: the size limit of all frames together.
+        most_messages: the limit on the number of messages in all frames.
         window: how many bytes may be held before senders have to wait; at most half of
-            ``most_bytes``. A few frames may be, whatever their size.
+            ``most_bytes``. `UNDER_WAY` frames may be held whatever their size.
     """
 
     def __init__(self, most_bytes: int, most_messages: int, window: int) -> None:
@@ -97,10 +118,10 @@ class Ring:
     # ----------------------------------------------------------------- the sender's side
 
     def append(self, frame: Frame) -> bool:
-        """Take a frame that is being sent, and evict what that pushes out; tell if it is `full`."""
+        """Add a frame that is being sent, and evict old frames; return whether it is `full`."""
         name, size = frame.name, frame.size
         self._order.append(frame)
-        # Not `setdefault`: a deque that is thrown away again costs more than all the rest.
+        # `setdefault` alone would make a deque each time, which costs more than all the rest.
         (self._frames.get(name) or self._frames.setdefault(name, deque())).append(frame)
         self.bytes += size
         self.messages += frame.last - frame.first + 1
@@ -115,9 +136,9 @@ class Ring:
         return frames >= HELD_MOST or (self.held_bytes > self.window and frames >= UNDER_WAY)
 
     def mend(self, last: Frame) -> None:
-        """Make all anew from the frames in their order, but for one, after an interruption.
+        """Rebuild the ring after an exception interrupted `append`, from the frames in order.
 
-        Whatever was being done with that frame: it is not there afterwards.
+        The frame ``last``, which was being added, is left out, however far `append` had got.
         """
         order, self._order = self._order, deque()
         self._frames.clear()
@@ -129,19 +150,19 @@ class Ring:
 
     @property
     def crowded(self) -> bool:
-        """Tell whether more is kept than the ring is meant for, because it is held."""
+        """Whether the ring exceeds its size in bytes or messages."""
         return self.bytes > self.most_bytes or self.messages > self.most_messages
 
     @property
     def full(self) -> bool:
-        """Tell whether whoever sends has to wait."""
+        """Whether senders have to wait."""
         frames = self.held_frames
         if frames >= HELD_MOST or (self.held_bytes > self.window and frames >= UNDER_WAY):
             return True
         return self.bytes > self.most_bytes or self.messages > self.most_messages
 
     def evict(self) -> None:
-        """Drop the oldest frames while there are too many and nobody holds them."""
+        """Drop the oldest frames until the ring is within its size or the oldest one is held."""
         order = self._order
         while self.crowded and order and not order[0].waiting:
             self._drop(order.popleft())
@@ -155,20 +176,20 @@ class Ring:
         self.messages -= frame.last - frame.first + 1
 
     def holders(self) -> dict[bytes, str]:
-        """Return who holds the oldest frame that is held of any exchange, and one such exchange."""
+        """Return every peer that holds the oldest held frame of some exchange, and one of these."""
         return {peer: name for name, held in self._held.items() for peer in held[0].waiting}
 
     def held(self) -> dict[str, int]:
-        """Return, of each exchange of which frames are held, a number up to which they are.
+        """Return the exchanges with held frames, each with the number of its last held message.
 
-        Acknowledgements are in order: what lies behind a held frame counts as held.
+        Acknowledgements are cumulative, so all frames after a held one count as held.
         """
         return {name: held[-1].last for name, held in self._held.items()}
 
     # --------------------------------------------------------------- the receivers' side
 
     def acknowledge(self, peer: bytes, name: str, position: int) -> None:
-        """Let go, for a peer, of what it has up to a number."""
+        """Note that a peer has acknowledged an exchange up to a number."""
         held = self._held.get(name)
         if held is None:
             return
@@ -179,12 +200,12 @@ class Ring:
         self._tidy(name, held)
 
     def release(self, peer: bytes, name: str | None = None) -> None:
-        """Let go, for a peer, of everything, or of one exchange."""
+        """End every hold of a peer, or only its holds on one exchange."""
         for key in [name] if name is not None else list(self._held):
             self.acknowledge(peer, key, _ALL)
 
     def _tidy(self, name: str, held: deque[Frame]) -> None:
-        """Take out of the held what nobody waits for any more."""
+        """Remove frames that no peer waits for from the front of the queue of held frames."""
         while held and not held[0].waiting:
             self.held_bytes -= held.popleft().size
             self.held_frames -= 1
@@ -193,7 +214,7 @@ class Ring:
         self.evict()
 
     def hold(self, peer: bytes, name: str, position: int) -> None:
-        """Have a peer hold again what is kept after a number."""
+        """Let a peer hold the kept frames of an exchange after a number again."""
         frames = self._frames.get(name, ())
         for frame in frames:
             if frame.last > position:
@@ -208,7 +229,12 @@ class Ring:
             self._held[name] = held
 
     def behind(self, name: str, position: int) -> int | None:
-        """Return the bytes kept after a number; None if some of them are gone already."""
+        """Return the size of the kept frames of an exchange after a number, in bytes.
+
+        Returns:
+            0 if no frame of the exchange is kept; None if frames after the number were evicted
+            and later ones are kept.
+        """
         frames = self._frames.get(name)
         if frames is None:
             return 0
@@ -217,9 +243,9 @@ class Ring:
         return sum(frame.size for frame in frames if frame.last > position)
 
     def replay(self, name: str, first: int, last: int, most: int) -> list[Frame]:
-        """Return the frames with numbers in a range, oldest first, of about ``most`` bytes."""
+        """Return frames with numbers in a range, oldest first, of about ``most`` bytes."""
         frames, found = self._frames.get(name, ()), list[Frame]()
-        # Not from the start: who asks over and over would have senders wait for the lock.
+        # By bisection: senders wait for the lock meanwhile, and a peer may ask again and again.
         at = bisect_left(frames, first, key=lambda frame: frame.last)
         while at < len(frames) and frames[at].first <= last and most > 0:
             found.append(frames[at])
@@ -230,7 +256,7 @@ class Ring:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Encoded messages that were sent at one moment: ``first`` and those right after it."""
+    """Encoded messages that were sent at the same moment, numbered from ``first`` on."""
 
     first: int
     sent_at: float
@@ -240,19 +266,19 @@ class Run:
 class Retained:
     """The last messages of one exchange, encoded, for peers that join late.
 
-    Beside the ring, which keeps everything and not for long: one message in a frame of
-    many would hold all of that.
+    The ring could not serve for this: it keeps everything, but not for long. References to its
+    frames would not do either, since one message would keep a whole frame of many in memory.
     """
 
     __slots__ = ("_kept", "most")
 
     def __init__(self, most: int) -> None:
         self.most = most
-        """How many messages are kept at most, from the next one on."""
+        """How many messages are kept at most; a new value applies from the next message on."""
         self._kept: deque[tuple[int, float, Body]] = deque()
 
     def keep(self, first: int, sent_at: float, bodies: Iterable[Body]) -> None:
-        """Take what is being sent, numbered from ``first``; nothing if that is there already."""
+        """Add messages that are being sent, numbered from ``first``, unless they are kept."""
         if self._kept and self._kept[-1][0] >= first:
             return
         self._kept.extend([(number, sent_at, body) for number, body in enumerate(bodies, first)])
@@ -260,22 +286,22 @@ class Retained:
             self._kept.popleft()
 
     def cut(self, start: int) -> None:
-        """Let go of what has numbers up to one."""
+        """Drop the messages numbered up to and including ``start``."""
         while self._kept and self._kept[0][0] <= start:
             self._kept.popleft()
 
     def copy(self) -> "Retained":
-        """Return what keeps the same from here on."""
+        """Return an independent copy with the same messages."""
         copied = Retained(self.most)
         copied._kept = self._kept.copy()
         return copied
 
     def range(self) -> tuple[int, int] | None:
-        """Return the first and last number of what is kept; None without any."""
+        """Return the numbers of the first and last kept message, or None if there is none."""
         return (self._kept[0][0], self._kept[-1][0]) if self._kept else None
 
     def runs(self, first: int, last: int, most: int) -> list[Run]:
-        """Return what is kept of a range, oldest first, of about ``most`` bytes."""
+        """Return the kept messages of a range, oldest first, of about ``most`` bytes."""
         found: list[Run] = []
         for number, sent_at, body in self._kept:
             if number < first:

@@ -1,23 +1,24 @@
-"""What is imported only when it is needed, and never in the middle of a fork.
+"""Imports inside functions that are safe when another thread forks.
 
-While a thread imports a module, it holds that module's lock. A child that is forked meanwhile
-inherits the lock, but not the thread, and would wait for it at its own import, for ever. So such
-an import is made inside `importing`, for which a fork waits.
+A thread that imports a module holds that module's lock. A child that is forked meanwhile inherits
+the lock but not the thread, so importing the module in the child would wait for ever. Imports
+inside functions are therefore made in a ``with importing():`` block, and a fork waits until no
+other thread is in one.
 """
 
 import os
 import threading
 
 IMPORT_TIMEOUT = 30.0
-"""Seconds that a fork waits for an import: one that takes longer may itself wait for the fork."""
+"""Seconds that a fork waits for an import. One that takes longer may be waiting for the fork."""
 
 lock = threading.RLock()
-"""Held by a thread that imports inside a function. No other of ours is taken with it held."""
+"""Held by a thread that imports inside a function. It takes no other lock of ours meanwhile."""
 _held_up: list[threading.RLock] = []
 
 
 def importing() -> threading.RLock:
-    """Return what is to be held, by ``with``, for an import inside a function. Any thread."""
+    """Return the lock to hold, by ``with``, around an import inside a function. Any thread."""
     return lock
 
 

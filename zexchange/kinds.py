@@ -1,6 +1,7 @@
-"""What a value is, in a form that type checkers follow: they then know what is inside of it.
+"""Type checks of values that static type checkers understand, for the items of containers too.
 
-Each costs a call: on the path of every message, look at ``type(value)`` itself.
+Each check costs a function call. Code that runs for every message should use ``type(value)``
+directly.
 """
 
 from collections.abc import Generator, Mapping
@@ -8,22 +9,22 @@ from typing import Any, TypeGuard
 
 
 def is_dict(value: object) -> TypeGuard[dict[Any, Any]]:
-    """Return whether a value is a plain dict."""
+    """Return whether a value is a dict, and not of a subclass."""
     return type(value) is dict
 
 
 def is_list(value: object) -> TypeGuard[list[Any]]:
-    """Return whether a value is a plain list."""
+    """Return whether a value is a list, and not of a subclass."""
     return type(value) is list
 
 
 def is_tuple(value: object) -> TypeGuard[tuple[Any, ...]]:
-    """Return whether a value is a tuple, of any kind."""
+    """Return whether a value is a tuple, subclasses included."""
     return isinstance(value, tuple)
 
 
 def is_mapping(value: object) -> TypeGuard[Mapping[Any, Any]]:
-    """Return whether a value is a mapping, of any kind."""
+    """Return whether a value is a mapping of any class."""
     return isinstance(value, Mapping)
 
 
@@ -38,7 +39,7 @@ def is_buffer(value: object) -> "TypeGuard[bytes | bytearray | memoryview[int]]"
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
-    """Return whether a value is an int or a float, and no bool."""
+    """Return whether a value is an int or a float, but not a bool."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

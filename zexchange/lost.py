@@ -1,6 +1,6 @@
-"""What a stream with details shows in the place of messages that will not come.
+"""The notice that messages were lost.
 
-An event of the federation, too; it is told by both halves, and knows neither.
+It appears in a stream with ``details=True`` in place of the messages, and as an event of a node.
 """
 
 from dataclasses import dataclass
@@ -10,17 +10,20 @@ from dataclasses import dataclass
 class Lost:
     """Messages ``first`` to ``last`` of an origin on an exchange did not arrive, and will not.
 
-    ``first`` is 0 where nobody knows how many: the origin was away for more than ten minutes,
-    and is back; or this node was stopped for more than eleven. Then what came of it before stays
-    as it was, what was sent between that and ``last`` is lost, if anything was, and `Node.stats`
-    does not count it.
+    It also stands for a message that arrived and cannot be decoded, or does not fit the type of
+    the exchange.
+
+    ``first`` is 0 if it is unknown how many are lost: the origin has come back after more than
+    ten minutes, or this node was suspended for more than eleven minutes. Messages that arrived
+    before are not affected. Those that were sent after them, up to ``last``, are lost; there may
+    be none, and `Node.stats` does not count them.
 
     Attributes:
         exchange: the name of the exchange.
         origin: the id of the node that sent them, as hexadecimal text.
-        first: the number of the first that is lost, or 0.
-        last: the number of the last.
-        reason: why, in a few words.
+        first: the number of the first lost message, or 0.
+        last: the number of the last lost message.
+        reason: the reason in a few words.
     """
 
     exchange: str

@@ -1,8 +1,9 @@
 """Names of exchanges, and patterns over them.
 
-A name is any non-empty string of up to 255 UTF-8 bytes without NUL; dots make
-levels. In a pattern a whole segment ``*`` stands for exactly one level and a last
-segment ``**`` for zero or more. Nothing here knows what a name is used for.
+A name is any non-empty string of up to 255 UTF-8 bytes without NUL. Dots separate its levels.
+A pattern is a name with wildcards: the level ``*`` stands for exactly one level, and ``**`` as
+the last level for any number of levels, including none. This module does not know what names are
+used for.
 """
 
 import re
@@ -13,18 +14,18 @@ from .errors import InvalidName
 V = TypeVar("V")
 
 MAX_NAME_BYTES = 255
-"""The longest name, in UTF-8 bytes, so that a length fits in one byte on the wire."""
+"""The length limit of names, in UTF-8 bytes: a length fits in one byte on the wire."""
 
 
 def check_text(text: object, of: str = "an exchange") -> str:
-    """Return ``text`` if it has the form that names and patterns share.
+    """Return ``text`` unchanged if it satisfies the rules common to names and patterns.
 
     Args:
-        text: what is to be one.
-        of: what it names, for the error.
+        text: the value to check.
+        of: the kind of thing that it names, for the error text.
 
     Raises:
-        InvalidName: if it is not a string, empty, too long, has a NUL, or cannot be UTF-8.
+        InvalidName: it is no string, is empty or too long, has a NUL, or cannot be UTF-8.
     """
     if not isinstance(text, str):
         raise InvalidName(f"the name of {of} is a str, not {type(text).__name__}: {text!r}")
@@ -42,15 +43,15 @@ def check_text(text: object, of: str = "an exchange") -> str:
 
 
 def is_pattern(text: str) -> bool:
-    """Tell whether ``text`` has a wildcard segment, and so stands for many names."""
+    """Return whether ``text`` has a level ``*`` or ``**``."""
     return "*" in text and any(segment in ("*", "**") for segment in text.split("."))
 
 
 def check_name(name: object) -> str:
-    """Return ``name`` if it names one exchange.
+    """Return ``name`` unchanged if it is the name of one exchange.
 
     Raises:
-        InvalidName: if it is malformed, or a pattern; then the text points to `match`.
+        InvalidName: it is malformed, or a pattern; for a pattern the text suggests `match`.
     """
     text = check_text(name)
     if is_pattern(text):
@@ -61,10 +62,10 @@ def check_name(name: object) -> str:
 
 
 def check_federation(name: object) -> str:
-    """Return ``name`` if it names a federation.
+    """Return ``name`` unchanged if it is the name of a federation.
 
     Raises:
-        InvalidName: if it is malformed, or a pattern.
+        InvalidName: it is malformed, or a pattern.
     """
     text = check_text(name, "a federation")
     if is_pattern(text):
@@ -73,7 +74,7 @@ def check_federation(name: object) -> str:
 
 
 def is_name(text: str) -> bool:
-    """Tell whether ``text`` names one exchange: what `check_name` raises for does not."""
+    """Return whether ``text`` is the name of one exchange, which `check_name` accepts."""
     try:
         check_name(text)
     except InvalidName:
@@ -82,10 +83,10 @@ def is_name(text: str) -> bool:
 
 
 def check_key(key: object) -> str:
-    """Return ``key`` if a peer may ask for it: a pattern or a plain name.
+    """Return ``key`` unchanged if a peer may subscribe to it: a name or a pattern.
 
     Raises:
-        InvalidName: it is malformed, or has ``**`` anywhere but at the end.
+        InvalidName: it is malformed, or has a ``**`` that is not the last level.
     """
     text = check_text(key)
     if "**" in text.split(".")[:-1]:
@@ -94,19 +95,20 @@ def check_key(key: object) -> str:
 
 
 def check_pattern(pattern: object) -> str:
-    """Return ``pattern`` if a program may ask for it.
+    """Return ``pattern`` unchanged if a program may subscribe to it.
 
-    Stricter than `check_key`: what matches nothing, or nothing that was meant, is a slip.
+    This is stricter than `check_key`: it also refuses patterns that match nothing, or not the
+    names that their author must have meant.
 
     Raises:
-        InvalidName: it is malformed; has ``**`` anywhere but at the end, a ``*`` beside
+        InvalidName: it is malformed; has a ``**`` that is not the last level, a ``*`` beside
             other characters in a level, or an empty level. The text says what to write.
     """
     text = check_key(pattern)
     segments = text.split(".")
     partial = next((s for s in segments if "*" in s and s not in ("*", "**")), None)
     if partial is not None:
-        foreign = re.search("[:/]", partial)  # as levels end elsewhere
+        foreign = re.search("[:/]", partial)  # separators of levels in other systems
         instead = _whole_levels(re.split("[.:/]", text) if foreign else segments)
         dots = f", and names with dots for {foreign[0]!r}" if foreign else ""
         raise InvalidName(
@@ -121,7 +123,7 @@ def check_pattern(pattern: object) -> str:
 
 
 def check_scope(scope: object) -> str:
-    """Return ``scope`` if it is any name, or a pattern that `check_pattern` takes.
+    """Return ``scope`` unchanged if it is a name, or a pattern that `check_pattern` accepts.
 
     Raises:
         InvalidName: it is neither.
@@ -130,7 +132,7 @@ def check_scope(scope: object) -> str:
 
 
 def _whole_levels(segments: list[str]) -> str:
-    """Return a pattern in which each ``*`` is a whole level, as near to the given as there is."""
+    """Return the nearest pattern in which each ``*`` is a whole level, to suggest in an error."""
     *first, last = [segment for segment in segments if segment]
     head = [segment if segment in ("*", "**") or "*" not in segment else "*" for segment in first]
     if last.endswith("**"):
@@ -139,11 +141,9 @@ def _whole_levels(segments: list[str]) -> str:
 
 
 def matches(pattern: str, name: str) -> bool:
-    """Tell whether ``pattern`` covers ``name``; a plain name covers itself.
-
-    Segment by segment: a regular expression for each pattern takes 2 ms to compile for one of
-    255 bytes, and more patterns than are kept compiled took that for every name.
-    """
+    """Return whether ``pattern`` covers ``name``; a plain name covers only itself."""
+    # Not by regular expressions: one for a pattern of 255 bytes takes 2 ms to compile, and with
+    # more patterns than `re` caches it would be compiled for every name.
     if "*" not in pattern:
         return pattern == name
     wanted, levels = pattern.split("."), name.split(".")
@@ -160,27 +160,27 @@ def matches(pattern: str, name: str) -> bool:
 
 
 class _Level(Generic[V]):
-    """What patterns have in common up to one of their segments, and how they go on."""
+    """A node of a prefix tree: the patterns that share their first levels up to here."""
 
     __slots__ = ("deeper", "value")
 
     def __init__(self) -> None:
         self.deeper: dict[str, _Level[V]] = {}
-        """By the next segment, which may be ``*`` or ``**``."""
+        """The tree below, by the next level, which may be ``*`` or ``**``."""
         self.value: V | None = None
-        """Of the pattern that ends here."""
+        """The value of the pattern that ends here, if there is one."""
 
     @property
     def empty(self) -> bool:
-        """Whether no pattern comes by here."""
+        """Whether no pattern ends here or below."""
         return not self.deeper and self.value is None
 
 
 class Patterns(Generic[V]):
-    """Values by pattern, found by the names that the patterns cover.
+    """A mapping from patterns to values, looked up by a name that the patterns cover.
 
-    A name is looked up along its levels, so that patterns which begin otherwise cost nothing.
-    One thread at a time may change it, while others look names up.
+    A lookup follows the levels of the name through a tree, so patterns with other first levels
+    cost nothing. One thread at a time may change it, while others look up names.
     """
 
     __slots__ = ("_top",)
@@ -190,15 +190,15 @@ class Patterns(Generic[V]):
 
     @property
     def empty(self) -> bool:
-        """Whether there is none, and nothing is kept of those there were."""
+        """Whether it has no patterns, and its tree no leftovers of discarded ones."""
         return self._top.empty
 
     def set(self, pattern: str, value: V) -> None:
-        """Have ``pattern`` stand for a value, which is not None."""
+        """Set the value of a pattern, which must not be None."""
         self._way(pattern)[-1].value = value
 
     def discard(self, pattern: str) -> None:
-        """Undo `set`; without effect if there is no such pattern."""
+        """Remove a pattern; does nothing if it is not there."""
         levels = self._way(pattern)
         levels[-1].value = None
         for segment in reversed(pattern.split(".")):
@@ -206,14 +206,14 @@ class Patterns(Generic[V]):
                 del levels[-1].deeper[segment]
 
     def _way(self, pattern: str) -> list[_Level[V]]:
-        """Return the levels that a pattern goes by."""
+        """Return the path of a pattern from the root of the tree, creating missing nodes."""
         levels = [self._top]
         for segment in pattern.split("."):
             levels.append(levels[-1].deeper.setdefault(segment, _Level()))
         return levels
 
     def covering(self, name: str) -> list[V]:
-        """Return the value of every pattern that covers ``name``, in no order."""
+        """Return the value of every pattern that covers ``name``, in no particular order."""
         ends: list[_Level[V]] = []
         levels = [self._top]
         for segment in name.split("."):
@@ -230,11 +230,11 @@ class Patterns(Generic[V]):
 
 
 def prefixes(pattern: str) -> tuple[str, ...]:
-    r"""Return what every name covered by ``pattern`` starts with, a NUL marking its end.
+    r"""Return the prefixes by which to subscribe to a name or pattern in ZeroMQ.
 
-    ZeroMQ filters by prefix only: a name followed by NUL starts with one of these if
-    it is covered. The reverse need not hold (``a.*.c`` gives ``a.``), so that the
-    receiver judges each name again with `matches`.
+    ZeroMQ filters by prefix only. Each name that the pattern covers, followed by a NUL, starts
+    with one of the prefixes. The reverse need not hold: ``a.*.c`` gives ``a.``, which other names
+    start with too. Receivers therefore check each name with `matches`.
     """
     if not is_pattern(pattern):
         return (pattern + "\0",)

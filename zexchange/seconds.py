@@ -1,4 +1,4 @@
-"""Timeouts as the standard library takes them: seconds, or None for no end."""
+"""Timeouts as the standard library takes them: a number of seconds, or None to wait for ever."""
 
 import math
 
@@ -6,11 +6,15 @@ from .kinds import is_number
 
 
 def seconds(timeout: float | None, argument: str = "timeout") -> float:
-    """Return ``timeout`` as a number, infinite for None.
+    """Return ``timeout`` in seconds, as infinity if it is None.
+
+    Args:
+        timeout: the value that the caller passed.
+        argument: the name of the caller's argument, for the error text.
 
     Raises:
-        TypeError: it is no number; the text names the ``argument``.
-        ValueError: it is not a number that can be compared.
+        TypeError: it is no number.
+        ValueError: it is NaN.
     """
     if timeout is None:
         return math.inf

@@ -1,26 +1,26 @@
-"""Which classes can be sent, and what a class is called.
+"""Which classes can be sent to other processes, and the full names of classes.
 
-Sent can be those that the codec has a form for, and registered ones. The codec fills the set, and
-a type that is said for an exchange is looked up in it: so that what can never leave is refused
-there, and not once a second process runs.
+These are the classes that the codec can encode, and those that a program registers. The codec
+fills the set. When a type is declared for an exchange, it is checked against the set, so that a
+type which can never be sent fails at once, and not only when a second process runs.
 """
 
 sendable: set[type] = set()
-"""The classes, each without its subclasses."""
+"""Classes whose instances can be sent; this does not extend to their subclasses."""
 
 
 def is_sendable(kind: type) -> bool:
-    """Return whether a value that is an instance of a class can be one that is sent."""
+    """Return whether instances of a class, or of one of its subclasses, can be sent."""
     if kind in sendable or kind.__module__.partition(".")[0] == "numpy":
         return True
     try:
-        return any(issubclass(known, kind) for known in tuple(sendable))  # of an abstract one
-    except TypeError:  # of a TypedDict, for instance: it says nothing of any class
+        return any(issubclass(known, kind) for known in tuple(sendable))  # for abstract classes
+    except TypeError:  # for a TypedDict, for instance, which does not support `issubclass`
         return False
 
 
 def full_name(type: type) -> str:
-    """Return the module and qualified name; the name alone for a built-in."""
+    """Return the module and the qualified name of a class; for a built-in only the name."""
     if type.__module__ == "builtins":
         return type.__qualname__
     return f"{type.__module__}.{type.__qualname__}"

@@ -1,15 +1,14 @@
-"""The command line: where `zexchange` and ``python -m zexchange.cli`` begin.
+"""The command line: the entry point of `zexchange` and ``python -m zexchange.cli``.
 
-This module only checks that the extra is installed and hands over: importing it must
-cost nothing and need nothing, because the demo's processes come through here as well.
-It uses the promised names of `zexchange` alone.
+This module only checks that the extra ``cli`` is installed, and calls the rest. Importing it must
+be cheap and need no other package, since the processes of the demo import it as well.
 """
 
 import sys
 from importlib.util import find_spec
 
 NEEDED = ("click", "rich", "psutil")
-"""What the extra ``cli`` brings."""
+"""The packages that the extra ``cli`` installs."""
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
-"""`zexchange doctor`: why messages do not arrive.
+"""`zexchange doctor`: find out why messages do not arrive.
 
-It joins with the options of the program in question, has `Node.diagnose` look around, and
-shows what that has found. It must not know what is wrong with what: it only shows.
+The command joins with the options of the program in question, calls `Node.diagnose`, and shows the
+result. It only shows: all knowledge about problems and their causes is in `Node.diagnose`.
 """
 
 import json
@@ -76,11 +76,11 @@ up, call node.diagnose() there.
 def doctor(
     context: click.Context, joining: Joining, name: str, json_: bool, patience: float
 ) -> None:
-    """Run the command."""
-    logging.getLogger("zexchange").setLevel(logging.CRITICAL)  # all of it is said here
+    """Join, diagnose, print the result, and exit with 0 if nothing is wrong."""
+    logging.getLogger("zexchange").setLevel(logging.CRITICAL)  # the result has all of it
     with ExitStack() as leaving:
         if name:
-            # Whoever listens is told the last numbers that were given.
+            # Peers tell the head of an exchange only to its subscribers.
             leaving.enter_context(match(name).subscribe(to_call(lambda msg: None)))
         node, aside = _join(joining, leaving)
         node._wait_known(patience)
@@ -95,7 +95,14 @@ def doctor(
 
 
 def _join(joining: Joining, leaving: ExitStack) -> tuple[Node, str]:
-    """Join as the program would; beside it, if it has the port. Say so then."""
+    """Join as the program would, on other ports if its port is taken.
+
+    Returns:
+        The node, and a note about the other ports, empty if they are the same.
+
+    Raises:
+        click.ClickException: the node cannot join.
+    """
     try:
         return leaving.enter_context(joining.node("doctor", 0.0)), ""
     except click.ClickException as error:
@@ -116,11 +123,11 @@ def _join(joining: Joining, leaving: ExitStack) -> tuple[Node, str]:
 WILD = ("0.0.0.0", "*", "[::]")
 
 
-# -------------------------------------------------------------------------------- what is shown
+# --------------------------------------------------------------------------------- the output
 
 
 def as_object(found: Diagnosis) -> dict[str, Any]:
-    """Return everything as the object that ``--json`` prints."""
+    """Return the diagnosis as the object that ``--json`` prints."""
     facts = asdict(found.picture)
     facts["rejected"] = [
         {"source": source, "reason": reason, "count": count}
@@ -136,7 +143,7 @@ def as_object(found: Diagnosis) -> dict[str, Any]:
 
 
 def facts(found: Diagnosis) -> list[Row]:
-    """Return what is so of this node, as pairs."""
+    """Return facts about this node, as pairs of name and value."""
     p = found.picture
     rows: list[Row] = [("federation", p.federation), ("seen from", f"{p.host}, node {p.id[:8]}")]
     rows.append(("listens on", " and ".join(p.listens) or "Unix sockets of this host only"))
@@ -154,7 +161,7 @@ def facts(found: Diagnosis) -> list[Row]:
 
 
 def candidates(found: Diagnosis) -> list[Row]:
-    """Return the endpoints that were dialled, as rows under headings."""
+    """Return the dialled endpoints as rows; the first row has the headings."""
     rows: list[Row] = [("DIALLED", "FOUND BY", "RESULT")]
     for e in found.picture.endpoints:
         outcome = e.reach.outcome if e.reach else "timeout"
@@ -165,7 +172,7 @@ def candidates(found: Diagnosis) -> list[Row]:
 
 
 def peers(found: Diagnosis) -> list[Row]:
-    """Return the peers, as rows under headings."""
+    """Return the peers as rows; the first row has the headings."""
     p = found.picture
     asked = ("LISTENS", "SENT") if p.exchange else ()
     rows: list[Row] = [("PEER", "WE HEAR IT", "IT HEARS US", "CLOCK", *asked)]
@@ -180,19 +187,19 @@ def peers(found: Diagnosis) -> list[Row]:
 
 
 def findings(found: Diagnosis, aside: str) -> list[Row]:
-    """Return what is wrong or worth knowing, but the conclusion, as pairs."""
+    """Return the findings without the conclusion, and the note ``aside``, as pairs."""
     rest = [f for f in found.findings if not found.conclusion.endswith(f.text)]
     rows = _shown([("wrong" if f.wrong else "note", f.text) for f in rest])
     return [*rows, ("note", aside)] if aside else rows
 
 
 def _shown(rows: Sequence[Row]) -> list[Row]:
-    """Return rows without what could move a terminal's cursor: peers say much of it."""
+    """Return rows with control characters escaped, since much of the text comes from peers."""
     return [tuple(map(printable, row)) for row in rows]
 
 
 def as_lines(found: Diagnosis, aside: str) -> list[str]:
-    """Return everything as plain lines."""
+    """Return the whole output as plain lines, for a pipe."""
     lines = as_columns(facts(found))
     for table in (candidates(found), peers(found)):
         if len(table) > 1:
@@ -203,7 +210,7 @@ def as_lines(found: Diagnosis, aside: str) -> list[str]:
 
 
 def show(found: Diagnosis, aside: str) -> None:
-    """Show everything on the terminal."""
+    """Print the whole output with tables and colours, for a terminal."""
     from rich import box
     from rich.console import Console
     from rich.padding import Padding

@@ -1,9 +1,14 @@
-"""The commands under one name, and how every one of them ends.
+"""The group of all commands, and their exit status.
 
-Whatever happens, the exit status is the usual one: 0 done, 1 failed and said why, 2 used
-wrongly, 130 Ctrl-C, 141 nobody reads the output, 143 terminated,
-129 the terminal is gone. No command shows a
-traceback for what its user did; none knows how the others work.
+Every command ends with one of these:
+
+- 0: success.
+- 1: failure, with a message.
+- 2: wrong usage.
+- 129, 130, 143: ended by SIGHUP (the terminal is gone), SIGINT (Ctrl-C) or SIGTERM.
+- 141: nobody reads the output.
+
+No command shows a traceback for a mistake of its user.
 """
 
 import logging
@@ -31,10 +36,10 @@ BROKEN_PIPE = 128 + signal.SIGPIPE
 
 
 class Commands(click.Group):
-    """A group whose commands end as commands of a shell do."""
+    """A group whose commands end with the exit status that a shell expects."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; turn what ends it into an exit status."""
+        """Run a command; turn its exceptions into an exit status."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
@@ -47,7 +52,7 @@ class Commands(click.Group):
 
 
 def forget_stdout() -> None:
-    """Let what is still buffered go nowhere: nobody reads it, and the end would complain."""
+    """Discard buffered output, which nobody reads; flushing it at exit would fail."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.__stdout__.fileno() if sys.__stdout__ else 1)
     os.close(nowhere)
@@ -63,7 +68,7 @@ Every command joins a federation like any program that calls zexchange.federate(
 @click.group(cls=Commands, help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, package_name="zexchange", prog_name="zexchange")
 def commands() -> None:
-    """Stand for all commands."""
+    """Be the group of all commands; click calls this before each of them."""
 
 
 for _command in (demo, doctor, hub, keygen, peers, send, tail):
@@ -74,7 +79,7 @@ def run() -> None:
     """Run the command that the arguments name, and end the process."""
     logging.basicConfig(format="zexchange: %(message)s", level=logging.WARNING)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
             signal.signal(number, _terminated)
     try:
         try:
@@ -92,6 +97,6 @@ def run() -> None:
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
-    # As an exception, so that nodes say goodbye and what was received is written:
-    # `timeout 5 zexchange tail ...` is a sensible thing to write.
+    # By an exception, so that nodes say goodbye and received messages are written. This lets
+    # `timeout 5 zexchange tail ...` work as expected.
     raise SystemExit(128 + number)

@@ -1,7 +1,7 @@
-"""`zexchange hub`: a process that carries many nodes, and prints what it carries.
+"""`zexchange hub`: run a hub, and print its traffic.
 
-On a terminal one line is kept up to date; elsewhere a line is printed when nodes or hubs have
-come or gone, and while something passes. It must not know how a hub works.
+On a terminal one line is kept up to date. Elsewhere a line is printed when nodes or hubs come or
+go, and at intervals while there is traffic. The work of a hub is in `zexchange.net.hub`.
 """
 
 import json
@@ -61,7 +61,7 @@ Each of them needs three connections only, however many there are.
 )
 @click.option("--json", "json_", is_flag=True, help="Print lines of JSON.")
 def hub(federation: str, every: float | None, json_: bool, **how: Any) -> None:
-    """Run the command."""
+    """Run a hub, and print its traffic, until interrupted."""
     label = Label(socket.gethostname(), os.getpid(), "hub")
     try:
         running = Hub(federation, label=label, **how)
@@ -74,7 +74,14 @@ def hub(federation: str, every: float | None, json_: bool, **how: Any) -> None:
 
 
 def watch(running: Hub, live: bool, json_: bool, every: float) -> None:
-    """Print what passes, until interrupted."""
+    """Print the traffic of a hub until interrupted.
+
+    Args:
+        running: the hub.
+        live: whether one line of a terminal is overwritten each time.
+        json_: whether to print JSON.
+        every: seconds between two lines.
+    """
     before, printed_at = running.stats(), time.monotonic()
     shown: tuple[int, ...] = ()
     while True:
@@ -90,7 +97,7 @@ def watch(running: Hub, live: bool, json_: bool, every: float) -> None:
 
 
 def as_line(now: HubStats, before: HubStats, seconds: float) -> str:
-    """Return what passed between two looks, in one line for people."""
+    """Return a readable line about the traffic between two snapshots, ``seconds`` apart."""
     frames = (now.frames - before.frames) / seconds
     size = (now.bytes - before.bytes) / seconds
     text = f"{now.nodes} nodes, {now.hubs} hubs, {frames:,.0f} frames/s, {amount(size)}/s"
@@ -102,12 +109,12 @@ def as_line(now: HubStats, before: HubStats, seconds: float) -> str:
 
 
 def as_json(now: HubStats) -> str:
-    """Return what passed so far, as a line of JSON."""
+    """Return a snapshot, whose counts are those since the start, as a line of JSON."""
     return json.dumps({"time": round(time.time(), 3), **asdict(now)})
 
 
 def amount(size: float) -> str:
-    """Return an amount of bytes for people."""
+    """Return a number of bytes in readable form."""
     for unit in ("B", "kB", "MB"):
         if size < 1000:
             return f"{size:.3g} {unit}"

@@ -1,7 +1,7 @@
-"""`zexchange keygen`: a key for a node, in a key directory.
+"""`zexchange keygen`: make a key for a node, in a key directory.
 
-It joins nothing. `net.security.key_directory` makes the keys and reads their files; here is what
-the user says and sees. The secret key is never shown.
+The command joins no federation. `net.security.key_directory` makes the keys and reads their files;
+this module has only the command's arguments and output. The secret key is never shown.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ authorized/NAME.pub in the key directory of each peer. docs/SECURITY.md has the 
 @click.command(help=_HELP)
 @click.argument("directory", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 def keygen(directory: Path) -> None:
-    """Run the command."""
+    """Make the keys, and print the public one."""
     from zexchange.net.security.key_directory import make_keys
 
     click.echo(make_keys(directory))

@@ -1,7 +1,7 @@
-"""The options that every joining command shares, and what they become: a node.
+"""The options that all commands share which join a federation, and the node made from them.
 
-Each option has its environment variable, so that a shell says once which federation it
-talks to. It must not know what a command does with its node.
+Each option can also be set by an environment variable, so that a shell can set the federation once
+for all commands. This module does not know what a command does with its node.
 """
 
 import functools
@@ -19,7 +19,7 @@ Command = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class Joining:
-    """How to join, as the options say."""
+    """The values of the shared options."""
 
     federation: str
     listen: str | None = None
@@ -33,11 +33,11 @@ class Joining:
     def node(self, label: str, join_timeout: float = 1.0) -> Generator[Node, None, None]:
         """Be in the federation inside a ``with`` block.
 
-        A block that ends in an error leaves at once: nobody waits for what it sent.
+        If the block raises, the node leaves at once, without waiting for acknowledgements.
 
         Args:
-            label: what the others see this command as.
-            join_timeout: seconds that others have to answer.
+            label: the label of the node, by which peers name this command.
+            join_timeout: seconds that other nodes have to answer.
 
         Raises:
             click.ClickException: the node cannot join; the text says why.
@@ -65,7 +65,7 @@ class Joining:
 
 
 def option(flag: str, *name: str, help: str, **more: Any) -> Callable[[Command], Command]:
-    """Return an option that may be in the environment instead, as ``ZEXCHANGE_…``."""
+    """Return an option that can also be set by an environment variable ``ZEXCHANGE_…``."""
     variable = f"ZEXCHANGE_{flag.removeprefix('--').upper()}"
     return click.option(flag, *name, envvar=variable, show_envvar=True, help=help, **more)
 
@@ -119,7 +119,7 @@ _OPTIONS = (
 
 
 def joins(command: Command) -> Command:
-    """Give a command the shared options; it gets them as one argument, ``joining``."""
+    """Add the shared options to a command, which gets them as one argument, ``joining``."""
 
     @functools.wraps(command)
     def with_joining(**given: Any) -> Any:

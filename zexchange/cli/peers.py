@@ -1,7 +1,7 @@
-"""`zexchange peers`: who is in the federation, and what each listens to.
+"""`zexchange peers`: list the nodes of a federation and the exchanges they subscribe to.
 
-It joins like everybody else, waits until the picture stands still, prints it and leaves;
-it does not list itself. It must not know how peers find each other.
+The command joins like any other node, waits until no more peers appear, prints them and leaves. It
+does not list itself. This module does not know how peers find each other.
 """
 
 import json
@@ -20,8 +20,9 @@ from .options import Joining, joins
 from .text import printable
 
 STILL = 0.3
-"""Seconds without news after which everybody who answers is known."""
+"""Seconds without events after which all peers that answer are known."""
 AT_MOST = 2.0
+"""Seconds after which the command no longer waits for peers."""
 _HEADINGS = ("HOST", "PID", "LABEL", "INTEREST", "SINCE")
 
 
@@ -36,7 +37,7 @@ Each line has host, process id, label, exchanges, and since when.
 @click.option("--json", "json_", is_flag=True, help="Print a JSON array of objects.")
 @joins
 def peers(joining: Joining, json_: bool) -> None:
-    """Run the command."""
+    """Join, wait for the peers, and print them."""
     with joining.node("peers") as node:
         wait_until_still(node)
         found = sorted(node.peers, key=lambda peer: (peer.host, peer.name, peer.pid))
@@ -53,7 +54,7 @@ def peers(joining: Joining, json_: bool) -> None:
 
 
 def wait_until_still(node: Node) -> None:
-    """Wait until nothing was heard of anybody new for `STILL` seconds, at most `AT_MOST`."""
+    """Wait until the node reports no event for `STILL` seconds, at most `AT_MOST` seconds."""
     news: queue.Queue[Any] = queue.Queue()
     deadline = time.monotonic() + AT_MOST
     with node.events.subscribe(to_queue(news)):
@@ -81,7 +82,7 @@ def as_object(peer: PeerStatus) -> dict[str, object]:
 
 
 def cells(peer: PeerStatus) -> tuple[str, ...]:
-    """Return a peer as the cells of a table."""
+    """Return a peer as a row of the table."""
     interest = " ".join(peer.interest) or "-"
     state = " (silent)" if peer.silent else " (slow)" if peer.slow_since else ""
     since = f"{_moment(peer):%Y-%m-%d %H:%M:%S}{state}"
@@ -90,7 +91,7 @@ def cells(peer: PeerStatus) -> tuple[str, ...]:
 
 
 def as_columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows as lines, their columns aligned with spaces."""
+    """Return rows as lines, with columns aligned by spaces."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -1,7 +1,7 @@
-"""`zexchange send`: one message a line, from a file or from standard input.
+"""`zexchange send`: send each line of a file, or of standard input, as a message.
 
-It ends with status 0 only when every listener has acknowledged every line. It must not
-know how lines reach anybody; only a newline ends a line, and a hub client return is text.
+The exit status is 0 only if every subscriber has acknowledged every line. Only a newline ends a
+line; a carriage return is part of the text.
 """
 
 import json
@@ -15,9 +15,9 @@ from zexchange import EncodeError, Exchange, Node, NotReady, get_exchange
 from .options import Joining, joins
 
 Reader = Callable[[bytes], object]
-"""What makes a message of a line that has lost its newline."""
+"""Converts a line, without its newline, to a message."""
 A_WHILE = 2.0
-"""Seconds that listeners may take before it is said what is waited for."""
+"""Seconds to wait for subscribers before the command prints that it waits."""
 
 
 _HELP = """
@@ -53,26 +53,26 @@ everything was acknowledged, and only then with exit status 0: with 1, if nobody
 def send(
     joining: Joining, name: str, file: BinaryIO, as_json: bool, wait: int, timeout: float
 ) -> None:
-    """Run the command."""
+    """Join, send all lines, and wait until they are acknowledged."""
     exchange = get_exchange(name)
     with joining.node("send") as node:
         if wait:
             _wait(node, name, wait, timeout)
-        unheard = True  # by somebody at least, until it is known
+        unheard = True  # whether some lines were sent to nobody; True until all are sent
         try:
             lines = send_lines(exchange, file, parsed if as_json else text_or_bytes)
             unheard = lines > node.stats().sent.get(name, 0)
         finally:
-            # What has failed already need not wait for addresses where nobody is.
+            # The command fails anyhow then, and need not wait for addresses that do not answer.
             node._flush(timeout, given=not unheard)
         _check_heard(node, name, lines)
 
 
 def _wait(node: Node, name: str, n: int, timeout: float) -> None:
-    """Wait for listeners; say so, and what is missing, if that takes a while.
+    """Wait for ``n`` subscribers; after `A_WHILE` seconds, print that and what is missing.
 
     Raises:
-        NotReady: there are too few after ``timeout`` seconds.
+        NotReady: there are fewer after ``timeout`` seconds.
     """
     try:
         node.wait_subscribers(name, n, min(A_WHILE, timeout))
@@ -84,14 +84,14 @@ def _wait(node: Node, name: str, n: int, timeout: float) -> None:
 
 
 def send_lines(exchange: Exchange[object], file: BinaryIO, read: Reader) -> int:
-    """Send every line of ``file``; return how many there were.
+    """Send every line of ``file``; return the number of lines.
 
     Raises:
-        click.ClickException: a line is no message; the text has its number.
+        click.ClickException: a line cannot be sent as a message; the text has its number.
     """
     number, give = 0, exchange.send
-    # Iterating a binary file splits at \n alone, in C, and hands on a line of a pipe as
-    # soon as it is there.
+    # Iterating over a binary file splits only at \n, in C, and yields each line of a pipe as soon
+    # as it arrives.
     for number, line in enumerate(file, 1):
         try:
             give(read(line.removesuffix(b"\n")))
@@ -101,7 +101,7 @@ def send_lines(exchange: Exchange[object], file: BinaryIO, read: Reader) -> int:
 
 
 def text_or_bytes(line: bytes) -> str | bytes:
-    """Return a line as text, or as it is if it is not UTF-8."""
+    """Return a line as str, or unchanged if it is not UTF-8."""
     try:
         return line.decode()
     except UnicodeDecodeError:
@@ -109,7 +109,7 @@ def text_or_bytes(line: bytes) -> str | bytes:
 
 
 def parsed(line: bytes) -> object:
-    """Return the value of a line of JSON.
+    """Return the value that a line of JSON stands for.
 
     Raises:
         ValueError: the line is not JSON in UTF-8.
@@ -118,7 +118,11 @@ def parsed(line: bytes) -> object:
 
 
 def _check_heard(node: Node, name: str, lines: int) -> None:
-    """Fail if lines were sent while nobody listened."""
+    """Fail if some lines were sent while there was no subscriber.
+
+    Raises:
+        click.ClickException: there are such lines; the text has their number.
+    """
     unheard = lines - node.stats().sent.get(name, 0)
     if unheard > 0:
         raise click.ClickException(

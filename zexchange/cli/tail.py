@@ -1,8 +1,8 @@
-"""`zexchange tail`: print what is sent on exchanges, losslessly.
+"""`zexchange tail`: print the messages of exchanges, without loss.
 
-Standard output is written in blocks while messages wait and flushed as soon as none does.
-A slow reader of the output slows the senders down; what is lost nevertheless is said on
-standard error. It must not know how a message becomes text.
+Output is written in blocks while messages wait, and flushed as soon as none does. A slow reader of
+the output slows the senders down. Messages that are lost nevertheless are reported on standard
+error. This module does not know how a message becomes text.
 """
 
 import os
@@ -20,7 +20,7 @@ from .options import Joining, joins
 from .text import as_json, as_text, named_json, named_text, on_terminal, printable
 
 LOOK_EVERY = 1.0
-"""Seconds between two looks for losses, and for whether anybody reads the output."""
+"""Seconds between two checks for losses, and for whether anybody still reads the output."""
 BLOCK = 1 << 16
 Show = Callable[[Delivery], bytes]
 Items = Stream[Delivery | Lost]
@@ -57,7 +57,7 @@ def tail(
     count: int | None,
     history: int,
 ) -> None:
-    """Run the command."""
+    """Join, and print messages until ``count`` of them are printed, or until interrupted."""
     show = _form(json_, with_names)
     with ExitStack() as leaving:
         stream = leaving.enter_context(attached(names, history))
@@ -65,13 +65,13 @@ def tail(
         output = leaving.enter_context(open(1, "wb", buffering=BLOCK, closefd=False))
         losses = Losses(node)
         leaving.callback(losses.tell)
-        # Before the node is closed: its data thread may be waiting for room in the stream.
+        # Closed before the node, whose data thread may be waiting for room in the stream.
         leaving.callback(stream.close)
         copy(stream, output, show, count, losses.tell)
 
 
 def _form(json_: bool, with_names: bool) -> Show:
-    """Return what makes a line of a message, as the options ask for it."""
+    """Return the function that formats a message as a line, according to the options."""
     plain: Show = named_text if with_names else as_text
     show: Show = (named_json if with_names else as_json) if json_ else plain
     return on_terminal(show) if os.isatty(1) else show
@@ -79,7 +79,7 @@ def _form(json_: bool, with_names: bool) -> Show:
 
 @contextmanager
 def attached(names: tuple[str, ...], history: int) -> Generator[Items, None, None]:
-    """Attach one stream to all names and patterns: what several cover comes once."""
+    """Attach one stream to all names and patterns; a message that several cover comes once."""
     views = [match(name) for name in dict.fromkeys(names)]
     first = views[0].stream(overflow="block", details=True, history=history)
     with first as stream, ExitStack() as others:
@@ -96,10 +96,17 @@ def copy(
     count: int | None,
     look: Callable[[], None],
 ) -> None:
-    """Write what comes, until ``count`` messages were written.
+    """Write messages until ``count`` of them are written, or without end if it is None.
+
+    Args:
+        stream: gives the messages.
+        output: where to write them.
+        show: formats a message as a line.
+        count: how many messages to write.
+        look: called about once in `LOOK_EVERY` seconds.
 
     Raises:
-        BrokenPipeError: nobody reads ``output`` any more.
+        BrokenPipeError: ``output`` has no reader left.
     """
     left, look_at = count or -1, time.monotonic() + LOOK_EVERY
     while left:
@@ -116,7 +123,7 @@ def copy(
 
 
 def _next(stream: Items) -> Delivery | Lost | None:
-    """Return the next item, or None if there is none for a while."""
+    """Return the next item, or None if none comes within `LOOK_EVERY` seconds."""
     try:
         return stream.get(LOOK_EVERY)
     except TimeoutError:
@@ -124,9 +131,12 @@ def _next(stream: Items) -> Delivery | Lost | None:
 
 
 def check_reader(output: BinaryIO) -> None:
-    """Raise BrokenPipeError if ``output`` is a pipe that nobody will read from again.
+    """Check that ``output``, if it is a pipe, still has a reader.
 
-    Otherwise ``tail | head -1`` would stay until the next message.
+    Without this check, ``tail | head -1`` would not end before the next message.
+
+    Raises:
+        BrokenPipeError: it has none.
     """
     poll = select.poll()
     poll.register(output.fileno(), 0)
@@ -135,18 +145,19 @@ def check_reader(output: BinaryIO) -> None:
 
 
 class Losses:
-    """Says on standard error what was lost since it last looked."""
+    """Reports lost messages on standard error."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
         self._told: dict[tuple[str, str], int] = {}
 
     def tell(self) -> None:
-        """Say it, by exchange and origin, with counts."""
+        """Report each exchange and origin of which messages were lost since the last call."""
         received = self._node.stats().received
         self._told = {key: lost for key, lost in self._told.items() if key in received}
         for key, came in received.items():
-            # What is forgotten, and stands together under no name, was told before.
+            # Forgotten exchanges are counted together under an empty name. Their losses have
+            # been reported already.
             if key[0] and came.lost > self._told.get(key, 0):
                 self._told[key] = came.lost
                 name, origin = key

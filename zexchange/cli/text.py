@@ -1,9 +1,8 @@
-"""How a message becomes a line of output: text as it is, everything else as JSON.
+"""Conversion of a message to a line of output: text unchanged, everything else as JSON.
 
-Every value that can travel has a line, and no value makes a command fail. Text that comes from
-elsewhere goes through `printable` before it stands in a table or on a terminal, where it could
-move the cursor or look like a row of ours. Pure; it must not know where messages come from or
-lines go.
+Every value that can be sent has a line, and no value makes a command fail. Text from elsewhere
+passes through `printable` before it is shown in a table or on a terminal, where it could move the
+cursor or look like another row. The functions are pure.
 """
 
 import base64
@@ -20,24 +19,26 @@ from zexchange.kinds import is_buffer, is_mapping
 
 _dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 MAX_BITS = 10_000
-"""Python refuses to write larger numbers in decimal (`sys.set_int_max_str_digits`)."""
+"""The largest integers shown in decimal, in bits. Python refuses to write those of more than some
+14,000 bits (`sys.set_int_max_str_digits`)."""
 MAX_DEPTH = 100
-"""Lists and maps within each other that are shown; Python's JSON writer ends at some hundreds."""
+"""How deeply nested lists and dicts are shown; Python's JSON encoder fails at some hundreds."""
 MAX_EMPTY = 1000
-"""Lists that are shown of an array without items: its shape may ask for any number of them."""
+"""How many values of an array are shown if they are more than its bytes. An array without items
+may have any shape, and become any number of empty lists."""
 _PLAIN = (str, int, type(None))  # bool is an int
 _UNSEEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-"""Control characters, line separators, what turns the direction of text, lone surrogates."""
+"""Control characters, line separators, controls of text direction, lone surrogates."""
 
 
 def printable(text: str, keep: str = "") -> str:
-    r"""Return text with each character that is not shown as itself escaped, as ``\x1b``.
+    r"""Return text with each character that is not shown as itself escaped, as in ``\x1b``.
 
     Args:
-        text: what may come from anywhere.
-        keep: characters that stay nevertheless.
+        text: any text, from any source.
+        keep: characters that are not escaped.
     """
 
     def shown(found: re.Match[str]) -> str:
@@ -47,7 +48,7 @@ def printable(text: str, keep: str = "") -> str:
 
 
 def on_terminal(show: Callable[[Delivery], bytes]) -> Callable[[Delivery], bytes]:
-    """Return ``show`` for a terminal, which must not take orders from messages."""
+    """Return ``show`` for a terminal: its output has no control sequences from messages."""
 
     def escaped(delivery: Delivery) -> bytes:
         line = show(delivery)[:-1].decode("utf-8", "backslashreplace")
@@ -57,12 +58,12 @@ def on_terminal(show: Callable[[Delivery], bytes]) -> Callable[[Delivery], bytes
 
 
 def as_text(delivery: Delivery) -> bytes:
-    """Return a message as a line: str and bytes as they are, anything else as JSON."""
+    """Return a message as a line: str and bytes unchanged, anything else as JSON."""
     return _text(delivery.msg) + b"\n"
 
 
 def named_text(delivery: Delivery) -> bytes:
-    """Return the exchange's name, a tab, and the message."""
+    """Return a line with the exchange's name, a tab, and the message."""
     return _bytes(printable(delivery.name)) + b"\t" + _text(delivery.msg) + b"\n"
 
 
@@ -72,7 +73,7 @@ def as_json(delivery: Delivery) -> bytes:
 
 
 def named_json(delivery: Delivery) -> bytes:
-    """Return name and message as a line of JSON, an object."""
+    """Return a line with a JSON object of name and message."""
     return to_json({"name": delivery.name, "message": delivery.msg}) + b"\n"
 
 
@@ -83,18 +84,22 @@ def _text(msg: object) -> bytes:
 
 
 def _bytes(text: str) -> bytes:
-    # A lone surrogate has no UTF-8; three bytes that say which it was are better than none.
+    # UTF-8 has no form for a lone surrogate; "surrogatepass" writes three bytes for it.
     return text.encode("utf-8", "surrogatepass")
 
 
 def to_json(value: object) -> bytes:
     """Return any value as JSON in UTF-8, on one line.
 
-    Tuples and sets become arrays, moments ISO 8601, a timedelta its seconds, bytes
-    ``{"base64": ...}``,
-    a Decimal or UUID its text, what is not finite null, an int beyond
-    `MAX_BITS` its hexadecimal text. What lies deeper than `MAX_DEPTH` and the lists of an array
-    without items are named instead of shown.
+    - Tuples and sets become arrays, and complex numbers arrays of two numbers.
+    - Dates and times become ISO 8601, and a timedelta its seconds.
+    - Bytes become ``{"base64": ...}``.
+    - A Decimal or UUID becomes its text, and an int of more than `MAX_BITS` its hexadecimal text.
+    - NaN and infinity become null.
+    - Containers deeper than `MAX_DEPTH` become ``{"nested": "too deeply"}``.
+    - An array of NumPy becomes nested lists. One that would become too many lists, though it has
+      few or no bytes, becomes its shape and dtype.
+    - A value of an extension type unknown here becomes its code and its data.
     """
     plain = simplify(value)
     try:
@@ -104,11 +109,11 @@ def to_json(value: object) -> bytes:
 
 
 def simplify(value: Any, depth: int = 0) -> Any:
-    """Return ``value`` in the terms of JSON: str, numbers, bool, None, list, dict.
+    """Return ``value`` as types that JSON has: str, numbers, bool, None, list, dict.
 
     Args:
-        value: anything that can travel.
-        depth: how many lists and maps it lies in.
+        value: anything that can be sent.
+        depth: how many lists and dicts contain it.
     """
     if isinstance(value, int) and value.bit_length() > MAX_BITS:
         return hex(value)
@@ -139,24 +144,24 @@ def _scalar(value: Any, depth: int) -> Any:
         return [simplify(value.real), simplify(value.imag)]
     if isinstance(value, Unknown):
         return {"unknown": value.code, **_scalar(value.data, depth)}
-    if hasattr(value, "tolist"):  # NumPy's, without importing it
+    if hasattr(value, "tolist"):  # recognizes NumPy's types without importing it
         return _array(value, depth)
     return str(value)
 
 
 def _array(value: Any, depth: int) -> Any:
     """Return a NumPy array or scalar as lists of plain values."""
-    # Empty lists, and fields that lie on top of each other, can be any number in no bytes.
+    # An array of no bytes can stand for any number of empty lists or overlapping fields.
     most = math.prod(extent or 1 for extent in value.shape) * _leaves(value.dtype)
     if most > max(MAX_EMPTY, value.nbytes):
         return {"shape": list(value.shape), "dtype": printable(str(value.dtype))}
     plain = value.tolist()
-    # What has no plain form, such as a datetime64 in nanoseconds, lists as itself.
+    # A value without a plain form, such as a datetime64 in nanoseconds, is returned unchanged.
     return str(value) if type(plain) is type(value) else simplify(plain, depth)
 
 
 def _leaves(dtype: Any) -> int:
-    """Return how many values an item of an array is shown as, at most."""
+    """Return as how many values an item of an array is shown, at most."""
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype
         return int(math.prod(extent or 1 for extent in shape)) * _leaves(base)
@@ -164,12 +169,12 @@ def _leaves(dtype: Any) -> int:
 
 
 def _object(value: Mapping[Any, Any], depth: int) -> Any:
-    """Return a dict as an object; as pairs if two keys would become the same text."""
+    """Return a dict as an object, or as pairs if two keys would have the same text."""
     pairs = [(_key(key), simplify(item, depth)) for key, item in value.items()]
     plain = dict(pairs)
     if len(plain) == len(pairs):
         return plain
-    # Items are not looked at again: in a nest each level would take twice as long as the next.
+    # Items are not simplified again: otherwise the time would double with each nested level.
     shown = (item for _, item in pairs)
     return [[simplify(key, depth), item] for key, item in zip(value, shown, strict=True)]
 
@@ -187,7 +192,7 @@ _FLAGS = {
 
 
 def as_flags(text: str) -> str:
-    """Return the text of an error of `federate` in the words of the command line."""
+    """Return the text of an error of `federate` with its arguments replaced by options."""
     for argument, flag in _FLAGS.items():
         text = re.sub(argument, flag, text)
     return text

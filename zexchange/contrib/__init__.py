@@ -1,5 +1,6 @@
-"""Adapters for other people's frameworks, each in a module of its framework's name.
+"""Adapters for frameworks, each in a module with the name of its framework.
 
-A framework is imported by its own adapter and by nothing else; all they share is how a
-node is joined (`membership`). They use the promised names, as any program could.
+Only the adapter of a framework imports it. All adapters join a federation by `membership`. The
+backends for broadcaster and Litestar are built on `channels`, and the logging handler on `outbox`
+and `records`. Besides the public names of zexchange, these modules use a few internal ones.
 """

@@ -1,11 +1,11 @@
-"""A backend for the `broadcaster` package: channels that reach the subscribers of all processes.
+"""A backend for the `broadcaster` package: channels that reach subscribers in all processes.
 
-With no more than the name of a federation, the processes of one host find each other::
+The name of a federation is enough for the processes of one host to find each other::
 
     broadcast = Broadcast(backend=ExchangeBackend("chat"))
     app = Starlette(routes=routes, on_startup=[broadcast.connect])
 
-A channel is an exchange: any program of the federation may send there.
+Each channel is an exchange, on which any program of the federation may send.
 """
 
 from typing import Any
@@ -16,16 +16,16 @@ from .channels import Channels, below
 from .membership import AnyNode, Membership
 
 UNKNOWN = 16 << 10
-"""Bytes that a message is taken to have where only encoding it would tell."""
+"""The size that is assumed for a message that is no str or bytes, in bytes."""
 
 
 class ExchangeBackend(BroadcastBackend):
     """A backend for `broadcaster.Broadcast`, for any number of processes.
 
     Args:
-        federation: the name of the federation that the processes meet in.
-        prefix: what the names of the exchanges begin with; a channel's name follows.
-        node: a node of the program's own instead of ``federation``.
+        federation: the name of the federation that the processes join.
+        prefix: the first part of the names of the exchanges; the name of the channel follows.
+        node: a node of the program's own, to use instead of ``federation``.
     """
 
     def __init__(
@@ -46,33 +46,37 @@ class ExchangeBackend(BroadcastBackend):
         return self._channels
 
     async def connect(self) -> None:
-        """Join; `Broadcast.connect` calls this."""
+        """Join the federation; called by `Broadcast.connect`.
+
+        Raises:
+            ExchangeError: the federation cannot be joined.
+        """
         self._channels = Channels(self._membership, self._prefix)
         await self._membership.joined()
 
     async def disconnect(self) -> None:
-        """Leave; `Broadcast.disconnect` calls this."""
+        """Leave the federation; called by `Broadcast.disconnect`."""
         channels, self._channels = self._open, None
         await channels.close()
 
     async def subscribe(self, group: str) -> None:
-        """Have what is published on a channel come, from when this returns on."""
+        """Subscribe to a channel: messages published after this returns are received."""
         await self._open.subscribe([group])
 
     async def unsubscribe(self, group: str) -> None:
-        """Have nothing more come of a channel."""
+        """Unsubscribe from a channel."""
         await self._open.unsubscribe([group])
 
     async def publish(self, channel: str, message: Any) -> None:
         """Send to the subscribers of a channel, in all processes.
 
         Raises:
-            EncodeError: the message cannot cross to another process.
+            EncodeError: the message cannot be sent to another process.
         """
         size = len(message) if isinstance(message, str | bytes) else UNKNOWN
         await self._open.publish(channel, message, size)
 
     async def next_published(self) -> Event:
-        """Return what comes next, with its channel."""
+        """Wait for the next message, and return it with its channel."""
         channel, message = await anext(self._open.stream)
         return Event(channel=channel, message=message)

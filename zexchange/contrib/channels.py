@@ -1,7 +1,8 @@
-"""The channels of a framework: exchanges below one prefix, read as one stream by its loop.
+"""The channels of a framework: exchanges with a common prefix, read as one stream.
 
-What comes waits here for the loop, bounded; with more, whoever sends waits. A channel is
-subscribed to once it is in force at every peer: what is published after that comes.
+Received messages wait here for the event loop, up to a limit; at the limit, senders wait. A
+subscription has begun when it is in force at every peer: messages published after that are
+received.
 """
 
 import asyncio
@@ -14,21 +15,21 @@ from .membership import Membership
 M = TypeVar("M")
 
 WAITING = 10_000
-"""Messages that may wait for the loop."""
+"""Messages that may wait for the event loop."""
 
 
 def below(prefix: str) -> str:
-    """Return the pattern of what a backend uses, whose names all begin with a prefix."""
+    """Return a pattern that covers all names that begin with a prefix."""
     level, dot, _ = prefix.rpartition(".")
     return f"{level}.**" if dot else "**"
 
 
 class Channels(Generic[M]):
-    """What one backend hears and says; all its methods are for one event loop.
+    """The subscriptions of one backend, and its publishing. All methods are for one event loop.
 
     Args:
-        membership: how it has its node.
-        prefix: what the names of its exchanges begin with.
+        membership: gives the node.
+        prefix: the first part of the names of its exchanges.
     """
 
     def __init__(self, membership: Membership, prefix: str) -> None:
@@ -37,18 +38,23 @@ class Channels(Generic[M]):
         self._inbox: Exchange[tuple[str, M]] = Registry().get("inbox")
         self._taps: dict[str, to_call[M]] = {}
         self.stream: Stream[tuple[str, M]] = self._inbox.stream(WAITING, "block")
-        """What has come, each with its channel."""
+        """The received messages, as pairs of channel and message."""
 
     def exchange(self, channel: str) -> Exchange[M]:
         """Return the exchange of a channel.
 
         Raises:
-            InvalidName: the channel cannot be named so.
+            InvalidName: the name of the channel does not make a valid name of an exchange.
         """
         return self._membership.registry.get(self._prefix + channel)
 
     async def subscribe(self, channels: Iterable[str]) -> None:
-        """Have what is published on channels come, from when this returns on."""
+        """Subscribe to channels: messages published after this returns are received.
+
+        Raises:
+            ExchangeError: the federation cannot be joined.
+            InvalidName: as `exchange` raises it.
+        """
         for channel in channels:
             if channel not in self._taps:
                 exchange = self.exchange(channel)
@@ -58,29 +64,35 @@ class Channels(Generic[M]):
         await self._membership.joined()
 
     def _tap(self, channel: str) -> to_call[M]:
-        """Return a task that leaves messages here, with the name of their channel."""
+        """Return a task that puts messages into the inbox, with the name of their channel."""
         inbox = self._inbox
         return to_call(lambda msg: inbox.send((channel, msg)))
 
     async def unsubscribe(self, channels: Iterable[str]) -> None:
-        """Have nothing more come of channels."""
+        """Unsubscribe from channels; those without a subscription are ignored."""
         for channel in channels:
             tap = self._taps.pop(channel, None)
             if tap is not None:
                 self.exchange(channel).detach(tap)
 
     async def publish(self, channel: str, msg: M, size: int) -> None:
-        """Send to everybody who is subscribed, this loop included.
+        """Send to all subscribers of a channel, those in this process included.
 
-        It waits for the loop to read what waits for it, and for peers now and then.
+        It waits while more than half of the inbox is filled, and now and then for peers.
+
+        Args:
+            channel: its name, without the prefix.
+            msg: the message.
+            size: about how many bytes the message has.
         """
+        # A full inbox would block this event loop, which is the one that reads it.
         while len(self.stream) > WAITING // 2 and not self.stream.closed:
             await asyncio.sleep(0.001)
         self.exchange(channel).send(msg)
         await self._membership.sent(size)
 
     async def close(self) -> None:
-        """Hear nothing any more, and leave the federation."""
+        """End all subscriptions, and leave the federation."""
         await self.unsubscribe(list(self._taps))
         self.stream.close()
         await asyncio.to_thread(self._membership.leave)

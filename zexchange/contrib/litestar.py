@@ -1,12 +1,12 @@
-"""A channels backend for Litestar: what one worker publishes reaches the subscribers of all.
+"""A channels backend for Litestar: messages of one worker reach the subscribers of all workers.
 
-With no more than the name of a federation, the workers of one host find each other::
+The name of a federation is enough for the workers of one host to find each other::
 
     backend = ExchangeChannelsBackend("chat", history=20)
     channels = ChannelsPlugin(backend, channels=["news"], create_ws_route_handlers=True)
     app = Litestar(plugins=[channels])
 
-A channel is an exchange of messages in bytes: any program of the federation may send there.
+Each channel is an exchange of messages in bytes, on which any program of the federation may send.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from .channels import WAITING, Channels, below
 from .membership import JOIN_TIMEOUT, AnyNode, Membership
 
 CHANNELS_MOST = 4096
-"""Channels of which a history is kept; of more, those that had no message for longest have none."""
+"""Channels whose history is kept: of more, those that had no message for the longest have none."""
 _log = logging.getLogger("zexchange")
 
 
@@ -31,11 +31,11 @@ class ExchangeChannelsBackend(ChannelsBackend):
     """A backend for Litestar's `ChannelsPlugin`, for any number of processes.
 
     Args:
-        federation: the name of the federation that the processes meet in.
-        history: how many of the last messages of each channel every process keeps. One
-            that starts later is given what those that run have published and still keep.
-        prefix: what the names of the exchanges begin with; a channel's name follows.
-        node: a node of the program's own instead of ``federation``.
+        federation: the name of the federation that the processes join.
+        history: how many of the last messages of each channel every process keeps. A process that
+            starts later gets those that the running processes have published and still keep.
+        prefix: the first part of the names of the exchanges; the name of the channel follows.
+        node: a node of the program's own, to use instead of ``federation``.
     """
 
     def __init__(
@@ -59,7 +59,11 @@ class ExchangeChannelsBackend(ChannelsBackend):
         return self._channels
 
     async def on_startup(self) -> None:
-        """Join; the plugin calls this."""
+        """Join the federation and fetch the history; called by the plugin.
+
+        Raises:
+            ExchangeError: the federation cannot be joined.
+        """
         self._channels = Channels(self._membership, self._prefix)
         if not self._most:
             await self._membership.joined()
@@ -68,7 +72,7 @@ class ExchangeChannelsBackend(ChannelsBackend):
         registry.retain(every, self._most)
         view = registry.match(every)
         self._past.open(view.stream(WAITING, "block", details=True))
-        # Apart from what comes live, which would wait while a newcomer's history is asked for.
+        # In a stream of its own: in the same one, live messages would wait for the history.
         with view.stream(WAITING, "drop_oldest", details=True, history=self._most) as earlier:
             self._membership.attached()
             owed = next(s.arrears for s in view._subscriptions() if s.task is earlier._feed)
@@ -80,7 +84,7 @@ class ExchangeChannelsBackend(ChannelsBackend):
             self._past.take(earlier)
 
     async def on_shutdown(self) -> None:
-        """Leave; the plugin calls this."""
+        """Leave the federation; called by the plugin."""
         self._past.close()
         channels, self._channels = self._open, None
         await channels.close()
@@ -88,7 +92,8 @@ class ExchangeChannelsBackend(ChannelsBackend):
     async def publish(self, data: bytes, channels: Iterable[str]) -> None:
         """Send ``data`` to the subscribers of channels, in all processes.
 
-        A channel that cannot be named is logged: an error would end the plugin's publishing.
+        A channel whose name is not valid is logged; an exception would end the task by which the
+        plugin publishes.
         """
         for channel in channels:
             try:
@@ -97,42 +102,45 @@ class ExchangeChannelsBackend(ChannelsBackend):
                 _log.error("not published: %s", error)
 
     async def subscribe(self, channels: Iterable[str]) -> None:
-        """Have what is published on channels come, from when this returns on.
+        """Subscribe to channels: messages published after this returns are received.
 
         Raises:
-            InvalidName: a channel cannot be named so.
+            InvalidName: the name of a channel does not make a valid name of an exchange.
         """
         await self._open.subscribe(channels)
 
     async def unsubscribe(self, channels: Iterable[str]) -> None:
-        """Have nothing more come of channels."""
+        """Unsubscribe from channels."""
         await self._open.unsubscribe(channels)
 
     async def stream_events(self) -> AsyncGenerator[tuple[str, bytes], None]:
-        """Yield what comes, each with its channel; what is no bytes is for nobody there."""
+        """Yield each message with its channel, leaving out messages that are not bytes."""
         async for channel, data in self._open.stream:
             if is_bytes(data):
                 yield channel, data
 
     async def get_history(self, channel: str, limit: int | None = None) -> list[bytes]:
-        """Return the last messages of a channel, in the order in which they were sent."""
+        """Return the last messages of a channel, at most ``limit``, ordered by sending time."""
         return self._past.of(channel, limit)
 
 
 class _Past:
-    """The last messages of every channel, in the order of the senders' clocks."""
+    """The last messages of every channel, ordered by the clocks of their senders."""
 
     def __init__(self, most: int, prefix: str) -> None:
         self._most = most
         self._prefix = prefix
         self._kept: dict[str, list[tuple[float, str, int, bytes]]] = {}
-        """By channel; the one that had a message last comes last."""
+        """Sending time, origin, number and message, by channel.
+
+        The channel that got a message last is at the end.
+        """
         self._count = 0
         self._live: Stream[Delivery | Lost] | None = None
         self._reader: asyncio.Task[None] | None = None
 
     def open(self, live: "Stream[Delivery | Lost]") -> None:
-        """Keep what comes by a stream."""
+        """Start a task that keeps the messages of a stream."""
         self._live = live
         self._reader = asyncio.ensure_future(self._read(live))
 
@@ -141,13 +149,13 @@ class _Past:
             self._keep(item)
 
     def take(self, stream: "Stream[Delivery | Lost]") -> None:
-        """Keep what waits in a stream; some of it may be kept already."""
+        """Keep the messages that wait in a stream; some of them may be kept already."""
         while len(stream):
             self._keep(stream.get(0))
 
     def _keep(self, item: Delivery | Lost) -> None:
         if isinstance(item, Lost) or not is_bytes(msg := item.msg):
-            return  # or something that is not for a channel
+            return  # messages that are not bytes are not for a channel
         channel = item.name.removeprefix(self._prefix)
         kept = self._kept[channel] = self._kept.pop(channel, [])
         if len(self._kept) > CHANNELS_MOST:
@@ -155,18 +163,18 @@ class _Past:
         self._count += 1
         origin, number = item.origin or "", item.seq or self._count
         if all((there[1], there[2]) != (origin, number) for there in kept):
-            # None of tomorrow, which would stay the last for ever.
+            # At most our time: a sender whose clock is ahead would otherwise stay the last.
             insort(kept, (min(item.sent_at, time.time()), origin, number, msg))
             del kept[: -self._most]
 
     def of(self, channel: str, limit: int | None) -> list[bytes]:
-        """Return what is kept of a channel, what waits to be kept included."""
+        """Return the kept messages of a channel, including those still waiting in the stream."""
         if self._live is not None:
             self.take(self._live)
         past = [kept[-1] for kept in self._kept.get(channel, [])]
         return past[-limit:] if limit else past
 
     def close(self) -> None:
-        """Keep nothing more."""
+        """Stop keeping messages."""
         if self._live is not None:
             self._live.close()

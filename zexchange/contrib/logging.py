@@ -1,14 +1,15 @@
-"""The log records of all processes, in one logger: a handler that sends, a listener that receives.
+"""The log records of all processes in one logger: a handler sends them, a listener receives them.
 
-Every process adds a handler; one of them listens, and hands what comes to a logger::
+Every process adds a handler. One process listens, and passes the records to a logger::
 
     logging.getLogger().addHandler(ExchangeHandler("shop"))      # in each worker
 
     with ExchangeListener("shop", logging.getLogger("shop")):    # in one process
         ...
 
-No record is sent twice: not one that arrived, nor one that was logged while an arrived one
-was handled, nor those of zexchange itself, which would be about their own sending.
+Some records are not sent, so that none goes round in circles: those that have arrived from other
+processes, those that are logged while one of these is handled, and those of zexchange itself, which
+may be about the sending of records.
 """
 
 import logging
@@ -26,25 +27,29 @@ from .outbox import Outbox
 from .records import ARRIVED, PROCESS, fields_of, record_of
 
 WAITING = 10_000
-"""Records that may wait for the listener's thread. With more, whoever sends waits."""
+"""Records that may wait for the listener's thread. At the limit, senders wait."""
 _handling = threading.local()
 
 
 class ExchangeHandler(logging.Handler):
-    """A handler that sends each record to whoever listens, in any process of a federation.
+    """A handler that sends each record to all listeners, in any process of a federation.
 
-    Whoever logs never waits, whatever is held or has just been forked: a thread joins when the
-    first record is there, and records until then are held, up to a bound, and sent first of all.
-    The text of a record is formatted here; where that fails, `logging.Handler.handleError` is
-    called. A value in ``extra=`` that cannot travel arrives as its text. Where nobody listens,
-    nothing is sent. After `close`, as ``logging.config`` calls it for handlers that stay attached,
-    too, the next record joins anew.
+    A thread that logs never waits, whatever locks are held, and even directly after a fork. With
+    the first record, another thread begins to join the federation. Until it has joined, up to
+    10,000 records are held; they are sent first. If nobody listens, nothing is sent.
+
+    The text of a record is formatted in the process that logs it. If that fails,
+    `logging.Handler.handleError` is called. A value in ``extra=`` that cannot be sent arrives as
+    its text.
+
+    After `close`, the next record joins the federation again: ``logging.config`` also closes
+    handlers that stay attached.
 
     Args:
-        federation: the name of the federation to join, with the first record.
+        federation: the name of the federation to join with the first record.
         exchange: the name of the exchange that carries the records.
-        level: of records below it nothing is sent.
-        node: a node of the program's own instead of ``federation``.
+        level: records below this level are not sent.
+        node: a node of the program's own, to use instead of ``federation``.
     """
 
     def __init__(
@@ -61,11 +66,11 @@ class ExchangeHandler(logging.Handler):
 
     @property
     def dropped(self) -> int:
-        """How many records were dropped because the federation was not joined in time."""
+        """How many records were dropped, because too many were held, or for too long."""
         return self._outbox.dropped
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send a record; called by logging, on the thread that logs."""
+        """Send a record; called by the logging package on the thread that logs."""
         if record.name.partition(".")[0] == "zexchange" or hasattr(record, ARRIVED):
             return
         if getattr(_handling, "record", False):
@@ -79,23 +84,26 @@ class ExchangeHandler(logging.Handler):
         self.handleError(record)
 
     def close(self) -> None:
-        """Send what is held, and leave; called by `logging.shutdown` and ``logging.config``."""
+        """Send the held records and leave the federation.
+
+        Called by `logging.shutdown` and ``logging.config``.
+        """
         self._outbox.close()
         super().close()
 
 
 class ExchangeListener:
-    """Hands the records of all other processes to a logger, on a thread of its own.
+    """Passes the records of all other processes to a logger, on a thread of its own.
 
-    Use it in a ``with`` block, or call `start` and `stop`. Records of this process are left
-    out: they have reached its loggers already. Arrived ones have an attribute
+    Use it in a ``with`` block, or call `start` and `stop`. Records of this process are left out,
+    since they have reached its loggers already. Each record that is passed on has an attribute
     ``zexchange_arrived``. A forked child does not listen.
 
     Args:
         federation: the name of the federation to join.
-        logger: who gets the records that its level lets pass; the root logger if None.
-        exchange: the name of the exchange that carries them.
-        node: a node of the program's own instead of ``federation``.
+        logger: gets the records that are enabled by its level; the root logger if None.
+        exchange: the name of the exchange that carries the records.
+        node: a node of the program's own, to use instead of ``federation``.
     """
 
     def __init__(
@@ -111,11 +119,14 @@ class ExchangeListener:
         self._logger = logger or logging.getLogger()
         self._task: to_thread | None = None
         self.rejected = 0
-        """How many messages arrived that are no records; the first is told in a warning."""
+        """How many messages arrived that are no log records; the first is logged as a warning."""
         self._pid = os.getpid()
 
     def start(self) -> None:
-        """Listen from here on: who logs after this returns is heard.
+        """Listen: records that are logged elsewhere after this returns are received.
+
+        Does nothing if it listens already. In a running event loop it does not wait until the
+        subscription is in force at every peer.
 
         Raises:
             ExchangeError: the federation cannot be joined.
@@ -128,7 +139,7 @@ class ExchangeListener:
             self._membership.enter()
 
     def stop(self) -> None:
-        """Listen no more, and leave the federation; what has come is still handed on."""
+        """Stop listening, and leave the federation; records that have arrived are passed on."""
         task, self._task = self._task, None
         if task is not None:
             self._exchange.detach(self)
@@ -136,9 +147,10 @@ class ExchangeListener:
             task.close()
 
     def send(self, fields: Any) -> None:
-        """Leave a record for the thread; called by the node that it has arrived at.
+        """Pass a record to the listener's thread; called by the exchange, as of any task.
 
-        Not one of this process, which is sent by whoever logs: that must not wait for room.
+        Records of this process are left out here already: they come on a thread that logs, which
+        must not wait for room.
         """
         task = self._task
         if self._pid != os.getpid():
@@ -147,7 +159,7 @@ class ExchangeListener:
             task.send(fields)
 
     def _handle(self, fields: dict[str, Any]) -> None:
-        """Hand one record on; called by the thread."""
+        """Pass one record to the logger; called by the listener's thread."""
         try:
             record = record_of(fields)
         except ValueError as error:
@@ -163,23 +175,21 @@ class ExchangeListener:
                 _handling.record = False
 
     def _renounce(self) -> None:
-        """In a forked child, which has inherited the task and is no listener: ask for no more."""
+        """Detach in a forked child, which has inherited the task but is no listener."""
         task, self._task = self._task, None
         if task is not None:
             self._exchange.detach(self)
 
     def __enter__(self) -> "ExchangeListener":
-        """Start."""
         self.start()
         return self
 
     def __exit__(self, *reason: object) -> None:
-        """Stop."""
         self.stop()
 
 
 class _Process:
-    """What tells this process from all others; a forked child is another one."""
+    """A random id of this process; a forked child gets another one."""
 
     def __init__(self) -> None:
         track(self)._after_fork()

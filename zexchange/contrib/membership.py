@@ -1,8 +1,8 @@
-"""How an adapter has its node: joined at the first use, or given.
+"""The node of an adapter: it joins with the first use, or the program provides it.
 
-Joining waits, so an event loop leaves it to a thread. It is done once in each process, and
-again when an adapter has attached something: joined means that all of it is in force at
-every peer. An adapter that was made before a fork joins anew in each child.
+Joining waits for peers, so an event loop leaves it to a thread. Each process joins once, and waits
+again after an adapter has attached a task: "joined" means that all its subscriptions are in force
+at every peer. An adapter that was made before a fork joins again in each child.
 """
 
 import asyncio
@@ -17,13 +17,13 @@ from ..net.node.federate import enlist, revive
 from ..net.node.lifetime import Backlog
 
 JOIN_TIMEOUT = 5.0
-"""Seconds that a newcomer waits for peers that are alive and do not answer. Longer than
-`federate` waits by itself: all processes of a server start at the same moment, and who
-lets clients in before the others hear it misses what they send."""
+"""Seconds that the first join waits for peers that are alive and do not answer. This is longer
+than the default of `federate`: all processes of a server start at the same moment, and one that
+accepts clients before it is connected to the others would miss their messages."""
 READY_TIMEOUT = 1.0
-"""Seconds that what is attached later waits for them."""
+"""Seconds that a later join, after another task was attached, waits for such peers."""
 FLUSH_TIMEOUT = 10.0
-"""Seconds that they have to acknowledge what was sent."""
+"""Seconds that peers have to acknowledge sent messages."""
 OVERHEAD = 128
 """Bytes that a message may take beyond its content."""
 
@@ -32,16 +32,16 @@ AnyNode = Node | AsyncNode
 
 
 class Membership:
-    """One adapter's place in a federation; its coroutines are for one event loop at a time.
+    """One adapter's membership in a federation; its coroutines are for one event loop at a time.
 
     Args:
         federation: the name of the federation to join with the first use.
-        node: a node of the program's own to use instead, which stays the program's.
-        exchanges: the name or pattern of what the adapter uses: of a node that only adapters
-            have joined by, nothing else takes part.
+        node: a node of the program's own, to use instead; the adapter never closes it.
+        exchanges: the name or pattern of the exchanges that the adapter uses. As long as only
+            adapters use the node, no other exchanges take part in the federation.
 
     Raises:
-        TypeError: for both, or neither.
+        TypeError: both ``federation`` and ``node`` are given, or neither.
     """
 
     def __init__(self, federation: str | None, node: AnyNode | None, exchanges: str = "**") -> None:
@@ -54,7 +54,7 @@ class Membership:
         track(self)._after_fork()
 
     def _after_fork(self) -> None:
-        """Join anew: the node of a forked child is another one."""
+        """Start from the beginning: a forked child has to join by itself."""
         self._lock = threading.RLock()
         self._joining: asyncio.Future[Node] | None = None
         self._flushing: asyncio.Future[None] | None = None
@@ -63,7 +63,7 @@ class Membership:
 
     @property
     def registry(self) -> Registry:
-        """The registry whose exchanges the adapter uses; asking joins nothing."""
+        """The registry whose exchanges the adapter uses. Reading this does not join."""
         return default_registry if self._given is None else self._given.registry
 
     @property
@@ -72,7 +72,7 @@ class Membership:
         return self._federation if self._given is None else self._given.name
 
     def attached(self) -> None:
-        """Note that something was attached, which whoever joins next has to wait for."""
+        """Note that a task was attached: the next `join` waits until that is in force."""
         self._attached += 1
 
     @property
@@ -80,24 +80,28 @@ class Membership:
         return self._in_force >= self._attached
 
     def join(self) -> Node:
-        """Join, and wait until all that is attached here is in force at every peer.
+        """Join, and wait until all subscriptions of the adapter are in force at every peer.
+
+        Peers that do not answer within the timeout are logged, and no longer waited for. Any
+        thread.
 
         Raises:
             ExchangeError: the federation cannot be joined; the next use tries again.
-            RuntimeError: in a running event loop: see `joined` and `enter`.
+            RuntimeError: the thread runs an event loop; use `joined` or `enter` there.
         """
         with self._lock:
             node, attached = self._federated(), self._attached
             if not self._joined:
                 timeout = JOIN_TIMEOUT if self._in_force < 0 else READY_TIMEOUT
-                # What a program was given, and nobody is at, holds no adapter up again and again.
+                # ``given=False``: an address of a program where nobody answers must not delay
+                # its adapters again and again.
                 _in_time(lambda: node._wait_ready(timeout, given=False), "joined, but")
                 self._most = node.stats().window // 8
                 self._in_force = attached
             return node
 
     def enter(self) -> None:
-        """Do as `join`, but in a running event loop, where nothing waits, only begin to.
+        """Do what `join` does; in a running event loop, join without waiting for peers.
 
         Raises:
             ExchangeError: the federation cannot be joined.
@@ -116,10 +120,10 @@ class Membership:
         return self._node
 
     def enlist(self, backlog: Backlog) -> Node:
-        """Return the node without joining, which is left to `Node._revive`. Waits for nobody.
+        """Return the node without joining: `Node._revive` does that later. It never waits.
 
         Args:
-            backlog: what is to be sent as soon as it has joined.
+            backlog: holds messages that the node sends as soon as it has joined.
         """
         node = self._node
         if node is None or backlog not in node._backlogs:
@@ -132,18 +136,22 @@ class Membership:
         return node
 
     async def joined(self) -> None:
-        """Do as `join`, while the event loop goes on."""
+        """Do what `join` does, while the event loop goes on.
+
+        Raises:
+            ExchangeError: the federation cannot be joined; the next use tries again.
+        """
         while not self._joined:
             joining = self._joining
             if joining is None or joining.done():
                 joining = self._joining = asyncio.ensure_future(asyncio.to_thread(self.join))
-            await asyncio.shield(joining)  # it is the others', too
+            await asyncio.shield(joining)  # other coroutines may wait for the same join
 
     async def sent(self, size: int) -> None:
-        """Note that so many bytes were sent; wait now and then until peers have them.
+        """Note that ``size`` bytes were sent; wait now and then until peers acknowledge them.
 
-        In an event loop `send` waits for nobody, and a loop that published without a pause
-        would run away from its peers until they lose messages.
+        In an event loop `send` never waits. An event loop that publishes without a pause would
+        overrun its peers, and they would lose messages.
         """
         self._sent += size + OVERHEAD
         flushing = self._flushing
@@ -160,7 +168,11 @@ class Membership:
             _in_time(lambda: node._flush(FLUSH_TIMEOUT, given=False), "not flushed:")
 
     def leave(self, backlog: Backlog | None = None) -> None:
-        """Leave the federation, if it was joined here; a given node stays."""
+        """Leave the federation, unless the program provided the node. Any thread.
+
+        Args:
+            backlog: as it was passed to `enlist`, if it was.
+        """
         with self._lock:
             node, self._node = self._node, self._given
             self._in_force = -1
@@ -171,7 +183,7 @@ class Membership:
 
 
 def _in_time(wait: Callable[[], None], what: str) -> None:
-    """Wait; who does not answer is logged, and holds nobody up for ever."""
+    """Call ``wait``, and log a warning if it reaches its timeout."""
     try:
         wait()
     except NotReady as error:

@@ -1,8 +1,22 @@
-"""Sending that never waits and never joins: for what may be called in the middle of anything.
+"""A queue of messages for callers that must never wait: logging handlers.
 
-A logging handler is called with logging's locks held, in a process that has just been forked, in
-an event loop. So a thread joins, and sends where there is no room; what waits for it is held here,
-and is sent before anything else is.
+A logging handler is called while locks of the logging package are held, in a process that has just
+been forked, in an event loop, or in a finaliser. In none of these places may it wait for peers, as
+joining a federation does, or for room in the send window. It works as follows:
+
+1. `Outbox.send` appends the message to a bounded queue; if the queue is full, the message is
+   dropped and counted. If the node has joined and its window has room, the caller then sends the
+   queue by itself, oldest message first. This is the usual case, and needs no other thread.
+2. If messages remain in the queue, a thread is started, unless one is at work. It joins, waits for
+   room in the window as any sender does, and ends when the queue is empty. If it cannot join, the
+   messages stay in the queue, and no thread is started for `RETRY` seconds.
+3. Only one thread at a time sends from the queue, so the messages stay in order. The right to do so
+   is a lock that is only ever tried: a caller that does not get it leaves its message to the
+   thread that has it, or to the one of step 2.
+4. When the node has joined, it calls `Outbox.settle` before `federate` returns to the program. When
+   the process ends, `Outbox.finish` is called; it drops the messages that cannot be sent in time.
+
+A forked child begins with an empty queue, since the parent sends what was in it.
 """
 
 import _thread
@@ -19,26 +33,26 @@ from ..local.process.fork import end_as_child, track
 from ..local.process.logs import log
 from ..local.tasks.dispatch import without_waiting
 
-# All that a node needs to join. Or the thread would import it, and a process that is forked
-# meanwhile would wait for that import for ever.
+# This imports all that joining needs. If the thread imported it, a process that is forked
+# meanwhile would wait for ever for the lock of that import.
 from .membership import JOIN_TIMEOUT, Membership
 
 HELD = 10_000
-"""Messages that may wait for the thread; more are dropped, and counted."""
+"""Messages that may wait in the queue; more are dropped and counted."""
 LATE_TIMEOUT = 10.0
-"""Seconds for which messages are held beyond the time to join, where somebody is not ready then."""
+"""Seconds for which messages are held after joining, if some peers are not ready then."""
 RETRY = 5.0
-"""Seconds after which it is tried again to join a federation that could not be joined."""
+"""Seconds to wait after a failure to join before a message may start the next attempt."""
 
 
 class Outbox:
-    """Sends on one exchange. `send` and `settle` may be called by any thread.
+    """Sends on one exchange without waiting. `send` and `settle` may be called by any thread.
 
     Args:
-        membership: in what is to be joined, with the first message.
-        exchange: to send on.
-        failed: called where a message cannot be sent, while the exception is handled, with what
-            was given along with the message.
+        membership: joins with the first message.
+        exchange: the exchange to send on.
+        failed: called with the ``context`` of a message that cannot be sent, while the exception
+            is being handled.
     """
 
     def __init__(
@@ -52,7 +66,7 @@ class Outbox:
         track(self)._after_fork()
 
     def _after_fork(self) -> None:
-        """Leave to the parent what it holds; join anew with the first message."""
+        """Empty the queue, which the parent sends, and join again with the first message."""
         self._held: deque[tuple[Any, Any]] = deque()
         self._turn = threading.Lock()  # only ever tried
         self._sender = 0
@@ -61,9 +75,14 @@ class Outbox:
         self._retry_at = 0.0
 
     def send(self, msg: object, context: object) -> None:
-        """Send a message now, or as soon as the node has joined and has room. Never waits."""
+        """Send a message now, or as soon as the node has joined and has room. It never waits.
+
+        Args:
+            msg: the message.
+            context: passed to ``failed`` if the message cannot be sent.
+        """
         if finalizers.later(self.send, msg, context, message=True):
-            return
+            return  # called by a finaliser: another thread will call this again
         node = self._membership.enlist(self)
         if len(self._held) >= HELD:
             self._drop(1)
@@ -75,15 +94,15 @@ class Outbox:
         if self._held and not self._working and time.monotonic() >= self._retry_at:
             self._working = True
             try:
-                # In two steps: `Thread.start` waits for the thread, which may first run a
-                # finaliser that waits for a lock that is held here.
+                # In two steps: `Thread.start` waits for the new thread, which may first run a
+                # finaliser that needs a lock of our caller's.
                 _thread.start_new_thread(self._start, ())
                 end_as_child()
-            except RuntimeError:  # no more threads: with a later message
+            except RuntimeError:  # no more threads: a later message tries again
                 self._working = False
 
     def _drop(self, n: int) -> None:
-        """Count what is dropped, and tell of the first."""
+        """Count dropped messages, and log the first drop."""
         self.dropped += n
         if n and not self._told:
             self._told = True
@@ -95,15 +114,15 @@ class Outbox:
 
     def _start(self) -> None:
         try:
-            # No daemon: a program that ends at once still sends what it has logged.
+            # Not a daemon: a program that ends at once still sends what it has logged.
             threading.Thread(target=self._work, name="zexchange-outbox", daemon=False).start()
         except RuntimeError:
             self._working = False
 
     def _work(self) -> None:
-        """Join, and send what is held, waiting for room, until nothing is."""
+        """Join, and send the queue, waiting for room, until it is empty."""
         try:
-            while self._held:  # else it was closed meanwhile, and would join again for nothing
+            while self._held:  # empty if it was closed meanwhile: joining again would be useless
                 node = self._membership.enlist(self)
                 node.registry._wake()
                 node._revive()
@@ -111,7 +130,8 @@ class Outbox:
                     self._wait_for_the_rest(node, LATE_TIMEOUT)
                 while not self._send_held():
                     time.sleep(0.001)
-                # What is held behind the last look starts another thread, or is seen here.
+                # A message queued from here on starts another thread; one queued before is seen
+                # by the condition of the loop.
                 self._working = False
         except ExchangeError as error:
             self._retry_at = time.monotonic() + RETRY
@@ -124,34 +144,35 @@ class Outbox:
             self._working = False
 
     def _wait_for_the_rest(self, node: Node, timeout: float) -> None:
-        """Wait for those who are not ready; if nobody is then, drop what would reach nobody."""
+        """Wait for peers that are not ready; if no peer is then, drop the queue."""
         if not node._wait_for_the_rest(timeout):
             self._drop(len(self._held))
             self._held.clear()
 
     def settle(self, patience: float) -> None:
-        """Send what is held, or wait so many seconds for the thread that does.
+        """Send the queue, or wait up to ``patience`` seconds for the thread that does.
 
-        Called by the node when it has joined, before anybody is told so: who joins and then
-        flushes has flushed this, too.
+        The node calls this when it has joined, before it reports that: a program that joins and
+        then calls `Node.flush` has flushed these messages, too.
         """
         node = self._membership.enlist(self)
         if node._incomplete:
-            return  # the thread waits for those who are not ready yet
+            return  # the thread waits for the peers that are not ready yet
         until = time.monotonic() + patience
         with nullcontext() if patience else without_waiting():
             while not self._send_held() and time.monotonic() < until:
                 time.sleep(0.001)
 
     def _send_held(self, may: Callable[[], bool] = lambda: True) -> bool:
-        """Send what is held, in order; return False if another thread is at it."""
+        """Send the queue in order, as long as ``may``; return False if another thread sends it."""
         held, free = self._held, True
         if self._sender == threading.get_ident():
             return True
         while held and free and may():
             free = False
             try:
-                # Not `acquire`, then `try`: an exception of a signal handler would come between.
+                # A signal handler may raise between `acquire` and a `try` after it. This loop
+                # sets `free` in the same step as it takes the lock.
                 for free in iter(self._try_turn, False):  # noqa: B007
                     self._sender = threading.get_ident()
                     while held and may():
@@ -173,13 +194,13 @@ class Outbox:
             self._failed(context)
 
     def finish(self, patience: float) -> None:
-        """Wait so many seconds until what is held has been sent; no more of it is held then."""
+        """Wait up to ``patience`` seconds until the queue is sent; drop the rest of it."""
         until = time.monotonic() + patience
         while self._working and time.monotonic() < until:
             time.sleep(0.001)
         node = self._membership.enlist(self) if self._held else None
         if node is not None and node._incomplete:
-            with suppress(ExchangeError, RuntimeError):  # it is closed, or this is an event loop
+            with suppress(ExchangeError, RuntimeError):  # the node is closed, or in an event loop
                 self._wait_for_the_rest(node, 0.0)
         if node is not None and node._has_joined:
             self.settle(max(0.0, until - time.monotonic()))
@@ -188,6 +209,9 @@ class Outbox:
         log.flush()
 
     def close(self) -> None:
-        """Send what is held, and leave the federation; the next message joins anew."""
+        """Send the queue, and leave the federation; the next message joins again.
+
+        It may wait up to `JOIN_TIMEOUT` seconds.
+        """
         self.finish(JOIN_TIMEOUT)
         self._membership.leave(self)

@@ -1,7 +1,7 @@
-"""Log records as maps of plain fields, and back: what of a record travels, and what is taken.
+"""Conversion of log records to dicts of plain values, and back, with checks of what arrives.
 
-The text of a record travels formatted. A format and its arguments are never put together where
-they arrive: a format of ten characters can ask for a line of half a gigabyte.
+The text of a record is formatted before it is sent. The receiver never applies a format to
+arguments, since a format of ten characters can produce a line of half a gigabyte.
 """
 
 import logging
@@ -13,9 +13,9 @@ from typing import Any
 from ..kinds import is_mapping
 
 ARRIVED = "zexchange_arrived"
-"""The attribute that marks a record as one of another process."""
+"""The attribute that marks a record as coming from another process."""
 PROCESS = "zexchange_process"
-"""The field that says which process a record is of."""
+"""The field with the id of the process that logged a record."""
 _PLAIN = (
     *(type(None), bool, int, float, complex, Decimal, str, bytes, uuid.UUID),
     *(date, time, datetime, timedelta),
@@ -33,20 +33,24 @@ _FIELDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("created", "msecs", "relativeCreated"), (int, float)),
     **dict.fromkeys(("args", "exc_info"), (type(None),)),
 }
-"""The attributes of a record, and of what types they may be where they arrive."""
+"""The standard attributes of a record, and the types that the receiver accepts for each."""
 _LARGEST = 1 << 64
 _YEAR_10000 = 253_402_300_800
 _NEEDED = frozenset({"name", "msg", "levelno", "levelname", "created"})
 
 
 def fields_of(record: logging.LogRecord, process: str) -> dict[str, Any]:
-    """Return a record's attributes in a form that can leave the process.
+    """Return the attributes of a record in a form that can be sent.
 
-    Its text is formatted, and its traceback becomes text, as every formatter would show it. What
-    is no plain value in ``extra=``, such as a request, becomes its text.
+    The message is formatted, and a traceback becomes text, as a formatter would show it. A value of
+    ``extra=`` that is not plain, such as a request, is replaced by its text.
+
+    Args:
+        record: the record, which is not changed.
+        process: the id of this process.
 
     Raises:
-        Exception: what formatting the text raises.
+        Exception: any exception that formatting the message raises.
     """
     text, own = record.getMessage(), {"args": None, "exc_info": None, PROCESS: process}
     fields: dict[str, Any] = {}
@@ -65,9 +69,10 @@ _NONE = object()
 
 
 def _as_one_of(kinds: tuple[type, ...], value: object) -> object:
-    """Return a field of logging's own as what it may be, `_NONE` if it is nothing of the kind.
+    """Return the value of a standard attribute as one of ``kinds``; `_NONE` if it cannot be.
 
-    A level may be an `IntEnum`, a text one of Django's that is marked as safe, a path a `Path`.
+    Its value may be of another class: a level may be an `IntEnum`, a text one that Django marks
+    as safe, a path a `Path`.
     """
     if type(value) in kinds:
         return value
@@ -85,16 +90,16 @@ def _portable(value: object) -> object:
 
 
 def _text(value: object) -> str:
-    """Return the text of a value: the program that logs it must not be without its record."""
+    """Return the text of a value; it does not raise, or the record would be lost."""
     try:
-        # The text of what is one may be of its class again.
+        # `str` of an instance of a subclass of str may be of that subclass again.
         return str.__str__(str(value))
     except Exception as error:
         return f"<{type(value).__name__}, whose text raises {type(error).__name__}>"
 
 
 def _is_plain(value: Any, depth: int = 0) -> bool:
-    """Return whether a value is made of types that arrive as they were."""
+    """Return whether a value consists only of types that arrive unchanged."""
     known: object = value
     kind = type(known)
     if kind in _PLAIN:
@@ -107,10 +112,10 @@ def _is_plain(value: Any, depth: int = 0) -> bool:
 
 
 def record_of(fields: object) -> logging.LogRecord:
-    """Return the record that arrived as a map of fields.
+    """Return the log record for received fields, marked with `ARRIVED`.
 
     Raises:
-        ValueError: it is none; the text says what is wrong.
+        ValueError: the fields are not a valid record; the text says what is wrong.
     """
     if not is_mapping(fields) or not all(type(name) is str for name in fields):
         raise ValueError("a record is a map of names to values")
@@ -119,12 +124,12 @@ def record_of(fields: object) -> logging.LogRecord:
     for name, kinds in _FIELDS.items():
         if name in fields and type(fields[name]) not in kinds:
             raise ValueError(f"a record whose {name} is a {type(fields[name]).__name__}")
-        # Larger ones have no date, or take long to be written.
+        # Larger numbers have no date, or take long to format.
         if type(fields.get(name)) in (int, float) and not abs(fields[name]) < _LARGEST:
             raise ValueError(f"a record whose {name} is out of range")
     if not 0 <= fields["created"] < _YEAR_10000:
         raise ValueError("a record of no moment")
-    # An attribute that hides a method would end whoever handles the record.
+    # An attribute that hides a method would make handlers fail.
     hidden = [name for name in fields if hasattr(logging.LogRecord, name)]
     if hidden:
         raise ValueError(f"a record with an attribute {hidden[0][:40]!r}")

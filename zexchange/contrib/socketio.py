@@ -1,13 +1,13 @@
-"""Client managers for python-socketio: what one process emits reaches the clients of all.
+"""Client managers for python-socketio: emits of one process reach the clients of all processes.
 
-With no more than the name of a federation, the processes of one host find each other::
+The name of a federation is enough for the processes of one host to find each other::
 
     manager = AsyncExchangeManager("chat")
     sio = socketio.AsyncServer(async_mode="asgi", client_manager=manager)
     app = socketio.ASGIApp(sio, on_shutdown=manager.close)
 
-Clients are let in only when their process hears all others: who is connected misses no
-emit. What passes is the JSON that the framework would give to any other queue.
+A process accepts clients only after it is connected to all other processes, so a connected client
+misses no emit. The messages are the JSON texts that the framework passes to any message queue.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ from ..kinds import is_tuple
 from .membership import AnyNode, Membership
 
 WAITING = 10_000
-"""Messages that may wait for the server's loop or thread. With more, whoever sends waits."""
+"""Messages that may wait for the server's loop or thread. At the limit, senders wait."""
 Message = tuple[str, str]
-"""Who published it, and the JSON."""
+"""The id of the manager that published it, and the JSON text."""
 
 
 class _Channel:
-    """The exchange that managers of one channel talk on, as one of them sees it."""
+    """The exchange of all managers of one channel, and the inbox of this manager."""
 
     def __init__(self, name: str, registry: Registry) -> None:
         self.exchange: Exchange[Message] = registry.get(name)
@@ -38,31 +38,31 @@ class _Channel:
         self._me = ""
 
     def open(self, me: str) -> None:
-        """Hear what others than ``me`` publish, from here on."""
+        """Receive from now on what other managers than ``me`` publish."""
         self._me = me
         if self._stream is None:
             self._stream = self._inbox.stream(WAITING, "block")
             self.exchange.attach(self)
 
     def send(self, msg: Message) -> None:
-        """Keep what came for the reader; this is a task of the exchange.
+        """Put a message into the inbox; called by the exchange, as of any task.
 
-        One's own is left out here, not by the reader: a loop that emits without a pause
-        would fill the mailbox that it reads itself. So is what no manager has sent.
+        Messages of this manager are left out here and not by the reader: an event loop that emits
+        without a pause would fill the inbox that it has to read itself.
         """
-        if not _is_message(msg):  # but sent by any other program of the federation
+        if not _is_message(msg):  # another program of the federation may send anything
             return
         if msg[0] != self._me:
             self._inbox.send(msg)
 
     @property
     def stream(self) -> Stream[Message]:
-        """What has come since it was opened."""
+        """The inbox, with the messages received since `open`."""
         assert self._stream is not None, "the manager was not initialized"
         return self._stream
 
     def close(self) -> None:
-        """Hear nothing any more."""
+        """Stop receiving."""
         stream, self._stream = self._stream, None
         if stream is not None:
             self.exchange.detach(self)
@@ -70,7 +70,7 @@ class _Channel:
 
 
 class _Meeting:
-    """What both managers do alike; to stand before a base of the framework's."""
+    """The common part of both managers; has to precede the framework's class among the bases."""
 
     host_id: str
     write_only: bool
@@ -90,9 +90,9 @@ class _Meeting:
         self._channel = _Channel(channel, self._membership.registry)
 
     def initialize(self) -> None:
-        """Begin to listen; the server calls this at its first client."""
-        # A fresh one. The framework gives it one when it is made: processes that fork from a
-        # preloaded application would share that, and each take the others' messages for its own.
+        """Begin to listen; the server calls this when its first client connects."""
+        # The framework makes an id together with the manager. Processes that fork from a preloaded
+        # application would share it, and each would take messages of the others for its own.
         self.host_id = uuid.uuid4().hex
         if not self.write_only:
             self._channel.open(self.host_id)
@@ -104,19 +104,19 @@ class AsyncExchangeManager(_Meeting, AsyncPubSubManager):
     """The client manager of a `socketio.AsyncServer` with several processes.
 
     Args:
-        federation: the name of the federation that the processes meet in.
+        federation: the name of the federation that the processes join.
         channel: the name of the exchange that carries their messages.
-        write_only: emit only, as from a process without a server.
-        logger: where to log; the server's logger if None.
-        json: a module to encode with where there is no server; else the server's is used.
-        node: a node of the program's own instead of ``federation``, for servers on several
-            hosts: ``federate("chat", listen=..., peers=..., keys=...)``.
+        write_only: only emit, for a process without a server.
+        logger: the logger to use; that of the server if None.
+        json: the module that encodes messages if there is no server; else the server's is used.
+        node: a node of the program's own, to use instead of ``federation``, as for servers on
+            several hosts: ``federate("chat", listen=..., peers=..., keys=...)``.
     """
 
     name = "aioexchange"
 
     async def pre_connect(self, eio_sid: str, namespace: str) -> str | None:
-        """Let a client in, once its process hears all others; None refuses it."""
+        """Accept a client once this process is connected to all others; None refuses it."""
         try:
             await self._membership.joined()
         except ExchangeError:
@@ -136,7 +136,7 @@ class AsyncExchangeManager(_Meeting, AsyncPubSubManager):
             yield text
 
     async def close(self) -> None:
-        """Hear nothing any more and leave the federation; for the end of the application."""
+        """Stop receiving and leave the federation; call it when the application ends."""
         listening = getattr(self, "thread", None)
         if listening is not None:
             listening.cancel()
@@ -147,24 +147,28 @@ class AsyncExchangeManager(_Meeting, AsyncPubSubManager):
 class ExchangeManager(_Meeting, PubSubManager):
     """The client manager of a `socketio.Server`, or of Flask-SocketIO, with several processes.
 
-    It needs real threads: ``async_mode="threading"``. For the arguments see
+    It needs real threads, that is ``async_mode="threading"``. The arguments are those of
     `AsyncExchangeManager`.
 
     Raises:
-        ValueError: the server runs on greenlets, which would stop at the first wait.
+        ValueError: the server uses greenlets, all of which would block at the first wait.
     """
 
     name = "exchange"
 
     def set_server(self, server: Any) -> None:
-        """Take a server; called when that is made."""
+        """Set the server; called when it is made.
+
+        Raises:
+            ValueError: the server uses greenlets.
+        """
         mode = server.eio.async_mode
         if mode in ("eventlet", "gevent", "gevent_uwsgi"):
             raise ValueError(f"async_mode={mode!r} has no real threads: use 'threading'")
         super().set_server(server)
 
     def pre_connect(self, eio_sid: str, namespace: str) -> str | None:
-        """Let a client in, once its process hears all others; None refuses it."""
+        """Accept a client once this process is connected to all others; None refuses it."""
         try:
             self._membership.join()
         except ExchangeError:
@@ -181,10 +185,10 @@ class ExchangeManager(_Meeting, PubSubManager):
     def _listen(self) -> Iterator[str]:
         for _, text in self._channel.stream:
             yield text
-        raise SystemExit  # closed: the thread ends, where returning would be logged as an error
+        raise SystemExit  # ends the thread; if it returned, the framework would log an error
 
     def close(self) -> None:
-        """Hear nothing any more and leave the federation; for the end of the application."""
+        """Stop receiving and leave the federation; call it when the application ends."""
         self._channel.close()
         self._membership.leave()
 

@@ -1,7 +1,7 @@
-"""What the demo knows: a row per exchange and origin, and at the end who got what.
+"""The state of the demo: one row for each exchange and origin, and the final count.
 
-Pure: deliveries, counts and the time come in, rows and tallies go out. It must not know
-processes, nodes, or how anything is shown.
+The code is pure: deliveries, counts and the time come in, and rows and tallies go out. It does not
+know processes, nodes, or how anything is shown.
 """
 
 from collections import deque
@@ -10,18 +10,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 WIDTH = 48
-"""So many values make a sparkline at most."""
+"""The most values in a sparkline."""
 RATE_OVER = 2.0
+"""Seconds over which rates are averaged."""
 LISTENERS = {"metrics": ("analyst", "screen"), "averages": ("screen",)}
-"""Who listens to what, by the first level of an exchange's name."""
+"""The labels of the receivers, by the first level of an exchange's name."""
 _BARS = "▁▂▃▄▅▆▇█"
 _MOST_ARRIVALS = 200
-"""Far more than come in `RATE_OVER` seconds."""
+"""Far more messages than arrive in `RATE_OVER` seconds."""
 
 
 @dataclass(slots=True)
 class Row:
-    """What came of one origin on one exchange."""
+    """The readings of one origin on one exchange."""
 
     name: str
     origin: str
@@ -30,13 +31,13 @@ class Row:
     arrivals: deque[float] = field(default_factory=lambda: deque(maxlen=_MOST_ARRIVALS))
 
     def take(self, reading: Mapping[str, Any], now: float) -> None:
-        """Note a reading that came at ``now``."""
+        """Add a reading that arrived at ``now``."""
         self.values.append(float(reading["value"]))
         self.unit = str(reading["unit"])
         self.arrivals.append(now)
 
     def rate(self, now: float) -> float:
-        """Return how many messages a second came lately."""
+        """Return how many messages per second arrived lately."""
         lately = [at for at in self.arrivals if at >= now - RATE_OVER]
         if len(lately) < 2:
             return 0.0
@@ -44,20 +45,20 @@ class Row:
 
 
 class Board:
-    """All rows, and who the origins are."""
+    """All rows, and the labels of the origins."""
 
     def __init__(self) -> None:
         self.rows: dict[tuple[str, str], Row] = {}
         self.labels: dict[str, str] = {}
         self.gone: set[str] = set()
-        """The origins that left while others went on."""
+        """The origins that left without a goodbye."""
 
     def take(self, name: str, origin: str, reading: Mapping[str, Any], now: float) -> None:
-        """Note a reading."""
+        """Add a reading to the row of its exchange and origin."""
         self.rows.setdefault((name, origin), Row(name, origin)).take(reading, now)
 
     def label(self, origin: str) -> str:
-        """Return what a node calls itself."""
+        """Return the label of a node, or the start of its id if that is not known."""
         return self.labels.get(origin, origin[:8])
 
     def flows(self, label: str) -> bool:
@@ -65,7 +66,7 @@ class Board:
         return any(self.labels.get(origin) == label for _, origin in self.rows)
 
     def sorted(self) -> list[Row]:
-        """Return the rows: metrics first, by exchange and sender."""
+        """Return the rows, metrics first, sorted by exchange and sender."""
         return sorted(
             self.rows.values(),
             key=lambda row: (not row.name.startswith("metrics"), row.name, self.label(row.origin)),
@@ -73,7 +74,7 @@ class Board:
 
 
 def sparkline(values: Sequence[float], top: float | None = None) -> str:
-    """Return values as bars, from nothing to ``top``, or to the highest of them."""
+    """Return values as bars on a scale from 0 to ``top``, by default the highest of them."""
     top = top or max(values, default=0.0)
     if top <= 0:
         return _BARS[0] * len(values)
@@ -82,7 +83,7 @@ def sparkline(values: Sequence[float], top: float | None = None) -> str:
 
 
 def quantity(value: float, unit: str) -> str:
-    """Return a value with its unit, in a form of nearly constant width."""
+    """Return a value with its unit, as text of nearly constant width."""
     if unit != "B/s":
         return f"{value:.1f} {unit}"
     for prefix, digits in (("", 0), ("k", 1), ("M", 1)):
@@ -94,12 +95,14 @@ def quantity(value: float, unit: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """One line of the final table: an exchange, an origin, and who got how many.
+    """One line of the final table, for an exchange and an origin.
 
     Attributes:
-        sent: what the sender says, None if it was killed before it could.
-        received: by receiver, what each of those who listened got.
-        lost: what the screen knows to be lost.
+        name: the name of the exchange.
+        sender: the label of the origin.
+        sent: how many messages the sender reports; None if it was killed before that.
+        received: how many messages each receiver got, by its label.
+        lost: how many messages the screen knows to be lost.
     """
 
     name: str
@@ -110,7 +113,7 @@ class Tally:
 
     @property
     def whole(self) -> bool:
-        """Whether everything arrived everywhere, as far as anybody can know."""
+        """Whether every receiver got all messages; True if it is unknown how many were sent."""
         if self.sent is None:
             return True
         return self.lost == 0 and all(count == self.sent for count in self.received.values())
@@ -121,12 +124,13 @@ def tally(
     receivers: Mapping[str, Mapping[tuple[str, str], int]],
     lost: Mapping[tuple[str, str], int],
 ) -> list[Tally]:
-    """Compare what was sent with what was received.
+    """Compare the numbers of sent and received messages.
 
     Args:
-        senders: by origin, its label, and what it sent by exchange, None if it was killed.
-        receivers: by label, what it got by (exchange, origin).
-        lost: by (exchange, origin).
+        senders: by origin, its label and how many messages it sent by exchange; None instead of
+            these if it was killed.
+        receivers: by label, how many messages it got by (exchange, origin).
+        lost: how many messages were lost, by (exchange, origin).
     """
     keys = {key for came in receivers.values() for key in came} | set(lost)
     keys |= {(name, origin) for origin, (_, sent) in senders.items() for name in sent or ()}

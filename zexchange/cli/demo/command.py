@@ -1,6 +1,7 @@
-"""`zexchange demo`: real processes, one of which is killed, on one channel, to look at.
+"""`zexchange demo`: watch real processes share exchanges while one of them is killed.
 
-The plot is in `play`, and how it is shown, in `display`. Whatever happens, no process is left.
+The course of events is in `play`, and the output in `display`. However the demo ends, none of its
+processes is left running.
 """
 
 import os
@@ -15,7 +16,7 @@ import click
 from zexchange import federate, match
 
 ROOM = 10_000
-"""Messages that may wait to be shown; so many never do."""
+"""Messages that may wait to be shown. The demo never reaches this limit."""
 
 
 _HELP = """
@@ -28,7 +29,7 @@ joins, the first is killed without warning; at the end everything is counted.
 
 @click.command(help=_HELP)
 def demo() -> None:
-    """Run the command."""
+    """Run the demo; if it fails, print what its processes wrote to standard error."""
     with tempfile.TemporaryFile() as errors:
         if not perform(f"demo-{os.getpid()}", errors):
             errors.seek(0)
@@ -38,8 +39,13 @@ def demo() -> None:
 
 
 def perform(federation: str, errors: IO[bytes]) -> bool:
-    """Run the demo; return whether everything that the living sent was received."""
-    # Not at the top: the demo's processes come through here as well, and show nothing.
+    """Run the demo; return whether all messages of the processes not killed were received.
+
+    Args:
+        federation: the name of the federation to use.
+        errors: a file for the standard error of the processes.
+    """
+    # Not imported at the top: the demo's processes import this module too, and show nothing.
     from .board import Board
     from .display import Display
     from .play import SCREEN, DemoError, Play

@@ -1,7 +1,7 @@
-"""How the demo looks: on a terminal a table that lives, and plain lines anywhere else.
+"""The output of the demo: a live table on a terminal, and plain lines elsewhere.
 
-The main thread alone draws, between two batches of messages, so that the board needs no lock. It
-must not know processes or nodes.
+Only the main thread draws, between two batches of messages, so the board needs no lock. This
+module does not know processes or nodes.
 """
 
 import sys
@@ -24,12 +24,12 @@ PLAIN_EVERY = 2.0
 SAID = 8
 NARROW = 10
 OTHERS = 40
-"""Columns of the terminal that everything but names and sparklines takes."""
+"""Columns of the terminal that are not for names of exchanges and sparklines."""
 HEADINGS = ("EXCHANGE", "FROM", "SENT", "ANALYST", "SCREEN", "LOST", "")
 
 
 class Display:
-    """Shows a board, what happens, and the count at the end."""
+    """Shows a board, the events of the demo, and the final count."""
 
     def __init__(self, board: Board) -> None:
         self._board = board
@@ -42,7 +42,7 @@ class Display:
             self._live = Live(console=self._console, auto_refresh=False, transient=True)
 
     def drawing(self) -> AbstractContextManager[object]:
-        """Return what to be inside of while `frame` is called."""
+        """Return the context manager inside which `frame` is to be called."""
         return self._live or nullcontext()
 
     @property
@@ -50,13 +50,13 @@ class Display:
         return time.monotonic() - self._began
 
     def say(self, text: str) -> None:
-        """Tell the audience what happens: on a terminal, with the next frame."""
+        """Announce an event: on a terminal with the next frame, elsewhere at once."""
         self._said.append((self._elapsed, text))
         if self._live is None:
             click.echo(f"{self._elapsed:5.1f} s  {text}")
 
     def frame(self) -> None:
-        """Show what is known now; called about ten times a second."""
+        """Show the current state; called about ten times a second."""
         if self._live is not None:
             parts = self._title(), self._table(), self._story()
             self._live.update(Padding(Group(*parts), (1, 1, 0, 1)), refresh=True)
@@ -70,7 +70,7 @@ class Display:
                     click.echo(f"{self._elapsed:5.1f} s  {text}")
 
     def verdict(self, tallies: list[Tally]) -> None:
-        """Leave there what happened, and the count."""
+        """Print the final summary: the events, and the count."""
         words, rows = sentence(tallies), [cells(line) for line in tallies]
         if self._live is None:
             click.echo("\n".join(["", *as_columns([HEADINGS, *rows]), "", words]))
@@ -91,7 +91,7 @@ class Display:
 
     def _table(self) -> Table:
         table = _frame()
-        # Widths that do not follow the values, or the whole picture would jitter.
+        # Fixed widths: if they followed the values, the table would jitter.
         table.add_column("exchange", min_width=20)
         table.add_column("last", justify="right", min_width=10, no_wrap=True)
         table.add_column("", width=self._bars(), no_wrap=True)
@@ -104,7 +104,7 @@ class Display:
         return table
 
     def _bars(self) -> int:
-        """Return how many values of a row there is room for."""
+        """Return how many values fit into the sparkline of a row."""
         longest = max((len(name) for name, _ in self._board.rows), default=0)
         return max(NARROW, min(WIDTH, self._console.width - longest - OTHERS))
 
@@ -133,7 +133,7 @@ def _frame() -> Table:
 
 
 def _final(rows: list[tuple[str, ...]]) -> Table:
-    """Return the table of who sent and who got how many."""
+    """Return the table of the messages that each process sent and received."""
     table = _frame()
     for heading in HEADINGS:
         left = heading in ("EXCHANGE", "FROM", "")
@@ -145,7 +145,7 @@ def _final(rows: list[tuple[str, ...]]) -> Table:
 
 
 def cells(line: Tally) -> tuple[str, ...]:
-    """Return a line of the final table."""
+    """Return a tally as a row of the final table."""
     sent = "?" if line.sent is None else f"{line.sent:,}"
     remark = "killed" if line.sent is None else "ok" if line.whole else "NOT WHOLE"
     got = [f"{line.received[who]:,}" if who in line.received else "-" for who in RECEIVERS]
@@ -156,7 +156,7 @@ RECEIVERS = LISTENERS["metrics"]
 
 
 def sentence(tallies: list[Tally]) -> str:
-    """Return the verdict in words."""
+    """Return the result of the demo as a sentence."""
     living = [line for line in tallies if line.sent is not None]
     sent = sum(line.sent or 0 for line in living)
     short = sum(not line.whole for line in living)

@@ -1,8 +1,8 @@
 """The demo's other processes: sensors that read this machine's counters, and an analyst.
 
-Started by the demo as ``python -m zexchange.cli.demo.parts``. Standard input says when to
-stop, and its end, that the demo is gone: no process outlives it. At a normal end each prints
-what it sent and received, for the demo to compare.
+The demo starts them as ``python -m zexchange.cli.demo.parts``. A line on standard input tells a
+process to stop. The end of standard input means that the demo is gone, and the process ends too. At
+a normal end each process prints how many messages it sent and received, for the demo to compare.
 """
 
 import json
@@ -25,21 +25,21 @@ from ..options import Joining
 
 PERIOD = 1 / 20
 AVERAGED = 20
-"""So many values go into a moving average."""
+"""How many values a moving average covers."""
 READY_TIMEOUT = 15.0
 FLUSH_TIMEOUT = 5.0
 LAST_CALL = 1.0
-"""Seconds that an orphan has to say goodbye."""
+"""Seconds for saying goodbye after the parent process is gone."""
 
 
 def _traffic() -> float:
-    # By interface, and summed here: a machine without any has no total.
+    # By interface, and summed here: on a machine without interfaces psutil has no total.
     each = psutil.net_io_counters(pernic=True).values()
     return float(sum(counters.bytes_sent + counters.bytes_recv for counters in each))
 
 
 def _speeds() -> Iterator[float]:
-    """Yield the traffic of all interfaces since the last look, in bytes per second."""
+    """Yield the traffic of all interfaces since the last value, in bytes per second."""
     at, before = time.monotonic(), _traffic()
     while True:
         now, traffic = time.monotonic(), _traffic()
@@ -52,15 +52,21 @@ METERS: dict[str, tuple[Callable[[], float], str]] = {
     "memory": (lambda: float(psutil.virtual_memory().percent), "%"),
     "network": (partial(next, _speeds()), "B/s"),
 }
-"""What a sensor can read: by name, the meter, and its unit."""
+"""The meters that a sensor can read, with their units, by name."""
 
 
 def sensor(node: Node, stop: threading.Event, what: list[str]) -> None:
-    """Publish readings of ``what`` until told to stop, once screen and analyst listen."""
+    """Wait for screen and analyst to subscribe, then publish readings until told to stop.
+
+    Args:
+        node: the node of this process.
+        stop: set to end.
+        what: names of `METERS`.
+    """
     host = level(socket.gethostname())
     lanes = [(get_exchange(f"metrics.{host}.{name}"), *METERS[name]) for name in what]
     for exchange, meter, _ in lanes:
-        meter()  # the first reading has nothing to compare with
+        meter()  # discarded: the first reading has no earlier one to compare with
         node.wait_subscribers(exchange.name, 2, READY_TIMEOUT)
     due = time.monotonic()
     while not stop.wait(max(0.0, due - time.monotonic())):
@@ -70,7 +76,7 @@ def sensor(node: Node, stop: threading.Event, what: list[str]) -> None:
 
 
 def analyst(node: Node, stop: threading.Event, what: list[str]) -> None:
-    """Publish the moving average of every metric, for each value that comes."""
+    """Publish the moving average of every metric, once for each value received."""
     host = level(socket.gethostname())
     node.wait_subscribers(f"averages.{host}", 1, READY_TIMEOUT)
     windows: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=AVERAGED))
@@ -90,24 +96,31 @@ ROLES = {"sensor": sensor, "analyst": analyst}
 
 
 def level(host: str) -> str:
-    """Return a host's name as one level of an exchange's name."""
+    """Return the name of a host in a form that is one level of an exchange's name."""
     return host.partition(".")[0].replace("*", "_") or "localhost"
 
 
 def heed_parent(stop: threading.Event) -> None:
-    """Set ``stop`` when the parent says so; end this process when the parent is gone."""
+    """Set ``stop`` when the parent sends a line; end this process when the parent is gone."""
     if os.read(0, 64):
         stop.set()
         os.read(0, 64)
-    # To the main thread, which wakes from any wait with SystemExit and says goodbye.
+    # The signal ends any wait of the main thread with SystemExit, so that it says goodbye.
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
     time.sleep(LAST_CALL)
     os._exit(1)
 
 
 def main(role: str, federation: str, label: str, *what: str) -> None:
-    """Play one part until the parent says stop."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    """Run one role of `ROLES` until the parent says stop, then print the counts.
+
+    Args:
+        role: a key of `ROLES`.
+        federation: the name of the federation to join.
+        label: the label of this process's node.
+        what: names of `METERS`, for a sensor.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
     stop = threading.Event()
     threading.Thread(target=heed_parent, args=[stop], daemon=True).start()

@@ -1,8 +1,9 @@
-"""The plot of the demo: who appears when, who is killed, and the count at the end.
+"""The course of the demo: which process starts when, which is killed, and the final count.
 
-Each act waits for what it is about, not for a clock alone, so that a slow machine sees
-the same play, later. Each process holds the far end of a pipe that ends with this one, however
-it ends. It must not know how anything is shown.
+Each step waits until its effect is seen, and not only for a time, so a slow machine shows the same
+steps later. Standard input of each process is a pipe from this process. It is closed however this
+process ends, and then the other processes end as well. This module does not know how anything is
+shown.
 """
 
 import json
@@ -22,12 +23,13 @@ from .display import Display
 SCREEN, KILLED = "screen", "sensor-1"
 PARTS = "zexchange.cli.demo.parts"
 ALONE, TOGETHER, BEREFT = 3.0, 1.5, 3.0
-"""Seconds of the three acts: two sensors; a third; without the first."""
+"""Seconds of the three phases: two sensors; with a third; without the first."""
 PATIENCE = 20.0
-"""Seconds after which something that should happen has failed to."""
+"""Seconds to wait for an expected event before the demo has failed."""
 GRACE = 2.0
-"""Seconds in which a process may end by itself once its pipe is closed."""
+"""Seconds that a process has to end by itself after its pipe is closed."""
 FRAME = 0.1
+"""Seconds between two frames of the display."""
 
 
 class DemoError(Exception):
@@ -35,14 +37,14 @@ class DemoError(Exception):
 
 
 class Play:
-    """One performance; `close` sees to it that no process is left of it.
+    """One run of the demo; `close` ends all of its processes.
 
     Args:
-        node: one that is in the federation.
-        stream: all that flows there.
-        board: to note on what comes.
-        display: to show it on.
-        errors: where what the processes complain of goes.
+        node: a node of the federation.
+        stream: gives all messages of the federation.
+        board: collects the messages.
+        display: shows the board.
+        errors: a file for the standard error of the processes.
     """
 
     def __init__(
@@ -61,12 +63,12 @@ class Play:
         self._parts: dict[str, subprocess.Popen[bytes]] = {}
         """The processes, by label."""
         self._over: set[str] = set()
-        """Which were killed, or told to finish."""
+        """The labels of the processes that were killed, or told to stop."""
         self._news: queue.Queue[Any] = queue.Queue()
         node.events.attach(to_queue(self._news))
 
     def run(self) -> list[Tally]:
-        """Perform, and count.
+        """Run the demo to its end, and return the final count.
 
         Raises:
             DemoError: a process did not do its part.
@@ -93,7 +95,7 @@ class Play:
         return self._count()
 
     def close(self) -> None:
-        """End every process: the end of its pipe tells it to."""
+        """End every process by closing its pipe; kill it after `GRACE` seconds."""
         for process in self._parts.values():
             try:
                 process.communicate(timeout=GRACE)
@@ -102,19 +104,19 @@ class Play:
                 process.communicate()
 
     def _start(self, role: str, label: str, *what: str) -> None:
-        """Start a process in a part."""
+        """Start a process in a role of `parts`."""
         self._parts[label] = subprocess.Popen(
             [sys.executable, "-m", PARTS, role, self._node.name, label, *what],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
             bufsize=0,
-            # Away from the terminal's Ctrl-C: it answers to this process, not to keys.
+            # In a process group of its own, which Ctrl-C in the terminal does not reach.
             process_group=0,
         )
 
     def _watch(self, seconds: float) -> None:
-        """Let it flow for a while."""
+        """Receive and show messages for some seconds."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             self._look()
@@ -123,10 +125,10 @@ class Play:
         self._until(lambda: all(map(self._board.flows, labels)), *labels)
 
     def _stop(self, *labels: str) -> None:
-        """Have processes finish, and say what they have counted."""
+        """Tell processes to stop and print their counts, and wait until they have ended."""
         for label in labels:
             self._over.add(label)
-            with suppress(BrokenPipeError):  # it has died, which the count will show
+            with suppress(BrokenPipeError):  # the process has died, which the count will show
                 stdin = self._parts[label].stdin
                 assert stdin is not None
                 stdin.write(b"stop\n")
@@ -136,10 +138,10 @@ class Play:
         return self._parts[label].poll() is not None
 
     def _until(self, condition: Callable[[], bool], *labels: str) -> None:
-        """Let it flow until a condition holds.
+        """Receive and show messages until a condition holds.
 
         Raises:
-            DemoError: it did not hold in time, or a process has ended unasked.
+            DemoError: it did not hold in time, or a process has ended without being told to.
         """
         end = time.monotonic() + PATIENCE
         while not condition():
@@ -148,7 +150,11 @@ class Play:
             self._look()
 
     def _look(self) -> None:
-        """Take in what comes until the next frame is due, and show it."""
+        """Receive messages and events until the next frame is due, and show it.
+
+        Raises:
+            DemoError: a process has ended without being told to.
+        """
         end = time.monotonic() + FRAME
         with suppress(TimeoutError):
             while (left := end - time.monotonic()) > 0:
@@ -168,10 +174,10 @@ class Play:
                 raise DemoError(f"{label} has ended, and nobody asked it to")
 
     def _count(self) -> list[Tally]:
-        """Compare what everybody says.
+        """Compare the counts of all processes.
 
         Raises:
-            DemoError: a process said nothing at its end, and was not killed.
+            DemoError: a process that was not killed has printed no counts.
         """
         ours = self._node.stats().received
         receivers = {SCREEN: {key: came.received for key, came in ours.items()}}
