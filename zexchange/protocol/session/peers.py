@@ -128,7 +128,7 @@ class Candidate:
 
     @property
     def hearsay(self) -> bool:
-        """Whether we know of the endpoint only because nodes told us."""
+        """Whether we know of the endpoint only by gossip or by a hello."""
         return self.source in ("gossip", "hello")
 
     @property

@@ -10,7 +10,7 @@ a number, its epoch. For every change:
 - The peer waits for both, in any order. Then it publishes the heads of these exchanges under the
   token, after all that it has sent before. This is the *ready* frame, asked for by `Announce`.
 - When the ready arrives here, all that the peer sends after these heads arrives as well. We confirm
-  the epoch with our next ping, and the peer no longer repeats what it promised with it.
+  the epoch with our next ping or change, and the peer no longer repeats what it promised with it.
 
 The same goes on in the other direction; a peer is ready when both directions are.
 
