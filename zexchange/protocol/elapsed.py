@@ -1,26 +1,27 @@
-"""Seconds that count against others: those in which we looked at the clock in time.
+"""Seconds that count against others: those in which this process looked at the clock in time.
 
-A process that was stopped, or a thread that waited for the processor, has not seen what others
-did meanwhile: their answers lie in our own sockets and queues. A deadline by a plain clock has
-passed then before any of it is read.
+A process that was stopped, or a thread that waited for the processor, has not seen what others did
+meanwhile: their answers still lie in its own sockets and queues. By a plain clock, a deadline would
+pass before any of these answers is read.
 """
 
 LATE = 0.3
-"""Seconds between two looks, several a second by right, from which on it was we who were late."""
+"""Seconds between two looks above which the looking thread itself was late: it should look several
+times a second."""
 
 
 class Elapsed:
     """A clock that stands still while nobody looks at it.
 
-    Looks that are late all the time count for something: else who is slow on a machine that is
-    always busy would be waited for without end.
+    Looks that are late again and again count a little. Otherwise a machine that is always busy
+    would wait for a slow peer without end.
     """
 
     __slots__ = ("_late", "_looked_at", "seconds")
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        """What has counted so far. Any thread may read it."""
+        """The seconds that have counted so far. Any thread may read it."""
         self._looked_at: float | None = None
         self._late = False
 
@@ -31,7 +32,7 @@ class Elapsed:
         late, was_late = step > LATE, self._late
         self._late, counted = late, step
         if late:
-            # The first one forgives all: what came meanwhile is read before the next.
+            # The first late look counts nothing: what came meanwhile is read before the next one.
             counted = LATE if was_late else 0.0
         self.seconds += counted
         return step - counted

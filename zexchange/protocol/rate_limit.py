@@ -1,21 +1,23 @@
-"""How much somebody may ask of us: so much at once, and so much a second from then on.
+"""How much each caller may ask for: so much at once, and so much a second from then on.
 
-The rule of this module: a caller over its allowance gets nothing until that has grown again,
-and nobody else notices. Time is an argument; nothing here knows what is asked.
+The rule of this module: a caller that has used up its allowance gets nothing until the allowance
+has grown again, and no other caller notices. Time is an argument. Nothing here knows what callers
+ask for.
 """
 
 from collections.abc import Hashable
 
 MAX_KNOWN = 4096
-"""Those whose use is remembered; whoever has used nothing for longest is forgotten first."""
+"""Callers whose use is remembered. The one that has not asked for the longest time is forgotten
+first."""
 
 
 class TokenBucket:
-    """A bucket for each who asks, which fills up with time.
+    """One bucket for each caller, which fills up with time.
 
     Args:
-        at_once: what a full bucket holds.
-        a_second: what flows in.
+        at_once: the amount in a full bucket.
+        a_second: the amount that flows in each second.
     """
 
     __slots__ = ("_a_second", "_at_once", "_buckets")
@@ -26,9 +28,10 @@ class TokenBucket:
         self._buckets: dict[Hashable, tuple[float, float]] = {}
 
     def take(self, who: Hashable, amount: float, now: float) -> bool:
-        """Take an amount from somebody's bucket; tell whether there was anything in it.
+        """Take an amount from a caller's bucket; return whether there was anything in it.
 
-        What is larger than what is left is allowed once, and paid for by waiting longer.
+        An amount that is larger than the rest in the bucket is allowed once. The bucket is then
+        below zero, and the caller waits longer.
         """
         left, since = self._buckets.pop(who, (self._at_once, now))
         left = min(self._at_once, left + max(0.0, now - since) * self._a_second)

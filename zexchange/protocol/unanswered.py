@@ -1,9 +1,9 @@
-"""The endpoints that the user has given: which of them have never answered, and why.
+"""The endpoints that the user gave: which of them have never answered, and why.
 
-An endpoint that others spoke of may be an old one: once nothing listens there, nobody waits
-for it. Where the user says that somebody is, somebody is missing until it has answered once;
-after that it is a peer like any other. A name is one endpoint, whatever it stands for. Nothing
-here dials, and nothing here knows the time.
+An endpoint that peers told us of may be out of date: once nothing listens there, nobody waits for
+it. An endpoint that the user gave counts as missing until a node has answered there once. After
+that, the node is a peer like any other. A host name counts as one endpoint, however many addresses
+it stands for. Nothing here dials, and nothing here knows the time.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 REASONS = 3
-"""Reasons that are told of one name, which may stand for many addresses."""
+"""Reasons that are shown for one name, which may stand for many addresses."""
 LOOKING_UP = "it is being looked up"
 NO_CONNECTION = "there is no connection to it"
 NO_ANSWER = "something listens there, and does not answer"
@@ -19,11 +19,11 @@ NOTHING_LISTENS = "nothing listens there"
 
 
 PASSING = ("", "taken")
-"""Reasons of a refusal that pass by themselves; the empty one is for no refusal."""
+"""Reasons of a refusal that pass by themselves; the empty one stands for no refusal."""
 
 
 def refused(reason: str, text: str) -> str:
-    """Return why an endpoint has not answered that refuses us, in its own words."""
+    """Return why an endpoint that refuses us has not answered, in its own words."""
     return f"it refuses us ({reason}: {text!r})"
 
 
@@ -34,8 +34,8 @@ class Unanswered:
     Attributes:
         kind: what should be there: ``peer`` or ``hub``.
         endpoint: as the user gave it.
-        why: what is known of the reason.
-        live: whether it may still answer: nothing says that nobody is there.
+        why: the reason, as far as it is known.
+        live: whether it may still answer: nothing shows that no node is there.
         refused: whether it has refused us, for a reason that stays until somebody acts.
     """
 
@@ -46,12 +46,12 @@ class Unanswered:
     refused: bool = False
 
     def __str__(self) -> str:
-        """Return it as it is told to people."""
+        """Return the line that people are shown."""
         return f"the {self.kind} {self.endpoint} has not answered: {self.why}"
 
 
 class Tried(Protocol):
-    """What has become of an endpoint that is dialled."""
+    """The state of an endpoint that is dialled."""
 
     @property
     def why(self) -> str:
@@ -87,23 +87,26 @@ class Given:
         return endpoint in self._missing
 
     def looked_up(self, name: str, found: tuple[str, ...], why: str = LOOKING_UP) -> None:
-        """Take what a name stands for now; nothing, if it has no address, or none yet."""
+        """Take the addresses that a name stands for now.
+
+        None are ``found`` if the name has no address, or if it is still being looked up.
+        """
         missing = self._missing.get(name)
         if missing is not None:
             missing.stands_for, missing.live = found, why == LOOKING_UP
             missing.why = "" if found else why
 
     def answered(self, endpoint: str) -> None:
-        """Take note that a node is at an endpoint, or that it is our own."""
+        """Take note that a node has answered at an endpoint, or that the endpoint is our own."""
         for given in [g for g, missing in self._missing.items() if endpoint in missing.stands_for]:
             del self._missing[given]
 
     def covers(self, endpoint: str) -> bool:
-        """Return whether an endpoint is dialled for one that has not answered."""
+        """Return whether an endpoint is dialled on behalf of a given one that has not answered."""
         return any(endpoint in missing.stands_for for missing in self._missing.values())
 
     def unanswered(self, tried: Mapping[str, Tried]) -> list[Unanswered]:
-        """Return what has not answered yet; ``tried`` is all that is dialled."""
+        """Return the endpoints that have not answered; ``tried`` are all that are dialled."""
         return [self._judge(given, missing, tried) for given, missing in self._missing.items()]
 
     def _judge(self, given: str, missing: _Endpoint, tried: Mapping[str, Tried]) -> Unanswered:
@@ -117,9 +120,10 @@ class Given:
 
 
 class Neighbours:
-    """The hubs that another hub was given: tells of each that it is not there, and that it is.
+    """The hubs that another hub was given: reports which of them do not answer, and which do again.
 
-    Once after ``patience`` seconds without an answer, and then as it falls silent and is back.
+    A hub that has not answered after ``patience`` seconds is reported once. Later it is reported
+    each time it falls silent, and each time it answers again.
     """
 
     def __init__(self, patience: float) -> None:
@@ -132,7 +136,7 @@ class Neighbours:
         self._tell_at[endpoint] = now + self._patience
 
     def look(self, linked: Collection[str], now: float) -> list[str]:
-        """Return what is to be told, given the endpoints of the hubs that answer."""
+        """Return the lines to report, given the endpoints of the hubs that answer."""
         return [
             text
             for endpoint in self._tell_at

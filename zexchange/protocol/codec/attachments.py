@@ -1,10 +1,23 @@
-"""Messages with large parts: those are attached as frames of their own, and not packed.
+"""Messages with large parts: these parts travel in frames of their own, and are not packed.
 
-The rule of this module: attaching is only ever a gain. A part that is not attached is packed
-like any other, and whatever goes wrong is left to `codec`, which says where in the message.
-Small messages never come here. It must not know of sockets.
+To pack a large array or bytes object is to copy it. So a part of `LARGE` bytes or more is taken out
+of the message: a copy of the message has an `Attached` in its place, with its index and size, and
+the part goes as a ZeroMQ frame of its own after the packed message. Immutable bytes are not copied
+at all. A part that could be changed after `send` is copied once.
 
-Immutable bytes are attached as they are; what could be changed after `send` is copied once.
+To look for large parts costs time, too, so the sender guesses. An `Encoder` first packs a message
+as any other. Only if the result is large does it encode the message again with its large parts
+attached. If there were some, it looks through the next messages before it packs them, until
+`_SMALL` messages in a row had none. If there were none, it leaves the next `_IN_VAIN` large
+messages alone.
+
+The receiver unpacks the values with a `_Reader`, which takes each frame once, and at its announced
+size. An array is made over its frame, without a copy. A value of a type that is not registered here
+stays packed, as `Unknown`; its parts are put back into it, so that it can be sent on.
+
+The rule of this module: attaching only ever gains. A part that is not attached is packed like any
+other, and if something fails, the message is encoded without attachments, by `values`, whose error
+says where in the message it failed. Small messages never come here. It must not know of sockets.
 """
 
 from collections.abc import Callable, Iterable
@@ -46,16 +59,16 @@ from zexchange.protocol.wire.limits import check_announced
 LARGE = 64 << 10
 """Bytes from which on a part travels in a frame of its own."""
 _IN_VAIN = 16
-"""Large messages that are packed as any other after one in which nothing could be attached."""
+"""Large messages that are packed as any other, after one in which nothing could be attached."""
 _SMALL = 16
-"""Messages in a row without anything to attach after which they are packed as any other."""
+"""Messages in a row with nothing to attach, after which the next ones are packed as any other."""
 _LEAVES = frozenset((str, int, float, bool, type(None)))
 
 
 class Encoder:
-    """Encodes the messages of one exchange: those with large parts twice only now and then.
+    """Encodes the messages of one exchange, and seldom has to encode one twice.
 
-    Any thread may use it: what it remembers is only a guess about the next message.
+    Any thread may use it: it remembers only a guess about the next message.
     """
 
     __slots__ = ("_fruitless", "attaching")
@@ -66,11 +79,11 @@ class Encoder:
         self._fruitless = 0
 
     def encode(self, msg: object) -> Body:
-        """Encode one message; the result goes to `large` if it has `LARGE` bytes or more."""
+        """Encode one message; pass the result to `large` if it has `LARGE` bytes or more."""
         return self._attach_first(msg) if self.attaching else encode(msg)
 
     def large(self, msg: object, body: Body) -> Body:
-        """Return a message that has turned out large, its large parts attached if it has any."""
+        """Return the body of a message that has turned out large, with its large parts attached."""
         if isinstance(body, Bulk) or self.attaching:
             return body
         if self._fruitless:
@@ -98,26 +111,27 @@ def encode_attaching(msg: object) -> Body:
     """Encode one message, with its large parts attached.
 
     Raises:
-        EncodeError: as `codec.encode`.
+        EncodeError: as `values.encode`.
     """
     parts = _Parts()
     try:
         found = parts.without(msg)
         packed = encode(found)
     except Exception as error:
-        # The place of an error is that in the message as it was given.
+        # Encoded once more as it was given: an error is to name the place in that message.
         body = encode(msg)
         if isinstance(error, EncodeError | RecursionError):
             return body
-        raise  # nothing is wrong with the message: a signal handler came in
+        raise  # nothing is wrong with the message: a signal handler raised
     return Bulk(packed, tuple(parts.buffers)) if parts.buffers else packed
 
 
 def decode_frame(frame: Body, start: int, count: int) -> list[object]:
-    """Decode the values of a data frame, which begin at ``start`` in the first one.
+    """Decode the values of a data frame, which begin at ``start`` in its first ZeroMQ frame.
 
     Raises:
-        DecodeError: they are not ``count``, or malformed, or do not fit what is attached.
+        DecodeError: there are not ``count`` of them, they are malformed, or they do not fit the
+            attached frames.
     """
     if isinstance(frame, bytes):
         return decode_batch(frame, count, None, start)
@@ -135,7 +149,7 @@ class _Parts:
         self.buffers: list[Buffer] = []
 
     def without(self, value: object) -> object:
-        """Return the value, or one like it in which something stands for what was taken out."""
+        """Return the value, or a copy of it in which placeholders stand for the large parts."""
         kind = type(value)
         if kind in _LEAVES:
             return value
@@ -200,7 +214,7 @@ def _same(found: list[object], items: Iterable[object]) -> bool:
 
 
 class _Reader(Nest):
-    """Unpacks what lies inside ``depth`` extension values, with what is attached."""
+    """Unpacks the contents of ``depth`` nested extension values, and takes the attached frames."""
 
     __slots__ = ("_buffers", "_depth")
 
@@ -212,7 +226,7 @@ class _Reader(Nest):
         return self._unpack(body, self._from_ext, AS_DATETIME)
 
     def attached(self, data: bytes) -> object:
-        """See `Nest`: each frame is taken once."""
+        """Return the value of an attached frame; each frame is taken once."""
         packed, buffer = self._take(data)
         if not packed:
             return bytes(buffer)
@@ -221,7 +235,10 @@ class _Reader(Nest):
         return Unknown(ARRAY, self._array(packed, view)) if array is NotImplemented else array
 
     def whole(self, body: bytes) -> bytes:
-        """See `Nest`: what nobody here can read holds no reference to a frame."""
+        """Return a value that nobody here can read, with its attached parts inside.
+
+        So it holds no reference to a frame.
+        """
         before = self._buffers.count(None)
         value = self._unpack(body, self._whole_ext)
         if self._buffers.count(None) == before:
@@ -264,12 +281,12 @@ class _Reader(Nest):
         return ExtType(code, data)
 
     def _array(self, packed: bytes, buffer: Buffer) -> bytes:
-        """Return the payload of an array that has its items in it."""
+        """Return the payload of an array, with its items inside."""
         fields: bytes = packb([*self._unpack(packed, ExtType), bytes(buffer)])
         return fields
 
     def _take(self, data: bytes) -> tuple[bytes, Buffer]:
-        """Return the layout, empty for bytes, and the frame that something stands for."""
+        """Return the layout (empty for bytes) and the frame for which a placeholder stands."""
         index, size, packed = read_attached(data)
         buffer = self._buffers[index] if index < len(self._buffers) else None
         if buffer is None or len(buffer) != size:

@@ -1,7 +1,7 @@
 """The types that a program has taught zexchange to send.
 
-The rule of this module: a name, not a class, is what travels, and nothing received ever chooses
-code to run but through this table. It knows nothing of MessagePack.
+The rule of this module: a name travels, and not a class, and data that is received can run code
+only through this table. It knows nothing of MessagePack.
 """
 
 from collections.abc import Callable
@@ -21,12 +21,12 @@ MAX_NAME = 255
 class Unknown:
     """A value of a type that this process does not know.
 
-    It can be sent on, and then arrives as what it was where the type is known.
+    It can be sent on. A process that knows the type receives the original value.
 
     Attributes:
         code: The registered name, or the number of a MessagePack extension type.
-        data: The MessagePack value that the type's encode function returned, or the payload of
-            the extension.
+        data: The MessagePack value that the type's encode function returned, or the payload of the
+            extension.
     """
 
     code: int | str
@@ -59,22 +59,22 @@ def register(
 ) -> None:
     """Teach zexchange to send values of exactly this type; subclasses are not included.
 
-    Register the same name in every process that should understand it; elsewhere the value
-    arrives as `Unknown`. Any thread may call this. Registering again replaces, so that a module
-    can be reloaded.
+    Register the same name in every process that should understand it; elsewhere the value arrives
+    as `Unknown`. Any thread may call this. A type or name that is registered again replaces the
+    entry before, so that a module can be reloaded.
 
     Args:
         type: The class.
-        encode: Turns a value into one that can be sent (plain types, other registered ones).
-            Called in the thread that sends.
+        encode: Turns a value into one that can be sent (plain types, other registered ones). Called
+            in the thread that sends.
         decode: Turns that back into a value. Called in the thread that receives, and up to three
-            times for a large message that has dicts whose keys are no texts.
-        name: What travels, at most 255 UTF-8 bytes; by default the class's module and
+            times for a large message that has dicts with keys other than str.
+        name: The name that travels, at most 255 UTF-8 bytes; by default the class's module and
             qualified name, which changes when the class is moved.
 
     Raises:
-        ValueError: The name is empty, too long, or taken by another class; or the type
-            already travels as it is.
+        ValueError: The name is empty, too long, or taken by another class; or the type can be sent
+            without being registered.
     """
     if type in _already:
         raise ValueError(f"{full_name(type)} already travels as it is")
@@ -91,7 +91,7 @@ def register(
 
 
 def already_travels(*types: type) -> None:
-    """Refuse to register these types from now on: the codec has its own way for them."""
+    """Refuse to register these types from now on: the codec has its own way to send them."""
     _already.update(types)
     sendable.update(types)
 

@@ -1,7 +1,8 @@
 """Dates, times, spans and their zones as lists of plain fields, and back.
 
 The rule of this module: every field is an int, a str or None, laid out as `extensions` says. It
-must not know of MessagePack. What cannot be rebuilt for want of a zone is NotImplemented.
+must not know of MessagePack. A value whose zone is missing here, so that it cannot be rebuilt, is
+NotImplemented.
 """
 
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
@@ -39,7 +40,7 @@ def timedelta_fields(value: timedelta) -> list[object]:
 
 
 def to_date(fields: list[Any]) -> date:
-    """Rebuild a date; raises on fields that make none."""
+    """Rebuild a date; raise if the fields make none."""
     year, month, day = fields
     return date(year, month, day)
 
@@ -54,7 +55,10 @@ def to_time(fields: list[Any]) -> object:
 
 
 def to_datetime(fields: list[Any]) -> object:
-    """Rebuild a datetime; raises on fields that make none."""
+    """Rebuild a datetime; raise if the fields make none.
+
+    NotImplemented if its zone is unknown here and has no fixed offset.
+    """
     year, month, day, hour, minute, second, microsecond, fold, *zone = fields
     tz = _to_zone(*zone)
     if tz is NotImplemented:
@@ -63,13 +67,13 @@ def to_datetime(fields: list[Any]) -> object:
 
 
 def to_timedelta(fields: list[Any]) -> timedelta:
-    """Rebuild a span; raises on fields that make none."""
+    """Rebuild a span; raise if the fields make none."""
     days, seconds, microseconds = fields
     return timedelta(days, seconds, microseconds)
 
 
 def _key_of(zone: ZoneInfo) -> str | None:
-    """Return the key of a zone; None, which stubs do not know of, if it was read from a file."""
+    """Return the key of a zone; None (which stubs do not know of) if it was read from a file."""
     return zone.key
 
 
@@ -80,7 +84,7 @@ def _zone_fields(value: time | datetime) -> list[object]:
     offset = value.utcoffset()
     microseconds = None if offset is None else offset // _MICROSECOND
     if type(tz) is timezone:
-        # The pickling protocol is the only place that tells a given name from a made-up one.
+        # Only the pickling protocol tells a name that the user gave from a generated one.
         given: tuple[Any, ...] = tz.__getinitargs__()  # type: ignore[attr-defined]
         return [microseconds, *given[1:]]
     if type(tz) is ZoneInfo and (key := _key_of(tz)) is not None:
@@ -106,13 +110,13 @@ def _to_zone(offset: Any = None, name: Any = None, key: Any = None) -> Any:
 
 @lru_cache(maxsize=1)
 def _known_keys() -> frozenset[str]:
-    """Return the keys of all zones that there are here."""
+    """Return the keys of all zones that this machine has."""
     return frozenset(available_timezones())
 
 
 def _zone_by_key(key: str) -> tzinfo | None:
-    # Looked up among those that are there: a search that fails reads many directories, and a
-    # message of a megabyte can name 30,000 zones that there are nowhere.
+    # Compared with the known keys first: a search that fails reads many directories, and a message
+    # of a megabyte can name 30,000 zones that do not exist.
     if len(key) > _LONGEST_KEY:
         return None
     plain = key.removeprefix("posix/").removeprefix("right/")
@@ -121,7 +125,7 @@ def _zone_by_key(key: str) -> tzinfo | None:
 
 @lru_cache(maxsize=4096)
 def _zone(key: str) -> tzinfo | None:
-    """Return a zone; all that there are, in their forms, are remembered, and nothing else."""
+    """Return a zone by its key; the cache has room for all zones that exist, in all their forms."""
     try:
         return ZoneInfo(key)
     except (KeyError, ValueError, OSError):

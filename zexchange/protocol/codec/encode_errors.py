@@ -1,7 +1,7 @@
-"""Says where inside a message the thing lies that cannot be encoded.
+"""Finds the place inside a message at which the part lies that cannot be encoded.
 
 The rule of this module: it runs only after encoding has failed, may be slow, and never raises
-itself. It must not know how anything is encoded: it asks, one part at a time.
+itself. It does not know how values are encoded: it tries them, one part at a time.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,19 +25,19 @@ Step = tuple[str, Any]
 def explain(msg: object, error: Exception, probe: Probe) -> EncodeError | None:
     """Return the error to raise for a message whose encoding raised `error`.
 
-    None if nothing is wrong with the message: then it was not encoding that raised, but a
-    signal handler that came in.
+    None if nothing is wrong with the message: then not the encoding has raised, but a signal
+    handler that ran meanwhile.
 
     Args:
         msg: The whole message.
-        error: What encoding it raised.
+        error: The error that encoding it raised.
         probe: Encodes a part of the message, or raises.
     """
     try:
         found = _find(msg, probe)
         if found is None and _try(probe, msg) is None:
             return None
-    except Exception:  # it changes under our hands, or the stack is full
+    except Exception:  # another thread changes the message meanwhile, or the stack is full
         found = None
     path, reason = found or ("msg", _reason(msg, error))
     return EncodeError(f"{_shorten(path)}: {reason}")

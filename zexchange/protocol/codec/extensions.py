@@ -1,8 +1,8 @@
-"""The MessagePack extension types: what plain MessagePack cannot say.
+"""The MessagePack extension types, for values that plain MessagePack cannot express.
 
 The rule of this module: each payload is MessagePack or fixed bytes, so that any language can read
-it, or skip it by its length. It must not know of batches and frames. All integers
-are signed and big-endian where they are not MessagePack integers.
+it, or skip it by its length. It must not know of batches and frames. Integers that are not
+MessagePack integers are signed and big-endian.
 
 ==== ============== =========================================================================
 code type           payload
@@ -35,8 +35,9 @@ A *zone* is nothing (a naive value), or the further array elements
 - ``offset``: east of UTC, in microseconds;
 - ``offset, name``: the same with a name of its own;
 - ``offset, name, key``: a zone of the IANA database by its key (``Europe/Berlin``), with the
-  offset and abbreviation in force at that moment, nil where a bare time of day has none. Who
-  does not know the key takes the offset. ``fold`` 1 is the second of two equal local times.
+  offset and abbreviation in force at that moment, nil where a bare time of day has none. A
+  receiver that does not know the key uses the offset. ``fold`` 1 is the second of two equal
+  local times.
 
 A *dtype* is a str, or an array ``base, shape`` (a subarray), or a map (a structure) with
 ``names``, ``formats`` (dtypes), ``offsets``, ``itemsize`` (in bytes), ``aligned``, and where any
@@ -44,7 +45,7 @@ field has one ``titles`` (str or nil). The str is NumPy's array-interface type s
 included: ``<f8``, ``>i4``, ``|b1``, ``<M8[ns]``, ``<U12`` (UTF-32). Formats wider than binary64
 differ between machines and carry their count of mantissa bits: ``<f16/63``.
 
-Codes 0 and 16 to 127 are free. What is not in the table arrives as `Unknown`.
+Codes 0 and 16 to 127 are free. A value of such a code arrives as `Unknown`.
 """
 
 import struct
@@ -75,7 +76,7 @@ DATE, TIME, DATETIME, TIMEDELTA, ARRAY, SCALAR, ATTACHED = range(9, 16)
 
 
 class Nest:
-    """Packs and unpacks what lies inside an extension value."""
+    """Packs and unpacks the contents of an extension value."""
 
     __slots__ = ()
 
@@ -88,16 +89,16 @@ class Nest:
         raise NotImplementedError
 
     def attached(self, data: bytes) -> object:
-        """Return the value that came in a frame of its own, given what stands for it."""
+        """Return the value that came in a frame of its own, given its placeholder."""
         raise DecodeError("a value that stands for a frame which is not there")
 
     def whole(self, body: bytes) -> bytes:
-        """Return a value that is not read here, with all that belongs to it inside."""
+        """Return the packed value of an unknown type, with all its attached parts inside."""
         return body
 
 
 def to_ext(value: object, nest: Nest) -> ExtType:
-    """Return the extension value for what MessagePack has no type for.
+    """Return the extension value for a value that MessagePack has no type for.
 
     Raises:
         EncodeError: There is none. The text says why, but not where inside the message.
@@ -121,7 +122,7 @@ def to_ext(value: object, nest: Nest) -> ExtType:
 
 
 def from_ext(code: int, data: bytes, nest: Nest) -> object:
-    """Return the value of an extension; `Unknown` where this process knows no better.
+    """Return the value of an extension; `Unknown` if this process does not know the type.
 
     Raises:
         DecodeError: The payload is malformed, or a registered decode function raised.
@@ -152,7 +153,11 @@ def from_ext(code: int, data: bytes, nest: Nest) -> object:
 
 
 def plain_form(value: object) -> object:
-    """Return what the registered encode function makes of `value`."""
+    """Return the value that the registered encode function makes of `value`.
+
+    Raises:
+        EncodeError: Its type is not registered, or the function raised.
+    """
     entry = registered_type(type(value))
     if entry is None:
         raise EncodeError(
@@ -166,7 +171,7 @@ def plain_form(value: object) -> object:
 
 
 def _or_say_it(kind: type) -> str:
-    """Return the other cure for a class with fields, of a dataclass, msgspec or pydantic."""
+    """Return the other remedy, for a class with fields (a dataclass, or of msgspec or pydantic)."""
     fields = ("__dataclass_fields__", "__struct_fields__", "__pydantic_fields__")
     if not any(hasattr(kind, name) for name in fields):
         return ""
@@ -194,7 +199,7 @@ def write_named(name: str, body: bytes) -> bytes:
 
 
 def split_named(data: bytes) -> tuple[str, bytes]:
-    """Return the name of a registered type, and the value of it as MessagePack."""
+    """Return the name of a registered type, and its value as MessagePack."""
     if len(data) < 3 or data[0] != 0xD9 or len(data) <= 2 + data[1]:
         raise DecodeError("a registered value without its name")
     end = 2 + data[1]
@@ -209,13 +214,13 @@ def _read_named(data: bytes, nest: Nest) -> object:
     plain = nest.unpack(body)
     try:
         return entry.decode(plain)
-    except BaseException as error:  # of a user's function: it is not to end the data thread
+    except BaseException as error:  # raised by a user's function: it must not end the data thread
         raise DecodeError(f"decoding {name} failed: {brief(error)}") from error
 
 
 def _unknown_to_ext(value: Unknown, nest: Nest) -> ExtType:
-    # What was received and is sent on unread: proven here, for one malformed value would take
-    # every other message of its frame with it.
+    # It was received and is sent on unread. It is checked here, because one malformed value would
+    # make every other message of its frame unreadable, too.
     try:
         if isinstance(value.code, str):
             nest.unpack(value.data)
@@ -231,7 +236,7 @@ def _write_integer(value: int) -> bytes:
 
 
 def _read_decimal(data: bytes) -> Decimal:
-    # A context of its own: in the thread's the trap may be off, and junk would become NaN.
+    # With a context of its own: that of the thread may have the trap off, and make NaN of junk.
     return Decimal(data.decode("ascii"), Context(traps=[InvalidOperation]))
 
 
@@ -248,7 +253,8 @@ _ENCODERS: dict[type, tuple[int, Callable[[Any], bytes | list[Any]]]] = {
     datetime: (DATETIME, datetimes.datetime_fields),
     timedelta: (TIMEDELTA, datetimes.timedelta_fields),
 }
-"""Code, and what returns the payload, or the items of which it is the array."""
+"""By type, the code, and a function that returns the payload, or the items of a payload that is an
+array."""
 already_travels(Unknown, Attached, Converted, *_ENCODERS)
 
 _DECODERS: dict[int, tuple[type, Callable[[Any], object]]] = {
@@ -266,4 +272,5 @@ _DECODERS: dict[int, tuple[type, Callable[[Any], object]]] = {
     ARRAY: (list, ndarrays.to_array),
     SCALAR: (list, ndarrays.to_scalar),
 }
-"""What makes the value: of the payload, or of the items of which that is the array."""
+"""By code, the function that makes the value, from the payload (``bytes``) or from the items of a
+payload that is an array (``list``)."""

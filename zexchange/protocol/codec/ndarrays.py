@@ -1,8 +1,8 @@
 """NumPy arrays and scalars as lists of plain fields, and back.
 
-The rule of this module: NumPy is never imported to encode, for who sends an array has it; it is
-imported when an array arrives, and without it the value is NotImplemented. It must not know
-of MessagePack. Arrays with Python objects inside do not travel.
+The rule of this module: NumPy is never imported to encode, because a program that sends an array
+has imported it. It is imported when an array arrives; without it, the value is NotImplemented. It
+must not know of MessagePack. Arrays with Python objects inside cannot be sent.
 """
 
 import re
@@ -23,17 +23,18 @@ _KINDS = frozenset("?biufcmMSUV")
 _TYPE_STRING = re.compile(r"([<>|][biufcmMSUV]\d{1,10}(?:\[[0-9a-zA-Zμ/]{1,24}\])?)(?:/(\d+))?")
 _NESTED_DTYPES = 16
 MAX_DIMENSIONS = 64
-"""Extents of a shape: as many as NumPy takes. More are not multiplied before it says so."""
+"""Extents of a shape: as many as NumPy takes. A longer shape is refused before its extents are
+multiplied."""
 _MAX_EXTENT = (1 << 63) - 1
 
 
 def is_array(value: object) -> bool:
-    """Tell whether a value is exactly an array, and not of a subclass."""
+    """Return whether a value is an array, and not of a subclass."""
     return type(value) is getattr(sys.modules.get("numpy"), "ndarray", None)
 
 
 def array_fields(value: object) -> list[object] | None:
-    """Return dtype, shape, flags and items of an array; None if it is not exactly one."""
+    """Return dtype, shape, flags and items of an array; None for any other value."""
     if not is_array(value):
         return None
     array: np.ndarray[Any, Any] = value  # type: ignore[assignment]
@@ -44,14 +45,14 @@ def array_fields(value: object) -> list[object] | None:
 
 
 def scalar_fields(value: object) -> list[object] | None:
-    """Return dtype and value of a NumPy scalar; None if it is none of NumPy's own."""
+    """Return dtype and value of a NumPy scalar; None if it is not of NumPy's own types."""
     generic = getattr(sys.modules.get("numpy"), "generic", None)
     scalar: Any = value
     if generic is None or not isinstance(value, generic):
         return None
     if type(scalar) is not scalar.dtype.type:
         return None
-    # As text and bytes of their own: an array item of theirs loses its trailing NULs.
+    # Sent as str and bytes: as items of an array they would lose their trailing NULs.
     if isinstance(scalar, str):
         return ["U", str.__str__(scalar)]
     if isinstance(scalar, bytes):
@@ -62,14 +63,15 @@ def scalar_fields(value: object) -> list[object] | None:
 def to_array(fields: list[Any]) -> object:
     """Rebuild an array, writable unless it was read-only; NotImplemented without NumPy.
 
-    Items in a memoryview are nobody else's: the array is made over them, and keeps them.
+    If the items are a memoryview, nobody else uses them: the array is made over them and keeps
+    them.
     """
     spec, shape, flags, items = fields
     dtype = _to_dtype(spec)
     if dtype is NotImplemented:
         return NotImplemented
     _check_size(dtype, shape, items)
-    # Over a buffer, not np.empty: that allocates one item even for no items at all.
+    # Over a buffer, and not by np.empty, which allocates one item even for an empty array.
     array = _over(_buffer(items, flags), dtype, shape, flags)
     if not array.flags.aligned:
         array = _over(_buffer(bytes(items), flags), dtype, shape, flags)
@@ -121,10 +123,10 @@ def _check_size(dtype: Any, shape: Any, items: Any) -> None:
 
 
 def _check_shape(shape: list[Any]) -> None:
-    """Refuse a shape before its product is worked out, which may take minutes.
+    """Refuse a shape before its product is computed, which may take minutes.
 
-    The product of numbers of any size costs by the square of their digits, and holds the
-    interpreter's lock all the while.
+    The product of very large integers takes time by the square of their digits, and holds the
+    interpreter's lock meanwhile.
     """
     if len(shape) > MAX_DIMENSIONS:
         raise DecodeError(f"an array has at most {MAX_DIMENSIONS} dimensions, not {len(shape)}")
@@ -158,7 +160,7 @@ def _structure_fields(dtype: Any, depth: int) -> dict[str, object]:
 
 
 def _to_dtype(spec: Any, depth: int = 0) -> Any:
-    """Return the dtype, or NotImplemented where NumPy, or such a format, is missing here."""
+    """Return the dtype; NotImplemented if NumPy is missing here, or does not know the format."""
     np = _numpy()
     if np is None:
         return NotImplemented
@@ -175,7 +177,7 @@ def _to_dtype(spec: Any, depth: int = 0) -> Any:
 
 
 def _to_plain_dtype(spec: str) -> Any:
-    # Matched first: np.dtype understands far more than one type, objects among it.
+    # Matched first: np.dtype takes far more than the string of one type, and objects as well.
     match = _TYPE_STRING.fullmatch(spec)
     if match is None:
         raise DecodeError(f"not a dtype: {spec[:60]!r}")

@@ -1,7 +1,7 @@
-"""What stands in a message for its large parts, which travel in frames of their own.
+"""Placeholders in a message for its large parts, which travel in frames of their own.
 
-The rule of this module: these are put into a copy of the message on its way to the packer,
-and nobody outside ever sees one. It must not know of frames, nor where the parts are kept.
+The rule of this module: placeholders are put into a copy of the message on its way to the packer,
+and users never see one. It must not know of frames, nor where the parts are kept.
 """
 
 import struct
@@ -22,7 +22,7 @@ class Attached:
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """Stands for a value of a registered type that has been taken apart already."""
+    """Stands for a value of a registered type whose encode function has already been called."""
 
     name: str
     plain: object
@@ -35,6 +35,6 @@ def write_attached(value: Attached, pack: Callable[[object], bytes]) -> bytes:
 
 
 def read_attached(data: bytes) -> tuple[int, int, bytes]:
-    """Return index, size, and the packed layout, which is empty where bytes are meant."""
+    """Return index, size, and the packed layout, which is empty for bytes."""
     index, size = _HEAD.unpack_from(data)
     return index, size, data[_HEAD.size :]

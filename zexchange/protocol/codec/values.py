@@ -1,8 +1,8 @@
 """Python values to MessagePack and back, without losing their types.
 
-The rule of this module: `encode` raises `EncodeError` that names the place inside the message,
-decoding raises `DecodeError` and nothing else, and whatever encodes also decodes. It must not
-know of frames, exchanges or sockets; the extension types live in `extensions`.
+The rule of this module: `encode` raises `EncodeError`, which names the place inside the message;
+decoding raises `DecodeError` and nothing else; and every message that can be encoded can be
+decoded. It must not know of frames, exchanges or sockets. The extension types are in `extensions`.
 """
 
 from collections import deque
@@ -23,12 +23,12 @@ from zexchange.protocol.wire.limits import check_announced
 __all__ = ["MAX_NESTED_EXTENSIONS", "Unknown", "decode", "decode_batch", "encode", "register"]
 
 MAX_NESTED_EXTENSIONS = 32
-"""How many extension values (tuples, sets, ...) may lie within each other, on both sides."""
+"""How deep extension values (tuples, sets, ...) may be nested, for senders and receivers."""
 TOO_DEEP = f"more than {MAX_NESTED_EXTENSIONS} extension values nested"
 
 # msgpack allows 511 (1.1) or 1024 (1.2) lists and dicts within each other per packer, and every
 # nested extension starts a new packer. At about 300 bytes of C stack a level, 32 * 1024 levels
-# overflow an 8 MiB stack, so that only the outer extensions may contain so deep a nest.
+# overflow an 8 MiB stack, so only the outer extensions may contain lists nested that deep.
 _FREE_EXTENSIONS = 2
 _INNER_DEPTH = 32
 
@@ -36,14 +36,15 @@ _IDLE_PACKERS = 32
 KEPT_BUFFER = 64 << 10
 """A packer never shrinks its buffer: one that has packed so many bytes is not used again."""
 DEEP_BODY = 1022
-"""In fewer bytes no nest is too deep to be unpacked."""
+"""A value of no more bytes cannot be nested too deeply to be unpacked."""
 _LEAF_HEADERS = frozenset(range(0xA0, 0xDC))  # str, bin, ext, and numbers but the smallest
 
 AS_DATETIME = 3
-"""To `unpackb`: what MessagePack's own extension, a timestamp, becomes."""
+"""An argument of `unpackb`: MessagePack's own extension, a timestamp, becomes a datetime."""
 
 SMALL_BODY = 1024
-"""Fewer bytes neither announce so much nor hold so many keys that they are looked at first."""
+"""A body of no more bytes can neither announce so much nor have so many keys that it has to be
+checked first."""
 
 
 def encode(msg: object) -> bytes:
@@ -69,7 +70,7 @@ def encode(msg: object) -> bytes:
 
 
 def explained_error(msg: object, error: Exception) -> EncodeError | None:
-    """Return the error that says where in a message lies what could not be packed.
+    """Return the error that says where in a message the part lies that could not be packed.
 
     None if nothing is wrong with the message: then a signal handler has raised.
     """
@@ -98,7 +99,7 @@ def decode_batch(
     Args:
         body: the values.
         count: how many.
-        nest: what unpacks them, if some of their parts are elsewhere.
+        nest: unpacks the values, if some of their parts are in other frames.
         start: where in `body` they begin.
 
     Raises:
@@ -111,7 +112,7 @@ def decode_batch(
     values = memoryview(body)[start:] if start else body
     packed = b"".join(((0xDD00000000 | count).to_bytes(5, "big"), values))
     try:
-        # As `NestedCodec.unpack`, written out: one call less on the way of every frame.
+        # Like `NestedCodec.unpack`, but written out: it saves one call for every frame.
         if nest is not None or len(packed) > SMALL_BODY:
             unpacked: list[object] = (nest or TOP).unpack(packed)
         else:
@@ -124,11 +125,11 @@ def decode_batch(
 
 
 class NestedCodec(Nest):
-    """Packs and unpacks what lies inside a given number of extension values.
+    """Packs and unpacks the contents of a given number of nested extension values.
 
-    A packer is neither thread-safe nor re-entrant, and its `default` runs Python code in which
-    another thread or a signal handler may come in and encode too: so each call takes a packer
-    of its own out of a pool (`deque` needs no lock), and one that failed is not put back.
+    A packer is neither thread-safe nor re-entrant. Its `default` runs Python code, during which
+    another thread or a signal handler may encode as well. So each call takes a packer of its own
+    out of a pool (`deque` needs no lock), and a packer that has failed is not put back.
     """
 
     __slots__ = ("_deeper", "_depth", "idle", "touched", "unpack_careful", "unpack_small")
@@ -137,20 +138,21 @@ class NestedCodec(Nest):
         self._depth = depth
         self._deeper = NestedCodec(depth + 1) if depth <= MAX_NESTED_EXTENSIONS else self
         self.idle: deque[Callable[[object], bytes]] = deque(maxlen=_IDLE_PACKERS)
-        """The `pack` of packers that nobody uses: take one, and put it back behind a success."""
+        """The `pack` of packers that are not in use: take one, and put it back after a success."""
         self.touched = object()
-        """Another one whenever a value was packed by a function in Python."""
+        """Replaced by another object whenever a Python function has packed a value."""
         self.unpack_small = self._unpacking()
-        """Returns the one value in a few bytes, which cannot ask for too much."""
+        """Returns the one value of a small body, which cannot announce too much."""
         self.unpack_careful = self._unpacking(object_pairs_hook=dict_of)
-        """Returns the one value in many, whose dicts may be of keys that collide."""
+        """Returns the one value of a larger body, whose dicts may have keys that were made to
+        collide."""
 
     def _unpacking(self, **how: Any) -> Callable[[bytes | memoryview], Any]:
         how = {"strict_map_key": False, **how}
         return partial(unpackb, ext_hook=self._from_ext, timestamp=AS_DATETIME, **how)
 
     def pack(self, value: object) -> bytes:
-        """Return `value` as MessagePack; errors do not name the path yet."""
+        """Return `value` as MessagePack; errors do not name the place in the message yet."""
         if self._depth > _FREE_EXTENSIONS:
             if self._depth > MAX_NESTED_EXTENSIONS:
                 raise EncodeError(TOO_DEEP)
@@ -178,14 +180,14 @@ class NestedCodec(Nest):
         return self.unpack_careful(body)
 
     def new_packer(self) -> Callable[[object], bytes]:
-        """Return the `pack` of a packer that nobody else uses."""
-        # strict_types: else msgpack flattens IntEnum, namedtuples and np.float64 silently.
+        """Return the `pack` of a new packer, which nobody else uses."""
+        # strict_types: otherwise msgpack silently flattens IntEnum, namedtuples and np.float64.
         pack: Callable[[object], bytes] = Packer(strict_types=True, default=self._to_ext).pack
         return pack
 
     def _to_ext(self, value: object) -> ExtType:
-        # A new object each time, and not a counter: two threads that count at once can end at
-        # the number that a third one remembers.
+        # A new object each time, and not a counter: if two threads count at once, the counter may
+        # end at the number that a third thread remembers.
         self.touched = object()
         return to_ext(value, self._deeper)
 
@@ -194,9 +196,12 @@ class NestedCodec(Nest):
 
 
 class _Top(NestedCodec):
-    """Packs and unpacks whole messages; dicts of texts, and small ones, cost what they cost alone.
+    """Packs and unpacks whole messages.
 
-    Only here is a body unpacked again: if each level did it, 32 of them would do it for years.
+    The check for keys that collide costs time. So a large body is unpacked without it if all keys
+    of its dicts are str or bytes, or if no dict has more than `FEW` keys. Both are tried out:
+    unpacking fails if they do not hold, and the third attempt makes the check. Only the top level
+    unpacks again: if each of 32 nested levels did, it would take years.
     """
 
     __slots__ = ("_unpack_few_keys", "_unpack_texts")
@@ -216,7 +221,7 @@ class _Top(NestedCodec):
                 return unpack(body)
             except DecodeError:
                 raise
-            except ValueError:  # msgpack's, for a key that is no text, or a dict of many keys
+            except ValueError:  # raised by msgpack: a key is no str, or a dict has many keys
                 continue
         return self.unpack_careful(body)
 
@@ -232,14 +237,14 @@ def _deeper_than(value: object, limit: int) -> bool:
 
 
 def check_whole(body: bytes) -> None:
-    """Raise `EncodeError` if what was packed could not be unpacked.
+    """Raise `EncodeError` if a packed message could not be unpacked.
 
     To be called with more than `DEEP_BODY` bytes, and where `NestedCodec.touched` has changed.
     """
     # A list is packed as its length, then its items. When an item needs `default`, Python code
-    # runs in between, and another thread may have changed that list: what was packed would be
-    # read as something else, and with it everything that follows in the frame. And msgpack 1.2
-    # packs nests of 1024 and a little more, which it does not unpack in a batch's array.
+    # runs in between, and another thread may change the list meanwhile. Then the length is wrong,
+    # and a receiver would misread the message and everything after it in the frame. Also, msgpack
+    # 1.2 packs 1024 nested lists and a few more, but does not unpack them in a batch's array.
     # The scan builds nothing; it takes a quarter to a half of the time of packing.
     if body[0] in _LEAF_HEADERS:
         return
@@ -257,5 +262,5 @@ def check_whole(body: bytes) -> None:
 
 
 TOP = _Top()
-"""What packs and unpacks messages."""
+"""Packs and unpacks messages."""
 _unpack_top = TOP.unpack_small

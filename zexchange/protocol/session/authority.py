@@ -1,9 +1,25 @@
-"""Whether a peer speaks for itself: judged by the connection that its message came by.
+"""Whether a message may speak for the node whose id it gives, judged by its connection.
 
-A peer may be heard by several kinds of connections, under one id. It counts by the best one that
-it has used. What comes by a lesser one is not taken: a hub could say anything in its name, and
-another process that has its key might do less than it may at a Unix socket. By a better one it
-comes into its own, and is let go of and met again if it may do something else there.
+Anybody can write any node's id into a message; only the connection proves something. There are
+three kinds of connections (see `Kind`), from the weakest to the strongest:
+
+- ``HUB``: a hub that is authorized to do so vouches for the sender.
+- ``KEY``: the other end has proven to have a key, and the id belongs to that key.
+- ``NEAR``: a Unix socket that only processes of this user can reach.
+
+Where nobody has keys, all of them count as `NEAR`, and nothing is judged. With keys, a message
+passes three checks. `channel` finds its kind and the rights that come with it, or drops it: its key
+is not authorized, or belongs to another id, or no hub of ours vouches for the sender. `as_proven`
+then removes from a hello or welcome the addresses and the key that this kind of connection cannot
+vouch for. We pass on the addresses that we know, and our peers would take a false one for our word.
+
+`heeds` compares the kind with the best one by which this peer has spoken so far (`Peer.calls`). The
+same kind counts. By a better kind, the peer speaks by that one from now on. If it has other rights
+there, or if somebody has told us another interest in its name before, we let it go, and it joins
+afresh. A message by a lesser kind changes nothing, though a ping or hello is answered: a hub could
+say anything in the peer's name, and another process with the same key may have fewer rights than
+one at a Unix socket. Once the peer has been silent on its own connection for `SILENT_AFTER`
+seconds, the lesser kind is believed: the peer has left, and comes back that way.
 """
 
 from dataclasses import replace
@@ -20,12 +36,12 @@ from .peers import SILENT_AFTER, Peer, State
 from .state import SessionState
 
 ELSEWHERE = "it speaks by a better way than this"
-"""The reason of what is not taken."""
+"""The reason of rejecting a message that came by a lesser kind of connection."""
 _OTHER_KEY = "that node id is of another key"
 
 
 class Authority:
-    """Judges what comes under a peer's id."""
+    """Decides whether a message counts as said by the node whose id it gives."""
 
     def __init__(self, core: SessionState, joining: Peering) -> None:
         self._core = core
@@ -35,13 +51,13 @@ class Authority:
     def channel(
         self, message: Control, route: Any, key: bytes, hub: str, now: float
     ) -> Channel | None:
-        """Return by what a message came; None if its sender may not be spoken for there."""
+        """Return by what a message came; None if nobody there may speak for its sender."""
         core = self._core
         if core.policy is None:
             return OURS
         if hub:
             rights = core.vouched(message.sender, hub)
-            # Where it is not told of yet, it says it again.
+            # If the hub has not told us of the sender yet, the message is dropped and comes again.
             return Channel(Kind.HUB, rights) if rights is not None and rights.hub else None
         if not key:
             return OURS
@@ -50,10 +66,11 @@ class Authority:
         return Channel(Kind.KEY, core.rights_by(message.sender, key, Kind.KEY))
 
     def as_proven(self, message: Control, kind: Kind, key: bytes) -> Control:
-        """Return a message as far as its sender may say it by a kind of connection.
+        """Return a message without the claims that its kind of connection does not prove.
 
-        Without the ways of which it may not speak: of those through hubs only hubs may, and of Unix
-        sockets only who was met at one. What is kept, and told on, would else be believed of us.
+        Only a hub may tell addresses of hubs, and only a node met at a Unix socket may tell
+        addresses of Unix sockets. We keep these addresses and pass them on, and others would take
+        them for our word.
         """
         if isinstance(message, Hello):
             return self._proven(message, kind, key)
@@ -63,7 +80,7 @@ class Authority:
         return message
 
     def _proven(self, hello: Hello, kind: Kind, key: bytes) -> Hello:
-        """Return a hello that says of a node's key what its connection proves."""
+        """Return a hello with the key and the addresses that its connection proves."""
         policy = self._core.policy
         if kind is Kind.HUB:
             key = (policy and policy.owner(hello.sender)) or b""
@@ -72,7 +89,7 @@ class Authority:
         return replace(hello, key=key, addresses=_credited(hello.addresses, kind))
 
     def _credible(self, message: Control, route: Any, key: bytes, now: float) -> bool:
-        """Return whether a message speaks for a node that its key may speak for."""
+        """Return whether a key is authorized and owns the sender's id; if not, reject it."""
         core = self._core
         rights = core.policy.rights(key) if core.policy else None
         if rights is None:
@@ -87,7 +104,7 @@ class Authority:
     def heeds(
         self, message: Control, channel: Channel, route: Any, link: str | None, now: float
     ) -> bool:
-        """Return whether a message counts that came by a channel; let its peer go if it has to.
+        """Return whether a message counts that came by a channel; let its peer go if necessary.
 
         Args:
             message: under the id of its sender, which may be a peer.
@@ -108,7 +125,10 @@ class Authority:
         return True
 
     def _answers(self, peer: Peer, message: Control, channel: Channel, link: str) -> bool:
-        """Judge what comes on a link of ours: only that to the peer itself speaks for it."""
+        """Judge an answer on a link of ours; on the one that leads to the peer, all of them count.
+
+        On another link a refusal counts, and a welcome by a kind that is no worse than the peer's.
+        """
         if peer.link == link or isinstance(message, Refuse | Stranger):
             return True
         if not isinstance(message, Welcome):
@@ -123,7 +143,7 @@ class Authority:
         return False
 
     def _promote(self, peer: Peer, message: Control, channel: Channel, now: float) -> None:
-        """Take a peer at its own word from now on."""
+        """Note that a peer speaks by a better kind of connection from now on."""
         core = self._core
         rights = core.rights_of(peer.id, peer.key, peer.kind, channel.kind)
         told = PermittedInterest(rights.subscribe)
@@ -135,7 +155,7 @@ class Authority:
     def _falls_back(
         self, peer: Peer, message: Control, channel: Channel, route: Any, now: float
     ) -> bool:
-        """Judge what comes by a lesser way: it counts once the peer is silent by its own."""
+        """Judge a message by a lesser kind: it counts once the peer is silent on its own."""
         if now - max(peer.called_at, peer.joined_at) >= SILENT_AFTER:
             self._joining.left(peer, "silent", now)
             return True
@@ -153,7 +173,7 @@ class Authority:
 
 
 def _follows(hello: Hello, peer: Peer, told: PermittedInterest) -> bool:
-    """Return whether a hello may be the next word of who told us of a peer's interest so far."""
+    """Return whether a hello fits the interest that we were told in this peer's name so far."""
     known = peer.interest
     if hello.epoch == known.epoch:
         return set(told.replace(hello.interest)) == set(known.keys)

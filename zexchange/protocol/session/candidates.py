@@ -1,6 +1,6 @@
-"""Endpoints that may lead to nodes: dialled, and greeted until one welcomes or refuses us.
+"""Endpoints that may lead to nodes: dialled, and sent hellos until a node welcomes or refuses us.
 
-Every step may come twice or not at all. Who becomes a peer is the business of `peering`.
+Every step may come twice or not at all. `peering` decides which nodes become peers.
 """
 
 from collections.abc import Collection
@@ -22,7 +22,7 @@ from .state import SessionState
 
 
 class Candidates:
-    """What one node dials, and says hello to."""
+    """The endpoints that one node dials and says hello to."""
 
     def __init__(self, core: SessionState) -> None:
         self._core = core
@@ -30,7 +30,7 @@ class Candidates:
         self._given = core.given
 
     def add(self, endpoint: str, source: str, now: float, key: bytes = b"") -> bool:
-        """Dial an endpoint, unless it is being dialled, is ours, or leads to a peer.
+        """Dial an endpoint, unless it is dialled already, is ours, or leads to a peer.
 
         Returns:
             Whether there was room for it.
@@ -50,7 +50,7 @@ class Candidates:
             node = node_at(endpoint)
             if node is None or self._core.me < node:
                 self._greet(candidate, now)
-            else:  # hubs tell both of each other, and one of two greets
+            else:  # hubs tell both nodes of each other, so it is enough that one says hello
                 candidate.hello_at = candidate.probe_at = now + HELLO_EVERY
         else:
             if candidate.key and key != candidate.key and (key or source == "static"):
@@ -62,16 +62,16 @@ class Candidates:
         return True
 
     def _doubt(self, candidate: Candidate) -> None:
-        """Try every authorized key at an endpoint of which two were told: either may be made up."""
+        """Try every authorized key at an endpoint for which two were told: either may be false."""
         candidate.key = b""
         if not candidate.met:
             self._core.do(Redial(candidate.endpoint))
 
     def _room(self, now: float) -> bool:
-        """Return whether one more may be dialled that only others told us of.
+        """Return whether there is room for an endpoint that only others told us of.
 
-        The oldest that has not answered makes room: what is made up must not keep out what
-        is not.
+        If not, the oldest one that has not answered makes room, once it has had `CHANCE` seconds:
+        endpoints that somebody made up must not keep out real ones.
         """
         unanswered = self._core.members.gossip()
         if len(unanswered) < self._core.room[1]:
@@ -82,7 +82,7 @@ class Candidates:
         return True
 
     def drop(self, endpoint: str) -> None:
-        """Stop dialling an endpoint that no node was found behind."""
+        """Stop dialling an endpoint at which no node was found."""
         candidate = self._all.get(endpoint)
         if candidate and candidate.peer is None:
             del self._all[endpoint]
@@ -95,11 +95,11 @@ class Candidates:
                 self.drop(candidate.endpoint)
 
     def tick(self, candidate: Candidate, now: float) -> None:
-        """Greet a candidate again, with a fresh link if this one answers nothing."""
+        """Say hello to a candidate again, on a fresh link if this one answers nothing."""
         if candidate.met:
             return
         if now < candidate.hello_at:
-            # It may end before it answers: whoever joins need not wait for it then.
+            # The node there may end before it answers: then a join need not wait for it.
             if candidate.state is State.DIALING and now >= candidate.probe_at:
                 self._probe(candidate, now)
             return
@@ -118,13 +118,13 @@ class Candidates:
         self._greet(candidate, now)
 
     def dial_again(self, now: float) -> None:
-        """Dial whoever is no peer at the next tick: other keys are authorized now."""
+        """At the next tick, dial every candidate that is no peer: other keys are authorized now."""
         for candidate in self._all.values():
             if not candidate.met:
                 candidate.hello_at = candidate.redial_at = now
 
     def turned_away(self, endpoint: str, obstacle: str) -> None:
-        """Take note of why a connection to an endpoint has come to nothing."""
+        """Take note of why a connection to an endpoint could not be made."""
         candidate = self._all.get(endpoint)
         if candidate is not None:
             candidate.obstacle = obstacle
@@ -141,7 +141,7 @@ class Candidates:
     # ------------------------------------------------------------------------- answers
 
     def on_refuse(self, refuse: Refuse, link: str | None, now: float) -> None:
-        """Leave a candidate alone for a while, or for good if it is ourselves."""
+        """Leave a candidate alone for a while, or for good if it is this node itself."""
         candidate = self._all.get(link or "")
         if candidate is None:
             return
@@ -159,7 +159,7 @@ class Candidates:
         candidate.reason, candidate.text = refuse.reason, refuse.text
 
     def on_stranger(self, link: str | None, now: float) -> None:
-        """Say hello to a node that does not know us (any more)."""
+        """Say hello to a node that does not know us, or no longer does."""
         candidate = self._all.get(link or "")
         if candidate is not None:
             candidate.state = State.DIALING

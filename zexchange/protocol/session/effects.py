@@ -1,7 +1,7 @@
 """Effects: what the session asks the shell around it to do, in order.
 
-Frozen values, one for each thing that only somebody with sockets can do. Nothing here
-knows how it is done.
+An effect is a frozen value, one for each thing that needs sockets or other parts of the node.
+Nothing here knows how it is done.
 """
 
 from dataclasses import dataclass, field
@@ -13,14 +13,14 @@ from .events import Event
 
 
 class Effect:
-    """Something that the session asks for."""
+    """A request of the session to the shell."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Dial(Effect):
-    """Open a control link to an endpoint, of which the public key may be known."""
+    """Open a control link to an endpoint; ``key`` is its public key, if it is known."""
 
     endpoint: str
     key: bytes = b""
@@ -35,7 +35,7 @@ class CloseLink(Effect):
 
 @dataclass(frozen=True, slots=True)
 class Redial(Effect):
-    """Replace the control link to an endpoint by a fresh one: this one answers nothing."""
+    """Replace the control link to an endpoint by a fresh one, because this one is not answered."""
 
     endpoint: str
     key: bytes = b""
@@ -58,7 +58,7 @@ class Send(Effect):
 
 @dataclass(frozen=True, slots=True)
 class Reply(Effect):
-    """Send a message back to where a control message came from."""
+    """Send a message back to the connection that a control message came from."""
 
     route: Any
     message: Control
@@ -66,11 +66,11 @@ class Reply(Effect):
 
 @dataclass(frozen=True, slots=True)
 class OpenReceiver(Effect):
-    """Receive a peer's data from an endpoint; again for the same peer: with a fresh socket.
+    """Receive a peer's data from an endpoint; if it was received already, by a fresh socket.
 
-    ``acknowledge``, ``registry`` and ``exchanges`` are as in its `Hello`; ``key`` is its public
-    key, if it has one, and what it sends is judged by ``rights``. ``unproven`` says that it is
-    asked for because our interest was not proven in time: then a socket that has something to
+    ``acknowledge``, ``registry`` and ``exchanges`` are those of the peer's `Hello`. ``key`` is its
+    public key, if it has one, and ``rights`` is what it may send. ``unproven`` says that the socket
+    is replaced because our interest was not proven in time: then a socket that has something to
     read may be kept.
     """
 
@@ -86,10 +86,10 @@ class OpenReceiver(Effect):
 
 @dataclass(frozen=True, slots=True)
 class CloseReceiver(Effect):
-    """Stop receiving a peer's data, after what has already arrived.
+    """Stop receiving a peer's data, after all that has already arrived.
 
-    ``heads`` are the last numbers that it gave, as far as it has told us. Unless it is ``final``,
-    it may live, whatever we take it for: if it is met again, what it sent meanwhile is asked for.
+    ``heads`` are the last numbers that it gave, as far as it has told us. Unless the end is
+    ``final``, the peer may still live: if it is met again, we ask for what it sent meanwhile.
     ``acked`` is how far it has acknowledged what we sent.
     """
 
@@ -115,14 +115,15 @@ class SubscribeNames(Effect):
     peer: bytes
     names: tuple[str, ...]
     anew: bool = False
-    """Whether these are all, and it told others before that it has forgotten."""
+    """Whether the peer begins its list of names again, so that those told before no longer
+    count."""
 
 
 @dataclass(frozen=True, slots=True)
 class Announce(Effect):
-    """Publish, behind what was sent before, the heads of the names that ``keys`` cover.
+    """Publish, after all that was sent before, the heads of the names that ``keys`` cover.
 
-    With what was promised to the peer and is not confirmed; and report the heads to
+    Add the heads that were promised to the peer and that it has not confirmed. Report the heads to
     `Readiness.announced`.
     """
 
@@ -133,7 +134,7 @@ class Announce(Effect):
 
 @dataclass(frozen=True, slots=True)
 class InterestChanged(Effect):
-    """Remote interest changed: look again which exchanges need a bridge.
+    """Check again which exchanges need a bridge, because remote interest has changed.
 
     ``keys`` are the names and patterns that gained or lost an interested peer.
     """
@@ -150,10 +151,10 @@ class Emit(Effect):
 
 @dataclass(frozen=True, slots=True)
 class Resend(Effect):
-    """Send messages again to who asks at ``route``, and tell it how far that went.
+    """Send messages again to the peer at ``route``, and tell it how far that went.
 
-    With a number in the ``request``, they are taken from what is kept for late joiners. It says
-    places; what is told in answer counts from ``start``.
+    If the ``request`` has a number, the messages are taken from those kept for late joiners. The
+    request gives places; the answer gives numbers, counted from ``start``.
     """
 
     route: Any
@@ -163,9 +164,9 @@ class Resend(Effect):
 
 @dataclass(frozen=True, slots=True)
 class Recount(Effect):
-    """Tell who asks at ``route`` what is kept of the last messages under ``keys``.
+    """Tell the peer at ``route`` which of the last messages under ``keys`` are kept.
 
-    By places, or by numbers, if it knows no starts.
+    The answer gives places, or numbers if the peer knows no starts.
     """
 
     route: Any
@@ -178,7 +179,7 @@ class Recount(Effect):
 class HaveForgotten(Effect):
     """Tell a peer, after all that was sent to it, to forget exchanges up to these places.
 
-    By the token of ``epoch``, to which it is subscribed.
+    It is published under the token of ``epoch``, to which the peer is subscribed.
     """
 
     peer: bytes

@@ -1,7 +1,7 @@
 """Events: what a node tells its user about the federation.
 
-Frozen values without behaviour; `Node.events` hands them to whatever is attached there.
-Nothing here knows why or when an event happens.
+They are frozen values without behaviour. `Node.events` hands them to every task that is attached
+there. Nothing here knows why or when an event happens.
 """
 
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ class PeerJoined:
 
 @dataclass(frozen=True, slots=True)
 class PeerSilent:
-    """Nothing was heard from a peer for a while; its connection is still there.
+    """A peer was not heard from for a while; its connection is still there.
 
     Attributes:
         peer: its id, as hexadecimal text.
         label: its host, its process, and the name that it gave itself.
-        seconds: for so long.
+        seconds: for how long it was not heard from.
     """
 
     peer: str
@@ -42,14 +42,15 @@ class PeerSilent:
 class PeerLeft:
     """A peer is gone: it said so (``bye``), nothing listens there (``gone``), or ``silent``.
 
-    Or ``crowded out``: it had proven nothing, and another needed its place. Only ``bye`` is
-    final: whoever left otherwise and lives goes on where it was if it is back within ten minutes.
+    Or it was ``crowded out``: it had proven nothing, and another node needed its place. Only
+    ``bye`` is final. A node that left otherwise and still lives resumes where it was, if it is back
+    within ten minutes.
 
     Attributes:
         peer: its id, as hexadecimal text.
         label: its host, its process, and the name that it gave itself.
-        reason: ``bye``, ``gone``, ``silent`` or ``crowded out``; with keys also ``revoked`` and
-            ``permissions``, when its key may not come here any more, or may do something else.
+        reason: ``bye``, ``gone``, ``silent`` or ``crowded out``; with keys also ``revoked``, when
+            its key may no longer join here, and ``permissions``, when its rights have changed.
     """
 
     peer: str
@@ -59,9 +60,9 @@ class PeerLeft:
 
 @dataclass(frozen=True, slots=True)
 class PeerSlow:
-    """A peer acknowledges too slowly and holds nobody any more, or (``False``) has caught up.
+    """A peer acknowledges too slowly and no longer blocks senders, or has caught up.
 
-    With ``ourselves``, it is this node that is too slow for the peer, which says so.
+    With ``ourselves``, it is this node that is too slow, and the peer has told us so.
 
     Attributes:
         peer: its id, as hexadecimal text.
@@ -78,13 +79,13 @@ class PeerSlow:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Something that arrived was not taken.
+    """Something that arrived was not accepted.
 
     Attributes:
         source: an endpoint, a peer, or the part of this node that refused it.
-        reason: in a few words, always the same ones.
-        count: how often so far, of this source and reason.
-        detail: more about this one, or empty.
+        reason: a few words, the same ones in each such case.
+        count: how often so far, for this source and reason.
+        detail: more about this case, or empty.
     """
 
     source: str

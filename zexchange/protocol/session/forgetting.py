@@ -1,12 +1,12 @@
-"""What peers are to forget, told in portions, each again until it is answered.
+"""Exchanges that peers are to forget: told in portions, each repeated until it is answered.
 
 A name that was used once must not cost memory for good, at either end. So an origin forgets
-exchanges that nobody needs to be remembered, and has its peers forget them, too. That is
-housekeeping and no more: the origin counts such an exchange on behind all places that it has
-forgotten, whether or not a receiver was told (see `sequence`). They are told by the data
-path, where it comes after all messages of these exchanges, and after each beacon: one that came
-after it would seem to be of an exchange that begins, and all before it to be missing. Which
-exchanges those are is not known here.
+exchanges of which nobody needs to know the past, and has its peers forget them, too. This only
+saves memory: if such an exchange is used again, the origin numbers it after all places that it has
+forgotten, whether or not a receiver was told (see `sequence`). Peers are told on the data path, so
+that it comes after all messages of these exchanges, and after each beacon. A beacon that came later
+would seem to belong to an exchange that begins, and all messages before it would seem to be
+missing. Nothing here knows which exchanges are to be forgotten.
 """
 
 from collections.abc import Mapping
@@ -19,20 +19,20 @@ from .state import SessionState
 PORTION = 1000
 """Names told at a time; each has 255 bytes at most."""
 AGAIN = 1.0
-"""Seconds after which a portion is told again that was not answered."""
+"""Seconds after which a portion that was not answered is told again."""
 WAITING_MOST = 10_000
-"""Names that a peer is still to be told: while one waits for as many, none are forgotten."""
+"""Names that may wait for one peer: while as many wait, no more exchanges are forgotten."""
 
 
 class Forgetting:
-    """What each peer is still to be told, and what it has been told and has not answered."""
+    """The portions for each peer: names that wait, and names that were told and not answered."""
 
     def __init__(self, core: SessionState) -> None:
         self._core = core
 
     @property
     def keeps_up(self) -> bool:
-        """Whether more may be forgotten: no peer is far behind."""
+        """Whether more exchanges may be forgotten: for no peer do too many names wait."""
         peers = self._core.members.peers.values()
         return all(len(peer.to_forget) < WAITING_MOST for peer in peers)
 
@@ -41,7 +41,7 @@ class Forgetting:
 
         Args:
             names: all of them, and their heads.
-            told: those that each peer was promised, and has all of.
+            told: by peer, those that it was promised and has received in full.
         """
         for peer in self._core.members.peers.values():
             for name in names:
@@ -66,13 +66,13 @@ class Forgetting:
         peer.forgot += 1
 
     def has_forgotten(self, node: bytes, number: int) -> None:
-        """Take note that we have forgotten what a peer told us to, and say so."""
+        """Take note that we have forgotten what a peer told us to, and tell it so."""
         peer = self._core.members.peers.get(node)
         if peer is not None:
             self._core.say(peer, Forgot(self._core.me, number))
 
     def on_forgot(self, peer: Peer, answer: Forgot, now: float) -> None:
-        """Take an answer, and go on."""
+        """Take a peer's answer, and tell it the next portion."""
         if answer.number == peer.forgot:
             peer.forgetting = {}
             self.tick(peer, now)

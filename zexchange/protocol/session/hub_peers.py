@@ -1,8 +1,8 @@
-"""Peers that hubs lead to: what hubs say of them stands for what they would say themselves.
+"""Peers that hubs lead to: the hub tells what they would otherwise tell themselves.
 
-A peer behind a hub is a peer like any other, whose link and data only take another way. That
-it lives is the hub's word, so it is pinged rarely, for its epochs alone. A direct way, where
-one is found, is preferred, and the way through the hub is the one to fall back to.
+A peer behind a hub is a peer like any other; only its link and its data take another way. The hub
+vouches that it lives, so it is pinged rarely, just to compare epochs. If a direct way is found, it
+is preferred, and the way through the hub remains to fall back to.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from .state import SessionState
 
 
 class HubPeers:
-    """What a node's hubs tell its session."""
+    """Takes in what a node's hubs tell about the nodes that they lead to."""
 
     def __init__(self, core: SessionState, joining: Peering, proving: Readiness) -> None:
         self._core = core
@@ -23,7 +23,7 @@ class HubPeers:
         self._members = core.members
 
     def appeared(self, node: bytes, now: float) -> None:
-        """Greet a node that a hub leads to; compare notes with one that it leads to again."""
+        """Say hello to a node that a hub leads to; ping a peer that it leads to again."""
         endpoint = endpoint_of(node)
         self._core.led_to.add(node)
         peer = self._members.peers.get(node)
@@ -34,7 +34,13 @@ class HubPeers:
             self._joining.candidates.add(endpoint, "hub", now)
 
     def vanished(self, node: bytes, reason: str, now: float) -> None:
-        """Let go of a node that has left; wait for one that is only out of reach."""
+        """Let a node go that has left; wait for one that is only out of reach.
+
+        Args:
+            node: the id of the node.
+            reason: why it has left; empty if the hub only cannot reach it.
+            now: seconds on a monotonic clock.
+        """
         self._core.led_to.discard(node)
         peer = self._members.peers.get(node)
         if peer is not None and peer.carried:
@@ -47,13 +53,13 @@ class HubPeers:
             self._joining.candidates.drop(candidate.endpoint)
 
     def announce_again(self) -> None:
-        """Prove to the peers behind hubs once more that what we send reaches them."""
+        """Prove once more to the peers behind hubs that what we send reaches them."""
         for peer in self._members.peers.values():
             if peer.carried:
                 self._proving.announce(peer, again=True)
 
     def alive(self, nodes: Iterable[bytes], now: float) -> None:
-        """Take a hub's word for it that nodes live."""
+        """Note that nodes live, because a hub says so."""
         peers = self._members.peers
         for node in nodes:
             peer = peers.get(node)

@@ -1,8 +1,8 @@
-"""How candidates become peers, and how peers end.
+"""How candidates become peers, and how peers leave.
 
-A candidate is greeted until it welcomes or refuses us; whoever is welcomed, or says
-hello itself, is a peer, and is dialled if there is no link to it yet. Every step may
-come twice or not at all. What peers want, and its proof, is the business of `readiness`.
+A candidate is sent hellos until it welcomes or refuses us. A node that welcomes us, or that says
+hello itself, becomes a peer, and we dial it if there is no link to it yet. Every step may come
+twice or not at all. `readiness` tells peers what we want, and proves it.
 """
 
 from dataclasses import replace
@@ -30,17 +30,19 @@ from .readiness import Readiness, tune
 from .state import SessionState
 
 ADMITTED_AT_ONCE, ADMITTED_A_SECOND = 256, 64
-"""New peers taken: each costs sockets. Whoever has to wait says hello again in a second."""
+"""New peers admitted at once, and per second, because each costs sockets. A node that has to wait
+says hello again a second later."""
 INTRODUCED = 4, 1
-"""New peers that one connection may bring, at once and a second: a node brings itself."""
+"""New peers that one connection may bring, at once and per second: a node brings only itself."""
 MAX_UNREACHED = 1000
 """Nodes remembered of which no address can be reached from here."""
 PASSED_ON = "its hub gives it what it may not have here"
-"""The reason where two files disagree: what many may have, a hub cannot keep from one for us."""
+"""The reason when our permissions and the hub's disagree about a node. The hub hands messages to
+many nodes, and cannot keep them from one of these for us."""
 
 
 class Peering:
-    """Admits, links and lets go."""
+    """Admits peers, links to them, and lets them go."""
 
     def __init__(self, core: SessionState, candidates: Candidates, readiness: Readiness) -> None:
         self._core = core
@@ -54,20 +56,20 @@ class Peering:
         self._asked_last = b""
 
     def probed(self, endpoint: str, listening: bool, now: float) -> None:
-        """Take the answer to a `Probe`."""
+        """Take the answer to a `Probe`: whether anything listens at an endpoint."""
         for peer in self._members.peers.values():
             if (peer.link or peer.control) == endpoint:
                 if not listening and now - peer.heard_at >= PROBE_AFTER:
                     self.left(peer, "gone", now)
                     return
-                break  # who is heard may be dialled there still, in place of one who has left
+                break  # this peer is still heard; the endpoint may be a candidate's as well
         candidate = self._members.candidates.get(endpoint)
         if candidate is not None and candidate.state in (State.DIALING, State.DEAD):
             candidate.state = State.DIALING if listening else State.DEAD
             candidate.listens, candidate.obstacle = listening, candidate.obstacle * listening
 
     def shut_out(self, endpoint: str, now: float) -> None:
-        """Take note that our key was refused at an endpoint: libzmq does not connect again."""
+        """Take note that an endpoint refused our key: libzmq does not connect there again."""
         candidate, peer = self._members.candidates.get(endpoint), self._members.linked_to(endpoint)
         if peer is not None and peer.link == endpoint:
             peer.shut, peer.ponged_at = True, now - UNANSWERED_AFTER + KNOCK_EVERY
@@ -103,7 +105,7 @@ class Peering:
         if peer is None:
             text = "none of your addresses can be reached from here"
             core.refuse(route, Refuse(core.me, "unreachable", text), now)
-            # The first hello may be the last of one who has left since, sockets and all.
+            # A first hello may be left over from a node that has since closed its sockets.
             if hello.sender in self._unreached:
                 core.reject(str(hello.label), "unreachable", str(hello.addresses))
             elif len(self._unreached) < MAX_UNREACHED:
@@ -119,11 +121,11 @@ class Peering:
             self.link(peer, now, near)
 
     def _room_for(self, hello: Hello, route: Any, link: str | None, now: float) -> bool:
-        """Return whether there is room for a peer; if not for long, tell it so."""
+        """Return whether there is room for a peer; if this node is full, tell the sender."""
         core, peers = self._core, self._members.peers
         if hello.sender in peers:
             return True
-        # First by whom it comes: one that makes nodes up takes no place of others'.
+        # The limit per connection comes first: nodes that one sender makes up use only its share.
         if not self._introduced.take(route or link, 1, now):
             core.reject("hello", "more newcomers by one connection than are taken")
             return False
@@ -157,7 +159,7 @@ class Peering:
     def _admit(
         self, hello: Hello, now: float, near: bool, calls: Kind, linked: bool
     ) -> Peer | None:
-        """Make a node a peer, or renew what we know of it; None if it cannot be reached."""
+        """Make a node a peer, or update what we know of it; None if it cannot be reached."""
         peer = self._members.peers.get(hello.sender)
         if peer is not None:
             if peer.carried or not by_hub(hello.addresses):
@@ -184,16 +186,16 @@ class Peering:
         self._members.peers[peer.id] = peer
         self._core.do(tune(peer))
         self._core.tell(PeerJoined(peer.id.hex(), peer.label))
-        # Before the announcement: what is promised must find its bridge in place.
+        # Before the announcement: an exchange needs its bridge once its messages are promised.
         self._core.wanted({*peer.interest.keys, *(before.wants if before else ())})
         self._proving.admitted(peer)
         self._proving.announce(peer)
         return peer
 
     def _open_again(self, hello: Hello) -> None:
-        """Replace our link to a peer that greets us: it has cut us off before, perhaps.
+        """Replace our link to a peer that says hello to us, if the peer may have cut that link.
 
-        Then our link has been refused for good.
+        A peer that cut our link has refused it for good: libzmq does not connect again.
         """
         peer = self._members.peers.get(hello.sender)
         if peer is None or not peer.link or peer.carried or self._core.policy is None:
@@ -203,7 +205,7 @@ class Peering:
             self._core.do(Send(peer.link, self._core.hello()))
 
     def link(self, peer: Peer, now: float, near: bool = False) -> None:
-        """Dial a peer that we know only from its own hello."""
+        """Dial a peer at the address that its own hello has told us."""
         address = self._core.choose(peer.addresses, peer.key, near or peer.near)
         if address is None:
             return
@@ -213,29 +215,30 @@ class Peering:
         self._link_to(address.control, peer, now)
 
     def _link_to(self, endpoint: str, peer: Peer, now: float) -> None:
-        """Dial a peer; by a hub that leads to it there is nothing to wait for."""
+        """Dial a peer; if a hub leads to it, it is linked at once."""
         self.candidates.add(endpoint, "hello", now, peer.key)
         candidate = self._members.candidates.get(endpoint)
         if candidate is not None and node_at(candidate.endpoint):
-            # The way that its hello came by leads back.
+            # Its hello came through the hub, so a message of ours reaches it that way.
             candidate.state, candidate.peer = State.LINKED, peer.id
             peer.link, peer.ponged_at = candidate.endpoint, now
 
     def found_nowhere(self, peer: Peer, now: float) -> bool:
-        """Return whether a peer that calls us is not where it says, and a hub leads to it.
+        """Return whether a peer that speaks to us is not where it says, and a hub leads to it.
 
-        It called before we knew of the hub's way. With keys it may do something else by that.
+        It spoke to us before we knew that the hub leads to it. With keys, it may have other rights
+        by way of the hub.
         """
         led = self._core.policy is not None and peer.id in self._core.led_to
         unmet = peer.link is None and not peer.carried and peer.unproven_at is not None
         return led and unmet and now - peer.joined_at >= UNANSWERED_AFTER
 
     def redial(self, peer: Peer, now: float) -> None:
-        """Replace a link that is not answered: to the same address, or to the next one.
+        """Replace a link that is not answered, by one to the same address or to the next one.
 
-        The peer may have told us of other addresses since, on its own link: it has moved,
-        or cannot be reached where we have tried. A fresh link begins with a hello, which
-        tells the peer where we are now, should it be we who have moved.
+        The peer may have told us other addresses since, on its own link: because it has moved, or
+        because we cannot reach it at the one that we tried. A fresh link begins with a hello, which
+        tells the peer where we are now, in case it is we who have moved.
         """
         link, peer.ponged_at, peer.pinged_at = peer.link, now, None
         assert link is not None
@@ -243,7 +246,7 @@ class Peering:
         there = [address for address in usable if self._core.kind(address) is peer.kind]
         tried = [n for n, address in enumerate(there) if address.control == link]
         following = there[(tried[0] + 1) % len(there)] if tried else next(iter(there), None)
-        # Stopped, and not away, if it is on this host; and who refuses our key is there.
+        # On this host a peer is stopped, and has not moved; and one that refuses our key is there.
         stays = bool(tried) and (link.startswith("ipc:") or peer.shut)
         if following is None or following.control == link or stays:
             self._core.do(Redial(link, peer.key))
@@ -259,10 +262,10 @@ class Peering:
             self.candidates.add(link, candidate.source, now, candidate.key)
 
     def ask_around(self, now: float) -> None:
-        """Say hello to one peer after the other: the answers tell whom they know by now.
+        """Say hello to one peer after the other: their welcomes name the nodes that they know.
 
-        Two nodes may have missed each other, where those who introduce others know only
-        one of several ways to them, or while the network was parted.
+        Two nodes may have missed each other: because the nodes that introduce others know only one
+        of several ways to them, or because the network was partitioned.
         """
         if now < self._ask_around_at:
             return
@@ -276,7 +279,7 @@ class Peering:
             self._core.do(Send(link, self._core.hello()))
 
     def _undial(self, peer: Peer) -> None:
-        """Let go of what was dialled only because the peer said so."""
+        """Stop dialling an endpoint that was dialled only because the peer's hello named it."""
         candidate = self._members.candidates.get(peer.dialled)
         if candidate is not None and candidate.source == "hello":
             self.candidates.drop(peer.dialled)
@@ -284,9 +287,10 @@ class Peering:
     # ------------------------------------------------------------------------- answers
 
     def expected(self, message: Control, link: str, now: float) -> bool:
-        """Tell whether an answer on a link comes from the node that the link leads to.
+        """Return whether an answer on a link is to be looked at; a link should lead to one node.
 
-        If it does not, another node has taken over the endpoint: the old one is gone.
+        If the answer comes from another node than before, that one has taken over the endpoint and
+        the old one is gone.
         """
         candidate = self._members.candidates.get(link)
         if candidate is None:
@@ -300,7 +304,7 @@ class Peering:
     def on_welcome(
         self, welcome: Welcome, link: str | None, now: float, channel: Channel = OURS
     ) -> None:
-        """Make the node at the other end of a link a peer, and dial whom it knows."""
+        """Make the node at the other end of a link a peer, and dial the nodes that it knows."""
         candidate = self._members.candidates.get(link) if link else None
         if candidate is None or link is None:
             return
@@ -333,28 +337,28 @@ class Peering:
         keys = dict(welcome.keys)
         room = True
         for node, addresses in welcome.known[:MAX_PEERS]:
-            # Once there is none, who is new to us is not looked at: the rest may be thousands.
+            # Once there is no room, nodes that are new to us are skipped: there may be thousands.
             if node != self._core.me and (room or node in self._members.peers):
                 room = self._gossip(node, addresses, keys.get(node, b""), near, now)
 
     def _gossip(
         self, node: bytes, addresses: tuple[Address, ...], key: bytes, near: bool, now: float
     ) -> bool:
-        """Dial a node that a peer spoke of; return whether there may be room for another one."""
+        """Dial a node that a peer told us of; return whether there may be room for another one."""
         peer = self._members.peers.get(node)
         if peer is None:
-            # A key that is hearsay opens nothing: it has to be authorized here.
+            # A key that we only heard of gives no rights: it has to be authorized here.
             address = self._core.choose(addresses, key, near)
             if address:
                 return self.candidates.add(address.control, "gossip", now, key)
         elif now - peer.heard_at >= PROBE_AFTER:
-            # It may have moved, and we as well: then only others know where it is now.
+            # The node may have moved, and so may we: then only others know where it is now.
             fresh = [a for a in addresses if a not in peer.addresses]
             peer.addresses = (*peer.addresses, *fresh)[:MAX_ADDRESSES]
         return True
 
     def _go_direct(self, peer: Peer, hello: Hello, link: str, now: float, near: bool) -> None:
-        """Leave the way through hubs to a peer that answers directly."""
+        """Move to the link on which a peer has answered: it is direct, or proves more."""
         address = self._core.choose(hello.addresses, hello.key, near)
         if address is not None:
             peer.link, peer.ponged_at, peer.addresses = link, now, hello.addresses
@@ -365,10 +369,10 @@ class Peering:
                 self.tune(peer, now)
 
     def _let_in_anew(self, hello: Hello, kind: Kind, now: float) -> Kind:
-        """Let a peer go that we reach by a better kind of connection, if it may do other things.
+        """Let a peer go that we reach by a better kind of connection, if its rights differ there.
 
-        Return by what it speaks to us, as far as we know: one that hubs lead to may have no other
-        way to us, until it has used one.
+        Return by which kind of connection the node speaks to us, as far as we know. A node that
+        hubs lead to may have no other way to us, until it has used one.
         """
         led = kind is Kind.KEY and self._core.vouched(hello.sender) is not None
         peer = self._members.peers.get(hello.sender)
@@ -381,9 +385,9 @@ class Peering:
         return calls
 
     def judge_carried(self, now: float) -> None:
-        """Let the peers go that hubs speak for and that may do something else now.
+        """Let the peers go that hubs speak for and whose rights have changed.
 
-        They come back, where they may, and are judged anew in all that they want and send.
+        Those that are still permitted come back, and all that they want and send is judged afresh.
         """
         leaving: list[tuple[Peer, str]] = []
         for peer in self._members.peers.values():
@@ -405,7 +409,10 @@ class Peering:
         self._core.do(tune(peer))
 
     def leave(self, heads: dict[str, int]) -> None:
-        """Say goodbye wherever we said hello: who took us for a peer may not have answered yet."""
+        """Say goodbye to every node that we said hello to.
+
+        A node that took us for a peer may not have answered yet.
+        """
         numbering = self._core.numbering
         numbers = numbering.numbers(heads) if numbering else heads
         for candidate in self._members.candidates.values():
@@ -422,10 +429,11 @@ class Peering:
         heads: dict[str, int] | None = None,
         renewed: bool = False,
     ) -> None:
-        """Forget a peer, and what was done for it; ``renewed`` if a new epoch was begun."""
+        """Forget a peer and all that was dialled for it; ``renewed`` if a new epoch was begun."""
         if peer.carried and not renewed and reason not in ("bye", "gone"):
-            # It may come back by the connection that all behind the hub share, where the token
-            # of our last epoch still is. It must not answer that: we have forgotten where we stood.
+            # It may come back by the connection that all nodes behind the hub share, where the
+            # token of our last epoch still stands. The peer must not answer that one, because we
+            # no longer know how far we were with it.
             self._proving.renew(now)
             renewed = True
         del self._members.peers[peer.id]
@@ -447,7 +455,10 @@ class Peering:
                 self.candidates.add(candidate.endpoint, source, now, candidate.key)
 
     def _said_by(self, peer: Peer, heads: dict[str, int] | None) -> Kind:
-        """Return who says that a peer has left: itself, with its heads, or its hub."""
+        """Return by which kind of connection a goodbye came: with heads, the peer's own.
+
+        Without heads, a hub has said it.
+        """
         if self._core.policy is None:
             return Kind.NEAR
         return peer.calls if heads is not None else peer.kind

@@ -1,7 +1,7 @@
 """Candidates and peers, and what time does to them.
 
-A candidate is a control endpoint that may lead to a node; a peer is a node that we
-know. What happens when is a question of deadlines alone, and they are all here:
+A candidate is a control endpoint that may lead to a node; a peer is a node that we know. Only
+deadlines decide when something happens to them, and all these deadlines are here:
 
     candidate   DIALING --welcome--> LINKED       (its peer answers for it from then on)
                 DIALING --nothing listens--> DEAD  (dialled on, but nobody waits for it)
@@ -43,30 +43,35 @@ CANDIDATE_PROBE_EVERY = 0.25
 SILENT_AFTER = 3.0
 LEFT_AFTER = 30.0
 FORGET_AFTER = 600.0
-"""Seconds after which an endpoint that only others told us of is dialled no more."""
+"""Seconds after which an endpoint that only others told us of is no longer dialled."""
 UNANSWERED_AFTER = 3.0
 """Seconds without an answer on a link to something that listens: replace the link."""
 GOSSIP_EVERY = 5.0
-"""Seconds between two hellos to peers in turn, whose answers say whom they know by now."""
+"""Seconds between two hellos to peers in turn, whose welcomes name the nodes that they know by
+now."""
 UNPROVEN_AFTER = 2.0
-"""Seconds without proof on the data path: replace the data socket (then twice that, …)."""
+"""Seconds without proof on the data path after which the data socket is replaced; then twice that,
+…"""
 UNPROVEN_EACH = 0.001
-"""Seconds more for each name or pattern: the peer has to take them in one by one, and the ends of
-those of the socket before. On a busy machine it would be given new ones before it had the old."""
+"""Seconds more for each name or pattern. The peer takes in subscriptions one by one, and first the
+unsubscriptions of the socket before. Without this time, a peer on a busy machine would get those of
+a new socket before it had taken in the old ones."""
 UNPROVEN_MOST = 30.0
 MAX_ADDRESSES = 32
 """Addresses remembered of a peer that cannot be reached at those that it told itself."""
 MAX_GOSSIP = 128
-"""Endpoints dialled at a time that others spoke of and that have not answered."""
+"""Endpoints dialled at a time that others told us of and that have not answered."""
 MAX_PEERS = 4096
 CHANCE = 5.0
-"""Seconds after which who has not answered, or proven anything, makes room for another."""
+"""Seconds that an endpoint has to answer, and a peer to prove something, before it may have to make
+room for another."""
 MAX_ENDED = 65_536
-"""Nodes remembered that said goodbye: what they said before may still come by another way."""
+"""Nodes remembered that said goodbye: earlier messages of theirs may still arrive by another
+way."""
 
 
 class State(enum.Enum):
-    """Where a candidate stands."""
+    """The state of a candidate."""
 
     DIALING = "dialing"
     LINKED = "linked"
@@ -93,16 +98,16 @@ class Candidate:
     listens: bool = False
     """Whether something was found to listen there."""
     obstacle: str = ""
-    """What became of the last connection that was made there, if that was nothing."""
+    """Why the last connection there failed; empty if none did."""
 
     @property
     def met(self) -> bool:
-        """Whether a node has answered there, which may be ourselves: nobody greets it again."""
+        """Whether a node has answered there, perhaps this one: then no more hellos are sent."""
         return self.state in (State.LINKED, State.OURSELVES)
 
     @property
     def live(self) -> bool:
-        """Whether it may still answer: nothing says that nobody is there."""
+        """Whether it may still answer: nothing shows that no node is there."""
         return self.state is State.DIALING
 
     @property
@@ -123,14 +128,14 @@ class Candidate:
 
     @property
     def hearsay(self) -> bool:
-        """Tell whether only other nodes' words speak for the endpoint."""
+        """Whether we know of the endpoint only by gossip or by a hello."""
         return self.source in ("gossip", "hello")
 
     @property
     def lasting(self) -> bool:
-        """Tell whether the endpoint is dialled on after the node behind it has left.
+        """Whether the endpoint is dialled further after its node has left.
 
-        A Unix socket belongs to one node and dies with it; a TCP port may come back.
+        A Unix socket belongs to one node and ends with it; a TCP port may be bound again.
         """
         return self.source == "static" or not self.endpoint.startswith("ipc:")
 
@@ -140,18 +145,18 @@ class Peer:
     """A node that we know.
 
     Attributes:
-        hello: by which it became a peer.
+        hello: the hello by which it became a peer.
         joined_at: when that was, in seconds on a monotonic clock.
-        near: it runs as the same user, on this host, or nobody has keys.
+        near: whether it runs as the same user on this host, or nobody has keys.
         rights: what it may do.
-        calls: by what it speaks to us, as far as we know.
-        asked: its interest, and what of that it may have.
-        told: our interest, and what of that it may publish, and so is told of.
-        heard_at: when it was heard last, in whatever way.
-        called_at: when it was heard last on its own link, which leads to us; 0 for never.
-        ponged_at: when our link to it was answered, or replaced, last.
-        control: the address that its link goes to, and ``data`` the other half of it.
-        pong: what it told of itself with its last pong, and ``pong_at`` when that came.
+        calls: the kind of connection by which it speaks to us, as far as we know.
+        asked: its interest, and the part of that which it may have.
+        told: our interest, and the part of that which it may publish, and so is told.
+        heard_at: when it was last heard from, in whatever way.
+        called_at: when it was last heard from on its own link to us; 0 for never.
+        ponged_at: when our link to it was last answered, or replaced.
+        control: the address that its link goes to; ``data`` is the other half of it.
+        pong: the contents of its last pong, which came at ``pong_at``.
         round_trip: seconds from a ping to its pong, the last time that both were seen.
     """
 
@@ -179,33 +184,34 @@ class Peer:
     dialled: str = ""
     link: str | None = None
     shut: bool = False
-    """Whether our key was refused at its end of our link, and so perhaps of the data."""
+    """Whether its end of our link refused our key, and so perhaps our connection to its data."""
     ready_epoch: int = 0
     silent: bool = False
     finds_us_slow: bool = False
     held_for: tuple[int, int] = 0, 0
-    """Its epoch, and the one that was announced to it, for which what is sent is held."""
+    """The epochs (its own, and the one announced to it) for which messages were last held for
+    it."""
     acked: dict[str, int] = field(default_factory=dict[str, int])
     progress: int = 0
-    """Changes when it acknowledges more."""
+    """Grows whenever it acknowledges more."""
     to_forget: dict[str, int] = field(default_factory=dict[str, int])
-    """Exchanges that it is still to be told to forget, and their heads."""
+    """Exchanges that it has yet to be told to forget, and their heads."""
     forgetting: dict[str, int] = field(default_factory=dict[str, int])
-    """Those that it was told last, and has not answered."""
+    """The exchanges that it was told last, and has not answered yet."""
     forgot: int = 0
-    """How often it was told some."""
+    """How many portions of them it was told so far."""
     forget_at: float = 0.0
     pong: Pong | None = None
     pong_at: float = 0.0
     pinged_at: float | None = None
-    """When the oldest of our pings left that it has not answered; None if there is none."""
+    """When we sent the oldest ping that it has not answered; None if it has answered all."""
     round_trip: float = 0.0
     by_name: NameSet = field(default_factory=NameSet)
-    """What of its interest it cannot subscribe to by prefixes."""
+    """The part of its interest to which it cannot subscribe by prefixes."""
     named: dict[str, None] = field(default_factory=dict[str, None])
-    """The names that it was told because of that, but for those that were forgotten."""
+    """The names that it was told because of that, without those on which nothing is sent now."""
     names_said: int = 0
-    """How many it was told since all of them were told last."""
+    """How many names it was told since its list last began, repetitions included."""
     names_told: int = 0
     """How many names it has told us."""
 
@@ -226,12 +232,12 @@ class Peer:
 
     @property
     def carried(self) -> bool:
-        """Tell whether hubs lead to the peer, and answer for its life."""
+        """Whether hubs lead to the peer, and vouch that it lives."""
         return self.control.startswith(SCHEME)
 
     @property
     def kind(self) -> Kind:
-        """By what we speak to it, and receive it."""
+        """The kind of connection by which we speak to it and receive from it."""
         if self.carried:
             return Kind.HUB
         return Kind.NEAR if self.near else Kind.KEY
@@ -241,7 +247,7 @@ class Peer:
         self.heard_at, self.silent = now, False
 
     def answered(self, pong: Pong, now: float) -> None:
-        """Note the answer to a ping, on our link."""
+        """Note the answer to a ping on our link."""
         self.pong, self.ponged_at, self.pong_at = pong, now, now
         if self.pinged_at is not None:
             self.round_trip, self.pinged_at = now - self.pinged_at, None
@@ -260,10 +266,10 @@ class Peer:
         if self.ready_epoch >= ours:
             self.unproven_at, self.unproven_for = None, UNPROVEN_AFTER
             if self.carried:
-                self.ping_at = 0.0  # it is told at once what else the next ping would tell
+                self.ping_at = 0.0  # the next ping tells it so, and is not to be waited for
 
     def ready(self, ours: int) -> bool:
-        """Tell whether both directions are in force: ours at the peer, and the peer's here."""
+        """Return whether both directions are in force: our interest there, and its own here."""
         return (
             self.link is not None
             and self.ready_epoch >= ours
@@ -273,7 +279,8 @@ class Peer:
     def data_to_try(self) -> str:
         """Return where to receive from next, when nothing was proven where we receive now.
 
-        Beside the address that its link has found to work, if that is another one.
+        After the first failure, that is the data address beside the control address that our link
+        uses.
         """
         if self.unproven_for > UNPROVEN_AFTER:
             beside = [address.data for address in self.addresses if address.control == self.link]
@@ -281,10 +288,10 @@ class Peer:
         return self.data
 
     def delay(self, seconds: float, now: float) -> None:
-        """Move every deadline: for these seconds it was we who did not run.
+        """Move every deadline by some seconds in which this process did not run.
 
-        What was noted after we woke up, and before the tick that finds us late, stays:
-        nothing was heard in the future.
+        A message may have been noted after we woke up and before the tick that finds us late: no
+        time is moved beyond ``now``.
         """
         self.heard_at = min(self.heard_at + seconds, now)
         self.ponged_at = min(self.ponged_at + seconds, now)
@@ -297,13 +304,13 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Lapsed:
-    """What there was between us and a peer that has left.
+    """The state that is kept between us and a peer that has left.
 
     Attributes:
-        interest: of the peer, with what we have announced to it and it has not confirmed.
+        interest: the peer's, with the promises to it that it has not confirmed.
         acked: how far it has acknowledged what we sent.
         renewed: whether we have begun a new epoch since we knew it.
-        wants: what it wanted: that is sent on as long as it may be back.
+        wants: names and patterns that it wanted: these are sent on as long as it may come back.
     """
 
     interest: PeerInterest
@@ -313,27 +320,28 @@ class Lapsed:
 
 
 class PeerTable:
-    """The tables of candidates and peers; the session decides what follows."""
+    """The tables of candidates and peers; the session decides what follows from them."""
 
     __slots__ = ("_accounts", "_lapsed", "_ticked_at", "candidates", "ended", "given", "peers")
 
     def __init__(self, now: float, given: Given | None = None) -> None:
         self.given = given or Given()
-        """The endpoints that the user has given, of which waits name those never met."""
+        """The endpoints that the user gave. A wait for peers names those that have never
+        answered."""
         self.candidates: dict[str, Candidate] = {}
         self.peers: dict[bytes, Peer] = {}
         self.ended = Departed[bytes, Kind](MAX_ENDED)
-        """Who has said goodbye, and by what."""
+        """The nodes that have said goodbye, and by which kind of connection."""
         self._lapsed = Departed[bytes, Lapsed](longer=LONGER)
         self._ticked_at = now
         self._accounts = 0
 
     def gossip(self) -> list[Candidate]:
-        """Return the candidates, oldest first, that others spoke of and that have not answered."""
+        """Return the candidates that others told us of and that have not answered, in order."""
         return [c for c in self.candidates.values() if c.source in ("gossip", "lan") and not c.peer]
 
     def unproven(self, now: float) -> Peer | None:
-        """Return the peer that has proven nothing, and for longest, though it had time to."""
+        """Return the oldest peer that has proven nothing though it had time to; or None."""
         for peer in self.peers.values():
             proven = peer.ready_epoch or peer.interest.announced
             if not proven and now - peer.joined_at >= CHANCE:
@@ -341,11 +349,16 @@ class PeerTable:
         return None
 
     def lapse(self, peer: Peer, now: float, renewed: bool = False, barred: bool = False) -> None:
-        """Note that a peer has left: it may still be there, and unaware of it.
+        """Note that a peer has left, which may still live and not know that we forgot it.
 
-        What was promised to it stays promised: it tells by its epochs what is still for it.
-        ``renewed`` if we have begun a new epoch since we knew it, ``barred`` if it may not come
-        back, as things are now.
+        Our promises to it stay in force: when it is back, its epochs tell which of them still
+        matter.
+
+        Args:
+            peer: the peer.
+            now: seconds on a monotonic clock.
+            renewed: whether we have begun a new epoch since we knew it.
+            barred: whether it may not come back, as things are now.
         """
         interest = peer.interest
         wants: frozenset[str] = frozenset() if barred else frozenset(interest.keys)
@@ -353,36 +366,37 @@ class PeerTable:
         self._lapsed.leave(peer.id, lapsed, now)
 
     def has_ended(self, node: bytes, kind: Kind) -> bool:
-        """Return whether a node that somebody speaks for, by some kind, has said goodbye.
+        """Return whether a node has said goodbye by this kind of connection, or by a better one.
 
-        What was said by a lesser kind may not have been its own word.
+        ``kind`` is the one by which somebody speaks for it now. A goodbye by a lesser kind may have
+        been somebody else's.
         """
         said = self.ended.there.get(node)
         return said is not None and kind <= said
 
     def met_again(self, node: bytes) -> Lapsed | None:
-        """Return what was between us and a node that had left before; None if it had not."""
+        """Return the state between us and a node that had left before; None if it had not."""
         return self._lapsed.back(node)
 
     def begin_account(self) -> int:
-        """Return the number of a new account, of a node of which nothing is remembered."""
+        """Return the number of a new account, for a node of which nothing is remembered."""
         self._accounts += 1
         return self._accounts
 
     def wanting(self, key: str) -> bool:
-        """Return whether a peer wants what is sent under a key, or will if it is back."""
+        """Return whether a peer wants messages under a key, or will want them if it comes back."""
         if any(key in peer.interest.keys for peer in self.peers.values()):
             return True
         return any(key in lapsed.wants for lapsed in self._lapsed.there.values())
 
     def expire(self, now: float) -> set[str]:
-        """Forget who has left too long ago; return what such peers wanted."""
+        """Forget the nodes that left too long ago; return the keys that they wanted."""
         for _ in self.ended.expire(now):
             pass
         return {key for _, lapsed in self._lapsed.expire(now) for key in lapsed.wants}
 
     def awake(self, now: float) -> None:
-        """Call first in every tick: forgive everybody the time in which we were stopped."""
+        """Move all deadlines if this process was stopped; call it first in every tick."""
         late = now - self._ticked_at
         self._ticked_at = now
         if late > TICK_LATE:
@@ -399,9 +413,9 @@ class PeerTable:
         return self.given.unanswered(self.candidates)
 
     def pending(self, ours: int) -> Iterator[str]:
-        """Say, one by one, which candidates and peers are not ready in both directions.
+        """Yield a line for each candidate and peer that is not ready in both directions.
 
-        Beside what `unanswered` returns.
+        Endpoints that `unanswered` returns are left out.
         """
         for candidate in self.candidates.values():
             if candidate.live and not self.given.covers(candidate.endpoint):

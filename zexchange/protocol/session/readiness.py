@@ -1,8 +1,25 @@
-"""Interest on both paths: told on control, proven on data.
+"""Interest on both paths: told on the control path, proven on the data path.
 
-A peer's interest and its token may come in any order; once both are there we announce
-our heads behind them, which is what the peer calls ready. What is lost is told again:
-by the epochs in pings, and by replacing a data socket on which nothing is proven.
+A node must know from which message on it gets everything that a peer sends. ZeroMQ does not say
+when a subscription has arrived, so the nodes prove it to each other. Each state of our interest has
+a number, its epoch. For every change:
+
+- We send an `Interest` on the control link: names and patterns added and removed, and the epoch.
+- We subscribe to these at the peer's data socket, and after them to a *token*, a topic made of our
+  id and the epoch. One connection keeps the order: where the token is, the names are, too.
+- The peer waits for both, in any order. Then it publishes the heads of these exchanges under the
+  token, after all that it has sent before. This is the *ready* frame, asked for by `Announce`.
+- When the ready arrives here, all that the peer sends after these heads arrives as well. We confirm
+  the epoch with our next ping or change, and the peer no longer repeats what it promised with it.
+
+The same goes on in the other direction; a peer is ready when both directions are.
+
+Any of these may be lost, so each side tells in its pings by which epochs it goes. A node that has
+missed a change asks for the whole interest (`Resync`). If our interest is not proven in time, the
+data socket is replaced, and a fresh one subscribes to everything again; the time doubles up to
+`UNPROVEN_MOST`. Anybody may subscribe to a token with another node's id, so a token counts only
+once the node itself has told us of its epoch. With permissions we may not honour the prefix of a
+pattern; then we tell the peer the names, and it subscribes to each (`Named`).
 """
 
 from collections.abc import Collection, Iterable
@@ -15,9 +32,9 @@ from .peers import UNPROVEN_EACH, UNPROVEN_MOST, Peer
 from .state import SessionState
 
 MAX_STRANGERS_TOKENS = 4096
-"""Nodes whose tokens are remembered though they have not said hello yet."""
+"""Nodes whose tokens are remembered although they have not said hello yet."""
 MAX_TOKENS = 16
-"""Tokens remembered of one node: few epochs can be under way at a time."""
+"""Tokens remembered of one node: only few epochs can be under way at a time."""
 NAMES_AT_ONCE = 5_000
 """Names told in one message; each has 255 bytes at most."""
 MAX_NAMES = 100_000
@@ -25,14 +42,14 @@ MAX_NAMES = 100_000
 
 
 def tune(peer: Peer, unproven: bool = False) -> OpenReceiver:
-    """Return what has a peer's data received, as it is permitted."""
+    """Return the effect that has a peer's data received, as far as its rights permit."""
     hello = peer.hello
     said = hello.registry, hello.exchanges, unproven
     return OpenReceiver(peer.id, peer.data, hello.acknowledge, peer.key, peer.rights, *said)
 
 
 class Readiness:
-    """Whose interest is known, announced and proven, in both directions."""
+    """Knows which interest is known, announced and proven, in both directions."""
 
     def __init__(self, core: SessionState) -> None:
         self._core = core
@@ -49,13 +66,13 @@ class Readiness:
         self.tell_changes(now)
 
     def tell_added(self, now: float) -> None:
-        """Tell peers what local tasks began to want since."""
+        """Tell peers of the names and patterns that local tasks began to want since."""
         if self._core.changes.pending:
             self._core.changes.make(dropping=False)
             self.tell_changes(now)
 
     def tell_changes(self, now: float, leaving: Collection[Peer] = ()) -> None:
-        """Have each change of our interest followed, and tell peers of it."""
+        """Have the data path follow each change of our interest, and tell peers of it."""
         core, gone = self._core, {peer.id for peer in leaving}
         for change in core.changes.to_tell():
             core.interest.apply(*change)
@@ -69,15 +86,16 @@ class Readiness:
     def renew(self, now: float, leaving: Collection[Peer] = ()) -> None:
         """Begin a new epoch without a change, because a peer that had left is met again.
 
-        It may never have noticed, and would answer the tokens and confirmations of our
-        new start with what it had promised to the one before. Who is ``leaving`` for what it
-        may do is not told: it hears of the epoch with the whole of what is for it from then on.
+        The peer may not have noticed that we forgot it. Without a new epoch it would answer our
+        tokens and confirmations with promises that it made before. Peers in ``leaving``, whose
+        rights have changed, are skipped: they learn of the epoch, and of all of our interest that
+        is for them, when they join again.
         """
         self._core.changes.renew()
         self.tell_changes(now, leaving)
 
     def tell_all(self, peer: Peer) -> None:
-        """Tell a peer our whole interest: it has missed a change."""
+        """Tell a peer our whole interest, because it has missed a change."""
         core, keys = self._core, peer.told.replace(self._core.interest.keys)
         core.say(peer, Interest(core.me, core.interest.epoch, 0, peer.ready_epoch, keys))
         self._tell_all_names(peer)
@@ -102,13 +120,13 @@ class Readiness:
 
     def on_hello(self, peer: Peer, hello: Hello) -> None:
         """Take the interest in a hello of a peer that we know already."""
-        # Whoever has lost where it stood with us says so by a later epoch.
+        # A peer that has forgotten what we promised shows it by a later epoch.
         if hello.epoch > peer.interest.epoch:
             granted = peer.asked.replace(hello.interest)
             self._core.wanted(peer.interest.replace(hello.epoch, granted))
             self._judge(peer)
             if self._core.policy and peer.unproven_at is not None:
-                self._core.do(tune(peer))  # likewise, the connection to its data
+                self._core.do(tune(peer))  # it may have cut our connection to its data as well
             self.announce(peer)
 
     def on_interest(self, peer: Peer, message: Interest) -> None:
@@ -119,7 +137,7 @@ class Readiness:
         elif message.epoch <= interest.epoch:
             return  # told twice
         elif message.base == interest.epoch and interest.exceeded_by(message.added):
-            # Not asked for the whole of it, which would be too much as well.
+            # Its whole interest is not asked for: it would be too large as well.
             self._core.reject(str(peer.label), "an interest in too many names or patterns")
             return
         elif message.base == interest.epoch:
@@ -134,7 +152,7 @@ class Readiness:
         self.announce(peer)
 
     def ping(self, peer: Peer, now: float) -> None:
-        """Tell a peer by which epochs we go, and see how long it takes to answer."""
+        """Tell a peer by which epochs we go, and measure how long it takes to answer."""
         if peer.pinged_at is None:
             peer.pinged_at = now
         told = self._core.interest.epoch, peer.interest.announced, peer.ready_epoch
@@ -156,21 +174,21 @@ class Readiness:
         self._judge(peer)
 
     def _judge(self, peer: Peer) -> None:
-        """Tell a peer the names that it has to subscribe to one by one; count what it may not."""
+        """Reject the keys that a peer may not have; tell it names to subscribe to one by one."""
         rights = peer.rights
         if rights.subscribe is None:
             return
         for key in peer.asked.refused():
             self._core.reject(rights.name, "may not subscribe", repr(key))
         asked = peer.asked.asked()
-        # Behind a hub we are told what of its interest we may publish: what looks like a name may
-        # be part of a pattern.
+        # Of a peer behind a hub we are told only the part of its interest that we may publish: a
+        # key that looks like a name may be left of a pattern.
         narrow = [key for key in asked if peer.carried or wants_by_name(key, rights)]
         peer.by_name = NameSet(part for key in narrow for part in peer.asked.under(key))
         self._name(peer, self._names)
 
     def unpublished(self, names: Iterable[str]) -> None:
-        """Take note of names that will not be sent on for now: if they are, that is told anew."""
+        """Take note of names on which nothing is sent for now: peers are told of them again."""
         peers = self._core.members.peers.values()
         for name in names:
             self._names.pop(name, None)
@@ -178,7 +196,7 @@ class Readiness:
                 peer.named.pop(name, None)
 
     def publishes(self, names: list[str]) -> None:
-        """Take note of names that are, or may soon be, sent on, not told before."""
+        """Take note of names that are, or may soon be, sent on and that were not told before."""
         self._names.update(dict.fromkeys(names))
         for peer in self._core.members.peers.values():
             self._name(peer, names)
@@ -191,7 +209,7 @@ class Readiness:
         peer.named.update(dict.fromkeys(new))
         peer.names_said += len(new)
         if peer.names_said > 2 * len(peer.named) + NAMES_AT_ONCE:
-            self._tell_all_names(peer)  # it forgets the others, that are not sent on any more
+            self._tell_all_names(peer)  # it forgets the others, on which nothing is sent now
         elif new:
             self._tell_names(peer, new, before)
 
@@ -219,21 +237,21 @@ class Readiness:
     # --------------------------------------------------------------------------- tokens
 
     def token(self, node: bytes, epoch: int, subscribed: bool) -> None:
-        """Take a node's token that was (un)subscribed at our data endpoint."""
+        """Take a node's token that was subscribed, or unsubscribed, at our data endpoint."""
         peer = self._core.members.peers.get(node)
         latest = self._latest(node)
         if not subscribed:
             self._withdrawn(node, epoch, latest, peer)
         elif 0 < latest > epoch:
-            pass  # of a connection that was replaced, or repeated by a reconnect, oldest first
+            pass  # an old one: of a replaced connection, or of a reconnect, which repeats them all
         elif epoch and self._note(node, epoch) and peer:
             self.announce(peer, again=True)
 
     def _latest(self, node: bytes) -> int:
-        """Return the token that counts: the last one of an epoch that we may know of, or 0.
+        """Return the newest epoch of a node's tokens that the node itself has told us; else 0.
 
-        Anybody may subscribe to a token of any epoch under another's id. So one of an epoch
-        that the node itself has not told us of yet waits, and takes no other one's place.
+        Anybody may subscribe to a token with another node's id and any epoch. So a token of an
+        epoch that the node itself has not told us yet waits, and replaces no other token.
         """
         peer = self._core.members.peers.get(node)
         if peer is None:
@@ -242,7 +260,7 @@ class Readiness:
         return max((epoch for epoch in self._tokens.get(node, ()) if epoch <= known), default=0)
 
     def _note(self, node: bytes, epoch: int) -> bool:
-        """Remember a token, in the place of those before it; tell whether there was room."""
+        """Remember a token in place of those before it; return whether there was room."""
         if node not in self._tokens and not self._room(node):
             return False
         noted = self._tokens[node] = (*self._tokens.get(node, ()), epoch)
@@ -251,7 +269,7 @@ class Readiness:
         return True
 
     def _room(self, node: bytes) -> bool:
-        """Tell whether a node's first token can be remembered: a peer's can, always."""
+        """Return whether a node's first token can be remembered: a peer's always can."""
         if len(self._tokens) < MAX_STRANGERS_TOKENS:
             return True
         peers = self._core.members.peers
@@ -272,9 +290,10 @@ class Readiness:
             self._tokens.pop(node, None)
 
     def announce(self, peer: Peer, again: bool = False) -> None:
-        """Answer the peer's token, once its interest of that epoch is known as well.
+        """Answer a peer's token, once its interest of that epoch is known as well.
 
-        A token that comes again is a reconnect.
+        With ``again``, answer it even if that epoch was announced: the token came again by a
+        reconnect.
         """
         epoch = self._latest(peer.id)
         interest = peer.interest
@@ -285,5 +304,5 @@ class Readiness:
         """Take note that an `Announce` was carried out, and with which heads."""
         peer = self._core.members.peers.get(node)
         if peer:
-            # Its token may have been withdrawn since, if both were read in one turn.
+            # The token may have been unsubscribed since, if both were read in one turn.
             peer.interest.announce(epoch, heads, connected=self._latest(node) >= epoch)

@@ -1,14 +1,14 @@
 """The node as one machine: messages and time in, effects out.
 
-The shell calls one method for whatever happened and then carries out what `take`
-returns, in that order, on the same thread. The machine never waits, opens nothing and
-asks no clock. Joining goes like this, and every step may come twice or not at all:
+For each thing that happens, the shell calls one method, and then carries out the effects that
+`take` returns, in that order, on the same thread. The machine never waits, opens nothing and reads
+no clock. Joining goes like this, and every step may come twice or not at all:
 
     candidate -> Dial, Hello -> Welcome -> OpenReceiver (SUB) -> token on their XPUB
               -> Announce (ready, with heads) -> proven
 
-Here messages and time are handed to the part that decides: `peering` (candidates become
-peers) or `readiness` (interest, and its proof); what time does to a peer is decided here.
+This module hands messages and time to the part that decides: `peering` (candidates become peers) or
+`readiness` (interest, and its proof). Only deadlines of peers are decided here.
 """
 
 from dataclasses import replace
@@ -58,7 +58,7 @@ from .readiness import Readiness
 from .state import Addressed, SessionState
 
 Answer = Ack | Replayed | Recalled
-"""What a peer says of what other parts of the shell sent or asked."""
+"""Messages of a peer that answer what other parts of the shell sent or asked for."""
 
 
 class Session(SessionState):
@@ -75,15 +75,16 @@ class Session(SessionState):
         self.do(Resubscribe(self.interest.epoch, (), ()))
 
     def take(self) -> list[Effect]:
-        """Return what is to be done now, in order, and forget it."""
+        """Return the effects that are to be carried out now, in order, and forget them."""
         out, self.effects = self.effects, []
         return out
 
     def change_policy(self, policy: Policy, now: float) -> None:
         """Judge by other keys and permissions from now on.
 
-        Whoever is not authorized any more, or for something else, leaves. If it still may
-        come, it comes back by itself, and is judged anew in all that it wants and sends.
+        Peers whose key is no longer authorized, or whose permissions have changed, leave. Those
+        that are still authorized come back by themselves, and all that they want and send is judged
+        afresh.
         """
         before, self.policy = self.policy, policy
         changed: set[bytes] = before.changed(policy) if before else set()
@@ -95,7 +96,7 @@ class Session(SessionState):
         self.candidates.dial_again(now)
 
     def calls(self, node: bytes) -> Kind:
-        """Return by what a node speaks to us, as far as we know. Any thread."""
+        """Return by which kind of connection a node speaks to us, as far as we know. Any thread."""
         peer = self.members.peers.get(node)
         return Kind.HUB if peer is None else peer.calls
 
@@ -117,14 +118,15 @@ class Session(SessionState):
             route: where a reply goes, if the message came in at our own endpoint.
             link: the endpoint of the link it came in on, if it is an answer to us.
             now: seconds on a monotonic clock.
-            key: the public key that the other end of the connection has proven to have; none
-                where nobody has keys, and from the same user on this host.
+            key: the public key that the other end of the connection has proven to have; empty if
+                nobody has keys, or if it is the same user on this host.
             hub: the endpoint of the hub that it came by, which speaks for its sender.
 
         Returns:
-            The message, if the shell has to hand it to those who sent, or asked, what it is about.
+            The message, if the shell has to hand it to the part that sent, or asked for, what it is
+                about.
         """
-        # First what tasks here want by now: who joins after they were attached is told.
+        # First take in what tasks here want: a node that joins after they attached is told of it.
         self.readiness.tell_added(now)
         channel = self._authority.channel(message, route, key, hub, now)
         if channel is None:
@@ -193,16 +195,16 @@ class Session(SessionState):
                 self.readiness.on_named(peer, message)
             case Slow(_, slow):
                 self._on_slow(peer, slow)
-            case Bye(_, heads):  # for good: nobody comes back under the id of one that has ended
+            case Bye(_, heads):  # for good: no node comes back under an id that has ended
                 self.peering.left(peer, "bye", now, heads)
             case _:
                 pass
         return None
 
     def _given(self, peer: Peer, positions: dict[str, int]) -> dict[str, int]:
-        """Note, of what a peer says to have, what we have sent; return it as places.
+        """Note how far a peer says it has got, as far as we have sent; return it as places.
 
-        Names that are made up would be kept, and counted as progress of who makes none.
+        Made-up names would be kept, and would count as progress of a peer that makes none.
         """
         if (numbering := self.numbering) is not None:
             there = positions if peer.forgets else numbering.places(positions)
@@ -212,18 +214,18 @@ class Session(SessionState):
         return positions
 
     def _on_replay(self, peer: Peer, asked: Replay, route: Any) -> None:
-        """Judge a request: only what a peer wants is sent to it again."""
+        """Judge a request: only messages that a peer wants are sent to it again."""
         if route is not None and peer.interest.keys.covers(asked.name):
             numbering = self.numbering
             start = numbering.start(asked.name) if numbering and not peer.forgets else 0
-            # The answer gives the number behind the last, which has to be one as well.
+            # The answer gives the number after the last one, which has to be in range, too.
             first, last = (min(n + start, LAST_NUMBER - 1) for n in (asked.first, asked.last))
             self.do(Resend(route, replace(asked, first=first, last=last), start))
 
     def _on_recall(self, peer: Peer, asked: Recall, route: Any) -> None:
-        """Judge a request: only under what a peer has told us of, and may have.
+        """Judge a request: only keys that a peer has told us, and that it may have, are answered.
 
-        Its messages of that begin with a ready.
+        For those, messages to it begin with a ready.
         """
         wanted = peer.interest.keys
         keys: tuple[str, ...] = (asked.key,) if asked.key in wanted else ()
@@ -238,7 +240,7 @@ class Session(SessionState):
             self.tell(PeerSlow(peer.id.hex(), peer.label, slow, ourselves=True))
 
     def slow(self, peer: Peer, slow: bool) -> None:
-        """Tell the user, and the peer, that it acknowledges too slowly, or has caught up."""
+        """Tell the user and the peer that it acknowledges too slowly, or has caught up."""
         self.tell(PeerSlow(peer.id.hex(), peer.label, slow))
         self.say(peer, Slow(self.me, slow))
 
@@ -260,7 +262,7 @@ class Session(SessionState):
             self.peering.left(peer, "silent", now)
             return
         if self.peering.found_nowhere(peer, now):
-            self.peering.left(peer, "permissions", now)  # it comes back by the hub
+            self.peering.left(peer, "permissions", now)  # it comes back through the hub
             return
         if quiet >= SILENT_AFTER and not peer.silent:
             peer.silent = True
@@ -276,7 +278,7 @@ class Session(SessionState):
         if peer.link is None:
             self.peering.link(peer, now)
         if peer.carried:
-            return  # its hub tells
+            return  # its hub tells us whether it lives
         if quiet >= PROBE_AFTER and now >= peer.probe_at:
             peer.probe_at = now + PROBE_EVERY
             self.do(Probe(peer.link or peer.control))

@@ -1,6 +1,6 @@
-"""What every part of the session shares: who we are, whom we know, and what is to be done.
+"""The state that every part of the session shares: this node, the others, and the effects to do.
 
-The parts decide; here is only where they write it down. Nothing here knows when or why.
+The parts decide, and only write the result down here. Nothing here knows when or why.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -36,9 +36,10 @@ from .events import Event, Rejected
 from .peers import MAX_GOSSIP, MAX_PEERS, Peer, PeerTable
 
 Addressed = Interest | Ping | Ack | Slow | Named | Forgot
-"""The messages that say for which node they are."""
+"""The messages that name the node that they are for."""
 MAX_KINDS = 1000
-"""Kinds of rejection counted apart: their words come from whoever was rejected."""
+"""Kinds of rejection counted apart. Senders choose the words, and could make up any number of
+them."""
 
 
 @dataclass(eq=False, repr=False)
@@ -46,14 +47,14 @@ class SessionState:
     """One node's state, and the effects that wait to be carried out.
 
     Attributes:
-        reachable: tells whether an address that others have told could be dialled from here.
-        room: how many peers there are descriptors for, and how many endpoints to try.
-        numbering: the places that we give to what we send; None where nothing is sent.
-        policy: whose keys are authorized; None where there are no keys.
-        vouching: with keys and hubs: what nodes may do that hubs speak for.
-        interest: what we want, as far as peers were told.
-        led_to: nodes that hubs lead to, as far as they have told.
-        rejections: how often what was not taken, by source and reason.
+        reachable: tells whether an address that others have told us could be dialled from here.
+        room: for how many peers there are descriptors, and how many endpoints to try at a time.
+        numbering: the places that we give to messages; None where nothing is sent.
+        policy: the authorized keys and their permissions; None where there are no keys.
+        vouching: with keys and hubs, the rights of nodes that hubs speak for.
+        interest: our interest, as far as peers were told.
+        led_to: the nodes that hubs lead to, as far as they have told us.
+        rejections: how often something was rejected, by source and reason.
     """
 
     me: bytes
@@ -82,39 +83,39 @@ class SessionState:
         self._refusals = TokenBucket(*REFUSALS)
 
     def do(self, effect: Effect) -> None:
-        """Ask the shell for something."""
+        """Have the shell carry out an effect."""
         self.effects.append(effect)
 
     def say(self, peer: Peer, message: Control) -> None:
-        """Tell a peer something, if there is a link to it."""
+        """Send a message to a peer, if there is a link to it."""
         if peer.link is not None:
             if isinstance(message, Addressed):
                 message = replace(message, to=peer.id)
             self.do(Send(peer.link, message))
 
     def reply(self, route: object, message: Control) -> None:
-        """Answer a message where it came from."""
+        """Answer a message on the connection that it came by."""
         self.do(Reply(route, message))
 
     def refuse(self, route: object, message: Refuse | Stranger, now: float) -> None:
-        """Answer a sender that is no peer, if its connection was not answered so just before.
+        """Answer a sender that is no peer, unless its connection was refused too often just before.
 
-        What it does not read waits in memory of ours: see `REFUSALS`.
+        Answers that a sender does not read wait in our memory: see `REFUSALS`.
         """
         if self._refusals.take(route, 1, now):
             self.reply(route, message)
 
     def tell(self, event: Event) -> None:
-        """Tell the user something."""
+        """Tell the user of an event."""
         self.do(Emit(event))
 
     def wanted(self, keys: set[str]) -> None:
-        """Have the exchanges looked at that gained or lost an interested peer."""
+        """Report the names and patterns that gained or lost an interested peer."""
         if keys:
             self.do(InterestChanged(tuple(keys)))
 
     def reject(self, source: str, reason: str, detail: str = "", count: int = 1) -> None:
-        """Count what was not taken; tell of the first of its kind."""
+        """Count something that was not accepted; emit an event for the first of its kind."""
         kind = source[:MAX_TEXT], reason[:MAX_TEXT]
         if kind not in self.rejections and len(self.rejections) >= MAX_KINDS:
             kind = "others", "more kinds of rejection than are kept apart"
@@ -124,11 +125,14 @@ class SessionState:
             self.tell(Rejected(*kind, count, detail[:MAX_TEXT]))
 
     def vouched(self, node: bytes, hub: str = "") -> Rights | None:
-        """Return what a node may do that hubs speak for, or that one; None if it has not told."""
+        """Return the rights of a node that hubs speak for; None if no hub has told us of it.
+
+        With ``hub``, None as well if that hub does not lead to the node.
+        """
         return self.vouching.rights(node, hub) if self.vouching else None
 
     def rights_by(self, node: bytes, key: bytes, kind: Kind) -> Rights:
-        """Return what a node with a key may do by a kind of connection."""
+        """Return the rights of a node that has a key, on one kind of connection."""
         if self.policy is None or kind is Kind.NEAR:
             return EVERYTHING
         if kind is Kind.HUB:
@@ -136,37 +140,49 @@ class SessionState:
         return self.policy.rights(key) or NOTHING
 
     def rights_of(self, node: bytes, key: bytes, data: Kind, calls: Kind) -> Rights:
-        """Return what a node may do that is received by one kind, and asks by another."""
+        """Return the rights of a node whose data comes by one kind, and that speaks by another.
+
+        It may publish what the kind of ``data`` permits, and subscribe to what that of ``calls``
+        permits.
+        """
         rights = self.rights_by(node, key, data)
         if calls is data:
             return rights
         return replace(rights, subscribe=self.rights_by(node, key, calls).subscribe)
 
     def usable(self, addresses: Iterable[Address], key: bytes, near: bool) -> Iterator[Address]:
-        """Return which addresses of a node that has a key, or none, may be dialled from here."""
+        """Return the addresses of a node that may be dialled from here and can be reached.
+
+        Args:
+            addresses: of the node.
+            key: its public key; empty if it has none.
+            near: whether it runs as the same user on this host, or nobody has keys.
+        """
         return (a for a in addresses if self._permitted(a, key, near) and self.reachable(a))
 
     def _permitted(self, address: Address, key: bytes, near: bool) -> bool:
-        """Return whether an address may be dialled, whatever can be reached.
+        """Return whether an address may be dialled, regardless of whether it can be reached.
 
-        Over TCP both have to have keys, and its key to be authorized, or both have none.
-        Unix sockets are spoken of by this host alone: another one could have us dial anything.
+        Over TCP, both nodes have keys and the other one's is authorized, or neither has a key.
+        Addresses of Unix sockets are taken only from nodes on this host: another one could have us
+        dial anything.
         """
         kinds = {address.control[:4], address.data[:4]}
         if "hub:" in kinds:
-            return True  # none but a hub's word has one: see `Authority.as_proven`
+            return True  # only a hub can have told it: see `Authority.as_proven`
         if "ipc:" in kinds:
             return near and len(kinds) == 1
         return not key if self.policy is None else self.policy.rights(key) is not None
 
     def choose(self, addresses: Iterable[Address], key: bytes, near: bool) -> Address | None:
-        """Return the first address of a node that may be dialled from here."""
+        """Return the first of a node's addresses that is `usable`; None if there is none."""
         return next(self.usable(addresses, key, near), None)
 
     def way(self, hello: Hello, near: bool, linked: bool) -> Address | None:
-        """Return by what to receive a node.
+        """Return the address at which to receive a node; None if there is none.
 
-        By a hub that leads to it, until a link of ours has shown that it is where it says.
+        With keys, that is the hub that leads to it, until a link of ours has shown that the node is
+        where it says.
         """
         address = self.choose(hello.addresses, hello.key, near)
         led = self.policy is not None and hello.sender in self.led_to
@@ -176,7 +192,7 @@ class SessionState:
         return Address(endpoint, endpoint)
 
     def kind(self, address: Address) -> Kind:
-        """Return of which kind a connection to an address is."""
+        """Return the kind of a connection to an address."""
         if by_hub((address,)):
             return Kind.HUB
         return Kind.KEY if self.policy and address.data[:4] == "tcp:" else Kind.NEAR

@@ -1,4 +1,4 @@
-"""Control messages to frames and back: what each kind's body holds, field by field."""
+"""Control messages to frames and back: the fields in the body of each kind."""
 
 from typing import Any
 

@@ -1,8 +1,8 @@
 r"""Data and ready frames, topics and tokens: how the bytes on the data path are laid out.
 
-Three kinds of frame are told apart by their first byte: ``\x01`` data, ``\x02``
-control (see `control`), ``\xff`` ready. docs/PROTOCOL.md describes them byte by byte.
-Whatever arrives, the only error out of here is `DecodeError`.
+The first byte tells three kinds of frame apart: ``\x01`` data, ``\x02`` control (see `control`),
+``\xff`` ready. docs/PROTOCOL.md describes them byte by byte. For any bytes that arrive, the only
+error raised here is `DecodeError`.
 """
 
 import struct
@@ -21,55 +21,57 @@ from .messages import Batch, Promise, Ready
 
 VERSION = 1
 MAX_CONTROL_BYTES = 4 << 20
-"""The largest control or ready frame taken: the interest of 200,000 names fits."""
+"""The largest control or ready frame accepted: the interest of 200,000 names fits."""
 MAX_BODY_BYTES = 256 << 20
 """The largest body of a data frame, and so the largest message, in bytes."""
 MAX_DATA_BYTES = MAX_BODY_BYTES + 1024
 MAX_ATTACHED = 1000
-"""How many further ZeroMQ frames a data frame may have."""
+"""How many further ZeroMQ frames may follow the first one of a data frame."""
 
 DATA, CONTROL, READY = b"\x01", b"\x02", b"\xff"
 MUST_UNDERSTAND = 0xF0
-"""Flag bits that a receiver which does not know them must not ignore."""
+"""Flag bits that a receiver must not ignore, even if it does not know them."""
 ATTACHED = 0x10
 """The flag of a data frame that is followed by the large parts of its last value."""
 STARTED = 0x01
-"""The flag of a data frame that says where its exchange starts: see `sequence`."""
+"""The flag of a data frame that tells where its exchange starts: see `sequence`."""
 BASED = 0x02 | STARTED
-"""The flags of one that says, too, up to where nothing will come by any federation."""
+"""The flags of a data frame that also tells up to where nothing will come by any federation."""
 
 _BATCH = struct.Struct(">BB16sQIBQ")
 _UNKNOWN = MUST_UNDERSTAND & ~ATTACHED
 _READY = struct.Struct(">BB16s")
 READY_PARTS = 256
-"""The frames that one ready is made of, at most."""
+"""How many frames one ready may be made of."""
 _ENTRY = 12
-"""Bytes of a name and its head in a map, beside the name's own, at most."""
+"""How many bytes a name and its head take in a map at most, in addition to the name's own."""
 READY_PART = 512 << 10
-"""Heads in one of the frames of a ready, in bytes; with starts and promises it has more."""
+"""Bytes of heads in one frame of a ready; starts and promises come on top."""
 _EPOCH = struct.Struct(">Q")
 pack_head, unpack_head = _BATCH.pack, _BATCH.unpack_from
-"""The head of a data frame behind its topic: `HEAD`, version, origin, number of the first value,
-their count, flags, moment. Here for the two places that have no function call to spare."""
+"""The head of a data frame, after its topic: `HEAD`, version, origin, number of the first value,
+count of values, flags, moment. Public for the two places that cannot afford a function call."""
 HEAD = _BATCH.size
 _ATTACHED_BYTES = 4
-"""How many frames more there are, behind that."""
+"""The size of the number of further frames, which comes after the head."""
 START = struct.Struct(">Q")
 pack_start, unpack_start = START.pack, START.unpack_from
-"""Where the exchange starts, behind that; the first value has the place ``start + first``."""
+"""Where the exchange starts, which comes after that; the first value has the place ``start +
+first``."""
 STARTED_HEAD = HEAD + START.size
 BASED_HEAD = STARTED_HEAD + START.size
 _promises = each(row(count, numbers, into=Promise))
 LONGEST_TOPIC = MAX_NAME_BYTES + 2
 LAST_NUMBER = (1 << 64) - 1
-"""Positions go back in acknowledgements: one past 64 bits could not be written."""
+"""The last number that there is: positions return in acknowledgements, and have to fit in 64
+bits."""
 
 
 # ----------------------------------------------------------------------------- data
 
 
 def topic(name: str) -> bytes:
-    """Return the topic of an exchange: no other exchange's topic starts with it."""
+    """Return the topic of an exchange. No other exchange's topic starts with it."""
     return DATA + name.encode() + b"\0"
 
 
@@ -88,7 +90,7 @@ def data_head(
     start: int = 0,
     base: int | None = None,
 ) -> bytes:
-    """Return what precedes the values of a data frame.
+    """Return the bytes that precede the values of a data frame.
 
     Args:
         topic: as `topic` makes it.
@@ -96,9 +98,9 @@ def data_head(
         first: the place of the first value; for a beacon (``count`` 0) the head plus one.
         count: how many values follow.
         sent_at: seconds since the Unix epoch; travels in microseconds.
-        attached: how many ZeroMQ frames belong to it beside the first.
+        attached: how many ZeroMQ frames belong to it in addition to the first.
         start: where the exchange starts; the number that travels counts from there.
-        base: up to where nothing will come by any federation that has not; None for ``start``.
+        base: up to this place nothing more will come by any federation; None for ``start``.
     """
     moment, flags, more = int(sent_at * 1e6 + 0.5), 0, b""
     if attached:
@@ -144,12 +146,12 @@ def read_data(frame: bytes) -> Batch:
 
 
 def read_start(frame: bytes, head: int, size: int, flags: int) -> int:
-    """Return where the exchange of a frame starts whose flags say so.
+    """Return where the exchange of a frame starts whose flags have `STARTED`; 0 if that is cut off.
 
     Args:
         frame: the data frame.
         head: where its header begins.
-        size: of its header, which has all arrived.
+        size: the size of its header, all of which has arrived.
         flags: of the frame.
     """
     at = HEAD + _ATTACHED_BYTES if flags & ATTACHED else HEAD
@@ -159,10 +161,10 @@ def read_start(frame: bytes, head: int, size: int, flags: int) -> int:
 
 
 def arrived_whole(batch: Batch, frame: Body) -> bool:
-    """Tell whether all came that belongs to a data frame; if not, its sender was interrupted.
+    """Return whether a data frame is complete; if it is not, its sender was interrupted.
 
     Raises:
-        DecodeError: it has other frames behind it than its head says, or too much in them.
+        DecodeError: more or fewer frames follow it than its head says, or it is too large in all.
     """
     buffers = () if isinstance(frame, bytes) else frame.buffers
     head = frame if isinstance(frame, bytes) else frame.packed
@@ -218,7 +220,7 @@ def ready_frame(ready: Ready) -> bytes:
 
 
 def ready_frames(ready: Ready) -> list[bytes]:
-    """Return the frames that answer a token: several, where there are many heads."""
+    """Return the frames that answer a token: several, if there are many heads."""
     parts = _parts(ready.heads, READY_PART)
     return [
         ready_frame(
@@ -237,12 +239,12 @@ def ready_frames(ready: Ready) -> list[bytes]:
 
 
 def ready_that_fits(ready: Ready) -> tuple[bytes, int]:
-    """Return one frame with the newest of the heads, as many as it holds; and how many it lacks."""
+    """Return one frame with as many of the newest heads as fit, and how many heads it lacks."""
     frame = ready_frame(ready)
     if len(frame) <= MAX_CONTROL_BYTES:
         return frame, 0
     newest = dict(reversed(ready.heads.items()))
-    # With what was promised a name may be in it as often as there are promises, and once more.
+    # A name may occur once in the heads, and once more in each promise.
     fitting = _parts(newest, (MAX_CONTROL_BYTES - 1024) // (1 + len(ready.promised)))[0]
     promised = tuple(promise.of(fitting) for promise in ready.promised)
     whole = Ready(ready.receiver, ready.epoch, ready.origin, fitting, promised)
@@ -250,7 +252,7 @@ def ready_that_fits(ready: Ready) -> tuple[bytes, int]:
 
 
 def _parts(heads: Mapping[str, int], most: int) -> list[dict[str, int]]:
-    """Return heads in parts of about ``most`` bytes, one at least."""
+    """Return heads in parts of about ``most`` bytes; there is at least one part."""
     parts, size = [dict[str, int]()], 0
     for name, head in heads.items():
         entry = len(name.encode()) + _ENTRY
@@ -263,7 +265,7 @@ def _parts(heads: Mapping[str, int], most: int) -> list[dict[str, int]]:
 
 
 def read_ready(frame: bytes) -> Ready:
-    """Return what a ready frame says.
+    """Return the contents of a ready frame.
 
     Raises:
         DecodeError: if it is not a ready frame of a version spoken here.
@@ -293,14 +295,14 @@ def read_ready(frame: bytes) -> Ready:
 
 
 def whole_ready(parts: list[Ready], part: Ready) -> Ready | None:
-    """Return a ready once all its parts are there; ``parts`` is where those before are kept."""
+    """Return a ready once all its parts are there; ``parts`` keeps those that came before."""
     if part.parts == 1:
         parts.clear()
         return part
     if part.part != len(parts) + 1 or any(
         (before.epoch, before.parts) != (part.epoch, part.parts) for before in parts[-1:]
     ):
-        parts.clear()  # one was dropped on its way; or they begin anew
+        parts.clear()  # one was dropped on its way, or a new ready begins
     if part.part == len(parts) + 1:
         parts.append(part)
     if len(parts) < part.parts:

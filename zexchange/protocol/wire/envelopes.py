@@ -1,9 +1,9 @@
-r"""What passes a hub: envelopes around control frames, and what must be known of data frames.
+r"""Frames through hubs: envelopes around control frames, and the heads of data frames.
 
-A node behind a hub says everything on one link, so each frame is told for whom it is and
-from whom. ``\x03`` is one message of any number of ZeroMQ frames, ``\x04`` many small ones
-in one frame; the content is the receiver's business and is not opened on the way. Between
-hubs data travels as ``\x05``. Whatever arrives, the only error out of here is `DecodeError`.
+A node behind a hub sends everything on one link, so each frame says for whom it is and from whom.
+``\x03`` is one message of any number of ZeroMQ frames, ``\x04`` many small ones in one frame. Their
+content is for the receiver, and hubs do not open it. Between hubs, data travels as ``\x05``. For
+any bytes that arrive, the only error raised here is `DecodeError`.
 """
 
 import struct
@@ -18,11 +18,11 @@ from .messages import Address
 
 RELAY, BUNDLE, TRUNK, MARK = b"\x03", b"\x04", b"\x05", b"\xfe"
 HOPS_MOST = 16
-"""Hubs that anything passes at most: a second fence against what travels in circles."""
+"""Hubs that a message passes at most: a second protection against messages that go in circles."""
 BUNDLE_BYTES = 256 << 10
-"""A bundle is closed at so many bytes; what is larger alone travels alone."""
+"""A bundle is closed once it has so many bytes. A larger message travels alone."""
 HEAD_BYTES = 1 + MAX_NAME_BYTES + 1 + 64
-"""As much of a data or ready frame as has to be looked at."""
+"""How much of the start of a data or ready frame has to be looked at."""
 SCHEME = "hub://"
 
 _ITEM = struct.Struct(">16s16sBI")
@@ -34,12 +34,12 @@ _READY_ORIGIN = 1 + ID_BYTES + 8 + 2
 
 
 def endpoint_of(node: bytes) -> str:
-    """Return the endpoint by which a node is dialled that hubs lead to."""
+    """Return the endpoint by which a node that hubs lead to is dialled."""
     return SCHEME + node.hex()
 
 
 def node_at(endpoint: str) -> bytes | None:
-    """Return the node that hubs lead to by an endpoint; None if it is of another kind."""
+    """Return the node to which hubs lead by an endpoint; None for other kinds of endpoint."""
     if not endpoint.startswith(SCHEME):
         return None
     try:
@@ -50,7 +50,7 @@ def node_at(endpoint: str) -> bytes | None:
 
 
 def by_hub(addresses: Iterable[Address]) -> bool:
-    """Tell whether addresses are the way through hubs, which is then the only one."""
+    """Return whether addresses lead through hubs; if one does, it is the only one."""
     return any(address.control.startswith(SCHEME) for address in addresses)
 
 
@@ -58,7 +58,7 @@ def by_hub(addresses: Iterable[Address]) -> bool:
 
 
 class Envelope(NamedTuple):
-    """A control message on its way: from whom, for whom, and over how many hubs yet."""
+    """A control message on its way: sender, receiver, and how many hubs it may still pass."""
 
     sender: bytes
     to: bytes
@@ -67,7 +67,7 @@ class Envelope(NamedTuple):
 
 
 def bundle(parcels: Iterable[Envelope]) -> bytes:
-    """Return the frame that holds some parcels."""
+    """Return the frame that holds some envelopes."""
     pack = _ITEM.pack
     parts = [BUNDLE]
     for sender, to, hops, content in parcels:
@@ -77,7 +77,7 @@ def bundle(parcels: Iterable[Envelope]) -> bytes:
 
 
 def bundles(parcels: Iterable[Envelope]) -> list[bytes]:
-    """Return the frames that hold some parcels, none much larger than `BUNDLE_BYTES`."""
+    """Return the frames that hold some envelopes, none much larger than `BUNDLE_BYTES`."""
     portions, room = list[list[Envelope]](), 0
     for parcel in parcels:
         if room <= 0:
@@ -89,7 +89,7 @@ def bundles(parcels: Iterable[Envelope]) -> list[bytes]:
 
 
 def unbundle(frame: bytes) -> list[Envelope]:
-    """Return the parcels in a frame.
+    """Return the envelopes in a frame.
 
     Raises:
         DecodeError: if it is cut short.
@@ -108,12 +108,12 @@ def unbundle(frame: bytes) -> list[Envelope]:
 
 
 def relay_head(sender: bytes, to: bytes, hops: int = HOPS_MOST) -> bytes:
-    """Return what precedes the ZeroMQ frames of one message for a node."""
+    """Return the frame that precedes the ZeroMQ frames of one message for a node."""
     return _RELAY.pack(RELAY, sender, to, hops)
 
 
 def read_relay(frame: bytes) -> tuple[bytes, bytes, int]:
-    """Return from whom, for whom, and over how many hubs yet.
+    """Return sender, receiver, and how many hubs the message may still pass.
 
     Raises:
         DecodeError: if it is malformed.
@@ -125,12 +125,12 @@ def read_relay(frame: bytes) -> tuple[bytes, bytes, int]:
 
 
 def hub_source_head(root: bytes, hops: int) -> bytes:
-    """Return what precedes a data frame between hubs; ``root`` is the hub that it entered at."""
+    """Return the frame that precedes a data frame between hubs; it entered at the hub ``root``."""
     return _TRUNK.pack(TRUNK, root, hops)
 
 
 def read_hub_source(frame: bytes) -> tuple[bytes, int]:
-    """Return the hub that a data frame entered at, and over how many hubs it may go yet.
+    """Return the hub at which a data frame entered, and how many hubs it may still pass.
 
     Raises:
         DecodeError: if it is malformed.
@@ -145,7 +145,7 @@ def read_hub_source(frame: bytes) -> tuple[bytes, int]:
 
 
 class FrameInfo(NamedTuple):
-    """What a hub has to know of a data or ready frame.
+    """The fields of a data or ready frame that a hub has to know.
 
     ``first`` is a place (see `sequence`), 0 where the frame has none.
     """
@@ -157,7 +157,7 @@ class FrameInfo(NamedTuple):
 
 
 def look(head: bytes) -> FrameInfo:
-    """Return what a hub has to know of a frame that starts so.
+    """Return the fields that a hub has to know of a frame with this head.
 
     Raises:
         DecodeError: if it is neither a data nor a ready frame.
@@ -189,12 +189,12 @@ def origin_of(frame: bytes) -> bytes:
 
 
 def introduction_topic(hub: bytes) -> bytes:
-    """Return what a hub subscribes to so that it is told whose a connection is."""
+    """Return the topic to which a hub subscribes, so that it is told whose a connection is."""
     return MARK + hub
 
 
 def mark_topic(node: bytes) -> bytes:
-    """Return what a node subscribes to so that it is asked how far it has read."""
+    """Return the topic to which a node subscribes, so that it is asked how far it has read."""
     return MARK + node
 
 
@@ -207,7 +207,7 @@ def read_mark(frame: bytes) -> int:
     """Return the number in a frame that asks how far we have read.
 
     Raises:
-        DecodeError: if it is none.
+        DecodeError: if it is not such a frame.
     """
     if len(frame) != _MARK.size or frame[:1] != MARK:
         raise DecodeError("not a mark")

@@ -1,6 +1,6 @@
-"""What fields of a frame may be: MessagePack opened, and each part checked for its type.
+"""Readers of the fields of a frame: they unpack MessagePack, and check each part for its type.
 
-Whatever arrives, the only error out of here is `DecodeError`. Nothing here knows which
+For any bytes that arrive, the only error raised here is `DecodeError`. Nothing here knows which
 message a field belongs to.
 """
 
@@ -20,15 +20,15 @@ V = TypeVar("V")
 
 ID_BYTES = 16
 MAX_CONTAINERS = 200_000
-"""Lists and maps in one frame: one takes a byte there, and up to a hundred in memory."""
-_SMALL = 1024  # in fewer bytes no bomb is large
+"""Lists and maps in one frame: each takes a byte there, and up to a hundred in memory."""
+_SMALL = 1024  # fewer bytes cannot unpack to much
 KEY_BYTES = 32
 _YEAR_10000 = 253_402_300_800
 _LONGEST_ERROR = 512
 
 
 def unpack(data: bytes) -> Any:
-    """Return the one MessagePack value in some bytes."""
+    """Return the only MessagePack value in some bytes."""
     try:
         return msgpack.unpackb(data, strict_map_key=False, **_bounded(data))
     except Exception as error:
@@ -37,7 +37,7 @@ def unpack(data: bytes) -> Any:
 
 
 def unpack_all(data: bytes) -> list[Any]:
-    """Return the MessagePack values, one at least, that stand back to back in some bytes."""
+    """Return the MessagePack values, at least one, that stand back to back in some bytes."""
     try:
         most = max(len(data), 1)
         unpacker = msgpack.Unpacker(strict_map_key=False, max_buffer_size=most, **_bounded(data))
@@ -52,10 +52,10 @@ def unpack_all(data: bytes) -> list[Any]:
 
 
 def _bounded(data: bytes) -> dict[str, Any]:
-    """Return what has a large frame unpacked in bounded memory.
+    """Return arguments for unpacking that bound the memory a large frame takes.
 
     Raises:
-        ValueError: it announces far more than it has, or is nothing that is packed.
+        ValueError: it announces far more than it has, or is no MessagePack.
     """
     if len(data) <= _SMALL:
         return {}
@@ -69,7 +69,7 @@ def _bounded(data: bytes) -> dict[str, Any]:
             raise DecodeError(f"more than {MAX_CONTAINERS} lists and maps")
         return container
 
-    # What is not known here is skipped, whatever its keys are: but first it is built.
+    # Fields that are not known here are skipped, but built first: their keys may collide.
     hooks: dict[str, Callable[[Any], Any]] = {
         "list_hook": counted,
         "object_pairs_hook": lambda pairs: dict_of(counted(pairs)),
@@ -95,48 +95,48 @@ boolean = _is(bool, "a flag")
 
 
 def federation(value: Any) -> str:
-    """Return a value that is the name of a federation; it is repeated to who asks for another."""
+    """Return a value if it is a federation's name; a node that asks for another one is told it."""
     if not is_name(text(value)):
         raise DecodeError("a federation's name has 1 to 255 bytes of UTF-8, none of them 0")
     return str(value)
 
 
 def count(value: Any) -> int:
-    """Return a value that is an unsigned 64-bit integer."""
+    """Return a value if it is an unsigned 64-bit integer."""
     if type(value) is not int or not 0 <= value < 1 << 64:
         raise DecodeError(f"a count must be an unsigned 64-bit integer, not {_brief(value)}")
     return value
 
 
 def _brief(value: Any) -> str:
-    # Of numbers alone: the text of a nest may be too deep to be made, or too long.
+    # Only numbers are shown: a nested value may be too deep or too long to be turned into text.
     return str(value) if type(value) in (int, float) else type(value).__name__
 
 
 def seconds(value: Any) -> float:
-    """Return a value that is a moment in seconds since the Unix epoch."""
+    """Return a value if it is a moment, in seconds since the Unix epoch."""
     if type(value) not in (int, float) or not 0 <= value < _YEAR_10000:
         raise DecodeError(f"a moment must be seconds since the epoch, not {_brief(value)}")
     return float(value)
 
 
 def node_id(value: Any) -> bytes:
-    """Return a value that is a node id."""
+    """Return a value if it is a node id."""
     if type(value) is not bytes or len(value) != ID_BYTES:
         raise DecodeError(f"a node id has {ID_BYTES} bytes")
     return value
 
 
 def public_key(value: Any) -> bytes:
-    """Return a value that is a public key."""
+    """Return a value if it is a public key."""
     if type(value) is not bytes or len(value) != KEY_BYTES:
         raise DecodeError(f"a public key has {KEY_BYTES} bytes")
     return value
 
 
 def key(value: Any) -> str:
-    """Return a value that is a name or a pattern."""
-    # A short text without a star is a name; that is what nearly all are.
+    """Return a value if it is a name or a pattern."""
+    # A short text without a star is a name, as nearly all of them are.
     if type(value) is not str or not 0 < len(value) < 64 or "*" in value or "\0" in value:
         try:
             check_key(text(value))
@@ -146,14 +146,14 @@ def key(value: Any) -> str:
 
 
 def each(read: Callable[[Any], V]) -> Callable[[Any], tuple[V, ...]]:
-    """Return what reads a list, given what reads an item of it."""
+    """Return a reader of a list, given the reader of an item."""
     return lambda value: tuple(map(read, items(value)))
 
 
 def row(*reads: Callable[[Any], Any], into: Callable[..., Any] | None = None) -> Any:
-    """Return what reads the first items of a list, each its own way; those behind are skipped.
+    """Return a reader of the first items of a list, one reader for each; further items are skipped.
 
-    What they become is handed to ``into``; without it, it is a tuple.
+    The results are passed to ``into``; without it, they make a tuple.
     """
 
     def read(value: Any) -> Any:
@@ -168,7 +168,7 @@ def row(*reads: Callable[[Any], Any], into: Callable[..., Any] | None = None) ->
 def mapping(
     read_key: Callable[[Any], K], read_value: Callable[[Any], V]
 ) -> Callable[[Any], dict[K, V]]:
-    """Return what reads a map, given what reads its keys and its values."""
+    """Return a reader of a map, given the readers of its keys and its values."""
 
     def read(value: Any) -> dict[K, V]:
         if not is_dict(value):

@@ -1,7 +1,7 @@
-"""The frozen values that flow between nodes: control messages, and heads of data frames.
+"""The frozen values that travel between nodes: control messages, and heads of data frames.
 
-They say what one node tells another. Nothing here acts, and nothing here knows how a
-value is written on the wire.
+They say what one node tells another; in their docstrings, *I* is the sender and *you* the receiver.
+Nothing here acts, and nothing here knows how a value is written on the wire.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,12 +20,12 @@ MAX_ENDPOINT = 512
 
 
 MAX_LABEL = 255
-"""Characters of a label's host and of its name; of more, these are read."""
+"""Characters of a label's host, and of its name, that are read; the rest is cut off."""
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """Who a node is, for people: its host, process and a name of its choice."""
+    """A description of a node for people: its host, process and a name of its choice."""
 
     host: str
     pid: int
@@ -45,26 +45,26 @@ class Address(NamedTuple):
 
 # --------------------------------------------------------------- control messages
 #
-# What says how far two nodes are with each other names its receiver in ``to``: after a
-# restart another node listens at the same endpoint, and must not take it for its own.
+# A message that says how far two nodes are with each other names its receiver in ``to``:
+# after a restart another node listens at the same endpoint, to which it does not apply.
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A control message, and who says it."""
+    """A control message, and the id of its sender."""
 
     sender: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Hello(Control):
-    """I am here: the first words on a link, and the only ones a stranger may say.
+    """I am here: the first message on a link, and the only one that I may send as a stranger.
 
-    ``started`` is when the node was made, in seconds since the Unix epoch; 0 if unknown.
-    ``acknowledge`` is how many bytes and how many messages of mine you may consume before
-    you tell me; 0 leaves it to you. ``key`` is my public key, empty without one.
-    ``registry`` is the same in all nodes of one process that number messages alike, empty if
-    unknown; ``exchanges`` are the names and patterns that take part, empty for all.
+    ``started`` is when this node was made, in seconds since the Unix epoch; 0 if unknown.
+    ``acknowledge`` is how many bytes and how many messages of mine you may consume before you
+    acknowledge them; 0 leaves it to you. ``key`` is my public key, empty if I have none.
+    ``registry`` is the same for all nodes of one process that number messages alike, empty if
+    unknown. ``exchanges`` are the names and patterns that take part, empty for all.
     """
 
     federation: str
@@ -83,7 +83,7 @@ class Hello(Control):
 
 @dataclass(frozen=True, slots=True)
 class Welcome(Control):
-    """The answer to a hello: the same about me, and the peers that I know, with their keys."""
+    """The answer to a hello: a hello of mine, and the peers that I know, with their keys."""
 
     hello: Hello
     known: tuple[tuple[bytes, tuple[Address, ...]], ...] = ()
@@ -100,10 +100,10 @@ class Refuse(Control):
 
 @dataclass(frozen=True, slots=True)
 class Interest(Control):
-    """What the sender wants changed, from one epoch to the next, or in whole.
+    """My interest has changed, from one epoch to the next; or this is all of it.
 
-    ``base`` is the epoch that the change applies to; 0 replaces everything.
-    ``confirmed`` is the last epoch that the receiver has proven on the data path.
+    ``base`` is the epoch that the change applies to; 0 replaces everything. ``confirmed`` is the
+    last epoch that you have proven to me on the data path.
     """
 
     epoch: int
@@ -118,8 +118,8 @@ class Interest(Control):
 class Ping(Control):
     """I live; my interest is at ``epoch``; of yours I have announced ``announced``.
 
-    ``confirmed`` is the last epoch of my interest for which your ready has arrived;
-    ``named`` is how many names I have told you in `Named`.
+    ``confirmed`` is the last epoch of my interest for which your ready has arrived; ``named`` is
+    how many names I have told you in `Named`.
     """
 
     epoch: int
@@ -133,9 +133,9 @@ class Ping(Control):
 class Pong(Control):
     """Your ping arrived on this link.
 
-    ``time`` is my clock, in seconds since the Unix epoch; ``held`` for how many seconds a
-    task has held my data thread, so that I deliver nothing; ``room`` for how many more peers
-    I have descriptors. Each is 0, or None, where it is not told.
+    ``time`` is my clock, in seconds since the Unix epoch. ``held`` is for how many seconds a task
+    has blocked my data thread, so that I deliver nothing. ``room`` is for how many more peers I
+    have descriptors. Each is 0, or None, if I do not tell it.
     """
 
     time: float = 0.0
@@ -163,7 +163,7 @@ class Ack(Control):
 
 @dataclass(frozen=True, slots=True)
 class Slow(Control):
-    """You acknowledge too slowly and hold my senders no more, or (``False``) have caught up."""
+    """You acknowledge too slowly and no longer block my senders, or (``False``) have caught up."""
 
     slow: bool
     to: bytes = b""
@@ -173,8 +173,8 @@ class Slow(Control):
 class Replay(Control):
     """Send messages ``first`` to ``last`` of yours on an exchange again.
 
-    They did not reach me (``request`` is 0), or they came before my time: then ``request``
-    is the number of the recall in whose answer they were named.
+    With ``request`` 0, they did not reach me. Otherwise they are earlier ones, for a late joiner of
+    mine, and ``request`` is the number of the recall in whose answer you named them.
     """
 
     name: str
@@ -185,10 +185,9 @@ class Replay(Control):
 
 @dataclass(frozen=True, slots=True)
 class Replayed(Control):
-    """The answer, behind the frames themselves: sent again is ``first`` to ``last``.
+    """The answer, which follows the frames: ``first`` to ``last`` are sent again.
 
-    What was asked for before ``first`` is gone; what was asked for behind ``last`` may
-    be asked for again.
+    Those that you asked for before ``first`` are gone. Those after ``last`` you may ask for again.
     """
 
     name: str
@@ -201,7 +200,7 @@ class Replayed(Control):
 class Recall(Control):
     """Which of your last messages do you keep, on every exchange that ``key`` covers?
 
-    ``request`` is a number of the sender's choice, over 0, for the answer.
+    ``request`` is a number over 0 that I chose, for the answer.
     """
 
     request: int
@@ -210,7 +209,7 @@ class Recall(Control):
 
 @dataclass(frozen=True, slots=True)
 class Recalled(Control):
-    """The answer: by exchange, the first and the last number of what is kept."""
+    """The answer: by exchange, the first and the last number of the messages that are kept."""
 
     request: int
     ranges: dict[str, tuple[int, int]]
@@ -220,7 +219,7 @@ class Recalled(Control):
 class Named(Control):
     """Subscribe to these names one by one: I do not honour the prefixes of your patterns.
 
-    ``base`` is how many I have told you before; 0 begins anew.
+    ``base`` is how many I have told you before; with 0 the list begins again.
     """
 
     base: int
@@ -230,7 +229,7 @@ class Named(Control):
 
 @dataclass(frozen=True, slots=True)
 class Forgot(Control):
-    """I have forgotten what you told me to, by a ready (see there) of that ``number``."""
+    """I have forgotten the exchanges that you told me to, in the `Ready` with this ``number``."""
 
     number: int
     to: bytes = b""
@@ -238,7 +237,7 @@ class Forgot(Control):
 
 @dataclass(frozen=True, slots=True)
 class Bye(Control):
-    """I leave, and the last numbers I gave are these."""
+    """I leave, and the last numbers that I gave are these."""
 
     heads: dict[str, int] = field(default_factory=dict[str, int])
 
@@ -248,11 +247,11 @@ class Bye(Control):
 
 @dataclass(slots=True)  # made for every frame: not frozen, which costs three times as much
 class Batch:
-    """A data frame's head: whose, which places, and where in the frame its values start.
+    """A data frame's head: its origin, its places, and where in the frame its values start.
 
-    ``start`` is where its exchange starts (see `sequence`); ``first`` is behind that. Up to
-    ``base`` nothing will come in any federation of its process that has not: before ``start``,
-    where others had it first.
+    ``start`` is where its exchange starts (see `sequence`), and ``first`` is greater. Up to
+    ``base``, nothing more will come in any federation of its process; ``base`` is lower than
+    ``start`` if other federations had the exchange first.
     """
 
     name: str
@@ -274,12 +273,17 @@ class Promise:
     heads: dict[str, int]
 
     def behind(self, heads: dict[str, int]) -> "Promise":
-        """Return the promise with only the names whose head is another by now."""
+        """Return the promise with only the names whose head has changed since."""
         here = self.heads
         return Promise(self.epoch, {n: here.get(n, 0) for n in heads if here.get(n, 0) != heads[n]})
 
     def after(self, first: "Promise", wanted: Callable[[str], bool]) -> "Promise":
-        """Return what this says together with one before it, that goes for what was wanted then."""
+        """Return this promise joined with an earlier one, which holds for names wanted by then.
+
+        Args:
+            first: the earlier promise.
+            wanted: returns whether a name was wanted by then.
+        """
         before, heads = first.heads, dict(self.heads)
         for name in (*heads, *before.keys() - heads.keys()):
             if before.get(name, 0) != heads.get(name, 0) and wanted(name):
@@ -287,24 +291,39 @@ class Promise:
         return Promise(self.epoch, heads)
 
     def of(self, names: Mapping[str, int]) -> "Promise":
-        """Return the part of it that concerns some names."""
+        """Return the part of the promise that concerns some names."""
         return Promise(self.epoch, {n: head for n, head in self.heads.items() if n in names})
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Proof on the data path: what ``origin`` sends from now on reaches ``receiver``.
+    """Proof on the data path: everything that ``origin`` sends from now on reaches ``receiver``.
 
-    ``promised`` repeats what was said, and perhaps lost, at the first announcements of
-    epochs that the receiver has not confirmed; names whose head is still the same are
-    left out. ``starts`` is where exchanges in ``heads`` start, if not at 0, and ``bases`` has
-    those of them that other federations of the process had first (see `Batch`). With many
-    heads it comes in several frames, and this is ``part`` 1, 2, … of ``parts``. ``account`` is
-    which of its accounts of the receiver ``origin`` goes by: later ones have higher numbers, and
-    it begins one where it remembers nothing of the receiver; 0 if it does not say.
+    That is, on the exchanges for which the receiver has subscribed up to ``epoch``.
 
-    With a ``number`` it is no proof, but tells the receiver to ``forget`` exchanges that it has
-    all of, and up to which place. It comes this way so that it comes after all their messages.
+    With a ``number`` it is no proof. Then it tells the receiver to ``forget`` exchanges of which it
+    has everything, up to the places given. It comes on this path so that it comes after all their
+    messages.
+
+    Attributes:
+        receiver: the node that subscribed to the token.
+        epoch: of the receiver's interest.
+        origin: the node that answers the token.
+        heads: by exchange, the last place that was given; for a receiver that knows no starts, the
+            last number.
+        promised: repeats the heads of the first announcements, which may have been lost, of epochs
+            that the receiver has not confirmed. Names whose head is still the same are left out.
+        starts: where exchanges in ``heads`` start, if not at 0.
+        part: with many heads a ready comes in several frames; this is the number of this one, from
+            1.
+        parts: how many frames there are.
+        forget: exchanges to be forgotten, and up to which place.
+        number: of this request to forget; 0 in a proof.
+        bases: the bases of those exchanges in ``starts`` that other federations of the process had
+            first (see `Batch`).
+        account: the number of the account of the receiver by which ``origin`` goes; 0 if not told.
+            The origin begins a new one, with a higher number, when it remembers nothing of the
+            receiver.
     """
 
     receiver: bytes

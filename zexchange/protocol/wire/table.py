@@ -1,8 +1,8 @@
-"""Messages to frames and back, by a table of what fields each kind of message has.
+"""Messages to frames and back, by a table of the fields that each kind of message has.
 
-A frame is a byte that tells what it is, and a list of kind, sender and body. Keys that are not in
-the table are skipped, so that later versions may add some; what is missing or of a wrong type is a
-`DecodeError`, and nothing else comes out of here.
+A frame is one byte for its type, and a list of kind, sender and body. Keys that are not in the
+table are skipped, so that later versions may add some. A field that is missing or of a wrong type
+raises `DecodeError`, and no other error is raised here.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,19 +17,19 @@ from .fields import node_id, unpack
 M = TypeVar("M")
 
 REQUIRED: Any = object()
-"""To `Field`: a message without it is refused."""
+"""A default for `Field`: a message without the field is refused."""
 WRITTEN: Any = object()
-"""To `Field`: it is always written, but may be missing in what is read."""
+"""A default for `Field`: it is always written, but may be missing in a message that is read."""
 
 
 class Field(NamedTuple):
     """One field of a message.
 
     Attributes:
-        read: checks what has arrived, and returns it as the message has it.
-        default: what is left out on the wire; or `REQUIRED`, or `WRITTEN`. What is missing
-            gets the default of the message's class.
-        write: returns what is packed; None if that is the value itself.
+        read: checks the value that has arrived, and returns it as the message has it.
+        default: the value that is left out on the wire; or `REQUIRED`, or `WRITTEN`. A field that
+            is missing gets the default of the message's class.
+        write: returns the value to pack; None if it is packed as it is.
     """
 
     read: Callable[[Any], Any]
@@ -42,10 +42,10 @@ class Kind:
 
     Args:
         of: the class.
-        around: the attribute that holds a message of the kind of that name: both have one
-            sender, and their fields stand in one body, those of the inner one first.
-        fields: by name, which is the same in the class and on the wire; of one that is
-            required, what reads it.
+        around: the kind of message that this one contains, in the attribute of that name. Both have
+            one sender, and their fields share one body, those of the inner one first.
+        fields: by name, which is the same in the class and on the wire; for a required field, its
+            reader alone.
     """
 
     def __init__(self, of: type, around: str = "", **fields: Field | Callable[[Any], Any]) -> None:
@@ -57,11 +57,11 @@ class Kind:
 
 
 class MessageTable(Generic[M]):
-    """The kinds of message that a frame with one first byte may hold.
+    """The kinds of message that a frame with a given first byte may hold.
 
     Args:
         first: that byte.
-        what: how one of them is called in errors.
+        what: the name of such a message in errors.
         kinds: by their names on the wire.
     """
 
