@@ -64,7 +64,6 @@ os._exit(0)
     ("module", "use"),
     [
         ("zexchange.net.engine.engine", "join"),
-        ("zexchange.net.engine.waits", "join"),
         ("zmq", "join"),
         ("zexchange.net.doctor.collect", "doctor"),
         ("concurrent.futures.thread", "pool"),
