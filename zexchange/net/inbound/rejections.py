@@ -1,20 +1,20 @@
-"""What was not taken of what arrived, counted on its way to the control thread.
+"""Counts rejected messages until the control thread takes the counts.
 
-A flood of them is one command there, not one each.
+A flood of them costs the control thread one command, and not one for each message.
 """
 
 import threading
 from collections.abc import Callable
 
 Misfit = tuple[str, str, str, int]
-"""Of which origin, why, in the first of them more exactly, and how many."""
+"""The origin, the reason, the details of the first one, and how many there were."""
 
 
 class RejectionCounter:
-    """What was refused and is still to be told.
+    """The rejected messages that the control thread has not heard of yet. Any thread.
 
     Args:
-        tell: called when there is something to be taken, with what takes it.
+        tell: called with `take` when there is something to take again.
     """
 
     def __init__(self, tell: Callable[[Callable[[], list[Misfit]]], None]) -> None:
@@ -23,7 +23,7 @@ class RejectionCounter:
         self._counts: dict[tuple[str, str], tuple[str, int]] = {}
 
     def add(self, origin: str, reason: str, detail: str) -> None:
-        """Count one."""
+        """Count one rejected message; only the first ``detail`` for each reason is kept."""
         with self._lock:
             quiet = not self._counts
             first, n = self._counts.get((origin, reason), (detail, 0))
@@ -32,7 +32,7 @@ class RejectionCounter:
             self._tell(self.take)
 
     def take(self) -> list[Misfit]:
-        """Return what was counted, and begin anew."""
+        """Return what was counted, and start again with nothing."""
         with self._lock:
             counts, self._counts = self._counts, {}
         return [(*key, *counted) for key, counted in counts.items()]
