@@ -1,1 +1,1 @@
-"""ZeroMQ and threads around the protocol: the only place that imports zmq."""
+"""ZeroMQ and threads around the protocol: the only package that imports zmq."""

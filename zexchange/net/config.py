@@ -1,4 +1,4 @@
-"""What a node was asked to be: the arguments of `federate`, checked once and for all."""
+"""The configuration of a node: the arguments of `federate`, checked once and for all."""
 
 import os
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from .transport import descriptors as d
 from .transport.endpoints import Tcp, check_secure, parse_pair, parse_tcp
 
 LAN = "lan"
-"""What stands in ``peers=`` for everybody of the federation on the local network."""
+"""The word in ``peers=`` that stands for every node of the federation on the local network."""
 REPLAY_BYTES = 32 << 20
 REPLAY_MESSAGES = 1_000_000
 STALL = 1.0
@@ -21,17 +21,17 @@ RECOVERY_TIMEOUT = 5.0
 
 
 class Scope:
-    """The names and patterns of the exchanges that take part, of which there may be more later."""
+    """The names and patterns of the exchanges that take part. More may be added later."""
 
     def __init__(self, exchanges: Sequence[str]) -> None:
         self.exchanges = tuple(exchanges)
 
     def __call__(self, name: str) -> bool:
-        """Tell whether an exchange takes part."""
+        """Return whether an exchange takes part."""
         return any(matches(pattern, name) for pattern in self.exchanges)
 
     def widen(self, exchanges: Sequence[str]) -> bool:
-        """Have more take part; tell whether any are new."""
+        """Have more exchanges take part; return whether any of these patterns is new."""
         new = [pattern for pattern in exchanges if pattern not in self.exchanges]
         if not new or "**" in self.exchanges:
             return False
@@ -41,7 +41,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
-    """What a node was asked to be."""
+    """The arguments of `federate`, which describes them, with their defaults and in one form."""
 
     federation: str
     label: str = ""
@@ -49,7 +49,7 @@ class NodeConfig:
     advertise: tuple[Tcp, Tcp] | None = None
     peers: tuple[str, ...] = ()
     parents: tuple[str, ...] = ()
-    """Endpoints of the nodes that this one was forked from, which nobody has named."""
+    """Endpoints of the nodes that this one was forked from. The user has not named them."""
     lan: bool = False
     hubs: tuple[str, ...] = ()
     local: bool = True
@@ -61,16 +61,17 @@ class NodeConfig:
     recovery_timeout: float = RECOVERY_TIMEOUT
 
     def descriptors(self) -> int:
-        """Return how many file descriptors such a node needs before it has any peer."""
+        """Return how many file descriptors a node with this configuration needs without peers."""
         tcp, unix = d.TCP if self.listen else 0, d.UNIX if self.local else 0
         named = d.A_CANDIDATE * len(self.peers) + d.A_HUB * len(self.hubs)
         keys, lan = d.KEYS if self.keys else 0, d.LAN if self.lan else 0
         return d.CONTEXT + unix + tcp + named + keys + lan
 
     def for_child(self, parent: str | None) -> "NodeConfig":
-        """Return the one of a forked child: its parent has the ports, so the child takes free ones.
+        """Return the configuration of a forked child.
 
-        It dials its parent, which is the one node that it knows of.
+        Its parent has the ports, so the child takes free ones. It dials its ``parent``, the only
+        node that it knows of.
         """
         if self.listen is None:
             return self
@@ -83,10 +84,12 @@ class NodeConfig:
         )
 
     def check_same(self, asked: "NodeConfig") -> None:
-        """Refuse to share a node that was asked for with other explicit arguments.
+        """Refuse to share this node with a caller that gave other arguments.
+
+        Arguments that the caller left at their defaults do not count.
 
         Raises:
-            ValueError: naming them.
+            ValueError: the text names the arguments that differ.
         """
         default = NodeConfig(self.federation)
         other = [
@@ -102,7 +105,7 @@ class NodeConfig:
 
 
 def _check_label(label: object) -> None:
-    """Raise for what peers would not read, or would cut."""
+    """Raise for a label that peers would refuse or cut."""
     if not isinstance(label, str):
         raise TypeError(f"label is a str, not {type(label).__name__}")
     if len(label) > MAX_LABEL:
@@ -110,10 +113,10 @@ def _check_label(label: object) -> None:
 
 
 def _check_told(patterns: Sequence[str], endpoints: Sequence[Tcp]) -> None:
-    """Refuse what peers would not read in our hello: they would refuse all of it.
+    """Refuse patterns and endpoints that would make peers refuse our whole hello.
 
     Raises:
-        LimitReached: naming the number and the limit.
+        LimitReached: the text names the number and the limit.
     """
     number = sum(map(is_pattern, patterns))
     if number > MAX_PATTERNS:
@@ -141,7 +144,7 @@ def make_plan(
     keys: str | os.PathLike[str] | None = None,
     hub: str | Sequence[str] | None = None,
 ) -> "NodeConfig":
-    """Return the configuration that arguments of `federate` ask for; that documents the errors."""
+    """Return the configuration for arguments of `federate`, which documents the errors as well."""
     check_federation(name)
     _check_label(label)
     bound = parse_pair(listen) if listen else None

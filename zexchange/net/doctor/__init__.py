@@ -1,5 +1,6 @@
-"""The package finds out, for `Node.diagnose`, what a node is like and what is wrong with it.
+"""The package finds out for `Node.diagnose` in which state a node is, and what is wrong with it.
 
-Facts are collected first and judged afterwards: `collect` and `reach` look, `rules` judges a
-`Picture`. Nothing here changes the node, and the rules know neither sockets nor the engine.
+It collects facts first and judges them afterwards: `collect` and `reach` make a `Picture`, and
+`rules` judges that. Nothing here changes the node, and the rules know neither sockets nor the
+engine.
 """

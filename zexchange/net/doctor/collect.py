@@ -1,7 +1,7 @@
-"""Looks at a running node from all sides, for `Node.diagnose`: what is so, not what is wrong.
+"""Collects the facts about a running node, for `Node.diagnose`, and judges none of them.
 
-First a moment is left for peers to answer and to call; then the session is read, in one
-piece; then what has no peer behind it is tried by hand, all at the same time.
+First it waits a moment for peers to answer and to call. Then it reads the session in one piece.
+Then it tries by hand, all at the same time, the endpoints that have led to no peer.
 """
 
 from dataclasses import replace
@@ -18,17 +18,17 @@ from .reach import reach_all
 from .snapshot import Endpoint, Lookup, PeerView, Picture
 
 PATIENCE = 1.5
-"""Seconds in which every peer that can has answered a ping and sent one: both go out each
-second."""
+"""Seconds within which every peer that can has answered a ping and has sent one: each side sends
+one a second."""
 RECENT = m.UNANSWERED_AFTER + 0.5
 
 
 def examine(engine: Engine, exchange: str, timeout: float) -> Picture:
-    """Return what is so.
+    """Return the facts about a node and its peers. It blocks for some seconds.
 
     Args:
         engine: the node's running parts.
-        exchange: the name that is asked about, or an empty string.
+        exchange: the name that is in question, or an empty string.
         timeout: seconds that a connection by hand may take.
     """
     waiter = NodeWaits(engine, PATIENCE)
@@ -43,7 +43,7 @@ def examine(engine: Engine, exchange: str, timeout: float) -> Picture:
 
 
 def _answered(engine: Engine) -> bool:
-    """Tell whether every peer is ready, has answered a ping, and has sent one."""
+    """Return whether every peer is ready, has answered a ping, and has sent one."""
     ours = engine.session.interest.epoch
     peers = engine.session.members.peers.values()
     return all(p.ready(ours) and p.pong_at and p.called_at for p in peers)
@@ -60,7 +60,7 @@ def _doubtful(picture: Picture) -> list[str]:
 
 
 def _suspect(peer: PeerView) -> str:
-    """Return the port of a peer that seems to be shut, or nothing."""
+    """Return the endpoint of a peer that seems to be shut; empty if none does."""
     if not peer.answers:
         return peer.control
     return "" if peer.heard else peer.data
@@ -126,10 +126,10 @@ def _peer(engine: Engine, peer: Peer, exchange: str) -> PeerView:
     now, wall = engine.world.monotonic(), engine.world.time()
     ours = engine.session.interest.epoch
     pong, interest = peer.pong, peer.interest
-    lives = peer.carried and not peer.silent  # by its hub's word; it is seldom pinged
+    lives = peer.carried and not peer.silent  # its hub says so; the peer is seldom pinged
     clock = None
     if pong is not None and pong.time:
-        # Half of the way there and back is how old what it said was when it came.
+        # Its time was half a round trip old when it came.
         clock = pong.time + peer.round_trip / 2 - (wall - (now - peer.pong_at))
     covering = [key for key in interest.keys if exchange and NameSet([key]).covers(exchange)]
     return PeerView(
@@ -157,7 +157,7 @@ def _peer(engine: Engine, peer: Peer, exchange: str) -> PeerView:
 
 
 def _sent(engine: Engine, peer: Peer, exchange: str) -> int | None:
-    """Return the last number that a peer gave on an exchange; None where we do not listen."""
+    """Return the last number of a peer on an exchange, as we know it; None if we don't listen."""
     if not exchange or not NameSet(engine.session.interest.keys).covers(exchange):
         return None
     where = engine.inbound.positions().get(peer.id.hex())

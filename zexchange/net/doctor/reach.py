@@ -1,9 +1,9 @@
-"""Tries an endpoint by hand, to say why a connection to it does not come about.
+"""Tries an endpoint by hand, to find out why a connection to it does not come about.
 
-ZeroMQ retries in silence. Here a plain connection is made, and a ZeroMQ peer is heard out
-as far as it introduces itself (ZMTP 3.1, greeting and READY): whether it speaks ZeroMQ,
-whether it wants keys, and which kind of socket it is. Nothing is said to it that counts.
-Blocking; for whoever examines, never for the node's own threads.
+ZeroMQ retries in silence. So a plain connection is made here, and a ZeroMQ peer is followed through
+its introduction (ZMTP 3.1, greeting and READY). That shows whether it speaks ZeroMQ, whether it
+wants keys, and which type of socket it is. No message is sent. The functions block, so the node's
+own threads never call them.
 """
 
 import errno
@@ -32,21 +32,21 @@ _FAILED = {
     errno.EACCES: "forbidden",
     errno.EPERM: "forbidden",
 }
-"""What comes of a try, by the error that ends it; of any other, ``no route``."""
+"""The outcome of a try by the error that ends it; ``no route`` for any other error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What a try came to.
+    """The result of a try.
 
     Attributes:
-        outcome: ``ok`` (a control socket), ``data port`` (its neighbour), ``keys`` (it takes
-            only who has keys), ``zmq`` (another ZeroMQ socket), ``unresolved``, ``no route``,
-            ``forbidden``, ``refused``, ``timeout``, ``mute`` (connected, and nothing said),
-            ``removed`` (the path of a Unix socket is not there), ``hidden`` (a node on this host
-            that lets nobody connect: it lacks descriptors),
-            ``not ours`` (something that is not ZeroMQ).
-        detail: the system's own words, or those of the other side.
+        outcome: ``ok`` (a control socket), ``data port`` (a data socket instead), ``keys`` (it
+            takes only nodes with keys), ``zmq`` (another ZeroMQ socket), ``unresolved``,
+            ``no route``, ``forbidden``, ``refused``, ``timeout``, ``mute`` (connected, but the
+            other side is silent), ``removed`` (the path of a Unix socket is not there), ``hidden``
+            (a node on this host that lets nobody connect, for want of descriptors), ``not ours``
+            (something that is not ZeroMQ).
+        detail: the text of the system's error, or what the other side said.
     """
 
     outcome: str
@@ -54,7 +54,7 @@ class Reach:
 
 
 def reach_all(endpoints: Iterable[str], timeout: float = TIMEOUT) -> dict[str, Reach]:
-    """Try endpoints, all at the same time."""
+    """Try endpoints, up to 64 at the same time; return the results by endpoint."""
     with importing():
         from concurrent.futures import ThreadPoolExecutor  # seldom needed, and slow to import
 
@@ -67,7 +67,7 @@ def reach_all(endpoints: Iterable[str], timeout: float = TIMEOUT) -> dict[str, R
 
 
 def reach(endpoint: str, timeout: float = TIMEOUT) -> Reach:
-    """Try one endpoint."""
+    """Try one endpoint; ``timeout`` is in seconds, for each step."""
     path = ipc_path(endpoint)
     if path is not None and os.path.lexists(path + HIDDEN):
         return Reach("hidden")
@@ -94,7 +94,7 @@ def reach(endpoint: str, timeout: float = TIMEOUT) -> Reach:
 
 
 def _listen(connection: socket.socket) -> Reach:
-    """Hear who is at the other end of a connection."""
+    """Find out from its greeting what is at the other end of a connection."""
     try:
         # One byte more than the signature: enough for the other side to say the rest.
         connection.sendall(_SIGNATURE + b"\3")
@@ -116,7 +116,7 @@ def _listen(connection: socket.socket) -> Reach:
 
 
 def _nudge(connection: socket.socket) -> Reach:
-    """Have something that waits for the end of a line say what it thinks of ours."""
+    """Send an end of line: a server of a text protocol that waits for one may answer then."""
     try:
         connection.settimeout(NUDGE)
         connection.sendall(b"\r\n\r\n")
@@ -126,7 +126,7 @@ def _nudge(connection: socket.socket) -> Reach:
 
 
 def _read(connection: socket.socket, size: int) -> bytes:
-    """Read so many bytes, or fewer if that is all, or if they cannot be a greeting."""
+    """Read ``size`` bytes, or fewer if there are no more, or if they cannot be a greeting."""
     got = b""
     while len(got) < size and (chunk := connection.recv(size - len(got))):
         got += chunk

@@ -1,8 +1,8 @@
-"""What is wrong, judged from a `Picture`: findings, worst and likeliest first.
+"""Judges a `Picture`: findings on what is wrong, worst and likeliest first.
 
-Pure. Each rule looks at one kind of trouble, and says in a sentence what is wrong, with
-what, and what to do. The order of the rules is that in which causes hide each other: who
-is not there cannot be half open, and who is half open cannot listen.
+These are pure functions. Each rule looks at one kind of trouble, and says in a sentence what is
+wrong, with what, and what to do. The rules stand in the order in which causes hide each other: a
+peer that is not there cannot be half open, and a peer that is half open cannot listen.
 """
 
 import difflib
@@ -15,20 +15,20 @@ from .reach import Reach
 from .snapshot import PeerView, Picture
 
 CLOCKS_APART = 1.0
-"""Seconds by which clocks may differ unmentioned."""
+"""Seconds by which clocks may differ without a finding."""
 FEW = 4
-"""Further peers that there have to be descriptors for."""
+"""A process that has descriptors for fewer further peers than that gets a finding."""
 HEARSAY = ("gossip", "hello")
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is worth saying.
+    """One result of a rule.
 
     Attributes:
-        wrong: whether messages do not arrive because of it; else it is only to be known.
+        wrong: whether messages do not arrive because of it; if not, it is only a note.
         about: an endpoint, a peer's label, or an exchange.
-        text: a sentence or two: what, and what to do.
+        text: a sentence or two: what is wrong, and what to do.
     """
 
     wrong: bool
@@ -38,7 +38,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What was found and what follows from it.
+    """The facts about a node, the findings, and a conclusion.
 
     Attributes:
         picture: the facts.
@@ -63,7 +63,7 @@ def diagnose(picture: Picture) -> Diagnosis:
     found = [finding for rule in RULES for finding in rule(picture)]
     if not picture.peers and not any(finding.wrong for finding in found):
         found.append(_nobody(picture))
-    found.sort(key=lambda finding: not finding.wrong)  # stable: else as the rules have it
+    found.sort(key=lambda finding: not finding.wrong)  # stable: otherwise in the order of the rules
     healthy = not any(finding.wrong for finding in found)
     conclusion = _all_well(picture) if healthy else f"Likeliest cause: {found[0].text}"
     return Diagnosis(picture, tuple(found), healthy, conclusion)
@@ -83,7 +83,7 @@ def _all_well(p: Picture) -> str:
 
 
 def out_of_sight(p: Picture) -> Iterator[Finding]:
-    """Nobody on this host can find us, or connect to us."""
+    """No process on this host can find us, or connect to us."""
     if p.hidden:
         text = (
             "This process has so few file descriptors left that nobody on this host can connect to "
@@ -99,7 +99,7 @@ def out_of_sight(p: Picture) -> Iterator[Finding]:
 
 
 def sent_away(p: Picture) -> Iterator[Finding]:
-    """A node has called that is of another federation or version."""
+    """A node has dialled us that is in another federation, or speaks another version."""
     what = {"federation": "is in another federation", "version": "speaks another version"}
     for source, reason in p.rejected:
         if reason in what:
@@ -111,7 +111,7 @@ def sent_away(p: Picture) -> Iterator[Finding]:
 
 
 def _nobody(p: Picture) -> Finding:
-    """Say that there is no peer, where no rule knows why."""
+    """Return the finding that there is no peer, where no rule knows why."""
     asked: list[str] = []
     if p.rendezvous:
         asked.append(f"no process of this user on this host (in {p.rendezvous})")
@@ -138,7 +138,7 @@ def _nobody(p: Picture) -> Finding:
 
 
 def names(p: Picture) -> Iterator[Finding]:
-    """A name in peers= has no address."""
+    """A name in ``peers=`` has no address."""
     for lookup in p.lookups:
         if lookup.why:
             host = parse_tcp(lookup.endpoint).host
@@ -157,11 +157,11 @@ REFUSALS = {
     "taken": "{who} has heard of us by another connection{said}: it lets us in in a moment.",
     "permission": "{who} does not permit it{said}: see its permissions.toml.",
 }
-"""What is said of a node that will not have us, by its reason."""
+"""The texts about a node that refuses us, by its reason."""
 
 
 def refusals(p: Picture) -> Iterator[Finding]:
-    """A node is there and will not have us."""
+    """A node or hub is there and refuses us."""
     told = ", ".join(control for control, _ in p.advertises)
     for e in p.endpoints:
         if e.state == "refused":
@@ -173,12 +173,12 @@ def refusals(p: Picture) -> Iterator[Finding]:
 
 
 def unreached(p: Picture) -> Iterator[Finding]:
-    """An endpoint that nobody was found behind."""
+    """An endpoint has led to no peer."""
     half = {peer.control for peer in p.peers}
     for e in p.endpoints:
         if e.state != "dialing" or e.reach is None or e.endpoint in half:
             continue
-        # A node that has ended is dialled for ten more minutes, in case that it comes back.
+        # A node that has ended is dialled for ten more minutes, in case it comes back.
         if e.found_by not in HEARSAY or e.reach.outcome not in ("refused", "removed"):
             yield Finding(e.found_by not in HEARSAY, e.endpoint, _why(e.endpoint, e.reach))
 
@@ -220,7 +220,7 @@ def _why(endpoint: str, reach: Reach) -> str:
 def half_open(p: Picture) -> Iterator[Finding]:
     """A peer is known and something works in one direction only."""
     for peer in p.peers:
-        # Whose data thread is held connects to nobody new: `held_up` has the cause.
+        # A node whose data thread is held connects to no new peer: `held_up` has the cause.
         if not (peer.ready or peer.held or p.held):
             yield Finding(True, peer.label, _half(p, peer))
 
@@ -263,7 +263,7 @@ def _of_this_host(p: Picture, peer: PeerView) -> bool:
 
 
 def _half_here(peer: PeerView) -> str:
-    """Say what does not work yet between us and a peer that no firewall parts from us."""
+    """Return what does not work yet between us and a peer on this host, so with no firewall."""
     if not peer.answers:
         lacks = f"does not answer at {peer.control or 'its Unix socket'}"
     elif not peer.heard:
@@ -292,11 +292,11 @@ DATA_PORT = {
     "no route": " (there is no way to it)",
     "forbidden": " (this host may not connect to it)",
 }
-"""What is said of a peer's data port, by the outcome of a try by hand."""
+"""The remarks on a peer's data port, by the outcome of a try by hand."""
 
 
 def _unheard(peer: PeerView) -> str:
-    """Say why we do not receive from a peer that answers."""
+    """Return why we do not receive from a peer that answers."""
     who = peer.label
     why = DATA_PORT.get(peer.data_reach.outcome, "") if peer.data_reach else ""
     if host_of(peer.data) != host_of(peer.control):
@@ -311,7 +311,7 @@ def _unheard(peer: PeerView) -> str:
 
 
 def _cannot_come(p: Picture, peer: PeerView) -> str:
-    """Say why a peer that we reach does not reach us."""
+    """Return why a peer that we reach does not reach us."""
     told = [control for control, _ in p.advertises if control.startswith("tcp:")]
     loop = [control for control in told if parse_tcp(control).loopback]
     if loop and peer.host != p.host:
@@ -332,7 +332,7 @@ def _cannot_come(p: Picture, peer: PeerView) -> str:
 
 
 def without_address(p: Picture) -> Iterator[Finding]:
-    """A node has called that cannot be reached, and is no peer therefore."""
+    """A node has dialled us that we cannot reach, so it is no peer."""
     for source, reason in p.rejected:
         if reason == "unreachable":
             text = (
@@ -360,11 +360,11 @@ KEYS = {
     "not our key": "Somebody comes to our {0} port and expects another key than ours: give it our "
     "node.pub.",
 }
-"""What is said of a key, by the reason of a rejection; the source is its place."""
+"""The texts about a connection that failed over keys, by reason; ``{0}`` is where."""
 
 
 def keys(p: Picture) -> Iterator[Finding]:
-    """A connection was broken off over keys."""
+    """A connection was refused because of keys."""
     linked = {e.endpoint for e in p.endpoints if e.state in ("peer", "hub")}
     hubs = {e.endpoint for e in p.endpoints if e.found_by == "hub"}
     for source, reason in p.rejected:
@@ -407,7 +407,7 @@ FINDS_US_SLOW = (
 
 
 def slow(p: Picture) -> Iterator[Finding]:
-    """A peer, or we, cannot keep up."""
+    """A peer cannot keep up with us, or we cannot with it."""
     for peer in p.peers:
         for true, text in ((peer.slow, SLOW), (peer.finds_us_slow, FINDS_US_SLOW)):
             if true:
@@ -415,7 +415,7 @@ def slow(p: Picture) -> Iterator[Finding]:
 
 
 def descriptors(p: Picture) -> Iterator[Finding]:
-    """There are too few file descriptors for the peers."""
+    """A process has file descriptors left for few further peers, or for none."""
     own = [] if p.hidden else [("This process", p.room)]
     for who, room in [*own, *((peer.label, peer.room) for peer in p.peers)]:
         if room is not None and room < FEW:
@@ -428,7 +428,7 @@ def descriptors(p: Picture) -> Iterator[Finding]:
 
 
 def interest(p: Picture) -> Iterator[Finding]:
-    """Nobody listens to the exchange that is asked about, or under another name."""
+    """No peer listens to the exchange in question, perhaps because of a wrong name."""
     if not p.exchange or not p.peers:
         return
     if not p.federated:
@@ -444,7 +444,7 @@ def interest(p: Picture) -> Iterator[Finding]:
 
 
 def _near(p: Picture) -> list[str]:
-    """Return what is listened to that may have been meant."""
+    """Return the names and patterns that peers listen to and that may have been meant."""
     keys = sorted({key for peer in p.peers for key in peer.interest})
     wanted = p.exchange
     first = wanted.split(".")[0].lower()
@@ -455,7 +455,7 @@ def _near(p: Picture) -> list[str]:
 
 
 def clocks(p: Picture) -> Iterator[Finding]:
-    """Clocks differ: nothing is lost by it, and times of messages mislead."""
+    """Clocks differ: no message is lost by that, but the times in them mislead."""
     for peer in p.peers:
         if peer.clock is not None and abs(peer.clock) > CLOCKS_APART:
             way = "ahead of" if peer.clock > 0 else "behind"

@@ -1,7 +1,7 @@
-"""What `Node.diagnose` has found: frozen values, all of them facts, none of them opinions.
+"""The facts that `Node.diagnose` collects, as frozen values.
 
-What follows from them is the business of `rules`. Everything here can be made by hand,
-which is how the opinions are tested.
+Only `rules` draws conclusions from them. All values can be made by hand, which is how the rules
+are tested.
 """
 
 from dataclasses import dataclass, field
@@ -14,17 +14,17 @@ class Endpoint:
     """A control endpoint that was, or is being, dialled.
 
     Attributes:
-        endpoint: what is dialled.
+        endpoint: the endpoint itself.
         found_by: ``static`` (``peers=``), ``dns``, ``lan``, ``rendezvous`` (this host),
-            ``gossip`` (a peer's word), ``hello`` (it dialled us) or ``hub`` (``hub=``; or a
-            hub's word, where the endpoint is that of a node).
+            ``gossip`` (a peer told us), ``hello`` (it dialled us) or ``hub`` (``hub=``; or a hub
+            told us, where the endpoint is that of a node).
         state: ``peer``, ``hub`` (it carries us), ``ourselves``, ``refused`` (by its node or
             hub) or ``dialing``.
         peer: the label of the node behind it, if that is known.
         reason: why its node refused us: ``federation``, ``version``, ``unreachable``, ``key``,
             ``permission``.
         text: that node's own words.
-        reach: what a try by hand came to, where there is no peer.
+        reach: the result of a try by hand, where there is no peer.
     """
 
     endpoint: str
@@ -47,21 +47,23 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True)
 class PeerView:
-    """A peer, and what works between it and us.
+    """A peer, and which connections between it and us work.
 
     Attributes:
-        answers: our control link to it is answered.
-        calls: it was heard on its own control link, which leads to us.
-        heard: its messages are proven to reach us.
-        hears: ours are proven to reach it.
-        control: where we dial it, and ``data`` where we receive from it.
-        data_reach: what a try of its data port came to, where it is not heard.
-        silent: it has not been heard for three seconds.
-        slow: it acknowledges too slowly; ``finds_us_slow``: it says so of us.
+        answers: whether our control link to it is answered.
+        calls: whether it was heard on its own control link, which leads to us.
+        heard: whether its messages are proven to reach us.
+        hears: whether our messages are proven to reach it.
+        control: the endpoint at which we dial it; ``data``: the one that we receive from.
+        data_reach: the result of a try by hand: of its control port if that does not answer, else
+            of its data port if it is not heard.
+        silent: whether it has not been heard for three seconds.
+        slow: whether it acknowledges too slowly; ``finds_us_slow``: whether it says so of us.
         clock: seconds by which its clock is ahead of ours; None if it did not tell.
         held: seconds for which a task has held its data thread; 0 if none does.
         room: for how many more peers it has descriptors; None if it did not tell.
-        listens: whether it listens to the named exchange, and ``key``, by which of its keys.
+        interest: the names and patterns that it wants.
+        listens: whether it listens to the exchange in question; ``key``: by which of its keys.
         sent: the last number that it has given there, as far as we know; None if unknown.
     """
 
@@ -88,7 +90,7 @@ class PeerView:
 
     @property
     def ready(self) -> bool:
-        """Whether everything works, both ways."""
+        """Whether everything works in both directions."""
         return self.answers and self.calls and self.heard and self.hears
 
 
@@ -98,19 +100,21 @@ class Picture:
 
     Attributes:
         listens: the endpoints that it has bound.
-        advertises: what others are told to dial, control and data.
-        rendezvous: where on this host others were looked for, and ``elsewhere`` the places where
-            some live and were not, because ``ZEXCHANGE_DIR`` is set.
-        others: what there is to say of other federations there, if there is no peer.
-        lan: whether the local network is asked, and ``around`` what it has answered.
-        held: seconds for which a task has held our own data thread, and ``holder`` which.
-        holders: by exchange and place, how often one was found doing so.
-        room: for how many more peers there are descriptors; None if that has no end.
-        hidden: nobody on this host can connect to us anew, for want of descriptors.
-        unplaced: why nobody on this host can find us, though they should; or empty.
-        rejected: by (source, reason), how often something was not taken.
-        exchange: the exchange that is asked about; ``tasks`` are attached to it here,
-            and it is ``federated`` if it takes part.
+        advertises: the pairs of endpoints that others are told to dial, control and data.
+        rendezvous: where it looks for others on this host; ``elsewhere``: the places where some
+            live and it does not look, because ``ZEXCHANGE_DIR`` is set.
+        others: notes on other federations there, if it has no peer.
+        lan: whether it asks the local network; ``around``: the endpoints that it found there.
+        lookups: the names in ``peers=``, and what they stand for.
+        held: seconds for which a task has held its data thread, 0 if none does; ``holder``: the
+            exchange of that task.
+        holders: by exchange and place, how often a task was found holding the thread.
+        room: for how many more peers it has descriptors; None if there is no limit.
+        hidden: whether no further process on this host can connect to it, for want of descriptors.
+        unplaced: why no process on this host can find it, though they should; or empty.
+        rejected: by (source, reason), how often something was rejected.
+        exchange: the name that is in question, or empty; ``tasks``: how many are attached to it
+            here; ``federated``: whether it takes part.
     """
 
     federation: str

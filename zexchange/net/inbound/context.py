@@ -1,4 +1,4 @@
-"""What everything that arrives at a node has in common: to whom it is told, and handed on."""
+"""The context of everything that arrives at a node: where it is reported, and handed on."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,25 +14,25 @@ from ...protocol.wire.messages import Recall, Replay
 
 
 class ReceiverEvents(Protocol):
-    """What the data thread tells the control thread, where the engine is; tests stand in for it."""
+    """The reports that the data thread makes to the engine's control thread; tests stand in."""
 
     def proven(self, peer: bytes, epoch: int) -> None:
-        """A ready arrived."""
+        """A ready of a peer arrived: ``epoch`` of our interest is in force there."""
 
     def forgot(self, peer: bytes, number: int) -> None:
-        """We have forgotten what a peer has told us to."""
+        """We have forgotten the exchanges that a peer told us to forget, by that ``number``."""
 
     def consumed(self, peer: bytes, positions: dict[str, int]) -> None:
         """Our tasks have been given a peer's messages up to these numbers."""
 
     def ask(self, peer: bytes, request: Replay | Recall) -> None:
-        """Messages of a peer are missing, or wanted of before our time."""
+        """Messages of a peer are missing, or a late joiner wants earlier ones."""
 
     def lost(self, event: Lost) -> None:
-        """Messages of a peer will not come any more."""
+        """Messages of a peer will not come."""
 
     def rejected(self, source: str, reason: str) -> None:
-        """A frame was not taken."""
+        """A frame was rejected."""
 
     def marked(self, hub_source: str, mark: int) -> None:
         """A hub asks how far we have read what it sends."""
@@ -40,7 +40,7 @@ class ReceiverEvents(Protocol):
 
 @dataclass(eq=False)
 class ReceiveContext:
-    """What all peer receivers of a node share: to whom they report, and what they hand on to."""
+    """The objects that all peer receivers of a node share, to report and to hand on."""
 
     me: bytes
     registry: Registry
@@ -49,27 +49,28 @@ class ReceiveContext:
     timeout: float
     monotonic: Callable[[], float]
     elapsed: Elapsed = field(default_factory=Elapsed, init=False)
-    """What counts for ``timeout``: seconds in which the data thread, told by the control
-    thread, looked in time at what is missing."""
+    """The clock for ``timeout``. It counts only seconds in which the data thread looked in time at
+    what is missing, as the control thread tells it to."""
     busy: tuple[float, str] | None = None
-    """Since when, and with which exchange, tasks have held the thread."""
+    """Since when tasks have held the data thread, and which exchange called them; or None."""
     refused: int = 0
-    """Frames that were not taken."""
+    """How many frames were rejected."""
 
     def reject(self, source: str, reason: str) -> None:
-        """Count a frame that is not taken, and tell of it."""
+        """Count a frame that is rejected, and report it."""
         self.refused += 1
         self.control.rejected(source, reason)
 
     def restrict(self, positions: ReceiveState, rights: Rights, epoch: int) -> None:
-        """Have nothing taken of a peer on exchanges where it may not publish.
+        """Have nothing taken from a peer on exchanges where it may not publish.
 
-        What it may now, and might not before it left, is taken from ``epoch`` on.
+        Exchanges where it may publish now, and might not before it left, are taken from ``epoch``
+        on.
         """
         positions.permit(rights.publish, epoch)
 
         def admits(name: str) -> bool:
-            """Judge a name that nothing has been taken on yet."""
+            """Return whether the peer may publish on a name that is not followed yet."""
             permitted = rights.may_publish(name)
             if not permitted:
                 self.reject(rights.name, f"may not publish on {name!r}")
@@ -81,7 +82,7 @@ class ReceiveContext:
         """Return the exchange of a name, made if need be; None if it takes no part.
 
         Raises:
-            DecodeError: if it is no name.
+            DecodeError: if it is no valid name.
         """
         try:
             return self.registry.get(name) if self.federated(name) else None

@@ -1,7 +1,8 @@
-"""The late joiners of one peer's messages: what it keeps for them is fetched, then handed on.
+"""Fetches the history that one peer keeps, and hands it on to the late joiners that asked for it.
 
-What arrives live waits meanwhile (`RemoteCatchUp`), so that nothing is missing and nothing
-comes twice. On the data thread, as the peer receiver whose part this is.
+Messages that arrive live wait meanwhile in the `RemoteCatchUp` of each joiner, so that nothing is
+missing and nothing comes twice. All of this runs on the data thread, as does the peer receiver
+that a fetcher belongs to.
 """
 
 from collections.abc import Callable
@@ -20,11 +21,11 @@ from ...protocol.wire.messages import Batch
 from .context import ReceiveContext
 
 WAITED_BYTES = 32 << 20
-"""Bytes that arrive live while a history is waited for, before that is given up."""
+"""Bytes that may arrive live while joiners wait for history; then they wait no longer."""
 
 
 class HistoryFetcher:
-    """Who waits for what a peer keeps."""
+    """The late joiners that wait for the history that one peer keeps."""
 
     def __init__(
         self, peer: bytes, receive_context: ReceiveContext, positions: ReceiveState
@@ -32,21 +33,28 @@ class HistoryFetcher:
         self._peer = peer
         self.origin = peer.hex()
         self.handed: Callable[[str], int] = lambda name: 0
-        """Returns up to where an exchange has come, by whatever way."""
+        """Returns up to which number an exchange was handed on, by any federation; else 0."""
         self._receive_context = receive_context
         self._positions = positions
         self._recalls = HistoryRequests(
             receive_context.me, receive_context.timeout, receive_context.elapsed
         )
         self.owed: dict[int, RemoteCatchUp] = {}
-        """The joiners that wait, by the number of the recall; after its end, for others."""
+        """The joiners that wait, by the number of their recall.
+
+        One whose recall has ended stays while it waits for the history of other peers.
+        """
         self._requests = 0
         self._bytes = 0
 
     def recall(self, key: str, arrears: RemoteCatchUp, expected: bool | None = None) -> None:
-        """Have a late joiner given what the peer keeps for it, before anything live.
+        """Fetch what the peer keeps for a late joiner, which gets it before anything live.
 
-        With what others keep, if the peer is ``expected`` to tell soon: by itself, if it is ready.
+        Args:
+            key: the name or pattern that the joiner is attached to.
+            arrears: stands in for the joiner.
+            expected: whether the joiner waits for this peer before it is given what others keep;
+                None for whether the peer is ready.
         """
         if expected is None:
             expected = self._positions.ready_epoch > 0
@@ -58,22 +66,23 @@ class HistoryFetcher:
             self.pursue(now)
 
     def owing(self) -> list[tuple[str, RemoteCatchUp]]:
-        """Return the joiners that wait for this peer still, each with the key that it asked for."""
+        """Return the joiners that still wait for this peer, each with the key that it asked for."""
         asked, owed = self._recalls, self.owed.items()
         return [(asked.key(request), arrears) for request, arrears in owed if request in asked]
 
     def recounted(self, request: int, ranges: dict[str, tuple[int, int]]) -> None:
-        """Take what the peer says it keeps."""
+        """Take the answer to a recall: by exchange, the first and last number that are kept."""
         arrears, receive_context = self.owed.get(request), self._receive_context
         if arrears is None:
             return
 
         def live(name: str) -> int | None:
-            """Return the number from which the joiner has, or will have, all there is."""
+            """Return the number from which on the joiner has, or will get, every message."""
             position = self._positions.positions.get(name)
             if position is None or not receive_context.federated(name):
                 return None  # not for us; or promised before its first message: all is live
-            # What came by another key that has ended since, and a hole behind it: kept as well.
+            # Parked before a jump, under a key that has ended since: there is a hole between that
+            # and what came after the jump. So it is dropped here, and the history reaches further.
             arrears.forgo(self.origin, name, self._positions.jumped.get(name, 0))
             waiting = arrears.live(self.origin, name)
             return max(position, self.handed(name)) + 1 if waiting is None else waiting
@@ -83,7 +92,7 @@ class HistoryFetcher:
         self.pursue(now)
 
     def delivered(self, size: int) -> None:
-        """Note that a frame of so many bytes was handed on, and may wait with a late joiner."""
+        """Count a frame of so many bytes, which was handed on and may wait with a late joiner."""
         self._bytes += size
         if self._bytes > WAITED_BYTES:
             for request, arrears in list(self.owed.items()):
@@ -92,12 +101,12 @@ class HistoryFetcher:
                 arrears.expire()
 
     def waits_from(self, name: str) -> int | None:
-        """Return the number of the first message of an exchange that waits, None without any."""
+        """Return the lowest number of an exchange that waits with a joiner; None if none does."""
         firsts = [arrears.live(self.origin, name) for arrears in self.owed.values()]
         return min((first for first in firsts if first is not None), default=None)
 
     def take(self, batch: Batch, frame: Body) -> bool:
-        """Take a frame of history; tell whether it is one.
+        """Take a frame if it is one of history; return whether it is.
 
         Raises:
             DecodeError: if it is malformed, or not of this peer.
@@ -111,11 +120,11 @@ class HistoryFetcher:
         return True
 
     def resent(self, request: int, name: str, first: int, last: int, now: float) -> None:
-        """The peer has sent what it keeps of a range: what came before ``first`` is gone."""
+        """Take note that the peer has sent what it keeps of a range: all from ``first`` on."""
         self._recalls.answered(request, name, first, last, now)
 
     def pursue(self, now: float) -> None:
-        """Ask on, and hand on what is complete."""
+        """Send the requests that are due, and hand on each history that is complete."""
         for request, arrears in list(self.owed.items()):
             through = request not in self._recalls and not arrears.awaits(self.origin)
             if arrears.cancelled or through:
@@ -128,12 +137,12 @@ class HistoryFetcher:
                 self._receive_context.control.ask(self._peer, step)
 
     def end(self) -> None:
-        """Let nobody wait any more: the peer has left."""
+        """Have all joiners wait for this peer no longer: it has left."""
         for step in self._recalls.abandon():
             self._join(step, left=True)
 
     def _join(self, step: HistoryDone, left: bool = False) -> None:
-        """Hand a late joiner its history, and then what has waited for that."""
+        """Hand a late joiner its history, and then the messages that have waited for it."""
         arrears, receive_context = self.owed.pop(step.request), self._receive_context
         if not self.owed:
             self._bytes = 0
@@ -153,12 +162,12 @@ class HistoryFetcher:
                     [Delivery(name, k.value, self.origin, k.number, k.sent_at) for k in kept]
                 )
         arrears.complete(self.origin, history, through=not left)
-        if arrears.awaits(self.origin) and not left:  # with that of others
+        if arrears.awaits(self.origin) and not left:  # it waits for the history of others, too
             self.owed[step.request] = arrears
         receive_context.busy = None
 
     def _exchange(self, name: str) -> Exchange[Any] | None:
-        """Return an exchange if it takes part: made, if only a pattern knew of it so far."""
+        """Return the exchange of a name, made if need be; None if it takes no part."""
         try:
             return self._receive_context.exchange(name)
         except DecodeError as error:

@@ -1,9 +1,24 @@
-"""Peers that are one process, met in several federations: what they send is handed on once.
+"""Hands on each message once although the process that sends it is met in several federations.
 
-Each federation has a data thread of its own, so that what `Merger` decides is shared by some.
-Under a lock it is only decided: whoever has brought something hands on whatever is next, of
-the others too, one thread at a time for each exchange. A peer that is met in one federation
-alone has nothing of this on its messages' way.
+A process that shares one registry in several federations has a node, and so is a peer, in each of
+them. These nodes number a message alike. So its messages arrive once in each federation that both
+processes are in, on the data thread of our node there.
+
+A `Source` is such a process, and each of its peer receivers here has a `Share` in it. `Sources`
+finds the source of a new peer by the registry id that the peer claims (see `identities`).
+
+While a process is met in one federation only, its receiver hands on by itself, and nothing of this
+module is on the way of its messages. When a second receiver joins, all of them begin to share.
+Each says, on its own thread, how far it has handed on by itself (`Share.begin`). From then on it
+gives its messages and losses to the `Merger` of the source, which decides what is next.
+
+The decision is made under a lock, and carried out without it (`Source.run`). The thread that has
+brought something hands on everything that is next on that exchange, also what other receivers
+have brought. The merger lets one thread at a time do so for each exchange.
+
+A receiver that is left alone hands on by itself again (`Source.part`), once it stands where all
+stood. It does not while a peer that left may come back (`departed.REMEMBERED`): the merger must
+know then what of its messages was handed on, or reported as lost.
 """
 
 import threading
@@ -24,39 +39,42 @@ from ..transport.per_registry import PerRegistry
 from .peer_stream import ALONE, PeerReceiver, Sharing
 
 FORMER_MOST = 256
-"""Processes that have left, and of which it is known what was handed on."""
+"""Processes that have left and may return, for which we remember what was handed on."""
 Do = Callable[[Callable[[], None]], None]
 """Runs a command on the data thread of a peer receiver."""
 Identity = tuple[bytes, bytes]
-"""The registry of a process, and who stands for it. Without that nobody is taken for it."""
+"""A registry id that a peer claims, and what vouches for that claim.
+
+Peers count as one process only if they have both in common.
+"""
 _NEAR, _ANYBODY = b"near", b""
 
 
 def identities(
     registry: bytes, peer: bytes, hub: bytes | None, endpoint: str, keyed: bool
 ) -> list[Identity]:
-    """Return as whom a peer is known that has said which process it is.
+    """Return the identities of a peer that has named its registry.
 
-    A registry is no secret: another node that says the same would have its messages taken in
-    place of those.
+    A registry id is no secret. If it were enough, a node that claims the id of another process
+    would have its messages taken in place of those of that process.
 
     Args:
-        registry: as it says.
-        peer: its id, which goes with its key.
+        registry: the registry id that the peer claims.
+        peer: the id of the peer, which belongs to its key.
         hub: the key of the hub that it is received by; None if it is received directly.
-        endpoint: where it is received.
-        keyed: whether there are keys in this federation.
+        endpoint: the data endpoint that it is received from.
+        keyed: whether this federation uses keys.
     """
     if not keyed:
         return [(registry, _ANYBODY)]
     if hub is not None:
-        return [(registry, hub + mark_of(peer))]  # it is the hub's word that this is its key
+        return [(registry, hub + mark_of(peer))]  # the hub alone says that this is its key
     near = [(registry, _NEAR)] if endpoint.startswith("ipc:") else []
     return [*near, (registry, mark_of(peer))]
 
 
 class Sources:
-    """The processes that one registry hears of, by whatever federation."""
+    """The processes that one registry receives from, by any federation."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -64,7 +82,7 @@ class Sources:
         self._former: dict[Identity, Source] = {}
 
     def join(self, known: Iterable[Identity], peer_receiver: PeerReceiver, do: Do) -> None:
-        """Have a peer receiver hand on together with those of the same process; on its thread."""
+        """Add a peer receiver to those of the same process. On its data thread."""
         with self.lock:
             known = tuple(known)
             self._expire(peer_receiver.now())
@@ -83,9 +101,9 @@ class Sources:
                 other.do(other.begin)
 
     def emptied(self, source: "Source") -> None:
-        """Keep what is known of a process that may be back.
+        """Remember a process that has no receiver left, if it may come back.
 
-        The lock is held.
+        The caller holds the lock.
         """
         for known in [known for known, there in self._there.items() if there is source]:
             del self._there[known]
@@ -95,7 +113,7 @@ class Sources:
             del self._former[next(iter(self._former))]
 
     def _expire(self, now: float) -> None:
-        """Forget processes of which nothing goes on where it was any more. The lock is held."""
+        """Forget processes that have been away too long to resume. The caller holds the lock."""
         for known, source in list(self._former.items()):
             source.expire(now)
             if not source.away:
@@ -103,22 +121,22 @@ class Sources:
 
 
 class Source:
-    """One process, and the shares that peer receivers have in what it sends."""
+    """One peer process, and the shares that peer receivers have in what it sends."""
 
     def __init__(self, origin: str, sources: Sources, patience: float) -> None:
         self.origin = origin
-        """Of whom its messages are said to be: the node that was met first."""
+        """The node that tasks see as the origin of all its messages: the one that was met first."""
         self.shared = False
-        """Whether there ever was more than one peer receiver."""
+        """Whether there has ever been more than one peer receiver."""
         self.away: dict[bytes, tuple[Share, float]] = {}
-        """By peer that has left and may go on where it was, its receiver, and when it left."""
+        """By peer that has left and may resume: the share of its receiver, and when it left."""
         self.lock = sources.lock
         self.merger = Merger(patience, mark)
         self._sources = sources
         self._shares: set[Share] = set()
 
     def add(self, share: "Share") -> "list[Share]":
-        """Take in a share; return those that are to begin to share. The lock is held."""
+        """Add a share; return the shares that have to `begin`. The caller holds the lock."""
         self.expire(share.peer_receiver.now())
         former, _ = self.away.pop(share.peer_receiver.peer, (None, 0.0))
         if not self.shared and self.away:  # what they have handed on by themselves counts
@@ -140,23 +158,26 @@ class Source:
         return [share, *alone]
 
     def _note_left(self, share: "Share") -> None:
-        """Have the merger know what a peer receiver had handed on by itself that has left."""
+        """Tell the merger what a receiver whose peer has left had handed on by itself."""
         self.merger.share(share, share.so_far, share.mark)
         self.merger.leave(share, False)
 
     def expire(self, now: float) -> None:
-        """Forget peers that were away for too long to go on where they were. The lock is held."""
+        """Forget peers that have been away too long to resume. The caller holds the lock."""
         for peer, (share, left_at) in list(self.away.items()):
             if now - left_at > departed.REMEMBERED:
                 del self.away[peer]
                 self.merger.lapse(share)
 
     def leave(self, share: "Share", final: bool) -> "list[Share]":
-        """Take note that nothing more comes by a peer receiver; return those that are left."""
+        """Remove the share of a receiver that has ended; return the shares that are left.
+
+        Unless it is ``final``, the peer may come back and resume.
+        """
         with self.lock:
             self._shares.discard(share)
             if not final:
-                share.peer_receiver.look_again()  # what it holds at hand is for messages
+                share.peer_receiver.look_again()  # no frame needs its exchanges again
                 self.away[share.peer_receiver.peer] = share, share.peer_receiver.now()
             if self.shared and share.peer_receiver.shared is ALONE:
                 self.merger.share(share, share.so_far, share.mark)
@@ -168,7 +189,7 @@ class Source:
             return list(self._shares)
 
     def part(self, share: "Share") -> bool:
-        """Return whether a peer receiver hands on by itself from now on: it is the only one."""
+        """Return whether a receiver, the only one left, hands on by itself from now on."""
         with self.lock:
             self.expire(share.peer_receiver.now())
             alone = len(self._shares) == 1 and not self.away
@@ -179,19 +200,19 @@ class Source:
             return True
 
     def lonely(self, now: float) -> bool:
-        """Return whether there is one peer receiver, and none that may be back. Any thread."""
+        """Return whether one receiver is left, and no peer that left may resume. Any thread."""
         left = [at for _, at in list(self.away.values())]
         return len(self._shares) == 1 and all(now - at > departed.REMEMBERED for at in left)
 
     def look(self, peer_receiver: PeerReceiver) -> None:
-        """Go on with whatever waits, where that is due; on a peer receiver's thread."""
+        """Go on with every exchange on which something waits. On a receiver's data thread."""
         with self.lock:
             waiting = list(self.merger.waiting)
         for name in waiting:
             self.run(name, peer_receiver)
 
     def run(self, name: str, peer_receiver: PeerReceiver) -> None:
-        """Hand on what is next on an exchange, while there is any and no other thread does."""
+        """Hand on what is next on an exchange, until there is nothing or another thread does so."""
         merger, now = self.merger, peer_receiver.now()
         while True:
             with self.lock:
@@ -214,13 +235,16 @@ class Source:
 
 
 class Share(Sharing):
-    """The part of one peer receiver in what a process sends; on its thread, unless it says so."""
+    """The part that one peer receiver has in what a process sends.
+
+    Its methods are called on the data thread of the receiver, unless they say otherwise.
+    """
 
     def __init__(self, peer_receiver: PeerReceiver, source: Source, do: Do) -> None:
         self.peer_receiver = peer_receiver
         self.do = do
         self.mark = mark()
-        """Of the moment from which on the peer receiver has handed on by itself."""
+        """A mark of the moment at which the receiver began to hand on by itself."""
         self._source = source
         self._merger, self._lock = source.merger, source.lock
         self._questions: set[str] = set()
@@ -231,7 +255,7 @@ class Share(Sharing):
 
     @property
     def so_far(self) -> dict[str, tuple[int, int]]:
-        """By exchange, where the peer receiver began, and how far it has handed on by itself."""
+        """By exchange, where the receiver began, and up to where it has handed on by itself."""
         where, tallies = (
             self.peer_receiver.positions.positions,
             self.peer_receiver.positions.tallies,
@@ -240,12 +264,15 @@ class Share(Sharing):
         return {n: (max(at - counts[n], 0), at) for n, at in where.items()}
 
     def at(self, name: str) -> int:
-        """Return the position of the peer receiver; 0 before the first, the end after the last."""
+        """Return the position of the receiver on an exchange.
+
+        Where it has none, that is 0 if the exchange may still come, and else the highest number.
+        """
         end = 0 if self.peer_receiver.carries(name) else LAST_NUMBER
         return self.peer_receiver.positions.positions.get(name, end)
 
     def begin(self) -> None:
-        """Share from here on."""
+        """Hand on together with the other receivers from now on."""
         peer_receiver = self.peer_receiver
         if peer_receiver.share is not self or peer_receiver.shared is not ALONE:
             return
@@ -256,7 +283,10 @@ class Share(Sharing):
         self._source.look(peer_receiver)
 
     def end(self, final: bool, owed: Iterable[tuple[str, RemoteCatchUp]]) -> None:
-        """Bring nothing more: the peer has left; who is ``owed`` history asks the others."""
+        """Leave the source: the peer has left.
+
+        The joiners that are ``owed`` its history ask for it by the other receivers.
+        """
         self.peer_receiver.share = ALONE
         for other in self._source.leave(self, final):
             for key, arrears in owed:
@@ -264,7 +294,7 @@ class Share(Sharing):
                 other.do(lambda to=history_fetcher, k=key, a=arrears: to.recall(k, a))  # type: ignore[misc]
 
     def pursue(self) -> None:
-        """Go on with what waits; hand on alone if nobody else is there any more."""
+        """Go on with what waits; hand on alone again if this is the only receiver left."""
         self._source.look(self.peer_receiver)
         if self._source.lonely(self.peer_receiver.now()) and self._source.part(self):
             self.peer_receiver.shared, self.mark = ALONE, mark()
@@ -277,7 +307,7 @@ class Share(Sharing):
     # ------------------------------------------------------------------------ what comes
 
     def bring(self, exchange: Exchange[Any], batch: Batch, frame: Body, skip: int) -> None:
-        """Take the messages of a frame whose turn it is in this peer receiver."""
+        """Take the messages of a frame that is next in this receiver, without the first ones."""
         name, first, last = batch.name, batch.first + skip, batch.first + batch.count - 1
         item, now = (exchange, batch, frame), self.peer_receiver.now()
         with self._lock:
@@ -286,7 +316,7 @@ class Share(Sharing):
         self._source.run(name, self.peer_receiver)
 
     def lose(self, name: str, first: int, last: int, reason: str) -> None:
-        """Take word of what this peer receiver has lost; from 0 on, nobody knows from where on."""
+        """Take note of a loss of this receiver; ``first`` is 0 if nobody knows where it begins."""
         if not first:
             with self._lock:
                 known = self._merger.handed(name) >= last
@@ -304,7 +334,7 @@ class Share(Sharing):
             other.do(lambda other=other: other.say_where(name))  # type: ignore[misc]
 
     def say_where(self, name: str) -> None:
-        """Say where this peer receiver stands on an exchange; once that is in force."""
+        """Tell the merger where this receiver stands on an exchange, once that is in force."""
         peer_receiver = self.peer_receiver
         positions = peer_receiver.positions
         at = positions.positions.get(name)
@@ -316,14 +346,14 @@ class Share(Sharing):
         self._source.run(name, peer_receiver)
 
     def proven(self) -> None:
-        """Say where this peer receiver stands on what is in force now, where that was asked."""
+        """Answer the merger's open questions about exchanges that are in force by now."""
         positions = self.peer_receiver.positions.positions
         for name in [name for name in self._questions if name in positions]:
             self._questions.discard(name)
             self.say_where(name)
 
     def drop(self, names: Iterable[str]) -> None:
-        """Take note that exchanges are not wanted any more."""
+        """Take note that exchanges are no longer wanted."""
         gone = set(names)
         with self._lock:
             for name in gone:
@@ -332,7 +362,7 @@ class Share(Sharing):
         self._source.look(self.peer_receiver)
 
     def forgotten(self, heads: dict[str, int]) -> None:
-        """Take note that exchanges were forgotten, up to these numbers."""
+        """Take note that the peer forgot exchanges, which were complete up to these numbers."""
         with self._lock:
             for name, head in heads.items():
                 self._merger.forgotten(self, name, head)
@@ -340,14 +370,14 @@ class Share(Sharing):
         self._source.look(self.peer_receiver)
 
     def based(self, bases: dict[str, int]) -> None:
-        """Take note of up to where nothing will come of exchanges that has not."""
+        """Take note that up to these numbers nothing will come that has not come yet."""
         with self._lock:
             for name, base in bases.items():
                 self._merger.based(name, base)
         self._source.look(self.peer_receiver)
 
     def settle(self, settled: Settled) -> None:
-        """Count what has become of what was not brought. Any thread."""
+        """Correct the counts of messages that this receiver did not bring. Any thread."""
         tally = self.peer_receiver.positions.tallies.get(settled.name)
         if tally is not None:
             self.do(lambda: _count(tally, settled))
@@ -355,13 +385,13 @@ class Share(Sharing):
     # ---------------------------------------------------------------- what the peer receiver says
 
     def given(self, positions: dict[str, int]) -> dict[str, int]:
-        """Return how far messages have been handed on when the receiver is at these numbers."""
+        """Return up to which numbers all was handed on, for these positions of the receiver."""
         with self._lock:
             given = {name: self._merger.given(name, at) for name, at in positions.items()}
         return {name: at for name, at in given.items() if at}
 
     def handed(self, name: str) -> int:
-        """Return up to where messages have been handed on; 0 if that is not known."""
+        """Return up to which number an exchange was handed on; 0 if that is not known."""
         with self._lock:
             return self._merger.handed(name)
 
@@ -381,5 +411,5 @@ _sources: PerRegistry[Sources] = PerRegistry()
 
 
 def sources_of(registry: Registry) -> Sources:
-    """Return the processes that a registry hears of, by all nodes of this process."""
+    """Return the processes that a registry receives from, by all nodes of this process."""
     return _sources.get(registry, Sources)

@@ -1,8 +1,26 @@
-"""What comes from one peer, after it has left the socket: checked, put in order, handed on.
+"""Receives one peer: checks its frames, puts them in order and hands their messages on.
 
-A peer receiver knows where we stand with its peer, parks what came before its turn, asks for
-what is missing, acknowledges what the tasks have been given. It lives on the data
-thread and knows no socket: frames are brought to it.
+A `PeerReceiver` lives on the data thread and knows no socket: a `DataSource` brings it the frames.
+For each exchange, its `ReceiveState` has the *position*: the last number that was received or given
+up. A frame of messages is then one of these:
+
+- It is next: its messages are handed on to the exchange (`_deliver`). If some of them have come
+  before, these are skipped and counted as duplicates.
+- It comes before its turn: `Recovery` parks it, and the peer is asked for the numbers in front of
+  it. The frames that it sends again come over the control link (`replayed`), and the parked ones
+  follow (`_advance`). Numbers that the peer no longer keeps, or that do not come in time, are given
+  up: counted, and reported as lost (`_give_up`).
+- Its exchange is not for us, or not yet: it is dropped, and counted as unwanted.
+
+A *beacon* has no messages. It shows the head of an exchange, so that a lost tail is noticed, and
+asks for an acknowledgement. A *ready* proves that an epoch of our interest is in force at the peer,
+and says at which number each exchange begins for us (`_take_ready`).
+
+Acknowledgements say up to which number our tasks have been given messages. They go out after a
+number of bytes or messages (`ACKNOWLEDGE`), or when a beacon asks.
+
+Nearly all frames are small and next, and take the short way at the top of `take`. While the same
+process is met in other federations too, messages and losses go to `Sharing` instead of the tasks.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -41,19 +59,23 @@ from .context import ReceiveContext
 from .history import HistoryFetcher
 
 ACKNOWLEDGE = WINDOW // 4, 250_000
-"""Bytes and messages consumed of one peer after which it is told, without being asked. A
-peer with a small ring asks for less."""
+"""Bytes and messages of one peer after which they are acknowledged without a request. A peer with
+a small ring asks for less."""
 LARGE_TOGETHER = 8
-"""Large messages that are acknowledged together: each alone, and the way back would cost a third
-of theirs. Unless they make up four times those bytes, which is what the peer's window holds."""
+"""Large messages that are acknowledged together, unless they are four times those bytes, which is
+as much as the window of the peer holds. If each were acknowledged alone, that would cost a third of
+what the messages cost."""
 EXCHANGES_MOST = 8192
-"""Exchanges that are held at hand for the next frame on them."""
+"""Exchanges that are looked up once and kept for the next frames on them."""
 _NOTHING = "", None, ReceiveCounts()
 unpack_small = TOP.unpack_small
 
 
 class Sharing:
-    """What is done about other peer receivers of the same process: nothing; see `Share`."""
+    """Stands for the other receivers of the same process, where there are none: it does nothing.
+
+    `Share` is the subclass for a process that has named its registry, and may have others.
+    """
 
     do: Callable[[Callable[[], None]], None]
 
@@ -66,36 +88,44 @@ class Sharing:
         """Go on with what waits."""
 
     def bring(self, exchange: Exchange[Any], batch: Batch, frame: Body, skip: int) -> None:
-        """Take the messages of a frame whose turn it is in the peer receiver."""
+        """Take the messages of a frame that is next in the peer receiver."""
 
     def lose(self, name: str, first: int, last: int, reason: str) -> None:
-        """Take word of what the peer receiver has lost."""
+        """Take note of a loss of the peer receiver."""
 
     def given(self, positions: dict[str, int]) -> dict[str, int]:
-        """Return how far messages have been handed on when the receiver is at these numbers."""
+        """Return up to which numbers all was handed on, for these positions of the receiver."""
         return positions
 
     def based(self, bases: dict[str, int]) -> None:
-        """Take note of up to where nothing will come of exchanges that has not."""
+        """Take note that up to these numbers nothing will come that has not come yet."""
 
     def proven(self) -> None:
         """Take note that a proof has come."""
 
     def drop(self, names: Iterable[str]) -> None:
-        """Take note that exchanges are not wanted any more."""
+        """Take note that exchanges are no longer wanted."""
 
     def forgotten(self, heads: dict[str, int]) -> None:
-        """Take note that exchanges were forgotten, up to these numbers."""
+        """Take note that the peer forgot exchanges, which were complete up to these numbers."""
 
     def end(self, final: bool, owed: Iterable[tuple[str, RemoteCatchUp]]) -> None:
-        """Bring nothing more: the peer has left."""
+        """Take note that the peer has left, and that joiners are still ``owed`` its history."""
 
 
 ALONE = Sharing()
 
 
 class PeerReceiver:
-    """What we receive from one peer, and where we stand with it."""
+    """Receives the messages of one peer, and holds our position with it.
+
+    Args:
+        peer: its node id.
+        receive_context: the one of the node.
+        acknowledge: bytes and messages after which it wants acknowledgements; 0 for our own choice.
+        positions: where we stood when it left, if it is back and resumes there.
+        carries: returns whether an exchange may come from it.
+    """
 
     def __init__(
         self,
@@ -108,11 +138,11 @@ class PeerReceiver:
         self.peer = peer
         self.origin = peer.hex()
         self.sender = self.origin
-        """Of whom its messages are said to be: of another node, if that is the same process."""
+        """The origin that tasks see: perhaps another node of the same process."""
         self.returned = positions is not None
-        """Whether it goes on where it was when its peer had left."""
+        """Whether the peer had left and resumes where it was."""
         self.ended = False
-        """Whether its peer, which leaves, will not come back."""
+        """Whether the peer is leaving, and will not come back."""
         self.positions = positions or ReceiveState()
         self.recovery = Recovery(
             receive_context.me, self.positions, receive_context.timeout, receive_context.elapsed
@@ -128,16 +158,19 @@ class PeerReceiver:
         self._parts: list[Ready] = []
         self._exchanges: dict[str, Exchange[Any] | None] = {}
         self._plain: dict[bytes, tuple[str, Exchange[Any] | None, ReceiveCounts]] = {}
-        """By topic, what a frame in its turn needs: of exchanges whose frames have come."""
+        """By topic, the name, exchange and counts for the next frame on it.
+
+        Only exchanges on which a frame has been handed on are in it.
+        """
         self._touched: set[str] = set()
         most_bytes, most_messages = acknowledge
         self._most_bytes = min(most_bytes or ACKNOWLEDGE[0], ACKNOWLEDGE[0])
         self._most_messages = min(most_messages or ACKNOWLEDGE[1], ACKNOWLEDGE[1])
         self._bytes = self._messages = self._large = 0
         self.share = ALONE
-        """Its part in what its process sends, if that has said which one it is."""
+        """Its part in what its process sends, if the peer has named the registry of that."""
         self.shared = ALONE
-        """The same, while that process is met in other federations, too."""
+        """The same object while that process is met in other federations too, else `ALONE`."""
 
     def expect(self, epoch: int, added: tuple[str, ...], removed: tuple[str, ...]) -> None:
         """Note a change of our interest."""
@@ -148,39 +181,39 @@ class PeerReceiver:
         self.look_again()
 
     def look_again(self) -> None:
-        """Ask anew which exchange a name stands for, and whether it takes part."""
+        """Look up again which exchange a name stands for, and whether it takes part."""
         self._exchanges.clear()
         self._plain.clear()
 
     def begin_to_share(self) -> None:
-        """Hand on together with the other peer receivers of the same process from here on."""
+        """Hand on together with the other receivers of the same process from now on."""
         self.shared = self.share
         self._plain.clear()
 
     def carries(self, name: str) -> bool:
-        """Tell whether an exchange may come from this peer, and is for us."""
+        """Return whether an exchange may come from this peer, and takes part here."""
         return self._carries(name) and self.exchange(name) is not None
 
     # --------------------------------------------------------------------------- frames
 
     def take(self, frame: Body, rest: Callable[[bytes], Body] | None = None) -> int | None:
-        """Take a frame; return the epoch if it is the proof of one, 0 if of none as yet.
+        """Take a frame; return the epoch that it proves, 0 for a part of a ready, else None.
 
         Args:
-            frame: what came first of it, or all.
-            rest: returns all of it, where it says that more belongs to it.
+            frame: the first part of the frame, or all of it.
+            rest: returns the whole frame for its first part, if that says that more belongs to it.
 
         Raises:
-            DecodeError: if it is malformed, or not for us, or not of this peer.
+            DecodeError: if the frame is malformed, or not for us, or not of this peer.
         """
-        # First a frame of small messages in its turn, as nearly all are, without a call that
-        # is not needed: one in Python costs 0.05 µs in a flood, and 1 µs to a message that
-        # comes alone, when caches are cold. Whatever is not so plain is looked at below.
+        # First a frame of small messages that is next, as nearly all are, without any call that
+        # is not needed: a call in Python costs 0.05 µs in a flood, and 1 µs to a message that
+        # comes alone, when caches are cold. All other frames are looked at in `_take_any`.
         if type(frame) is bytes and not self._missing and not self._owed:
             end = frame.find(0, 1, LONGEST_TOPIC) + 1
             name, exchange, tally = self._plain.get(frame[:end], _NOTHING)
             if exchange is not None and len(frame) >= end + HEAD:
-                first: int  # `unpack_head` says nothing of types
+                first: int  # `unpack_head` has no types
                 count: int
                 size, version, origin, first, count, flags, sent_at = unpack_head(frame, end)
                 body = end + HEAD
@@ -204,7 +237,7 @@ class PeerReceiver:
                             values = [unpack_small(frame[body:])]
                         else:
                             values = decode_batch(frame, count, None, body)
-                    except Exception:  # once more, to find out what is wrong
+                    except Exception:  # taken once more, to find out what is wrong
                         return self._take_any(frame, rest)
                     where[name] = last
                     tally.received += count
@@ -220,7 +253,7 @@ class PeerReceiver:
         return self._take_any(frame, rest)
 
     def _take_any(self, frame: Body, rest: Callable[[bytes], Body] | None) -> int | None:
-        """Take whatever comes."""
+        """Take a frame of any kind, as `take` does."""
         head = frame if isinstance(frame, bytes) else frame.packed
         if head[:1] == READY and head is frame:
             return self._take_ready(head)
@@ -229,7 +262,7 @@ class PeerReceiver:
             if head is frame and rest is not None:
                 frame = rest(head)
             if not arrived_whole(batch, frame):
-                return None  # it comes again
+                return None  # its origin sends it again
         if batch.origin != self.peer:
             raise DecodeError(f"a frame of origin {batch.origin.hex()}, which is not this peer")
         position = self.positions.where(batch.name, batch.start)
@@ -250,7 +283,7 @@ class PeerReceiver:
         return None
 
     def _deliver(self, batch: Batch, frame: Body) -> None:
-        """Take the messages of a frame whose turn it is."""
+        """Take the messages of a frame that is next: hand them on, count and acknowledge them."""
         name, count = batch.name, batch.count
         skip = self.positions.receive(name, batch.first, count)
         if skip < count:
@@ -277,7 +310,7 @@ class PeerReceiver:
     def hand_on(
         self, exchange: Exchange[Any], batch: Batch, frame: Body, skip: int, by: "PeerReceiver"
     ) -> bool:
-        """Hand on what came by a peer receiver in a frame; tell whether it could be read."""
+        """Hand on the messages of a frame that a receiver brought; return False if unreadable."""
         name, first = batch.name, batch.first + skip
         try:
             values = decode_frame(frame, batch.body, batch.count)
@@ -294,14 +327,14 @@ class PeerReceiver:
         return True
 
     def spoiled(self, name: str, count: int) -> None:
-        """Count as lost what came here unreadable; also on other peer receivers' threads."""
+        """Count messages as lost that came here unreadable. Also on other receivers' threads."""
         if self.shared is not ALONE:
             self.shared.do(lambda: self.positions.spoiled(name, count))
         else:
             self.positions.spoiled(name, count)
 
     def _take_beacon(self, batch: Batch) -> None:
-        """A peer tells its head and asks how far we are."""
+        """Take note of the peer's head, and acknowledge: that is what a beacon asks for."""
         now = self.now()
         self.recovery.expose(batch.name, batch.first - 1, now)
         self._touched.add(batch.name)
@@ -309,10 +342,10 @@ class PeerReceiver:
         self._recover(batch.name, now)
 
     def _start(self, name: str, start: int) -> int:
-        """Go on where an exchange starts that its origin had forgotten; return that place.
+        """Go on at the start of an exchange that its origin had forgotten; return our position.
 
-        Had anything been missing before, it would not have been forgotten, unless we were away
-        for too long.
+        The origin does not forget an exchange of which we miss something, unless we were away for
+        too long.
         """
         if name in self._missing:
             self.recovery.unavailable(name, start, "forgotten by its origin")
@@ -343,18 +376,18 @@ class PeerReceiver:
                 self.recovery.expose(gap.name, gap.last, now)
                 self._recover(gap.name, now)
             else:
-                # Not compared with what comes by other federations: nobody knows what it is.
+                # Not compared with what comes by other federations: its numbers are unknown.
                 self.tell_lost(gap.name, 0, gap.last, "its origin was away for too long")
         if self.history_fetcher.owed:
             self.history_fetcher.pursue(now)
-        self.shared.pursue()  # which may be the end of it
+        self.shared.pursue()  # after this, `shared` may be `ALONE`
         self.shared.based({**ready.starts, **ready.bases})
         self.shared.proven()
         self._control.proven(self.peer, ready.epoch)
         return ready.epoch
 
     def _begin_again(self) -> None:
-        """Forget where we stand, as the peer has: we were stopped for longer than it remembers."""
+        """Forget our positions, as the peer did: we were stopped for longer than it remembers."""
         for step in self.recovery.abandon("its origin had forgotten this node"):
             self._give_up(step)
         before = set(self.positions.positions)
@@ -364,7 +397,7 @@ class PeerReceiver:
         self.look_again()
 
     def _acknowledge(self) -> None:
-        """Tell the peer how far our tasks have been given what it sent."""
+        """Tell the peer up to which numbers our tasks have been given its messages."""
         where = self.positions.positions
         given = {name: where[name] for name in self._touched if name in where}
         self._touched.clear()
@@ -381,7 +414,7 @@ class PeerReceiver:
         self._bytes = self._messages = self._large = 0
 
     def forget(self, heads: dict[str, int]) -> None:
-        """Forget exchanges as the peer has, that were complete up to a place."""
+        """Forget exchanges, as the peer did, if we have all of them up to these places."""
         gone: dict[str, int] = {}
         for name, head in heads.items():
             if name not in self._missing and self.positions.forget(name, head):
@@ -393,7 +426,7 @@ class PeerReceiver:
             self.shared.forgotten(gone)
 
     def exchange(self, name: str) -> Exchange[Any] | None:
-        """Return the exchange of a name: made if only a pattern knew of it so far."""
+        """Return the exchange of a name, made if need be; None if it takes no part."""
         try:
             return self._exchanges[name]
         except KeyError:
@@ -406,7 +439,7 @@ class PeerReceiver:
     # ------------------------------------------------------------------------- recovery
 
     def replayed(self, frame: Body) -> None:
-        """Take a frame that the peer has sent again, over its control link."""
+        """Take a frame that the peer has sent again, over its control link: replay or history."""
         try:
             batch = read_data(_head(frame))
             if arrived_whole(batch, frame) and self.history_fetcher.take(batch, frame):
@@ -422,7 +455,10 @@ class PeerReceiver:
             self._receive_context.reject(self.origin, str(error))
 
     def resent(self, name: str, first: int, last: int, request: int) -> None:
-        """The peer has sent again what it could: what came before ``first`` is gone."""
+        """Take note that the peer has sent again what it could: all from ``first`` on.
+
+        ``request`` is the number of the recall that it answers, 0 for a replay.
+        """
         now = self.now()
         if request:
             self.history_fetcher.resent(request, name, first, last, now)
@@ -434,7 +470,7 @@ class PeerReceiver:
             self.history_fetcher.pursue(now)
 
     def _recover(self, name: str, now: float) -> None:
-        """Ask for what is missing of an exchange, again if need be, or give it up."""
+        """Ask for what is missing of an exchange, if that is due, or give it up."""
         again = name in self._missing
         while again:
             again = False
@@ -446,7 +482,10 @@ class PeerReceiver:
                     self._control.ask(self.peer, step)
 
     def pursuit(self, now: float) -> Iterator[None]:
-        """Go on with all that is missing or owed, exchange by exchange: others may have a turn."""
+        """Go on with all that is missing or owed, one exchange at each step of the iterator.
+
+        Between the steps the caller may do something else.
+        """
         for name in list(self._missing):
             self._recover(name, now)
             yield
@@ -468,7 +507,7 @@ class PeerReceiver:
         return bool(self.recovery or self.history_fetcher.owed or self.shared.pursuing)
 
     def _advance(self, name: str) -> None:
-        """Deliver what was parked and is now in turn."""
+        """Deliver the parked frames that are next now."""
         while (frame := self.recovery.in_turn(name)) is not None:
             self._deliver(read_data(_head(frame)), frame)
 
@@ -480,7 +519,7 @@ class PeerReceiver:
         self._advance(step.name)
 
     def _lost(self, name: str, first: int, last: int, reason: str) -> None:
-        """Take note of a loss."""
+        """Report a loss, or leave that to the receivers of the same process together."""
         if self.shared is not ALONE and self.exchange(name) is not None:
             self.shared.lose(name, first, last, reason)
         else:
@@ -489,9 +528,9 @@ class PeerReceiver:
     def tell_lost(
         self, name: str, first: int, last: int, reason: str, mark: int | None = None
     ) -> None:
-        """Report a loss: in its place to detailed streams, and as an event.
+        """Report a loss: to streams with details, in its place among the messages, and as an event.
 
-        With a ``mark``, only to streams that were attached before it was made.
+        With a ``mark``, only to streams that were attached before the mark was made.
         """
         lost = Lost(name, self.sender, first, last, reason)
         exchange = self.exchange(name)
@@ -501,5 +540,5 @@ class PeerReceiver:
 
 
 def _head(frame: Body) -> bytes:
-    """Return the first of the ZeroMQ frames that a frame is made of."""
+    """Return the first part of a frame, without attachments."""
     return frame if isinstance(frame, bytes) else frame.packed

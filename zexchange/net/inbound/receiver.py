@@ -1,12 +1,26 @@
-"""The way in: the data thread reads a socket for each peer or hub, and runs the tasks.
+"""The data thread: it reads a socket for each peer or hub, and runs the tasks.
 
-This thread owns the data sockets. It takes commands from the control thread through a
-queue and reads a bounded number of frames from each peer in turn, so that no flood
-starves the rest. It decides nothing about membership. What a frame means is the business of the
-`PeerReceiver`, what a socket is subscribed to that of its `DataSource`.
+This thread owns the data sockets. Other threads give it commands through a queue (`Receiver.do`).
+It decides nothing about membership. A `PeerReceiver` knows what a frame means, and a `DataSource`
+knows the subscriptions of its socket.
 
-What is left is long, but of one piece: that a peer comes, moves to another connection, leaves
-and returns changes the same few tables, which the loop reads, and which no other thread may touch.
+A turn of the loop (`Receiver._turn`) carries out all commands, then goes on with the long jobs,
+which are cut into pieces, and then reads each source that may have frames. It reads at most 64
+frames from each, or for 5 ms (`BUDGET`, `BUDGET_SECONDS`), so that no flood starves the other
+peers. A source that brought anything but messages, or frames that were refused, is left alone for
+a while afterwards (`Receiver._serve`).
+
+The descriptor of a ZeroMQ socket is edge-triggered, and any call on the socket may consume its
+wake-up. So a source on whose socket something was called is *hot*, even if the poller says
+nothing: it is read in each turn until there is nothing left.
+
+A peer that leaves has a second for what is still on its way (`Receiver.hush`). After that its
+position is kept in `Departed`, where it resumes if it comes back in time, and later its counts in
+`Former`.
+
+The class is long because all of this is of one piece: when a peer comes, moves to another
+connection, leaves or returns, the same few tables change. The loop reads them, and no other
+thread may touch them.
 """
 
 import weakref
@@ -44,32 +58,34 @@ if TYPE_CHECKING:
     from ..transport.environment import Environment
 
 BUDGET = 64
-"""Frames read from one peer before the next has its turn, and what others ask for."""
+"""Frames read from one peer before the next peer, and the commands, have their turn."""
 BUDGET_SECONDS = 0.005
-"""Or as many seconds, tasks included: as long a message of another may have to wait."""
+"""Seconds, tasks included, after which its turn ends as well: so long may another peer wait."""
 GOODBYE_SECONDS = 1.0
-"""Seconds for what a peer sent before its goodbye; its sockets linger as long at most."""
+"""Seconds for what a peer sent before its goodbye; its sockets linger no longer than that."""
 PATIENCE = 0.015
-"""Seconds more, where this thread had the processor for less than half of them."""
+"""Seconds by which a turn may exceed `BUDGET_SECONDS`, while this thread has had the processor for
+no more than half of those."""
 NAMES_AT_ONCE = 200
-"""Names that a peer has told, of as many as `MAX_NAMES`, subscribed to in a turn."""
+"""Names to subscribe to in one turn, of those that a peer has told (`MAX_NAMES` at most)."""
 REST_MOST = 0.1
-"""Seconds for which a peer is not read, at most, after what it sent was no messages: as many as
-that took."""
+"""Seconds for which a peer is not read, at most, after it sent anything but messages. It rests for
+as long as reading that took."""
 REFUSED_REST = 9
-"""Times as many, where some of it was refused: malformed, unreadable, or not permitted. No peer
-that keeps to the protocol and to its permissions sends any, so all of them get a tenth of the time.
-Not so by the connection to a hub, where others would pay for it."""
+"""The rest is so many times as long if something was refused: malformed, unreadable, or not
+permitted. A peer that keeps to the protocol and to its permissions sends nothing of that kind, and
+one that does gets a tenth of the time. This leaves out connections to hubs, where other peers would
+pay for it."""
 DRAIN_ROUNDS = 1000
-"""Budgets granted to what has arrived on a socket of a peer that has left."""
+"""How often `BUDGET` frames are read from what has arrived of a peer that has left."""
 DRAIN_SECONDS = 0.1
-"""Seconds that are granted to what is no messages there, and to all that has arrived on a socket
-before another one takes its place: what is left is asked for again."""
+"""Seconds for anything but messages there, and for all that has arrived on a socket before another
+socket takes its place: the rest is asked for again."""
 FORGOTTEN = "a return that would be told of: more peers were away for too long than are remembered"
 
 
 class Receiver:
-    """The data thread."""
+    """The data thread of a node, and its tables of peers and sockets."""
 
     def __init__(
         self,
@@ -91,17 +107,17 @@ class Receiver:
         self._keys = NameSet()
         self._epoch = 0
         self._wasted = False
-        """Whether what was read last was no messages, or not all of it."""
+        """Whether some of what was read last was no message."""
         self._commands: deque[Callable[[], None]] = deque()
         self._hot: dict[DataSource, None] = {}
         self._leaving: dict[bytes, tuple[float, dict[str, int]]] = {}
         self._peer_receivers: dict[bytes, PeerReceiver] = {}
         self._sources: dict[bytes, DataSource] = {}
-        """By peer, what it is received by."""
+        """By peer, the source that it is received by."""
         self._pursuits: dict[bytes, Iterator[None]] = {}
-        """By peer, the rest of a look at all that is missing of it."""
+        """By peer, the steps that remain of a `PeerReceiver.pursuit`."""
         self._told: dict[bytes, deque[str]] = {}
-        """By peer, names that it has told and that have not been looked at."""
+        """By peer, the names that it has told us and that are still to be looked at."""
         self._widened = set[bytes]()
         self._by_fd: dict[int, DataSource] = {}
         self._hub_sources: dict[str, HubSource] = {}
@@ -112,9 +128,9 @@ class Receiver:
         self._joiners: list[tuple[str, weakref.ref[RemoteCatchUp]]] = []
         self._joiners_most = 8
         self._gathering: list[tuple[float, weakref.ref[RemoteCatchUp]]] = []
-        """Until when joiners wait for what all peers keep."""
+        """Joiners that wait for the history of all peers, and until when each of them waits."""
         self._meeting = True
-        """Whether the peers that come now are those that were there when this node joined."""
+        """Whether this node is still joining: a peer that comes now was there before."""
         self._departed = Departed[str, ReceiveState]()
         self._former = Former()
         self._since: dict[str, int] = {}
@@ -134,7 +150,7 @@ class Receiver:
         self._waker.wake()
 
     def with_peer_receiver(self, peer: bytes, act: Callable[[PeerReceiver], None]) -> None:
-        """Act on the data thread with the receiver of a peer, if it has one. Any thread."""
+        """Call ``act`` on the data thread with the receiver of a peer, if any. Any thread."""
 
         def command() -> None:
             peer_receiver = self._peer_receivers.get(peer)
@@ -148,13 +164,13 @@ class Receiver:
         self.do(self._stop)
 
     def close(self) -> None:
-        """Let go of the descriptors that are not sockets."""
+        """Close the descriptors that are not sockets: those of the poller and the waker."""
         self._poller.close()
         self._waker.close()
 
     @property
     def busy(self) -> tuple[float, str] | None:
-        """Since when, and with which exchange, tasks have held the thread. Any thread."""
+        """Since when tasks have held the thread, and which exchange called them. Any thread."""
         return self._receive_context.busy
 
     @property
@@ -178,7 +194,7 @@ class Receiver:
         }
 
     def positions(self) -> dict[str, ReceiveState]:
-        """Return where we stand with each origin, some that have left included. Any thread."""
+        """Return our positions by origin, some origins that have left included. Any thread."""
         peer_receivers = list(self._peer_receivers.values())
         here = {peer_receiver.origin: peer_receiver.positions for peer_receiver in peer_receivers}
         return {**self._former.there, **self._departed.there, **here}
@@ -186,12 +202,12 @@ class Receiver:
     # ------------------------------------------------------- commands, on the data thread
 
     def follow(self) -> None:
-        """Follow the changes of our interest that were made since."""
+        """Follow the changes of our interest that were made since the last call."""
         for change in self._changes.to_follow():
             self._resubscribe(*change)
 
     def _resubscribe(self, epoch: int, added: tuple[str, ...], removed: tuple[str, ...]) -> None:
-        """Change what is asked of every peer, and ask it to prove the new epoch."""
+        """Change the subscriptions at every peer, and ask each to prove the new epoch."""
         self._keys.remove(removed)
         self._keys.update(added)
         for key in removed:
@@ -206,7 +222,7 @@ class Receiver:
             self._former.drop(removed, self._keys)
         for source in self._by_fd.values():
             source.change(self._keys, epoch, added, removed)
-            # Whatever a call on a socket has taken in may have eaten its wake-up.
+            # The calls on the socket may have consumed its wake-up.
             self._hot[source] = None
 
     def look_again(self) -> None:
@@ -215,9 +231,10 @@ class Receiver:
             peer_receiver.look_again()
 
     def narrow(self, peer: bytes, names: tuple[str, ...], anew: bool = False) -> None:
-        """Subscribe at one peer to names that it has told us, as far as they are wanted.
+        """Queue names that a peer has told us, to subscribe there to those that we want.
 
-        If they are told ``anew``, to no others that it told; but others behind its hub may have.
+        If they are told ``anew``, they replace all that the peer told before. At a hub they do not:
+        other peers behind it may have told those.
         """
         source = self._sources.get(peer)
         if source is None:
@@ -230,7 +247,7 @@ class Receiver:
             self._told.setdefault(peer, deque()).extend(new)
 
     def _go_on_narrowing(self) -> None:
-        """Subscribe to some more of the names that were told: messages go on meanwhile."""
+        """Subscribe to some more of the names that were told; messages are read in between."""
         for peer, names in list(self._told.items()):
             source = self._sources[peer]
             some = [names.popleft() for _ in range(min(NAMES_AT_ONCE, len(names)))]
@@ -239,13 +256,13 @@ class Receiver:
             if not names:
                 del self._told[peer]
                 if peer in self._widened:
-                    # Once more the same token: the answer shows what was sent on them before.
+                    # The same token once more: the answer shows what was sent on them before.
                     self._widened.discard(peer)
                     source.ask_proof(self._epoch)
             self._hot[source] = None
 
     def tune(self, asked: OpenReceiver) -> None:
-        """Receive from a peer, or by another connection than before, and keep the positions."""
+        """Receive from a peer, or by another connection than before with the same positions."""
         peer = asked.peer
         if peer in self._leaving:  # it is back already
             self._end(peer)
@@ -254,9 +271,9 @@ class Receiver:
             self._prove_again(known)
             return
         if before is not None and asked.unproven and before.spare():
-            self._hot[before] = None  # the look at it may have eaten its wake-up
+            self._hot[before] = None  # the look at it may have consumed its wake-up
             return
-        # First: a peer receiver takes along what is remembered of a peer that has left.
+        # First: to make a peer receiver takes away what is remembered of a peer that has left.
         source = known or self._new_source(asked)
         if source is None:
             return
@@ -275,7 +292,7 @@ class Receiver:
         elif proven is not None:
             known.proven(proven)
         elif before is not None:
-            self._prove_again(known)  # else it proves itself when it hears of us
+            self._prove_again(known)  # otherwise the peer gives the proof when it hears of us
 
     def _new_source(self, asked: OpenReceiver) -> DataSource | None:
         """Return a fresh connection to receive a peer by; None if there is no socket."""
@@ -288,9 +305,9 @@ class Receiver:
         return source
 
     def _new_socket(self, peer: bytes) -> "zmq.Socket[bytes] | None":
-        """Return a socket to receive by; None if there is none, told as of a peer.
+        """Return a socket to receive a peer by; None, with a report, if none can be made.
 
-        No descriptor is left, perhaps: asked for again while nothing is proven.
+        Perhaps no descriptor is left. The session asks again as long as nothing is proven.
         """
         try:
             return self._sockets.sub()
@@ -310,7 +327,7 @@ class Receiver:
             former = self._former.back(origin)
             if former is not None:
                 peer_receiver.positions.count_on(former)
-            # Each in its own epoch: behind a hub, a proof of that may have come before us.
+            # Each key in its own epoch: a hub may have brought the proof of that already.
             for key, epoch in self._since.items():
                 peer_receiver.positions.expect(epoch, (key,), ())
         if asked.registry:
@@ -325,7 +342,7 @@ class Receiver:
         return peer_receiver
 
     def _connect(self, source: DataSource, peer: bytes, key: bytes) -> None:
-        """Have a fresh socket receive from its endpoint what we want, and ask for the proof."""
+        """Subscribe a fresh socket to what we want, ask for the proof, and connect it."""
         source.begin(self._keys, self._epoch)
         self._by_fd[source.fd] = source
         self._poller.watch(source.fd)
@@ -340,14 +357,14 @@ class Receiver:
         self._hot[source] = None
 
     def _unlock(self, source: DataSource, endpoint: str, key: bytes) -> bool:
-        """Have a fresh socket expect a key; tell whether it may be connected at all."""
+        """Have a fresh socket expect a key; return whether it may be connected at all."""
         if self._guard is None:
             return True
         unlock = self._guard.unlock_hub if source.hub else self._guard.unlock
         return unlock(source.socket, endpoint, key)
 
     def renew(self, down: str, key: bytes) -> None:
-        """Replace the connection by which a hub's data comes, and ask for proof again."""
+        """Replace the data connection to a hub, and ask for the proof again."""
         source = self._hub_sources.get(HUB_PREFIX + down)
         socket = self._new_socket(b"") if source is not None else None
         if source is not None and socket is not None:
@@ -360,7 +377,13 @@ class Receiver:
         self._hot[source] = None
 
     def recall(self, key: str, arrears: RemoteCatchUp, noted: Callable[[], None]) -> None:
-        """Have a late joiner given what each peer keeps, those to come included."""
+        """Fetch for a late joiner what each peer keeps, including peers that are still to come.
+
+        Args:
+            key: the name or pattern that the joiner is attached to.
+            arrears: stands in for the joiner.
+            noted: called when all peers that are here have been asked.
+        """
         if len(self._joiners) >= self._joiners_most:
             self._joiners = [joiner for joiner in self._joiners if joiner[1]() is not None]
             self._joiners_most = 2 * len(self._joiners) + 8
@@ -375,12 +398,15 @@ class Receiver:
             )
 
     def met(self, noted: Callable[[], None]) -> None:
-        """Take note that this node has joined: a peer that comes now was not there before."""
+        """Take note that this node has joined: a peer that comes now was not there before.
+
+        ``noted`` is called after that.
+        """
         self._meeting = False
         noted()
 
     def _give_up_gathering(self) -> None:
-        """Have joiners wait no longer for peers that do not tell what they keep."""
+        """Have joiners wait no longer for peers that have not said in time what they keep."""
         elapsed, waiting = self._receive_context.elapsed.seconds, self._gathering
         self._gathering = []
         for until, there in waiting:
@@ -393,11 +419,15 @@ class Receiver:
                 self._gathering.append((until, there))
 
     def hush(self, peer: bytes, heads: dict[str, int], final: bool = True) -> None:
-        """Deliver what has arrived from a peer, then receive no more.
+        """Deliver what has arrived from a peer that leaves, and then receive no more from it.
 
-        A goodbye overtakes what is still on its way on the data connection: then that has
-        a moment to come. What is missing at the end up to ``heads``, or up to what we know
-        otherwise, is lost. Unless it is ``final``, where it ended is remembered for its return.
+        A goodbye overtakes messages that are still on their way on the data connection, so those
+        have `GOODBYE_SECONDS` to come. Messages that are missing then are lost.
+
+        Args:
+            peer: the one that leaves.
+            heads: by exchange, the last number that it has sent, if that is known.
+            final: whether it will not come back. Otherwise our positions are remembered.
         """
         peer_receiver = self._peer_receivers.get(peer)
         if peer_receiver is None:
@@ -411,7 +441,7 @@ class Receiver:
         self._end_if_complete(peer)
 
     def _end_if_complete(self, peer: bytes) -> None:
-        """End a peer that has left once all is there that it has sent us, or after a while."""
+        """End a peer that has left, once all that it sent to us is here or its time is over."""
         until, heads = self._leaving[peer]
         where, wanted = self._peer_receivers[peer].positions.positions, self._keys.covers
         late = self._receive_context.elapsed.seconds >= until
@@ -419,7 +449,7 @@ class Receiver:
             self._end(peer)
 
     def _end(self, peer: bytes) -> None:
-        """Close a peer's socket, and account for what is missing of it."""
+        """Receive no more from a peer, and account for what is missing of it."""
         self._leaving.pop(peer, None)
         peer_receiver = self._peer_receivers.get(peer)
         if peer_receiver is None:
@@ -437,19 +467,19 @@ class Receiver:
             self._departed.leave(peer_receiver.origin, peer_receiver.positions, self._monotonic())
 
     def _remember(self, origin: str, positions: ReceiveState, ended: bool = False) -> None:
-        """Remember what came of a peer that will not go on where it was."""
+        """Remember the counts of a peer that will not resume where it was."""
         for _ in range(self._former.remember(origin, positions, ended)):
             self._receive_context.control.rejected(self._receive_context.me.hex(), FORGOTTEN)
 
     def _replace(self, peer: bytes, source: DataSource) -> None:
-        """Receive a peer no longer by a connection in whose place another one comes."""
+        """Take a peer off a connection that another one replaces; read first what has arrived."""
         began = self._spent()
         while self._read(source) and self._spent() - began < DRAIN_SECONDS:
             pass
         self._leave(peer)
 
     def _leave(self, peer: bytes) -> None:
-        """Receive a peer no longer by its connection, which goes with the last."""
+        """Take a peer off its connection, which is closed with the last peer."""
         source = self._sources.pop(peer)
         source.leave(peer)
         if not source.peer_receivers:
@@ -463,7 +493,7 @@ class Receiver:
         source.socket.close()
 
     def _drain(self, source: DataSource) -> None:
-        """Deliver what has arrived from a peer that has left; not all, where it is no messages."""
+        """Deliver what has arrived from a peer that has left; not all of it if no messages come."""
         wasted = 0.0
         for _ in range(DRAIN_ROUNDS):
             began = self._monotonic()
@@ -473,7 +503,7 @@ class Receiver:
                 wasted += self._monotonic() - began
 
     def tick(self) -> None:
-        """Ask again, or give up, where something is missing."""
+        """Start asking again for what is missing, or giving it up, and end peers that left."""
         now = self._monotonic()
         self._receive_context.elapsed.look(now)
         if self._gathering:
@@ -500,8 +530,8 @@ class Receiver:
     def _turn(self, ready: Ready) -> float | None:
         hot, commands = self._hot, self._commands
         if len(ready) == 1 and not hot and not commands:
-            # A message that has come alone, to be handed on without delay. A command that is
-            # given meanwhile wakes us again.
+            # A message has come alone, and is handed on without delay. A command that comes
+            # meanwhile wakes the loop again.
             alone = self._by_fd.get(ready[0][0])
             if alone is not None:
                 if self._read(alone):
@@ -532,19 +562,19 @@ class Receiver:
         return min(resting, default=FOREVER)
 
     def _go_on_pursuing(self) -> None:
-        """Ask again, or give up, where something is missing: messages go on meanwhile."""
+        """Ask again for what is missing, or give it up; messages are read in between."""
         until = self._monotonic() + BUDGET_SECONDS
         for peer, steps in list(self._pursuits.items()):
             del self._pursuits[peer]
             for _ in steps:
                 if self._monotonic() > until:
-                    self._pursuits[peer] = steps  # behind those of others
+                    self._pursuits[peer] = steps  # after those of other peers
                     return
 
     def _serve(self, source: DataSource) -> bool:
-        """Read a peer, and have it rest as long again where what it sent was no messages.
+        """Read a source, and have it rest for as long as that took if not all were messages.
 
-        With a ready of thousands of names that takes far longer than its budget.
+        A ready with thousands of names takes far longer than the budget.
         """
         context = self._receive_context
         began, refused, self._wasted = self._monotonic(), context.refused, False
@@ -557,7 +587,7 @@ class Receiver:
         return more
 
     def _read(self, source: DataSource) -> bool:
-        """Take frames from a peer, within its budget; tell whether there may be more."""
+        """Take frames from a source, within its budget; return whether there may be more."""
         receive, take, rest = source.socket.recv, source.take, source.rest
         until = began = 0.0
         for _ in range(BUDGET):
@@ -571,17 +601,17 @@ class Receiver:
                     source.proven(proven)
                     self._wasted = True
             except DecodeError as error:
-                rest(frame)  # that nothing of it is taken for a frame
+                rest(frame)  # so that none of its parts is taken for a frame
                 self._receive_context.reject(source.peer.hex(), str(error))
                 self._wasted = True
             if not until:
-                # Asked for once: half of what `Again` costs where that was all, and where it
-                # was not, more than a few mostly come.
+                # Looked at once, after the first frame: if that was the only one, this costs half
+                # of an `Again`, and if it was not, mostly more than a few follow.
                 if not int(source.socket.getsockopt(EVENTS)) & READABLE:
                     return False
                 until, began = self._monotonic() + BUDGET_SECONDS, self._spent()
             elif (late := self._monotonic() - until) > 0 and (
                 late > PATIENCE or self._spent() - began > BUDGET_SECONDS / 2
             ):
-                break  # else it was others that ran meanwhile
+                break  # otherwise other threads had the processor meanwhile
         return True

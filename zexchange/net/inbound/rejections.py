@@ -1,6 +1,6 @@
-"""What was not taken of what arrived, counted on its way to the control thread.
+"""Counts rejected messages until the control thread takes the counts.
 
-A flood of them is one command there, not one each.
+A flood of them costs the control thread one command, and not one for each message.
 """
 
 import threading
@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 
 class RejectionCounter:
-    """What was refused and is still to be told.
+    """The rejected messages that the control thread has not heard of yet. Any thread.
 
     Args:
         post: runs a command on the control thread.
-        reject: tells of which origin something was refused, why, in the first of them more
-            exactly, and how many there were.
+        reject: called there for each kind: with the origin, the reason, the details of the first
+            one, and how many there were.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class RejectionCounter:
         self._counts: dict[tuple[str, str], tuple[str, int]] = {}
 
     def add(self, origin: str, reason: str, detail: str = "") -> None:
-        """Count one. Any thread."""
+        """Count one rejected message; only the first ``detail`` for each reason is kept."""
         with self._lock:
             quiet = not self._counts
             first, n = self._counts.get((origin, reason), (detail, 0))
@@ -35,7 +35,7 @@ class RejectionCounter:
             self._post(self._tell)
 
     def _tell(self) -> None:
-        """Tell what was counted, and begin anew."""
+        """Report what was counted, and start again with nothing."""
         with self._lock:
             counts, self._counts = self._counts, {}
         for key, counted in counts.items():

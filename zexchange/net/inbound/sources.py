@@ -1,8 +1,8 @@
-"""What the data thread reads: a socket for each peer, and one for each hub.
+"""The sockets that the data thread reads: one for each peer, and one for each hub.
 
-By that of a hub the messages of many peers come: each frame is handed to the peer receiver of
-its origin. That the hub takes a frame from nobody but its origin is the hub's word. What comes of
-peers that are received by another way is dropped here.
+The socket of a hub brings the messages of many peers: each frame is handed to the peer receiver
+of its origin. That the frame really comes from that origin, the hub alone has checked. Frames of
+peers that are received in another way are dropped here.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,22 +19,22 @@ from .context import ReceiveContext
 from .peer_stream import PeerReceiver
 
 READIES_MOST = 4096
-"""Peers whose proof is remembered that have come before we know of them."""
+"""Peers whose proof is remembered although we do not know them yet."""
 READY_BYTES = 1 << 20
 TOKENS_MOST = 16
 SPARED_MOST = 4
-"""Times that a connection on which nothing is proven is kept because there is more to read."""
+"""How often a connection on which nothing was proven is kept because there is more to read."""
 REFRESH_EVERY = 1.0
 
 
 class DataSource:
-    """A data connection: its socket, what that is subscribed to, and whom it feeds.
+    """A data connection: its socket, the subscriptions, and the receivers that it feeds.
 
     Args:
-        endpoint: what it is connected to.
-        socket: the SUB.
-        receive_context: of the node.
-        publish: what the peer at its other end may publish.
+        endpoint: the endpoint that it is connected to.
+        socket: the socket, as `Sockets.sub` makes it.
+        receive_context: the one of the node.
+        publish: on what the peer at the other end may publish; None for everything.
     """
 
     hub = False
@@ -53,33 +53,33 @@ class DataSource:
         self._publish = publish
         self.peer_receivers: dict[bytes, PeerReceiver] = {}
         self.peer = b""
-        """Whose frame is being read."""
+        """The peer whose frame is being read."""
         self.told: dict[str, None] = {}
-        """Names that peers have told, because our prefixes are not honoured."""
+        """Names that peers have told us, since they do not honour the prefixes of our patterns."""
         self.narrow: dict[str, None] = {}
-        """Those of them that are subscribed to."""
+        """Those of them that we subscribe to."""
         self.rest_until = 0.0
         self._spared = 0
         self.open(socket)
 
     def open(self, socket: "zmq.Socket[bytes]") -> None:
-        """Receive by a fresh socket."""
+        """Receive by a fresh socket from now on."""
         self.socket = socket
         self.fd = int(socket.getsockopt(zmq.FD))
         self.tokens: list[int] = []
 
     def board(self, peer_receiver: PeerReceiver) -> int | None:
-        """Feed a peer receiver from here; return the epoch that this proves for all, if any."""
+        """Feed a peer receiver from here; return the epoch that all have proven by that, if any."""
         self.peer, self.take = peer_receiver.peer, peer_receiver.take
         self.peer_receivers[peer_receiver.peer] = peer_receiver
         return None
 
     def leave(self, peer: bytes) -> None:
-        """Feed a peer receiver no longer."""
+        """Stop feeding a peer receiver."""
         self.peer_receivers.pop(peer, None)
 
     def begin(self, keys: NameSet, epoch: int) -> None:
-        """Subscribe a fresh socket to what we want, and ask for the proof."""
+        """Subscribe a fresh socket to what we want, and ask for the proof of the epoch."""
         for key in keys:
             subscribe(self.socket, *self._topics(key))
         subscribe(self.socket, *map(topic, self.narrow))
@@ -88,7 +88,7 @@ class DataSource:
     def change(
         self, keys: NameSet, epoch: int, added: tuple[str, ...], removed: tuple[str, ...]
     ) -> None:
-        """Subscribe to what we want by now, and ask for the proof of the epoch."""
+        """Change the subscriptions as our interest has changed, and ask for the epoch's proof."""
         for key in removed:
             unsubscribe(self.socket, *self._topics(key))
         for key in added:
@@ -102,9 +102,10 @@ class DataSource:
         self.ask_proof(epoch)
 
     def widen(self, keys: NameSet, names: Iterable[str]) -> bool:
-        """Subscribe to what is wanted of some names that were told; tell whether any is new.
+        """Subscribe to those of some told names that we want; return whether any is new.
 
-        Not of all of them each time: a peer may tell of as many as `MAX_NAMES`, one by one.
+        The caller passes some names and not all each time: a peer may tell as many as `MAX_NAMES`,
+        one by one.
         """
         new = [name for name in names if name not in self.narrow and keys.covers(name)]
         self.narrow.update(dict.fromkeys(new))
@@ -112,43 +113,43 @@ class DataSource:
         return bool(new)
 
     def ask_proof(self, epoch: int) -> None:
-        """Subscribe to the token of this epoch; those before go when its answer is there.
+        """Subscribe to the token of this epoch. Earlier tokens stay until its answer is here.
 
-        Not sooner: a token that is dropped while its answer is on the way filters the
-        answer out, and with it the promise for what follows.
+        If a token were dropped while its answer is on the way, the answer would be filtered out,
+        and with it the promise for what follows.
         """
         subscribe(self.socket, ready_topic(self._receive_context.me, epoch))
         self.tokens.append(epoch)
 
     def spare(self) -> bool:
-        """Return whether to read on here although nothing was proven in time.
+        """Return whether to go on reading here although nothing was proven in time.
 
-        The proof may be on its way, after what waits to be read: on a busy machine this thread
-        can be seconds late. Another socket would lose that, and each of thousands of names be
-        asked for again.
+        The proof may come after data that waits to be read: on a busy machine this thread can be
+        seconds late. A new socket would lose that data, and would subscribe to each of thousands
+        of names again.
         """
         self._spared += 1
         readable = int(self.socket.getsockopt(EVENTS)) & READABLE
         return self._spared <= SPARED_MOST and bool(readable)
 
     def proven(self, proven: int) -> None:
-        """Drop the tokens of the epochs before the one that was proven."""
+        """Drop the tokens of all epochs before the proven one."""
         self._spared = 0
         for epoch in [epoch for epoch in self.tokens if epoch < proven]:
             self.tokens.remove(epoch)
             unsubscribe(self.socket, ready_topic(self._receive_context.me, epoch))
 
     def _topics(self, key: str) -> Iterable[bytes]:
-        """Return what to subscribe to for a key.
+        """Return the topics to subscribe to for a key.
 
-        A peer that may not publish everything is told a part of the key alone, and may honour
-        that where it refuses the prefixes of the whole.
+        At a peer that may not publish everything, those of the permitted parts of the key are
+        among them: the peer may honour these where it refuses the prefixes of the whole key.
         """
         parts = () if self._publish is None else restricted([key], self._publish)
         return [one for part in {key: None, **dict.fromkeys(parts)} for one in topics(part)]
 
     def rest(self, frame: bytes) -> Bulk:
-        """Return a frame with those behind it that belong to it, which have all arrived."""
+        """Return a frame together with its attached parts, which have all arrived with it."""
         buffers: list[memoryview] = []
         while self.socket.getsockopt(RCVMORE):
             part = self.socket.recv(DO_NOT_WAIT, copy=False)
@@ -158,7 +159,7 @@ class DataSource:
 
 
 class HubSource(DataSource):
-    """The connection to a hub, which feeds many peer receivers."""
+    """The data connection to a hub, which feeds many peer receivers."""
 
     hub = True
 
@@ -172,18 +173,21 @@ class HubSource(DataSource):
         self._ready_bytes = 0
 
     def open(self, socket: "zmq.Socket[bytes]") -> None:
-        """Receive by a fresh socket."""
+        """Receive by a fresh socket from now on; also the marks of the hub."""
         super().open(socket)
         subscribe(socket, mark_topic(self._receive_context.me))
 
     def ask_proof(self, epoch: int) -> None:
-        """See `DataSource`; one peer that proves nothing must not have the tokens pile up."""
+        """Do as `DataSource.ask_proof`, and keep no more than some tokens.
+
+        They would pile up as long as a single peer behind the hub proves nothing.
+        """
         super().ask_proof(epoch)
         if len(self.tokens) > TOKENS_MOST:
             self.proven(self.tokens[-TOKENS_MOST])
 
     def prove_again(self, epoch: int, now: float) -> None:
-        """Ask everybody once more for the proof of an epoch, but not once for each."""
+        """Ask all peers behind the hub again for the proof of an epoch, at most once a second."""
         if now >= self._refresh_at:
             self._refresh_at = now + REFRESH_EVERY
             token = ready_topic(self._receive_context.me, epoch)
@@ -191,7 +195,7 @@ class HubSource(DataSource):
             subscribe(self.socket, token)
 
     def board(self, peer_receiver: PeerReceiver) -> int | None:
-        """Feed a peer receiver from here; return the epoch that this proves for all, if any."""
+        """Feed a peer receiver from here; return the epoch that all have proven by that, if any."""
         self.peer_receivers[peer_receiver.peer] = peer_receiver
         self._epochs[peer_receiver.peer] = 0
         proven = None
@@ -200,19 +204,22 @@ class HubSource(DataSource):
         return proven
 
     def leave(self, peer: bytes) -> None:
-        """Feed a peer receiver no longer."""
+        """Stop feeding a peer receiver."""
         super().leave(peer)
         self._epochs.pop(peer, None)
         self._drop_ready(peer)
 
     def _drop_ready(self, origin: bytes) -> list[bytes]:
-        """Return the frames of a proof that is remembered, and forget them."""
+        """Forget the remembered frames of a proof, and return them."""
         frames = self._readies.pop(origin, [])
         self._ready_bytes -= sum(map(len, frames))
         return frames
 
     def take(self, frame: bytes, rest: Callable[[bytes], Body] | None = None) -> int | None:
-        """Hand a frame to the peer receiver of its origin; return the epoch that all have proven.
+        """Hand a frame to the peer receiver of its origin.
+
+        Returns:
+            If the frame is a proof, the highest epoch that all peers have proven; else None.
 
         Raises:
             DecodeError: as `PeerReceiver.take`.
@@ -231,10 +238,10 @@ class HubSource(DataSource):
         return min(self._epochs.values())
 
     def _take_other(self, frame: bytes, origin: bytes) -> None:
-        """Take a frame of nobody who is received from here.
+        """Take a frame of the hub itself, or of a node that has no peer receiver here.
 
-        A proof may come before we have heard of who gives it; with what it says, nothing that
-        came behind it is missed for good.
+        A proof may come before we have heard of the node that gives it. It is remembered: it tells
+        from where on we get everything, so nothing that comes after it is missed for good.
         """
         if frame[:1] == MARK:
             self.peer = b""

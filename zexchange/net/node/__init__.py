@@ -1,5 +1,5 @@
-"""`federate` and `Node` in `zexchange.net.node` are what a program sees of the network.
+"""The package has `federate` and `Node`, the part of the network that a program sees.
 
-They check what the program asks for and wait for it, on the caller's thread; the engine does the
-work. Nothing here imports zmq, or decides anything of the protocol.
+They check the program's arguments, and wait on the caller's thread; the engine does the work.
+Nothing here imports zmq, or decides anything of the protocol.
 """

@@ -1,4 +1,4 @@
-"""`federate`: the one call that joins a federation, or finds the node that already has."""
+"""`federate`: the one call that joins a federation, or returns the node that has joined already."""
 
 import os
 import sys
@@ -37,45 +37,46 @@ def federate(
     """Join a federation: from here on, exchanges of one name are one channel.
 
     With no more than a name it finds every other process of the same user on this host.
-    It returns when every candidate that is alive is ready in both directions, at the
-    latest after ``join_timeout``, logging what is pending. An address of ``peers=`` or ``hub=``
-    where nothing listens does not hold it up; if nobody has answered there after
-    ``join_timeout``, a warning says so, and why. Called again with the same
-    name and registry it returns the same node, which closes with the last ``close()``.
+    It returns when every candidate that is alive is ready in both directions, after
+    ``join_timeout`` at the latest, and then logs which are not. An address of ``peers=`` or
+    ``hub=`` where nothing listens does not hold it up. If no node has answered there after
+    ``join_timeout``, a warning says so, and why. Called again with the same name and registry, it
+    returns the same node, which closes with the last ``close()``.
 
     Args:
         name: the federation; its processes share their exchanges.
         listen: also bind TCP: ``tcp://HOST:PORT`` for control and the next port for data,
             or a pair of endpoints; port 0 chooses.
-        advertise: what others are told instead of ``listen``, where that differs.
+        advertise: the endpoint or pair that others are told to dial, where that is not ``listen``.
         peers: control endpoints to dial, ``tcp://HOST:PORT``, and to dial again. A host may
             be a name that stands for many addresses, all of which are dialled; it is looked
-            up again every few seconds. ``"lan"`` stands for everybody of the federation on
-            the local network, by multicast DNS (the extra ``discovery``), and shows this
+            up again every few seconds. ``"lan"`` stands for every node of the federation on
+            the local network, found by multicast DNS (the extra ``discovery``), and shows this
             node to everybody there.
-        hub: one hub or several (``zexchange hub``), ``tcp://HOST:PORT``, that lead to all
-            others who are there: three connections instead of two for each of them. Without
-            ``listen=`` and with ``local=False``, nobody connects to this node.
+        hub: one hub or several (``zexchange hub``), ``tcp://HOST:PORT``. A hub leads to all
+            nodes that it carries: three connections in all, instead of two for each node.
+            Without ``listen=`` and with ``local=False``, no other node connects to this one.
         local: whether to use the rendezvous directory and Unix sockets of this host.
         exchanges: pattern or patterns of the names that take part.
-        registry: whose exchanges to federate; the default one if None.
+        registry: the registry whose exchanges to federate; the default one if None.
         label: a name for this node in logs and tables, of 255 characters at most.
         replay_messages: how many sent messages are kept for peers that have missed some.
         replay_bytes: how many bytes of them; half of it at most is on its way to healthy
             peers before `send` waits.
         stall: seconds without an acknowledgement after which a peer that senders wait for
-            is slow, and is waited for no more. Sooner only where senders that may not wait, in
-            an event loop or on the data thread, exceed ``replay_bytes`` by half of it, or 8 MiB.
-            In this and the next, seconds in which this process did not run do not count.
-        recovery_timeout: seconds after which a receiver gives up what it has missed, and at
-            most for which a late joiner waits for the history that others keep.
+            counts as slow, and no longer blocks them. It counts as slow earlier only if senders
+            that may not wait, in an event loop or on the data thread, exceed ``replay_bytes`` by
+            half of it, or by 8 MiB if that is less. Seconds in which this process did not run do
+            not count, here and for ``recovery_timeout``.
+        recovery_timeout: seconds after which a receiver gives up what it has missed, and for
+            which a late joiner waits at most for the history that others keep.
         retain: by name or pattern, how many of the last messages are kept for late joiners
             here and elsewhere, see `Registry.retain`. They are encoded and numbered even
-            while nobody remote listens, and go with this process.
+            while no other node listens, and are gone when this process ends.
         join_timeout: seconds.
-        keys: a key directory, as `zexchange keygen` makes it: all that goes over TCP is
-            encrypted, and only the peers whose keys are in it are spoken with. It is read
-            again as it changes. See docs/SECURITY.md.
+        keys: a key directory, as `zexchange keygen` makes it: everything that goes over TCP is
+            encrypted, and only peers whose keys are in the directory can connect. It is read
+            again when it changes. See docs/SECURITY.md.
         insecure: allow TCP endpoints that other hosts can reach, without keys.
 
     Raises:
@@ -111,7 +112,7 @@ def federate(
 
 
 def revive(node: Node) -> None:
-    """Have a node run, for a user that has just got it; what goes wrong ends that use."""
+    """Start a node for a user that has just got it, and join; an error ends that user's use."""
     try:
         # In a forked child, through the registry, as in `Node._running`: a thread of the node
         # that asked it for an exchange would wait for this one, and this one for that.
@@ -123,10 +124,10 @@ def revive(node: Node) -> None:
 
 
 def enlist(name: str, join_timeout: float, exchanges: str = "**") -> Node:
-    """Return the node that `federate` would, for one user more, and leave it to others to join.
+    """Return the node that `federate` would return, with one more user, but do not join yet.
 
-    Its first use does, or `revive`. Waits for nobody. Of a node that nobody has asked for in
-    another way, only the ``exchanges`` take part that are named here.
+    The node joins at its first use, or by `revive`; this call does not wait. If the node has no
+    users but those of this function, only the ``exchanges`` that these name take part.
     """
     plan = NodeConfig(check_federation(name), exchanges=(check_scope(exchanges),))
     return _enlisted(plan, default_registry, join_timeout, part=True)
@@ -137,7 +138,7 @@ def _enlisted(
 ) -> Node:
     if sys.platform == "win32":
         raise Unreachable("federate() needs Unix sockets and fork-safe locks: not on Windows")
-    # Nothing is started under the lock: who closes or joins something else does not wait for it.
+    # No node is started under the lock, so closing or joining another one does not wait for it.
     with lifetime.lock:
         known = lifetime.nodes.get((plan.federation, id(registry)))
         if isinstance(known, Node):

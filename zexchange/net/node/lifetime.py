@@ -1,9 +1,9 @@
 """A node from its first user to its last, over forks and until the process ends.
 
-It is a handle that outlives its running parts (the engine): closed with the last
-of its users, made anew in a forked child at first use. Waiting happens on the
-caller's thread; the engine never waits for a caller. A process that ends without
-`close` says goodbye with a short linger.
+A node is a handle that outlives its running parts (the engine). It closes with the last of its
+users, and in a forked child its parts are made again at the first use. Callers wait on their own
+threads, and the engine never waits for a caller. A process that ends without `close` says goodbye,
+and has a second to deliver what it sent.
 """
 
 import os
@@ -50,19 +50,19 @@ _held_up: "list[NodeLifetime]" = []
 
 
 class Backlog(Protocol):
-    """What waits for a node to join."""
+    """Messages that an adapter holds back until its node has joined."""
 
     def settle(self, patience: float) -> None:
-        """Send it, or wait so many seconds for the thread that does; the node has joined."""
+        """Send them, or wait ``patience`` seconds for the thread that does: the node has joined."""
         ...
 
     def finish(self, patience: float) -> None:
-        """Wait so many seconds until it has been sent: the process ends."""
+        """Wait ``patience`` seconds until they have been sent: the process ends."""
         ...
 
 
 class NodeLifetime:
-    """What there is of a node for as long as it is used. `Node` adds what waits."""
+    """A node's state from its first use to its end. `Node` adds the methods that wait."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class NodeLifetime:
         self._plan = plan
         self._scope = Scope(plan.exchanges)
         self._part = part
-        """Whether it was joined by adapters alone, which name what takes part."""
+        """Whether all its users are adapters, which name the exchanges that take part."""
         self._registry = registry
         self._join_timeout = join_timeout
         self._world = world
@@ -88,8 +88,8 @@ class NodeLifetime:
         self._backlogs: list[Backlog] = []
         self._observer = NodeObserver(plan.federation, lambda: self._engine, self._revive)
         self.events: Exchange[Event] = Registry().get("zexchange.events")
-        """What happens to the federation: an exchange of frozen event values. Its tasks
-        are called on the data thread."""
+        """An exchange on which the node sends what happens to the federation, as frozen event
+        values. Its tasks are called on the data thread."""
 
     # --------------------------------------------------------------- what can be seen of it
 
@@ -105,12 +105,12 @@ class NodeLifetime:
 
     @property
     def registry(self) -> Registry:
-        """The registry whose exchanges are shared."""
+        """The registry whose exchanges this node shares."""
         return self._registry
 
     @property
     def endpoints(self) -> tuple[str, ...]:
-        """The control endpoints that this node can be dialled at."""
+        """The control endpoints at which other nodes can dial this one."""
         return tuple(a.control for a in self._running().session.addresses)
 
     @property
@@ -147,13 +147,13 @@ class NodeLifetime:
         )
         self._registry._unobserve(self._observer)
         self._engine = engine
-        # What is kept already is numbered before any peer is promised what comes.
+        # Messages that are kept already are numbered before any peer is promised later ones.
         for exchange in self._registry.exchanges():
             if sys.flags.dev_mode or self._registry.retention(exchange.name):
                 engine.bridges.look(exchange)
         try:
             interest = sorted(self._registry._observe(self._observer))
-            # Before the threads start: what a peer sends first waits for its history.
+            # Before the threads start, so that a peer's first messages wait for its history.
             for key, arrears in self._registry._joiners():
                 self._observer.owes(engine, key, arrears)
             engine.start(interest)
@@ -166,10 +166,10 @@ class NodeLifetime:
         end_as_child()
 
     def _asked_for(self, plan: NodeConfig, part: bool) -> None:
-        """Have one user more, which has asked for a configuration. `lock` is held.
+        """Take in one more user, which has asked for a configuration. The caller holds `lock`.
 
         Raises:
-            ValueError: it is not this one; the text names the difference.
+            ValueError: that differs from the node's configuration; the text says where.
         """
         named = part or self._part
         same = replace(plan, exchanges=self._plan.exchanges) if named else plan
@@ -179,7 +179,7 @@ class NodeLifetime:
         self._users += 1
 
     def _widen(self, exchanges: Sequence[str]) -> None:
-        """Have more exchanges take part, as far as they do not yet."""
+        """Have more exchanges take part, if they do not yet."""
         if self._scope.widen(exchanges) and (engine := self._engine) is not None:
             engine.widened()
 
@@ -196,7 +196,7 @@ class NodeLifetime:
             log.warning("federation %r: %s", self.name, missing)
 
     def _settle(self, patience: float) -> None:
-        """Have sent what waited for this, before anybody is told that the node has joined."""
+        """Have the backlogs sent, before `_joined` tells that the node has joined."""
         for backlog in list(self._backlogs):
             backlog.settle(patience)
         self._joined = True
@@ -205,7 +205,7 @@ class NodeLifetime:
 
     @property
     def _has_joined(self) -> bool:
-        """Whether what is sent reaches whoever was there; or nobody, since it is closed."""
+        """Whether what is sent reaches all nodes that were there, or the node is closed."""
         return (self._joined and not self._incomplete) or self._closed
 
     @property
@@ -215,13 +215,13 @@ class NodeLifetime:
         return engine is None or not engine.outbound.window.full
 
     def _running(self) -> "Engine":
-        """Return the engine, after making it anew in a forked child."""
+        """Return the engine; in a forked child it is made again first."""
         engine = self._engine
         if engine is None:
             if self._closed:
                 raise Closed(f"the node in federation {self.name!r} is closed")
-            # Through the registry, which else would wait for this thread to revive us
-            # as soon as a new thread of ours asks it for an exchange.
+            # Through the registry: otherwise, as soon as a new thread of ours asks it for an
+            # exchange, it would wait for this thread to revive us.
             self._registry._wake()
             self._revive()
             engine = self._engine
@@ -237,8 +237,8 @@ class NodeLifetime:
         does not wait for acknowledgements.
 
         Args:
-            timeout: seconds for everything, None for no end; who has not acknowledged by
-                then is logged.
+            timeout: seconds for everything, None for no limit; peers that have not acknowledged
+                by then are logged.
         """
         limit = seconds(timeout)
         if finalizers.later(self.close, timeout):
@@ -247,7 +247,7 @@ class NodeLifetime:
             self._shut(limit, not self._would_wait_for_itself())
 
     def _release(self) -> bool:
-        """Have one user less; tell whether it was the last, behind which nothing works."""
+        """Note that a user has closed; return whether it was the last, so that the node ends."""
         with lock:
             self._users -= 1
             if self._closed or self._users > 0:
@@ -258,14 +258,14 @@ class NodeLifetime:
             return True
 
     def _bridged(self) -> list[Exchange[Any]]:
-        """Return the exchanges whose messages somebody elsewhere is given."""
+        """Return the exchanges that have a bridge, and so pass messages to other nodes."""
         names = self._engine.bridges.names() if self._engine is not None else []
         found = [self._registry.find(name) for name in names]
         return [exchange for exchange in found if exchange and exchange.stats().bridges]
 
     def _shut(self, timeout: float, wait: bool) -> None:
-        """End the running parts; ``wait`` for acknowledgements first."""
-        with self._starting:  # a start that has begun is not left running behind us
+        """End the running parts, and first wait for acknowledgements if ``wait``."""
+        with self._starting:  # a start that has begun ends first, and is not left running
             engine = self._engine
         if engine is None:
             return
@@ -288,9 +288,9 @@ class NodeLifetime:
     # ---------------------------------------------------------------------------- fork
 
     def _revive(self) -> None:
-        """Make the running parts, once, and join: in a forked child they are made anew."""
+        """Make the running parts if there are none, as in a forked child, and join."""
         with self._starting:
-            if self._reviving:  # the registry, which wakes at its first use too
+            if self._reviving:  # called by the registry, which wakes at its first use too
                 return
             if self._engine is None and not self._closed:
                 self._reviving = True
@@ -301,7 +301,7 @@ class NodeLifetime:
         self._join()
 
     def _after_fork(self) -> None:
-        """In a forked child: let go of the parent's sockets, threads and files."""
+        """In a forked child, let go of the parent's sockets, threads and files."""
         self._starting, self._reviving, self._joined = threading.RLock(), False, False
         self._observer._after_fork()
         self._incomplete = False
@@ -316,7 +316,7 @@ class NodeLifetime:
         raise TypeError("a node belongs to its process: pass what federate() was called with")
 
     def __repr__(self) -> str:
-        """Name the federation and how many peers are known."""
+        """Return the federation, the start of the node id and how many peers are known."""
         engine = self._engine
         if engine is None:
             return f"<Node {self.name!r} {'closed' if self._closed else 'forked'}>"
@@ -327,14 +327,14 @@ class NodeLifetime:
     # ------------------------------------------------------------------------- waiting
 
     def _wait(self, timeout: float | None, steps: Callable[[NodeWaits], Wait[None]]) -> None:
-        """Go through what ``steps`` waits for, on this thread."""
+        """Go through the wait that ``steps`` returns, on this thread."""
         limit, engine = seconds(timeout), self._running()
         self._may_wait()
         waiter = NodeWaits(engine, limit)
         waiter.wait(steps(waiter))
 
     def _may_wait(self) -> None:
-        """Raise RuntimeError where one must not wait."""
+        """Raise RuntimeError on a thread that must not wait."""
         if self._would_wait_for_itself():
             raise RuntimeError(
                 "this would wait for itself: it was called on the node's data thread or in a "
@@ -351,7 +351,7 @@ class NodeLifetime:
 
 
 def _close_all() -> None:
-    catch_up()  # what a thread is still to be given it may send on
+    catch_up()  # a thread that still has messages to come may send them on
     carried: list[Exchange[Any]] = []
     for node in list(nodes.values()):
         for backlog in list(node._backlogs):
@@ -363,15 +363,16 @@ def _close_all() -> None:
         exchange._attach_bridge(TooLate(exchange.name))
 
 
-# Not when a node is made, but when this is imported: what handlers send that the program has
-# registered since is delivered, for the last registered is the first to be called.
+# Registered when this module is imported, not when a node is made: handlers that the program
+# registers later are called earlier, so what they send is still delivered.
 at_exit(_close_all)
 
 
 def _before_fork() -> None:
-    """Let no child be made in the middle of a start: it would inherit sockets that nobody knows.
+    """Wait for starts before a fork: a child would inherit sockets that no table names yet.
 
-    A start takes some milliseconds, on any thread: an adapter's, in a server that forks workers.
+    A start takes some milliseconds, and may be on any thread: in a server that forks workers, on
+    that of an adapter.
     """
     for node in list(nodes.values()):
         if node._starting.acquire(timeout=START_TIMEOUT):

@@ -1,7 +1,8 @@
-"""`Node` and `AsyncNode`: what a program sees of a node, from threads and from coroutines.
+"""`Node` and `AsyncNode`: a node as a program sees it, from threads and from coroutines.
 
-Nothing is done twice: the waits are those of `NodeWaits`, gone through on the caller's thread, or
-in a coroutine, which the control thread wakes. Under asyncio, uvloop, trio, and anyio on either.
+Each wait is written once, in `NodeWaits`. `Node` goes through it on the caller's thread, and
+`AsyncNode` in a coroutine, which the control thread wakes. Coroutines may run under asyncio,
+uvloop or trio, and under anyio on any of these.
 """
 
 from collections.abc import Callable
@@ -21,11 +22,11 @@ from .stats import NodeStats, PeerStatus
 class Node(NodeLifetime):
     """One process's membership in a federation: made by `federate`, also a context manager.
 
-    Every method may be called from any thread. Those that wait take a ``timeout`` in seconds, 10
-    where none is given (5 for `close`), or None to wait without end. They raise `RuntimeError` on
-    the data thread (inside a task that is given a remote message) and in a running event loop,
-    where they would wait for themselves. Plain code in a notebook's cell may call them, though
-    its kernel runs a loop.
+    Every method may be called from any thread. Those that wait take a ``timeout`` in seconds, or
+    None to wait without limit; the default is 10, and 5 for `close`. They raise `RuntimeError` on
+    the data thread (inside a task that is called with a remote message) and in a running event
+    loop, because they would wait for themselves there. Plain code in a notebook cell may call
+    them, although the kernel runs a loop.
     """
 
     _aio: "AsyncNode | None" = None
@@ -33,12 +34,12 @@ class Node(NodeLifetime):
     def run(self) -> None:
         """Wait until the process is told to end, by SIGTERM or Ctrl-C (SIGINT), then close.
 
-        For a program that only has handlers. Returns then, also where another thread has closed
-        the node. Without it, SIGTERM ends a process of Python's at once, if it has no handler of
-        its own: nothing is flushed, and peers find out after 1.5 s that it is gone.
+        This is for a program that only has handlers. It also returns when another thread has
+        closed the node. Without it, SIGTERM ends a Python process at once if the program has no
+        handler for it: nothing is flushed, and peers notice after 1.5 s that the node is gone.
 
         Raises:
-            RuntimeError: on another than the main thread, and in a running event loop.
+            RuntimeError: on any thread but the main one, and in a running event loop.
         """
         self._may_wait()
         try:
@@ -51,23 +52,22 @@ class Node(NodeLifetime):
         return self
 
     def __exit__(self, *reason: object) -> None:
-        """Close."""
         self.close()
 
     @property
     def node(self) -> "Node":
-        """This."""
+        """The node itself."""
         return self
 
     @property
     def aio(self) -> "AsyncNode":
-        """This, for coroutines: what waits here is awaited there. Always the same object."""
+        """The node for coroutines, whose waits are awaited. Always the same object."""
         if self._aio is None:
             self._aio = AsyncNode(self)
         return self._aio
 
     async def __aenter__(self) -> "AsyncNode":
-        """Wait until every living candidate is ready, and return the node for coroutines."""
+        """Wait until every living candidate is ready, and return `aio`."""
         try:
             await self.aio._joined()
         except BaseException:
@@ -76,7 +76,6 @@ class Node(NodeLifetime):
         return self.aio
 
     async def __aexit__(self, *reason: object) -> None:
-        """Close, awaited."""
         await self.aio.close()
 
     def wait_peers(self, n: int = 1, timeout: float | None = 10.0) -> None:
@@ -89,11 +88,12 @@ class Node(NodeLifetime):
         self._wait(timeout, lambda waiter: waiter.peers(n))
 
     def wait_ready(self, timeout: float | None = 10.0) -> None:
-        """Wait until what is attached here is in force at every peer that is known.
+        """Wait until the subscriptions made here are in force at every peer that is known.
 
-        And until every address of ``peers=`` and ``hub=`` has answered once; one's own counts
-        as answered. Whatever a peer sends after that reaches the tasks attached before this
-        call. It cannot be in force at a peer that reaches us and that we do not reach.
+        It also waits until every address of ``peers=`` and ``hub=`` has answered once; an address
+        of this node counts as answered. Everything that a peer sends after that reaches the tasks
+        that were attached before this call. At a peer that reaches us and that we do not reach,
+        the subscriptions cannot come into force.
 
         Raises:
             NotReady: after ``timeout`` seconds, naming the peers that have not confirmed, the
@@ -118,10 +118,10 @@ class Node(NodeLifetime):
     def flush(self, timeout: float | None = 10.0) -> None:
         """Wait until every healthy peer has acknowledged what was sent before this call.
 
-        Acknowledged means that its tasks have been given the messages. Healthy are all but
-        those that are slow; one that is silent is waited for until it is heard, or has left.
-        An address of ``peers=`` and ``hub=`` that has never answered counts as a peer that has
-        not acknowledged.
+        A peer acknowledges messages when its tasks have been given them. Every peer is healthy
+        that is not slow; a silent peer is waited for until it is heard again, or has left. An
+        address of ``peers=`` and ``hub=`` that has never answered counts as a peer that has not
+        acknowledged.
 
         Raises:
             NotReady: after ``timeout`` seconds, naming the peers that have not acknowledged, the
@@ -136,13 +136,13 @@ class Node(NodeLifetime):
         self._wait(timeout, lambda waiter: waiter.flushed(given))
 
     def diagnose(self, exchange: str = "", timeout: float = 2.0) -> Diagnosis:
-        """Say why messages do not arrive: `zexchange doctor`, for a node of this program.
+        """Return why messages do not arrive: `zexchange doctor`, for a node of this program.
 
-        Takes up to two seconds, and ``timeout`` more where something does not answer. It
-        tries endpoints by connections of its own; to peers it does nothing.
+        It takes up to two seconds, and ``timeout`` more where something does not answer. It
+        tries endpoints by connections of its own, and changes nothing at peers.
 
         Args:
-            exchange: the name of the exchange that is in question, if it is one.
+            exchange: the name of the exchange that is in question, or an empty string.
             timeout: seconds that a connection may take.
 
         Raises:
@@ -153,7 +153,7 @@ class Node(NodeLifetime):
         return self._diagnosis(exchange, timeout)()
 
     def _diagnosis(self, exchange: str, timeout: float) -> Callable[[], Diagnosis]:
-        """Return what takes a while and says why messages do not arrive."""
+        """Return a function that finds out why messages do not arrive, which takes a while."""
         with importing():
             from ..doctor.collect import examine
 
@@ -161,18 +161,18 @@ class Node(NodeLifetime):
         return lambda: diagnose(examine(engine, name, timeout))
 
     def _others(self) -> list[str]:
-        """Return what there is to say of other federations on this host."""
+        """Return notes on other federations on this host."""
         return others(self._running())
 
     def _wait_known(self, timeout: float) -> None:
-        """Wait until it is known of every living candidate whether it takes us."""
+        """Wait until every living candidate is ready, or has refused us."""
         self._wait(timeout, lambda waiter: waiter.known())
 
     def _wait_for_the_rest(self, timeout: float) -> bool:
-        """Wait for those that were not ready when the time to join was up.
+        """Wait for the candidates that were not ready when ``join_timeout`` was over.
 
-        From then on there is no rest. Returns whether what is sent now reaches anybody, or
-        nobody is there whom it should reach.
+        After this call the node counts as joined, complete or not. Returns whether what is sent
+        now reaches some node, or there is none that it should reach.
         """
         pending: list[str] = []
 
@@ -188,9 +188,9 @@ class Node(NodeLifetime):
 
 
 class AsyncNode:
-    """A `Node` whose waits are awaited: what ``async with federate(...)`` gives, or `Node.aio`.
+    """A `Node` whose waits are awaited. ``async with federate(...)`` and `Node.aio` return it.
 
-    Whoever is cancelled while waiting leaves nothing behind.
+    A wait that is cancelled leaves no trace in the node.
     """
 
     def __init__(self, node: Node) -> None:
@@ -199,12 +199,12 @@ class AsyncNode:
 
     @property
     def node(self) -> Node:
-        """The node whose waits are for threads."""
+        """The node for threads."""
         return self._node
 
     @property
     def aio(self) -> "AsyncNode":
-        """This."""
+        """The node for coroutines: this object."""
         return self
 
     @property
@@ -237,11 +237,10 @@ class AsyncNode:
         return self._node.stats()
 
     def __repr__(self) -> str:
-        """Name the node."""
         return f"{self._node!r}.aio"
 
     async def _joined(self) -> None:
-        """Wait, up to ``join_timeout``, until every living candidate is ready; log what is not."""
+        """Wait up to ``join_timeout`` until every living candidate is ready; log the others."""
         node = self._node
         if node._engine is not None and not node._joined:
             await self._wait(node._join_timeout, node._steps_to_join)
@@ -256,7 +255,7 @@ class AsyncNode:
         await self._wait(timeout, lambda waiter: waiter.peers(n))
 
     async def wait_ready(self, timeout: float | None = 10.0) -> None:
-        """Wait until what is attached here is in force at every peer; see `Node.wait_ready`.
+        """Wait until the subscriptions made here are in force at every peer; see `Node.wait_ready`.
 
         Raises:
             NotReady: after ``timeout`` seconds, naming the peers that have not confirmed, and
@@ -276,7 +275,7 @@ class AsyncNode:
     async def flush(self, timeout: float | None = 10.0) -> None:
         """Wait until every healthy peer has acknowledged what was sent before this call.
 
-        In coroutines this is the back-pressure: `send` never waits there.
+        Coroutines need it for back-pressure, because `send` never waits in an event loop.
 
         Raises:
             NotReady: after ``timeout`` seconds, naming the peers that have not acknowledged, and
@@ -285,7 +284,7 @@ class AsyncNode:
         await self._wait(timeout, lambda waiter: waiter.flushed())
 
     async def diagnose(self, exchange: str = "", timeout: float = 2.0) -> Diagnosis:
-        """Say why messages do not arrive; see `Node.diagnose`."""
+        """Return why messages do not arrive; see `Node.diagnose`."""
         found: list[Diagnosis] = []
         diagnose = self._node._diagnosis(exchange, timeout)
         await self._node._running().world.aside(lambda: found.append(diagnose()))
@@ -295,7 +294,7 @@ class AsyncNode:
         """Wait until the process is told to end, then close; see `Node.run`.
 
         Raises:
-            RuntimeError: on another than the main thread.
+            RuntimeError: on any thread but the main one.
         """
         try:
             await wait_for_end_here(lambda: self._node._closed)
@@ -303,10 +302,10 @@ class AsyncNode:
             await self.close()
 
     async def close(self, timeout: float | None = 5.0) -> None:
-        """Leave the federation, as `Node.close`, without holding up the event loop.
+        """Leave the federation as `Node.close` does, without blocking the event loop.
 
-        A cancelled close goes on to its end on a thread of its own, and the interpreter
-        waits for that before it exits.
+        A close that is cancelled goes on to its end on a thread of its own, for which the
+        interpreter waits before it exits.
         """
         node, limit = self._node, seconds(timeout)
         if node._release() and (engine := node._engine) is not None:

@@ -1,7 +1,7 @@
-"""What a node does when its registry changes: a new exchange, interest, late joiners, retention.
+"""Tells a node's engine of changes in its registry: exchanges, interest, late joiners, retention.
 
-The registry calls these methods under its lock, so they only queue work for the engine.
-They are not methods of `Node`, because they are nothing that a program should call.
+The registry calls most of these methods under its lock, so they only queue work for the engine.
+They are not methods of `Node`, because a program should not call them.
 """
 
 import weakref
@@ -22,9 +22,9 @@ class NodeObserver:
     """The `local.registry.Observer` of one node.
 
     Args:
-        federation: its name.
-        engine: returns the running parts of the node, while it has any.
-        revive: starts the node again.
+        federation: the name of the federation.
+        engine: returns the running parts of the node, or None while it has none.
+        revive: starts the node again, in a forked child.
     """
 
     def __init__(
@@ -37,7 +37,8 @@ class NodeObserver:
         self._engine = engine
         self._revive = revive
         self._early: list[weakref.ref[RemoteCatchUp]] = []
-        """Late joiners from before this node: the peers that it meets first owe them history."""
+        """Late joiners from before the node was started: the peers that it meets first owe them
+        history."""
 
     def exchange_added(self, exchange: Exchange[Any]) -> None:
         """Give a new exchange its bridge if a peer waits for it."""
@@ -83,14 +84,17 @@ class NodeObserver:
         engine.recall(key, arrears, lambda: arrears.noted(self))
 
     def owes(self, engine: "Engine", key: str, arrears: RemoteCatchUp) -> None:
-        """Ask the peers that the node meets while joining, for a joiner from before the node."""
+        """Ask the peers that the node meets while it joins for the history of an earlier joiner."""
         arrears.me = engine.me.hex()
         arrears.again(self)
         self._early.append(weakref.ref(arrears))
         engine.recall(key, arrears, lambda: arrears.begun(self))
 
     def met(self) -> None:
-        """Note that every peer that was there is met; on the data thread, if there is one."""
+        """Take note that the node has met every peer that was there.
+
+        On the data thread; if a start has failed, on the thread that tried.
+        """
         early, self._early = self._early, []
         for there in early:
             if (arrears := there()) is not None:
@@ -105,7 +109,11 @@ class NodeObserver:
     def message_refused(
         self, exchange: Exchange[Any], origin: str, seq: int | None, reason: str, detail: str
     ) -> bool:
-        """Count a message that is not of its exchange's type, and show streams where it was."""
+        """Count a message that does not fit the type of its exchange, and show streams its place.
+
+        Returns:
+            Whether the message came by this node's federation; otherwise nothing is done.
+        """
         engine = self._engine()
         if engine is None or not engine.inbound.thread.current:
             return False  # it came by another federation

@@ -1,7 +1,7 @@
-"""What a forked child lets go of, and what takes the place of a node that the program's end closed.
+"""Closes inherited descriptors in a forked child, and replaces bridges when the program ends.
 
-A forked child must let go of what it inherited: the lock file, or a dead parent would
-look alive; libzmq's connections, or a dead parent's port would stay taken.
+A forked child must close two things that it has inherited: the lock file, because a dead parent
+would look alive, and the connections of libzmq, because a dead parent's port would stay taken.
 """
 
 import os
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from ..engine.engine import Engine
 
 _graveyard: "list[Engine]" = []
-"""Engines of the parent: kept, since finalising their sockets in the child is not ours."""
+"""Engines of the parent. They are kept, so that their sockets are not finalised in the child."""
 
 
 class TooLate(Bridge):
-    """Takes the place of a bridge when its node was closed by the end of the program."""
+    """Replaces a bridge when the end of the program has closed its node."""
 
     federations = 0
 
@@ -32,7 +32,7 @@ class TooLate(Bridge):
         self._told = False
 
     def send(self, msg: object) -> None:
-        """Say, once, that what is sent does not leave this process any more."""
+        """Warn once that messages no longer leave this process."""
         if not self._told:
             self._told = True
             log.warning(
@@ -68,7 +68,7 @@ def _open_descriptors() -> list[int]:
 
 
 def _name(endpoint: str) -> tuple[object, ...]:
-    """Return what the operating system calls an endpoint: (path,) or (host, port)."""
+    """Return an endpoint as the operating system names it: (path,) or (host, port)."""
     path = ipc_path(endpoint)
     if path is not None:
         return (path,)
@@ -77,7 +77,7 @@ def _name(endpoint: str) -> tuple[object, ...]:
 
 
 def _is_ours(fd: int, near: set[object], far: set[tuple[object, ...]]) -> bool:
-    """Tell whether a descriptor is a socket at one of our endpoints, or dialled one."""
+    """Return whether a descriptor is a socket at one of our endpoints, or one that we dialled."""
     if not stat.S_ISSOCK(os.fstat(fd).st_mode):
         return False
     with socket.socket(fileno=os.dup(fd)) as probe:

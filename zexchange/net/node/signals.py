@@ -1,7 +1,7 @@
-"""Waiting until the process is told to end, by SIGTERM or SIGINT.
+"""Waits until the process is told to end, by SIGTERM or SIGINT.
 
-A handler of Python's runs on the main thread, wherever that is, also inside its own wait: so it
-only writes into a pipe, or wakes a loop, and takes no lock. Nothing here knows what ends.
+Python runs a signal handler on the main thread, at any point of its code, even inside the wait
+here. So the handler only writes into a pipe or wakes a loop, and takes no lock.
 """
 
 import os
@@ -16,12 +16,12 @@ from ...local.tasks import eventloops
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
 LOOK_SECONDS = 0.5
-"""Seconds after which is looked for an end that no signal has told of."""
+"""Seconds between two looks at whether the wait is over without a signal."""
 
 
 @contextmanager
 def _told_by_signals(tell: Callable[[], object]) -> Generator[None, None, None]:
-    """Have ``tell`` called, in this block, in place of what the signals do otherwise.
+    """Within this block, have the signals call ``tell`` and do nothing else.
 
     Raises:
         RuntimeError: this is not the main thread.
@@ -41,7 +41,7 @@ def _told_by_signals(tell: Callable[[], object]) -> Generator[None, None, None]:
 
 
 def wait_for_end(over: Callable[[], bool]) -> None:
-    """Wait for a signal, or until it is ``over``, on the main thread.
+    """Wait for a signal, or until ``over`` returns true, on the main thread.
 
     Raises:
         RuntimeError: this is another thread.
@@ -58,7 +58,7 @@ def wait_for_end(over: Callable[[], bool]) -> None:
 
 
 async def wait_for_end_here(over: Callable[[], bool]) -> None:
-    """Do as `wait_for_end`, in a coroutine."""
+    """Wait in a coroutine, as `wait_for_end` does on a thread."""
     home, told = eventloops.home(), list[bool]()
 
     def tell() -> None:

@@ -1,4 +1,4 @@
-"""What a node says of itself and its peers: frozen snapshots for `Node.peers` and `Node.stats`."""
+"""Frozen snapshots of a node and its peers, for `Node.peers` and `Node.stats`."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -19,12 +19,12 @@ class PeerStatus:
         pid: its process id there.
         name: its label, or an empty string.
         interest: the names and patterns that its tasks are attached to.
-        since: when it was started, by its own clock, in seconds since the Unix epoch; when
-            we first heard of it, if it does not say.
-        slow_since: since when it acknowledges too slowly to be waited for, in seconds since
-            the Unix epoch; None if it does not.
-        ready: whether both directions are in force: what is sent on either side arrives.
-        silent: whether nothing was heard from it for some seconds.
+        since: when it was started, by its own clock, in seconds since the Unix epoch; if it
+            does not say, when we met it.
+        slow_since: since when it has been a slow peer, which no sender waits for, in seconds
+            since the Unix epoch; None if it is not slow.
+        ready: whether messages that are sent on either side arrive at the other.
+        silent: whether nothing has been heard from it for 3 seconds.
         control: the endpoint of our control link to it, or None while there is none.
     """
 
@@ -42,17 +42,17 @@ class PeerStatus:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What has come of one origin on one exchange, in messages.
+    """The messages from one origin on one exchange, counted.
 
-    At rest, ``received + lost`` is what the origin has sent to this node; less, where tasks
-    were detached while something was on its way.
+    When nothing is on its way, ``received + lost`` is what the origin has sent to this node. It is
+    less if tasks were detached while messages were on their way.
 
     Attributes:
-        received: given to the tasks; by another federation, perhaps, in which its sender is, too.
+        received: given to the tasks, perhaps by another federation that the sender is in as well.
         duplicates: dropped, because they had come already.
         lost: reported in `Lost` events.
         recovered: of those received, how many had been missed and were sent again.
-        parked: waiting for others before them that are asked for again.
+        parked: waiting for earlier messages, which have been asked for again.
     """
 
     received: int
@@ -64,12 +64,12 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What was sent on one exchange to one peer, in messages.
+    """The messages sent on one exchange to one peer, counted.
 
     Attributes:
-        sent: from the moment it was ready for it until it was attached no longer.
-        unacknowledged: of those, how many its tasks may not have been given yet, or may never
-            have been, if it has left.
+        sent: from the moment the peer was ready for the exchange until it no longer wanted it.
+        unacknowledged: of those, how many the tasks of the peer may not have been given yet; if
+            it has left, how many they may never have been given.
     """
 
     sent: int
@@ -78,24 +78,24 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class NodeStats:
-    """What a node has done so far.
+    """The counts of a node since it was started.
 
-    Exchanges that are forgotten, because they are not used any more and there are many, are
-    counted together, under ``""`` in the place of their names.
+    When there are many exchanges, those that are no longer used are forgotten. They are counted
+    together then, under ``""`` instead of their names.
 
     Attributes:
-        sent: by exchange, the number of messages that left this node, or went by other federations
-            of the same registry alone.
-        sent_to: by (exchange, peer), what was for that peer, some that have left included.
-            A peer has received less, where it detached while something was on its way.
-        received: by (exchange, origin), what came from peers, those that have left included.
+        sent: by exchange, the number of messages that left this node, or that left this process
+            by other federations of the same registry only.
+        sent_to: by (exchange, peer), the messages for that peer; some peers that have left are
+            included. A peer that detached while messages were on their way received fewer.
+        received: by (exchange, origin), the messages from peers; some that have left are included.
         frames: data frames sent; many messages share one.
-        unwanted: messages that arrived for names nothing here is attached to.
-        rejected: by (source, reason), how often something that arrived was not taken.
+        unwanted: messages that arrived for names to which no task is attached here.
+        rejected: by (source, reason), how often something that arrived was rejected.
         slow_tasks: by exchange and place, how often a task held the data thread.
         waited: seconds that senders have waited for room, all threads together.
-        window_used: bytes on their way to healthy peers; over ``window``, senders wait.
-        window: see there.
+        window_used: bytes on their way to healthy peers; when over ``window``, senders wait.
+        window: how many bytes may be on their way to healthy peers.
         kept: bytes of sent messages that could be sent again.
     """
 
@@ -113,7 +113,7 @@ class NodeStats:
 
 
 def stats_of(engine: "Engine") -> NodeStats:
-    """Return what a node has done so far. Any thread."""
+    """Return the counts of a node. Any thread."""
     inbound, window = engine.inbound, engine.outbound.window
     numbering = engine.outbound.peek()
     heads = numbering.heads
@@ -124,7 +124,7 @@ def stats_of(engine: "Engine") -> NodeStats:
         acked = {peer.id.hex(): peer.acked for peer in engine.session.members.peers.values()}
         sent_to: dict[tuple[str, str], Sent] = {}
         for (name, peer), (count, missing) in sent.items():
-            # Of a peer that has left, what it had not acknowledged then.
+            # For a peer that has left: how many it had not acknowledged then.
             behind = heads.get(name, 0) - acked[peer].get(name, 0) if peer in acked else missing
             sent_to[name, peer] = Sent(count, min(count, max(0, behind)))
         return NodeStats(
