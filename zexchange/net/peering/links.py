@@ -17,7 +17,8 @@ is read, and the thread then rests for as long as the turn took: reading holds t
 lock, which the threads that deliver messages need. Token buckets limit the bytes of each
 connection. Large messages have more buckets: one for each key, one for each connection without a
 key on which a peer has spoken, and one for all strangers together. A message over its limit is
-dropped, and its connection is cut if the message is large. Links to hubs never rest.
+dropped; if it is large and came in at our own endpoint, its connection is cut. Links to hubs never
+rest.
 
 Sending, reading and resting are in one file because they share `_unread` and these limits.
 """
