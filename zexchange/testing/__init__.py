@@ -1,7 +1,7 @@
-"""What programs that use zexchange are tested with: nodes without sockets, threads and waiting.
+"""Nodes without sockets, threads and waiting, to test programs that use zexchange.
 
-`Network` joins nodes in one process by a wire that loses, delays, repeats, reorders and
-is cut when a test says so, with a clock that the test moves. The fixtures for pytest are
+`Network` joins nodes in one process by a simulated wire, which loses, delays, repeats and reorders
+frames, or is cut, when a test says so. The test also moves the clock. The fixtures for pytest are
 in `zexchange.testing.fixtures`.
 """
 

@@ -1,7 +1,7 @@
-"""`Network`: nodes of one process, joined by a wire that a test makes as bad as it likes.
+"""`Network`: nodes of one process, joined by a wire that a test can make as bad as it likes.
 
-The nodes are the real ones, down to the frames. What is simulated is below them: sockets,
-threads, the rendezvous directory, and time.
+The nodes are the real ones, down to the frames. Sockets, threads, the rendezvous directory and time
+are simulated.
 """
 
 import random
@@ -21,16 +21,15 @@ from .world import Directory, SimulatedEnvironment
 class Network:
     """A network of nodes without sockets and threads, and a clock that the test moves.
 
-    Everything happens on the caller's thread, and only inside calls: `settle`, `advance`,
-    a `send` that has to wait for room, `Node.flush`, `Node.wait_*` and `Node.close` let
-    things happen, and the clock move, until what they wait for is there. A wait that knows
-    nothing of the network, such as `Stream.get`, must not be made: nothing would happen
-    meanwhile. What is attached to ``node.registry`` is called as in earnest, one message
-    after the other.
+    Everything happens on the caller's thread, and only inside calls: `settle`, `advance`, `until`,
+    a `send` that waits for room, `Node.flush`, `Node.wait_*` and `Node.close`. They let events
+    happen, and the clock move, until their condition holds. Do not use a wait that knows nothing of
+    the network, such as `Stream.get`: nothing would happen meanwhile. Tasks attached to
+    ``node.registry`` are called as in a real node, with one message after the other.
 
-    The same seed gives the same run, as long as the program does the same and hashes the
-    same (``PYTHONHASHSEED``). Use it as a context manager: at the end nodes that are left
-    vanish, as if their processes were killed.
+    The same seed gives the same run, if the program does the same and hashes the same
+    (``PYTHONHASHSEED``). Use it as a context manager: at the end the nodes that are left vanish, as
+    if their processes were killed.
 
     Args:
         seed: of everything that is left to chance.
@@ -61,12 +60,12 @@ class Network:
     ) -> Node:
         """Start a node in a process of its own, called ``name``, and have it join.
 
-        It is the `Node` that `zexchange.federate` returns, and the arguments of the same
-        names are those of `federate`. Tasks are attached to ``node.registry``: a fresh one,
-        unless told otherwise. With ``join_timeout=0`` nothing happens yet.
+        It is the `Node` that `zexchange.federate` returns, and arguments with the same names mean
+        the same as those of `federate`. Tasks are attached to ``node.registry``, which is a new
+        registry unless one is given. With ``join_timeout=0`` nothing happens yet.
 
         Raises:
-            ValueError: a node of that name runs already.
+            ValueError: a node of that name is running already.
         """
         if any(world.host.name == name for world in self._worlds.values()):
             raise ValueError(f"a node called {name!r} runs already: stop or kill it first")
@@ -96,7 +95,7 @@ class Network:
         return tuple(self._worlds)
 
     def kill(self, node: Node | str) -> None:
-        """End a node's process at once: no goodbye, and what it knew is gone with it."""
+        """End a node's process at once: it says no goodbye, and all that it knew is lost."""
         node = self._find(node)
         world = self._worlds.pop(node)
         world.host.alive = False
@@ -106,11 +105,11 @@ class Network:
         vanish(node)
 
     def stop(self, node: Node | str) -> None:
-        """Stop a node's process: it does nothing, and does not know it, until `resume`."""
+        """Stop a node's process until `resume`. It does nothing, and does not notice the pause."""
         self._worlds[self._find(node)].host.stopped = True
 
     def resume(self, node: Node | str) -> None:
-        """Let a node's process go on that was stopped."""
+        """Let a stopped process go on."""
         self._worlds[self._find(node)].host.stopped = False
 
     def _find(self, node: Node | str) -> Node:
@@ -135,10 +134,10 @@ class Network:
         """Set how bad the wire is from now on; without arguments it is good again.
 
         Args:
-            loss: the chance of a data frame to be lost.
-            delay: seconds that a frame takes longer, from a least to a most.
-            duplicate: the chance of a data frame to arrive twice.
-            reorder: the chance of a data frame to be overtaken by those behind it.
+            loss: the probability that a data frame is lost.
+            delay: additional seconds for each frame, from a minimum to a maximum.
+            duplicate: the probability that a data frame arrives twice.
+            reorder: the probability that later data frames overtake a data frame.
         """
         for chance in (loss, duplicate, reorder):
             if not 0 <= chance <= 1:
@@ -146,7 +145,7 @@ class Network:
         self._wire.faults = Faults(loss, delay, duplicate, reorder)
 
     def cut(self, one: Node | str, other: Node | str) -> None:
-        """Cut what connects two nodes, until `heal`; what is under way is lost."""
+        """Cut the connections between two nodes, until `heal`; frames on their way are lost."""
         self._wire.part(self._name(one), self._name(other))
 
     def heal(self, one: Node | str, other: Node | str) -> None:
@@ -154,14 +153,14 @@ class Network:
         self._wire.rejoin(self._name(one), self._name(other))
 
     def flicker(self, one: Node | str, other: Node | str) -> None:
-        """Cut what connects two nodes, for no longer than it takes to connect again."""
+        """Cut the connections between two nodes. They may connect again at once."""
         self._wire.cut(self._name(one), self._name(other))
 
     def refuse(self, node: Node | str) -> None:
-        """Cut what others have connected to a node, and refuse them until `accept`.
+        """Cut the connections that others made to a node, and refuse new ones until `accept`.
 
-        As if a proxy or a port forward before it had ended: the node lives, and connects to
-        others. Whoever has not heard of it for 1.5 s takes it for gone.
+        It is as if a proxy or a port forward in front of it had ended: the node lives, and connects
+        to others. A peer that has not heard of it for 1.5 s takes it for gone.
         """
         self._wire.refuse(self._name(node))
 
@@ -177,7 +176,7 @@ class Network:
         return self._schedule.now
 
     def advance(self, seconds: float) -> None:
-        """Let a time pass, and happen what happens in it."""
+        """Let some seconds pass, with all that happens in them."""
         until = self._schedule.now + seconds
         self._schedule.run(lambda: self._schedule.now >= until, seconds)
 
@@ -185,22 +184,21 @@ class Network:
         """Let things happen until a condition holds.
 
         Raises:
-            NotReady: after ``timeout`` simulated seconds.
+            NotReady: it does not hold after ``timeout`` simulated seconds.
         """
         if not self._schedule.run(condition, timeout):
             raise NotReady(f"{condition} does not hold after {timeout:g} simulated seconds")
 
     def settle(self, timeout: float = 120.0) -> None:
-        """Let things happen until nodes that reach each other are at rest.
+        """Let things happen until all nodes that reach each other are at rest.
 
-        They are ready both ways then, and what was sent was given to the tasks of
-        everybody who is promised it, or is lost. Nodes that are stopped, and pairs that are
-        cut, are not waited for.
+        Then they are ready in both directions, and each message was given to the tasks of all nodes
+        that were promised it, or was lost. Stopped nodes and pairs that are cut are not waited for.
 
         Raises:
-            NotReady: after ``timeout`` simulated seconds, saying what is not at rest.
+            NotReady: they are not after ``timeout`` simulated seconds; the text says why.
         """
-        # Looked at now and then: it costs more than most of what happens in between.
+        # Checked now and then only: it costs more than most of what happens in between.
         until = self._schedule.now + timeout
         while missing := unsettled({n: self._worlds[n].host for n in self.nodes}, self._wire):
             if self._schedule.now >= until:
@@ -219,5 +217,5 @@ class Network:
         return self
 
     def __exit__(self, *reason: object) -> None:
-        """Close."""
+        """Kill every node that is left."""
         self.close()

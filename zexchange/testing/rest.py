@@ -1,6 +1,6 @@
-"""When simulated nodes are at rest, and how they end without a word.
+"""When simulated nodes are at rest, and how they end without a goodbye.
 
-The one module here that looks into a node, where its public methods do not show enough.
+This is the only module here that looks into a node, where its public methods show too little.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def unsettled(hosts: Mapping[Node, Host], wire: Wire) -> list[str]:
-    """Say what is not at rest, among nodes that run and reach each other."""
+    """Return texts on what is not at rest, among running nodes that reach each other."""
     running = {
         engine.me: (engine, host)
         for node, host in hosts.items()
         if not host.stopped and (engine := node._engine) is not None
     }
-    # They may be stopped, or cut off.
+    # These include stopped nodes, and nodes that are cut off.
     living = {node._engine.me for node in hosts if node._engine is not None}
     missing: list[str] = []
     for engine, host in running.values():
@@ -38,7 +38,7 @@ def unsettled(hosts: Mapping[Node, Host], wire: Wire) -> list[str]:
 
 
 def vanish(node: Node) -> None:
-    """End a node as the end of its process does; its registry may be used on."""
+    """End a node as the end of its process would. Its registry can still be used."""
     engine, node._engine, node._closed = node._engine, None, True
     node.registry._unobserve(node._observer)
     if engine is not None:
@@ -64,6 +64,6 @@ def _unsettled(engine: "Engine", near: set[bytes], living: set[bytes]) -> Iterat
             if not peer.ready(ours):
                 yield f"is not ready with {peer.label}"
             elif peer.id in engine.outbound.window.slow_peers() or engine.stalls.lags(peer, heads):
-                # Nothing says yet how far a peer is that has been sent nothing: ask it.
+                # A peer that was sent nothing has not said how far it is: ask it.
                 engine.stalls.beacon(heads)
                 yield f"{peer.label} has not acknowledged everything"

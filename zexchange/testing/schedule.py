@@ -1,9 +1,9 @@
-"""The clock of a simulated network, and whose turn it is.
+"""The clock of a simulated network, and the order in which things happen.
 
-One thread does everything, one thing after the other: turns of nodes' loops, and what
-happens at a moment (a frame arrives). Time moves only when nothing is left to do now.
-Whoever waits runs the schedule until what it waits for has happened; who is in the
-middle of a turn has no other turn meanwhile, as a thread that waits has none.
+One thread does everything, one thing after the other: turns of nodes' loops, and events at a
+moment, such as the arrival of a frame. Time moves only when nothing is left to do now. A call that
+waits runs the schedule until its condition holds. A loop that waits inside its turn has no other
+turn meanwhile, just as a thread that waits does nothing else.
 """
 
 import heapq
@@ -15,11 +15,11 @@ from itertools import count
 EPOCH = 1_700_000_000.0
 """Seconds since the Unix epoch at which every simulation begins."""
 ENDLESS = 3600.0
-"""Simulated seconds after which a wait without a timeout is taken to be for ever."""
+"""Simulated seconds after which a wait without a timeout is taken to be endless."""
 
 
 class Host:
-    """One simulated process: what a node runs in. It may be stopped, and it may be dead."""
+    """One simulated process, in which a node runs. It may be stopped or dead."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -29,11 +29,11 @@ class Host:
         self.raised: dict[int, None] = {}
         """Descriptors of this process that are readable."""
         self.parties: list[Party] = []
-        """What runs in it."""
+        """The loops and senders that run in it."""
 
 
 class Party:
-    """What loops and senders share: they run in a process, one turn at a time."""
+    """Base of loops and senders: they run in a process, one turn at a time."""
 
     ident = None
 
@@ -50,7 +50,7 @@ class Party:
 
     @property
     def current(self) -> bool:
-        """Whether this is what called, directly or not."""
+        """Whether the caller runs in a turn of this party, directly or not."""
         return self.busy
 
     def join(self, timeout: float | None = None) -> None:
@@ -58,11 +58,11 @@ class Party:
         self._schedule.run(lambda: self._over or not self.host.alive, timeout)
 
     def wanted_at(self) -> float:
-        """Return when a turn is wanted."""
+        """Return the time at which a turn is wanted."""
         raise NotImplementedError
 
     def turn(self) -> None:
-        """Do what is to be done in a turn."""
+        """Do the work of a turn."""
         raise NotImplementedError
 
     def end(self) -> None:
@@ -72,7 +72,7 @@ class Party:
 
 
 class Schedule:
-    """What happens when. Not thread-safe: one thread does everything."""
+    """All events and turns to come. Not thread-safe: one thread does everything."""
 
     def __init__(self, seed: int) -> None:
         self.now = 0.0
@@ -91,20 +91,20 @@ class Schedule:
         return EPOCH + self.now
 
     def chance(self, probability: float) -> bool:
-        """Tell whether something happens that is left to chance."""
+        """Return true with some probability."""
         return self._random.random() < probability
 
     def join(self, party: Party) -> None:
-        """Give turns to something from now on."""
+        """Give turns to a party from now on."""
         self._parties.append(party)
 
     def leave(self, party: Party) -> None:
-        """Give it no more turns."""
+        """Give a party no more turns."""
         if party in self._parties:
             self._parties.remove(party)
 
     def after(self, seconds: float, happens: Callable[[], None]) -> None:
-        """Have something happen in a while."""
+        """Have something happen after some seconds."""
         self._serial += 1
         heapq.heappush(self._coming, (self.now + seconds, self._serial, happens))
 
@@ -112,8 +112,8 @@ class Schedule:
         """Let things happen until a condition holds; return whether it does.
 
         Args:
-            condition: looked at between any two things that happen.
-            seconds: give up then; None stands for a wait that must end.
+            condition: checked between any two things that happen.
+            seconds: give up then; None is for a wait that must end.
 
         Raises:
             RuntimeError: a wait without a timeout did not end.
@@ -132,10 +132,7 @@ class Schedule:
         return True
 
     def _happens(self) -> float:
-        """Do one of the things that are to be done now; return when the next is to be done.
-
-        That is now if there was any.
-        """
+        """Do one thing that is due, and return now; if none is, return when the next one is."""
         now, coming = self.now, self._coming
         if coming and coming[0][0] <= now:
             heapq.heappop(coming)[2]()

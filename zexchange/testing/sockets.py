@@ -1,11 +1,11 @@
-"""Sockets without sockets: as much of ZeroMQ's four kinds as a node uses, as they behave.
+"""Simulated sockets: the parts of ZeroMQ's four kinds that a node uses.
 
-True to ZeroMQ where the node's code has to mind it: a descriptor is raised by what comes
-to a socket that was seen empty, and any call on the socket may lower it again; beyond a
-high-water mark frames are dropped; who connects again subscribes again; a link refuses
-what is sent while it has no connection.
+They behave like ZeroMQ where the node's code depends on it. A frame raises the descriptor of a
+socket that was seen empty, and any call on the socket may lower it again. Beyond a high-water mark
+frames are dropped. A socket that connects again subscribes again. A link refuses frames while it
+has no connection.
 
-Long, because each kind is only right with those that it is connected to, and is read beside them.
+The file is long because each kind has to match the kinds that it connects to.
 """
 
 from collections import Counter, deque
@@ -27,7 +27,7 @@ from .wire import REDIAL, REDIAL_MOST, Connection, Parts, Wire
 
 
 class Frame:
-    """A received frame, with nothing known about where it came from."""
+    """A received frame, which knows nothing about its connection."""
 
     def __init__(self, data: bytes) -> None:
         self.bytes = data
@@ -42,12 +42,12 @@ class Frame:
         return memoryview(bytearray(self.bytes))
 
     def get(self, what: object) -> int | str:
-        """Return what is known: no descriptor, no address."""
+        """Return the property of a frame without a known connection: no descriptor, no address."""
         return -1 if what == SRCFD else ""
 
 
 class Socket:
-    """What all have: a descriptor, and an inbox that is read without waiting."""
+    """Base of all kinds: a descriptor, and an inbox that is read without waiting."""
 
     def __init__(self, wire: Wire, host: Host) -> None:
         self.wire = wire
@@ -74,7 +74,7 @@ class Socket:
         return self.inbox.popleft()
 
     def _called(self) -> None:
-        """A call on the socket may take in what raised its descriptor."""
+        """Perhaps lower the descriptor, as any call on a ZeroMQ socket may."""
         if self.wire.random.random() < 0.5:
             self.host.raised.pop(self._fd, None)
 
@@ -89,7 +89,7 @@ class Socket:
 
 
 class Dialler(Socket):
-    """A socket that connects, and connects again."""
+    """A socket that connects, and reconnects."""
 
     def __init__(self, wire: Wire, host: Host) -> None:
         super().__init__(wire, host)
@@ -98,7 +98,7 @@ class Dialler(Socket):
         self._pause = REDIAL
 
     def connect(self, endpoint: str) -> None:
-        """Connect, in a while, and whenever the connection is lost."""
+        """Connect after a while, and again whenever the connection is lost."""
         self._endpoint = endpoint
         self.wire.at(self.wire.arrival(), self._dial)
 
@@ -120,20 +120,20 @@ class Dialler(Socket):
         self.wire.schedule.after(pause, self._dial)
 
     def connected(self) -> None:
-        """A connection stands."""
+        """Take note that a connection was made."""
 
     def disconnected(self) -> None:
-        """The connection is no more."""
+        """Take note that the connection is gone, and dial again."""
         self.connection = None
         self._dial_later()
 
     def arrive(self, parts: Parts) -> None:
-        """A message has arrived."""
+        """Take a message that has arrived."""
         if not self.closed:
             self._put(parts)
 
     def close(self, linger: int = 0) -> None:
-        """Close; what was sent still arrives if it may linger."""
+        """Close; if the socket may linger, what was sent still arrives."""
         self.closed = True
         self.host.raised.pop(self._fd, None)
         if self.connection:
@@ -171,11 +171,11 @@ class Sub(Dialler):
             self._tell(b"\x01" + topic)
 
     def getsockopt(self, option: int) -> int:
-        """Also tell whether the last frame has more behind it."""
+        """See `Socket`. `RCVMORE` tells whether the message has more frames."""
         return bool(self._rest) if option == RCVMORE else super().getsockopt(option)
 
     def recv(self, flags: int = 0, copy: bool = True) -> Any:
-        """Return the next frame, whether it is still subscribed to or not."""
+        """Return the next frame, even if its topic was unsubscribed meanwhile."""
         if not self._rest:
             self._rest.extend(self._take())
         frame = self._rest.popleft()
@@ -205,22 +205,22 @@ class Bound(Socket):
         self.endpoint = ""
 
     def bind(self, endpoint: str) -> None:
-        """Be found at an endpoint."""
+        """Listen at an endpoint."""
         self.endpoint = endpoint
         self.wire.bound[endpoint] = self
 
     def connected(self, connection: Connection) -> None:
-        """A connection stands."""
+        """Take note that a connection was made."""
 
     def disconnected(self, connection: Connection) -> None:
-        """A connection is no more."""
+        """Take note that a connection is gone."""
 
     def arrive(self, connection: Connection, frame: bytes) -> None:
-        """A frame has arrived on a connection."""
+        """Take a frame that has arrived on a connection."""
         raise NotImplementedError
 
     def close(self, linger: int = 0) -> None:
-        """Close; what was sent still arrives if it may linger."""
+        """Close; if the socket may linger, what was sent still arrives."""
         self.closed = True
         self.host.raised.pop(self._fd, None)
         self.wire.bound.pop(self.endpoint, None)
@@ -230,7 +230,7 @@ class Bound(Socket):
 
 
 class Router(Bound):
-    """What control links lead to."""
+    """The socket to which control links connect."""
 
     def __init__(self, wire: Wire, host: Host) -> None:
         super().__init__(wire, host)
@@ -250,11 +250,11 @@ class Router(Bound):
             self._put((connection.route, frame))
 
     def recv_multipart(self, flags: int = 0, copy: bool = True) -> list[Frame]:
-        """Return the next message, its route in front."""
+        """Return the next message, with its route in front."""
         return [Frame(part) for part in self._take()]
 
     def send_multipart(self, parts: list[bytes], flags: int = 0, copy: bool = True) -> None:
-        """Send along a route; nowhere if that is no more."""
+        """Send along a route; without effect if the route is gone."""
         self._called()
         connection = self._routes.get(parts[0])
         if connection is not None:
@@ -271,11 +271,11 @@ class XPub(Bound):
         self._parts: list[bytes] = []
 
     def connected(self, connection: Connection) -> None:
-        """Nothing is subscribed to yet."""
+        """Take note of a connection, which has no subscriptions yet."""
         self._wanted[connection] = {}
 
     def disconnected(self, connection: Connection) -> None:
-        """What nobody else has subscribed to is unsubscribed from."""
+        """Unsubscribe from topics to which no other connection has subscribed."""
         for topic in self._wanted.pop(connection, {}):
             self._unsubscribed(topic)
 
@@ -284,7 +284,7 @@ class XPub(Bound):
             self._subscription(b"\x00" + topic)
 
     def arrive(self, connection: Connection, frame: bytes) -> None:
-        """Take a subscription; passed on even if it is known already."""
+        """Take a subscription; it is passed on even if its topic is known already."""
         topics, topic = self._wanted.get(connection), frame[1:]
         if topics is None or self.closed:
             return
@@ -296,7 +296,7 @@ class XPub(Bound):
             self._unsubscribed(topic)
 
     def _subscription(self, frame: bytes) -> None:
-        # Read by any call on the socket, so each of them wakes.
+        # Any call on the socket may process it, so each one raises the descriptor.
         self.inbox.append(frame)
         self._raise()
 
@@ -305,7 +305,7 @@ class XPub(Bound):
         return Frame(self._take())
 
     def send(self, frame: bytes, flags: int = 0, copy: bool = True) -> None:
-        """Send to every connection that has subscribed to it, as far as there is room."""
+        """Send to every connection that has subscribed to it and has room."""
         self._called()
         self._parts.append(bytes(frame))
         if flags & SNDMORE:
@@ -328,7 +328,7 @@ class Sockets:
         self.router, self.dealer = partial(Router, wire, host), partial(Dealer, wire, host)
 
     def destroy(self) -> None:
-        """Do nothing: what is not used any more is forgotten."""
+        """Do nothing: unused sockets are garbage."""
 
     def term(self) -> None:
-        """Do nothing: what lingers is under way already."""
+        """Do nothing: frames that linger are on their way already."""

@@ -1,4 +1,4 @@
-"""What stands in for threads, and for what threads wait with, in a simulated environment."""
+"""Simulated threads, and the objects by which they wait."""
 
 import math
 from collections.abc import Callable
@@ -14,18 +14,18 @@ T = TypeVar("T")
 
 
 class Poller:
-    """Knows which descriptors are readable; it never waits, its loop does."""
+    """Tells which descriptors are readable. It never waits itself; the schedule does."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
         self._handlers: dict[int, Handler | None] = {}
 
     def watch(self, fd: int, handler: Handler | None = None, writing: bool = False) -> None:
-        """Take note of a descriptor."""
+        """Watch a descriptor."""
         self._handlers[fd] = handler
 
     def forget(self, fd: int) -> None:
-        """Look at a descriptor no longer."""
+        """Stop watching a descriptor."""
         del self._handlers[fd]
 
     handle: Any = polling.Poller.handle
@@ -36,12 +36,12 @@ class Poller:
         return [(fd, READABLE) for fd in self._handlers if fd in raised] if raised else []
 
     def close(self) -> None:
-        """Look at nothing any more."""
+        """Stop watching all descriptors."""
         self._handlers.clear()
 
 
 class Waker:
-    """Ends another loop's wait."""
+    """Makes another loop have a turn."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -59,7 +59,7 @@ class Waker:
 
 
 class Condition(nullcontext[bool]):
-    """A state that can be waited for, by letting things happen. It locks nothing."""
+    """A state that is waited for by letting things happen. It locks nothing."""
 
     def __init__(self, schedule: Schedule) -> None:
         super().__init__(True)
@@ -70,14 +70,14 @@ class Condition(nullcontext[bool]):
         return look(True)
 
     def aside(self) -> AbstractContextManager[None]:
-        """Do nothing."""
+        """Return a context manager that does nothing."""
         return nullcontext()
 
     def notify_all(self) -> None:
-        """Do nothing: who waits looks after each thing that happens."""
+        """Do nothing: waits check their condition after each thing that happens."""
 
     def await_state(self, predicate: Callable[[], T], timeout: float) -> T:
-        """Let things happen until something holds, and return what the last look has found."""
+        """Let things happen until a condition holds, and return its last result."""
         found: list[T] = []
 
         def look() -> bool:
@@ -88,19 +88,19 @@ class Condition(nullcontext[bool]):
         return found[0]
 
     async def wait_for_here(self, predicate: Callable[[], T], timeout: float) -> T:
-        """Let things happen, in a coroutine no less, which none of it takes time."""
+        """Do as `await_state`, in a coroutine: no real time passes here."""
         return self.await_state(predicate, timeout)
 
 
 class Bell:
-    """What is waited for by letting things happen."""
+    """An event that is waited for by letting things happen."""
 
     def __init__(self, schedule: Schedule) -> None:
         self._schedule = schedule
         self._rings = 0
 
     def listen(self) -> int:
-        """Return what to wait with."""
+        """Return a waiter for `wait`."""
         return self._rings
 
     def wait(self, rings: int, seconds: float) -> None:
@@ -113,7 +113,7 @@ class Bell:
 
 
 class Loop(Party):
-    """Stands in for `net.transport.threads.Loop`. What its turns raise, whoever waits gets."""
+    """Stands in for `net.transport.threads.Loop`. Errors in a turn reach the waiting caller."""
 
     def __init__(
         self,
@@ -132,15 +132,15 @@ class Loop(Party):
         self._since = schedule.now
 
     def wanted_at(self) -> float:
-        """Return now if a descriptor is readable, else when patience ends."""
+        """Return 0 if a descriptor is readable, else the time at which the wait ends."""
         if self.host.raised and self._wait(0):
             return 0.0
         patience = self._patience or 0.0
         return math.inf if patience < 0 else self._since + patience if patience else 0.0
 
     def turn(self) -> None:
-        """Have a turn, and behind the last one the end."""
-        # Some become readable only when the wait is over: not all that are have to be seen.
+        """Have a turn and, after the last one, call ``last``."""
+        # Leave some out at random, as if they had become readable only after the wait.
         seen = [ready for ready in self._wait(0) if self._schedule.chance(0.9)]
         try:
             self._patience = self._turn(seen)
@@ -160,15 +160,15 @@ class Sender(Party):
         self._asked_at = math.inf
 
     def ask(self) -> None:
-        """Have what is queued sent, soon."""
+        """Have queued messages sent soon."""
         self._asked_at = min(self._asked_at, self._schedule.now)
 
     def wanted_at(self) -> float:
-        """Return when it is time."""
+        """Return the time at which a turn was asked for."""
         return self._asked_at
 
     def turn(self) -> None:
-        """Send, or look again later."""
+        """Send queued messages; ask for another turn if there is a delay."""
         self._asked_at = math.inf
         seconds = self._send()
         if seconds:

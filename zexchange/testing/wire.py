@@ -1,10 +1,9 @@
-"""The wire between simulated nodes: who reaches whom, and what happens to a frame on its way.
+"""The wire between simulated nodes: connections, and what happens to frames on their way.
 
-A connection carries frames both ways, each way in order. A cut loses what is under way;
-its dialling side dials again, its bound side may notice later. Beyond that the wire can
-be asked to lose, repeat, delay and reorder the frames of data connections. A proof of
-readiness is not overtaken and overtakes nothing: ZeroMQ guarantees that, and the
-protocol rests on it.
+A connection carries frames in both directions, each in order. A cut loses the frames on their way;
+the dialling side dials again, and the bound side may notice later. In addition, a test may have the
+wire lose, repeat, delay and reorder frames of data connections. A frame that proves readiness is
+not overtaken and overtakes nothing: ZeroMQ guarantees that, and the protocol depends on it.
 """
 
 import random
@@ -17,9 +16,9 @@ from ..protocol.wire.data import READY
 from .schedule import Host, Schedule
 
 LATENCY = 0.0001
-"""Seconds that a frame takes at least."""
+"""Least seconds that a frame takes."""
 NOTICED = 0.2
-"""Seconds after which the bound side of a connection that is cut has noticed, at the latest."""
+"""Most seconds until the bound side notices that a connection was cut."""
 REDIAL, REDIAL_MOST = 0.05, 1.0
 """Seconds between two attempts to connect: at first, and at most."""
 
@@ -30,7 +29,7 @@ Parts = tuple[bytes, ...]
 
 @dataclass(slots=True)
 class Faults:
-    """How bad the wire is: chances from 0 to 1, and a range of seconds."""
+    """How bad the wire is: probabilities from 0 to 1, and a range of seconds."""
 
     loss: float = 0.0
     delay: tuple[float, float] = (0.0, 0.0)
@@ -95,7 +94,7 @@ class Connection:
         self._wire.at(self._up_at, arrives)
 
     def down(self, parts: Parts, data: bool) -> None:
-        """Send a message to the dialling side; one of a data connection may have bad luck."""
+        """Send a message to the dialling side. Faults apply to data connections only."""
         wire = self._wire
         if not data:
             self._deliver(self._in_turn(wire.arrival()), parts)
@@ -105,7 +104,7 @@ class Connection:
             wire.dropped += 1
             return
         if parts[0][:1] == READY:
-            # Behind all that was sent before, and in front of all that is sent later.
+            # After all that was sent before, and before all that is sent later.
             self._down_at = max(self._down_last, wire.arrival())
             self._deliver(self._in_turn(self._down_at), parts)
             return
@@ -122,7 +121,7 @@ class Connection:
         return self._down_at
 
     def _out_of_turn(self) -> float:
-        """Return when a frame arrives that others overtake."""
+        """Return the arrival time of a frame that others may overtake."""
         at = max(self._down_at, self._wire.arrival()) + self._wire.random.uniform(0, 0.01)
         self._down_last = max(self._down_last, at)
         return at
@@ -139,7 +138,7 @@ class Connection:
 
 
 class Wire:
-    """Who is where, who reaches whom, and every connection there is."""
+    """All endpoints and connections, and which processes reach each other."""
 
     def __init__(self, schedule: Schedule, seed: int) -> None:
         self.schedule = schedule
@@ -148,13 +147,13 @@ class Wire:
         self.bound: dict[str, Bound] = {}
         self.connections: dict[Connection, None] = {}
         self.dropped = 0
-        """Frames that the wire has lost, those of cut connections not counted."""
+        """Frames that the wire has lost, not counting those of cut connections."""
         self._parted: set[frozenset[str]] = set()
         self._refused: set[str] = set()
         self._routes = 0
 
     def arrival(self) -> float:
-        """Return when a frame arrives that is sent now, if nothing else keeps it."""
+        """Return when a frame that is sent now arrives, unless something else delays it."""
         low, high = self.faults.delay
         late = self.random.uniform(low, high) if high else 0.0
         return self.schedule.now + LATENCY + late
@@ -164,11 +163,11 @@ class Wire:
         self.schedule.after(moment - self.schedule.now, happens)
 
     def reaches(self, one: Host, other: Host) -> bool:
-        """Tell whether nothing parts two processes."""
+        """Return whether two processes reach each other, because no cut separates them."""
         return frozenset((one.name, other.name)) not in self._parted
 
     def connect(self, dialler: Dialler, endpoint: str) -> Connection | None:
-        """Connect to an endpoint, if somebody answers there."""
+        """Connect to an endpoint, if somebody listens there; else return None."""
         bound = self.listening(endpoint)
         if bound is None or bound.host.stopped or not self.reaches(dialler.host, bound.host):
             return None
@@ -178,7 +177,7 @@ class Wire:
         return connection
 
     def end(self, connection: Connection, lose: bool) -> None:
-        """End a connection; what is under way is lost, or still arrives."""
+        """End a connection; frames on their way are lost, or still arrive."""
         if self.connections.pop(connection, self) is self:
             return
         connection.lost = lose
@@ -188,7 +187,7 @@ class Wire:
         self.schedule.after(noticed, lambda: connection.bound.disconnected(connection))
 
     def part(self, one: str, other: str) -> None:
-        """Cut every connection between two processes, and let them make none."""
+        """Cut every connection between two processes, and allow no new ones."""
         self._parted.add(frozenset((one, other)))
         self.cut(one, other)
 
@@ -198,7 +197,7 @@ class Wire:
         return None if bound is not None and bound.host.name in self._refused else bound
 
     def refuse(self, name: str) -> None:
-        """Cut what was connected to a process from outside, and refuse what is new."""
+        """Cut the connections that others made to a process, and refuse new ones."""
         self._refused.add(name)
         for connection in list(self.connections):
             if connection.bound.host.name == name:
@@ -219,9 +218,9 @@ class Wire:
                 self.end(connection, lose=True)
 
     def kill(self, host: Host) -> None:
-        """End every connection of a process that has died, and what it had bound."""
+        """End every connection of a dead process, and remove its bound sockets."""
         self.bound = {e: socket for e, socket in self.bound.items() if socket.host is not host}
         for connection in list(self.connections):
             if host in (connection.dialler.host, connection.bound.host):
-                # Some of what it had sent is still under way.
+                # Some of the frames that it sent may still arrive.
                 self.end(connection, lose=self.random.random() < 0.5)

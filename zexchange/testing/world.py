@@ -1,4 +1,4 @@
-"""The environment of one simulated node, without sockets, threads and clocks."""
+"""The environment of one simulated node, without real sockets, threads and clocks."""
 
 import random
 from collections import defaultdict
@@ -20,7 +20,7 @@ RESCAN = 2.0
 
 
 Directory = defaultdict[str, dict[str, Host]]
-"""Stands in for the rendezvous directories: by federation, who is at which endpoint."""
+"""Stands in for the rendezvous directories: by federation, the host at each endpoint."""
 
 
 class Places:
@@ -46,20 +46,20 @@ class Places:
         self.bound: tuple[str, ...] = ()
 
     def publish(self) -> None:
-        """Leave word of where we are."""
+        """Add our control endpoint to the directory."""
         self._nodes[self._control] = self._host
 
     def reachable(self, address: Address) -> bool:
-        """Tell that every address is: whether somebody answers is another matter."""
+        """Return true: a probe will tell whether somebody listens there."""
         return True
 
     hidden = False
 
     def mind_descriptors(self, session: Session) -> None:
-        """Do nothing: there are as many as one likes."""
+        """Do nothing: descriptors are unlimited."""
 
     def rescan(self, session: Session, now: float) -> bool:
-        """Look from time to time who is there, and who is not any more."""
+        """Look every `RESCAN` seconds which nodes are there and which have gone."""
         if now < self._rescan_at:
             return False
         self._rescan_at = now + RESCAN
@@ -70,35 +70,35 @@ class Places:
         return False
 
     def withdraw(self) -> None:
-        """Take our word back."""
+        """Remove our control endpoint from the directory."""
         self._nodes.pop(self._control, None)
 
     def release(self) -> None:
-        """Do nothing: nothing is inherited here."""
+        """Do nothing: no process is forked here."""
 
 
 class Probes:
-    """Stands in for `zexchange.net.transport.probes.Probes`: a clear answer, or none, at once."""
+    """Stands in for `zexchange.net.transport.probes.Probes`, and answers at once or never."""
 
     def __init__(self, wire: Wire, host: Host, poller: Poller) -> None:
         self._wire = wire
         self._host = host
 
     def probe(self, endpoint: str, now: float, answer: Callable[[str, bool], None]) -> None:
-        """Tell whether anything listens, unless something is in between."""
+        """Call ``answer`` with whether anything listens, unless the nodes are cut off."""
         bound = self._wire.listening(endpoint)
         if bound is None or self._wire.reaches(self._host, bound.host):
             answer(endpoint, bound is not None)
 
     def expire(self, now: float) -> None:
-        """Do nothing: every answer was there at once."""
+        """Do nothing: every answer was given at once."""
 
     def close(self) -> None:
-        """Do nothing."""
+        """Do nothing: no probe is under way."""
 
 
 class SimulatedEnvironment(NodeEnvironment):
-    """What one node of a simulated network stands on."""
+    """The environment of one node in a simulated network."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class SimulatedEnvironment(NodeEnvironment):
         self.sender: Any = partial(Sender, schedule, host)
         self.places: Any = partial(Places, directory, host)
         self.probes: Any = partial(Probes, wire, host)
-        self.descriptors = lambda: None  # as many as one likes
+        self.descriptors = lambda: None  # unlimited
         self.descriptors_at_most = lambda enough: None
 
     def new_id(self) -> bytes:
@@ -129,9 +129,9 @@ class SimulatedEnvironment(NodeEnvironment):
         return self._random.randbytes(16)
 
     async def aside(self, call: Callable[[], None]) -> None:
-        """See `NodeEnvironment`: nothing here takes time, and all of it happens on one thread."""
+        """See `NodeEnvironment`. Nothing blocks here, so the call is made at once."""
         call()
 
     def lend(self) -> bool:
-        """See `NodeEnvironment`: nothing has to be prepared here."""
+        """See `NodeEnvironment`. Nothing has to be prepared here."""
         return True

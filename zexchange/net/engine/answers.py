@@ -1,6 +1,6 @@
-"""Hands what peers answer to those who wait for it: the window, or what receives the peer.
+"""Hands the answers of peers to the parts that wait for them: the window, or a peer's receiver.
 
-On the control thread, as soon as the session has taken it for the peer's word.
+Runs on the control thread, after the session has checked that the answer comes from the peer.
 """
 
 from ...history import Body
@@ -10,21 +10,21 @@ from ..inbound.receiver import Receiver
 from ..outbound.window import Window
 
 PENDING_BYTES = 64 << 20
-"""Bytes that have been sent again to us and that the data thread has not taken yet."""
+"""Most bytes of replayed frames that may wait for the data thread."""
 
 
 class Answers:
-    """The way of answers, and of the frames that come with them."""
+    """Passes on answers, and the replayed frames that come with them."""
 
     def __init__(self, session: Session, inbound: Receiver, window: Window) -> None:
         self._session = session
         self._inbound = inbound
         self._window = window
-        # One thread writes the one, one the other: no lock.
+        # Each counter is written by one thread only (control, data): no lock is needed.
         self._came = self._taken = 0
 
     def take(self, answer: Answer) -> None:
-        """Take an answer, of a peer."""
+        """Hand the answer of a peer to the part that waits for it."""
         match answer:
             case Ack(peer, positions):
                 self.acknowledged(peer, positions)
@@ -38,13 +38,13 @@ class Answers:
                 )
 
     def acknowledged(self, node: bytes, positions: dict[str, int]) -> None:
-        """Let go of what a peer has; tell if it is slow no more."""
+        """Release what a peer has acknowledged; tell the session if the peer is no longer slow."""
         peer = self._session.members.peers.get(node)
         if peer is None:
             return
         slow = self._window.acknowledge(node, peer.acked, positions)
         if slow is not None:
-            if not slow.told:  # for a moment only, which no look at the clock has seen
+            if not slow.told:  # slow only between two looks at the clock, so nobody was told
                 self._session.slow(peer, True)
             self._session.slow(peer, False)
 
@@ -52,8 +52,9 @@ class Answers:
         """Take a frame that the peer at the other end of a link has sent again."""
         peer, size = self._session.members.linked_to(link), len(frame)
         if peer is None or peer.link != link:
-            return  # a hub's word, perhaps, for one that we reach without it
-        # What does not fit is asked for again: a data thread that a task holds takes nothing.
+            return  # perhaps a hub passed it on for a peer to which we have a direct link
+        # A frame that does not fit is dropped and asked for again later: while a task blocks the
+        # data thread, nothing is taken from its queue.
         if self._came - self._taken <= PENDING_BYTES:
             self._came += size
             self._inbound.with_peer_receiver(peer.id, lambda there: there.replayed(frame))

@@ -1,19 +1,30 @@
 """The running parts of a node: sockets, threads and the session, from start to close.
 
-Three threads: *control* runs the loop here and alone touches the session and the
-control sockets; *data* reads and delivers (inbound); *sender* takes along what callers
-left in the queue (outbound). They meet in queues and wakers, never in each other's
-sockets. Public calls look at the session under `changed`, which the control thread
-holds while it works and notifies when it has.
+A node has three threads. The *control* thread runs the loop in this file, and it alone touches the
+session and the control sockets. The *data* thread reads data sockets and delivers messages
+(`net.inbound`). The *sender* thread sends what callers of `send` have left in the queue
+(`net.outbound`). They exchange work through queues and wake each other up. The data socket (XPUB)
+is used by callers of `send`, the sender and the control thread, under its own lock; every other
+socket belongs to one thread.
 
-Long, but of one piece: every part of a node is made, has its turn and is closed in an order on
-which the others rely, and it is this order that is written down here.
+A turn of the control thread (`_turn`) has a fixed order. It reads the sockets that are ready, tells
+the session of new interest, runs the commands that other threads have posted, and passes on tokens,
+names and acknowledgements. Ten times a second it also lets time pass (`_tick`). Then it carries out
+the effects that the session asks for. Reading and effects are repeated a few times while control
+messages keep coming in, since most of them lead to an answer.
+
+The control thread holds the condition `changed` during a turn and notifies it at the end. A public
+call that reads the session, such as a wait, does so under that lock, and so sees the state between
+two turns.
+
+The file is long because the order matters: each part of a node relies on the parts that are made
+before it, have their turn before it and are closed after it.
 """
 
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from encodings import idna as idna  # or `getaddrinfo` would, on a thread of ours
+from encodings import idna as idna  # else `getaddrinfo` would import it, on one of our threads
 
 from ...history import WINDOW, Ring
 from ...local.late_join import RemoteCatchUp
@@ -54,11 +65,11 @@ from .stalls import SlowPeerMonitor
 from .watchdog import Watchdog
 
 TICK = 0.1
-"""Seconds between two looks at the clock."""
+"""Seconds between two ticks: how often time-dependent parts have their turn."""
 SUBSCRIPTIONS_SECONDS = 0.02
-"""Seconds in a turn in which is read on what is subscribed to."""
+"""Most seconds of a turn that are spent on reading subscriptions."""
 SETTLE_ROUNDS = 16
-"""Times in a turn that control sockets are read again before other work has its turn."""
+"""Most times that a turn reads the control sockets again before it ends."""
 
 
 class Engine(ReceiverEvents):
@@ -78,11 +89,11 @@ class Engine(ReceiverEvents):
     ) -> None:
         self.plan, self.world, self.me, self.registry = plan, world, me, registry
         self.scope = scope or Scope(plan.exchanges)
-        """Tells whether an exchange takes part."""
+        """Called with the name of an exchange; returns whether it takes part in the federation."""
         self._guard = guard
         self.changed = world.condition()
         self.closed = self.finished = False
-        """Finished: the last words are said, and what is posted from then on is not done."""
+        """`finished`: the goodbye has been said, and commands posted from then on are not run."""
         self._inbox: deque[Callable[[], None]] = deque()
         self._acks: deque[tuple[bytes, dict[str, int]]] = deque()
         self._tick_at = 0.0
@@ -98,7 +109,7 @@ class Engine(ReceiverEvents):
         self.thread = world.loop("zexchange-control", wait, self._turn, self._let_go)
 
     def _open_sockets(self) -> None:
-        """Make what is bound and watched, and have every connection judged from the first on."""
+        """Make the sockets and the poller; the guard judges connections from the first one on."""
         world = self.world
         self._waker, self._poller = world.waker(), world.poller()
         self._poller.watch(self._waker.fd, self._waker.clear)
@@ -110,7 +121,7 @@ class Engine(ReceiverEvents):
         self._room = shares(None if there is None else there - self.plan.descriptors())
 
     def _make_outbound(self) -> None:
-        """Make the way from `send` to the data socket."""
+        """Make the path from `send` to the data socket."""
         plan, gate = self.plan, self._guard.gate
         self._ring = Ring(plan.replay_bytes, plan.replay_messages, WINDOW)
         self.outbound = Publisher(
@@ -120,7 +131,7 @@ class Engine(ReceiverEvents):
         self.bridges = Bridges(self.registry, self.outbound, self.scope, self.siblings)
 
     def _bind(self) -> None:
-        """Bind the two sockets where others can find us."""
+        """Bind the control socket and the data socket, so that peers can find us."""
         world, left, apart = self.world, self.world.descriptors_at_most, self.outbound.apart
         sockets = self._router, self._xpub
         try:
@@ -132,7 +143,7 @@ class Engine(ReceiverEvents):
         self._poller.watch(self.outbound.fileno(), self.outbound.poll)
 
     def _make_session(self, label: Label) -> None:
-        """Make the state machine, which everybody below talks to."""
+        """Make the session, the state machine on which all parts made later depend."""
         plan, guard, now = self.plan, self._guard, self.world.monotonic()
         self.hubs = HubSelector(self.me, plan.federation, label, plan.hubs, now)
         self.changes = Changes()
@@ -158,7 +169,7 @@ class Engine(ReceiverEvents):
             guard.gate.calls = self.session.calls
 
     def _make_inbound(self) -> None:
-        """Make the way from data sockets to the tasks."""
+        """Make the path from data sockets to the tasks."""
         world, registry, timeout = self.world, self.registry, self.plan.recovery_timeout
         self.rejection_counter = RejectionCounter(self.post, self.session.reject)
         context = ReceiveContext(self.me, registry, self.scope, self, timeout, world.monotonic)
@@ -169,7 +180,7 @@ class Engine(ReceiverEvents):
         self.watch = Watchdog(self.inbound, world)
 
     def _make_controls(self, events: Exchange[Event]) -> None:
-        """Make the control sockets, and what is done when something comes by them."""
+        """Make the control sockets, and the parts that handle what arrives there."""
         guard, session, world = self._guard, self.session, self.world
         self._answers = Answers(session, self.inbound, self.outbound.window)
         wires = self._sockets, self._poller, self._lookups, self._router, session, self._answers
@@ -207,7 +218,7 @@ class Engine(ReceiverEvents):
         )
 
     def _make_clockwork(self, join_timeout: float) -> None:
-        """Make what is looked after from time to time."""
+        """Make the parts that have their turn at each tick."""
         plan, session, monotonic = self.plan, self.session, self.world.monotonic
         self.memory = Memory(self.bridges, self.outbound.numbering, session)
         peers = *plan.peers, *plan.parents
@@ -216,7 +227,7 @@ class Engine(ReceiverEvents):
         self.stalls = SlowPeerMonitor(session, self.outbound, self._answers, plan.stall)
 
     def _carried(self) -> tuple[str, ...]:
-        """Return what takes part, as peers are told: nothing where everything does."""
+        """Return the exchanges that take part, as peers are told: empty if all of them do."""
         return () if "**" in self.scope.exchanges else self.scope.exchanges
 
     def widened(self) -> None:
@@ -248,7 +259,7 @@ class Engine(ReceiverEvents):
         self._waker.close()
 
     def start(self, interest: Sequence[str]) -> None:
-        """Start the threads, show ourselves, and dial every candidate."""
+        """Start the threads, publish our endpoints, and dial every candidate."""
         now = self.world.monotonic()
         self.session.readiness.change_interest([(key, True) for key in interest], now)
         self.places.publish()
@@ -259,7 +270,7 @@ class Engine(ReceiverEvents):
         self.thread.start()
 
     def _lan(self) -> MdnsDiscovery | None:
-        """Return what looks around on the local network, if that was asked for."""
+        """Return the discovery on the local network, or None if it was not asked for."""
         listen = self.plan.listen
         if not (self.plan.lan and listen):
             return None
@@ -267,7 +278,11 @@ class Engine(ReceiverEvents):
         return MdnsDiscovery(self.plan.federation, self.me.hex(), listen[0], control, self.post)
 
     def close(self, linger: float) -> None:
-        """Say goodbye, stop the threads and close the sockets, within ``linger`` and a bit."""
+        """Say goodbye, stop the threads and close the sockets.
+
+        Any thread; a second call returns at once. Each of the two threads is waited for ``linger``
+        + 2 seconds at most, and discovery ``linger`` + 1 seconds.
+        """
         if not self.changed.look(self._begin_to_close):
             return
         self.bridges.close()
@@ -276,20 +291,21 @@ class Engine(ReceiverEvents):
             if not thread.current:
                 thread.join(timeout=linger + 2.0)
         self.discovery.join(linger + 1.0)
-        self.places.withdraw()  # where the control thread could not
+        self.places.withdraw()  # in case the control thread did not get there
 
     def _begin_to_close(self, held: bool) -> bool:
         if self.closed:
             return False
         self.closed = True
-        if held:  # else all are told at the end of the control thread's turn
+        if held:  # otherwise the control thread notifies at the end of its turn
             self.changed.notify_all()
         return True
 
     def _leave(self, linger: float) -> None:
-        """On the control thread: the last words."""
+        """Say goodbye and close all parts but the data thread. Control thread."""
         self.missing.tell(math.inf)
-        # In the same turn: who finds our sockets gone refuses us, and we would complain.
+        # In the same turn as the goodbye: a peer that found our sockets gone before it heard the
+        # goodbye would refuse us, and we would log that.
         self.places.withdraw()
         self.discovery.close()
         self.session.peering.leave(self.heads())
@@ -305,9 +321,9 @@ class Engine(ReceiverEvents):
         self.inbound.stop()
 
     def _end(self) -> None:
-        """On the data thread, which ends last: a user's task may be holding it for long."""
+        """Terminate the ZeroMQ context. Data thread, which ends last: a task may block it."""
         self.thread.join()
-        # Bounded: every socket was closed with a linger of its own.
+        # This ends in bounded time: every socket was closed with a linger of its own.
         self._sockets.term()
 
     def endpoints(self) -> tuple[list[str], list[str]]:
@@ -319,7 +335,7 @@ class Engine(ReceiverEvents):
         return bound, [*self._controls.endpoints, *data]
 
     def disown(self) -> None:
-        """In a forked child: let go of what belongs to the parent, without touching sockets."""
+        """In a forked child: release what belongs to the parent, without touching sockets."""
         self.closed = True
         self.places.release()
         for held in (self._poller, self._waker, self.inbound):
@@ -328,12 +344,12 @@ class Engine(ReceiverEvents):
     # ------------------------------------------------------- called by any other thread
 
     def post(self, command: Callable[[], None]) -> None:
-        """Run a command on the control thread."""
+        """Have the control thread run a command. Any thread."""
         self._inbox.append(command)
         self._waker.wake()
 
     def want(self, key: str, wanted: bool) -> None:
-        """Take note that local tasks began, or ceased, to want a name or pattern. Any thread."""
+        """Take note that local tasks began or ceased to want a name or pattern. Any thread."""
         self.changes.step(key, wanted)
         if wanted:
             self._waker.wake()
@@ -341,13 +357,16 @@ class Engine(ReceiverEvents):
             self.inbound.do(self._drop)
 
     def _drop(self) -> None:
-        """On the data thread, between two frames: make a change that drops keys."""
+        """Make a change of interest that drops keys. Data thread, between two frames."""
         self.changes.make(dropping=True)
         self.inbound.follow()
         self._waker.wake()
 
     def post_after_interest(self, command: Callable[[], None]) -> None:
-        """Run a command on the control thread, after what was dropped before is told as well."""
+        """Have the control thread run a command once the interest dropped so far has been taken in.
+
+        Any thread.
+        """
 
         def drop() -> None:
             self._drop()
@@ -367,7 +386,7 @@ class Engine(ReceiverEvents):
         self.post(lambda: self.session.forgetting.has_forgotten(peer, number))
 
     def consumed(self, peer: bytes, positions: dict[str, int]) -> None:
-        """See `ReceiverEvents`: gathered here, told by the control thread in one message a peer."""
+        """See `ReceiverEvents`. The control thread sends all of them in one message a peer."""
         quiet = not self._acks
         self._acks.append((peer, positions))
         if quiet:
@@ -376,7 +395,7 @@ class Engine(ReceiverEvents):
     def recall(self, key: str, arrears: RemoteCatchUp, noted: Callable[[], None]) -> None:
         """Have a late joiner given the history of every peer, once its key is in force there.
 
-        After the change of interest that came with it, if there is one.
+        The change of interest that came with it, if there is one, is made first.
         """
 
         def recall() -> None:
@@ -399,12 +418,12 @@ class Engine(ReceiverEvents):
         self.post(lambda: self.session.tell(event))
 
     def heads(self) -> dict[str, int]:
-        """Return the head of every exchange, all that was sent before the call included."""
+        """Return the head of every exchange. All messages sent before the call are counted."""
         self.siblings.settle()
         return self.outbound.heads()
 
     def may_wait(self) -> bool:
-        """Tell whether the calling thread may wait for what the node's threads do."""
+        """Return whether the calling thread may wait for something that the node's threads do."""
         if self.inbound.thread.current or self.thread.current:
             return False
         return not eventloops.held_up_here()
@@ -417,7 +436,7 @@ class Engine(ReceiverEvents):
 
     def _turn(self, ready: Ready) -> float | None:
         finished = self.finished
-        if finished:  # and what was to be done then has failed
+        if finished:  # the commands of an earlier turn, which finished the engine, have failed
             return None
         with self.changed:
             self._controls.begin(self.world.monotonic())
@@ -432,7 +451,7 @@ class Engine(ReceiverEvents):
             self._tell_acks()
             self._tick(self.world.monotonic())
             self.effects.carry_out()
-            # Not for ever: a peer that floods us must not stop the clock.
+            # Bounded: a peer that floods us must not stop the clock.
             for _ in range(SETTLE_ROUNDS):
                 if not self._controls.settle():
                     break
@@ -445,7 +464,8 @@ class Engine(ReceiverEvents):
 
     def _tokens(self) -> None:
         """Hand the session the tokens that were (un)subscribed at our data endpoint."""
-        # libzmq keeps all that has come, read or not: only who reads on knows whom to cut.
+        # libzmq keeps all subscriptions that have come, read or not. Only by reading them do we
+        # learn which connection sends too many and has to be cut.
         until = self.world.monotonic() + SUBSCRIPTIONS_SECONDS
         demand = self.outbound.demand
         while demand.unread and self.world.monotonic() < until:
@@ -461,7 +481,7 @@ class Engine(ReceiverEvents):
                 self.session.readiness.token(*token, subscribed=frame[0] == 1)
 
     def _tell_names(self) -> None:
-        """Tell the session of exchanges that are new: some peers need every name told."""
+        """Tell the session the names of new exchanges: some peers have to be told every name."""
         names = self.bridges.made()
         if names and self._guard.policy:
             self.session.readiness.publishes(names)
@@ -490,7 +510,7 @@ class Engine(ReceiverEvents):
         self.memory.look(now)
         if self.inbound.recovering:
             self.inbound.do(self.inbound.tick)
-        if orphans:  # with no lock held, and also where nobody uses an exchange any more
+        if orphans:  # here no lock is held; and it is done even if no exchange is in use any longer
             self.inbound.do(tidy)
         self.places.mind_descriptors(self.session)
         if self.places.rescan(self.session, now):
@@ -499,7 +519,7 @@ class Engine(ReceiverEvents):
         self.missing.tell(now)
 
     def _look_at_keys(self, guard: CurveGuard, now: float) -> None:
-        """Act on it when other keys are authorized, or for something else."""
+        """Take in a policy whose authorized keys or permissions have changed."""
         before = guard.policy
         policy = guard.tick(now)
         if policy is not None and before is not None:

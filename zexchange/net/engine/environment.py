@@ -1,10 +1,10 @@
-"""The environment of a node: also where others find it."""
+"""The environment of a node, which includes the place where other nodes find it."""
 
 from ..peering.binding import Listeners
 from ..transport.environment import Environment
 
 
 class NodeEnvironment(Environment):
-    """The real one, with the rendezvous directory."""
+    """The real environment, with the rendezvous directory."""
 
     places: type[Listeners] = Listeners

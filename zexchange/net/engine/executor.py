@@ -1,7 +1,7 @@
-"""Carries out what the session asks for: the one place where its effects meet real parts.
+"""Carries out the effects of the session: here they meet sockets, threads and tasks.
 
-On the control thread. What concerns data sockets is passed on to the data thread, which
-owns them.
+Runs on the control thread. Effects that concern data sockets are passed on to the data thread,
+which owns those sockets.
 """
 
 from dataclasses import dataclass, replace
@@ -27,17 +27,20 @@ from .environment import NodeEnvironment
 from .watchdog import Watchdog
 
 AT_ONCE, A_SECOND = 64 << 20, 64 << 20
-"""Bytes sent again to one asker: at once, and a second. A request of sixty bytes is answered with
-256 KiB, and looked up under the lock that senders need."""
+"""Bytes that are replayed to one peer at once, and per second.
+
+A request of sixty bytes is answered with 256 KiB, which are looked up under the lock that senders
+need.
+"""
 REQUEST = 16 << 10
-"""What a request is counted for at least."""
+"""Bytes that a request counts for at least."""
 RECALL, RECALL_PATTERN = 64 << 10, 1 << 20
-"""What asking for the numbers that are kept is counted for, of one name or of many."""
+"""Bytes that a request for the range of kept numbers counts for: of one name, of a pattern."""
 
 
 @dataclass(eq=False)
 class EffectExecutor:
-    """Hands and feet of one session."""
+    """Carries out the effects of one session."""
 
     session: Session
     controls: Controls
@@ -55,17 +58,17 @@ class EffectExecutor:
         self._requests = TokenBucket(AT_ONCE, A_SECOND)
 
     def carry_out(self) -> None:
-        """Do what the session asks for, until it asks for nothing more."""
+        """Carry out effects until the session asks for nothing more."""
         while asked := self.session.take():
             for effect in asked:
                 try:
                     self._perform(effect)
                 except Exception:
-                    # The others must not be lost with it: the session takes them for done.
+                    # The other effects must still be carried out: the session takes them for done.
                     log.exception("could not carry out %.200s", effect)
 
     def _perform(self, effect: effects.Effect) -> None:
-        """Carry out one effect. The order of the cases is that of their frequency."""
+        """Carry out one effect. The most frequent cases come first."""
         match effect:
             case effects.Send(endpoint, message):
                 self.controls.say(endpoint, message)
@@ -93,7 +96,8 @@ class EffectExecutor:
             case effects.HaveForgotten(peer, epoch, number, heads):
                 self.outbound.have_forgotten(peer, epoch, number, heads)
             case effects.InterestChanged(keys):
-                # What was kept before a bridge came is encoded, which may call anything.
+                # The lock is released meanwhile. Messages that were kept before the bridge existed
+                # are encoded now, and that may call any code.
                 with self.changed.aside():
                     self.bridges.refresh(keys, self.session.members.wanting)
             case effects.Emit(event):
@@ -108,7 +112,7 @@ class EffectExecutor:
                 raise TypeError(f"no effect: {effect!r:.200}")
 
     def _tune(self, asked: effects.OpenReceiver, endpoint: str) -> None:
-        if asked.peer in self.session.members.peers:  # still, where a name was looked up
+        if asked.peer in self.session.members.peers:  # it may have left during the look-up
             tuned = replace(asked, endpoint=endpoint)
             self.inbound.do(lambda: self.inbound.tune(tuned))
 
@@ -127,7 +131,10 @@ class EffectExecutor:
             self.session.readiness.announced(node, epoch, heads)
 
     def _resend(self, asked: effects.Resend) -> None:
-        """Send frames again, then say which; the asker paces by asking for the rest."""
+        """Send frames again, then say which they were.
+
+        The peer that asked sets the pace: it asks for the rest afterwards.
+        """
         request, now = asked.request, self.world.monotonic()
         if not self._allowed(asked.route, REQUEST, now):
             return
@@ -144,7 +151,7 @@ class EffectExecutor:
         self.controls.reply(asked.route, answer)
 
     def _recount(self, asked: effects.Recount) -> None:
-        """Tell what is kept for late joiners."""
+        """Answer which numbers are kept for late joiners."""
         cost = RECALL_PATTERN if any(map(is_pattern, asked.keys)) else RECALL * len(asked.keys)
         if self._allowed(asked.route, cost, self.world.monotonic()):
             kept = self.bridges.kept
@@ -155,14 +162,14 @@ class EffectExecutor:
             self.controls.reply(asked.route, Recalled(self.session.me, asked.request, ranges))
 
     def _allowed(self, route: Any, cost: int, now: float) -> bool:
-        """Tell whether a request is answered; one that is not is made again."""
+        """Return whether a request is answered now. If not, the peer asks again later."""
         allowed = self._requests.take(route, cost, now)
         if not allowed:
             self.session.reject("control", "more requests for messages than are answered")
         return allowed
 
     def _tell(self, event: Event) -> None:
-        """Log an event and hand it to the tasks of `Node.events`, on the data thread."""
+        """Log an event, and have the data thread hand it to the tasks of `Node.events`."""
         unheard = isinstance(event, Lost | Rejected) and not self.events._occupied
         (log.warning if unheard else log.info)("%s", event)
         told_at = self.world.time()

@@ -1,7 +1,7 @@
-"""What a node does with its hubs: carries out what `protocol/hub/client.py` decides.
+"""The hubs of a node: carries out the effects that `protocol/hub/client.py` asks for.
 
-On the control thread. It stands between the hubs' words and the session, the data socket and
-the rest of the engine; nothing here decides anything but when a hub may be dialled again.
+Runs on the control thread. It connects the messages of hubs with the session, the data socket and
+the other parts of the engine. The only decision made here is when a hub may be dialled again.
 """
 
 from collections.abc import Callable
@@ -23,12 +23,12 @@ from ..transport.probes import Probes
 
 PROBE_EVERY = 0.5
 REFRESH = 5.0
-"""Seconds after which the name of a hub that has never answered is looked up again."""
+"""Seconds between two look-ups of the name of a hub that has never answered."""
 
 
 @dataclass(eq=False)
 class HubClient:
-    """A node's hubs, and its running parts."""
+    """Carries out the effects of a node's `HubSelector`."""
 
     federation: str
     session: Session
@@ -52,7 +52,7 @@ class HubClient:
             self.ways.dial(endpoint)
 
     def tick(self, now: float) -> None:
-        """Let time pass; find out early that nothing listens where a hub should."""
+        """Let time pass; probe hubs that are silent, to notice early that none listens there."""
         self.hubs.tick(now)
         if now >= self._probe_at:
             self._probe_at = now + PROBE_EVERY
@@ -67,7 +67,7 @@ class HubClient:
         self.news()
 
     def _look_up(self, endpoint: str) -> None:
-        """Find out why a hub does not answer that was given by name."""
+        """Find out why a hub that was given by name does not answer."""
 
         def found(literals: list[str], why: str) -> None:
             if literals:
@@ -85,7 +85,7 @@ class HubClient:
         self.news()
 
     def news(self) -> None:
-        """Do what follows from what hubs said."""
+        """Carry out what follows from the last messages of the hubs."""
         now = self.monotonic()
         for effect in self.hubs.take():
             self._perform(effect, now)
@@ -114,7 +114,7 @@ class HubClient:
                 self._secrets = {**self._secrets, hub: secret}
                 if hub in self._asked:
                     self._introduce(hub)
-                    # What was answered on that connection before was not let through.
+                    # The hub did not pass on what we answered on that connection before.
                     session.behind.announce_again()
             case client.Redial(endpoint):
                 self.ways.redial(endpoint)
@@ -129,7 +129,7 @@ class HubClient:
         log.warning("federation %r: the hub %s %s", self.federation, hub, text)
 
     def _publish(self, up: str, connect: bool, key: bytes) -> None:
-        """Connect what we publish to a hub, or disconnect it; of a name, to one address."""
+        """Connect our data socket to a hub, or disconnect it. A name is looked up first."""
         if connect and needs_lookup(up):
             self.lookups.ask(up, lambda found, _: self._connect(up, _first(found), key))
         elif connect:
@@ -139,7 +139,7 @@ class HubClient:
 
     def _connect(self, up: str, literal: str, key: bytes) -> None:
         if not literal or all(hub.up != up for hub in self.hubs.hubs.values()):
-            return  # it has no address, or was left while its name was looked up
+            return  # the name has no address, or the hub was left during the look-up
         self._ups[up] = literal
         prepare = partial(self.guard.unlock_up, endpoint=literal, key=key)
         self.outbound.publish_to(literal, True, prepare)
@@ -149,7 +149,7 @@ class HubClient:
         self.inbound.do(lambda: self.inbound.renew(down, key))
 
     def keys_changed(self, before: Policy, policy: Policy) -> None:
-        """Leave hubs that may not carry others any more; have others take what they may now."""
+        """Leave hubs whose keys may no longer carry others; apply changed rights to the rest."""
         changed = before.changed(policy)
         for hub in self.hubs.hubs.values():
             if hub.key in changed and not policy.is_hub(hub.key):
@@ -163,7 +163,7 @@ class HubClient:
         self.news()
 
     def asked(self, frame: bytes) -> None:
-        """Take a subscription by which a hub asks whose our data connection is."""
+        """Take a subscription by which a hub asks to which node our data connection belongs."""
         if frame[1:2] == MARK and len(frame) == 18:
             hub = frame[2:]
             if frame[0] == 1:
@@ -178,11 +178,11 @@ class HubClient:
         self.outbound.introduce(introduction_topic(hub), words)
 
     def leave(self) -> None:
-        """Say goodbye to every hub, behind what was said to the nodes there."""
+        """Say goodbye to every hub, after all that was said to the nodes there."""
         for endpoint in self.hubs.hubs:
             self.ways.say(endpoint, Detach(self.session.me))
 
 
 def _first(found: list[str]) -> str:
-    """Return the address to take of a hub's: IPv4 first, as its other sockets are dialled."""
+    """Return the address of a hub to take: IPv4 first, as its other sockets are dialled."""
     return min(found, key=lambda endpoint: endpoint.startswith("tcp://["), default="")

@@ -1,8 +1,9 @@
-"""Sees to it that exchanges which are not used any more cost nothing. Control thread only.
+"""Frees the memory of exchanges that are no longer used. Control thread only.
 
-The latest few thousand are remembered in any case, so that programs with no more than that,
-and their sums, notice nothing. Of the others, those go whose exchange is gone: first the bridge,
-which is made again if need be, then the numbers, if no peer needs them to be remembered.
+The latest few thousand are always remembered: programs with no more exchanges than that notice
+nothing, and their totals stay right. Of the others, those whose exchange is gone are forgotten. The
+bridge goes first, and is made again if it is needed; the numbers follow, unless a peer still needs
+them.
 """
 
 from ...protocol.delivery.sequence import Numbering
@@ -10,19 +11,19 @@ from ...protocol.session.session import Session
 from ..outbound.bridges import Bridges
 
 REMEMBERED = 4096
-"""Exchanges that are remembered in any case."""
+"""Exchanges that are always remembered."""
 PIECE = 500
-"""Exchanges that are looked at before others have their turn with the locks."""
+"""Exchanges that are examined before other threads may take the locks."""
 PIECES = 4
-"""At a tick: so 20,000 names a second, at most, are let go of."""
+"""Pieces per tick. At ten ticks a second, at most 20,000 names a second are forgotten."""
 MANY = 100_000
-"""Exchanges that are remembered, because they cannot be forgotten, before that is told."""
+"""Exchanges that cannot be forgotten: from this many on a `Rejected` event is emitted."""
 IN_VAIN = 1.0
-"""Seconds until the next look when nothing could be forgotten."""
+"""Seconds until the next attempt if nothing could be forgotten."""
 
 
 class Memory:
-    """What one node lets go of."""
+    """Forgets the unused exchanges of one node."""
 
     def __init__(self, bridges: Bridges, numbering: Numbering, session: Session) -> None:
         self._bridges = bridges
@@ -32,7 +33,7 @@ class Memory:
         self._told = MANY // 2
 
     def look(self, now: float) -> None:
-        """Let go of what is not needed, a bounded part of it."""
+        """Forget a bounded part of what is not needed. Called at each tick."""
         bridges = self._bridges
         for _ in range(PIECES):
             over = len(bridges) - REMEMBERED
@@ -43,7 +44,7 @@ class Memory:
             self._tell(len(self._numbering.heads))
 
     def _tell(self, remembered: int) -> None:
-        """Say that there are very many exchanges which cannot be forgotten, and more and more."""
+        """Emit an event if very many exchanges cannot be forgotten; again whenever they double."""
         if remembered >= 2 * self._told:
             self._told = remembered
             reason = f"over {MANY:,} exchanges cannot be forgotten"
@@ -51,7 +52,7 @@ class Memory:
             self._session.reject("names", reason, detail)
 
     def _forget(self) -> int:
-        """Forget numbers that nobody needs, and have peers forget them; return how many."""
+        """Forget numbers that nobody needs, have peers forget them, and return how many."""
         session, forgotten = self._session, 0
         for _ in range(PIECES):
             over = len(self._numbering.heads) - REMEMBERED

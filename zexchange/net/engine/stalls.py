@@ -1,8 +1,8 @@
-"""Who holds the senders up, for how long, and what is held for whom. Control thread only.
+"""Which peers block senders, for how long, and what is kept for each peer. Control thread only.
 
-A peer that acknowledges nothing for ``stall`` seconds while senders wait for it is slow:
-it holds nobody any more, until it has caught up into the ring. Seconds in which this thread did
-not run are not held against it.
+A peer that acknowledges nothing for ``stall`` seconds while senders wait for it is slow. A slow
+peer no longer blocks senders, until it has caught up so far that the ring has all it lacks. Seconds
+in which this thread did not run do not count against the peer.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -15,14 +15,17 @@ from ..outbound.publisher import Publisher
 from .answers import Answers
 
 BEACONS_MOST = 500
-"""Exchanges asked about at a time. They lie in the same pipe as what is sent, and may fill it."""
+"""Most exchanges in one beacon. They share the pipe with messages, and could fill it."""
 BEACON_EVERY = 0.5
-"""Seconds between two beacons while something is not acknowledged: it shows a lost tail.
-While senders wait, there is one at every look for each peer: it tells all that it has then."""
+"""Seconds between two beacons while something is not acknowledged: they reveal a lost tail.
+
+While senders wait, each look sends one for each peer that they wait for, and the peer answers with
+all that it has.
+"""
 
 
 class SlowPeerMonitor:
-    """The clock of one node's window."""
+    """Finds the slow peers of one node, and asks for acknowledgements."""
 
     def __init__(
         self, session: Session, outbound: Publisher, answers: Answers, stall: float
@@ -35,7 +38,7 @@ class SlowPeerMonitor:
         self._turns = Turns()
 
     def look(self, now: float) -> None:
-        """Let time pass: find the slow, and ask who has not acknowledged."""
+        """Let time pass: find slow peers, and send beacons to peers that have not acknowledged."""
         self._find_slow(now)
         self._outbound.window.expire(now)
         outbound = self._outbound
@@ -50,7 +53,7 @@ class SlowPeerMonitor:
 
     def _find_slow(self, now: float) -> None:
         outbound, peers = self._outbound, self._session.members.peers
-        # Whatever a peer has acknowledged since is progress.
+        # Any acknowledgement since the last look counts as progress.
         progress = {
             node: peers[node].progress if node in peers else 0 for node in outbound.window.holders()
         }
@@ -62,18 +65,19 @@ class SlowPeerMonitor:
             if not slow[node].told:
                 slow[node].told = True
                 self._session.slow(peers[node], True)
-            # Who has dropped what it lacked has nothing to acknowledge, and is slow no more.
+            # A peer that has dropped all that it lacked has nothing to acknowledge: it is no longer
+            # slow.
             if not self.lags(peers[node], heads):
                 self._answers.acknowledged(node, {})
 
     def _unacknowledged(self) -> set[str]:
-        """Return the exchanges of which a peer, healthy or slow, has not all."""
+        """Return the exchanges of which some peer, healthy or slow, lacks something."""
         names = self._outbound.window.unacknowledged()
         slow = self._outbound.window.slow_peers()
         return names | self._lacking(self._outbound.heads(), slow) if slow else names
 
     def _lacking(self, goal: Mapping[str, int], nodes: Iterable[bytes]) -> set[str]:
-        """Return the exchanges of which some peers lack something of ``goal``."""
+        """Return the exchanges of which some of these peers lack something of ``goal``."""
         peers = self._session.members.peers
         there = [peers[node] for node in nodes if node in peers]
         return {name for peer in there for name in filter(self.lacks(peer, goal), goal)}
@@ -81,15 +85,17 @@ class SlowPeerMonitor:
     def beacon(self, goal: Mapping[str, int]) -> None:
         """Ask peers that lag behind ``goal`` how far they are.
 
-        By some of the exchanges, and by others the next time: by one a peer tells all that it has.
+        Each call asks about some of the exchanges, and the next one about others. A peer that is
+        asked about one exchange answers for all.
         """
         names = self._lacking(goal, self._session.members.peers)
         self._outbound.beacon((n, topic(n)) for n in self._turns.take(names, BEACONS_MOST))
 
     def lacks(self, peer: Peer, goal: Mapping[str, int]) -> Callable[[str], bool]:
-        """Return what tells whether a peer is promised an exchange and has not acknowledged it.
+        """Return a function that tells if a peer lacks a part of an exchange up to ``goal``.
 
-        Up to where ``goal`` says. What it was promised counts while its connection is cut, too.
+        A peer lacks what it was promised and has not acknowledged. The promise counts even while
+        its connection is cut.
         """
         acked, promised = peer.acked, self._outbound.window.promised(peer.id)
         lacks = self._outbound.numbering.lacks
@@ -100,11 +106,12 @@ class SlowPeerMonitor:
         return any(map(self.lacks(peer, goal), goal))
 
     def keep_promises(self) -> None:
-        """Have held for each peer what it is promised now, and no more."""
+        """Have the window keep for each peer what it is promised now, and no more."""
         for node, peer in self._session.members.peers.items():
             interest = peer.interest
             state = (interest.epoch, interest.announced)
-            # A peer whose connection is cut (nothing is announced to it) is held for.
+            # Nothing is announced to a peer whose connection is cut: what was promised to it is
+            # kept.
             if interest.announced and peer.held_for != state:
                 peer.held_for = state
                 held = interest.held(interest.announced)

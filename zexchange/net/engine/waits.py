@@ -1,8 +1,8 @@
-"""Waiting for a node's state: what `Node.wait_*` and `flush` do, and their awaitable twins.
+"""Waiting for a node's state: `Node.wait_*`, `flush`, and their awaitable twins.
 
-Each wait is written once, as a generator that says what it waits for. Who runs it waits
-on a thread (`wait`) or in a coroutine (`wait_here`); the control thread notifies both
-after each turn.
+Each wait is written once, as a generator that yields the conditions to wait for. `NodeWaits.wait`
+runs it on a thread, `NodeWaits.wait_here` in a coroutine. The control thread notifies both after
+each turn.
 """
 
 import math
@@ -18,32 +18,32 @@ if TYPE_CHECKING:
     from .engine import Engine
 
 BEACON_EVERY = 0.25
-"""Seconds after which a flush asks again who has what."""
+"""Seconds after which a flush asks again which peers have acknowledged what."""
 _NAMED = 5
 R = TypeVar("R")
 
 Step = tuple[Callable[[], object], float]
-"""A condition on the session, and the seconds after which to go on without it."""
+"""A condition on the session, and the seconds after which the wait goes on without it."""
 Wait = Generator[Step, object, R]
-"""What is waited for, step by step; it is told what each condition was when the wait ended.
+"""The steps of a wait. Each ``yield`` returns what its condition returned when the step ended.
 
-That is the last word on it. The state may have changed again by the next look, under the lock
-taken anew: a wait that looked again gave up on something that had come.
+That result is final. By the next look, with the lock taken again, the state may have changed once
+more: a wait that looked again gave up on something that had come.
 """
 CLOSED = object()
-"""What a condition is that can hold no more."""
+"""The result of a condition that can no longer come true, because the node was closed."""
 
 
 def others(engine: "Engine") -> list[str]:
-    """Return what there is to say of other federations on this host."""
+    """Return what there is to say about other federations on this host."""
     with importing():
-        from ..peering import elsewhere  # which Windows has not
+        from ..peering import elsewhere  # Windows does not have it
 
     return elsewhere.told(engine.plan.federation, engine.places.looked_into)
 
 
 class NodeWaits:
-    """One caller's wait for one engine, until a deadline."""
+    """The waits of one caller for one engine, until a deadline."""
 
     def __init__(self, engine: "Engine", timeout: float) -> None:
         self._engine = engine
@@ -55,7 +55,7 @@ class NodeWaits:
     # ------------------------------------------------------------------- the two ways
 
     def wait(self, wait: Wait[R]) -> R:
-        """Go through a wait on this thread."""
+        """Run a wait on this thread."""
         changed, held = self._engine.changed, None
         while True:
             try:
@@ -66,7 +66,7 @@ class NodeWaits:
             held = changed.await_state(condition, most)
 
     async def wait_here(self, wait: Wait[R]) -> R:
-        """Go through a wait in this coroutine; cancelled, it leaves nothing behind."""
+        """Run a wait in this coroutine. If it is cancelled, nothing is left over."""
         changed, held = self._engine.changed, None
         while True:
             try:
@@ -82,8 +82,8 @@ class NodeWaits:
         """Wait until every living candidate is ready.
 
         Returns:
-            What is missing at the end: of what was given, as far as it may still answer, which
-            `Missing` tells of; and of what was found.
+            The endpoints that are missing at the end: of the given ones, those that may still
+            answer (see `Missing`); and of the ones that were found.
         """
         given, found = list[str](), list[str]()
 
@@ -96,7 +96,7 @@ class NodeWaits:
         return given, found
 
     def known(self) -> Wait[None]:
-        """Wait until every living candidate is ready, or has refused us, or the time is up."""
+        """Wait until every living candidate is ready or has refused us, or the time is up."""
 
         def complete() -> bool:
             undecided = (m for m in self._engine.missing.all() if m.live and not m.refused)
@@ -116,7 +116,7 @@ class NodeWaits:
     def ready(self, given: bool = True) -> Wait[None]:
         """Wait until our interest as of now is in force at every peer.
 
-        And, unless ``given`` is false, until every endpoint that was given has answered once.
+        Unless ``given`` is false, also until every endpoint that was given has answered once.
         """
         epochs: list[int] = []
         unconfirmed = ["the control thread"]
@@ -158,7 +158,7 @@ class NodeWaits:
     def flushed(self, given: bool = True) -> Wait[None]:
         """Wait until the healthy peers have acknowledged all heads as of now.
 
-        And, unless ``given`` is false, until every endpoint that was given has answered once.
+        Unless ``given`` is false, also until every endpoint that was given has answered once.
         """
         engine, lagging, goals, asked = self._engine, list[str](), list[Goal](), [True]
 
@@ -176,7 +176,7 @@ class NodeWaits:
         while not (yield from self.until(acknowledged, most)):
             if self._monotonic() >= self._deadline:
                 self._fail(f"not acknowledged by {', '.join(lagging)}")
-            # A control thread that takes longer than this is not given more of it to do.
+            # A control thread that takes longer than this to answer is not given another request.
             if asked:
                 asked.clear()
                 engine.post(ask)
@@ -187,10 +187,10 @@ class NodeWaits:
         command: Callable[[], None],
         post: Callable[[Callable[[], None]], None] | None = None,
     ) -> Wait[bool]:
-        """Have the control thread run a command, and wait for it; tell whether it did.
+        """Have the control thread run a command, and wait for it; return whether it did.
 
-        Interest that was added before is taken in first; with `Engine.post_after_interest` as
-        ``post``, also what was dropped.
+        Interest that was added before is taken in first. With `Engine.post_after_interest` as
+        ``post``, interest that was dropped before is taken in first too.
         """
         engine, done = self._engine, list[bool]()
 
@@ -209,8 +209,8 @@ class NodeWaits:
     def _lagging(self, goal: Goal) -> list[str]:
         """Return the healthy peers that have not acknowledged all of ``goal``; under the lock.
 
-        Those are all but the slow ones, as for senders: what is sent is held for one that is
-        silent, and it may have nothing of it yet.
+        As for senders, those are all but the slow ones. A silent peer counts: messages are kept for
+        it, and it may have received none of them yet.
         """
         lacks, slow = self._engine.stalls.lacks, self._engine.outbound.window.slow_peers()
         return [
@@ -220,7 +220,7 @@ class NodeWaits:
         ]
 
     def until(self, condition: Callable[[], bool], most: float = math.inf) -> Wait[bool]:
-        """Wait for a condition on the session, to the end of the time; return whether it held."""
+        """Wait for a condition on the session until the time is up; return whether it held."""
         engine, held = self._engine, None
         until = min(self._deadline, self._monotonic() + most)
 
@@ -240,7 +240,7 @@ class NodeWaits:
         return Closed(f"the node in federation {self._engine.plan.federation!r} was closed")
 
     def _never_met(self, given: bool) -> list[str]:
-        """Return the endpoints that were given and have never answered, if those count."""
+        """Return the given endpoints that have never answered; nothing if those do not count."""
         return [missing.endpoint for missing in self._engine.missing.all()] if given else []
 
     def _pending(self) -> list[str]:
@@ -251,17 +251,17 @@ class NodeWaits:
         ]
 
     def _all_missing(self, held: bool) -> list[str]:
-        """Return what there is to say of given endpoints that are missing, and of some found."""
+        """Return the texts on given endpoints that are missing, and on some that were found."""
         found = self._pending()
         more = [f"and {len(found) - _NAMED} more"] if len(found) > _NAMED else []
         return [*map(str, self._engine.missing.all()), *found[:_NAMED], *more]
 
     def _nobody(self) -> str:
-        """Return that there is no peer, if so; under the lock."""
+        """Return a text if there is no peer, else an empty one; under the lock."""
         return "" if self._members.peers else "nobody else is in it"
 
     def _instead(self, name: str) -> str:
-        """Return what peers listen to, if none of them to an exchange; under the lock."""
+        """Return what peers listen to, if none of them listens to an exchange; under the lock."""
         interests = [peer.interest.keys for peer in self._members.peers.values()]
         if not interests or any(keys.covers(name) for keys in interests):
             return self._nobody()

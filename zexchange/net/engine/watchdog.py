@@ -1,11 +1,10 @@
-"""Names the task that holds the data thread: a slow task stalls everything that arrives.
+"""Names the task that blocks the data thread, since a slow task delays everything that arrives.
 
-Looked at from the control thread, so that the path of a message pays one assignment a
-batch and no more.
+The control thread looks from outside, so that delivering a batch costs one assignment more.
 
-Each pong tells peers of it, and of what else is seen here and hurts over there: the clock, and for
-how many more peers there are descriptors. Names of exchanges and places in programs are not told:
-who may not hear of them must not hear of them this way.
+Each pong tells peers how long the data thread has been blocked. It also tells them two other things
+that may hurt them: our clock, and for how many more peers we have descriptors. Names of exchanges
+and lines of code are left out, since a peer may have no permission to know them.
 """
 
 import sys
@@ -18,15 +17,16 @@ from ..transport.descriptors import A_PEER
 from .environment import NodeEnvironment
 
 HOLDERS_MOST = 1000
-"""Exchanges and places that are counted apart."""
+"""Exchanges and lines of code that are counted separately."""
 HELD_AFTER = 1.0
-"""Seconds for which a batch may hold the data thread before it is named."""
+"""Seconds for which a batch may block the data thread before its task is named."""
 COUNT_EVERY = 5.0
-"""Seconds for which a count of the open descriptors is good: it costs 0.1 ms and more."""
+"""Seconds for which a count of the open descriptors is used again: counting takes 0.1 ms or
+more."""
 
 
 class Watchdog:
-    """Watches one data thread."""
+    """Watches the data thread of one node."""
 
     def __init__(self, inbound: Receiver, world: NodeEnvironment) -> None:
         self._inbound = inbound
@@ -35,10 +35,10 @@ class Watchdog:
         self._count_at = 0.0
         self._named: tuple[float, str] | None = None
         self.holders: dict[str, int] = {}
-        """How often a task was found holding the thread, by exchange and place."""
+        """How often a task was found blocking the data thread, by exchange and line of code."""
 
     def look(self, now: float) -> None:
-        """Warn once about a batch that has held the data thread for too long."""
+        """Warn, once for each batch, if it has blocked the data thread for too long."""
         busy = self._inbound.busy
         if busy is None or busy is self._named or now - busy[0] < HELD_AFTER:
             return
@@ -55,7 +55,7 @@ class Watchdog:
         )
 
     def _place(self) -> str:
-        """Return where the data thread is, in the words of its innermost frame."""
+        """Return the innermost function of the data thread, with file and line."""
         ident = self._inbound.thread.ident
         frame = sys._current_frames().get(ident) if ident else None
         if frame is None:
@@ -66,7 +66,7 @@ class Watchdog:
     # ------------------------------------------------------------------ what peers are told
 
     def held(self) -> float:
-        """Return for how many seconds a task has held the data thread, if for long; else 0."""
+        """Return the seconds for which a task has blocked the data thread; 0 below `HELD_AFTER`."""
         busy = self._inbound.busy
         seconds = self._world.monotonic() - busy[0] if busy else 0.0
         return seconds if seconds >= HELD_AFTER else 0.0
@@ -79,5 +79,5 @@ class Watchdog:
         return None if self._room is None else self._room // A_PEER
 
     def sign(self, pong: Pong) -> Pong:
-        """Return a pong that says how we are."""
+        """Return a pong that tells our clock, and the values of `held` and `room`."""
         return Pong(pong.sender, self._world.time(), self.held(), self.room())

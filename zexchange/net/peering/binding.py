@@ -20,15 +20,18 @@ from .rendezvous import Rendezvous
 
 BIND_ATTEMPTS = 10
 LATER = ("zexchange.net.doctor.collect", "concurrent.futures.thread")
-"""Modules that are imported at their first use: without a descriptor they could not be read."""
+"""Modules that are imported at first use; without a free descriptor that would fail."""
 RESTORED_MOST = 64
-"""Times that sockets which somebody has removed are made again; each takes two descriptors."""
+"""How often removed sockets are bound again. Each time takes two more descriptors."""
 RESCAN = 2.0
 """Seconds between two looks into the rendezvous directory."""
 
 
 class Listeners:
-    """The endpoints of one node, bound when made."""
+    """The endpoints of one node, bound when made.
+
+    Control thread only, except where stated otherwise.
+    """
 
     def __init__(
         self,
@@ -46,7 +49,7 @@ class Listeners:
         self._restored = 0
         self._near: Address
         self.trouble = ""
-        """Why nobody on this host can find us, though they should; empty where they can."""
+        """Why nodes on this host cannot find us although they should; empty if they can."""
         self._rendezvous = Rendezvous(plan.federation, node) if plan.local else None
         self._rescan_at = 0.0
         self._hubs = bool(plan.hubs)
@@ -60,15 +63,16 @@ class Listeners:
     def _bind(
         self, plan: NodeConfig, router: "zmq.Socket[bytes]", xpub: "zmq.Socket[bytes]"
     ) -> list[Address]:
-        """Bind control and data endpoints and return what to tell others of them."""
+        """Bind control and data endpoints; return the addresses to tell peers."""
         addresses: list[Address] = []
         if self._rendezvous:
             self._rendezvous.claim()
             control = _bind_here(router, self._rendezvous)
-            # From now on the directory is not empty: nobody removes it.
+            # From now on the directory is not empty, so no other node removes it.
             addresses.append(Address(control, _bind(xpub, self._rendezvous.data)))
             self._near = addresses[0]
-        # After the Unix sockets, which only this user reaches, and before TCP.
+        # After the Unix sockets, which only this user can reach, and before TCP: endpoints that are
+        # bound from here on speak CURVE.
         self._guard.lock(router)
         self._guard.lock(xpub)
         if plan.listen:
@@ -82,7 +86,7 @@ class Listeners:
         return addresses
 
     def publish(self) -> None:
-        """Show ourselves in the rendezvous directory."""
+        """Publish our control endpoint in the rendezvous directory."""
         if self._rendezvous:
             self._rendezvous.publish()
 
@@ -105,14 +109,14 @@ class Listeners:
 
     @property
     def hidden(self) -> bool:
-        """Whether nobody on this host can connect to us for want of descriptors. Any thread."""
+        """Whether nodes on this host cannot connect to us for want of descriptors. Any thread."""
         return self._rendezvous is not None and self._shortage.short
 
     def rescan(self, session: Session, now: float) -> bool:
-        """Look from time to time who is there, and who is not any more.
+        """Look every `RESCAN` seconds which nodes are there and which have gone.
 
-        Not while descriptors are few: whoever is new takes some. Returns whether the control
-        socket was used meanwhile.
+        Skipped while few descriptors are left, since each new peer takes some. Returns whether the
+        control socket was used: then its wake-up may have been consumed.
         """
         if self._rendezvous is None or now < self._rescan_at or self._shortage.short:
             return False
@@ -134,10 +138,10 @@ class Listeners:
         return restored
 
     def _restore(self, rendezvous: Rendezvous, session: Session) -> None:
-        """Bind sockets again that somebody has removed, and tell of where they are now.
+        """Bind sockets again that somebody has removed, and tell the session where they are now.
 
-        What listened there before goes on listening, at no path: to unbind it would cut every
-        connection that came by it.
+        The old sockets stay bound although their paths are gone: to unbind them would cut every
+        connection that was made there.
         """
         was = Path(self._near.control.removeprefix("ipc://")).parent
         if self._restored == RESTORED_MOST:
@@ -158,7 +162,7 @@ class Listeners:
         )
 
     def _bind_again(self, socket: "zmq.Socket[bytes]", endpoint: str) -> str:
-        """Bind a Unix socket once more: as at first, without what goes over TCP."""
+        """Bind a Unix socket again, without the encryption that is set for TCP."""
         self._guard.leave_open(socket)
         try:
             return _bind(socket, endpoint)
@@ -167,11 +171,11 @@ class Listeners:
 
     @property
     def looked_into(self) -> tuple[Path, ...]:
-        """The directories in which others are looked for. Any thread."""
+        """The directories in which nodes on this host are looked for. Any thread."""
         return bases() if self._rendezvous else ()
 
     def reachable(self, address: Address) -> bool:
-        """Return whether an address that others have told could be dialled from here."""
+        """Return whether an address that a peer has told could be dialled from here."""
         if node_at(address.control) is not None:
             return self._hubs
         rendezvous = self._rendezvous
@@ -183,7 +187,7 @@ class Listeners:
             self._rendezvous.withdraw()
 
     def release(self) -> None:
-        """In a forked child: let go of the parent's lock."""
+        """Release the parent's lock. In a forked child."""
         if self._rendezvous:
             self._rendezvous.release()
 
@@ -202,7 +206,7 @@ def _bind_here(router: "zmq.Socket[bytes]", rendezvous: Rendezvous) -> str:
 
 
 def _advertised(advertise: Tcp, bound: str) -> str:
-    """Return what others are told: a port that was left open is the one we got."""
+    """Return the endpoint to tell peers: port 0 becomes the port that was bound."""
     return str(Tcp(advertise.host, advertise.port or parse_tcp(bound).port))
 
 

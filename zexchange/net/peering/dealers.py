@@ -1,7 +1,7 @@
 """Dialled control connections: one DEALER to each endpoint, with the key that is expected there.
 
-Links to peers, to hubs and between hubs are opened, watched and closed alike. What is said
-on a link, and when, is the business of its owner, on whose thread all of this happens.
+Links to peers, to hubs and between hubs are opened, watched and closed alike. The owner of a link
+decides which messages are sent on it and when; all of this runs on the owner's thread.
 """
 
 from collections.abc import Callable
@@ -39,10 +39,10 @@ class DealerLinks(dict[str, L]):
     """The links that one node or hub has dialled, by endpoint.
 
     Args:
-        sockets: make those of the links.
+        sockets: makes the sockets of the links.
         poller: watches them.
         guard: has the keys.
-        read: called with a link that has something to read; None where all are read in each turn.
+        read: called with a link that can be read; None if the owner reads all links in each turn.
     """
 
     def __init__(
@@ -62,7 +62,8 @@ class DealerLinks(dict[str, L]):
         """Open a link: to the node with a key if that is known, else with the next key to try.
 
         Returns:
-            The link, which is not connected yet; None if there is none to be had.
+            The link, which is not connected yet; None if no key is authorized for that endpoint, or
+            the socket cannot be made.
         """
         socket: Socket | None = None
         expected: bytes | None = None
@@ -71,7 +72,7 @@ class DealerLinks(dict[str, L]):
             expected = self._guard.approach(socket, endpoint, key, hub)
         except zmq.ZMQError as error:
             log.warning("cannot dial %s: %s", endpoint, error)
-        if socket is None or expected is None:  # or nobody is authorized who could be there
+        if socket is None or expected is None:  # no authorized key can be at this endpoint
             self._guard.hung_up(endpoint)
             if socket is not None:
                 socket.close()
@@ -82,7 +83,7 @@ class DealerLinks(dict[str, L]):
         return link
 
     def connect(self, link: L, literal: str) -> None:
-        """Connect a link to an address, unless it was closed while that was looked up."""
+        """Connect a link to an address, unless the link was closed during the look-up."""
         if self.get(link.endpoint) is link:
             try:
                 connect(link.socket, literal)
@@ -91,7 +92,7 @@ class DealerLinks(dict[str, L]):
                 self.close(link.endpoint)
 
     def close(self, endpoint: str, linger: int = 0) -> L | None:
-        """Close a link and return it. What was said on it still goes out within ``linger`` ms."""
+        """Close a link and return it. Queued messages are still sent within ``linger`` ms."""
         link = self.pop(endpoint, None)
         if link is not None:
             self._poller.forget(link.fd)

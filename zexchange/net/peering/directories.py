@@ -1,7 +1,8 @@
-"""Where on this host the nodes of one user show themselves, and which places may be used.
+"""The directories of this host in which the nodes of one user find each other.
 
-`/run/user/UID` comes with a user's first login and goes with the last one: where a node lies
-depends on the moment. So there are several such places, and everybody looks into all of them.
+`/run/user/UID` comes with a user's first login and goes with the last one, so not every node can
+use it. There are several such directories: a node uses the first that it can, and looks for others
+in all of them.
 """
 
 import hashlib
@@ -20,11 +21,11 @@ _SHORTEST, _LASTING = Path("/tmp"), Path("/var/tmp")
 
 
 def bases() -> tuple[Path, ...]:
-    """Return where this user's nodes lie: where a new one goes first, and where else others may.
+    """Return the base directories of this user's nodes. A new node takes the first usable one.
 
-    ``$ZEXCHANGE_DIR`` alone, if that is set. Else ``/run/user/UID`` if it is ours (whatever the
-    environment says: cron jobs and services lack ``XDG_RUNTIME_DIR``), and directories of this
-    user's under ``/tmp``, ``$TMPDIR`` and ``/var/tmp``.
+    If ``$ZEXCHANGE_DIR`` is set, it is the only one. Otherwise they are ``/run/user/UID``, if that
+    belongs to this user, and directories of this user under ``/tmp``, ``$TMPDIR`` and ``/var/tmp``.
+    ``XDG_RUNTIME_DIR`` is not used, since cron jobs and services lack it.
     """
     chosen = os.environ.get("ZEXCHANGE_DIR")
     return (Path(chosen),) if chosen else _usual()
@@ -35,9 +36,9 @@ def _usual() -> tuple[Path, ...]:
 
 
 def unseen(federation: str) -> list[Path]:
-    """Return the directories of a federation that ``$ZEXCHANGE_DIR`` keeps from being looked into.
+    """Return the directories of a federation that are ignored because ``$ZEXCHANGE_DIR`` is set.
 
-    Those where nodes without it lie.
+    Nodes that run without that variable are in those.
     """
     looked = bases()
     return [base / folder(federation) for base in _usual() if base not in looked and is_ours(base)]
@@ -51,8 +52,8 @@ def _of_the_session() -> Iterator[Path]:
 
 
 def _under_temp() -> Iterator[Path]:
-    # Not $TMPDIR first: a shell, a service and each job of one user have another. Nor what
-    # `tempfile` takes where nothing else can be written, the directory that we happen to be in.
+    # $TMPDIR does not come first, because it differs between a shell, a service and each job of one
+    # user. `tempfile` is not used, since it falls back to the current directory.
     named = Path(os.environ.get("TMPDIR", ""))
     more = [named] if named.is_absolute() and named.is_dir() else []
     for place in dict.fromkeys((_SHORTEST, *more, _LASTING)):
@@ -60,10 +61,10 @@ def _under_temp() -> Iterator[Path]:
 
 
 def place_of(federation: str) -> Path:
-    """Make a directory for a federation where this node is to lie, and return it.
+    """Make the directory in which a node of a federation publishes itself, and return it.
 
     Raises:
-        Unreachable: there is no place for it; the text says what to do.
+        Unreachable: no directory can be used; the text says what to do.
     """
     refused: Unreachable | None = None
     for base in bases():
@@ -75,20 +76,20 @@ def place_of(federation: str) -> Path:
 
 
 def places_of(federation: str) -> list[Path]:
-    """Return the directories in which other nodes of a federation may be, and are this user's."""
+    """Return the directories of this user's in which other nodes of a federation may be."""
     found = [(base, base / folder(federation)) for base in bases()]
     return [inner for base, inner in found if is_ours(base) and is_ours(inner)]
 
 
 def short_place(directory: Path, name: str) -> Path:
-    """Return where the sockets of a directory lie: in it, or where their paths are shorter.
+    """Return the directory for a node's sockets: ``directory``, or one with a shorter path.
 
     Args:
         directory: of the federation.
         name: the longest name of a socket.
 
     Raises:
-        Unreachable: there is no place where the path would be short enough.
+        Unreachable: no directory has a path that is short enough.
     """
     digest = hashlib.sha256(os.fsencode(directory.absolute())).hexdigest()[:16]
     if _fits(directory / name):
@@ -108,7 +109,7 @@ def _fits(path: Path) -> bool:
 
 
 def folder(federation: str) -> str:
-    """Return the folder name of a federation: readable where that is possible."""
+    """Return the folder name of a federation: its own name if that is safe, else a digest."""
     if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,23}", federation):
         return federation
     return "~" + hashlib.sha256(federation.encode()).hexdigest()[:16]
@@ -118,7 +119,7 @@ def private_directory(path: Path) -> Path:
     """Make a directory that only this user can enter, and return it.
 
     Raises:
-        Unreachable: if it cannot be made or written, or belongs to somebody else.
+        Unreachable: if it cannot be made or written, or belongs to another user.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -140,7 +141,7 @@ def private_directory(path: Path) -> Path:
 
 
 def is_ours(path: Path) -> bool:
-    """Return whether there is a directory of this user's, into which nobody else may put files."""
+    """Return whether a path is a directory of this user's that nobody else may write to."""
     try:
         found = path.lstat()
     except OSError:

@@ -1,9 +1,11 @@
-"""Where candidate peers come from, beside the rendezvous directory and what peers know.
+"""Candidates from the addresses that the user gave, from DNS and from the local network.
 
-Addresses that the user named are dialled for as long as the node lives. A name may stand
-for many addresses, all of which are dialled, and is asked again, since they change (the
-pods of a headless service do). The same holds for what is found on the local network.
-Control thread only; what takes time happens elsewhere and is posted here.
+Given addresses are dialled for as long as the node lives. A name may stand for many addresses, all
+of which are dialled. It is looked up again and again, since its addresses may change, as those of
+the pods of a headless service do. Nodes found on the local network are treated alike. (Candidates
+also come from the rendezvous directory and from peers, but not through this module.)
+
+Control thread only; slow work is done on other threads, which post the result here.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -18,16 +20,16 @@ if TYPE_CHECKING:
     from .mdns import MdnsDiscovery
 
 REFRESH = 5.0
-"""Seconds after which a name is looked up again."""
+"""Seconds between two look-ups of a name."""
 RETRY = 1.0
-"""Seconds after which a name is looked up again that had no address."""
+"""Seconds until the next look-up of a name that had no address."""
 LAN_FIRST = 0.7
-"""Seconds in which the first answers come from the local network."""
+"""Seconds within which the first answers from the local network arrive."""
 
 
 @dataclass(slots=True)
 class Name:
-    """What is known of a name. ``why`` says why it has no address, if that was said last."""
+    """The state of a name. ``why`` says why the last look-up found no address, if it did not."""
 
     found: tuple[str, ...] = ()
     why: str = ""
@@ -38,7 +40,7 @@ class Name:
 
 @dataclass(eq=False)
 class Discovery:
-    """What one node was told to look for, and what was found."""
+    """The addresses, names and services of one node's candidates."""
 
     session: Session
     lookups: Resolver
@@ -48,12 +50,12 @@ class Discovery:
     def __post_init__(self) -> None:
         self.names = {peer: Name() for peer in self.peers if needs_lookup(peer)}
         self.around: dict[str, tuple[str, ...]] = {}
-        """What was found on the local network: by the name of a service, its endpoints."""
+        """The services found on the local network: by name, their endpoints."""
         self.lan: MdnsDiscovery | None = None
         self._lan_since = 0.0
 
     def start(self, now: float, lan: "MdnsDiscovery | None" = None) -> None:
-        """Dial what has an address, look up what has a name, and ask the local network."""
+        """Dial the given addresses, look up the given names, and query the local network."""
         for endpoint in self.peers:
             if endpoint not in self.names:
                 self.session.candidates.add(endpoint, "static", now)
@@ -65,7 +67,7 @@ class Discovery:
         self.tick(now)
 
     def tick(self, now: float) -> None:
-        """Look up what is due."""
+        """Look up the names whose time has come."""
         for endpoint, name in self.names.items():
             if not name.asking and now >= name.ask_at:
                 self._ask(endpoint, name, now)
@@ -81,7 +83,8 @@ class Discovery:
                 given.looked_up(endpoint, name.found)
                 self._dial(name.found, "dns")
             else:
-                # What it stood for is dialled on: the name server may be what is gone.
+                # The addresses found before are still dialled: perhaps only the name server is
+                # gone.
                 name.ask_at = now + RETRY
                 if not name.found:
                     given.looked_up(endpoint, (), f"cannot resolve the name: {why}")
@@ -90,7 +93,7 @@ class Discovery:
         self.lookups.ask(endpoint, answered)
 
     def _seen(self, service: str, endpoints: tuple[str, ...]) -> None:
-        """Take what the local network says of a service; no endpoints: it is gone."""
+        """Take the endpoints of a service on the local network; none if the service is gone."""
         if endpoints:
             self.around[service] = endpoints
         else:
@@ -98,7 +101,7 @@ class Discovery:
         self._dial(endpoints, LAN)
 
     def _dial(self, endpoints: Iterable[str], source: str) -> None:
-        """Dial what was found, and what was found before and is not any more no longer."""
+        """Dial these endpoints, and stop dialling those that are no longer found anywhere."""
         now = self.monotonic()
         for endpoint in endpoints:
             self.session.candidates.add(endpoint, source, now)
@@ -107,7 +110,7 @@ class Discovery:
         self.session.candidates.keep(("dns", LAN), known)
 
     def pending(self, now: float) -> Iterator[str]:
-        """Say what may lead to candidates and has not answered yet, beside what was given."""
+        """Return texts on unfinished searches, except those for given endpoints."""
         given = self.session.members.given
         for endpoint, name in self.names.items():
             if not name.answered and endpoint not in given:
@@ -121,6 +124,6 @@ class Discovery:
             self.lan.close()
 
     def join(self, timeout: float) -> None:
-        """Wait until that is done. Any thread."""
+        """Wait until the local network has been left. Any thread."""
         if self.lan is not None:
             self.lan.join(timeout)

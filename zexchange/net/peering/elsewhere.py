@@ -1,6 +1,7 @@
-"""Nodes on this host that are not met: in places that are not looked into, in other federations.
+"""Nodes on this host that this process does not meet: other directories, other federations.
 
-Read off the rendezvous directories, for errors that say where else to look. No node is dialled.
+They are read from the rendezvous directories, for errors that say where else to look. No node is
+dialled.
 """
 
 from collections.abc import Sequence
@@ -11,18 +12,18 @@ from .directories import bases, folder, is_ours, unseen
 from .node_files import lives
 
 NAMED = 5
-"""Federations that are named at most."""
+"""Most federations that are named."""
 
 
 def elsewhere(federation: str) -> tuple[str, ...]:
-    """Return where nodes of a federation live that do not look where this process does."""
+    """Return the directories with nodes of a federation in which this process does not look."""
     return tuple(str(place.parent) for place in unseen(federation) if _inhabited(place))
 
 
 def others(federation: str) -> tuple[str, ...]:
     """Return the other federations of this user that have nodes where this process looks.
 
-    Those whose names can be read off a directory, and the first few of them.
+    At most `NAMED`, and only those whose folder shows their name.
     """
     own = folder(federation)
     places = (place for base in bases() if is_ours(base) for place in sorted(base.iterdir()))
@@ -32,15 +33,15 @@ def others(federation: str) -> tuple[str, ...]:
 
 
 def told(federation: str, looked_into: Sequence[Path]) -> list[str]:
-    """Return a sentence that names those, in a list; an empty list if there are none.
+    """Return a list with one sentence that names other federations; empty if there are none.
 
     Args:
         federation: of the node that asks.
-        looked_into: where it looks for others; if nowhere, nothing is said.
+        looked_into: the directories in which it looks for others; if none, the list is empty.
     """
     try:
         found = others(federation) if looked_into else ()
-    except OSError:  # a directory has gone meanwhile
+    except OSError:  # a directory was removed meanwhile
         return []
     names = ", ".join(map(repr, found))
     return [f"on this host there are nodes of other federations: {names}"] if found else []

@@ -1,8 +1,9 @@
-"""Control by way of hubs: one link to each, and what is said to the nodes behind them.
+"""Control messages through hubs: one link to each hub, and messages to the nodes behind it.
 
-To the engine it is the control sockets, which also lead to endpoints that hubs lead to. What
-is said there in one turn leaves together. The hub vouches for the sender of what comes back;
-what a message means is the session's business. One thread, the control thread, owns it.
+For the engine, `HubTransport` takes the place of `Controls` and also reaches endpoints behind hubs.
+Messages to nodes behind one hub are sent together at the end of a turn. The hub vouches for the
+sender of each message that comes back; the session knows what the message means. Control thread
+only.
 """
 
 from collections import deque
@@ -52,31 +53,31 @@ from ..transport.sockets import EVENTS, lends
 from .links import Controls, Link, seen_at
 
 ANSWERS = Welcome, Refuse, Stranger, Pong, Replayed, Recalled
-"""What comes back on a link, and not at a node's own endpoint."""
+"""Messages that arrive on our link to a peer, and not at our own endpoint."""
 
 
 @dataclass(frozen=True, slots=True)
 class HubRoute:
-    """Where an answer goes to a message that came through a hub."""
+    """The route of an answer to a message that came through a hub."""
 
     node: bytes
 
 
 @dataclass(eq=False)
 class HubLink(Link):
-    """The control connection to a hub, and what is to be said on it in this turn."""
+    """The control connection to a hub, and the messages to send through it in this turn."""
 
     rests = False
     parcels: list[Envelope] = field(default_factory=list[Envelope])
 
     @property
     def may_carry(self) -> bool:
-        """Whether the key at the other end may be a hub's."""
+        """Whether the key at the other end may belong to a hub."""
         return self.guard.may_carry(self.key)
 
     def queue(self, message: Any) -> None:
-        """Queue a word to the hub itself, in place of an older one: after what it is to pass on."""
-        if isinstance(message, Word):  # else a node was looked for at the endpoint
+        """Queue a word for the hub itself, instead of an older one; messages to nodes go first."""
+        if isinstance(message, Word):  # other messages are meant for a node at this endpoint
             self.send_parcels()
             self.outbox = deque([message])
 
@@ -91,14 +92,14 @@ class HubLink(Link):
     def post(self, parts: Sequence[Any], copy: bool = True) -> None:
         """Send to nodes behind the hub.
 
-        What it has no room for is lost, as on any way: acknowledgements are asked for again, epochs
-        are compared.
+        A message is lost if the socket has no room for it. The protocol copes with that:
+        acknowledgements are asked for again, and epochs are compared.
         """
         with suppress(zmq.Again):
             self.socket.send_multipart(parts, zmq.NOBLOCK, copy=copy)
 
     def send_parcels(self) -> None:
-        """Send what was said to nodes behind the hub, in as few frames as possible."""
+        """Send the gathered messages to nodes behind the hub, in as few frames as possible."""
         parcels, self.parcels = self.parcels, []
         for frame in bundles(parcels):
             self.post([frame])
@@ -111,27 +112,27 @@ class HubTransport(Controls):
     hubs: HubSelector
     vouching: DelegatedRights | None = None
     news: Callable[[], None] = field(init=False)
-    """Called when a hub has said something; set before any is dialled."""
+    """Called when a hub has sent a word; set before any hub is dialled."""
 
     def dial(self, endpoint: str, key: bytes = b"", turn: int = 0) -> None:
-        """Open a link; nothing is to be opened behind a hub."""
+        """Open a link. An endpoint behind a hub needs none."""
         if endpoint not in self.hubs.hubs:
             if node_at(endpoint) is None:
                 super().dial(endpoint, key, turn)
-        elif endpoint not in self._links:  # else a node is looked for there
+        elif endpoint not in self._links:  # else it is open already
             link = self._links.open(HubLink, endpoint, hub=True)
             if link is not None:
                 self._connect(link, endpoint)
 
     def key_of(self, endpoint: str) -> bytes:
-        """Return the key that is tried at a hub now, or has proven to be there."""
+        """Return the key that is tried at a hub now, or has proven to be there; empty if none."""
         link = self._links.get(endpoint)
         return link.key if link is not None else b""
 
     # ----------------------------------------------------------------- to nodes behind them
 
     def routed(self, asked: OpenReceiver) -> OpenReceiver:
-        """Return where a peer's data comes from, by a hub perhaps, and which key is there."""
+        """Return a request with the endpoint (perhaps a hub's) and key of a peer's data."""
         node = node_at(asked.endpoint)
         if node is None:
             return asked
@@ -141,9 +142,9 @@ class HubTransport(Controls):
         return replace(asked, endpoint=HUB_PREFIX + hub.down, key=hub.key)
 
     def say(self, endpoint: str, message: Any) -> None:
-        """Send on a link, or by the hub that leads to a node, at the end of this turn.
+        """Send on a link, or through the hub that leads to a node, at the end of this turn.
 
-        To a hub itself a word is sent, after what it is to pass on.
+        A word for a hub itself is sent after the messages that it is to pass on.
         """
         node = node_at(endpoint)
         if node is None:
@@ -154,14 +155,14 @@ class HubTransport(Controls):
                 self._say_to(node, control_frame(as_seen_by(message, rights)))
 
     def reply(self, route: Any, message: Control) -> None:
-        """Answer a message where it came from."""
+        """Answer a message on the route by which it came."""
         if isinstance(route, HubRoute):
             self._say_to(route.node, control_frame(message))
         else:
             super().reply(route, message)
 
     def replay(self, route: Any, frame: Frame) -> None:
-        """Send a data frame again, to where it was asked for."""
+        """Send a data frame again, on the route by which it was asked for."""
         if not isinstance(route, HubRoute):
             super().replay(route, frame)
             return
@@ -173,7 +174,7 @@ class HubTransport(Controls):
             link.post([head, frame.data, *frame.buffers], copy=copy)
 
     def _leading_to(self, node: bytes, size: int) -> HubLink | None:
-        """Return the link that leads to a node, if there is one with room for so much."""
+        """Return the link that leads to a node, if there is one with room for so many bytes."""
         hub = self.hubs.way(node)
         link = self._links.get(hub.endpoint) if hub is not None else None
         if hub is None or not isinstance(link, HubLink) or not link.may_carry:
@@ -199,11 +200,11 @@ class HubTransport(Controls):
         return [link for link in self._unread if isinstance(link, HubLink)]
 
     def patience(self, most: float) -> float:
-        """Return how long the next wait may take: `settle` may have work left."""
+        """Return the most seconds of the next wait: 0 while `settle` has work left."""
         return 0.0 if self._unread_hubs() else super().patience(most)
 
     def settle(self) -> bool:
-        """Send what was gathered, and read the sockets that were sent on: hubs without a rest."""
+        """Send gathered messages, and read the sockets that were used. Links to hubs never rest."""
         hubs = self._unread_hubs()
         for link in hubs:
             link.send_parcels()
@@ -256,7 +257,7 @@ class HubTransport(Controls):
             raise DecodeError(f"a message of {1 + len(others)} frames that no hub sends")
 
     def _open(self, link: Link, sender: bytes, content: bytes) -> None:
-        """Take a control message that the hub vouches for."""
+        """Take a control message from a sender for which the hub vouches."""
         if content[:1] != CONTROL:
             raise DecodeError("a parcel that is no control message")
         message = _sent_by(read_control(content), sender)
@@ -266,18 +267,18 @@ class HubTransport(Controls):
             self._received(message, HubRoute(sender), None, b"", link.endpoint)
 
     def turned_away(self, source: str, reason: str, detail: str) -> None:
-        """See `AuthListener`: it may have been a connection to a hub."""
+        """See `AuthListener`. The connection may have been one to a hub."""
         super().turned_away(source, reason, detail)
         self.hubs.obstructed(source, detail or reason)
 
     def shut_out(self, endpoint: str) -> None:
-        """See `AuthListener`: it may be a hub's endpoint."""
+        """See `AuthListener`. The endpoint may be a hub's."""
         super().shut_out(endpoint)
         self.hubs.shut_out(endpoint, self.monotonic())
 
 
 def _sent_by(message: Control, sender: bytes) -> Control:
-    """Return a message with the way through hubs as its sender's only address.
+    """Return a message with the route through hubs as its sender's only address.
 
     Raises:
         DecodeError: if it names another sender than the hub does.

@@ -1,10 +1,26 @@
 """The control sockets: one ROUTER that peers' links lead to, one DEALER to each endpoint.
 
-Frames in and out, and dialling. What a message means is the session's business. One
-thread, the control thread, owns everything here.
+This module dials, and takes frames in and out. The session knows what a message means. Control
+thread only.
 
-Long, but of one piece: any call on a socket may eat the wake-up of its descriptor, so that those
-who send, read and rest share what is left to be read; and what may be read depends on all that was.
+Two facts of ZeroMQ shape the code. First, a socket's descriptor is edge-triggered: it signals a
+change once. Any call on the socket, such as a send, a connect or a read of an option, processes the
+pending commands and so may consume that signal. Messages that have arrived would then lie there
+until the next one comes. Therefore every socket that was used is noted in `_unread`, and `settle`
+reads it again before the thread waits. Second, a descriptor that has not been answered by a call
+stays readable and would end every wait at once, so that a socket which must not be read is at least
+asked for its `EVENTS`.
+
+Reading is limited, since peers can send without end. From one socket at most `BUDGET` messages are
+read before others have their turn. After `BUDGET_SECONDS` of processor time in a turn nothing more
+is read, and the thread then rests for as long as the turn took: reading holds the interpreter's
+lock, which the threads that deliver messages need. Token buckets limit the bytes of each
+connection. Large messages have more buckets: one for each key, one for each connection without a
+key on which a peer has spoken, and one for all strangers together. A message over its limit is
+dropped; if it is large and came in at our own endpoint, its connection is cut. Links to hubs never
+rest.
+
+Sending, reading and resting are in one file because they share `_unread` and these limits.
 """
 
 from collections import deque
@@ -34,34 +50,41 @@ from ..transport.sockets import EVENTS, Sockets, lends, receive_parts
 from .dealers import DealerLink, DealerLinks
 
 BUDGET = 256
-"""Messages read from one control socket before the others have their turn."""
+"""Messages read from one control socket before others have their turn."""
 BUDGET_SECONDS = 0.002
-"""Seconds of processor time in a turn after which nothing more is read: the interpreter's lock is
-held meanwhile, and the threads that messages pass through wait for it."""
+"""Seconds of processor time in a turn after which nothing more is read.
+
+The interpreter's lock is held meanwhile, and the threads that deliver messages wait for it.
+"""
 REST_MOST = 0.1
-"""Seconds of rest after such a turn, at most: it lasts as long as the turn did."""
+"""Most seconds of rest after such a turn; otherwise the rest is as long as the turn."""
 AT_ONCE, A_SECOND = 4 << 20, 512 << 10
-"""Bytes of control messages that one connection may send, and may be answered: at once, and a
-second."""
+"""Bytes of control messages that one connection may send, and that it may be answered: at once, and
+per second."""
 LARGE = 64 << 10
 LARGE_FOR = 1.0
-"""Seconds for which, once a large control message was thrown away, more are expected to wait."""
+"""Seconds after dropping a large control message in which more of them are expected to wait."""
 LARGE_AT_ONCE, LARGE_A_SECOND = 8 << 20, 1 << 20
-"""Bytes of control messages over `LARGE` that are read, at once and a second: of one key, or of one
-connection that a peer has spoken on."""
+"""Bytes of control messages over `LARGE` that are read, at once and per second: of one key, or of
+one connection on which a peer has spoken."""
 STRANGE_AT_ONCE, STRANGE_A_SECOND = 4 << 20, 64 << 10
-"""And of all others together: connections can be made afresh without end, and to read 4 MiB holds
-the interpreter's lock for tens of milliseconds."""
+"""The same for all other connections together.
+
+Anybody can make new connections without end, and reading 4 MiB holds the interpreter's lock for
+tens of milliseconds.
+"""
 MESSAGE_OVERHEAD = 256
-"""Bytes that a message is counted for beside its own."""
+"""Bytes that a message counts for in addition to its size."""
 PAUSE = 0.02
-"""Seconds that nothing is read from peers' links after somebody has sent too much: what has
-to be thrown away costs time as well."""
+"""Seconds for which peers' links are not read after somebody has sent too much.
+
+Dropping messages costs time as well.
+"""
 OUTBOX_MOST = 1000
 
 
 class AnswerTaker(Protocol):
-    """Who waits for what peers answer."""
+    """The part of the engine that takes the answers of peers."""
 
     def take(self, answer: Answer, /) -> None:
         """Take an answer."""
@@ -74,15 +97,15 @@ class AnswerTaker(Protocol):
 
 @dataclass(eq=False)
 class Link(DealerLink):
-    """The control connection to one endpoint, and what waits for it to stand."""
+    """The control connection to one endpoint, and the messages that wait for it."""
 
     rests = True
-    """Whether nothing is read of it either while too much is said on all links."""
+    """Whether this link, too, is not read while the control thread rests."""
     turn: int = 0
     outbox: deque[Any] = field(default_factory=deque[Any])
 
     def queue(self, message: Any) -> None:
-        """Queue a message; a newer hello or ping takes the place of an older one."""
+        """Queue a message. A hello or ping replaces an older one."""
         if isinstance(message, Hello | Ping):
             kept = [m for m in self.outbox if type(m) is not type(message)]
             if len(kept) != len(self.outbox):
@@ -91,7 +114,7 @@ class Link(DealerLink):
             self.outbox.append(message)
 
     def flush(self) -> bool:
-        """Send what is queued, as far as a connection takes it; tell whether it took any."""
+        """Send queued messages until the socket takes no more; return whether any was removed."""
         sent = False
         while self.outbox:
             frame = self.frame(self.outbox[0])
@@ -111,7 +134,7 @@ class Link(DealerLink):
         return sent
 
     def frame(self, message: Any) -> bytes:
-        """Return a message as it is sent."""
+        """Return the frame of a message."""
         return control_frame(self.guard.shaped(message, self.key))
 
 
@@ -135,7 +158,8 @@ class Controls:
         self._strange = TokenBucket(STRANGE_AT_ONCE, STRANGE_A_SECOND)
         self._known = dict[bytes, None]()
         self.spent = self.monotonic
-        """Tells the processor time of this thread: a turn in which others ran has not read less."""
+        """Returns the processor time of this thread. Time in which other threads ran does not
+        count."""
         self._began = inf
         self._late = False
         self._large_at = -LARGE_FOR
@@ -151,7 +175,7 @@ class Controls:
         return tuple(self._links)
 
     def patience(self, most: float) -> float:
-        """Return how long the next wait may take: `settle` may have work left."""
+        """Return the most seconds of the next wait: 0 if `settle` has work left."""
         if self._read_at:
             return min(most, max(0.0, self._read_at - self.monotonic()))
         return 0 if self._unread else most
@@ -161,7 +185,7 @@ class Controls:
     def dial(self, endpoint: str, key: bytes = b"", turn: int = 0) -> None:
         """Open a link, to the node with a key if that is known.
 
-        Of the addresses that a host's name stands for, to the ``turn``-th.
+        If the host is a name with several addresses, ``turn`` chooses among them.
         """
         link = self._links.open(Link, endpoint, key)
         if link is not None:
@@ -170,7 +194,7 @@ class Controls:
 
     def _connect(self, link: Link, literal: str) -> None:
         self._links.connect(link, literal)
-        # Connecting may have taken in the wake-up of the descriptor.
+        # Connecting may have consumed the wake-up of the descriptor.
         self._unread[link] = None
 
     def hang_up(self, endpoint: str) -> None:
@@ -178,12 +202,12 @@ class Controls:
         self._links.close(endpoint)
 
     def redial(self, endpoint: str, key: bytes = b"") -> None:
-        """Replace a link by a fresh one."""
+        """Replace a link by a new one, which tries the next address of its host."""
         former = self._links.close(endpoint)
         self.dial(endpoint, key, former.turn + 1 if former else 0)
 
     def try_again(self, endpoint: str) -> None:
-        """Replace a link that has not stood yet, for the next key; what waits for it waits on."""
+        """Replace a link that is not connected yet by one with the next key; keep its messages."""
         former = self._links.close(endpoint)
         if former is not None:
             self.dial(endpoint, turn=former.turn)
@@ -192,7 +216,7 @@ class Controls:
                 link.outbox = former.outbox
 
     def say(self, endpoint: str, message: Any) -> None:
-        """Send on a link, as soon as it stands."""
+        """Send on a link, as soon as it is connected."""
         link = self._links.get(endpoint)
         if link is not None:
             link.queue(message)
@@ -202,8 +226,8 @@ class Controls:
     def reply(self, route: Any, message: Control) -> None:
         """Answer a message that came in at our own endpoint.
 
-        A peer that asks and does not read has its answers wait in memory of ours, so they are
-        bounded like its questions. It asks again for what it was not told.
+        Answers to a peer that asks but does not read would wait in our memory, so they are limited
+        as its requests are. The peer asks again for an answer that it did not get.
         """
         frame = control_frame(message)
         if not self._answered.take(route, len(frame) + MESSAGE_OVERHEAD, self.monotonic()):
@@ -214,23 +238,23 @@ class Controls:
         self._unread[None] = None
 
     def replay(self, route: Any, frame: Frame) -> None:
-        """Send a data frame again, to where it was asked for."""
+        """Send a data frame again, on the route by which it was asked for."""
         parts = [route, frame.data, *frame.buffers]
         with suppress(zmq.Again, zmq.ZMQError):
             self.router.send_multipart(parts, zmq.NOBLOCK, copy=not (frame.buffers and lends()))
         self._unread[None] = None
 
     def routed(self, asked: OpenReceiver) -> OpenReceiver:
-        """Return where a peer's data comes from, and which key is there."""
+        """Return a request with the endpoint of the peer's data, and the key there."""
         return asked
 
     # -------------------------------------------------------------------------- events
 
     def settle(self) -> bool:
-        """Read the sockets that were sent on; tell whether there were any.
+        """Read the sockets that were used; return whether there were any.
 
-        A send takes in what its socket was told meanwhile, and with it the wake-up of
-        its descriptor: what has arrived would lie there until the next message.
+        A send consumes the wake-up of its socket's descriptor: messages that have arrived would lie
+        there until the next one.
         """
         if self._resting():
             return False
@@ -243,27 +267,27 @@ class Controls:
         return bool(unread)
 
     def begin(self, now: float) -> None:
-        """A turn of the control thread begins."""
+        """Begin a turn of the control thread."""
         self._began, self._late = self.spent(), False
         if now >= self._read_at:
             self._read_at = 0.0
 
     def end(self) -> None:
-        """A turn ends: if not all was read in its time, rest as long again."""
+        """End a turn: if its time was too short to read everything, rest for as long."""
         if self._late:
             took = min(self.spent() - self._began, REST_MOST)
             self._read_at = max(self._read_at, self.monotonic() + took)
 
     def _resting(self) -> bool:
-        """Tell whether nothing is to be read now: in this turn any more, or for a while."""
+        """Return whether nothing may be read now: for the rest of this turn, or for a while."""
         self._late = self._late or self.spent() - self._began > BUDGET_SECONDS
         return self._late or self._read_at > 0.0
 
     def read_router(self) -> None:
-        """Take what peers say on their links to us."""
+        """Read messages that peers send on their links to us."""
         for _ in range(BUDGET):
             if self._resting():
-                # A look lets its descriptor be quiet, which else would end every wait.
+                # Reading its events quiets the descriptor, which else would end every wait.
                 self.router.getsockopt(EVENTS)
                 break
             try:
@@ -289,7 +313,7 @@ class Controls:
             try:
                 first, *others = receive_parts(link.socket)
             except zmq.Again:
-                # This look may have taken in that the connection stands.
+                # The connection may just have been made, and this read have consumed its wake-up.
                 if link.flush():
                     self._unread[link] = None
                 return
@@ -299,7 +323,7 @@ class Controls:
         self._unread[link] = None
 
     def _take_from(self, link: Link, first: zmq.Frame, others: list[zmq.Frame]) -> None:
-        """Take what a peer says on our link to it."""
+        """Take a message that a peer sends on our link to it."""
         if bytes(first.buffer[:1]) == DATA:
             frame, buffers = first.bytes, tuple(other.buffer for other in others)
             self.answers.replayed(link.endpoint, Bulk(frame, buffers) if buffers else frame)
@@ -312,14 +336,15 @@ class Controls:
         now, size = self.monotonic(), len(frame)
         allowed = self._allowance.take(route or link, size + MESSAGE_OVERHEAD, now)
         if size > LARGE and route and not (allowed and self._takes_large(route, key, size, now)):
-            # What waits there may be as large. It is not copied, and so thrown away at once.
+            # More messages as large may be waiting there, so the connection is cut. The frame is
+            # not copied, and is freed at once.
             self._large_at = now
             cut(connection_of(frame))
             self._rejected(host or "control", "more large control messages than are taken")
             return
         if not allowed:
             self._rejected(link or host or "control", "more control messages than are taken")
-            # Not where what waits behind it may be large: that would fill the memory meanwhile.
+            # No pause while the next messages may be large: they would fill the memory meanwhile.
             if link is None and now - self._large_at > LARGE_FOR:
                 self._read_at = now + PAUSE
             return
@@ -334,7 +359,7 @@ class Controls:
     def _received(
         self, message: Control, route: Any, link: str | None, key: bytes, hub: str = ""
     ) -> bool:
-        """Hand on a message; return whether its sender is a peer."""
+        """Hand a message to the session; return whether its sender is a peer."""
         session = self.session
         answer = session.receive(message, route, link, self.monotonic(), key, hub)
         if answer is not None:
@@ -342,7 +367,7 @@ class Controls:
         return message.sender in session.members.peers
 
     def _takes_large(self, route: bytes, key: bytes, size: int, now: float) -> bool:
-        """Tell whether a large message may be read now."""
+        """Return whether a large message may be read now."""
         if key or route in self._known:
             return self._large.take(key or route, size, now)
         return self._strange.take("", size, now)
@@ -364,14 +389,14 @@ class Controls:
         self.session.peering.shut_out(endpoint, self.monotonic())
 
     def close(self, linger: float) -> None:
-        """Close every socket; what was said still goes out within ``linger`` seconds."""
+        """Close every socket; queued messages are still sent within ``linger`` seconds."""
         for endpoint in list(self._links):
             self._links.close(endpoint, linger=int(linger * 1000))
         self.router.close(linger=int(linger * 1000))
 
 
 def _resolved(message: Control, host: str) -> Control:
-    """Return the message with wildcard addresses filled in by where it came from."""
+    """Return the message with wildcard addresses replaced by the host that it came from."""
     if isinstance(message, Hello):
         return replace(message, addresses=resolve_wild(message.addresses, host))
     if isinstance(message, Welcome):
@@ -381,7 +406,7 @@ def _resolved(message: Control, host: str) -> Control:
 
 
 def seen_at(endpoint: str, host: str) -> str:
-    """Return an endpoint that somebody tells, with the host that it was reached at if it has none.
+    """Return an endpoint that a hub tells; a wildcard host becomes the one it was reached at.
 
     Raises:
         DecodeError: if it is no endpoint.

@@ -1,11 +1,11 @@
 """Finds nodes on the local network by multicast DNS, with the library zeroconf.
 
-Said to everybody on the network: that a node is here, at which addresses and port, and a
-digest of its federation's name, so that others need not be dialled. Believed of others:
-nothing; what is found is dialled like any candidate, and has to be let in like any.
+A node tells everybody on the network its addresses and port, and a digest of its federation's name,
+so that nodes of other federations need not be dialled. It trusts nothing that others tell: an
+address found is dialled like any candidate, and the node there is authenticated like any.
 
-zeroconf has a thread of its own and waits up to seconds in calls, so all of it happens on
-a thread beside the node's, which hears of nothing but what `MdnsDiscovery.start` was given.
+zeroconf has a thread of its own, and its calls may take seconds. So all calls are made on a
+separate thread, which knows nothing of the node but the arguments of `MdnsDiscovery`.
 """
 
 import hashlib
@@ -26,10 +26,12 @@ MOST = 4096
 MOST_ADDRESSES = 16
 ANSWER_MS = 3000
 LOOK_EVERY = 5.0
-"""Seconds after which a change of our own addresses is noticed."""
+"""Seconds between two checks whether our own addresses have changed."""
 ANNOUNCE_EVERY = 60.0
-"""Seconds after which we say again that we are here: others forget who was away for 75
-minutes, and ask anew once an hour at most."""
+"""Seconds between two announcements of our service.
+
+Other hosts forget a service that was not heard of for 75 minutes, and query once an hour at most.
+"""
 
 Seen = Callable[[str, tuple[str, ...]], None]
 
@@ -51,7 +53,7 @@ def library() -> Any:
 
 
 def digest(federation: str) -> bytes:
-    """Return what is said of a federation's name: enough to tell others apart."""
+    """Return a digest of a federation's name, by which nodes tell federations apart."""
     return hashlib.sha256(federation.encode()).hexdigest()[:16].encode()
 
 
@@ -59,10 +61,10 @@ class MdnsDiscovery:
     """One node on the local network.
 
     Args:
-        federation: whom to look for.
+        federation: the federation to look for.
         node: the name to be known under.
-        listen: where we are bound, which says on which interfaces.
-        control: what others are told to dial.
+        listen: the endpoint that we are bound to; it decides which interfaces are used.
+        control: the control endpoint that other nodes are told to dial.
         post: runs a command on the control thread.
 
     Raises:
@@ -82,7 +84,7 @@ class MdnsDiscovery:
         self._thread = threading.Thread(target=self._work, name="zexchange-lan", daemon=True)
 
     def start(self, seen: Seen) -> None:
-        """Begin; ``seen`` hears, on the control thread, of services and their endpoints."""
+        """Start the thread. ``seen`` is called on the control thread with a service's endpoints."""
         self._seen = seen
         self._thread.start()
 
@@ -91,7 +93,7 @@ class MdnsDiscovery:
         self._closing.set()
 
     def join(self, timeout: float) -> None:
-        """Wait until that is said: who is not told dials us for another hour."""
+        """Wait until the goodbye is sent. Nodes that miss it dial us for another hour."""
         if self._thread.ident is not None:
             self._thread.join(timeout)
 
@@ -100,15 +102,16 @@ class MdnsDiscovery:
             try:
                 self._be_there(own_addresses(self._listen))
             except Exception as error:
-                # No network yet, or not any more; zeroconf says it in many ways.
+                # There is no network yet, or no longer; zeroconf reports that by many kinds of
+                # errors.
                 log.warning("nobody is looked for on the local network now: %s", error)
                 self._closing.wait(LOOK_EVERY)
 
     def _be_there(self, addresses: list[str]) -> None:
-        """Look, and be seen, until we close or have other addresses."""
+        """Browse and be registered until the node closes or our addresses change."""
         zeroconf = self._library.Zeroconf(interfaces=addresses, use_asyncio=False)
         try:
-            # Before we are registered, which takes a second.
+            # Browse first: registering takes a second.
             browser = self._library.ServiceBrowser(zeroconf, SERVICE, handlers=[self._changed])
             info = self._info(addresses)
             zeroconf.register_service(info)
@@ -150,12 +153,12 @@ class MdnsDiscovery:
 
 
 def as_endpoints(addresses: Sequence[str], port: int | None) -> tuple[str, ...]:
-    """Return the endpoints that a service stands for."""
+    """Return the endpoints of a service."""
     return tuple(str(Tcp(as_host(a), port)) for a in addresses[:MOST_ADDRESSES] if port)
 
 
 def own_addresses(listen: Tcp) -> list[str]:
-    """Return the addresses that we are bound to: of every interface where we listen on all."""
+    """Return the addresses that we are bound to: of every interface if the host is a wildcard."""
     if not listen.wild:
         return [listen.host.strip("[]")]
     with importing():

@@ -1,6 +1,6 @@
-"""What nodes of this user have in a rendezvous directory, as others find it: files and sockets.
+"""The files and sockets that nodes of this user keep in a rendezvous directory.
 
-The file of a node that lives is locked. What is in a file may be nonsense.
+The file of a living node is locked. A file may contain anything.
 """
 
 import fcntl
@@ -16,7 +16,7 @@ from ..transport.endpoints import IPC_PATH_MAX, ipc_path
 
 
 def lives(path: Path) -> bool:
-    """Return whether the node lives that has left a file."""
+    """Return whether the node that left a file is alive."""
     with suppress(OSError), opened(path) as fd:
         return is_locked(fd)
     return False
@@ -27,7 +27,7 @@ def opened(path: Path) -> Generator[int, None, None]:
     """Open a file that a node may have left.
 
     Raises:
-        OSError: it is not there, or is none of that kind.
+        OSError: it is not there, or is a symbolic link.
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
@@ -37,7 +37,7 @@ def opened(path: Path) -> Generator[int, None, None]:
 
 
 def is_locked(fd: int) -> bool:
-    """Return whether the node that has left a file holds its lock; else it is ours."""
+    """Return whether the node that left a file holds its lock; if not, we hold it now."""
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -46,12 +46,12 @@ def is_locked(fd: int) -> bool:
 
 
 def read_file(text: bytes) -> str | None:
-    """Return the endpoint that a node's file names, or None if it is nonsense."""
+    """Return the endpoint that a node's file names; None if there is no valid one."""
     try:
         endpoint = json.loads(text)["control"]
         size = len(os.fsencode(endpoint)) - 6
     except (ValueError, KeyError, TypeError, RecursionError):
-        # Not text, not JSON, brackets without end, half a surrogate pair.
+        # no text, no JSON, unbalanced brackets, half a surrogate pair
         return None
     if not isinstance(endpoint, str) or ipc_path(endpoint) is None or "\0" in endpoint:
         return None
@@ -59,10 +59,10 @@ def read_file(text: bytes) -> str | None:
 
 
 def is_socket(path: Path) -> bool:
-    """Return whether there is a Unix socket of this user's at a path."""
+    """Return whether a path is a Unix socket of this user's."""
     try:
         found = os.lstat(path)
-    except (OSError, ValueError):  # it is not there, or no path at all
+    except (OSError, ValueError):  # it is not there, or not a valid path
         return False
     return stat.S_ISSOCK(found.st_mode) and found.st_uid == os.geteuid()
 
@@ -74,7 +74,7 @@ def listens(path: str) -> bool:
         try:
             probe.connect(path)
         except BlockingIOError:
-            return True  # it lives, and is too busy to accept
+            return True  # it is alive, and too busy to accept
         except OSError:
             return False
         return True

@@ -1,8 +1,25 @@
 """The rendezvous directory: how nodes of one user on one host find each other.
 
-Each node leaves a small file with its control endpoint and keeps it locked for as
-long as it lives; the kernel frees the lock of a dead process, whatever killed it. A
-file whose lock is free is stale, and whoever reads it sweeps it, sockets included.
+Each node writes a small file with its control endpoint and keeps it locked for as long as it lives.
+The kernel releases the lock when the process dies, however it dies. So a file whose lock is free is
+stale, and the node that reads it removes it, together with the sockets that it names. A new file is
+written and locked under another name and then renamed: no reader can find it unlocked and take it
+for stale.
+
+The lock says who lives, and not whether a path exists. Directories and files in ``/tmp`` may be
+removed by a cleaner, and those in ``/run/user`` by the end of a login. The node checks regularly.
+It writes its file again if that is gone (`mend`), and binds its sockets again, perhaps in another
+directory, if those are (`bereft`, `restore`). The last node that leaves removes the directory, so
+that a new node may have to make it several times.
+
+libzmq ends the process if it cannot accept a connection for want of a descriptor. While few are
+left, a node hides its sockets: it renames each of them and binds a plain socket, which accepts
+nothing, at the old path (`hide`). A node that connects there finds that somebody listens, and
+waits. When there are enough descriptors again, the libzmq socket gets its path back, and the plain
+socket is closed (`show`): that resets the waiting connections, which libzmq then makes again.
+
+After the start the control thread does all of this, but any thread may close the node, hence the
+lock.
 """
 
 import fcntl
@@ -26,31 +43,31 @@ _DRAFT_SECONDS = 60.0
 _STEM = 16
 """Hexadecimal digits of a node's id in the names of its file and sockets."""
 _ATTEMPTS = 10
-"""Times that a newcomer makes a directory which those who leave take away again."""
+"""Times that a new node makes a directory that leaving nodes remove again."""
 
 
 class Rendezvous:
     """This node's place in the rendezvous directory of a federation.
 
-    The sockets lie beside the file, or, where that path would be too long for a Unix
-    socket, in another directory; the file names them.
+    The sockets lie beside the file or, if that path would be too long for a Unix socket, in another
+    directory; the file names them.
     """
 
     def __init__(self, federation: str, node: str) -> None:
         self._federation = federation
-        # The end of the id, which is random also where the beginning belongs to a key: several
-        # workers of one program have one key directory.
+        # The end of the id: its beginning may be derived from a key, which is the same for several
+        # workers of one program with one key directory. The end is random.
         self._stem = node[-_STEM:]
         self._settle()
         self._lock: int | None = None
         self._withdrawn = False
         self._claimed = False
         self._stand_ins: dict[Path, socket.socket | None] = {}
-        # Between the control thread, which mends, and whoever closes the node.
+        # Held by the control thread, which mends, and by the thread that closes the node.
         self._changing = threading.RLock()
 
     def _settle(self) -> None:
-        """Choose where the file and the sockets lie."""
+        """Choose the directories of the file and the sockets."""
         self.directory = place_of(self._federation)
         self._sockets = short_place(self.directory, f"{self._stem}.c")
         self._file = self.directory / (self._stem + _SUFFIX)
@@ -66,13 +83,13 @@ class Rendezvous:
         return f"ipc://{self._sockets / self._stem}.d"
 
     def claim(self) -> None:
-        """Take the paths of our sockets: call before they are bound.
+        """Make sure that the paths of our sockets are free. Call before they are bound.
 
-        libzmq takes a Unix socket away from a living process without a word: it removes the
-        path, and binds it anew. So we ask first whether anything listens there.
+        libzmq takes over the Unix socket of a living process without an error: it removes the path
+        and binds it again. So we check first whether anything listens there.
 
         Raises:
-            Unreachable: another process listens there, and goes on doing so.
+            Unreachable: another process listens there.
         """
         for endpoint in (self.control, self.data):
             if listens(endpoint.removeprefix("ipc://")):
@@ -80,9 +97,9 @@ class Rendezvous:
         self._claimed = True
 
     def publish(self) -> None:
-        """Leave our file, locked, for others to find: call once the sockets are bound.
+        """Write our file, locked, for other nodes to find. Call once the sockets are bound.
 
-        It is locked before it gets its name, so that nobody can take it for stale.
+        The file is locked before it gets its final name, so that no node takes it for stale.
 
         Raises:
             Unreachable: if the file cannot be written.
@@ -137,32 +154,32 @@ class Rendezvous:
                 self.publish()
 
     def bereft(self) -> bool:
-        """Return whether somebody has removed our sockets: a cleaner, or the end of a login."""
+        """Return whether somebody (a cleaner, or the end of a login) has removed our sockets."""
         with self._changing:
             if self._lock is None or self._withdrawn or self._stand_ins:
                 return False
             return not all(os.path.lexists(path) for path in self._bound())
 
     def restore(self) -> None:
-        """Choose once more where we lie: call before the sockets are bound again.
+        """Choose the directories again. Call before the sockets are bound again.
 
-        Elsewhere, where the directory went with the last login of this user.
+        They are others if the directory went with the last login of this user.
 
         Raises:
-            Unreachable: if there is no place for them.
+            Unreachable: if no directory can be used.
         """
         with self._changing:
             file, control = self._file, self.control
             self._settle()
             if self.control != control:
-                with suppress(OSError):  # it names what is not there
+                with suppress(OSError):  # the old file names sockets that are gone
                     file.unlink()
 
     def hide(self) -> None:
-        """Have nobody connect to our sockets any more; who is connected stays so.
+        """Keep other processes from connecting to our sockets; existing connections stay.
 
-        What libzmq listens at gets another name, and a socket takes its place that accepts
-        nothing: who comes finds that we live, and waits for us.
+        Each libzmq socket gets another name, and a socket that accepts nothing takes its place: a
+        process that connects there finds us alive, and waits.
         """
         with self._changing:
             for path in self._bound() if not self._withdrawn else ():
@@ -173,24 +190,24 @@ class Rendezvous:
                         self._stand_ins[path] = _stand_in(path)
 
     def show(self) -> None:
-        """Have others connect to our sockets again; who waits is sent there at once."""
+        """Let others connect to our sockets again; those that wait reconnect at once."""
         with self._changing:
             while self._stand_ins:
                 path, stand_in = self._stand_ins.popitem()
                 with suppress(OSError):
                     _hidden(path).rename(path)
                 if stand_in is not None:
-                    stand_in.close()  # resets what has connected to it
+                    stand_in.close()  # resets the connections to it
 
     def _bound(self) -> list[Path]:
-        """Return the paths of our sockets."""
+        """Return the paths of our sockets; none before `claim`."""
         return [self._sockets / f"{self._stem}.{kind}" for kind in "cd"] if self._claimed else []
 
     def ours(self, path: str) -> bool:
-        """Return whether there is a socket of this user's at a path, of a node of this federation.
+        """Return whether a path is a socket of this user's, and of a node of this federation.
 
-        What others say of Unix sockets may be made up, or be another user's: only what lies in
-        our directories counts, or what a living node has written into its file there.
+        A path that a peer tells may be made up, or be another user's. It counts only if it lies in
+        our directories, or if a living node has written it into its file there.
         """
         bound = Path(path)
         try:
@@ -200,16 +217,16 @@ class Rendezvous:
                 beside = bound.parent in directories
                 if not beside and f"ipc://{bound.with_suffix('.c')}" not in told:
                     return False
-        except ValueError:  # it is no path at all
+        except ValueError:  # it is not a valid path
             return False
         return is_socket(bound)
 
     def _directories(self) -> list[Path]:
-        """Return where nodes of this federation show themselves, our own directory first."""
+        """Return the directories of this federation's nodes, our own first."""
         return list(dict.fromkeys([self.directory, *places_of(self._federation)]))
 
     def others(self) -> Iterator[str]:
-        """Yield the control endpoints of the living, and sweep what the dead have left."""
+        """Yield the control endpoints of living nodes, and remove what dead ones have left."""
         for directory in self._directories():
             for path in sorted(directory.glob("*" + _SUFFIX)):
                 if path.name != self._file.name:
@@ -218,22 +235,22 @@ class Rendezvous:
                         yield endpoint
             for draft in directory.glob("*.new"):
                 with suppress(OSError):
-                    # A young draft may be on its way to its name, and not locked yet.
+                    # A young draft may not be locked yet, and be renamed soon.
                     if time.time() - draft.stat().st_mtime > _DRAFT_SECONDS:
                         self._read(draft)
 
     def _read(self, path: Path) -> str | None:
-        """Return the endpoint in a file, or None if it is stale (then swept) or nonsense."""
+        """Return the endpoint in a file; None if it is invalid, or stale (then it is removed)."""
         with suppress(OSError), opened(path) as fd:
             if os.fstat(fd).st_uid != os.geteuid():
-                return None  # put there by another user, before the directory was ours alone
+                return None  # another user put it there before the directory was private
             if is_locked(fd):
                 return read_file(os.read(fd, _MAX_FILE_BYTES))
             self._sweep(path, fd)
         return None
 
     def _sweep(self, path: Path, fd: int) -> None:
-        """Remove a stale file and its sockets, if it still is the file that we opened."""
+        """Remove a stale file and its sockets, if the path is still the file that we opened."""
         text = b""
         with suppress(OSError):
             text = os.read(fd, _MAX_FILE_BYTES)
@@ -250,7 +267,7 @@ class Rendezvous:
                             left.unlink()
 
     def withdraw(self) -> None:
-        """Take our file and sockets away, and the directory if it is empty; free the lock."""
+        """Remove our file and sockets, and the directory if it is empty; release the lock."""
         with self._changing:
             self._withdrawn = True
             ours = [self._file] if self._lock is not None else []
@@ -264,10 +281,11 @@ class Rendezvous:
             self.release()
 
     def release(self) -> None:
-        """Let go of the inherited lock in a forked child, which else keeps a ghost alive.
+        """Release our lock, without removing files.
 
-        Closing is enough and unlocking would be wrong: the lock belongs to the open
-        file that parent and child share.
+        For a forked child: its copy of the lock would make the parent appear alive after its end.
+        Closing the file is enough. Unlocking would be wrong: the lock belongs to the open file,
+        which parent and child share.
         """
         if self._lock is not None:
             os.close(self._lock)
@@ -279,7 +297,7 @@ class Rendezvous:
 
 
 def _hidden(path: Path) -> Path:
-    """Return the name of a socket while nobody is to find it."""
+    """Return the path of a socket while it is hidden."""
     return path.with_name(path.name + HIDDEN)
 
 

@@ -1,7 +1,7 @@
-"""The endpoints that a node was given and that have never answered.
+"""The given endpoints that have never answered.
 
-They are told once: after the time to join, or at the end, if that comes first. Why they have not
-is the business of the session and of the hubs. Used with the lock of the engine's state held.
+They are logged once: after the time to join, or when the node closes, if that comes first. The
+session and the hubs know why they have not answered. Used with the lock of the engine's state held.
 """
 
 from ...local.process.logs import log
@@ -11,7 +11,7 @@ from ...protocol.unanswered import Unanswered
 
 
 class Missing:
-    """What one node was given and has not met."""
+    """The given endpoints of one node that have not led to a node or hub."""
 
     def __init__(
         self, federation: str, session: Session, hubs: HubSelector, tell_at: float
@@ -23,11 +23,11 @@ class Missing:
         self._told = False
 
     def all(self) -> list[Unanswered]:
-        """Return all of it."""
+        """Return all endpoints that have not answered."""
         return [*self._session.members.unanswered(), *self._hubs.unanswered()]
 
     def tell(self, now: float) -> None:
-        """Log it, once, if the time to join is over."""
+        """Log them, once, if the time to join is over."""
         if not self._told and now >= self._tell_at:
             self._told = True
             for missing in self.all():

@@ -1,8 +1,8 @@
-"""The accepted connections of each key, so that a key that is revoked can be cut off.
+"""The accepted connections of each key, so that a revoked key can be cut off.
 
-libzmq asks whether a key is welcome only when a connection is made, and closes none for us.
-What it tells is the descriptor that a frame came in on: shutting that down ends the
-connection, as if its other end had.
+libzmq asks whether a key is welcome only when a connection is made, and offers no call that closes
+one. But it tells the descriptor on which a frame arrived. Shutting that descriptor down ends the
+connection, as if the other end had closed it.
 """
 
 import ipaddress
@@ -18,17 +18,17 @@ from ..transport.endpoints import as_host
 from ..transport.sockets import SRCFD
 
 PER_KEY = 256
-"""Connections remembered of one key. Beyond that the oldest is cut off only when it speaks."""
+"""Connections remembered of one key. Beyond that, the oldest is cut off only when it sends."""
 
 OWNERS_MOST = 65_536
-"""Keys, or nodes, of which connections are remembered: those of the first are cut off for more."""
+"""Keys, or nodes, whose connections are remembered. For one more, those of the first are cut."""
 
 Connection = tuple[int, int]
-"""A descriptor and its inode: numbers are given again, and may be another's by now."""
+"""A descriptor and its inode, since the number may be given to another file after closing."""
 
 
 def connection(fd: int) -> Connection | None:
-    """Return the connection of a descriptor, None if it is closed."""
+    """Return the connection of a descriptor; None if it is closed."""
     with suppress(OSError):
         return fd, os.fstat(fd).st_ino
     return None
@@ -37,7 +37,7 @@ def connection(fd: int) -> Connection | None:
 def source(frame: "zmq.Frame") -> int:
     """Return the descriptor of the connection that a frame came by; -1 if it is not known.
 
-    Of what is older than ZMTP 3 libzmq does not know it.
+    libzmq does not know it for connections of versions before ZMTP 3.
     """
     try:
         return int(frame.get(SRCFD))
@@ -46,12 +46,12 @@ def source(frame: "zmq.Frame") -> int:
 
 
 def connection_of(frame: "zmq.Frame") -> Connection | None:
-    """Return the connection that a frame came by; None if it came by none that is open."""
+    """Return the connection that a frame came by; None if it is closed or not known."""
     return connection(source(frame))
 
 
 def property_of(frame: "zmq.Frame", name: str) -> str:
-    """Return what is known of a frame's connection; nothing if that is not known."""
+    """Return a property of a frame's connection; an empty string if it is not known."""
     try:
         return str(frame.get(name))
     except zmq.ZMQError:
@@ -59,22 +59,22 @@ def property_of(frame: "zmq.Frame", name: str) -> str:
 
 
 def peer_host(frame: "zmq.Frame") -> str:
-    """Return the host that a frame came from; nothing for Unix sockets."""
+    """Return the host that a frame came from; an empty string for Unix sockets."""
     address = property_of(frame, "Peer-Address")
     return as_host(address) if "." in address or ":" in address else ""
 
 
 def alive(found: Connection) -> bool:
-    """Tell whether a connection is still open here."""
+    """Return whether a connection is still open here."""
     return connection(found[0]) == found
 
 
 @contextmanager
 def shared(fd: int) -> Generator[socket.socket, None, None]:
-    """Look at a descriptor of libzmq's by a socket of our own, which is closed behind that.
+    """Give access to a descriptor of libzmq's by a duplicate, which is closed afterwards.
 
     Raises:
-        OSError: if it is closed, or no socket: a number is given again, to anything.
+        OSError: if it is closed, or not a socket: the number may have been given to any file.
     """
     own = os.dup(fd)
     try:
@@ -90,7 +90,7 @@ def address_of(fd: int) -> tuple[str, int] | None:
     """Return the address and port at the other end of a connection; None for a Unix socket.
 
     Raises:
-        OSError: if it is closed, or another's by now that is no connection.
+        OSError: if it is closed, or the number now belongs to something that is no connection.
     """
     with shared(fd) as connected:
         if connected.family == socket.AF_UNIX:
@@ -100,28 +100,28 @@ def address_of(fd: int) -> tuple[str, int] | None:
 
 
 def canonical(host: str) -> str:
-    """Return an address as it is compared: without brackets and zone, IPv4 as itself."""
+    """Return an address in the form in which it is compared: no brackets or zone, plain IPv4."""
     ip = ipaddress.ip_address(host.strip("[]").partition("%")[0])
     mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
     return str(mapped or ip)
 
 
 def cut(found: Connection | None) -> None:
-    """Shut a connection down, if it is still that one; who lives at its other end comes back."""
+    """Shut a connection down, if its descriptor still is that one. A living peer reconnects."""
     if found is None:
         return
     fd, inode = found
     with suppress(OSError), shared(fd) as connected:
-        # Looked at behind the dup: it cannot become another's between the two.
+        # Checked after the dup: the duplicate cannot become another connection.
         if os.fstat(connected.fileno()).st_ino == inode:
             connected.shutdown(socket.SHUT_RDWR)
 
 
 class Connections:
-    """By key, or node, the connections on which something has come, each of some kind.
+    """The connections on which a key, or a node, has sent something, each with a kind.
 
     Args:
-        most: connections remembered of one, and not more of `OWNERS_MOST`.
+        most: connections remembered of one owner; of owners there are at most `OWNERS_MOST`.
     """
 
     def __init__(self, most: int = PER_KEY) -> None:
@@ -129,7 +129,7 @@ class Connections:
         self._of: dict[bytes, dict[Connection, int]] = {}
 
     def note(self, owner: bytes, fd: int, kind: int = 0) -> Connection | None:
-        """Take note that something came from an owner; return a connection that is too much."""
+        """Note that an owner has sent something; return a connection above the limit, if any."""
         found = connection(fd)
         if found is None:
             return None
@@ -144,7 +144,7 @@ class Connections:
         return first
 
     def cut(self, owner: bytes, below: float = inf) -> None:
-        """Cut off every connection of an owner that is of a lesser kind."""
+        """Cut all connections of an owner whose kind is below ``below``."""
         for found, kind in self._of.pop(owner, {}).items():
             if kind < below:
                 cut(found)

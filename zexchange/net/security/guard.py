@@ -1,11 +1,12 @@
-"""Keys at every TCP socket of a node: who comes in, whom we believe to have reached.
+"""Keys at every TCP socket of a node: which keys may connect, and which key is expected where.
 
-Control thread only, but for what says otherwise. CURVE and its handshake are libzmq's; here
-it is told our key, asked who may come in (ZAP), and watched. Sockets on this host that
-only the same user can reach stay plain. Without keys there is only watching left to do.
+Control thread only, except where stated otherwise. libzmq does CURVE and its handshake. This module
+gives it our key, answers its questions which keys may connect (ZAP), and watches the result.
+Sockets on this host that only the same user can reach are not encrypted. Without keys only the
+watching is left.
 
-Long, but of one piece: which key is tried at an endpoint, what its monitor tells of that and what
-follows change the same few tables.
+The file is long because these parts change the same few tables: which key is tried at an endpoint,
+what the monitor reports about that, and what follows.
 """
 
 from collections.abc import Iterable
@@ -34,17 +35,17 @@ if TYPE_CHECKING:
 
 DOMAIN, NEAR = "zexchange", "zexchange-near"
 LOOK_EVERY = 0.5
-"""Seconds between two looks whether a file in the key directory has changed."""
+"""Seconds between two checks whether a file in the key directory has changed."""
 REQUESTS_AT_ONCE = 256
 MOST_TRIALS = 4096
 _DIALLED = h.STANDS | h.BROKEN_OFF | h.MALFORMED | h.REFUSED
 
 
 class AuthListener(Protocol):
-    """What a guard tells of connections, and by whom it has endpoints dialled again."""
+    """The owner of the links: it is told how connections fail, and asked to dial again."""
 
     def turned_away(self, source: str, reason: str, detail: str) -> None:
-        """Take note that a connection, from somebody or to an endpoint, was not made."""
+        """Take note that a connection was not made, to an endpoint or from a peer."""
         ...
 
     def shut_out(self, endpoint: str) -> None:
@@ -61,10 +62,10 @@ class AuthListener(Protocol):
 
 
 class CurveGuard:
-    """The keys of one node or hub, and what they open.
+    """The keys of one node or hub, and what they permit.
 
     Attributes:
-        listener: hears of what happens; set before anything is dialled or bound.
+        listener: told what happens; set before anything is dialled or bound.
     """
 
     listener: AuthListener
@@ -82,29 +83,30 @@ class CurveGuard:
 
     @property
     def policy(self) -> Policy | None:
-        """Whose keys are authorized; None without keys. Any thread."""
+        """The authorized keys and their permissions; None without keys. Any thread."""
         return self._keyring.policy if self._keyring else None
 
     def in_force(self) -> Policy:
-        """Return whose keys are authorized, where there are keys. Any thread."""
+        """Return the authorized keys and their permissions; only with keys. Any thread."""
         assert self._keyring is not None
         return self._keyring.policy
 
     def node_id(self, fresh: bytes) -> bytes:
-        """Return the id of a new node, which goes with our key."""
+        """Return the id of a new node; with keys it is made from our public key."""
         return id_for(self._keyring.public, fresh) if self._keyring else fresh
 
     def vouching(self, hubs: HubSelector) -> DelegatedRights | None:
-        """Return what judges whom hubs speak for; None without keys, or without hubs."""
+        """Return the judge of the nodes for which hubs speak; None without keys or hubs."""
         if self.gate is None or not hubs.hubs:
             return None
         self.gate.hubs = {}
         return DelegatedRights(self.in_force, hubs)
 
     def open(self, sockets: Sockets, poller: Poller, control: "Socket", data: "Socket") -> None:
-        """Be there for every connection; before anything is bound.
+        """Watch and judge all connections from now on. Call before anything is bound.
 
-        With keys, hear of connections to our two sockets that are broken off for want of one.
+        With keys, the listener is also told of connections to our two sockets that fail for want of
+        a key.
         """
         self._handshakes = SocketMonitors(sockets, poller, self._told)
         self._zap: Socket | None = None
@@ -117,23 +119,24 @@ class CurveGuard:
     # ------------------------------------------------------------------------ our sockets
 
     def lock(self, bound: "Socket") -> None:
-        """Have a socket speak CURVE at whatever it is bound to from here on.
+        """Have a socket use CURVE at the endpoints that it is bound to from here on.
 
-        libzmq copies the options with each bind: what was bound before stays as it is. Without
-        keys it takes none but connections of ZMTP 3, which is what the name of a domain does
-        that nobody answers for: frames of older ones do not say which connection they came by.
+        libzmq copies the options with each bind: earlier endpoints stay as they are. Without keys
+        only the domain is set, for which nobody answers. That has one effect: only connections of
+        ZMTP 3 are accepted, since frames of older ones do not tell by which connection they came.
         """
         bound.setsockopt_string(zmq.ZAP_DOMAIN, DOMAIN)
         if self._keyring:
             bound.setsockopt(zmq.CURVE_SERVER, 1)
             bound.setsockopt(zmq.CURVE_SECRETKEY, self._keyring.secret)
-            # Without an answer from us, nobody comes in.
+            # Unless we answer, no connection is accepted.
             bound.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
 
     def leave_open(self, bound: "Socket") -> None:
         """Undo `lock`, for the Unix sockets that a socket is bound to from here on.
 
-        libzmq takes no domain away, and asks about each connection there: `_judge` knows the name.
+        libzmq cannot remove the domain and asks about each connection there; `_judge` knows the
+        name.
         """
         if self._keyring:
             bound.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 0)
@@ -144,7 +147,7 @@ class CurveGuard:
         """Have a socket expect a key at the endpoint that it is about to dial. Any thread.
 
         Returns:
-            Whether it may be dialled at all: not without an authorized key.
+            Whether it may be dialled: with keys, only if the expected key is authorized.
         """
         if self._keyring is None or not endpoint.startswith("tcp:"):
             return True
@@ -159,14 +162,14 @@ class CurveGuard:
         """Have a socket expect a hub's key at the endpoint that it is about to dial. Any thread.
 
         Returns:
-            Whether it may be dialled at all: only a key that is marked ``hub`` may be there.
+            Whether it may be dialled: only if the expected key is marked ``hub``.
         """
         return self.may_carry(key) and self.unlock(dialling, endpoint, key)
 
     def unlock_up(self, xpub: "Socket", endpoint: str, key: bytes) -> bool:
-        """Have our data socket expect a hub's key where it is about to dial a hub.
+        """Have our data socket expect a hub's key at the endpoint that it is about to dial.
 
-        Under the lock of the data socket; the endpoint has an address, and no name.
+        Called under the lock of the data socket, with an address as the host of the endpoint.
         """
         if self.gate is None:
             return True
@@ -179,7 +182,7 @@ class CurveGuard:
         return self.unlock_hub(xpub, endpoint, key)
 
     def may_carry(self, key: bytes) -> bool:
-        """Tell whether the owner of a key may be a hub for us; anybody without keys. Any thread."""
+        """Return whether the owner of a key may be a hub for us; true without keys. Any thread."""
         return self._keyring is None or self._keyring.policy.is_hub(key)
 
     def approach(
@@ -188,8 +191,8 @@ class CurveGuard:
         """Have a link expect a key at its endpoint: the one given, or the next one to try.
 
         Returns:
-            The key; None if there is none to try. One that is no hub's may be tried where a
-            hub is looked for: then there is nothing to say to it, but that is said.
+            The key; None if there is none to try. A key that is no hub's may be tried where a hub
+            is expected: then nothing is sent to it, but the mistake is reported.
         """
         if not endpoint.startswith("tcp:"):
             return b""
@@ -219,17 +222,17 @@ class CurveGuard:
         self._using.pop(endpoint, None)
 
     def shaped(self, message: Said, key: bytes) -> Said:
-        """Return what is said at a link without the names that its other end may not know."""
+        """Return a message without the names that the owner of the key at its link may not know."""
         policy = self.policy
         rights = policy.rights(key) if policy and key else EVERYTHING
-        return as_seen_by(message, rights or NOTHING)  # just revoked
+        return as_seen_by(message, rights or NOTHING)  # None: just revoked
 
     # ---------------------------------------------------------------- what goes on at them
 
     def user(self, frame: zmq.Frame) -> bytes | None:
-        """Return the key that a control frame came with; None if that may not speak.
+        """Return the key that a control frame came with; None if that key may not speak.
 
-        Empty without keys, and for the same user on this host.
+        It is empty without keys, and for the same user on this host.
         """
         if self._keyring is None:
             return b""
@@ -241,7 +244,7 @@ class CurveGuard:
         return key
 
     def _answer(self) -> None:
-        """Answer libzmq who asks whether keys may come in (ZAP, RFC 27)."""
+        """Answer the questions of libzmq whether keys may connect (ZAP, RFC 27)."""
         assert self._zap is not None
         for _ in range(REQUESTS_AT_ONCE):
             try:
@@ -263,7 +266,7 @@ class CurveGuard:
         return [version, number, b"400", b"key unknown", b"", b""]
 
     def _told(self, name: str, event: int, value: int) -> None:
-        """Take what became of a connection that was being made."""
+        """Take an event of a connection that was being made."""
         using = self._using.get(name)
         trial = self._trials.get(name)
         if name in (CONTROL, DATA):
@@ -295,11 +298,11 @@ class CurveGuard:
         if trial.failed():
             self.listener.try_again(endpoint)
             return
-        if trial.rounds > 1:  # once may be one who left in the middle of it
+        if trial.rounds > 1:  # in the first round the peer may have left during a handshake
             detail = f"none of the {trial.tried} authorized keys is that node's"
             self.listener.turned_away(endpoint, "wrong key", detail)
         elif trial.tried == 1:
-            return  # libzmq connects again, perhaps to who comes next
+            return  # libzmq connects again, perhaps to another node that is there by then
         self.listener.hang_up(endpoint)
 
     def _refused_at_gate(self, key: bytes, reason: str, detail: str) -> None:
@@ -308,7 +311,7 @@ class CurveGuard:
     # ------------------------------------------------------------------------------- time
 
     def tick(self, now: float) -> Policy | None:
-        """Let time pass; return the policy if it is another one now."""
+        """Let time pass; return the policy if it has changed."""
         self._handshakes.poll()
         if self._zap is not None:
             self._answer()
@@ -318,9 +321,10 @@ class CurveGuard:
         return self._keyring.refresh()
 
     def cut(self, changed: Iterable[bytes]) -> None:
-        """Cut the connections of some keys; who still may come comes back, and is judged anew.
+        """Cut the connections of some keys. Peers that are still authorized reconnect.
 
-        While nobody else uses the data socket: none is let in then by what was in force before.
+        Call while no other thread uses the data socket, so that no subscription is judged by the
+        former policy.
         """
         for key in changed:
             self._connections.cut(key)
@@ -328,7 +332,7 @@ class CurveGuard:
                 self.gate.connections.cut(key)
 
     def close(self) -> None:
-        """Close what is ours; the last of all sockets, or nobody could say goodbye."""
+        """Close the monitors and the ZAP socket. Call last, or no goodbye could be sent."""
         self._handshakes.close()
         if self._zap is not None:
             self._zap.close(linger=0)
@@ -340,5 +344,5 @@ _PLAIN = "not encrypted there", "it has no keys: give it keys, too"
 _LOCKED = "encrypted there", "it has keys: join with keys, too"
 _BROKEN = {
     h.OTHER_MECHANISM: ("no key", "somebody came without encryption"),
-    h.NOT_OUR_KEY: ("not our key", ""),  # who knows our endpoint alone tries one after the other
+    h.NOT_OUR_KEY: ("not our key", ""),  # a peer without our key tries one after another
 }

@@ -1,12 +1,13 @@
-"""The key directory: our own key, whose keys are authorized, what is permitted to them.
+"""The key directory: our own key, the authorized keys, and their permissions.
 
-    DIR/node.key            our secret key, for this user alone
+    DIR/node.key            our secret key, which only this user may read
     DIR/node.pub            the line to hand out; not read
     DIR/authorized/NAME.pub the public key or keys of a peer
     DIR/permissions.toml    what peers may do; without it, everything
 
-What the files mean is decided by pure functions (`protocol.security.keys` and
-`protocol.security.permissions`). Here they are read, at first and whenever they have changed.
+Pure functions decide what the files mean (`protocol.security.keys` and
+`protocol.security.permissions`). This module reads the files, at first and whenever they have
+changed.
 """
 
 import os
@@ -48,7 +49,7 @@ T = TypeVar("T")
 
 
 class KeyDirectory:
-    """One key directory, as it stood when it was last read."""
+    """One key directory, as it was when it was last read."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -65,12 +66,12 @@ class KeyDirectory:
             raise trouble[0]
 
     def refresh(self) -> Policy | None:
-        """Read again if a file has changed; return the policy if that is another one now.
+        """Read the files again if they have changed; return the policy if it has changed too.
 
-        Not before it has stood still from one look to the next: a file that is just being
-        written is empty for a moment, and an empty one permits everything. Of a file that
-        cannot be used, what was good stays in force, and one warning says so; it is looked
-        at again each time.
+        They are read only once they have stayed the same from one look to the next: a file that is
+        just being written is empty for a moment, and an empty one permits everything. A file that
+        cannot be used keeps its previous content. One warning says so, and the file is tried again
+        each time.
         """
         signature = _signature(self.directory)
         if signature != self._seen:
@@ -87,7 +88,7 @@ class KeyDirectory:
         return policy if policy != before else None
 
     def _read(self) -> tuple[Policy, list[InvalidKeys]]:
-        """Return what the files say, those that say nothing as before; and what is wrong."""
+        """Return the policy and a list of problems. A bad file keeps its previous content."""
         trouble: list[InvalidKeys] = []
         place = self.directory / AUTHORIZED
         try:
@@ -100,7 +101,7 @@ class KeyDirectory:
             name = path.name.removesuffix(_SUFFIX)
             try:
                 authorized[name] = _read(path, MAX_KEY_FILE_BYTES, read_public)
-            except FileNotFoundError:  # taken away at this moment
+            except FileNotFoundError:  # removed at this moment
                 continue
             except InvalidKeys as error:
                 trouble.append(error)
@@ -115,7 +116,7 @@ class KeyDirectory:
             policy = make_policy(self.public, authorized, entries or none)
         except InvalidKeys as error:
             trouble.append(InvalidKeys(f"{place}: {error}"))
-            # Whoever is gone is gone nevertheless.
+            # Keys whose file was removed are revoked nevertheless.
             known = {n: keys for n, keys in self._authorized.items() if n in authorized}
             authorized, policy = known, make_policy(self.public, known, entries or none)
         self._authorized, self._entries = authorized, entries
@@ -151,7 +152,7 @@ def make_keys(directory: str | os.PathLike[str]) -> str:
 
 
 def _write_once(path: Path, text: str) -> None:
-    """Write a file that nobody else can read: whole, or not at all, and never over another."""
+    """Write a file that nobody else can read: whole or not at all, and never over another."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -173,7 +174,7 @@ def _read_own(directory: Path) -> bytes:
 
 
 def _refuse_foreign(directory: Path) -> None:
-    """Raise `InvalidKeys` if other users may put files into a directory; it need not be there."""
+    """Raise `InvalidKeys` if other users may put files into a directory; it may be missing."""
     try:
         check_directory(directory)
     except FileNotFoundError:
@@ -202,7 +203,7 @@ def _is_key_file(path: Path) -> bool:
 def _read_permissions(path: Path, was_there: bool) -> dict[str, Rights] | None:
     """Return the entries; None if there never was a file, which permits everything.
 
-    One that is gone is trouble: who edits it may have moved it away for a moment.
+    A file that has gone is an error: an editor may have moved it away for a moment.
     """
     try:
         return _read(path, MAX_PERMISSIONS_BYTES, lambda data: read_permissions(data.decode()))
@@ -213,10 +214,11 @@ def _read_permissions(path: Path, was_there: bool) -> dict[str, Rights] | None:
 
 
 def _read(path: Path, most: int, parse: Callable[[bytes], T], *, secret: bool = False) -> T:
-    """Return what a regular file says; it is given one byte more than ``most`` if it has that.
+    """Parse a regular file; ``parse`` gets at most one byte more than ``most``.
 
-    A pipe in its place would hold us until somebody writes. The file that is judged is the
-    one that is read. Every error but `FileNotFoundError` names the file.
+    The file is opened without blocking, as a pipe in its place would block us until somebody
+    writes. The opened file is the one that is checked. Every error but `FileNotFoundError` names
+    the file.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -238,7 +240,7 @@ def _read(path: Path, most: int, parse: Callable[[bytes], T], *, secret: bool = 
 
 
 def _signature(directory: Path) -> Signature:
-    """Return what changes whenever a file does that `KeyDirectory` reads again."""
+    """Return a value that changes whenever a file changes that `KeyDirectory` has to read again."""
     found = [_stamp(directory / PERMISSIONS)]
     with suppress(OSError), os.scandir(directory / AUTHORIZED) as entries:
         found += sorted(_stamp(Path(e.path)) for e in entries if _is_key_file(Path(e.path)))

@@ -1,8 +1,7 @@
-"""What becomes of connections before they stand: libzmq's monitors, read by the control thread.
+"""Reports how handshakes end, by libzmq's monitors. Control thread only.
 
-A socket of libzmq retries in silence, or for ever not at all: after a refusal, or a wrong
-protocol, it does not connect again. Only its monitor tells. Nothing here decides what
-follows.
+A libzmq socket retries silently, or gives up silently: after a refusal or a wrong protocol it never
+connects again. Only its monitor reports that. Nothing here decides what follows.
 """
 
 from collections.abc import Callable
@@ -21,14 +20,14 @@ if TYPE_CHECKING:
 
 STANDS = int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
 BROKEN_OFF = int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL)
-"""The other end closed in the middle of it: it cannot read what we say, for one."""
+"""The other end closed during the handshake, for example because it cannot read our frames."""
 MALFORMED = int(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL)
 REFUSED = int(zmq.EVENT_HANDSHAKE_FAILED_AUTH)
 OTHER_MECHANISM = int(zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH)
 NOT_OUR_KEY = int(zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC)
 
 Told = Callable[[str, int, int], None]
-"""Takes the name of what is watched, the event, and its value."""
+"""Called with the name of the watched socket, the event, and its value."""
 
 
 class SocketMonitors:
@@ -42,34 +41,34 @@ class SocketMonitors:
         self._watched: dict[str, tuple[Socket, Socket, int]] = {}
 
     def watch(self, name: str, socket: "Socket", events: int) -> None:
-        """Hear of some events of a socket, until `forget`, which has to come before its end."""
+        """Report some events of a socket until `forget`, which must come before it is closed."""
         self.forget(name)
         self._number += 1
         address = f"inproc://handshakes-{self._number}"
         socket.monitor(address, events)
         monitor = self._sockets.pair()
-        # Without bound: libzmq's own thread would wait for room. Only what failed is told.
+        # No limit, as libzmq's own thread would wait for room. Only events of handshakes are sent.
         monitor.setsockopt(zmq.RCVHWM, 0)
         monitor.connect(address)
-        # Seen empty once, or its descriptor would not tell of the first event.
+        # Its descriptor signals the first event only if it was seen empty once.
         monitor.getsockopt(zmq.EVENTS)
         fd = int(monitor.getsockopt(zmq.FD))
         self._watched[name] = socket, monitor, fd
         self._poller.watch(fd, partial(self._read, name))
 
     def forget(self, name: str) -> None:
-        """Hear no more of a socket."""
+        """Stop watching a socket."""
         found = self._watched.pop(name, None)
         if found is not None:
             socket, monitor, fd = found
             self._poller.forget(fd)
             with suppress(zmq.ZMQError):
-                # First: with nobody at its other end, libzmq would wait for one to come.
+                # First, since without a reader libzmq would wait for one.
                 socket.disable_monitor()
             monitor.close(linger=0)
 
     def poll(self) -> None:
-        """Read all: a wake-up may have been eaten."""
+        """Read all monitors: a wake-up may have been consumed."""
         for name in list(self._watched):
             self._read(name)
 
@@ -84,6 +83,6 @@ class SocketMonitors:
             self._told(name, int(event["event"]), int(event["value"]))
 
     def close(self) -> None:
-        """Hear no more of anything."""
+        """Stop watching all sockets."""
         for name in list(self._watched):
             self.forget(name)

@@ -1,8 +1,8 @@
-"""Who may have written a file that decides about keys, as the operating system tells it.
+"""Which users may have written a file that decides about keys, by the operating system's word.
 
-A file counts if it belongs to this user or to root and nobody else may write it; a directory
-likewise, since who may write there may put another file in its place. Links are followed:
-the file at their end is judged. Nothing here reads what the files say.
+A file is accepted if it belongs to this user or to root and nobody else may write it. The same
+holds for a directory, since anybody who may write there could replace a file. Symbolic links are
+followed, and the file at their end is checked. Nothing here reads the contents of the files.
 """
 
 import os
@@ -19,11 +19,11 @@ _ROOT = 0
 def check_directory(path: Path) -> None:
     """Refuse a directory in which other users may put files.
 
-    On a read-only mount, as that of a Kubernetes Secret, nobody may, whatever its mode says.
+    A read-only mount, such as that of a Kubernetes Secret, is accepted whatever its mode says.
 
     Raises:
-        InvalidKeys: others may write there; the text says how to mend it.
-        OSError: it cannot be looked at.
+        InvalidKeys: others may write there; the text says how to fix it.
+        OSError: it cannot be examined.
     """
     if _read_only(path):
         return
@@ -34,18 +34,18 @@ def check_directory(path: Path) -> None:
 
 
 def check_file(path: Path, found: os.stat_result, *, secret: bool = False) -> None:
-    """Refuse a file that other users may have written, or, where it is a secret, may read.
+    """Refuse a file that other users may have written or, if it is a secret, may read.
 
-    A secret of root's may be read by a group: that is how a process which does not run as
-    root is given one, by Kubernetes among others.
+    A secret that belongs to root may be readable for a group: Kubernetes, for example, passes it in
+    that way to a process that does not run as root.
 
     Args:
         path: for the text of the error.
-        found: what ``stat`` says of the file at the end of its links.
+        found: the result of ``stat`` for the file at the end of its links.
         secret: whether nobody else may read it.
 
     Raises:
-        InvalidKeys: the text says how to mend it.
+        InvalidKeys: the text says how to fix it.
     """
     _check_owner(path, found)
     if found.st_mode & _OTHERS_WRITE:
@@ -66,5 +66,4 @@ def _check_owner(path: Path, found: os.stat_result) -> None:
 
 
 def _read_only(path: Path) -> bool:
-    """Return whether a path lies on a read-only mount."""
     return bool(os.statvfs(path).f_flag & os.ST_RDONLY)

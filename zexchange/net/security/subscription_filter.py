@@ -1,8 +1,8 @@
-r"""The filter at the data socket: which subscriptions are honoured, where there are keys.
+"""The filter at the data socket: which subscriptions are accepted, if there are keys.
 
-With ``XPUB_MANUAL`` libzmq hands every subscription to us and filters by those that we
-repeat to it. What is refused here is never sent: it does not leave this node. Called under
-the lock of the data socket, by whichever thread reads it.
+With ``XPUB_MANUAL`` libzmq hands every subscription to us, and delivers by those that we set in
+return. So a message that a key may not receive does not even leave this node. Called under the lock
+of the data socket, by the thread that reads it.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Socket = zmq.Socket[bytes]
 
 MAX_TOKENS = 65_536
-"""Tokens of which is known on which connection they came last."""
+"""Tokens for which the connection that last subscribed to them is remembered."""
 READERS_OF_ONE = 64
 """Connections that may subscribe to the tokens of one node."""
 
@@ -40,9 +40,10 @@ READERS_OF_ONE = 64
 def user_of(frame: zmq.Frame) -> bytes | None:
     """Return the key that a frame came with.
 
-    Empty for a Unix socket; None for what has no connection (any more). Every TCP endpoint
-    has CURVE here, and so every frame from there a key, which its sender cannot choose: what
-    a peer says of itself comes behind what was proven (libzmq, `mechanism_ready`).
+    It is empty for a Unix socket, and None if the frame has no connection, or no longer has one.
+    With keys every TCP endpoint has CURVE, so that every frame from there has a key. The sender
+    cannot choose it: libzmq puts the properties that a peer claims after the proven ones
+    (`mechanism_ready`).
     """
     user = property_of(frame, "User-Id")
     if user:
@@ -63,19 +64,23 @@ class SubscriptionFilter:
         self._refused = refused
         self._tokens: dict[bytes, Connection] = {}
         self._to_hubs: dict[Connection, PermittedParts[bytes]] = {}
-        """What hubs are given that may not have all of what they subscribe to. Several of their
-        topics may leave the same part, which libzmq does not count."""
+        """By connection, what is given to hubs that may not have all that they subscribe to.
+
+        Several of a hub's topics may be restricted to the same part. libzmq does not count equal
+        subscriptions, so they are counted here.
+        """
         self._readers = Connections(READERS_OF_ONE)
-        """By node, who may read what is announced to it by a lesser connection than its own."""
+        """By node, connections that may read what is announced to it, of a lesser kind than its
+        own."""
         self._skewed = False
         self.hubs: dict[tuple[str, int], bytes] | None = None
-        """The key of the hub at each address that the socket dials; None if it never does."""
+        """The key of the hub at each address that the socket dials; None if it never dials any."""
         self.connections = Connections()
         self.calls: Callable[[bytes], Kind] = lambda node: Kind.HUB
-        """Returns by what a node speaks to us, as far as we know."""
+        """Returns the best kind of connection by which a node speaks to us, as far as we know."""
 
     def admit(self, socket: "Socket", frame: zmq.Frame) -> bool:
-        """Honour a subscription or not; tell whether the control thread is to know of it."""
+        """Judge a subscription; return whether the control thread has to know of it."""
         data = frame.bytes
         user = user_of(frame)
         hub = self._hub(frame) if user == b"" and self.hubs is not None else b""
@@ -87,7 +92,7 @@ class SubscriptionFilter:
         if data[0] == 0:
             return self._end_hub(socket, topic, frame) if hub else self._end(socket, topic, user)
         if self._skewed:
-            # It comes again by another connection, with all that is subscribed to.
+            # The peer connects again, and subscribes to everything again.
             cut(connection_of(frame))
             return False
         if hub:
@@ -97,8 +102,8 @@ class SubscriptionFilter:
         if user and not (
             self._policy().may_hear(user, topic) and self._for_itself(topic, Kind.KEY)
         ):
-            # It is cut off, too, when the key may do something else: what it asked for may be
-            # permitted then, and it does not ask again by the same connection.
+            # Noted, so that this connection is cut too when the permissions of the key change: the
+            # topic may be permitted then, but the peer does not ask again on the same connection.
             self.connections.note(user, source(frame))
             return False
         socket.setsockopt(zmq.SUBSCRIBE, topic)
@@ -108,10 +113,10 @@ class SubscriptionFilter:
         return True
 
     def _hub(self, frame: zmq.Frame) -> bytes | None:
-        """Return the key of the hub that a frame came from; nothing from a Unix socket.
+        """Return the key of the hub that a frame came from; empty for a Unix socket.
 
-        What this socket has dialled has no User-Id: we have proven its key, and nobody ours.
-        None where it is none of the addresses that were dialled.
+        A connection that this socket has dialled has no User-Id: we have checked the other end's
+        key, and nobody ours. The result is None if its address is not one that was dialled.
         """
         try:
             address = address_of(source(frame))
@@ -120,13 +125,13 @@ class SubscriptionFilter:
         return b"" if address is None else (self.hubs or {}).get(address)
 
     def _admit_hub(self, socket: "Socket", topic: bytes, key: bytes, frame: zmq.Frame) -> bool:
-        """Honour what a hub subscribes to for others, as far as it may have it."""
+        """Accept the subscription of a hub, as far as the hub may have the topic."""
         found = self._for_hub(key, topic)
         for part in found:
             socket.setsockopt(zmq.SUBSCRIBE, part)
         if found:
             honoured = self._honoured_at(frame)
-            honoured.remove(topic)  # tokens are subscribed to again
+            honoured.remove(topic)  # peers subscribe to tokens repeatedly
             honoured.add(topic, found)
             self._lend(topic, Kind.HUB, key, frame)
         elif topic[:1] == DATA:
@@ -134,7 +139,7 @@ class SubscriptionFilter:
         return bool(found)
 
     def _end_hub(self, socket: "Socket", topic: bytes, frame: zmq.Frame) -> bool:
-        """Take the end of what a hub subscribed to."""
+        """End the subscription of a hub."""
         ended = self._honoured_at(frame).remove(topic)
         if not self._skewed:
             for part in ended:
@@ -142,14 +147,14 @@ class SubscriptionFilter:
         return True
 
     def keep_to(self, node: bytes) -> None:
-        """Cut whoever could read what is announced to a node, and speaks for it less than it does.
+        """Cut connections that could read a node's announcements, of a lesser kind than its own.
 
-        They come back, and are not given its tokens any more.
+        They connect again, and are then refused the tokens of that node.
         """
         self._readers.cut(node, self.calls(node))
 
     def _lend(self, topic: bytes, kind: Kind, key: bytes, frame: zmq.Frame) -> None:
-        """Note a reader of what is announced to a node, if it may not have everything itself."""
+        """Note a reader of what is announced to a node, if it may not receive everything itself."""
         rights = self._policy().rights(key)
         if topic[:1] == READY and rights is not None and rights.subscribe is not None:
             node = owner_in(topic)
@@ -157,15 +162,15 @@ class SubscriptionFilter:
                 cut(self._readers.note(node, source(frame), kind))
 
     def _for_itself(self, topic: bytes, kind: Kind) -> bool:
-        """Return whether a kind of connection may ask for what is said to the node in a topic.
+        """Return whether this kind of connection may ask for what is announced to a topic's node.
 
-        What one is told that speaks to us by a better way is more than others may know.
+        If the node speaks to us by a better kind, it is told more than others may know.
         """
         node = owner_in(topic)
         return not node or kind >= self.calls(node)
 
     def _honoured_at(self, frame: zmq.Frame) -> PermittedParts[bytes]:
-        """Return what a hub is given by the connection that a frame came by."""
+        """Return the parts that a hub is given on the connection that a frame came by."""
         found = connection_of(frame)
         if found is None:
             return PermittedParts()
@@ -176,7 +181,10 @@ class SubscriptionFilter:
         return self._to_hubs[found]
 
     def _for_hub(self, key: bytes, topic: bytes) -> tuple[bytes, ...]:
-        """Return what a hub is given for a topic: tokens of any node, and marks of its own."""
+        """Return the parts of a topic that a hub is given.
+
+        Those are tokens of any node, marks of its own, and names as far as its permissions allow.
+        """
         rights = self._policy().rights(key)
         if rights is None or not rights.hub:
             return ()
@@ -187,11 +195,11 @@ class SubscriptionFilter:
         return tuple(restrict_topics(rights, topic))
 
     def _not_a_subscription(self, user: bytes | None, frame: zmq.Frame) -> bool:
-        """Cut off who sends messages where only subscriptions belong.
+        """Cut a connection that sends a message where only subscriptions belong.
 
-        libzmq 4.3.5 gives such a message the connection of the next subscription (xpub.cpp
-        does not queue a pipe for it, and takes one from the queue): until there is nothing
-        left to read, what is subscribed to would be given to another connection.
+        libzmq 4.3.5 assigns the connection of the next subscription to such a message (xpub.cpp
+        does not queue a pipe for it, and takes one from the queue). Until everything is read, each
+        subscription would be credited to a wrong connection.
         """
         self._skewed = True
         cut(connection_of(frame))
@@ -199,16 +207,16 @@ class SubscriptionFilter:
         return False
 
     def drained(self) -> None:
-        """Nothing is left to read: from here on, subscriptions have their own connections."""
+        """Take note that nothing is left to read: the next subscription has its own connection."""
         self._skewed = False
 
     def _end(self, socket: "Socket", topic: bytes, user: bytes | None) -> bool:
-        """Take the end of a subscription: what a peer says, or of a connection that is gone."""
+        """Take the end of a subscription, by a peer's request or because its connection is gone."""
         if user is not None and not self._skewed:
             socket.setsockopt(zmq.UNSUBSCRIBE, topic)
         last = self._tokens.get(topic)
         if user is None and last is not None and alive(last):
-            # An old connection has ended, and a newer one is subscribed to the same.
+            # An old connection has ended, and a newer one has subscribed to the same topic.
             return False
         self._tokens.pop(topic, None)
         return True

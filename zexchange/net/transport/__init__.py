@@ -1,5 +1,5 @@
 """The package has the sockets, threads, endpoints and host names that a node runs on.
 
 The `Environment` makes all clocks, sockets and threads, so that a test can replace them. Nothing
-here knows who is a peer, what is permitted, or what a frame means.
+here knows which nodes are peers, what is permitted, or what a frame means.
 """

@@ -1,9 +1,9 @@
-"""File descriptors: how many a node needs, how many are left, and what follows from that.
+"""File descriptors: how many a node needs, how many are left, and what happens when few are.
 
-Where a process may open no more, libzmq 4.3.5 ends it: as somebody connects to a Unix socket of
-its own (`accept`), in a new context, and as it binds to TCP. So nothing is begun without room
-(`require`), and a node hides its Unix sockets in time (`Shortage`). Connections to TCP, in and
-out, and new sockets only fail. Nothing here knows ZeroMQ.
+If a process may open no more, libzmq 4.3.5 ends it in three cases: when somebody connects to one of
+its Unix sockets (`accept`), when it makes a new context, and when it binds to TCP. Therefore no
+node is started without enough descriptors (`require`), and a node hides its Unix sockets in time
+(`Shortage`). TCP connections, in and out, and new sockets only fail. Nothing here knows ZeroMQ.
 """
 
 import errno
@@ -20,28 +20,28 @@ if sys.platform != "win32":
     import resource
 
 RESERVE = 48
-"""With fewer left the Unix sockets are hidden: so many may connect between two looks."""
+"""With fewer left the Unix sockets are hidden. This many may connect between two looks."""
 ROOM = 64
-"""With as many again they are shown, and without them no node is begun."""
+"""With this many left they are shown again. A node is started only with this many to spare."""
 A_PEER = 6
-"""Two sockets of ours, their two connections, and the peer's two to us."""
+"""Our two sockets for a peer, their two connections, and the peer's two to us."""
 A_CANDIDATE = 3
-"""A socket, its connection, and a look whether anything listens."""
+"""A socket, its connection, and a probe whether anything listens."""
 FEWEST_PEERS = 2
 CONTEXT = 11
-"""Of a node that nobody can dial: libzmq's, its sockets', and what its threads wait with."""
+"""For a node that nobody can dial: libzmq's own, its sockets', and those its threads wait with."""
 UNIX, TCP, KEYS, LAN, A_HUB = 3, 2, 5, 16, 6
 HUB = 16
 
 
 def limit() -> int | None:
-    """Return how many descriptors the process may have; None if there is no end."""
+    """Return how many descriptors the process may have; None if there is no limit."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return None if soft == resource.RLIM_INFINITY else soft
 
 
 def left() -> int | None:
-    """Return how many more the process may open; None if that is not known."""
+    """Return how many more descriptors the process may open; None if that is not known."""
     most = limit()
     if most is None:
         return None
@@ -55,15 +55,15 @@ def left() -> int | None:
 
 
 def left_at_most(enough: int) -> int | None:
-    """Return how many are left, or ``enough`` if it is more; None if that is not known.
+    """Return how many are left, but at most ``enough``; None if that is not known.
 
-    Costs 3 µs as long as the highest numbers are free, and to count them 1 ms for each 1000 that
-    are open. A number that is not open is told by `poll` as invalid.
+    `poll` reports numbers that are not open as invalid. So this takes 3 µs while the highest
+    numbers are free; otherwise they are counted, which takes 1 ms for each 1000 that are open.
     """
     most = limit()
     if most is None:
         return None
-    # There are more than may be polled, perhaps; and greenlets cannot.
+    # OSError: perhaps more than may be polled; AttributeError: patched by a greenlet library.
     with suppress(OSError, AttributeError):
         looking = select.poll()
         for fd in range(max(0, most - enough), most):
@@ -76,15 +76,15 @@ def left_at_most(enough: int) -> int | None:
 
 
 def require(count: int, there: int | None, what: str) -> None:
-    """Refuse to begin what there are too few descriptors for.
+    """Refuse to start something for which there are too few descriptors.
 
     Args:
         count: how many it takes at first.
         there: how many are left; None if that is not known.
-        what: it is, for the error.
+        what: names it in the error.
 
     Raises:
-        TooFewDescriptors: there are fewer than that, and `ROOM` for what connects.
+        TooFewDescriptors: fewer than ``count`` and `ROOM`, for connections, are left.
     """
     if there is not None and there < count + ROOM:
         raise TooFewDescriptors(
@@ -95,10 +95,11 @@ def require(count: int, there: int | None, what: str) -> None:
 
 
 def shares(there: int | None) -> tuple[int, int]:
-    """Return how many peers, and how many endpoints of hearsay, descriptors are there for.
+    """Return for how many peers, and for how many endpoints told by peers, there are descriptors.
 
     Args:
-        there: how many are left behind what the node itself needs; None if that has no end.
+        there: how many are left besides those that the node itself needs; None if there is no
+            limit.
     """
     if there is None:
         return MAX_PEERS, MAX_GOSSIP
@@ -109,10 +110,10 @@ def shares(there: int | None) -> tuple[int, int]:
 
 
 class Shortage:
-    """Whether few descriptors are left: so that a few more or less are no reason to change.
+    """Whether few descriptors are left. Two thresholds keep it from changing to and fro.
 
     Args:
-        count: returns how many are left, or what it is given if it is more.
+        count: returns how many are left, but at most its argument.
     """
 
     def __init__(self, count: Callable[[int], int | None]) -> None:
@@ -120,7 +121,7 @@ class Shortage:
         self.short = False
 
     def look(self) -> bool:
-        """Return whether few are left now: call several times a second."""
+        """Return whether few are left now. Call it several times a second."""
         there = self._count(ROOM)
         if there is not None:
             self.short = there < (ROOM if self.short else RESERVE)

@@ -1,8 +1,8 @@
-"""Names of hosts become addresses, on threads of their own: a look-up may take half a minute.
+"""Looks up host names, on threads of their own: a look-up may take half a minute.
 
-libzmq would look names up on the one thread that serves all connections of a node, and
-take one address of many. So what is dialled is always an address, and names end here.
-Nothing here knows what an endpoint is dialled for.
+libzmq would look names up on the one thread that serves all connections of a node, and would use
+only one of several addresses. Therefore only addresses are dialled, and names are resolved here.
+Nothing here knows why an endpoint is dialled.
 """
 
 import socket
@@ -12,13 +12,13 @@ from collections.abc import Callable
 from .endpoints import Tcp, as_host, parse_tcp
 
 MOST = 64
-"""Look-ups at a time. Peers may tell us any number of names."""
+"""Most look-ups at a time. Peers may tell us any number of names."""
 Post = Callable[[Callable[[], None]], None]
 Found = Callable[[list[str], str], None]
 
 
 class Resolver:
-    """The look-ups of one node. Asked, and answered, on its control thread.
+    """The look-ups of one node. Called on its control thread, which also gets the answers.
 
     Args:
         post: runs a command on the control thread.
@@ -29,11 +29,11 @@ class Resolver:
         self._asking: dict[str, list[Found]] = {}
 
     def ask(self, endpoint: str, found: Found) -> None:
-        """Look the host of a TCP endpoint up.
+        """Look up the host of a TCP endpoint.
 
-        ``found`` hears of the endpoints that it stands for, best first, as the operating
-        system sorts them (RFC 6724), or of none and the reason. Who asks while the same is
-        being asked gets the same answer.
+        ``found`` is called with its endpoints, best first, as the operating system sorts them (RFC
+        6724), and an empty text; or with no endpoints and the reason. Callers that ask for the same
+        name at the same time share one look-up.
         """
         if endpoint not in self._asking and len(self._asking) >= MOST:
             found([], f"over {MOST} names are being looked up")
@@ -48,8 +48,9 @@ class Resolver:
     def literal(self, endpoint: str, then: Callable[[str], None], turn: int = 0) -> None:
         """Call ``then`` with an endpoint whose host is an address.
 
-        At once if it is one already. Of several the ``turn``-th, round and round, so that
-        who tries again tries another; not at all if there is none.
+        It is called at once if the host is an address already. Of several addresses it gets the one
+        at index ``turn``, counted round and round, so that each attempt can try another. It is not
+        called if there is none.
         """
         if not needs_lookup(endpoint):
             then(endpoint)
@@ -66,7 +67,7 @@ class Resolver:
 
 
 def needs_lookup(endpoint: str) -> bool:
-    """Tell whether the host of an endpoint is a name."""
+    """Return whether the host of an endpoint is a name."""
     try:
         return not parse_tcp(endpoint).literal
     except ValueError:
@@ -74,7 +75,7 @@ def needs_lookup(endpoint: str) -> bool:
 
 
 def look_up(endpoint: str) -> tuple[list[str], str]:
-    """Return the endpoints that one with a name stands for, or none and the reason. Waits."""
+    """Return the endpoints of one with a host name; or none, and the reason. Blocks."""
     tcp = parse_tcp(endpoint)
     try:
         answers = socket.getaddrinfo(tcp.host, tcp.port, type=socket.SOCK_STREAM)

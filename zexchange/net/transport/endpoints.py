@@ -1,7 +1,7 @@
 """Endpoints as users write them and as sockets need them: parsing, pairs, loopback.
 
-An endpoint of a node is a pair: control (ROUTER) and data (XPUB), for TCP on
-neighbouring ports unless told otherwise. Nothing here opens a socket.
+An endpoint of a node is a pair: control (ROUTER) and data (XPUB). For TCP they are on neighbouring
+ports unless both are given. Nothing here opens a socket.
 """
 
 import ipaddress
@@ -14,9 +14,9 @@ from ...errors import InsecureEndpoint
 from ...protocol.wire.messages import Address
 
 HUB_PREFIX = "hub+"
-"""What the endpoint of a peer begins with that is received through a hub."""
+"""The prefix of a peer's data endpoint if its data comes through a hub."""
 HIDDEN = "-"
-"""What the path of a Unix socket ends with while its node lets nobody connect to it."""
+"""The suffix of a Unix socket's path while its node lets nobody connect to it."""
 IPC_PATH_MAX = 107
 """The longest path of a Unix socket on Linux, in bytes (sun_path is 108 with its NUL)."""
 _WILD = {"*", "0.0.0.0", "[::]", "::"}
@@ -24,7 +24,7 @@ _WILD = {"*", "0.0.0.0", "[::]", "::"}
 
 @dataclass(frozen=True, slots=True)
 class Tcp:
-    """A TCP endpoint, taken apart."""
+    """The host and port of a TCP endpoint."""
 
     host: str
     port: int
@@ -35,21 +35,21 @@ class Tcp:
 
     @property
     def wild(self) -> bool:
-        """Tell whether it stands for every address of this host."""
+        """Whether it stands for every address of this host."""
         return self.host in _WILD
 
     def at(self, host: str) -> "Tcp":
-        """Return the endpoint with a host, if that is known, in place of every address."""
+        """Return the endpoint, with ``host`` (if not empty) in place of a wildcard."""
         return Tcp(host, self.port) if self.wild and host else self
 
     @property
     def literal(self) -> bool:
-        """Tell whether the host is an address, so that nobody has to be asked for it."""
+        """Whether the host is an address, so that no look-up is needed."""
         return self.wild or _ip(self.host) is not None
 
     @property
     def loopback(self) -> bool:
-        """Tell whether only this host can reach it."""
+        """Whether only this host can reach it."""
         address = _ip(self.host)
         return self.host == "localhost" if address is None else address.is_loopback
 
@@ -64,8 +64,8 @@ def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 def as_host(address: str) -> str:
     """Return an IP address as the host of an endpoint.
 
-    IPv6 in brackets; an IPv4 address that a socket for both families shows as
-    ``::ffff:192.0.2.1``, as what it is.
+    IPv6 is put in brackets. An IPv4 address that a socket for both families shows as
+    ``::ffff:192.0.2.1`` becomes plain IPv4.
     """
     ip = _ip(address)
     if isinstance(ip, ipaddress.IPv6Address):
@@ -74,9 +74,7 @@ def as_host(address: str) -> str:
 
 
 def parse_tcp(endpoint: str) -> Tcp:
-    """Return a TCP endpoint taken apart.
-
-    An IPv6 address is written in brackets.
+    """Return the host and port of a TCP endpoint. An IPv6 address is written in brackets.
 
     Raises:
         ValueError: if it is not ``tcp://HOST:PORT``; the text says what is wrong.
@@ -85,7 +83,7 @@ def parse_tcp(endpoint: str) -> Tcp:
     host, colon, port = rest.rpartition(":")
     number = int(port) if port.isascii() and port.isdecimal() and len(port) <= 5 else -1
     bare = ":" in host and not (host.startswith("[") and host.endswith("]"))
-    # Printable: what the environment holds may be no text at all.
+    # `isprintable`, because environment variables may contain bytes that are no text.
     well = scheme == "tcp" and colon and host and host.isprintable() and not bare
     if not well or not 0 <= number < 65536:
         raise ValueError(f"an endpoint is written tcp://HOST:PORT, not {endpoint!r}")
@@ -93,7 +91,7 @@ def parse_tcp(endpoint: str) -> Tcp:
 
 
 def host_of(endpoint: str) -> str:
-    """Return the host of a TCP endpoint; nothing if it is another kind."""
+    """Return the host of a TCP endpoint; an empty string for another kind."""
     try:
         return parse_tcp(endpoint).host
     except ValueError:
@@ -103,8 +101,11 @@ def host_of(endpoint: str) -> str:
 def parse_pair(listen: str | Sequence[str]) -> tuple[Tcp, Tcp]:
     """Return the control and data endpoints that ``listen=`` or ``advertise=`` stands for.
 
-    A single endpoint names the control port; data is on the next one (port 0, "choose
-    one", stays 0 for both). A pair gives both.
+    A single endpoint names the control port, and data is on the next port; port 0 ("choose one")
+    stays 0 for both. A pair gives both.
+
+    Raises:
+        ValueError: if it is neither, or has an invalid endpoint.
     """
     if isinstance(listen, str):
         control = parse_tcp(listen)
@@ -117,10 +118,10 @@ def parse_pair(listen: str | Sequence[str]) -> tuple[Tcp, Tcp]:
 
 
 def check_secure(endpoints: Sequence[Tcp], insecure: bool) -> None:
-    """Refuse endpoints that other hosts could reach, unless that was asked for.
+    """Refuse endpoints that other hosts could reach, unless ``insecure`` is true.
 
     Raises:
-        InsecureEndpoint: naming the endpoint, and what to do.
+        InsecureEndpoint: the text names the endpoint, and says what to do.
     """
     for endpoint in endpoints:
         if not (insecure or endpoint.loopback):
@@ -132,10 +133,10 @@ def check_secure(endpoints: Sequence[Tcp], insecure: bool) -> None:
 
 
 def resolve_wild(addresses: Sequence[Address], host: str) -> tuple[Address, ...]:
-    """Return addresses with wildcard hosts replaced by the host that they came from.
+    """Return addresses with wildcard hosts replaced by ``host``, from which they came.
 
-    A node that listens on every address cannot know by which of them it is reached;
-    whoever hears from it does. Without a host, wildcard addresses are left out.
+    A node that listens on every address does not know by which of them a peer reaches it, but the
+    peer does. If ``host`` is empty, wildcard addresses are left out.
     """
     resolved: list[Address] = []
     for address in addresses:
@@ -155,7 +156,7 @@ def ipc_path(endpoint: str) -> str | None:
 
 
 def socket_address(endpoint: str) -> tuple[int, Any] | None:
-    """Return the family and address to connect to, or None where that would need a look-up."""
+    """Return the family and address to connect to; None if that would need a look-up."""
     path = ipc_path(endpoint)
     if path is not None:
         return socket.AF_UNIX, path
@@ -174,8 +175,8 @@ def socket_address(endpoint: str) -> tuple[int, Any] | None:
 def reachable(address: Address, ours: Callable[[str], bool]) -> bool:
     """Return whether an address could be dialled from here.
 
-    TCP always may be. Others may tell of any path: a Unix socket has to be one of ``ours``, which
-    is asked for both paths.
+    A TCP address can be, unless it is a wildcard. Since peers may tell any path, both paths of a
+    Unix address have to be ``ours``.
     """
     paths = ipc_path(address.control), ipc_path(address.data)
     if paths != (None, None):

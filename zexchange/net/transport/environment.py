@@ -1,7 +1,7 @@
-"""What the parts of a node run on: clocks, sockets, descriptors and threads.
+"""The environment that the parts of a node run on: clocks, sockets, descriptors and threads.
 
-A node makes everything here once and asks for it nowhere else. `zexchange.testing` runs the same
-node on an environment without sockets and threads, whose clock a test moves.
+A node gets all of these from its environment, and from nowhere else. `zexchange.testing` runs the
+same node on an environment without sockets and threads, whose clock a test moves.
 """
 
 import secrets
@@ -29,13 +29,13 @@ class Environment:
     descriptors: Callable[[], int | None] = staticmethod(left)
     """Returns how many more files and sockets the process may open; None if unknown."""
     descriptors_at_most: Callable[[int], int | None] = staticmethod(left_at_most)
-    """Returns the same, or what it is given if it is more, which is cheap."""
+    """Returns the same, but at most its argument, which is cheap."""
     sockets: type[Sockets] = Sockets
     poller: type[Poller] = Poller
     waker: type[Waker] = Waker
     condition: type[SignalSafeCondition] = SignalSafeCondition
     bell: type[WakeEvent] = WakeEvent
-    """What senders wait for that need room."""
+    """Wakes senders that wait for room in the window."""
     loop: type[Loop] = Loop
     sender: type[Sender] = Sender
     probes: type[Probes] = Probes
@@ -45,11 +45,11 @@ class Environment:
         return secrets.token_bytes(16)
 
     async def aside(self, call: Callable[[], None]) -> None:
-        """Have a call that waits made where it does not hold up the event loop; see `in_thread`."""
+        """Make a blocking call where it does not block the event loop; see `in_thread`."""
         await in_thread(call)
 
     def lend(self) -> bool:
-        """Prepare to send memory that is not copied; return whether that may be."""
+        """Prepare to send memory without copying it; return whether that is possible."""
         if not lends():
             return False
         start_collector()

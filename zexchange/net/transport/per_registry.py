@@ -12,7 +12,7 @@ V = TypeVar("V")
 
 
 class PerRegistry(Generic[V]):
-    """Finds the object of a registry. It goes with the registry; a forked child has none yet."""
+    """One object for each registry. It goes with its registry; a forked child starts with none."""
 
     def __init__(self) -> None:
         self._found: weakref.WeakKeyDictionary[Registry, V] = weakref.WeakKeyDictionary()

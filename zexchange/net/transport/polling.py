@@ -1,8 +1,9 @@
-"""How a thread waits for descriptors, and how another one ends its sleep.
+"""How a thread waits for descriptors, and how another thread wakes it.
 
-Where a library of greenlets (gevent, eventlet) has patched threads and `select`, a node's threads
-are greenlets like all others, and have to wait so that others run meanwhile: by gevent's `poll`;
-eventlet has a `select` alone. Neither has `epoll`, which would hold up the whole process.
+A greenlet library (gevent, eventlet) may have patched threads and `select`. Then a node's threads
+are greenlets too, and have to wait in a way that lets other greenlets run: by gevent's `poll`, or
+by `select` with eventlet, which has nothing else. Neither library has `epoll`; the real one would
+block the whole process.
 """
 
 import _thread
@@ -18,12 +19,12 @@ from .threads import Handler, Ready
 
 
 def new_poll() -> "select.poll | _Selected":
-    """Return a `select.poll`, or what stands in for it."""
+    """Return a `select.poll`, or a substitute with the same methods."""
     return select.poll() if hasattr(select, "poll") else _Selected()
 
 
 class _Selected:
-    """Waits by `select.select`."""
+    """The methods of `select.poll`, by means of `select.select`."""
 
     def __init__(self) -> None:
         self._wanted: dict[int, int] = {}
@@ -45,10 +46,10 @@ class _Selected:
 
 
 def check_patched() -> None:
-    """See that real threads have queues for threads: gevent's know greenlets of one thread alone.
+    """Check that real threads have real queues: gevent's queues work in one thread only.
 
     Raises:
-        RuntimeError: they do not, which comes of `patch_all(thread=False)`.
+        RuntimeError: they do not, as after `patch_all(thread=False)`.
     """
     real = isinstance(_thread.start_new_thread, BuiltinFunctionType)
     if real and queue.SimpleQueue.__module__.startswith("gevent"):
@@ -59,17 +60,17 @@ def check_patched() -> None:
 
 
 class Waker:
-    """Ends another thread's sleep: a descriptor to put into its poller."""
+    """Wakes a thread that waits in its poller, by a descriptor that the poller watches."""
 
     def __init__(self) -> None:
-        # A pipe to oneself where there is no eventfd (macOS).
+        # A pipe where there is no eventfd (macOS).
         self.fd, self._in = _eventfd() if _EVENTFD else _pipe()
-        # Re-entrant: a signal handler may wake while its own thread is waking.
+        # Re-entrant: a signal handler may call `wake` while its own thread is in `wake`.
         self._closing = threading.RLock()
 
     def wake(self) -> None:
-        """Make the descriptor readable. Any thread, any time, and after close too."""
-        # Under the lock: a number that was closed may by now be somebody else's file.
+        """Make the descriptor readable. Any thread, at any time, even after `close`."""
+        # Under the lock: after `close` the number may belong to another file.
         with self._closing, suppress(OSError, ValueError):
             if _EVENTFD:
                 os.eventfd_write(self._in, 1)
@@ -77,7 +78,7 @@ class Waker:
                 os.write(self._in, b"!")
 
     def clear(self) -> None:
-        """Make the descriptor unreadable, before looking at what there is to do."""
+        """Make the descriptor unreadable. Call it before looking for work."""
         with suppress(BlockingIOError):
             if _EVENTFD:
                 os.eventfd_read(self.fd)
@@ -85,9 +86,9 @@ class Waker:
                 os.read(self.fd, 4096)
 
     def close(self) -> None:
-        """Close the descriptor; doing so again does nothing."""
-        # In a forked child the lock may be held by a thread that is not there any more;
-        # elsewhere it is held for a system call at most.
+        """Close the descriptor; a second call does nothing."""
+        # In a forked child the lock may be held by a thread that no longer exists. Otherwise it is
+        # held for one system call at most.
         held = self._closing.acquire(timeout=_FORKED)
         fds, self.fd, self._in = {self.fd, self._in} - {-1}, -1, -1
         for fd in fds:
@@ -97,9 +98,10 @@ class Waker:
 
 
 _FORKED = 0.2
-"""Seconds after which a lock's owner is taken to have stayed in the parent process."""
+"""Seconds after which the lock is taken to be held by a thread of the parent process."""
 _EVENTFD = hasattr(os, "eventfd")
-"""Its own calls never wait; eventlet's `os.write` lets other greenlets run first."""
+"""`eventfd_write` and `eventfd_read` never block; eventlet's `os.write` lets other greenlets run
+first."""
 
 
 def _eventfd() -> tuple[int, int]:
@@ -115,18 +117,19 @@ def _pipe() -> tuple[int, int]:
 
 
 class Poller:
-    """Waits for descriptors: epoll, whose cost does not grow with them; else poll.
+    """Waits for descriptors: by epoll, whose cost does not grow with their number; else by poll.
 
-    `zmq.Poller` on the sockets costs about 2 µs a socket each time; here it is their
-    descriptors that are watched, and the sockets are read until they have nothing.
+    `zmq.Poller` on the sockets costs about 2 µs a socket each time. Here their descriptors are
+    watched, and each socket is read until it has nothing left.
     """
 
     def __init__(self) -> None:
         self._epoll = select.epoll() if hasattr(select, "epoll") else None
         self._poll = self._epoll or new_poll()
-        # No method of ours around it: between two messages every call counts.
+        # No method of ours is wrapped around it: between two messages every call counts.
         self.wait: Callable[[float], Ready] = self._epoll.poll if self._epoll else self._wait
-        """Waits for some seconds at most, without end if they are negative."""
+        """Returns the ready descriptors, after this many seconds at most; negative: without
+        limit."""
         self._handlers: dict[int, Handler | None] = {}
 
     def watch(self, fd: int, handler: Handler | None = None, writing: bool = False) -> None:
@@ -134,21 +137,21 @@ class Poller:
 
         Args:
             fd: the descriptor.
-            handler: called by `handle`; None where the owner of the poller looks itself.
-            writing: wait until it is writable.
+            handler: called by `handle`; None if the owner of the poller looks itself.
+            writing: whether to wait until it is writable.
         """
         self._handlers[fd] = handler
         self._poll.register(fd, select.POLLOUT if writing else select.POLLIN)
 
     def forget(self, fd: int) -> None:
-        """Wait for a descriptor no longer."""
+        """Stop waiting for a descriptor."""
         self._poll.unregister(fd)
         del self._handlers[fd]
 
     def handle(self, ready: Ready) -> None:
         """Call the handler of each descriptor that is ready."""
         for fd, _ in ready:
-            handler = self._handlers.get(fd)  # none, if another one has had it forgotten
+            handler = self._handlers.get(fd)  # none if an earlier handler has forgotten it
             if handler is not None:
                 handler()
 
@@ -156,6 +159,6 @@ class Poller:
         return self._poll.poll(seconds * 1000)
 
     def close(self) -> None:
-        """Close what the poller itself holds open."""
+        """Close the epoll descriptor."""
         if self._epoll:
             self._epoll.close()

@@ -1,7 +1,6 @@
 """Finds out whether anything listens at an endpoint. Control thread only.
 
-With connections of the operating system's own, since ZeroMQ retries in silence and tells
-neither refusal nor success.
+Plain sockets are used, since ZeroMQ retries silently and reports neither refusal nor success.
 """
 
 import errno
@@ -18,14 +17,18 @@ Answer = Callable[[str, bool], None]
 
 
 class Probes:
-    """The connections of one node that are made only to see whether they can be."""
+    """The connections of one node that only test whether anything listens."""
 
     def __init__(self, poller: Poller) -> None:
         self._poller = poller
         self._probes: dict[int, tuple[socket.socket, str, float, Answer]] = {}
 
     def probe(self, endpoint: str, now: float, answer: Answer) -> None:
-        """Find out whether anything listens; ``answer`` hears of a clear yes or no."""
+        """Find out whether anything listens; ``answer`` is called if that is clear.
+
+        It gets the endpoint, and true if a connection was made, or false if it was refused. In all
+        other cases it is not called.
+        """
         if any(probed == endpoint for _, probed, _, _ in self._probes.values()):
             return
         target = socket_address(endpoint)
@@ -35,11 +38,11 @@ class Probes:
         try:
             probe = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         except OSError:
-            return  # no descriptor is left: neither a yes nor a no
+            return  # no descriptor is left: the answer is not clear
         try:
             code = probe.connect_ex(address)
         except (OSError, ValueError):
-            # Not an address at all: a path too long, or with a NUL in it.
+            # not a valid address: a path that is too long or has a NUL in it
             probe.close()
             return
         if code == errno.EINPROGRESS:
@@ -48,11 +51,11 @@ class Probes:
             self._poller.watch(fd, partial(self._ended, fd), writing=True)
             return
         probe.close()
-        # EAGAIN: a Unix socket whose owner is too busy to accept. It lives.
+        # EAGAIN: the owner of a Unix socket is too busy to accept, but alive.
         _judge(endpoint, 0 if code == errno.EAGAIN else code, answer)
 
     def _ended(self, fd: int) -> None:
-        """Take it that an attempt to connect has succeeded, or failed."""
+        """Judge an attempt to connect that has succeeded or failed."""
         probe, endpoint, _, answer = self._probes.pop(fd)
         self._poller.forget(fd)
         code = probe.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -60,7 +63,7 @@ class Probes:
         _judge(endpoint, code, answer)
 
     def expire(self, now: float) -> None:
-        """Give up probes that nobody has answered: that is neither a yes nor a no."""
+        """Give up probes that have timed out; their answers are not called."""
         for fd, (probe, _, until, _) in list(self._probes.items()):
             if now >= until:
                 del self._probes[fd]

@@ -1,7 +1,7 @@
-"""What threads wait with, where a signal handler that raises must not leave a lock taken.
+"""Locks and conditions that stay intact when a signal handler raises.
 
-A `threading.Condition` takes its lock in Python code: whoever is interrupted there leaves it
-taken, and the next to want it waits for ever.
+A `threading.Condition` takes its lock in Python code. A signal handler that raises there leaves the
+lock taken, and the next thread that wants it waits for ever.
 """
 
 import _thread
@@ -19,46 +19,46 @@ from ...local.tasks import eventloops
 
 T = TypeVar("T")
 LOOK_SECONDS = 0.2
-"""Seconds that whoever only looks waits for a lock; then it looks without."""
+"""Seconds for which a mere look waits for a lock; after that it looks without."""
 FINALISER_SECONDS = 0.005
-"""The same for a finaliser: what its thread was at, and who waits for that, stands meanwhile."""
+"""The same for a finaliser: its thread, and any that waits for it, is blocked meanwhile."""
 LOOKS = 100
 
 
 class Lock(Protocol):
-    """A lock that is waited for up to some seconds."""
+    """A lock that can be waited for with a timeout."""
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Take it; return whether it was to be had."""
+        """Take it; return whether that succeeded within the timeout."""
         ...
 
     def release(self) -> None:
-        """Give it back."""
+        """Release it."""
         ...
 
 
 def looking(lock: Lock, look: Callable[[bool], T], seconds: float = LOOK_SECONDS) -> T:
-    """Look at something with a lock, or without it where it cannot be had for some seconds.
+    """Look at a state with its lock, or without it if it cannot be had in time.
 
-    A finaliser runs anywhere, inside another lock perhaps, that the thread waits for which has
-    this one: then nothing changes, so that the lock is not needed.
+    A finaliser may run anywhere: its thread may hold a lock for which the owner of this one waits.
+    Then nothing changes meanwhile, and the lock is not needed.
 
     Args:
-        lock: that guards it.
-        look: told whether the lock is held.
-        seconds: that are waited.
+        lock: guards the state.
+        look: called with whether the lock is held.
+        seconds: how long to wait for the lock.
     """
     held, tries = False, 0
     if finalizers.here():
         seconds = min(seconds, FINALISER_SECONDS)
     try:
-        # Not `acquire`, then `try`: an exception of a signal handler would come in between.
+        # Not `acquire` followed by `try`: a signal handler could raise between the two.
         for held in iter(partial(lock.acquire, True, seconds), None):  # noqa: B007
             break
         while True:
             try:
                 return look(held)
-            except RuntimeError:  # a dict has changed while it was gone through
+            except RuntimeError:  # a dict has changed during iteration
                 tries += 1
                 if held or tries == LOOKS:
                     raise
@@ -68,7 +68,7 @@ def looking(lock: Lock, look: Callable[[bool], T], seconds: float = LOOK_SECONDS
 
 
 class _Awaited:
-    """A state that somebody waits for, and what the last look at it has found."""
+    """A condition that a thread or coroutine waits for, and its latest result."""
 
     __slots__ = ("found", "predicate", "wake")
 
@@ -83,8 +83,8 @@ class _Awaited:
 class SignalSafeCondition(threading.Condition):
     """A condition whose block is entered and left by its lock's own methods, which are C.
 
-    Both are looked up before the lock is taken (CPython's `with`, 3.11 to 3.13), so there is
-    no step of Python's between having it and the block, nor between the block and letting go.
+    CPython's `with` (3.11 to 3.13) looks both methods up before it takes the lock. So there is no
+    Python code between taking the lock and the block, nor between the block and releasing it.
     """
 
     if TYPE_CHECKING:
@@ -99,8 +99,8 @@ class SignalSafeCondition(threading.Condition):
 
     @contextmanager
     def aside(self) -> Generator[None, None, None]:
-        """Let others have the lock in this block, whose thread has it."""
-        # As `wait` does, however often the thread has taken it.
+        """Release the lock in this block. The calling thread holds it."""
+        # as `wait` does, no matter how often the thread has taken it
         state = self._release_save()  # type: ignore[attr-defined]
         try:
             yield
@@ -108,10 +108,10 @@ class SignalSafeCondition(threading.Condition):
             self._acquire_restore(state)  # type: ignore[attr-defined]
 
     def notify_all(self) -> None:
-        """Wake all threads that wait, and the coroutines whose state has come.
+        """Wake all waiting threads, and the coroutines whose conditions have come true.
 
-        Each state is looked at here, as it is now: whoever looked again only after it was
-        woken could find it gone, over and over, though it comes again and again.
+        Each condition is evaluated here, as the state is now. If it were evaluated only after the
+        wake-up, the state could be gone again each time, even though it comes again and again.
         """
         super().notify_all()
         for awaited in self._awaited:
@@ -119,7 +119,7 @@ class SignalSafeCondition(threading.Condition):
                 awaited.found = awaited.found or awaited.predicate()
                 wanted = bool(awaited.found)
             except Exception:
-                wanted = True  # whoever waits finds out what is wrong
+                wanted = True  # the one that waits will run into the error itself
             if wanted and awaited.wake is not None:
                 awaited.wake()
 
@@ -128,10 +128,10 @@ class SignalSafeCondition(threading.Condition):
         return looking(self._lock, look)
 
     def await_state(self, predicate: Callable[[], T], timeout: float) -> T | None:
-        """Do as `wait_for`, but without the lock, which is waited for about as long.
+        """Do as `wait_for`, called without the lock; up to ``timeout`` is spent on taking it.
 
-        A caller with no time left still looks once: the lock is held for moments only. None is
-        returned where it could not be had: a finaliser may wait inside another lock.
+        A caller with no time left still looks once, as the lock is held for moments only. Returns
+        None if the lock could not be had: a finaliser may wait inside another lock.
         """
         until = time.monotonic() + timeout
         held = False
@@ -147,10 +147,10 @@ class SignalSafeCondition(threading.Condition):
                 self._lock.release()
 
     def wait_for(self, predicate: Callable[[], T], timeout: float | None = None) -> T:
-        """Wait, with the lock, until ``predicate`` finds something, and return that.
+        """Wait until ``predicate`` is true, and return its result. Call with the lock held.
 
-        It counts if it was found when all were notified. After ``timeout`` seconds, what a
-        last look finds is returned.
+        A result that was true at a `notify_all` counts, even if it is no longer so. After
+        ``timeout`` seconds the result of a last look is returned.
         """
         found = predicate()
         if found:
@@ -189,27 +189,27 @@ class SignalSafeCondition(threading.Condition):
 
 
 class WakeEvent:
-    """Rung by one thread, heard by all that wait then. Each has a lock of its own to wait with."""
+    """An event that wakes all threads waiting at that moment. Each waits with a lock of its own."""
 
     def __init__(self) -> None:
         self._waiting: deque[_thread.LockType] = deque()
 
     def listen(self) -> _thread.LockType:
-        """Return what to `wait` with: every ring from now on ends that wait."""
+        """Return a waiter for `wait`. It is released by the next `ring`."""
         waiter = _thread.allocate_lock()
         waiter.acquire()
         self._waiting.append(waiter)
         return waiter
 
     def wait(self, waiter: _thread.LockType, seconds: float) -> None:
-        """Wait for a ring since `listen`, at the longest for some seconds."""
+        """Wait for a ring since `listen`, for some seconds at most."""
         waiter.acquire(True, seconds)
 
     def ring(self) -> None:
-        """Wake all that wait."""
+        """Wake all threads that wait."""
         waiting = self._waiting
         while waiting:
             try:
                 waiting.popleft().release()
-            except IndexError:  # another thread rings, too
+            except IndexError:  # another thread rings too
                 break

@@ -1,6 +1,6 @@
-"""The threads of a node: one kind that takes turns at what its poller names, and the sender.
+"""The threads of a node: loops, which have a turn when a descriptor is ready, and the sender.
 
-What is done in a turn is its owner's business. Nothing here knows sockets.
+The owner of a thread decides what is done in a turn. Nothing here knows sockets.
 """
 
 import queue
@@ -11,32 +11,32 @@ from collections.abc import Callable, Sequence
 from ...local.process.logs import log
 
 Ready = Sequence[tuple[int, int]]
-"""Descriptors that are ready, each with what for."""
+"""Descriptors that are ready, each with its events."""
 Turn = Callable[[Ready], float | None]
 Handler = Callable[[], object]
 """Called when a descriptor is ready."""
 FOREVER = -1.0
-"""Seconds of a wait that only a descriptor ends."""
+"""A timeout: wait until a descriptor is ready."""
 
 
 class NodeThread(threading.Thread):
-    """A thread that can be asked whether it runs the caller."""
+    """A thread that can tell whether the caller runs in it."""
 
     @property
     def current(self) -> bool:
-        """Whether the caller is run by this thread."""
+        """Whether the caller runs in this thread."""
         return threading.current_thread() is self
 
 
 class Loop(NodeThread):
-    """A thread that waits for descriptors and takes a turn, until it is done.
+    """A thread that waits for descriptors and takes turns until one is the last.
 
     Args:
         name: of the thread.
-        wait: returns the descriptors that are ready, at the latest after so many seconds.
-        turn: called with the descriptors that are ready, perhaps none; returns how many seconds
-            the next wait may take, None if this was the last turn.
-        last: called behind the last turn.
+        wait: returns the descriptors that are ready, after the given seconds at most.
+        turn: called with the descriptors that are ready, perhaps none. Returns how many seconds the
+            next wait may take; None if this was the last turn.
+        last: called after the last turn.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Loop(NodeThread):
         while patience is not None:
             try:
                 patience = turn(wait(patience))
-            except BaseException:  # SystemExit too: it would end the thread without a word
+            except BaseException:  # SystemExit too: it would end the thread silently
                 log.exception("the thread %s failed and goes on", self.name)
                 time.sleep(0.05)
                 patience = 0.0
@@ -66,7 +66,7 @@ class Loop(NodeThread):
 
 
 class Sender(NodeThread):
-    """A thread that sends what is queued, when it was asked to.
+    """A thread that sends queued messages when it is asked to.
 
     Args:
         send: called when asked; returns the seconds after which to call it again, or 0.
@@ -78,11 +78,11 @@ class Sender(NodeThread):
         self._asked: queue.SimpleQueue[bool] = queue.SimpleQueue()
 
     def ask(self) -> None:
-        """Have what is queued sent. Any thread, from a signal handler too."""
+        """Have queued messages sent. Any thread, even from a signal handler."""
         self._asked.put(True)
 
     def end(self) -> None:
-        """End the thread behind what was asked before."""
+        """End the thread, after all that it was asked before."""
         self._asked.put(False)
 
     def run(self) -> None:
