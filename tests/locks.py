@@ -21,7 +21,6 @@ from zexchange.protocol.codec import custom_types as registration
 
 MADE = {
     "contrib/membership.py": {"self._lock"},
-    "contrib/outbox.py": {"self._turn"},  # only ever tried, by one thread at a time
     "imports.py": {"lock"},
     "local/late_join.py": {"self._lock"},
     "local/subscribers.py": {"self._lock"},

@@ -119,7 +119,7 @@ def test_what_cannot_be_joined_is_told_and_tried_again(
     outbox.send(1, None)
     eventually(lambda: any("cannot be joined" in text for text in told()))
     outbox.send(2, None)  # not tried at once again
-    assert not outbox._working
+    assert not outbox._coming
     monkeypatch.setenv("ZEXCHANGE_DIR", there)
     outbox._retry_at = 0.0
     outbox.send(3, None)
@@ -237,7 +237,7 @@ def test_a_thread_that_comes_after_a_close_joins_nothing(
         outbox.send(1, None)
         outbox.close()
     assert outbox.dropped == 1
-    outbox._work()
+    outbox._run()
     assert ("fed", id(get_exchange("logs").registry)) not in lifetime.nodes
 
 
@@ -256,7 +256,7 @@ def test_an_error_that_nobody_expects_costs_no_message(
         broken.setattr(Node, "_revive", revive)
         outbox.send(1, None)
         eventually(lambda: any("are held" in text for text in told()))
-        eventually(lambda: not outbox._working)
+        eventually(lambda: not outbox._coming)
     outbox._retry_at = 0.0
     outbox.send(2, None)
     eventually(lambda: heard == [1, 2])
@@ -310,13 +310,13 @@ def test_who_takes_longer_than_the_time_to_join_is_waited_for(
         else:
             eventually(lambda: node._incomplete)
             box.send(2, None)
-            assert (len(box._held), box.dropped) == (2, 0)
+            assert (len(box.waiting), box.dropped) == (2, 0)
         listener.kill(signal.SIGKILL if end == "dies" else signal.SIGCONT)
         if end == "goes on":
             listener.expect("1")
             listener.expect("2")
         if end == "dies":
-            eventually(lambda: not box._held)
+            eventually(lambda: not box.waiting)
             assert box.dropped == 0  # nobody is there
         else:
             node.wait_subscribers("logs", 1, 4 * PATIENCE)

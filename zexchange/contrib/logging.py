@@ -62,7 +62,9 @@ class ExchangeHandler(logging.Handler):
     ) -> None:
         super().__init__(level)
         membership = Membership(federation, node, exchange)
-        self._outbox = Outbox(membership, membership.registry.get(exchange), self._failed)
+        self._outbox = Outbox(
+            membership, membership.registry.get(exchange), lambda r: self.handleError(r)
+        )
 
     @property
     def dropped(self) -> int:
@@ -79,9 +81,6 @@ class ExchangeHandler(logging.Handler):
             self._outbox.send(fields_of(record, _process.id), record)
         except Exception:
             self.handleError(record)
-
-    def _failed(self, record: logging.LogRecord) -> None:
-        self.handleError(record)
 
     def close(self) -> None:
         """Send the held records and leave the federation.
@@ -120,7 +119,6 @@ class ExchangeListener:
         self._task: to_thread | None = None
         self.rejected = 0
         """How many messages arrived that are no log records; the first is logged as a warning."""
-        self._pid = os.getpid()
 
     def start(self) -> None:
         """Listen: records that are logged elsewhere after this returns are received.

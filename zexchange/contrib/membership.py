@@ -9,7 +9,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 
-from .. import AsyncNode, Node, NotReady, Registry
+from .. import AsyncNode, Node, NotReady
 from ..local.process.fork import track
 from ..local.process.logs import log
 from ..local.registry import default_registry
@@ -47,10 +47,12 @@ class Membership:
     def __init__(self, federation: str | None, node: AnyNode | None, exchanges: str = "**") -> None:
         if (federation is None) == (node is None):
             raise TypeError("name the federation to join, or give a node=; one of the two")
-        self._federation = federation or ""
         self._exchanges = exchanges
-        self._given = None if node is None else node.node
-        self._node = self._given
+        self._given = self._node = None if node is None else node.node
+        self.registry = default_registry if node is None else node.registry
+        """The registry whose exchanges the adapter uses."""
+        self.federation = (federation or "") if node is None else node.name
+        """The name of the federation."""
         track(self)._after_fork()
 
     def _after_fork(self) -> None:
@@ -60,16 +62,6 @@ class Membership:
         self._flushing: asyncio.Future[None] | None = None
         self._attached, self._in_force = 0, -1
         self._sent = self._most = 0
-
-    @property
-    def registry(self) -> Registry:
-        """The registry whose exchanges the adapter uses. Reading this does not join."""
-        return default_registry if self._given is None else self._given.registry
-
-    @property
-    def federation(self) -> str:
-        """The name of the federation."""
-        return self._federation if self._given is None else self._given.name
 
     def attached(self) -> None:
         """Note that a task was attached: the next `join` waits until that is in force."""
@@ -114,7 +106,7 @@ class Membership:
 
     def _federated(self) -> Node:
         if self._node is None:
-            node = enlist(self._federation, JOIN_TIMEOUT, self._exchanges)
+            node = enlist(self.federation, JOIN_TIMEOUT, self._exchanges)
             revive(node)
             self._node = node
         return self._node
@@ -129,7 +121,7 @@ class Membership:
         if node is None or backlog not in node._backlogs:
             with self._lock:
                 if self._node is None:
-                    self._node = enlist(self._federation, JOIN_TIMEOUT, self._exchanges)
+                    self._node = enlist(self.federation, JOIN_TIMEOUT, self._exchanges)
                 node = self._node
                 if backlog not in node._backlogs:
                     node._backlogs.append(backlog)

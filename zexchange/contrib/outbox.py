@@ -19,18 +19,16 @@ joining a federation does, or for room in the send window. It works as follows:
 A forked child begins with an empty queue, since the parent sends what was in it.
 """
 
-import _thread
-import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from typing import Any
 
 from .. import Exchange, ExchangeError, Node
 from ..local.process import finalizers
-from ..local.process.fork import end_as_child, track
+from ..local.process.fork import end_as_child
 from ..local.process.logs import log
+from ..local.process.worker import Worker
 from ..local.tasks.dispatch import without_waiting
 
 # This imports all that joining needs. If the thread imported it, a process that is forked
@@ -45,7 +43,7 @@ RETRY = 5.0
 """Seconds to wait after a failure to join before a message may start the next attempt."""
 
 
-class Outbox:
+class Outbox(Worker[tuple[Any, Any]]):
     """Sends on one exchange without waiting. `send` and `settle` may be called by any thread.
 
     Args:
@@ -55,6 +53,8 @@ class Outbox:
             is being handled.
     """
 
+    daemon = False  # a program that ends at once still sends what it has logged
+
     def __init__(
         self, membership: Membership, exchange: Exchange[Any], failed: Callable[[Any], object]
     ) -> None:
@@ -63,16 +63,14 @@ class Outbox:
         self._failed = failed
         self.dropped = 0
         """How many messages were dropped because too many were held, or for too long."""
-        track(self)._after_fork()
+        super().__init__("zexchange-outbox")
 
     def _after_fork(self) -> None:
         """Empty the queue, which the parent sends, and join again with the first message."""
-        self._held: deque[tuple[Any, Any]] = deque()
-        self._turn = threading.Lock()  # only ever tried
-        self._sender = 0
-        self._working = False
+        self.waiting.clear()
         self._told = False
         self._retry_at = 0.0
+        super()._after_fork()
 
     def send(self, msg: object, context: object) -> None:
         """Send a message now, or as soon as the node has joined and has room. It never waits.
@@ -84,22 +82,16 @@ class Outbox:
         if finalizers.later(self.send, msg, context, message=True):
             return  # called by a finaliser: another thread will call this again
         node = self._membership.enlist(self)
-        if len(self._held) >= HELD:
+        if len(self.waiting) >= HELD:
             self._drop(1)
             return
-        self._held.append((msg, context))
+        self.waiting.append((msg, context))
         if node._has_joined and node._has_room:
             with without_waiting():
-                self._send_held(lambda: node._has_room)
-        if self._held and not self._working and time.monotonic() >= self._retry_at:
-            self._working = True
-            try:
-                # In two steps: `Thread.start` waits for the new thread, which may first run a
-                # finaliser that needs a lock of our caller's.
-                _thread.start_new_thread(self._start, ())
-                end_as_child()
-            except RuntimeError:  # no more threads: a later message tries again
-                self._working = False
+                self.work(lambda: node._has_room)
+        if self.waiting and time.monotonic() >= self._retry_at:
+            self.wake()
+            end_as_child()
 
     def _drop(self, n: int) -> None:
         """Count dropped messages, and log the first drop."""
@@ -112,27 +104,20 @@ class Outbox:
                 *(self._exchange.name, self._membership.federation),
             )
 
-    def _start(self) -> None:
-        try:
-            # Not a daemon: a program that ends at once still sends what it has logged.
-            threading.Thread(target=self._work, name="zexchange-outbox", daemon=False).start()
-        except RuntimeError:
-            self._working = False
-
-    def _work(self) -> None:
+    def _run(self) -> None:
         """Join, and send the queue, waiting for room, until it is empty."""
         try:
-            while self._held:  # empty if it was closed meanwhile: joining again would be useless
+            while self.waiting:  # empty if it was closed meanwhile: joining again would be useless
                 node = self._membership.enlist(self)
                 node.registry._wake()
                 node._revive()
                 if not node._has_joined:
                     self._wait_for_the_rest(node, LATE_TIMEOUT)
-                while not self._send_held():
+                while not self.work():
                     time.sleep(0.001)
                 # A message queued from here on starts another thread; one queued before is seen
                 # by the condition of the loop.
-                self._working = False
+                self._coming = False
         except ExchangeError as error:
             self._retry_at = time.monotonic() + RETRY
             name = self._membership.federation
@@ -141,13 +126,13 @@ class Outbox:
             self._retry_at = time.monotonic() + RETRY
             log.exception("messages for exchange %r are held", self._exchange.name)
         finally:
-            self._working = False
+            self._coming = False
 
     def _wait_for_the_rest(self, node: Node, timeout: float) -> None:
         """Wait for peers that are not ready; if no peer is then, drop the queue."""
         if not node._wait_for_the_rest(timeout):
-            self._drop(len(self._held))
-            self._held.clear()
+            self._drop(len(self.waiting))
+            self.waiting.clear()
 
     def settle(self, patience: float) -> None:
         """Send the queue, or wait up to ``patience`` seconds for the thread that does.
@@ -160,34 +145,11 @@ class Outbox:
             return  # the thread waits for the peers that are not ready yet
         until = time.monotonic() + patience
         with nullcontext() if patience else without_waiting():
-            while not self._send_held() and time.monotonic() < until:
+            while not self.work() and time.monotonic() < until:
                 time.sleep(0.001)
 
-    def _send_held(self, may: Callable[[], bool] = lambda: True) -> bool:
-        """Send the queue in order, as long as ``may``; return False if another thread sends it."""
-        held, free = self._held, True
-        if self._sender == threading.get_ident():
-            return True
-        while held and free and may():
-            free = False
-            try:
-                # A signal handler may raise between `acquire` and a `try` after it. This loop
-                # sets `free` in the same step as it takes the lock.
-                for free in iter(self._try_turn, False):  # noqa: B007
-                    self._sender = threading.get_ident()
-                    while held and may():
-                        self._send(*held.popleft())
-                    break
-            finally:
-                if free:
-                    self._sender = 0
-                    self._turn.release()
-        return free and not self._turn.locked()
-
-    def _try_turn(self) -> bool:
-        return self._turn.acquire(False)
-
-    def _send(self, msg: object, context: object) -> None:
+    def _do(self, item: tuple[Any, Any]) -> None:
+        msg, context = item
         try:
             self._exchange.send(msg)
         except Exception:
@@ -196,16 +158,16 @@ class Outbox:
     def finish(self, patience: float) -> None:
         """Wait up to ``patience`` seconds until the queue is sent; drop the rest of it."""
         until = time.monotonic() + patience
-        while self._working and time.monotonic() < until:
+        while self._coming and time.monotonic() < until:
             time.sleep(0.001)
-        node = self._membership.enlist(self) if self._held else None
+        node = self._membership.enlist(self) if self.waiting else None
         if node is not None and node._incomplete:
             with suppress(ExchangeError, RuntimeError):  # the node is closed, or in an event loop
                 self._wait_for_the_rest(node, 0.0)
         if node is not None and node._has_joined:
             self.settle(max(0.0, until - time.monotonic()))
-        self._drop(len(self._held))
-        self._held.clear()
+        self._drop(len(self.waiting))
+        self.waiting.clear()
         log.flush()
 
     def close(self) -> None:

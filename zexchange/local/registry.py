@@ -70,7 +70,6 @@ class Observer(Protocol):
 
     def exchange_added(self, exchange: Exchange[Any]) -> None:
         """An exchange was made; it is not yet returned to any caller."""
-        ...
 
     def check_interest(self, keys: int, patterns: int, size: int) -> None:
         """Check whether peers can be told of so much interest.
@@ -85,15 +84,12 @@ class Observer(Protocol):
         Raises:
             LimitReached: it is too much; the interest stays as it was.
         """
-        ...
 
     def interest_added(self, key: str) -> None:
         """The first task that wants messages of peers was attached to a name or a pattern."""
-        ...
 
     def interest_removed(self, key: str) -> None:
         """The last such task was detached from a name or a pattern."""
-        ...
 
     def history_added(self, key: str, arrears: RemoteCatchUp) -> None:
         """A task that asks for history was attached to a name or a pattern, perhaps beside others.
@@ -104,11 +100,9 @@ class Observer(Protocol):
         yet calls ``arrears.alone(observer)`` first. The observer calls `RemoteCatchUp.expire` when
         the joiner has waited for long enough.
         """
-        ...
 
     def retention_changed(self, exchange: Exchange[Any]) -> None:
         """An exchange keeps more or fewer messages from now on; called outside every lock."""
-        ...
 
     def message_refused(
         self, exchange: Exchange[Any], origin: str, seq: int | None, reason: str, detail: str
@@ -123,7 +117,6 @@ class Observer(Protocol):
 
     def revive(self) -> None:
         """This is a forked child, and the registry is used in it for the first time."""
-        ...
 
 
 class Registry:

@@ -14,10 +14,6 @@ from .transport.endpoints import Tcp, check_secure, parse_pair, parse_tcp
 
 LAN = "lan"
 """The word in ``peers=`` that stands for every node of the federation on the local network."""
-REPLAY_BYTES = 32 << 20
-REPLAY_MESSAGES = 1_000_000
-STALL = 1.0
-RECOVERY_TIMEOUT = 5.0
 
 
 class Scope:
@@ -55,10 +51,10 @@ class NodeConfig:
     local: bool = True
     keys: Path | None = None
     exchanges: tuple[str, ...] = ("**",)
-    replay_bytes: int = REPLAY_BYTES
-    replay_messages: int = REPLAY_MESSAGES
-    stall: float = STALL
-    recovery_timeout: float = RECOVERY_TIMEOUT
+    replay_bytes: int = 32 << 20
+    replay_messages: int = 1_000_000
+    stall: float = 1.0
+    recovery_timeout: float = 5.0
 
     def descriptors(self) -> int:
         """Return how many file descriptors a node with this configuration needs without peers."""

@@ -19,7 +19,6 @@ class Forkable(Protocol):
 
     def _after_fork(self) -> None:
         """Make new locks and forget threads; called in the child, while it has a single thread."""
-        ...
 
 
 F = TypeVar("F", bound=Forkable)

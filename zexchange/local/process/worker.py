@@ -7,6 +7,7 @@ import _thread
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Callable
 from threading import get_ident
 from typing import Generic, TypeVar
 
@@ -20,6 +21,9 @@ class Worker(ABC, Generic[T]):
 
     `wake` may be called with any lock held.
     """
+
+    daemon = True
+    """Whether the thread is ended abruptly at the end of the program."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -50,7 +54,7 @@ class Worker(ABC, Generic[T]):
 
     def _start(self) -> None:
         try:
-            threading.Thread(target=self._run, name=self._name, daemon=True).start()
+            threading.Thread(target=self._run, name=self._name, daemon=self.daemon).start()
         except RuntimeError:
             self._coming = False
 
@@ -58,18 +62,29 @@ class Worker(ABC, Generic[T]):
         self._coming = False
         self.work()
 
-    def work(self) -> bool:
-        """Do all queued items; return False if another thread does them. No lock is held."""
+    def work(self, may: Callable[[], bool] = lambda: True) -> bool:
+        """Do queued items as long as ``may``; return False if another thread does them.
+
+        No lock is held.
+        """
         if self._doer == get_ident():  # called by an item that is being done
             return True
-        while self.waiting:
-            if not self._turn.acquire(False):
-                return False
-            self._doer = get_ident()
+        free = True
+        while self.waiting and free and may():
+            free = False
             try:
-                while self.waiting:
-                    self._do(self.waiting.popleft())
+                # A signal handler may raise between `acquire` and a `try` after it. This loop
+                # sets `free` in the same step as it takes the lock.
+                for free in iter(self._try_turn, False):  # noqa: B007
+                    self._doer = get_ident()
+                    while self.waiting and may():
+                        self._do(self.waiting.popleft())
+                    break
             finally:
-                self._doer = 0
-                self._turn.release()
-        return not self._turn.locked()
+                if free:
+                    self._doer = 0
+                    self._turn.release()
+        return free and not self._turn.locked()
+
+    def _try_turn(self) -> bool:
+        return self._turn.acquire(False)

@@ -31,19 +31,19 @@ class Place(Protocol):
 
     def _release(self, feed: "Feed") -> None:
         """Detach a feed, even if it is attached several times."""
-        ...
 
 
 class Feed(Keeper, Gone):
     """The task that stands for a stream; every method may be called by any thread."""
 
     __slots__ = (
-        "_mailbox", "_stream", "_unclosed", "details", "keep", "places", "preload", "send",
-        "send_all",
+        "_mailbox", "_unclosed", "details", "keep", "places", "preload", "send", "send_all",
+        "stream",
     )  # fmt: skip
 
     def __init__(self, stream: object, mailbox: Mailbox[Any], details: bool) -> None:
-        self._stream = weakref.ref(stream)
+        self.stream = weakref.ref(stream)
+        """Returns the stream, or None if it was collected."""
         self._mailbox = mailbox
         self._unclosed = False
         self.details = details
@@ -56,12 +56,8 @@ class Feed(Keeper, Gone):
         self.preload: Callable[[Any], None] = mailbox.preload
 
     def __repr__(self) -> str:
-        stream = self._stream()
+        stream = self.stream()
         return "a stream that nobody refers to" if stream is None else repr(stream)
-
-    def stream(self) -> object:
-        """Return the stream, or None if it was collected."""
-        return self._stream()
 
     def orphan(self) -> None:
         """Note that nobody can read any longer; called by a finaliser, so it takes no lock."""

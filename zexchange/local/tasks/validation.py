@@ -79,13 +79,8 @@ def _check_primed(generator: Generator[Any, Any, Any]) -> None:
         raise NotASubscriber(f"{generator!r} has finished: attach a fresh one, primed with next()")
 
 
-class _Turn(Lock):
-    """The lock of one generator, shared by all exchanges that it is attached to."""
-
-    __slots__ = ()
-
-
-_turns: weakref.WeakKeyDictionary[Any, _Turn] = weakref.WeakKeyDictionary()
+_turns: weakref.WeakKeyDictionary[Any, Lock] = weakref.WeakKeyDictionary()
+"""The lock of each generator, for all exchanges that it is attached to."""
 
 
 class GeneratorTask:
@@ -100,7 +95,7 @@ class GeneratorTask:
     def __init__(self, generator: Generator[Any, Any, Any], ended: Callable[[], None]) -> None:
         self._generator = generator
         self._ended = ended
-        self._turn = _turns.setdefault(generator, _Turn())
+        self._turn = _turns.setdefault(generator, Lock())
 
     def __repr__(self) -> str:
         return repr(self._generator)

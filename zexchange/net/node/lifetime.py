@@ -54,11 +54,9 @@ class Backlog(Protocol):
 
     def settle(self, patience: float) -> None:
         """Send them, or wait ``patience`` seconds for the thread that does: the node has joined."""
-        ...
 
     def finish(self, patience: float) -> None:
         """Wait ``patience`` seconds until they have been sent: the process ends."""
-        ...
 
 
 class NodeLifetime:

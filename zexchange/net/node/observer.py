@@ -35,7 +35,7 @@ class NodeObserver:
     ) -> None:
         self._federation = federation
         self._engine = engine
-        self._revive = revive
+        self.revive = revive
         self._early: list[weakref.ref[RemoteCatchUp]] = []
         """Late joiners from before the node was started: the peers that it meets first owe them
         history."""
@@ -121,10 +121,6 @@ class NodeObserver:
             exchange._report(Lost(exchange.name, origin, seq, seq, f"{reason}: {detail}"))
         engine.rejection_counter.add(origin, reason, detail)
         return True
-
-    def revive(self) -> None:
-        """Start the node again in a forked child, whose registry is used for the first time."""
-        self._revive()
 
     def _after_fork(self) -> None:
         """Forget the late joiners of the parent."""

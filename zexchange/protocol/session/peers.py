@@ -30,7 +30,7 @@ from ..unanswered import (
     refused,
 )
 from ..wire.envelopes import SCHEME
-from ..wire.messages import FORGETS, Address, Hello, Label, Pong
+from ..wire.messages import FORGETS, Hello, Pong
 
 HELLO_EVERY = 1.0
 REFUSED_RETRY = 10.0
@@ -140,7 +140,7 @@ class Candidate:
         return self.source == "static" or not self.endpoint.startswith("ipc:")
 
 
-@dataclass(slots=True)
+@dataclass
 class Peer:
     """A node that we know.
 
@@ -165,17 +165,6 @@ class Peer:
     near: bool = True
     rights: Rights = EVERYTHING
     calls: Kind = Kind.NEAR
-    id: bytes = field(init=False)
-    key: bytes = field(init=False)
-    label: Label = field(init=False)
-    addresses: tuple[Address, ...] = field(init=False)
-    asked: PermittedInterest = field(init=False)
-    told: PermittedInterest = field(init=False)
-    interest: PeerInterest = field(init=False)
-    heard_at: float = field(init=False)
-    ponged_at: float = field(init=False)
-    ping_at: float = field(init=False)
-    unproven_at: float | None = field(init=False)
     called_at: float = 0.0
     unproven_for: float = UNPROVEN_AFTER
     probe_at: float = 0.0
@@ -222,7 +211,8 @@ class Peer:
         self.asked = PermittedInterest(self.rights.subscribe)
         self.told = PermittedInterest(self.rights.publish)
         self.interest = PeerInterest(hello.epoch, self.asked.replace(hello.interest))
-        self.heard_at = self.ponged_at = self.unproven_at = now
+        self.heard_at = self.ponged_at = now
+        self.unproven_at: float | None = now
         self.ping_at = now + PING_EVERY
 
     @property

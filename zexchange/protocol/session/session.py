@@ -193,8 +193,9 @@ class Session(SessionState):
                 self.forgetting.on_forgot(peer, message, now)
             case Named():
                 self.readiness.on_named(peer, message)
-            case Slow(_, slow):
-                self._on_slow(peer, slow)
+            case Slow(_, slow) if slow is not peer.finds_us_slow:
+                peer.finds_us_slow = slow
+                self.tell(PeerSlow(peer.id.hex(), peer.label, slow, ourselves=True))
             case Bye(_, heads):  # for good: no node comes back under an id that has ended
                 self.peering.left(peer, "bye", now, heads)
             case _:
@@ -233,11 +234,6 @@ class Session(SessionState):
             keys = tuple(restricted([asked.key], tuple(wanted)))
         if route is not None and keys:
             self.do(Recount(route, asked.request, keys, peer.forgets))
-
-    def _on_slow(self, peer: Peer, slow: bool) -> None:
-        if slow is not peer.finds_us_slow:
-            peer.finds_us_slow = slow
-            self.tell(PeerSlow(peer.id.hex(), peer.label, slow, ourselves=True))
 
     def slow(self, peer: Peer, slow: bool) -> None:
         """Tell the user and the peer that it acknowledges too slowly, or has caught up."""
