@@ -179,6 +179,10 @@ class Ring:
         """Return every peer that holds the oldest held frame of some exchange, and one of these."""
         return {peer: name for name, held in self._held.items() for peer in held[0].waiting}
 
+    def first_holders(self) -> set[bytes]:
+        """Return the peers that hold the oldest frame of all: nothing is evicted because of them."""
+        return set(self._order[0].waiting) if self._order else set()
+
     def held(self) -> dict[str, int]:
         """Return the exchanges with held frames, each with the number of its last held message.
 

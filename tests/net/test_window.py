@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,10 @@ from tests.net.test_tcp import behind
 from tests.relay import Relay
 from tests.support import Program, eventually, patience, tcp
 from zexchange import Delivery, Lost, Node, PeerSlow, Registry, federate
+from zexchange.history import Frame, Ring
+from zexchange.net.engine.environment import NodeEnvironment
+from zexchange.net.outbound.window import Window
+from zexchange.protocol.delivery.sequence import Numbering
 
 pytestmark = pytest.mark.sockets
 
@@ -328,6 +333,48 @@ def test_what_senders_that_may_not_wait_overdraw_is_bounded(join: Joiner) -> Non
         assert engine.outbound.window.filled()[2] < 4 << 20
         release.set()
         eventually(lambda: [e.slow for e in events if isinstance(e, PeerSlow)] == [True, False])
+
+
+def overdrawn_window() -> tuple[Window, Callable[..., None]]:
+    """A full window of 1 MiB whose senders may not wait, and what sends a frame by it."""
+    world, numbering = NodeEnvironment(), Numbering()
+    window = Window(
+        Ring(2 << 20, 10_000, 1 << 20),
+        numbering,
+        threading.Lock(),
+        may_wait=lambda: False,
+        catch_up=lambda: None,
+        if_free=lambda act: None,
+        world=world,
+    )
+
+    def send(name: str, size: int, number: int) -> None:
+        window.keep(Frame(name, number, number, bytes(size)))
+        window.overdraw()
+
+    for peer in (b"stuck", b"well"):
+        window.promise(peer, ["all"])
+    window.promise(b"stuck", ["all", "big"])
+    return window, send
+
+
+def test_overdraft_spares_a_peer_that_does_not_hold_it() -> None:
+    """A healthy peer with one small frame that is newer is not slow because another one is."""
+    window, send = overdrawn_window()
+    for number in range(1, 60):
+        send("big", 100_000, number)
+        if number == 30:
+            send("all", 10, 1)
+    assert window.slow_peers().keys() == {b"stuck"}
+
+
+def test_overdraft_counts_acknowledgements_that_have_arrived() -> None:
+    """They may wait to be taken in while a sender that may not wait goes on."""
+    window, send = overdrawn_window()
+    for number in range(1, 60):
+        send("big", 100_000, number)
+        assert not window.slow_peers()
+        window.acknowledge(b"stuck", {}, {"big": number})
 
 
 def test_one_message_may_be_larger_than_the_ring(join: Joiner) -> None:

@@ -161,13 +161,19 @@ class Window:
             self._count_unread(frame.name, frame.size)
 
     def _bound_overdraft(self, size: int) -> None:
-        """Find the peers too slow that hold the oldest frames, once too much is overdrawn.
+        """Make peers slow until the ring is within its bound, once too much is overdrawn.
 
-        By senders that may not wait; the last message, of ``size`` bytes, may be larger than all.
+        Time does not count here, as it does elsewhere: the senders may not wait. So only the peers
+        that hold the oldest frame are made slow, again and again; others with few frames are not.
+
+        Args:
+            size: of the message that was sent last, which may be larger than the bound.
         """
         ring = self._ring
         most = self._overdrawn_from + ring.window + size
-        while ring.bytes > most and (holders := ring.holders()):
+        if ring.bytes > most:
+            self.take_acknowledged()  # these have arrived, and count first
+        while ring.bytes > most and (holders := ring.first_holders()):
             for peer in holders:
                 self._make_slow(peer)
         if not self.full:
