@@ -180,7 +180,7 @@ class Ring:
         return {peer: name for name, held in self._held.items() for peer in held[0].waiting}
 
     def first_holders(self) -> set[bytes]:
-        """Return the peers that hold the oldest frame of all: nothing is evicted because of them."""
+        """Return the peers that hold the oldest frame of all, so that nothing is evicted."""
         return set(self._order[0].waiting) if self._order else set()
 
     def held(self) -> dict[str, int]:
