@@ -85,11 +85,11 @@ class Observer(Protocol):
             LimitReached: it is too much; the interest stays as it was.
         """
 
-    def interest_added(self, key: str) -> None:
-        """The first task that wants messages of peers was attached to a name or a pattern."""
+    def interest_changed(self, key: str, wanted: bool) -> None:
+        """The first task that wants messages of peers was attached to a name or a pattern.
 
-    def interest_removed(self, key: str) -> None:
-        """The last such task was detached from a name or a pattern."""
+        If it is no longer ``wanted``, the last such task was detached from it.
+        """
 
     def history_added(self, key: str, arrears: RemoteCatchUp) -> None:
         """A task that asks for history was attached to a name or a pattern, perhaps beside others.
@@ -379,7 +379,7 @@ class Registry:
                 self._patterns, self._interest_size = patterns, size
             self._interest[key] += 1
             if self._interest[key] == 1:
-                self._tell(lambda observer: observer.interest_added(key))
+                self._tell(lambda observer: observer.interest_changed(key, True))
 
     def _interest_down(self, key: str) -> None:
         """Undo one `_interest_up`."""
@@ -389,7 +389,7 @@ class Registry:
                 del self._interest[key]
                 self._patterns -= is_pattern(key)
                 self._interest_size -= _size(key)
-                self._tell(lambda observer: observer.interest_removed(key))
+                self._tell(lambda observer: observer.interest_changed(key, False))
 
     def _refused(
         self, exchange: Any, origin: str, seq: int | None, reason: str, detail: str
