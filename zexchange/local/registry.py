@@ -7,6 +7,9 @@ The same name gives the same object, atomically, and looking up an existing name
 there are many exchanges, those without tasks *rest*: they are held weakly, and are collected when
 nobody refers to them. Observers hear of new exchanges and of interest. The purpose of observers is
 not known here, nor that there is a network.
+
+`Registry` is one class because names, views, interest and observers change together, under one
+lock.
 """
 
 import threading
@@ -95,9 +98,9 @@ class Observer(Protocol):
         """A task that asks for history was attached to a name or a pattern, perhaps beside others.
 
         For each origin that may have some, the observer calls ``arrears.begin(origin)`` on the
-        thread that delivers, and afterwards ``arrears.noted(observer)``. An observer that will know
-        no origin calls ``arrears.decline(observer)`` at once instead. An observer that knows none
-        yet calls ``arrears.alone(observer)`` first. The observer calls `RemoteCatchUp.expire` when
+        thread that delivers, and afterwards ``arrears.noted(observer)``. An observer that knows no
+        origin yet calls ``arrears.alone(observer)`` first; one that will know none calls this and
+        ``arrears.begun(observer)`` at once instead. The observer calls `RemoteCatchUp.expire` when
         the joiner has waited for long enough.
         """
 

@@ -70,7 +70,8 @@ class NodeObserver:
         """Ask peers for the history that a late joiner wants."""
         engine = self._engine()
         if engine is None:
-            arrears.decline(self)
+            arrears.begun(self)
+            arrears.alone(self)
             return
         arrears.me = engine.me.hex()
         if not engine.inbound.peers:
