@@ -22,6 +22,8 @@ queue: acknowledgements free frames at its front, and all frames after a held on
 join later, for as long as the exchange is retained.
 
 This module does not know sockets, the states of peers, or the time.
+
+Both are in one file because they keep the same encoded messages, and count their sizes alike.
 """
 
 from bisect import bisect_left

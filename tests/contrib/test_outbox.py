@@ -166,7 +166,7 @@ def test_who_sends_waits_for_no_room(outbox: Outbox, heard: list[Any]) -> None:
     room = node._engine.outbound.window.room
     waited: list[None] = []
     room.wait = lambda: waited.append(None)  # type: ignore[method-assign]
-    bridge = node._bridge("logs")
+    bridge = node._running().bridges.get("logs")
 
     class Full:
         """Stands in for a bridge whose sender has to wait."""

@@ -164,7 +164,7 @@ def test_a_table_is_not_changed_under_the_hands_of_its_own_thread() -> None:
         def __getattr__(self, name: str) -> Callable[..., None]:
             return lambda *args: None
 
-        def interest_added(self, key: str) -> None:  # with the table's lock held
+        def interest_changed(self, key: str, wanted: bool) -> None:  # with the table's lock held
             finally_(lambda: exchange.attach(inner))
             self.seen = tuple(s.task for s in exchange._subscriptions())
 

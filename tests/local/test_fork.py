@@ -30,10 +30,7 @@ class Watch:
     def check_interest(self, keys, patterns, size):
         pass
 
-    def interest_added(self, key):
-        pass
-
-    def interest_removed(self, key):
+    def interest_changed(self, key, wanted):
         pass
 
     def revive(self):

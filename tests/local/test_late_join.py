@@ -22,10 +22,7 @@ class Observer:
     def check_interest(self, keys, patterns, size):
         pass
 
-    def interest_added(self, key):
-        pass
-
-    def interest_removed(self, key):
+    def interest_changed(self, key, wanted):
         pass
 
     def revive(self):
@@ -506,7 +503,7 @@ class Early(Observer):
     def check_interest(self, keys, patterns, size):
         pass
 
-    def interest_added(self, key):
+    def interest_changed(self, key, wanted):
         self._registry.get("a.x")._deliver([2], "o", 2, 0.0)
 
     def history_added(self, key, arrears):

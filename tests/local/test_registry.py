@@ -37,11 +37,8 @@ class Watch:
     def check_interest(self, keys, patterns, size):
         pass
 
-    def interest_added(self, key):
-        self.heard.append(("+", key))
-
-    def interest_removed(self, key):
-        self.heard.append(("-", key))
+    def interest_changed(self, key, wanted):
+        self.heard.append(("+" if wanted else "-", key))
 
     def revive(self):
         self.heard.append(("revive",))

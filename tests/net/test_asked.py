@@ -35,7 +35,14 @@ def everything() -> Callable[[Node], None]:
 
 def questions(node: Node) -> None:
     """Ask for everything that can be asked for, also of the registry that is federated."""
-    _ = node.peers, node.stats(), node.id, node.endpoints, repr(node), node._bridge("asked")
+    _ = (
+        node.peers,
+        node.stats(),
+        node.id,
+        node.endpoints,
+        repr(node),
+        node._running().bridges.get("asked"),
+    )
     exchange, task = node.registry.get("asked"), Asking()
     exchange.attach(to_call(lambda msg: None))
     exchange.handler(task.emit)
@@ -109,7 +116,7 @@ def test_what_encodes_may_ask_for_everything(
         exchange.send(Thing())
     else:
         here.retain("x", 5)
-        exchange._detach_bridge(node._bridge("x"))
+        exchange._detach_bridge(node._running().bridges.get("x"))
         exchange.send(Thing())
         _, there = join()
         got = there.get("x").stream(history=5)

@@ -19,7 +19,7 @@ def test_one_pattern_too_many_is_an_error_where_it_is_attached() -> None:
     with federate("fed", registry=registry) as node:
         with pytest.raises(LimitReached, match=r"1,001 patterns .* 1,000"):
             registry.match("one.more.*").stream()
-        assert not registry.match("one.more.*")._occupied
+        assert not registry.match("one.more.*")._subscriptions()
         later = collect(registry, "later")
         with federate("fed", registry=other) as newcomer:
             newcomer.wait_subscribers("later", 1)

@@ -407,8 +407,8 @@ def test_looking_at_a_node(join: Joiner) -> None:
     assert (peer.id, peer.name, peer.interest, peer.ready) == (other.id, "you", ("x",), True)
     assert abs(peer.since - time.time()) < 60
     assert node.endpoints[0].startswith("ipc://")
-    assert repr(node._bridge("x")) == "<Bridge 'x' open>"
-    assert repr(node._bridge("y")) == "<Bridge 'y' idle>"
+    assert repr(node._running().bridges.get("x")) == "<Bridge 'x' open>"
+    assert repr(node._running().bridges.get("y")) == "<Bridge 'y' idle>"
     assert "peers=1" in repr(node)
 
 

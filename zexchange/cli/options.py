@@ -7,7 +7,7 @@ for all commands. This module does not know what a command does with its node.
 import functools
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import click
@@ -19,13 +19,13 @@ Command = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class Joining:
-    """The values of the shared options."""
+    """The values of the shared options, named as the arguments of `federate`."""
 
     federation: str
     listen: str | None = None
     advertise: str | None = None
     peers: tuple[str, ...] = ()
-    hubs: tuple[str, ...] = ()
+    hub: tuple[str, ...] = ()
     keys: str | None = None
     insecure: bool = False
 
@@ -42,18 +42,9 @@ class Joining:
         Raises:
             click.ClickException: the node cannot join; the text says why.
         """
+        how = asdict(self)
         try:
-            node = federate(
-                self.federation,
-                listen=self.listen,
-                advertise=self.advertise,
-                peers=self.peers,
-                hub=self.hubs,
-                keys=self.keys,
-                insecure=self.insecure,
-                label=label,
-                join_timeout=join_timeout,
-            )
+            node = federate(how.pop("federation"), label=label, join_timeout=join_timeout, **how)
         except (ExchangeError, ValueError) as error:
             raise click.ClickException(str(error)) from error
         try:
@@ -108,7 +99,6 @@ _OPTIONS = (
     ),
     option(
         "--hub",
-        "hubs",
         metavar="ENDPOINT",
         multiple=True,
         help="A hub that leads to the others; may be repeated.",

@@ -57,7 +57,7 @@ def fields_of(record: logging.LogRecord, process: str) -> dict[str, Any]:
     for name, value in {**record.__dict__, **own, "msg": text}.items():
         kinds = _FIELDS.get(name)
         if kinds is None:
-            fields[name] = _portable(value)
+            fields[name] = value if _is_plain(value) else _text(value)
         elif (field := _as_one_of(kinds, value)) is not _NONE:
             fields[name] = field
     if record.exc_info and not record.exc_text:
@@ -83,10 +83,6 @@ def _as_one_of(kinds: tuple[type, ...], value: object) -> object:
         if kind in kinds and isinstance(value, kind):
             return kind(value)
     return _NONE
-
-
-def _portable(value: object) -> object:
-    return value if _is_plain(value) else _text(value)
 
 
 def _text(value: object) -> str:

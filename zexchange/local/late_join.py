@@ -22,6 +22,9 @@ complete (`_left`), its parked messages are given all the same, and `_given` not
 the node comes back, its history is given only from there on.
 
 Which nodes there are, and how their history comes, is not known here: the observers say so.
+
+The class is long because it is one state machine under one lock: each step changes several of these
+sets, and leaves them consistent.
 """
 
 import threading
@@ -212,12 +215,6 @@ class RemoteCatchUp:
     def alone(self, observer: object) -> None:
         """An observer knows no origin so far; called at once, when it is told of the joiner."""
         with self._lock:
-            self._waits_for.discard(observer)
-
-    def decline(self, observer: object) -> None:
-        """An observer knows no origin and will know none; called at once, when it is told."""
-        with self._lock:
-            self._unsure.discard(observer)
             self._waits_for.discard(observer)
 
     def again(self, observer: object) -> None:

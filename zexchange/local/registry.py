@@ -7,6 +7,9 @@ The same name gives the same object, atomically, and looking up an existing name
 there are many exchanges, those without tasks *rest*: they are held weakly, and are collected when
 nobody refers to them. Observers hear of new exchanges and of interest. The purpose of observers is
 not known here, nor that there is a network.
+
+`Registry` is one class because names, views, interest and observers change together, under one
+lock.
 """
 
 import threading
@@ -85,19 +88,19 @@ class Observer(Protocol):
             LimitReached: it is too much; the interest stays as it was.
         """
 
-    def interest_added(self, key: str) -> None:
-        """The first task that wants messages of peers was attached to a name or a pattern."""
+    def interest_changed(self, key: str, wanted: bool) -> None:
+        """The first task that wants messages of peers was attached to a name or a pattern.
 
-    def interest_removed(self, key: str) -> None:
-        """The last such task was detached from a name or a pattern."""
+        If it is no longer ``wanted``, the last such task was detached from it.
+        """
 
     def history_added(self, key: str, arrears: RemoteCatchUp) -> None:
         """A task that asks for history was attached to a name or a pattern, perhaps beside others.
 
         For each origin that may have some, the observer calls ``arrears.begin(origin)`` on the
-        thread that delivers, and afterwards ``arrears.noted(observer)``. An observer that will know
-        no origin calls ``arrears.decline(observer)`` at once instead. An observer that knows none
-        yet calls ``arrears.alone(observer)`` first. The observer calls `RemoteCatchUp.expire` when
+        thread that delivers, and afterwards ``arrears.noted(observer)``. An observer that knows no
+        origin yet calls ``arrears.alone(observer)`` first; one that will know none calls this and
+        ``arrears.begun(observer)`` at once instead. The observer calls `RemoteCatchUp.expire` when
         the joiner has waited for long enough.
         """
 
@@ -379,7 +382,7 @@ class Registry:
                 self._patterns, self._interest_size = patterns, size
             self._interest[key] += 1
             if self._interest[key] == 1:
-                self._tell(lambda observer: observer.interest_added(key))
+                self._tell(lambda observer: observer.interest_changed(key, True))
 
     def _interest_down(self, key: str) -> None:
         """Undo one `_interest_up`."""
@@ -389,7 +392,7 @@ class Registry:
                 del self._interest[key]
                 self._patterns -= is_pattern(key)
                 self._interest_size -= _size(key)
-                self._tell(lambda observer: observer.interest_removed(key))
+                self._tell(lambda observer: observer.interest_changed(key, False))
 
     def _refused(
         self, exchange: Any, origin: str, seq: int | None, reason: str, detail: str

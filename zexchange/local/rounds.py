@@ -25,6 +25,8 @@ exchange idle again. A batch that arrives for several tasks is a counted round t
 Between the test of `_idle` and its change nothing is called, so with CPython's GIL no other thread
 runs in between. Where there is no GIL, `_idle` is never set and each send takes the second path. A
 frame may stay on the stack after its round is over; then its ``targets`` are `OVER`.
+
+The class is one piece because each of these paths reads and sets the same five attributes.
 """
 
 import sys

@@ -2,6 +2,9 @@
 
 A task that was attached twice is removed by the second detach. The table tells the registry when
 the first interested task is attached and when the last one is detached. It hands out no messages.
+
+The file is long because of documentation, and of overloads for type checkers: the methods are short
+and all change the same table.
 """
 
 import threading
@@ -71,12 +74,8 @@ class SubscriberTable(Generic[T]):
         shown = [task.stream() if isinstance(task, Feed) else task for task in tasks]
         return tuple([task for task in shown if task is not None])
 
-    @property
-    def _occupied(self) -> bool:
-        """Whether anything is attached, be it a stream whose reader no longer exists."""
-        return bool(self._table)
-
     def _subscriptions(self) -> list[Subscription]:
+        """Return all that is attached, also streams whose readers no longer exist."""
         return list(self._table.values())
 
     def __len__(self) -> int:

@@ -2,6 +2,9 @@
 
 The sender only puts the message into the mailbox. The reading side has no caller to raise to, so
 its errors are logged and counted. Nothing here may know exchanges.
+
+Both adapters are in one file because they differ only in how a message gets from the mailbox to the
+task.
 """
 
 import asyncio

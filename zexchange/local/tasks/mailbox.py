@@ -3,6 +3,8 @@
 An item that does not fit is dropped by the rule that the user chose, and counted: never silently.
 Items come from anywhere and may be anything; `keep` copies buffers, which their sender may fill
 again.
+
+The class is one piece because threads and coroutines read the same items under the same lock.
 """
 
 import threading

@@ -3,6 +3,8 @@
 These are pure functions. Each rule looks at one kind of trouble, and says in a sentence what is
 wrong, with what, and what to do. The rules stand in the order in which causes hide each other: a
 peer that is not there cannot be half open, and a peer that is half open cannot listen.
+
+All rules are in one file, so that their order can be read at a glance. Most of it is their texts.
 """
 
 import difflib

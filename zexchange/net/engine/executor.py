@@ -170,7 +170,7 @@ class EffectExecutor:
 
     def _tell(self, event: Event) -> None:
         """Log an event, and have the data thread hand it to the tasks of `Node.events`."""
-        unheard = isinstance(event, Lost | Rejected) and not self.events._occupied
+        unheard = isinstance(event, Lost | Rejected) and not self.events._subscriptions()
         (log.warning if unheard else log.info)("%s", event)
         told_at = self.world.time()
         self.inbound.do(lambda: self.events._deliver([event], "", 0, told_at))

@@ -19,6 +19,8 @@ have brought. The merger lets one thread at a time do so for each exchange.
 A receiver that is left alone hands on by itself again (`Source.part`), once it stands where all
 stood. It does not while a peer that left may come back (`departed.REMEMBERED`): the merger must
 know then what of its messages was handed on, or reported as lost.
+
+The three classes are in one file because every step passes through all of them, under one lock.
 """
 
 import threading

@@ -21,6 +21,9 @@ number of bytes or messages (`ACKNOWLEDGE`), or when a beacon asks.
 
 Nearly all frames are small and next, and take the short way at the top of `take`. While the same
 process is met in other federations too, messages and losses go to `Sharing` instead of the tasks.
+
+The class is long because all these steps read and change the same positions and counts, on one
+thread.
 """
 
 from collections.abc import Callable, Iterable, Iterator

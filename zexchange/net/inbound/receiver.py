@@ -135,12 +135,7 @@ class Receiver:
         self._former = Former()
         self._since: dict[str, int] = {}
         """The epoch in which each key was added."""
-        self.thread = world.loop(
-            "zexchange-data",
-            self._poller.wait,
-            self._turn,
-            self._last,
-        )
+        self.thread = world.loop("zexchange-data", self._poller.wait, self._turn, self._last)
 
     # ---------------------------------------------------------- called by other threads
 

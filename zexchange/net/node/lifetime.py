@@ -4,6 +4,9 @@ A node is a handle that outlives its running parts (the engine). It closes with 
 users, and in a forked child its parts are made again at the first use. Callers wait on their own
 threads, and the engine never waits for a caller. A process that ends without `close` says goodbye,
 and has a second to deliver what it sent.
+
+The class is long because a start, a fork, a close and the end of the process may meet at any
+moment: each of them has to know how far the others are.
 """
 
 import os
@@ -22,7 +25,6 @@ from ...local.process.logs import log
 from ...local.registry import Exchange, Registry
 from ...local.tasks import eventloops
 from ...local.tasks.buffered import catch_up
-from ...names import check_name
 from ...protocol.session.events import Event
 from ...protocol.wire.messages import Label
 from ...seconds import seconds
@@ -36,7 +38,6 @@ from .stats import NodeStats, PeerStatus, peers_of, stats_of
 if TYPE_CHECKING:
     from ..engine.engine import Engine
     from ..engine.environment import NodeEnvironment
-    from ..outbound.bridge import Bridge
 
 START_TIMEOUT = 5.0
 """Seconds that a fork waits for nodes which are being started."""
@@ -119,10 +120,6 @@ class NodeLifetime:
     def stats(self) -> NodeStats:
         """Return what was sent, received and lost so far."""
         return stats_of(self._running())
-
-    def _bridge(self, name: str) -> "Bridge":
-        """Return the subscriber that carries an exchange's messages to this node."""
-        return self._running().bridges.get(check_name(name))
 
     # ---------------------------------------------------------------------- its running parts
 

@@ -3,6 +3,9 @@
 Each wait is written once, in `NodeWaits`. `Node` goes through it on the caller's thread, and
 `AsyncNode` in a coroutine, which the control thread wakes. Coroutines may run under asyncio,
 uvloop or trio, and under anyio on any of these.
+
+Both classes are in one file, most of which is documentation, so that the two forms of each wait can
+be compared.
 """
 
 from collections.abc import Callable

@@ -60,23 +60,18 @@ class NodeObserver:
                     f" a process can have {most:,}: use one pattern that covers many"
                 )
 
-    def interest_added(self, key: str) -> None:
-        """Tell peers that this process wants a name or pattern from now on."""
+    def interest_changed(self, key: str, wanted: bool) -> None:
+        """Tell peers that this process wants a name or pattern from now on, or no longer."""
         engine = self._engine()
         if engine is not None:
-            engine.want(key, True)
-
-    def interest_removed(self, key: str) -> None:
-        """Tell peers that this process no longer wants a name or pattern."""
-        engine = self._engine()
-        if engine is not None:
-            engine.want(key, False)
+            engine.want(key, wanted)
 
     def history_added(self, key: str, arrears: RemoteCatchUp) -> None:
         """Ask peers for the history that a late joiner wants."""
         engine = self._engine()
         if engine is None:
-            arrears.decline(self)
+            arrears.begun(self)
+            arrears.alone(self)
             return
         arrears.me = engine.me.hex()
         if not engine.inbound.peers:

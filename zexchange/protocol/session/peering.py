@@ -3,6 +3,9 @@
 A candidate is sent hellos until it welcomes or refuses us. A node that welcomes us, or that says
 hello itself, becomes a peer, and we dial it if there is no link to it yet. Every step may come
 twice or not at all. `readiness` tells peers what we want, and proves it.
+
+The class is long because admitting, linking and leaving change the same tables, and lead to one
+another.
 """
 
 from dataclasses import replace

@@ -8,6 +8,8 @@ deadlines decide when something happens to them, and all these deadlines are her
                 DIALING --refused--> REFUSED       (dialled again after a while)
     peer        heard --3 s--> silent --30 s--> left("silent")
                 not heard for 1.5 s and nothing listens --> left("gone")
+
+They are in one file with their table because these deadlines are tuned to one another.
 """
 
 import enum

@@ -20,6 +20,8 @@ data socket is replaced, and a fresh one subscribes to everything again; the tim
 `UNPROVEN_MOST`. Anybody may subscribe to a token with another node's id, so a token counts only
 once the node itself has told us of its epoch. With permissions we may not honour the prefix of a
 pattern; then we tell the peer the names, and it subscribes to each (`Named`).
+
+Both directions are in one class because each message about one of them also confirms the other.
 """
 
 from collections.abc import Collection, Iterable

@@ -3,6 +3,8 @@ r"""Data and ready frames, topics and tokens: how the bytes on the data path are
 The first byte tells three kinds of frame apart: ``\x01`` data, ``\x02`` control (see `control`),
 ``\xff`` ready. docs/PROTOCOL.md describes them byte by byte. For any bytes that arrive, the only
 error raised here is `DecodeError`.
+
+What is written and what is read are in one file, so that each layout is described once.
 """
 
 import struct

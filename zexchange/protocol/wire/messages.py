@@ -2,6 +2,8 @@
 
 They say what one node tells another; in their docstrings, *I* is the sender and *you* the receiver.
 Nothing here acts, and nothing here knows how a value is written on the wire.
+
+They are in one file because together they are the protocol, to be read from top to bottom.
 """
 
 from collections.abc import Callable, Mapping
