@@ -107,8 +107,8 @@ def _owners() -> Iterator[object]:
         if type(owner).__module__ != "zexchange.local.tasks.validation":
             yield owner
         for subscription in list(getattr(owner, "_table", {}).values()):
-            if subscription.arrears is not None:
-                yield subscription.arrears
+            if subscription.catch_up is not None:
+                yield subscription.catch_up
     for engine in _alive(_engines):
         for path in PARTS:
             yield part(engine, path)

@@ -138,8 +138,8 @@ class Owing:
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *args: None
 
-    def history_added(self, key: str, arrears: Any) -> None:
-        arrears.begin("o")
+    def history_added(self, key: str, catch_up: Any) -> None:
+        catch_up.begin("o")
 
 
 def owed(registry: Registry, foreign: type[Foreign]) -> None:

@@ -31,8 +31,8 @@ class Observer:
     def retention_changed(self, exchange):
         self.changed.append(exchange.name)
 
-    def history_added(self, key, arrears):
-        self._joiners.append((key, arrears))
+    def history_added(self, key, catch_up):
+        self._joiners.append((key, catch_up))
 
 
 class Bridge:
@@ -88,21 +88,21 @@ def test_live_messages_wait_for_the_history(registry, observer):
     """Then history comes first, what waited comes next, and all else at once."""
     exchange, task = registry.get("x"), Task()
     exchange.attach(task, history=3)
-    ((key, arrears),) = observer._joiners
-    assert (key, arrears.most) == ("x", 3)
+    ((key, catch_up),) = observer._joiners
+    assert (key, catch_up.most) == ("x", 3)
     exchange._deliver([4, 5], "o", 4, 0.0)
-    assert arrears.begin("o")
-    assert not arrears.begin("o")
-    arrears.noted(observer)
+    assert catch_up.begin("o")
+    assert not catch_up.begin("o")
+    catch_up.noted(observer)
     exchange._deliver([6], "o", 6, 0.0)
     assert task.got == []
-    assert (arrears.live("o", "x"), arrears.live("o", "y")) == (4, None)
-    arrears.complete("o", old("x", 2, 3))
+    assert (catch_up.live("o", "x"), catch_up.live("o", "y")) == (4, None)
+    catch_up.complete("o", old("x", 2, 3))
     assert task.got == [-2, -3, 4, 5, 6]
     exchange._deliver([7], "o", 7, 0.0)
     assert task.got[5:] == [7]
-    assert not arrears.open
-    assert not arrears.begin("o"), "its history is not given twice"
+    assert not catch_up.open
+    assert not catch_up.begin("o"), "its history is not given twice"
 
 
 def kept(origin, *sent_at, name="x"):
@@ -113,26 +113,26 @@ def kept(origin, *sent_at, name="x"):
 def owed(registry, observer, history, *origins):
     """A joiner, and what it is owed by origins that are there."""
     registry.get("x").attach(task := Task(), history=history)
-    _, arrears = observer._joiners[-1]
+    _, catch_up = observer._joiners[-1]
     for origin in origins:
-        arrears.begin(origin)
-    arrears.noted(observer)
-    return task, arrears
+        catch_up.begin(origin)
+    catch_up.noted(observer)
+    return task, catch_up
 
 
 def test_the_newest_of_all_comes_once_all_have_said_what_they_keep(registry, observer):
     """In the order of sending; what is live waits meanwhile, in the order in which it comes."""
     exchange = registry.get("x")
-    task, arrears = owed(registry, observer, 2, "a", "b")
-    arrears.complete("a", kept("a", 1.0, 5.0))
+    task, catch_up = owed(registry, observer, 2, "a", "b")
+    catch_up.complete("a", kept("a", 1.0, 5.0))
     exchange._deliver(["live b"], "b", 3, 9.0)
     exchange.send("here")
     exchange._deliver(["live a"], "a", 3, 9.5)
     assert task.got == []
-    assert arrears.awaits("a"), "what waits is not acknowledged"
-    arrears.complete("b", kept("b", 3.0, 2.0))
+    assert catch_up.awaits("a"), "what waits is not acknowledged"
+    catch_up.complete("b", kept("b", 3.0, 2.0))
     assert task.got == ["b2", "a2", "live b", "here", "live a"]
-    assert [arrears.open, arrears.gathering, arrears.awaits("a")] == [False, False, False]
+    assert [catch_up.open, catch_up.gathering, catch_up.awaits("a")] == [False, False, False]
 
 
 def test_what_is_kept_here_is_kept_by_one_more_publisher(registry, observer):
@@ -143,9 +143,9 @@ def test_what_is_kept_here_is_kept_by_one_more_publisher(registry, observer):
     for now in (101.0, 103.0):
         exchange.send(f"here {now:g}")
     now = 200.0
-    task, arrears = owed(registry, observer, 3, "a")
+    task, catch_up = owed(registry, observer, 3, "a")
     assert task.got == []
-    arrears.complete("a", kept("a", 100.0, 102.0, 104.0))
+    catch_up.complete("a", kept("a", 100.0, 102.0, 104.0))
     assert task.got == ["a2", "here 103", "a3"]
 
 
@@ -153,9 +153,9 @@ def test_who_is_alone_is_given_at_once_what_is_kept_here(registry):
     """Nobody else is there, as the observer says at once: it need not wait for a thread."""
 
     class Alone(Observer):
-        def history_added(self, key, arrears):
-            super().history_added(key, arrears)
-            arrears.alone(self)
+        def history_added(self, key, catch_up):
+            super().history_added(key, catch_up)
+            catch_up.alone(self)
 
     registry._observe(observer := Alone())
     registry.retain("x", 3)
@@ -165,10 +165,10 @@ def test_who_is_alone_is_given_at_once_what_is_kept_here(registry):
     assert task.got == ["kept"]
     exchange.send("live")
     assert task.got == ["kept", "live"]
-    ((_, arrears),) = observer._joiners
+    ((_, catch_up),) = observer._joiners
     exchange._deliver(["first"], "o", 1, 0.0)
-    assert arrears.open, "what arrives waits until it is known of whom history is to come"
-    arrears.noted(observer)
+    assert catch_up.open, "what arrives waits until it is known of whom history is to come"
+    catch_up.noted(observer)
     assert task.got == ["kept", "live", "first"]
 
 
@@ -176,16 +176,16 @@ def test_one_that_comes_later_adds_what_is_newer(registry, observer):
     """Than what others sent: kept or live, here or elsewhere; not than what it sends meanwhile."""
     exchange, now = registry.get("x"), 50.0
     registry.time = lambda: now
-    task, arrears = owed(registry, observer, 9, "a")
-    arrears.complete("a", kept("a", 10.0))
+    task, catch_up = owed(registry, observer, 9, "a")
+    catch_up.complete("a", kept("a", 10.0))
     exchange._deliver(["live"], "a", 2, 20.0)
-    arrears.begin("late")
+    catch_up.begin("late")
     exchange._deliver(["late, live"], "late", 4, 40.0)
-    arrears.complete("late", kept("late", 9.0, 19.0, 30.0))
+    catch_up.complete("late", kept("late", 9.0, 19.0, 30.0))
     assert task.got == ["a1", "live", "late3", "late, live"]
     exchange.send("here")
-    arrears.begin("later")
-    arrears.complete("later", kept("later", 45.0))
+    catch_up.begin("later")
+    catch_up.complete("later", kept("later", 45.0))
     assert task.got[4:] == ["here"]
 
 
@@ -193,57 +193,57 @@ def test_a_clock_that_is_ahead_does_not_win_for_ever(registry, observer):
     """What it says was sent in the future counts as sent when it arrived."""
     exchange, now = registry.get("x"), 100.0
     registry.time = lambda: now
-    task, arrears = owed(registry, observer, 9, "ahead")
-    arrears.complete("ahead", kept("ahead", 3700.0))
+    task, catch_up = owed(registry, observer, 9, "ahead")
+    catch_up.complete("ahead", kept("ahead", 3700.0))
     now = 110.0
-    arrears.begin("right")
-    arrears.complete("right", kept("right", 105.0))
+    catch_up.begin("right")
+    catch_up.complete("right", kept("right", 105.0))
     assert task.got == ["ahead1", "right1"]
     exchange._deliver(["live"], "ahead", 2, 9999.0)
     now = 120.0
-    arrears.begin("another")
-    arrears.complete("another", kept("another", 115.0))
+    catch_up.begin("another")
+    catch_up.complete("another", kept("another", 115.0))
     assert task.got[2:] == ["live", "another1"]
 
 
 def test_who_takes_too_long_is_late(registry, observer):
     """The others are given; it adds what is newer, as if it had come later."""
     exchange = registry.get("x")
-    task, arrears = owed(registry, observer, 9, "quick", "slow")
-    arrears.complete("quick", kept("quick", 5.0))
+    task, catch_up = owed(registry, observer, 9, "quick", "slow")
+    catch_up.complete("quick", kept("quick", 5.0))
     exchange._deliver(["s"], "slow", 3, 8.0)
     assert task.got == []
-    arrears.expire()
+    catch_up.expire()
     assert task.got == ["quick1"]
-    assert arrears.open
+    assert catch_up.open
     exchange._deliver(["q"], "quick", 2, 6.0)
     assert task.got == ["quick1", "q"]
-    arrears.complete("slow", kept("slow", 1.0, 7.0))
+    catch_up.complete("slow", kept("slow", 1.0, 7.0))
     assert task.got == ["quick1", "q", "slow2", "s"]
 
 
 def test_who_is_there_and_not_ready_is_not_waited_for(registry, observer):
     """It is late from the first; what it sends waits for its own history alone."""
     registry.get("x").attach(task := Task(), history=9)
-    ((_, arrears),) = observer._joiners
-    arrears.begin("ready")
-    arrears.begin("not ready", expected=False)
-    arrears.noted(observer)
-    arrears.complete("ready", kept("ready", 5.0))
+    ((_, catch_up),) = observer._joiners
+    catch_up.begin("ready")
+    catch_up.begin("not ready", expected=False)
+    catch_up.noted(observer)
+    catch_up.complete("ready", kept("ready", 5.0))
     assert task.got == ["ready1"]
-    assert arrears.awaits("not ready")
+    assert catch_up.awaits("not ready")
 
 
 def test_who_leaves_while_others_are_waited_for_and_comes_back(registry, observer):
     """Its history comes with theirs, and nothing twice."""
     exchange = registry.get("x")
-    task, arrears = owed(registry, observer, 9, "a", "b")
+    task, catch_up = owed(registry, observer, 9, "a", "b")
     exchange._deliver(["b2"], "b", 2, 6.0)
-    arrears.complete("b", [], through=False)
-    assert arrears.begin("b")
-    arrears.complete("a", kept("a", 5.0))
+    catch_up.complete("b", [], through=False)
+    assert catch_up.begin("b")
+    catch_up.complete("a", kept("a", 5.0))
     assert task.got == []
-    arrears.complete("b", kept("b", 4.0))
+    catch_up.complete("b", kept("b", 4.0))
     assert task.got == ["b1", "a1", "b2"]
 
 
@@ -266,16 +266,16 @@ def test_joiners_of_before_the_observer_gather_what_it_meets(registry):
     now = 100.0
     assert task.got == ["here"]
     registry._observe(observer := Observer())
-    ((_, arrears),) = registry._joiners()
-    arrears.again(observer)
-    arrears.begin("a")
+    ((_, catch_up),) = registry._joiners()
+    catch_up.again(observer)
+    catch_up.begin("a")
     exchange.send("live")
     assert task.got == ["here", "live"], "what is sent here does not wait: it was there before"
-    arrears.complete("a", kept("a", 1.0, 200.0))
-    arrears.begin("b")
-    arrears.complete("b", kept("b", 150.0))
+    catch_up.complete("a", kept("a", 1.0, 200.0))
+    catch_up.begin("b")
+    catch_up.complete("b", kept("b", 150.0))
     assert task.got == ["here", "live"]
-    arrears.noted(observer)
+    catch_up.noted(observer)
     assert task.got == ["here", "live", "b1"]
 
 
@@ -306,12 +306,12 @@ def test_an_unobserved_registry_owes_nothing(registry):
     exchange.attach(task, history=1)
     exchange._deliver([1], "o", 1, 0.0)
     assert task.got == [1]
-    ((key, arrears),) = registry._joiners()
-    assert (key, arrears.open) == ("x", False)
-    arrears.begin("late")
+    ((key, catch_up),) = registry._joiners()
+    assert (key, catch_up.open) == ("x", False)
+    catch_up.begin("late")
     exchange._deliver([2], "late", 2, 0.0)
     assert task.got == [1]
-    arrears.complete("late", kept("late", 1.0))
+    catch_up.complete("late", kept("late", 1.0))
     assert task.got == [1, "late1", 2]
 
 
@@ -324,13 +324,13 @@ def test_views_and_streams_get_it_in_their_own_form(registry, observer):
         origin, exchange, first = "o", "a.b", 5
 
     with exchange.stream(details=True, history=2) as stream:
-        for _, arrears in observer._joiners:
-            arrears.begin("o")
-            arrears.noted(observer)
+        for _, catch_up in observer._joiners:
+            catch_up.begin("o")
+            catch_up.noted(observer)
         exchange._deliver([4], "o", 4, 0.0)
         exchange._report(Notice())
-        for _, arrears in observer._joiners:
-            arrears.complete("o", old("a.b", 3))
+        for _, catch_up in observer._joiners:
+            catch_up.complete("o", old("a.b", 3))
         exchange._deliver([6], "o", 6, 0.0)
         items = [stream.get(0) for _ in range(4)]
     assert named.got == [("a.b", -3), ("a.b", 4), ("a.b", 6)]
@@ -341,10 +341,10 @@ def test_views_and_streams_get_it_in_their_own_form(registry, observer):
 def test_history_fits_a_full_stream(registry, observer):
     """It goes beyond the bound, or the thread that brings it would wait for the reader."""
     with registry.get("x").stream(maxsize=1, overflow="block", history=5) as stream:
-        ((_, arrears),) = observer._joiners
-        arrears.begin("o")
-        arrears.noted(observer)
-        arrears.complete("o", old("x", 1, 2, 3))
+        ((_, catch_up),) = observer._joiners
+        catch_up.begin("o")
+        catch_up.noted(observer)
+        catch_up.complete("o", old("x", 1, 2, 3))
         assert len(stream) == 3
 
 
@@ -352,12 +352,12 @@ def test_a_task_that_leaves_is_owed_nothing(registry, observer):
     """Neither what waits, nor what comes, also from inside its own history."""
     exchange, task = registry.get("x"), Task()
     exchange.attach(task, history=3)
-    ((_, arrears),) = observer._joiners
+    ((_, catch_up),) = observer._joiners
     exchange._deliver([1], "o", 1, 0.0)
     exchange.detach(task)
-    assert arrears.cancelled
-    assert not arrears.begin("o")
-    arrears.complete("o", old("x", 1))
+    assert catch_up.cancelled
+    assert not catch_up.begin("o")
+    catch_up.complete("o", old("x", 1))
     assert task.got == []
     assert registry._joiners() == []
 
@@ -367,10 +367,10 @@ def test_a_task_that_leaves_is_owed_nothing(registry, observer):
             exchange.detach(self)
 
     exchange.attach(once := Once(), history=3)
-    arrears = observer._joiners[-1][1]
-    arrears.begin("o")
-    arrears.noted(observer)
-    arrears.complete("o", old("x", 1, 2))
+    catch_up = observer._joiners[-1][1]
+    catch_up.begin("o")
+    catch_up.noted(observer)
+    catch_up.complete("o", old("x", 1, 2))
     assert once.got == [-1]
 
 
@@ -379,11 +379,11 @@ def test_a_task_that_has_the_messages_in_another_way_gets_no_history(registry, o
     exchange, task = registry.get("a"), Task()
     exchange.attach(task)
     registry.match("*").attach(task, history=3)
-    ((_, arrears),) = observer._joiners
-    arrears.begin("o")
-    arrears.noted(observer)
+    ((_, catch_up),) = observer._joiners
+    catch_up.begin("o")
+    catch_up.noted(observer)
     exchange._deliver([2], "o", 2, 0.0)
-    arrears.complete("o", [*old("a", 1), *old("b", 1)])
+    catch_up.complete("o", [*old("a", 1), *old("b", 1)])
     assert task.got == [2]
 
 
@@ -397,11 +397,11 @@ def test_a_failing_task_is_logged_and_robs_nobody(registry, observer, caplog):
             raise ValueError(msg)
 
     exchange.attach(task := Failing(), history=3)
-    ((_, arrears),) = observer._joiners
-    arrears.begin("o")
-    arrears.noted(observer)
+    ((_, catch_up),) = observer._joiners
+    catch_up.begin("o")
+    catch_up.noted(observer)
     exchange._deliver([3], "o", 3, 0.0)
-    arrears.complete("o", old("x", 1, 2))
+    catch_up.complete("o", old("x", 1, 2))
     assert task.got == [-1, -2, 3]
     assert exchange.stats().errors == 3
     assert "Failing" in caplog.text
@@ -506,9 +506,9 @@ class Early(Observer):
     def interest_changed(self, key, wanted):
         self._registry.get("a.x")._deliver([2], "o", 2, 0.0)
 
-    def history_added(self, key, arrears):
-        super().history_added(key, arrears)
-        arrears.begin("o")
+    def history_added(self, key, catch_up):
+        super().history_added(key, catch_up)
+        catch_up.begin("o")
         self._registry.get("a.x")._deliver([3], "o", 3, 0.0)
 
 
@@ -522,9 +522,9 @@ def test_what_arrives_while_a_task_is_being_attached_waits(registry, where, know
     task = Task()
     at = registry.match(where) if "*" in where else registry.get(where)
     at.attach(task, history=3)
-    ((_, arrears),) = observer._joiners
-    arrears.noted(observer)
-    first = arrears.live("o", "a.x")
+    ((_, catch_up),) = observer._joiners
+    catch_up.noted(observer)
+    first = catch_up.live("o", "a.x")
     assert (task.got, first) in (([], 2), ([], 3))
-    arrears.complete("o", old("a.x", *range(1, first)))
+    catch_up.complete("o", old("a.x", *range(1, first)))
     assert task.got == [*range(-1, -first, -1), *range(first, 4)]

@@ -75,7 +75,7 @@ class ExchangeChannelsBackend(ChannelsBackend):
         # In a stream of its own: in the same one, live messages would wait for the history.
         with view.stream(WAITING, "drop_oldest", details=True, history=self._most) as earlier:
             self._membership.attached()
-            owed = next(s.arrears for s in view._subscriptions() if s.task is earlier._feed)
+            owed = next(s.catch_up for s in view._subscriptions() if s.task is earlier._feed)
             await self._membership.joined()
             time = asyncio.get_running_loop().time
             until = time() + JOIN_TIMEOUT

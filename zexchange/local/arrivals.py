@@ -10,7 +10,7 @@ from typing import Any
 
 from ..lost import Lost
 from .interfaces import RegistryCalls
-from .late_join import RemoteCatchUp
+from .late_join import CatchUp
 from .process import finalizers
 from .rounds import OVER, Rounds, is_round
 from .routing import Routes
@@ -37,7 +37,7 @@ class Arrivals(Rounds[T]):
         """Return a note for an error: which task, or bridge, raised it."""
         if target in self._ways():
             return f"raised when exchange {self.name!r} handed the message to other nodes"
-        if isinstance(target, Shaped | RemoteCatchUp):
+        if isinstance(target, Shaped | CatchUp):
             task = target.subscription.task
         else:
             found = (s.task for s in self._audience() if target in (s.accept, s.sent))

@@ -1,6 +1,6 @@
 """Late joining: a task first gets retained messages, then live ones, and each message once.
 
-Each late joiner has a `RemoteCatchUp`, which collects its history and parks its live messages. The
+Each late joiner has a `CatchUp`, which collects its history and parks its live messages. The
 history is the newest of all messages that are kept: in this process, and by the nodes that are
 ready when the joiner is attached. Which messages these are is known only when all these nodes have
 answered. So the catch-up starts by *gathering*. `_waits_for` holds everybody whose answer is
@@ -83,7 +83,7 @@ class JoinedRegistry(Protocol):
         ...
 
 
-class RemoteCatchUp:
+class CatchUp:
     """Takes messages in place of one late joiner until the joiner has its history."""
 
     __slots__ = (

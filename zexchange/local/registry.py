@@ -23,7 +23,7 @@ from typing import Any, Protocol, overload
 
 from ..names import Patterns, check_name, check_pattern, is_pattern, matches
 from .exchange import ExchangeBase
-from .late_join import RemoteCatchUp
+from .late_join import CatchUp
 from .process import finalizers
 from .process.fork import track
 from .process.logs import log
@@ -94,13 +94,13 @@ class Observer(Protocol):
         If it is no longer ``wanted``, the last such task was detached from it.
         """
 
-    def history_added(self, key: str, arrears: RemoteCatchUp) -> None:
+    def history_added(self, key: str, catch_up: CatchUp) -> None:
         """A task that asks for history was attached to a name or a pattern, perhaps beside others.
 
-        For each origin that may have some, the observer calls ``arrears.begin(origin)`` on the
-        thread that delivers, and afterwards ``arrears.noted(observer)``. An observer that knows no
-        origin yet calls ``arrears.alone(observer)`` first; one that will know none calls this and
-        ``arrears.begun(observer)`` at once instead. The observer calls `RemoteCatchUp.expire` when
+        For each origin that may have some, the observer calls ``catch_up.begin(origin)`` on the
+        thread that delivers, and afterwards ``catch_up.noted(observer)``. An observer that knows no
+        origin yet calls ``catch_up.alone(observer)`` first; one that will know none calls this and
+        ``catch_up.begun(observer)`` at once instead. The observer calls `CatchUp.expire` when
         the joiner has waited for long enough.
         """
 
@@ -140,7 +140,7 @@ class Registry:
         self._covering: Patterns[View] = Patterns()
         self._uncovered: set[str] = set()
         self._retained: dict[str, int] = {}
-        self._arrears: dict[RemoteCatchUp, str] = {}
+        self._catch_up: dict[CatchUp, str] = {}
         self._interest: Counter[str] = Counter()
         self._patterns = 0
         """How many keys of `_interest` are patterns."""
@@ -401,26 +401,26 @@ class Registry:
         refused = exchange, origin, seq, reason, detail
         return any(self._tell(lambda observer: observer.message_refused(*refused)))
 
-    def _history_up(self, key: str, arrears: RemoteCatchUp) -> None:
+    def _history_up(self, key: str, catch_up: CatchUp) -> None:
         """Have observers give one more late joiner the history of other nodes."""
         with self._lock:
-            if arrears.cancelled:
+            if catch_up.cancelled:
                 return  # it was detached meanwhile
-            self._arrears[arrears] = key
-            arrears.asked(self._observers)
-            self._tell(lambda observer: observer.history_added(key, arrears))
+            self._catch_up[catch_up] = key
+            catch_up.asked(self._observers)
+            self._tell(lambda observer: observer.history_added(key, catch_up))
 
-    def _history_down(self, arrears: RemoteCatchUp) -> object:
+    def _history_down(self, catch_up: CatchUp) -> object:
         """Undo `_history_up`, and return the messages that the joiner was still to get."""
-        left = arrears.cancel()
+        left = catch_up.cancel()
         with self._lock:
-            self._arrears.pop(arrears, None)
+            self._catch_up.pop(catch_up, None)
         return left
 
-    def _joiners(self) -> list[tuple[str, RemoteCatchUp]]:
+    def _joiners(self) -> list[tuple[str, CatchUp]]:
         """Return each late joiner's catch-up with its name or pattern."""
         with self._lock:
-            return [(key, arrears) for arrears, key in self._arrears.items()]
+            return [(key, catch_up) for catch_up, key in self._catch_up.items()]
 
     # Fork.
 

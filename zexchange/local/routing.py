@@ -159,8 +159,8 @@ class Routing(SubscriberTable[T], Forwarder):
 
     def _target(self, subscription: Subscription) -> Target:
         """Return the target for one task."""
-        arrears = subscription.arrears
-        if arrears is not None and arrears.gathering:
+        catch_up = subscription.catch_up
+        if catch_up is not None and catch_up.gathering:
             return Late(subscription, self.name)
         return subscription.target(self.name)
 
@@ -200,8 +200,8 @@ class Routing(SubscriberTable[T], Forwarder):
         found = [s for s in (self._audience() if audience is None else audience) if not s.forwarder]
         if audience is None:
             self._follow_latest(found)
-        late = [s.arrears for s in found if s.arrears is not None and s.arrears.open]
-        there = [s for s in found if s.arrears not in late]
+        late = [s.catch_up for s in found if s.catch_up is not None and s.catch_up.open]
+        there = [s for s in found if s.catch_up not in late]
         plain = tuple(s.arrival(self.name) for s in there if not s.details)
         detailed: tuple[Target, ...] = (*(s.accept for s in there if s.details), *late)
         streams = tuple(s.task for s in there if isinstance(s.task, Feed) and not s.names)
@@ -262,14 +262,14 @@ class Routing(SubscriberTable[T], Forwarder):
 
     def _begin_history(self, subscription: Subscription) -> None:
         """Have a new subscription catch up with the messages kept here; the lock is held."""
-        arrears = subscription.arrears
-        if arrears is None or self in arrears.exchanges:
+        catch_up = subscription.catch_up
+        if catch_up is None or self in catch_up.exchanges:
             return
-        arrears.exchanges.add(self)
+        catch_up.exchanges.add(self)
         self._latest = self._latest or Latest()
         others = [s for s in self._audience() if s.key == subscription.key]
-        if arrears.gathering and others == [subscription] and self._ring:
-            arrears.keep(self.name, self._ring.last(subscription.history))
+        if catch_up.gathering and others == [subscription] and self._ring:
+            catch_up.keep(self.name, self._ring.last(subscription.history))
 
     def _admit(self, subscription: Subscription) -> None:
         """Add a view's new subscription to the targets, and find its history here."""

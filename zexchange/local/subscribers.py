@@ -17,7 +17,7 @@ from ..errors import NotAttached
 from ..lost import Lost
 from .cycles import chains, refuse_circle
 from .interfaces import RegistryCalls
-from .late_join import RemoteCatchUp
+from .late_join import CatchUp
 from .process import finalizers
 from .process.fork import track
 from .subscription import Forwarder, Key, Subscription, subscription_of
@@ -59,8 +59,8 @@ class SubscriberTable(Generic[T]):
         self._lock = threading.RLock()
         self._interested = sum(not s.forwarder for s in self._table.values())
         for subscription in self._table.values():
-            if subscription.arrears is not None:
-                subscription.arrears._after_fork()
+            if subscription.catch_up is not None:
+                subscription.catch_up._after_fork()
 
     def _has_interested_task(self) -> bool:
         """Return whether a task is attached that also wants messages of peers."""
@@ -143,10 +143,10 @@ class SubscriberTable(Generic[T]):
             if present is not None:
                 present.count += 1
                 return
-            arrears: RemoteCatchUp | None = None
+            catch_up: CatchUp | None = None
             if subscription.history:  # before it is in the table, where arriving messages find it
-                arrears = RemoteCatchUp(subscription, self.registry, self._rerouted)
-                subscription.arrears = arrears
+                catch_up = CatchUp(subscription, self.registry, self._rerouted)
+                subscription.catch_up = catch_up
             if not subscription.forwarder:
                 # First: the data thread has to know of the interest before the task gets messages.
                 if not self._interested:
@@ -156,17 +156,17 @@ class SubscriberTable(Generic[T]):
             if isinstance(subscription.task, Feed):
                 subscription.task.places.add(weakref.ref(self))
             self._admitted(subscription)
-        if arrears is not None:
+        if catch_up is not None:
             # History is asked for only after arriving messages are parked: one that arrives in
             # between would be neither in the history nor live.
             self._rerouted()
             if subscription.forwarder:
-                arrears.asked(())
+                catch_up.asked(())
             else:
-                self.registry._history_up(self._key, arrears)
+                self.registry._history_up(self._key, catch_up)
         self._afterwards(subscription)
-        if arrears is not None:
-            arrears.attached()
+        if catch_up is not None:
+            catch_up.attached()
 
     def _remove(self, task: object) -> None:
         """Count ``task`` down, and remove it when the count is zero.
@@ -210,7 +210,7 @@ class SubscriberTable(Generic[T]):
             self._interested -= 1
             if not self._interested:
                 self.registry._interest_down(self._key)
-        left = subscription.arrears and self.registry._history_down(subscription.arrears)
+        left = subscription.catch_up and self.registry._history_down(subscription.catch_up)
         self._changed()
         return left
 

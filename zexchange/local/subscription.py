@@ -12,7 +12,7 @@ from typing import Any
 
 from ..kinds import is_generator
 from ..lost import Lost
-from .late_join import RemoteCatchUp
+from .late_join import CatchUp
 from .process import finalizers
 from .tasks.dispatch import Target
 from .tasks.feeds import Feed
@@ -46,7 +46,7 @@ class Subscription:
     """One attached task, and the form of its messages."""
 
     __slots__ = (
-        "accept", "arrears", "count", "details", "forwarder", "history", "key", "names", "preload",
+        "accept", "catch_up", "count", "details", "forwarder", "history", "key", "names", "preload",
         "sent", "serial", "task",
     )  # fmt: skip
 
@@ -60,7 +60,7 @@ class Subscription:
         self.details = isinstance(task, Feed) and task.details
         self.forwarder = isinstance(task, Forwarder)
         self.history = history
-        self.arrears: RemoteCatchUp | None = None  # set for a late joiner
+        self.catch_up: CatchUp | None = None  # set for a late joiner
         self.count = 1
         self.serial = next(_serials)
 
@@ -129,11 +129,11 @@ class Late(Shaped):
 
     def __call__(self, msg: object) -> object:
         """Park a live message, or pass it on if the history was given."""
-        msg, arrears = settled(msg), self.subscription.arrears
+        msg, catch_up = settled(msg), self.subscription.catch_up
         if finalizers.later(self, msg, message=True):
             return None
         item = Delivery(self._name, msg, None, None, time.time())
-        return None if arrears is None else arrears(item)
+        return None if catch_up is None else catch_up(item)
 
 
 def key_of(task: object, names: bool = False) -> Key:

@@ -27,7 +27,7 @@ from collections.abc import Callable, Sequence
 from encodings import idna as idna  # else `getaddrinfo` would import it, on one of our threads
 
 from ...history import WINDOW, Ring
-from ...local.late_join import RemoteCatchUp
+from ...local.late_join import CatchUp
 from ...local.registry import Exchange, Registry
 from ...local.tasks import eventloops
 from ...local.tasks.feeds import orphans, tidy
@@ -392,7 +392,7 @@ class Engine(ReceiverEvents):
         if quiet:
             self._waker.wake()
 
-    def recall(self, key: str, arrears: RemoteCatchUp, noted: Callable[[], None]) -> None:
+    def recall(self, key: str, catch_up: CatchUp, noted: Callable[[], None]) -> None:
         """Have a late joiner given the history of every peer, once its key is in force there.
 
         The change of interest that came with it, if there is one, is made first.
@@ -400,7 +400,7 @@ class Engine(ReceiverEvents):
 
         def recall() -> None:
             self._drop()
-            self.inbound.recall(key, arrears, noted)
+            self.inbound.recall(key, catch_up, noted)
 
         self.inbound.do(recall)
 

@@ -1,6 +1,6 @@
 """Fetches the history that one peer keeps, and hands it on to the late joiners that asked for it.
 
-Messages that arrive live wait meanwhile in the `RemoteCatchUp` of each joiner, so that nothing is
+Messages that arrive live wait meanwhile in the `CatchUp` of each joiner, so that nothing is
 missing and nothing comes twice. All of this runs on the data thread, as does the peer receiver
 that a fetcher belongs to.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 from ...errors import DecodeError
 from ...history import Body
-from ...local.late_join import RemoteCatchUp
+from ...local.late_join import CatchUp
 from ...local.registry import Exchange
 from ...local.tasks.stream import Delivery
 from ...protocol.codec.attachments import decode_frame
@@ -39,7 +39,7 @@ class HistoryFetcher:
         self._recalls = HistoryRequests(
             receive_context.me, receive_context.timeout, receive_context.elapsed
         )
-        self.owed: dict[int, RemoteCatchUp] = {}
+        self.owed: dict[int, CatchUp] = {}
         """The joiners that wait, by the number of their recall.
 
         One whose recall has ended stays while it waits for the history of other peers.
@@ -47,33 +47,33 @@ class HistoryFetcher:
         self._requests = 0
         self._bytes = 0
 
-    def recall(self, key: str, arrears: RemoteCatchUp, expected: bool | None = None) -> None:
+    def recall(self, key: str, catch_up: CatchUp, expected: bool | None = None) -> None:
         """Fetch what the peer keeps for a late joiner, which gets it before anything live.
 
         Args:
             key: the name or pattern that the joiner is attached to.
-            arrears: stands in for the joiner.
+            catch_up: stands in for the joiner.
             expected: whether the joiner waits for this peer before it is given what others keep;
                 None for whether the peer is ready.
         """
         if expected is None:
             expected = self._positions.ready_epoch > 0
-        if arrears.begin(self.origin, expected):
+        if catch_up.begin(self.origin, expected):
             self._requests += 1
-            self.owed[self._requests] = arrears
+            self.owed[self._requests] = catch_up
             now = self._receive_context.monotonic()
-            self._recalls.add(self._requests, key, arrears.most, now)
+            self._recalls.add(self._requests, key, catch_up.most, now)
             self.pursue(now)
 
-    def owing(self) -> list[tuple[str, RemoteCatchUp]]:
+    def owing(self) -> list[tuple[str, CatchUp]]:
         """Return the joiners that still wait for this peer, each with the key that it asked for."""
         asked, owed = self._recalls, self.owed.items()
-        return [(asked.key(request), arrears) for request, arrears in owed if request in asked]
+        return [(asked.key(request), catch_up) for request, catch_up in owed if request in asked]
 
     def recounted(self, request: int, ranges: dict[str, tuple[int, int]]) -> None:
         """Take the answer to a recall: by exchange, the first and last number that are kept."""
-        arrears, receive_context = self.owed.get(request), self._receive_context
-        if arrears is None:
+        catch_up, receive_context = self.owed.get(request), self._receive_context
+        if catch_up is None:
             return
 
         def live(name: str) -> int | None:
@@ -83,8 +83,8 @@ class HistoryFetcher:
                 return None  # not for us; or promised before its first message: all is live
             # Parked before a jump, under a key that has ended since: there is a hole between that
             # and what came after the jump. So it is dropped here, and the history reaches further.
-            arrears.forgo(self.origin, name, self._positions.jumped.get(name, 0))
-            waiting = arrears.live(self.origin, name)
+            catch_up.forgo(self.origin, name, self._positions.jumped.get(name, 0))
+            waiting = catch_up.live(self.origin, name)
             return max(position, self.handed(name)) + 1 if waiting is None else waiting
 
         now = receive_context.monotonic()
@@ -95,14 +95,14 @@ class HistoryFetcher:
         """Count a frame of so many bytes, which was handed on and may wait with a late joiner."""
         self._bytes += size
         if self._bytes > WAITED_BYTES:
-            for request, arrears in list(self.owed.items()):
+            for request, catch_up in list(self.owed.items()):
                 if request in self._recalls:
                     self._join(self._recalls.give_up(request))
-                arrears.expire()
+                catch_up.expire()
 
     def waits_from(self, name: str) -> int | None:
         """Return the lowest number of an exchange that waits with a joiner; None if none does."""
-        firsts = [arrears.live(self.origin, name) for arrears in self.owed.values()]
+        firsts = [catch_up.live(self.origin, name) for catch_up in self.owed.values()]
         return min((first for first in firsts if first is not None), default=None)
 
     def take(self, batch: Batch, frame: Body) -> bool:
@@ -125,9 +125,9 @@ class HistoryFetcher:
 
     def pursue(self, now: float) -> None:
         """Send the requests that are due, and hand on each history that is complete."""
-        for request, arrears in list(self.owed.items()):
-            through = request not in self._recalls and not arrears.awaits(self.origin)
-            if arrears.cancelled or through:
+        for request, catch_up in list(self.owed.items()):
+            through = request not in self._recalls and not catch_up.awaits(self.origin)
+            if catch_up.cancelled or through:
                 del self.owed[request]
                 self._recalls.drop(request)
         for step in self._recalls.due(now, self._positions.in_force):
@@ -143,12 +143,12 @@ class HistoryFetcher:
 
     def _join(self, step: HistoryDone, left: bool = False) -> None:
         """Hand a late joiner its history, and then the messages that have waited for it."""
-        arrears, receive_context = self.owed.pop(step.request), self._receive_context
+        catch_up, receive_context = self.owed.pop(step.request), self._receive_context
         if not self.owed:
             self._bytes = 0
-        if not (step.complete or left or arrears.cancelled):
+        if not (step.complete or left or catch_up.cancelled):
             receive_context.reject(
-                self._peer.hex(), f"its history did not all come for {arrears!r}"
+                self._peer.hex(), f"its history did not all come for {catch_up!r}"
             )
         receive_context.busy = (
             self._receive_context.monotonic(),
@@ -161,9 +161,9 @@ class HistoryFetcher:
                 history += exchange._rebuilt(
                     [Delivery(name, k.value, self.origin, k.number, k.sent_at) for k in kept]
                 )
-        arrears.complete(self.origin, history, through=not left)
-        if arrears.awaits(self.origin) and not left:  # it waits for the history of others, too
-            self.owed[step.request] = arrears
+        catch_up.complete(self.origin, history, through=not left)
+        if catch_up.awaits(self.origin) and not left:  # it waits for the history of others, too
+            self.owed[step.request] = catch_up
         receive_context.busy = None
 
     def _exchange(self, name: str) -> Exchange[Any] | None:

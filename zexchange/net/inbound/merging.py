@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ...history import Body
-from ...local.late_join import RemoteCatchUp
+from ...local.late_join import CatchUp
 from ...local.registry import Exchange, Registry
 from ...local.subscription import mark
 from ...protocol.delivery import departed
@@ -284,16 +284,16 @@ class Share(Sharing):
             self._merger.share(self, handed, self.mark)
         self._source.look(peer_receiver)
 
-    def end(self, final: bool, owed: Iterable[tuple[str, RemoteCatchUp]]) -> None:
+    def end(self, final: bool, owed: Iterable[tuple[str, CatchUp]]) -> None:
         """Leave the source: the peer has left.
 
         The joiners that are ``owed`` its history ask for it by the other receivers.
         """
         self.peer_receiver.share = ALONE
         for other in self._source.leave(self, final):
-            for key, arrears in owed:
+            for key, catch_up in owed:
                 history_fetcher = other.peer_receiver.history_fetcher
-                other.do(lambda to=history_fetcher, k=key, a=arrears: to.recall(k, a))  # type: ignore[misc]
+                other.do(lambda to=history_fetcher, k=key, a=catch_up: to.recall(k, a))  # type: ignore[misc]
 
     def pursue(self) -> None:
         """Go on with what waits; hand on alone again if this is the only receiver left."""

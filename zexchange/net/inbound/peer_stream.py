@@ -31,7 +31,7 @@ from typing import Any
 
 from ...errors import DecodeError
 from ...history import FRAME_OVERHEAD, WINDOW, Body, Bulk
-from ...local.late_join import RemoteCatchUp
+from ...local.late_join import CatchUp
 from ...local.registry import Exchange
 from ...protocol.codec.attachments import decode_frame
 from ...protocol.codec.values import SMALL_BODY, TOP, decode_batch
@@ -112,7 +112,7 @@ class Sharing:
     def forgotten(self, heads: dict[str, int]) -> None:
         """Take note that the peer forgot exchanges, which were complete up to these numbers."""
 
-    def end(self, final: bool, owed: Iterable[tuple[str, RemoteCatchUp]]) -> None:
+    def end(self, final: bool, owed: Iterable[tuple[str, CatchUp]]) -> None:
         """Take note that the peer has left, and that joiners are still ``owed`` its history."""
 
 

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 import zmq
 
 from ...errors import DecodeError
-from ...local.late_join import RemoteCatchUp
+from ...local.late_join import CatchUp
 from ...protocol.delivery.departed import Departed
 from ...protocol.delivery.former import Former
 from ...protocol.delivery.sequence import ReceiveState, everything
@@ -125,9 +125,9 @@ class Receiver:
         self._poller = world.poller()
         self._poller.watch(self._waker.fd)
         self._running = True
-        self._joiners: list[tuple[str, weakref.ref[RemoteCatchUp]]] = []
+        self._joiners: list[tuple[str, weakref.ref[CatchUp]]] = []
         self._joiners_most = 8
-        self._gathering: list[tuple[float, weakref.ref[RemoteCatchUp]]] = []
+        self._gathering: list[tuple[float, weakref.ref[CatchUp]]] = []
         """Joiners that wait for the history of all peers, and until when each of them waits."""
         self._meeting = True
         """Whether this node is still joining: a peer that comes now was there before."""
@@ -331,9 +331,9 @@ class Receiver:
             known = identities(asked.registry, asked.peer, hub, asked.endpoint, keyed)
             self._processes.join(known, peer_receiver, self.do)
         for key, joiner in self._joiners:
-            arrears = joiner()
-            if arrears is not None:
-                peer_receiver.history_fetcher.recall(key, arrears, expected=self._meeting)
+            catch_up = joiner()
+            if catch_up is not None:
+                peer_receiver.history_fetcher.recall(key, catch_up, expected=self._meeting)
         return peer_receiver
 
     def _connect(self, source: DataSource, peer: bytes, key: bytes) -> None:
@@ -371,23 +371,23 @@ class Receiver:
         source.prove_again(self._epoch, self._monotonic())
         self._hot[source] = None
 
-    def recall(self, key: str, arrears: RemoteCatchUp, noted: Callable[[], None]) -> None:
+    def recall(self, key: str, catch_up: CatchUp, noted: Callable[[], None]) -> None:
         """Fetch for a late joiner what each peer keeps, including peers that are still to come.
 
         Args:
             key: the name or pattern that the joiner is attached to.
-            arrears: stands in for the joiner.
+            catch_up: stands in for the joiner.
             noted: called when all peers that are here have been asked.
         """
         if len(self._joiners) >= self._joiners_most:
             self._joiners = [joiner for joiner in self._joiners if joiner[1]() is not None]
             self._joiners_most = 2 * len(self._joiners) + 8
-        there = weakref.ref(arrears)
+        there = weakref.ref(catch_up)
         self._joiners.append((key, there))
         for peer_receiver in self._peer_receivers.values():
-            peer_receiver.history_fetcher.recall(key, arrears)
+            peer_receiver.history_fetcher.recall(key, catch_up)
         noted()
-        if arrears.gathering:
+        if catch_up.gathering:
             self._gathering.append(
                 (self._receive_context.elapsed.seconds + self._receive_context.timeout, there)
             )
@@ -405,11 +405,11 @@ class Receiver:
         elapsed, waiting = self._receive_context.elapsed.seconds, self._gathering
         self._gathering = []
         for until, there in waiting:
-            arrears = there()
-            if arrears is None or not arrears.gathering:
+            catch_up = there()
+            if catch_up is None or not catch_up.gathering:
                 continue
             if elapsed >= until:
-                arrears.expire()
+                catch_up.expire()
             else:
                 self._gathering.append((until, there))
 

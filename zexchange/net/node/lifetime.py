@@ -149,8 +149,8 @@ class NodeLifetime:
         try:
             interest = sorted(self._registry._observe(self._observer))
             # Before the threads start, so that a peer's first messages wait for its history.
-            for key, arrears in self._registry._joiners():
-                self._observer.owes(engine, key, arrears)
+            for key, joiner in self._registry._joiners():
+                self._observer.owes(engine, key, joiner)
             engine.start(interest)
         except BaseException:
             self._engine = None
@@ -276,8 +276,8 @@ class NodeLifetime:
                 log.warning("closing: %s", error)
         engine.close(min(max(deadline - monotonic(), 0.05), 1.0))
         self._engine = None
-        for _, arrears in self._registry._joiners():
-            arrears.noted(self._observer)
+        for _, joiner in self._registry._joiners():
+            joiner.noted(self._observer)
         log.flush()
 
     # ---------------------------------------------------------------------------- fork

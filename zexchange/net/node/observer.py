@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ...errors import LimitReached
-from ...local.late_join import RemoteCatchUp
+from ...local.late_join import CatchUp
 from ...local.registry import Exchange
 from ...protocol.session.events import Lost
 from ...protocol.wire.limits import KEY_OVERHEAD, MAX_INTEREST_BYTES, MAX_KEYS, MAX_PATTERNS
@@ -36,7 +36,7 @@ class NodeObserver:
         self._federation = federation
         self._engine = engine
         self.revive = revive
-        self._early: list[weakref.ref[RemoteCatchUp]] = []
+        self._early: list[weakref.ref[CatchUp]] = []
         """Late joiners from before the node was started: the peers that it meets first owe them
         history."""
 
@@ -66,24 +66,24 @@ class NodeObserver:
         if engine is not None:
             engine.want(key, wanted)
 
-    def history_added(self, key: str, arrears: RemoteCatchUp) -> None:
+    def history_added(self, key: str, catch_up: CatchUp) -> None:
         """Ask peers for the history that a late joiner wants."""
         engine = self._engine()
         if engine is None:
-            arrears.begun(self)
-            arrears.alone(self)
+            catch_up.begun(self)
+            catch_up.alone(self)
             return
-        arrears.me = engine.me.hex()
+        catch_up.me = engine.me.hex()
         if not engine.inbound.peers:
-            arrears.alone(self)  # then what is kept here need not wait for a thread
-        engine.recall(key, arrears, lambda: arrears.noted(self))
+            catch_up.alone(self)  # then what is kept here need not wait for a thread
+        engine.recall(key, catch_up, lambda: catch_up.noted(self))
 
-    def owes(self, engine: "Engine", key: str, arrears: RemoteCatchUp) -> None:
+    def owes(self, engine: "Engine", key: str, catch_up: CatchUp) -> None:
         """Ask the peers that the node meets while it joins for the history of an earlier joiner."""
-        arrears.me = engine.me.hex()
-        arrears.again(self)
-        self._early.append(weakref.ref(arrears))
-        engine.recall(key, arrears, lambda: arrears.begun(self))
+        catch_up.me = engine.me.hex()
+        catch_up.again(self)
+        self._early.append(weakref.ref(catch_up))
+        engine.recall(key, catch_up, lambda: catch_up.begun(self))
 
     def met(self) -> None:
         """Take note that the node has met every peer that was there.
@@ -92,8 +92,8 @@ class NodeObserver:
         """
         early, self._early = self._early, []
         for there in early:
-            if (arrears := there()) is not None:
-                arrears.noted(self)
+            if (catch_up := there()) is not None:
+                catch_up.noted(self)
 
     def retention_changed(self, exchange: Exchange[Any]) -> None:
         """Start or stop keeping an exchange's messages for late joiners elsewhere."""
