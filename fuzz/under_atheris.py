@@ -18,9 +18,9 @@ ONLY = {
     "hub": ("zexchange.protocol.hub",),
     "inlet": (
         "zexchange.net.inbound.peer_stream",
-        "zexchange.net.inbound.history",
+        "zexchange.net.inbound.history_fetcher",
         "zexchange.protocol.delivery.recovery",
-        "zexchange.protocol.delivery.history",
+        "zexchange.protocol.delivery.history_requests",
         "zexchange.protocol.delivery.sequence",
     ),
 }

@@ -63,7 +63,9 @@ def _unsettled(engine: "Engine", near: set[bytes], living: set[bytes]) -> Iterat
         elif peer.id in near:
             if not peer.ready(ours):
                 yield f"is not ready with {peer.label}"
-            elif peer.id in engine.outbound.window.slow_peers() or engine.stalls.lags(peer, heads):
+            elif peer.id in engine.outbound.window.slow_peers() or engine.slow_peers.lags(
+                peer, heads
+            ):
                 # A peer that was sent nothing has not said how far it is: ask it.
-                engine.stalls.beacon(heads)
+                engine.slow_peers.beacon(heads)
                 yield f"{peer.label} has not acknowledged everything"

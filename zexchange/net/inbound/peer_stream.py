@@ -59,7 +59,7 @@ from ...protocol.wire.data import (
 )
 from ...protocol.wire.messages import Batch, Ready
 from .context import ReceiveContext
-from .history import HistoryFetcher
+from .history_fetcher import HistoryFetcher
 
 ACKNOWLEDGE = WINDOW // 4, 250_000
 """Bytes and messages of one peer after which they are acknowledged without a request. A peer with

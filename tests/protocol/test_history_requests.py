@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zexchange.protocol.delivery.history import HistoryDone, HistoryRequests
+from zexchange.protocol.delivery.history_requests import HistoryDone, HistoryRequests
 from zexchange.protocol.elapsed import Elapsed
 from zexchange.protocol.interest.interest import NameSet
 from zexchange.protocol.wire.messages import Recall, Replay

@@ -15,7 +15,7 @@ from ...local.late_join import CatchUp
 from ...local.registry import Exchange
 from ...local.tasks.stream import Delivery
 from ...protocol.codec.attachments import decode_frame
-from ...protocol.delivery.history import HistoryDone, HistoryRequests
+from ...protocol.delivery.history_requests import HistoryDone, HistoryRequests
 from ...protocol.delivery.sequence import ReceiveState
 from ...protocol.wire.messages import Batch
 from .context import ReceiveContext
