@@ -213,7 +213,7 @@ def test_a_flush_counts_what_was_acknowledged_at_a_look() -> None:
     """A peer that lacks something again a moment later has had what was asked for."""
     stub: Any = Stub()
     lags = iter([True, True, False, True])
-    stub.slow_peers = stub.outbound = stub.window = stub
+    stub.slow_peer_monitor = stub.outbound = stub.window = stub
     stub.slow_peers = dict
     stub.heads, stub.lacks = lambda: {"x": 5}, lambda peer, goal: lambda name: next(lags)
     stub.post, stub.beacon = lambda command: command(), lambda goal: None
@@ -233,7 +233,7 @@ def test_a_flush_asks_again_only_once_it_was_asked_before() -> None:
     """A control thread that has no time is not given more to do with every look."""
     stub: Any = Stub()
     posted, asked = list[Callable[[], None]](), list[int]()
-    stub.slow_peers = stub.outbound = stub.window = stub
+    stub.slow_peer_monitor = stub.outbound = stub.window = stub
     stub.slow_peers = dict
     stub.heads, stub.lacks = lambda: {"x": 5}, lambda peer, goal: lambda name: True
     stub.post, stub.beacon = posted.append, lambda goal: asked.append(goal["x"])

@@ -55,6 +55,7 @@ def _unsettled(engine: "Engine", near: set[bytes], living: set[bytes]) -> Iterat
         yield "has something to say"
     if inbound._commands or inbound._hot or inbound.recovering:
         yield "has something to hand on"
+    slow, monitor = engine.outbound.window.slow_peers(), engine.slow_peer_monitor
     for node in near - set(peers):
         yield f"does not know {node.hex()[:8]} yet"
     for peer in peers.values():
@@ -63,9 +64,7 @@ def _unsettled(engine: "Engine", near: set[bytes], living: set[bytes]) -> Iterat
         elif peer.id in near:
             if not peer.ready(ours):
                 yield f"is not ready with {peer.label}"
-            elif peer.id in engine.outbound.window.slow_peers() or engine.slow_peers.lags(
-                peer, heads
-            ):
+            elif peer.id in slow or monitor.lags(peer, heads):
                 # A peer that was sent nothing has not said how far it is: ask it.
-                engine.slow_peers.beacon(heads)
+                monitor.beacon(heads)
                 yield f"{peer.label} has not acknowledged everything"

@@ -224,7 +224,7 @@ class Engine(ReceiverEvents):
         peers = *plan.peers, *plan.parents
         self.discovery = Discovery(session, self._lookups, peers, monotonic)
         self.missing = Missing(plan.federation, session, self.hubs, monotonic() + join_timeout)
-        self.slow_peers = SlowPeerMonitor(session, self.outbound, self._answers, plan.stall)
+        self.slow_peer_monitor = SlowPeerMonitor(session, self.outbound, self._answers, plan.stall)
 
     def _carried(self) -> tuple[str, ...]:
         """Return the exchanges that take part, as peers are told: empty if all of them do."""
@@ -456,7 +456,7 @@ class Engine(ReceiverEvents):
                 if not self._controls.settle():
                     break
                 self.effects.carry_out()
-            self.slow_peers.keep_promises()
+            self.slow_peer_monitor.keep_promises()
             self.changed.notify_all()
         self._controls.end()
         self.outbound.window.room.turned_at = self.world.monotonic()
@@ -506,7 +506,7 @@ class Engine(ReceiverEvents):
         self._look_at_keys(self._guard, now)
         self.session.tick(now)
         self.watch.look(now)
-        self.slow_peers.look(now)
+        self.slow_peer_monitor.look(now)
         self.memory.look(now)
         if self.inbound.recovering:
             self.inbound.do(self.inbound.tick)

@@ -167,7 +167,7 @@ class NodeWaits:
             return not lagging
 
         def ask() -> None:
-            engine.slow_peers.beacon(goals[0].heads)
+            engine.slow_peer_monitor.beacon(goals[0].heads)
             asked.append(True)
 
         if not (yield from self.run(lambda: goals.append(Goal(engine.heads())))):
@@ -212,7 +212,10 @@ class NodeWaits:
         As for senders, those are all but the slow ones. A silent peer counts: messages are kept for
         it, and it may have received none of them yet.
         """
-        lacks, slow = self._engine.slow_peers.lacks, self._engine.outbound.window.slow_peers()
+        lacks, slow = (
+            self._engine.slow_peer_monitor.lacks,
+            self._engine.outbound.window.slow_peers(),
+        )
         return [
             f"{peer.label}{' (silent)' if peer.silent else ''}"
             for peer in self._members.peers.values()
