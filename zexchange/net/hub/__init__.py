@@ -1,5 +1,5 @@
-"""The package is a hub process: it carries many nodes, which then need a few connections only.
+"""The package is a hub process: it carries many nodes, each of which needs only a few connections.
 
-`protocol.hub` decides; this package has the thread and the sockets, and passes on what nodes say
-without opening it. Nothing here knows exchanges, tasks or the session of a node.
+`protocol.hub` decides; this package has the thread and the sockets, and passes messages of nodes
+on without opening them. Nothing here knows exchanges, tasks or the session of a node.
 """

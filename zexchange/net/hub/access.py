@@ -1,8 +1,9 @@
-"""Who subscribes to what at a hub's data socket, by connection; with keys, what each may have.
+"""The subscriptions at a hub's data socket, by connection, judged by permissions if there are keys.
 
-libzmq tells that nobody has a topic any more, and not who has it. With keys, in manual mode, it
-tells the end of a subscription for each connection, but not of which one, if that has ended. A
-hub has to know who reads, and the last: here it is counted. On the hub's thread.
+A hub has to know which connections subscribe to a topic, and when the last of them is gone.
+libzmq does not say: without keys it only reports that no connection has a topic left. With keys,
+in manual mode, it reports the end of a subscription for each connection, but it does not name a
+connection that has closed. So the subscriptions are counted here. On the hub's thread.
 """
 
 from collections.abc import Iterator
@@ -18,16 +19,17 @@ if TYPE_CHECKING:
     Socket = zmq.Socket[bytes]
 
 ENDING = 2.0
-"""Seconds in which connections are looked at whose end libzmq has told: it closes them behind."""
+"""Seconds for which every tick looks for closed connections after libzmq has reported the end of a
+subscription without a connection: it closes the descriptor only after that report."""
 LOOK_EVERY = 5.0
-"""Seconds between looks at connections of whose end nothing may have been told."""
+"""Seconds between looks for closed connections otherwise, in case nothing was reported."""
 
 
 class HubSubscriptions:
-    """What is honoured at the hub's data socket, by connection.
+    """The subscriptions that were accepted at the hub's data socket, by connection.
 
     Args:
-        gate: judges by keys, where there are any.
+        gate: judges subscriptions by keys; None without keys.
         socket: the XPUB that nodes receive from.
     """
 
@@ -39,15 +41,16 @@ class HubSubscriptions:
         self._look_at = self._look_until = 0.0
 
     def topics(self, by: Connection) -> set[bytes]:
-        """Return what a connection subscribes to: the same set for as long as it is there."""
+        """Return the topics of a connection, always as the same set while the connection lasts."""
         return self._of.setdefault(by, set())
 
     def admit(
         self, frame: zmq.Frame, by: Connection | None, now: float
     ) -> Iterator[tuple[bytes, bool]]:
-        """Judge a subscription; yield what is wanted from now on, or no more.
+        """Judge a subscription frame; yield topics, each with whether it is wanted from now on.
 
-        A topic is yielded again that is subscribed to again: tokens are, and ask for an answer.
+        A topic that is subscribed to again is yielded again: nodes do so with tokens, and each time
+        expect an answer.
         """
         honoured = self._gate is None or self._gate.admit(self._socket, frame)
         kind, topic = frame.bytes[:1], frame.bytes[1:]
@@ -58,7 +61,7 @@ class HubSubscriptions:
                 self.topics(by).add(topic)
                 self._by.setdefault(topic, set()).add(by)
             elif self._gate is not None:
-                cut(by)  # libzmq keeps it by now: it goes with the connection
+                cut(by)  # libzmq has the subscription already, and drops it with the connection
                 return
             yield topic, True
 
@@ -83,12 +86,12 @@ class HubSubscriptions:
             yield topic, False
 
     def drained(self) -> None:
-        """Nothing is left to read."""
+        """Take note that no subscription is left to read."""
         if self._gate is not None:
             self._gate.drained()
 
     def tick(self, now: float) -> Iterator[tuple[bytes, bool]]:
-        """Let go of what connections wanted that are closed by now."""
+        """Drop the subscriptions of closed connections; yield each topic that has none left."""
         if now < self._look_until or now >= self._look_at:
             self._look_at = now + LOOK_EVERY
             for by in [by for by in self._of if not alive(by)]:

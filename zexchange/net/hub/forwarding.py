@@ -1,9 +1,9 @@
-"""The data half of a hub: frames in from the nodes that it carries, out to all who want them.
+"""The data half of a hub: frames come in from the nodes that it carries, and go to subscribers.
 
-Frames are passed on as they came, uncopied, and never opened: what is looked at is whose they
-are, on which topic, and with which numbers. A frame is taken only over the connection that
-its origin has shown to be its own. Everything is bounded: what a node does not read ends with
-its connection being cut, and is asked for again by who lives.
+Frames are passed on as they came, without a copy, and their messages are never opened. Only the
+head is read: the origin, the topic and the numbers. A frame is accepted only over the connection
+that its origin has shown to be its own. Everything is bounded: if a node leaves too much unread,
+its connection is cut, and the node, if it lives, connects again and asks for what it missed.
 """
 
 from collections.abc import Callable
@@ -39,7 +39,7 @@ Trunks = Callable[[tuple[bytes, ...], bytes, int, bytes, list[zmq.Frame]], None]
 
 
 class Forwarding:
-    """What passes a hub on the data path."""
+    """Forwards data frames between nodes and hubs. Used by the hub's thread only."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class Forwarding:
         if member is None or member.id != passing.origin:
             self._core.reject("a frame over a connection that is not its origin's")
         elif self._keyed and property_of(first, "User-Id") != member.user:
-            # A descriptor that was closed, and is another's by now.
+            # The descriptor was closed, and belongs to another connection now.
             self._core.reject("a frame over a connection of another key than its origin's")
         elif len(frames) > MAX_ATTACHED + 1:
             self._core.reject("more attached frames than a message may have")
@@ -110,10 +110,10 @@ class Forwarding:
     def take_hub_source(
         self, root: bytes, hops: int, source: Member, frames: list[zmq.Frame]
     ) -> None:
-        """Pass on what another hub has passed on, which entered at ``root``.
+        """Pass on a frame that came from another hub, and that entered the hubs at ``root``.
 
         Raises:
-            DecodeError: if it is no data or ready frame.
+            DecodeError: if it is neither a data nor a ready frame.
         """
         first = frames[0]
         head = first.bytes if len(first) <= HEAD_BYTES else bytes(first.buffer[:HEAD_BYTES])
@@ -139,7 +139,7 @@ class Forwarding:
     # ------------------------------------------------------------------------------ out
 
     def _publish(self, topic: bytes, frames: list[zmq.Frame]) -> None:
-        """Publish a message to the nodes here that want it, whoever they are."""
+        """Publish a message to the nodes of this hub that subscribe to its topic."""
         send, last, size = self._down.send, frames[-1], 0
         for frame in frames:
             size += len(frame)
@@ -152,18 +152,18 @@ class Forwarding:
                 self._down.send(mark_frame(reader.node, reader.frames), DO_NOT_WAIT)
 
     def _cut(self, node: bytes) -> None:
-        """Shut a node's connection down: ZeroMQ lets go of what lies there."""
+        """Shut a node's connection down: ZeroMQ drops what is queued for it."""
         cut(self._connections.pop(node, None))
         self.reading.gone(node)
         self.cut += 1
 
     def forget(self, node: bytes) -> None:
-        """Let go of what was noted of a node."""
+        """Drop what is known of a node's data connection."""
         self._connections.pop(node, None)
         self.reading.gone(node)
 
     def read_down(self, now: float) -> int:
-        """Take in what nodes subscribe to, within a budget; return how many there were."""
+        """Read subscriptions of nodes, within a budget; return how many there were."""
         for n in range(BUDGET):
             try:
                 frame = self._down.recv(DO_NOT_WAIT, copy=False)
@@ -174,7 +174,7 @@ class Forwarding:
         return BUDGET
 
     def _judge(self, frame: zmq.Frame, now: float) -> None:
-        """Take what a node subscribes to, if it may have it."""
+        """Accept a subscription, if the node may have the topic."""
         user, words, by = property_of(frame, "User-Id"), frame.bytes, connection_of(frame)
         refused = self._keyed and words[:1] == b"\x01"
         for topic, wanted in self._wanted.admit(frame, by, now):
@@ -194,6 +194,6 @@ class Forwarding:
             self.reading.connected(topic[1:], self._wanted.topics(by), now)
 
     def tick(self, now: float) -> None:
-        """Let go of what nodes wanted whose connections are closed by now."""
+        """Drop the subscriptions of nodes whose connections have closed."""
         for topic, wanted in self._wanted.tick(now):
             self._take_want(topic, wanted, None, "", now)

@@ -1,10 +1,10 @@
-"""A hub: a process that carries many nodes, so that each needs a few connections only.
+"""A hub: a process that carries many nodes, so that each needs only a few connections.
 
-It passes on what nodes say to each other without opening it: nodes behind a hub are each
-other's peers, and the hub is none of them. What it decides is in `protocol/hub/core.py`; here
-are its thread, its links to other hubs, and what it counts.
+It passes messages between nodes without opening them. Nodes behind a hub are peers of each
+other, and the hub is a peer of none. Its decisions are made in `protocol/hub/core.py`; here are
+its thread, its links to other hubs, and its counters.
 
-One file, though a long one: what is read, passed on and sent is one turn of one thread.
+The file is long because reading, passing on and sending are one turn of one thread.
 """
 
 import os
@@ -56,20 +56,20 @@ TICK = 0.1
 
 @dataclass(frozen=True, slots=True)
 class HubStats:
-    """What a hub carries now, and has carried since it was started.
+    """The nodes that a hub carries now, and its counters since it was started.
 
     Attributes:
-        nodes: that it carries itself.
-        hubs: other hubs that it is linked to.
-        reachable: nodes, those that other hubs carry included.
-        topics: that its nodes subscribe to.
-        frames: data frames passed on to nodes here; one may hold many messages.
-        bytes: in them.
+        nodes: how many nodes it carries itself.
+        hubs: how many other hubs it is linked to.
+        reachable: how many nodes can be reached, including those that other hubs carry.
+        topics: how many topics its nodes subscribe to.
+        frames: data frames passed on to nodes of this hub; a frame may hold many messages.
+        bytes: the bytes in these frames.
         relayed: control messages passed on.
-        dropped: frames and messages that were not passed on: they had been already, or there
-            was no room. Nodes ask again for what they miss.
-        cut: connections of nodes that read too slowly.
-        rejected: by reason, how often something was not taken.
+        dropped: frames and control messages that were not passed on, because they had passed
+            before or because there was no room. Nodes ask again for what they miss.
+        cut: connections that were cut because their nodes read too slowly.
+        rejected: how often something was refused, by reason.
     """
 
     nodes: int
@@ -88,12 +88,12 @@ class Hub:
     """A running hub; `close` ends it.
 
     Args:
-        federation: that it carries.
+        federation: the federation that it carries.
         listen: ``tcp://HOST:PORT`` of its control socket; the next two ports are for data.
-        advertise: what nodes are told where that differs.
+        advertise: the endpoint that nodes are told, if they reach the hub by another one.
         peers: control endpoints of other hubs.
         keys: a key directory: nodes and hubs need a key that is authorized there, and may do
-            what its permissions say. Who is linked to as a hub is marked ``hub`` there.
+            what its permissions say. Other hubs need the mark ``hub`` there.
         insecure: allow endpoints that other hosts can reach, without keys.
         label: a name in logs and tables.
 
@@ -144,7 +144,7 @@ class Hub:
         self._thread.start()
 
     def _make_parts(self, federation: str, label: Label) -> None:
-        """Make what decides and what passes on, now that there are endpoints to tell."""
+        """Make the core, the forwarding and the links, now that the endpoints are known."""
         guard, sockets, world = self._guard, self._sockets, self._world
         self._core = HubCore(
             self._me,
@@ -165,7 +165,7 @@ class Hub:
     # ---------------------------------------------------------------- from other threads
 
     def stats(self) -> HubStats:
-        """Return what the hub carries. Any thread."""
+        """Return what the hub carries, and its counters. Any thread."""
         core, forwarding = self._core, self._forwarding
         return HubStats(
             nodes=sum(not member.hub for member in list(core.members.values())),
@@ -181,7 +181,7 @@ class Hub:
         )
 
     def close(self) -> None:
-        """End the hub: its nodes go on as soon as there is one again."""
+        """End the hub. Its nodes go on once a hub answers there again. Any thread but its own."""
         self._closing = True
         self._waker.wake()
         self._thread.join(timeout=5.0)
@@ -199,8 +199,8 @@ class Hub:
         now = self._world.monotonic()
         self._poller.handle(ready)
         self._keys.read_ended()
-        # Once more after each turn in which there was something: a call on a socket may have
-        # eaten its wake-up.
+        # Another turn follows each one in which anything was read: a call on a socket may have
+        # consumed the wake-up for what came meanwhile.
         done = self._forwarding.read_up(now) + self._read_router(now)
         done += sum(self._links.read(link, now) for link in list(self._links.values()))
         done += self._forwarding.read_down(now)
@@ -233,7 +233,7 @@ class Hub:
         return BUDGET
 
     def _take(self, route: bytes, frames: list[zmq.Frame], now: float) -> None:
-        """Take what a node or hub says on its link to us."""
+        """Take a message that a node or hub has sent on its link to us."""
         first, *others = frames
         user = self._keys.user(first)
         if user is None:
@@ -274,7 +274,7 @@ class Hub:
     # ----------------------------------------------------------------------- passing on
 
     def _relay(self, source: members.Member, parcel: Envelope) -> None:
-        """Pass a control message on, to its receiver or the hub that leads there."""
+        """Pass a control message on, to its receiver or to the next hub on the way there."""
         if not source.hub and parcel.sender != source.id:
             self._core.reject("a message under the name of another node")
             return
@@ -290,7 +290,7 @@ class Hub:
             self._dropped += 1
 
     def _relay_whole(self, source: members.Member, head: bytes, frames: list[zmq.Frame]) -> None:
-        """Pass on a message of any number of frames, as it came."""
+        """Pass on a message of several frames as it came."""
         sender, to, hops = read_relay(head)
         if not source.hub and sender != source.id:
             self._core.reject("a message under the name of another node")
@@ -316,7 +316,7 @@ class Hub:
     def _judged(
         self, source: members.Member, sender: bytes, receiver: members.Member, frame: zmq.Frame
     ) -> bool:
-        """Tell whether a message may be passed on, if it is data that is sent again."""
+        """Return whether a message may be passed on; only replayed data is judged."""
         gate, head = self._core.gate, bytes(frame.buffer[:HEAD_BYTES])
         if head[:1] != DATA or self._keys.gate is None:
             return True
@@ -350,7 +350,7 @@ class Hub:
             self._sockets.control.send_multipart(parts, zmq.NOBLOCK, copy=False)
 
     def _flush(self) -> None:
-        """Send what was gathered in this turn, in one frame for each receiver."""
+        """Send the control messages of this turn, bundled by receiver."""
         for route in list(self._out):
             self._flush_to(route)
         for link in self._links.values():

@@ -1,9 +1,9 @@
-"""The keys of a hub: who comes in, what is asked of whom, and who is cut off.
+"""The keys of a hub: which nodes it admits, what it subscribes to at them, whom it cuts off.
 
-The guard is the one that nodes have. Here is what a hub does beside: it knows every
-connection to its own sockets, so that a key that is revoked has none left, and it does not
-tell publishers what is listened to where some of them must not know. On the hub's thread;
-without keys nothing is judged.
+The guard is the same as in nodes. This file adds what only a hub does. It knows every connection
+to its own sockets, so that a revoked key has none left. And if some publishers must not learn
+what others listen to, it hides the subscriptions from all of them. On the hub's thread; without
+keys nothing is judged.
 """
 
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class HubAuth:
-    """The keys of one hub, and what follows from them."""
+    """Authenticates the connections of one hub, and cuts them when their permissions change."""
 
     def __init__(self, guard: CurveGuard, sockets: "HubSockets", poller: Poller) -> None:
         self._guard = guard
@@ -41,7 +41,7 @@ class HubAuth:
             sockets.judge()
 
     def start(self, core: "HubCore", links: "HubLinks") -> None:
-        """Begin to act; before the hub's thread does."""
+        """Take the core and the links. Called before the hub's thread starts."""
         self._core, self._links = core, links
         self._guard.listener = links
         self._hide()
@@ -49,7 +49,10 @@ class HubAuth:
     # ------------------------------------------------------------------- what goes on
 
     def user(self, frame: zmq.Frame) -> str | None:
-        """Return whom a control frame came from, nothing without keys; None if it may not speak."""
+        """Return the key of a control frame's sender in hexadecimal digits, ``""`` without keys.
+
+        None if the key is not authorized.
+        """
         key = self._guard.user(frame)
         if key is None:
             self._core.reject("a message of a key that is not authorized any more")
@@ -57,7 +60,7 @@ class HubAuth:
         return key.hex()
 
     def read_ended(self) -> None:
-        """Take note of the connections by which nodes publish that have come or ended."""
+        """Take note of publishing connections that were accepted or have ended."""
         ended = self._sockets.ended
         while int(ended.getsockopt(EVENTS)) & READABLE:
             event = recv_monitor_message(ended)
@@ -69,16 +72,17 @@ class HubAuth:
                 self._up[fd] = found
 
     def names(self, topic: bytes, wanted: bool) -> bool:
-        """Note that a name or prefix is wanted of publishers; tell whether they are to know.
+        """Note whether a name or prefix is wanted; return whether to subscribe to it at publishers.
 
-        A SUB subscribes at all of them alike. Where some must not be told what is listened to,
-        all are asked for everything that they send: they send what their peers want.
+        A SUB socket subscribes at all publishers alike. If some of them must not learn what others
+        listen to, the hub subscribes to everything instead: publishers send only what their peers
+        want anyway.
         """
         (self._names.add if wanted else self._names.discard)(topic)
         return not self._hiding
 
     def _hide(self) -> None:
-        """Ask publishers by name, or for everything, as the permissions are now."""
+        """Subscribe by name, or to everything, as the permissions require now."""
         policy = self._guard.policy
         hiding = policy is not None and policy.hides_interest
         if hiding is self._hiding:
@@ -91,19 +95,20 @@ class HubAuth:
     # ------------------------------------------------------------------------------ time
 
     def tick(self, now: float) -> None:
-        """Let time pass; act on it if other keys are authorized, or for something else."""
+        """Let time pass; act if keys or permissions have changed in the key directory."""
         before = self._guard.policy
         policy = self._guard.tick(now)
         if policy is not None and before is not None:
             self._change(before, policy)
 
     def _change(self, before: Policy, policy: Policy) -> None:
-        """Cut off whoever has a key that may do something else now; who may, comes back."""
+        """Cut off owners of keys whose rights have changed; if still authorized, they come back."""
         changed = before.changed(policy)
         self._core.judge({key.hex() for key in changed})
         self._hide()
         if changed:
-            # Those to publish by, too. Who has not said yet whose one is says it again.
+            # Publishing connections, too. One that nobody has introduced yet may belong to such a
+            # key; if it does not, its node connects and introduces itself again.
             for fd, found in self._up.items():
                 if fd not in self._core.by_connection:
                     cut(found)

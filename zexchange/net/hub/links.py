@@ -1,7 +1,7 @@
-"""A hub's links to other hubs: one DEALER to each, for words, control messages and data alike.
+"""A hub's links to other hubs: one DEALER to each, for hub messages, control messages and data.
 
-Each hub dials those that it was given, and those that have called it. What a link has no room
-for is dropped: nodes ask again for what they miss. On the hub's thread.
+Each hub dials the hubs that it was given, and those that have dialled it. If a link has no room
+for a message, the message is dropped: nodes ask again for what they miss. On the hub's thread.
 """
 
 import math
@@ -30,9 +30,9 @@ from .forwarding import BUDGET
 from .sockets import HubSockets
 
 ANSWER_WITHIN = 3.0
-"""Seconds without an answer from a hub that we were given, after which that is told."""
+"""Seconds without an answer from a hub that we were given, after which that is logged."""
 FORGET_AFTER = 60.0
-"""Seconds after which a hub that has called us, and does not answer, is dialled no more."""
+"""Seconds after which a hub that has dialled us and does not answer is no longer dialled."""
 
 
 @dataclass(eq=False)
@@ -44,12 +44,21 @@ class Link(DealerLink, Credit):
     enter_at: float = 0.0
     redial_at: float = 0.0
     forget_at: float = math.inf
-    """When to give up on a hub that was not given to us, and does not answer."""
+    """When to give up on a hub that was not given to us and does not answer."""
     parcels: list[Envelope] = field(default_factory=list[Envelope])
 
 
 class HubLinks(DealerLinks[Link]):
-    """All links of one hub; ``hello`` is what it says on each, but for what differs."""
+    """All links of one hub.
+
+    Args:
+        sockets: makes the sockets of links.
+        poller: watches these sockets.
+        core: told which hubs answer.
+        hello: sent on each link, with the fields filled in that differ by link.
+        monotonic: returns seconds on a monotonic clock.
+        guard: knows keys; judges which of them may carry nodes.
+    """
 
     def __init__(
         self,
@@ -62,29 +71,29 @@ class HubLinks(DealerLinks[Link]):
     ) -> None:
         super().__init__(sockets, poller, guard)
         self._given: dict[str, float] = {}
-        """Endpoints that we were told to link to, and when to try again where there is no link."""
+        """Endpoints that we were given, and when to dial each again if there is no link."""
         self._core = core
         self._hello = hello
         self._monotonic = monotonic
         self._neighbours = Neighbours(ANSWER_WITHIN)
         self._leads: dict[str, bytes] = {}
-        """By endpoint that we were given, the hub that answered there last."""
+        """By endpoint that we were given, the id of the hub that answered there last."""
         self.dropped = 0
         self.busy = False
-        """Whether something was sent in this turn: that may have eaten a wake-up."""
+        """Whether a frame was sent in this turn: sending may have consumed a wake-up."""
 
     def to(self, hub: bytes) -> Link | None:
-        """Return the link to a hub that answers there, if there is one."""
+        """Return the link on which a hub answers, if there is one."""
         return next((link for link in self.values() if link.hub == hub), None)
 
     def keep(self, endpoint: str) -> None:
-        """Link to another hub, for as long as we are there."""
+        """Link to another hub for as long as this hub runs."""
         self._given[endpoint] = 0.0
         self._neighbours.given(endpoint, self._monotonic())
         self.call(endpoint)
 
     def call(self, endpoint: str, forget_at: float = math.inf) -> None:
-        """Link to another hub, unless there is a link there."""
+        """Link to another hub, unless there is a link to that endpoint."""
         if endpoint in self or len(self) >= MAX_HUBS:
             return
         now = self._monotonic()
@@ -96,27 +105,27 @@ class HubLinks(DealerLinks[Link]):
             self.connect(link, endpoint)
 
     def try_again(self, endpoint: str) -> None:
-        """Replace a link that has not stood yet, for the next key."""
+        """Replace a link that has not been established, to try the next key."""
         link = self.close(endpoint)
         if link is not None:
             self.call(endpoint, link.forget_at)
 
     def hang_up(self, endpoint: str) -> None:
-        """Close a link; it is made again in a while, if we were told to."""
+        """Close a link. It is made again after a while if its endpoint was given to us."""
         self.close(endpoint)
 
     def turned_away(self, source: str, reason: str, detail: str) -> None:
-        """Have it told that a connection was not made."""
+        """Have a warning logged that a connection was not made."""
         self._core.complain(f"{source}: {reason}", detail)
 
     def shut_out(self, endpoint: str) -> None:
-        """Dial a hub soon again that does not know our key: it may be there by then."""
+        """Dial a hub that refused our key again soon: the key may be authorized by then."""
         link = self.get(endpoint)
         if link is not None:
             link.redial_at = link.enter_at = self._monotonic() + KNOCK_EVERY
 
     def judge(self, before: Policy, policy: Policy) -> None:
-        """Make the links anew whose key may do something else, or might be a hub's by now."""
+        """Replace the links whose key has other rights now, or is not known to be a hub's."""
         changed = before.changed(policy)
         for link in list(self.values()):
             if link.key in changed or not policy.is_hub(link.key):
@@ -125,7 +134,7 @@ class HubLinks(DealerLinks[Link]):
             self.call(endpoint)
 
     def tick(self, now: float) -> None:
-        """Attach where it is time; replace links that do not answer, and give some up."""
+        """Attach where it is time; replace links that do not answer; give up expired ones."""
         for link in list(self.values()):
             if link.hub in self._core.linked:
                 link.redial_at = now + REDIAL_AFTER
@@ -154,7 +163,7 @@ class HubLinks(DealerLinks[Link]):
         self.say(link, hello)
 
     def read(self, link: Link, now: float) -> int:
-        """Take what another hub answers; return how many words there were, within a budget."""
+        """Read the answers of another hub, within a budget; return how many there were."""
         for n in range(BUDGET):
             try:
                 frame = link.socket.recv(zmq.NOBLOCK)
@@ -174,7 +183,7 @@ class HubLinks(DealerLinks[Link]):
                     self._leads[link.endpoint] = word.sender
                 other = self.to(word.sender)
                 if other is not None and other is not link:
-                    self.close(link.endpoint)  # a second way to the same hub
+                    self.close(link.endpoint)  # a second link to the same hub
                     return n
                 link.hub, link.secret = word.sender, word.secret
                 link.taken, link.its_sent = max(link.taken, word.taken), word.sent
@@ -188,7 +197,10 @@ class HubLinks(DealerLinks[Link]):
         self._core.reject(f"{link.endpoint} refused: {word.reason}: {word.text}")
 
     def send(self, link: Link, parts: Sequence[Any], size: int) -> None:
-        """Send a message of any number of frames, if there is room for it."""
+        """Send a message of any number of frames, or drop it if there is no room.
+
+        ``size`` is in bytes.
+        """
         if not self._guard.may_carry(link.key):
             return
         if not link.take(size):
@@ -209,9 +221,9 @@ class HubLinks(DealerLinks[Link]):
             self.send(link, [frame], len(frame))
 
     def say(self, link: Link, word: Word) -> None:
-        """Say something to a hub itself, behind what was gathered for others there."""
+        """Send a message to the hub itself, after those that were gathered for nodes there."""
         if not self._guard.may_carry(link.key):
-            return  # the guard has said so
+            return  # the guard has logged it
         self.flush(link)
         with suppress(zmq.Again):
             link.socket.send(word_frame(word), zmq.NOBLOCK)

@@ -1,7 +1,7 @@
 """The sockets of a hub: three that are bound, and a link to each other hub.
 
 On three ports in a row: control (ROUTER), *down* (XPUB), which nodes receive from, and *up*
-(XSUB), which they publish to. Nobody is ever dialled but other hubs.
+(XSUB), which they publish to. A hub dials only other hubs.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,12 +14,13 @@ from ..transport.endpoints import Tcp, parse_tcp
 from ..transport.sockets import JUDGED_MARK, Sockets
 
 UP_MARK = 4_000
-"""Frames of one node that wait to be passed on; with its own mark, more than its window."""
+"""The receive high-water mark of *up*, in frames of one node. Together with the high-water mark at
+the node, it is more than the node's window."""
 ROUTER_MARK = 2_000
 
 
 class HubSockets(Sockets):
-    """The bound sockets of a hub, and what makes those of its links."""
+    """The bound sockets of a hub; also makes the sockets of its links."""
 
     def __init__(self, listen: str, advertise: str | None) -> None:
         super().__init__()
@@ -31,11 +32,11 @@ class HubSockets(Sockets):
         self.down, self.up = self.xpub(), self.xsub()
         self.up.setsockopt(zmq.RCVHWM, UP_MARK)
         self.ended = self.up.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
-        """Tells of connections to ``up``, by their descriptors."""
+        """A socket monitor that reports connections to ``up``, by their descriptors."""
         self.endpoints = "", "", ""
 
     def bind(self, lock: Callable[["zmq.Socket[bytes]"], None]) -> None:
-        """Bind control, up and down, each locked before; from then on they have endpoints.
+        """Call ``lock`` for control, up and down, then bind each; sets `endpoints`.
 
         Raises:
             Unreachable: if an endpoint is taken.
@@ -67,7 +68,7 @@ class HubSockets(Sockets):
         return socket
 
     def judge(self) -> None:
-        """Have it asked of us what nodes may subscribe to."""
+        """Switch *down* to manual mode, in which the hub decides about each subscription."""
         self.down.setsockopt(zmq.XPUB_MANUAL, 1)
         self.down.setsockopt(zmq.RCVHWM, JUDGED_MARK)
 
@@ -77,7 +78,7 @@ class HubSockets(Sockets):
         return [int(s.getsockopt(zmq.FD)) for s in (self.control, self.up, self.down, self.ended)]
 
     def close(self, linger: float) -> None:
-        """Close every socket; what was said still goes out within ``linger`` seconds."""
+        """Close every socket; frames that were sent still go out within ``linger`` seconds."""
         self.up.disable_monitor()
         for socket in (self.control, self.down):
             socket.setsockopt(zmq.LINGER, int(linger * 1000))

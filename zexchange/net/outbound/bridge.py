@@ -1,7 +1,7 @@
-"""A bridge: the subscriber that carries what is sent on an exchange to the node.
+"""A bridge: the subscriber that passes the messages of an exchange to the node.
 
-An exchange has a bridge only while some peer is interested in its name, so that one
-nobody remote listens to costs what a local one costs.
+A bridge is attached only while some peer is interested in the name, so that an exchange without
+remote listeners costs no more than a local one.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,8 @@ from ...protocol.wire.data import MAX_BODY_BYTES, topic
 from .publisher import Publisher
 
 SMALL_BYTES = 4096
-"""Of larger messages it matters how many are queued, at any moment."""
+"""The publisher is called for each message that is larger, even while another thread is about to
+send: how many of them are queued matters at any moment."""
 
 
 class Bridge:
@@ -34,9 +35,10 @@ class Bridge:
         self.name = name
         self.topic = topic(name)
         self.wanted = False
-        """Whether it carries what it is sent. One that is a lane of others is sent nothing."""
+        """Whether it encodes messages for peers. False while it is only a lane of a `SharedBridge`:
+        then the exchange calls that one."""
         self.handed: int | None = None
-        """The last number that a `SharedBridge` has put into this lane; None if none ever has."""
+        """The last number that a `SharedBridge` has put into this lane; None before the first."""
         self.kept: Retained | None = None
         self.bodies: list[Body] = []
         self.listed = False
@@ -47,19 +49,19 @@ class Bridge:
     if TYPE_CHECKING:
 
         def send(self, msg: object, /) -> Backpressure | None:
-            """Take a message; see `local.exchange.Bridge`."""
+            """Encode a message and queue it. See `local.exchange.Bridge`."""
 
     def send_by(self, way: Callable[[object], Backpressure | None]) -> None:
-        """Have each message taken by ``way`` itself: one call a message, not two."""
+        """Make ``way`` the `send` of this bridge: one call for each message instead of two."""
         object.__setattr__(self, "send", way)
 
     def renew(self) -> None:
-        """Begin with a queue of its own: a send that is not through has the former one."""
+        """Begin with an empty queue: a send that is still running adds to the former one."""
         self.bodies = []
         self.send_by(_way_out(self, self.outbound))
 
     def enlist(self) -> None:
-        """Have what is queued sent with the next that is."""
+        """List the queue, so that the next thread that sends empties it, too."""
         if self.bodies and not self.listed:
             # One step:
             self.listed = True
@@ -73,7 +75,10 @@ class Bridge:
             self.kept = Retained(most) if most else None
 
     def prepare(self, kept: Sequence[tuple[object, float]]) -> list[tuple[Body, float]]:
-        """Encode what was sent before the node was there; what cannot be is logged."""
+        """Encode messages that were sent before the node was there; log those that cannot be.
+
+        ``kept`` has each message and the time at which it was sent, in seconds since 1970.
+        """
         bodies: list[tuple[Body, float]] = []
         for msg, sent_at in kept:
             try:
@@ -86,20 +91,20 @@ class Bridge:
         return bodies
 
     def inherit(self, prepared: list[tuple[Body, float]]) -> None:
-        """Keep what was prepared; the lock of the exchange is held."""
+        """Keep the prepared messages. The caller holds the lock of the exchange."""
         if prepared:
             self.outbound.inherit(self, prepared)
 
     def __repr__(self) -> str:
-        """Name the exchange and whether anything crosses."""
+        """Name the exchange, and say whether messages go to peers."""
         return f"<Bridge {self.name!r} {'open' if self.wanted else 'idle'}>"
 
 
 def _way_out(bridge: Bridge, outbound: Publisher) -> Callable[[object], Backpressure | None]:
     """Return the `send` of a bridge.
 
-    A function with all it needs at hand, and nothing in functions of their own that most
-    messages have to pass: a call costs as much as a third of the packing.
+    A closure with everything it needs in local variables. The steps that most messages take are
+    written out in it: a call costs as much as a third of the packing.
     """
     encoder, append = bridge.encoder, bridge.bodies.append
     pace, monotonic, lanes = outbound.pace, outbound.monotonic, outbound.lanes
@@ -110,8 +115,7 @@ def _way_out(bridge: Bridge, outbound: Publisher) -> Callable[[object], Backpres
         """Encode a message on the caller's thread and queue it.
 
         Returns:
-            What the sender has to wait for, after the local tasks, if too much is on its
-            way already.
+            The wait that the sender makes after the local tasks, if too much is on its way already.
 
         Raises:
             EncodeError: naming the exchange and the path inside the message.
@@ -138,7 +142,8 @@ def _way_out(bridge: Bridge, outbound: Publisher) -> Callable[[object], Backpres
             if not bridge.wanted:
                 return None
             append(body)
-            # Looked at behind that: who takes away what is queued changes them before.
+            # `listed` and `lanes` are read after `append`. A thread that empties the queue changes
+            # them before it looks at `bodies`: if they are unchanged here, it will see the message.
             if bridge.listed:
                 if size <= SMALL_BYTES and monotonic() < pace.quiet_until:
                     return None
@@ -151,7 +156,7 @@ def _way_out(bridge: Bridge, outbound: Publisher) -> Callable[[object], Backpres
             if named is None:
                 raise
             raise named from error
-        except BaseException:  # of a signal handler, perhaps right behind `append`
+        except BaseException:  # of a signal handler, perhaps right after `append`
             see_to(bridge, 0)
             raise
 
@@ -159,10 +164,10 @@ def _way_out(bridge: Bridge, outbound: Publisher) -> Callable[[object], Backpres
 
 
 def large_body(encoder: Encoder, msg: object, body: Body) -> Body:
-    """Return a message that has turned out large, in the form in which it travels.
+    """Return the form in which a message travels that is `LARGE` or larger once encoded.
 
     Raises:
-        EncodeError: it is too large for that.
+        EncodeError: it is larger than a message may be.
     """
     body = encoder.large(msg, body)
     if len(body) > MAX_BODY_BYTES:
@@ -172,7 +177,7 @@ def large_body(encoder: Encoder, msg: object, body: Body) -> Body:
 
 
 def named_error(name: str, msg: object, error: Exception) -> EncodeError | None:
-    """Return an error that says what cannot be encoded, and names the exchange, too.
+    """Return an error that names the exchange, and the part of the message that cannot be encoded.
 
     None if nothing is wrong with the message: then a signal handler has raised.
     """

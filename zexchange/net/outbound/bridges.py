@@ -1,6 +1,7 @@
-"""The bridges of a node: which names are wanted, and which exchanges have a bridge for them.
+"""The bridges of a node: which names peers want, and which exchanges have a bridge for them.
 
-Which names are wanted is decided here; that somebody wants them is told by the control thread.
+The control thread says which keys peers have begun or ceased to want; this file works out which
+exchanges that concerns, and attaches or detaches their bridges.
 """
 
 import sys
@@ -20,15 +21,15 @@ from .publisher import Publisher
 from .siblings import Sibling, Siblings
 
 NAMES_MOST = 1_000_000
-"""Exchanges whose numbers are remembered at most: each takes some 300 bytes, and as many for each
+"""The most exchanges whose numbers are remembered. Each takes some 300 bytes, and as many for each
 peer that has acknowledged it."""
 
 
 class Bridges(Sibling):
-    """All bridges of one node, and which names some peer wants.
+    """All bridges of one node, and the names that some peer wants.
 
-    In Python's dev mode every federated exchange has a bridge at once: it encodes and
-    throws away, so that a message which cannot travel fails on one machine already.
+    In Python's dev mode every federated exchange has a bridge from the start, which encodes each
+    message and throws the result away: so a message that cannot be encoded fails on one machine.
     """
 
     def __init__(
@@ -45,14 +46,14 @@ class Bridges(Sibling):
         self._wants = NameSet()
         self._open = True
         self._state = 0
-        # Below the registry's lock, and never held while an exchange's is taken: an
-        # exchange holds its own while it asks for the registry's.
+        # May be taken while the registry's lock is held. No exchange's lock is taken while this
+        # one is held, because an exchange asks for the registry's lock while it holds its own.
         self._lock = threading.RLock()
         self._siblings = siblings
         siblings.join(self)
 
     def get(self, name: str) -> Bridge:
-        """Return the bridge of an exchange, made if need be."""
+        """Return the bridge of an exchange; make it if there is none."""
         with self._lock:
             bridge = self._bridges.get(name)
             if bridge is None:
@@ -69,7 +70,7 @@ class Bridges(Sibling):
             return bridge
 
     def made(self) -> list[str]:
-        """Return the names of the bridges that were made since this was asked last."""
+        """Return the names of the bridges that were made since the last call."""
         with self._lock:
             made, self._made = self._made, []
             return made
@@ -80,17 +81,17 @@ class Bridges(Sibling):
             return list(self._bridges)
 
     def has(self, name: str) -> bool:
-        """Tell whether there is a bridge, so that an exchange may be sent on. Any thread."""
+        """Return whether an exchange has a bridge, and so may have been sent on. Any thread."""
         return name in self._bridges
 
     def let_go(self, most: int) -> list[str]:
-        """Let go of the bridges, the oldest first, of exchanges that are gone.
+        """Drop bridges of exchanges that are gone, the oldest bridges first.
 
         Args:
-            most: how many are looked at.
+            most: how many bridges are looked at.
 
         Returns:
-            The exchanges that nothing was sent on, so that no numbers are left of them.
+            The exchanges among them on which nothing was sent: no numbers are left of them.
         """
         unused, heads = list[str](), self.numbering.heads
         with self._lock:
@@ -100,12 +101,13 @@ class Bridges(Sibling):
         with self._lock:
             for name in oldest:
                 bridge = self._bridges.pop(name)
-                # Who makes the exchange again has said so, or waits for the lock.
+                # A thread that makes the exchange again has entered it in the registry by now, or
+                # waits for our lock.
                 used = bridge.bodies or bridge.listed or bridge.kept or self._registry._has(name)
                 if used or self._siblings.keep(name):
                     self._bridges[name] = bridge
                 else:
-                    bridge.send_by(_gone)  # which else refers to the bridge
+                    bridge.send_by(_gone)  # the closure refers to the bridge: a cycle
                     self.numbering.unused(name)
                     if name not in heads:
                         unused.append(name)
@@ -114,7 +116,7 @@ class Bridges(Sibling):
     def forget(
         self, most: int, acked: Mapping[bytes, Mapping[str, int]]
     ) -> dict[bytes, dict[str, int]]:
-        """Forget the numbers of exchanges without a bridge; see `Publisher.forget`."""
+        """Forget the numbers of exchanges that have no bridge. See `Publisher.forget`."""
         with self._lock:
 
             def used(name: str) -> bool:
@@ -124,11 +126,16 @@ class Bridges(Sibling):
             return self._outbound.forget(most, used, acked, agreed)
 
     def __len__(self) -> int:
-        """Return how many there are. Any thread."""
+        """Return how many bridges there are. Any thread."""
         return len(self._bridges)
 
     def refresh(self, keys: Iterable[str], wanted: Callable[[str], bool]) -> None:
-        """Look again at exchanges that ``keys`` cover, if `wanted` says that peers do."""
+        """Update the bridges of the exchanges that ``keys`` cover.
+
+        Args:
+            keys: names and patterns that peers may have begun, or ceased, to want.
+            wanted: returns whether any peer wants a key now.
+        """
         keys = tuple(keys)
         with self._lock:
             self._state += 1
@@ -148,10 +155,9 @@ class Bridges(Sibling):
             self._place(name, None)
 
     def look(self, exchange: Exchange[object], fresh: bool = False) -> None:
-        """Attach or detach an exchange's bridge, as peers' interest stands now.
+        """Attach or detach an exchange's bridge, as peers' interest stands now. Any thread.
 
-        Done outside the lock, so whoever did it looks again: the last one to act has
-        seen the last state. ``fresh`` says that nobody has the exchange yet.
+        ``fresh`` says that no other thread has the exchange yet.
         """
         self._place(exchange.name, exchange, fresh)
 
@@ -164,11 +170,13 @@ class Bridges(Sibling):
             bridge, wanted = found
             idle = self._open and sys.flags.dev_mode
             self._siblings.place(self, exchange, bridge, wanted, idle, fresh)
+            # The bridge was placed without our lock. If the interest has changed meanwhile, place
+            # it again: so the last thread to act has seen the last state.
             if state == self._state:
                 return
 
     def _judge(self, name: str) -> tuple[Bridge, bool] | None:
-        """Return the bridge of a name if there is one, and whether it is wanted."""
+        """Return the bridge of a name and whether it is wanted; None if it needs no bridge."""
         if not self._federated(name):
             return None
         retained = self._registry.retention(name) if self._open else 0
@@ -180,7 +188,7 @@ class Bridges(Sibling):
         return bridge, wanted
 
     def kept(self, key: str) -> dict[str, tuple[int, int]]:
-        """Return, by exchange that a key covers, which of its last messages are kept."""
+        """Return the first and last place that is kept, by exchange that a key covers."""
         with self._lock:
             if is_pattern(key):
                 found = [b for b in self._bridges.values() if b.kept and matches(key, b.name)]
@@ -189,7 +197,7 @@ class Bridges(Sibling):
         return self._outbound.kept(found)
 
     def recall(self, name: str, first: int, last: int) -> list[Frame]:
-        """Return frames of what is kept of an exchange: a bounded part, oldest first."""
+        """Return frames with kept messages of an exchange: a bounded part, oldest first."""
         bridge = self._bridges.get(name)
         return self._outbound.recall(bridge, first, last) if bridge is not None else []
 
@@ -206,7 +214,10 @@ class Bridges(Sibling):
 
 
 def _too_many(name: str, msg: object) -> Backpressure | None:
-    """Raise to the sender, whose local tasks get the message: there is no room for one more."""
+    """Raise to the sender that no more exchanges can be remembered: the `send` of such a bridge.
+
+    The sender's local tasks get the message all the same.
+    """
     raise ExchangeError(
         f"exchange {name!r}: {NAMES_MOST:,} exchanges are remembered for peers already, and"
         " cannot be forgotten, because a peer is of an earlier version, slow or away;"

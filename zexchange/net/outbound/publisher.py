@@ -1,15 +1,15 @@
-"""The way out: what any thread has queued, and one XPUB that it leaves by.
+"""The data socket of a node, an XPUB: any thread queues messages, and one at a time sends them.
 
-A message is encoded by its sender's thread and appended to its exchange's lane; whoever then
-holds the socket's lock takes all that is queued, numbers it, and sends it as one frame
-per exchange and burst. To queue, a user's thread never waits for that lock: if somebody
-else is sending, they or the sender thread take its message along. (`catch_up`, after the
-local tasks and where much is queued, does wait, for a bounded time.) So a send
-from a signal handler or a finaliser, even inside a send, is queued and not deadlocked,
-and numbers, frames and heads (`announce`) share one order.
+The sender's thread encodes a message and appends it to the lane of its exchange. A thread that
+then holds the socket's lock takes everything that is queued, numbers it, and sends it as one frame
+for each exchange and burst. To queue, a user's thread never waits for that lock: if another
+thread is sending, that one or the sender thread takes the message along. (Only `catch_up` waits,
+for a bounded time, after the local tasks and if much is queued.) So a `send` in a signal handler or
+a finaliser, even inside another `send`, is queued and cannot deadlock; and numbers, frames and
+the heads that `announce` publishes have one order.
 
-Each frame enters the window (`window`) as it is sent, in `keep`. Who sends, and when, is
-decided by the pacer (`pacing`).
+Each frame enters the window (`window`) when it is sent, by `keep`. The pacer (`pacing`) decides
+which thread sends, and when.
 """
 
 import threading
@@ -43,30 +43,42 @@ if TYPE_CHECKING:
 FRAME_BYTES = 64 << 10
 """A frame is closed once its values have this many bytes; sooner where the ring is small."""
 LOOK_EVERY = 0.001
-"""Seconds between two looks, behind sends, at what subscribers asked for."""
+"""Seconds between two reads of subscriptions after sends."""
 RETRY = 100e-6
-"""Seconds after which the sender thread looks again, where somebody else was sending."""
+"""Seconds after which the sender thread tries again, if another thread was sending."""
 QUEUED_BYTES = 4 << 20
-"""About as many bytes may be queued behind a socket that another thread is sending on."""
+"""About how many bytes may be queued while another thread is sending before senders wait."""
 LANES_ALONE = 64
-"""So many are the most that the sender thread is left alone with, where much is in them."""
+"""The most lanes with much in them that are left to the sender thread alone."""
 LANES_TOGETHER = 128
-"""So many exchanges may wait for more to travel together, each in a frame of its own."""
+"""The most exchanges that are left queued to travel together, each in a frame of its own."""
 LANES_MOST = 2 * LANES_TOGETHER
-"""So many may wait behind a socket that another thread is sending on. Each is a frame, and with
-those of the window they have to stay below ZeroMQ's mark, or are dropped and asked for again."""
+"""The most lanes that may be queued while another thread is sending before senders wait. Each is a
+frame, and together with those of the window they have to stay below ZeroMQ's high-water mark:
+beyond it frames are dropped, and asked for again."""
 CATCH_UP_SECONDS = 0.1
+"""Seconds that a sender waits for the socket's lock in `Publisher.catch_up`."""
 BEACON_SECONDS = 0.05
-"""Seconds for asking how far peers are: senders and the control thread have other work."""
+"""Seconds after which no more beacons are sent: senders and the control thread have other work."""
 _ROUNDS = 4
 
 
 def _nowhere(frame: bytes, flags: int) -> None:
-    """Take the place of a socket that is closed."""
+    """Drop a frame: the `put` of a publisher whose socket is closed."""
 
 
 class Publisher:
-    """The data socket of a node and everything that leaves through it."""
+    """The data socket of a node, and the messages that are queued for it.
+
+    Args:
+        socket: the XPUB.
+        origin: the id of the node.
+        notify: wakes the control thread.
+        ring: keeps the frames that were sent.
+        may_wait: returns whether the calling thread may wait for room in the window.
+        world: the clocks, and the sender thread.
+        gate: judges subscriptions by keys; None without keys.
+    """
 
     def __init__(
         self,
@@ -91,7 +103,7 @@ class Publisher:
         self._frame_bytes = min(FRAME_BYTES, ring.window // 4)
         self._waiting = SendQueue(origin, self._numbering, self, world.time, self._frame_bytes)
         self.lanes = self._waiting.lanes
-        """Where something is queued. Any thread may look, and append."""
+        """The lanes in which messages are queued. Any thread may read it, and append to it."""
         self._queued_most = min(QUEUED_BYTES, ring.window)
         self.window = Window(
             ring,
@@ -119,14 +131,14 @@ class Publisher:
     # ------------------------------------------------------------- called by any thread
 
     def see_to(self, lane: ExchangeQueue, size: int) -> Backpressure | None:
-        """Have what is queued sent, now or soon; the last in the lane has ``size`` bytes.
+        """Have the queued messages sent, now or soon; the last one in the lane has ``size`` bytes.
 
-        To be called whenever something was queued, but not before `pace.quiet_until` if
-        it is small and the lane is listed.
+        To be called after each message that was queued; not needed before `pace.quiet_until` if
+        the message is small and the lane is listed.
 
         Returns:
-            What the sender has to wait for, if it has: for less to be on its way, or less
-            to be queued behind a socket that is busy.
+            The wait that the sender makes after its local tasks, if the window is full, or if too
+            much is queued while another thread is sending; else None.
         """
         if not lane.listed:
             # One step:
@@ -135,7 +147,8 @@ class Publisher:
         pace, bodies, window = self.pace, lane.bodies, self.window
         now, lanes = self.monotonic(), len(self.lanes)
         if pace.handed_over:
-            # Many lanes are too much for the sender thread alone, if it has to wait for each.
+            # Many lanes are too much for the sender thread alone: for each of them it may have to
+            # wait for the interpreter's lock.
             queued = lanes * len(bodies) * (size + 64)
             much = lanes > LANES_ALONE and queued > self._queued_most // 8
         else:
@@ -143,14 +156,15 @@ class Publisher:
         if much or now >= pace.direct_at or lanes > LANES_TOGETHER:
             self._drain()
         else:
-            # First this, then whether the sender thread is asked: it takes that back first.
+            # Set `quiet_until` before looking at `_asked`: the sender thread clears `_asked` first,
+            # and `quiet_until` after that.
             if not window.full:
                 pace.quiet_until = min(pace.direct_at, now + MOST_GAP)
             if not self._asked:
                 self._ask()
-        # Many lanes, too: each takes a send, and whoever is at it needs the interpreter's lock.
-        # Looked at anew, for it may just have been sent. What is in all of them is taken to be
-        # as much as is in this one.
+        # Many lanes are too much, too: each takes a send, for which the sending thread needs the
+        # interpreter's lock. Counted again, because they may just have been sent. Each of them is
+        # taken to have as much queued as this one.
         lanes = max(len(self.lanes), 1)
         if (
             window.full
@@ -161,10 +175,10 @@ class Publisher:
         return None
 
     def send_alone(self, lane: ExchangeQueue, size: int) -> Backpressure | None:
-        """See to a message that nothing is queued before: mostly, it is sent at once.
+        """Do as `see_to` for a message that is the only one queued: usually send it at once.
 
-        As `see_to`, `_drain` and `_send_queued` do, written out: to a message that comes when
-        nothing else happens, and caches are cold, each call costs a microsecond.
+        Written out instead of calling `_drain` and `_send_queued`: while nothing else happens, the
+        caches are cold, and each call costs a microsecond.
         """
         pace, lanes = self.pace, self.lanes
         # One step:
@@ -181,7 +195,7 @@ class Publisher:
                 try:
                     count = waiting.send()
                 except BaseException:
-                    waiting.send()  # who comes next finds everything in order
+                    waiting.send()  # so that the next thread finds everything in order
                     raise
                 ended = self.monotonic()
                 if count == 1 and ended - began < HELD_UP:
@@ -203,9 +217,10 @@ class Publisher:
         return self.window.room if self.window.full else None
 
     def catch_up(self) -> None:
-        """Send what is queued, waiting for the socket; only where `Backpressure.wait` may wait.
+        """Wait for the socket's lock, and send everything queued. For senders that may wait.
 
-        Bounded: what runs while another thread holds it, a finaliser, may wait for us.
+        Gives up after `CATCH_UP_SECONDS`: a finaliser in the thread that holds the lock may be
+        waiting for us.
         """
         held = False
         try:
@@ -217,7 +232,10 @@ class Publisher:
                 self._lock.release()
 
     def busy_here(self) -> bool:
-        """Tell whether this thread is sending for all: in a signal handler or a finaliser."""
+        """Return whether the calling thread is sending already, or is the sender thread.
+
+        It may be sending if this is called in a signal handler or a finaliser.
+        """
         return self._holder == threading.get_ident() or self._sender.current
 
     def _ask(self) -> None:
@@ -225,17 +243,17 @@ class Publisher:
         self._sender.ask()
 
     def _drain(self) -> None:
-        """Send what is queued, unless somebody holds the socket: then the sender thread will.
+        """Send everything queued; if another thread holds the lock, ask the sender thread to.
 
-        Looked at again after the release, for what others queued while we held it.
+        After the release it looks again for what other threads have queued meanwhile.
         """
         for _ in range(_ROUNDS):
             if not self.lanes:
                 return
             held = False
             try:
-                # Not `acquire`, then `try`: an exception of a signal handler would come in
-                # between. No signal is looked for between this step and the assignment.
+                # Not `acquire`, then `try`: a signal handler could raise in between. CPython
+                # handles no signal between this step and the assignment.
                 for held in iter(self._try_lock, False):  # noqa: B007
                     self._send_queued(True)
                     break
@@ -243,14 +261,14 @@ class Publisher:
                 if held:
                     self._lock.release()
             if not held:
-                # Somebody else is at it. If that is a thread which waits for the interpreter's
-                # lock, whoever has that may as well queue on, without asking each time.
+                # Another thread is sending. It may wait for the interpreter's lock: until then the
+                # thread that has that lock may go on queueing, without asking each time.
                 if not self.window.full:
                     self.pace.quiet_until = self.monotonic() + RETRY
                 break
             if self.pace.handed_over:
                 break
-        # Or others queue faster than we send.
+        # Also if others queue faster than we send.
         if not self._asked:
             self._ask()
 
@@ -259,19 +277,20 @@ class Publisher:
     def announce(
         self, peer: Peer, epoch: int, keys: NameSet, used: Callable[[str], bool]
     ) -> tuple[dict[str, int], int]:
-        """Publish a ready, behind all that was queued before.
+        """Publish a ready after everything that was queued before.
 
-        What is sent behind it under the keys of that epoch is held for the peer.
+        The window holds for the peer what is sent after it under the keys of that epoch.
 
         Args:
-            peer: whose token is answered.
-            epoch: of the token.
-            keys: whose heads it is told.
-            used: tells which exchanges are told of first, where it knows no starts.
+            peer: the peer whose token is answered.
+            epoch: the epoch of the token.
+            keys: the names and patterns whose heads go into the ready.
+            used: returns whether an exchange is in use. A peer that knows no starts is told of
+                those first.
 
         Returns:
-            The heads, as places, and how many of them it was not told: where it knows no starts,
-            and takes a ready of one frame, what that does not hold.
+            The heads, as places, and how many of them the peer was not told. A peer that knows no
+            starts takes a ready of one frame only: these are the heads that did not fit.
         """
         numbering, interest, receiver = self._numbering, peer.interest, peer.id
         with self._lock:
@@ -282,7 +301,7 @@ class Publisher:
             heads = numbering.covered(keys)
             behind = tuple(promise.behind(heads) for promise in interest.promised)
             if peer.forgets:
-                # Not over all of `starts`: other threads add to it, of what is not numbered yet.
+                # Not over all of `starts`: other threads add exchanges that are not numbered yet.
                 starts = {
                     name: numbering.starts[name] for name in heads if name in numbering.starts
                 }
@@ -302,16 +321,23 @@ class Publisher:
         return heads, left_out
 
     def have_forgotten(self, peer: bytes, epoch: int, number: int, heads: dict[str, int]) -> None:
-        """Tell a peer to forget exchanges: after all that was sent on them, in this order."""
+        """Tell a peer to forget exchanges, after everything that was sent on them.
+
+        Args:
+            peer: the id of the peer.
+            epoch: the epoch of the peer's interest that the ready carries.
+            number: of this message, which the peer confirms.
+            heads: the exchanges, and the place up to which each is forgotten.
+        """
         ready = Ready(peer, epoch, self._origin, {}, forget=heads, number=number)
         with self._lock:
             self.put(ready_frame(ready), DO_NOT_WAIT)
             self.demand.read()
 
     def beacon(self, topics: Iterable[tuple[str, bytes]]) -> None:
-        """Publish the heads of exchanges on their own topics: who has them acknowledges.
+        """Publish the heads of exchanges on their topics, so that peers acknowledge what they have.
 
-        No more are taken once that has been at it for `BEACON_SECONDS`.
+        Stops after `BEACON_SECONDS`.
         """
         with self._lock:
             self._send_everything()
@@ -319,15 +345,15 @@ class Publisher:
             self.demand.read()
 
     def _beacon(self, topics: Iterable[tuple[str, bytes]]) -> None:
-        """Publish heads; the lock is held."""
+        """Publish heads. The caller holds the lock."""
         numbering, now = self._numbering, self._time()
         until = self.monotonic() + BEACON_SECONDS
         for name, topic in topics:
             start = numbering.start(name)
             head, base = numbering.heads.get(name, start), numbering.bases.get(name)
             self.put(data_head(topic, self._origin, head + 1, 0, now, 0, start, base), DO_NOT_WAIT)
-            # Each lets go of the interpreter's lock, which comes back after 5 ms where somebody
-            # computes.
+            # Each `put` releases the interpreter's lock, and gets it back only after 5 ms if
+            # another thread computes.
             if self.monotonic() >= until:
                 break
 
@@ -338,21 +364,22 @@ class Publisher:
         acked: Mapping[bytes, Mapping[str, int]],
         agreed: Callable[[str, int], AbstractContextManager[bool]],
     ) -> dict[bytes, dict[str, int]]:
-        """Forget the oldest exchanges, as far as nobody needs them to be remembered.
+        """Forget the oldest exchanges that neither this process nor any peer needs to remember.
 
-        Who has not acknowledged one that is idle is asked to. Control thread only, under the
-        lock of `Bridges`.
+        Peers that have not acknowledged an idle exchange are asked to. Control thread only, under
+        the lock of `Bridges`.
 
         Args:
-            most: how many are looked at.
-            used: tells whether one is still needed here.
-            acked: by peer, what it has acknowledged.
-            agreed: says whether the other nodes of this process have no need of one either, as
-                long as it is entered; by its head.
+            most: how many exchanges are looked at.
+            used: returns whether an exchange is still needed here.
+            acked: by peer, up to which place it has acknowledged each exchange.
+            agreed: returns, given a name and its head, a context manager that yields whether the
+                other nodes of this process do not need the exchange either; that holds inside the
+                ``with`` block.
 
         Returns:
-            By peer that was promised them, the exchanges that were forgotten and their heads;
-            under no peer (``b""``), all of them.
+            By peer, the exchanges promised to it that were forgotten, with their heads; under
+            ``b""``, all of them.
         """
         forgotten: dict[bytes, dict[str, int]] = {b"": {}}
         unsure, window = list[tuple[str, bytes]](), self.window
@@ -363,7 +390,7 @@ class Publisher:
             heads = self._numbering.heads
             for name in list(islice(heads, most)):
                 head = heads.pop(name)
-                heads[name] = head  # behind all others: those are looked at before it is again
+                heads[name] = head  # at the end: all others are looked at before it is again
                 if used(name) or not window.free(name, head):
                     continue
                 audience = window.audience(name)
@@ -379,7 +406,7 @@ class Publisher:
         return forgotten
 
     def inherit(self, lane: ExchangeQueue, kept: Iterable[tuple[Body, float]]) -> None:
-        """Number what was sent before anything could cross, and keep it. Any thread."""
+        """Number messages that were sent before the bridge was there, and keep them. Any thread."""
         with self._lock:
             for body, sent_at in kept:
                 first = self._numbering.heads[lane.name] = self._numbering.place(lane.name) + 1
@@ -388,31 +415,32 @@ class Publisher:
 
     @contextmanager
     def held(self) -> Generator[None, None, None]:
-        """Send what is queued, and nothing more inside the ``with`` block."""
+        """Send everything queued; inside the ``with`` block nothing more is sent."""
         with self._lock:
             self._send_everything()
             yield
 
     def begin_at(self, name: str, head: int, start: int | None = None) -> None:
-        """Number an exchange from ``head`` + 1 on: others of the process have given what is below.
+        """Number an exchange from ``head`` + 1 on: other nodes of the process have used the rest.
 
-        Inside `held`; or nobody has the exchange yet.
+        Called inside `held`, or while no other thread has the exchange yet. ``start`` is where
+        the exchange starts, if it is new here: see `Numbering.jump`.
         """
         self._numbering.jump(name, head, start)
 
     def copy_kept(self, lane: ExchangeQueue) -> Retained | None:
-        """Return a copy of what is kept for late joiners, all that is queued included."""
+        """Return a copy of what is kept for late joiners, including what was queued."""
         with self.held():
             return lane.kept.copy() if lane.kept is not None else None
 
     def kept(self, lanes: Iterable[ExchangeQueue]) -> dict[str, tuple[int, int]]:
-        """Return, by exchange, which of the last messages are kept for late joiners."""
+        """Return, by exchange, the first and last place that is kept for late joiners."""
         with self._lock:
             found = {lane.name: lane.kept.range() for lane in lanes if lane.kept is not None}
         return {name: ends for name, ends in found.items() if ends is not None}
 
     def recall(self, lane: ExchangeQueue, first: int, last: int) -> list[Frame]:
-        """Return frames of what is kept for late joiners: a bounded part, oldest first."""
+        """Return frames with messages kept for late joiners: a bounded part, oldest first."""
         with self._lock:
             runs = lane.kept.runs(first, last, REPLAY_BYTES) if lane.kept is not None else []
         origin, start = self._origin, self._numbering.start(lane.name)
@@ -421,25 +449,22 @@ class Publisher:
 
     @property
     def frames(self) -> int:
-        """How many frames have been sent. Any thread may look."""
+        """How many frames have been sent. Any thread."""
         return self._waiting.frames
 
     @property
     def numbering(self) -> Numbering:
-        """The places given to each exchange, as they are now. Any thread may look."""
+        """The places given to each exchange: the live object, which any thread may read."""
         return self._numbering
 
     def heads(self) -> dict[str, int]:
-        """Return the head of every exchange, everything queued before the call included."""
+        """Return the head of every exchange, with everything queued before the call numbered."""
         with self._lock:
             self._send_everything()
             return dict(self._numbering.heads)
 
     def peek(self) -> Numbering:
-        """Return what is numbered, for whoever only looks: it waits for no lock for long.
-
-        Any thread.
-        """
+        """Return a copy of the numbering. Any thread; waits at most `LOOK_SECONDS` for the lock."""
 
         def look(held: bool) -> Numbering:
             if held:
@@ -449,32 +474,38 @@ class Publisher:
         return looking(self._lock, look, 0.0 if self.busy_here() else LOOK_SECONDS)
 
     def stir(self) -> None:
-        """Have the control thread look again. Any thread."""
+        """Wake the control thread. Any thread."""
         self._notify()
 
     def apart(self, act: Callable[[], object]) -> None:
-        """Do something to the socket while nobody sends, and take in what it was told meanwhile."""
+        """Call ``act``, which uses the socket, while no thread sends; then read subscriptions."""
         with self._lock:
             act()
         self.poll(wait=True)
 
     def poll(self, wait: bool = False) -> None:
-        """Take in subscriptions: the socket's FD has woken the control thread."""
+        """Read subscriptions: the socket's descriptor has woken the control thread.
+
+        Args:
+            wait: whether to wait for the lock, instead of leaving it to the thread that has it.
+        """
         if wait:
             with self._lock:
                 self.demand.read(AT_ONCE)
                 self._look_at = self.monotonic() + LOOK_EVERY
-                # Not only those who wait for the lock: it is let go of for a moment only.
+                # Send for other threads, too: the lock is free only for moments, and they do not
+                # wait for it.
                 self._send_everything()
         else:
             self._look_at = 0.0
             self._if_free(partial(self.demand.read, AT_ONCE))
 
     def _if_free(self, act: Callable[[], None]) -> None:
-        """Do what is done behind every send, too, if nobody is sending.
+        """Call ``act`` under the lock, if no thread is sending; else the sending thread does it.
 
-        Not waiting for the lock: a thread that gets it has yet to get the interpreter's, and
-        meanwhile nobody could send. That was 5 ms for each acknowledgement during a flood.
+        It does not wait for the lock. A thread that gets it after a wait has yet to get the
+        interpreter's lock, and meanwhile no other thread could send: during a flood that took 5 ms
+        for each acknowledgement.
         """
         if self._try_lock():
             try:
@@ -492,7 +523,10 @@ class Publisher:
     ) -> None:
         """Connect the socket to a hub, or disconnect it.
 
-        ``prepare`` has the socket expect the hub's key, and tells whether it may be connected.
+        Args:
+            endpoint: where the hub listens for data of nodes.
+            connecting: whether to connect.
+            prepare: makes the socket expect the hub's key, and returns whether it may connect.
         """
         with self._lock, suppress(zmq.ZMQError):
             if not connecting:
@@ -502,17 +536,20 @@ class Publisher:
             self.demand.read()
 
     def introduce(self, topic: bytes, words: bytes) -> None:
-        """Tell a hub whose connection this is."""
+        """Tell a hub which node this connection belongs to."""
         with self._lock:
             self.put(topic + words, DO_NOT_WAIT)
             self.demand.read()
 
     def fileno(self) -> int:
-        """Return the descriptor that becomes readable when `poll` has work."""
+        """Return the file descriptor that becomes readable when there is something to `poll`."""
         return int(self._socket.getsockopt(zmq.FD))
 
     def close(self, linger: float) -> None:
-        """Send what is queued and close the socket; later messages go nowhere."""
+        """Send everything queued and close the socket; later messages are dropped.
+
+        ``linger`` is for how many seconds ZeroMQ may go on sending.
+        """
         with self._lock:
             self._send_everything()
             self._closed = self.demand.closed = True
@@ -526,16 +563,19 @@ class Publisher:
     # ------------------------------------------------------------------ under the lock
 
     def _send_queued(self, direct: bool = False, most: int = LANES_AT_ONCE) -> None:
-        """Send what is queued in ``most`` lanes; ``direct`` if by a thread that queued there."""
+        """Send what is queued in ``most`` lanes. The caller holds the lock.
+
+        ``direct`` says that the calling thread had a message to send.
+        """
         self._holder = threading.get_ident()
         waiting = self._waiting
         try:
-            self.pace.quiet_until = 0.0  # before it is looked what there is
+            self.pace.quiet_until = 0.0  # before `waiting.send` looks at what is queued
             size, frames, began = waiting.bytes, waiting.frames, self.monotonic()
             try:
                 count = waiting.send(most)
             except BaseException:
-                waiting.send()  # who comes next finds everything in order
+                waiting.send()  # so that the next thread finds everything in order
                 raise
             frames, size = waiting.frames - frames, waiting.bytes - size
             self.pace.sent(began, self.monotonic(), count, frames, size, direct)
@@ -545,7 +585,7 @@ class Publisher:
             self._holder = 0
 
     def _look_around(self, now: float) -> None:
-        """Take in what peers have acknowledged, and now and then what they ask for."""
+        """Take in acknowledgements, and every `LOOK_EVERY` subscriptions."""
         if self.window.acknowledged:
             self.window.take_acknowledged()
         if now >= self._look_at:
@@ -553,7 +593,7 @@ class Publisher:
             self.demand.read()
 
     def _send_everything(self) -> None:
-        """Send all that was queued before."""
+        """Send everything that was queued before the call."""
         for _ in range(len(self.lanes) // LANES_AT_ONCE + 1):
             self._send_queued()
 
@@ -562,7 +602,7 @@ class Publisher:
         self.window.mend(frame)
 
     def put_parts(self, data: bytes, buffers: tuple[Buffer, ...]) -> None:
-        """See `FrameSink`: dropped at a high-water mark as one, too."""
+        """See `FrameSink`. At the high-water mark all parts are dropped together."""
         if self._closed:
             return
         send, last, copy = self._socket.send, buffers[-1], not self._lend()
@@ -574,14 +614,18 @@ class Publisher:
     # -------------------------------------------------------------- the sender thread
 
     def _send_later(self) -> float:
-        """Send what is queued, unless others are about to; return when to look again."""
+        """Send what is queued, unless another thread is about to; return when to call again.
+
+        That is in seconds from now; 0 if there is nothing left to do.
+        """
         pace = self.pace
         if not pace.handed_over and (left := pace.direct_at - self.monotonic()) > 0:
             return left
         if not self._try_lock():
             return RETRY
         try:
-            # First: what is queued from here on is taken along, or asked for again.
+            # Cleared first: messages that are queued from here on are taken along, or their
+            # threads ask again.
             self._asked = False
             self._send_queued(False, LANES_AT_ONCE if pace.handed_over else LANES_ALONG)
         finally:

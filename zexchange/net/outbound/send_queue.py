@@ -1,10 +1,9 @@
-"""What is on its way to the data socket, and how it survives an exception out of nowhere.
+"""The messages on their way to the data socket, and how they survive an exception at any point.
 
-Ctrl-C, or any signal handler that raises, may end a thread's work between any two steps.
-So each step here leaves either what was before it or what is after it, and whoever sends
-next goes on where it was left. Two statements in a row that neither call nor jump backward
-are one step: CPython looks for signals only after calls and at backward jumps (its ceval
-loop, 3.11 to 3.13).
+Ctrl-C, or any signal handler that raises, may end a thread's work between any two steps. So each
+step here leaves the state either as it was before or as it is after it, and the next thread that
+sends goes on from there. Statements in a row that neither call nor jump backward are one step:
+CPython handles signals only after calls and at backward jumps (its ceval loop, 3.11 to 3.13).
 """
 
 from collections.abc import Callable
@@ -24,17 +23,17 @@ from ...protocol.wire.data import (
 from ..transport.sockets import DO_NOT_WAIT
 
 FRAME_COUNT = 1000
-"""Messages in a frame at most: its receiver hands them to every task before it looks up."""
+"""The most messages in a frame: its receiver hands all of them to every task before it reads on."""
 LANES_AT_ONCE = 128
-"""Lanes that are emptied in one go. Each takes a send, and each send may have to wait for the
-interpreter's lock: whoever else wants the socket shall not wait for too many."""
+"""The most lanes that are emptied under one hold of the lock. Each takes a send, and each send may
+have to wait for the interpreter's lock: other threads that want the socket wait for all of them."""
 LANES_ALONG = 4
-"""Likewise by the sender thread, where it only takes along what busy threads have left: they
-send a frame in microseconds, and it in up to the interpreter's switch interval."""
+"""The same for the sender thread while it only takes along what busy threads have left. They send a
+frame in microseconds; it takes up to the interpreter's switch interval for one."""
 
 
 class ExchangeQueue(Protocol):
-    """What messages of one exchange are queued in.
+    """The lane of one exchange: a queue of its messages.
 
     Any thread appends to ``bodies``, and if the lane is not ``listed`` then, marks it so and
     appends it to `SendQueue.lanes`.
@@ -48,21 +47,21 @@ class ExchangeQueue(Protocol):
 
 
 class FrameSink(Protocol):
-    """What numbered frames are handed to."""
+    """Takes the numbered frames of a `SendQueue`."""
 
     put: Callable[[bytes, int], object]
     """Sends a frame, with ZeroMQ's flags. It never blocks: beyond the high-water mark an XPUB
-    drops, and a gap tells."""
+    drops frames, which receivers notice as a gap."""
 
     keep: Callable[[Frame], None]
     """Takes note of a frame that has been sent."""
 
     def put_parts(self, data: bytes, buffers: tuple[Buffer, ...]) -> None:
-        """Send a frame and those that belong to it."""
+        """Send a frame and the buffers of its last message."""
         ...
 
     def mend(self, frame: Frame) -> None:
-        """Put things in order where any of these may have been left anywhere."""
+        """Restore a valid state after an exception in any of these calls, which then come again."""
         ...
 
 
@@ -99,10 +98,17 @@ def make_frame(
 
 
 class SendQueue:
-    """Encoded messages, numbered as they leave.
+    """Encoded messages, which are numbered as they are sent.
 
-    A frame is closed once its values have ``frame_bytes`` bytes, and behind a message with
-    buffers.
+    Any thread adds to the lanes; everything else is done under the lock of the data socket.
+
+    Args:
+        origin: the id of the node.
+        numbering: the places given so far.
+        carrier: takes the frames.
+        time: returns seconds since 1970.
+        frame_bytes: a frame is closed once its messages have so many bytes, and after each message
+            with buffers.
     """
 
     def __init__(
@@ -114,9 +120,9 @@ class SendQueue:
         frame_bytes: int,
     ) -> None:
         self.lanes: list[ExchangeQueue] = []
-        """Where something is queued. Any thread appends; the holder of the socket takes away."""
+        """The lanes with messages. Any thread appends; the holder of the lock takes away."""
         self.frames = 0
-        """How many have been sent, and how many ``bytes`` in them."""
+        """How many frames have been sent; ``bytes`` are the bytes in them."""
         self.bytes = 0
         self._origin = origin
         self._heads, self._starts, self._bases = numbering.heads, numbering.starts, numbering.bases
@@ -127,7 +133,7 @@ class SendQueue:
         self._unsent: tuple[ExchangeQueue, int, list[Body], float] | None = None
 
     def send(self, most: int = LANES_AT_ONCE) -> int:
-        """Number and send what is queued in some lanes, and before it what an exception left.
+        """Number and send what is queued in some lanes, after what an exception has left.
 
         Args:
             most: how many lanes.
@@ -147,15 +153,15 @@ class SendQueue:
         del lanes[:count]
         count = 0
         for lane in taken:
-            # First: who queues behind what is seen now lists the lane again.
+            # Before `bodies` is read: a thread that queues a message later lists the lane again.
             lane.listed = False
             name, bodies = lane.name, lane.bodies
             start = starts.get(name, 0) if starts else 0
             left = len(bodies)
             count += left
             while left > 0:
-                # A frame, and no call that is not needed before it leaves: each costs a frame
-                # 0.1 µs, and a message that comes alone a whole one.
+                # Before a frame is sent, only calls that are needed: each costs 0.1 µs a frame,
+                # and 1 µs for a message that is sent alone.
                 fitting = self._fitting(bodies, left) if left > 1 else 1
                 left -= fitting
                 sent, first, now = bodies[:fitting], heads.get(name, start) + 1, self._time()
@@ -179,7 +185,7 @@ class SendQueue:
                 heads[name] = last
                 self._unsent = unsent
                 del bodies[:fitting]
-                # It leaves first, and is noted while it is on its way.
+                # It is sent first, and kept while it is on its way.
                 if buffers:
                     carrier.put_parts(data, buffers)
                 else:
@@ -196,11 +202,11 @@ class SendQueue:
 
     @property
     def interrupted(self) -> bool:
-        """Whether an exception has left something, which whoever sends next goes on with."""
+        """Whether an exception has left messages, with which the next `send` begins."""
         return bool(self._taken) or self._unsent is not None
 
     def _fitting(self, bodies: list[Body], count: int) -> int:
-        """Return how many of the first ``count`` make up a frame; what is bulky ends it."""
+        """Return how many of the first ``count`` messages make a frame; a `Bulk` ends it."""
         count = min(count, FRAME_COUNT)
         if sum(map(len, bodies[:count])) < self._frame_bytes:
             return count
@@ -212,7 +218,7 @@ class SendQueue:
         return count
 
     def _send_again(self, lane: ExchangeQueue, first: int, sent: list[Body], now: float) -> None:
-        """Send what an exception has left: a receiver that gets it twice drops it by its number."""
+        """Send a frame that an exception has left. If it was sent before, receivers drop it."""
         carrier, start = self._carrier, self._starts.get(lane.name, 0)
         base = self._bases.get(lane.name)
         frame = make_frame(lane, self._origin, first, sent, now, start, base)
@@ -220,8 +226,8 @@ class SendQueue:
             lane.kept.keep(first, now, sent)
         carrier.mend(frame)
         if frame.buffers:
-            # If it was left between two of its parts this ends it, and tells the receiver
-            # to drop it; else it is a message on a topic that nobody subscribes to.
+            # If only some of its parts were sent, the empty part ends that message, and the
+            # receiver drops it. Else it is a message on a topic that nobody subscribes to.
             carrier.put(b"", DO_NOT_WAIT)
             carrier.put_parts(frame.data, frame.buffers)
         else:

@@ -1,17 +1,17 @@
-"""Exchanges that several federations of one process carry: one queue, one number a message.
+"""Exchanges that several federations of one process carry: one queue, one number for each message.
 
-The nodes of a registry number a message alike, so that a receiver which they have in common
-can tell that two messages are one (`protocol/delivery/merging`). While one node alone carries an
-exchange, its bridge and its send queue do all of it, and nothing here is on the way. With a
-second one, a `SharedBridge` takes the place of that bridge: it encodes once, and has one queue
-from which each message goes to the lanes of all nodes in one step, in one order. What a lane
-sends next has the number after its head; so all heads are alike from the moment at which a
-node is taken in. What was sent without it has raised the numbers: its head jumps, before it
-promises anything to anybody.
+All nodes of a registry give a message the same number, so that a receiver that is a peer in
+several federations recognizes it as one message (`protocol/delivery/merging`). While only one
+node carries an exchange, its bridge and its send queue do the work, and nothing in this file is
+called. When a second node takes part, a `SharedBridge` replaces that bridge. It encodes each
+message once, and has one queue, from which messages move to the lanes of all nodes in one step
+and in one order. A lane numbers the next message one above its head. So all nodes give equal
+numbers if their heads were equal when they were taken in: the head of a new node jumps past
+the messages that were sent without it, before the node promises anything to a peer.
 
-Locks: `Siblings._placing` comes before an exchange's lock, and before `SharedBridge.moving`,
-which comes before those of data sockets. None of them is held while a message is encoded, and
-no sender waits for any: who does not get `moving` leaves the message to who has it.
+Locks: `Siblings._placing` is taken before an exchange's lock, and before `SharedBridge.moving`,
+which is taken before those of data sockets. None of them is held while a message is encoded. No
+sender waits for one: a thread that does not get `moving` leaves its message to the holder.
 """
 
 import threading
@@ -25,11 +25,11 @@ from ...protocol.codec.attachments import LARGE, Encoder
 from .bridge import SMALL_BYTES, Bridge, large_body, named_error
 
 SETTLE_SECONDS = 1.0
-"""Seconds that are waited, at most, for a thread that moves messages to the lanes."""
+"""The most seconds to wait for another thread that moves messages to the lanes."""
 
 
 class Rooms(Backpressure):
-    """What a sender waits for that has too much on its way in several federations."""
+    """The wait of a sender that has too much on its way in several federations."""
 
     __slots__ = ("_rooms",)
 
@@ -37,17 +37,19 @@ class Rooms(Backpressure):
         self._rooms = rooms
 
     def wait(self) -> None:
-        """Wait for one after the other."""
+        """Wait in each federation, one after the other."""
         for room in self._rooms:
             room.wait()
 
 
 class SharedBridge(parking.Bridge):
-    """The subscriber between one exchange and several nodes, which have what is kept.
+    """The subscriber between one exchange and several nodes.
+
+    Messages for late joiners are kept in the nodes' own bridges.
 
     Args:
-        bodies: the queue of the bridge that carried it so far: a send that has begun by that
-            one still adds to it.
+        first: the bridge that carried the exchange so far.
+        bodies: the former queue of that bridge: a `send` of it that is still running adds to it.
         head: the last number that was given.
     """
 
@@ -55,7 +57,7 @@ class SharedBridge(parking.Bridge):
         self.name = first.name
         self.bodies = bodies
         self.head = head
-        """The last number that is in the lanes."""
+        """The number of the last message that was moved to the lanes."""
         self.lanes: tuple[Bridge, ...] = (first,)
         self.moving = threading.Lock()
         self._try_moving = partial(self.moving.acquire, False)
@@ -67,8 +69,7 @@ class SharedBridge(parking.Bridge):
         """Encode a message on the caller's thread and queue it for every node.
 
         Returns:
-            What the sender has to wait for, after the local tasks, if too much is on its
-            way already.
+            The wait that the sender makes after the local tasks, if too much is on its way already.
 
         Raises:
             EncodeError: naming the exchange and the path inside the message.
@@ -85,18 +86,18 @@ class SharedBridge(parking.Bridge):
             if named is None:
                 raise
             raise named from error
-        except BaseException:  # of a signal handler, perhaps right behind `append`
+        except BaseException:  # of a signal handler, perhaps right after `append`
             self.see_to(0)
             raise
 
     @property
     def federations(self) -> int:
-        """Into how many federations it carries messages."""
+        """In how many federations messages are sent."""
         return len(self.lanes)
 
     def see_to(self, size: int) -> Backpressure | None:
-        """Have what is queued sent by every node, now or soon."""
-        # Looked at anew after the release, for what others have queued while we had it.
+        """Have every node send what is queued, now or soon; the last message has ``size`` bytes."""
+        # Looked at again after the release, for what others have queued while we held the lock.
         while self.bodies or self._moved:
             moving = False
             try:
@@ -114,9 +115,9 @@ class SharedBridge(parking.Bridge):
         return rooms[0] if rooms else None
 
     def _move(self) -> None:
-        """Move what is queued to all lanes; the lock is held.
+        """Move what is queued to all lanes. The caller holds `moving`.
 
-        Whatever an exception leaves of it is done first by whoever comes next.
+        If an exception ends it, the next call begins with the rest.
         """
         bodies = self.bodies
         while True:
@@ -139,16 +140,16 @@ class SharedBridge(parking.Bridge):
 
     @property
     def unsettled(self) -> bool:
-        """Whether anything is queued that may not be in the lanes. Any thread."""
+        """Whether messages are queued that may not be in the lanes yet. Any thread."""
         return bool(self.bodies or self._moved) or self.moving.locked()
 
     @property
     def occupied(self) -> bool:
-        """Whether anything of it is still to be sent, or kept. Any thread."""
+        """Whether messages are still to be sent, or are kept. Any thread."""
         return self.unsettled or any(x.bodies or x.listed or x.kept for x in self.lanes)
 
     def settle(self) -> None:
-        """Have what was sent before this call listed in every lane."""
+        """Move what was queued before this call to every lane, and list the lanes."""
         if self.moving.acquire(timeout=SETTLE_SECONDS):
             try:
                 self._move()
@@ -158,7 +159,7 @@ class SharedBridge(parking.Bridge):
             lane.enlist()
 
     def take_in(self, lane: Bridge, fresh: bool) -> None:
-        """Have one more node carry the exchange from here on."""
+        """Have one more node carry the exchange from now on; ``fresh`` as in `_held`."""
         with self.moving:
             self._move()
             keeping = [other for other in self.lanes if other.kept is not None]
@@ -174,7 +175,7 @@ class SharedBridge(parking.Bridge):
             self.lanes = (*self.lanes, lane)
 
     def let_go(self, lane: Bridge) -> None:
-        """Have a node carry the exchange no more; what was sent before this call it has."""
+        """Have a node no longer carry the exchange. It still sends what was queued before."""
         with self.moving:
             self._move()
             self.lanes = tuple(other for other in self.lanes if other is not lane)
@@ -186,7 +187,7 @@ class SharedBridge(parking.Bridge):
 
 
 def _see_to(lane: Bridge, size: int) -> Backpressure | None:
-    """Have what is in a lane sent, now or soon, unless somebody is about to."""
+    """Have the messages in a lane sent, now or soon, unless a thread is about to send them."""
     outbound = lane.outbound
     if lane.listed and size <= SMALL_BYTES and outbound.monotonic() < outbound.pace.quiet_until:
         return None
@@ -194,16 +195,17 @@ def _see_to(lane: Bridge, size: int) -> Backpressure | None:
 
 
 def _held(lane: Bridge, fresh: bool) -> AbstractContextManager[None]:
-    """Hold what a node sends, unless nothing of the exchange is on its way.
+    """Return a context in which a node sends nothing; it does nothing if no message can be queued.
 
-    A ``fresh`` exchange nobody has yet, and the registry's lock is held: no other is taken then,
-    if nothing is left of a former one of that name.
+    If the exchange is ``fresh``, no other thread has it yet, and the registry's lock is held. Then
+    no other lock may be taken, and none is needed, unless messages of a former exchange of that
+    name are left.
     """
     return nullcontext() if fresh and not lane.bodies else lane.outbound.held()
 
 
 def share(first: Bridge, second: Bridge, fresh: bool) -> SharedBridge:
-    """Return what carries an exchange for a second node, beside the one that has it."""
+    """Return a bridge for an exchange that a second node is to carry beside the first."""
     with _held(first, fresh):
         queue, first.bodies = first.bodies, []
         head = first.outbound.numbering.place(first.name)

@@ -1,8 +1,8 @@
 """The nodes of one registry: one for each federation that its exchanges are in.
 
-They number a message alike, and say so in their hellos by an id that they have in common: so a
-process that meets them in several federations hands each message on once. Which of them carry
-an exchange, and with what, is decided here, for one exchange after the other.
+They give a message the same number, and announce that in their hellos by an id that they share:
+so a process that meets them in several federations hands each message on once. This file decides
+for each exchange which of them carry it, and by which bridge.
 """
 
 import threading
@@ -18,12 +18,12 @@ from .publisher import Publisher
 from .shared import SharedBridge, share
 
 STRAYS_FOR = 60.0
-"""Seconds for which it is looked after messages that a send has queued which began before an
-exchange was shared: only the node sees to them that had it alone."""
+"""Seconds after an exchange was shared in which `Siblings.tick` looks for messages that were queued
+by a `send` that had begun before: such a `send` notifies only the node that had the exchange."""
 
 
 class Sibling:
-    """What a node has of each exchange, as far as the other nodes of its registry ask for it."""
+    """A node as the other nodes of its registry see it: its bridges and its numbering."""
 
     def __init__(self, outbound: Publisher) -> None:
         self._outbound = outbound
@@ -31,55 +31,59 @@ class Sibling:
         """The places given to each exchange."""
         self._bridges: dict[str, Bridge] = {}
         self.spent: dict[str, int] = {}
-        """Exchanges that could be forgotten here, were it not for other nodes; and their heads."""
+        """The exchanges that this node could forget, but for the other nodes, and their heads."""
 
     def find(self, name: str) -> Bridge | None:
         """Return the bridge of an exchange, if there is one."""
         return self._bridges.get(name)
 
     def needs(self, name: str, head: int) -> bool:
-        """Tell whether an exchange has to be remembered for this node, or stands below ``head``."""
+        """Return whether this node needs an exchange to be remembered, or stands below ``head``.
+
+        It does not need one without a bridge of which it has no numbers, or could forget them too.
+        """
         at = self.numbering.heads.get(name)
         return name in self._bridges or (at is not None and not head <= at == self.spent.get(name))
 
     def knows(self, name: str) -> bool:
-        """Tell whether an exchange has a place here, be it 0."""
+        """Return whether an exchange has a place here, even if that is 0."""
         return name in self._bridges or name in self.numbering.heads
 
     def begin_at(self, name: str, head: int, fresh: bool = False) -> None:
-        """Number an exchange, which this node does not carry now, from ``head`` + 1 on."""
+        """Number an exchange from ``head`` + 1 on, which this node does not carry now."""
         if head <= self.numbering.place(name):
             return
         with nullcontext() if fresh else self._outbound.held():
             self._outbound.begin_at(name, head)
 
     def heads(self) -> dict[str, int]:
-        """Return the last numbers given, and to be given to what is queued."""
+        """Return, by exchange, the last number with everything queued counted as numbered."""
         bridges = list(self._bridges.values())
         queued, heads = {b.name: len(b.bodies) for b in bridges if b.bodies}, self.numbering.heads
         return {**queued, **{n: h + queued.get(n, 0) for n, h in dict(heads).items()}}
 
 
 class Siblings:
-    """What the nodes of one registry have in common.
+    """The nodes of one registry in this process, and the exchanges that several of them carry.
 
     Args:
-        new_id: returns an id that no other registry has, in whatever process.
+        new_id: returns an id that is unique across processes.
     """
 
     def __init__(self, new_id: Callable[[], bytes]) -> None:
         self.id = new_id()
-        """Said to peers; another one in a forked child, and once no node is left."""
+        """The registry id that peers are told. It changes in a forked child, and when the last node
+        has left."""
         self._new_id = new_id
         self._nodes: list[Sibling] = []
         self._placing = threading.RLock()
         self.naming = threading.RLock()
-        """Held where an exchange begins at a node, and where one is forgotten. Below all others,
-        and for a few steps only."""
+        """Held for a few steps while an exchange begins at a node, and while one is forgotten. May
+        be taken while any other lock is held."""
         self._shared: dict[str, SharedBridge] = {}
         self._young: list[tuple[float, SharedBridge]] = []
         self._floor = 0
-        """No number that a node has given which is there no more is above."""
+        """No number that was given by a node that has left is higher."""
 
     def join(self, node: Sibling) -> None:
         """Take in a node."""
@@ -87,17 +91,18 @@ class Siblings:
             self._nodes.append(node)
 
     def leave(self, node: Sibling) -> None:
-        """Let go of a node that carries nothing any more."""
+        """Remove a node that no longer carries any exchange."""
         with self._placing:
             if node not in self._nodes:
                 return
             self._nodes.remove(node)
             heads = node.heads()
             self._floor = max(self._floor, node.numbering.floor, *heads.values())
-            for other in self._nodes:  # they go on above it, on what both had carried
+            # On exchanges that it had, the others go on above its numbers.
+            for other in self._nodes:
                 for name in heads.keys() & dict(other.numbering.heads):
                     other.begin_at(name, heads[name])
-            if not self._nodes:  # so numbers may begin anew
+            if not self._nodes:  # with a new id, numbers may begin at 1 again
                 self.id, self._floor = self._new_id(), 0
 
     def place(
@@ -109,19 +114,19 @@ class Siblings:
         idle: bool = False,
         fresh: bool = False,
     ) -> None:
-        """Have a node carry an exchange, or do so no more.
+        """Have a node carry an exchange, or no longer carry it.
 
         Args:
-            node: whose bridge it is.
-            exchange: which; None while nobody has it, and only its name is carried on.
-            bridge: of the node, for that exchange.
-            wanted: whether it is to carry it.
-            idle: whether to attach it in any case, where nothing else is.
-            fresh: nobody has the exchange yet, and the registry's lock is held.
+            node: the node.
+            exchange: the exchange; None if this process has none of the bridge's name now.
+            bridge: the node's bridge for that exchange.
+            wanted: whether the node is to carry it.
+            idle: whether to attach the bridge even if it is not wanted, as in dev mode.
+            fresh: no other thread has the exchange yet, and the registry's lock is held.
         """
         with nullcontext() if fresh else self._placing:
             renewed = False
-            with self.naming:  # no other node lets go of it just now
+            with self.naming:  # so that `dissolve` does not remove it meanwhile
                 shared = self._shared.get(bridge.name)
             if shared is None and wanted:
                 others = (other.find(bridge.name) for other in self._nodes if other is not node)
@@ -144,13 +149,13 @@ class Siblings:
                     exchange._detach_bridge(bridge)
                 if renewed:
                     exchange._rerouted()
-        if finish is not None:  # which may call anything
+        if finish is not None:  # outside the lock: it may call user code
             finish()
 
     def _share(
         self, exchange: Exchange[Any] | None, first: Bridge, second: Bridge, fresh: bool
     ) -> SharedBridge:
-        """Have a second node carry an exchange beside the one that has it."""
+        """Have a second node carry an exchange beside the first one."""
         if exchange is not None:
             exchange._finish_bridge(first)
         shared = self._shared[first.name] = share(first, second, fresh)
@@ -161,7 +166,7 @@ class Siblings:
         return shared
 
     def _carry_alone(self, node: Sibling, bridge: Bridge, fresh: bool) -> bool:
-        """Have a node carry an exchange that no other does now; tell if by a queue of its own."""
+        """Have a node carry an exchange alone; return whether its bridge got a new queue."""
         if bridge.wanted:
             return False
         renewed = bridge.handed is not None
@@ -175,7 +180,7 @@ class Siblings:
     def _leave_shared(
         self, exchange: Exchange[Any] | None, shared: SharedBridge, bridge: Bridge
     ) -> SharedBridge | None:
-        """Have one node less carry an exchange; return what carries it for the others."""
+        """Have a node no longer carry a shared exchange; return the bridge that is left, if any."""
         shared.let_go(bridge)
         bridge.wanted = False
         if shared.lanes:
@@ -186,7 +191,7 @@ class Siblings:
         return None
 
     def shared(self, covered: Callable[[str], bool]) -> list[str]:
-        """Return the names of exchanges that several nodes carry, of those that are asked for."""
+        """Return the names for which ``covered`` is true of exchanges that several nodes carry."""
         return [name for name in list(self._shared) if covered(name)]
 
     def _head(self, node: Sibling, name: str) -> int:
@@ -196,10 +201,10 @@ class Siblings:
         return max(heads, default=max(node.numbering.place(name), self._floor))
 
     def begun(self, node: Sibling, name: str) -> tuple[int, int]:
-        """Return where an exchange starts at a node, and its base; `naming` is held.
+        """Return where an exchange starts at a node, and its base. The caller holds `naming`.
 
-        It starts where others of it are, if they are anywhere. Else behind all that any of them
-        has forgotten, in all federations.
+        If other nodes know the exchange, it starts at their place. Else it starts above every
+        number that any of them has forgotten, in all federations.
         """
         others = [other for other in list(self._nodes) if other is not node]
         found = [other.numbering for other in others if other.knows(name)]
@@ -209,16 +214,16 @@ class Siblings:
         return floor, floor
 
     def keep(self, name: str) -> bool:
-        """Tell whether an exchange must be remembered, though nobody has it: several carry it."""
+        """Return whether several nodes carry an exchange: then it must be remembered."""
         return name in self._shared
 
     @contextmanager
     def agreed(self, node: Sibling, name: str, head: int) -> Generator[bool, None, None]:
-        """Say whether a node may forget an exchange, as far as the others are concerned.
+        """Yield whether the other nodes agree that a node forgets an exchange.
 
-        None has it in use, or has given numbers that a peer lacks. So by no federation anything of
-        it will come that was sent so far, and peers may forget what they had by any. Whoever
-        has given more numbers than others forgets last: those begin behind it.
+        They do if none of them uses it, or has given numbers that a peer lacks. Then nothing that
+        was sent so far is still to come in any federation, and peers may forget their positions.
+        The node that has given the highest numbers forgets last; the others then start above it.
         """
         with self.naming:
             others = [other for other in self._nodes if other is not node]
@@ -230,12 +235,12 @@ class Siblings:
             yield not needed
 
     def dissolve(self, name: str, has: Callable[[str], bool]) -> None:
-        """Have nodes no longer carry an exchange together that is gone. Any thread.
+        """Stop sharing an exchange that is gone. Any thread.
 
-        ``has`` tells whether there is, or is about to be, an exchange of a name.
+        ``has`` returns whether an exchange of a name exists, or is about to.
         """
         if name not in self._shared or not self._placing.acquire(False):
-            return  # who has the lock may wait for what our caller holds
+            return  # the thread that has the lock may wait for a lock that our caller holds
         try:
             with self.naming:
                 shared = self._shared[name]
@@ -250,13 +255,13 @@ class Siblings:
     # ------------------------------------------------------------------- called by each node
 
     def settle(self) -> None:
-        """Have what was sent before this call in the lanes of all nodes."""
+        """Move everything that was queued before this call to the lanes of all nodes."""
         for shared in list(self._shared.values()):
             if shared.unsettled:
                 shared.settle()
 
     def tick(self, now: float) -> None:
-        """See to what sends have left that began before an exchange was shared."""
+        """Send messages that were queued by sends that began before an exchange was shared."""
         for until, shared in list(self._young):
             if shared.unsettled:
                 shared.see_to(0)
@@ -268,5 +273,5 @@ _siblings: PerRegistry[Siblings] = PerRegistry()
 
 
 def siblings_of(registry: Registry, new_id: Callable[[], bytes]) -> Siblings:
-    """Return what the nodes of a registry have in common, in this process."""
+    """Return the `Siblings` of a registry in this process, made if there are none."""
     return _siblings.get(registry, partial(Siblings, new_id))

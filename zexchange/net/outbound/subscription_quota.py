@@ -1,8 +1,8 @@
-"""What has been subscribed to at our data socket, by whom, and whose connection is too much.
+"""The memory that subscriptions take at our data socket, and which connections to cut for it.
 
 libzmq keeps a node of a tree for every byte of every subscription: 100,000 of random bytes
-cost 840 MB. It tells the publisher of each new topic, and of each that nobody has any more,
-so what all of them take can be known here. Under the lock of the data socket.
+cost 840 MB. It tells the publisher of each new topic, and of each topic that no connection has
+left, so the sum can be computed here. Under the lock of the data socket.
 """
 
 from collections.abc import Callable
@@ -12,30 +12,31 @@ from ...protocol.rate_limit import MAX_KNOWN, TokenBucket
 from ..security.connections import Connection, connection, cut
 
 TOPICS_BYTES = 4 << 20
-"""Bytes of different subscriptions that are kept, each counted with its overhead. In libzmq
-they take up to fifty times as much (4.3.5: 44 to 46 bytes a byte that is counted), and
-twice that while those of a connection that was cut are not all gone."""
+"""The most bytes of different subscriptions, each counted with its overhead. In libzmq they take up
+to fifty times as much (4.3.5: 44 to 46 bytes for each byte counted), and twice that while those
+of a connection that was cut are not all gone."""
 OVERHEAD = 16
 AT_ONCE, A_SECOND = 8 << 20, 512 << 10
-"""Bytes of subscriptions, their ends and what is subscribed to again, each counted likewise, that
-one connection may bring, at once and a second."""
+"""Bytes that one connection may send, in a burst and a second: subscriptions, repetitions and ends
+of them, counted in the same way."""
 STRICT_AT_ONCE, STRICT_A_SECOND = 32 << 10, 8 << 10
-"""Or as many, while we are strict, if it was made since: who was cut comes back at once."""
+"""The same in strict mode for connections made since it began: a peer that was cut connects again
+at once."""
 STRICT_SECONDS = 60.0
-"""For how long we are strict after the last cut. All that a connection has brought goes in one
-call of libzmq's, which nothing can be sent meanwhile: half a second where that was much."""
+"""Seconds of strict mode after the last cut. libzmq removes all subscriptions of a connection in
+one call, during which nothing can be sent: half a second if there were many."""
 KEY_STRICT_AT_ONCE, KEY_STRICT_A_SECOND = 128 << 10, 8 << 10
-"""Or as many, of all connections of one key together, while we are strict with that key. Enough for
-3000 names of 20 bytes: its owner may be one whose names were too many."""
+"""The same for all connections of one key together while that key is in strict mode. Enough for
+3000 names of 20 bytes: the owner of the key may be an honest node that has too many names."""
 KEY_STRICT_SECONDS = 600.0
-"""For how long we are strict with a key after a connection of it was cut, but for one that was cut
-while we were: with keys, nobody else has to pay for what one of them does."""
+"""Seconds of strict mode for a key after a connection of it was cut. A cut during that time does
+not prolong it. With keys, no other peer is restricted because of one."""
 OWNERS = 4
-"""Connections remembered for one topic."""
+"""The most connections remembered for one topic."""
 
 
 def _connection(fd: int) -> Connection:
-    """Return what a descriptor stands for now."""
+    """Return the connection that a descriptor belongs to now."""
     return connection(fd) or (fd, -1)
 
 
@@ -43,10 +44,11 @@ class SubscriptionQuota:
     """The different topics that are subscribed to, and the connections that brought them.
 
     Args:
-        cut: called with a connection that is too much.
+        cut: called with a connection that is to be cut.
         most: as `TOPICS_BYTES`.
-        find: returns what a descriptor stands for.
-        each: the end of a topic is told of each connection that had it, and not of the last.
+        find: returns the connection that a descriptor belongs to.
+        each: whether libzmq reports the end of a topic for each connection that had it, and not
+            only for the last one.
     """
 
     def __init__(
@@ -67,30 +69,30 @@ class SubscriptionQuota:
         self._strict = TokenBucket(STRICT_AT_ONCE, STRICT_A_SECOND)
         self._strict_until = -inf
         self._strict_keys = dict[bytes, float]()
-        """By key, until when we are strict with it."""
+        """By key, when its strict mode ends."""
         self._of_key = TokenBucket(KEY_STRICT_AT_ONCE, KEY_STRICT_A_SECOND)
         self._known = dict[Connection, tuple[bytes, bool]]()
-        """The key of each connection, and whether it was made while we were strict."""
+        """The key of each connection, and whether it was made in strict mode."""
         self.bytes = 0
-        """Of all topics, but for those of connections that are being cut."""
+        """The bytes of all topics, without those of connections that are being cut."""
         self._cuts = 0
 
     def told(self) -> int:
-        """Return how many connections were cut since this was asked last."""
+        """Return how many connections were cut since the last call."""
         cuts, self._cuts = self._cuts, 0
         return cuts
 
     def note(self, frame: bytes, fd: int, now: float, key: bytes = b"") -> bool:
-        """Take note of a subscription frame that came by a connection, or of the end of one.
+        """Take note of a frame by which a connection subscribes to a topic or unsubscribes.
 
         Args:
-            frame: all of it.
-            fd: the descriptor of the connection, -1 if it has none any more.
+            frame: the whole frame.
+            fd: the descriptor of the connection, -1 if it no longer has one.
             now: seconds on a monotonic clock.
-            key: by which the connection has authenticated itself, if any.
+            key: the key with which the connection has authenticated itself, if any.
 
         Returns:
-            Whether anything is to be made of it: its connection is not being cut.
+            Whether to process the frame; False if its connection is being cut.
         """
         topic, size = hash(frame[1:]), len(frame) + OVERHEAD
         by = self._find(fd) if fd >= 0 else None
@@ -103,7 +105,7 @@ class SubscriptionQuota:
         return by not in self._ending
 
     def _ended(self, topic: int, by: Connection | None, now: float) -> None:
-        """Take note that nobody has a topic any more, or one connection less."""
+        """Take note that no connection has a topic left, or (with `each`) one fewer."""
         size, owners = self._topics.pop(topic)
         self._charge(owners[0], -size, now)
         if self._each and len(owners) > 1:
@@ -113,7 +115,7 @@ class SubscriptionQuota:
             self._charge(rest[0], size, now)
 
     def _allowed(self, by: Connection, key: bytes, size: int, now: float) -> bool:
-        """Return whether a connection may bring so much."""
+        """Return whether a connection may send so many bytes."""
         strict = now < self._strict_until
         newcomer = self._known.setdefault(by, (key, strict))[1]
         if len(self._known) > MAX_KNOWN:
@@ -124,13 +126,14 @@ class SubscriptionQuota:
         return allowance.take(by, size, now)
 
     def _strict_with(self, key: bytes, now: float) -> bool:
-        """Return whether a connection of a key was cut lately."""
+        """Return whether a key is in strict mode."""
         return now < self._strict_keys.get(key, -inf)
 
     def _subscribed(self, topic: int, size: int, by: Connection, now: float) -> None:
-        """Charge a topic to the first that has it and is not being cut.
+        """Charge the topic to the first live connection that subscribed to it.
 
-        A connection that was cut comes back with all that it had before that is gone.
+        A peer that was cut connects and subscribes again before libzmq has removed what its former
+        connection had.
         """
         owners = self._topics.get(topic, (size, ()))[1]
         if by in owners:
@@ -158,7 +161,7 @@ class SubscriptionQuota:
             self._ending.discard(to)
 
     def _end(self, by: Connection, now: float) -> None:
-        """Cut a connection, and be strict with whoever made it."""
+        """Cut a connection, and begin strict mode: for its key, or for all without keys."""
         key = self._known.get(by, (b"", False))[0]
         if not key:
             self._strict_until = now + STRICT_SECONDS
@@ -172,7 +175,7 @@ class SubscriptionQuota:
             self.bytes -= self._held[by]
         self._cuts += 1
         self._cut(by)
-        # What others have as well stays, and is theirs.
+        # Topics that other connections have, too, stay, and are charged to these.
         for topic, (size, owners) in list(self._topics.items()):
             if owners[0] == by and len(owners) > 1:
                 self._topics[topic] = size, owners[1:]

@@ -1,6 +1,7 @@
-"""What subscribers ask for at the data socket: taken in behind sends, kept for the control thread.
+"""Reads the subscriptions of peers at the data socket, and keeps tokens for the control thread.
 
-All under the lock of the data socket, but for what the control thread takes away.
+Everything happens under the lock of the data socket, except that the control thread takes the
+tokens away.
 """
 
 from collections import deque
@@ -18,22 +19,22 @@ from .subscription_quota import SubscriptionQuota
 from .window import Window
 
 AT_ONCE, ALONG = 200, 20
-"""Subscriptions read before whoever reads them goes on with its own work: the control thread, and
-who sends."""
+"""The most subscriptions that are read in one call: by the control thread, and by a sender."""
 SECONDS = 0.02
-"""Or as long: each lets go of the interpreter's lock, which comes back after 5 ms where somebody
-computes. A peer that connects again has a subscription for each of its names."""
+"""The most seconds that are spent on it. Each read releases the interpreter's lock, and gets it
+back only after 5 ms if another thread computes; a peer that connects again subscribes to each of
+its names."""
 
 
 class SubscriptionReader:
-    """The subscriptions that come in by the data socket.
+    """Reads subscriptions that arrive at the data socket.
 
     Args:
         socket: the XPUB.
-        window: told which connection is whose.
-        notify: has the control thread look.
-        gate: who may subscribe to what, where there are keys.
-        monotonic: tells the time.
+        window: told which connection belongs to which peer.
+        notify: wakes the control thread.
+        gate: judges subscriptions by keys; None without keys.
+        monotonic: returns seconds on a monotonic clock.
     """
 
     def __init__(
@@ -56,14 +57,15 @@ class SubscriptionReader:
         self.subscriptions: deque[bytes] = deque()
         """Tokens (un)subscribed on the socket, for the control thread."""
         self.unread = False
-        """Whether there are more than were read at a time."""
+        """Whether the last `read` has left some."""
         self.topics = SubscriptionQuota(each=gate is not None)
 
     def read(self, most: int = ALONG) -> None:
-        """Take in what subscribers asked for, up to so many.
+        """Read at most so many subscriptions.
 
-        Also behind sends, whose own look at the socket's state may have eaten the wake-up of
-        the control thread. What that eats behind the last of many, its next look finds.
+        Also called after sends: a send checks the socket's state, and may consume the control
+        thread's wake-up. If the last send of a burst does so, the control thread's next poll
+        catches it.
         """
         if self.closed:
             return
@@ -71,8 +73,9 @@ class SubscriptionReader:
         if not int(socket.getsockopt(EVENTS)) & READABLE:
             self.unread = False
         else:
-            # Asked for once: each time, libzmq takes in all that has come since, of a flood more
-            # than is read. Bounded: this is the sender's time, and the lock.
+            # The state is asked for once: each time libzmq takes in all frames that have come, in a
+            # flood more than are read here. Bounded, because it costs the sender time, and others
+            # wait for the lock.
             with suppress(zmq.Again):
                 while seen < most and not late:
                     frame = socket.recv(zmq.NOBLOCK, copy=False)
@@ -87,9 +90,9 @@ class SubscriptionReader:
             self._notify()
 
     def _take(self, frame: zmq.Frame) -> None:
-        # Of what ends with its connection there is none.
+        # -1 for a subscription that ends with its connection.
         data, fd = frame.bytes, source(frame)
-        # Before it is judged: libzmq keeps what we refuse, too.
+        # Counted before it is judged: libzmq keeps subscriptions that we refuse, too.
         key = b"" if self._gate is None else user_of(frame) or b""
         if not self.topics.note(data, fd, self._monotonic(), key) and data[:1] == b"\1":
             return
@@ -102,5 +105,5 @@ class SubscriptionReader:
         if fd >= 0 and data[:1] == b"\1":
             if token is not None:
                 self._window.connected(token[0], fd)
-            else:  # of a hub, which asks whose the connection is
+            else:  # from a hub, which asks whose connection this is
                 self._window.shared(fd)

@@ -1,12 +1,12 @@
-"""The send window: what is held for whom, who is too slow to be waited for, and the wait.
+"""The send window: which frames are held for which peers, which peers are too slow, and the wait.
 
-A frame is held for the healthy peers that are promised it until they acknowledge it.
-While too much is held, senders wait for `Window.room`, after their local tasks. A slow
-peer holds nobody; what it misses meanwhile is in the ring, or is lost for it. All under
-the lock of the data socket, except the wait itself.
+A frame is held for the healthy peers to which it was promised until they acknowledge it. While
+too much is held, senders wait for `Window.room` after their local tasks. Senders do not wait for
+a slow peer: the frames that it misses are in the ring, or are lost for it. Everything happens
+under the lock of the data socket, except the wait itself.
 
-One file, though a long one: whatever changes here changes for whom frames are held, and so who
-waits; parts would have to share all of the state, and the lock.
+The file is long because every change here changes for which peers frames are held, and so which
+senders wait; parts would have to share all of the state, and the lock.
 """
 
 import threading
@@ -27,20 +27,27 @@ if TYPE_CHECKING:
     from ..transport.environment import Environment
 
 REPLAY_BYTES = 256 << 10
-"""About as many bytes are sent again for one request; the rest is asked for again."""
+"""About how many bytes are sent again for one request; the peer asks again for the rest."""
 STUCK_AFTER = 0.5
 """Seconds without a turn of the control thread after which senders go on without room."""
 CONNECTIONS_MOST = 4096
 SHARED_MOST = 64
 FORMER_MOST = 256
-"""Peers that have left for good, or for too long, and of which is still known what was sent."""
+"""Peers that have left for good, or for too long, and whose counts are still kept."""
 UNREAD_BYTES = 64 << 20
-"""Bytes that may lie in the connection of a slow peer before that is cut. A stopped
-process reads nothing, and ZeroMQ's own bound counts frames, however large they are."""
+"""Bytes that may be queued in the connection of a slow peer before it is cut. A stopped process
+reads nothing, and ZeroMQ's own bound counts frames, however large they are."""
 
 
 class WindowWait(Backpressure):
-    """What a sender waits for while too much is on its way."""
+    """The wait of senders while too much is on its way.
+
+    Args:
+        window: the window.
+        may_wait: returns whether the calling thread may wait.
+        catch_up: sends everything queued, before the wait.
+        world: makes the event that ends the wait, and the clock.
+    """
 
     def __init__(
         self,
@@ -56,13 +63,13 @@ class WindowWait(Backpressure):
         self._monotonic = world.monotonic
         self.waited = 0.0
         self.turned_at = world.monotonic()
-        """When the control thread, which opens, was last seen to take a turn."""
+        """When the control thread, which takes in acknowledgements, last took a turn."""
 
     def wait(self) -> None:
-        """Wait until there is room; not at all where waiting would be for oneself.
+        """Wait until there is room; return at once in a thread that would wait for itself.
 
-        A signal handler, a finaliser or a logging handler may have come here inside a lock
-        that the control thread stands before: if that takes no turn, nobody waits for it.
+        A signal handler, a finaliser or a logging handler may call this inside a lock that the
+        control thread waits for. So if the control thread takes no turn, the wait ends.
         """
         if not self._may_wait():
             self._window.overdraw()
@@ -80,22 +87,32 @@ class WindowWait(Backpressure):
         self.waited += self._monotonic() - started
 
     def open(self) -> None:
-        """Let all go on that wait."""
+        """Wake all senders that wait."""
         self._bell.ring()
 
 
 @dataclass(slots=True)
 class SlowPeer:
-    """Since when a peer holds nobody, and what lies in its connection at most."""
+    """A peer for which no frames are held: since when, and the most bytes in its connection."""
 
     since: float
     unread: int = 0
     told: bool = False
-    """Whether the session was told; by the control thread."""
+    """Whether the session was told. Control thread only."""
 
 
 class Window:
-    """The window of one node's data socket."""
+    """The window of one node's data socket.
+
+    Args:
+        ring: keeps the frames.
+        numbering: the places given to each exchange.
+        lock: the lock of the data socket.
+        may_wait: returns whether the calling thread may wait.
+        catch_up: sends everything queued.
+        if_free: calls a function under the lock, or leaves that to the thread that has it.
+        world: the clocks and events.
+    """
 
     def __init__(
         self,
@@ -123,25 +140,25 @@ class Window:
         self._if_free = if_free
         self._monotonic = world.monotonic
         self.acknowledged: deque[tuple[bytes, dict[str, int]]] = deque()
-        """What peers have acknowledged and is still to be taken in, under the lock."""
+        """Acknowledgements, by peer, that are still to be taken in under the lock."""
         self.full = False
-        """Whether whoever sends has to wait for `room`."""
+        """Whether senders have to wait for `room`."""
         self.room = WindowWait(self, may_wait, catch_up, world)
 
     def holds_up(self) -> bool:
-        """Tell whether a sender has to wait."""
+        """Return whether a sender has to wait."""
         return self.full and not self._closed
 
     def close(self) -> None:
-        """Let everybody go on, for good."""
+        """Let all senders go on, for good."""
         self._closed = True
         self.room.open()
 
     def overdraw(self) -> None:
-        """Take note that a sender goes on without room: it may not wait. Any thread.
+        """Take note that a sender that may not wait goes on without room. Any thread.
 
-        From here on that is bounded. Senders that wait need no bound: each adds what it has in
-        hand, so that many threads, or what is queued, may well exceed a small ring together.
+        From here on the excess is bounded. Senders that wait need no bound: each adds one message
+        before it waits, although many threads together may well exceed a small ring.
         """
         if self.full and not self._overdrawn_from:
             self._overdrawn_from = max(self._ring.bytes, self._ring.most_bytes)
@@ -149,7 +166,7 @@ class Window:
     # --------------------------------------------------- with the lock held by the caller
 
     def keep(self, frame: Frame) -> None:
-        """Take a frame that is being sent into the ring, held for those it is promised to."""
+        """Put a frame that is being sent into the ring, held for the peers it is promised to."""
         audience = self._audiences.get(frame.name)
         if audience is None:
             audience = self._audience(frame.name)
@@ -180,7 +197,7 @@ class Window:
             self._overdrawn_from = 0
 
     def mend(self, frame: Frame) -> None:
-        """Put things in order after a `keep` that an exception may have left anywhere."""
+        """Restore a valid state after a `keep` that an exception may have ended at any point."""
         self._ring.mend(frame)
         frame.waiting.clear()
         self._audiences.clear()
@@ -189,7 +206,7 @@ class Window:
         self._judge()
 
     def _audience(self, name: str) -> tuple[bytes, ...]:
-        """Return the peers that a frame is held for: promised it, and not too slow."""
+        """Return the peers that frames of an exchange are held for: promised, and not slow."""
         audience = self._audiences[name] = tuple(
             peer
             for peer, account in self._accounts.items()
@@ -198,7 +215,7 @@ class Window:
         return audience
 
     def _count_unread(self, name: str, size: int) -> None:
-        """Cut the connection of a slow peer in which too much lies."""
+        """Count a frame for slow peers; cut a connection in which too many bytes are queued."""
         for peer, slow in self._slow.items():
             if self.promised(peer).covers(name):
                 slow.unread += size
@@ -207,21 +224,21 @@ class Window:
                     self._cut(peer)
 
     def _cut(self, peer: bytes) -> None:
-        """Shut a peer's data connection down; if it lives, it comes back and asks."""
+        """Shut a peer's data connection down. If the peer lives, it connects again and asks."""
         cut(self._connections.pop(peer, None))
 
     def connected(self, peer: bytes, fd: int) -> None:
         """Note the descriptor of a peer's data connection."""
-        if len(self._connections) >= CONNECTIONS_MOST:  # of strangers: any node has a token
+        if len(self._connections) >= CONNECTIONS_MOST:  # any node can send tokens, not only peers
             del self._connections[next(iter(self._connections))]
         found = connection(fd)
         if found is not None and found not in self._shared:
             self._connections[peer] = found
 
     def shared(self, fd: int) -> None:
-        """Note the descriptor of a connection to a hub: many peers' tokens come by it.
+        """Note the descriptor of a connection to a hub, on which tokens of many peers arrive.
 
-        It is never cut: the hub bounds what lies there for each.
+        It is never cut: the hub bounds what is queued for each peer.
         """
         if (found := connection(fd)) is not None:
             self._shared.append(found)
@@ -229,7 +246,8 @@ class Window:
     def promise_now(self, peer: bytes, keys: NameSet, forgets: bool = True) -> None:
         """Hold for a peer, from now on, what is sent under these keys, and nothing else.
 
-        What a peer has been promised that knows no starts (``forgets``) is not forgotten.
+        ``forgets`` says that the peer knows starts. If it does not, exchanges that it was promised
+        are never forgotten.
         """
         account = self._accounts.get(peer)
         if account is None:
@@ -245,22 +263,22 @@ class Window:
         self._judge()
 
     def free(self, name: str, head: int) -> bool:
-        """Tell whether no peer keeps an exchange from being forgotten, whatever it has of it.
+        """Return whether an exchange may be forgotten as far as absent and older peers go.
 
-        One that is away and lacks some of it would, and one that would take what is numbered anew
-        for repetitions.
+        It may not if a peer that is away lacks some of it, or if a peer that knows no starts was
+        promised it: such a peer would take messages that are numbered from 1 again for duplicates.
         """
         accounts = [*self._departed.there.values(), *self._accounts.values()]
         return not any(account.minds(name, head) for account in accounts)
 
     def audience(self, name: str) -> list[bytes]:
-        """Return the peers that are promised an exchange, the slow ones included."""
+        """Return the peers that are promised an exchange, including slow ones."""
         found = self._audiences.get(name)
         slow = [peer for peer in self._slow if self.promised(peer).covers(name)]
         return [*(self._audience(name) if found is None else found), *slow]
 
     def forget_exchange(self, name: str) -> int:
-        """Forget an exchange that everybody has all of; return its head."""
+        """Forget an exchange of which no peer lacks anything; return its head."""
         numbering = self._numbering
         start, head = numbering.start(name), numbering.forget(name)
         self._audiences.pop(name, None)
@@ -277,14 +295,14 @@ class Window:
         self._judge()
 
     def _judge(self) -> None:
-        """Decide whether senders have to wait; wake them where they need not any more."""
+        """Decide whether senders have to wait; wake them if they no longer have to."""
         was_full, self.full = self.full, self._ring.full
         if was_full and not self.full:
             self._overdrawn_from = 0
             self.room.open()
 
     def take_acknowledged(self) -> None:
-        """Let go of what peers have acknowledged."""
+        """Release the frames that peers have acknowledged."""
         while self.acknowledged:
             peer, positions = self.acknowledged.popleft()
             for name, position in positions.items():
@@ -294,14 +312,14 @@ class Window:
     # -------------------------------------------------------- called by the control thread
 
     def promise(self, peer: bytes, keys: Iterable[str], forgets: bool = True) -> None:
-        """See `promise_now`."""
+        """Take the lock and call `promise_now`."""
         with self._lock:
             self.promise_now(peer, NameSet(keys), forgets)
 
     def forget(self, peer: bytes, final: bool, acked: Mapping[str, int]) -> None:
-        """Hold nothing for a peer any more: it has left, and may be back unless it is ``final``.
+        """Hold nothing for a peer that has left. It may come back unless that is ``final``.
 
-        ``acked`` is how far it had acknowledged what was sent.
+        ``acked`` is up to which place it had acknowledged each exchange.
         """
         now = self._monotonic()
         with self._lock:
@@ -319,33 +337,34 @@ class Window:
             self._judge()
 
     def _remember(self, peer: bytes, account: SentCounter) -> None:
-        """Remember what was sent to a peer that will not go on where it was."""
+        """Keep only the counts of a peer that will not continue where it was."""
         account.lapse()
         self._former[peer] = account
         if len(self._former) > FORMER_MOST:
             del self._former[next(iter(self._former))]
 
     def expire(self, now: float) -> None:
-        """Forget where peers were that have been away for too long."""
+        """Forget the positions of peers that have been away for too long."""
         if self._departed.next_at <= now:
             with self._lock:
                 for peer, account in self._departed.expire(now):
                     self._remember(peer, account)
 
     def slow(self, peer: bytes) -> None:
-        """Have a peer hold nobody any more."""
+        """Declare a peer slow: senders no longer wait for it."""
         with self._lock:
             self._make_slow(peer)
 
     def promised(self, peer: bytes) -> NameSet:
-        """Return what is held for a peer, or would be if it were not slow."""
+        """Return the keys under which frames are held for a peer, or would be if it is slow."""
         account = self._accounts.get(peer)
         return account.keys if account is not None else NameSet()
 
     def sent(self) -> dict[tuple[str, str], tuple[int, int]]:
-        """Return, by exchange and peer, what was for it: some that have left included.
+        """Return, by exchange and peer, how many messages were sent to it.
 
-        And how much of that was not acknowledged when it left; 0 for who is here.
+        The second number is how many of them were not acknowledged when the peer left; it is 0 for
+        peers that are here. Includes some peers that have left.
         """
 
         def look(held: bool) -> tuple[Numbering, dict[bytes, SentCounter]]:
@@ -353,7 +372,7 @@ class Window:
             return self._numbering.copy(), there
 
         numbering, accounts = looking(self._lock, look, LOOK_SECONDS if self._may_wait() else 0.0)
-        # Not under the lock: many names times many peers take a while.
+        # Without the lock: with many names and many peers this takes a while.
         return {
             (name, peer.hex()): (count, account.unacknowledged.get(name, 0))
             for peer, account in accounts.items()
@@ -361,22 +380,28 @@ class Window:
         }
 
     def filled(self) -> tuple[int, int, int]:
-        """Return the bytes that are held, how many may be, and how many are kept."""
+        """Return the bytes that are held, the size of the window, and the bytes that are kept."""
         return self._ring.held_bytes, self._ring.window, self._ring.bytes
 
     def slow_peers(self) -> dict[bytes, SlowPeer]:
-        """Return the peers that hold nobody. Any thread."""
+        """Return the slow peers. Any thread."""
         return dict(self._slow)
 
     def holders(self) -> dict[bytes, str]:
-        """Return the peers that senders wait for, and an exchange by which to ask each."""
+        """Return the peers that senders wait for, each with an exchange to send it a beacon on."""
         with self._lock:
             return self._ring.holders() if self.full else {}
 
     def acknowledge(
         self, peer: bytes, acked: dict[str, int], positions: dict[str, int]
     ) -> SlowPeer | None:
-        """Let go of what a peer has; return how a slow one was that has caught up with that."""
+        """Release what a peer has acknowledged; if that ends its slowness, return what that was.
+
+        Args:
+            peer: the peer.
+            acked: up to which place it has acknowledged each exchange, in all.
+            positions: the places that it has acknowledged now.
+        """
         self.acknowledged.append((peer, positions))
         if peer not in self._slow:
             self._if_free(self.take_acknowledged)
@@ -395,7 +420,7 @@ class Window:
             return slow
 
     def _has_caught_up(self, peer: bytes, acked: dict[str, int]) -> bool:
-        """Tell whether all that a slow peer lacks is kept, and little; then hold it again."""
+        """Return whether a slow peer lacks only a little, and all of it is kept; then hold that."""
         names, lacking = self._numbering.covered(self.promised(peer)), 0
         where = {n: max(acked.get(n, 0), self._numbering.start(n)) for n in names}
         for name, position in where.items():
@@ -410,11 +435,11 @@ class Window:
         return True
 
     def unacknowledged(self) -> set[str]:
-        """Return the exchanges of which something is held."""
+        """Return the exchanges of which frames are held."""
         with self._lock:
             return set(self._ring.held())
 
     def replay(self, name: str, first: int, last: int) -> list[Frame]:
-        """Return frames that hold what is asked for again: a bounded part, oldest first."""
+        """Return frames with the messages that a peer asks for: a bounded part, oldest first."""
         with self._lock:
             return self._ring.replay(name, first, last, REPLAY_BYTES)

@@ -1,7 +1,7 @@
-"""What is remembered of nodes that have left, for some ten minutes: they may live, and come back.
+"""The state of nodes that have left, kept for some ten minutes because they may live and come back.
 
-Only a goodbye is final. Whoever else has left goes on where it was if it returns in time; what
-is remembered of it beyond that, if anything, is for the caller to say. Time is an argument.
+Only a goodbye is final. Any other node that has left continues where it was if it returns in time.
+The caller decides what is kept after that, if anything. Time is an argument.
 """
 
 from collections.abc import Hashable, Iterator
@@ -9,22 +9,26 @@ from math import inf
 from typing import Generic, TypeVar
 
 REMEMBERED = 600.0
-"""Seconds for which a node that has left goes on where it was, if it comes back."""
+"""Seconds within which a node that has left continues where it was, if it comes back."""
 LONGER = 60.0
-"""Seconds more for which a sender remembers a receiver. One of them may notice half a minute before
-the other that they have parted, and what is sent to nobody has no number: were it the sender that
-forgets first, the receiver would go on where it was and find nothing missing."""
+"""Additional seconds for which a sender remembers a receiver. One of the two may notice half a
+minute before the other that they are disconnected, and messages without a receiver are not
+numbered: if the sender forgot first, the receiver would continue where it was and miss nothing."""
 DEPARTED_MOST = 4096
-"""Nodes remembered, as many as may be peers: of more, the oldest go before their time."""
+"""The most nodes remembered, as many as may be peers. Beyond it the oldest are forgotten early."""
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
 class Departed(Generic[K, V]):
-    """What there was of each node that has left, the one that left first in front.
+    """The state of each node that has left, in the order in which they left.
 
-    One thread owns it. Others may look at `next_at`, and at a copy of `there`.
+    One thread owns it. Others may read `next_at`, and a copy of `there`.
+
+    Args:
+        most: the most nodes remembered.
+        longer: seconds in addition to `REMEMBERED`.
     """
 
     __slots__ = ("_longer", "_most", "_until", "next_at", "there")
@@ -38,14 +42,14 @@ class Departed(Generic[K, V]):
         self._longer = longer
 
     def leave(self, node: K, what: V, now: float) -> None:
-        """Remember something of a node that leaves."""
+        """Remember the state of a node that leaves."""
         self.back(node)
         self.there[node] = what
         self._until[node] = now + REMEMBERED + self._longer
         self._look()
 
     def back(self, node: K) -> V | None:
-        """Return what is remembered of a node that is back, and forget it; None if nothing is."""
+        """Return the state of a node that is back, and forget it; None if none is remembered."""
         self._until.pop(node, None)
         self._look()
         return self.there.pop(node, None)
@@ -55,7 +59,7 @@ class Departed(Generic[K, V]):
         self.next_at = -inf if many else next(iter(self._until.values()), inf)
 
     def expire(self, now: float) -> Iterator[tuple[K, V]]:
-        """Forget who has been away for too long; yield what was remembered of it."""
+        """Forget nodes that have been away for too long; yield each with its state."""
         while self.next_at <= now:
             node = next(iter(self._until))
             what = self.back(node)

@@ -1,7 +1,7 @@
-"""What is remembered of peers that do not go on where they were, should they come back.
+"""The counts of peers that will not continue where they were, in case they come back.
 
-What had come of them is counted on then, and where they stood nobody knows: of what we wanted all
-the time it is told that something may be missing. Nothing here knows time.
+If one does, its counts go on. Its positions are no longer known, so for everything that we wanted
+all the time it is reported that messages may be missing. Nothing here knows time.
 """
 
 from collections.abc import Collection
@@ -11,15 +11,16 @@ from .departed import DEPARTED_MOST
 from .sequence import ReceiveState, count_together
 
 ENDED_MOST = 256
-"""Peers that have said goodbye, and of which is still known what came."""
+"""The most peers that have said goodbye and whose counts are still kept."""
 UNSURE_MOST = 1_000_000
-"""Names and patterns, of all peers together, of which it is known that something may be missing."""
+"""The most names and patterns, of all peers together, that are known to be unsure: messages may be
+missing under them."""
 
 
 class Former:
-    """The positions of peers that were away for too long, or have left for good; oldest first.
+    """The state of peers that were away for too long, or have left for good; the oldest first.
 
-    One thread owns it. Others may ask what is `there`.
+    One thread owns it. Others may read `there`.
     """
 
     __slots__ = ("_away", "_ended", "_some")
@@ -28,18 +29,20 @@ class Former:
         self._away: dict[str, ReceiveState] = {}
         self._ended: dict[str, ReceiveState] = {}
         self._some = set[str]()
-        """At least what is unsure of any of them: most keys that end are not, and cost nothing."""
+        """A superset of the unsure keys of all of them: most keys that end are not in it, so that
+        `drop` has nothing to do."""
 
     @property
     def there(self) -> dict[str, ReceiveState]:
-        """What is remembered, by origin. Any thread."""
+        """The states that are kept, by origin. Any thread."""
         return {**self._ended, **self._away}
 
     def remember(self, origin: str, positions: ReceiveState, ended: bool = False) -> int:
-        """Remember what came of a peer; ``ended`` if it has said goodbye.
+        """Remember the counts of a peer; ``ended`` if it has said goodbye.
 
         Returns:
-            How many peers were forgotten for that, of which nothing will be told if they come back.
+            How many peers with unsure keys were forgotten for that. If they come back, it will not
+            be reported that messages may be missing.
         """
         positions.lapse()
         self.back(origin)
@@ -66,12 +69,12 @@ class Former:
         return forgotten
 
     def back(self, origin: str) -> ReceiveState | None:
-        """Return what is remembered of a peer that is back, and forget it; None if nothing is."""
+        """Return the state of a peer that is back, and forget it; None if none is kept."""
         ended, away = self._ended.pop(origin, None), self._away.pop(origin, None)
         return away or ended
 
     def drop(self, gone: Collection[str], wanted: NameSet) -> None:
-        """Note that keys of ours end, while others are wanted."""
+        """Note that keys of our interest end, while others are still ``wanted``."""
         known = not self._some.isdisjoint(gone)
         self._some.difference_update(gone)
         for positions in self.there.values():

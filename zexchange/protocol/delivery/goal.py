@@ -1,8 +1,8 @@
-"""What peers have to acknowledge before somebody goes on who waits for it.
+"""The messages that peers have to acknowledge before a waiting caller goes on.
 
-That is looked at after every turn of the control thread, mostly in vain, and there may be
-thousands of exchanges: so a look begins where the last one has found something missing. Nothing
-here knows what it means that an exchange lacks something.
+This is checked after every turn of the control thread, usually in vain, and there may be thousands
+of exchanges. So a check begins with the exchange at which the last one found something missing.
+The caller defines what missing means.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from itertools import chain
 
 
 class Goal:
-    """The heads of exchanges as they were at one moment, and where each peer was found to lag."""
+    """The heads of exchanges at one moment, and where each peer was last found to lack messages."""
 
     def __init__(self, heads: Mapping[str, int]) -> None:
         self.heads = dict(heads)
@@ -18,11 +18,11 @@ class Goal:
         self._at: dict[bytes, int] = {}
 
     def missed(self, peer: bytes, lacks: Callable[[str], bool]) -> bool:
-        """Return whether a peer lacks something of an exchange.
+        """Return whether a peer lacks messages of any exchange.
 
         Args:
-            peer: that is looked at.
-            lacks: tells of an exchange whether it does.
+            peer: the id of the peer.
+            lacks: returns whether the peer lacks messages of an exchange.
         """
         names, at = self._names, self._at.get(peer, 0)
         for place in chain(range(at, len(names)), range(at)):

@@ -1,9 +1,8 @@
-"""The history of late joiners: ask a peer what it keeps, fetch that, and know when all is there.
+"""The history of late joiners: ask a peer what it keeps, fetch it, and know when all has come.
 
-A recall is asked once the joiner's key is in force at the peer, so that what is kept and
-what comes live meet without a seam: history is cut off where the live messages begin.
-Time is an argument; nothing here knows who has joined, or what a message is. When to give up is
-counted as in `recovery`.
+A recall is sent once the joiner's key is in force at the peer. So history and live messages meet
+without a gap: history ends where the live messages begin. Time is an argument; nothing here knows
+the joiner, or the content of a message. Timeouts are counted as in `recovery`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,7 +29,7 @@ class HistoryItem:
 
 @dataclass(frozen=True, slots=True)
 class HistoryDone:
-    """A recall has ended; what has come is ``history``, by exchange and in order."""
+    """A recall has ended; ``history`` has what has come, by exchange and in order."""
 
     request: int
     history: tuple[HistoryItem, ...]
@@ -48,7 +47,7 @@ class _Recall(Retry):
     )
 
     def history(self) -> Iterator[HistoryItem]:
-        """Yield what has come, of each exchange only what leads up to its end without a hole."""
+        """Yield what has come; of each exchange only the run without a hole up to its end."""
         for name, end in self.ends.items():
             found, first = self.found.get(name, {}), end + 1
             while first - 1 in found:
@@ -57,7 +56,13 @@ class _Recall(Retry):
 
 
 class HistoryRequests:
-    """What the late joiners of this node, ``me``, are owed by one peer."""
+    """The recalls of this node's late joiners at one peer. Not thread-safe.
+
+    Args:
+        me: the id of this node.
+        timeout: seconds without progress after which a recall is given up, counted by ``elapsed``.
+        elapsed: the clock of the timeout.
+    """
 
     __slots__ = ("_elapsed", "_me", "_recalls", "_timeout")
 
@@ -68,7 +73,7 @@ class HistoryRequests:
         self._recalls: dict[int, _Recall] = {}
 
     def __bool__(self) -> bool:
-        """Tell whether anything is owed."""
+        """Return whether any recall has not ended."""
         return bool(self._recalls)
 
     def __contains__(self, request: int) -> bool:
@@ -76,15 +81,15 @@ class HistoryRequests:
         return request in self._recalls
 
     def add(self, request: int, key: str, most: int, now: float) -> None:
-        """Recall the last ``most`` messages of every exchange that ``key`` covers."""
+        """Begin a recall of the last ``most`` messages of every exchange that ``key`` covers."""
         self._recalls[request] = _Recall(now, inf, key, most)
 
     def key(self, request: int) -> str:
-        """Return what a recall asks for."""
+        """Return the name or pattern of a recall."""
         return self._recalls[request].key
 
     def drop(self, request: int) -> None:
-        """Ask no more: the joiner has left."""
+        """Forget a recall: the joiner has left."""
         self._recalls.pop(request, None)
 
     def give_up(self, request: int) -> HistoryDone:
@@ -98,13 +103,13 @@ class HistoryRequests:
         live: Callable[[str], int | None],
         now: float,
     ) -> None:
-        """Take what the peer keeps.
+        """Take the peer's answer, which says what it keeps.
 
         Args:
-            request: which recall it answers.
-            ranges: by exchange, the first and the last number.
-            live: returns the number from which the joiner gets an exchange live; None if
-                that is not for it.
+            request: the recall that it answers.
+            ranges: by exchange, the first and the last number that is kept.
+            live: returns the number from which the joiner gets an exchange live; None if it does
+                not get that exchange.
             now: seconds on a monotonic clock.
         """
         recall = self._recalls.get(request)
@@ -122,7 +127,7 @@ class HistoryRequests:
         recall.progress(now, self._elapsed.seconds + self._timeout)
 
     def wants(self, name: str, first: int, count: int) -> bool:
-        """Tell whether any of these messages is waited for."""
+        """Return whether any recall waits for one of ``count`` messages from ``first`` on."""
         return any(
             start <= first + count - 1 and first <= end
             for start, end in (
@@ -131,7 +136,7 @@ class HistoryRequests:
         )
 
     def take(self, name: str, first: int, values: Sequence[Any], sent_at: float) -> None:
-        """Take fetched messages."""
+        """Take fetched messages, numbered from ``first`` on."""
         for recall in self._recalls.values():
             if recall.todo and name in recall.todo:
                 start, end = recall.todo[name]
@@ -141,7 +146,10 @@ class HistoryRequests:
                         found[number] = HistoryItem(name, number, value, sent_at)
 
     def answered(self, request: int, name: str, first: int, last: int, now: float) -> None:
-        """Take word of what was sent: before ``first`` nothing is kept any more."""
+        """Take note that the peer has sent what it has from ``first`` to ``last``.
+
+        It no longer keeps messages before ``first``.
+        """
         recall = self._recalls.get(request)
         if recall is None or not recall.todo or name not in recall.todo:
             return
@@ -149,7 +157,7 @@ class HistoryRequests:
         upto = min(last, end)
         found = recall.found.get(name, {})
         if upto < start or not all(n in found for n in range(max(first, start), upto + 1)):
-            return  # an old answer, or a frame was dropped on the way: asked for again
+            return  # an old answer, or a frame was dropped on the way: `due` asks again
         if upto == end:
             del recall.todo[name]
         else:
@@ -157,10 +165,10 @@ class HistoryRequests:
         recall.progress(now, self._elapsed.seconds + self._timeout)
 
     def due(self, now: float, in_force: NameSet) -> Iterator[Recall | Replay | HistoryDone]:
-        """Yield what to ask for, and what has ended, now."""
+        """Yield the requests to send now, and the recalls that have ended."""
         for request, recall in list(self._recalls.items()):
             if recall.todo is None and recall.key not in in_force:
-                continue  # nothing comes live yet: history would end before that begins
+                continue  # nothing comes live yet: there would be a gap after the history
             if recall.until == inf:
                 recall.until = self._elapsed.seconds + self._timeout
             if recall.todo == {}:
@@ -179,6 +187,6 @@ class HistoryRequests:
         return HistoryDone(request, tuple(recall.history()), complete)
 
     def abandon(self) -> Iterator[HistoryDone]:
-        """Yield the end of every recall: the peer has left."""
+        """End every recall, and yield what has come: the peer has left."""
         for request, recall in list(self._recalls.items()):
             yield self._end(request, recall, False)

@@ -1,16 +1,28 @@
-"""What one process sends by several federations, made one sequence: each message once, in order.
+"""Merges what one process sends in several federations: each message once, in order.
 
-The nodes of one registry number a message alike (`net/outbound/shared`). A *way* is what one of
-them brings: in order, and without holes but for those that it says are lost. Here the ways of one
-process become one sequence for each exchange. Whichever brings a number first, it is handed on
-from there; what the others bring of it is dropped. What one way has lost is lost only if no
-other may still bring it, and is told once.
+All nodes of a registry give a message the same number (`net/outbound/shared`). So a receiver that
+meets their process in several federations gets each message several times. A *way* is the stream
+from one of these nodes: it brings each exchange in order, and without holes except for ranges that
+it reports as lost. The merger makes one sequence for each exchange from all ways of a process:
 
-Where an exchange begins, the ways may begin at different numbers. The lowest counts, so that
-nothing is skipped that one of them has promised: so all are asked where they stand, and are
-waited for, for a moment. Time is an argument, and nobody here knows what a message is.
+- The way that brings a number first wins. Other ways' messages with that number are dropped.
+- Messages after a missing number are parked until another way brings it.
+- A message that one way has lost is lost only if no other way may still bring it. The merger waits
+  for ways that have not come so far, for ``patience`` seconds, or until too many bytes are parked.
+  Then it reports the loss, once.
+- Numbers that no way is known to have promised are passed over without a report, and remembered
+  (`_Stream.gaps`). If a way brings some of them later, or loses them, they can no longer be handed
+  on in order. They are reported as lost then, to the tasks that were there at the time (``mark``).
 
-One file, though a long one: steps change one `_Stream` in turn, and are understood together.
+When an exchange begins, its ways may begin at different numbers. The lowest counts, so that nothing
+is skipped that one of them has promised. So all ways are asked where they stand (`Merger.bring`
+returns them, `Merger.answer` takes the answer), and waited for up to `OPENING` seconds.
+
+The caller calls `Merger.next` until it returns None, carries out each step, and calls
+`Merger.served` after it. `Merger.settled` corrects the counts of ways: it says what has become of
+messages that they did not bring. Time is an argument, and messages are opaque.
+
+The file is long because every step changes a `_Stream`: they can only be understood together.
 """
 
 from bisect import insort
@@ -21,9 +33,9 @@ from typing import Any, NamedTuple
 OPENING = 1.0
 """Seconds for ways to say where they stand on an exchange that begins."""
 PARKED_MOST = 32 << 20
-"""Bytes of one process that wait for a slower way before that is waited for no longer."""
+"""The most bytes of one process that are parked. Beyond half, slow ways are not waited for."""
 GAPS_MOST = 64
-"""Gaps remembered of an exchange that were left out, since nobody had promised them."""
+"""The most gaps of an exchange that are remembered because no way had promised them."""
 LATE = "by another federation later messages had come already"
 FULL = "too much was waiting for another federation"
 LEFT = "its origin has left"
@@ -32,7 +44,7 @@ SLOW = "not recovered in time"
 
 @dataclass(frozen=True, slots=True)
 class HandOn:
-    """Hand on what ``way`` has brought, from the number ``first`` on."""
+    """Hand on ``item``, which ``way`` has brought, from the number ``first`` on."""
 
     name: str
     way: Any
@@ -43,10 +55,10 @@ class HandOn:
 
 @dataclass(frozen=True, slots=True)
 class TellLost:
-    """Tell that ``first`` to ``last`` will not come.
+    """Report that ``first`` to ``last`` will not come.
 
-    ``mark`` is of the moment at which that was passed over without a word: no task that was
-    attached later has missed any of it. None if it is told in its place, to all.
+    ``mark`` is of the moment at which these numbers were passed over without a report: a task that
+    was attached later has missed none of them. None if they are reported in their turn, to all.
     """
 
     name: str
@@ -62,9 +74,14 @@ Step = HandOn | TellLost
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What has become of messages that a way has not brought: so many lost, so many ``filled``.
+    """The fate of messages that a way did not bring, or brought too late.
 
-    ``counted`` is what the way has counted all of them as: ``lost``, ``received`` or nothing.
+    Attributes:
+        name: the exchange.
+        way: the way.
+        counted: how the way has counted all of them: ``lost``, ``received`` or ``""`` for not.
+        told: how many were reported as lost.
+        filled: how many another way has brought.
     """
 
     name: str
@@ -105,18 +122,22 @@ class _Stream:
     """One exchange.
 
     Attributes:
-        base: up to here nothing will come by any way that has not.
-        ways: up to which number each has brought, or lost, everything.
-        starts: where each began, until that is decided for all.
-        asked: who has not said yet where it stands; counts until ``until``.
-        absent: who does not carry it. Whoever is in none of these may bring something still.
-        owed: up to which number each had come that has left and may be back: what follows was
-            promised by it.
-        taken: the last number that was handed on, or is being so; None before the beginning.
-        done: the last number that has been handed on.
-        gaps: what was left out, since nobody was known to have promised it.
-        late: what some way brings of that, and is to be told as lost.
-        forced: up to here nothing is waited for.
+        base: no message up to this number is still to come in any federation.
+        ways: by way, the number up to which it has brought, or lost, everything.
+        starts: by way, where it began, until the beginning is decided for all.
+        asked: the ways that have not yet said where they stand; they are waited for until
+            ``until``.
+        absent: the ways that do not carry the exchange. A way that is in none of ``ways``,
+            ``asked`` and ``absent`` may still bring messages.
+        owed: by way that has left and may come back, the number up to which it had come: it had
+            promised what follows.
+        taken: the last number that was handed on, or is being handed on; None before the beginning.
+        done: the last number that was handed on completely.
+        busy: whether a step that `Merger.next` has returned is being carried out.
+        waits: until when a missing number is waited for; None if none is.
+        gaps: the ranges that were passed over because no way was known to have promised them.
+        late: what ways have brought or lost of these gaps since; to be reported as lost.
+        forced: up to this number, missing messages are not waited for.
     """
 
     asked: set[Any]
@@ -137,7 +158,7 @@ class _Stream:
     gaps: list[_Gap] = field(default_factory=list[_Gap])
 
     def begin(self, at: int, began: int, mark: int) -> None:
-        """Go on after a number; what is before ``began`` was left out, but for what cannot come."""
+        """Begin after number ``at``. From the base up to ``began``, all numbers are a gap."""
         self.taken = self.done = at
         self.gaps = [_Gap(self.base + 1, began, mark)] if began > self.base else []
         self.starts.clear()
@@ -148,7 +169,10 @@ class _Stream:
             self.holes += self.missed(hole)
 
     def missed(self, hole: _Hole) -> Iterator[_Hole]:
-        """Have told as lost what was left out, once; return what of it was not."""
+        """Move the part of a hole that lies in gaps to `late`; return the rest of the hole.
+
+        That part is removed from the gaps, so that it is reported once.
+        """
         before, self.gaps = self.gaps, []
         for first, last, mark in before:
             start, end = max(first, hole.first), min(last, hole.last)
@@ -160,21 +184,21 @@ class _Stream:
         return (replace(hole, first=start, last=end) for start, end in others)
 
     def through(self, number: int) -> bool:
-        """Return whether all that has come is handed on, and is not above a number."""
+        """Return whether all that has come was handed on, and none of it is above a number."""
         waits = self.busy or self.parked or self.holes or self.late
         return not waits and self.taken is not None and self.taken <= number
 
     def known(self) -> int:
-        """Return the highest number that is known of."""
+        """Return the highest number that any way has told of."""
         lasts = [part.last for part in self.parked] + [hole.last for hole in self.holes]
         return max([*self.ways.values(), *lasts, self.taken or 0])
 
 
 class Merger:
-    """All exchanges of one process. Not thread-safe.
+    """All exchanges of one process. Not thread-safe: the caller has a lock.
 
     Args:
-        patience: seconds for which what one way has lost is waited for by the others.
+        patience: seconds for which messages that one way has lost are expected of the others.
         mark: returns a mark of this moment, higher than those of all tasks that are attached
             now, and lower than those of all that are attached later.
     """
@@ -182,30 +206,30 @@ class Merger:
     def __init__(self, patience: float, mark: Callable[[], int]) -> None:
         self.ways: set[Any] = set()
         self.waiting: set[str] = set()
-        """The exchanges on which something waits, for a way or for time to pass."""
+        """The exchanges on which something waits for a way, or for time to pass."""
         self.settled: list[Settled] = []
-        """To be taken away by the caller."""
+        """The caller takes these away."""
         self.parked_bytes = 0
         self._patience, self._mark = patience, mark
         self.alone: set[Any] = set()
-        """Those that hand on by themselves still."""
+        """The ways that still hand on by themselves."""
         self._streams: dict[str, _Stream] = {}
 
     # ----------------------------------------------------------------------------- ways
 
     def join(self, way: Any, alone: bool = False) -> None:
-        """Take in one more way; ``alone`` if it still hands on by itself, until `share`."""
+        """Add a way; ``alone`` if it still hands on by itself, until `share`."""
         self.ways.add(way)
         if alone:
             self.alone.add(way)
 
     def resume(self, former: Any, way: Any, positions: Mapping[str, int]) -> None:
-        """Take note that a way goes on where one was that has left.
+        """Take note that a new way continues where a former one was that has left.
 
         Args:
-            former: the one that has left.
-            way: the one that goes on, after `join`.
-            positions: by exchange, up to where the former has brought, or lost, everything.
+            former: the way that has left.
+            way: the way that continues; `join` was called for it.
+            positions: by exchange, up to where the former way has brought, or lost, everything.
         """
         for name, stream in self._streams.items():
             if stream.owed.pop(former, None) is not None and name in positions:
@@ -213,17 +237,17 @@ class Merger:
                 stream.ways[way] = positions[name]
 
     def lapse(self, way: Any) -> None:
-        """Take note that a way that has left will not go on where it was."""
+        """Take note that a way that has left will not continue where it was."""
         for stream in self._streams.values():
             stream.owed.pop(way, None)
 
     def share(self, way: Any, handed: Mapping[str, tuple[int, int]], mark: int) -> None:
-        """Take note that a way hands on nothing by itself any more.
+        """Take note that a way no longer hands on by itself.
 
         Args:
-            way: which.
+            way: the way.
             handed: by exchange, where it began, and up to where it has handed on.
-            mark: of a moment before any of that.
+            mark: a mark of a moment before any of that.
         """
         self.alone.discard(way)
         for name, (began, at) in handed.items():
@@ -235,7 +259,7 @@ class Merger:
             self.waiting.add(name)
 
     def leave(self, way: Any, final: bool) -> None:
-        """Take note that nothing more comes by a way: for good, or for now."""
+        """Take note that a way has ended: for good, or (not ``final``) perhaps for a while."""
         self.ways.discard(way)
         self.alone.discard(way)
         for name, stream in self._streams.items():
@@ -253,7 +277,7 @@ class Merger:
             self._remove(name)
 
     def drop(self, way: Any, name: str) -> None:
-        """Take note that an exchange is not wanted of a way any more."""
+        """Take note that an exchange is no longer wanted from a way."""
         stream = self._streams.get(name)
         if stream is None:
             return
@@ -261,9 +285,9 @@ class Merger:
         self._end(way, name, stream)
 
     def forgotten(self, way: Any, name: str, head: int) -> None:
-        """Take word by a way that its process has forgotten an exchange, up to a number.
+        """Take note that the process has forgotten an exchange up to a number, as a way reports.
 
-        So all that was sent up to there has come by every way that it was for.
+        So everything up to there has arrived by every way on which it was sent.
         """
         stream = self._streams.get(name)
         if stream is not None:
@@ -271,18 +295,18 @@ class Merger:
             self._end(way, name, stream)
 
     def based(self, name: str, base: int) -> None:
-        """Take word that up to a number nothing will come on an exchange that has not."""
+        """Take note that no message up to a number is still to come on an exchange."""
         stream = self._streams.get(name)
         if stream is not None:
             stream.base = max(stream.base, base)
             self.waiting.add(name)
 
     def _end(self, way: Any, name: str, stream: _Stream) -> None:
-        """Have a way bring no more of an exchange for now; forget one that no way brings."""
+        """Stop expecting an exchange of a way; forget the exchange if no way brings it."""
         stream.asked.discard(way)
         stream.ways.pop(way, None)
         if stream.ways:
-            self.waiting.add(name)  # the way may be waited for no longer
+            self.waiting.add(name)  # something may have waited for this way
         else:
             self._remove(name)
 
@@ -292,7 +316,7 @@ class Merger:
         self.waiting.discard(name)
 
     def answer(self, way: Any, name: str, at: int | None) -> None:
-        """Take word of where a way stands on an exchange; None if it does not carry it."""
+        """Take the answer of a way that was asked where it stands; None if it has no position."""
         stream = self._streams.get(name)
         if stream is None or way not in stream.asked:
             return
@@ -316,20 +340,20 @@ class Merger:
         now: float,
         base: int = 0,
     ) -> list[Any]:
-        """Take what a way has brought next.
+        """Take the next messages of a way.
 
         Args:
-            way: which.
-            name: of the exchange.
-            first: the number of the first message, right behind what the way brought before.
-            last: the number of the last.
+            way: the way.
+            name: the exchange.
+            first: the number of the first message, one above the last that the way brought or lost.
+            last: the number of the last message.
             item: the messages.
-            size: the bytes that these take.
+            size: the bytes that they take.
             now: seconds on a monotonic clock.
-            base: up to there nothing will come by any way that has not.
+            base: no message up to this number is still to come in any federation.
 
         Returns:
-            The ways that are to `answer` where they stand.
+            The ways that are to be asked where they stand, and to `answer`.
         """
         stream, asked = self._follow(way, name, first, last, now, base)
         taken = stream.taken
@@ -352,7 +376,7 @@ class Merger:
         reason: str,
         now: float,
     ) -> list[Any]:
-        """Take word that a way will not bring what comes next; otherwise as `bring`."""
+        """Take note that a way has lost its next messages. Arguments and result as in `bring`."""
         stream, asked = self._follow(way, name, first, last, now)
         stream.holes += stream.missed(_Hole(first, last, way, reason, "lost"))
         return asked
@@ -360,13 +384,13 @@ class Merger:
     def _follow(
         self, way: Any, name: str, first: int, last: int, now: float, base: int = 0
     ) -> tuple[_Stream, list[Any]]:
-        """Note how far a way has come on an exchange, which may begin with that."""
+        """Note how far a way has come on an exchange; begin the exchange if it is new."""
         stream, asked = self._streams.get(name), list[Any]()
         if stream is None:
             asked = [other for other in self.ways if other != way]
             stream = self._streams[name] = _Stream(set(asked), now + OPENING, base)
             if first == base + 1 and not self.alone:
-                stream.begin(base, base, 0)  # nothing can have come before
+                stream.begin(base, base, 0)  # it is the first message that any way can bring
         stream.base = max(stream.base, base)
         if stream.taken is None:
             stream.starts.setdefault(way, first - 1)
@@ -379,7 +403,7 @@ class Merger:
     # ------------------------------------------------------------------------ what leaves
 
     def next(self, name: str, now: float) -> Step | None:
-        """Return what is to be done next on an exchange, and then `served`; None for nothing."""
+        """Return the next step on an exchange, or None; call `served` when the step is done."""
         stream = self._streams.get(name)
         if stream is None or stream.busy or not self._begun(stream, now):
             return None
@@ -396,7 +420,7 @@ class Merger:
                 stream.waits = None
                 self.waiting.discard(name)
                 return None
-            if following <= stream.base:  # of that nothing is waited for
+            if following <= stream.base:  # no way will bring it
                 last, behind, coming = min(last, stream.base), False, False
             else:
                 behind = any(at < following for at in stream.ways.values())
@@ -408,14 +432,14 @@ class Merger:
                 return step
 
     def served(self, name: str) -> None:
-        """Take note that what `next` returned is done."""
+        """Take note that the step that `next` returned is done."""
         stream = self._streams.get(name)
         if stream is not None:
             stream.busy = False
             stream.done = stream.taken or 0
 
     def _begun(self, stream: _Stream, now: float) -> bool:
-        """Tell whether it is known where an exchange begins; it does, when all have said so."""
+        """Return whether an exchange has begun. It begins when all ways have answered, or late."""
         if stream.asked and now >= stream.until:
             stream.asked &= self.alone
         if stream.taken is None and not stream.asked:
@@ -438,7 +462,7 @@ class Merger:
         return HandOn(name, part.way, first, part.last, part.item)
 
     def _tidy(self, name: str, stream: _Stream, taken: int) -> None:
-        """Drop what has come by another way; say what has become of what is behind us."""
+        """Drop parked messages up to ``taken``; settle the holes up to there."""
         while stream.parked and stream.parked[0].last <= taken:
             self.parked_bytes -= stream.parked.pop(0).size
         for hole in [hole for hole in stream.holes if hole.last <= taken]:
@@ -447,7 +471,7 @@ class Merger:
             self.settled.append(Settled(name, hole.way, hole.counted, hole.told, filled))
 
     def _patient(self, stream: _Stream, following: int, last: int, now: float) -> bool:
-        """Tell whether what is missing is waited for, for a while longer."""
+        """Return whether to wait longer for what is missing."""
         if stream.waits is None:
             stream.waits = now + self._patience
         if following > stream.forced and (
@@ -457,7 +481,10 @@ class Merger:
         return following > stream.forced
 
     def _skip(self, name: str, stream: _Stream, last: int, forced: bool) -> TellLost | None:
-        """Go on behind what will not come; return what of it was promised by some way."""
+        """Pass over numbers that will not come; return a report if some way had promised them.
+
+        ``forced``: a way may still bring them, but was waited for long enough.
+        """
         first = (stream.taken or 0) + 1
         gone = [way for way, at in stream.owed.items() if at < first and first > stream.base]
         if not forced and not gone:
@@ -470,7 +497,7 @@ class Merger:
         for hole in lost:
             hole.told += last - first + 1
         if not lost and not forced and not gone:
-            stream.done = last  # nobody is known to have promised it
+            stream.done = last  # no way is known to have promised it
             if last > stream.base:
                 stream.gaps = [*stream.gaps, _Gap(first, last, self._mark())][-GAPS_MOST:]
             return None
@@ -485,38 +512,42 @@ class Merger:
     # --------------------------------------------------------------------- where it stands
 
     def given(self, name: str, at: int) -> int:
-        """Return up to where a way that is at a number may say that all was handed on; or 0."""
+        """Return the number that a way whose position is ``at`` may acknowledge; 0 for none yet.
+
+        Everything up to it was handed on.
+        """
         stream = self._streams.get(name)
         if stream is None:
             return at
         return min(at, stream.done) if stream.taken is not None else 0
 
     def knows(self, name: str) -> bool:
-        """Tell whether anything is known of an exchange."""
+        """Return whether any way has told of an exchange."""
         return name in self._streams
 
     def handed(self, name: str) -> int:
-        """Return up to where messages were handed on, or are being so; 0 for unknown."""
+        """Return the last number that was handed on, or is being handed on; 0 if not known."""
         stream = self._streams.get(name)
         return (stream.taken or 0) if stream is not None else 0
 
     def quiet(self, at: Callable[[str], int]) -> bool:
-        """Tell whether one way may hand on by itself, since it is as far as all were.
+        """Return whether the only way that is left may hand on by itself: nothing is above it.
 
-        ``at`` returns where it stands on an exchange: nowhere near, if it may still come.
+        ``at`` returns its position on an exchange. If it has none, that is 0 if the exchange may
+        still come, and else the highest number.
         """
         return len(self.ways) == 1 and all(
             stream.through(max(at(name), stream.base)) for name, stream in self._streams.items()
         )
 
     def forget(self) -> None:
-        """Forget all exchanges: who is left hands on by itself."""
+        """Forget all exchanges: the way that is left hands on by itself."""
         self._streams.clear()
         self.waiting.clear()
 
 
 def _without(first: int, last: int, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Yield the parts of a range that are in none of others, which do not overlap."""
+    """Yield the parts of a range that are in none of some other ranges, which do not overlap."""
     for start, end in sorted(ranges):
         if first <= end and start <= last:
             if first < start:

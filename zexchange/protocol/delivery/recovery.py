@@ -1,9 +1,9 @@
-"""What is missing of one peer: park what came after it, ask for it, or give it up.
+"""Recovers the messages that are missing from one peer: parks what follows, asks, or gives up.
 
-A receiver that sees a gap holds back what follows on that exchange, and on no other,
-and asks the origin for the range that is missing. Frames leave here in order: through
-`ReceiveState`, which counts as lost whatever is skipped in the end. Time is an argument; when to
-give up is counted in seconds in which we looked, for answers may lie in our own queues.
+A receiver that sees a gap holds back the following frames of that exchange, and of no other, and
+asks the origin for the missing range. Frames leave here in order, through `ReceiveState`, which
+counts skipped messages as lost. Time is an argument. Timeouts count only seconds in which this
+process looked at the clock (`Elapsed`), because the answers may be in our own queues.
 """
 
 from collections.abc import Iterator
@@ -19,14 +19,15 @@ ASK_AGAIN = 0.25
 """Seconds after which an unanswered request is repeated; then twice that, and so on."""
 ASK_AGAIN_MOST = 1.0
 NEXT_GAP = 0.5
-"""Seconds for a gap that comes right behind one that was given up for want of an answer."""
+"""Seconds for a gap that follows directly on one that was given up without an answer."""
 PARKED_MOST = 32 << 20
-"""Bytes parked for one peer. What does not fit is asked for again: it is in the ring."""
+"""The most bytes parked for one peer. Frames that do not fit are dropped, and asked for again: the
+origin has them in its ring."""
 
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """What is missing up to ``last`` will not come: go on behind it."""
+    """The missing messages up to ``last`` will not come: go on after them."""
 
     name: str
     last: int
@@ -35,14 +36,17 @@ class GiveUp:
 
 @dataclass(slots=True)
 class Retry:
-    """When to ask again for what does not come, and until when: see `Elapsed`."""
+    """When to repeat a request, and when to give it up.
+
+    ``ask_at`` is a time on a monotonic clock; ``until`` counts the seconds of `Elapsed`.
+    """
 
     ask_at: float
     until: float
     pause: float = field(default=ASK_AGAIN, init=False)
 
     def due(self, now: float) -> bool:
-        """Return whether to ask now; if so, the next time is later by twice as much."""
+        """Return whether to ask now; if so, the pause before the next time doubles."""
         if now < self.ask_at:
             return False
         self.ask_at = now + self.pause
@@ -50,7 +54,7 @@ class Retry:
         return True
 
     def progress(self, now: float, until: float) -> None:
-        """Ask on without a pause, and for longer: something has come."""
+        """Ask again at once, and until a later time, because something has come."""
         self.ask_at, self.until, self.pause = now, until, ASK_AGAIN
 
 
@@ -61,7 +65,7 @@ class _Missing(Retry):
     head: int
     parked: dict[int, tuple[int, Body]] = field(default_factory=dict[int, tuple[int, Body]])
     order: list[int] = field(default_factory=list[int])
-    """A heap of what `parked` begins with: many small frames may be parked."""
+    """A heap of the first numbers in `parked`, since many small frames may be parked."""
     gone_to: int = 0
     reached: int = 0
     reason: str = ""
@@ -73,7 +77,14 @@ class _Missing(Retry):
 
 
 class Recovery:
-    """The gaps of one peer, by exchange; ``me`` is who asks it."""
+    """The gaps of one peer, by exchange. Not thread-safe.
+
+    Args:
+        me: the id of this node, which sends the requests.
+        positions: our state at the peer.
+        timeout: seconds without progress after which a gap is given up, counted by ``elapsed``.
+        elapsed: the clock of the timeout.
+    """
 
     __slots__ = ("_elapsed", "_me", "_positions", "_timeout", "missing", "parked_bytes")
 
@@ -88,7 +99,7 @@ class Recovery:
         self.parked_bytes = 0
 
     def __bool__(self) -> bool:
-        """Tell whether anything is missing."""
+        """Return whether anything is missing."""
         return bool(self.missing)
 
     def parked(self) -> dict[str, int]:
@@ -99,7 +110,7 @@ class Recovery:
         }
 
     def park(self, name: str, first: int, last: int, frame: Body, now: float) -> None:
-        """Hold back a frame that has come before its turn."""
+        """Hold back a frame with numbers ``first`` to ``last`` that has come before its turn."""
         missing = self._expose(name, last, now)
         if first not in missing.parked and self.parked_bytes + len(frame) <= PARKED_MOST:
             missing.parked[first] = last, frame
@@ -107,7 +118,7 @@ class Recovery:
             self.parked_bytes += len(frame)
 
     def expose(self, name: str, head: int, now: float) -> None:
-        """Take note of a head that we have heard of: something may be missing up to it."""
+        """Take note of a head that the peer has told: messages up to it may be missing."""
         if head > self._positions.positions.get(name, head):
             self._expose(name, head, now)
 
@@ -120,28 +131,28 @@ class Recovery:
         return missing
 
     def unavailable(self, name: str, last: int, reason: str) -> None:
-        """The origin has nothing any more up to ``last``."""
+        """Take note that the origin no longer has messages up to ``last``."""
         missing = self.missing.get(name)
         if missing is not None:
             missing.gone_to, missing.reason = max(missing.gone_to, last), reason
 
     def answered(self, name: str, now: float) -> None:
-        """The origin has sent all that it sends for one request: ask for the rest at once."""
+        """Take note that the origin has answered a request: ask for the rest at once."""
         missing = self.missing.get(name)
         if missing is not None:
             position = self._positions.positions.get(name, 0)
             if position > missing.reached:
-                # Only progress buys more time, and is worth asking on without a pause.
+                # Only progress gives more time, and lets the next request follow without a pause.
                 missing.reached = position
                 missing.progress(now, self._elapsed.seconds + self._timeout)
 
     def in_turn(self, name: str) -> Body | None:
-        """Return a parked frame that is next, or None; forget the exchange if all is there."""
+        """Return the parked frame that is next, or None; forget an exchange without a gap."""
         missing = self.missing.get(name)
         if missing is None:
             return None
         position = self._positions.positions.get(name)
-        if position is None:  # not wanted any more
+        if position is None:  # no longer wanted
             self._forget(name)
             return None
         if missing.order:
@@ -155,9 +166,9 @@ class Recovery:
         return None
 
     def forget_unwanted(self) -> None:
-        """Forget exchanges that are not followed any more, before they are followed anew.
+        """Forget exchanges that are no longer tracked, before they are tracked again.
 
-        What was parked or missing then is not for whoever wants them next.
+        Parked and missing messages were for the former task, and not for the next one.
         """
         for name in [n for n in self.missing if n not in self._positions.positions]:
             self._forget(name)
@@ -167,9 +178,10 @@ class Recovery:
         self.parked_bytes -= sum(len(frame) for _, frame in missing.parked.values())
 
     def due_of(self, name: str, now: float) -> Iterator[Replay | GiveUp]:
-        """Yield what to ask for and what to give up now, of one exchange.
+        """Yield what to ask for and what to give up now on one exchange.
 
-        A cut leaves a gap on each of many: whoever has news of one does not look at all others.
+        A lost connection may leave gaps on many exchanges. So a caller that has news of one of them
+        looks at that one only.
         """
         missing = self.missing.get(name)
         if missing is None:
@@ -184,14 +196,14 @@ class Recovery:
         if missing.gone_to >= first:
             yield GiveUp(name, min(last, missing.gone_to), missing.reason)
         elif self._elapsed.seconds >= missing.until:
-            # Little time for the next gap: a silent origin costs all of it only once.
+            # A short time for the next gap: a silent origin costs the whole timeout only once.
             missing.until, missing.ask_at = self._elapsed.seconds + NEXT_GAP, now
             yield GiveUp(name, last, "not recovered in time")
         elif missing.due(now):
             yield Replay(self._me, name, first, last)
 
     def abandon(self, reason: str) -> Iterator[GiveUp]:
-        """Yield what is missing of every exchange, gap by gap: the origin has left."""
+        """Yield the gaps of all exchanges, one by one, because the origin has left."""
         for name in list(self.missing):
             while (missing := self.missing.get(name)) is not None:
                 position = self._positions.positions.get(name)

@@ -1,14 +1,26 @@
-"""Numbers of messages: given by the origin, followed by every receiver.
+"""Numbers of messages: given by the origin, tracked by every receiver.
 
-Numbers count per (origin, exchange) from 1. An exchange that its origin has forgotten counts
-from 1 again, so what is compared is a *place*: its *start*, which is not below any place
-that was ever forgotten, plus the number. All numbers in here are places; they only go up.
-A receiver holds one `ReceiveState` per peer: what it was promised (by a ready), where it stands,
-and so what is new, a repetition, a gap, or none of its business. Nothing here knows frames
-or sockets.
+An origin numbers the messages of each exchange from 1. It may forget an idle exchange, and then
+numbers from 1 again. To tell old and new numbers apart, all code compares *places*: the *start* of
+the exchange plus the number. A start is not below any place that was ever forgotten, so places
+only go up. All numbers in this file are places.
 
-One file, though a long one: the origin's half (`Numbering`, `SentCounter`) and the receiver's
-(`ReceiveState`) count the same messages, and have to agree on where they begin.
+A receiver has a `ReceiveState` for each peer. By a *ready*, the peer promises that everything it
+sends from now on arrives, on the exchanges that our keys of some epoch cover, and it gives their
+heads. From then on these exchanges are *tracked*: a position says up to which place everything
+was received or given up. So a frame is the next one, a duplicate, or shows a gap. Frames of
+exchanges that are not tracked are not for us.
+
+Where tracking begins is the subtle part: at the place that was promised first. A ready may be lost
+with its connection, and the next one has later heads; if tracking began at those, messages sent
+between the two would be lost without a report. So a ready repeats the heads of announcements that
+we have not confirmed, and we take the first that is not older than the key (`_start`). And a name
+may be wanted without a break, under one key after another: then its position is kept, or the
+epoch of the former key counts (`_since`). If a peer was away for too long, nobody knows where we
+stood: what we wanted is *unsure*, and the next ready reports a gap with an unknown beginning.
+
+Nothing here knows frames or sockets. The file is long because the origin's half (`Numbering`,
+`SentCounter`) and the receiver's (`ReceiveState`) have to agree on where counting begins.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,7 +33,7 @@ from ..security.permissions import Patterns, both, permitted
 from ..wire.messages import Promise
 
 IDLE_MOST = 4096
-"""Exchanges that are not followed any more, and whose sums are still kept apart."""
+"""The most exchanges that are no longer tracked and whose counts are still kept separately."""
 
 
 class Numbering:
@@ -35,19 +47,19 @@ class Numbering:
         self.starts: dict[str, int] = {}
         """Where exchanges start, if not at 0."""
         self.bases: dict[str, int] = {}
-        """Up to where nothing is under way in any federation of this process, of exchanges that
-        start higher here, because others had them first."""
+        """By exchange, the place up to which no message is on its way in any federation of this
+        process. Only of exchanges that start higher here, because other nodes had them first."""
         self.floor = 0
-        """The highest place that was forgotten: where an exchange starts that is new."""
+        """The highest place that was forgotten. New exchanges start there."""
         self.forgotten = 0
-        """How many messages were sent on the exchanges that were forgotten."""
+        """How many messages were sent on exchanges that were forgotten."""
 
     def begin(self, name: str, at: int | None = None, base: int | None = None) -> int:
-        """Return where an exchange starts, now that it is to be sent on.
+        """Begin an exchange, and return where it starts.
 
         Args:
-            name: of the exchange.
-            at: where, if it is new here; None for behind all that was forgotten.
+            name: the exchange.
+            at: where it starts if it is new here; None for `floor`.
             base: see `bases`; None for ``at``.
         """
         at = self.floor if at is None else at
@@ -58,11 +70,11 @@ class Numbering:
         return self.starts.get(name, 0)
 
     def base(self, name: str) -> int:
-        """Return up to where nothing of an exchange is under way in any federation."""
+        """Return the place up to which no message is on its way in any federation."""
         return self.bases.get(name, self.starts.get(name, 0))
 
     def unused(self, name: str) -> None:
-        """Take note that nothing will be sent for now on an exchange."""
+        """Forget where an exchange starts if nothing was sent on it."""
         if name not in self.heads:
             self.starts.pop(name, None)
             self.bases.pop(name, None)
@@ -72,9 +84,9 @@ class Numbering:
         return self.heads.get(name, self.starts.get(name, 0))
 
     def jump(self, name: str, head: int, start: int | None = None) -> None:
-        """Go on behind a place that others of this process have given.
+        """Continue after a place that other nodes of this process have given.
 
-        An exchange that is new here starts there, or at ``start``, from where on it is kept.
+        An exchange that is new here starts there, or at ``start`` if messages after it are kept.
         """
         before = self.starts.get(name, 0)
         begins = start if start is not None and start < head else max(head, before)
@@ -85,7 +97,7 @@ class Numbering:
             self.heads[name] = head
 
     def copy(self) -> "Numbering":
-        """Return what it is now, to be looked at later."""
+        """Return a copy."""
         copy = Numbering()
         copy.heads, copy.starts = dict(self.heads), dict(self.starts)
         copy.bases = dict(self.bases)
@@ -93,7 +105,7 @@ class Numbering:
         return copy
 
     def counts(self) -> dict[str, int]:
-        """Return how many messages were numbered, by exchange; under ``""`` of those forgotten."""
+        """Return how many messages were numbered, by exchange; under ``""`` on forgotten ones."""
         forgotten = {"": self.forgotten} if self.forgotten else {}
         return {**forgotten, **self.numbers(self.heads)}
 
@@ -106,31 +118,31 @@ class Numbering:
         return head + 1
 
     def forget(self, name: str) -> int:
-        """Forget an exchange, and return its head: if it is sent on again, it starts anew."""
+        """Forget an exchange, and return its head. If it is sent on again, numbers begin at 1."""
         start, head = self.start(name), self.place(name)
         self.forgotten += head - start
-        self.floor = max(self.floor, head)  # first: others look at it, and at the heads
+        self.floor = max(self.floor, head)  # before the head goes: other threads read both
         self.heads.pop(name, None)
         self.unused(name)
         return head
 
     def lacks(self, name: str, head: int, acked: Mapping[str, int]) -> bool:
-        """Tell whether what was sent up to a place is not acknowledged.
+        """Return whether messages up to a place are not acknowledged.
 
-        What has been forgotten since was.
+        If the exchange was forgotten since, they are.
         """
         return acked.get(name, 0) < head <= self.heads.get(name, 0) and head > self.start(name)
 
     def start(self, name: str) -> int:
-        """Return where an exchange starts that is numbered."""
+        """Return where an exchange starts."""
         return self.starts.get(name, 0)
 
     def places(self, numbers: Mapping[str, int]) -> dict[str, int]:
-        """Return what a node means that knows nothing of starts."""
+        """Return the places for numbers from a node that knows no starts."""
         return {name: number + self.start(name) for name, number in numbers.items()}
 
     def numbers(self, places: Mapping[str, int]) -> dict[str, int]:
-        """Return places as such a node is told of them."""
+        """Return the numbers for places, to be told to a node that knows no starts."""
         return {name: max(0, at - self.start(name)) for name, at in places.items()}
 
     def covered(self, keys: NameSet) -> dict[str, int]:
@@ -142,34 +154,34 @@ class Numbering:
 
 
 class SentCounter:
-    """How many messages were sent to one peer, by exchange: what it was promised, and no more.
+    """How many messages were sent to one peer, by exchange: those that it was promised.
 
-    From each ready that promised an exchange until the peer wanted it no longer. What is sent
-    while it is out of reach was for it, too, if it comes back and wants it still.
+    They count from the ready that promised the exchange until the peer no longer wants it. Messages
+    that were sent while it was away count, too, if it comes back and still wants them.
     """
 
     def __init__(self) -> None:
         self.keys = NameSet()
         self.lasting = NameSet()
-        """What it has ever been promised, if it knows nothing of starts: no exchange that this
-        covers may count anew."""
+        """Everything that it was ever promised, if it knows no starts: no exchange that this covers
+        may be numbered from 1 again."""
         self.forgotten = 0
-        """How many messages were sent to it on exchanges that were forgotten."""
+        """How many messages were sent to it on exchanges that were forgotten since."""
         self._away = NameSet()
         self._from: dict[str, int] = {}
         self._before: dict[str, int] = {}
         self._since: dict[str, int] = {}
         self.unacknowledged: dict[str, int] = {}
-        """Of a peer that has left, by exchange, what it has not said to have."""
+        """Of a peer that has left: by exchange, how many messages it has not acknowledged."""
 
     def promise(self, keys: NameSet, numbering: Numbering) -> None:
-        """Take note of what the peer is promised from now on."""
+        """Take note of the keys that the peer is promised from now on."""
         before = self.keys
         changed = NameSet((*(before.names ^ keys.names), *(before.patterns ^ keys.patterns)))
         for name, head in numbering.covered(changed).items():
             was, now = before.covers(name), keys.covers(name)
             if now and not was:
-                # What began while it was away, under a key of its, was for it from the first on.
+                # If the exchange began while the peer was away and wanted it, all of it counts.
                 away = self._away.covers(name)
                 self._from[name] = self._since.get(name, 0) if away else head
             elif was and not now:
@@ -180,9 +192,9 @@ class SentCounter:
         self.lapse()
 
     def leave(self, numbering: Numbering, acked: Mapping[str, int]) -> None:
-        """Take note that the peer has left: it goes on from here when it is back.
+        """Take note that the peer has left. If it comes back, it continues from here.
 
-        ``acked`` is how far it had acknowledged what was sent.
+        ``acked`` is up to which place it had acknowledged each exchange.
         """
         heads = numbering.heads
         self._since = {name: head for name, head in heads.items() if self.keys.covers(name)}
@@ -197,15 +209,15 @@ class SentCounter:
         self._from.clear()
 
     def lapse(self) -> None:
-        """Take note that a peer that has left does not go on from where it was."""
+        """Take note that a peer that has left will not continue where it was."""
         self._since, self._away = {}, NameSet()
 
     def minds(self, name: str, head: int) -> bool:
-        """Tell whether an exchange, sent on up to ``head``, must be remembered for the peer.
+        """Return whether an exchange, sent on up to ``head``, must be remembered for the peer.
 
-        It is away, and if it comes back, what it has not is for it; or it would take what is
-        numbered anew for repetitions. What it had all of when it left it needs no more: it goes on
-        where the exchange starts anew.
+        It must if the peer is away and lacks messages, which are for it if it comes back. It must,
+        too, if the peer knows no starts and would take new messages for duplicates. An exchange of
+        which it had everything when it left is not needed: it continues at the next start.
         """
         if self.lasting.covers(name):
             return True
@@ -213,7 +225,7 @@ class SentCounter:
         return lacks and self._away.covers(name)
 
     def forget(self, name: str, head: int, start: int) -> None:
-        """Count an exchange that is forgotten with all others that are."""
+        """Add the count of an exchange that is forgotten to that of all such."""
         if self.keys.covers(name):
             self.forgotten += head - max(start, self._from.get(name, 0))
         self.forgotten += self._before.pop(name, 0)
@@ -224,11 +236,11 @@ class SentCounter:
             self.unacknowledged[""] = self.unacknowledged.get("", 0) + missing
 
     def _begun(self, name: str, numbering: Numbering) -> int:
-        """Return up to where what was sent was not for the peer."""
+        """Return the place after which messages were for the peer."""
         return max(self._from.get(name, 0), numbering.start(name))
 
     def counts(self, numbering: Numbering) -> dict[str, int]:
-        """Return the sums, given the heads as they are; under ``""`` of what is forgotten."""
+        """Return the counts by exchange, given the current heads; under ``""`` forgotten ones."""
         sums = {"": self.forgotten, **self._before}
         for name, head in numbering.heads.items():
             if self.keys.covers(name):
@@ -238,7 +250,7 @@ class SentCounter:
 
 @dataclass(slots=True)
 class ReceiveCounts:
-    """What has come of one (origin, exchange), counted in messages."""
+    """The messages of one origin on one exchange that have come, counted by their fate."""
 
     received: int = 0
     duplicates: int = 0
@@ -246,7 +258,7 @@ class ReceiveCounts:
     recovered: int = 0
 
     def add(self, other: "ReceiveCounts") -> None:
-        """Count what another one has counted, too."""
+        """Add the counts of another one."""
         self.received += other.received
         self.duplicates += other.duplicates
         self.lost += other.lost
@@ -263,49 +275,51 @@ class Gap:
 
 
 class ReceiveState:
-    """Where a receiver stands with one peer, also while that is away.
+    """The positions of a receiver at one peer, kept while the peer is away.
 
-    An exchange is *tracked* from the ready that promised it; before that its frames
-    are not for us and are dropped, so that counting starts at head+1 exactly. A peer that has
-    left goes on here if it comes back: our interest may change meanwhile as it may otherwise.
+    An exchange is *tracked* from the ready that promised it. Frames before that are not for us and
+    are dropped, so that counting starts at exactly head + 1. If a peer that has left comes back,
+    it continues here; our interest may change meanwhile as at other times. Not thread-safe.
     """
 
     def __init__(self) -> None:
         self.admits: Callable[[str], bool] = everything
-        """Judges whether the peer may publish on an exchange. Asked before one is tracked."""
+        """Returns whether the peer may publish on an exchange. Called before one is tracked."""
         self.publish: Patterns = None
-        """On what it may."""
+        """The names and patterns on which it may publish."""
         self.positions: dict[str, int] = {}
         self.tallies: dict[str, ReceiveCounts] = {}
-        """What has come; of the exchanges that are not followed any more, the latest."""
+        """The counts of tracked exchanges, and of the latest that are no longer tracked."""
         self.forgotten = ReceiveCounts()
-        """What has come of all others, together."""
+        """The counts of all other exchanges together."""
         self.in_force = NameSet()
         self.jumped: dict[str, int] = {}
-        """Where an exchange was taken up again, if that is behind where it had been left: what
-        was sent in between was for none of our keys."""
+        """By exchange that is tracked again, its new position, if that is after the one at which it
+        was left: the messages in between were for none of our keys."""
         self.ready_epoch = 0
         self.account = 0
-        """Which of the peer's accounts of us our positions belong to; 0 if we do not know."""
+        """The peer's account of us to which our positions belong (see `Ready`); 0 if not known."""
         self.unwanted = 0
         self._pending: dict[int, set[str]] = {}
         self._left: dict[str, tuple[int, int]] = {}
         self._idle: dict[str, None] = {}
         self.unsure, self.unsure_on = NameSet(), NameSet()
-        """What we wanted when we forgot where we stood; and what of that, under keys that have
-        ended since, others cover."""
+        """The keys that we wanted when we forgot our positions. And what such keys covered that
+        have ended since, as far as other keys cover it."""
         self._began: Patterns = None
-        """On what it might publish before, too, until a ready of epoch ``_anew``."""
+        """The names and patterns on which the peer might publish before, too. None again after a
+        ready of epoch ``_anew``."""
         self._anew = 0
         self._ended: list[tuple[int, int, NameSet]] = []
-        """What has ended while keys were waited for that cover some of it, which is followed on:
-        in which epoch, and in which it had been added, 0 if it was in force."""
+        """Keys that ended while other keys that cover some of the same names waited for a ready:
+        the epoch in which they ended, the epoch in which they were added (0 if they were in force),
+        and what both cover, which stays tracked."""
 
     def expect(self, epoch: int, added: Iterable[str], removed: Iterable[str]) -> None:
-        """Note a change of our interest: removed keys end now, added ones with a ready.
+        """Note a change of our interest: removed keys end now, added keys begin with a ready.
 
-        Where one that is added, or waited for, covers a name that one covered which ends, the
-        name was wanted all the time: it is followed on.
+        If a key that ends covers a name that is also covered by an added key, or by one that waits
+        for its ready, the name is wanted without a break, and stays tracked.
         """
         gone, new = set(removed), set(added)
         if gone:
@@ -325,9 +339,9 @@ class ReceiveState:
             self._pending.setdefault(epoch, set()).update(new)
 
     def drop(self, gone: Iterable[str], wanted: NameSet) -> None:
-        """Note that keys end of which we do not know where we stand, while others are wanted.
+        """Note that unsure keys end while others are wanted.
 
-        What these cover, too, was wanted all the time.
+        Names that those cover, too, are wanted without a break, and stay unsure.
         """
         ended = NameSet(key for key in gone if key in self.unsure)
         ended.update(self.unsure_on)
@@ -335,15 +349,16 @@ class ReceiveState:
         self.unsure_on = common(ended, wanted)
 
     def _waited(self, since: int, new: set[str]) -> NameSet:
-        """Return the keys that were added after an epoch, and wait for their ready."""
+        """Return ``new`` and the keys that were added after an epoch and wait for their ready."""
         waited = NameSet(new)
         waited.update(key for at, keys in self._pending.items() if at > since for key in keys)
         return waited
 
     def _since(self, name: str) -> int | None:
-        """Return since which epoch a name is wanted by keys that wait; 0: since one was in force.
+        """Return the epoch since which keys that wait want a name, or None if none does.
 
-        One may have come while another one still covered the name, which has ended.
+        Such a key may have been added while another one covered the name that has ended since: then
+        that one's epoch counts, and 0 if it was in force.
         """
         there = [at for at, keys in self._pending.items() if NameSet(keys).covers(name)]
         since = min(there, default=None)
@@ -353,16 +368,16 @@ class ReceiveState:
         return since
 
     def _forget(self, gone: NameSet, waited: NameSet, epoch: int) -> None:
-        """Drop the positions of what ``gone`` covers, and nothing in force or waited for."""
+        """Drop the positions of names that ``gone`` covers, and no key in force or waited for."""
         covers = self.in_force.covers
-        # A name that was used once goes at once, however many others there are.
+        # Without patterns, only these names are looked at, however many others there are.
         some = filter(gone.covers, list(self.positions)) if gone.patterns else gone.names
         for name in some:
             if name in self.positions and not (covers(name) or waited.covers(name)):
                 self._leave(name, epoch)
 
     def _leave(self, name: str, epoch: int) -> None:
-        """Follow an exchange no more; count apart what came of the latest of those alone."""
+        """Stop tracking an exchange. Only the latest `IDLE_MOST` of such keep separate counts."""
         self._left.pop(name, None)
         self._left[name] = self.positions.pop(name), epoch
         self._idle[name] = None
@@ -370,7 +385,7 @@ class ReceiveState:
             self._fold(next(iter(self._idle)))
 
     def _fold(self, name: str) -> None:
-        """Count what has come of an exchange with all others that are forgotten."""
+        """Add the counts of an exchange to those of all others that are forgotten."""
         self._idle.pop(name, None)
         self.jumped.pop(name, None)
         tally = self.tallies.pop(name, None)
@@ -378,21 +393,21 @@ class ReceiveState:
             self.forgotten.add(tally)
 
     def forget(self, name: str, head: int) -> bool:
-        """Forget an exchange as its origin has, up to a place; tell whether we have."""
+        """Forget an exchange that its origin has forgotten up to a place; return whether we did."""
         if self.positions.get(name, head) > head:
-            return False  # it has started anew
+            return False  # it has started again
         self.positions.pop(name, None)
         self._left.pop(name, None)
         self._fold(name)
         return True
 
     def counted(self) -> dict[str, ReceiveCounts]:
-        """Return what has come, by exchange; under ``""`` what is forgotten. Any thread."""
+        """Return the counts by exchange; under ``""`` those of forgotten ones. Any thread."""
         forgotten = {"": self.forgotten} if self.forgotten != ReceiveCounts() else {}
         return {**forgotten, **self.tallies}
 
     def start(self, name: str, start: int) -> None:
-        """Count on from where an exchange starts that its origin had forgotten."""
+        """Move the position to where an exchange starts, if its origin had forgotten it."""
         if self.positions.get(name, start) < start:
             self.positions[name] = start
 
@@ -403,11 +418,16 @@ class ReceiveState:
         promised: Sequence[Promise] = (),
         starts: Mapping[str, int] = MappingProxyType({}),
     ) -> list[Gap]:
-        """Take a ready: its epoch is in force; return what its heads show to be missing.
+        """Take a ready: its epoch is in force. Return the gaps that its heads show.
 
-        ``starts`` is where exchanges start, if not at 0: nothing is missing before that.
-        A gap whose first number is 0 has no known beginning, and is not asked for: where we
-        stood was forgotten, because the peer was away for too long.
+        A gap whose first number is 0 has no known beginning, and is not asked for: the peer was
+        away for too long, and our position was forgotten.
+
+        Args:
+            epoch: the epoch of our interest that is proven.
+            heads: by exchange, the last place that was given.
+            promised: the heads of earlier announcements that we have not confirmed.
+            starts: where exchanges start, if not at 0: nothing is missing before that.
         """
         if self._began is not None and epoch >= self._anew:
             self._track_at_heads(heads)
@@ -443,7 +463,7 @@ class ReceiveState:
     def _forget_left(self, epoch: int) -> None:
         """Forget where exchanges were left before an epoch that is in force now.
 
-        Whoever wants one of them from here on is promised it at a later place.
+        A key that is added from now on is promised them at a later place.
         """
         for name, (_, left_at) in list(self._left.items()):
             if left_at > epoch:
@@ -451,10 +471,10 @@ class ReceiveState:
             del self._left[name]
 
     def permit(self, publish: Patterns, epoch: int) -> None:
-        """Judge by something else what the peer may publish on: it has left, and is back.
+        """Take the new permissions of a peer that has left and is back.
 
-        On what it might before and still may, it goes on. What it might not begins, as if it
-        were wanted anew, with a ready of ``epoch`` at the earliest.
+        Exchanges on which it might publish before, and still may, continue. Others on which it may
+        publish now begin with a ready of ``epoch`` at the earliest, as if they were newly wanted.
         """
         if publish == self.publish:
             return
@@ -464,16 +484,17 @@ class ReceiveState:
         self.publish, self._anew = publish, epoch
 
     def _track_at_heads(self, heads: Mapping[str, int]) -> None:
-        """Begin with what the peer might not publish on before it left."""
+        """Begin to track exchanges on which the peer might not publish before it left."""
         for name, head in heads.items():
             if name not in self.positions and self._takes(name) and not self._begins(name):
                 self._track(name, head)
         self._began = None
 
     def lapse(self) -> None:
-        """Forget where we stand with a peer that has been away for too long.
+        """Forget the positions at a peer that has been away for too long.
 
-        What waits for its ready may have been promised by one that was lost: nobody knows it now.
+        Keys that wait for their ready become unsure, too: they may have been promised by a ready
+        that was lost.
         """
         self.unsure.update((*self.in_force, *self._waited(0, set())))
         for name in list(self.positions):
@@ -482,33 +503,33 @@ class ReceiveState:
         self._pending, self.in_force, self._ended = {}, NameSet(), []
 
     def outlived(self, account: int) -> bool:
-        """Note which account a ready belongs to; tell whether our positions are of an earlier one.
+        """Note the account of a ready; return whether our positions belong to an earlier one.
 
-        Then the peer had forgotten us, and we have not noticed that we were away: what it sent
-        meanwhile has no numbers, or others. ``account`` is 0 if the ready does not say.
+        If so, the peer had forgotten us while we did not notice that we were disconnected: messages
+        that it sent meanwhile have no numbers, or others. ``account`` is 0 if it is not told.
         """
         before, self.account = self.account, max(self.account, account)
         return 0 < before < account
 
     def begin_again(self) -> None:
-        """Forget where we stand as `lapse` does, and wait for what we want: the peer is here."""
+        """Forget the positions as `lapse` does, at a peer that is here: all keys await a ready."""
         wanted, waiting = set(self.in_force), self._pending
         self.lapse()
         self._pending = {0: wanted, **waiting}
 
     def count_together(self) -> None:
-        """Count what has come of all exchanges that are not followed with those forgotten."""
+        """Add the counts of all exchanges that are not tracked to those forgotten."""
         for name in list(self._idle):
             self._fold(name)
 
     def count_on(self, former: "ReceiveState") -> None:
-        """Count on where those had counted that have lapsed: their peer is back."""
+        """Continue the counts of a former state, which has lapsed: its peer is back."""
         self.tallies, self.forgotten, self._idle = former.tallies, former.forgotten, former._idle
         self.unwanted = former.unwanted
         self.unsure, self.unsure_on = former.unsure, former.unsure_on
 
     def give_up(self, name: str, last: int) -> Gap | None:
-        """Count as lost what is missing up to a number, and go on behind it."""
+        """Count missing messages up to a number as lost, and go on after it; return the gap."""
         position = self.positions.get(name)
         if position is None or last <= position:
             return None
@@ -517,9 +538,9 @@ class ReceiveState:
         return Gap(name, position + 1, last)
 
     def where(self, name: str, start: int = 0) -> int | None:
-        """Return where we stand on an exchange; None if its frames are not for us.
+        """Return our position on an exchange; None if its frames are not for us.
 
-        ``start`` is where it starts. We may stand before that, if it had been forgotten.
+        ``start`` is where it starts. Our position may be below that, if it had been forgotten.
         """
         position = self.positions.get(name)
         if position is None and self._begins(name):
@@ -527,23 +548,23 @@ class ReceiveState:
         return position
 
     def _takes(self, name: str) -> bool:
-        """Tell whether an exchange is for us; what no exchange can be called is not."""
+        """Return whether an exchange is for us. One with an invalid name never is."""
         here = self.in_force.covers(name) or (self._ended and self._since(name) == 0)
         return bool(here) and is_name(name) and self.admits(name)
 
     def _begins(self, name: str) -> bool:
-        """Tell whether an exchange is for us from its first message on."""
+        """Return whether an exchange is for us from its first message on."""
         return permitted(self._began, name) and self._takes(name)
 
     def spoiled(self, name: str, count: int) -> None:
-        """Count as lost what was received and turned out to be undecodable."""
+        """Count messages as lost that were received and could not be decoded."""
         tally = self.tallies[name]
         tally.received -= count
         tally.lost += count
 
     def _track(self, name: str, position: int) -> int:
-        # Not below where we were: what a key was promised while another one still covered
-        # the name may have come already.
+        # Not below the former position: a key may have been promised messages that had come
+        # already, under another key that covered the name.
         left, _ = self._left.pop(name, (position, 0))
         self._idle.pop(name, None)
         if position > left:
@@ -554,9 +575,9 @@ class ReceiveState:
         return position
 
     def receive(self, name: str, first: int, count: int) -> int:
-        """Take the numbers of a frame whose turn it is; return how many leading values to skip.
+        """Take the numbers of the next frame; return how many of its first messages to skip.
 
-        Its exchange is followed (see `where`), and nothing is missing before it.
+        Its exchange is tracked (see `where`), and nothing is missing before it.
         """
         skip = min(self.positions[name] + 1 - first, count)
         tally = self.tallies[name]
@@ -568,9 +589,9 @@ class ReceiveState:
 
 
 def count_together(former: Iterable[ReceiveState]) -> None:
-    """Count what has come of peers that have left, the first of them first, by peer alone.
+    """Reduce the counts of peers that have left to one for each peer, the oldest first.
 
-    Of all of them together so many exchanges are counted apart as of one that is here.
+    All of them together may keep as many counts by exchange (`IDLE_MOST`) as one peer that is here.
     """
     former = list(former)
     apart = sum(len(positions.tallies) for positions in former)
@@ -582,7 +603,7 @@ def count_together(former: Iterable[ReceiveState]) -> None:
 
 
 def everything(name: str) -> bool:
-    """Judge that an exchange counts, whatever its name."""
+    """Return that an exchange counts, regardless of its name."""
     return True
 
 
@@ -593,11 +614,17 @@ def _start(
     promised: Sequence[Promise],
     wanted: int | None = None,
 ) -> int:
-    """Return where an exchange that came into force starts: where it was first promised.
+    """Return where tracking of an exchange begins that has come into force.
 
-    That is the first announcement, lost perhaps, of an epoch in which a key of ours
-    covered it already; what was promised to an earlier subscription is not for this one. It may
-    be ``wanted`` since an earlier epoch, by keys that have ended.
+    That is its place in the first announcement, which may have been lost, of an epoch in which a
+    key of ours covered it. Earlier promises were for an earlier subscription.
+
+    Args:
+        name: the exchange.
+        head: its head in the ready.
+        came: by epoch, the keys that have come into force.
+        promised: the heads of earlier announcements.
+        wanted: the epoch since which it is wanted, if keys that have ended covered it; else None.
     """
     if promised:
         since = min(at for at, keys in came.items() if NameSet(keys).covers(name))

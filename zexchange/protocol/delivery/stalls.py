@@ -1,4 +1,4 @@
-"""Which peers hold senders up for too long without acknowledging anything. Time is an argument."""
+"""Finds peers that block senders for too long without acknowledging. Time is an argument."""
 
 from bisect import bisect
 from collections.abc import Collection, Iterator, Mapping
@@ -7,10 +7,10 @@ from ..elapsed import Elapsed
 
 
 class Stalling:
-    """For how long each peer has held senders up, since it has acknowledged anything.
+    """For how long each peer has blocked senders since it last acknowledged anything.
 
     Args:
-        stall: seconds after which it is slow, of those in which we looked at it.
+        stall: seconds after which it is slow, counted as in `Elapsed`.
     """
 
     def __init__(self, stall: float) -> None:
@@ -22,7 +22,7 @@ class Stalling:
         """Return the peers that are slow: call several times a second.
 
         Args:
-            progress: of each peer that senders wait for now, what changes as it acknowledges.
+            progress: by peer that senders wait for now, a value that changes when it acknowledges.
             now: seconds on a monotonic clock.
         """
         self._elapsed.look(now)
@@ -35,13 +35,13 @@ class Stalling:
 
 
 class Turns:
-    """Some of many names at a time: each has its turn."""
+    """Gives out some of many names at a time, so that each has its turn."""
 
     def __init__(self) -> None:
         self._last = ""
 
     def take(self, names: Collection[str], most: int) -> Iterator[str]:
-        """Return at most so many of the names, going on behind those that were taken before."""
+        """Return at most so many names, beginning after the last that was taken."""
         ordered = sorted(names)
         at = bisect(ordered, self._last) if len(ordered) > most else 0
         return self._taken([*ordered[at:], *ordered[:at]][:most])

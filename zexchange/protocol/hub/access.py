@@ -1,9 +1,9 @@
-"""Who may do what at a hub that has keys: judged by the key that a connection has proven.
+"""Access rules of a hub that has keys, judged by the key that a connection has proven.
 
-A node attaches under an id that goes with its key, and publishes as that id alone; so the hub
-can speak for it. Of nodes behind another hub it takes that hub's word, within what that
-hub's own key may carry. A hub's file says what each of its nodes may have. No socket, no
-clock; keys are written as libzmq tells them, in hexadecimal digits (`User-Id`).
+A node attaches under an id that goes with its key, and publishes under that id only; so the hub
+can vouch for it. For nodes of another hub it trusts that hub, within the permissions of that
+hub's own key. The permissions file of a hub says what each of its nodes may receive. No socket,
+no clock. Keys are strings of hexadecimal digits, as in libzmq's `User-Id`.
 """
 
 from collections.abc import Callable
@@ -15,11 +15,11 @@ from .members import AccessRules
 from .messages import MAX_PATTERNS, Attach, told_of
 
 MAX_JUDGED = 100_000
-"""Judgements of a frame's topic that are remembered: there is one for each frame."""
+"""Decisions about topics that are remembered: each frame needs one."""
 
 
 class KeyedAccessRules(AccessRules):
-    """Judges by a `Policy`, as it stands now."""
+    """Judges by the `Policy` that is in force at the time."""
 
     def __init__(self, policy: Callable[[], Policy]) -> None:
         self._policy = policy
@@ -33,7 +33,7 @@ class KeyedAccessRules(AccessRules):
             return NOTHING
 
     def objection(self, enter: Attach, user: str) -> tuple[str, str] | None:
-        """Return why a node or hub is not carried under its id: a word, and a text."""
+        """Return why a node or hub is not carried under its id, as a code and a text."""
         rights = self._rights(user)
         if rights is NOTHING:
             return "key", "this key is not authorized here"
@@ -46,11 +46,11 @@ class KeyedAccessRules(AccessRules):
         return None
 
     def may_want(self, user: str, topic: bytes) -> bool:
-        """Tell whether a connection may subscribe to a topic."""
+        """Return whether a connection may subscribe to a topic."""
         return self._policy().may_hear(bytes.fromhex(user), topic)
 
     def may_publish(self, user: str, topic: bytes) -> bool:
-        """Tell whether the owner of a key, node or hub, may publish on a topic."""
+        """Return whether the owner of a key, node or hub, may publish on a topic."""
         policy = self._policy()
         if policy is not self._judged_by or len(self._judged) > MAX_JUDGED:
             self._judged.clear()
@@ -65,18 +65,21 @@ class KeyedAccessRules(AccessRules):
         return name is None or (bool(name) and self._rights(user).may_publish(name))
 
     def may_vouch(self, user: str, origin: bytes, topic: bytes) -> bool:
-        """Tell whether a hub may pass on what a node has published, if we know that one's key."""
+        """Return whether a hub may pass on what a node has published.
+
+        Both keys have to permit the topic; the node's only if it is authorized here.
+        """
         policy = self._policy()
         key = policy.owner(origin)
         return self.may_publish(user, topic) and (key is None or self.may_publish(key.hex(), topic))
 
     def may_have(self, user: str, topic: bytes) -> bool:
-        """Tell whether the owner of a key, node or hub, may be sent what is on a topic."""
+        """Return whether the owner of a key, node or hub, may receive a topic."""
         name = name_in(topic)
         return name is None or (bool(name) and self._rights(user).may_subscribe(name))
 
     def untold(self, user: str) -> str:
-        """Return what nodes are not told of the rights of the owner of a key, if anything."""
+        """Return a warning if a key has more patterns than nodes are told of, else ``""``."""
         rights = self._rights(user)
         number = max(len(rights.publish or ()), len(rights.subscribe or ()))
         if number <= MAX_PATTERNS:
@@ -87,11 +90,14 @@ class KeyedAccessRules(AccessRules):
         )
 
     def rights(self, user: str) -> Rights:
-        """Return what a node that is carried here may do."""
+        """Return the rights of a node that is carried here, as other nodes are told of them."""
         return told_of(self._rights(user))
 
     def vouched(self, node: bytes, told: Rights, user: str) -> Rights:
-        """Return what a node may do that another hub speaks for, whose key is given."""
+        """Return the rights of a node of another hub; ``told`` is what that hub says of it.
+
+        ``user`` is the key of the hub on whose link that was told.
+        """
         policy = self._policy()
         hub, known = self._rights(user), policy.rights(policy.owner(node) or b"")
         rights = told.within(hub)
@@ -103,7 +109,10 @@ class KeyedAccessRules(AccessRules):
 
 
 def name_in(topic: bytes) -> str | None:
-    """Return the exchange that a topic is of: nothing if it is no name, None for no data."""
+    """Return the name of the exchange that a topic is for.
+
+    ``""`` if the topic of data is not text, None if it is not a topic of data.
+    """
     if topic[:1] != DATA:
         return None
     try:

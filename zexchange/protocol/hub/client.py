@@ -1,11 +1,12 @@
-"""The hubs of one node: which of them carry it, whom they lead to, and by which to go.
+"""The hubs of one node: which of them carry it, which nodes they lead to, and which one to use.
 
-A node attaches to every hub that it was given, publishes to all of them, and goes to each
-other node by one: the first that leads there, and that one for as long as it does. So what
-comes through two hubs is taken once. A hub that falls silent keeps its nodes known until they
-are silent for as long as any peer. No clock, no socket: time is an argument.
+A node attaches to every hub that it was given and publishes to all of them. It reaches each
+other node through one hub: the first that leads there, and it keeps to that one for as long as it
+leads there. So a message that comes through two hubs is accepted once. If a hub falls silent,
+its nodes stay known until they have been silent for as long as any peer may be. No clock, no
+socket: time is an argument.
 
-One file, though a long one: the first third are the effects, values without behaviour.
+The file is long because its first third are the effects, values without behaviour.
 """
 
 from dataclasses import dataclass, field
@@ -20,13 +21,13 @@ from .messages import Accepted, Attach, Refused
 
 SILENT_AFTER = 3.0
 GONE_AFTER = 5.0
-"""Seconds for a node to come back to a hub that was started again, and so has no word of it.
-Longer than it takes to notice that, and to dial and attach again."""
+"""Seconds for a node to come back to a hub that was started again, and so does not know it yet.
+Longer than it takes to notice the restart, and to dial and attach again."""
 
 
 @dataclass(frozen=True, slots=True)
 class SendAttach:
-    """Say to a hub that we are here."""
+    """Send an attach message to a hub."""
 
     endpoint: str
     word: Attach
@@ -41,7 +42,7 @@ class Redial:
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """Connect what we publish to a hub, or (``False``) disconnect it."""
+    """Connect our publishing socket to a hub, or (``connect`` is False) disconnect it."""
 
     up: str
     connect: bool
@@ -50,19 +51,19 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class Reconnect:
-    """Replace the connection by which a hub's data comes: it may have been refused for good."""
+    """Replace the connection by which a hub's data comes: the hub may have refused it for good."""
 
     down: str
 
 
 @dataclass(frozen=True, slots=True)
 class RightsChanged:
-    """What nodes behind hubs may do may have changed."""
+    """The rights of nodes behind hubs may have changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Introduce:
-    """Show a hub that our data connection is ours, once it asks."""
+    """Prove to a hub, once it asks, that our data connection is ours."""
 
     hub: bytes
     secret: bytes
@@ -77,7 +78,7 @@ class NodeReachable:
 
 @dataclass(frozen=True, slots=True)
 class NodeUnreachable:
-    """No hub leads to a node any more; with a reason, it will not come back."""
+    """No hub leads to a node now. If there is a reason, the node will not come back."""
 
     node: bytes
     reason: str
@@ -85,21 +86,21 @@ class NodeUnreachable:
 
 @dataclass(frozen=True, slots=True)
 class NodeMoved:
-    """A node is reached by another hub than before."""
+    """A node is reached through another hub than before, or its hub has a new data endpoint."""
 
     node: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class NodesAlive:
-    """Hubs say that these nodes live."""
+    """A hub reports that these nodes live."""
 
     nodes: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class HubLost:
-    """A hub that carried us does not answer any more."""
+    """A hub that carried us no longer answers."""
 
     endpoint: str
 
@@ -142,23 +143,23 @@ class Hub(Credit):
     number: int = 0
     mark: int = 0
     its_told: int = 0
-    """What of ``its_sent`` we have told it."""
+    """The value of ``its_sent`` that we last told it."""
     live: bool = False
     nodes: dict[bytes, bool] = field(default_factory=dict[bytes, bool])
     key: bytes = b""
     """The key that it has proven to have."""
     rights: dict[bytes, Rights] = field(default_factory=dict[bytes, Rights])
-    """What it says that nodes may do; who is left out may do everything."""
+    """The rights of nodes by what it says; a node that is not in it may do everything."""
     answered: bool = False
     """Whether it has ever carried us."""
     fell: bool = False
-    """Whether it fell silent after that, which was told."""
+    """Whether it has fallen silent after that, which was reported by a `HubLost`."""
     listens: bool | None = None
-    """Whether anything was found to listen there; None if that is not known."""
+    """Whether anything listens there; None if that is not known."""
     obstacle: str = ""
-    """What became of the last connection that was made there, if that was nothing."""
+    """Why the last connection to it failed; ``""`` if it did not."""
     objection: tuple[str, str] = "", ""
-    """Why it does not carry us: a reason, and its own words."""
+    """Why it does not carry us: a code, and its own text."""
 
     @property
     def refused(self) -> bool:
@@ -167,7 +168,7 @@ class Hub(Credit):
 
     @property
     def why(self) -> str:
-        """Why it has not answered, as far as that is known."""
+        """Why it has not carried us, as far as that is known."""
         if self.obstacle or self.listens is False:
             return self.obstacle or NOTHING_LISTENS
         if self.objection[0]:
@@ -176,29 +177,37 @@ class Hub(Credit):
 
 
 class HubSelector:
-    """A node's hubs."""
+    """The hubs of a node. Not thread-safe: the control thread calls it, and carries out `take`.
+
+    Args:
+        me: the id of the node.
+        federation: its federation.
+        label: its label, for logs of hubs.
+        endpoints: the control endpoints of the hubs, the preferred ones first.
+        now: seconds on a monotonic clock.
+    """
 
     def __init__(
         self, me: bytes, federation: str, label: Label, endpoints: tuple[str, ...], now: float
     ) -> None:
         self.hubs = {e: Hub(e, now, redial_at=now + REDIAL_AFTER) for e in endpoints}
         self.ways: dict[bytes, str] = {}
-        """By which hub each node is reached: the hub's endpoint."""
+        """By node, the endpoint of the hub through which it is reached."""
         self._me = me
         self._federation = federation
         self._label = label
         self._effects: list[Effect] = []
         self._missed: dict[bytes, float] = {}
-        """Until when nodes are waited for that a hub does not lead to any more, with all it has."""
+        """When to give up on nodes that were missing when a hub told all that it leads to."""
         self._ticked_at = now
 
     def take(self) -> list[Effect]:
-        """Return what is to be done now, in order, and forget it."""
+        """Return the effects to carry out now, in order, and forget them."""
         out, self._effects = self._effects, []
         return out
 
     def way(self, node: bytes) -> Hub | None:
-        """Return the hub that a node is reached by."""
+        """Return the hub through which a node is reached, if there is one."""
         endpoint = self.ways.get(node)
         return self.hubs[endpoint] if endpoint is not None else None
 
@@ -207,7 +216,7 @@ class HubSelector:
         return [hub for hub in self.hubs.values() if hub.live and node in hub.nodes]
 
     def unanswered(self) -> list[Unanswered]:
-        """Return the hubs that have never carried us; they may, unless nothing listens there."""
+        """Return the hubs that have never carried us, and why."""
         return [
             Unanswered("hub", hub.endpoint, hub.why, hub.listens is not False, hub.refused)
             for hub in self.hubs.values()
@@ -215,7 +224,7 @@ class HubSelector:
         ]
 
     def probed(self, endpoint: str, listening: bool) -> None:
-        """Take note of whether anything listens where a hub should; else go by another."""
+        """Take note of whether anything listens at a hub's endpoint; if not, use other hubs."""
         hub = self.hubs[endpoint]
         hub.listens = listening
         if listening:
@@ -224,22 +233,29 @@ class HubSelector:
         self.lost(endpoint)
 
     def obstructed(self, endpoint: str, obstacle: str) -> None:
-        """Take note of why a connection to a hub has come to nothing, if there is one there."""
+        """Take note of why a connection has failed, if the endpoint is a hub's."""
         if endpoint in self.hubs:
             self.hubs[endpoint].obstacle = obstacle
 
     # ------------------------------------------------------------------- what hubs say
 
     def carried(self, word: Accepted, endpoint: str, now: float, key: bytes = b"") -> None:
-        """Take a hub's answer, or its news; it has proven to have a key, where there are keys."""
+        """Take a hub's answer or news.
+
+        Args:
+            word: the message.
+            endpoint: the hub's control endpoint.
+            now: seconds on a monotonic clock.
+            key: the key that the hub has proven to have; empty without keys.
+        """
         hub = self.hubs[endpoint]
         if key and not belongs(word.sender, key):
             self._object(hub, "identity", "a hub's id of another key")
             return
         hub.key = key
         if hub.id != word.sender:
-            # Another one than before: it knows nothing of us, and counts its roster anew. Whom
-            # the one before led to may be on the way to it.
+            # Another hub than before: it does not know us, and numbers its member list from the
+            # beginning. Nodes of the former hub may be about to attach to this one.
             hub.id, hub.number, hub.mark = word.sender, 0, 0
         moved = hub.down and hub.down != word.down
         self._connect(hub, word)
@@ -247,7 +263,7 @@ class HubSelector:
         hub.live, hub.heard_at = True, now
         self._answered(hub)
         if not self._take_roster(hub, word):
-            self._enter(hub, now)  # something between is missing
+            self._enter(hub, now)  # changes before it are missing
             return
         hub.taken, hub.its_sent = max(hub.taken, word.taken), word.sent
         if hub.its_sent - hub.its_told > hub.report_every:
@@ -273,13 +289,14 @@ class HubSelector:
         self._effects.append(HubRefused(hub.endpoint, reason, text))
 
     def _judge_all(self, hub: Hub) -> None:
-        """Have nodes judged anew that one of several hubs leads to now, or no more."""
+        """Have rights judged again after a change of which hubs lead to a node."""
         if hub.key and len(self.hubs) > 1:
             self._effects.append(RightsChanged())
 
     def _connect(self, hub: Hub, word: Accepted) -> None:
-        """Have our data go where a hub says, and come from there."""
-        # One that has let us go, because of our key perhaps, has refused connections for good.
+        """Connect for data to the endpoints that a hub gives."""
+        # With a new secret, the hub had dropped us, perhaps because of our key. Then it has refused
+        # the existing connections for good.
         again = bool(hub.key and hub.secret and hub.secret != word.secret)
         if hub.secret != word.secret:
             hub.secret = word.secret
@@ -294,7 +311,7 @@ class HubSelector:
         hub.down = word.down
 
     def _take_roster(self, hub: Hub, word: Accepted) -> bool:
-        """Take who is there, and may do what; tell whether nothing before it is missing."""
+        """Take the nodes that a hub leads to and their rights; return False if news is missing."""
         if word.base > hub.number:
             return False
         before = hub.rights
@@ -314,14 +331,14 @@ class HubSelector:
         return True
 
     def shut_out(self, endpoint: str, now: float) -> None:
-        """Take note that our key was refused by a hub: it may soon be there, so attach again."""
+        """Take note that a hub refused our key. It may be authorized soon, so attach again."""
         hub = self.hubs.get(endpoint)
         if hub is not None:
             hub.heard_at = min(hub.heard_at, now - REDIAL_AFTER)
             hub.redial_at = hub.enter_at = now + KNOCK_EVERY
 
     def disowned(self, endpoint: str) -> None:
-        """Leave a hub that may not carry others any more; go by another where one leads."""
+        """Leave a hub whose key may no longer carry others; use other hubs for its nodes."""
         hub = self.hubs[endpoint]
         if hub.up:
             self._effects.append(Publish(hub.up, False))
@@ -333,24 +350,27 @@ class HubSelector:
             self._effects.append(NodeUnreachable(node, "revoked"))
 
     def turned_away(self, word: Refused, endpoint: str, now: float) -> None:
-        """Take note that a hub does not carry us; ask again in a while."""
+        """Take note that a hub refuses to carry us; ask again after a while."""
         hub = self.hubs[endpoint]
         hub.enter_at = now + TURNED_AWAY_RETRY
         self._object(hub, word.reason, word.text)
 
     def marked(self, down: str, mark: int, now: float) -> None:
-        """Take note of how far we have read a hub's data, and tell it."""
+        """Take note of how far we have read the data of a hub, and tell the hub."""
         for known in self.hubs.values():
             if known.down == down:
                 known.mark = max(known.mark, mark)
                 self._enter(known, now)
 
     def heard(self, endpoint: str, now: float) -> None:
-        """Take note of something that came from a hub."""
+        """Take note that something came from a hub."""
         self.hubs[endpoint].heard_at = now
 
     def room(self, hub: Hub, size: int, now: float) -> bool:
-        """Tell whether so much may be said to a hub now: else it is lost, and asked for again."""
+        """Return whether so many bytes may be sent to a hub now, and count them.
+
+        If not, the caller drops the message, and its receiver asks again.
+        """
         fits = hub.take(size)
         if hub.due:
             self._enter(hub, now)
@@ -359,10 +379,12 @@ class HubSelector:
     # -------------------------------------------------------------------------- choosing
 
     def _choose(self, left: dict[bytes, str]) -> list[bytes]:
-        """Choose by which hub to go to each node; keep to the choice while it holds.
+        """Choose the hub through which each node is reached; keep a choice while it is valid.
+
+        ``left`` has the reasons of nodes that have left.
 
         Returns:
-            The nodes that no hub leads to any more, nobody says why.
+            The nodes to which no hub leads now, without a reason.
         """
         order, missed = list(self.hubs.values()), list[bytes]()
         for node in {n for hub in order for n in hub.nodes} | self.ways.keys():
@@ -375,17 +397,17 @@ class HubSelector:
                 self._missed.pop(node, None)
                 self._effects.append(NodeMoved(node) if before else NodeReachable(node))
                 if before and self.hubs[leading[0]].key:
-                    self._effects.append(RightsChanged())  # another hub, which speaks for it now
+                    self._effects.append(RightsChanged())  # another hub vouches for the node now
             elif before and self.hubs[before].live:
                 del self.ways[node]
                 self._effects.append(NodeUnreachable(node, left.get(node, "")))
                 if not left.get(node):
                     missed.append(node)
-            # Else its hub is silent: where it led to, it may lead again.
+            # Else its hub is silent, and may lead there again.
         return missed
 
     def _give_up(self, late: float, now: float) -> None:
-        """Take nodes for gone that have not come back to a hub, which is there for them."""
+        """Report nodes as gone that have not come back in time, while a hub was there for them."""
         if late > TICK_LATE or not any(hub.live for hub in self.hubs.values()):
             self._missed = dict.fromkeys(self._missed, now + GONE_AFTER)
         for node in [node for node, until in self._missed.items() if now >= until]:
@@ -400,7 +422,7 @@ class HubSelector:
         if self._missed:
             self._give_up(late, now)
         for hub in self.hubs.values():
-            if late > TICK_LATE:  # it was we who were stopped
+            if late > TICK_LATE:  # this process was stopped, not the hub
                 hub.heard_at = min(hub.heard_at + late, now)
             if hub.live and now - hub.heard_at >= SILENT_AFTER:
                 self.lost(hub.endpoint)
@@ -411,7 +433,7 @@ class HubSelector:
                 self._enter(hub, now)
 
     def lost(self, endpoint: str) -> None:
-        """Take note that a hub is silent, or that nothing listens there: go by another."""
+        """Take note that a hub is silent, or that nothing listens there: use other hubs."""
         hub = self.hubs[endpoint]
         if hub.live:
             hub.live, hub.fell = False, True

@@ -1,12 +1,12 @@
-"""A hub as one machine: whom it carries, what they hear of each other, what they want.
+"""The state machine of a hub: its members, what they are told of each other, what they want.
 
-The shell calls one method for whatever happened, and then carries out what `take` returns, in
-that order. The machine opens nothing and asks no clock. It knows topics and ids, and never
-what is in a message. Who may be carried, may want a topic or may publish one is asked of
-`AccessRules`, which lets everybody through; a subclass can judge by keys.
+The caller calls one method for each event, and then carries out the effects that `take` returns,
+in that order. The machine has no sockets and no clock. It knows topics and ids, and never the
+content of a message. `AccessRules` decides which nodes are carried, and which topics they may
+subscribe to or publish; it permits everything, and a subclass judges by keys.
 
-One file, though a long one: whatever changes here is told in one step (`_settle`), and who is
-carried, wants or is linked changes what all others are told.
+The file is long because all changes are announced in one step (`_settle`): each change of members,
+wants or links changes what all others are told.
 """
 
 from collections.abc import Callable
@@ -40,18 +40,27 @@ LEFT_AFTER = 30.0
 MAX_MEMBERS = 10_000
 MAX_LEFT = 1_000
 MAX_TOPICS = 200_000
-"""Topics that the nodes of this hub may subscribe to, all together."""
+"""The most topics that the nodes of this hub may subscribe to, all together."""
 WHOLE_AT_ONCE, WHOLE_A_SECOND = 4 << 20, 512 << 10
-"""Bytes of whole rosters that one connection is told, at once and a second."""
+"""Bytes of whole member lists that one connection is sent, in a burst and a second."""
 ALL_AT_ONCE, ALL_A_SECOND = 64 << 20, 8 << 20
-"""Bytes of whole rosters that all of them are told."""
+"""Bytes of whole member lists that all connections together are sent, in a burst and a second."""
 ANSWER_EVERY = 0.1
 APART = 0.9
-"""Seconds for which another hub's map may be another one than ours, while news is on its way."""
+"""Seconds for which another hub's map may differ from ours because news is on its way."""
 
 
 class HubCore:
-    """One hub. Not thread-safe: one thread calls it."""
+    """The decisions of one hub. Not thread-safe: the hub's thread calls it.
+
+    Args:
+        me: the hub's id.
+        federation: the federation that it carries.
+        endpoints: those of its control, up and down sockets.
+        new_secret: returns random bytes.
+        now: seconds on a monotonic clock.
+        gate: the access rules; without them everything is permitted.
+    """
 
     def __init__(
         self,
@@ -71,7 +80,7 @@ class HubCore:
         self.wants: dict[bytes, int] = {}
         self.rejected: dict[str, int] = {}
         self.linked: dict[bytes, float] = {}
-        """Hubs that answer on our links to them, and when they did last."""
+        """Hubs that answer on our links to them, and when each last did."""
         self._federation = federation
         self._refusals = TokenBucket(*REFUSALS)
         self._whole = TokenBucket(WHOLE_AT_ONCE, WHOLE_A_SECOND)
@@ -87,19 +96,19 @@ class HubCore:
         self._ticked_at = now
 
     def take(self) -> list[Effect]:
-        """Return what is to be done now, in order, and forget it."""
+        """Return the effects to carry out now, in order, and forget them."""
         self._settle()
         out, self._effects = self._effects, []
         return out
 
     def reject(self, reason: str) -> None:
-        """Count something that was not taken; its words may come from whoever sent it."""
+        """Count something that was refused. The reason may contain text of the sender's."""
         reason = reason[:MAX_TEXT]
         if reason in self.rejected or len(self.rejected) < 1000:
             self.rejected[reason] = self.rejected.get(reason, 0) + 1
 
     def complain(self, reason: str, detail: str = "") -> None:
-        """Count something that was not taken, and have it told the first time."""
+        """Count something that was refused, and have a warning logged the first time."""
         if reason[:MAX_TEXT] not in self.rejected:
             self._effects.append(Warn(f"{reason}: {detail}" if detail else reason))
         self.reject(reason)
@@ -107,7 +116,14 @@ class HubCore:
     # -------------------------------------------------------------------- who is carried
 
     def enter(self, enter: Attach, route: Any, now: float, user: str = "") -> None:
-        """Take a node or hub in, or hear of it again; answer with what is new."""
+        """Accept a node or hub as a member, or take note that it lives; answer with the news.
+
+        Args:
+            enter: the message.
+            route: where it came from: an answer that is sent there reaches the sender.
+            now: seconds on a monotonic clock.
+            user: the key that the sender has proven to have, in hexadecimal digits.
+        """
         member = self.members.get(enter.sender)
         refusal = self._objection(enter, member, route, now, user)
         if refusal is not None:
@@ -118,7 +134,7 @@ class HubCore:
         if member is None:
             member = Member(enter.sender, enter.label, route, self._new_secret(), enter.hub, now)
             member.user = user
-            # Not from 0: only who reads what it is told can tell where it stands.
+            # Not from 0: only a member that reads our answers can say how far it has read.
             member.sent = member.taken = int.from_bytes(self._new_secret()[:6], "big")
             member.told = member.sent
             self.members[member.id] = member
@@ -130,7 +146,7 @@ class HubCore:
             self.by_route.pop(member.route, None)
             member.route, member.answered_at = route, -1.0
             member.taken = member.sent
-            # What was said by the other way may have been lost with it.
+            # Messages on the former connection may have been lost with it.
             member.fresh = member.fresh or bool(user)
             self.by_route[route] = member
         self._heard(member, now)
@@ -142,15 +158,15 @@ class HubCore:
         self._settle()
         if enter.hub and enter.mark:
             self._compare(member, enter.mark, now)
-        # Marks are told many times a second, and need no answer each.
+        # Members send marks many times a second; not each of them needs an answer.
         if now - member.answered_at >= ANSWER_EVERY or member.roster != self._roster.number:
             member.answered_at = now
             self._answer(member, now)
 
     def _compare(self, member: Member, digest: int, now: float) -> None:
-        """Tell a hub all again, if its map has been another one than ours for a while.
+        """Send a hub all states again, if its map has differed from ours for a while.
 
-        What was said while its connection was away is lost: it will not be said again.
+        States that were sent while its connection was down are lost. Nothing else repeats them.
         """
         if digest == self.map.digest:
             member.apart_at = inf
@@ -164,7 +180,7 @@ class HubCore:
     def _objection(
         self, enter: Attach, member: Member | None, route: Any, now: float, user: str
     ) -> Refused | None:
-        """Return why somebody is not carried, or None if it is."""
+        """Return the refusal of a node or hub that is not carried, or None."""
 
         def away(reason: str, text: str) -> Refused:
             return Refused(self.me, reason, text)
@@ -183,7 +199,7 @@ class HubCore:
         if member is None:
             full = len(self.members) >= MAX_MEMBERS
             return away("full", "this hub carries as many as it can") if full else None
-        # With keys, the id goes with the key, and who has that is one party.
+        # With keys, the id goes with the key, and the owner of the key is the same party.
         same = bool(user) and member.user == user
         known = same or member.route == route or enter.secret == member.secret
         if not known and now - member.heard_at < QUIET_AFTER:
@@ -191,14 +207,14 @@ class HubCore:
         return None
 
     def _answer(self, member: Member, now: float | None = None) -> None:
-        """Tell a member what it has not heard of the roster, if it reads what it is told."""
+        """Send a member the changes of the member list that it lacks, unless it has much unread."""
         base, present, left = self._roster.since(0 if member.fresh else member.roster)
         if member.hub:
             base, present, left = self._roster.number, {}, {}
         number, rights = self._roster.number, self._concerning(member, present)
         size = _size(present, left, rights)
         if not member.fits(size):
-            # No news before it has read: no more than what shows how far it is.
+            # No news before it has read: only the byte counts, by which it says how far it is.
             base = number = member.roster
             present, left, rights = {}, {}, {}
             size = _size({}, {}, {})
@@ -213,21 +229,21 @@ class HubCore:
             tuple((n, why) for n, why in left.items() if n != member.id),
             member.sent, member.its_sent, rights,
         )  # fmt: skip
-        # Taken to arrive: who finds that something is missing between says so.
+        # Taken to arrive: a member that lacks changes before these says so.
         member.told, member.roster = member.sent, number
         member.marks.append(member.sent)
         self._effects.append(SendToMember(member.route, word))
 
     def _may_have_all(self, member: Member, size: int, now: float | None) -> bool:
-        """Return whether a member is told everything now: it may ask for that without end."""
+        """Return whether a member is sent the whole list now: it could ask for that without end."""
         at = self._ticked_at if now is None else now
         return self._whole.take(member.route, size, at) and self._all.take("", size, at)
 
     def _concerning(self, member: Member, present: dict[bytes, Presence]) -> dict[bytes, Rights]:
-        """Return what nodes may do as far as a member has to do with it.
+        """Return the rights of nodes as far as they concern a member.
 
-        What they may have of what it may publish, and may publish of what it may have: no other
-        name is for it to know.
+        These are the names that the nodes may receive and the member may publish, and those that
+        they may publish and the member may receive. It must not learn other names.
         """
         its = self.gate.rights(member.user)
         theirs = {node: rights for node, (_, rights) in present.items() if node != member.id}
@@ -239,9 +255,12 @@ class HubCore:
         return {node: rights for node, rights in told.items() if rights != EVERYTHING}
 
     def judge(self, changed: set[str]) -> None:
-        """Let go of whoever has a key that may do something else now.
+        """Remove the members whose keys have other rights now.
 
-        They come back, where they may, and are told everything anew.
+        They attach again if they still may, and are sent everything again.
+
+        Args:
+            changed: the keys, in hexadecimal digits.
         """
         gone = [member for member in self.members.values() if member.user in changed]
         for member in gone:
@@ -252,9 +271,10 @@ class HubCore:
         self._changed = True
 
     def room(self, member: Member, size: int) -> bool:
-        """Tell whether so much may be passed on to a member; ask at times how far it is.
+        """Return whether so many bytes may be passed on to a member, and count them.
 
-        What lies unread may be lost on the way: only what was asked for again is large.
+        At times this also asks the member how far it has read. A message that does not fit may be
+        dropped: only replays are large, and they are asked for again.
         """
         fits = member.take(size)
         if member.due:
@@ -262,7 +282,7 @@ class HubCore:
         return fits
 
     def heard(self, route: Any, now: float) -> Member | None:
-        """Note that something came by a route; return the member that it leads to, if any."""
+        """Take note of a message; return the member that sent it, if it came from one."""
         member = self.by_route.get(route)
         if member is not None:
             self._heard(member, now)
@@ -274,7 +294,7 @@ class HubCore:
             member.quiet, self._changed = False, True
 
     def leave(self, member: Member, reason: str) -> None:
-        """Carry somebody no more."""
+        """Remove a member. ``reason`` is told to the others."""
         del self.members[member.id]
         if self.by_route.get(member.route) is member:
             del self.by_route[member.route]
@@ -290,7 +310,16 @@ class HubCore:
     # -------------------------------------------------------------- their data connections
 
     def introduced(self, fd: int, node: bytes, secret: bytes, user: str = "") -> None:
-        """Take note whose a data connection is: its owner shows what only it was told."""
+        """Take note which member a data connection belongs to.
+
+        Its owner proves that by the secret that only it was told.
+
+        Args:
+            fd: the descriptor of the connection.
+            node: the id of the owner.
+            secret: the secret.
+            user: the key that the connection has proven to have, in hexadecimal digits.
+        """
         member = self.members.get(node)
         if member is None or member.secret != secret or member.user != user:
             self.reject("a data connection of somebody who has not entered")
@@ -301,7 +330,7 @@ class HubCore:
         member.was_connected = True
 
     def disconnected(self, fd: int) -> None:
-        """Take note that a data connection is no more."""
+        """Take note that a data connection is closed."""
         member = self.by_connection.pop(fd, None)
         if member is not None:
             member.connections.discard(fd)
@@ -309,10 +338,10 @@ class HubCore:
     # ----------------------------------------------------------------------------- wants
 
     def want(self, topic: bytes, wanted: bool, user: str = "") -> bool:
-        """Take what nodes here subscribe to; tell whether it counts.
+        """Take a subscription of our nodes, or the end of one; return whether it was accepted.
 
-        A topic that comes again, as tokens do after a reconnect, is asked for again: its
-        answer proves the way.
+        A token that comes again, as after a reconnect, is subscribed to again elsewhere: the answer
+        to it proves that the whole path works.
         """
         if not wanted:
             if self.wants.pop(topic, None) is not None:
@@ -342,22 +371,22 @@ class HubCore:
         """Take note that a hub answers on our link to it."""
         if hub not in self.linked:
             self._changed = True
-            self._tell_all(hub)  # what it missed while it could not be reached
+            self._tell_all(hub)  # it may have missed some while it could not be reached
         self.linked[hub] = now
 
     def _tell_all(self, hub: bytes) -> None:
-        """Tell another hub of all hubs that we know."""
+        """Send another hub the states of all hubs that we know."""
         self._effects.extend(SendToHub(hub, state) for state in self.map.states.values())
 
     def state(self, state: HubState) -> None:
-        """Take what a hub tells of itself, and tell those who may not know."""
+        """Take the state of a hub, and pass it on to the hubs that may not have it."""
         if state.sender == self.me or not self.map.take(state):
             return
         self._effects.extend(SendToHub(hub, state) for hub in self.linked if hub != state.sender)
         self._follow()
 
     def _neighbours(self) -> tuple[bytes, ...]:
-        """Return the hubs that hear us and are heard."""
+        """Return the hubs with which we are linked in both directions."""
         members = self.members
         return tuple(
             hub
@@ -366,7 +395,7 @@ class HubCore:
         )
 
     def _settle(self) -> None:
-        """Tell everybody what has changed."""
+        """Announce to hubs and members everything that has changed."""
         if not self._changed:
             return
         self._changed = False
@@ -385,13 +414,13 @@ class HubCore:
         self._follow()
 
     def _own_rights(self) -> dict[bytes, Rights]:
-        """Return what the nodes that we carry may do, but for those that may do everything."""
+        """Return the rights of our nodes, without those that may do everything."""
         nodes = [member for member in self.members.values() if not member.hub]
         rights = ((member.id, self.gate.rights(member.user)) for member in nodes)
         return {node: its for node, its in rights if its != EVERYTHING}
 
     def _rights_of(self, node: bytes) -> Rights:
-        """Return what a node may do, here or behind another hub."""
+        """Return the rights of a node, ours or one of another hub."""
         member = self.members.get(node)
         if member is not None:
             return self.gate.rights(member.user)
@@ -403,10 +432,10 @@ class HubCore:
         return self.gate.vouched(node, told, leads.user if leads else "")
 
     def _follow(self) -> None:
-        """Do what follows from another map: ask for what is wanted elsewhere, tell the roster."""
+        """Follow a change of the map: subscribe to what is wanted elsewhere, send member lists."""
         before, now = self._elsewhere, self.map.wanted()
         self._elsewhere = now
-        # Names before tokens, which prove that the names are there.
+        # Names before tokens: the answer to a token proves that the names are subscribed to.
         for topic in sorted(now):
             if before.get(topic) != now[topic] and (topic not in before or topic[:1] == b"\xff"):
                 anew = topic in before or topic in self.wants
@@ -427,7 +456,7 @@ class HubCore:
     def tick(self, now: float) -> None:
         """Let time pass: call several times a second."""
         late, self._ticked_at = now - self._ticked_at, now
-        if late > TICK_LATE:  # it was we who were stopped
+        if late > TICK_LATE:  # this process was stopped, not the others
             self._forgive(late, now)
         for member in list(self.members.values()):
             unheard = now - member.heard_at
@@ -447,7 +476,10 @@ class HubCore:
         self.linked = {hub: min(at + late, now) for hub, at in self.linked.items()}
 
     def reached(self, to: bytes) -> tuple[Member | None, bytes | None]:
-        """Return the node that we carry, or the hub that leads to it; neither: nobody knows it."""
+        """Return the member that a node is here, or the hub that leads to it; None for the other.
+
+        Both are None if no hub carries the node.
+        """
         member = self.members.get(to)
         if member is not None and not member.hub:
             return member, None
@@ -458,7 +490,7 @@ class HubCore:
 def _size(
     present: dict[bytes, Presence], left: dict[bytes, str], rights: dict[bytes, Rights]
 ) -> int:
-    """Return about how many bytes there are in an answer, and no fewer."""
+    """Return an upper bound for the bytes in an answer, which is not far off."""
     size = 512 + 24 * len(present) + sum(24 + 4 * len(why) for why in left.values())
     for its in rights.values():
         for names in (its.publish, its.subscribe):

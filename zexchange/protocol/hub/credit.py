@@ -1,7 +1,8 @@
-"""How much has been said on a control link with a hub at one end, and how much of it has arrived.
+"""How many bytes were sent on a control link to or from a hub, and how many of them have arrived.
 
-What is sent on such a link may be lost with its connection. So each end counts what it has sent,
-and says at times up to which of its bytes the other one has taken them, or will never do so.
+Messages on such a link may be lost with its connection. So each end counts the bytes that it has
+sent and tells the other end at times; the other end answers with that count, which says that all
+bytes up to there have arrived, or are lost.
 """
 
 from dataclasses import dataclass
@@ -12,24 +13,24 @@ from ..timing import UNREAD_BYTES
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Credit:
-    """What one end of a link knows of it, in bytes."""
+    """The counts of one end of a link, in bytes."""
 
     report_every: ClassVar[int] = 4 << 20
-    """Bytes sent after which the other end is asked how far it is, before it would say so."""
+    """Bytes sent after which the other end is told our count at once, and not at the next time."""
     sent: int = 0
     """Bytes that we have sent; up to ``taken`` they have arrived, or are lost."""
     taken: int = 0
     told: int = 0
-    """What of ``sent`` the other end was told last."""
+    """The value of ``sent`` that the other end was told last."""
     its_sent: int = 0
-    """What the other end says that it has sent."""
+    """The count that the other end has told us of its own bytes."""
 
     def fits(self, size: int) -> bool:
-        """Return whether so much may be sent now: anything, once all has arrived."""
+        """Return whether so many bytes may be sent now. If all has arrived, any number may."""
         return self.sent - self.taken + size <= UNREAD_BYTES or self.sent <= self.taken
 
     def take(self, size: int) -> bool:
-        """Count what is about to be sent; return whether it may be."""
+        """Count bytes that are about to be sent, if they fit; return whether they do."""
         if self.sent - self.taken + size > UNREAD_BYTES and self.sent > self.taken:
             return False
         self.sent += size
@@ -37,5 +38,5 @@ class Credit:
 
     @property
     def due(self) -> bool:
-        """Whether it is time to ask how far the other end is."""
+        """Whether it is time to tell the other end our count, so that it answers."""
         return self.sent - self.told > self.report_every

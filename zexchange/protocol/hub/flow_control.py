@@ -1,10 +1,11 @@
-"""How far the nodes of a hub have read what is for them, and for whom the hub waits.
+"""How far the nodes of a hub have read their data, and which nodes the hub waits for.
 
-Marks go along with the data, and come back on control. While a node that reads has much before
-it, the hub takes nothing in, and the publishers' own windows fill: what it dropped instead would
-be asked for by each receiver apart. Who has read nothing for a while is not waited for, until
-it has read half of what that takes; who has too much before it then is cut. No socket, no clock:
-time is an argument.
+The hub sends marks along with the data, and nodes return them on their control links. While a
+node that reads has much unread, the hub accepts no data, so that the publishers' windows fill:
+if it dropped frames instead, each receiver would ask for them separately. The hub does not wait
+for a node that has read nothing for a while; it waits for it again once the node has less than
+half of the limit unread. A node that is not waited for and has too much unread is cut off. No
+socket, no clock: time is an argument.
 """
 
 from collections import deque
@@ -14,27 +15,27 @@ from dataclasses import dataclass, field
 from ..elapsed import Elapsed
 
 FRAMES_MOST = 3_000
-"""Frames that a node has not read, at which the hub waits for it: fewer than ZeroMQ holds
-for each connection before it drops."""
+"""Unread frames of a node at which the hub waits for it: fewer than ZeroMQ queues for a connection
+before it drops."""
 BYTES_MOST = 16 << 20
-"""Bytes that a node has not read, at which the hub waits for it."""
+"""Unread bytes of a node at which the hub waits for it."""
 UNREAD_BYTES = 64 << 20
-"""Bytes that a node which is not waited for has not read, at which its connection is cut. Queues
-share what is in them."""
+"""Unread bytes at which the connection of a node is cut that is not waited for. Queues of several
+connections share the frames in them."""
 MARK_FRAMES = 250
 MARK_BYTES = 256 << 10
 STALL = 2.0
-"""Seconds in which who reads at all gets past a mark: 128 KiB a second will do."""
+"""Seconds without a mark after which a node counts as slow. 128 KiB a second are fast enough."""
 MAX_AUDIENCES = 100_000
 
 
 @dataclass(slots=True, eq=False)
 class Consumer:
-    """What was passed on to one node, and how far it has read."""
+    """How much was passed on to one node, and how far it has read."""
 
     node: bytes
     topics: set[bytes]
-    """What it subscribes to, kept up by whoever knows."""
+    """The topics that it subscribes to. The caller keeps this set up to date."""
     advanced_at: float
     frames: int = 0
     bytes: int = 0
@@ -44,12 +45,12 @@ class Consumer:
     marks: deque[tuple[int, int]] = field(default_factory=lambda: deque([(0, 0)], maxlen=1_000))
 
     def has_unread(self, frames: int, size: int) -> bool:
-        """Tell whether it has not read as many frames or bytes, or more."""
+        """Return whether at least so many frames, or so many bytes, are unread."""
         return self.frames - self.read_frames >= frames or self.bytes - self.read_bytes >= size
 
 
 class FlowControl:
-    """How far all nodes of a hub have read."""
+    """How far all nodes of a hub have read. Not thread-safe: the hub's thread calls it."""
 
     def __init__(self) -> None:
         self.frames = self.bytes = 0
@@ -58,20 +59,23 @@ class FlowControl:
         self._audiences: dict[bytes, tuple[Consumer, ...]] = {}
 
     def connected(self, node: bytes, topics: set[bytes], now: float) -> None:
-        """Take note that a node has connected, which subscribes to what is in ``topics``.
+        """Take note that a node has connected. It gets the frames that pass from now on.
 
-        What comes from now on is before it.
+        Args:
+            node: its id.
+            topics: the topics that it subscribes to; the caller changes this set later.
+            now: seconds on a monotonic clock.
         """
         self._readers[node] = Consumer(node, topics, now)
         self._audiences.clear()
 
     def gone(self, node: bytes) -> None:
-        """Take note that a node is not connected any more."""
+        """Take note that a node is no longer connected."""
         self._readers.pop(node, None)
         self._audiences.clear()
 
     def subscribed(self) -> None:
-        """Take note that some node subscribes to something else than before."""
+        """Take note that the subscriptions of some node have changed."""
         self._audiences.clear()
 
     def audience(self, topic: bytes) -> tuple[Consumer, ...]:
@@ -87,7 +91,7 @@ class FlowControl:
         return audience
 
     def passed(self, topic: bytes, size: int) -> Iterable[Consumer]:
-        """Count a frame that was passed on; return the readers that a mark is due for behind it."""
+        """Count a frame that was passed on; return the readers that a mark is to be sent to now."""
         self.frames += 1
         self.bytes += size
         due: list[Consumer] = []
@@ -114,10 +118,10 @@ class FlowControl:
                 reader.slow = False
 
     def waits(self, now: float) -> bool:
-        """Tell whether the hub waits for a node that reads, but has much before it.
+        """Return whether the hub waits for a node that reads, but has much unread.
 
-        Call several times a second: if the hub itself was stopped, it has yet to read how far
-        they are.
+        Call several times a second. After a longer pause, the hub itself was stopped, and has yet
+        to read the nodes' marks: that time is not counted.
         """
         waits, forgiven = False, self._elapsed.look(now)
         for reader in self._readers.values():
@@ -131,5 +135,5 @@ class FlowControl:
         return waits
 
     def overdue(self, readers: Iterable[Consumer]) -> list[bytes]:
-        """Return the nodes that have not read for too long, and have too much before them."""
+        """Return the nodes that have not read for too long and have too much unread."""
         return [r.node for r in readers if r.slow and r.bytes - r.read_bytes > UNREAD_BYTES]

@@ -1,6 +1,6 @@
-"""Whom a hub carries, what they are told of each other, and what a hub has its shell do.
+"""The members of a hub, what they are told of each other, and the effects of a hub.
 
-Values, and one small machine, `MemberList`; when anything happens is decided in `core`.
+These are values and one small machine, `MemberList`; `core` decides when anything happens.
 """
 
 from collections import deque
@@ -19,7 +19,7 @@ MARKS = 256
 
 @dataclass(frozen=True, slots=True)
 class SendToMember:
-    """Send a word to where a control message came from."""
+    """Send a message to where a control message came from."""
 
     route: Any
     word: Word
@@ -27,7 +27,7 @@ class SendToMember:
 
 @dataclass(frozen=True, slots=True)
 class SendToHub:
-    """Send a word to a hub that we are linked to."""
+    """Send a message to a hub that we are linked to."""
 
     hub: bytes
     word: Word
@@ -35,7 +35,10 @@ class SendToHub:
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """Change what is asked of every node that we carry; anew: drop and ask again."""
+    """Subscribe to a topic at every node that we carry, or unsubscribe (not ``wanted``).
+
+    ``anew``: unsubscribe and subscribe again, so that the nodes get a new subscription.
+    """
 
     topic: bytes
     wanted: bool
@@ -51,14 +54,14 @@ class DialHub:
 
 @dataclass(frozen=True, slots=True)
 class Warn:
-    """Tell whoever runs the hub; said once for each cause."""
+    """Log a warning for the operator of the hub; once for each cause."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class MemberLeft:
-    """A node or hub is carried no more."""
+    """A node or hub is no longer a member."""
 
     member: "Member"
 
@@ -79,52 +82,53 @@ class Member(Credit):
     roster: int = 0
     answered_at: float = -1.0
     marks: deque[int] = field(default_factory=lambda: deque(maxlen=MARKS))
-    """The numbers that it was told of these last: it has read up to where it can repeat one."""
+    """The counts (``sent``) that it was told last. If it repeats one, it has read up to there."""
     connections: set[int] = field(default_factory=set[int])
-    """Descriptors of its data connections to us that it has shown to be its own."""
+    """Descriptors of the data connections to us that it has proven to be its own."""
     was_connected: bool = False
     quiet: bool = False
     user: str = ""
-    """The key that it has proven to have, in hexadecimal digits; nothing without keys."""
+    """The key that it has proven to have, in hexadecimal digits; ``""`` without keys."""
     fresh: bool = True
-    """Whether it has to be told the whole roster, whatever it knows."""
+    """Whether it has to be sent the whole member list, whichever state it has."""
     apart_at: float = inf
-    """Since when its map is another one than ours, if it is a hub; or when that was last mended."""
+    """Of a hub: since when its map has differed from ours, or when all states were last sent again
+    for that."""
 
 
 class AccessRules:
-    """Who may do what: everybody everything, where there are no keys."""
+    """The rules of a hub without keys: everything is permitted."""
 
     def objection(self, enter: Attach, user: str) -> tuple[str, str] | None:
-        """Return why a node or hub is not carried under its id: a word, and a text."""
+        """Return why a node or hub is not carried under its id, as a code and a text."""
         return None
 
     def untold(self, user: str) -> str:
-        """Return what nodes are not told of the rights of the owner of a key, if anything."""
+        """Return a warning if a key has more patterns than nodes are told of, else ``""``."""
         return ""
 
     def may_want(self, user: str, topic: bytes) -> bool:
-        """Tell whether a connection may subscribe to a topic."""
+        """Return whether a connection may subscribe to a topic."""
         return True
 
     def may_publish(self, user: str, topic: bytes) -> bool:
-        """Tell whether a node may publish on a topic."""
+        """Return whether a node may publish on a topic."""
         return True
 
     def may_vouch(self, user: str, origin: bytes, topic: bytes) -> bool:
-        """Tell whether a hub may pass on what a node has published."""
+        """Return whether a hub may pass on what a node has published."""
         return True
 
     def may_have(self, user: str, topic: bytes) -> bool:
-        """Tell whether a node or hub may be sent what is on a topic."""
+        """Return whether a node or hub may receive a topic."""
         return True
 
     def rights(self, user: str) -> Rights:
-        """Return what a node that is carried here may do."""
+        """Return the rights of a node that is carried here."""
         return EVERYTHING
 
     def vouched(self, node: bytes, told: Rights, user: str) -> Rights:
-        """Return what a node may do that another hub speaks for."""
+        """Return the rights of a node of another hub; ``told`` is what that hub says of it."""
         return told
 
     def name(self, user: str) -> str:
@@ -133,11 +137,11 @@ class AccessRules:
 
 
 Presence = tuple[bool, Rights]
-"""Whether nothing was heard of a node lately, and what it may do."""
+"""Whether a node was silent lately, and its rights."""
 
 
 class MemberList:
-    """Who can be reached, in numbered states, so that each is told what it lacks."""
+    """The nodes that can be reached, in numbered states, so that members get only changes."""
 
     def __init__(self) -> None:
         self.number = 1
@@ -146,7 +150,10 @@ class MemberList:
         self._log: deque[tuple[int, bytes]] = deque(maxlen=LOG_MOST)
 
     def update(self, entries: dict[bytes, Presence], reasons: dict[bytes, str]) -> bool:
-        """Take who can be reached now; tell whether that is a change."""
+        """Take the nodes that can be reached now; return whether that is a change.
+
+        ``reasons`` says why nodes have left, as far as that is known.
+        """
         before = self.entries
         changed = [node for node, entry in entries.items() if before.get(node) != entry]
         changed += [node for node in before if node not in entries]
@@ -157,7 +164,12 @@ class MemberList:
         return bool(changed)
 
     def since(self, number: int) -> tuple[int, dict[bytes, Presence], dict[bytes, str]]:
-        """Return the state to start from, 0 for none, and who came and who went since."""
+        """Return the changes since a state.
+
+        Returns:
+            The number of the state that the changes apply to, which is 0 if all nodes are listed;
+            the nodes that came or changed since; and those that left, with reasons.
+        """
         whole = len(self._log) < LOG_MOST or self._log[0][0] <= number
         if not (0 < number <= self.number and whole):
             return 0, self.entries, {}

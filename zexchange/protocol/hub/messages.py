@@ -1,7 +1,7 @@
-r"""What nodes and hubs say to each other, beside what they pass on: words, to frames and back.
+r"""The messages between nodes and hubs themselves (*words*), encoded to frames and decoded.
 
-A word starts with ``\x06``. Keys that are not known here are skipped; what is missing, of a
-wrong type or too much is a `DecodeError`, and nothing else comes out of here.
+A frame with a word starts with ``\x06``. Unknown fields are skipped. A field that is missing, too
+large or of a wrong type raises `DecodeError`, the only error of this module.
 """
 
 from dataclasses import dataclass, field
@@ -29,27 +29,27 @@ from ..wire.table import WRITTEN, Field, Kind, MessageTable
 
 WORD = b"\x06"
 MAX_PATTERNS = 1000
-"""Names and patterns that a word says of one node; a hub permits no more."""
+"""The most names and patterns that a word has for one node; a hub permits no more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """What is said, and who says it."""
+    """A message between a node and a hub, or between hubs."""
 
     sender: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Attach(Word):
-    """Carry me: said first, each second from then on, and when there is news.
+    """A request to be carried: sent first, once a second after that, and when there is news.
 
     Attributes:
-        hub: whether a hub says it, which then has ``endpoint`` for its control socket.
-        roster: the last state of the hub's roster that arrived, 0 before the first.
+        hub: whether the sender is a hub; then ``endpoint`` is that of its control socket.
+        roster: the last state of the hub's member list that arrived, 0 before the first.
         mark: the last mark that arrived on the data path; of a hub, the digest of its map.
-        sent: bytes said on this link, in all, before this.
-        taken: what the hub's last word gave as ``sent``: as much has arrived, or is lost.
-        secret: what the hub gave; who comes by another connection has to know it.
+        sent: bytes sent on this link, in all, before this.
+        taken: the last ``sent`` of the hub: that many of its bytes have arrived, or are lost.
+        secret: the secret that the hub gave; a sender on another connection has to know it.
     """
 
     federation: str
@@ -66,20 +66,20 @@ class Attach(Word):
 
 @dataclass(frozen=True, slots=True)
 class Accepted(Word):
-    """I carry you: the answer, and what is new on the roster.
+    """The answer of a hub that carries the receiver, with changes of its member list.
 
     Attributes:
-        up: the endpoint that your publishing socket connects to.
-        down: the endpoint that you receive from.
-        secret: to be shown on the connection to ``up``, which proves whose it is.
-        base: the state of the roster that ``present`` and ``left`` change; 0 replaces all.
-        roster: the state that this makes.
-        present: the nodes that can be reached, and whether nothing was heard of them lately.
-        left: those that cannot be reached any more, and why; without a reason they may return.
+        up: the endpoint to which the receiver's publishing socket connects.
+        down: the endpoint from which it receives.
+        secret: to be sent on the connection to ``up``, as a proof of whose it is.
+        base: the state of the member list that ``present`` and ``left`` change; 0 replaces all.
+        roster: the state after the change.
+        present: the nodes that can be reached, and whether each was silent lately.
+        left: the nodes that can no longer be reached, and why; without a reason they may return.
         sent: as in `Attach`.
         taken: as in `Attach`.
-        rights: what those in ``present`` may do, as far as it concerns the reader; who is
-            left out may do everything.
+        rights: the rights of nodes in ``present``, as far as they concern the receiver. A node that
+            is left out may do everything.
     """
 
     up: str
@@ -96,7 +96,7 @@ class Accepted(Word):
 
 @dataclass(frozen=True, slots=True)
 class Refused(Word):
-    """I do not carry you, and why."""
+    """The answer of a hub that does not carry the receiver: a code and a text."""
 
     reason: str
     text: str = ""
@@ -104,20 +104,21 @@ class Refused(Word):
 
 @dataclass(frozen=True, slots=True)
 class Detach(Word):
-    """I am carried by you no more."""
+    """The sender leaves the hub."""
 
 
 @dataclass(frozen=True, slots=True)
 class HubState(Word):
-    """What a hub tells all hubs of itself, passed on by each: a later one replaces it.
+    """The state of a hub, which it tells all hubs and each passes on; a later one replaces it.
 
     Attributes:
-        number: grows with each.
+        number: grows with each state.
         hubs: the hubs that it is linked to.
-        nodes: those that it carries, and whether nothing was heard of them lately.
-        wants: topics that its nodes subscribe to; tokens are numbered anew when they come again.
-        left: nodes that it carried until lately, and why it does not.
-        rights: what its nodes may do; who is left out may do everything.
+        nodes: the nodes that it carries, and whether each was silent lately.
+        wants: the topics that its nodes subscribe to, each with a number, which grows when a token
+            is subscribed to again.
+        left: nodes that it carried until lately, and why it no longer does.
+        rights: the rights of its nodes; a node that is left out may do everything.
     """
 
     number: int
@@ -129,7 +130,7 @@ class HubState(Word):
 
 
 def told_of(rights: Rights) -> Rights:
-    """Return rights as a word can tell them of a node; of too many patterns, the first."""
+    """Return rights as a word can hold them: at most `MAX_PATTERNS` patterns, and no name."""
     publish, subscribe = rights.publish, rights.subscribe
     return Rights("", publish and publish[:MAX_PATTERNS], subscribe and subscribe[:MAX_PATTERNS])
 

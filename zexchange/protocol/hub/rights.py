@@ -1,8 +1,8 @@
-"""What a node may do that a hub speaks for: the hub's word, bounded by what is known here.
+"""The rights of nodes behind a hub: as the hub tells them, bounded by our own permissions.
 
-A hub sees to it that each of its nodes has the key that goes with its id, and tells what
-they may do. It is believed if its own key is marked ``hub``, and within that key's own
-permissions. Where the node's key is authorized here too, its entry counts as well.
+A hub makes sure that each of its nodes has the key that goes with its id, and tells us the nodes'
+rights. We trust it if its own key is marked ``hub``, and within that key's permissions. If the
+node's key is authorized here, too, its entry restricts the rights further.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,18 +13,28 @@ from .client import Hub, HubSelector
 
 
 class DelegatedRights:
-    """What the nodes that a node's hubs lead to may do."""
+    """The rights of the nodes to which our hubs lead. Control thread.
+
+    Args:
+        policy: returns the policy that is in force.
+        hubs: our hubs.
+    """
 
     def __init__(self, policy: Callable[[], Policy], hubs: HubSelector) -> None:
         self._policy = policy
         self._hubs = hubs
 
     def rights(self, node: bytes, spoken: str = "") -> Rights | None:
-        """Return what a node may do; None if no hub has told of it, or not the one that has spoken.
+        """Return the rights of a node; None if it is not known through a hub.
 
-        Where several hubs lead to it, that is what all of them permit: each may speak for it.
-        They are marked ``hub`` where a hub that may do so speaks for it, and are `NOTHING`
-        where it may not (any more).
+        If several hubs lead to it, these are the rights that all of them permit, because each of
+        them may vouch for it. They are marked ``hub``. If the hub through which it is reached may
+        not (or no longer) vouch for others, they are `NOTHING`.
+
+        Args:
+            node: the id of the node.
+            spoken: the endpoint of the hub that passed on a message of the node. The result is None
+                if that hub does not lead to it.
         """
         hub = self._hubs.way(node)
         leading = self._hubs.leading(node)
@@ -37,7 +47,7 @@ class DelegatedRights:
         return rights
 
     def _by(self, node: bytes, hub: Hub) -> Rights:
-        """Return what a node may do that one hub speaks for."""
+        """Return the rights of a node as one hub vouches for them."""
         policy = self._policy()
         carrier = policy.rights(hub.key)
         if carrier is None or not carrier.hub:
@@ -50,7 +60,7 @@ class DelegatedRights:
         return rights.within(hub.rights.get(node, EVERYTHING))
 
     def exceeds(self, node: bytes) -> bool:
-        """Tell whether a hub passes on to a node what our entry for its key does not permit."""
+        """Return whether the hub lets a node receive more than our own permissions allow."""
         policy, hub = self._policy(), self._hubs.way(node)
         known = policy.rights(policy.owner(node) or b"")
         carrier = policy.rights(hub.key) if hub is not None else None
@@ -61,14 +71,14 @@ class DelegatedRights:
 
 
 def carried(hub: Rights) -> tuple[str, ...] | None:
-    """Return what a hub may have, as far as it can be asked for by prefixes."""
+    """Return the patterns that a hub may receive, as far as it can subscribe to them by prefix."""
     if hub.subscribe is None:
         return None
     return tuple(p for p in hub.subscribe if all(map(hub.honours, topics(p))))
 
 
 def restrict_topics(hub: Rights, topic: bytes) -> Iterable[bytes]:
-    """Return what a hub is given that subscribes to a topic: of too wide a one, its parts."""
+    """Return the topics that a hub gets for a subscription: the parts of it that are permitted."""
     if hub.honours(topic):
         return (topic,)
     parts = (part for pattern in carried(hub) or () for part in topics(pattern))

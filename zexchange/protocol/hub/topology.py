@@ -1,10 +1,10 @@
-"""Which hubs there are, how they are linked, and what follows: ways, trees, who is where.
+"""The map of hubs: which there are, how they are linked, which nodes each carries, and routes.
 
-Every hub tells all others of itself (`HubState`), so each has the same map, some sooner, some
-later. A data frame goes along a tree whose root is the hub it entered at, and which each hub
-works out for itself: equal maps give equal trees, and nothing travels in circles or twice.
-While maps differ it might; then numbers (`DuplicateFilter`) and hop counts end it. No clock, no
-socket.
+This is link-state routing. Every hub announces its state to all others (`HubState`), so that all
+have the same map, some sooner than others. A data frame follows a tree whose root is the hub at
+which it entered; each hub computes the tree for itself. Equal maps give equal trees, so frames
+do not loop and arrive once. While maps differ they might loop; then numbers (`DuplicateFilter`)
+and hop counts stop them. No clock, no socket.
 """
 
 from collections import deque
@@ -15,13 +15,13 @@ from ..wire.envelopes import FrameInfo
 from .messages import HubState
 
 MAX_HUBS = 256
-"""Hubs remembered, those that cannot be reached included."""
+"""The most hubs that are remembered, including those that cannot be reached."""
 MAX_SEEN = 100_000
-"""Exchanges of origins whose last number is remembered."""
+"""The most pairs of origin and exchange whose last number is remembered."""
 
 
 class Topology:
-    """The hubs of a federation as one of them knows them."""
+    """The hubs of a federation as the hub ``me`` knows them."""
 
     def __init__(self, me: bytes) -> None:
         self.me = me
@@ -29,7 +29,7 @@ class Topology:
         self._forget()
 
     def take(self, state: HubState) -> bool:
-        """Take what a hub, or we, tell of it; tell whether that was news."""
+        """Take the state of a hub, or our own; return whether it was new."""
         known = self.states.get(state.sender)
         if known is not None and known.number >= state.number:
             return False
@@ -43,7 +43,7 @@ class Topology:
         return True
 
     def _forget(self) -> None:
-        """Drop what was worked out from the map as it was."""
+        """Drop everything that was computed from the former map."""
         self._trees: dict[bytes, dict[bytes, bytes]] = {}
         self._digest = 0
         self._homes: dict[bytes, bytes] | None = None
@@ -51,14 +51,14 @@ class Topology:
         self._branches: dict[tuple[bytes, bytes], tuple[bytes, ...]] = {}
 
     def _linked(self, hub: bytes) -> Iterator[bytes]:
-        """Yield the hubs that a hub is linked to, by what both say."""
+        """Yield the hubs that a hub is linked to, if both say so."""
         for other in sorted(self.states[hub].hubs):
             state = self.states.get(other)
             if state is not None and hub in state.hubs:
                 yield other
 
     def tree(self, root: bytes) -> dict[bytes, bytes]:
-        """Return, for each hub that can be reached from ``root``, the one before it."""
+        """Return, for each hub that can be reached from ``root``, the previous one on the way."""
         tree = self._trees.get(root)
         if tree is None:
             tree = self._trees[root] = {}
@@ -75,12 +75,12 @@ class Topology:
 
     @property
     def ways(self) -> dict[bytes, bytes]:
-        """The hubs that can be reached, ourselves included, and the one before each."""
+        """The hubs that can be reached, including this one, and the previous one before each."""
         return self.tree(self.me)
 
     @property
     def digest(self) -> int:
-        """A number that hubs which can reach each other have in common if their maps are equal."""
+        """A hash of the map: equal at hubs that can reach each other if their maps are equal."""
         if not self._digest:
             states = sorted((hub, self.states[hub].number) for hub in self.ways)
             told = b"".join(hub + number.to_bytes(8, "big") for hub, number in states)
@@ -88,7 +88,7 @@ class Topology:
         return self._digest
 
     def next_to(self, hub: bytes) -> bytes | None:
-        """Return the neighbour that leads to a hub; None if none does, or it is ourselves."""
+        """Return the neighbour that leads to a hub; None if none does, or if it is this hub."""
         ways = self.ways
         if hub == self.me or hub not in ways:
             return None
@@ -99,7 +99,7 @@ class Topology:
     # ----------------------------------------------------------------------------- nodes
 
     def home(self, node: bytes) -> bytes | None:
-        """Return the hub that a node is reached by: ourselves, if we carry it."""
+        """Return the hub that carries a node: this one, if it does so itself."""
         if self._homes is None:
             self._homes = {}
             for hub in (*sorted(self.ways, reverse=True), self.me):
@@ -107,7 +107,7 @@ class Topology:
         return self._homes.get(node)
 
     def nodes(self) -> dict[bytes, bool]:
-        """Return the nodes that can be reached, and whether nothing is heard of them."""
+        """Return the nodes that can be reached, and whether all their hubs find them silent."""
         found: dict[bytes, bool] = {}
         for hub in self.ways:
             for node, quiet in self.states[hub].nodes:
@@ -119,7 +119,7 @@ class Topology:
         return {node: why for hub in self.ways for node, why in self.states[hub].left}
 
     def carries(self, hub: bytes, node: bytes) -> bool:
-        """Tell whether a hub says that it carries a node itself."""
+        """Return whether a hub says that it carries a node itself."""
         carried = self._carried.get(hub)
         if carried is None:
             state = self.states.get(hub)
@@ -129,7 +129,7 @@ class Topology:
     # ------------------------------------------------------------------------------ data
 
     def wanted(self) -> dict[bytes, int]:
-        """Return what nodes elsewhere subscribe to: topics, and how often anew."""
+        """Return the topics that nodes of other hubs want; a new number asks for one again."""
         topics: dict[bytes, int] = {}
         for hub in self.ways:
             if hub != self.me:
@@ -140,7 +140,7 @@ class Topology:
     def branches(self, root: bytes, topic: bytes) -> tuple[bytes, ...]:
         """Return the neighbours that a frame which entered at ``root`` is passed on to.
 
-        Those behind us on the tree, if somebody there wants the topic.
+        These are our children in the tree below which some hub's nodes want the topic.
         """
         key = root, topic
         found = self._branches.get(key)
@@ -165,7 +165,7 @@ class Topology:
 
 
 class DuplicateFilter:
-    """What has passed a hub: of every origin and exchange, the last number."""
+    """The last number that has passed this hub, by origin and exchange."""
 
     def __init__(self, hubs: Topology) -> None:
         self._map = hubs
@@ -174,12 +174,12 @@ class DuplicateFilter:
     def onward(
         self, frame: FrameInfo, root: bytes, hops: int, source: bytes = b""
     ) -> tuple[bytes, ...] | None:
-        """Return the neighbours that a frame is passed on to; None: it has passed already.
+        """Return the neighbours that a frame is passed on to; None if it has passed already.
 
         Args:
-            frame: what is known of it.
-            root: the hub that it entered at.
-            hops: the hubs that it may pass, this one included.
+            frame: the head of the frame.
+            root: the hub at which it entered.
+            hops: how many hubs it may still pass, including this one.
             source: the neighbour that it came from.
         """
         if not self._fresh(frame.origin, frame.topic, frame.first, frame.messages):
@@ -190,9 +190,9 @@ class DuplicateFilter:
         return tuple(hub for hub in hubs if hub != source) if source in hubs else hubs
 
     def _fresh(self, origin: bytes, topic: bytes, first: int, count: int) -> bool:
-        """Tell whether a frame has anything that has not passed; note that it has now.
+        """Return whether a frame has messages that have not passed; note that they have now.
 
-        A frame without messages of its own always has: it goes no further than its hops.
+        A frame without messages always counts as new: only its hop count ends it.
         """
         if not count:
             return True

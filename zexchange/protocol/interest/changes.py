@@ -1,12 +1,12 @@
-"""Changes of our own interest, between the threads that attach and the two of a node.
+"""Changes of our own interest, passed from threads that attach tasks to the two threads of a node.
 
-The control thread tells peers of a change; the data thread follows it: it drops where it stands
-with what is wanted no more. A task may be attached a moment after another was detached, and what
-arrives is handed to whoever is attached. If the data thread dropped its places after that, the new
-task would have got some messages by the old promise, and then a hole without a word. So a change
-that drops keys is made by the data thread alone, between two frames, out of all steps there are:
-whatever was attached until then is in the same change, by which a name that is wanted on is
-followed on. What is attached after it gets nothing until a peer has promised it anew.
+The control thread tells peers of a change. The data thread follows it: it drops its positions on
+exchanges that are no longer wanted. A task may be attached just after another one was detached,
+and arriving messages go to the tasks that are attached. If the data thread dropped a position
+after that, the new task would get some messages by the old promise, and then miss others without
+a report. So only the data thread makes a change that drops keys, between two frames and from all
+steps so far. A task that was attached before is part of the same change, and a name that is still
+wanted stays tracked. A task that is attached later gets nothing until a peer promises it again.
 """
 
 import threading
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Change(NamedTuple):
-    """One epoch of our interest, and what is different from the one before."""
+    """One epoch of our interest, and the keys in which it differs from the one before."""
 
     epoch: int
     added: tuple[str, ...]
@@ -28,12 +28,12 @@ class Change(NamedTuple):
 
 
 class Changes:
-    """Steps of what local tasks want, made into changes; each thread takes all, in order."""
+    """Makes changes of interest from steps of local tasks; two threads each take all, in order."""
 
     def __init__(self) -> None:
         self._steps: deque[tuple[str, bool]] = deque()
         self._open: dict[str, bool] = {}
-        """The last step of each key that no change was made of."""
+        """By key, the last step of which no change was made yet."""
         self._interest = OwnInterest()
         self._lock = threading.Lock()
         self._to_follow = deque([Change(self._interest.epoch, (), ())])
@@ -41,7 +41,7 @@ class Changes:
 
     @property
     def pending(self) -> bool:
-        """Whether there are steps, or changes, that the control thread has not looked at."""
+        """Whether there are steps or changes that the control thread has not taken."""
         return bool(self._steps or self._to_tell)
 
     @property
@@ -54,9 +54,9 @@ class Changes:
         self._steps.append((key, wanted))
 
     def make(self, dropping: bool) -> None:
-        """Make a change of the steps there are; of those that drop a key only if ``dropping``.
+        """Make a change from the steps so far; from those that drop a key only if ``dropping``.
 
-        ``dropping`` is for the thread that hands on what arrives, while it hands on nothing.
+        Only the data thread, which hands on messages, may pass ``dropping``, between two frames.
         """
         with self._lock:
             self._open.update(_all(self._steps))

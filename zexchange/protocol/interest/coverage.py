@@ -1,7 +1,7 @@
-"""What a peer wanted before: by that a name is wanted all the time, under one key after another.
+"""The keys that a peer wanted before: a name may be wanted without a break, under several in turn.
 
-Only needed for as long as the peer has not confirmed what came after. Nothing here knows
-what it was promised.
+They are needed only until the peer has confirmed a later epoch. Nothing here knows what the peer
+was promised.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping
 from ...names import is_pattern, matches
 
 MAX_FORMER = 10_000
-"""Keys remembered that have ended, for as long as a peer confirms nothing that came after."""
+"""The most ended keys that are remembered while a peer does not confirm a later epoch."""
 
 
 class FormerKeys:
-    """The keys of one peer that have ended, by the epoch in which they did."""
+    """The keys of one peer that have ended, by the epoch in which they ended."""
 
     __slots__ = ("_blurred", "_many", "_spans")
 
@@ -21,10 +21,10 @@ class FormerKeys:
         self._spans: list[tuple[int, dict[str, int]]] = []
         self._many = 0
         self._blurred = 0
-        """Up to which epoch there were too many: everything is taken to be wanted until then."""
+        """The epoch up to which there were too many: every name is taken as wanted until then."""
 
     def end(self, epoch: int, since: dict[str, int]) -> None:
-        """Note keys that end in an epoch, and in which each began."""
+        """Note keys that end in an epoch. ``since`` has the epoch in which each began."""
         if since:
             self._spans.append((epoch, since))
             self._many += len(since)
@@ -32,14 +32,14 @@ class FormerKeys:
             self._spans, self._many, self._blurred = [], 0, epoch
 
     def confirmed(self, epoch: int) -> None:
-        """Forget what nobody asks for once a peer has seen the ready of an epoch."""
+        """Forget keys that ended up to an epoch, because the peer has seen the ready of it."""
         self._spans = [(end, since) for end, since in self._spans if end > epoch]
         self._many = sum(len(since) for _, since in self._spans)
         if epoch >= self._blurred:
             self._blurred = 0
 
     def until(self, name: str, epoch: int) -> int:
-        """Return up to which epoch a name was wanted all the time from an epoch on."""
+        """Return the epoch up to which a name was wanted without a break from an epoch on."""
         epoch = max(epoch, self._blurred)
         for end, since in self._spans:
             if end > epoch and began(name, since, since, epoch):
@@ -48,7 +48,14 @@ class FormerKeys:
 
 
 def began(name: str, since: Mapping[str, int], keys: Iterable[str], epoch: int) -> bool:
-    """Return whether one of some keys covers a name that began in an epoch, or before it."""
+    """Return whether a name was wanted in an epoch, by the epochs in which keys began.
+
+    Args:
+        name: the name.
+        since: by key, the epoch in which it began.
+        keys: the keys that are looked at for patterns that cover the name.
+        epoch: the epoch.
+    """
     if since.get(name, epoch + 1) <= epoch:
         return True
     return any(since[key] <= epoch and is_pattern(key) and matches(key, name) for key in keys)

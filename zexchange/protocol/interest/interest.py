@@ -1,8 +1,23 @@
-"""Which names and patterns a node wants, on both sides of a link.
+"""The names and patterns that a node wants, as the node and its peers know them.
 
-A *key* is a name or a pattern. Epochs number the states of one node's interest; a
-peer answers a state only when it has been proven on the data path. Nothing here
-knows how keys become subscriptions.
+A *key* is a name or a pattern. Each state of a node's interest has a number, its *epoch*, which
+grows by one with each change (`OwnInterest`). The node tells its peers of the change, subscribes
+to the new keys at their data sockets, and then to a token of that epoch. A token that arrives
+proves that all subscriptions before it are in force. The peer answers it with a ready, which
+*announces* the epoch and gives the heads of the exchanges. From then on everything that it sends
+under these keys is promised to the node. The node *confirms* the ready on the control link.
+
+`PeerInterest` is the view of the peer. A ready may be lost with its connection, and the node asks
+again with the same token. So the first announcement of an epoch is the promise: its heads are
+remembered until the node confirms the epoch, and later readies repeat them. Otherwise messages
+that were sent, and lost, after the first announcement would be below the heads of the second one,
+and nobody would report them.
+
+Keys may come and go while announcements are on their way. A key that is dropped and wanted again
+is new, and gets a promise of its own. But a name that is wanted without a break, under one key
+after another, stays promised (`PeerInterest.held`, `FormerKeys`).
+
+Nothing here knows how keys become subscriptions at a socket.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,11 +29,11 @@ from ..wire.messages import Promise
 from .coverage import FormerKeys, began
 
 MAX_PROMISES = 16
-"""Announcements remembered apart for a peer that confirms none of them."""
+"""The most announcements remembered for a peer that confirms none of them."""
 
 
 class NameSet:
-    """A set of names and patterns that can tell whether it covers a name."""
+    """A set of names and patterns, with a check whether they cover a name."""
 
     __slots__ = ("names", "patterns")
 
@@ -39,7 +54,7 @@ class NameSet:
             self.patterns.discard(key)
 
     def covers(self, name: str) -> bool:
-        """Tell whether a name is among the names, or covered by a pattern."""
+        """Return whether a name is in the set, or matches a pattern in it."""
         return name in self.names or any(matches(pattern, name) for pattern in self.patterns)
 
     def __iter__(self) -> Iterator[str]:
@@ -54,7 +69,7 @@ class NameSet:
 
 
 def common(some: NameSet, others: NameSet) -> NameSet:
-    """Return what some keys cover that others cover, too."""
+    """Return keys that cover what both sets cover."""
     if not (some and others):
         return NameSet()
     found = NameSet(name for name in some.names if others.covers(name))
@@ -63,7 +78,7 @@ def common(some: NameSet, others: NameSet) -> NameSet:
 
 
 class OwnInterest:
-    """What this node wants: its epoch grows by one with each change told to peers."""
+    """The keys that this node wants. The epoch grows by one with each change told to peers."""
 
     __slots__ = ("epoch", "keys")
 
@@ -72,10 +87,11 @@ class OwnInterest:
         self.epoch = 1
 
     def change(self, steps: Iterable[tuple[str, bool]]) -> tuple[list[str], list[str]] | None:
-        """Take steps of (key, wanted) as one change and return what was added and removed.
+        """Take steps of (key, wanted) as one change; return the added and the removed keys.
 
         A key that was dropped and wanted again is in neither list: its new task may have got
-        something before this change is followed, and so is to get what comes next.
+        messages before this change is followed, so it has to get the next ones, too.
+
         Returns None if nothing changed.
         """
         last = dict(steps)
@@ -87,26 +103,26 @@ class OwnInterest:
         return added, removed
 
     def apply(self, epoch: int, added: Iterable[str], removed: Iterable[str]) -> None:
-        """Take a change as it was made elsewhere."""
+        """Take a change that was made elsewhere, with its epoch."""
         self.keys.remove(removed)
         self.keys.update(added)
         self.epoch = epoch
 
 
 class PeerInterest:
-    """What a peer wants, as it told us, and how much of that is announced to it.
+    """The interest of a peer, as it told us, and how much of it is announced to the peer.
 
     Attributes:
-        account: which of our accounts of the peer this goes by, see `Ready`.
-        epoch: of the peer's interest as we know it.
-        keys: what it wants.
-        whole: the epoch at which we were told everything; changes before it are not known
-            one by one, so no ready of an earlier epoch can be right.
-        announced: the last epoch that was announced on its connection; 0 on a fresh one.
+        account: our account of the peer to which this belongs (see `Ready`).
+        epoch: the epoch of the peer's interest that we know.
+        keys: the keys that it wants.
+        whole: the epoch at which we were last told the whole interest. Changes before it are not
+            known one by one, so no ready of an earlier epoch can be right.
+        announced: the last epoch that was announced on its connection; 0 on a new one.
         confirmed: the last epoch whose ready the peer has seen.
-        promised: what the first announcements of epochs not confirmed yet said, in order.
-        since: in which epoch each key was added, at the earliest. In changes that we missed it may
-            have been dropped and added again: before ``whole`` that is not known.
+        promised: the first announcements of epochs that are not confirmed, in order.
+        since: by key, the epoch in which it was added, at the earliest. In changes before
+            ``whole`` it may have been dropped and added again: that is not known.
     """
 
     def __init__(self, epoch: int = 0, keys: Iterable[str] = ()) -> None:
@@ -119,15 +135,15 @@ class PeerInterest:
         self._former = FormerKeys()
         self._carried: frozenset[str] = frozenset()
         self._followed = NameSet()
-        """What was held under keys that went, and is wanted under others still to be announced."""
+        """Names held under keys that have ended, and wanted under others not announced yet."""
         self.replace(epoch, keys)
 
     def replace(self, epoch: int, keys: Iterable[str]) -> set[str]:
-        """Take the whole interest of a later epoch and return the keys that came or went.
+        """Take the whole interest of a later epoch; return the keys that came or went.
 
-        Every key is new then: in the changes that were missed one may have been dropped
-        and wanted again, and the peer has forgotten where it stood with it. What was held
-        for it is held on all the same: most likely it has not.
+        Every key counts as new: in the changes that we missed it may have been dropped and wanted
+        again, and then the peer has forgotten its position. Frames are held for it as before all
+        the same, because most likely that did not happen.
         """
         if epoch != self.epoch:
             held, keys = frozenset(self.held(self.announced)), frozenset(keys)
@@ -142,7 +158,7 @@ class PeerInterest:
         return before ^ after
 
     def change(self, epoch: int, added: Iterable[str], removed: Iterable[str]) -> set[str]:
-        """Take a change to the next epoch and return the keys that came or went."""
+        """Take a change to the next epoch; return the keys that came or went."""
         gone = {key for key in removed if key in self.keys}
         ended = gone.intersection(self._under(self.announced, gone))
         self.keys.remove(gone)
@@ -159,16 +175,16 @@ class PeerInterest:
         return gone ^ new
 
     def _follow(self, ended: Iterable[str], gone: Iterable[str] = ()) -> None:
-        """Hold on what was held under keys that have ended and others cover that are to come."""
+        """Keep what was held under keys that have ended, if keys not announced yet cover it."""
         self._followed.update(ended)
         if self._followed:
             wanted = NameSet(self.keys)
-            wanted.remove(gone)  # what was dropped and is wanted again is wanted anew
+            wanted.remove(gone)  # a key that was dropped and wanted again is a new one
             wanted.remove(self._under(self.announced, self.keys))
             self._followed = common(self._followed, wanted)
 
     def exceeded_by(self, added: Iterable[str]) -> bool:
-        """Tell whether keys that are added to these would make them too many."""
+        """Return whether these keys would be too many with some added."""
         new = [key for key in added if key not in self.keys]
         patterns = sum(map(is_pattern, new))
         return (
@@ -177,17 +193,16 @@ class PeerInterest:
         )
 
     def answerable(self, epoch: int) -> bool:
-        """Tell whether a token of an epoch can be answered with what we know."""
+        """Return whether we know enough to answer a token of an epoch."""
         return self.whole <= epoch <= self.epoch
 
     def unproven(self, epoch: int) -> tuple[str, ...]:
         """Return the keys whose heads go into an announcement of an epoch.
 
-        They are all on a fresh connection and on one that asks again, which it does
-        after a reconnect; else those that the peer has not confirmed. The ones that it
-        dropped since are there too: its data path may not have got that far, and would
-        take what it still waits for, and finds no head of, to stand at 0. A head that
-        the peer has no use for does no harm.
+        On a new connection, and on one that asks again (as after a reconnect), these are all keys;
+        else those that the peer has not confirmed. Keys that the peer has dropped since are
+        included: its data path may not have processed the change yet, and it would treat a key
+        without a head as being at 0. A head that the peer does not need does no harm.
         """
         late = tuple(k for k, at in self._dropped.items() if at > epoch and k not in self.keys)
         if self.announced in (0, epoch) or self.whole > self.confirmed:
@@ -197,12 +212,12 @@ class PeerInterest:
     def announce(self, epoch: int, heads: dict[str, int], connected: bool = True) -> None:
         """Note that an epoch was announced, and with which heads.
 
-        If the peer is not ``connected`` any more, that was still the promise: what is sent from
-        then on counts as sent to it, and it may come back.
+        The first announcement of an epoch is the promise. It is remembered until the peer confirms
+        the epoch: if the connection is lost before, a ready with later heads alone would hide what
+        was sent, and lost, after the promise.
 
-        The first announcement of an epoch is the promise. It is remembered until the
-        peer confirms it: on a connection that is lost before, later heads would swallow
-        what was sent, and lost, after the promise.
+        If the peer is no longer ``connected``, the announcement is a promise all the same: what is
+        sent from then on counts as sent to it, and it may come back.
         """
         if connected:
             self.announced = max(self.announced, epoch)
@@ -216,10 +231,10 @@ class PeerInterest:
                 self._forget_oldest()
 
     def _forget_oldest(self) -> None:
-        """Have the second promise say what the first one did of what was wanted by then.
+        """Merge the first promise into the second, for the names that were wanted by then.
 
-        A receiver looks at the first that is not of an epoch before it wanted a name: nothing that
-        was lost after an earlier one goes untold.
+        A receiver takes the first promise that is not older than its key for a name. So messages
+        that were lost after the first promise are still reported.
         """
         first, second, *others = self.promised
 
@@ -230,7 +245,7 @@ class PeerInterest:
         self.promised = (second.after(first, wanted), *others)
 
     def resume(self, before: "PeerInterest") -> None:
-        """Go on from what was announced before the peer had left, and wanted since when."""
+        """Continue with the promises, and the epochs of keys, from before the peer had left."""
         self.account = before.account
         self.promised, self._former = before.promised, before._former
         gone = {key: at for key, at in before.since.items() if key not in self.since}
@@ -247,13 +262,13 @@ class PeerInterest:
     def held(self, epoch: int) -> tuple[str, ...]:
         """Return the keys that the peer is promised once an epoch is announced.
 
-        What was promised before stays promised: a connection that comes again may ask for
-        an older epoch first. So does what is wanted all the time, under one key after another.
+        Keys that were promised before stay promised: a new connection may ask for an older epoch
+        first. So do names that are wanted without a break, under one key after another.
         """
         return (*self._under(epoch, self.since), *self._followed)
 
     def _under(self, epoch: int, keys: Iterable[str]) -> tuple[str, ...]:
-        """Return those of the peer's keys that it is promised once an epoch is announced."""
+        """Return which of some keys the peer is promised once an epoch is announced."""
         promised = self.promised[-1].epoch if self.promised else self.confirmed
         last, since = max(epoch, promised), self.since
         if self.whole > last:
@@ -261,7 +276,7 @@ class PeerInterest:
         return tuple(k for k in keys if since[k] <= last or k in self._carried)
 
     def in_force(self, name: str) -> bool:
-        """Tell whether what is sent on ``name`` from now on is promised to the peer."""
+        """Return whether messages sent on ``name`` from now on are promised to the peer."""
         if not self.announced or self.announced < self.whole:
             return False
         return began(name, self.since, self.keys.patterns, self.announced)

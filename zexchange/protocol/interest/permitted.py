@@ -1,8 +1,8 @@
-"""What is left of an interest once permissions are taken off: kept up as the interest changes.
+"""The permitted part of an interest, kept up to date as the interest changes.
 
-An interest is told in whole or by steps, as names and patterns. Several of them may leave
-the same part of what is permitted, which then goes with the last of them. Where nothing is
-restricted, everything passes through and nothing is remembered.
+An interest is told as a whole or in steps, as names and patterns. Permissions may reduce several
+of them to the same part, which then ends with the last of them. If nothing is restricted, all keys
+pass through and nothing is remembered.
 """
 
 from collections import Counter
@@ -18,10 +18,10 @@ K = TypeVar("K", bound=Hashable)
 
 
 def as_seen_by(message: Said, rights: Rights) -> Said:
-    """Return what is said to everybody without the names that one reader may not know.
+    """Return a message to all peers without the names that one receiver must not learn.
 
-    Our interest is for those who may publish, our heads are for those who may subscribe, and
-    what takes part here is for those who may do either.
+    It is told our interest in names on which it may publish, our heads of names to which it may
+    subscribe, and our exchanges for which it may do either.
     """
     if isinstance(message, Hello) and rights.publish is not None:
         interest = tuple(restricted(message.interest, rights.publish))
@@ -36,7 +36,7 @@ def as_seen_by(message: Said, rights: Rights) -> Said:
 
 
 class PermittedParts(Generic[K]):
-    """What is permitted of each of some keys: a part that several leave goes with the last."""
+    """The permitted parts of some keys. A part that several keys share ends with the last."""
 
     __slots__ = ("_counts", "of")
 
@@ -45,14 +45,14 @@ class PermittedParts(Generic[K]):
         self._counts: Counter[K] = Counter()
 
     def add(self, key: K, parts: tuple[K, ...]) -> list[K]:
-        """Note what is permitted of a key that is not there; return what no other one leaves."""
+        """Add a key that is not there, with its parts; return the parts that no other key has."""
         new = [part for part in parts if not self._counts[part]]
         self.of[key] = parts
         self._counts.update(parts)
         return new
 
     def remove(self, key: K) -> list[K]:
-        """Forget a key; return what no other one leaves."""
+        """Forget a key; return its parts that no other key has."""
         parts = self.of.pop(key, ())
         self._counts.subtract(parts)
         gone = [part for part in parts if not self._counts[part]]
@@ -62,7 +62,7 @@ class PermittedParts(Generic[K]):
 
 
 class PermittedInterest:
-    """The part of one interest that some patterns permit."""
+    """The part of an interest that some patterns permit; all of it if they are None."""
 
     __slots__ = ("_parts", "patterns")
 
@@ -71,14 +71,14 @@ class PermittedInterest:
         self._parts = PermittedParts[str]()
 
     def under(self, key: str) -> tuple[str, ...]:
-        """Return what of a name or pattern is permitted."""
+        """Return the permitted parts of a name or pattern."""
         if self.patterns is None:
             return (key,)
         found = self._parts.of.get(key)
         return tuple(restricted([key], self.patterns)) if found is None else found
 
     def replace(self, keys: Iterable[str]) -> tuple[str, ...]:
-        """Take a whole interest and return what of it is permitted."""
+        """Take a whole interest; return its permitted part."""
         if self.patterns is None:
             return tuple(keys)
         self._parts = PermittedParts[str]()
@@ -87,9 +87,9 @@ class PermittedInterest:
     def change(
         self, added: Iterable[str], removed: Iterable[str]
     ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Take a change of the interest and return what was added to the part, and removed.
+        """Take a change of the interest; return the keys that were added to the part, and removed.
 
-        What is in both was dropped and wanted again, as in the interest itself.
+        A key in both was dropped and wanted again, as in the interest itself.
         """
         if self.patterns is None:
             return tuple(added), tuple(removed)
@@ -101,9 +101,9 @@ class PermittedInterest:
         return tuple(part for key in new for part in self._parts.add(key, self.under(key)))
 
     def refused(self) -> list[str]:
-        """Return the names and patterns of the interest of which nothing is permitted."""
+        """Return the names and patterns of the interest of which no part is permitted."""
         return [key for key, parts in self._parts.of.items() if not parts]
 
     def asked(self) -> tuple[str, ...]:
-        """Return the interest as it was told, where something is restricted."""
+        """Return the whole interest as it was told; empty if nothing is restricted."""
         return tuple(self._parts.of)

@@ -1,5 +1,5 @@
-"""The package judges what the owner of a key may do, and what a connection proves about its user.
+"""The package decides what the owner of a key may do, and what a connection proves about its user.
 
-It judges texts, keys and names that its caller hands over, and a key file that is wrong raises
-`InvalidKeys`. Nothing here opens a file or a connection, or computes with keys.
+Its callers hand it texts, keys and names; text of a file that is wrong raises `InvalidKeys`.
+Nothing here opens a file or a connection, or does cryptography.
 """

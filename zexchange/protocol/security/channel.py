@@ -1,8 +1,8 @@
-"""By what a message came: a Unix socket of this user's, a connection with a key, or a hub.
+"""The connection that a message came by: a Unix socket of this user, one with a key, or a hub.
 
-What somebody may do belongs to the connection that it uses, and not to the id that it gives.
-A node may come by several kinds at a time; what comes by a lesser kind than its own counts for
-nothing, for others may be able to speak there.
+Rights belong to the connection of a sender, and not to the id that it gives. A node may use
+several kinds of connections at a time. A message on a lower kind than the node's highest one is
+ignored, because others may be able to send there.
 """
 
 import enum
@@ -12,23 +12,23 @@ from .permissions import EVERYTHING, Rights
 
 
 class Kind(enum.IntEnum):
-    """The kinds of connections: of two, the higher one shows better who is at its other end."""
+    """The kinds of connections; the higher one proves better which user is at the other end."""
 
     HUB = 1
     """A hub vouches for the sender."""
     KEY = 2
     """The other end has proven to have a key."""
     NEAR = 3
-    """A Unix socket that only this user can reach; also all where nobody has keys."""
+    """A Unix socket that only this user can reach; without keys, any connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A connection that a message came by, and what may be done there."""
+    """A connection that a message came by, and the rights of its user."""
 
     kind: Kind
     rights: Rights
 
 
 OURS = Channel(Kind.NEAR, EVERYTHING)
-"""A connection of this user's own processes, or any, where nobody has keys."""
+"""A connection of this user's own processes; without keys, any connection."""

@@ -1,9 +1,9 @@
-"""Which key to expect behind an endpoint: one authorized key after the other is tried.
+"""Finds the key of the server at an endpoint by trying one authorized key after the other.
 
-An endpoint that a user names has no key beside it, and what stands behind it may not say
-which: only what is authorized here is believed. CURVE proves that the right one was tried,
-and before that nothing is said but the public half of our own key, in a box for the key
-that is tried. Nothing here opens a connection.
+A user gives an endpoint without a key, and a server cannot be asked for its key, because only
+authorized keys are trusted. A CURVE handshake succeeds only if the right key was tried; before
+that we send nothing but the public half of our own key, encrypted for the key that is tried.
+Nothing here opens a connection.
 """
 
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ from .permissions import Policy
 
 @dataclass(slots=True)
 class KeySearch:
-    """The keys that are left to try at one endpoint in this round."""
+    """The keys to try at one endpoint, in rounds over all that are authorized."""
 
     known: bytes = b""
-    """The key that was there last, or was told: tried first."""
+    """The key that succeeded last, or that was given: tried first."""
     left: list[bytes] = field(default_factory=list[bytes])
     tried: int = 0
     rounds: int = 0
-    """How many went by without the right one."""
+    """How many rounds in a row have failed."""
 
     def begin(self, keys: Sequence[bytes]) -> None:
         """Begin a round over some keys."""
@@ -30,27 +30,27 @@ class KeySearch:
         self.tried = 0
 
     def next(self) -> bytes | None:
-        """Return the key to try now; None if there is none."""
+        """Return the key to try now; None if none is left in this round."""
         if not self.left:
             return None
         self.tried += 1
         return self.left.pop(0)
 
     def failed(self) -> bool:
-        """Note that the key that was tried is a wrong one; tell whether others are left."""
+        """Note that the key that was tried is wrong; return whether others are left."""
         self.rounds += not self.left
         return bool(self.left)
 
     def stands(self, key: bytes) -> None:
-        """Note that a key was the right one."""
+        """Note that a key is the right one."""
         self.known, self.left, self.rounds = key, [], 0
 
 
 def keys_to_try(policy: Policy, host: str, hub: bool = False) -> list[bytes]:
-    """Return the authorized keys, those first whose name is that of the host.
+    """Return the authorized keys in the order to try them: those named like the host first.
 
-    Before them, where a hub is looked for, those that may be one; and behind them the others,
-    for it is better to know that a hub is there which may not be one.
+    If a hub is looked for, all keys that may be a hub's come before the others. The others are
+    tried, too: so a server can be found whose key lacks the mark ``hub``, and be reported.
     """
     host = host.strip("[]")
     named = [key for name in (host, host.partition(".")[0]) for key in policy.named(name)]

@@ -1,7 +1,7 @@
-"""Keys as text and as names: what stands in a key file, and which node ids go with a key.
+"""The text of key files, and the node ids that go with a key.
 
-Nothing here opens a file or computes with keys: CURVE is libzmq's. Whatever the bytes of a
-file are, the only error out of here is `InvalidKeys`.
+Nothing here opens a file or does cryptography, which is left to libzmq. For any bytes of a
+file, the only error raised is `InvalidKeys`.
 """
 
 import hashlib
@@ -13,25 +13,25 @@ MAX_KEY_FILE_BYTES = 16 << 10
 """The largest key file that is read: some hundred keys of one peer."""
 PUBLIC, SECRET = "zexchange-public-key", "zexchange-secret-key"
 _MARK_BYTES = 10
-"""So many bytes of a node id are its key's; the rest is fresh for every node. To have an id
-taken for one's own, one would have to find a key with the same 80 bits."""
+"""How many bytes of a node id come from its key; the rest is random for every node. To use the id
+of another node, an attacker would have to find a key with the same 80 bits."""
 
 
 def public_line(key: bytes) -> str:
-    """Return the line in which a public key is handed out, without its newline."""
+    """Return the line of a file with a public key, without its newline."""
     return f"{PUBLIC} {key.hex()}"
 
 
 def secret_line(key: bytes) -> str:
-    """Return the line in which a secret key is kept, without its newline."""
+    """Return the line of a file with a secret key, without its newline."""
     return f"{SECRET} {key.hex()}"
 
 
 def read_public(data: bytes) -> tuple[bytes, ...]:
-    """Return the public keys in a file: one a line, with a comment behind it or none.
+    """Return the public keys in a file: one on each line, which may end with a comment.
 
-    Empty lines and those that start with ``#`` are skipped. A peer that changes its key has
-    two lines for a while.
+    Empty lines and those that start with ``#`` are skipped. While a peer changes its key, its file
+    has two lines.
 
     Raises:
         InvalidKeys: if a line is something else, or there is no key.
@@ -65,13 +65,13 @@ def _keys(data: bytes, kind: str) -> list[bytes]:
 
 
 def _key(line: str, kind: str) -> bytes:
-    """Return the key in a line. What is in it is never shown: it may be a secret one."""
+    """Return the key in a line. Errors never quote the line: it may have a secret key."""
     found, _, rest = line.strip().partition(" ")
     if kind == PUBLIC and found == SECRET:
         raise InvalidKeys("this is a secret key: hand out the .pub file, and make a new key")
     digits = rest.split(maxsplit=1)[:1]
     try:
-        # Digits alone: `fromhex` would skip what is between them.
+        # The length is checked first because `fromhex` skips spaces between digits.
         key = bytes.fromhex(digits[0]) if digits and len(digits[0]) == 2 * KEY_BYTES else b""
     except ValueError:
         key = b""
@@ -81,20 +81,20 @@ def _key(line: str, kind: str) -> bytes:
 
 
 def id_for(key: bytes, fresh: bytes) -> bytes:
-    """Return the id of a new node that has a key; ``fresh`` are random bytes."""
+    """Return an id for a new node with a key; ``fresh`` are random bytes."""
     return mark(key) + fresh[_MARK_BYTES:ID_BYTES]
 
 
 def belongs(node: bytes, key: bytes) -> bool:
-    """Tell whether a node id is one that the owner of a key may have."""
+    """Return whether the owner of a key may have a node id."""
     return mark_of(node) == mark(key)
 
 
 def mark_of(node: bytes) -> bytes:
-    """Return what a node id has of its key."""
+    """Return the bytes of a node id that come from its key."""
     return node[:_MARK_BYTES]
 
 
 def mark(key: bytes) -> bytes:
-    """Return what every node id of a key starts with."""
+    """Return the bytes with which every node id of a key starts."""
     return hashlib.sha256(b"zexchange node id" + key).digest()[:_MARK_BYTES]

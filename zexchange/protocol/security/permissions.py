@@ -1,9 +1,8 @@
-r"""What a key may publish and subscribe to: one readable file, and the judgement by it.
+r"""Permissions of keys to publish and to subscribe: the permissions file, and decisions by it.
 
-Names are judged with `names.matches`. ZeroMQ filters by prefix, so a subscription is judged
-by all that starts with it: it is honoured only if all of that is permitted. Nothing here
-knows sockets or who is connected. Whatever the text of a file is, the only error out of
-here is `InvalidKeys`.
+Names are compared by `names.matches`. ZeroMQ filters by prefix, so a subscription is honoured
+only if every name that starts with it is permitted. Nothing here knows sockets or connections.
+For any text of a file, the only error raised is `InvalidKeys`.
 """
 
 import tomllib
@@ -21,7 +20,7 @@ from ..wire.fields import ID_BYTES
 from .keys import belongs, mark, mark_of
 
 DEFAULT = "default"
-"""The entry for all that have none of their own, and for what theirs leaves out."""
+"""The entry for keys that have no entry of their own, and for fields that an entry leaves out."""
 _FIELDS = {"publish", "subscribe", "hub"}
 MAX_PERMISSIONS_BYTES = 1 << 20
 Patterns = tuple[str, ...] | None
@@ -30,7 +29,7 @@ Patterns = tuple[str, ...] | None
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """What one peer may do, by the name under which its key is authorized."""
+    """The permissions of one peer, and the name under which its key is authorized."""
 
     name: str
     publish: Patterns = None
@@ -38,20 +37,20 @@ class Rights:
     hub: bool = False
 
     def may_publish(self, name: str) -> bool:
-        """Tell whether what the peer sends on an exchange is taken."""
+        """Return whether messages of the peer are accepted on an exchange."""
         return permitted(self.publish, name)
 
     def may_subscribe(self, name: str) -> bool:
-        """Tell whether the peer may have what is sent on an exchange."""
+        """Return whether the peer may receive the messages of an exchange."""
         return permitted(self.subscribe, name)
 
     def honours(self, topic: bytes) -> bool:
-        """Tell whether everything that starts with a data topic may go to the peer."""
+        """Return whether the peer may receive everything whose topic starts with a data topic."""
         patterns = self.subscribe
         return topic[:1] == DATA and (patterns is None or _all_permitted(patterns, topic[1:]))
 
     def within(self, other: "Rights") -> "Rights":
-        """Return what is permitted both here and there, under this name."""
+        """Return the rights that both permit, with the name of this one."""
         publish, subscribe = other.publish, other.subscribe
         if publish is None and subscribe is None:
             return self
@@ -60,17 +59,17 @@ class Rights:
         )
 
     def equal(self, other: "Rights") -> bool:
-        """Tell whether the same is permitted, under whatever name."""
+        """Return whether both permit the same, apart from their names."""
         return replace(self, name=other.name) == other
 
 
 EVERYTHING = Rights("")
-"""What whoever runs as the same user may do, or has the node's own key."""
+"""The rights of processes of the same user, and of those that have the node's own key."""
 NOTHING = Rights("", (), ())
 
 
 def permitted(patterns: Patterns, name: str) -> bool:
-    """Tell whether a name is among what is permitted."""
+    """Return whether one of some patterns matches a name, or everything is permitted."""
     return patterns is None or any(matches(pattern, name) for pattern in patterns)
 
 
@@ -87,30 +86,30 @@ def _all_permitted(patterns: tuple[str, ...], prefix: bytes) -> bool:
 
 
 def covers_prefix(pattern: str, prefix: str) -> bool:
-    """Tell whether a pattern covers every name that starts with a prefix.
+    """Return whether a pattern covers every name that starts with a prefix.
 
-    Only one that ends in ``**`` can: below any prefix there are levels without end.
+    Only a pattern that ends in ``**`` can: names with any number of levels start with the prefix.
     """
     *head, last = pattern.split(".")
     if last != "**":
         return False
-    levels = prefix.split(".")[:-1]  # the last one is not complete yet
+    levels = prefix.split(".")[:-1]  # the last level of a prefix may go on
     return len(levels) >= len(head) and all(
         segment in ("*", level) for segment, level in zip(head, levels, strict=False)
     )
 
 
 def intersection(one: str, other: str) -> str | None:
-    """Return the name or pattern that covers what both cover, None if that is nothing."""
+    """Return the name or pattern that covers exactly what both cover; None if that is nothing."""
     left, right = one.split("."), other.split(".")
     if len(left) > len(right):
         left, right = right, left
     parts: list[str] = []
     for number, segment in enumerate(left):
-        if segment == "**":  # the last one of a pattern that is no longer than the other
+        if segment == "**":  # the end of the shorter pattern: the rest is the other's
             parts += right[number:]
             break
-        if right[number] == "**":  # only here: levels to come are the other's
+        if right[number] == "**":  # both end here, at the same level
             parts += left[number:]
             break
         both = _level(segment, right[number])
@@ -122,7 +121,8 @@ def intersection(one: str, other: str) -> str | None:
         if rest and rest != ["**"]:
             return None
     found = ".".join(parts)
-    # No name is so long (but with empty levels), and whoever were told of it would refuse it.
+    # The names that a longer pattern covers are too long as well (unless levels are empty), and a
+    # peer that is told such a pattern refuses it.
     return found if len(found.encode()) <= MAX_NAME_BYTES else None
 
 
@@ -133,7 +133,7 @@ def _level(one: str, other: str) -> str | None:
 
 
 def restricted(keys: Iterable[str], patterns: Patterns) -> dict[str, None]:
-    """Return the names and patterns that cover what both ``keys`` and ``patterns`` do."""
+    """Return the names and patterns that cover what both ``keys`` and ``patterns`` cover."""
     if patterns is None:
         return dict.fromkeys(keys)
     found = (_part(key, pattern) for key in keys for pattern in patterns)
@@ -148,16 +148,16 @@ def _part(key: str, pattern: str) -> str | None:
 
 @lru_cache(maxsize=4096)
 def both(one: Patterns, other: Patterns) -> Patterns:
-    """Return the names and patterns that cover what two lists of them both do."""
+    """Return the names and patterns that cover what both of two lists cover."""
     if one is None or other is None:
         return other if one is None else one
     return tuple(restricted(one, other))
 
 
 def wants_by_name(key: str, rights: Rights) -> bool:
-    """Tell whether what a key covers can only be subscribed to name by name.
+    """Return whether a peer can subscribe to what a key covers only name by name.
 
-    A pattern is subscribed to by prefixes, and there may be more below them than a peer is
+    A pattern is subscribed to by prefixes, and more names may start with them than the peer is
     permitted.
     """
     return is_pattern(key) and not all(rights.honours(topic) for topic in topics(key))
@@ -167,7 +167,12 @@ def wants_by_name(key: str, rights: Rights) -> bool:
 
 
 class Policy:
-    """Whose keys are authorized, and for what: as it stands now, and never changed."""
+    """The authorized keys and their rights: an immutable snapshot.
+
+    Args:
+        own: the node's own key, which may do everything.
+        rights: the rights of the other authorized keys.
+    """
 
     __slots__ = ("_owners", "_rights", "own")
 
@@ -177,7 +182,7 @@ class Policy:
         self._owners = {mark(key): key for key in self._rights}
 
     def rights(self, key: bytes) -> Rights | None:
-        """Return what the owner of a key may do; None if the key is not authorized."""
+        """Return the rights of the owner of a key; None if the key is not authorized."""
         return self._rights.get(key)
 
     @property
@@ -190,23 +195,23 @@ class Policy:
         return [key for key, rights in self._rights.items() if rights.name == name]
 
     def is_hub(self, key: bytes) -> bool:
-        """Tell whether the owner of a key may carry messages of others."""
+        """Return whether the owner of a key may carry messages of others."""
         rights = self._rights.get(key)
         return rights is not None and rights.hub
 
     def owner(self, node: bytes) -> bytes | None:
-        """Return the authorized key that a node id goes with, if there is one."""
+        """Return the authorized key that a node id goes with, or None."""
         return self._owners.get(mark_of(node))
 
     @property
     def hides_interest(self) -> bool:
-        """Whether there is a key that must not be told all that is listened to."""
+        """Whether some key must not learn everything that others listen to."""
         return any(rights.publish is not None for rights in self._rights.values())
 
     def may_hear(self, key: bytes, topic: bytes) -> bool:
-        r"""Tell whether a subscription of the owner of a key is honoured.
+        r"""Return whether a subscription of the owner of a key is honoured.
 
-        Tokens (``\xff``) and marks (``\xfe``) are for the node whose id is in them.
+        Tokens (``\xff``) and marks (``\xfe``) are honoured for the node whose id is in them.
         """
         rights = self._rights.get(key)
         if rights is None:
@@ -215,7 +220,7 @@ class Policy:
         return belongs(node, key) if node else rights.honours(topic)
 
     def changed(self, other: "Policy") -> set[bytes]:
-        """Return the keys that are not authorized any more, or for something else."""
+        """Return the keys that have other rights in another policy, or are not authorized there."""
         return {key for key, rights in self._rights.items() if other.rights(key) != rights}
 
     def __eq__(self, other: object) -> bool:
@@ -225,7 +230,7 @@ class Policy:
 
 
 def owner_in(topic: bytes) -> bytes:
-    """Return the node id in a token or mark, nothing if the topic is neither."""
+    """Return the node id in a token or mark; empty if the topic is neither."""
     token = read_token(topic)
     if token is not None:
         return token[0]
@@ -233,11 +238,11 @@ def owner_in(topic: bytes) -> bytes:
 
 
 def read_permissions(text: str) -> dict[str, Rights]:
-    """Return the entries of a permissions file, by name, what `DEFAULT` says filled in.
+    """Return the entries of a permissions file by name, completed by those of `DEFAULT`.
 
     Raises:
-        InvalidKeys: if it is no TOML, or has in it what no permissions file has. A word that
-            is misspelt must not come to permit everything.
+        InvalidKeys: if it is not TOML, or has an unknown field or a wrong value. Unknown fields are
+            errors because a misspelt one must not permit everything.
     """
     if len(text) > MAX_PERMISSIONS_BYTES:
         raise InvalidKeys(f"over {MAX_PERMISSIONS_BYTES} characters")
@@ -283,10 +288,15 @@ def _patterns(name: str, table: dict[str, Any], field: str, default: Patterns) -
 def make_policy(
     own: bytes, authorized: Mapping[str, tuple[bytes, ...]], entries: Mapping[str, Rights]
 ) -> Policy:
-    """Return the policy of authorized keys, by name, and what is permitted to them.
+    """Return the policy for some authorized keys.
+
+    Args:
+        own: the node's own key.
+        authorized: the authorized keys, by name.
+        entries: the entries of the permissions file, by name.
 
     Raises:
-        InvalidKeys: if a key stands under two names, or a name is `DEFAULT`.
+        InvalidKeys: if a key has two names, or a name is `DEFAULT`.
     """
     rights: dict[bytes, Rights] = {}
     for name, keys in authorized.items():
