@@ -8,8 +8,7 @@ from dataclasses import replace
 
 from ...protocol.hub.client import Hub
 from ...protocol.interest.interest import NameSet
-from ...protocol.session import peers as m
-from ...protocol.session.peers import Candidate, Peer, State
+from ...protocol.session.peers import UNANSWERED_AFTER, Candidate, Peer, State
 from ...protocol.wire.envelopes import SCHEME
 from ..engine.engine import Engine
 from ..engine.waits import NodeWaits, others
@@ -20,7 +19,7 @@ from .snapshot import Endpoint, Lookup, PeerView, Picture
 PATIENCE = 1.5
 """Seconds within which every peer that can has answered a ping and has sent one: each side sends
 one a second."""
-RECENT = m.UNANSWERED_AFTER + 0.5
+RECENT = UNANSWERED_AFTER + 0.5
 
 
 def examine(engine: Engine, exchange: str, timeout: float) -> Picture:

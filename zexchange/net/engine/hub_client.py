@@ -135,14 +135,14 @@ class HubClient:
         elif connect:
             self._connect(up, up, key)
         elif up in self._ups:
-            self.outbound.publish_to(self._ups.pop(up), False)
+            self.outbound.connect_hub(self._ups.pop(up), False)
 
     def _connect(self, up: str, literal: str, key: bytes) -> None:
         if not literal or all(hub.up != up for hub in self.hubs.hubs.values()):
             return  # the name has no address, or the hub was left during the look-up
         self._ups[up] = literal
         prepare = partial(self.guard.unlock_up, endpoint=literal, key=key)
-        self.outbound.publish_to(literal, True, prepare)
+        self.outbound.connect_hub(literal, True, prepare)
 
     def _renew(self, down: str) -> None:
         key = next((hub.key for hub in self.hubs.hubs.values() if hub.down == down), b"")

@@ -515,7 +515,7 @@ class Publisher:
         elif not self._asked:
             self._ask()
 
-    def publish_to(
+    def connect_hub(
         self,
         endpoint: str,
         connecting: bool,

@@ -1,4 +1,4 @@
-"""Effects: what the session asks the shell around it to do, in order.
+"""Effects: what the session asks the engine around it to do, in order.
 
 An effect is a frozen value, one for each thing that needs sockets or other parts of the node.
 Nothing here knows how it is done.
@@ -13,7 +13,7 @@ from .events import Event
 
 
 class Effect:
-    """A request of the session to the shell."""
+    """A request of the session to the engine."""
 
     __slots__ = ()
 

@@ -1,6 +1,6 @@
 """The node as one machine: messages and time in, effects out.
 
-For each thing that happens, the shell calls one method, and then carries out the effects that
+For each thing that happens, the engine calls one method, and then carries out the effects that
 `take` returns, in that order, on the same thread. The machine never waits, opens nothing and reads
 no clock. Joining goes like this, and every step may come twice or not at all:
 
@@ -58,7 +58,7 @@ from .readiness import Readiness
 from .state import Addressed, SessionState
 
 Answer = Ack | Replayed | Recalled
-"""Messages of a peer that answer what other parts of the shell sent or asked for."""
+"""Messages of a peer that answer what other parts of the engine sent or asked for."""
 
 
 class Session(SessionState):
@@ -123,8 +123,8 @@ class Session(SessionState):
             hub: the endpoint of the hub that it came by, which speaks for its sender.
 
         Returns:
-            The message, if the shell has to hand it to the part that sent, or asked for, what it is
-                about.
+            The message, if the engine has to hand it to the part that sent, or asked for, what it
+                is about.
         """
         # First take in what tasks here want: a node that joins after they attached is told of it.
         self.readiness.tell_added(now)
@@ -147,7 +147,7 @@ class Session(SessionState):
     def _take(
         self, message: Control, channel: Channel, route: Any, link: str | None, now: float
     ) -> Answer | None:
-        """Take a message that is believed; return it if the shell has to hand it on."""
+        """Take a message that is believed; return it if the engine has to hand it on."""
         peer = self.members.peers.get(message.sender)
         if peer is not None:
             peer.heard(now)

@@ -83,7 +83,7 @@ class SessionState:
         self._refusals = TokenBucket(*REFUSALS)
 
     def do(self, effect: Effect) -> None:
-        """Have the shell carry out an effect."""
+        """Have the engine carry out an effect."""
         self.effects.append(effect)
 
     def say(self, peer: Peer, message: Control) -> None:

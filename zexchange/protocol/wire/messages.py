@@ -1,7 +1,8 @@
 """The frozen values that travel between nodes: control messages, and heads of data frames.
 
 They say what one node tells another; in their docstrings, *I* is the sender and *you* the receiver.
-Nothing here acts, and nothing here knows how a value is written on the wire.
+Nothing here acts, and nothing here knows how a value is written on the wire: see `control.py` for
+control messages, and `data.py` for heads of data frames.
 
 They are in one file because together they are the protocol, to be read from top to bottom.
 """
@@ -49,6 +50,7 @@ class Address(NamedTuple):
 #
 # A message that says how far two nodes are with each other names its receiver in ``to``:
 # after a restart another node listens at the same endpoint, to which it does not apply.
+# `Addressed` in `session/state.py` lists these messages.
 
 
 @dataclass(frozen=True, slots=True)
