@@ -24,7 +24,7 @@ from ...protocol.timing import ENTER_EVERY, KNOCK_EVERY, REDIAL_AFTER, TURNED_AW
 from ...protocol.unanswered import Neighbours
 from ...protocol.wire.envelopes import Envelope, bundles
 from ..peering.dealers import DealerLink, DealerLinks
-from ..security.guard import CurveGuard
+from ..security.guard import AuthListener, CurveGuard
 from ..transport.polling import Poller
 from .forwarding import BUDGET
 from .sockets import HubSockets
@@ -48,7 +48,7 @@ class Link(DealerLink, Credit):
     parcels: list[Envelope] = field(default_factory=list[Envelope])
 
 
-class HubLinks(DealerLinks[Link]):
+class HubLinks(DealerLinks[Link], AuthListener):
     """All links of one hub.
 
     Args:

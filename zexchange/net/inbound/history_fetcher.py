@@ -147,7 +147,7 @@ class HistoryFetcher:
         if not self.owed:
             self._bytes = 0
         if not (step.complete or left or catch_up.cancelled):
-            receive_context.reject(
+            receive_context.control.rejected(
                 self._peer.hex(), f"its history did not all come for {catch_up!r}"
             )
         receive_context.busy = (

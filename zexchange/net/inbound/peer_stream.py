@@ -321,7 +321,10 @@ class PeerReceiver:
             count = batch.count - skip
             by.spoiled(name, count)
             self.tell_lost(name, first, first + count - 1, "undecodable")
-            self._receive_context.reject(by.origin, str(error))
+            # Only the peer whose source is being read now rests for it.
+            control = self._receive_context.control
+            reject = self._receive_context.reject if by is self else control.rejected
+            reject(by.origin, str(error))
             return False
         receive_context = self._receive_context
         receive_context.busy = (self.now(), name)

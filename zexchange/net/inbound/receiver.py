@@ -274,6 +274,8 @@ class Receiver:
             return
         if peer not in self._peer_receivers:
             self._peer_receivers[peer] = self._new_peer_receiver(asked)
+        if isinstance(source, HubSource):
+            self._hub_sources[asked.endpoint] = source
         if before is not None:
             self._replace(peer, before)
             if not (before.hub or source.hub):
@@ -296,8 +298,7 @@ class Receiver:
             return None
         if not endpoint.startswith(HUB_PREFIX):
             return DataSource(endpoint, socket, self._receive_context, asked.rights.publish)
-        source = self._hub_sources[endpoint] = HubSource(endpoint, socket, self._receive_context)
-        return source
+        return HubSource(endpoint, socket, self._receive_context)
 
     def _new_socket(self, peer: bytes) -> "zmq.Socket[bytes] | None":
         """Return a socket to receive a peer by; None, with a report, if none can be made.

@@ -205,13 +205,17 @@ class HubTransport(Controls):
 
     def settle(self) -> bool:
         """Send gathered messages, and read the sockets that were used. Links to hubs never rest."""
-        hubs = self._unread_hubs()
+        used = self._unread_hubs()
+        for link in used:
+            del self._unread[link]
+        hubs = [link for link in used if self._links.get(link.endpoint) is link]  # not closed since
         for link in hubs:
             link.send_parcels()
-            del self._unread[link]
+        again = super().settle()
+        for link in hubs:
             if self._links.get(link.endpoint) is link:
                 self._read_link(link)
-        return super().settle() or bool(hubs)
+        return again or bool(used)
 
     def _read_link(self, link: Link) -> None:
         if isinstance(link, HubLink) and not link.may_carry:

@@ -42,7 +42,7 @@ from ...protocol.wire.control import control_frame, read_control
 from ...protocol.wire.data import DATA, MAX_CONTROL_BYTES
 from ...protocol.wire.messages import Control, Hello, Ping, Welcome
 from ..security.connections import connection_of, cut, peer_host
-from ..security.guard import CurveGuard
+from ..security.guard import AuthListener, CurveGuard
 from ..transport.dns import Resolver
 from ..transport.endpoints import host_of, parse_tcp, resolve_wild
 from ..transport.polling import Poller
@@ -139,7 +139,7 @@ class Link(DealerLink):
 
 
 @dataclass(eq=False)
-class Controls:
+class Controls(AuthListener):
     """All control sockets of a node."""
 
     sockets: Sockets

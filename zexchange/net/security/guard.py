@@ -11,7 +11,7 @@ what the monitor reports about that, and what follows.
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import zmq
 
@@ -41,24 +41,20 @@ MOST_TRIALS = 4096
 _DIALLED = h.STANDS | h.BROKEN_OFF | h.MALFORMED | h.REFUSED
 
 
-class AuthListener(Protocol):
+class AuthListener:
     """The owner of the links: it is told how connections fail, and asked to dial again."""
 
     def turned_away(self, source: str, reason: str, detail: str) -> None:
         """Take note that a connection was not made, to an endpoint or from a peer."""
-        ...
 
     def shut_out(self, endpoint: str) -> None:
         """Take note that our key was refused at an endpoint."""
-        ...
 
     def try_again(self, endpoint: str) -> None:
         """Dial an endpoint again, with the next key."""
-        ...
 
     def hang_up(self, endpoint: str) -> None:
         """Close the link to an endpoint, until it is time to dial it again."""
-        ...
 
 
 class CurveGuard:
@@ -68,7 +64,7 @@ class CurveGuard:
         listener: told what happens; set before anything is dialled or bound.
     """
 
-    listener: AuthListener
+    listener = AuthListener()
 
     def __init__(self, keys: Path | None) -> None:
         self._keyring = KeyDirectory(keys) if keys is not None else None

@@ -277,7 +277,7 @@ class HubCore:
         dropped: only replays are large, and they are asked for again.
         """
         fits = member.take(size)
-        if member.due:
+        if fits and member.due:
             self._answer(member)
         return fits
 

@@ -14,7 +14,7 @@ They are in one file with their table because these deadlines are tuned to one a
 
 import enum
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..delivery.departed import LONGER, Departed
 from ..interest.interest import NameSet, PeerInterest
@@ -213,6 +213,7 @@ class Peer:
         self.asked = PermittedInterest(self.rights.subscribe)
         self.told = PermittedInterest(self.rights.publish)
         self.interest = PeerInterest(hello.epoch, self.asked.replace(hello.interest))
+        self.hello = replace(hello, interest=())  # which may shrink, and is in `interest`
         self.heard_at = self.ponged_at = now
         self.unproven_at: float | None = now
         self.ping_at = now + PING_EVERY

@@ -155,7 +155,7 @@ class Readiness:
 
     def ping(self, peer: Peer, now: float) -> None:
         """Tell a peer by which epochs we go, and measure how long it takes to answer."""
-        if peer.pinged_at is None:
+        if peer.link is not None and peer.pinged_at is None:
             peer.pinged_at = now
         told = self._core.interest.epoch, peer.interest.announced, peer.ready_epoch
         self._core.say(peer, Ping(self._core.me, *told, named=peer.names_said))
