@@ -333,3 +333,10 @@ with federate("fed"):
         eventually(lambda: len(kept.records) >= 30_000)
     assert kept.texts() == [str(n) for n in range(30_000)]
     assert not [event for event in events if isinstance(event, Lost)]
+
+
+def test_a_listener_that_has_not_started_takes_nothing(rendezvous: Path) -> None:
+    """It may be attached to a further exchange before: senders there get no error."""
+    listener = ExchangeListener("fed")
+    assert listener.send({"msg": "early"}) is None
+    assert listener.rejected == 0

@@ -2,15 +2,18 @@
 
 import asyncio
 import datetime
+import dis
 import enum
 import logging
 import numbers
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple, TypedDict
 
 import pytest
@@ -20,6 +23,7 @@ from zexchange.local import Delivery
 from zexchange.local.parking import Bridge
 
 ORIGIN = "ab" * 16
+NOP = dis.opmap["NOP"]
 
 
 @dataclass(frozen=True)
@@ -802,3 +806,66 @@ def test_bridges_are_told_apart() -> None:
     trades.send(Trade("A", 1.0))
     assert one.got == []  # type: ignore[attr-defined]
     assert len(two.got) == 1
+
+
+def interrupted_send(exchange: Exchange[int], step: int) -> int:
+    """Send, with a Ctrl-C before a step of the round; return how many steps there were so far.
+
+    Not where nothing is done: CPython looks at signals when it jumps back, and after calls.
+    """
+    steps = 0
+
+    def trace(frame: FrameType, event: str, arg: object) -> Any:
+        nonlocal steps
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        if event == "opcode" and frame.f_code.co_name == "convert":
+            steps += frame.f_code.co_code[frame.f_lasti] != NOP
+            if steps == step:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        exchange.send(1)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(None)
+    return steps
+
+
+def test_an_interrupt_between_two_tasks_robs_one_at_most() -> None:
+    """As on an exchange without a type: the others are served, wherever Ctrl-C comes."""
+    exchange = Registry().get("x", type=int)
+    got: list[int] = []
+    for n in range(3):
+        exchange.handler(lambda msg, n=n: got.append(n))  # type: ignore[misc]
+    step = 1
+    while interrupted_send(exchange, step) >= step:
+        assert len(got) in (0, 2, 3), f"step {step}"
+        got.clear()
+        step += 1
+    assert got == [0, 1, 2]
+
+
+class Broken:
+    """A codec with a fault."""
+
+    def encode(self, msg: object) -> object:
+        raise AttributeError("a fault of the codec")
+
+    def decode(self, plain: object) -> object:
+        return plain
+
+
+@pytest.mark.parametrize("tasks", [0, 1, 2])
+def test_an_error_of_a_codec_is_not_one_of_a_task(tasks: int) -> None:
+    """It is raised as it is, without a note that names a task, and counted at none."""
+    exchange: Exchange[Any] = Registry().get("x", type=int, codec=Broken())
+    for _ in range(tasks):
+        exchange.handler(lambda msg: None)
+    with pytest.raises(AttributeError, match="a fault of the codec") as caught:
+        exchange.send(1)
+    assert not any("task" in note for note in getattr(caught.value, "__notes__", ()))
+    assert exchange.stats().errors == 0

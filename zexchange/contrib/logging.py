@@ -117,6 +117,7 @@ class ExchangeListener:
         self._exchange: Exchange[dict[str, Any]] = self._membership.registry.get(exchange)
         self._logger = logger or logging.getLogger()
         self._task: to_thread | None = None
+        self._pid = os.getpid()
         self.rejected = 0
         """How many messages arrived that are no log records; the first is logged as a warning."""
 

@@ -8,6 +8,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from threading import get_ident
 from typing import Generic, TypeVar
 
@@ -75,7 +76,7 @@ class Worker(ABC, Generic[T]):
             try:
                 # A signal handler may raise between `acquire` and a `try` after it. This loop
                 # sets `free` in the same step as it takes the lock.
-                for free in iter(self._try_turn, False):  # noqa: B007
+                for free in iter(partial(self._turn.acquire, False), False):  # noqa: B007
                     self._doer = get_ident()
                     while self.waiting and may():
                         self._do(self.waiting.popleft())
@@ -85,6 +86,3 @@ class Worker(ABC, Generic[T]):
                     self._doer = 0
                     self._turn.release()
         return free and not self._turn.locked()
-
-    def _try_turn(self) -> bool:
-        return self._turn.acquire(False)

@@ -9,7 +9,7 @@ import inspect
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import Any
 
@@ -93,7 +93,7 @@ def unawaited(result: Any) -> NotASubscriber:
 
 
 def serve(
-    targets: tuple[Target, ...], msg: object, trouble: Failures | None = None
+    targets: Iterable[Target], msg: object, trouble: Failures | None = None
 ) -> Failures | None:
     """Call every target with ``msg``; return the failures, or None if there are none."""
     for target in targets:

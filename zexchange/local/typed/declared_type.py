@@ -50,18 +50,24 @@ class DeclaredType:
         encode = self.codec.encode
 
         def convert(msg: Any) -> Failures | None:
+            trouble, left = None, iter(tasks)
             try:
                 plain = encode(msg)
             except (TypeError, ValueError) as error:
                 return failed(None, self.encode, self._misfit(error))
-            trouble = serve(ways, plain) if ways else None
-            for target in tasks:  # repeated from `serve`, which would be one more call
-                try:
-                    result = target(msg)
-                    if result is not None:
-                        trouble = answered(trouble, target, result)
-                except BaseException as error:
-                    trouble = failed(trouble, target, error)
+            except BaseException as error:
+                return failed(None, self.encode, error)
+            try:
+                trouble = serve(ways, plain) if ways else None
+                for target in left:  # repeated from `serve`, which would be one more call
+                    try:
+                        result = target(msg)
+                        if result is not None:
+                            trouble = answered(trouble, target, result)
+                    except BaseException as error:
+                        trouble = failed(trouble, target, error)
+            except BaseException as error:  # of a signal handler, between two calls
+                return serve(left, msg, failed(trouble, self.encode, error))
             return trouble
 
         def check(msg: Any) -> Failures | None:
@@ -69,6 +75,8 @@ class DeclaredType:
                 encode(msg)
             except (TypeError, ValueError) as error:
                 return failed(None, self.encode, self._misfit(error))
+            except BaseException as error:
+                return failed(None, self.encode, error)
             try:
                 result = only(msg)
                 return None if result is None else answered(None, only, result)
