@@ -9,11 +9,13 @@ import pytest
 import zmq
 
 from zexchange.net.peering import links as c
+from zexchange.net.peering.hub_links import HubLink, HubTransport
 from zexchange.net.peering.links import Controls
 from zexchange.net.security.guard import CurveGuard
 from zexchange.net.transport.sockets import EVENTS
 from zexchange.protocol.wire import messages as v
 from zexchange.protocol.wire.control import control_frame
+from zexchange.protocol.wire.envelopes import Envelope
 
 PING = control_frame(v.Ping(b"p" * 16, 1, 1))
 NAMES = tuple(f"{n:015}" for n in range(8000))
@@ -153,3 +155,31 @@ def test_large_messages_of_a_peer_are_its_own() -> None:
     bench.socket.unread.append((b"peer", LARGE))
     bench.turn()
     assert bench.received == [b"peer"]
+
+
+class Closed:
+    """A socket that was closed with its link."""
+
+    def send_multipart(self, parts: object, flags: int, copy: bool) -> None:
+        raise zmq.ZMQError(zmq.ENOTSOCK)
+
+    def getsockopt(self, option: int) -> int:
+        raise zmq.ZMQError(zmq.ENOTSOCK)
+
+
+def test_a_link_to_a_hub_that_was_closed_is_not_used_again() -> None:
+    """Messages that were gathered for it go with it, and the turn goes on for other links."""
+    bench = Bench()
+    made: Any = bench
+    socket: Any = bench.socket
+    closed: Any = Closed()
+    guard = CurveGuard(None)
+    controls = HubTransport(
+        made, made, made, socket, made, made, lambda: bench.now, guard, hubs=made
+    )
+    link = HubLink("tcp://127.0.0.1:1", closed, 9, b"", guard)
+    link.parcels.append(Envelope(b"a" * 16, b"b" * 16, 1, b"words"))
+    controls._unread[link] = None
+    controls.begin(bench.now)
+    assert controls.settle()
+    assert not controls.settle()
