@@ -38,6 +38,10 @@ async def expel(sid, other, room):
     await sio.leave_room(other, room)
 
 @sio.event
+async def rooms(sid):
+    return list(sio.rooms(sid))
+
+@sio.event
 async def tell(sid, room, text):
     await sio.emit("told", text, room=room)
 
@@ -72,6 +76,8 @@ def test_everything_crosses_between_workers(rendezvous: Path, tmp_path: Path) ->
                 client.expect("said", f"hello from {name}")
         a.call("invite", b.sid, "attic")
         a.call("invite", c.sid, "attic")
+        for client in (b, c):  # each enters at a worker of its own, which hears of it later
+            eventually(lambda client=client: "attic" in client.call("rooms"))
         c.call("tell", "attic", "secret")
         b.expect("told", "secret")
         a.call("expel", c.sid, "attic")
