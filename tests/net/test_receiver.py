@@ -14,6 +14,7 @@ from zexchange.net.inbound import receiver as i
 from zexchange.net.inbound.context import ReceiveContext, ReceiverEvents
 from zexchange.net.inbound.merging import Sources
 from zexchange.net.inbound.receiver import Receiver
+from zexchange.net.transport.endpoints import HUB_PREFIX
 from zexchange.net.transport.sockets import EVENTS, READABLE
 from zexchange.protocol.interest.changes import Changes
 from zexchange.protocol.security.permissions import EVERYTHING, Rights
@@ -242,6 +243,16 @@ def test_a_socket_that_has_something_to_read_is_kept_although_nothing_is_proven(
         bench.inbound.tune(again)
     assert bench.good.closed
     assert len(bench.got) == 3
+
+
+def test_what_others_send_by_a_hub_keeps_no_peer_there(bench: Bench) -> None:
+    """A peer that is to be received directly is, whatever waits on the hub's connection."""
+    hub = "tcp://127.0.0.1:9"
+    bench.inbound.tune(OpenReceiver(GOOD, HUB_PREFIX + hub))
+    bench.made[-1].unread.append(data_head(topic("good"), FOE, 1, 1, 1.0) + b"\x01")
+    bench.inbound.tune(OpenReceiver(GOOD, "tcp://127.0.0.1:1", unproven=True))
+    assert bench.made[2].closed
+    assert len(bench.made) == 4
 
 
 def test_a_socket_with_nothing_to_read_is_replaced_at_once(bench: Bench) -> None:

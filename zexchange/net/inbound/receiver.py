@@ -265,7 +265,7 @@ class Receiver:
         if known is not None and known is before:
             self._prove_again(known)
             return
-        if before is not None and asked.unproven and before.spare():
+        if before is not None and not before.hub and asked.unproven and before.spare():
             self._hot[before] = None  # the look at it may have consumed its wake-up
             return
         # First: to make a peer receiver takes away what is remembered of a peer that has left.
