@@ -31,6 +31,7 @@ class Credit:
 
     def take(self, size: int) -> bool:
         """Count bytes that are about to be sent, if they fit; return whether they do."""
+        # The contrary of `fits`, which would be one more call for each frame between hubs.
         if self.sent - self.taken + size > UNREAD_BYTES and self.sent > self.taken:
             return False
         self.sent += size
