@@ -584,7 +584,7 @@ class Receiver:
 
     def _read(self, source: DataSource) -> bool:
         """Take frames from a source, within its budget; return whether there may be more."""
-        receive, take, rest = source.socket.recv, source.take, source.rest
+        receive, take, rest = source.receive, source.take, source.rest
         until = began = 0.0
         for _ in range(BUDGET):
             try:

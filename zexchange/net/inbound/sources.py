@@ -14,7 +14,15 @@ from ...protocol.interest.interest import NameSet
 from ...protocol.security.permissions import Patterns, restricted
 from ...protocol.wire.data import MAX_ATTACHED, READY, read_ready, ready_topic, topic, topics
 from ...protocol.wire.envelopes import MARK, mark_topic, origin_of, read_mark
-from ..transport.sockets import DO_NOT_WAIT, EVENTS, RCVMORE, READABLE, subscribe, unsubscribe
+from ..transport.sockets import (
+    DO_NOT_WAIT,
+    EVENTS,
+    RCVMORE,
+    READABLE,
+    plain_receive,
+    subscribe,
+    unsubscribe,
+)
 from .context import ReceiveContext
 from .peer_stream import PeerReceiver
 
@@ -64,7 +72,7 @@ class DataSource:
 
     def open(self, socket: "zmq.Socket[bytes]") -> None:
         """Receive by a fresh socket from now on."""
-        self.socket = socket
+        self.socket, self.receive = socket, plain_receive(socket)
         self.fd = int(socket.getsockopt(zmq.FD))
         self.tokens: list[int] = []
 

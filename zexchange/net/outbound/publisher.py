@@ -32,8 +32,8 @@ from ...protocol.wire.messages import Promise, Ready
 from ..security.subscription_filter import SubscriptionFilter
 from ..transport.sockets import DO_NOT_WAIT, SNDMORE, connect, plain_send
 from ..transport.sync import LOOK_SECONDS, looking
-from .pacing import GAP, HELD_UP, MOST_GAP, SendPacer
-from .send_queue import LANES_ALONG, LANES_AT_ONCE, ExchangeQueue, SendQueue, make_frame
+from .pacing import GAP, MOST_GAP, SendPacer
+from .send_queue import LANES_AT_ONCE, ExchangeQueue, SendQueue, make_frame
 from .subscriptions import AT_ONCE, SubscriptionReader
 from .window import REPLAY_BYTES, Window
 
@@ -48,8 +48,6 @@ RETRY = 100e-6
 """Seconds after which the sender thread tries again, if another thread was sending."""
 QUEUED_BYTES = 4 << 20
 """About how many bytes may be queued while another thread is sending before senders wait."""
-LANES_ALONE = 64
-"""The most lanes with much in them that are left to the sender thread alone."""
 LANES_TOGETHER = 128
 """The most exchanges that are left queued to travel together, each in a frame of its own."""
 LANES_MOST = 2 * LANES_TOGETHER
@@ -146,13 +144,7 @@ class Publisher:
             self.lanes.append(lane)
         pace, bodies, window = self.pace, lane.bodies, self.window
         now, lanes = self.monotonic(), len(self.lanes)
-        if pace.handed_over:
-            # Many lanes are too much for the sender thread alone: for each of them it may have to
-            # wait for the interpreter's lock.
-            queued = lanes * len(bodies) * (size + 64)
-            much = lanes > LANES_ALONE and queued > self._queued_most // 8
-        else:
-            much = len(bodies) * (size + 1) >= self._frame_bytes
+        much = len(bodies) * (size + 1) >= self._frame_bytes
         if much or now >= pace.direct_at or lanes > LANES_TOGETHER:
             self._drain()
         else:
@@ -162,9 +154,8 @@ class Publisher:
                 pace.quiet_until = min(pace.direct_at, now + MOST_GAP)
             if not self._asked:
                 self._ask()
-        # Many lanes are too much, too: each takes a send, for which the sending thread needs the
-        # interpreter's lock. Counted again, because they may just have been sent. Each of them is
-        # taken to have as much queued as this one.
+        # Many lanes are too much, too. Counted again, because they may just have been sent. Each of
+        # them is taken to have as much queued as this one.
         lanes = max(len(self.lanes), 1)
         if (
             window.full
@@ -185,24 +176,21 @@ class Publisher:
         lane.listed = True
         lanes.append(lane)
         began, held = self.monotonic(), False
-        if began < pace.direct_at or pace.handed_over:
+        if began < pace.direct_at:
             return self.see_to(lane, size)
         try:
             for held in iter(self._try_lock, False):  # noqa: B007
                 self._holder = threading.get_ident()
                 waiting = self._waiting
-                bytes_before, frames_before = waiting.bytes, waiting.frames
                 try:
                     count = waiting.send()
                 except BaseException:
                     waiting.send()  # so that the next thread finds everything in order
                     raise
-                ended = self.monotonic()
-                if count == 1 and ended - began < HELD_UP:
-                    pace.direct_at = ended + GAP
+                if count == 1:
+                    pace.direct_at = self.monotonic() + GAP
                 else:
-                    sent_frames, sent = waiting.frames - frames_before, waiting.bytes - bytes_before
-                    pace.sent(began, ended, count, sent_frames, sent, True)
+                    pace.sent(self.monotonic(), count, 1)
                 if self.window.acknowledged or began >= self._look_at:
                     self._look_around(began)
                 break
@@ -255,18 +243,16 @@ class Publisher:
                 # Not `acquire`, then `try`: a signal handler could raise in between. CPython
                 # handles no signal between this step and the assignment.
                 for held in iter(self._try_lock, False):  # noqa: B007
-                    self._send_queued(True)
+                    self._send_queued()
                     break
             finally:
                 if held:
                     self._lock.release()
             if not held:
-                # Another thread is sending. It may wait for the interpreter's lock: until then the
+                # Another thread is sending, and waits for the interpreter's lock: until then the
                 # thread that has that lock may go on queueing, without asking each time.
                 if not self.window.full:
                     self.pace.quiet_until = self.monotonic() + RETRY
-                break
-            if self.pace.handed_over:
                 break
         # Also if others queue faster than we send.
         if not self._asked:
@@ -352,8 +338,6 @@ class Publisher:
             start = numbering.start(name)
             head, base = numbering.heads.get(name, start), numbering.bases.get(name)
             self.put(data_head(topic, self._origin, head + 1, 0, now, 0, start, base), DO_NOT_WAIT)
-            # Each `put` releases the interpreter's lock, and gets it back only after 5 ms if
-            # another thread computes.
             if self.monotonic() >= until:
                 break
 
@@ -562,23 +546,20 @@ class Publisher:
 
     # ------------------------------------------------------------------ under the lock
 
-    def _send_queued(self, direct: bool = False, most: int = LANES_AT_ONCE) -> None:
-        """Send what is queued in ``most`` lanes. The caller holds the lock.
-
-        ``direct`` says that the calling thread had a message to send.
-        """
+    def _send_queued(self) -> None:
+        """Send what is queued, in `LANES_AT_ONCE` lanes at most. The caller holds the lock."""
         self._holder = threading.get_ident()
         waiting = self._waiting
         try:
             self.pace.quiet_until = 0.0  # before `waiting.send` looks at what is queued
-            size, frames, began = waiting.bytes, waiting.frames, self.monotonic()
+            frames, began = waiting.frames, self.monotonic()
             try:
-                count = waiting.send(most)
+                count = waiting.send()
             except BaseException:
                 waiting.send()  # so that the next thread finds everything in order
                 raise
-            frames, size = waiting.frames - frames, waiting.bytes - size
-            self.pace.sent(began, self.monotonic(), count, frames, size, direct)
+            if count:
+                self.pace.sent(self.monotonic(), count, waiting.frames - frames)
             if self.window.acknowledged or began >= self._look_at:
                 self._look_around(began)
         finally:
@@ -618,8 +599,7 @@ class Publisher:
 
         That is in seconds from now; 0 if there is nothing left to do.
         """
-        pace = self.pace
-        if not pace.handed_over and (left := pace.direct_at - self.monotonic()) > 0:
+        if (left := self.pace.direct_at - self.monotonic()) > 0:
             return left
         if not self._try_lock():
             return RETRY
@@ -627,7 +607,7 @@ class Publisher:
             # Cleared first: messages that are queued from here on are taken along, or their
             # threads ask again.
             self._asked = False
-            self._send_queued(False, LANES_AT_ONCE if pace.handed_over else LANES_ALONG)
+            self._send_queued()
         finally:
             self._lock.release()
         return RETRY if self.lanes else 0.0

@@ -25,11 +25,8 @@ from ..transport.sockets import DO_NOT_WAIT
 FRAME_COUNT = 1000
 """The most messages in a frame: its receiver hands all of them to every task before it reads on."""
 LANES_AT_ONCE = 128
-"""The most lanes that are emptied under one hold of the lock. Each takes a send, and each send may
-have to wait for the interpreter's lock: other threads that want the socket wait for all of them."""
-LANES_ALONG = 4
-"""The same for the sender thread while it only takes along what busy threads have left. They send a
-frame in microseconds; it takes up to the interpreter's switch interval for one."""
+"""The most lanes that are emptied under one hold of the lock. Each takes a send, and other threads
+that want the socket wait for all of them."""
 
 
 class ExchangeQueue(Protocol):
@@ -122,8 +119,7 @@ class SendQueue:
         self.lanes: list[ExchangeQueue] = []
         """The lanes with messages. Any thread appends; the holder of the lock takes away."""
         self.frames = 0
-        """How many frames have been sent; ``bytes`` are the bytes in them."""
-        self.bytes = 0
+        """How many frames have been sent."""
         self._origin = origin
         self._heads, self._starts, self._bases = numbering.heads, numbering.starts, numbering.bases
         self._carrier = carrier
@@ -195,7 +191,6 @@ class SendQueue:
                 frame = Frame(name, first, last, data, (), buffers)
                 carrier.keep(frame)
                 self.frames += 1
-                self.bytes += frame.size
                 self._unsent = None
         self._taken = []
         return count

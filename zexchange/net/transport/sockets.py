@@ -7,14 +7,13 @@ import _thread
 import os
 import threading
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import zmq
-from zmq.backend import Socket as _Backend
 from zmq.utils.garbage import gc as _collector
 
 from ...protocol.wire.data import MAX_CONTROL_BYTES, MAX_DATA_BYTES
+from . import libzmq
 
 if TYPE_CHECKING:
     Socket = zmq.Socket[bytes]
@@ -70,12 +69,13 @@ READABLE, DO_NOT_WAIT, SNDMORE = map(int, (zmq.POLLIN, zmq.NOBLOCK, zmq.SNDMORE)
 
 
 def plain_send(socket: Any) -> Callable[[bytes, int], object]:
-    """Return a function that sends one frame, which is copied.
+    """Return a function that sends one frame, which is copied. It never waits: see `libzmq`."""
+    return libzmq.sender(socket) if isinstance(socket, zmq.Socket) else socket.send
 
-    It is the C method inside a socket's `send`. pyzmq wraps that in Python, for cases that a node
-    does not have, at three times the cost (0.42 instead of 0.15 µs, with nobody subscribed).
-    """
-    return partial(_Backend.send, socket) if isinstance(socket, zmq.Socket) else socket.send
+
+def plain_receive(socket: Any) -> Callable[[int], bytes]:
+    """Return a function that receives one frame as bytes. It never waits: see `libzmq`."""
+    return libzmq.receiver(socket) if isinstance(socket, zmq.Socket) else socket.recv
 
 
 def lends() -> bool:
