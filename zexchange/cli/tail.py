@@ -46,7 +46,7 @@ Text and bytes are printed as they are, anything else as JSON. Quote patterns:
     metavar="N",
     type=click.IntRange(min=0),
     default=0,
-    help="First print the newest N that senders have kept (see retain in the README).",
+    help="First print the newest N that senders have kept (see zexchange.retain).",
 )
 @joins
 def tail(

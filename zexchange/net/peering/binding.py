@@ -221,6 +221,7 @@ def _bind(socket: "zmq.Socket[bytes]", endpoint: str) -> str:
             socket.setsockopt(zmq.IPV6, 1)
         socket.bind(endpoint)
     except zmq.ZMQError as error:
-        hint = "another process listens there" if error.errno == zmq.EADDRINUSE else "check it"
+        taken = "another process listens there: take a port of your own, or port 0"
+        hint = taken if error.errno == zmq.EADDRINUSE else "check it"
         raise Unreachable(f"cannot listen on {endpoint}: {error} ({hint})") from error
     return bytes(socket.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()

@@ -106,7 +106,7 @@ class Peering:
         self._open_again(hello)
         peer = self._admit(hello, now, near, channel.kind, False)
         if peer is None:
-            text = "none of your addresses can be reached from here"
+            text = "none of your addresses can be reached from here: listen= or advertise="
             core.refuse(route, Refuse(core.me, "unreachable", text), now)
             # A first hello may be left over from a node that has since closed its sockets.
             if hello.sender in self._unreached:
