@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 
 from tests.support import Program
+from zexchange.net.transport import polling
 from zexchange.net.transport.polling import Poller, Waker
 
 RECONNECTING = """
@@ -80,8 +81,10 @@ def test_waking_after_close_does_nothing() -> None:
 
 def test_a_wake_under_way_holds_up_the_close(monkeypatch: pytest.MonkeyPatch) -> None:
     """A descriptor is not closed, and its number given away, between look and write."""
-    name = "eventfd_write" if hasattr(os, "eventfd_write") else "write"
-    waker, write, stolen = Waker(), getattr(os, name), []
+    where, name = (
+        (polling, "eventfd_write") if hasattr(os, "eventfd_write") else (polling.os, "write")
+    )
+    waker, write, stolen = Waker(), getattr(where, name), []
     closing = threading.Thread(target=waker.close)
 
     def slow(fd: int, text: object) -> object:
@@ -90,7 +93,7 @@ def test_a_wake_under_way_holds_up_the_close(monkeypatch: pytest.MonkeyPatch) ->
         stolen.append(not closing.is_alive())
         return write(fd, text) if closing.is_alive() else 0
 
-    monkeypatch.setattr(os, name, slow)
+    monkeypatch.setattr(where, name, slow)
     waker.wake()
     closing.join()
     assert stolen == [False]

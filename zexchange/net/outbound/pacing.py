@@ -5,7 +5,7 @@ left to travel together: the more messages the last send took along, the longer 
 for more. What is left in the queue is sent by the next message that comes after that time, or else
 by the sender thread, which is asked for it once.
 
-A send keeps the interpreter's lock (`net/transport/libzmq.py`), so it takes microseconds also while
+A send keeps the interpreter's lock (`net/transport/native.py`), so it takes microseconds also while
 other threads compute. Nothing has to be learnt about that.
 """
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import BuiltinFunctionType
 
+from .native import eventfd_write
 from .threads import Handler, Ready
 
 
@@ -73,7 +74,7 @@ class Waker:
         # Under the lock: after `close` the number may belong to another file.
         with self._closing, suppress(OSError, ValueError):
             if _EVENTFD:
-                os.eventfd_write(self._in, 1)
+                eventfd_write(self._in, 1)
             else:
                 os.write(self._in, b"!")
 

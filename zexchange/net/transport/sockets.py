@@ -13,7 +13,7 @@ import zmq
 from zmq.utils.garbage import gc as _collector
 
 from ...protocol.wire.data import MAX_CONTROL_BYTES, MAX_DATA_BYTES
-from . import libzmq
+from . import native
 
 if TYPE_CHECKING:
     Socket = zmq.Socket[bytes]
@@ -69,13 +69,13 @@ READABLE, DO_NOT_WAIT, SNDMORE = map(int, (zmq.POLLIN, zmq.NOBLOCK, zmq.SNDMORE)
 
 
 def plain_send(socket: Any) -> Callable[[bytes, int], object]:
-    """Return a function that sends one frame, which is copied. It never waits: see `libzmq`."""
-    return libzmq.sender(socket) if isinstance(socket, zmq.Socket) else socket.send
+    """Return a function that sends one frame, which is copied. It never waits: see `native`."""
+    return native.sender(socket) if isinstance(socket, zmq.Socket) else socket.send
 
 
 def plain_receive(socket: Any) -> Callable[[int], bytes]:
-    """Return a function that receives one frame as bytes. It never waits: see `libzmq`."""
-    return libzmq.receiver(socket) if isinstance(socket, zmq.Socket) else socket.recv
+    """Return a function that receives one frame as bytes. It never waits: see `native`."""
+    return native.receiver(socket) if isinstance(socket, zmq.Socket) else socket.recv
 
 
 def lends() -> bool:

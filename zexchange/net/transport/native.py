@@ -1,9 +1,10 @@
-"""libzmq's own send and receive, called without letting go of the interpreter's lock.
+"""C functions that are called without letting go of the interpreter's lock.
 
-pyzmq releases that lock in each call. While another thread computes, the caller gets it back only
-after the interpreter's switch interval, 5 ms, for a call that takes a microsecond: none of ours
-ever waits in libzmq. `ctypes.PyDLL` keeps the lock. The functions are those of the very library
-that pyzmq uses, because they are looked up through pyzmq's extension module.
+pyzmq releases that lock in each call, and so does `os.eventfd_write`. While another thread
+computes, the caller gets it back only after the interpreter's switch interval, 5 ms, for a call
+that takes a microsecond: none of these calls ever waits. `ctypes.PyDLL` keeps the lock. libzmq's
+functions are those of the very library that pyzmq uses, because they are looked up through pyzmq's
+extension module.
 
 Where that module does not have them (PyPy, another build of pyzmq), `KEPT` is False and pyzmq's
 calls are used. Everything works then, but a thread that computes delays messages.
@@ -13,6 +14,7 @@ threads go on.
 """
 
 import ctypes
+import os
 from collections.abc import Callable
 from functools import partial
 
@@ -46,6 +48,21 @@ def _library() -> ctypes.PyDLL | None:
 _libzmq = _library()
 KEPT = _libzmq is not None
 """Whether frames are sent and received with the interpreter's lock kept."""
+
+
+def _eventfd_write() -> Callable[[int, int], object]:
+    """Return libc's ``eventfd_write``; `os.eventfd_write` if it cannot be reached."""
+    try:
+        call: Callable[[int, int], object] = ctypes.PyDLL(None).eventfd_write
+        call.argtypes = [ctypes.c_int, ctypes.c_uint64]  # type: ignore[attr-defined]
+    except (AttributeError, OSError, TypeError):
+        call = getattr(os, "eventfd_write", lambda _fd, _value: None)
+    return call
+
+
+eventfd_write = _eventfd_write()
+"""Adds a value to an eventfd, if there are such descriptors. A call on a closed one does nothing
+or raises `OSError`."""
 
 
 def sender(socket: "zmq.Socket[bytes]") -> Callable[[bytes, int], object]:
