@@ -2,8 +2,8 @@
 
 A single message is sent at once by its own thread. Messages that come faster than a send takes are
 left to travel together: the more messages the last send took along, the longer the next one waits
-for more. What is left in the queue is sent by the next message that comes after that time, or else
-by the sender thread, which is asked for it once.
+for more. The next message after that time takes the queued ones along. The sender thread sends
+them if none comes: it is asked to once.
 
 A send keeps the interpreter's lock (`net/transport/native.py`), so it takes microseconds also while
 other threads compute. Nothing has to be learnt about that.

@@ -15,6 +15,7 @@ threads go on.
 
 import ctypes
 import os
+import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -30,9 +31,7 @@ _MESSAGE_BYTES = 64
 def _library() -> ctypes.PyDLL | None:
     """Return the library that pyzmq uses; None if its functions cannot be reached."""
     try:
-        from zmq.backend.cython import _zmq
-
-        library = ctypes.PyDLL(_zmq.__file__)
+        library = ctypes.PyDLL(sys.modules["zmq.backend.cython._zmq"].__file__)
         pointer, number, size = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
         library.zmq_send.argtypes = [pointer, ctypes.c_char_p, size, number]
         library.zmq_msg_recv.argtypes = [pointer, pointer, number]
@@ -40,7 +39,7 @@ def _library() -> ctypes.PyDLL | None:
         library.zmq_msg_data.restype = pointer
         library.zmq_msg_init.argtypes = library.zmq_msg_close.argtypes = [pointer]
         library.zmq_errno.argtypes = []
-    except (ImportError, AttributeError, OSError):
+    except (KeyError, AttributeError, OSError):
         return None
     return library
 
