@@ -1,6 +1,7 @@
 """The send window, replay and losses, over real sockets."""
 
 import asyncio
+import logging
 import signal
 import threading
 from collections.abc import Callable
@@ -78,6 +79,31 @@ def test_send_waits_for_a_slower_receiver(join: Joiner) -> None:
     sender.join(30)
     node.flush(30)
     assert got == sent == list(range(400))
+    assert node.stats().waited > 0
+
+
+def test_a_stream_that_blocks_makes_remote_senders_wait(join: Joiner) -> None:
+    """It drops nothing: its node's data thread waits for room, and in the end a sender does."""
+    node, here = join(stall=60, replay_bytes=1 << 20)
+    _, there = join()
+    with there.get("x").stream(maxsize=10, overflow="block") as stream:
+        node.wait_subscribers("x", 1)
+        sent: list[int] = []
+
+        def work() -> None:
+            for n in range(400):
+                here.get("x").send((n, bytes(10_000)))
+                sent.append(n)
+
+        sender = threading.Thread(target=work)
+        sender.start()
+        assert node._engine is not None
+        window = node._engine.outbound.window
+        eventually(lambda: window.full or not sender.is_alive())
+        assert len(sent) < 400
+        assert [stream.get(timeout=30)[0] for _ in range(400)] == list(range(400))
+        sender.join(30)
+        assert stream.dropped == 0
     assert node.stats().waited > 0
 
 
@@ -184,6 +210,28 @@ def test_losses_stand_in_their_place_in_a_detailed_stream(
                 assert item.seq == item.msg[0] == expected
                 expected += 1
     assert Lost in kinds
+
+
+@pytest.mark.parametrize("listening", [False, True], ids=["no task", "a task"])
+def test_a_loss_that_no_task_is_told_is_a_warning(
+    relays: tuple[Relay, Relay], join: Joiner, caplog: pytest.LogCaptureFixture, listening: bool
+) -> None:
+    """With a task attached to `events`, the log has it as information only."""
+    node, here = behind(join, relays, replay_bytes=100_000, stall=0.1)
+    other, there = join(peers=[tcp(relays[0].port)], local=False)
+    got = collect(there, "x")
+    if listening:
+        other.events.handler(lambda event: None)
+    node.wait_subscribers("x", 1)
+    for relay in relays:
+        relay.refuse()
+    for n in range(500):
+        here.get("x").send((n, bytes(1000)))
+    for relay in relays:
+        relay.refuse(False)
+    eventually(lambda: got and got[-1] == (499, bytes(1000)))
+    told = eventually(lambda: [r for r in caplog.records if r.getMessage().startswith("Lost(")])
+    assert {record.levelno for record in told} == {logging.INFO if listening else logging.WARNING}
 
 
 @pytest.mark.leaves_files
