@@ -122,6 +122,24 @@ def test_a_federation_that_is_cut(
     assert got == list(range(1000))
 
 
+def test_a_message_is_not_passed_on_to_another_federation(join: Joiner) -> None:
+    """Who is in both receives it, and who is in the second alone does not."""
+    node, first = join("a")
+    both = Registry()
+    join("a", registry=both)
+    between, _ = join("b", registry=both)
+    _, last = join("b")
+    got, beyond = collect(both, "x"), collect(last, "x")
+    node.wait_subscribers("x", 1)
+    between.wait_subscribers("x", 1)
+    first.get("x").send("in a")
+    node.flush()
+    both.get("x").send("in both")  # after what would have been passed on
+    between.flush()
+    assert got == ["in a", "in both"]
+    assert beyond == ["in both"]
+
+
 def test_a_federation_that_is_left(pair: tuple[list[Node], list[object]]) -> None:
     """In the middle of a flood; the other one has all of it."""
     nodes, got = pair

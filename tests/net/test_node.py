@@ -11,7 +11,7 @@ import pytest
 import zexchange
 from tests.net.conftest import Joiner, collect, on_control
 from tests.support import PATIENCE, eventually, patience
-from zexchange import Closed, Node, Registry, federate
+from zexchange import Closed, Node, Registry, Unreachable, federate
 
 pytestmark = pytest.mark.sockets
 
@@ -219,6 +219,13 @@ def test_only_chosen_exchanges_take_part(join: Joiner) -> None:
     assert public == [1]
     assert private == [3]
     assert back == [2]
+
+
+def test_on_windows_federate_says_that_it_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is opened."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(Unreachable, match="not on Windows"):
+        federate("fed", registry=Registry())
 
 
 def test_waiting_on_the_data_thread_is_refused(join: Joiner) -> None:
