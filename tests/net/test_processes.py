@@ -100,6 +100,33 @@ def test_a_stopped_process_is_silent_and_comes_back(rendezvous: Path) -> None:
         member.end()
 
 
+@pytest.mark.leaves_files
+def test_the_others_are_told_of_a_stop_and_the_stopped_one_is_not(rendezvous: Path) -> None:
+    """An event says when it is silent; none says that it is back, to it or to the others."""
+    registry = Registry()
+    source = MEMBER.replace(
+        "node.wait_ready()",
+        "node.events.handler(lambda event: print(type(event).__name__, flush=True))\n"
+        "node.wait_ready()",
+    )
+    with federate("fed", registry=registry) as node, Program(source) as member:
+        member.expect("ready")
+        node.wait_subscribers("x", 1)
+        events: list[object] = []
+        node.events.handler(events.append)
+        member.kill(signal.SIGSTOP)
+        eventually(lambda: node.peers[0].silent)
+        registry.get("x").send("meanwhile")
+        member.kill(signal.SIGCONT)
+        eventually(lambda: not node.peers[0].silent)
+        node.flush()
+        registry.get("x").send("afterwards")
+        member.expect("meanwhile")
+        member.expect("afterwards")
+        assert [type(event).__name__ for event in events] == ["PeerSilent"]
+        member.end()
+
+
 STOPPED = """
 import zexchange
 node = zexchange.federate("fed")
