@@ -268,6 +268,23 @@ def test_only_net_imports_zmq() -> None:
     assert guilty <= {"net"}
 
 
+def test_nothing_is_unpickled() -> None:
+    """No module imports what runs code that it reads, or calls it."""
+    runs = {"pickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle"}
+    found = {}
+    for path in MODULES:
+        source, name = path.read_text(), module_name(path)
+        known = {i.split(".")[0] for i in imports(source, name, path.name == "__init__.py")}
+        called = {
+            node.func.id
+            for node in ast.walk(ast.parse(source))
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
+        if guilty := known & runs | called & {"eval", "exec", "__import__"}:
+            found[name] = guilty
+    assert found == {}
+
+
 def unguarded(tree: ast.AST, guarded: bool = False, inside: bool = False) -> Iterator[int]:
     """Yield the lines of a source with imports inside functions and without `importing`."""
     for node in ast.iter_child_nodes(tree):
@@ -305,3 +322,28 @@ def test_importing_is_cheap() -> None:
         cwd=ROOT.parent,
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_one_process_needs_no_thread_and_no_socket() -> None:
+    """What the README shows of one process has the thread that it began with, and opens nothing."""
+    code = (
+        "import os, threading, zexchange\n"
+        "def opened():\n"
+        "    for fd in os.listdir('/proc/self/fd'):\n"
+        "        if os.path.lexists(path := f'/proc/self/fd/{fd}'):\n"
+        "            yield os.readlink(path)\n"
+        "with zexchange.match('prices.**').stream(names=True) as stream:\n"
+        "    zexchange.get_exchange('prices.AAPL').send(191.25)\n"
+        "    assert stream.get(timeout=1) == ('prices.AAPL', 191.25)\n"
+        "    print(threading.active_count(), [name for name in opened() if 'socket' in name])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        timeout=60,
+        check=True,
+        cwd=ROOT.parent,
+    )
+    assert done.stdout.strip() == "1 []"
