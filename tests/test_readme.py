@@ -172,6 +172,17 @@ def test_it_is_short() -> None:
     assert max(map(len, lines)) <= 100
 
 
+def test_speeds_are_those_of_the_results() -> None:
+    """The README's figures for small dicts are in the results' table, and no others."""
+    results = (ROOT / "benchmarks" / "results" / "README.md").read_text(encoding="utf-8")
+    table = results.partition("(`dict`)")[2].partition("\n## ")[0]
+    measured = dict(re.findall(r"^\| (\S.*?) \| ([\d.]+[kM]) \|", table, re.M))
+    said = README.partition("Small dicts a second")[2].partition("a third lost")[0]
+    shown = [value + unit for value, unit in re.findall(r"\b([\d.]+) ([kM])\b", said)]
+    assert sorted(shown) == sorted(measured.values())
+    assert f"zexchange {measured['zexchange'][:-1]} M;" in said
+
+
 @pytest.mark.parametrize("page", [README, TROUBLE], ids=["readme", "troubleshooting"])
 def test_names_it_mentions_exist(page: str) -> None:
     """Attributes that the table of causes sends its reader to are there."""

@@ -16,6 +16,7 @@ import pytest
 import zexchange
 from tests.support import ROOT
 from zexchange import AsyncNode, Node, federate
+from zexchange.history import HELD_MOST, UNDER_WAY, WINDOW
 from zexchange.net import config as plan
 from zexchange.protocol.session.events import Event
 from zexchange.testing import Network
@@ -55,6 +56,20 @@ def test_the_defaults_of_federate_are_those_of_a_plan() -> None:
     for name in ("replay_messages", "replay_bytes", "stall", "recovery_timeout"):
         default = getattr(of_a_plan, name)
         assert shown[name].default == simulated[name].default == default
+
+
+def test_the_guarantees_name_the_defaults() -> None:
+    """In their table, and in the sentences before it."""
+    page = " ".join((ROOT / "docs" / "guide" / "guarantees.md").read_text().split())
+    shown = inspect.signature(federate).parameters
+    mib = shown["replay_bytes"].default >> 20
+    assert f"`replay_bytes=` higher (default {mib} MiB)" in page
+    assert f"`stall=` higher (default {shown['stall'].default:g} second)" in page
+    assert f"`recovery_timeout=` (default {shown['recovery_timeout'].default:g} seconds)" in page
+    assert f"for `stall` seconds (default {shown['stall'].default:g})" in page
+    window = f"at least {UNDER_WAY} frames with more than {WINDOW >> 20} MiB"
+    assert window in page
+    assert f"{HELD_MOST:,} frames of any size" in page
 
 
 @pytest.mark.parametrize("event", get_args(Event))
