@@ -40,10 +40,11 @@ def members(shape: Shape, size: Size) -> list[Member]:
     """Return who there is in a group of a shape."""
     others = tuple(range(1, size.fan + 1))
     asks = Member((1,), ("answer",))
-    hears = ("x", "ask", "bulk", "large", "array")
+    hears = ("x", "ask", "bulk", "large", "array", "structs")
     return {
         "alone": [Member(starts=False)],
         "pair": [asks, Member((0,), (*hears, *MANY))],
+        "fresh": [Member(), Member((0,), ("x",))],
         "fan-out": [Member(), *(Member((0,), ("x",)) for _ in others)],
         "fan-in": [Member(others, ("x",)), *(Member() for _ in others)],
         "names": [Member(), Member((0,), (), ("n",))],

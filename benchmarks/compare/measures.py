@@ -17,6 +17,8 @@ FIRST = 50
 """Messages of the first warm-up, from whose rate the next one's number comes."""
 WARM_UPS = 2
 """Rounds that are thrown away."""
+FIRST_SENDS = 400
+"""Sends that a process is new for."""
 MOST_BYTES = 512 << 20
 """Sent in a round at most: a contestant without bounds keeps all that in memory."""
 
@@ -93,6 +95,25 @@ def paced(group: Group, workload: Workload) -> Figures:
 def burner(group: Group, workload: Workload) -> Figures:
     """How long a send takes beside a thread that burns processor time, and its way."""
     _, (taken, aged) = _paced(group, workload, group.size.burn, True)
+    return {**taken, "one way": aged["p50"], "sent": aged["sent"], "lost": aged["lost"]}
+
+
+def heard(group: Group, workload: Workload) -> Figures:
+    """How old messages are when they come, in a process that has a thread that burns."""
+    hearing = group.processes[1]
+    group.meet(["x"])
+    hearing.ask("kindle")
+    try:
+        rate, (_, aged) = _paced(group, workload, group.size.seconds, False)
+    finally:
+        hearing.ask("quench")
+    return {**aged, "rate": rate}
+
+
+def first(group: Group, workload: Workload) -> Figures:
+    """How long the first sends of a process take, beside a thread that burns."""
+    seconds = min(FIRST_SENDS / workload.rate, group.size.burn)
+    _, (taken, aged) = _paced(group, workload, seconds, True)
     return {**taken, "one way": aged["p50"], "sent": aged["sent"], "lost": aged["lost"]}
 
 
@@ -202,6 +223,8 @@ MEASURES: dict[str, Callable[[Group, Workload], Figures]] = {
     "oneway": oneway,
     "paced": paced,
     "burner": burner,
+    "heard": heard,
+    "first": first,
     "names": names,
     "join": join,
     "memory": memory,

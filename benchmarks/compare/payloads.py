@@ -6,6 +6,7 @@ shape and bytes.
 
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import msgpack
@@ -21,12 +22,28 @@ def _stamp(n: int) -> list[Any]:
     return [time.monotonic(), n]
 
 
+@lru_cache
+def tick() -> Any:
+    """Return the class of the dict's fields as a struct of msgspec: the same one each time."""
+    import msgspec
+
+    fields = [("sym", str), ("px", float), ("qty", int), ("side", str), ("seq", int)]
+    return msgspec.defstruct("Tick", fields)
+
+
+def _struct() -> Make:
+    made = tick()
+    return lambda n: made("AAPL", 191.25, 100, "B", n)
+
+
 def maker(payload: str) -> Make:
     """Return what makes the n-th message of a kind."""
     if payload == "dict":
         return _dict
     if payload == "stamp":
         return _stamp
+    if payload == "struct":
+        return _struct()
     value = _VALUES[payload]()
     return lambda n: value
 

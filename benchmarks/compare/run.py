@@ -17,7 +17,7 @@ from .servers import Servers
 from .values import Missing, Result, Shape, Size, Workload
 
 Progress = Callable[[str], None]
-FRESH: frozenset[Shape] = frozenset({"memory"})
+FRESH: frozenset[Shape] = frozenset({"memory", "fresh"})
 """Shapes whose processes are good for one round."""
 AT_A_TIME = 3
 """Groups that start together: much of it is waiting."""

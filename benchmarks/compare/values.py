@@ -13,6 +13,8 @@ Measure = Literal[
     "oneway",
     "paced",
     "burner",
+    "heard",
+    "first",
     "names",
     "local",
     "codec",
@@ -20,7 +22,9 @@ Measure = Literal[
     "memory",
     "cost",
 ]
-Shape = Literal["alone", "pair", "fan-out", "fan-in", "names", "crowd", "join", "memory", "wide"]
+Shape = Literal[
+    "alone", "pair", "fresh", "fan-out", "fan-in", "names", "crowd", "join", "memory", "wide"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ class Workload:
     Attributes:
         name: short, for ``--only`` and the results.
         title: a line for people.
-        shape: which processes there are, see `group.SHAPES`.
+        shape: which processes there are, see `group.members`.
         measure: what they do, see `measures.py`.
         payload: what is sent, see `payloads.py`.
         bridged: whether the exchange is one of a federation in which nobody else is.

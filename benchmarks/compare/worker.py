@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ class Work:
         self.durations: list[float] = []
         self.came = 0.0
         self.local = Local()
+        self.burning = ExitStack()
 
     def hear(self, topics: list[str], below: list[str]) -> None:
         """Begin to hear topics; those of one first level share an ear."""
@@ -63,13 +65,14 @@ class Work:
             ear.goal, ear.more = 0, self._note
 
     def _note(self, msg: Any) -> None:
+        msg = self.end.said(msg)
         if is_list(msg) and len(msg) == 4 and msg[0] == "probe":
             self.heard[f"{msg[1]} {msg[2]}"] = msg[3]
 
     def probe(self, topics: list[str], number: int) -> None:
         """Send a probe on each topic."""
         for topic in topics:
-            self.end.sender(topic)(["probe", topic, self.seat.index, number])
+            self.end.probe(topic, ["probe", topic, self.seat.index, number])
         self.end.flush()
 
     def probes(self) -> dict[str, int]:
@@ -174,6 +177,14 @@ class Work:
         took = time.monotonic() - start
         return {**in_microseconds(taken), "rate": len(taken) / took, "sent": len(taken)}
 
+    def kindle(self) -> None:
+        """Have another thread of this process compute, until `quench`."""
+        self.burning.enter_context(beside(burn))
+
+    def quench(self) -> None:
+        """End that thread."""
+        self.burning.close()
+
     # -------------------------------------------------------------------------------- others
 
     def codec(self, seconds: float) -> dict[str, dict[str, float]]:
@@ -253,6 +264,7 @@ def main(arguments: list[str]) -> None:
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), flush=True)
+    work.quench()
     work.end.close()
 
 

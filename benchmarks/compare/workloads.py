@@ -6,30 +6,37 @@ from typing import Any
 from .values import Workload
 
 OURS = ("zexchange",)
+PLAIN, BATCHED = "pyzmq plain", "pyzmq plain, 64 batched"
 LARGE = (
     "zexchange",
-    "pyzmq one frame",
+    PLAIN,
     "pyzmq copy=False",
+    "pyzmq general, one frame",
     "zenoh block",
     "zenoh default",
+    "zenoh shared memory",
+    "iceoryx2",
     "nats-py",
     "redis-py",
     "pynng",
 )
+ARRAY = tuple(n for n in LARGE if n not in (PLAIN, "zenoh shared memory", "iceoryx2"))
 STREAM = ("zexchange", "zexchange stream")
 ASYNC = ("zexchange asyncio", "pyzmq asyncio", "nats-py")
-SYNC = (
+GENERAL = (
     "zexchange",
-    "pyzmq one frame",
-    "pyzmq two frames",
+    "pyzmq general, one frame",
+    "pyzmq general, two frames",
     "zenoh block",
     "zenoh default",
     "nats-py",
     "redis-py",
     "pynng",
 )
-MANY = (*SYNC, "pyzmq 64 batched", "redis-py pipelined")
-COST = ("zexchange", "pyzmq one frame")
+SYNC = ("zexchange", PLAIN, *GENERAL[1:])
+MANY = (*SYNC, BATCHED, "pyzmq general, 64 batched", "redis-py pipelined")
+BURNER = ("zexchange", PLAIN, "zenoh block")
+COST = ("zexchange", PLAIN, "pyzmq general, one frame")
 US: dict[str, Any] = {"figure": "p50", "unit": "us"}
 NS: dict[str, Any] = {"figure": "time", "unit": "ns"}
 
@@ -51,9 +58,11 @@ WORKLOADS: tuple[Workload, ...] = (
     Workload("1m", "one to one, 1 MiB of bytes", "pair", "flood", "bytes1m", topic="large",
              among=LARGE),
     Workload("8m", "one to one, an array of 8 MiB", "pair", "flood", "array8m", topic="array",
-             among=LARGE),
+             among=ARRAY),
+    Workload("structs", "one to one, structs of msgspec with the dict's fields", "pair", "flood",
+             "struct", topic="structs", among=("zexchange typed",)),
     Workload("100-exchanges", "one to one, 100 exchanges in turn", "pair", "flood", topics=100,
-             among=SYNC),
+             among=GENERAL),
     Workload("asyncio", "one to one, a coroutine to a coroutine", "pair", "flood", among=ASYNC),
     Workload("asyncio-stream", "one to one, a task and a stream in asyncio", "pair", "flood",
              among=STREAM),
@@ -62,15 +71,17 @@ WORKLOADS: tuple[Workload, ...] = (
     Workload("round-trip-stream", "round trip, answered by a task and by a stream in asyncio",
              "pair", "ping", among=STREAM, **US),
     Workload("round-trip-loaded", "round trip while 50,000 msg/s flow", "pair", "loaded",
-             rate=50_000, among=SYNC, **US),
+             rate=50_000, among=GENERAL, **US),
     Workload("one-way", "one way, from a caller that computes on", "pair", "oneway", "stamp",
              among=SYNC, **US),
     *(
         Workload(f"burner-{rate // 1000}k", f"send() beside a CPU burner, {rate:,} msg/s", "pair",
                  "burner", "stamp", figure="p99", unit="us", rate=rate, rounds=1, warm_up=False,
-                 among=("zexchange", "pyzmq one frame", "zenoh block"))
-        for rate in (1_000, 50_000)
+                 among=BURNER)
+        for rate in (1_000, 5_000, 50_000)
     ),
+    Workload("heard-5k", "one way to a process that has a CPU burner, 5,000 msg/s", "pair", "heard",
+             "stamp", rate=5_000, among=BURNER, **US),
     *(
         Workload(f"paced-{rate // 1000}k", f"one way at {rate:,} msg/s", "pair", "paced", "stamp",
                  rate=rate, among=SYNC, **US)
@@ -78,12 +89,14 @@ WORKLOADS: tuple[Workload, ...] = (
     ),
     Workload("cost-1", "the sender's processor time for a delivery, to one peer", "pair", "cost",
              figure="time", unit="ns", among=COST),
+    Workload("first-400", "send() beside a CPU burner, a process's first 400, 1,000 msg/s", "fresh",
+             "first", "stamp", figure="p99", unit="us", rate=1_000, among=BURNER),
     Workload("cost-many", "the sender's processor time for a delivery, to many peers", "wide",
              "cost", figure="time", unit="ns", rounds=3, among=COST),
     Workload("1-to-8", "one to several, each receiver", "fan-out", "flood", among=MANY),
     Workload("8-to-1", "several to one", "fan-in", "flood", among=MANY),
     Workload("names", "the first message on each of many names", "names", "names", rounds=1,
-             among=SYNC),
+             among=GENERAL),
     Workload("many-peers", "one to one, with one and with many peers in the federation", "crowd",
              "flood", among=("zexchange", "zexchange, crowded")),
     Workload("many-peers-trip", "round trip, with one and with many peers in the federation",

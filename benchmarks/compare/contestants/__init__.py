@@ -2,24 +2,31 @@
 
 from .base import Contestant
 from .by_hand import Batched, ByHandAsync, OneFrame, TwoFrames, Uncopied
+from .iceoryx2_services import Iceoryx2
 from .nats_client import Nats
-from .ours import Ours, OursAsync, OursCrowded, OursStream
+from .ours import Ours, OursAsync, OursCrowded, OursStream, OursTyped
+from .plain import Plain, PlainBatched
 from .pynng_sockets import Pynng
-from .redis_client import Pipelined, Plain
-from .zenoh_peers import Blocking, Default
+from .redis_client import OneByOne, Pipelined
+from .zenoh_peers import Blocking, Default, Shared
 
 CONTESTANTS: dict[str, type[Contestant]] = {
     contestant.name: contestant
     for contestant in (
         Ours,
+        OursTyped,
+        Plain,
+        PlainBatched,
+        Uncopied,
         OneFrame,
         TwoFrames,
         Batched,
-        Uncopied,
         Blocking,
         Default,
+        Shared,
+        Iceoryx2,
         Nats,
-        Plain,
+        OneByOne,
         Pipelined,
         Pynng,
         OursStream,

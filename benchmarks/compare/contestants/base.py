@@ -72,7 +72,18 @@ class Contestant:
     """Seconds without a message after which what is missing is lost."""
     topics: ClassVar[frozenset[str] | None] = None
     measures: ClassVar[frozenset[str]] = frozenset(
-        {"flood", "ping", "loaded", "oneway", "paced", "burner", "names", "cost"}
+        {
+            "flood",
+            "ping",
+            "loaded",
+            "oneway",
+            "paced",
+            "burner",
+            "heard",
+            "first",
+            "names",
+            "cost",
+        }
     )
 
     def __init__(self, seat: Seat) -> None:
@@ -96,6 +107,14 @@ class Contestant:
     def sender(self, topic: str) -> Send:
         """Return what sends on a topic. Each is used by one thread at a time."""
         raise NotImplementedError
+
+    def probe(self, topic: str, said: list[Any]) -> None:
+        """Send what the benchmark says to itself: a list whose first item is "probe"."""
+        self.sender(topic)(said)
+
+    def said(self, msg: Any) -> Any:
+        """Return what a message says, if it is of `probe`."""
+        return msg
 
     def flush(self) -> None:
         """Let go of what waits to be sent together with more."""

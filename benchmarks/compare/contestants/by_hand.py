@@ -1,8 +1,9 @@
-"""pyzmq by hand, in the forms that programs use it in.
+"""pyzmq by hand in its general forms: as a program with many topics uses it.
 
-PUB and SUB over Unix sockets, as ours are. One socket a thread, as its guide says: the
-topic `bulk`, which a second thread sends on, has a socket of its own. No high-water marks:
-nothing shall be dropped that is measured.
+One receiving thread looks up the topic of each frame. PUB and SUB over Unix sockets, as ours are.
+One socket a thread, as its guide says: the topic `bulk`, which a second thread sends on, has a
+socket of its own. No high-water marks: nothing shall be dropped that is measured. `plain.py` has
+what a program with a single topic writes.
 """
 
 import threading
@@ -91,7 +92,7 @@ class ByHand(Contestant):
 class TwoFrames(ByHand):
     """Topic and payload in frames of their own."""
 
-    name = "pyzmq two frames"
+    name = "pyzmq general, two frames"
 
     def sender(self, topic: str) -> Send:
         """Pack, and send both frames."""
@@ -108,7 +109,7 @@ class TwoFrames(ByHand):
 class OneFrame(ByHand):
     """Topic, NUL and payload in one frame."""
 
-    name = "pyzmq one frame"
+    name = "pyzmq general, one frame"
     end = b"\0"
 
     def sender(self, topic: str) -> Send:
@@ -127,7 +128,7 @@ class OneFrame(ByHand):
 class Batched(OneFrame):
     """64 messages in a frame, batched by hand."""
 
-    name = "pyzmq 64 batched"
+    name = "pyzmq general, 64 batched"
     measures = frozenset({"flood"})
     topics = frozenset({"x"})
     BATCH = 64

@@ -7,6 +7,7 @@ from typing import Any
 
 import zexchange
 
+from ..payloads import tick
 from .base import Contestant, Ear, Seat, Send
 from .loop import Loop
 
@@ -55,6 +56,30 @@ class Ours(Contestant):
     def close(self) -> None:
         """Leave."""
         self.leave()
+
+
+class OursTyped(Ours):
+    """Structs of msgspec on an exchange that is declared for them."""
+
+    name = "zexchange typed"
+    needs = ("msgspec",)
+    remedy = "pip install msgspec"
+    measures = frozenset({"flood"})
+    topics = frozenset({"structs"})
+
+    def hear(self, ears: dict[str, Ear], below: dict[str, Ear]) -> None:
+        """Declare the type first: an exchange has it from the first task on."""
+        zexchange.get_exchange("structs", type=tick())
+        super().hear(ears, below)
+
+    def probe(self, topic: str, said: list[Any]) -> None:
+        """Put it into the fields of a struct: the exchange takes nothing else."""
+        _, _, index, number = said
+        self.sender(topic)(tick()(sym="probe", px=float(index), qty=number, side=topic, seq=0))
+
+    def said(self, msg: Any) -> Any:
+        """Return the list from the fields of a struct."""
+        return [msg.sym, msg.side, int(msg.px), msg.qty]
 
 
 class OursCrowded(Ours):

@@ -7,7 +7,7 @@ from ..payloads import plain
 from .base import Contestant, Ear, Seat, Send
 
 
-class Plain(Contestant):
+class OneByOne(Contestant):
     """A command a message."""
 
     name = "redis-py"
@@ -53,7 +53,7 @@ class Plain(Contestant):
         """Let the connections end with the process: another thread is in one of them."""
 
 
-class Pipelined(Plain):
+class Pipelined(OneByOne):
     """100 commands together."""
 
     name = "redis-py pipelined"

@@ -1,9 +1,16 @@
-"""eclipse-zenoh: peers that know each other's addresses, in both ways of congestion."""
+"""eclipse-zenoh: peers that know each other's addresses, in both ways of congestion.
+
+As it comes, zenoh 1.10 copies payloads of 3 KiB and more into shared memory by itself, between
+sessions of one host. So `zenoh block` and `zenoh default` use it, too; `zenoh shared memory`
+does without that copy: its sender takes a buffer of shared memory and writes the payload there.
+"""
 
 import json
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
+
+from msgpack import packb, unpackb
 
 from ..payloads import plain
 from .base import Contestant, Ear, Seat, Send
@@ -21,6 +28,8 @@ class Blocking(Contestant):
     needs = ("zenoh",)
     remedy = "pip install eclipse-zenoh"
     blocks = True
+    more: ClassVar[dict[str, Any]] = {}
+    """Settings beside those of all."""
 
     def __init__(self, seat: Seat) -> None:
         super().__init__(seat)
@@ -34,6 +43,7 @@ class Blocking(Contestant):
             "listen/endpoints": [f"tcp/127.0.0.1:{seat.ports[seat.index]}"],
             "connect/endpoints": [f"tcp/127.0.0.1:{seat.ports[index]}" for index in seat.hears],
         }
+        settings |= self.more
         for key, value in settings.items():
             config.insert_json5(key, json.dumps(value))
         self._session: Any = zenoh.open(config)
@@ -85,3 +95,52 @@ class Default(Blocking):
 
     name = "zenoh default"
     blocks = False
+
+
+class Shared(Blocking):
+    """Bytes written into shared memory by the sender, as they are; lists beside that, packed."""
+
+    name = "zenoh shared memory"
+    topics = frozenset({"large"})
+    measures = frozenset({"flood"})
+    more: ClassVar[dict[str, Any]] = {
+        "transport/shared_memory/enabled": True,
+        "transport/shared_memory/mode": "init",
+    }
+    POOL = 64 << 20
+    """Bytes that its sender has: as many as are under way elsewhere."""
+
+    def _subscribe(self, key: str, topic: str, ear: Ear) -> None:
+        def take(sample: Any) -> None:
+            ear.send(sample.payload.to_bytes())
+
+        def take_said(sample: Any) -> None:
+            ear.send(unpackb(sample.payload.to_bytes()))
+
+        declare = self._session.declare_subscriber
+        self._held += (declare(key, take), declare(f"{key}/said", take_said))
+
+    def sender(self, topic: str) -> Send:
+        """Take a buffer, which waits for one that is free again, write and put."""
+        if topic in self._senders:
+            return self._senders[topic]
+        shm: Any = self._zenoh.shm
+        put, say = self._putter(key_of(topic)), self._putter(f"{key_of(topic)}/said")
+        alloc = shm.ShmProvider.default_backend(self.POOL).alloc
+        until_free = shm.BlockOn(shm.GarbageCollect())
+
+        def sending(msg: Any) -> None:
+            if isinstance(msg, bytes):
+                buffer = alloc(len(msg), until_free)
+                buffer[:] = msg
+                put(buffer)
+            else:
+                say(packb(msg))
+
+        self._senders[topic] = sending
+        return sending
+
+    def _putter(self, key: str) -> Send:
+        control = self._zenoh.CongestionControl.BLOCK
+        put: Send = self._session.declare_publisher(key, congestion_control=control).put
+        return put
