@@ -18,14 +18,15 @@ if TYPE_CHECKING:
     from benchmarks.compare.record import Record
 
 RESULTS = Path("benchmarks") / "results"
-
+CAREFUL = 4
+"""Askings at most, with --careful."""
 
 _HELP = """
 Measure this project beside every peer that is installed.
 
 All take turns in each round. A whole run takes about a quarter of an hour, on a
-machine that should do nothing else. --quick and --only write nothing unless --results
-says where.
+machine that should do nothing else; --careful takes two to four times as long. --quick and
+--only write nothing unless --results says where.
 """
 
 
@@ -47,6 +48,18 @@ says where.
 )
 @click.option("--rounds", type=click.IntRange(1), help="Measured rounds of each.")
 @click.option(
+    "--careful",
+    is_flag=True,
+    help="Ask for everything twice, each time with new processes, and again for what falls into"
+    " two groups; refuse a machine that is not quiet.",
+)
+@click.option(
+    "--askings",
+    type=click.IntRange(1),
+    help="How often to ask at most: 1, with --careful 4.",
+)
+@click.option("--anyway", is_flag=True, help="With --careful, measure on a busy machine, too.")
+@click.option(
     "--results",
     type=click.Path(file_okay=False, path_type=Path),
     help=f"Folder for the figures (JSON), the table and the plots; {RESULTS} of a whole run.",
@@ -59,13 +72,16 @@ def bench(
     words: tuple[str, ...],
     peers: tuple[str, ...],
     rounds: int | None,
+    careful: bool,
+    askings: int | None,
+    anyway: bool,
     results: Path | None,
     listing: bool,
     show: Path | None,
 ) -> None:
     """Run the command."""
     from benchmarks.compare.record import Record, circumstances
-    from benchmarks.compare.run import missing, run
+    from benchmarks.compare.run import ask, missing
     from benchmarks.compare.values import FULL, QUICK
     from benchmarks.compare.workloads import chosen
 
@@ -89,10 +105,18 @@ def bench(
     size = QUICK if quick else FULL
     if rounds:
         size = replace(size, rounds=rounds)
+    askings = askings or (CAREFUL if careful else 1)
+    before = circumstances(askings)
+    if careful and not (before["quiet"] or anyway):
+        raise click.ClickException(
+            f"the load average is {before['load']}, so this is no quiet machine: end what else"
+            " runs and wait a minute, or measure with --anyway, and the results will say so"
+        )
     _say_missing()
-    before = circumstances()
     with _progress() as progress:
-        record = Record(size, list(run(workloads, size, progress)), missing(), before)
+        found = list(ask(workloads, size, progress, askings))
+    before["askings"] = max((result.asking + 1 for result in found), default=1)
+    record = Record(size, found, missing(), before)
     _show(record)
     if results or not (quick or words or peers):
         _write(record, results or RESULTS)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from .quantiles import modes
 from .values import Bar, Result, Workload
 
 Unit = TypeVar("Unit")
@@ -92,6 +93,19 @@ class Table:
         named = figure or (self.workloads[workload].figure if workload in self.workloads else "")
         values = self._values.get((workload, contestant, named))
         return spread(values) if values else None
+
+    def modes(self, workload: str, contestant: str) -> tuple[float, float] | None:
+        """Return the two groups that the rounds of a contestant fall into, if they do."""
+        named = self.workloads[workload].figure if workload in self.workloads else ""
+        return modes(self._values.get((workload, contestant, named), ()))
+
+    def in_two_groups(self) -> list[str]:
+        """Return the workloads in which the rounds of any contestant fall into two groups."""
+        return [
+            name
+            for name in self.workloads
+            if any(self.modes(name, contestant) for contestant in self.contestants(name))
+        ]
 
     def lost(self, workload: str, contestant: str) -> float:
         """Return which part of what was sent never came, over all rounds."""

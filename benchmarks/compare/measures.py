@@ -88,13 +88,13 @@ def oneway(group: Group, workload: Workload) -> Figures:
 
 def paced(group: Group, workload: Workload) -> Figures:
     """Messages at a given rate."""
-    rate, figures = _paced(group, workload, group.size.seconds, False)
+    rate, figures = _paced(group, workload, group.size.seconds, False, 3 * group.size.seconds)
     return {**figures[1], "rate": rate}
 
 
 def burner(group: Group, workload: Workload) -> Figures:
     """How long a send takes beside a thread that burns processor time, and its way."""
-    _, (taken, aged) = _paced(group, workload, group.size.burn, True)
+    _, (taken, aged) = _paced(group, workload, group.size.burn, True, group.size.burn)
     return {**taken, "one way": aged["p50"], "sent": aged["sent"], "lost": aged["lost"]}
 
 
@@ -104,7 +104,8 @@ def heard(group: Group, workload: Workload) -> Figures:
     group.meet(["x"])
     hearing.ask("kindle")
     try:
-        rate, (_, aged) = _paced(group, workload, group.size.seconds, False)
+        seconds = group.size.seconds
+        rate, (_, aged) = _paced(group, workload, seconds, False, most=3 * seconds)
     finally:
         hearing.ask("quench")
     return {**aged, "rate": rate}
@@ -113,14 +114,18 @@ def heard(group: Group, workload: Workload) -> Figures:
 def first(group: Group, workload: Workload) -> Figures:
     """How long the first sends of a process take, beside a thread that burns."""
     seconds = min(FIRST_SENDS / workload.rate, group.size.burn)
-    _, (taken, aged) = _paced(group, workload, seconds, True)
+    _, (taken, aged) = _paced(group, workload, seconds, True, most=20 * seconds)
     return {**taken, "one way": aged["p50"], "sent": aged["sent"], "lost": aged["lost"]}
 
 
 def _paced(
-    group: Group, workload: Workload, seconds: float, burning: bool
+    group: Group, workload: Workload, seconds: float, burning: bool, most: float
 ) -> tuple[float, tuple[Figures, Figures]]:
-    """Send at a rate; return what came of that, the sends' times, and the messages' ages."""
+    """Send at a rate, for ``most`` seconds at most.
+
+    Returns:
+        The rate that came of that, and the times that sends took and the ages of messages.
+    """
     sending, hearing = group.processes[0], group.processes[1]
     group.meet(["x"])
     hearing.ask("clock", topic="x")
@@ -130,7 +135,7 @@ def _paced(
         rate=workload.rate,
         count=max(int(workload.rate * seconds), 5),
         burning=burning,
-        most=max(3 * seconds if not burning else seconds, 0.1),
+        most=max(most, 0.1),
     )
     rate, sent = taken.pop("rate"), taken.pop("sent")
     return rate, (taken, _aged(hearing.ask("clocked", goal=sent), sent))

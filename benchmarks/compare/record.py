@@ -28,6 +28,8 @@ PACKAGES = (
     "pyee",
     "psygnal",
 )
+QUIET = 0.3
+"""The load average of the last minute from which on a machine is called busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +63,23 @@ class Record:
         )
 
 
-def circumstances() -> dict[str, Any]:
-    """Return when and where this is, and the versions of all that takes part."""
+def quiet(load: float) -> bool:
+    """Return whether a machine with this load average does nothing else."""
+    return load < QUIET
+
+
+def circumstances(askings: int = 1) -> dict[str, Any]:
+    """Return when and where this is, how often is asked, and the versions of all that takes part.
+
+    The load is that before anything is measured.
+    """
+    load = os.getloadavg()[0]
     return {
         "time": time.strftime("%Y-%m-%d %H:%M:%S"),
         "cores": len(os.sched_getaffinity(0)),
-        "load": round(os.getloadavg()[0], 2),
+        "load": round(load, 2),
+        "quiet": quiet(load),
+        "askings": askings,
         "machine": platform.machine(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),

@@ -11,6 +11,8 @@ from .values import Missing, Size, Workload
 
 ASIDE = {"sent", "lost", "p90"}
 """Figures that tables do not show, or not as such."""
+SUMMARY = ("dict", "text", "64k", "1m", "1-to-8", "100-exchanges", "round-trip", "one-way")
+"""Workloads of the table at the top."""
 
 
 def report(record: Record, workloads: Iterable[Workload]) -> str:
@@ -20,6 +22,7 @@ def report(record: Record, workloads: Iterable[Workload]) -> str:
     parts = [
         "# Benchmark",
         where(record.circumstances, record.size),
+        *summary(table),
         "## Bars",
         bars(table),
         *(part for w in workloads for part in section(table, w)),
@@ -35,7 +38,7 @@ def where(circumstances: dict[str, Any], size: Size) -> str:
     machine = (
         f"{circumstances.get('time', '')}: {circumstances.get('cores', '?')} cores"
         f" ({circumstances.get('machine', '?')}, {circumstances.get('system', '?')}),"
-        f" load {circumstances.get('load', '?')} before, Python"
+        f" load {circumstances.get('load', '?')} before{_state(circumstances)}, Python"
         f" {circumstances.get('python', '?')}; {versions}."
     )
     reading = (
@@ -46,6 +49,39 @@ def where(circumstances: dict[str, Any], size: Size) -> str:
         f" {size.nodes} nodes join at once."
     )
     return "\n\n".join(fill(text, 100, break_on_hyphens=False) for text in (machine, reading))
+
+
+def _state(circumstances: dict[str, Any]) -> str:
+    """Return in words what a record says of its machine; older ones do not."""
+    if "quiet" not in circumstances:
+        return ""
+    state = "quiet" if circumstances["quiet"] else "not quiet"
+    askings = circumstances.get("askings", 1)
+    return f" ({state}), asked {askings} times" if askings > 1 else f" ({state})"
+
+
+def summary(table: Table) -> Iterator[str]:
+    """Return heading and table of the main workloads, a row for each contestant of them."""
+    columns = [name for name in SUMMARY if table.contestants(name)]
+    rows = {name: "" for column in columns for name in table.contestants(column)}
+    if not columns:
+        return
+    yield "## Summary"
+    yield (
+        "Medians, rates in messages a second; more is better, but for round trips and one way,"
+        " which are in microseconds. `pyzmq plain` is written by hand for a program with one"
+        " topic, `pyzmq general` for one with many."
+    )
+    lines = [f"| | {' | '.join(columns)} |", "|---|" + "---:|" * len(columns)]
+    for name in rows:
+        cells = (_with_loss(table, column, name) for column in columns)
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    yield "\n".join(lines)
+
+
+def _with_loss(table: Table, workload: str, name: str) -> str:
+    found, lost = table.spread(workload, name), table.lost(workload, name)
+    return _median(found) + (f", {lost:.1%} lost" if found and lost else "")
 
 
 def bars(table: Table) -> str:
@@ -87,6 +123,11 @@ def section(table: Table, workload: Workload) -> Iterator[str]:
     rows = [f"| | {' | '.join(heads)} |", "|---|" + "---:|" * len(heads)]
     rows += [f"| {name} | {' | '.join(_cells(table, workload, name, also))} |" for name in names]
     yield "\n".join(rows)
+    flagged = [
+        f"{name} {_and(found)}" for name in names if (found := table.modes(workload.name, name))
+    ]
+    if flagged:
+        yield f"**In two groups**, whose medians are: {'; '.join(flagged)}."
 
 
 def _cells(table: Table, workload: Workload, name: str, also: list[str]) -> list[str]:
@@ -107,6 +148,10 @@ def _cells(table: Table, workload: Workload, name: str, also: list[str]) -> list
 
 def _between(found: Spread) -> str:
     return f"{number(found.low)}–{number(found.high)}"
+
+
+def _and(groups: tuple[float, float]) -> str:
+    return " and ".join(map(number, groups))
 
 
 def _median(found: Spread | None) -> str:

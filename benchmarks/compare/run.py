@@ -7,9 +7,11 @@ that is slower for a while is so for all. It must not know what the figures mean
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import groupby
 
 from . import local
+from .analysis import Table
 from .contestants import CONTESTANTS
 from .group import Group, GroupError
 from .measures import ALONE, MEASURES, WARM_UPS, Figures
@@ -19,6 +21,8 @@ from .values import Missing, Result, Shape, Size, Workload
 Progress = Callable[[str], None]
 FRESH: frozenset[Shape] = frozenset({"memory", "fresh"})
 """Shapes whose processes are good for one round."""
+WHOLE = 2
+"""Askings for everything; further ones are only for what is in two groups."""
 AT_A_TIME = 3
 """Groups that start together: much of it is waiting."""
 
@@ -40,6 +44,29 @@ def run(workloads: list[Workload], size: Size, progress: Progress) -> Iterator[R
     with Servers() as servers:
         for shape, same in groupby(workloads, _shape_of):
             yield from _run_shape(shape, list(same), size, servers, progress)
+
+
+def ask(
+    workloads: list[Workload], size: Size, progress: Progress, askings: int
+) -> Iterator[Result]:
+    """Carry out workloads several times, each time with new processes, and yield all results.
+
+    A process may be faster or slower for its whole life, so the first `WHOLE` times are of
+    everything, and the others of the workloads in which somebody's rounds fall into two groups.
+    """
+    found: list[Result] = []
+    for asking in range(askings):
+        again = workloads
+        if asking >= WHOLE:
+            open_still = Table(found, workloads).in_two_groups()
+            again = [workload for workload in workloads if workload.name in open_still]
+        for result in run(again, size, _numbered(progress, asking)):
+            found.append(replace(result, asking=asking))
+            yield found[-1]
+
+
+def _numbered(progress: Progress, asking: int) -> Progress:
+    return lambda text: progress(f"asking {asking + 1}, {text}")
 
 
 def _shape_of(workload: Workload) -> Shape:

@@ -103,13 +103,17 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The figures of one round of one contestant; ``problem`` says why it gave nothing."""
+    """The figures of one round of one contestant; ``problem`` says why it gave nothing.
+
+    ``asking`` counts how often everything was started again before, with new processes.
+    """
 
     workload: str
     contestant: str
     round: int
     figures: dict[str, float] = field(default_factory=dict[str, float])
     problem: str = ""
+    asking: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from benchmarks.compare.analysis import Table, spread
 from benchmarks.compare.bars import BARS
 from benchmarks.compare.contestants import CONTESTANTS
 from benchmarks.compare.local import MAKERS
-from benchmarks.compare.quantiles import in_microseconds, quantile
+from benchmarks.compare.quantiles import in_microseconds, modes, quantile
 from benchmarks.compare.values import Bar, Result, Workload
 from benchmarks.compare.workloads import WORKLOADS, chosen
 
@@ -101,6 +101,37 @@ def test_quantiles() -> None:
     assert in_microseconds([]) == {}
     found = in_microseconds([n / 1e6 for n in range(1000, 0, -1)])
     assert [round(found[name]) for name in ("p50", "p90", "p99", "p999")] == [501, 901, 991, 1000]
+
+
+ONE_MODE = [100, 101, 99, 102, 98, 100, 101, 99, 100, 103]
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ([*ONE_MODE, *(n * 1.5 for n in ONE_MODE)], (100, 150)),
+        ([100, 150, 101, 152, 99, 149, 100, 151], (100, 150.5)),
+        (ONE_MODE, None),
+        ([*ONE_MODE, 200], None),  # one round that was disturbed
+        ([*ONE_MODE, *(n * 1.15 for n in ONE_MODE)], None),  # too near
+        ([100, 110, 120, 130, 140, 150, 160, 170], None),  # spread evenly
+        ([100, 100, 200, 200, 200], None),  # too few
+        ([], None),
+    ],
+)
+def test_modes(values: list[float], found: tuple[float, float] | None) -> None:
+    """Two groups are found that are far apart and narrow, in whatever order they came."""
+    assert modes(values) == found
+    assert modes(values[::-1]) == found
+
+
+def test_whose_rounds_are_in_two_groups_is_known() -> None:
+    """The workload is named if any contestant's are."""
+    found = table(zexchange=[20.0] * 10, peer=[10.0, 20.0] * 5)
+    assert found.modes("load", "peer") == (10, 20)
+    assert found.modes("load", "zexchange") is None
+    assert found.in_two_groups() == ["load"]
+    assert table(zexchange=[20.0] * 10).in_two_groups() == []
 
 
 def test_descriptions_name_what_there_is() -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from benchmarks.compare import run as running
 from benchmarks.compare.__main__ import bench
 from benchmarks.compare.record import Record
+from benchmarks.compare.values import Result
 from tests.support import ROOT
 
 pytestmark = pytest.mark.sockets
@@ -55,3 +57,35 @@ def test_a_record_that_is_none_is_one_line(tmp_path: Path) -> None:
         result = CliRunner().invoke(bench, ["--show", str(tmp_path / "record")])
         assert result.exit_code == 1
         assert "is no record of a run" in result.output
+
+
+@pytest.mark.parametrize("anyway", [False, True])
+def test_a_busy_machine_is_refused(
+    anyway: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With --careful, unless --anyway is said; the record then says how it was."""
+    monkeypatch.setattr("os.getloadavg", lambda: (0.3, 0.3, 0.3))
+    monkeypatch.setattr(running, "ask", asked := Asked())
+    arguments = ["--careful", "--results", str(tmp_path), *(["--anyway"] if anyway else [])]
+    result = CliRunner().invoke(bench, arguments)
+    if not anyway:
+        assert (result.exit_code, asked.times) == (1, [])
+        assert "the load average is 0.3" in result.output
+        return
+    assert result.exit_code == 0, result.output
+    (figures,) = tmp_path.glob("*.json")
+    known = Record.read(figures).circumstances
+    assert (known["load"], known["quiet"], known["askings"]) == (0.3, False, 3)
+    assert asked.times == [4]
+
+
+class Asked:
+    """Stands in for a run: notes how often it was to ask at most, and asks three times."""
+
+    def __init__(self) -> None:
+        self.times: list[int] = []
+
+    def __call__(self, workloads, size, progress, askings):  # type: ignore[no-untyped-def]
+        """Return the results of one workload."""
+        self.times.append(askings)
+        return [Result("dict", "zexchange", 0, {"rate": 1.0}, asking=n) for n in range(3)]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.compare.analysis import Table
-from benchmarks.compare.record import Record, circumstances
+from benchmarks.compare.record import Record, circumstances, quiet
 from benchmarks.compare.report import number, report, unmet
 from benchmarks.compare.values import TINY, Missing, Result
 from benchmarks.compare.workloads import WORKLOADS
@@ -34,6 +34,32 @@ def test_the_report_says_all() -> None:
     assert "| pynng | GroupError: nobody answers | – | – | – | – |" in lines
     assert "- nats-py: `pip install nats-py`" in lines
     assert not [line for line in lines if "local-1" in line]
+
+
+def test_the_report_says_what_is_in_two_groups() -> None:
+    """With both medians, below the table of its workload; and how often was asked, and where."""
+    results = [
+        Result("dict", "zexchange", n, {"rate": rate}) for n, rate in enumerate([9e5, 4e5] * 5)
+    ]
+    where = {**circumstances(), "load": 2.0, "quiet": False, "askings": 3}
+    text = report(Record(TINY, results, (), where), WORKLOADS)
+    assert "**In two groups**, whose medians are: zexchange 400k and 900k." in text
+    assert "load 2.0 before (not quiet), asked 3 times" in " ".join(text.split())
+    assert "two groups" not in report(RECORD, WORKLOADS)
+
+
+def test_the_summary_is_first() -> None:
+    """A row for each contestant, a column for each of the main workloads that was measured."""
+    lines = report(RECORD, WORKLOADS).split("\n")
+    assert "| | dict | round-trip |" in lines
+    assert "| pyzmq plain | 250k, 3.0% lost | – |" in lines
+    assert "| zexchange | 400k | 180 |" in lines
+
+
+@pytest.mark.parametrize(("load", "found"), [(0.0, True), (0.29, True), (0.3, False), (4, False)])
+def test_quiet(load: float, found: bool) -> None:
+    """A machine that does something else is not quiet."""
+    assert quiet(load) is found
 
 
 def test_unmet_bars_are_those_below() -> None:

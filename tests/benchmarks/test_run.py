@@ -6,7 +6,7 @@ from benchmarks.compare import run as running
 from benchmarks.compare.contestants import CONTESTANTS
 from benchmarks.compare.group import GroupError
 from benchmarks.compare.measures import MEASURES
-from benchmarks.compare.run import run, takes_part
+from benchmarks.compare.run import ask, run, takes_part
 from benchmarks.compare.values import TINY, Result
 from benchmarks.compare.workloads import WORKLOADS, chosen
 
@@ -66,6 +66,27 @@ def test_who_fails_is_out_of_that_workload_alone(monkeypatch: pytest.MonkeyPatch
     ]
     theirs = [r for r in results if r.contestant == "pyzmq plain"]
     assert [(r.workload, r.problem) for r in theirs] == [("dict", ""), ("tiny", "")]
+
+
+def test_what_is_in_two_groups_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything twice, then only the workload that still is; who asked is told."""
+    asked: list[list[str]] = []
+
+    def answer(workloads, size, progress):  # type: ignore[no-untyped-def]
+        asked.append([workload.name for workload in workloads])
+        progress("going")
+        for workload in workloads:
+            for number in range(5):
+                high = workload.name == "tiny" and number % 2 and len(asked) < 4
+                yield Result(workload.name, "zexchange", number, {"rate": 2.0 if high else 1.0})
+
+    monkeypatch.setattr(running, "run", answer)
+    said: list[str] = []
+    results = list(ask(chosen(("dict", "tiny")), TINY, said.append, 4))
+    assert asked == [["dict", "tiny"], ["dict", "tiny"], ["tiny"], ["tiny"]]
+    assert [said[0], said[-1]] == ["asking 1, going", "asking 4, going"]
+    assert {result.asking for result in results if result.workload == "dict"} == {0, 1}
+    assert len(list(ask(chosen(("dict",)), TINY, said.append, 4))) == 10
 
 
 @sockets
