@@ -7,9 +7,10 @@ is unpacked into a temporary folder, and both are run by the same interpreter, w
 worker (`speed_worker.py`), so that they differ in nothing but the package.
 
 Each has a sender and a receiver, and both take turns: a *slice* of some tenths of a second
-of one, then of the other, which of them first is drawn. After a few slices of each load all
-four processes are replaced: what a process is given by chance (addresses, hashes) makes
-it a few percent faster or slower for its whole life. Such a *generation* is therefore what the
+of one, then of the other, which of them first is drawn. Every figure is a rate: of a time that is
+measured it is how many are in a second, so that more is always better. After a few slices of each
+load all four processes are replaced: what a process is given by chance (addresses, hashes) makes it
+a few percent faster or slower for its whole life. Such a *generation* is therefore what the
 bootstrap draws again and again, and the figure is the ratio of the medians of all slices of
 the generations drawn, this tree's to the other's: more than 1 is faster.
 
@@ -30,9 +31,10 @@ import sys
 import tarfile
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from speed_loads import LOADS, LostError, measurable
 from speed_verdict import HERE, LEAST, THERE, Comparison
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,13 +44,11 @@ SECONDS = 0.12
 SLICES = 2
 """Of each load in a generation; more of the last few that are open, which else only start."""
 MOST_SLICES = 8
+FEW = 5
+"""Loads that are open, up to which those whose slices are longer get more than one."""
 
 
 # ------------------------------------------------------------------------------ processes
-
-
-class LostError(Exception):
-    """A slice lost or repeated something, or a process ended; the text says which."""
 
 
 class Process:
@@ -110,6 +110,17 @@ class Pair:
             if not Path(file).is_relative_to(self._tree):
                 raise LostError(f"measured {file} instead of {self._tree}")
 
+    @contextmanager
+    def apart(self, role):
+        """Have another process of the tree, for the time of a slice."""
+        process = Process(self._tree, role, self._folder.name)
+        try:
+            process.answer()
+            yield process
+        finally:
+            process.end()
+            process.close()
+
     def end(self):
         """Let both end."""
         for process in self.processes:
@@ -122,44 +133,7 @@ class Pair:
         self._folder.cleanup()
 
 
-# ---------------------------------------------------------------------------------- loads
-
-
-def local(tasks):
-    """Return a load: sends inside a process."""
-
-    def rate(pair, count):
-        return 1 / pair.sender.ask("local", tasks=tasks, count=count)
-
-    return rate
-
-
-def flood(payload, burning=False):
-    """Return a load: one sends as fast as it can to one other."""
-
-    def rate(pair, count):
-        pair.receiver.ask("expect", goal=count)
-        start = pair.sender.ask("flood", payload=payload, count=count, burning=burning)
-        got, came = pair.receiver.ask("came")
-        if got != count:
-            raise LostError(f"sent {count} of {payload}, received {got}")
-        return count / (came - start)
-
-    return rate
-
-
-def trips(pair, count):
-    """Ask and answer: as many a second as the median trip allows."""
-    return 1 / pair.sender.ask("trips", count=count)
-
-
-LOADS = {
-    **{f"local {tasks}": local(tasks) for tasks in (0, 1, 10, 100)},
-    "flood": flood("dict"),
-    "flood by a burner": flood("dict", burning=True),
-    "round trip": trips,
-    **{payload: flood(payload) for payload in ("1 KiB", "64 KiB", "1 MiB")},
-}
+# ------------------------------------------------------------------------------------ turns
 
 
 class Generations:
@@ -192,20 +166,26 @@ class Generations:
         rates = {load: {name: [] for name in pairs} for load in loads}
         for _ in range(min(max(SLICES, 20 // len(loads)), MOST_SLICES)):
             for load in drawn(loads):
+                if LOADS[load].units and len(loads) > FEW and rates[load][HERE]:
+                    continue
                 for name in drawn(pairs):
-                    rates[load][name].append(LOADS[load](pairs[name], self._counts[load]))
+                    rates[load][name].append(LOADS[load].rate(pairs[name], self._counts[load]))
         return rates
 
     def _warm(self, load, pair):
         """Run a load that is not measured; the first time, until a slice's size is known."""
+        of_load = LOADS[load]
+        if of_load.units:
+            self._counts[load] = max(int(of_load.units * min(self._seconds / SECONDS, 1)), 1)
         if load in self._counts:
-            LOADS[load](pair, max(self._counts[load] // 4, 1))
+            if of_load.warmed:
+                of_load.rate(pair, max(self._counts[load] // 4, 1))
             return
         count, took = 4, 0.0
         while took < self._seconds / 2:
             count *= 2
             start = time.monotonic()
-            LOADS[load](pair, count)
+            of_load.rate(pair, count)
             took = time.monotonic() - start
         self._counts[load] = max(int(count * self._seconds / took), 1)
 
@@ -260,7 +240,7 @@ def compare(comparison, generations, minutes):
 
 def table(comparison):
     """Print all rows; return the loads that are slower."""
-    print(f"\n{'a second':<18}{HERE:>13}{THERE:>13}{'ratio':>8}{'95 of 100':>18}{'gen.':>6}")
+    print(f"\n{'a second':<24}{HERE:>13}{THERE:>13}{'ratio':>8}{'95 of 100':>18}{'gen.':>6}")
     for load in comparison.taken:
         print(comparison.row(load))
     return [load for load in comparison.taken if comparison.said(load) == "slower"]
@@ -272,7 +252,7 @@ def main(arguments):
     if not commit:
         print("name a commit: this branch has not left main, and there is no tag")
         return 2
-    loads = [load for load in LOADS if any(word in load for word in arguments.only or [""])]
+    loads = measurable(arguments.only)
     comparison = Comparison(loads, arguments.least)
     with ExitStack() as held:
         folder = held.enter_context(tempfile.TemporaryDirectory(prefix="zxb-"))

@@ -68,14 +68,14 @@ class Comparison:
     def row(self, load):
         """Return a line: both medians, the ratio, its interval, the verdict."""
         if load not in self._found:
-            return f"{load:<18}nothing measured"
+            return f"{load:<24}nothing measured"
         mine, theirs = (
             statistics.median(rate for one in self.taken[load] for rate in one[load][tree])
             for tree in (HERE, THERE)
         )
         figure, low, high = self._found[load]
         return (
-            f"{load:<18}{mine:>13,.0f}{theirs:>13,.0f}{figure:>8.3f}"
+            f"{load:<24}{mine:>13,.0f}{theirs:>13,.0f}{figure:>8.3f}"
             f"{low:>9.3f} to {high:.3f}{len(self.taken[load]):>6}"
             f"  {self.said(load) or 'undecided'}"
         )

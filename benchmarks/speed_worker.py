@@ -1,77 +1,52 @@
-"""One of the two processes that `speed.py` has of each commit: it does what lines ask for.
+"""One of the processes that `speed.py` has of each commit: it does what lines ask for.
 
-    PYTHONPATH=TREE python benchmarks/speed_worker.py sender|receiver FEDERATION
+    PYTHONPATH=TREE python benchmarks/speed_worker.py sender|receiver|crowd FEDERATION
 
 The package that is measured is the one in TREE, and may be an older one than this file: nothing but
-public names that have been there for long may be used here. A request names a method of `Sender` or
-`Receiver` in JSON, an answer is a line of JSON too, and the process ends with its input.
+public names that have been there for long may be used here. A request names a method of `Sender`,
+`Receiver` or `Crowd` in JSON, an answer is a line of JSON too, and the process ends with its input.
 """
 
 import json
 import logging
 import statistics
 import sys
-import threading
 import time
+from contextlib import ExitStack
+
+from speed_tasks import (
+    PAYLOADS,
+    Ages,
+    Bell,
+    Counter,
+    Echo,
+    Task,
+    Tick,
+    beside,
+    burn,
+    compute,
+    now,
+    paced,
+)
 
 import zexchange
 
 PATIENCE = 120.0
 PARTS = 40
-PAYLOADS = {
-    "dict": lambda n: {"sym": "AAPL", "px": 191.25, "qty": 100, "side": "B", "seq": n},
-    "1 KiB": lambda n, text="x" * 1024: text,
-    "64 KiB": lambda n, body=bytes(64 << 10): body,
-    "1 MiB": lambda n, body=bytes(1 << 20): body,
-}
-
-
-class Task:
-    """The cheapest task there is."""
-
-    def send(self, msg):
-        """Do nothing."""
-
-
-class Counter:
-    """The receiver's task: counts, and notes when the last message of a slice came."""
-
-    def __init__(self):
-        self.count = 0
-        self.goal = -1
-        self.came = 0.0
-
-    def send(self, msg):
-        """Count."""
-        self.count += 1
-        if self.count == self.goal:
-            self.came = time.monotonic()
-
-
-class Echo:
-    """The task of a process that answers."""
-
-    def __init__(self):
-        self.send = zexchange.get_exchange("answer").send
-
-
-class Bell:
-    """The task of a process that waits for an answer."""
-
-    def __init__(self):
-        self.rung = threading.Event()
-
-    def send(self, msg):
-        """Wake the thread that waits."""
-        self.rung.set()
+MANY = tuple(f"many.{n}" for n in range(100))
 
 
 class Receiver:
     """Counts a flood, and answers what it is asked."""
 
     def __init__(self, federation):
-        self._counter = Counter()
-        zexchange.get_exchange("flood").attach(self._counter)
+        self._counter, self._ages = Counter(), Ages()
+        self._held, self._burning = ExitStack(), ExitStack()
+        for name in ("flood", *MANY):
+            zexchange.get_exchange(name).attach(self._counter)
+        if Tick:
+            zexchange.get_exchange("structs", type=Tick).attach(self._counter)
+        zexchange.get_exchange("stamps").attach(self._ages)
         zexchange.get_exchange("ask").attach(Echo())
         self.node = zexchange.federate(federation, stall=PATIENCE)
         self.node.wait_peers(1, timeout=PATIENCE)
@@ -88,6 +63,37 @@ class Receiver:
             time.sleep(0.001)
         return counter.count, counter.came
 
+    def close(self):
+        """Leave."""
+        self._burning.close()
+        self._held.close()
+        self.node.close(1)
+
+    def clock(self, burning):
+        """Note ages from here on, beside a thread that computes if asked."""
+        self._ages.taken.clear()
+        if burning:
+            self._burning.enter_context(beside(burn))
+
+    def clocked(self, goal):
+        """Wait for all that is expected; return how many came, and the median age in seconds."""
+        taken, deadline = self._ages.taken, time.monotonic() + PATIENCE
+        while len(taken) < goal and time.monotonic() < deadline:
+            time.sleep(0.001)
+        self._burning.close()
+        return len(taken), statistics.median(taken) if taken else 0.0
+
+    def meet(self, federation):
+        """Join a fresh federation, to hear what is sent to it."""
+        registry = zexchange.Registry()
+        registry.get("stamps").attach(self._ages)
+        node = zexchange.federate(federation, registry=registry, stall=PATIENCE)
+        self._held.callback(node.close, 1)
+
+    def part(self):
+        """Leave it."""
+        self._held.close()
+
 
 class Sender:
     """Sends inside its process, and to the receiver."""
@@ -96,6 +102,8 @@ class Sender:
         self._bell = Bell()
         zexchange.get_exchange("answer").attach(self._bell)
         self.node = zexchange.federate(federation, stall=PATIENCE)
+        if Tick:
+            zexchange.get_exchange("structs", type=Tick)
         for name in ("flood", "ask"):
             self.node.wait_subscribers(name, 1, timeout=PATIENCE)
         self.node.wait_ready(timeout=PATIENCE)
@@ -118,19 +126,50 @@ class Sender:
             taken.append((time.perf_counter() - start) / part)
         return statistics.median(taken)
 
-    def flood(self, payload, count, burning):
-        """Send at full speed, beside a thread that computes if asked; return when that began."""
-        over = threading.Event()
-        burner = threading.Thread(target=burn, args=(over,))
-        if burning:
-            burner.start()
-        send, make, start = zexchange.get_exchange("flood").send, PAYLOADS[payload], now()
-        for n in range(count):
-            send(make(n))
-        over.set()
-        if burning:
-            burner.join()
+    def flood(self, payload, count, burning, names):
+        """Send at full speed to names in turn; return when that began.
+
+        Beside a thread that computes, if asked.
+        """
+        sends = [zexchange.get_exchange(name).send for name in names]
+        send, make, many = sends[0], PAYLOADS[payload], len(sends)
+        with beside(burn) if burning else ExitStack():
+            start = now()
+            if many == 1:
+                for n in range(count):
+                    send(make(n))
+            else:
+                for n in range(count):
+                    sends[n % many](make(n))
         return start
+
+    def paced(self, rate, count, burning):
+        """Send as many at a rate, beside a thread that computes if asked."""
+        with beside(burn) if burning else ExitStack():
+            paced(zexchange.get_exchange("stamps").send, rate, count)
+
+    def first(self, federation, rate, count):
+        """Send at a rate in a fresh federation, beside a thread that computes.
+
+        Return which time in seconds 99 of 100 sends keep.
+        """
+        registry = zexchange.Registry()
+        node = zexchange.federate(federation, registry=registry, stall=PATIENCE)
+        try:
+            node.wait_subscribers("stamps", 1, timeout=PATIENCE)
+            node.wait_ready(timeout=PATIENCE)
+            with beside(burn):
+                taken = sorted(paced(registry.get("stamps").send, rate, count))
+        finally:
+            node.close(1)
+        return taken[int(0.99 * len(taken))]
+
+    def oneway(self, count):
+        """Send, and compute on after each, longer than a thread may wait for its turn."""
+        send = zexchange.get_exchange("stamps").send
+        for n in range(count):
+            send((now(), n))
+            compute(0.008)
 
     def trips(self, count):
         """Ask and wait for the answer, again and again; return the median in seconds."""
@@ -144,29 +183,50 @@ class Sender:
             taken.append(time.perf_counter() - start)
         return statistics.median(taken)
 
+    def close(self):
+        """Leave."""
+        self.node.close(1)
 
-def now():
-    """Return the time by the clock that both processes share."""
-    return time.monotonic()
 
+class Crowd:
+    """Nodes at rest, all in this process, each with exchanges of its own."""
 
-def burn(over):
-    """Compute in Python until it is over."""
-    x = 0
-    while not over.is_set():
-        for _ in range(1000):
-            x = (x * 31 + 7) % 1_000_003
+    def __init__(self, federation):
+        self._federation = federation
+        self._nodes = ExitStack()
+
+    def gather(self, nodes):
+        """Join with as many nodes, and wait until each is ready with each."""
+        name = f"{self._federation}-at-rest"
+        joined = []
+        for _ in range(nodes):
+            joined.append(zexchange.federate(name, registry=zexchange.Registry(), stall=PATIENCE))
+            self._nodes.callback(joined[-1].close, 0.1)
+        for node in joined:
+            if nodes > 1:
+                node.wait_peers(nodes - 1, timeout=PATIENCE)
+            node.wait_ready(timeout=PATIENCE)
+
+    def rest(self, seconds):
+        """Return the part of a processor that all nodes take while nothing is sent."""
+        before = time.process_time()
+        time.sleep(seconds)
+        return (time.process_time() - before) / seconds
+
+    def close(self):
+        """Leave."""
+        self._nodes.close()
 
 
 def main(role, federation):
     """Answer until the input ends."""
     logging.getLogger("zexchange").setLevel(logging.ERROR)
-    work = {"sender": Sender, "receiver": Receiver}[role](federation)
+    work = {"sender": Sender, "receiver": Receiver, "crowd": Crowd}[role](federation)
     print(json.dumps(zexchange.__file__), flush=True)
     for line in sys.stdin:
         name, given = json.loads(line)
         print(json.dumps(getattr(work, name)(**given)), flush=True)
-    work.node.close(1)
+    work.close()
 
 
 if __name__ == "__main__":
