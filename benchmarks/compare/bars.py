@@ -46,7 +46,8 @@ BY_HAND: tuple[Bar, ...] = (
         for n in (0, 1, 10, 100)
     ),
 )  # fmt: skip
-"""The stretch of the first is its bar where msgspec is installed."""
+WITH_MSGSPEC = {"received, to pyzmq with one frame": 2.5}
+"""Limits where msgspec is installed, of bars that have another without it."""
 BARS: tuple[Bar, ...] = (
     *BY_HAND,
     least("received, to pyzmq with two frames", "dict", GENERAL_TWO, 5.0, 8.0),
