@@ -67,6 +67,9 @@ machine that should do nothing else; --careful takes two to four times as long. 
 @click.option("--list", "listing", is_flag=True, help="Say what there is to measure, and stop.")
 @click.option("--show", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Print the table of an earlier run's JSON, and stop.")  # fmt: skip
+@click.option("--page", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="With --show, put the summary into a Markdown page instead, such as"
+              " docs/PERFORMANCE.md.")  # fmt: skip
 def bench(
     quick: bool,
     words: tuple[str, ...],
@@ -78,6 +81,7 @@ def bench(
     results: Path | None,
     listing: bool,
     show: Path | None,
+    page: Path | None,
 ) -> None:
     """Run the command."""
     from benchmarks.compare.record import Record, circumstances
@@ -92,14 +96,10 @@ def bench(
         _say_missing()
         return
     if show:
-        try:
-            record = Record.read(show)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise click.ClickException(
-                f"{show} is no record of a run, as --results writes it: {error}"
-            ) from error
-        _show(record)
+        _show(_read(show), page)
         return
+    if page:
+        raise click.UsageError("--page needs --show, and the JSON of a run")
     if not workloads:
         raise click.UsageError(f"no workload has {' or '.join(words)} in its name; see --list")
     size = QUICK if quick else FULL
@@ -129,11 +129,29 @@ def _say_missing() -> None:
         click.echo(f"{one.contestant} is not installed: {one.remedy}", err=True)
 
 
-def _show(record: "Record") -> None:
-    from benchmarks.compare.report import report
+def _read(path: Path) -> "Record":
+    from benchmarks.compare.record import Record
+
+    try:
+        return Record.read(path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise click.ClickException(
+            f"{path} is no record of a run, as --results writes it: {error}"
+        ) from error
+
+
+def _show(record: "Record", page: Path | None = None) -> None:
+    from benchmarks.compare.report import put_into, report
     from benchmarks.compare.workloads import WORKLOADS
 
-    click.echo(report(record, WORKLOADS), nl=False)
+    if page is None:
+        click.echo(report(record, WORKLOADS), nl=False)
+        return
+    try:
+        text = put_into(page.read_text(encoding="utf-8"), record, WORKLOADS)
+    except ValueError as error:
+        raise click.ClickException(f"{page}: {error}") from error
+    page.write_text(text, encoding="utf-8")
 
 
 def _write(record: "Record", folder: Path) -> None:

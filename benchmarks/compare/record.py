@@ -5,7 +5,7 @@ import os
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,12 @@ PACKAGES = (
     "pyee",
     "psygnal",
 )
+RENAMED = {
+    "pyzmq one frame": "pyzmq general, one frame",
+    "pyzmq two frames": "pyzmq general, two frames",
+    "pyzmq 64 batched": "pyzmq general, 64 batched",
+}
+"""Contestants of earlier runs that have other names now."""
 QUIET = 0.3
 """The load average of the last minute from which on a machine is called busy."""
 
@@ -57,7 +63,7 @@ class Record:
         content = json.loads(path.read_text(encoding="utf-8"))
         return cls(
             Size(**content["size"]),
-            [Result(**one) for one in content["results"]],
+            [_result(one) for one in content["results"]],
             [Missing(**one) for one in content["missing"]],
             content["circumstances"],
         )
@@ -85,6 +91,11 @@ def circumstances(askings: int = 1) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: version for name in PACKAGES if (version := _version(name))},
     }
+
+
+def _result(written: dict[str, Any]) -> Result:
+    found = Result(**written)
+    return replace(found, contestant=RENAMED.get(found.contestant, found.contestant))
 
 
 def _version(package: str) -> str:

@@ -11,6 +11,9 @@ from .values import Missing, Size, Workload
 
 ASIDE = {"sent", "lost", "p90"}
 """Figures that tables do not show, or not as such."""
+WIDTH = 100
+BEGIN, END = "<!-- figures: begin", "<!-- figures: end"
+"""The lines of a page between which the figures of a run are put."""
 SUMMARY = ("dict", "text", "64k", "1m", "1-to-8", "100-exchanges", "round-trip", "one-way")
 """Workloads of the table at the top."""
 
@@ -32,6 +35,22 @@ def report(record: Record, workloads: Iterable[Workload]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def put_into(page: str, record: Record, workloads: Iterable[Workload]) -> str:
+    """Return a page with the summary of a run in the place of the one that it has.
+
+    Raises:
+        ValueError: the page has no lines that begin with `BEGIN` and `END`, or has several.
+    """
+    lines = page.split("\n")
+    places = [n for n, line in enumerate(lines) if line.startswith((BEGIN, END))]
+    if len(places) != 2 or not lines[places[0]].startswith(BEGIN):
+        raise ValueError(f"it has no place for figures, between {BEGIN} and {END}")
+    machine = where(record.circumstances, record.size).partition("\n\n")[0]
+    _, *parts = summary(Table(record.results, workloads))
+    figures = "\n\n".join([machine, *parts])
+    return "\n".join([*lines[: places[0] + 1], "", figures, "", *lines[places[1] :]])
+
+
 def where(circumstances: dict[str, Any], size: Size) -> str:
     """Return two paragraphs: the machine and versions of the run, and how to read its figures."""
     versions = ", ".join(f"{k} {v}" for k, v in circumstances.get("versions", {}).items())
@@ -48,7 +67,7 @@ def where(circumstances: dict[str, Any], size: Size) -> str:
         f' "many names" {size.names:,} names, and "many peers" {size.crowd} peers;'
         f" {size.nodes} nodes join at once."
     )
-    return "\n\n".join(fill(text, 100, break_on_hyphens=False) for text in (machine, reading))
+    return "\n\n".join(fill(text, WIDTH, break_on_hyphens=False) for text in (machine, reading))
 
 
 def _state(circumstances: dict[str, Any]) -> str:
@@ -67,11 +86,12 @@ def summary(table: Table) -> Iterator[str]:
     if not columns:
         return
     yield "## Summary"
-    yield (
+    reading = (
         "Medians, rates in messages a second; more is better, but for round trips and one way,"
         " which are in microseconds. `pyzmq plain` is written by hand for a program with one"
         " topic, `pyzmq general` for one with many."
     )
+    yield fill(reading, WIDTH, break_on_hyphens=False)
     lines = [f"| | {' | '.join(columns)} |", "|---|" + "---:|" * len(columns)]
     for name in rows:
         cells = (_with_loss(table, column, name) for column in columns)

@@ -59,6 +59,17 @@ def test_a_record_that_is_none_is_one_line(tmp_path: Path) -> None:
         assert "is no record of a run" in result.output
 
 
+def test_a_page_without_a_place_is_left_alone(tmp_path: Path) -> None:
+    """It is said, as is a page for no run."""
+    (tmp_path / "page.md").write_text("# Fast\n")
+    record = next((ROOT / "benchmarks" / "results").glob("*.json"))
+    for arguments, said in (([], "--page needs --show"), (["--show", str(record)], "no place")):
+        result = CliRunner().invoke(bench, [*arguments, "--page", str(tmp_path / "page.md")])
+        assert result.exit_code
+        assert said in result.output
+    assert (tmp_path / "page.md").read_text() == "# Fast\n"
+
+
 @pytest.mark.parametrize("anyway", [False, True])
 def test_a_busy_machine_is_refused(
     anyway: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.compare.analysis import Table
 from benchmarks.compare.record import Record, circumstances, quiet
-from benchmarks.compare.report import number, report, unmet
+from benchmarks.compare.report import number, put_into, report, unmet
 from benchmarks.compare.values import TINY, Missing, Result
 from benchmarks.compare.workloads import WORKLOADS
 
@@ -54,6 +54,28 @@ def test_the_summary_is_first() -> None:
     assert "| | dict | round-trip |" in lines
     assert "| pyzmq plain | 250k, 3.0% lost | – |" in lines
     assert "| zexchange | 400k | 180 |" in lines
+
+
+def test_a_page_gets_the_figures_of_a_run() -> None:
+    """Between its two comments, in the place of earlier ones; the rest stays."""
+    page = "# Fast\n\n<!-- figures: begin -->\nold\n<!-- figures: end -->\n\nMore.\n"
+    found = put_into(page, RECORD, WORKLOADS)
+    assert found.startswith("# Fast\n\n<!-- figures: begin -->\n\n20")
+    assert "\n| zexchange | 400k | 180 |\n" in found
+    assert found.endswith("|\n\n<!-- figures: end -->\n\nMore.\n")
+    assert "old" not in found
+    assert put_into(found, RECORD, WORKLOADS) == found
+    for without in ("# Fast\n", page.replace("begin", "start"), page + page):
+        with pytest.raises(ValueError, match="no place for figures"):
+            put_into(without, RECORD, WORKLOADS)
+
+
+def test_earlier_runs_are_read_by_the_names_of_today(tmp_path: Path) -> None:
+    """What was one frame is the general form of it now."""
+    earlier = [Result("dict", "pyzmq one frame", 0, {"rate": 1.0})]
+    Record(TINY, earlier).write(tmp_path / "run.json")
+    (result,) = Record.read(tmp_path / "run.json").results
+    assert result.contestant == "pyzmq general, one frame"
 
 
 @pytest.mark.parametrize(("load", "found"), [(0.0, True), (0.29, True), (0.3, False), (4, False)])
