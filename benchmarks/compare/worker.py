@@ -161,12 +161,13 @@ class Work:
     ) -> dict[str, float]:
         """Send at a rate, beside a thread that computes if asked; return the sends' times.
 
-        A sender that cannot hold the rate sends less, for no longer than ``most`` seconds.
+        A sender that cannot hold the rate sends less, for no longer than ``most`` seconds, but at
+        least one.
         """
         send, start = self.end.sender("x"), time.monotonic()
 
         def going(n: int) -> bool:
-            return n < count and time.monotonic() < start + most
+            return n < count and (n == 0 or time.monotonic() < start + most)
 
         pace = partial(paced, send, maker(payload), rate, going)
         if burning:
