@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from zexchange import Node, Registry
+from zexchange import Node, Registry, to_call
 from zexchange.testing import Network
 
 pytest_plugins = ["zexchange.testing.fixtures"]
@@ -349,3 +349,33 @@ def test_a_joiner_that_was_there_first_gets_the_newest_of_those_that_are_met(
     network.node("d", registry=registry)
     network.settle()
     assert task.got == [4]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_publishers_that_go_on_sending_do_not_hide_each_other_s_history(seed: int) -> None:
+    """A task attached before its node joins gets all that two publishers keep, and all after it.
+
+    Live messages that wait for the history are not given yet, so none counts as out of order.
+    """
+    with Network(seed=seed) as network:
+        publishers = [network.node(label, retain={"x": 100}) for label in ("a", "b")]
+        network.settle()
+        sent, got, registry = list[tuple[int, int]](), list[tuple[int, int]](), Registry()
+
+        def send(number: int) -> None:
+            for which, publisher in enumerate(publishers):
+                publisher.registry.get("x").send((which, number))
+                sent.append((which, number))
+
+        for number in range(20):
+            send(number)
+            network.advance(0.05)
+        registry.get("x").attach(to_call(got.append), history=100)
+        network.node("late", registry=registry)
+        for number in range(20, 40):
+            send(number)
+            network.advance(0.02)
+        network.settle()
+        assert sorted(got) == sorted(sent)
+        for which in (0, 1):
+            assert [n for w, n in got if w == which] == list(range(40))

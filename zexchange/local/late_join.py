@@ -34,7 +34,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from ..lost import Lost
-from .newest import NOTHING, PastMessage, Rank, everything, newest
+from .newest import NOTHING, Latest, PastMessage, Rank, everything, newest
 from .tasks.dispatch import Failures, Target, answered
 from .tasks.snapshots import settled
 from .tasks.stream import Delivery
@@ -63,7 +63,7 @@ class JoinedExchange(Protocol):
     name: str
 
     def _audience(self) -> Sequence[object]: ...
-    def _given_beside(self, origin: str) -> Rank: ...
+    def _given_so_far(self) -> Latest: ...
     def _note_given(self, sent_at: float, origin: str) -> None: ...
     def _answer(self, trouble: Failures | None) -> None: ...
     def _log(self, target: Target, error: BaseException) -> None: ...
@@ -87,7 +87,7 @@ class CatchUp:
     """Takes messages in place of one late joiner until the joiner has its history."""
 
     __slots__ = (
-        "__weakref__", "_again", "_awaited", "_first", "_given", "_kept", "_left", "_lock",
+        "__weakref__", "_again", "_awaited", "_first", "_given", "_had", "_kept", "_left", "_lock",
         "_parked", "_ready", "_registry", "_reroute", "_settling", "_through", "_unsure",
         "_waits_for", "cancelled", "exchanges", "gathering", "me", "most", "subscription",
     )  # fmt: skip
@@ -102,7 +102,7 @@ class CatchUp:
         """How many messages of each exchange the joiner asked for."""
         self.cancelled = False
         """Whether the joiner has left."""
-        self.exchanges = weakref.WeakSet[object]()
+        self.exchanges = weakref.WeakSet[Any]()
         """The exchanges that have begun to give it their history. Weak: a collected one keeps
         nothing."""
         self._registry = registry
@@ -128,6 +128,7 @@ class CatchUp:
         self._left: set[str] = set()
         self._parked: list[Delivery | Lost] = []
         self._first: dict[tuple[str, str], int] = {}
+        self._had: dict[str, Latest] = {}
         self.gathering = False
         """Whether the joiner is still to be given the newest of all messages that are kept."""
         self._settling = self._again = False
@@ -219,7 +220,10 @@ class CatchUp:
 
     def again(self, observer: object) -> None:
         """Gather once more, for origins that an observer is about to meet and then has `noted`."""
+        had = self._given_so_far()
         with self._lock:
+            if not self.open:
+                self._had = had
             if not (self.cancelled or self.gathering):
                 self.gathering = self._again = True
             self._waits_for.add(observer)
@@ -237,12 +241,15 @@ class CatchUp:
         Called on the thread that delivers the origin's messages. If the origin is ``expected`` to
         answer soon, gathering waits for it.
         """
+        had = {} if self.open else self._given_so_far()
         with self._lock:
             if self.cancelled or origin in self._through:
                 return False
             if origin in self._awaited and origin not in self._left:
                 return False
             was_open = self.open
+            if not was_open:
+                self._had = had
             self._awaited.add(origin)
             self._left.discard(origin)
             self._ready.discard(origin)
@@ -329,10 +336,22 @@ class CatchUp:
         if end:
             raise end.pop(0)
 
+    def _given_so_far(self) -> dict[str, Latest]:
+        """Return, by exchange, how new the messages are that tasks were given there so far.
+
+        To be called when the joiner is about to get its messages from here. From then on `_note`
+        says what it is given, because an exchange also counts the messages that are parked here.
+        """
+        return {exchange.name: exchange._given_so_far() for exchange in tuple(self.exchanges)}
+
+    def _note(self, name: str, sent_at: float, origin: str) -> None:
+        """Note a message that the joiner is given."""
+        self._had.setdefault(name, Latest()).note(min(sent_at, self._registry.time()), origin)
+
     def _beside(self, name: str, origin: str) -> Rank:
         """Return the rank that an origin's messages must exceed, after those given of others."""
-        exchange = self._registry.find(name)
-        return NOTHING if exchange is None else exchange._given_beside(origin)
+        had = self._had.get(name)
+        return NOTHING if had is None else had.beside(origin)
 
     def _give_kept(
         self, found: Sequence[PastMessage], end: list[BaseException] | None = None
@@ -342,6 +361,7 @@ class CatchUp:
         for one in found:
             if one.name in served:
                 served[one.name]._note_given(one.sent_at, one.origin)
+                self._note(one.name, one.sent_at, one.origin)
                 self._give(one.item, True, end)
 
     def _give_parked(
@@ -350,6 +370,8 @@ class CatchUp:
         """Hand on parked messages: of ``origins``, or of all origins whose history was given."""
         while parked := self._take(origins):
             for item in parked:
+                if isinstance(item, Delivery):
+                    self._note(item.name, item.sent_at, item.origin or HERE)
                 self._give(item, early, end)
                 if item.origin in self._left:
                     name, number = _place(item)
@@ -406,6 +428,8 @@ class CatchUp:
                 self._parked.append(item)
                 name, number = _place(item)
                 self._first.setdefault((origin, name), number)
+            elif isinstance(item, Delivery) and (self.open or self.gathering):
+                self._note(item.name, item.sent_at, origin)
         if crowded:
             self.expire()
         return None if waits else self.subscription.hand_on(item, early=False)

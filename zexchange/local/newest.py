@@ -58,6 +58,12 @@ class Latest:
         elif rank > self._second:
             self._second = rank
 
+    def copy(self) -> "Latest":
+        """Return a copy."""
+        copied = Latest()
+        copied._first, copied._second = self._first, self._second
+        return copied
+
     def beside(self, origin: str) -> Rank:
         """Return the rank of the newest message that was given from any other publisher."""
         return self._second if origin == self._first[1] else self._first

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from .interfaces import RegistryCalls
 from .late_join import HERE
-from .newest import NOTHING, Latest, Rank
+from .newest import Latest
 from .parking import Bridge, Parking
 from .process import finalizers
 from .retained import RetainedRing
@@ -177,10 +177,9 @@ class Routing(SubscriberTable[T], Forwarder):
         if latest is not None:
             latest.note(min(sent_at, self.registry.time()), origin)
 
-    def _given_beside(self, origin: str) -> Rank:
-        """Return the rank of the newest message given so far that is not from ``origin``."""
-        latest = self._latest
-        return NOTHING if latest is None else latest.beside(origin)
+    def _given_so_far(self) -> Latest:
+        """Return how new the messages are that were given so far."""
+        return (self._latest or Latest()).copy()
 
     def _rebuild_routes(self) -> Routes:
         """Work out the targets of arriving messages, and keep them until something changes."""
