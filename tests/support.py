@@ -1,9 +1,11 @@
 """What tests share: waiting on conditions, and real processes that are talked to by lines."""
 
 import fcntl
+import importlib.util
 import os
 import random
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -135,6 +137,11 @@ def _ports() -> Iterator[int]:
 
 
 _own_ports = _ports()
+
+
+def there(need: str) -> bool:
+    """Return whether a module or a command is installed."""
+    return shutil.which(need) is not None or importlib.util.find_spec(need) is not None
 
 
 def tcp(port: int) -> str:

@@ -8,10 +8,8 @@ terminal that stays open until the section's end, and what it prints later may b
 another block of that title. The ports that a page names are free ones.
 """
 
-import importlib.util
 import re
 import runpy
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +19,7 @@ import zexchange
 from tests.desk import Desk
 from tests.links import complaints
 from tests.pages import begins, blocks, same
-from tests.support import ROOT
+from tests.support import ROOT, there
 
 DOCS = ROOT / "docs"
 PAGES = {str(path.relative_to(DOCS)): blocks(path) for path in sorted(DOCS.rglob("*.md"))}
@@ -41,11 +39,6 @@ def desk(rendezvous: Path, tmp_path: Path) -> Iterator[Desk]:
     desk = Desk(tmp_path)
     yield desk
     desk.close()
-
-
-def there(need: str) -> bool:
-    """Tell whether a module or a command is installed."""
-    return shutil.which(need) is not None or importlib.util.find_spec(need) is not None
 
 
 def go_through(page: str, desk: Desk, needy: bool) -> None:

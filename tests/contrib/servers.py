@@ -100,13 +100,14 @@ async def app(scope, receive, send):
 class Listener:
     """A WebSocket that collects what comes; ``worker`` is the process it has come to."""
 
-    def __init__(self, port: int, path: str = "/") -> None:
+    def __init__(self, port: int, path: str = "/", headers: dict[str, str] | None = None) -> None:
         from websockets.sync.client import connect
 
         self.got: list[str] = []
         self.closed = False
         self._stack = ExitStack()
-        connection = connect(f"ws://127.0.0.1:{port}{path}", compression=None)
+        address = f"ws://127.0.0.1:{port}{path}"
+        connection = connect(address, compression=None, additional_headers=headers)
         self.socket = self._stack.enter_context(connection)
         assert self.socket.response is not None
         self.worker = self.socket.response.headers.get("x-worker")
