@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,7 @@ import zmq
 
 from zexchange.net.peering import links as c
 from zexchange.net.peering.hub_links import HubLink, HubTransport
-from zexchange.net.peering.links import Controls
+from zexchange.net.peering.links import Controls, Link
 from zexchange.net.security.guard import CurveGuard
 from zexchange.net.transport.sockets import EVENTS
 from zexchange.protocol.wire import messages as v
@@ -155,6 +156,63 @@ def test_large_messages_of_a_peer_are_its_own() -> None:
     bench.socket.unread.append((b"peer", LARGE))
     bench.turn()
     assert bench.received == [b"peer"]
+
+
+class Dealer:
+    """The socket of a link, to which its peer says something."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.unread = deque[bytes]()
+
+    def getsockopt(self, option: int) -> int:
+        return self.fd if option == zmq.FD else 7
+
+    def recv_multipart(self, flags: int, copy: bool) -> list[zmq.Frame]:
+        if not self.unread:
+            raise zmq.Again
+        return [zmq.Frame(self.unread.popleft())]
+
+    def close(self, linger: int) -> None:
+        """See `zmq.Socket`."""
+
+
+def test_a_flood_does_not_keep_the_answers_of_others_waiting() -> None:
+    """Of sockets that cannot all be read in a turn, those that were not come first in the next."""
+    bench = Bench()
+    flood, dealers = bench.handler, [Dealer(11), Dealer(12)]
+    links = [Link(f"tcp://127.0.0.1:{d.fd}", d, d.fd, b"", CurveGuard(None)) for d in dealers]  # type: ignore[arg-type]
+    for link in links:
+        bench.controls._links[link.endpoint] = link
+    handlers = [flood, *(partial(bench.controls._note, link) for link in links)]
+
+    def signals() -> None:
+        for handler in handlers:
+            handler()
+
+    bench.handler = signals
+    for n in range(20):
+        bench.socket.unread.extend((b"stranger", PING) for _ in range(100))
+        dealers[0].unread.extend([PING] * 100)
+        dealers[1].unread.append(PING)
+        for _ in range(2):
+            wait = bench.turn()
+            bench.now += wait + 0.001
+        assert not dealers[1].unread, n
+    assert bench.received.count(b"stranger") > 20
+
+
+def test_what_is_over_a_limit_keeps_nothing_else_waiting_in_its_turn() -> None:
+    """The pause begins after the turn: else each message of a flood would cost others as much."""
+    bench = Bench()
+    bench.cost = 0.0
+    for n in range(20):
+        bench.controls._allowance.take(b"%d" % n, 1e9, bench.now)
+        bench.socket.unread.append((b"%d" % n, PING))
+    bench.socket.unread.append((b"peer", PING))
+    assert bench.turn() == pytest.approx(c.PAUSE)
+    assert bench.received == [b"peer"]
+    assert bench.rejected == ["more control messages than are taken"] * 20
 
 
 class Closed:

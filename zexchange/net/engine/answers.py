@@ -11,6 +11,26 @@ from ..outbound.window import Window
 
 PENDING_BYTES = 64 << 20
 """Most bytes of replayed frames that may wait for the data thread."""
+PENDING_OF_ONE = 32 << 20
+"""The same of one peer. A peer of which nothing waits may always bring a frame: what others send
+again does not keep it from recovering."""
+
+
+class _Pending:
+    """The bytes of one peer that have come for the data thread, and those that it has taken.
+
+    Each counter is written by one thread only (control, data): no lock is needed.
+    """
+
+    __slots__ = ("came", "taken")
+
+    def __init__(self) -> None:
+        self.came = self.taken = 0
+
+    @property
+    def waiting(self) -> int:
+        """The bytes that wait."""
+        return self.came - self.taken
 
 
 class Answers:
@@ -20,8 +40,8 @@ class Answers:
         self._session = session
         self._inbound = inbound
         self._window = window
-        # Each counter is written by one thread only (control, data): no lock is needed.
-        self._came = self._taken = 0
+        self._pending: dict[bytes, _Pending] = {}
+        """By peer, what waits for the data thread, or waited until lately."""
 
     def take(self, answer: Answer) -> None:
         """Hand the answer of a peer to the part that waits for it."""
@@ -55,10 +75,21 @@ class Answers:
             return  # perhaps a hub passed it on for a peer to which we have a direct link
         # A frame that does not fit is dropped and asked for again later: while a task blocks the
         # data thread, nothing is taken from its queue.
-        if self._came - self._taken <= PENDING_BYTES:
-            self._came += size
+        pending = self._pending_of(peer.id)
+        others = sum(other.waiting for other in self._pending.values())
+        if not pending.waiting or (pending.waiting <= PENDING_OF_ONE and others <= PENDING_BYTES):
+            pending.came += size
             self._inbound.with_peer_receiver(peer.id, lambda there: there.replayed(frame))
-            self._inbound.do(lambda: self._leave(size))
+            self._inbound.do(lambda: self._leave(pending, size))
 
-    def _leave(self, size: int) -> None:
-        self._taken += size
+    def _pending_of(self, peer: bytes) -> _Pending:
+        """Return what waits of a peer; those of which nothing waits are forgotten first."""
+        pending = self._pending.get(peer)
+        if pending is None:
+            self._pending = {node: left for node, left in self._pending.items() if left.waiting}
+            pending = self._pending[peer] = _Pending()
+        return pending
+
+    @staticmethod
+    def _leave(pending: _Pending, size: int) -> None:
+        pending.taken += size

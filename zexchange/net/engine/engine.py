@@ -96,6 +96,7 @@ class Engine(ReceiverEvents):
         """`finished`: the goodbye has been said, and commands posted from then on are not run."""
         self._inbox: deque[Callable[[], None]] = deque()
         self._acks: deque[tuple[bytes, dict[str, int]]] = deque()
+        self._asked: deque[tuple[bytes, Replay | Recall]] = deque()
         self._tick_at = 0.0
         self._lookups = Resolver(self.post)
         self._open_sockets()
@@ -405,8 +406,11 @@ class Engine(ReceiverEvents):
         self.inbound.do(recall)
 
     def ask(self, peer: bytes, request: Replay | Recall) -> None:
-        """See `ReceiverEvents`."""
-        self.post(lambda: self._say(peer, request))
+        """See `ReceiverEvents`. One wake-up is enough for many requests."""
+        quiet = not self._asked
+        self._asked.append((peer, request))
+        if quiet:
+            self._waker.wake()
 
     def _say(self, node: bytes, message: Control) -> None:
         peer = self.session.members.peers.get(node)
@@ -439,8 +443,10 @@ class Engine(ReceiverEvents):
         if finished:  # the commands of an earlier turn, which finished the engine, have failed
             return None
         with self.changed:
-            self._controls.begin(self.world.monotonic())
             self._poller.handle(ready)
+            # What subscriptions and handshakes took just now is not taken from what is read here.
+            self._controls.begin(self.world.monotonic())
+            self._controls.settle()
             self.session.readiness.tell_added(self.world.monotonic())
             while self._inbox:
                 self._inbox.popleft()()
@@ -449,6 +455,8 @@ class Engine(ReceiverEvents):
             self._tokens()
             self._tell_names()
             self._tell_acks()
+            for _ in range(len(self._asked)):
+                self._say(*self._asked.popleft())
             self._tick(self.world.monotonic())
             self.effects.carry_out()
             # Bounded: a peer that floods us must not stop the clock.

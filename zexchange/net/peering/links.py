@@ -11,8 +11,10 @@ reads it again before the thread waits. Second, a descriptor that has not been a
 stays readable and would end every wait at once, so that a socket which must not be read is at least
 asked for its `EVENTS`.
 
-Reading is limited, since peers can send without end. From one socket at most `BUDGET` messages are
-read before others have their turn. After `BUDGET_SECONDS` of processor time in a turn nothing more
+Reading is limited, since peers can send without end. A socket that has something to read waits in
+`_unread`, and `settle` reads those in turn: from one at most `BUDGET` messages, or for its share of
+the time, and one that was not read in this turn comes first in the next. So no flood keeps the
+answers of other peers waiting. After `BUDGET_SECONDS` of processor time in a turn nothing more
 is read, and the thread then rests for as long as the turn took: reading holds the interpreter's
 lock, which the threads that deliver messages need. Token buckets limit the bytes of each
 connection. Large messages have more buckets: one for each key, one for each connection without a
@@ -27,6 +29,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import inf
 from typing import Any, Protocol
 
@@ -76,9 +79,10 @@ tens of milliseconds.
 MESSAGE_OVERHEAD = 256
 """Bytes that a message counts for in addition to its size."""
 PAUSE = 0.02
-"""Seconds for which peers' links are not read after somebody has sent too much.
+"""Seconds for which peers' links are not read after a turn in which somebody has sent too much.
 
-Dropping messages costs time as well.
+Dropping messages costs time as well. The turn itself goes on: otherwise each message of a flood of
+many connections would keep those of others waiting for so long.
 """
 OUTBOX_MOST = 1000
 
@@ -160,14 +164,16 @@ class Controls(AuthListener):
         self.spent = self.monotonic
         """Returns the processor time of this thread. Time in which other threads ran does not
         count."""
-        self._began = inf
-        self._late = False
+        self._began = self._share = inf
+        self._late = self._pausing = False
         self._large_at = -LARGE_FOR
         self._read_at = 0.0
         self._rejected = self.session.reject
-        self._links = DealerLinks[Link](self.sockets, self.poller, self.guard, self._read_link)
+        self._links = DealerLinks[Link](self.sockets, self.poller, self.guard, self._note)
         self._unread: dict[Link | None, None] = {}
-        self.poller.watch(int(self.router.getsockopt(zmq.FD)), self.read_router)
+        """The sockets that may have something to read, in the order in which they are read. None
+        stands for the ROUTER."""
+        self.poller.watch(int(self.router.getsockopt(zmq.FD)), partial(self._note, None))
 
     @property
     def endpoints(self) -> Sequence[str]:
@@ -219,8 +225,10 @@ class Controls(AuthListener):
         """Send on a link, as soon as it is connected."""
         link = self._links.get(endpoint)
         if link is not None:
+            waiting = bool(link.outbox)
             link.queue(message)
-            link.flush()
+            if not waiting:  # else there is no room: it is tried once in a turn, by `_read_link`
+                link.flush()
             self._unread[link] = None
 
     def reply(self, route: Any, message: Control) -> None:
@@ -250,8 +258,15 @@ class Controls(AuthListener):
 
     # -------------------------------------------------------------------------- events
 
+    def _note(self, link: Link | None) -> None:
+        """Take note that a socket has something to read: `settle` reads it when its turn comes."""
+        if (link is None or link.rests) and self._resting():
+            # Reading its events quiets the descriptor, which else would end every wait.
+            (self.router if link is None else link.socket).getsockopt(EVENTS)
+        self._unread[link] = None
+
     def settle(self) -> bool:
-        """Read the sockets that were used; return whether there were any.
+        """Read the sockets that were used, or that have something; return whether there were any.
 
         A send consumes the wake-up of its socket's descriptor: messages that have arrived would lie
         there until the next one.
@@ -259,7 +274,13 @@ class Controls(AuthListener):
         if self._resting():
             return False
         unread, self._unread = self._unread, {}
-        for link in unread:
+        left = list(unread)
+        for done, link in enumerate(left):
+            if done and self._resting():
+                # They come first in the next turn.
+                self._unread = {**dict.fromkeys(left[done:]), **self._unread}
+                break
+            self._share = self.spent() + BUDGET_SECONDS / len(left)
             if link is None:
                 self.read_router()
             elif self._links.get(link.endpoint) is link:
@@ -268,7 +289,7 @@ class Controls(AuthListener):
 
     def begin(self, now: float) -> None:
         """Begin a turn of the control thread."""
-        self._began, self._late = self.spent(), False
+        self._began, self._late, self._pausing = self.spent(), False, False
         if now >= self._read_at:
             self._read_at = 0.0
 
@@ -277,16 +298,22 @@ class Controls(AuthListener):
         if self._late:
             took = min(self.spent() - self._began, REST_MOST)
             self._read_at = max(self._read_at, self.monotonic() + took)
+        if self._pausing:
+            self._read_at = max(self._read_at, self.monotonic() + PAUSE)
 
     def _resting(self) -> bool:
         """Return whether nothing may be read now: for the rest of this turn, or for a while."""
         self._late = self._late or self.spent() - self._began > BUDGET_SECONDS
         return self._late or self._read_at > 0.0
 
+    def _has_had_enough(self) -> bool:
+        """Return whether no more is to be read now of a socket of which something was read."""
+        return self._resting() or self.spent() > self._share
+
     def read_router(self) -> None:
         """Read messages that peers send on their links to us."""
-        for _ in range(BUDGET):
-            if self._resting():
+        for read in range(BUDGET):
+            if self._has_had_enough() if read else self._resting():
                 # Reading its events quiets the descriptor, which else would end every wait.
                 self.router.getsockopt(EVENTS)
                 break
@@ -306,8 +333,8 @@ class Controls(AuthListener):
 
     def _read_link(self, link: Link) -> None:
         link.flush()
-        for _ in range(BUDGET):
-            if link.rests and self._resting():
+        for read in range(BUDGET):
+            if link.rests and (self._has_had_enough() if read else self._resting()):
                 link.socket.getsockopt(EVENTS)
                 break
             try:
@@ -346,7 +373,7 @@ class Controls(AuthListener):
             self._rejected(link or host or "control", "more control messages than are taken")
             # No pause while the next messages may be large: they would fill the memory meanwhile.
             if link is None and now - self._large_at > LARGE_FOR:
-                self._read_at = now + PAUSE
+                self._pausing = True
             return
         try:
             message = read_control(frame.bytes)
