@@ -218,6 +218,44 @@ def test_messages_need_no_rest(bench: Bench) -> None:
         assert bench.served() <= 2 * COST + i.BUDGET_SECONDS
 
 
+def test_who_keeps_the_thread_busy_delays_others_by_little(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A peer of which there is always more to read has short turns, after those of others."""
+    cost = 0.0001
+    monkeypatch.setitem(globals(), "COST", cost)
+    numbers = iter(range(1, 10**6))
+    bench.foe.endless = (data_head(topic("evil.x"), FOE, n, 1, 1.0) + b"\xc0" for n in numbers)
+    bench.turn()
+    for _ in range(50):
+        bench.turn()
+        assert bench.served() <= i.SLICE_SECONDS + 2 * cost
+    # Once all was read, its turn may be as long as that of any other.
+    bench.foe.endless = None
+    bench.turn()
+    bench.foe.endless = (data_head(topic("evil.x"), FOE, n, 1, 1.0) + b"\xc0" for n in numbers)
+    began = bench.now
+    bench.turn()
+    assert bench.now - began > i.BUDGET_SECONDS / 2
+
+
+def test_what_is_sent_again_without_end_delays_others_by_little(bench: Bench) -> None:
+    """Commands for the data thread are carried out in order, and frames are read in between."""
+    done: list[int] = []
+
+    def command(n: int) -> None:
+        bench.now += 0.001
+        done.append(n)
+
+    for n in range(1000):
+        bench.inbound.do(lambda n=n: command(n))  # type: ignore[misc]
+    assert bench.served() <= i.BUDGET_SECONDS + 0.002
+    assert len(done) < 100
+    while len(done) < 1000:
+        assert bench.turn() == 0.0 or len(done) == 1000
+    assert done == list(range(1000))
+
+
 def test_a_socket_that_is_replaced_is_not_read_without_end(bench: Bench) -> None:
     """A peer that floods and proves nothing gets a fresh socket soon, and others their turn."""
     numbers = iter(range(1, 10**6))

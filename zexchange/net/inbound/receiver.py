@@ -7,7 +7,8 @@ knows the subscriptions of its socket.
 A turn of the loop (`Receiver._turn`) carries out all commands, then goes on with the long jobs,
 which are cut into pieces, and then reads each source that may have frames. It reads at most 64
 frames from each, or for 5 ms (`BUDGET`, `BUDGET_SECONDS`), so that no flood starves the other
-peers. A source that brought anything but messages, or frames that were refused, is left alone for
+peers; or for 1 ms (`SLICE_SECONDS`) if the source had more than that the last time, so that a peer
+that keeps this thread busy delays each message of others by that. A source that brought anything but messages, or frames that were refused, is left alone for
 a while afterwards (`Receiver._serve`).
 
 The descriptor of a ZeroMQ socket is edge-triggered, and any call on the socket may consume its
@@ -61,11 +62,13 @@ BUDGET = 64
 """Frames read from one peer before the next peer, and the commands, have their turn."""
 BUDGET_SECONDS = 0.005
 """Seconds, tasks included, after which its turn ends as well: so long may another peer wait."""
+SLICE_SECONDS = 0.001
+"""The same for a peer of which not all could be read in its turn before."""
 GOODBYE_SECONDS = 1.0
 """Seconds for what a peer sent before its goodbye; its sockets linger no longer than that."""
 PATIENCE = 0.015
-"""Seconds by which a turn may exceed `BUDGET_SECONDS`, while this thread has had the processor for
-no more than half of those."""
+"""Seconds by which a turn may exceed `BUDGET_SECONDS` or `SLICE_SECONDS`, while this thread has had
+the processor for no more than half of those."""
 NAMES_AT_ONCE = 200
 """Names to subscribe to in one turn, of those that a peer has told (`MAX_NAMES` at most)."""
 REST_MOST = 0.1
@@ -539,14 +542,18 @@ class Receiver:
                 hot[source] = None
             elif fd == self._waker.fd:
                 self._waker.clear()
+        until = self._monotonic() + BUDGET_SECONDS if commands else 0.0
         while commands:
             commands.popleft()()
+            if self._monotonic() > until:
+                break  # a peer may send again without end, asked for or not
         if self._told:
             self._go_on_narrowing()
         if self._pursuits:
             self._go_on_pursuing()
         now, resting = self._monotonic(), list[float]()
-        for source in list(hot):
+        greedy = [source for source in hot if source.greedy]
+        for source in [source for source in hot if not source.greedy] + greedy:
             if source.rest_until > now:
                 resting.append(source.rest_until - now)
             elif source in hot and not self._serve(source):
@@ -586,10 +593,12 @@ class Receiver:
         """Take frames from a source, within its budget; return whether there may be more."""
         receive, take, rest = source.receive, source.take, source.rest
         until = began = 0.0
+        budget = SLICE_SECONDS if source.greedy else BUDGET_SECONDS
         for _ in range(BUDGET):
             try:
                 frame = receive(DO_NOT_WAIT)
             except zmq.Again:
+                source.greedy = False
                 return False
             try:
                 proven = take(frame, rest)
@@ -604,10 +613,12 @@ class Receiver:
                 # Looked at once, after the first frame: if that was the only one, this costs half
                 # of an `Again`, and if it was not, mostly more than a few follow.
                 if not int(source.socket.getsockopt(EVENTS)) & READABLE:
+                    source.greedy = False
                     return False
-                until, began = self._monotonic() + BUDGET_SECONDS, self._spent()
+                until, began = self._monotonic() + budget, self._spent()
             elif (late := self._monotonic() - until) > 0 and (
-                late > PATIENCE or self._spent() - began > BUDGET_SECONDS / 2
+                late > PATIENCE or self._spent() - began > budget / 2
             ):
                 break  # otherwise other threads had the processor meanwhile
+        source.greedy = True
         return True

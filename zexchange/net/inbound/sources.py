@@ -67,6 +67,8 @@ class DataSource:
         self.narrow: dict[str, None] = {}
         """Those of them that we subscribe to."""
         self.rest_until = 0.0
+        self.greedy = False
+        """Whether there was more to read than its turn was long."""
         self._spared = 0
         self.open(socket)
 
