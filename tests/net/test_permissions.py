@@ -157,13 +157,17 @@ def test_no_subscription_of_any_bytes_lets_the_forbidden_through(
     got = names(there, "**")
     node.wait_subscribers("secret", 1)
     with raw(node, keyrings("south")) as thief:
-        data = thief.data()
+        data, others = thief.data(), list["zmq.Socket[bytes]"]()
         for attempt in (
             b"", b"\x01", b"\x01s", b"\x01secret", topic("secret"), b"\x01part.", b"\x01o",
             b"\x01part.1.", topic("part.1.secret"), b"\xff", b"\xff" + bytes(24), b"\x02", b"\x00",
             b"\x01open", b"\x01secret\0\x01", topic("open") + b"x",
         ):  # fmt: skip
-            data.send(b"\x01" + attempt)
+            if attempt[:1] in (b"\x01", b"\xff"):
+                data.send(b"\x01" + attempt)
+            else:  # whoever asks for that is cut
+                others.append(thief.data())
+                others[-1].send(b"\x01" + attempt)
         data.send(b"\x01" + topic("open"))
         frames: list[bytes] = []
 
@@ -179,6 +183,7 @@ def test_no_subscription_of_any_bytes_lets_the_forbidden_through(
         node.flush()
         eventually(lambda: frames.extend(everything(data)) or b"last" in b"".join(frames))
         assert all(frame.startswith(topic("open")) for frame in frames)
+        assert not any(everything(other) for other in others)
     assert ("secret", "secret") in got
 
 

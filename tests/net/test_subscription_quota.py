@@ -4,9 +4,13 @@ import pytest
 
 from zexchange.net.outbound.subscription_quota import (
     AT_ONCE,
+    KEY_STRICT_A_SECOND,
     KEY_STRICT_AT_ONCE,
     KEY_STRICT_SECONDS,
+    NARROW_AT_ONCE,
+    NARROW_BYTES,
     OVERHEAD,
+    ROOM,
     STRICT_AT_ONCE,
     STRICT_SECONDS,
     SubscriptionQuota,
@@ -25,7 +29,11 @@ class Sockets:
         self.inodes: dict[int, int] = {}
         self.cuts: list[tuple[int, int]] = []
         self.topics = SubscriptionQuota(
-            self.cuts.append, most * SIZE, lambda fd: (fd, self.inodes.get(fd, 0)), each
+            self.cuts.append,
+            most * SIZE,
+            lambda fd: (fd, self.inodes.get(fd, 0)),
+            each,
+            lambda key: key.startswith(b"narrow"),
         )
 
     def add(self, fd: int, *topics: int, key: bytes = b"") -> None:
@@ -151,3 +159,58 @@ def test_where_each_end_is_told_another_ones_topics_stay_counted() -> None:
     sockets.drop(1, fd=1)
     sockets.drop(2, 3)
     assert sockets.topics.bytes == 0
+
+
+def test_a_key_that_may_not_have_everything_holds_little() -> None:
+    """All connections of it together: what is held has to be looked through at each end."""
+    sockets, most = Sockets(10**6), NARROW_BYTES // SIZE
+    sockets.add(1, *range(most), key=b"narrow")
+    sockets.add(2, *range(10**6, 10**6 + 2 * most), key=b"wide")
+    assert not sockets.cuts
+    sockets.now += 100.0
+    sockets.add(3, *range(10**7, 10**7 + 2), key=b"narrow")
+    assert sockets.cuts == [(1, 0)]
+    sockets.drop(*range(most), fd=1)
+    assert sockets.topics.bytes == (2 * most + 2) * SIZE
+    assert sockets.topics._of_keys == {b"narrow": 2 * SIZE, b"wide": 2 * most * SIZE}
+
+
+def test_what_is_refused_counts_for_more() -> None:
+    """A key may ask for few things that it may not have."""
+    sockets, frame = Sockets(10**6), b"\1%09d" % 1
+    for granted in (True, False):
+        sockets.cuts.clear()
+        fd, key, times = 1 + granted, b"narrow%d" % granted, 0
+        while not sockets.cuts:
+            sockets.topics.note(frame, fd, sockets.now, key)
+            if not granted:
+                sockets.topics.refused(frame, fd, sockets.now, key)
+            times += 1
+        assert sockets.cuts == [(fd, 0)]
+        assert (times * SIZE > NARROW_AT_ONCE // 2) is granted
+
+
+@pytest.mark.parametrize("key", [b"", b"key"])
+def test_who_asks_for_no_topic_of_ours_is_cut_at_once(key: bytes) -> None:
+    """A key is in strict mode from then on; without keys others may bring as much as before."""
+    sockets = Sockets(10**6)
+    sockets.add(1, 1, 2, key=key)
+    sockets.topics.bar(1, sockets.now, key)
+    assert (sockets.cuts, sockets.topics.bytes) == ([(1, 0)], 0)
+    assert not sockets.topics.note(b"\1%09d" % 3, 1, sockets.now, key)
+    sockets.add(2, *range(10, 10 + 2 * KEY_STRICT_AT_ONCE // SIZE), key=key)
+    assert sockets.cuts == [(1, 0), (2, 0)] if key else [(1, 0)]
+
+
+def test_a_key_that_was_cut_comes_back_when_it_may_bring_something() -> None:
+    """Each connection brings all that it has at once: it is turned away until there is room."""
+    sockets = Sockets(10**6)
+    sockets.add(1, 1, key=b"bad")
+    assert sockets.topics.has_room(b"bad", sockets.now)
+    sockets.topics.bar(1, sockets.now, b"bad")
+    assert sockets.topics.has_room(b"bad", sockets.now)
+    sockets.add(2, *range(2 * KEY_STRICT_AT_ONCE // SIZE), key=b"bad")
+    assert not sockets.topics.has_room(b"bad", sockets.now)
+    assert sockets.topics.has_room(b"good", sockets.now)
+    sockets.now += ROOM / KEY_STRICT_A_SECOND + 1.0
+    assert sockets.topics.has_room(b"bad", sockets.now)

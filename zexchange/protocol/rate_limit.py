@@ -27,6 +27,11 @@ class TokenBucket:
         self._a_second = a_second
         self._buckets: dict[Hashable, tuple[float, float]] = {}
 
+    def left(self, who: Hashable, now: float) -> float:
+        """Return what is in a caller's bucket. Any thread."""
+        left, since = self._buckets.get(who, (self._at_once, now))
+        return min(self._at_once, left + max(0.0, now - since) * self._a_second)
+
     def take(self, who: Hashable, amount: float, now: float) -> bool:
         """Take an amount from a caller's bucket; return whether there was anything in it.
 

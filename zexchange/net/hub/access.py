@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import zmq
 
 from ...protocol.hub.core import MAX_TOPICS
-from ..security.connections import Connection, alive, cut
-from ..security.subscription_filter import SubscriptionFilter
+from ..security.connections import Connection, alive, connection_of, cut
+from ..security.subscription_filter import SubscriptionFilter, user_of
 
 if TYPE_CHECKING:
     Socket = zmq.Socket[bytes]
@@ -52,7 +52,9 @@ class HubSubscriptions:
         A topic that is subscribed to again is yielded again: nodes do so with tokens, and each time
         expect an answer.
         """
-        honoured = self._gate is None or self._gate.admit(self._socket, frame)
+        honoured = self._gate is None or self._gate.admit(
+            self._socket, frame, user_of(frame), connection_of(frame)
+        )
         kind, topic = frame.bytes[:1], frame.bytes[1:]
         if kind == b"\0":
             yield from self._ended(topic, by, now)

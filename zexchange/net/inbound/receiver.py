@@ -8,8 +8,8 @@ A turn of the loop (`Receiver._turn`) carries out all commands, then goes on wit
 which are cut into pieces, and then reads each source that may have frames. It reads at most 64
 frames from each, or for 5 ms (`BUDGET`, `BUDGET_SECONDS`), so that no flood starves the other
 peers; or for 1 ms (`SLICE_SECONDS`) if the source had more than that the last time, so that a peer
-that keeps this thread busy delays each message of others by that. A source that brought anything but messages, or frames that were refused, is left alone for
-a while afterwards (`Receiver._serve`).
+that keeps this thread busy delays each message of others by that. A source that brought anything
+but messages, or frames that were refused, is left alone for a while afterwards (`Receiver._serve`).
 
 The descriptor of a ZeroMQ socket is edge-triggered, and any call on the socket may consume its
 wake-up. So a source on whose socket something was called is *hot*, even if the poller says

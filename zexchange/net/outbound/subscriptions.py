@@ -10,9 +10,9 @@ from contextlib import suppress
 
 import zmq
 
-from ...protocol.wire.data import read_token
+from ...protocol.wire.data import DATA, READY, read_token
 from ...protocol.wire.envelopes import MARK
-from ..security.connections import source
+from ..security.connections import Connection, connection, source
 from ..security.subscription_filter import SubscriptionFilter, user_of
 from ..transport.sockets import EVENTS, JUDGED_MARK, READABLE, XPUB_MANUAL
 from .subscription_quota import SubscriptionQuota
@@ -20,10 +20,12 @@ from .window import Window
 
 AT_ONCE, ALONG = 200, 20
 """The most subscriptions that are read in one call: by the control thread, and by a sender."""
-SECONDS = 0.02
-"""The most seconds that are spent on it. Each read releases the interpreter's lock, and gets it
-back only after 5 ms if another thread computes; a peer that connects again subscribes to each of
-its names."""
+SECONDS = 0.002
+"""The most seconds that are spent on it: so long may a sender have to leave its messages to others.
+Each read releases the interpreter's lock, and gets it back only after 5 ms if another thread
+computes; a peer that connects again subscribes to each of its names."""
+TOPICS = DATA, READY, MARK
+"""What topics begin with. No node subscribes to anything else."""
 
 
 class SubscriptionReader:
@@ -58,7 +60,16 @@ class SubscriptionReader:
         """Tokens (un)subscribed on the socket, for the control thread."""
         self.unread = False
         """Whether the last `read` has left some."""
-        self.topics = SubscriptionQuota(each=gate is not None)
+        self._found: dict[int, Connection | None] = {}
+        """The connections of descriptors, within one call."""
+        self._quiet = True
+        """Whether the last `read` has found nothing."""
+        if gate is None:
+            self.topics = SubscriptionQuota(find=self._by)
+        else:
+            narrow = gate.narrow
+            self.topics = SubscriptionQuota(find=self._by, each=True, narrow=narrow)
+            gate.room = lambda key: self.topics.has_room(key, monotonic())
 
     def read(self, most: int = ALONG) -> None:
         """Read at most so many subscriptions.
@@ -69,21 +80,24 @@ class SubscriptionReader:
         """
         if self.closed:
             return
-        socket, seen, late, until = self._socket, 0, False, 0.0
-        if not int(socket.getsockopt(EVENTS)) & READABLE:
+        socket, seen, late = self._socket, 0, False
+        # The state is asked for once, and not in a flood: each time libzmq takes in all frames that
+        # have come, more than are read here, and pyzmq holds the interpreter's lock meanwhile,
+        # which it does not in `recv`.
+        if self._quiet and not int(socket.getsockopt(EVENTS)) & READABLE:
             self.unread = False
         else:
-            # The state is asked for once: each time libzmq takes in all frames that have come, in a
-            # flood more than are read here. Bounded, because it costs the sender time, and others
-            # wait for the lock.
+            self._found.clear()
+            until = self._monotonic() + SECONDS
+            # Bounded, because it costs the sender time, and others wait for the lock.
             with suppress(zmq.Again):
                 while seen < most and not late:
                     frame = socket.recv(zmq.NOBLOCK, copy=False)
                     seen += 1
                     self._take(frame)
-                    until = until or self._monotonic() + SECONDS
                     late = self._monotonic() > until
             self.unread = late or seen == most
+            self._quiet = not seen
         if self._gate is not None and not self.unread:
             self._gate.drained()
         if seen:
@@ -91,12 +105,17 @@ class SubscriptionReader:
 
     def _take(self, frame: zmq.Frame) -> None:
         # -1 for a subscription that ends with its connection.
-        data, fd = frame.bytes, source(frame)
+        data, fd, gate = frame.bytes, source(frame), self._gate
+        user, now = None if gate is None else user_of(frame), self._monotonic()
         # Counted before it is judged: libzmq keeps subscriptions that we refuse, too.
-        key = b"" if self._gate is None else user_of(frame) or b""
-        if not self.topics.note(data, fd, self._monotonic(), key) and data[:1] == b"\1":
+        if not self.topics.note(data, fd, now, user or b"") and data[:1] == b"\1":
             return
-        if self._gate is not None and not self._gate.admit(self._socket, frame):
+        if data[:1] == b"\1" and data[1:2] not in TOPICS:
+            self.topics.bar(fd, now, user or b"")
+            return
+        if gate is not None and not gate.admit(self._socket, frame, user, self._find(fd)):
+            if user and data[:1] == b"\1":
+                self.topics.refused(data, fd, now, user)
             return
         token = read_token(data[1:])
         if token is None and data[1:2] != MARK:
@@ -107,3 +126,12 @@ class SubscriptionReader:
                 self._window.connected(token[0], fd)
             else:  # from a hub, which asks whose connection this is
                 self._window.shared(fd)
+
+    def _find(self, fd: int) -> Connection | None:
+        """Return the connection of a descriptor; it is looked up once within a call."""
+        if fd not in self._found:
+            self._found[fd] = connection(fd)
+        return self._found[fd]
+
+    def _by(self, fd: int) -> Connection:
+        return self._find(fd) or (fd, -1)

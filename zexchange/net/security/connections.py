@@ -130,7 +130,10 @@ class Connections:
 
     def note(self, owner: bytes, fd: int, kind: int = 0) -> Connection | None:
         """Note that an owner has sent something; return a connection above the limit, if any."""
-        found = connection(fd)
+        return self.note_one(owner, connection(fd), kind)
+
+    def note_one(self, owner: bytes, found: Connection | None, kind: int = 0) -> Connection | None:
+        """Do as `note` for a connection that is known, or None."""
         if found is None:
             return None
         known = self._of.setdefault(owner, {})

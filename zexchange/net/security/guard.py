@@ -33,7 +33,9 @@ from .subscription_filter import SubscriptionFilter, user_of
 if TYPE_CHECKING:
     from ..transport.sockets import Socket
 
-DOMAIN, NEAR = "zexchange", "zexchange-near"
+DOMAIN, NEAR, PUBLISHING = "zexchange", "zexchange-near", "zexchange-data"
+"""What libzmq says of connections that it asks about: with keys, at a Unix socket, and with keys at
+the socket that a node publishes on."""
 LOOK_EVERY = 0.5
 """Seconds between two checks whether a file in the key directory has changed."""
 REQUESTS_AT_ONCE = 256
@@ -121,7 +123,8 @@ class CurveGuard:
         only the domain is set, for which nobody answers. That has one effect: only connections of
         ZMTP 3 are accepted, since frames of older ones do not tell by which connection they came.
         """
-        bound.setsockopt_string(zmq.ZAP_DOMAIN, DOMAIN)
+        publishes = bound.getsockopt(zmq.TYPE) == zmq.XPUB
+        bound.setsockopt_string(zmq.ZAP_DOMAIN, PUBLISHING if publishes else DOMAIN)
         if self._keyring:
             bound.setsockopt(zmq.CURVE_SERVER, 1)
             bound.setsockopt(zmq.CURVE_SECRETKEY, self._keyring.secret)
@@ -255,6 +258,11 @@ class CurveGuard:
             return [version, number, b"200", b"OK", b"", b""]
         mechanism, key = (request[5], request[6]) if len(request) == 7 else (b"", b"")
         if mechanism == b"CURVE" and self.in_force().rights(key) is not None:
+            publishing = request[2] == PUBLISHING.encode()
+            if publishing and self.gate is not None and not self.gate.room(key):
+                # libzmq hangs up without a word, and the peer tries again.
+                self.listener.turned_away(key.hex(), "more subscriptions than are kept", "")
+                return [version, number, b"300", b"not now", b"", b""]
             return [version, number, b"200", b"OK", key.hex().encode(), b""]
         source = request[3].decode(errors="replace") if len(request) > 3 else ""
         detail = f"not authorized here: {key.hex()}"

@@ -21,7 +21,6 @@ from .connections import (
     Connections,
     address_of,
     alive,
-    connection,
     connection_of,
     cut,
     property_of,
@@ -76,24 +75,40 @@ class SubscriptionFilter:
         self.hubs: dict[tuple[str, int], bytes] | None = None
         """The key of the hub at each address that the socket dials; None if it never dials any."""
         self.connections = Connections()
+        self.room: Callable[[bytes], bool] = lambda key: True
+        """Returns whether a key may bring subscriptions now. If not, its connections are turned
+        away until it may."""
         self.calls: Callable[[bytes], Kind] = lambda node: Kind.HUB
         """Returns the best kind of connection by which a node speaks to us, as far as we know."""
 
-    def admit(self, socket: "Socket", frame: zmq.Frame) -> bool:
-        """Judge a subscription; return whether the control thread has to know of it."""
+    def narrow(self, key: bytes) -> bool:
+        """Return whether the owner of a key may not subscribe to everything."""
+        rights = self._policy().rights(key)
+        return rights is None or (rights.subscribe is not None and not rights.hub)
+
+    def admit(
+        self, socket: "Socket", frame: zmq.Frame, user: bytes | None, by: Connection | None
+    ) -> bool:
+        """Judge a subscription; return whether the control thread has to know of it.
+
+        Args:
+            socket: the XPUB.
+            frame: the whole frame.
+            user: the key that it came with, as `user_of` returns it.
+            by: the connection that it came by; None if it is closed or not known.
+        """
         data = frame.bytes
-        user = user_of(frame)
         hub = self._hub(frame) if user == b"" and self.hubs is not None else b""
         if hub is None:
             user = None
         if not data or data[0] > 1:
-            return self._not_a_subscription(hub or user, frame)
+            return self._not_a_subscription(hub or user, by)
         topic = data[1:]
         if data[0] == 0:
             return self._end_hub(socket, topic, frame) if hub else self._end(socket, topic, user)
         if self._skewed:
             # The peer connects again, and subscribes to everything again.
-            cut(connection_of(frame))
+            cut(by)
             return False
         if hub:
             return self._admit_hub(socket, topic, hub, frame)
@@ -104,12 +119,12 @@ class SubscriptionFilter:
         ):
             # Noted, so that this connection is cut too when the permissions of the key change: the
             # topic may be permitted then, but the peer does not ask again on the same connection.
-            self.connections.note(user, source(frame))
+            self.connections.note_one(user, by)
             return False
         socket.setsockopt(zmq.SUBSCRIBE, topic)
-        self._note(user, frame, topic)
+        self._note(user, by, topic)
         if user:
-            self._lend(topic, Kind.KEY, user, frame)
+            self._lend(topic, Kind.KEY, user, by)
         return True
 
     def _hub(self, frame: zmq.Frame) -> bytes | None:
@@ -133,7 +148,7 @@ class SubscriptionFilter:
             honoured = self._honoured_at(frame)
             honoured.remove(topic)  # peers subscribe to tokens repeatedly
             honoured.add(topic, found)
-            self._lend(topic, Kind.HUB, key, frame)
+            self._lend(topic, Kind.HUB, key, connection_of(frame))
         elif topic[:1] == DATA:
             self._refused(key, "may not subscribe", repr(topic))
         return bool(found)
@@ -153,13 +168,13 @@ class SubscriptionFilter:
         """
         self._readers.cut(node, self.calls(node))
 
-    def _lend(self, topic: bytes, kind: Kind, key: bytes, frame: zmq.Frame) -> None:
+    def _lend(self, topic: bytes, kind: Kind, key: bytes, by: Connection | None) -> None:
         """Note a reader of what is announced to a node, if it may not receive everything itself."""
         rights = self._policy().rights(key)
         if topic[:1] == READY and rights is not None and rights.subscribe is not None:
             node = owner_in(topic)
             if node:
-                cut(self._readers.note(node, source(frame), kind))
+                cut(self._readers.note_one(node, by, kind))
 
     def _for_itself(self, topic: bytes, kind: Kind) -> bool:
         """Return whether this kind of connection may ask for what is announced to a topic's node.
@@ -194,7 +209,7 @@ class SubscriptionFilter:
             return (topic,) if its and self._for_itself(topic, Kind.HUB) else ()
         return tuple(restrict_topics(rights, topic))
 
-    def _not_a_subscription(self, user: bytes | None, frame: zmq.Frame) -> bool:
+    def _not_a_subscription(self, user: bytes | None, by: Connection | None) -> bool:
         """Cut a connection that sends a message where only subscriptions belong.
 
         libzmq 4.3.5 assigns the connection of the next subscription to such a message (xpub.cpp
@@ -202,7 +217,7 @@ class SubscriptionFilter:
         subscription would be credited to a wrong connection.
         """
         self._skewed = True
-        cut(connection_of(frame))
+        cut(by)
         self._refused(user or b"", "message instead of a subscription", "")
         return False
 
@@ -214,6 +229,8 @@ class SubscriptionFilter:
         """Take the end of a subscription, by a peer's request or because its connection is gone."""
         if user is not None and not self._skewed:
             socket.setsockopt(zmq.UNSUBSCRIBE, topic)
+        if user and not self._policy().may_hear(user, topic):
+            return False  # it never had it, and somebody else may
         last = self._tokens.get(topic)
         if user is None and last is not None and alive(last):
             # An old connection has ended, and a newer one has subscribed to the same topic.
@@ -221,13 +238,11 @@ class SubscriptionFilter:
         self._tokens.pop(topic, None)
         return True
 
-    def _note(self, user: bytes, frame: zmq.Frame, topic: bytes) -> None:
-        fd = source(frame)
+    def _note(self, user: bytes, by: Connection | None, topic: bytes) -> None:
         if user:
-            self.connections.note(user, fd)
-        found = connection(fd)
-        if found is not None and read_token(topic) is not None:
+            self.connections.note_one(user, by)
+        if by is not None and read_token(topic) is not None:
             self._tokens.pop(topic, None)
-            self._tokens[topic] = found
+            self._tokens[topic] = by
             if len(self._tokens) > MAX_TOKENS:
                 del self._tokens[next(iter(self._tokens))]
