@@ -266,6 +266,19 @@ def test_a_socket_that_is_replaced_is_not_read_without_end(bench: Bench) -> None
     assert bench.now - began <= i.DRAIN_SECONDS + i.BUDGET_SECONDS + 2 * COST
 
 
+def test_sockets_that_are_replaced_over_and_over_take_little_time(bench: Bench) -> None:
+    """A peer that floods and moves with each hello does not hold up the others, by the clock."""
+    numbers = iter(range(1, 10**6))
+    bench.inbound._spent = lambda: 0.0
+    began = bench.now
+    for _ in range(30):
+        foe = bench.made[-1] if len(bench.made) > 2 else bench.foe
+        foe.endless = (data_head(topic("evil.x"), FOE, n, 1, 1.0) + b"\xc0" for n in numbers)
+        bench.inbound.tune(OpenReceiver(FOE, "tcp://127.0.0.1:1"))
+        assert foe.closed
+    assert bench.now - began <= i.DRAIN_SECONDS + i.PATIENCE + i.BUDGET_SECONDS + 2 * COST
+
+
 def test_a_socket_that_has_something_to_read_is_kept_although_nothing_is_proven(
     bench: Bench,
 ) -> None:

@@ -38,6 +38,7 @@ from ...protocol.delivery.former import Former
 from ...protocol.delivery.sequence import ReceiveState, everything
 from ...protocol.interest.changes import Changes
 from ...protocol.interest.interest import NameSet
+from ...protocol.rate_limit import TokenBucket
 from ...protocol.session.effects import OpenReceiver
 from ...protocol.session.readiness import MAX_NAMES
 from ..security.guard import CurveGuard
@@ -83,7 +84,11 @@ DRAIN_ROUNDS = 1000
 """How often `BUDGET` frames are read from what has arrived of a peer that has left."""
 DRAIN_SECONDS = 0.1
 """Seconds for anything but messages there, and for all that has arrived on a socket before another
-socket takes its place: the rest is asked for again."""
+socket takes its place: the rest is asked for again. They count by the clock: a thread that waits
+for the interpreter's lock at each frame could take many times as long, and others wait for it."""
+DRAIN_SHARE = 0.01
+"""The share of the time that goes into such sockets of a peer that has them replaced over and
+over."""
 FORGOTTEN = "a return that would be told of: more peers were away for too long than are remembered"
 
 
@@ -124,6 +129,7 @@ class Receiver:
         self._widened = set[bytes]()
         self._by_fd: dict[int, DataSource] = {}
         self._hub_sources: dict[str, HubSource] = {}
+        self._drains = TokenBucket(DRAIN_SECONDS, DRAIN_SHARE)
         self._waker = world.waker()
         self._poller = world.poller()
         self._poller.watch(self._waker.fd)
@@ -471,10 +477,15 @@ class Receiver:
             self._receive_context.control.rejected(self._receive_context.me.hex(), FORGOTTEN)
 
     def _replace(self, peer: bytes, source: DataSource) -> None:
-        """Take a peer off a connection that another one replaces; read first what has arrived."""
-        began = self._spent()
-        while self._read(source) and self._spent() - began < DRAIN_SECONDS:
-            pass
+        """Take a peer off a connection that another one replaces; read first what has arrived.
+
+        A peer that moves again and again has less and less read: each time it may have sent much.
+        """
+        began = now = self._monotonic()
+        until = began + self._drains.left(peer, began)
+        while now < until and self._read(source):
+            now = self._monotonic()
+        self._drains.take(peer, now - began, now)
         self._leave(peer)
 
     def _leave(self, peer: bytes) -> None:
