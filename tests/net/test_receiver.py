@@ -256,6 +256,37 @@ def test_what_is_sent_again_without_end_delays_others_by_little(bench: Bench) ->
     assert done == list(range(1000))
 
 
+def test_what_was_parked_is_delivered_little_by_little(bench: Bench) -> None:
+    """A gap is given up, and hundreds of frames follow: messages of others have their turn."""
+    cost, evil = 0.002, list[object]()
+
+    def take(msg: object) -> None:
+        bench.now += cost
+        evil.append(msg)
+
+    bench.inbound._receive_context.registry.match("evil.**").attach(to_call(take))
+    parked = [data_head(topic("evil.x"), FOE, n, 1, 1.0) + b"\xc0" for n in range(2, 502)]
+    bench.foe.unread.extend(parked)
+    while bench.foe.unread:
+        bench.turn()
+    while not evil:
+        assert bench.served() <= 0.05
+        bench.now += 0.1
+        bench.inbound.tick()
+    while len(evil) < 500:
+        assert bench.served() <= 0.05
+    bench.turn()
+    assert not bench.inbound._receive_context.ahead
+    # A peer that leaves has all of it delivered: nothing else of it comes.
+    bench.foe.unread.extend(
+        data_head(topic("evil.y"), FOE, n, 1, 1.0) + b"\xc0" for n in range(2, 102)
+    )
+    while bench.foe.unread:
+        bench.turn()
+    bench.inbound._end(FOE)
+    assert len(evil) == 600
+
+
 def test_a_socket_that_is_replaced_is_not_read_without_end(bench: Bench) -> None:
     """A peer that floods and proves nothing gets a fresh socket soon, and others their turn."""
     numbers = iter(range(1, 10**6))

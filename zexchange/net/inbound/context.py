@@ -53,6 +53,8 @@ class ReceiveContext:
     what is missing, as the control thread tells it to."""
     busy: tuple[float, str] | None = None
     """Since when tasks have held the data thread, and which exchange called them; or None."""
+    ahead: dict[bytes, None] = field(default_factory=dict[bytes, None], init=False)
+    """Peers with parked frames that are next, and were left for another turn."""
     refused: int = 0
     """How many frames were rejected."""
 

@@ -27,6 +27,7 @@ thread.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from math import inf
 from typing import Any
 
 from ...errors import DecodeError
@@ -64,6 +65,9 @@ from .history_fetcher import HistoryFetcher
 ACKNOWLEDGE = WINDOW // 4, 250_000
 """Bytes and messages of one peer after which they are acknowledged without a request. A peer with
 a small ring asks for less."""
+ADVANCE_SECONDS = 0.005
+"""Seconds after which the delivery of parked frames is left for another turn. A peer can have as
+many parked as take the tasks many seconds."""
 LARGE_TOGETHER = 8
 """Large messages that are acknowledged together, unless they are four times those bytes, which is
 as much as the window of the peer holds. If each were acknowledged alone, that would cost a third of
@@ -158,6 +162,8 @@ class PeerReceiver:
         self.history_fetcher = HistoryFetcher(peer, receive_context, self.positions)
         self._missing = self.recovery.missing
         self._owed = self.history_fetcher.owed
+        self._ahead: dict[str, None] = {}
+        """Exchanges of which parked frames are next that were left for another turn."""
         self._parts: list[Ready] = []
         self._exchanges: dict[str, Exchange[Any] | None] = {}
         self._plain: dict[bytes, tuple[str, Exchange[Any] | None, ReceiveCounts]] = {}
@@ -394,8 +400,7 @@ class PeerReceiver:
 
     def _begin_again(self) -> None:
         """Forget our positions, as the peer did: we were stopped for longer than it remembers."""
-        for step in self.recovery.abandon("its origin had forgotten this node"):
-            self._give_up(step)
+        self._abandon("its origin had forgotten this node")
         before = set(self.positions.positions)
         self.positions.begin_again()
         self.shared.drop(before)
@@ -501,8 +506,7 @@ class PeerReceiver:
 
     def end(self) -> None:
         """Account for what is missing: the peer has left."""
-        for step in self.recovery.abandon("its origin has left"):
-            self._give_up(step)
+        self._abandon("its origin has left")
         owed = self.history_fetcher.owing()
         self.history_fetcher.end()
         self.share.end(self.ended, owed)
@@ -512,17 +516,36 @@ class PeerReceiver:
         """Whether `pursuit` has anything to do."""
         return bool(self.recovery or self.history_fetcher.owed or self.shared.pursuing)
 
-    def _advance(self, name: str) -> None:
-        """Deliver the parked frames that are next now."""
+    def go_on(self) -> bool:
+        """Deliver some parked frames that were left for another turn; return whether some are."""
+        if self._ahead:
+            self._advance(next(iter(self._ahead)))
+        return bool(self._ahead)
+
+    def _advance(self, name: str, for_seconds: float = ADVANCE_SECONDS) -> None:
+        """Deliver the parked frames that are next now; what takes too long is left for `go_on`."""
+        self._ahead.pop(name, None)
+        until = self.now() + for_seconds
         while (frame := self.recovery.in_turn(name)) is not None:
             self._deliver(read_data(_head(frame)), frame)
+            if self.now() > until:
+                self._ahead[name] = None
+                self._receive_context.ahead[self.peer] = None
+                break
 
-    def _give_up(self, step: GiveUp) -> None:
+    def _abandon(self, reason: str) -> None:
+        """Deliver all parked frames, and give up what is missing between them."""
+        for name in list(self._ahead):
+            self._advance(name, inf)
+        for step in self.recovery.abandon(reason):
+            self._give_up(step, inf)
+
+    def _give_up(self, step: GiveUp, for_seconds: float = ADVANCE_SECONDS) -> None:
         gap = self.positions.give_up(step.name, step.last)
         if gap is not None:
             self._lost(gap.name, gap.first, gap.last, step.reason)
             self._touched.add(gap.name)
-        self._advance(step.name)
+        self._advance(step.name, for_seconds)
 
     def _lost(self, name: str, first: int, last: int, reason: str) -> None:
         """Report a loss, or leave that to the receivers of the same process together."""

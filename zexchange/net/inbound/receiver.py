@@ -546,7 +546,7 @@ class Receiver:
             if alone is not None:
                 if self._read(alone):
                     hot[alone] = None
-                return 0.0 if hot else FOREVER
+                return 0.0 if hot or self._receive_context.ahead else FOREVER
         for fd, _ in ready:
             source = self._by_fd.get(fd)
             if source is not None:
@@ -560,6 +560,8 @@ class Receiver:
                 break  # a peer may send again without end, asked for or not
         if self._told:
             self._go_on_narrowing()
+        if self._receive_context.ahead:
+            self._go_ahead()
         if self._pursuits:
             self._go_on_pursuing()
         now, resting = self._monotonic(), list[float]()
@@ -571,9 +573,19 @@ class Receiver:
                 hot.pop(source, None)
         if not self._running:
             return None
-        if self._told or self._pursuits or commands or len(hot) > len(resting):
+        waiting = self._told or self._pursuits or commands or self._receive_context.ahead
+        if waiting or len(hot) > len(resting):
             return 0.0
         return min(resting, default=FOREVER)
+
+    def _go_ahead(self) -> None:
+        """Deliver more of the parked frames that are next, of one peer in each turn."""
+        ahead = self._receive_context.ahead
+        peer = next(iter(ahead))
+        del ahead[peer]
+        peer_receiver = self._peer_receivers.get(peer)
+        if peer_receiver is not None and peer_receiver.go_on():
+            ahead[peer] = None  # after those of other peers
 
     def _go_on_pursuing(self) -> None:
         """Ask again for what is missing, or give it up; messages are read in between."""
