@@ -523,7 +523,7 @@ class PeerReceiver:
         return bool(self._ahead)
 
     def _advance(self, name: str, for_seconds: float = ADVANCE_SECONDS) -> None:
-        """Deliver the parked frames that are next now; what takes too long is left for `go_on`."""
+        """Deliver the parked frames that are next now; after some time the rest is for `go_on`."""
         self._ahead.pop(name, None)
         until = self.now() + for_seconds
         while (frame := self.recovery.in_turn(name)) is not None:

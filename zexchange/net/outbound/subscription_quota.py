@@ -26,7 +26,7 @@ ends, for a tenth of a microsecond a byte, and nothing can be sent meanwhile."""
 NARROW_AT_ONCE, NARROW_A_SECOND = 2 << 20, 128 << 10
 """Bytes that all connections of such a key together may send."""
 REFUSED = 4
-"""What a subscription that a key may not have counts for in these: a node asks for few."""
+"""How many times a subscription counts that a key may not have: a node asks for few."""
 STRICT_AT_ONCE, STRICT_A_SECOND = 32 << 10, 8 << 10
 """The same in strict mode for connections made since it began: a peer that was cut connects again
 at once."""
@@ -84,7 +84,7 @@ class SubscriptionQuota:
         self._keys: dict[Connection, bytes] = {}
         """The keys of those in `_held`."""
         self._of_keys: dict[bytes, int] = {}
-        """What all connections of a key hold, without those that are being cut."""
+        """By key, the bytes of all its connections, without those that are being cut."""
         self._ending: set[Connection] = set()
         self._gone: dict[Connection, None] = {}
         """Connections that were cut and held nothing; each of their frames would cut them again."""
@@ -254,7 +254,7 @@ class SubscriptionQuota:
         self._drop(by, now)
 
     def _drop(self, by: Connection, now: float) -> None:
-        """Cut a connection; what it holds is no longer counted."""
+        """Cut a connection, and count its topics no longer."""
         if by in self._held:
             self._ending.add(by)
             self.bytes -= self._held[by]

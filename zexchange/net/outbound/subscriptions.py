@@ -25,7 +25,7 @@ SECONDS = 0.002
 Each read releases the interpreter's lock, and gets it back only after 5 ms if another thread
 computes; a peer that connects again subscribes to each of its names."""
 TOPICS = DATA, READY, MARK
-"""What topics begin with. No node subscribes to anything else."""
+"""The first bytes of topics. No node subscribes to anything else."""
 
 
 class SubscriptionReader:

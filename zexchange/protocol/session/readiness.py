@@ -165,7 +165,10 @@ class Readiness:
         if ping.epoch != peer.interest.epoch or ping.named != peer.names_told:
             self._core.say(peer, Resync(self._core.me))
         peer.interest.confirm(ping.confirmed)
-        if ping.announced < self._core.interest.epoch and peer.unproven_at is None:
+        epoch = self._core.interest.epoch
+        if ping.announced >= epoch and peer.ready_epoch >= epoch:
+            peer.unproven_at = None  # an earlier ping was older than the proof, and was read late
+        elif ping.announced < epoch and peer.unproven_at is None:
             peer.unproven_at = now
 
     # ---------------------------------------------------------------------- permissions
