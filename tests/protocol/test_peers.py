@@ -338,7 +338,7 @@ def test_a_peer_that_lost_our_token_is_noticed(joined: Session) -> None:
 
 
 def test_a_ping_that_is_older_than_the_proof_costs_no_socket(joined: Session) -> None:
-    """On a busy node a proof is read before a ping that was said before it; the next one is newer."""
+    """On a busy node a proof is read before a ping that was said earlier; the next is newer."""
     joined.readiness.change_interest([("a", True)], START)
     joined.readiness.proven(THEM, 2)
     joined.receive(v.Ping(THEM, 1, 1), "route", None, START + 0.1)

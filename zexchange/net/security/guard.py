@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from ..transport.sockets import Socket
 
 DOMAIN, NEAR, PUBLISHING = "zexchange", "zexchange-near", "zexchange-data"
-"""The domains in libzmq's questions: of connections with keys, of those at a Unix socket, and of those
-with keys at the socket that a node publishes on."""
+"""The domains in libzmq's questions: of connections with keys, of those at a Unix socket, and of
+those with keys at the socket that a node publishes on."""
 LOOK_EVERY = 0.5
 """Seconds between two checks whether a file in the key directory has changed."""
 REQUESTS_AT_ONCE = 256
