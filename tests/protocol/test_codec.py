@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 
 import msgpack
 import pytest
+from both import decode_batch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sameness import same
@@ -32,7 +33,6 @@ from zexchange.protocol.codec.values import (
     MAX_NESTED_EXTENSIONS,
     Unknown,
     decode,
-    decode_batch,
     encode,
     register,
 )

@@ -2,6 +2,8 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+version: tuple[int, int, int]
+
 class ExtType(NamedTuple):
     code: int
     data: bytes

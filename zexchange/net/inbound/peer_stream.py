@@ -34,7 +34,7 @@ from ...errors import DecodeError
 from ...history import FRAME_OVERHEAD, WINDOW, Body, Bulk
 from ...local.late_join import CatchUp
 from ...local.registry import Exchange
-from ...protocol.codec.attachments import decode_frame
+from ...protocol.codec.batches import BatchDecoder, batch_decoder, decode_batch_of
 from ...protocol.codec.values import SMALL_BODY, TOP, decode_batch
 from ...protocol.delivery.recovery import GiveUp, Recovery
 from ...protocol.delivery.sequence import ReceiveCounts, ReceiveState, everything
@@ -74,7 +74,7 @@ as much as the window of the peer holds. If each were acknowledged alone, that w
 what the messages cost."""
 EXCHANGES_MOST = 8192
 """Exchanges that are looked up once and kept for the next frames on them."""
-_NOTHING = "", None, ReceiveCounts()
+_NOTHING = "", None, ReceiveCounts(), None
 unpack_small = TOP.unpack_small
 
 
@@ -166,8 +166,11 @@ class PeerReceiver:
         """Exchanges of which parked frames are next that were left for another turn."""
         self._parts: list[Ready] = []
         self._exchanges: dict[str, Exchange[Any] | None] = {}
-        self._plain: dict[bytes, tuple[str, Exchange[Any] | None, ReceiveCounts]] = {}
-        """By topic, the name, exchange and counts for the next frame on it.
+        self._decoders: dict[str, BatchDecoder | None] = {}
+        self._plain: dict[
+            bytes, tuple[str, Exchange[Any] | None, ReceiveCounts, BatchDecoder | None]
+        ] = {}
+        """By topic, the name, exchange, counts and decoder for the next frame on it.
 
         Only exchanges on which a frame has been handed on are in it.
         """
@@ -192,6 +195,7 @@ class PeerReceiver:
     def look_again(self) -> None:
         """Look up again which exchange a name stands for, and whether it takes part."""
         self._exchanges.clear()
+        self._decoders.clear()
         self._plain.clear()
 
     def begin_to_share(self) -> None:
@@ -220,7 +224,7 @@ class PeerReceiver:
         # comes alone, when caches are cold. All other frames are looked at in `_take_any`.
         if type(frame) is bytes and not self._missing and not self._owed:
             end = frame.find(0, 1, LONGEST_TOPIC) + 1
-            name, exchange, tally = self._plain.get(frame[:end], _NOTHING)
+            name, exchange, tally, fast = self._plain.get(frame[:end], _NOTHING)
             if exchange is not None and len(frame) >= end + HEAD:
                 first: int  # `unpack_head` has no types
                 count: int
@@ -242,7 +246,9 @@ class PeerReceiver:
                     and first <= last <= LAST_NUMBER
                 ):
                     try:
-                        if count == 1 and len(frame) <= SMALL_BODY:
+                        if fast is not None and first >= fast.again:
+                            values = fast.decode(frame, body, count, first)
+                        elif count == 1 and len(frame) <= SMALL_BODY:
                             values = [unpack_small(frame[body:])]
                         else:
                             values = decode_batch(frame, count, None, body)
@@ -302,7 +308,8 @@ class PeerReceiver:
             elif self.shared is not ALONE:
                 self.shared.bring(exchange, batch, frame, skip)
             elif self.hand_on(exchange, batch, frame, skip, self):
-                self._plain[topic(name)] = name, exchange, self.positions.tallies[name]
+                tally, fast = self.positions.tallies[name], self._decoders.get(name)
+                self._plain[topic(name)] = name, exchange, tally, fast
             if self.history_fetcher.owed:
                 self.history_fetcher.delivered(len(frame))
         self._touched.add(name)
@@ -322,7 +329,7 @@ class PeerReceiver:
         """Hand on the messages of a frame that a receiver brought; return False if unreadable."""
         name, first = batch.name, batch.first + skip
         try:
-            values = decode_frame(frame, batch.body, batch.count)
+            values = decode_batch_of(frame, batch, self._decoder(name))
         except DecodeError as error:
             count = batch.count - skip
             by.spoiled(name, count)
@@ -430,6 +437,7 @@ class PeerReceiver:
         for name, head in heads.items():
             if name not in self._missing and self.positions.forget(name, head):
                 self._exchanges.pop(name, None)
+                self._decoders.pop(name, None)
                 self._plain.pop(topic(name), None)
                 self._touched.discard(name)
                 gone[name] = head
@@ -442,10 +450,19 @@ class PeerReceiver:
             return self._exchanges[name]
         except KeyError:
             if len(self._exchanges) >= EXCHANGES_MOST:  # of a peer that never has any forgotten
-                self._exchanges.clear()
-                self._plain.clear()
+                self.look_again()
             exchange = self._exchanges[name] = self._receive_context.exchange(name)
             return exchange
+
+    def _decoder(self, name: str) -> BatchDecoder | None:
+        """Return what decodes the frames of an exchange; None if that is up to msgpack."""
+        try:
+            return self._decoders[name]
+        except KeyError:
+            if len(self._decoders) >= EXCHANGES_MOST:
+                self._decoders.clear()
+            decoder = self._decoders[name] = batch_decoder()
+            return decoder
 
     # ------------------------------------------------------------------------- recovery
 
