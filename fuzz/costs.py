@@ -19,6 +19,7 @@ from zexchange.history import Bulk
 from zexchange.local.typed import shape_of
 from zexchange.protocol.codec import attachments as buffers
 from zexchange.protocol.codec import values as codec
+from zexchange.protocol.codec.batches import batch_decoder
 from zexchange.protocol.hub.messages import read_word
 from zexchange.protocol.wire.control import read_control
 from zexchange.protocol.wire.data import read_data, read_ready
@@ -114,6 +115,7 @@ def decoders() -> list[Decoder]:
     return [
         Decoder("values", codec.decode, filling.filled),
         Decoder("batch", lambda data: codec.decode_batch(data + b"\x00", 2), filling.filled),
+        Decoder("frame", _frame, filling.filled),
         Decoder(
             "attached",
             lambda data: buffers.decode_frame(Bulk(attached + data, parts), 0, 1),
@@ -126,6 +128,14 @@ def decoders() -> list[Decoder]:
         Decoder("word", read_word, _word),
         Decoder("data", read_data, lambda choices, size: b"\x01" + filling._long(choices, size)),
     ]
+
+
+def _frame(data: bytes) -> object:
+    """Decode a frame that msgspec is tried on, where it is installed."""
+    fast = batch_decoder()
+    if fast is None:
+        return codec.decode_batch(data + b"\x00", 2)
+    return fast.decode(data + b"\x00", 0, 2, 1)
 
 
 def _word(choices: Choices, size: int) -> bytes:

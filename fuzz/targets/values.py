@@ -1,8 +1,9 @@
 """Values as MessagePack, alone and in batches (`codec`)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from zexchange.errors import DecodeError, EncodeError
+from zexchange.protocol.codec.batches import batch_decoder
 from zexchange.protocol.codec.values import decode, decode_batch, encode
 
 from ..bounds import require
@@ -20,13 +21,23 @@ def seeds() -> Iterator[bytes]:
 
 
 def execute(data: bytes) -> None:
-    """Decode one value; encoded again, it decodes to the same."""
+    """Decode one value; encoded again, it decodes to the same, and by msgspec likewise."""
     check(data)
-    for count in (0, 2, 3, len(data) + 1):
-        try:
-            require(len(decode_batch(data, count)) == count, count)
-        except DecodeError:
-            continue
+    for count in (1, 2, 3, len(data) + 1):
+        read, error = batch(lambda count=count: decode_batch(data, count))
+        require(error or len(read) == count, count)
+        fast = batch_decoder()
+        if fast is not None:
+            again = batch(lambda fast=fast, count=count: fast.decode(b"." + data, 1, count, 1))
+            require(again[1] == error and same(again[0], read), (read, again))
+
+
+def batch(decode: Callable[[], list[object]]) -> tuple[list[object], str]:
+    """Return the values of a batch, and no error; or no values and the text of the error."""
+    try:
+        return decode(), ""
+    except DecodeError as error:
+        return [], str(error)
 
 
 def check(data: bytes) -> None:

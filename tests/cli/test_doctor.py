@@ -7,6 +7,7 @@ import pytest
 
 import zexchange
 from tests.support import eventually, free_ports
+from zexchange.protocol.codec.batches import decoder_name
 
 from .conftest import Shell
 
@@ -22,6 +23,7 @@ def test_it_is_well(shell: Shell) -> None:
     said = ended.stdout.decode("ascii")
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert "tester@" in said
+    assert f"decodes by   {decoder_name()}\n" in said
     assert "prices.*" in said
     assert said.splitlines()[-1].startswith("Nothing is wrong: 1 peer is ready both ways")
 

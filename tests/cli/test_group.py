@@ -8,9 +8,11 @@ import pytest
 from click.testing import CliRunner
 
 from tests.support import free_ports, tcp
+from zexchange import __version__
 from zexchange.cli import main
 from zexchange.cli.group import commands
 from zexchange.cli.text import as_flags
+from zexchange.protocol.codec.batches import decoder_name
 
 from .conftest import Shell
 
@@ -122,6 +124,13 @@ def test_a_hub_says_which_ports_it_takes(shell: Shell) -> None:
         ended = shell.run("hub", "--listen", f"tcp://127.0.0.1:{port}")
     assert ended.returncode == 1
     assert f"{port} and the next two".encode() in ended.stderr
+
+
+def test_the_version_names_the_decoder() -> None:
+    """In one line, as scripts read it; what decodes is msgspec only where that is installed."""
+    result = CliRunner().invoke(commands, ["--version"])
+    assert result.exit_code == 0
+    assert result.output == f"zexchange, version {__version__}, decodes by {decoder_name()}\n"
 
 
 def test_seconds_are_over_zero() -> None:

@@ -157,6 +157,7 @@ def facts(found: Diagnosis) -> list[Row]:
         rows.append(("local network", f"{len(p.around)} endpoints found"))
     if p.room is not None:
         rows.append(("descriptors", f"left for {p.room} more peers"))
+    rows.append(("decodes by", p.decoder))
     return _shown(rows)
 
 

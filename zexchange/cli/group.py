@@ -21,6 +21,7 @@ from typing import Any
 import click
 
 from zexchange import ExchangeError, __version__
+from zexchange.imports import importing
 
 from .demo import demo
 from .doctor import doctor
@@ -65,8 +66,23 @@ Every command joins a federation like any program that calls zexchange.federate(
 """
 
 
+def _show_version(context: click.Context, option: click.Parameter, asked: bool) -> None:
+    if asked:
+        with importing():
+            from zexchange.protocol.codec.batches import decoder_name
+        click.echo(f"zexchange, version {__version__}, decodes by {decoder_name()}")
+        context.exit()
+
+
 @click.group(cls=Commands, help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, package_name="zexchange", prog_name="zexchange")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version and what decodes messages, and exit.",
+)
 def commands() -> None:
     """Be the group of all commands; click calls this before each of them."""
 

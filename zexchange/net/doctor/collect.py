@@ -6,6 +6,7 @@ Then it tries by hand, all at the same time, the endpoints that have led to no p
 
 from dataclasses import replace
 
+from ...protocol.codec.batches import decoder_name
 from ...protocol.hub.client import Hub
 from ...protocol.interest.interest import NameSet
 from ...protocol.session.peers import UNANSWERED_AFTER, Candidate, Peer, State
@@ -98,6 +99,7 @@ def _look(engine: Engine, exchange: str) -> Picture:
         hidden=engine.places.hidden,
         unplaced=engine.places.trouble,
         rejected=dict(session.rejections),
+        decoder=decoder_name(),
         exchange=exchange,
         tasks=0 if local is None else len(local),
         federated=not exchange or engine.scope(exchange),

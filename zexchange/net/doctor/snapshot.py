@@ -113,6 +113,7 @@ class Picture:
         hidden: whether no further process on this host can connect to it, for want of descriptors.
         unplaced: why no process on this host can find it, though they should; or empty.
         rejected: by (source, reason), how often something was rejected.
+        decoder: what decodes messages that arrive, and its version.
         exchange: the name that is in question, or empty; ``tasks``: how many are attached to it
             here; ``federated``: whether it takes part.
     """
@@ -137,6 +138,7 @@ class Picture:
     hidden: bool = False
     unplaced: str = ""
     rejected: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    decoder: str = ""
     exchange: str = ""
     tasks: int = 0
     federated: bool = True
