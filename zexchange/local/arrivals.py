@@ -19,6 +19,7 @@ from .tasks.dispatch import Failures, Target, answered, logger, serve, wait_for_
 from .tasks.feeds import Feed
 from .tasks.stream import Delivery, T
 from .typed.declared_type import DeclaredType
+from .typed.structs import Made
 
 DETAIL_MOST = 300
 """How many characters an error shows of a message that does not fit."""
@@ -35,7 +36,7 @@ class Arrivals(Rounds[T]):
 
     def _note(self, target: Target) -> str:
         """Return a note for an error: which task, or bridge, raised it."""
-        if target in self._ways():
+        if target in (*self._ways(), *self._packed_ways()):
             return f"raised when exchange {self.name!r} handed the message to other nodes"
         if isinstance(target, Shaped | CatchUp):
             task = target.subscription.task
@@ -179,6 +180,10 @@ class Arrivals(Rounds[T]):
         """
         decode = declared.codec.decode
         try:
+            if type(values) is Made:
+                if values.by is declared:
+                    return values
+                values = [values.by.codec.encode(made) for made in values]  # declared again
             return [decode(value) for value in values]
         except BaseException as error:  # raised by a codec: it must not end the data thread
             if len(values) == 1:

@@ -135,7 +135,9 @@ class Routing(SubscriberTable[T], Forwarder):
         if self._ring is not None or self._latest is not None:
             return (self._retain,)
         ways, tasks = self._live_targets()
-        return tasks if self._declared is None else (self._declared.stand_in(ways, tasks),)
+        if self._declared is None:
+            return tasks
+        return (self._declared.stand_in(ways, tasks, self._packed_ways()),)
 
     def _live_targets(self) -> tuple[tuple[Target, ...], tuple[Target, ...]]:
         """Return the targets of the plain value, and those of the message itself; the lock is held.
@@ -148,6 +150,11 @@ class Routing(SubscriberTable[T], Forwarder):
     def _ways(self) -> tuple[Target, ...]:
         """Return a target for each bridge."""
         return tuple([(parking or bridge).send for bridge, parking in self._bridges.items()])
+
+    def _packed_ways(self) -> tuple[Target, ...]:
+        """Return a target for each bridge that is to be given bytes; none if one cannot."""
+        packed = [getattr(way, "packed", None) for way in self._ways()]
+        return tuple([way for way in packed if way is not None]) if all(packed) else ()
 
     def _task_targets(self) -> tuple[Target, ...]:
         """Return a target for each task; the lock is held."""

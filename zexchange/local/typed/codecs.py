@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from ...imports import importing
 from ..tasks.stream import T
 from . import Converter, TypeMismatch, refuse, shape_of
+from .structs import Direct, direct
 
 
 class Codec(Protocol[T]):
@@ -70,6 +71,7 @@ class _Msgspec:
             import msgspec
 
         self._kind = kind
+        self.direct = direct(kind, msgspec)
         self._convert = msgspec.convert
         self._to_builtins = msgspec.to_builtins
         self._error = msgspec.MsgspecError
@@ -186,5 +188,12 @@ _MAKERS: dict[type, Callable[[list[Any]], Any]] = {
     frozenset: frozenset,
 }
 _PLAIN_MODULES = ("builtins", "datetime", "decimal", "uuid", "numpy")
+
+
+def direct_of(codec: Codec[Any]) -> Direct | None:
+    """Return how the messages of a codec travel without being made plain; None if they do not."""
+    return codec.direct if isinstance(codec, _Msgspec) else None
+
+
 CHOSEN = (Converter, _Msgspec, _Pydantic)
 """The codecs that `codec_for` chooses by the type."""

@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin
 from ...errors import WrongType
 from ...sendable import full_name
 from ..tasks.dispatch import Failures, Target, answered, failed, serve
-from .codecs import CHOSEN, Codec, codec_for
+from .codecs import CHOSEN, Codec, codec_for, direct_of
 
 
 class DeclaredType:
@@ -40,25 +40,34 @@ class DeclaredType:
         except (TypeError, ValueError) as error:
             raise self._misfit(error)
 
-    def stand_in(self, ways: tuple[Target, ...], tasks: tuple[Target, ...]) -> Target:
+    def stand_in(
+        self, ways: tuple[Target, ...], tasks: tuple[Target, ...], packed: tuple[Target, ...]
+    ) -> Target:
         """Return a target that stands in for all bridges and tasks of the exchange.
 
         It calls the bridges (``ways``) with the plain value and the ``tasks`` with the message
         itself. A message that does not fit reaches nobody. The target is a closure, and a separate
-        one for a lone task, so that a type costs no more than its codec does.
+        one for a lone task, so that a type costs no more than its codec does. Where the type allows
+        it, bridges get the message as bytes, by ``packed``, if that has all of them.
         """
         encode = self.codec.encode
+        direct = direct_of(self.codec) if len(packed) == len(ways) else None
+        pack = None if direct is None else direct.pack
 
         def convert(msg: Any) -> Failures | None:
-            trouble, left = None, iter(tasks)
+            trouble, left, to = None, iter(tasks), packed
+            plain: object = None
             try:
-                plain = encode(msg)
+                if pack is not None:
+                    plain = pack(msg)
+                if plain is None:
+                    to, plain = ways, encode(msg)
             except (TypeError, ValueError) as error:
                 return failed(None, self.encode, self._misfit(error))
             except BaseException as error:
                 return failed(None, self.encode, error)
             try:
-                trouble = serve(ways, plain) if ways else None
+                trouble = serve(to, plain) if to else None
                 for target in left:  # repeated from `serve`, which would be one more call
                     try:
                         result = target(msg)
@@ -72,7 +81,8 @@ class DeclaredType:
 
         def check(msg: Any) -> Failures | None:
             try:
-                encode(msg)
+                if pack is None or pack(msg) is None:
+                    encode(msg)
             except (TypeError, ValueError) as error:
                 return failed(None, self.encode, self._misfit(error))
             except BaseException as error:

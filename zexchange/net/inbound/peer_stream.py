@@ -34,7 +34,7 @@ from ...errors import DecodeError
 from ...history import FRAME_OVERHEAD, WINDOW, Body, Bulk
 from ...local.late_join import CatchUp
 from ...local.registry import Exchange
-from ...protocol.codec.batches import BatchDecoder, batch_decoder, decode_batch_of
+from ...protocol.codec.batches import BatchDecoder, decode_batch_of
 from ...protocol.codec.values import SMALL_BODY, TOP, decode_batch
 from ...protocol.delivery.recovery import GiveUp, Recovery
 from ...protocol.delivery.sequence import ReceiveCounts, ReceiveState, everything
@@ -61,6 +61,7 @@ from ...protocol.wire.data import (
 from ...protocol.wire.messages import Batch, Ready
 from .context import ReceiveContext
 from .history_fetcher import HistoryFetcher
+from .typed import decoder_for
 
 ACKNOWLEDGE = WINDOW // 4, 250_000
 """Bytes and messages of one peer after which they are acknowledged without a request. A peer with
@@ -329,7 +330,7 @@ class PeerReceiver:
         """Hand on the messages of a frame that a receiver brought; return False if unreadable."""
         name, first = batch.name, batch.first + skip
         try:
-            values = decode_batch_of(frame, batch, self._decoder(name))
+            values = decode_batch_of(frame, batch, self._decoder(name, exchange))
         except DecodeError as error:
             count = batch.count - skip
             by.spoiled(name, count)
@@ -454,14 +455,14 @@ class PeerReceiver:
             exchange = self._exchanges[name] = self._receive_context.exchange(name)
             return exchange
 
-    def _decoder(self, name: str) -> BatchDecoder | None:
+    def _decoder(self, name: str, exchange: Exchange[Any]) -> BatchDecoder | None:
         """Return what decodes the frames of an exchange; None if that is up to msgpack."""
         try:
             return self._decoders[name]
         except KeyError:
             if len(self._decoders) >= EXCHANGES_MOST:
                 self._decoders.clear()
-            decoder = self._decoders[name] = batch_decoder()
+            decoder = self._decoders[name] = decoder_for(exchange)
             return decoder
 
     # ------------------------------------------------------------------------- recovery

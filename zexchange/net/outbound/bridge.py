@@ -160,7 +160,36 @@ def _way_out(bridge: Bridge, outbound: Publisher) -> Callable[[object], Backpres
             see_to(bridge, 0)
             raise
 
+    send.packed = _packed_way_out(bridge, outbound)  # type: ignore[attr-defined]
     return send
+
+
+def _packed_way_out(bridge: Bridge, outbound: Publisher) -> Callable[[bytes], Backpressure | None]:
+    """Return the `send` of a bridge for messages that are MessagePack already."""
+    append = bridge.bodies.append
+    pace, monotonic, lanes = outbound.pace, outbound.monotonic, outbound.lanes
+    see_to, send_alone = outbound.see_to, outbound.send_alone
+
+    def send_packed(body: bytes) -> Backpressure | None:
+        """Queue a message, and do everything else, as `send` does."""
+        try:
+            size = len(body)
+            if size >= LARGE:
+                check_size(bridge.name, size)
+            if not bridge.wanted:
+                return None
+            append(body)
+            if bridge.listed:
+                if size <= SMALL_BYTES and monotonic() < pace.quiet_until:
+                    return None
+            elif not lanes:
+                return send_alone(bridge, size)
+            return see_to(bridge, size)
+        except BaseException:
+            see_to(bridge, 0)
+            raise
+
+    return send_packed
 
 
 def large_body(encoder: Encoder, msg: object, body: Body) -> Body:
@@ -171,9 +200,18 @@ def large_body(encoder: Encoder, msg: object, body: Body) -> Body:
     """
     body = encoder.large(msg, body)
     if len(body) > MAX_BODY_BYTES:
-        limit = MAX_BODY_BYTES >> 20
-        raise EncodeError(f"msg: {len(body)} bytes encoded, over {limit} MiB")
+        raise EncodeError(_too_large(len(body)))
     return body
+
+
+def check_size(name: str, size: int) -> None:
+    """Raise `EncodeError` if a message on the exchange ``name`` is larger than one may be."""
+    if size > MAX_BODY_BYTES:
+        raise EncodeError(f"exchange {name!r}: {_too_large(size)}")
+
+
+def _too_large(size: int) -> str:
+    return f"msg: {size} bytes encoded, over {MAX_BODY_BYTES >> 20} MiB"
 
 
 def named_error(name: str, msg: object, error: Exception) -> EncodeError | None:

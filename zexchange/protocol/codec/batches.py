@@ -62,11 +62,16 @@ def decoder_name() -> str:
 
 
 class BatchDecoder:
-    """Decodes the frames of one exchange of one peer by msgspec, and seldom tries it in vain."""
+    """Decodes the frames of one exchange of one peer by msgspec, and seldom tries it in vain.
+
+    Args:
+        one: decodes a single value; without it, ``several`` does that too.
+        several: decodes an array of values.
+    """
 
     __slots__ = ("_one", "_rest", "_several", "again")
 
-    def __init__(self, one: Decode, several: Decode) -> None:
+    def __init__(self, one: Decode | None, several: Decode) -> None:
         self._one, self._several = one, several
         self._rest = IN_VAIN
         self.again = 0
@@ -87,11 +92,12 @@ class BatchDecoder:
         """
         try:
             values: list[object]
-            if count == 1:
+            one = self._one
+            if count == 1 and one is not None:
                 packed = frame[start:]
                 if len(packed) > SMALL_BODY:
                     check_announced(packed)
-                values = [self._one(packed)]
+                values = [one(packed)]
             elif count > len(frame) - start:
                 return decode_frame(frame, start, count)
             else:
