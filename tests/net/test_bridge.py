@@ -1,5 +1,6 @@
 """The way of a message to its exchange's lane, and who is told that something is there."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from zexchange.errors import EncodeError
 from zexchange.net.outbound.bridge import SMALL_BYTES, Bridge, _way_out
 from zexchange.net.outbound.pacing import SendPacer
+from zexchange.protocol.codec.values import encode
 
 
 class Out:
@@ -44,14 +46,25 @@ def bridge(out: Any) -> Bridge:
     return bridge
 
 
-def test_what_is_seen_to_is_only_queued(bridge: Bridge, out: Out) -> None:
+Put = Callable[[Bridge, object], object]
+
+
+@pytest.fixture(params=["as a value", "as bytes"])
+def put(request: pytest.FixtureRequest) -> Put:
+    """Send a message as any exchange does, or as one with a type that becomes bytes at once."""
+    if request.param == "as a value":
+        return lambda bridge, msg: bridge.send(msg)
+    return lambda bridge, msg: bridge.send.packed(encode(msg))  # type: ignore[attr-defined]
+
+
+def test_what_is_seen_to_is_only_queued(bridge: Bridge, out: Out, put: Put) -> None:
     """Most messages of a flood end here."""
-    assert bridge.send("a") is None
-    assert (len(bridge.bodies), out.seen) == (1, [])
+    assert put(bridge, "a") is None
+    assert (bridge.bodies, out.seen) == ([encode("a")], [])
 
 
 @pytest.mark.parametrize("change", ["unlisted", "late", "large", "taken"])
-def test_what_nobody_sees_to_is_told(bridge: Bridge, out: Any, change: str) -> None:
+def test_what_nobody_sees_to_is_told(bridge: Bridge, out: Any, change: str, put: Put) -> None:
     """A lane that is not listed, a time that is over, a large message: each on its own."""
     if change == "unlisted":
         bridge.listed = False
@@ -68,31 +81,33 @@ def test_what_nobody_sees_to_is_told(bridge: Bridge, out: Any, change: str) -> N
 
         bridge.bodies = Taken()
         bridge.send_by(_way_out(bridge, out))
-    bridge.send(bytes(SMALL_BYTES) if change == "large" else "a")
+    put(bridge, bytes(SMALL_BYTES) if change == "large" else "a")
     assert [seen for seen, _ in out.seen] == [bridge]
 
 
-def test_what_nothing_is_queued_before_goes_alone(bridge: Bridge, out: Out) -> None:
+def test_what_nothing_is_queued_before_goes_alone(bridge: Bridge, out: Out, put: Put) -> None:
     """By the shorter way, and by that only: not where its lane is listed, or another."""
-    bridge.send("a")
+    put(bridge, "a")
     bridge.listed = False
-    bridge.send("b")
+    put(bridge, "b")
     assert (len(out.seen), out.alone) == (1, [])
     out.lanes.clear()
-    bridge.send("c")
+    put(bridge, "c")
     assert ([seen for seen, _ in out.alone], len(out.seen)) == ([bridge], 1)
 
 
-def test_what_nobody_wants_is_not_queued(bridge: Bridge, out: Out) -> None:
+def test_what_nobody_wants_is_not_queued(bridge: Bridge, out: Out, put: Put) -> None:
     """It is encoded: in dev mode an error shows on one machine already."""
     bridge.wanted = False
-    assert bridge.send("a") is None
+    assert put(bridge, "a") is None
     assert (bridge.bodies, out.seen) == ([], [])
     with pytest.raises(EncodeError, match="exchange 'x'"):
         bridge.send(object())
 
 
-def test_an_exception_behind_the_append_leaves_nothing_unseen(bridge: Bridge, out: Out) -> None:
+def test_an_exception_behind_the_append_leaves_nothing_unseen(
+    bridge: Bridge, out: Out, put: Put
+) -> None:
     """What a signal handler raises reaches the caller, and what is queued is told of."""
 
     def interrupted() -> float:
@@ -101,6 +116,17 @@ def test_an_exception_behind_the_append_leaves_nothing_unseen(bridge: Bridge, ou
     out.monotonic = interrupted
     bridge.send_by(_way_out(bridge, out))  # type: ignore[arg-type]
     with pytest.raises(KeyboardInterrupt):
-        bridge.send("a")
+        put(bridge, "a")
     assert len(bridge.bodies) == 1
     assert [seen for seen, _ in out.seen] == [bridge]
+
+
+def test_a_message_that_is_too_large_is_not_queued(
+    bridge: Bridge, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However it comes, the error names the exchange, and the limit."""
+    monkeypatch.setattr("zexchange.net.outbound.bridge.MAX_BODY_BYTES", 1 << 20)
+    put(bridge, "x" * 100_000)
+    with pytest.raises(EncodeError, match=r"exchange 'x': msg: 1048581 bytes encoded, over 1 MiB"):
+        put(bridge, "x" * (1 << 20))
+    assert len(bridge.bodies) == 1

@@ -1,6 +1,7 @@
 """Typed exchanges across nodes: instances here, a dict between, what each process said there."""
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import pytest
@@ -57,6 +58,67 @@ def test_each_process_gets_what_it_said(join: Joiner) -> None:
     assert got[0] == [TRADE]
     assert got[1] == [LaterTrade("A", (Leg(1.0), Leg(2.0)), "X")]
     assert got[2] == [{"sym": "A", "legs": ({"px": 1.0}, {"px": 2.0})}]
+
+
+def test_a_struct_is_a_dict_to_who_has_no_type(
+    join: Joiner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It becomes bytes at once, and an instance at once: with and without a type it is the same."""
+    msgspec = pytest.importorskip("msgspec")
+    quote = msgspec.defstruct("Quote", [("sym", str), ("px", float), ("lots", int, 1)])
+    node, here = join()
+    _, same = join()
+    _, untyped = join()
+    quotes = typed(here, quote)
+    typed(same, quote)
+    got, plain = collect(same, "trades"), collect(untyped, "trades")
+    mine = collect(here, "trades")
+    node.wait_subscribers("trades", 2)
+    codec = type(quotes._declared.codec)  # type: ignore[union-attr]
+    monkeypatch.setattr(codec, "encode", None)  # by way of a dict nothing would leave
+    monkeypatch.setattr(codec, "decode", None)
+    sent = [quote(str(n), n) for n in range(100)]
+    for msg in sent:
+        quotes.send(msg)
+    node.flush()
+    assert mine == got == sent
+    assert plain == [{"sym": str(n), "px": n, "lots": 1} for n in range(100)]
+
+
+def test_a_struct_that_does_not_fit_leaves_not(join: Joiner) -> None:
+    """Neither what bytes cannot say, nor what they would say otherwise."""
+    msgspec = pytest.importorskip("msgspec")
+    quote = msgspec.defstruct("Quote", [("sym", str)])
+    node, here = join()
+    _, there = join()
+    got = collect(there, "trades")
+    node.wait_subscribers("trades", 1)
+    quotes = typed(here, quote)
+    quotes.send(quote("A"))
+    for wrong, found in ((1, "int"), (date(2026, 1, 1), "date")):
+        with pytest.raises(WrongType, match=rf"Expected `str`, got `{found}` - at `\$\.sym`"):
+            quotes.send(quote(wrong))
+    node.flush()
+    assert got == [{"sym": "A"}]
+
+
+def test_a_struct_in_two_federations(join: Joiner) -> None:
+    """One bridge encodes for both, from the dict."""
+    msgspec = pytest.importorskip("msgspec")
+    quote = msgspec.defstruct("Quote", [("sym", str)])
+    both = Registry()
+    got: list[list[Any]] = []
+    nodes = [join(name, registry=both)[0] for name in ("one", "two")]
+    for name in ("one", "two"):
+        _, there = join(name)
+        got.append(collect(there, "trades"))
+    quotes = typed(both, quote)
+    for node in nodes:
+        node.wait_subscribers("trades", 1)
+    quotes.send(quote("A"))
+    for node in nodes:
+        node.flush()
+    assert got == [[{"sym": "A"}]] * 2
 
 
 def test_a_newer_sender_is_understood(join: Joiner) -> None:
