@@ -7,6 +7,8 @@ import pytest
 
 import zexchange
 from tests.support import eventually, free_ports
+from zexchange.cli.doctor import facts
+from zexchange.net.transport import native
 from zexchange.protocol.codec.batches import decoder_name
 
 from .conftest import Shell
@@ -62,6 +64,17 @@ def test_what_cannot_join_says_why(shell: Shell) -> None:
     ended = shell.run("doctor", "--peer", "tcp://192.0.2.1:7400")
     assert ended.returncode == 1
     assert b"insecure=True" in ended.stderr
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_send_that_lets_go_of_the_lock_is_named(
+    rendezvous: object, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    """Only where pyzmq's library cannot be reached."""
+    monkeypatch.setattr(native, "KEPT", kept)
+    with zexchange.federate("lab", registry=zexchange.Registry()) as node:
+        named = [name for name, _ in facts(node.diagnose("x"))]
+    assert ("sends by" in named) is not kept
 
 
 def test_a_node_examines_itself(rendezvous: object) -> None:

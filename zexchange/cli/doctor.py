@@ -158,6 +158,8 @@ def facts(found: Diagnosis) -> list[Row]:
     if p.room is not None:
         rows.append(("descriptors", f"left for {p.room} more peers"))
     rows.append(("decodes by", p.decoder))
+    if not p.lock_kept:
+        rows.append(("sends by", "pyzmq's own calls: a thread that computes delays them by 5 ms"))
     return _shown(rows)
 
 

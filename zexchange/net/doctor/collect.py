@@ -14,6 +14,7 @@ from ...protocol.wire.envelopes import SCHEME
 from ..engine.engine import Engine
 from ..engine.waits import NodeWaits, others
 from ..peering.elsewhere import elsewhere
+from ..transport import native
 from .reach import reach_all
 from .snapshot import Endpoint, Lookup, PeerView, Picture
 
@@ -100,6 +101,7 @@ def _look(engine: Engine, exchange: str) -> Picture:
         unplaced=engine.places.trouble,
         rejected=dict(session.rejections),
         decoder=decoder_name(),
+        lock_kept=native.KEPT,
         exchange=exchange,
         tasks=0 if local is None else len(local),
         federated=not exchange or engine.scope(exchange),

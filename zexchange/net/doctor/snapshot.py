@@ -114,6 +114,7 @@ class Picture:
         unplaced: why no process on this host can find it, though they should; or empty.
         rejected: by (source, reason), how often something was rejected.
         decoder: what decodes messages that arrive, and its version.
+        lock_kept: whether frames are sent and read with the interpreter's lock kept.
         exchange: the name that is in question, or empty; ``tasks``: how many are attached to it
             here; ``federated``: whether it takes part.
     """
@@ -139,6 +140,7 @@ class Picture:
     unplaced: str = ""
     rejected: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     decoder: str = ""
+    lock_kept: bool = True
     exchange: str = ""
     tasks: int = 0
     federated: bool = True
