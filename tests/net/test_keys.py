@@ -402,7 +402,7 @@ def test_a_token_of_another_node_is_not_answered(join: Joiner, keyrings: Keyring
     keyrings.authorize("thief", "north")
     with raw(node, keyrings("thief")) as thief:
         data = thief.data()
-        for theirs in (b"\xff", b"", ready_topic(bytes.fromhex(other.id), 2)):
+        for theirs in (b"\xff", ready_topic(bytes.fromhex(other.id), 2)):
             data.send(b"\x01" + theirs)
         for epoch in range(1, 6):
             data.send(b"\x01\xff" + bytes.fromhex(other.id) + epoch.to_bytes(8, "big"))

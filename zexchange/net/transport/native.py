@@ -76,10 +76,10 @@ def sender(socket: "zmq.Socket[bytes]") -> Callable[[bytes, int], object]:
 
     def send(frame: bytes, flags: int) -> None:
         size = len(frame)
-        if size > KEPT_BYTES:
+        # A call that a signal has interrupted is made again, and one that has failed says why: both
+        # by pyzmq. `zmq_errno` could not tell: a signal handler may have sent something since.
+        if size > KEPT_BYTES or call(where, frame, size, flags) < 0:
             unlocked(frame, flags)
-        elif call(where, frame, size, flags) < 0:
-            raise _error()
 
     return send
 
@@ -92,7 +92,7 @@ def receiver(socket: "zmq.Socket[bytes]") -> Callable[[int], bytes]:
     """
     if _libzmq is None:
         return partial(_Backend.recv, socket)
-    return _receiver(_libzmq, ctypes.c_void_p(socket.underlying), _Message())
+    return _receiver(_libzmq, socket, _Message())
 
 
 class _Message(ctypes.c_char * _MESSAGE_BYTES):  # type: ignore[misc]
@@ -116,25 +116,22 @@ class _Message(ctypes.c_char * _MESSAGE_BYTES):  # type: ignore[misc]
 
 
 def _receiver(
-    library: ctypes.PyDLL, socket: ctypes.c_void_p, message: _Message
+    library: ctypes.PyDLL, socket: "zmq.Socket[bytes]", message: _Message
 ) -> Callable[[int], bytes]:
     call, data, copy = library.zmq_msg_recv, library.zmq_msg_data, ctypes.string_at
     empty, where = message.empty, message.where  # `empty` keeps the message alive
+    pointer, error = ctypes.c_void_p(socket.underlying), library.zmq_errno
+    unlocked = partial(_Backend.recv, socket)
 
     def receive(flags: int) -> bytes:
-        size = call(where, socket, flags)
+        size = call(where, pointer, flags)
         if size < 0:
-            raise _error()
+            if error() == zmq.EAGAIN:
+                raise zmq.Again
+            return unlocked(flags)  # interrupted, or it says what is wrong
         frame = copy(data(where), size)
         if size > KEPT_BYTES:
             empty()
         return frame
 
     return receive
-
-
-def _error() -> zmq.ZMQError:
-    """Return the error of the call that this thread made last."""
-    assert _libzmq is not None
-    number = int(_libzmq.zmq_errno())
-    return zmq.Again() if number == zmq.EAGAIN else zmq.ZMQError(number)
