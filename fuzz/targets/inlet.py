@@ -75,7 +75,9 @@ class Control(ReceiverEvents):
 
 
 class Heard:
-    """Stands in for an exchange: counts what it is given, in order."""
+    """Stands in for an exchange without a type: counts what it is given, in order."""
+
+    _declared = None
 
     def __init__(self, name: str) -> None:
         require(is_name(name), name)
