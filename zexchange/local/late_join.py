@@ -348,6 +348,10 @@ class CatchUp:
         """Note a message that the joiner is given."""
         self._had.setdefault(name, Latest()).note(min(sent_at, self._registry.time()), origin)
 
+    def _note_live(self, item: Delivery | Lost) -> None:
+        if isinstance(item, Delivery):
+            self._note(item.name, item.sent_at, item.origin or HERE)
+
     def _beside(self, name: str, origin: str) -> Rank:
         """Return the rank that an origin's messages must exceed, after those given of others."""
         had = self._had.get(name)
@@ -370,8 +374,7 @@ class CatchUp:
         """Hand on parked messages: of ``origins``, or of all origins whose history was given."""
         while parked := self._take(origins):
             for item in parked:
-                if isinstance(item, Delivery):
-                    self._note(item.name, item.sent_at, item.origin or HERE)
+                self._note_live(item)
                 self._give(item, early, end)
                 if item.origin in self._left:
                     name, number = _place(item)
@@ -428,8 +431,8 @@ class CatchUp:
                 self._parked.append(item)
                 name, number = _place(item)
                 self._first.setdefault((origin, name), number)
-            elif isinstance(item, Delivery) and (self.open or self.gathering):
-                self._note(item.name, item.sent_at, origin)
+            elif self.open or self.gathering:
+                self._note_live(item)
         if crowded:
             self.expire()
         return None if waits else self.subscription.hand_on(item, early=False)

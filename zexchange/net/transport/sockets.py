@@ -7,7 +7,7 @@ import _thread
 import os
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import zmq
 from zmq.utils.garbage import gc as _collector
@@ -70,12 +70,14 @@ READABLE, DO_NOT_WAIT, SNDMORE = map(int, (zmq.POLLIN, zmq.NOBLOCK, zmq.SNDMORE)
 
 def plain_send(socket: Any) -> Callable[[bytes, int], object]:
     """Return a function that sends one frame, which is copied. It never waits: see `native`."""
-    return native.sender(socket) if isinstance(socket, zmq.Socket) else socket.send
+    plain = isinstance(socket, zmq.Socket)
+    return native.sender(cast("Socket", socket)) if plain else socket.send
 
 
 def plain_receive(socket: Any) -> Callable[[int], bytes]:
     """Return a function that receives one frame as bytes. It never waits: see `native`."""
-    return native.receiver(socket) if isinstance(socket, zmq.Socket) else socket.recv
+    plain = isinstance(socket, zmq.Socket)
+    return native.receiver(cast("Socket", socket)) if plain else socket.recv
 
 
 def lends() -> bool:
