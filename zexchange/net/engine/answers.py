@@ -4,6 +4,7 @@ Runs on the control thread, after the session has checked that the answer comes 
 """
 
 from ...history import Body
+from ...protocol.delivery.conflation import Offers
 from ...protocol.session.session import Answer, Session
 from ...protocol.wire.messages import Ack, Recalled, Replayed
 from ..inbound.receiver import Receiver
@@ -16,10 +17,11 @@ PENDING_BYTES = 64 << 20
 class Answers:
     """Passes on answers, and the replayed frames that come with them."""
 
-    def __init__(self, session: Session, inbound: Receiver, window: Window) -> None:
+    def __init__(self, session: Session, inbound: Receiver, window: Window, latest: Offers) -> None:
         self._session = session
         self._inbound = inbound
         self._window = window
+        self._latest = latest
         # Each counter is written by one thread only (control, data): no lock is needed.
         self._came = self._taken = 0
 
@@ -42,6 +44,7 @@ class Answers:
         peer = self._session.members.peers.get(node)
         if peer is None:
             return
+        self._latest.acknowledged(node, positions)
         slow = self._window.acknowledge(node, peer.acked, positions)
         if slow is not None:
             if not slow.told:  # slow only between two looks at the clock, so nobody was told

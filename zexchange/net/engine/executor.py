@@ -88,6 +88,7 @@ class EffectExecutor:
                 self.inbound.do(lambda: self.inbound.narrow(peer, names, anew))
             case effects.CloseReceiver(peer, heads, final, acked):
                 self.outbound.window.forget(peer, final, acked)
+                self.outbound.latest.leave(peer)
                 self.inbound.do(lambda: self.inbound.hush(peer, heads, final))
             case effects.Resend():
                 self._resend(effect)
@@ -138,10 +139,16 @@ class EffectExecutor:
         request, now = asked.request, self.world.monotonic()
         if not self._allowed(asked.route, REQUEST, now):
             return
-        again = self.bridges.recall if request.request else self.outbound.window.replay
-        frames = again(request.name, request.first, request.last)
-        size = sum(frame.size for frame in frames)
-        self._requests.take(asked.route, max(0, size - REQUEST), now)
+        newest = None
+        if not request.request:
+            newest = self.outbound.latest.claim(request.sender, request.name, request.first)
+        if newest is not None:
+            frames = [newest]  # once for each that is sent, so that its bytes need no other bound
+        else:
+            again = self.bridges.recall if request.request else self.outbound.window.replay
+            frames = again(request.name, request.first, request.last)
+            size = sum(frame.size for frame in frames)
+            self._requests.take(asked.route, max(0, size - REQUEST), now)
         for frame in frames:
             self.controls.replay(asked.route, frame)
         start = frames[0].first if frames else request.last + 1

@@ -22,7 +22,7 @@ from ...history import Body
 from ...local import parking
 from ...local.exchange import Backpressure
 from ...protocol.codec.attachments import LARGE, Encoder
-from .bridge import SMALL_BYTES, Bridge, large_body, named_error
+from .bridge import SMALL_BYTES, Bridge, large_body, named_error, newest_body
 
 SETTLE_SECONDS = 1.0
 """The most seconds to wait for another thread that moves messages to the lanes."""
@@ -75,6 +75,10 @@ class SharedBridge(parking.Bridge):
             EncodeError: naming the exchange and the path inside the message.
         """
         try:
+            if self.lanes[0].conflated:
+                self.bodies.append(newest_body(self._encoder, msg))
+                self.see_to(0)
+                return None
             body = self._encoder.encode(msg)
             if len(body) >= LARGE:
                 body = large_body(self._encoder, msg, body)
