@@ -186,28 +186,35 @@ def _way_out(bridge: Bridge, outbound: Publisher) -> Callable[[object], Backpres
     return send
 
 
-def _way_of_the_newest(bridge: Bridge, outbound: Publisher) -> Callable[[object], None]:
-    """Return the `send` of a bridge of which only the newest message counts: it never waits."""
-    encoder, see_to = bridge.encoder, outbound.see_to
+def _way_of_the_newest(
+    bridge: Bridge, outbound: Publisher
+) -> Callable[[object], Backpressure | None]:
+    """Return the `send` of a bridge of which only the newest message counts."""
+    encoder, see_to, offers = bridge.encoder, outbound.see_to, outbound.offers
 
-    def send(msg: object) -> None:
+    def send(msg: object) -> Backpressure | None:
         """Encode a message on the caller's thread and queue it in the place of the one before.
+
+        Returns:
+            None, unless a peer that does not know offers has to get every message.
 
         Raises:
             EncodeError: naming the exchange and the path inside the message.
         """
         try:
             body = newest_body(encoder, msg)
-            if bridge.wanted:
-                bodies = bridge.bodies
-                bodies.append(body)
-                if len(bodies) > QUEUED_MOST and bridge.kept is None:
-                    # Another thread is sending, and takes its time. What is no longer the newest
-                    # gets its number, and no more. A thread that empties the queue takes a copy of
-                    # it in one step, whose last item is always a message.
-                    with suppress(IndexError):
-                        bodies[-2] = PASSED_OVER
-                see_to(bridge, len(body))
+            if not bridge.wanted:
+                return None
+            bodies = bridge.bodies
+            bodies.append(body)
+            if len(bodies) > QUEUED_MOST and bridge.kept is None and offers(bridge.name):
+                # Another thread is sending, and takes its time. What is no longer the newest gets
+                # its number, and no more. A thread that empties the queue takes a copy of it in one
+                # step, whose last item is always a message.
+                with suppress(IndexError):
+                    bodies[-2] = PASSED_OVER
+            room = see_to(bridge, len(body))
+            return None if room is None or offers(bridge.name) else room
         except Exception as error:
             see_to(bridge, 0)
             named = named_error(bridge.name, msg, error)

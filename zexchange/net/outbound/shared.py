@@ -76,9 +76,11 @@ class SharedBridge(parking.Bridge):
         """
         try:
             if self.lanes[0].conflated:
-                self.bodies.append(newest_body(self._encoder, msg))
-                self.see_to(0)
-                return None
+                newest = newest_body(self._encoder, msg)
+                self.bodies.append(newest)
+                room = self.see_to(len(newest))
+                offered = all(lane.outbound.offers(self.name) for lane in self.lanes)
+                return None if offered else room
             body = self._encoder.encode(msg)
             if len(body) >= LARGE:
                 body = large_body(self._encoder, msg, body)
