@@ -80,6 +80,20 @@ def test_what_a_peer_passed_over_is_counted_when_it_says_so(steps, conflated):
     assert offers.counts() == ({(X, b"a"): conflated} if conflated else {})
 
 
+def test_a_peer_that_asks_again_is_known():
+    """Whatever it says of how far it is: to be sent a large message again is bounded."""
+    offers = Offers()
+    offers.put(frame(5))
+    assert not offers.answered(b"a", X)
+    offers.claim(b"a", X, 1)
+    assert offers.answered(b"a", X)
+    offers.acknowledged(b"a", {X: 5})
+    assert offers.answered(b"a", X)
+    offers.put(frame(6))
+    assert not offers.answered(b"a", X)
+    assert not offers.answered(b"b", X)
+
+
 def test_a_peer_that_never_says_how_far_it_is_costs_a_few_numbers():
     """It may claim the same again and again while messages go on."""
     offers = Offers()

@@ -4,9 +4,11 @@ import random
 
 import pytest
 
-from zexchange import Lost, Node, PeerLeft, PeerSlow, Sent
+from zexchange import Lost, Node, PeerLeft, PeerSlow, Registry, Sent
 from zexchange.protocol.wire.messages import FORGETS
 from zexchange.testing import Network
+
+pytest_plugins = ["zexchange.testing.fixtures"]
 
 CAMERA = "camera.front"
 
@@ -281,3 +283,38 @@ def test_sums_add_up_whatever_happens(seed: int) -> None:
             assert numbers == sorted(set(numbers))
             assert numbers[-1] == number + 1
         check(camera, *(node for node, _ in viewers))
+
+
+def test_in_several_federations_a_newer_message_is_not_held_up_by_the_other_one() -> None:
+    """Nobody brings what was passed over: the merger waits for it in neither federation."""
+    with Network(3) as network:
+        here, there = Registry(), Registry()
+        cameras, viewers = (
+            [
+                network.node(f"{name} in {federation}", federation, registry=registry)
+                for federation in ("f", "g")
+            ]
+            for name, registry in (("camera", here), ("viewer", there))
+        )
+        here.conflate("camera.**")
+        got, lost = list[object](), list[object]()
+        there.get(CAMERA).handler(got.append)
+        for node in viewers:
+            node.events.handler(lambda e: lost.append(e) if isinstance(e, Lost) else None)
+        network.settle()
+        film(network, cameras[0], range(30))
+        assert got == list(range(30))
+        network.cut(cameras[1], viewers[1])
+        for node in viewers:
+            network.stop(node)
+        film(network, cameras[0], range(30, 60))
+        for node in viewers:
+            network.resume(node)
+        network.advance(0.1)
+        assert got == [*range(30), 59]
+        film(network, cameras[0], range(60, 90))
+        network.heal(cameras[1], viewers[1])
+        network.settle()
+        film(network, cameras[0], range(90, 120))
+        assert got == [*range(30), *range(59, 120)]
+        assert lost == []

@@ -117,6 +117,13 @@ class Offers:
         self._left.pop(peer, None)
         return frame
 
+    def answered(self, peer: bytes, name: str) -> bool:
+        """Return whether a peer was sent the newest message of an exchange before."""
+        frame, taken = self.newest.get(name), self._taken.get(peer, {}).get(name)
+        if frame is None or taken is None:
+            return False
+        return frame.last <= taken.position or frame.last in taken.answers
+
     def acknowledged(self, peer: bytes, positions: Mapping[str, int]) -> None:
         """Take note of how far a peer is."""
         there = self._taken.get(peer)
