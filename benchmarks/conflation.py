@@ -211,7 +211,8 @@ def main() -> None:
             from zexchange.net.hub.hub import Hub
 
             name = f"camera-{os.getpid()}"
-            made = stack.enter_context(Hub(name, "tcp://127.0.0.1:0"))
+            made = Hub(name, "tcp://127.0.0.1:0")
+            stack.callback(made.close)
             hub = made.endpoint
         for number in range(asked.rounds):
             for stop in (False, True):

@@ -598,8 +598,8 @@ class PeerReceiver:
     ) -> None:
         """Report a loss: to streams with details, in its place among the messages, and as an event.
 
-        With a ``mark``, only to streams that were attached before the mark was made. What a newer
-        message has replaced is no loss.
+        With a ``mark``, only to streams that were attached before the mark was made. Messages
+        that a newer one has replaced are no loss.
         """
         if reason == PASSED_OVER:
             return

@@ -3,8 +3,8 @@
 An origin does not publish the messages of a conflated exchange. It keeps the newest one, and
 publishes an *offer*: a frame of some sixty bytes with the number of that message. A receiver whose
 data thread has time for it *claims* what it has not had, and the origin answers with the message
-that is the newest by then. Whatever came in between was passed over, and is counted as conflated at
-both ends. So nothing but offers is ever queued for a receiver that has stopped, apart from the
+that is the newest by then. All messages in between were passed over, and are counted as conflated
+at both ends. So nothing but offers is ever queued for a receiver that has stopped, apart from the
 answer to a claim that it made just before. To push messages ahead of the claims would save half a
 round trip, and would leave a stale message in the sockets of each receiver that stops.
 
@@ -38,7 +38,7 @@ FORMER_MOST = 256
 
 @dataclass(slots=True)
 class _Taken:
-    """What one peer has taken of one exchange.
+    """The progress of one peer on one exchange.
 
     Attributes:
         position: up to where it has taken or passed over everything, as far as it has said.
