@@ -36,6 +36,12 @@ def test_one_offer_is_out_until_somebody_claims():
     assert [offers.put(frame(n)) for n in (4, 5)] == [True, False]
 
 
+def test_a_message_that_comes_again_is_offered_again():
+    """Its sender was interrupted, perhaps before it could publish the offer."""
+    offers = Offers()
+    assert [offers.put(frame(n)) for n in (1, 1, 2, 3, 3)] == [True, True, False, False, True]
+
+
 def test_a_new_receiver_is_offered_the_next_message():
     """Otherwise the offer would be out that only a stopped receiver has."""
     offers = Offers()

@@ -81,9 +81,13 @@ class Offers:
         self._left: dict[bytes, None] = {}
 
     def put(self, frame: Frame) -> bool:
-        """Take the frame of a message that was sent; return whether it is to be offered."""
+        """Take the frame of a message that was sent; return whether it is to be offered.
+
+        If the same one comes again, an exception may have come between this and its offer.
+        """
+        before = self.newest.get(frame.name)
         self.newest[frame.name] = frame
-        if frame.name in self._offered:
+        if frame.name in self._offered and (before is None or before.last < frame.last):
             return False
         self._offered[frame.name] = None
         return True
