@@ -429,7 +429,7 @@ class Merger:
             if following <= stream.base:  # no way will bring it
                 last, behind, coming = min(last, stream.base), False, False
             elif stream.passed_over(following):
-                behind = coming = False
+                behind, coming = True, False  # a way that is behind is not waited for
             else:
                 behind = any(at < following for at in stream.ways.values())
                 coming = behind or not self.ways <= stream.ways.keys() | stream.absent
