@@ -9,6 +9,7 @@ import pytest
 
 from zexchange.net.engine import answers as a
 from zexchange.net.engine.answers import Answers
+from zexchange.protocol.delivery.conflation import Offers
 
 
 class Bench:
@@ -20,7 +21,7 @@ class Bench:
         inbound: Any = self
         peers: Any = SimpleNamespace(members=self)
         window: Any = None
-        self.answers = Answers(peers, inbound, window)
+        self.answers = Answers(peers, inbound, window, Offers())
 
     def linked_to(self, link: str) -> Any:
         return SimpleNamespace(id=link.encode(), link=link)

@@ -156,6 +156,15 @@ def test_a_held_thread_comes_before_what_it_brings_about() -> None:
     assert "exchange 'x'" in cause(picture(peer(heard=False), held=3.0, holder="exchange 'x'"))
 
 
+def test_messages_that_were_passed_over() -> None:
+    """They are counted at either end, and nothing is wrong."""
+    found = diagnose(picture(peer(conflated=1200, we_conflated=7)))
+    assert found.healthy
+    there, here = found.findings
+    assert there.text.startswith("them@there:7 has passed over 1,200 messages of this node for")
+    assert here.text.startswith("This node has passed over 7 messages of them@there:7 for")
+
+
 def test_slowness_descriptors_and_clocks() -> None:
     """Slow peers and few descriptors are wrong; a clock is a note."""
     assert "waited for no more" in cause(picture(peer(slow=True)))

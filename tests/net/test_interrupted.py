@@ -41,8 +41,9 @@ class Lane:
         self.name = name
         self.topic = topic(name)
         self.kept: Retained | None = Retained(1000)
-        self.bodies: list[bytes] = []
+        self.bodies: list[Body] = []
         self.listed = False
+        self.conflated = False
 
 
 def interrupted(act: Callable[[], object], at: int) -> bool:
@@ -202,6 +203,39 @@ def test_an_exception_between_the_parts_of_a_message(
         broken_off += bench.broken_off
         bench.close()
     assert broken_off > 3  # of twice three places between parts: the clock shifts the calls
+
+
+@pytest.mark.usefixtures("without_collector")
+def test_an_exception_while_the_newest_message_is_offered(
+    context: "zmq.Context[zmq.Socket[bytes]]",
+) -> None:
+    """All get their numbers, the last one is kept, and there is an offer that shows it."""
+    at, going = 0, True
+    while going:
+        at += 1
+        bench = Bench(context, at, lambda number: Bulk(encode(number), ()))
+        for lane in bench.lanes:
+            lane.conflated = True
+        outbound = bench.outbound
+        bench.submit(0)  # on x, as 2 and 4
+        outbound.latest.renew()
+        outbound.pace.direct_at = 0.0
+        going = interrupted(lambda bench=bench: bench.submit(2), at)
+        assert not outbound._lock.locked()
+        outbound.catch_up()
+        newest = outbound.latest.newest["x"]
+        queued = newest.last
+        batch = read_data(newest.data)
+        assert decode_frame(newest.data, batch.body, 1) == [0 if queued == 1 else 2]
+        assert outbound.numbering.heads["x"] == queued == batch.first
+        assert (queued == 2) or ("x", 2) not in bench.returned
+        offered = 0
+        while bench.sub.poll(0):
+            offered = read_data(bench.sub.recv()).first - 1
+        assert offered == queued
+        assert not bench.ring.bytes
+        bench.close()
+    assert at > 25
 
 
 @pytest.mark.sockets

@@ -76,7 +76,8 @@ CONTROL: dict[str, v.Control] = {
     "replayed, of a recall": v.Replayed(ONE, "prices", 9, 11, 3),
     "slow": v.Slow(ONE, True, TWO),
     "forgot": v.Forgot(TWO, 4, ONE),
-    "hello, of a node that forgets": dataclasses.replace(HELLO, features=v.FEATURES),
+    "hello, of a node that forgets": dataclasses.replace(HELLO, features=(v.FORGETS,)),
+    "hello, of a node that knows offers": dataclasses.replace(HELLO, features=v.FEATURES),
     "recall": v.Recall(ONE, 3, "metrics.**"),
     "hello, of a process in several federations": dataclasses.replace(
         HELLO, registry=bytes(range(0x20, 0x30)), exchanges=("chat.**", "logs")
@@ -135,9 +136,10 @@ def data(
     body: bytes,
     start: int = 0,
     base: int | None = None,
+    flags: int = 0,
 ) -> Pair:
-    head = wire.data_head(wire.topic(name), ONE, first, count, sent_at, 0, start, base)
-    flags = (wire.STARTED if base is None else wire.BASED) if start else 0
+    head = wire.data_head(wire.topic(name), ONE, first, count, sent_at, 0, start, base, flags)
+    flags |= (wire.STARTED if base is None else wire.BASED) if start else 0
     base = start if base is None else base
     batch = v.Batch(name, ONE, first, count, flags, sent_at, len(head), start, base)
     return Pair(batch, head + body)
@@ -164,6 +166,10 @@ DATA: dict[str, Pair] = {
     ),
     "beacon, of an exchange that starts at 70,000": data(
         "reply.7", 70_003, 0, 1_700_000_001.0, b"", 70_000
+    ),
+    "offer": data("camera", 8, 0, 1_700_000_000.25, b"", flags=wire.CONFLATED),
+    "data, the answer to a claim": data(
+        "camera", 9, 1, 1_700_000_000.5, encode({"px": 191.25}), flags=wire.CONFLATED
     ),
     "data, name beyond ASCII": data("prix.été", 2**40, 1, 0.000001, b"\xc0"),
 }

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.support import examples
 from zexchange.protocol.delivery import merging
+from zexchange.protocol.delivery.conflation import CONFLATED
 from zexchange.protocol.delivery.merging import LATE, LEFT, SLOW, HandOn, Merger, Settled, TellLost
 
 PATIENCE = 5.0
@@ -654,3 +655,17 @@ def test_no_task_misses_anything_without_a_word_whenever_it_comes(
     process = Process()
     for what, which, count in happens:
         process.act(what, process.ways[which], count)
+
+
+@pytest.mark.parametrize("ahead", ["a", "b"])
+def test_messages_that_a_newer_one_has_replaced_are_not_waited_for(ahead: str) -> None:
+    """Another federation passes them over as well, or is too late with them."""
+    r = Receiver()
+    for way in "ab":
+        r.bring(way, 1, 5)
+    r.merger.lose(ahead, "x", 6, 8, CONFLATED, r.now)
+    r.bring(ahead, 9, 9)
+    assert r.handed == [*range(1, 6), 9]
+    assert r.lost == [(6, 8, CONFLATED)]
+    r.bring("b" if ahead == "a" else "a", 6, 6)
+    assert r.handed == [*range(1, 6), 9]

@@ -1,7 +1,16 @@
 """Exchanges inside one process: no network, no third-party import."""
 
 from .exchange import Backpressure, Bridge, ExchangeStats
-from .registry import Exchange, Registry, View, default_registry, get_exchange, match, retain
+from .registry import (
+    Exchange,
+    Registry,
+    View,
+    conflate,
+    default_registry,
+    get_exchange,
+    match,
+    retain,
+)
 from .tasks.adapters import DisplayMessages, to_call, to_queue
 from .tasks.buffered import to_async, to_thread
 from .tasks.mailbox import MailboxStats
@@ -22,6 +31,7 @@ __all__ = [
     "Stream",
     "Task",
     "View",
+    "conflate",
     "default_registry",
     "get_exchange",
     "match",

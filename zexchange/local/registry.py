@@ -140,6 +140,7 @@ class Registry:
         self._covering: Patterns[View] = Patterns()
         self._uncovered: set[str] = set()
         self._retained: dict[str, int] = {}
+        self._conflated: tuple[str, ...] = ()
         self._catch_up: dict[CatchUp, str] = {}
         self._interest: Counter[str] = Counter()
         self._patterns = 0
@@ -339,6 +340,32 @@ class Registry:
         """Return how many messages the exchange ``name`` keeps."""
         return max((n for p, n in self._retained.items() if matches(p, name)), default=0)
 
+    def conflate(self, pattern: str) -> None:
+        """Have only the newest message count on each exchange that ``pattern`` covers.
+
+        Senders never wait for another process. Each gets the newest message there is whenever it
+        can take one, and what it passes over is counted as ``conflated`` in the `Node.stats` of
+        both, and not reported as `Lost`. Tasks of this process get every message as ever.
+        """
+        check_pattern(pattern)
+        if finalizers.later(self.conflate, pattern):
+            return
+        with self._lock:
+            self._conflated = (*(p for p in self._conflated if p != pattern), pattern)
+            exchanges = self.exchanges()
+        for exchange in exchanges:
+            if matches(pattern, exchange.name):
+                self._send_otherwise(exchange)
+
+    def _send_otherwise(self, exchange: Exchange[Any]) -> None:
+        """Have observers look again at how an exchange is sent, and the exchange at its ways."""
+        self._tell(lambda observer: observer.retention_changed(exchange))
+        exchange._rerouted()
+
+    def conflated(self, name: str) -> bool:
+        """Return whether only the newest message counts on the exchange ``name``."""
+        return any(matches(pattern, name) for pattern in self._conflated)
+
     # Observers.
 
     def _observe(self, observer: Observer) -> frozenset[str]:
@@ -482,6 +509,11 @@ def get_exchange(name: str, *, type: Any = None, codec: Codec[Any] | None = None
 def match(pattern: str) -> View:
     """Return the view of all exchanges that ``pattern`` covers; see `Registry.match`."""
     return default_registry.match(pattern)
+
+
+def conflate(pattern: str) -> None:
+    """Have only the newest message count on some exchanges; see `Registry.conflate`."""
+    default_registry.conflate(pattern)
 
 
 def retain(pattern: str, n: int) -> None:

@@ -290,42 +290,49 @@ class SubscriberTable(Generic[T]):
     @overload
     def stream(
         self,
-        maxsize: int = 1000,
+        maxsize: int | None = None,
         overflow: Overflow | None = None,
         details: Literal[False] = False,
         history: int = 0,
+        *,
+        latest: bool = False,
     ) -> Stream[T]: ...
 
     @overload
     def stream(
         self,
-        maxsize: int = 1000,
+        maxsize: int | None = None,
         overflow: Overflow | None = None,
         *,
         details: Literal[True],
         history: int = 0,
+        latest: bool = False,
     ) -> Stream[Delivery[T] | Lost]: ...
 
     @overload
     def stream(
         self,
-        maxsize: int = 1000,
+        maxsize: int | None = None,
         overflow: Overflow | None = None,
         details: bool = False,
         history: int = 0,
+        *,
+        latest: bool = False,
     ) -> Stream[Any]: ...
 
     def stream(
         self,
-        maxsize: int = 1000,
+        maxsize: int | None = None,
         overflow: Overflow | None = None,
         details: bool = False,
         history: int = 0,
+        *,
+        latest: bool = False,
     ) -> Stream[Any]:
         """Return a stream of the messages from now on, to read from other threads or asyncio.
 
         Args:
-            maxsize: how many messages may wait.
+            maxsize: how many messages may wait; 1000 by default.
             overflow: what happens with one more. ``"block"``: the sender waits. ``"drop_oldest"``
                 and ``"drop_newest"``: one message is dropped and counted. ``"error"``: the sender
                 gets `MailboxFull`. None is ``"drop_oldest"``, with a warning in the log when the
@@ -334,14 +341,27 @@ class SubscriberTable(Generic[T]):
                 messages.
             history: how many retained messages come first at most, beyond ``maxsize`` if need be;
                 see `attach`.
+            latest: keep only the newest message. Senders never wait, and ``stats().conflated``
+                counts the messages that a newer one replaced. `Lost` is not yielded.
+
+        Raises:
+            TypeError: ``latest`` together with ``maxsize`` or ``overflow``.
         """
-        return self._stream(maxsize, overflow, details, history, False)
+        return self._stream(maxsize, overflow, details, history, False, latest)
 
     def _stream(
-        self, maxsize: int, overflow: Overflow | None, details: bool, history: int, names: bool
+        self,
+        maxsize: int | None,
+        overflow: Overflow | None,
+        details: bool,
+        history: int,
+        names: bool,
+        latest: bool,
     ) -> Stream[Any]:
-        wake = self.registry._wake
-        stream: Stream[Any] = Stream(self._key, maxsize, overflow, details, wake, self._leave)
+        if latest and not (maxsize is None and overflow is None):
+            raise TypeError("latest=True keeps one message: it takes no maxsize and no overflow")
+        wake, size = self.registry._wake, 1000 if maxsize is None else maxsize
+        stream: Stream[Any] = Stream(self._key, size, overflow, details, wake, self._leave, latest)
         self._attach(stream, history, names)
         return stream
 

@@ -67,67 +67,73 @@ class ViewBase(SubscriberTable[Any]):
     @overload
     def stream(
         self,
-        maxsize: int = 1000,
+        maxsize: int | None = None,
         overflow: Overflow | None = None,
         details: Literal[False] = False,
         history: int = 0,
         *,
         names: Literal[False] = False,
+        latest: bool = False,
     ) -> Stream[Any]: ...
 
     @overload
     def stream(
         self,
-        maxsize: int = 1000,
+        maxsize: int | None = None,
         overflow: Overflow | None = None,
         *,
         details: Literal[True],
         history: int = 0,
         names: Literal[False] = False,
+        latest: bool = False,
     ) -> Stream[Delivery[Any] | Lost]: ...
 
     @overload
     def stream(
         self,
-        maxsize: int = 1000,
+        maxsize: int | None = None,
         overflow: Overflow | None = None,
         details: Literal[False] = False,
         history: int = 0,
         *,
         names: Literal[True],
+        latest: bool = False,
     ) -> Stream[tuple[str, Any]]: ...
 
     @overload
     def stream(
         self,
-        maxsize: int = 1000,
+        maxsize: int | None = None,
         overflow: Overflow | None = None,
         details: bool = False,
         history: int = 0,
         *,
         names: bool = False,
+        latest: bool = False,
     ) -> Stream[Any]: ...
 
     # The last overload covers the last two of the base class, which pyright does not see.
     def stream(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
-        maxsize: int = 1000,
+        maxsize: int | None = None,
         overflow: Overflow | None = None,
         details: bool = False,
         history: int = 0,
         *,
         names: bool = False,
+        latest: bool = False,
     ) -> Stream[Any]:
         """Return a stream of the messages of all covered exchanges; see `Exchange.stream`.
 
         Args:
-            maxsize: how many messages may wait.
+            maxsize: how many messages may wait; 1000 by default.
             overflow: what happens with one more, as for `Exchange.stream`.
             details: yield `Delivery`, which has the name, and `Lost` in the place of lost messages.
             history: how many retained messages of each exchange come first at most.
             names: yield ``(name, msg)``.
+            latest: keep only the newest message of all covered exchanges together.
         """
-        return self._stream(maxsize, overflow, details, history, names)
+        return self._stream(maxsize, overflow, details, history, names, latest)
 
     def _keys(self, task: object) -> tuple[Key, ...]:
         return key_of(task), key_of(task, names=True)

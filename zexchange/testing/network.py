@@ -5,7 +5,7 @@ are simulated.
 """
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from ..errors import NotReady
@@ -56,6 +56,7 @@ class Network:
         stall: float = 1.0,
         recovery_timeout: float = 5.0,
         retain: Mapping[str, int] | None = None,
+        conflate: Sequence[str] = (),
         join_timeout: float = 1.0,
     ) -> Node:
         """Start a node in a process of its own, called ``name``, and have it join.
@@ -82,6 +83,8 @@ class Network:
         registry = registry or Registry()
         for pattern, n in (retain or {}).items():
             registry.retain(pattern, n)
+        for pattern in conflate:
+            registry.conflate(pattern)
         registry.time = self._schedule.time
         node = Node(plan, registry, join_timeout, world)
         self._worlds[node] = world

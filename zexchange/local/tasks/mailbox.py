@@ -33,7 +33,7 @@ yields to its loop after so many seconds. Without that it would starve other cor
 if it yielded after each 100 items, the loop and the delivering thread would wait for each other
 all the time."""
 
-_NO_ROOM = object()
+NO_ROOM = object()
 ROOM_AFTER = 0.01
 """Seconds after which a waiting sender looks for room again. It is woken when half of the mailbox
 is free: if it were woken for each message taken, it and the reader would pass the GIL to and fro.
@@ -56,12 +56,15 @@ class MailboxStats:
         dropped: how many were not kept, or were removed, for want of room.
         blocked: how often a sender had to wait for room.
         waiting: how many are in it now.
+        conflated: how many a newer one replaced before they were read, of a stream that keeps only
+            the newest.
     """
 
     received: int
     dropped: int
     blocked: int
     waiting: int
+    conflated: int = 0
 
 
 class Mailbox(Generic[T]):
@@ -121,7 +124,7 @@ class Mailbox(Generic[T]):
         with self._lock:
             if len(self.items) >= self._limit:
                 gone = self._make_room()  # released outside the lock, when this function returns
-                if gone is _NO_ROOM:
+                if gone is NO_ROOM:
                     return self._left
             self._received += 1
             self.items.append(item)
@@ -138,7 +141,7 @@ class Mailbox(Generic[T]):
         with self._lock:  # repeated from `put`: a call would add a tenth to the cost
             if len(self.items) >= self._limit:
                 gone = self._make_room()
-                if gone is _NO_ROOM:
+                if gone is NO_ROOM:
                     return self._left
             self._received += 1
             self.items.append(item)
@@ -174,18 +177,18 @@ class Mailbox(Generic[T]):
         """Do what ``overflow`` says in a full mailbox.
 
         Returns:
-            `_NO_ROOM` if the new item does not go in; else the item that was dropped for it, or
+            `NO_ROOM` if the new item does not go in; else the item that was dropped for it, or
             None.
         """
         if self._limit < 0:
-            return _NO_ROOM
+            return NO_ROOM
         if self._overflow == "block":
-            return None if self._wait_for_room() else _NO_ROOM
+            return None if self._wait_for_room() else NO_ROOM
         if self._overflow == "error":
             raise MailboxFull(f"the mailbox holds {len(self.items)} messages and is full")
         if self._overflow == "drop_newest":
             self._refuse()
-            return _NO_ROOM
+            return NO_ROOM
         try:
             gone = self.items.popleft()
         except IndexError:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn
 from ...errors import Closed
 from ..process import finalizers
 from .feeds import Feed
+from .latest import LatestMailbox
 from .mailbox import Mailbox, MailboxStats, Overflow
 
 if TYPE_CHECKING:  # the default is for type checkers; at run time its package is not needed
@@ -68,8 +69,11 @@ class Stream(Generic[T]):
         details: bool,
         wake: Callable[[], None],
         detach: Callable[["Stream[T]"], None],
+        latest: bool = False,
     ) -> None:
-        self._mailbox: Mailbox[T] = Mailbox(maxsize, overflow, f"a stream of {key!r}")
+        self._mailbox: Mailbox[T] = (
+            LatestMailbox() if latest else Mailbox(maxsize, overflow, f"a stream of {key!r}")
+        )
         # The mailbox's own method: one call a message, not two.
         object.__setattr__(self, "send", self._mailbox.put)
         self._key = key

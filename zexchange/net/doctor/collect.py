@@ -129,6 +129,7 @@ def _peer(engine: Engine, peer: Peer, exchange: str) -> PeerView:
     now, wall = engine.world.monotonic(), engine.world.time()
     ours = engine.session.interest.epoch
     pong, interest = peer.pong, peer.interest
+    where = engine.inbound.positions().get(peer.id.hex())
     lives = peer.carried and not peer.silent  # its hub says so; the peer is seldom pinged
     clock = None
     if pong is not None and pong.time:
@@ -156,6 +157,16 @@ def _peer(engine: Engine, peer: Peer, exchange: str) -> PeerView:
         listens=bool(covering),
         key=min(covering, default=""),
         sent=_sent(engine, peer, exchange),
+        conflated=sum(
+            count
+            for (name, node), count in engine.outbound.latest.counts().items()
+            if node == peer.id and exchange in ("", name)
+        ),
+        we_conflated=sum(
+            counts.conflated
+            for name, counts in (where.counted() if where else {}).items()
+            if exchange in ("", name)
+        ),
     )
 
 

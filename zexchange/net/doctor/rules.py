@@ -445,6 +445,22 @@ def interest(p: Picture) -> Iterator[Finding]:
         yield Finding(True, p.exchange, text)
 
 
+def conflated(p: Picture) -> Iterator[Finding]:
+    """On a conflated exchange messages were passed over: that is meant, and may be unexpected."""
+    for peer in p.peers:
+        for count, who, whose in (
+            (peer.conflated, peer.label, "this node"),
+            (peer.we_conflated, "This node", peer.label),
+        ):
+            if count:
+                text = (
+                    f"{who} has passed over {count:,} messages of {whose} for newer ones: only the "
+                    "newest counts on a conflated exchange, and these came faster than they were "
+                    "taken."
+                )
+                yield Finding(False, peer.label, text)
+
+
 def _near(p: Picture) -> list[str]:
     """Return the names and patterns that peers listen to and that may have been meant."""
     keys = sorted({key for peer in p.peers for key in peer.interest})
@@ -482,5 +498,6 @@ RULES: tuple[Rule, ...] = (
     slow,
     descriptors,
     interest,
+    conflated,
     clocks,
 )

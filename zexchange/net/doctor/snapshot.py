@@ -65,6 +65,9 @@ class PeerView:
         interest: the names and patterns that it wants.
         listens: whether it listens to the exchange in question; ``key``: by which of its keys.
         sent: the last number that it has given there, as far as we know; None if unknown.
+        conflated: how many of our messages on conflated exchanges it has passed over for newer
+            ones, or on the exchange in question; ``we_conflated``: how many of its messages we
+            have.
     """
 
     label: str
@@ -87,6 +90,8 @@ class PeerView:
     listens: bool = False
     key: str = ""
     sent: int | None = None
+    conflated: int = 0
+    we_conflated: int = 0
 
     @property
     def ready(self) -> bool:

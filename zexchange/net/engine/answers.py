@@ -4,6 +4,7 @@ Runs on the control thread, after the session has checked that the answer comes 
 """
 
 from ...history import Body
+from ...protocol.delivery.conflation import Offers
 from ...protocol.session.session import Answer, Session
 from ...protocol.wire.messages import Ack, Recalled, Replayed
 from ..inbound.receiver import Receiver
@@ -36,10 +37,11 @@ class _Pending:
 class Answers:
     """Passes on answers, and the replayed frames that come with them."""
 
-    def __init__(self, session: Session, inbound: Receiver, window: Window) -> None:
+    def __init__(self, session: Session, inbound: Receiver, window: Window, latest: Offers) -> None:
         self._session = session
         self._inbound = inbound
         self._window = window
+        self._latest = latest
         self._pending: dict[bytes, _Pending] = {}
         """By peer, what waits for the data thread, or waited until lately."""
 
@@ -62,6 +64,7 @@ class Answers:
         peer = self._session.members.peers.get(node)
         if peer is None:
             return
+        self._latest.acknowledged(node, positions)
         slow = self._window.acknowledge(node, peer.acked, positions)
         if slow is not None:
             if not slow.told:  # slow only between two looks at the clock, so nobody was told

@@ -183,7 +183,7 @@ class Engine(ReceiverEvents):
     def _make_controls(self, events: Exchange[Event]) -> None:
         """Make the control sockets, and the parts that handle what arrives there."""
         guard, session, world = self._guard, self.session, self.world
-        self._answers = Answers(session, self.inbound, self.outbound.window)
+        self._answers = Answers(session, self.inbound, self.outbound.window, self.outbound.latest)
         wires = self._sockets, self._poller, self._lookups, self._router, session, self._answers
         clock = world.monotonic
         hubs: HubTransport | None = None

@@ -7,6 +7,7 @@ which owns those sockets.
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ...history import Frame
 from ...local.process.logs import log
 from ...local.registry import Exchange
 from ...names import is_pattern
@@ -15,7 +16,7 @@ from ...protocol.rate_limit import TokenBucket
 from ...protocol.session import effects
 from ...protocol.session.events import Event, Lost, Rejected
 from ...protocol.session.session import Session
-from ...protocol.wire.messages import Pong, Recalled, Replayed
+from ...protocol.wire.messages import Pong, Recalled, Replay, Replayed
 from ..inbound.receiver import Receiver
 from ..outbound.bridges import Bridges
 from ..outbound.publisher import Publisher
@@ -88,6 +89,7 @@ class EffectExecutor:
                 self.inbound.do(lambda: self.inbound.narrow(peer, names, anew))
             case effects.CloseReceiver(peer, heads, final, acked):
                 self.outbound.window.forget(peer, final, acked)
+                self.outbound.latest.leave(peer)
                 self.inbound.do(lambda: self.inbound.hush(peer, heads, final))
             case effects.Resend():
                 self._resend(effect)
@@ -138,10 +140,10 @@ class EffectExecutor:
         request, now = asked.request, self.world.monotonic()
         if not self._allowed(asked.route, REQUEST, now):
             return
-        again = self.bridges.recall if request.request else self.outbound.window.replay
-        frames = again(request.name, request.first, request.last)
-        size = sum(frame.size for frame in frames)
-        self._requests.take(asked.route, max(0, size - REQUEST), now)
+        frames, again = self._asked_for(request)
+        if again:
+            size = sum(frame.size for frame in frames)
+            self._requests.take(asked.route, max(0, size - REQUEST), now)
         for frame in frames:
             self.controls.replay(asked.route, frame)
         start = frames[0].first if frames else request.last + 1
@@ -149,6 +151,21 @@ class EffectExecutor:
         first, last = (max(0, n - asked.start) for n in (max(request.first, start), end))
         answer = Replayed(self.session.me, request.name, first, last, request.request)
         self.controls.reply(asked.route, answer)
+
+    def _asked_for(self, request: Replay) -> tuple[list[Frame], bool]:
+        """Return the frames that answer a request, and whether they were sent to the peer before.
+
+        A conflated exchange answers with its newest message. To be sent it once, as every message
+        of an ordinary exchange, needs no bound.
+        """
+        if request.request:
+            return self.bridges.recall(request.name, request.first, request.last), True
+        latest, peer, name = self.outbound.latest, request.sender, request.name
+        again = latest.answered(peer, name)
+        newest = latest.claim(peer, name, request.first)
+        if newest is not None:
+            return [newest], again
+        return self.outbound.window.replay(name, request.first, request.last), True
 
     def _recount(self, asked: effects.Recount) -> None:
         """Answer which numbers are kept for late joiners."""

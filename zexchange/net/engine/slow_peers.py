@@ -74,7 +74,13 @@ class SlowPeerMonitor:
         """Return the exchanges of which some peer, healthy or slow, lacks something."""
         names = self._outbound.window.unacknowledged()
         slow = self._outbound.window.slow_peers()
-        return names | self._lacking(self._outbound.heads(), slow) if slow else names
+        if slow:
+            names |= self._lacking(self._outbound.heads(), slow)
+        newest = self._outbound.latest.newest
+        if newest:  # nothing is held of these; the offer may have been lost
+            heads = {name: frame.last for name, frame in newest.copy().items()}
+            names |= self._lacking(heads, self._session.members.peers)
+        return names
 
     def _lacking(self, goal: Mapping[str, int], nodes: Iterable[bytes]) -> set[str]:
         """Return the exchanges of which some of these peers lack something of ``goal``."""
@@ -115,4 +121,4 @@ class SlowPeerMonitor:
             if interest.announced and peer.held_for != state:
                 peer.held_for = state
                 held = interest.held(interest.announced)
-                self._outbound.window.promise(node, held, peer.forgets)
+                self._outbound.window.promise(node, held, peer.forgets, peer.conflates)

@@ -400,7 +400,9 @@ class Share(Sharing):
 
 def _count(tally: ReceiveCounts, settled: Settled) -> None:
     if settled.counted == "lost":
-        tally.lost -= settled.filled
+        lost = min(tally.lost, settled.filled)
+        tally.lost -= lost
+        tally.conflated -= settled.filled - lost
         tally.received += settled.filled
         tally.recovered += settled.filled
     else:

@@ -36,6 +36,8 @@ from ...local.late_join import CatchUp
 from ...local.registry import Exchange
 from ...protocol.codec.batches import BatchDecoder, decode_batch_of
 from ...protocol.codec.values import SMALL_BODY, TOP, decode_batch
+from ...protocol.delivery.conflation import CONFLATED as PASSED_OVER
+from ...protocol.delivery.conflation import Claims
 from ...protocol.delivery.recovery import GiveUp, Recovery
 from ...protocol.delivery.sequence import ReceiveCounts, ReceiveState, everything
 from ...protocol.session.events import Lost
@@ -43,6 +45,7 @@ from ...protocol.wire.data import (
     ATTACHED,
     BASED,
     BASED_HEAD,
+    CONFLATED,
     HEAD,
     LAST_NUMBER,
     LONGEST_TOPIC,
@@ -58,7 +61,7 @@ from ...protocol.wire.data import (
     unpack_start,
     whole_ready,
 )
-from ...protocol.wire.messages import Batch, Ready
+from ...protocol.wire.messages import Batch, Ready, Replay
 from .context import ReceiveContext
 from .history_fetcher import HistoryFetcher
 from .typed import decoder_for
@@ -155,6 +158,7 @@ class PeerReceiver:
         self.recovery = Recovery(
             receive_context.me, self.positions, receive_context.timeout, receive_context.elapsed
         )
+        self.claims = Claims()
         self._carries: Callable[[str], bool] = carries
         self._receive_context = receive_context
         self._control = receive_context.control
@@ -191,6 +195,7 @@ class PeerReceiver:
         self.positions.expect(epoch, added, removed)
         self.shared.drop(before.difference(self.positions.positions))
         self.recovery.forget_unwanted()
+        self.claims.keep(self.positions.positions)
         self.look_again()
 
     def look_again(self) -> None:
@@ -286,10 +291,13 @@ class PeerReceiver:
             position = self._start(batch.name, batch.start)
         if position is None:
             self.positions.unwanted += batch.count
+        elif batch.flags & CONFLATED:
+            self._take_newest(batch, frame, position)
         elif batch.count == 0:
             self._take_beacon(batch)
         elif batch.first > position + 1:
             now = self.now()
+            self.claims.forget(batch.name)
             self.recovery.park(batch.name, batch.first, batch.first + batch.count - 1, frame, now)
             self._recover(batch.name, now)
         else:
@@ -353,10 +361,49 @@ class PeerReceiver:
         else:
             self.positions.spoiled(name, count)
 
+    def _take_newest(self, batch: Batch, frame: Body, position: int) -> None:
+        """Take an offer, or the answer to a claim: the newest message of an exchange."""
+        name, now = batch.name, self.now()
+        if not batch.count:
+            self.claims.offer(name, batch.first - 1)
+            if batch.first - 1 <= position:
+                self._touched.add(name)
+                self._acknowledge()
+        elif self.claims.arrived(name, batch.first, now):
+            self._pass_over(name, batch.first - 1)
+            self._deliver(batch, frame)
+            self._plain.pop(topic(name), None)  # where offers are not expected
+            if self.recovery:
+                self._advance(name)
+            if self.claims.doubtful:
+                self._acknowledge()
+        self._claim(name, now)
+
+    def _claim(self, name: str, now: float) -> None:
+        """Ask for the newest message of a conflated exchange, if that is due."""
+        position = self.positions.positions.get(name)
+        if position is not None and self.claims.due(name, position, now):
+            self._control.ask(
+                self.peer, Replay(self._receive_context.me, name, position + 1, position + 1)
+            )
+
+    def _pass_over(self, name: str, last: int) -> None:
+        """Go on after messages that a newer one has replaced."""
+        gap = self.positions.pass_over(name, last)
+        if gap is not None and self.shared is not ALONE:
+            self.shared.lose(name, gap.first, gap.last, PASSED_OVER)
+
+    def expose(self, name: str, head: int, now: float) -> None:
+        """Take note of a head that the peer has told: messages up to it may be missing."""
+        if name in self.claims:
+            self.claims.offer(name, head)
+        else:
+            self.recovery.expose(name, head, now)
+
     def _take_beacon(self, batch: Batch) -> None:
         """Take note of the peer's head, and acknowledge: that is what a beacon asks for."""
         now = self.now()
-        self.recovery.expose(batch.name, batch.first - 1, now)
+        self.expose(batch.name, batch.first - 1, now)
         self._touched.add(batch.name)
         self._acknowledge()
         self._recover(batch.name, now)
@@ -393,7 +440,7 @@ class PeerReceiver:
         gaps = self.positions.ready(ready.epoch, ready.heads, ready.promised, ready.starts)
         for gap in gaps:
             if gap.first:
-                self.recovery.expose(gap.name, gap.last, now)
+                self.expose(gap.name, gap.last, now)
                 self._recover(gap.name, now)
             else:
                 # Not compared with what comes by other federations: its numbers are unknown.
@@ -411,6 +458,7 @@ class PeerReceiver:
         self._abandon("its origin had forgotten this node")
         before = set(self.positions.positions)
         self.positions.begin_again()
+        self.claims.keep({})
         self.shared.drop(before)
         self._touched.clear()
         self.look_again()
@@ -441,6 +489,7 @@ class PeerReceiver:
                 self._decoders.pop(name, None)
                 self._plain.pop(topic(name), None)
                 self._touched.discard(name)
+                self.claims.forget(name)
                 gone[name] = head
         if gone:
             self.shared.forgotten(gone)
@@ -478,7 +527,7 @@ class PeerReceiver:
                 return  # it was asked for twice, and forgotten in between
             self.take(frame)
             now = self.positions.positions.get(batch.name, 0)
-            if now > before:
+            if now > before and not batch.flags & CONFLATED:
                 self.positions.tallies[batch.name].recovered += min(now - before, batch.count)
         except DecodeError as error:
             self._receive_context.reject(self.origin, str(error))
@@ -492,6 +541,9 @@ class PeerReceiver:
         if request:
             self.history_fetcher.resent(request, name, first, last, now)
         else:
+            if first > last and name in self.claims:
+                # The origin has no newest message to give: the exchange is an ordinary one by now.
+                self.recovery.expose(name, self.claims.forget(name), now)
             self.recovery.unavailable(name, first - 1, "no longer kept by its origin")
             self.recovery.answered(name, now)
             self._recover(name, now)
@@ -500,6 +552,8 @@ class PeerReceiver:
 
     def _recover(self, name: str, now: float) -> None:
         """Ask for what is missing of an exchange, if that is due, or give it up."""
+        if name in self.claims:
+            self._claim(name, now)
         again = name in self._missing
         while again:
             again = False
@@ -515,7 +569,7 @@ class PeerReceiver:
 
         Between the steps the caller may do something else.
         """
-        for name in list(self._missing):
+        for name in [*self._missing, *self.claims.waiting]:
             self._recover(name, now)
             yield
         if self.history_fetcher.owed:
@@ -525,6 +579,9 @@ class PeerReceiver:
     def end(self) -> None:
         """Account for what is missing: the peer has left."""
         self._abandon("its origin has left")
+        for name, head in self.claims.lacking(self.positions.positions):
+            self._pass_over(name, head - 1)
+            self._give_up(GiveUp(name, head, "its origin has left"))
         owed = self.history_fetcher.owing()
         self.history_fetcher.end()
         self.share.end(self.ended, owed)
@@ -532,7 +589,12 @@ class PeerReceiver:
     @property
     def pursuing(self) -> bool:
         """Whether `pursuit` has anything to do."""
-        return bool(self.recovery or self.history_fetcher.owed or self.shared.pursuing)
+        return bool(
+            self.recovery
+            or self.history_fetcher.owed
+            or self.claims.waiting
+            or self.shared.pursuing
+        )
 
     def go_on(self) -> bool:
         """Deliver some parked frames that were left for another turn; return whether some are."""
@@ -577,8 +639,11 @@ class PeerReceiver:
     ) -> None:
         """Report a loss: to streams with details, in its place among the messages, and as an event.
 
-        With a ``mark``, only to streams that were attached before the mark was made.
+        With a ``mark``, only to streams that were attached before the mark was made. Messages
+        that a newer one has replaced are no loss.
         """
+        if reason == PASSED_OVER:
+            return
         lost = Lost(name, self.sender, first, last, reason)
         exchange = self.exchange(name)
         if exchange is not None:

@@ -441,7 +441,7 @@ class Receiver:
         self._drain(self._sources[peer])
         peer_receiver.ended = final
         for name, head in heads.items():
-            peer_receiver.recovery.expose(name, head, now)
+            peer_receiver.expose(name, head, now)
         self._leaving[peer] = (self._receive_context.elapsed.seconds + GOODBYE_SECONDS, heads)
         self._end_if_complete(peer)
 

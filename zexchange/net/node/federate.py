@@ -30,6 +30,7 @@ def federate(
     stall: float = 1.0,
     recovery_timeout: float = 5.0,
     retain: Mapping[str, int] | None = None,
+    conflate: Sequence[str] = (),
     join_timeout: float = 1.0,
     keys: str | os.PathLike[str] | None = None,
     insecure: bool = False,
@@ -73,6 +74,8 @@ def federate(
         retain: by name or pattern, how many of the last messages are kept for late joiners
             here and elsewhere, see `Registry.retain`. They are encoded and numbered even
             while no other node listens, and are gone when this process ends.
+        conflate: names and patterns of exchanges of which only the newest message counts, see
+            `Registry.conflate`.
         join_timeout: seconds.
         keys: a key directory, as `zexchange keygen` makes it: everything that goes over TCP is
             encrypted, and only peers whose keys are in the directory can connect. It is read
@@ -106,6 +109,8 @@ def federate(
     registry = registry or default_registry
     for pattern, n in (retain or {}).items():
         registry.retain(pattern, n)
+    for pattern in (conflate,) if isinstance(conflate, str) else conflate:
+        registry.conflate(pattern)
     node = _enlisted(plan, registry, join_timeout)
     revive(node)
     return node

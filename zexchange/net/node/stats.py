@@ -44,8 +44,8 @@ class PeerStatus:
 class Received:
     """The messages from one origin on one exchange, counted.
 
-    When nothing is on its way, ``received + lost`` is what the origin has sent to this node. It is
-    less if tasks were detached while messages were on their way.
+    When nothing is on its way, ``received + conflated + lost`` is what the origin has sent to this
+    node. It is less if tasks were detached while messages were on their way.
 
     Attributes:
         received: given to the tasks, perhaps by another federation that the sender is in as well.
@@ -53,6 +53,7 @@ class Received:
         lost: reported in `Lost` events.
         recovered: of those received, how many had been missed and were sent again.
         parked: waiting for earlier messages, which have been asked for again.
+        conflated: passed over for a newer one, see `Registry.conflate`.
     """
 
     received: int
@@ -60,6 +61,7 @@ class Received:
     lost: int
     recovered: int = 0
     parked: int = 0
+    conflated: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +72,12 @@ class Sent:
         sent: from the moment the peer was ready for the exchange until it no longer wanted it.
         unacknowledged: of those, how many the tasks of the peer may not have been given yet; if
             it has left, how many they may never have been given.
+        conflated: how many the peer passed over for a newer one, as far as it has said.
     """
 
     sent: int
     unacknowledged: int
+    conflated: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,7 @@ def stats_of(engine: "Engine") -> NodeStats:
     heads = numbering.heads
     positions, parked, sent = inbound.positions(), inbound.parked(), window.sent()
     used, most, kept = window.filled()
+    conflated = engine.outbound.latest.counts()
 
     def look(held: bool) -> NodeStats:
         acked = {peer.id.hex(): peer.acked for peer in engine.session.members.peers.values()}
@@ -126,13 +131,16 @@ def stats_of(engine: "Engine") -> NodeStats:
         for (name, peer), (count, missing) in sent.items():
             # For a peer that has left: how many it had not acknowledged then.
             behind = heads.get(name, 0) - acked[peer].get(name, 0) if peer in acked else missing
-            sent_to[name, peer] = Sent(count, min(count, max(0, behind)))
+            passed = conflated.get((name, bytes.fromhex(peer)), 0)
+            sent_to[name, peer] = Sent(count, min(count, max(0, behind)), passed)
         return NodeStats(
             sent=numbering.counts(),
             sent_to=sent_to,
             received={
                 (name, origin): Received(
-                    t.received, t.duplicates, t.lost, t.recovered, parked.get((name, origin), 0)
+                    *(t.received, t.duplicates, t.lost, t.recovered),
+                    parked.get((name, origin), 0),
+                    t.conflated,
                 )
                 for origin, where in positions.items()
                 for name, t in where.counted().items()

@@ -5,10 +5,11 @@ remote listeners costs no more than a local one.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ...errors import EncodeError
-from ...history import Body, Retained
+from ...history import Body, Bulk, Retained
 from ...local.exchange import Backpressure
 from ...local.process.logs import log
 from ...protocol.codec.attachments import LARGE, Encoder
@@ -21,12 +22,18 @@ SMALL_BYTES = 4096
 send: how many of them are queued matters at any moment."""
 
 
+QUEUED_MOST = 8
+"""Messages of a conflated exchange that are queued before older ones are dropped from the queue."""
+PASSED_OVER = Bulk(b"", ())
+"""Takes the place of a message in the queue of a conflated exchange."""
+
+
 class Bridge:
     """The subscriber between one exchange and the node."""
 
     __slots__ = (
-        "bodies", "encoder", "handed", "kept", "listed", "name", "outbound", "send", "topic",
-        "wanted",
+        "bodies", "conflated", "encoder", "handed", "kept", "listed", "name", "outbound", "send",
+        "topic", "wanted",
     )  # fmt: skip
     federations = 1
     inherits = True
@@ -40,6 +47,8 @@ class Bridge:
         self.handed: int | None = None
         """The last number that a `SharedBridge` has put into this lane; None before the first."""
         self.kept: Retained | None = None
+        self.conflated = False
+        """Whether only the newest message counts; see `conflate`."""
         self.bodies: list[Body] = []
         self.listed = False
         self.encoder = Encoder()
@@ -58,7 +67,21 @@ class Bridge:
     def renew(self) -> None:
         """Begin with an empty queue: a send that is still running adds to the former one."""
         self.bodies = []
-        self.send_by(_way_out(self, self.outbound))
+        self._begin()
+
+    def _begin(self) -> None:
+        """Send by the way of this bridge's kind."""
+        way = _way_of_the_newest if self.conflated else _way_out
+        self.send_by(way(self, self.outbound))
+
+    def conflate(self, conflated: bool) -> None:
+        """Have only the newest message count from now on, or every one of them.
+
+        The exchange has to look up its ways out again.
+        """
+        if conflated is not self.conflated:
+            self.conflated = conflated
+            self._begin()
 
     def enlist(self) -> None:
         """List the queue, so that the next thread that sends empties it, too."""
@@ -190,6 +213,56 @@ def _packed_way_out(bridge: Bridge, outbound: Publisher) -> Callable[[bytes], Ba
             raise
 
     return send_packed
+
+
+def _way_of_the_newest(
+    bridge: Bridge, outbound: Publisher
+) -> Callable[[object], Backpressure | None]:
+    """Return the `send` of a bridge of which only the newest message counts."""
+    encoder, see_to, offers = bridge.encoder, outbound.see_to, outbound.offers
+
+    def send(msg: object) -> Backpressure | None:
+        """Encode a message on the caller's thread and queue it in the place of the one before.
+
+        Returns:
+            None, unless a peer that does not know offers has to get every message.
+
+        Raises:
+            EncodeError: naming the exchange and the path inside the message.
+        """
+        try:
+            body = newest_body(encoder, msg)
+            if not bridge.wanted:
+                return None
+            bodies = bridge.bodies
+            bodies.append(body)
+            if len(bodies) > QUEUED_MOST and bridge.kept is None and offers(bridge.name):
+                # Another thread is sending, and takes its time. What is no longer the newest gets
+                # its number, and no more. A thread that empties the queue takes a copy of it in one
+                # step, whose last item is always a message.
+                with suppress(IndexError):
+                    bodies[-2] = PASSED_OVER
+            room = see_to(bridge, len(body))
+            return None if room is None or offers(bridge.name) else room
+        except Exception as error:
+            see_to(bridge, 0)
+            named = named_error(bridge.name, msg, error)
+            if named is None:
+                raise
+            raise named from error
+        except BaseException:
+            see_to(bridge, 0)
+            raise
+
+    return send
+
+
+def newest_body(encoder: Encoder, msg: object) -> Bulk:
+    """Return a message as the body of a conflated exchange: a `Bulk`, however small."""
+    body: Body = encoder.encode(msg)
+    if len(body) >= LARGE:
+        body = large_body(encoder, msg, body)
+    return body if isinstance(body, Bulk) else Bulk(body, ())
 
 
 def large_body(encoder: Encoder, msg: object, body: Body) -> Body:

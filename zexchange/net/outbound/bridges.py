@@ -185,6 +185,7 @@ class Bridges(Sibling):
         if bridge is None:
             return None
         bridge.keep(retained)
+        bridge.conflate(self._registry.conflated(name))
         return bridge, wanted
 
     def kept(self, key: str) -> dict[str, tuple[int, int]]:

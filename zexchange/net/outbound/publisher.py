@@ -23,10 +23,11 @@ import zmq
 
 from ...history import Body, Buffer, Frame, Retained, Ring
 from ...local.exchange import Backpressure
+from ...protocol.delivery.conflation import Offers
 from ...protocol.delivery.sequence import Numbering
 from ...protocol.interest.interest import NameSet
 from ...protocol.session.peers import Peer
-from ...protocol.wire.data import data_head, ready_frame, ready_frames, ready_that_fits
+from ...protocol.wire.data import CONFLATED, data_head, ready_frame, ready_frames, ready_that_fits
 from ...protocol.wire.data import topic as make_topic
 from ...protocol.wire.messages import Promise, Ready
 from ..security.subscription_filter import SubscriptionFilter
@@ -113,6 +114,8 @@ class Publisher:
             world,
         )
         self.keep = self.window.keep
+        self.latest = Offers()
+        """The newest messages of conflated exchanges."""
         self.demand = SubscriptionReader(socket, self.window, notify, gate, world.monotonic)
         self.pace = SendPacer()
         self._asked = False
@@ -283,7 +286,9 @@ class Publisher:
             if self._gate is not None:
                 self._gate.keep_to(receiver)
             self._send_everything()
-            self.window.promise_now(receiver, NameSet(interest.held(epoch)), peer.forgets)
+            held = NameSet(interest.held(epoch))
+            self.window.promise_now(receiver, held, peer.forgets, peer.conflates)
+            self.latest.renew()
             heads = numbering.covered(keys)
             behind = tuple(promise.behind(heads) for promise in interest.promised)
             if peer.forgets:
@@ -337,7 +342,10 @@ class Publisher:
         for name, topic in topics:
             start = numbering.start(name)
             head, base = numbering.heads.get(name, start), numbering.bases.get(name)
-            self.put(data_head(topic, self._origin, head + 1, 0, now, 0, start, base), DO_NOT_WAIT)
+            newest = self.latest.newest.get(name)
+            flags = CONFLATED if newest is not None and newest.last == head else 0
+            beacon = data_head(topic, self._origin, head + 1, 0, now, 0, start, base, flags)
+            self.put(beacon, DO_NOT_WAIT)
             if self.monotonic() >= until:
                 break
 
@@ -384,6 +392,7 @@ class Publisher:
                 with agreed(name, head) as may_go:
                     if may_go:
                         window.forget_exchange(name)
+                        self.latest.forget(name)
                         for peer in (b"", *audience):
                             forgotten.setdefault(peer, {})[name] = head
             self._beacon(unsure)
@@ -577,6 +586,15 @@ class Publisher:
         """Send everything that was queued before the call."""
         for _ in range(len(self.lanes) // LANES_AT_ONCE + 1):
             self._send_queued()
+
+    def offers(self, name: str) -> bool:
+        """See `FrameSink`."""
+        return not self.window.owes_every(name)
+
+    def offer(self, topic: bytes, frame: Frame) -> None:
+        """See `FrameSink`."""
+        if self.latest.put(frame):
+            self._beacon([(frame.name, topic)])
 
     def mend(self, frame: Frame) -> None:
         """See `FrameSink`."""

@@ -12,6 +12,7 @@ from typing import Protocol
 from ...history import Body, Buffer, Bulk, Frame, Retained
 from ...protocol.delivery.sequence import Numbering
 from ...protocol.wire.data import (
+    CONFLATED,
     HEAD,
     STARTED,
     STARTED_HEAD,
@@ -39,6 +40,8 @@ class ExchangeQueue(Protocol):
     name: str
     topic: bytes
     kept: Retained | None
+    conflated: bool
+    """Whether only its newest message counts. Then all its bodies are `Bulk`."""
     bodies: list[Body]
     listed: bool
 
@@ -57,6 +60,14 @@ class FrameSink(Protocol):
         """Send a frame and the buffers of its last message."""
         ...
 
+    def offers(self, name: str) -> bool:
+        """Return whether all peers that want a conflated exchange know offers."""
+        ...
+
+    def offer(self, topic: bytes, frame: Frame) -> None:
+        """Keep the newest message of a conflated exchange, and offer it to peers."""
+        ...
+
     def mend(self, frame: Frame) -> None:
         """Restore a valid state after an exception in any of these calls, which then come again."""
         ...
@@ -70,13 +81,15 @@ def frame_parts(
     sent_at: float,
     start: int = 0,
     base: int | None = None,
+    flags: int = 0,
 ) -> tuple[bytes, tuple[Buffer, ...]]:
     """Return messages of one exchange as a frame, and the buffers of the last of them."""
     body = bodies[-1]
     buffers: tuple[Buffer, ...] = ()
     if isinstance(body, Bulk):
-        buffers, bodies = body.buffers, [*bodies[:-1], body.packed]
-    head = data_head(topic, origin, first, len(bodies), sent_at, len(buffers), start, base)
+        buffers = body.buffers
+        bodies = [one.packed if isinstance(one, Bulk) else one for one in bodies]
+    head = data_head(topic, origin, first, len(bodies), sent_at, len(buffers), start, base, flags)
     return b"".join([head, *bodies]), buffers  # type: ignore[list-item]
 
 
@@ -88,9 +101,10 @@ def make_frame(
     sent_at: float,
     start: int = 0,
     base: int | None = None,
+    flags: int = 0,
 ) -> Frame:
     """Return messages of one exchange as a frame; only the last may have buffers."""
-    data, buffers = frame_parts(lane.topic, origin, first, bodies, sent_at, start, base)
+    data, buffers = frame_parts(lane.topic, origin, first, bodies, sent_at, start, base, flags)
     return Frame(lane.name, first, first + len(bodies) - 1, data, (), buffers)
 
 
@@ -163,6 +177,9 @@ class SendQueue:
                 sent, first, now = bodies[:fitting], heads.get(name, start) + 1, self._time()
                 last = first + fitting - 1
                 if type(sent[-1]) is Bulk or (bases and name in bases):
+                    if lane.conflated and carrier.offers(name):
+                        count += self._offer(lane, first, now) - fitting - left
+                        break
                     data, buffers = frame_parts(
                         lane.topic, self._origin, first, sent, now, start, bases.get(name)
                     )
@@ -195,6 +212,29 @@ class SendQueue:
         self._taken = []
         return count
 
+    def _offer(self, lane: ExchangeQueue, first: int, now: float) -> int:
+        """Number all messages of a lane of which only the last counts; return how many."""
+        sent = lane.bodies[:]
+        count = len(sent)
+        unsent = (lane, first, sent, now)
+        # One step:
+        self._heads[lane.name] = first + count - 1
+        self._unsent = unsent
+        del lane.bodies[:count]
+        self._offer_newest(lane, first, sent, now)
+        return count
+
+    def _offer_newest(self, lane: ExchangeQueue, first: int, sent: list[Body], now: float) -> None:
+        """Offer the last of some messages that have numbers."""
+        start, base = self._starts.get(lane.name, 0), self._bases.get(lane.name)
+        last = first + len(sent) - 1
+        frame = make_frame(lane, self._origin, last, sent[-1:], now, start, base, CONFLATED)
+        if lane.kept is not None:
+            lane.kept.keep(first, now, sent)
+        self._carrier.offer(lane.topic, frame)
+        self.frames += 1
+        self._unsent = None
+
     @property
     def interrupted(self) -> bool:
         """Whether an exception has left messages, with which the next `send` begins."""
@@ -214,6 +254,9 @@ class SendQueue:
 
     def _send_again(self, lane: ExchangeQueue, first: int, sent: list[Body], now: float) -> None:
         """Send a frame that an exception has left. If it was sent before, receivers drop it."""
+        if lane.conflated and self._carrier.offers(lane.name):
+            self._offer_newest(lane, first, sent, now)
+            return
         carrier, start = self._carrier, self._starts.get(lane.name, 0)
         base = self._bases.get(lane.name)
         frame = make_frame(lane, self._origin, first, sent, now, start, base)

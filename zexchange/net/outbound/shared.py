@@ -22,7 +22,7 @@ from ...history import Body
 from ...local import parking
 from ...local.exchange import Backpressure
 from ...protocol.codec.attachments import LARGE, Encoder
-from .bridge import SMALL_BYTES, Bridge, large_body, named_error
+from .bridge import SMALL_BYTES, Bridge, large_body, named_error, newest_body
 
 SETTLE_SECONDS = 1.0
 """The most seconds to wait for another thread that moves messages to the lanes."""
@@ -75,6 +75,12 @@ class SharedBridge(parking.Bridge):
             EncodeError: naming the exchange and the path inside the message.
         """
         try:
+            if self.lanes[0].conflated:
+                newest = newest_body(self._encoder, msg)
+                self.bodies.append(newest)
+                room = self.see_to(len(newest))
+                offered = all(lane.outbound.offers(self.name) for lane in self.lanes)
+                return None if offered else room
             body = self._encoder.encode(msg)
             if len(body) >= LARGE:
                 body = large_body(self._encoder, msg, body)

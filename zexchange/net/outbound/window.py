@@ -131,6 +131,9 @@ class Window:
         self._departed = Departed[bytes, SentCounter](longer=LONGER)
         self._former: dict[bytes, SentCounter] = {}
         self._slow: dict[bytes, SlowPeer] = {}
+        self._older = set[bytes]()
+        """The peers that do not know offers: a conflated exchange that one of them wants is an
+        ordinary one."""
         self._audiences: dict[str, tuple[bytes, ...]] = {}
         self._connections: dict[bytes, Connection] = {}
         self._shared: deque[Connection] = deque(maxlen=SHARED_MOST)
@@ -243,12 +246,16 @@ class Window:
         if (found := connection(fd)) is not None:
             self._shared.append(found)
 
-    def promise_now(self, peer: bytes, keys: NameSet, forgets: bool = True) -> None:
+    def promise_now(
+        self, peer: bytes, keys: NameSet, forgets: bool = True, conflates: bool = True
+    ) -> None:
         """Hold for a peer, from now on, what is sent under these keys, and nothing else.
 
         ``forgets`` says that the peer knows starts. If it does not, exchanges that it was promised
-        are never forgotten.
+        are never forgotten. ``conflates`` says that it knows offers.
         """
+        if not conflates:
+            self._older.add(peer)
         account = self._accounts.get(peer)
         if account is None:
             account = self._departed.back(peer) or self._former.pop(peer, None) or SentCounter()
@@ -261,6 +268,11 @@ class Window:
             if not keys.covers(name):
                 self._ring.release(peer, name)
         self._judge()
+
+    def owes_every(self, name: str) -> bool:
+        """Return whether a peer is promised an exchange that would take an offer for a gap."""
+        older = self._older
+        return bool(older) and any(self.promised(peer).covers(name) for peer in older)
 
     def free(self, name: str, head: int) -> bool:
         """Return whether an exchange may be forgotten as far as absent and older peers go.
@@ -311,10 +323,12 @@ class Window:
 
     # -------------------------------------------------------- called by the control thread
 
-    def promise(self, peer: bytes, keys: Iterable[str], forgets: bool = True) -> None:
+    def promise(
+        self, peer: bytes, keys: Iterable[str], forgets: bool = True, conflates: bool = True
+    ) -> None:
         """Take the lock and call `promise_now`."""
         with self._lock:
-            self.promise_now(peer, NameSet(keys), forgets)
+            self.promise_now(peer, NameSet(keys), forgets, conflates)
 
     def forget(self, peer: bytes, final: bool, acked: Mapping[str, int]) -> None:
         """Hold nothing for a peer that has left. It may come back unless that is ``final``.
@@ -331,6 +345,7 @@ class Window:
                 else:
                     self._departed.leave(peer, account, now)
             self._slow.pop(peer, None)
+            self._older.discard(peer)
             self._connections.pop(peer, None)
             self._audiences.clear()
             self._ring.release(peer)

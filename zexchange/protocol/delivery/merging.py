@@ -30,6 +30,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from .conflation import CONFLATED
+
 OPENING = 1.0
 """Seconds for ways to say where they stand on an exchange that begins."""
 PARKED_MOST = 32 << 20
@@ -182,6 +184,10 @@ class _Stream:
             self.gaps += [_Gap(start, end, mark) for start, end in left]
         others = _without(hole.first, hole.last, [(gap.first, gap.last) for gap in before])
         return (replace(hole, first=start, last=end) for start, end in others)
+
+    def passed_over(self, number: int) -> bool:
+        """Return whether a newer message has replaced one, which is then not waited for."""
+        return any(h.first <= number <= h.last and h.reason == CONFLATED for h in self.holes)
 
     def through(self, number: int) -> bool:
         """Return whether all that has come was handed on, and none of it is above a number."""
@@ -422,6 +428,8 @@ class Merger:
                 return None
             if following <= stream.base:  # no way will bring it
                 last, behind, coming = min(last, stream.base), False, False
+            elif stream.passed_over(following):
+                behind, coming = True, False  # a way that is behind is not waited for
             else:
                 behind = any(at < following for at in stream.ways.values())
                 coming = behind or not self.ways <= stream.ways.keys() | stream.absent

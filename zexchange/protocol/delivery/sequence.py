@@ -256,6 +256,7 @@ class ReceiveCounts:
     duplicates: int = 0
     lost: int = 0
     recovered: int = 0
+    conflated: int = 0
 
     def add(self, other: "ReceiveCounts") -> None:
         """Add the counts of another one."""
@@ -263,6 +264,7 @@ class ReceiveCounts:
         self.duplicates += other.duplicates
         self.lost += other.lost
         self.recovered += other.recovered
+        self.conflated += other.conflated
 
 
 @dataclass(frozen=True, slots=True)
@@ -535,6 +537,15 @@ class ReceiveState:
             return None
         self.positions[name] = last
         self.tallies[name].lost += last - position
+        return Gap(name, position + 1, last)
+
+    def pass_over(self, name: str, last: int) -> Gap | None:
+        """Count messages up to a number as conflated, and go on after it; return the gap."""
+        position = self.positions.get(name)
+        if position is None or last <= position:
+            return None
+        self.positions[name] = last
+        self.tallies[name].conflated += last - position
         return Gap(name, position + 1, last)
 
     def where(self, name: str, start: int = 0) -> int | None:

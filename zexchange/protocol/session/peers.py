@@ -32,7 +32,7 @@ from ..unanswered import (
     refused,
 )
 from ..wire.envelopes import SCHEME
-from ..wire.messages import FORGETS, Hello, Pong
+from ..wire.messages import CONFLATES, FORGETS, Hello, Pong
 
 HELLO_EVERY = 1.0
 REFUSED_RETRY = 10.0
@@ -222,6 +222,11 @@ class Peer:
     def forgets(self) -> bool:
         """Whether the peer knows starts and places, and forgets what it is told to."""
         return FORGETS in self.hello.features
+
+    @property
+    def conflates(self) -> bool:
+        """Whether the peer knows offers, and claims what they offer."""
+        return CONFLATES in self.hello.features
 
     @property
     def carried(self) -> bool:

@@ -40,6 +40,10 @@ STARTED = 0x01
 BASED = 0x02 | STARTED
 """The flags of a data frame that also tells up to where nothing will come by any federation."""
 
+CONFLATED = 0x08
+"""The flag of a data frame of an exchange of which only the newest message counts: without values
+it is an offer, with one it answers a claim. See `conflation`."""
+
 _BATCH = struct.Struct(">BB16sQIBQ")
 _UNKNOWN = MUST_UNDERSTAND & ~ATTACHED
 _READY = struct.Struct(">BB16s")
@@ -91,6 +95,7 @@ def data_head(
     attached: int = 0,
     start: int = 0,
     base: int | None = None,
+    flags: int = 0,
 ) -> bytes:
     """Return the bytes that precede the values of a data frame.
 
@@ -103,10 +108,11 @@ def data_head(
         attached: how many ZeroMQ frames belong to it in addition to the first.
         start: where the exchange starts; the number that travels counts from there.
         base: up to this place nothing more will come by any federation; None for ``start``.
+        flags: `CONFLATED`, or 0.
     """
-    moment, flags, more = int(sent_at * 1e6 + 0.5), 0, b""
+    moment, more = int(sent_at * 1e6 + 0.5), b""
     if attached:
-        flags, more = ATTACHED, attached.to_bytes(_ATTACHED_BYTES, "big")
+        flags, more = flags | ATTACHED, attached.to_bytes(_ATTACHED_BYTES, "big")
     if start:
         flags, more = flags | STARTED, more + START.pack(start)
     if base is not None and base < start:

@@ -15,7 +15,9 @@ VERSIONS = (1, 1)
 """The lowest and highest protocol version spoken here."""
 FORGETS = "forget"
 """The feature of a node that knows starts and places: see `sequence`."""
-FEATURES = (FORGETS,)
+CONFLATES = "conflate"
+"""The feature of a node that answers offers with claims: see `conflation`."""
+FEATURES = (FORGETS, CONFLATES)
 
 
 MAX_ENDPOINT = 512
