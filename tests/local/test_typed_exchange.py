@@ -37,6 +37,7 @@ class Carrier:
     """A bridge that lists what it is given."""
 
     inherits = True
+    packed = None
 
     def __init__(self) -> None:
         self.got: list[object] = []
@@ -305,6 +306,8 @@ def test_a_message_sent_by_a_task_does_not_disturb_the_one_being_sent(
 
     class SendsOn:
         """First of the bridges: as a finaliser or a signal handler may."""
+
+        packed = None
 
         def send(self, msg: object, /) -> None:
             symbols.send(trade)

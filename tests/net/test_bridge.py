@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from zexchange.errors import EncodeError
-from zexchange.net.outbound.bridge import SMALL_BYTES, Bridge, _way_out
+from zexchange.net.outbound.bridge import SMALL_BYTES, Bridge
 from zexchange.net.outbound.pacing import SendPacer
 from zexchange.protocol.codec.values import encode
 
@@ -54,7 +54,12 @@ def put(request: pytest.FixtureRequest) -> Put:
     """Send a message as any exchange does, or as one with a type that becomes bytes at once."""
     if request.param == "as a value":
         return lambda bridge, msg: bridge.send(msg)
-    return lambda bridge, msg: bridge.send.packed(encode(msg))  # type: ignore[attr-defined]
+
+    def packed(bridge: Bridge, msg: object) -> object:
+        assert bridge.packed is not None
+        return bridge.packed(encode(msg))
+
+    return packed
 
 
 def test_what_is_seen_to_is_only_queued(bridge: Bridge, out: Out, put: Put) -> None:
@@ -80,7 +85,7 @@ def test_what_nobody_sees_to_is_told(bridge: Bridge, out: Any, change: str, put:
                 super().append(body)
 
         bridge.bodies = Taken()
-        bridge.send_by(_way_out(bridge, out))
+        bridge._begin()
     put(bridge, bytes(SMALL_BYTES) if change == "large" else "a")
     assert [seen for seen, _ in out.seen] == [bridge]
 
@@ -114,7 +119,7 @@ def test_an_exception_behind_the_append_leaves_nothing_unseen(
         raise KeyboardInterrupt
 
     out.monotonic = interrupted
-    bridge.send_by(_way_out(bridge, out))  # type: ignore[arg-type]
+    bridge._begin()
     with pytest.raises(KeyboardInterrupt):
         put(bridge, "a")
     assert len(bridge.bodies) == 1

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.support import examples
 from zexchange.protocol.delivery import merging
-from zexchange.protocol.delivery.conflation import CONFLATED
+from zexchange.protocol.delivery.conflation import PASSED_OVER
 from zexchange.protocol.delivery.merging import LATE, LEFT, SLOW, HandOn, Merger, Settled, TellLost
 
 PATIENCE = 5.0
@@ -663,9 +663,9 @@ def test_messages_that_a_newer_one_has_replaced_are_not_waited_for(ahead: str) -
     r = Receiver()
     for way in "ab":
         r.bring(way, 1, 5)
-    r.merger.lose(ahead, "x", 6, 8, CONFLATED, r.now)
+    r.merger.lose(ahead, "x", 6, 8, PASSED_OVER, r.now)
     r.bring(ahead, 9, 9)
     assert r.handed == [*range(1, 6), 9]
-    assert r.lost == [(6, 8, CONFLATED)]
+    assert r.lost == [(6, 8, PASSED_OVER)]
     r.bring("b" if ahead == "a" else "a", 6, 6)
     assert r.handed == [*range(1, 6), 9]

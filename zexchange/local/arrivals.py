@@ -36,7 +36,8 @@ class Arrivals(Rounds[T]):
 
     def _note(self, target: Target) -> str:
         """Return a note for an error: which task, or bridge, raised it."""
-        if target in (*self._ways(), *self._packed_ways()):
+        packed = () if self._declared is None else self._packed_ways()
+        if target in (*self._ways(), *packed):
             return f"raised when exchange {self.name!r} handed the message to other nodes"
         if isinstance(target, Shaped | CatchUp):
             task = target.subscription.task

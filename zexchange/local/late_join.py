@@ -102,7 +102,7 @@ class CatchUp:
         """How many messages of each exchange the joiner asked for."""
         self.cancelled = False
         """Whether the joiner has left."""
-        self.exchanges = weakref.WeakSet[Any]()
+        self.exchanges = weakref.WeakValueDictionary[str, Any]()
         """The exchanges that have begun to give it their history. Weak: a collected one keeps
         nothing."""
         self._registry = registry
@@ -129,6 +129,7 @@ class CatchUp:
         self._parked: list[Delivery | Lost] = []
         self._first: dict[tuple[str, str], int] = {}
         self._had: dict[str, Latest] = {}
+        """By exchange, how new the messages are that the joiner was given, while it is open."""
         self.gathering = False
         """Whether the joiner is still to be given the newest of all messages that are kept."""
         self._settling = self._again = False
@@ -220,10 +221,8 @@ class CatchUp:
 
     def again(self, observer: object) -> None:
         """Gather once more, for origins that an observer is about to meet and then has `noted`."""
-        had = self._given_so_far()
         with self._lock:
-            if not self.open:
-                self._had = had
+            _held = self._begin_notes()  # released outside the lock
             if not (self.cancelled or self.gathering):
                 self.gathering = self._again = True
             self._waits_for.add(observer)
@@ -241,15 +240,13 @@ class CatchUp:
         Called on the thread that delivers the origin's messages. If the origin is ``expected`` to
         answer soon, gathering waits for it.
         """
-        had = {} if self.open else self._given_so_far()
         with self._lock:
             if self.cancelled or origin in self._through:
                 return False
             if origin in self._awaited and origin not in self._left:
                 return False
             was_open = self.open
-            if not was_open:
-                self._had = had
+            _held = self._begin_notes()  # released outside the lock
             self._awaited.add(origin)
             self._left.discard(origin)
             self._ready.discard(origin)
@@ -336,13 +333,17 @@ class CatchUp:
         if end:
             raise end.pop(0)
 
-    def _given_so_far(self) -> dict[str, Latest]:
-        """Return, by exchange, how new the messages are that tasks were given there so far.
+    def _begin_notes(self) -> object:
+        """Note how new the messages are that the joiner has had; the lock is held.
 
-        To be called when the joiner is about to get its messages from here. From then on `_note`
-        says what it is given, because an exchange also counts the messages that are parked here.
+        Until now its exchanges have counted them. From now on `_note` does, because an exchange
+        also counts the messages that are parked here. Returns what the caller is to release.
         """
-        return {exchange.name: exchange._given_so_far() for exchange in tuple(self.exchanges)}
+        if self.open:
+            return None
+        there = [exchange for ref in self.exchanges.valuerefs() if (exchange := ref()) is not None]
+        self._had = {exchange.name: exchange._given_so_far() for exchange in there}
+        return there
 
     def _note(self, name: str, sent_at: float, origin: str) -> None:
         """Note a message that the joiner is given."""
@@ -398,6 +399,8 @@ class CatchUp:
                 del self._first[key]
             if origins is None:
                 self.gathering = self._settling = self._again = False
+            if not self.open:
+                self._had = {}
             return []
 
     def _give(self, item: Delivery | Lost, early: bool, end: list[BaseException] | None) -> None:

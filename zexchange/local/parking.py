@@ -6,7 +6,7 @@ Messages sent meanwhile are encoded here, on the sender's thread, and follow the
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from .process import finalizers
@@ -22,6 +22,11 @@ class Bridge(Protocol):
     def inherits(self) -> bool:
         """Whether the bridge is given the messages kept before it came."""
         return False
+
+    @property
+    def packed(self) -> Callable[[bytes], Backpressure | None] | None:
+        """Takes a message that is MessagePack already, as `send`; None if that cannot be."""
+        return None
 
     def send(self, msg: Any, /) -> Backpressure | None:
         """Take a message before any task does; return where to wait for room, if need be."""

@@ -153,7 +153,7 @@ class Routing(SubscriberTable[T], Forwarder):
 
     def _packed_ways(self) -> tuple[Target, ...]:
         """Return a target for each bridge that is to be given bytes; none if one cannot."""
-        packed = [getattr(way, "packed", None) for way in self._ways()]
+        packed = [None if parking else bridge.packed for bridge, parking in self._bridges.items()]
         return tuple([way for way in packed if way is not None]) if all(packed) else ()
 
     def _task_targets(self) -> tuple[Target, ...]:
@@ -269,9 +269,9 @@ class Routing(SubscriberTable[T], Forwarder):
     def _begin_history(self, subscription: Subscription) -> None:
         """Have a new subscription catch up with the messages kept here; the lock is held."""
         catch_up = subscription.catch_up
-        if catch_up is None or self in catch_up.exchanges:
+        if catch_up is None or catch_up.exchanges.get(self.name) is self:
             return
-        catch_up.exchanges.add(self)
+        catch_up.exchanges[self.name] = self
         self._latest = self._latest or Latest()
         others = [s for s in self._audience() if s.key == subscription.key]
         if catch_up.gathering and others == [subscription] and self._ring:

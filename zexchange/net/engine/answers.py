@@ -79,8 +79,8 @@ class Answers:
         # A frame that does not fit is dropped and asked for again later: while a task blocks the
         # data thread, nothing is taken from its queue.
         pending = self._pending_of(peer.id)
-        others = sum(other.waiting for other in self._pending.values())
-        if not pending.waiting or (pending.waiting <= PENDING_OF_ONE and others <= PENDING_BYTES):
+        of_all = sum(one.waiting for one in self._pending.values())
+        if not pending.waiting or (pending.waiting <= PENDING_OF_ONE and of_all <= PENDING_BYTES):
             pending.came += size
             self._inbound.with_peer_receiver(peer.id, lambda there: there.replayed(frame))
             self._inbound.do(lambda: self._leave(pending, size))

@@ -36,8 +36,7 @@ from ...local.late_join import CatchUp
 from ...local.registry import Exchange
 from ...protocol.codec.batches import BatchDecoder, decode_batch_of
 from ...protocol.codec.values import SMALL_BODY, TOP, decode_batch
-from ...protocol.delivery.conflation import CONFLATED as PASSED_OVER
-from ...protocol.delivery.conflation import Claims
+from ...protocol.delivery.conflation import PASSED_OVER, Claims
 from ...protocol.delivery.recovery import GiveUp, Recovery
 from ...protocol.delivery.sequence import ReceiveCounts, ReceiveState, everything
 from ...protocol.session.events import Lost

@@ -27,6 +27,7 @@ thread may touch them.
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import zmq
@@ -89,6 +90,7 @@ for the interpreter's lock at each frame could take many times as long, and othe
 DRAIN_SHARE = 0.01
 """The share of the time that goes into such sockets of a peer that has them replaced over and
 over."""
+GREEDY = attrgetter("greedy")
 FORGOTTEN = "a return that would be told of: more peers were away for too long than are remembered"
 
 
@@ -565,8 +567,7 @@ class Receiver:
         if self._pursuits:
             self._go_on_pursuing()
         now, resting = self._monotonic(), list[float]()
-        greedy = [source for source in hot if source.greedy]
-        for source in [source for source in hot if not source.greedy] + greedy:
+        for source in sorted(hot, key=GREEDY):
             if source.rest_until > now:
                 resting.append(source.rest_until - now)
             elif source in hot and not self._serve(source):

@@ -20,11 +20,9 @@ from .publisher import Publisher
 SMALL_BYTES = 4096
 """The publisher is called for each message that is larger, even while another thread is about to
 send: how many of them are queued matters at any moment."""
-
-
 QUEUED_MOST = 8
 """Messages of a conflated exchange that are queued before older ones are dropped from the queue."""
-PASSED_OVER = Bulk(b"", ())
+REPLACED = Bulk(b"", ())
 """Takes the place of a message in the queue of a conflated exchange."""
 
 
@@ -32,8 +30,8 @@ class Bridge:
     """The subscriber between one exchange and the node."""
 
     __slots__ = (
-        "bodies", "conflated", "encoder", "handed", "kept", "listed", "name", "outbound", "send",
-        "topic", "wanted",
+        "_packed", "bodies", "conflated", "encoder", "handed", "kept", "listed", "name",
+        "outbound", "send", "takes_packed", "topic", "wanted",
     )  # fmt: skip
     federations = 1
     inherits = True
@@ -53,7 +51,7 @@ class Bridge:
         self.listed = False
         self.encoder = Encoder()
         self.outbound = outbound
-        self.send_by(_way_out(self, outbound))
+        self._begin()
 
     if TYPE_CHECKING:
 
@@ -63,6 +61,8 @@ class Bridge:
     def send_by(self, way: Callable[[object], Backpressure | None]) -> None:
         """Make ``way`` the `send` of this bridge: one call for each message instead of two."""
         object.__setattr__(self, "send", way)
+        self._packed: Callable[[bytes], Backpressure | None] | None = None
+        self.takes_packed = False
 
     def renew(self) -> None:
         """Begin with an empty queue: a send that is still running adds to the former one."""
@@ -73,6 +73,17 @@ class Bridge:
         """Send by the way of this bridge's kind."""
         way = _way_of_the_newest if self.conflated else _way_out
         self.send_by(way(self, self.outbound))
+        self.takes_packed = not self.conflated
+
+    @property
+    def packed(self) -> Callable[[bytes], Backpressure | None] | None:
+        """Takes a message that is MessagePack already; made at its first use, by a typed exchange.
+
+        None while every message has to come as it is.
+        """
+        if self.takes_packed and self._packed is None:
+            self._packed = _packed_way_out(self, self.outbound)
+        return self._packed
 
     def conflate(self, conflated: bool) -> None:
         """Have only the newest message count from now on, or every one of them.
@@ -183,7 +194,6 @@ def _way_out(bridge: Bridge, outbound: Publisher) -> Callable[[object], Backpres
             see_to(bridge, 0)
             raise
 
-    send.packed = _packed_way_out(bridge, outbound)  # type: ignore[attr-defined]
     return send
 
 
@@ -241,7 +251,7 @@ def _way_of_the_newest(
                 # its number, and no more. A thread that empties the queue takes a copy of it in one
                 # step, whose last item is always a message.
                 with suppress(IndexError):
-                    bodies[-2] = PASSED_OVER
+                    bodies[-2] = REPLACED
             room = see_to(bridge, len(body))
             return None if room is None or offers(bridge.name) else room
         except Exception as error:

@@ -185,6 +185,7 @@ class Publisher:
             for held in iter(self._try_lock, False):  # noqa: B007
                 self._holder = threading.get_ident()
                 waiting = self._waiting
+                frames = waiting.frames
                 try:
                     count = waiting.send()
                 except BaseException:
@@ -193,7 +194,7 @@ class Publisher:
                 if count == 1:
                     pace.direct_at = self.monotonic() + GAP
                 else:
-                    pace.sent(self.monotonic(), count, 1)
+                    pace.sent(self.monotonic(), count, waiting.frames - frames)
                 if self.window.acknowledged or began >= self._look_at:
                     self._look_around(began)
                 break

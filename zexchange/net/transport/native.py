@@ -18,6 +18,7 @@ import os
 import sys
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import zmq
 from zmq.backend import Socket as _Backend
@@ -49,19 +50,18 @@ KEPT = _libzmq is not None
 """Whether frames are sent and received with the interpreter's lock kept."""
 
 
-def _eventfd_write() -> Callable[[int, int], object]:
-    """Return libc's ``eventfd_write``; `os.eventfd_write` if it cannot be reached."""
+def _eventfd_write() -> Any:
+    """Return libc's ``eventfd_write``; `os.eventfd_write`, if there is one, without that."""
     try:
-        call: Callable[[int, int], object] = ctypes.PyDLL(None).eventfd_write
-        call.argtypes = [ctypes.c_int, ctypes.c_uint64]  # type: ignore[attr-defined]
-    except (AttributeError, OSError, TypeError):
-        call = getattr(os, "eventfd_write", lambda _fd, _value: None)
+        call = ctypes.PyDLL(None).eventfd_write
+    except (AttributeError, OSError):
+        return getattr(os, "eventfd_write", None)
+    call.argtypes = [ctypes.c_int, ctypes.c_uint64]
     return call
 
 
 eventfd_write = _eventfd_write()
-"""Adds a value to an eventfd, if there are such descriptors. A call on a closed one does nothing
-or raises `OSError`."""
+"""Adds a value to an eventfd. None where there are no such descriptors."""
 
 
 def sender(socket: "zmq.Socket[bytes]") -> Callable[[bytes, int], object]:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 
 from ...history import Frame
 
-CONFLATED = "conflated"
+PASSED_OVER = "conflated"
 """The reason that is given internally for messages that a newer one has replaced."""
 ASK_AGAIN, ASK_AGAIN_MOST = 1.0, 8.0
 """Seconds after which an unanswered claim is repeated, and the longest pause that this grows to. An

@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from .conflation import CONFLATED
+from .conflation import PASSED_OVER
 
 OPENING = 1.0
 """Seconds for ways to say where they stand on an exchange that begins."""
@@ -187,7 +187,7 @@ class _Stream:
 
     def passed_over(self, number: int) -> bool:
         """Return whether a newer message has replaced one, which is then not waited for."""
-        return any(h.first <= number <= h.last and h.reason == CONFLATED for h in self.holes)
+        return any(h.first <= number <= h.last and h.reason == PASSED_OVER for h in self.holes)
 
     def through(self, number: int) -> bool:
         """Return whether all that has come was handed on, and none of it is above a number."""
