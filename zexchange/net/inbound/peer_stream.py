@@ -169,8 +169,9 @@ class PeerReceiver:
         self._ahead: dict[str, None] = {}
         """Exchanges of which parked frames are next that were left for another turn."""
         self._parts: list[Ready] = []
-        self._exchanges: dict[str, Exchange[Any] | None] = {}
-        self._decoders: dict[str, BatchDecoder | None] = {}
+        self._exchanges: dict[str, tuple[Exchange[Any] | None, BatchDecoder | None]] = {}
+        """By name, the exchange, if it takes part, and the decoder of its frames, if not msgpack.
+        """
         self._plain: dict[
             bytes, tuple[str, Exchange[Any] | None, ReceiveCounts, BatchDecoder | None]
         ] = {}
@@ -200,7 +201,6 @@ class PeerReceiver:
     def look_again(self) -> None:
         """Look up again which exchange a name stands for, and whether it takes part."""
         self._exchanges.clear()
-        self._decoders.clear()
         self._plain.clear()
 
     def begin_to_share(self) -> None:
@@ -316,7 +316,7 @@ class PeerReceiver:
             elif self.shared is not ALONE:
                 self.shared.bring(exchange, batch, frame, skip)
             elif self.hand_on(exchange, batch, frame, skip, self):
-                tally, fast = self.positions.tallies[name], self._decoders.get(name)
+                tally, fast = self.positions.tallies[name], self._looked_up(name)[1]
                 self._plain[topic(name)] = name, exchange, tally, fast
             if self.history_fetcher.owed:
                 self.history_fetcher.delivered(len(frame))
@@ -337,7 +337,7 @@ class PeerReceiver:
         """Hand on the messages of a frame that a receiver brought; return False if unreadable."""
         name, first = batch.name, batch.first + skip
         try:
-            values = decode_batch_of(frame, batch, self._decoder(name, exchange))
+            values = decode_batch_of(frame, batch, self._looked_up(name)[1])
         except DecodeError as error:
             count = batch.count - skip
             by.spoiled(name, count)
@@ -485,7 +485,6 @@ class PeerReceiver:
         for name, head in heads.items():
             if name not in self._missing and self.positions.forget(name, head):
                 self._exchanges.pop(name, None)
-                self._decoders.pop(name, None)
                 self._plain.pop(topic(name), None)
                 self._touched.discard(name)
                 self.claims.forget(name)
@@ -495,23 +494,18 @@ class PeerReceiver:
 
     def exchange(self, name: str) -> Exchange[Any] | None:
         """Return the exchange of a name, made if need be; None if it takes no part."""
+        return self._looked_up(name)[0]
+
+    def _looked_up(self, name: str) -> tuple[Exchange[Any] | None, BatchDecoder | None]:
         try:
             return self._exchanges[name]
         except KeyError:
             if len(self._exchanges) >= EXCHANGES_MOST:  # of a peer that never has any forgotten
                 self.look_again()
-            exchange = self._exchanges[name] = self._receive_context.exchange(name)
-            return exchange
-
-    def _decoder(self, name: str, exchange: Exchange[Any]) -> BatchDecoder | None:
-        """Return what decodes the frames of an exchange; None if that is up to msgpack."""
-        try:
-            return self._decoders[name]
-        except KeyError:
-            if len(self._decoders) >= EXCHANGES_MOST:
-                self._decoders.clear()
-            decoder = self._decoders[name] = decoder_for(exchange)
-            return decoder
+            exchange = self._receive_context.exchange(name)
+            decoder = None if exchange is None else decoder_for(exchange)
+            found = self._exchanges[name] = exchange, decoder
+            return found
 
     # ------------------------------------------------------------------------- recovery
 
