@@ -1,6 +1,6 @@
 """Decodes the messages of data frames, most of them by msgspec where that is installed.
 
-msgspec takes half of the time of msgpack. But it is not told how `values` decodes, and left to
+msgspec takes less time than msgpack. But it is not told how `values` decodes, and left to
 itself it decodes otherwise: an array that is a key becomes a tuple, the moment of a timestamp is
 rounded, lists may be nested as deeply as Python's recursion limit says, which a program may have
 raised, and keys that were made to collide are not looked at before they are in their dict.
