@@ -32,6 +32,8 @@ import sys
 import tempfile
 import time
 
+from speed_tasks import Counter
+
 import zexchange
 
 BAR = 0.9
@@ -64,20 +66,6 @@ def unprotect():
         return made
 
     Sockets.xpub, Sockets.sub = unbounded(plain_xpub), unbounded(plain_sub)
-
-
-class Counter:
-    """The receiver's task: counts, and notes when the last message of a round came."""
-
-    def __init__(self):
-        self.count = 0
-        self.goal = -1
-        self.came = 0.0
-
-    def send(self, msg):
-        self.count += 1
-        if self.count == self.goal:
-            self.came = time.monotonic()
 
 
 def receive(node):

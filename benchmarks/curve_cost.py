@@ -32,6 +32,7 @@ from pathlib import Path
 
 import msgpack
 from compare.analysis import bootstrap
+from speed_tasks import Counter
 
 import zexchange
 
@@ -45,20 +46,6 @@ TITLES = {"ours": "zexchange", "single": "pyzmq, a frame each", "batched": "pyzm
 
 
 # ----------------------------------------------------------------- in the other processes
-
-
-class Counter:
-    """The receiver's task: counts, and notes when the last message of a round came."""
-
-    def __init__(self):
-        self.count = 0
-        self.goal = -1
-        self.came = 0.0
-
-    def send(self, msg):
-        self.count += 1
-        if self.count == self.goal:
-            self.came = time.monotonic()
 
 
 def message(n):

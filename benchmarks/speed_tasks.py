@@ -5,7 +5,8 @@ The package that is measured may be an older one than this file: see `speed_work
 
 import threading
 import time
-from contextlib import contextmanager
+
+from compare import pace
 
 import zexchange
 
@@ -83,41 +84,8 @@ def now():
 
 
 def paced(send, rate, count):
-    """Send the time as many times, at a rate; return how long each send took.
-
-    A late sender catches up.
-    """
-    taken, start, n = [], now(), 0
-    while n < count:
-        due = min(int((now() - start) * rate) + 1, count)
-        while n < due:
-            before = now()
-            send((before, n))
-            taken.append(now() - before)
-            n += 1
-        time.sleep(max(0.0, start + n / rate - now()))
-    return taken
-
-
-@contextmanager
-def beside(work):
-    """Have another thread work until the block is over."""
-    over = threading.Event()
-    thread = threading.Thread(target=work, args=(over,))
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-
-
-def burn(over):
-    """Compute in Python until it is over."""
-    x = 0
-    while not over.is_set():
-        for _ in range(1000):
-            x = (x * 31 + 7) % 1_000_003
+    """Send the time as many times, at a rate; return how long each send took."""
+    return pace.paced(send, lambda n: (now(), n), rate, lambda n: n < count)
 
 
 def compute(seconds):

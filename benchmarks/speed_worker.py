@@ -14,6 +14,7 @@ import sys
 import time
 from contextlib import ExitStack
 
+from compare.pace import beside, burn
 from speed_tasks import (
     PAYLOADS,
     Ages,
@@ -22,8 +23,6 @@ from speed_tasks import (
     Echo,
     Task,
     Tick,
-    beside,
-    burn,
     compute,
     now,
     paced,

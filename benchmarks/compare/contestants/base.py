@@ -12,9 +12,13 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
+
+from ..values import Measure
 
 Send = Callable[[Any], None]
+OURS = frozenset({"memory", "join", "codec", "local"})
+"""What is measured of ourselves alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +75,7 @@ class Contestant:
     quiet: ClassVar[float] = 0.5
     """Seconds without a message after which what is missing is lost."""
     topics: ClassVar[frozenset[str] | None] = None
-    measures: ClassVar[frozenset[str]] = frozenset(
-        {
-            "flood",
-            "ping",
-            "loaded",
-            "oneway",
-            "paced",
-            "burner",
-            "heard",
-            "first",
-            "names",
-            "cost",
-        }
-    )
+    measures: ClassVar[frozenset[str]] = frozenset(get_args(Measure)) - OURS
 
     def __init__(self, seat: Seat) -> None:
         self.seat = seat

@@ -8,7 +8,7 @@ from typing import Any
 import zexchange
 
 from ..payloads import tick
-from .base import Contestant, Ear, Seat, Send
+from .base import OURS, Contestant, Ear, Seat, Send
 from .loop import Loop
 
 
@@ -17,7 +17,7 @@ class Ours(Contestant):
 
     name = "zexchange"
     quiet = 6.0  # what can be recovered has come within `recovery_timeout`
-    measures = Contestant.measures | {"memory", "join", "codec", "local"}
+    measures = Contestant.measures | OURS
 
     def __init__(self, seat: Seat) -> None:
         super().__init__(seat)
