@@ -291,6 +291,15 @@ def test_the_default_says_once_that_it_drops_and_at_the_end_how_many(exchange, c
     assert caplog.text.count("a stream of 'x'") == 2
 
 
+def test_a_stream_holds_a_thousand_messages_by_default(exchange):
+    """Whatever their size; then it drops the oldest, and counts it."""
+    with exchange.stream() as stream:
+        for n in range(1003):
+            exchange.send(n)
+        assert (len(stream), stream.dropped, stream.get(timeout=0)) == (1000, 3, 3)
+    log.flush()
+
+
 def test_a_view_says_so_as_well(caplog):
     """By its pattern."""
     registry = Registry()

@@ -349,6 +349,17 @@ def test_arrays_are_values() -> None:
         assert (got.at, list(got.samples)) == (1.5, [0, 1, 2])
 
 
+def test_shape_and_dtype_of_an_array_are_not_checked() -> None:
+    """Whatever array there is fits; what is none does not."""
+    np = pytest.importorskip("numpy")
+    shape = shape_of(np.ndarray)
+    for array in (np.zeros((2, 3)), np.arange(4, dtype="i2"), np.array(["a", "bc"])):
+        got = shape.decode(shape.encode(array))
+        assert (got.dtype, got.tolist()) == (array.dtype, array.tolist())
+    with pytest.raises(TypeMismatch):
+        shape.encode([0.0])
+
+
 @dataclass
 class Other:
     px: float

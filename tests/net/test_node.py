@@ -314,6 +314,32 @@ def test_goodbye_is_told_at_once(join: Joiner) -> None:
     assert node.peers == ()
 
 
+def test_who_was_found_by_federate_is_a_peer_and_no_event(join: Joiner) -> None:
+    """A task that is attached afterwards is told of those who come later alone."""
+    there, _ = join()
+    node, _ = join()
+    events: list[object] = []
+    node.events.handler(events.append)
+    assert [peer.id for peer in node.peers] == [there.id]
+    later, _ = join()
+    eventually(lambda: events)
+    assert [event.peer for event in events if isinstance(event, zexchange.PeerJoined)] == [later.id]
+
+
+def test_a_list_may_be_changed_right_after_send(join: Joiner) -> None:
+    """It is encoded inside `send`: other processes get what it was."""
+    node, here = join()
+    got = collect(join()[1], "x")
+    node.wait_subscribers("x", 1)
+    msg = {"n": [0]}
+    for n in range(100):
+        msg["n"][0] = n
+        here.get("x").send(msg)
+    msg.clear()
+    node.flush()
+    assert got == [{"n": [n]} for n in range(100)]
+
+
 def test_flush_says_who_has_not_acknowledged(join: Joiner) -> None:
     """A flush that times out names the peer whose task holds things up."""
     node, here = join()

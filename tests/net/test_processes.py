@@ -101,6 +101,21 @@ def test_a_stopped_process_is_silent_and_comes_back(rendezvous: Path) -> None:
 
 
 @pytest.mark.leaves_files
+def test_joining_names_a_process_that_was_found_and_does_not_answer(
+    rendezvous: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After `join_timeout` a warning names it, and joining goes on without it."""
+    with Program(MEMBER) as member:
+        member.expect("ready")
+        member.kill(signal.SIGSTOP)
+        with federate("fed", registry=Registry(), join_timeout=0.2) as node:
+            assert not [peer for peer in node.peers if peer.ready]
+            eventually(lambda: f"'fed': ipc://{rendezvous}/fed/" in caplog.text)
+        member.kill(signal.SIGCONT)
+        member.end()
+
+
+@pytest.mark.leaves_files
 def test_the_others_are_told_of_a_stop_and_the_stopped_one_is_not(rendezvous: Path) -> None:
     """An event says when it is silent; none says that it is back, to it or to the others."""
     registry = Registry()
