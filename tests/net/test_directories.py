@@ -93,6 +93,16 @@ def test_another_users_directory_is_not_looked_into(host: Path) -> None:
         assert places_of("fed") == []
 
 
+def test_nobody_else_may_enter_the_directory(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it is made here, or was made so that others might."""
+    made = place_of("fed")
+    monkeypatch.setenv("ZEXCHANGE_DIR", str(host / "open"))
+    (host / "open").mkdir()
+    (host / "open").chmod(0o755)
+    for place in (made, made.parent, place_of("fed"), host / "open"):
+        assert place.stat().st_mode & 0o777 == 0o700
+
+
 def test_where_a_path_is_too_long_the_sockets_lie_in_a_shorter_one(
     host: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from operator import gt
+from pathlib import Path
 
 import pytest
 
@@ -82,6 +83,15 @@ def test_tcp_and_the_same_host_meet_once(join: Joiner) -> None:
     node.flush()
     assert got == [1]
     assert len(other.peers) == 1
+
+
+def test_a_node_for_other_hosts_alone_meets_nobody_here(join: Joiner, rendezvous: Path) -> None:
+    """With ``local=False`` it is not in the directory, and does not look into it."""
+    node, _ = join(listen="tcp://127.0.0.1:0", local=False)
+    assert not list(rendezvous.rglob("*"))
+    other, _ = join()
+    third, _ = join(listen="tcp://127.0.0.1:0", local=False)
+    assert (node.peers, other.peers, third.peers) == ((), (), ())
 
 
 def test_an_endpoint_of_our_own_is_no_peer(join: Joiner) -> None:
