@@ -16,9 +16,21 @@ import pytest
 import zexchange
 from tests.support import ROOT
 from zexchange import AsyncNode, Node, federate
+from zexchange.contrib.outbox import HELD
 from zexchange.history import HELD_MOST, UNDER_WAY, WINDOW
+from zexchange.local.rounds import DEFERRED_MOST
 from zexchange.net import config as plan
+from zexchange.net.node.lifetime import EXIT_TIMEOUT
+from zexchange.net.transport.descriptors import A_PEER
+from zexchange.net.transport.endpoints import IPC_PATH_MAX
+from zexchange.protocol.codec.attachments import LARGE
+from zexchange.protocol.delivery.recovery import PARKED_MOST
+from zexchange.protocol.hub.core import MAX_MEMBERS, MAX_TOPICS
+from zexchange.protocol.hub.topology import MAX_HUBS
 from zexchange.protocol.session.events import Event
+from zexchange.protocol.session.peers import MAX_PEERS
+from zexchange.protocol.wire import limits
+from zexchange.protocol.wire.data import MAX_BODY_BYTES
 from zexchange.testing import Network
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -70,6 +82,34 @@ def test_the_guarantees_name_the_defaults() -> None:
     window = f"at least {UNDER_WAY} frames with more than {WINDOW >> 20} MiB"
     assert window in page
     assert f"{HELD_MOST:,} frames of any size" in page
+
+
+JOIN_TIMEOUT = inspect.signature(federate).parameters["join_timeout"].default
+NAMES = limits.MAX_INTEREST_BYTES // (20 + limits.KEY_OVERHEAD)
+
+
+@pytest.mark.parametrize(
+    ("page", "figure"),
+    [
+        ("concepts", f"after `join_timeout` ({JOIN_TIMEOUT:g} second)"),
+        ("concepts", f"If more than {DEFERRED_MOST:,} messages are deferred"),
+        ("types", f"`bytes` of {LARGE >> 10} KiB and more are not copied"),
+        ("frameworks", f"are held, up to {HELD:,}."),
+        ("troubleshooting", f"tries this for {EXIT_TIMEOUT:g} second at its end"),
+        ("operations", f"up to `replay_bytes` ({plan.NodeConfig('fed').replay_bytes >> 20} MiB)"),
+        ("operations", f"earlier ones of a peer | up to {PARKED_MOST >> 20} MiB for each peer"),
+        ("operations", f"{A_PEER} file descriptors for each (`ulimit -n`)"),
+        ("operations", f"never more than {MAX_PEERS:,}"),
+        ("operations", f"{NAMES // 1000},000 of 20 bytes; {limits.MAX_PATTERNS:,} patterns"),
+        ("operations", f"| one message | {MAX_BODY_BYTES >> 20} MiB |"),
+        ("operations", f"| {MAX_MEMBERS:,}; {MAX_TOPICS:,}; {MAX_HUBS} |"),
+        ("operations", f"The path of a socket has at most {IPC_PATH_MAX} bytes"),
+    ],
+)
+def test_the_guide_names_the_bounds(page: str, figure: str) -> None:
+    """Whoever changes a constant changes the page as well."""
+    text = (ROOT / "docs" / "guide" / f"{page}.md").read_text(encoding="utf-8")
+    assert figure in " ".join(text.split())
 
 
 @pytest.mark.parametrize("event", get_args(Event))
