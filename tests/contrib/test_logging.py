@@ -2,6 +2,7 @@
 
 import logging
 import logging.handlers
+import queue
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -186,6 +187,27 @@ def test_records_go_in_no_circle(rendezvous: Path) -> None:
     finally:
         for program in started:
             program.finish(failed)
+
+
+def test_a_record_that_has_arrived_is_not_sent_again(node: Node, logger: logging.Logger) -> None:
+    """Also by another thread than the listener's, as where it goes through a queue."""
+    other, waiting = Registry(), queue.SimpleQueue[Any]()
+    logger.addHandler(logging.handlers.QueueHandler(waiting))
+    handler = ExchangeHandler(node=node)
+    with ExchangeListener(node=node, logger=logger), federate("logs", registry=other) as there:
+        there.wait_subscribers("logs", 1)
+        with other.get("logs").record() as heard:
+            there.wait_ready()
+            theirs, ours = (
+                logging.LogRecord("shop", logging.INFO, "till.py", 7, text, None, None)
+                for text in ("theirs", "ours")
+            )
+            other.get("logs").send(fields_of(theirs, "there"))
+            handler.handle(waiting.get(timeout=PATIENCE))
+            handler.handle(ours)
+            eventually(lambda: any(fields["msg"] == "ours" for fields in heard))
+    assert [fields["msg"] for fields in heard] == ["theirs", "ours"]
+    handler.close()
 
 
 FORKING = """

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,24 @@ def test_what_no_manager_has_sent_is_not_heard() -> None:
     exchange.send(("other", "{}"))
     assert channel.stream.get(5) == ("other", "{}")
     assert len(channel.stream) == 0
+    channel.close()
+
+
+def test_a_worker_that_falls_behind_has_others_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its mailbox is full: nothing is dropped, and what is sent there waits until it reads."""
+    monkeypatch.setattr("zexchange.contrib.socketio.WAITING", 10)
+    from zexchange.contrib.socketio import _Channel
+
+    registry = Registry()
+    channel = _Channel("socketio", registry)
+    channel.open("me")
+    messages = [("other", str(n)) for n in range(100)]
+    emitting = threading.Thread(target=lambda: [*map(registry.get("socketio").send, messages)])
+    emitting.start()
+    eventually(lambda: len(channel.stream) == 10)
+    assert emitting.is_alive()
+    assert [channel.stream.get(timeout=PATIENCE) for _ in messages] == messages
+    emitting.join()
     channel.close()
 
 
