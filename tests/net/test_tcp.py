@@ -170,6 +170,16 @@ def test_malformed_endpoints_are_refused(rendezvous: object) -> None:
             federate("fed", listen=bad)
 
 
+def test_the_port_after_the_one_that_is_given_is_for_data(join: Joiner) -> None:
+    """Two programs on one host cannot have them in common, in either way."""
+    control, data = free_ports()
+    join(listen=tcp(control), local=False)
+    for number in (control, data):
+        socket.create_connection(("127.0.0.1", number)).close()
+    with pytest.raises(Unreachable, match=tcp(data)):
+        join("other", listen=tcp(data), local=False)
+
+
 def test_a_port_in_use_is_a_clear_error(join: Joiner) -> None:
     """A taken port is named, and nothing of the failed node stays."""
     node, _ = join(listen="tcp://127.0.0.1:0")
