@@ -14,6 +14,7 @@ from tests.support import PATIENCE, Program, eventually
 from zexchange import Lost, Node, Registry, federate
 from zexchange.contrib.logging import ExchangeHandler, ExchangeListener
 from zexchange.contrib.records import fields_of
+from zexchange.local.process.logs import log
 
 pytestmark = pytest.mark.sockets
 
@@ -128,7 +129,9 @@ def test_a_record_that_cannot_be_sent(node: Node, logger: logging.Logger) -> Non
     assert [record.msg for record in failed] == ["%d"]
 
 
-def test_what_is_no_record_is_counted(node: Node, logger: logging.Logger) -> None:
+def test_what_is_no_record_is_counted(
+    node: Node, logger: logging.Logger, caplog: pytest.LogCaptureFixture
+) -> None:
     """Anybody in the federation may send anything: records go on, and one warning tells of it."""
     kept, other = keep(logger), Registry()
     record = logging.LogRecord("shop", logging.INFO, "till.py", 7, "good", None, None)
@@ -140,6 +143,8 @@ def test_what_is_no_record_is_counted(node: Node, logger: logging.Logger) -> Non
             other.get("logs").send(fields_of(record, "another process"))
             eventually(lambda: kept.texts() == ["good"])
         assert listener.rejected == 3
+    log.flush()
+    assert caplog.text.count("not taken for a log record on 'logs'") == 1
 
 
 TALKER = """
