@@ -13,9 +13,13 @@ from .errors import (
     InvalidName,
     LimitReached,
     MailboxFull,
+    NoResponders,
     NotASubscriber,
     NotAttached,
     NotReady,
+    RequestFailed,
+    RequestTimeout,
+    ResponderLost,
     TaskFailed,
     TooFewDescriptors,
     TooManyDeferred,
@@ -23,6 +27,7 @@ from .errors import (
     WrongType,
 )
 from .local import (
+    AsyncExchange,
     Codec,
     Delivery,
     DisplayMessages,
@@ -30,6 +35,7 @@ from .local import (
     ExchangeStats,
     MailboxStats,
     Registry,
+    Reply,
     Stream,
     Task,
     View,
@@ -62,6 +68,7 @@ from .protocol.wire.messages import Label
 
 __version__ = "0.1.0"
 __all__ = [
+    "AsyncExchange",
     "AsyncNode",
     "Closed",
     "Codec",
@@ -85,6 +92,7 @@ __all__ = [
     "Lost",
     "MailboxFull",
     "MailboxStats",
+    "NoResponders",
     "Node",
     "NodeStats",
     "NotASubscriber",
@@ -101,6 +109,10 @@ __all__ = [
     "Received",
     "Registry",
     "Rejected",
+    "Reply",
+    "RequestFailed",
+    "RequestTimeout",
+    "ResponderLost",
     "Sent",
     "Stream",
     "Task",

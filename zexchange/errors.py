@@ -14,6 +14,10 @@ the standard library that a caller would expect, so code that handles that one w
     ├── WrongType          (TypeError, ValueError)  a message that is not of its exchange's type
     ├── DecodeError        (ValueError)    bytes that are malformed, or of an unknown version
     ├── NotReady           (TimeoutError)  a wait reached its timeout
+    ├── NoResponders       (RuntimeError)  a request on an exchange that nobody answers
+    ├── ResponderLost      (RuntimeError)  the responder has gone before it answered
+    ├── RequestFailed      (RuntimeError)  the responder raised an exception
+    ├── RequestTimeout     (TimeoutError)  no answer to a request in time
     ├── MailboxFull        (queue.Full)    no room in a mailbox with overflow="error"
     ├── InsecureEndpoint   (ValueError)    a reachable TCP endpoint without keys
     ├── InvalidKeys        (ValueError)    a key directory, or a file in it, that cannot be used
@@ -77,6 +81,36 @@ class DecodeError(ExchangeError, ValueError):
 
 class NotReady(ExchangeError, TimeoutError):
     """A wait reached its timeout; the text says what is missing and which peers are silent."""
+
+
+class NoResponders(ExchangeError, RuntimeError):
+    """A request on an exchange on which no responder is there, neither here nor at a ready peer."""
+
+
+class ResponderLost(ExchangeError, RuntimeError):
+    """The responder of a request has left or died before it answered; the work may be done."""
+
+
+class RequestFailed(ExchangeError, RuntimeError):
+    """The responder of a request raised an exception.
+
+    In the process of the responder, that exception is the ``__cause__``.
+
+    Attributes:
+        error: the name of its type.
+        reason: its text.
+    """
+
+    def __init__(self, error: str, reason: str) -> None:
+        super().__init__(error, reason)
+        self.error, self.reason = error, reason
+
+    def __str__(self) -> str:
+        return f"{self.error}: {self.reason}" if self.reason else self.error
+
+
+class RequestTimeout(ExchangeError, TimeoutError):
+    """A request was not answered in time. A later answer is dropped, and counted."""
 
 
 class MailboxFull(ExchangeError, queue.Full):

@@ -50,13 +50,18 @@ Buffer = bytes | memoryview
 
 
 class Bulk:
-    """An encoded message of several ZeroMQ frames: a first one, and large buffers after it."""
+    """An encoded message that ends its frame, and takes more than its own bytes.
 
-    __slots__ = ("_size", "buffers", "packed")
+    Large buffers may follow as ZeroMQ frames of their own. ``notes`` go into the header of the
+    frame: what travels beside the message, encoded.
+    """
 
-    def __init__(self, packed: bytes, buffers: tuple[Buffer, ...]) -> None:
+    __slots__ = ("_size", "buffers", "notes", "packed")
+
+    def __init__(self, packed: bytes, buffers: tuple[Buffer, ...], notes: bytes = b"") -> None:
         self.packed = packed
         self.buffers = buffers
+        self.notes = notes
         self._size = len(packed) + sum(map(len, buffers))
 
     def __len__(self) -> int:

@@ -39,7 +39,7 @@ def execute(data: bytes) -> None:
             base=batch.base,
         )
         again = wire.read_data(head)
-        batch.body, batch.flags = again.body, again.flags
+        batch.body, batch.flags, batch.notes = again.body, again.flags, again.notes
         require(again == batch, batch)
     _whole(data)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import zexchange
 from tests.support import ROOT, Program, tcp
 
 pytestmark = [pytest.mark.slow, pytest.mark.sockets, pytest.mark.leaves_files]
@@ -140,3 +141,43 @@ def test_two_versions_are_one_federation(
         for left in (2, 1):
             assert parties.pop().end() == 0
             tell(parties[:1], f"peers {left + seeds}")
+
+
+LISTENING = """
+import zexchange
+assert zexchange.__file__.startswith(sys.argv[2]), zexchange.__file__
+got = []
+zexchange.get_exchange("x").handler(got.append)
+node = zexchange.federate("fed", **eval(sys.argv[1]))
+node.wait_ready(60)
+print("ready", flush=True)
+for line in sys.stdin:
+    eventually(lambda: len(got) >= int(line), 60)
+    print(got, flush=True)
+node.close()
+"""
+
+
+def test_headers_and_questions_beside_an_old_node(
+    trees: dict[str, Path], arguments: dict[str, object]
+) -> None:
+    """An old node gets the messages without headers, sees questions, and is asked nothing."""
+    registry = zexchange.Registry()
+    exchange = registry.get("x")
+    with (
+        Program(LISTENING, arguments, trees["old"], tree=trees["old"]) as old,
+        zexchange.federate("fed", registry=registry, **arguments) as node,  # type: ignore[arg-type]
+    ):
+        old.expect("ready", 90)
+        node.wait_subscribers("x", 1, 60)
+        with pytest.raises(zexchange.NoResponders):
+            exchange.request("nobody")
+        exchange.send("plain")
+        exchange.send_with("headers", headers={"a": 1})
+        with zexchange.federate("fed", registry=(there := zexchange.Registry()), **arguments):  # type: ignore[arg-type]
+            there.get("x").responder(lambda msg: f"{msg}!")
+            assert exchange.request("question", 60, 60) == "question!"
+        node.flush(60)
+        old.say("3")
+        old.expect("['plain', 'headers', 'question']", 90)
+        assert old.end() == 0

@@ -24,6 +24,8 @@ from zexchange.protocol.codec.values import Unknown, decode, encode
 from zexchange.protocol.wire import data as wire
 from zexchange.protocol.wire import messages as v
 from zexchange.protocol.wire.control import control_frame, read_control
+from zexchange.protocol.wire.notes import Notes, write_notes
+from zexchange.protocol.wire.replies import FAILED, GONE, Reply, read_reply, reply_frame
 
 PATH = Path(__file__).parents[2] / "docs" / "vectors.json"
 ONE, TWO = bytes(range(16)), bytes(range(0x10, 0x20))
@@ -76,9 +78,17 @@ CONTROL: dict[str, v.Control] = {
     "replayed, of a recall": v.Replayed(ONE, "prices", 9, 11, 3),
     "slow": v.Slow(ONE, True, TWO),
     "forgot": v.Forgot(TWO, 4, ONE),
-    "hello, of a node that forgets": dataclasses.replace(HELLO, features=(v.FORGETS,)),
-    "hello, of a node that knows offers": dataclasses.replace(HELLO, features=v.FEATURES),
+    "hello, of a node that forgets": dataclasses.replace(HELLO, features=("forget",)),
+    "hello, of a node that knows offers": dataclasses.replace(
+        HELLO, features=("forget", "conflate")
+    ),
     "recall": v.Recall(ONE, 3, "metrics.**"),
+    "hello, of a node that answers": dataclasses.replace(
+        HELLO, features=("forget", "request"), responders=(3, ("prices",))
+    ),
+    "ping, of a node that answers": v.Ping(ONE, 3, 300, 2, TWO, responders=3),
+    "responders, a change": v.Responders(ONE, 4, 3, ("orders.new",), ("prices",), TWO),
+    "responders, in whole": v.Responders(ONE, 4, 0, ("orders.new",), (), TWO),
     "hello, of a process in several federations": dataclasses.replace(
         HELLO, registry=bytes(range(0x20, 0x30)), exchanges=("chat.**", "logs")
     ),
@@ -137,14 +147,26 @@ def data(
     start: int = 0,
     base: int | None = None,
     flags: int = 0,
+    notes: tuple[Notes, ...] = (),
 ) -> Pair:
-    head = wire.data_head(wire.topic(name), ONE, first, count, sent_at, 0, start, base, flags)
+    field = write_notes(*notes) if notes else b""
+    head = wire.data_head(
+        wire.topic(name), ONE, first, count, sent_at, 0, start, base, flags, field
+    )
     flags |= (wire.STARTED if base is None else wire.BASED) if start else 0
+    flags |= wire.NOTED if notes else 0
     base = start if base is None else base
-    batch = v.Batch(name, ONE, first, count, flags, sent_at, len(head), start, base)
+    batch = v.Batch(name, ONE, first, count, flags, sent_at, len(head), start, base, notes)
     return Pair(batch, head + body)
 
 
+REPLIES = {
+    "reply, a value": Reply(TWO, 3, ONE, 9, value=encode({"px": 191.25})),
+    "reply, of a responder that has raised": Reply(
+        TWO, 3, ONE, 9, FAILED, error="KeyError", text="'AAPL'"
+    ),
+    "reply, without a responder": Reply(TWO, 3, ONE, 9, GONE, text="it was detached"),
+}
 READY = v.Ready(TWO, 3, ONE, {"orders.new": 1, "prices": 70_000})
 READY_STARTED = dataclasses.replace(
     READY, heads={"prices": 70_000, "reply.7": 70_002}, starts={"reply.7": 70_000}
@@ -170,6 +192,15 @@ DATA: dict[str, Pair] = {
     "offer": data("camera", 8, 0, 1_700_000_000.25, b"", flags=wire.CONFLATED),
     "data, the answer to a claim": data(
         "camera", 9, 1, 1_700_000_000.5, encode({"px": 191.25}), flags=wire.CONFLATED
+    ),
+    "data, with headers of the last value": data(
+        "prices", 7, 2, 1_700_000_000.25, b"\x01\x02", notes=(Notes(0, {"trace": "a1", "n": 7}),)
+    ),
+    "data, of an exchange that starts at 70,000, with a question": data(
+        "prices", 70_001, 1, 1_700_000_000.25, b"\x01", 70_000, notes=(Notes(0, {}, 9, TWO),)
+    ),
+    "data, with a question to all": data(
+        "prices", 7, 1, 1_700_000_000.25, b"\x01", notes=(Notes(0, {"x": b"y"}, 10),)
     ),
     "data, name beyond ASCII": data("prix.été", 2**40, 1, 0.000001, b"\xc0"),
 }
@@ -237,9 +268,20 @@ LATER = {
     "base": 0,
     "bases": {},
     "account": 0,
+    "notes": [],
 }
 """Fields that frames have not had from the beginning, and what a frame means without them."""
-NOT_IN: dict[type, tuple[str, ...]] = {v.Ready: tuple(LATER), v.Batch: ("start", "base")}
+NOT_IN: dict[type, tuple[str, ...]] = {
+    v.Ready: tuple(LATER),
+    v.Batch: ("start", "base", "notes"),
+    v.Hello: ("responders",),
+    v.Ping: ("responders",),
+}
+
+
+def _absent(name: str, found: Any) -> bool:
+    """Return whether a field has the value that a frame without it means."""
+    return found in (0, [0, []]) if name == "responders" else bool(LATER[name] == found)
 
 
 def plain(value: Any) -> Any:
@@ -247,7 +289,7 @@ def plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
         later = NOT_IN.get(type(value), ())
-        return {n: found for n, found in fields.items() if n not in later or LATER[n] != found}
+        return {n: found for n, found in fields.items() if n not in later or not _absent(n, found)}
     if isinstance(value, v.Address):
         return plain(value._asdict())
     if isinstance(value, dict):
@@ -287,6 +329,7 @@ def vectors() -> list[dict[str, Any]]:
     for key in ("prices", "orders.*", "orders.**", "**"):
         means = {"key": key, "topics": [topic.hex() for topic in wire.topics(key)]}
         found.append(entry("subscription", key, wire.topics(key)[0], means))
+    found += [entry("reply", n, reply_frame(r), plain(r._asdict())) for n, r in REPLIES.items()]
     found += [entry("control", n, control_frame(m), plain(m)) for n, m in CONTROL.items()]
     found += [entry("value", name, encode(value), meaning(value)) for name, value in VALUES.items()]
     found += [parts_entry(name, parts) for name, parts in PARTS.items()]
@@ -297,6 +340,7 @@ READERS: dict[str, Callable[[bytes], Any]] = {
     "data": wire.read_data,
     "ready": wire.read_ready,
     "control": read_control,
+    "reply": lambda frame: read_reply(frame)._asdict(),
     "value": decode,
 }
 

@@ -28,6 +28,8 @@ from .doctor import doctor
 from .hub import hub
 from .keygen import keygen
 from .peers import peers
+from .request import request
+from .respond import respond
 from .send import send
 from .tail import tail
 from .text import as_flags
@@ -87,7 +89,7 @@ def commands() -> None:
     """Be the group of all commands; click calls this before each of them."""
 
 
-for _command in (demo, doctor, hub, keygen, peers, send, tail):
+for _command in (demo, doctor, hub, keygen, peers, request, respond, send, tail):
     commands.add_command(_command)
 
 

@@ -17,7 +17,16 @@ import click
 from zexchange import Delivery, Lost, Node, Stream, match
 
 from .options import Joining, joins
-from .text import as_json, as_text, named_json, named_text, on_terminal, printable
+from .text import (
+    as_json,
+    as_text,
+    headers_json,
+    named_json,
+    named_text,
+    on_terminal,
+    printable,
+    with_headers,
+)
 
 LOOK_EVERY = 1.0
 """Seconds between two checks for losses, and for whether anybody still reads the output."""
@@ -39,6 +48,12 @@ Text and bytes are printed as they are, anything else as JSON. Quote patterns:
 @click.option("--json", "json_", is_flag=True, help="Print every message as JSON.")
 @click.option("--names", "with_names", is_flag=True, help="Print the exchange's name first.")
 @click.option(
+    "--headers",
+    "headers_too",
+    is_flag=True,
+    help="Print the headers first, as JSON; with --json an object of name, headers and message.",
+)
+@click.option(
     "--count", metavar="N", type=click.IntRange(min=1), default=None, help="End after N messages."
 )
 @click.option(
@@ -54,11 +69,12 @@ def tail(
     names: tuple[str, ...],
     json_: bool,
     with_names: bool,
+    headers_too: bool,
     count: int | None,
     history: int,
 ) -> None:
     """Join, and print messages until ``count`` of them are printed, or until interrupted."""
-    show = _form(json_, with_names)
+    show = _form(json_, with_names, headers_too)
     with ExitStack() as leaving:
         stream = leaving.enter_context(attached(names, history))
         node = leaving.enter_context(joining.node("tail"))
@@ -70,10 +86,13 @@ def tail(
         copy(stream, output, show, count, losses.tell)
 
 
-def _form(json_: bool, with_names: bool) -> Show:
+def _form(json_: bool, with_names: bool, headers_too: bool) -> Show:
     """Return the function that formats a message as a line, according to the options."""
     plain: Show = named_text if with_names else as_text
-    show: Show = (named_json if with_names else as_json) if json_ else plain
+    if headers_too:
+        show: Show = headers_json if json_ else with_headers(plain)
+    else:
+        show = (named_json if with_names else as_json) if json_ else plain
     return on_terminal(show) if os.isatty(1) else show
 
 

@@ -77,6 +77,17 @@ def named_json(delivery: Delivery) -> bytes:
     return to_json({"name": delivery.name, "message": delivery.msg}) + b"\n"
 
 
+def with_headers(show: Callable[[Delivery], bytes]) -> Callable[[Delivery], bytes]:
+    """Return ``show`` with the headers of the message before it: as JSON, and a tab."""
+    return lambda delivery: to_json(dict(delivery.headers)) + b"\t" + show(delivery)
+
+
+def headers_json(delivery: Delivery) -> bytes:
+    """Return a line with a JSON object of name, headers and message."""
+    told = {"name": delivery.name, "headers": dict(delivery.headers), "message": delivery.msg}
+    return to_json(told) + b"\n"
+
+
 def _text(msg: object) -> bytes:
     if isinstance(msg, str):
         return _bytes(msg)

@@ -11,6 +11,7 @@ from .registry import (
     match,
     retain,
 )
+from .requests import AsyncExchange, Reply
 from .tasks.adapters import DisplayMessages, to_call, to_queue
 from .tasks.buffered import to_async, to_thread
 from .tasks.mailbox import MailboxStats
@@ -19,6 +20,7 @@ from .tasks.task import Task
 from .typed.codecs import Codec
 
 __all__ = [
+    "AsyncExchange",
     "Backpressure",
     "Bridge",
     "Codec",
@@ -28,6 +30,7 @@ __all__ = [
     "ExchangeStats",
     "MailboxStats",
     "Registry",
+    "Reply",
     "Stream",
     "Task",
     "View",

@@ -4,7 +4,8 @@ There is no caller to raise to, so errors are logged and counted.
 """
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import count, repeat
 from typing import Any
 
@@ -17,6 +18,7 @@ from .routing import Routes
 from .subscription import Shaped
 from .tasks.dispatch import Failures, Target, answered, logger, serve, wait_for_room
 from .tasks.feeds import Feed
+from .tasks.noted import NO_HEADERS, Header
 from .tasks.stream import Delivery, T
 from .typed.declared_type import DeclaredType
 from .typed.structs import Made
@@ -52,6 +54,7 @@ class Arrivals(Rounds[T]):
         origin: str,
         first: int,
         sent_at: float,
+        headers: Mapping[str, Header] = NO_HEADERS,
     ) -> None:
         """Hand on a batch of messages from a peer, to every task except bridges and exchanges.
 
@@ -62,10 +65,11 @@ class Arrivals(Rounds[T]):
             origin: the id of the node that sent them.
             first: the number of the first one.
             sent_at: when they were sent, in seconds since the epoch.
+            headers: those of each of them.
         """
         given, declared = 0, self._declared
         if declared is not None:
-            values = self._made(declared, values, origin, first, sent_at)
+            values = self._made(declared, values, origin, first, sent_at, headers)
             if not values:
                 return
         if self._latest is not None:
@@ -78,7 +82,7 @@ class Arrivals(Rounds[T]):
                 routes = self._rebuild_routes()
                 self._note_given(sent_at, origin)
                 if declared is None and self._declared is not None:  # declared just now
-                    self._deliver(values[given:], origin, first + given, sent_at)
+                    self._deliver(values[given:], origin, first + given, sent_at, headers)
                     return
             plain, detailed, streams = routes
             rest = values[given:] if given else values
@@ -86,12 +90,13 @@ class Arrivals(Rounds[T]):
                 self._fill(streams, rest)
                 return
             if len(plain) + len(detailed) > 1:
-                given += self._hand_on_in_turn(routes, rest, origin, first + given, sent_at)
+                where = origin, first + given, sent_at, headers
+                given += self._hand_on_in_turn(routes, rest, *where)
             elif plain:
                 given += self._hand_on(routes, plain[0], rest)
             elif detailed:
                 name, by, at = repeat(self.name), repeat(origin), repeat(sent_at)
-                told = map(Delivery, name, rest, by, count(first + given), at)
+                told = map(Delivery, name, rest, by, count(first + given), at, repeat(headers))
                 given += self._hand_on(routes, detailed[0], told)
             else:
                 return
@@ -124,7 +129,13 @@ class Arrivals(Rounds[T]):
 
     @is_round
     def _hand_on_in_turn(
-        self, routes: Routes, values: Sequence[Any], origin: str, first: int, sent_at: float
+        self,
+        routes: Routes,
+        values: Sequence[Any],
+        origin: str,
+        first: int,
+        sent_at: float,
+        headers: Mapping[str, Header],
     ) -> int:
         """Hand a batch to several tasks, as `_hand_on`; messages that they send are deferred."""
         frame, seq = sys._getframe(), first - 1
@@ -141,7 +152,8 @@ class Arrivals(Rounds[T]):
                         # SystemExit too: it would end the node's data thread silently.
                         self._log(target, error)
                 if detailed:
-                    self._tell(detailed, Delivery(self.name, value, origin, seq, sent_at))
+                    told = Delivery(self.name, value, origin, seq, sent_at, headers)
+                    self._tell(detailed, told)
                 self._answer(self._drain(frame, None))
                 if self._routes is not routes:
                     break
@@ -169,11 +181,17 @@ class Arrivals(Rounds[T]):
             except BaseException as error:
                 self._refuse(declared, item.origin or "", None, error)
             else:
-                made.append(Delivery(item.name, msg, item.origin, item.seq, item.sent_at))
+                made.append(replace(item, msg=msg))
         return made
 
     def _made(
-        self, declared: DeclaredType, values: Sequence[Any], origin: str, first: int, sent_at: float
+        self,
+        declared: DeclaredType,
+        values: Sequence[Any],
+        origin: str,
+        first: int,
+        sent_at: float,
+        headers: Mapping[str, Header],
     ) -> Sequence[Any]:
         """Return arrived values as messages of the type.
 
@@ -191,7 +209,7 @@ class Arrivals(Rounds[T]):
                 self._refuse(declared, origin, first, error)
                 return ()
         for seq, value in enumerate(values, first):
-            self._deliver((value,), origin, seq, sent_at)
+            self._deliver((value,), origin, seq, sent_at, headers)
         return ()
 
     def _refuse(

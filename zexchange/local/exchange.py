@@ -7,17 +7,23 @@ as one.
 """
 
 import builtins
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from ..questions import Outcome
 from .arrivals import Arrivals
+from .asking import Asked, Asking
 from .parking import Bridge, Parking
 from .process import finalizers
+from .requests import AsyncExchange, Reply, Request, ask, ask_all
 from .routing import Stale
 from .subscription import Subscription, key_of_call
+from .tasks.bell import Bell
 from .tasks.dispatch import Backpressure, Failures, Target, noted, raise_all, wait_for_room
+from .tasks.noted import Header, Noted
+from .tasks.responder import Responder, failed
 from .tasks.stream import T
 from .tasks.validation import check_callable
 from .typed.codecs import Codec, codec_for
@@ -148,6 +154,155 @@ class ExchangeBase(Arrivals[T]):
         self.registry._wake()
         self._add(Subscription(fn, key_of_call(fn), fn))
 
+    # Requests.
+
+    @overload
+    def responder(self, fn: Callable[[T], R]) -> Callable[[T], R]: ...
+
+    @overload
+    def responder(self, *, most: int = 1000) -> Callable[[Callable[[T], R]], Callable[[T], R]]: ...
+
+    def responder(self, fn: Callable[[T], Any] | None = None, *, most: int = 1000) -> Any:
+        """Have ``fn(msg)`` answer the requests made on this exchange, here and at peers.
+
+        Use it as a decorator, with or without arguments; undo it with ``detach(fn)``. ``fn`` gets
+        questions only, no other messages. A plain function is called where a task would be: on the
+        asker's thread, or on the data thread. An async one runs on the event loop on which it was
+        declared.
+
+        Args:
+            fn: returns the answer, or raises what the asker gets as `RequestFailed`.
+            most: how many questions an async function works on at a time. The asker of one more
+                gets `RequestFailed`, of a `LimitReached`.
+
+        Raises:
+            NotASubscriber: ``fn`` is no callable.
+            RuntimeError: it is async, and no event loop runs on this thread.
+            LimitReached: this process is in a federation, and has responders on as many exchanges
+                as it can (see docs/LIMITS.md).
+        """
+        if fn is None:
+            return partial(self._declare_responder, most=most)
+        return self._declare_responder(fn, most)
+
+    def _declare_responder(self, fn: Callable[[T], R], most: int) -> Callable[[T], R]:
+        responder = Responder(fn, most)
+        if finalizers.collecting is None or not finalizers.later(self._respond, fn, responder):
+            self._respond(fn, responder)
+        return fn
+
+    def _respond(self, fn: Callable[[T], object], responder: Responder) -> None:
+        self.registry._wake()
+        subscription = Subscription(fn, ("responder", *key_of_call(fn)), fn)
+        subscription.responder = responder
+        self._add(subscription)
+        self.registry._responders_came()
+
+    def request(
+        self,
+        msg: T,
+        timeout: float | None = 2.0,
+        wait: float | None = None,
+        *,
+        headers: Mapping[str, Header] | None = None,
+    ) -> Any:
+        """Ask one responder, and return its answer.
+
+        The one with the fewest requests under way is asked, in turn among equals; those of this
+        process take part. Plain subscribers see the question as a message.
+
+        Args:
+            msg: the question.
+            timeout: seconds to wait for the answer; None waits without end. A plain function of
+                this process is called on this thread, and not cut short.
+            wait: seconds to wait before that for a responder to come, if there is none.
+            headers: as in `send_with`.
+
+        Raises:
+            NoResponders: nobody answers on this exchange, here or at a peer that is ready.
+            ResponderLost: the responder has left or died; it may have done the work.
+            RequestFailed: the responder has raised an exception.
+            RequestTimeout: no answer came in time.
+            RuntimeError: on the data thread and in a running event loop.
+            Exception: as for `send`: the question was sent, but its answer is not waited for.
+        """
+        return ask(self, Request(self, msg, headers, timeout, wait))
+
+    def request_all(
+        self,
+        msg: T,
+        timeout: float | None = 1.0,
+        *,
+        headers: Mapping[str, Header] | None = None,
+    ) -> Generator[Reply, None, None]:
+        """Ask every responder, and yield a `Reply` for each answer, as they come.
+
+        It ends when all that were there have answered or left.
+
+        Args:
+            msg: the question, which is sent at once.
+            timeout: seconds to wait for all answers; None waits without end.
+            headers: as in `send_with`.
+
+        Raises:
+            RequestFailed: after the other answers: a responder has raised. If several have, it is
+                an ExceptionGroup of these.
+            RequestTimeout: some have not answered in time.
+            RuntimeError: at once, on the data thread and in a running event loop.
+        """
+        return ask_all(self, Request(self, msg, headers, timeout))
+
+    @property
+    def aio(self) -> AsyncExchange:
+        """The requests of this exchange, for coroutines."""
+        return AsyncExchange(self)
+
+    def _responding(self) -> tuple[Asked, ...]:
+        """Return the responders that may be asked now."""
+        self.registry._wake()
+        return (*self._responders, *self.registry._elsewhere(self.name))
+
+    def _choose(self, there: tuple[Asked, ...]) -> Asked:
+        """Return the responder to ask, and note that it has had its turn."""
+        if len(there) == 1:
+            return there[0]
+        chosen = self._turn = self.registry._asking.choose(there, self._turn)
+        return chosen
+
+    def _answer_question(self, msg: object, done: Callable[[Outcome], object]) -> None:
+        """Have a question from another process answered; see `Responder.ask`."""
+        there, declared = self._responders, self._declared
+        if not there:
+            done(Outcome("lost", text="it was detached"))
+            return
+        if declared is not None:
+            try:
+                msg = declared.codec.decode(msg)
+            except Exception as error:
+                done(failed(error))
+                return
+        chosen = self._choose(there)
+        assert isinstance(chosen, Responder)
+
+        def ended(outcome: Outcome) -> None:
+            chosen.log(outcome, self.name)
+            done(outcome)
+
+        chosen.ask(msg, ended)
+
+    @property
+    def _asking(self) -> Asking:
+        return self.registry._asking
+
+    def _bell(self) -> Bell:
+        return self.registry.bell()
+
+    def _now(self) -> float:
+        return self.registry.monotonic()
+
+    def _refuse_to_wait(self, instead: str) -> None:
+        self.registry._refuse_to_wait(instead)
+
     # Bridges.
 
     def _attach_bridge(self, bridge: Bridge) -> None:
@@ -182,7 +337,7 @@ class ExchangeBase(Arrivals[T]):
         bridge, kept, declared = parking.bridge, parking.kept, self._declared
         try:
             if declared is not None:
-                kept = [(declared.kept_as(msg), sent_at) for msg, sent_at in kept]
+                kept = [(_kept_as(declared, msg), sent_at) for msg, sent_at in kept]
             prepared = bridge.prepare(kept)
         except BaseException:
             self._detach_bridge(bridge)
@@ -219,3 +374,10 @@ class ExchangeBase(Arrivals[T]):
         ring = self._ring  # without the lock: a finaliser may call this
         bridges = sum(getattr(bridge, "federations", 1) for bridge in self._bridges)
         return ExchangeStats(len(self._table), bridges, ring.size if ring else 0, self._errors)
+
+
+def _kept_as(declared: DeclaredType, kept: object) -> object:
+    """Return a retained message as a plain value, with its headers if it has any."""
+    if isinstance(kept, Noted):
+        return kept.with_msg(declared.kept_as(kept.msg))
+    return declared.kept_as(kept)

@@ -36,6 +36,7 @@ from typing import Any, Protocol
 from ..lost import Lost
 from .newest import NOTHING, Latest, PastMessage, Rank, everything, newest
 from .tasks.dispatch import Failures, Target, answered
+from .tasks.noted import split
 from .tasks.snapshots import settled
 from .tasks.stream import Delivery
 
@@ -168,9 +169,9 @@ class CatchUp:
                 HERE,
                 number,
                 int(min(at, now) * 1e6 + 0.5) / 1e6,
-                Delivery(name, settled(msg), None, None, at),
+                Delivery(name, settled(msg), None, None, at, headers),
             )
-            for number, (msg, at) in enumerate(kept, 1)
+            for number, ((msg, headers), at) in enumerate([(split(one), at) for one, at in kept], 1)
         ]
         with self._lock:
             self._kept += found

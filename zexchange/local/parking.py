@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from .process import finalizers
 from .retained import Kept
 from .tasks.dispatch import Backpressure
+from .tasks.noted import Noted
 from .tasks.snapshots import snapshot
 
 
@@ -31,6 +32,10 @@ class Bridge(Protocol):
     def send(self, msg: Any, /) -> Backpressure | None:
         """Take a message before any task does; return where to wait for room, if need be."""
         ...
+
+    def send_noted(self, noted: Noted, /) -> Backpressure | None:
+        """Take a message with headers, or a question, as `send` takes others."""
+        return self.send(noted.msg)
 
     def prepare(self, kept: Sequence[Kept], /) -> list[Any]:
         """Encode messages that are kept for late joiners already; called outside every lock.
@@ -70,6 +75,15 @@ class Parking:
                 self._parked += prepared
                 return None
         return self.bridge.send(msg)
+
+    def send_noted(self, noted: Noted) -> Backpressure | None:
+        """Do as `send` for a message with headers, or a question."""
+        prepared = self.bridge.prepare([(noted, time.time())])
+        with self._lock:
+            if not self._over:
+                self._parked += prepared
+                return None
+        return self.bridge.send_noted(noted)
 
     def end(self, prepared: list[Any]) -> list[Any]:
         """Return the kept messages, as prepared, and the parked ones; the lock is held."""

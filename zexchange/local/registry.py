@@ -22,6 +22,7 @@ from itertools import islice
 from typing import Any, Protocol, overload
 
 from ..names import Patterns, check_name, check_pattern, is_pattern, matches
+from .asking import Asking, Elsewhere
 from .exchange import ExchangeBase
 from .late_join import CatchUp
 from .process import finalizers
@@ -29,6 +30,8 @@ from .process.fork import track
 from .process.logs import log
 from .subscribers import SubscriberTable
 from .subscription import Subscription
+from .tasks import eventloops
+from .tasks.bell import Bell
 from .tasks.feeds import orphans, tidy
 from .tasks.stream import T
 from .typed.codecs import Codec
@@ -94,6 +97,24 @@ class Observer(Protocol):
         If it is no longer ``wanted``, the last such task was detached from it.
         """
 
+    def check_responders(self, exchanges: int) -> None:
+        """Check whether peers can be told of so many exchanges with responders.
+
+        Raises:
+            LimitReached: there are too many.
+        """
+
+    def responders_changed(self, name: str, answers: bool) -> None:
+        """An exchange has got its first responder; or, if not ``answers``, has lost its last."""
+
+    def responders(self, name: str) -> tuple[Elsewhere, ...]:
+        """Return the peers that answer on an exchange; called outside every lock."""
+        return ()
+
+    def holds_up(self) -> bool:
+        """Return whether the calling thread must not wait for a peer's answer."""
+        return False
+
     def history_added(self, key: str, catch_up: CatchUp) -> None:
         """A task that asks for history was attached to a name or a pattern, perhaps beside others.
 
@@ -131,6 +152,12 @@ class Registry:
     def __init__(self) -> None:
         self.time = time.time
         """The clock for the times of sending: returns seconds since the epoch."""
+        self.monotonic = time.monotonic
+        """The clock for requests; and below it, how their callers wait."""
+        self.bell: Callable[[], Bell] = Bell
+        self._requests: Asking | None = None
+        self._answering: dict[str, None] = {}
+        """The exchanges with responders."""
         self._exchanges: dict[str, Exchange[Any]] = {}
         self._known = self._exchanges  # read by `get`; emptied by a fork, to catch the first use
         self._nascent: dict[str, Exchange[Any]] = {}
@@ -376,6 +403,8 @@ class Registry:
         """
         with self._lock:
             observer.check_interest(len(self._interest), self._patterns, self._interest_size)
+            if self._answering:
+                observer.check_responders(len(self._answering))
             if not any(present is observer for present in self._observers):
                 self._observers = (*self._observers, observer)
             return frozenset(self._interest)
@@ -421,6 +450,56 @@ class Registry:
                 self._interest_size -= _size(key)
                 self._tell(lambda observer: observer.interest_changed(key, False))
 
+    # Requests.
+
+    @property
+    def _asking(self) -> Asking:
+        """The requests that are under way; made at the first one."""
+        asking = self._requests
+        if asking is None:
+            fresh = Asking(self.monotonic)
+            with self._lock:
+                asking = self._requests = self._requests or fresh
+        return asking
+
+    def _elsewhere(self, name: str) -> tuple[Elsewhere, ...]:
+        """Return the peers that answer on an exchange, in all federations."""
+        found: tuple[Elsewhere, ...] = ()
+        for observer in self._observers:
+            found += observer.responders(name)
+        return found
+
+    def _answers_up(self, name: str) -> None:
+        """Note that an exchange has got its first responder.
+
+        Raises:
+            LimitReached: there are too many for an observer; nothing is changed.
+        """
+        with self._lock:
+            for observer in self._observers:
+                observer.check_responders(len(self._answering) + 1)
+            self._answering[name] = None
+            self._tell(lambda observer: observer.responders_changed(name, True))
+
+    def _answers_down(self, name: str) -> None:
+        """Undo `_answers_up`."""
+        with self._lock:
+            self._answering.pop(name, None)
+            self._tell(lambda observer: observer.responders_changed(name, False))
+
+    def _responders_came(self) -> None:
+        """Wake the callers that wait for a responder. Any thread, outside every lock."""
+        if self._requests is not None:
+            self._requests.came()
+
+    def _refuse_to_wait(self, instead: str) -> None:
+        """Raise RuntimeError where a thread must not wait for an answer."""
+        if eventloops.held_up_here() or any(o.holds_up() for o in self._observers):
+            raise RuntimeError(
+                "this would wait for itself: it was called on the node's data thread or in a"
+                f" running event loop; call it from another thread, or {instead}"
+            )
+
     def _refused(
         self, exchange: Any, origin: str, seq: int | None, reason: str, detail: str
     ) -> bool:
@@ -460,6 +539,7 @@ class Registry:
         self._resting = weakref.WeakValueDictionary(list(self._resting.items()))
         audiences = [*self.exchanges(), *self._views.values()]
         self._interest = Counter(a._key for a in audiences if a._has_interested_task())
+        self._answering = {e.name: None for e in self.exchanges() if e._responders}
         self._patterns = sum(map(is_pattern, self._interest))
         self._interest_size = sum(map(_size, self._interest))
         self._forked = bool(self._observers)

@@ -31,7 +31,7 @@ The class is one piece because each of these paths reads and sets the same five 
 
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import CodeType, FrameType
 from typing import Any, TypeVar
 
@@ -41,6 +41,7 @@ from .process import finalizers
 from .process.fork import track
 from .routing import Routing
 from .tasks.dispatch import Failures, Target, answered, failed, joined, noted, serve
+from .tasks.noted import Header, Noted, checked, split
 from .tasks.snapshots import snapshot
 from .tasks.stream import T
 
@@ -180,6 +181,54 @@ class Rounds(Routing[T]):
         trouble = joined(trouble, serve(targets[served:], msg))
         return self._end(sys._getframe(1), trouble)
 
+    def send_with(self, msg: T, headers: Mapping[str, Header]) -> None:
+        """Do as `send` does, with headers that travel beside the message.
+
+        It is a method of its own, because a second argument of `send` would make each message pay
+        for it: a sixth of a send to one task.
+
+        Args:
+            msg: the message.
+            headers: up to eight values (str, bytes, int or float) by name, of 128 bytes together,
+                for `Delivery.headers`. Tasks that get the bare message do not see them.
+
+        Raises:
+            TypeError: a header has another type.
+            ValueError: there are too many headers, or they are too large.
+            Exception: as for `send`.
+        """
+        self._send_noted(Noted(msg, checked(headers)))
+
+    def _send_noted(self, item: Noted) -> None:
+        """Hand on a message with headers, or a question, as `send` does with others."""
+        if finalizers.collecting is not None and finalizers.here():
+            finalizers.later(self._send_noted, item.snapshot(), message=True)
+            return
+        self.registry._wake()
+        trouble = self._with_notes(item)
+        if trouble is not None:
+            self._settle(trouble)
+
+    @is_round
+    def _with_notes(self, item: Noted) -> Failures | None:
+        """Hand on a `Noted`: in a round of its own, deferred, or at once to a single task."""
+        plan = self._plan
+        alone = (len(self._audience()) if plan is None else len(plan[1])) < 2
+        frame = None if alone else self._inside()
+        if frame is not None:
+            self._defer(frame, item)
+            return None
+        if not alone:
+            self._begin()
+        targets: tuple[Target, ...] | None = None if alone else ()
+        try:
+            trouble = self._hand_noted(item)
+        except BaseException as error:  # of the message's type, or raised by a signal handler
+            trouble = failed(None, self._with_notes, error)
+        if targets is not None:
+            trouble, targets = self._end(sys._getframe(), trouble), OVER
+        return trouble
+
     def _settle(self, trouble: Failures) -> None:
         """Wait for room, then raise the errors of a round."""
         raise NotImplementedError
@@ -238,7 +287,7 @@ class Rounds(Routing[T]):
     def _defer(self, frame: FrameType, msg: object) -> None:
         """Queue ``msg`` for the end of the round with this frame."""
         if self._declared is not None:
-            self._declared.encode(msg)  # raises to the sender if the message does not fit
+            self._declared.encode(split(msg)[0])  # raises to the sender if it does not fit
         deferred = _waiting.by_frame.setdefault(frame, _Deferred())
         if deferred.count >= DEFERRED_MOST:
             raise TooManyDeferred(
@@ -246,7 +295,7 @@ class Rounds(Routing[T]):
                 " one was handed on, and these wait for that: do they answer one another?"
             )
         deferred.count += 1
-        deferred.messages.append(snapshot(msg))
+        deferred.messages.append(msg.snapshot() if type(msg) is Noted else snapshot(msg))
         with self._lock:
             if self._active is None:
                 self._active = 1  # so that the quick round hands on the message at its end
@@ -278,12 +327,17 @@ class Rounds(Routing[T]):
         while (deferred := _waiting.by_frame.get(frame)) is not None:
             while deferred.messages:
                 msg = deferred.messages.popleft()
-                more = serve(self._current(), msg)
+                more = self._hand_on_deferred(msg)
                 for _, error in more.errors if more is not None else ():
                     noted(error, "by a message that a task had sent, and that was deferred")
                 trouble = joined(trouble, more)
             del _waiting.by_frame[frame]
         return trouble
+
+    def _hand_on_deferred(self, msg: object) -> Failures | None:
+        if isinstance(msg, Noted):
+            return self._hand_noted(msg)
+        return serve(self._current(), msg)
 
     # Working out targets.
 

@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from .asking import Asked
 from .interfaces import RegistryCalls
 from .late_join import HERE
 from .newest import Latest
@@ -17,8 +18,10 @@ from .process import finalizers
 from .retained import RetainedRing
 from .subscribers import SubscriberTable
 from .subscription import Forwarder, Key, Late, Shaped, Subscription, key_of, key_of_call
-from .tasks.dispatch import Failures, Target, serve
+from .tasks.dispatch import Failures, Target, answered, failed, serve
 from .tasks.feeds import Feed
+from .tasks.noted import NO_HEADERS, Noted
+from .tasks.responder import Responder
 from .tasks.snapshots import UNCHANGING, settled, snapshot
 from .tasks.stream import T
 from .typed.declared_type import DeclaredType
@@ -29,6 +32,10 @@ Routes = tuple[tuple[Target, ...], tuple[Target, ...], tuple[Feed, ...]]
 """The targets of arriving messages: tasks that take the bare message, and those that take a
 `Delivery`. The third part is the same tasks as the first, if all are streams of bare messages and
 there are no others: these can be given many messages at once."""
+
+
+Plan = tuple[list[Bridge | Parking], list[tuple[Target, Subscription]]]
+"""The targets of a message with headers: bridges, and tasks with their targets."""
 
 
 class Stale:
@@ -53,8 +60,8 @@ class Routing(SubscriberTable[T], Forwarder):
     """The part of an exchange that knows who gets its messages."""
 
     __slots__ = (
-        "_bridges", "_declared", "_latest", "_live", "_ring", "_routes", "_stale", "_version",
-        "name",
+        "_bridges", "_declared", "_latest", "_live", "_plan", "_responders", "_ring", "_routes",
+        "_stale", "_turn", "_version", "name",
     )  # fmt: skip
 
     def __init__(self, name: str, registry: RegistryCalls, retained: int = 0) -> None:
@@ -64,6 +71,9 @@ class Routing(SubscriberTable[T], Forwarder):
         self._bridges: dict[Bridge, Parking | None] = {}
         self._ring = RetainedRing(retained) if retained else None
         self._declared: DeclaredType | None = None
+        self._responders: tuple[Responder, ...] = ()
+        self._turn: Asked | None = None
+        """The responder that was asked last, here or elsewhere."""
         self._latest: Latest | None = None
         """The newest messages given so far, while there are late joiners that may be given older
         ones."""
@@ -86,6 +96,7 @@ class Routing(SubscriberTable[T], Forwarder):
         """Have the next message work out the targets again; the lock is held."""
         self._version += 1
         self._live: tuple[tuple[Target, ...], tuple[Target, ...]] | None = None
+        self._plan: Plan | None = None
         self._routes: Routes | None = None
 
     def _audience(self) -> list[Subscription]:
@@ -94,7 +105,7 @@ class Routing(SubscriberTable[T], Forwarder):
         The oldest is the one that the task began with. If a later one with another history took its
         place, the task would get a part of its messages twice.
         """
-        found = {s.key: s for s in self._subscriptions()}
+        found = {s.key: s for s in self._subscriptions() if s.responder is None}
         for subscription in self.registry._viewers(self.name):
             present = found.setdefault(subscription.key, subscription)
             if subscription.serial < present.serial:
@@ -221,15 +232,75 @@ class Routing(SubscriberTable[T], Forwarder):
     # Attaching: where an exchange differs from a view.
 
     def _keys(self, task: object) -> tuple[Key, ...]:
-        return key_of(task), key_of_call(task)
+        call = key_of_call(task)
+        return key_of(task), call, ("responder", *call)
 
     def _covers(self, exchange: Any) -> bool:
         return exchange is self
 
     def _admitted(self, subscription: Subscription) -> None:
+        if subscription.responder is not None:
+            if not self._responders:
+                self.registry._answers_up(self.name)
+            self._responders = (*self._responders, subscription.responder)
         self._begin_history(subscription)
         self._changed()
         self.registry._keep(self.name)
+
+    def _drop(self, subscription: Subscription) -> object:
+        gone = super()._drop(subscription)
+        if subscription.responder is not None:
+            others = [one for one in self._responders if one is not subscription.responder]
+            self._responders = tuple(others)
+            if not others:
+                self.registry._answers_down(self.name)
+        return gone
+
+    # Messages with headers, and questions.
+
+    def _hand_noted(self, noted: Noted) -> Failures | None:
+        """Hand on a message with headers, or a question, to all bridges and tasks.
+
+        Keeping it and choosing its receivers is one step, as in `_retain`.
+
+        Raises:
+            WrongType: it is not of the exchange's type.
+        """
+        declared = self._declared
+        plain = noted if declared is None else noted.with_msg(declared.encode(noted.msg))
+        plan = self._plan
+        if plan is None or self._ring is not None or self._latest is not None:
+            mine = noted.kept()  # outside the lock: this may run code of the message's class
+            now = self.registry.time()
+            with self._lock:
+                plan = self._plan = self._unchanged(self._noted_targets)
+                if self._ring is not None:
+                    _gone = self._ring.keep(mine, now)  # released outside the lock
+                if self._latest is not None:
+                    self._latest.note(now, HERE)
+        ways, tasks = plan
+        trouble: Failures | None = None
+        for way in ways:
+            trouble = _handed(way.send_noted, plain, way.send, trouble)
+        for target, subscription in tasks:
+            task = subscription.task
+            if isinstance(target, Shaped):
+                trouble = _handed(target, noted, target, trouble)
+            elif isinstance(task, Forwarder) and noted.headers is not NO_HEADERS:
+                there = Noted(noted.msg, noted.headers)
+                trouble = _handed(task._send_noted, there, target, trouble)
+            else:
+                trouble = _handed(target, noted.msg, target, trouble)
+        return trouble
+
+    def _noted_targets(self) -> Plan:
+        """Return the bridges, and each task with its target; the lock is held."""
+        found = self._audience()
+        for subscription in found:
+            self._begin_history(subscription)
+        self._follow_latest(found)
+        ways = [parking or bridge for bridge, parking in self._bridges.items()]
+        return ways, [(self._target(subscription), subscription) for subscription in found]
 
     # Retention.
 
@@ -282,6 +353,17 @@ class Routing(SubscriberTable[T], Forwarder):
         with self._lock:
             self._begin_history(subscription)
             self._changed()
+
+
+def _handed(
+    call: Target, item: object, target: Target, trouble: Failures | None
+) -> Failures | None:
+    """Call one target; return the failures so far, in which it stands as ``target``."""
+    try:
+        result = call(item)
+        return trouble if result is None else answered(trouble, target, result)
+    except BaseException as error:
+        return failed(trouble, target, error)
 
 
 def distinct(found: list[tuple[Target, Subscription]], name: str) -> tuple[Target, ...]:

@@ -175,10 +175,10 @@ class SubscriberTable(Generic[T]):
             NotAttached: it is not in the table.
         """
         with self._lock:
-            key = next((key for key in self._keys(task) if key in self._table), None)
-            if key is None:
+            found = [self._table[key] for key in self._keys(task) if key in self._table]
+            if not found:
                 raise NotAttached(f"{task!r} is not attached to {self._key!r}")
-            subscription = self._table[key]
+            subscription = max(found, key=lambda one: one.serial) if len(found) > 1 else found[0]
             subscription.count -= 1
             if subscription.count:
                 return
@@ -243,7 +243,7 @@ class SubscriberTable(Generic[T]):
         self._add(subscription_of(task, self._discard, names, history))
 
     def detach(self, task: object) -> None:
-        """Undo one `attach` (or `handler`) of ``task``.
+        """Undo one `attach` (or `handler`, or `responder`) of ``task``: the latest.
 
         Raises:
             NotAttached: it is not attached.

@@ -16,6 +16,8 @@ from .late_join import CatchUp
 from .process import finalizers
 from .tasks.dispatch import Target
 from .tasks.feeds import Feed
+from .tasks.noted import Noted, split
+from .tasks.responder import Responder
 from .tasks.snapshots import UNCHANGING, Keeper, settled
 from .tasks.stream import Delivery, Stream
 from .tasks.validation import GeneratorTask, check_task
@@ -37,6 +39,10 @@ class Forwarder:
     __slots__ = ()
     name: str
 
+    def _send_noted(self, item: Noted) -> None:
+        """Hand on a message with headers."""
+        raise NotImplementedError
+
     def _audience(self) -> "list[Subscription]":
         """Return the subscriptions that get its messages."""
         raise NotImplementedError
@@ -47,7 +53,7 @@ class Subscription:
 
     __slots__ = (
         "accept", "catch_up", "count", "details", "forwarder", "history", "key", "names", "preload",
-        "sent", "serial", "task",
+        "responder", "sent", "serial", "task",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +67,7 @@ class Subscription:
         self.forwarder = isinstance(task, Forwarder)
         self.history = history
         self.catch_up: CatchUp | None = None  # set for a late joiner
+        self.responder: Responder | None = None  # set if it gets questions, and no messages
         self.count = 1
         self.serial = next(_serials)
 
@@ -73,10 +80,11 @@ class Subscription:
 
     def item(self, name: str, msg: object, sent_at: float) -> object:
         """Return the form in which `accept` gets a message that was sent in this process."""
+        msg, headers = split(msg)
         if type(msg) not in UNCHANGING and isinstance(self.task, Keeper):
             msg = settled(msg)
         if self.details:
-            return Delivery(name, msg, None, None, sent_at)
+            return Delivery(name, msg, None, None, sent_at, headers)
         return (name, msg) if self.names else msg
 
     def target(self, name: str) -> Target:
@@ -129,10 +137,11 @@ class Late(Shaped):
 
     def __call__(self, msg: object) -> object:
         """Park a live message, or pass it on if the history was given."""
-        msg, catch_up = settled(msg), self.subscription.catch_up
-        if finalizers.later(self, msg, message=True):
+        (msg, headers), catch_up = split(msg), self.subscription.catch_up
+        msg = settled(msg)
+        if not headers and finalizers.later(self, msg, message=True):
             return None
-        item = Delivery(self._name, msg, None, None, time.time())
+        item = Delivery(self._name, msg, None, None, time.time(), headers)
         return None if catch_up is None else catch_up(item)
 
 

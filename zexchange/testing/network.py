@@ -7,6 +7,7 @@ are simulated.
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from ..errors import NotReady
 from ..local.registry import Registry
@@ -14,6 +15,7 @@ from ..net.config import make_plan
 from ..net.node.node import Node
 from .rest import unsettled, vanish
 from .schedule import Host, Schedule
+from .threads import CallerBell
 from .wire import Faults, Wire
 from .world import Directory, SimulatedEnvironment
 
@@ -22,9 +24,9 @@ class Network:
     """A network of nodes without sockets and threads, and a clock that the test moves.
 
     Everything happens on the caller's thread, and only inside calls: `settle`, `advance`, `until`,
-    a `send` that waits for room, `Node.flush`, `Node.wait_*` and `Node.close`. They let events
-    happen, and the clock move, until their condition holds. Do not use a wait that knows nothing of
-    the network, such as `Stream.get`: nothing would happen meanwhile. Tasks attached to
+    a `send` that waits for room, a request, `Node.flush`, `Node.wait_*` and `Node.close`. They let
+    events happen, and the clock move, until their condition holds. Do not use a wait that knows
+    nothing of the network, such as `Stream.get`: nothing would happen meanwhile. Tasks attached to
     ``node.registry`` are called as in a real node, with one message after the other.
 
     The same seed gives the same run, if the program does the same and hashes the same
@@ -85,7 +87,8 @@ class Network:
             registry.retain(pattern, n)
         for pattern in conflate:
             registry.conflate(pattern)
-        registry.time = self._schedule.time
+        registry.time, registry.monotonic = self._schedule.time, self._schedule.monotonic
+        registry.bell = partial(CallerBell, self._schedule)
         node = Node(plan, registry, join_timeout, world)
         self._worlds[node] = world
         node._revive()

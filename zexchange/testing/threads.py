@@ -5,10 +5,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
+from ..local.tasks import bell as local_bell
 from ..net.transport import polling
 from ..net.transport.sockets import READABLE
 from ..net.transport.threads import Handler, Ready, Turn
-from .schedule import Host, Party, Schedule
+from .schedule import ENDLESS, Host, Party, Schedule
 
 T = TypeVar("T")
 
@@ -110,6 +111,25 @@ class Bell:
     def ring(self) -> None:
         """End every wait."""
         self._rings += 1
+
+
+class CallerBell(local_bell.Bell):
+    """Wakes the caller of a request, which lets things happen meanwhile."""
+
+    __slots__ = ("_schedule",)
+
+    def __init__(self, schedule: Schedule) -> None:
+        super().__init__()
+        self._schedule = schedule
+
+    def wait(self, seconds: float) -> None:
+        """Let things happen until it is rung."""
+        self._schedule.run(lambda: self._rung, min(seconds, ENDLESS))
+        self._rung = False
+
+    async def wait_here(self, seconds: float) -> None:
+        """Do as `wait`: no real time passes here."""
+        self.wait(seconds)
 
 
 class Loop(Party):

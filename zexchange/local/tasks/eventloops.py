@@ -13,7 +13,7 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from types import FrameType
 from typing import Any, Literal
 
@@ -63,6 +63,22 @@ class LoopBinding(ABC):
     @abstractmethod
     async def wait(self, waiter: "LoopWaiter", seconds: float) -> None:
         """Wait until woken, for ``seconds`` at most."""
+
+    def spawn(self, make: Callable[[], Coroutine[Any, Any, None]]) -> bool:
+        """Run a coroutine on the loop; return whether the loop still runs. Any thread.
+
+        Args:
+            make: returns the coroutine; called on the loop. It must not raise an Exception.
+        """
+        try:
+            self._post(lambda: self._begin(make))
+        except RuntimeError:  # the loop has ended
+            return False
+        return True
+
+    @abstractmethod
+    def _begin(self, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Begin to run a coroutine; called on the loop."""
 
     @abstractmethod
     async def pause(self) -> None:
@@ -147,6 +163,12 @@ class _Asyncio(LoopBinding):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop, loop.call_soon_threadsafe)
         self._aio = loop
+        self._tasks = set[asyncio.Task[None]]()
+
+    def _begin(self, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        task = self._aio.create_task(make())
+        self._tasks.add(task)  # the loop itself refers to tasks only weakly
+        task.add_done_callback(self._tasks.discard)
 
     def waiter(self) -> _Pause:
         return _Pause(self._aio)
@@ -187,6 +209,9 @@ class _Trio(LoopBinding):
     def __init__(self, token: Any) -> None:
         super().__init__(token, token.run_sync_soon)
         self._trio = sys.modules["trio"]
+
+    def _begin(self, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._trio.lowlevel.spawn_system_task(make)
 
     def waiter(self) -> "_Moment":
         return _Moment(self._trio.Event())

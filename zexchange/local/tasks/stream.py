@@ -4,7 +4,7 @@ A stream is a task with a mailbox. `for` and `async for` differ only in how they
 mailbox. Of the object that it is attached to, a stream must know only how to detach from it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
@@ -13,6 +13,7 @@ from ..process import finalizers
 from .feeds import Feed
 from .latest import LatestMailbox
 from .mailbox import Mailbox, MailboxStats, Overflow
+from .noted import NO_HEADERS, Header
 
 if TYPE_CHECKING:  # the default is for type checkers; at run time its package is not needed
     from typing_extensions import TypeVar
@@ -34,6 +35,7 @@ class Delivery(Generic[T]):
         origin: the id of the node on which it was sent, None for this process.
         seq: its number at that node on that exchange, None for this process.
         sent_at: when it was sent, in seconds since the epoch, by the sender's clock.
+        headers: the headers that it was sent with; empty without any.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Delivery(Generic[T]):
     origin: str | None
     seq: int | None
     sent_at: float
+    headers: Mapping[str, Header] = NO_HEADERS
 
 
 class Stream(Generic[T]):

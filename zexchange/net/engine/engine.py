@@ -25,6 +25,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from encodings import idna as idna  # else `getaddrinfo` would import it, on one of our threads
+from typing import Any
 
 from ...history import WINDOW, Ring
 from ...local.late_join import CatchUp
@@ -61,6 +62,7 @@ from .environment import NodeEnvironment
 from .executor import EffectExecutor
 from .hub_client import HubClient
 from .memory import Memory
+from .requests import NodeRequests
 from .slow_peers import SlowPeerMonitor
 from .watchdog import Watchdog
 
@@ -95,6 +97,7 @@ class Engine(ReceiverEvents):
         self.closed = self.finished = False
         """`finished`: the goodbye has been said, and commands posted from then on are not run."""
         self._inbox: deque[Callable[[], None]] = deque()
+        self._responder_steps: deque[tuple[str, bool]] = deque()
         self._acks: deque[tuple[bytes, dict[str, int]]] = deque()
         self._asked: deque[tuple[bytes, Replay | Recall]] = deque()
         self._tick_at = 0.0
@@ -172,6 +175,7 @@ class Engine(ReceiverEvents):
     def _make_inbound(self) -> None:
         """Make the path from data sockets to the tasks."""
         world, registry, timeout = self.world, self.registry, self.plan.recovery_timeout
+        self.requests = NodeRequests(self.session, self.outbound, registry, self._probes)
         self.rejection_counter = RejectionCounter(self.post, self.session.reject)
         context = ReceiveContext(self.me, registry, self.scope, self, timeout, world.monotonic)
         sources = sources_of(registry)
@@ -204,6 +208,7 @@ class Engine(ReceiverEvents):
             world,
             self.changed,
             self.watch,
+            self.requests,
         )
         self.hub_client = hubs and HubClient(
             self.plan.federation,
@@ -318,6 +323,7 @@ class Engine(ReceiverEvents):
         self._probes.close()
         self._guard.close()
         self.finished = True
+        self.requests.end()
         self.changed.notify_all()
         self.inbound.stop()
 
@@ -356,6 +362,23 @@ class Engine(ReceiverEvents):
             self._waker.wake()
         else:
             self.inbound.do(self._drop)
+
+    def answers(self, name: str, answers: bool) -> None:
+        """Take note that an exchange has got responders here, or has lost them. Any thread."""
+        self._responder_steps.append((name, answers))
+        self._waker.wake()
+
+    def asked(self, exchange: Exchange[Any], msg: object, peer: bytes, number: int) -> None:
+        """See `ReceiverEvents`."""
+        self.requests.asked(exchange, msg, peer, number)
+
+    def replied(self, peer: bytes, frame: bytes) -> None:
+        """See `ReceiverEvents`."""
+        self.requests.take(frame, peer, self.me)
+
+    def _gone(self, peer: bytes) -> None:
+        """Take note that nothing listens at a responder that is waited for. Control thread."""
+        self.inbound.do(lambda: self.requests.left(peer, "nothing listens there any longer"))
 
     def _drop(self) -> None:
         """Make a change of interest that drops keys. Data thread, between two frames."""
@@ -454,6 +477,7 @@ class Engine(ReceiverEvents):
                     return None
             self._tokens()
             self._tell_names()
+            self._tell_responders()
             self._tell_acks()
             for _ in range(len(self._asked)):
                 self._say(*self._asked.popleft())
@@ -465,6 +489,7 @@ class Engine(ReceiverEvents):
                     break
                 self.effects.carry_out()
             self.slow_peer_monitor.keep_promises()
+            self.requests.look()
             self.changed.notify_all()
         self._controls.end()
         self.outbound.window.room.turned_at = self.world.monotonic()
@@ -494,6 +519,11 @@ class Engine(ReceiverEvents):
         if names and self._guard.policy:
             self.session.readiness.publishes(names)
 
+    def _tell_responders(self) -> None:
+        """Tell the session on which exchanges responders came or went."""
+        if steps := self._responder_steps:
+            self.session.answering.change([steps.popleft() for _ in range(len(steps))])
+
     def _tell_acks(self) -> None:
         acks: dict[bytes, dict[str, int]] = {}
         for _ in range(len(self._acks)):
@@ -509,6 +539,7 @@ class Engine(ReceiverEvents):
         self.outbound.poll()
         self._probes.expire(now)
         self.siblings.tick(now)
+        self.requests.tick(now, self._gone)
         if self.hub_client:
             self.hub_client.tick(now)
         self._look_at_keys(self._guard, now)

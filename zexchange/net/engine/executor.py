@@ -25,6 +25,7 @@ from ..transport.dns import Resolver
 from ..transport.probes import Probes
 from ..transport.sync import SignalSafeCondition
 from .environment import NodeEnvironment
+from .requests import NodeRequests
 from .watchdog import Watchdog
 
 AT_ONCE, A_SECOND = 64 << 20, 64 << 20
@@ -54,6 +55,7 @@ class EffectExecutor:
     world: NodeEnvironment
     changed: SignalSafeCondition
     watch: Watchdog
+    requests: NodeRequests
 
     def __post_init__(self) -> None:
         self._requests = TokenBucket(AT_ONCE, A_SECOND)
@@ -91,6 +93,7 @@ class EffectExecutor:
                 self.outbound.window.forget(peer, final, acked)
                 self.outbound.latest.leave(peer)
                 self.inbound.do(lambda: self.inbound.hush(peer, heads, final))
+                self.inbound.do(lambda: self.requests.left(peer, "it has left the federation"))
             case effects.Resend():
                 self._resend(effect)
             case effects.Recount():

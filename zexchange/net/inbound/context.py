@@ -37,6 +37,16 @@ class ReceiverEvents(Protocol):
     def marked(self, hub_source: str, mark: int) -> None:
         """A hub asks how far we have read what it sends."""
 
+    def asked(self, exchange: Exchange[Any], msg: object, peer: bytes, number: int) -> None:
+        """A peer asks this node a question, which its tasks have been given as a message."""
+
+    def replied(self, peer: bytes, frame: bytes) -> None:
+        """A reply of a peer arrived.
+
+        Raises:
+            DecodeError: it is malformed, not for this node, or not of this peer.
+        """
+
 
 @dataclass(eq=False)
 class ReceiveContext:

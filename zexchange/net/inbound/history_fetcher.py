@@ -13,9 +13,10 @@ from ...errors import DecodeError
 from ...history import Body
 from ...local.late_join import CatchUp
 from ...local.registry import Exchange
+from ...local.tasks.noted import Noted, split
 from ...local.tasks.stream import Delivery
 from ...protocol.codec.attachments import decode_frame
-from ...protocol.delivery.history_requests import HistoryDone, HistoryRequests
+from ...protocol.delivery.history_requests import HistoryDone, HistoryItem, HistoryRequests
 from ...protocol.delivery.sequence import ReceiveState
 from ...protocol.wire.messages import Batch
 from .context import ReceiveContext
@@ -116,6 +117,9 @@ class HistoryFetcher:
         if batch.origin != self._peer:
             raise DecodeError(f"a frame of origin {batch.origin.hex()}, which is not this peer")
         values = decode_frame(frame, batch.body, batch.count)
+        for notes in batch.notes:
+            place = batch.count - 1 - notes.at
+            values[place] = Noted(values[place], notes.headers)
         self._recalls.take(batch.name, batch.first, values, batch.sent_at)
         return True
 
@@ -158,13 +162,15 @@ class HistoryFetcher:
         for name, kept in groupby(step.history, key=lambda k: k.name):
             exchange = self._exchange(name)
             if exchange is not None:
-                history += exchange._rebuilt(
-                    [Delivery(name, k.value, self.origin, k.number, k.sent_at) for k in kept]
-                )
+                history += exchange._rebuilt([self._delivery(name, k) for k in kept])
         catch_up.complete(self.origin, history, through=not left)
         if catch_up.awaits(self.origin) and not left:  # it waits for the history of others, too
             self.owed[step.request] = catch_up
         receive_context.busy = None
+
+    def _delivery(self, name: str, kept: HistoryItem) -> Delivery:
+        msg, headers = split(kept.value)
+        return Delivery(name, msg, self.origin, kept.number, kept.sent_at, headers)
 
     def _exchange(self, name: str) -> Exchange[Any] | None:
         """Return the exchange of a name, made if need be; None if it takes no part."""

@@ -27,6 +27,7 @@ thread.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from math import inf
 from typing import Any
 
@@ -34,6 +35,8 @@ from ...errors import DecodeError
 from ...history import FRAME_OVERHEAD, WINDOW, Body, Bulk
 from ...local.late_join import CatchUp
 from ...local.registry import Exchange
+from ...local.tasks.noted import NO_HEADERS
+from ...protocol.codec.attachments import decode_frame
 from ...protocol.codec.batches import BatchDecoder, decode_batch_of
 from ...protocol.codec.values import SMALL_BODY, TOP, decode_batch
 from ...protocol.delivery.conflation import PASSED_OVER, Claims
@@ -61,6 +64,7 @@ from ...protocol.wire.data import (
     whole_ready,
 )
 from ...protocol.wire.messages import Batch, Ready, Replay
+from ...protocol.wire.replies import is_reply
 from .context import ReceiveContext
 from .history_fetcher import HistoryFetcher
 from .typed import decoder_for
@@ -315,9 +319,14 @@ class PeerReceiver:
                 pass
             elif self.shared is not ALONE:
                 self.shared.bring(exchange, batch, frame, skip)
-            elif self.hand_on(exchange, batch, frame, skip, self):
+                if batch.notes:
+                    values = decode_frame(frame, batch.body, batch.count)
+                    self._take_questions(exchange, batch, values, skip)
+            elif (given := self.hand_on(exchange, batch, frame, skip, self)) is not None:
                 tally, fast = self.positions.tallies[name], self._looked_up(name)[1]
                 self._plain[topic(name)] = name, exchange, tally, fast
+                if batch.notes:
+                    self._take_questions(exchange, batch, given, skip)
             if self.history_fetcher.owed:
                 self.history_fetcher.delivered(len(frame))
         self._touched.add(name)
@@ -333,11 +342,12 @@ class PeerReceiver:
 
     def hand_on(
         self, exchange: Exchange[Any], batch: Batch, frame: Body, skip: int, by: "PeerReceiver"
-    ) -> bool:
-        """Hand on the messages of a frame that a receiver brought; return False if unreadable."""
+    ) -> list[object] | None:
+        """Hand on the messages of a frame that a receiver brought; return None if unreadable."""
         name, first = batch.name, batch.first + skip
         try:
-            values = decode_batch_of(frame, batch, self._looked_up(name)[1])
+            fast = None if batch.notes else self._looked_up(name)[1]
+            values = decode_batch_of(frame, batch, fast)
         except DecodeError as error:
             count = batch.count - skip
             by.spoiled(name, count)
@@ -346,12 +356,46 @@ class PeerReceiver:
             control = self._receive_context.control
             reject = self._receive_context.reject if by is self else control.rejected
             reject(by.origin, str(error))
-            return False
+            return None
         receive_context = self._receive_context
         receive_context.busy = (self.now(), name)
-        exchange._deliver(values[skip:] if skip else values, self.sender, first, batch.sent_at)
+        if batch.notes:
+            self._hand_on_noted(exchange, batch, values, skip)
+        else:
+            exchange._deliver(values[skip:] if skip else values, self.sender, first, batch.sent_at)
         receive_context.busy = None
-        return True
+        return values
+
+    def _hand_on_noted(
+        self, exchange: Exchange[Any], batch: Batch, values: list[object], skip: int
+    ) -> None:
+        """Hand on the messages of a frame of which some have headers."""
+        headers = {batch.count - 1 - note.at: note.headers for note in batch.notes if note.headers}
+        if not headers:
+            rest = values[skip:] if skip else values
+            exchange._deliver(rest, self.sender, batch.first + skip, batch.sent_at)
+            return
+        ends = sorted(at for at in {*headers, *(at + 1 for at in headers)} if at > skip)
+        for start, end in pairwise((skip, *ends, batch.count)):
+            if start < end:
+                there = headers.get(start, NO_HEADERS)
+                told = self.sender, batch.first + start, batch.sent_at, there
+                exchange._deliver(values[start:end], *told)
+
+    def _take_questions(
+        self, exchange: Exchange[Any], batch: Batch, values: list[object], skip: int
+    ) -> None:
+        """Have the questions in a frame answered that are for this node.
+
+        Not where the messages are handed on: if they come by several federations, that is done for
+        the first one, and the answer is expected by the one that names this node.
+        """
+        for note in batch.notes:
+            at = batch.count - 1 - note.at
+            if note.number and at >= skip and note.to in (b"", self._receive_context.me):
+                self._receive_context.busy = (self.now(), batch.name)
+                self._control.asked(exchange, values[at], self.peer, note.number)
+                self._receive_context.busy = None
 
     def spoiled(self, name: str, count: int) -> None:
         """Count messages as lost that came here unreadable. Also on other receivers' threads."""
@@ -420,6 +464,9 @@ class PeerReceiver:
         return self.positions.positions[name]
 
     def _take_ready(self, frame: bytes) -> int | None:
+        if is_reply(frame):
+            self._control.replied(self.peer, frame)
+            return None
         part = read_ready(frame)
         if part.receiver != self._receive_context.me or part.origin != self.peer:
             raise DecodeError("a ready frame that is not for this node, or not of this peer")

@@ -148,6 +148,8 @@ class NodeLifetime:
                 engine.bridges.look(exchange)
         try:
             interest = sorted(self._registry._observe(self._observer))
+            for name in list(self._registry._answering):
+                self._observer.responders_changed(name, True)
             # Before the threads start, so that a peer's first messages wait for its history.
             for key, joiner in self._registry._joiners():
                 self._observer.owes(engine, key, joiner)

@@ -9,10 +9,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ...errors import LimitReached
+from ...local.asking import Elsewhere
 from ...local.late_join import CatchUp
 from ...local.registry import Exchange
 from ...protocol.session.events import Lost
-from ...protocol.wire.limits import KEY_OVERHEAD, MAX_INTEREST_BYTES, MAX_KEYS, MAX_PATTERNS
+from ...protocol.wire.limits import (
+    KEY_OVERHEAD,
+    MAX_INTEREST_BYTES,
+    MAX_KEYS,
+    MAX_PATTERNS,
+    MAX_RESPONDERS,
+)
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
@@ -65,6 +72,30 @@ class NodeObserver:
         engine = self._engine()
         if engine is not None:
             engine.want(key, wanted)
+
+    def check_responders(self, exchanges: int) -> None:
+        """Raise LimitReached if peers would not accept so many exchanges with responders."""
+        if exchanges > MAX_RESPONDERS:
+            raise LimitReached(
+                f"federation {self._federation!r}: responders on {exchanges:,} exchanges, and a"
+                f" process can have them on {MAX_RESPONDERS:,}"
+            )
+
+    def responders_changed(self, name: str, answers: bool) -> None:
+        """Tell peers that this process answers on an exchange from now on, or no longer."""
+        engine = self._engine()
+        if engine is not None and engine.scope(name):
+            engine.answers(name, answers)
+
+    def responders(self, name: str) -> tuple[Elsewhere, ...]:
+        """Return the peers that answer on an exchange."""
+        engine = self._engine()
+        return () if engine is None else engine.requests.responders(name)
+
+    def holds_up(self) -> bool:
+        """Return whether the calling thread must not wait for a peer's answer."""
+        engine = self._engine()
+        return engine is not None and (engine.inbound.thread.current or engine.outbound.busy_here())
 
     def history_added(self, key: str, catch_up: CatchUp) -> None:
         """Ask peers for the history that a late joiner wants."""

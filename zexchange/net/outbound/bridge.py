@@ -8,13 +8,15 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ...errors import EncodeError
+from ...errors import EncodeError, ExchangeError
 from ...history import Body, Bulk, Retained
 from ...local.exchange import Backpressure
 from ...local.process.logs import log
+from ...local.tasks.noted import NO_HEADERS, Noted
 from ...protocol.codec.attachments import LARGE, Encoder
 from ...protocol.codec.values import DEEP_BODY, KEPT_BUFFER, TOP, check_whole, explained_error
 from ...protocol.wire.data import MAX_BODY_BYTES, topic
+from ...protocol.wire.notes import Notes, question, write_notes
 from .publisher import Publisher
 
 SMALL_BYTES = 4096
@@ -30,8 +32,8 @@ class Bridge:
     """The subscriber between one exchange and the node."""
 
     __slots__ = (
-        "_packed", "bodies", "conflated", "encoder", "handed", "kept", "listed", "name",
-        "outbound", "send", "takes_packed", "topic", "wanted",
+        "_packed", "bodies", "conflated", "encoder", "handed", "kept", "listed", "name", "noted",
+        "outbound", "refuses", "send", "takes_packed", "topic", "wanted",
     )  # fmt: skip
     federations = 1
     inherits = True
@@ -48,7 +50,9 @@ class Bridge:
         self.conflated = False
         """Whether only the newest message counts; see `conflate`."""
         self.bodies: list[Body] = []
-        self.listed = False
+        self.listed = self.noted = False
+        self.refuses: str | None = None
+        """Why nothing can be sent here: the text of the error that the sender gets."""
         self.encoder = Encoder()
         self.outbound = outbound
         self._begin()
@@ -63,6 +67,33 @@ class Bridge:
         object.__setattr__(self, "send", way)
         self._packed: Callable[[bytes], Backpressure | None] | None = None
         self.takes_packed = False
+
+    def send_noted(self, item: Noted) -> Backpressure | None:
+        """Encode and queue a message with headers, or a question, as `send` does with others."""
+        if self.refuses is not None:
+            raise ExchangeError(self.refuses)
+        try:
+            body = whole_body(self.encoder, item)
+            if not self.wanted:
+                return None
+            self.noted = True  # before the message is queued
+            if self.conflated:
+                self.bodies.append(body if isinstance(body, Bulk) else Bulk(body, ()))
+                room = self.outbound.see_to(self, len(body))
+                return None if room is None or self.outbound.offers(self.name) else room
+            self.bodies.append(body)
+            if self.listed or self.outbound.lanes:
+                return self.outbound.see_to(self, len(body))
+            return self.outbound.send_alone(self, len(body))
+        except Exception as error:
+            self.outbound.see_to(self, 0)
+            named = named_error(self.name, item.msg, error)
+            if named is None:
+                raise
+            raise named from error
+        except BaseException:  # of a signal handler, perhaps right after `append`
+            self.outbound.see_to(self, 0)
+            raise
 
     def renew(self) -> None:
         """Begin with an empty queue: a send that is still running adds to the former one."""
@@ -116,10 +147,7 @@ class Bridge:
         bodies: list[tuple[Body, float]] = []
         for msg, sent_at in kept:
             try:
-                body: Body = self.encoder.encode(msg)
-                if len(body) >= LARGE:
-                    body = large_body(self.encoder, msg, body)
-                bodies.append((body, sent_at))
+                bodies.append((whole_body(self.encoder, msg), sent_at))
             except EncodeError as error:
                 log.warning("exchange %r: not kept for other nodes: %s", self.name, error)
         return bodies
@@ -273,6 +301,29 @@ def newest_body(encoder: Encoder, msg: object) -> Bulk:
     if len(body) >= LARGE:
         body = large_body(encoder, msg, body)
     return body if isinstance(body, Bulk) else Bulk(body, ())
+
+
+def whole_body(encoder: Encoder, msg: object) -> Body:
+    """Encode a message, which may be a `Noted`, to the form in which it travels.
+
+    Raises:
+        EncodeError: it cannot be encoded, or is too large.
+    """
+    item = msg if isinstance(msg, Noted) else None
+    bare = msg if item is None else item.msg
+    body = encoder.encode(bare)
+    if len(body) >= LARGE:
+        body = large_body(encoder, bare, body)
+    if item is None or (item.headers is NO_HEADERS and item.asked is None):
+        return body
+    number, to = item.asked or (0, None)
+    if to is not None and item.headers is NO_HEADERS:
+        notes = question(number, to.node)
+    else:
+        notes = write_notes(Notes(0, item.headers, number, b"" if to is None else to.node))
+    if isinstance(body, Bulk):
+        return Bulk(body.packed, body.buffers, notes)
+    return Bulk(body, (), notes)
 
 
 def large_body(encoder: Encoder, msg: object, body: Body) -> Body:

@@ -64,6 +64,7 @@ class Bridges(Sibling):
                     self.spent.pop(name, None)
                 heads = self.numbering.heads
                 if len(heads) >= NAMES_MOST and name not in heads:
+                    bridge.refuses = _too_many_text(name)
                     bridge.send_by(partial(_too_many, name))
                 self._made.append(name)
                 self._outbound.stir()
@@ -219,7 +220,11 @@ def _too_many(name: str, msg: object) -> Backpressure | None:
 
     The sender's local tasks get the message all the same.
     """
-    raise ExchangeError(
+    raise ExchangeError(_too_many_text(name))
+
+
+def _too_many_text(name: str) -> str:
+    return (
         f"exchange {name!r}: {NAMES_MOST:,} exchanges are remembered for peers already, and"
         " cannot be forgotten, because a peer is of an earlier version, slow or away;"
         " what is sent on more of them stays in this process"

@@ -326,6 +326,11 @@ class Publisher:
             self.put(ready_frame(ready), DO_NOT_WAIT)
             self.demand.read()
 
+    def reply(self, frame: bytes) -> None:
+        """Publish a reply, which goes past all that is queued. Any thread."""
+        with self._lock:
+            self.put(frame, DO_NOT_WAIT)
+
     def beacon(self, topics: Iterable[tuple[str, bytes]]) -> None:
         """Publish the heads of exchanges on their topics, so that peers acknowledge what they have.
 

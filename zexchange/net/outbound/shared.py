@@ -18,11 +18,12 @@ import threading
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
-from ...history import Body
+from ...history import Body, Bulk
 from ...local import parking
 from ...local.exchange import Backpressure
+from ...local.tasks.noted import Noted
 from ...protocol.codec.attachments import LARGE, Encoder
-from .bridge import SMALL_BYTES, Bridge, large_body, named_error, newest_body
+from .bridge import SMALL_BYTES, Bridge, large_body, named_error, newest_body, whole_body
 
 SETTLE_SECONDS = 1.0
 """The most seconds to wait for another thread that moves messages to the lanes."""
@@ -61,9 +62,11 @@ class SharedBridge(parking.Bridge):
         self.lanes: tuple[Bridge, ...] = (first,)
         self.moving = threading.Lock()
         self._try_moving = partial(self.moving.acquire, False)
+        self.noted = False
         self._encoder = Encoder()
         self._moved: list[Body] = []
         first.handed = head
+        self.noted = first.noted
 
     def send(self, msg: object) -> Backpressure | None:
         """Encode a message on the caller's thread and queue it for every node.
@@ -79,8 +82,7 @@ class SharedBridge(parking.Bridge):
                 newest = newest_body(self._encoder, msg)
                 self.bodies.append(newest)
                 room = self.see_to(len(newest))
-                offered = all(lane.outbound.offers(self.name) for lane in self.lanes)
-                return None if offered else room
+                return None if self._offered() else room
             body = self._encoder.encode(msg)
             if len(body) >= LARGE:
                 body = large_body(self._encoder, msg, body)
@@ -95,6 +97,29 @@ class SharedBridge(parking.Bridge):
         except BaseException:  # of a signal handler, perhaps right after `append`
             self.see_to(0)
             raise
+
+    def send_noted(self, item: Noted) -> Backpressure | None:
+        """Encode and queue a message with headers, or a question, as `send` does with others."""
+        try:
+            body = whole_body(self._encoder, item)
+            self.noted = True  # before the message is queued
+            conflated = self.lanes[0].conflated
+            self.bodies.append(Bulk(body, ()) if conflated and isinstance(body, bytes) else body)
+            room = self.see_to(len(body))
+            return None if conflated and self._offered() else room
+        except Exception as error:
+            self.see_to(0)
+            named = named_error(self.name, item.msg, error)
+            if named is None:
+                raise
+            raise named from error
+        except BaseException:  # of a signal handler, perhaps right after `append`
+            self.see_to(0)
+            raise
+
+    def _offered(self) -> bool:
+        """Return whether the messages of a conflated exchange are offered in every federation."""
+        return all(lane.outbound.offers(self.name) for lane in self.lanes)
 
     @property
     def federations(self) -> int:
@@ -131,6 +156,7 @@ class SharedBridge(parking.Bridge):
                 moved, last = self._moved, self.head
                 for lane in self.lanes:
                     if (lane.handed or 0) < last:
+                        lane.noted = lane.noted or self.noted
                         # One step:
                         lane.bodies += moved
                         lane.handed = last

@@ -28,7 +28,9 @@ def as_seen_by(message: Said, rights: Rights) -> Said:
         exchanges = message.exchanges
         if rights.subscribe is not None:
             exchanges = tuple(restricted(exchanges, rights.publish + rights.subscribe))
-        return replace(message, interest=interest, exchanges=exchanges)
+        number, names = message.responders
+        responders = number, tuple(filter(rights.may_publish, names))
+        return replace(message, interest=interest, exchanges=exchanges, responders=responders)
     if isinstance(message, Bye) and rights.subscribe is not None:
         heads = {n: head for n, head in message.heads.items() if rights.may_subscribe(n)}
         return replace(message, heads=heads)

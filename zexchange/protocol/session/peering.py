@@ -440,6 +440,7 @@ class Peering:
             self._proving.renew(now)
             renewed = True
         del self._members.peers[peer.id]
+        self._core.restless = True
         final = reason == "bye"
         if final:
             self._members.ended.leave(peer.id, self._said_by(peer, heads), now)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from ..delivery.departed import LONGER, Departed
 from ..interest.interest import NameSet, PeerInterest
 from ..interest.permitted import PermittedInterest
+from ..requests.responders import PeerResponders
 from ..security.channel import Kind
 from ..security.permissions import EVERYTHING, Rights
 from ..timing import TICK_LATE
@@ -32,7 +33,7 @@ from ..unanswered import (
     refused,
 )
 from ..wire.envelopes import SCHEME
-from ..wire.messages import CONFLATES, FORGETS, Hello, Pong
+from ..wire.messages import ANSWERS, CONFLATES, FORGETS, Hello, Pong, Responders
 
 HELLO_EVERY = 1.0
 REFUSED_RETRY = 10.0
@@ -213,7 +214,10 @@ class Peer:
         self.asked = PermittedInterest(self.rights.subscribe)
         self.told = PermittedInterest(self.rights.publish)
         self.interest = PeerInterest(hello.epoch, self.asked.replace(hello.interest))
-        self.hello = replace(hello, interest=())  # which may shrink, and is in `interest`
+        self.responders = PeerResponders(self.rights.may_subscribe)
+        self.responders.take(Responders(self.id, hello.responders[0], 0, hello.responders[1]))
+        # They may shrink, and are in `interest` and `responders`.
+        self.hello = replace(hello, interest=(), responders=(0, ()))
         self.heard_at = self.ponged_at = now
         self.unproven_at: float | None = now
         self.ping_at = now + PING_EVERY
@@ -227,6 +231,11 @@ class Peer:
     def conflates(self) -> bool:
         """Whether the peer knows offers, and claims what they offer."""
         return CONFLATES in self.hello.features
+
+    @property
+    def answers(self) -> bool:
+        """Whether the peer knows questions and their replies."""
+        return ANSWERS in self.hello.features
 
     @property
     def carried(self) -> bool:

@@ -107,6 +107,7 @@ class Readiness:
         peer = self._core.members.peers.get(node)
         if peer:
             peer.proven(epoch, self._core.interest.epoch)
+            self._core.restless = True
 
     def tick(self, peer: Peer, now: float) -> None:
         """Replace a data socket on which our interest is not proven in time."""
@@ -158,11 +159,14 @@ class Readiness:
         if peer.link is not None and peer.pinged_at is None:
             peer.pinged_at = now
         told = self._core.interest.epoch, peer.interest.announced, peer.ready_epoch
-        self._core.say(peer, Ping(self._core.me, *told, named=peer.names_said))
+        number = self._core.responders.number if peer.answers else 0
+        ping = Ping(self._core.me, *told, named=peer.names_said, responders=number)
+        self._core.say(peer, ping)
 
     def on_ping(self, peer: Peer, ping: Ping, now: float) -> None:
         """Compare epochs: what a peer knows of us, and what we know of it."""
-        if ping.epoch != peer.interest.epoch or ping.named != peer.names_told:
+        at = peer.interest.epoch, peer.names_told, peer.responders.number
+        if (ping.epoch, ping.named, ping.responders) != at:
             self._core.say(peer, Resync(self._core.me))
         peer.interest.confirm(ping.confirmed)
         epoch = self._core.interest.epoch
@@ -288,6 +292,7 @@ class Readiness:
         left = tuple(e for e in self._tokens.get(node, ()) if e != epoch)
         if peer and epoch == latest > 0:
             peer.interest.announced = 0
+            self._core.restless = True
             left = tuple(e for e in left if e > epoch)
         if left:
             self._tokens[node] = left
@@ -311,3 +316,4 @@ class Readiness:
         if peer:
             # The token may have been unsubscribed since, if both were read in one turn.
             peer.interest.announce(epoch, heads, connected=self._latest(node) >= epoch)
+            self._core.restless = True

@@ -32,11 +32,13 @@ from ..wire.messages import (
     Refuse,
     Replay,
     Replayed,
+    Responders,
     Resync,
     Slow,
     Stranger,
     Welcome,
 )
+from .answering import Answering
 from .authority import Authority
 from .candidates import Candidates
 from .effects import Effect, Probe, Recount, Resend, Resubscribe
@@ -68,6 +70,7 @@ class Session(SessionState):
         super().__post_init__()
         self.candidates = Candidates(self)
         self.readiness = Readiness(self)
+        self.answering = Answering(self)
         self.peering = Peering(self, self.candidates, self.readiness)
         self.forgetting = Forgetting(self)
         self.behind = HubPeers(self, self.peering, self.readiness)
@@ -155,6 +158,8 @@ class Session(SessionState):
                 peer.called_at = now
         match message:
             case Hello():
+                if peer is not None:
+                    self.answering.on_hello(peer, message)
                 self.peering.on_hello(message, route, now, channel)
             case Welcome():
                 self.peering.on_welcome(message, link, now, channel)
@@ -185,6 +190,9 @@ class Session(SessionState):
                 self.readiness.on_interest(peer, message)
             case Resync():
                 self.readiness.tell_all(peer)
+                self.answering.tell_all(peer)
+            case Responders():
+                self.answering.on_responders(peer, message)
             case Replay():
                 self._on_replay(peer, message, route)
             case Recall():

@@ -11,6 +11,7 @@ from ..hub.rights import DelegatedRights
 from ..interest.changes import Changes
 from ..interest.interest import OwnInterest
 from ..rate_limit import TokenBucket
+from ..requests.responders import OwnResponders
 from ..security.channel import Kind
 from ..security.permissions import EVERYTHING, NOTHING, Policy, Rights
 from ..timing import MAX_TEXT, REFUSALS
@@ -28,6 +29,7 @@ from ..wire.messages import (
     Named,
     Ping,
     Refuse,
+    Responders,
     Slow,
     Stranger,
 )
@@ -35,7 +37,7 @@ from .effects import Effect, Emit, InterestChanged, Reply, Send
 from .events import Event, Rejected
 from .peers import MAX_GOSSIP, MAX_PEERS, Peer, PeerTable
 
-Addressed = Interest | Ping | Ack | Slow | Named | Forgot
+Addressed = Interest | Ping | Ack | Slow | Named | Forgot | Responders
 """The messages that name the node that they are for."""
 MAX_KINDS = 1000
 """Kinds of rejection counted apart. Senders choose the words, and could make up any number of
@@ -76,6 +78,9 @@ class SessionState:
 
     def __post_init__(self) -> None:
         self.interest = OwnInterest()
+        self.responders = OwnResponders()
+        self.restless = False
+        """Whether a peer may answer on other exchanges than before; the engine clears it."""
         self.members = PeerTable(self.made_at, self.given)
         self.led_to = set[bytes]()
         self.effects: list[Effect] = []
@@ -212,4 +217,5 @@ class SessionState:
             key=self.policy.own if self.policy else b"",
             registry=self.registry,
             exchanges=self.exchanges,
+            responders=(self.responders.number, tuple(self.responders.names)),
         )

@@ -22,7 +22,7 @@ from .fields import (
     text,
     texts,
 )
-from .limits import MAX_KEYS, MAX_PATTERNS
+from .limits import MAX_KEYS, MAX_PATTERNS, MAX_RESPONDERS
 from .messages import MAX_ENDPOINT, MAX_LABEL, Address, Control, Label
 from .table import WRITTEN, Field, Kind, MessageTable
 
@@ -46,6 +46,13 @@ def _keys(value: Any) -> tuple[str, ...]:
     if len(keys) > MAX_KEYS or sum(map(is_pattern, keys)) > MAX_PATTERNS:
         raise DecodeError(f"an interest in more than {MAX_KEYS} keys or {MAX_PATTERNS} patterns")
     return keys
+
+
+def _responders(value: Any) -> tuple[str, ...]:
+    names = tuple(map(key, items(value)))
+    if len(names) > MAX_RESPONDERS or any(map(is_pattern, names)):
+        raise DecodeError(f"a node answers on up to {MAX_RESPONDERS} exchanges, told by name")
+    return names
 
 
 def _public_keys(value: Any) -> tuple[tuple[bytes, bytes], ...]:
@@ -83,6 +90,7 @@ CONTROL_MESSAGES: MessageTable[Control] = MessageTable(
             key=Field(public_key, b""),
             registry=Field(node_id, b""),
             exchanges=Field(_keys, ()),
+            responders=Field(row(count, _responders), (0, ())),
         ),
         "welcome": Kind(
             messages.Welcome,
@@ -101,7 +109,21 @@ CONTROL_MESSAGES: MessageTable[Control] = MessageTable(
             to=_to,
         ),
         "ping": Kind(
-            messages.Ping, epoch=count, announced=count, confirmed=_number, named=_number, to=_to
+            messages.Ping,
+            epoch=count,
+            announced=count,
+            confirmed=_number,
+            named=_number,
+            responders=_number,
+            to=_to,
+        ),
+        "responders": Kind(
+            messages.Responders,
+            number=count,
+            base=count,
+            added=Field(_responders, WRITTEN),
+            removed=Field(_responders, WRITTEN),
+            to=_to,
         ),
         "pong": Kind(
             messages.Pong,

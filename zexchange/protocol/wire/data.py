@@ -20,6 +20,7 @@ from ...kinds import is_dict
 from ...names import MAX_NAME_BYTES, prefixes
 from .fields import ID_BYTES, count, each, numbers, row, unpack_all
 from .messages import Batch, Promise, Ready
+from .notes import Notes, read_notes
 
 VERSION = 1
 MAX_CONTROL_BYTES = 4 << 20
@@ -40,6 +41,8 @@ STARTED = 0x01
 BASED = 0x02 | STARTED
 """The flags of a data frame that also tells up to where nothing will come by any federation."""
 
+NOTED = 0x04
+"""The flag of a data frame that has more about some of its messages: see `notes`."""
 CONFLATED = 0x08
 """The flag of a data frame of an exchange of which only the newest message counts: without values
 it is an offer, with one it answers a claim. See `conflation`."""
@@ -96,6 +99,7 @@ def data_head(
     start: int = 0,
     base: int | None = None,
     flags: int = 0,
+    notes: bytes = b"",
 ) -> bytes:
     """Return the bytes that precede the values of a data frame.
 
@@ -109,6 +113,7 @@ def data_head(
         start: where the exchange starts; the number that travels counts from there.
         base: up to this place nothing more will come by any federation; None for ``start``.
         flags: `CONFLATED`, or 0.
+        notes: what travels beside the messages, as `write_notes` makes it.
     """
     moment, more = int(sent_at * 1e6 + 0.5), b""
     if attached:
@@ -117,6 +122,8 @@ def data_head(
         flags, more = flags | STARTED, more + START.pack(start)
     if base is not None and base < start:
         flags, more = flags | BASED, more + START.pack(base)
+    if notes:
+        flags, more = flags | NOTED, b"%b%c%b" % (more, len(notes), notes)
     size = HEAD + len(more)
     return topic + pack_head(size, VERSION, origin, first - start, count, flags, moment) + more
 
@@ -150,7 +157,18 @@ def read_data(frame: bytes) -> Batch:
     if start + first + count - 1 > LAST_NUMBER:
         raise DecodeError(f"data frame whose numbers, from {start + first}, run past 64 bits")
     body = end + 1 + size
-    return Batch(name, origin, start + first, count, flags, sent_at / 1e6, body, start, base)
+    notes = _notes(frame[end + 1 : body], flags, count) if flags & NOTED else ()
+    return Batch(name, origin, start + first, count, flags, sent_at / 1e6, body, start, base, notes)
+
+
+def _notes(header: bytes, flags: int, count: int) -> tuple[Notes, ...]:
+    """Return what travels beside the messages of a frame whose flags have `NOTED`."""
+    at = HEAD + _ATTACHED_BYTES * bool(flags & ATTACHED) + START.size * bool(flags & STARTED)
+    at += START.size * (flags & BASED == BASED)
+    size = header[at] if at < len(header) else 0  # 0 if they are cut off, as in `read_start`
+    if size and at + 1 + size > len(header):
+        raise DecodeError(f"data frame with {size} bytes of notes, beyond its header")
+    return read_notes(header[at + 1 : at + 1 + size], count) if size else ()
 
 
 def read_start(frame: bytes, head: int, size: int, flags: int) -> int:

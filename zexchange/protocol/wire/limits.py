@@ -8,6 +8,8 @@ from msgpack import Unpacker
 
 MAX_KEYS = 200_000
 """Names and patterns that one node may be interested in."""
+MAX_RESPONDERS = 1000
+"""Exchanges on which one node may answer questions."""
 MAX_PATTERNS = 1000
 """Patterns among them: each has to be matched with every name."""
 MAX_INTEREST_BYTES = (4 << 20) - (4 << 10)

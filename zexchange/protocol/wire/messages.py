@@ -11,13 +11,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from .notes import Notes
+
 VERSIONS = (1, 1)
 """The lowest and highest protocol version spoken here."""
 FORGETS = "forget"
 """The feature of a node that knows starts and places: see `sequence`."""
 CONFLATES = "conflate"
 """The feature of a node that answers offers with claims: see `conflation`."""
-FEATURES = (FORGETS, CONFLATES)
+ANSWERS = "request"
+"""The feature of a node that knows questions, replies and headers: see `notes` and `replies`."""
+FEATURES = (FORGETS, CONFLATES, ANSWERS)
 
 
 MAX_ENDPOINT = 512
@@ -70,7 +74,8 @@ class Hello(Control):
     ``acknowledge`` is how many bytes and how many messages of mine you may consume before you
     acknowledge them; 0 leaves it to you. ``key`` is my public key, empty if I have none.
     ``registry`` is the same for all nodes of one process that number messages alike, empty if
-    unknown. ``exchanges`` are the names and patterns that take part, empty for all.
+    unknown. ``exchanges`` are the names and patterns that take part, empty for all. ``responders``
+    are the exchanges on which I answer, and the number of that list: see `Responders`.
     """
 
     federation: str
@@ -85,6 +90,7 @@ class Hello(Control):
     key: bytes = b""
     registry: bytes = b""
     exchanges: tuple[str, ...] = ()
+    responders: tuple[int, tuple[str, ...]] = (0, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +131,7 @@ class Ping(Control):
     """I live; my interest is at ``epoch``; of yours I have announced ``announced``.
 
     ``confirmed`` is the last epoch of my interest for which your ready has arrived; ``named`` is
-    how many names I have told you in `Named`.
+    how many names I have told you in `Named`; ``responders`` is the number of my last `Responders`.
     """
 
     epoch: int
@@ -133,6 +139,22 @@ class Ping(Control):
     confirmed: int = 0
     to: bytes = b""
     named: int = 0
+    responders: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Responders(Control):
+    """I answer questions on other exchanges than before, or these are all of them.
+
+    ``number`` is that of the list that results; ``base`` is that of the list to which the change
+    applies, 0 for the whole list.
+    """
+
+    number: int
+    base: int
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    to: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +279,8 @@ class Batch:
 
     ``start`` is where its exchange starts (see `sequence`), and ``first`` is greater. Up to
     ``base``, nothing more will come in any federation of its process; ``base`` is lower than
-    ``start`` if other federations had the exchange first.
+    ``start`` if other federations had the exchange first. ``notes`` is what travels beside some of
+    its messages.
     """
 
     name: str
@@ -269,6 +292,7 @@ class Batch:
     body: int
     start: int = 0
     base: int = 0
+    notes: tuple[Notes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,191 @@
+"""Questions and replies of one node: whom to ask, and how an answer gets back.
+
+A question travels as a message. The data thread of the node that is asked hands it to a responder,
+after the tasks. The reply is published at once, by the thread that has it, under the token of the
+asker, to which the asker is subscribed at each peer anyway. So it needs no further thread, socket
+or subscription, and it takes the very way that a message of the responder would take.
+
+A reply that is lost on the way is not sent again: its asker gets `RequestTimeout`. While an asker
+waits, the control thread looks several times a second whether anything still listens at the
+responder: a process that was killed is noticed long before its silence would show.
+"""
+
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ...errors import DecodeError, EncodeError
+from ...local.asking import Elsewhere
+from ...local.registry import Exchange, Registry
+from ...local.tasks.responder import failed
+from ...protocol.codec.values import decode, encode
+from ...protocol.session.peers import Peer
+from ...protocol.session.session import Session
+from ...protocol.wire.replies import (
+    FAILED,
+    GONE,
+    MAX_REPLY_BYTES,
+    VALUE,
+    Reply,
+    read_reply,
+    reply_frame,
+)
+from ...questions import Outcome
+
+if TYPE_CHECKING:
+    from ..outbound.publisher import Publisher
+    from ..transport.probes import Probes
+
+UNDER_WAY_MOST = 1000
+"""Questions of one peer that are worked on at a time; others are answered with `LimitReached`."""
+PROBE_EVERY = 0.2
+"""Seconds between two looks whether a responder that is waited for still listens."""
+
+
+class NodeRequests:
+    """The questions and replies of one node. It stands for its federation in an `Elsewhere`."""
+
+    def __init__(
+        self, session: Session, outbound: "Publisher", registry: Registry, probes: "Probes"
+    ) -> None:
+        self._session = session
+        self._outbound = outbound
+        self._registry = registry
+        self._probes = probes
+        self._there: dict[str, tuple[Elsewhere, ...]] = {}
+        self._known: dict[bytes, Elsewhere] = {}
+        """The peers that have answered somewhere, each as one object."""
+        self._lock = threading.Lock()
+        self._under_way: dict[bytes, int] = {}
+        self._probe_at = 0.0
+        self.late = self.unsent = 0
+
+    # ---------------------------------------------------------------------- the asker
+
+    def responders(self, name: str) -> tuple[Elsewhere, ...]:
+        """Return the peers that answer on an exchange, and can be asked now. Any thread."""
+        return self._there.get(name, ())
+
+    def look(self) -> None:
+        """Work out again who answers where, if that may have changed. Control thread."""
+        if not self._session.restless:
+            return
+        self._session.restless = False
+        before = self._there
+        known = self._known
+        self._there = {
+            name: tuple([known.get(peer.id) or self._know(peer) for peer in peers])
+            for name, peers in self._session.answering.there().items()
+        }
+        if self._there.keys() - before.keys():
+            self._registry._responders_came()
+
+    def _know(self, peer: Peer) -> Elsewhere:
+        label, process = str(peer.label), peer.hello.registry
+        one = self._known[peer.id] = Elsewhere(self, peer.id, label, process)
+        return one
+
+    def take(self, frame: bytes, peer: bytes, me: bytes) -> None:
+        """Take a reply of a peer. Data thread.
+
+        Raises:
+            DecodeError: it is malformed, not for this node, or not of this peer.
+        """
+        reply = read_reply(frame)
+        if reply.receiver != me or reply.origin != peer:
+            raise DecodeError("a reply that is not for this node, or not of this peer")
+        if reply.status == VALUE:
+            try:
+                outcome = Outcome("value", decode(reply.value))
+            except DecodeError as error:
+                outcome = failed(error)
+        elif reply.status == FAILED:
+            outcome = Outcome("failed", error=reply.error, text=reply.text)
+        else:
+            outcome = Outcome("lost", text=reply.text)
+        known = self._known.get(peer)
+        if known is not None:
+            self._registry._asking.answered(reply.number, known, outcome)
+
+    def left(self, peer: bytes, reason: str) -> None:
+        """Take note that a peer has left. Data thread, after all that has arrived from it."""
+        known = self._known.get(peer)
+        if known is not None:
+            self._registry._asking.lost(known, reason)
+            if peer not in self._session.members.peers:
+                self._known.pop(peer, None)
+
+    def end(self) -> None:
+        """Take note that this node is closed: nobody answers by it any longer."""
+        self._there = {}
+        for one in self._waited_for():
+            self._registry._asking.lost(one, "the node of this process was closed")
+
+    def _waited_for(self) -> list[Elsewhere]:
+        waited = self._registry._asking.waited_for()
+        return [one for one in waited if isinstance(one, Elsewhere) and one.federation is self]
+
+    def tick(self, now: float, gone: Any) -> None:
+        """Look whether the responders that are waited for still listen. Control thread.
+
+        Args:
+            now: seconds on a monotonic clock.
+            gone: called with the id of a peer at which nothing listens any longer.
+        """
+        if now < self._probe_at:
+            return
+        self._probe_at = now + PROBE_EVERY
+        for one in self._waited_for():
+            peer = self._session.members.peers.get(one.node)
+            if peer is None:
+                gone(one.node)
+            elif not peer.carried:
+                judge = partial(self._probed, one.node, gone)
+                self._probes.probe(peer.link or peer.control, now, judge)
+
+    def _probed(self, node: bytes, gone: Any, endpoint: str, listening: bool) -> None:
+        if not listening:
+            gone(node)
+
+    # ------------------------------------------------------------------ the responder
+
+    def asked(self, exchange: Exchange[Any], msg: object, peer: bytes, number: int) -> None:
+        """Have a question of a peer answered. Data thread."""
+        with self._lock:
+            busy = self._under_way.get(peer, 0)
+            if busy < UNDER_WAY_MOST:
+                self._under_way[peer] = busy + 1
+        if busy >= UNDER_WAY_MOST:
+            text = f"{UNDER_WAY_MOST} questions of this asker are under way already"
+            self._reply(peer, number, Outcome("failed", error="LimitReached", text=text))
+            return
+        exchange._answer_question(msg, partial(self._answered, peer, number))
+
+    def _answered(self, peer: bytes, number: int, outcome: Outcome) -> None:
+        """Take the outcome of a question. Any thread."""
+        with self._lock:
+            left = self._under_way.pop(peer) - 1
+            if left:
+                self._under_way[peer] = left
+        self._reply(peer, number, outcome)
+
+    def _reply(self, node: bytes, number: int, outcome: Outcome) -> None:
+        peer = self._session.members.peers.get(node)
+        epoch = peer.interest.announced if peer is not None else 0
+        if not epoch:  # it has left, or connects again
+            self.unsent += 1
+            return
+        to = partial(Reply, node, epoch, self._session.me, number)
+        if outcome.kind == "value":
+            try:
+                frame = reply_frame(to(VALUE, encode(outcome.value)))
+                if len(frame) > MAX_REPLY_BYTES:
+                    raise EncodeError(f"an answer of {len(frame)} bytes, over {MAX_REPLY_BYTES}")
+            except Exception as error:
+                told = failed(error)
+                frame = reply_frame(to(FAILED, b"", told.error, told.text))
+        elif outcome.kind == "failed":
+            frame = reply_frame(to(FAILED, b"", outcome.error, outcome.text))
+        else:
+            frame = reply_frame(to(GONE, b"", "", outcome.text))
+        self._outbound.reply(frame)

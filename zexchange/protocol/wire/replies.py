@@ -1,0 +1,91 @@
+"""Replies: the frames that answer questions, published under the token of the asker.
+
+A reply is laid out as a ready frame with a longer header. It has its own way beside the messages:
+it is neither numbered nor sent again, and needs no subscription, because the asker is subscribed to
+its own token at each peer. For any bytes that arrive, the only error raised here is `DecodeError`.
+"""
+
+import struct
+from typing import NamedTuple
+
+import msgpack
+
+from ...errors import DecodeError
+from .data import MAX_CONTROL_BYTES, READY, VERSION, read_token, ready_topic
+from .fields import ID_BYTES, items, text, unpack
+
+MAX_REPLY_BYTES = MAX_CONTROL_BYTES
+"""The largest reply, with its header."""
+VALUE, FAILED, GONE = 0, 1, 2
+_TOKEN = 1 + ID_BYTES + 8
+_HEADER = struct.Struct(">BB16sBBQ")
+_REPLY = 1
+_PLAIN_READY = 18
+TEXT_READ = 1000
+"""Characters of each text of a reply that are read."""
+
+
+class Reply(NamedTuple):
+    """The answer of a node to one question.
+
+    Attributes:
+        receiver: the asker.
+        epoch: of the asker's interest, under whose token it travels.
+        origin: the node that answers.
+        number: of the question, at the asker.
+        status: `VALUE`, `FAILED` or `GONE`.
+        value: the encoded answer, with `VALUE`.
+        error: the name of the type of what the responder raised, with `FAILED`.
+        text: the text of that, or why there is no responder.
+    """
+
+    receiver: bytes
+    epoch: int
+    origin: bytes
+    number: int
+    status: int = VALUE
+    value: bytes = b""
+    error: str = ""
+    text: str = ""
+
+
+def reply_frame(reply: Reply) -> bytes:
+    """Return the frame of a reply."""
+    size, status = _HEADER.size, reply.status
+    head = _HEADER.pack(size, VERSION, reply.origin, _REPLY, status, reply.number)
+    body: bytes = reply.value if status == VALUE else msgpack.packb([reply.error, reply.text])
+    return b"".join((ready_topic(reply.receiver, reply.epoch), head, body))
+
+
+def is_reply(frame: bytes) -> bool:
+    """Return whether a frame under a token is a reply, and no ready."""
+    return (
+        len(frame) >= _TOKEN + _HEADER.size
+        and frame[:1] == READY
+        and frame[_TOKEN] > _PLAIN_READY
+        and frame[_TOKEN + _PLAIN_READY] == _REPLY
+    )
+
+
+def read_reply(frame: bytes) -> Reply:
+    """Return the contents of a reply.
+
+    Raises:
+        DecodeError: it is malformed, or of an unknown version.
+    """
+    token = read_token(frame[:_TOKEN])
+    if token is None or not is_reply(frame) or len(frame) > MAX_REPLY_BYTES:
+        raise DecodeError("not a reply")
+    size, version, origin, _, status, number = _HEADER.unpack_from(frame, _TOKEN)
+    body = frame[_TOKEN + size :]
+    if version != VERSION or size < _HEADER.size or _TOKEN + size > len(frame):
+        raise DecodeError(f"reply of version {version}, header of {size} bytes")
+    if status == VALUE:
+        return Reply(*token, origin, number, status, body)
+    if status not in (FAILED, GONE):
+        raise DecodeError(f"reply of unknown status {status}")
+    said = items(unpack(body))
+    if len(said) < 2:
+        raise DecodeError("a reply without a value says which error, and why")
+    error, why = text(said[0])[:TEXT_READ], text(said[1])[:TEXT_READ]
+    return Reply(*token, origin, number, status, b"", error, why)
