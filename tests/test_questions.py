@@ -1,11 +1,22 @@
 """The life of a request, under every interleaving of joins, deaths, detaches and cuts."""
 
+from collections.abc import Hashable, Iterable
+from typing import TypeVar
+
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from zexchange.questions import Outcome, Question, Questions
 
 VALUE = Outcome("value", 1)
+R = TypeVar("R", bound=Hashable)
+
+
+def asked(asker: Questions[R], responders: Iterable[R], until: float) -> Question[R]:
+    """Begin a question, and return it."""
+    question = Question(responders, until)
+    asker.ask(question)
+    return question
 
 
 class Asker(RuleBasedStateMachine):
@@ -61,12 +72,14 @@ class Asker(RuleBasedStateMachine):
         if self.last in equals and len(equals) > 1:
             assert chosen != self.last
         self.last = chosen
-        return self._asked(self.asker.ask([chosen], self.now + patience))
+        return self._asked(asked(self.asker, [chosen], self.now + patience))
 
     @rule(target=questions_made)
     def asks_all(self) -> Question[int] | None:
         """All that are there are asked."""
-        return self._asked(self.asker.ask(self.there, self.now + 2.0)) if self.there else None
+        if not self.there:
+            return None
+        return self._asked(asked(self.asker, self.there, self.now + 2.0))
 
     @rule(question=questions_made, data=st.data())
     def answers(self, question: Question[int] | None, data: st.DataObject) -> None:
@@ -144,14 +157,14 @@ def test_in_turn_among_equals() -> None:
 def test_a_busy_one_is_passed_over() -> None:
     """A responder that has not answered yet is not chosen while another one has less to do."""
     asker = Questions[str]()
-    asker.ask(["a"], 1.0)
+    asked(asker, ["a"], 1.0)
     assert [asker.choose(list("ab"), last) for last in (None, "a", "b")] == ["b", "b", "b"]
 
 
 def test_outcomes_stay_with_their_question() -> None:
     """Each question has its own answers, in the order in which they came."""
     asker = Questions[str]()
-    one, two = asker.ask("ab", 1.0), asker.ask("ab", 1.0)
+    one, two = asked(asker, "ab", 1.0), asked(asker, "ab", 1.0)
     for number, who, value in ((two.number, "b", 2), (one.number, "a", 1), (two.number, "a", 3)):
         asker.answer(number, who, Outcome("value", value))
     assert [(who, outcome.value) for who, outcome in one.outcomes] == [("a", 1)]

@@ -56,17 +56,20 @@ class Bulk:
     frame: what travels beside the message, encoded.
     """
 
-    __slots__ = ("_size", "buffers", "notes", "packed")
+    __slots__ = ("buffers", "notes", "packed", "size")
 
     def __init__(self, packed: bytes, buffers: tuple[Buffer, ...], notes: bytes = b"") -> None:
         self.packed = packed
         self.buffers = buffers
         self.notes = notes
-        self._size = len(packed) + sum(map(len, buffers))
+        self.size = len(packed)
+        """The size of all frames together, in bytes; `len` says the same, by a call."""
+        if buffers:
+            self.size += sum(map(len, buffers))
 
     def __len__(self) -> int:
         """Return the size of all frames together, in bytes."""
-        return self._size
+        return self.size
 
 
 Body = bytes | Bulk

@@ -16,17 +16,17 @@ choice is made among local and remote responders. It knows no threads and no clo
 argument.
 """
 
-from collections import deque
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 R = TypeVar("R", bound=Hashable)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The end of a question at one responder.
+
+    It is no frozen dataclass like other values that flow, because that takes three times as long
+    to make, and the caller of a request waits for it.
 
     Attributes:
         kind: ``"value"``: it has answered. ``"failed"``: it has raised. ``"lost"``: it has gone.
@@ -47,19 +47,21 @@ class Question(Generic[R]):
     """One request that is under way.
 
     Attributes:
-        number: tells it apart from all others of the same asker.
+        number: tells it apart from all others of the same asker; 0 before it has begun.
         waits_for: the responders whose outcome is still to come.
         outcomes: what has come and was not taken yet, in order.
         until: the time at which it is forgotten in any case.
+        bell: by what its caller waits; nothing here uses it.
     """
 
-    __slots__ = ("number", "outcomes", "until", "waits_for")
+    __slots__ = ("bell", "number", "outcomes", "until", "waits_for")
 
-    def __init__(self, number: int, responders: Iterable[R], until: float) -> None:
-        self.number = number
-        self.waits_for = {one: one for one in responders}
-        self.outcomes = deque[tuple[R, Outcome]]()
+    def __init__(self, responders: Iterable[R], until: float, bell: Any = None) -> None:
+        self.number = 0
+        self.waits_for = dict.fromkeys(responders)
+        self.outcomes: list[tuple[R, Outcome]] = []
         self.until = until
+        self.bell = bell
 
 
 class Questions(Generic[R]):
@@ -105,14 +107,15 @@ class Questions(Generic[R]):
         at: int = min(turn, key=busy.__getitem__)  # the first of the least busy
         return responders[at]
 
-    def ask(self, responders: Iterable[R], until: float) -> Question[R]:
-        """Begin a question to some responders, at least one."""
-        self._numbers += 1
-        question = Question(self._numbers, responders, until)
-        self._open[question.number] = question
+    def ask(self, question: Question[R]) -> None:
+        """Begin a question to some responders, at least one; it gets its number."""
+        number = question.number = self._numbers = self._numbers + 1
+        self._open[number] = question
         for one in question.waits_for:
-            self._asked.setdefault(one, {})[question.number] = question
-        return question
+            asked = self._asked.get(one)
+            if asked is None:
+                asked = self._asked[one] = {}
+            asked[number] = question
 
     def answer(self, number: int, responder: R, outcome: Outcome) -> Question[R] | None:
         """Take an outcome; return its question, or None if it comes too late."""
@@ -120,7 +123,7 @@ class Questions(Generic[R]):
         if question is None or responder not in question.waits_for:
             self.late += 1
             return None
-        question.outcomes.append((question.waits_for[responder], outcome))
+        question.outcomes.append((responder, outcome))
         self._settle(question, responder)
         return question
 
@@ -128,8 +131,7 @@ class Questions(Generic[R]):
         """Take note that a responder has gone; return the questions that waited for it."""
         waiting = list(self._asked.get(responder, {}).values())
         for question in waiting:
-            asked = question.waits_for[responder]
-            question.outcomes.append((asked, Outcome("lost", text=reason)))
+            question.outcomes.append((responder, Outcome("lost", text=reason)))
             self._settle(question, responder)
         return waiting
 
@@ -149,9 +151,10 @@ class Questions(Generic[R]):
     def _settle(self, question: Question[R], responder: R) -> None:
         """Wait for a responder no longer."""
         question.waits_for.pop(responder, None)
-        asked = self._asked.get(responder, {})
-        asked.pop(question.number, None)
-        if not asked:
-            self._asked.pop(responder, None)
+        asked = self._asked.get(responder)
+        if asked is not None:
+            asked.pop(question.number, None)
+            if not asked:
+                self._asked.pop(responder, None)
         if not question.waits_for:
             self._open.pop(question.number, None)

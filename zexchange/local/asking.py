@@ -4,7 +4,7 @@ Any thread may call this. Callers are woken outside the lock. `questions` decide
 a request; nothing here knows how its caller waits, except for the bell that wakes it.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..questions import Outcome, Question, Questions
@@ -40,21 +40,15 @@ Asked = Responder | Elsewhere
 
 
 class Asking:
-    """The requests of one registry that are under way.
+    """The requests of one registry that are under way."""
 
-    Args:
-        monotonic: the clock, in seconds.
-    """
-
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
+    def __init__(self) -> None:
         self._lock = Lock()
         track(self)._after_fork()
 
     def _after_fork(self) -> None:
         """Forget the requests of the parent."""
         self._questions = Questions[Asked]()
-        self._bells: dict[int, Bell] = {}
         self._hopeful: tuple[Bell, ...] = ()
         self._sweep_at = 0.0
 
@@ -75,25 +69,23 @@ class Asking:
         with self._lock.lock:
             return self._questions.choose(there, last)
 
-    def begin(self, chosen: Iterable[Asked], bell: Bell, until: float) -> Question[Asked]:
-        """Begin a question; the bell rings with each outcome."""
+    def begin(self, question: Question[Asked], now: float) -> None:
+        """Begin a question, whose bell rings with each outcome; ``now`` is the time.
+
+        If an exception ends this, the caller drops the question as it would any other.
+        """
         with self._lock.lock:
-            now = self._monotonic()
             if now >= self._sweep_at:
                 self._sweep_at = now + SWEEP_EVERY
                 self._questions.expire(now)
-                self._bells = {n: b for n, b in self._bells.items() if n in self._questions}
-            question = self._questions.ask(chosen, until)
-            self._bells[question.number] = bell
-            return question
+            self._questions.ask(question)
 
     def answered(self, number: int, responder: Asked, outcome: Outcome) -> None:
         """Take the outcome of a question at a responder."""
         with self._lock.lock:
             question = self._questions.answer(number, responder, outcome)
-            bell = self._ring(question) if question is not None else None
-        if bell is not None:
-            bell.ring()
+        if question is not None:
+            question.bell.ring()
 
     def lost(self, responder: Asked, reason: str) -> None:
         """Take note that a responder has gone, and does not answer any longer."""
@@ -101,22 +93,13 @@ class Asking:
             return
         with self._lock.lock:
             lost = self._questions.lost(responder, reason)
-            bells = [self._ring(question) for question in lost]
-        for bell in bells:
-            if bell is not None:
-                bell.ring()
-
-    def _ring(self, question: Question[Asked]) -> Bell | None:
-        """Return the bell of a question; the lock is held."""
-        if question.waits_for:
-            return self._bells.get(question.number)
-        return self._bells.pop(question.number, None)
+        for question in lost:
+            question.bell.ring()
 
     def drop(self, question: Question[Asked]) -> None:
         """Forget a question whose caller waits no longer."""
         with self._lock.lock:
             self._questions.drop(question)
-            self._bells.pop(question.number, None)
 
     # ------------------------------------------------------- waiting for a responder to come
 

@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from ..errors import ExchangeError
 from ..questions import Outcome
 from .arrivals import Arrivals
-from .asking import Asked, Asking
+from .asking import Asked
 from .parking import Bridge, Parking
 from .process import finalizers
 from .requests import AsyncExchange, Reply, Request, ask, ask_all
 from .routing import Stale
 from .subscription import Subscription, key_of_call
-from .tasks.bell import Bell
 from .tasks.dispatch import Backpressure, Failures, Target, noted, raise_all, wait_for_room
 from .tasks.noted import Header, Noted
-from .tasks.responder import Responder, failed
+from .tasks.responder import Done, Responder, failed
 from .tasks.stream import T
 from .tasks.validation import check_callable
 from .typed.codecs import Codec, codec_for
@@ -220,6 +220,7 @@ class ExchangeBase(Arrivals[T]):
 
         Raises:
             NoResponders: nobody answers on this exchange, here or at a peer that is ready.
+            ExchangeError: the exchange is conflated, so that the question could be passed over.
             ResponderLost: the responder has left or died; it may have done the work.
             RequestFailed: the responder has raised an exception.
             RequestTimeout: no answer came in time.
@@ -257,10 +258,26 @@ class ExchangeBase(Arrivals[T]):
         """The requests of this exchange, for coroutines."""
         return AsyncExchange(self)
 
-    def _responding(self) -> tuple[Asked, ...]:
-        """Return the responders that may be asked now."""
-        self.registry._wake()
-        return (*self._responders, *self.registry._elsewhere(self.name))
+    def _responding(self, instead: str | None = None) -> tuple[Asked, ...]:
+        """Return the responders that may be asked now.
+
+        Args:
+            instead: what a caller should use that waits on this thread, if it must not; None for
+                one that does not.
+
+        Raises:
+            RuntimeError: the caller must not wait here.
+            ExchangeError: the exchange is conflated: a question could be passed over.
+        """
+        registry = self.registry
+        registry._wake()
+        if registry._conflated and registry.conflated(self.name):
+            raise ExchangeError(
+                f"exchange {self.name!r} is conflated, so a question on it could be passed over:"
+                " ask on another exchange"
+            )
+        here: tuple[Asked, ...] = self._responders
+        return here + registry._elsewhere(self.name, instead)
 
     def _choose(self, there: tuple[Asked, ...]) -> Asked:
         """Return the responder to ask, and note that it has had its turn."""
@@ -269,39 +286,43 @@ class ExchangeBase(Arrivals[T]):
         chosen = self._turn = self.registry._asking.choose(there, self._turn)
         return chosen
 
-    def _answer_question(self, msg: object, done: Callable[[Outcome], object]) -> None:
-        """Have a question from another process answered; see `Responder.ask`."""
+    def _answer_question(self, msg: object, later: Callable[[], Done | None]) -> Outcome | None:
+        """Have a question from another process answered.
+
+        Args:
+            msg: the question.
+            later: called if a coroutine has to answer it: returns what is called with the outcome,
+                or None if no more questions are taken.
+
+        Returns:
+            The outcome; None if that comes later.
+        """
         there, declared = self._responders, self._declared
         if not there:
-            done(Outcome("lost", text="it was detached"))
-            return
+            return Outcome("lost", text="it was detached")
         if declared is not None:
             try:
                 msg = declared.codec.decode(msg)
             except Exception as error:
-                done(failed(error))
-                return
-        chosen = self._choose(there)
+                return failed(error)
+        chosen = there[0] if len(there) == 1 else self._choose(there)
         assert isinstance(chosen, Responder)
+        if not chosen.is_async:
+            outcome = chosen.answer(msg)
+            if outcome.cause is not None:
+                chosen.log(outcome, self.name)
+            return outcome
+        done = later()
+        if done is None:
+            return None
+        told = done
 
         def ended(outcome: Outcome) -> None:
             chosen.log(outcome, self.name)
-            done(outcome)
+            told(outcome)
 
         chosen.ask(msg, ended)
-
-    @property
-    def _asking(self) -> Asking:
-        return self.registry._asking
-
-    def _bell(self) -> Bell:
-        return self.registry.bell()
-
-    def _now(self) -> float:
-        return self.registry.monotonic()
-
-    def _refuse_to_wait(self, instead: str) -> None:
-        self.registry._refuse_to_wait(instead)
+        return None
 
     # Bridges.
 

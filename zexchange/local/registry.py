@@ -16,7 +16,7 @@ import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import islice
 from typing import Any, Protocol, overload
@@ -67,6 +67,19 @@ class View(ViewBase):
     registry: "Registry"
 
 
+class Answers(Protocol):
+    """The peers that answer, in one federation."""
+
+    @property
+    def there(self) -> Mapping[str, tuple[Elsewhere, ...]]:
+        """Those that can be asked now, by exchange; replaced as a whole."""
+        ...
+
+    def holds_up(self) -> bool:
+        """Return whether the calling thread must not wait for a peer's answer."""
+        ...
+
+
 class Observer(Protocol):
     """Hears of new exchanges and of interest, on the thread that causes the change.
 
@@ -107,13 +120,9 @@ class Observer(Protocol):
     def responders_changed(self, name: str, answers: bool) -> None:
         """An exchange has got its first responder; or, if not ``answers``, has lost its last."""
 
-    def responders(self, name: str) -> tuple[Elsewhere, ...]:
-        """Return the peers that answer on an exchange; called outside every lock."""
-        return ()
-
-    def holds_up(self) -> bool:
-        """Return whether the calling thread must not wait for a peer's answer."""
-        return False
+    def answers(self) -> Answers | None:
+        """Return which peers answer; called outside every lock."""
+        return None
 
     def history_added(self, key: str, catch_up: CatchUp) -> None:
         """A task that asks for history was attached to a name or a pattern, perhaps beside others.
@@ -457,16 +466,26 @@ class Registry:
         """The requests that are under way; made at the first one."""
         asking = self._requests
         if asking is None:
-            fresh = Asking(self.monotonic)
+            fresh = Asking()
             with self._lock:
                 asking = self._requests = self._requests or fresh
         return asking
 
-    def _elsewhere(self, name: str) -> tuple[Elsewhere, ...]:
-        """Return the peers that answer on an exchange, in all federations."""
+    def _elsewhere(self, name: str, instead: str | None) -> tuple[Elsewhere, ...]:
+        """Return the peers that answer on an exchange, in all federations.
+
+        Raises:
+            RuntimeError: the calling thread must not wait for one; unless ``instead`` is None.
+        """
         found: tuple[Elsewhere, ...] = ()
+        if instead is not None and eventloops.held_up_here():
+            raise _would_wait(instead)
         for observer in self._observers:
-            found += observer.responders(name)
+            answers = observer.answers()
+            if answers is not None:
+                if instead is not None and answers.holds_up():
+                    raise _would_wait(instead)
+                found += answers.there.get(name, ())
         return found
 
     def _answers_up(self, name: str) -> None:
@@ -491,14 +510,6 @@ class Registry:
         """Wake the callers that wait for a responder. Any thread, outside every lock."""
         if self._requests is not None:
             self._requests.came()
-
-    def _refuse_to_wait(self, instead: str) -> None:
-        """Raise RuntimeError where a thread must not wait for an answer."""
-        if eventloops.held_up_here() or any(o.holds_up() for o in self._observers):
-            raise RuntimeError(
-                "this would wait for itself: it was called on the node's data thread or in a"
-                f" running event loop; call it from another thread, or {instead}"
-            )
 
     def _refused(
         self, exchange: Any, origin: str, seq: int | None, reason: str, detail: str
@@ -589,6 +600,13 @@ def get_exchange(name: str, *, type: Any = None, codec: Codec[Any] | None = None
 def match(pattern: str) -> View:
     """Return the view of all exchanges that ``pattern`` covers; see `Registry.match`."""
     return default_registry.match(pattern)
+
+
+def _would_wait(instead: str) -> RuntimeError:
+    return RuntimeError(
+        "this would wait for itself: it was called on the node's data thread or in a running event"
+        f" loop; call it from another thread, or {instead}"
+    )
 
 
 def conflate(pattern: str) -> None:

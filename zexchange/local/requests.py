@@ -1,15 +1,21 @@
 """Requests: ask one responder, or all that are there, and wait for the answers.
 
-Each request is written once, as a generator of steps: it yields the seconds to wait for its bell,
-and, if all are asked, each `Reply`. `ask` and `ask_all` run it on a thread, `RequestsHere` in a
-coroutine.
+What has to be done is written once, in `Request`: a thread and a coroutine differ only in how they
+wait for their bell. The waits that few requests make are generators of steps, which yield the
+seconds to wait, and, if all are asked, each `Reply`.
 
 The question is sent on the exchange like any message, so plain subscribers see it. A responder of
 this process is called on the asker's thread, as a task would be, or on its event loop.
+
+The way of a request to one responder is short of calls: its caller waits for each of them, and
+while nothing else happens, when caches are cold, each costs up to a microsecond.
 """
 
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from math import inf
+from threading import TIMEOUT_MAX
 from typing import Any, NoReturn, Protocol
 
 from ..errors import NoResponders, RequestFailed, RequestTimeout, ResponderLost
@@ -18,7 +24,7 @@ from ..seconds import seconds
 from .asking import Asked as Responding
 from .asking import Asking, Elsewhere
 from .tasks.bell import Bell
-from .tasks.noted import NO_HEADERS, Asked, Header, Noted, checked
+from .tasks.noted import NO_HEADERS, Header, Noted, checked
 from .tasks.responder import Responder
 
 
@@ -37,19 +43,36 @@ class Reply:
     label: str
 
 
+class AskedRegistry(Protocol):
+    """The registry of an exchange, as far as requests use it."""
+
+    @property
+    def monotonic(self) -> Callable[[], float]:
+        """The clock."""
+        ...
+
+    @property
+    def bell(self) -> Callable[[], Bell]:
+        """Makes a bell."""
+        ...
+
+    @property
+    def _asking(self) -> Asking: ...
+
+
 class AskedExchange(Protocol):
     """An exchange, as far as requests use it."""
 
     name: str
 
-    def _choose(self, there: tuple[Responding, ...]) -> Responding: ...
-    def _responding(self) -> tuple[Responding, ...]: ...
-    def _send_noted(self, item: Noted) -> None: ...
     @property
-    def _asking(self) -> Asking: ...
-    def _bell(self) -> Bell: ...
-    def _now(self) -> float: ...
-    def _refuse_to_wait(self, instead: str) -> None: ...
+    def registry(self) -> AskedRegistry:
+        """Its registry."""
+        ...
+
+    def _choose(self, there: tuple[Responding, ...]) -> Responding: ...
+    def _responding(self, instead: str | None = None) -> tuple[Responding, ...]: ...
+    def _send_noted(self, item: Noted) -> None: ...
 
 
 Step = float | Reply
@@ -57,7 +80,26 @@ Step = float | Reply
 
 
 class Request:
-    """One request: what is asked, and how long its caller waits."""
+    """One request: what is asked, and how long its caller waits.
+
+    Args:
+        exchange: on which it is asked.
+        msg: the question.
+        headers: of the question.
+        timeout: as its caller gave it.
+        wait: likewise.
+    """
+
+    __slots__ = (
+        "_asking",
+        "_exchange",
+        "_headers",
+        "_hope",
+        "_msg",
+        "_timeout",
+        "bell",
+        "patience",
+    )
 
     def __init__(
         self,
@@ -71,27 +113,52 @@ class Request:
         self._msg = msg
         self._headers = NO_HEADERS if headers is None else checked(headers)
         self._timeout = timeout
-        self._patience = seconds(timeout)
-        self._hope = 0.0 if wait is None else seconds(wait)
-        self.bell = exchange._bell()
-        self._asking = exchange._asking
+        if type(timeout) is float and 0.0 <= timeout <= TIMEOUT_MAX:
+            self.patience = timeout
+        else:
+            self.patience = max(seconds(timeout), 0.0)
+        self._hope = 0.0 if wait is None else seconds(wait, "wait")
+        self.bell = exchange.registry.bell()
+        self._asking = exchange.registry._asking
 
-    def one(self) -> Generator[Step, None, Any]:
-        """Ask one responder; return its answer."""
-        exchange, asking = self._exchange, self._asking
-        there = exchange._responding()
-        if not there:
-            there = yield from self._there()
-        chosen = exchange._choose(there)
-        question = self._begin((chosen,))
-        try:
-            self._send(question, (chosen,), chosen if isinstance(chosen, Elsewhere) else None)
-            while not question.outcomes:
-                yield self._left(question, 1)
-            return _value(*question.outcomes.popleft())
-        finally:
-            if question.waits_for:
-                asking.drop(question)
+    def question(self, chosen: tuple[Responding, ...]) -> Question[Responding]:
+        """Return the question to some responders, to be passed to `send` and `end`."""
+        return Question(chosen, inf, self.bell)
+
+    def send(self, question: Question[Responding], to_all: bool = False) -> None:
+        """Send the question, then ask those that are in this process."""
+        asking, number, elsewhere = self._asking, 0, None
+        chosen, now = tuple(question.waits_for), self._exchange.registry.monotonic()
+        question.until = now + self.patience
+        asking.begin(question, now)
+        if to_all:
+            number = question.number
+        elif type(chosen[0]) is Elsewhere:
+            number, elsewhere = question.number, chosen[0].node
+        self._exchange._send_noted(Noted(self._msg, self._headers, number, elsewhere))
+        if elsewhere is None:
+            for one in chosen:
+                if isinstance(one, Responder):
+                    one.ask(self._msg, partial(asking.answered, question.number, one))
+
+    def left(self, question: Question[Responding], unanswered: int) -> float:
+        """Return how many seconds are left to wait for an outcome.
+
+        Raises:
+            RequestTimeout: none.
+        """
+        left = question.until - self._exchange.registry.monotonic()
+        if left <= 0 and not question.outcomes:
+            raise RequestTimeout(
+                f"exchange {self._exchange.name!r}: no answer from {unanswered} of those asked"
+                f" within {self._timeout:g} s"
+            )
+        return max(left, 0.0)
+
+    def end(self, question: Question[Responding]) -> None:
+        """Forget the question, whatever has come of it."""
+        if question.waits_for:
+            self._asking.drop(question)
 
     def all(self) -> Generator[Step, None, None]:
         """Ask all responders; yield each reply, then raise what some of them have raised."""
@@ -99,13 +166,13 @@ class Request:
         if not there:
             self._exchange._send_noted(Noted(self._msg, self._headers))
             return
-        question, failed, left = self._begin(there), list[Exception](), len(there)
+        question, failed, left = self.question(there), list[Exception](), len(there)
         try:
-            self._send(question, there, None, all_elsewhere=True)
+            self.send(question, to_all=True)
             while left:
                 while not question.outcomes:
-                    yield self._left(question, left)
-                who, outcome = question.outcomes.popleft()
+                    yield self.left(question, left)
+                who, outcome = question.outcomes.pop(0)
                 left -= 1
                 try:
                     value = _value(who, outcome)
@@ -116,26 +183,29 @@ class Request:
                     continue
                 yield _reply(who, value)
         finally:
-            self._asking.drop(question)
+            self.end(question)
         if failed:
             _raise(failed, self._exchange.name)
 
-    def _there(self) -> Generator[Step, None, tuple[Responding, ...]]:
-        """Return the responders that are there; wait for the first one, if the caller does."""
-        exchange = self._exchange
-        there = exchange._responding()
-        if there or not self._hope:
-            return there or self._nobody()
-        until = exchange._now() + self._hope
-        exchange._asking.hope(self.bell)
+    def there(self) -> Generator[Step, None, tuple[Responding, ...]]:
+        """Return the responders, of which there were none; wait for the first if the caller does.
+
+        Raises:
+            NoResponders: there are none.
+        """
+        exchange, monotonic = self._exchange, self._exchange.registry.monotonic
+        if self._hope <= 0:
+            self._nobody()
+        until = monotonic() + self._hope
+        self._asking.hope(self.bell)
         try:
             while not (there := exchange._responding()):
-                left = until - exchange._now()
+                left = until - monotonic()
                 if left <= 0:
                     self._nobody()
                 yield left
         finally:
-            exchange._asking.despair(self.bell)
+            self._asking.despair(self.bell)
         return there
 
     def _nobody(self) -> NoReturn:
@@ -144,58 +214,40 @@ class Request:
             + (f", after {self._hope:g} s" if self._hope else "")
         )
 
-    def _begin(self, chosen: tuple[Responding, ...]) -> Question[Responding]:
-        until = self._exchange._now() + self._patience
-        return self._asking.begin(chosen, self.bell, until)
-
-    def _send(
-        self,
-        question: Question[Responding],
-        chosen: tuple[Responding, ...],
-        to: Elsewhere | None,
-        all_elsewhere: bool = False,
-    ) -> None:
-        """Send the question, then ask those that are in this process."""
-        asking, number = self._asking, question.number
-        asked = Asked(number, to) if to is not None or all_elsewhere else None
-        self._exchange._send_noted(Noted(self._msg, self._headers, asked))
-        for one in chosen:
-            if isinstance(one, Responder):
-                one.ask(self._msg, lambda outcome, one=one: asking.answered(number, one, outcome))  # type: ignore[misc]
-
-    def _left(self, question: Question[Responding], unanswered: int) -> float:
-        """Return how many seconds are left to wait.
-
-        Raises:
-            RequestTimeout: none.
-        """
-        left = question.until - self._exchange._now()
-        if left <= 0 and not question.outcomes:
-            raise RequestTimeout(
-                f"exchange {self._exchange.name!r}: no answer from {unanswered} of those asked"
-                f" within {self._timeout:g} s"
-            )
-        return max(left, 0.0)
-
 
 def ask(exchange: AskedExchange, request: Request) -> Any:
     """Run a request to one responder on this thread."""
-    exchange._refuse_to_wait("await exchange.aio.request(...)")
-    steps = request.one()
+    there = exchange._responding("await exchange.aio.request(...)") or _came(request)
+    question = request.question((there[0] if len(there) == 1 else exchange._choose(there),))
+    try:
+        request.send(question)
+        if not question.outcomes:
+            request.bell.wait(request.patience)
+        while not question.outcomes:
+            request.bell.wait(request.left(question, 1))
+        return _value(*question.outcomes[0])
+    finally:
+        request.end(question)
+
+
+def _came(request: Request) -> tuple[Responding, ...]:
+    """Wait on this thread for a responder to come."""
+    steps = request.there()
     try:
         while True:
             step = next(steps)
             assert isinstance(step, float)
             request.bell.wait(step)
     except StopIteration as end:
-        return end.value
+        there: tuple[Responding, ...] = end.value
+        return there
     finally:
         steps.close()
 
 
 def ask_all(exchange: AskedExchange, request: Request) -> Generator[Reply, None, None]:
     """Run a request to all responders on this thread; the question is sent at once."""
-    exchange._refuse_to_wait("async for reply in exchange.aio.request_all(...)")
+    exchange._responding("async for reply in exchange.aio.request_all(...)")
     steps = request.all()
     return _replies(request, steps, next(steps, None))
 
@@ -235,14 +287,28 @@ class AsyncExchange:
     ) -> Any:
         """Ask one responder, and return its answer; see `Exchange.request`."""
         request = Request(self._exchange, msg, headers, timeout, wait)
-        steps = request.one()
+        exchange = self._exchange
+        there = exchange._responding() or await self._came(request)
+        question = request.question((exchange._choose(there),))
+        try:
+            request.send(question)
+            while not question.outcomes:
+                await request.bell.wait_here(request.left(question, 1))
+            return _value(*question.outcomes[0])
+        finally:
+            request.end(question)
+
+    async def _came(self, request: Request) -> tuple[Responding, ...]:
+        """Wait in this coroutine for a responder to come."""
+        steps = request.there()
         try:
             while True:
                 step = next(steps)
                 assert isinstance(step, float)
                 await request.bell.wait_here(step)
         except StopIteration as end:
-            return end.value
+            there: tuple[Responding, ...] = end.value
+            return there
         finally:
             steps.close()
 

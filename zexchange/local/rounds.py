@@ -197,14 +197,15 @@ class Rounds(Routing[T]):
             ValueError: there are too many headers, or they are too large.
             Exception: as for `send`.
         """
-        self._send_noted(Noted(msg, checked(headers)))
+        item = Noted(msg, checked(headers))
+        self.registry._wake()
+        self._send_noted(item)
 
     def _send_noted(self, item: Noted) -> None:
         """Hand on a message with headers, or a question, as `send` does with others."""
         if finalizers.collecting is not None and finalizers.here():
             finalizers.later(self._send_noted, item.snapshot(), message=True)
             return
-        self.registry._wake()
         trouble = self._with_notes(item)
         if trouble is not None:
             self._settle(trouble)

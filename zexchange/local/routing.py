@@ -280,8 +280,13 @@ class Routing(SubscriberTable[T], Forwarder):
                     self._latest.note(now, HERE)
         ways, tasks = plan
         trouble: Failures | None = None
-        for way in ways:
-            trouble = _handed(way.send_noted, plain, way.send, trouble)
+        for way in ways:  # `_handed`, written out: see `requests`
+            try:
+                result = way.send_noted(plain)
+                if result is not None:
+                    trouble = answered(trouble, way.send, result)
+            except BaseException as error:
+                trouble = failed(trouble, way.send, error)
         for target, subscription in tasks:
             task = subscription.task
             if isinstance(target, Shaped):

@@ -5,7 +5,7 @@ messages pay nothing for it. Tasks get the bare message; only a `Delivery` shows
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from .snapshots import settled, snapshot
 
@@ -77,33 +77,33 @@ def checked(headers: Mapping[str, Header]) -> Mapping[str, Header]:
     return found or NO_HEADERS
 
 
-class Asked(NamedTuple):
-    """Says that a message is a question.
+class Noted:
+    """A message with headers, or a question.
 
-    Attributes:
-        number: of the question, at its asker.
-        to: the responder elsewhere that was chosen; None if all of them are asked.
+    Args:
+        msg: the message.
+        headers: its headers.
+        number: that of the question at its asker, if it is one that is asked elsewhere; else 0.
+        to: the id of the node that is asked; None for all that answer on the exchange.
     """
 
-    number: int
-    to: Any
-
-
-class Noted:
-    """A message with headers, or a question."""
-
-    __slots__ = ("asked", "headers", "msg")
+    __slots__ = ("headers", "msg", "number", "to")
 
     def __init__(
-        self, msg: object, headers: Mapping[str, Header] = NO_HEADERS, asked: Asked | None = None
+        self,
+        msg: object,
+        headers: Mapping[str, Header] = NO_HEADERS,
+        number: int = 0,
+        to: bytes | None = None,
     ) -> None:
         self.msg = msg
         self.headers = headers
-        self.asked = asked
+        self.number = number
+        self.to = to
 
     def with_msg(self, msg: object) -> "Noted":
         """Return the same about another form of the message."""
-        return Noted(msg, self.headers, self.asked)
+        return Noted(msg, self.headers, self.number, self.to)
 
     def kept(self) -> object:
         """Return the form in which it is kept: a question is kept as a message."""

@@ -41,7 +41,7 @@ class Responder:
         RuntimeError: it is async, and no event loop runs on this thread.
     """
 
-    __slots__ = ("_fn", "_home", "_most", "_running")
+    __slots__ = ("_fn", "_home", "_most", "_running", "is_async")
 
     def __init__(self, fn: Callable[[Any], Any], most: int = 1000) -> None:
         if not callable(fn):
@@ -49,10 +49,10 @@ class Responder:
         if most < 1:
             raise ValueError(f"most is at least 1, not {most}")
         call = getattr(fn, "__call__", None)  # noqa: B004 - for objects whose call is async
-        is_async = any(map(inspect.iscoroutinefunction, (fn, call)))
+        self.is_async = any(map(inspect.iscoroutinefunction, (fn, call)))
         self._fn = fn
         self._most = most
-        self._home = eventloops.home() if is_async else None
+        self._home = eventloops.home() if self.is_async else None
         self._running = 0
         """How many questions an async function works on. Only its loop changes it."""
 
@@ -67,21 +67,22 @@ class Responder:
         """
         home = self._home
         if home is None:
-            self._answer(msg, done)
+            outcome = self.answer(msg)
+            done(outcome)
+            if outcome.cause is not None and not isinstance(outcome.cause, Exception):
+                raise outcome.cause
         elif not home.spawn(lambda: self._answer_here(msg, done)):
             done(Outcome("lost", text="its event loop has ended"))
 
-    def _answer(self, msg: object, done: Done) -> None:
+    def answer(self, msg: object) -> Outcome:
+        """Return what a plain function answers, or has raised, of whatever kind."""
         try:
             value = self._fn(msg)
             if type(value) not in UNCHANGING and inspect.isawaitable(value):
                 raise unawaited(value)
         except BaseException as error:
-            done(failed(error))
-            if not isinstance(error, Exception):
-                raise
-        else:
-            done(Outcome("value", value))
+            return failed(error)
+        return Outcome("value", value)
 
     async def _answer_here(self, msg: object, done: Done) -> None:
         """Await the function; runs on the loop."""

@@ -25,7 +25,6 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from encodings import idna as idna  # else `getaddrinfo` would import it, on one of our threads
-from typing import Any
 
 from ...history import WINDOW, Ring
 from ...local.late_join import CatchUp
@@ -177,11 +176,14 @@ class Engine(ReceiverEvents):
         world, registry, timeout = self.world, self.registry, self.plan.recovery_timeout
         self.requests = NodeRequests(self.session, self.outbound, registry, self._probes)
         self.rejection_counter = RejectionCounter(self.post, self.session.reject)
-        context = ReceiveContext(self.me, registry, self.scope, self, timeout, world.monotonic)
+        context = ReceiveContext(
+            self.me, registry, self.scope, self, timeout, world.monotonic, self.requests
+        )
         sources = sources_of(registry)
         self.inbound = Receiver(
             self._sockets, context, self._end, world, self.changes, sources, self._guard
         )
+        self.requests.data_thread = self.inbound.thread
         self.watch = Watchdog(self.inbound, world)
 
     def _make_controls(self, events: Exchange[Event]) -> None:
@@ -367,14 +369,6 @@ class Engine(ReceiverEvents):
         """Take note that an exchange has got responders here, or has lost them. Any thread."""
         self._responder_steps.append((name, answers))
         self._waker.wake()
-
-    def asked(self, exchange: Exchange[Any], msg: object, peer: bytes, number: int) -> None:
-        """See `ReceiverEvents`."""
-        self.requests.asked(exchange, msg, peer, number)
-
-    def replied(self, peer: bytes, frame: bytes) -> None:
-        """See `ReceiverEvents`."""
-        self.requests.take(frame, peer, self.me)
 
     def _gone(self, peer: bytes) -> None:
         """Take note that nothing listens at a responder that is waited for. Control thread."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import DecodeError, EncodeError
 from ...local.asking import Elsewhere
 from ...local.registry import Exchange, Registry
-from ...local.tasks.responder import failed
+from ...local.tasks.responder import Done, failed
 from ...protocol.codec.values import decode, encode
 from ...protocol.session.peers import Peer
 from ...protocol.session.session import Session
@@ -29,12 +29,14 @@ from ...protocol.wire.replies import (
     Reply,
     read_reply,
     reply_frame,
+    reply_head,
 )
 from ...questions import Outcome
 
 if TYPE_CHECKING:
     from ..outbound.publisher import Publisher
     from ..transport.probes import Probes
+    from ..transport.threads import NodeThread
 
 UNDER_WAY_MOST = 1000
 """Questions of one peer that are worked on at a time; others are answered with `LimitReached`."""
@@ -49,10 +51,13 @@ class NodeRequests:
         self, session: Session, outbound: "Publisher", registry: Registry, probes: "Probes"
     ) -> None:
         self._session = session
+        self._me = session.me
         self._outbound = outbound
         self._registry = registry
         self._probes = probes
-        self._there: dict[str, tuple[Elsewhere, ...]] = {}
+        self.data_thread: NodeThread | None = None
+        self.there: dict[str, tuple[Elsewhere, ...]] = {}
+        """By exchange, the peers that answer on it, and can be asked now. Replaced as a whole."""
         self._known: dict[bytes, Elsewhere] = {}
         """The peers that have answered somewhere, each as one object."""
         self._lock = threading.Lock()
@@ -62,22 +67,23 @@ class NodeRequests:
 
     # ---------------------------------------------------------------------- the asker
 
-    def responders(self, name: str) -> tuple[Elsewhere, ...]:
-        """Return the peers that answer on an exchange, and can be asked now. Any thread."""
-        return self._there.get(name, ())
+    def holds_up(self) -> bool:
+        """Return whether the calling thread must not wait for a peer's answer. Any thread."""
+        thread = self.data_thread
+        return (thread is not None and thread.current) or self._outbound.busy_here()
 
     def look(self) -> None:
         """Work out again who answers where, if that may have changed. Control thread."""
         if not self._session.restless:
             return
         self._session.restless = False
-        before = self._there
+        before = self.there
         known = self._known
-        self._there = {
+        self.there = {
             name: tuple([known.get(peer.id) or self._know(peer) for peer in peers])
             for name, peers in self._session.answering.there().items()
         }
-        if self._there.keys() - before.keys():
+        if self.there.keys() - before.keys():
             self._registry._responders_came()
 
     def _know(self, peer: Peer) -> Elsewhere:
@@ -85,27 +91,27 @@ class NodeRequests:
         one = self._known[peer.id] = Elsewhere(self, peer.id, label, process)
         return one
 
-    def take(self, frame: bytes, peer: bytes, me: bytes) -> None:
+    def take(self, frame: bytes, peer: bytes) -> None:
         """Take a reply of a peer. Data thread.
 
         Raises:
             DecodeError: it is malformed, not for this node, or not of this peer.
         """
-        reply = read_reply(frame)
-        if reply.receiver != me or reply.origin != peer:
+        receiver, _, origin, number, status, value, error, text = read_reply(frame)
+        if receiver != self._me or origin != peer:
             raise DecodeError("a reply that is not for this node, or not of this peer")
-        if reply.status == VALUE:
+        if status == VALUE:
             try:
-                outcome = Outcome("value", decode(reply.value))
-            except DecodeError as error:
-                outcome = failed(error)
-        elif reply.status == FAILED:
-            outcome = Outcome("failed", error=reply.error, text=reply.text)
+                outcome = Outcome("value", decode(value))
+            except DecodeError as wrong:
+                outcome = failed(wrong)
+        elif status == FAILED:
+            outcome = Outcome("failed", error=error, text=text)
         else:
-            outcome = Outcome("lost", text=reply.text)
+            outcome = Outcome("lost", text=text)
         known = self._known.get(peer)
         if known is not None:
-            self._registry._asking.answered(reply.number, known, outcome)
+            self._registry._asking.answered(number, known, outcome)
 
     def left(self, peer: bytes, reason: str) -> None:
         """Take note that a peer has left. Data thread, after all that has arrived from it."""
@@ -117,7 +123,7 @@ class NodeRequests:
 
     def end(self) -> None:
         """Take note that this node is closed: nobody answers by it any longer."""
-        self._there = {}
+        self.there = {}
         for one in self._waited_for():
             self._registry._asking.lost(one, "the node of this process was closed")
 
@@ -151,15 +157,21 @@ class NodeRequests:
 
     def asked(self, exchange: Exchange[Any], msg: object, peer: bytes, number: int) -> None:
         """Have a question of a peer answered. Data thread."""
+        outcome = exchange._answer_question(msg, partial(self._begin, peer, number))
+        if outcome is not None:
+            self._reply(peer, number, outcome)
+
+    def _begin(self, peer: bytes, number: int) -> Done | None:
+        """Count a question that a coroutine answers; refuse it if its asker has too many."""
         with self._lock:
             busy = self._under_way.get(peer, 0)
             if busy < UNDER_WAY_MOST:
                 self._under_way[peer] = busy + 1
-        if busy >= UNDER_WAY_MOST:
-            text = f"{UNDER_WAY_MOST} questions of this asker are under way already"
-            self._reply(peer, number, Outcome("failed", error="LimitReached", text=text))
-            return
-        exchange._answer_question(msg, partial(self._answered, peer, number))
+        if busy < UNDER_WAY_MOST:
+            return partial(self._answered, peer, number)
+        text = f"{UNDER_WAY_MOST} questions of this asker are under way already"
+        self._reply(peer, number, Outcome("failed", error="LimitReached", text=text))
+        return None
 
     def _answered(self, peer: bytes, number: int, outcome: Outcome) -> None:
         """Take the outcome of a question. Any thread."""
@@ -175,17 +187,17 @@ class NodeRequests:
         if not epoch:  # it has left, or connects again
             self.unsent += 1
             return
-        to = partial(Reply, node, epoch, self._session.me, number)
+        to = node, epoch, self._me, number
         if outcome.kind == "value":
             try:
-                frame = reply_frame(to(VALUE, encode(outcome.value)))
+                frame = reply_head(*to) + encode(outcome.value)
                 if len(frame) > MAX_REPLY_BYTES:
                     raise EncodeError(f"an answer of {len(frame)} bytes, over {MAX_REPLY_BYTES}")
             except Exception as error:
                 told = failed(error)
-                frame = reply_frame(to(FAILED, b"", told.error, told.text))
+                frame = reply_frame(Reply(*to, FAILED, b"", told.error, told.text))
         elif outcome.kind == "failed":
-            frame = reply_frame(to(FAILED, b"", outcome.error, outcome.text))
+            frame = reply_frame(Reply(*to, FAILED, b"", outcome.error, outcome.text))
         else:
-            frame = reply_frame(to(GONE, b"", "", outcome.text))
+            frame = reply_frame(Reply(*to, GONE, b"", "", outcome.text))
         self._outbound.reply(frame)

@@ -37,15 +37,29 @@ class ReceiverEvents(Protocol):
     def marked(self, hub_source: str, mark: int) -> None:
         """A hub asks how far we have read what it sends."""
 
+
+class QuestionEvents(Protocol):
+    """Takes the questions and replies that arrive; called on the data thread."""
+
     def asked(self, exchange: Exchange[Any], msg: object, peer: bytes, number: int) -> None:
         """A peer asks this node a question, which its tasks have been given as a message."""
 
-    def replied(self, peer: bytes, frame: bytes) -> None:
+    def take(self, frame: bytes, peer: bytes) -> None:
         """A reply of a peer arrived.
 
         Raises:
             DecodeError: it is malformed, not for this node, or not of this peer.
         """
+
+
+class NoQuestions:
+    """Stands for `QuestionEvents` where nobody asks."""
+
+    def asked(self, exchange: Exchange[Any], msg: object, peer: bytes, number: int) -> None:
+        """Leave a question without an answer."""
+
+    def take(self, frame: bytes, peer: bytes) -> None:
+        """Drop a reply."""
 
 
 @dataclass(eq=False)
@@ -58,6 +72,7 @@ class ReceiveContext:
     control: ReceiverEvents
     timeout: float
     monotonic: Callable[[], float]
+    requests: QuestionEvents = field(default_factory=NoQuestions)
     elapsed: Elapsed = field(default_factory=Elapsed, init=False)
     """The clock for ``timeout``. It counts only seconds in which the data thread looked in time at
     what is missing, as the control thread tells it to."""

@@ -51,6 +51,7 @@ from ...protocol.wire.data import (
     HEAD,
     LAST_NUMBER,
     LONGEST_TOPIC,
+    NOTED,
     READY,
     STARTED,
     STARTED_HEAD,
@@ -64,6 +65,7 @@ from ...protocol.wire.data import (
     whole_ready,
 )
 from ...protocol.wire.messages import Batch, Ready, Replay
+from ...protocol.wire.notes import QUESTION_BYTES, read_question
 from ...protocol.wire.replies import is_reply
 from .context import ReceiveContext
 from .history_fetcher import HistoryFetcher
@@ -81,6 +83,8 @@ as much as the window of the peer holds. If each were acknowledged alone, that w
 what the messages cost."""
 EXCHANGES_MOST = 8192
 """Exchanges that are looked up once and kept for the next frames on them."""
+ASKING_HEAD = HEAD + 1 + QUESTION_BYTES
+"""The size of the header of a frame that has a question without headers, and nothing before it."""
 _NOTHING = "", None, ReceiveCounts(), None
 unpack_small = TOP.unpack_small
 
@@ -274,12 +278,63 @@ class PeerReceiver:
                     if self._bytes >= self._most_bytes or self._messages >= self._most_messages:
                         self._acknowledge()
                     return None
+                if (
+                    flags == NOTED
+                    and size == ASKING_HEAD
+                    and count == 1
+                    and first == where.get(name, last) + 1
+                    and version == VERSION
+                    and origin == self.peer
+                    and len(frame) <= SMALL_BODY
+                    and self._take_question(frame, body, exchange, first, sent_at / 1e6)
+                ):
+                    return None
         return self._take_any(frame, rest)
+
+    def _take_question(
+        self, frame: bytes, at: int, exchange: Exchange[Any], first: int, sent_at: float
+    ) -> bool:
+        """Take a frame of a small question that is next, as nearly all are, as `take` does.
+
+        Args:
+            frame: its name, position and origin have been looked at.
+            at: where its notes begin.
+            exchange: the one that it is on.
+            first: its number.
+            sent_at: when it was sent, in seconds since the epoch.
+
+        Returns:
+            Whether it was one; if not, nothing was done.
+        """
+        try:
+            number, to = read_question(frame, at + 1)
+            if not number or frame[at] != QUESTION_BYTES:
+                return False
+            value = unpack_small(frame[at + 1 + QUESTION_BYTES :])
+        except Exception:  # taken once more, to find out what is wrong
+            return False
+        name, context = exchange.name, self._receive_context
+        self.positions.positions[name] = first
+        self.positions.tallies[name].received += 1
+        context.busy = (self.now(), name)
+        exchange._deliver((value,), self.sender, first, sent_at)
+        if to == context.me:
+            context.requests.asked(exchange, value, self.peer, number)
+        context.busy = None
+        self._touched.add(name)
+        self._bytes += len(frame) + FRAME_OVERHEAD  # as its origin counts it
+        self._messages += 1
+        if self._bytes >= self._most_bytes or self._messages >= self._most_messages:
+            self._acknowledge()
+        return True
 
     def _take_any(self, frame: Body, rest: Callable[[bytes], Body] | None) -> int | None:
         """Take a frame of any kind, as `take` does."""
         head = frame if isinstance(frame, bytes) else frame.packed
         if head[:1] == READY and head is frame:
+            if is_reply(frame):
+                self._receive_context.requests.take(frame, self.peer)
+                return None
             return self._take_ready(head)
         batch = read_data(head)
         if batch.flags & ATTACHED or head is not frame:
@@ -394,7 +449,8 @@ class PeerReceiver:
             at = batch.count - 1 - note.at
             if note.number and at >= skip and note.to in (b"", self._receive_context.me):
                 self._receive_context.busy = (self.now(), batch.name)
-                self._control.asked(exchange, values[at], self.peer, note.number)
+                requests = self._receive_context.requests
+                requests.asked(exchange, values[at], self.peer, note.number)
                 self._receive_context.busy = None
 
     def spoiled(self, name: str, count: int) -> None:
@@ -464,9 +520,6 @@ class PeerReceiver:
         return self.positions.positions[name]
 
     def _take_ready(self, frame: bytes) -> int | None:
-        if is_reply(frame):
-            self._control.replied(self.peer, frame)
-            return None
         part = read_ready(frame)
         if part.receiver != self._receive_context.me or part.origin != self.peer:
             raise DecodeError("a ready frame that is not for this node, or not of this peer")

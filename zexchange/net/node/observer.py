@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ...errors import LimitReached
-from ...local.asking import Elsewhere
 from ...local.late_join import CatchUp
 from ...local.registry import Exchange
 from ...protocol.session.events import Lost
@@ -23,6 +22,7 @@ from ...protocol.wire.limits import (
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
+    from ..engine.requests import NodeRequests
 
 
 class NodeObserver:
@@ -87,15 +87,10 @@ class NodeObserver:
         if engine is not None and engine.scope(name):
             engine.answers(name, answers)
 
-    def responders(self, name: str) -> tuple[Elsewhere, ...]:
-        """Return the peers that answer on an exchange."""
+    def answers(self) -> "NodeRequests | None":
+        """Return which peers answer."""
         engine = self._engine()
-        return () if engine is None else engine.requests.responders(name)
-
-    def holds_up(self) -> bool:
-        """Return whether the calling thread must not wait for a peer's answer."""
-        engine = self._engine()
-        return engine is not None and (engine.inbound.thread.current or engine.outbound.busy_here())
+        return None if engine is None else engine.requests
 
     def history_added(self, key: str, catch_up: CatchUp) -> None:
         """Ask peers for the history that a late joiner wants."""

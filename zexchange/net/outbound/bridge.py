@@ -76,15 +76,16 @@ class Bridge:
             body = whole_body(self.encoder, item)
             if not self.wanted:
                 return None
+            size = body.size if type(body) is Bulk else len(body)
             self.noted = True  # before the message is queued
             if self.conflated:
                 self.bodies.append(body if isinstance(body, Bulk) else Bulk(body, ()))
-                room = self.outbound.see_to(self, len(body))
+                room = self.outbound.see_to(self, size)
                 return None if room is None or self.outbound.offers(self.name) else room
             self.bodies.append(body)
             if self.listed or self.outbound.lanes:
-                return self.outbound.see_to(self, len(body))
-            return self.outbound.send_alone(self, len(body))
+                return self.outbound.see_to(self, size)
+            return self.outbound.send_alone(self, size)
         except Exception as error:
             self.outbound.see_to(self, 0)
             named = named_error(self.name, item.msg, error)
@@ -309,21 +310,22 @@ def whole_body(encoder: Encoder, msg: object) -> Body:
     Raises:
         EncodeError: it cannot be encoded, or is too large.
     """
-    item = msg if isinstance(msg, Noted) else None
-    bare = msg if item is None else item.msg
+    if type(msg) is not Noted:
+        body = encoder.encode(msg)
+        return body if len(body) < LARGE else large_body(encoder, msg, body)
+    bare, headers, number, to = msg.msg, msg.headers, msg.number, msg.to
     body = encoder.encode(bare)
-    if len(body) >= LARGE:
+    if type(body) is Bulk or len(body) >= LARGE:
         body = large_body(encoder, bare, body)
-    if item is None or (item.headers is NO_HEADERS and item.asked is None):
-        return body
-    number, to = item.asked or (0, None)
-    if to is not None and item.headers is NO_HEADERS:
-        notes = question(number, to.node)
+    if headers is not NO_HEADERS:
+        notes = write_notes(Notes(0, headers, number, to or b""))
+    elif to is not None:
+        notes = question(number, to)
+    elif number:
+        notes = write_notes(Notes(0, {}, number))
     else:
-        notes = write_notes(Notes(0, item.headers, number, b"" if to is None else to.node))
-    if isinstance(body, Bulk):
-        return Bulk(body.packed, body.buffers, notes)
-    return Bulk(body, (), notes)
+        return body
+    return Bulk(body.packed, body.buffers, notes) if type(body) is Bulk else Bulk(body, (), notes)  # type: ignore[arg-type]
 
 
 def large_body(encoder: Encoder, msg: object, body: Body) -> Body:

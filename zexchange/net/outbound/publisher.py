@@ -330,6 +330,9 @@ class Publisher:
         """Publish a reply, which goes past all that is queued. Any thread."""
         with self._lock:
             self.put(frame, DO_NOT_WAIT)
+            now = self.monotonic()
+            if now >= self._look_at:  # as after each send
+                self._look_around(now)
 
     def beacon(self, topics: Iterable[tuple[str, bytes]]) -> None:
         """Publish the heads of exchanges on their topics, so that peers acknowledge what they have.

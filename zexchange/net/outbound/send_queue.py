@@ -90,7 +90,10 @@ def frame_parts(
     buffers, notes = tuple[Buffer, ...](), b""
     if isinstance(body, Bulk):
         buffers, notes = body.buffers, body.notes
-        bodies = [one.packed if isinstance(one, Bulk) else one for one in bodies]
+        if len(bodies) == 1:
+            bodies = [body.packed]
+        else:
+            bodies = [one.packed if isinstance(one, Bulk) else one for one in bodies]
     attached = len(buffers)
     head = data_head(
         topic, origin, first, len(bodies), sent_at, attached, start, base, flags, notes

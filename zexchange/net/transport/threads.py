@@ -22,10 +22,13 @@ FOREVER = -1.0
 class NodeThread(threading.Thread):
     """A thread that can tell whether the caller runs in it."""
 
+    number = 0
+    """By `threading.get_ident`; 0 before it runs."""
+
     @property
     def current(self) -> bool:
         """Whether the caller runs in this thread."""
-        return threading.current_thread() is self
+        return self.number == threading.get_ident()
 
 
 class Loop(NodeThread):
@@ -53,6 +56,7 @@ class Loop(NodeThread):
 
     def run(self) -> None:
         """Take turns; one that fails does not end the thread."""
+        self.number = threading.get_ident()
         wait, turn = self._wait, self._turn
         patience: float | None = 0.0
         while patience is not None:
@@ -87,6 +91,7 @@ class Sender(NodeThread):
 
     def run(self) -> None:
         """Send when asked; a send that fails does not end the thread."""
+        self.number = threading.get_ident()
         while self._asked.get():
             try:
                 while seconds := self._send():

@@ -5,6 +5,7 @@ node that does not know these fields skips them, and gets the message all the sa
 that arrive, the only error raised here is `DecodeError`.
 """
 
+import struct
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -20,8 +21,10 @@ HEADERS_READ = 16
 """Headers of one message that are read; a frame with more is refused."""
 
 
-_QUESTION = b"\x91\x94\x00\x80\xcf"
-_QUESTION_BYTES = 31
+_QUESTION, _TO = b"\x91\x94\x00\x80\xcf", b"\xc4\x10"
+_PLAIN = struct.Struct(f">5sQ2s{ID_BYTES}s")
+QUESTION_BYTES = _PLAIN.size
+"""The size of the field of a frame whose last message is a question, without headers, to one."""
 
 
 class Notes(NamedTuple):
@@ -61,7 +64,13 @@ def question(number: int, to: bytes) -> bytes:
     It is what `write_notes` could write, put together by hand: the caller of a request waits for
     each call on the way.
     """
-    return b"%b%b\xc4\x10%b" % (_QUESTION, number.to_bytes(8, "big"), to)
+    return _PLAIN.pack(_QUESTION, number, _TO, to)
+
+
+def read_question(frame: bytes, at: int) -> tuple[int, bytes]:
+    """Return number and node of a field that `question` made, at a place of a frame; else zeros."""
+    first, number, second, to = _PLAIN.unpack_from(frame, at)
+    return (number, to) if first == _QUESTION and second == _TO else (0, b"")
 
 
 def read_notes(field: bytes, messages: int) -> tuple[Notes, ...]:
@@ -70,9 +79,10 @@ def read_notes(field: bytes, messages: int) -> tuple[Notes, ...]:
     Raises:
         DecodeError: they are malformed.
     """
-    plain = len(field) == _QUESTION_BYTES and field[:5] == _QUESTION
-    if plain and field[13:15] == b"\xc4\x10" and messages:  # as `question` makes it
-        return (Notes(0, {}, int.from_bytes(field[5:13], "big"), field[15:]),)
+    if len(field) == QUESTION_BYTES and messages:
+        number, to = read_question(field, 0)
+        if number:
+            return (Notes(0, {}, number, to),)
     entries = unpack(field)
     if not is_list(entries):
         raise DecodeError("the notes of a frame are a list")

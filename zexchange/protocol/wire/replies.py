@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgpack
 
 from ...errors import DecodeError
-from .data import MAX_CONTROL_BYTES, READY, VERSION, read_token, ready_topic
+from .data import MAX_CONTROL_BYTES, READY, VERSION
 from .fields import ID_BYTES, items, text, unpack
 
 MAX_REPLY_BYTES = MAX_CONTROL_BYTES
@@ -19,6 +19,8 @@ MAX_REPLY_BYTES = MAX_CONTROL_BYTES
 VALUE, FAILED, GONE = 0, 1, 2
 _TOKEN = 1 + ID_BYTES + 8
 _HEADER = struct.Struct(">BB16sBBQ")
+_WHOLE = struct.Struct(">c16sQBB16sBBQ")
+"""The token, and the header after it."""
 _REPLY = 1
 _PLAIN_READY = 18
 TEXT_READ = 1000
@@ -51,10 +53,17 @@ class Reply(NamedTuple):
 
 def reply_frame(reply: Reply) -> bytes:
     """Return the frame of a reply."""
-    size, status = _HEADER.size, reply.status
-    head = _HEADER.pack(size, VERSION, reply.origin, _REPLY, status, reply.number)
+    told, status = reply[:4], reply.status
     body: bytes = reply.value if status == VALUE else msgpack.packb([reply.error, reply.text])
-    return b"".join((ready_topic(reply.receiver, reply.epoch), head, body))
+    return reply_head(*told, status) + body
+
+
+def reply_head(
+    receiver: bytes, epoch: int, origin: bytes, number: int, status: int = VALUE
+) -> bytes:
+    """Return what precedes the body of a reply; the arguments are as in `Reply`."""
+    size = _HEADER.size
+    return _WHOLE.pack(READY, receiver, epoch, size, VERSION, origin, _REPLY, status, number)
 
 
 def is_reply(frame: bytes) -> bool:
@@ -73,19 +82,20 @@ def read_reply(frame: bytes) -> Reply:
     Raises:
         DecodeError: it is malformed, or of an unknown version.
     """
-    token = read_token(frame[:_TOKEN])
-    if token is None or not is_reply(frame) or len(frame) > MAX_REPLY_BYTES:
+    if len(frame) < _WHOLE.size or len(frame) > MAX_REPLY_BYTES:
         raise DecodeError("not a reply")
-    size, version, origin, _, status, number = _HEADER.unpack_from(frame, _TOKEN)
-    body = frame[_TOKEN + size :]
+    mark, receiver, epoch, size, version, origin, kind, status, number = _WHOLE.unpack_from(frame)
+    if mark != READY or size <= _PLAIN_READY or kind != _REPLY:
+        raise DecodeError("not a reply")
     if version != VERSION or size < _HEADER.size or _TOKEN + size > len(frame):
         raise DecodeError(f"reply of version {version}, header of {size} bytes")
+    body = frame[_TOKEN + size :]
     if status == VALUE:
-        return Reply(*token, origin, number, status, body)
+        return Reply(receiver, epoch, origin, number, status, body)
     if status not in (FAILED, GONE):
         raise DecodeError(f"reply of unknown status {status}")
     said = items(unpack(body))
     if len(said) < 2:
         raise DecodeError("a reply without a value says which error, and why")
     error, why = text(said[0])[:TEXT_READ], text(said[1])[:TEXT_READ]
-    return Reply(*token, origin, number, status, b"", error, why)
+    return Reply(receiver, epoch, origin, number, status, b"", error, why)
