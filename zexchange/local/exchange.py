@@ -305,8 +305,11 @@ class ExchangeBase(Arrivals[T]):
                 msg = declared.codec.decode(msg)
             except Exception as error:
                 return failed(error)
-        chosen = there[0] if len(there) == 1 else self._choose(there)
-        assert isinstance(chosen, Responder)
+        chosen = there[0]
+        if len(there) > 1:
+            one = self._choose(there)
+            assert isinstance(one, Responder)
+            chosen = one
         if not chosen.is_async:
             outcome = chosen.answer(msg)
             if outcome.cause is not None:

@@ -11,7 +11,7 @@ The way of a request to one responder is short of calls: its caller waits for ea
 while nothing else happens, when caches are cold, each costs up to a microsecond.
 """
 
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -22,8 +22,8 @@ from ..errors import NoResponders, RequestFailed, RequestTimeout, ResponderLost
 from ..questions import Outcome, Question
 from ..seconds import seconds
 from .asking import Asked as Responding
-from .asking import Asking, Elsewhere
-from .tasks.bell import Bell
+from .asking import Elsewhere
+from .interfaces import RegistryCalls
 from .tasks.noted import NO_HEADERS, Header, Noted, checked
 from .tasks.responder import Responder
 
@@ -43,30 +43,13 @@ class Reply:
     label: str
 
 
-class AskedRegistry(Protocol):
-    """The registry of an exchange, as far as requests use it."""
-
-    @property
-    def monotonic(self) -> Callable[[], float]:
-        """The clock."""
-        ...
-
-    @property
-    def bell(self) -> Callable[[], Bell]:
-        """Makes a bell."""
-        ...
-
-    @property
-    def _asking(self) -> Asking: ...
-
-
 class AskedExchange(Protocol):
     """An exchange, as far as requests use it."""
 
     name: str
 
     @property
-    def registry(self) -> AskedRegistry:
+    def registry(self) -> RegistryCalls:
         """Its registry."""
         ...
 
@@ -113,8 +96,8 @@ class Request:
         self._msg = msg
         self._headers = NO_HEADERS if headers is None else checked(headers)
         self._timeout = timeout
-        if type(timeout) is float and 0.0 <= timeout <= TIMEOUT_MAX:
-            self.patience = timeout
+        if type(timeout) in (float, int) and 0 <= timeout <= TIMEOUT_MAX:  # type: ignore[operator]
+            self.patience: float = timeout  # type: ignore[assignment]
         else:
             self.patience = max(seconds(timeout), 0.0)
         self._hope = 0.0 if wait is None else seconds(wait, "wait")
@@ -218,16 +201,19 @@ class Request:
 def ask(exchange: AskedExchange, request: Request) -> Any:
     """Run a request to one responder on this thread."""
     there = exchange._responding("await exchange.aio.request(...)") or _came(request)
-    question = request.question((there[0] if len(there) == 1 else exchange._choose(there),))
+    bell = request.bell
+    question = Question((there[0] if len(there) == 1 else exchange._choose(there),), inf, bell)
     try:
         request.send(question)
         if not question.outcomes:
-            request.bell.wait(request.patience)
+            bell.wait(request.patience)
         while not question.outcomes:
-            request.bell.wait(request.left(question, 1))
-        return _value(*question.outcomes[0])
+            bell.wait(request.left(question, 1))
+        who, outcome = question.outcomes[0]
+        return outcome.value if outcome.kind == "value" else _value(who, outcome)
     finally:
-        request.end(question)
+        if question.waits_for:
+            request.end(question)
 
 
 def _came(request: Request) -> tuple[Responding, ...]:

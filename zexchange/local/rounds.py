@@ -206,7 +206,14 @@ class Rounds(Routing[T]):
         if finalizers.collecting is not None and finalizers.here():
             finalizers.later(self._send_noted, item.snapshot(), message=True)
             return
-        trouble = self._with_notes(item)
+        plan = self._plan
+        if plan is not None and len(plan[1]) < 2:
+            try:
+                trouble = self._hand_noted(item)
+            except BaseException as error:  # of the message's type, or raised by a signal handler
+                trouble = failed(None, self._with_notes, error)
+        else:
+            trouble = self._with_notes(item)
         if trouble is not None:
             self._settle(trouble)
 

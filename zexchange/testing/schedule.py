@@ -9,6 +9,7 @@ turn meanwhile, just as a thread that waits does nothing else.
 import heapq
 import math
 import random
+import threading
 from collections.abc import Callable
 from itertools import count
 
@@ -52,6 +53,11 @@ class Party:
     def current(self) -> bool:
         """Whether the caller runs in a turn of this party, directly or not."""
         return self.busy
+
+    @property
+    def number(self) -> int:
+        """That of the caller's thread, if the caller runs in a turn of this party; else 0."""
+        return threading.get_ident() if self.busy else 0
 
     def join(self, timeout: float | None = None) -> None:
         """Let things happen until the last turn is over."""

@@ -34,7 +34,9 @@ class Bell:
 
     def wait(self, seconds: float) -> None:
         """Wait on this thread for a ring, for some seconds at most."""
-        self._lock.acquire(True, min(seconds, threading.TIMEOUT_MAX))
+        if seconds > threading.TIMEOUT_MAX:
+            seconds = threading.TIMEOUT_MAX
+        self._lock.acquire(True, seconds)
 
     async def wait_here(self, seconds: float) -> None:
         """Wait in this coroutine for a ring, for some seconds at most."""

@@ -18,18 +18,21 @@ from ...errors import DecodeError, EncodeError
 from ...local.asking import Elsewhere
 from ...local.registry import Exchange, Registry
 from ...local.tasks.responder import Done, failed
-from ...protocol.codec.values import decode, encode
+from ...protocol.codec.values import SMALL_BODY, TOP, decode, encode
 from ...protocol.session.peers import Peer
 from ...protocol.session.session import Session
 from ...protocol.wire.replies import (
     FAILED,
     GONE,
     MAX_REPLY_BYTES,
+    PLAIN,
     VALUE,
+    WHOLE_HEAD,
     Reply,
     read_reply,
     reply_frame,
     reply_head,
+    unpack_reply,
 )
 from ...questions import Outcome
 
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from ..transport.probes import Probes
     from ..transport.threads import NodeThread
 
+unpack_small = TOP.unpack_small
 UNDER_WAY_MOST = 1000
 """Questions of one peer that are worked on at a time; others are answered with `LimitReached`."""
 PROBE_EVERY = 0.2
@@ -69,8 +73,8 @@ class NodeRequests:
 
     def holds_up(self) -> bool:
         """Return whether the calling thread must not wait for a peer's answer. Any thread."""
-        thread = self.data_thread
-        return (thread is not None and thread.current) or self._outbound.busy_here()
+        here, thread = threading.get_ident(), self.data_thread
+        return (thread is not None and thread.number == here) or self._outbound.busy_at(here)
 
     def look(self) -> None:
         """Work out again who answers where, if that may have changed. Control thread."""
@@ -97,6 +101,22 @@ class NodeRequests:
         Raises:
             DecodeError: it is malformed, not for this node, or not of this peer.
         """
+        if len(frame) <= SMALL_BODY:  # as nearly all are; see `local.requests` for why
+            _, receiver, _, size, version, origin, _, status, number = unpack_reply(frame)
+            if (size, version, status) == PLAIN and receiver == self._me and origin == peer:
+                try:
+                    outcome = Outcome("value", unpack_small(frame[WHOLE_HEAD:]))
+                except Exception:  # taken once more, to find out what is wrong
+                    self._take(frame, peer)
+                    return
+                known = self._known.get(peer)
+                if known is not None:
+                    self._registry._asking.answered(number, known, outcome)
+                return
+        self._take(frame, peer)
+
+    def _take(self, frame: bytes, peer: bytes) -> None:
+        """Take a reply of any kind, as `take` does."""
         receiver, _, origin, number, status, value, error, text = read_reply(frame)
         if receiver != self._me or origin != peer:
             raise DecodeError("a reply that is not for this node, or not of this peer")

@@ -332,8 +332,8 @@ class PeerReceiver:
         """Take a frame of any kind, as `take` does."""
         head = frame if isinstance(frame, bytes) else frame.packed
         if head[:1] == READY and head is frame:
-            if is_reply(frame):
-                self._receive_context.requests.take(frame, self.peer)
+            if is_reply(head):
+                self._receive_context.requests.take(head, self.peer)
                 return None
             return self._take_ready(head)
         batch = read_data(head)

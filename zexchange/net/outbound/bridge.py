@@ -73,7 +73,15 @@ class Bridge:
         if self.refuses is not None:
             raise ExchangeError(self.refuses)
         try:
-            body = whole_body(self.encoder, item)
+            to, encoder = item.to, self.encoder
+            if to is None or item.headers is not NO_HEADERS or encoder.attaching:
+                body = whole_body(encoder, item)
+            else:  # a question to one node: `whole_body`, written out
+                packed = TOP.pack(item.msg)
+                if len(packed) < LARGE:
+                    body = Bulk(packed, (), question(item.number, to))
+                else:
+                    body = whole_body(encoder, item)
             if not self.wanted:
                 return None
             size = body.size if type(body) is Bulk else len(body)

@@ -228,7 +228,11 @@ class Publisher:
 
         It may be sending if this is called in a signal handler or a finaliser.
         """
-        return self._holder == threading.get_ident() or self._sender.current
+        return self.busy_at(threading.get_ident())
+
+    def busy_at(self, number: int) -> bool:
+        """Return whether a thread is sending already, or is the sender thread."""
+        return self._holder == number or self._sender.number == number
 
     def _ask(self) -> None:
         self._asked = True

@@ -14,6 +14,7 @@ from ...protocol.delivery.sequence import Numbering
 from ...protocol.wire.data import (
     CONFLATED,
     HEAD,
+    NOTED,
     STARTED,
     STARTED_HEAD,
     VERSION,
@@ -25,6 +26,8 @@ from ..transport.sockets import DO_NOT_WAIT
 
 FRAME_COUNT = 1000
 """The most messages in a frame: its receiver hands all of them to every task before it reads on."""
+SIZES = [bytes((size,)) for size in range(256)]
+"""Each number of one byte as that byte."""
 LANES_AT_ONCE = 128
 """The most lanes that are emptied under one hold of the lock. Each takes a send, and other threads
 that want the socket wait for all of them."""
@@ -91,6 +94,10 @@ def frame_parts(
     if isinstance(body, Bulk):
         buffers, notes = body.buffers, body.notes
         if len(bodies) == 1:
+            if notes and not (buffers or start or flags):  # `data_head`, written out
+                size, moment = len(notes), int(sent_at * 1e6 + 0.5)
+                head = pack_head(HEAD + 1 + size, VERSION, origin, first, 1, NOTED, moment)
+                return b"".join((topic, head, SIZES[size], notes, body.packed)), ()
             bodies = [body.packed]
         else:
             bodies = [one.packed if isinstance(one, Bulk) else one for one in bodies]

@@ -21,6 +21,11 @@ _TOKEN = 1 + ID_BYTES + 8
 _HEADER = struct.Struct(">BB16sBBQ")
 _WHOLE = struct.Struct(">c16sQBB16sBBQ")
 """The token, and the header after it."""
+unpack_reply, WHOLE_HEAD = _WHOLE.unpack_from, _WHOLE.size
+"""For the place that cannot afford a function call, of a frame of which `is_reply` holds: mark,
+receiver, epoch, size, version, origin, kind, status, number."""
+PLAIN = _HEADER.size, VERSION, VALUE
+"""Size, version and status of a reply with a value, after whose header nothing else comes."""
 _REPLY = 1
 _PLAIN_READY = 18
 TEXT_READ = 1000
