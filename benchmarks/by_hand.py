@@ -48,6 +48,7 @@ BY_NAME = {workload.name: workload for workload in WORKLOADS}
 LIVES = {
     "flood": "flood",
     "ping": "timed",
+    "request": "timed",
     "oneway": "timed",
     "burner": "burner",
     "heard": "burner",

@@ -252,13 +252,14 @@ def main(arguments):
     if not commit:
         print("name a commit: this branch has not left main, and there is no tag")
         return 2
-    loads = measurable(arguments.only)
-    comparison = Comparison(loads, arguments.least)
+    comparison = Comparison([], arguments.least)
     with ExitStack() as held:
         folder = held.enter_context(tempfile.TemporaryDirectory(prefix="zxb-"))
         try:
             print(f"this working tree to {unpack(commit, folder)}", flush=True)
             trees = {HERE: ROOT, THERE: Path(folder).resolve()}
+            loads = measurable(arguments.only, trees.values())
+            comparison = Comparison(loads, arguments.least)
             compare(comparison, Generations(trees, arguments.seconds), arguments.minutes)
         except LostError as error:
             print(f"nothing to compare: {error}")

@@ -50,6 +50,11 @@ def trips(pair, count):
     return 1 / pair.sender.ask("trips", count=count)
 
 
+def requests(pair, count):
+    """Make requests: as many a second as the median one allows."""
+    return 1 / pair.sender.ask("requests", count=count)
+
+
 def aged(units, name, receiver_burns=False, **given):
     """Return a load: how long messages are under way, by the median.
 
@@ -107,6 +112,7 @@ LOADS = {
     "structs": flood("struct", names=("structs",)),
     "100 exchanges": flood("dict", names=MANY),
     "round trip": Load(trips),
+    "request": Load(requests),
     **{payload: flood(payload) for payload in ("1 KiB", "64 KiB", "1 MiB")},
     "first 400 by a burner": Load(first, 400, warmed=False),
     "one way by a burner 1k": aged(300, "paced", rate=1000, burning=True),
@@ -119,12 +125,21 @@ LOADS = {
 NEEDS = {"structs": "msgspec"}
 """Packages that a load is skipped without."""
 
+SINCE = {"request": "zexchange/questions.py"}
+"""A file of the package that a load is skipped without, because the package cannot do it."""
 
-def measurable(words=()):
-    """Return the loads that can be measured here, those with one of some words in their names."""
+
+def measurable(words=(), trees=()):
+    """Return the loads that can be measured here, and in some trees.
+
+    Args:
+        words: of each, one is in its name; none is all.
+        trees: the folders with the packages.
+    """
     return [
         load
         for load in LOADS
         if any(word in load for word in words or [""])
         and (load not in NEEDS or find_spec(NEEDS[load]))
+        and all((tree / SINCE[load]).exists() for tree in trees if load in SINCE)
     ]

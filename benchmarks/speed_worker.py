@@ -33,6 +33,8 @@ import zexchange
 PATIENCE = 120.0
 PARTS = 40
 MANY = tuple(f"many.{n}" for n in range(100))
+ASKS = hasattr(zexchange.Exchange, "request")
+"""Whether the package that is measured has requests."""
 
 
 class Receiver:
@@ -47,6 +49,8 @@ class Receiver:
             zexchange.get_exchange("structs", type=Tick).attach(self._counter)
         zexchange.get_exchange("stamps").attach(self._ages)
         zexchange.get_exchange("ask").attach(Echo())
+        if ASKS:
+            zexchange.get_exchange("requests").responder(lambda msg: msg)
         self.node = zexchange.federate(federation, stall=PATIENCE)
         self.node.wait_peers(1, timeout=PATIENCE)
         self.node.wait_ready(timeout=PATIENCE)
@@ -179,6 +183,15 @@ class Sender:
             ask(n)
             if not rung.wait(PATIENCE):
                 raise TimeoutError("no answer")
+            taken.append(time.perf_counter() - start)
+        return statistics.median(taken)
+
+    def requests(self, count):
+        """Make requests, one after the other; return the median in seconds."""
+        ask, taken = zexchange.get_exchange("requests").request, []
+        for n in range(count):
+            start = time.perf_counter()
+            ask(n, PATIENCE, PATIENCE)
             taken.append(time.perf_counter() - start)
         return statistics.median(taken)
 

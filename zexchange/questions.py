@@ -16,8 +16,9 @@ choice is made among local and remote responders. It knows no threads and no clo
 argument.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import partial
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 
 R = TypeVar("R", bound=Hashable)
 
@@ -41,6 +42,13 @@ class Outcome(NamedTuple):
     error: str = ""
     text: str = ""
     cause: BaseException | None = None
+
+
+new_outcome = cast(
+    Callable[[tuple[str, object, str, str, BaseException | None]], Outcome],
+    partial(tuple.__new__, Outcome),
+)
+"""Makes an outcome of all its fields without a call in Python."""
 
 
 class Question(Generic[R]):

@@ -70,6 +70,18 @@ def ping(group: Group, workload: Workload) -> Figures:
     return figures
 
 
+def request(group: Group, workload: Workload) -> Figures:
+    """Requests, one after the other."""
+    asking, answering = group.processes[0], group.processes[1]
+    group.meet(["answer"])
+    group.meet(["ask"])
+    answering.ask("respond")
+    count = group.size.pings
+    asking.ask("request", count=max(count // 10, 1))
+    figures: Figures = asking.ask("request", count=count)
+    return figures
+
+
 def loaded(group: Group, workload: Workload) -> Figures:
     """Round trips while others flow."""
     group.meet(["bulk"])
@@ -224,6 +236,7 @@ def cost(group: Group, workload: Workload) -> Figures:
 MEASURES: dict[str, Callable[[Group, Workload], Figures]] = {
     "flood": flood,
     "ping": ping,
+    "request": request,
     "loaded": loaded,
     "oneway": oneway,
     "paced": paced,

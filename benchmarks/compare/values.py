@@ -9,6 +9,7 @@ from typing import Literal
 Measure = Literal[
     "flood",
     "ping",
+    "request",
     "loaded",
     "oneway",
     "paced",

@@ -43,6 +43,7 @@ class Work:
         self.heard: dict[str, int] = {}
         self.durations: list[float] = []
         self.came = 0.0
+        self.responding = False
         self.local = Local()
         self.burning = ExitStack()
 
@@ -132,6 +133,16 @@ class Work:
         with beside(flow):
             figures = in_microseconds(self.end.ping(self.ears["answer"], count))
         return {**figures, "flow": flowed / (time.monotonic() - start)}
+
+    def respond(self) -> None:
+        """Answer requests, from the first call on."""
+        if not self.responding:
+            self.responding = True
+            self.end.respond()
+
+    def request(self, count: int) -> dict[str, float]:
+        """Make requests."""
+        return in_microseconds(self.end.request(count))
 
     def clock(self, topic: str) -> None:
         """Note how old each message is when it comes."""

@@ -67,6 +67,8 @@ WORKLOADS: tuple[Workload, ...] = (
     Workload("asyncio-stream", "one to one, a task and a stream in asyncio", "pair", "flood",
              among=STREAM),
     Workload("round-trip", "round trip at idle", "pair", "ping", among=SYNC, **US),
+    Workload("request", "a request to one responder, and its answer", "pair", "request",
+             among=("zexchange", "nats-py"), **US),
     Workload("round-trip-asyncio", "round trip of coroutines", "pair", "ping", among=ASYNC, **US),
     Workload("round-trip-stream", "round trip, answered by a task and by a stream in asyncio",
              "pair", "ping", among=STREAM, **US),

@@ -227,7 +227,7 @@ class ExchangeBase(Arrivals[T]):
             RuntimeError: on the data thread and in a running event loop.
             Exception: as for `send`: the question was sent, but its answer is not waited for.
         """
-        return ask(self, Request(self, msg, headers, timeout, wait))
+        return ask(self, msg, timeout, wait, headers)
 
     def request_all(
         self,
@@ -270,7 +270,6 @@ class ExchangeBase(Arrivals[T]):
             ExchangeError: the exchange is conflated: a question could be passed over.
         """
         registry = self.registry
-        registry._wake()
         if registry._conflated and registry.conflated(self.name):
             raise ExchangeError(
                 f"exchange {self.name!r} is conflated, so a question on it could be passed over:"

@@ -120,8 +120,9 @@ class Observer(Protocol):
     def responders_changed(self, name: str, answers: bool) -> None:
         """An exchange has got its first responder; or, if not ``answers``, has lost its last."""
 
+    @property
     def answers(self) -> Answers | None:
-        """Return which peers answer; called outside every lock."""
+        """The peers that answer; None if the node does not run. Read outside every lock."""
         return None
 
     def history_added(self, key: str, catch_up: CatchUp) -> None:
@@ -477,11 +478,13 @@ class Registry:
         Raises:
             RuntimeError: the calling thread must not wait for one; unless ``instead`` is None.
         """
+        if self._forked or orphans:
+            self._wake()
         found: tuple[Elsewhere, ...] = ()
-        if instead is not None and eventloops.held_up_here():
+        if instead is not None and eventloops.running() and eventloops.held_up_here():
             raise _would_wait(instead)
         for observer in self._observers:
-            answers = observer.answers()
+            answers = observer.answers
             if answers is not None:
                 if instead is not None and answers.holds_up():
                     raise _would_wait(instead)

@@ -198,9 +198,18 @@ class Request:
         )
 
 
-def ask(exchange: AskedExchange, request: Request) -> Any:
-    """Run a request to one responder on this thread."""
-    there = exchange._responding("await exchange.aio.request(...)") or _came(request)
+def ask(
+    exchange: AskedExchange,
+    msg: object,
+    timeout: float | None,
+    wait: float | None,
+    headers: Mapping[str, Header] | None,
+) -> Any:
+    """Ask one responder on this thread, and return its answer."""
+    there = exchange._responding("await exchange.aio.request(...)")
+    request = Request(exchange, msg, headers, timeout, wait)
+    if not there:
+        there = _came(request)
     bell = request.bell
     question = Question((there[0] if len(there) == 1 else exchange._choose(there),), inf, bell)
     try:

@@ -19,6 +19,10 @@ from ..values import Measure
 Send = Callable[[Any], None]
 OURS = frozenset({"memory", "join", "codec", "local"})
 """What is measured of ourselves alone."""
+ASKING = frozenset({"request"})
+"""What only those can do that have requests of their own."""
+REQUESTS = "requests"
+"""What is asked on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class Contestant:
     quiet: ClassVar[float] = 0.5
     """Seconds without a message after which what is missing is lost."""
     topics: ClassVar[frozenset[str] | None] = None
-    measures: ClassVar[frozenset[str]] = frozenset(get_args(Measure)) - OURS
+    measures: ClassVar[frozenset[str]] = frozenset(get_args(Measure)) - OURS - ASKING
 
     def __init__(self, seat: Seat) -> None:
         self.seat = seat
@@ -144,6 +148,14 @@ class Contestant:
             arrived.get(timeout=10)
             taken.append(time.perf_counter() - start)
         return taken
+
+    def respond(self) -> None:
+        """Answer each request with the question."""
+        raise NotImplementedError
+
+    def request(self, count: int) -> list[float]:
+        """Make requests, one after the other."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """End everything."""

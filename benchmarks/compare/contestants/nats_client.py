@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..payloads import plain
-from .base import Contestant, Ear, Seat, Send
+from .base import ASKING, REQUESTS, Contestant, Ear, Seat, Send
 from .loop import Loop
 
 
@@ -16,7 +16,7 @@ class Nats(Contestant):
     needs = ("nats",)
     server = "nats-server"
     remedy = "pip install nats-py, apt install nats-server"
-    measures = frozenset({"flood", "ping", "names"})
+    measures = frozenset({"flood", "ping", "names"}) | ASKING
 
     def __init__(self, seat: Seat) -> None:
         super().__init__(seat)
@@ -82,6 +82,32 @@ class Nats(Contestant):
     def ping(self, answers: Ear, count: int) -> list[float]:
         """Publish and wait in the loop."""
         return self._loop.run(self._loop.ping(self._awaited("ask"), answers, count))
+
+    def respond(self) -> None:
+        """Subscribe, and answer in the loop."""
+        self._loop.run(self._respond())
+
+    async def _respond(self) -> None:
+        pack, unpack = plain(REQUESTS)
+
+        async def answer(msg: Any) -> None:
+            await msg.respond(pack(unpack(msg.data)))
+
+        await self._client.subscribe(REQUESTS, cb=answer)
+        await self._client.flush()
+
+    def request(self, count: int) -> list[float]:
+        """Ask and wait in the loop."""
+        return self._loop.run(self._request(count))
+
+    async def _request(self, count: int) -> list[float]:
+        pack, unpack = plain(REQUESTS)
+        ask, taken = self._client.request, list[float]()
+        for n in range(count):
+            start = time.perf_counter()
+            unpack((await ask(REQUESTS, pack(n), timeout=10)).data)
+            taken.append(time.perf_counter() - start)
+        return taken
 
     def close(self) -> None:
         """Let the connection end with the process."""

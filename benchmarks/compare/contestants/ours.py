@@ -8,7 +8,7 @@ from typing import Any
 import zexchange
 
 from ..payloads import tick
-from .base import OURS, Contestant, Ear, Seat, Send
+from .base import ASKING, OURS, REQUESTS, Contestant, Ear, Seat, Send
 from .loop import Loop
 
 
@@ -17,7 +17,7 @@ class Ours(Contestant):
 
     name = "zexchange"
     quiet = 6.0  # what can be recovered has come within `recovery_timeout`
-    measures = Contestant.measures | OURS
+    measures = Contestant.measures | OURS | ASKING
 
     def __init__(self, seat: Seat) -> None:
         super().__init__(seat)
@@ -52,6 +52,19 @@ class Ours(Contestant):
     def sender(self, topic: str) -> Send:
         """Return the method itself."""
         return zexchange.get_exchange(topic).send
+
+    def respond(self) -> None:
+        """Declare a responder."""
+        zexchange.get_exchange(REQUESTS).responder(lambda msg: msg)
+
+    def request(self, count: int) -> list[float]:
+        """Ask on the thread that calls this."""
+        ask, taken = zexchange.get_exchange(REQUESTS).request, list[float]()
+        for n in range(count):
+            start = time.perf_counter()
+            ask(n, 10.0, 10.0)
+            taken.append(time.perf_counter() - start)
+        return taken
 
     def close(self) -> None:
         """Leave."""

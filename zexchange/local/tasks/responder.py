@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...errors import LimitReached, NotASubscriber, RequestFailed
-from ...questions import Outcome
+from ...questions import Outcome, new_outcome
 from . import eventloops
 from .dispatch import logger, unawaited
 from .snapshots import UNCHANGING
@@ -82,7 +82,7 @@ class Responder:
                 raise unawaited(value)
         except BaseException as error:
             return failed(error)
-        return Outcome("value", value)
+        return new_outcome(("value", value, "", "", None))
 
     async def _answer_here(self, msg: object, done: Done) -> None:
         """Await the function; runs on the loop."""

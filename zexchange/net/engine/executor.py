@@ -91,7 +91,7 @@ class EffectExecutor:
                 self.inbound.do(lambda: self.inbound.narrow(peer, names, anew))
             case effects.CloseReceiver(peer, heads, final, acked):
                 self.outbound.window.forget(peer, final, acked)
-                self.outbound.latest.leave(peer)
+                self.outbound.leave(peer)
                 self.inbound.do(lambda: self.inbound.hush(peer, heads, final))
                 self.inbound.do(lambda: self.requests.left(peer, "it has left the federation"))
             case effects.Resend():

@@ -18,23 +18,22 @@ from ...errors import DecodeError, EncodeError
 from ...local.asking import Elsewhere
 from ...local.registry import Exchange, Registry
 from ...local.tasks.responder import Done, failed
-from ...protocol.codec.values import SMALL_BODY, TOP, decode, encode
+from ...protocol.codec.values import SMALL_BODY, TOP, decode, explained_error
 from ...protocol.session.peers import Peer
 from ...protocol.session.session import Session
 from ...protocol.wire.replies import (
     FAILED,
     GONE,
-    MAX_REPLY_BYTES,
     PLAIN,
+    REST_BYTES,
     VALUE,
     WHOLE_HEAD,
-    Reply,
+    failed_reply,
     read_reply,
-    reply_frame,
-    reply_head,
     unpack_reply,
+    value_head,
 )
-from ...questions import Outcome
+from ...questions import Outcome, new_outcome
 
 if TYPE_CHECKING:
     from ..outbound.publisher import Publisher
@@ -105,12 +104,13 @@ class NodeRequests:
             _, receiver, _, size, version, origin, _, status, number = unpack_reply(frame)
             if (size, version, status) == PLAIN and receiver == self._me and origin == peer:
                 try:
-                    outcome = Outcome("value", unpack_small(frame[WHOLE_HEAD:]))
+                    value = unpack_small(frame[WHOLE_HEAD:])
                 except Exception:  # taken once more, to find out what is wrong
                     self._take(frame, peer)
                     return
                 known = self._known.get(peer)
                 if known is not None:
+                    outcome = new_outcome(("value", value, "", "", None))
                     self._registry._asking.answered(number, known, outcome)
                 return
         self._take(frame, peer)
@@ -202,22 +202,17 @@ class NodeRequests:
         self._reply(peer, number, outcome)
 
     def _reply(self, node: bytes, number: int, outcome: Outcome) -> None:
-        peer = self._session.members.peers.get(node)
-        epoch = peer.interest.announced if peer is not None else 0
-        if not epoch:  # it has left, or connects again
-            self.unsent += 1
-            return
-        to = node, epoch, self._me, number
         if outcome.kind == "value":
             try:
-                frame = reply_head(*to) + encode(outcome.value)
-                if len(frame) > MAX_REPLY_BYTES:
-                    raise EncodeError(f"an answer of {len(frame)} bytes, over {MAX_REPLY_BYTES}")
+                rest = value_head(self._me, number) + TOP.pack(outcome.value)
+                if len(rest) > REST_BYTES:
+                    raise EncodeError(f"an answer of {len(rest)} bytes, over {REST_BYTES}")
             except Exception as error:
-                told = failed(error)
-                frame = reply_frame(Reply(*to, FAILED, b"", told.error, told.text))
+                told = failed(explained_error(outcome.value, error) or error)
+                rest = failed_reply(self._me, number, told.error, told.text)
         elif outcome.kind == "failed":
-            frame = reply_frame(Reply(*to, FAILED, b"", outcome.error, outcome.text))
+            rest = failed_reply(self._me, number, outcome.error, outcome.text)
         else:
-            frame = reply_frame(Reply(*to, GONE, b"", "", outcome.text))
-        self._outbound.reply(frame)
+            rest = failed_reply(self._me, number, "", outcome.text, GONE)
+        if not self._outbound.reply(node, rest):
+            self.unsent += 1

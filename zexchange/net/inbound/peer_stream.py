@@ -35,6 +35,7 @@ from ...errors import DecodeError
 from ...history import FRAME_OVERHEAD, WINDOW, Body, Bulk
 from ...local.late_join import CatchUp
 from ...local.registry import Exchange
+from ...local.routing import Routes
 from ...local.tasks.noted import NO_HEADERS
 from ...protocol.codec.attachments import decode_frame
 from ...protocol.codec.batches import BatchDecoder, decode_batch_of
@@ -65,7 +66,7 @@ from ...protocol.wire.data import (
     whole_ready,
 )
 from ...protocol.wire.messages import Batch, Ready, Replay
-from ...protocol.wire.notes import QUESTION_BYTES, read_question
+from ...protocol.wire.notes import QUESTION_BYTES, QUESTION_FORM, unpack_question
 from ...protocol.wire.replies import is_reply
 from .context import ReceiveContext
 from .history_fetcher import HistoryFetcher
@@ -85,6 +86,8 @@ EXCHANGES_MOST = 8192
 """Exchanges that are looked up once and kept for the next frames on them."""
 ASKING_HEAD = HEAD + 1 + QUESTION_BYTES
 """The size of the header of a frame that has a question without headers, and nothing before it."""
+ASKING = QUESTION_BYTES, *QUESTION_FORM
+NOBODY: Routes = (), (), ()
 _NOTHING = "", None, ReceiveCounts(), None
 unpack_small = TOP.unpack_small
 
@@ -307,8 +310,8 @@ class PeerReceiver:
             Whether it was one; if not, nothing was done.
         """
         try:
-            number, to = read_question(frame, at + 1)
-            if not number or frame[at] != QUESTION_BYTES:
+            before, number, between, to = unpack_question(frame, at + 1)
+            if (frame[at], before, between) != ASKING:
                 return False
             value = unpack_small(frame[at + 1 + QUESTION_BYTES :])
         except Exception:  # taken once more, to find out what is wrong
@@ -317,7 +320,8 @@ class PeerReceiver:
         self.positions.positions[name] = first
         self.positions.tallies[name].received += 1
         context.busy = (self.now(), name)
-        exchange._deliver((value,), self.sender, first, sent_at)
+        if exchange._routes != NOBODY or exchange._declared is not None:
+            exchange._deliver((value,), self.sender, first, sent_at)
         if to == context.me:
             context.requests.asked(exchange, value, self.peer, number)
         context.busy = None

@@ -141,7 +141,7 @@ class NodeLifetime:
             *(self._scope, self._join_timeout),
         )
         self._registry._unobserve(self._observer)
-        self._engine = engine
+        self._engine, self._observer.answers = engine, engine.requests
         # Messages that are kept already are numbered before any peer is promised later ones.
         for exchange in self._registry.exchanges():
             if sys.flags.dev_mode or self._registry.retention(exchange.name):
@@ -155,7 +155,7 @@ class NodeLifetime:
                 self._observer.owes(engine, key, joiner)
             engine.start(interest)
         except BaseException:
-            self._engine = None
+            self._engine = self._observer.answers = None
             self._registry._unobserve(self._observer)
             engine.abandon()
             self._observer.met()
@@ -277,7 +277,7 @@ class NodeLifetime:
             except NotReady as error:
                 log.warning("closing: %s", error)
         engine.close(min(max(deadline - monotonic(), 0.05), 1.0))
-        self._engine = None
+        self._engine = self._observer.answers = None
         for _, joiner in self._registry._joiners():
             joiner.noted(self._observer)
         log.flush()
@@ -302,7 +302,7 @@ class NodeLifetime:
         self._starting, self._reviving, self._joined = threading.RLock(), False, False
         self._observer._after_fork()
         self._incomplete = False
-        engine, self._engine = self._engine, None
+        engine, self._engine, self._observer.answers = self._engine, None, None
         if engine is not None:
             tcp = [a.control for a in engine.session.addresses if a.control.startswith("tcp:")]
             self._plan = self._plan.for_child(tcp[0] if tcp else None)

@@ -42,6 +42,8 @@ class NodeObserver:
     ) -> None:
         self._federation = federation
         self._engine = engine
+        self.answers: NodeRequests | None = None
+        """See `Observer`."""
         self.revive = revive
         self._early: list[weakref.ref[CatchUp]] = []
         """Late joiners from before the node was started: the peers that it meets first owe them
@@ -86,11 +88,6 @@ class NodeObserver:
         engine = self._engine()
         if engine is not None and engine.scope(name):
             engine.answers(name, answers)
-
-    def answers(self) -> "NodeRequests | None":
-        """Return which peers answer."""
-        engine = self._engine()
-        return None if engine is None else engine.requests
 
     def history_added(self, key: str, catch_up: CatchUp) -> None:
         """Ask peers for the history that a late joiner wants."""

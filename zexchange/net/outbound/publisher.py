@@ -27,7 +27,14 @@ from ...protocol.delivery.conflation import Offers
 from ...protocol.delivery.sequence import Numbering
 from ...protocol.interest.interest import NameSet
 from ...protocol.session.peers import Peer
-from ...protocol.wire.data import CONFLATED, data_head, ready_frame, ready_frames, ready_that_fits
+from ...protocol.wire.data import (
+    CONFLATED,
+    data_head,
+    ready_frame,
+    ready_frames,
+    ready_that_fits,
+    ready_topic,
+)
 from ...protocol.wire.data import topic as make_topic
 from ...protocol.wire.messages import Promise, Ready
 from ..security.subscription_filter import SubscriptionFilter
@@ -117,6 +124,8 @@ class Publisher:
         self.latest = Offers()
         """The newest messages of conflated exchanges."""
         self.demand = SubscriptionReader(socket, self.window, notify, gate, world.monotonic)
+        self._tokens: dict[bytes, bytes] = {}
+        """By peer, the token of the epoch that was announced to it last."""
         self.pace = SendPacer()
         self._asked = False
         self._look_at = 0.0
@@ -311,6 +320,7 @@ class Publisher:
                 whole = Ready(receiver, epoch, self._origin, known, behind)
                 frame, left_out = ready_that_fits(whole)
                 frames = [frame]
+            self._tokens[receiver] = ready_topic(receiver, epoch)
             for frame in frames:
                 self.put(frame, DO_NOT_WAIT)
             self.demand.read()
@@ -330,13 +340,35 @@ class Publisher:
             self.put(ready_frame(ready), DO_NOT_WAIT)
             self.demand.read()
 
-    def reply(self, frame: bytes) -> None:
-        """Publish a reply, which goes past all that is queued. Any thread."""
+    def reply(self, peer: bytes, rest: bytes) -> bool:
+        """Publish a reply, which goes past all that is queued. Any thread.
+
+        It goes under the token that was announced to the peer last. Which one that is, the session
+        learns only after the ready has left: by then the peer may have asked a question already,
+        or may have dropped its token before.
+
+        Args:
+            peer: the asker.
+            rest: the reply without its token.
+
+        Returns:
+            False if nothing was announced to the peer yet.
+        """
         with self._lock:
-            self.put(frame, DO_NOT_WAIT)
+            token = self._tokens.get(peer)
+            if token is None:
+                return False
+            self.put(token + rest, DO_NOT_WAIT)
             now = self.monotonic()
             if now >= self._look_at:  # as after each send
                 self._look_around(now)
+        return True
+
+    def leave(self, peer: bytes) -> None:
+        """Take note that a peer has left."""
+        self.latest.leave(peer)
+        with self._lock:
+            self._tokens.pop(peer, None)
 
     def beacon(self, topics: Iterable[tuple[str, bytes]]) -> None:
         """Publish the heads of exchanges on their topics, so that peers acknowledge what they have.

@@ -25,6 +25,9 @@ _QUESTION, _TO = b"\x91\x94\x00\x80\xcf", b"\xc4\x10"
 _PLAIN = struct.Struct(f">5sQ2s{ID_BYTES}s")
 QUESTION_BYTES = _PLAIN.size
 """The size of the field of a frame whose last message is a question, without headers, to one."""
+unpack_question, QUESTION_FORM = _PLAIN.unpack_from, (_QUESTION, _TO)
+"""For the place that cannot afford a function call: what is before the number, the number, what is
+between it and the node, and the node; and what the first and the third of these have to be."""
 
 
 class Notes(NamedTuple):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgpack
 
 from ...errors import DecodeError
-from .data import MAX_CONTROL_BYTES, READY, VERSION
+from .data import MAX_CONTROL_BYTES, READY, VERSION, ready_topic
 from .fields import ID_BYTES, items, text, unpack
 
 MAX_REPLY_BYTES = MAX_CONTROL_BYTES
@@ -19,6 +19,8 @@ MAX_REPLY_BYTES = MAX_CONTROL_BYTES
 VALUE, FAILED, GONE = 0, 1, 2
 _TOKEN = 1 + ID_BYTES + 8
 _HEADER = struct.Struct(">BB16sBBQ")
+REST_BYTES = MAX_REPLY_BYTES - _TOKEN
+"""The largest reply, without its token."""
 _WHOLE = struct.Struct(">c16sQBB16sBBQ")
 """The token, and the header after it."""
 unpack_reply, WHOLE_HEAD = _WHOLE.unpack_from, _WHOLE.size
@@ -56,19 +58,26 @@ class Reply(NamedTuple):
     text: str = ""
 
 
+def value_head(origin: bytes, number: int) -> bytes:
+    """Return what is between the token and the value of a reply; arguments as in `Reply`."""
+    return _HEADER.pack(_HEADER.size, VERSION, origin, _REPLY, VALUE, number)
+
+
+def failed_reply(origin: bytes, number: int, error: str, text: str, status: int = FAILED) -> bytes:
+    """Return what comes after the token of a reply without a value; arguments as in `Reply`."""
+    head = _HEADER.pack(_HEADER.size, VERSION, origin, _REPLY, status, number)
+    told: bytes = msgpack.packb([error, text])
+    return head + told
+
+
 def reply_frame(reply: Reply) -> bytes:
     """Return the frame of a reply."""
-    told, status = reply[:4], reply.status
-    body: bytes = reply.value if status == VALUE else msgpack.packb([reply.error, reply.text])
-    return reply_head(*told, status) + body
-
-
-def reply_head(
-    receiver: bytes, epoch: int, origin: bytes, number: int, status: int = VALUE
-) -> bytes:
-    """Return what precedes the body of a reply; the arguments are as in `Reply`."""
-    size = _HEADER.size
-    return _WHOLE.pack(READY, receiver, epoch, size, VERSION, origin, _REPLY, status, number)
+    told = reply.origin, reply.number
+    if reply.status == VALUE:
+        rest = value_head(*told) + reply.value
+    else:
+        rest = failed_reply(*told, reply.error, reply.text, reply.status)
+    return ready_topic(reply.receiver, reply.epoch) + rest
 
 
 def is_reply(frame: bytes) -> bool:
