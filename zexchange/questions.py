@@ -46,7 +46,7 @@ class Outcome(NamedTuple):
 
 new_outcome = cast(
     Callable[[tuple[str, object, str, str, BaseException | None]], Outcome],
-    partial(tuple.__new__, Outcome),
+    partial(cast(Any, tuple).__new__, Outcome),
 )
 """Makes an outcome of all its fields without a call in Python."""
 

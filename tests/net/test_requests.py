@@ -78,6 +78,21 @@ def test_a_peer_answers(join: Joiner) -> None:
     assert reply.label
 
 
+def test_an_answer_goes_by_what_has_left(join: Joiner) -> None:
+    """The session hears of a ready after it has left; a question that comes before is answered."""
+    far_node, there = join()
+    near_node, here = join()
+    near, engine = here.get("x"), far_node._engine
+    assert engine is not None
+
+    @there.get("x").responder
+    def answer(msg: object) -> object:
+        engine.session.members.peers[bytes.fromhex(near_node.id)].interest.announced = 0
+        return msg
+
+    assert near.request(1, timeout=PATIENCE, wait=PATIENCE) == 1
+
+
 def test_nobody_answers_at_once(join: Joiner) -> None:
     """With peers that only listen, or whose responder was detached, there are no responders."""
     _, there = join()

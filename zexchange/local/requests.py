@@ -1,7 +1,7 @@
 """Requests: ask one responder, or all that are there, and wait for the answers.
 
-What has to be done is written once, in `Request`: a thread and a coroutine differ only in how they
-wait for their bell. The waits that few requests make are generators of steps, which yield the
+The steps of a request are written once, in `Request`: a thread and a coroutine differ only in how
+they wait for their bell. The waits that few requests make are generators of steps, which yield the
 seconds to wait, and, if all are asked, each `Reply`.
 
 The question is sent on the exchange like any message, so plain subscribers see it. A responder of
@@ -74,15 +74,8 @@ class Request:
     """
 
     __slots__ = (
-        "_asking",
-        "_exchange",
-        "_headers",
-        "_hope",
-        "_msg",
-        "_timeout",
-        "bell",
-        "patience",
-    )
+        "_exchange", "_hope", "_msg", "_timeout", "asking", "bell", "headers", "patience",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -94,7 +87,7 @@ class Request:
     ) -> None:
         self._exchange = exchange
         self._msg = msg
-        self._headers = NO_HEADERS if headers is None else checked(headers)
+        self.headers = NO_HEADERS if headers is None else checked(headers)
         self._timeout = timeout
         if type(timeout) in (float, int) and 0 <= timeout <= TIMEOUT_MAX:  # type: ignore[operator]
             self.patience: float = timeout  # type: ignore[assignment]
@@ -102,7 +95,7 @@ class Request:
             self.patience = max(seconds(timeout), 0.0)
         self._hope = 0.0 if wait is None else seconds(wait, "wait")
         self.bell = exchange.registry.bell()
-        self._asking = exchange.registry._asking
+        self.asking = exchange.registry._asking
 
     def question(self, chosen: tuple[Responding, ...]) -> Question[Responding]:
         """Return the question to some responders, to be passed to `send` and `end`."""
@@ -110,7 +103,7 @@ class Request:
 
     def send(self, question: Question[Responding], to_all: bool = False) -> None:
         """Send the question, then ask those that are in this process."""
-        asking, number, elsewhere = self._asking, 0, None
+        asking, number, elsewhere = self.asking, 0, None
         chosen, now = tuple(question.waits_for), self._exchange.registry.monotonic()
         question.until = now + self.patience
         asking.begin(question, now)
@@ -118,7 +111,7 @@ class Request:
             number = question.number
         elif type(chosen[0]) is Elsewhere:
             number, elsewhere = question.number, chosen[0].node
-        self._exchange._send_noted(Noted(self._msg, self._headers, number, elsewhere))
+        self._exchange._send_noted(Noted(self._msg, self.headers, number, elsewhere))
         if elsewhere is None:
             for one in chosen:
                 if isinstance(one, Responder):
@@ -141,13 +134,13 @@ class Request:
     def end(self, question: Question[Responding]) -> None:
         """Forget the question, whatever has come of it."""
         if question.waits_for:
-            self._asking.drop(question)
+            self.asking.drop(question)
 
     def all(self) -> Generator[Step, None, None]:
         """Ask all responders; yield each reply, then raise what some of them have raised."""
         there = _each_process(self._exchange._responding())
         if not there:
-            self._exchange._send_noted(Noted(self._msg, self._headers))
+            self._exchange._send_noted(Noted(self._msg, self.headers))
             return
         question, failed, left = self.question(there), list[Exception](), len(there)
         try:
@@ -180,7 +173,7 @@ class Request:
         if self._hope <= 0:
             self._nobody()
         until = monotonic() + self._hope
-        self._asking.hope(self.bell)
+        self.asking.hope(self.bell)
         try:
             while not (there := exchange._responding()):
                 left = until - monotonic()
@@ -188,7 +181,7 @@ class Request:
                     self._nobody()
                 yield left
         finally:
-            self._asking.despair(self.bell)
+            self.asking.despair(self.bell)
         return there
 
     def _nobody(self) -> NoReturn:
@@ -210,10 +203,17 @@ def ask(
     request = Request(exchange, msg, headers, timeout, wait)
     if not there:
         there = _came(request)
-    bell = request.bell
-    question = Question((there[0] if len(there) == 1 else exchange._choose(there),), inf, bell)
+    bell, chosen = request.bell, there[0] if len(there) == 1 else exchange._choose(there)
+    question = Question((chosen,), inf, bell)
     try:
-        request.send(question)
+        if type(chosen) is Elsewhere:  # `Request.send`, written out
+            now = exchange.registry.monotonic()
+            question.until = now + request.patience
+            request.asking.begin(question, now)
+            item = Noted(msg, request.headers, question.number, chosen.node)
+            exchange._send_noted(item)
+        else:
+            request.send(question)
         if not question.outcomes:
             bell.wait(request.patience)
         while not question.outcomes:

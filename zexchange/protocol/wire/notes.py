@@ -26,8 +26,8 @@ _PLAIN = struct.Struct(f">5sQ2s{ID_BYTES}s")
 QUESTION_BYTES = _PLAIN.size
 """The size of the field of a frame whose last message is a question, without headers, to one."""
 unpack_question, QUESTION_FORM = _PLAIN.unpack_from, (_QUESTION, _TO)
-"""For the place that cannot afford a function call: what is before the number, the number, what is
-between it and the node, and the node; and what the first and the third of these have to be."""
+"""For the place that cannot afford a function call: the parts of such a field are some fixed bytes,
+the number, some more fixed bytes, and the node. The form is the two fixed parts."""
 
 
 class Notes(NamedTuple):
