@@ -7,6 +7,7 @@ least of several runs, so that other programs are not in it.
 """
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from zexchange.protocol.codec.batches import batch_decoder
 from zexchange.protocol.hub.messages import read_word
 from zexchange.protocol.wire.control import read_control
 from zexchange.protocol.wire.data import read_data, read_ready
+from zexchange.protocol.wire.jobs import Jobs, jobs_head, read_jobs
+from zexchange.protocol.wire.notes import read_notes
 
 from . import filling
 from .bounds import AHEAD_BYTES, TIMES_INPUT, Execute, allocated
@@ -126,6 +129,7 @@ def decoders() -> list[Decoder]:
         Decoder("control", read_control, filling.control),
         Decoder("ready", read_ready, _ready),
         Decoder("word", read_word, _word),
+        Decoder("jobs", _job_messages, _jobs),
         Decoder("data", read_data, lambda choices, size: b"\x01" + filling._long(choices, size)),
     ]
 
@@ -136,6 +140,20 @@ def _frame(data: bytes) -> object:
     if fast is None:
         return codec.decode_batch(data + b"\x00", 2)
     return fast.decode(data + b"\x00", 0, 2, 1)
+
+
+def _jobs(choices: Choices, size: int) -> bytes:
+    jobs = Jobs(bytes(16), 1, bytes(16), 1, 1, 1, 2, 0.0, "n", notes=filling._field(choices, 64))
+    return jobs_head(dataclasses.replace(jobs, notes=jobs.notes[:255])) + filling.filled(
+        choices, size
+    )
+
+
+def _job_messages(data: bytes) -> object:
+    """Read a job frame, its notes and its messages, as the node of a member does."""
+    jobs = read_jobs(data)
+    values = buffers.decode_frame(data + b"\x00", jobs.body, jobs.count)
+    return values, read_notes(jobs.notes, jobs.count)
 
 
 def _word(choices: Choices, size: int) -> bytes:

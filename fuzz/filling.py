@@ -227,9 +227,11 @@ def _field(choices: Choices, size: int) -> bytes:
     """Return what fits a field by its type, or anything."""
     text = ("n", "a.*.b", "tcp://h:1", "*", "a.**", "x" * 250, ".".join("abcdefgh" * 10))
     name, count = text[choices.take() % len(text)], max(size // 12, 1)
-    kind = choices.take() % 6
+    kind = choices.take() % 7
     if kind == 0:
         return _many(pack(name), size)
+    if kind == 5:
+        return pack([[name, name[:200], n, n % 2000] for n in range(count // 4)])
     if kind == 1:
         return pack({f"{name[:8]}{n}": n for n in range(count)})
     if kind == 2:

@@ -27,6 +27,7 @@ FLOORS = {
     "lost": 1,
     "imports": 1,
     "seconds": 1,
+    "groups": 1,
     "sendable": 1,
     "local": 2,
     "protocol": 2,
@@ -43,6 +44,7 @@ FORBIDDEN = {
     "collisions": {"zmq", "msgpack", "socket"},
     "history": {"zmq", "msgpack", "socket", "select", "threading"},
     "questions": {"zmq", "msgpack", "socket", "threading", "time"},
+    "groups": {"zmq", "msgpack", "socket", "select", "threading", "time"},
     "local": {"zmq", "msgpack", "socket", "select", "selectors", "socketserver"},
     "protocol": {"zmq", "socket", "select", "selectors", "socketserver", "asyncio", "time"},
     "testing": {"zmq", "socket"},
@@ -51,7 +53,7 @@ FORBIDDEN = {
     "contrib": {"zmq", "msgpack"},
 }
 PACKAGES = {
-    "local": [{"process"}, {"tasks"}, {"typed"}, {""}],
+    "local": [{"process"}, {"tasks"}, {"typed"}, {"sharing"}, {""}],
     "protocol": [
         {"wire", "elapsed", "rate_limit", "timing", "unanswered"},
         {"codec", "requests", "security"},

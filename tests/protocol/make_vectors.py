@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from zexchange.groups.intake import Progress
 from zexchange.history import Buffer, Bulk
 from zexchange.protocol.codec import attachments as buffers
 from zexchange.protocol.codec.attachments import encode_attaching
@@ -24,6 +25,13 @@ from zexchange.protocol.codec.values import Unknown, decode, encode
 from zexchange.protocol.wire import data as wire
 from zexchange.protocol.wire import messages as v
 from zexchange.protocol.wire.control import control_frame, read_control
+from zexchange.protocol.wire.jobs import (
+    Jobs,
+    jobs_head,
+    progress_frame,
+    read_jobs,
+    read_progress,
+)
 from zexchange.protocol.wire.notes import Notes, write_notes
 from zexchange.protocol.wire.replies import FAILED, GONE, Reply, read_reply, reply_frame
 
@@ -57,6 +65,7 @@ class Pair:
     frame: bytes
 
 
+WORKER = v.GroupMember("prices", "workers", 7)
 CONTROL: dict[str, v.Control] = {
     "hello": HELLO,
     "hello, with its start": dataclasses.replace(HELLO, started=1_700_000_000.25),
@@ -89,6 +98,16 @@ CONTROL: dict[str, v.Control] = {
     "ping, of a node that answers": v.Ping(ONE, 3, 300, 2, TWO, responders=3),
     "responders, a change": v.Responders(ONE, 4, 3, ("orders.new",), ("prices",), TWO),
     "responders, in whole": v.Responders(ONE, 4, 0, ("orders.new",), (), TWO),
+    "hello, of a node with members of groups": dataclasses.replace(
+        HELLO,
+        features=("forget", "request", "group"),
+        members=(2, (WORKER, v.GroupMember("orders.**", "audit", 9, 1))),
+    ),
+    "ping, of a node with members of groups": v.Ping(ONE, 3, 300, 2, TWO, members=2),
+    "members, a change": v.Members(
+        ONE, 3, 2, (v.GroupMember("orders.new", "workers", 10),), (WORKER,), TWO
+    ),
+    "members, in whole": v.Members(ONE, 3, 0, (WORKER,), (), TWO),
     "hello, of a process in several federations": dataclasses.replace(
         HELLO, registry=bytes(range(0x20, 0x30)), exchanges=("chat.**", "logs")
     ),
@@ -166,6 +185,30 @@ REPLIES = {
         TWO, 3, ONE, 9, FAILED, error="KeyError", text="'AAPL'"
     ),
     "reply, without a responder": Reply(TWO, 3, ONE, 9, GONE, text="it was detached"),
+}
+JOBS = Jobs(TWO, 3, ONE, 7, 12, 1, 1, 1_700_000_000.25, "prices")
+
+
+def jobs(given: Jobs, body: bytes) -> Pair:
+    head = jobs_head(given)
+    return Pair(dataclasses.replace(given, body=len(head)), head + body)
+
+
+WORK: dict[str, Pair] = {
+    "jobs, one message": jobs(JOBS, encode({"px": 191.25})),
+    "jobs, three messages that another member may have handled": jobs(
+        dataclasses.replace(JOBS, first=70_001, count=3, redelivered=True), b"\x01\x02\xa1x"
+    ),
+    "jobs, with headers": jobs(
+        dataclasses.replace(
+            JOBS, count=2, name="prix.été", notes=write_notes(Notes(0, {"trace": "abc"}))
+        ),
+        b"\x01\x02",
+    ),
+}
+REPORTS = {
+    "progress": Progress(12, 70_003, 70_001, 0.25),
+    "progress, of a member that has ended": Progress(12, 70_003, 70_001, 0.000001, ended=True),
 }
 READY = v.Ready(TWO, 3, ONE, {"orders.new": 1, "prices": 70_000})
 READY_STARTED = dataclasses.replace(
@@ -274,14 +317,16 @@ LATER = {
 NOT_IN: dict[type, tuple[str, ...]] = {
     v.Ready: tuple(LATER),
     v.Batch: ("start", "base", "notes"),
-    v.Hello: ("responders",),
-    v.Ping: ("responders",),
+    v.Hello: ("responders", "members"),
+    v.Ping: ("responders", "members"),
 }
 
 
 def _absent(name: str, found: Any) -> bool:
     """Return whether a field has the value that a frame without it means."""
-    return found in (0, [0, []]) if name == "responders" else bool(LATER[name] == found)
+    if name in ("responders", "members"):
+        return found in (0, [0, []])
+    return bool(LATER[name] == found)
 
 
 def plain(value: Any) -> Any:
@@ -290,7 +335,7 @@ def plain(value: Any) -> Any:
         fields = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
         later = NOT_IN.get(type(value), ())
         return {n: found for n, found in fields.items() if n not in later or not _absent(n, found)}
-    if isinstance(value, v.Address):
+    if isinstance(value, v.Address | v.GroupMember | Progress):
         return plain(value._asdict())
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
@@ -330,10 +375,19 @@ def vectors() -> list[dict[str, Any]]:
         means = {"key": key, "topics": [topic.hex() for topic in wire.topics(key)]}
         found.append(entry("subscription", key, wire.topics(key)[0], means))
     found += [entry("reply", n, reply_frame(r), plain(r._asdict())) for n, r in REPLIES.items()]
+    found += [entry("jobs", n, pair.frame, plain(pair.value)) for n, pair in WORK.items()]
+    for name, progress in REPORTS.items():
+        frame = progress_frame(TWO, 3, ONE, progress)
+        found.append(entry("progress", name, frame, plain(whole_progress(TWO, ONE, progress))))
     found += [entry("control", n, control_frame(m), plain(m)) for n, m in CONTROL.items()]
     found += [entry("value", name, encode(value), meaning(value)) for name, value in VALUES.items()]
     found += [parts_entry(name, parts) for name, parts in PARTS.items()]
     return found
+
+
+def whole_progress(receiver: bytes, origin: bytes, progress: Progress) -> dict[str, Any]:
+    """A progress report with the nodes that it goes to and comes from."""
+    return {"receiver": receiver, "origin": origin, **progress._asdict()}
 
 
 READERS: dict[str, Callable[[bytes], Any]] = {
@@ -341,6 +395,8 @@ READERS: dict[str, Callable[[bytes], Any]] = {
     "ready": wire.read_ready,
     "control": read_control,
     "reply": lambda frame: read_reply(frame)._asdict(),
+    "jobs": read_jobs,
+    "progress": lambda frame: whole_progress(*read_progress(frame)),
     "value": decode,
 }
 

@@ -2,6 +2,7 @@
 
 from hypothesis import strategies as st
 
+from zexchange.groups.queue import MOST
 from zexchange.names import MAX_NAME_BYTES, is_name
 from zexchange.protocol.wire import messages as v
 from zexchange.protocol.wire.control import control_frame
@@ -26,6 +27,9 @@ some_names = st.lists(names, max_size=4).map(tuple)
 moments = st.integers(0, 2**51).map(lambda microseconds: microseconds / 1e6)
 
 federations = names.filter(is_name)
+group_members = st.lists(
+    st.builds(v.GroupMember, names, names, numbers, st.integers(0, MOST)), max_size=3
+).map(tuple)
 
 hellos = st.builds(
     v.Hello,
@@ -42,6 +46,8 @@ hellos = st.builds(
     key=st.just(b"") | public_keys,
     registry=st.just(b"") | node_ids,
     exchanges=some_names,
+    responders=st.tuples(numbers, st.lists(federations, max_size=3).map(tuple)),
+    members=st.tuples(numbers, group_members),
 )
 known = st.lists(st.tuples(node_ids, addresses), max_size=3).map(tuple)
 ranges = st.dictionaries(words, st.tuples(numbers, numbers), max_size=3)
@@ -54,7 +60,8 @@ controls = st.one_of(
     welcomes,
     st.builds(v.Refuse, node_ids, words, words),
     st.builds(v.Interest, node_ids, numbers, numbers, numbers, some_names, some_names, receivers),
-    st.builds(v.Ping, node_ids, numbers, numbers, numbers, receivers, numbers),
+    st.builds(v.Ping, node_ids, *[numbers] * 3, receivers, *[numbers] * 3),
+    st.builds(v.Members, node_ids, numbers, numbers, group_members, group_members, receivers),
     st.builds(
         v.Pong,
         node_ids,

@@ -1,4 +1,4 @@
-"""Questions and replies on the wire, and who answers where."""
+"""Questions and replies on the wire."""
 
 import dataclasses
 from contextlib import suppress
@@ -6,13 +6,9 @@ from contextlib import suppress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from zexchange.errors import DecodeError
-from zexchange.protocol.requests.responders import OwnResponders, PeerResponders
 from zexchange.protocol.wire import data as wire
-from zexchange.protocol.wire.limits import MAX_RESPONDERS
-from zexchange.protocol.wire.messages import Responders
 from zexchange.protocol.wire.notes import NOTES_BYTES, Notes, question, read_notes, write_notes
 from zexchange.protocol.wire.replies import (
     FAILED,
@@ -122,56 +118,6 @@ def test_any_reply_is_read_or_refused(tail: bytes) -> None:
 def test_a_ready_is_no_reply() -> None:
     """The two are told apart by the length of their header."""
     assert not is_reply(wire.ready_frame(wire.Ready(ME, 1, THEM, {"x": 1})))
-
-
-class Lists(RuleBasedStateMachine):
-    """One node tells another on which exchanges it answers, over a link that loses messages."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.permitted = "abc".__contains__
-        self.own, self.peer = OwnResponders(), PeerResponders(self.permitted)
-        self.resync = False
-
-    @rule(
-        steps=st.lists(st.tuples(st.sampled_from("abcd"), st.booleans()), max_size=3),
-        arrives=st.booleans(),
-        again=st.booleans(),
-    )
-    def changes(self, steps: list[tuple[str, bool]], arrives: bool, again: bool) -> None:
-        """Responders come and go; the message may be lost, or come twice."""
-        came, went = self.own.change(steps)
-        if not (came or went):
-            return
-        message = self.own.changed(ME, came, went, self.permitted)
-        for _ in range(arrives + (arrives and again)):
-            self.resync = not self.peer.take(message) or self.resync
-
-    @rule()
-    def pings(self) -> None:
-        """A ping has the number of the list: one that was missed is asked for."""
-        if self.resync or self.own.number != self.peer.number:
-            self.resync = False
-            assert self.peer.take(self.own.whole(ME, self.permitted))
-            assert self.own.number == self.peer.number
-
-    @invariant()
-    def agrees(self) -> None:
-        """At the same number both have the same list, as far as the peer may know it."""
-        if self.own.number == self.peer.number:
-            assert set(self.peer.names) == set(filter(self.permitted, self.own.names))
-
-
-TestLists = Lists.TestCase
-
-
-def test_a_list_is_bounded() -> None:
-    """A peer that tells ever more exchanges is believed of as many as a node may have."""
-    peer = PeerResponders(lambda name: True)
-    for n in range(3):
-        names = tuple(f"{n}.{i}" for i in range(MAX_RESPONDERS))
-        assert peer.take(Responders(THEM, n + 1, n, names))
-    assert len(peer.names) == MAX_RESPONDERS
 
 
 def test_a_frame_of_a_later_version_is_read() -> None:

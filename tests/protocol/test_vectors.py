@@ -27,7 +27,8 @@ def of_kind(kind: str) -> list[Any]:
     return [pytest.param(vector, id=vector["name"]) for vector in found]
 
 
-VECTORS_READ = [p for kind in ("data", "ready", "reply", "control") for p in of_kind(kind)]
+FRAMES = "data", "ready", "reply", "jobs", "progress", "control"
+VECTORS_READ = [p for kind in FRAMES for p in of_kind(kind)]
 
 
 def test_the_file_is_complete() -> None:

@@ -16,10 +16,12 @@ from ..errors import ExchangeError
 from ..questions import Outcome
 from .arrivals import Arrivals
 from .asking import Asked
+from .memberships import check_group
 from .parking import Bridge, Parking
 from .process import finalizers
 from .requests import AsyncExchange, Reply, Request, ask, ask_all
 from .routing import Stale
+from .sharing.roster import GroupStats
 from .subscription import Subscription, key_of_call
 from .tasks.dispatch import Backpressure, Failures, Target, noted, raise_all, wait_for_room
 from .tasks.noted import Header, Noted
@@ -46,12 +48,14 @@ class ExchangeStats:
         bridges: how many federations carry it.
         retained: how many messages it keeps at most for late joiners.
         errors: how many calls of tasks failed since it was made.
+        groups: the groups that get its messages, as this process sends to them.
     """
 
     tasks: int
     bridges: int
     retained: int
     errors: int
+    groups: tuple[GroupStats, ...] = ()
 
 
 class ExchangeBase(Arrivals[T]):
@@ -60,7 +64,7 @@ class ExchangeBase(Arrivals[T]):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return f"<Exchange {self.name!r}, {len(self._table)} tasks>"
+        return f"<Exchange {self.name!r}, {len(self)} tasks>"
 
     @property
     def type(self) -> builtins.type[T] | None:
@@ -94,7 +98,8 @@ class ExchangeBase(Arrivals[T]):
     @property
     def _expendable(self) -> bool:
         """Whether it could be collected without loss: it has no task, no kept message, no type."""
-        return not self._table and self._ring is None and self._declared is None
+        idle = not self._table and self._ring is None and self._declared is None
+        return idle and not (self._members and self._members.entries)
 
     # Sending.
 
@@ -137,22 +142,46 @@ class ExchangeBase(Arrivals[T]):
         ) -> Callable[[T], Coroutine[Any, Any, R]]: ...
 
         @overload
-        def handler(self, fn: Callable[[T], R]) -> Callable[[T], R]: ...
+        def handler(
+            self, fn: Callable[[T], R], *, group: str | None = None, ahead: int = 0
+        ) -> Callable[[T], R]: ...
 
-    def handler(self, fn: Callable[[T], Any]) -> Callable[[T], Any]:
-        """Have ``fn`` called with each message; use it as a decorator, undo with ``detach(fn)``.
+        @overload
+        def handler(
+            self, *, group: str | None = None, ahead: int = 0
+        ) -> Callable[[Callable[[T], R]], Callable[[T], R]]: ...
+
+    def handler(
+        self, fn: Callable[[T], Any] | None = None, *, group: str | None = None, ahead: int = 0
+    ) -> Any:
+        """Have ``fn`` called with each message; undo with ``detach(fn)``.
+
+        Use it as a decorator, with or without arguments.
+
+        Args:
+            fn: the function.
+            group: as for `attach`.
+            ahead: as for `attach`.
 
         Raises:
             NotASubscriber: ``fn`` is no callable, or async; the text names the adapter.
         """
+        if fn is None:
+            return partial(self.handler, group=group, ahead=ahead)
         check_callable(fn, "handler")
-        if finalizers.collecting is None or not finalizers.later(self._handle, fn):
-            self._handle(fn)
+        if group is not None:
+            check_group(group, ahead)
+        if finalizers.collecting is None or not finalizers.later(self._handle, fn, group, ahead):
+            self._handle(fn, group, ahead)
         return fn
 
-    def _handle(self, fn: Callable[[T], object]) -> None:
+    def _handle(self, fn: Callable[[T], object], group: str | None, ahead: int) -> None:
         self.registry._wake()
-        self._add(Subscription(fn, key_of_call(fn), fn))
+        subscription = Subscription(fn, key_of_call(fn), fn)
+        if group is None:
+            self._add(subscription)
+        else:
+            self._join_group(subscription, group, ahead)
 
     # Requests.
 
@@ -396,7 +425,9 @@ class ExchangeBase(Arrivals[T]):
         """Return the state of the exchange as a frozen value."""
         ring = self._ring  # without the lock: a finaliser may call this
         bridges = sum(getattr(bridge, "federations", 1) for bridge in self._bridges)
-        return ExchangeStats(len(self._table), bridges, ring.size if ring else 0, self._errors)
+        groups = self.registry._group_stats(self.name)
+        kept = ring.size if ring else 0
+        return ExchangeStats(len(self), bridges, kept, self._errors, groups)
 
 
 def _kept_as(declared: DeclaredType, kept: object) -> object:

@@ -28,6 +28,9 @@ from .late_join import CatchUp
 from .process import finalizers
 from .process.fork import track
 from .process.logs import log
+from .sharing.member import Member
+from .sharing.roster import GroupStats, Roster
+from .sharing.share import Sender
 from .subscribers import SubscriberTable
 from .subscription import Subscription
 from .tasks import eventloops
@@ -35,6 +38,7 @@ from .tasks.bell import Bell
 from .tasks.feeds import orphans, tidy
 from .tasks.stream import T
 from .typed.codecs import Codec
+from .typed.declared_type import DeclaredType
 from .view import ViewBase
 
 AWAKE = 4096
@@ -125,6 +129,19 @@ class Observer(Protocol):
         """The peers that answer; None if the node does not run. Read outside every lock."""
         return None
 
+    def check_members(self, members: int) -> None:
+        """Check whether peers can be told of so many members of groups.
+
+        Raises:
+            LimitReached: there are too many.
+        """
+
+    def members_changed(self, member: Member, added: bool) -> None:
+        """This process has a member of a group more, or one fewer."""
+
+    def jobs_lost(self, exchange: str, group: str, first: int, last: int) -> None:
+        """Messages for a group are lost, because it has no member; called outside every lock."""
+
     def history_added(self, key: str, catch_up: CatchUp) -> None:
         """A task that asks for history was attached to a name or a pattern, perhaps beside others.
 
@@ -166,6 +183,7 @@ class Registry:
         """The clock for requests; and below it, how their callers wait."""
         self.bell: Callable[[], Bell] = Bell
         self._requests: Asking | None = None
+        self._roster: Roster | None = None
         self._answering: dict[str, None] = {}
         """The exchanges with responders."""
         self._exchanges: dict[str, Exchange[Any]] = {}
@@ -513,6 +531,64 @@ class Registry:
         """Wake the callers that wait for a responder. Any thread, outside every lock."""
         if self._requests is not None:
             self._requests.came()
+
+    # Groups.
+
+    def _groups(self) -> Roster:
+        """Return the groups of this registry; made at the first use."""
+        roster = self._roster
+        if roster is None:
+            fresh = Roster(self)
+            with self._lock:
+                roster = self._roster = self._roster or fresh
+        return roster
+
+    def _member_up(self, member: Member) -> None:
+        """Make a task of this process a member of a group.
+
+        Raises:
+            LimitReached: there are too many for an observer; nothing is changed.
+        """
+        roster = self._groups()
+        with self._lock:
+            for observer in self._observers:
+                observer.check_members(len(roster.members()) + 1)
+        roster.add(member)
+
+    def _member_down(self, member: Member) -> None:
+        """Undo `_member_up`."""
+        self._groups().remove(member)
+
+    def _members_changed(self, member: Member, added: bool) -> None:
+        with self._lock:
+            self._tell(lambda observer: observer.members_changed(member, added))
+
+    def _group_targets(self, name: str, declared: DeclaredType | None) -> tuple[Sender, ...]:
+        """Return the targets by which an exchange sends to its groups."""
+        return () if self._roster is None else self._roster.targets(name, declared)
+
+    def _group_stats(self, name: str) -> tuple[GroupStats, ...]:
+        return () if self._roster is None else self._roster.stats(name)
+
+    def _reroute(self, key: str) -> None:
+        """Have the exchanges that a name or pattern covers work out their targets again."""
+        if not is_pattern(key):
+            found = self._exchanges.get(key) or self._resting.get(key)
+            exchanges = [] if found is None else [found]
+        else:
+            exchanges = [e for e in self.exchanges() if matches(key, e.name)]
+        for exchange in exchanges:
+            exchange._rerouted()
+
+    def _may_wait(self) -> bool:
+        """Return whether the calling thread may wait for a peer."""
+        if eventloops.held_up_here():
+            return False
+        there = [observer.answers for observer in self._observers]
+        return not any(answers is not None and answers.holds_up() for answers in there)
+
+    def _jobs_lost(self, exchange: str, group: str, first: int, last: int) -> None:
+        self._tell(lambda observer: observer.jobs_lost(exchange, group, first, last))
 
     def _refused(
         self, exchange: Any, origin: str, seq: int | None, reason: str, detail: str

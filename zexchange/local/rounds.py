@@ -221,7 +221,7 @@ class Rounds(Routing[T]):
     def _with_notes(self, item: Noted) -> Failures | None:
         """Hand on a `Noted`: in a round of its own, deferred, or at once to a single task."""
         plan = self._plan
-        alone = (len(self._audience()) if plan is None else len(plan[1])) < 2
+        alone = (len(self._audience()) if plan is None else len(plan[1])) < 2 and not self._groups()
         frame = None if alone else self._inside()
         if frame is not None:
             self._defer(frame, item)
@@ -384,7 +384,7 @@ class Rounds(Routing[T]):
 
     def _state(self) -> tuple[tuple[Target, ...], Target | None, bool, bool]:
         """Return `_targets`, `_only`, `_many`, `_idle` for the present tasks; the lock is held."""
-        targets, tasks = self._all_targets(), len(self._audience())
+        targets, tasks = self._all_targets(), len(self._audience()) + len(self._groups())
         many = tasks > 1 or len(targets) > 1
         if tasks > 1 or self._active is not None:
             return targets, self._beside, many, many and QUICK and self._active is None

@@ -7,6 +7,7 @@ a message and choosing its live receivers must be one step.
 
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from .asking import Asked
@@ -16,6 +17,7 @@ from .newest import Latest
 from .parking import Bridge, Parking
 from .process import finalizers
 from .retained import RetainedRing
+from .sharing.share import Sender
 from .subscribers import SubscriberTable
 from .subscription import Forwarder, Key, Late, Shaped, Subscription, key_of, key_of_call
 from .tasks.dispatch import Failures, Target, answered, failed, serve
@@ -173,7 +175,12 @@ class Routing(SubscriberTable[T], Forwarder):
         for subscription in found:
             self._begin_history(subscription)
         self._follow_latest(found)
-        return distinct([(self._target(s), s) for s in found], self.name)
+        tasks = distinct([(self._target(s), s) for s in found], self.name)
+        return (*tasks, *self._groups())
+
+    def _groups(self) -> tuple[Sender, ...]:
+        """Return a target for each group that has members on this exchange."""
+        return self.registry._group_targets(self.name, self._declared)
 
     def _target(self, subscription: Subscription) -> Target:
         """Return the target for one task."""
@@ -296,6 +303,8 @@ class Routing(SubscriberTable[T], Forwarder):
                 trouble = _handed(task._send_noted, there, target, trouble)
             else:
                 trouble = _handed(target, noted.msg, target, trouble)
+        for group in self._groups():
+            trouble = _handed(partial(group, headers=noted.headers), noted.msg, group, trouble)
         return trouble
 
     def _noted_targets(self) -> Plan:

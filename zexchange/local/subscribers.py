@@ -11,6 +11,7 @@ import threading
 import weakref
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Generic, Literal, Self, overload
 
 from ..errors import NotAttached
@@ -18,6 +19,7 @@ from ..lost import Lost
 from .cycles import chains, refuse_circle
 from .interfaces import RegistryCalls
 from .late_join import CatchUp
+from .memberships import Memberships, check_group
 from .process import finalizers
 from .process.fork import track
 from .subscription import Forwarder, Key, Subscription, subscription_of
@@ -44,13 +46,15 @@ class SubscriberTable(Generic[T]):
     Every method may be called by any thread, from inside a task as well.
     """
 
-    __slots__ = ("__weakref__", "_interested", "_key", "_lock", "_table", "registry")
+    __slots__ = ("__weakref__", "_interested", "_key", "_lock", "_members", "_table", "registry")
 
     def __init__(self, key: str, registry: RegistryCalls) -> None:
         self._key = key
         self.registry = registry
         self._table: dict[Key, Subscription] = {}
         self._interested = 0
+        self._members: Memberships | None = None
+        """The tasks that are members of groups: these are not in the table."""
         self._lock = threading.RLock()
         track(self)
 
@@ -70,9 +74,14 @@ class SubscriberTable(Generic[T]):
     def subscribers(self) -> tuple[object, ...]:
         """The tasks as they were attached, each once, oldest first; without bridges."""
         tidy()
-        tasks = [s.task for s in list(self._table.values())]
+        tasks = [s.task for s in [*self._table.values(), *self._grouped()]]
         shown = [task.stream() if isinstance(task, Feed) else task for task in tasks]
         return tuple([task for task in shown if task is not None])
+
+    def _grouped(self) -> list[Subscription]:
+        """Return the subscriptions that are members of groups."""
+        members = self._members
+        return [] if members is None else [e.subscription for e in list(members.entries.values())]
 
     def _subscriptions(self) -> list[Subscription]:
         """Return all that is attached, also streams whose readers no longer exist."""
@@ -80,13 +89,16 @@ class SubscriberTable(Generic[T]):
 
     def __len__(self) -> int:
         tidy()
-        return len(self._table)
+        return len(self._table) + (len(self._members.entries) if self._members else 0)
 
     def __bool__(self) -> bool:
         return True
 
     def __contains__(self, task: object) -> bool:
-        return any(key in self._table for key in self._keys(task))
+        keys = self._keys(task)
+        if any(key in self._table for key in keys):
+            return True
+        return self._members is not None and self._members.find(keys, None) is not None
 
     # A copy is the same object: another object of that name would reach no task.
 
@@ -168,22 +180,32 @@ class SubscriberTable(Generic[T]):
         if catch_up is not None:
             catch_up.attached()
 
-    def _remove(self, task: object) -> None:
+    def _remove(self, task: object, group: str | None = None) -> None:
         """Count ``task`` down, and remove it when the count is zero.
 
         Raises:
             NotAttached: it is not in the table.
         """
+        keys = self._keys(task)
+        entry = self._members.find(keys, group) if self._members is not None else None
         with self._lock:
-            found = [self._table[key] for key in self._keys(task) if key in self._table]
-            if not found:
-                raise NotAttached(f"{task!r} is not attached to {self._key!r}")
-            subscription = max(found, key=lambda one: one.serial) if len(found) > 1 else found[0]
-            subscription.count -= 1
-            if subscription.count:
-                return
-            _gone = self._drop(subscription)  # released outside the lock
-        self._afterwards(subscription)
+            found = [self._table[key] for key in keys if key in self._table and group is None]
+            subscription = max(found, key=lambda one: one.serial, default=None)
+            if subscription is not None and (
+                entry is None or entry.subscription.serial < subscription.serial
+            ):
+                entry = None
+                subscription.count -= 1
+                if subscription.count:
+                    return
+                _gone = self._drop(subscription)  # released outside the lock
+            elif entry is None:
+                where = f"{self._key!r}" if group is None else f"{self._key!r} in group {group!r}"
+                raise NotAttached(f"{task!r} is not attached to {where}")
+        if entry is not None and self._members is not None:
+            self._members.remove(entry)
+        elif subscription is not None:
+            self._afterwards(subscription)
 
     def _discard(self, subscription: Subscription) -> None:
         """Remove a subscription whatever its count, because its task has ended."""
@@ -199,6 +221,8 @@ class SubscriberTable(Generic[T]):
             subscription = self._table.get(key)
             if subscription is not None:
                 self._discard(subscription)
+        if self._members is not None:
+            self._members.release(feed)
 
     def _drop(self, subscription: Subscription) -> object:
         """Remove a subscription, and return the messages it was still to get; the lock is held."""
@@ -216,7 +240,9 @@ class SubscriberTable(Generic[T]):
 
     # Public methods.
 
-    def attach(self, task: Task[T], *, history: int = 0) -> None:
+    def attach(
+        self, task: Task[T], *, history: int = 0, group: str | None = None, ahead: int = 0
+    ) -> None:
         """Have ``task.send`` called with each message from now on, on the sender's thread.
 
         The task is held until it has been detached as often as it was attached. It still gets each
@@ -228,44 +254,95 @@ class SubscriberTable(Generic[T]):
                 exchange, of all publishers, in the order of sending. The processes that are ready
                 now are asked. A process that comes later adds messages newer than those already
                 given.
+            group: each message goes to one member only of a group of this name, here or in another
+                process. The task is called on a thread of its own. A message counts as handled when
+                ``send`` has returned. Of a member that leaves or dies, the messages that it has not
+                handled go to another one.
+            ahead: how many messages of one sender the member may have at a time; 0 leaves that to
+                the sender, which adapts it to about 5 ms of work.
 
         Raises:
             NotASubscriber: the task cannot be given messages; the text names the adapter.
+            TypeError: ``history`` together with ``group``.
+            InvalidName: ``group`` is malformed.
             LimitReached: this process is in a federation, and is attached to as many names or
                 patterns as it can be (see docs/LIMITS.md). Tasks attached before go on.
         """
-        self._attach(task, history)
+        self._attach(task, history, False, group, ahead)
 
-    def _attach(self, task: Task[T], history: int, names: bool = False) -> None:
-        if finalizers.later(self._attach, task, history, names):
+    def _attach(
+        self,
+        task: Task[T],
+        history: int,
+        names: bool = False,
+        group: str | None = None,
+        ahead: int = 0,
+    ) -> None:
+        if group is not None:
+            check_group(group, ahead)
+            if history:
+                raise TypeError("a member of a group gets no history: others have had it")
+        elif ahead:
+            raise TypeError("ahead says how much a member of a group has at a time: give group=")
+        if finalizers.later(self._attach, task, history, names, group, ahead):
             return
         self.registry._wake()
-        self._add(subscription_of(task, self._discard, names, history))
+        subscription = subscription_of(task, self._discard, names, history)
+        if group is None:
+            self._add(subscription)
+        else:
+            self._join_group(subscription, group, ahead)
 
-    def detach(self, task: object) -> None:
+    def _join_group(self, subscription: Subscription, group: str, ahead: int) -> None:
+        """Make a task a member of a group."""
+        with self._lock:
+            if self._members is None:
+                self._members = Memberships(self._key, self.registry)
+        if isinstance(subscription.task, Feed):
+            subscription.task.places.add(weakref.ref(self))
+        self._members.add(subscription, group, ahead)
+
+    def detach(self, task: object, *, group: str | None = None) -> None:
         """Undo one `attach` (or `handler`, or `responder`) of ``task``: the latest.
+
+        Args:
+            task: the task.
+            group: undo the latest in this group only.
 
         Raises:
             NotAttached: it is not attached.
         """
-        if finalizers.collecting is not None and finalizers.later(self.detach, task):
+        if finalizers.collecting is not None and finalizers.later(self._detach, task, group):
             return
+        self._detach(task, group)
+
+    def _detach(self, task: object, group: str | None) -> None:
         self.registry._wake()
-        self._remove(task)
+        self._remove(task, group)
 
     @contextmanager
-    def subscribe(self, *tasks: Task[T]) -> Generator[None, None, None]:
+    def subscribe(
+        self, *tasks: Task[T], group: str | None = None, ahead: int = 0
+    ) -> Generator[None, None, None]:
         """Attach ``tasks`` inside a ``with`` block; all of them or none.
+
+        Args:
+            tasks: the tasks.
+            group: as for `attach`.
+            ahead: as for `attach`.
 
         Raises:
             NotASubscriber: as `attach`; the tasks before it are detached again.
         """
-        with self._held(tasks, self.attach):
+        with self._held(tasks, lambda task: self.attach(task, group=group, ahead=ahead), group):
             yield
 
     @contextmanager
     def _held(
-        self, tasks: tuple[Task[T], ...], attach: Callable[[Task[T]], None]
+        self,
+        tasks: tuple[Task[T], ...],
+        attach: Callable[[Task[T]], None],
+        group: str | None = None,
     ) -> Generator[None, None, None]:
         """Attach ``tasks`` by ``attach``, and detach at the end those that were attached."""
         attached: list[Task[T]] = []
@@ -276,14 +353,14 @@ class SubscriberTable(Generic[T]):
             yield
         finally:
             for task in reversed(attached):
-                self._leave(task)
+                self._leave(task, group)
 
-    def _leave(self, task: object) -> None:
+    def _leave(self, task: object, group: str | None = None) -> None:
         """Detach at the end of a block; no error if the block has detached the task itself."""
-        if finalizers.later(self._leave, task):
+        if finalizers.later(self._leave, task, group):
             return
         try:
-            self.detach(task)
+            self.detach(task, group=group)
         except NotAttached:
             pass
 
@@ -296,6 +373,8 @@ class SubscriberTable(Generic[T]):
         history: int = 0,
         *,
         latest: bool = False,
+        group: str | None = None,
+        ahead: int = 0,
     ) -> Stream[T]: ...
 
     @overload
@@ -307,6 +386,8 @@ class SubscriberTable(Generic[T]):
         details: Literal[True],
         history: int = 0,
         latest: bool = False,
+        group: str | None = None,
+        ahead: int = 0,
     ) -> Stream[Delivery[T] | Lost]: ...
 
     @overload
@@ -318,6 +399,8 @@ class SubscriberTable(Generic[T]):
         history: int = 0,
         *,
         latest: bool = False,
+        group: str | None = None,
+        ahead: int = 0,
     ) -> Stream[Any]: ...
 
     def stream(
@@ -328,6 +411,8 @@ class SubscriberTable(Generic[T]):
         history: int = 0,
         *,
         latest: bool = False,
+        group: str | None = None,
+        ahead: int = 0,
     ) -> Stream[Any]:
         """Return a stream of the messages from now on, to read from other threads or asyncio.
 
@@ -343,11 +428,17 @@ class SubscriberTable(Generic[T]):
                 see `attach`.
             latest: keep only the newest message. Senders never wait, and ``stats().conflated``
                 counts the messages that a newer one replaced. `Lost` is not yielded.
+            group: take a share of the messages, as a member of this group; see `attach`. A message
+                counts as handled when its reader asks for the next one, or leaves the ``with``
+                block without an exception. Each thread or coroutine that works is to have a stream
+                of its own.
+            ahead: as for `attach`; it bounds the stream, instead of ``maxsize``.
 
         Raises:
-            TypeError: ``latest`` together with ``maxsize`` or ``overflow``.
+            TypeError: ``latest`` together with ``maxsize`` or ``overflow``; or ``group`` together
+                with one of these, or with ``history``.
         """
-        return self._stream(maxsize, overflow, details, history, False, latest)
+        return self._stream(maxsize, overflow, details, history, False, latest, group, ahead)
 
     def _stream(
         self,
@@ -357,12 +448,19 @@ class SubscriberTable(Generic[T]):
         history: int,
         names: bool,
         latest: bool,
+        group: str | None,
+        ahead: int,
     ) -> Stream[Any]:
+        if group is not None and not (maxsize is None and overflow is None and not latest):
+            raise TypeError("a stream of a group is bounded by ahead=, not by maxsize or overflow")
         if latest and not (maxsize is None and overflow is None):
             raise TypeError("latest=True keeps one message: it takes no maxsize and no overflow")
         wake, size = self.registry._wake, 1000 if maxsize is None else maxsize
-        stream: Stream[Any] = Stream(self._key, size, overflow, details, wake, self._leave, latest)
-        self._attach(stream, history, names)
+        leave, shares = partial(self._leave, group=group), group is not None
+        stream: Stream[Any] = Stream(
+            self._key, size, overflow, details, wake, leave, latest, shares
+        )
+        self._attach(stream, history, names, group, ahead)
         return stream
 
     @contextmanager

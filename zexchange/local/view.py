@@ -38,7 +38,15 @@ class ViewBase(SubscriberTable[Any]):
     def _covers(self, exchange: Any) -> bool:
         return exchange.registry is self.registry and matches(self.pattern, exchange.name)
 
-    def attach(self, task: Task[Any], *, names: bool = False, history: int = 0) -> None:
+    def attach(
+        self,
+        task: Task[Any],
+        *,
+        names: bool = False,
+        history: int = 0,
+        group: str | None = None,
+        ahead: int = 0,
+    ) -> None:
         """Have ``task.send`` called with each message of every exchange that is covered.
 
         A task that is attached in several ways still gets each message once.
@@ -48,20 +56,33 @@ class ViewBase(SubscriberTable[Any]):
             names: the task gets ``(name, msg)``; it then counts as another task than without.
             history: how many retained messages of each exchange come first at most, in order; see
                 `Exchange.attach`.
+            group: take a share of the messages of each exchange, as a member of its group of this
+                name; see `Exchange.attach`.
+            ahead: as for `Exchange.attach`.
 
         Raises:
             NotASubscriber: the task cannot be given messages; the text names the adapter.
         """
-        self._attach(task, history, names)
+        self._attach(task, history, names, group, ahead)
 
     @contextmanager
-    def subscribe(self, *tasks: Task[Any], names: bool = False) -> Generator[None, None, None]:
+    def subscribe(
+        self,
+        *tasks: Task[Any],
+        names: bool = False,
+        group: str | None = None,
+        ahead: int = 0,
+    ) -> Generator[None, None, None]:
         """Attach ``tasks`` inside a ``with`` block; all of them or none.
 
         Raises:
             NotASubscriber: as `attach`; the tasks before it are detached again.
         """
-        with self._held(tasks, lambda task: self.attach(task, names=names)):
+
+        def attach(task: Task[Any]) -> None:
+            self.attach(task, names=names, group=group, ahead=ahead)
+
+        with self._held(tasks, attach, group):
             yield
 
     @overload
@@ -74,6 +95,8 @@ class ViewBase(SubscriberTable[Any]):
         *,
         names: Literal[False] = False,
         latest: bool = False,
+        group: str | None = None,
+        ahead: int = 0,
     ) -> Stream[Any]: ...
 
     @overload
@@ -86,6 +109,8 @@ class ViewBase(SubscriberTable[Any]):
         history: int = 0,
         names: Literal[False] = False,
         latest: bool = False,
+        group: str | None = None,
+        ahead: int = 0,
     ) -> Stream[Delivery[Any] | Lost]: ...
 
     @overload
@@ -98,6 +123,8 @@ class ViewBase(SubscriberTable[Any]):
         *,
         names: Literal[True],
         latest: bool = False,
+        group: str | None = None,
+        ahead: int = 0,
     ) -> Stream[tuple[str, Any]]: ...
 
     @overload
@@ -110,6 +137,8 @@ class ViewBase(SubscriberTable[Any]):
         *,
         names: bool = False,
         latest: bool = False,
+        group: str | None = None,
+        ahead: int = 0,
     ) -> Stream[Any]: ...
 
     # The last overload covers the last two of the base class, which pyright does not see.
@@ -122,6 +151,8 @@ class ViewBase(SubscriberTable[Any]):
         *,
         names: bool = False,
         latest: bool = False,
+        group: str | None = None,
+        ahead: int = 0,
     ) -> Stream[Any]:
         """Return a stream of the messages of all covered exchanges; see `Exchange.stream`.
 
@@ -132,8 +163,10 @@ class ViewBase(SubscriberTable[Any]):
             history: how many retained messages of each exchange come first at most.
             names: yield ``(name, msg)``.
             latest: keep only the newest message of all covered exchanges together.
+            group: take a share of the messages of each exchange; see `Exchange.stream`.
+            ahead: as for `Exchange.stream`.
         """
-        return self._stream(maxsize, overflow, details, history, names, latest)
+        return self._stream(maxsize, overflow, details, history, names, latest, group, ahead)
 
     def _keys(self, task: object) -> tuple[Key, ...]:
         return key_of(task), key_of(task, names=True)

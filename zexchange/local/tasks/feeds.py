@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from ..process import finalizers
 from .dispatch import Gone
+from .jobs import JobMailbox
 from .mailbox import Mailbox
 from .snapshots import Keeper
 
@@ -54,6 +55,11 @@ class Feed(Keeper, Gone):
         self.keep: Callable[[Any], object] = mailbox.keep
         self.send_all: Callable[[Sequence[Any]], bool] = mailbox.put_all
         self.preload: Callable[[Any], None] = mailbox.preload
+
+    @property
+    def jobs(self) -> JobMailbox | None:
+        """The mailbox of a stream that was made for a group, else None."""
+        return self._mailbox if isinstance(self._mailbox, JobMailbox) else None
 
     def __repr__(self) -> str:
         stream = self.stream()

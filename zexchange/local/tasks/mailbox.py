@@ -327,6 +327,9 @@ class Mailbox(Generic[T]):
             self._roomy.notify_all()
         return item
 
+    def leave(self, in_order: bool) -> None:
+        """Take note that a reader leaves its block, perhaps by an exception."""
+
     def close(self) -> None:
         """End at once: readers get Closed, waiting senders go on, their messages stay unread."""
         self.over = True

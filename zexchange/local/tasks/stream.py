@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn
 from ...errors import Closed
 from ..process import finalizers
 from .feeds import Feed
+from .jobs import JobMailbox
 from .latest import LatestMailbox
 from .mailbox import Mailbox, MailboxStats, Overflow
 from .noted import NO_HEADERS, Header
@@ -36,6 +37,8 @@ class Delivery(Generic[T]):
         seq: its number at that node on that exchange, None for this process.
         sent_at: when it was sent, in seconds since the epoch, by the sender's clock.
         headers: the headers that it was sent with; empty without any.
+        redelivered: whether another member of the group may have handled it already; False for
+            messages that go to everybody.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Delivery(Generic[T]):
     seq: int | None
     sent_at: float
     headers: Mapping[str, Header] = NO_HEADERS
+    redelivered: bool = False
 
 
 class Stream(Generic[T]):
@@ -73,10 +77,15 @@ class Stream(Generic[T]):
         wake: Callable[[], None],
         detach: Callable[["Stream[T]"], None],
         latest: bool = False,
+        shares: bool = False,
     ) -> None:
-        self._mailbox: Mailbox[T] = (
-            LatestMailbox() if latest else Mailbox(maxsize, overflow, f"a stream of {key!r}")
-        )
+        self._mailbox: Mailbox[T]
+        if shares:
+            self._mailbox = JobMailbox()
+        elif latest:
+            self._mailbox = LatestMailbox()
+        else:
+            self._mailbox = Mailbox(maxsize, overflow, f"a stream of {key!r}")
         # The mailbox's own method: one call a message, not two.
         object.__setattr__(self, "send", self._mailbox.put)
         self._key = key
@@ -180,6 +189,7 @@ class Stream(Generic[T]):
         return self
 
     def __exit__(self, *reason: object) -> None:
+        self._mailbox.leave(reason[0] is None)
         self.close()
 
     async def __aenter__(self) -> "Stream[T]":
@@ -187,4 +197,5 @@ class Stream(Generic[T]):
         return self
 
     async def __aexit__(self, *reason: object) -> None:
+        self._mailbox.leave(reason[0] is None)
         self.close()

@@ -29,6 +29,7 @@ from encodings import idna as idna  # else `getaddrinfo` would import it, on one
 from ...history import WINDOW, Ring
 from ...local.late_join import CatchUp
 from ...local.registry import Exchange, Registry
+from ...local.sharing.member import Member
 from ...local.tasks import eventloops
 from ...local.tasks.feeds import orphans, tidy
 from ...protocol.hub.client import HubSelector
@@ -37,7 +38,7 @@ from ...protocol.session.events import Event, Lost
 from ...protocol.session.session import Session
 from ...protocol.unanswered import Given
 from ...protocol.wire.data import read_token
-from ...protocol.wire.messages import Ack, Control, Label, Recall, Replay
+from ...protocol.wire.messages import Ack, Control, GroupMember, Label, Recall, Replay
 from ..config import NodeConfig, Scope
 from ..inbound.context import ReceiveContext, ReceiverEvents
 from ..inbound.merging import sources_of
@@ -59,6 +60,7 @@ from ..transport.threads import Ready
 from .answers import Answers
 from .environment import NodeEnvironment
 from .executor import EffectExecutor
+from .groups import NodeGroups
 from .hub_client import HubClient
 from .memory import Memory
 from .requests import NodeRequests
@@ -97,6 +99,7 @@ class Engine(ReceiverEvents):
         """`finished`: the goodbye has been said, and commands posted from then on are not run."""
         self._inbox: deque[Callable[[], None]] = deque()
         self._responder_steps: deque[tuple[str, bool]] = deque()
+        self._member_steps: deque[tuple[GroupMember, bool]] = deque()
         self._acks: deque[tuple[bytes, dict[str, int]]] = deque()
         self._asked: deque[tuple[bytes, Replay | Recall]] = deque()
         self._tick_at = 0.0
@@ -176,8 +179,12 @@ class Engine(ReceiverEvents):
         world, registry, timeout = self.world, self.registry, self.plan.recovery_timeout
         self.requests = NodeRequests(self.session, self.outbound, registry, self._probes)
         self.rejection_counter = RejectionCounter(self.post, self.session.reject)
+        self.groups = NodeGroups(
+            self.session, self.outbound, registry, self.scope, self.rejected, world.monotonic
+        )
         context = ReceiveContext(
-            self.me, registry, self.scope, self, timeout, world.monotonic, self.requests
+            *(self.me, registry, self.scope, self, timeout, world.monotonic),
+            *(self.requests, self.groups),
         )
         sources = sources_of(registry)
         self.inbound = Receiver(
@@ -211,6 +218,7 @@ class Engine(ReceiverEvents):
             self.changed,
             self.watch,
             self.requests,
+            self.groups,
         )
         self.hub_client = hubs and HubClient(
             self.plan.federation,
@@ -326,6 +334,7 @@ class Engine(ReceiverEvents):
         self._guard.close()
         self.finished = True
         self.requests.end()
+        self.groups.end()
         self.changed.notify_all()
         self.inbound.stop()
 
@@ -368,6 +377,11 @@ class Engine(ReceiverEvents):
     def answers(self, name: str, answers: bool) -> None:
         """Take note that an exchange has got responders here, or has lost them. Any thread."""
         self._responder_steps.append((name, answers))
+        self._waker.wake()
+
+    def members(self, member: Member, added: bool) -> None:
+        """Take note that this process has a member of a group more, or one fewer. Any thread."""
+        self._member_steps.append((self.groups.change(member, added), added))
         self._waker.wake()
 
     def _gone(self, peer: bytes) -> None:
@@ -472,6 +486,7 @@ class Engine(ReceiverEvents):
             self._tokens()
             self._tell_names()
             self._tell_responders()
+            self._tell_members()
             self._tell_acks()
             for _ in range(len(self._asked)):
                 self._say(*self._asked.popleft())
@@ -483,9 +498,13 @@ class Engine(ReceiverEvents):
                     break
                 self.effects.carry_out()
             self.slow_peer_monitor.keep_promises()
+            restless = self.session.restless
             self.requests.look()
             self.changed.notify_all()
         self._controls.end()
+        if restless:  # without the lock: others get what a member that has left did not do
+            self.groups.look()
+        self.groups.tick(self.world.monotonic())
         self.outbound.window.room.turned_at = self.world.monotonic()
         return self._controls.patience(TICK)
 
@@ -517,6 +536,11 @@ class Engine(ReceiverEvents):
         """Tell the session on which exchanges responders came or went."""
         if steps := self._responder_steps:
             self.session.answering.change([steps.popleft() for _ in range(len(steps))])
+
+    def _tell_members(self) -> None:
+        """Tell the session which members of groups came or went."""
+        if steps := self._member_steps:
+            self.session.answering.change_members([steps.popleft() for _ in range(len(steps))])
 
     def _tell_acks(self) -> None:
         acks: dict[bytes, dict[str, int]] = {}

@@ -161,9 +161,11 @@ class NodeWaits:
         Unless ``given`` is false, also until every endpoint that was given has answered once.
         """
         engine, lagging, goals, asked = self._engine, list[str](), list[Goal](), [True]
+        shares = [(share, share.flushed()) for share in engine.groups.shares()]
 
         def acknowledged() -> bool:
-            lagging[:] = [*self._lagging(goals[0]), *self._never_met(given)]
+            busy = [f"the members of {share!r}" for share, done in shares if not done()]
+            lagging[:] = [*self._lagging(goals[0]), *busy, *self._never_met(given)]
             return not lagging
 
         def ask() -> None:

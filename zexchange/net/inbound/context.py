@@ -62,6 +62,24 @@ class NoQuestions:
         """Drop a reply."""
 
 
+class GroupEvents(Protocol):
+    """Takes what arrives for groups; called on the data thread."""
+
+    def arrived(self, frame: bytes, peer: bytes, kind: int) -> None:
+        """Messages for a member here, or the progress of one at a peer arrived.
+
+        Raises:
+            DecodeError: it is malformed, not for this node, or not of this peer.
+        """
+
+
+class NoGroups:
+    """Stands for `GroupEvents` where there are none."""
+
+    def arrived(self, frame: bytes, peer: bytes, kind: int) -> None:
+        """Drop a frame."""
+
+
 @dataclass(eq=False)
 class ReceiveContext:
     """The objects that all peer receivers of a node share, to report and to hand on."""
@@ -73,6 +91,7 @@ class ReceiveContext:
     timeout: float
     monotonic: Callable[[], float]
     requests: QuestionEvents = field(default_factory=NoQuestions)
+    groups: GroupEvents = field(default_factory=NoGroups)
     elapsed: Elapsed = field(default_factory=Elapsed, init=False)
     """The clock for ``timeout``. It counts only seconds in which the data thread looked in time at
     what is missing, as the control thread tells it to."""

@@ -65,9 +65,9 @@ from ...protocol.wire.data import (
     unpack_start,
     whole_ready,
 )
+from ...protocol.wire.jobs import REPLY, kind_of
 from ...protocol.wire.messages import Batch, Ready, Replay
 from ...protocol.wire.notes import QUESTION_BYTES, QUESTION_FORM, unpack_question
-from ...protocol.wire.replies import is_reply
 from .context import ReceiveContext
 from .history_fetcher import HistoryFetcher
 from .typed import decoder_for
@@ -336,8 +336,12 @@ class PeerReceiver:
         """Take a frame of any kind, as `take` does."""
         head = frame if isinstance(frame, bytes) else frame.packed
         if head[:1] == READY and head is frame:
-            if is_reply(head):
-                self._receive_context.requests.take(head, self.peer)
+            if kind := kind_of(head):
+                context = self._receive_context
+                if kind == REPLY:
+                    context.requests.take(head, self.peer)
+                else:
+                    context.groups.arrived(head, self.peer, kind)
                 return None
             return self._take_ready(head)
         batch = read_data(head)

@@ -14,7 +14,7 @@ from ...protocol.interest.interest import NameSet
 from ...protocol.security.permissions import Patterns, restricted
 from ...protocol.wire.data import MAX_ATTACHED, READY, read_ready, ready_topic, topic, topics
 from ...protocol.wire.envelopes import MARK, mark_topic, origin_of, read_mark
-from ...protocol.wire.replies import is_reply
+from ...protocol.wire.jobs import kind_of
 from ..transport.sockets import (
     DO_NOT_WAIT,
     EVENTS,
@@ -260,7 +260,7 @@ class HubSource(DataSource):
         elif (
             frame[:1] == READY and origin != self._receive_context.me and len(frame) <= READY_BYTES
         ):
-            if is_reply(frame):
+            if kind_of(frame):
                 return
             ready = read_ready(frame)
             if ready.number:

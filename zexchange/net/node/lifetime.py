@@ -150,6 +150,9 @@ class NodeLifetime:
             interest = sorted(self._registry._observe(self._observer))
             for name in list(self._registry._answering):
                 self._observer.responders_changed(name, True)
+            if self._registry._roster is not None:
+                for member in self._registry._roster.members():
+                    self._observer.members_changed(member, True)
             # Before the threads start, so that a peer's first messages wait for its history.
             for key, joiner in self._registry._joiners():
                 self._observer.owes(engine, key, joiner)

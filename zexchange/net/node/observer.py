@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from ...errors import LimitReached
 from ...local.late_join import CatchUp
 from ...local.registry import Exchange
+from ...local.sharing.member import Member
 from ...protocol.session.events import Lost
 from ...protocol.wire.limits import (
     KEY_OVERHEAD,
     MAX_INTEREST_BYTES,
     MAX_KEYS,
+    MAX_MEMBERS,
     MAX_PATTERNS,
     MAX_RESPONDERS,
 )
@@ -88,6 +90,27 @@ class NodeObserver:
         engine = self._engine()
         if engine is not None and engine.scope(name):
             engine.answers(name, answers)
+
+    def check_members(self, members: int) -> None:
+        """Raise LimitReached if peers would not accept so many members of groups."""
+        if members > MAX_MEMBERS:
+            raise LimitReached(
+                f"federation {self._federation!r}: {members:,} members of groups, and a process can"
+                f" have {MAX_MEMBERS:,}"
+            )
+
+    def members_changed(self, member: Member, added: bool) -> None:
+        """Tell peers that this process has a member of a group more, or one fewer."""
+        engine = self._engine()
+        if engine is not None:
+            engine.members(member, added)
+
+    def jobs_lost(self, exchange: str, group: str, first: int, last: int) -> None:
+        """Report messages for a group that no member took."""
+        engine = self._engine()
+        if engine is not None:
+            reason = f"no member of group {group!r}"
+            engine.post(lambda: engine.lost(Lost(exchange, engine.me.hex(), first, last, reason)))
 
     def history_added(self, key: str, catch_up: CatchUp) -> None:
         """Ask peers for the history that a late joiner wants."""

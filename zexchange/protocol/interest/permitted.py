@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import replace
 from typing import Generic, TypeVar
 
-from ..security.permissions import Patterns, Rights, restricted
+from ..security.permissions import Patterns, Rights, overlaps, restricted
 from ..wire.messages import Bye, Control, Hello
 
 Said = TypeVar("Said", bound=Control)
@@ -30,7 +30,11 @@ def as_seen_by(message: Said, rights: Rights) -> Said:
             exchanges = tuple(restricted(exchanges, rights.publish + rights.subscribe))
         number, names = message.responders
         responders = number, tuple(filter(rights.may_publish, names))
-        return replace(message, interest=interest, exchanges=exchanges, responders=responders)
+        number, members = message.members
+        told = number, tuple([m for m in members if overlaps(m.key, rights.publish)])
+        return replace(
+            message, interest=interest, exchanges=exchanges, responders=responders, members=told
+        )
     if isinstance(message, Bye) and rights.subscribe is not None:
         heads = {n: head for n, head in message.heads.items() if rights.may_subscribe(n)}
         return replace(message, heads=heads)

@@ -308,3 +308,8 @@ def make_policy(
                 raise InvalidKeys(f"{name}.pub has the same key as {rights[key].name}.pub")
             rights[key] = entry
     return Policy(own, rights)
+
+
+def overlaps(key: str, patterns: Patterns) -> bool:
+    """Return whether some name is covered by a name or pattern, and by one of some patterns."""
+    return patterns is None or any(intersection(key, pattern) for pattern in patterns)

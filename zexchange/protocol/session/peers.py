@@ -19,9 +19,9 @@ from dataclasses import dataclass, field, replace
 from ..delivery.departed import LONGER, Departed
 from ..interest.interest import NameSet, PeerInterest
 from ..interest.permitted import PermittedInterest
-from ..requests.responders import PeerResponders
+from ..requests.listed import PeerList
 from ..security.channel import Kind
-from ..security.permissions import EVERYTHING, Rights
+from ..security.permissions import EVERYTHING, Rights, overlaps
 from ..timing import TICK_LATE
 from ..unanswered import (
     NO_ANSWER,
@@ -33,7 +33,8 @@ from ..unanswered import (
     refused,
 )
 from ..wire.envelopes import SCHEME
-from ..wire.messages import ANSWERS, CONFLATES, FORGETS, Hello, Pong, Responders
+from ..wire.limits import MAX_MEMBERS, MAX_RESPONDERS
+from ..wire.messages import ANSWERS, CONFLATES, FORGETS, SHARES, GroupMember, Hello, Pong
 
 HELLO_EVERY = 1.0
 REFUSED_RETRY = 10.0
@@ -214,10 +215,12 @@ class Peer:
         self.asked = PermittedInterest(self.rights.subscribe)
         self.told = PermittedInterest(self.rights.publish)
         self.interest = PeerInterest(hello.epoch, self.asked.replace(hello.interest))
-        self.responders = PeerResponders(self.rights.may_subscribe)
-        self.responders.take(Responders(self.id, hello.responders[0], 0, hello.responders[1]))
-        # They may shrink, and are in `interest` and `responders`.
-        self.hello = replace(hello, interest=(), responders=(0, ()))
+        self.responders = PeerList[str](self.rights.may_subscribe, MAX_RESPONDERS)
+        self.responders.begin(*hello.responders)
+        self.group_members = PeerList[GroupMember](self._may_be_member, MAX_MEMBERS)
+        self.group_members.begin(*hello.members)
+        # They may shrink, and are in the three fields above.
+        self.hello = replace(hello, interest=(), responders=(0, ()), members=(0, ()))
         self.heard_at = self.ponged_at = now
         self.unproven_at: float | None = now
         self.ping_at = now + PING_EVERY
@@ -231,6 +234,14 @@ class Peer:
     def conflates(self) -> bool:
         """Whether the peer knows offers, and claims what they offer."""
         return CONFLATES in self.hello.features
+
+    def _may_be_member(self, member: GroupMember) -> bool:
+        return overlaps(member.key, self.rights.subscribe)
+
+    @property
+    def shares(self) -> bool:
+        """Whether the peer knows groups."""
+        return SHARES in self.hello.features
 
     @property
     def answers(self) -> bool:

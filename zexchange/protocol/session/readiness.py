@@ -160,13 +160,15 @@ class Readiness:
             peer.pinged_at = now
         told = self._core.interest.epoch, peer.interest.announced, peer.ready_epoch
         number = self._core.responders.number if peer.answers else 0
-        ping = Ping(self._core.me, *told, named=peer.names_said, responders=number)
+        members = self._core.group_members.number if peer.shares else 0
+        ping = Ping(self._core.me, *told, named=peer.names_said, responders=number, members=members)
         self._core.say(peer, ping)
 
     def on_ping(self, peer: Peer, ping: Ping, now: float) -> None:
         """Compare epochs: what a peer knows of us, and what we know of it."""
-        at = peer.interest.epoch, peer.names_told, peer.responders.number
-        if (ping.epoch, ping.named, ping.responders) != at:
+        lists = peer.responders.number, peer.group_members.number
+        at = peer.interest.epoch, peer.names_told, *lists
+        if (ping.epoch, ping.named, ping.responders, ping.members) != at:
             self._core.say(peer, Resync(self._core.me))
         peer.interest.confirm(ping.confirmed)
         epoch = self._core.interest.epoch

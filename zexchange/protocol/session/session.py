@@ -24,6 +24,7 @@ from ..wire.messages import (
     Forgot,
     Hello,
     Interest,
+    Members,
     Named,
     Ping,
     Pong,
@@ -191,8 +192,8 @@ class Session(SessionState):
             case Resync():
                 self.readiness.tell_all(peer)
                 self.answering.tell_all(peer)
-            case Responders():
-                self.answering.on_responders(peer, message)
+            case Responders() | Members():
+                self.answering.on_change(peer, message)
             case Replay():
                 self._on_replay(peer, message, route)
             case Recall():

@@ -11,7 +11,7 @@ from ..hub.rights import DelegatedRights
 from ..interest.changes import Changes
 from ..interest.interest import OwnInterest
 from ..rate_limit import TokenBucket
-from ..requests.responders import OwnResponders
+from ..requests.listed import OwnList
 from ..security.channel import Kind
 from ..security.permissions import EVERYTHING, NOTHING, Policy, Rights
 from ..timing import MAX_TEXT, REFUSALS
@@ -23,9 +23,11 @@ from ..wire.messages import (
     Address,
     Control,
     Forgot,
+    GroupMember,
     Hello,
     Interest,
     Label,
+    Members,
     Named,
     Ping,
     Refuse,
@@ -37,7 +39,7 @@ from .effects import Effect, Emit, InterestChanged, Reply, Send
 from .events import Event, Rejected
 from .peers import MAX_GOSSIP, MAX_PEERS, Peer, PeerTable
 
-Addressed = Interest | Ping | Ack | Slow | Named | Forgot | Responders
+Addressed = Interest | Ping | Ack | Slow | Named | Forgot | Responders | Members
 """The messages that name the node that they are for."""
 MAX_KINDS = 1000
 """Kinds of rejection counted apart. Senders choose the words, and could make up any number of
@@ -78,9 +80,11 @@ class SessionState:
 
     def __post_init__(self) -> None:
         self.interest = OwnInterest()
-        self.responders = OwnResponders()
+        self.responders = OwnList[str](Responders)
+        self.group_members = OwnList[GroupMember](Members)
         self.restless = False
-        """Whether a peer may answer on other exchanges than before; the engine clears it."""
+        """Whether a peer may answer, or have members, on other exchanges than before; the engine
+        clears it."""
         self.members = PeerTable(self.made_at, self.given)
         self.led_to = set[bytes]()
         self.effects: list[Effect] = []
@@ -217,5 +221,6 @@ class SessionState:
             key=self.policy.own if self.policy else b"",
             registry=self.registry,
             exchanges=self.exchanges,
-            responders=(self.responders.number, tuple(self.responders.names)),
+            responders=(self.responders.number, tuple(self.responders.entries)),
+            members=(self.group_members.number, tuple(self.group_members.entries)),
         )

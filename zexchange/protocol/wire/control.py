@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from ...errors import DecodeError
-from ...names import is_pattern
+from ...errors import DecodeError, InvalidName
+from ...groups.queue import MOST
+from ...names import check_text, is_pattern
 from . import messages
 from .data import CONTROL
 from .fields import (
@@ -22,8 +23,8 @@ from .fields import (
     text,
     texts,
 )
-from .limits import MAX_KEYS, MAX_PATTERNS, MAX_RESPONDERS
-from .messages import MAX_ENDPOINT, MAX_LABEL, Address, Control, Label
+from .limits import MAX_KEYS, MAX_MEMBERS, MAX_PATTERNS, MAX_RESPONDERS
+from .messages import MAX_ENDPOINT, MAX_LABEL, Address, Control, GroupMember, Label
 from .table import WRITTEN, Field, Kind, MessageTable
 
 MAX_ADDRESSES = 16
@@ -53,6 +54,31 @@ def _responders(value: Any) -> tuple[str, ...]:
     if len(names) > MAX_RESPONDERS or any(map(is_pattern, names)):
         raise DecodeError(f"a node answers on up to {MAX_RESPONDERS} exchanges, told by name")
     return names
+
+
+def _group_member(name: str, group: str, number: int, ahead: int) -> GroupMember:
+    return GroupMember(key(name), check_group_text(group), number, min(ahead, MOST))
+
+
+def _members(value: Any) -> tuple[GroupMember, ...]:
+    if len(items(value)) > MAX_MEMBERS:
+        raise DecodeError(f"a node has up to {MAX_MEMBERS} members of groups")
+    return tuple(map(_member, value))
+
+
+def check_group_text(group: str) -> str:
+    """Return the name of a group if it is one.
+
+    Raises:
+        DecodeError: it is not.
+    """
+    try:
+        return check_text(group, "a group")
+    except InvalidName as error:
+        raise DecodeError(str(error)) from None
+
+
+_member = row(text, text, count, count, into=_group_member)
 
 
 def _public_keys(value: Any) -> tuple[tuple[bytes, bytes], ...]:
@@ -91,6 +117,7 @@ CONTROL_MESSAGES: MessageTable[Control] = MessageTable(
             registry=Field(node_id, b""),
             exchanges=Field(_keys, ()),
             responders=Field(row(count, _responders), (0, ())),
+            members=Field(row(count, _members), (0, ())),
         ),
         "welcome": Kind(
             messages.Welcome,
@@ -115,6 +142,7 @@ CONTROL_MESSAGES: MessageTable[Control] = MessageTable(
             confirmed=_number,
             named=_number,
             responders=_number,
+            members=_number,
             to=_to,
         ),
         "responders": Kind(
@@ -123,6 +151,14 @@ CONTROL_MESSAGES: MessageTable[Control] = MessageTable(
             base=count,
             added=Field(_responders, WRITTEN),
             removed=Field(_responders, WRITTEN),
+            to=_to,
+        ),
+        "members": Kind(
+            messages.Members,
+            number=count,
+            base=count,
+            added=Field(_members, WRITTEN),
+            removed=Field(_members, WRITTEN),
             to=_to,
         ),
         "pong": Kind(

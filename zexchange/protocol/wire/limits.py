@@ -10,6 +10,8 @@ MAX_KEYS = 200_000
 """Names and patterns that one node may be interested in."""
 MAX_RESPONDERS = 1000
 """Exchanges on which one node may answer questions."""
+MAX_MEMBERS = 1000
+"""Members of groups that one node may have."""
 MAX_PATTERNS = 1000
 """Patterns among them: each has to be matched with every name."""
 MAX_INTEREST_BYTES = (4 << 20) - (4 << 10)

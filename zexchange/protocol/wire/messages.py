@@ -21,7 +21,9 @@ CONFLATES = "conflate"
 """The feature of a node that answers offers with claims: see `conflation`."""
 ANSWERS = "request"
 """The feature of a node that knows questions, replies and headers: see `notes` and `replies`."""
-FEATURES = (FORGETS, CONFLATES, ANSWERS)
+SHARES = "group"
+"""The feature of a node that knows groups: see `jobs`."""
+FEATURES = (FORGETS, CONFLATES, ANSWERS, SHARES)
 
 
 MAX_ENDPOINT = 512
@@ -59,6 +61,22 @@ class Address(NamedTuple):
 # `Addressed` in `session/state.py` lists these messages.
 
 
+class GroupMember(NamedTuple):
+    """A member of a group.
+
+    Attributes:
+        key: the name or pattern that it is attached to.
+        group: the name of the group.
+        number: tells it apart from the other members of its node, and is used once.
+        ahead: how many messages of one sender it may have at a time; 0 leaves that to senders.
+    """
+
+    key: str
+    group: str
+    number: int
+    ahead: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Control:
     """A control message, and the id of its sender."""
@@ -75,7 +93,8 @@ class Hello(Control):
     acknowledge them; 0 leaves it to you. ``key`` is my public key, empty if I have none.
     ``registry`` is the same for all nodes of one process that number messages alike, empty if
     unknown. ``exchanges`` are the names and patterns that take part, empty for all. ``responders``
-    are the exchanges on which I answer, and the number of that list: see `Responders`.
+    are the exchanges on which I answer, and the number of that list: see `Responders`; ``members``
+    are my members of groups likewise: see `Members`.
     """
 
     federation: str
@@ -91,6 +110,7 @@ class Hello(Control):
     registry: bytes = b""
     exchanges: tuple[str, ...] = ()
     responders: tuple[int, tuple[str, ...]] = (0, ())
+    members: tuple[int, tuple[GroupMember, ...]] = (0, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +151,8 @@ class Ping(Control):
     """I live; my interest is at ``epoch``; of yours I have announced ``announced``.
 
     ``confirmed`` is the last epoch of my interest for which your ready has arrived; ``named`` is
-    how many names I have told you in `Named`; ``responders`` is the number of my last `Responders`.
+    how many names I have told you in `Named`; ``responders`` is the number of my last `Responders`,
+    and ``members`` that of my last `Members`.
     """
 
     epoch: int
@@ -140,6 +161,7 @@ class Ping(Control):
     to: bytes = b""
     named: int = 0
     responders: int = 0
+    members: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +176,17 @@ class Responders(Control):
     base: int
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+    to: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Members(Control):
+    """I have other members of groups than before, or these are all of them; as `Responders`."""
+
+    number: int
+    base: int
+    added: tuple[GroupMember, ...] = ()
+    removed: tuple[GroupMember, ...] = ()
     to: bytes = b""
 
 

@@ -1,0 +1,105 @@
+"""A member: a task of this process that takes a share of the messages of a group.
+
+A stream is read by the program. Any other task gets a thread of its own while there is work. So its
+work holds up neither senders nor the other tasks of this process.
+"""
+
+import itertools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from ...errors import Closed
+from ..process import finalizers
+from ..process.fork import track
+from ..tasks.dispatch import logger
+from ..tasks.jobs import JobMailbox
+from ..tasks.stream import Delivery
+
+IDLE = 1.0
+"""Seconds after which the thread of a task ends that has nothing to do."""
+
+_numbers = itertools.count(1)
+
+
+class Member:
+    """One task of this process in a group.
+
+    Args:
+        key: the name or pattern that it is attached to.
+        group: the name of the group.
+        ahead: how many messages of one sender it may have at a time; 0 leaves that to senders.
+        mailbox: of the stream, if it is one; else None.
+        form: makes of a delivery what the task is to get.
+        call: hands that to the task, if it is no stream.
+        text: names the task, for people.
+        bare: whether ``form`` returns the message itself.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        group: str,
+        ahead: int,
+        mailbox: JobMailbox | None,
+        form: Callable[[Delivery], object],
+        call: Callable[[Any], object] | None,
+        text: str,
+        bare: bool,
+    ) -> None:
+        self.key = key
+        self.group = group
+        self.ahead = ahead
+        self.number = next(_numbers)
+        self.errors = 0
+        self.form = form
+        self.bare = bare
+        """Whether the task gets the bare message, and ``form`` need not be called."""
+        self._text = text
+        self._call = call
+        self.mailbox = JobMailbox() if mailbox is None else mailbox
+        self._lock = threading.Lock()
+        track(self)._after_fork()
+
+    def _after_fork(self) -> None:
+        """Start the thread again when it is needed: the parent's is not in this process."""
+        self._lock = threading.Lock()
+        self._running = False
+
+    def __repr__(self) -> str:
+        return f"<{self._text} in group {self.group!r} of {self.key!r}>"
+
+    def wake(self) -> None:
+        """Have the thread of a task that is no stream run; called after a message was put in."""
+        if self._running or self._call is None or not self._begin():
+            return
+        name = f"zexchange-{self.group}"
+        threading.Thread(target=self._work, args=(self._call,), name=name, daemon=True).start()
+
+    def _begin(self) -> bool:
+        """Note that a thread runs; return False if one does already."""
+        with self._lock:
+            before, self._running = self._running, True
+            return not before
+
+    def _work(self, call: Callable[[Any], object]) -> None:
+        """Hand the task one message after the other, until it is detached or idle for long."""
+        working = True
+        while working:
+            try:
+                self.mailbox.work(call, IDLE, self._failed)
+            except TimeoutError:
+                with self._lock:
+                    working = self._running = bool(len(self.mailbox))
+            except Closed:
+                working = False
+
+    def _failed(self, error: BaseException) -> None:
+        """Count and log what the task raised: SystemExit too, which would end the thread."""
+        self.errors += 1
+        logger.error("%r failed", self, exc_info=error)
+
+    def end(self) -> None:
+        """Take no more messages; the present one is worked on to its end."""
+        if not finalizers.later(self.mailbox.close):
+            self.mailbox.close()
