@@ -104,4 +104,9 @@ def test_tail_shows_headers(shell: Shell, node: zexchange.Node) -> None:
     exchange.send_with("hi", headers={"a": 1})
     assert shell.finish(tails[0])[1] == b'{"a":1}\thi\n'
     told = json.loads(shell.finish(tails[1])[1])
-    assert told == {"name": "cli.headers", "headers": {"a": 1}, "message": "hi"}
+    assert told == {
+        "name": "cli.headers",
+        "headers": {"a": 1},
+        "redelivered": False,
+        "message": "hi",
+    }

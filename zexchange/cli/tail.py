@@ -1,6 +1,7 @@
 """`zexchange tail`: print the messages of exchanges, without loss.
 
-Output is written in blocks while messages wait, and flushed as soon as none does. A slow reader of
+Output is written in blocks while messages wait, and flushed as soon as none does; a member of a
+group flushes after each message. A slow reader of
 the output slows the senders down. Messages that are lost nevertheless are reported on standard
 error. This module does not know how a message becomes text.
 """
@@ -51,7 +52,7 @@ Text and bytes are printed as they are, anything else as JSON. Quote patterns:
     "--headers",
     "headers_too",
     is_flag=True,
-    help="Print the headers first, as JSON; with --json an object of name, headers and message.",
+    help="Print the headers first, as JSON; with --json an object of all that came.",
 )
 @click.option(
     "--count", metavar="N", type=click.IntRange(min=1), default=None, help="End after N messages."
@@ -63,6 +64,12 @@ Text and bytes are printed as they are, anything else as JSON. Quote patterns:
     default=0,
     help="First print the newest N that senders have kept (see zexchange.retain).",
 )
+@click.option(
+    "--group",
+    metavar="NAME",
+    default=None,
+    help="Take a share: each message goes to one member of the group only.",
+)
 @joins
 def tail(
     joining: Joining,
@@ -72,18 +79,22 @@ def tail(
     headers_too: bool,
     count: int | None,
     history: int,
+    group: str | None,
 ) -> None:
     """Join, and print messages until ``count`` of them are printed, or until interrupted."""
     show = _form(json_, with_names, headers_too)
+    if group is not None and history:
+        raise click.UsageError("a member of a group gets no history: others have had it")
     with ExitStack() as leaving:
-        stream = leaving.enter_context(attached(names, history))
+        stream = leaving.enter_context(attached(names, history, group))
         node = leaving.enter_context(joining.node("tail"))
         output = leaving.enter_context(open(1, "wb", buffering=BLOCK, closefd=False))
         losses = Losses(node)
         leaving.callback(losses.tell)
-        # Closed before the node, whose data thread may be waiting for room in the stream.
-        leaving.callback(stream.close)
-        copy(stream, output, show, count, losses.tell)
+        # Closed before the node, whose data thread may be waiting for room in the stream. If a
+        # message could not be printed, it goes to another member of the group.
+        leaving.push(stream)
+        copy(stream, output, show, count, losses.tell, at_once=group is not None)
 
 
 def _form(json_: bool, with_names: bool, headers_too: bool) -> Show:
@@ -97,13 +108,18 @@ def _form(json_: bool, with_names: bool, headers_too: bool) -> Show:
 
 
 @contextmanager
-def attached(names: tuple[str, ...], history: int) -> Generator[Items, None, None]:
+def attached(
+    names: tuple[str, ...], history: int, group: str | None
+) -> Generator[Items, None, None]:
     """Attach one stream to all names and patterns; a message that several cover comes once."""
     views = [match(name) for name in dict.fromkeys(names)]
-    first = views[0].stream(overflow="block", details=True, history=history)
+    if group is None:
+        first = views[0].stream(overflow="block", details=True, history=history)
+    else:
+        first = views[0].stream(details=True, group=group)
     with first as stream, ExitStack() as others:
         for view in views[1:]:
-            view.attach(stream, history=history)
+            view.attach(stream, history=history, group=group)
             others.callback(view.detach, stream)
         yield stream
 
@@ -114,6 +130,7 @@ def copy(
     show: Show,
     count: int | None,
     look: Callable[[], None],
+    at_once: bool = False,
 ) -> None:
     """Write messages until ``count`` of them are written, or without end if it is None.
 
@@ -123,6 +140,8 @@ def copy(
         show: formats a message as a line.
         count: how many messages to write.
         look: called about once in `LOOK_EVERY` seconds.
+        at_once: whether each message is to be out before the next is taken, by which it counts as
+            handled.
 
     Raises:
         BrokenPipeError: ``output`` has no reader left.
@@ -134,6 +153,8 @@ def copy(
         item = _next(stream)
         if isinstance(item, Delivery):
             output.write(show(item))
+            if at_once:
+                output.flush()
             left -= 1
         if item is None or time.monotonic() >= look_at:
             look_at = time.monotonic() + LOOK_EVERY

@@ -83,8 +83,13 @@ def with_headers(show: Callable[[Delivery], bytes]) -> Callable[[Delivery], byte
 
 
 def headers_json(delivery: Delivery) -> bytes:
-    """Return a line with a JSON object of name, headers and message."""
-    told = {"name": delivery.name, "headers": dict(delivery.headers), "message": delivery.msg}
+    """Return a line with a JSON object of name, headers, redelivery and message."""
+    told = {
+        "name": delivery.name,
+        "headers": dict(delivery.headers),
+        "redelivered": delivery.redelivered,
+        "message": delivery.msg,
+    }
     return to_json(told) + b"\n"
 
 

@@ -13,8 +13,8 @@ A message for a group is a *job*. It goes through these states:
 A member that is about to leave may have reported what it did by another way than the one by which
 its leaving is heard. So it can be *retired* first: it gets nothing more, and may still report.
 
-**The choice.** Of the members with room, the one with the fewest under way; in turn among
-equals.
+**The choice of a member.** Of the members with room, the one with the fewest under way; in turn
+among equals.
 
 **How much is under way.** A member with a queue before it wastes the time of others that are idle;
 one without a queue is idle while its next job travels. So each has a limit, which follows how long
