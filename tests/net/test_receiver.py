@@ -209,6 +209,21 @@ def test_what_is_no_message_has_its_share_of_the_time_at_most(bench: Bench, junk
     assert next(frames) * COST <= (bench.now - began) * share
 
 
+@pytest.mark.parametrize("junk", ["ready", "part"])
+def test_proofs_without_end_have_a_small_share_of_the_time(bench: Bench, junk: str) -> None:
+    """One proof is needed for each token: a peer that sends on and on is read less and less."""
+    make, _ = JUNK[junk]
+    frames = count(1)
+    bench.foe.endless = map(make, frames)
+    for _ in range(300):
+        bench.pass_turn()
+    before, began = next(frames), bench.now
+    assert before * COST > i.PROOF_SECONDS
+    for _ in range(100):
+        bench.pass_turn()
+    assert (next(frames) - before) * COST <= (bench.now - began) * 0.2
+
+
 def test_messages_need_no_rest(bench: Bench) -> None:
     """Who floods with messages is read on and on: a task may take as long as it likes."""
     numbers = iter(range(1, 10**6))

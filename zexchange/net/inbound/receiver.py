@@ -81,6 +81,10 @@ REFUSED_REST = 9
 permitted. A peer that keeps to the protocol and to its permissions sends nothing of that kind, and
 one that does gets a tenth of the time. This leaves out connections to hubs, where other peers would
 pay for it."""
+PROOF_SECONDS, PROOF_SHARE = 1.0, 0.02
+"""Seconds that the proofs of one peer may take at once, and the share of the time that they may
+take from then on; for what takes more the peer rests as if it had been refused. Reading one with
+thousands of names takes 10 ms or more, in which others wait, and a token needs but one."""
 DRAIN_ROUNDS = 1000
 """How often `BUDGET` frames are read from what has arrived of a peer that has left."""
 DRAIN_SECONDS = 0.1
@@ -132,6 +136,7 @@ class Receiver:
         self._by_fd: dict[int, DataSource] = {}
         self._hub_sources: dict[str, HubSource] = {}
         self._drains = TokenBucket(DRAIN_SECONDS, DRAIN_SHARE)
+        self._proofs = TokenBucket(PROOF_SECONDS, PROOF_SHARE)
         self._waker = world.waker()
         self._poller = world.poller()
         self._poller.watch(self._waker.fd)
@@ -609,8 +614,10 @@ class Receiver:
         hostile = context.refused > refused and not source.hub
         if self._wasted or hostile:
             now = self._monotonic()
-            took = (now - began) * (REFUSED_REST if hostile else 1)
-            source.rest_until = now + min(took, REST_MOST)
+            took, much = now - began, hostile
+            if not hostile and not source.hub:
+                much = not self._proofs.take(source.peer, took, now)
+            source.rest_until = now + min(took * (REFUSED_REST if much else 1), REST_MOST)
         return more
 
     def _read(self, source: DataSource) -> bool:
