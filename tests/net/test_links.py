@@ -118,6 +118,25 @@ def test_large_messages_of_all_strangers_are_bounded_together() -> None:
     assert bench.rejected == ["more large control messages than are taken"] * (100 - most)
 
 
+def test_large_messages_that_are_malformed_count_for_more() -> None:
+    """Of a peer, too, few of them are opened; what others say is taken."""
+    bench = Bench()
+    bench.cost, bench.peers = 0.0, {b"peer", b"other"}
+    bench.socket.unread.extend([(b"peer", PING), (b"other", PING)])
+    bench.turn()
+    malformed = LARGE[:1] + b"\x92" + LARGE[2:]
+    for _ in range(100):
+        bench.socket.unread.append((b"peer", malformed))
+        bench.turn()
+    most = c.AT_ONCE // (c.REFUSED * len(malformed)) + 1
+    opened = [reason for reason in bench.rejected if "more large" not in reason]
+    assert len(opened) == most < 10
+    bench.received.clear()
+    bench.socket.unread.append((b"other", LARGE))
+    bench.turn()
+    assert bench.received == [b"other"]
+
+
 def test_after_large_messages_there_is_no_pause() -> None:
     """What waits may be as large: libzmq would keep all of it while nothing is read."""
     bench = Bench()

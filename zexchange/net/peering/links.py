@@ -18,9 +18,9 @@ answers of other peers waiting. After `BUDGET_SECONDS` of processor time in a tu
 is read, and the thread then rests for as long as the turn took: reading holds the interpreter's
 lock, which the threads that deliver messages need. Token buckets limit the bytes of each
 connection. Large messages have more buckets: one for each key, one for each connection without a
-key on which a peer has spoken, and one for all strangers together. A message over its limit is
-dropped; if it is large and came in at our own endpoint, its connection is cut. Links to hubs never
-rest.
+key on which a peer has spoken, and one for all strangers together. A malformed
+message counts for more than it is. A message over its limit is dropped; if it is large and came in
+at our own endpoint, its connection is cut. Links to hubs never rest.
 
 Sending, reading and resting are in one file because they share `_unread` and these limits.
 """
@@ -76,6 +76,9 @@ STRANGE_AT_ONCE, STRANGE_A_SECOND = 4 << 20, 64 << 10
 Anybody can make new connections without end, and reading 4 MiB holds the interpreter's lock for
 tens of milliseconds.
 """
+REFUSED = 16
+"""How many times a malformed message counts. One of a megabyte may hold the interpreter's lock for
+a tenth of a second, and nobody sends such a message by mistake."""
 MESSAGE_OVERHEAD = 256
 """Bytes that a message counts for in addition to its size."""
 PAUSE = 0.02
@@ -378,6 +381,10 @@ class Controls(AuthListener):
         try:
             message = read_control(frame.bytes)
         except DecodeError as error:
+            more = (REFUSED - 1) * (size + MESSAGE_OVERHEAD)
+            self._allowance.take(route or link, more, now)
+            if size > LARGE and route:
+                self._takes_large(route, key, more, now)
             self._rejected(link or host or "control", str(error))
             return
         if self._received(_resolved(message, host), route, link, key) and route:
