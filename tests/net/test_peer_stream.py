@@ -6,6 +6,7 @@ import pytest
 
 from zexchange import Lost, Registry, to_call
 from zexchange.history import Bulk
+from zexchange.net.inbound import peer_stream
 from zexchange.net.inbound.context import ReceiveContext, ReceiverEvents
 from zexchange.net.inbound.peer_stream import PeerReceiver
 from zexchange.net.outbound.send_queue import frame_parts
@@ -180,3 +181,19 @@ def test_a_gap_on_each_of_many_exchanges_costs_the_same_for_each(answered: bool)
         return positions.asked
 
     assert asked(1000) <= 11 * asked(100)
+
+
+def test_of_many_exchanges_the_latest_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest one makes room, and not all of them at once."""
+    monkeypatch.setattr(peer_stream, "EXCHANGES_MOST", 3)
+    registry, control = Registry(), Control()
+    context = ReceiveContext(ME, registry, lambda name: True, control, 5.0, time.monotonic)
+    registry.match("x.*").attach(to_call(lambda msg: None))
+    peer_receiver = PeerReceiver(PEER, context)
+    peer_receiver.expect(1, ("x.*",), ())
+    peer_receiver.take(ready_frame(Ready(ME, 1, PEER, {})))
+    for n in range(10):
+        peer_receiver.take(data_head(topic(f"x.{n}"), PEER, 1, 1, 1.0) + b"\xc0")
+        latest = [f"x.{m}" for m in range(max(0, n - 2), n + 1)]
+        assert list(peer_receiver._exchanges) == latest
+        assert list(peer_receiver._plain) == list(map(topic, latest))

@@ -609,7 +609,11 @@ class PeerReceiver:
             return self._exchanges[name]
         except KeyError:
             if len(self._exchanges) >= EXCHANGES_MOST:  # of a peer that never has any forgotten
-                self.look_again()
+                # One by one. If all went at once, the collector would count as many fresh objects
+                # as were ever made here, and look at everything that the process has for them.
+                oldest = next(iter(self._exchanges))
+                del self._exchanges[oldest]
+                self._plain.pop(topic(oldest), None)
             exchange = self._receive_context.exchange(name)
             decoder = None if exchange is None else decoder_for(exchange)
             found = self._exchanges[name] = exchange, decoder
